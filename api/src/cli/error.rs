@@ -1,0 +1,101 @@
+//! How a command ends, as an exit code and as words.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use session_pipeline_runtime::registry::RegistryError;
+use session_pipeline_runtime::run::RunError;
+use session_pipeline_runtime::store::StoreError;
+
+use super::hint;
+
+/// The exit codes of every command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done; a capped run too.
+    Done = 0,
+    /// Done, with failed sessions or findings.
+    Findings = 1,
+    /// Wrong use or configuration, or an unknown processor.
+    WrongUse = 2,
+    /// It could not run.
+    CouldNotRun = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    /// The outside world stands in the way.
+    pub fn could_not_run(message: impl Into<String>) -> Self {
+        Self { exit: Exit::CouldNotRun, message: message.into() }
+    }
+
+    /// The exit code it asks for.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// Tells it: as JSON on standard output for machines, on standard error for people.
+    pub fn print(&self, json: bool) {
+        if json {
+            // The failure is told by the exit code even if nobody reads the document.
+            let _ = super::print_json(&serde_json::json!({ "detail": self.message }));
+        }
+        hint(&format!("error: {}", self.message));
+    }
+
+    fn new(exit: Exit, error: &dyn Error) -> Self {
+        Self { exit, message: chain(error) }
+    }
+}
+
+/// An error with all its causes, each said once.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::new(Exit::CouldNotRun, &error)
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        let exit = match error {
+            RegistryError::Unknown { .. } => Exit::WrongUse,
+            RegistryError::Unavailable { .. } | RegistryError::Store(_) => Exit::CouldNotRun,
+        };
+        Self::new(exit, &error)
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Registry(error) => error.into(),
+            error => Self::new(Exit::CouldNotRun, &error),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+-- What a database looks like once every step is applied.
+-- Generated: after a change of the ladder run the suite once with UPDATE_SCHEMA_SQL=1.
+
+CREATE TABLE audit_log (
+    id VARCHAR NOT NULL,
+    timestamp TIMESTAMP NOT NULL,
+    user_id VARCHAR,
+    action VARCHAR NOT NULL,
+    resource VARCHAR,
+    params VARCHAR,
+    result VARCHAR,
+    duration_ms BIGINT,
+    params_before VARCHAR,
+    client_ip VARCHAR,
+    client_kind VARCHAR,
+    correlation_id VARCHAR,
+    PRIMARY KEY (id)
+);
+
+CREATE TABLE components (
+    digest VARCHAR NOT NULL,
+    processor_name VARCHAR NOT NULL,
+    version BIGINT NOT NULL,
+    compiled_sha256 VARCHAR,
+    first_seen_at TIMESTAMP NOT NULL,
+    PRIMARY KEY (digest)
+);
+
+CREATE TABLE counters (
+    name VARCHAR NOT NULL,
+    value BIGINT NOT NULL,
+    PRIMARY KEY (name)
+);
+
+CREATE TABLE llm_responses (
+    request_hash VARCHAR NOT NULL,
+    response VARCHAR NOT NULL,
+    tokens BIGINT,
+    created_at TIMESTAMP NOT NULL,
+    PRIMARY KEY (request_hash)
+);
+
+CREATE TABLE runs (
+    id VARCHAR NOT NULL,
+    processor_name VARCHAR NOT NULL,
+    trigger VARCHAR NOT NULL,
+    started_at TIMESTAMP NOT NULL,
+    finished_at TIMESTAMP,
+    result VARCHAR,
+    stats VARCHAR,
+    error VARCHAR,
+    PRIMARY KEY (id)
+);
+
+CREATE TABLE scheduler_jobs (
+    name VARCHAR NOT NULL,
+    last_run_at TIMESTAMP,
+    last_status VARCHAR,
+    PRIMARY KEY (name)
+);
+
+CREATE TABLE schema_version (
+    version INTEGER NOT NULL,
+    applied_at TIMESTAMP,
+    name VARCHAR,
+    checksum VARCHAR,
+    PRIMARY KEY (version)
+);
+
+CREATE TABLE session_costs (
+    processor_name VARCHAR NOT NULL,
+    session_file VARCHAR NOT NULL,
+    run_id VARCHAR NOT NULL,
+    fuel BIGINT,
+    peak_memory BIGINT,
+    bytes BIGINT,
+    guest_micros BIGINT
+);
+
+CREATE TABLE session_failures (
+    processor_name VARCHAR NOT NULL,
+    session_file VARCHAR NOT NULL,
+    file_hash VARCHAR,
+    file_size BIGINT,
+    file_mtime_ns BIGINT,
+    file_ctime_ns BIGINT,
+    component_digest VARCHAR,
+    attempts BIGINT NOT NULL,
+    fault VARCHAR NOT NULL,
+    detail VARCHAR,
+    last_attempt_at TIMESTAMP NOT NULL,
+    next_attempt_at TIMESTAMP,
+    quarantined_at TIMESTAMP,
+    PRIMARY KEY (processor_name, session_file)
+);
+
+CREATE TABLE session_processor_state (
+    processor_name VARCHAR NOT NULL,
+    session_file VARCHAR NOT NULL,
+    username VARCHAR NOT NULL,
+    processed_at TIMESTAMP DEFAULT make_timestamp(epoch_us(now())),
+    items_extracted INTEGER DEFAULT 0,
+    file_hash VARCHAR,
+    file_size BIGINT,
+    file_mtime_ns BIGINT,
+    file_ctime_ns BIGINT,
+    component_digest VARCHAR,
+    session_seq BIGINT,
+    due BOOLEAN,
+    missing_since TIMESTAMP,
+    PRIMARY KEY (processor_name, session_file)
+);
+
+CREATE TABLE tokens (
+    id VARCHAR NOT NULL,
+    user_id VARCHAR,
+    sha256 VARCHAR NOT NULL,
+    role VARCHAR NOT NULL,
+    label VARCHAR,
+    created_at TIMESTAMP NOT NULL,
+    expires_at TIMESTAMP,
+    revoked_at TIMESTAMP,
+    last_used_at TIMESTAMP,
+    PRIMARY KEY (id)
+);
+
+CREATE TABLE users (
+    id VARCHAR NOT NULL,
+    email VARCHAR NOT NULL,
+    name VARCHAR,
+    active BOOLEAN NOT NULL,
+    created_at TIMESTAMP NOT NULL,
+    updated_at TIMESTAMP NOT NULL,
+    PRIMARY KEY (id)
+);

@@ -1,0 +1,202 @@
+//! The ladder itself: every step and statement, in order, and nothing found by looking through folders.
+//!
+//! How a step is run is in [`crate::apply()`].
+
+use sha2::{Digest, Sha256};
+
+use crate::catalog::Catalog;
+
+/// The number below which no database is taken over: the layout of the legacy system.
+pub const OLDEST: u32 = LADDER[0].number;
+
+/// The number that a database has once every step is applied.
+pub const CURRENT: u32 = LADDER[LADDER.len() - 1].number;
+
+/// What a database at [`OLDEST`] looks like, for whoever needs one; the ladder never runs it.
+pub const LEGACY_LAYOUT: &str = include_str!("../sql/0028-legacy/layout.sql");
+
+/// Every step, oldest first.
+pub const LADDER: &[Step] = &[
+    // A fresh database gets no legacy tables: 28 is the rung the ladder stands on, and only brings `schema_version` into its shape.
+    Step {
+        number: 28,
+        name: "legacy",
+        statements: &[
+            sql!("0028-legacy/01-set-aside-schema-version.sql").if_table("schema_version"),
+            sql!("0028-legacy/02-create-schema-version.sql"),
+            sql!("0028-legacy/03-copy-schema-version.sql").if_table("schema_version"),
+            sql!("0028-legacy/04-drop-old-schema-version.sql").if_table("schema_version"),
+        ],
+    },
+    Step {
+        number: 29,
+        name: "session-processor-state",
+        statements: &[
+            sql!("0029-session-processor-state/01-create-session-processor-state.sql"),
+            sql!("0029-session-processor-state/02-copy-legacy-rows.sql")
+                .if_table("session_extraction_state"),
+            sql!("0029-session-processor-state/03-check-every-row-was-copied.sql")
+                .if_table("session_extraction_state")
+                .as_check(),
+            sql!("0029-session-processor-state/04-drop-session-extraction-state.sql")
+                .if_table("session_extraction_state"),
+        ],
+    },
+    Step {
+        number: 30,
+        name: "observed-file",
+        statements: &[
+            sql!("0030-observed-file/01-set-aside-session-processor-state.sql")
+                .if_lacking("session_processor_state", "file_size"),
+            sql!("0030-observed-file/02-create-session-processor-state.sql"),
+            sql!("0030-observed-file/03-copy-rows.sql")
+                .if_lacking("session_processor_state", "file_size"),
+            sql!("0030-observed-file/04-check-every-row-was-copied.sql")
+                .if_lacking("session_processor_state", "file_size")
+                .as_check(),
+            sql!("0030-observed-file/05-drop-old-session-processor-state.sql")
+                .if_lacking("session_processor_state", "file_size"),
+        ],
+    },
+    Step {
+        number: 31,
+        name: "runs",
+        statements: &[
+            sql!("0031-runs/01-counters.sql"),
+            sql!("0031-runs/02-components.sql"),
+            sql!("0031-runs/03-session-failures.sql"),
+            sql!("0031-runs/04-runs.sql"),
+            sql!("0031-runs/05-session-costs.sql"),
+        ],
+    },
+    Step {
+        number: 32,
+        name: "people",
+        statements: &[
+            sql!("0032-people/01-users.sql"),
+            sql!("0032-people/02-tokens.sql"),
+            sql!("0032-people/03-audit-log.sql"),
+        ],
+    },
+    Step {
+        number: 33,
+        name: "service",
+        statements: &[
+            sql!("0033-service/01-scheduler-jobs.sql"),
+            sql!("0033-service/02-llm-responses.sql"),
+        ],
+    },
+    // The next step goes here. Never between two others, and never into one that was shipped.
+];
+
+/// One number of the ladder: everything that happens in one transaction.
+#[derive(Debug)]
+pub struct Step {
+    /// What `schema_version` counts.
+    pub number: u32,
+    /// The words of its folder.
+    pub name: &'static str,
+    /// What it does, in order.
+    pub statements: &'static [Statement],
+}
+
+/// One statement, from a file of its own.
+#[derive(Debug)]
+pub struct Statement {
+    /// The path below `sql/`.
+    pub file: &'static str,
+    /// The text of the file.
+    pub sql: &'static str,
+    /// Whether it acts or asks.
+    pub task: Task,
+    /// When it runs at all.
+    pub only: Only,
+}
+
+/// What a [`Statement`] is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// It changes the database.
+    Change,
+    /// It counts what went wrong before it; anything but zero stops the step.
+    Check,
+}
+
+/// The condition of a [`Statement`], since SQL has none.
+///
+/// The conditions of a step are all answered before its first statement runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Only {
+    /// There is none.
+    Always,
+    /// There is a table of this name.
+    IfTable(&'static str),
+    /// There is a table of this name, and it has no such column.
+    IfLacking(&'static str, &'static str),
+}
+
+impl Only {
+    pub(crate) fn holds(self, catalog: &Catalog) -> bool {
+        match self {
+            Self::Always => true,
+            Self::IfTable(table) => catalog.tables.contains_key(table),
+            Self::IfLacking(table, column) => catalog
+                .tables
+                .get(table)
+                .is_some_and(|table| table.column(column).is_none()),
+        }
+    }
+}
+
+impl Step {
+    /// What `schema_version` keeps of the text of this step: SHA-256 in hexadecimal.
+    ///
+    /// The line endings of a checkout make no difference to it; every other change does, comments included.
+    #[must_use]
+    pub fn checksum(&self) -> String {
+        let mut hasher = Sha256::new();
+        for statement in self.statements {
+            hasher.update(statement.sql.replace("\r\n", "\n"));
+            // What moves from the end of one file to the start of the next is a change too.
+            hasher.update([0]);
+        }
+        hasher
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+impl Statement {
+    const fn change(file: &'static str, sql: &'static str) -> Self {
+        Self {
+            file,
+            sql,
+            task: Task::Change,
+            only: Only::Always,
+        }
+    }
+
+    const fn if_table(mut self, table: &'static str) -> Self {
+        self.only = Only::IfTable(table);
+        self
+    }
+
+    const fn if_lacking(mut self, table: &'static str, column: &'static str) -> Self {
+        self.only = Only::IfLacking(table, column);
+        self
+    }
+
+    const fn as_check(mut self) -> Self {
+        self.task = Task::Check;
+        self
+    }
+}
+
+macro_rules! sql {
+    ($file:literal) => {
+        Statement::change($file, include_str!(concat!("../sql/", $file)))
+    };
+}
+use sql;

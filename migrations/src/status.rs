@@ -1,0 +1,80 @@
+//! What applying the ladder to a database would do; reads only.
+
+use duckdb::Connection;
+
+use crate::catalog::Catalog;
+use crate::error::MigrationError;
+use crate::ladder::{CURRENT, LADDER, OLDEST, Step};
+use crate::record::{self, Found};
+use crate::rename::{self, Renamed};
+use crate::shape;
+
+/// Where a database stands, and what lies before it.
+#[derive(Debug)]
+pub struct Status {
+    /// What the database says of itself.
+    pub found: Found,
+    /// The steps that would be applied to reach [`CURRENT`], in order.
+    pub pending: Vec<&'static Step>,
+    /// What would be renamed on the way.
+    pub renamed: Vec<Renamed>,
+}
+
+/// Looks at a database without changing it.
+///
+/// # Errors
+/// Everything that would keep [`crate::apply()`] from starting, with what to do about it.
+pub fn status(conn: &Connection) -> Result<Status, MigrationError> {
+    let catalog = Catalog::read(conn)?;
+    let found = record::read(conn, &catalog)?;
+    if let Found::At(number) = found {
+        shape::verify_at(&catalog, number)?;
+    }
+    let pending: Vec<&'static Step> = LADDER
+        .iter()
+        .filter(|step| !found.includes(step.number))
+        .collect();
+    let mut renamed = Vec::new();
+    for step in &pending {
+        renamed.extend(rename::plan(conn, &catalog, step.number)?);
+    }
+    Ok(Status {
+        found,
+        pending,
+        renamed,
+    })
+}
+
+impl Status {
+    /// The number that the database bears, if it has one.
+    #[must_use]
+    pub fn version(&self) -> Option<u32> {
+        self.found.number()
+    }
+
+    /// Whether there is nothing left to apply.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// The pending steps up to a number, or all of them.
+    ///
+    /// # Errors
+    /// [`MigrationError::NoSuchNumber`] and [`MigrationError::Downward`].
+    pub fn plan(&self, to: Option<u32>) -> Result<Vec<&'static Step>, MigrationError> {
+        let to = to.unwrap_or(CURRENT);
+        if !(OLDEST..=CURRENT).contains(&to) {
+            return Err(MigrationError::NoSuchNumber { to });
+        }
+        if let Some(found) = self.found.number().filter(|found| *found > to) {
+            return Err(MigrationError::Downward { found, to });
+        }
+        Ok(self
+            .pending
+            .iter()
+            .copied()
+            .filter(|step| step.number <= to)
+            .collect())
+    }
+}

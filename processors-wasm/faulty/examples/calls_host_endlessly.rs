@@ -1,0 +1,16 @@
+//! Expected fault: `host-call-limit`.
+//!
+//! Asks for lines behind the end and writes to standard error, over and over: calls of the
+//! contract and of WASI, each cheap.
+
+use std::io::Write;
+
+use session_pipeline_faulty::guest;
+
+guest!("calls-host-endlessly", |session| {
+    let mut stderr = std::io::stderr();
+    loop {
+        let _ = session.lines().next_line();
+        let _ = stderr.write_all(b".");
+    }
+});

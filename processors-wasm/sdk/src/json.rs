@@ -1,0 +1,186 @@
+//! JSON values that are looked at when somebody asks, and not before.
+//!
+//! [`Json`] and [`Text`] borrow text that has been checked already, so no question about them can
+//! fail: a value of another type than the one asked for answers `None`.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::scan::{Scanner, unescape};
+
+/// A JSON string as it stands in the transcript, its escapes still in place.
+///
+/// Most strings have no escapes, and most that have some are never looked at: [`Text::decode`]
+/// allocates only for those that are.
+#[derive(Clone, Copy)]
+pub struct Text<'a> {
+    raw: &'a str,
+    is_escaped: bool,
+}
+
+impl<'a> Text<'a> {
+    #[inline]
+    pub(crate) fn new(raw: &'a str, is_escaped: bool) -> Self {
+        Self { raw, is_escaped }
+    }
+
+    /// What stands between the quotes, escapes and all.
+    #[inline]
+    pub fn raw(&self) -> &'a str {
+        self.raw
+    }
+
+    /// Whether [`Text::decode`] differs from [`Text::raw`].
+    #[inline]
+    pub fn is_escaped(&self) -> bool {
+        self.is_escaped
+    }
+
+    /// Whether the string is empty.
+    pub fn is_empty(&self) -> bool {
+        self.raw.is_empty()
+    }
+
+    /// The string itself.
+    pub fn decode(&self) -> Cow<'a, str> {
+        if self.is_escaped {
+            unescape(self.raw)
+        } else {
+            Cow::Borrowed(self.raw)
+        }
+    }
+}
+
+impl PartialEq<str> for Text<'_> {
+    fn eq(&self, other: &str) -> bool {
+        if self.is_escaped {
+            self.decode() == other
+        } else {
+            self.raw == other
+        }
+    }
+}
+
+impl PartialEq<&str> for Text<'_> {
+    fn eq(&self, other: &&str) -> bool {
+        *self == **other
+    }
+}
+
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.decode(), formatter)
+    }
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.decode())
+    }
+}
+
+/// One JSON value, as its own text.
+///
+/// Every question scans that text again: made for values that are looked at now and then, such
+/// as the input of a tool.
+#[derive(Clone, Copy)]
+pub struct Json<'a> {
+    raw: &'a str,
+}
+
+impl<'a> Json<'a> {
+    #[inline]
+    pub(crate) fn new(raw: &'a str) -> Self {
+        Self { raw }
+    }
+
+    /// Reads one whole JSON value; `None` if `text` is anything else.
+    ///
+    /// ```
+    /// use session_pipeline_processor::json::Json;
+    ///
+    /// let input = Json::parse(r#"{"skill":"review","tries":[1,2]}"#).unwrap();
+    /// assert_eq!(input.field("skill").unwrap().text().unwrap(), "review");
+    /// assert_eq!(input.field("tries").unwrap().elements().count(), 2);
+    /// assert!(input.field("other").is_none());
+    /// assert!(Json::parse("{} and more").is_none());
+    /// ```
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let mut scanner = Scanner::new(text);
+        let json = scanner.json().ok()?;
+        scanner.peek().is_none().then_some(json)
+    }
+
+    /// The text of the value.
+    #[inline]
+    pub fn raw(&self) -> &'a str {
+        self.raw
+    }
+
+    /// Whether the value is null.
+    pub fn is_null(&self) -> bool {
+        self.raw == "null"
+    }
+
+    /// The value, if it is a string.
+    pub fn text(&self) -> Option<Text<'a>> {
+        Scanner::new(self.raw).maybe_text().ok().flatten()
+    }
+
+    /// The value, if it is a truth value.
+    pub fn bool(&self) -> Option<bool> {
+        match self.raw {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// The value, if it is an integer that fits.
+    pub fn s64(&self) -> Option<i64> {
+        self.raw.parse().ok()
+    }
+
+    /// The value, if it is a number.
+    pub fn f64(&self) -> Option<f64> {
+        let first = self.raw.bytes().next()?;
+        (first == b'-' || first.is_ascii_digit())
+            .then(|| self.raw.parse().ok())
+            .flatten()
+    }
+
+    /// The elements, if the value is an array; else none.
+    pub fn elements(&self) -> impl Iterator<Item = Json<'a>> {
+        let mut elements = Vec::new();
+        if self.raw.starts_with('[') {
+            // The text was checked when the value was made, so there is no error to report.
+            let _ = Scanner::new(self.raw).array(|scanner| {
+                elements.push(scanner.json()?);
+                Ok(())
+            });
+        }
+        elements.into_iter()
+    }
+
+    /// The value of a field, if the value is an object that has it; the last one, if several.
+    pub fn field(&self, name: &str) -> Option<Json<'a>> {
+        let mut found = None;
+        if self.raw.starts_with('{') {
+            // As above: checked text.
+            let _ = Scanner::new(self.raw).object(|scanner, key| {
+                let value = scanner.json()?;
+                if key == name {
+                    found = Some(value);
+                }
+                Ok(())
+            });
+        }
+        found
+    }
+}
+
+impl fmt::Debug for Json<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.raw)
+    }
+}

@@ -1,0 +1,98 @@
+//! Write a processor for Session Pipeline: one type, two functions, one macro line.
+//!
+//! A processor reads the transcript of one session at a time and keeps rows about it. It becomes
+//! a WebAssembly component, runs in a sandbox under limits, and reaches nothing but what this
+//! crate offers: the transcript, its own tables, and a log.
+//!
+//! ```
+//! use session_pipeline_processor::{
+//!     Manifest, Processor, Session, Settings, Summary, Timestamp, export, rows,
+//! };
+//!
+//! rows! {
+//!     /// One call of a tool.
+//!     struct Call in "calls" {
+//!         line: u64,
+//!         tool: Option<String>,
+//!         called_at: Option<Timestamp>,
+//!     }
+//! }
+//!
+//! struct Calls;
+//!
+//! impl Processor for Calls {
+//!     fn manifest(_: &Settings) -> Result<Manifest, String> {
+//!         Ok(Manifest::new("calls", 1, "Lists the calls of tools.").table::<Call>())
+//!     }
+//!
+//!     fn process(session: &Session<'_>) -> Result<Summary, String> {
+//!         let mut calls = session.table::<Call>();
+//!         let mut count = 0;
+//!         session.transcript().for_each(|line, entry| {
+//!             let Some(message) = &entry.message else { return };
+//!             for tool_use in message.content.tool_uses() {
+//!                 calls.insert(Call {
+//!                     line,
+//!                     tool: tool_use.name.map(|name| name.decode().into_owned()),
+//!                     called_at: entry.timestamp,
+//!                 });
+//!                 count += 1;
+//!             }
+//!         });
+//!         Ok(Summary::items(count))
+//!     }
+//! }
+//!
+//! export!(Calls);
+//!
+//! // The same code runs natively, which is how it is tested:
+//! use session_pipeline_processor::SessionInfo;
+//! use session_pipeline_processor::native::MemoryHost;
+//!
+//! let transcript = br#"{"type":"assistant","message":{"content":[
+//!     {"type":"tool_use","id":"1","name":"Bash","input":{"command":"ls"}}]}}"#;
+//! let one_line: Vec<u8> = transcript.iter().copied().filter(|byte| *byte != b'\n').collect();
+//! let host = MemoryHost::new(one_line);
+//! let summary = host.run::<Calls>(&SessionInfo::new("alice/session.jsonl"));
+//! assert_eq!(summary, Ok(Summary::items(1)));
+//! assert_eq!(host.rows("calls").len(), 1);
+//! ```
+//!
+//! Build it with `cargo build --release --target wasm32-wasip2`, its crate type `cdylib`, and
+//! with `-C target-feature=+simd128`, which makes reading faster by about a tenth.
+//!
+//! Where to go next: [`transcript`] for what lines hold, [`table`] for what columns can be,
+//! [`native`] for tests. The contract below all this is in `runtime/wit`.
+
+#[allow(
+    missing_docs,
+    unsafe_code,
+    clippy::all,
+    reason = "generated from the contract, whose own comments are its documentation"
+)]
+#[doc(hidden)]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../../runtime/wit",
+        world: "processor",
+        pub_export_macro: true,
+        export_macro_name: "export_guest",
+        default_bindings_module: "session_pipeline_processor::bindings",
+    });
+}
+
+pub mod host;
+pub mod json;
+pub mod lines;
+pub mod native;
+pub mod processor;
+mod scan;
+pub mod session;
+pub mod table;
+pub mod timestamp;
+pub mod transcript;
+
+pub use host::Level;
+pub use processor::{Manifest, Order, Processor, Summary};
+pub use session::{Session, SessionInfo, Settings};
+pub use timestamp::Timestamp;

@@ -1,0 +1,143 @@
+//! A host in memory: to run a processor outside a sandbox, in unit tests and benchmarks.
+//!
+//! It serves the same calls on the same chunks as the real one, and keeps what it is given. It
+//! sets no limits but that of a line, and checks no row against the manifest: `session-pipeline
+//! processors verify` does that with the component.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use crate::host::{Chunk, Host, Level};
+use crate::processor::{Processor, Summary};
+use crate::session::{Session, SessionInfo};
+use crate::table::Value;
+
+/// The host's default limit of one line.
+const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A host that reads one transcript from memory and keeps rows and log in memory.
+///
+/// ```
+/// use session_pipeline_processor::native::MemoryHost;
+/// use session_pipeline_processor::{Manifest, Processor, Session, SessionInfo, Settings, Summary};
+///
+/// struct CountsLines;
+///
+/// impl Processor for CountsLines {
+///     fn manifest(_: &Settings) -> Result<Manifest, String> {
+///         Ok(Manifest::new("counts-lines", 1, "Counts lines."))
+///     }
+///
+///     fn process(session: &Session<'_>) -> Result<Summary, String> {
+///         let tally = session.transcript().for_each(|_, _| ());
+///         Ok(Summary::items(tally.lines))
+///     }
+/// }
+///
+/// let host = MemoryHost::new(b"{\"type\":\"user\"}\n{\"type\":\"assistant\"}\n");
+/// let summary = host.run::<CountsLines>(&SessionInfo::new("alice/session.jsonl"));
+/// assert_eq!(summary, Ok(Summary::items(2)));
+/// ```
+pub struct MemoryHost<'t> {
+    /// Lines above this are passed over.
+    pub line_bytes_max: usize,
+    transcript: Cow<'t, [u8]>,
+    at: Cell<usize>,
+    line: Cell<u64>,
+    rows: RefCell<BTreeMap<String, Vec<Vec<Value>>>>,
+    log: RefCell<Vec<(Level, String)>>,
+}
+
+impl<'t> MemoryHost<'t> {
+    /// A host with that transcript.
+    pub fn new(transcript: impl Into<Cow<'t, [u8]>>) -> Self {
+        Self {
+            line_bytes_max: LINE_BYTES_MAX,
+            transcript: transcript.into(),
+            at: Cell::new(0),
+            line: Cell::new(1),
+            rows: RefCell::default(),
+            log: RefCell::default(),
+        }
+    }
+
+    /// Runs a processor over the transcript, from its beginning.
+    pub fn run<P: Processor>(&self, info: &SessionInfo) -> Result<Summary, String> {
+        self.rewind();
+        P::process(&Session::new(self, info))
+    }
+
+    /// Goes back to the beginning of the transcript; rows and log stay.
+    pub fn rewind(&self) {
+        self.at.set(0);
+        self.line.set(1);
+    }
+
+    /// The rows of a table so far.
+    pub fn rows(&self, table: &str) -> Vec<Vec<Value>> {
+        self.rows.borrow().get(table).cloned().unwrap_or_default()
+    }
+
+    /// All rows so far, by table.
+    pub fn into_rows(self) -> BTreeMap<String, Vec<Vec<Value>>> {
+        self.rows.into_inner()
+    }
+
+    /// The log so far.
+    pub fn log_messages(&self) -> Vec<(Level, String)> {
+        self.log.borrow().clone()
+    }
+
+    /// The length of the line at `at`, with its newline.
+    fn line_length(&self, at: usize) -> usize {
+        let rest = &self.transcript[at..];
+        memchr::memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1)
+    }
+}
+
+impl Host for MemoryHost<'_> {
+    fn read_lines(&self, max_bytes: u32) -> Chunk {
+        let mut passed_over = 0;
+        let mut start = self.at.get();
+        while start < self.transcript.len() {
+            let length = self.line_length(start);
+            if length <= self.line_bytes_max {
+                break;
+            }
+            passed_over += 1;
+            start += length;
+        }
+        let first_line = self.line.get() + u64::from(passed_over);
+        let mut end = start;
+        let mut lines = 0;
+        while end < self.transcript.len() {
+            let length = self.line_length(end);
+            let is_full = lines > 0 && end + length - start > max_bytes as usize;
+            if is_full || length > self.line_bytes_max {
+                break;
+            }
+            end += length;
+            lines += 1;
+        }
+        self.at.set(end);
+        self.line.set(first_line + lines);
+        Chunk {
+            bytes: self.transcript[start..end].to_vec(),
+            first_line,
+            passed_over,
+        }
+    }
+
+    fn insert(&self, table: &str, rows: &[Vec<Value>]) {
+        let mut tables = self.rows.borrow_mut();
+        tables
+            .entry(table.to_owned())
+            .or_default()
+            .extend_from_slice(rows);
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        self.log.borrow_mut().push((level, message.to_owned()));
+    }
+}

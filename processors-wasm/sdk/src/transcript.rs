@@ -1,0 +1,487 @@
+//! Transcript lines as types: what agents write, read without trust.
+//!
+//! A transcript is JSON lines without a schema: fields come and go with the agent's versions,
+//! and somebody's file has every oddity. So nothing here fails on content. An unknown field is
+//! skipped, a field of another type than expected is absent, a null is absent, and only text
+//! that is no JSON object makes a bad line. Which lines there are, and how many are bad, is
+//! [`Transcript`]'s to say.
+//!
+//! Everything borrows from the line. Nothing is decoded or allocated before it is asked for,
+//! save the list of a message's blocks.
+
+mod kind;
+mod reader;
+mod usage;
+
+use std::borrow::Cow;
+
+pub use kind::Kind;
+pub use reader::{Tally, Transcript};
+pub use usage::{Advisor, Tokens, Usage};
+
+use crate::Timestamp;
+use crate::json::{Json, Text};
+use crate::scan::{Result, Scanner};
+
+/// One value of a transcript: usually a line, now and then a part of one.
+#[derive(Clone, Debug, Default)]
+pub struct Entry<'a> {
+    /// What the entry calls itself in `type`.
+    pub kind: Kind,
+    /// `subtype`, of system entries.
+    pub subtype: Option<Text<'a>>,
+    /// `uuid`.
+    pub uuid: Option<Text<'a>>,
+    /// `parentUuid`.
+    pub parent_uuid: Option<Text<'a>>,
+    /// `sessionId`.
+    pub session_id: Option<Text<'a>>,
+    /// `requestId`: the request to the model's API.
+    pub request_id: Option<Text<'a>>,
+    /// `timestamp`, where it can be read.
+    pub timestamp: Option<Timestamp>,
+    /// `cwd`: where the agent worked.
+    pub cwd: Option<Text<'a>>,
+    /// `gitBranch`.
+    pub git_branch: Option<Text<'a>>,
+    /// `version`, of the agent.
+    pub version: Option<Text<'a>>,
+    /// `isSidechain`: of a sub-agent, not of the conversation with the user.
+    pub is_sidechain: bool,
+    /// `isMeta`: written by the agent, though it may look like the user.
+    pub is_meta: bool,
+    /// `isCompactSummary`: stands for the conversation before it.
+    pub is_compact_summary: bool,
+    /// `promptSource`: how a prompt came in (`typed`, `queued`, `system`, `sdk`).
+    pub prompt_source: Option<Text<'a>>,
+    /// `origin.kind`: who wrote a prompt.
+    pub origin: Option<Text<'a>>,
+    /// `role`, of entries that are flat messages.
+    pub role: Option<Text<'a>>,
+    /// `content`, of system entries and of entries that are flat messages.
+    pub content: Content<'a>,
+    /// `message`.
+    pub message: Option<Message<'a>>,
+    /// `data`, of progress entries.
+    pub progress: Option<Progress<'a>>,
+    /// `toolUseResult`: the result of a tool in the tool's own shape.
+    pub tool_use_result: Option<Json<'a>>,
+    /// `tool_use_id` or `toolUseId`, of results that are entries of their own.
+    pub tool_use_id: Option<Text<'a>>,
+    /// `is_error`, of results that are entries of their own.
+    pub is_error: bool,
+}
+
+/// A message from or to the model.
+#[derive(Clone, Debug, Default)]
+pub struct Message<'a> {
+    /// `id`, given by the model's API; several entries of one answer share it.
+    pub id: Option<Text<'a>>,
+    /// `role`.
+    pub role: Option<Text<'a>>,
+    /// `model`.
+    pub model: Option<Text<'a>>,
+    /// `stop_reason`: absent as long as the answer streams.
+    pub stop_reason: Option<Text<'a>>,
+    /// `usage`, where at least one figure of it can be read.
+    pub usage: Option<Usage<'a>>,
+    /// Whether there is a `usage` that can't be read, in whole or in part.
+    pub usage_is_unreadable: bool,
+    /// `content`.
+    pub content: Content<'a>,
+}
+
+/// What a message says.
+#[derive(Clone, Debug, Default)]
+pub enum Content<'a> {
+    /// Nothing that can be read.
+    #[default]
+    Absent,
+    /// One text.
+    Text(Text<'a>),
+    /// A list of blocks.
+    Blocks(Vec<Block<'a>>),
+}
+
+/// One block of a message.
+#[derive(Clone, Debug)]
+pub enum Block<'a> {
+    /// Text.
+    Text(Text<'a>),
+    /// What the model thought.
+    Thinking(Text<'a>),
+    /// The call of a tool.
+    ToolUse(ToolUse<'a>),
+    /// The result of a call.
+    ToolResult(ToolResult<'a>),
+    /// Anything else, with its type if it has one.
+    Other(Option<Text<'a>>),
+}
+
+/// The call of a tool.
+#[derive(Clone, Copy, Debug)]
+pub struct ToolUse<'a> {
+    /// What the result will refer to.
+    pub id: Option<Text<'a>>,
+    /// The tool.
+    pub name: Option<Text<'a>>,
+    /// Its input.
+    pub input: Option<Json<'a>>,
+}
+
+/// The result of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct ToolResult<'a> {
+    /// The call.
+    pub tool_use_id: Option<Text<'a>>,
+    /// Whether the tool failed.
+    pub is_error: bool,
+    /// What the model was told: a string, or a list of blocks.
+    pub content: Option<Json<'a>>,
+}
+
+/// What happens while a tool runs.
+#[derive(Clone, Debug, Default)]
+pub struct Progress<'a> {
+    /// `type`, for instance `agent_progress`.
+    pub kind: Option<Text<'a>>,
+    /// `message`: an entry of a sub-agent, where the progress is one's.
+    pub entry: Option<ProgressEntry<'a>>,
+}
+
+/// An entry of a sub-agent, within a progress entry of the agent above it.
+#[derive(Clone, Debug, Default)]
+pub struct ProgressEntry<'a> {
+    /// `type`.
+    pub kind: Kind,
+    /// `uuid`.
+    pub uuid: Option<Text<'a>>,
+    /// `requestId`.
+    pub request_id: Option<Text<'a>>,
+    /// `timestamp`, where it can be read.
+    pub timestamp: Option<Timestamp>,
+    /// `message`.
+    pub message: Option<Message<'a>>,
+}
+
+impl<'a> Entry<'a> {
+    /// Reads one JSON object; `None` if `text` is anything else.
+    ///
+    /// Made for single values, as in tests; [`Transcript`] reads lines.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let mut scanner = Scanner::new(text);
+        let mut entry = Self::default();
+        let is_object = entry.read(&mut scanner).ok()?;
+        (is_object && scanner.peek().is_none()).then_some(entry)
+    }
+
+    /// What the entry says: its message's content, or its own where it is flat.
+    pub fn says(&self) -> &Content<'a> {
+        self.message
+            .as_ref()
+            .map_or(&self.content, |message| &message.content)
+    }
+
+    /// The entry of a sub-agent that this one carries, if it is progress of that kind.
+    pub fn sub_agent(&self) -> Option<&ProgressEntry<'a>> {
+        let progress = self.progress.as_ref()?;
+        let is_agent = self.kind == Kind::Progress && progress.kind? == "agent_progress";
+        is_agent.then_some(progress.entry.as_ref()).flatten()
+    }
+
+    /// Reads the value at hand into an entry that is still blank; answers whether it is an
+    /// object. In place, as all of these are, since entries are too large to be handed around.
+    pub(crate) fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<bool> {
+        scanner.maybe_object(|scanner, key| {
+            match key {
+                "type" => self.kind = Kind::read(scanner)?,
+                "subtype" => self.subtype = scanner.maybe_text()?,
+                "uuid" => self.uuid = scanner.maybe_text()?,
+                "parentUuid" => self.parent_uuid = scanner.maybe_text()?,
+                "sessionId" => self.session_id = scanner.maybe_text()?,
+                "requestId" => self.request_id = scanner.maybe_text()?,
+                "timestamp" => self.timestamp = read_timestamp(scanner)?,
+                "cwd" => self.cwd = scanner.maybe_text()?,
+                "gitBranch" => self.git_branch = scanner.maybe_text()?,
+                "version" => self.version = scanner.maybe_text()?,
+                "isSidechain" => self.is_sidechain = read_flag(scanner)?,
+                "isMeta" => self.is_meta = read_flag(scanner)?,
+                "isCompactSummary" => self.is_compact_summary = read_flag(scanner)?,
+                "promptSource" => self.prompt_source = scanner.maybe_text()?,
+                "origin" => self.origin = read_origin(scanner)?,
+                "role" => self.role = scanner.maybe_text()?,
+                "content" => self.content.read(scanner)?,
+                "message" => Message::read(&mut self.message, scanner)?,
+                "data" => Progress::read(&mut self.progress, scanner)?,
+                "toolUseResult" => self.tool_use_result = Some(scanner.json()?),
+                "tool_use_id" | "toolUseId" => self.tool_use_id = scanner.maybe_text()?,
+                "is_error" => self.is_error = read_flag(scanner)?,
+                _ => scanner.skip()?,
+            }
+            Ok(())
+        })
+    }
+}
+
+impl<'a> Message<'a> {
+    fn read(place: &mut Option<Self>, scanner: &mut Scanner<'a>) -> Result<()> {
+        let message = place.insert(Self::default());
+        let is_object = scanner.maybe_object(|scanner, key| {
+            match key {
+                "id" => message.id = scanner.maybe_text()?,
+                "role" => message.role = scanner.maybe_text()?,
+                "model" => message.model = scanner.maybe_text()?,
+                "stop_reason" => message.stop_reason = scanner.maybe_text()?,
+                "usage" => {
+                    message.usage_is_unreadable = Usage::read(&mut message.usage, scanner)?;
+                }
+                "content" => message.content.read(scanner)?,
+                _ => scanner.skip()?,
+            }
+            Ok(())
+        })?;
+        if !is_object {
+            *place = None;
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Content<'a> {
+    /// The blocks, if the content is a list of them.
+    pub fn blocks(&self) -> &[Block<'a>] {
+        match self {
+            Content::Blocks(blocks) => blocks,
+            Content::Absent | Content::Text(_) => &[],
+        }
+    }
+
+    /// The texts: the content itself if it is one, else its text blocks.
+    pub fn texts(&self) -> impl Iterator<Item = Text<'a>> + '_ {
+        let whole = match self {
+            Content::Text(text) => Some(*text),
+            Content::Absent | Content::Blocks(_) => None,
+        };
+        let parts = self.blocks().iter().filter_map(|block| match block {
+            Block::Text(text) => Some(*text),
+            _ => None,
+        });
+        whole.into_iter().chain(parts)
+    }
+
+    /// The calls of tools.
+    pub fn tool_uses(&self) -> impl Iterator<Item = &ToolUse<'a>> {
+        self.blocks().iter().filter_map(|block| match block {
+            Block::ToolUse(tool_use) => Some(tool_use),
+            _ => None,
+        })
+    }
+
+    /// The results of calls.
+    pub fn tool_results(&self) -> impl Iterator<Item = &ToolResult<'a>> {
+        self.blocks().iter().filter_map(|block| match block {
+            Block::ToolResult(result) => Some(result),
+            _ => None,
+        })
+    }
+
+    fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<()> {
+        *self = Content::Absent;
+        match scanner.peek() {
+            Some(b'"') => *self = scanner.maybe_text()?.map_or(Content::Absent, Content::Text),
+            Some(b'[') => {
+                let mut blocks = Vec::new();
+                scanner.array(|scanner| {
+                    blocks.push(Block::read(scanner)?);
+                    Ok(())
+                })?;
+                *self = Content::Blocks(blocks);
+            }
+            _ => scanner.skip()?,
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Block<'a> {
+    /// Reads a block. Its type may stand after its other fields, so these are gathered first.
+    fn read(scanner: &mut Scanner<'a>) -> Result<Self> {
+        if scanner.peek() == Some(b'"') {
+            let text = scanner.maybe_text()?;
+            return Ok(text.map_or(Block::Other(None), Block::Text));
+        }
+        let mut kind = None;
+        let mut text = None;
+        let mut thinking = None;
+        let mut content = None;
+        let (mut id, mut name, mut input) = (None, None, None);
+        let (mut tool_use_id, mut is_error) = (None, false);
+        scanner.maybe_object(|scanner, key| {
+            match key {
+                "type" => kind = scanner.maybe_text()?,
+                "text" => text = scanner.maybe_text()?,
+                "thinking" => thinking = scanner.maybe_text()?,
+                "content" => content = Some(scanner.json()?),
+                "id" => id = scanner.maybe_text()?,
+                "name" => name = scanner.maybe_text()?,
+                "input" => input = Some(scanner.json()?),
+                "tool_use_id" => tool_use_id = scanner.maybe_text()?,
+                "is_error" => is_error = read_flag(scanner)?,
+                _ => scanner.skip()?,
+            }
+            Ok(())
+        })?;
+        let Some(known) = kind else {
+            return Ok(Block::Other(None));
+        };
+        Ok(match (&*known.decode(), text, thinking) {
+            ("text", Some(text), _) => Block::Text(text),
+            ("thinking", _, Some(thinking)) => Block::Thinking(thinking),
+            ("tool_use", ..) => Block::ToolUse(ToolUse { id, name, input }),
+            ("tool_result", ..) => Block::ToolResult(ToolResult {
+                tool_use_id,
+                is_error,
+                content,
+            }),
+            _ => Block::Other(kind),
+        })
+    }
+}
+
+impl<'a> ToolUse<'a> {
+    /// A field of the input that is a string and not empty.
+    pub fn input_text(&self, field: &str) -> Option<Cow<'a, str>> {
+        let text = self.input?.field(field)?.text()?;
+        (!text.is_empty()).then(|| text.decode())
+    }
+}
+
+impl<'a> ToolResult<'a> {
+    /// The result as text: the content, or its first text block.
+    pub fn text(&self) -> Option<Cow<'a, str>> {
+        let content = self.content?;
+        let text = content.text().or_else(|| {
+            content.elements().find_map(|block| {
+                let is_text = block.field("type")?.text()? == "text";
+                is_text.then(|| block.field("text")?.text()).flatten()
+            })
+        })?;
+        Some(text.decode())
+    }
+}
+
+impl<'a> Progress<'a> {
+    fn read(place: &mut Option<Self>, scanner: &mut Scanner<'a>) -> Result<()> {
+        let progress = place.insert(Self::default());
+        let is_object = scanner.maybe_object(|scanner, key| {
+            match key {
+                "type" => progress.kind = scanner.maybe_text()?,
+                "message" => ProgressEntry::read(&mut progress.entry, scanner)?,
+                _ => scanner.skip()?,
+            }
+            Ok(())
+        })?;
+        if !is_object {
+            *place = None;
+        }
+        Ok(())
+    }
+}
+
+impl<'a> ProgressEntry<'a> {
+    fn read(place: &mut Option<Self>, scanner: &mut Scanner<'a>) -> Result<()> {
+        let entry = place.insert(Self::default());
+        let is_object = scanner.maybe_object(|scanner, key| {
+            match key {
+                "type" => entry.kind = Kind::read(scanner)?,
+                "uuid" => entry.uuid = scanner.maybe_text()?,
+                "requestId" => entry.request_id = scanner.maybe_text()?,
+                "timestamp" => entry.timestamp = read_timestamp(scanner)?,
+                "message" => Message::read(&mut entry.message, scanner)?,
+                _ => scanner.skip()?,
+            }
+            Ok(())
+        })?;
+        if !is_object {
+            *place = None;
+        }
+        Ok(())
+    }
+}
+
+fn read_flag(scanner: &mut Scanner<'_>) -> Result<bool> {
+    Ok(scanner.maybe_bool()? == Some(true))
+}
+
+fn read_timestamp(scanner: &mut Scanner<'_>) -> Result<Option<Timestamp>> {
+    let text = scanner.maybe_text()?;
+    Ok(text.and_then(|text| Timestamp::parse(&text.decode())))
+}
+
+fn read_origin<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Text<'a>>> {
+    let mut kind = None;
+    scanner.maybe_object(|scanner, key| {
+        if key == "kind" {
+            kind = scanner.maybe_text()?;
+            return Ok(());
+        }
+        scanner.skip()
+    })?;
+    Ok(kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_of_another_type_is_absent_and_drops_nothing() {
+        let entry = Entry::parse(
+            r#"{"type":"assistant","uuid":7,"cwd":null,"isSidechain":"yes","timestamp":12,
+                "message":{"id":{"x":1},"model":"m","content":[null,3,"plain",
+                {"type":"tool_use","id":null,"name":"Bash","input":{"a":null}},{"no":"type"}],
+                "usage":{"input_tokens":1,"output_tokens":null}},"data":[1,2]}"#,
+        )
+        .unwrap();
+        assert_eq!(entry.kind, Kind::Assistant);
+        assert!(entry.uuid.is_none() && entry.cwd.is_none() && entry.timestamp.is_none());
+        assert!(!entry.is_sidechain && entry.progress.is_none());
+        let message = entry.message.unwrap();
+        assert!(message.id.is_none() && !message.usage_is_unreadable);
+        assert_eq!(message.model.unwrap(), "m");
+        assert_eq!(message.usage.unwrap().tokens.input, Some(1));
+        assert_eq!(message.content.blocks().len(), 5);
+        assert_eq!(message.content.tool_uses().count(), 1);
+        assert_eq!(message.content.texts().count(), 1);
+    }
+
+    #[test]
+    fn keys_and_types_may_be_escaped_and_the_last_of_equal_keys_counts() {
+        let entry = Entry::parse(r#"{"\u0074ype":"us\u0065r","cwd":"/a","cwd":"/b\\c"}"#).unwrap();
+        assert_eq!(entry.kind, Kind::User);
+        assert_eq!(entry.cwd.unwrap(), r"/b\c");
+    }
+
+    #[test]
+    fn the_text_of_a_result_is_its_string_or_its_first_text_block() {
+        for content in [
+            r#""broken\n""#,
+            r#"[{"type":"image"},{"type":"text","text":"broken\n"},{"type":"text","text":"x"}]"#,
+        ] {
+            let line = format!(
+                r#"{{"message":{{"content":[{{"type":"tool_result","content":{content}}}]}}}}"#
+            );
+            let message = Entry::parse(&line).unwrap().message.unwrap();
+            let result = message.content.tool_results().next().unwrap();
+            assert_eq!(result.text().unwrap(), "broken\n");
+        }
+    }
+
+    #[test]
+    fn only_objects_are_entries() {
+        for text in ["1", "[]", "\"x\"", "null", "", "{", "{}{}"] {
+            assert!(Entry::parse(text).is_none(), "{text}");
+        }
+        assert!(Entry::parse(" {} ").is_some());
+    }
+}

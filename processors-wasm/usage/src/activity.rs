@@ -1,0 +1,99 @@
+//! How long somebody was at work.
+
+use std::collections::BTreeMap;
+
+/// A longer silence ends a block of work: ten minutes, in microseconds.
+const SILENCE_MAX: i64 = 600 * 1_000_000;
+
+/// The blocks of work of a transcript.
+///
+/// Lines go back in time now and then, so blocks can grow at both ends and meet; two of them are
+/// always further apart than a silence may last.
+#[derive(Default)]
+pub struct Activity {
+    /// The ends of the blocks by their beginnings.
+    blocks: BTreeMap<i64, i64>,
+}
+
+impl Activity {
+    /// Takes in a point in time, in microseconds.
+    pub fn add(&mut self, time: i64) {
+        let mut start = time;
+        let mut end = time;
+        let before = self.blocks.range_mut(..=time).next_back();
+        if let Some((earlier, earlier_end)) = before
+            && time.saturating_sub(*earlier_end) <= SILENCE_MAX
+        {
+            if time <= *earlier_end {
+                return;
+            }
+            *earlier_end = time;
+            start = *earlier;
+        }
+        let after = self.blocks.range(time.saturating_add(1)..).next();
+        if let Some((later, later_end)) = after.map(|(start, end)| (*start, *end))
+            && later - time <= SILENCE_MAX
+        {
+            self.blocks.remove(&later);
+            end = later_end;
+        }
+        self.blocks.insert(start, end);
+    }
+
+    /// The lengths of all blocks together, in whole seconds.
+    pub fn seconds(&self) -> i64 {
+        let micros: i64 = self.blocks.iter().map(|(start, end)| end - start).sum();
+        micros / 1_000_000
+    }
+
+    /// The whole seconds from the first point in time to the last.
+    pub fn wall_seconds(&self) -> i64 {
+        self.first()
+            .zip(self.last())
+            .map_or(0, |(first, last)| (last - first) / 1_000_000)
+    }
+
+    /// The first point in time.
+    pub fn first(&self) -> Option<i64> {
+        self.blocks.first_key_value().map(|(start, _)| *start)
+    }
+
+    /// The last point in time.
+    pub fn last(&self) -> Option<i64> {
+        self.blocks.last_key_value().map(|(_, end)| *end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Activity;
+
+    fn check(seconds: &[i64], expected: i64) {
+        let mut activity = Activity::default();
+        for second in seconds {
+            activity.add(second * 1_000_000);
+        }
+        assert_eq!(activity.seconds(), expected, "{seconds:?}");
+    }
+
+    #[test]
+    fn a_gap_above_ten_minutes_starts_a_new_block() {
+        check(&[], 0);
+        check(&[7], 0);
+        check(&[0, 300, 1500, 1560], 360);
+        check(&[0, 600, 1200], 1200);
+        check(&[0, 601], 0);
+    }
+
+    #[test]
+    fn invariant_the_order_of_the_lines_does_not_matter() {
+        let times = [0, 300, 900, 1501, 1501, 2500, 3100, 3101, 9000];
+        let expected = 900 + (3101 - 2500);
+        for shift in 0..times.len() {
+            for step in [1, 2, 4, 5, 7, 8] {
+                let order = (0..times.len()).map(|at| times[(at * step + shift) % times.len()]);
+                check(&order.collect::<Vec<_>>(), expected);
+            }
+        }
+    }
+}

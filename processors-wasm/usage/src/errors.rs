@@ -1,0 +1,81 @@
+//! How a call of a tool failed, as far as its result tells.
+
+/// A kind of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The tool says that something went wrong.
+    ToolError,
+    /// A command ended with an exit code.
+    ExitCode,
+    /// The user refused or interrupted the call.
+    Rejected,
+    /// Another call of the same message failed, and took this one with it.
+    SiblingFailed,
+}
+
+impl ErrorClass {
+    /// The class of a failed call whose result is this text.
+    pub fn of(text: &str) -> Self {
+        let text = text.trim_start();
+        let text = text.strip_prefix("Error: ").unwrap_or(text);
+        let text = text.strip_prefix("<tool_use_error>").unwrap_or(text);
+        let begins_with = |heads: &[&str]| heads.iter().any(|head| text.starts_with(head));
+        if begins_with(&[
+            "The user doesn't want to ",
+            "The user rejected ",
+            "User rejected ",
+            "[Request interrupted by user",
+        ]) {
+            return Self::Rejected;
+        }
+        if begins_with(&["Sibling tool call errored", "Cancelled: parallel tool call"]) {
+            return Self::SiblingFailed;
+        }
+        let code = text.strip_prefix("Exit code ").unwrap_or_default();
+        if code.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+            return Self::ExitCode;
+        }
+        Self::ToolError
+    }
+
+    /// The class as the table has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ToolError => "tool_error",
+            Self::ExitCode => "exit_code",
+            Self::Rejected => "rejected",
+            Self::SiblingFailed => "sibling_failed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ErrorClass;
+
+    #[test]
+    fn the_beginning_of_a_result_says_how_the_call_failed() {
+        for (text, class) in [
+            ("Exit code 1\nno such file", "exit_code"),
+            ("Error: Exit code 127", "exit_code"),
+            ("Exit code of the program", "tool_error"),
+            (
+                "The user doesn't want to proceed with this tool use.",
+                "rejected",
+            ),
+            ("[Request interrupted by user for tool use]", "rejected"),
+            (
+                "<tool_use_error>Sibling tool call errored</tool_use_error>",
+                "sibling_failed",
+            ),
+            (
+                "<tool_use_error>File does not exist.</tool_use_error>",
+                "tool_error",
+            ),
+            ("it says: Exit code 1", "tool_error"),
+            ("", "tool_error"),
+        ] {
+            assert_eq!(ErrorClass::of(text).name(), class, "{text}");
+        }
+    }
+}

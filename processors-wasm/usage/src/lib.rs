@@ -1,0 +1,115 @@
+//! The shipped processor `usage`: tokens, tools and time of a session.
+//!
+//! It says what one file holds, and counts no money: what of it is new in the light of other
+//! files, and what it cost, are views over these rows. The same bytes always give the same rows.
+//!
+//! One pass gathers, one emits: the tokens of a message, the outcome of a call and the first
+//! readable time may all stand behind the line that needs them. What is gathered is kept small
+//! ([`strings`]), since a transcript may be larger than the memory of a guest.
+//!
+//! [`messages`], [`events`] and [`sessions`] hold one table each; [`place`] says where and when a
+//! row belongs, [`prompts`] and [`commands`] what a person typed, [`errors`] how a tool failed,
+//! [`activity`] how long somebody was at work.
+
+pub mod activity;
+pub mod commands;
+pub mod errors;
+pub mod events;
+pub mod messages;
+pub mod place;
+pub mod prompts;
+pub mod sessions;
+pub mod strings;
+
+use session_pipeline_processor::transcript::Entry;
+use session_pipeline_processor::{
+    Manifest, Processor, Session, Settings, Summary, Timestamp, export,
+};
+
+use crate::events::{EventRow, Events};
+use crate::messages::{MessageRow, Messages};
+use crate::place::Places;
+use crate::sessions::{Counts, SessionRow};
+use crate::strings::Strings;
+
+/// Raised whenever the same transcript would give other rows than before.
+pub const VERSION: u32 = 1;
+
+/// The processor.
+pub struct Usage;
+
+export!(Usage);
+
+impl Processor for Usage {
+    fn manifest(_: &Settings) -> Result<Manifest, String> {
+        let description = "Counts the tokens, tool calls, prompts and time of each session.";
+        Ok(Manifest::new("usage", VERSION, description)
+            .every_seconds(600)
+            .table::<EventRow>()
+            .table::<MessageRow>()
+            .table::<SessionRow>())
+    }
+
+    fn process(session: &Session<'_>) -> Result<Summary, String> {
+        let mut gathered = Gathered::default();
+        let tally = session
+            .transcript()
+            .for_each(|line, entry| gathered.add(line, entry));
+
+        let owner = gathered.owner(session);
+        let mut table = session.table();
+        for row in gathered.messages.rows(&owner) {
+            table.insert(row);
+        }
+        drop(table);
+        let mut table = session.table();
+        for row in gathered.events.rows(&owner) {
+            table.insert(row);
+        }
+        drop(table);
+        let row = gathered.counts.row(&owner, &gathered, tally);
+        session.table().insert(row);
+        Ok(Summary::items(gathered.events.len() as u64))
+    }
+}
+
+/// All that a transcript has told so far.
+#[derive(Default)]
+pub struct Gathered {
+    strings: Strings,
+    places: Places,
+    messages: Messages,
+    events: Events,
+    counts: Counts,
+}
+
+/// What all rows of a session share.
+pub struct Owner<'a> {
+    strings: &'a Strings,
+    /// The first `sessionId` of the file, or else its key.
+    session_id: &'a str,
+    username: &'a str,
+    /// The first readable time of the file: that of whatever stands before it.
+    first_time: Option<Timestamp>,
+}
+
+impl Gathered {
+    fn add(&mut self, line: u64, entry: &Entry<'_>) {
+        let strings = &mut self.strings;
+        let place = self.places.enter(line, entry);
+        self.counts.add(strings, entry, entry.timestamp);
+        self.messages.add(strings, &place, entry);
+        self.events.add(strings, &place, entry);
+    }
+
+    fn owner<'a>(&'a self, session: &Session<'a>) -> Owner<'a> {
+        let info = session.info();
+        let session_id = self.counts.session_id.map(|id| self.strings.get(id));
+        Owner {
+            strings: &self.strings,
+            session_id: session_id.unwrap_or(&info.key),
+            username: &info.username,
+            first_time: self.places.first_time(),
+        }
+    }
+}

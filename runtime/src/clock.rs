@@ -1,0 +1,67 @@
+//! Time as an argument: only the binary's `main` chooses the system's clock.
+
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+/// An instant in microseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UtcMicros(pub i64);
+
+impl UtcMicros {
+    /// The same instant in nanoseconds, the unit of file times.
+    pub fn as_nanos(self) -> i64 {
+        self.0.saturating_mul(1000)
+    }
+
+    /// This instant moved by a duration.
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl fmt::Display for UtcMicros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(timestamp) => timestamp.fmt(f),
+            Err(_) => write!(f, "{} µs", self.0),
+        }
+    }
+}
+
+/// The two clocks that a run looks at.
+pub trait Clock: Send + Sync {
+    /// The time of day, which may jump.
+    fn now(&self) -> UtcMicros;
+
+    /// A time that only rises, for budgets and durations.
+    fn monotonic(&self) -> Duration;
+}
+
+/// The clocks of this machine.
+#[derive(Debug)]
+pub struct SystemClock {
+    started: Instant,
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self { started: Instant::now() }
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> UtcMicros {
+        let micros = match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+            Err(before) => -i64::try_from(before.duration().as_micros()).unwrap_or(i64::MAX),
+        };
+        UtcMicros(micros)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.started.elapsed()
+    }
+}

@@ -1,0 +1,149 @@
+//! Why an attempt failed: one word each, the same in HTTP, command line, audit and database.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Guest text kept anywhere is cut at this many bytes.
+pub const DETAIL_BYTES_MAX: usize = 4096;
+
+/// A kind of failure (ARCHITECTURE.md §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// The guest burned all its fuel.
+    OutOfFuel,
+    /// The guest used up its CPU time.
+    Deadline,
+    /// The guest wanted more memory or tables than it may have.
+    MemoryLimit,
+    /// The guest recursed too deep.
+    StackOverflow,
+    /// The session is larger than the limit; it was not read.
+    TooLarge,
+    /// The guest recorded too much, or handed over too much at once.
+    OutputLimit,
+    /// The guest called the host too often.
+    HostCallLimit,
+    /// The guest panicked.
+    Panic,
+    /// The guest trapped.
+    Trap,
+    /// The guest called into WASI where nothing is served.
+    Denied,
+    /// The guest itself gave the session back with a reason.
+    Rejected,
+    /// The guest recorded something that does not fit its tables.
+    BadRecord,
+    /// The language model gave no usable answer.
+    Llm,
+    /// The session can't be read.
+    Input,
+    /// The component does not compile, link or describe itself.
+    Component,
+    /// Our process died while it was at this session.
+    Crash,
+    /// The host itself is at a limit.
+    Host,
+}
+
+impl FaultKind {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OutOfFuel => "out-of-fuel",
+            Self::Deadline => "deadline",
+            Self::MemoryLimit => "memory-limit",
+            Self::StackOverflow => "stack-overflow",
+            Self::TooLarge => "too-large",
+            Self::OutputLimit => "output-limit",
+            Self::HostCallLimit => "host-call-limit",
+            Self::Panic => "panic",
+            Self::Trap => "trap",
+            Self::Denied => "denied",
+            Self::Rejected => "rejected",
+            Self::BadRecord => "bad-record",
+            Self::Llm => "llm",
+            Self::Input => "input",
+            Self::Component => "component",
+            Self::Crash => "crash",
+            Self::Host => "host",
+        }
+    }
+
+    /// The kind behind a word; one that this version does not know was the host's affair.
+    pub fn from_word(word: &str) -> Self {
+        serde_json::from_value(serde_json::Value::String(word.to_owned())).unwrap_or(Self::Host)
+    }
+
+    /// Whether the session or the component caused it, so that repeating it is pointless and the
+    /// session ends in quarantine. An outage must not cost anyone a session.
+    pub fn is_of_own_making(self) -> bool {
+        match self {
+            Self::OutOfFuel
+            | Self::Deadline
+            | Self::MemoryLimit
+            | Self::StackOverflow
+            | Self::OutputLimit
+            | Self::HostCallLimit
+            | Self::Panic
+            | Self::Trap
+            | Self::Denied
+            | Self::Rejected
+            | Self::BadRecord
+            | Self::Crash => true,
+            Self::TooLarge | Self::Llm | Self::Input | Self::Component | Self::Host => false,
+        }
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A failure with what is known about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// What kind.
+    pub kind: FaultKind,
+    /// What happened, and what helps; cut and without control characters.
+    pub detail: String,
+}
+
+impl Fault {
+    /// A fault whose detail may hold text of a guest or a file.
+    pub fn new(kind: FaultKind, detail: impl AsRef<str>) -> Self {
+        Self { kind, detail: printable(detail.as_ref()) }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.detail)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// Hostile text made fit for terminals and logs: cut at [`DETAIL_BYTES_MAX`], control characters
+/// escaped (line breaks and tabs too: one detail is one line).
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len().min(DETAIL_BYTES_MAX));
+    for c in text.chars() {
+        let start = out.len();
+        // Bidirectional overrides can make a terminal show another text than the one that is kept.
+        if c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+        if out.len() > DETAIL_BYTES_MAX - '…'.len_utf8() {
+            out.truncate(start);
+            out.push('…');
+            break;
+        }
+    }
+    out
+}

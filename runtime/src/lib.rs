@@ -1,0 +1,27 @@
+//! The pipeline as a library: it finds sessions, runs processors over them in a sandbox, and keeps
+//! what they extract.
+//!
+//! A session goes one way: [`sessions`] finds it, [`scan`] decides whether it is due, [`content`]
+//! reads it, [`processor`] runs a component over it inside the [`sandbox`], and [`store`] commits
+//! rows and state together. [`run`] is that way from end to end.
+//! Deciding, executing and committing stay apart, so that executing could happen elsewhere.
+//!
+//! This crate knows neither HTTP nor command lines, reads no environment and asks no clock of its
+//! own: time, paths and limits are passed in.
+
+pub mod clock;
+pub mod config;
+pub mod content;
+pub mod fault;
+pub mod manifest;
+pub mod processor;
+pub mod quarantine;
+pub mod registry;
+pub mod report;
+pub mod rows;
+pub mod run;
+pub mod sandbox;
+pub mod scan;
+pub mod sessions;
+pub mod status;
+pub mod store;

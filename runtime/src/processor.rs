@@ -1,0 +1,278 @@
+//! A processor at work: load → link → instantiate → call.
+//!
+//! Loading and linking happen once for each component, instantiating and calling once for each
+//! session. A store is never used again after a call: whatever a trap left behind goes with it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::Linker;
+
+use crate::config::Limits;
+use crate::content::{ContentHash, ReadError, Snapshot};
+use crate::fault::{Fault, FaultKind, printable};
+use crate::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
+use crate::rows::TableRows;
+use crate::sandbox::contract::exports::session_pipeline::processor::guest::Manifest as GuestManifest;
+use crate::sandbox::contract::session_pipeline::processor::types;
+use crate::sandbox::contract::{Processor as Instance, ProcessorPre};
+use crate::sandbox::{self, Compiled, Engine, HostState, LogLine, SessionGrant, fault_of};
+
+/// A component that is ready to process sessions.
+pub struct Processor {
+    engine: Arc<Engine>,
+    pre: ProcessorPre<HostState>,
+    limits: Arc<Limits>,
+    settings: Vec<(String, String)>,
+    tables: Arc<[TableSpec]>,
+    manifest: Manifest,
+    digest: String,
+}
+
+/// The session that a guest is told of: no times, so that the same bytes give the same rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionInfo {
+    /// Path below the sessions root.
+    pub key: String,
+    /// First component of the key.
+    pub directory: String,
+    /// The user's e-mail where it is known, else the directory.
+    pub username: String,
+    /// The user's id where it is known.
+    pub user_id: Option<String>,
+}
+
+/// What executing a session gave: all that committing needs, and nothing else.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Execution {
+    /// The rows, or why there are none.
+    pub outcome: Result<Completed, Fault>,
+    /// The hash of the snapshot, where it could be read to its end.
+    pub hash: Option<ContentHash>,
+    /// What the guest said.
+    pub log: Vec<LogLine>,
+    /// What it took.
+    pub cost: Cost,
+}
+
+/// A session that was processed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Completed {
+    /// How many items the guest says it extracted.
+    pub items: u64,
+    /// Its rows, one entry for each table of the manifest.
+    pub tables: Vec<TableRows>,
+}
+
+/// What a session took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Fuel burned.
+    pub fuel: u64,
+    /// The most that all memories together reached, in bytes.
+    pub peak_memory: u64,
+    /// Bytes of the session.
+    pub bytes: u64,
+    /// CPU time of the guest and of the host's work for it, in microseconds.
+    pub guest_micros: u64,
+}
+
+impl Processor {
+    /// Loads and links compiled code, and asks it what it is.
+    ///
+    /// # Errors
+    /// A fault of kind `component` when an import is not allowed, the component does not fit the
+    /// contract, or its manifest is refused; another fault when describing itself ran into a limit.
+    pub fn load(
+        engine: &Arc<Engine>,
+        limits: &Arc<Limits>,
+        compiled: &Compiled,
+        digest: String,
+        settings: Vec<(String, String)>,
+    ) -> Result<Self, Fault> {
+        let refused = |detail: String| Fault::new(FaultKind::Component, detail);
+        let component = sandbox::load(engine, compiled).map_err(|error| refused(error.to_string()))?;
+        let component_type = component.component_type();
+        for (name, _) in component_type.imports(engine.wasmtime()) {
+            if !sandbox::is_allowed_import(name) {
+                return Err(refused(format!(
+                    "the import `{}` is not allowed; a processor may import the contract's interfaces at 1.0.0 and WASI 0.2",
+                    printable(name)
+                )));
+            }
+        }
+        let link = || -> wasmtime::Result<ProcessorPre<HostState>> {
+            let mut linker = Linker::new(engine.wasmtime());
+            sandbox::link(&mut linker)?;
+            Instance::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |state| state)?;
+            ProcessorPre::new(linker.instantiate_pre(&component)?)
+        };
+        let pre = link().map_err(|error| refused(format!("the component does not fit the contract: {error:#}")))?;
+        let manifest = describe(engine, limits, &pre, &settings)?
+            .check()
+            .map_err(|error| refused(format!("the manifest is refused: {error}")))?;
+        Ok(Self {
+            engine: Arc::clone(engine),
+            pre,
+            limits: Arc::clone(limits),
+            settings,
+            tables: manifest.tables.clone().into(),
+            manifest,
+            digest,
+        })
+    }
+
+    /// What the processor says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The SHA-256 of the component.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The limits it runs under.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Processes one session in an instance of its own. A failure of the guest is a result.
+    pub fn process(&self, session: &SessionInfo, snapshot: Snapshot) -> Execution {
+        let bytes = snapshot.observed().size;
+        let mut cost = Cost { bytes, ..Cost::default() };
+        if bytes > self.limits.session_bytes_max {
+            let limit = self.limits.session_bytes_max;
+            let fault = Fault::new(FaultKind::TooLarge, format!("the session has {bytes} bytes; {limit} are allowed"));
+            return Execution { outcome: Err(fault), hash: None, log: Vec::new(), cost };
+        }
+        let rows = self.tables.iter().map(TableRows::new).collect();
+        let grant = SessionGrant { snapshot, tables: Arc::clone(&self.tables), rows };
+        let seed = self.seed(&session.key);
+        let mut store = match HostState::store(&self.engine, &self.limits, seed, bytes, Some(grant)) {
+            Ok(store) => store,
+            Err(error) => {
+                let fault = Fault::new(FaultKind::Host, format!("no instance could be made: {error:#}"));
+                return Execution { outcome: Err(fault), hash: None, log: Vec::new(), cost };
+            }
+        };
+        let result = self.call(&mut store, session, bytes);
+        let outcome = match result {
+            Ok(Ok(summary)) => Ok(summary.items),
+            Ok(Err(reason)) => Err(Fault::new(FaultKind::Rejected, reason)),
+            Err(error) => Err(fault_of(&store, &error)),
+        };
+        cost.fuel = self.limits.fuel(bytes).saturating_sub(store.get_fuel().unwrap_or(0));
+        cost.peak_memory = store.data().peak_memory();
+        let (grant, log, guest_micros) = {
+            let micros = store.data().cpu().as_micros();
+            let (grant, log) = store.into_data().into_grant_and_log();
+            (grant, log, micros)
+        };
+        cost.guest_micros = u64::try_from(guest_micros).unwrap_or(u64::MAX);
+        let Some(mut grant) = grant else {
+            let fault = Fault::new(FaultKind::Host, "the session was lost on the way");
+            return Execution { outcome: Err(fault), hash: None, log, cost };
+        };
+        // However far the guest read, the hash is that of all it was given to read.
+        let hash = grant.snapshot.finish();
+        let outcome = match (&hash, outcome) {
+            (Err(error), Ok(_)) => Err(Fault::new(FaultKind::Input, sandbox::read_detail(error))),
+            (Err(ReadError::Shrunk), Err(_)) => Err(Fault::new(FaultKind::Input, ReadError::Shrunk.to_string())),
+            (_, outcome) => outcome.map(|items| Completed { items, tables: grant.rows }),
+        };
+        Execution { outcome, hash: hash.ok(), log, cost }
+    }
+
+    fn call(
+        &self,
+        store: &mut wasmtime::Store<HostState>,
+        session: &SessionInfo,
+        bytes: u64,
+    ) -> wasmtime::Result<Result<types::Summary, String>> {
+        let instance = self.pre.instantiate(&mut *store)?;
+        let info = types::SessionInfo {
+            key: session.key.clone(),
+            directory: session.directory.clone(),
+            username: session.username.clone(),
+            user_id: session.user_id.clone(),
+            size: bytes,
+            settings: self.settings.clone(),
+            extra: Vec::new(),
+        };
+        instance.session_pipeline_processor_guest().call_process(store, &info)
+    }
+
+    /// Randomness that follows from the processor and the session alone.
+    fn seed(&self, key: &str) -> [u8; 32] {
+        let mut hasher = Sha256::new();
+        hasher.update(self.manifest.name.as_bytes());
+        hasher.update([0]);
+        hasher.update(key.as_bytes());
+        hasher.finalize().into()
+    }
+}
+
+impl std::fmt::Debug for Processor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Processor").field("manifest", &self.manifest).field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+#[expect(clippy::ptr_arg, reason = "the generated call takes it so")]
+fn describe(
+    engine: &Engine,
+    limits: &Arc<Limits>,
+    pre: &ProcessorPre<HostState>,
+    settings: &Vec<(String, String)>,
+) -> Result<Manifest, Fault> {
+    let mut store = HostState::store(engine, limits, [0; 32], 0, None)
+        .map_err(|error| Fault::new(FaultKind::Host, format!("no instance could be made: {error:#}")))?;
+    let described = pre
+        .instantiate(&mut store)
+        .and_then(|instance| instance.session_pipeline_processor_guest().call_describe(&mut store, settings));
+    match described {
+        Ok(Ok(manifest)) => Ok(manifest_of(manifest)),
+        Ok(Err(reason)) => Err(Fault::new(FaultKind::Component, format!("it does not describe itself: {reason}"))),
+        Err(error) => {
+            let fault = fault_of(&store, &error);
+            Err(Fault::new(FaultKind::Component, format!("it does not describe itself: {fault}")))
+        }
+    }
+}
+
+fn manifest_of(manifest: GuestManifest) -> Manifest {
+    let kind = |kind| match kind {
+        types::Kind::Bool => Kind::Bool,
+        types::Kind::S64 => Kind::S64,
+        types::Kind::F64 => Kind::F64,
+        types::Kind::Text => Kind::Text,
+        types::Kind::Timestamp => Kind::Timestamp,
+        types::Kind::Json => Kind::Json,
+    };
+    let table = |table: types::Table| TableSpec {
+        name: table.name,
+        shared_key: match table.ownership {
+            types::Ownership::Session => None,
+            types::Ownership::Shared(key) => Some(key),
+        },
+        columns: table
+            .columns
+            .into_iter()
+            .map(|column| ColumnSpec { name: column.name, kind: kind(column.kind) })
+            .collect(),
+    };
+    Manifest {
+        name: manifest.name,
+        version: manifest.version,
+        description: manifest.description,
+        cadence_seconds: manifest.cadence_seconds,
+        order: match manifest.order {
+            types::Order::Independent => Order::Independent,
+            types::Order::Serial => Order::Serial,
+        },
+        uses_llm: manifest.uses_llm,
+        tables: manifest.tables.into_iter().map(table).collect(),
+    }
+}

@@ -1,0 +1,169 @@
+//! Which processors there are, and how one is made ready: compiled once, kept, checked, described,
+//! its tables made.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::clock::UtcMicros;
+use crate::config::Config;
+use crate::fault::{Fault, FaultKind};
+use crate::processor::Processor;
+use crate::report;
+use crate::sandbox::{self, Compiled, Engine, sha256_hex};
+use crate::store::{KnownComponent, Store, StoreError};
+
+/// A component and the name it goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct Shipped {
+    /// The processor's name.
+    pub name: &'static str,
+    /// The component.
+    pub component: &'static [u8],
+}
+
+/// Why a processor is not at hand.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// There is none of that name.
+    #[error("Unknown processor `{name}`; known are: {known}")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The known ones.
+        known: String,
+    },
+    /// Its component can't be used.
+    #[error("the processor `{name}` is unavailable: {fault}")]
+    Unavailable {
+        /// The name.
+        name: String,
+        /// Why.
+        fault: Fault,
+    },
+    /// The database refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The processors of this process.
+#[derive(Debug)]
+pub struct Registry {
+    shipped: Vec<Shipped>,
+}
+
+impl Registry {
+    /// A registry of these components.
+    pub fn new(shipped: impl IntoIterator<Item = Shipped>) -> Self {
+        let mut shipped: Vec<Shipped> = shipped.into_iter().collect();
+        shipped.sort_by_key(|shipped| shipped.name);
+        Self { shipped }
+    }
+
+    /// The names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.shipped.iter().map(|shipped| shipped.name)
+    }
+
+    /// Makes a processor ready to run.
+    ///
+    /// # Errors
+    /// When the name is unknown, the component can't be used, or the database refuses.
+    pub fn load(
+        &self,
+        name: &str,
+        config: &Config,
+        engine: &Arc<Engine>,
+        store: &Store,
+        now: UtcMicros,
+    ) -> Result<Processor, RegistryError> {
+        let Some(shipped) = self.shipped.iter().find(|shipped| shipped.name == name) else {
+            let known = self.names().collect::<Vec<_>>().join(", ");
+            return Err(RegistryError::Unknown { name: crate::fault::printable(name), known });
+        };
+        let unavailable = |fault| RegistryError::Unavailable { name: name.to_owned(), fault };
+        let digest = sha256_hex(shipped.component);
+        let known = store.component(&digest)?;
+        let limits = Arc::new(config.limits.clone());
+        let compiled = match kept(config, engine, &digest, known.as_ref()) {
+            Some(compiled) => compiled,
+            None => compile(config, engine, &digest, shipped.component).map_err(unavailable)?,
+        };
+        let processor = Processor::load(engine, &limits, &compiled, digest.clone(), Vec::new()).map_err(unavailable)?;
+        let manifest = processor.manifest();
+        let refused = |detail: String| unavailable(Fault::new(FaultKind::Component, detail));
+        if manifest.name != name {
+            return Err(refused(format!("the component calls itself `{}`", manifest.name)));
+        }
+        if let Some(highest) = store.component_versions(name)?.values().max().filter(|&&version| version > manifest.version) {
+            return Err(refused(format!(
+                "its version {} is lower than {highest}, which ran here before; use the newer component",
+                manifest.version
+            )));
+        }
+        if known.as_ref().and_then(|known| known.compiled_sha256.as_deref()) != Some(compiled.sha256.as_str()) {
+            let component = KnownComponent {
+                processor_name: name.to_owned(),
+                version: manifest.version,
+                compiled_sha256: Some(compiled.sha256.clone()),
+            };
+            store.record_component(digest, component, now)?;
+        }
+        store.register_tables(manifest)?;
+        if name == "usage" {
+            report::register_views(store)?;
+        }
+        Ok(processor)
+    }
+}
+
+fn code_path(config: &Config, engine: &Engine, digest: &str) -> PathBuf {
+    config.state_dir().join("components").join(format!("{digest}-{}.code", engine.fingerprint()))
+}
+
+/// The compiled form that is kept, if it is the one that we wrote.
+fn kept(config: &Config, engine: &Engine, digest: &str, known: Option<&KnownComponent>) -> Option<Compiled> {
+    let sha256 = known?.compiled_sha256.as_deref()?;
+    let code = fs::read(code_path(config, engine, digest)).ok()?;
+    let compiled = Compiled::from_kept(code);
+    (compiled.sha256 == sha256).then_some(compiled)
+}
+
+fn compile(config: &Config, engine: &Engine, digest: &str, component: &[u8]) -> Result<Compiled, Fault> {
+    let folder = config.state_dir().join("components");
+    make_private(&folder)?;
+    let compiled = sandbox::compile(&config.compiler, &config.limits, component, &folder).map_err(|error| {
+        use std::error::Error as _;
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        Fault::new(FaultKind::Component, format!("{error}{cause}"))
+    })?;
+    keep(&folder, &format!("{digest}.wasm"), component)?;
+    keep_at(&folder, &code_path(config, engine, digest), &compiled.code)?;
+    Ok(compiled)
+}
+
+fn make_private(folder: &Path) -> Result<(), Fault> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| unwritable(folder, &error))
+}
+
+fn keep(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Fault> {
+    keep_at(folder, &folder.join(name), bytes)
+}
+
+/// Writes a file that is complete or not there at all.
+fn keep_at(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        fs::File::open(folder)?.sync_all()
+    };
+    write().map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Fault {
+    Fault::new(FaultKind::Host, format!("`{}` can't be written: {error}; check permissions and free space", path.display()))
+}

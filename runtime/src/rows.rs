@@ -1,0 +1,103 @@
+//! The rows that a session recorded, column by column: what executing hands to committing.
+//!
+//! Columns rather than rows, since the guest's values are dropped as soon as they are checked and
+//! the database takes columns.
+
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::{Kind, TableSpec};
+
+/// All rows of one session for one table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TableRows {
+    /// How many rows.
+    pub rows: usize,
+    /// One entry for each column of the table, in its order.
+    pub columns: Vec<ColumnValues>,
+}
+
+impl TableRows {
+    /// No rows yet.
+    pub fn new(table: &TableSpec) -> Self {
+        Self { rows: 0, columns: table.columns.iter().map(|column| ColumnValues::new(column.kind)).collect() }
+    }
+
+    /// About what they take in memory.
+    pub fn bytes(&self) -> u64 {
+        let column_bytes = |column: &ColumnValues| match column {
+            ColumnValues::Bool(values) => values.len(),
+            ColumnValues::S64(values) | ColumnValues::Timestamp(values) => values.len() * 16,
+            ColumnValues::F64(values) => values.len() * 16,
+            ColumnValues::Text(values) => values.bytes.len() + values.ends.len() * 8,
+        };
+        self.columns.iter().map(|column| column_bytes(column) as u64).sum()
+    }
+}
+
+/// The values of one column; `None` is null.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ColumnValues {
+    /// Truth values.
+    Bool(Vec<Option<bool>>),
+    /// Integers.
+    S64(Vec<Option<i64>>),
+    /// Finite numbers.
+    F64(Vec<Option<f64>>),
+    /// Text, and JSON as text.
+    Text(TextValues),
+    /// Microseconds since the epoch.
+    Timestamp(Vec<Option<i64>>),
+}
+
+impl ColumnValues {
+    fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Bool => Self::Bool(Vec::new()),
+            Kind::S64 => Self::S64(Vec::new()),
+            Kind::F64 => Self::F64(Vec::new()),
+            Kind::Text | Kind::Json => Self::Text(TextValues::default()),
+            Kind::Timestamp => Self::Timestamp(Vec::new()),
+        }
+    }
+
+    /// Adds a null.
+    pub fn push_null(&mut self) {
+        match self {
+            Self::Bool(values) => values.push(None),
+            Self::S64(values) | Self::Timestamp(values) => values.push(None),
+            Self::F64(values) => values.push(None),
+            Self::Text(values) => values.push(None),
+        }
+    }
+}
+
+/// Texts in one buffer: a row of usage has a dozen short ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextValues {
+    bytes: String,
+    /// The end of each text in `bytes`; `None` for null.
+    ends: Vec<Option<u32>>,
+}
+
+impl TextValues {
+    /// Adds a text or a null. A session records at most 64 MiB, so offsets fit.
+    pub fn push(&mut self, text: Option<&str>) {
+        self.ends.push(text.map(|text| {
+            self.bytes.push_str(text);
+            u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)
+        }));
+    }
+
+    /// The texts in order.
+    pub fn iter(&self) -> impl Iterator<Item = Option<&str>> {
+        let mut start = 0;
+        self.ends.iter().map(move |end| {
+            end.map(|end| {
+                let end = end as usize;
+                let text = self.bytes.get(start..end).unwrap_or_default();
+                start = end;
+                text
+            })
+        })
+    }
+}

@@ -1,0 +1,349 @@
+//! One run: a pass of one processor over all its candidates, from the plan to the report.
+//!
+//! A run takes no input but its processor, its caps and the clock: it looks at the world and brings
+//! the store up to date. Command line, HTTP and scheduler all start it here.
+
+mod dispatch;
+mod work;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Clock, UtcMicros};
+use crate::config::Config;
+use crate::fault::printable;
+use crate::processor::Processor;
+use crate::registry::{Registry, RegistryError};
+use crate::sandbox::Engine;
+use crate::scan::{ScanContext, ScanPlan};
+use crate::sessions::{Note, SessionsRoot, Walk};
+use crate::store::{RunRecord, RunResult, Store, StoreError, Trigger};
+
+pub use dispatch::Progress;
+
+/// Errors listed in a report; the others are counted.
+const ERRORS_LISTED_MAX: usize = 100;
+
+/// All that runs share: opened once in a process.
+pub struct Pipeline {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    registry: Registry,
+    engine: Arc<Engine>,
+    store: Store,
+    permits: dispatch::Permits,
+    running: Mutex<HashSet<String>>,
+}
+
+/// What a run is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct RunRequest {
+    /// Who asks.
+    pub trigger: Trigger,
+    /// Whether that is a person, so that no wait after a failure counts.
+    pub is_started_by_person: bool,
+    /// Attempts at most.
+    pub max_sessions: Option<u64>,
+    /// Time after which no further session is begun.
+    pub time_budget: Option<Duration>,
+}
+
+impl RunRequest {
+    /// A run from the command line: without caps.
+    pub fn cli() -> Self {
+        Self { trigger: Trigger::Cli, is_started_by_person: true, max_sessions: None, time_budget: None }
+    }
+}
+
+/// What a run did (BEHAVIOUR.md 2.5, A10).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// The processor.
+    pub processor: String,
+    /// Candidates in all, also those that the caps left for later.
+    pub scanned: u64,
+    /// Sessions processed.
+    pub processed: u64,
+    /// Candidates whose content was what it had been.
+    pub skipped: u64,
+    /// Candidates left for the next run by a cap.
+    pub capped: u64,
+    /// Sessions whose attempt failed.
+    pub errors: u64,
+    /// Items that the processor extracted.
+    pub items_extracted: u64,
+    /// The failures, at most a hundred.
+    pub errors_detail: Vec<SessionError>,
+    /// Sessions that wait after a failure; not in `scanned`.
+    pub waiting: u64,
+    /// Sessions in quarantine; not in `scanned`.
+    pub quarantined: u64,
+    /// Bytes of the sessions that were tried.
+    pub bytes: u64,
+    /// Fuel burned.
+    pub fuel: u64,
+    /// How long the run took.
+    pub duration_ms: u64,
+}
+
+/// One failure in a report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionError {
+    /// The session's key.
+    pub session: String,
+    /// The fault's word.
+    pub fault: String,
+    /// What happened.
+    pub error: String,
+}
+
+impl Stats {
+    fn add_error(&mut self, key: &str, fault: &crate::fault::Fault) {
+        self.errors += 1;
+        if self.errors_detail.len() < ERRORS_LISTED_MAX {
+            self.errors_detail.push(SessionError {
+                session: printable(key),
+                fault: fault.kind.to_string(),
+                error: fault.to_string(),
+            });
+        }
+    }
+
+    fn audit_params(&self, unhandled_error: Option<&str>) -> String {
+        let mut params = serde_json::json!({
+            "processor": self.processor, "scanned": self.scanned, "processed": self.processed, "skipped": self.skipped,
+            "capped": self.capped, "errors": self.errors, "items_extracted": self.items_extracted,
+        });
+        if let (Some(error), Some(params)) = (unhandled_error, params.as_object_mut()) {
+            params.insert("unhandled_error".to_owned(), error.into());
+        }
+        params.to_string()
+    }
+}
+
+/// The outcome of a run that came to its end.
+#[derive(Clone, Debug)]
+pub struct RunReport {
+    /// The run's id.
+    pub id: String,
+    /// What it did.
+    pub stats: Stats,
+    /// What the walk passed over.
+    pub notes: Vec<Note>,
+}
+
+/// Why there was no run, or why it did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The same processor is at work.
+    #[error("the processor `{0}` is already running; wait for it to end")]
+    AlreadyRunning(String),
+    /// The processor is not at hand.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The database refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The sessions root can't be read.
+    #[error("the sessions root `{path}` can't be read; check the path and its permissions")]
+    Sessions {
+        /// The root.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A part of the pipeline itself broke.
+    #[error("the run broke off: {0}; please report it")]
+    Broken(String),
+}
+
+impl Pipeline {
+    /// Opens the data dir, with the components it knows.
+    ///
+    /// # Errors
+    /// When the database can't be opened.
+    pub fn open(config: Config, clock: Arc<dyn Clock>, registry: Registry) -> Result<Self, RunError> {
+        let store = Store::open(&config, clock.now())?;
+        let engine = Engine::new(&config.limits, config.workers)
+            .map_err(|error| RunError::Broken(format!("the sandbox can't be made: {error:#}")))?;
+        let permits = dispatch::Permits::new(config.workers);
+        Ok(Self { config, clock, registry, engine: Arc::new(engine), store, permits, running: Mutex::default() })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The processors.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+
+    /// Makes a processor ready, for one run or many.
+    ///
+    /// # Errors
+    /// As [`Registry::load`].
+    pub fn processor(&self, name: &str) -> Result<Processor, RegistryError> {
+        self.registry.load(name, &self.config, &self.engine, &self.store, self.clock.now())
+    }
+
+    /// Opens the sessions root; `None` where there is none.
+    ///
+    /// # Errors
+    /// When it is there and can't be read.
+    pub fn sessions_root(&self) -> Result<Option<SessionsRoot>, RunError> {
+        let path = &self.config.sessions_root;
+        SessionsRoot::open(path).map_err(|source| RunError::Sessions { path: path.display().to_string(), source })
+    }
+
+    /// Runs a processor over all its candidates.
+    ///
+    /// # Errors
+    /// When there was no run, or it did not come to its end. A session's failure is no error.
+    pub fn run(&self, processor: &Processor, request: RunRequest, progress: &dyn Progress) -> Result<RunReport, RunError> {
+        let root = self.sessions_root()?;
+        self.run_over(root.as_ref(), processor, request, progress)
+    }
+
+    /// As [`Pipeline::run`], over a root that the caller holds open.
+    ///
+    /// # Errors
+    /// As [`Pipeline::run`].
+    pub fn run_over(
+        &self,
+        root: Option<&SessionsRoot>,
+        processor: &Processor,
+        request: RunRequest,
+        progress: &dyn Progress,
+    ) -> Result<RunReport, RunError> {
+        let name = &processor.manifest().name;
+        let _lock = RunLock::take(&self.running, name)?;
+        let started = self.clock.monotonic();
+        let id = self.store.begin_run(name, request.trigger, self.clock.now())?;
+        // Outside of the pass, so that a run that breaks off still tells what it had done.
+        let stats = Mutex::new(Stats { processor: name.clone(), ..Stats::default() });
+        let pass = std::panic::AssertUnwindSafe(|| self.pass(root, processor, request, &id, &stats, progress));
+        let result = std::panic::catch_unwind(pass).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(RunError::Broken(printable(text.unwrap_or("a panic without a message"))))
+        });
+        let mut stats = stats.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let duration = self.clock.monotonic().saturating_sub(started);
+        stats.duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let error = result.as_ref().err().map(ToString::to_string);
+        let record = RunRecord {
+            id: id.clone(),
+            processor_name: name.clone(),
+            trigger: request.trigger,
+            result: if error.is_none() && stats.errors == 0 { RunResult::Ok } else { RunResult::Failed },
+            stats: serde_json::to_string(&stats).unwrap_or_default(),
+            audit_params: stats.audit_params(error.as_deref()),
+            error,
+            finished_at: self.clock.now(),
+            duration,
+        };
+        let finished = self.store.finish_run(record);
+        let notes = result?;
+        finished?;
+        Ok(RunReport { id, stats, notes })
+    }
+
+    fn pass(
+        &self,
+        root: Option<&SessionsRoot>,
+        processor: &Processor,
+        request: RunRequest,
+        run_id: &str,
+        stats: &Mutex<Stats>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Note>, RunError> {
+        let started = self.clock.monotonic();
+        let Some(root) = root else { return Ok(Vec::new()) };
+        let (plan, walk) = self.plan(root, processor, request.is_started_by_person)?;
+        {
+            let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
+            stats.scanned = plan.candidates.len() as u64;
+            (stats.waiting, stats.quarantined) = (plan.waiting, plan.quarantined);
+        }
+        self.store.mark_missing(plan.vanished, plan.returned, self.clock.now())?;
+        let bytes = plan.candidates.iter().map(|candidate| candidate.observed.size).sum();
+        progress.planned(plan.candidates.len() as u64, bytes);
+        let pass = work::Pass { pipeline: self, root, processor, request, run_id, started };
+        pass.work_through(plan.candidates, stats, progress)?;
+        Ok(walk.notes)
+    }
+
+    /// What a run would look at now.
+    ///
+    /// # Errors
+    /// When the root or the database can't be read.
+    pub fn plan(
+        &self,
+        root: &SessionsRoot,
+        processor: &Processor,
+        is_started_by_person: bool,
+    ) -> Result<(ScanPlan, Walk), RunError> {
+        let manifest = processor.manifest();
+        let mut known = self.store.known_sessions(&manifest.name)?;
+        let failures = self.store.known_failures(&manifest.name)?;
+        let versions = self.store.component_versions(&manifest.name)?;
+        let context = ScanContext {
+            failures: &failures,
+            digest: processor.digest(),
+            version: manifest.version,
+            versions: known.digests.iter().map(|digest| versions.get(digest).copied()).collect(),
+            now: self.clock.now(),
+            is_started_by_person,
+        };
+        let mut plan = ScanPlan::default();
+        let walk = root
+            .walk(|key, observed| plan.visit(key, observed, &mut known, &context))
+            .map_err(|source| RunError::Sessions { path: root.path().display().to_string(), source })?;
+        plan.finish(&walk, &known);
+        Ok((plan, walk))
+    }
+
+    fn now(&self) -> UtcMicros {
+        self.clock.now()
+    }
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// Keeps a processor from running twice; given back on every way out.
+struct RunLock<'a> {
+    running: &'a Mutex<HashSet<String>>,
+    name: String,
+}
+
+impl<'a> RunLock<'a> {
+    fn take(running: &'a Mutex<HashSet<String>>, name: &str) -> Result<Self, RunError> {
+        let is_free = running.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+        if is_free { Ok(Self { running, name: name.to_owned() }) } else { Err(RunError::AlreadyRunning(name.to_owned())) }
+    }
+}
+
+impl Drop for RunLock<'_> {
+    fn drop(&mut self) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+    }
+}

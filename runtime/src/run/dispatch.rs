@@ -1,0 +1,161 @@
+//! Who does what when: candidates handed out in order under the caps, permits for workers, and a
+//! bound on what waits for the writer.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Someone who watches a run.
+pub trait Progress: Sync {
+    /// The scan is done: so many candidates, of so many bytes.
+    fn planned(&self, sessions: u64, bytes: u64);
+    /// One candidate is dealt with.
+    fn advanced(&self, bytes: u64);
+}
+
+/// Nobody watches.
+impl Progress for () {
+    fn planned(&self, _: u64, _: u64) {}
+    fn advanced(&self, _: u64) {}
+}
+
+/// Hands out candidates by their place in the order.
+pub(super) struct Dispatch {
+    state: Mutex<DispatchState>,
+    changed: Condvar,
+    attempts_max: Option<u64>,
+    candidates: usize,
+}
+
+#[derive(Default)]
+struct DispatchState {
+    next: usize,
+    attempts: u64,
+    in_hand: u64,
+    is_stopped: bool,
+}
+
+impl Dispatch {
+    pub(super) fn new(candidates: usize, attempts_max: Option<u64>) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), attempts_max, candidates }
+    }
+
+    fn state(&self) -> MutexGuard<'_, DispatchState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next candidate. Where a cap is near it waits for those in hand: one that turns out to be
+    /// unchanged costs no attempt, and its place goes to the next.
+    pub(super) fn next(&self, is_over_budget: impl Fn() -> bool) -> Option<usize> {
+        let mut state = self.state();
+        loop {
+            if state.is_stopped || state.next >= self.candidates {
+                return None;
+            }
+            match self.attempts_max {
+                Some(max) if state.attempts >= max => state.is_stopped = true,
+                Some(max) if state.attempts + state.in_hand >= max => {
+                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                _ if is_over_budget() => state.is_stopped = true,
+                _ => {
+                    let index = state.next;
+                    state.next += 1;
+                    state.in_hand += 1;
+                    return Some(index);
+                }
+            }
+        }
+    }
+
+    /// A candidate is no longer in hand.
+    pub(super) fn done(&self, was_attempt: bool) {
+        let mut state = self.state();
+        state.in_hand -= 1;
+        state.attempts += u64::from(was_attempt);
+        self.changed.notify_all();
+    }
+
+    /// No further candidate is handed out.
+    pub(super) fn stop(&self) {
+        self.state().is_stopped = true;
+        self.changed.notify_all();
+    }
+
+    /// How many were handed out, and whether more may follow.
+    pub(super) fn handed_out(&self) -> (usize, bool) {
+        let state = self.state();
+        (state.next, !state.is_stopped && state.next < self.candidates)
+    }
+}
+
+/// As many permits as workers for the whole process, given out in the order of asking.
+pub(super) struct Permits {
+    queue: Mutex<PermitQueue>,
+    changed: Condvar,
+}
+
+struct PermitQueue {
+    free: usize,
+    next_ticket: u64,
+    now_serving: u64,
+}
+
+impl Permits {
+    pub(super) fn new(permits: usize) -> Self {
+        let queue = PermitQueue { free: permits.max(1), next_ticket: 0, now_serving: 0 };
+        Self { queue: Mutex::new(queue), changed: Condvar::new() }
+    }
+
+    pub(super) fn take(&self) -> Permit<'_> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let ticket = queue.next_ticket;
+        queue.next_ticket += 1;
+        while queue.now_serving != ticket || queue.free == 0 {
+            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.now_serving += 1;
+        queue.free -= 1;
+        drop(queue);
+        self.changed.notify_all();
+        Permit { permits: self }
+    }
+}
+
+/// The right to use a core; given back when dropped.
+pub(super) struct Permit<'a> {
+    permits: &'a Permits,
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.permits.queue.lock().unwrap_or_else(PoisonError::into_inner).free += 1;
+        self.permits.changed.notify_all();
+    }
+}
+
+/// A bound on the bytes of outcomes that wait to be committed.
+pub(super) struct Backlog {
+    bytes: Mutex<u64>,
+    changed: Condvar,
+    bytes_max: u64,
+}
+
+impl Backlog {
+    pub(super) fn new(bytes_max: u64) -> Self {
+        Self { bytes: Mutex::new(0), changed: Condvar::new(), bytes_max }
+    }
+
+    /// Waits for room. What is larger than the whole bound goes alone.
+    pub(super) fn enter(&self, bytes: u64) {
+        let mut held = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        while *held > 0 && held.saturating_add(bytes) > self.bytes_max {
+            held = self.changed.wait(held).unwrap_or_else(PoisonError::into_inner);
+        }
+        *held = held.saturating_add(bytes);
+    }
+
+    pub(super) fn leave(&self, bytes: u64) {
+        let mut held = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = held.saturating_sub(bytes);
+        self.changed.notify_all();
+    }
+}

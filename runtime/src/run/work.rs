@@ -1,0 +1,411 @@
+//! Working through the candidates: workers execute, the caller's thread groups and commits.
+
+use std::io::ErrorKind;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::dispatch::{Backlog, Dispatch, Progress};
+use super::{Pipeline, RunError, RunRequest, Stats};
+use crate::clock::UtcMicros;
+use crate::content::{ContentHash, Snapshot};
+use crate::fault::{Fault, FaultKind};
+use crate::manifest::Order;
+use crate::processor::{Cost, Processor, SessionInfo};
+use crate::quarantine::{Failures, Verdict};
+use crate::rows::TableRows;
+use crate::sandbox;
+use crate::scan::{Candidate, Check, trusted};
+use crate::sessions::{Observed, SessionsRoot};
+use crate::store::{CompletedSession, Entry, FailedSession, Group, SkippedSession, StoreError};
+
+/// The guest may use 1 MiB of the stack; the rest is ours.
+const WORKER_STACK_BYTES: usize = 4 << 20;
+/// Outcomes that may wait for the committing thread.
+const OUTCOMES_MAX: usize = 256;
+
+/// One pass over the candidates of a run.
+pub(super) struct Pass<'a> {
+    pub(super) pipeline: &'a Pipeline,
+    pub(super) root: &'a SessionsRoot,
+    pub(super) processor: &'a Processor,
+    pub(super) request: RunRequest,
+    pub(super) run_id: &'a str,
+    pub(super) started: Duration,
+}
+
+/// What became of one candidate.
+struct Outcome {
+    bytes: u64,
+    held_bytes: u64,
+    /// For the stats: a session that stays in quarantine or goes on waiting after all.
+    verdict: Option<Verdict>,
+    fuel: u64,
+    was_attempt: bool,
+    entry: Option<Entry>,
+}
+
+impl Pass<'_> {
+    pub(super) fn work_through(
+        &self,
+        candidates: Vec<Candidate>,
+        stats: &Mutex<Stats>,
+        progress: &dyn Progress,
+    ) -> Result<(), RunError> {
+        let config = &self.pipeline.config;
+        let workers = match self.processor.manifest().order {
+            Order::Serial => 1,
+            Order::Independent => config.workers.clamp(1, candidates.len().max(1)),
+        };
+        let dispatch = Dispatch::new(candidates.len(), self.request.max_sessions);
+        let backlog = Backlog::new(config.group.bytes_max.saturating_add(config.limits.row_bytes_max));
+        let (outcomes, finished) = bounded(OUTCOMES_MAX);
+        let result = std::thread::scope(|scope| {
+            for number in 0..workers {
+                let outcomes = outcomes.clone();
+                let worker = || self.work(&candidates, &dispatch, &backlog, outcomes);
+                let thread = std::thread::Builder::new().name(format!("worker-{number}")).stack_size(WORKER_STACK_BYTES);
+                if let Err(source) = thread.spawn_scoped(scope, worker) {
+                    dispatch.stop();
+                    return Err(RunError::Broken(format!("no worker could be started: {source}")));
+                }
+            }
+            drop(outcomes);
+            let result = self.commit_all(&finished, &dispatch, &backlog, stats, progress);
+            if result.is_err() {
+                // Workers that wait for room or for the channel must not wait for ever.
+                dispatch.stop();
+                for outcome in &finished {
+                    backlog.leave(outcome.held_bytes);
+                }
+            }
+            result
+        });
+        let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
+        let (handed_out, _) = dispatch.handed_out();
+        stats.capped = (candidates.len() - handed_out.min(candidates.len())) as u64;
+        result
+    }
+
+    fn work(&self, candidates: &[Candidate], dispatch: &Dispatch, backlog: &Backlog, outcomes: Sender<Outcome>) {
+        let clock = &self.pipeline.clock;
+        let is_over_budget =
+            || self.request.time_budget.is_some_and(|budget| clock.monotonic().saturating_sub(self.started) > budget);
+        while let Some(candidate) = dispatch.next(is_over_budget).and_then(|index| candidates.get(index)) {
+            let outcome = {
+                let _permit = self.pipeline.permits.take();
+                let attempt = std::panic::AssertUnwindSafe(|| self.look_at(candidate));
+                std::panic::catch_unwind(attempt).unwrap_or_else(|_| {
+                    let fault = Fault::new(FaultKind::Host, "the host panicked at this session; please report it");
+                    self.failed(candidate, None, None, fault, Cost::default())
+                })
+            };
+            dispatch.done(outcome.was_attempt);
+            backlog.enter(outcome.held_bytes);
+            let held_bytes = outcome.held_bytes;
+            if outcomes.send(outcome).is_err() {
+                backlog.leave(held_bytes);
+                return;
+            }
+        }
+    }
+
+    /// Deals with one candidate, up to what is to be committed.
+    fn look_at(&self, candidate: &Candidate) -> Outcome {
+        let mut outcome = self.try_once(candidate);
+        let has_shrunk = |outcome: &Outcome| match &outcome.entry {
+            Some(Entry::Failed(failed)) => {
+                failed.fault.kind == FaultKind::Input && failed.hash.is_none() && failed.fault.detail.contains("shorter")
+            }
+            _ => false,
+        };
+        // A file that became shorter is read again once, then left for the next run.
+        if has_shrunk(&outcome) {
+            outcome = self.try_once(candidate);
+        }
+        outcome
+    }
+
+    fn try_once(&self, candidate: &Candidate) -> Outcome {
+        let read_at = self.pipeline.now();
+        let line_bytes_max = self.processor.limits().line_bytes_max;
+        let mut snapshot = match Snapshot::open(self.root, &candidate.key, read_at, line_bytes_max) {
+            Ok(snapshot) => snapshot,
+            // Gone since the scan: the next one will know.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                tracing::debug!(session = %crate::fault::printable(&candidate.key), "gone since the scan");
+                return self.skipped(candidate, None);
+            }
+            Err(error) => {
+                let fault = Fault::new(FaultKind::Input, format!("the session can't be opened: {error}"));
+                let mut outcome = self.failed(candidate, None, None, fault, Cost::default());
+                outcome.was_attempt = false;
+                return outcome;
+            }
+        };
+        let observed = trusted(snapshot.observed(), read_at, self.pipeline.config.quiet_window);
+        if candidate.check != Check::Nothing && snapshot.observed().size <= self.processor.limits().session_bytes_max {
+            let hash = match snapshot.finish().and_then(|hash| snapshot.rewind().map(|()| hash)) {
+                Ok(hash) => hash,
+                Err(error) => {
+                    let fault = Fault::new(FaultKind::Input, sandbox::read_detail(&error));
+                    let mut outcome = self.failed(candidate, None, observed, fault, Cost::default());
+                    outcome.was_attempt = false;
+                    return outcome;
+                }
+            };
+            let is_as_in_state = candidate.known.is_some_and(|known| known.hash == Some(hash) && !known.is_due);
+            let failed_so = candidate.failure.as_ref().filter(|failure| failure.hash == Some(hash));
+            match (candidate.check, failed_so) {
+                (Check::FailureHash(verdict), Some(failure)) => {
+                    return self.still_held_back(candidate, verdict, failure.failures, hash, observed);
+                }
+                (Check::StateHash, _) if is_as_in_state => return self.skipped(candidate, observed),
+                _ => {}
+            }
+        }
+        self.execute(candidate, snapshot, read_at, observed)
+    }
+
+    fn execute(&self, candidate: &Candidate, snapshot: Snapshot, read_at: UtcMicros, observed: Option<Observed>) -> Outcome {
+        let directory = candidate.key.split('/').next().unwrap_or_default().to_owned();
+        let session = SessionInfo { key: candidate.key.clone(), username: directory.clone(), directory, user_id: None };
+        let execution = self.processor.process(&session, snapshot);
+        for line in &execution.log {
+            tracing::debug!(session = %crate::fault::printable(&candidate.key), level = ?line.level, "{}", line.message);
+        }
+        let completed = match (execution.outcome, execution.hash) {
+            (Ok(completed), Some(hash)) => (completed, hash),
+            (Ok(_), None) => {
+                let fault = Fault::new(FaultKind::Input, "the session could not be read to its end");
+                return self.failed(candidate, None, observed, fault, execution.cost);
+            }
+            (Err(fault), hash) => return self.failed(candidate, hash, observed, fault, execution.cost),
+        };
+        let (completed, hash) = completed;
+        let bytes = candidate.observed.size;
+        let cost = execution.cost;
+        let held_bytes = completed.tables.iter().map(TableRows::bytes).sum();
+        let session = CompletedSession {
+            key: session.key,
+            username: session.username,
+            known: candidate.known,
+            failure_row: candidate.failure.as_ref().map(|failure| failure.row_id),
+            read_at,
+            observed,
+            hash,
+            items: completed.items,
+            tables: completed.tables,
+            cost,
+        };
+        let entry = Some(Entry::Completed(Box::new(session)));
+        Outcome { bytes, held_bytes, verdict: None, fuel: cost.fuel, was_attempt: true, entry }
+    }
+
+    fn skipped(&self, candidate: &Candidate, observed: Option<Observed>) -> Outcome {
+        let entry = candidate
+            .known
+            .filter(|_| observed.is_some())
+            .map(|known| Entry::Skipped(SkippedSession { key: candidate.key.clone(), row_id: known.row_id, observed }));
+        Outcome { bytes: candidate.observed.size, held_bytes: 0, verdict: None, fuel: 0, was_attempt: false, entry }
+    }
+
+    /// A touched session whose content is the one that failed: it goes on waiting, or stays in
+    /// quarantine; only what was observed of it changes.
+    fn still_held_back(
+        &self,
+        candidate: &Candidate,
+        verdict: Verdict,
+        failures: Failures,
+        hash: ContentHash,
+        observed: Option<Observed>,
+    ) -> Outcome {
+        if verdict == Verdict::Try {
+            // The scan never asks this of a session that may be tried.
+            return self.skipped(candidate, None);
+        }
+        let entry = candidate.failure.as_ref().filter(|_| observed.is_some()).map(|failure| {
+            Entry::Failed(Box::new(FailedSession {
+                key: candidate.key.clone(),
+                failure_row: Some(failure.row_id),
+                hash: Some(hash),
+                observed,
+                failures,
+                fault: failure.fault.clone(),
+                at: failure.last_attempt_at,
+                cost: Cost::default(),
+            }))
+        });
+        let bytes = candidate.observed.size;
+        Outcome { bytes, held_bytes: 0, verdict: Some(verdict), fuel: 0, was_attempt: false, entry }
+    }
+
+    fn failed(
+        &self,
+        candidate: &Candidate,
+        hash: Option<ContentHash>,
+        observed: Option<Observed>,
+        fault: Fault,
+        cost: Cost,
+    ) -> Outcome {
+        let now = self.pipeline.now();
+        let before = candidate
+            .failure
+            .as_ref()
+            .filter(|failure| failure.digest.as_deref() == Some(self.processor.digest()) && failure.hash == hash)
+            .map(|failure| failure.failures)
+            .unwrap_or_default();
+        let cadence = Duration::from_secs(u64::from(self.processor.manifest().cadence_seconds));
+        let entry = Entry::Failed(Box::new(FailedSession {
+            key: candidate.key.clone(),
+            failure_row: candidate.failure.as_ref().map(|failure| failure.row_id),
+            hash,
+            observed,
+            failures: before.after(fault.kind, now, cadence),
+            fault,
+            at: now,
+            cost,
+        }));
+        let bytes = candidate.observed.size;
+        Outcome { bytes, held_bytes: 0, verdict: None, fuel: cost.fuel, was_attempt: true, entry: Some(entry) }
+    }
+
+    /// Takes outcomes as they come and commits them in groups; a lone session at once.
+    fn commit_all(
+        &self,
+        finished: &Receiver<Outcome>,
+        dispatch: &Dispatch,
+        backlog: &Backlog,
+        stats: &Mutex<Stats>,
+        progress: &dyn Progress,
+    ) -> Result<(), RunError> {
+        let limits = &self.pipeline.config.group;
+        let mut group = Pending::default();
+        let mut received = 0;
+        loop {
+            let (handed_out, more_may_follow) = dispatch.handed_out();
+            let is_last = received == handed_out && !more_may_follow;
+            let is_full = group.entries.len() >= limits.sessions_max
+                || group.rows >= limits.rows_max
+                || group.held_bytes >= limits.bytes_max
+                || self.processor.manifest().order == Order::Serial;
+            let waited = group.since.map(|since| since.elapsed());
+            if !group.entries.is_empty() && (is_last || is_full || waited.is_some_and(|waited| waited >= limits.wait_max)) {
+                self.commit(std::mem::take(&mut group), backlog, stats)?;
+                continue;
+            }
+            let wait = waited.map_or(limits.wait_max, |waited| limits.wait_max.saturating_sub(waited));
+            match finished.recv_timeout(wait) {
+                Ok(outcome) => {
+                    received += 1;
+                    progress.advanced(outcome.bytes);
+                    let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
+                    group.add(outcome, &mut stats);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) if group.entries.is_empty() => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => self.commit(std::mem::take(&mut group), backlog, stats)?,
+            }
+        }
+    }
+
+    fn commit(&self, pending: Pending, backlog: &Backlog, stats: &Mutex<Stats>) -> Result<(), RunError> {
+        let group = Arc::new(self.group(pending.entries));
+        let result = match self.pipeline.store.commit(&group) {
+            Ok(()) => {
+                let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
+                group.entries.iter().for_each(|entry| count(entry, &mut stats));
+                Ok(())
+            }
+            Err(error @ (StoreError::Invalidated(_) | StoreError::WriterStopped)) => Err(error.into()),
+            Err(error) => {
+                tracing::warn!("a group of sessions was refused, each is tried alone: {error}");
+                self.commit_one_by_one(group, stats)
+            }
+        };
+        backlog.leave(pending.held_bytes);
+        result
+    }
+
+    /// After a refused group: so that one bad session costs only itself.
+    fn commit_one_by_one(&self, group: Arc<Group>, stats: &Mutex<Stats>) -> Result<(), RunError> {
+        let Some(group) = Arc::into_inner(group) else {
+            return Err(RunError::Broken("a refused group is still in use".to_owned()));
+        };
+        for entry in group.entries {
+            let alone = Arc::new(self.group(vec![entry]));
+            let result = self.pipeline.store.commit(&alone);
+            let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
+            match (result, alone.entries.first()) {
+                (Ok(()), Some(entry)) => count(entry, &mut stats),
+                (Err(error @ (StoreError::Invalidated(_) | StoreError::WriterStopped)), _) => return Err(error.into()),
+                (Err(error), Some(Entry::Completed(session))) => {
+                    let fault = Fault::new(FaultKind::Host, format!("its rows could not be committed: {error}"));
+                    stats.add_error(&session.key, &fault);
+                }
+                // The database takes nothing at all: that is no session's fault.
+                (Err(error), _) => return Err(error.into()),
+                (Ok(()), None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn group(&self, entries: Vec<Entry>) -> Group {
+        Group {
+            manifest: Arc::new(self.processor.manifest().clone()),
+            digest: self.processor.digest().to_owned(),
+            run_id: self.run_id.to_owned(),
+            now: self.pipeline.now(),
+            entries,
+        }
+    }
+}
+
+/// Counts what is committed, so that a run that breaks off reports what really stands.
+fn count(entry: &Entry, stats: &mut Stats) {
+    match entry {
+        Entry::Completed(session) => {
+            stats.processed += 1;
+            stats.items_extracted += session.items;
+        }
+        Entry::Skipped(_) | Entry::Failed(_) => {}
+    }
+}
+
+/// Outcomes on their way into one transaction.
+#[derive(Default)]
+struct Pending {
+    entries: Vec<Entry>,
+    rows: u64,
+    held_bytes: u64,
+    since: Option<Instant>,
+}
+
+impl Pending {
+    fn add(&mut self, outcome: Outcome, stats: &mut Stats) {
+        self.since.get_or_insert_with(Instant::now);
+        self.held_bytes += outcome.held_bytes;
+        stats.fuel += outcome.fuel;
+        if outcome.was_attempt {
+            stats.bytes += outcome.bytes;
+        }
+        match (outcome.verdict, &outcome.entry) {
+            (Some(verdict), _) => {
+                // It was a candidate only until its hash was known.
+                stats.scanned -= 1;
+                match verdict {
+                    Verdict::Quarantined => stats.quarantined += 1,
+                    Verdict::Waiting | Verdict::Try => stats.waiting += 1,
+                }
+            }
+            (None, None | Some(Entry::Skipped(_))) => stats.skipped += 1,
+            (None, Some(Entry::Failed(failed))) => stats.add_error(&failed.key, &failed.fault),
+            (None, Some(Entry::Completed(completed))) => {
+                self.rows += completed.tables.iter().map(|table| table.rows as u64).sum::<u64>();
+            }
+        }
+        self.entries.extend(outcome.entry);
+    }
+}

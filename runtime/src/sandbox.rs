@@ -1,0 +1,150 @@
+//! The walls around a guest: the engine, the limits and what is granted.
+//!
+//! Nothing is granted but the session's own lines, the processor's own tables and a bounded log.
+//! How a component is loaded and called stands in [`crate::processor`]; what WASI answers in the
+//! `wasi` room; compiling in the `compile` room.
+
+mod compile;
+pub(crate) mod contract;
+mod host;
+mod log;
+mod wasi;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use wasmtime::{Config as EngineConfig, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+use crate::config::Limits;
+
+pub use compile::{CompileError, Compiled, compile, compile_as_child, load};
+pub(crate) use compile::sha256_hex;
+pub(crate) use host::{HostState, SessionGrant, fault_of, read_detail};
+pub(crate) use wasi::{is_allowed_import, link};
+pub use log::{Level, LogLine};
+
+/// How often the epoch advances, so how exact deadlines are.
+const TICK: Duration = Duration::from_millis(10);
+/// Memory kept resident in a pool slot: what makes small sessions cheap.
+const KEEP_RESIDENT_BYTES: usize = 1 << 20;
+/// Core instances of one component; Python has 38.
+const CORE_INSTANCES_MAX: u32 = 64;
+/// Memories and tables of one component.
+const MEMORIES_MAX: u32 = 8;
+const TABLES_MAX: u32 = 32;
+/// Metadata of one instance, in bytes.
+const INSTANCE_BYTES_MAX: usize = 4 << 20;
+/// Guard pages behind a memory: accesses with small offsets need no check of their own.
+const GUARD_BYTES: u64 = 32 << 20;
+
+/// The code that runs guests, shared by all processors, with the thread that lets time pass in it.
+pub struct Engine {
+    engine: wasmtime::Engine,
+    ticker: Ticker,
+}
+
+impl Engine {
+    /// An engine for as many sessions at once as there are workers, and one `describe` beside them.
+    ///
+    /// # Errors
+    /// When the address space for the pool can't be had.
+    pub fn new(limits: &Limits, workers: usize) -> wasmtime::Result<Self> {
+        let mut config = tuned(limits);
+        let slots = u32::try_from(workers).unwrap_or(u32::MAX).saturating_add(1);
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(slots)
+            .total_core_instances(slots.saturating_mul(CORE_INSTANCES_MAX))
+            .total_memories(slots.saturating_mul(MEMORIES_MAX))
+            .total_tables(slots.saturating_mul(TABLES_MAX))
+            .max_core_instances_per_component(CORE_INSTANCES_MAX)
+            .max_memories_per_component(MEMORIES_MAX)
+            .max_memories_per_module(MEMORIES_MAX)
+            .max_tables_per_component(TABLES_MAX)
+            .max_tables_per_module(TABLES_MAX)
+            .max_component_instance_size(INSTANCE_BYTES_MAX)
+            .max_core_instance_size(INSTANCE_BYTES_MAX)
+            .max_memory_size(limits.memory_bytes_max)
+            .table_elements(limits.table_elements_max)
+            .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+            .table_keep_resident(64 << 10);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        let engine = wasmtime::Engine::new(&config)?;
+        let ticker = Ticker::start(engine.clone());
+        Ok(Self { engine, ticker })
+    }
+
+    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.engine
+    }
+
+    /// Names everything that compiled code depends on: what is compiled for another engine is not
+    /// loaded.
+    pub fn fingerprint(&self) -> String {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        self.engine.precompile_compatibility_hash().hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("ticks", &!self.ticker.is_stopped.load(Ordering::Relaxed)).finish_non_exhaustive()
+    }
+}
+
+/// All that decides over the compiled code; compiling and running must agree in it.
+fn tuned(limits: &Limits) -> EngineConfig {
+    let mut config = EngineConfig::new();
+    config
+        .cranelift_opt_level(OptLevel::Speed)
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        // The same bytes must give the same rows on any machine.
+        .cranelift_nan_canonicalization(true)
+        .wasm_relaxed_simd(false)
+        .wasm_simd(true)
+        .concurrency_support(false)
+        .max_wasm_stack(limits.stack_bytes_max)
+        .async_stack_size(limits.stack_bytes_max + (1 << 20))
+        .memory_reservation(limits.memory_bytes_max as u64)
+        .memory_guard_size(GUARD_BYTES)
+        .memory_reservation_for_growth(0);
+    config
+}
+
+/// Advances the epoch on a thread of its own: whoever enables epochs must also let them pass, and
+/// not on a thread that a guest could hold up.
+struct Ticker {
+    is_stopped: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(engine: wasmtime::Engine) -> Self {
+        let is_stopped = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&is_stopped);
+        let thread = std::thread::Builder::new()
+            .name("epoch-ticker".to_owned())
+            .spawn(move || {
+                while !seen.load(Ordering::Relaxed) {
+                    std::thread::park_timeout(TICK);
+                    engine.increment_epoch();
+                }
+            })
+            .ok();
+        Self { is_stopped, thread }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // It neither panics nor blocks; a lost ticker at shutdown harms nobody.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! What a guest finds on the other side of its calls: one value for each session, and the faults
+//! that it runs into.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use wasmtime::component::ResourceTable;
+use wasmtime::{CallHook, ResourceLimiter, Store, StoreContextMut, Trap, UpdateDeadline};
+use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
+
+use super::contract::session_pipeline::processor::{log, records, transcript, types};
+use super::log::{Level, LogLine, SessionLog};
+use super::{Engine, wasi};
+use crate::config::Limits;
+use crate::content::{ReadError, Snapshot};
+use crate::fault::{Fault, FaultKind};
+use crate::manifest::{Kind, TableSpec};
+use crate::rows::{ColumnValues, TableRows};
+
+/// Resources of WASI that a guest may hold at once; each costs the host some memory.
+const RESOURCES_MAX: usize = 1_000;
+/// Nesting of a JSON value: what serde_json itself reads into a value.
+const JSON_DEPTH_MAX: usize = 128;
+/// The years 1 to 9999, in microseconds.
+const FIRST_INSTANT: i64 = -62_135_596_800_000_000;
+const LAST_INSTANT: i64 = 253_402_300_799_999_999;
+
+/// What a session may use.
+pub(crate) struct SessionGrant {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) tables: Arc<[TableSpec]>,
+    pub(crate) rows: Vec<TableRows>,
+}
+
+/// The host's side of one instance.
+pub(crate) struct HostState {
+    /// Nothing while the processor describes itself.
+    pub(crate) grant: Option<SessionGrant>,
+    pub(crate) log: SessionLog,
+    limits: Arc<Limits>,
+    wasi: WasiCtx,
+    resources: ResourceTable,
+    memory: MemoryLimiter,
+    rows_recorded: u64,
+    bytes_recorded: u64,
+    host_calls: u64,
+    cpu_started: Duration,
+    cpu_max: Duration,
+    /// The first fault that the host itself found.
+    fault: Option<Fault>,
+}
+
+impl HostState {
+    /// A store with all limits set, before anything of the guest has run.
+    pub(crate) fn store(
+        engine: &Engine,
+        limits: &Arc<Limits>,
+        seed: [u8; 32],
+        bytes: u64,
+        grant: Option<SessionGrant>,
+    ) -> wasmtime::Result<Store<Self>> {
+        let log = SessionLog::new(limits.log_bytes_max);
+        let mut resources = ResourceTable::new();
+        resources.set_max_capacity(RESOURCES_MAX);
+        let state = Self {
+            grant,
+            wasi: wasi::context(seed, &log),
+            log,
+            limits: Arc::clone(limits),
+            resources,
+            memory: MemoryLimiter {
+                bytes_max: limits.memory_bytes_max,
+                elements_max: limits.table_elements_max,
+                bytes: 0,
+                elements: 0,
+                denied: None,
+            },
+            rows_recorded: 0,
+            bytes_recorded: 0,
+            host_calls: 0,
+            cpu_started: thread_cpu(),
+            cpu_max: limits.cpu(bytes),
+            fault: None,
+        };
+        let mut store = Store::new(engine.wasmtime(), state);
+        store.set_fuel(limits.fuel(bytes))?;
+        store.set_hostcall_fuel(limits.call_bytes_max);
+        store.limiter(|state| &mut state.memory);
+        store.call_hook(|store, hook| if matches!(hook, CallHook::CallingHost) { count_call(store) } else { Ok(()) });
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(check_deadline);
+        Ok(store)
+    }
+
+    /// The highest that all memories together have reached.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        self.memory.bytes as u64
+    }
+
+    /// CPU time since the store was made.
+    pub(crate) fn cpu(&self) -> Duration {
+        thread_cpu().saturating_sub(self.cpu_started)
+    }
+
+    /// Notes a fault, and gives the error that stops the guest.
+    pub(crate) fn fail(&mut self, kind: FaultKind, detail: &str) -> wasmtime::Error {
+        let fault = self.fault.get_or_insert_with(|| Fault::new(kind, detail));
+        wasmtime::format_err!("{fault}")
+    }
+
+    pub(crate) fn into_grant_and_log(self) -> (Option<SessionGrant>, Vec<LogLine>) {
+        // The streams hold the log too.
+        drop((self.wasi, self.resources));
+        (self.grant, self.log.into_lines())
+    }
+
+    fn granted(&mut self, call: &str) -> wasmtime::Result<&mut SessionGrant> {
+        if self.grant.is_none() {
+            return Err(self.fail(FaultKind::Component, &format!("`describe` may call no import, and called `{call}`")));
+        }
+        self.grant.as_mut().ok_or_else(|| wasmtime::format_err!("there is no session"))
+    }
+}
+
+/// The fault that stopped a guest.
+pub(crate) fn fault_of(store: &Store<HostState>, error: &wasmtime::Error) -> Fault {
+    let state = store.data();
+    if let Some(fault) = &state.fault {
+        return fault.clone();
+    }
+    let stderr = state.log.stderr();
+    let panic = stderr.find("panicked at").map(|start| stderr.get(start..).unwrap_or_default().trim());
+    // A refused `memory.grow` looks like a panic, or like any trap, to the guest.
+    if let Some(denied) = &state.memory.denied {
+        return Fault::new(FaultKind::MemoryLimit, denied);
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => {
+            return Fault::new(FaultKind::OutOfFuel, "the fuel for a session of this size is used up");
+        }
+        Some(Trap::StackOverflow) => {
+            let limit = state.limits.stack_bytes_max;
+            return Fault::new(FaultKind::StackOverflow, format!("the stack of {limit} bytes is used up\n{error:#}"));
+        }
+        _ => {}
+    }
+    if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        return Fault::new(FaultKind::Trap, format!("the guest ended itself with exit status {}", exit.0));
+    }
+    if let Some(panic) = panic {
+        return Fault::new(FaultKind::Panic, panic);
+    }
+    let text = format!("{error:#}");
+    if text.contains("fuel allocated for hostcalls has been exhausted") {
+        let limit = state.limits.call_bytes_max;
+        return Fault::new(FaultKind::OutputLimit, format!("one call handed over more than {limit} bytes"));
+    }
+    let code = error.downcast_ref::<Trap>().map(|trap| format!("{trap}; ")).unwrap_or_default();
+    Fault::new(FaultKind::Trap, format!("{code}{text}"))
+}
+
+fn count_call(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<()> {
+    let state = store.data_mut();
+    state.host_calls += 1;
+    if state.host_calls > state.limits.host_calls_max {
+        let limit = state.limits.host_calls_max;
+        return Err(state.fail(FaultKind::HostCallLimit, &format!("the guest called the host more than {limit} times")));
+    }
+    Ok(())
+}
+
+fn check_deadline(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<UpdateDeadline> {
+    let state = store.data_mut();
+    if state.cpu() > state.cpu_max {
+        let limit = state.cpu_max.as_secs_f64();
+        return Err(state.fail(FaultKind::Deadline, &format!("the CPU time of {limit} s is used up")));
+    }
+    Ok(UpdateDeadline::Continue(1))
+}
+
+fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+impl WasiView for HostState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+    }
+}
+
+/// Sums all memories and tables of a store, and remembers what it refused.
+struct MemoryLimiter {
+    bytes_max: usize,
+    elements_max: usize,
+    bytes: usize,
+    elements: usize,
+    denied: Option<String>,
+}
+
+impl ResourceLimiter for MemoryLimiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let bytes = self.bytes.saturating_add(desired.saturating_sub(current));
+        if bytes > self.bytes_max {
+            let limit = self.bytes_max;
+            self.denied = Some(format!("the guest wanted {bytes} bytes of memory; the limit is {limit}"));
+            return Ok(false);
+        }
+        self.bytes = bytes;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let elements = self.elements.saturating_add(desired.saturating_sub(current));
+        if elements > self.elements_max {
+            let limit = self.elements_max;
+            self.denied = Some(format!("the guest wanted {elements} table elements; the limit is {limit}"));
+            return Ok(false);
+        }
+        self.elements = elements;
+        Ok(true)
+    }
+}
+
+impl types::Host for HostState {}
+
+impl transcript::Host for HostState {
+    fn read_lines(&mut self, max_bytes: u32) -> wasmtime::Result<transcript::Chunk> {
+        let grant = self.granted("transcript.read-lines")?;
+        match grant.snapshot.next_chunk(usize::try_from(max_bytes).unwrap_or(usize::MAX)) {
+            Ok(chunk) => {
+                Ok(transcript::Chunk { bytes: chunk.bytes, first_line: chunk.first_line, passed_over: chunk.passed_over })
+            }
+            Err(error) => Err(self.fail(FaultKind::Input, &read_detail(&error))),
+        }
+    }
+}
+
+/// A read error as a detail, with its cause.
+pub(crate) fn read_detail(error: &ReadError) -> String {
+    match error {
+        ReadError::Shrunk => error.to_string(),
+        ReadError::Io(cause) => format!("{error}: {cause}"),
+    }
+}
+
+impl log::Host for HostState {
+    fn log(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
+        self.granted("log.log")?;
+        let level = match level {
+            log::Level::Debug => Level::Debug,
+            log::Level::Info => Level::Info,
+            log::Level::Warn => Level::Warn,
+            log::Level::Error => Level::Error,
+        };
+        self.log.write(level, &message);
+        Ok(())
+    }
+}
+
+impl records::Host for HostState {
+    fn insert(&mut self, table: String, rows: Vec<types::Row>) -> wasmtime::Result<()> {
+        let (rows_max, bytes_max) = (self.limits.rows_max, self.limits.row_bytes_max);
+        let one_max = self.limits.one_row_bytes_max;
+        let (rows_before, mut bytes) = (self.rows_recorded, self.bytes_recorded);
+        let count = rows_before.saturating_add(rows.len() as u64);
+        if count > rows_max {
+            return Err(self.fail(FaultKind::OutputLimit, &format!("more than {rows_max} rows were recorded")));
+        }
+        let grant = self.granted("records.insert")?;
+        let Some(index) = grant.tables.iter().position(|spec| spec.name == table) else {
+            return Err(self.fail(FaultKind::BadRecord, &format!("there is no table `{table}`; declare it in the manifest")));
+        };
+        let tables = Arc::clone(&grant.tables);
+        let (Some(spec), Some(kept)) = (tables.get(index), grant.rows.get_mut(index)) else {
+            return Err(wasmtime::format_err!("a table without its rows"));
+        };
+        let mut problem = None;
+        if spec.shared_key.is_some() {
+            problem = Some((FaultKind::BadRecord, format!("the table `{table}` is shared; use `upsert`")));
+        }
+        for row in rows {
+            if problem.is_some() {
+                break;
+            }
+            match push_row(spec, kept, &row) {
+                Ok(row_bytes) if row_bytes > one_max => {
+                    problem = Some((FaultKind::BadRecord, format!("a row of `{table}` has {row_bytes} bytes; {one_max} are allowed")));
+                }
+                Ok(row_bytes) => bytes = bytes.saturating_add(row_bytes),
+                Err(reason) => problem = Some((FaultKind::BadRecord, format!("table `{table}`: {reason}"))),
+            }
+            if bytes > bytes_max && problem.is_none() {
+                problem = Some((FaultKind::OutputLimit, format!("more than {bytes_max} bytes were recorded")));
+            }
+        }
+        if let Some((kind, detail)) = problem {
+            return Err(self.fail(kind, &detail));
+        }
+        (self.rows_recorded, self.bytes_recorded) = (count, bytes);
+        Ok(())
+    }
+
+    fn upsert(&mut self, _: String, _: Vec<types::Row>) -> wasmtime::Result<()> {
+        Err(self.fail(FaultKind::Denied, "the call `records.upsert` is not served by this version; use session-owned tables"))
+    }
+
+    fn lookup(
+        &mut self,
+        _: String,
+        _: Vec<records::Filter>,
+        _: Option<String>,
+        _: bool,
+        _: u32,
+    ) -> wasmtime::Result<Vec<types::Row>> {
+        Err(self.fail(FaultKind::Denied, "the call `records.lookup` is not served by this version; use session-owned tables"))
+    }
+}
+
+/// Adds a row to its columns; gives its size.
+fn push_row(spec: &TableSpec, kept: &mut TableRows, row: &types::Row) -> Result<u64, String> {
+    if row.len() != spec.columns.len() {
+        return Err(format!("a row has {} values for {} columns", row.len(), spec.columns.len()));
+    }
+    let mut bytes = 0;
+    for ((column, values), value) in spec.columns.iter().zip(&mut kept.columns).zip(row) {
+        bytes += push_value(column.kind, values, value).map_err(|reason| format!("column `{}`: {reason}", column.name))?;
+    }
+    kept.rows += 1;
+    Ok(bytes)
+}
+
+fn push_value(kind: Kind, values: &mut ColumnValues, value: &types::Value) -> Result<u64, String> {
+    match (kind, values, value) {
+        (_, values, types::Value::Null) => values.push_null(),
+        (Kind::Bool, ColumnValues::Bool(values), types::Value::Bool(value)) => values.push(Some(*value)),
+        (Kind::S64, ColumnValues::S64(values), types::Value::S64(value)) => values.push(Some(*value)),
+        (Kind::F64, ColumnValues::F64(values), types::Value::F64(value)) => {
+            if !value.is_finite() {
+                return Err("the number is not finite".to_owned());
+            }
+            values.push(Some(*value));
+        }
+        (Kind::Text, ColumnValues::Text(values), types::Value::Text(text)) => {
+            values.push(Some(text));
+            return Ok(text.len() as u64 + 8);
+        }
+        (Kind::Json, ColumnValues::Text(values), types::Value::Json(text)) => {
+            if json_depth(text) > JSON_DEPTH_MAX {
+                return Err(format!("the JSON is nested more than {JSON_DEPTH_MAX} levels deep"));
+            }
+            serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| format!("the JSON is broken: {error}"))?;
+            values.push(Some(text));
+            return Ok(text.len() as u64 + 8);
+        }
+        (Kind::Timestamp, ColumnValues::Timestamp(values), types::Value::Timestamp(micros)) => {
+            if !(FIRST_INSTANT..=LAST_INSTANT).contains(micros) {
+                return Err(format!("the timestamp {micros} lies outside the years 1 to 9999"));
+            }
+            values.push(Some(*micros));
+        }
+        _ => return Err(format!("the value is no {}", kind_name(kind))),
+    }
+    Ok(8)
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Bool => "bool",
+        Kind::S64 => "s64",
+        Kind::F64 => "f64",
+        Kind::Text => "text",
+        Kind::Timestamp => "timestamp",
+        Kind::Json => "json",
+    }
+}
+
+/// How deep brackets are nested outside of strings; ignoring a value does not limit it.
+fn json_depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut is_string, mut is_escaped) = (0_usize, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_string => is_escaped = true,
+            b'"' => is_string = !is_string,
+            b'[' | b'{' if !is_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !is_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}

@@ -1,0 +1,258 @@
+//! The sessions on disk: the root folder and the one walker over it.
+//!
+//! Scan, health and listings all use this walker, so they can never disagree.
+//! Everything below the root is hostile: no link is followed, neither here nor when a session is
+//! opened, since every step goes through the descriptor of the folder before it.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+/// How deep folders may be nested: each level holds one descriptor open.
+const DEPTH_MAX: usize = 64;
+
+/// What the file system says of a file: equal observations mean an unchanged file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// Length in bytes.
+    pub size: u64,
+    /// Time of the last change of content, in nanoseconds since the epoch.
+    pub mtime_ns: i64,
+    /// Time of the last change of the inode; no program can set it.
+    pub ctime_ns: i64,
+}
+
+impl Observed {
+    fn of(stat: &rustix::fs::Stat) -> Self {
+        #[expect(clippy::unnecessary_cast, reason = "the fields have other types on other platforms")]
+        let nanos = |seconds: i64, nanos| (seconds as i64).saturating_mul(1_000_000_000).saturating_add(nanos as i64);
+        Self {
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime_ns: nanos(stat.st_mtime, stat.st_mtime_nsec),
+            ctime_ns: nanos(stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+}
+
+/// Something on the way that was passed over, and why. Never fatal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Where, fit for a terminal.
+    pub path: String,
+    /// What is the matter, and what helps.
+    pub reason: String,
+}
+
+/// What a walk came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Walk {
+    /// How many sessions were found.
+    pub found: u64,
+    /// What was passed over in a way that someone should know of.
+    pub notes: Vec<Note>,
+    /// Whether every folder could be read to its end. Where not, a session that was not seen may
+    /// still be there.
+    pub is_complete: bool,
+}
+
+/// The root folder of the sessions, held open.
+#[derive(Debug)]
+pub struct SessionsRoot {
+    path: PathBuf,
+    folder: OwnedFd,
+    opens: AtomicU64,
+}
+
+impl SessionsRoot {
+    /// Opens the root; the root itself may be a link. `None` where there is none.
+    ///
+    /// # Errors
+    /// When the root is there and can't be opened as a folder.
+    pub fn open(path: &Path) -> io::Result<Option<Self>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(folder) => Ok(Some(Self { path: path.to_owned(), folder, opens: AtomicU64::new(0) })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Where the root lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many sessions were opened through this value so far.
+    pub fn opens(&self) -> u64 {
+        self.opens.load(Ordering::Relaxed)
+    }
+
+    /// Opens a session for reading without following any link and without waiting, say on a FIFO.
+    ///
+    /// # Errors
+    /// When it is gone, is no regular file, or can't be opened.
+    pub fn open_session(&self, key: &str) -> io::Result<(File, Observed)> {
+        let mut components = key.split('/').peekable();
+        let mut folder: Option<OwnedFd> = None;
+        while let Some(component) = components.next() {
+            let parent = folder.as_ref().map_or_else(|| self.folder.as_fd(), AsFd::as_fd);
+            if component.is_empty() || component == "." || component == ".." {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the session key is no plain path"));
+            }
+            if components.peek().is_some() {
+                folder = Some(open_folder(parent, component)?);
+                continue;
+            }
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(parent, component, flags, Mode::empty())?;
+            let stat = rustix::fs::fstat(&file)?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+            }
+            self.opens.fetch_add(1, Ordering::Relaxed);
+            return Ok((File::from(file), Observed::of(&stat)));
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "the session key is empty"))
+    }
+
+    /// Observes one session without opening it; `None` where it is gone or no regular file.
+    pub fn observe(&self, key: &str) -> Option<Observed> {
+        let (folder, name) = match key.rsplit_once('/') {
+            Some((folders, name)) => {
+                let mut folder: Option<OwnedFd> = None;
+                for component in folders.split('/') {
+                    let parent = folder.as_ref().map_or_else(|| self.folder.as_fd(), AsFd::as_fd);
+                    folder = Some(open_folder(parent, component).ok()?);
+                }
+                (folder?, name)
+            }
+            None => return None,
+        };
+        let stat = rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        (FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then(|| Observed::of(&stat))
+    }
+
+    /// Calls `visit` for every session below the root, in the order of the file system.
+    ///
+    /// A session is a regular file `<user>/…/*.jsonl`; hidden files and folders, links, other files
+    /// and files right in the root are passed over.
+    ///
+    /// # Errors
+    /// When the root itself can't be read.
+    pub fn walk(&self, mut visit: impl FnMut(&str, Observed)) -> io::Result<Walk> {
+        let mut walk = Walk { is_complete: true, ..Walk::default() };
+        let mut key = String::with_capacity(256);
+        // A descriptor of its own: reading moves the position within the folder.
+        let root = rustix::fs::openat(
+            &self.folder,
+            c".",
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        walk_folder(root, 0, &mut key, &mut walk, &mut visit)?;
+        Ok(walk)
+    }
+}
+
+fn open_folder(parent: BorrowedFd<'_>, name: impl rustix::path::Arg) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::empty())
+}
+
+fn walk_folder(
+    folder: OwnedFd,
+    depth: usize,
+    key: &mut String,
+    walk: &mut Walk,
+    visit: &mut impl FnMut(&str, Observed),
+) -> rustix::io::Result<()> {
+    let mut dir = Dir::new(folder)?;
+    let mut folders = Vec::new();
+    while let Some(entry) = dir.read() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_bytes().starts_with(b".") {
+            continue;
+        }
+        let mut file_type = entry.file_type();
+        let is_session_name = depth > 0 && name.to_bytes().ends_with(b".jsonl");
+        if file_type == FileType::Unknown {
+            match rustix::fs::statat(dir.fd()?, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => file_type = FileType::from_raw_mode(stat.st_mode),
+                Err(_) => continue,
+            }
+        }
+        if file_type == FileType::Directory {
+            folders.push(name.to_owned());
+        } else if file_type == FileType::RegularFile && is_session_name {
+            visit_session(dir.fd()?, name, key, walk, visit);
+        }
+    }
+    for name in folders {
+        let Some(text) = utf8_name(&name, key, walk) else { continue };
+        if depth == DEPTH_MAX {
+            pass_over(walk, key, text, format!("it is nested more than {DEPTH_MAX} folders deep; move it up"));
+            continue;
+        }
+        let length = key.len();
+        key.push_str(text);
+        key.push('/');
+        let result = open_folder(dir.fd()?, name.as_c_str())
+            .and_then(|folder| walk_folder(folder, depth + 1, key, walk, visit));
+        key.truncate(length);
+        match result {
+            // Gone since it was listed, or swapped for a link: as if it had not been there.
+            Ok(()) | Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {}
+            Err(errno) => {
+                pass_over(walk, key, text, format!("the folder can't be read ({errno}); check its permissions"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn visit_session(
+    folder: BorrowedFd<'_>,
+    name: &CStr,
+    key: &mut String,
+    walk: &mut Walk,
+    visit: &mut impl FnMut(&str, Observed),
+) {
+    let Some(text) = utf8_name(name, key, walk) else { return };
+    match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
+            let length = key.len();
+            key.push_str(text);
+            walk.found += 1;
+            visit(key, Observed::of(&stat));
+            key.truncate(length);
+        }
+        Ok(_) | Err(Errno::NOENT) => {}
+        Err(errno) => pass_over(walk, key, text, format!("the file can't be observed ({errno})")),
+    }
+}
+
+fn utf8_name<'a>(name: &'a CStr, key: &str, walk: &mut Walk) -> Option<&'a str> {
+    match name.to_str() {
+        Ok(text) => Some(text),
+        Err(_) => {
+            // Its keys could not be written down, so nothing below it can be known: it never was.
+            walk.notes.push(Note {
+                path: crate::fault::printable(&format!("{key}{}", name.to_string_lossy())),
+                reason: "its name is not UTF-8; rename it".to_owned(),
+            });
+            None
+        }
+    }
+}
+
+fn pass_over(walk: &mut Walk, key: &str, name: &str, reason: String) {
+    walk.is_complete = false;
+    walk.notes.push(Note { path: crate::fault::printable(&format!("{key}{name}")), reason });
+}

@@ -1,0 +1,176 @@
+//! The single owner of the database: one writer thread, any number of readers.
+//!
+//! SQL stands here, in [`crate::report`] and in the migrations, and nowhere else.
+//! Only this room opens the database file, once in the life of a process: closing any second handle
+//! on it would drop DuckDB's lock.
+
+mod commit;
+mod components;
+mod counts;
+mod failures;
+mod lock;
+mod open;
+mod runs;
+mod sql;
+mod state;
+mod tables;
+mod transaction;
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Sender, bounded};
+use duckdb::Connection;
+
+pub use commit::{CompletedSession, Entry, FailedSession, Group, SkippedSession};
+pub use components::KnownComponent;
+pub use lock::Holder;
+pub use open::{MigrationPlan, Opened};
+pub use runs::{RunRecord, RunResult, Trigger};
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process holds the data dir.
+    #[error("the data dir `{data_dir}` is in use by {holder}; wait for it to end, or stop it")]
+    Locked {
+        /// The data dir.
+        data_dir: PathBuf,
+        /// Who holds it.
+        holder: Holder,
+    },
+    /// A file or folder of ours can't be used.
+    #[error("`{path}` can't be used; check that it exists, its permissions and the space on its disk")]
+    Io {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database's shape could not be brought up to date.
+    #[error("the database `{path}` can't be brought up to date")]
+    Migration {
+        /// The database file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: session_pipeline_migrations::MigrationError,
+    },
+    /// A table of a processor has another shape than its manifest says.
+    #[error("the table `{table}` does not fit its manifest: {difference}; give the new shape a new table name")]
+    TableShape {
+        /// The table.
+        table: String,
+        /// What differs.
+        difference: String,
+    },
+    /// The database gave up on itself; only a new process can open it again.
+    #[error("the database stopped working and must be opened anew; free space on its disk and start again")]
+    Invalidated(#[source] duckdb::Error),
+    /// A statement failed.
+    #[error("the database refused {doing}")]
+    Database {
+        /// What was tried.
+        doing: &'static str,
+        /// Why.
+        #[source]
+        source: duckdb::Error,
+    },
+    /// The writer thread is gone.
+    #[error("the database's writer has stopped; start again")]
+    WriterStopped,
+}
+
+impl StoreError {
+    pub(crate) fn database(doing: &'static str) -> impl Fn(duckdb::Error) -> Self {
+        move |source| {
+            if source.to_string().contains("database has been invalidated") {
+                Self::Invalidated(source)
+            } else {
+                Self::Database { doing, source }
+            }
+        }
+    }
+}
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// The open database of a data dir.
+pub struct Store {
+    reader: Mutex<Connection>,
+    // Before the thread, so that dropping the store ends it; and the lock last of all.
+    jobs: Option<Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+    opened: Opened,
+    _lock: lock::DataDirLock,
+}
+
+impl Store {
+    /// What opening came to: migrations, runs closed as interrupted.
+    pub fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
+    fn start(connection: Connection, opened: Opened, lock: lock::DataDirLock) -> Result<Self, StoreError> {
+        let reader = connection.try_clone().map_err(StoreError::database("a second connection"))?;
+        let (jobs, queue) = bounded::<Job>(0);
+        let mut connection = connection;
+        connection.set_prepared_statement_cache_capacity(64);
+        let writer = std::thread::Builder::new()
+            .name("database-writer".to_owned())
+            .spawn(move || {
+                while let Ok(job) = queue.recv() {
+                    job(&mut connection);
+                }
+            })
+            .map_err(|source| StoreError::Io { path: PathBuf::from("database-writer"), source })?;
+        Ok(Self { reader: Mutex::new(reader), jobs: Some(jobs), writer: Some(writer), opened, _lock: lock })
+    }
+
+    /// A connection of its own for reading.
+    pub(crate) fn reader(&self) -> Result<Connection, StoreError> {
+        let template = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        template.try_clone().map_err(StoreError::database("another connection"))
+    }
+
+    /// Runs a job on the writer's thread and waits for what it gives.
+    pub(crate) fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, result) = bounded(1);
+        let job: Job = Box::new(move |connection| {
+            // Whoever asked waits for the answer; it can't be gone.
+            let _ = answer.send(job(connection));
+        });
+        let jobs = self.jobs.as_ref().ok_or(StoreError::WriterStopped)?;
+        jobs.send(job).map_err(|_| StoreError::WriterStopped)?;
+        result.recv().map_err(|_| StoreError::WriterStopped)?
+    }
+
+    /// Brings the log into the database file, so that the next start is quick.
+    ///
+    /// # Errors
+    /// When the disk is full or gone.
+    pub fn checkpoint(&self) -> Result<(), StoreError> {
+        self.write(|connection| connection.execute_batch("CHECKPOINT").map_err(StoreError::database("a checkpoint")))
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("opened", &self.opened).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(writer) = self.writer.take() {
+            // The thread has nothing to tell that its jobs did not.
+            let _ = writer.join();
+        }
+    }
+}

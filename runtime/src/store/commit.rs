@@ -1,0 +1,436 @@
+//! Committing what sessions came to: rows and state of each session in one transaction, several
+//! sessions in one where they came together (PERFORMANCE.md part 2).
+
+use std::sync::Arc;
+
+use duckdb::arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder,
+    TimestampMicrosecondArray,
+};
+use duckdb::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use duckdb::{Connection, params};
+
+use super::sql::{bigint, list, table_of, timestamp};
+use super::transaction::{in_transaction, raise_counter};
+use super::{Store, StoreError, failures};
+use crate::clock::UtcMicros;
+use crate::content::ContentHash;
+use crate::fault::Fault;
+use crate::manifest::{Kind, Manifest};
+use crate::processor::Cost;
+use crate::quarantine::Failures;
+use crate::rows::{ColumnValues, TableRows};
+use crate::scan::KnownSession;
+use crate::sessions::Observed;
+
+/// What some sessions of one run came to.
+#[derive(Debug)]
+pub struct Group {
+    /// The processor.
+    pub manifest: Arc<Manifest>,
+    /// The component's digest.
+    pub digest: String,
+    /// The run.
+    pub run_id: String,
+    /// The time of the commit, for `recorded_at`.
+    pub now: UtcMicros,
+    /// The sessions.
+    pub entries: Vec<Entry>,
+}
+
+/// What one session came to.
+#[derive(Debug)]
+pub enum Entry {
+    /// It was processed.
+    Completed(Box<CompletedSession>),
+    /// Its content is what it was.
+    Skipped(SkippedSession),
+    /// The attempt failed.
+    Failed(Box<FailedSession>),
+}
+
+/// A session that was processed, with all that its state row says.
+#[derive(Debug)]
+pub struct CompletedSession {
+    /// Its key.
+    pub key: String,
+    /// Whose it is.
+    pub username: String,
+    /// Its state row so far.
+    pub known: Option<KnownSession>,
+    /// Its failure row so far.
+    pub failure_row: Option<i64>,
+    /// The time just before its first byte was read.
+    pub read_at: UtcMicros,
+    /// Size and times, where they can be trusted.
+    pub observed: Option<Observed>,
+    /// The hash of what was read.
+    pub hash: ContentHash,
+    /// The count of the guest.
+    pub items: u64,
+    /// Its rows.
+    pub tables: Vec<TableRows>,
+    /// What it took.
+    pub cost: Cost,
+}
+
+/// A session whose content turned out to be what it was.
+#[derive(Debug)]
+pub struct SkippedSession {
+    /// Its key.
+    pub key: String,
+    /// Its state row.
+    pub row_id: i64,
+    /// Size and times, where they can be trusted.
+    pub observed: Option<Observed>,
+}
+
+/// A session whose attempt failed.
+#[derive(Debug)]
+pub struct FailedSession {
+    /// Its key.
+    pub key: String,
+    /// Its failure row so far.
+    pub failure_row: Option<i64>,
+    /// The content that failed, where it could be read.
+    pub hash: Option<ContentHash>,
+    /// Size and times, where they can be trusted.
+    pub observed: Option<Observed>,
+    /// How it goes on.
+    pub failures: Failures,
+    /// Why it failed.
+    pub fault: Fault,
+    /// When.
+    pub at: UtcMicros,
+    /// What it took.
+    pub cost: Cost,
+}
+
+impl Store {
+    /// Commits a group: all of it, or, where something in it is refused, nothing of it.
+    ///
+    /// # Errors
+    /// When the database refuses; the caller may try the group's sessions one by one.
+    pub fn commit(&self, group: &Arc<Group>) -> Result<(), StoreError> {
+        let group = Arc::clone(group);
+        self.write(move |connection| in_transaction(connection, |connection| write_group(connection, &group)))
+    }
+
+    /// Marks sessions whose file is gone, or is back.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn mark_missing(&self, vanished: Vec<i64>, returned: Vec<i64>, now: UtcMicros) -> Result<(), StoreError> {
+        if vanished.is_empty() && returned.is_empty() {
+            return Ok(());
+        }
+        self.write(move |connection| {
+            in_transaction(connection, |connection| {
+                for (rows, value) in [(&vanished, timestamp(now)), (&returned, duckdb::types::Value::Null)] {
+                    for rows in rows.chunks(1000) {
+                        let sql = format!(
+                            "UPDATE main.session_processor_state SET missing_since = ? WHERE rowid IN ({})",
+                            list(rows.iter().copied())
+                        );
+                        connection.execute(&sql, params![value]).map_err(StoreError::database("what is missing"))?;
+                    }
+                }
+                Ok(())
+            })
+        })
+    }
+}
+
+fn write_group(connection: &Connection, group: &Group) -> Result<(), StoreError> {
+    let processor = group.manifest.name.as_str();
+    let completed: Vec<&CompletedSession> = group
+        .entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Completed(session) => Some(session.as_ref()),
+            _ => None,
+        })
+        .collect();
+    let first_seq = match completed.len() {
+        0 => 0,
+        count => raise_counter(connection, "session_seq", bigint(count as u64))? + 1,
+    };
+    delete_replaced(connection, &group.manifest, &completed)?;
+    append_rows(connection, group, &completed, first_seq)?;
+    let mut new = Vec::new();
+    for (session, seq) in completed.iter().zip(first_seq..) {
+        match session.known {
+            Some(known) => update_state(connection, group, session, known.row_id, seq)?,
+            None => new.push((*session, seq)),
+        }
+        if let Some(row_id) = session.failure_row {
+            failures::forget(connection, processor, &session.key, row_id)?;
+        }
+    }
+    append_new_states(connection, group, &new)?;
+    for entry in &group.entries {
+        match entry {
+            Entry::Completed(_) => {}
+            Entry::Skipped(session) => update_observed(connection, processor, session)?,
+            Entry::Failed(session) => failures::record(connection, processor, &group.digest, session)?,
+        }
+    }
+    append_costs(connection, group)
+}
+
+/// Deletes what earlier contents of these sessions wrote.
+fn delete_replaced(connection: &Connection, manifest: &Manifest, completed: &[&CompletedSession]) -> Result<(), StoreError> {
+    let known = || completed.iter().filter_map(|session| session.known.map(|known| (session, known)));
+    let replaced: Vec<i64> = known().filter_map(|(_, known)| known.session_seq).collect();
+    // Legacy rows carry no number: their rows, if any, are found by the file, once.
+    let legacy: Vec<&str> =
+        known().filter(|(_, known)| known.session_seq.is_none()).map(|(session, _)| session.key.as_str()).collect();
+    let refused = StoreError::database("to replace a session's rows");
+    for table in manifest.tables.iter().filter(|table| table.shared_key.is_none()) {
+        let name = table_of(&manifest.name, &table.name);
+        if !replaced.is_empty() {
+            let sql = format!("DELETE FROM {name} WHERE session_seq IN ({})", list(replaced.iter().copied()));
+            connection.execute_batch(&sql).map_err(&refused)?;
+        }
+        for key in &legacy {
+            connection
+                .prepare_cached(&format!("DELETE FROM {name} WHERE session_file = ?"))
+                .and_then(|mut statement| statement.execute([key]))
+                .map_err(&refused)?;
+        }
+    }
+    Ok(())
+}
+
+fn append_rows(
+    connection: &Connection,
+    group: &Group,
+    completed: &[&CompletedSession],
+    first_seq: i64,
+) -> Result<(), StoreError> {
+    for (index, table) in group.manifest.tables.iter().enumerate() {
+        let parts: Vec<_> = completed
+            .iter()
+            .zip(first_seq..)
+            .filter_map(|(session, seq)| session.tables.get(index).map(|rows| (*session, seq, rows)))
+            .filter(|(_, _, rows)| rows.rows > 0)
+            .collect();
+        if parts.is_empty() {
+            continue;
+        }
+        let count = parts.iter().map(|(_, _, rows)| rows.rows).sum();
+        let repeat = |value: &dyn Fn(&CompletedSession, i64) -> i64| -> Int64Array {
+            parts.iter().flat_map(|(session, seq, rows)| std::iter::repeat_n(value(session, *seq), rows.rows)).collect()
+        };
+        let files: StringArray =
+            parts.iter().flat_map(|(session, _, rows)| std::iter::repeat_n(Some(session.key.as_str()), rows.rows)).collect();
+        let mut fields = vec![
+            Field::new("session_seq", DataType::Int64, false),
+            Field::new("session_file", DataType::Utf8, false),
+            Field::new("recorded_at", DataType::Timestamp(TimeUnit::Microsecond, None), false),
+        ];
+        let mut arrays: Vec<ArrayRef> = vec![
+            Arc::new(repeat(&|_, seq| seq)),
+            Arc::new(files),
+            Arc::new(TimestampMicrosecondArray::from(vec![group.now.0; count])),
+        ];
+        for (column, spec) in table.columns.iter().enumerate() {
+            fields.push(Field::new(&spec.name, arrow_type(spec.kind), true));
+            arrays.push(column_array(spec.kind, parts.iter().filter_map(|(_, _, rows)| rows.columns.get(column))));
+        }
+        append_batch(connection, &group.manifest.name, &table.name, fields, arrays, "a session's rows")?;
+    }
+    Ok(())
+}
+
+fn append_batch(
+    connection: &Connection,
+    schema: &str,
+    table: &str,
+    fields: Vec<Field>,
+    arrays: Vec<ArrayRef>,
+    doing: &'static str,
+) -> Result<(), StoreError> {
+    let refused = StoreError::database(doing);
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+        .map_err(|error| refused(duckdb::Error::ToSqlConversionFailure(Box::new(error))))?;
+    let mut appender = connection.appender_to_db(table, schema).map_err(&refused)?;
+    appender.append_record_batch(batch).map_err(&refused)?;
+    // Dropping an appender swallows its errors.
+    appender.flush().map_err(&refused)
+}
+
+fn arrow_type(kind: Kind) -> DataType {
+    match kind {
+        Kind::Bool => DataType::Boolean,
+        Kind::S64 => DataType::Int64,
+        Kind::F64 => DataType::Float64,
+        Kind::Text | Kind::Json => DataType::Utf8,
+        Kind::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+    }
+}
+
+/// One column of a batch, from the parts of several sessions.
+fn column_array<'a>(kind: Kind, parts: impl Iterator<Item = &'a ColumnValues>) -> ArrayRef {
+    let (mut bools, mut integers, mut floats) = (Vec::new(), Vec::new(), Vec::new());
+    let mut texts = StringBuilder::new();
+    for part in parts {
+        match part {
+            ColumnValues::Bool(values) => bools.extend_from_slice(values),
+            ColumnValues::S64(values) | ColumnValues::Timestamp(values) => integers.extend_from_slice(values),
+            ColumnValues::F64(values) => floats.extend_from_slice(values),
+            ColumnValues::Text(values) => values.iter().for_each(|text| texts.append_option(text)),
+        }
+    }
+    match kind {
+        Kind::Bool => Arc::new(BooleanArray::from(bools)),
+        Kind::S64 => Arc::new(Int64Array::from(integers)),
+        Kind::F64 => Arc::new(Float64Array::from(floats)),
+        Kind::Text | Kind::Json => Arc::new(texts.finish()),
+        Kind::Timestamp => Arc::new(TimestampMicrosecondArray::from(integers)),
+    }
+}
+
+fn observed_columns(observed: Option<Observed>) -> (Option<i64>, Option<i64>, Option<i64>) {
+    match observed {
+        Some(observed) => (Some(bigint(observed.size)), Some(observed.mtime_ns), Some(observed.ctime_ns)),
+        None => (None, None, None),
+    }
+}
+
+/// The column is an INTEGER since the legacy layout.
+fn items(session: &CompletedSession) -> i32 {
+    i32::try_from(session.items).unwrap_or(i32::MAX)
+}
+
+const UPDATE_STATE: &str = "UPDATE main.session_processor_state SET username = ?, processed_at = ?, items_extracted = ?, \
+     file_hash = ?, file_size = ?, file_mtime_ns = ?, file_ctime_ns = ?, component_digest = ?, session_seq = ?, \
+     due = NULL, missing_since = NULL WHERE processor_name = ? AND session_file = ?";
+
+fn update_state(
+    connection: &Connection,
+    group: &Group,
+    session: &CompletedSession,
+    row_id: i64,
+    seq: i64,
+) -> Result<(), StoreError> {
+    let refused = StoreError::database("a session's state");
+    let (size, mtime_ns, ctime_ns) = observed_columns(session.observed);
+    let by_row_id = format!("{UPDATE_STATE} AND rowid = ?");
+    // By its handle first; the key alone would scan the table, and is right where the handle is not.
+    for (sql, handle) in [(by_row_id.as_str(), Some(row_id)), (UPDATE_STATE, None)] {
+        let hash = session.hash.to_string();
+        let read_at = timestamp(session.read_at);
+        let items = items(session);
+        let values = params![
+            session.username,
+            read_at,
+            items,
+            hash,
+            size,
+            mtime_ns,
+            ctime_ns,
+            group.digest,
+            seq,
+            group.manifest.name,
+            session.key,
+        ];
+        let mut all: Vec<&dyn duckdb::ToSql> = values.to_vec();
+        if let Some(handle) = &handle {
+            all.push(handle);
+        }
+        let updated = connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(all.as_slice()))
+            .map_err(&refused)?;
+        if updated == 1 {
+            return Ok(());
+        }
+    }
+    // The row is gone: someone removed it since the scan.
+    append_new_states(connection, group, &[(session, seq)])
+}
+
+fn append_new_states(connection: &Connection, group: &Group, new: &[(&CompletedSession, i64)]) -> Result<(), StoreError> {
+    if new.is_empty() {
+        return Ok(());
+    }
+    let texts = |value: &dyn Fn(&CompletedSession) -> String| -> ArrayRef {
+        Arc::new(new.iter().map(|(session, _)| Some(value(session))).collect::<StringArray>())
+    };
+    let integers = |value: &dyn Fn(&CompletedSession) -> Option<i64>| -> ArrayRef {
+        Arc::new(new.iter().map(|(session, _)| value(session)).collect::<Int64Array>())
+    };
+    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let columns: [(&str, DataType, ArrayRef); 13] = [
+        ("processor_name", DataType::Utf8, texts(&|_| group.manifest.name.clone())),
+        ("session_file", DataType::Utf8, texts(&|session| session.key.clone())),
+        ("username", DataType::Utf8, texts(&|session| session.username.clone())),
+        (
+            "processed_at",
+            time.clone(),
+            Arc::new(new.iter().map(|(session, _)| Some(session.read_at.0)).collect::<TimestampMicrosecondArray>()),
+        ),
+        (
+            "items_extracted",
+            DataType::Int32,
+            Arc::new(new.iter().map(|(session, _)| Some(items(session))).collect::<Int32Array>()),
+        ),
+        ("file_hash", DataType::Utf8, texts(&|session| session.hash.to_string())),
+        ("file_size", DataType::Int64, integers(&|session| session.observed.map(|observed| bigint(observed.size)))),
+        ("file_mtime_ns", DataType::Int64, integers(&|session| session.observed.map(|observed| observed.mtime_ns))),
+        ("file_ctime_ns", DataType::Int64, integers(&|session| session.observed.map(|observed| observed.ctime_ns))),
+        ("component_digest", DataType::Utf8, texts(&|_| group.digest.clone())),
+        ("session_seq", DataType::Int64, Arc::new(new.iter().map(|(_, seq)| Some(*seq)).collect::<Int64Array>())),
+        ("due", DataType::Boolean, Arc::new(BooleanArray::from(vec![None; new.len()]))),
+        ("missing_since", time, Arc::new(TimestampMicrosecondArray::from(vec![None; new.len()]))),
+    ];
+    let (fields, arrays) =
+        columns.into_iter().map(|(name, data_type, array)| (Field::new(name, data_type, true), array)).unzip();
+    append_batch(connection, "main", "session_processor_state", fields, arrays, "the state of new sessions")
+}
+
+fn update_observed(connection: &Connection, processor: &str, session: &SkippedSession) -> Result<(), StoreError> {
+    let (size, mtime_ns, ctime_ns) = observed_columns(session.observed);
+    let sql = "UPDATE main.session_processor_state SET file_size = ?, file_mtime_ns = ?, file_ctime_ns = ?, \
+         missing_since = NULL WHERE rowid = ? AND processor_name = ? AND session_file = ?";
+    // A stale handle only means that the file is hashed once more.
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| {
+            statement.execute(params![size, mtime_ns, ctime_ns, session.row_id, processor, session.key])
+        })
+        .map_err(StoreError::database("what was observed of a session"))?;
+    Ok(())
+}
+
+fn append_costs(connection: &Connection, group: &Group) -> Result<(), StoreError> {
+    let costs: Vec<(&str, Cost)> = group
+        .entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Completed(session) => Some((session.key.as_str(), session.cost)),
+            Entry::Failed(session) => Some((session.key.as_str(), session.cost)),
+            Entry::Skipped(_) => None,
+        })
+        .collect();
+    if costs.is_empty() {
+        return Ok(());
+    }
+    let same = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text; costs.len()])) };
+    let numbers = |value: &dyn Fn(&Cost) -> u64| -> ArrayRef {
+        Arc::new(costs.iter().map(|(_, cost)| Some(bigint(value(cost)))).collect::<Int64Array>())
+    };
+    let columns: [(&str, DataType, ArrayRef); 7] = [
+        ("processor_name", DataType::Utf8, same(&group.manifest.name)),
+        ("session_file", DataType::Utf8, Arc::new(costs.iter().map(|(key, _)| Some(*key)).collect::<StringArray>())),
+        ("run_id", DataType::Utf8, same(&group.run_id)),
+        ("fuel", DataType::Int64, numbers(&|cost| cost.fuel)),
+        ("peak_memory", DataType::Int64, numbers(&|cost| cost.peak_memory)),
+        ("bytes", DataType::Int64, numbers(&|cost| cost.bytes)),
+        ("guest_micros", DataType::Int64, numbers(&|cost| cost.guest_micros)),
+    ];
+    let (fields, arrays) =
+        columns.into_iter().map(|(name, data_type, array)| (Field::new(name, data_type, true), array)).unzip();
+    append_batch(connection, "main", "session_costs", fields, arrays, "what sessions cost")
+}

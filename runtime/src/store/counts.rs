@@ -1,0 +1,55 @@
+//! Counts over the state tables, in one statement.
+
+use super::{Store, StoreError};
+use crate::status::{ProcessorStatus, instant};
+
+impl Store {
+    /// What is known of each processor that has left a row.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn processor_counts(&self) -> Result<Vec<ProcessorStatus>, StoreError> {
+        let refused = StoreError::database("to count");
+        let connection = self.reader()?;
+        let mut statement = connection
+            .prepare(
+                "WITH states AS (
+                    SELECT processor_name, count(*) AS sessions, CAST(sum(items_extracted) AS BIGINT) AS items,
+                        count(*) FILTER (due) AS due, count(missing_since) AS missing, max(processed_at) AS last
+                    FROM main.session_processor_state GROUP BY 1
+                ), failures AS (
+                    SELECT processor_name, count(*) AS failing, count(quarantined_at) AS quarantined
+                    FROM main.session_failures GROUP BY 1
+                ), latest AS (
+                    SELECT processor_name, arg_max(result, CAST(id AS BIGINT)) AS result,
+                        max(finished_at) AS finished_at
+                    FROM main.runs GROUP BY 1
+                ), names AS (
+                    SELECT processor_name FROM states UNION SELECT processor_name FROM failures
+                    UNION SELECT processor_name FROM latest
+                )
+                SELECT processor_name, coalesce(sessions, 0), coalesce(items, 0), coalesce(due, 0), coalesce(missing, 0),
+                    coalesce(failing, 0), coalesce(quarantined, 0), epoch_us(last), result, epoch_us(finished_at)
+                FROM names LEFT JOIN states USING (processor_name) LEFT JOIN failures USING (processor_name)
+                    LEFT JOIN latest USING (processor_name)",
+            )
+            .map_err(&refused)?;
+        let rows = statement
+            .query_map([], |row| {
+                Ok(ProcessorStatus {
+                    processor: row.get(0)?,
+                    sessions: row.get(1)?,
+                    items_extracted: row.get(2)?,
+                    due: row.get(3)?,
+                    missing: row.get(4)?,
+                    failing: row.get(5)?,
+                    quarantined: row.get(6)?,
+                    last_processed_at: instant(row.get(7)?),
+                    last_run: row.get(8)?,
+                    last_run_at: instant(row.get(9)?),
+                })
+            })
+            .map_err(&refused)?;
+        rows.collect::<Result<_, _>>().map_err(&refused)
+    }
+}

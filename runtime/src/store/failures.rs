@@ -1,0 +1,143 @@
+//! The table `session_failures`: sessions whose last attempt failed.
+
+use std::collections::HashMap;
+
+use duckdb::{Connection, params};
+
+use super::sql::{bigint, maybe_timestamp, timestamp};
+use super::{FailedSession, Store, StoreError};
+use crate::clock::UtcMicros;
+use crate::content::ContentHash;
+use crate::fault::{Fault, FaultKind};
+use crate::quarantine::Failures;
+use crate::scan::KnownFailure;
+use crate::sessions::Observed;
+
+impl Store {
+    /// All failure rows of a processor, by session key.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn known_failures(&self, processor: &str) -> Result<HashMap<String, KnownFailure>, StoreError> {
+        let refused = StoreError::database("to read its failures");
+        let connection = self.reader()?;
+        let mut statement = connection
+            .prepare(
+                "SELECT session_file, rowid, file_hash, file_size, file_mtime_ns, file_ctime_ns, component_digest, \
+                 attempts, epoch_us(next_attempt_at), epoch_us(quarantined_at), epoch_us(last_attempt_at), fault, detail \
+                 FROM main.session_failures WHERE processor_name = ?",
+            )
+            .map_err(&refused)?;
+        let rows = statement
+            .query_map([processor], |row| {
+                let observed = match (row.get(3)?, row.get(4)?, row.get(5)?) {
+                    (Some(size), Some(mtime_ns), Some(ctime_ns)) => Some(Observed { size, mtime_ns, ctime_ns }),
+                    _ => None,
+                };
+                let failure = KnownFailure {
+                    row_id: row.get(1)?,
+                    hash: row.get::<_, Option<String>>(2)?.as_deref().and_then(ContentHash::from_hex),
+                    observed,
+                    digest: row.get(6)?,
+                    failures: Failures {
+                        attempts: u32::try_from(row.get::<_, i64>(7)?).unwrap_or(u32::MAX),
+                        next_attempt_at: row.get::<_, Option<i64>>(8)?.map(UtcMicros),
+                        quarantined_at: row.get::<_, Option<i64>>(9)?.map(UtcMicros),
+                    },
+                    fault: Fault {
+                        kind: FaultKind::from_word(&row.get::<_, String>(11)?),
+                        detail: row.get::<_, Option<String>>(12)?.unwrap_or_default(),
+                    },
+                    last_attempt_at: UtcMicros(row.get(10)?),
+                };
+                Ok((row.get(0)?, failure))
+            })
+            .map_err(&refused)?;
+        rows.collect::<Result<_, _>>().map_err(&refused)
+    }
+}
+
+/// Records a failed attempt within the present transaction.
+pub(super) fn record(connection: &Connection, processor: &str, digest: &str, failed: &FailedSession) -> Result<(), StoreError> {
+    let refused = StoreError::database("a failure");
+    let hash = failed.hash.map(|hash| hash.to_string());
+    let (size, mtime_ns, ctime_ns) = match failed.observed {
+        Some(observed) => (Some(bigint(observed.size)), Some(observed.mtime_ns), Some(observed.ctime_ns)),
+        None => (None, None, None),
+    };
+    let updated = match failed.failure_row {
+        Some(row_id) => connection
+            .prepare_cached(
+                "UPDATE main.session_failures SET file_hash = ?, file_size = ?, file_mtime_ns = ?, file_ctime_ns = ?, \
+                 component_digest = ?, attempts = ?, fault = ?, detail = ?, last_attempt_at = ?, next_attempt_at = ?, \
+                 quarantined_at = ? WHERE rowid = ? AND processor_name = ? AND session_file = ?",
+            )
+            .and_then(|mut statement| {
+                statement.execute(params![
+                    hash,
+                    size,
+                    mtime_ns,
+                    ctime_ns,
+                    digest,
+                    i64::from(failed.failures.attempts),
+                    failed.fault.kind.as_str(),
+                    failed.fault.detail,
+                    timestamp(failed.at),
+                    maybe_timestamp(failed.failures.next_attempt_at),
+                    maybe_timestamp(failed.failures.quarantined_at),
+                    row_id,
+                    processor,
+                    failed.key,
+                ])
+            })
+            .map_err(&refused)?,
+        None => 0,
+    };
+    if updated == 1 {
+        return Ok(());
+    }
+    // The row was never there, or the handle went stale: by the key, which is slow and always right.
+    delete_by_key(connection, processor, &failed.key)?;
+    connection
+        .prepare_cached(
+            "INSERT INTO main.session_failures (processor_name, session_file, file_hash, file_size, file_mtime_ns, \
+             file_ctime_ns, component_digest, attempts, fault, detail, last_attempt_at, next_attempt_at, quarantined_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .and_then(|mut statement| {
+            statement.execute(params![
+                processor,
+                failed.key,
+                hash,
+                size,
+                mtime_ns,
+                ctime_ns,
+                digest,
+                i64::from(failed.failures.attempts),
+                failed.fault.kind.as_str(),
+                failed.fault.detail,
+                timestamp(failed.at),
+                maybe_timestamp(failed.failures.next_attempt_at),
+                maybe_timestamp(failed.failures.quarantined_at),
+            ])
+        })
+        .map_err(&refused)?;
+    Ok(())
+}
+
+/// Forgets the failures of a session that has succeeded.
+pub(super) fn forget(connection: &Connection, processor: &str, key: &str, row_id: i64) -> Result<(), StoreError> {
+    let deleted = connection
+        .prepare_cached("DELETE FROM main.session_failures WHERE rowid = ? AND processor_name = ? AND session_file = ?")
+        .and_then(|mut statement| statement.execute(params![row_id, processor, key]))
+        .map_err(StoreError::database("a failure's end"))?;
+    if deleted == 0 { delete_by_key(connection, processor, key) } else { Ok(()) }
+}
+
+fn delete_by_key(connection: &Connection, processor: &str, key: &str) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("DELETE FROM main.session_failures WHERE processor_name = ? AND session_file = ?")
+        .and_then(|mut statement| statement.execute(params![processor, key]))
+        .map_err(StoreError::database("a failure's end"))?;
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Our own lock on the data dir, taken before the database is opened.
+
+use std::fmt;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use super::StoreError;
+
+/// Who holds a data dir, as its lock file tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process.
+    pub pid: Option<u32>,
+    /// Its address, where it is a server.
+    pub url: Option<String>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.pid, &self.url) {
+            (Some(pid), Some(url)) => write!(f, "the server at {url} (process {pid})"),
+            (Some(pid), None) => write!(f, "process {pid}"),
+            (None, _) => f.write_str("another process"),
+        }
+    }
+}
+
+/// The lock, held as long as this value lives; the system gives it back if the process dies.
+#[derive(Debug)]
+pub(super) struct DataDirLock {
+    _file: File,
+}
+
+impl DataDirLock {
+    pub(super) fn take(data_dir: &Path, state_dir: &Path) -> Result<Self, StoreError> {
+        let path = state_dir.join("lock");
+        let io = |source| StoreError::Io { path: path.clone(), source };
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                // Who it is only makes the message better.
+                let _ = file.take(4096).read_to_string(&mut text);
+                let mut lines = text.lines();
+                let pid = lines.next().and_then(|pid| pid.parse().ok());
+                let url = lines.next().map(crate::fault::printable).filter(|url| !url.is_empty());
+                return Err(StoreError::Locked { data_dir: data_dir.to_owned(), holder: Holder { pid, url } });
+            }
+            Err(TryLockError::Error(source)) => return Err(io(source)),
+        }
+        file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
+        writeln!(file, "{}", std::process::id()).map_err(io)?;
+        Ok(Self { _file: file })
+    }
+}

@@ -1,0 +1,170 @@
+//! Opening the database of a data dir: lock, copy before an upgrade, migrations, lockdown.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use duckdb::{Config as DatabaseConfig, Connection};
+use session_pipeline_migrations as migrations;
+
+use super::lock::DataDirLock;
+use super::{Store, StoreError, runs};
+use crate::clock::UtcMicros;
+use crate::config::Config;
+
+/// What opening a store came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// The version before; `None` for a new database.
+    pub version_before: Option<u32>,
+    /// The versions applied now.
+    pub applied: Vec<u32>,
+    /// Tables in our way that were renamed, with their new names.
+    pub renamed: Vec<(String, String)>,
+    /// The copy made before an upgrade.
+    pub copy: Option<PathBuf>,
+    /// Runs that a crash had left open.
+    pub interrupted_runs: u64,
+}
+
+impl Store {
+    /// Opens the database of a data dir, making it where there is none and bringing it up to date.
+    ///
+    /// # Errors
+    /// When another process holds it, it can't be read or written, or its version does not fit.
+    pub fn open(config: &Config, now: UtcMicros) -> Result<Self, StoreError> {
+        Self::open_at(config, now, None)
+    }
+
+    /// As [`Store::open`], up to a version of the schema: for the operator's `migrate --to`.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_at(config: &Config, now: UtcMicros, version: Option<u32>) -> Result<Self, StoreError> {
+        let state_dir = config.state_dir();
+        private_folder(&config.data_dir, 0o755)?;
+        private_folder(&state_dir, 0o700)?;
+        let export_dir = config.data_dir.join("export");
+        let lock = DataDirLock::take(&config.data_dir, &state_dir)?;
+        let path = state_dir.join("system.duckdb");
+        let migration = |source| StoreError::Migration { path: path.clone(), source };
+
+        let mut opened = Opened::default();
+        let mut connection = connect(&path, config)?;
+        let status = migrations::status(&connection).map_err(migration)?;
+        opened.version_before = status.found.number();
+        if let Some(version) = status.found.number()
+            && !status.pending.is_empty()
+        {
+            // No other handle may be open on the file while it is copied: closing one drops
+            // DuckDB's lock.
+            connection.close().map_err(|(_, source)| StoreError::Database { doing: "closing", source })?;
+            opened.copy = Some(copy_aside(&path, version)?);
+            connection = connect(&path, config)?;
+        }
+        let applied = migrations::apply(&mut connection, migrations::Apply { now_micros: now.0, to: version, observer: None })
+            .map_err(migration)?;
+        opened.applied = applied.applied;
+        opened.renamed = applied.renamed.into_iter().map(|aside| (aside.from, aside.to)).collect();
+        if version.is_none_or(|version| version == migrations::CURRENT) {
+            opened.interrupted_runs = runs::close_interrupted(&connection, now)?;
+        }
+        lock_down(&connection, &export_dir)?;
+        Self::start(connection, opened, lock)
+    }
+
+    /// What a migration would do, without doing it.
+    ///
+    /// # Errors
+    /// As [`Store::open_at`].
+    pub fn plan_migration(config: &Config, to: Option<u32>) -> Result<MigrationPlan, StoreError> {
+        let state_dir = config.state_dir();
+        let path = state_dir.join("system.duckdb");
+        let migration = |source| StoreError::Migration { path: path.clone(), source };
+        // A database that is not there yet is not made by asking.
+        let (_lock, connection) = if path.exists() {
+            (Some(DataDirLock::take(&config.data_dir, &state_dir)?), connect(&path, config)?)
+        } else {
+            (None, Connection::open_in_memory().map_err(StoreError::database("to open in memory"))?)
+        };
+        let status = migrations::status(&connection).map_err(migration)?;
+        let pending = status.plan(to).map_err(migration)?;
+        Ok(MigrationPlan {
+            version_before: status.version(),
+            pending: pending.iter().map(|step| format!("{} {}", step.number, step.name)).collect(),
+            renamed: status.renamed.into_iter().map(|renamed| (renamed.from, renamed.to)).collect(),
+        })
+    }
+}
+
+/// What a migration would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MigrationPlan {
+    /// The version now; `None` where there is no database.
+    pub version_before: Option<u32>,
+    /// The steps ahead: number and name.
+    pub pending: Vec<String>,
+    /// Tables that would be renamed, with their new names.
+    pub renamed: Vec<(String, String)>,
+}
+
+fn private_folder(path: &Path, mode: u32) -> Result<(), StoreError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(|source| StoreError::Io { path: path.to_owned(), source })
+}
+
+fn connect(path: &Path, config: &Config) -> Result<Connection, StoreError> {
+    // Threads and memory are set before the file is opened: replaying a log obeys them too.
+    let settings = || -> duckdb::Result<DatabaseConfig> {
+        DatabaseConfig::default()
+            .threads(1)?
+            .max_memory(&format!("{}B", config.database_memory_bytes))?
+            .enable_autoload_extension(false)?
+            .with("autoinstall_known_extensions", "false")?
+            .with("checkpoint_threshold", "64MB")?
+            .with("temp_directory", "")
+    };
+    let settings = settings().map_err(StoreError::database("its settings"))?;
+    Connection::open_with_flags(path, settings).map_err(StoreError::database("to open its file"))
+}
+
+/// From here on no statement can reach a file beside the database, whatever it says.
+fn lock_down(connection: &Connection, export_dir: &Path) -> Result<(), StoreError> {
+    let folder = export_dir.to_string_lossy().replace('\'', "''");
+    connection
+        .execute_batch(&format!(
+            "SET allowed_directories = ['{folder}']; SET enable_external_access = false; SET lock_configuration = true"
+        ))
+        .map_err(StoreError::database("to be locked down"))
+}
+
+/// Copies a closed database beside itself, complete or not at all.
+fn copy_aside(path: &Path, version: u32) -> Result<PathBuf, StoreError> {
+    let copy = path.with_file_name(format!("system.duckdb.before-upgrade-from-{version}"));
+    for (from, to) in [(path.to_owned(), copy.clone()), (with_wal(path), with_wal(&copy))] {
+        let at = |source| StoreError::Io { path: to.clone(), source };
+        if !from.exists() {
+            // A log left by an earlier copy would belong to another database.
+            match fs::remove_file(&to) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at(error)),
+                _ => continue,
+            }
+        }
+        let mut temporary = to.as_os_str().to_owned();
+        temporary.push(".part");
+        fs::copy(&from, &temporary)
+            .and_then(|_| fs::File::open(&temporary)?.sync_all())
+            .and_then(|()| fs::rename(&temporary, &to))
+            .map_err(at)?;
+    }
+    Ok(copy)
+}
+
+fn with_wal(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".wal");
+    PathBuf::from(name)
+}

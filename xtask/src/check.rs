@@ -1,0 +1,137 @@
+//! `cargo xtask check`: everything that is judged without running a test, the quickest first.
+
+use std::fmt;
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::prerequisites;
+use crate::stages::{Outcome, Stages};
+use crate::workspace::{Workspace, metadata, status};
+use crate::{tidy, walls};
+
+/// Check format, layout, dependency walls, lints and docs.
+///
+/// `test` begins with the same checks.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only these (default: all)
+    #[arg(value_enum)]
+    only: Vec<Check>,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub enum Check {
+    /// `cargo fmt --check`
+    Fmt,
+    /// Layout: module docs, file names, listed migrations, tested guests, SQL in its place
+    Tidy,
+    /// Which crate may depend on which
+    Walls,
+    /// `cargo clippy`, warnings are errors
+    Clippy,
+    /// `cargo doc`, warnings are errors
+    Docs,
+}
+
+/// One thing that is wrong, why it matters, and what to do.
+#[derive(Debug, PartialEq)]
+pub struct Finding {
+    /// A file or a package.
+    pub place: String,
+    pub reason: String,
+    pub remedy: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {}\n    remedy: {}",
+            self.place, self.reason, self.remedy
+        )
+    }
+}
+
+pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
+    let mut stages = Stages::default();
+    let only = if args.only.is_empty() {
+        Check::value_variants()
+    } else {
+        &args.only
+    };
+    check(workspace, only, &mut stages)?;
+    print!("\n{}", stages.summary());
+    Ok(stages.exit_code())
+}
+
+pub fn check(workspace: &Workspace, only: &[Check], stages: &mut Stages) -> Result<()> {
+    if only.contains(&Check::Fmt) {
+        stages.run("fmt", || fmt(workspace));
+    }
+    if only.contains(&Check::Tidy) {
+        stages.run("tidy", || {
+            tidy::findings(&workspace.root).map(print_findings)
+        });
+    }
+    if only.contains(&Check::Walls) {
+        stages.run("walls", || {
+            let guests = metadata(&workspace.guest_manifest())?;
+            Ok(print_findings(walls::findings(
+                &workspace.metadata,
+                &guests,
+            )))
+        });
+    }
+    if only.contains(&Check::Clippy) || only.contains(&Check::Docs) {
+        prerequisites::ensure(workspace)?;
+    }
+    if only.contains(&Check::Clippy) {
+        stages.run("clippy", || clippy(workspace));
+    }
+    if only.contains(&Check::Docs) {
+        stages.run("docs", || docs(workspace));
+    }
+    Ok(())
+}
+
+fn print_findings(findings: Vec<Finding>) -> Outcome {
+    for finding in &findings {
+        println!("{finding}");
+    }
+    Outcome::of(findings.is_empty())
+}
+
+fn fmt(workspace: &Workspace) -> Result<Outcome> {
+    let ours = workspace.cargo(["fmt", "--all", "--check"]);
+    let mut guests = workspace.guest_cargo("fmt");
+    guests.args(["--all", "--check"]);
+    both(ours, guests)
+}
+
+fn clippy(workspace: &Workspace) -> Result<Outcome> {
+    // Warnings become errors behind `--`, never by RUSTFLAGS: that would rebuild every dependency.
+    let strict = ["--workspace", "--all-targets", "--", "-D", "warnings"];
+    let mut ours = workspace.cargo(["clippy"]);
+    ours.args(strict);
+    let mut guests = workspace.guest_cargo("clippy");
+    guests.args(strict);
+    both(ours, guests)
+}
+
+fn docs(workspace: &Workspace) -> Result<Outcome> {
+    let args = ["--workspace", "--no-deps"];
+    let mut ours = workspace.cargo(["doc"]);
+    ours.args(args).env("RUSTDOCFLAGS", "-D warnings");
+    let mut guests = workspace.guest_cargo("doc");
+    guests.args(args).env("RUSTDOCFLAGS", "-D warnings");
+    both(ours, guests)
+}
+
+/// The second runs even if the first fails, so that one look shows everything.
+fn both(ours: Command, guests: Command) -> Result<Outcome> {
+    let ours = status(ours)?;
+    let guests = status(guests)?;
+    Ok(Outcome::of(ours.success() && guests.success()))
+}

@@ -1,0 +1,54 @@
+//! `cargo xtask`: what a developer does with this workspace.
+//!
+//! Flags and one flat match; each command has a file of its own.
+//! This crate calls cargo and the built program, and depends on no other crate of the workspace.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a build tool is a `main` of its own: it reads the environment"
+)]
+
+mod bench;
+mod check;
+mod prerequisites;
+mod run;
+mod stages;
+mod test;
+mod tidy;
+mod walls;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::workspace::Workspace;
+
+/// What a developer does with this workspace.
+///
+/// Exit codes: 0 done, 1 findings or failed tests, 2 wrong use or something missing on this machine.
+/// `run` passes on the exit code of the program it runs.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+enum Command {
+    Run(run::Args),
+    Test(test::Args),
+    Check(check::Args),
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let command = Command::parse();
+    let result = Workspace::find().and_then(|workspace| match command {
+        Command::Run(args) => run::run(&workspace, &args),
+        Command::Test(args) => test::run(&workspace, &args),
+        Command::Check(args) => check::run(&workspace, &args),
+        Command::Bench(args) => bench::run(&workspace, &args),
+    });
+    match result {
+        Ok(exit_code) => exit_code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What a build needs on this machine besides cargo: the guests' target and a C++ compiler.
+//! Says what is missing in one line, before cargo says it in a hundred.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::workspace::{Workspace, status};
+
+const GUEST_TARGET: &str = "wasm32-wasip2";
+
+/// Installs or names what is missing, and warns before a long first build.
+pub fn ensure(workspace: &Workspace) -> Result<()> {
+    ensure_guest_target()?;
+    if is_duckdb_built(workspace) || env::var_os("DUCKDB_LIB_DIR").is_some() {
+        return Ok(());
+    }
+    ensure_cxx_compiler()?;
+    eprintln!(
+        "First build in `{}`: about 30 to 40 minutes on two cores, since DuckDB and wasmtime are compiled. Later builds take seconds.",
+        workspace.target_dir.display()
+    );
+    Ok(())
+}
+
+fn ensure_guest_target() -> Result<()> {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    // Asked of rustc, since a distribution's toolchain has the target without rustup.
+    let output = Command::new(rustc)
+        .args(["--print", "target-libdir", "--target", GUEST_TARGET])
+        .output()
+        .context("cannot start rustc")?;
+    if output.status.success() && Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir()
+    {
+        return Ok(());
+    }
+    ensure!(
+        can_start("rustup"),
+        "processors need the Rust target {GUEST_TARGET}, and there is no rustup to add it: install rustup (https://rustup.rs), or your distribution's package of that target"
+    );
+    eprintln!("Installing the guests' target: rustup target add {GUEST_TARGET}");
+    let mut command = Command::new("rustup");
+    command.args(["target", "add", GUEST_TARGET]);
+    ensure!(
+        status(command)?.success(),
+        "`rustup target add {GUEST_TARGET}` failed"
+    );
+    Ok(())
+}
+
+fn ensure_cxx_compiler() -> Result<()> {
+    let compiler = env::var("CXX").unwrap_or_default();
+    // `CXX` may hold a wrapper and flags; the first word is the program.
+    let program = compiler.split_whitespace().next().unwrap_or("c++");
+    if can_start(program) {
+        return Ok(());
+    }
+    bail!(
+        "DuckDB needs a C++ compiler, and `{program}` does not start: install g++ or clang, or name one in the variable CXX"
+    );
+}
+
+/// The build script of libduckdb-sys leaves this file when it has finished.
+fn is_duckdb_built(workspace: &Workspace) -> bool {
+    let Ok(entries) = workspace.target_dir.join("debug/build").read_dir() else {
+        return false;
+    };
+    entries.flatten().any(|entry| {
+        entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with("libduckdb-sys-")
+            && entry.path().join("output").is_file()
+    })
+}
+
+fn can_start(program: &str) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}

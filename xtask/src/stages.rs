@@ -1,0 +1,144 @@
+//! The steps of one command, what came of each, and the summary a person reads in five seconds.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+#[derive(Clone, Copy, Default, PartialEq, Debug)]
+pub struct TestCounts {
+    pub passed: u64,
+    pub failed: u64,
+}
+
+/// What came of one stage.
+#[derive(Default)]
+pub struct Outcome {
+    pub is_ok: bool,
+    /// Only for stages that run tests.
+    pub tests: Option<TestCounts>,
+}
+
+impl Outcome {
+    pub fn of(is_ok: bool) -> Self {
+        Self { is_ok, tests: None }
+    }
+}
+
+struct Stage {
+    name: &'static str,
+    duration: Duration,
+    outcome: Outcome,
+}
+
+#[derive(Default)]
+pub struct Stages {
+    finished: Vec<Stage>,
+}
+
+impl Stages {
+    /// Runs one stage and remembers what came of it.
+    /// An error is a failed stage: the later ones run all the same.
+    pub fn run(&mut self, name: &'static str, work: impl FnOnce() -> Result<Outcome>) -> bool {
+        eprintln!("\n==> {name}");
+        let started = Instant::now();
+        let outcome = work().unwrap_or_else(|error| {
+            eprintln!("error: {error:#}");
+            Outcome::of(false)
+        });
+        let is_ok = outcome.is_ok;
+        self.finished.push(Stage {
+            name,
+            duration: started.elapsed(),
+            outcome,
+        });
+        is_ok
+    }
+
+    pub fn tests(&self) -> TestCounts {
+        let counts = self.finished.iter().filter_map(|stage| stage.outcome.tests);
+        counts.fold(TestCounts::default(), |sum, tests| TestCounts {
+            passed: sum.passed + tests.passed,
+            failed: sum.failed + tests.failed,
+        })
+    }
+
+    pub fn exit_code(&self) -> ExitCode {
+        let is_ok = self.finished.iter().all(|stage| stage.outcome.is_ok);
+        ExitCode::from(u8::from(!is_ok))
+    }
+
+    /// One line per stage, then the names of those that failed.
+    pub fn summary(&self) -> String {
+        let mut text = String::new();
+        let mut failed = Vec::new();
+        for Stage {
+            name,
+            duration,
+            outcome,
+        } in &self.finished
+        {
+            let word = if outcome.is_ok { "ok" } else { "FAILED" };
+            let counts = outcome
+                .tests
+                .map(|tests| tests.to_string())
+                .unwrap_or_default();
+            let line = format!(
+                "{name:<12} {:>8.1} s  {word:<6}  {counts}",
+                duration.as_secs_f64()
+            );
+            writeln!(text, "{}", line.trim_end()).expect("a string takes all that is written");
+            if !outcome.is_ok {
+                failed.push(*name);
+            }
+        }
+        if !failed.is_empty() {
+            writeln!(text, "Failed: {}", failed.join(", "))
+                .expect("a string takes all that is written");
+        }
+        text
+    }
+}
+
+impl std::fmt::Display for TestCounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_stage_is_named_and_the_counts_are_summed() {
+        let mut stages = Stages::default();
+        let tests = Some(TestCounts {
+            passed: 3,
+            failed: 1,
+        });
+        stages.run("fmt", || Ok(Outcome::of(true)));
+        stages.run("tests", || {
+            Ok(Outcome {
+                is_ok: false,
+                tests,
+            })
+        });
+        stages.run("doc tests", || anyhow::bail!("no runner"));
+
+        assert!(
+            stages.summary().ends_with("Failed: tests, doc tests\n"),
+            "{}",
+            stages.summary()
+        );
+        assert_eq!(
+            stages.tests(),
+            TestCounts {
+                passed: 3,
+                failed: 1
+            }
+        );
+        assert_eq!(stages.exit_code(), ExitCode::from(1));
+    }
+}

@@ -1,0 +1,297 @@
+//! `cargo xtask test`: the checks, then every test, then the count.
+//!
+//! Test runners write straight to the terminal.
+//! Counts come from nextest's JUnit file, or from the lines that Rust's own runner prints.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::check::{Check, check};
+use crate::stages::{Outcome, Stages, TestCounts};
+use crate::workspace::{Workspace, status};
+use crate::{prerequisites, tidy};
+
+/// Cases per property where `PROPTEST_CASES` is not set: enough to meet each shape, quick enough for every run.
+const PROPERTY_CASES: &str = "32";
+const PROPERTY_CASES_QUICK: &str = "4";
+
+/// Check everything, then run all tests.
+///
+/// Snapshots are never written, and one that no test refers to fails the run.
+/// Uses cargo-nextest where it is installed.
+/// The first build takes 30 to 40 minutes on two cores, since DuckDB and wasmtime are compiled.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Leave out the checks and the doc tests, and try few cases per property
+    #[arg(long)]
+    quick: bool,
+    /// Only this module, on every floor (scan, store, sandbox, ...)
+    word: Option<String>,
+    /// Passed on to the test runner
+    #[arg(last = true)]
+    args: Vec<OsString>,
+}
+
+pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
+    let mut stages = Stages::default();
+    if args.quick {
+        prerequisites::ensure(workspace)?;
+    } else {
+        check(workspace, Check::value_variants(), &mut stages)?;
+    }
+    // The suite starts the program, and cargo builds no other package's program for a test.
+    if stages.run("build", || workspace.build().map(Outcome::of)) {
+        test(workspace, args, &mut stages)?;
+    }
+    let tests = stages.tests();
+    print!("\n{}", stages.summary());
+    println!("{tests}");
+    Ok(stages.exit_code())
+}
+
+fn test(workspace: &Workspace, args: &Args, stages: &mut Stages) -> Result<()> {
+    let runner = Runner::new(workspace, args)?;
+    let are_passed = stages.run("tests", || runner.workspace_tests());
+    stages.run("guest tests", || runner.guest_tests());
+    let is_everything = args.word.is_none() && args.args.is_empty();
+    if !is_everything && stages.tests() == TestCounts::default() {
+        stages.run("selection", || {
+            anyhow::bail!("no test matches; name a module, such as `scan`")
+        });
+    }
+    if is_everything && !args.quick {
+        stages.run("doc tests", || {
+            counted(runner.prepare(workspace.cargo(["test", "--doc", "--workspace"])))
+        });
+    }
+    // A failed test may stop before it comes to its snapshots, so then nothing can be said.
+    if is_everything && are_passed {
+        stages.run("snapshots", || runner.unreferenced_snapshots());
+    }
+    Ok(())
+}
+
+/// How tests are run this time.
+struct Runner<'a> {
+    workspace: &'a Workspace,
+    args: &'a Args,
+    property_cases: String,
+    /// Here insta notes each snapshot that a test looks at.
+    snapshot_references: PathBuf,
+}
+
+impl<'a> Runner<'a> {
+    fn new(workspace: &'a Workspace, args: &'a Args) -> Result<Self> {
+        let default = if args.quick {
+            PROPERTY_CASES_QUICK
+        } else {
+            PROPERTY_CASES
+        };
+        let dir = workspace.target_dir.join("xtask");
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
+        let snapshot_references = dir.join("snapshot-references");
+        fs::write(&snapshot_references, "")
+            .with_context(|| format!("cannot write `{}`", snapshot_references.display()))?;
+        Ok(Self {
+            workspace,
+            args,
+            property_cases: env::var("PROPTEST_CASES").unwrap_or_else(|_| default.to_owned()),
+            snapshot_references,
+        })
+    }
+
+    /// The environment that every test sees.
+    fn prepare(&self, mut command: Command) -> Command {
+        command
+            .env("PROPTEST_CASES", &self.property_cases)
+            .env("INSTA_UPDATE", "no")
+            .env("INSTA_SNAPSHOT_REFERENCES_FILE", &self.snapshot_references)
+            // Either would turn a wrong snapshot into a passed test.
+            .env_remove("INSTA_FORCE_PASS")
+            .env_remove("INSTA_FORCE_UPDATE");
+        command
+    }
+
+    fn workspace_tests(&self) -> Result<Outcome> {
+        let has_nextest = Command::new("cargo-nextest")
+            .args(["nextest", "--version"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        if has_nextest {
+            self.nextest()
+        } else {
+            self.cargo_test()
+        }
+    }
+
+    fn nextest(&self) -> Result<Outcome> {
+        // nextest keeps its store in the clone, wherever the target dir is.
+        let profile = env::var("NEXTEST_PROFILE").unwrap_or_else(|_| "default".to_owned());
+        let junit = self
+            .workspace
+            .root
+            .join("target/nextest")
+            .join(profile)
+            .join("junit.xml");
+        // An older run's counts must not be taken for this one's.
+        let _ = fs::remove_file(&junit);
+
+        let mut command = self
+            .workspace
+            .cargo(["nextest", "run", "--workspace", "--tests"]);
+        command.args(["--no-fail-fast", "--no-tests", "pass"]);
+        if let Some(word) = &self.args.word {
+            command.args(["-E", &format!("test(/(^|::){word}::/)")]);
+        }
+        command.args(&self.args.args);
+        let is_ok = status(self.prepare(command))?.success();
+        let tests = fs::read_to_string(&junit)
+            .ok()
+            .and_then(|text| junit_counts(&text));
+        Ok(Outcome { is_ok, tests })
+    }
+
+    fn cargo_test(&self) -> Result<Outcome> {
+        let mut command =
+            self.workspace
+                .cargo(["test", "--workspace", "--tests", "--no-fail-fast"]);
+        command.arg("--");
+        if let Some(word) = &self.args.word {
+            command.arg(format!("{word}::"));
+        }
+        command.args(&self.args.args);
+        counted(self.prepare(command))
+    }
+
+    /// The guests' own tests, compiled for this machine.
+    fn guest_tests(&self) -> Result<Outcome> {
+        let mut command = self.workspace.guest_cargo("test");
+        command.args(["--workspace", "--tests", "--no-fail-fast"]);
+        // A guest's word is its folder: then all its tests are meant.
+        if let Some(word) = &self.args.word
+            && !self
+                .workspace
+                .root
+                .join("processors-wasm")
+                .join(word)
+                .is_dir()
+        {
+            command.args(["--", &format!("{word}::")]);
+        }
+        counted(self.prepare(command))
+    }
+
+    fn unreferenced_snapshots(&self) -> Result<Outcome> {
+        let references = fs::read_to_string(&self.snapshot_references)
+            .with_context(|| format!("cannot read `{}`", self.snapshot_references.display()))?;
+        let referenced: Vec<_> = references
+            .lines()
+            .filter_map(|line| Path::new(line).canonicalize().ok())
+            .collect();
+        let mut is_ok = true;
+        for path in tidy::files(&self.workspace.root)? {
+            let is_snapshot = path
+                .extension()
+                .is_some_and(|extension| extension == "snap");
+            if is_snapshot && !referenced.contains(&self.workspace.root.join(&path).canonicalize()?)
+            {
+                println!(
+                    "{}: no test refers to this snapshot\n    remedy: delete it",
+                    path.display()
+                );
+                is_ok = false;
+            }
+        }
+        Ok(Outcome::of(is_ok))
+    }
+}
+
+/// Runs Rust's own test runner, passing on what it prints and adding up its results.
+fn counted(mut command: Command) -> Result<Outcome> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{}`", command.get_program().display()))?;
+    let stdout = child.stdout.take().expect("asked for above");
+    let mut tests = TestCounts::default();
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line.context("cannot read what the tests print")?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        if let Some(more) = result_counts(&line) {
+            tests.passed += more.passed;
+            tests.failed += more.failed;
+        }
+    }
+    let is_ok = child.wait().context("cannot wait for the tests")?.success();
+    Ok(Outcome {
+        is_ok,
+        tests: Some(tests),
+    })
+}
+
+/// Reads `test result: ok. 12 passed; 0 failed; …`.
+fn result_counts(line: &str) -> Option<TestCounts> {
+    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let mut counts = counts.split("; ");
+    let passed = counts.next()?.strip_suffix(" passed")?.parse().ok()?;
+    let failed = counts.next()?.strip_suffix(" failed")?.parse().ok()?;
+    Some(TestCounts { passed, failed })
+}
+
+/// Reads the totals of a JUnit file from its outermost element.
+fn junit_counts(text: &str) -> Option<TestCounts> {
+    let (_, rest) = text.split_once("<testsuites ")?;
+    let (attributes, _) = rest.split_once('>')?;
+    let attribute = |name: &str| -> Option<u64> {
+        let (_, rest) = attributes.split_once(&format!("{name}=\""))?;
+        rest.split_once('"')?.0.parse().ok()
+    };
+    let failed = attribute("failures")? + attribute("errors")?;
+    Some(TestCounts {
+        passed: attribute("tests")?.saturating_sub(failed),
+        failed,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_read_from_the_line_of_the_runner() {
+        let line = "test result: FAILED. 12 passed; 2 failed; 0 ignored; 0 measured; 1 filtered out; finished in 0.01s";
+        assert_eq!(
+            result_counts(line),
+            Some(TestCounts {
+                passed: 12,
+                failed: 2
+            })
+        );
+        assert_eq!(result_counts("test scan::a_new_file_is_found ... ok"), None);
+    }
+
+    #[test]
+    fn counts_are_read_from_the_junit_file() {
+        let text = r#"<?xml version="1.0"?>
+<testsuites name="nextest-run" tests="10" failures="2" errors="1" uuid="x" time="0.1">
+    <testsuite name="suite" tests="4" failures="0" errors="0"/>"#;
+        assert_eq!(
+            junit_counts(text),
+            Some(TestCounts {
+                passed: 7,
+                failed: 3
+            })
+        );
+        assert_eq!(junit_counts(""), None);
+    }
+}

@@ -1,0 +1,293 @@
+//! The layout rules that no compiler knows, judged from the files that git keeps or would keep.
+//!
+//! Each rule is a function over paths and texts; only [`files`] and [`findings`] touch the disk.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::check::Finding;
+
+/// The project's text files by their path from the root, with `/` between the parts.
+type Texts = BTreeMap<String, String>;
+
+/// Every file that is in git or would be added to it, as a path from the root.
+pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
+    let output = Command::new("git")
+        .args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ])
+        .current_dir(root)
+        .output()
+        .context("cannot start git, which knows the files of this project")?;
+    ensure!(
+        output.status.success(),
+        "git cannot list the files: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    let names = String::from_utf8(output.stdout).context("a file name is not UTF-8")?;
+    let paths = names.split_terminator('\0').map(PathBuf::from);
+    // A file deleted but not yet committed is still listed.
+    Ok(paths.filter(|path| root.join(path).is_file()).collect())
+}
+
+pub fn findings(root: &Path) -> Result<Vec<Finding>> {
+    let mut texts = Texts::new();
+    for path in files(root)? {
+        let bytes = fs::read(root.join(&path))
+            .with_context(|| format!("cannot read `{}`", path.display()))?;
+        // What is not text (a database, a component) has no rules here.
+        if let Ok(text) = String::from_utf8(bytes) {
+            texts.insert(path.to_string_lossy().replace('\\', "/"), text);
+        }
+    }
+    Ok(judge(&texts))
+}
+
+fn judge(texts: &Texts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, text) in texts {
+        findings.extend(forbidden_name(path));
+        findings.extend(machine_path(path, text));
+        if path.ends_with(".rs") {
+            findings.extend(missing_module_docs(path, text));
+            findings.extend(sql_out_of_place(path, text));
+        }
+    }
+    findings.extend(unlisted_migrations(texts));
+    findings.extend(untested_faulty_guests(texts));
+    findings
+}
+
+fn forbidden_name(path: &str) -> Option<Finding> {
+    let stems = path.split('/').filter_map(|part| part.split('.').next());
+    let forbidden = ["utils", "helpers", "common", "misc", "manager"];
+    let name = stems.into_iter().find(|stem| forbidden.contains(stem));
+    let reason = match name {
+        Some(name) => format!("`{name}` says nothing about what is inside"),
+        None if path.ends_with("/mod.rs") => "many files of one name hide each other".to_owned(),
+        None => return None,
+    };
+    let remedy = match name {
+        Some(_) => "name it after its one subject",
+        None => "call it by its module's name, beside the folder",
+    };
+    Some(Finding {
+        place: path.to_owned(),
+        reason,
+        remedy: remedy.to_owned(),
+    })
+}
+
+fn missing_module_docs(path: &str, text: &str) -> Option<Finding> {
+    if text.starts_with("//!") || text.starts_with("// @generated") {
+        return None;
+    }
+    Some(Finding {
+        place: path.to_owned(),
+        reason: "the file does not open with `//!`".to_owned(),
+        remedy: "say what this room is for, and where to go next".to_owned(),
+    })
+}
+
+fn machine_path(path: &str, text: &str) -> Option<Finding> {
+    let found = ["/root", "/work"]
+        .map(|dir| format!("{dir}/"))
+        .into_iter()
+        .find(|machine_path| {
+            text.match_indices(machine_path.as_str()).any(|(at, _)| {
+                // Only where the path begins here: a folder of that name further down is fine.
+                let before = text[..at].chars().next_back();
+                !before.is_some_and(|c| c.is_alphanumeric() || "._-~*})".contains(c))
+            })
+        })?;
+    Some(Finding {
+        place: path.to_owned(),
+        reason: format!("names `{found}`, a path of one machine"),
+        remedy: "use a path within the project, or a made-up one such as `/home/dev`".to_owned(),
+    })
+}
+
+/// A heuristic, not a parser: a string that begins like a statement.
+fn sql_out_of_place(path: &str, text: &str) -> Option<Finding> {
+    let homes = [
+        "runtime/src/store",
+        "runtime/src/report",
+        "migrations/",
+        "xtask/",
+    ];
+    let is_source = path.contains("src/") && !path.ends_with("tests.rs");
+    if !is_source || homes.iter().any(|home| path.starts_with(home)) {
+        return None;
+    }
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let keywords = [
+        "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "DROP", "ATTACH", "COPY",
+    ];
+    let keyword = keywords.into_iter().find(|keyword| {
+        code.match_indices(keyword).any(|(at, _)| {
+            let opens_string = code[..at]
+                .trim_end_matches(['\\', '\n', ' ', '\t'])
+                .ends_with('"');
+            opens_string && code[at + keyword.len()..].starts_with([' ', '\n', '\\'])
+        })
+    })?;
+    Some(Finding {
+        place: path.to_owned(),
+        reason: format!("a string begins with {keyword}, like a statement in SQL"),
+        remedy: "SQL stands only in runtime/src/store, runtime/src/report and migrations"
+            .to_owned(),
+    })
+}
+
+fn unlisted_migrations(texts: &Texts) -> Vec<Finding> {
+    let list: String = texts_below(texts, "migrations/src/")
+        .map(|(_, text)| text)
+        .collect();
+    texts_below(texts, "migrations/sql/")
+        .filter(|(path, _)| path.ends_with(".sql"))
+        // The end of a string, since a name in prose is no entry of a list.
+        .filter(|(path, _)| {
+            !list.contains(&format!("{}\"", path.trim_start_matches("migrations/sql/")))
+        })
+        .map(|(path, _)| Finding {
+            place: path.clone(),
+            reason: "this migration is on disk, but no list in migrations/src has it".to_owned(),
+            remedy: "add it to the list, or delete the file if it was never released".to_owned(),
+        })
+        .collect()
+}
+
+fn untested_faulty_guests(texts: &Texts) -> Vec<Finding> {
+    let tests: String = texts_below(texts, "tests/suite/")
+        .map(|(_, text)| text)
+        .collect();
+    texts_below(texts, "processors-wasm/faulty/")
+        .filter_map(|(path, _)| Some((path, faulty_guest(path)?)))
+        .filter(|(_, guest)| !tests.contains(guest) && !tests.contains(&guest.replace('_', "-")))
+        .map(|(path, guest)| Finding {
+            place: path.clone(),
+            reason: format!("no test in tests/suite names the guest `{guest}`"),
+            remedy: "write the test that shows how this way to misbehave ends".to_owned(),
+        })
+        .collect()
+}
+
+/// Every program of the crate of faulty guests is one guest; its file name is its name.
+fn faulty_guest(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix("processors-wasm/faulty/")?;
+    let file = rest
+        .strip_prefix("examples/")
+        .or_else(|| rest.strip_prefix("src/bin/"))?;
+    file.strip_suffix(".rs").filter(|name| !name.contains('/'))
+}
+
+fn texts_below<'a>(
+    texts: &'a Texts,
+    prefix: &'a str,
+) -> impl Iterator<Item = (&'a String, &'a str)> {
+    let below = texts
+        .iter()
+        .filter(move |(path, _)| path.starts_with(prefix));
+    below.map(|(path, text)| (path, text.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The places that are found among these files.
+    fn check(files: &[(&str, &str)]) -> Vec<String> {
+        let texts = files
+            .iter()
+            .map(|&(path, text)| (path.into(), text.into()))
+            .collect();
+        judge(&texts)
+            .into_iter()
+            .map(|finding| finding.place)
+            .collect()
+    }
+
+    #[test]
+    fn a_source_file_opens_with_its_docs() {
+        assert!(check(&[("runtime/src/scan.rs", "//! What is on disk.\n")]).is_empty());
+        assert!(check(&[("runtime/src/bindings.rs", "// @generated\n")]).is_empty());
+        assert_eq!(
+            check(&[("runtime/src/scan.rs", "use std::fs;\n")]),
+            ["runtime/src/scan.rs"]
+        );
+    }
+
+    #[test]
+    fn names_that_say_nothing_are_found() {
+        assert_eq!(
+            check(&[("api/src/utils.rs", "//! x")]),
+            ["api/src/utils.rs"]
+        );
+        assert_eq!(
+            check(&[("api/src/common/a.rs", "//! x")]),
+            ["api/src/common/a.rs"]
+        );
+        assert_eq!(
+            check(&[("api/src/http/mod.rs", "//! x")]),
+            ["api/src/http/mod.rs"]
+        );
+        assert!(check(&[("api/src/commonplace.rs", "//! x")]).is_empty());
+    }
+
+    #[test]
+    fn every_migration_is_listed() {
+        let sql = ("migrations/sql/0028-legacy/01-state.sql", "");
+        let listed = r#"//! x include_str!("../sql/0028-legacy/01-state.sql")"#;
+        assert!(check(&[sql, ("migrations/src/lib.rs", listed)]).is_empty());
+        let prose = "//! 0028-legacy/01-state.sql was never listed.";
+        assert_eq!(check(&[sql, ("migrations/src/lib.rs", prose)]), [sql.0]);
+    }
+
+    #[test]
+    fn every_faulty_guest_is_named_by_a_test() {
+        let guest = ("processors-wasm/faulty/examples/loops_forever.rs", "//! x");
+        assert!(
+            check(&[
+                guest,
+                ("tests/suite/hostile.rs", "//! faulty(\"loops-forever\")")
+            ])
+            .is_empty()
+        );
+        assert!(check(&[guest, ("tests/suite/hostile.rs", "//! loops_forever")]).is_empty());
+        assert_eq!(
+            check(&[guest, ("tests/suite/hostile.rs", "//! x")]),
+            [guest.0]
+        );
+    }
+
+    #[test]
+    fn sql_stands_in_its_rooms_only() {
+        let sql = "//! x\nlet sql = \"\\\n    SELECT 1\";";
+        assert_eq!(
+            check(&[("api/src/cli/status.rs", sql)]),
+            ["api/src/cli/status.rs"]
+        );
+        assert!(check(&[("runtime/src/store/state.rs", sql)]).is_empty());
+        assert!(check(&[("runtime/src/report.rs", sql)]).is_empty());
+        assert!(check(&[("tests/suite/crash.rs", sql)]).is_empty());
+        let prose = "//! x\n// UPDATE the list\nlet a = \"CREATED\";\n#[cfg(test)]\n\"SELECT 1\"";
+        assert!(check(&[("runtime/src/run.rs", prose)]).is_empty());
+    }
+
+    #[test]
+    fn a_path_of_one_machine_is_found() {
+        let machine_path = ["/wo", "rk/main"].concat();
+        let text = format!("see {machine_path}");
+        assert_eq!(check(&[("README.md", text.as_str())]), ["README.md"]);
+        let below = format!("see docs{machine_path}");
+        assert!(check(&[("README.md", below.as_str())]).is_empty());
+    }
+}
