@@ -1,5 +1,5 @@
 -- What a database looks like once every step is applied.
--- Generated: after a change of the ladder run the suite once with UPDATE_SCHEMA_SQL=1.
+-- Generated: where the suite finds another text, it says where to copy it from.
 
 CREATE TABLE audit_log (
     id VARCHAR NOT NULL,

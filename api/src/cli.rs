@@ -75,7 +75,11 @@ enum Command {
 
 /// An empty path is a mistake in a script, and never the current folder.
 fn folder(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() { Err("it is empty; give the path of a folder, or leave it out".to_owned()) } else { Ok(text.into()) }
+    if text.is_empty() {
+        Err("it is empty; give the path of a folder, or leave it out".to_owned())
+    } else {
+        Ok(text.into())
+    }
 }
 
 /// Runs the program with these arguments; the first is its name.
@@ -109,7 +113,8 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Status => status::status(global),
         Command::Migrate(arguments) => migrate::migrate(global, arguments),
         Command::CompileComponent { arguments } => {
-            session_pipeline_runtime::sandbox::compile_as_child(arguments).map_err(Failure::could_not_run)?;
+            session_pipeline_runtime::sandbox::compile_as_child(arguments)
+                .map_err(Failure::could_not_run)?;
             Ok(Exit::Done)
         }
     }
@@ -121,20 +126,31 @@ impl Global {
         if let Some(sessions) = &self.sessions {
             config.sessions_root.clone_from(sessions);
         }
-        let program = std::env::current_exe()
-            .map_err(|error| Failure::could_not_run(format!("the program can't find itself: {error}")))?;
-        config.compiler = Compiler::Child { program, arguments: vec!["compile-component".to_owned(), "--".to_owned()] };
+        let program = std::env::current_exe().map_err(|error| {
+            Failure::could_not_run(format!("the program can't find itself: {error}"))
+        })?;
+        config.compiler = Compiler::Child {
+            program,
+            arguments: vec!["compile-component".to_owned(), "--".to_owned()],
+        };
         Ok(config)
     }
 
     fn pipeline(&self) -> Result<Pipeline, Failure> {
-        Ok(Pipeline::open(self.config()?, Arc::new(SystemClock::default()), Registry::new(shipped()))?)
+        Ok(Pipeline::open(
+            self.config()?,
+            Arc::new(SystemClock::default()),
+            Registry::new(shipped()),
+        )?)
     }
 }
 
 /// The processors that ship with the program.
 fn shipped() -> [Shipped; 1] {
-    [Shipped { name: "usage", component: session_pipeline_bundle::USAGE }]
+    [Shipped {
+        name: "usage",
+        component: session_pipeline_bundle::USAGE,
+    }]
 }
 
 fn now() -> UtcMicros {
@@ -147,16 +163,21 @@ fn log_to_stderr(verbose: u8) {
         1 => tracing::Level::INFO,
         _ => tracing::Level::DEBUG,
     };
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).with_target(false).without_time().init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(level)
+        .with_target(false)
+        .without_time()
+        .init();
 }
 
 /// Writes to standard output. A reader that has gone away (`| head`) is no failure.
 fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{}", text.trim_end_matches('\n')).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::could_not_run(format!("standard output can't be written: {error}")))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(
+            Failure::could_not_run(format!("standard output can't be written: {error}")),
+        ),
         _ => Ok(()),
     }
 }
@@ -168,7 +189,8 @@ fn hint(text: &str) {
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Failure::could_not_run(format!("the result can't be written as JSON: {error}")))?;
+    let text = serde_json::to_string_pretty(value).map_err(|error| {
+        Failure::could_not_run(format!("the result can't be written as JSON: {error}"))
+    })?;
     print(&text)
 }

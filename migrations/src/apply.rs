@@ -139,11 +139,11 @@ fn climb(
     observe: &mut Observe<'_>,
 ) -> Result<Vec<Renamed>, MigrationError> {
     let failed = |action: String| {
-        move |source| MigrationError::Step {
+        move |source: duckdb::Error| MigrationError::Step {
             number: step.number,
             name: step.name,
             action,
-            source,
+            source: Box::new(source),
         }
     };
     let transaction = conn
@@ -182,7 +182,7 @@ fn climb(
         done.map(drop).map_err(|source| MigrationError::Checkpoint {
             number: step.number,
             name: step.name,
-            source,
+            source: Box::new(source),
         })
     })?;
     Ok(renamed)
@@ -211,11 +211,11 @@ fn run(
     step: &Step,
     statement: &Statement,
 ) -> Result<(), MigrationError> {
-    let failed = |source| MigrationError::Step {
+    let failed = |source: duckdb::Error| MigrationError::Step {
         number: step.number,
         name: step.name,
         action: format!("run `{}`", statement.file),
-        source,
+        source: Box::new(source),
     };
     match statement.task {
         Task::Change => {

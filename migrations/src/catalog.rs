@@ -165,5 +165,8 @@ pub(crate) fn rows<Item>(
         let mut statement = conn.prepare(sql)?;
         statement.query_map(params, item)?.collect()
     };
-    read().map_err(|source| MigrationError::Read { what, source })
+    read().map_err(|source| MigrationError::Read {
+        what,
+        source: Box::new(source),
+    })
 }

@@ -139,7 +139,7 @@ pub enum MigrationError {
         /// What was being done.
         action: String,
         /// What DuckDB says.
-        source: duckdb::Error,
+        source: Box<duckdb::Error>,
     },
 
     /// The step is applied; what failed is only to write it from the log into the file.
@@ -152,7 +152,7 @@ pub enum MigrationError {
         /// Its name.
         name: &'static str,
         /// What DuckDB says.
-        source: duckdb::Error,
+        source: Box<duckdb::Error>,
     },
 
     /// The catalog or `schema_version` could not be read.
@@ -161,7 +161,7 @@ pub enum MigrationError {
         /// What was being read.
         what: &'static str,
         /// What DuckDB says.
-        source: duckdb::Error,
+        source: Box<duckdb::Error>,
     },
 
     /// The observer asked for an end.

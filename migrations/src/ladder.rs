@@ -7,9 +7,17 @@ use sha2::{Digest, Sha256};
 use crate::catalog::Catalog;
 
 /// The number below which no database is taken over: the layout of the legacy system.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a ladder without steps does not compile"
+)]
 pub const OLDEST: u32 = LADDER[0].number;
 
 /// The number that a database has once every step is applied.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a ladder without steps does not compile"
+)]
 pub const CURRENT: u32 = LADDER[LADDER.len() - 1].number;
 
 /// What a database at [`OLDEST`] looks like, for whoever needs one; the ladder never runs it.
@@ -37,7 +45,7 @@ pub const LADDER: &[Step] = &[
                 .if_table("session_extraction_state"),
             sql!("0029-session-processor-state/03-check-every-row-was-copied.sql")
                 .if_table("session_extraction_state")
-                .as_check(),
+                .checking(),
             sql!("0029-session-processor-state/04-drop-session-extraction-state.sql")
                 .if_table("session_extraction_state"),
         ],
@@ -53,7 +61,7 @@ pub const LADDER: &[Step] = &[
                 .if_lacking("session_processor_state", "file_size"),
             sql!("0030-observed-file/04-check-every-row-was-copied.sql")
                 .if_lacking("session_processor_state", "file_size")
-                .as_check(),
+                .checking(),
             sql!("0030-observed-file/05-drop-old-session-processor-state.sql")
                 .if_lacking("session_processor_state", "file_size"),
         ],
@@ -188,7 +196,7 @@ impl Statement {
         self
     }
 
-    const fn as_check(mut self) -> Self {
+    const fn checking(mut self) -> Self {
         self.task = Task::Check;
         self
     }

@@ -109,9 +109,9 @@ fn require_target(guests: &Path) -> Result<(), String> {
         .map_err(|error| format!("rustc could not be asked for its targets: {error}"))?;
     let libdir = String::from_utf8_lossy(&output.stdout);
     let is_there = output.status.success() && Path::new(libdir.trim()).is_dir();
-    is_there.then_some(()).ok_or_else(|| {
-        format!("the guest target is missing; run: rustup target add {TARGET}")
-    })
+    is_there
+        .then_some(())
+        .ok_or_else(|| format!("the guest target is missing; run: rustup target add {TARGET}"))
 }
 
 /// The cargo that builds us, in the workspace of the guests and without our settings.
@@ -130,9 +130,14 @@ fn inner_cargo(guests: &Path) -> Result<Command, String> {
 /// too.
 fn is_of_the_outer_build(name: &str) -> bool {
     let is_source = name == "CARGO_HOME"
-        || ["CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR", "CARGO_SOURCE_"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix));
+        || [
+            "CARGO_HTTP_",
+            "CARGO_NET_",
+            "CARGO_REGISTR",
+            "CARGO_SOURCE_",
+        ]
+        .iter()
+        .any(|prefix| name.starts_with(prefix));
     let is_setting = name.starts_with("CARGO")
         || name.starts_with("CLIPPY_")
         || name.starts_with("DEP_")

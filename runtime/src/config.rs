@@ -133,7 +133,8 @@ impl Default for Limits {
 impl Limits {
     /// Fuel for a session of that many bytes.
     pub fn fuel(&self, bytes: u64) -> u64 {
-        self.fuel_base.saturating_add(self.fuel_per_byte.saturating_mul(bytes))
+        self.fuel_base
+            .saturating_add(self.fuel_per_byte.saturating_mul(bytes))
     }
 
     /// CPU time for a session of that many bytes.
@@ -157,6 +158,11 @@ pub struct GroupLimits {
 
 impl Default for GroupLimits {
     fn default() -> Self {
-        Self { sessions_max: 100, rows_max: 20_000, bytes_max: 16 << 20, wait_max: Duration::from_millis(100) }
+        Self {
+            sessions_max: 100,
+            rows_max: 20_000,
+            bytes_max: 16 << 20,
+            wait_max: Duration::from_millis(100),
+        }
     }
 }

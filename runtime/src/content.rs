@@ -90,7 +90,12 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`SessionsRoot::open_session`].
-    pub fn open(root: &SessionsRoot, key: &str, read_at: UtcMicros, line_bytes_max: usize) -> io::Result<Self> {
+    pub fn open(
+        root: &SessionsRoot,
+        key: &str,
+        read_at: UtcMicros,
+        line_bytes_max: usize,
+    ) -> io::Result<Self> {
         let (file, observed) = root.open_session(key)?;
         Ok(Self {
             file,
@@ -133,7 +138,9 @@ impl Snapshot {
     /// When the file became shorter, or can't be read.
     pub fn next_chunk(&mut self, bytes_max: usize) -> Result<Chunk, ReadError> {
         // So no line within the measure can be above the line limit; a longer one stands alone.
-        let bytes_max = bytes_max.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX).min(self.line_bytes_max.max(1));
+        let bytes_max = bytes_max
+            .clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX)
+            .min(self.line_bytes_max.max(1));
         let mut bytes = std::mem::take(&mut self.carry);
         let mut passed_over = 0;
         let mut searched = 0;
@@ -156,12 +163,14 @@ impl Snapshot {
                 }
                 Some(newline) => {
                     bytes.drain(..=searched + newline);
-                    (self.next_line, passed_over, searched) = (self.next_line + 1, passed_over + 1, 0);
+                    (self.next_line, passed_over, searched) =
+                        (self.next_line + 1, passed_over + 1, 0);
                 }
                 // Too long wherever it ends: nothing of it is kept.
                 None if bytes.len() > self.line_bytes_max => {
                     self.skip_line(&mut bytes)?;
-                    (self.next_line, passed_over, searched) = (self.next_line + 1, passed_over + 1, 0);
+                    (self.next_line, passed_over, searched) =
+                        (self.next_line + 1, passed_over + 1, 0);
                 }
                 None if self.unread == 0 => {
                     let end = bytes.len();
@@ -190,12 +199,17 @@ impl Snapshot {
 
     fn hand_out(&mut self, mut bytes: Vec<u8>, end: usize, passed_over: u32) -> Chunk {
         if end < bytes.len() {
-            self.carry.extend_from_slice(bytes.get(end..).unwrap_or_default());
+            self.carry
+                .extend_from_slice(bytes.get(end..).unwrap_or_default());
             bytes.truncate(end);
         }
         let first_line = self.next_line;
         self.next_line += memchr_iter(b'\n', &bytes).count() as u64;
-        Chunk { bytes, first_line, passed_over }
+        Chunk {
+            bytes,
+            first_line,
+            passed_over,
+        }
     }
 
     /// Replaces the present line, however long, by what was read beyond it.
@@ -219,15 +233,25 @@ impl Snapshot {
         let start = bytes.len();
         let wanted = (room as u64).min(self.unread);
         bytes.reserve_exact(usize::try_from(wanted).unwrap_or(READ_BYTES));
-        let read = (&mut self.file).take(wanted).read_to_end(bytes).map_err(ReadError::Io)?;
+        let read = (&mut self.file)
+            .take(wanted)
+            .read_to_end(bytes)
+            .map_err(ReadError::Io)?;
         self.hasher.update(bytes.get(start..).unwrap_or_default());
         self.unread -= read as u64;
-        if read == 0 && wanted > 0 { Err(ReadError::Shrunk) } else { Ok(()) }
+        if read == 0 && wanted > 0 {
+            Err(ReadError::Shrunk)
+        } else {
+            Ok(())
+        }
     }
 }
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Snapshot").field("observed", &self.observed).field("unread", &self.unread).finish_non_exhaustive()
+        f.debug_struct("Snapshot")
+            .field("observed", &self.observed)
+            .field("unread", &self.unread)
+            .finish_non_exhaustive()
     }
 }

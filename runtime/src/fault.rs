@@ -115,7 +115,10 @@ pub struct Fault {
 impl Fault {
     /// A fault whose detail may hold text of a guest or a file.
     pub fn new(kind: FaultKind, detail: impl AsRef<str>) -> Self {
-        Self { kind, detail: printable(detail.as_ref()) }
+        Self {
+            kind,
+            detail: printable(detail.as_ref()),
+        }
     }
 }
 
@@ -134,7 +137,9 @@ pub fn printable(text: &str) -> String {
     for c in text.chars() {
         let start = out.len();
         // Bidirectional overrides can make a terminal show another text than the one that is kept.
-        if c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+        if c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
             out.extend(c.escape_default());
         } else {
             out.push(c);

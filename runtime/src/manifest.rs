@@ -13,10 +13,23 @@ const NAME_CHARS_MAX: usize = 63;
 /// Characters of a description.
 const DESCRIPTION_CHARS_MAX: usize = 1000;
 /// Names of DuckDB's own schemas and catalogs, and of ours.
-const RESERVED_PROCESSORS: [&str; 6] = ["main", "temp", "system", "pg-catalog", "pg_catalog", "information_schema"];
+const RESERVED_PROCESSORS: [&str; 6] = [
+    "main",
+    "temp",
+    "system",
+    "pg-catalog",
+    "pg_catalog",
+    "information_schema",
+];
 /// Names of the host's own columns, and DuckDB's row id.
-const RESERVED_COLUMNS: [&str; 6] =
-    ["rowid", "session_seq", "session_file", "recorded_at", "created_at", "updated_at"];
+const RESERVED_COLUMNS: [&str; 6] = [
+    "rowid",
+    "session_seq",
+    "session_file",
+    "recorded_at",
+    "created_at",
+    "updated_at",
+];
 
 /// A checked manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,13 +115,17 @@ impl Kind {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
     /// The name breaks the rule, or is taken by the database.
-    #[error("the processor name `{0}` is not allowed; use [a-z][a-z0-9-]{{0,62}} and none of the database's own names")]
+    #[error(
+        "the processor name `{0}` is not allowed; use [a-z][a-z0-9-]{{0,62}} and none of the database's own names"
+    )]
     ProcessorName(String),
     /// A table's name breaks the rule.
     #[error("the table name `{0}` is not allowed; use [a-z][a-z0-9_]{{0,62}}")]
     TableName(String),
     /// A column's name breaks the rule, or is the host's.
-    #[error("the column name `{table}.{column}` is not allowed; use [a-z][a-z0-9_]{{0,62}} and none of the host's own columns")]
+    #[error(
+        "the column name `{table}.{column}` is not allowed; use [a-z][a-z0-9_]{{0,62}} and none of the host's own columns"
+    )]
     ColumnName {
         /// The table.
         table: String,
@@ -141,26 +158,39 @@ impl Manifest {
     /// The first rule that is broken.
     pub fn check(self) -> Result<Self, ManifestError> {
         if !is_name(&self.name, '-') || RESERVED_PROCESSORS.contains(&self.name.as_str()) {
-            return Err(ManifestError::ProcessorName(crate::fault::printable(&self.name)));
+            return Err(ManifestError::ProcessorName(crate::fault::printable(
+                &self.name,
+            )));
         }
         if self.cadence_seconds == 0 {
             return Err(ManifestError::Cadence);
         }
         if self.tables.len() > TABLES_MAX {
-            return Err(ManifestError::Count(format!("{} tables are more than the {TABLES_MAX} allowed", self.tables.len())));
+            return Err(ManifestError::Count(format!(
+                "{} tables are more than the {TABLES_MAX} allowed",
+                self.tables.len()
+            )));
         }
         let mut names = HashSet::new();
         for table in &self.tables {
             if !is_name(&table.name, '_') {
-                return Err(ManifestError::TableName(crate::fault::printable(&table.name)));
+                return Err(ManifestError::TableName(crate::fault::printable(
+                    &table.name,
+                )));
             }
             if !names.insert(&table.name) {
                 return Err(ManifestError::Duplicate(table.name.clone()));
             }
             table.check(self.order)?;
         }
-        let description = crate::fault::printable(&self.description).chars().take(DESCRIPTION_CHARS_MAX).collect();
-        Ok(Self { description, ..self })
+        let description = crate::fault::printable(&self.description)
+            .chars()
+            .take(DESCRIPTION_CHARS_MAX)
+            .collect();
+        Ok(Self {
+            description,
+            ..self
+        })
     }
 }
 
@@ -182,11 +212,21 @@ impl TableSpec {
                 });
             }
             if !names.insert(&column.name) {
-                return Err(ManifestError::Duplicate(format!("{}.{}", self.name, column.name)));
+                return Err(ManifestError::Duplicate(format!(
+                    "{}.{}",
+                    self.name, column.name
+                )));
             }
         }
-        let Some(key) = &self.shared_key else { return Ok(()) };
-        let refused = |reason| Err(ManifestError::Shared { table: self.name.clone(), reason });
+        let Some(key) = &self.shared_key else {
+            return Ok(());
+        };
+        let refused = |reason| {
+            Err(ManifestError::Shared {
+                table: self.name.clone(),
+                reason,
+            })
+        };
         if order != Order::Serial {
             return refused("only a serial processor may declare one");
         }

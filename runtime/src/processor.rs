@@ -92,7 +92,8 @@ impl Processor {
         settings: Vec<(String, String)>,
     ) -> Result<Self, Fault> {
         let refused = |detail: String| Fault::new(FaultKind::Component, detail);
-        let component = sandbox::load(engine, compiled).map_err(|error| refused(error.to_string()))?;
+        let component =
+            sandbox::load(engine, compiled).map_err(|error| refused(error.to_string()))?;
         let component_type = component.component_type();
         for (name, _) in component_type.imports(engine.wasmtime()) {
             if !sandbox::is_allowed_import(name) {
@@ -105,10 +106,16 @@ impl Processor {
         let link = || -> wasmtime::Result<ProcessorPre<HostState>> {
             let mut linker = Linker::new(engine.wasmtime());
             sandbox::link(&mut linker)?;
-            Instance::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |state| state)?;
+            Instance::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |state| {
+                state
+            })?;
             ProcessorPre::new(linker.instantiate_pre(&component)?)
         };
-        let pre = link().map_err(|error| refused(format!("the component does not fit the contract: {error:#}")))?;
+        let pre = link().map_err(|error| {
+            refused(format!(
+                "the component does not fit the contract: {error:#}"
+            ))
+        })?;
         let manifest = describe(engine, limits, &pre, &settings)?
             .check()
             .map_err(|error| refused(format!("the manifest is refused: {error}")))?;
@@ -141,20 +148,44 @@ impl Processor {
     /// Processes one session in an instance of its own. A failure of the guest is a result.
     pub fn process(&self, session: &SessionInfo, snapshot: Snapshot) -> Execution {
         let bytes = snapshot.observed().size;
-        let mut cost = Cost { bytes, ..Cost::default() };
+        let mut cost = Cost {
+            bytes,
+            ..Cost::default()
+        };
         if bytes > self.limits.session_bytes_max {
             let limit = self.limits.session_bytes_max;
-            let fault = Fault::new(FaultKind::TooLarge, format!("the session has {bytes} bytes; {limit} are allowed"));
-            return Execution { outcome: Err(fault), hash: None, log: Vec::new(), cost };
+            let fault = Fault::new(
+                FaultKind::TooLarge,
+                format!("the session has {bytes} bytes; {limit} are allowed"),
+            );
+            return Execution {
+                outcome: Err(fault),
+                hash: None,
+                log: Vec::new(),
+                cost,
+            };
         }
         let rows = self.tables.iter().map(TableRows::new).collect();
-        let grant = SessionGrant { snapshot, tables: Arc::clone(&self.tables), rows };
+        let grant = SessionGrant {
+            snapshot,
+            tables: Arc::clone(&self.tables),
+            rows,
+        };
         let seed = self.seed(&session.key);
-        let mut store = match HostState::store(&self.engine, &self.limits, seed, bytes, Some(grant)) {
+        let mut store = match HostState::store(&self.engine, &self.limits, seed, bytes, Some(grant))
+        {
             Ok(store) => store,
             Err(error) => {
-                let fault = Fault::new(FaultKind::Host, format!("no instance could be made: {error:#}"));
-                return Execution { outcome: Err(fault), hash: None, log: Vec::new(), cost };
+                let fault = Fault::new(
+                    FaultKind::Host,
+                    format!("no instance could be made: {error:#}"),
+                );
+                return Execution {
+                    outcome: Err(fault),
+                    hash: None,
+                    log: Vec::new(),
+                    cost,
+                };
             }
         };
         let result = self.call(&mut store, session, bytes);
@@ -163,7 +194,10 @@ impl Processor {
             Ok(Err(reason)) => Err(Fault::new(FaultKind::Rejected, reason)),
             Err(error) => Err(fault_of(&store, &error)),
         };
-        cost.fuel = self.limits.fuel(bytes).saturating_sub(store.get_fuel().unwrap_or(0));
+        cost.fuel = self
+            .limits
+            .fuel(bytes)
+            .saturating_sub(store.get_fuel().unwrap_or(0));
         cost.peak_memory = store.data().peak_memory();
         let (grant, log, guest_micros) = {
             let micros = store.data().cpu().as_micros();
@@ -173,16 +207,31 @@ impl Processor {
         cost.guest_micros = u64::try_from(guest_micros).unwrap_or(u64::MAX);
         let Some(mut grant) = grant else {
             let fault = Fault::new(FaultKind::Host, "the session was lost on the way");
-            return Execution { outcome: Err(fault), hash: None, log, cost };
+            return Execution {
+                outcome: Err(fault),
+                hash: None,
+                log,
+                cost,
+            };
         };
         // However far the guest read, the hash is that of all it was given to read.
         let hash = grant.snapshot.finish();
         let outcome = match (&hash, outcome) {
             (Err(error), Ok(_)) => Err(Fault::new(FaultKind::Input, sandbox::read_detail(error))),
-            (Err(ReadError::Shrunk), Err(_)) => Err(Fault::new(FaultKind::Input, ReadError::Shrunk.to_string())),
-            (_, outcome) => outcome.map(|items| Completed { items, tables: grant.rows }),
+            (Err(ReadError::Shrunk), Err(_)) => {
+                Err(Fault::new(FaultKind::Input, ReadError::Shrunk.to_string()))
+            }
+            (_, outcome) => outcome.map(|items| Completed {
+                items,
+                tables: grant.rows,
+            }),
         };
-        Execution { outcome, hash: hash.ok(), log, cost }
+        Execution {
+            outcome,
+            hash: hash.ok(),
+            log,
+            cost,
+        }
     }
 
     fn call(
@@ -201,7 +250,9 @@ impl Processor {
             settings: self.settings.clone(),
             extra: Vec::new(),
         };
-        instance.session_pipeline_processor_guest().call_process(store, &info)
+        instance
+            .session_pipeline_processor_guest()
+            .call_process(store, &info)
     }
 
     /// Randomness that follows from the processor and the session alone.
@@ -216,7 +267,10 @@ impl Processor {
 
 impl std::fmt::Debug for Processor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Processor").field("manifest", &self.manifest).field("digest", &self.digest).finish_non_exhaustive()
+        f.debug_struct("Processor")
+            .field("manifest", &self.manifest)
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
     }
 }
 
@@ -227,17 +281,29 @@ fn describe(
     pre: &ProcessorPre<HostState>,
     settings: &Vec<(String, String)>,
 ) -> Result<Manifest, Fault> {
-    let mut store = HostState::store(engine, limits, [0; 32], 0, None)
-        .map_err(|error| Fault::new(FaultKind::Host, format!("no instance could be made: {error:#}")))?;
-    let described = pre
-        .instantiate(&mut store)
-        .and_then(|instance| instance.session_pipeline_processor_guest().call_describe(&mut store, settings));
+    let mut store = HostState::store(engine, limits, [0; 32], 0, None).map_err(|error| {
+        Fault::new(
+            FaultKind::Host,
+            format!("no instance could be made: {error:#}"),
+        )
+    })?;
+    let described = pre.instantiate(&mut store).and_then(|instance| {
+        instance
+            .session_pipeline_processor_guest()
+            .call_describe(&mut store, settings)
+    });
     match described {
         Ok(Ok(manifest)) => Ok(manifest_of(manifest)),
-        Ok(Err(reason)) => Err(Fault::new(FaultKind::Component, format!("it does not describe itself: {reason}"))),
+        Ok(Err(reason)) => Err(Fault::new(
+            FaultKind::Component,
+            format!("it does not describe itself: {reason}"),
+        )),
         Err(error) => {
             let fault = fault_of(&store, &error);
-            Err(Fault::new(FaultKind::Component, format!("it does not describe itself: {fault}")))
+            Err(Fault::new(
+                FaultKind::Component,
+                format!("it does not describe itself: {fault}"),
+            ))
         }
     }
 }
@@ -260,7 +326,10 @@ fn manifest_of(manifest: GuestManifest) -> Manifest {
         columns: table
             .columns
             .into_iter()
-            .map(|column| ColumnSpec { name: column.name, kind: kind(column.kind) })
+            .map(|column| ColumnSpec {
+                name: column.name,
+                kind: kind(column.kind),
+            })
             .collect(),
     };
     Manifest {

@@ -28,7 +28,8 @@ impl Failures {
     #[must_use]
     pub fn after(self, fault: FaultKind, now: UtcMicros, cadence: Duration) -> Self {
         let attempts = self.attempts.saturating_add(1);
-        let is_hopeless = fault == FaultKind::Crash || (fault.is_of_own_making() && attempts >= FAILURES_MAX);
+        let is_hopeless =
+            fault == FaultKind::Crash || (fault.is_of_own_making() && attempts >= FAILURES_MAX);
         Self {
             attempts,
             next_attempt_at: (attempts >= 2).then(|| now.plus(wait(attempts, cadence))),
@@ -61,6 +62,8 @@ pub enum Verdict {
 
 /// The wait after the n-th failure in a row: cadence × 2^(n−1), at most a day.
 fn wait(attempts: u32, cadence: Duration) -> Duration {
-    let factor = 1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+    let factor = 1_u32
+        .checked_shl(attempts.saturating_sub(1))
+        .unwrap_or(u32::MAX);
     cadence.saturating_mul(factor).min(WAIT_MAX)
 }

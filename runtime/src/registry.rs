@@ -80,9 +80,15 @@ impl Registry {
     ) -> Result<Processor, RegistryError> {
         let Some(shipped) = self.shipped.iter().find(|shipped| shipped.name == name) else {
             let known = self.names().collect::<Vec<_>>().join(", ");
-            return Err(RegistryError::Unknown { name: crate::fault::printable(name), known });
+            return Err(RegistryError::Unknown {
+                name: crate::fault::printable(name),
+                known,
+            });
         };
-        let unavailable = |fault| RegistryError::Unavailable { name: name.to_owned(), fault };
+        let unavailable = |fault| RegistryError::Unavailable {
+            name: name.to_owned(),
+            fault,
+        };
         let digest = sha256_hex(shipped.component);
         let known = store.component(&digest)?;
         let limits = Arc::new(config.limits.clone());
@@ -90,19 +96,32 @@ impl Registry {
             Some(compiled) => compiled,
             None => compile(config, engine, &digest, shipped.component).map_err(unavailable)?,
         };
-        let processor = Processor::load(engine, &limits, &compiled, digest.clone(), Vec::new()).map_err(unavailable)?;
+        let processor = Processor::load(engine, &limits, &compiled, digest.clone(), Vec::new())
+            .map_err(unavailable)?;
         let manifest = processor.manifest();
         let refused = |detail: String| unavailable(Fault::new(FaultKind::Component, detail));
         if manifest.name != name {
-            return Err(refused(format!("the component calls itself `{}`", manifest.name)));
+            return Err(refused(format!(
+                "the component calls itself `{}`",
+                manifest.name
+            )));
         }
-        if let Some(highest) = store.component_versions(name)?.values().max().filter(|&&version| version > manifest.version) {
+        if let Some(highest) = store
+            .component_versions(name)?
+            .values()
+            .max()
+            .filter(|&&version| version > manifest.version)
+        {
             return Err(refused(format!(
                 "its version {} is lower than {highest}, which ran here before; use the newer component",
                 manifest.version
             )));
         }
-        if known.as_ref().and_then(|known| known.compiled_sha256.as_deref()) != Some(compiled.sha256.as_str()) {
+        if known
+            .as_ref()
+            .and_then(|known| known.compiled_sha256.as_deref())
+            != Some(compiled.sha256.as_str())
+        {
             let component = KnownComponent {
                 processor_name: name.to_owned(),
                 version: manifest.version,
@@ -119,25 +138,43 @@ impl Registry {
 }
 
 fn code_path(config: &Config, engine: &Engine, digest: &str) -> PathBuf {
-    config.state_dir().join("components").join(format!("{digest}-{}.code", engine.fingerprint()))
+    config
+        .state_dir()
+        .join("components")
+        .join(format!("{digest}-{}.code", engine.fingerprint()))
 }
 
 /// The compiled form that is kept, if it is the one that we wrote.
-fn kept(config: &Config, engine: &Engine, digest: &str, known: Option<&KnownComponent>) -> Option<Compiled> {
+fn kept(
+    config: &Config,
+    engine: &Engine,
+    digest: &str,
+    known: Option<&KnownComponent>,
+) -> Option<Compiled> {
     let sha256 = known?.compiled_sha256.as_deref()?;
     let code = fs::read(code_path(config, engine, digest)).ok()?;
     let compiled = Compiled::from_kept(code);
     (compiled.sha256 == sha256).then_some(compiled)
 }
 
-fn compile(config: &Config, engine: &Engine, digest: &str, component: &[u8]) -> Result<Compiled, Fault> {
+fn compile(
+    config: &Config,
+    engine: &Engine,
+    digest: &str,
+    component: &[u8],
+) -> Result<Compiled, Fault> {
     let folder = config.state_dir().join("components");
     make_private(&folder)?;
-    let compiled = sandbox::compile(&config.compiler, &config.limits, component, &folder).map_err(|error| {
-        use std::error::Error as _;
-        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-        Fault::new(FaultKind::Component, format!("{error}{cause}"))
-    })?;
+    let compiled = sandbox::compile(&config.compiler, &config.limits, component, &folder).map_err(
+        |error| {
+            use std::error::Error as _;
+            let cause = error
+                .source()
+                .map(|cause| format!(": {cause}"))
+                .unwrap_or_default();
+            Fault::new(FaultKind::Component, format!("{error}{cause}"))
+        },
+    )?;
     keep(&folder, &format!("{digest}.wasm"), component)?;
     keep_at(&folder, &code_path(config, engine, digest), &compiled.code)?;
     Ok(compiled)
@@ -145,7 +182,11 @@ fn compile(config: &Config, engine: &Engine, digest: &str, component: &[u8]) -> 
 
 fn make_private(folder: &Path) -> Result<(), Fault> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| unwritable(folder, &error))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| unwritable(folder, &error))
 }
 
 fn keep(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Fault> {
@@ -165,5 +206,11 @@ fn keep_at(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Fault {
-    Fault::new(FaultKind::Host, format!("`{}` can't be written: {error}; check permissions and free space", path.display()))
+    Fault::new(
+        FaultKind::Host,
+        format!(
+            "`{}` can't be written: {error}; check permissions and free space",
+            path.display()
+        ),
+    )
 }

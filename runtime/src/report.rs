@@ -153,7 +153,11 @@ pub fn usage(store: &Store, by: By) -> Result<Option<Report>, StoreError> {
     let rows = read(&connection, &format!("SELECT CAST({key} AS VARCHAR), * EXCLUDE ({key}) FROM usage.{view} ORDER BY 1 NULLS LAST"))
         .map_err(&refused)?;
     let totals = read(&connection, &format!("SELECT NULL, {SUMS}")).map_err(&refused)?;
-    let totals = totals.into_iter().next().map(|row| row.totals).unwrap_or_default();
+    let totals = totals
+        .into_iter()
+        .next()
+        .map(|row| row.totals)
+        .unwrap_or_default();
     Ok(Some(Report { totals, rows }))
 }
 
@@ -182,7 +186,10 @@ fn read(connection: &Connection, sql: &str) -> duckdb::Result<Vec<Row>> {
             sessions: row.get(7)?,
             unknown_models: models,
         };
-        Ok(Row { key: row.get(0)?, totals })
+        Ok(Row {
+            key: row.get(0)?,
+            totals,
+        })
     })?;
     rows.collect()
 }

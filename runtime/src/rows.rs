@@ -19,7 +19,14 @@ pub struct TableRows {
 impl TableRows {
     /// No rows yet.
     pub fn new(table: &TableSpec) -> Self {
-        Self { rows: 0, columns: table.columns.iter().map(|column| ColumnValues::new(column.kind)).collect() }
+        Self {
+            rows: 0,
+            columns: table
+                .columns
+                .iter()
+                .map(|column| ColumnValues::new(column.kind))
+                .collect(),
+        }
     }
 
     /// About what they take in memory.
@@ -30,7 +37,10 @@ impl TableRows {
             ColumnValues::F64(values) => values.len() * 16,
             ColumnValues::Text(values) => values.bytes.len() + values.ends.len() * 8,
         };
-        self.columns.iter().map(|column| column_bytes(column) as u64).sum()
+        self.columns
+            .iter()
+            .map(|column| column_bytes(column) as u64)
+            .sum()
     }
 }
 

@@ -54,7 +54,12 @@ pub struct RunRequest {
 impl RunRequest {
     /// A run from the command line: without caps.
     pub fn cli() -> Self {
-        Self { trigger: Trigger::Cli, is_started_by_person: true, max_sessions: None, time_budget: None }
+        Self {
+            trigger: Trigger::Cli,
+            is_started_by_person: true,
+            max_sessions: None,
+            time_budget: None,
+        }
     }
 }
 
@@ -166,12 +171,24 @@ impl Pipeline {
     ///
     /// # Errors
     /// When the database can't be opened.
-    pub fn open(config: Config, clock: Arc<dyn Clock>, registry: Registry) -> Result<Self, RunError> {
+    pub fn open(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        registry: Registry,
+    ) -> Result<Self, RunError> {
         let store = Store::open(&config, clock.now())?;
         let engine = Engine::new(&config.limits, config.workers)
             .map_err(|error| RunError::Broken(format!("the sandbox can't be made: {error:#}")))?;
         let permits = dispatch::Permits::new(config.workers);
-        Ok(Self { config, clock, registry, engine: Arc::new(engine), store, permits, running: Mutex::default() })
+        Ok(Self {
+            config,
+            clock,
+            registry,
+            engine: Arc::new(engine),
+            store,
+            permits,
+            running: Mutex::default(),
+        })
     }
 
     /// The configuration.
@@ -199,7 +216,13 @@ impl Pipeline {
     /// # Errors
     /// As [`Registry::load`].
     pub fn processor(&self, name: &str) -> Result<Processor, RegistryError> {
-        self.registry.load(name, &self.config, &self.engine, &self.store, self.clock.now())
+        self.registry.load(
+            name,
+            &self.config,
+            &self.engine,
+            &self.store,
+            self.clock.now(),
+        )
     }
 
     /// Opens the sessions root; `None` where there is none.
@@ -208,14 +231,22 @@ impl Pipeline {
     /// When it is there and can't be read.
     pub fn sessions_root(&self) -> Result<Option<SessionsRoot>, RunError> {
         let path = &self.config.sessions_root;
-        SessionsRoot::open(path).map_err(|source| RunError::Sessions { path: path.display().to_string(), source })
+        SessionsRoot::open(path).map_err(|source| RunError::Sessions {
+            path: path.display().to_string(),
+            source,
+        })
     }
 
     /// Runs a processor over all its candidates.
     ///
     /// # Errors
     /// When there was no run, or it did not come to its end. A session's failure is no error.
-    pub fn run(&self, processor: &Processor, request: RunRequest, progress: &dyn Progress) -> Result<RunReport, RunError> {
+    pub fn run(
+        &self,
+        processor: &Processor,
+        request: RunRequest,
+        progress: &dyn Progress,
+    ) -> Result<RunReport, RunError> {
         let root = self.sessions_root()?;
         self.run_over(root.as_ref(), processor, request, progress)
     }
@@ -234,13 +265,25 @@ impl Pipeline {
         let name = &processor.manifest().name;
         let _lock = RunLock::take(&self.running, name)?;
         let started = self.clock.monotonic();
-        let id = self.store.begin_run(name, request.trigger, self.clock.now())?;
+        let id = self
+            .store
+            .begin_run(name, request.trigger, self.clock.now())?;
         // Outside of the pass, so that a run that breaks off still tells what it had done.
-        let stats = Mutex::new(Stats { processor: name.clone(), ..Stats::default() });
-        let pass = std::panic::AssertUnwindSafe(|| self.pass(root, processor, request, &id, &stats, progress));
+        let stats = Mutex::new(Stats {
+            processor: name.clone(),
+            ..Stats::default()
+        });
+        let pass = std::panic::AssertUnwindSafe(|| {
+            self.pass(root, processor, request, &id, &stats, progress)
+        });
         let result = std::panic::catch_unwind(pass).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(RunError::Broken(printable(text.unwrap_or("a panic without a message"))))
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(RunError::Broken(printable(
+                text.unwrap_or("a panic without a message"),
+            )))
         });
         let mut stats = stats.into_inner().unwrap_or_else(PoisonError::into_inner);
         let duration = self.clock.monotonic().saturating_sub(started);
@@ -250,7 +293,11 @@ impl Pipeline {
             id: id.clone(),
             processor_name: name.clone(),
             trigger: request.trigger,
-            result: if error.is_none() && stats.errors == 0 { RunResult::Ok } else { RunResult::Failed },
+            result: if error.is_none() && stats.errors == 0 {
+                RunResult::Ok
+            } else {
+                RunResult::Failed
+            },
             stats: serde_json::to_string(&stats).unwrap_or_default(),
             audit_params: stats.audit_params(error.as_deref()),
             error,
@@ -273,17 +320,31 @@ impl Pipeline {
         progress: &dyn Progress,
     ) -> Result<Vec<Note>, RunError> {
         let started = self.clock.monotonic();
-        let Some(root) = root else { return Ok(Vec::new()) };
+        let Some(root) = root else {
+            return Ok(Vec::new());
+        };
         let (plan, walk) = self.plan(root, processor, request.is_started_by_person)?;
         {
             let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
             stats.scanned = plan.candidates.len() as u64;
             (stats.waiting, stats.quarantined) = (plan.waiting, plan.quarantined);
         }
-        self.store.mark_missing(plan.vanished, plan.returned, self.clock.now())?;
-        let bytes = plan.candidates.iter().map(|candidate| candidate.observed.size).sum();
+        self.store
+            .mark_missing(plan.vanished, plan.returned, self.clock.now())?;
+        let bytes = plan
+            .candidates
+            .iter()
+            .map(|candidate| candidate.observed.size)
+            .sum();
         progress.planned(plan.candidates.len() as u64, bytes);
-        let pass = work::Pass { pipeline: self, root, processor, request, run_id, started };
+        let pass = work::Pass {
+            pipeline: self,
+            root,
+            processor,
+            request,
+            run_id,
+            started,
+        };
         pass.work_through(plan.candidates, stats, progress)?;
         Ok(walk.notes)
     }
@@ -306,14 +367,21 @@ impl Pipeline {
             failures: &failures,
             digest: processor.digest(),
             version: manifest.version,
-            versions: known.digests.iter().map(|digest| versions.get(digest).copied()).collect(),
+            versions: known
+                .digests
+                .iter()
+                .map(|digest| versions.get(digest).copied())
+                .collect(),
             now: self.clock.now(),
             is_started_by_person,
         };
         let mut plan = ScanPlan::default();
         let walk = root
             .walk(|key, observed| plan.visit(key, observed, &mut known, &context))
-            .map_err(|source| RunError::Sessions { path: root.path().display().to_string(), source })?;
+            .map_err(|source| RunError::Sessions {
+                path: root.path().display().to_string(),
+                source,
+            })?;
         plan.finish(&walk, &known);
         Ok((plan, walk))
     }
@@ -325,7 +393,9 @@ impl Pipeline {
 
 impl std::fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pipeline").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Pipeline")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -337,13 +407,26 @@ struct RunLock<'a> {
 
 impl<'a> RunLock<'a> {
     fn take(running: &'a Mutex<HashSet<String>>, name: &str) -> Result<Self, RunError> {
-        let is_free = running.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
-        if is_free { Ok(Self { running, name: name.to_owned() }) } else { Err(RunError::AlreadyRunning(name.to_owned())) }
+        let is_free = running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned());
+        if is_free {
+            Ok(Self {
+                running,
+                name: name.to_owned(),
+            })
+        } else {
+            Err(RunError::AlreadyRunning(name.to_owned()))
+        }
     }
 }
 
 impl Drop for RunLock<'_> {
     fn drop(&mut self) {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.name);
     }
 }

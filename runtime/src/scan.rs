@@ -68,34 +68,48 @@ struct KeySpan {
 impl KnownSessions {
     /// Adds a state row; its key must not be there yet.
     pub fn add(&mut self, key: &str, known: KnownSession) {
-        let span =
-            KeySpan { start: self.keys.len() as u64, length: u32::try_from(key.len()).unwrap_or(u32::MAX), is_seen: false };
+        let span = KeySpan {
+            start: self.keys.len() as u64,
+            length: u32::try_from(key.len()).unwrap_or(u32::MAX),
+            is_seen: false,
+        };
         self.keys.push_str(key);
         let index = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
         self.entries.push((span, known));
         let (entries, keys, hasher) = (&self.entries, &self.keys, &self.hasher);
-        self.index.insert_unique(hasher.hash_one(key.as_bytes()), index, |&index| {
-            hasher.hash_one(key_of(keys, entries, index).as_bytes())
-        });
+        self.index
+            .insert_unique(hasher.hash_one(key.as_bytes()), index, |&index| {
+                hasher.hash_one(key_of(keys, entries, index).as_bytes())
+            });
     }
 
     /// The index of a digest, added where it is new.
     pub fn digest_index(&mut self, digest: &str) -> u16 {
-        let position = self.digests.iter().position(|known| known == digest).unwrap_or_else(|| {
-            self.digests.push(digest.to_owned());
-            self.digests.len() - 1
-        });
+        let position = self
+            .digests
+            .iter()
+            .position(|known| known == digest)
+            .unwrap_or_else(|| {
+                self.digests.push(digest.to_owned());
+                self.digests.len() - 1
+            });
         u16::try_from(position).unwrap_or(u16::MAX)
     }
 
     /// The state row of a session.
     pub fn get(&self, key: &str) -> Option<&KnownSession> {
-        self.find(key).and_then(|index| self.entries.get(index as usize)).map(|(_, known)| known)
+        self.find(key)
+            .and_then(|index| self.entries.get(index as usize))
+            .map(|(_, known)| known)
     }
 
     fn find(&self, key: &str) -> Option<u32> {
         let hash = self.hasher.hash_one(key.as_bytes());
-        self.index.find(hash, |&index| key_of(&self.keys, &self.entries, index) == key).copied()
+        self.index
+            .find(hash, |&index| {
+                key_of(&self.keys, &self.entries, index) == key
+            })
+            .copied()
     }
 
     /// How many rows there are.
@@ -112,7 +126,8 @@ impl KnownSessions {
 fn key_of<'a>(keys: &'a str, entries: &[(KeySpan, KnownSession)], index: u32) -> &'a str {
     entries.get(index as usize).map_or("", |(span, _)| {
         let start = usize::try_from(span.start).unwrap_or(usize::MAX);
-        keys.get(start..start.saturating_add(span.length as usize)).unwrap_or("")
+        keys.get(start..start.saturating_add(span.length as usize))
+            .unwrap_or("")
     })
 }
 
@@ -197,12 +212,25 @@ pub struct ScanPlan {
 
 impl ScanPlan {
     /// Decides about one session that the walk found.
-    pub fn visit(&mut self, key: &str, observed: Observed, known: &mut KnownSessions, context: &ScanContext<'_>) {
-        let row = known.find(key).and_then(|index| known.entries.get_mut(index as usize)).map(|(span, row)| {
-            span.is_seen = true;
-            *row
-        });
-        let failure = if context.failures.is_empty() { None } else { context.failures.get(key) };
+    pub fn visit(
+        &mut self,
+        key: &str,
+        observed: Observed,
+        known: &mut KnownSessions,
+        context: &ScanContext<'_>,
+    ) {
+        let row = known
+            .find(key)
+            .and_then(|index| known.entries.get_mut(index as usize))
+            .map(|(span, row)| {
+                span.is_seen = true;
+                *row
+            });
+        let failure = if context.failures.is_empty() {
+            None
+        } else {
+            context.failures.get(key)
+        };
         let Some(mut check) = due(row.as_ref(), observed, context) else {
             // A stable session with a failure row: the content of the failure is gone again.
             if let Some(row) = row.filter(|row| row.is_missing) {
@@ -210,8 +238,12 @@ impl ScanPlan {
             }
             return;
         };
-        if let Some(failure) = failure.filter(|failure| failure.digest.as_deref() == Some(context.digest)) {
-            let verdict = failure.failures.verdict(context.now, context.is_started_by_person);
+        if let Some(failure) =
+            failure.filter(|failure| failure.digest.as_deref() == Some(context.digest))
+        {
+            let verdict = failure
+                .failures
+                .verdict(context.now, context.is_started_by_person);
             match (verdict, failure.observed) {
                 (Verdict::Try, _) => {}
                 (Verdict::Waiting, Some(last)) if last == observed => {
@@ -227,8 +259,9 @@ impl ScanPlan {
                 (verdict, _) => check = Check::FailureHash(verdict),
             }
         }
-        let last_tried_at =
-            row.and_then(|row| row.processed_at).max(failure.map(|failure| failure.last_attempt_at));
+        let last_tried_at = row
+            .and_then(|row| row.processed_at)
+            .max(failure.map(|failure| failure.last_attempt_at));
         self.candidates.push(Candidate {
             key: key.to_owned(),
             observed,
@@ -243,11 +276,15 @@ impl ScanPlan {
     /// unless the walk came short or found nothing at all (an unmounted root is no deletion).
     pub fn finish(&mut self, walk: &Walk, known: &KnownSessions) {
         self.candidates.sort_unstable_by(|a, b| {
-            let rank = |candidate: &Candidate| (candidate.last_tried_at, candidate.observed.mtime_ns);
+            let rank =
+                |candidate: &Candidate| (candidate.last_tried_at, candidate.observed.mtime_ns);
             rank(a).cmp(&rank(b)).then_with(|| a.key.cmp(&b.key))
         });
         if walk.is_complete && walk.found > 0 {
-            let unseen = known.entries.iter().filter(|(span, row)| !span.is_seen && !row.is_missing);
+            let unseen = known
+                .entries
+                .iter()
+                .filter(|(span, row)| !span.is_seen && !row.is_missing);
             self.vanished.extend(unseen.map(|(_, row)| row.row_id));
         }
     }
@@ -255,11 +292,15 @@ impl ScanPlan {
 
 /// Whether a session is due, and what has to be checked first.
 fn due(row: Option<&KnownSession>, observed: Observed, context: &ScanContext<'_>) -> Option<Check> {
-    let Some(row) = row else { return Some(Check::Nothing) };
+    let Some(row) = row else {
+        return Some(Check::Nothing);
+    };
     if row.is_due || row.processed_at.is_none() {
         return Some(Check::Nothing);
     }
-    let written_by = row.digest.and_then(|digest| context.versions.get(usize::from(digest)).copied().flatten());
+    let written_by = row
+        .digest
+        .and_then(|digest| context.versions.get(usize::from(digest)).copied().flatten());
     if written_by.is_some_and(|version| version < context.version) {
         return Some(Check::Nothing);
     }
@@ -267,7 +308,9 @@ fn due(row: Option<&KnownSession>, observed: Observed, context: &ScanContext<'_>
         (Some(last), _) if last == observed => None,
         (Some(last), _) if last.size != observed.size => Some(Check::Nothing),
         (None, Some(processed_at)) if row.is_legacy() => {
-            let age_micros = processed_at.0.saturating_sub(observed.mtime_ns.div_euclid(1000));
+            let age_micros = processed_at
+                .0
+                .saturating_sub(observed.mtime_ns.div_euclid(1000));
             (age_micros <= LEGACY_WINDOW_MICROS).then_some(Check::StateHash)
         }
         _ => Some(Check::StateHash),
@@ -280,6 +323,10 @@ pub fn trusted(observed: Observed, read_at: UtcMicros, quiet_window: Duration) -
     let window_ns = i64::try_from(quiet_window.as_nanos()).unwrap_or(i64::MAX);
     let read_ns = read_at.as_nanos();
     // A time in the future says nothing; the inode's own can't be set.
-    let changed_ns = if observed.mtime_ns > read_ns { observed.ctime_ns } else { observed.mtime_ns };
+    let changed_ns = if observed.mtime_ns > read_ns {
+        observed.ctime_ns
+    } else {
+        observed.mtime_ns
+    };
     (changed_ns < read_ns.saturating_sub(window_ns)).then_some(observed)
 }

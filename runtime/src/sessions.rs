@@ -30,8 +30,15 @@ pub struct Observed {
 
 impl Observed {
     fn of(stat: &rustix::fs::Stat) -> Self {
-        #[expect(clippy::unnecessary_cast, reason = "the fields have other types on other platforms")]
-        let nanos = |seconds: i64, nanos| (seconds as i64).saturating_mul(1_000_000_000).saturating_add(nanos as i64);
+        #[expect(
+            clippy::unnecessary_cast,
+            reason = "the fields have other types on other platforms"
+        )]
+        let nanos = |seconds: i64, nanos| {
+            (seconds as i64)
+                .saturating_mul(1_000_000_000)
+                .saturating_add(nanos as i64)
+        };
         Self {
             size: u64::try_from(stat.st_size).unwrap_or(0),
             mtime_ns: nanos(stat.st_mtime, stat.st_mtime_nsec),
@@ -77,7 +84,11 @@ impl SessionsRoot {
     pub fn open(path: &Path) -> io::Result<Option<Self>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(folder) => Ok(Some(Self { path: path.to_owned(), folder, opens: AtomicU64::new(0) })),
+            Ok(folder) => Ok(Some(Self {
+                path: path.to_owned(),
+                folder,
+                opens: AtomicU64::new(0),
+            })),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
@@ -101,24 +112,39 @@ impl SessionsRoot {
         let mut components = key.split('/').peekable();
         let mut folder: Option<OwnedFd> = None;
         while let Some(component) = components.next() {
-            let parent = folder.as_ref().map_or_else(|| self.folder.as_fd(), AsFd::as_fd);
+            let parent = folder
+                .as_ref()
+                .map_or_else(|| self.folder.as_fd(), AsFd::as_fd);
             if component.is_empty() || component == "." || component == ".." {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the session key is no plain path"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "the session key is no plain path",
+                ));
             }
             if components.peek().is_some() {
                 folder = Some(open_folder(parent, component)?);
                 continue;
             }
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let flags = OFlags::RDONLY
+                | OFlags::NOFOLLOW
+                | OFlags::NONBLOCK
+                | OFlags::NOCTTY
+                | OFlags::CLOEXEC;
             let file = rustix::fs::openat(parent, component, flags, Mode::empty())?;
             let stat = rustix::fs::fstat(&file)?;
             if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "it is no regular file",
+                ));
             }
             self.opens.fetch_add(1, Ordering::Relaxed);
             return Ok((File::from(file), Observed::of(&stat)));
         }
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "the session key is empty"))
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the session key is empty",
+        ))
     }
 
     /// Observes one session without opening it; `None` where it is gone or no regular file.
@@ -127,7 +153,9 @@ impl SessionsRoot {
             Some((folders, name)) => {
                 let mut folder: Option<OwnedFd> = None;
                 for component in folders.split('/') {
-                    let parent = folder.as_ref().map_or_else(|| self.folder.as_fd(), AsFd::as_fd);
+                    let parent = folder
+                        .as_ref()
+                        .map_or_else(|| self.folder.as_fd(), AsFd::as_fd);
                     folder = Some(open_folder(parent, component).ok()?);
                 }
                 (folder?, name)
@@ -135,7 +163,8 @@ impl SessionsRoot {
             None => return None,
         };
         let stat = rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        (FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then(|| Observed::of(&stat))
+        (FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+            .then(|| Observed::of(&stat))
     }
 
     /// Calls `visit` for every session below the root, in the order of the file system.
@@ -146,7 +175,10 @@ impl SessionsRoot {
     /// # Errors
     /// When the root itself can't be read.
     pub fn walk(&self, mut visit: impl FnMut(&str, Observed)) -> io::Result<Walk> {
-        let mut walk = Walk { is_complete: true, ..Walk::default() };
+        let mut walk = Walk {
+            is_complete: true,
+            ..Walk::default()
+        };
         let mut key = String::with_capacity(256);
         // A descriptor of its own: reading moves the position within the folder.
         let root = rustix::fs::openat(
@@ -160,7 +192,10 @@ impl SessionsRoot {
     }
 }
 
-fn open_folder(parent: BorrowedFd<'_>, name: impl rustix::path::Arg) -> rustix::io::Result<OwnedFd> {
+fn open_folder(
+    parent: BorrowedFd<'_>,
+    name: impl rustix::path::Arg,
+) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
@@ -195,9 +230,16 @@ fn walk_folder(
         }
     }
     for name in folders {
-        let Some(text) = utf8_name(&name, key, walk) else { continue };
+        let Some(text) = utf8_name(&name, key, walk) else {
+            continue;
+        };
         if depth == DEPTH_MAX {
-            pass_over(walk, key, text, format!("it is nested more than {DEPTH_MAX} folders deep; move it up"));
+            pass_over(
+                walk,
+                key,
+                text,
+                format!("it is nested more than {DEPTH_MAX} folders deep; move it up"),
+            );
             continue;
         }
         let length = key.len();
@@ -210,7 +252,12 @@ fn walk_folder(
             // Gone since it was listed, or swapped for a link: as if it had not been there.
             Ok(()) | Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {}
             Err(errno) => {
-                pass_over(walk, key, text, format!("the folder can't be read ({errno}); check its permissions"));
+                pass_over(
+                    walk,
+                    key,
+                    text,
+                    format!("the folder can't be read ({errno}); check its permissions"),
+                );
             }
         }
     }
@@ -224,7 +271,9 @@ fn visit_session(
     walk: &mut Walk,
     visit: &mut impl FnMut(&str, Observed),
 ) {
-    let Some(text) = utf8_name(name, key, walk) else { return };
+    let Some(text) = utf8_name(name, key, walk) else {
+        return;
+    };
     match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
             let length = key.len();
@@ -234,7 +283,12 @@ fn visit_session(
             key.truncate(length);
         }
         Ok(_) | Err(Errno::NOENT) => {}
-        Err(errno) => pass_over(walk, key, text, format!("the file can't be observed ({errno})")),
+        Err(errno) => pass_over(
+            walk,
+            key,
+            text,
+            format!("the file can't be observed ({errno})"),
+        ),
     }
 }
 
@@ -254,5 +308,8 @@ fn utf8_name<'a>(name: &'a CStr, key: &str, walk: &mut Walk) -> Option<&'a str> 
 
 fn pass_over(walk: &mut Walk, key: &str, name: &str, reason: String) {
     walk.is_complete = false;
-    walk.notes.push(Note { path: crate::fault::printable(&format!("{key}{name}")), reason });
+    walk.notes.push(Note {
+        path: crate::fault::printable(&format!("{key}{name}")),
+        reason,
+    });
 }

@@ -41,7 +41,9 @@ pub enum StoreError {
         holder: Holder,
     },
     /// A file or folder of ours can't be used.
-    #[error("`{path}` can't be used; check that it exists, its permissions and the space on its disk")]
+    #[error(
+        "`{path}` can't be used; check that it exists, its permissions and the space on its disk"
+    )]
     Io {
         /// Which one.
         path: PathBuf,
@@ -59,7 +61,9 @@ pub enum StoreError {
         source: session_pipeline_migrations::MigrationError,
     },
     /// A table of a processor has another shape than its manifest says.
-    #[error("the table `{table}` does not fit its manifest: {difference}; give the new shape a new table name")]
+    #[error(
+        "the table `{table}` does not fit its manifest: {difference}; give the new shape a new table name"
+    )]
     TableShape {
         /// The table.
         table: String,
@@ -67,7 +71,9 @@ pub enum StoreError {
         difference: String,
     },
     /// The database gave up on itself; only a new process can open it again.
-    #[error("the database stopped working and must be opened anew; free space on its disk and start again")]
+    #[error(
+        "the database stopped working and must be opened anew; free space on its disk and start again"
+    )]
     Invalidated(#[source] duckdb::Error),
     /// A statement failed.
     #[error("the database refused {doing}")]
@@ -113,8 +119,14 @@ impl Store {
         &self.opened
     }
 
-    fn start(connection: Connection, opened: Opened, lock: lock::DataDirLock) -> Result<Self, StoreError> {
-        let reader = connection.try_clone().map_err(StoreError::database("a second connection"))?;
+    fn start(
+        connection: Connection,
+        opened: Opened,
+        lock: lock::DataDirLock,
+    ) -> Result<Self, StoreError> {
+        let reader = connection
+            .try_clone()
+            .map_err(StoreError::database("a second connection"))?;
         let (jobs, queue) = bounded::<Job>(0);
         let mut connection = connection;
         connection.set_prepared_statement_cache_capacity(64);
@@ -125,14 +137,25 @@ impl Store {
                     job(&mut connection);
                 }
             })
-            .map_err(|source| StoreError::Io { path: PathBuf::from("database-writer"), source })?;
-        Ok(Self { reader: Mutex::new(reader), jobs: Some(jobs), writer: Some(writer), opened, _lock: lock })
+            .map_err(|source| StoreError::Io {
+                path: PathBuf::from("database-writer"),
+                source,
+            })?;
+        Ok(Self {
+            reader: Mutex::new(reader),
+            jobs: Some(jobs),
+            writer: Some(writer),
+            opened,
+            _lock: lock,
+        })
     }
 
     /// A connection of its own for reading.
     pub(crate) fn reader(&self) -> Result<Connection, StoreError> {
         let template = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        template.try_clone().map_err(StoreError::database("another connection"))
+        template
+            .try_clone()
+            .map_err(StoreError::database("another connection"))
     }
 
     /// Runs a job on the writer's thread and waits for what it gives.
@@ -155,13 +178,19 @@ impl Store {
     /// # Errors
     /// When the disk is full or gone.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
-        self.write(|connection| connection.execute_batch("CHECKPOINT").map_err(StoreError::database("a checkpoint")))
+        self.write(|connection| {
+            connection
+                .execute_batch("CHECKPOINT")
+                .map_err(StoreError::database("a checkpoint"))
+        })
     }
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("opened", &self.opened).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("opened", &self.opened)
+            .finish_non_exhaustive()
     }
 }
 

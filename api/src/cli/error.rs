@@ -38,7 +38,10 @@ pub struct Failure {
 impl Failure {
     /// The outside world stands in the way.
     pub fn could_not_run(message: impl Into<String>) -> Self {
-        Self { exit: Exit::CouldNotRun, message: message.into() }
+        Self {
+            exit: Exit::CouldNotRun,
+            message: message.into(),
+        }
     }
 
     /// The exit code it asks for.
@@ -56,7 +59,10 @@ impl Failure {
     }
 
     fn new(exit: Exit, error: &dyn Error) -> Self {
-        Self { exit, message: chain(error) }
+        Self {
+            exit,
+            message: chain(error),
+        }
     }
 }
 

@@ -30,22 +30,34 @@ pub(super) fn migrate(global: &Global, arguments: &MigrateArgs) -> Result<Exit, 
         }))?;
         return Ok(Exit::Done);
     }
-    let before = opened.version_before.map_or_else(|| "a new database".to_owned(), |version| format!("version {version}"));
+    let before = opened.version_before.map_or_else(
+        || "a new database".to_owned(),
+        |version| format!("version {version}"),
+    );
     let mut text = match opened.applied.last() {
         None => format!("nothing to do: the database is at {before}"),
         Some(last) => format!("from {before} to version {last}"),
     };
     for (from, to) in &opened.renamed {
-        text.push_str(&format!("\nkept the table `{from}` of another shape as `{to}`"));
+        text.push_str(&format!(
+            "\nkept the table `{from}` of another shape as `{to}`"
+        ));
     }
     if let Some(copy) = &opened.copy {
-        text.push_str(&format!("\nthe database as it was is kept as `{}`", copy.display()));
+        text.push_str(&format!(
+            "\nthe database as it was is kept as `{}`",
+            copy.display()
+        ));
     }
     print(&text)?;
     Ok(Exit::Done)
 }
 
-fn dry_run(global: &Global, config: &session_pipeline_runtime::config::Config, to: Option<u32>) -> Result<Exit, Failure> {
+fn dry_run(
+    global: &Global,
+    config: &session_pipeline_runtime::config::Config,
+    to: Option<u32>,
+) -> Result<Exit, Failure> {
     let plan = Store::plan_migration(config, to)?;
     if global.json {
         print_json(&json!({
@@ -64,7 +76,9 @@ fn dry_run(global: &Global, config: &session_pipeline_runtime::config::Config, t
         text.push_str(&format!("\nwould apply {step}"));
     }
     for (from, to) in &plan.renamed {
-        text.push_str(&format!("\nwould keep the table `{from}` of another shape as `{to}`"));
+        text.push_str(&format!(
+            "\nwould keep the table `{from}` of another shape as `{to}`"
+        ));
     }
     print(&text)?;
     Ok(Exit::Done)

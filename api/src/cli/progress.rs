@@ -18,7 +18,8 @@ impl Bar {
         };
         let template = "{prefix} {wide_bar} {bytes}/{total_bytes} · {binary_bytes_per_sec} · {eta}";
         // The template is fixed; were it wrong, a plain bar does as well.
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style);
         bar.set_prefix(label.to_owned());
         Self(bar)

@@ -67,13 +67,25 @@ fn document(report: &Report, key: &str) -> serde_json::Value {
 }
 
 fn people(report: &Report, key: &str) -> String {
-    let mut table = table(&[key, "input", "output", "cache read", "cache write", "messages", "sessions"]);
+    let mut table = table(&[
+        key,
+        "input",
+        "output",
+        "cache read",
+        "cache write",
+        "messages",
+        "sessions",
+    ]);
     let cells = |name: &str, totals: &Totals| {
         let output = number(totals.output_tokens);
         [
             name.to_owned(),
             number(totals.input_tokens),
-            if totals.output_is_lower_bound { format!("≥ {output}") } else { output },
+            if totals.output_is_lower_bound {
+                format!("≥ {output}")
+            } else {
+                output
+            },
             number(totals.cache_read_tokens),
             number(totals.cache_creation_tokens),
             number(totals.messages),
@@ -81,7 +93,10 @@ fn people(report: &Report, key: &str) -> String {
         ]
     };
     for row in &report.rows {
-        let name = row.key.as_deref().map_or_else(|| "unknown".to_owned(), session_pipeline_runtime::fault::printable);
+        let name = row.key.as_deref().map_or_else(
+            || "unknown".to_owned(),
+            session_pipeline_runtime::fault::printable,
+        );
         table.add_row(cells(&name, &row.totals));
     }
     table.add_row(cells("total", &report.totals));
@@ -90,6 +105,8 @@ fn people(report: &Report, key: &str) -> String {
 
 fn remarks(totals: &Totals) {
     if totals.output_is_lower_bound {
-        hint("≥: the transcripts never got the final output count of some messages, so output is at least this");
+        hint(
+            "≥: the transcripts never got the final output count of some messages, so output is at least this",
+        );
     }
 }

@@ -37,13 +37,17 @@ pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<Exit, Failure>
     };
     let request = RunRequest {
         max_sessions: arguments.max_sessions,
-        time_budget: arguments.time_budget.map(|seconds| Duration::from_secs(seconds.into())),
+        time_budget: arguments
+            .time_budget
+            .map(|seconds| Duration::from_secs(seconds.into())),
         ..RunRequest::cli()
     };
     let root = pipeline.sessions_root()?;
     if root.is_none() {
         let root = pipeline.config().sessions_root.display();
-        hint(&format!("there is no sessions folder `{root}`; name one with --sessions, for instance ~/.claude/projects"));
+        hint(&format!(
+            "there is no sessions folder `{root}`; name one with --sessions, for instance ~/.claude/projects"
+        ));
     }
     let mut reports = Vec::new();
     for name in &names {
@@ -58,19 +62,34 @@ pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<Exit, Failure>
     if reports.iter().any(|report| report.stats.processed > 0) {
         pipeline.store().checkpoint()?;
     }
-    let body = |report: &RunReport| json!({ "ok": report.stats.errors == 0, "details": report.stats });
+    let body =
+        |report: &RunReport| json!({ "ok": report.stats.errors == 0, "details": report.stats });
     match (global.json, reports.as_slice()) {
         (true, [report]) if !arguments.all => print_json(&body(report))?,
         (true, reports) => print_json(&reports.iter().map(body).collect::<Vec<_>>())?,
         (false, reports) => print(&people(reports))?,
     }
     let has_errors = reports.iter().any(|report| report.stats.errors > 0);
-    Ok(if has_errors { Exit::Findings } else { Exit::Done })
+    Ok(if has_errors {
+        Exit::Findings
+    } else {
+        Exit::Done
+    })
 }
 
 fn people(reports: &[RunReport]) -> String {
-    let mut table =
-        table(&["processor", "scanned", "processed", "skipped", "failed", "waiting", "quarantined", "items", "read", "seconds"]);
+    let mut table = table(&[
+        "processor",
+        "scanned",
+        "processed",
+        "skipped",
+        "failed",
+        "waiting",
+        "quarantined",
+        "items",
+        "read",
+        "seconds",
+    ]);
     for RunReport { stats, .. } in reports {
         let count = |value: u64| number(i64::try_from(value).unwrap_or(i64::MAX));
         table.add_row([
@@ -99,9 +118,15 @@ fn notes(report: &RunReport) {
         hint(&format!("failed `{}`: {}", error.session, error.error));
     }
     if stats.errors > ERRORS_SHOWN as u64 {
-        hint(&format!("and {} more failures; --json lists up to a hundred", stats.errors - ERRORS_SHOWN as u64));
+        hint(&format!(
+            "and {} more failures; --json lists up to a hundred",
+            stats.errors - ERRORS_SHOWN as u64
+        ));
     }
     if stats.capped > 0 {
-        hint(&format!("{} sessions are left for the next run, as the caps ask", stats.capped));
+        hint(&format!(
+            "{} sessions are left for the next run, as the caps ask",
+            stats.capped
+        ));
     }
 }

@@ -26,7 +26,11 @@ pub(super) fn number(value: i64) -> String {
         }
         grouped.push(digit);
     }
-    if value < 0 { format!("-{grouped}") } else { grouped }
+    if value < 0 {
+        format!("-{grouped}")
+    } else {
+        grouped
+    }
 }
 
 /// A number of bytes: `12.3 MB`.

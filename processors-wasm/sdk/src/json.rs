@@ -49,6 +49,22 @@ impl<'a> Text<'a> {
             Cow::Borrowed(self.raw)
         }
     }
+
+    /// The beginning of the string, of about so many bytes: to see what a long text is without
+    /// decoding all of it. Its last character may be a replacement for half of one.
+    pub fn beginning(&self, bytes_max: usize) -> Cow<'a, str> {
+        let head = &self.raw[..self.raw.floor_char_boundary(bytes_max)];
+        if !self.is_escaped {
+            return Cow::Borrowed(head);
+        }
+        // The longest escape is a pair of six; a cut within the last one would garble it.
+        let last = head.rfind('\\').filter(|at| head.len() - at < 6);
+        let is_cut = head.len() < self.raw.len();
+        unescape(match last {
+            Some(at) if is_cut => &head[..at],
+            _ => head,
+        })
+    }
 }
 
 impl PartialEq<str> for Text<'_> {
@@ -182,5 +198,19 @@ impl<'a> Json<'a> {
 impl fmt::Debug for Json<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.raw)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_of_a_text_ends_before_a_cut_character() {
+        let beginning = |raw, bytes_max| Text::new(raw, true).beginning(bytes_max).into_owned();
+        assert_eq!(beginning(r"ab\ncd", 100), "ab\ncd");
+        assert_eq!(beginning(r"ab\ncd", 3), "ab");
+        assert_eq!(beginning(r"ab\u00e9cd", 6), "ab");
+        assert_eq!(beginning(r"aé\n", 2), "a");
     }
 }

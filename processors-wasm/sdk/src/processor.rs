@@ -82,7 +82,7 @@ impl Summary {
 
 /// Makes the component out of a [`Processor`]. Once, in the crate that is the `cdylib`.
 ///
-/// Outside WebAssembly it does nothing, so that the same crate can be a library for tests.
+/// Outside WebAssembly it exports nothing, so that the same crate can be a library for tests.
 #[macro_export]
 macro_rules! export {
     ($processor:ty) => {
@@ -90,7 +90,14 @@ macro_rules! export {
         const _: () = {
             // A name that hides no name of the author's: items know no hygiene.
             type __ExportedProcessor = $crate::processor::Exported<$processor>;
-    $crate::bindings::export_guest!(__ExportedProcessor with_types_in $crate::bindings);
+            $crate::bindings::export_guest! { __ExportedProcessor with_types_in $crate::bindings }
+        };
+
+        #[cfg(not(target_family = "wasm"))]
+        const _: () = {
+            // Named, so that what is only exported is no dead code here.
+            let _ = <$processor as $crate::Processor>::manifest;
+            let _ = <$processor as $crate::Processor>::process;
         };
     };
 }

@@ -70,11 +70,10 @@ fn fraction(bytes: &[u8]) -> Option<(i64, &[u8])> {
     if length == 0 {
         return None;
     }
-    let mut micros = 0;
-    for at in 0..6 {
-        let digit = if at < length { rest[at] - b'0' } else { 0 };
-        micros = micros * 10 + i64::from(digit);
-    }
+    let digits = rest[..length].iter().chain(std::iter::repeat(&b'0'));
+    let micros = digits
+        .take(6)
+        .fold(0, |micros, digit| micros * 10 + i64::from(digit - b'0'));
     Some((micros, &rest[length..]))
 }
 

@@ -3,12 +3,17 @@
 const OPENING: &str = "<command-name>";
 const CLOSING: &str = "</command-name>";
 
+/// Whether a text of which this is the beginning is a command.
+pub fn begins_as_command(beginning: &str) -> bool {
+    let beginning = beginning.trim_start();
+    beginning.starts_with(OPENING) || beginning.starts_with("<command-message>")
+}
+
 /// The names of the commands in a text, without their slashes.
 ///
 /// Only a text that begins as a command is one: further on, the tags are somebody's prose.
 pub fn names(text: &str) -> impl Iterator<Item = &str> {
-    let text = text.trim_start();
-    let is_command = text.starts_with(OPENING) || text.starts_with("<command-message>");
+    let is_command = begins_as_command(text);
     let tags = text.split(OPENING).skip(1);
     tags.filter(move |_| is_command).filter_map(|tag| {
         let (name, _) = tag.split_once(CLOSING)?;

@@ -9,7 +9,7 @@ use session_pipeline_processor::{Timestamp, rows};
 use crate::errors::ErrorClass;
 use crate::place::{KeptPlace, Place};
 use crate::strings::{Span, Strings, hash};
-use crate::{Owner, VERSION, commands};
+use crate::{BEGINNING_BYTES, Owner, VERSION, commands};
 
 rows! {
     /// One call, or one command.
@@ -207,11 +207,10 @@ impl Events {
         source: &Source<'_, '_>,
         content: &Content<'_>,
     ) {
-        // Undecoded text shows what is worth decoding: no command tag is ever escaped.
-        for text in content
-            .texts()
-            .filter(|text| text.raw().contains("<command-"))
-        {
+        for text in content.texts() {
+            if !commands::begins_as_command(&text.beginning(BEGINNING_BYTES)) {
+                continue;
+            }
             for name in commands::names(&text.decode()) {
                 let subject = Subject::Command(strings.intern(name));
                 let plugin = plugin_of(strings, name);

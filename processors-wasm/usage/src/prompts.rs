@@ -5,6 +5,8 @@
 
 use session_pipeline_processor::transcript::{Entry, Kind};
 
+use crate::BEGINNING_BYTES;
+
 /// How texts begin that the agent wrote in the user's name, or that are commands.
 const WRAPPERS: &[&str] = &[
     "<agent-notification",
@@ -48,7 +50,10 @@ pub fn is_prompt(entry: &Entry<'_>) -> bool {
         return false;
     }
     let content = entry.says();
-    content.tool_results().next().is_none() && content.texts().any(|text| is_typed(&text.decode()))
+    content.tool_results().next().is_none()
+        && content
+            .texts()
+            .any(|text| is_typed(&text.beginning(BEGINNING_BYTES)))
 }
 
 fn is_typed(text: &str) -> bool {

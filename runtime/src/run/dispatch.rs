@@ -35,7 +35,12 @@ struct DispatchState {
 
 impl Dispatch {
     pub(super) fn new(candidates: usize, attempts_max: Option<u64>) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), attempts_max, candidates }
+        Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            attempts_max,
+            candidates,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, DispatchState> {
@@ -53,7 +58,10 @@ impl Dispatch {
             match self.attempts_max {
                 Some(max) if state.attempts >= max => state.is_stopped = true,
                 Some(max) if state.attempts + state.in_hand >= max => {
-                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state = self
+                        .changed
+                        .wait(state)
+                        .unwrap_or_else(PoisonError::into_inner);
                 }
                 _ if is_over_budget() => state.is_stopped = true,
                 _ => {
@@ -83,7 +91,10 @@ impl Dispatch {
     /// How many were handed out, and whether more may follow.
     pub(super) fn handed_out(&self) -> (usize, bool) {
         let state = self.state();
-        (state.next, !state.is_stopped && state.next < self.candidates)
+        (
+            state.next,
+            !state.is_stopped && state.next < self.candidates,
+        )
     }
 }
 
@@ -101,8 +112,15 @@ struct PermitQueue {
 
 impl Permits {
     pub(super) fn new(permits: usize) -> Self {
-        let queue = PermitQueue { free: permits.max(1), next_ticket: 0, now_serving: 0 };
-        Self { queue: Mutex::new(queue), changed: Condvar::new() }
+        let queue = PermitQueue {
+            free: permits.max(1),
+            next_ticket: 0,
+            now_serving: 0,
+        };
+        Self {
+            queue: Mutex::new(queue),
+            changed: Condvar::new(),
+        }
     }
 
     pub(super) fn take(&self) -> Permit<'_> {
@@ -110,7 +128,10 @@ impl Permits {
         let ticket = queue.next_ticket;
         queue.next_ticket += 1;
         while queue.now_serving != ticket || queue.free == 0 {
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self
+                .changed
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         queue.now_serving += 1;
         queue.free -= 1;
@@ -127,7 +148,11 @@ pub(super) struct Permit<'a> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.permits.queue.lock().unwrap_or_else(PoisonError::into_inner).free += 1;
+        self.permits
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .free += 1;
         self.permits.changed.notify_all();
     }
 }
@@ -141,14 +166,21 @@ pub(super) struct Backlog {
 
 impl Backlog {
     pub(super) fn new(bytes_max: u64) -> Self {
-        Self { bytes: Mutex::new(0), changed: Condvar::new(), bytes_max }
+        Self {
+            bytes: Mutex::new(0),
+            changed: Condvar::new(),
+            bytes_max,
+        }
     }
 
     /// Waits for room. What is larger than the whole bound goes alone.
     pub(super) fn enter(&self, bytes: u64) {
         let mut held = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         while *held > 0 && held.saturating_add(bytes) > self.bytes_max {
-            held = self.changed.wait(held).unwrap_or_else(PoisonError::into_inner);
+            held = self
+                .changed
+                .wait(held)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         *held = held.saturating_add(bytes);
     }

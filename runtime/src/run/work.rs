@@ -59,16 +59,25 @@ impl Pass<'_> {
             Order::Independent => config.workers.clamp(1, candidates.len().max(1)),
         };
         let dispatch = Dispatch::new(candidates.len(), self.request.max_sessions);
-        let backlog = Backlog::new(config.group.bytes_max.saturating_add(config.limits.row_bytes_max));
+        let backlog = Backlog::new(
+            config
+                .group
+                .bytes_max
+                .saturating_add(config.limits.row_bytes_max),
+        );
         let (outcomes, finished) = bounded(OUTCOMES_MAX);
         let result = std::thread::scope(|scope| {
             for number in 0..workers {
                 let outcomes = outcomes.clone();
                 let worker = || self.work(&candidates, &dispatch, &backlog, outcomes);
-                let thread = std::thread::Builder::new().name(format!("worker-{number}")).stack_size(WORKER_STACK_BYTES);
+                let thread = std::thread::Builder::new()
+                    .name(format!("worker-{number}"))
+                    .stack_size(WORKER_STACK_BYTES);
                 if let Err(source) = thread.spawn_scoped(scope, worker) {
                     dispatch.stop();
-                    return Err(RunError::Broken(format!("no worker could be started: {source}")));
+                    return Err(RunError::Broken(format!(
+                        "no worker could be started: {source}"
+                    )));
                 }
             }
             drop(outcomes);
@@ -88,16 +97,31 @@ impl Pass<'_> {
         result
     }
 
-    fn work(&self, candidates: &[Candidate], dispatch: &Dispatch, backlog: &Backlog, outcomes: Sender<Outcome>) {
+    fn work(
+        &self,
+        candidates: &[Candidate],
+        dispatch: &Dispatch,
+        backlog: &Backlog,
+        outcomes: Sender<Outcome>,
+    ) {
         let clock = &self.pipeline.clock;
-        let is_over_budget =
-            || self.request.time_budget.is_some_and(|budget| clock.monotonic().saturating_sub(self.started) > budget);
-        while let Some(candidate) = dispatch.next(is_over_budget).and_then(|index| candidates.get(index)) {
+        let is_over_budget = || {
+            self.request
+                .time_budget
+                .is_some_and(|budget| clock.monotonic().saturating_sub(self.started) > budget)
+        };
+        while let Some(candidate) = dispatch
+            .next(is_over_budget)
+            .and_then(|index| candidates.get(index))
+        {
             let outcome = {
                 let _permit = self.pipeline.permits.take();
                 let attempt = std::panic::AssertUnwindSafe(|| self.look_at(candidate));
                 std::panic::catch_unwind(attempt).unwrap_or_else(|_| {
-                    let fault = Fault::new(FaultKind::Host, "the host panicked at this session; please report it");
+                    let fault = Fault::new(
+                        FaultKind::Host,
+                        "the host panicked at this session; please report it",
+                    );
                     self.failed(candidate, None, None, fault, Cost::default())
                 })
             };
@@ -116,7 +140,9 @@ impl Pass<'_> {
         let mut outcome = self.try_once(candidate);
         let has_shrunk = |outcome: &Outcome| match &outcome.entry {
             Some(Entry::Failed(failed)) => {
-                failed.fault.kind == FaultKind::Input && failed.hash.is_none() && failed.fault.detail.contains("shorter")
+                failed.fault.kind == FaultKind::Input
+                    && failed.hash.is_none()
+                    && failed.fault.detail.contains("shorter")
             }
             _ => false,
         };
@@ -130,7 +156,8 @@ impl Pass<'_> {
     fn try_once(&self, candidate: &Candidate) -> Outcome {
         let read_at = self.pipeline.now();
         let line_bytes_max = self.processor.limits().line_bytes_max;
-        let mut snapshot = match Snapshot::open(self.root, &candidate.key, read_at, line_bytes_max) {
+        let mut snapshot = match Snapshot::open(self.root, &candidate.key, read_at, line_bytes_max)
+        {
             Ok(snapshot) => snapshot,
             // Gone since the scan: the next one will know.
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -138,39 +165,81 @@ impl Pass<'_> {
                 return self.skipped(candidate, None);
             }
             Err(error) => {
-                let fault = Fault::new(FaultKind::Input, format!("the session can't be opened: {error}"));
+                let fault = Fault::new(
+                    FaultKind::Input,
+                    format!("the session can't be opened: {error}"),
+                );
                 let mut outcome = self.failed(candidate, None, None, fault, Cost::default());
                 outcome.was_attempt = false;
                 return outcome;
             }
         };
-        let observed = trusted(snapshot.observed(), read_at, self.pipeline.config.quiet_window);
-        if candidate.check != Check::Nothing && snapshot.observed().size <= self.processor.limits().session_bytes_max {
-            let hash = match snapshot.finish().and_then(|hash| snapshot.rewind().map(|()| hash)) {
+        let observed = trusted(
+            snapshot.observed(),
+            read_at,
+            self.pipeline.config.quiet_window,
+        );
+        if candidate.check != Check::Nothing
+            && snapshot.observed().size <= self.processor.limits().session_bytes_max
+        {
+            let hash = match snapshot
+                .finish()
+                .and_then(|hash| snapshot.rewind().map(|()| hash))
+            {
                 Ok(hash) => hash,
                 Err(error) => {
                     let fault = Fault::new(FaultKind::Input, sandbox::read_detail(&error));
-                    let mut outcome = self.failed(candidate, None, observed, fault, Cost::default());
+                    let mut outcome =
+                        self.failed(candidate, None, observed, fault, Cost::default());
                     outcome.was_attempt = false;
                     return outcome;
                 }
             };
-            let is_as_in_state = candidate.known.is_some_and(|known| known.hash == Some(hash) && !known.is_due);
-            let failed_so = candidate.failure.as_ref().filter(|failure| failure.hash == Some(hash));
+            let is_as_in_state = candidate
+                .known
+                .is_some_and(|known| known.hash == Some(hash) && !known.is_due);
+            let failed_so = candidate
+                .failure
+                .as_ref()
+                .filter(|failure| failure.hash == Some(hash));
             match (candidate.check, failed_so) {
                 (Check::FailureHash(verdict), Some(failure)) => {
-                    return self.still_held_back(candidate, verdict, failure.failures, hash, observed);
+                    return self.still_held_back(
+                        candidate,
+                        verdict,
+                        failure.failures,
+                        hash,
+                        observed,
+                    );
                 }
-                (Check::StateHash, _) if is_as_in_state => return self.skipped(candidate, observed),
+                (Check::StateHash, _) if is_as_in_state => {
+                    return self.skipped(candidate, observed);
+                }
                 _ => {}
             }
         }
         self.execute(candidate, snapshot, read_at, observed)
     }
 
-    fn execute(&self, candidate: &Candidate, snapshot: Snapshot, read_at: UtcMicros, observed: Option<Observed>) -> Outcome {
-        let directory = candidate.key.split('/').next().unwrap_or_default().to_owned();
-        let session = SessionInfo { key: candidate.key.clone(), username: directory.clone(), directory, user_id: None };
+    fn execute(
+        &self,
+        candidate: &Candidate,
+        snapshot: Snapshot,
+        read_at: UtcMicros,
+        observed: Option<Observed>,
+    ) -> Outcome {
+        let directory = candidate
+            .key
+            .split('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        let session = SessionInfo {
+            key: candidate.key.clone(),
+            username: directory.clone(),
+            directory,
+            user_id: None,
+        };
         let execution = self.processor.process(&session, snapshot);
         for line in &execution.log {
             tracing::debug!(session = %crate::fault::printable(&candidate.key), level = ?line.level, "{}", line.message);
@@ -178,10 +247,13 @@ impl Pass<'_> {
         let completed = match (execution.outcome, execution.hash) {
             (Ok(completed), Some(hash)) => (completed, hash),
             (Ok(_), None) => {
-                let fault = Fault::new(FaultKind::Input, "the session could not be read to its end");
+                let fault =
+                    Fault::new(FaultKind::Input, "the session could not be read to its end");
                 return self.failed(candidate, None, observed, fault, execution.cost);
             }
-            (Err(fault), hash) => return self.failed(candidate, hash, observed, fault, execution.cost),
+            (Err(fault), hash) => {
+                return self.failed(candidate, hash, observed, fault, execution.cost);
+            }
         };
         let (completed, hash) = completed;
         let bytes = candidate.observed.size;
@@ -200,15 +272,32 @@ impl Pass<'_> {
             cost,
         };
         let entry = Some(Entry::Completed(Box::new(session)));
-        Outcome { bytes, held_bytes, verdict: None, fuel: cost.fuel, was_attempt: true, entry }
+        Outcome {
+            bytes,
+            held_bytes,
+            verdict: None,
+            fuel: cost.fuel,
+            was_attempt: true,
+            entry,
+        }
     }
 
     fn skipped(&self, candidate: &Candidate, observed: Option<Observed>) -> Outcome {
-        let entry = candidate
-            .known
-            .filter(|_| observed.is_some())
-            .map(|known| Entry::Skipped(SkippedSession { key: candidate.key.clone(), row_id: known.row_id, observed }));
-        Outcome { bytes: candidate.observed.size, held_bytes: 0, verdict: None, fuel: 0, was_attempt: false, entry }
+        let entry = candidate.known.filter(|_| observed.is_some()).map(|known| {
+            Entry::Skipped(SkippedSession {
+                key: candidate.key.clone(),
+                row_id: known.row_id,
+                observed,
+            })
+        });
+        Outcome {
+            bytes: candidate.observed.size,
+            held_bytes: 0,
+            verdict: None,
+            fuel: 0,
+            was_attempt: false,
+            entry,
+        }
     }
 
     /// A touched session whose content is the one that failed: it goes on waiting, or stays in
@@ -225,20 +314,31 @@ impl Pass<'_> {
             // The scan never asks this of a session that may be tried.
             return self.skipped(candidate, None);
         }
-        let entry = candidate.failure.as_ref().filter(|_| observed.is_some()).map(|failure| {
-            Entry::Failed(Box::new(FailedSession {
-                key: candidate.key.clone(),
-                failure_row: Some(failure.row_id),
-                hash: Some(hash),
-                observed,
-                failures,
-                fault: failure.fault.clone(),
-                at: failure.last_attempt_at,
-                cost: Cost::default(),
-            }))
-        });
+        let entry = candidate
+            .failure
+            .as_ref()
+            .filter(|_| observed.is_some())
+            .map(|failure| {
+                Entry::Failed(Box::new(FailedSession {
+                    key: candidate.key.clone(),
+                    failure_row: Some(failure.row_id),
+                    hash: Some(hash),
+                    observed,
+                    failures,
+                    fault: failure.fault.clone(),
+                    at: failure.last_attempt_at,
+                    cost: Cost::default(),
+                }))
+            });
         let bytes = candidate.observed.size;
-        Outcome { bytes, held_bytes: 0, verdict: Some(verdict), fuel: 0, was_attempt: false, entry }
+        Outcome {
+            bytes,
+            held_bytes: 0,
+            verdict: Some(verdict),
+            fuel: 0,
+            was_attempt: false,
+            entry,
+        }
     }
 
     fn failed(
@@ -253,7 +353,9 @@ impl Pass<'_> {
         let before = candidate
             .failure
             .as_ref()
-            .filter(|failure| failure.digest.as_deref() == Some(self.processor.digest()) && failure.hash == hash)
+            .filter(|failure| {
+                failure.digest.as_deref() == Some(self.processor.digest()) && failure.hash == hash
+            })
             .map(|failure| failure.failures)
             .unwrap_or_default();
         let cadence = Duration::from_secs(u64::from(self.processor.manifest().cadence_seconds));
@@ -268,7 +370,14 @@ impl Pass<'_> {
             cost,
         }));
         let bytes = candidate.observed.size;
-        Outcome { bytes, held_bytes: 0, verdict: None, fuel: cost.fuel, was_attempt: true, entry: Some(entry) }
+        Outcome {
+            bytes,
+            held_bytes: 0,
+            verdict: None,
+            fuel: cost.fuel,
+            was_attempt: true,
+            entry: Some(entry),
+        }
     }
 
     /// Takes outcomes as they come and commits them in groups; a lone session at once.
@@ -291,11 +400,15 @@ impl Pass<'_> {
                 || group.held_bytes >= limits.bytes_max
                 || self.processor.manifest().order == Order::Serial;
             let waited = group.since.map(|since| since.elapsed());
-            if !group.entries.is_empty() && (is_last || is_full || waited.is_some_and(|waited| waited >= limits.wait_max)) {
+            if !group.entries.is_empty()
+                && (is_last || is_full || waited.is_some_and(|waited| waited >= limits.wait_max))
+            {
                 self.commit(std::mem::take(&mut group), backlog, stats)?;
                 continue;
             }
-            let wait = waited.map_or(limits.wait_max, |waited| limits.wait_max.saturating_sub(waited));
+            let wait = waited.map_or(limits.wait_max, |waited| {
+                limits.wait_max.saturating_sub(waited)
+            });
             match finished.recv_timeout(wait) {
                 Ok(outcome) => {
                     received += 1;
@@ -305,20 +418,32 @@ impl Pass<'_> {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) if group.entries.is_empty() => return Ok(()),
-                Err(RecvTimeoutError::Disconnected) => self.commit(std::mem::take(&mut group), backlog, stats)?,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.commit(std::mem::take(&mut group), backlog, stats)?
+                }
             }
         }
     }
 
-    fn commit(&self, pending: Pending, backlog: &Backlog, stats: &Mutex<Stats>) -> Result<(), RunError> {
+    fn commit(
+        &self,
+        pending: Pending,
+        backlog: &Backlog,
+        stats: &Mutex<Stats>,
+    ) -> Result<(), RunError> {
         let group = Arc::new(self.group(pending.entries));
         let result = match self.pipeline.store.commit(&group) {
             Ok(()) => {
                 let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
-                group.entries.iter().for_each(|entry| count(entry, &mut stats));
+                group
+                    .entries
+                    .iter()
+                    .for_each(|entry| count(entry, &mut stats));
                 Ok(())
             }
-            Err(error @ (StoreError::Invalidated(_) | StoreError::WriterStopped)) => Err(error.into()),
+            Err(error @ (StoreError::Invalidated(_) | StoreError::WriterStopped)) => {
+                Err(error.into())
+            }
             Err(error) => {
                 tracing::warn!("a group of sessions was refused, each is tried alone: {error}");
                 self.commit_one_by_one(group, stats)
@@ -331,7 +456,9 @@ impl Pass<'_> {
     /// After a refused group: so that one bad session costs only itself.
     fn commit_one_by_one(&self, group: Arc<Group>, stats: &Mutex<Stats>) -> Result<(), RunError> {
         let Some(group) = Arc::into_inner(group) else {
-            return Err(RunError::Broken("a refused group is still in use".to_owned()));
+            return Err(RunError::Broken(
+                "a refused group is still in use".to_owned(),
+            ));
         };
         for entry in group.entries {
             let alone = Arc::new(self.group(vec![entry]));
@@ -339,9 +466,14 @@ impl Pass<'_> {
             let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
             match (result, alone.entries.first()) {
                 (Ok(()), Some(entry)) => count(entry, &mut stats),
-                (Err(error @ (StoreError::Invalidated(_) | StoreError::WriterStopped)), _) => return Err(error.into()),
+                (Err(error @ (StoreError::Invalidated(_) | StoreError::WriterStopped)), _) => {
+                    return Err(error.into());
+                }
                 (Err(error), Some(Entry::Completed(session))) => {
-                    let fault = Fault::new(FaultKind::Host, format!("its rows could not be committed: {error}"));
+                    let fault = Fault::new(
+                        FaultKind::Host,
+                        format!("its rows could not be committed: {error}"),
+                    );
                     stats.add_error(&session.key, &fault);
                 }
                 // The database takes nothing at all: that is no session's fault.
@@ -403,7 +535,11 @@ impl Pending {
             (None, None | Some(Entry::Skipped(_))) => stats.skipped += 1,
             (None, Some(Entry::Failed(failed))) => stats.add_error(&failed.key, &failed.fault),
             (None, Some(Entry::Completed(completed))) => {
-                self.rows += completed.tables.iter().map(|table| table.rows as u64).sum::<u64>();
+                self.rows += completed
+                    .tables
+                    .iter()
+                    .map(|table| table.rows as u64)
+                    .sum::<u64>();
             }
         }
         self.entries.extend(outcome.entry);

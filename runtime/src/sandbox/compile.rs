@@ -75,7 +75,10 @@ pub fn compile(
 ) -> Result<Compiled, CompileError> {
     let bytes = component.len() as u64;
     if bytes > limits.component_bytes_max {
-        return Err(CompileError::TooLarge { bytes, bytes_max: limits.component_bytes_max });
+        return Err(CompileError::TooLarge {
+            bytes,
+            bytes_max: limits.component_bytes_max,
+        });
     }
     let code = match compiler {
         Compiler::InProcess => precompile(limits, component).map_err(CompileError::Refused)?,
@@ -85,12 +88,20 @@ pub fn compile(
                 move |source| CompileError::Io { path, source }
             };
             let folder = tempfile::tempdir_in(scratch).map_err(at(scratch))?;
-            let (input, output) = (folder.path().join("component.wasm"), folder.path().join("component.code"));
+            let (input, output) = (
+                folder.path().join("component.wasm"),
+                folder.path().join("component.code"),
+            );
             fs::write(&input, component).map_err(at(&input))?;
-            run_child(program, arguments, limits, &input, &output).map_err(|error| match error {
-                ChildError::Start(source) => CompileError::Io { path: program.clone(), source },
-                ChildError::Failed(reason) => CompileError::Refused(reason),
-            })?;
+            run_child(program, arguments, limits, &input, &output).map_err(
+                |error| match error {
+                    ChildError::Start(source) => CompileError::Io {
+                        path: program.clone(),
+                        source,
+                    },
+                    ChildError::Failed(reason) => CompileError::Refused(reason),
+                },
+            )?;
             fs::read(&output).map_err(at(&output))?
         }
     };
@@ -108,9 +119,13 @@ pub fn compile_as_child(arguments: &[String]) -> Result<(), String> {
     let [input, output, guest_memory, memory, cpu_seconds] = arguments else {
         return Err("this command is for the pipeline's own use".to_owned());
     };
-    let number = |text: &String| text.parse::<u64>().map_err(|error| format!("`{text}` is no number: {error}"));
+    let number = |text: &String| {
+        text.parse::<u64>()
+            .map_err(|error| format!("`{text}` is no number: {error}"))
+    };
     let limits = Limits {
-        memory_bytes_max: usize::try_from(number(guest_memory)?).map_err(|error| error.to_string())?,
+        memory_bytes_max: usize::try_from(number(guest_memory)?)
+            .map_err(|error| error.to_string())?,
         compile_memory_bytes_max: number(memory)?,
         compile_cpu_max: Duration::from_secs(number(cpu_seconds)?),
         ..Limits::default()
@@ -121,8 +136,12 @@ pub fn compile_as_child(arguments: &[String]) -> Result<(), String> {
         (Resource::Cpu, limits.compile_cpu_max.as_secs()),
         (Resource::Core, 0),
     ] {
-        let limit = Rlimit { current: Some(most), maximum: Some(most) };
-        setrlimit(resource, limit).map_err(|error| format!("the compiler's limits can't be set: {error}"))?;
+        let limit = Rlimit {
+            current: Some(most),
+            maximum: Some(most),
+        };
+        setrlimit(resource, limit)
+            .map_err(|error| format!("the compiler's limits can't be set: {error}"))?;
     }
     let code = precompile(&limits, &component)?;
     fs::write(output, code).map_err(|error| format!("`{output}` can't be written: {error}"))
@@ -133,7 +152,10 @@ pub fn compile_as_child(arguments: &[String]) -> Result<(), String> {
 /// # Errors
 /// When the code is for another engine.
 pub fn load(engine: &Engine, compiled: &Compiled) -> Result<Component, CompileError> {
-    #[expect(unsafe_code, reason = "wasmtime runs this as native code; callers hand over only what `compile` gave, checked by digest")]
+    #[expect(
+        unsafe_code,
+        reason = "wasmtime runs this as native code; callers hand over only what `compile` gave, checked by digest"
+    )]
     // SAFETY: `Compiled` holds what `compile` produced; what was kept on disk between is compared
     // with the SHA-256 in the database by the registry, which is the only one to call this with it.
     let component = unsafe { Component::deserialize(engine.wasmtime(), &compiled.code) };
@@ -142,12 +164,18 @@ pub fn load(engine: &Engine, compiled: &Compiled) -> Result<Component, CompileEr
 
 /// The SHA-256 of some bytes, in hexadecimal.
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn precompile(limits: &Limits, component: &[u8]) -> Result<Vec<u8>, String> {
-    let engine = wasmtime::Engine::new(&tuned(limits)).map_err(|error| printable(&format!("{error:#}")))?;
-    engine.precompile_component(component).map_err(|error| printable(&format!("{error:#}")))
+    let engine =
+        wasmtime::Engine::new(&tuned(limits)).map_err(|error| printable(&format!("{error:#}")))?;
+    engine
+        .precompile_component(component)
+        .map_err(|error| printable(&format!("{error:#}")))
 }
 
 enum ChildError {

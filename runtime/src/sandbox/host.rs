@@ -87,7 +87,13 @@ impl HostState {
         store.set_fuel(limits.fuel(bytes))?;
         store.set_hostcall_fuel(limits.call_bytes_max);
         store.limiter(|state| &mut state.memory);
-        store.call_hook(|store, hook| if matches!(hook, CallHook::CallingHost) { count_call(store) } else { Ok(()) });
+        store.call_hook(|store, hook| {
+            if matches!(hook, CallHook::CallingHost) {
+                count_call(store)
+            } else {
+                Ok(())
+            }
+        });
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(check_deadline);
         Ok(store)
@@ -117,9 +123,14 @@ impl HostState {
 
     fn granted(&mut self, call: &str) -> wasmtime::Result<&mut SessionGrant> {
         if self.grant.is_none() {
-            return Err(self.fail(FaultKind::Component, &format!("`describe` may call no import, and called `{call}`")));
+            return Err(self.fail(
+                FaultKind::Component,
+                &format!("`describe` may call no import, and called `{call}`"),
+            ));
         }
-        self.grant.as_mut().ok_or_else(|| wasmtime::format_err!("there is no session"))
+        self.grant
+            .as_mut()
+            .ok_or_else(|| wasmtime::format_err!("there is no session"))
     }
 }
 
@@ -130,23 +141,34 @@ pub(crate) fn fault_of(store: &Store<HostState>, error: &wasmtime::Error) -> Fau
         return fault.clone();
     }
     let stderr = state.log.stderr();
-    let panic = stderr.find("panicked at").map(|start| stderr.get(start..).unwrap_or_default().trim());
+    let panic = stderr
+        .find("panicked at")
+        .map(|start| stderr.get(start..).unwrap_or_default().trim());
     // A refused `memory.grow` looks like a panic, or like any trap, to the guest.
     if let Some(denied) = &state.memory.denied {
         return Fault::new(FaultKind::MemoryLimit, denied);
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => {
-            return Fault::new(FaultKind::OutOfFuel, "the fuel for a session of this size is used up");
+            return Fault::new(
+                FaultKind::OutOfFuel,
+                "the fuel for a session of this size is used up",
+            );
         }
         Some(Trap::StackOverflow) => {
             let limit = state.limits.stack_bytes_max;
-            return Fault::new(FaultKind::StackOverflow, format!("the stack of {limit} bytes is used up\n{error:#}"));
+            return Fault::new(
+                FaultKind::StackOverflow,
+                format!("the stack of {limit} bytes is used up\n{error:#}"),
+            );
         }
         _ => {}
     }
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
-        return Fault::new(FaultKind::Trap, format!("the guest ended itself with exit status {}", exit.0));
+        return Fault::new(
+            FaultKind::Trap,
+            format!("the guest ended itself with exit status {}", exit.0),
+        );
     }
     if let Some(panic) = panic {
         return Fault::new(FaultKind::Panic, panic);
@@ -154,9 +176,15 @@ pub(crate) fn fault_of(store: &Store<HostState>, error: &wasmtime::Error) -> Fau
     let text = format!("{error:#}");
     if text.contains("fuel allocated for hostcalls has been exhausted") {
         let limit = state.limits.call_bytes_max;
-        return Fault::new(FaultKind::OutputLimit, format!("one call handed over more than {limit} bytes"));
+        return Fault::new(
+            FaultKind::OutputLimit,
+            format!("one call handed over more than {limit} bytes"),
+        );
     }
-    let code = error.downcast_ref::<Trap>().map(|trap| format!("{trap}; ")).unwrap_or_default();
+    let code = error
+        .downcast_ref::<Trap>()
+        .map(|trap| format!("{trap}; "))
+        .unwrap_or_default();
     Fault::new(FaultKind::Trap, format!("{code}{text}"))
 }
 
@@ -165,7 +193,10 @@ fn count_call(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<()>
     state.host_calls += 1;
     if state.host_calls > state.limits.host_calls_max {
         let limit = state.limits.host_calls_max;
-        return Err(state.fail(FaultKind::HostCallLimit, &format!("the guest called the host more than {limit} times")));
+        return Err(state.fail(
+            FaultKind::HostCallLimit,
+            &format!("the guest called the host more than {limit} times"),
+        ));
     }
     Ok(())
 }
@@ -174,19 +205,28 @@ fn check_deadline(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result
     let state = store.data_mut();
     if state.cpu() > state.cpu_max {
         let limit = state.cpu_max.as_secs_f64();
-        return Err(state.fail(FaultKind::Deadline, &format!("the CPU time of {limit} s is used up")));
+        return Err(state.fail(
+            FaultKind::Deadline,
+            &format!("the CPU time of {limit} s is used up"),
+        ));
     }
     Ok(UpdateDeadline::Continue(1))
 }
 
 fn thread_cpu() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
 }
 
 impl WasiView for HostState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.resources,
+        }
     }
 }
 
@@ -200,22 +240,38 @@ struct MemoryLimiter {
 }
 
 impl ResourceLimiter for MemoryLimiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let bytes = self.bytes.saturating_add(desired.saturating_sub(current));
         if bytes > self.bytes_max {
             let limit = self.bytes_max;
-            self.denied = Some(format!("the guest wanted {bytes} bytes of memory; the limit is {limit}"));
+            self.denied = Some(format!(
+                "the guest wanted {bytes} bytes of memory; the limit is {limit}"
+            ));
             return Ok(false);
         }
         self.bytes = bytes;
         Ok(true)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let elements = self.elements.saturating_add(desired.saturating_sub(current));
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let elements = self
+            .elements
+            .saturating_add(desired.saturating_sub(current));
         if elements > self.elements_max {
             let limit = self.elements_max;
-            self.denied = Some(format!("the guest wanted {elements} table elements; the limit is {limit}"));
+            self.denied = Some(format!(
+                "the guest wanted {elements} table elements; the limit is {limit}"
+            ));
             return Ok(false);
         }
         self.elements = elements;
@@ -228,10 +284,15 @@ impl types::Host for HostState {}
 impl transcript::Host for HostState {
     fn read_lines(&mut self, max_bytes: u32) -> wasmtime::Result<transcript::Chunk> {
         let grant = self.granted("transcript.read-lines")?;
-        match grant.snapshot.next_chunk(usize::try_from(max_bytes).unwrap_or(usize::MAX)) {
-            Ok(chunk) => {
-                Ok(transcript::Chunk { bytes: chunk.bytes, first_line: chunk.first_line, passed_over: chunk.passed_over })
-            }
+        match grant
+            .snapshot
+            .next_chunk(usize::try_from(max_bytes).unwrap_or(usize::MAX))
+        {
+            Ok(chunk) => Ok(transcript::Chunk {
+                bytes: chunk.bytes,
+                first_line: chunk.first_line,
+                passed_over: chunk.passed_over,
+            }),
             Err(error) => Err(self.fail(FaultKind::Input, &read_detail(&error))),
         }
     }
@@ -266,11 +327,17 @@ impl records::Host for HostState {
         let (rows_before, mut bytes) = (self.rows_recorded, self.bytes_recorded);
         let count = rows_before.saturating_add(rows.len() as u64);
         if count > rows_max {
-            return Err(self.fail(FaultKind::OutputLimit, &format!("more than {rows_max} rows were recorded")));
+            return Err(self.fail(
+                FaultKind::OutputLimit,
+                &format!("more than {rows_max} rows were recorded"),
+            ));
         }
         let grant = self.granted("records.insert")?;
         let Some(index) = grant.tables.iter().position(|spec| spec.name == table) else {
-            return Err(self.fail(FaultKind::BadRecord, &format!("there is no table `{table}`; declare it in the manifest")));
+            return Err(self.fail(
+                FaultKind::BadRecord,
+                &format!("there is no table `{table}`; declare it in the manifest"),
+            ));
         };
         let tables = Arc::clone(&grant.tables);
         let (Some(spec), Some(kept)) = (tables.get(index), grant.rows.get_mut(index)) else {
@@ -278,7 +345,10 @@ impl records::Host for HostState {
         };
         let mut problem = None;
         if spec.shared_key.is_some() {
-            problem = Some((FaultKind::BadRecord, format!("the table `{table}` is shared; use `upsert`")));
+            problem = Some((
+                FaultKind::BadRecord,
+                format!("the table `{table}` is shared; use `upsert`"),
+            ));
         }
         for row in rows {
             if problem.is_some() {
@@ -286,13 +356,21 @@ impl records::Host for HostState {
             }
             match push_row(spec, kept, &row) {
                 Ok(row_bytes) if row_bytes > one_max => {
-                    problem = Some((FaultKind::BadRecord, format!("a row of `{table}` has {row_bytes} bytes; {one_max} are allowed")));
+                    problem = Some((
+                        FaultKind::BadRecord,
+                        format!("a row of `{table}` has {row_bytes} bytes; {one_max} are allowed"),
+                    ));
                 }
                 Ok(row_bytes) => bytes = bytes.saturating_add(row_bytes),
-                Err(reason) => problem = Some((FaultKind::BadRecord, format!("table `{table}`: {reason}"))),
+                Err(reason) => {
+                    problem = Some((FaultKind::BadRecord, format!("table `{table}`: {reason}")))
+                }
             }
             if bytes > bytes_max && problem.is_none() {
-                problem = Some((FaultKind::OutputLimit, format!("more than {bytes_max} bytes were recorded")));
+                problem = Some((
+                    FaultKind::OutputLimit,
+                    format!("more than {bytes_max} bytes were recorded"),
+                ));
             }
         }
         if let Some((kind, detail)) = problem {
@@ -303,7 +381,10 @@ impl records::Host for HostState {
     }
 
     fn upsert(&mut self, _: String, _: Vec<types::Row>) -> wasmtime::Result<()> {
-        Err(self.fail(FaultKind::Denied, "the call `records.upsert` is not served by this version; use session-owned tables"))
+        Err(self.fail(
+            FaultKind::Denied,
+            "the call `records.upsert` is not served by this version; use session-owned tables",
+        ))
     }
 
     fn lookup(
@@ -314,18 +395,26 @@ impl records::Host for HostState {
         _: bool,
         _: u32,
     ) -> wasmtime::Result<Vec<types::Row>> {
-        Err(self.fail(FaultKind::Denied, "the call `records.lookup` is not served by this version; use session-owned tables"))
+        Err(self.fail(
+            FaultKind::Denied,
+            "the call `records.lookup` is not served by this version; use session-owned tables",
+        ))
     }
 }
 
 /// Adds a row to its columns; gives its size.
 fn push_row(spec: &TableSpec, kept: &mut TableRows, row: &types::Row) -> Result<u64, String> {
     if row.len() != spec.columns.len() {
-        return Err(format!("a row has {} values for {} columns", row.len(), spec.columns.len()));
+        return Err(format!(
+            "a row has {} values for {} columns",
+            row.len(),
+            spec.columns.len()
+        ));
     }
     let mut bytes = 0;
     for ((column, values), value) in spec.columns.iter().zip(&mut kept.columns).zip(row) {
-        bytes += push_value(column.kind, values, value).map_err(|reason| format!("column `{}`: {reason}", column.name))?;
+        bytes += push_value(column.kind, values, value)
+            .map_err(|reason| format!("column `{}`: {reason}", column.name))?;
     }
     kept.rows += 1;
     Ok(bytes)
@@ -334,8 +423,12 @@ fn push_row(spec: &TableSpec, kept: &mut TableRows, row: &types::Row) -> Result<
 fn push_value(kind: Kind, values: &mut ColumnValues, value: &types::Value) -> Result<u64, String> {
     match (kind, values, value) {
         (_, values, types::Value::Null) => values.push_null(),
-        (Kind::Bool, ColumnValues::Bool(values), types::Value::Bool(value)) => values.push(Some(*value)),
-        (Kind::S64, ColumnValues::S64(values), types::Value::S64(value)) => values.push(Some(*value)),
+        (Kind::Bool, ColumnValues::Bool(values), types::Value::Bool(value)) => {
+            values.push(Some(*value))
+        }
+        (Kind::S64, ColumnValues::S64(values), types::Value::S64(value)) => {
+            values.push(Some(*value))
+        }
         (Kind::F64, ColumnValues::F64(values), types::Value::F64(value)) => {
             if !value.is_finite() {
                 return Err("the number is not finite".to_owned());
@@ -348,15 +441,20 @@ fn push_value(kind: Kind, values: &mut ColumnValues, value: &types::Value) -> Re
         }
         (Kind::Json, ColumnValues::Text(values), types::Value::Json(text)) => {
             if json_depth(text) > JSON_DEPTH_MAX {
-                return Err(format!("the JSON is nested more than {JSON_DEPTH_MAX} levels deep"));
+                return Err(format!(
+                    "the JSON is nested more than {JSON_DEPTH_MAX} levels deep"
+                ));
             }
-            serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| format!("the JSON is broken: {error}"))?;
+            serde_json::from_str::<serde::de::IgnoredAny>(text)
+                .map_err(|error| format!("the JSON is broken: {error}"))?;
             values.push(Some(text));
             return Ok(text.len() as u64 + 8);
         }
         (Kind::Timestamp, ColumnValues::Timestamp(values), types::Value::Timestamp(micros)) => {
             if !(FIRST_INSTANT..=LAST_INSTANT).contains(micros) {
-                return Err(format!("the timestamp {micros} lies outside the years 1 to 9999"));
+                return Err(format!(
+                    "the timestamp {micros} lies outside the years 1 to 9999"
+                ));
             }
             values.push(Some(*micros));
         }

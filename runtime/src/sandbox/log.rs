@@ -105,8 +105,15 @@ impl SessionLog {
 
 impl Kept {
     fn push_lines(&mut self, stream: Stream, text: &[u8]) {
-        let level = if stream == Stream::Stderr { Level::Error } else { Level::Info };
-        for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        let level = if stream == Stream::Stderr {
+            Level::Error
+        } else {
+            Level::Info
+        };
+        for line in text
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
             self.push(level, &String::from_utf8_lossy(line));
         }
     }
@@ -116,12 +123,18 @@ impl Kept {
         if cost > self.bytes_left {
             self.bytes_left = 0;
             if !std::mem::replace(&mut self.is_cut, true) {
-                self.lines.push(LogLine { level: Level::Warn, message: "the log is cut here: it reached its limit".to_owned() });
+                self.lines.push(LogLine {
+                    level: Level::Warn,
+                    message: "the log is cut here: it reached its limit".to_owned(),
+                });
             }
             return;
         }
         self.bytes_left -= cost;
-        self.lines.push(LogLine { level, message: printable(message) });
+        self.lines.push(LogLine {
+            level,
+            message: printable(message),
+        });
     }
 }
 

@@ -41,7 +41,9 @@ const DENIED: [(&str, &[&str]); 6] = [
 
 /// Whether a component may import this name at all.
 pub(crate) fn is_allowed_import(name: &str) -> bool {
-    let Some((interface, version)) = name.split_once('@') else { return false };
+    let Some((interface, version)) = name.split_once('@') else {
+        return false;
+    };
     match interface.split_once(':') {
         Some(("session-pipeline", rest)) => {
             let is_ours = matches!(
@@ -72,7 +74,11 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-fn deny(instance: &mut LinkerInstance<'_, HostState>, interface: &str, function: &str) -> wasmtime::Result<()> {
+fn deny(
+    instance: &mut LinkerInstance<'_, HostState>,
+    interface: &str,
+    function: &str,
+) -> wasmtime::Result<()> {
     let name = format!("{interface}#{function}");
     instance.func_new(function, move |mut store, _, _, _| {
         let detail = format!("the call `{name}` is not served: a processor has no files, no network and nothing to wait for");
@@ -85,8 +91,14 @@ pub(crate) fn context(seed: [u8; 32], log: &SessionLog) -> WasiCtx {
     let mut insecure_seed = [0; 16];
     insecure_seed.copy_from_slice(seed.first_chunk::<16>().unwrap_or(&[0; 16]));
     WasiCtxBuilder::new()
-        .stdout(LogStream { log: log.clone(), stream: Stream::Stdout })
-        .stderr(LogStream { log: log.clone(), stream: Stream::Stderr })
+        .stdout(LogStream {
+            log: log.clone(),
+            stream: Stream::Stdout,
+        })
+        .stderr(LogStream {
+            log: log.clone(),
+            stream: Stream::Stderr,
+        })
         .wall_clock(Standing)
         .monotonic_clock(Standing)
         .secure_random(Deterministic::new(seed.to_vec()))
@@ -144,7 +156,11 @@ impl StdoutStream for LogStream {
 }
 
 impl AsyncWrite for LogStream {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         self.log.write_stream(self.stream, bytes);
         Poll::Ready(Ok(bytes.len()))
     }

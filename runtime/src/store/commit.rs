@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use duckdb::arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder,
-    TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    StringBuilder, TimestampMicrosecondArray,
 };
 use duckdb::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use duckdb::{Connection, params};
@@ -113,14 +113,21 @@ impl Store {
     /// When the database refuses; the caller may try the group's sessions one by one.
     pub fn commit(&self, group: &Arc<Group>) -> Result<(), StoreError> {
         let group = Arc::clone(group);
-        self.write(move |connection| in_transaction(connection, |connection| write_group(connection, &group)))
+        self.write(move |connection| {
+            in_transaction(connection, |connection| write_group(connection, &group))
+        })
     }
 
     /// Marks sessions whose file is gone, or is back.
     ///
     /// # Errors
     /// When the database refuses.
-    pub fn mark_missing(&self, vanished: Vec<i64>, returned: Vec<i64>, now: UtcMicros) -> Result<(), StoreError> {
+    pub fn mark_missing(
+        &self,
+        vanished: Vec<i64>,
+        returned: Vec<i64>,
+        now: UtcMicros,
+    ) -> Result<(), StoreError> {
         if vanished.is_empty() && returned.is_empty() {
             return Ok(());
         }
@@ -172,24 +179,43 @@ fn write_group(connection: &Connection, group: &Group) -> Result<(), StoreError>
         match entry {
             Entry::Completed(_) => {}
             Entry::Skipped(session) => update_observed(connection, processor, session)?,
-            Entry::Failed(session) => failures::record(connection, processor, &group.digest, session)?,
+            Entry::Failed(session) => {
+                failures::record(connection, processor, &group.digest, session)?
+            }
         }
     }
     append_costs(connection, group)
 }
 
 /// Deletes what earlier contents of these sessions wrote.
-fn delete_replaced(connection: &Connection, manifest: &Manifest, completed: &[&CompletedSession]) -> Result<(), StoreError> {
-    let known = || completed.iter().filter_map(|session| session.known.map(|known| (session, known)));
+fn delete_replaced(
+    connection: &Connection,
+    manifest: &Manifest,
+    completed: &[&CompletedSession],
+) -> Result<(), StoreError> {
+    let known = || {
+        completed
+            .iter()
+            .filter_map(|session| session.known.map(|known| (session, known)))
+    };
     let replaced: Vec<i64> = known().filter_map(|(_, known)| known.session_seq).collect();
     // Legacy rows carry no number: their rows, if any, are found by the file, once.
-    let legacy: Vec<&str> =
-        known().filter(|(_, known)| known.session_seq.is_none()).map(|(session, _)| session.key.as_str()).collect();
+    let legacy: Vec<&str> = known()
+        .filter(|(_, known)| known.session_seq.is_none())
+        .map(|(session, _)| session.key.as_str())
+        .collect();
     let refused = StoreError::database("to replace a session's rows");
-    for table in manifest.tables.iter().filter(|table| table.shared_key.is_none()) {
+    for table in manifest
+        .tables
+        .iter()
+        .filter(|table| table.shared_key.is_none())
+    {
         let name = table_of(&manifest.name, &table.name);
         if !replaced.is_empty() {
-            let sql = format!("DELETE FROM {name} WHERE session_seq IN ({})", list(replaced.iter().copied()));
+            let sql = format!(
+                "DELETE FROM {name} WHERE session_seq IN ({})",
+                list(replaced.iter().copied())
+            );
             connection.execute_batch(&sql).map_err(&refused)?;
         }
         for key in &legacy {
@@ -212,7 +238,9 @@ fn append_rows(
         let parts: Vec<_> = completed
             .iter()
             .zip(first_seq..)
-            .filter_map(|(session, seq)| session.tables.get(index).map(|rows| (*session, seq, rows)))
+            .filter_map(|(session, seq)| {
+                session.tables.get(index).map(|rows| (*session, seq, rows))
+            })
             .filter(|(_, _, rows)| rows.rows > 0)
             .collect();
         if parts.is_empty() {
@@ -220,14 +248,27 @@ fn append_rows(
         }
         let count = parts.iter().map(|(_, _, rows)| rows.rows).sum();
         let repeat = |value: &dyn Fn(&CompletedSession, i64) -> i64| -> Int64Array {
-            parts.iter().flat_map(|(session, seq, rows)| std::iter::repeat_n(value(session, *seq), rows.rows)).collect()
+            parts
+                .iter()
+                .flat_map(|(session, seq, rows)| {
+                    std::iter::repeat_n(value(session, *seq), rows.rows)
+                })
+                .collect()
         };
-        let files: StringArray =
-            parts.iter().flat_map(|(session, _, rows)| std::iter::repeat_n(Some(session.key.as_str()), rows.rows)).collect();
+        let files: StringArray = parts
+            .iter()
+            .flat_map(|(session, _, rows)| {
+                std::iter::repeat_n(Some(session.key.as_str()), rows.rows)
+            })
+            .collect();
         let mut fields = vec![
             Field::new("session_seq", DataType::Int64, false),
             Field::new("session_file", DataType::Utf8, false),
-            Field::new("recorded_at", DataType::Timestamp(TimeUnit::Microsecond, None), false),
+            Field::new(
+                "recorded_at",
+                DataType::Timestamp(TimeUnit::Microsecond, None),
+                false,
+            ),
         ];
         let mut arrays: Vec<ArrayRef> = vec![
             Arc::new(repeat(&|_, seq| seq)),
@@ -236,9 +277,21 @@ fn append_rows(
         ];
         for (column, spec) in table.columns.iter().enumerate() {
             fields.push(Field::new(&spec.name, arrow_type(spec.kind), true));
-            arrays.push(column_array(spec.kind, parts.iter().filter_map(|(_, _, rows)| rows.columns.get(column))));
+            arrays.push(column_array(
+                spec.kind,
+                parts
+                    .iter()
+                    .filter_map(|(_, _, rows)| rows.columns.get(column)),
+            ));
         }
-        append_batch(connection, &group.manifest.name, &table.name, fields, arrays, "a session's rows")?;
+        append_batch(
+            connection,
+            &group.manifest.name,
+            &table.name,
+            fields,
+            arrays,
+            "a session's rows",
+        )?;
     }
     Ok(())
 }
@@ -277,7 +330,9 @@ fn column_array<'a>(kind: Kind, parts: impl Iterator<Item = &'a ColumnValues>) -
     for part in parts {
         match part {
             ColumnValues::Bool(values) => bools.extend_from_slice(values),
-            ColumnValues::S64(values) | ColumnValues::Timestamp(values) => integers.extend_from_slice(values),
+            ColumnValues::S64(values) | ColumnValues::Timestamp(values) => {
+                integers.extend_from_slice(values)
+            }
             ColumnValues::F64(values) => floats.extend_from_slice(values),
             ColumnValues::Text(values) => values.iter().for_each(|text| texts.append_option(text)),
         }
@@ -293,7 +348,11 @@ fn column_array<'a>(kind: Kind, parts: impl Iterator<Item = &'a ColumnValues>) -
 
 fn observed_columns(observed: Option<Observed>) -> (Option<i64>, Option<i64>, Option<i64>) {
     match observed {
-        Some(observed) => (Some(bigint(observed.size)), Some(observed.mtime_ns), Some(observed.ctime_ns)),
+        Some(observed) => (
+            Some(bigint(observed.size)),
+            Some(observed.mtime_ns),
+            Some(observed.ctime_ns),
+        ),
         None => (None, None, None),
     }
 }
@@ -351,46 +410,127 @@ fn update_state(
     append_new_states(connection, group, &[(session, seq)])
 }
 
-fn append_new_states(connection: &Connection, group: &Group, new: &[(&CompletedSession, i64)]) -> Result<(), StoreError> {
+fn append_new_states(
+    connection: &Connection,
+    group: &Group,
+    new: &[(&CompletedSession, i64)],
+) -> Result<(), StoreError> {
     if new.is_empty() {
         return Ok(());
     }
     let texts = |value: &dyn Fn(&CompletedSession) -> String| -> ArrayRef {
-        Arc::new(new.iter().map(|(session, _)| Some(value(session))).collect::<StringArray>())
+        Arc::new(
+            new.iter()
+                .map(|(session, _)| Some(value(session)))
+                .collect::<StringArray>(),
+        )
     };
     let integers = |value: &dyn Fn(&CompletedSession) -> Option<i64>| -> ArrayRef {
-        Arc::new(new.iter().map(|(session, _)| value(session)).collect::<Int64Array>())
+        Arc::new(
+            new.iter()
+                .map(|(session, _)| value(session))
+                .collect::<Int64Array>(),
+        )
     };
     let time = DataType::Timestamp(TimeUnit::Microsecond, None);
     let columns: [(&str, DataType, ArrayRef); 13] = [
-        ("processor_name", DataType::Utf8, texts(&|_| group.manifest.name.clone())),
-        ("session_file", DataType::Utf8, texts(&|session| session.key.clone())),
-        ("username", DataType::Utf8, texts(&|session| session.username.clone())),
+        (
+            "processor_name",
+            DataType::Utf8,
+            texts(&|_| group.manifest.name.clone()),
+        ),
+        (
+            "session_file",
+            DataType::Utf8,
+            texts(&|session| session.key.clone()),
+        ),
+        (
+            "username",
+            DataType::Utf8,
+            texts(&|session| session.username.clone()),
+        ),
         (
             "processed_at",
             time.clone(),
-            Arc::new(new.iter().map(|(session, _)| Some(session.read_at.0)).collect::<TimestampMicrosecondArray>()),
+            Arc::new(
+                new.iter()
+                    .map(|(session, _)| Some(session.read_at.0))
+                    .collect::<TimestampMicrosecondArray>(),
+            ),
         ),
         (
             "items_extracted",
             DataType::Int32,
-            Arc::new(new.iter().map(|(session, _)| Some(items(session))).collect::<Int32Array>()),
+            Arc::new(
+                new.iter()
+                    .map(|(session, _)| Some(items(session)))
+                    .collect::<Int32Array>(),
+            ),
         ),
-        ("file_hash", DataType::Utf8, texts(&|session| session.hash.to_string())),
-        ("file_size", DataType::Int64, integers(&|session| session.observed.map(|observed| bigint(observed.size)))),
-        ("file_mtime_ns", DataType::Int64, integers(&|session| session.observed.map(|observed| observed.mtime_ns))),
-        ("file_ctime_ns", DataType::Int64, integers(&|session| session.observed.map(|observed| observed.ctime_ns))),
-        ("component_digest", DataType::Utf8, texts(&|_| group.digest.clone())),
-        ("session_seq", DataType::Int64, Arc::new(new.iter().map(|(_, seq)| Some(*seq)).collect::<Int64Array>())),
-        ("due", DataType::Boolean, Arc::new(BooleanArray::from(vec![None; new.len()]))),
-        ("missing_since", time, Arc::new(TimestampMicrosecondArray::from(vec![None; new.len()]))),
+        (
+            "file_hash",
+            DataType::Utf8,
+            texts(&|session| session.hash.to_string()),
+        ),
+        (
+            "file_size",
+            DataType::Int64,
+            integers(&|session| session.observed.map(|observed| bigint(observed.size))),
+        ),
+        (
+            "file_mtime_ns",
+            DataType::Int64,
+            integers(&|session| session.observed.map(|observed| observed.mtime_ns)),
+        ),
+        (
+            "file_ctime_ns",
+            DataType::Int64,
+            integers(&|session| session.observed.map(|observed| observed.ctime_ns)),
+        ),
+        (
+            "component_digest",
+            DataType::Utf8,
+            texts(&|_| group.digest.clone()),
+        ),
+        (
+            "session_seq",
+            DataType::Int64,
+            Arc::new(
+                new.iter()
+                    .map(|(_, seq)| Some(*seq))
+                    .collect::<Int64Array>(),
+            ),
+        ),
+        (
+            "due",
+            DataType::Boolean,
+            Arc::new(BooleanArray::from(vec![None; new.len()])),
+        ),
+        (
+            "missing_since",
+            time,
+            Arc::new(TimestampMicrosecondArray::from(vec![None; new.len()])),
+        ),
     ];
-    let (fields, arrays) =
-        columns.into_iter().map(|(name, data_type, array)| (Field::new(name, data_type, true), array)).unzip();
-    append_batch(connection, "main", "session_processor_state", fields, arrays, "the state of new sessions")
+    let (fields, arrays) = columns
+        .into_iter()
+        .map(|(name, data_type, array)| (Field::new(name, data_type, true), array))
+        .unzip();
+    append_batch(
+        connection,
+        "main",
+        "session_processor_state",
+        fields,
+        arrays,
+        "the state of new sessions",
+    )
 }
 
-fn update_observed(connection: &Connection, processor: &str, session: &SkippedSession) -> Result<(), StoreError> {
+fn update_observed(
+    connection: &Connection,
+    processor: &str,
+    session: &SkippedSession,
+) -> Result<(), StoreError> {
     let (size, mtime_ns, ctime_ns) = observed_columns(session.observed);
     let sql = "UPDATE main.session_processor_state SET file_size = ?, file_mtime_ns = ?, file_ctime_ns = ?, \
          missing_since = NULL WHERE rowid = ? AND processor_name = ? AND session_file = ?";
@@ -398,7 +538,14 @@ fn update_observed(connection: &Connection, processor: &str, session: &SkippedSe
     connection
         .prepare_cached(sql)
         .and_then(|mut statement| {
-            statement.execute(params![size, mtime_ns, ctime_ns, session.row_id, processor, session.key])
+            statement.execute(params![
+                size,
+                mtime_ns,
+                ctime_ns,
+                session.row_id,
+                processor,
+                session.key
+            ])
         })
         .map_err(StoreError::database("what was observed of a session"))?;
     Ok(())
@@ -419,18 +566,49 @@ fn append_costs(connection: &Connection, group: &Group) -> Result<(), StoreError
     }
     let same = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text; costs.len()])) };
     let numbers = |value: &dyn Fn(&Cost) -> u64| -> ArrayRef {
-        Arc::new(costs.iter().map(|(_, cost)| Some(bigint(value(cost)))).collect::<Int64Array>())
+        Arc::new(
+            costs
+                .iter()
+                .map(|(_, cost)| Some(bigint(value(cost))))
+                .collect::<Int64Array>(),
+        )
     };
     let columns: [(&str, DataType, ArrayRef); 7] = [
         ("processor_name", DataType::Utf8, same(&group.manifest.name)),
-        ("session_file", DataType::Utf8, Arc::new(costs.iter().map(|(key, _)| Some(*key)).collect::<StringArray>())),
+        (
+            "session_file",
+            DataType::Utf8,
+            Arc::new(
+                costs
+                    .iter()
+                    .map(|(key, _)| Some(*key))
+                    .collect::<StringArray>(),
+            ),
+        ),
         ("run_id", DataType::Utf8, same(&group.run_id)),
         ("fuel", DataType::Int64, numbers(&|cost| cost.fuel)),
-        ("peak_memory", DataType::Int64, numbers(&|cost| cost.peak_memory)),
+        (
+            "peak_memory",
+            DataType::Int64,
+            numbers(&|cost| cost.peak_memory),
+        ),
         ("bytes", DataType::Int64, numbers(&|cost| cost.bytes)),
-        ("guest_micros", DataType::Int64, numbers(&|cost| cost.guest_micros)),
+        (
+            "guest_micros",
+            DataType::Int64,
+            numbers(&|cost| cost.guest_micros),
+        ),
     ];
-    let (fields, arrays) =
-        columns.into_iter().map(|(name, data_type, array)| (Field::new(name, data_type, true), array)).unzip();
-    append_batch(connection, "main", "session_costs", fields, arrays, "what sessions cost")
+    let (fields, arrays) = columns
+        .into_iter()
+        .map(|(name, data_type, array)| (Field::new(name, data_type, true), array))
+        .unzip();
+    append_batch(
+        connection,
+        "main",
+        "session_costs",
+        fields,
+        arrays,
+        "what sessions cost",
+    )
 }

@@ -56,7 +56,10 @@ impl Store {
             .map_err(&refused)?;
         let rows = statement
             .query_map([processor], |row| {
-                Ok((row.get(0)?, u32::try_from(row.get::<_, i64>(1)?).unwrap_or(u32::MAX)))
+                Ok((
+                    row.get(0)?,
+                    u32::try_from(row.get::<_, i64>(1)?).unwrap_or(u32::MAX),
+                ))
             })
             .map_err(&refused)?;
         rows.collect::<Result<_, _>>().map_err(&refused)
@@ -66,7 +69,12 @@ impl Store {
     ///
     /// # Errors
     /// When the database refuses.
-    pub fn record_component(&self, digest: String, component: KnownComponent, now: UtcMicros) -> Result<(), StoreError> {
+    pub fn record_component(
+        &self,
+        digest: String,
+        component: KnownComponent,
+        now: UtcMicros,
+    ) -> Result<(), StoreError> {
         self.write(move |connection| {
             in_transaction(connection, |connection| {
                 let refused = StoreError::database("a component");

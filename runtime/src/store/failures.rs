@@ -18,7 +18,10 @@ impl Store {
     ///
     /// # Errors
     /// When the database can't be read.
-    pub fn known_failures(&self, processor: &str) -> Result<HashMap<String, KnownFailure>, StoreError> {
+    pub fn known_failures(
+        &self,
+        processor: &str,
+    ) -> Result<HashMap<String, KnownFailure>, StoreError> {
         let refused = StoreError::database("to read its failures");
         let connection = self.reader()?;
         let mut statement = connection
@@ -31,12 +34,19 @@ impl Store {
         let rows = statement
             .query_map([processor], |row| {
                 let observed = match (row.get(3)?, row.get(4)?, row.get(5)?) {
-                    (Some(size), Some(mtime_ns), Some(ctime_ns)) => Some(Observed { size, mtime_ns, ctime_ns }),
+                    (Some(size), Some(mtime_ns), Some(ctime_ns)) => Some(Observed {
+                        size,
+                        mtime_ns,
+                        ctime_ns,
+                    }),
                     _ => None,
                 };
                 let failure = KnownFailure {
                     row_id: row.get(1)?,
-                    hash: row.get::<_, Option<String>>(2)?.as_deref().and_then(ContentHash::from_hex),
+                    hash: row
+                        .get::<_, Option<String>>(2)?
+                        .as_deref()
+                        .and_then(ContentHash::from_hex),
                     observed,
                     digest: row.get(6)?,
                     failures: Failures {
@@ -58,11 +68,20 @@ impl Store {
 }
 
 /// Records a failed attempt within the present transaction.
-pub(super) fn record(connection: &Connection, processor: &str, digest: &str, failed: &FailedSession) -> Result<(), StoreError> {
+pub(super) fn record(
+    connection: &Connection,
+    processor: &str,
+    digest: &str,
+    failed: &FailedSession,
+) -> Result<(), StoreError> {
     let refused = StoreError::database("a failure");
     let hash = failed.hash.map(|hash| hash.to_string());
     let (size, mtime_ns, ctime_ns) = match failed.observed {
-        Some(observed) => (Some(bigint(observed.size)), Some(observed.mtime_ns), Some(observed.ctime_ns)),
+        Some(observed) => (
+            Some(bigint(observed.size)),
+            Some(observed.mtime_ns),
+            Some(observed.ctime_ns),
+        ),
         None => (None, None, None),
     };
     let updated = match failed.failure_row {
@@ -126,17 +145,28 @@ pub(super) fn record(connection: &Connection, processor: &str, digest: &str, fai
 }
 
 /// Forgets the failures of a session that has succeeded.
-pub(super) fn forget(connection: &Connection, processor: &str, key: &str, row_id: i64) -> Result<(), StoreError> {
+pub(super) fn forget(
+    connection: &Connection,
+    processor: &str,
+    key: &str,
+    row_id: i64,
+) -> Result<(), StoreError> {
     let deleted = connection
         .prepare_cached("DELETE FROM main.session_failures WHERE rowid = ? AND processor_name = ? AND session_file = ?")
         .and_then(|mut statement| statement.execute(params![row_id, processor, key]))
         .map_err(StoreError::database("a failure's end"))?;
-    if deleted == 0 { delete_by_key(connection, processor, key) } else { Ok(()) }
+    if deleted == 0 {
+        delete_by_key(connection, processor, key)
+    } else {
+        Ok(())
+    }
 }
 
 fn delete_by_key(connection: &Connection, processor: &str, key: &str) -> Result<(), StoreError> {
     connection
-        .prepare_cached("DELETE FROM main.session_failures WHERE processor_name = ? AND session_file = ?")
+        .prepare_cached(
+            "DELETE FROM main.session_failures WHERE processor_name = ? AND session_file = ?",
+        )
         .and_then(|mut statement| statement.execute(params![processor, key]))
         .map_err(StoreError::database("a failure's end"))?;
     Ok(())

@@ -35,9 +35,17 @@ pub(super) struct DataDirLock {
 impl DataDirLock {
     pub(super) fn take(data_dir: &Path, state_dir: &Path) -> Result<Self, StoreError> {
         let path = state_dir.join("lock");
-        let io = |source| StoreError::Io { path: path.clone(), source };
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+        let io = |source| StoreError::Io {
+            path: path.clone(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -46,8 +54,14 @@ impl DataDirLock {
                 let _ = file.take(4096).read_to_string(&mut text);
                 let mut lines = text.lines();
                 let pid = lines.next().and_then(|pid| pid.parse().ok());
-                let url = lines.next().map(crate::fault::printable).filter(|url| !url.is_empty());
-                return Err(StoreError::Locked { data_dir: data_dir.to_owned(), holder: Holder { pid, url } });
+                let url = lines
+                    .next()
+                    .map(crate::fault::printable)
+                    .filter(|url| !url.is_empty());
+                return Err(StoreError::Locked {
+                    data_dir: data_dir.to_owned(),
+                    holder: Holder { pid, url },
+                });
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }

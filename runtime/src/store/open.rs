@@ -40,14 +40,21 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn open_at(config: &Config, now: UtcMicros, version: Option<u32>) -> Result<Self, StoreError> {
+    pub fn open_at(
+        config: &Config,
+        now: UtcMicros,
+        version: Option<u32>,
+    ) -> Result<Self, StoreError> {
         let state_dir = config.state_dir();
         private_folder(&config.data_dir, 0o755)?;
         private_folder(&state_dir, 0o700)?;
         let export_dir = config.data_dir.join("export");
         let lock = DataDirLock::take(&config.data_dir, &state_dir)?;
         let path = state_dir.join("system.duckdb");
-        let migration = |source| StoreError::Migration { path: path.clone(), source };
+        let migration = |source| StoreError::Migration {
+            path: path.clone(),
+            source,
+        };
 
         let mut opened = Opened::default();
         let mut connection = connect(&path, config)?;
@@ -58,14 +65,30 @@ impl Store {
         {
             // No other handle may be open on the file while it is copied: closing one drops
             // DuckDB's lock.
-            connection.close().map_err(|(_, source)| StoreError::Database { doing: "closing", source })?;
+            connection
+                .close()
+                .map_err(|(_, source)| StoreError::Database {
+                    doing: "closing",
+                    source,
+                })?;
             opened.copy = Some(copy_aside(&path, version)?);
             connection = connect(&path, config)?;
         }
-        let applied = migrations::apply(&mut connection, migrations::Apply { now_micros: now.0, to: version, observer: None })
-            .map_err(migration)?;
+        let applied = migrations::apply(
+            &mut connection,
+            migrations::Apply {
+                now_micros: now.0,
+                to: version,
+                observer: None,
+            },
+        )
+        .map_err(migration)?;
         opened.applied = applied.applied;
-        opened.renamed = applied.renamed.into_iter().map(|aside| (aside.from, aside.to)).collect();
+        opened.renamed = applied
+            .renamed
+            .into_iter()
+            .map(|aside| (aside.from, aside.to))
+            .collect();
         if version.is_none_or(|version| version == migrations::CURRENT) {
             opened.interrupted_runs = runs::close_interrupted(&connection, now)?;
         }
@@ -80,19 +103,35 @@ impl Store {
     pub fn plan_migration(config: &Config, to: Option<u32>) -> Result<MigrationPlan, StoreError> {
         let state_dir = config.state_dir();
         let path = state_dir.join("system.duckdb");
-        let migration = |source| StoreError::Migration { path: path.clone(), source };
+        let migration = |source| StoreError::Migration {
+            path: path.clone(),
+            source,
+        };
         // A database that is not there yet is not made by asking.
         let (_lock, connection) = if path.exists() {
-            (Some(DataDirLock::take(&config.data_dir, &state_dir)?), connect(&path, config)?)
+            (
+                Some(DataDirLock::take(&config.data_dir, &state_dir)?),
+                connect(&path, config)?,
+            )
         } else {
-            (None, Connection::open_in_memory().map_err(StoreError::database("to open in memory"))?)
+            (
+                None,
+                Connection::open_in_memory().map_err(StoreError::database("to open in memory"))?,
+            )
         };
         let status = migrations::status(&connection).map_err(migration)?;
         let pending = status.plan(to).map_err(migration)?;
         Ok(MigrationPlan {
             version_before: status.version(),
-            pending: pending.iter().map(|step| format!("{} {}", step.number, step.name)).collect(),
-            renamed: status.renamed.into_iter().map(|renamed| (renamed.from, renamed.to)).collect(),
+            pending: pending
+                .iter()
+                .map(|step| format!("{} {}", step.number, step.name))
+                .collect(),
+            renamed: status
+                .renamed
+                .into_iter()
+                .map(|renamed| (renamed.from, renamed.to))
+                .collect(),
         })
     }
 }
@@ -113,7 +152,10 @@ fn private_folder(path: &Path, mode: u32) -> Result<(), StoreError> {
         .recursive(true)
         .mode(mode)
         .create(path)
-        .map_err(|source| StoreError::Io { path: path.to_owned(), source })
+        .map_err(|source| StoreError::Io {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 fn connect(path: &Path, config: &Config) -> Result<Connection, StoreError> {
@@ -144,12 +186,20 @@ fn lock_down(connection: &Connection, export_dir: &Path) -> Result<(), StoreErro
 /// Copies a closed database beside itself, complete or not at all.
 fn copy_aside(path: &Path, version: u32) -> Result<PathBuf, StoreError> {
     let copy = path.with_file_name(format!("system.duckdb.before-upgrade-from-{version}"));
-    for (from, to) in [(path.to_owned(), copy.clone()), (with_wal(path), with_wal(&copy))] {
-        let at = |source| StoreError::Io { path: to.clone(), source };
+    for (from, to) in [
+        (path.to_owned(), copy.clone()),
+        (with_wal(path), with_wal(&copy)),
+    ] {
+        let at = |source| StoreError::Io {
+            path: to.clone(),
+            source,
+        };
         if !from.exists() {
             // A log left by an earlier copy would belong to another database.
             match fs::remove_file(&to) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at(error)),
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(at(error));
+                }
                 _ => continue,
             }
         }

@@ -93,7 +93,12 @@ impl Store {
     ///
     /// # Errors
     /// When the database refuses; then there is no run.
-    pub fn begin_run(&self, processor: &str, trigger: Trigger, now: UtcMicros) -> Result<String, StoreError> {
+    pub fn begin_run(
+        &self,
+        processor: &str,
+        trigger: Trigger,
+        now: UtcMicros,
+    ) -> Result<String, StoreError> {
         let processor = processor.to_owned();
         self.write(move |connection| {
             in_transaction(connection, |connection| {
@@ -121,7 +126,13 @@ impl Store {
                     .execute(
                         "UPDATE main.runs SET finished_at = ?, result = ?, stats = ?, error = ? \
                          WHERE id = ? AND finished_at IS NULL",
-                        params![timestamp(run.finished_at), run.result.to_string(), run.stats, run.error, run.id],
+                        params![
+                            timestamp(run.finished_at),
+                            run.result.to_string(),
+                            run.stats,
+                            run.error,
+                            run.id
+                        ],
                     )
                     .map_err(&refused)?;
                 write_audit(connection, &run)
@@ -131,7 +142,10 @@ impl Store {
 }
 
 /// Closes what a crash left open.
-pub(super) fn close_interrupted(connection: &Connection, now: UtcMicros) -> Result<u64, StoreError> {
+pub(super) fn close_interrupted(
+    connection: &Connection,
+    now: UtcMicros,
+) -> Result<u64, StoreError> {
     let refused = StoreError::database("to close interrupted runs");
     in_transaction(connection, |connection| {
         let open: Vec<(String, String, String)> = connection
@@ -158,7 +172,9 @@ pub(super) fn close_interrupted(connection: &Connection, now: UtcMicros) -> Resu
                 },
                 result: RunResult::Interrupted,
                 stats: String::new(),
-                audit_params: serde_json::json!({ "processor": processor_name, "unhandled_error": error }).to_string(),
+                audit_params:
+                    serde_json::json!({ "processor": processor_name, "unhandled_error": error })
+                        .to_string(),
                 error: None,
                 finished_at: now,
                 duration: Duration::ZERO,

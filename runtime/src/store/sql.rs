@@ -26,7 +26,11 @@ pub(crate) fn maybe_timestamp(instant: Option<UtcMicros>) -> Value {
 
 /// Numbers for `IN (…)`; they come from the database and need no quoting.
 pub(crate) fn list(numbers: impl IntoIterator<Item = i64>) -> String {
-    numbers.into_iter().map(|number| number.to_string()).collect::<Vec<_>>().join(", ")
+    numbers
+        .into_iter()
+        .map(|number| number.to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// A count as the database's integer.

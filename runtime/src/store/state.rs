@@ -1,6 +1,8 @@
 //! The table `session_processor_state`: what is known of each session.
 
-use duckdb::arrow::array::{Array, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use duckdb::arrow::array::{
+    Array, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 
 use super::{Store, StoreError};
 use crate::clock::UtcMicros;
@@ -35,17 +37,33 @@ fn add_batch(known: &mut KnownSessions, batch: &RecordBatch) {
     let integers = |index: usize| batch.column(index).as_any().downcast_ref::<Int64Array>();
     let texts = |index: usize| batch.column(index).as_any().downcast_ref::<StringArray>();
     let flags = |index: usize| batch.column(index).as_any().downcast_ref::<BooleanArray>();
-    let times = batch.column(6).as_any().downcast_ref::<TimestampMicrosecondArray>();
-    let integer = |index: usize, row: usize| integers(index).filter(|a| a.is_valid(row)).map(|a| a.value(row));
-    let text = |index: usize, row: usize| texts(index).filter(|a| a.is_valid(row)).map(|a| a.value(row));
-    let flag = |index: usize, row: usize| flags(index).is_some_and(|a| a.is_valid(row) && a.value(row));
+    let times = batch
+        .column(6)
+        .as_any()
+        .downcast_ref::<TimestampMicrosecondArray>();
+    let integer = |index: usize, row: usize| {
+        integers(index)
+            .filter(|a| a.is_valid(row))
+            .map(|a| a.value(row))
+    };
+    let text = |index: usize, row: usize| {
+        texts(index)
+            .filter(|a| a.is_valid(row))
+            .map(|a| a.value(row))
+    };
+    let flag =
+        |index: usize, row: usize| flags(index).is_some_and(|a| a.is_valid(row) && a.value(row));
     let mut last_digest: Option<(String, u16)> = None;
     for row in 0..batch.num_rows() {
-        let (Some(row_id), Some(key)) = (integer(0, row), text(1, row)) else { continue };
+        let (Some(row_id), Some(key)) = (integer(0, row), text(1, row)) else {
+            continue;
+        };
         let observed = match (integer(2, row), integer(3, row), integer(4, row)) {
-            (Some(size), Some(mtime_ns), Some(ctime_ns)) => {
-                Some(Observed { size: u64::try_from(size).unwrap_or(0), mtime_ns, ctime_ns })
-            }
+            (Some(size), Some(mtime_ns), Some(ctime_ns)) => Some(Observed {
+                size: u64::try_from(size).unwrap_or(0),
+                mtime_ns,
+                ctime_ns,
+            }),
             _ => None,
         };
         let digest = text(8, row).map(|digest| match &last_digest {
@@ -62,7 +80,9 @@ fn add_batch(known: &mut KnownSessions, batch: &RecordBatch) {
                 row_id,
                 observed,
                 hash: text(7, row).and_then(ContentHash::from_hex),
-                processed_at: times.filter(|a| a.is_valid(row)).map(|a| UtcMicros(a.value(row))),
+                processed_at: times
+                    .filter(|a| a.is_valid(row))
+                    .map(|a| UtcMicros(a.value(row))),
                 session_seq: integer(5, row),
                 digest,
                 is_due: flag(9, row),

@@ -9,8 +9,11 @@ use crate::manifest::{Manifest, TableSpec};
 
 /// The host's own columns of a session-owned table. No key and no index: they would keep the space
 /// of deleted rows from being used again.
-const SESSION_COLUMNS: [(&str, &str); 3] =
-    [("session_seq", "BIGINT"), ("session_file", "VARCHAR"), ("recorded_at", "TIMESTAMP")];
+const SESSION_COLUMNS: [(&str, &str); 3] = [
+    ("session_seq", "BIGINT"),
+    ("session_file", "VARCHAR"),
+    ("recorded_at", "TIMESTAMP"),
+];
 
 impl Store {
     /// Makes the tables of a manifest, or holds those that are there against it.
@@ -23,7 +26,9 @@ impl Store {
             in_transaction(connection, |connection| {
                 let refused = StoreError::database("a processor's schema");
                 let schema = quoted(&manifest.name);
-                connection.execute_batch(&format!("CREATE SCHEMA IF NOT EXISTS {schema}")).map_err(refused)?;
+                connection
+                    .execute_batch(&format!("CREATE SCHEMA IF NOT EXISTS {schema}"))
+                    .map_err(refused)?;
                 for table in &manifest.tables {
                     register(connection, &manifest.name, table)?;
                 }
@@ -38,7 +43,12 @@ fn register(connection: &Connection, processor: &str, table: &TableSpec) -> Resu
     let wanted: Vec<(String, &str, bool)> = SESSION_COLUMNS
         .iter()
         .map(|(name, sql_type)| ((*name).to_owned(), *sql_type, true))
-        .chain(table.columns.iter().map(|column| (column.name.clone(), column.kind.sql_type(), false)))
+        .chain(
+            table
+                .columns
+                .iter()
+                .map(|column| (column.name.clone(), column.kind.sql_type(), false)),
+        )
         .collect();
     let found = columns(connection, processor, &table.name)?;
     let name = table_of(processor, &table.name);
@@ -46,27 +56,46 @@ fn register(connection: &Connection, processor: &str, table: &TableSpec) -> Resu
         let columns: Vec<String> = wanted
             .iter()
             .map(|(column, sql_type, is_host)| {
-                format!("{} {sql_type}{}", quoted(column), if *is_host { " NOT NULL" } else { "" })
+                format!(
+                    "{} {sql_type}{}",
+                    quoted(column),
+                    if *is_host { " NOT NULL" } else { "" }
+                )
             })
             .collect();
-        return connection.execute_batch(&format!("CREATE TABLE {name} ({})", columns.join(", "))).map_err(refused);
+        return connection
+            .execute_batch(&format!("CREATE TABLE {name} ({})", columns.join(", ")))
+            .map_err(refused);
     }
     for (index, (found_name, found_type)) in found.iter().enumerate() {
         let difference = match wanted.get(index) {
             Some((name, sql_type, _)) if name == found_name && sql_type == found_type => continue,
-            Some((name, sql_type, _)) => format!("column {} is `{found_name} {found_type}` and should be `{name} {sql_type}`", index + 1),
+            Some((name, sql_type, _)) => format!(
+                "column {} is `{found_name} {found_type}` and should be `{name} {sql_type}`",
+                index + 1
+            ),
             None => format!("the column `{found_name}` is no longer in the manifest"),
         };
-        return Err(StoreError::TableShape { table: format!("{processor}.{}", table.name), difference });
+        return Err(StoreError::TableShape {
+            table: format!("{processor}.{}", table.name),
+            difference,
+        });
     }
     for (column, sql_type, _) in wanted.get(found.len()..).unwrap_or_default() {
-        let sql = format!("ALTER TABLE {name} ADD COLUMN {} {sql_type}", quoted(column));
+        let sql = format!(
+            "ALTER TABLE {name} ADD COLUMN {} {sql_type}",
+            quoted(column)
+        );
         connection.execute_batch(&sql).map_err(&refused)?;
     }
     Ok(())
 }
 
-fn columns(connection: &Connection, schema: &str, table: &str) -> Result<Vec<(String, String)>, StoreError> {
+fn columns(
+    connection: &Connection,
+    schema: &str,
+    table: &str,
+) -> Result<Vec<(String, String)>, StoreError> {
     let refused = StoreError::database("to read the shape of a table");
     let mut statement = connection
         .prepare(
@@ -74,6 +103,8 @@ fn columns(connection: &Connection, schema: &str, table: &str) -> Result<Vec<(St
              WHERE database_name = current_database() AND schema_name = ? AND table_name = ? ORDER BY column_index",
         )
         .map_err(&refused)?;
-    let rows = statement.query_map([schema, table], |row| Ok((row.get(0)?, row.get(1)?))).map_err(&refused)?;
+    let rows = statement
+        .query_map([schema, table], |row| Ok((row.get(0)?, row.get(1)?)))
+        .map_err(&refused)?;
     rows.collect::<Result<_, _>>().map_err(&refused)
 }

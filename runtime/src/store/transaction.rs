@@ -12,9 +12,15 @@ pub(super) fn in_transaction<T>(
     connection: &Connection,
     work: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    connection.execute_batch("BEGIN TRANSACTION").map_err(StoreError::database("a new transaction"))?;
-    let result = work(connection)
-        .and_then(|value| connection.execute_batch("COMMIT").map_err(StoreError::database("a commit")).map(|()| value));
+    connection
+        .execute_batch("BEGIN TRANSACTION")
+        .map_err(StoreError::database("a new transaction"))?;
+    let result = work(connection).and_then(|value| {
+        connection
+            .execute_batch("COMMIT")
+            .map_err(StoreError::database("a commit"))
+            .map(|()| value)
+    });
     if result.is_err() {
         // A failed commit has ended the transaction already; then there is nothing to roll back.
         let _ = connection.execute_batch("ROLLBACK");
@@ -23,7 +29,11 @@ pub(super) fn in_transaction<T>(
 }
 
 /// Raises a counter by `by` within the present transaction; gives its value before.
-pub(super) fn raise_counter(connection: &Connection, name: &str, by: i64) -> Result<i64, StoreError> {
+pub(super) fn raise_counter(
+    connection: &Connection,
+    name: &str,
+    by: i64,
+) -> Result<i64, StoreError> {
     let refused = StoreError::database("a counter");
     let before: Option<i64> = connection
         .prepare_cached("SELECT max(value) FROM main.counters WHERE name = ?")

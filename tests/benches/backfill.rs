@@ -1,0 +1,106 @@
+//! Lines 7 and 12: many new small sessions, and the peak memory over much data; the whole process,
+//! a new database each time.
+//!
+//! `cargo xtask bench backfill -- FOLDER` takes the gigabyte of line 12 from copies of that sessions
+//! root; without one from the examples that ship.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use assert_cmd::cargo::cargo_bin;
+use session_pipeline_harness::measure::{Figures, child, watched_child};
+use session_pipeline_runtime::sessions::SessionsRoot;
+
+const ROUNDS: usize = 3;
+const SMALL_SESSIONS: usize = 20_000;
+/// Rows of a small session: its messages, and one of the session itself.
+const ROWS: usize = 20;
+const MUCH_BYTES: u64 = 1_000_000_000;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let program = cargo_bin("session-pipeline");
+    let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/sessions");
+    let folder = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with("--"))
+        .map_or(examples, PathBuf::from);
+    small_sessions(&program)?;
+    much_data(&program, &folder)
+}
+
+fn small_sessions(program: &Path) -> Result<(), Box<dyn Error>> {
+    let scratch = tempfile::tempdir()?;
+    let root = scratch.path().join("sessions");
+    let mut bytes = 0;
+    for session in 0..SMALL_SESSIONS {
+        let user_dir = root.join(format!("user{:03}", session / 100));
+        fs::create_dir_all(&user_dir)?;
+        let mut text = String::new();
+        for message in 1..ROWS {
+            writeln!(
+                text,
+                r#"{{"type":"assistant","message":{{"id":"{session}-{message}","usage":{{"input_tokens":7,"output_tokens":9}}}}}}"#
+            )?;
+        }
+        bytes += text.len();
+        fs::write(user_dir.join(format!("{session:08}.jsonl")), text)?;
+    }
+    println!(
+        "{SMALL_SESSIONS} new sessions of {} bytes and {ROWS} rows",
+        bytes / SMALL_SESSIONS
+    );
+    let mut rates = Figures::default();
+    for round in 0..ROUNDS {
+        let mut run = Command::new(program);
+        run.arg("--data-dir")
+            .arg(scratch.path().join(format!("data{round}")))
+            .arg("--sessions")
+            .arg(&root)
+            .args(["run", "usage"]);
+        rates.add(SMALL_SESSIONS as f64 / child(&mut run)?.wall.as_secs_f64());
+    }
+    println!("line 7: {rates} sessions/s   must be 2,000, goal 6,000");
+    Ok(())
+}
+
+fn much_data(program: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
+    let root = SessionsRoot::open(folder)?.ok_or("there is no such folder")?;
+    let mut keys = Vec::new();
+    let mut bytes = 0;
+    root.walk(|key, observed| {
+        keys.push(key.to_owned());
+        bytes += observed.size;
+    })?;
+    let copies = MUCH_BYTES.div_ceil(bytes.max(1));
+    let scratch = tempfile::tempdir()?;
+    let copied = scratch.path().join("sessions");
+    for copy in 0..copies {
+        for key in &keys {
+            let to = copied.join(format!("copy{copy}")).join(key);
+            fs::create_dir_all(to.parent().ok_or("a key without a folder")?)?;
+            fs::copy(folder.join(key), to)?;
+        }
+    }
+    let mut run = Command::new(program);
+    run.arg("--data-dir")
+        .arg(scratch.path().join("data"))
+        .arg("--sessions")
+        .arg(&copied)
+        .args(["run", "usage"]);
+    let cost = watched_child(&mut run)?;
+    let megabytes = (bytes * copies) as f64 / 1e6;
+    let seconds = cost.wall.as_secs_f64();
+    println!(
+        "{} sessions, {megabytes:.0} MB in {seconds:.1} s: {:.0} MB/s",
+        keys.len() as u64 * copies,
+        megabytes / seconds
+    );
+    println!(
+        "line 12: {:.0} MB peak   must be 300 MB and 64 MB a worker",
+        cost.peak_memory as f64 / 1e6
+    );
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! Lines 1 and 2: the sandboxed `usage` against the same code native, and against MD5 of the same
+//! bytes.
+//!
+//! `cargo xtask bench sandbox -- FOLDER` measures over a sessions root; without one over the
+//! examples that ship. CPU time of one thread, in alternating rounds.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use md5::{Digest, Md5};
+use rustix::time::{ClockId, clock_gettime};
+use session_pipeline_harness::measure::Figures;
+use session_pipeline_processor::native::MemoryHost;
+use session_pipeline_runtime::clock::{SystemClock, UtcMicros};
+use session_pipeline_runtime::config::Config;
+use session_pipeline_runtime::content::Snapshot;
+use session_pipeline_runtime::processor::SessionInfo;
+use session_pipeline_runtime::registry::{Registry, Shipped};
+use session_pipeline_runtime::run::Pipeline;
+use session_pipeline_runtime::sessions::SessionsRoot;
+use session_pipeline_usage::Usage;
+
+const ROUNDS: usize = 11;
+/// Below this the files are gone over several times in a round.
+const ROUND_BYTES_MIN: u64 = 40_000_000;
+const LINE_BYTES_MAX: usize = 16 << 20;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/sessions");
+    let folder = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with("--"))
+        .map_or(examples, PathBuf::from);
+    let root = SessionsRoot::open(&folder)?.ok_or("there is no such folder")?;
+    let mut keys = Vec::new();
+    let mut bytes = 0;
+    root.walk(|key, observed| {
+        keys.push(key.to_owned());
+        bytes += observed.size;
+    })?;
+    keys.sort();
+    let repeats = ROUND_BYTES_MIN.div_ceil(bytes.max(1));
+    println!(
+        "{} files, {:.1} MB, {repeats} times a round",
+        keys.len(),
+        bytes as f64 / 1e6
+    );
+
+    let data_dir = tempfile::tempdir()?;
+    let mut config = Config::new(data_dir.path());
+    config.workers = 1;
+    let registry = Registry::new([Shipped {
+        name: "usage",
+        component: session_pipeline_bundle::USAGE,
+    }]);
+    let pipeline = Pipeline::open(config, Arc::new(SystemClock::default()), registry)?;
+    let processor = pipeline.processor("usage")?;
+    let contents: Vec<(String, Vec<u8>)> = keys
+        .iter()
+        .map(|key| Ok((key.clone(), std::fs::read(folder.join(key))?)))
+        .collect::<Result<_, std::io::Error>>()?;
+
+    let megabytes = (bytes * repeats) as f64 / 1e6;
+    let rate = |took: Duration| megabytes / took.as_secs_f64();
+    let (mut native, mut md5, mut reading, mut whole, mut guest) = (
+        Figures::default(),
+        Figures::default(),
+        Figures::default(),
+        Figures::default(),
+        Figures::default(),
+    );
+    for _ in 0..ROUNDS {
+        let native_took = cpu(|| {
+            for _ in 0..repeats {
+                for (key, content) in &contents {
+                    let info = session_pipeline_processor::SessionInfo::new(key.as_str());
+                    let summary = MemoryHost::new(content.as_slice()).run::<Usage>(&info);
+                    assert!(summary.is_ok(), "{key}: {summary:?}");
+                }
+            }
+        });
+        let md5_took = cpu(|| {
+            for _ in 0..repeats {
+                for (_, content) in &contents {
+                    std::hint::black_box(Md5::digest(content));
+                }
+            }
+        });
+        let reading_took = cpu(|| {
+            for _ in 0..repeats {
+                for key in &keys {
+                    let mut snapshot = Snapshot::open(&root, key, UtcMicros(0), LINE_BYTES_MAX)
+                        .expect("it is there");
+                    snapshot.finish().expect("it can be read");
+                }
+            }
+        });
+        let whole_took = cpu(|| {
+            for _ in 0..repeats {
+                for key in &keys {
+                    let snapshot = Snapshot::open(&root, key, UtcMicros(0), LINE_BYTES_MAX)
+                        .expect("it is there");
+                    let directory = key.split('/').next().unwrap_or_default().to_owned();
+                    let info = SessionInfo {
+                        key: key.clone(),
+                        username: directory.clone(),
+                        directory,
+                        user_id: None,
+                    };
+                    let execution = processor.process(&info, snapshot);
+                    assert!(
+                        execution.outcome.is_ok(),
+                        "{key}: {:?}",
+                        execution.outcome.err()
+                    );
+                }
+            }
+        });
+        native.add(rate(native_took));
+        md5.add(rate(md5_took));
+        reading.add(rate(reading_took));
+        whole.add(rate(whole_took));
+        // What is left of a session once it is read and hashed: instance, guest, host calls.
+        guest.add(rate(whole_took.saturating_sub(reading_took)));
+    }
+    println!("native usage              {native} MB/s");
+    println!("MD5                       {md5} MB/s");
+    println!("read and MD5              {reading} MB/s");
+    println!("sandboxed, read and MD5   {whole} MB/s");
+    println!("sandboxed alone           {guest} MB/s");
+    println!(
+        "line 1: sandboxed / native  {}   must be 0.50, goal 0.60",
+        guest.over(&native)
+    );
+    println!(
+        "line 2: sandboxed / MD5     {}   must be 0.90, goal 2.0",
+        guest.over(&md5)
+    );
+    Ok(())
+}
+
+/// CPU time of this thread.
+fn cpu(work: impl FnOnce()) -> Duration {
+    let now = || {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(
+            time.tv_sec.try_into().unwrap_or(0),
+            time.tv_nsec.try_into().unwrap_or(0),
+        )
+    };
+    let before = now();
+    work();
+    now().saturating_sub(before)
+}

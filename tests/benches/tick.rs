@@ -1,0 +1,61 @@
+//! Line 5: a run with nothing to do, the whole process, against `find` over the same files.
+//!
+//! `cargo xtask bench tick -- N` takes N sessions, by default 100,000.
+
+use std::error::Error;
+use std::fs;
+use std::process::Command;
+
+use assert_cmd::cargo::cargo_bin;
+use session_pipeline_harness::measure::{Figures, child, watched_child};
+
+const ROUNDS: usize = 9;
+const FILES_PER_FOLDER: usize = 100;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let sessions = std::env::args()
+        .skip(1)
+        .find_map(|argument| argument.parse().ok())
+        .unwrap_or(100_000_usize);
+    let folder = tempfile::tempdir()?;
+    let root = folder.path().join("sessions");
+    for user in 0..sessions.div_ceil(FILES_PER_FOLDER) {
+        let user_dir = root.join(format!("-home-user-{user:06}-project"));
+        fs::create_dir_all(&user_dir)?;
+        for file in 0..FILES_PER_FOLDER.min(sessions - user * FILES_PER_FOLDER) {
+            fs::write(
+                user_dir.join(format!("{user:08x}-0000-4000-8000-{file:012x}.jsonl")),
+                "{}\n",
+            )?;
+        }
+    }
+    let mut run = Command::new(cargo_bin("session-pipeline"));
+    run.arg("--data-dir")
+        .arg(folder.path().join("data"))
+        .arg("--sessions")
+        .arg(&root)
+        .args(["run", "usage"]);
+    let mut find = Command::new("find");
+    find.arg(&root)
+        .args(["-type", "f", "-name", "*.jsonl", "-printf", "%s %T@ %p\\n"]);
+
+    let first = child(&mut run)?;
+    println!(
+        "first run: {sessions} sessions in {:.1} s",
+        first.wall.as_secs_f64()
+    );
+    let (mut ticks, mut finds) = (Figures::default(), Figures::default());
+    for _ in 0..ROUNDS {
+        ticks.add(child(&mut run)?.wall.as_secs_f64());
+        finds.add(child(&mut find)?.wall.as_secs_f64());
+    }
+    let memory = watched_child(&mut run)?.peak_memory;
+    println!("nothing to do  {ticks} s");
+    println!("find           {finds} s");
+    println!(
+        "line 5: tick / find  {}   must be 1.2 at a million, goal 0.75",
+        ticks.over(&finds)
+    );
+    println!("line 6: {:.0} MB peak", memory as f64 / 1e6);
+    Ok(())
+}
