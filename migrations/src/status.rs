@@ -52,12 +52,6 @@ impl Status {
         self.found.number()
     }
 
-    /// Whether there is nothing left to apply.
-    #[must_use]
-    pub fn is_current(&self) -> bool {
-        self.pending.is_empty()
-    }
-
     /// The pending steps up to a number, or all of them.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ impl ContentHash {
     /// Reads the hexadecimal form.
     pub fn from_hex(hex: &str) -> Option<Self> {
         let mut bytes = [0; 16];
-        if hex.len() != 32 || !hex.is_ascii() {
+        if hex.len() != 32 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
         for (index, byte) in bytes.iter_mut().enumerate() {

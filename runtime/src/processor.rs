@@ -50,6 +50,8 @@ pub struct Execution {
     pub outcome: Result<Completed, Fault>,
     /// The hash of the snapshot, where it could be read to its end.
     pub hash: Option<ContentHash>,
+    /// The file became shorter while it was read: what the guest saw is no state of it.
+    pub has_shrunk: bool,
     /// What the guest said.
     pub log: Vec<LogLine>,
     /// What it took.
@@ -76,6 +78,18 @@ pub struct Cost {
     pub bytes: u64,
     /// CPU time of the guest and of the host's work for it, in microseconds.
     pub guest_micros: u64,
+}
+
+impl Execution {
+    fn without_content(fault: Fault, log: Vec<LogLine>, cost: Cost) -> Self {
+        Self {
+            outcome: Err(fault),
+            hash: None,
+            has_shrunk: false,
+            log,
+            cost,
+        }
+    }
 }
 
 impl Processor {
@@ -158,12 +172,7 @@ impl Processor {
                 FaultKind::TooLarge,
                 format!("the session has {bytes} bytes; {limit} are allowed"),
             );
-            return Execution {
-                outcome: Err(fault),
-                hash: None,
-                log: Vec::new(),
-                cost,
-            };
+            return Execution::without_content(fault, Vec::new(), cost);
         }
         let rows = self.tables.iter().map(TableRows::new).collect();
         let grant = SessionGrant {
@@ -180,12 +189,7 @@ impl Processor {
                     FaultKind::Host,
                     format!("no instance could be made: {error:#}"),
                 );
-                return Execution {
-                    outcome: Err(fault),
-                    hash: None,
-                    log: Vec::new(),
-                    cost,
-                };
+                return Execution::without_content(fault, Vec::new(), cost);
             }
         };
         let result = self.call(&mut store, session, bytes);
@@ -207,12 +211,7 @@ impl Processor {
         cost.guest_micros = u64::try_from(guest_micros).unwrap_or(u64::MAX);
         let Some(mut grant) = grant else {
             let fault = Fault::new(FaultKind::Host, "the session was lost on the way");
-            return Execution {
-                outcome: Err(fault),
-                hash: None,
-                log,
-                cost,
-            };
+            return Execution::without_content(fault, log, cost);
         };
         // However far the guest read, the hash is that of all it was given to read.
         let hash = grant.snapshot.finish();
@@ -228,6 +227,7 @@ impl Processor {
         };
         Execution {
             outcome,
+            has_shrunk: matches!(hash, Err(ReadError::Shrunk)),
             hash: hash.ok(),
             log,
             cost,
@@ -274,7 +274,6 @@ impl std::fmt::Debug for Processor {
     }
 }
 
-#[expect(clippy::ptr_arg, reason = "the generated call takes it so")]
 fn describe(
     engine: &Engine,
     limits: &Arc<Limits>,

@@ -6,6 +6,7 @@
 use duckdb::Connection;
 use serde::Serialize;
 
+use crate::sandbox::sha256_hex;
 use crate::store::{Store, StoreError};
 
 /// What a report is about.
@@ -101,7 +102,7 @@ FROM (
         END
 )";
 
-/// The sums that every view and the totals share.
+/// The sums that every view and the totals share. A `<synthetic>` message was never billed.
 const SUMS: &str = "
     CAST(coalesce(sum(input_tokens), 0) AS BIGINT) AS input_tokens,
     CAST(coalesce(sum(output_tokens), 0) AS BIGINT) AS output_tokens,
@@ -110,23 +111,37 @@ const SUMS: &str = "
     coalesce(bool_or(NOT is_final), false) AS output_is_lower_bound,
     count(*) AS messages,
     count(DISTINCT session_id) AS sessions,
-    coalesce(list_sort(list(DISTINCT model)), []) AS models
+    coalesce(list_sort(list(DISTINCT model) FILTER (model <> '<synthetic>')), []) AS models
 FROM usage.distinct_messages";
 
-/// Makes the views over the tables of `usage`, or brings them up to date.
+/// Makes the views over the tables of `usage`, where they are not there as this version has them.
 ///
 /// # Errors
 /// When the database refuses.
 pub fn register_views(store: &Store) -> Result<(), StoreError> {
-    store.write(|connection| {
-        connection
-            .execute_batch(&format!(
-                "{DISTINCT_MESSAGES};
-                CREATE OR REPLACE VIEW usage.daily AS SELECT CAST(occurred_at AS DATE) AS day, {SUMS} GROUP BY 1;
-                CREATE OR REPLACE VIEW usage.by_model AS SELECT model, {SUMS} GROUP BY 1"
-            ))
-            .map_err(StoreError::database("the views of its reports"))
-    })
+    let views = [
+        DISTINCT_MESSAGES.to_owned(),
+        format!(
+            "CREATE OR REPLACE VIEW usage.daily AS SELECT CAST(occurred_at AS DATE) AS day, {SUMS} GROUP BY 1"
+        ),
+        format!("CREATE OR REPLACE VIEW usage.by_model AS SELECT model, {SUMS} GROUP BY 1"),
+    ];
+    // The comment of the last view names what it was made from: the database rewrites the text.
+    let made_from = sha256_hex(views.concat().as_bytes());
+    let known: Option<String> = store
+        .reader()?
+        .query_row(
+            "SELECT max(comment) FROM duckdb_views() WHERE schema_name = 'usage' AND view_name = 'by_model'",
+            [],
+            |row| row.get(0),
+        )
+        .map_err(StoreError::database("to look up the views of its reports"))?;
+    if known.as_deref() == Some(made_from.as_str()) {
+        return Ok(());
+    }
+    let mut statements = Vec::from(views);
+    statements.push(format!("COMMENT ON VIEW usage.by_model IS '{made_from}'"));
+    store.define(statements)
 }
 
 /// The usage of everything that was processed; `None` where `usage` never ran.

@@ -321,7 +321,10 @@ impl Pipeline {
     ) -> Result<Vec<Note>, RunError> {
         let started = self.clock.monotonic();
         let Some(root) = root else {
-            return Ok(Vec::new());
+            let path = printable(&self.config.sessions_root.display().to_string());
+            let reason =
+                "there is no such folder, so there are no sessions; check the path".to_owned();
+            return Ok(vec![Note { path, reason }]);
         };
         let (plan, walk) = self.plan(root, processor, request.is_started_by_person)?;
         {
@@ -376,13 +379,20 @@ impl Pipeline {
             is_started_by_person,
         };
         let mut plan = ScanPlan::default();
-        let walk = root
+        let mut walk = root
             .walk(|key, observed| plan.visit(key, observed, &mut known, &context))
             .map_err(|source| RunError::Sessions {
                 path: root.path().display().to_string(),
                 source,
             })?;
         plan.finish(&walk, &known);
+        if walk.found == 0 && !known.is_empty() {
+            let path = printable(&root.path().display().to_string());
+            let reason =
+                "no session is there any more, and all that are known are kept; check the path"
+                    .to_owned();
+            walk.notes.push(Note { path, reason });
+        }
         Ok((plan, walk))
     }
 

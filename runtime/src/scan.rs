@@ -191,8 +191,13 @@ pub enum Check {
     /// Hash it first: where the hash is that of the state row it was only touched.
     StateHash,
     /// Hash it first: where the hash is that of its last failure it still waits, or stays in
-    /// quarantine.
-    FailureHash(Verdict),
+    /// quarantine; otherwise it is a session like any other.
+    FailureHash {
+        /// Why it would not be tried.
+        verdict: Verdict,
+        /// Whether it was only touched where the hash is that of the state row.
+        or_state_hash: bool,
+    },
 }
 
 /// The outcome of a scan.
@@ -206,7 +211,7 @@ pub struct ScanPlan {
     pub quarantined: u64,
     /// State rows whose file is gone since now.
     pub vanished: Vec<i64>,
-    /// State rows whose file came back unchanged.
+    /// State rows whose file came back.
     pub returned: Vec<i64>,
 }
 
@@ -231,11 +236,10 @@ impl ScanPlan {
         } else {
             context.failures.get(key)
         };
+        // Back is back, also where its present content waits or fails.
+        self.returned
+            .extend(row.filter(|row| row.is_missing).map(|row| row.row_id));
         let Some(mut check) = due(row.as_ref(), observed, context) else {
-            // A stable session with a failure row: the content of the failure is gone again.
-            if let Some(row) = row.filter(|row| row.is_missing) {
-                self.returned.push(row.row_id);
-            }
             return;
         };
         if let Some(failure) =
@@ -256,7 +260,12 @@ impl ScanPlan {
                 }
                 // Another size is other content; the same size may only have been touched.
                 (_, Some(last)) if last.size != observed.size => {}
-                (verdict, _) => check = Check::FailureHash(verdict),
+                (verdict, _) => {
+                    check = Check::FailureHash {
+                        verdict,
+                        or_state_hash: check == Check::StateHash,
+                    };
+                }
             }
         }
         let last_tried_at = row

@@ -56,7 +56,10 @@ pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<Exit, Failure>
         let report = pipeline.run_over(root.as_ref(), &processor, request, &bar);
         bar.clear();
         let report = report?;
-        notes(&report);
+        // Without a root there is nothing to tell but that, which is told above.
+        if root.is_some() {
+            notes(&report);
+        }
         reports.push(report);
     }
     if reports.iter().any(|report| report.stats.processed > 0) {

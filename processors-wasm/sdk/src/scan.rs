@@ -237,9 +237,9 @@ impl<'a> Scanner<'a> {
             }
             b'{' => self.skip_object(),
             b'[' => self.array(Self::skip),
-            b't' => self.word("true"),
-            b'f' => self.word("false"),
-            b'n' => self.word("null"),
+            b't' => self.word(b"true"),
+            b'f' => self.word(b"false"),
+            b'n' => self.word(b"null"),
             _ => self.number(),
         }
     }
@@ -261,17 +261,18 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn word(&mut self, word: &str) -> Result<()> {
+    /// Of known length, so that the comparison is one of registers.
+    #[inline(always)]
+    fn word<const LENGTH: usize>(&mut self, word: &[u8; LENGTH]) -> Result<()> {
         let rest = &self.bytes()[self.at..];
-        if rest.starts_with(word.as_bytes()) {
-            self.at += word.len();
-            return Ok(());
+        match rest.first_chunk::<LENGTH>() {
+            Some(found) if found == word => {
+                self.at += LENGTH;
+                Ok(())
+            }
+            None if word.starts_with(rest) => Err(Broken::Torn),
+            _ => Err(Broken::Malformed),
         }
-        Err(if word.as_bytes().starts_with(rest) {
-            Broken::Torn
-        } else {
-            Broken::Malformed
-        })
     }
 
     /// `-? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?`, and finite as `f64`.
@@ -344,19 +345,20 @@ impl<'a> Scanner<'a> {
     #[inline(always)]
     fn string_end(&mut self) -> Result<bool> {
         let bytes = self.bytes();
+        let mut at = self.at;
         let mut is_escaped = false;
         loop {
-            self.step_to_special();
-            match bytes.get(self.at) {
+            at = self.next_special(at);
+            match bytes.get(at) {
                 Some(b'"') => {
-                    self.at += 1;
+                    self.at = at + 1;
                     return Ok(is_escaped);
                 }
                 Some(b'\\') => {
                     is_escaped = true;
-                    match bytes.get(self.at + 1) {
-                        Some(byte) if IS_SHORT_ESCAPE[usize::from(*byte)] => self.at += 2,
-                        _ => self.at = long_escape(bytes, self.at)?,
+                    match bytes.get(at + 1) {
+                        Some(byte) if IS_SHORT_ESCAPE[usize::from(*byte)] => at += 2,
+                        _ => at = long_escape(bytes, at)?,
                     }
                 }
                 Some(_) => return Err(Broken::Malformed),
@@ -365,26 +367,26 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Steps to the first quote, backslash or control character, or to the end.
+    /// Where the first quote, backslash or control character is from `at` on, or a position not
+    /// before the end.
     #[inline(always)]
-    fn step_to_special(&mut self) {
-        let offset = self.at - self.block_start;
+    fn next_special(&mut self, mut at: usize) -> usize {
+        let offset = at - self.block_start;
         if offset < BLOCK_BYTES {
             let rest = self.specials >> offset;
             if rest != 0 {
-                self.at += rest.trailing_zeros() as usize;
-                return;
+                return at + rest.trailing_zeros() as usize;
             }
-            self.at = self.block_start + BLOCK_BYTES;
+            at = self.block_start + BLOCK_BYTES;
         }
         loop {
-            self.block_start = self.at;
-            self.specials = find_specials(self.bytes(), self.at);
-            if self.specials != 0 {
-                self.at += self.specials.trailing_zeros() as usize;
-                return;
+            let specials = find_specials(self.bytes(), at);
+            if specials != 0 {
+                self.block_start = at;
+                self.specials = specials;
+                return at + specials.trailing_zeros() as usize;
             }
-            self.at += BLOCK_BYTES;
+            at += BLOCK_BYTES;
         }
     }
 }

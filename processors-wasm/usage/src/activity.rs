@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use session_pipeline_processor::Timestamp;
+
 /// A longer silence ends a block of work: ten minutes, in microseconds.
 const SILENCE_MAX: i64 = 600 * 1_000_000;
 
@@ -11,18 +13,29 @@ const SILENCE_MAX: i64 = 600 * 1_000_000;
 /// always further apart than a silence may last.
 #[derive(Default)]
 pub struct Activity {
-    /// The ends of the blocks by their beginnings.
+    /// The ends of the blocks by their beginnings, in microseconds.
     blocks: BTreeMap<i64, i64>,
 }
 
 impl Activity {
-    /// Takes in a point in time, in microseconds.
-    pub fn add(&mut self, time: i64) {
+    /// Takes in a point in time.
+    pub fn add(&mut self, time: Timestamp) {
+        let time = time.micros();
+
+        // Nearly all lines go on where the last one stopped.
+        if let Some(mut latest) = self.blocks.last_entry()
+            && time >= *latest.key()
+            && time - *latest.get() <= SILENCE_MAX
+        {
+            let end = latest.get_mut();
+            *end = time.max(*end);
+            return;
+        }
         let mut start = time;
         let mut end = time;
         let before = self.blocks.range_mut(..=time).next_back();
         if let Some((earlier, earlier_end)) = before
-            && time.saturating_sub(*earlier_end) <= SILENCE_MAX
+            && time - *earlier_end <= SILENCE_MAX
         {
             if time <= *earlier_end {
                 return;
@@ -30,7 +43,7 @@ impl Activity {
             *earlier_end = time;
             start = *earlier;
         }
-        let after = self.blocks.range(time.saturating_add(1)..).next();
+        let after = self.blocks.range(time + 1..).next();
         if let Some((later, later_end)) = after.map(|(start, end)| (*start, *end))
             && later - time <= SILENCE_MAX
         {
@@ -48,30 +61,33 @@ impl Activity {
 
     /// The whole seconds from the first point in time to the last.
     pub fn wall_seconds(&self) -> i64 {
-        self.first()
-            .zip(self.last())
-            .map_or(0, |(first, last)| (last - first) / 1_000_000)
+        let range = self.first().zip(self.last());
+        range.map_or(0, |(first, last)| {
+            (last.micros() - first.micros()) / 1_000_000
+        })
     }
 
     /// The first point in time.
-    pub fn first(&self) -> Option<i64> {
-        self.blocks.first_key_value().map(|(start, _)| *start)
+    pub fn first(&self) -> Option<Timestamp> {
+        let (start, _) = self.blocks.first_key_value()?;
+        Timestamp::from_micros(*start)
     }
 
     /// The last point in time.
-    pub fn last(&self) -> Option<i64> {
-        self.blocks.last_key_value().map(|(_, end)| *end)
+    pub fn last(&self) -> Option<Timestamp> {
+        let (_, end) = self.blocks.last_key_value()?;
+        Timestamp::from_micros(*end)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Activity;
+    use super::*;
 
     fn check(seconds: &[i64], expected: i64) {
         let mut activity = Activity::default();
         for second in seconds {
-            activity.add(second * 1_000_000);
+            activity.add(Timestamp::from_micros(second * 1_000_000).unwrap());
         }
         assert_eq!(activity.seconds(), expected, "{seconds:?}");
     }

@@ -399,3 +399,87 @@ impl Record {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use session_pipeline_processor::SessionInfo;
+    use session_pipeline_processor::native::MemoryHost;
+    use session_pipeline_processor::table::{Row, Value};
+
+    use super::EventRow;
+    use crate::Usage;
+
+    /// Runs the processor and shows what each row of `usage.events` is about: all texts of it
+    /// but those that say where it stands.
+    fn check(lines: &[&str], expected: &[&str]) {
+        let host = MemoryHost::new(lines.join("\n").into_bytes());
+        host.run::<Usage>(&SessionInfo::new("alice/s.jsonl"))
+            .unwrap();
+        let names = EventRow::table().columns;
+        let show = |row: &Vec<Value>| {
+            let cells = names
+                .iter()
+                .zip(row)
+                .filter_map(|(column, value)| match value {
+                    Value::Text(text) if !["session_id", "username"].contains(&&*column.name) => {
+                        Some(text.as_str())
+                    }
+                    Value::Bool(true) if column.name == "is_sidechain" => Some("sidechain"),
+                    _ => None,
+                });
+            cells.collect::<Vec<_>>().join(" ")
+        };
+        let found: Vec<_> = host.rows("events").iter().map(show).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn names_and_inputs_say_what_a_call_is() {
+        check(
+            &[
+                r#"{"type":"assistant","message":{"model":"m","content":[{"type":"tool_use","id":"1","name":"Bash","input":{"command":null}}]}}"#,
+                r#"{"type":"assistant","message":{"content":[{"type":"tool_use","id":"2","name":"Skill","input":{"skill":"plug:review"}}]}}"#,
+                r#"{"type":"assistant","message":{"content":[{"type":"tool_use","id":"3","name":"Task","input":{"subagent_type":"Explore"}},{"type":"tool_use","id":"4","name":"Agent","input":{}}]}}"#,
+                r#"{"type":"assistant","message":{"content":[{"type":"tool_use","id":"5","name":"mcp__git_hub__create__issue"}]}}"#,
+                r#"{"type":"user","message":{"content":"<command-name>/plug:go</command-name>"}}"#,
+                r#"{"type":"system","subtype":"local_command","content":"<command-name>/mcp</command-name>"}"#,
+            ],
+            &[
+                "tool_use 1 Bash builtin m",
+                "tool_use 2 Skill plug:review plug plugin",
+                "subagent 3 Task Explore builtin",
+                "subagent 4 Agent Agent builtin",
+                "mcp_call 5 mcp__git_hub__create__issue git_hub mcp",
+                "slash_command plug:go plug plugin",
+                "slash_command mcp builtin",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_call_counts_once_and_fails_with_any_result_before_or_behind_it() {
+        check(
+            &[
+                r#"{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"2","is_error":true,"content":"Exit code 1"}]}}"#,
+                r#"{"type":"assistant","message":{"content":[{"type":"tool_use","id":"1","name":"Read"}]}}"#,
+                r#"{"type":"assistant","message":{"content":[{"type":"tool_use","id":"1","name":"Read"},{"type":"tool_use","id":"2","name":"Bash"}]}}"#,
+                r#"{"type":"tool_use_result","toolUseId":"1","is_error":true}"#,
+            ],
+            &[
+                "tool_use 1 Read builtin tool_error",
+                "tool_use 2 Bash builtin exit_code",
+            ],
+        );
+    }
+
+    #[test]
+    fn calls_of_sub_agents_are_found_in_progress() {
+        check(
+            &[
+                r#"{"type":"progress","uuid":"outer","data":{"type":"agent_progress","message":{"uuid":"inner","message":{"content":[{"type":"tool_use","id":"1","name":"Grep"}]}}}}"#,
+                r#"{"type":"progress","data":{"type":"agent_progress","message":{"message":{"content":[{"type":"tool_result","tool_use_id":"1","is_error":true,"content":"User rejected tool use"}]}}}}"#,
+            ],
+            &["inner tool_use 1 Grep builtin rejected sidechain"],
+        );
+    }
+}

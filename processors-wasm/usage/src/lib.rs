@@ -101,7 +101,7 @@ impl Gathered {
     fn add(&mut self, line: u64, entry: &Entry<'_>) {
         let strings = &mut self.strings;
         let place = self.places.enter(line, entry);
-        self.counts.add(strings, entry, entry.timestamp);
+        self.counts.add(strings, entry);
         self.messages.add(strings, &place, entry);
         self.events.add(strings, &place, entry);
     }

@@ -154,10 +154,9 @@ impl Messages {
         is_sidechain: bool,
     ) {
         let Some(usage) = &message.usage else { return };
-        let message_id = decode(message.id);
         let sighting = Sighting {
             place,
-            message_id: message_id.clone(),
+            message_id: decode(message.id),
             request_id: decode(request_id),
             model: message.model,
             speed: usage.speed,
@@ -165,10 +164,10 @@ impl Messages {
             is_sidechain,
             is_final: message.stop_reason.is_some(),
         };
-        self.add_advisors(strings, usage, &sighting);
         if usage.tokens != Tokens::default() {
-            self.add_sighting(strings, sighting);
+            self.add_sighting(strings, &sighting);
         }
+        self.add_advisors(strings, usage, &sighting);
     }
 
     /// Advisors are other models, asked within a message: messages of their own.
@@ -189,11 +188,11 @@ impl Messages {
                 tokens: advisor.tokens,
                 ..*asking
             };
-            self.add_sighting(strings, sighting);
+            self.add_sighting(strings, &sighting);
         }
     }
 
-    fn add_sighting(&mut self, strings: &mut Strings, sighting: Sighting<'_, '_>) {
+    fn add_sighting(&mut self, strings: &mut Strings, sighting: &Sighting<'_, '_>) {
         let session_id = decode(sighting.place.session_id());
         let Some(message_id) = sighting.message_id.as_deref() else {
             self.records.push(sighting.keep(strings));
@@ -206,7 +205,7 @@ impl Messages {
         let is_same = |at: &usize| records[*at].key(strings).is_some_and(|other| other == key);
         if let Some(at) = self.by_key.find(key_hash, is_same) {
             let at = *at;
-            self.records[at].update(strings, &sighting);
+            self.records[at].update(strings, sighting);
             return;
         }
         let at = self.records.len();
@@ -335,4 +334,120 @@ impl Record {
 
 fn decode(text: Option<Text<'_>>) -> Option<Cow<'_, str>> {
     Some(text.filter(|text| !text.is_empty())?.decode())
+}
+
+#[cfg(test)]
+mod tests {
+    use session_pipeline_processor::SessionInfo;
+    use session_pipeline_processor::native::MemoryHost;
+    use session_pipeline_processor::table::{Row, Value};
+
+    use super::MessageRow;
+    use crate::Usage;
+
+    /// Runs the processor and shows some columns of `usage.messages`.
+    fn check(lines: &[&str], columns: &[&str], expected: &[&str]) {
+        let host = MemoryHost::new(lines.join("\n").into_bytes());
+        host.run::<Usage>(&SessionInfo::new("alice/s.jsonl"))
+            .unwrap();
+        let names: Vec<_> = MessageRow::table().columns;
+        let show = |row: &Vec<Value>| {
+            let cells = columns.iter().map(|column| {
+                let at = names
+                    .iter()
+                    .position(|known| known.name == *column)
+                    .unwrap();
+                match &row[at] {
+                    Value::Text(text) => text.clone(),
+                    Value::S64(number) | Value::Timestamp(number) => number.to_string(),
+                    Value::Bool(flag) => flag.to_string(),
+                    _ => String::from("-"),
+                }
+            });
+            cells.collect::<Vec<_>>().join(" ")
+        };
+        let found: Vec<_> = host.rows("messages").iter().map(show).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_message_counts_once_and_its_largest_record_wins() {
+        check(
+            &[
+                r#"{"type":"assistant","requestId":"r","sessionId":"s","timestamp":"1970-01-01T00:00:01Z","message":{"id":"m","stop_reason":null,"usage":{"input_tokens":5,"output_tokens":1}}}"#,
+                r#"{"type":"assistant","requestId":"r","sessionId":"t","timestamp":"1970-01-01T00:00:02Z","message":{"id":"m","stop_reason":"end_turn","usage":{"input_tokens":5,"output_tokens":9}}}"#,
+                r#"{"type":"assistant","requestId":"r","message":{"id":"m","usage":{"input_tokens":5,"output_tokens":3}}}"#,
+            ],
+            &[
+                "line",
+                "session_id",
+                "occurred_at",
+                "output_tokens",
+                "is_final",
+            ],
+            &["1 s 1000000 9 true"],
+        );
+    }
+
+    #[test]
+    fn the_conversation_wins_over_a_larger_replay_of_a_sub_agent() {
+        let side = r#"{"requestId":"r","isSidechain":true,"message":{"id":"m","usage":{"output_tokens":9}}}"#;
+        let main = r#"{"requestId":"r","message":{"id":"m","usage":{"output_tokens":3}}}"#;
+        let columns = ["line", "output_tokens", "is_sidechain"];
+        check(&[side, main], &columns, &["1 3 false"]);
+        check(&[main, side], &columns, &["1 3 false"]);
+    }
+
+    #[test]
+    fn the_request_is_part_of_the_key_and_the_session_stands_in_for_it() {
+        let usage = r#""usage":{"output_tokens":1}"#;
+        let lines = [
+            format!(r#"{{"requestId":"r1","message":{{"id":"m",{usage}}}}}"#),
+            format!(r#"{{"requestId":"r2","message":{{"id":"m",{usage}}}}}"#),
+            format!(r#"{{"sessionId":"s1","message":{{"id":"m",{usage}}}}}"#),
+            format!(r#"{{"sessionId":"s1","message":{{"id":"m",{usage}}}}}"#),
+            format!(r#"{{"sessionId":"s2","message":{{"id":"m",{usage}}}}}"#),
+            format!(r#"{{"message":{{{usage}}}}}"#),
+            format!(r#"{{"message":{{{usage}}}}}"#),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        let expected = ["1 r1 s1", "2 r2 s1", "3 - s1", "5 - s2", "6 - s1", "7 - s1"];
+        check(&lines, &["line", "request_id", "session_id"], &expected);
+    }
+
+    #[test]
+    fn sub_agents_and_advisors_are_found_within_other_lines() {
+        check(
+            &[
+                r#"{"type":"progress","data":{"type":"agent_progress","message":{"type":"assistant","requestId":"r1","message":{"id":"m1","model":"small","usage":{"output_tokens":2}}}}}"#,
+                r#"{"type":"progress","data":{"type":"bash_progress","message":{"message":{"id":"m2","usage":{"output_tokens":2}}}}}"#,
+                r#"{"type":"assistant","requestId":"r3","message":{"id":"m3","model":"large","usage":{"output_tokens":3,"iterations":[{"type":"advisor_message","model":"wise","output_tokens":4}]}}}"#,
+            ],
+            &["message_id", "model", "output_tokens", "is_sidechain"],
+            &[
+                "m1 small 2 true",
+                "m3 large 3 false",
+                "m3:advisor:0 wise 4 false",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_line_without_time_takes_that_of_the_line_before_or_the_first_of_the_file() {
+        let line = |time: &str| {
+            format!(r#"{{"timestamp":{time},"message":{{"usage":{{"output_tokens":1}}}}}}"#)
+        };
+        let lines = [
+            line("null"),
+            line(r#""1970-01-01T00:00:05Z""#),
+            line(r#""1970-01-01T00:00:01Z""#),
+            line("17"),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        check(
+            &lines,
+            &["occurred_at"],
+            &["5000000", "5000000", "1000000", "1000000"],
+        );
+    }
 }

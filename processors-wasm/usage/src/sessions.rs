@@ -109,8 +109,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Takes in an entry with its own time.
-    pub fn add(&mut self, strings: &mut Strings, entry: &Entry<'_>, time: Option<Timestamp>) {
+    /// Takes in an entry.
+    pub fn add(&mut self, strings: &mut Strings, entry: &Entry<'_>) {
         let mut first = |known: &mut Option<Span>, text: Option<Text<'_>>| {
             if known.is_none() {
                 *known = strings.intern_text(text);
@@ -120,8 +120,8 @@ impl Counts {
         first(&mut self.agent_version, entry.version);
         first(&mut self.cwd, entry.cwd);
         first(&mut self.git_branch, entry.git_branch);
-        if let Some(time) = time {
-            self.activity.add(time.micros());
+        if let Some(time) = entry.timestamp {
+            self.activity.add(time);
         }
         match entry.kind {
             Kind::Assistant => self.assistant_messages += 1,
@@ -147,8 +147,8 @@ impl Counts {
         SessionRow {
             session_id: owner.session_id,
             username: owner.username,
-            started_at: self.activity.first().and_then(Timestamp::from_micros),
-            ended_at: self.activity.last().and_then(Timestamp::from_micros),
+            started_at: self.activity.first(),
+            ended_at: self.activity.last(),
             active_seconds: self.activity.seconds(),
             wall_seconds: self.activity.wall_seconds(),
             prompts: self.prompts,

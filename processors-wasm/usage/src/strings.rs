@@ -39,7 +39,7 @@ impl Strings {
     pub fn intern(&mut self, string: &str) -> Span {
         let hash = hash(string);
         let text = &self.text;
-        let is_same = |span: &Span| resolve(text, *span) == string;
+        let is_same = |span: &Span| is_equal(resolve(text, *span), string);
         if let Some(span) = self.interned.find(hash, is_same) {
             return *span;
         }
@@ -71,6 +71,19 @@ impl Strings {
 
 fn resolve(text: &str, span: Span) -> &str {
     &text[span.start..span.start + span.length]
+}
+
+/// As `==`, but not by the byte: that is how the C library of the guests compares.
+fn is_equal(left: &str, right: &str) -> bool {
+    let (left, left_rest) = left.as_bytes().as_chunks::<8>();
+    let (right, right_rest) = right.as_bytes().as_chunks::<8>();
+    left.len() == right.len()
+        && left.iter().zip(right).all(|(left, right)| left == right)
+        && left_rest.len() == right_rest.len()
+        && left_rest
+            .iter()
+            .zip(right_rest)
+            .all(|(left, right)| left == right)
 }
 
 /// A hash with a fixed seed, so that a run repeats itself exactly. Whoever forges collisions

@@ -36,6 +36,7 @@ pub(super) struct Pass<'a> {
 }
 
 /// What became of one candidate.
+#[derive(Default)]
 struct Outcome {
     bytes: u64,
     held_bytes: u64,
@@ -43,6 +44,8 @@ struct Outcome {
     verdict: Option<Verdict>,
     fuel: u64,
     was_attempt: bool,
+    /// The file became shorter while it was read.
+    has_shrunk: bool,
     entry: Option<Entry>,
 }
 
@@ -138,16 +141,8 @@ impl Pass<'_> {
     /// Deals with one candidate, up to what is to be committed.
     fn look_at(&self, candidate: &Candidate) -> Outcome {
         let mut outcome = self.try_once(candidate);
-        let has_shrunk = |outcome: &Outcome| match &outcome.entry {
-            Some(Entry::Failed(failed)) => {
-                failed.fault.kind == FaultKind::Input
-                    && failed.hash.is_none()
-                    && failed.fault.detail.contains("shorter")
-            }
-            _ => false,
-        };
         // A file that became shorter is read again once, then left for the next run.
-        if has_shrunk(&outcome) {
+        if outcome.has_shrunk {
             outcome = self.try_once(candidate);
         }
         outcome
@@ -162,7 +157,10 @@ impl Pass<'_> {
             // Gone since the scan: the next one will know.
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 tracing::debug!(session = %crate::fault::printable(&candidate.key), "gone since the scan");
-                return self.skipped(candidate, None);
+                return Outcome {
+                    entry: None,
+                    ..self.skipped(candidate, None)
+                };
             }
             Err(error) => {
                 let fault = Fault::new(
@@ -203,7 +201,7 @@ impl Pass<'_> {
                 .as_ref()
                 .filter(|failure| failure.hash == Some(hash));
             match (candidate.check, failed_so) {
-                (Check::FailureHash(verdict), Some(failure)) => {
+                (Check::FailureHash { verdict, .. }, Some(failure)) => {
                     return self.still_held_back(
                         candidate,
                         verdict,
@@ -212,9 +210,14 @@ impl Pass<'_> {
                         observed,
                     );
                 }
-                (Check::StateHash, _) if is_as_in_state => {
-                    return self.skipped(candidate, observed);
-                }
+                (
+                    Check::StateHash
+                    | Check::FailureHash {
+                        or_state_hash: true,
+                        ..
+                    },
+                    _,
+                ) if is_as_in_state => return self.skipped(candidate, observed),
                 _ => {}
             }
         }
@@ -244,7 +247,7 @@ impl Pass<'_> {
         for line in &execution.log {
             tracing::debug!(session = %crate::fault::printable(&candidate.key), level = ?line.level, "{}", line.message);
         }
-        let completed = match (execution.outcome, execution.hash) {
+        let (completed, hash) = match (execution.outcome, execution.hash) {
             (Ok(completed), Some(hash)) => (completed, hash),
             (Ok(_), None) => {
                 let fault =
@@ -252,10 +255,11 @@ impl Pass<'_> {
                 return self.failed(candidate, None, observed, fault, execution.cost);
             }
             (Err(fault), hash) => {
-                return self.failed(candidate, hash, observed, fault, execution.cost);
+                let mut outcome = self.failed(candidate, hash, observed, fault, execution.cost);
+                outcome.has_shrunk = execution.has_shrunk;
+                return outcome;
             }
         };
-        let (completed, hash) = completed;
         let bytes = candidate.observed.size;
         let cost = execution.cost;
         let held_bytes = completed.tables.iter().map(TableRows::bytes).sum();
@@ -275,28 +279,28 @@ impl Pass<'_> {
         Outcome {
             bytes,
             held_bytes,
-            verdict: None,
             fuel: cost.fuel,
             was_attempt: true,
             entry,
+            ..Outcome::default()
         }
     }
 
+    /// A session whose content is what it was: only what was observed of it changes, and a failure
+    /// of some content in between is over.
     fn skipped(&self, candidate: &Candidate, observed: Option<Observed>) -> Outcome {
-        let entry = candidate.known.filter(|_| observed.is_some()).map(|known| {
+        let entry = candidate.known.map(|known| {
             Entry::Skipped(SkippedSession {
                 key: candidate.key.clone(),
                 row_id: known.row_id,
+                failure_row: candidate.failure.as_ref().map(|failure| failure.row_id),
                 observed,
             })
         });
         Outcome {
             bytes: candidate.observed.size,
-            held_bytes: 0,
-            verdict: None,
-            fuel: 0,
-            was_attempt: false,
             entry,
+            ..Outcome::default()
         }
     }
 
@@ -312,7 +316,10 @@ impl Pass<'_> {
     ) -> Outcome {
         if verdict == Verdict::Try {
             // The scan never asks this of a session that may be tried.
-            return self.skipped(candidate, None);
+            return Outcome {
+                entry: None,
+                ..self.skipped(candidate, None)
+            };
         }
         let entry = candidate
             .failure
@@ -330,14 +337,11 @@ impl Pass<'_> {
                     cost: Cost::default(),
                 }))
             });
-        let bytes = candidate.observed.size;
         Outcome {
-            bytes,
-            held_bytes: 0,
+            bytes: candidate.observed.size,
             verdict: Some(verdict),
-            fuel: 0,
-            was_attempt: false,
             entry,
+            ..Outcome::default()
         }
     }
 
@@ -369,14 +373,12 @@ impl Pass<'_> {
             at: now,
             cost,
         }));
-        let bytes = candidate.observed.size;
         Outcome {
-            bytes,
-            held_bytes: 0,
-            verdict: None,
+            bytes: candidate.observed.size,
             fuel: cost.fuel,
             was_attempt: true,
             entry: Some(entry),
+            ..Outcome::default()
         }
     }
 

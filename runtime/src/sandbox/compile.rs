@@ -110,13 +110,12 @@ pub fn compile(
 
 /// The child's side of [`compile`]: takes its limits upon itself, and compiles.
 ///
-/// `arguments` are those that [`compile`] appends: input, output, memory of a guest, memory and CPU
-/// seconds of the compiler.
+/// `arguments` are those that [`compile`] appends: input, output, memory and CPU seconds.
 ///
 /// # Errors
 /// A sentence for the parent, which passes it on.
 pub fn compile_as_child(arguments: &[String]) -> Result<(), String> {
-    let [input, output, guest_memory, memory, cpu_seconds] = arguments else {
+    let [input, output, memory, cpu_seconds] = arguments else {
         return Err("this command is for the pipeline's own use".to_owned());
     };
     let number = |text: &String| {
@@ -124,8 +123,6 @@ pub fn compile_as_child(arguments: &[String]) -> Result<(), String> {
             .map_err(|error| format!("`{text}` is no number: {error}"))
     };
     let limits = Limits {
-        memory_bytes_max: usize::try_from(number(guest_memory)?)
-            .map_err(|error| error.to_string())?,
         compile_memory_bytes_max: number(memory)?,
         compile_cpu_max: Duration::from_secs(number(cpu_seconds)?),
         ..Limits::default()
@@ -193,7 +190,6 @@ fn run_child(
     let mut child = Command::new(program)
         .args(arguments)
         .args([input, output])
-        .arg(limits.memory_bytes_max.to_string())
         .arg(limits.compile_memory_bytes_max.to_string())
         .arg(limits.compile_cpu_max.as_secs().to_string())
         .env_clear()

@@ -37,8 +37,9 @@ struct Kept {
     lines: Vec<LogLine>,
     bytes_left: usize,
     is_cut: bool,
-    /// Lines of standard output and standard error that have not ended yet.
-    open_lines: [Vec<u8>; 2],
+    /// Lines that have not ended yet.
+    open_stdout: Vec<u8>,
+    open_stderr: Vec<u8>,
     /// The end of standard error, where a panic leaves its message.
     stderr_tail: Vec<u8>,
 }
@@ -54,7 +55,8 @@ impl SessionLog {
             lines: Vec::new(),
             bytes_left: bytes_max,
             is_cut: false,
-            open_lines: [Vec::new(), Vec::new()],
+            open_stdout: Vec::new(),
+            open_stderr: Vec::new(),
             stderr_tail: Vec::new(),
         })))
     }
@@ -76,14 +78,14 @@ impl SessionLog {
             let surplus = kept.stderr_tail.len().saturating_sub(STREAM_LINE_BYTES_MAX);
             kept.stderr_tail.drain(..surplus);
         }
-        let mut text = std::mem::take(&mut kept.open_lines[stream as usize]);
+        let mut text = std::mem::take(kept.open_line(stream));
         text.extend_from_slice(bytes);
         let end = match memchr::memrchr(b'\n', &text) {
             _ if text.len() > STREAM_LINE_BYTES_MAX => text.len(),
             Some(newline) => newline + 1,
             None => 0,
         };
-        kept.open_lines[stream as usize] = text.split_off(end);
+        *kept.open_line(stream) = text.split_off(end);
         kept.push_lines(stream, &text);
     }
 
@@ -96,7 +98,7 @@ impl SessionLog {
     pub(crate) fn into_lines(self) -> Vec<LogLine> {
         let mut kept = self.kept();
         for stream in [Stream::Stdout, Stream::Stderr] {
-            let rest = std::mem::take(&mut kept.open_lines[stream as usize]);
+            let rest = std::mem::take(kept.open_line(stream));
             kept.push_lines(stream, &rest);
         }
         std::mem::take(&mut kept.lines)
@@ -104,6 +106,13 @@ impl SessionLog {
 }
 
 impl Kept {
+    fn open_line(&mut self, stream: Stream) -> &mut Vec<u8> {
+        match stream {
+            Stream::Stdout => &mut self.open_stdout,
+            Stream::Stderr => &mut self.open_stderr,
+        }
+    }
+
     fn push_lines(&mut self, stream: Stream, text: &[u8]) {
         let level = if stream == Stream::Stderr {
             Level::Error
@@ -141,6 +150,6 @@ impl Kept {
 /// Which stream of WASI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
-    Stdout = 0,
-    Stderr = 1,
+    Stdout,
+    Stderr,
 }

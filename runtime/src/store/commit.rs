@@ -81,6 +81,8 @@ pub struct SkippedSession {
     pub key: String,
     /// Its state row.
     pub row_id: i64,
+    /// The failure row of some content in between.
+    pub failure_row: Option<i64>,
     /// Size and times, where they can be trusted.
     pub observed: Option<Observed>,
 }
@@ -178,7 +180,12 @@ fn write_group(connection: &Connection, group: &Group) -> Result<(), StoreError>
     for entry in &group.entries {
         match entry {
             Entry::Completed(_) => {}
-            Entry::Skipped(session) => update_observed(connection, processor, session)?,
+            Entry::Skipped(session) => {
+                update_observed(connection, processor, session)?;
+                if let Some(row_id) = session.failure_row {
+                    failures::forget(connection, processor, &session.key, row_id)?;
+                }
+            }
             Entry::Failed(session) => {
                 failures::record(connection, processor, &group.digest, session)?
             }
@@ -557,7 +564,9 @@ fn append_costs(connection: &Connection, group: &Group) -> Result<(), StoreError
         .iter()
         .filter_map(|entry| match entry {
             Entry::Completed(session) => Some((session.key.as_str(), session.cost)),
-            Entry::Failed(session) => Some((session.key.as_str(), session.cost)),
+            // What was not tried has cost nothing.
+            Entry::Failed(session) => Some((session.key.as_str(), session.cost))
+                .filter(|(_, cost)| *cost != Cost::default()),
             Entry::Skipped(_) => None,
         })
         .collect();

@@ -59,10 +59,9 @@ impl Store {
         let mut opened = Opened::default();
         let mut connection = connect(&path, config)?;
         let status = migrations::status(&connection).map_err(migration)?;
-        opened.version_before = status.found.number();
-        if let Some(version) = status.found.number()
-            && !status.pending.is_empty()
-        {
+        opened.version_before = status.version();
+        let is_behind = !status.plan(version).map_err(migration)?.is_empty();
+        if let Some(version) = status.version().filter(|_| is_behind) {
             // No other handle may be open on the file while it is copied: closing one drops
             // DuckDB's lock.
             connection
@@ -130,6 +129,7 @@ impl Store {
             renamed: status
                 .renamed
                 .into_iter()
+                .filter(|renamed| to.is_none_or(|to| renamed.number <= to))
                 .map(|renamed| (renamed.from, renamed.to))
                 .collect(),
         })
@@ -217,4 +217,54 @@ fn with_wal(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".wal");
     PathBuf::from(name)
+}
+
+// The one promise of this room that nobody outside can try: no statement of theirs ever runs.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn once_locked_down_no_statement_reaches_a_file_or_opens_the_lock_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::new(dir.path());
+        fs::write(dir.path().join("secret.csv"), "a\n1\n").unwrap();
+        let store = Store::open(&config, UtcMicros(0)).unwrap();
+        let path = dir.path().display();
+        let statements = [
+            format!("SELECT * FROM read_csv('{path}/secret.csv')"),
+            format!("SELECT * FROM read_text('{path}/state/lock')"),
+            format!("SELECT * FROM '{path}/secret.csv'"),
+            format!("SELECT * FROM glob('{path}/*')"),
+            format!("COPY (SELECT 1) TO '{path}/stolen.csv'"),
+            format!("ATTACH '{path}/other.duckdb'"),
+            format!("EXPORT DATABASE '{path}/all'"),
+            "INSTALL httpfs".to_owned(),
+            "LOAD httpfs".to_owned(),
+            "SET enable_external_access = true".to_owned(),
+            "SET lock_configuration = false".to_owned(),
+            format!("SET allowed_directories = ['{path}']"),
+            "SET memory_limit = '64GB'".to_owned(),
+        ];
+        let reader = store.reader().unwrap();
+        for statement in &statements {
+            assert!(
+                reader.execute_batch(statement).is_err(),
+                "a reader runs `{statement}`"
+            );
+        }
+        let allowed = store.write(move |connection| {
+            let is_run = |statement: &String| connection.execute_batch(statement).is_ok();
+            Ok(statements.into_iter().filter(is_run).collect::<Vec<_>>())
+        });
+        assert_eq!(allowed.unwrap(), [""; 0], "nor does the writer");
+
+        fs::create_dir(dir.path().join("export")).unwrap();
+        let export = format!("COPY (SELECT 1 AS a) TO '{path}/export/usage.csv'");
+        reader.execute_batch(&export).unwrap();
+        assert!(
+            dir.path().join("export/usage.csv").exists(),
+            "exports have their folder"
+        );
+    }
 }

@@ -16,30 +16,48 @@ const SESSION_COLUMNS: [(&str, &str); 3] = [
 ];
 
 impl Store {
-    /// Makes the tables of a manifest, or holds those that are there against it.
+    /// Makes the tables of a manifest, or holds those that are there against it. Where all is as it
+    /// should be, nothing is written.
     ///
     /// # Errors
     /// When a table is there in a shape that the manifest does not continue.
     pub fn register_tables(&self, manifest: &Manifest) -> Result<(), StoreError> {
-        let manifest = manifest.clone();
+        let reader = self.reader()?;
+        let mut statements = Vec::new();
+        for table in &manifest.tables {
+            statements.extend(changes(&reader, &manifest.name, table)?);
+        }
+        if statements.is_empty() {
+            return Ok(());
+        }
+        statements.insert(
+            0,
+            format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(&manifest.name)),
+        );
+        self.define(statements)
+    }
+
+    /// Changes definitions in one transaction, and brings them into the database file at once: a
+    /// log that holds definitions is what DuckDB replays worst.
+    pub(crate) fn define(&self, statements: Vec<String>) -> Result<(), StoreError> {
         self.write(move |connection| {
+            let refused = StoreError::database("a definition");
             in_transaction(connection, |connection| {
-                let refused = StoreError::database("a processor's schema");
-                let schema = quoted(&manifest.name);
-                connection
-                    .execute_batch(&format!("CREATE SCHEMA IF NOT EXISTS {schema}"))
-                    .map_err(refused)?;
-                for table in &manifest.tables {
-                    register(connection, &manifest.name, table)?;
-                }
-                Ok(())
-            })
+                statements
+                    .iter()
+                    .try_for_each(|sql| connection.execute_batch(sql).map_err(&refused))
+            })?;
+            connection.execute_batch("CHECKPOINT").map_err(&refused)
         })
     }
 }
 
-fn register(connection: &Connection, processor: &str, table: &TableSpec) -> Result<(), StoreError> {
-    let refused = StoreError::database("a processor's table");
+/// The statements that make a table what its manifest says.
+fn changes(
+    connection: &Connection,
+    processor: &str,
+    table: &TableSpec,
+) -> Result<Vec<String>, StoreError> {
     let wanted: Vec<(String, &str, bool)> = SESSION_COLUMNS
         .iter()
         .map(|(name, sql_type)| ((*name).to_owned(), *sql_type, true))
@@ -63,9 +81,10 @@ fn register(connection: &Connection, processor: &str, table: &TableSpec) -> Resu
                 )
             })
             .collect();
-        return connection
-            .execute_batch(&format!("CREATE TABLE {name} ({})", columns.join(", ")))
-            .map_err(refused);
+        return Ok(vec![format!(
+            "CREATE TABLE {name} ({})",
+            columns.join(", ")
+        )]);
     }
     for (index, (found_name, found_type)) in found.iter().enumerate() {
         let difference = match wanted.get(index) {
@@ -81,14 +100,15 @@ fn register(connection: &Connection, processor: &str, table: &TableSpec) -> Resu
             difference,
         });
     }
-    for (column, sql_type, _) in wanted.get(found.len()..).unwrap_or_default() {
-        let sql = format!(
-            "ALTER TABLE {name} ADD COLUMN {} {sql_type}",
-            quoted(column)
-        );
-        connection.execute_batch(&sql).map_err(&refused)?;
-    }
-    Ok(())
+    let added = wanted.get(found.len()..).unwrap_or_default().iter();
+    Ok(added
+        .map(|(column, sql_type, _)| {
+            format!(
+                "ALTER TABLE {name} ADD COLUMN {} {sql_type}",
+                quoted(column)
+            )
+        })
+        .collect())
 }
 
 fn columns(

@@ -1,0 +1,37 @@
+//! What tests are made of: data dirs, sessions, clocks, pipelines and strategies.
+//!
+//! Authors of processors may use it as our own suite does.
+//! It knows the runtime and nothing above it, and no SQL: what stands in a database is read by whoever asks for it.
+//!
+//! A test in full:
+//!
+//! ```no_run
+//! use session_pipeline_harness::{DataDir, Session, TestPipeline};
+//!
+//! # const USAGE: &[u8] = &[];
+//! let dir = DataDir::new();
+//! let session = Session::new("s1")
+//!     .user("fix the test")
+//!     .assistant(|m| m.model("claude-opus-4-5").tokens(100, 20).tool("Bash"))
+//!     .tool_result(Ok("1 passed"));
+//! dir.write("ada/s1.jsonl", &session);
+//!
+//! let pipeline = TestPipeline::open(&dir, &[("usage", USAGE)]);
+//! assert_eq!(pipeline.run("usage").stats.processed, 1);
+//! ```
+
+pub mod clock;
+pub mod data_dir;
+pub mod guest;
+pub mod measure;
+pub mod pipeline;
+pub mod redact;
+pub mod session;
+pub mod strategies;
+
+pub use clock::TestClock;
+pub use data_dir::DataDir;
+pub use guest::{Extracted, Guest};
+pub use pipeline::{Ran, TestPipeline};
+pub use session::Session;
+pub use strategies::cases;

@@ -1,0 +1,115 @@
+//! Measuring for benchmarks: alternating rounds, medians and ratios, so that a noisy machine shows
+//! as spread and not as a verdict.
+
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The figures of one thing over all rounds.
+#[derive(Clone, Debug, Default)]
+pub struct Figures(Vec<f64>);
+
+impl Figures {
+    /// Adds a round.
+    pub fn add(&mut self, figure: f64) {
+        self.0.push(figure);
+    }
+
+    /// The middle figure; NaN where there is none.
+    pub fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    /// The lowest and the highest.
+    pub fn spread(&self) -> (f64, f64) {
+        let low = self.0.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        (low, high)
+    }
+
+    /// Round by round, this over another.
+    #[must_use]
+    pub fn over(&self, yardstick: &Self) -> Self {
+        Self(
+            self.0
+                .iter()
+                .zip(&yardstick.0)
+                .map(|(mine, other)| mine / other)
+                .collect(),
+        )
+    }
+}
+
+impl std::fmt::Display for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (low, high) = self.spread();
+        write!(f, "{:.3} ({low:.3} to {high:.3})", self.median())
+    }
+}
+
+/// What a child process took.
+#[derive(Clone, Copy, Debug)]
+pub struct ChildCost {
+    /// From start to end.
+    pub wall: Duration,
+    /// The most memory it had resident, in bytes, as far as it was seen.
+    pub peak_memory: u64,
+}
+
+/// Runs a program to its end with its output thrown away.
+///
+/// # Errors
+/// When it can't be started, or does not succeed.
+pub fn child(command: &mut Command) -> io::Result<ChildCost> {
+    let started = Instant::now();
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
+    let wall = started.elapsed();
+    if !status.success() {
+        return Err(io::Error::other(format!("{command:?} ended with {status}")));
+    }
+    Ok(ChildCost {
+        wall,
+        peak_memory: 0,
+    })
+}
+
+/// As [`child`], watching the child's memory all the while.
+///
+/// # Errors
+/// As [`child`].
+pub fn watched_child(command: &mut Command) -> io::Result<ChildCost> {
+    let started = Instant::now();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let status_file = format!("/proc/{}/status", child.id());
+    let mut peak_memory = 0;
+    let status = loop {
+        peak_memory = peak_memory.max(high_water_mark(Path::new(&status_file)).unwrap_or(0));
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let wall = started.elapsed();
+    if !status.success() {
+        return Err(io::Error::other(format!("{command:?} ended with {status}")));
+    }
+    Ok(ChildCost { wall, peak_memory })
+}
+
+fn high_water_mark(status_file: &Path) -> Option<u64> {
+    let text = std::fs::read_to_string(status_file).ok()?;
+    let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes * 1024)
+}

@@ -1,0 +1,152 @@
+//! A pipeline over a data dir, as the binary would open it.
+
+use std::path::Path;
+
+use session_pipeline_runtime::registry::{Registry, Shipped};
+use session_pipeline_runtime::run::{Pipeline, RunError, RunRequest, Stats};
+use session_pipeline_runtime::scan::{KnownFailure, KnownSession};
+use session_pipeline_runtime::sessions::{Note, SessionsRoot};
+use session_pipeline_runtime::store::Trigger;
+
+use crate::data_dir::DataDir;
+
+/// An open pipeline with the components that it knows.
+///
+/// While it lives, the database belongs to it: drop it before reading the file with SQL.
+///
+/// ```no_run
+/// use session_pipeline_harness::{DataDir, TestPipeline};
+///
+/// # const USAGE: &[u8] = &[];
+/// let dir = DataDir::new();
+/// dir.write("ada/one.jsonl", "{}\n");
+/// let pipeline = TestPipeline::open(&dir, &[("usage", USAGE)]);
+/// assert_eq!(pipeline.run("usage").stats.processed, 1);
+/// assert_eq!(pipeline.run("usage").opens, 0);
+/// ```
+#[derive(Debug)]
+pub struct TestPipeline {
+    pipeline: Pipeline,
+}
+
+/// A run that came to its end.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// The run's id.
+    pub id: String,
+    /// What it did.
+    pub stats: Stats,
+    /// What the walk passed over.
+    pub notes: Vec<Note>,
+    /// How many sessions it opened.
+    pub opens: u64,
+}
+
+impl TestPipeline {
+    /// Opens a data dir with its own configuration.
+    pub fn open(dir: &DataDir, components: &[(&'static str, &'static [u8])]) -> Self {
+        Self::open_with(dir, dir.config(), components)
+    }
+
+    /// Opens a data dir with another configuration.
+    pub fn open_with(
+        dir: &DataDir,
+        config: session_pipeline_runtime::config::Config,
+        components: &[(&'static str, &'static [u8])],
+    ) -> Self {
+        Self::try_open_with(dir, config, components)
+            .unwrap_or_else(|error| panic!("the data dir can't be opened: {}", chain(&error)))
+    }
+
+    /// As [`TestPipeline::open_with`], where it may be refused.
+    ///
+    /// # Errors
+    /// As [`Pipeline::open`].
+    pub fn try_open_with(
+        dir: &DataDir,
+        config: session_pipeline_runtime::config::Config,
+        components: &[(&'static str, &'static [u8])],
+    ) -> Result<Self, RunError> {
+        let shipped = components
+            .iter()
+            .map(|&(name, component)| Shipped { name, component });
+        let clock = std::sync::Arc::clone(dir.clock());
+        let pipeline = Pipeline::open(config, clock, Registry::new(shipped))?;
+        Ok(Self { pipeline })
+    }
+
+    /// Runs a processor as the command line does: without caps, and ignoring waits.
+    pub fn run(&self, processor: &str) -> Ran {
+        self.run_as(processor, RunRequest::cli())
+    }
+
+    /// Runs a processor as the scheduler does, but without caps: failed sessions wait.
+    pub fn run_scheduled(&self, processor: &str) -> Ran {
+        self.run_as(processor, scheduled())
+    }
+
+    /// Runs a processor as asked; a run that breaks off ends the test.
+    pub fn run_as(&self, processor: &str, request: RunRequest) -> Ran {
+        self.try_run_as(processor, request)
+            .unwrap_or_else(|error| panic!("`{processor}` did not run: {}", chain(&error)))
+    }
+
+    /// As [`TestPipeline::run_as`], where it may fail.
+    ///
+    /// # Errors
+    /// As [`Pipeline::run`].
+    pub fn try_run_as(&self, processor: &str, request: RunRequest) -> Result<Ran, RunError> {
+        let processor = self.pipeline.processor(processor)?;
+        let root = self.pipeline.sessions_root()?;
+        let report = self
+            .pipeline
+            .run_over(root.as_ref(), &processor, request, &())?;
+        Ok(Ran {
+            id: report.id,
+            stats: report.stats,
+            notes: report.notes,
+            opens: root.as_ref().map_or(0, SessionsRoot::opens),
+        })
+    }
+
+    /// The state row of a session.
+    pub fn state(&self, processor: &str, key: &str) -> Option<KnownSession> {
+        let known = self.pipeline.store().known_sessions(processor);
+        known.expect("the state can be read").get(key).copied()
+    }
+
+    /// The failure row of a session.
+    pub fn failure(&self, processor: &str, key: &str) -> Option<KnownFailure> {
+        let failures = self.pipeline.store().known_failures(processor);
+        failures.expect("the failures can be read").remove(key)
+    }
+
+    /// The pipeline itself.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// Where its data dir lies.
+    pub fn data_dir(&self) -> &Path {
+        &self.pipeline.config().data_dir
+    }
+}
+
+/// A request of the scheduler, without its caps.
+pub fn scheduled() -> RunRequest {
+    RunRequest {
+        trigger: Trigger::Scheduler,
+        is_started_by_person: false,
+        max_sessions: None,
+        time_budget: None,
+    }
+}
+
+/// An error with its causes, for the message of a failed test.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}

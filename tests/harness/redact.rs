@@ -1,0 +1,78 @@
+//! What varies from run to run, replaced by words of a fixed width, so that snapshots keep what matters.
+
+use std::path::Path;
+
+/// Replaces the data dir's path, instants, hashes and process ids, in this order.
+///
+/// ```
+/// use std::path::Path;
+/// use session_pipeline_harness::redact::redact;
+///
+/// let text = "`/tmp/x-1/state/lock` is held by process 4711 since 2026-01-05T09:00:00.5Z";
+/// assert_eq!(
+///     redact(text, Path::new("/tmp/x-1")),
+///     "`[data-dir]/state/lock` is held by process [pid] since [time]"
+/// );
+/// ```
+pub fn redact(text: &str, data_dir: &Path) -> String {
+    let text = text.replace(&*data_dir.to_string_lossy(), "[data-dir]");
+    let text = replace(&text, instant, "[time]");
+    let text = replace(&text, hash, "[hash]");
+    replace(&text, process_id, "process [pid]")
+}
+
+/// Replaces every place at which `length` finds something.
+fn replace(text: &str, length: impl Fn(&str) -> Option<usize>, word: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut is_word_start = true;
+    while let Some(c) = rest.chars().next() {
+        match length(rest).filter(|_| is_word_start) {
+            Some(length) => {
+                out.push_str(word);
+                rest = &rest[length..];
+            }
+            None => {
+                out.push(c);
+                rest = &rest[c.len_utf8()..];
+                is_word_start = !c.is_ascii_alphanumeric();
+            }
+        }
+    }
+    out
+}
+
+/// `2026-01-05T09:00:00.123Z`, or with a space and without the zone, as the database writes it.
+fn instant(text: &str) -> Option<usize> {
+    let pattern = "dddd-dd-ddTdd:dd:dd";
+    let fits = |(pattern, c): (char, char)| match pattern {
+        'd' => c.is_ascii_digit(),
+        'T' => c == 'T' || c == ' ',
+        other => c == other,
+    };
+    if text.len() < pattern.len() || !pattern.chars().zip(text.chars()).all(fits) {
+        return None;
+    }
+    let mut end = pattern.len();
+    if text[end..].starts_with('.') {
+        end += 1 + digits(&text[end + 1..]);
+    }
+    Some(end + usize::from(text[end..].starts_with('Z')))
+}
+
+/// An MD5 or SHA-256.
+fn hash(text: &str) -> Option<usize> {
+    let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    let length = text.find(|c| !is_hex(c)).unwrap_or(text.len());
+    (length == 32 || length == 64).then_some(length)
+}
+
+fn process_id(text: &str) -> Option<usize> {
+    let rest = text.strip_prefix("process ")?;
+    Some("process ".len() + digits(rest)).filter(|_| digits(rest) > 0)
+}
+
+fn digits(text: &str) -> usize {
+    text.find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len())
+}

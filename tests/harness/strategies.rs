@@ -1,0 +1,354 @@
+//! What properties are tried on: transcripts of all kinds, and what happens to a data dir.
+
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::data_dir::DataDir;
+use crate::session::Session;
+
+/// How many cases every property is tried with: `PROPTEST_CASES`, or 32.
+///
+/// ```
+/// use proptest::prelude::*;
+/// use session_pipeline_harness::cases;
+///
+/// proptest! {
+///     #![proptest_config(ProptestConfig::with_cases(cases()))]
+///     fn invariant_sums_commute(a: u32, b: u32) {
+///         prop_assert_eq!(u64::from(a) + u64::from(b), u64::from(b) + u64::from(a));
+///     }
+/// }
+/// invariant_sums_commute();
+/// ```
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long to search is the developer's affair; what is found does not depend on it"
+)]
+pub fn cases() -> u32 {
+    let cases = std::env::var("PROPTEST_CASES").ok();
+    cases.and_then(|cases| cases.parse().ok()).unwrap_or(32)
+}
+
+/// A transcript as agents write it: every line an entry of a known type.
+pub fn valid_transcript() -> impl Strategy<Value = Vec<u8>> {
+    vec(turn(), 0..8).prop_map(|turns| session_of(&turns).bytes().to_vec())
+}
+
+/// A transcript with lines that are odd, but lines: other values than objects, blank ones, old
+/// shapes, several values on one line.
+pub fn odd_transcript() -> impl Strategy<Value = Vec<u8>> {
+    vec(prop_oneof![turn(), odd_line().prop_map(Turn::Raw)], 0..8)
+        .prop_map(|turns| session_of(&turns).bytes().to_vec())
+}
+
+/// A transcript that something happened to: cut anywhere, bytes overwritten, half lines, binary
+/// lines. Nothing in it can be relied upon.
+pub fn damaged_transcript() -> impl Strategy<Value = Vec<u8>> {
+    let turns = vec(
+        prop_oneof![2 => turn(), 1 => odd_line().prop_map(Turn::Raw), 2 => broken_line().prop_map(Turn::Raw)],
+        0..8,
+    );
+    // A power cut leaves NULs, a bad copy leaves anything.
+    let wounds = vec(
+        (
+            any::<prop::sample::Index>(),
+            prop_oneof![Just(0_u8), any::<u8>()],
+        ),
+        0..4,
+    );
+    let cut = prop::option::of(any::<prop::sample::Index>());
+    (turns, wounds, cut).prop_map(|(turns, wounds, cut)| {
+        let mut bytes = session_of(&turns).bytes().to_vec();
+        if !bytes.is_empty() {
+            for (place, byte) in wounds {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+        }
+        bytes
+    })
+}
+
+/// Any transcript.
+pub fn transcript() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        valid_transcript().boxed(),
+        odd_transcript().boxed(),
+        damaged_transcript().boxed()
+    ]
+}
+
+/// A transcript at several moments of its life, each longer than the one before; most moments
+/// fall within a line.
+pub fn growing_transcript() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let cuts = vec(any::<prop::sample::Index>(), 0..4);
+    (odd_transcript(), cuts).prop_map(|(bytes, cuts)| {
+        let mut lengths: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        lengths.push(bytes.len());
+        lengths.sort_unstable();
+        lengths.dedup();
+        lengths
+            .iter()
+            .map(|&length| bytes[..length].to_vec())
+            .collect()
+    })
+}
+
+/// What happens next in a conversation.
+#[derive(Clone, Debug)]
+pub enum Turn {
+    /// A person types.
+    User(String),
+    /// The model answers with text, at this cost.
+    Says(u64, u64),
+    /// The model calls a tool, which answers, well or not.
+    Calls(&'static str, bool),
+    /// A sub-agent reports.
+    Reports(u64),
+    /// A command.
+    Command(&'static str),
+    /// An hour or so passes.
+    Wait(u64),
+    /// Any bytes as a line.
+    Raw(Vec<u8>),
+}
+
+/// One turn of a conversation as agents write it.
+pub fn turn() -> impl Strategy<Value = Turn> {
+    prop_oneof![
+        // Any text at all, quotes, control characters and other scripts included.
+        any::<String>().prop_map(Turn::User),
+        (0..2_000_000_u64, 0..100_000_u64).prop_map(|(input, output)| Turn::Says(input, output)),
+        (
+            prop::sample::select(vec!["Bash", "Read", "Task", "Skill", "mcp__github__search"]),
+            any::<bool>()
+        )
+            .prop_map(|(tool, is_ok)| Turn::Calls(tool, is_ok)),
+        (0..100_000_u64).prop_map(Turn::Reports),
+        prop::sample::select(vec!["/clear", "/plugin:run now"]).prop_map(Turn::Command),
+        (1..7200_u64).prop_map(Turn::Wait),
+    ]
+}
+
+/// A transcript of these turns.
+pub fn session_of(turns: &[Turn]) -> Session {
+    turns
+        .iter()
+        .fold(Session::new("s1"), |session, turn| match turn {
+            Turn::User(text) => session.user(text),
+            Turn::Says(input, output) => session.assistant(|m| m.tokens(*input, *output)),
+            Turn::Calls(tool, is_ok) => {
+                let result = if *is_ok {
+                    Ok("done")
+                } else {
+                    Err("exit code 1")
+                };
+                session.assistant(|m| m.tool(tool)).tool_result(result)
+            }
+            Turn::Reports(output) => session.progress(|m| m.tokens(1, *output)),
+            Turn::Command(command) => session.slash_command(command),
+            Turn::Wait(seconds) => session.wait(Duration::from_secs(*seconds)),
+            Turn::Raw(line) => session.raw_line(line),
+        })
+}
+
+/// A line that some agent, or some version of one, might write.
+fn odd_line() -> impl Strategy<Value = Vec<u8>> {
+    let fixed = vec![
+        "",
+        "   ",
+        "\r",
+        "null",
+        "3",
+        "[]",
+        "\"text\"",
+        "{}",
+        "{\"type\":\"never-heard-of\"}",
+        "{\"role\":\"user\",\"content\":\"a flat line\"}",
+        "{\"type\":\"user\",\"type\":\"assistant\"}",
+        "{\"type\":\"user\",\"message\":{\"content\":null}}",
+        "{\"a\":1}{\"b\":2}",
+        "\u{feff}{\"type\":\"user\"}",
+        "{\"type\":\"assistant\",\"message\":{\"usage\":{\"input_tokens\":-1}}}",
+        "{\"type\":\"assistant\",\"message\":{\"usage\":{\"input_tokens\":1e400}}}",
+    ];
+    prop_oneof![
+        prop::sample::select(fixed).prop_map(|line| line.as_bytes().to_vec()),
+        any_json().prop_map(|value| value.to_string().into_bytes()),
+    ]
+}
+
+/// A line that is none.
+fn broken_line() -> impl Strategy<Value = Vec<u8>> {
+    let fixed: Vec<&[u8]> = vec![
+        b"{",
+        b"{\"type\":\"us",
+        b"}",
+        b"\xff\xfe{}",
+        b"\0\0\0\0",
+        b"{\"a\":\"\\ud800\"}",
+        b"{\"a\":NaN}",
+        b"{\"x\":\"abc{\"y\":1}",
+    ];
+    prop_oneof![
+        prop::sample::select(fixed).prop_map(<[u8]>::to_vec),
+        // Anything but the newline that would end it.
+        vec(
+            any::<u8>().prop_filter("a line", |byte| *byte != b'\n'),
+            0..80
+        ),
+        // Deeper than any parser of ours goes.
+        (129..400_usize).prop_map(|depth| "[".repeat(depth).into_bytes()),
+    ]
+}
+
+/// Any JSON value, not too large.
+pub fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            vec((member_name(), inner), 0..4).prop_map(|members| {
+                let mut object = json!({});
+                for (name, value) in members {
+                    object[name] = value;
+                }
+                object
+            }),
+        ]
+    })
+}
+
+fn member_name() -> impl Strategy<Value = String> {
+    let known = vec!["type", "message", "usage", "content", "timestamp", "uuid"];
+    prop_oneof![
+        prop::sample::select(known).prop_map(ToOwned::to_owned),
+        any::<String>(),
+    ]
+}
+
+/// The files that [`Action`]s are about, by position: two users, and a nested session.
+pub const FILES: [&str; 4] = [
+    "ada/a.jsonl",
+    "ada/b.jsonl",
+    "ada/a/subagents/agent-1.jsonl",
+    "bob/a.jsonl",
+];
+
+/// Something that happens to a data dir.
+///
+/// Files are named by position, so that a shrunk list of actions still makes sense; what can't be
+/// done (a file that is not there) is not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A file is written anew.
+    Write(usize, &'static str, Mtime),
+    /// A file grows.
+    Append(usize, &'static str, Mtime),
+    /// Only a file's times change.
+    Touch(usize, Mtime),
+    /// A file becomes another one.
+    Rename(usize, usize),
+    /// A file goes.
+    Delete(usize),
+    /// Time passes.
+    Tick(Duration),
+    /// A run, by the scheduler or by a person.
+    Run {
+        /// Whether by a person.
+        by_person: bool,
+    },
+}
+
+/// When a file says that it was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mtime {
+    /// A minute ago.
+    Quiet,
+    /// Within the window in which times are not trusted.
+    JustNow,
+    /// In the future: another machine's clock, or ours went back.
+    Ahead,
+    /// Before 1970.
+    Ancient,
+}
+
+impl Mtime {
+    fn forge(self, dir: &DataDir, key: &str) {
+        match self {
+            Self::Quiet => dir.touch(key),
+            Self::JustNow => dir.set_age(key, Duration::from_millis(10)),
+            Self::Ahead => dir.set_ahead(key, Duration::from_secs(3600)),
+            // Of 1950, as the clock stands in 2100; ext4 knows nothing before 1901.
+            Self::Ancient => dir.set_age(key, Duration::from_secs(150 * 365 * 86_400)),
+        }
+    }
+}
+
+impl Action {
+    /// Lets it happen; [`Action::Run`] is left to the caller.
+    pub fn apply(&self, dir: &DataDir) {
+        match *self {
+            Self::Write(file, content, mtime) => {
+                dir.write(FILES[file], content);
+                mtime.forge(dir, FILES[file]);
+            }
+            Self::Append(file, content, mtime) if dir.has(FILES[file]) => {
+                dir.append(FILES[file], content);
+                mtime.forge(dir, FILES[file]);
+            }
+            Self::Touch(file, mtime) if dir.has(FILES[file]) => mtime.forge(dir, FILES[file]),
+            Self::Rename(from, to) if dir.has(FILES[from]) && from != to => {
+                dir.rename(FILES[from], FILES[to]);
+            }
+            Self::Delete(file) if dir.has(FILES[file]) => dir.delete(FILES[file]),
+            Self::Tick(duration) => dir.clock().advance(duration),
+            _ => {}
+        }
+    }
+}
+
+/// What happens to a data dir in the course of a few days, runs included.
+///
+/// `contents` are what files are written with and grow by; few and short ones, some of one length,
+/// so that contents recur.
+pub fn actions(contents: &'static [&'static str]) -> impl Strategy<Value = Vec<Action>> {
+    let file = || 0..FILES.len();
+    let content = move || prop::sample::select(contents);
+    let mtime = || {
+        prop_oneof![
+            4 => Just(Mtime::Quiet),
+            2 => Just(Mtime::JustNow),
+            1 => Just(Mtime::Ahead),
+            1 => Just(Mtime::Ancient),
+        ]
+    };
+    let tick = prop::sample::select(vec![
+        Duration::from_millis(20),
+        Duration::from_millis(100),
+        Duration::from_secs(700),
+        Duration::from_secs(86_400),
+    ]);
+    let action = prop_oneof![
+        4 => (file(), content(), mtime()).prop_map(|(file, content, mtime)| Action::Write(file, content, mtime)),
+        2 => (file(), content(), mtime()).prop_map(|(file, content, mtime)| Action::Append(file, content, mtime)),
+        2 => (file(), mtime()).prop_map(|(file, mtime)| Action::Touch(file, mtime)),
+        1 => (file(), file()).prop_map(|(from, to)| Action::Rename(from, to)),
+        1 => file().prop_map(Action::Delete),
+        2 => tick.prop_map(Action::Tick),
+        6 => any::<bool>().prop_map(|by_person| Action::Run { by_person }),
+    ];
+    vec(action, 1..24)
+}

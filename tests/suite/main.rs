@@ -1,0 +1,24 @@
+//! The suite: one module for every word of the workspace, and one for every danger.
+//!
+//! What `runtime/src/scan.rs` promises is held against it in `scan.rs` here, and so on.
+//! All that tests are made of stands in the harness; SQL on a test's database goes through `database.rs`.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "in a test, to end with a message is to fail"
+)]
+
+mod cli;
+mod content;
+mod database;
+mod guests;
+mod migrations;
+mod quarantine;
+mod report;
+mod run;
+mod sandbox;
+mod scan;
+mod sessions;
+mod store;
+mod usage;

@@ -1,0 +1,197 @@
+//! Back-off and quarantine, as a state machine without files or database.
+
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use session_pipeline_harness::{cases, clock};
+use session_pipeline_runtime::clock::UtcMicros;
+use session_pipeline_runtime::fault::{DETAIL_BYTES_MAX, FaultKind, printable};
+use session_pipeline_runtime::quarantine::{FAILURES_MAX, Failures, Verdict};
+
+const CADENCE: Duration = Duration::from_secs(600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Those that the session or the component caused.
+const OWN: [FaultKind; 11] = [
+    FaultKind::OutOfFuel,
+    FaultKind::Deadline,
+    FaultKind::MemoryLimit,
+    FaultKind::StackOverflow,
+    FaultKind::OutputLimit,
+    FaultKind::HostCallLimit,
+    FaultKind::Panic,
+    FaultKind::Trap,
+    FaultKind::Denied,
+    FaultKind::Rejected,
+    FaultKind::BadRecord,
+];
+
+/// Those that nobody's session should be lost by.
+const OUTAGES: [FaultKind; 5] = [
+    FaultKind::TooLarge,
+    FaultKind::Llm,
+    FaultKind::Input,
+    FaultKind::Component,
+    FaultKind::Host,
+];
+
+/// What so many failures of one kind in a row come to.
+fn failed(times: u32, fault: FaultKind) -> Failures {
+    (0..times).fold(Failures::default(), |failures, _| {
+        failures.after(fault, clock::START, CADENCE)
+    })
+}
+
+fn wait_of(failures: Failures) -> Option<Duration> {
+    let micros = failures.next_attempt_at?.0 - clock::START.0;
+    Some(Duration::from_micros(micros.unsigned_abs()))
+}
+
+#[test]
+fn the_first_failure_is_tried_again_at_once() {
+    let failures = failed(1, FaultKind::Panic);
+    assert_eq!((failures.attempts, wait_of(failures)), (1, None));
+    assert_eq!(failures.verdict(clock::START, false), Verdict::Try);
+}
+
+#[test]
+fn from_the_second_on_the_wait_doubles_up_to_a_day() {
+    let waits: Vec<Option<u64>> = (1..=9)
+        .map(|times| wait_of(failed(times, FaultKind::Input)).map(|wait| wait.as_secs() / 600))
+        .collect();
+    let cadences = [2, 4, 8, 16, 32, 64, 128, 144];
+    let expected: Vec<Option<u64>> = [None]
+        .into_iter()
+        .chain(cadences.into_iter().map(Some))
+        .collect();
+    assert_eq!(waits, expected, "in cadences of ten minutes");
+}
+
+#[test]
+fn a_waiting_session_is_tried_when_its_time_has_come() {
+    let failures = failed(2, FaultKind::Panic);
+    let due_at = failures.next_attempt_at.unwrap();
+    assert_eq!(
+        failures.verdict(UtcMicros(due_at.0 - 1), false),
+        Verdict::Waiting
+    );
+    assert_eq!(failures.verdict(due_at, false), Verdict::Try);
+}
+
+#[test]
+fn a_run_that_a_person_started_does_not_wait() {
+    assert_eq!(
+        failed(2, FaultKind::Panic).verdict(clock::START, true),
+        Verdict::Try
+    );
+}
+
+#[test]
+fn the_fifth_failure_of_its_own_making_is_quarantine_for_whoever_asks() {
+    for fault in OWN {
+        let almost = failed(FAILURES_MAX - 1, fault);
+        assert_eq!(almost.quarantined_at, None, "{fault}");
+        let failures = failed(FAILURES_MAX, fault);
+        assert_eq!(failures.quarantined_at, Some(clock::START), "{fault}");
+        for by_person in [false, true] {
+            let later = clock::START.plus(400 * DAY);
+            assert_eq!(
+                failures.verdict(later, by_person),
+                Verdict::Quarantined,
+                "{fault}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_outage_costs_nobody_a_session() {
+    for fault in OUTAGES {
+        let failures = failed(1000, fault);
+        assert_eq!(failures.quarantined_at, None, "{fault}");
+        assert_eq!(
+            failures.verdict(clock::START.plus(DAY), false),
+            Verdict::Try,
+            "{fault}"
+        );
+    }
+}
+
+#[test]
+fn a_session_that_brought_our_process_down_is_not_tried_again() {
+    assert_eq!(
+        failed(1, FaultKind::Crash).verdict(clock::START, true),
+        Verdict::Quarantined
+    );
+}
+
+#[test]
+fn every_fault_has_a_word_and_is_found_by_it() {
+    for fault in OWN.into_iter().chain(OUTAGES).chain([FaultKind::Crash]) {
+        assert_eq!(FaultKind::from_word(fault.as_str()), fault);
+        assert_eq!(
+            fault.is_of_own_making(),
+            !OUTAGES.contains(&fault),
+            "{fault}"
+        );
+    }
+    assert_eq!(
+        FaultKind::from_word("a word of a later version"),
+        FaultKind::Host
+    );
+}
+
+fn any_fault() -> impl Strategy<Value = FaultKind> {
+    let all: Vec<FaultKind> = OWN
+        .into_iter()
+        .chain(OUTAGES)
+        .chain([FaultKind::Crash])
+        .collect();
+    prop::sample::select(all)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases() * 8))]
+
+    #[test]
+    fn invariant_waits_never_shrink_and_never_exceed_a_day(
+        faults in vec(any_fault(), 1..60),
+        cadence_seconds in 1..=u32::MAX,
+    ) {
+        let cadence = Duration::from_secs(u64::from(cadence_seconds));
+        let mut failures = Failures::default();
+        let mut last = Duration::ZERO;
+        for fault in faults {
+            failures = failures.after(fault, clock::START, cadence);
+            let wait = wait_of(failures).unwrap_or_default();
+            prop_assert!(wait >= last && wait <= DAY);
+            last = wait;
+        }
+    }
+
+    #[test]
+    fn invariant_only_a_crash_or_the_fifth_failure_quarantines(faults in vec(any_fault(), 1..12)) {
+        let mut failures = Failures::default();
+        for (count, fault) in (1..).zip(faults) {
+            failures = failures.after(fault, clock::START, CADENCE);
+            prop_assert_eq!(failures.attempts, count);
+            let is_crash = fault == FaultKind::Crash;
+            let is_fifth = count >= FAILURES_MAX && fault.is_of_own_making();
+            prop_assert_eq!(failures.quarantined_at.is_some(), is_crash || is_fifth);
+            if failures.quarantined_at.is_some() {
+                // Nobody tries it again, so there is no further failure.
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn invariant_kept_text_is_short_and_can_not_paint_on_a_terminal(text in any::<String>(), times in 1..2000_usize) {
+        let kept = printable(&text.repeat(times));
+        prop_assert!(kept.len() <= DETAIL_BYTES_MAX);
+        prop_assert!(!kept.chars().any(char::is_control));
+        let has_override = kept.contains(['\u{202e}', '\u{2066}']);
+        prop_assert!(!has_override);
+    }
+}

@@ -1,0 +1,271 @@
+//! Reports: what a row stands for, that rows add up, and the names that others rely on.
+
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use session_pipeline_harness::session::MONDAY_MORNING;
+use session_pipeline_harness::strategies::transcript;
+use session_pipeline_harness::{DataDir, Session, TestPipeline, cases};
+use session_pipeline_runtime::report::{self, By, Report, Totals};
+
+use crate::guests::{usage, usage_dir};
+
+/// Processes what is in a data dir, and reports.
+fn check(dir: &DataDir, by: By) -> Report {
+    let pipeline = TestPipeline::open(dir, &[usage()]);
+    pipeline.run("usage");
+    report::usage(pipeline.pipeline().store(), by)
+        .unwrap()
+        .unwrap()
+}
+
+/// Its rows in short: key, input, output, messages, sessions.
+fn rows(report: &Report) -> Vec<String> {
+    let row = |key: &str, totals: &Totals| {
+        format!(
+            "{key}: {} in, {} out, {} messages, {} sessions",
+            totals.input_tokens, totals.output_tokens, totals.messages, totals.sessions
+        )
+    };
+    let rows = report.rows.iter();
+    rows.map(|each| row(each.key.as_deref().unwrap_or("-"), &each.totals))
+        .chain([row("total", &report.totals)])
+        .collect()
+}
+
+/// The evening of that day, a minute before midnight.
+fn evening(day: u64) -> session_pipeline_runtime::clock::UtcMicros {
+    MONDAY_MORNING.plus(Duration::from_secs(day * 86_400 + 15 * 3_600 - 60))
+}
+
+#[test]
+fn before_anything_ran_there_is_no_report() {
+    let dir = DataDir::new();
+    let pipeline = TestPipeline::open(&dir, &[usage()]);
+    assert_eq!(
+        report::usage(pipeline.pipeline().store(), By::Day).unwrap(),
+        None
+    );
+}
+
+#[test]
+fn a_run_over_nothing_reports_zeros() {
+    let report = check(&DataDir::new(), By::Day);
+    assert_eq!(report.rows, []);
+    let totals = Totals {
+        cost_is_lower_bound: report.totals.cost_is_lower_bound,
+        cost_usd: report.totals.cost_usd.clone(),
+        ..Totals::default()
+    };
+    assert_eq!(report.totals, totals);
+}
+
+#[test]
+fn a_day_ends_at_midnight_in_utc() {
+    let dir = DataDir::new();
+    let session = Session::new("s1")
+        .at(evening(0))
+        .assistant(|m| m.tokens(1, 10))
+        .wait(Duration::from_secs(59))
+        .assistant(|m| m.tokens(2, 20));
+    dir.write("ada/one.jsonl", session);
+    insta::assert_snapshot!(rows(&check(&dir, By::Day)).join("\n"), @"
+    2026-01-05: 1 in, 10 out, 1 messages, 1 sessions
+    2026-01-06: 2 in, 20 out, 1 messages, 1 sessions
+    total: 3 in, 30 out, 2 messages, 1 sessions
+    ");
+}
+
+#[test]
+fn a_message_belongs_to_the_day_and_session_of_its_first_appearance() {
+    let dir = DataDir::new();
+    let message = |session: Session, output| {
+        session.assistant(move |m| m.id("msg_1").request("req_1").tokens(1, output))
+    };
+    // The file that comes first by its name is the later copy, and the larger one.
+    dir.write(
+        "ada/a.jsonl",
+        message(Session::new("resumed").at(evening(3)), 500),
+    );
+    dir.write(
+        "ada/b.jsonl",
+        message(Session::new("first").at(evening(0)), 2),
+    );
+    insta::assert_snapshot!(rows(&check(&dir, By::Day)).join("\n"), @"
+    2026-01-05: 1 in, 500 out, 1 messages, 1 sessions
+    total: 1 in, 500 out, 1 messages, 1 sessions
+    ");
+}
+
+#[test]
+fn a_replay_in_another_file_loses_against_the_original() {
+    let dir = DataDir::new();
+    let message = |session: Session, output| {
+        session.assistant(move |m| m.id("msg_1").request("req_1").tokens(1, output))
+    };
+    dir.write(
+        "ada/a.jsonl",
+        message(Session::new("s1").sidechain("a1"), 500),
+    );
+    dir.write("ada/b.jsonl", message(Session::new("s1"), 2));
+    assert_eq!(check(&dir, By::Day).totals.output_tokens, 2);
+}
+
+#[test]
+fn messages_without_a_request_are_one_within_a_session_and_two_in_two() {
+    let dir = DataDir::new();
+    let session = |id| Session::new(id).assistant(|m| m.id("msg_1").without_request());
+    dir.write("ada/a.jsonl", session("s1"));
+    dir.write("ada/b.jsonl", session("s1"));
+    assert_eq!(check(&dir, By::Day).totals.messages, 1);
+    dir.write("ada/c.jsonl", session("s2"));
+    assert_eq!(check(&dir, By::Day).totals.messages, 2);
+}
+
+#[test]
+fn a_message_is_final_if_any_file_says_how_it_ended() {
+    let dir = DataDir::new();
+    let session = || Session::new("s1");
+    dir.write(
+        "ada/a.jsonl",
+        session().assistant(|m| m.id("msg_1").request("req_1").streaming()),
+    );
+    assert!(check(&dir, By::Day).totals.output_is_lower_bound);
+    dir.write(
+        "ada/b.jsonl",
+        session().assistant(|m| m.id("msg_1").request("req_1")),
+    );
+    assert!(!check(&dir, By::Day).totals.output_is_lower_bound);
+}
+
+#[test]
+fn what_bears_no_time_and_no_model_has_a_row_without_a_key_at_the_end() {
+    let dir = DataDir::new();
+    let untold = json!({ "type": "assistant", "requestId": "r", "message": { "id": "m", "usage": { "input_tokens": 7 } } });
+    dir.write("ada/a.jsonl", Session::new("s1").assistant(|m| m));
+    dir.write("ada/b.jsonl", format!("{untold}\n"));
+    for by in [By::Day, By::Model] {
+        let report = check(&dir, by);
+        let [told, untold] = report.rows.as_slice() else {
+            panic!("two rows: {report:?}")
+        };
+        assert!(told.key.is_some());
+        assert_eq!((&untold.key, untold.totals.input_tokens), (&None, 7));
+    }
+}
+
+#[test]
+fn a_model_without_a_price_is_named_and_makes_the_cost_a_lower_bound() {
+    let dir = DataDir::new();
+    let model = "claude-nimbus-1-preview";
+    dir.write(
+        "ada/a.jsonl",
+        Session::new("s1").assistant(|m| m.model(model)),
+    );
+    let totals = check(&dir, By::Day).totals;
+    assert_eq!(totals.unknown_models, [model]);
+    assert!(totals.cost_is_lower_bound);
+    assert_eq!(totals.cost_usd, None, "no price is not a price of nothing");
+}
+
+#[test]
+fn a_session_that_shrank_or_vanished_is_reported_as_it_last_was() {
+    let dir = DataDir::new();
+    let two = Session::new("s1").assistant(|m| m).assistant(|m| m);
+    dir.write("ada/a.jsonl", two);
+    assert_eq!(check(&dir, By::Day).totals.messages, 2);
+    dir.write("ada/a.jsonl", Session::new("s1").assistant(|m| m));
+    assert_eq!(
+        check(&dir, By::Day).totals.messages,
+        1,
+        "replaced, not added to"
+    );
+    dir.delete("ada/a.jsonl");
+    assert_eq!(
+        check(&dir, By::Day).totals.messages,
+        1,
+        "rows outlive files"
+    );
+}
+
+/// The names of a JSON object, sorted.
+fn names(value: &Value) -> Vec<&str> {
+    let mut names: Vec<&str> = value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+/// If you are here because you added a number: others read these names, so they never change, and
+/// ARCHITECTURE.md §7 and the HTTP schema name the new one too.
+pub const TOTALS: [&str; 10] = [
+    "cache_creation_tokens",
+    "cache_read_tokens",
+    "cost_is_lower_bound",
+    "cost_usd",
+    "input_tokens",
+    "messages",
+    "output_is_lower_bound",
+    "output_tokens",
+    "sessions",
+    "unknown_models",
+];
+
+#[test]
+fn the_names_in_a_report_are_those_that_others_rely_on() {
+    let dir = DataDir::new();
+    dir.write("ada/a.jsonl", Session::new("s1").assistant(|m| m));
+    let report = serde_json::to_value(check(&dir, By::Day)).unwrap();
+    assert_eq!(names(&report), ["rows", "totals"]);
+    assert_eq!(names(&report["totals"]), TOTALS);
+    let row = names(&report["rows"][0]);
+    assert!(TOTALS.iter().all(|name| row.contains(name)), "{row:?}");
+}
+
+/// What adds up over rows.
+fn sums<'a>(totals: impl IntoIterator<Item = &'a Totals>) -> [i64; 5] {
+    let figures = totals.into_iter().map(|totals| {
+        [
+            totals.input_tokens,
+            totals.output_tokens,
+            totals.cache_read_tokens,
+            totals.cache_creation_tokens,
+            totals.messages,
+        ]
+    });
+    figures.fold([0; 5], |sums, figures| {
+        std::array::from_fn(|at| sums[at] + figures[at])
+    })
+}
+
+proptest! {
+    // Each case makes a database.
+    #![proptest_config(ProptestConfig::with_cases(cases().div_ceil(4)))]
+
+    #[test]
+    fn invariant_rows_add_up_to_the_totals_by_whatever_they_are_told_apart(transcripts in vec(transcript(), 0..5)) {
+        let dir = usage_dir();
+        for (number, transcript) in transcripts.iter().enumerate() {
+            dir.write(&format!("ada/{number}.jsonl"), transcript);
+        }
+        let pipeline = TestPipeline::open(&dir, &[usage()]);
+        pipeline.run("usage");
+        let mut totals = Vec::new();
+        for by in [By::Day, By::Model] {
+            let report = report::usage(pipeline.pipeline().store(), by).unwrap().unwrap();
+            prop_assert_eq!(sums(report.rows.iter().map(|row| &row.totals)), sums([&report.totals]));
+            let bound = report.rows.iter().any(|row| row.totals.output_is_lower_bound);
+            prop_assert_eq!(bound, report.totals.output_is_lower_bound);
+            let keys: Vec<_> = report.rows.iter().map(|row| (row.key.is_none(), row.key.clone())).collect();
+            prop_assert!(keys.is_sorted(), "by their keys, what has none last: {:?}", keys);
+            totals.push(report.totals);
+        }
+        prop_assert_eq!(&totals[0], &totals[1]);
+    }
+}

@@ -1,0 +1,777 @@
+//! What is due: the rules of the scan one by one, and all of them against a model.
+//!
+//! The danger: a change that nobody notices is lost for ever, and a session that is read at every
+//! run makes the pipeline useless on a large history.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use session_pipeline_harness::strategies::{Action, FILES, actions};
+use session_pipeline_harness::{DataDir, TestPipeline, cases, clock, pipeline};
+use session_pipeline_runtime::clock::{Clock, UtcMicros};
+use session_pipeline_runtime::content::ContentHash;
+use session_pipeline_runtime::fault::{Fault, FaultKind};
+use session_pipeline_runtime::quarantine::{Failures, Verdict};
+use session_pipeline_runtime::run::RunRequest;
+use session_pipeline_runtime::scan::{
+    Check, KnownFailure, KnownSession, KnownSessions, ScanContext, ScanPlan, trusted,
+};
+use session_pipeline_runtime::sessions::{Observed, Walk};
+
+use crate::database::{cell, execute, rows};
+use crate::guests::{PANICS, POISON, WELL_BEHAVED, lines_of, panics, prepared_dir, well_behaved};
+
+const KEY: &str = "ada/one.jsonl";
+const MILLISECOND: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3600);
+/// The component that runs in the pure tests, its version, and one of an earlier version.
+const DIGEST: &str = "digest-of-version-3";
+const VERSION: u32 = 3;
+const OLDER: u16 = 0;
+const SAME: u16 = 1;
+const OTHER_BUILD: u16 = 2;
+
+/// A file that was changed so long before the scan.
+fn file(age: Duration) -> Observed {
+    Observed {
+        size: 100,
+        mtime_ns: clock::START.as_nanos() - nanos(age),
+        ctime_ns: 1_790_000_000_000_000_000,
+    }
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap()
+}
+
+fn before(age: Duration) -> UtcMicros {
+    UtcMicros(clock::START.0 - nanos(age) / 1000)
+}
+
+/// The row of a session that we processed half an hour ago, when its file was an hour old.
+fn own_row() -> KnownSession {
+    KnownSession {
+        row_id: 7,
+        observed: Some(file(HOUR)),
+        hash: Some(ContentHash([1; 16])),
+        processed_at: Some(before(HOUR / 2)),
+        session_seq: Some(1),
+        digest: Some(SAME),
+        is_due: false,
+        is_missing: false,
+    }
+}
+
+/// The row of a session as the legacy system left it.
+fn legacy_row() -> KnownSession {
+    KnownSession {
+        observed: None,
+        session_seq: None,
+        digest: None,
+        ..own_row()
+    }
+}
+
+/// A failure of the present component on the present file.
+fn failure(attempts: u32) -> KnownFailure {
+    let failures = (0..attempts).fold(Failures::default(), |failures, _| {
+        failures.after(FaultKind::Panic, clock::START, Duration::from_secs(60))
+    });
+    KnownFailure {
+        row_id: 9,
+        hash: Some(ContentHash([2; 16])),
+        observed: Some(file(HOUR)),
+        digest: Some(DIGEST.to_owned()),
+        failures,
+        fault: Fault::new(FaultKind::Panic, "on purpose"),
+        last_attempt_at: before(HOUR / 4),
+    }
+}
+
+/// A scan of these files at the clock's start, by the scheduler.
+fn scan(
+    files: &[(&str, Observed)],
+    rows: &[(&str, KnownSession)],
+    failures: &[(&str, KnownFailure)],
+    is_started_by_person: bool,
+) -> ScanPlan {
+    let mut known = KnownSessions::default();
+    for digest in ["digest-of-version-2", DIGEST, "another-of-version-3"] {
+        known.digest_index(digest);
+    }
+    for (key, row) in rows {
+        known.add(key, *row);
+    }
+    let failures: HashMap<String, KnownFailure> = failures
+        .iter()
+        .map(|(key, failure)| ((*key).to_owned(), failure.clone()))
+        .collect();
+    let context = ScanContext {
+        failures: &failures,
+        digest: DIGEST,
+        version: VERSION,
+        versions: vec![Some(2), Some(3), Some(3)],
+        now: clock::START,
+        is_started_by_person,
+    };
+    let mut plan = ScanPlan::default();
+    for (key, observed) in files {
+        plan.visit(key, *observed, &mut known, &context);
+    }
+    let walk = Walk {
+        found: files.len() as u64,
+        is_complete: true,
+        notes: Vec::new(),
+    };
+    plan.finish(&walk, &known);
+    plan
+}
+
+/// What a scan makes of one file, in a word.
+fn check(file: Observed, row: Option<KnownSession>, failure: Option<KnownFailure>) -> &'static str {
+    word(&scan(
+        &[(KEY, file)],
+        &row.map(|row| (KEY, row)).into_iter().collect::<Vec<_>>(),
+        &failure
+            .map(|row| (KEY, row))
+            .into_iter()
+            .collect::<Vec<_>>(),
+        false,
+    ))
+}
+
+fn word(plan: &ScanPlan) -> &'static str {
+    match plan.candidates.as_slice() {
+        [] if plan.waiting == 1 => "waits",
+        [] if plan.quarantined == 1 => "in quarantine",
+        [] => "stable",
+        [candidate] => match candidate.check {
+            Check::Nothing => "process",
+            Check::StateHash => "hash first",
+            Check::FailureHash {
+                verdict: Verdict::Waiting,
+                ..
+            } => "waits if the hash is that of the failure",
+            Check::FailureHash { .. } => "in quarantine if the hash is that of the failure",
+        },
+        _ => "more than one",
+    }
+}
+
+#[test]
+fn a_session_without_a_row_is_processed() {
+    assert_eq!(check(file(HOUR), None, None), "process");
+}
+
+#[test]
+fn a_session_whose_size_and_times_are_those_of_its_row_is_stable() {
+    assert_eq!(check(file(HOUR), Some(own_row()), None), "stable");
+}
+
+#[test]
+fn another_size_is_another_content() {
+    let grown = Observed {
+        size: 101,
+        ..file(HOUR)
+    };
+    assert_eq!(check(grown, Some(own_row()), None), "process");
+}
+
+#[test]
+fn another_time_of_the_same_size_may_only_be_a_touch_so_it_is_hashed_first() {
+    for observed in [
+        Observed {
+            mtime_ns: file(HOUR).mtime_ns + 1,
+            ..file(HOUR)
+        },
+        // Backwards too: a file that was restored from a copy.
+        Observed {
+            mtime_ns: file(HOUR).mtime_ns - 1,
+            ..file(HOUR)
+        },
+        // The mtime was forged; the ctime can't be.
+        Observed {
+            ctime_ns: file(HOUR).ctime_ns + 1,
+            ..file(HOUR)
+        },
+    ] {
+        assert_eq!(check(observed, Some(own_row()), None), "hash first");
+    }
+}
+
+#[test]
+fn a_row_without_trusted_times_is_hashed_however_old_the_file_is() {
+    let row = KnownSession {
+        observed: None,
+        ..own_row()
+    };
+    assert_eq!(check(file(1000 * HOUR), Some(row), None), "hash first");
+}
+
+#[test]
+fn a_session_that_someone_asked_for_is_processed_whatever_its_hash() {
+    for row in [own_row(), legacy_row()] {
+        let row = KnownSession {
+            is_due: true,
+            ..row
+        };
+        assert_eq!(check(file(HOUR), Some(row), None), "process");
+    }
+}
+
+#[test]
+fn a_higher_version_makes_its_sessions_due_and_another_build_of_the_same_does_not() {
+    let written_by = |digest| KnownSession {
+        digest,
+        ..own_row()
+    };
+    assert_eq!(
+        check(file(HOUR), Some(written_by(Some(OLDER))), None),
+        "process"
+    );
+    assert_eq!(
+        check(file(HOUR), Some(written_by(Some(OTHER_BUILD))), None),
+        "stable"
+    );
+    assert_eq!(check(file(HOUR), Some(written_by(None)), None), "stable");
+}
+
+#[test]
+fn a_legacy_row_without_a_time_is_processed() {
+    let row = KnownSession {
+        processed_at: None,
+        ..legacy_row()
+    };
+    assert_eq!(check(file(HOUR), Some(row), None), "process");
+}
+
+#[test]
+fn a_legacy_row_goes_by_the_time_at_which_it_was_processed() {
+    let at = |micros_before: i64| {
+        let processed_ns = legacy_row().processed_at.unwrap().as_nanos();
+        let observed = Observed {
+            mtime_ns: processed_ns - micros_before * 1000,
+            ..file(HOUR)
+        };
+        check(observed, Some(legacy_row()), None)
+    };
+    assert_eq!(at(30_000_000), "stable", "30 s older");
+    assert_eq!(
+        at(1_000_000),
+        "stable",
+        "1 s older, even if its content is other: the known gap"
+    );
+    assert_eq!(at(50_001), "stable", "just outside of the window");
+    assert_eq!(at(50_000), "hash first", "just inside of the window");
+    assert_eq!(at(10_000), "hash first", "10 ms older");
+    assert_eq!(at(0), "hash first", "the same time");
+    assert_eq!(at(-1), "hash first", "later");
+    assert_eq!(at(-1_000_000_000), "hash first", "much later");
+}
+
+#[test]
+fn a_first_failure_is_tried_again_at_once() {
+    assert_eq!(check(file(HOUR), None, Some(failure(1))), "process");
+    assert_eq!(
+        check(file(HOUR), Some(own_row()), Some(failure(1))),
+        "stable",
+        "the failure was of some content in between"
+    );
+}
+
+#[test]
+fn a_session_that_waits_is_not_looked_at_while_its_file_stays_as_it_is() {
+    assert_eq!(check(file(HOUR), None, Some(failure(2))), "waits");
+    assert_eq!(check(file(HOUR), None, Some(failure(5))), "in quarantine");
+}
+
+#[test]
+fn a_session_that_waits_and_was_touched_is_hashed_to_see_if_it_is_the_same() {
+    let touched = file(HOUR / 2);
+    assert_eq!(
+        check(touched, None, Some(failure(2))),
+        "waits if the hash is that of the failure"
+    );
+    assert_eq!(
+        check(touched, None, Some(failure(5))),
+        "in quarantine if the hash is that of the failure"
+    );
+    let grown = Observed {
+        size: 101,
+        ..touched
+    };
+    assert_eq!(
+        check(grown, None, Some(failure(5))),
+        "process",
+        "another size needs no hash"
+    );
+}
+
+#[test]
+fn another_component_has_nothing_to_do_with_the_failures_of_this_one() {
+    for attempts in [2, 5] {
+        let failure = KnownFailure {
+            digest: Some("another-of-version-3".to_owned()),
+            ..failure(attempts)
+        };
+        assert_eq!(check(file(HOUR), None, Some(failure)), "process");
+    }
+}
+
+#[test]
+fn a_person_ignores_the_wait_and_not_the_quarantine() {
+    let by_person = |attempts| {
+        word(&scan(
+            &[(KEY, file(HOUR))],
+            &[],
+            &[(KEY, failure(attempts))],
+            true,
+        ))
+    };
+    assert_eq!(by_person(2), "process");
+    assert_eq!(by_person(5), "in quarantine");
+}
+
+#[test]
+fn what_never_was_tried_comes_first_then_what_was_tried_longest_ago_then_what_is_oldest() {
+    let changed = |age| Observed {
+        size: 200,
+        ..file(age)
+    };
+    let tried = |age| KnownSession {
+        processed_at: Some(before(age)),
+        ..own_row()
+    };
+    let failed = KnownFailure {
+        last_attempt_at: before(2 * HOUR),
+        ..failure(1)
+    };
+    let plan = scan(
+        &[
+            ("ada/tried-lately.jsonl", changed(HOUR)),
+            ("ada/tried-long-ago.jsonl", changed(HOUR)),
+            ("ada/failed-between.jsonl", changed(HOUR)),
+            ("ada/new-and-young.jsonl", changed(HOUR)),
+            ("bob/new-and-old.jsonl", changed(9 * HOUR)),
+            ("ada/new-and-old.jsonl", changed(9 * HOUR)),
+        ],
+        &[
+            ("ada/tried-lately.jsonl", tried(HOUR)),
+            ("ada/tried-long-ago.jsonl", tried(3 * HOUR)),
+            ("ada/failed-between.jsonl", tried(99 * HOUR)),
+        ],
+        &[("ada/failed-between.jsonl", failed)],
+        false,
+    );
+    let order: Vec<&str> = plan
+        .candidates
+        .iter()
+        .map(|candidate| candidate.key.as_str())
+        .collect();
+    assert_eq!(
+        order,
+        [
+            "ada/new-and-old.jsonl",
+            "bob/new-and-old.jsonl",
+            "ada/new-and-young.jsonl",
+            "ada/tried-long-ago.jsonl",
+            "ada/failed-between.jsonl",
+            "ada/tried-lately.jsonl",
+        ]
+    );
+}
+
+#[test]
+fn a_vanished_session_is_marked_once_and_a_file_that_returns_is_noticed() {
+    let rows = [
+        ("ada/gone.jsonl", own_row()),
+        (
+            "ada/gone-before.jsonl",
+            KnownSession {
+                is_missing: true,
+                ..own_row()
+            },
+        ),
+        (
+            KEY,
+            KnownSession {
+                row_id: 8,
+                is_missing: true,
+                ..own_row()
+            },
+        ),
+    ];
+    let plan = scan(&[(KEY, file(HOUR))], &rows, &[], false);
+    assert_eq!((plan.vanished, plan.returned), (vec![7], vec![8]));
+}
+
+#[test]
+fn a_walk_that_found_nothing_or_came_short_is_no_deletion() {
+    assert_eq!(
+        scan(&[], &[(KEY, own_row())], &[], false).vanished,
+        [0; 0],
+        "the root may not be mounted"
+    );
+
+    let mut known = KnownSessions::default();
+    known.add(KEY, own_row());
+    let mut plan = ScanPlan::default();
+    let walk = Walk {
+        found: 5,
+        is_complete: false,
+        notes: Vec::new(),
+    };
+    plan.finish(&walk, &known);
+    assert_eq!(plan.vanished, [0; 0], "the folder could not be read");
+}
+
+#[test]
+fn times_are_kept_only_if_no_later_change_could_bear_them_too() {
+    let window = Duration::from_millis(50);
+    let is_trusted = |observed| trusted(observed, clock::START, window) == Some(observed);
+    assert!(is_trusted(file(HOUR)));
+    assert!(is_trusted(file(window + Duration::from_nanos(1))));
+    assert!(!is_trusted(file(window)), "just at the window");
+    assert!(!is_trusted(file(MILLISECOND)));
+    assert!(!is_trusted(file(Duration::ZERO)));
+}
+
+#[test]
+fn a_time_in_the_future_says_nothing_so_the_inode_decides() {
+    let window = Duration::from_millis(50);
+    let future = |changed: Duration| Observed {
+        size: 100,
+        mtime_ns: clock::START.as_nanos() + 1,
+        ctime_ns: clock::START.as_nanos() - nanos(changed),
+    };
+    let is_trusted = |observed| trusted(observed, clock::START, window) == Some(observed);
+    assert!(is_trusted(future(HOUR)));
+    assert!(!is_trusted(future(window)));
+    assert!(!is_trusted(future(Duration::ZERO)));
+}
+
+/// A legacy row for a file of this age, processed half an hour before the clock's start: what the
+/// run makes of it, as processed, skipped.
+fn check_legacy(age_before_processing: Option<i64>, is_content_the_same: bool) -> (u64, u64) {
+    let dir = DataDir::new();
+    dir.write(KEY, "{}\n");
+    let processed_at = before(HOUR / 2);
+    if let Some(millis) = age_before_processing {
+        dir.set_mtime(KEY, UtcMicros(processed_at.0 - millis * 1000));
+    }
+    drop(TestPipeline::open(&dir, &[]));
+    let hash = if is_content_the_same {
+        "8a80554c91d9fca8acb82f023de02f11"
+    } else {
+        "00000000000000000000000000000000"
+    };
+    execute(
+        &dir,
+        &format!(
+            "INSERT INTO session_processor_state (processor_name, session_file, username, processed_at, items_extracted, file_hash)
+             VALUES ('{WELL_BEHAVED}', '{KEY}', 'ada', make_timestamp({}), 3, '{hash}')",
+            processed_at.0
+        ),
+    );
+    let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+    let stats = pipeline.run(WELL_BEHAVED).stats;
+    assert_eq!(stats.scanned, stats.processed + stats.skipped);
+    let again = pipeline.run(WELL_BEHAVED);
+    assert_eq!(
+        (again.stats.scanned, again.opens),
+        (0, 0),
+        "whatever it was, now it is known"
+    );
+    (stats.processed, stats.skipped)
+}
+
+#[test]
+fn a_run_takes_legacy_rows_by_the_rule_of_the_legacy_system() {
+    assert_eq!(check_legacy(Some(30_000), true), (0, 0), "30 s older");
+    assert_eq!(
+        check_legacy(Some(1000), false),
+        (0, 0),
+        "1 s older, other content: the known gap"
+    );
+    assert_eq!(check_legacy(Some(10), false), (1, 0), "10 ms older, other");
+    assert_eq!(
+        check_legacy(Some(10), true),
+        (0, 1),
+        "10 ms older, the same"
+    );
+    assert_eq!(check_legacy(Some(0), false), (1, 0), "the same time, other");
+    assert_eq!(
+        check_legacy(Some(0), true),
+        (0, 1),
+        "the same time and content"
+    );
+    assert_eq!(check_legacy(Some(-5000), false), (1, 0), "later");
+}
+
+/// What a content of the model's files may be: some of one length, some that end in the middle of
+/// a line, and the word at which the guest panics.
+const CONTENTS: &[&str] = &[
+    "a\n",
+    "b\n",
+    "",
+    "cc",
+    "a\nb\n",
+    "misbehave\n",
+    "misbehavf\n",
+    "dd\n\n",
+];
+
+/// What the pipeline should know, in the simplest words there are.
+#[derive(Default)]
+struct Model {
+    rows: BTreeMap<&'static str, ModelRow>,
+    failures: BTreeMap<&'static str, ModelFailure>,
+}
+
+struct ModelRow {
+    content: Vec<u8>,
+    seen: Option<Stat>,
+    read_at: UtcMicros,
+    is_missing: bool,
+}
+
+struct ModelFailure {
+    content: Vec<u8>,
+    failures: Failures,
+}
+
+/// Size, mtime and ctime.
+type Stat = (u64, i64, i64);
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    scanned: u64,
+    processed: u64,
+    skipped: u64,
+    errors: u64,
+    waiting: u64,
+    quarantined: u64,
+}
+
+fn disk(dir: &DataDir) -> BTreeMap<&'static str, (Vec<u8>, Stat)> {
+    FILES
+        .into_iter()
+        .filter(|key| dir.has(key))
+        .map(|key| {
+            let stat = std::fs::metadata(dir.session_path(key)).unwrap();
+            let nanos = |seconds: i64, nanos: i64| seconds * 1_000_000_000 + nanos;
+            let stat = (
+                stat.size(),
+                nanos(stat.mtime(), stat.mtime_nsec()),
+                nanos(stat.ctime(), stat.ctime_nsec()),
+            );
+            (key, (dir.read(key), stat))
+        })
+        .collect()
+}
+
+impl Model {
+    fn run(
+        &mut self,
+        disk: &BTreeMap<&'static str, (Vec<u8>, Stat)>,
+        now: UtcMicros,
+        by_person: bool,
+        cadence: Duration,
+    ) -> Counts {
+        let mut counts = Counts::default();
+        for (&key, (content, stat)) in disk {
+            if let Some(row) = self.rows.get_mut(key) {
+                row.is_missing = false;
+                if row.seen == Some(*stat) {
+                    continue;
+                }
+            }
+            let (_, mtime, ctime) = *stat;
+            let changed = if mtime > now.as_nanos() { ctime } else { mtime };
+            let seen = Some(*stat).filter(|_| changed < now.as_nanos() - 50_000_000);
+            let failed_so = self
+                .failures
+                .get(key)
+                .filter(|failure| failure.content == *content)
+                .map(|failure| failure.failures)
+                .unwrap_or_default();
+            match failed_so.verdict(now, by_person) {
+                Verdict::Waiting => {
+                    counts.waiting += 1;
+                    continue;
+                }
+                Verdict::Quarantined => {
+                    counts.quarantined += 1;
+                    continue;
+                }
+                Verdict::Try => counts.scanned += 1,
+            }
+            match self.rows.get_mut(key) {
+                Some(row) if row.content == *content => {
+                    counts.skipped += 1;
+                    row.seen = seen;
+                    self.failures.remove(key);
+                }
+                _ if String::from_utf8_lossy(content).contains(POISON) => {
+                    counts.errors += 1;
+                    let failure = ModelFailure {
+                        content: content.clone(),
+                        failures: failed_so.after(FaultKind::Panic, now, cadence),
+                    };
+                    self.failures.insert(key, failure);
+                }
+                _ => {
+                    counts.processed += 1;
+                    let row = ModelRow {
+                        content: content.clone(),
+                        seen,
+                        read_at: now,
+                        is_missing: false,
+                    };
+                    self.rows.insert(key, row);
+                    self.failures.remove(key);
+                }
+            }
+        }
+        if !disk.is_empty() {
+            for (key, row) in &mut self.rows {
+                row.is_missing = !disk.contains_key(key);
+            }
+        }
+        counts
+    }
+
+    /// Holds all that the pipeline knows against the model.
+    fn compare(&self, pipeline: &TestPipeline) -> Result<(), TestCaseError> {
+        for key in FILES {
+            let row = pipeline.state(PANICS, key).map(|row| {
+                let seen = row
+                    .observed
+                    .map(|seen| (seen.size, seen.mtime_ns, seen.ctime_ns));
+                (row.hash, seen, row.processed_at, row.is_missing)
+            });
+            let expected = self.rows.get(key).map(|row| {
+                use md5::Digest as _;
+                let hash = ContentHash(md5::Md5::digest(&row.content).into());
+                (Some(hash), row.seen, Some(row.read_at), row.is_missing)
+            });
+            prop_assert_eq!(row, expected, "the state row of {}", key);
+            let failures = pipeline
+                .failure(PANICS, key)
+                .map(|failure| failure.failures);
+            let expected = self.failures.get(key).map(|failure| failure.failures);
+            prop_assert_eq!(failures, expected, "the failure row of {}", key);
+        }
+        Ok(())
+    }
+
+    /// The rows that the guest should have left, as [`lines_of`] gives them.
+    fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (key, row) in &self.rows {
+            for (number, line) in (1..).zip(row.content.split_inclusive(|byte| *byte == b'\n')) {
+                let text = line.strip_suffix(b"\n").unwrap_or(line);
+                lines.push(format!(
+                    "{key} | {number} | {}",
+                    String::from_utf8_lossy(text)
+                ));
+            }
+        }
+        lines.sort();
+        lines
+    }
+}
+
+fn request(by_person: bool) -> RunRequest {
+    if by_person {
+        RunRequest::cli()
+    } else {
+        pipeline::scheduled()
+    }
+}
+
+/// Lets all of it happen, holding every run against the model, with a restart in the middle.
+fn live_through(actions: &[Action]) -> Result<(), TestCaseError> {
+    let dir = prepared_dir();
+    let mut model = Model::default();
+    let mut pipeline = TestPipeline::open(&dir, &[panics()]);
+    let manifest = pipeline.pipeline().processor(PANICS).unwrap();
+    let cadence = Duration::from_secs(u64::from(manifest.manifest().cadence_seconds));
+    drop(manifest);
+    // The end is a run as well, and one with nothing new after it.
+    let settle = [
+        Action::Tick(HOUR),
+        Action::Run { by_person: true },
+        Action::Run { by_person: false },
+    ];
+    for (step, action) in actions.iter().chain(&settle).enumerate() {
+        let &Action::Run { by_person } = action else {
+            action.apply(&dir);
+            continue;
+        };
+        if step == actions.len() / 2 {
+            drop(pipeline);
+            pipeline = TestPipeline::open(&dir, &[panics()]);
+        }
+        let expected = model.run(&disk(&dir), dir.clock().now(), by_person, cadence);
+        let stats = pipeline.run_as(PANICS, request(by_person)).stats;
+        let counts = Counts {
+            scanned: stats.scanned,
+            processed: stats.processed,
+            skipped: stats.skipped,
+            errors: stats.errors,
+            waiting: stats.waiting,
+            quarantined: stats.quarantined,
+        };
+        prop_assert_eq!(counts, expected, "run at step {} of {:#?}", step, actions);
+        prop_assert_eq!(stats.capped, 0);
+        model.compare(&pipeline)?;
+    }
+    drop(pipeline);
+    prop_assert_eq!(rows(&dir, &lines_of(PANICS)), model.lines());
+    // Nothing is left of what was replaced, and no number is used twice.
+    let sql = format!(
+        "SELECT count(*) FROM (SELECT DISTINCT session_seq FROM \"{PANICS}\".lines)
+         WHERE session_seq NOT IN (SELECT session_seq FROM session_processor_state)"
+    );
+    prop_assert_eq!(cell(&dir, &sql), "0");
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
+
+    #[test]
+    fn invariant_whatever_happens_every_run_does_what_the_rules_say(actions in actions(CONTENTS)) {
+        live_through(&actions)?;
+    }
+
+    #[test]
+    fn invariant_a_stable_tree_is_not_opened_and_processing_twice_is_processing_once(
+        actions in actions(&["a\n", "b\n", "", "cc"]),
+    ) {
+        let dir = prepared_dir();
+        let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+        for action in &actions {
+            action.apply(&dir);
+        }
+        dir.clock().advance(2 * HOUR);
+        let files = disk(&dir);
+        let first = pipeline.run(WELL_BEHAVED);
+        prop_assert_eq!(first.stats.processed, files.len() as u64);
+        let second = pipeline.run(WELL_BEHAVED);
+        prop_assert_eq!((second.stats.scanned, second.opens), (0, 0));
+        drop(pipeline);
+
+        let once = rows(&dir, &lines_of(WELL_BEHAVED));
+        execute(&dir, "UPDATE session_processor_state SET due = true");
+        let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+        let third = pipeline.run(WELL_BEHAVED);
+        prop_assert_eq!(third.stats.processed, files.len() as u64);
+        prop_assert_eq!(pipeline.run(WELL_BEHAVED).opens, 0, "what was asked for is done once");
+        drop(pipeline);
+        prop_assert_eq!(rows(&dir, &lines_of(WELL_BEHAVED)), once);
+    }
+}

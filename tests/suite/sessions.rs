@@ -1,0 +1,419 @@
+//! The walker: what is a session, what is passed over, and what can't lead out of the root.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use proptest::collection::btree_map;
+use proptest::prelude::*;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use session_pipeline_harness::{DataDir, cases};
+use session_pipeline_runtime::sessions::{SessionsRoot, Walk};
+
+/// Walks a data dir; gives the keys, sorted, and what the walk came to.
+fn check(dir: &DataDir) -> (BTreeSet<String>, Walk) {
+    let root = SessionsRoot::open(&dir.sessions_root()).unwrap().unwrap();
+    let mut keys = BTreeSet::new();
+    let walk = root
+        .walk(|key, observed| {
+            assert!(keys.insert(key.to_owned()), "`{key}` is visited once");
+            assert_eq!(
+                Some(observed),
+                root.observe(key),
+                "`{key}` is observed the same by itself"
+            );
+        })
+        .unwrap();
+    assert_eq!(walk.found, keys.len() as u64);
+    assert_eq!(root.opens(), 0, "a walk opens no session");
+    (keys, walk)
+}
+
+fn keys_of(dir: &DataDir) -> Vec<String> {
+    let (keys, walk) = check(dir);
+    assert_eq!(
+        (walk.notes, walk.is_complete),
+        (Vec::new(), true),
+        "nothing to complain about"
+    );
+    keys.into_iter().collect()
+}
+
+#[test]
+fn the_key_is_the_path_below_the_root_and_begins_with_the_user() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "{}");
+    dir.write("bob/one.jsonl", "{}");
+    assert_eq!(keys_of(&dir), ["ada/one.jsonl", "bob/one.jsonl"]);
+}
+
+#[test]
+fn a_nested_transcript_is_a_session_of_its_own() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "{}");
+    dir.write("ada/one/subagents/deep/agent-1.jsonl", "{}");
+    assert_eq!(
+        keys_of(&dir),
+        ["ada/one.jsonl", "ada/one/subagents/deep/agent-1.jsonl"]
+    );
+}
+
+#[test]
+fn a_file_right_in_the_root_belongs_to_nobody_and_is_no_session() {
+    let dir = DataDir::new();
+    dir.write("stray.jsonl", "{}");
+    dir.write("ada/one.jsonl", "{}");
+    assert_eq!(keys_of(&dir), ["ada/one.jsonl"]);
+}
+
+#[test]
+fn only_names_that_end_in_jsonl_are_sessions() {
+    let dir = DataDir::new();
+    for name in [
+        "one.jsonl",
+        "two.json",
+        "three.JSONL",
+        "four.jsonl.gz",
+        "jsonl",
+        "five.jsonl~",
+        "-.jsonl",
+    ] {
+        dir.write(&format!("ada/{name}"), "{}");
+    }
+    assert_eq!(keys_of(&dir), ["ada/-.jsonl", "ada/one.jsonl"]);
+}
+
+#[test]
+fn hidden_files_and_folders_are_passed_over() {
+    let dir = DataDir::new();
+    for key in [
+        "ada/.upload.jsonl",
+        "ada/.trash/one.jsonl",
+        ".sync/ada/one.jsonl",
+        "ada/.jsonl",
+    ] {
+        dir.write(key, "{}");
+    }
+    assert_eq!(keys_of(&dir), [""; 0]);
+}
+
+#[test]
+fn a_folder_named_like_a_session_is_a_folder() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl/two.jsonl", "{}");
+    assert_eq!(keys_of(&dir), ["ada/one.jsonl/two.jsonl"]);
+}
+
+#[test]
+fn no_link_is_followed_wherever_it_leads() {
+    let outside = DataDir::new();
+    outside.write("eve/secret.jsonl", "{}");
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "{}");
+    let root = dir.sessions_root();
+    symlink(
+        outside.session_path("eve/secret.jsonl"),
+        root.join("ada/file.jsonl"),
+    )
+    .unwrap();
+    symlink(outside.session_path("eve"), root.join("ada/folder")).unwrap();
+    symlink(outside.session_path("eve"), root.join("user")).unwrap();
+    symlink(".", root.join("ada/loop")).unwrap();
+    symlink("itself", root.join("ada/itself")).unwrap();
+    symlink("one.jsonl", root.join("ada/inside.jsonl")).unwrap();
+    symlink("nowhere", root.join("ada/broken.jsonl")).unwrap();
+    assert_eq!(keys_of(&dir), ["ada/one.jsonl"]);
+
+    let root = SessionsRoot::open(&root).unwrap().unwrap();
+    for key in [
+        "ada/file.jsonl",
+        "ada/folder/secret.jsonl",
+        "user/secret.jsonl",
+        "ada/inside.jsonl",
+        "ada/loop/one.jsonl",
+    ] {
+        assert!(root.open_session(key).is_err(), "`{key}` is not opened");
+        assert_eq!(root.observe(key), None, "`{key}` is not observed");
+    }
+    assert!(root.open_session("ada/one.jsonl").is_ok());
+}
+
+#[test]
+fn the_root_itself_may_be_a_link() {
+    let elsewhere = DataDir::new();
+    elsewhere.write("ada/one.jsonl", "{}");
+    let dir = DataDir::without_sessions_root();
+    symlink(elsewhere.sessions_root(), dir.sessions_root()).unwrap();
+    assert_eq!(keys_of(&dir), ["ada/one.jsonl"]);
+}
+
+#[test]
+fn a_key_that_is_no_plain_path_opens_nothing() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "{}");
+    fs::write(dir.path().join("secret.jsonl"), "{}").unwrap();
+    let root = SessionsRoot::open(&dir.sessions_root()).unwrap().unwrap();
+    for key in [
+        "",
+        "/",
+        "ada",
+        "../secret.jsonl",
+        "ada/../ada/one.jsonl",
+        "./ada/one.jsonl",
+        "ada//one.jsonl",
+        "/ada/one.jsonl",
+        "ada/one.jsonl/",
+        "ada/one.jsonl\0",
+    ] {
+        assert!(root.open_session(key).is_err(), "`{key}` is not opened");
+    }
+    assert_eq!(root.opens(), 0);
+}
+
+#[test]
+fn pipes_and_sockets_are_passed_over_and_nobody_waits_for_them() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "{}");
+    make_pipe(&dir.session_path("ada/pipe.jsonl"));
+    // The socket's path may be longer than a socket's name can be.
+    mknodat(
+        CWD,
+        dir.session_path("ada/socket.jsonl"),
+        FileType::Socket,
+        Mode::RWXU,
+        0,
+    )
+    .unwrap();
+    assert_eq!(keys_of(&dir), ["ada/one.jsonl"]);
+
+    let root = SessionsRoot::open(&dir.sessions_root()).unwrap().unwrap();
+    assert!(root.open_session("ada/pipe.jsonl").is_err());
+    assert!(root.open_session("ada/socket.jsonl").is_err());
+}
+
+#[test]
+fn a_name_that_is_not_utf8_is_reported_and_nothing_else_is_lost() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "{}");
+    let root = dir.sessions_root();
+    fs::write(root.join("ada").join(OsStr::from_bytes(b"\xff.jsonl")), "").unwrap();
+    fs::create_dir(root.join(OsStr::from_bytes(b"\xfeuser"))).unwrap();
+    // No session, so nobody needs to know.
+    fs::write(root.join("ada").join(OsStr::from_bytes(b"\xff.txt")), "").unwrap();
+
+    let (keys, walk) = check(&dir);
+    assert_eq!(keys.into_iter().collect::<Vec<_>>(), ["ada/one.jsonl"]);
+    let mut notes: Vec<String> = walk
+        .notes
+        .iter()
+        .map(|note| format!("{}: {}", note.path, note.reason))
+        .collect();
+    notes.sort();
+    insta::assert_snapshot!(notes.join("\n"), @r"
+    ada/�.jsonl: its name is not UTF-8; rename it
+    �user: its name is not UTF-8; rename it
+    ");
+    assert!(
+        walk.is_complete,
+        "a name that never had a key hides no known session"
+    );
+}
+
+#[test]
+fn a_note_can_not_paint_on_a_terminal() {
+    let dir = DataDir::new();
+    let name = OsStr::from_bytes(b"\x1b[2J\xff.jsonl");
+    fs::create_dir(dir.session_path("ada")).unwrap();
+    fs::write(dir.sessions_root().join("ada").join(name), "").unwrap();
+    let (_, walk) = check(&dir);
+    assert_eq!(walk.notes[0].path, "ada/\\u{1b}[2J\u{fffd}.jsonl");
+}
+
+#[test]
+fn odd_names_are_keys_like_any_other() {
+    let dir = DataDir::new();
+    let composed = "ada/caf\u{e9}.jsonl";
+    let decomposed = "ada/cafe\u{301}.jsonl";
+    let long = format!("ada/{}.jsonl", "x".repeat(249));
+    let mut names = vec![
+        "ada/a\nb.jsonl",
+        "ada/'; DROP TABLE runs; --.jsonl",
+        "ada/\u{1b}[31m.jsonl",
+        "ada/a..b.jsonl",
+        composed,
+        decomposed,
+        &long,
+    ];
+    for name in &names {
+        dir.write(name, "{}");
+    }
+    names.sort_unstable();
+    assert_eq!(keys_of(&dir), names);
+}
+
+#[test]
+fn a_folder_that_can_not_be_read_is_reported_and_the_walk_is_not_complete() {
+    if rustix::process::geteuid().is_root() {
+        // Root reads everything.
+        return;
+    }
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "{}");
+    dir.write("bob/locked/two.jsonl", "{}");
+    let locked = dir.session_path("bob/locked");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
+    let (keys, walk) = check(&dir);
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(keys.into_iter().collect::<Vec<_>>(), ["ada/one.jsonl"]);
+    assert!(!walk.is_complete);
+    assert_eq!(walk.notes[0].path, "bob/locked");
+}
+
+#[test]
+fn folders_nested_without_end_are_reported_and_the_walk_is_not_complete() {
+    let dir = DataDir::new();
+    let deep = format!("ada/{}one.jsonl", "d/".repeat(70));
+    dir.write(&deep, "{}");
+    dir.write("bob/one.jsonl", "{}");
+    let (keys, walk) = check(&dir);
+    assert_eq!(keys.into_iter().collect::<Vec<_>>(), ["bob/one.jsonl"]);
+    assert!(!walk.is_complete);
+    assert_eq!(
+        walk.notes[0].reason,
+        "it is nested more than 64 folders deep; move it up"
+    );
+}
+
+#[test]
+fn a_missing_root_is_none_and_a_file_in_its_place_is_an_error() {
+    let dir = DataDir::without_sessions_root();
+    assert!(SessionsRoot::open(&dir.sessions_root()).unwrap().is_none());
+    fs::write(dir.sessions_root(), "").unwrap();
+    assert!(SessionsRoot::open(&dir.sessions_root()).is_err());
+}
+
+#[test]
+fn what_is_observed_is_what_the_file_system_says() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "12345");
+    dir.set_mtime_ns("ada/one.jsonl", 1_234_567_890_123_456_789);
+    let root = SessionsRoot::open(&dir.sessions_root()).unwrap().unwrap();
+    let observed = root.observe("ada/one.jsonl").unwrap();
+    assert_eq!(observed.size, 5);
+    assert_eq!(observed.mtime_ns, 1_234_567_890_123_456_789);
+    let (mut file, at_open) = root.open_session("ada/one.jsonl").unwrap();
+    assert_eq!(at_open, observed);
+    assert!(
+        file.write_all(b"x").is_err(),
+        "a session is opened for reading only"
+    );
+
+    dir.set_mtime_ns("ada/one.jsonl", -1);
+    assert_eq!(root.observe("ada/one.jsonl").unwrap().mtime_ns, -1);
+}
+
+#[test]
+fn the_same_content_under_two_users_is_two_sessions() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "{}");
+    dir.write("bob/two.jsonl", "{}");
+    fs::remove_file(dir.session_path("bob/two.jsonl")).unwrap();
+    fs::hard_link(
+        dir.session_path("ada/one.jsonl"),
+        dir.session_path("bob/two.jsonl"),
+    )
+    .unwrap();
+    assert_eq!(keys_of(&dir), ["ada/one.jsonl", "bob/two.jsonl"]);
+}
+
+/// What stands under a name in a random tree.
+#[derive(Clone, Debug)]
+enum Node {
+    File,
+    Link(&'static str),
+    Pipe,
+    Folder(BTreeMap<Vec<u8>, Node>),
+}
+
+fn tree() -> impl Strategy<Value = BTreeMap<Vec<u8>, Node>> {
+    let name = || {
+        let names: Vec<&[u8]> = vec![
+            b"a.jsonl",
+            b"b.jsonl",
+            b"c.txt",
+            b".hidden.jsonl",
+            b"folder",
+            b"folder.jsonl",
+            b".hidden",
+            "caf\u{e9}\n.jsonl".as_bytes(),
+            b"\xff.jsonl",
+            b"\xffolder",
+        ];
+        prop::sample::select(names).prop_map(<[u8]>::to_vec)
+    };
+    let leaf = prop_oneof![
+        4 => Just(Node::File),
+        1 => prop::sample::select(vec![".", "..", "a.jsonl", "folder", "/"]).prop_map(Node::Link),
+        1 => Just(Node::Pipe),
+    ];
+    let node = leaf.prop_recursive(3, 24, 6, move |inner| {
+        btree_map(name(), inner, 0..6).prop_map(Node::Folder)
+    });
+    btree_map(name(), node, 0..6)
+}
+
+fn grow(path: &Path, tree: &BTreeMap<Vec<u8>, Node>) {
+    for (name, node) in tree {
+        let path = path.join(OsStr::from_bytes(name));
+        match node {
+            Node::File => fs::write(path, "{}").unwrap(),
+            Node::Link(target) => symlink(target, path).unwrap(),
+            Node::Pipe => make_pipe(&path),
+            Node::Folder(tree) => {
+                fs::create_dir(&path).unwrap();
+                grow(&path, tree);
+            }
+        }
+    }
+}
+
+/// The rule in a few words: files below a folder whose path is UTF-8 and nowhere hidden.
+fn model(prefix: &str, tree: &BTreeMap<Vec<u8>, Node>, keys: &mut BTreeSet<String>) {
+    for (name, node) in tree {
+        let Ok(name) = std::str::from_utf8(name) else {
+            continue;
+        };
+        let path = format!("{prefix}{name}");
+        match node {
+            _ if name.starts_with('.') => {}
+            Node::Folder(tree) => model(&format!("{path}/"), tree, keys),
+            Node::File if !prefix.is_empty() && name.ends_with(".jsonl") => {
+                keys.insert(path);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn make_pipe(path: &Path) {
+    mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
+
+    #[test]
+    fn invariant_the_walk_finds_what_the_rule_says(tree in tree()) {
+        let dir = DataDir::new();
+        grow(&dir.sessions_root(), &tree);
+        let mut expected = BTreeSet::new();
+        model("", &tree, &mut expected);
+        let (keys, walk) = check(&dir);
+        prop_assert_eq!(keys, expected);
+        prop_assert!(walk.is_complete);
+    }
+}

@@ -1,0 +1,364 @@
+//! The one owner of the database: its lock, and the copy before an upgrade.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use duckdb::Connection;
+use session_pipeline_harness::redact::redact;
+use session_pipeline_harness::{DataDir, TestPipeline, clock};
+use session_pipeline_migrations::LEGACY_LAYOUT;
+use session_pipeline_runtime::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
+use session_pipeline_runtime::store::{Opened, Store, StoreError};
+
+use crate::database::{cell, execute, rows};
+
+fn open(dir: &DataDir) -> Result<Store, StoreError> {
+    Store::open(&dir.config(), clock::START)
+}
+
+/// A data dir with a database as the legacy system left it.
+fn legacy_dir() -> DataDir {
+    let dir = DataDir::new();
+    fs::create_dir(dir.path().join("state")).unwrap();
+    execute(&dir, LEGACY_LAYOUT);
+    execute(
+        &dir,
+        "INSERT INTO schema_version VALUES (28, TIMESTAMP '2026-01-02 03:04:05');
+         INSERT INTO session_extraction_state VALUES ('ada/one.jsonl', 'ada', TIMESTAMP '2026-01-01 00:00:00', 3, 'abc')",
+    );
+    dir
+}
+
+#[test]
+fn a_data_dir_in_use_is_refused_and_the_message_names_who_has_it() {
+    let dir = DataDir::new();
+    let store = open(&dir).unwrap();
+    let error = open(&dir).unwrap_err();
+    insta::assert_snapshot!(
+        redact(&error.to_string(), dir.path()),
+        @"the data dir `[data-dir]` is in use by process [pid]; wait for it to end, or stop it"
+    );
+    assert!(error.to_string().contains(&std::process::id().to_string()));
+
+    // A server writes its address below.
+    let lock = dir.path().join("state/lock");
+    fs::write(&lock, "4711\nhttp://127.0.0.1:8080\n").unwrap();
+    let error = open(&dir).unwrap_err().to_string();
+    insta::assert_snapshot!(
+        redact(&error, dir.path()),
+        @"the data dir `[data-dir]` is in use by the server at http://127.0.0.1:8080 (process [pid]); wait for it to end, or stop it"
+    );
+
+    // Whatever stands there, the lock is what counts.
+    fs::write(&lock, b"\xff\x1b[2J").unwrap();
+    let error = open(&dir).unwrap_err().to_string();
+    insta::assert_snapshot!(
+        redact(&error, dir.path()),
+        @"the data dir `[data-dir]` is in use by another process; wait for it to end, or stop it"
+    );
+
+    drop(store);
+    open(&dir).unwrap();
+}
+
+#[test]
+fn a_lock_file_that_a_dead_process_left_is_no_lock() {
+    let dir = DataDir::new();
+    fs::create_dir(dir.path().join("state")).unwrap();
+    fs::write(
+        dir.path().join("state/lock"),
+        "4711\nhttp://127.0.0.1:8080\n",
+    )
+    .unwrap();
+    let store = open(&dir).unwrap();
+    let text = fs::read_to_string(dir.path().join("state/lock")).unwrap();
+    assert_eq!(text, format!("{}\n", std::process::id()));
+    drop(store);
+}
+
+#[test]
+fn a_plan_to_migrate_respects_the_lock_and_changes_nothing() {
+    let dir = legacy_dir();
+    let before = fs::read(dir.database_path()).unwrap();
+    let plan = Store::plan_migration(&dir.config(), None).unwrap();
+    assert_eq!(plan.version_before, Some(28));
+    assert_eq!(fs::read(dir.database_path()).unwrap(), before);
+
+    let store = open(&dir).unwrap();
+    assert_eq!(plan.pending.len(), store.opened().applied.len());
+    assert!(matches!(
+        Store::plan_migration(&dir.config(), None),
+        Err(StoreError::Locked { .. })
+    ));
+    drop(store);
+    let plan = Store::plan_migration(&dir.config(), None).unwrap();
+    assert_eq!(plan.pending, [""; 0]);
+}
+
+#[test]
+fn a_plan_for_a_database_that_is_not_there_makes_none() {
+    let dir = DataDir::new();
+    let plan = Store::plan_migration(&dir.config(), None).unwrap();
+    assert_eq!(plan.version_before, None);
+    assert!(!plan.pending.is_empty());
+    assert!(!dir.path().join("state").exists());
+}
+
+#[test]
+fn a_new_database_is_made_without_a_copy() {
+    let dir = DataDir::without_sessions_root();
+    let store = open(&dir).unwrap();
+    let opened = store.opened().clone();
+    assert_eq!(
+        (opened.version_before, opened.copy, opened.interrupted_runs),
+        (None, None, 0)
+    );
+    assert!(!opened.applied.is_empty());
+    drop(store);
+
+    let store = open(&dir).unwrap();
+    let expected = Opened {
+        version_before: opened.applied.last().copied(),
+        ..Opened::default()
+    };
+    assert_eq!(
+        store.opened(),
+        &expected,
+        "opening it again changes nothing"
+    );
+}
+
+#[test]
+fn before_an_upgrade_the_database_is_copied_beside_itself() {
+    let dir = legacy_dir();
+    let store = open(&dir).unwrap();
+    let opened = store.opened().clone();
+    assert_eq!(opened.version_before, Some(28));
+    let copy = opened.copy.unwrap();
+    assert_eq!(
+        copy,
+        dir.path()
+            .join("state/system.duckdb.before-upgrade-from-28")
+    );
+    drop(store);
+
+    assert_eq!(legacy_rows(&copy), 1, "the copy is the database as it was");
+    assert_eq!(
+        rows(
+            &dir,
+            "SELECT processor_name, session_file, items_extracted FROM session_processor_state"
+        ),
+        ["verification | ada/one.jsonl | 3"]
+    );
+    assert!(!leftovers(&dir), "no half copy stays behind");
+}
+
+#[test]
+fn a_log_that_belongs_to_the_database_is_copied_with_it() {
+    let dir = legacy_dir();
+    {
+        // What a process that was killed leaves: changes that stand in the log only.
+        let connection = Connection::open(dir.database_path()).unwrap();
+        connection
+            .execute_batch(
+                "SET checkpoint_threshold = '1GB'; PRAGMA disable_checkpoint_on_shutdown;
+                 INSERT INTO session_extraction_state VALUES ('ada/two.jsonl', 'ada', NULL, 0, 'def')",
+            )
+            .unwrap();
+    }
+    let wal = dir.path().join("state/system.duckdb.wal");
+    assert!(wal.exists(), "the change stands in the log");
+    let copy = open(&dir).unwrap().opened().copy.clone().unwrap();
+    assert_eq!(legacy_rows(&copy), 2);
+}
+
+#[test]
+fn a_copy_of_an_earlier_try_is_replaced_together_with_its_log() {
+    let dir = legacy_dir();
+    let state = dir.path().join("state");
+    fs::write(state.join("system.duckdb.before-upgrade-from-28"), "old").unwrap();
+    fs::write(
+        state.join("system.duckdb.before-upgrade-from-28.wal"),
+        "old",
+    )
+    .unwrap();
+    let copy = open(&dir).unwrap().opened().copy.clone().unwrap();
+    assert_eq!(legacy_rows(&copy), 1);
+}
+
+#[test]
+fn a_database_newer_than_this_program_is_refused_and_left_as_it_is() {
+    let dir = DataDir::new();
+    drop(open(&dir).unwrap());
+    execute(
+        &dir,
+        "INSERT INTO schema_version (version, name) VALUES (999, 'of-the-future')",
+    );
+    let before = fs::read(dir.database_path()).unwrap();
+    let error = open(&dir).unwrap_err();
+    assert!(matches!(error, StoreError::Migration { .. }));
+    let text = redact(&error.to_string(), dir.path());
+    insta::assert_snapshot!(text, @"the database `[data-dir]/state/system.duckdb` can't be brought up to date");
+    assert!(error.source().unwrap().to_string().contains("999"));
+    assert_eq!(fs::read(dir.database_path()).unwrap(), before);
+    assert!(!leftovers(&dir));
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
+    let dir = DataDir::new();
+    fs::create_dir(dir.path().join("state")).unwrap();
+    fs::write(dir.database_path(), "not a database ".repeat(1000)).unwrap();
+    let error = open(&dir).unwrap_err();
+    assert!(matches!(error, StoreError::Database { .. }), "{error}");
+    assert_eq!(
+        fs::read(dir.database_path()).unwrap(),
+        "not a database ".repeat(1000).as_bytes()
+    );
+}
+
+#[test]
+fn the_folder_of_our_state_is_closed_to_others() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = DataDir::new();
+    drop(open(&dir).unwrap());
+    let mode = fs::metadata(dir.path().join("state"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn names_are_quoted_so_that_none_of_them_is_a_statement() {
+    let dir = DataDir::new();
+    let store = open(&dir).unwrap();
+    // No manifest may say this, and no table is touched if one does.
+    let hostile = "x\"; DROP TABLE main.runs; --";
+    let column = ColumnSpec {
+        name: hostile.to_owned(),
+        kind: Kind::Text,
+    };
+    let manifest = Manifest {
+        name: hostile.to_owned(),
+        version: 1,
+        description: String::new(),
+        cadence_seconds: 600,
+        order: Order::Independent,
+        uses_llm: false,
+        tables: vec![TableSpec {
+            name: hostile.to_owned(),
+            shared_key: None,
+            columns: vec![column],
+        }],
+    };
+    store.register_tables(&manifest).unwrap();
+    store.register_tables(&manifest).unwrap();
+    drop(store);
+    assert_eq!(
+        cell(
+            &dir,
+            "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'runs'"
+        ),
+        "1"
+    );
+}
+
+/// A manifest with one table of these columns.
+fn manifest(columns: &[(&str, Kind)]) -> Manifest {
+    let columns = columns.iter().map(|(name, kind)| ColumnSpec {
+        name: (*name).to_owned(),
+        kind: *kind,
+    });
+    Manifest {
+        name: "demo".to_owned(),
+        version: 1,
+        description: String::new(),
+        cadence_seconds: 600,
+        order: Order::Independent,
+        uses_llm: false,
+        tables: vec![TableSpec {
+            name: "facts".to_owned(),
+            shared_key: None,
+            columns: columns.collect(),
+        }],
+    }
+}
+
+#[test]
+fn a_manifest_may_add_columns_and_what_stands_in_the_table_stays() {
+    let dir = DataDir::new();
+    let store = open(&dir).unwrap();
+    store
+        .register_tables(&manifest(&[("a", Kind::Text)]))
+        .unwrap();
+    drop(store);
+    execute(
+        &dir,
+        "INSERT INTO demo.facts VALUES (1, 'ada/one.jsonl', TIMESTAMP '2026-01-01', 'kept')",
+    );
+    let store = open(&dir).unwrap();
+    store
+        .register_tables(&manifest(&[("a", Kind::Text), ("b", Kind::S64)]))
+        .unwrap();
+    drop(store);
+    assert_eq!(rows(&dir, "SELECT a, b FROM demo.facts"), ["kept | -"]);
+}
+
+#[test]
+fn any_other_change_of_a_table_is_refused_with_the_difference() {
+    let dir = DataDir::new();
+    let store = open(&dir).unwrap();
+    let before = manifest(&[("a", Kind::Text), ("b", Kind::S64)]);
+    store.register_tables(&before).unwrap();
+    let refused = |columns: &[(&str, Kind)]| {
+        let error = store.register_tables(&manifest(columns)).unwrap_err();
+        error.to_string()
+    };
+    let texts = [
+        refused(&[("a", Kind::Text)]),
+        refused(&[("a", Kind::Text), ("b", Kind::F64)]),
+        refused(&[("b", Kind::S64), ("a", Kind::Text)]),
+        refused(&[("a", Kind::Text), ("new", Kind::Bool), ("b", Kind::S64)]),
+    ];
+    insta::assert_snapshot!(texts.join("\n"), @r"
+    the table `demo.facts` does not fit its manifest: the column `b` is no longer in the manifest; give the new shape a new table name
+    the table `demo.facts` does not fit its manifest: column 5 is `b BIGINT` and should be `b DOUBLE`; give the new shape a new table name
+    the table `demo.facts` does not fit its manifest: column 4 is `a VARCHAR` and should be `b BIGINT`; give the new shape a new table name
+    the table `demo.facts` does not fit its manifest: column 5 is `b BIGINT` and should be `new BOOLEAN`; give the new shape a new table name
+    ");
+    store.register_tables(&before).unwrap();
+}
+
+#[test]
+fn two_pipelines_do_not_share_a_data_dir() {
+    let dir = DataDir::new();
+    let pipeline = TestPipeline::open(&dir, &[]);
+    let error = TestPipeline::try_open_with(&dir, dir.config(), &[]).unwrap_err();
+    assert!(
+        error.to_string().contains("is in use by process"),
+        "{error}"
+    );
+    drop(pipeline);
+    TestPipeline::open(&dir, &[]);
+}
+
+fn legacy_rows(database: &Path) -> i64 {
+    let connection = Connection::open(database).unwrap();
+    connection
+        .query_row("SELECT count(*) FROM session_extraction_state", [], |row| {
+            row.get(0)
+        })
+        .unwrap()
+}
+
+/// Whether a copy or a half of one lies beside the database, of the current version.
+fn leftovers(dir: &DataDir) -> bool {
+    let entries = fs::read_dir(dir.path().join("state")).unwrap();
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .any(|name| {
+            name.ends_with(".part") || name.contains("before-upgrade") && !name.contains("from-28")
+        })
+}
