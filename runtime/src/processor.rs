@@ -17,7 +17,9 @@ use crate::rows::TableRows;
 use crate::sandbox::contract::exports::session_pipeline::processor::guest::Manifest as GuestManifest;
 use crate::sandbox::contract::session_pipeline::processor::types;
 use crate::sandbox::contract::{Processor as Instance, ProcessorPre};
-use crate::sandbox::{self, Compiled, Engine, HostState, LogLine, SessionGrant, fault_of};
+use crate::sandbox::{
+    self, Compiled, Engine, HostState, LogLine, SessionGrant, fault_of, run_to_end,
+};
 
 /// A component that is ready to process sessions.
 pub struct Processor {
@@ -196,7 +198,7 @@ impl Processor {
         let outcome = match result {
             Ok(Ok(summary)) => Ok(summary.items),
             Ok(Err(reason)) => Err(Fault::new(FaultKind::Rejected, reason)),
-            Err(error) => Err(fault_of(&store, &error)),
+            Err(fault) => Err(fault),
         };
         cost.fuel = self
             .limits
@@ -239,8 +241,7 @@ impl Processor {
         store: &mut wasmtime::Store<HostState>,
         session: &SessionInfo,
         bytes: u64,
-    ) -> wasmtime::Result<Result<types::Summary, String>> {
-        let instance = self.pre.instantiate(&mut *store)?;
+    ) -> Result<Result<types::Summary, String>, Fault> {
         let info = types::SessionInfo {
             key: session.key.clone(),
             directory: session.directory.clone(),
@@ -250,9 +251,12 @@ impl Processor {
             settings: self.settings.clone(),
             extra: Vec::new(),
         };
-        instance
-            .session_pipeline_processor_guest()
-            .call_process(store, &info)
+        let call = async {
+            let instance = self.pre.instantiate_async(&mut *store).await?;
+            let guest = instance.session_pipeline_processor_guest();
+            guest.call_process(&mut *store, &info).await
+        };
+        run_to_end(self.limits.cpu(bytes), call)?.map_err(|error| fault_of(store, &error))
     }
 
     /// Randomness that follows from the processor and the session alone.
@@ -286,24 +290,23 @@ fn describe(
             format!("no instance could be made: {error:#}"),
         )
     })?;
-    let described = pre.instantiate(&mut store).and_then(|instance| {
-        instance
-            .session_pipeline_processor_guest()
-            .call_describe(&mut store, settings)
-    });
+    let call = async {
+        let instance = pre.instantiate_async(&mut store).await?;
+        let guest = instance.session_pipeline_processor_guest();
+        guest.call_describe(&mut store, settings).await
+    };
+    let described = run_to_end(limits.cpu(0), call)
+        .and_then(|result| result.map_err(|error| fault_of(&store, &error)));
     match described {
         Ok(Ok(manifest)) => Ok(manifest_of(manifest)),
         Ok(Err(reason)) => Err(Fault::new(
             FaultKind::Component,
             format!("it does not describe itself: {reason}"),
         )),
-        Err(error) => {
-            let fault = fault_of(&store, &error);
-            Err(Fault::new(
-                FaultKind::Component,
-                format!("it does not describe itself: {fault}"),
-            ))
-        }
+        Err(fault) => Err(Fault::new(
+            FaultKind::Component,
+            format!("it does not describe itself: {fault}"),
+        )),
     }
 }
 

@@ -10,10 +10,6 @@ mod host;
 mod log;
 mod wasi;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
 use wasmtime::{
     Config as EngineConfig, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
 };
@@ -22,15 +18,15 @@ use crate::config::Limits;
 
 pub(crate) use compile::sha256_hex;
 pub use compile::{CompileError, Compiled, compile, compile_as_child, load};
-pub(crate) use host::{HostState, SessionGrant, fault_of, read_detail};
+pub(crate) use host::{HostState, SessionGrant, fault_of, read_detail, run_to_end};
 pub use log::{Level, LogLine};
 pub(crate) use wasi::{is_allowed_import, link};
 
-/// How often the epoch advances, so how exact deadlines are.
-const TICK: Duration = Duration::from_millis(10);
 /// Memory kept resident in a pool slot, so that the next session there does not fault it in again:
 /// twice what a Rust guest needs.
 const KEEP_RESIDENT_BYTES: usize = 4 << 20;
+/// Of a stack: what a Rust guest uses of it.
+const STACK_KEEP_RESIDENT_BYTES: usize = 64 << 10;
 /// Core instances of one component; Python has 38.
 const CORE_INSTANCES_MAX: u32 = 64;
 /// Memories and tables of one component.
@@ -39,11 +35,8 @@ const TABLES_MAX: u32 = 32;
 /// Metadata of one instance, in bytes.
 const INSTANCE_BYTES_MAX: usize = 4 << 20;
 
-/// The code that runs guests, shared by all processors, with the thread that lets time pass in it.
-pub struct Engine {
-    engine: wasmtime::Engine,
-    ticker: Ticker,
-}
+/// The code that runs guests, shared by all processors.
+pub struct Engine(wasmtime::Engine);
 
 impl Engine {
     /// An engine for as many sessions at once as there are workers, and one `describe` beside them.
@@ -57,6 +50,8 @@ impl Engine {
         pool.total_component_instances(slots)
             .total_core_instances(slots.saturating_mul(CORE_INSTANCES_MAX))
             .total_memories(slots.saturating_mul(MEMORIES_MAX))
+            .total_stacks(slots)
+            .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)
             .total_tables(slots.saturating_mul(TABLES_MAX))
             .max_core_instances_per_component(CORE_INSTANCES_MAX)
             .max_memories_per_component(MEMORIES_MAX)
@@ -72,13 +67,11 @@ impl Engine {
             // Where the kernel can tell which pages were written, only those are cleared.
             .pagemap_scan(Enabled::Auto);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-        let engine = wasmtime::Engine::new(&config)?;
-        let ticker = Ticker::start(engine.clone());
-        Ok(Self { engine, ticker })
+        wasmtime::Engine::new(&config).map(Self)
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
-        &self.engine
+        &self.0
     }
 
     /// Names everything that compiled code depends on: what is compiled for another engine is not
@@ -86,18 +79,14 @@ impl Engine {
     pub fn fingerprint(&self) -> String {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
-        self.engine
-            .precompile_compatibility_hash()
-            .hash(&mut hasher);
+        self.0.precompile_compatibility_hash().hash(&mut hasher);
         format!("{:016x}", hasher.finish())
     }
 }
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine")
-            .field("ticks", &!self.ticker.is_stopped.load(Ordering::Relaxed))
-            .finish_non_exhaustive()
+        f.debug_struct("Engine").finish_non_exhaustive()
     }
 }
 
@@ -107,7 +96,6 @@ fn tuned(limits: &Limits) -> EngineConfig {
     config
         .cranelift_opt_level(OptLevel::Speed)
         .consume_fuel(true)
-        .epoch_interruption(true)
         // The same bytes must give the same rows on any machine.
         .cranelift_nan_canonicalization(true)
         .wasm_relaxed_simd(false)
@@ -119,39 +107,4 @@ fn tuned(limits: &Limits) -> EngineConfig {
         // which is worth a third of the speed. Reserved is not used: the limiter bounds that.
         .memory_reservation(4 << 30);
     config
-}
-
-/// Advances the epoch on a thread of its own: whoever enables epochs must also let them pass, and
-/// not on a thread that a guest could hold up.
-struct Ticker {
-    is_stopped: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Ticker {
-    fn start(engine: wasmtime::Engine) -> Self {
-        let is_stopped = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&is_stopped);
-        let thread = std::thread::Builder::new()
-            .name("epoch-ticker".to_owned())
-            .spawn(move || {
-                while !seen.load(Ordering::Relaxed) {
-                    std::thread::park_timeout(TICK);
-                    engine.increment_epoch();
-                }
-            })
-            .ok();
-        Self { is_stopped, thread }
-    }
-}
-
-impl Drop for Ticker {
-    fn drop(&mut self) {
-        self.is_stopped.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // It neither panics nor blocks; a lost ticker at shutdown harms nobody.
-            let _ = thread.join();
-        }
-    }
 }

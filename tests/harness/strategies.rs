@@ -350,5 +350,5 @@ pub fn actions(contents: &'static [&'static str]) -> impl Strategy<Value = Vec<A
         2 => tick.prop_map(Action::Tick),
         6 => any::<bool>().prop_map(|by_person| Action::Run { by_person }),
     ];
-    vec(action, 1..24)
+    vec(action, 1..40)
 }

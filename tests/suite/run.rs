@@ -960,7 +960,8 @@ fn left_behind(dir: &DataDir) -> Vec<Vec<String>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases()))]
+    // Each case is two pipelines of several sessions.
+    #![proptest_config(ProptestConfig::with_cases(cases().div_ceil(2)))]
 
     #[test]
     fn invariant_the_order_of_independent_sessions_does_not_matter(

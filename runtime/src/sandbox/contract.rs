@@ -4,4 +4,5 @@ wasmtime::component::bindgen!({
     path: "wit",
     world: "processor",
     imports: { default: trappable },
+    exports: { default: async },
 });

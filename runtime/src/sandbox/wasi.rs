@@ -1,7 +1,7 @@
 //! What WASI answers: streams that end in the log, an empty environment, a clock that stands, and a
 //! refusal by name for everything else.
 //!
-//! Whatever waits must be refused: neither fuel nor epochs stop a guest that sleeps in the host.
+//! Whatever waits must be refused: no fuel stops a guest that sleeps in the host.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
