@@ -332,8 +332,12 @@ impl Pipeline {
             stats.scanned = plan.candidates.len() as u64;
             (stats.waiting, stats.quarantined) = (plan.waiting, plan.quarantined);
         }
-        self.store
-            .mark_missing(plan.vanished, plan.returned, self.clock.now())?;
+        self.store.mark_missing(
+            &processor.manifest().name,
+            plan.vanished,
+            plan.returned,
+            self.clock.now(),
+        )?;
         let bytes = plan
             .candidates
             .iter()

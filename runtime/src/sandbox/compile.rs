@@ -207,13 +207,16 @@ fn run_child(
     if status.success() {
         return Ok(());
     }
-    let said = printable(String::from_utf8_lossy(&text).trim());
-    Err(ChildError::Failed(match status.code() {
+    let said = String::from_utf8_lossy(&text);
+    let said = printable(said.trim().trim_start_matches("error: "));
+    let reason = match status.code() {
         Some(_) if !said.is_empty() => said,
-        _ => format!(
-            "the compiler ended with {status}; it may use {} bytes of memory and {} s of CPU time",
-            limits.compile_memory_bytes_max,
-            limits.compile_cpu_max.as_secs()
-        ),
-    }))
+        _ => format!("the compiler ended with {status}"),
+    };
+    // What a limit looks like depends on where in the compiler it is met.
+    Err(ChildError::Failed(format!(
+        "{reason} (the compiler may use {} MiB of memory and {} s of CPU time)",
+        limits.compile_memory_bytes_max >> 20,
+        limits.compile_cpu_max.as_secs()
+    )))
 }

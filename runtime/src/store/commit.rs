@@ -126,6 +126,7 @@ impl Store {
     /// When the database refuses.
     pub fn mark_missing(
         &self,
+        processor: &str,
         vanished: Vec<i64>,
         returned: Vec<i64>,
         now: UtcMicros,
@@ -133,15 +134,22 @@ impl Store {
         if vanished.is_empty() && returned.is_empty() {
             return Ok(());
         }
+        let processor = processor.to_owned();
         self.write(move |connection| {
             in_transaction(connection, |connection| {
-                for (rows, value) in [(&vanished, timestamp(now)), (&returned, duckdb::types::Value::Null)] {
+                for (rows, value) in [
+                    (&vanished, timestamp(now)),
+                    (&returned, duckdb::types::Value::Null),
+                ] {
                     for rows in rows.chunks(1000) {
                         let sql = format!(
-                            "UPDATE main.session_processor_state SET missing_since = ? WHERE rowid IN ({})",
+                            "UPDATE main.session_processor_state SET missing_since = ? \
+                             WHERE processor_name = ? AND rowid IN ({})",
                             list(rows.iter().copied())
                         );
-                        connection.execute(&sql, params![value]).map_err(StoreError::database("what is missing"))?;
+                        connection
+                            .execute(&sql, params![value, processor])
+                            .map_err(StoreError::database("what is missing"))?;
                     }
                 }
                 Ok(())
