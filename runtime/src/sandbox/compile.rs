@@ -209,14 +209,14 @@ fn run_child(
     }
     let said = String::from_utf8_lossy(&text);
     let said = printable(said.trim().trim_start_matches("error: "));
-    let reason = match status.code() {
-        Some(_) if !said.is_empty() => said,
-        _ => format!("the compiler ended with {status}"),
-    };
-    // What a limit looks like depends on where in the compiler it is met.
-    Err(ChildError::Failed(format!(
-        "{reason} (the compiler may use {} MiB of memory and {} s of CPU time)",
+    let limits = format!(
+        "it may use {} MiB of memory and {} s of CPU time",
         limits.compile_memory_bytes_max >> 20,
         limits.compile_cpu_max.as_secs()
-    )))
+    );
+    Err(ChildError::Failed(match status.code() {
+        Some(_) if said.contains("out of memory") => format!("{said}; {limits}"),
+        Some(_) if !said.is_empty() => said,
+        _ => format!("the compiler ended with {status}; {limits}"),
+    }))
 }

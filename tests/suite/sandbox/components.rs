@@ -207,7 +207,7 @@ fn what_a_child_refuses_is_told_by_us() {
         scratch.path(),
     )
     .unwrap_err();
-    insta::assert_snapshot!(error, @"the component does not compile: error: failed to parse WebAssembly module: attempted to parse a wasm module with a component parser");
+    insta::assert_snapshot!(error, @"the component does not compile: failed to parse WebAssembly module: attempted to parse a wasm module with a component parser");
 }
 
 #[test]
