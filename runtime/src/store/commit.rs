@@ -7,7 +7,6 @@ use duckdb::arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
     StringBuilder, TimestampMicrosecondArray,
 };
-use duckdb::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use duckdb::{Connection, params};
 
 use super::sql::{bigint, list, table_of, timestamp};
@@ -276,35 +275,25 @@ fn append_rows(
                 std::iter::repeat_n(Some(session.key.as_str()), rows.rows)
             })
             .collect();
-        let mut fields = vec![
-            Field::new("session_seq", DataType::Int64, false),
-            Field::new("session_file", DataType::Utf8, false),
-            Field::new(
+        let mut columns: Vec<(&str, ArrayRef)> = vec![
+            ("session_seq", Arc::new(repeat(&|_, seq| seq))),
+            ("session_file", Arc::new(files)),
+            (
                 "recorded_at",
-                DataType::Timestamp(TimeUnit::Microsecond, None),
-                false,
+                Arc::new(TimestampMicrosecondArray::from(vec![group.now.0; count])),
             ),
         ];
-        let mut arrays: Vec<ArrayRef> = vec![
-            Arc::new(repeat(&|_, seq| seq)),
-            Arc::new(files),
-            Arc::new(TimestampMicrosecondArray::from(vec![group.now.0; count])),
-        ];
         for (column, spec) in table.columns.iter().enumerate() {
-            fields.push(Field::new(&spec.name, arrow_type(spec.kind), true));
-            arrays.push(column_array(
-                spec.kind,
-                parts
-                    .iter()
-                    .filter_map(|(_, _, rows)| rows.columns.get(column)),
-            ));
+            let values = parts
+                .iter()
+                .filter_map(|(_, _, rows)| rows.columns.get(column));
+            columns.push((&spec.name, column_array(spec.kind, values)));
         }
         append_batch(
             connection,
             &group.manifest.name,
             &table.name,
-            fields,
-            arrays,
+            columns,
             "a session's rows",
         )?;
     }
@@ -315,27 +304,16 @@ fn append_batch(
     connection: &Connection,
     schema: &str,
     table: &str,
-    fields: Vec<Field>,
-    arrays: Vec<ArrayRef>,
+    columns: Vec<(&str, ArrayRef)>,
     doing: &'static str,
 ) -> Result<(), StoreError> {
     let refused = StoreError::database(doing);
-    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+    let batch = RecordBatch::try_from_iter(columns)
         .map_err(|error| refused(duckdb::Error::ToSqlConversionFailure(Box::new(error))))?;
     let mut appender = connection.appender_to_db(table, schema).map_err(&refused)?;
     appender.append_record_batch(batch).map_err(&refused)?;
     // Dropping an appender swallows its errors.
     appender.flush().map_err(&refused)
-}
-
-fn arrow_type(kind: Kind) -> DataType {
-    match kind {
-        Kind::Bool => DataType::Boolean,
-        Kind::S64 => DataType::Int64,
-        Kind::F64 => DataType::Float64,
-        Kind::Text | Kind::Json => DataType::Utf8,
-        Kind::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
-    }
 }
 
 /// One column of a batch, from the parts of several sessions.
@@ -447,26 +425,12 @@ fn append_new_states(
                 .collect::<Int64Array>(),
         )
     };
-    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
-    let columns: [(&str, DataType, ArrayRef); 13] = [
-        (
-            "processor_name",
-            DataType::Utf8,
-            texts(&|_| group.manifest.name.clone()),
-        ),
-        (
-            "session_file",
-            DataType::Utf8,
-            texts(&|session| session.key.clone()),
-        ),
-        (
-            "username",
-            DataType::Utf8,
-            texts(&|session| session.username.clone()),
-        ),
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("processor_name", texts(&|_| group.manifest.name.clone())),
+        ("session_file", texts(&|session| session.key.clone())),
+        ("username", texts(&|session| session.username.clone())),
         (
             "processed_at",
-            time.clone(),
             Arc::new(
                 new.iter()
                     .map(|(session, _)| Some(session.read_at.0))
@@ -475,68 +439,45 @@ fn append_new_states(
         ),
         (
             "items_extracted",
-            DataType::Int32,
             Arc::new(
                 new.iter()
                     .map(|(session, _)| Some(items(session)))
                     .collect::<Int32Array>(),
             ),
         ),
-        (
-            "file_hash",
-            DataType::Utf8,
-            texts(&|session| session.hash.to_string()),
-        ),
+        ("file_hash", texts(&|session| session.hash.to_string())),
         (
             "file_size",
-            DataType::Int64,
             integers(&|session| session.observed.map(|observed| bigint(observed.size))),
         ),
         (
             "file_mtime_ns",
-            DataType::Int64,
             integers(&|session| session.observed.map(|observed| observed.mtime_ns)),
         ),
         (
             "file_ctime_ns",
-            DataType::Int64,
             integers(&|session| session.observed.map(|observed| observed.ctime_ns)),
         ),
-        (
-            "component_digest",
-            DataType::Utf8,
-            texts(&|_| group.digest.clone()),
-        ),
+        ("component_digest", texts(&|_| group.digest.clone())),
         (
             "session_seq",
-            DataType::Int64,
             Arc::new(
                 new.iter()
                     .map(|(_, seq)| Some(*seq))
                     .collect::<Int64Array>(),
             ),
         ),
-        (
-            "due",
-            DataType::Boolean,
-            Arc::new(BooleanArray::from(vec![None; new.len()])),
-        ),
+        ("due", Arc::new(BooleanArray::from(vec![None; new.len()]))),
         (
             "missing_since",
-            time,
             Arc::new(TimestampMicrosecondArray::from(vec![None; new.len()])),
         ),
     ];
-    let (fields, arrays) = columns
-        .into_iter()
-        .map(|(name, data_type, array)| (Field::new(name, data_type, true), array))
-        .unzip();
     append_batch(
         connection,
         "main",
         "session_processor_state",
-        fields,
-        arrays,
+        columns,
         "the state of new sessions",
     )
 }
@@ -590,11 +531,10 @@ fn append_costs(connection: &Connection, group: &Group) -> Result<(), StoreError
                 .collect::<Int64Array>(),
         )
     };
-    let columns: [(&str, DataType, ArrayRef); 7] = [
-        ("processor_name", DataType::Utf8, same(&group.manifest.name)),
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("processor_name", same(&group.manifest.name)),
         (
             "session_file",
-            DataType::Utf8,
             Arc::new(
                 costs
                     .iter()
@@ -602,30 +542,17 @@ fn append_costs(connection: &Connection, group: &Group) -> Result<(), StoreError
                     .collect::<StringArray>(),
             ),
         ),
-        ("run_id", DataType::Utf8, same(&group.run_id)),
-        ("fuel", DataType::Int64, numbers(&|cost| cost.fuel)),
-        (
-            "peak_memory",
-            DataType::Int64,
-            numbers(&|cost| cost.peak_memory),
-        ),
-        ("bytes", DataType::Int64, numbers(&|cost| cost.bytes)),
-        (
-            "guest_micros",
-            DataType::Int64,
-            numbers(&|cost| cost.guest_micros),
-        ),
+        ("run_id", same(&group.run_id)),
+        ("fuel", numbers(&|cost| cost.fuel)),
+        ("peak_memory", numbers(&|cost| cost.peak_memory)),
+        ("bytes", numbers(&|cost| cost.bytes)),
+        ("guest_micros", numbers(&|cost| cost.guest_micros)),
     ];
-    let (fields, arrays) = columns
-        .into_iter()
-        .map(|(name, data_type, array)| (Field::new(name, data_type, true), array))
-        .unzip();
     append_batch(
         connection,
         "main",
         "session_costs",
-        fields,
-        arrays,
+        columns,
         "what sessions cost",
     )
 }
