@@ -7,12 +7,11 @@
 use std::error::Error;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use assert_cmd::cargo::cargo_bin;
-use session_pipeline_harness::measure::{Figures, child, watched_child};
-use session_pipeline_runtime::sessions::SessionsRoot;
+use session_pipeline_harness::measure::{Figures, Material, child, watched_child};
 
 const ROUNDS: usize = 3;
 const SMALL_SESSIONS: usize = 20_000;
@@ -22,13 +21,8 @@ const MUCH_BYTES: u64 = 1_000_000_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let program = cargo_bin("session-pipeline");
-    let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/sessions");
-    let folder = std::env::args()
-        .skip(1)
-        .find(|argument| !argument.starts_with("--"))
-        .map_or(examples, PathBuf::from);
     small_sessions(&program)?;
-    much_data(&program, &folder)
+    much_data(&program)
 }
 
 fn small_sessions(program: &Path) -> Result<(), Box<dyn Error>> {
@@ -66,14 +60,8 @@ fn small_sessions(program: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn much_data(program: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
-    let root = SessionsRoot::open(folder)?.ok_or("there is no such folder")?;
-    let mut keys = Vec::new();
-    let mut bytes = 0;
-    root.walk(|key, observed| {
-        keys.push(key.to_owned());
-        bytes += observed.size;
-    })?;
+fn much_data(program: &Path) -> Result<(), Box<dyn Error>> {
+    let Material { root, keys, bytes } = Material::of_arguments()?;
     let copies = MUCH_BYTES.div_ceil(bytes.max(1));
     let scratch = tempfile::tempdir()?;
     let copied = scratch.path().join("sessions");
@@ -81,7 +69,7 @@ fn much_data(program: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
         for key in &keys {
             let to = copied.join(format!("copy{copy}")).join(key);
             fs::create_dir_all(to.parent().ok_or("a key without a folder")?)?;
-            fs::copy(folder.join(key), to)?;
+            fs::copy(root.path().join(key), to)?;
         }
     }
     let mut run = Command::new(program);

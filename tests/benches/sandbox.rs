@@ -5,13 +5,12 @@
 //! examples that ship. CPU time of one thread, in alternating rounds.
 
 use std::error::Error;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use md5::{Digest, Md5};
 use rustix::time::{ClockId, clock_gettime};
-use session_pipeline_harness::measure::Figures;
+use session_pipeline_harness::measure::{Figures, Material};
 use session_pipeline_processor::native::MemoryHost;
 use session_pipeline_runtime::clock::{SystemClock, UtcMicros};
 use session_pipeline_runtime::config::Config;
@@ -19,7 +18,6 @@ use session_pipeline_runtime::content::Snapshot;
 use session_pipeline_runtime::processor::SessionInfo;
 use session_pipeline_runtime::registry::{Registry, Shipped};
 use session_pipeline_runtime::run::Pipeline;
-use session_pipeline_runtime::sessions::SessionsRoot;
 use session_pipeline_usage::Usage;
 
 const ROUNDS: usize = 11;
@@ -28,19 +26,7 @@ const ROUND_BYTES_MIN: u64 = 40_000_000;
 const LINE_BYTES_MAX: usize = 16 << 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/sessions");
-    let folder = std::env::args()
-        .skip(1)
-        .find(|argument| !argument.starts_with("--"))
-        .map_or(examples, PathBuf::from);
-    let root = SessionsRoot::open(&folder)?.ok_or("there is no such folder")?;
-    let mut keys = Vec::new();
-    let mut bytes = 0;
-    root.walk(|key, observed| {
-        keys.push(key.to_owned());
-        bytes += observed.size;
-    })?;
-    keys.sort();
+    let Material { root, keys, bytes } = Material::of_arguments()?;
     let repeats = ROUND_BYTES_MIN.div_ceil(bytes.max(1));
     println!(
         "{} files, {:.1} MB, {repeats} times a round",
@@ -59,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let processor = pipeline.processor("usage")?;
     let contents: Vec<(String, Vec<u8>)> = keys
         .iter()
-        .map(|key| Ok((key.clone(), std::fs::read(folder.join(key))?)))
+        .map(|key| Ok((key.clone(), std::fs::read(root.path().join(key))?)))
         .collect::<Result<_, std::io::Error>>()?;
 
     let megabytes = (bytes * repeats) as f64 / 1e6;

@@ -2,9 +2,11 @@
 //! as spread and not as a verdict.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use session_pipeline_runtime::sessions::SessionsRoot;
 
 /// The figures of one thing over all rounds.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +49,41 @@ impl std::fmt::Display for Figures {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (low, high) = self.spread();
         write!(f, "{:.3} ({low:.3} to {high:.3})", self.median())
+    }
+}
+
+/// The sessions that a benchmark works on.
+#[derive(Debug)]
+pub struct Material {
+    /// Their root.
+    pub root: SessionsRoot,
+    /// Their keys, sorted.
+    pub keys: Vec<String>,
+    /// The bytes of all of them.
+    pub bytes: u64,
+}
+
+impl Material {
+    /// The sessions of the folder that the program's arguments name, or else the examples that ship.
+    ///
+    /// # Errors
+    /// When there is no such folder, or it can't be read.
+    pub fn of_arguments() -> io::Result<Self> {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sessions");
+        let folder = std::env::args()
+            .skip(1)
+            .find(|argument| !argument.starts_with("--"))
+            .map_or(examples, PathBuf::from);
+        let root = SessionsRoot::open(&folder)?.ok_or_else(|| {
+            io::Error::other(format!("there is no folder `{}`", folder.display()))
+        })?;
+        let (mut keys, mut bytes) = (Vec::new(), 0);
+        root.walk(|key, observed| {
+            keys.push(key.to_owned());
+            bytes += observed.size;
+        })?;
+        keys.sort();
+        Ok(Self { root, keys, bytes })
     }
 }
 

@@ -9,6 +9,7 @@ use session_pipeline_harness::redact::redact;
 use session_pipeline_harness::{DataDir, Session};
 use session_pipeline_runtime::store::Store;
 
+use crate::documents::names;
 use crate::report::TOTALS;
 use crate::usage::examples;
 
@@ -57,17 +58,6 @@ fn check_examples(dir: &DataDir, arguments: &[&str]) -> Ended {
     let examples = examples();
     let sessions = ["--sessions", examples.to_str().unwrap()];
     check(dir, &[&sessions, arguments].concat())
-}
-
-fn names(value: &Value) -> Vec<&str> {
-    let mut names: Vec<&str> = value
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(String::as_str)
-        .collect();
-    names.sort_unstable();
-    names
 }
 
 /// A text in which the words of a table stand, whatever the widths of its columns.

@@ -12,6 +12,7 @@
 mod cli;
 mod content;
 mod database;
+mod documents;
 mod guests;
 mod migrations;
 mod quarantine;

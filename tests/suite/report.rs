@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::json;
 use session_pipeline_harness::session::MONDAY_MORNING;
 use session_pipeline_harness::strategies::transcript;
 use session_pipeline_harness::{DataDir, Session, TestPipeline, cases};
 use session_pipeline_runtime::report::{self, By, Report, Totals};
 
+use crate::documents::names;
 use crate::guests::{usage, usage_dir};
 
 /// Processes what is in a data dir, and reports.
@@ -188,18 +189,6 @@ fn a_session_that_shrank_or_vanished_is_reported_as_it_last_was() {
         1,
         "rows outlive files"
     );
-}
-
-/// The names of a JSON object, sorted.
-fn names(value: &Value) -> Vec<&str> {
-    let mut names: Vec<&str> = value
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(String::as_str)
-        .collect();
-    names.sort_unstable();
-    names
 }
 
 /// If you are here because you added a number: others read these names, so they never change, and
