@@ -174,7 +174,11 @@ fn is_of_the_outer_build(name: &str) -> bool {
 /// Folders of this machine become fixed words, or else the digest of a component would depend
 /// on who built it.
 fn flags(guests: &Path) -> Result<OsString, String> {
-    let mut flags = vec![OsString::from("-Ctarget-feature=+simd128")];
+    let mut flags = vec![
+        OsString::from("-Ctarget-feature=+simd128"),
+        // What a session needs in most cases: growing costs a system call or two each time.
+        OsString::from("-Clink-arg=--initial-memory=2097152"),
+    ];
     let mut remap = |from: &Path, to: &str| {
         let mut flag = OsString::from("--remap-path-prefix=");
         flag.push(from);

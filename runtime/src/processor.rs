@@ -14,9 +14,9 @@ use crate::content::{ContentHash, ReadError, Snapshot};
 use crate::fault::{Fault, FaultKind, printable};
 use crate::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
 use crate::rows::TableRows;
+use crate::sandbox::contract::ProcessorPre;
 use crate::sandbox::contract::exports::session_pipeline::processor::guest::Manifest as GuestManifest;
 use crate::sandbox::contract::session_pipeline::processor::types;
-use crate::sandbox::contract::{Processor as Instance, ProcessorPre};
 use crate::sandbox::{
     self, Compiled, Engine, HostState, LogLine, SessionGrant, fault_of, run_to_end,
 };
@@ -122,9 +122,6 @@ impl Processor {
         let link = || -> wasmtime::Result<ProcessorPre<HostState>> {
             let mut linker = Linker::new(engine.wasmtime());
             sandbox::link(&mut linker)?;
-            Instance::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |state| {
-                state
-            })?;
             ProcessorPre::new(linker.instantiate_pre(&component)?)
         };
         let pre = link().map_err(|error| {

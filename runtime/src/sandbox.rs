@@ -8,8 +8,10 @@ mod compile;
 pub(crate) mod contract;
 mod host;
 mod log;
+mod records;
 mod wasi;
 
+use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{
     Config as EngineConfig, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
 };
@@ -20,7 +22,7 @@ pub(crate) use compile::sha256_hex;
 pub use compile::{CompileError, Compiled, compile, compile_as_child, load};
 pub(crate) use host::{HostState, SessionGrant, fault_of, read_detail, run_to_end};
 pub use log::{Level, LogLine};
-pub(crate) use wasi::{is_allowed_import, link};
+pub(crate) use wasi::is_allowed_import;
 
 /// Memory kept resident in a pool slot, so that the next session there does not fault it in again:
 /// twice what a Rust guest needs.
@@ -82,6 +84,13 @@ impl Engine {
         self.0.precompile_compatibility_hash().hash(&mut hasher);
         format!("{:016x}", hasher.finish())
     }
+}
+
+/// Everything that a guest may call: WASI, inert, and the contract.
+pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    wasi::link(linker)?;
+    contract::Processor::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    records::link(linker)
 }
 
 impl std::fmt::Debug for Engine {

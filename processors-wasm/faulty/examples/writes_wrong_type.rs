@@ -6,7 +6,7 @@ use session_pipeline_faulty::guest;
 use session_pipeline_processor::table::Value;
 
 guest!("writes-wrong-type", |session| {
-    let line = Value::Text(String::from("one"));
+    let line = Value::Text("one");
     session.insert("lines", &[vec![line, Value::Null]]);
     Ok(())
 });

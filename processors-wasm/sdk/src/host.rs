@@ -16,7 +16,7 @@ pub trait Host {
     fn read_lines(&self, max_bytes: u32) -> Chunk;
 
     /// Adds rows to a session-owned table.
-    fn insert(&self, table: &str, rows: &[Vec<Value>]);
+    fn insert(&self, table: &str, rows: &[&[Value<'_>]]);
 
     /// Writes one message into the log of the run.
     fn log(&self, level: Level, message: &str);
@@ -32,7 +32,7 @@ impl Host for Imports {
         crate::bindings::session_pipeline::processor::transcript::read_lines(max_bytes)
     }
 
-    fn insert(&self, table: &str, rows: &[Vec<Value>]) {
+    fn insert(&self, table: &str, rows: &[&[Value<'_>]]) {
         crate::bindings::session_pipeline::processor::records::insert(table, rows);
     }
 

@@ -78,6 +78,7 @@ pub mod bindings {
         pub_export_macro: true,
         export_macro_name: "export_guest",
         default_bindings_module: "session_pipeline_processor::bindings",
+        ownership: Borrowing { duplicate_if_necessary: true },
     });
 }
 

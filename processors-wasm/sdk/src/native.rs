@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use crate::host::{Chunk, Host, Level};
 use crate::processor::{Processor, Summary};
 use crate::session::{Session, SessionInfo};
-use crate::table::Value;
+use crate::table::{OwnedValue, Value};
 
 /// The host's default limit of one line.
 const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -45,7 +45,7 @@ pub struct MemoryHost<'t> {
     transcript: Cow<'t, [u8]>,
     at: Cell<usize>,
     line: Cell<u64>,
-    rows: RefCell<BTreeMap<String, Vec<Vec<Value>>>>,
+    rows: RefCell<BTreeMap<String, Vec<Vec<OwnedValue>>>>,
     log: RefCell<Vec<(Level, String)>>,
 }
 
@@ -75,12 +75,12 @@ impl<'t> MemoryHost<'t> {
     }
 
     /// The rows of a table so far.
-    pub fn rows(&self, table: &str) -> Vec<Vec<Value>> {
+    pub fn rows(&self, table: &str) -> Vec<Vec<OwnedValue>> {
         self.rows.borrow().get(table).cloned().unwrap_or_default()
     }
 
     /// All rows so far, by table.
-    pub fn into_rows(self) -> BTreeMap<String, Vec<Vec<Value>>> {
+    pub fn into_rows(self) -> BTreeMap<String, Vec<Vec<OwnedValue>>> {
         self.rows.into_inner()
     }
 
@@ -129,15 +129,26 @@ impl Host for MemoryHost<'_> {
         }
     }
 
-    fn insert(&self, table: &str, rows: &[Vec<Value>]) {
+    fn insert(&self, table: &str, rows: &[&[Value<'_>]]) {
         let mut tables = self.rows.borrow_mut();
-        tables
-            .entry(table.to_owned())
-            .or_default()
-            .extend_from_slice(rows);
+        let kept = tables.entry(table.to_owned()).or_default();
+        kept.extend(rows.iter().map(|row| row.iter().map(keep).collect()));
     }
 
     fn log(&self, level: Level, message: &str) {
         self.log.borrow_mut().push((level, message.to_owned()));
+    }
+}
+
+/// The value, for longer than the call lasts.
+fn keep(value: &Value<'_>) -> OwnedValue {
+    match *value {
+        Value::Null => OwnedValue::Null,
+        Value::Bool(flag) => OwnedValue::Bool(flag),
+        Value::S64(number) => OwnedValue::S64(number),
+        Value::F64(number) => OwnedValue::F64(number),
+        Value::Text(text) => OwnedValue::Text(text.to_owned()),
+        Value::Timestamp(micros) => OwnedValue::Timestamp(micros),
+        Value::Json(text) => OwnedValue::Json(text.to_owned()),
     }
 }

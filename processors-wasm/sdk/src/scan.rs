@@ -7,10 +7,11 @@
 //! [`DEPTH_MAX`] levels, without lone surrogates and without numbers beyond `f64`, which is what
 //! `serde_json` reads; a test holds the two against each other.
 
+mod cursor;
+
 use std::borrow::Cow;
 
-use wide::u8x16;
-
+use self::cursor::{Cursor, hex4};
 use crate::json::{Json, Text};
 
 /// How deep arrays and objects may nest; the host stores nothing deeper.
@@ -27,83 +28,34 @@ pub(crate) enum Broken {
 
 pub(crate) type Result<T> = std::result::Result<T, Broken>;
 
-/// A position in JSON text.
+/// A reader of JSON text.
 ///
-/// After an error the position means nothing, and the scanner must not be used again.
+/// After an error its position means nothing, and it must not be used again.
 pub(crate) struct Scanner<'a> {
     text: &'a str,
-    at: usize,
+    cursor: Cursor<'a>,
     depth: u32,
-    /// Which bytes from `block_start` on could end or break a string; strings and escapes are
-    /// short in transcripts, so that several of them share the work of finding these.
-    specials: u64,
-    /// Never behind `at`.
-    block_start: usize,
 }
-
-/// How many bytes `specials` speaks of.
-const BLOCK_BYTES: usize = 64;
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
         Self {
             text,
-            at: 0,
+            cursor: Cursor::new(text),
             depth: 0,
-            specials: find_specials(text.as_bytes(), 0),
-            block_start: 0,
         }
-    }
-
-    #[inline(always)]
-    fn bytes(&self) -> &'a [u8] {
-        self.text.as_bytes()
-    }
-
-    #[inline(always)]
-    fn byte(&self) -> Option<u8> {
-        self.bytes().get(self.at).copied()
     }
 
     /// The next byte that is not white space, without stepping over it.
     #[inline(always)]
     pub(crate) fn peek(&mut self) -> Option<u8> {
-        match self.byte() {
-            Some(byte) if byte > b' ' => Some(byte),
-            Some(_) => self.peek_behind_space(),
-            None => None,
-        }
-    }
-
-    // Agents write no white space between tokens.
-    #[cold]
-    fn peek_behind_space(&mut self) -> Option<u8> {
-        while matches!(self.byte(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
-            self.at += 1;
-        }
-        self.byte()
-    }
-
-    /// As [`Scanner::peek`], where a value or a mark must follow.
-    #[inline(always)]
-    fn expect_more(&mut self) -> Result<u8> {
-        self.peek().ok_or(Broken::Torn)
-    }
-
-    /// Steps over a mark that must follow.
-    #[inline(always)]
-    fn expect(&mut self, mark: u8) -> Result<()> {
-        if self.expect_more()? != mark {
-            return Err(Broken::Malformed);
-        }
-        self.at += 1;
-        Ok(())
+        self.cursor.peek()
     }
 
     /// Whether the value before, and what follows it, can stand side by side in one line.
     /// After a number or a word, a letter or digit can't.
     pub(crate) fn is_at_boundary(&self) -> bool {
-        match self.byte() {
+        match self.cursor.byte() {
             None => true,
             Some(byte) => matches!(
                 byte,
@@ -119,20 +71,20 @@ impl<'a> Scanner<'a> {
         mut field: impl FnMut(&mut Self, &str) -> Result<()>,
     ) -> Result<()> {
         self.open()?;
-        if self.expect_more()? == b'}' {
+        if self.cursor.expect_more()? == b'}' {
             return self.close();
         }
         loop {
-            self.expect(b'"')?;
+            self.cursor.expect(b'"')?;
             let key = self.text()?;
-            self.expect(b':')?;
-            self.expect_more()?;
+            self.cursor.expect(b':')?;
+            self.cursor.expect_more()?;
             if key.is_escaped() {
                 field(self, &key.decode())?;
             } else {
                 field(self, key.raw())?;
             }
-            if self.is_closed_by(b'}')? {
+            if self.cursor.is_closed_by(b'}')? {
                 return self.close();
             }
         }
@@ -142,12 +94,12 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub(crate) fn array(&mut self, mut element: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
         self.open()?;
-        if self.expect_more()? == b']' {
+        if self.cursor.expect_more()? == b']' {
             return self.close();
         }
         loop {
             element(self)?;
-            if self.is_closed_by(b']')? {
+            if self.cursor.is_closed_by(b']')? {
                 return self.close();
             }
         }
@@ -155,7 +107,7 @@ impl<'a> Scanner<'a> {
 
     #[inline(always)]
     fn open(&mut self) -> Result<()> {
-        self.at += 1;
+        self.cursor.at += 1;
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             return Err(Broken::Malformed);
@@ -165,24 +117,9 @@ impl<'a> Scanner<'a> {
 
     #[inline(always)]
     fn close(&mut self) -> Result<()> {
-        self.at += 1;
+        self.cursor.at += 1;
         self.depth -= 1;
         Ok(())
-    }
-
-    /// Between two elements: steps over the comma, or answers true before the closing mark.
-    #[inline(always)]
-    fn is_closed_by(&mut self, mark: u8) -> Result<bool> {
-        let byte = self.expect_more()?;
-        if byte == b',' {
-            self.at += 1;
-            self.expect_more()?;
-            return Ok(false);
-        }
-        if byte == mark {
-            return Ok(true);
-        }
-        Err(Broken::Malformed)
     }
 
     /// Reads an object if there is one, else skips the value and answers false.
@@ -202,7 +139,7 @@ impl<'a> Scanner<'a> {
     /// Reads a string if there is one, else skips the value.
     pub(crate) fn maybe_text(&mut self) -> Result<Option<Text<'a>>> {
         if self.peek() == Some(b'"') {
-            self.at += 1;
+            self.cursor.at += 1;
             return self.text().map(Some);
         }
         self.skip()?;
@@ -223,255 +160,79 @@ impl<'a> Scanner<'a> {
     /// Checks a value and keeps its text for a later look.
     pub(crate) fn json(&mut self) -> Result<Json<'a>> {
         self.peek();
-        let start = self.at;
+        let start = self.cursor.at;
         self.skip()?;
-        Ok(Json::new(&self.text[start..self.at]))
+        Ok(Json::new(&self.text[start..self.cursor.at]))
     }
 
     /// Checks and steps over one value.
+    ///
+    /// Without recursion: what is entered is a bit each, set for an object.
     pub(crate) fn skip(&mut self) -> Result<()> {
-        match self.expect_more()? {
-            b'"' => {
-                self.at += 1;
-                self.string_end().map(|_| ())
-            }
-            b'{' => self.skip_object(),
-            b'[' => self.array(Self::skip),
-            b't' => self.word(b"true"),
-            b'f' => self.word(b"false"),
-            b'n' => self.word(b"null"),
-            _ => self.number(),
-        }
-    }
-
-    /// As [`Scanner::object`], without a look at the keys.
-    fn skip_object(&mut self) -> Result<()> {
-        self.open()?;
-        if self.expect_more()? == b'}' {
-            return self.close();
-        }
+        let mut cursor = self.cursor;
+        let levels_max = DEPTH_MAX - self.depth;
+        let (mut levels, mut objects) = (0, 0_u128);
+        let mut is_key = false;
         loop {
-            self.expect(b'"')?;
-            self.string_end()?;
-            self.expect(b':')?;
-            self.skip()?;
-            if self.is_closed_by(b'}')? {
-                return self.close();
-            }
-        }
-    }
-
-    /// Of known length, so that the comparison is one of registers.
-    #[inline(always)]
-    fn word<const LENGTH: usize>(&mut self, word: &[u8; LENGTH]) -> Result<()> {
-        let rest = &self.bytes()[self.at..];
-        match rest.first_chunk::<LENGTH>() {
-            Some(found) if found == word => {
-                self.at += LENGTH;
-                Ok(())
-            }
-            None if word.starts_with(rest) => Err(Broken::Torn),
-            _ => Err(Broken::Malformed),
-        }
-    }
-
-    /// `-? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?`, and finite as `f64`.
-    fn number(&mut self) -> Result<()> {
-        let start = self.at;
-        if self.byte() == Some(b'-') {
-            self.at += 1;
-        }
-        if self.byte() == Some(b'0') {
-            self.at += 1;
-            if self.byte().is_some_and(|byte| byte.is_ascii_digit()) {
+            let first = cursor.expect_more()?;
+            if first == b'"' {
+                cursor.at += 1;
+                cursor.string_end()?;
+                if is_key {
+                    cursor.expect(b':')?;
+                    is_key = false;
+                    continue;
+                }
+            } else if is_key {
                 return Err(Broken::Malformed);
+            } else if matches!(first, b'{' | b'[') {
+                if levels == levels_max {
+                    return Err(Broken::Malformed);
+                }
+                let is_object = first == b'{';
+                cursor.at += 1;
+                if cursor.expect_more()? == closing_mark(is_object) {
+                    cursor.at += 1;
+                } else {
+                    levels += 1;
+                    objects = objects << 1 | u128::from(is_object);
+                    is_key = is_object;
+                    continue;
+                }
+            } else {
+                cursor.skip_plain(first)?;
             }
-        } else {
-            self.digits()?;
-        }
-        if self.byte() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        let has_exponent = matches!(self.byte(), Some(b'e' | b'E'));
-        if has_exponent {
-            self.at += 1;
-            if matches!(self.byte(), Some(b'+' | b'-')) {
-                self.at += 1;
+            loop {
+                if levels == 0 {
+                    self.cursor = cursor;
+                    return Ok(());
+                }
+                let is_object = objects & 1 != 0;
+                if !cursor.is_closed_by(closing_mark(is_object))? {
+                    is_key = is_object;
+                    break;
+                }
+                cursor.at += 1;
+                levels -= 1;
+                objects >>= 1;
             }
-            self.digits()?;
         }
-        // Without an exponent it takes more than 300 digits to leave the range of `f64`.
-        if has_exponent || self.at - start > 300 {
-            return self.check_range(start);
-        }
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn digits(&mut self) -> Result<()> {
-        let start = self.at;
-        while self.byte().is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
-        }
-        if self.at > start {
-            return Ok(());
-        }
-        Err(if self.byte().is_none() {
-            Broken::Torn
-        } else {
-            Broken::Malformed
-        })
-    }
-
-    #[cold]
-    fn check_range(&self, start: usize) -> Result<()> {
-        let number = self.text[start..self.at].parse::<f64>();
-        if number.is_ok_and(f64::is_finite) {
-            return Ok(());
-        }
-        Err(Broken::Malformed)
     }
 
     /// Reads the string whose opening quote is just behind.
     #[inline]
     fn text(&mut self) -> Result<Text<'a>> {
-        let start = self.at;
-        let is_escaped = self.string_end()?;
-        Ok(Text::new(&self.text[start..self.at - 1], is_escaped))
+        let mut cursor = self.cursor;
+        let start = cursor.at;
+        let is_escaped = cursor.string_end()?;
+        self.cursor = cursor;
+        Ok(Text::new(&self.text[start..cursor.at - 1], is_escaped))
     }
-
-    /// Steps over the string whose opening quote is just behind; answers whether it has escapes.
-    #[inline(always)]
-    fn string_end(&mut self) -> Result<bool> {
-        let bytes = self.bytes();
-        let mut at = self.at;
-        let mut is_escaped = false;
-        loop {
-            at = self.next_special(at);
-            match bytes.get(at) {
-                Some(b'"') => {
-                    self.at = at + 1;
-                    return Ok(is_escaped);
-                }
-                Some(b'\\') => {
-                    is_escaped = true;
-                    match bytes.get(at + 1) {
-                        Some(byte) if IS_SHORT_ESCAPE[usize::from(*byte)] => at += 2,
-                        _ => at = long_escape(bytes, at)?,
-                    }
-                }
-                Some(_) => return Err(Broken::Malformed),
-                None => return Err(Broken::Torn),
-            }
-        }
-    }
-
-    /// Where the first quote, backslash or control character is from `at` on, or a position not
-    /// before the end.
-    #[inline(always)]
-    fn next_special(&mut self, mut at: usize) -> usize {
-        let offset = at - self.block_start;
-        if offset < BLOCK_BYTES {
-            let rest = self.specials >> offset;
-            if rest != 0 {
-                return at + rest.trailing_zeros() as usize;
-            }
-            at = self.block_start + BLOCK_BYTES;
-        }
-        loop {
-            let specials = find_specials(self.bytes(), at);
-            if specials != 0 {
-                self.block_start = at;
-                self.specials = specials;
-                return at + specials.trailing_zeros() as usize;
-            }
-            at += BLOCK_BYTES;
-        }
-    }
-}
-
-/// Which of the bytes from `start` on are quotes, backslashes or control characters; those
-/// behind the end count as such.
-#[inline(always)]
-fn find_specials(bytes: &[u8], start: usize) -> u64 {
-    match bytes.get(start..).and_then(<[u8]>::first_chunk) {
-        Some(block) => specials_of(block),
-        None => find_last_specials(bytes, start),
-    }
-}
-
-#[inline(never)]
-fn find_last_specials(bytes: &[u8], start: usize) -> u64 {
-    let mut block = [0; BLOCK_BYTES];
-    let rest = bytes.get(start..).unwrap_or_default();
-    block[..rest.len()].copy_from_slice(rest);
-    specials_of(&block)
 }
 
 #[inline(always)]
-fn specials_of(block: &[u8; BLOCK_BYTES]) -> u64 {
-    let quote = u8x16::splat(b'"');
-    let backslash = u8x16::splat(b'\\');
-    let control_max = u8x16::splat(0x1f);
-    let (parts, _) = block.as_chunks::<16>();
-    let mut specials = 0;
-    for (at, part) in parts.iter().enumerate() {
-        let part = u8x16::from(*part);
-        let special =
-            part.simd_eq(quote) | part.simd_eq(backslash) | part.min(control_max).simd_eq(part);
-        specials |= u64::from(special.to_bitmask()) << (16 * at);
-    }
-    specials
-}
-
-/// What may follow a backslash, but for `u`.
-static IS_SHORT_ESCAPE: [bool; 256] = {
-    let mut is_short_escape = [false; 256];
-    let escapes = b"\"\\/bfnrt";
-    let mut at = 0;
-    while at < escapes.len() {
-        is_short_escape[escapes[at] as usize] = true;
-        at += 1;
-    }
-    is_short_escape
-};
-
-/// Steps over `\uXXXX`, or over the two of them that are one surrogate pair.
-#[cold]
-fn long_escape(bytes: &[u8], at: usize) -> Result<usize> {
-    match bytes.get(at + 1) {
-        Some(b'u') => {}
-        Some(_) => return Err(Broken::Malformed),
-        None => return Err(Broken::Torn),
-    }
-    match hex4(bytes, at + 2)? {
-        0xd800..=0xdbff => {
-            for (offset, mark) in [(6, b'\\'), (7, b'u')] {
-                match bytes.get(at + offset) {
-                    Some(byte) if *byte == mark => {}
-                    Some(_) => return Err(Broken::Malformed),
-                    None => return Err(Broken::Torn),
-                }
-            }
-            match hex4(bytes, at + 8)? {
-                0xdc00..=0xdfff => Ok(at + 12),
-                _ => Err(Broken::Malformed),
-            }
-        }
-        0xdc00..=0xdfff => Err(Broken::Malformed),
-        _ => Ok(at + 6),
-    }
-}
-
-fn hex4(bytes: &[u8], at: usize) -> Result<u32> {
-    let mut code = 0;
-    for offset in 0..4 {
-        let byte = *bytes.get(at + offset).ok_or(Broken::Torn)?;
-        let digit = char::from(byte).to_digit(16).ok_or(Broken::Malformed)?;
-        code = code * 16 + digit;
-    }
-    Ok(code)
+fn closing_mark(is_object: bool) -> u8 {
+    if is_object { b'}' } else { b']' }
 }
 
 /// Says what an escaped string means. `raw` has been scanned before, so its escapes are whole;
@@ -605,6 +366,32 @@ mod tests {
         }
         check(&format!("1{}", "0".repeat(308)));
         check(&format!("1{}", "0".repeat(309)));
+    }
+
+    /// Blocks are looked at as a whole: what is escaped must not depend on where it lies in one.
+    #[test]
+    fn invariant_escapes_mean_the_same_wherever_blocks_end() {
+        for padding in 0..140 {
+            for backslashes in 0..6 {
+                for behind in [
+                    "",
+                    "n",
+                    "x",
+                    "u0041",
+                    "ud83d\\ude00",
+                    "u12",
+                    "\"",
+                    "é",
+                    "/",
+                    "\t",
+                ] {
+                    let padding = "p".repeat(padding);
+                    let backslashes = "\\".repeat(backslashes);
+                    check(&format!("[\"{padding}{backslashes}{behind}\", 1]"));
+                    check(&format!("\"{padding}{backslashes}{behind}"));
+                }
+            }
+        }
     }
 
     #[test]

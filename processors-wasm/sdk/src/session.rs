@@ -68,8 +68,9 @@ impl<'h> Session<'h> {
 
     /// Adds rows whose cells are put together by hand, at once. [`Session::table`] is the way
     /// for rows whose columns are known when the processor is written.
-    pub fn insert(&self, table: &str, rows: &[Vec<Value>]) {
-        self.host.insert(table, rows);
+    pub fn insert(&self, table: &str, rows: &[Vec<Value<'_>>]) {
+        let rows: Vec<&[Value<'_>]> = rows.iter().map(Vec::as_slice).collect();
+        self.host.insert(table, &rows);
     }
 
     /// Writes one message into the log of the run, which is cut at a bound.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::marker::PhantomData;
 
 pub use crate::bindings::session_pipeline::processor::types::{
-    Column, Kind as ColumnKind, Ownership, Table, Value,
+    Column, Kind as ColumnKind, Ownership, Table, ValueParam as Value, ValueResult as OwnedValue,
 };
 
 use crate::Timestamp;
@@ -26,8 +26,8 @@ pub trait Row {
     /// The table, as the manifest declares it.
     fn table() -> Table;
 
-    /// The cells in the order of the columns.
-    fn into_values(self) -> Vec<Value>;
+    /// Writes the cells in the order of the columns.
+    fn write(self, cells: &mut Cells);
 }
 
 /// What a cell of a row may be.
@@ -35,90 +35,156 @@ pub trait Cell {
     /// The type of its column.
     const KIND: ColumnKind;
 
-    /// The cell as the host takes it.
-    fn into_value(self) -> Value;
+    /// Writes the cell.
+    fn write(self, cells: &mut Cells);
+}
+
+/// Cells on their way to the host, their texts in one buffer: one allocation for many of them.
+#[derive(Default)]
+pub struct Cells {
+    cells: Vec<Gathered>,
+    texts: String,
+}
+
+/// A cell, and where in the buffer its text ends; it begins where the one before ends.
+#[derive(Clone, Copy)]
+enum Gathered {
+    Null,
+    Bool(bool),
+    S64(i64),
+    F64(f64),
+    Text { end: usize },
+    Timestamp(i64),
+    Json { end: usize },
+}
+
+impl Cells {
+    fn push(&mut self, cell: Gathered) {
+        self.cells.push(cell);
+    }
+
+    /// Takes the text in; answers where it ends.
+    fn keep(&mut self, text: &str) -> usize {
+        self.texts.push_str(text);
+        self.texts.len()
+    }
+
+    /// About what they weigh on their way: the variants, and the texts.
+    fn bytes(&self) -> usize {
+        16 * self.cells.len() + self.texts.len()
+    }
+
+    fn clear(&mut self) {
+        self.cells.clear();
+        self.texts.clear();
+    }
+
+    /// The cells as the host takes them.
+    fn values(&self) -> Vec<Value<'_>> {
+        let mut start = 0;
+        let mut text_to = |end: usize| {
+            let text = &self.texts[start..end];
+            start = end;
+            text
+        };
+        let values = self.cells.iter().map(|cell| match *cell {
+            Gathered::Null => Value::Null,
+            Gathered::Bool(flag) => Value::Bool(flag),
+            Gathered::S64(number) => Value::S64(number),
+            Gathered::F64(number) => Value::F64(number),
+            Gathered::Text { end } => Value::Text(text_to(end)),
+            Gathered::Timestamp(micros) => Value::Timestamp(micros),
+            Gathered::Json { end } => Value::Json(text_to(end)),
+        });
+        values.collect()
+    }
 }
 
 impl Cell for bool {
     const KIND: ColumnKind = ColumnKind::Bool;
-    fn into_value(self) -> Value {
-        Value::Bool(self)
+    fn write(self, cells: &mut Cells) {
+        cells.push(Gathered::Bool(self));
     }
 }
 
 impl Cell for i64 {
     const KIND: ColumnKind = ColumnKind::S64;
-    fn into_value(self) -> Value {
-        Value::S64(self)
+    fn write(self, cells: &mut Cells) {
+        cells.push(Gathered::S64(self));
     }
 }
 
 impl Cell for u32 {
     const KIND: ColumnKind = ColumnKind::S64;
-    fn into_value(self) -> Value {
-        Value::S64(self.into())
+    fn write(self, cells: &mut Cells) {
+        cells.push(Gathered::S64(self.into()));
     }
 }
 
 /// Counts: above the range of a column they stay at its end.
 impl Cell for u64 {
     const KIND: ColumnKind = ColumnKind::S64;
-    fn into_value(self) -> Value {
-        Value::S64(i64::try_from(self).unwrap_or(i64::MAX))
+    fn write(self, cells: &mut Cells) {
+        cells.push(Gathered::S64(i64::try_from(self).unwrap_or(i64::MAX)));
     }
 }
 
 /// The host refuses what is not finite, so that becomes null.
 impl Cell for f64 {
     const KIND: ColumnKind = ColumnKind::F64;
-    fn into_value(self) -> Value {
-        if self.is_finite() {
-            Value::F64(self)
+    fn write(self, cells: &mut Cells) {
+        cells.push(if self.is_finite() {
+            Gathered::F64(self)
         } else {
-            Value::Null
-        }
+            Gathered::Null
+        });
     }
 }
 
 impl Cell for String {
     const KIND: ColumnKind = ColumnKind::Text;
-    fn into_value(self) -> Value {
-        Value::Text(self)
+    fn write(self, cells: &mut Cells) {
+        self.as_str().write(cells);
     }
 }
 
 impl Cell for &str {
     const KIND: ColumnKind = ColumnKind::Text;
-    fn into_value(self) -> Value {
-        Value::Text(self.to_owned())
+    fn write(self, cells: &mut Cells) {
+        let end = cells.keep(self);
+        cells.push(Gathered::Text { end });
     }
 }
 
 impl Cell for Cow<'_, str> {
     const KIND: ColumnKind = ColumnKind::Text;
-    fn into_value(self) -> Value {
-        Value::Text(self.into_owned())
+    fn write(self, cells: &mut Cells) {
+        self.as_ref().write(cells);
     }
 }
 
 impl Cell for Timestamp {
     const KIND: ColumnKind = ColumnKind::Timestamp;
-    fn into_value(self) -> Value {
-        Value::Timestamp(self.micros())
+    fn write(self, cells: &mut Cells) {
+        cells.push(Gathered::Timestamp(self.micros()));
     }
 }
 
 impl Cell for Json<'_> {
     const KIND: ColumnKind = ColumnKind::Json;
-    fn into_value(self) -> Value {
-        Value::Json(self.raw().to_owned())
+    fn write(self, cells: &mut Cells) {
+        let end = cells.keep(self.raw());
+        cells.push(Gathered::Json { end });
     }
 }
 
 impl<T: Cell> Cell for Option<T> {
     const KIND: ColumnKind = T::KIND;
-    fn into_value(self) -> Value {
-        self.map_or(Value::Null, T::into_value)
+    fn write(self, cells: &mut Cells) {
+        match self {
+            Some(cell) => cell.write(cells),
+            None => cells.push(Gathered::Null),
+        }
     }
 }
 
@@ -174,8 +240,8 @@ macro_rules! rows {
                 }
             }
 
-            fn into_values(self) -> ::std::vec::Vec<$crate::table::Value> {
-                ::std::vec![$( $crate::table::Cell::into_value(self.$field), )+]
+            fn write(self, cells: &mut $crate::table::Cells) {
+                $( $crate::table::Cell::write(self.$field, cells); )+
             }
         }
     };
@@ -187,8 +253,8 @@ macro_rules! rows {
 /// processed without error, nothing of it is kept.
 pub struct Batch<'h, R: Row> {
     host: &'h dyn Host,
-    rows: Vec<Vec<Value>>,
-    bytes: usize,
+    cells: Cells,
+    rows: usize,
     row: PhantomData<fn(R)>,
 }
 
@@ -196,27 +262,30 @@ impl<'h, R: Row> Batch<'h, R> {
     pub(crate) fn new(host: &'h dyn Host) -> Self {
         Self {
             host,
-            rows: Vec::new(),
-            bytes: 0,
+            cells: Cells::default(),
+            rows: 0,
             row: PhantomData,
         }
     }
 
     /// Adds a row; the table keeps the order.
     pub fn insert(&mut self, row: R) {
-        let values = row.into_values();
-        self.bytes += values.iter().map(bytes_of).sum::<usize>();
-        self.rows.push(values);
-        if self.rows.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
+        row.write(&mut self.cells);
+        self.rows += 1;
+        if self.rows >= BATCH_ROWS || self.cells.bytes() >= BATCH_BYTES {
             self.flush();
         }
     }
 
     fn flush(&mut self) {
-        if !self.rows.is_empty() {
-            self.host.insert(R::TABLE, &self.rows);
-            self.rows.clear();
-            self.bytes = 0;
+        if self.rows > 0 {
+            let values = self.cells.values();
+            // Every row of a table has as many cells.
+            let columns = values.len() / self.rows;
+            let rows: Vec<&[Value<'_>]> = values.chunks(columns.max(1)).collect();
+            self.host.insert(R::TABLE, &rows);
+            self.cells.clear();
+            self.rows = 0;
         }
     }
 }
@@ -225,15 +294,6 @@ impl<R: Row> Drop for Batch<'_, R> {
     fn drop(&mut self) {
         self.flush();
     }
-}
-
-/// About what a cell weighs on its way: the variant, and its text.
-fn bytes_of(value: &Value) -> usize {
-    let text = match value {
-        Value::Text(text) | Value::Json(text) => text.len(),
-        Value::Null | Value::Bool(_) | Value::S64(_) | Value::F64(_) | Value::Timestamp(_) => 0,
-    };
-    16 + text
 }
 
 #[cfg(test)]
@@ -260,6 +320,6 @@ mod tests {
         }
         let rows = host.rows("words");
         assert_eq!(rows.len(), 1_001);
-        assert!(matches!(&rows[999][..], [Value::Text(text)] if text == "999"));
+        assert!(matches!(&rows[999][..], [OwnedValue::Text(text)] if text == "999"));
     }
 }

@@ -404,7 +404,7 @@ impl Record {
 mod tests {
     use session_pipeline_processor::SessionInfo;
     use session_pipeline_processor::native::MemoryHost;
-    use session_pipeline_processor::table::{Row, Value};
+    use session_pipeline_processor::table::{OwnedValue, Row};
 
     use super::EventRow;
     use crate::Usage;
@@ -416,15 +416,17 @@ mod tests {
         host.run::<Usage>(&SessionInfo::new("alice/s.jsonl"))
             .unwrap();
         let names = EventRow::table().columns;
-        let show = |row: &Vec<Value>| {
+        let show = |row: &Vec<OwnedValue>| {
             let cells = names
                 .iter()
                 .zip(row)
                 .filter_map(|(column, value)| match value {
-                    Value::Text(text) if !["session_id", "username"].contains(&&*column.name) => {
+                    OwnedValue::Text(text)
+                        if !["session_id", "username"].contains(&&*column.name) =>
+                    {
                         Some(text.as_str())
                     }
-                    Value::Bool(true) if column.name == "is_sidechain" => Some("sidechain"),
+                    OwnedValue::Bool(true) if column.name == "is_sidechain" => Some("sidechain"),
                     _ => None,
                 });
             cells.collect::<Vec<_>>().join(" ")

@@ -340,7 +340,7 @@ fn decode(text: Option<Text<'_>>) -> Option<Cow<'_, str>> {
 mod tests {
     use session_pipeline_processor::SessionInfo;
     use session_pipeline_processor::native::MemoryHost;
-    use session_pipeline_processor::table::{Row, Value};
+    use session_pipeline_processor::table::{OwnedValue, Row};
 
     use super::MessageRow;
     use crate::Usage;
@@ -351,16 +351,16 @@ mod tests {
         host.run::<Usage>(&SessionInfo::new("alice/s.jsonl"))
             .unwrap();
         let names: Vec<_> = MessageRow::table().columns;
-        let show = |row: &Vec<Value>| {
+        let show = |row: &Vec<OwnedValue>| {
             let cells = columns.iter().map(|column| {
                 let at = names
                     .iter()
                     .position(|known| known.name == *column)
                     .unwrap();
                 match &row[at] {
-                    Value::Text(text) => text.clone(),
-                    Value::S64(number) | Value::Timestamp(number) => number.to_string(),
-                    Value::Bool(flag) => flag.to_string(),
+                    OwnedValue::Text(text) => text.clone(),
+                    OwnedValue::S64(number) | OwnedValue::Timestamp(number) => number.to_string(),
+                    OwnedValue::Bool(flag) => flag.to_string(),
                     _ => String::from("-"),
                 }
             });

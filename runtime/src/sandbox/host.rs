@@ -11,24 +11,19 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{CallHook, ResourceLimiter, Store, StoreContextMut, Trap};
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
-use super::contract::session_pipeline::processor::{log, records, transcript, types};
+use super::contract::session_pipeline::processor::{log, transcript, types};
 use super::log::{Level, LogLine, SessionLog};
 use super::{Engine, wasi};
 use crate::config::Limits;
 use crate::content::{ReadError, Snapshot};
 use crate::fault::{Fault, FaultKind};
-use crate::manifest::{Kind, TableSpec};
-use crate::rows::{ColumnValues, TableRows};
+use crate::manifest::TableSpec;
+use crate::rows::TableRows;
 
 /// Resources of WASI that a guest may hold at once; each costs the host some memory.
 const RESOURCES_MAX: usize = 1_000;
 /// Fuel between two looks at the clock: from a millisecond to a tenth of a second.
 const FUEL_SLICE: u64 = 10_000_000;
-/// Nesting of a JSON value: what serde_json itself reads into a value.
-const JSON_DEPTH_MAX: usize = 128;
-/// The years 1 to 9999, in microseconds.
-const FIRST_INSTANT: i64 = -62_135_596_800_000_000;
-const LAST_INSTANT: i64 = 253_402_300_799_999_999;
 
 /// What a session may use.
 pub(crate) struct SessionGrant {
@@ -42,12 +37,12 @@ pub(crate) struct HostState {
     /// Nothing while the processor describes itself.
     pub(crate) grant: Option<SessionGrant>,
     pub(crate) log: SessionLog,
-    limits: Arc<Limits>,
+    pub(super) limits: Arc<Limits>,
     wasi: WasiCtx,
     resources: ResourceTable,
     memory: MemoryLimiter,
-    rows_recorded: u64,
-    bytes_recorded: u64,
+    pub(super) rows_recorded: u64,
+    pub(super) bytes_recorded: u64,
     host_calls: u64,
     cpu_started: Duration,
     /// The first fault that the host itself found.
@@ -122,7 +117,7 @@ impl HostState {
         (self.grant, self.log.into_lines())
     }
 
-    fn granted(&mut self, call: &str) -> wasmtime::Result<&mut SessionGrant> {
+    pub(super) fn granted(&mut self, call: &str) -> wasmtime::Result<&mut SessionGrant> {
         if self.grant.is_none() {
             return Err(self.fail(
                 FaultKind::Component,
@@ -335,177 +330,4 @@ impl log::Host for HostState {
         self.log.write(level, &message);
         Ok(())
     }
-}
-
-impl records::Host for HostState {
-    fn insert(&mut self, table: String, rows: Vec<types::Row>) -> wasmtime::Result<()> {
-        let (rows_max, bytes_max) = (self.limits.rows_max, self.limits.row_bytes_max);
-        let one_max = self.limits.one_row_bytes_max;
-        let (rows_before, mut bytes) = (self.rows_recorded, self.bytes_recorded);
-        let count = rows_before.saturating_add(rows.len() as u64);
-        if count > rows_max {
-            return Err(self.fail(
-                FaultKind::OutputLimit,
-                &format!("more than {rows_max} rows were recorded"),
-            ));
-        }
-        let grant = self.granted("records.insert")?;
-        let Some(index) = grant.tables.iter().position(|spec| spec.name == table) else {
-            return Err(self.fail(
-                FaultKind::BadRecord,
-                &format!("there is no table `{table}`; declare it in the manifest"),
-            ));
-        };
-        let tables = Arc::clone(&grant.tables);
-        let (Some(spec), Some(kept)) = (tables.get(index), grant.rows.get_mut(index)) else {
-            return Err(wasmtime::format_err!("a table without its rows"));
-        };
-        let mut problem = None;
-        if spec.shared_key.is_some() {
-            problem = Some((
-                FaultKind::BadRecord,
-                format!("the table `{table}` is shared; use `upsert`"),
-            ));
-        }
-        for row in rows {
-            if problem.is_some() {
-                break;
-            }
-            match push_row(spec, kept, &row) {
-                Ok(row_bytes) if row_bytes > one_max => {
-                    problem = Some((
-                        FaultKind::BadRecord,
-                        format!("a row of `{table}` has {row_bytes} bytes; {one_max} are allowed"),
-                    ));
-                }
-                Ok(row_bytes) => bytes = bytes.saturating_add(row_bytes),
-                Err(reason) => {
-                    problem = Some((FaultKind::BadRecord, format!("table `{table}`: {reason}")))
-                }
-            }
-            if bytes > bytes_max && problem.is_none() {
-                problem = Some((
-                    FaultKind::OutputLimit,
-                    format!("more than {bytes_max} bytes were recorded"),
-                ));
-            }
-        }
-        if let Some((kind, detail)) = problem {
-            return Err(self.fail(kind, &detail));
-        }
-        (self.rows_recorded, self.bytes_recorded) = (count, bytes);
-        Ok(())
-    }
-
-    fn upsert(&mut self, _: String, _: Vec<types::Row>) -> wasmtime::Result<()> {
-        Err(self.fail(
-            FaultKind::Denied,
-            "the call `records.upsert` is not served by this version; use session-owned tables",
-        ))
-    }
-
-    fn lookup(
-        &mut self,
-        _: String,
-        _: Vec<records::Filter>,
-        _: Option<String>,
-        _: bool,
-        _: u32,
-    ) -> wasmtime::Result<Vec<types::Row>> {
-        Err(self.fail(
-            FaultKind::Denied,
-            "the call `records.lookup` is not served by this version; use session-owned tables",
-        ))
-    }
-}
-
-/// Adds a row to its columns; gives its size.
-fn push_row(spec: &TableSpec, kept: &mut TableRows, row: &types::Row) -> Result<u64, String> {
-    if row.len() != spec.columns.len() {
-        return Err(format!(
-            "a row has {} values for {} columns",
-            row.len(),
-            spec.columns.len()
-        ));
-    }
-    let mut bytes = 0;
-    for ((column, values), value) in spec.columns.iter().zip(&mut kept.columns).zip(row) {
-        bytes += push_value(column.kind, values, value)
-            .map_err(|reason| format!("column `{}`: {reason}", column.name))?;
-    }
-    kept.rows += 1;
-    Ok(bytes)
-}
-
-fn push_value(kind: Kind, values: &mut ColumnValues, value: &types::Value) -> Result<u64, String> {
-    match (kind, values, value) {
-        (_, values, types::Value::Null) => values.push_null(),
-        (Kind::Bool, ColumnValues::Bool(values), types::Value::Bool(value)) => {
-            values.push(Some(*value))
-        }
-        (Kind::S64, ColumnValues::S64(values), types::Value::S64(value)) => {
-            values.push(Some(*value))
-        }
-        (Kind::F64, ColumnValues::F64(values), types::Value::F64(value)) => {
-            if !value.is_finite() {
-                return Err("the number is not finite".to_owned());
-            }
-            values.push(Some(*value));
-        }
-        (Kind::Text, ColumnValues::Text(values), types::Value::Text(text)) => {
-            values.push(Some(text));
-            return Ok(text.len() as u64 + 8);
-        }
-        (Kind::Json, ColumnValues::Text(values), types::Value::Json(text)) => {
-            if json_depth(text) > JSON_DEPTH_MAX {
-                return Err(format!(
-                    "the JSON is nested more than {JSON_DEPTH_MAX} levels deep"
-                ));
-            }
-            serde_json::from_str::<serde::de::IgnoredAny>(text)
-                .map_err(|error| format!("the JSON is broken: {error}"))?;
-            values.push(Some(text));
-            return Ok(text.len() as u64 + 8);
-        }
-        (Kind::Timestamp, ColumnValues::Timestamp(values), types::Value::Timestamp(micros)) => {
-            if !(FIRST_INSTANT..=LAST_INSTANT).contains(micros) {
-                return Err(format!(
-                    "the timestamp {micros} lies outside the years 1 to 9999"
-                ));
-            }
-            values.push(Some(*micros));
-        }
-        _ => return Err(format!("the value is no {}", kind_name(kind))),
-    }
-    Ok(8)
-}
-
-fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Bool => "bool",
-        Kind::S64 => "s64",
-        Kind::F64 => "f64",
-        Kind::Text => "text",
-        Kind::Timestamp => "timestamp",
-        Kind::Json => "json",
-    }
-}
-
-/// How deep brackets are nested outside of strings; ignoring a value does not limit it.
-fn json_depth(text: &str) -> usize {
-    let (mut depth, mut deepest, mut is_string, mut is_escaped) = (0_usize, 0, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' if is_string => is_escaped = true,
-            b'"' => is_string = !is_string,
-            b'[' | b'{' if !is_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !is_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }

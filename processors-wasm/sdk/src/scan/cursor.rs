@@ -1,0 +1,344 @@
+//! A place in JSON text that knows where the strings ahead of it end.
+//!
+//! Strings and escapes are short and many in transcripts: on average a block of 64 bytes holds two
+//! escapes. So blocks are looked at as a whole: which of their bytes end or break a string is
+//! worked out once, escapes included, after simdjson (Langdale and Lemire, "Parsing Gigabytes of
+//! JSON per Second", 2019, section 3.1.1).
+//!
+//! Cursors are copied into a function that moves far, and back at its end: so they live in
+//! registers in between.
+
+use wide::u8x16;
+
+use super::{Broken, Result};
+
+/// How many bytes are looked at as a whole.
+const BLOCK_BYTES: usize = 64;
+
+/// A position, with what is known of the block that it is in.
+///
+/// Bytes are taken as parts of strings: outside of them no backslash can stand, and whoever goes
+/// on there finds that out before the next string.
+#[derive(Clone, Copy)]
+pub(super) struct Cursor<'a> {
+    bytes: &'a [u8],
+    /// Never before `block_start`.
+    pub(super) at: usize,
+    /// Which bytes from `block_start` on end or break a string, or begin the digits of an escape.
+    specials: u64,
+    /// Which are backslashes.
+    backslashes: u64,
+    block_start: usize,
+    /// Where the block ends that is known of: never between a backslash and what it escapes.
+    block_end: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self {
+            bytes: text.as_bytes(),
+            at: 0,
+            specials: 0,
+            backslashes: 0,
+            block_start: 0,
+            block_end: 0,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn byte(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    /// The next byte that is not white space, without stepping over it.
+    #[inline(always)]
+    pub(super) fn peek(&mut self) -> Option<u8> {
+        match self.byte() {
+            Some(byte) if byte > b' ' => Some(byte),
+            Some(_) => {
+                self.at = behind_space(self.bytes, self.at);
+                self.byte()
+            }
+            None => None,
+        }
+    }
+
+    /// As [`Cursor::peek`], where a value or a mark must follow.
+    #[inline(always)]
+    pub(super) fn expect_more(&mut self) -> Result<u8> {
+        self.peek().ok_or(Broken::Torn)
+    }
+
+    /// Steps over a mark that must follow.
+    #[inline(always)]
+    pub(super) fn expect(&mut self, mark: u8) -> Result<()> {
+        if self.expect_more()? != mark {
+            return Err(Broken::Malformed);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Between two elements: steps over the comma, or answers true before the closing mark.
+    #[inline(always)]
+    pub(super) fn is_closed_by(&mut self, mark: u8) -> Result<bool> {
+        let byte = self.expect_more()?;
+        if byte == b',' {
+            self.at += 1;
+            self.expect_more()?;
+            return Ok(false);
+        }
+        if byte == mark {
+            return Ok(true);
+        }
+        Err(Broken::Malformed)
+    }
+
+    /// Steps over a truth value, null or a number.
+    #[inline(always)]
+    pub(super) fn skip_plain(&mut self, first: u8) -> Result<()> {
+        match first {
+            b't' => self.word(b"true"),
+            b'f' => self.word(b"false"),
+            b'n' => self.word(b"null"),
+            _ => self.number(),
+        }
+    }
+
+    /// Of known length, so that the comparison is one of registers.
+    #[inline(always)]
+    fn word<const LENGTH: usize>(&mut self, word: &[u8; LENGTH]) -> Result<()> {
+        let rest = &self.bytes[self.at..];
+        match rest.first_chunk::<LENGTH>() {
+            Some(found) if found == word => {
+                self.at += LENGTH;
+                Ok(())
+            }
+            None if word.starts_with(rest) => Err(Broken::Torn),
+            _ => Err(Broken::Malformed),
+        }
+    }
+
+    /// `-? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?`, and finite as `f64`.
+    #[inline(always)]
+    fn number(&mut self) -> Result<()> {
+        let start = self.at;
+        if self.byte() == Some(b'-') {
+            self.at += 1;
+        }
+        if self.byte() == Some(b'0') {
+            self.at += 1;
+            if self.byte().is_some_and(|byte| byte.is_ascii_digit()) {
+                return Err(Broken::Malformed);
+            }
+        } else {
+            self.digits()?;
+        }
+        if self.byte() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        let has_exponent = matches!(self.byte(), Some(b'e' | b'E'));
+        if has_exponent {
+            self.at += 1;
+            if matches!(self.byte(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        // Without an exponent it takes more than 300 digits to leave the range of `f64`.
+        if has_exponent || self.at - start > 300 {
+            return check_range(&self.bytes[start..self.at]);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn digits(&mut self) -> Result<()> {
+        let start = self.at;
+        while self.byte().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        if self.at > start {
+            return Ok(());
+        }
+        Err(if self.byte().is_none() {
+            Broken::Torn
+        } else {
+            Broken::Malformed
+        })
+    }
+
+    /// Steps over the string whose opening quote is just behind; answers whether it has escapes.
+    #[inline(always)]
+    pub(super) fn string_end(&mut self) -> Result<bool> {
+        let mut at = self.at;
+        let mut backslashes = 0;
+        loop {
+            if at >= self.block_end {
+                self.enter_block(at);
+            }
+            let offset = at - self.block_start;
+            let specials = self.specials >> offset;
+            if specials == 0 {
+                backslashes |= self.backslashes >> offset;
+                at = self.block_end;
+                continue;
+            }
+            let length = specials.trailing_zeros();
+            backslashes |= (self.backslashes >> offset) & ((1 << length) - 1);
+            at += length as usize;
+            match self.bytes.get(at) {
+                Some(b'"') => {
+                    self.at = at + 1;
+                    return Ok(backslashes != 0);
+                }
+                // Special only behind a backslash.
+                Some(b'u') => at = long_escape(self.bytes, at - 1)?,
+                Some(_) => return Err(Broken::Malformed),
+                None => return Err(Broken::Torn),
+            }
+        }
+    }
+
+    /// Looks at the block that begins at `at`, within a string. Behind the end of the text stand
+    /// zeros, which break it.
+    #[inline(always)]
+    fn enter_block(&mut self, at: usize) {
+        let rest = self.bytes.get(at..).unwrap_or_default();
+        let block = match rest.first_chunk() {
+            Some(block) => block,
+            None => &last_block(rest),
+        };
+        let (mut specials, mut backslashes) = (0, 0);
+        for (at, part) in parts_of(block) {
+            let is_control = part.min(u8x16::splat(0x1f)).simd_eq(part);
+            specials |= bits(at, part.simd_eq(u8x16::splat(b'"')) | is_control);
+            backslashes |= bits(at, part.simd_eq(u8x16::splat(b'\\')));
+        }
+        self.block_start = at;
+        self.block_end = at + BLOCK_BYTES;
+        self.backslashes = backslashes;
+        if backslashes != 0 {
+            let escapes = Escapes::of(backslashes);
+            specials = (specials & !escapes.escaped) | escapes.specials(block);
+            self.block_end -= usize::from(escapes.are_open);
+        }
+        self.specials = specials;
+    }
+}
+
+/// What the backslashes of a block escape.
+struct Escapes {
+    escaped: u64,
+    /// Whether the last byte escapes one that is not in the block.
+    are_open: bool,
+}
+
+impl Escapes {
+    /// Of a run of backslashes each second one is escaped, and the byte behind it where their
+    /// number is odd: the carry of one subtraction finds the ends of all runs at once.
+    #[inline(always)]
+    fn of(backslashes: u64) -> Self {
+        const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
+        let behind = backslashes << 1;
+        let escaping_and_ends = (behind | ODD).wrapping_sub(backslashes) ^ ODD;
+        Self {
+            escaped: escaping_and_ends ^ backslashes,
+            are_open: (escaping_and_ends & backslashes) >> (BLOCK_BYTES - 1) != 0,
+        }
+    }
+
+    /// Which of the escaped bytes need a second look: those that can't be escaped, and `u`.
+    #[inline(always)]
+    fn specials(&self, block: &[u8; BLOCK_BYTES]) -> u64 {
+        let mut usual = 0;
+        for (at, part) in parts_of(block) {
+            let is = |byte| part.simd_eq(u8x16::splat(byte));
+            usual |= bits(at, is(b'n') | is(b'"') | is(b'\\') | is(b't'));
+        }
+        let mut unusual = self.escaped & !usual;
+        let mut specials = unusual;
+        while unusual != 0 {
+            let at = unusual.trailing_zeros();
+            if matches!(block[at as usize], b'/' | b'b' | b'f' | b'r') {
+                specials ^= 1 << at;
+            }
+            unusual &= unusual - 1;
+        }
+        specials
+    }
+}
+
+#[inline(always)]
+fn parts_of(block: &[u8; BLOCK_BYTES]) -> impl Iterator<Item = (usize, u8x16)> {
+    let (parts, _) = block.as_chunks::<16>();
+    parts
+        .iter()
+        .enumerate()
+        .map(|(at, part)| (at, u8x16::from(*part)))
+}
+
+#[inline(always)]
+fn bits(part_at: usize, lanes: u8x16) -> u64 {
+    u64::from(lanes.to_bitmask()) << (16 * part_at)
+}
+
+#[inline(never)]
+fn last_block(rest: &[u8]) -> [u8; BLOCK_BYTES] {
+    let mut block = [0; BLOCK_BYTES];
+    block[..rest.len()].copy_from_slice(rest);
+    block
+}
+
+// Agents write no white space between tokens.
+#[cold]
+fn behind_space(bytes: &[u8], mut at: usize) -> usize {
+    while matches!(bytes.get(at), Some(b' ' | b'\t' | b'\r' | b'\n')) {
+        at += 1;
+    }
+    at
+}
+
+#[cold]
+fn check_range(number: &[u8]) -> Result<()> {
+    let number = std::str::from_utf8(number)
+        .ok()
+        .and_then(|number| number.parse::<f64>().ok());
+    if number.is_some_and(f64::is_finite) {
+        return Ok(());
+    }
+    Err(Broken::Malformed)
+}
+
+/// Steps over `\uXXXX`, or over the two of them that are one surrogate pair.
+#[cold]
+fn long_escape(bytes: &[u8], at: usize) -> Result<usize> {
+    match hex4(bytes, at + 2)? {
+        0xd800..=0xdbff => {
+            for (offset, mark) in [(6, b'\\'), (7, b'u')] {
+                match bytes.get(at + offset) {
+                    Some(byte) if *byte == mark => {}
+                    Some(_) => return Err(Broken::Malformed),
+                    None => return Err(Broken::Torn),
+                }
+            }
+            match hex4(bytes, at + 8)? {
+                0xdc00..=0xdfff => Ok(at + 12),
+                _ => Err(Broken::Malformed),
+            }
+        }
+        0xdc00..=0xdfff => Err(Broken::Malformed),
+        _ => Ok(at + 6),
+    }
+}
+
+pub(super) fn hex4(bytes: &[u8], at: usize) -> Result<u32> {
+    let mut code = 0;
+    for offset in 0..4 {
+        let byte = *bytes.get(at + offset).ok_or(Broken::Torn)?;
+        let digit = char::from(byte).to_digit(16).ok_or(Broken::Malformed)?;
+        code = code * 16 + digit;
+    }
+    Ok(code)
+}
