@@ -166,9 +166,19 @@ impl<'a> Scanner<'a> {
     }
 
     /// Checks and steps over one value.
-    ///
-    /// Without recursion: what is entered is a bit each, set for an object.
     pub(crate) fn skip(&mut self) -> Result<()> {
+        match self.cursor.expect_more()? {
+            b'"' => {
+                self.cursor.at += 1;
+                self.string_end().map(|_| ())
+            }
+            b'{' | b'[' => self.skip_nested(),
+            first => self.cursor.skip_plain(first),
+        }
+    }
+
+    /// Without recursion: what is entered is a bit each, set for an object.
+    fn skip_nested(&mut self) -> Result<()> {
         let mut cursor = self.cursor;
         let levels_max = DEPTH_MAX - self.depth;
         let (mut levels, mut objects) = (0, 0_u128);
@@ -202,6 +212,7 @@ impl<'a> Scanner<'a> {
             } else {
                 cursor.skip_plain(first)?;
             }
+            // Behind a value: on to the next one, or out of what it ends.
             loop {
                 if levels == 0 {
                     self.cursor = cursor;
@@ -222,11 +233,15 @@ impl<'a> Scanner<'a> {
     /// Reads the string whose opening quote is just behind.
     #[inline]
     fn text(&mut self) -> Result<Text<'a>> {
-        let mut cursor = self.cursor;
-        let start = cursor.at;
-        let is_escaped = cursor.string_end()?;
-        self.cursor = cursor;
-        Ok(Text::new(&self.text[start..cursor.at - 1], is_escaped))
+        let start = self.cursor.at;
+        let is_escaped = self.string_end()?;
+        Ok(Text::new(&self.text[start..self.cursor.at - 1], is_escaped))
+    }
+
+    /// Steps over the string whose opening quote is just behind; answers whether it has escapes.
+    #[inline(never)]
+    fn string_end(&mut self) -> Result<bool> {
+        self.cursor.string_end()
     }
 }
 

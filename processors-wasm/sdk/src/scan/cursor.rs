@@ -5,7 +5,7 @@
 //! worked out once, escapes included, after simdjson (Langdale and Lemire, "Parsing Gigabytes of
 //! JSON per Second", 2019, section 3.1.1).
 //!
-//! Cursors are copied into a function that moves far, and back at its end: so they live in
+//! A cursor is copied into a function that moves far, and back at its end, so that it lives in
 //! registers in between.
 
 use wide::u8x16;
