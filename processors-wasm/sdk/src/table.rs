@@ -278,11 +278,10 @@ impl<'h, R: Row> Batch<'h, R> {
     }
 
     fn flush(&mut self) {
-        if self.rows > 0 {
-            let values = self.cells.values();
-            // Every row of a table has as many cells.
-            let columns = values.len() / self.rows;
-            let rows: Vec<&[Value<'_>]> = values.chunks(columns.max(1)).collect();
+        let values = self.cells.values();
+        // Every row of a table has as many cells.
+        if let Some(columns @ 1..) = values.len().checked_div(self.rows) {
+            let rows: Vec<&[Value<'_>]> = values.chunks(columns).collect();
             self.host.insert(R::TABLE, &rows);
             self.cells.clear();
             self.rows = 0;
