@@ -254,7 +254,8 @@ macro_rules! rows {
 pub struct Batch<'h, R: Row> {
     host: &'h dyn Host,
     cells: Cells,
-    rows: usize,
+    /// Behind which cell each row ends.
+    row_ends: Vec<usize>,
     row: PhantomData<fn(R)>,
 }
 
@@ -263,7 +264,7 @@ impl<'h, R: Row> Batch<'h, R> {
         Self {
             host,
             cells: Cells::default(),
-            rows: 0,
+            row_ends: Vec::new(),
             row: PhantomData,
         }
     }
@@ -271,21 +272,27 @@ impl<'h, R: Row> Batch<'h, R> {
     /// Adds a row; the table keeps the order.
     pub fn insert(&mut self, row: R) {
         row.write(&mut self.cells);
-        self.rows += 1;
-        if self.rows >= BATCH_ROWS || self.cells.bytes() >= BATCH_BYTES {
+        self.row_ends.push(self.cells.cells.len());
+        if self.row_ends.len() >= BATCH_ROWS || self.cells.bytes() >= BATCH_BYTES {
             self.flush();
         }
     }
 
     fn flush(&mut self) {
-        let values = self.cells.values();
-        // Every row of a table has as many cells.
-        if let Some(columns @ 1..) = values.len().checked_div(self.rows) {
-            let rows: Vec<&[Value<'_>]> = values.chunks(columns).collect();
-            self.host.insert(R::TABLE, &rows);
-            self.cells.clear();
-            self.rows = 0;
+        if self.row_ends.is_empty() {
+            return;
         }
+        let values = self.cells.values();
+        let mut start = 0;
+        let row_to = |end: &usize| {
+            let row = &values[start..*end];
+            start = *end;
+            row
+        };
+        let rows: Vec<&[Value<'_>]> = self.row_ends.iter().map(row_to).collect();
+        self.host.insert(R::TABLE, &rows);
+        self.cells.clear();
+        self.row_ends.clear();
     }
 }
 
@@ -320,5 +327,31 @@ mod tests {
         let rows = host.rows("words");
         assert_eq!(rows.len(), 1_001);
         assert!(matches!(&rows[999][..], [OwnedValue::Text(text)] if text == "999"));
+    }
+
+    /// The host counts the cells of a row, so each must reach it as it was written.
+    #[test]
+    fn a_cell_that_writes_two_spoils_its_row_and_no_other() {
+        struct Pair(bool);
+        impl Cell for Pair {
+            const KIND: ColumnKind = ColumnKind::S64;
+            fn write(self, cells: &mut Cells) {
+                (0..1 + u32::from(self.0)).for_each(|number| number.write(cells));
+            }
+        }
+        rows! {
+            struct Twin in "twins" {
+                pair: Pair,
+            }
+        }
+        let host = MemoryHost::new(b"");
+        {
+            let mut batch = Batch::new(&host);
+            for is_two in [false, true, false] {
+                batch.insert(Twin { pair: Pair(is_two) });
+            }
+        }
+        let lengths: Vec<usize> = host.rows("twins").iter().map(Vec::len).collect();
+        assert_eq!(lengths, [1, 2, 1]);
     }
 }
