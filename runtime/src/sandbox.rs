@@ -2,7 +2,7 @@
 //!
 //! Nothing is granted but the session's own lines, the processor's own tables and a bounded log.
 //! How a component is loaded and called stands in [`crate::processor`]; what WASI answers in the
-//! `wasi` room; compiling in the `compile` room.
+//! `wasi` room; how rows are taken in the `records` room; compiling in the `compile` room.
 
 mod compile;
 pub(crate) mod contract;
