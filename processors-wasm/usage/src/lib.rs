@@ -33,7 +33,7 @@ use crate::sessions::{Counts, SessionRow};
 use crate::strings::Strings;
 
 /// Raised whenever the same transcript would give other rows than before.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// How much of a text tells whether a person typed it: longer than any tag, and than the white
 /// space that agents put before one. Whole texts may be long, and are not worth decoding for it.
