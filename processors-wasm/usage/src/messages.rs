@@ -137,11 +137,11 @@ impl Messages {
             record.place.session_id.get_or_insert(session_id);
         }
         let records = &self.records;
-        let key_hash = |at: &usize| hash(&records[*at].key(strings));
+        let rehash = |at: &usize| records[*at].key_hash(strings);
         self.by_key.clear();
         for (at, record) in records.iter().enumerate() {
             if record.message_id.is_some() {
-                self.by_key.insert_unique(key_hash(&at), at, key_hash);
+                self.by_key.insert_unique(rehash(&at), at, rehash);
             }
         }
     }
@@ -231,8 +231,8 @@ impl Messages {
         let at = self.records.len();
         self.records.push(sighting.keep(strings, self.session_id));
         let records = &self.records;
-        self.by_key
-            .insert_unique(key_hash, at, |at| hash(&records[*at].key(strings)));
+        let rehash = |at: &usize| records[*at].key_hash(strings);
+        self.by_key.insert_unique(key_hash, at, rehash);
     }
 
     /// The sums.
@@ -317,6 +317,11 @@ impl Record {
             request_id,
             session_id,
         ))
+    }
+
+    /// The hash of the key, for records that have one: of the key itself, as it is looked up.
+    fn key_hash(&self, strings: &Strings) -> u64 {
+        self.key(strings).map_or(0, |key| hash(&key))
     }
 
     /// The conversation wins over a sub-agent's replay of it, then the larger total: early lines
@@ -415,6 +420,20 @@ mod tests {
             ],
             &["1 s 1000000 9 true"],
         );
+    }
+
+    #[test]
+    fn a_message_is_known_again_however_many_came_between() {
+        let line = |n: usize| {
+            format!(
+                r#"{{"requestId":"r","message":{{"id":"m{n}","usage":{{"output_tokens":1}}}}}}"#
+            )
+        };
+        let lines: Vec<_> = (0..200).chain(0..200).map(line).collect();
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        let expected: Vec<_> = (1..=200).map(|line| line.to_string()).collect();
+        let expected: Vec<_> = expected.iter().map(String::as_str).collect();
+        check(&lines, &["line"], &expected);
     }
 
     #[test]

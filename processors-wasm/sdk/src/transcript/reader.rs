@@ -81,7 +81,9 @@ fn read_line<E>(
         let mut entry = Entry::default();
         match entry.read(&mut scanner) {
             Ok(true) => {
-                let sub_messages = entry.sub_agents().filter_map(|entry| entry.message.as_ref());
+                let sub_messages = entry
+                    .sub_agents()
+                    .filter_map(|entry| entry.message.as_ref());
                 let mut messages = entry.message.iter().chain(sub_messages);
                 is_bad |= messages.any(|message| message.usage_is_unreadable);
                 if entry.kind == Kind::Unknown {
