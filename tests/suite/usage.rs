@@ -1,8 +1,10 @@
 //! The processor `usage`: helpers here, a room for each side of it below.
 
+mod agents;
 mod events;
 mod examples;
 mod files;
+mod growth;
 mod lines;
 mod messages;
 
@@ -37,6 +39,14 @@ fn report_of(dir: &DataDir, sessions_root: PathBuf, by: By) -> Report {
     report::usage(pipeline.pipeline().store(), by)
         .unwrap()
         .unwrap()
+}
+
+/// What a pipeline's messages come to, each counted once over all files.
+fn totals(pipeline: &TestPipeline) -> Totals {
+    report::usage(pipeline.pipeline().store(), By::Day)
+        .unwrap()
+        .unwrap()
+        .totals
 }
 
 /// The sessions that `cargo xtask run` shows.

@@ -89,6 +89,21 @@ fn without_a_request_a_message_is_known_by_its_session() {
 }
 
 #[test]
+fn a_line_that_names_no_session_is_of_the_one_that_the_file_names() {
+    let message = json!({ "id": "msg_1", "usage": { "input_tokens": 1, "output_tokens": 2 } });
+    let unnamed = json!({ "type": "assistant", "message": message });
+    let session = Session::new("s1")
+        .line(&unnamed)
+        .line(&unnamed)
+        .assistant(|m| m.id("msg_1").without_request().tokens(1, 7))
+        .line(&unnamed);
+    assert_eq!(
+        extract(session).rows("messages", "line session_id message_id output_tokens"),
+        ["1 | s1 | msg_1 | 7"]
+    );
+}
+
+#[test]
 fn a_line_without_an_id_stands_for_itself() {
     let session = Session::new("s1")
         .assistant(|m| m.without_id())
