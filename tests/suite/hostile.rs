@@ -9,7 +9,11 @@
 
 mod contents;
 mod names;
+mod terminal;
 
+use std::thread;
+
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use session_pipeline_harness::{DataDir, Session, TestPipeline};
 
 use crate::database::rows;
@@ -61,4 +65,21 @@ fn counted(dir: &DataDir) -> Vec<String> {
         "SELECT session_file, lines, bad_lines, unknown_types, passed_over_lines, torn_tail, messages
          FROM usage.sessions WHERE NOT starts_with(session_file, 'zoe/') ORDER BY session_file",
     )
+}
+
+/// Runs it as somebody who may not read everything, as root otherwise may.
+pub fn without_roots_powers(work: impl FnOnce() + Send) {
+    // Powers belong to a thread and to those that it starts, so they end with this one.
+    thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            let mut sets = capabilities(None).unwrap();
+            sets.effective
+                .remove(CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH);
+            set_capabilities(None, sets).unwrap();
+            work();
+        });
+        worker
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
 }

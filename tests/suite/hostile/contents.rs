@@ -8,15 +8,34 @@ use session_pipeline_harness::{DataDir, Session};
 
 use super::{GOOD, counted, put_good_beside, run_well};
 use crate::database::rows;
+use crate::guests::usage_dir;
 
 /// How a session of this content is counted, with a good one beside it: lines, bad lines, unknown
 /// types, lines passed over, torn tail, messages.
 fn check(content: impl AsRef<[u8]>) -> String {
-    let dir = DataDir::new();
+    let dir = usage_dir();
     put_good_beside(&dir);
     dir.write("ada/odd.jsonl", content);
     run_well(&dir);
     only(&dir)
+}
+
+/// Holds each line, between two good ones in a session of its own, against how it is counted.
+fn check_lines<L: AsRef<str>>(lines: impl IntoIterator<Item = L>, expected: &str) {
+    let dir = usage_dir();
+    put_good_beside(&dir);
+    let lines: Vec<L> = lines.into_iter().collect();
+    for (number, line) in lines.iter().enumerate() {
+        dir.write(&format!("ada/{number:02}.jsonl"), between(line.as_ref()));
+    }
+    run_well(&dir);
+    let found = counted(&dir);
+    assert_eq!(found.len(), lines.len());
+    for (found, line) in found.iter().zip(&lines) {
+        let (_, found) = found.split_once(" | ").unwrap();
+        let start: String = line.as_ref().chars().take(100).collect();
+        assert_eq!(found, expected, "{start}");
+    }
 }
 
 fn only(dir: &DataDir) -> String {
@@ -40,7 +59,7 @@ fn a_last_line_may_be_half_written_at_any_byte_and_is_whole_at_the_next_run() {
         .raw_line(GOOD);
     let whole = session.bytes();
     let key = |length: usize| format!("ada/{length:04}.jsonl");
-    let dir = DataDir::new();
+    let dir = usage_dir();
     put_good_beside(&dir);
     for length in 0..=whole.len() {
         dir.write(&key(length), &whole[..length]);
@@ -138,7 +157,7 @@ fn the_nuls_that_a_power_cut_leaves_cost_their_line() {
 
 #[test]
 fn a_line_of_a_hundred_megabytes_is_passed_over_and_what_follows_is_read() {
-    let dir = DataDir::new();
+    let dir = usage_dir();
     put_good_beside(&dir);
     dir.write("ada/odd.jsonl", format!("{GOOD}\n"));
     // A hole in the file: a hundred megabytes that take no room.
@@ -177,17 +196,14 @@ fn a_line_of_just_the_limit_counts() {
 #[test]
 fn a_hundred_thousand_levels_of_nesting_cost_their_line() {
     let (open, close) = ("[".repeat(100_000), "]".repeat(100_000));
-    assert_eq!(check(between(&open)), ONE_BAD);
-    assert_eq!(check(between("{\"a\":".repeat(100_000))), ONE_BAD);
-    assert_eq!(
-        check(between(format!(
-            "{{\"type\":\"user\",\"a\":{open}{close}}}"
-        ))),
-        ONE_BAD
-    );
     let reports = "{\"type\":\"progress\",\"data\":{\"type\":\"agent_progress\",\"message\":";
-    let deep = format!("{}{GOOD}{}", reports.repeat(50_000), "}}".repeat(50_000));
-    assert_eq!(check(between(deep)), ONE_BAD);
+    let lines = [
+        open.clone(),
+        "{\"a\":".repeat(100_000),
+        format!("{{\"type\":\"user\",\"a\":{open}{close}}}"),
+        format!("{}{GOOD}{}", reports.repeat(50_000), "}}".repeat(50_000)),
+    ];
+    check_lines(lines, ONE_BAD);
 }
 
 #[test]
@@ -210,24 +226,29 @@ fn records_spliced_into_one_line_all_count_up_to_the_one_that_is_cut() {
 }
 
 #[test]
-fn lone_surrogates_cost_their_line() {
-    for text in ["\\ud800", "\\udc00", "\\ud800\\ud800", "\\ud83dx"] {
-        let line = format!("{{\"type\":\"user\",\"a\":\"{text}\"}}");
-        assert_eq!(check(between(line)), ONE_BAD, "{text}");
-    }
-    let pair = "{\"type\":\"user\",\"a\":\"\\ud83d\\ude00\"}";
-    assert_eq!(check(between(pair)), "3 | 0 | 0 | 0 | false | 2");
+fn lone_surrogates_cost_their_line_and_pairs_do_not() {
+    let line = |text: &&str| format!("{{\"type\":\"user\",\"a\":\"{text}\"}}");
+    let lone = ["\\ud800", "\\udc00", "\\ud800\\ud800", "\\ud83dx"];
+    check_lines(lone.iter().map(line), ONE_BAD);
+    check_lines([line(&"\\ud83d\\ude00")], "3 | 0 | 0 | 0 | false | 2");
+}
+
+/// The good line with another number of input tokens.
+fn input(number: &str) -> String {
+    GOOD.replace("\"input_tokens\":1", &format!("\"input_tokens\":{number}"))
 }
 
 #[test]
-fn numbers_that_are_none_cost_their_line_and_those_too_large_for_a_count_are_left_out() {
-    for number in [
+fn numbers_that_are_none_cost_their_line() {
+    let none = [
         "1e999", "-1e999", "NaN", "Infinity", "01", "+1", "0x10", "1.",
-    ] {
-        let line = GOOD.replace("\"input_tokens\":1", &format!("\"input_tokens\":{number}"));
-        assert_eq!(check(between(line)), ONE_BAD, "{number}");
-    }
-    for number in [
+    ];
+    check_lines(none.map(input), ONE_BAD);
+}
+
+#[test]
+fn numbers_that_are_no_count_make_a_bad_line_of_which_the_rest_counts() {
+    let odd = [
         "1e3",
         "1.5",
         "-1",
@@ -236,23 +257,14 @@ fn numbers_that_are_none_cost_their_line_and_those_too_large_for_a_count_are_lef
         "true",
         "[1]",
         "{}",
-    ] {
-        let line = GOOD.replace("\"input_tokens\":1", &format!("\"input_tokens\":{number}"));
-        assert_eq!(
-            check(between(line)),
-            "3 | 1 | 0 | 0 | false | 3",
-            "{number}"
-        );
-    }
+    ];
+    check_lines(odd.map(input), "3 | 1 | 0 | 0 | false | 3");
 }
 
 #[test]
 fn sums_of_the_largest_counts_there_are_stop_at_the_largest() {
-    let most = GOOD.replace(
-        "\"input_tokens\":1",
-        &format!("\"input_tokens\":{}", i64::MAX),
-    );
-    let dir = DataDir::new();
+    let most = input(&i64::MAX.to_string());
+    let dir = usage_dir();
     put_good_beside(&dir);
     dir.write("ada/odd.jsonl", between(&most));
     run_well(&dir);
@@ -271,7 +283,7 @@ fn of_equal_keys_the_last_one_counts() {
         "\"input_tokens\":1",
         "\"input_tokens\":\"much\",\"input_tokens\":7",
     );
-    let dir = DataDir::new();
+    let dir = usage_dir();
     put_good_beside(&dir);
     dir.write(
         "ada/odd.jsonl",
@@ -289,7 +301,7 @@ fn of_equal_keys_the_last_one_counts() {
 
 #[test]
 fn values_that_are_no_objects_cost_their_line() {
-    for value in [
+    let values = [
         "null",
         "true",
         "12",
@@ -297,22 +309,20 @@ fn values_that_are_no_objects_cost_their_line() {
         "[]",
         "[{\"type\":\"user\"}]",
         "hello",
-    ] {
-        assert_eq!(check(between(value)), ONE_BAD, "{value}");
-    }
+    ];
+    check_lines(values, ONE_BAD);
     // An object that says nothing is a line of no known type.
-    assert_eq!(check(between("{}")), "3 | 0 | 1 | 0 | false | 2");
+    check_lines(["{}"], "3 | 0 | 1 | 0 | false | 2");
 }
 
 #[test]
 fn members_of_other_types_than_agents_write_cost_nothing_but_themselves() {
-    for line in [
+    let lines = [
         r#"{"type":7,"message":[]}"#,
         r#"{"type":{"a":1},"timestamp":[],"message":"text"}"#,
         r#"{"type":null,"message":{"content":{"type":"tool_use"},"usage":null}}"#,
-    ] {
-        assert_eq!(check(between(line)), "3 | 0 | 1 | 0 | false | 2", "{line}");
-    }
+    ];
+    check_lines(lines, "3 | 0 | 1 | 0 | false | 2");
 }
 
 #[test]
@@ -325,7 +335,7 @@ fn an_empty_session_is_counted_as_empty() {
 #[test]
 fn control_characters_and_odd_scripts_reach_the_database_as_they_are() {
     let name = "a\u{1b}[31m\u{0}b'\"; DROP TABLE runs; --\u{202e}\u{1f600}\n";
-    let dir = DataDir::new();
+    let dir = usage_dir();
     put_good_beside(&dir);
     let session = Session::new(name)
         .cwd(name)

@@ -5,15 +5,13 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::thread;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use session_pipeline_harness::{DataDir, Session, TestPipeline};
 
-use super::{BESIDE, assert_is_counted, counted, put_good_beside, run_well};
+use super::{BESIDE, assert_is_counted, counted, put_good_beside, run_well, without_roots_powers};
 use crate::database::rows;
-use crate::guests;
+use crate::guests::{self, usage_dir};
 
 fn make(path: &Path, kind: FileType) {
     mknodat(CWD, path, kind, Mode::RWXU, 0).unwrap();
@@ -21,7 +19,7 @@ fn make(path: &Path, kind: FileType) {
 
 #[test]
 fn folders_pipes_and_sockets_of_a_sessions_name_are_none_and_nobody_waits_for_them() {
-    let dir = DataDir::new();
+    let dir = usage_dir();
     put_good_beside(&dir);
     fs::create_dir_all(dir.session_path("ada/folder.jsonl")).unwrap();
     make(&dir.session_path("ada/pipe.jsonl"), FileType::Fifo);
@@ -34,7 +32,7 @@ fn folders_pipes_and_sockets_of_a_sessions_name_are_none_and_nobody_waits_for_th
 fn links_are_not_followed_whether_they_lead_inside_or_out() {
     let outside = DataDir::new();
     outside.write("eve/secret.jsonl", Session::new("secret").assistant(|m| m));
-    let dir = DataDir::new();
+    let dir = usage_dir();
     put_good_beside(&dir);
     let root = dir.sessions_root();
     fs::create_dir(root.join("ada")).unwrap();
@@ -55,7 +53,7 @@ fn links_are_not_followed_whether_they_lead_inside_or_out() {
 
 #[test]
 fn a_file_in_the_place_of_a_folder_and_hidden_files_are_no_sessions() {
-    let dir = DataDir::new();
+    let dir = usage_dir();
     put_good_beside(&dir);
     dir.write("stray.jsonl", "{}");
     dir.write("ada/.upload.jsonl", "{}");
@@ -63,26 +61,9 @@ fn a_file_in_the_place_of_a_folder_and_hidden_files_are_no_sessions() {
     assert!(counted(&dir).is_empty());
 }
 
-/// Runs it as somebody who may not read everything, as root otherwise may.
-fn without_roots_powers(work: impl FnOnce() + Send) {
-    // Powers belong to a thread and to those that it starts, so they end with this one.
-    thread::scope(|scope| {
-        let worker = scope.spawn(|| {
-            let mut sets = capabilities(None).unwrap();
-            sets.effective
-                .remove(CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH);
-            set_capabilities(None, sets).unwrap();
-            work();
-        });
-        worker
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    });
-}
-
 #[test]
 fn a_session_that_may_not_be_read_is_an_error_of_its_own_and_tried_again() {
-    let dir = DataDir::new();
+    let dir = usage_dir();
     put_good_beside(&dir);
     dir.write("ada/locked.jsonl", Session::new("s1").assistant(|m| m));
     let path = dir.session_path("ada/locked.jsonl");
@@ -118,7 +99,7 @@ fn a_session_that_may_not_be_read_is_an_error_of_its_own_and_tried_again() {
 
 #[test]
 fn a_folder_that_may_not_be_read_is_reported_and_its_sessions_are_not_missing() {
-    let dir = DataDir::new();
+    let dir = usage_dir();
     put_good_beside(&dir);
     dir.write(
         "ada/s1/subagents/agent-1.jsonl",
@@ -156,7 +137,7 @@ fn names_with_line_breaks_quotes_and_escape_codes_are_keys_like_any_other() {
         "-rf.jsonl",
         " .jsonl",
     ];
-    let dir = DataDir::new();
+    let dir = usage_dir();
     put_good_beside(&dir);
     for name in names {
         // The folder of a user may be called like this, too.
@@ -185,7 +166,7 @@ fn names_with_line_breaks_quotes_and_escape_codes_are_keys_like_any_other() {
 
 #[test]
 fn a_name_that_is_no_text_is_reported_and_not_read() {
-    let dir = DataDir::new();
+    let dir = usage_dir();
     put_good_beside(&dir);
     fs::create_dir(dir.session_path("ada")).unwrap();
     let name = OsStr::from_bytes(b"\x1b[2J\xff.jsonl");
