@@ -7,6 +7,7 @@ mod files;
 mod growth;
 mod lines;
 mod messages;
+mod originals;
 
 use std::path::{Path, PathBuf};
 

@@ -147,6 +147,19 @@ fn a_text_that_begins_with_a_tag_is_a_command_and_prose_that_quotes_one_is_not()
 }
 
 #[test]
+fn a_command_in_a_block_of_text_counts_too() {
+    let blocks = json!([
+        { "type": "text", "text": "<command-name>/a</command-name>\n<command-name>/b</command-name>" },
+        { "type": "text", "text": "and then <command-name>/c</command-name>" },
+    ]);
+    assert_eq!(
+        extract(Session::new("s1").user_content(blocks)).rows("events", "command_name"),
+        ["a", "b"],
+        "one for every tag of a text that begins with one"
+    );
+}
+
+#[test]
 fn a_command_that_the_agent_answers_itself_counts_too() {
     let extracted = extract(Session::new("s1").local_command("/cost"));
     assert_eq!(
