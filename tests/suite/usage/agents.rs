@@ -158,6 +158,23 @@ fn the_file_of_a_sub_agent_is_found_in_every_layout_and_a_journal_is_no_transcri
 }
 
 #[test]
+fn a_file_is_a_sub_agents_if_all_that_is_said_in_it_is() {
+    let is_sidechain = |session: Session| extract(session).text("sessions", "is_sidechain");
+    assert_eq!(is_sidechain(agents("a1").user("look there")), "true");
+    assert_eq!(is_sidechain(Session::new("s1").user("hello")), "false");
+    assert_eq!(
+        is_sidechain(Session::new("s1").summary("Nobody spoke")),
+        "false"
+    );
+    // A replay within a conversation is no sub-agent's file.
+    let replay = Session::new("s1")
+        .user("hello")
+        .sidechain("a1")
+        .user("look around");
+    assert_eq!(is_sidechain(replay), "false");
+}
+
+#[test]
 fn a_chatty_sub_agent_does_not_decide_the_model_of_a_conversation() {
     let chatty = (0..5).fold(
         Session::new("s1").assistant(|m| m.model(OPUS)),

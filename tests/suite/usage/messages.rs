@@ -373,4 +373,8 @@ fn the_model_of_most_messages_is_the_primary_one_and_of_equals_the_first() {
     };
     assert_eq!(primary(&[OPUS, SONNET, SONNET]), SONNET);
     assert_eq!(primary(&[OPUS, SONNET, SONNET, OPUS]), OPUS);
+    // What the agent wrote itself, for instance that the API failed, is of no model.
+    let synthetic = "<synthetic>";
+    assert_eq!(primary(&[synthetic, synthetic, SONNET]), SONNET);
+    assert_eq!(primary(&[synthetic]), "-");
 }
