@@ -20,6 +20,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use session_pipeline_runtime::clock::{Clock as _, SystemClock, UtcMicros};
 use session_pipeline_runtime::config::{Compiler, Config};
+use session_pipeline_runtime::fault::printable;
 use session_pipeline_runtime::registry::{Registry, Shipped};
 use session_pipeline_runtime::run::Pipeline;
 
@@ -182,8 +183,11 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes a hint to standard error.
+/// Writes a hint to standard error. Paths in it come from outside, and may hold escape codes that
+/// would paint on a terminal.
 fn hint(text: &str) {
+    let text: Vec<String> = text.lines().map(printable).collect();
+    let text = text.join("\n");
     // There is nobody left to tell that standard error is gone.
     let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -14,6 +14,7 @@ mod content;
 mod database;
 mod documents;
 mod guests;
+mod hostile;
 mod migrations;
 mod quarantine;
 mod report;

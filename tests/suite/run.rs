@@ -6,7 +6,7 @@ use session_pipeline_harness::strategies::valid_transcript;
 use session_pipeline_harness::{DataDir, Ran, Session, TestPipeline, cases, pipeline};
 use session_pipeline_runtime::config::{Config, Limits};
 use session_pipeline_runtime::fault::FaultKind;
-use session_pipeline_runtime::run::{RunError, RunRequest, Stats};
+use session_pipeline_runtime::run::{Progress, RunError, RunRequest, Stats};
 use session_pipeline_runtime::store::Trigger;
 
 use proptest::collection::vec;
@@ -148,6 +148,35 @@ fn a_torn_last_line_is_read_again_when_it_is_whole() {
         ),
         ["{\"type\":\"user\"}"]
     );
+}
+
+/// Appends to the session once it was read, before the run is over.
+struct Writer<'d>(&'d DataDir);
+
+impl Progress for Writer<'_> {
+    fn planned(&self, _: u64, _: u64) {}
+
+    fn advanced(&self, _: u64) {
+        self.0.append(KEY, "more\n");
+    }
+}
+
+#[test]
+fn what_is_appended_while_a_run_is_at_work_is_seen_by_the_next_one() {
+    let dir = DataDir::new();
+    dir.write(KEY, "one\n");
+    let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+    let processor = pipeline.pipeline().processor(WELL_BEHAVED).unwrap();
+    let root = pipeline.pipeline().sessions_root().unwrap();
+    let first = pipeline
+        .pipeline()
+        .run_over(root.as_ref(), &processor, RunRequest::cli(), &Writer(&dir))
+        .unwrap();
+    assert_eq!(summary(&first.stats), "scanned 1, processed 1, items 1");
+    let second = pipeline.run(WELL_BEHAVED).stats;
+    assert_eq!(summary(&second), "scanned 1, processed 1, items 2");
+    drop((root, processor, pipeline));
+    assert_eq!(rows(&dir, &lines_of(WELL_BEHAVED)).len(), 2);
 }
 
 #[test]

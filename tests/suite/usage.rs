@@ -1,10 +1,14 @@
 //! The processor `usage`: helpers here, a room for each side of it below.
 
+mod agents;
+mod columns;
 mod events;
 mod examples;
 mod files;
+mod growth;
 mod lines;
 mod messages;
+mod originals;
 
 use std::path::{Path, PathBuf};
 
@@ -37,6 +41,14 @@ fn report_of(dir: &DataDir, sessions_root: PathBuf, by: By) -> Report {
     report::usage(pipeline.pipeline().store(), by)
         .unwrap()
         .unwrap()
+}
+
+/// What a pipeline's messages come to, each counted once over all files.
+fn totals(pipeline: &TestPipeline) -> Totals {
+    report::usage(pipeline.pipeline().store(), By::Day)
+        .unwrap()
+        .unwrap()
+        .totals
 }
 
 /// The sessions that `cargo xtask run` shows.

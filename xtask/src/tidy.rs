@@ -2,6 +2,8 @@
 //!
 //! Each rule is a function over paths and texts; only [`files`] and [`findings`] touch the disk.
 
+mod parity;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -63,6 +65,7 @@ fn judge(texts: &Texts) -> Vec<Finding> {
     }
     findings.extend(unlisted_migrations(texts));
     findings.extend(untested_faulty_guests(texts));
+    findings.extend(parity::findings(texts));
     findings
 }
 

@@ -162,6 +162,8 @@ pub struct ProgressEntry<'a> {
     pub timestamp: Option<Timestamp>,
     /// `message`.
     pub message: Option<Message<'a>>,
+    /// `data`, where a sub-agent reports the progress of one of its own.
+    pub progress: Option<Box<Progress<'a>>>,
 }
 
 impl<'a> Entry<'a> {
@@ -182,11 +184,13 @@ impl<'a> Entry<'a> {
             .map_or(&self.content, |message| &message.content)
     }
 
-    /// The entry of a sub-agent that this one carries, if it is progress of that kind.
-    pub fn sub_agent(&self) -> Option<&ProgressEntry<'a>> {
-        let progress = self.progress.as_ref()?;
-        let is_agent = self.kind == Kind::Progress && progress.kind? == "agent_progress";
-        is_agent.then_some(progress.entry.as_ref()).flatten()
+    /// The entries of sub-agents that this one carries, if it is progress of that kind: that of
+    /// its own sub-agent, then that of the sub-agent's, and so on.
+    pub fn sub_agents(&self) -> impl Iterator<Item = &ProgressEntry<'a>> {
+        let first = Progress::sub_agent(self.kind, self.progress.as_ref());
+        std::iter::successors(first, |entry| {
+            Progress::sub_agent(entry.kind, entry.progress.as_deref())
+        })
     }
 
     /// Reads the value at hand into an entry that is still blank; answers whether it is an
@@ -371,6 +375,13 @@ impl<'a> ToolResult<'a> {
 }
 
 impl<'a> Progress<'a> {
+    /// The entry of a sub-agent, where an entry of this kind carries one.
+    fn sub_agent(kind: Kind, progress: Option<&Self>) -> Option<&ProgressEntry<'a>> {
+        let progress = progress?;
+        let is_agent = kind == Kind::Progress && progress.kind? == "agent_progress";
+        is_agent.then_some(progress.entry.as_ref()).flatten()
+    }
+
     fn read(place: &mut Option<Self>, scanner: &mut Scanner<'a>) -> Result<()> {
         let progress = place.insert(Self::default());
         let is_object = scanner.maybe_object(|scanner, key| {
@@ -398,6 +409,11 @@ impl<'a> ProgressEntry<'a> {
                 "requestId" => entry.request_id = scanner.maybe_text()?,
                 "timestamp" => entry.timestamp = read_timestamp(scanner)?,
                 "message" => Message::read(&mut entry.message, scanner)?,
+                "data" => {
+                    let mut progress = None;
+                    Progress::read(&mut progress, scanner)?;
+                    entry.progress = progress.map(Box::new);
+                }
                 _ => scanner.skip()?,
             }
             Ok(())

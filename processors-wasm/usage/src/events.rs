@@ -150,12 +150,12 @@ impl Events {
             let text = entry.content.texts().next().map(|text| text.decode());
             self.add_failure(strings, entry.tool_use_id, text.as_deref());
         }
-        if let Some(sub_entry) = entry.sub_agent()
-            && let Some(message) = &sub_entry.message
-        {
-            source.uuid = sub_entry.uuid.or(entry.uuid);
-            source.is_sidechain = true;
-            self.add_message(strings, &mut source, message);
+        for sub_entry in entry.sub_agents() {
+            if let Some(message) = &sub_entry.message {
+                source.uuid = sub_entry.uuid.or(entry.uuid);
+                source.is_sidechain = true;
+                self.add_message(strings, &mut source, message);
+            }
         }
     }
 

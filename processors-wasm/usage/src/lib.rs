@@ -9,12 +9,13 @@
 //!
 //! [`messages`], [`events`] and [`sessions`] hold one table each; [`place`] says where and when a
 //! row belongs, [`prompts`] and [`commands`] what a person typed, [`errors`] how a tool failed,
-//! [`activity`] how long somebody was at work.
+//! [`activity`] how long somebody was at work, [`journal`] which files are no transcripts.
 
 pub mod activity;
 pub mod commands;
 pub mod errors;
 pub mod events;
+pub mod journal;
 pub mod messages;
 pub mod place;
 pub mod prompts;
@@ -55,6 +56,9 @@ impl Processor for Usage {
     }
 
     fn process(session: &Session<'_>) -> Result<Summary, String> {
+        if journal::is_journal(&session.info().key) {
+            return Ok(Summary::items(0));
+        }
         let mut gathered = Gathered::default();
         let tally = session
             .transcript()
@@ -101,7 +105,13 @@ impl Gathered {
     fn add(&mut self, line: u64, entry: &Entry<'_>) {
         let strings = &mut self.strings;
         let place = self.places.enter(line, entry);
+        let known = self.counts.session_id;
         self.counts.add(strings, entry);
+        if known.is_none()
+            && let Some(session_id) = self.counts.session_id
+        {
+            self.messages.belong_to(strings, session_id);
+        }
         self.messages.add(strings, &place, entry);
         self.events.add(strings, &place, entry);
     }

@@ -66,6 +66,8 @@ pub struct Messages {
     records: Vec<Record>,
     /// Those that have a key, by it.
     by_key: HashTable<usize>,
+    /// The session of the file, once a line has named it: that of lines that name none.
+    session_id: Option<Span>,
 }
 
 /// The sums over the messages of a file.
@@ -127,6 +129,23 @@ struct Sighting<'e, 'a> {
 }
 
 impl Messages {
+    /// Takes in the session of the file. Messages on lines before, which cannot have named one,
+    /// are of this session too, or their repetitions further down would be others.
+    pub fn belong_to(&mut self, strings: &Strings, session_id: Span) {
+        self.session_id = Some(session_id);
+        for record in &mut self.records {
+            record.place.session_id.get_or_insert(session_id);
+        }
+        let records = &self.records;
+        let rehash = |at: &usize| records[*at].key_hash(strings);
+        self.by_key.clear();
+        for (at, record) in records.iter().enumerate() {
+            if record.message_id.is_some() {
+                self.by_key.insert_unique(rehash(&at), at, rehash);
+            }
+        }
+    }
+
     /// Takes in the usage of an entry, wherever it stands.
     pub fn add<'a>(&mut self, strings: &mut Strings, place: &Place<'a>, entry: &Entry<'a>) {
         if let Some(message) = &entry.message {
@@ -138,10 +157,10 @@ impl Messages {
                 entry.is_sidechain,
             );
         }
-        if let Some(sub_entry) = entry.sub_agent()
-            && let Some(message) = &sub_entry.message
-        {
-            self.add_message(strings, place, message, sub_entry.request_id, true);
+        for sub_entry in entry.sub_agents() {
+            if let Some(message) = &sub_entry.message {
+                self.add_message(strings, place, message, sub_entry.request_id, true);
+            }
         }
     }
 
@@ -193,11 +212,12 @@ impl Messages {
     }
 
     fn add_sighting(&mut self, strings: &mut Strings, sighting: &Sighting<'_, '_>) {
-        let session_id = decode(sighting.place.session_id());
         let Some(message_id) = sighting.message_id.as_deref() else {
-            self.records.push(sighting.keep(strings));
+            self.records.push(sighting.keep(strings, self.session_id));
             return;
         };
+        let of_file = self.session_id.map(|id| Cow::Borrowed(strings.get(id)));
+        let session_id = decode(sighting.place.session_id()).or(of_file);
         let request_id = sighting.request_id.as_deref();
         let key = Key::new(message_id, request_id, session_id.as_deref());
         let key_hash = hash(&key);
@@ -209,10 +229,10 @@ impl Messages {
             return;
         }
         let at = self.records.len();
-        self.records.push(sighting.keep(strings));
+        self.records.push(sighting.keep(strings, self.session_id));
         let records = &self.records;
-        self.by_key
-            .insert_unique(key_hash, at, |at| records[*at].key_hash(strings));
+        let rehash = |at: &usize| records[*at].key_hash(strings);
+        self.by_key.insert_unique(key_hash, at, rehash);
     }
 
     /// The sums.
@@ -232,10 +252,14 @@ impl Messages {
         totals
     }
 
-    /// The models, a message each.
+    /// The models of the conversation, a message each: not of the sub-agents that it reports of,
+    /// unless the whole file is one's.
     pub fn models(&self) -> impl Iterator<Item = Span> + '_ {
+        let is_side = |record: &&Record| record.figures.is_sidechain;
+        let is_all_side = self.records.iter().all(|record| is_side(&record));
         self.records
             .iter()
+            .filter(move |record| is_all_side || !is_side(record))
             .filter_map(|record| record.figures.model)
     }
 
@@ -269,9 +293,13 @@ impl Sighting<'_, '_> {
         }
     }
 
-    fn keep(&self, strings: &mut Strings) -> Record {
+    fn keep(&self, strings: &mut Strings, session_id: Option<Span>) -> Record {
+        let place = self.place.keep(strings);
         Record {
-            place: self.place.keep(strings),
+            place: KeptPlace {
+                session_id: place.session_id.or(session_id),
+                ..place
+            },
             message_id: self.message_id.as_deref().map(|id| strings.keep(id)),
             request_id: self.request_id.as_deref().map(|id| strings.keep(id)),
             figures: self.figures(strings),

@@ -52,7 +52,7 @@ rows! {
         distinct_tools: u64,
         /// Different skills.
         distinct_skills: u64,
-        /// The model with most messages; of equals, the first.
+        /// The model with most messages of the conversation; of equals, the first.
         primary_model: Option<&'a str>,
         /// Sums over the messages.
         input_tokens: i64,

@@ -71,6 +71,10 @@ fn a_failed_call_has_a_class() {
         error_class("<tool_use_error>Sibling tool call errored</tool_use_error>"),
         "true | sibling_failed"
     );
+    assert_eq!(
+        error_class("<tool_use_error>Cancelled: parallel tool call Bash errored</tool_use_error>"),
+        "true | sibling_failed"
+    );
     let rejected = "The user doesn't want to proceed with this tool use. The tool use was rejected";
     assert_eq!(error_class(rejected), "true | rejected");
     assert_eq!(
@@ -102,6 +106,43 @@ fn a_result_may_stand_anywhere_and_on_a_line_of_its_own() {
     assert_eq!(
         extract(session).rows("events", "tool_id is_error"),
         ["t1 | true", "t2 | true"]
+    );
+}
+
+#[test]
+fn of_two_results_of_a_call_the_first_failure_says_how() {
+    let session = Session::new("s1")
+        .assistant(|m| m.tool_use("t1", "Bash", json!({})))
+        .tool_result_of("t1", Ok("so far so good"))
+        .tool_result_of("t1", Err("Exit code 1"))
+        .tool_result_of("t1", Err("connection refused"));
+    assert_eq!(
+        extract(session).rows("events", "is_error error_class"),
+        ["true | exit_code"]
+    );
+}
+
+#[test]
+fn a_call_before_the_first_readable_time_has_that_time() {
+    let call = json!([{ "type": "tool_use", "id": "t1", "name": "Bash", "input": {} }]);
+    let session = Session::new("s1")
+        .entry(
+            "assistant",
+            json!({ "timestamp": null, "message": { "content": call } }),
+        )
+        .user("a second later");
+    assert_eq!(
+        extract(session).rows("events", "line occurred_at"),
+        ["1 | 2026-01-05T09:00:01Z"]
+    );
+}
+
+#[test]
+fn a_call_of_a_skill_that_names_none_is_a_call_and_no_skill() {
+    let session = Session::new("s1").assistant(|m| m.tool_with("Skill", json!({ "skill": 7 })));
+    assert_eq!(
+        extract(session).rows("sessions", "tool_calls skill_invocations distinct_skills"),
+        ["1 | 0 | 0"]
     );
 }
 
@@ -144,6 +185,19 @@ fn a_text_that_begins_with_a_tag_is_a_command_and_prose_that_quotes_one_is_not()
     assert!(commands("why did <command-name>/clear</command-name> not work?").is_empty());
     assert!(commands("/clear").is_empty());
     assert!(commands("<command-name>clear</command-name>").is_empty());
+}
+
+#[test]
+fn a_command_in_a_block_of_text_counts_too() {
+    let blocks = json!([
+        { "type": "text", "text": "<command-name>/a</command-name>\n<command-name>/b</command-name>" },
+        { "type": "text", "text": "and then <command-name>/c</command-name>" },
+    ]);
+    assert_eq!(
+        extract(Session::new("s1").user_content(blocks)).rows("events", "command_name"),
+        ["a", "b"],
+        "one for every tag of a text that begins with one"
+    );
 }
 
 #[test]
@@ -190,6 +244,7 @@ fn what_the_agent_writes_in_the_users_name_is_none() {
     assert_eq!(spoken(Session::new("s1").meta("a reminder")), "0 | 1 | 0");
     for members in [
         json!({ "message": { "content": "so far" }, "isCompactSummary": true }),
+        json!({ "message": { "content": "3 files" }, "toolUseResult": { "count": 3 } }),
         json!({ "message": { "content": "do it" }, "promptSource": "sdk" }),
         json!({ "message": { "content": "do it" }, "promptSource": "system" }),
         json!({ "message": { "content": "do it" }, "origin": { "kind": "task-notification" } }),

@@ -5,6 +5,8 @@ use std::fs;
 use session_pipeline_harness::{DataDir, Extracted};
 use session_pipeline_runtime::report::By;
 
+use crate::database::{cell, rows};
+
 use super::files::independent_count;
 use super::{HAIKU, NIMBUS, OPUS, SONNET, Sums, examples, extract, report_of, sums_of};
 
@@ -68,8 +70,18 @@ fn the_examples_come_to_what_was_worked_out_by_hand() {
     let dir = DataDir::new();
     let report = report_of(&dir, examples(), By::Day);
     assert_eq!(sums_of(&report.totals), noted(|_| true));
-    // The same once more, for whoever compares this with what `cargo xtask run` shows.
-    assert_eq!(sums_of(&report.totals), [137, 4_722, 302_470, 106_360, 24]);
+    // The same once more, for whoever compares this with what `cargo xtask run` shows: ada's
+    // session, her sub-agent, what is new in her fork, bob's session, chidi's.
+    let input = 60 + 11 + 14 + 37 + 15;
+    let output = 2_070 + 545 + 393 + 1_059 + 655;
+    let cache_read = 220_310 + 11_560 + 16_000 + 42_200 + 12_400;
+    // ada's: 18 420 for an hour and 6 820 for five minutes; her fork's: 16 000 and 900; bob's:
+    // 21 000 and 22 140. All others are for five minutes.
+    let cache_written = 25_240 + 6_380 + 16_900 + 43_140 + 14_700;
+    let messages = 11 + 3 + 2 + 6 + 2;
+    let by_hand = [input, output, cache_read, cache_written, messages];
+    assert_eq!(by_hand, [137, 4_722, 302_470, 106_360, 24]);
+    assert_eq!(sums_of(&report.totals), by_hand);
     assert_eq!(
         report.totals.sessions, 4,
         "two of ada, one each of bob and chidi"
@@ -107,6 +119,102 @@ fn the_models_of_the_examples_come_to_what_was_worked_out_by_hand() {
         assert_eq!(sums_of(&row.totals), expected, "{:?}", row.key);
     }
     assert!(report.totals.unknown_models.contains(&NIMBUS.to_owned()));
+}
+
+/// A data dir in which the examples were processed, its database closed.
+fn processed() -> DataDir {
+    let dir = DataDir::new();
+    report_of(&dir, examples(), By::Day);
+    dir
+}
+
+#[test]
+fn the_events_of_the_examples_come_to_what_was_worked_out_by_hand() {
+    let dir = processed();
+    // What each file holds: ada's session, her fork, her sub-agent, bob's session, chidi's.
+    let rows_by_hand = 14 + 3 + 2 + 5 + 1;
+    let count = "SELECT count(*) FROM usage.events";
+    assert_eq!(cell(&dir, count), rows_by_hand.to_string());
+    // Each call once: the fork repeats two calls and brings one, the sub-agent's file repeats two
+    // that progress reported. Commands have no id; no example repeats one.
+    let calls = 10 + 1 + 3 + 1;
+    let sub_agents = 1 + 1;
+    let commands = 2 + 1;
+    let kinds = rows(
+        &dir,
+        "SELECT event_type, count(DISTINCT coalesce(tool_id, command_name)), count(DISTINCT tool_name)
+         FROM usage.events GROUP BY ALL ORDER BY ALL",
+    );
+    assert_eq!(
+        kinds,
+        [
+            "mcp_call | 1 | 1".to_owned(),
+            // /cost, /code-review:review and /model.
+            format!("slash_command | {commands} | 0"),
+            // Task and Agent.
+            format!("subagent | {sub_agents} | 2"),
+            // Read, Bash, Skill, Grep, Edit and WebSearch.
+            format!("tool_use | {calls} | 6"),
+        ]
+    );
+}
+
+#[test]
+fn the_examples_hold_all_that_is_counted_in_a_way_of_its_own() {
+    let dir = processed();
+    let text = |key: &str| fs::read_to_string(examples().join(key)).unwrap();
+    let count = |from: &str| cell(&dir, &format!("SELECT count(*) FROM usage.{from}"));
+
+    // A streamed message whose lines differ in their output, of which the last one counts.
+    let streamed = |line: &&str| line.contains("\"id\":\"msg_01Shop0000000000000000A1\"");
+    let ada = text(ADAS);
+    let outputs = ada.lines().filter(streamed).map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["message"]["usage"]["output_tokens"].as_u64().unwrap()
+    });
+    assert_eq!(outputs.collect::<Vec<_>>(), [3, 3, 187]);
+    // Usage in progress, also of a sub-agent that has no file.
+    assert_eq!(
+        count("messages WHERE is_sidechain AND username = 'bob'"),
+        "2"
+    );
+    assert_eq!(
+        count("sessions WHERE is_sidechain"),
+        "1",
+        "a sub-agent's file"
+    );
+    // A fork: the same messages in two sessions.
+    let shared =
+        "SELECT count(*) FROM (SELECT message_id FROM usage.messages WHERE NOT is_sidechain
+        GROUP BY message_id HAVING count(DISTINCT session_id) = 2)";
+    assert_eq!(cell(&dir, shared), "2");
+    assert_eq!(
+        count("messages WHERE cache_creation_1h_tokens > 0"),
+        "4",
+        "the fork repeats one"
+    );
+    assert_eq!(
+        count(&format!("messages WHERE model = '{NIMBUS}'")),
+        "2",
+        "an unknown model"
+    );
+    assert_eq!(
+        count("messages WHERE NOT is_final AND username = 'bob'"),
+        "1",
+        "a lower bound"
+    );
+    assert_eq!(count("sessions WHERE torn_tail"), "1");
+    assert_eq!(count("sessions WHERE bad_lines > 0"), "1");
+    // Commands: behind a name, behind a message, and answered by the agent itself.
+    assert!(text(BOBS).contains("\"content\":\"<command-name>/model"));
+    assert!(ada.contains("\"content\":\"<command-message>code-review:review"));
+    assert!(ada.contains("\"local_command\",\"content\":\"<command-name>/cost"));
+    assert_eq!(count("events WHERE skill_name IS NOT NULL"), "1");
+    let classes = "SELECT DISTINCT error_class FROM usage.events WHERE is_error ORDER BY ALL";
+    assert_eq!(
+        rows(&dir, classes),
+        ["exit_code", "rejected", "sibling_failed", "tool_error"]
+    );
 }
 
 #[test]

@@ -89,6 +89,21 @@ fn without_a_request_a_message_is_known_by_its_session() {
 }
 
 #[test]
+fn a_line_that_names_no_session_is_of_the_one_that_the_file_names() {
+    let message = json!({ "id": "msg_1", "usage": { "input_tokens": 1, "output_tokens": 2 } });
+    let unnamed = json!({ "type": "assistant", "message": message });
+    let session = Session::new("s1")
+        .line(&unnamed)
+        .line(&unnamed)
+        .assistant(|m| m.id("msg_1").without_request().tokens(1, 7))
+        .line(&unnamed);
+    assert_eq!(
+        extract(session).rows("messages", "line session_id message_id output_tokens"),
+        ["1 | s1 | msg_1 | 7"]
+    );
+}
+
+#[test]
 fn a_line_without_an_id_stands_for_itself() {
     let session = Session::new("s1")
         .assistant(|m| m.without_id())
@@ -358,4 +373,8 @@ fn the_model_of_most_messages_is_the_primary_one_and_of_equals_the_first() {
     };
     assert_eq!(primary(&[OPUS, SONNET, SONNET]), SONNET);
     assert_eq!(primary(&[OPUS, SONNET, SONNET, OPUS]), OPUS);
+    // What the agent wrote itself, for instance that the API failed, is of no model.
+    let synthetic = "<synthetic>";
+    assert_eq!(primary(&[synthetic, synthetic, SONNET]), SONNET);
+    assert_eq!(primary(&[synthetic]), "-");
 }

@@ -81,10 +81,11 @@ fn read_line<E>(
         let mut entry = Entry::default();
         match entry.read(&mut scanner) {
             Ok(true) => {
-                let message = entry.message.as_ref();
-                is_bad |= message.is_some_and(|message| message.usage_is_unreadable);
-                let message = entry.sub_agent().and_then(|entry| entry.message.as_ref());
-                is_bad |= message.is_some_and(|message| message.usage_is_unreadable);
+                let sub_messages = entry
+                    .sub_agents()
+                    .filter_map(|entry| entry.message.as_ref());
+                let mut messages = entry.message.iter().chain(sub_messages);
+                is_bad |= messages.any(|message| message.usage_is_unreadable);
                 if entry.kind == Kind::Unknown {
                     tally.unknown_types += 1;
                 }

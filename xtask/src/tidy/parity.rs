@@ -1,0 +1,108 @@
+//! What `tests/PARITY.md` claims: every rule has a test or a decision, and every test is there.
+
+use super::Texts;
+use crate::check::Finding;
+
+const DOCUMENT: &str = "tests/PARITY.md";
+
+/// What is wrong with the table of parity, by the lines of its document.
+pub(super) fn findings(texts: &Texts) -> Vec<Finding> {
+    let Some(document) = texts.get(DOCUMENT) else {
+        return Vec::new();
+    };
+    let lines = (1..).zip(document.lines());
+    lines
+        .filter_map(|(number, line)| Some((number, holders(line)?)))
+        .flat_map(|(number, holders)| judge(texts, number, holders))
+        .collect()
+}
+
+/// The second cell of a row of a table, which names what holds the rule; none for heads.
+fn holders(line: &str) -> Option<&str> {
+    let mut cells = line.strip_prefix('|')?.strip_suffix('|')?.split('|');
+    let (_, holders) = (cells.next()?, cells.next()?.trim());
+    let is_rule_of_dashes = !holders.is_empty() && holders.chars().all(|c| "-: ".contains(c));
+    let is_head = holders == "Held by" || is_rule_of_dashes;
+    (!is_head).then_some(holders)
+}
+
+fn judge(texts: &Texts, number: usize, holders: &str) -> Vec<Finding> {
+    let finding = |reason: String, remedy: &str| Finding {
+        place: format!("{DOCUMENT}:{number}"),
+        reason,
+        remedy: remedy.to_owned(),
+    };
+    let tests: Vec<&str> = holders.split('`').skip(1).step_by(2).collect();
+    let is_decided = holders
+        .split(|c: char| !c.is_alphanumeric())
+        .any(|word| is_decision(word) || word == "ARCHITECTURE");
+    if tests.is_empty() && !is_decided {
+        let reason = "the rule names neither a test nor a decision".to_owned();
+        return vec![finding(reason, "name what holds it, or what overrides it")];
+    }
+    let absent = tests.into_iter().filter(|test| !is_there(texts, test));
+    let reason = |test| format!("there is no test `{test}` in tests/suite");
+    absent
+        .map(|test| finding(reason(test), "give its name as `module::function`"))
+        .collect()
+}
+
+/// `A19`: a decision of BEHAVIOUR.md, Part A.
+fn is_decision(word: &str) -> bool {
+    let number = word.strip_prefix('A').unwrap_or_default();
+    !number.is_empty() && number.chars().all(|c| c.is_ascii_digit())
+}
+
+fn is_there(texts: &Texts, test: &str) -> bool {
+    let Some((module, function)) = test.rsplit_once("::") else {
+        return false;
+    };
+    let path = format!("tests/suite/{}.rs", module.replace("::", "/"));
+    let Some(text) = texts.get(&path) else {
+        return false;
+    };
+    // Between the attribute and the name stands `fn`, in properties now and then on its own line.
+    text.split("#[test]").skip(1).any(|rest| {
+        let name = rest.trim_start().strip_prefix("fn").unwrap_or_default();
+        let rest = name.trim_start().strip_prefix(function);
+        rest.is_some_and(|rest| rest.starts_with('('))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines of the document that are found, beside a suite of one test.
+    fn check(document: &str) -> Vec<String> {
+        let suite = "//! x\n#[test]\nfn it_runs() {}\nproptest! {\n    #[test]\n    fn\n    invariant_it_runs(\n";
+        let texts = [(DOCUMENT, document), ("tests/suite/run/twice.rs", suite)];
+        let texts: Texts = texts
+            .map(|(path, text)| (path.into(), text.into()))
+            .into_iter()
+            .collect();
+        findings(&texts)
+            .into_iter()
+            .map(|finding| finding.place)
+            .collect()
+    }
+
+    #[test]
+    fn a_rule_with_a_test_or_a_decision_is_held() {
+        let document = "# Parity\n\n| Rule | Held by |\n|---|---|\n\
+            | one | `run::twice::it_runs`, `run::twice::invariant_it_runs` |\n\
+            | two | decided otherwise: A19 |\n\
+            | three | by types: ARCHITECTURE §4 |\n";
+        assert_eq!(check(document), [""; 0]);
+    }
+
+    #[test]
+    fn a_rule_with_neither_and_a_test_that_is_not_there_are_found() {
+        assert_eq!(check("| one | later |\n"), ["tests/PARITY.md:1"]);
+        assert_eq!(check("| one | |\n"), ["tests/PARITY.md:1"]);
+        for absent in ["run::it_runs", "run::twice::it_run", "it_runs"] {
+            let document = format!("\n| one | `{absent}` |\n");
+            assert_eq!(check(&document), ["tests/PARITY.md:2"], "{absent}");
+        }
+    }
+}
