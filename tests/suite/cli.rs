@@ -203,11 +203,11 @@ fn report_prints_a_table_whose_last_row_is_the_total() {
     let ended = check(&dir, &["report", "usage"]);
     assert_eq!(ended.code, 0);
     insta::assert_snapshot!(words(&ended.stdout).join("\n"), @"
-    day input output cache read cache write messages sessions
-    2026-01-12 71 2 615 231 870 31 620 14 1
-    2026-01-13 51 ≥ 1 452 58 200 60 040 8 2
-    2026-01-14 15 655 12 400 14 700 2 1
-    total 137 ≥ 4 722 302 470 106 360 24 4
+    day input output cache read cache write cost messages sessions
+    2026-01-12 71 2 615 231 870 31 620 $0.40 14 1
+    2026-01-13 51 ≥ 1 452 58 200 60 040 ≥ $0.19 8 2
+    2026-01-14 15 655 12 400 14 700 $0.11 2 1
+    total 137 ≥ 4 722 302 470 106 360 ≥ $0.70 24 4
     ");
     assert!(
         ended
