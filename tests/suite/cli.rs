@@ -22,10 +22,10 @@ fn program(dir: &DataDir) -> Command {
 
 /// How the program ended: exit code, standard output, standard error.
 #[derive(Debug, PartialEq, Eq)]
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub(super) struct Ended {
+    pub(super) code: i32,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
 }
 
 impl Ended {
@@ -39,14 +39,14 @@ impl Ended {
     }
 
     /// The one JSON document on standard output of a run that went well.
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         assert_eq!(self.code, 0, "{self:?}");
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
 /// Runs the program on a data dir.
-fn check(dir: &DataDir, arguments: &[&str]) -> Ended {
+pub(super) fn check(dir: &DataDir, arguments: &[&str]) -> Ended {
     let data_dir = dir.path().to_str().unwrap();
     let mut command = program(dir);
     command.args(["--data-dir", data_dir]).args(arguments);
@@ -54,14 +54,14 @@ fn check(dir: &DataDir, arguments: &[&str]) -> Ended {
 }
 
 /// The same over the examples.
-fn check_examples(dir: &DataDir, arguments: &[&str]) -> Ended {
+pub(super) fn check_examples(dir: &DataDir, arguments: &[&str]) -> Ended {
     let examples = examples();
     let sessions = ["--sessions", examples.to_str().unwrap()];
     check(dir, &[&sessions, arguments].concat())
 }
 
 /// A text in which the words of a table stand, whatever the widths of its columns.
-fn words(text: &str) -> Vec<String> {
+pub(super) fn words(text: &str) -> Vec<String> {
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     text.lines().map(words).collect()
 }
@@ -212,7 +212,7 @@ fn report_prints_a_table_whose_last_row_is_the_total() {
     assert!(
         ended
             .stderr
-            .starts_with("≥: the transcripts never got the final output count"),
+            .starts_with("≥ output: the transcripts never got the final output count"),
         "{ended:?}"
     );
 }

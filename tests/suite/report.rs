@@ -1,5 +1,10 @@
 //! Reports: what a row stands for, that rows add up, and the names that others rely on.
 
+mod agreement;
+mod command;
+mod prices;
+mod views;
+
 use std::time::Duration;
 
 use proptest::collection::vec;
@@ -8,7 +13,7 @@ use serde_json::json;
 use session_pipeline_harness::session::MONDAY_MORNING;
 use session_pipeline_harness::strategies::transcript;
 use session_pipeline_harness::{DataDir, Session, TestPipeline, cases};
-use session_pipeline_runtime::report::{self, By, Days, Prices, Report, Totals, Usd};
+use session_pipeline_runtime::report::{self, By, Calls, Days, Prices, Report, Row, Totals, Usd};
 
 use crate::documents::names;
 use crate::guests::{usage, usage_dir};
@@ -25,6 +30,15 @@ pub fn reported(pipeline: &TestPipeline, by: By) -> Report {
     let prices = Prices::of(pipeline.pipeline().config()).unwrap();
     let store = pipeline.pipeline().store();
     report::usage(store, &prices, by, Days::default())
+        .unwrap()
+        .unwrap()
+}
+
+/// The report on calls of tools.
+fn tools_reported(pipeline: &TestPipeline) -> Report<Calls> {
+    let prices = Prices::of(pipeline.pipeline().config()).unwrap();
+    let store = pipeline.pipeline().store();
+    report::tools(store, &prices, Days::default())
         .unwrap()
         .unwrap()
 }

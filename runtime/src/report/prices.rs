@@ -86,8 +86,8 @@ pub(super) struct Rate {
     pub before: Option<Date>,
     /// Input, cache included, is more than this.
     pub context_above: i64,
-    /// And no more than this.
-    pub context_upto: i64,
+    /// And no more than this, if there is a limit.
+    pub context_upto: Option<i64>,
     pub amounts: Amounts,
 }
 
@@ -139,7 +139,7 @@ struct Entry {
     before: Option<Date>,
     amounts: Amounts,
     long: Option<(i64, Amounts)>,
-    fast: Option<i64>,
+    fast: i64,
     regional: i64,
 }
 
@@ -173,10 +173,10 @@ impl Entry {
     /// Its rate under every set of circumstances.
     fn rates(&self) -> Result<Vec<Rate>, String> {
         let is_exact = !is_name(&self.id);
-        let threshold = self.long.map_or(i64::MAX, |(above, _)| above);
+        let threshold = self.long.map(|(above, _)| above);
         let mut contexts = vec![(-1, threshold, self.amounts)];
-        contexts.extend(self.long.map(|(above, amounts)| (above, i64::MAX, amounts)));
-        let speeds = [(false, Some(ONE)), (true, self.fast)];
+        contexts.extend(self.long.map(|(above, amounts)| (above, None, amounts)));
+        let speeds = [(false, ONE), (true, self.fast)];
         let regions: &[(bool, i64)] = if is_exact {
             &[(false, ONE)]
         } else {
@@ -184,8 +184,7 @@ impl Entry {
         };
         let mut rates = Vec::new();
         for &(context_above, context_upto, amounts) in &contexts {
-            for (is_fast, multiplier) in speeds {
-                let Some(fast) = multiplier else { continue };
+            for (is_fast, fast) in speeds {
                 for &(is_regional, regional) in regions {
                     rates.push(Rate {
                         model: self.id.clone(),
@@ -242,7 +241,17 @@ fn is_name(id: &str) -> bool {
 fn in_effect(shipped: &[Entry], operators: &[Entry]) -> Vec<Rate> {
     let mut entries: Vec<Entry> = operators.to_vec();
     for entry in shipped {
-        let mut rest = vec![entry.clone()];
+        let is_first = |other: &Entry| other.id != entry.id || entry.from <= other.from;
+        // What is dated before a model was there has a clock to blame, and never had another price.
+        let from = if shipped.iter().all(is_first) {
+            Date::constant(1, 1, 1)
+        } else {
+            entry.from
+        };
+        let mut rest = vec![Entry {
+            from,
+            ..entry.clone()
+        }];
         for operators in operators {
             rest = rest
                 .into_iter()
@@ -407,7 +416,8 @@ fn entries_of(price: &DeTable<'_>) -> Result<Vec<Entry>, String> {
         before,
         amounts: amounts(price)?,
         long,
-        fast: number(price, "fast")?,
+        // A model that has no fast mode can't be paid for by it.
+        fast: number(price, "fast")?.unwrap_or(ONE),
         regional: number(price, "regional")?.unwrap_or(ONE),
     };
     let mut ids = vec![text(price, "model")?.ok_or("`model` is missing; write the model's id")?];

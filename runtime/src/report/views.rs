@@ -258,7 +258,7 @@ fn price_table(prices: &Prices) -> Vec<String> {
         "CREATE OR REPLACE TABLE usage.prices (
             model VARCHAR NOT NULL, is_exact BOOLEAN NOT NULL, is_regional BOOLEAN NOT NULL, is_fast BOOLEAN NOT NULL,
             begins_at TIMESTAMP NOT NULL, ends_at TIMESTAMP NOT NULL,
-            context_above BIGINT NOT NULL, context_upto BIGINT NOT NULL,
+            context_above DOUBLE NOT NULL, context_upto DOUBLE NOT NULL,
             input DECIMAL(18, 12) NOT NULL, output DECIMAL(18, 12) NOT NULL, cache_read DECIMAL(18, 12) NOT NULL,
             cache_write_5m DECIMAL(18, 12) NOT NULL, cache_write_1h DECIMAL(18, 12) NOT NULL
         )"
@@ -305,7 +305,9 @@ fn price_row(rate: &Rate) -> String {
         rate.before
             .map_or_else(|| "9999-12-31".to_owned(), |before| before.to_string()),
         rate.context_above,
-        rate.context_upto,
+        // Made-up tokens can come to more than the largest whole number.
+        rate.context_upto
+            .map_or_else(|| "'infinity'".to_owned(), |upto| upto.to_string()),
         per_token(amounts.input),
         per_token(amounts.output),
         per_token(amounts.cache_read),
