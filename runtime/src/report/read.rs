@@ -25,20 +25,14 @@ pub fn usage(
         ),
         By::Session => ("session_id", "key"),
         By::User => ("username", "key"),
-        By::Model => ("model", "key"),
+        By::Model => ("message.model", "key"),
         By::Project => (PROJECT, "key"),
     };
     let Some(connection) = connect(store, prices)? else {
         return Ok(None);
     };
     let (filter, parameters) = filter(days);
-    let sql = format!(
-        "SELECT is_total, {text}, * EXCLUDE (key, is_total) REPLACE (CAST(CAST(cost_usd AS DECIMAL(38, 12)) AS VARCHAR) AS cost_usd)
-         FROM (SELECT CAST(GROUPING(key) AS BIGINT) AS is_total, key, {}
-         FROM (SELECT {key} AS key, * FROM usage.priced_messages WHERE {filter})
-         GROUP BY GROUPING SETS ((key), ())) ORDER BY is_total, key NULLS LAST",
-        sums()
-    );
+    let sql = totals_sql(text, &sums(key, &filter, "GROUPING SETS ((key), ())"));
     let mut report = Report::empty(by.key());
     for (is_total, row) in read(&connection, &sql, &parameters, totals)? {
         if is_total {
@@ -64,11 +58,7 @@ pub fn tools(
     };
     let (filter, parameters) = filter(days);
     let mut report = Report::empty("tool");
-    let of_messages = format!(
-        "SELECT CAST(1 AS BIGINT), CAST(NULL AS VARCHAR), * REPLACE (CAST(CAST(cost_usd AS DECIMAL(38, 12)) AS VARCHAR) AS cost_usd)
-         FROM (SELECT {} FROM usage.priced_messages WHERE {filter})",
-        sums()
-    );
+    let of_messages = totals_sql("NULL", &sums("NULL", &filter, "GROUPING SETS ((key), ())"));
     if let Some((_, row)) = read(&connection, &of_messages, &parameters, totals)?.pop() {
         report.totals = row.totals;
     }
@@ -81,6 +71,15 @@ pub fn tools(
         .map(|(_, row)| row)
         .collect();
     Ok(Some(report))
+}
+
+/// Rows for [`totals`], those of the keys first; the cost as a text with twelve places.
+fn totals_sql(text: &str, sums: &str) -> String {
+    format!(
+        "SELECT CAST(is_total AS BIGINT), CAST({text} AS VARCHAR), * EXCLUDE (key, is_total)
+            REPLACE (CAST(CAST(cost_usd AS DECIMAL(38, 12)) AS VARCHAR) AS cost_usd)
+         FROM ({sums}) ORDER BY is_total, key NULLS LAST"
+    )
 }
 
 /// A connection in a transaction of its own, over views that use these prices.

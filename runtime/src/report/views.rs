@@ -86,25 +86,38 @@ FROM named JOIN usage.prices ON prices.is_exact = named.is_exact
     AND prices.model = CASE WHEN named.is_exact THEN named.id ELSE named.name END
     AND prices.is_regional = (named.is_regional AND NOT named.is_exact)";
 
-/// Messages with their cost; NULL where nobody knows the price. What has no tokens, and what the
-/// agent made up itself, costs nothing. A message without a time costs what it would today.
-const PRICED_MESSAGES: &str = "CREATE OR REPLACE VIEW usage.priced_messages AS
-SELECT message.*,
-    CASE
-        WHEN message.model = '<synthetic>' THEN CAST(0 AS DECIMAL(38, 12))
-        WHEN input_tokens = 0 AND output_tokens = 0 AND cache_read_tokens = 0
-            AND cache_creation_5m_tokens = 0 AND cache_creation_1h_tokens = 0 THEN CAST(0 AS DECIMAL(38, 12))
-        ELSE CAST(input_tokens * rate.input + output_tokens * rate.output + cache_read_tokens * rate.cache_read
-            + cache_creation_5m_tokens * rate.cache_write_5m + cache_creation_1h_tokens * rate.cache_write_1h
-            AS DECIMAL(38, 12))
-    END AS cost_usd
-FROM usage.distinct_messages AS message
-LEFT JOIN usage.rates AS rate ON rate.model = message.model
+/// When a rate holds for a message. One without a time costs what it would today.
+const HOLDS: &str = "rate.model = message.model
     AND rate.is_fast = (coalesce(message.speed, '') = 'fast')
     AND coalesce(message.occurred_at, TIMESTAMP '9999-12-30') >= rate.begins_at
     AND coalesce(message.occurred_at, TIMESTAMP '9999-12-30') < rate.ends_at
     AND CAST(input_tokens AS DOUBLE) + cache_read_tokens + cache_creation_5m_tokens + cache_creation_1h_tokens > rate.context_above
     AND CAST(input_tokens AS DOUBLE) + cache_read_tokens + cache_creation_5m_tokens + cache_creation_1h_tokens <= rate.context_upto";
+
+/// Messages with their cost; NULL where nobody knows the price. What has no tokens, and what the
+/// agent made up itself, costs nothing.
+fn priced_messages() -> String {
+    format!(
+        "CREATE OR REPLACE VIEW usage.priced_messages AS
+SELECT message.*, {} AS cost_usd
+FROM usage.distinct_messages AS message LEFT JOIN usage.rates AS rate ON {HOLDS}",
+        cost("message.model")
+    )
+}
+
+/// The cost of tokens that one rate holds for.
+fn cost(model: &str) -> String {
+    format!(
+        "CASE
+        WHEN {model} = '<synthetic>' THEN CAST(0 AS DECIMAL(38, 12))
+        WHEN input_tokens = 0 AND output_tokens = 0 AND cache_read_tokens = 0
+            AND cache_creation_5m_tokens = 0 AND cache_creation_1h_tokens = 0 THEN CAST(0 AS DECIMAL(38, 12))
+        ELSE CAST(input_tokens * rate.input + output_tokens * rate.output + cache_read_tokens * rate.cache_read
+            + cache_creation_5m_tokens * rate.cache_write_5m + cache_creation_1h_tokens * rate.cache_write_1h
+            AS DECIMAL(38, 12))
+    END"
+    )
+}
 
 /// Every call of a tool once over all files: a sub-agent's stands in its own file and in the
 /// parent's progress lines, and only one of them may hold how it ended.
@@ -137,18 +150,21 @@ FROM ranked WHERE appearance = 1";
 /// The largest number that a report can hold; only made-up tokens come near it.
 const MOST: &str = "9223372036854775807";
 
-/// The sums that every view and every report share.
-pub(super) fn sums() -> String {
+/// The sums that every view and every report share, over messages grouped by a key.
+///
+/// Tokens are summed for each session and rate first, and priced then: millions of messages come
+/// down to thousands of sums before anything costly is done with them.
+pub(super) fn sums(key: &str, filter: &str, grouping: &str) -> String {
     let sum = |tokens: &str, name: &str| {
         format!("CAST(least(coalesce(sum({tokens}), 0), {MOST}) AS BIGINT) AS {name}")
     };
-    [
+    let sums = [
         sum("input_tokens", "input_tokens"),
         sum("output_tokens", "output_tokens"),
         sum("cache_read_tokens", "cache_read_tokens"),
-        format!(
-            "CAST(least(coalesce(sum(cache_creation_5m_tokens), 0) + coalesce(sum(cache_creation_1h_tokens), 0), {MOST}) \
-             AS BIGINT) AS cache_creation_tokens"
+        sum(
+            "cache_creation_5m_tokens + cache_creation_1h_tokens",
+            "cache_creation_tokens",
         ),
         "CASE WHEN count(*) = 0 THEN 0 ELSE sum(cost_usd) END AS cost_usd".to_owned(),
         // What has no final output count costs at least this, too.
@@ -156,10 +172,28 @@ pub(super) fn sums() -> String {
         "coalesce(bool_or(NOT is_final), false) AS output_is_lower_bound".to_owned(),
         "coalesce(list_sort(list(DISTINCT model) FILTER (cost_usd IS NULL AND model IS NOT NULL)), []) AS unknown_models"
             .to_owned(),
-        "count(*) AS messages".to_owned(),
+        "CAST(coalesce(sum(message_count), 0) AS BIGINT) AS messages".to_owned(),
         "count(DISTINCT session_id) AS sessions".to_owned(),
     ]
-    .join(",\n    ")
+    .join(", ");
+    format!(
+        "WITH rates AS MATERIALIZED (SELECT *, row_number() OVER () AS rate_id FROM usage.rates),
+spent AS (
+    SELECT {key} AS key, session_id, message.model, rate.rate_id,
+        sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
+        sum(cache_read_tokens) AS cache_read_tokens, sum(cache_creation_5m_tokens) AS cache_creation_5m_tokens,
+        sum(cache_creation_1h_tokens) AS cache_creation_1h_tokens,
+        count(*) AS message_count, bool_and(is_final) AS is_final
+    FROM usage.distinct_messages AS message LEFT JOIN rates AS rate ON {HOLDS}
+    WHERE {filter}
+    GROUP BY ALL
+),
+priced AS (
+    SELECT spent.*, {} AS cost_usd FROM spent LEFT JOIN rates AS rate ON rate.rate_id = spent.rate_id
+)
+SELECT GROUPING(key) AS is_total, key, {sums} FROM priced GROUP BY {grouping}",
+        cost("spent.model")
+    )
 }
 
 /// The counts of calls that the view and the report share.
@@ -185,26 +219,26 @@ pub(super) const PROJECT: &str = r"regexp_replace(
 /// # Errors
 /// When the database refuses.
 pub(crate) fn register(store: &Store, prices: &Prices) -> Result<(), StoreError> {
-    let sums = sums();
     let by = |view: &str, key: &str, column: &str| {
         format!(
-            "CREATE OR REPLACE VIEW usage.{view} AS SELECT {key} AS {column}, {sums} FROM usage.priced_messages GROUP BY 1"
+            "CREATE OR REPLACE VIEW usage.{view} AS SELECT key AS {column}, * EXCLUDE (key, is_total) FROM ({})",
+            sums(key, "true", "key")
         )
     };
     let views = [
         DISTINCT_MESSAGES.to_owned(),
         RATES.to_owned(),
-        PRICED_MESSAGES.to_owned(),
+        priced_messages(),
         DISTINCT_CALLS.to_owned(),
         by("daily", "CAST(occurred_at AS DATE)", "day"),
         by("monthly", "strftime(occurred_at, '%Y-%m')", "month"),
         by("by_user", "username", "username"),
         by("by_project", PROJECT, "project"),
-        by_session(&sums),
+        by_session(),
         format!(
             "CREATE OR REPLACE VIEW usage.by_tool AS SELECT tool_name AS tool, {CALLS} FROM usage.distinct_calls GROUP BY 1"
         ),
-        by("by_model", "model", "model"),
+        by("by_model", "message.model", "model"),
     ];
     // The comments name what view and prices were made from: the database rewrites the text.
     let made_from = sha256_hex(views.concat().as_bytes());
@@ -232,10 +266,10 @@ pub(crate) fn register(store: &Store, prices: &Prices) -> Result<(), StoreError>
 
 /// A session's sums are those of the messages that first appeared in it: what is new in it. What its
 /// files hold, copies from elsewhere included, is `held_messages`.
-fn by_session(sums: &str) -> String {
+fn by_session() -> String {
     format!(
         "CREATE OR REPLACE VIEW usage.by_session AS
-WITH new AS (SELECT session_id, {sums} FROM usage.priced_messages GROUP BY 1),
+WITH new AS (SELECT key AS session_id, * EXCLUDE (key, is_total, sessions) FROM ({})),
 held AS (
     SELECT session_id, min(username) AS username, min(started_at) AS started_at, max(ended_at) AS ended_at,
         CAST(coalesce(sum(messages), 0) AS BIGINT) AS held_messages, count(*) AS files
@@ -249,7 +283,8 @@ SELECT session_id, held.username, held.started_at, held.ended_at,
     coalesce(output_is_lower_bound, false) AS output_is_lower_bound,
     coalesce(unknown_models, []) AS unknown_models, coalesce(messages, 0) AS messages,
     coalesce(held_messages, 0) AS held_messages, coalesce(files, 0) AS files
-FROM new FULL JOIN held USING (session_id)"
+FROM new FULL JOIN held USING (session_id)",
+        sums("session_id", "true", "key")
     )
 }
 
