@@ -2,6 +2,7 @@
 //!
 //! Results go to standard output, progress and hints to standard error. One file per command below.
 
+mod csv;
 mod error;
 mod migrate;
 mod progress;

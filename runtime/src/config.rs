@@ -23,6 +23,8 @@ pub struct Config {
     pub group: GroupLimits,
     /// Memory of the database's buffer pool, in bytes.
     pub database_memory_bytes: u64,
+    /// The operator's own prices; by default `prices.toml` below the data dir, where it exists.
+    pub prices_file: Option<PathBuf>,
     /// Who compiles components.
     pub compiler: Compiler,
 }
@@ -39,6 +41,7 @@ impl Config {
             quiet_window: Duration::from_millis(50),
             group: GroupLimits::default(),
             database_memory_bytes: 256 << 20,
+            prices_file: None,
             compiler: Compiler::InProcess,
         }
     }

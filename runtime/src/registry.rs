@@ -131,7 +131,10 @@ impl Registry {
         }
         store.register_tables(manifest)?;
         if name == "usage" {
-            report::register_views(store)?;
+            // A price file that can't be used stops reports, which say so, and no run.
+            let prices = report::Prices::of(config)
+                .unwrap_or_else(|_| report::Prices::shipped(config.data_dir.join("prices.toml")));
+            report::register(store, &prices)?;
         }
         Ok(processor)
     }

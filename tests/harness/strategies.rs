@@ -352,3 +352,70 @@ pub fn actions(contents: &'static [&'static str]) -> impl Strategy<Value = Vec<A
     ];
     vec(action, 1..40)
 }
+
+/// What one line of some file says about a message of the API.
+///
+/// Files, messages and all else are named by small numbers, so that messages recur: in one file
+/// while they are streamed, in others as forks, resumed sessions, replays and sub-agents' own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// Which of [`FILES`].
+    pub file: usize,
+    /// Which message; its model, speed and input follow from it.
+    pub message: u64,
+    /// Whether the line names the request.
+    pub has_request: bool,
+    /// Which session the line names.
+    pub session: usize,
+    /// Output as counted so far.
+    pub output: i64,
+    /// Whether it is a sub-agent's.
+    pub is_sidechain: bool,
+    /// Whether it is told in a `progress` line, as a sub-agent's always.
+    pub is_progress: bool,
+    /// Whether it says how the message ended.
+    pub is_final: bool,
+    /// Hours since Monday morning.
+    pub hour: u32,
+    /// Where the agent worked, of a few folders.
+    pub place: usize,
+}
+
+/// The sightings in a folder of transcripts, in the order of their lines.
+pub fn sightings() -> impl Strategy<Value = Vec<Sighting>> {
+    let sighting = (
+        (
+            0..FILES.len(),
+            0..8_u64,
+            prop::bool::weighted(0.8),
+            0..3_usize,
+        ),
+        (
+            0..40_i64,
+            prop::bool::weighted(0.3),
+            prop::bool::weighted(0.2),
+            any::<bool>(),
+        ),
+        // Two months, few of whose hours are the same.
+        (prop_oneof![0..4_u32, 0..1_400_u32], 0..4_usize),
+    );
+    let sighting = sighting.prop_map(
+        |(
+            (file, message, has_request, session),
+            (output, is_sidechain, is_progress, is_final),
+            (hour, place),
+        )| Sighting {
+            file,
+            message,
+            has_request,
+            session,
+            output,
+            is_sidechain: is_sidechain || is_progress,
+            is_progress,
+            is_final,
+            hour,
+            place,
+        },
+    );
+    vec(sighting, 0..24)
+}

@@ -22,10 +22,10 @@ fn program(dir: &DataDir) -> Command {
 
 /// How the program ended: exit code, standard output, standard error.
 #[derive(Debug, PartialEq, Eq)]
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub(super) struct Ended {
+    pub(super) code: i32,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
 }
 
 impl Ended {
@@ -39,14 +39,14 @@ impl Ended {
     }
 
     /// The one JSON document on standard output of a run that went well.
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         assert_eq!(self.code, 0, "{self:?}");
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
 /// Runs the program on a data dir.
-fn check(dir: &DataDir, arguments: &[&str]) -> Ended {
+pub(super) fn check(dir: &DataDir, arguments: &[&str]) -> Ended {
     let data_dir = dir.path().to_str().unwrap();
     let mut command = program(dir);
     command.args(["--data-dir", data_dir]).args(arguments);
@@ -54,14 +54,14 @@ fn check(dir: &DataDir, arguments: &[&str]) -> Ended {
 }
 
 /// The same over the examples.
-fn check_examples(dir: &DataDir, arguments: &[&str]) -> Ended {
+pub(super) fn check_examples(dir: &DataDir, arguments: &[&str]) -> Ended {
     let examples = examples();
     let sessions = ["--sessions", examples.to_str().unwrap()];
     check(dir, &[&sessions, arguments].concat())
 }
 
 /// A text in which the words of a table stand, whatever the widths of its columns.
-fn words(text: &str) -> Vec<String> {
+pub(super) fn words(text: &str) -> Vec<String> {
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     text.lines().map(words).collect()
 }
@@ -203,16 +203,16 @@ fn report_prints_a_table_whose_last_row_is_the_total() {
     let ended = check(&dir, &["report", "usage"]);
     assert_eq!(ended.code, 0);
     insta::assert_snapshot!(words(&ended.stdout).join("\n"), @"
-    day input output cache read cache write messages sessions
-    2026-01-12 71 2 615 231 870 31 620 14 1
-    2026-01-13 51 ≥ 1 452 58 200 60 040 8 2
-    2026-01-14 15 655 12 400 14 700 2 1
-    total 137 ≥ 4 722 302 470 106 360 24 4
+    day input output cache read cache write cost messages sessions
+    2026-01-12 71 2 615 231 870 31 620 $0.40 14 1
+    2026-01-13 51 ≥ 1 452 58 200 60 040 ≥ $0.19 8 2
+    2026-01-14 15 655 12 400 14 700 $0.11 2 1
+    total 137 ≥ 4 722 302 470 106 360 ≥ $0.70 24 4
     ");
     assert!(
         ended
             .stderr
-            .starts_with("≥: the transcripts never got the final output count"),
+            .starts_with("≥ output: the transcripts never got the final output count"),
         "{ended:?}"
     );
 }

@@ -15,9 +15,10 @@ use std::path::{Path, PathBuf};
 use session_pipeline_bundle::USAGE;
 use session_pipeline_harness::{DataDir, Extracted, Guest, TestPipeline};
 use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::report::{self, By, Report, Totals};
+use session_pipeline_runtime::report::{By, Report, Totals};
 
 use crate::guests;
+use crate::report::reported;
 
 const OPUS: &str = "claude-opus-4-5-20251101";
 const SONNET: &str = "claude-sonnet-4-5-20250929";
@@ -38,9 +39,7 @@ fn report_of(dir: &DataDir, sessions_root: PathBuf, by: By) -> Report {
     };
     let pipeline = TestPipeline::open_with(dir, config, &[guests::usage()]);
     assert_eq!(pipeline.run("usage").stats.errors, 0);
-    report::usage(pipeline.pipeline().store(), by)
-        .unwrap()
-        .unwrap()
+    reported(&pipeline, by)
 }
 
 /// What a pipeline's messages come to, each counted once over all files.

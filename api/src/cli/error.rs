@@ -4,6 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use session_pipeline_runtime::registry::RegistryError;
+use session_pipeline_runtime::report::PricesError;
 use session_pipeline_runtime::run::RunError;
 use session_pipeline_runtime::store::StoreError;
 
@@ -40,6 +41,14 @@ impl Failure {
     pub fn could_not_run(message: impl Into<String>) -> Self {
         Self {
             exit: Exit::CouldNotRun,
+            message: message.into(),
+        }
+    }
+
+    /// The arguments or the configuration are wrong.
+    pub fn wrong_use(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::WrongUse,
             message: message.into(),
         }
     }
@@ -84,6 +93,12 @@ fn chain(error: &dyn Error) -> String {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::new(Exit::CouldNotRun, &error)
+    }
+}
+
+impl From<PricesError> for Failure {
+    fn from(error: PricesError) -> Self {
+        Self::new(Exit::WrongUse, &error)
     }
 }
 

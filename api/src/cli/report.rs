@@ -1,15 +1,17 @@
 //! `report`: what was extracted, for people and for machines.
 
 use clap::{Args, Subcommand, ValueEnum};
-use session_pipeline_runtime::report::{self, Report, Totals};
+use session_pipeline_runtime::fault::printable;
+use session_pipeline_runtime::report::{self, Calls, Day, Days, Prices, Report, Row, Totals, Usd};
 use session_pipeline_runtime::store::Store;
 
+use super::csv;
 use super::table::{number, table};
 use super::{Exit, Failure, Global, hint, print, print_json};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ReportCommand {
-    /// Tokens and messages, each message counted once over all files
+    /// Tokens, cost and messages, each message counted once over all files
     Usage(UsageArgs),
 }
 
@@ -18,95 +20,305 @@ pub(super) struct UsageArgs {
     /// What a row stands for
     #[arg(long, value_enum, default_value_t = By::Day)]
     by: By,
+    /// The first day, in UTC; a message belongs to the day on which it first appeared
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    since: Option<Day>,
+    /// The last day, in UTC, which is included
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    until: Option<Day>,
+    /// Print comma-separated values for a spreadsheet
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum By {
     /// Days, in UTC
     Day,
+    /// Months, in UTC
+    Month,
+    /// Sessions: what is new in each, whatever it copied from another
+    Session,
+    /// Users
+    User,
     /// Models
     Model,
+    /// Tools: calls and failures, each call counted once
+    Tool,
+    /// Repositories, with their work trees, or folders
+    Project,
+}
+
+impl By {
+    /// What the runtime calls it; `None` for tools, whose calls cost no tokens of their own.
+    fn messages(self) -> Option<report::By> {
+        match self {
+            Self::Day => Some(report::By::Day),
+            Self::Month => Some(report::By::Month),
+            Self::Session => Some(report::By::Session),
+            Self::User => Some(report::By::User),
+            Self::Model => Some(report::By::Model),
+            Self::Project => Some(report::By::Project),
+            Self::Tool => None,
+        }
+    }
 }
 
 pub(super) fn report(global: &Global, command: &ReportCommand) -> Result<Exit, Failure> {
-    let ReportCommand::Usage(UsageArgs { by }) = command;
-    let (by, key) = match by {
-        By::Day => (report::By::Day, "day"),
-        By::Model => (report::By::Model, "model"),
+    let ReportCommand::Usage(arguments) = command;
+    let days = Days {
+        since: arguments.since,
+        until: arguments.until,
     };
+    if let (Some(since), Some(until)) = (days.since, days.until)
+        && until < since
+    {
+        return Err(Failure::wrong_use(format!(
+            "`--until {until}` lies before `--since {since}`; swap them"
+        )));
+    }
     let config = global.config()?;
+    let prices = Prices::of(&config)?;
     let store = Store::open(&config, super::now())?;
-    let report = report::usage(&store, by)?;
-    if report.is_none() {
-        hint("nothing was processed yet; `session-pipeline run usage` does");
-    }
-    let report = report.unwrap_or_default();
-    if global.json {
-        print_json(&document(&report, key))?;
+    let ask = Ask {
+        global,
+        is_csv: arguments.csv,
+        prices: &prices,
+    };
+    if let Some(by) = arguments.by.messages() {
+        let report = report::usage(&store, &prices, by, days)?;
+        ask.print(report, by.key())
     } else {
-        print(&people(&report, key))?;
-        remarks(&report.totals);
+        ask.print(report::tools(&store, &prices, days)?, "tool")
     }
-    Ok(Exit::Done)
 }
 
-/// The document of `--json`: each row bears its key under the key's own name.
-fn document(report: &Report, key: &str) -> serde_json::Value {
-    let rows: Vec<_> = report
-        .rows
-        .iter()
-        .map(|row| {
-            let mut value = serde_json::json!(row.totals);
-            if let Some(fields) = value.as_object_mut() {
-                fields.insert(key.to_owned(), serde_json::json!(row.key));
-            }
-            value
-        })
-        .collect();
-    serde_json::json!({ "totals": report.totals, "rows": rows })
+/// How a report is to be shown.
+struct Ask<'a> {
+    global: &'a Global,
+    is_csv: bool,
+    prices: &'a Prices,
 }
 
-fn people(report: &Report, key: &str) -> String {
-    let mut table = table(&[
-        key,
+impl Ask<'_> {
+    fn print<F: Figures>(
+        &self,
+        report: Option<Report<F>>,
+        key: &'static str,
+    ) -> Result<Exit, Failure> {
+        if report.is_none() {
+            hint("nothing was processed yet; `session-pipeline run usage` does");
+        }
+        let report = report.unwrap_or_else(|| Report::empty(key));
+        if self.global.json {
+            print_json(&report)?;
+        } else if self.is_csv {
+            print(&comma_separated(&report))?;
+        } else {
+            print(&people(&report))?;
+            remarks(&report.totals, self.prices);
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// What a row shows beside its key.
+trait Figures: serde::Serialize {
+    const COLUMNS: &'static [&'static str];
+    const FIELDS: &'static [&'static str];
+    fn cells(&self) -> Vec<String>;
+    fn fields(&self) -> Vec<String>;
+    /// The last row.
+    fn total(report: &Report<Self>) -> Vec<String>
+    where
+        Self: Sized;
+}
+
+impl Figures for Totals {
+    const COLUMNS: &'static [&'static str] = &[
         "input",
         "output",
         "cache read",
         "cache write",
+        "cost",
         "messages",
         "sessions",
-    ]);
-    let cells = |name: &str, totals: &Totals| {
-        let output = number(totals.output_tokens);
-        [
-            name.to_owned(),
-            number(totals.input_tokens),
-            if totals.output_is_lower_bound {
-                format!("≥ {output}")
-            } else {
-                output
-            },
-            number(totals.cache_read_tokens),
-            number(totals.cache_creation_tokens),
-            number(totals.messages),
-            number(totals.sessions),
+    ];
+    const FIELDS: &'static [&'static str] = &[
+        "input_tokens",
+        "output_tokens",
+        "cache_read_tokens",
+        "cache_creation_tokens",
+        "cost_usd",
+        "cost_is_lower_bound",
+        "output_is_lower_bound",
+        "unknown_models",
+        "messages",
+        "sessions",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            number(self.input_tokens),
+            at_least(number(self.output_tokens), self.output_is_lower_bound),
+            number(self.cache_read_tokens),
+            number(self.cache_creation_tokens),
+            self.cost_usd.map_or_else(
+                || "?".to_owned(),
+                |cost| at_least(dollars(cost), self.cost_is_lower_bound),
+            ),
+            number(self.messages),
+            number(self.sessions),
         ]
-    };
-    for row in &report.rows {
-        let name = row.key.as_deref().map_or_else(
-            || "unknown".to_owned(),
-            session_pipeline_runtime::fault::printable,
-        );
-        table.add_row(cells(&name, &row.totals));
     }
-    table.add_row(cells("total", &report.totals));
+
+    fn fields(&self) -> Vec<String> {
+        vec![
+            self.input_tokens.to_string(),
+            self.output_tokens.to_string(),
+            self.cache_read_tokens.to_string(),
+            self.cache_creation_tokens.to_string(),
+            self.cost_usd
+                .map(|cost| cost.to_string())
+                .unwrap_or_default(),
+            self.cost_is_lower_bound.to_string(),
+            self.output_is_lower_bound.to_string(),
+            self.unknown_models.join(" "),
+            self.messages.to_string(),
+            self.sessions.to_string(),
+        ]
+    }
+
+    fn total(report: &Report<Self>) -> Vec<String> {
+        report.totals.cells()
+    }
+}
+
+impl Figures for Calls {
+    const COLUMNS: &'static [&'static str] = &[
+        "calls",
+        "errors",
+        "tool error",
+        "exit code",
+        "rejected",
+        "sibling failed",
+        "sessions",
+    ];
+    const FIELDS: &'static [&'static str] = &[
+        "calls",
+        "errors",
+        "tool_errors",
+        "exit_codes",
+        "rejected",
+        "siblings_failed",
+        "sessions",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        self.counts().map(number).to_vec()
+    }
+
+    fn fields(&self) -> Vec<String> {
+        self.counts().map(|count| count.to_string()).to_vec()
+    }
+
+    fn total(report: &Report<Self>) -> Vec<String> {
+        let rows = report.rows.iter().map(|row| row.totals.counts());
+        let [calls, errors, tool, exit, rejected, sibling, _] =
+            rows.fold([0; 7], |sums, counts| {
+                let mut sums = sums.into_iter().zip(counts).map(|(sum, count)| sum + count);
+                std::array::from_fn(|_| sums.next().unwrap_or_default())
+            });
+        // A session that calls two tools is one session.
+        let sessions = String::new();
+        let sums = [calls, errors, tool, exit, rejected, sibling];
+        sums.map(number).into_iter().chain([sessions]).collect()
+    }
+}
+
+trait Counts {
+    fn counts(&self) -> [i64; 7];
+}
+
+impl Counts for Calls {
+    fn counts(&self) -> [i64; 7] {
+        [
+            self.calls,
+            self.errors,
+            self.tool_errors,
+            self.exit_codes,
+            self.rejected,
+            self.siblings_failed,
+            self.sessions,
+        ]
+    }
+}
+
+fn comma_separated<F: Figures>(report: &Report<F>) -> String {
+    let header = std::iter::once(report.key).chain(F::FIELDS.iter().copied());
+    let mut lines = vec![csv::line(header)];
+    for Row { key, totals } in &report.rows {
+        let fields = totals.fields();
+        let key = key.as_deref().unwrap_or_default();
+        lines.push(csv::line(
+            std::iter::once(key).chain(fields.iter().map(String::as_str)),
+        ));
+    }
+    lines.join("\r\n")
+}
+
+fn people<F: Figures>(report: &Report<F>) -> String {
+    let header: Vec<&str> = std::iter::once(report.key)
+        .chain(F::COLUMNS.iter().copied())
+        .collect();
+    let mut table = table(&header);
+    let row = |name: String, cells: Vec<String>| std::iter::once(name).chain(cells);
+    for Row { key, totals } in &report.rows {
+        let name = key
+            .as_deref()
+            .map_or_else(|| "unknown".to_owned(), printable);
+        table.add_row(row(name, totals.cells()));
+    }
+    table.add_row(row("total".to_owned(), F::total(report)));
     table.trim_fmt()
 }
 
-fn remarks(totals: &Totals) {
+fn at_least(text: String, is_lower_bound: bool) -> String {
+    if is_lower_bound {
+        format!("≥ {text}")
+    } else {
+        text
+    }
+}
+
+/// Dollars and cents: `$1 234.50`.
+fn dollars(cost: Usd) -> String {
+    let (dollars, cents) = cost.cents();
+    let dollars = i64::try_from(dollars).unwrap_or(i64::MAX);
+    format!("${}.{cents:02}", number(dollars))
+}
+
+/// What the numbers leave out, and what to do about it.
+fn remarks(totals: &Totals, prices: &Prices) {
     if totals.output_is_lower_bound {
         hint(
-            "≥: the transcripts never got the final output count of some messages, so output is at least this",
+            "≥ output: the transcripts never got the final output count of some messages, so output, and what it costs, is at least this",
         );
     }
+    if totals.unknown_models.is_empty() {
+        if totals.cost_is_lower_bound && !totals.output_is_lower_bound {
+            hint("≥ cost: some messages name no model, so they have no price");
+        }
+        return;
+    }
+    let models: Vec<String> = totals
+        .unknown_models
+        .iter()
+        .map(|model| printable(model))
+        .collect();
+    hint(&format!(
+        "≥ cost: no price is known for {}; add one to `{}` (docs/prices.md shows how)",
+        models.join(", "),
+        prices.file.display()
+    ));
 }

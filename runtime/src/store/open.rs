@@ -51,6 +51,7 @@ impl Store {
         let export_dir = config.data_dir.join("export");
         let lock = DataDirLock::take(&config.data_dir, &state_dir)?;
         let path = state_dir.join("system.duckdb");
+        discard_spill(config)?;
         let migration = |source| StoreError::Migration {
             path: path.clone(),
             source,
@@ -167,10 +168,31 @@ fn connect(path: &Path, config: &Config) -> Result<Connection, StoreError> {
             .enable_autoload_extension(false)?
             .with("autoinstall_known_extensions", "false")?
             .with("checkpoint_threshold", "64MB")?
-            .with("temp_directory", "")
+            // Reports over many millions of messages group more than memory may hold.
+            .with("temp_directory", spill_dir(config).to_string_lossy())?
+            .with("max_temp_directory_size", SPILL_MAX)
     };
     let settings = settings().map_err(StoreError::database("its settings"))?;
     Connection::open_with_flags(path, settings).map_err(StoreError::database("to open its file"))
+}
+
+/// More than a report over a hundred million messages needs, and less than a disk misses.
+const SPILL_MAX: &str = "8GB";
+
+/// Where the database puts what its memory can't hold, while a statement runs.
+fn spill_dir(config: &Config) -> PathBuf {
+    config.state_dir().join("spill")
+}
+
+/// What a process left that was killed in the middle of a statement. Only under our lock.
+fn discard_spill(config: &Config) -> Result<(), StoreError> {
+    let path = spill_dir(config);
+    match fs::remove_dir_all(&path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::Io { path, source })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// From here on no statement can reach a file beside the database, whatever it says.

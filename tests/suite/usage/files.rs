@@ -7,10 +7,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::strategies::valid_transcript;
 use session_pipeline_harness::{TestPipeline, cases};
-use session_pipeline_runtime::report::{self, By, Report, Totals};
+use session_pipeline_runtime::report::{By, Report, Totals};
 
 use super::{Sums, report_of, sums_of};
 use crate::guests::{self, usage_dir};
+use crate::report::reported;
 
 /// A transcript whose messages nobody else's file holds: its ids bear its name.
 fn own(transcript: &[u8], name: &str) -> Vec<u8> {
@@ -29,9 +30,7 @@ fn report_after(runs: &[Vec<(&str, &[u8])>]) -> Report {
         }
         assert_eq!(pipeline.run("usage").stats.errors, 0);
     }
-    report::usage(pipeline.pipeline().store(), By::Day)
-        .unwrap()
-        .unwrap()
+    reported(&pipeline, By::Day)
 }
 
 /// Tokens, messages and the bound, row by row: what copies must not change.

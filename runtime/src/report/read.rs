@@ -1,0 +1,189 @@
+//! Asking the views: one report, read in one transaction so that its rows add up to its totals.
+
+use duckdb::types::Value;
+use duckdb::{Connection, Row as SqlRow, params_from_iter};
+
+use super::views::{CALLS, PROJECT, register, sums};
+use super::{By, Calls, Days, Prices, Report, Row, Totals, Usd};
+use crate::store::{Store, StoreError};
+
+/// The usage of what was processed; `None` where `usage` never ran.
+///
+/// # Errors
+/// When the database can't be read.
+pub fn usage(
+    store: &Store,
+    prices: &Prices,
+    by: By,
+    days: Days,
+) -> Result<Option<Report>, StoreError> {
+    let (key, text) = match by {
+        By::Day => ("CAST(occurred_at AS DATE)", "CAST(key AS VARCHAR)"),
+        By::Month => (
+            "CAST(date_trunc('month', occurred_at) AS DATE)",
+            "strftime(key, '%Y-%m')",
+        ),
+        By::Session => ("session_id", "key"),
+        By::User => ("username", "key"),
+        By::Model => ("message.model", "key"),
+        By::Project => (PROJECT, "key"),
+    };
+    let Some(connection) = connect(store, prices)? else {
+        return Ok(None);
+    };
+    let (filter, parameters) = filter(days);
+    let sql = totals_sql(text, &sums(key, &filter, "GROUPING SETS ((key), ())"));
+    let mut report = Report::empty(by.key());
+    for (is_total, row) in read(&connection, &sql, &parameters, totals)? {
+        if is_total {
+            report.totals = row.totals;
+        } else {
+            report.rows.push(row);
+        }
+    }
+    Ok(Some(report))
+}
+
+/// The calls of tools in what was processed; its totals are those of [`usage`].
+///
+/// # Errors
+/// When the database can't be read.
+pub fn tools(
+    store: &Store,
+    prices: &Prices,
+    days: Days,
+) -> Result<Option<Report<Calls>>, StoreError> {
+    let Some(connection) = connect(store, prices)? else {
+        return Ok(None);
+    };
+    let (filter, parameters) = filter(days);
+    let mut report = Report::empty("tool");
+    let of_messages = totals_sql("NULL", &sums("NULL", &filter, "GROUPING SETS ((key), ())"));
+    if let Some((_, row)) = read(&connection, &of_messages, &parameters, totals)?.pop() {
+        report.totals = row.totals;
+    }
+    let of_calls = format!(
+        "SELECT CAST(0 AS BIGINT), tool_name, {CALLS} FROM usage.distinct_calls WHERE {filter}
+         GROUP BY tool_name ORDER BY tool_name"
+    );
+    report.rows = read(&connection, &of_calls, &parameters, calls)?
+        .into_iter()
+        .map(|(_, row)| row)
+        .collect();
+    Ok(Some(report))
+}
+
+/// Rows for [`totals`], those of the keys first; the cost as a text with twelve places.
+fn totals_sql(text: &str, sums: &str) -> String {
+    format!(
+        "SELECT CAST(is_total AS BIGINT), CAST({text} AS VARCHAR), * EXCLUDE (key, is_total)
+            REPLACE (CAST(CAST(cost_usd AS DECIMAL(38, 12)) AS VARCHAR) AS cost_usd)
+         FROM ({sums}) ORDER BY is_total, key NULLS LAST"
+    )
+}
+
+/// A connection in a transaction of its own, over views that use these prices.
+fn connect(store: &Store, prices: &Prices) -> Result<Option<Connection>, StoreError> {
+    let refused = StoreError::database("a report");
+    let has_views: bool = store
+        .reader()?
+        .query_row(
+            "SELECT count(*) > 0 FROM duckdb_views() WHERE schema_name = 'usage' AND view_name = 'daily'",
+            [],
+            |row| row.get(0),
+        )
+        .map_err(&refused)?;
+    if !has_views {
+        return Ok(None);
+    }
+    // Prices may have changed since, and the views may be those of another version.
+    register(store, prices)?;
+    let connection = store.reader()?;
+    // It ends with the connection.
+    connection
+        .execute_batch("BEGIN TRANSACTION READ ONLY")
+        .map_err(&refused)?;
+    Ok(Some(connection))
+}
+
+fn filter(days: Days) -> (String, Vec<Value>) {
+    let mut filters = vec!["true".to_owned()];
+    let mut parameters = Vec::new();
+    if let Some(since) = days.since {
+        filters.push("occurred_at >= CAST(CAST(? AS VARCHAR) AS TIMESTAMP)".to_owned());
+        parameters.push(Value::Text(since.to_string()));
+    }
+    if let Some(until) = days.until {
+        filters.push(
+            "occurred_at < CAST(CAST(? AS VARCHAR) AS TIMESTAMP) + INTERVAL 1 DAY".to_owned(),
+        );
+        parameters.push(Value::Text(until.to_string()));
+    }
+    (filters.join(" AND "), parameters)
+}
+
+fn read<Figures>(
+    connection: &Connection,
+    sql: &str,
+    parameters: &[Value],
+    figures: impl Fn(&SqlRow<'_>) -> duckdb::Result<Figures>,
+) -> Result<Vec<(bool, Row<Figures>)>, StoreError> {
+    let rows = || -> duckdb::Result<Vec<_>> {
+        let mut statement = connection.prepare(sql)?;
+        let rows = statement.query_map(params_from_iter(parameters), |row| {
+            let is_total: i64 = row.get(0)?;
+            let key = row.get(1)?;
+            let totals = figures(row)?;
+            Ok((is_total == 1, Row { key, totals }))
+        })?;
+        rows.collect()
+    };
+    rows().map_err(StoreError::database("a report"))
+}
+
+fn totals(row: &SqlRow<'_>) -> duckdb::Result<Totals> {
+    Ok(Totals {
+        input_tokens: row.get(2)?,
+        output_tokens: row.get(3)?,
+        cache_read_tokens: row.get(4)?,
+        cache_creation_tokens: row.get(5)?,
+        cost_usd: usd(row, 6)?,
+        cost_is_lower_bound: row.get(7)?,
+        output_is_lower_bound: row.get(8)?,
+        unknown_models: texts(row.get(9)?),
+        messages: row.get(10)?,
+        sessions: row.get(11)?,
+    })
+}
+
+fn calls(row: &SqlRow<'_>) -> duckdb::Result<Calls> {
+    Ok(Calls {
+        calls: row.get(2)?,
+        errors: row.get(3)?,
+        tool_errors: row.get(4)?,
+        exit_codes: row.get(5)?,
+        rejected: row.get(6)?,
+        siblings_failed: row.get(7)?,
+        sessions: row.get(8)?,
+    })
+}
+
+/// A decimal with twelve places, which the database gives as a text.
+fn usd(row: &SqlRow<'_>, index: usize) -> duckdb::Result<Option<Usd>> {
+    let text: Option<String> = row.get(index)?;
+    let digits = |text: String| text.replace('.', "").parse::<i128>().ok();
+    Ok(text
+        .and_then(digits)
+        .map(|pico_dollars| Usd { pico_dollars }))
+}
+
+fn texts(value: Value) -> Vec<String> {
+    let Value::List(values) = value else {
+        return Vec::new();
+    };
+    let text = |value| match value {
+        Value::Text(text) => Some(text),
+        _ => None,
+    };
+    values.into_iter().filter_map(text).collect()
+}

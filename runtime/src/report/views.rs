@@ -1,0 +1,352 @@
+//! The views over what `usage` keeps: every message and every call once, priced and summed.
+//!
+//! They are plain SQL over `usage.messages`, `usage.events` and `usage.prices`, for reports and for
+//! whoever asks the database by themselves; nothing in them is kept.
+
+use super::prices::{Prices, Rate};
+use crate::sandbox::sha256_hex;
+use crate::store::{Store, StoreError};
+
+/// Every message once over all files, by COUNTING.md rules 2 and 4.
+///
+/// The copy that wins gives the tokens: not a sidechain's replay, then the largest total. The first
+/// appearance gives time, session and place. Every tie is broken by content, so that the order in
+/// which files were processed never shows. A message without an id stands for itself.
+///
+/// Nearly every message is there once. So only the hashes of ids are grouped; what shares one with
+/// another row is then told apart in full, and the rest streams by without being kept in memory.
+const DISTINCT_MESSAGES: &str = "CREATE OR REPLACE VIEW usage.distinct_messages AS
+WITH shared AS MATERIALIZED (
+    SELECT hash(message_id) AS id_hash FROM usage.messages WHERE message_id IS NOT NULL
+    GROUP BY id_hash HAVING count(*) > 1
+),
+copies AS MATERIALIZED (
+    SELECT rowid AS copy FROM usage.messages SEMI JOIN shared ON hash(message_id) = id_hash
+    WHERE message_id IS NOT NULL
+),
+ranked AS (
+    SELECT *,
+        row_number() OVER (message ORDER BY occurred_at NULLS LAST, session_file, line) AS appearance,
+        bool_or(coalesce(is_final, false)) OVER message AS is_ever_final,
+        first_value(struct_pack(
+            model := model, speed := speed, thinking_tokens := thinking_tokens, is_sidechain := is_sidechain,
+            input_tokens := input_tokens, output_tokens := output_tokens, cache_read_tokens := cache_read_tokens,
+            cache_creation_5m_tokens := cache_creation_5m_tokens,
+            cache_creation_1h_tokens := cache_creation_1h_tokens
+        )) OVER (message ORDER BY
+            coalesce(is_sidechain, false),
+            CAST(coalesce(input_tokens, 0) AS HUGEINT) + coalesce(output_tokens, 0) + coalesce(cache_read_tokens, 0)
+                + coalesce(cache_creation_5m_tokens, 0) + coalesce(cache_creation_1h_tokens, 0) DESC,
+            coalesce(output_tokens, 0) DESC, coalesce(input_tokens, 0) DESC, coalesce(cache_read_tokens, 0) DESC,
+            coalesce(cache_creation_1h_tokens, 0) DESC, coalesce(model, '') DESC, coalesce(speed, '') DESC,
+            coalesce(thinking_tokens, 0) DESC
+        ) AS best
+    FROM usage.messages SEMI JOIN copies ON usage.messages.rowid = copy
+    WINDOW message AS (
+        PARTITION BY message_id, request_id, CASE WHEN request_id IS NULL THEN session_id END
+    )
+)
+SELECT occurred_at, session_id, username, session_file, line, cwd, git_branch, message_id, request_id,
+    model, speed, coalesce(input_tokens, 0) AS input_tokens, coalesce(output_tokens, 0) AS output_tokens,
+    coalesce(cache_read_tokens, 0) AS cache_read_tokens,
+    coalesce(cache_creation_5m_tokens, 0) AS cache_creation_5m_tokens,
+    coalesce(cache_creation_1h_tokens, 0) AS cache_creation_1h_tokens,
+    thinking_tokens, is_sidechain, coalesce(is_final, false) AS is_final
+FROM usage.messages ANTI JOIN copies ON usage.messages.rowid = copy
+UNION ALL
+SELECT occurred_at, session_id, username, session_file, line, cwd, git_branch, message_id, request_id,
+    best.model, best.speed, coalesce(best.input_tokens, 0), coalesce(best.output_tokens, 0),
+    coalesce(best.cache_read_tokens, 0), coalesce(best.cache_creation_5m_tokens, 0),
+    coalesce(best.cache_creation_1h_tokens, 0), best.thinking_tokens, best.is_sidechain, is_ever_final
+FROM ranked WHERE appearance = 1";
+
+/// What each model that occurs costs, under all circumstances.
+///
+/// An entry for the id itself goes before one for the model's name. The name of a Claude model is
+/// what is left of its id without provider, region, date, version of a provider's and window, with
+/// `-` for `.`: `us.anthropic.claude-sonnet-4-5-20250929-v1:0` is `claude-sonnet-4-5` in a region.
+const RATES: &str = r"CREATE OR REPLACE VIEW usage.rates AS
+WITH ids AS (
+    SELECT model, regexp_replace(lower(trim(model)), '\[1m\]$', '') AS id
+    FROM (SELECT DISTINCT model FROM usage.messages WHERE model IS NOT NULL)
+),
+named AS (
+    SELECT model, id,
+        replace(regexp_extract(
+            id,
+            '^(?:.*[/.])?(claude-[a-z0-9.-]*?)(?:-(?:\d{8}|latest))?(?:-v\d+(?::\d+)?)?(?:@(?:\d{8}|latest|default))?$',
+            1
+        ), '.', '-') AS name,
+        regexp_matches(id, '(?:^|/)[a-z-]+\.anthropic\.') AND NOT regexp_matches(id, '(?:^|/)global\.') AS is_regional,
+        EXISTS (FROM usage.prices WHERE prices.is_exact AND prices.model = id) AS is_exact
+    FROM ids
+)
+SELECT named.model, prices.* EXCLUDE (model, is_exact, is_regional)
+FROM named JOIN usage.prices ON prices.is_exact = named.is_exact
+    AND prices.model = CASE WHEN named.is_exact THEN named.id ELSE named.name END
+    AND prices.is_regional = (named.is_regional AND NOT named.is_exact)";
+
+/// When a rate holds for a message. One without a time costs what it would today.
+const HOLDS: &str = "rate.model = message.model
+    AND rate.is_fast = (coalesce(message.speed, '') = 'fast')
+    AND coalesce(message.occurred_at, TIMESTAMP '9999-12-30') >= rate.begins_at
+    AND coalesce(message.occurred_at, TIMESTAMP '9999-12-30') < rate.ends_at
+    AND CAST(input_tokens AS DOUBLE) + cache_read_tokens + cache_creation_5m_tokens + cache_creation_1h_tokens > rate.context_above
+    AND CAST(input_tokens AS DOUBLE) + cache_read_tokens + cache_creation_5m_tokens + cache_creation_1h_tokens <= rate.context_upto";
+
+/// Messages with their cost; NULL where nobody knows the price. What has no tokens, and what the
+/// agent made up itself, costs nothing.
+fn priced_messages() -> String {
+    format!(
+        "CREATE OR REPLACE VIEW usage.priced_messages AS
+SELECT message.*, {} AS cost_usd
+FROM usage.distinct_messages AS message LEFT JOIN usage.rates AS rate ON {HOLDS}",
+        cost("message.model")
+    )
+}
+
+/// The cost of tokens that one rate holds for.
+fn cost(model: &str) -> String {
+    format!(
+        "CASE
+        WHEN {model} = '<synthetic>' THEN CAST(0 AS DECIMAL(38, 12))
+        WHEN input_tokens = 0 AND output_tokens = 0 AND cache_read_tokens = 0
+            AND cache_creation_5m_tokens = 0 AND cache_creation_1h_tokens = 0 THEN CAST(0 AS DECIMAL(38, 12))
+        ELSE CAST(input_tokens * rate.input + output_tokens * rate.output + cache_read_tokens * rate.cache_read
+            + cache_creation_5m_tokens * rate.cache_write_5m + cache_creation_1h_tokens * rate.cache_write_1h
+            AS DECIMAL(38, 12))
+    END"
+    )
+}
+
+/// Every call of a tool once over all files: a sub-agent's stands in its own file and in the
+/// parent's progress lines, and only one of them may hold how it ended.
+const DISTINCT_CALLS: &str = "CREATE OR REPLACE VIEW usage.distinct_calls AS
+WITH shared AS MATERIALIZED (
+    SELECT hash(tool_id) AS id_hash FROM usage.events WHERE tool_name IS NOT NULL AND tool_id IS NOT NULL
+    GROUP BY id_hash HAVING count(*) > 1
+),
+copies AS MATERIALIZED (
+    SELECT rowid AS copy FROM usage.events SEMI JOIN shared ON hash(tool_id) = id_hash
+    WHERE tool_name IS NOT NULL AND tool_id IS NOT NULL
+),
+ranked AS (
+    SELECT *,
+        row_number() OVER (call ORDER BY occurred_at NULLS LAST, session_file, line) AS appearance,
+        bool_or(coalesce(is_error, false)) OVER call AS is_ever_error,
+        min(error_class) OVER call AS any_error_class
+    FROM usage.events SEMI JOIN copies ON usage.events.rowid = copy
+    WINDOW call AS (PARTITION BY tool_id)
+)
+SELECT occurred_at, session_id, username, session_file, line, cwd, git_branch, tool_id, tool_name, event_type, source,
+    plugin, mcp_server, skill_name, subagent_type, coalesce(is_error, false) AS is_error, error_class
+FROM usage.events ANTI JOIN copies ON usage.events.rowid = copy
+WHERE tool_name IS NOT NULL
+UNION ALL
+SELECT occurred_at, session_id, username, session_file, line, cwd, git_branch, tool_id, tool_name, event_type, source,
+    plugin, mcp_server, skill_name, subagent_type, is_ever_error, any_error_class
+FROM ranked WHERE appearance = 1";
+
+/// The largest number that a report can hold; only made-up tokens come near it.
+const MOST: &str = "9223372036854775807";
+
+/// The sums that every view and every report share, over messages grouped by a key.
+///
+/// Tokens are summed for each session and rate first, and priced then: millions of messages come
+/// down to thousands of sums before anything costly is done with them.
+pub(super) fn sums(key: &str, filter: &str, grouping: &str) -> String {
+    let sum = |tokens: &str, name: &str| {
+        format!("CAST(least(coalesce(sum({tokens}), 0), {MOST}) AS BIGINT) AS {name}")
+    };
+    let sums = [
+        sum("input_tokens", "input_tokens"),
+        sum("output_tokens", "output_tokens"),
+        sum("cache_read_tokens", "cache_read_tokens"),
+        sum(
+            "cache_creation_5m_tokens + cache_creation_1h_tokens",
+            "cache_creation_tokens",
+        ),
+        "CASE WHEN count(*) = 0 THEN 0 ELSE sum(cost_usd) END AS cost_usd".to_owned(),
+        // What has no final output count costs at least this, too.
+        "coalesce(bool_or(cost_usd IS NULL OR NOT is_final), false) AS cost_is_lower_bound".to_owned(),
+        "coalesce(bool_or(NOT is_final), false) AS output_is_lower_bound".to_owned(),
+        "coalesce(list_sort(list(DISTINCT model) FILTER (cost_usd IS NULL AND model IS NOT NULL)), []) AS unknown_models"
+            .to_owned(),
+        "CAST(coalesce(sum(message_count), 0) AS BIGINT) AS messages".to_owned(),
+        "count(DISTINCT session_id) AS sessions".to_owned(),
+    ]
+    .join(", ");
+    format!(
+        "WITH rates AS MATERIALIZED (SELECT *, row_number() OVER () AS rate_id FROM usage.rates),
+spent AS (
+    SELECT {key} AS key, session_id, message.model, rate.rate_id,
+        sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
+        sum(cache_read_tokens) AS cache_read_tokens, sum(cache_creation_5m_tokens) AS cache_creation_5m_tokens,
+        sum(cache_creation_1h_tokens) AS cache_creation_1h_tokens,
+        count(*) AS message_count, bool_and(is_final) AS is_final
+    FROM usage.distinct_messages AS message LEFT JOIN rates AS rate ON {HOLDS}
+    WHERE {filter}
+    GROUP BY ALL
+),
+priced AS (
+    SELECT spent.*, {} AS cost_usd FROM spent LEFT JOIN rates AS rate ON rate.rate_id = spent.rate_id
+)
+SELECT GROUPING(key) AS is_total, key, {sums} FROM priced GROUP BY {grouping}",
+        cost("spent.model")
+    )
+}
+
+/// The counts of calls that the view and the report share.
+pub(super) const CALLS: &str = "count(*) AS calls,
+    count(*) FILTER (is_error) AS errors,
+    count(*) FILTER (error_class = 'tool_error') AS tool_errors,
+    count(*) FILTER (error_class = 'exit_code') AS exit_codes,
+    count(*) FILTER (error_class = 'rejected') AS rejected,
+    count(*) FILTER (error_class = 'sibling_failed') AS siblings_failed,
+    count(DISTINCT session_id) AS sessions";
+
+/// The repository that a folder belongs to, where its path tells (COUNTING, wish 9): whatever lies
+/// below a folder of work trees (`.claude/worktrees`, `.worktrees`, or beside the repository
+/// `<repository>.worktrees` and `<repository>-worktrees`) belongs to the repository it was made for.
+pub(super) const PROJECT: &str = r"regexp_replace(
+    regexp_replace(cwd, '(.)[/\\]+$', '\1'),
+    '^(.+?)(?:[/\\]\.claude[/\\]worktrees|[/\\]\.worktrees|\.worktrees|-worktrees)[/\\].*$', '\1'
+)";
+
+/// Makes the views over the tables of `usage`, where they are not there as this version has them,
+/// and the prices that they use, where those in effect are not there.
+///
+/// # Errors
+/// When the database refuses.
+pub(crate) fn register(store: &Store, prices: &Prices) -> Result<(), StoreError> {
+    let by = |view: &str, key: &str, column: &str| {
+        format!(
+            "CREATE OR REPLACE VIEW usage.{view} AS SELECT key AS {column}, * EXCLUDE (key, is_total) FROM ({})",
+            sums(key, "true", "key")
+        )
+    };
+    let views = [
+        DISTINCT_MESSAGES.to_owned(),
+        RATES.to_owned(),
+        priced_messages(),
+        DISTINCT_CALLS.to_owned(),
+        by("daily", "CAST(occurred_at AS DATE)", "day"),
+        by("monthly", "strftime(occurred_at, '%Y-%m')", "month"),
+        by("by_user", "username", "username"),
+        by("by_project", PROJECT, "project"),
+        by_session(),
+        format!(
+            "CREATE OR REPLACE VIEW usage.by_tool AS SELECT tool_name AS tool, {CALLS} FROM usage.distinct_calls GROUP BY 1"
+        ),
+        by("by_model", "message.model", "model"),
+    ];
+    // The comments name what view and prices were made from: the database rewrites the text.
+    let made_from = sha256_hex(views.concat().as_bytes());
+    let mut statements = Vec::new();
+    if !are_in_effect(store, prices)? {
+        statements.extend(price_table(prices));
+    }
+    let known: Option<String> = store
+        .reader()?
+        .query_row(
+            "SELECT max(comment) FROM duckdb_views() WHERE schema_name = 'usage' AND view_name = 'by_model'",
+            [],
+            |row| row.get(0),
+        )
+        .map_err(StoreError::database("to look up the views of its reports"))?;
+    if known.as_deref() != Some(made_from.as_str()) {
+        statements.extend(views);
+        statements.push(format!("COMMENT ON VIEW usage.by_model IS '{made_from}'"));
+    }
+    if statements.is_empty() {
+        return Ok(());
+    }
+    store.define(statements)
+}
+
+/// A session's sums are those of the messages that first appeared in it: what is new in it. What its
+/// files hold, copies from elsewhere included, is `held_messages`.
+fn by_session() -> String {
+    format!(
+        "CREATE OR REPLACE VIEW usage.by_session AS
+WITH new AS (SELECT key AS session_id, * EXCLUDE (key, is_total, sessions) FROM ({})),
+held AS (
+    SELECT session_id, min(username) AS username, min(started_at) AS started_at, max(ended_at) AS ended_at,
+        CAST(coalesce(sum(messages), 0) AS BIGINT) AS held_messages, count(*) AS files
+    FROM usage.sessions GROUP BY 1
+)
+SELECT session_id, held.username, held.started_at, held.ended_at,
+    coalesce(input_tokens, 0) AS input_tokens, coalesce(output_tokens, 0) AS output_tokens,
+    coalesce(cache_read_tokens, 0) AS cache_read_tokens, coalesce(cache_creation_tokens, 0) AS cache_creation_tokens,
+    CASE WHEN messages IS NULL THEN 0 ELSE cost_usd END AS cost_usd,
+    coalesce(cost_is_lower_bound, false) AS cost_is_lower_bound,
+    coalesce(output_is_lower_bound, false) AS output_is_lower_bound,
+    coalesce(unknown_models, []) AS unknown_models, coalesce(messages, 0) AS messages,
+    coalesce(held_messages, 0) AS held_messages, coalesce(files, 0) AS files
+FROM new FULL JOIN held USING (session_id)",
+        sums("session_id", "true", "key")
+    )
+}
+
+fn price_table(prices: &Prices) -> Vec<String> {
+    let mut statements = vec![
+        "CREATE OR REPLACE TABLE usage.prices (
+            model VARCHAR NOT NULL, is_exact BOOLEAN NOT NULL, is_regional BOOLEAN NOT NULL, is_fast BOOLEAN NOT NULL,
+            begins_at TIMESTAMP NOT NULL, ends_at TIMESTAMP NOT NULL,
+            context_above DOUBLE NOT NULL, context_upto DOUBLE NOT NULL,
+            input DECIMAL(18, 12) NOT NULL, output DECIMAL(18, 12) NOT NULL, cache_read DECIMAL(18, 12) NOT NULL,
+            cache_write_5m DECIMAL(18, 12) NOT NULL, cache_write_1h DECIMAL(18, 12) NOT NULL
+        )"
+        .to_owned(),
+    ];
+    let rows: Vec<String> = prices.rates.iter().map(price_row).collect();
+    if !rows.is_empty() {
+        statements.push(format!(
+            "INSERT INTO usage.prices VALUES {}",
+            rows.join(", ")
+        ));
+    }
+    let made_from = sha256_hex(rows.concat().as_bytes());
+    statements.push(format!("COMMENT ON TABLE usage.prices IS '{made_from}'"));
+    statements
+}
+
+fn are_in_effect(store: &Store, prices: &Prices) -> Result<bool, StoreError> {
+    let known: Option<String> = store
+        .reader()?
+        .query_row(
+            "SELECT max(comment) FROM duckdb_tables() WHERE schema_name = 'usage' AND table_name = 'prices'",
+            [],
+            |row| row.get(0),
+        )
+        .map_err(StoreError::database("to look up its prices"))?;
+    let rows: String = prices.rates.iter().map(price_row).collect();
+    Ok(known == Some(sha256_hex(rows.as_bytes())))
+}
+
+/// A rate as a row of values: dollars per token.
+fn price_row(rate: &Rate) -> String {
+    let per_token = |pico_dollars: i64| super::Usd {
+        pico_dollars: pico_dollars.into(),
+    };
+    let amounts = rate.amounts;
+    format!(
+        "('{}', {}, {}, {}, TIMESTAMP '{}', TIMESTAMP '{}', {}, {}, {}, {}, {}, {}, {})",
+        rate.model.replace('\'', "''"),
+        rate.is_exact,
+        rate.is_regional,
+        rate.is_fast,
+        rate.from,
+        rate.before
+            .map_or_else(|| "9999-12-31".to_owned(), |before| before.to_string()),
+        rate.context_above,
+        // Made-up tokens can come to more than the largest whole number.
+        rate.context_upto
+            .map_or_else(|| "'infinity'".to_owned(), |upto| upto.to_string()),
+        per_token(amounts.input),
+        per_token(amounts.output),
+        per_token(amounts.cache_read),
+        per_token(amounts.cache_write_5m),
+        per_token(amounts.cache_write_1h),
+    )
+}

@@ -1,0 +1,202 @@
+//! Line 4: every later report, over ten million messages in the database, and over a gigabyte of
+//! transcripts against `ccusage`, which reads them again each time.
+//!
+//! `cargo xtask bench reports -- N` takes N messages; `-- --ccusage=PATH` names the program where it
+//! is not on the path.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Instant;
+
+use assert_cmd::cargo::cargo_bin;
+use duckdb::Connection;
+use session_pipeline_harness::measure::{Figures, child, watched_child};
+use session_pipeline_runtime::clock::SystemClock;
+use session_pipeline_runtime::config::Config;
+use session_pipeline_runtime::registry::{Registry, Shipped};
+use session_pipeline_runtime::report::{self, By, Days, Prices};
+use session_pipeline_runtime::run::Pipeline;
+
+const ROUNDS: usize = 3;
+const MANY_MESSAGES: u64 = 10_000_000;
+const MUCH_BYTES: usize = 1_000_000_000;
+/// Messages of a session, and what an agent writes for one of them with results of tools around it:
+/// about what a message of real transcripts comes to.
+const MESSAGES: usize = 100;
+const MESSAGE_BYTES: usize = 15_000;
+
+/// A hundred messages a session, three models, a thousand users, a year. Every fiftieth session is a
+/// fork, whose messages are another one's.
+const GENERATED: &str = "
+SELECT session + 1, file, TIMESTAMP '2026-12-31', md5(file), user_name, line * 3,
+    'msg_01' || left(md5('m' || message), 22), 'req_011' || left(md5('r' || message), 20),
+    TIMESTAMP '2026-01-01' + to_seconds((message // 100) * 300 + line * 7),
+    ['claude-opus-4-5-20251101', 'claude-sonnet-4-5-20250929', 'claude-haiku-4-5-20251001'][1 + CAST(hash(message) % 3 AS BIGINT)],
+    NULL, hash(message) % 20, hash(message + 1) % 2000, hash(message + 2) % 100000, hash(message + 3) % 8000,
+    CASE WHEN message % 7 = 0 THEN hash(message + 4) % 20000 ELSE 0 END, NULL, false, line % 50 <> 0, '2.1.42',
+    '/home/dev/project' || session % 300, 'main'
+FROM (
+    SELECT number // 100 AS session, number % 100 AS line, 'user' || session % 1000 AS user_name,
+        user_name || '/' || md5(CAST(session AS VARCHAR)) || '.jsonl' AS file,
+        CASE WHEN session % 50 = 49 THEN number - 4900 ELSE number END AS message
+    FROM range(CAST(? AS BIGINT)) AS numbers(number)
+)
+ORDER BY session, line";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let messages = arguments.iter().find_map(|argument| argument.parse().ok());
+    let ccusage = arguments
+        .iter()
+        .find_map(|argument| argument.strip_prefix("--ccusage="))
+        .unwrap_or("ccusage");
+    many_messages(messages.unwrap_or(MANY_MESSAGES))?;
+    much_data(ccusage)
+}
+
+fn open(data_dir: &Path) -> Result<Pipeline, Box<dyn Error>> {
+    let registry = Registry::new([Shipped {
+        name: "usage",
+        component: session_pipeline_bundle::USAGE,
+    }]);
+    let clock = Arc::new(SystemClock::default());
+    Ok(Pipeline::open(Config::new(data_dir), clock, registry)?)
+}
+
+fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
+    let data_dir = tempfile::tempdir()?;
+    let pipeline = open(data_dir.path())?;
+    pipeline.processor("usage")?;
+    drop(pipeline);
+    let started = Instant::now();
+    let database = data_dir.path().join("state/system.duckdb");
+    let connection = Connection::open(&database)?;
+    connection.execute(
+        &format!("INSERT INTO usage.messages {GENERATED}"),
+        [messages],
+    )?;
+    connection.execute_batch("CHECKPOINT")?;
+    drop(connection);
+    println!(
+        "{messages} messages, {:.0} MB, generated in {:.0} s",
+        fs::metadata(&database)?.len() as f64 / 1e6,
+        started.elapsed().as_secs_f64()
+    );
+    let pipeline = open(data_dir.path())?;
+    let prices = Prices::of(pipeline.config())?;
+    for by in By::ALL {
+        let mut seconds = Figures::default();
+        let mut rows = 0;
+        for _ in 0..ROUNDS {
+            let started = Instant::now();
+            let report = report::usage(pipeline.store(), &prices, by, Days::default())?;
+            seconds.add(started.elapsed().as_secs_f64());
+            rows = report.map_or(0, |report| report.rows.len());
+        }
+        println!("by {:<8} {seconds} s, {rows} rows   goal 1", by.key());
+    }
+    drop(pipeline);
+    let mut command = Command::new(cargo_bin("session-pipeline"));
+    command
+        .arg("--data-dir")
+        .arg(data_dir.path())
+        .args(["report", "usage"]);
+    let cost = watched_child(&mut command)?;
+    println!(
+        "whole process: {:.2} s, {:.0} MB peak",
+        cost.wall.as_secs_f64(),
+        cost.peak_memory as f64 / 1e6
+    );
+    Ok(())
+}
+
+fn much_data(ccusage: &str) -> Result<(), Box<dyn Error>> {
+    let scratch = tempfile::tempdir()?;
+    let root = scratch.path().join("agent/projects");
+    let sessions = MUCH_BYTES / (MESSAGES * MESSAGE_BYTES);
+    for session in 0..sessions {
+        write_session(&root, session)?;
+    }
+    let data_dir = scratch.path().join("data");
+    let command = |arguments: &[&str]| {
+        let mut command = Command::new(cargo_bin("session-pipeline"));
+        command
+            .arg("--data-dir")
+            .arg(&data_dir)
+            .arg("--sessions")
+            .arg(&root)
+            .args(arguments);
+        command
+    };
+    let first = child(&mut command(&["run", "usage"]))?;
+    println!(
+        "{sessions} transcripts, {} messages, run once in {:.1} s",
+        sessions * MESSAGES,
+        first.wall.as_secs_f64()
+    );
+    let mut theirs = Command::new(ccusage);
+    theirs
+        .args(["claude", "daily", "--offline", "--json", "-z", "UTC"])
+        .env("CLAUDE_CONFIG_DIR", scratch.path().join("agent"));
+    let (mut report, mut query, mut other) =
+        (Figures::default(), Figures::default(), Figures::default());
+    for _ in 0..3 * ROUNDS {
+        report.add(
+            child(&mut command(&["report", "usage", "--json"]))?
+                .wall
+                .as_secs_f64(),
+        );
+        match child(&mut theirs) {
+            Ok(cost) => other.add(cost.wall.as_secs_f64()),
+            Err(error) => println!("`{ccusage}` did not run: {error}"),
+        }
+    }
+    let pipeline = open(&data_dir)?;
+    let prices = Prices::of(pipeline.config())?;
+    for _ in 0..3 * ROUNDS {
+        let started = Instant::now();
+        report::usage(pipeline.store(), &prices, By::Day, Days::default())?;
+        query.add(started.elapsed().as_secs_f64());
+    }
+    println!("report, whole process  {report} s");
+    println!("report, in a server    {query} s");
+    println!("ccusage                {other} s");
+    println!(
+        "line 4: ccusage / report  {} as a process, {} in a server   must be 100, goal 1,000",
+        other.over(&report),
+        other.over(&query)
+    );
+    Ok(())
+}
+
+fn write_session(root: &Path, session: usize) -> Result<(), Box<dyn Error>> {
+    let folder: PathBuf = root.join(format!("-home-dev-project-{:03}", session % 50));
+    fs::create_dir_all(&folder)?;
+    let id = format!("{session:08x}-0000-4000-8000-000000000000");
+    let filler = "What a tool had to say. ".repeat(MESSAGE_BYTES / 24);
+    let mut text = String::new();
+    for message in 0..MESSAGES {
+        let time = format!(
+            "2026-{:02}-{:02}T{:02}:{:02}:00.000Z",
+            1 + session % 12,
+            1 + session % 28,
+            message / 60,
+            message % 60
+        );
+        writeln!(
+            text,
+            r#"{{"type":"assistant","sessionId":"{id}","timestamp":"{time}","version":"2.1.42","cwd":"/home/dev/project","requestId":"req_{session}_{message}","message":{{"id":"msg_{session}_{message}","model":"claude-opus-4-5-20251101","role":"assistant","content":[{{"type":"tool_use","id":"toolu_{session}_{message}","name":"Bash","input":{{}}}}],"stop_reason":"tool_use","usage":{{"input_tokens":7,"output_tokens":90,"cache_read_input_tokens":{},"cache_creation_input_tokens":120}}}}}}"#,
+            message * 1_000
+        )?;
+        writeln!(
+            text,
+            r#"{{"type":"user","sessionId":"{id}","timestamp":"{time}","message":{{"role":"user","content":[{{"type":"tool_result","tool_use_id":"toolu_{session}_{message}","content":"{filler}"}}]}}}}"#
+        )?;
+    }
+    fs::write(folder.join(format!("{id}.jsonl")), text)?;
+    Ok(())
+}

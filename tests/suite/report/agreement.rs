@@ -1,0 +1,279 @@
+//! Every report of one folder agrees with every other, and with a count in memory.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use session_pipeline_harness::session::MONDAY_MORNING;
+use session_pipeline_harness::strategies::{FILES, Sighting, sightings};
+use session_pipeline_harness::{DataDir, TestPipeline, cases};
+use session_pipeline_runtime::clock::UtcMicros;
+use session_pipeline_runtime::report::{By, Report};
+
+use super::reported;
+use crate::guests::{usage, usage_dir};
+
+/// Models with what they cost in pico-dollars a token: input, output, cache read, cache write.
+const MODELS: [(&str, Option<[i128; 4]>); 4] = [
+    (
+        "claude-opus-4-5-20251101",
+        Some([5_000_000, 25_000_000, 500_000, 6_250_000]),
+    ),
+    (
+        "claude-sonnet-4-5",
+        Some([3_000_000, 15_000_000, 300_000, 3_750_000]),
+    ),
+    ("claude-nimbus-1-preview", None),
+    ("<synthetic>", Some([0; 4])),
+];
+/// What all rates of the second model are multiplied by above its threshold: everything twice, and
+/// output by half more.
+const LONG: [(i128, i128); 4] = [(2, 1), (3, 2), (2, 1), (2, 1)];
+
+/// Folders, and the project that each belongs to.
+const PLACES: [(&str, &str); 4] = [
+    ("/home/dev/shop", "/home/dev/shop"),
+    ("/home/dev/shop/.claude/worktrees/fix-1", "/home/dev/shop"),
+    ("/home/dev/shop-worktrees/fix-2/src", "/home/dev/shop"),
+    ("/home/dev/other", "/home/dev/other"),
+];
+
+/// Input, cache read and cache write of a message; every third goes beyond the large window.
+fn inputs(message: u64) -> [i64; 3] {
+    let message = i64::try_from(message).unwrap();
+    [message * 3, message % 3 * 90_000 + 50_000, message * 11]
+}
+
+fn model(message: u64) -> usize {
+    usize::try_from(message).unwrap() % MODELS.len()
+}
+
+fn time(sighting: &Sighting) -> UtcMicros {
+    MONDAY_MORNING.plus(Duration::from_secs(u64::from(sighting.hour) * 3_600))
+}
+
+fn line(sighting: &Sighting) -> String {
+    let [input, read, written] = inputs(sighting.message);
+    let stop = sighting.is_final.then_some("end_turn");
+    let message = json!({
+        "id": format!("msg_{}", sighting.message), "model": MODELS[model(sighting.message)].0, "stop_reason": stop,
+        "usage": {
+            "input_tokens": input, "output_tokens": sighting.output,
+            "cache_read_input_tokens": read, "cache_creation_input_tokens": written,
+        },
+    });
+    let mut said =
+        json!({ "type": "assistant", "timestamp": time(sighting).to_string(), "message": message });
+    if sighting.has_request {
+        said["requestId"] = json!(format!("req_{}", sighting.message));
+    }
+    let mut line = if sighting.is_progress {
+        json!({ "type": "progress", "data": { "type": "agent_progress", "message": said } })
+    } else {
+        said
+    };
+    line["timestamp"] = json!(time(sighting).to_string());
+    line["sessionId"] = json!(format!("session-{}", sighting.session));
+    line["isSidechain"] = Value::Bool(sighting.is_sidechain && !sighting.is_progress);
+    line["cwd"] = json!(PLACES[sighting.place].0);
+    format!("{line}\n")
+}
+
+/// The files, by their places in [`FILES`].
+fn files(sightings: &[Sighting]) -> [String; FILES.len()] {
+    let mut files = [const { String::new() }; FILES.len()];
+    for sighting in sightings {
+        files[sighting.file].push_str(&line(sighting));
+    }
+    files
+}
+
+/// What is known of a message: where it first appeared, and its best record.
+#[derive(Clone)]
+struct Known<'a> {
+    first: &'a Sighting,
+    best: &'a Sighting,
+    is_final: bool,
+}
+
+fn better<'a>(one: &'a Sighting, other: &'a Sighting) -> &'a Sighting {
+    let rank = |sighting: &Sighting| (!sighting.is_sidechain, sighting.output);
+    if rank(other) > rank(one) { other } else { one }
+}
+
+/// Every message once: first within its file, in the order of lines, then over all files, in that
+/// of time.
+fn count(sightings: &[Sighting]) -> Vec<Known<'_>> {
+    let key = |sighting: &Sighting| {
+        let session = (!sighting.has_request).then_some(sighting.session);
+        (sighting.message, session)
+    };
+    let mut in_files = BTreeMap::new();
+    for sighting in sightings {
+        let fresh = Known {
+            first: sighting,
+            best: sighting,
+            is_final: false,
+        };
+        let known = in_files
+            .entry((key(sighting), sighting.file))
+            .or_insert(fresh);
+        known.best = better(known.best, sighting);
+        known.is_final |= sighting.is_final;
+    }
+    let mut over_all: BTreeMap<_, Known<'_>> = BTreeMap::new();
+    for ((key, _), found) in in_files {
+        let known = over_all.entry(key).or_insert_with(|| found.clone());
+        let rank = |sighting: &Sighting| (sighting.hour, FILES[sighting.file]);
+        if rank(found.first) < rank(known.first) {
+            known.first = found.first;
+        }
+        known.best = better(known.best, found.best);
+        known.is_final |= found.is_final;
+    }
+    over_all.into_values().collect()
+}
+
+/// Input, output, cache read, cache written, messages; cost where all is known; the bounds.
+type Counted = ([i64; 5], Option<i128>, bool, bool);
+
+fn cost(message: u64, output: i64) -> Option<i128> {
+    let [input, read, written] = inputs(message);
+    let mut rates = MODELS[model(message)].1?;
+    if model(message) == 1 && input + read + written > 200_000 {
+        rates = std::array::from_fn(|at| rates[at] * LONG[at].0 / LONG[at].1);
+    }
+    let tokens = [input, output, read, written].map(i128::from);
+    Some(
+        rates
+            .iter()
+            .zip(tokens)
+            .map(|(rate, tokens)| rate * tokens)
+            .sum(),
+    )
+}
+
+fn add(counted: &mut Counted, known: &Known<'_>) {
+    let (sums, total, cost_is_bound, output_is_bound) = counted;
+    let [input, read, written] = inputs(known.best.message);
+    for (sum, tokens) in sums
+        .iter_mut()
+        .zip([input, known.best.output, read, written, 1])
+    {
+        *sum += tokens;
+    }
+    let cost = cost(known.best.message, known.best.output);
+    *total = match (*total, cost) {
+        (None, cost) => cost,
+        (total, None) => total,
+        (Some(total), Some(cost)) => Some(total + cost),
+    };
+    *cost_is_bound |= cost.is_none() || !known.is_final;
+    *output_is_bound |= !known.is_final;
+}
+
+/// What a report by that ought to say.
+fn expected(messages: &[Known<'_>], by: By) -> BTreeMap<String, Counted> {
+    let mut rows = BTreeMap::new();
+    for known in messages {
+        let first = known.first;
+        let day = time(first).to_string();
+        let key = match by {
+            By::Day => day[..10].to_owned(),
+            By::Month => day[..7].to_owned(),
+            By::Session => format!("session-{}", first.session),
+            By::User => FILES[first.file].split('/').next().unwrap().to_owned(),
+            By::Model => MODELS[model(first.message)].0.to_owned(),
+            By::Project => PLACES[first.place].1.to_owned(),
+        };
+        add(rows.entry(key).or_default(), known);
+    }
+    rows
+}
+
+fn said(report: &Report) -> BTreeMap<String, Counted> {
+    let rows = report.rows.iter().map(|row| {
+        let totals = &row.totals;
+        let sums = super::sums([totals]);
+        let cost = totals.cost_usd.map(|cost| cost.pico_dollars);
+        let bounds = (totals.cost_is_lower_bound, totals.output_is_lower_bound);
+        (row.key.clone().unwrap(), (sums, cost, bounds.0, bounds.1))
+    });
+    rows.collect()
+}
+
+fn check_agreement(pipeline: &TestPipeline, messages: &[Known<'_>]) {
+    let mut total = Counted::default();
+    for known in messages {
+        add(&mut total, known);
+    }
+    if messages.is_empty() {
+        total.1 = Some(0);
+    }
+    for by in By::ALL {
+        let report = reported(pipeline, by);
+        assert_eq!(said(&report), expected(messages, by), "{by:?}");
+        let totals = &report.totals;
+        assert_eq!(super::sums([totals]), total.0, "{by:?}");
+        assert_eq!(
+            totals.cost_usd.map(|cost| cost.pico_dollars),
+            total.1,
+            "{by:?}"
+        );
+        assert_eq!(totals.cost_is_lower_bound, total.2, "{by:?}");
+        assert_eq!(totals.output_is_lower_bound, total.3, "{by:?}");
+    }
+    let tools = super::tools_reported(pipeline);
+    assert_eq!(tools.totals, reported(pipeline, By::Day).totals);
+}
+
+proptest! {
+    // Each case makes a database and runs the processor several times.
+    #![proptest_config(ProptestConfig::with_cases(cases().div_ceil(4)))]
+
+    #[test]
+    fn invariant_every_report_agrees_with_a_count_in_memory_in_any_order_of_processing(
+        sightings in sightings(),
+        order in Just([0, 1, 2, 3]).prop_shuffle(),
+        copied in 0..FILES.len(),
+    ) {
+        let dir = usage_dir();
+        let pipeline = TestPipeline::open(&dir, &[usage()]);
+        let files = files(&sightings);
+        for file in order {
+            dir.write(FILES[file], &files[file]);
+            prop_assert_eq!(pipeline.run("usage").stats.errors, 0);
+        }
+        let messages = count(&sightings);
+        check_agreement(&pipeline, &messages);
+        // What first appeared elsewhere is nobody else's.
+        dir.write("zed/copy.jsonl", &files[copied]);
+        pipeline.run("usage");
+        check_agreement(&pipeline, &messages);
+    }
+}
+
+#[test]
+fn a_fork_that_ties_with_its_original_leaves_the_messages_to_the_file_that_sorts_first() {
+    let dir = DataDir::new();
+    let said = |session| Sighting {
+        file: 0,
+        message: 1,
+        has_request: true,
+        session,
+        output: 7,
+        is_sidechain: false,
+        is_progress: false,
+        is_final: true,
+        hour: 0,
+        place: 0,
+    };
+    dir.write("ada/z.jsonl", line(&said(0)));
+    dir.write("ada/b.jsonl", line(&said(1)));
+    let pipeline = TestPipeline::open(&dir, &[usage()]);
+    pipeline.run("usage");
+    let report = reported(&pipeline, By::Session);
+    let keys: Vec<_> = report.rows.iter().map(|row| row.key.as_deref()).collect();
+    assert_eq!(keys, [Some("session-1")]);
+}

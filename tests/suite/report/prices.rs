@@ -1,0 +1,362 @@
+//! What messages cost: each rule of the price table by hand, and an operator's own prices.
+
+use std::time::Duration;
+
+use session_pipeline_harness::session::{MONDAY_MORNING, Message};
+use session_pipeline_harness::{DataDir, Session, TestPipeline};
+use session_pipeline_runtime::config::Config;
+use session_pipeline_runtime::report::{By, Prices, PricesError};
+
+use super::{check, reported};
+use crate::guests::{usage, usage_dir};
+
+/// What one message costs, in dollars; `?` where nobody knows.
+fn cost(message: impl FnOnce(Message) -> Message) -> String {
+    let dir = usage_dir();
+    dir.write("ada/a.jsonl", Session::new("s1").assistant(message));
+    cost_of(&dir)
+}
+
+fn cost_of(dir: &DataDir) -> String {
+    let totals = check(dir, By::Day).totals;
+    totals
+        .cost_usd
+        .map_or_else(|| "?".to_owned(), |cost| cost.to_string())
+}
+
+/// A million tokens of each kind, kept below any threshold: what the table says, times ten.
+fn rates(model: &str) -> String {
+    let kinds: [fn(Message) -> Message; 5] = [
+        |m| m.tokens(100_000, 0),
+        |m| m.tokens(0, 100_000),
+        |m| m.tokens(0, 0).cache(100_000, 0, 0),
+        |m| m.tokens(0, 0).cache(0, 100_000, 0),
+        |m| m.tokens(0, 0).cache(0, 0, 100_000),
+    ];
+    let dir = usage_dir();
+    for (number, kind) in kinds.into_iter().enumerate() {
+        // Late enough for every model there is.
+        let session = Session::new(&format!("s{number}"))
+            .at(MONDAY_MORNING.plus(Duration::from_secs(330 * 86_400)));
+        let session = session.assistant(|m| kind(m.model(model)));
+        dir.write(&format!("ada/{number}.jsonl"), session);
+    }
+    let report = check(&dir, By::Session);
+    let costs = report.rows.iter().map(|row| {
+        let cost = row.totals.cost_usd;
+        cost.map_or_else(|| "?".to_owned(), |cost| cost.to_string())
+    });
+    costs.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_table_that_ships_says_what_was_published() {
+    let tenths = [
+        // Input, output, cache read, cache write for five minutes and for an hour: a tenth of the
+        // price per million.
+        ("claude-3-haiku-20240307", "0.025 0.125 0.003 0.03 0.05"),
+        ("claude-3-5-haiku-20241022", "0.08 0.4 0.008 0.1 0.16"),
+        ("claude-3-opus-20240229", "1.5 7.5 0.15 1.875 3"),
+        ("claude-opus-4-20250514", "1.5 7.5 0.15 1.875 3"),
+        ("claude-opus-4-1-20250805", "1.5 7.5 0.15 1.875 3"),
+        ("claude-3-5-sonnet-20241022", "0.3 1.5 0.03 0.375 0.6"),
+        ("claude-3-7-sonnet-20250219", "0.3 1.5 0.03 0.375 0.6"),
+        ("claude-sonnet-4-6", "0.3 1.5 0.03 0.375 0.6"),
+        ("claude-sonnet-4-20250514", "0.3 1.5 0.03 0.375 0.6"),
+        ("claude-sonnet-4-5", "0.3 1.5 0.03 0.375 0.6"),
+        ("claude-haiku-4-5-20251001", "0.1 0.5 0.01 0.125 0.2"),
+        ("claude-opus-4-5-20251101", "0.5 2.5 0.05 0.625 1"),
+        ("claude-opus-4-6", "0.5 2.5 0.05 0.625 1"),
+        ("claude-opus-4-7", "0.5 2.5 0.05 0.625 1"),
+        ("claude-opus-4-8", "0.5 2.5 0.05 0.625 1"),
+        ("claude-opus-5", "0.5 2.5 0.05 0.625 1"),
+        ("claude-sonnet-5", "0.2 1 0.02 0.25 0.4"),
+        ("claude-fable-5", "1 5 0.1 1.25 2"),
+        ("claude-fable-5-1", "1 5 0.025 1.25 2"),
+        (
+            "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "0.33 1.65 0.033 0.4125 0.66",
+        ),
+        ("claude-haiku-5", "? ? ? ? ?"),
+        ("claude-opus-9-9", "? ? ? ? ?"),
+    ];
+    for (model, expected) in tenths {
+        assert_eq!(rates(model), expected, "{model}");
+    }
+}
+
+#[test]
+fn a_model_is_known_by_every_form_of_its_id() {
+    let opus_4_6 = [
+        "claude-opus-4-6",
+        "claude-opus-4-6[1m]",
+        "anthropic/claude-opus-4.6",
+        "anthropic.claude-opus-4-6-v1",
+        "global.anthropic.claude-opus-4-6-v1:0",
+        "vertex_ai/claude-opus-4-6@default",
+        "openrouter/anthropic/claude-opus-4-6",
+        "Claude-Opus-4-6",
+    ];
+    let opus_4_5 = [
+        "claude-opus-4-5@20251101",
+        "claude-opus-4-5-20251101",
+        "claude-opus-4-5-latest",
+        "opus",
+    ];
+    for model in opus_4_6.iter().chain(&opus_4_5) {
+        assert_eq!(
+            cost(|m| m.model(model).tokens(1_000_000, 0)),
+            "5",
+            "{model}"
+        );
+    }
+    for model in ["sonnet", "claude-sonnet-4.5", "sonnet[1m]"] {
+        assert_eq!(
+            cost(|m| m.model(model).tokens(100_000, 0)),
+            "0.3",
+            "{model}"
+        );
+    }
+    let others = [
+        "claude-opus-4-6-turbo",
+        "claude-opus-4-61",
+        "my-claude-opus-4-6",
+        "claude-opus",
+        "claude-",
+        "",
+        "gpt-5",
+    ];
+    for model in others {
+        assert_eq!(cost(|m| m.model(model)), "?", "{model}");
+    }
+}
+
+#[test]
+fn a_cache_write_for_an_hour_costs_more_than_one_for_five_minutes() {
+    let opus = |m: Message| m.model("claude-opus-4-5").tokens(0, 0);
+    assert_eq!(cost(|m| opus(m).cache(0, 1_000, 0)), "0.00625");
+    assert_eq!(cost(|m| opus(m).cache(0, 0, 1_000)), "0.01");
+    assert_eq!(cost(|m| opus(m).cache(0, 1_000, 1_000)), "0.01625");
+}
+
+#[test]
+fn above_the_threshold_every_token_of_a_request_costs_more() {
+    let sonnet = |m: Message| m.model("claude-sonnet-4-5");
+    // 3 + 15 per million at 200,000 of input; 6 + 22.50 for one more.
+    assert_eq!(cost(|m| sonnet(m).tokens(200_000, 1_000)), "0.615");
+    assert_eq!(cost(|m| sonnet(m).tokens(200_001, 1_000)), "1.222506");
+    // What is read from the cache and written to it counts as input, output does not.
+    assert_eq!(
+        cost(|m| sonnet(m).tokens(1, 0).cache(150_000, 50_000, 0)),
+        "0.4650060".trim_end_matches('0')
+    );
+    assert_eq!(cost(|m| sonnet(m).tokens(0, 300_000)), "4.5");
+}
+
+#[test]
+fn fast_mode_multiplies_what_a_model_costs() {
+    let fast = |m: Message| m.tokens(1_000, 1_000).usage("speed", "fast".into());
+    assert_eq!(cost(|m| fast(m.model("claude-opus-4-6"))), "0.18");
+    assert_eq!(cost(|m| fast(m.model("claude-opus-5"))), "0.06");
+    // A model without fast mode has no other price.
+    assert_eq!(cost(|m| fast(m.model("claude-opus-4-5"))), "0.03");
+    let standard = |m: Message| m.tokens(1_000, 1_000).usage("speed", "standard".into());
+    assert_eq!(cost(|m| standard(m.model("claude-opus-4-6"))), "0.03");
+}
+
+#[test]
+fn what_the_agent_made_up_itself_costs_nothing_and_is_no_unknown_model() {
+    let dir = usage_dir();
+    dir.write(
+        "ada/a.jsonl",
+        Session::new("s1").assistant(|m| m.model("<synthetic>").tokens(5, 5)),
+    );
+    let totals = check(&dir, By::Day).totals;
+    assert_eq!(totals.cost_usd.unwrap().to_string(), "0");
+    assert!(!totals.cost_is_lower_bound && totals.unknown_models.is_empty());
+}
+
+#[test]
+fn an_unknown_model_beside_a_known_one_makes_the_cost_at_least_that_of_the_known_one() {
+    let dir = usage_dir();
+    let session = Session::new("s1")
+        .assistant(|m| m.model("claude-opus-4-5").tokens(1_000, 0))
+        .assistant(|m| m.model("claude-nimbus-1-preview"));
+    dir.write("ada/a.jsonl", session);
+    let totals = check(&dir, By::Day).totals;
+    assert_eq!(totals.cost_usd.unwrap().to_string(), "0.005");
+    assert!(totals.cost_is_lower_bound);
+    assert_eq!(totals.unknown_models, ["claude-nimbus-1-preview"]);
+}
+
+#[test]
+fn output_that_was_never_counted_makes_the_cost_a_lower_bound_too() {
+    let dir = usage_dir();
+    dir.write(
+        "ada/a.jsonl",
+        Session::new("s1").assistant(|m| m.streaming()),
+    );
+    let totals = check(&dir, By::Day).totals;
+    assert!(totals.cost_is_lower_bound && totals.unknown_models.is_empty());
+}
+
+#[test]
+fn tokens_that_no_number_holds_stop_no_report() {
+    let dir = usage_dir();
+    let most = i64::MAX as u64;
+    let huge = |name| {
+        Session::new(name)
+            .assistant(|m| m.id("m").request("r").tokens(most, most).cache(most, 0, 0))
+    };
+    dir.write("ada/a.jsonl", huge("s1"));
+    dir.write("ada/b.jsonl", huge("s2"));
+    dir.write(
+        "ada/c.jsonl",
+        Session::new("s3").assistant(|m| m.tokens(most, most)),
+    );
+    let totals = check(&dir, By::Day).totals;
+    assert_eq!((totals.input_tokens, totals.messages), (i64::MAX, 2));
+    // Two messages, 5 and 25 dollars per million, and one cache read of 0.50.
+    let million_dollars = 9_223_372_036_854_775_807_i128 * (2 * (5_000_000 + 25_000_000) + 500_000);
+    assert_eq!(totals.cost_usd.unwrap().pico_dollars, million_dollars);
+}
+
+/// A price for a model, as an operator writes it.
+fn price(model: &str, input: &str, more: &str) -> String {
+    format!(
+        "[[price]]\nmodel = \"{model}\"\nfrom = 2026-01-01\ninput = {input}\noutput = 0\ncache_read = 0\n\
+         cache_write_5m = 0\ncache_write_1h = 0\n{more}\n"
+    )
+}
+
+#[test]
+fn an_operators_file_adds_models_and_overrides_prices_on_the_days_that_it_names() {
+    let dir = usage_dir();
+    let on = |day: u64, name: &str, model: &str| {
+        let session = Session::new(name).at(MONDAY_MORNING.plus(Duration::from_secs(day * 86_400)));
+        dir.write(
+            &format!("ada/{name}.jsonl"),
+            session.assistant(|m| m.model(model).tokens(1_000_000, 0)),
+        );
+    };
+    // Monday is the 5th.
+    on(0, "a", "claude-opus-4-5");
+    on(2, "b", "claude-opus-4-5-20251101");
+    on(3, "c", "claude-opus-4-5");
+    on(0, "d", "our-model/v2");
+    let pipeline = TestPipeline::open(&dir, &[usage()]);
+    pipeline.run("usage");
+    let costs = || {
+        let report = reported(&pipeline, By::Session);
+        let cost = |row: &super::Row| row.totals.cost_usd.map(|cost| cost.to_string());
+        let costs: Vec<_> = report
+            .rows
+            .iter()
+            .map(|row| cost(row).unwrap_or("?".to_owned()))
+            .collect();
+        costs.join(" ")
+    };
+    assert_eq!(costs(), "5 5 5 ?");
+    // The history is priced anew by the next report, with the same tokens.
+    let opus =
+        price("claude-opus-4-5", "4.25", "until = 2026-01-07").replace("2026-01-01", "2026-01-06");
+    let file = dir.path().join("prices.toml");
+    std::fs::write(&file, opus + &price("our-model/v2", "1", "")).unwrap();
+    assert_eq!(costs(), "5 4.25 5 1");
+    std::fs::write(
+        &file,
+        price("our-model/v2", "1", "").replace("2026-01-01", "2026-01-06"),
+    )
+    .unwrap();
+    assert_eq!(costs(), "5 5 5 ?", "not before its first day");
+    std::fs::write(&file, price("claude-opus-4-5-20251101", "2", "")).unwrap();
+    assert_eq!(
+        costs(),
+        "5 2 5 ?",
+        "an exact id goes before the model's name, and is no other form"
+    );
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(costs(), "5 5 5 ?");
+}
+
+#[test]
+fn a_price_file_can_be_named_and_then_has_to_be_there() {
+    let dir = usage_dir();
+    dir.write(
+        "ada/a.jsonl",
+        Session::new("s1").assistant(|m| m.model("x").tokens(1_000_000, 0)),
+    );
+    let file = dir.path().join("ours.toml");
+    let config = || Config {
+        prices_file: Some(file.clone()),
+        ..dir.config()
+    };
+    assert!(matches!(
+        Prices::of(&config()),
+        Err(PricesError::Unreadable { .. })
+    ));
+    std::fs::write(&file, price("x", "7", "")).unwrap();
+    let pipeline = TestPipeline::open_with(&dir, config(), &[usage()]);
+    pipeline.run("usage");
+    let totals = reported(&pipeline, By::Day).totals;
+    assert_eq!(totals.cost_usd.unwrap().to_string(), "7");
+}
+
+#[test]
+fn a_price_file_that_can_not_be_used_says_where_why_and_what_to_do() {
+    let dir = usage_dir();
+    let file = dir.path().join("prices.toml");
+    let check = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let error = Prices::of(&dir.config()).unwrap_err().to_string();
+        error.replace(file.to_str().unwrap(), "FILE")
+    };
+    let x = price("x", "1", "");
+    let twice = format!("{x}{}", price("X", "2", "until = 2026-02-01"));
+    let refused = [
+        check("[[price]\n"),
+        check("[price]\n"),
+        check("cost = 3\n"),
+        check("[[price]]\nfrom = 2026-01-01\n"),
+        check(&price("x", "\"dear\"", "")),
+        check(&price("x", "-1", "")),
+        check(&price("x", "1e3", "")),
+        check(&price("x", "0.0000001", "")),
+        check(&price("x", "1", "").replace("output = 0\n", "")),
+        check(&price("x", "1", "").replace("2026-01-01", "2026-01-01T00:00:00Z")),
+        check(&price("x", "1", "until = 2025-12-31")),
+        check(&price("x", "1", "fats = 2")),
+        check(&price("x", "0.000001", "fast = 1.5")),
+        check(&price("x", "1", "long_context = 200_000")),
+        check(&price("x", "1", "long_context = { above = -1 }")),
+        check(&price("x", "1", "aliases = \"y\"")),
+        check(&price("x", "1", "aliases = [\"\"]")),
+        check(&twice),
+    ];
+    insta::assert_snapshot!(refused.join("\n"));
+}
+
+#[test]
+fn the_prices_that_ship_bear_their_sources_and_days() {
+    let table = include_str!("../../../runtime/src/report/prices.toml");
+    let entries = table.split("[[price]]").skip(1);
+    for entry in entries {
+        for field in ["\nfrom = 20", "\nsource = \"", "\nchecked = 20"] {
+            assert!(entry.contains(field), "{field:?} is missing in {entry}");
+        }
+    }
+}
+
+#[test]
+fn the_example_in_the_documentation_can_be_used_as_it_stands() {
+    let document = include_str!("../../../docs/prices.md");
+    let example = document.split("```toml\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let dir = usage_dir();
+    std::fs::write(dir.path().join("prices.toml"), example).unwrap();
+    dir.write(
+        "ada/a.jsonl",
+        Session::new("s1").assistant(|m| m.model("our-gateway/claude").tokens(1_000_000, 0)),
+    );
+    assert_eq!(cost_of(&dir), "2.5");
+}
