@@ -44,10 +44,7 @@ fn report_of(dir: &DataDir, sessions_root: PathBuf, by: By) -> Report {
 
 /// What a pipeline's messages come to, each counted once over all files.
 fn totals(pipeline: &TestPipeline) -> Totals {
-    report::usage(pipeline.pipeline().store(), By::Day)
-        .unwrap()
-        .unwrap()
-        .totals
+    reported(pipeline, By::Day).totals
 }
 
 /// The sessions that `cargo xtask run` shows.
