@@ -192,6 +192,14 @@ impl SessionsRoot {
     }
 }
 
+/// Whether the walker could give this key: `<user>/…/*.jsonl`, nothing of it hidden.
+pub fn is_key(key: &str) -> bool {
+    let mut components = key.split('/');
+    key.ends_with(".jsonl")
+        && key.contains('/')
+        && components.all(|component| !component.is_empty() && !component.starts_with('.'))
+}
+
 fn open_folder(
     parent: BorrowedFd<'_>,
     name: impl rustix::path::Arg,

@@ -15,6 +15,7 @@ mod sql;
 mod state;
 mod tables;
 mod transaction;
+mod vanished;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
