@@ -1,6 +1,8 @@
 //! Which processors there are, and how one is made ready: compiled once, kept, checked, described,
 //! its tables made.
 
+pub mod listing;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -4,6 +4,8 @@
 //! Everything below the root is hostile: no link is followed, neither here nor when a session is
 //! opened, since every step goes through the descriptor of the folder before it.
 
+pub mod listing;
+
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
