@@ -2,9 +2,14 @@
 //!
 //! A room for each command below; here is what all of them share.
 
+mod completions;
+mod config;
 mod migrate;
+mod processors;
 mod report;
+mod reprocess;
 mod run;
+mod sessions;
 mod status;
 
 use std::fs;
@@ -157,6 +162,12 @@ fn wrong_use_is_told_before_anything_is_made() {
         &["run", "usage", "--max-sessions", "0"],
         &["report", "usage", "--by", "moon"],
         &["migrate", "--to", "soon"],
+        &["run", "usgae"],
+        &["reprocess"],
+        &["reprocess", "usgae"],
+        &["sessions"],
+        &["sessions", "show", ""],
+        &["processors", "inspect", "nowhere.wasm"],
         &["dance"],
     ] {
         let ended = check(&dir, arguments);
@@ -178,7 +189,15 @@ fn every_command_explains_itself() {
         &["report"],
         &["report", "usage"],
         &["status"],
+        &["sessions"],
+        &["sessions", "list"],
+        &["sessions", "show"],
+        &["processors"],
+        &["processors", "list"],
+        &["processors", "inspect"],
+        &["reprocess"],
         &["migrate"],
+        &["completions"],
     ] {
         let arguments = [command, &["--help"]].concat();
         let ended = Ended::of(&dir, program(&dir).args(&arguments).output().unwrap());

@@ -130,3 +130,18 @@ fn a_name_that_is_no_text_is_passed_over_with_a_hint() {
         "{ended:?}"
     );
 }
+
+#[test]
+fn an_unknown_processor_is_all_that_is_told_even_without_a_sessions_root() {
+    let dir = DataDir::without_sessions_root();
+    let ended = check(&dir, &["run", "nonsense"]);
+    assert_eq!(ended.code, 2);
+    assert_eq!(
+        ended.stderr,
+        "error: Unknown processor `nonsense`; known are: usage\n"
+    );
+    assert!(
+        !dir.path().join("state").exists(),
+        "wrong use makes nothing"
+    );
+}
