@@ -76,22 +76,26 @@ fn people(processors: &[ListedProcessor]) -> String {
     ]);
     let none = || "-".to_owned();
     for processor in processors {
-        let says = processor.says.as_ref();
         let runs = processor
             .schedule
             .clone()
-            .or_else(|| says.map(|says| cadence(says.cadence_seconds)));
+            .or_else(|| processor.cadence_seconds.map(cadence));
+        let capabilities = processor.capabilities.as_ref();
         let available = match processor.unavailable {
             None => "yes",
             Some(_) => "no",
         };
         table.add_row([
             processor.name.clone(),
-            says.map_or_else(none, |says| says.version.to_string()),
+            processor
+                .version
+                .map_or_else(none, |version| version.to_string()),
             processor.origin.as_str().to_owned(),
             runs.unwrap_or_else(none),
-            says.map_or_else(none, |says| order(says.order).to_owned()),
-            says.map_or_else(none, |says| says.capabilities.join(", ")),
+            processor
+                .order
+                .map_or_else(none, |value| order(value).to_owned()),
+            capabilities.map_or_else(none, |names| names.join(", ")),
             available.to_owned(),
             processor
                 .last_run_at

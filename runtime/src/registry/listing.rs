@@ -10,6 +10,7 @@ use super::{Registry, RegistryError};
 use crate::config::Config;
 use crate::inspect::ImportKind;
 use crate::manifest::Order;
+use crate::processor::Processor;
 use crate::sandbox::Engines;
 use crate::status;
 use crate::store::{Store, StoreError};
@@ -40,9 +41,18 @@ pub struct ListedProcessor {
     pub origin: Origin,
     /// The SHA-256 of its component.
     pub digest: String,
-    /// What it says of itself; `None` where it is unavailable.
-    #[serde(flatten)]
-    pub says: Option<Says>,
+    /// Its version; like all that it says of itself `None` where it is unavailable.
+    pub version: Option<u32>,
+    /// One sentence.
+    pub description: Option<String>,
+    /// How often it wants to run.
+    pub cadence_seconds: Option<u32>,
+    /// Whether its sessions may be processed side by side.
+    pub order: Option<Order>,
+    /// Whether it needs a language model under its settings.
+    pub uses_llm: Option<bool>,
+    /// What its component imports of the contract: all that it can do.
+    pub capabilities: Option<Vec<String>>,
     /// Whether the operator grants it a language model.
     pub llm_granted: bool,
     /// The operator's schedule, which wins over the cadence.
@@ -53,23 +63,6 @@ pub struct ListedProcessor {
     pub last_run: Option<String>,
     /// When it ended.
     pub last_run_at: Option<String>,
-}
-
-/// What a processor says of itself, and what its component asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Says {
-    /// Its version.
-    pub version: u32,
-    /// One sentence.
-    pub description: String,
-    /// How often it wants to run.
-    pub cadence_seconds: u32,
-    /// Whether its sessions may be processed side by side.
-    pub order: Order,
-    /// Whether it needs a language model under its settings.
-    pub uses_llm: bool,
-    /// What its component imports of the contract: all that it can do.
-    pub capabilities: Vec<String>,
 }
 
 /// Lists the processors, in the order of their names. One that never ran here is compiled in
@@ -90,19 +83,26 @@ pub fn list(
     };
     let mut processors = Vec::new();
     for name in registry.names() {
-        let (says, unavailable) = match registry.look_at(name, config, &engines, store, scratch) {
-            Ok(processor) => (Some(says(&processor)), None),
-            Err(RegistryError::Store(error)) => return Err(error),
-            Err(RegistryError::Unavailable { fault, .. }) => (None, Some(fault.to_string())),
-            Err(error @ RegistryError::Unknown { .. }) => (None, Some(error.to_string())),
-        };
+        let (processor, unavailable) =
+            match registry.look_at(name, config, &engines, store, scratch) {
+                Ok(processor) => (Some(processor), None),
+                Err(RegistryError::Store(error)) => return Err(error),
+                Err(RegistryError::Unavailable { fault, .. }) => (None, Some(fault.to_string())),
+                Err(error @ RegistryError::Unknown { .. }) => (None, Some(error.to_string())),
+            };
+        let manifest = processor.as_ref().map(Processor::manifest);
         let own = config.processors.get(name);
         let counts = known.iter().find(|status| status.processor == name);
         processors.push(ListedProcessor {
             name: name.to_owned(),
             origin: Origin::Shipped,
             digest: registry.digest(name).unwrap_or_default(),
-            says,
+            version: manifest.map(|manifest| manifest.version),
+            description: manifest.map(|manifest| manifest.description.clone()),
+            cadence_seconds: manifest.map(|manifest| manifest.cadence_seconds),
+            order: manifest.map(|manifest| manifest.order),
+            uses_llm: manifest.map(|manifest| manifest.uses_llm),
+            capabilities: processor.as_ref().map(capabilities),
             // What ships is granted a model unless the operator says no (ARCHITECTURE.md §4).
             llm_granted: own.and_then(|own| own.llm).unwrap_or(true),
             schedule: own.and_then(|own| own.schedule.clone()),
@@ -114,23 +114,15 @@ pub fn list(
     Ok(processors)
 }
 
-fn says(processor: &crate::processor::Processor) -> Says {
-    let manifest = processor.manifest();
-    Says {
-        version: manifest.version,
-        description: manifest.description.clone(),
-        cadence_seconds: manifest.cadence_seconds,
-        order: manifest.order,
-        uses_llm: manifest.uses_llm,
-        capabilities: processor
-            .imports()
-            .iter()
-            .filter(|name| ImportKind::of(name) == ImportKind::Contract)
-            .map(|name| short(name))
-            // The types are how both sides speak, and give nothing.
-            .filter(|name| name != "types")
-            .collect(),
-    }
+fn capabilities(processor: &Processor) -> Vec<String> {
+    processor
+        .imports()
+        .iter()
+        .filter(|name| ImportKind::of(name) == ImportKind::Contract)
+        .map(|name| short(name))
+        // The types are how both sides speak, and give nothing.
+        .filter(|name| name != "types")
+        .collect()
 }
 
 /// `session-pipeline:processor/records@1.0.0` as `records`.

@@ -8,6 +8,24 @@ use session_pipeline_harness::DataDir;
 use super::{check, check_examples, words};
 use crate::documents::names;
 
+/// The names in the document of one processor, whether or not it can run.
+const NAMES: [&str; 14] = [
+    "cadence_seconds",
+    "capabilities",
+    "description",
+    "digest",
+    "last_run",
+    "last_run_at",
+    "llm_granted",
+    "name",
+    "order",
+    "origin",
+    "schedule",
+    "unavailable",
+    "uses_llm",
+    "version",
+];
+
 #[test]
 fn the_list_says_what_each_is_and_makes_nothing() {
     let dir = DataDir::new();
@@ -21,25 +39,7 @@ fn the_list_says_what_each_is_and_makes_nothing() {
     assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
     let document = check(&dir, &["processors", "list", "--json"]).json();
     let processor = &document["processors"][0];
-    assert_eq!(
-        names(processor),
-        [
-            "cadence_seconds",
-            "capabilities",
-            "description",
-            "digest",
-            "last_run",
-            "last_run_at",
-            "llm_granted",
-            "name",
-            "order",
-            "origin",
-            "schedule",
-            "unavailable",
-            "uses_llm",
-            "version",
-        ]
-    );
+    assert_eq!(names(processor), NAMES);
     assert_eq!(processor["last_run"], "ok");
     assert_eq!(processor["order"], "independent");
 }
@@ -67,7 +67,10 @@ fn a_processor_that_can_not_run_is_listed_with_the_reason() {
         "{ended:?}"
     );
     let document = check(&dir, &["processors", "list", "--json"]).json();
-    assert_eq!(document["processors"][0]["llm_granted"], false);
+    let processor = &document["processors"][0];
+    assert_eq!(names(processor), NAMES);
+    assert_eq!(processor["llm_granted"], false);
+    assert!(processor["version"].is_null());
     assert_eq!(check(&dir, &["run", "usage"]).code, 3);
 }
 
