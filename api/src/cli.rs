@@ -2,15 +2,20 @@
 //!
 //! Results go to standard output, progress and hints to standard error. One file per command below.
 
+mod completions;
 mod csv;
 mod error;
 mod migrate;
+mod processors;
 mod progress;
 mod report;
+mod reprocess;
 mod run;
+mod sessions;
 mod status;
 mod table;
 
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
@@ -20,7 +25,7 @@ use std::sync::Arc;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use session_pipeline_runtime::clock::{Clock as _, SystemClock, UtcMicros};
-use session_pipeline_runtime::config::{Compiler, Config};
+use session_pipeline_runtime::config::{Compiler, Config, Given};
 use session_pipeline_runtime::fault::printable;
 use session_pipeline_runtime::registry::{Registry, Shipped};
 use session_pipeline_runtime::run::Pipeline;
@@ -29,7 +34,7 @@ pub use error::{Exit, Failure};
 
 /// Runs sandboxed processors over AI coding-agent transcripts and keeps what they extract.
 #[derive(Debug, Parser)]
-#[command(name = "session-pipeline", version, about, propagate_version = true, after_help = EXIT_CODES)]
+#[command(name = "session-pipeline", version, after_help = EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -41,19 +46,26 @@ const EXIT_CODES: &str = "Exit codes: 0 done; 1 done with failed sessions or fin
      3 could not run (data dir in use, processor unavailable, database unusable).";
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
 struct Global {
-    /// Folder that holds what is kept (below `state/`)
-    #[arg(long, global = true, env = "DATA_DIR", default_value = "./data", value_name = "DIR", value_parser = folder)]
-    data_dir: PathBuf,
+    /// Folder that holds what is kept (below `state/`) [default: ./data]
+    #[arg(long, global = true, env = "DATA_DIR", hide_env_values = true, value_name = "DIR", value_parser = folder)]
+    data_dir: Option<PathBuf>,
     /// Folder of `<user>/*.jsonl`, such as ~/.claude/projects [default: <DATA_DIR>/user_sessions]
-    #[arg(long, global = true, env = "SESSION_DATA_DIR", value_name = "DIR", value_parser = folder)]
+    #[arg(long, global = true, env = "SESSION_DATA_DIR", hide_env_values = true, value_name = "DIR", value_parser = folder)]
     sessions: Option<PathBuf>,
+    /// Config file [default: <DATA_DIR>/config.toml, where there is one]
+    #[arg(long = "config", global = true, value_name = "FILE", value_parser = file)]
+    config_file: Option<PathBuf>,
     /// Print one JSON document instead of text for people
     #[arg(long, global = true)]
     json: bool,
     /// Say more on standard error; twice for the processors' own logs
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// What all of these, the environment and the file come to: made once, before any command begins
+    #[arg(skip)]
+    config: OnceCell<Config>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -63,10 +75,21 @@ enum Command {
     /// Report what was extracted
     #[command(subcommand)]
     Report(report::ReportCommand),
-    /// Show what is known of each processor
+    /// Show what is known of each processor, in counts
     Status,
+    /// List sessions, or show all that is known of one
+    #[command(subcommand)]
+    Sessions(sessions::SessionsCommand),
+    /// List processors, or show what a component is
+    #[command(subcommand)]
+    Processors(processors::ProcessorsCommand),
+    /// Mark sessions, so that the next run processes them again
+    Reprocess(reprocess::ReprocessArgs),
     /// Bring the database up to date
     Migrate(migrate::MigrateArgs),
+    /// Print a script that completes our commands in a shell
+    #[command(after_help = "For bash, in ~/.bashrc: source <(session-pipeline completions bash)")]
+    Completions(completions::CompletionsArgs),
     /// Compile a component, as a child of this program
     #[command(hide = true)]
     CompileComponent {
@@ -81,6 +104,23 @@ fn folder(text: &str) -> Result<PathBuf, String> {
         Err("it is empty; give the path of a folder, or leave it out".to_owned())
     } else {
         Ok(text.into())
+    }
+}
+
+fn file(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        Err("it is empty; give the path of a file, or leave it out".to_owned())
+    } else {
+        Ok(text.into())
+    }
+}
+
+/// A text that names something.
+fn filled(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        Err("it is empty; give a name, or leave it out".to_owned())
+    } else {
+        Ok(text.to_owned())
     }
 }
 
@@ -109,11 +149,20 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
     let global = &cli.global;
+    // A bad value stops every command, also one that would not have asked for it; but for the child
+    // that compiles, which knows no data dir: its parent says all that it needs.
+    if !matches!(cli.command, Command::CompileComponent { .. }) {
+        global.config()?;
+    }
     match &cli.command {
         Command::Run(arguments) => run::run(global, arguments),
         Command::Report(command) => report::report(global, command),
         Command::Status => status::status(global),
+        Command::Sessions(command) => sessions::sessions(global, command),
+        Command::Processors(command) => processors::processors(global, command),
+        Command::Reprocess(arguments) => reprocess::reprocess(global, arguments),
         Command::Migrate(arguments) => migrate::migrate(global, arguments),
+        Command::Completions(arguments) => completions::completions(arguments),
         Command::CompileComponent { arguments } => {
             session_pipeline_runtime::sandbox::compile_as_child(arguments)
                 .map_err(Failure::could_not_run)?;
@@ -123,11 +172,16 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
 }
 
 impl Global {
+    /// The one configuration of this process.
     fn config(&self) -> Result<Config, Failure> {
-        let mut config = Config::new(&self.data_dir);
-        if let Some(sessions) = &self.sessions {
-            config.sessions_root.clone_from(sessions);
+        if let Some(config) = self.config.get() {
+            return Ok(config.clone());
         }
+        let mut config = Config::make(&Given {
+            data_dir: self.data_dir.clone(),
+            sessions_root: self.sessions.clone(),
+            config_file: self.config_file.clone(),
+        })?;
         let program = std::env::current_exe().map_err(|error| {
             Failure::could_not_run(format!("the program can't find itself: {error}"))
         })?;
@@ -135,16 +189,20 @@ impl Global {
             program,
             arguments: vec!["compile-component".to_owned(), "--".to_owned()],
         };
-        Ok(config)
+        Ok(self.config.get_or_init(|| config).clone())
     }
 
     fn pipeline(&self) -> Result<Pipeline, Failure> {
         Ok(Pipeline::open(
             self.config()?,
             Arc::new(SystemClock::default()),
-            Registry::new(shipped()),
+            registry(),
         )?)
     }
+}
+
+fn registry() -> Registry {
+    Registry::new(shipped())
 }
 
 /// The processors that ship with the program.
@@ -153,6 +211,15 @@ fn shipped() -> [Shipped; 1] {
         name: "usage",
         component: session_pipeline_bundle::USAGE,
     }]
+}
+
+/// What to say where there is no sessions root.
+fn no_sessions_root(config: &Config) -> String {
+    let root = config.sessions_root.display().to_string();
+    format!(
+        "there is no sessions folder `{}`; name one with --sessions, for instance ~/.claude/projects",
+        session_pipeline_runtime::fault::printable(&root)
+    )
 }
 
 fn now() -> UtcMicros {
@@ -193,9 +260,17 @@ fn hint(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// Writes one JSON document to standard output, as it is made: it may be long.
 fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| {
-        Failure::could_not_run(format!("the result can't be written as JSON: {error}"))
-    })?;
-    print(&text)
+    let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
+    let written = serde_json::to_writer_pretty(&mut stdout, value)
+        .map_err(std::io::Error::from)
+        .and_then(|()| writeln!(stdout))
+        .and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(
+            Failure::could_not_run(format!("the result can't be written: {error}")),
+        ),
+        _ => Ok(()),
+    }
 }

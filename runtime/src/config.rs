@@ -1,12 +1,21 @@
 //! One typed value with every setting and limit, made once at the start and passed in.
 //!
-//! Where a value comes from (flag, environment, file) is the binary's affair.
+//! A flag wins over the environment, that over the file, that over the default. Flags and
+//! environment are the binary's affair, which hands them over as [`Given`]; the file is read in the
+//! `file` room, by the table of keys in the `keys` room.
 
+mod file;
+mod keys;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use file::{ConfigError, Given, Place};
+pub use keys::{KeyKind, KnownKey, known_keys};
+
 /// Where things lie and how much of everything is allowed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The folder that holds what we keep, below `state/`.
     pub data_dir: PathBuf,
@@ -14,8 +23,15 @@ pub struct Config {
     pub sessions_root: PathBuf,
     /// How many sessions are processed at once.
     pub workers: usize,
-    /// The limits of every processor.
+    /// The limits of every processor that has none of its own; ask [`Config::limits_of`].
     pub limits: Limits,
+    /// What holds for single processors, by name.
+    pub processors: BTreeMap<String, ProcessorConfig>,
+    /// After how many days the rows of a vanished session are removed; `None`: never
+    /// (BEHAVIOUR.md A11).
+    pub keep_missing_days: Option<u32>,
+    /// The operator's own prices; `None`: `prices.toml` below the data dir, where it exists.
+    pub prices_file: Option<PathBuf>,
     /// How long before a read a file must have been quiet for its observed times to be trusted
     /// (BEHAVIOUR.md A3). Raise it for file systems with coarse times.
     pub quiet_window: Duration,
@@ -23,8 +39,6 @@ pub struct Config {
     pub group: GroupLimits,
     /// Memory of the database's buffer pool, in bytes.
     pub database_memory_bytes: u64,
-    /// The operator's own prices; by default `prices.toml` below the data dir, where it exists.
-    pub prices_file: Option<PathBuf>,
     /// Who compiles components.
     pub compiler: Compiler,
 }
@@ -38,10 +52,12 @@ impl Config {
             data_dir,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             limits: Limits::default(),
+            processors: BTreeMap::new(),
+            keep_missing_days: None,
+            prices_file: None,
             quiet_window: Duration::from_millis(50),
             group: GroupLimits::default(),
             database_memory_bytes: 256 << 20,
-            prices_file: None,
             compiler: Compiler::InProcess,
         }
     }
@@ -50,10 +66,52 @@ impl Config {
     pub fn state_dir(&self) -> PathBuf {
         self.data_dir.join("state")
     }
+
+    /// The limits of one processor.
+    pub fn limits_of(&self, processor: &str) -> &Limits {
+        self.processors
+            .get(processor)
+            .and_then(|own| own.limits.as_ref())
+            .unwrap_or(&self.limits)
+    }
+
+    /// The operator's settings for one processor, by key.
+    pub fn settings_of(&self, processor: &str) -> Vec<(String, String)> {
+        let own = self.processors.get(processor);
+        own.map(|own| own.settings.clone().into_iter().collect())
+            .unwrap_or_default()
+    }
+
+    /// Limits for what all processors share: memory and tables as large as the largest of them
+    /// (ARCHITECTURE.md §5), all else as for everybody.
+    pub fn pool_limits(&self) -> Limits {
+        let own = self
+            .processors
+            .values()
+            .filter_map(|own| own.limits.as_ref());
+        own.fold(self.limits.clone(), |pool, own| Limits {
+            memory_bytes_max: pool.memory_bytes_max.max(own.memory_bytes_max),
+            table_elements_max: pool.table_elements_max.max(own.table_elements_max),
+            ..pool
+        })
+    }
+}
+
+/// What holds for one processor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessorConfig {
+    /// Whether it may use a language model; `None`: only if it ships with the program.
+    pub llm: Option<bool>,
+    /// When it runs, as text; `None`: at the cadence of its manifest.
+    pub schedule: Option<String>,
+    /// Limits of its own, complete; `None`: those of everybody.
+    pub limits: Option<Limits>,
+    /// What its `describe` and `process` are handed.
+    pub settings: BTreeMap<String, String>,
 }
 
 /// Who turns components into machine code.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Compiler {
     /// This process, without limits: for components that are trusted not to be bombs.
     InProcess,
@@ -147,7 +205,7 @@ impl Limits {
 }
 
 /// When a group of outcomes is committed (PERFORMANCE.md part 2): whichever comes first.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupLimits {
     /// Sessions in one transaction.
     pub sessions_max: usize,

@@ -157,7 +157,7 @@ impl Manifest {
     /// # Errors
     /// The first rule that is broken.
     pub fn check(self) -> Result<Self, ManifestError> {
-        if !is_name(&self.name, '-') || RESERVED_PROCESSORS.contains(&self.name.as_str()) {
+        if !is_processor_name(&self.name) {
             return Err(ManifestError::ProcessorName(crate::fault::printable(
                 &self.name,
             )));
@@ -236,6 +236,11 @@ impl TableSpec {
             None => refused("its key is none of its columns"),
         }
     }
+}
+
+/// Whether a processor may bear this name.
+pub(crate) fn is_processor_name(name: &str) -> bool {
+    is_name(name, '-') && !RESERVED_PROCESSORS.contains(&name)
 }
 
 fn is_name(name: &str, extra: char) -> bool {

@@ -29,6 +29,8 @@ pub struct Processor {
     settings: Vec<(String, String)>,
     tables: Arc<[TableSpec]>,
     manifest: Manifest,
+    imports: Vec<String>,
+    describe_fuel: u64,
     digest: String,
 }
 
@@ -111,6 +113,7 @@ impl Processor {
         let component =
             sandbox::load(engine, compiled).map_err(|error| refused(error.to_string()))?;
         let component_type = component.component_type();
+        let mut imports = Vec::new();
         for (name, _) in component_type.imports(engine.wasmtime()) {
             if !sandbox::is_allowed_import(name) {
                 return Err(refused(format!(
@@ -118,6 +121,7 @@ impl Processor {
                     printable(name)
                 )));
             }
+            imports.push(name.to_owned());
         }
         let link = || -> wasmtime::Result<ProcessorPre<HostState>> {
             let mut linker = Linker::new(engine.wasmtime());
@@ -129,7 +133,8 @@ impl Processor {
                 "the component does not fit the contract: {error:#}"
             ))
         })?;
-        let manifest = describe(engine, limits, &pre, &settings)?
+        let (manifest, describe_fuel) = describe(engine, limits, &pre, &settings)?;
+        let manifest = manifest
             .check()
             .map_err(|error| refused(format!("the manifest is refused: {error}")))?;
         Ok(Self {
@@ -139,8 +144,20 @@ impl Processor {
             settings,
             tables: manifest.tables.clone().into(),
             manifest,
+            imports,
+            describe_fuel,
             digest,
         })
+    }
+
+    /// The names that its component imports: its capabilities, and WASI.
+    pub fn imports(&self) -> &[String] {
+        &self.imports
+    }
+
+    /// Fuel that it burned to describe itself.
+    pub fn describe_fuel(&self) -> u64 {
+        self.describe_fuel
     }
 
     /// What the processor says of itself.
@@ -151,6 +168,11 @@ impl Processor {
     /// The SHA-256 of the component.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// The operator's settings, as `describe` and `process` are handed them.
+    pub fn settings(&self) -> &[(String, String)] {
+        &self.settings
     }
 
     /// The limits it runs under.
@@ -280,7 +302,7 @@ fn describe(
     limits: &Arc<Limits>,
     pre: &ProcessorPre<HostState>,
     settings: &Vec<(String, String)>,
-) -> Result<Manifest, Fault> {
+) -> Result<(Manifest, u64), Fault> {
     let mut store = HostState::store(engine, limits, [0; 32], 0, None).map_err(|error| {
         Fault::new(
             FaultKind::Host,
@@ -295,7 +317,13 @@ fn describe(
     let described = run_to_end(limits.cpu(0), call)
         .and_then(|result| result.map_err(|error| fault_of(&store, &error)));
     match described {
-        Ok(Ok(manifest)) => Ok(manifest_of(manifest)),
+        Ok(Ok(manifest)) => {
+            let fuel_left = store.get_fuel().unwrap_or(0);
+            Ok((
+                manifest_of(manifest),
+                limits.fuel(0).saturating_sub(fuel_left),
+            ))
+        }
         Ok(Err(reason)) => Err(Fault::new(
             FaultKind::Component,
             format!("it does not describe itself: {reason}"),

@@ -1,17 +1,19 @@
 //! Which processors there are, and how one is made ready: compiled once, kept, checked, described,
 //! its tables made.
 
+pub mod listing;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::clock::UtcMicros;
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::fault::{Fault, FaultKind};
 use crate::processor::Processor;
 use crate::report;
-use crate::sandbox::{self, Compiled, Engine, sha256_hex};
+use crate::sandbox::{self, Compiled, Engine, Engines, sha256_hex};
 use crate::store::{KnownComponent, Store, StoreError};
 
 /// A component and the name it goes by.
@@ -66,6 +68,25 @@ impl Registry {
         self.shipped.iter().map(|shipped| shipped.name)
     }
 
+    /// The digest of the component behind a name; `None` where there is none of that name.
+    pub fn digest(&self, name: &str) -> Option<String> {
+        self.component(name).ok().map(sha256_hex)
+    }
+
+    /// The component behind a name.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn component(&self, name: &str) -> Result<&'static [u8], RegistryError> {
+        let shipped = self.shipped.iter().find(|shipped| shipped.name == name);
+        shipped
+            .map(|shipped| shipped.component)
+            .ok_or_else(|| RegistryError::Unknown {
+                name: crate::fault::printable(name),
+                known: self.names().collect::<Vec<_>>().join(", "),
+            })
+    }
+
     /// Makes a processor ready to run.
     ///
     /// # Errors
@@ -74,58 +95,31 @@ impl Registry {
         &self,
         name: &str,
         config: &Config,
-        engine: &Arc<Engine>,
+        engines: &Engines,
         store: &Store,
         now: UtcMicros,
     ) -> Result<Processor, RegistryError> {
-        let Some(shipped) = self.shipped.iter().find(|shipped| shipped.name == name) else {
-            let known = self.names().collect::<Vec<_>>().join(", ");
-            return Err(RegistryError::Unknown {
-                name: crate::fault::printable(name),
-                known,
-            });
-        };
-        let unavailable = |fault| RegistryError::Unavailable {
-            name: name.to_owned(),
-            fault,
-        };
-        let digest = sha256_hex(shipped.component);
+        let component = self.component(name)?;
+        let digest = sha256_hex(component);
         let known = store.component(&digest)?;
-        let limits = Arc::new(config.limits.clone());
-        let compiled = match kept(config, engine, &digest, known.as_ref()) {
-            Some(compiled) => compiled,
-            None => compile(config, engine, &digest, shipped.component).map_err(unavailable)?,
-        };
-        let processor = Processor::load(engine, &limits, &compiled, digest.clone(), Vec::new())
-            .map_err(unavailable)?;
+        let (processor, compiled_sha256) = self.make(
+            name,
+            config,
+            engines,
+            Some(store),
+            known.as_ref(),
+            Keep::Kept,
+        )?;
         let manifest = processor.manifest();
-        let refused = |detail: String| unavailable(Fault::new(FaultKind::Component, detail));
-        if manifest.name != name {
-            return Err(refused(format!(
-                "the component calls itself `{}`",
-                manifest.name
-            )));
-        }
-        if let Some(highest) = store
-            .component_versions(name)?
-            .values()
-            .max()
-            .filter(|&&version| version > manifest.version)
-        {
-            return Err(refused(format!(
-                "its version {} is lower than {highest}, which ran here before; use the newer component",
-                manifest.version
-            )));
-        }
         if known
             .as_ref()
             .and_then(|known| known.compiled_sha256.as_deref())
-            != Some(compiled.sha256.as_str())
+            != Some(compiled_sha256.as_str())
         {
             let component = KnownComponent {
                 processor_name: name.to_owned(),
                 version: manifest.version,
-                compiled_sha256: Some(compiled.sha256.clone()),
+                compiled_sha256: Some(compiled_sha256),
             };
             store.record_component(digest, component, now)?;
         }
@@ -138,6 +132,96 @@ impl Registry {
         }
         Ok(processor)
     }
+
+    /// Makes a processor only to look at it: nothing is written, in the data dir or the database.
+    /// Where it must be compiled, that is done in `scratch`.
+    ///
+    /// # Errors
+    /// As [`Registry::load`].
+    pub fn look_at(
+        &self,
+        name: &str,
+        config: &Config,
+        engines: &Engines,
+        store: Option<&Store>,
+        scratch: &Path,
+    ) -> Result<Processor, RegistryError> {
+        let digest = sha256_hex(self.component(name)?);
+        let known = match store {
+            Some(store) => store.component(&digest)?,
+            None => None,
+        };
+        self.make(
+            name,
+            config,
+            engines,
+            store,
+            known.as_ref(),
+            Keep::Nothing { scratch },
+        )
+        .map(|(processor, _)| processor)
+    }
+
+    /// Compiles or takes what is kept, loads, and holds the manifest against what ran before.
+    fn make(
+        &self,
+        name: &str,
+        config: &Config,
+        engines: &Engines,
+        store: Option<&Store>,
+        known: Option<&KnownComponent>,
+        keep: Keep<'_>,
+    ) -> Result<(Processor, String), RegistryError> {
+        let component = self.component(name)?;
+        let digest = sha256_hex(component);
+        let unavailable = |fault| RegistryError::Unavailable {
+            name: name.to_owned(),
+            fault,
+        };
+        let limits = Arc::new(config.limits_of(name).clone());
+        let engine = engines.under(&limits).map_err(unavailable)?;
+        let compiled = match kept(config, &engine, &digest, known) {
+            Some(compiled) => compiled,
+            None => match keep {
+                Keep::Kept => compile(config, &limits, &engine, &digest, component),
+                Keep::Nothing { scratch } => compile_aside(config, &limits, component, scratch),
+            }
+            .map_err(unavailable)?,
+        };
+        let settings = config.settings_of(name);
+        let processor =
+            Processor::load(&engine, &limits, &compiled, digest, settings).map_err(unavailable)?;
+        let manifest = processor.manifest();
+        let refused = |detail: String| unavailable(Fault::new(FaultKind::Component, detail));
+        if manifest.name != name {
+            return Err(refused(format!(
+                "the component calls itself `{}`",
+                manifest.name
+            )));
+        }
+        let versions = match store {
+            Some(store) => store.component_versions(name)?,
+            None => Default::default(),
+        };
+        if let Some(highest) = versions
+            .values()
+            .max()
+            .filter(|&&version| version > manifest.version)
+        {
+            return Err(refused(format!(
+                "its version {} is lower than {highest}, which ran here before; use the newer component",
+                manifest.version
+            )));
+        }
+        Ok((processor, compiled.sha256))
+    }
+}
+
+/// Whether a component and its compiled form are kept in the data dir.
+#[derive(Clone, Copy, Debug)]
+enum Keep<'a> {
+    Kept,
+    Nothing { scratch: &'a Path },
 }
 
 fn code_path(config: &Config, engine: &Engine, digest: &str) -> PathBuf {
@@ -160,24 +244,33 @@ fn kept(
     (compiled.sha256 == sha256).then_some(compiled)
 }
 
+/// Compiles a component and keeps nothing; `scratch` is for what goes between us and the child.
+pub(crate) fn compile_aside(
+    config: &Config,
+    limits: &Limits,
+    component: &[u8],
+    scratch: &Path,
+) -> Result<Compiled, Fault> {
+    sandbox::compile(&config.compiler, limits, component, scratch).map_err(|error| {
+        use std::error::Error as _;
+        let cause = error
+            .source()
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
+        Fault::new(FaultKind::Component, format!("{error}{cause}"))
+    })
+}
+
 fn compile(
     config: &Config,
+    limits: &Limits,
     engine: &Engine,
     digest: &str,
     component: &[u8],
 ) -> Result<Compiled, Fault> {
     let folder = config.state_dir().join("components");
     make_private(&folder)?;
-    let compiled = sandbox::compile(&config.compiler, &config.limits, component, &folder).map_err(
-        |error| {
-            use std::error::Error as _;
-            let cause = error
-                .source()
-                .map(|cause| format!(": {cause}"))
-                .unwrap_or_default();
-            Fault::new(FaultKind::Component, format!("{error}{cause}"))
-        },
-    )?;
+    let compiled = compile_aside(config, limits, component, &folder)?;
     keep(&folder, &format!("{digest}.wasm"), component)?;
     keep_at(&folder, &code_path(config, engine, digest), &compiled.code)?;
     Ok(compiled)

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::fault::printable;
 use crate::processor::Processor;
 use crate::registry::{Registry, RegistryError};
-use crate::sandbox::Engine;
+use crate::sandbox::Engines;
 use crate::scan::{ScanContext, ScanPlan};
 use crate::sessions::{Note, SessionsRoot, Walk};
 use crate::store::{RunRecord, RunResult, Store, StoreError, Trigger};
@@ -32,7 +32,7 @@ pub struct Pipeline {
     config: Config,
     clock: Arc<dyn Clock>,
     registry: Registry,
-    engine: Arc<Engine>,
+    engines: Engines,
     store: Store,
     permits: dispatch::Permits,
     running: Mutex<HashSet<String>>,
@@ -177,14 +177,13 @@ impl Pipeline {
         registry: Registry,
     ) -> Result<Self, RunError> {
         let store = Store::open(&config, clock.now())?;
-        let engine = Engine::new(&config.limits, config.workers)
-            .map_err(|error| RunError::Broken(format!("the sandbox can't be made: {error:#}")))?;
+        let engines = Engines::new(config.pool_limits(), config.workers);
         let permits = dispatch::Permits::new(config.workers);
         Ok(Self {
             config,
             clock,
             registry,
-            engine: Arc::new(engine),
+            engines,
             store,
             permits,
             running: Mutex::default(),
@@ -219,7 +218,7 @@ impl Pipeline {
         self.registry.load(
             name,
             &self.config,
-            &self.engine,
+            &self.engines,
             &self.store,
             self.clock.now(),
         )
@@ -338,6 +337,15 @@ impl Pipeline {
             plan.returned,
             self.clock.now(),
         )?;
+        if let Some(days) = self.config.keep_missing_days {
+            // What a run that saw little or nothing calls missing may be there all the same.
+            if walk.is_complete && walk.found > 0 {
+                let kept = Duration::from_secs(u64::from(days) * 24 * 3600);
+                let before = self.clock.now().minus(kept);
+                let forgotten = self.store.forget_vanished(processor.manifest(), before)?;
+                tracing::info!(processor = %processor.manifest().name, forgotten, "sessions missing for {days} days");
+            }
+        }
         let bytes = plan
             .candidates
             .iter()

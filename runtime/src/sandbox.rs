@@ -6,6 +6,7 @@
 
 mod compile;
 pub(crate) mod contract;
+mod engines;
 mod host;
 mod log;
 mod records;
@@ -19,7 +20,8 @@ use wasmtime::{
 use crate::config::Limits;
 
 pub(crate) use compile::sha256_hex;
-pub use compile::{CompileError, Compiled, compile, compile_as_child, load};
+pub use compile::{CompileError, Compiled, Names, compile, compile_as_child, load, names};
+pub use engines::Engines;
 pub(crate) use host::{HostState, SessionGrant, fault_of, read_detail, run_to_end};
 pub use log::{Level, LogLine};
 pub(crate) use wasi::is_allowed_import;

@@ -239,35 +239,18 @@ impl ScanPlan {
         // Back is back, also where its present content waits or fails.
         self.returned
             .extend(row.filter(|row| row.is_missing).map(|row| row.row_id));
-        let Some(mut check) = due(row.as_ref(), observed, context) else {
-            return;
-        };
-        if let Some(failure) =
-            failure.filter(|failure| failure.digest.as_deref() == Some(context.digest))
-        {
-            let verdict = failure
-                .failures
-                .verdict(context.now, context.is_started_by_person);
-            match (verdict, failure.observed) {
-                (Verdict::Try, _) => {}
-                (Verdict::Waiting, Some(last)) if last == observed => {
-                    self.waiting += 1;
-                    return;
-                }
-                (Verdict::Quarantined, Some(last)) if last == observed => {
-                    self.quarantined += 1;
-                    return;
-                }
-                // Another size is other content; the same size may only have been touched.
-                (_, Some(last)) if last.size != observed.size => {}
-                (verdict, _) => {
-                    check = Check::FailureHash {
-                        verdict,
-                        or_state_hash: check == Check::StateHash,
-                    };
-                }
+        let check = match judge(row.as_ref(), failure, observed, context) {
+            Standing::Settled => return,
+            Standing::Waiting => {
+                self.waiting += 1;
+                return;
             }
-        }
+            Standing::Quarantined => {
+                self.quarantined += 1;
+                return;
+            }
+            Standing::Candidate(check) => check,
+        };
         let last_tried_at = row
             .and_then(|row| row.processed_at)
             .max(failure.map(|failure| failure.last_attempt_at));
@@ -296,6 +279,49 @@ impl ScanPlan {
                 .filter(|(span, row)| !span.is_seen && !row.is_missing);
             self.vanished.extend(unseen.map(|(_, row)| row.row_id));
         }
+    }
+}
+
+/// How a session stands before the next run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is processed as it is.
+    Settled,
+    /// It failed, and waits.
+    Waiting,
+    /// It is not tried any more.
+    Quarantined,
+    /// The next run looks at it.
+    Candidate(Check),
+}
+
+/// Decides how a session on disk stands, by what is known of it: the one rule for runs and listings.
+pub fn judge(
+    row: Option<&KnownSession>,
+    failure: Option<&KnownFailure>,
+    observed: Observed,
+    context: &ScanContext<'_>,
+) -> Standing {
+    let Some(check) = due(row, observed, context) else {
+        return Standing::Settled;
+    };
+    let Some(failure) = failure.filter(|failure| failure.digest.as_deref() == Some(context.digest))
+    else {
+        return Standing::Candidate(check);
+    };
+    let verdict = failure
+        .failures
+        .verdict(context.now, context.is_started_by_person);
+    match (verdict, failure.observed) {
+        (Verdict::Try, _) => Standing::Candidate(check),
+        (Verdict::Waiting, Some(last)) if last == observed => Standing::Waiting,
+        (Verdict::Quarantined, Some(last)) if last == observed => Standing::Quarantined,
+        // Another size is other content; the same size may only have been touched.
+        (_, Some(last)) if last.size != observed.size => Standing::Candidate(check),
+        (verdict, _) => Standing::Candidate(Check::FailureHash {
+            verdict,
+            or_state_hash: check == Check::StateHash,
+        }),
     }
 }
 

@@ -4,6 +4,8 @@
 //! Everything below the root is hostile: no link is followed, neither here nor when a session is
 //! opened, since every step goes through the descriptor of the folder before it.
 
+pub mod listing;
+
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
@@ -190,6 +192,14 @@ impl SessionsRoot {
         walk_folder(root, 0, &mut key, &mut walk, &mut visit)?;
         Ok(walk)
     }
+}
+
+/// Whether the walker could give this key: `<user>/…/*.jsonl`, nothing of it hidden.
+pub fn is_key(key: &str) -> bool {
+    let mut components = key.split('/');
+    key.ends_with(".jsonl")
+        && key.contains('/')
+        && components.all(|component| !component.is_empty() && !component.starts_with('.'))
 }
 
 fn open_folder(

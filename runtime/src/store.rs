@@ -11,10 +11,12 @@ mod failures;
 mod lock;
 mod open;
 mod runs;
+mod sessions;
 mod sql;
 mod state;
 mod tables;
 mod transaction;
+mod vanished;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -28,6 +30,7 @@ pub use components::KnownComponent;
 pub use lock::Holder;
 pub use open::{MigrationPlan, Opened};
 pub use runs::{RunRecord, RunResult, Trigger};
+pub use sessions::{SessionCost, SessionState, SessionStates};
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]

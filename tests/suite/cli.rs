@@ -1,16 +1,26 @@
 //! The program as people and scripts meet it: what it prints where, and how it ends.
+//!
+//! A room for each command below; here is what all of them share.
+
+mod completions;
+mod config;
+mod migrate;
+mod processors;
+mod report;
+mod reprocess;
+mod run;
+mod sessions;
+mod status;
 
 use std::fs;
 use std::process::{Output, Stdio};
 
 use assert_cmd::Command;
 use serde_json::Value;
+use session_pipeline_harness::DataDir;
 use session_pipeline_harness::redact::redact;
-use session_pipeline_harness::{DataDir, Session};
 use session_pipeline_runtime::store::Store;
 
-use crate::documents::names;
-use crate::report::TOTALS;
 use crate::usage::examples;
 
 /// The program, in a folder of its own and without anybody's environment.
@@ -64,235 +74,6 @@ pub(super) fn check_examples(dir: &DataDir, arguments: &[&str]) -> Ended {
 pub(super) fn words(text: &str) -> Vec<String> {
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     text.lines().map(words).collect()
-}
-
-#[test]
-fn run_prints_a_table_and_says_nothing_else() {
-    let dir = DataDir::new();
-    let ended = check_examples(&dir, &["run", "usage"]);
-    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
-    let [header, row] = words(&ended.stdout).try_into().unwrap();
-    assert_eq!(
-        header,
-        "processor scanned processed skipped failed waiting quarantined items read seconds"
-    );
-    assert!(row.starts_with("usage 5 5 0 0 0 0 "), "{row}");
-}
-
-#[test]
-fn run_as_json_is_the_body_that_the_endpoint_gives() {
-    let dir = DataDir::new();
-    let body = check_examples(&dir, &["run", "usage", "--json"]).json();
-    assert_eq!(names(&body), ["details", "ok"]);
-    assert_eq!(body["ok"], true);
-    assert_eq!(
-        names(&body["details"]),
-        [
-            "bytes",
-            "capped",
-            "duration_ms",
-            "errors",
-            "errors_detail",
-            "fuel",
-            "items_extracted",
-            "processed",
-            "processor",
-            "quarantined",
-            "scanned",
-            "skipped",
-            "waiting",
-        ]
-    );
-    assert_eq!(body["details"]["processed"], 5);
-    let again = check_examples(&dir, &["run", "usage", "--json"]).json();
-    assert_eq!(again["details"]["scanned"], 0, "nothing is new");
-}
-
-#[test]
-fn run_all_as_json_is_a_list() {
-    let dir = DataDir::new();
-    let body = check_examples(&dir, &["run", "--all", "--json"]).json();
-    let processors: Vec<_> = body
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|body| &body["details"]["processor"])
-        .collect();
-    assert_eq!(processors, ["usage"]);
-}
-
-#[test]
-fn a_capped_run_is_done_and_gives_a_hint() {
-    let dir = DataDir::new();
-    let ended = check_examples(&dir, &["run", "usage", "--max-sessions", "2"]);
-    assert_eq!(ended.code, 0);
-    assert_eq!(
-        ended.stderr,
-        "3 sessions are left for the next run, as the caps ask\n"
-    );
-    let rest = check_examples(&dir, &["run", "usage", "--json"]).json();
-    assert_eq!(rest["details"]["processed"], 3);
-}
-
-#[test]
-fn a_failed_session_ends_the_run_with_1_and_is_named() {
-    let dir = DataDir::new();
-    dir.write("ada/fine.jsonl", Session::new("s1").user("hello"));
-    dir.write("ada/huge.jsonl", "");
-    // One byte above the limit, none of it on the disk.
-    let file = fs::File::options()
-        .write(true)
-        .open(dir.session_path("ada/huge.jsonl"))
-        .unwrap();
-    file.set_len((1 << 30) + 1).unwrap();
-    let ended = check(&dir, &["run", "usage"]);
-    assert_eq!(ended.code, 1);
-    assert_eq!(
-        ended.stderr,
-        "failed `ada/huge.jsonl`: too-large: the session has 1073741825 bytes; 1073741824 are allowed\n"
-    );
-    let [_, row] = words(&ended.stdout).try_into().unwrap();
-    assert!(row.starts_with("usage 2 1 0 1 0 0 "), "{row}");
-    assert_eq!(
-        check(&dir, &["run", "usage", "--json"]).code,
-        1,
-        "for machines too"
-    );
-}
-
-#[test]
-fn an_absent_sessions_root_is_no_failure_and_gives_a_hint() {
-    let dir = DataDir::without_sessions_root();
-    let ended = check(&dir, &["run", "usage", "--json"]);
-    assert_eq!(
-        ended.stderr,
-        "there is no sessions folder `[data-dir]/user_sessions`; name one with --sessions, for instance ~/.claude/projects\n"
-    );
-    let body = ended.json();
-    for name in ["scanned", "processed", "skipped", "errors"] {
-        assert_eq!(body["details"][name], 0, "{name}");
-    }
-}
-
-#[test]
-fn report_as_json_bears_the_names_that_others_rely_on() {
-    let dir = DataDir::new();
-    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
-    for (by, key) in [
-        ("day", "2026-01-12"),
-        ("model", "claude-haiku-4-5-20251001"),
-    ] {
-        let document = check(&dir, &["report", "usage", "--by", by, "--json"]).json();
-        assert_eq!(names(&document), ["rows", "totals"]);
-        assert_eq!(names(&document["totals"]), TOTALS);
-        let row = &document["rows"][0];
-        assert_eq!(row[by], key);
-        let mut expected = [TOTALS.as_slice(), &[by]].concat();
-        expected.sort_unstable();
-        assert_eq!(names(row), expected);
-    }
-    let by_default = check(&dir, &["report", "usage", "--json"]).json();
-    assert_eq!(by_default["rows"][0]["day"], "2026-01-12");
-    assert_eq!(by_default["totals"]["output_tokens"], 4_722);
-}
-
-#[test]
-fn report_prints_a_table_whose_last_row_is_the_total() {
-    let dir = DataDir::new();
-    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
-    let ended = check(&dir, &["report", "usage"]);
-    assert_eq!(ended.code, 0);
-    insta::assert_snapshot!(words(&ended.stdout).join("\n"), @"
-    day input output cache read cache write cost messages sessions
-    2026-01-12 71 2 615 231 870 31 620 $0.40 14 1
-    2026-01-13 51 ≥ 1 452 58 200 60 040 ≥ $0.19 8 2
-    2026-01-14 15 655 12 400 14 700 $0.11 2 1
-    total 137 ≥ 4 722 302 470 106 360 ≥ $0.70 24 4
-    ");
-    assert!(
-        ended
-            .stderr
-            .starts_with("≥ output: the transcripts never got the final output count"),
-        "{ended:?}"
-    );
-}
-
-#[test]
-fn report_of_nothing_is_zeros_and_a_hint() {
-    let dir = DataDir::new();
-    let ended = check(&dir, &["report", "usage", "--json"]);
-    assert_eq!(
-        ended.stderr,
-        "nothing was processed yet; `session-pipeline run usage` does\n"
-    );
-    let document = ended.json();
-    assert_eq!(document["rows"], Value::Array(Vec::new()));
-    assert_eq!(document["totals"]["messages"], 0);
-}
-
-#[test]
-fn status_tells_what_is_known_of_each_processor() {
-    let dir = DataDir::new();
-    let never = check(&dir, &["status"]);
-    assert_eq!((never.code, never.stderr.as_str()), (0, ""));
-    let [header, row] = words(&never.stdout).try_into().unwrap();
-    assert_eq!(
-        header,
-        "processor sessions items due failing quarantined missing last run result"
-    );
-    assert_eq!(row, "usage 0 0 0 0 0 0 never -");
-
-    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
-    let document = check(&dir, &["status", "--json"]).json();
-    let [processor] = document["processors"].as_array().unwrap().as_slice() else {
-        panic!("one processor: {document}")
-    };
-    assert_eq!(processor["processor"], "usage");
-    assert_eq!(processor["sessions"], 5);
-    assert_eq!(processor["last_run"], "ok");
-}
-
-#[test]
-fn migrate_makes_a_database_and_then_has_nothing_to_do() {
-    let dir = DataDir::new();
-    let dry = check(&dir, &["migrate", "--dry-run"]);
-    assert_eq!(dry.code, 0);
-    assert!(
-        dry.stdout
-            .starts_with("there is no database yet\nwould apply "),
-        "{dry:?}"
-    );
-    assert!(!dir.database_path().exists(), "asking makes nothing");
-
-    let first = check(&dir, &["migrate"]);
-    assert_eq!((first.code, first.stderr.as_str()), (0, ""));
-    assert!(
-        first.stdout.starts_with("from a new database to version "),
-        "{first:?}"
-    );
-    let again = check(&dir, &["migrate"]);
-    assert!(
-        again
-            .stdout
-            .starts_with("nothing to do: the database is at version "),
-        "{again:?}"
-    );
-    let dry = check(&dir, &["migrate", "--dry-run"]);
-    assert!(dry.stdout.ends_with("; nothing to do\n"), "{dry:?}");
-}
-
-#[test]
-fn migrate_as_json_names_the_steps() {
-    let dir = DataDir::new();
-    let dry = check(&dir, &["migrate", "--dry-run", "--json"]).json();
-    assert_eq!(names(&dry), ["pending", "renamed", "version_before"]);
-    let pending = dry["pending"].as_array().unwrap().len();
-    let done = check(&dir, &["migrate", "--json"]).json();
-    assert_eq!(
-        names(&done),
-        ["applied", "copy", "renamed", "version_before"]
-    );
-    assert_eq!(done["applied"].as_array().unwrap().len(), pending);
 }
 
 // Wrong use.
@@ -381,6 +162,12 @@ fn wrong_use_is_told_before_anything_is_made() {
         &["run", "usage", "--max-sessions", "0"],
         &["report", "usage", "--by", "moon"],
         &["migrate", "--to", "soon"],
+        &["run", "usgae"],
+        &["reprocess"],
+        &["reprocess", "usgae"],
+        &["sessions"],
+        &["sessions", "show", ""],
+        &["processors", "inspect", "nowhere.wasm"],
         &["dance"],
     ] {
         let ended = check(&dir, arguments);
@@ -402,7 +189,15 @@ fn every_command_explains_itself() {
         &["report"],
         &["report", "usage"],
         &["status"],
+        &["sessions"],
+        &["sessions", "list"],
+        &["sessions", "show"],
+        &["processors"],
+        &["processors", "list"],
+        &["processors", "inspect"],
+        &["reprocess"],
         &["migrate"],
+        &["completions"],
     ] {
         let arguments = [command, &["--help"]].concat();
         let ended = Ended::of(&dir, program(&dir).args(&arguments).output().unwrap());
@@ -514,20 +309,4 @@ fn a_reader_that_goes_away_is_no_failure() {
             "{arguments:?}: {ended:?}"
         );
     }
-}
-
-#[test]
-fn a_name_that_is_no_text_is_passed_over_with_a_hint() {
-    use std::os::unix::ffi::OsStrExt;
-
-    let dir = DataDir::new();
-    dir.write("ada/fine.jsonl", Session::new("s1").user("hello"));
-    let name = std::ffi::OsStr::from_bytes(b"caf\xe9.jsonl");
-    fs::write(dir.sessions_root().join("ada").join(name), "{}").unwrap();
-    let ended = check(&dir, &["run", "usage"]);
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(
-        ended.stderr.starts_with("passed over `ada/caf"),
-        "{ended:?}"
-    );
 }

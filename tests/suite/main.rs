@@ -10,14 +10,17 @@
 )]
 
 mod cli;
+mod config;
 mod content;
 mod database;
 mod documents;
 mod guests;
 mod hostile;
+mod inspect;
 mod migrations;
 mod quarantine;
 mod report;
+mod reprocess;
 mod run;
 mod sandbox;
 mod scan;

@@ -1,5 +1,7 @@
 //! The walker: what is a session, what is passed over, and what can't lead out of the root.
 
+mod listing;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;

@@ -3,9 +3,12 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use session_pipeline_runtime::config::ConfigError;
 use session_pipeline_runtime::registry::RegistryError;
 use session_pipeline_runtime::report::PricesError;
+use session_pipeline_runtime::reprocess::ReprocessError;
 use session_pipeline_runtime::run::RunError;
+use session_pipeline_runtime::sessions::listing::ListingError;
 use session_pipeline_runtime::store::StoreError;
 
 use super::hint;
@@ -117,6 +120,32 @@ impl From<RunError> for Failure {
         match error {
             RunError::Registry(error) => error.into(),
             error => Self::new(Exit::CouldNotRun, &error),
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Exit::WrongUse, &error)
+    }
+}
+
+impl From<ListingError> for Failure {
+    fn from(error: ListingError) -> Self {
+        let exit = match error {
+            ListingError::UnknownSession { .. } => Exit::WrongUse,
+            ListingError::Root { .. } | ListingError::Store(_) => Exit::CouldNotRun,
+        };
+        Self::new(exit, &error)
+    }
+}
+
+impl From<ReprocessError> for Failure {
+    fn from(error: ReprocessError) -> Self {
+        match error {
+            ReprocessError::Registry(error) => error.into(),
+            ReprocessError::Listing(error) => error.into(),
+            ReprocessError::Store(error) => error.into(),
         }
     }
 }

@@ -30,6 +30,10 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<Exit, Failure> {
+    if let Some(name) = &arguments.processor {
+        // Before a data dir is made for it, or anything else is said.
+        super::registry().component(name)?;
+    }
     let pipeline = global.pipeline()?;
     let names: Vec<String> = match &arguments.processor {
         Some(name) => vec![name.clone()],
@@ -44,10 +48,7 @@ pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<Exit, Failure>
     };
     let root = pipeline.sessions_root()?;
     if root.is_none() {
-        let root = pipeline.config().sessions_root.display();
-        hint(&format!(
-            "there is no sessions folder `{root}`; name one with --sessions, for instance ~/.claude/projects"
-        ));
+        hint(&super::no_sessions_root(pipeline.config()));
     }
     let mut reports = Vec::new();
     for name in &names {

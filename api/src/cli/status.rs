@@ -7,8 +7,7 @@ use super::{Exit, Failure, Global, print, print_json};
 
 pub(super) fn status(global: &Global) -> Result<Exit, Failure> {
     let store = session_pipeline_runtime::store::Store::open(&global.config()?, super::now())?;
-    let processors =
-        status::processors(&store, super::shipped().iter().map(|shipped| shipped.name))?;
+    let processors = status::processors(&store, super::registry().names())?;
     if global.json {
         print_json(&serde_json::json!({ "processors": processors }))?;
         return Ok(Exit::Done);

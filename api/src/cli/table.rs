@@ -1,6 +1,7 @@
 //! Tables and numbers as people read them.
 
 use comfy_table::{CellAlignment, Table, presets};
+use session_pipeline_runtime::clock::UtcMicros;
 
 /// A plain table: names on the left, numbers on the right.
 pub(super) fn table(header: &[&str]) -> Table {
@@ -14,6 +15,31 @@ pub(super) fn table(header: &[&str]) -> Table {
         column.set_padding((0, 2));
     }
     table
+}
+
+/// As [`table`], for rows by the hundred thousand, each with a line break at its end: the other one
+/// keeps kilobytes for each of them.
+pub(super) fn long_table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
+    let width_of = |cell: &str| cell.chars().count();
+    let mut widths = header.map(width_of);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(width_of(cell));
+        }
+    }
+    let mut text = String::new();
+    let header = header.map(str::to_owned);
+    for row in std::iter::once(&header).chain(rows) {
+        for (index, (cell, width)) in row.iter().zip(widths).enumerate() {
+            let padding = " ".repeat(width - width_of(cell).min(width));
+            match index {
+                0 => text.extend([cell.as_str(), padding.as_str()]),
+                _ => text.extend(["  ", padding.as_str(), cell.as_str()]),
+            }
+        }
+        text.push('\n');
+    }
+    text
 }
 
 /// A whole number with thin groups of three: `1 234 567`.
@@ -50,4 +76,31 @@ pub(super) fn bytes(value: u64) -> String {
         name = next;
     }
     format!("{scaled:.1} {name}")
+}
+
+/// An instant to the second: `2026-01-12T09:30:00Z`.
+pub(super) fn moment(at: UtcMicros) -> String {
+    UtcMicros(at.0 - at.0.rem_euclid(1_000_000)).to_string()
+}
+
+/// A count with its noun: `1 session`, `2 sessions`.
+pub(super) fn count_of(count: u64, one: &str, many: &str) -> String {
+    let noun = if count == 1 { one } else { many };
+    format!(
+        "{} {noun}",
+        number(i64::try_from(count).unwrap_or(i64::MAX))
+    )
+}
+
+/// Names with their values below each other; a name without a value is left out.
+pub(super) fn facts(indent: &str, facts: &[(&str, Option<String>)]) -> String {
+    let facts = || {
+        let values = facts.iter();
+        values.filter_map(|(name, value)| Some((name, value.as_ref()?)))
+    };
+    let width = facts().map(|(name, _)| name.len()).max().unwrap_or(0);
+    facts()
+        .map(|(name, value)| format!("{indent}{name:width$}  {value}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }

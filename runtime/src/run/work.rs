@@ -66,7 +66,7 @@ impl Pass<'_> {
             config
                 .group
                 .bytes_max
-                .saturating_add(config.limits.row_bytes_max),
+                .saturating_add(self.processor.limits().row_bytes_max),
         );
         let (outcomes, finished) = bounded(OUTCOMES_MAX);
         let result = std::thread::scope(|scope| {

@@ -15,7 +15,7 @@ use wasmtime::component::Component;
 
 use super::{Engine, tuned};
 use crate::config::{Compiler, Limits};
-use crate::fault::printable;
+use crate::fault::{Fault, FaultKind, printable};
 
 /// Of a child's standard error this much is kept.
 const ERROR_BYTES_MAX: u64 = 4096;
@@ -157,6 +157,31 @@ pub fn load(engine: &Engine, compiled: &Compiled) -> Result<Component, CompileEr
     // with the SHA-256 in the database by the registry, which is the only one to call this with it.
     let component = unsafe { Component::deserialize(engine.wasmtime(), &compiled.code) };
     component.map_err(|error| CompileError::Refused(printable(&format!("{error:#}"))))
+}
+
+/// What a component imports and exports, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// The imports, fit for a terminal.
+    pub imports: Vec<String>,
+    /// The exports, fit for a terminal.
+    pub exports: Vec<String>,
+}
+
+/// Reads the names in what [`compile`] gave; nothing of the component runs.
+///
+/// # Errors
+/// A fault of kind `component` when the code is for another engine.
+pub fn names(engine: &Engine, compiled: &Compiled) -> Result<Names, Fault> {
+    let component = load(engine, compiled)
+        .map_err(|error| Fault::new(FaultKind::Component, error.to_string()))?;
+    let component_type = component.component_type();
+    let imports = component_type.imports(engine.wasmtime());
+    let exports = component_type.exports(engine.wasmtime());
+    Ok(Names {
+        imports: imports.map(|(name, _)| printable(name)).collect(),
+        exports: exports.map(|(name, _)| printable(name)).collect(),
+    })
 }
 
 /// The SHA-256 of some bytes, in hexadecimal.

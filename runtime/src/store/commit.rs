@@ -218,6 +218,16 @@ fn delete_replaced(
         .filter(|(_, known)| known.session_seq.is_none())
         .map(|(session, _)| session.key.as_str())
         .collect();
+    delete_rows(connection, manifest, &replaced, &legacy)
+}
+
+/// Deletes the session-owned rows that stand under these numbers, and those of these files.
+pub(super) fn delete_rows(
+    connection: &Connection,
+    manifest: &Manifest,
+    replaced: &[i64],
+    legacy: &[&str],
+) -> Result<(), StoreError> {
     let refused = StoreError::database("to replace a session's rows");
     for table in manifest
         .tables
@@ -232,7 +242,7 @@ fn delete_replaced(
             );
             connection.execute_batch(&sql).map_err(&refused)?;
         }
-        for key in &legacy {
+        for key in legacy {
             connection
                 .prepare_cached(&format!("DELETE FROM {name} WHERE session_file = ?"))
                 .and_then(|mut statement| statement.execute([key]))

@@ -36,6 +36,22 @@ impl Store {
         Self::open_at(config, now, None)
     }
 
+    /// As [`Store::open`], for those who only ask: `None` where there is no database yet, and then
+    /// none is made.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_existing(config: &Config, now: UtcMicros) -> Result<Option<Self>, StoreError> {
+        let path = config.state_dir().join("system.duckdb");
+        // What may not be looked at is no absence.
+        match path.try_exists() {
+            Ok(true) => Self::open(config, now).map(Some),
+            Ok(false) => Ok(None),
+            Err(source) if source.kind() == std::io::ErrorKind::NotADirectory => Ok(None),
+            Err(source) => Err(StoreError::Io { path, source }),
+        }
+    }
+
     /// As [`Store::open`], up to a version of the schema: for the operator's `migrate --to`.
     ///
     /// # Errors

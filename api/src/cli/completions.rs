@@ -1,0 +1,31 @@
+//! `completions`: what a shell needs to complete our commands.
+
+use std::io::Write;
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use super::{Cli, Exit, Failure};
+
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArgs {
+    /// The shell that the script is for
+    shell: Shell,
+}
+
+pub(super) fn completions(arguments: &CompletionsArgs) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(
+        arguments.shell,
+        &mut Cli::command(),
+        "session-pipeline",
+        &mut script,
+    );
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(&script).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(
+            Failure::could_not_run(format!("standard output can't be written: {error}")),
+        ),
+        _ => Ok(Exit::Done),
+    }
+}

@@ -1,0 +1,283 @@
+//! `processors`: which there are, and what any component is.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use session_pipeline_runtime::config::Config;
+use session_pipeline_runtime::inspect::{self, ImportKind, Inspection};
+use session_pipeline_runtime::manifest::{Manifest, Order, TableSpec};
+use session_pipeline_runtime::registry::listing::{self, ListedProcessor};
+use session_pipeline_runtime::store::Store;
+
+use super::table::{bytes, facts, number, table};
+use super::{Exit, Failure, Global, hint, print, print_json};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ProcessorsCommand {
+    /// List the processors, and whether each can run
+    List,
+    /// Show what a component is, without registering it
+    Inspect(InspectArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    /// A component file, or the name of a processor
+    #[arg(value_name = "FILE|NAME", value_parser = super::filled)]
+    component: String,
+}
+
+pub(super) fn processors(global: &Global, command: &ProcessorsCommand) -> Result<Exit, Failure> {
+    match command {
+        ProcessorsCommand::List => list(global),
+        ProcessorsCommand::Inspect(arguments) => inspect(global, &arguments.component),
+    }
+}
+
+fn list(global: &Global) -> Result<Exit, Failure> {
+    let config = &global.config()?;
+    let registry = super::registry();
+    let store = Store::open_existing(config, super::now())?;
+    let processors = listing::list(&registry, config, store.as_ref(), &std::env::temp_dir())?;
+    if global.json {
+        print_json(&json!({ "processors": processors }))?;
+    } else {
+        print(&people(&processors))?;
+    }
+    for processor in &processors {
+        if let Some(reason) = &processor.unavailable {
+            hint(&format!("`{}` can't run: {reason}", processor.name));
+        }
+    }
+    for name in config.processors.keys() {
+        if registry.component(name).is_err() {
+            hint(&format!(
+                "the config file has a section for `{name}`, and there is no such processor"
+            ));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn people(processors: &[ListedProcessor]) -> String {
+    let mut table = table(&[
+        "processor",
+        "version",
+        "origin",
+        "runs",
+        "order",
+        "may use",
+        "available",
+        "last run",
+        "result",
+    ]);
+    let none = || "-".to_owned();
+    for processor in processors {
+        let runs = processor
+            .schedule
+            .clone()
+            .or_else(|| processor.cadence_seconds.map(cadence));
+        let capabilities = processor.capabilities.as_ref();
+        let available = match processor.unavailable {
+            None => "yes",
+            Some(_) => "no",
+        };
+        table.add_row([
+            processor.name.clone(),
+            processor
+                .version
+                .map_or_else(none, |version| version.to_string()),
+            processor.origin.as_str().to_owned(),
+            runs.unwrap_or_else(none),
+            processor
+                .order
+                .map_or_else(none, |value| order(value).to_owned()),
+            capabilities.map_or_else(none, |names| names.join(", ")),
+            available.to_owned(),
+            processor
+                .last_run_at
+                .clone()
+                .unwrap_or_else(|| "never".to_owned()),
+            processor.last_run.clone().unwrap_or_else(none),
+        ]);
+    }
+    table.trim_fmt()
+}
+
+fn order(order: Order) -> &'static str {
+    match order {
+        Order::Independent => "independent",
+        Order::Serial => "serial",
+    }
+}
+
+/// A cadence as people say it: `every 10 min`.
+fn cadence(seconds: u32) -> String {
+    match seconds {
+        seconds if seconds.is_multiple_of(3600) => format!("every {} h", seconds / 3600),
+        seconds if seconds.is_multiple_of(60) => format!("every {} min", seconds / 60),
+        seconds => format!("every {seconds} s"),
+    }
+}
+
+fn inspect(global: &Global, given: &str) -> Result<Exit, Failure> {
+    let config = &global.config()?;
+    let scratch = std::env::temp_dir();
+    let registry = super::registry();
+    // A name before a file; whoever means a file of that name writes `./usage`.
+    let inspection = match registry.component(given) {
+        Ok(component) => {
+            let (limits, settings) = (config.limits_of(given), config.settings_of(given));
+            inspect::inspect(config, limits, settings, component, &scratch)
+        }
+        Err(_) => {
+            let known: Vec<&str> = registry.names().collect();
+            let component = read(config, given, &known)?;
+            inspect::inspect(config, &config.limits, Vec::new(), &component, &scratch)
+        }
+    };
+    if global.json {
+        print_json(&document(&inspection))?;
+    } else {
+        print(&inspected(&inspection))?;
+    }
+    match &inspection.described {
+        Ok(_) => Ok(Exit::Done),
+        Err(fault) => {
+            hint(&format!("refused: {fault}"));
+            Ok(Exit::Findings)
+        }
+    }
+}
+
+/// Reads a component file, and no more of it than one byte above what is allowed.
+fn read(config: &Config, path: &str, known: &[&str]) -> Result<Vec<u8>, Failure> {
+    let shown = session_pipeline_runtime::fault::printable(path);
+    let refused = |reason: String| {
+        Failure::wrong_use(format!(
+            "`{shown}` is no component file ({reason}) and no processor; known are: {}",
+            known.join(", ")
+        ))
+    };
+    // Asked before it is opened: opening a FIFO would wait for whoever writes to it.
+    let metadata = fs::metadata(Path::new(path)).map_err(|error| refused(error.to_string()))?;
+    if !metadata.is_file() {
+        return Err(refused("it is no regular file".to_owned()));
+    }
+    let mut component = Vec::new();
+    fs::File::open(path)
+        .and_then(|file| {
+            let most = config.limits.component_bytes_max.saturating_add(1);
+            file.take(most).read_to_end(&mut component)
+        })
+        .map_err(|error| refused(error.to_string()))?;
+    Ok(component)
+}
+
+fn document(inspection: &Inspection) -> Value {
+    let described = inspection.described.as_ref().ok();
+    json!({
+        "digest": inspection.digest,
+        "bytes": inspection.bytes,
+        "imports": inspection.imports,
+        "exports": inspection.exports,
+        "manifest": described.map(|described| &described.manifest),
+        "describe_fuel": described.map(|described| described.fuel),
+        "refused": inspection.described.as_ref().err().map(ToString::to_string),
+    })
+}
+
+fn inspected(inspection: &Inspection) -> String {
+    let described = inspection.described.as_ref().ok();
+    let manifest = described.map(|described| &described.manifest);
+    let mut text = facts(
+        "",
+        &[
+            ("name", manifest.map(|manifest| manifest.name.clone())),
+            (
+                "version",
+                manifest.map(|manifest| manifest.version.to_string()),
+            ),
+            (
+                "says",
+                manifest.map(|manifest| manifest.description.clone()),
+            ),
+            (
+                "runs",
+                manifest.map(|manifest| cadence(manifest.cadence_seconds)),
+            ),
+            (
+                "order",
+                manifest.map(|manifest| order(manifest.order).to_owned()),
+            ),
+            ("model", manifest.map(model)),
+            (
+                "fuel",
+                described.map(|described| {
+                    let fuel = number(i64::try_from(described.fuel).unwrap_or(i64::MAX));
+                    format!("{fuel} to describe itself")
+                }),
+            ),
+            ("digest", Some(format!("SHA-256 {}", inspection.digest))),
+            ("size", Some(bytes(inspection.bytes))),
+        ],
+    );
+    for kind in [ImportKind::Contract, ImportKind::Refused, ImportKind::Inert] {
+        let imports = inspection.imports.iter();
+        let names: Vec<&str> = imports
+            .filter(|import| import.kind == kind)
+            .map(|import| import.name.as_str())
+            .collect();
+        let title = match kind {
+            ImportKind::Contract => "imports of the contract",
+            ImportKind::Refused => "imports that are not allowed",
+            ImportKind::Inert => "imports with nothing behind them",
+        };
+        section(&mut text, title, &names);
+    }
+    let exports: Vec<&str> = inspection.exports.iter().map(String::as_str).collect();
+    section(&mut text, "exports", &exports);
+    for spec in manifest.map_or(&[][..], |manifest| manifest.tables.as_slice()) {
+        text.push_str(&format!("\n\n{}", table_text(spec)));
+    }
+    text
+}
+
+fn model(manifest: &Manifest) -> String {
+    if manifest.uses_llm {
+        "needs a language model".to_owned()
+    } else {
+        "needs none".to_owned()
+    }
+}
+
+fn section(text: &mut String, title: &str, lines: &[&str]) {
+    if !lines.is_empty() {
+        text.push_str(&format!("\n\n{title}"));
+        for line in lines {
+            text.push_str(&format!("\n  {line}"));
+        }
+    }
+}
+
+fn table_text(spec: &TableSpec) -> String {
+    let owner = match &spec.shared_key {
+        None => "of the session".to_owned(),
+        Some(key) => format!("shared, by `{key}`"),
+    };
+    let mut text = format!("table {} ({owner})", spec.name);
+    let columns: Vec<(&str, Option<String>)> = spec
+        .columns
+        .iter()
+        .map(|column| {
+            let kind = serde_json::to_value(column.kind).unwrap_or_default();
+            (column.name.as_str(), kind.as_str().map(str::to_owned))
+        })
+        .collect();
+    text.push('\n');
+    text.push_str(&facts("  ", &columns));
+    text
+}

@@ -1,0 +1,330 @@
+//! The keys of the config file: where each value goes, and what is allowed for it.
+//!
+//! One table for each section. Reading, the list of known keys, suggestions and the test of the
+//! commented example all go by these tables, so that none of them can know another key.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use jiff::SignedDuration;
+
+use super::{Config, GroupLimits, Limits, ProcessorConfig};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+/// TOML has no larger integers.
+const COUNT_MAX: u64 = i64::MAX as u64;
+
+/// What a file says, on its way to a [`Config`].
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) config: Config,
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) sessions_root: Option<PathBuf>,
+}
+
+/// A key that stands right in its section.
+pub(super) struct Key<T> {
+    pub(super) name: &'static str,
+    pub(super) value: Value<T>,
+}
+
+/// What a key's value is, within which bounds, and where it goes.
+pub(super) enum Value<T> {
+    /// A whole number.
+    Count(u64, u64, fn(&mut T, u64)),
+    /// A number of bytes.
+    Size(u64, u64, fn(&mut T, u64)),
+    /// A length of time.
+    Time(Duration, Duration, fn(&mut T, Duration)),
+    /// Yes or no.
+    Flag(fn(&mut T, bool)),
+    /// Any text.
+    Text(&'static str, fn(&mut T, String)),
+    /// A path.
+    Path(fn(&mut T, PathBuf)),
+}
+
+/// What kind of value a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// A whole number.
+    Count,
+    /// A number of bytes: `"256 MiB"`, or a whole number.
+    Size,
+    /// A length of time: `"30 s"`.
+    Time,
+    /// `true` or `false`.
+    Flag,
+    /// Any text.
+    Text,
+    /// A path; a relative one begins at the folder of the file.
+    Path,
+}
+
+/// A key of the config file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownKey {
+    /// Its full name; the name of a processor is given as `<name>`.
+    pub key: String,
+    /// What kind of value it takes.
+    pub kind: KeyKind,
+    /// What is allowed, in words.
+    pub allowed: String,
+}
+
+/// The name of the table of one processor's settings, which has no known keys.
+pub(super) const SETTINGS: &str = "settings";
+
+pub(super) const TOP: &[Key<Draft>] = &[
+    Key {
+        name: "data_dir",
+        value: Value::Path(|draft, path| draft.data_dir = Some(path)),
+    },
+    Key {
+        name: "sessions",
+        value: Value::Path(|draft, path| draft.sessions_root = Some(path)),
+    },
+    Key {
+        name: "workers",
+        // Each worker reserves 32 GiB of address space, of which a process has 128 TiB.
+        value: Value::Count(1, 512, |draft, count| draft.config.workers = size(count)),
+    },
+    Key {
+        name: "quiet_window",
+        value: Value::Time(Duration::ZERO, Duration::from_secs(3600), |draft, time| {
+            draft.config.quiet_window = time;
+        }),
+    },
+    Key {
+        name: "keep_missing_days",
+        value: Value::Count(1, 36_500, |draft, days| {
+            draft.config.keep_missing_days = u32::try_from(days).ok();
+        }),
+    },
+];
+
+pub(super) const DATABASE: &[Key<Draft>] = &[Key {
+    name: "memory_limit",
+    value: Value::Size(64 * MIB, 1024 * GIB, |draft, bytes| {
+        draft.config.database_memory_bytes = bytes;
+    }),
+}];
+
+pub(super) const REPORT: &[Key<Draft>] = &[Key {
+    name: "prices",
+    value: Value::Path(|draft, path| draft.config.prices_file = Some(path)),
+}];
+
+pub(super) const GROUP: &[Key<GroupLimits>] = &[
+    Key {
+        name: "sessions_max",
+        value: Value::Count(1, 10_000, |group, count| group.sessions_max = size(count)),
+    },
+    Key {
+        name: "rows_max",
+        value: Value::Count(1, 10_000_000, |group, count| group.rows_max = count),
+    },
+    Key {
+        name: "bytes_max",
+        value: Value::Size(64 * KIB, GIB, |group, bytes| group.bytes_max = bytes),
+    },
+    Key {
+        name: "wait_max",
+        value: Value::Time(Duration::ZERO, Duration::from_secs(10), |group, time| {
+            group.wait_max = time;
+        }),
+    },
+];
+
+pub(super) const LIMITS: &[Key<Limits>] = &[
+    Key {
+        name: "fuel_base",
+        value: Value::Count(1, COUNT_MAX, |limits, count| limits.fuel_base = count),
+    },
+    Key {
+        name: "fuel_per_byte",
+        value: Value::Count(0, COUNT_MAX, |limits, count| limits.fuel_per_byte = count),
+    },
+    Key {
+        name: "cpu_base",
+        value: Value::Time(
+            Duration::from_millis(10),
+            Duration::from_secs(24 * 3600),
+            |limits, time| limits.cpu_base = time,
+        ),
+    },
+    Key {
+        name: "bytes_per_cpu_second",
+        value: Value::Size(KIB, 1024 * GIB, |limits, bytes| {
+            limits.bytes_per_cpu_second = bytes;
+        }),
+    },
+    Key {
+        name: "memory_bytes_max",
+        // From a page of WebAssembly to the whole of a 32-bit memory.
+        value: Value::Size(64 * KIB, 4 * GIB, |limits, bytes| {
+            limits.memory_bytes_max = size(bytes);
+        }),
+    },
+    Key {
+        name: "table_elements_max",
+        value: Value::Count(1, 10_000_000, |limits, count| {
+            limits.table_elements_max = size(count);
+        }),
+    },
+    Key {
+        name: "stack_bytes_max",
+        value: Value::Size(64 * KIB, 64 * MIB, |limits, bytes| {
+            limits.stack_bytes_max = size(bytes);
+        }),
+    },
+    Key {
+        name: "session_bytes_max",
+        value: Value::Size(1, 1024 * GIB, |limits, bytes| {
+            limits.session_bytes_max = bytes
+        }),
+    },
+    Key {
+        name: "rows_max",
+        value: Value::Count(1, 100_000_000, |limits, count| limits.rows_max = count),
+    },
+    Key {
+        name: "row_bytes_max",
+        // Texts of one column are kept in one array, which holds less than 2 GiB.
+        value: Value::Size(KIB, GIB, |limits, bytes| limits.row_bytes_max = bytes),
+    },
+    Key {
+        name: "one_row_bytes_max",
+        value: Value::Size(KIB, 64 * MIB, |limits, bytes| {
+            limits.one_row_bytes_max = bytes
+        }),
+    },
+    Key {
+        name: "call_bytes_max",
+        value: Value::Size(64 * KIB, GIB, |limits, bytes| {
+            limits.call_bytes_max = size(bytes)
+        }),
+    },
+    Key {
+        name: "log_bytes_max",
+        value: Value::Size(0, 64 * MIB, |limits, bytes| {
+            limits.log_bytes_max = size(bytes)
+        }),
+    },
+    Key {
+        name: "host_calls_max",
+        value: Value::Count(1, COUNT_MAX, |limits, count| limits.host_calls_max = count),
+    },
+    Key {
+        name: "line_bytes_max",
+        value: Value::Size(KIB, GIB, |limits, bytes| {
+            limits.line_bytes_max = size(bytes)
+        }),
+    },
+    Key {
+        name: "component_bytes_max",
+        value: Value::Size(KIB, GIB, |limits, bytes| limits.component_bytes_max = bytes),
+    },
+    Key {
+        name: "compile_memory_bytes_max",
+        value: Value::Size(64 * MIB, 1024 * GIB, |limits, bytes| {
+            limits.compile_memory_bytes_max = bytes;
+        }),
+    },
+    Key {
+        name: "compile_cpu_max",
+        // The system counts it in whole seconds.
+        value: Value::Time(
+            Duration::from_secs(1),
+            Duration::from_secs(3600),
+            |limits, time| {
+                limits.compile_cpu_max = time;
+            },
+        ),
+    },
+];
+
+pub(super) const PROCESSOR: &[Key<ProcessorConfig>] = &[
+    Key {
+        name: "llm",
+        value: Value::Flag(|processor, is_granted| processor.llm = Some(is_granted)),
+    },
+    Key {
+        name: "schedule",
+        value: Value::Text("a schedule, such as \"every 15m\"", |processor, text| {
+            processor.schedule = Some(text);
+        }),
+    },
+];
+
+/// Every key that a config file may hold, save the free ones of `processors.<name>.settings`.
+pub fn known_keys() -> Vec<KnownKey> {
+    let mut keys = Vec::new();
+    describe("", TOP, &mut keys);
+    describe("database.", DATABASE, &mut keys);
+    describe("report.", REPORT, &mut keys);
+    describe("group.", GROUP, &mut keys);
+    describe("limits.", LIMITS, &mut keys);
+    describe("processors.<name>.", PROCESSOR, &mut keys);
+    describe("processors.<name>.limits.", LIMITS, &mut keys);
+    keys
+}
+
+fn describe<T>(section: &str, table: &[Key<T>], keys: &mut Vec<KnownKey>) {
+    keys.extend(table.iter().map(|key| KnownKey {
+        key: format!("{section}{}", key.name),
+        kind: key.value.kind(),
+        allowed: key.value.allowed(),
+    }));
+}
+
+impl<T> Value<T> {
+    fn kind(&self) -> KeyKind {
+        match self {
+            Self::Count(..) => KeyKind::Count,
+            Self::Size(..) => KeyKind::Size,
+            Self::Time(..) => KeyKind::Time,
+            Self::Flag(..) => KeyKind::Flag,
+            Self::Text(..) => KeyKind::Text,
+            Self::Path(..) => KeyKind::Path,
+        }
+    }
+
+    /// What is allowed, in words that fit after "give".
+    pub(super) fn allowed(&self) -> String {
+        match self {
+            Self::Count(min, max, _) => format!("a whole number from {min} to {max}"),
+            Self::Size(min, max, _) => format!(
+                "a size from {} to {}, such as \"16 MiB\"",
+                in_words(*min),
+                in_words(*max)
+            ),
+            Self::Time(min, max, _) => {
+                let (min, max) = (time_in_words(*min), time_in_words(*max));
+                format!("a time from {min} to {max}, such as \"30 s\"")
+            }
+            Self::Flag(_) => "true or false".to_owned(),
+            Self::Text(what, _) => (*what).to_owned(),
+            Self::Path(_) => {
+                "a path in full, or one that begins at the folder of this file".to_owned()
+            }
+        }
+    }
+}
+
+fn time_in_words(time: Duration) -> String {
+    // Every bound fits.
+    let time = SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
+    format!("{time:#}")
+}
+
+fn in_words(bytes: u64) -> String {
+    ByteSize(bytes).display().iec().to_string()
+}
+
+fn size(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,133 @@
+//! The processors as an operator sees them: what each is, what it may do, and whether it can run.
+//!
+//! Each is asked in the sandbox what it is, as for a run, but nothing is written.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{Registry, RegistryError};
+use crate::config::Config;
+use crate::inspect::ImportKind;
+use crate::manifest::Order;
+use crate::processor::Processor;
+use crate::sandbox::Engines;
+use crate::status;
+use crate::store::{Store, StoreError};
+
+/// Where a processor comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// It ships with the program.
+    Shipped,
+}
+
+impl Origin {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Shipped => "shipped",
+        }
+    }
+}
+
+/// One processor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ListedProcessor {
+    /// Its name.
+    pub name: String,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// The SHA-256 of its component.
+    pub digest: String,
+    /// Its version; like all that it says of itself `None` where it is unavailable.
+    pub version: Option<u32>,
+    /// One sentence.
+    pub description: Option<String>,
+    /// How often it wants to run.
+    pub cadence_seconds: Option<u32>,
+    /// Whether its sessions may be processed side by side.
+    pub order: Option<Order>,
+    /// Whether it needs a language model under its settings.
+    pub uses_llm: Option<bool>,
+    /// What its component imports of the contract: all that it can do.
+    pub capabilities: Option<Vec<String>>,
+    /// Whether the operator grants it a language model.
+    pub llm_granted: bool,
+    /// The operator's schedule, which wins over the cadence.
+    pub schedule: Option<String>,
+    /// Why it can't run; `None` where it can.
+    pub unavailable: Option<String>,
+    /// How its last run ended; `None` where there was none, or it is open.
+    pub last_run: Option<String>,
+    /// When it ended.
+    pub last_run_at: Option<String>,
+}
+
+/// Lists the processors, in the order of their names. One that never ran here is compiled in
+/// `scratch`.
+///
+/// # Errors
+/// When the database can't be read. A processor that can't run is no error.
+pub fn list(
+    registry: &Registry,
+    config: &Config,
+    store: Option<&Store>,
+    scratch: &Path,
+) -> Result<Vec<ListedProcessor>, StoreError> {
+    let engines = Engines::new(config.pool_limits(), 0);
+    let known = match store {
+        Some(store) => status::processors(store, registry.names())?,
+        None => Vec::new(),
+    };
+    let mut processors = Vec::new();
+    for name in registry.names() {
+        let (processor, unavailable) =
+            match registry.look_at(name, config, &engines, store, scratch) {
+                Ok(processor) => (Some(processor), None),
+                Err(RegistryError::Store(error)) => return Err(error),
+                Err(RegistryError::Unavailable { fault, .. }) => (None, Some(fault.to_string())),
+                Err(error @ RegistryError::Unknown { .. }) => (None, Some(error.to_string())),
+            };
+        let manifest = processor.as_ref().map(Processor::manifest);
+        let own = config.processors.get(name);
+        let counts = known.iter().find(|status| status.processor == name);
+        processors.push(ListedProcessor {
+            name: name.to_owned(),
+            origin: Origin::Shipped,
+            digest: registry.digest(name).unwrap_or_default(),
+            version: manifest.map(|manifest| manifest.version),
+            description: manifest.map(|manifest| manifest.description.clone()),
+            cadence_seconds: manifest.map(|manifest| manifest.cadence_seconds),
+            order: manifest.map(|manifest| manifest.order),
+            uses_llm: manifest.map(|manifest| manifest.uses_llm),
+            capabilities: processor.as_ref().map(capabilities),
+            // What ships is granted a model unless the operator says no (ARCHITECTURE.md §4).
+            llm_granted: own.and_then(|own| own.llm).unwrap_or(true),
+            schedule: own.and_then(|own| own.schedule.clone()),
+            unavailable,
+            last_run: counts.and_then(|status| status.last_run.clone()),
+            last_run_at: counts.and_then(|status| status.last_run_at.clone()),
+        });
+    }
+    Ok(processors)
+}
+
+fn capabilities(processor: &Processor) -> Vec<String> {
+    processor
+        .imports()
+        .iter()
+        .filter(|name| ImportKind::of(name) == ImportKind::Contract)
+        .map(|name| short(name))
+        // The types are how both sides speak, and give nothing.
+        .filter(|name| name != "types")
+        .collect()
+}
+
+/// `session-pipeline:processor/records@1.0.0` as `records`.
+fn short(import: &str) -> String {
+    let interface = import.rsplit('/').next().unwrap_or(import);
+    let name = interface.split('@').next().unwrap_or(interface);
+    name.to_owned()
+}

@@ -1,0 +1,462 @@
+//! What the walker finds joined with what is known: how every session stands with every processor.
+//!
+//! It goes by the rule of [`scan::judge`], so that a listing says what the next run will do.
+//! Nothing is read of the sessions themselves, and nothing is written.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Note, Observed, SessionsRoot};
+use crate::clock::UtcMicros;
+use crate::config::Config;
+use crate::quarantine::Verdict;
+use crate::registry::Registry;
+use crate::scan::{self, Check, KnownFailure, ScanContext, Standing};
+use crate::store::{SessionCost, SessionState, SessionStates, Store, StoreError};
+
+/// Keys suggested for an unknown one.
+const SUGGESTIONS_MAX: usize = 3;
+/// Keys that a mistyped one is compared with: enough for a team, and done in a second.
+const COMPARED_MAX: usize = 50_000;
+
+/// How a session stands with a processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It was never processed; the next run does.
+    New,
+    /// It was processed as it is now.
+    Processed,
+    /// The next run looks at it: it changed, its last attempt failed, the processor has a new
+    /// version, or somebody asked for it.
+    Due,
+    /// Its last attempt failed, and scheduled runs wait before the next one.
+    Waiting,
+    /// It failed too often, and is not tried any more.
+    Quarantined,
+    /// Its file is gone; its rows stay.
+    Missing,
+}
+
+impl State {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Processed => "processed",
+            Self::Due => "due",
+            Self::Waiting => "waiting",
+            Self::Quarantined => "quarantined",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// A session with how it stands with each processor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedSession {
+    /// Its key.
+    pub key: String,
+    /// Its file; `None` where it is gone.
+    pub file: Option<Observed>,
+    /// In the order of the processors' names.
+    pub processors: Vec<ListedState>,
+}
+
+/// How a session stands with one processor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedState {
+    /// The processor's name.
+    pub processor: Arc<str>,
+    /// In a word.
+    pub state: State,
+    /// How many items were extracted, where it was processed.
+    pub items: Option<i64>,
+    /// When the content was read that its rows come from.
+    pub processed_at: Option<UtcMicros>,
+    /// Since when a run knows that its file is gone.
+    pub missing_since: Option<UtcMicros>,
+    /// Its last failure; boxed, since most sessions of a long list have none.
+    pub failure: Option<Box<KnownFailure>>,
+}
+
+/// The sessions of a data dir.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// In the order of their keys.
+    pub sessions: Vec<ListedSession>,
+    /// What the walk passed over.
+    pub notes: Vec<Note>,
+    /// Whether there is a sessions root at all.
+    pub has_root: bool,
+}
+
+/// All that is known of one session.
+#[derive(Debug)]
+pub struct ShownSession {
+    /// As in the list.
+    pub listed: ListedSession,
+    /// What goes beyond it, by the name of the processor.
+    pub details: BTreeMap<String, SessionDetails>,
+}
+
+/// What the database has of one session from one processor.
+#[derive(Debug, Default)]
+pub struct SessionDetails {
+    /// Its state row.
+    pub state: Option<SessionState>,
+    /// The digest of the component that wrote its rows.
+    pub component: Option<String>,
+    /// That component's version.
+    pub version: Option<u32>,
+    /// What its last attempt took.
+    pub cost: Option<SessionCost>,
+    /// Its rows, by table.
+    pub rows: Vec<(String, u64)>,
+}
+
+/// Why sessions can't be listed or shown.
+#[derive(Debug, thiserror::Error)]
+pub enum ListingError {
+    /// The sessions root can't be read.
+    #[error("the sessions root `{path}` can't be read; check the path and its permissions")]
+    Root {
+        /// The root.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no such session.
+    #[error("there is no session `{key}`{}", suggestion(nearest))]
+    UnknownSession {
+        /// The key.
+        key: String,
+        /// Keys that are like it, fit for a terminal.
+        nearest: Vec<String>,
+    },
+    /// The database refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn suggestion(nearest: &[String]) -> String {
+    match nearest {
+        [] => "; `sessions list` shows all there are".to_owned(),
+        keys => format!("; did you mean `{}`?", keys.join("`, or `")),
+    }
+}
+
+/// What a processor's sessions are held against.
+struct Rule {
+    failures: HashMap<String, KnownFailure>,
+    /// The component that the next run uses; `None`: nobody runs this processor any more.
+    component: Option<String>,
+    versions: HashMap<String, u32>,
+}
+
+/// All that the database says, read at once.
+struct Known {
+    states: SessionStates,
+    rules: BTreeMap<Arc<str>, Rule>,
+}
+
+/// Lists the sessions on disk and those that are only known, with all processors that there are or
+/// that left a row. Without a database all are new.
+///
+/// # Errors
+/// When the root or the database can't be read.
+pub fn list(
+    config: &Config,
+    registry: &Registry,
+    store: Option<&Store>,
+    now: UtcMicros,
+) -> Result<Listing, ListingError> {
+    let root = open_root(config)?;
+    let mut found: BTreeMap<String, Observed> = BTreeMap::new();
+    let mut listing = Listing {
+        has_root: root.is_some(),
+        ..Listing::default()
+    };
+    // What an incomplete walk did not see, and what lies below an absent root, may well be there.
+    let mut is_gone_sure = false;
+    if let Some(root) = &root {
+        let walk = root
+            .walk(|key, observed| {
+                found.insert(key.to_owned(), observed);
+            })
+            .map_err(|source| unreadable(config, source))?;
+        is_gone_sure = walk.is_complete && walk.found > 0;
+        listing.notes = walk.notes;
+    }
+    let known = Known::read(registry, store, None)?;
+    let mut keys: BTreeMap<&str, Option<Observed>> = found
+        .iter()
+        .map(|(key, observed)| (key.as_str(), Some(*observed)))
+        .collect();
+    let known_keys = known.states.rows.iter().map(|state| state.key.as_str());
+    let failed_keys = known
+        .rules
+        .values()
+        .flat_map(|rule| rule.failures.keys().map(String::as_str));
+    for key in known_keys.chain(failed_keys) {
+        keys.entry(key).or_insert(None);
+    }
+    let mut states = known.states.rows.iter().peekable();
+    for (key, file) in keys {
+        let mut own = Vec::new();
+        while let Some(state) = states.next_if(|state| state.key.as_str() == key) {
+            own.push(state);
+        }
+        listing
+            .sessions
+            .push(known.stand(key, file, &own, is_gone_sure, now));
+    }
+    Ok(listing)
+}
+
+/// Tells everything that is known of one session.
+///
+/// # Errors
+/// When there is no such session, or the root or the database can't be read.
+pub fn show(
+    config: &Config,
+    registry: &Registry,
+    store: Option<&Store>,
+    key: &str,
+    now: UtcMicros,
+) -> Result<ShownSession, ListingError> {
+    let root = open_root(config)?;
+    let file = root
+        .as_ref()
+        .filter(|_| super::is_key(key))
+        .and_then(|root| root.observe(key));
+    let known = Known::read(registry, store, Some(key))?;
+    let is_known = !known.states.rows.is_empty()
+        || known
+            .rules
+            .values()
+            .any(|rule| rule.failures.contains_key(key));
+    if file.is_none() && !is_known {
+        return Err(unknown(config, registry, store, key, now));
+    }
+    let own: Vec<&SessionState> = known.states.rows.iter().collect();
+    let listed = known.stand(key, file, &own, root.is_some(), now);
+    let mut details = BTreeMap::new();
+    for known_state in &listed.processors {
+        let processor = known_state.processor.as_ref();
+        details.insert(processor.to_owned(), known.details(store, processor, key)?);
+    }
+    Ok(ShownSession { listed, details })
+}
+
+/// The error for a key that nobody knows, with the keys that are most like it.
+pub fn unknown(
+    config: &Config,
+    registry: &Registry,
+    store: Option<&Store>,
+    key: &str,
+    now: UtcMicros,
+) -> ListingError {
+    match list(config, registry, store, now) {
+        Ok(listing) => ListingError::UnknownSession {
+            key: crate::fault::printable(key),
+            nearest: nearest(key, &listing),
+        },
+        Err(error) => error,
+    }
+}
+
+impl Known {
+    fn read(
+        registry: &Registry,
+        store: Option<&Store>,
+        key: Option<&str>,
+    ) -> Result<Self, StoreError> {
+        let mut states = SessionStates::default();
+        let mut names: Vec<String> = registry.names().map(str::to_owned).collect();
+        if let Some(store) = store {
+            states = store.session_states(key)?;
+            names.extend(
+                store
+                    .processor_counts()?
+                    .into_iter()
+                    .map(|counts| counts.processor),
+            );
+        }
+        names.sort_unstable();
+        names.dedup();
+        let mut rules = BTreeMap::new();
+        for name in names {
+            let mut rule = Rule {
+                component: registry.digest(&name),
+                failures: HashMap::new(),
+                versions: HashMap::new(),
+            };
+            if let Some(store) = store {
+                rule.failures = store.known_failures(&name)?;
+                rule.versions = store.component_versions(&name)?;
+            }
+            if let Some(key) = key {
+                rule.failures.retain(|failed, _| failed == key);
+            }
+            rules.insert(name.into(), rule);
+        }
+        Ok(Self { states, rules })
+    }
+
+    fn stand(
+        &self,
+        key: &str,
+        file: Option<Observed>,
+        states: &[&SessionState],
+        is_gone_sure: bool,
+        now: UtcMicros,
+    ) -> ListedSession {
+        let mut processors = Vec::new();
+        for (name, rule) in &self.rules {
+            let row = states
+                .iter()
+                .copied()
+                .find(|state| *state.processor == **name);
+            let failure = rule.failures.get(key);
+            // A processor that is no longer there has nothing to do with sessions it never met.
+            if row.is_none() && failure.is_none() && (rule.component.is_none() || file.is_none()) {
+                continue;
+            }
+            let state = match file {
+                Some(observed) => self.judge(rule, row, failure, observed, now),
+                None if is_gone_sure || row.is_some_and(|row| row.known.is_missing) => {
+                    State::Missing
+                }
+                None => match (row, failure) {
+                    (_, Some(failure)) if failure.failures.quarantined_at.is_some() => {
+                        State::Quarantined
+                    }
+                    (Some(row), _) if !row.known.is_due => State::Processed,
+                    _ => State::Due,
+                },
+            };
+            processors.push(ListedState {
+                processor: Arc::clone(name),
+                state,
+                items: row.map(|row| row.items),
+                processed_at: row.and_then(|row| row.known.processed_at),
+                missing_since: row.and_then(|row| row.missing_since),
+                failure: failure.cloned().map(Box::new),
+            });
+        }
+        ListedSession {
+            key: key.to_owned(),
+            file,
+            processors,
+        }
+    }
+
+    fn judge(
+        &self,
+        rule: &Rule,
+        row: Option<&SessionState>,
+        failure: Option<&KnownFailure>,
+        observed: Observed,
+        now: UtcMicros,
+    ) -> State {
+        // Of a processor that is no longer there, what failed under its own component still counts.
+        let failed_digest = failure.and_then(|failure| failure.digest.clone());
+        let digest = rule.component.clone().or(failed_digest).unwrap_or_default();
+        let digests = self.states.digests.iter();
+        let context = ScanContext {
+            failures: &rule.failures,
+            digest: &digest,
+            // A component that never ran here has not said its version yet: nothing is due by it.
+            version: rule.versions.get(&digest).copied().unwrap_or(0),
+            versions: digests
+                .map(|digest| rule.versions.get(digest).copied())
+                .collect(),
+            now,
+            is_started_by_person: false,
+        };
+        match scan::judge(row.map(|row| &row.known), failure, observed, &context) {
+            Standing::Settled => State::Processed,
+            Standing::Waiting => State::Waiting,
+            Standing::Quarantined => State::Quarantined,
+            Standing::Candidate(Check::FailureHash { verdict, .. }) => match verdict {
+                Verdict::Quarantined => State::Quarantined,
+                Verdict::Waiting => State::Waiting,
+                Verdict::Try => State::Due,
+            },
+            Standing::Candidate(_) if row.is_none() && failure.is_none() => State::New,
+            Standing::Candidate(_) => State::Due,
+        }
+    }
+
+    fn details(
+        &self,
+        store: Option<&Store>,
+        processor: &str,
+        key: &str,
+    ) -> Result<SessionDetails, StoreError> {
+        let Some(store) = store else {
+            return Ok(SessionDetails::default());
+        };
+        let mut states = self.states.rows.iter();
+        let state = states.find(|state| state.processor == processor).cloned();
+        let component = state
+            .as_ref()
+            .and_then(|state| self.states.digests.get(usize::from(state.known.digest?)))
+            .cloned();
+        let version = component.as_ref().and_then(|digest| {
+            let rule = self.rules.get(processor)?;
+            rule.versions.get(digest).copied()
+        });
+        let rows = match &state {
+            Some(state) => store.session_row_counts(processor, state)?,
+            None => Vec::new(),
+        };
+        Ok(SessionDetails {
+            state,
+            component,
+            version,
+            cost: store.session_cost(processor, key)?,
+            rows,
+        })
+    }
+}
+
+fn open_root(config: &Config) -> Result<Option<SessionsRoot>, ListingError> {
+    SessionsRoot::open(&config.sessions_root).map_err(|source| unreadable(config, source))
+}
+
+fn unreadable(config: &Config, source: io::Error) -> ListingError {
+    ListingError::Root {
+        path: crate::fault::printable(&config.sessions_root.display().to_string()),
+        source,
+    }
+}
+
+/// The keys that hold the given one, or that it holds (a path was given for a key); where there is
+/// none, those that are spelled most like it.
+fn nearest(given: &str, listing: &Listing) -> Vec<String> {
+    let keys = || listing.sessions.iter().map(|session| session.key.as_str());
+    let mut hits: Vec<&str> = keys()
+        .filter(|key| !given.is_empty() && (key.contains(given) || given.ends_with(key)))
+        .take(SUGGESTIONS_MAX)
+        .collect();
+    if hits.is_empty() {
+        let mut alike: Vec<(f64, &str)> = keys()
+            .take(COMPARED_MAX)
+            .map(|key| (strsim::jaro_winkler(given, key), key))
+            .filter(|(likeness, _)| *likeness > 0.8)
+            .collect();
+        alike.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+        hits = alike
+            .into_iter()
+            .take(SUGGESTIONS_MAX)
+            .map(|(_, key)| key)
+            .collect();
+    }
+    hits.into_iter().map(crate::fault::printable).collect()
+}

@@ -1,0 +1,238 @@
+//! What is known of sessions, for people who ask: over all processors, with counts and times.
+//!
+//! Runs read the leaner [`KnownSessions`](crate::scan::KnownSessions) instead.
+
+use std::collections::HashMap;
+
+use duckdb::{OptionalExt, params};
+
+use super::sql::{quoted, table_of};
+use super::{Store, StoreError};
+use crate::clock::UtcMicros;
+use crate::content::ContentHash;
+use crate::processor::Cost;
+use crate::scan::KnownSession;
+use crate::sessions::Observed;
+
+/// All state rows of some sessions.
+#[derive(Debug, Default)]
+pub struct SessionStates {
+    /// The rows, in the order of keys, then processors.
+    pub rows: Vec<SessionState>,
+    /// The digests that [`KnownSession::digest`] points to.
+    pub digests: Vec<String>,
+}
+
+/// A state row with what only people ask for.
+#[derive(Clone, Debug)]
+pub struct SessionState {
+    /// The processor.
+    pub processor: String,
+    /// The session's key.
+    pub key: String,
+    /// Whose it is.
+    pub username: String,
+    /// What runs go by.
+    pub known: KnownSession,
+    /// How many items were extracted.
+    pub items: i64,
+    /// Since when its file is gone.
+    pub missing_since: Option<UtcMicros>,
+}
+
+/// What the last attempt that is remembered took, and in which run it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionCost {
+    /// The run.
+    pub run_id: String,
+    /// What it took.
+    pub cost: Cost,
+}
+
+impl Store {
+    /// The state rows of all sessions, or of one.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn session_states(&self, key: Option<&str>) -> Result<SessionStates, StoreError> {
+        let refused = StoreError::database("to read the state of its sessions");
+        let connection = self.reader()?;
+        let mut statement = connection
+            .prepare(
+                "SELECT processor_name, session_file, username, rowid, file_size, file_mtime_ns, file_ctime_ns, \
+                 file_hash, epoch_us(processed_at), session_seq, component_digest, coalesce(due, false), \
+                 epoch_us(missing_since), CAST(coalesce(items_extracted, 0) AS BIGINT) \
+                 FROM main.session_processor_state WHERE ? IS NULL OR session_file = ? \
+                 ORDER BY session_file, processor_name",
+            )
+            .map_err(&refused)?;
+        let mut states = SessionStates::default();
+        let mut places: HashMap<String, u16> = HashMap::new();
+        let mut rows = statement.query([key, key]).map_err(&refused)?;
+        while let Some(row) = rows.next().map_err(&refused)? {
+            let read = || -> duckdb::Result<(SessionState, Option<String>)> {
+                let observed = match (row.get(4)?, row.get(5)?, row.get(6)?) {
+                    (Some(size), Some(mtime_ns), Some(ctime_ns)) => Some(Observed {
+                        size,
+                        mtime_ns,
+                        ctime_ns,
+                    }),
+                    _ => None,
+                };
+                let missing_since: Option<i64> = row.get(12)?;
+                let state = SessionState {
+                    processor: row.get(0)?,
+                    key: row.get(1)?,
+                    username: row.get(2)?,
+                    known: KnownSession {
+                        row_id: row.get(3)?,
+                        observed,
+                        hash: row
+                            .get::<_, Option<String>>(7)?
+                            .as_deref()
+                            .and_then(ContentHash::from_hex),
+                        processed_at: row.get::<_, Option<i64>>(8)?.map(UtcMicros),
+                        session_seq: row.get(9)?,
+                        digest: None,
+                        is_due: row.get(11)?,
+                        is_missing: missing_since.is_some(),
+                    },
+                    items: row.get(13)?,
+                    missing_since: missing_since.map(UtcMicros),
+                };
+                Ok((state, row.get(10)?))
+            };
+            let (mut state, digest) = read().map_err(&refused)?;
+            state.known.digest = digest.map(|digest| {
+                let next = u16::try_from(places.len()).unwrap_or(u16::MAX);
+                *places.entry(digest).or_insert_with_key(|digest| {
+                    states.digests.push(digest.clone());
+                    next
+                })
+            });
+            states.rows.push(state);
+        }
+        Ok(states)
+    }
+
+    /// What a processor's last attempts at a session took, where that is still remembered.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn session_cost(
+        &self,
+        processor: &str,
+        key: &str,
+    ) -> Result<Option<SessionCost>, StoreError> {
+        let connection = self.reader()?;
+        connection
+            .prepare(
+                "SELECT run_id, fuel, peak_memory, bytes, guest_micros FROM main.session_costs \
+                 WHERE processor_name = ? AND session_file = ? ORDER BY CAST(run_id AS BIGINT) DESC LIMIT 1",
+            )
+            .and_then(|mut statement| {
+                statement
+                    .query_row(params![processor, key], |row| {
+                        let count = |index| -> duckdb::Result<u64> {
+                            let value: Option<i64> = row.get(index)?;
+                            Ok(u64::try_from(value.unwrap_or(0)).unwrap_or(0))
+                        };
+                        Ok(SessionCost {
+                            run_id: row.get(0)?,
+                            cost: Cost {
+                                fuel: count(1)?,
+                                peak_memory: count(2)?,
+                                bytes: count(3)?,
+                                guest_micros: count(4)?,
+                            },
+                        })
+                    })
+                    .optional()
+            })
+            .map_err(StoreError::database("to read what a session took"))
+    }
+
+    /// How many rows each session-owned table of a processor holds of one session, by table.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn session_row_counts(
+        &self,
+        processor: &str,
+        state: &SessionState,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
+        let refused = StoreError::database("to count a session's rows");
+        let connection = self.reader()?;
+        let tables: Vec<String> = connection
+            .prepare(
+                "SELECT DISTINCT columns.table_name FROM duckdb_columns() AS columns \
+                 JOIN duckdb_tables() AS tables USING (database_name, schema_name, table_name) \
+                 WHERE columns.database_name = current_database() AND columns.schema_name = ? \
+                 AND columns.column_name = 'session_seq' ORDER BY columns.table_name",
+            )
+            .and_then(|mut statement| {
+                statement
+                    .query_map([processor], |row| row.get(0))?
+                    .collect()
+            })
+            .map_err(&refused)?;
+        let mut counts = Vec::new();
+        for table in tables {
+            // By number, which finds its rows by the zones of the table; a legacy row has none.
+            let column = match state.known.session_seq {
+                Some(_) => "session_seq",
+                None => "session_file",
+            };
+            let sql = format!(
+                "SELECT count(*) FROM {} WHERE {} = ?",
+                table_of(processor, &table),
+                quoted(column)
+            );
+            let count = |value: &dyn duckdb::ToSql| {
+                connection.query_row(&sql, [value], |row| row.get::<_, i64>(0))
+            };
+            let rows = match &state.known.session_seq {
+                Some(seq) => count(seq),
+                None => count(&state.key),
+            }
+            .map_err(&refused)?;
+            counts.push((table, u64::try_from(rows).unwrap_or(0)));
+        }
+        Ok(counts)
+    }
+
+    /// Marks the sessions that a processor knows, or one of them, to be processed again. Deletes
+    /// nothing; gives how many are marked now.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn mark_due(&self, processor: &str, key: Option<&str>) -> Result<u64, StoreError> {
+        let (processor, key) = (processor.to_owned(), key.map(str::to_owned));
+        self.write(move |connection| {
+            super::transaction::in_transaction(connection, |connection| {
+                let refused = StoreError::database("to mark sessions");
+                let wanted = "processor_name = ? AND (? IS NULL OR session_file = ?)";
+                // What is marked already is not written again.
+                connection
+                    .execute(
+                        &format!(
+                            "UPDATE main.session_processor_state SET due = true \
+                             WHERE {wanted} AND due IS DISTINCT FROM true"
+                        ),
+                        params![processor, key, key],
+                    )
+                    .map_err(&refused)?;
+                connection
+                    .query_row(
+                        &format!(
+                            "SELECT count(*) FROM main.session_processor_state WHERE {wanted}"
+                        ),
+                        params![processor, key, key],
+                        |row| row.get::<_, i64>(0),
+                    )
+                    .map(|count| u64::try_from(count).unwrap_or(0))
+                    .map_err(&refused)
+            })
+        })
+    }
+}

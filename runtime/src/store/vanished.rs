@@ -1,0 +1,93 @@
+//! Forgetting sessions whose file has long been gone, where the operator asks for that
+//! (BEHAVIOUR.md A11); unasked, what a processor wrote is kept for ever.
+
+use duckdb::{Connection, params};
+
+use super::commit::delete_rows;
+use super::sql::{list, timestamp};
+use super::transaction::in_transaction;
+use super::{Store, StoreError};
+use crate::clock::UtcMicros;
+use crate::manifest::Manifest;
+
+/// Sessions forgotten in one transaction.
+const SESSIONS_MAX: i64 = 1000;
+
+/// A state row whose file is gone.
+type Vanished = (i64, Option<i64>, String);
+
+impl Store {
+    /// Removes the rows of a processor's sessions that have been missing since before `before`,
+    /// each session's rows and its state row together; gives how many sessions that were.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn forget_vanished(
+        &self,
+        manifest: &Manifest,
+        before: UtcMicros,
+    ) -> Result<u64, StoreError> {
+        let mut forgotten = 0;
+        loop {
+            let manifest = manifest.clone();
+            let count = self.write(move |connection| {
+                in_transaction(connection, |connection| {
+                    forget(connection, &manifest, before)
+                })
+            })?;
+            if count == 0 {
+                return Ok(forgotten);
+            }
+            forgotten += count;
+        }
+    }
+}
+
+fn forget(
+    connection: &Connection,
+    manifest: &Manifest,
+    before: UtcMicros,
+) -> Result<u64, StoreError> {
+    let refused = StoreError::database("to forget vanished sessions");
+    let processor = manifest.name.as_str();
+    let vanished: Vec<Vanished> = connection
+        .prepare(
+            "SELECT rowid, session_seq, session_file FROM main.session_processor_state \
+             WHERE processor_name = ? AND missing_since < ? ORDER BY rowid LIMIT ?",
+        )
+        .and_then(|mut statement| {
+            statement
+                .query_map(params![processor, timestamp(before), SESSIONS_MAX], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })?
+                .collect()
+        })
+        .map_err(&refused)?;
+    if vanished.is_empty() {
+        return Ok(0);
+    }
+    let numbers: Vec<i64> = vanished.iter().filter_map(|(_, seq, _)| *seq).collect();
+    let legacy: Vec<&str> = vanished
+        .iter()
+        .filter(|(_, seq, _)| seq.is_none())
+        .map(|(_, _, key)| key.as_str())
+        .collect();
+    delete_rows(connection, manifest, &numbers, &legacy)?;
+    let rows = list(vanished.iter().map(|(row_id, _, _)| *row_id));
+    for table in ["session_failures", "session_costs"] {
+        let sql = format!(
+            "DELETE FROM main.{table} WHERE processor_name = ? AND session_file IN \
+             (SELECT session_file FROM main.session_processor_state WHERE processor_name = ? AND rowid IN ({rows}))"
+        );
+        connection
+            .execute(&sql, params![processor, processor])
+            .map_err(&refused)?;
+    }
+    let sql = format!(
+        "DELETE FROM main.session_processor_state WHERE processor_name = ? AND rowid IN ({rows})"
+    );
+    connection
+        .execute(&sql, params![processor])
+        .map_err(&refused)?;
+    Ok(vanished.len() as u64)
+}

@@ -1,0 +1,157 @@
+//! `processors`: the list, and any component looked at.
+
+use std::fs;
+
+use session_pipeline_bundle::{USAGE, faulty};
+use session_pipeline_harness::DataDir;
+
+use super::{check, check_examples, words};
+use crate::documents::names;
+
+/// The names in the document of one processor, whether or not it can run.
+const NAMES: [&str; 14] = [
+    "cadence_seconds",
+    "capabilities",
+    "description",
+    "digest",
+    "last_run",
+    "last_run_at",
+    "llm_granted",
+    "name",
+    "order",
+    "origin",
+    "schedule",
+    "unavailable",
+    "uses_llm",
+    "version",
+];
+
+#[test]
+fn the_list_says_what_each_is_and_makes_nothing() {
+    let dir = DataDir::new();
+    let ended = check(&dir, &["processors", "list"]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
+    insta::assert_snapshot!(words(&ended.stdout).join("\n"), @r"
+    processor version origin runs order may use available last run result
+    usage 1 shipped every 10 min independent transcript, records, log yes never -
+    ");
+    assert!(!dir.path().join("state").exists(), "asking makes nothing");
+    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
+    let document = check(&dir, &["processors", "list", "--json"]).json();
+    let processor = &document["processors"][0];
+    assert_eq!(names(processor), NAMES);
+    assert_eq!(processor["last_run"], "ok");
+    assert_eq!(processor["order"], "independent");
+}
+
+#[test]
+fn a_processor_that_can_not_run_is_listed_with_the_reason() {
+    let dir = DataDir::new();
+    fs::write(
+        dir.path().join("config.toml"),
+        "[processors.usage]\nschedule = \"every 2h\"\nllm = false\n[processors.usage.limits]\nfuel_base = 1\n[processors.usgae]\n",
+    )
+    .unwrap();
+    let ended = check(&dir, &["processors", "list"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let row = words(&ended.stdout).pop().unwrap();
+    assert!(row.starts_with("usage - shipped every 2h - - no "), "{row}");
+    assert!(
+        ended.stderr.starts_with("`usage` can't run: component: "),
+        "{ended:?}"
+    );
+    assert!(
+        ended
+            .stderr
+            .contains("a section for `usgae`, and there is no such processor"),
+        "{ended:?}"
+    );
+    let document = check(&dir, &["processors", "list", "--json"]).json();
+    let processor = &document["processors"][0];
+    assert_eq!(names(processor), NAMES);
+    assert_eq!(processor["llm_granted"], false);
+    assert!(processor["version"].is_null());
+    assert_eq!(check(&dir, &["run", "usage"]).code, 3);
+}
+
+#[test]
+fn a_component_file_is_inspected_without_a_database() {
+    let dir = DataDir::new();
+    fs::write(dir.path().join("mine.wasm"), USAGE).unwrap();
+    for component in ["mine.wasm", "usage"] {
+        let ended = check(&dir, &["processors", "inspect", component]);
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
+        let lines = words(&ended.stdout);
+        for line in [
+            "name usage",
+            "order independent",
+            "digest SHA-256 [hash]",
+            "imports with nothing behind them",
+            "session-pipeline:processor/guest@1.0.0",
+            "table messages (of the session)",
+            "input_tokens s64",
+        ] {
+            assert!(lines.iter().any(|other| other == line), "{line}: {ended:?}");
+        }
+    }
+    let document = check(&dir, &["processors", "inspect", "mine.wasm", "--json"]).json();
+    assert_eq!(
+        names(&document),
+        [
+            "bytes",
+            "describe_fuel",
+            "digest",
+            "exports",
+            "imports",
+            "manifest",
+            "refused"
+        ]
+    );
+    assert_eq!(document["bytes"], USAGE.len());
+    assert_eq!(document["manifest"]["tables"][0]["name"], "events");
+    assert!(!dir.path().join("state").exists());
+}
+
+#[test]
+fn a_refused_component_ends_with_1_and_the_reason() {
+    let dir = DataDir::new();
+    fs::write(
+        dir.path().join("bad.wasm"),
+        faulty("describe_bad_name").unwrap(),
+    )
+    .unwrap();
+    fs::write(dir.path().join("no.wasm"), "no component").unwrap();
+    for (file, reason) in [
+        (
+            "bad.wasm",
+            "refused: component: the manifest is refused: the processor name",
+        ),
+        ("no.wasm", "refused: component: the file is no WebAssembly"),
+    ] {
+        let ended = check(&dir, &["processors", "inspect", file]);
+        assert_eq!(ended.code, 1, "{ended:?}");
+        assert!(ended.stderr.starts_with(reason), "{ended:?}");
+        let ended = check(&dir, &["processors", "inspect", file, "--json"]);
+        let document: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert!(
+            reason.contains(&document["refused"].as_str().unwrap()[..30]),
+            "{document}"
+        );
+    }
+}
+
+#[test]
+fn what_is_neither_a_processor_nor_a_file_is_wrong_use() {
+    let dir = DataDir::new();
+    rustix::fs::mkfifoat(
+        rustix::fs::CWD,
+        dir.path().join("fifo.wasm"),
+        rustix::fs::Mode::RUSR,
+    )
+    .unwrap();
+    for given in ["usgae", "missing.wasm", ".", "fifo.wasm"] {
+        let ended = check(&dir, &["processors", "inspect", given]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
+        assert!(ended.stderr.ends_with("known are: usage\n"), "{ended:?}");
+    }
+}

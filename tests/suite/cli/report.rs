@@ -1,0 +1,64 @@
+//! `report`: the documents and tables that others rely on.
+
+use serde_json::Value;
+use session_pipeline_harness::DataDir;
+
+use super::{check, check_examples, words};
+use crate::documents::names;
+use crate::report::TOTALS;
+
+#[test]
+fn report_as_json_bears_the_names_that_others_rely_on() {
+    let dir = DataDir::new();
+    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
+    for (by, key) in [
+        ("day", "2026-01-12"),
+        ("model", "claude-haiku-4-5-20251001"),
+    ] {
+        let document = check(&dir, &["report", "usage", "--by", by, "--json"]).json();
+        assert_eq!(names(&document), ["rows", "totals"]);
+        assert_eq!(names(&document["totals"]), TOTALS);
+        let row = &document["rows"][0];
+        assert_eq!(row[by], key);
+        let mut expected = [TOTALS.as_slice(), &[by]].concat();
+        expected.sort_unstable();
+        assert_eq!(names(row), expected);
+    }
+    let by_default = check(&dir, &["report", "usage", "--json"]).json();
+    assert_eq!(by_default["rows"][0]["day"], "2026-01-12");
+    assert_eq!(by_default["totals"]["output_tokens"], 4_722);
+}
+
+#[test]
+fn report_prints_a_table_whose_last_row_is_the_total() {
+    let dir = DataDir::new();
+    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
+    let ended = check(&dir, &["report", "usage"]);
+    assert_eq!(ended.code, 0);
+    insta::assert_snapshot!(words(&ended.stdout).join("\n"), @"
+    day input output cache read cache write cost messages sessions
+    2026-01-12 71 2 615 231 870 31 620 $0.40 14 1
+    2026-01-13 51 ≥ 1 452 58 200 60 040 ≥ $0.19 8 2
+    2026-01-14 15 655 12 400 14 700 $0.11 2 1
+    total 137 ≥ 4 722 302 470 106 360 ≥ $0.70 24 4
+    ");
+    assert!(
+        ended
+            .stderr
+            .starts_with("≥ output: the transcripts never got the final output count"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn report_of_nothing_is_zeros_and_a_hint() {
+    let dir = DataDir::new();
+    let ended = check(&dir, &["report", "usage", "--json"]);
+    assert_eq!(
+        ended.stderr,
+        "nothing was processed yet; `session-pipeline run usage` does\n"
+    );
+    let document = ended.json();
+    assert_eq!(document["rows"], Value::Array(Vec::new()));
+    assert_eq!(document["totals"]["messages"], 0);
+}

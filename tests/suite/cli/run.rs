@@ -1,0 +1,147 @@
+//! `run`: what it prints where, and how it ends.
+
+use std::fs;
+
+use session_pipeline_harness::{DataDir, Session};
+
+use super::{check, check_examples, words};
+use crate::documents::names;
+
+#[test]
+fn run_prints_a_table_and_says_nothing_else() {
+    let dir = DataDir::new();
+    let ended = check_examples(&dir, &["run", "usage"]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
+    let [header, row] = words(&ended.stdout).try_into().unwrap();
+    assert_eq!(
+        header,
+        "processor scanned processed skipped failed waiting quarantined items read seconds"
+    );
+    assert!(row.starts_with("usage 5 5 0 0 0 0 "), "{row}");
+}
+
+#[test]
+fn run_as_json_is_the_body_that_the_endpoint_gives() {
+    let dir = DataDir::new();
+    let body = check_examples(&dir, &["run", "usage", "--json"]).json();
+    assert_eq!(names(&body), ["details", "ok"]);
+    assert_eq!(body["ok"], true);
+    assert_eq!(
+        names(&body["details"]),
+        [
+            "bytes",
+            "capped",
+            "duration_ms",
+            "errors",
+            "errors_detail",
+            "fuel",
+            "items_extracted",
+            "processed",
+            "processor",
+            "quarantined",
+            "scanned",
+            "skipped",
+            "waiting",
+        ]
+    );
+    assert_eq!(body["details"]["processed"], 5);
+    let again = check_examples(&dir, &["run", "usage", "--json"]).json();
+    assert_eq!(again["details"]["scanned"], 0, "nothing is new");
+}
+
+#[test]
+fn run_all_as_json_is_a_list() {
+    let dir = DataDir::new();
+    let body = check_examples(&dir, &["run", "--all", "--json"]).json();
+    let processors: Vec<_> = body
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|body| &body["details"]["processor"])
+        .collect();
+    assert_eq!(processors, ["usage"]);
+}
+
+#[test]
+fn a_capped_run_is_done_and_gives_a_hint() {
+    let dir = DataDir::new();
+    let ended = check_examples(&dir, &["run", "usage", "--max-sessions", "2"]);
+    assert_eq!(ended.code, 0);
+    assert_eq!(
+        ended.stderr,
+        "3 sessions are left for the next run, as the caps ask\n"
+    );
+    let rest = check_examples(&dir, &["run", "usage", "--json"]).json();
+    assert_eq!(rest["details"]["processed"], 3);
+}
+
+#[test]
+fn a_failed_session_ends_the_run_with_1_and_is_named() {
+    let dir = DataDir::new();
+    dir.write("ada/fine.jsonl", Session::new("s1").user("hello"));
+    dir.write("ada/huge.jsonl", "");
+    // One byte above the limit, none of it on the disk.
+    let file = fs::File::options()
+        .write(true)
+        .open(dir.session_path("ada/huge.jsonl"))
+        .unwrap();
+    file.set_len((1 << 30) + 1).unwrap();
+    let ended = check(&dir, &["run", "usage"]);
+    assert_eq!(ended.code, 1);
+    assert_eq!(
+        ended.stderr,
+        "failed `ada/huge.jsonl`: too-large: the session has 1073741825 bytes; 1073741824 are allowed\n"
+    );
+    let [_, row] = words(&ended.stdout).try_into().unwrap();
+    assert!(row.starts_with("usage 2 1 0 1 0 0 "), "{row}");
+    assert_eq!(
+        check(&dir, &["run", "usage", "--json"]).code,
+        1,
+        "for machines too"
+    );
+}
+
+#[test]
+fn an_absent_sessions_root_is_no_failure_and_gives_a_hint() {
+    let dir = DataDir::without_sessions_root();
+    let ended = check(&dir, &["run", "usage", "--json"]);
+    assert_eq!(
+        ended.stderr,
+        "there is no sessions folder `[data-dir]/user_sessions`; name one with --sessions, for instance ~/.claude/projects\n"
+    );
+    let body = ended.json();
+    for name in ["scanned", "processed", "skipped", "errors"] {
+        assert_eq!(body["details"][name], 0, "{name}");
+    }
+}
+
+#[test]
+fn a_name_that_is_no_text_is_passed_over_with_a_hint() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let dir = DataDir::new();
+    dir.write("ada/fine.jsonl", Session::new("s1").user("hello"));
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9.jsonl");
+    fs::write(dir.sessions_root().join("ada").join(name), "{}").unwrap();
+    let ended = check(&dir, &["run", "usage"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(
+        ended.stderr.starts_with("passed over `ada/caf"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn an_unknown_processor_is_all_that_is_told_even_without_a_sessions_root() {
+    let dir = DataDir::without_sessions_root();
+    let ended = check(&dir, &["run", "nonsense"]);
+    assert_eq!(ended.code, 2);
+    assert_eq!(
+        ended.stderr,
+        "error: Unknown processor `nonsense`; known are: usage\n"
+    );
+    assert!(
+        !dir.path().join("state").exists(),
+        "wrong use makes nothing"
+    );
+}

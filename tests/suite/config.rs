@@ -1,0 +1,551 @@
+//! The configuration: where values come from, which one wins, and what is refused.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use session_pipeline_harness::{DataDir, TestPipeline, cases};
+use session_pipeline_runtime::config::{
+    Config, ConfigError, Given, KeyKind, Limits, ProcessorConfig, known_keys,
+};
+use session_pipeline_runtime::fault::FaultKind;
+use tempfile::TempDir;
+
+use crate::database::{cell, rows};
+use crate::guests::{PANICS, POISON, WELL_BEHAVED, lines_of, misbehaving, panics, well_behaved};
+
+/// The configuration that a file gives, named by `--config`.
+fn check(text: &str) -> Result<Config, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let made = Config::make(&named(&folder, text));
+    made.map_err(|error| error.to_string().replace(&path_of(&folder), "c.toml"))
+}
+
+fn named(folder: &TempDir, text: &str) -> Given {
+    fs::write(folder.path().join("c.toml"), text).unwrap();
+    Given {
+        data_dir: Some("data".into()),
+        config_file: Some(folder.path().join("c.toml")),
+        ..Given::default()
+    }
+}
+
+fn path_of(folder: &TempDir) -> String {
+    folder.path().join("c.toml").display().to_string()
+}
+
+/// Why a file is refused.
+fn refusal(text: &str) -> String {
+    check(text).expect_err("it is refused")
+}
+
+fn example() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/config.example.toml");
+    fs::read_to_string(path).unwrap()
+}
+
+/// The example with every key as if somebody had taken its `#` away, and with all of them that say
+/// "No default" left out or not.
+fn uncommented(example: &str, with_no_default: bool) -> String {
+    let mut says_no_default = false;
+    let mut text = String::new();
+    for line in example.lines() {
+        let key = line
+            .strip_prefix('#')
+            .filter(|key| key.starts_with(char::is_alphabetic));
+        match key {
+            Some(key) => {
+                if with_no_default || !says_no_default {
+                    text.push_str(key);
+                }
+                says_no_default = false;
+            }
+            None => {
+                says_no_default =
+                    !line.is_empty() && (says_no_default || line.contains("No default"));
+                text.push_str(line);
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The dotted keys of a file.
+fn keys_of(text: &str) -> Vec<String> {
+    let mut section = String::new();
+    let mut keys = Vec::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = format!("{}.", name.trim_end_matches(']'));
+        } else if let Some((key, _)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
+            keys.push(format!("{section}{}", key.trim()));
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_example_as_it_is_changes_nothing() {
+    assert_eq!(
+        check(&example()).unwrap(),
+        Config {
+            processors: [(
+                "usage".to_owned(),
+                ProcessorConfig {
+                    limits: Some(Limits::default()),
+                    ..ProcessorConfig::default()
+                }
+            )]
+            .into(),
+            ..Config::new("data")
+        }
+    );
+}
+
+#[test]
+fn the_example_states_the_defaults_as_they_are() {
+    let made = check(&uncommented(&example(), false)).unwrap();
+    let own = ProcessorConfig {
+        llm: Some(true),
+        limits: Some(Limits::default()),
+        settings: [("key".to_owned(), "value".to_owned())].into(),
+        schedule: None,
+    };
+    assert_eq!(
+        made,
+        Config {
+            processors: [("usage".to_owned(), own)].into(),
+            ..Config::new("data")
+        }
+    );
+}
+
+#[test]
+fn the_example_holds_every_key_and_all_are_allowed() {
+    let text = uncommented(&example(), true);
+    check(&text).unwrap();
+    let mut there = keys_of(&text);
+    there.retain(|key| key != "processors.usage.settings.key");
+    there.sort_unstable();
+    let mut known: Vec<String> = known_keys()
+        .into_iter()
+        .map(|known| known.key.replace("<name>", "usage"))
+        .collect();
+    known.sort_unstable();
+    assert_eq!(there, known);
+}
+
+#[test]
+fn a_refusal_names_the_place_the_key_the_value_and_what_is_allowed() {
+    insta::assert_snapshot!(refusal("workers = 2\n\n[limits]\nrows_max = 3\nmemory_bytes_max = \"lots\"\n"), @r#"c.toml:5:20: `limits.memory_bytes_max` can't be `"lots"`; give a size from 64.0 KiB to 4.0 GiB, such as "16 MiB""#);
+    insta::assert_snapshot!(refusal("workers = 0"), @"c.toml:1:11: `workers` can't be `0`; give a whole number from 1 to 512");
+    insta::assert_snapshot!(refusal("sessions = \"\""), @r#"c.toml:1:12: `sessions` can't be `""`; give a path in full, or one that begins at the folder of this file, or leave it out"#);
+    insta::assert_snapshot!(refusal("sessions = \"~/.claude\""), @r#"c.toml:1:12: `sessions` can't be `"~/.claude"`; give a path in full, or one that begins at the folder of this file"#);
+    insta::assert_snapshot!(refusal("limits = 3"), @"c.toml:1:10: `limits` can't be `3`; give a table: `[limits]`");
+    insta::assert_snapshot!(refusal("[processors.usage]\nllm = \"yes\""), @r#"c.toml:2:7: `processors.usage.llm` can't be `"yes"`; give true or false"#);
+    insta::assert_snapshot!(refusal("[processors.usage.settings]\ndepth = 5"), @"c.toml:2:9: `processors.usage.settings.depth` can't be `5`; give some text in quotes, or leave it out");
+    insta::assert_snapshot!(refusal("[processors.Usage]"), @"c.toml:1:13: `processors` can't be `Usage`; give the name of a processor, [a-z][a-z0-9-]{0,62}");
+    insta::assert_snapshot!(refusal("quiet_window = \"-1 s\""), @r#"c.toml:1:16: `quiet_window` can't be `"-1 s"`; give a time from 0s to 1h, such as "30 s""#);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_one_that_was_meant() {
+    insta::assert_snapshot!(refusal("wrokers = 2"), @"c.toml:1:1: `wrokers` is no known key; did you mean `workers`?");
+    insta::assert_snapshot!(refusal("[limit]\nrows_max = 2"), @"c.toml:1:2: `limit` is no known key; did you mean `limits`?");
+    insta::assert_snapshot!(refusal("[processors.usage.limits]\nmemory = \"1 GiB\""), @"c.toml:2:1: `processors.usage.limits.memory` is no known key; did you mean `processors.usage.limits.memory_bytes_max`?");
+    insta::assert_snapshot!(refusal("[group]\nmoon = 1"), @"c.toml:2:1: `group.moon` is no known key; known here are: sessions_max, rows_max, bytes_max, wait_max");
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_refused_at_its_place() {
+    for text in [
+        "workers =",
+        "workers = 1\nworkers = 2",
+        "[limits",
+        "workers = 1 2",
+        "\u{0}",
+    ] {
+        let error = refusal(text);
+        assert!(error.starts_with("c.toml:"), "{text:?}: {error}");
+        assert!(error.contains("docs/config.example.toml"), "{error}");
+    }
+}
+
+#[test]
+fn a_named_file_must_be_there_and_the_one_in_the_data_dir_need_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut given = Given {
+        data_dir: Some(folder.path().to_owned()),
+        ..Given::default()
+    };
+    assert_eq!(Config::make(&given).unwrap(), Config::new(folder.path()));
+    given.config_file = Some(folder.path().join("c.toml"));
+    let error = Config::make(&given).unwrap_err();
+    assert!(matches!(error, ConfigError::Unreadable { .. }), "{error}");
+    assert!(error.to_string().contains(&path_of(&folder)), "{error}");
+
+    fs::write(folder.path().join("config.toml"), "workers = 7").unwrap();
+    given.config_file = None;
+    assert_eq!(Config::make(&given).unwrap().workers, 7);
+    fs::write(folder.path().join("config.toml"), b"# caf\xe9").unwrap();
+    assert!(matches!(
+        Config::make(&given),
+        Err(ConfigError::Unreadable { .. })
+    ));
+}
+
+#[test]
+fn a_file_found_by_the_data_dir_can_not_name_another() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.toml"), "data_dir = \"other\"").unwrap();
+    let given = Given {
+        data_dir: Some(folder.path().to_owned()),
+        ..Given::default()
+    };
+    let error = Config::make(&given).unwrap_err().to_string();
+    assert!(error.contains("`data_dir` can't be `\"other\"`"), "{error}");
+}
+
+#[test]
+fn a_processor_has_the_limits_of_everybody_but_for_its_own() {
+    let config = check(
+        "[processors.a.limits]\nmemory_bytes_max = \"1 GiB\"\n[processors.b]\nschedule = \"every 5m\"\n\
+         [limits]\nrows_max = 10\ntable_elements_max = 5\n",
+    )
+    .unwrap();
+    let everybody = Limits {
+        rows_max: 10,
+        table_elements_max: 5,
+        ..Limits::default()
+    };
+    assert_eq!(config.limits_of("b"), &everybody);
+    assert_eq!(config.limits_of("c"), &everybody);
+    assert_eq!(
+        config.limits_of("a"),
+        &Limits {
+            memory_bytes_max: 1 << 30,
+            ..everybody.clone()
+        }
+    );
+    assert_eq!(
+        config.pool_limits(),
+        Limits {
+            memory_bytes_max: 1 << 30,
+            ..everybody
+        },
+        "room for the largest"
+    );
+}
+
+#[test]
+fn sizes_and_times_are_read_as_people_write_them() {
+    let limits = |text: &str| check(&format!("[limits]\n{text}")).unwrap().limits;
+    for (text, bytes) in [
+        ("\"1 MiB\"", 1 << 20),
+        ("\"1MiB\"", 1 << 20),
+        ("\"1.5 MiB\"", 3 << 19),
+        ("\"2 MB\"", 2_000_000),
+        ("\"65536\"", 65_536),
+        ("65_536", 65_536),
+        ("0x10000", 65_536),
+    ] {
+        assert_eq!(
+            limits(&format!("row_bytes_max = {text}")).row_bytes_max,
+            bytes,
+            "{text}"
+        );
+    }
+    for (text, millis) in [
+        ("30 s", 30_000),
+        ("1.5s", 1_500),
+        ("2 min 30 s", 150_000),
+        ("PT1M", 60_000),
+        ("10 ms", 10),
+        ("1 hour", 3_600_000),
+    ] {
+        let cpu = limits(&format!("cpu_base = \"{text}\"")).cpu_base;
+        assert_eq!(cpu, Duration::from_millis(millis), "{text}");
+    }
+}
+
+/// A value that no key of this kind may have.
+fn bad_value(kind: KeyKind) -> BoxedStrategy<String> {
+    let everywhere = || {
+        prop::sample::select(vec![
+            "\"\"",
+            "[]",
+            "[1]",
+            "{}",
+            "{ a = 1 }",
+            "nan",
+            "-inf",
+            "1.5",
+            "1979-05-27",
+            "07:32:00",
+        ])
+        .prop_map(str::to_owned)
+    };
+    let nonsense = "[a-z ]{1,12}".prop_map(|text| format!("\"{text}\""));
+    let negative = (i64::MIN..0).prop_map(|number| number.to_string());
+    match kind {
+        KeyKind::Count => prop_oneof![
+            everywhere(),
+            nonsense,
+            negative,
+            Just("true".to_owned()),
+            Just("\"5\"".to_owned())
+        ]
+        .boxed(),
+        KeyKind::Size => prop_oneof![
+            everywhere(),
+            nonsense,
+            negative,
+            Just("true".to_owned()),
+            Just("\"1 XB\"".to_owned()),
+            Just("\"99999999 EiB\"".to_owned()),
+            Just("\"-1 MiB\"".to_owned()),
+            Just(i64::MAX.to_string())
+        ]
+        .boxed(),
+        KeyKind::Time => prop_oneof![
+            everywhere(),
+            nonsense,
+            negative,
+            any::<u32>().prop_map(|number| number.to_string()),
+            Just("\"-5 s\"".to_owned()),
+            Just("\"5 fortnights\"".to_owned()),
+            Just("\"90000 h\"".to_owned())
+        ]
+        .boxed(),
+        KeyKind::Flag => {
+            prop_oneof![everywhere(), nonsense, negative, Just("1".to_owned())].boxed()
+        }
+        KeyKind::Text => prop_oneof![everywhere(), negative, Just("true".to_owned())].boxed(),
+        KeyKind::Path => prop_oneof![
+            everywhere(),
+            negative,
+            Just("true".to_owned()),
+            Just("\"~/x\"".to_owned()),
+            Just("\"a\\u0000b\"".to_owned())
+        ]
+        .boxed(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases() * 8))]
+
+    /// Whatever key it is and whatever else stands in the file: a bad value is refused by name.
+    #[test]
+    fn invariant_a_bad_value_of_any_key_is_refused_by_its_name(
+        (key, value) in prop::sample::select(known_keys())
+            .prop_flat_map(|known| (Just(known.key), bad_value(known.kind))),
+        comments in vec("[ a-z=\\[\\]]{0,10}", 0..3),
+    ) {
+        let key = key.replace("<name>", "some-processor");
+        let (section, name) = match key.rsplit_once('.') {
+            Some((section, name)) => (format!("[{section}]\n"), name),
+            None => (String::new(), key.as_str()),
+        };
+        let comments: String = comments.iter().map(|text| format!("# {text}\n")).collect();
+        let line = comments.lines().count() + section.lines().count() + 1;
+        let error = check(&format!("{comments}{section}{name} = {value}\n"));
+        let error = error.expect_err("it is refused");
+        let place = format!("c.toml:{line}:{}: `{key}` can't be `", name.len() + 4);
+        prop_assert!(error.starts_with(&place), "{error}, and not {place}");
+        prop_assert!(error.contains("`; give "), "{error}");
+    }
+
+    /// What is given wins over the file, and that over the default; a file in the data dir says
+    /// nothing of where that is.
+    #[test]
+    fn invariant_a_flag_wins_over_the_file_and_that_over_the_default(
+        data_dir: Option<u8>,
+        sessions: Option<u8>,
+        in_file: Option<u8>,
+        is_named: bool,
+        file_data_dir: Option<u8>,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str, number: u8| folder.path().join(format!("{name}-{number}"));
+        // Without a data dir the present folder would be looked into.
+        let data_dir = if is_named { data_dir } else { data_dir.or(Some(0)) };
+        let mut text = String::new();
+        if let Some(number) = in_file {
+            text.push_str(&format!("sessions = \"file-{number}\"\n"));
+        }
+        if let (Some(number), true) = (file_data_dir, is_named) {
+            text.push_str(&format!("data_dir = \"data-of-file-{number}\"\n"));
+        }
+        let home = match is_named {
+            true => folder.path().to_owned(),
+            false => path("data", data_dir.unwrap()),
+        };
+        fs::create_dir_all(&home).unwrap();
+        fs::write(home.join("config.toml"), &text).unwrap();
+        let config = Config::make(&Given {
+            data_dir: data_dir.map(|number| path("data", number)),
+            sessions_root: sessions.map(|number| path("flag", number)),
+            config_file: is_named.then(|| home.join("config.toml")),
+        })
+        .unwrap();
+
+        let expected_data_dir: PathBuf = data_dir
+            .map(|number| path("data", number))
+            .or_else(|| file_data_dir.map(|number| path("data-of-file", number)))
+            .unwrap_or_else(|| "./data".into());
+        let expected_sessions = sessions
+            .map(|number| path("flag", number))
+            .or_else(|| in_file.map(|number| home.join(format!("file-{number}"))))
+            .unwrap_or_else(|| expected_data_dir.join("user_sessions"));
+        prop_assert_eq!(config.data_dir, expected_data_dir);
+        prop_assert_eq!(config.sessions_root, expected_sessions);
+    }
+}
+
+// What the values do.
+
+/// The configuration of a data dir, as its file says.
+fn config_of(dir: &DataDir, text: &str) -> Config {
+    let folder = tempfile::tempdir().unwrap();
+    let given = Given {
+        data_dir: Some(dir.path().to_owned()),
+        ..named(&folder, text)
+    };
+    Config {
+        workers: 2,
+        ..Config::make(&given).unwrap()
+    }
+}
+
+#[test]
+fn limits_of_one_processor_bind_no_other() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "1\n2\n3\n");
+    let config = config_of(&dir, "[processors.faulty-panics.limits]\nrows_max = 2");
+    let pipeline = TestPipeline::open_with(&dir, config, &[well_behaved(), panics()]);
+    assert_eq!(pipeline.run(WELL_BEHAVED).stats.errors, 0);
+    assert_eq!(pipeline.run(PANICS).stats.errors, 1);
+    let failure = pipeline.failure(PANICS, "ada/one.jsonl").unwrap();
+    assert_eq!(failure.fault.kind, FaultKind::OutputLimit);
+}
+
+#[test]
+fn a_processor_may_have_more_memory_than_the_others() {
+    let (name, component) = misbehaving("grows_memory");
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", POISON);
+    let text = format!(
+        "[limits]\nmemory_bytes_max = \"16 MiB\"\n[processors.{name}.limits]\nmemory_bytes_max = \"48 MiB\"\n"
+    );
+    let pipeline = TestPipeline::open_with(&dir, config_of(&dir, &text), &[(name, component)]);
+    assert_eq!(pipeline.run(name).stats.errors, 1);
+    let fault = pipeline.failure(name, "ada/one.jsonl").unwrap().fault;
+    assert_eq!(fault.kind, FaultKind::MemoryLimit);
+    assert!(fault.detail.contains(&(48 << 20).to_string()), "{fault}");
+}
+
+#[test]
+fn a_processor_may_recurse_deeper_than_the_others() {
+    let deep = misbehaving("recurses");
+    let fuel = |text: &str| {
+        let dir = DataDir::new();
+        dir.write("ada/one.jsonl", POISON);
+        let config = config_of(&dir, text);
+        let pipeline = TestPipeline::open_with(&dir, config, &[deep, well_behaved()]);
+        assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 1);
+        let stats = pipeline.run(deep.0).stats;
+        let fault = pipeline.failure(deep.0, "ada/one.jsonl").unwrap().fault;
+        assert_eq!(fault.kind, FaultKind::StackOverflow, "{fault}");
+        stats.fuel
+    };
+    let everybody = "[limits]\nstack_bytes_max = \"256 KiB\"\n";
+    let own = format!(
+        "[processors.{}.limits]\nstack_bytes_max = \"2 MiB\"\n",
+        deep.0
+    );
+    // What it burns until it meets the end of its stack tells how deep that is.
+    let (shallow, deep) = (fuel(everybody), fuel(&format!("{everybody}{own}")));
+    assert!(deep > 4 * shallow, "{deep} and {shallow}");
+}
+
+#[test]
+fn settings_reach_the_processor_they_are_for() {
+    let dir = DataDir::new();
+    let config = config_of(
+        &dir,
+        "[processors.faulty-panics.settings]\nlanguage = \"de\"\ndepth = \"5\"",
+    );
+    let pipeline = TestPipeline::open_with(&dir, config, &[well_behaved(), panics()]);
+    let settings = |name| {
+        pipeline
+            .pipeline()
+            .processor(name)
+            .unwrap()
+            .settings()
+            .to_vec()
+    };
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    assert_eq!(
+        settings(PANICS),
+        [pair("depth", "5"), pair("language", "de")]
+    );
+    assert_eq!(settings(WELL_BEHAVED), []);
+}
+
+#[test]
+fn vanished_sessions_are_forgotten_after_the_days_that_are_set_and_no_earlier() {
+    let day = Duration::from_secs(24 * 3600);
+    let dir = DataDir::new();
+    for key in ["ada/gone.jsonl", "ada/back.jsonl", "ada/there.jsonl"] {
+        dir.write(key, format!("{key}\n"));
+    }
+    let open = || {
+        let config = config_of(&dir, "keep_missing_days = 10");
+        TestPipeline::open_with(&dir, config, &[well_behaved(), panics()])
+    };
+    let pipeline = open();
+    pipeline.run(WELL_BEHAVED);
+    pipeline.run(PANICS);
+    dir.rename("ada/gone.jsonl", "ada/.gone");
+    dir.rename("ada/back.jsonl", "ada/.back");
+    pipeline.run(WELL_BEHAVED);
+    dir.clock().advance(day * 10);
+    pipeline.run(WELL_BEHAVED);
+    assert!(
+        pipeline
+            .state(WELL_BEHAVED, "ada/gone.jsonl")
+            .unwrap()
+            .is_missing
+    );
+
+    dir.clock().advance(Duration::from_secs(1));
+    dir.rename("ada/.back", "ada/back.jsonl");
+    pipeline.run(WELL_BEHAVED);
+    assert_eq!(pipeline.state(WELL_BEHAVED, "ada/gone.jsonl"), None);
+    assert!(pipeline.state(WELL_BEHAVED, "ada/back.jsonl").is_some());
+    assert!(
+        pipeline.state(PANICS, "ada/gone.jsonl").is_some(),
+        "each processor forgets in its own runs"
+    );
+    drop(pipeline);
+    assert_eq!(
+        rows(&dir, &lines_of(WELL_BEHAVED)),
+        [
+            "ada/back.jsonl | 1 | ada/back.jsonl",
+            "ada/there.jsonl | 1 | ada/there.jsonl"
+        ]
+    );
+    let costs = "SELECT count(*) FROM session_costs WHERE session_file = 'ada/gone.jsonl' AND processor_name = 'faulty-well-behaved'";
+    assert_eq!(cell(&dir, costs), "0");
+
+    // A root that is absent is no deletion, however long ago.
+    fs::rename(dir.sessions_root(), dir.path().join("aside")).unwrap();
+    let pipeline = open();
+    dir.clock().advance(day * 100);
+    pipeline.run(WELL_BEHAVED);
+    assert!(pipeline.state(WELL_BEHAVED, "ada/there.jsonl").is_some());
+}

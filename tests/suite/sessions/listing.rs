@@ -1,0 +1,293 @@
+//! The list of sessions: what is on disk joined with what is known, as the next run will see it.
+
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use session_pipeline_harness::{DataDir, TestPipeline, cases};
+use session_pipeline_runtime::scan::Check;
+use session_pipeline_runtime::sessions::listing::{self, Listing, ListingError, ShownSession};
+
+use crate::database::execute;
+use crate::guests::{PANICS, POISON, WELL_BEHAVED, panics, prepared_dir, well_behaved};
+
+fn list(pipeline: &TestPipeline) -> Listing {
+    let pipeline = pipeline.pipeline();
+    let (config, registry) = (pipeline.config(), pipeline.registry());
+    let now = pipeline.clock().now();
+    listing::list(config, registry, Some(pipeline.store()), now).unwrap()
+}
+
+fn show(pipeline: &TestPipeline, key: &str) -> Result<ShownSession, ListingError> {
+    let pipeline = pipeline.pipeline();
+    let (config, registry) = (pipeline.config(), pipeline.registry());
+    let now = pipeline.clock().now();
+    listing::show(config, registry, Some(pipeline.store()), key, now)
+}
+
+/// Key, processor, state and items, a line each.
+fn check(pipeline: &TestPipeline) -> Vec<String> {
+    let mut lines = Vec::new();
+    for session in list(pipeline).sessions {
+        for known in session.processors {
+            let processor = &known.processor;
+            let items = known
+                .items
+                .map_or_else(|| "-".to_owned(), |items| items.to_string());
+            lines.push(format!(
+                "{} {processor} {} {items}",
+                session.key,
+                known.state.as_str()
+            ));
+        }
+    }
+    lines
+}
+
+#[test]
+fn every_state_is_told_as_the_next_scheduled_run_will_see_it() {
+    let dir = DataDir::new();
+    let keys = [
+        "processed",
+        "changed",
+        "asked",
+        "failed",
+        "waiting",
+        "quarantined",
+        "missing",
+    ];
+    for key in keys {
+        dir.write(&format!("ada/{key}.jsonl"), format!("{key}\n"));
+    }
+    let pipeline = TestPipeline::open(&dir, &[panics()]);
+    pipeline.run_scheduled(PANICS);
+    pipeline
+        .pipeline()
+        .store()
+        .mark_due(PANICS, Some("ada/asked.jsonl"))
+        .unwrap();
+    dir.write("ada/quarantined.jsonl", format!("{POISON} for ever\n"));
+    for _ in 0..3 {
+        pipeline.run(PANICS);
+    }
+    dir.write("ada/waiting.jsonl", format!("{POISON} twice\n"));
+    pipeline.run(PANICS);
+    dir.write("ada/failed.jsonl", format!("{POISON} once\n"));
+    dir.rename("ada/missing.jsonl", "ada/.missing");
+    pipeline.run(PANICS);
+    dir.append("ada/changed.jsonl", "more\n");
+    dir.write("ada/new.jsonl", "new\n");
+    pipeline
+        .pipeline()
+        .store()
+        .mark_due(PANICS, Some("ada/asked.jsonl"))
+        .unwrap();
+    insta::assert_snapshot!(check(&pipeline).join("\n"), @r"
+    ada/asked.jsonl faulty-panics due 1
+    ada/changed.jsonl faulty-panics due 1
+    ada/failed.jsonl faulty-panics due 1
+    ada/missing.jsonl faulty-panics missing 1
+    ada/new.jsonl faulty-panics new -
+    ada/processed.jsonl faulty-panics processed 1
+    ada/quarantined.jsonl faulty-panics quarantined 1
+    ada/waiting.jsonl faulty-panics waiting 1
+    ");
+}
+
+#[test]
+fn a_session_stands_with_each_processor_for_itself() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "one\n");
+    let pipeline = TestPipeline::open(&dir, &[well_behaved(), panics()]);
+    pipeline.run(WELL_BEHAVED);
+    assert_eq!(
+        check(&pipeline),
+        [
+            "ada/one.jsonl faulty-panics new -",
+            "ada/one.jsonl faulty-well-behaved processed 1"
+        ]
+    );
+    drop(pipeline);
+    // A processor that is no longer there still has its rows, and nothing to do.
+    dir.write("bob/two.jsonl", "two\n");
+    let pipeline = TestPipeline::open(&dir, &[panics()]);
+    assert_eq!(
+        check(&pipeline),
+        [
+            "ada/one.jsonl faulty-panics new -",
+            "ada/one.jsonl faulty-well-behaved processed 1",
+            "bob/two.jsonl faulty-panics new -"
+        ]
+    );
+}
+
+#[test]
+fn without_a_sessions_root_what_is_known_is_listed_and_nothing_is_called_missing() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "one\n");
+    let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+    pipeline.run(WELL_BEHAVED);
+    std::fs::rename(dir.sessions_root(), dir.path().join("aside")).unwrap();
+    assert_eq!(
+        check(&pipeline),
+        ["ada/one.jsonl faulty-well-behaved processed 1"]
+    );
+    let listing = list(&pipeline);
+    assert!(!listing.has_root);
+    assert_eq!(listing.sessions[0].file, None);
+}
+
+#[test]
+fn a_session_is_shown_with_its_rows_its_cost_and_its_failure() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "one\ntwo\n");
+    let pipeline = TestPipeline::open(&dir, &[panics()]);
+    pipeline.run(PANICS);
+    dir.append("ada/one.jsonl", POISON);
+    pipeline.run(PANICS);
+    let shown = show(&pipeline, "ada/one.jsonl").unwrap();
+    let known = &shown.listed.processors[0];
+    let details = &shown.details[PANICS];
+    assert_eq!(
+        details.rows,
+        [("lines".to_owned(), 2)],
+        "of the content before"
+    );
+    assert_eq!(details.version, Some(1));
+    assert_eq!(
+        details.cost.as_ref().unwrap().run_id,
+        "2",
+        "the last attempt's"
+    );
+    assert!(details.cost.as_ref().unwrap().cost.fuel > 0);
+    let failure = known.failure.as_ref().unwrap();
+    assert_eq!(failure.failures.attempts, 1);
+    assert_eq!(known.items, Some(2));
+}
+
+#[test]
+fn a_legacy_session_is_shown_without_what_nobody_wrote_down() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "one\n");
+    drop(TestPipeline::open(&dir, &[well_behaved()]));
+    execute(
+        &dir,
+        "INSERT INTO session_processor_state (processor_name, session_file, username, file_hash) \
+         VALUES ('faulty-well-behaved', 'ada/one.jsonl', 'ada', '00000000000000000000000000000000')",
+    );
+    let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+    let shown = show(&pipeline, "ada/one.jsonl").unwrap();
+    let details = &shown.details[WELL_BEHAVED];
+    assert_eq!((details.version, &details.cost), (None, &None));
+    assert_eq!(details.component, None);
+}
+
+#[test]
+fn an_unknown_key_is_answered_with_those_that_may_have_been_meant() {
+    let dir = DataDir::new();
+    for key in [
+        "ada/first-one.jsonl",
+        "ada/second-one.jsonl",
+        "bob/s\u{1b}[2J.jsonl",
+    ] {
+        dir.write(key, "one\n");
+    }
+    dir.write("ada/.hidden.jsonl", "one\n");
+    dir.write("ada/notes.txt", "one\n");
+    let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+    let refusal = |key: &str| show(&pipeline, key).unwrap_err().to_string();
+    insta::assert_snapshot!(refusal("second"), @"there is no session `second`; did you mean `ada/second-one.jsonl`?");
+    insta::assert_snapshot!(refusal("ada/frist-one.jsonl"), @"there is no session `ada/frist-one.jsonl`; did you mean `ada/first-one.jsonl`, or `ada/second-one.jsonl`?");
+    insta::assert_snapshot!(refusal("/srv/sessions/ada/first-one.jsonl"), @"there is no session `/srv/sessions/ada/first-one.jsonl`; did you mean `ada/first-one.jsonl`?");
+    insta::assert_snapshot!(refusal("bob/s"), @r"there is no session `bob/s`; did you mean `bob/s\u{1b}[2J.jsonl`?");
+    insta::assert_snapshot!(refusal("zzz"), @"there is no session `zzz`; `sessions list` shows all there are");
+    for no_session in [
+        "ada/.hidden.jsonl",
+        "ada/notes.txt",
+        "ada",
+        "../ada/first-one.jsonl",
+        "",
+    ] {
+        let error = show(&pipeline, no_session).unwrap_err();
+        assert!(
+            matches!(error, ListingError::UnknownSession { .. }),
+            "{no_session}"
+        );
+    }
+}
+
+/// What happens to one of four sessions, or to the clock.
+#[derive(Clone, Debug)]
+enum Action {
+    Write(u8, String),
+    Touch(u8),
+    Delete(u8),
+    MarkDue(u8),
+    Run { is_scheduled: bool },
+    Pass(Duration),
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let session = || 0_u8..4;
+    let content = prop_oneof![
+        Just("fine\n".to_owned()),
+        Just("other\n".to_owned()),
+        Just(format!("{POISON}\n"))
+    ];
+    prop_oneof![
+        3 => (session(), content).prop_map(|(session, content)| Action::Write(session, content)),
+        1 => session().prop_map(Action::Touch),
+        1 => session().prop_map(Action::Delete),
+        1 => session().prop_map(Action::MarkDue),
+        4 => any::<bool>().prop_map(|is_scheduled| Action::Run { is_scheduled }),
+        1 => (1_u64..100_000).prop_map(|seconds| Action::Pass(Duration::from_secs(seconds))),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
+
+    /// Whatever happened: what the list calls new, due, waiting or quarantined is what the plan of
+    /// a scheduled run looks at, leaves waiting, or leaves in quarantine.
+    #[test]
+    fn invariant_the_list_says_what_the_next_run_does(actions in vec(action(), 1..20)) {
+        let dir = prepared_dir();
+        dir.write("zoe/anchor.jsonl", "always there\n");
+        let pipeline = TestPipeline::open(&dir, &[panics()]);
+        let key = |session: u8| format!("ada/{session}.jsonl");
+        for action in actions {
+            match action {
+                Action::Write(session, content) => dir.write(&key(session), content),
+                Action::Touch(session) if dir.has(&key(session)) => dir.touch(&key(session)),
+                Action::Delete(session) if dir.has(&key(session)) => dir.delete(&key(session)),
+                Action::Touch(_) | Action::Delete(_) => {}
+                Action::MarkDue(session) => {
+                    pipeline.pipeline().store().mark_due(PANICS, Some(&key(session))).unwrap();
+                }
+                Action::Run { is_scheduled: true } => drop(pipeline.run_scheduled(PANICS)),
+                Action::Run { is_scheduled: false } => drop(pipeline.run(PANICS)),
+                Action::Pass(time) => dir.clock().advance(time),
+            }
+        }
+        let root = pipeline.pipeline().sessions_root().unwrap().unwrap();
+        let processor = pipeline.pipeline().processor(PANICS).unwrap();
+        let (plan, _) = pipeline.pipeline().plan(&root, &processor, false).unwrap();
+        // A touched file that failed may only have been touched: it is hashed, and then left alone.
+        let is_tried = |check: Check| !matches!(check, Check::FailureHash { .. });
+        let mut tried: Vec<String> = plan.candidates.iter().filter(|candidate| is_tried(candidate.check))
+            .map(|candidate| candidate.key.clone()).collect();
+        tried.sort_unstable();
+        let held_back = plan.candidates.len() - tried.len();
+        let lines = check(&pipeline);
+        let of = |states: &[&str]| -> Vec<String> {
+            let words = lines.iter().map(|line| line.split(' ').collect::<Vec<_>>());
+            words.filter(|words| states.contains(&words[2])).map(|words| words[0].to_owned()).collect()
+        };
+        prop_assert_eq!(of(&["new", "due"]), tried);
+        let left = of(&["waiting", "quarantined"]).len();
+        prop_assert_eq!(left as u64, plan.waiting + plan.quarantined + held_back as u64);
+        for key in of(&["missing"]) {
+            prop_assert!(!dir.has(&key));
+        }
+    }
+}
