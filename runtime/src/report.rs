@@ -1,12 +1,14 @@
 //! Reports over what `usage` keeps: every message once over all files, however often it was copied.
 //!
-//! Tokens are facts and prices a table: cost is worked out here and never stored. The rule that
-//! tells copies apart stands in `views`, the price table in `prices`.
+//! Tokens are facts and prices a table: cost is worked out here, and again when prices change. The
+//! rule that tells copies apart stands in `views`, the price table in `prices`, and what is kept so
+//! that a report need not count everything again in `rollups`.
 
 mod day;
 mod money;
 mod prices;
 mod read;
+mod rollups;
 mod views;
 
 use serde::ser::SerializeStruct;

@@ -3,6 +3,7 @@
 mod agreement;
 mod command;
 mod prices;
+mod rollups;
 mod views;
 
 use std::time::Duration;

@@ -1,9 +1,10 @@
-//! Asking the views: one report, read in one transaction so that its rows add up to its totals.
+//! Asking the rollups: one report, read in one transaction so that its rows add up to its totals.
 
 use duckdb::types::Value;
 use duckdb::{Connection, Row as SqlRow, params_from_iter};
 
-use super::views::{CALLS, PROJECT, register, sums};
+use super::rollups::{CALL_COUNTS, refresh};
+use super::views::{register, sums};
 use super::{By, Calls, Days, Prices, Report, Row, Totals, Usd};
 use crate::store::{Store, StoreError};
 
@@ -18,21 +19,21 @@ pub fn usage(
     days: Days,
 ) -> Result<Option<Report>, StoreError> {
     let (key, text) = match by {
-        By::Day => ("CAST(occurred_at AS DATE)", "CAST(key AS VARCHAR)"),
+        By::Day => ("day", "CAST(key AS VARCHAR)"),
         By::Month => (
-            "CAST(date_trunc('month', occurred_at) AS DATE)",
+            "CAST(date_trunc('month', day) AS DATE)",
             "strftime(key, '%Y-%m')",
         ),
         By::Session => ("session_id", "key"),
         By::User => ("username", "key"),
-        By::Model => ("message.model", "key"),
-        By::Project => (PROJECT, "key"),
+        By::Model => ("model", "key"),
+        By::Project => ("project", "key"),
     };
     let Some(connection) = connect(store, prices)? else {
         return Ok(None);
     };
     let (filter, parameters) = filter(days);
-    let sql = totals_sql(text, &sums(key, &filter, "GROUPING SETS ((key), ())"));
+    let sql = totals_sql(text, key, &filter);
     let mut report = Report::empty(by.key());
     for (is_total, row) in read(&connection, &sql, &parameters, totals)? {
         if is_total {
@@ -58,13 +59,16 @@ pub fn tools(
     };
     let (filter, parameters) = filter(days);
     let mut report = Report::empty("tool");
-    let of_messages = totals_sql("NULL", &sums("NULL", &filter, "GROUPING SETS ((key), ())"));
+    let of_messages = totals_sql("NULL", "NULL", &filter);
     if let Some((_, row)) = read(&connection, &of_messages, &parameters, totals)?.pop() {
         report.totals = row.totals;
     }
     let of_calls = format!(
-        "SELECT CAST(0 AS BIGINT), tool_name, {CALLS} FROM usage.distinct_calls WHERE {filter}
-         GROUP BY tool_name ORDER BY tool_name"
+        "SELECT CAST(0 AS BIGINT), tool_name, {}, count(DISTINCT session_id)
+         FROM usage.call_rollups WHERE {filter} GROUP BY tool_name ORDER BY tool_name",
+        CALL_COUNTS
+            .map(|count| format!("CAST(sum({count}) AS BIGINT)"))
+            .join(", ")
     );
     report.rows = read(&connection, &of_calls, &parameters, calls)?
         .into_iter()
@@ -74,15 +78,17 @@ pub fn tools(
 }
 
 /// Rows for [`totals`], those of the keys first; the cost as a text with twelve places.
-fn totals_sql(text: &str, sums: &str) -> String {
+fn totals_sql(text: &str, key: &str, filter: &str) -> String {
+    let rows = format!("SELECT {key} AS key, * FROM usage.message_rollups WHERE {filter}");
     format!(
         "SELECT CAST(is_total AS BIGINT), CAST({text} AS VARCHAR), * EXCLUDE (key, is_total)
             REPLACE (CAST(CAST(cost_usd AS DECIMAL(38, 12)) AS VARCHAR) AS cost_usd)
-         FROM ({sums}) ORDER BY is_total, key NULLS LAST"
+         FROM ({}) ORDER BY is_total, key NULLS LAST",
+        sums(&rows, "GROUPING SETS ((key), ())")
     )
 }
 
-/// A connection in a transaction of its own, over views that use these prices.
+/// A connection in a transaction of its own, over rollups that are up to date.
 fn connect(store: &Store, prices: &Prices) -> Result<Option<Connection>, StoreError> {
     let refused = StoreError::database("a report");
     let has_views: bool = store
@@ -98,6 +104,7 @@ fn connect(store: &Store, prices: &Prices) -> Result<Option<Connection>, StoreEr
     }
     // Prices may have changed since, and the views may be those of another version.
     register(store, prices)?;
+    refresh(store, prices)?;
     let connection = store.reader()?;
     // It ends with the connection.
     connection
@@ -110,13 +117,11 @@ fn filter(days: Days) -> (String, Vec<Value>) {
     let mut filters = vec!["true".to_owned()];
     let mut parameters = Vec::new();
     if let Some(since) = days.since {
-        filters.push("occurred_at >= CAST(CAST(? AS VARCHAR) AS TIMESTAMP)".to_owned());
+        filters.push("day >= CAST(CAST(? AS VARCHAR) AS DATE)".to_owned());
         parameters.push(Value::Text(since.to_string()));
     }
     if let Some(until) = days.until {
-        filters.push(
-            "occurred_at < CAST(CAST(? AS VARCHAR) AS TIMESTAMP) + INTERVAL 1 DAY".to_owned(),
-        );
+        filters.push("day <= CAST(CAST(? AS VARCHAR) AS DATE)".to_owned());
         parameters.push(Value::Text(until.to_string()));
     }
     (filters.join(" AND "), parameters)

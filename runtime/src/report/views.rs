@@ -1,7 +1,8 @@
 //! The views over what `usage` keeps: every message and every call once, priced and summed.
 //!
-//! They are plain SQL over `usage.messages`, `usage.events` and `usage.prices`, for reports and for
-//! whoever asks the database by themselves; nothing in them is kept.
+//! They are plain SQL over `usage.messages`, `usage.events` and `usage.prices`, for whoever asks the
+//! database by themselves; nothing in them is kept. Reports come from `rollups`, which is made of
+//! the same SQL and says the same.
 
 use super::prices::{Prices, Rate};
 use crate::sandbox::sha256_hex;
@@ -15,25 +16,26 @@ use crate::store::{Store, StoreError};
 ///
 /// Nearly every message is there once. So only the hashes of ids are grouped; what shares one with
 /// another row is then told apart in full, and the rest streams by without being kept in memory.
-const DISTINCT_MESSAGES: &str = "CREATE OR REPLACE VIEW usage.distinct_messages AS
-WITH shared AS MATERIALIZED (
-    SELECT hash(message_id) AS id_hash FROM usage.messages WHERE message_id IS NOT NULL
+pub(super) fn distinct_messages(source: &str) -> String {
+    format!(
+        "WITH shared AS MATERIALIZED (
+    SELECT hash(message_id) AS id_hash FROM {source} AS message WHERE message_id IS NOT NULL
     GROUP BY id_hash HAVING count(*) > 1
 ),
 copies AS MATERIALIZED (
-    SELECT rowid AS copy FROM usage.messages SEMI JOIN shared ON hash(message_id) = id_hash
+    SELECT rowid AS copy FROM {source} AS message SEMI JOIN shared ON hash(message_id) = id_hash
     WHERE message_id IS NOT NULL
 ),
 ranked AS (
     SELECT *,
-        row_number() OVER (message ORDER BY occurred_at NULLS LAST, session_file, line) AS appearance,
-        bool_or(coalesce(is_final, false)) OVER message AS is_ever_final,
+        row_number() OVER (copies_of_one ORDER BY occurred_at NULLS LAST, session_file, line) AS appearance,
+        bool_or(coalesce(is_final, false)) OVER copies_of_one AS is_ever_final,
         first_value(struct_pack(
             model := model, speed := speed, thinking_tokens := thinking_tokens, is_sidechain := is_sidechain,
             input_tokens := input_tokens, output_tokens := output_tokens, cache_read_tokens := cache_read_tokens,
             cache_creation_5m_tokens := cache_creation_5m_tokens,
             cache_creation_1h_tokens := cache_creation_1h_tokens
-        )) OVER (message ORDER BY
+        )) OVER (copies_of_one ORDER BY
             coalesce(is_sidechain, false),
             CAST(coalesce(input_tokens, 0) AS HUGEINT) + coalesce(output_tokens, 0) + coalesce(cache_read_tokens, 0)
                 + coalesce(cache_creation_5m_tokens, 0) + coalesce(cache_creation_1h_tokens, 0) DESC,
@@ -41,24 +43,26 @@ ranked AS (
             coalesce(cache_creation_1h_tokens, 0) DESC, coalesce(model, '') DESC, coalesce(speed, '') DESC,
             coalesce(thinking_tokens, 0) DESC
         ) AS best
-    FROM usage.messages SEMI JOIN copies ON usage.messages.rowid = copy
-    WINDOW message AS (
+    FROM {source} AS message SEMI JOIN copies ON message.rowid = copy
+    WINDOW copies_of_one AS (
         PARTITION BY message_id, request_id, CASE WHEN request_id IS NULL THEN session_id END
     )
 )
-SELECT occurred_at, session_id, username, session_file, line, cwd, git_branch, message_id, request_id,
+SELECT occurred_at, session_id, username, session_seq, session_file, line, cwd, git_branch, message_id, request_id,
     model, speed, coalesce(input_tokens, 0) AS input_tokens, coalesce(output_tokens, 0) AS output_tokens,
     coalesce(cache_read_tokens, 0) AS cache_read_tokens,
     coalesce(cache_creation_5m_tokens, 0) AS cache_creation_5m_tokens,
     coalesce(cache_creation_1h_tokens, 0) AS cache_creation_1h_tokens,
     thinking_tokens, is_sidechain, coalesce(is_final, false) AS is_final
-FROM usage.messages ANTI JOIN copies ON usage.messages.rowid = copy
+FROM {source} AS message ANTI JOIN copies ON message.rowid = copy
 UNION ALL
-SELECT occurred_at, session_id, username, session_file, line, cwd, git_branch, message_id, request_id,
+SELECT occurred_at, session_id, username, session_seq, session_file, line, cwd, git_branch, message_id, request_id,
     best.model, best.speed, coalesce(best.input_tokens, 0), coalesce(best.output_tokens, 0),
     coalesce(best.cache_read_tokens, 0), coalesce(best.cache_creation_5m_tokens, 0),
     coalesce(best.cache_creation_1h_tokens, 0), best.thinking_tokens, best.is_sidechain, is_ever_final
-FROM ranked WHERE appearance = 1";
+FROM ranked WHERE appearance = 1"
+    )
+}
 
 /// What each model that occurs costs, under all circumstances.
 ///
@@ -121,13 +125,14 @@ fn cost(model: &str) -> String {
 
 /// Every call of a tool once over all files: a sub-agent's stands in its own file and in the
 /// parent's progress lines, and only one of them may hold how it ended.
-const DISTINCT_CALLS: &str = "CREATE OR REPLACE VIEW usage.distinct_calls AS
-WITH shared AS MATERIALIZED (
-    SELECT hash(tool_id) AS id_hash FROM usage.events WHERE tool_name IS NOT NULL AND tool_id IS NOT NULL
+pub(super) fn distinct_calls(source: &str) -> String {
+    format!(
+        "WITH shared AS MATERIALIZED (
+    SELECT hash(tool_id) AS id_hash FROM {source} AS event WHERE tool_name IS NOT NULL AND tool_id IS NOT NULL
     GROUP BY id_hash HAVING count(*) > 1
 ),
 copies AS MATERIALIZED (
-    SELECT rowid AS copy FROM usage.events SEMI JOIN shared ON hash(tool_id) = id_hash
+    SELECT rowid AS copy FROM {source} AS event SEMI JOIN shared ON hash(tool_id) = id_hash
     WHERE tool_name IS NOT NULL AND tool_id IS NOT NULL
 ),
 ranked AS (
@@ -135,26 +140,49 @@ ranked AS (
         row_number() OVER (call ORDER BY occurred_at NULLS LAST, session_file, line) AS appearance,
         bool_or(coalesce(is_error, false)) OVER call AS is_ever_error,
         min(error_class) OVER call AS any_error_class
-    FROM usage.events SEMI JOIN copies ON usage.events.rowid = copy
+    FROM {source} AS event SEMI JOIN copies ON event.rowid = copy
     WINDOW call AS (PARTITION BY tool_id)
 )
-SELECT occurred_at, session_id, username, session_file, line, cwd, git_branch, tool_id, tool_name, event_type, source,
+SELECT occurred_at, session_id, username, session_seq, session_file, line, cwd, git_branch, tool_id, tool_name, event_type, source,
     plugin, mcp_server, skill_name, subagent_type, coalesce(is_error, false) AS is_error, error_class
-FROM usage.events ANTI JOIN copies ON usage.events.rowid = copy
+FROM {source} AS event ANTI JOIN copies ON event.rowid = copy
 WHERE tool_name IS NOT NULL
 UNION ALL
-SELECT occurred_at, session_id, username, session_file, line, cwd, git_branch, tool_id, tool_name, event_type, source,
+SELECT occurred_at, session_id, username, session_seq, session_file, line, cwd, git_branch, tool_id, tool_name, event_type, source,
     plugin, mcp_server, skill_name, subagent_type, is_ever_error, any_error_class
-FROM ranked WHERE appearance = 1";
+FROM ranked WHERE appearance = 1"
+    )
+}
 
 /// The largest number that a report can hold; only made-up tokens come near it.
 const MOST: &str = "9223372036854775807";
 
-/// The sums that every view and every report share, over messages grouped by a key.
+/// Messages by a key, their session, model and rate, with what they cost.
 ///
 /// Tokens are summed for each session and rate first, and priced then: millions of messages come
 /// down to thousands of sums before anything costly is done with them.
-pub(super) fn sums(key: &str, filter: &str, grouping: &str) -> String {
+/// What has no tokens stays apart, so that these sums add up to the same cost at every grain.
+pub(super) fn priced(key: &str, messages: &str) -> String {
+    format!(
+        "WITH rates AS MATERIALIZED (SELECT *, row_number() OVER () AS rate_id FROM usage.rates),
+spent AS (
+    SELECT {key}, session_id, message.model, rate.rate_id,
+        input_tokens = 0 AND output_tokens = 0 AND cache_read_tokens = 0
+            AND cache_creation_5m_tokens = 0 AND cache_creation_1h_tokens = 0 AS is_free,
+        sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
+        sum(cache_read_tokens) AS cache_read_tokens, sum(cache_creation_5m_tokens) AS cache_creation_5m_tokens,
+        sum(cache_creation_1h_tokens) AS cache_creation_1h_tokens,
+        count(*) AS message_count, bool_and(is_final) AS is_final
+    FROM {messages} AS message LEFT JOIN rates AS rate ON {HOLDS}
+    GROUP BY ALL
+)
+SELECT spent.*, {} AS cost_usd FROM spent LEFT JOIN rates AS rate ON rate.rate_id = spent.rate_id",
+        cost("spent.model")
+    )
+}
+
+/// The sums that every view and every report share, over rows of [`priced`] with a `key`.
+pub(super) fn sums(priced: &str, grouping: &str) -> String {
     let sum = |tokens: &str, name: &str| {
         format!("CAST(least(coalesce(sum({tokens}), 0), {MOST}) AS BIGINT) AS {name}")
     };
@@ -176,34 +204,23 @@ pub(super) fn sums(key: &str, filter: &str, grouping: &str) -> String {
         "count(DISTINCT session_id) AS sessions".to_owned(),
     ]
     .join(", ");
-    format!(
-        "WITH rates AS MATERIALIZED (SELECT *, row_number() OVER () AS rate_id FROM usage.rates),
-spent AS (
-    SELECT {key} AS key, session_id, message.model, rate.rate_id,
-        sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
-        sum(cache_read_tokens) AS cache_read_tokens, sum(cache_creation_5m_tokens) AS cache_creation_5m_tokens,
-        sum(cache_creation_1h_tokens) AS cache_creation_1h_tokens,
-        count(*) AS message_count, bool_and(is_final) AS is_final
-    FROM usage.distinct_messages AS message LEFT JOIN rates AS rate ON {HOLDS}
-    WHERE {filter}
-    GROUP BY ALL
-),
-priced AS (
-    SELECT spent.*, {} AS cost_usd FROM spent LEFT JOIN rates AS rate ON rate.rate_id = spent.rate_id
-)
-SELECT GROUPING(key) AS is_total, key, {sums} FROM priced GROUP BY {grouping}",
-        cost("spent.model")
+    format!("SELECT GROUPING(key) AS is_total, key, {sums} FROM ({priced}) GROUP BY {grouping}")
+}
+
+fn by_key(key: &str) -> String {
+    sums(
+        &priced(&format!("{key} AS key"), "usage.distinct_messages"),
+        "key",
     )
 }
 
-/// The counts of calls that the view and the report share.
+/// The counts of calls.
 pub(super) const CALLS: &str = "count(*) AS calls,
     count(*) FILTER (is_error) AS errors,
     count(*) FILTER (error_class = 'tool_error') AS tool_errors,
     count(*) FILTER (error_class = 'exit_code') AS exit_codes,
     count(*) FILTER (error_class = 'rejected') AS rejected,
-    count(*) FILTER (error_class = 'sibling_failed') AS siblings_failed,
-    count(DISTINCT session_id) AS sessions";
+    count(*) FILTER (error_class = 'sibling_failed') AS siblings_failed";
 
 /// The repository that a folder belongs to, where its path tells (COUNTING, wish 9): whatever lies
 /// below a folder of work trees (`.claude/worktrees`, `.worktrees`, or beside the repository
@@ -213,35 +230,52 @@ pub(super) const PROJECT: &str = r"regexp_replace(
     '^(.+?)(?:[/\\]\.claude[/\\]worktrees|[/\\]\.worktrees|\.worktrees|-worktrees)[/\\].*$', '\1'
 )";
 
-/// Makes the views over the tables of `usage`, where they are not there as this version has them,
-/// and the prices that they use, where those in effect are not there.
-///
-/// # Errors
-/// When the database refuses.
-pub(crate) fn register(store: &Store, prices: &Prices) -> Result<(), StoreError> {
+/// The views, each after those it asks.
+fn views() -> Vec<String> {
     let by = |view: &str, key: &str, column: &str| {
         format!(
             "CREATE OR REPLACE VIEW usage.{view} AS SELECT key AS {column}, * EXCLUDE (key, is_total) FROM ({})",
-            sums(key, "true", "key")
+            by_key(key)
         )
     };
-    let views = [
-        DISTINCT_MESSAGES.to_owned(),
+    vec![
+        format!(
+            "CREATE OR REPLACE VIEW usage.distinct_messages AS {}",
+            distinct_messages("usage.messages")
+        ),
         RATES.to_owned(),
         priced_messages(),
-        DISTINCT_CALLS.to_owned(),
+        format!(
+            "CREATE OR REPLACE VIEW usage.distinct_calls AS {}",
+            distinct_calls("usage.events")
+        ),
         by("daily", "CAST(occurred_at AS DATE)", "day"),
         by("monthly", "strftime(occurred_at, '%Y-%m')", "month"),
         by("by_user", "username", "username"),
         by("by_project", PROJECT, "project"),
         by_session(),
         format!(
-            "CREATE OR REPLACE VIEW usage.by_tool AS SELECT tool_name AS tool, {CALLS} FROM usage.distinct_calls GROUP BY 1"
+            "CREATE OR REPLACE VIEW usage.by_tool AS
+             SELECT tool_name AS tool, {CALLS}, count(DISTINCT session_id) AS sessions
+             FROM usage.distinct_calls GROUP BY 1"
         ),
         by("by_model", "message.model", "model"),
-    ];
+    ]
+}
+
+/// What every figure is worked out by: the SQL of the views, and prices.
+pub(super) fn made_from(prices: &Prices) -> String {
+    sha256_hex(format!("{}{}", views().concat(), price_rows(prices).concat()).as_bytes())
+}
+
+/// Makes the views over the tables of `usage`, where they are not there as this version has them,
+/// and the prices that they use, where those in effect are not there.
+///
+/// # Errors
+/// When the database refuses.
+pub(crate) fn register(store: &Store, prices: &Prices) -> Result<(), StoreError> {
     // The comments name what view and prices were made from: the database rewrites the text.
-    let made_from = sha256_hex(views.concat().as_bytes());
+    let made_from = sha256_hex(views().concat().as_bytes());
     let mut statements = Vec::new();
     if !are_in_effect(store, prices)? {
         statements.extend(price_table(prices));
@@ -255,7 +289,7 @@ pub(crate) fn register(store: &Store, prices: &Prices) -> Result<(), StoreError>
         )
         .map_err(StoreError::database("to look up the views of its reports"))?;
     if known.as_deref() != Some(made_from.as_str()) {
-        statements.extend(views);
+        statements.extend(views());
         statements.push(format!("COMMENT ON VIEW usage.by_model IS '{made_from}'"));
     }
     if statements.is_empty() {
@@ -284,7 +318,7 @@ SELECT session_id, held.username, held.started_at, held.ended_at,
     coalesce(unknown_models, []) AS unknown_models, coalesce(messages, 0) AS messages,
     coalesce(held_messages, 0) AS held_messages, coalesce(files, 0) AS files
 FROM new FULL JOIN held USING (session_id)",
-        sums("session_id", "true", "key")
+        by_key("session_id")
     )
 }
 
@@ -299,7 +333,7 @@ fn price_table(prices: &Prices) -> Vec<String> {
         )"
         .to_owned(),
     ];
-    let rows: Vec<String> = prices.rates.iter().map(price_row).collect();
+    let rows = price_rows(prices);
     if !rows.is_empty() {
         statements.push(format!(
             "INSERT INTO usage.prices VALUES {}",
@@ -320,8 +354,11 @@ fn are_in_effect(store: &Store, prices: &Prices) -> Result<bool, StoreError> {
             |row| row.get(0),
         )
         .map_err(StoreError::database("to look up its prices"))?;
-    let rows: String = prices.rates.iter().map(price_row).collect();
-    Ok(known == Some(sha256_hex(rows.as_bytes())))
+    Ok(known == Some(sha256_hex(price_rows(prices).concat().as_bytes())))
+}
+
+fn price_rows(prices: &Prices) -> Vec<String> {
+    prices.rates.iter().map(price_row).collect()
 }
 
 /// A rate as a row of values: dollars per token.

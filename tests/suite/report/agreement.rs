@@ -53,11 +53,15 @@ fn time(sighting: &Sighting) -> UtcMicros {
     MONDAY_MORNING.plus(Duration::from_secs(u64::from(sighting.hour) * 3_600))
 }
 
-fn line(sighting: &Sighting) -> String {
+pub(super) fn line(sighting: &Sighting) -> String {
     let [input, read, written] = inputs(sighting.message);
     let stop = sighting.is_final.then_some("end_turn");
     let message = json!({
         "id": format!("msg_{}", sighting.message), "model": MODELS[model(sighting.message)].0, "stop_reason": stop,
+        "content": [{
+            "type": "tool_use", "id": format!("toolu_{}", sighting.message), "input": {},
+            "name": format!("Tool{}", sighting.session % 2),
+        }],
         "usage": {
             "input_tokens": input, "output_tokens": sighting.output,
             "cache_read_input_tokens": read, "cache_creation_input_tokens": written,

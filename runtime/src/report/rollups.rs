@@ -1,0 +1,229 @@
+//! What reports are read from: the sums of the views at the finest grain any report asks for, kept
+//! and brought up to date by what has changed.
+//!
+//! Copies of a message lie in several files, so a file's sums depend on others. Files that share a
+//! message or a call are a *family*; what one of them gains or loses changes the sums of its family
+//! and of nobody else. So the families that changed are worked out anew, and the rest stays.
+//!
+//! All of it follows from the tables of `usage` and the prices, and may be dropped at any time.
+
+use std::collections::BTreeMap;
+
+use duckdb::{Connection, params};
+
+use super::Prices;
+use super::views::{CALLS, PROJECT, distinct_calls, distinct_messages, made_from, priced};
+use crate::sandbox::sha256_hex;
+use crate::store::{Store, StoreError};
+
+/// The columns of `usage.call_rollups` that are counts.
+pub(super) const CALL_COUNTS: [&str; 6] = [
+    "calls",
+    "errors",
+    "tool_errors",
+    "exit_codes",
+    "rejected",
+    "siblings_failed",
+];
+
+const TABLES: &str = "
+CREATE OR REPLACE TABLE usage.families (session_seq BIGINT NOT NULL, family BIGINT NOT NULL);
+CREATE OR REPLACE TABLE usage.message_rollups (
+    family BIGINT NOT NULL, day DATE, session_id VARCHAR, username VARCHAR, model VARCHAR, project VARCHAR,
+    input_tokens HUGEINT NOT NULL, output_tokens HUGEINT NOT NULL, cache_read_tokens HUGEINT NOT NULL,
+    cache_creation_5m_tokens HUGEINT NOT NULL, cache_creation_1h_tokens HUGEINT NOT NULL,
+    cost_usd DECIMAL(38, 12), message_count BIGINT NOT NULL, is_final BOOLEAN NOT NULL
+);
+CREATE OR REPLACE TABLE usage.call_rollups (
+    family BIGINT NOT NULL, day DATE, session_id VARCHAR, tool_name VARCHAR, calls BIGINT NOT NULL,
+    errors BIGINT NOT NULL, tool_errors BIGINT NOT NULL, exit_codes BIGINT NOT NULL, rejected BIGINT NOT NULL,
+    siblings_failed BIGINT NOT NULL
+);";
+
+/// The processings whose rows are there now.
+const PRESENT: &str = "SELECT session_seq FROM main.session_processor_state
+    WHERE processor_name = 'usage' AND session_seq IS NOT NULL";
+
+/// What the messages and calls of some processings are known by.
+fn ids(of: &str) -> String {
+    format!(
+        "SELECT session_seq, hash(message_id) AS id FROM usage.messages {of} WHERE message_id IS NOT NULL
+         UNION ALL
+         SELECT session_seq, hash(tool_id, 'call') AS id FROM usage.events {of}
+         WHERE tool_id IS NOT NULL AND tool_name IS NOT NULL"
+    )
+}
+
+/// Brings the rollups up to date with what is there and with these prices; where they are, nothing
+/// is written.
+///
+/// # Errors
+/// When the database refuses.
+pub(super) fn refresh(store: &Store, prices: &Prices) -> Result<(), StoreError> {
+    let made_from = sha256_hex(format!("{}{TABLES}", made_from(prices)).as_bytes());
+    if is_current(&store.reader()?, &made_from)? {
+        return Ok(());
+    }
+    store.change(move |connection| update(connection, &made_from))
+}
+
+fn are_made_from(connection: &Connection, made_from: &str) -> Result<bool, StoreError> {
+    let known: Option<String> = connection
+        .query_row(
+            "SELECT max(comment) FROM duckdb_tables() WHERE schema_name = 'usage' AND table_name = 'families'",
+            [],
+            |row| row.get(0),
+        )
+        .map_err(StoreError::database("to look up its rollups"))?;
+    Ok(known.as_deref() == Some(made_from))
+}
+
+fn is_current(connection: &Connection, made_from: &str) -> Result<bool, StoreError> {
+    if !are_made_from(connection, made_from)? {
+        return Ok(false);
+    }
+    // Numbers are never used twice, so sets of the same size and sum of hashes are the same.
+    let sql = format!(
+        "SELECT (SELECT (count(*), bit_xor(hash(session_seq))) FROM ({PRESENT}))
+            IS NOT DISTINCT FROM (SELECT (count(*), bit_xor(hash(session_seq))) FROM usage.families)"
+    );
+    connection
+        .query_row(&sql, [], |row| row.get(0))
+        .map_err(StoreError::database("to compare its rollups"))
+}
+
+fn update(connection: &Connection, made_from: &str) -> Result<(), StoreError> {
+    let refused = StoreError::database("to bring its rollups up to date");
+    let run = |sql: &str| connection.execute_batch(sql).map_err(&refused);
+    if !are_made_from(connection, made_from)? {
+        run(&format!(
+            "{TABLES} COMMENT ON TABLE usage.families IS '{made_from}'"
+        ))?;
+    }
+    run(&format!(
+        "CREATE OR REPLACE TEMP TABLE fresh AS
+            SELECT session_seq FROM ({PRESENT}) ANTI JOIN usage.families USING (session_seq);
+         CREATE OR REPLACE TEMP TABLE affected AS
+            SELECT DISTINCT family FROM usage.families ANTI JOIN ({PRESENT}) USING (session_seq);"
+    ))?;
+    let has_families: bool = connection
+        .query_row("SELECT count(*) > 0 FROM usage.families", [], |row| {
+            row.get(0)
+        })
+        .map_err(&refused)?;
+    if has_families {
+        run(&format!(
+            "INSERT INTO temp.affected
+             SELECT DISTINCT family FROM usage.families SEMI JOIN (
+                SELECT session_seq FROM ({}) SEMI JOIN ({}) AS wanted USING (id)
+             ) USING (session_seq) ANTI JOIN temp.affected USING (family)",
+            ids(""),
+            ids("SEMI JOIN temp.fresh USING (session_seq)")
+        ))?;
+    }
+    run(&format!(
+        "CREATE OR REPLACE TEMP TABLE touched AS
+            FROM temp.fresh
+            UNION ALL
+            SELECT session_seq FROM usage.families SEMI JOIN temp.affected USING (family)
+                SEMI JOIN ({PRESENT}) AS present USING (session_seq);
+         DELETE FROM usage.families WHERE family IN (FROM temp.affected);
+         DELETE FROM usage.message_rollups WHERE family IN (FROM temp.affected);
+         DELETE FROM usage.call_rollups WHERE family IN (FROM temp.affected);
+         CREATE OR REPLACE TEMP TABLE linked (session_seq BIGINT, family BIGINT);"
+    ))?;
+    link(connection)?;
+    let of_touched = |table: &str| {
+        format!("(SELECT rowid, * FROM {table} SEMI JOIN temp.touched USING (session_seq))")
+    };
+    run(&format!(
+        "INSERT INTO usage.families
+            SELECT session_seq, coalesce(linked.family, session_seq)
+            FROM temp.touched LEFT JOIN temp.linked USING (session_seq);
+         INSERT INTO usage.message_rollups
+            SELECT family, day, session_id, username, model, {PROJECT}, input_tokens, output_tokens, cache_read_tokens,
+                cache_creation_5m_tokens, cache_creation_1h_tokens, cost_usd, message_count, is_final
+            FROM ({});
+         INSERT INTO usage.call_rollups
+            SELECT family, CAST(occurred_at AS DATE), session_id, tool_name, {CALLS}
+            FROM ({}) JOIN usage.families USING (session_seq) GROUP BY ALL;
+         DROP TABLE temp.fresh; DROP TABLE temp.affected; DROP TABLE temp.touched; DROP TABLE temp.linked;",
+        priced(
+            "family, CAST(occurred_at AS DATE) AS day, username, cwd",
+            &format!(
+                "(FROM ({}) JOIN usage.families USING (session_seq))",
+                distinct_messages(&of_touched("usage.messages"))
+            )
+        ),
+        distinct_calls(&of_touched("usage.events"))
+    ))
+}
+
+/// Works out the families among what was touched; who shares nothing is one by itself.
+fn link(connection: &Connection) -> Result<(), StoreError> {
+    let refused = StoreError::database("to tell which sessions share messages");
+    let sql = format!(
+        "WITH ids AS MATERIALIZED ({}),
+         shared AS (
+            SELECT id, min(session_seq) AS first FROM ids GROUP BY id HAVING min(session_seq) <> max(session_seq)
+         )
+         SELECT DISTINCT first, session_seq FROM ids JOIN shared USING (id) WHERE session_seq <> first",
+        ids("SEMI JOIN temp.touched USING (session_seq)")
+    );
+    let pairs: Vec<(i64, i64)> = connection
+        .prepare(&sql)
+        .and_then(|mut statement| {
+            statement
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        })
+        .map_err(&refused)?;
+    let mut families = Families::default();
+    for (one, other) in pairs {
+        families.join(one, other);
+    }
+    let mut appender = connection
+        .appender_to_catalog_and_db("linked", "temp", "main")
+        .map_err(&refused)?;
+    for (member, family) in families.members() {
+        appender
+            .append_row(params![member, family])
+            .map_err(&refused)?;
+    }
+    appender.flush().map_err(&refused)
+}
+
+/// Which members belong together: a union-find whose families are named by their smallest member.
+#[derive(Default)]
+struct Families {
+    /// Members that were joined, each with one nearer to the name of its family.
+    parents: BTreeMap<i64, i64>,
+}
+
+impl Families {
+    fn join(&mut self, one: i64, other: i64) {
+        let (one, other) = (self.name(one), self.name(other));
+        self.parents.insert(one, one.min(other));
+        self.parents.insert(other, one.min(other));
+    }
+
+    fn name(&mut self, member: i64) -> i64 {
+        let mut name = member;
+        while let Some(parent) = self.parents.get(&name).filter(|parent| **parent != name) {
+            name = *parent;
+        }
+        // Shorter for the next who asks.
+        if let Some(parent) = self.parents.get_mut(&member) {
+            *parent = name;
+        }
+        name
+    }
+
+    fn members(mut self) -> Vec<(i64, i64)> {
+        let members: Vec<i64> = self.parents.keys().copied().collect();
+        members
+            .into_iter()
+            .map(|member| (member, self.name(member)))
+            .collect()
+    }
+}
