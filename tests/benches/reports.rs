@@ -2,7 +2,9 @@
 //! transcripts against `ccusage`, which reads them again each time.
 //!
 //! `cargo xtask bench reports -- N` takes N messages; `-- --ccusage=PATH` names the program where it
-//! is not on the path.
+//! is not on the path; `-- --like=FOLDER` makes the gigabyte of copies of the transcripts in a folder,
+//! each copy with ids of its own. Without it they are generated, with long results of tools and short
+//! messages: what a program that looks for usage only finds quickest.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -20,6 +22,7 @@ use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::registry::{Registry, Shipped};
 use session_pipeline_runtime::report::{self, By, Days, Prices};
 use session_pipeline_runtime::run::Pipeline;
+use session_pipeline_runtime::sessions::SessionsRoot;
 
 const ROUNDS: usize = 3;
 const MANY_MESSAGES: u64 = 10_000_000;
@@ -29,23 +32,30 @@ const MUCH_BYTES: usize = 1_000_000_000;
 const MESSAGES: usize = 100;
 const MESSAGE_BYTES: usize = 15_000;
 
-/// A hundred messages a session, three models, a thousand users, a year. Every fiftieth session is a
-/// fork, whose messages are another one's.
-const GENERATED: &str = "
+/// A hundred messages a session with a call each, three models, a thousand users, a year. Every
+/// fiftieth session is a fork, whose messages are another one's.
+const NUMBERS: &str = "
+    SELECT number // 100 AS session, number % 100 AS line, 'user' || session % 1000 AS user_name,
+        user_name || '/' || md5(CAST(session AS VARCHAR)) || '.jsonl' AS file,
+        CASE WHEN session % 50 = 49 THEN number - 4900 ELSE number END AS message,
+        TIMESTAMP '2026-01-01' + to_seconds((message // 100) * 300 + line * 7) AS occurred_at
+    FROM range(CAST(? AS BIGINT)) AS numbers(number)
+    ORDER BY session, line";
+const MESSAGE_ROWS: &str = "
 SELECT session + 1, file, TIMESTAMP '2026-12-31', md5(file), user_name, line * 3,
-    'msg_01' || left(md5('m' || message), 22), 'req_011' || left(md5('r' || message), 20),
-    TIMESTAMP '2026-01-01' + to_seconds((message // 100) * 300 + line * 7),
+    'msg_01' || left(md5('m' || message), 22), 'req_011' || left(md5('r' || message), 20), occurred_at,
     ['claude-opus-4-5-20251101', 'claude-sonnet-4-5-20250929', 'claude-haiku-4-5-20251001'][1 + CAST(hash(message) % 3 AS BIGINT)],
     NULL, hash(message) % 20, hash(message + 1) % 2000, hash(message + 2) % 100000, hash(message + 3) % 8000,
     CASE WHEN message % 7 = 0 THEN hash(message + 4) % 20000 ELSE 0 END, NULL, false, line % 50 <> 0, '2.1.42',
-    '/home/dev/project' || session % 300, 'main'
-FROM (
-    SELECT number // 100 AS session, number % 100 AS line, 'user' || session % 1000 AS user_name,
-        user_name || '/' || md5(CAST(session AS VARCHAR)) || '.jsonl' AS file,
-        CASE WHEN session % 50 = 49 THEN number - 4900 ELSE number END AS message
-    FROM range(CAST(? AS BIGINT)) AS numbers(number)
-)
-ORDER BY session, line";
+    '/home/dev/project' || session % 300, 'main'";
+const EVENT_ROWS: &str = "
+SELECT session + 1 AS session_seq, file AS session_file, TIMESTAMP '2026-12-31' AS recorded_at,
+    md5(file) AS session_id, user_name AS username, line * 3 AS line, 'tool_use' AS event_type,
+    'toolu_01' || left(md5('t' || message), 22) AS tool_id, 'Tool' || hash(message) % 40 AS tool_name,
+    'builtin' AS source, message % 20 = 0 AS is_error, occurred_at, 2 AS processor_version";
+const STATE_ROWS: &str = "
+SELECT DISTINCT 'usage' AS processor_name, file AS session_file, user_name AS username,
+    TIMESTAMP '2026-12-31' AS processed_at, 200 AS items_extracted, md5(file) AS file_hash, session + 1 AS session_seq";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -54,8 +64,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         .iter()
         .find_map(|argument| argument.strip_prefix("--ccusage="))
         .unwrap_or("ccusage");
+    let like = arguments
+        .iter()
+        .find_map(|argument| argument.strip_prefix("--like="));
     many_messages(messages.unwrap_or(MANY_MESSAGES))?;
-    much_data(ccusage)
+    much_data(ccusage, like.map(Path::new))
 }
 
 fn open(data_dir: &Path) -> Result<Pipeline, Box<dyn Error>> {
@@ -75,11 +88,17 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let database = data_dir.path().join("state/system.duckdb");
     let connection = Connection::open(&database)?;
-    connection.execute(
-        &format!("INSERT INTO usage.messages {GENERATED}"),
-        [messages],
-    )?;
-    connection.execute_batch("CHECKPOINT")?;
+    for (table, rows) in [
+        ("usage.messages", MESSAGE_ROWS),
+        ("usage.events BY NAME", EVENT_ROWS),
+        ("main.session_processor_state BY NAME", STATE_ROWS),
+    ] {
+        connection.execute(
+            &format!("INSERT INTO {table} {rows} FROM ({NUMBERS})"),
+            [messages],
+        )?;
+        connection.execute_batch("CHECKPOINT")?;
+    }
     drop(connection);
     println!(
         "{messages} messages, {:.0} MB, generated in {:.0} s",
@@ -88,6 +107,13 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
     );
     let pipeline = open(data_dir.path())?;
     let prices = Prices::of(pipeline.config())?;
+    let report = || report::usage(pipeline.store(), &prices, By::Day, Days::default());
+    let started = Instant::now();
+    report()?;
+    println!(
+        "first report, which counts everything: {:.2} s",
+        started.elapsed().as_secs_f64()
+    );
     for by in By::ALL {
         let mut seconds = Figures::default();
         let mut rows = 0;
@@ -97,8 +123,15 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
             seconds.add(started.elapsed().as_secs_f64());
             rows = report.map_or(0, |report| report.rows.len());
         }
-        println!("by {:<8} {seconds} s, {rows} rows   goal 1", by.key());
+        println!("by {:<8} {seconds} s, {rows} rows", by.key());
     }
+    let mut seconds = Figures::default();
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        report::tools(pipeline.store(), &prices, Days::default())?;
+        seconds.add(started.elapsed().as_secs_f64());
+    }
+    println!("by tool     {seconds} s");
     drop(pipeline);
     let mut command = Command::new(cargo_bin("session-pipeline"));
     command
@@ -114,12 +147,13 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn much_data(ccusage: &str) -> Result<(), Box<dyn Error>> {
+fn much_data(ccusage: &str, like: Option<&Path>) -> Result<(), Box<dyn Error>> {
     let scratch = tempfile::tempdir()?;
     let root = scratch.path().join("agent/projects");
-    let sessions = MUCH_BYTES / (MESSAGES * MESSAGE_BYTES);
-    for session in 0..sessions {
-        write_session(&root, session)?;
+    match like {
+        Some(folder) => write_copies(&root, folder)?,
+        None => (0..MUCH_BYTES / (MESSAGES * MESSAGE_BYTES))
+            .try_for_each(|session| write_session(&root, session))?,
     }
     let data_dir = scratch.path().join("data");
     let command = |arguments: &[&str]| {
@@ -133,11 +167,7 @@ fn much_data(ccusage: &str) -> Result<(), Box<dyn Error>> {
         command
     };
     let first = child(&mut command(&["run", "usage"]))?;
-    println!(
-        "{sessions} transcripts, {} messages, run once in {:.1} s",
-        sessions * MESSAGES,
-        first.wall.as_secs_f64()
-    );
+    println!("a gigabyte, run once in {:.1} s", first.wall.as_secs_f64());
     let mut theirs = Command::new(ccusage);
     theirs
         .args(["claude", "daily", "--offline", "--json", "-z", "UTC"])
@@ -170,6 +200,35 @@ fn much_data(ccusage: &str) -> Result<(), Box<dyn Error>> {
         other.over(&report),
         other.over(&query)
     );
+    Ok(())
+}
+
+/// Copies of all transcripts of a folder, until they come to a gigabyte.
+fn write_copies(root: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
+    let mut keys = Vec::new();
+    if let Some(sessions) = SessionsRoot::open(folder)? {
+        sessions.walk(|key, _| keys.push(key.to_owned()))?;
+    }
+    let mut originals = Vec::new();
+    for key in keys {
+        // A transcript need not be text to its last byte.
+        let text = String::from_utf8_lossy(&fs::read(folder.join(&key))?).into_owned();
+        originals.push((key, text));
+    }
+    let bytes: usize = originals.iter().map(|(_, text)| text.len()).sum();
+    if bytes == 0 {
+        return Err(format!("there are no transcripts below `{}`", folder.display()).into());
+    }
+    for copy in 0..MUCH_BYTES.div_ceil(bytes) {
+        for (key, text) in &originals {
+            let path = root.join(format!("copy-{copy}")).join(key);
+            fs::create_dir_all(path.parent().ok_or("a file lies in a folder")?)?;
+            let own = |text: &str, prefix: &str| {
+                text.replace(&format!("\"{prefix}_"), &format!("\"{prefix}_{copy}_"))
+            };
+            fs::write(path, own(&own(&own(text, "msg"), "req"), "toolu"))?;
+        }
+    }
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use duckdb::types::Value;
 use duckdb::{Connection, Row as SqlRow, params_from_iter};
 
-use super::rollups::{CALL_COUNTS, refresh};
+use super::rollups::{CALL_COUNTS, is_current, made_from, update};
 use super::views::{register, sums};
 use super::{By, Calls, Days, Prices, Report, Row, Totals, Usd};
 use crate::store::{Store, StoreError};
@@ -91,25 +91,33 @@ fn totals_sql(text: &str, key: &str, filter: &str) -> String {
 /// A connection in a transaction of its own, over rollups that are up to date.
 fn connect(store: &Store, prices: &Prices) -> Result<Option<Connection>, StoreError> {
     let refused = StoreError::database("a report");
-    let has_views: bool = store
-        .reader()?
+    let connection = store.reader()?;
+    // It ends with the connection.
+    let begin = || {
+        connection
+            .execute_batch("BEGIN TRANSACTION READ ONLY")
+            .map_err(&refused)
+    };
+    begin()?;
+    let made_from = made_from(prices);
+    if is_current(&connection, &made_from)? {
+        return Ok(Some(connection));
+    }
+    let has_views: bool = connection
         .query_row(
             "SELECT count(*) > 0 FROM duckdb_views() WHERE schema_name = 'usage' AND view_name = 'daily'",
             [],
             |row| row.get(0),
         )
         .map_err(&refused)?;
+    connection.execute_batch("ROLLBACK").map_err(&refused)?;
     if !has_views {
         return Ok(None);
     }
     // Prices may have changed since, and the views may be those of another version.
     register(store, prices)?;
-    refresh(store, prices)?;
-    let connection = store.reader()?;
-    // It ends with the connection.
-    connection
-        .execute_batch("BEGIN TRANSACTION READ ONLY")
-        .map_err(&refused)?;
+    update(store, made_from)?;
+    begin()?;
     Ok(Some(connection))
 }
 

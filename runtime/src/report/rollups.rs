@@ -8,11 +8,12 @@
 //! All of it follows from the tables of `usage` and the prices, and may be dropped at any time.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use duckdb::{Connection, params};
 
 use super::Prices;
-use super::views::{CALLS, PROJECT, distinct_calls, distinct_messages, made_from, priced};
+use super::views::{self, CALLS, PROJECT, distinct_calls, distinct_messages, priced};
 use crate::sandbox::sha256_hex;
 use crate::store::{Store, StoreError};
 
@@ -54,17 +55,19 @@ fn ids(of: &str) -> String {
     )
 }
 
-/// Brings the rollups up to date with what is there and with these prices; where they are, nothing
-/// is written.
+/// What rollups of this version follow from, beside the tables of `usage`.
+pub(super) fn made_from(prices: &Prices) -> String {
+    format!("{} {}", views::made_from(prices), *TABLES_HASH)
+}
+
+static TABLES_HASH: LazyLock<String> = LazyLock::new(|| sha256_hex(TABLES.as_bytes()));
+
+/// Brings the rollups up to date with what is there now, by the prices that the database holds.
 ///
 /// # Errors
 /// When the database refuses.
-pub(super) fn refresh(store: &Store, prices: &Prices) -> Result<(), StoreError> {
-    let made_from = sha256_hex(format!("{}{TABLES}", made_from(prices)).as_bytes());
-    if is_current(&store.reader()?, &made_from)? {
-        return Ok(());
-    }
-    store.change(move |connection| update(connection, &made_from))
+pub(super) fn update(store: &Store, made_from: String) -> Result<(), StoreError> {
+    store.change(move |connection| update_within(connection, &made_from))
 }
 
 fn are_made_from(connection: &Connection, made_from: &str) -> Result<bool, StoreError> {
@@ -78,7 +81,11 @@ fn are_made_from(connection: &Connection, made_from: &str) -> Result<bool, Store
     Ok(known.as_deref() == Some(made_from))
 }
 
-fn is_current(connection: &Connection, made_from: &str) -> Result<bool, StoreError> {
+/// Whether the rollups say what the tables of `usage` say.
+///
+/// # Errors
+/// When the database refuses.
+pub(super) fn is_current(connection: &Connection, made_from: &str) -> Result<bool, StoreError> {
     if !are_made_from(connection, made_from)? {
         return Ok(false);
     }
@@ -92,7 +99,7 @@ fn is_current(connection: &Connection, made_from: &str) -> Result<bool, StoreErr
         .map_err(StoreError::database("to compare its rollups"))
 }
 
-fn update(connection: &Connection, made_from: &str) -> Result<(), StoreError> {
+fn update_within(connection: &Connection, made_from: &str) -> Result<(), StoreError> {
     let refused = StoreError::database("to bring its rollups up to date");
     let run = |sql: &str| connection.execute_batch(sql).map_err(&refused);
     if !are_made_from(connection, made_from)? {

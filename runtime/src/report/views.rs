@@ -4,6 +4,8 @@
 //! database by themselves; nothing in them is kept. Reports come from `rollups`, which is made of
 //! the same SQL and says the same.
 
+use std::sync::LazyLock;
+
 use super::prices::{Prices, Rate};
 use crate::sandbox::sha256_hex;
 use crate::store::{Store, StoreError};
@@ -263,9 +265,11 @@ fn views() -> Vec<String> {
     ]
 }
 
+static VIEWS_HASH: LazyLock<String> = LazyLock::new(|| sha256_hex(views().concat().as_bytes()));
+
 /// What every figure is worked out by: the SQL of the views, and prices.
 pub(super) fn made_from(prices: &Prices) -> String {
-    sha256_hex(format!("{}{}", views().concat(), price_rows(prices).concat()).as_bytes())
+    format!("{} {}", *VIEWS_HASH, prices_hash(prices))
 }
 
 /// Makes the views over the tables of `usage`, where they are not there as this version has them,
@@ -275,7 +279,7 @@ pub(super) fn made_from(prices: &Prices) -> String {
 /// When the database refuses.
 pub(crate) fn register(store: &Store, prices: &Prices) -> Result<(), StoreError> {
     // The comments name what view and prices were made from: the database rewrites the text.
-    let made_from = sha256_hex(views().concat().as_bytes());
+    let made_from = &*VIEWS_HASH;
     let mut statements = Vec::new();
     if !are_in_effect(store, prices)? {
         statements.extend(price_table(prices));
@@ -288,7 +292,7 @@ pub(crate) fn register(store: &Store, prices: &Prices) -> Result<(), StoreError>
             |row| row.get(0),
         )
         .map_err(StoreError::database("to look up the views of its reports"))?;
-    if known.as_deref() != Some(made_from.as_str()) {
+    if known.as_ref() != Some(made_from) {
         statements.extend(views());
         statements.push(format!("COMMENT ON VIEW usage.by_model IS '{made_from}'"));
     }
@@ -340,8 +344,10 @@ fn price_table(prices: &Prices) -> Vec<String> {
             rows.join(", ")
         ));
     }
-    let made_from = sha256_hex(rows.concat().as_bytes());
-    statements.push(format!("COMMENT ON TABLE usage.prices IS '{made_from}'"));
+    statements.push(format!(
+        "COMMENT ON TABLE usage.prices IS '{}'",
+        prices_hash(prices)
+    ));
     statements
 }
 
@@ -354,7 +360,11 @@ fn are_in_effect(store: &Store, prices: &Prices) -> Result<bool, StoreError> {
             |row| row.get(0),
         )
         .map_err(StoreError::database("to look up its prices"))?;
-    Ok(known == Some(sha256_hex(price_rows(prices).concat().as_bytes())))
+    Ok(known == Some(prices_hash(prices)))
+}
+
+fn prices_hash(prices: &Prices) -> String {
+    sha256_hex(price_rows(prices).concat().as_bytes())
 }
 
 fn price_rows(prices: &Prices) -> Vec<String> {
