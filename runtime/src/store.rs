@@ -31,6 +31,7 @@ pub use lock::Holder;
 pub use open::{MigrationPlan, Opened};
 pub use runs::{RunRecord, RunResult, Trigger};
 pub use sessions::{SessionCost, SessionState, SessionStates};
+pub(crate) use transaction::in_transaction;
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -219,6 +219,22 @@ fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
 }
 
 #[test]
+fn what_a_killed_process_spilled_is_removed_by_the_next_and_by_nobody_else() {
+    let dir = DataDir::new();
+    let store = open(&dir).unwrap();
+    let spilled = dir
+        .path()
+        .join("state/spill/duckdb_temp_storage_DEFAULT-0.tmp");
+    fs::create_dir_all(spilled.parent().unwrap()).unwrap();
+    fs::write(&spilled, "rows of a report").unwrap();
+    open(&dir).unwrap_err();
+    assert!(spilled.exists(), "it is another one's, who lives");
+    drop(store);
+    drop(open(&dir).unwrap());
+    assert!(!spilled.exists());
+}
+
+#[test]
 fn the_folder_of_our_state_is_closed_to_others() {
     use std::os::unix::fs::PermissionsExt;
     let dir = DataDir::new();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
+use session_pipeline_runtime::report::Prices;
 use session_pipeline_runtime::run::{RunReport, RunRequest};
 
 use super::progress::Bar;
@@ -49,6 +50,11 @@ pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<Exit, Failure>
     let root = pipeline.sessions_root()?;
     if root.is_none() {
         hint(&super::no_sessions_root(pipeline.config()));
+    }
+    if let Err(error) = Prices::of(pipeline.config()) {
+        hint(&format!(
+            "sessions are processed, but reports will be refused: {error}"
+        ));
     }
     let mut reports = Vec::new();
     for name in &names {

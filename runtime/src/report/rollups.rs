@@ -15,7 +15,7 @@ use duckdb::{Connection, params};
 use super::Prices;
 use super::views::{self, CALLS, PROJECT, distinct_calls, distinct_messages, priced};
 use crate::sandbox::sha256_hex;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, in_transaction};
 
 /// The columns of `usage.call_rollups` that are counts.
 pub(super) const CALL_COUNTS: [&str; 6] = [
@@ -64,10 +64,28 @@ static TABLES_HASH: LazyLock<String> = LazyLock::new(|| sha256_hex(TABLES.as_byt
 
 /// Brings the rollups up to date with what is there now, by the prices that the database holds.
 ///
+/// In several transactions where much has changed: what is not done yet counts as changed, for a
+/// reader and for the next who brings them up to date.
+///
 /// # Errors
 /// When the database refuses.
 pub(super) fn update(store: &Store, made_from: String) -> Result<(), StoreError> {
-    store.change(move |connection| update_within(connection, &made_from))
+    store.write(move |connection| {
+        let refused = StoreError::database("to bring its rollups up to date");
+        let run = |sql: &str| connection.execute_batch(sql).map_err(&refused);
+        if !are_made_from(connection, &made_from)? {
+            in_transaction(connection, |_| {
+                run(&format!(
+                    "{TABLES} COMMENT ON TABLE usage.families IS '{made_from}'"
+                ))
+            })?;
+            // A log that holds definitions is what DuckDB replays worst.
+            run("CHECKPOINT")?;
+        }
+        let batches = in_transaction(connection, begin)?;
+        (0..batches).try_for_each(|batch| in_transaction(connection, |_| run(&make(batch))))?;
+        run("DROP TABLE temp.touched")
+    })
 }
 
 fn are_made_from(connection: &Connection, made_from: &str) -> Result<bool, StoreError> {
@@ -99,26 +117,19 @@ pub(super) fn is_current(connection: &Connection, made_from: &str) -> Result<boo
         .map_err(StoreError::database("to compare its rollups"))
 }
 
-fn update_within(connection: &Connection, made_from: &str) -> Result<(), StoreError> {
-    let refused = StoreError::database("to bring its rollups up to date");
+/// Removes what changes and tells it apart into families; gives how many batches of
+/// `temp.touched` there are to make.
+fn begin(connection: &Connection) -> Result<i64, StoreError> {
+    let refused = StoreError::database("to tell which rollups change");
     let run = |sql: &str| connection.execute_batch(sql).map_err(&refused);
-    if !are_made_from(connection, made_from)? {
-        run(&format!(
-            "{TABLES} COMMENT ON TABLE usage.families IS '{made_from}'"
-        ))?;
-    }
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     run(&format!(
         "CREATE OR REPLACE TEMP TABLE fresh AS
             SELECT session_seq FROM ({PRESENT}) ANTI JOIN usage.families USING (session_seq);
          CREATE OR REPLACE TEMP TABLE affected AS
             SELECT DISTINCT family FROM usage.families ANTI JOIN ({PRESENT}) USING (session_seq);"
     ))?;
-    let has_families: bool = connection
-        .query_row("SELECT count(*) > 0 FROM usage.families", [], |row| {
-            row.get(0)
-        })
-        .map_err(&refused)?;
-    if has_families {
+    if number("SELECT count(*) FROM usage.families").map_err(&refused)? > 0 {
         run(&format!(
             "INSERT INTO temp.affected
              SELECT DISTINCT family FROM usage.families SEMI JOIN (
@@ -129,7 +140,7 @@ fn update_within(connection: &Connection, made_from: &str) -> Result<(), StoreEr
         ))?;
     }
     run(&format!(
-        "CREATE OR REPLACE TEMP TABLE touched AS
+        "CREATE OR REPLACE TEMP TABLE members AS
             FROM temp.fresh
             UNION ALL
             SELECT session_seq FROM usage.families SEMI JOIN temp.affected USING (family)
@@ -137,58 +148,84 @@ fn update_within(connection: &Connection, made_from: &str) -> Result<(), StoreEr
          DELETE FROM usage.families WHERE family IN (FROM temp.affected);
          DELETE FROM usage.message_rollups WHERE family IN (FROM temp.affected);
          DELETE FROM usage.call_rollups WHERE family IN (FROM temp.affected);
-         CREATE OR REPLACE TEMP TABLE linked (session_seq BIGINT, family BIGINT);"
+         CREATE OR REPLACE TEMP TABLE ids AS {};",
+        ids("SEMI JOIN temp.members USING (session_seq)")
     ))?;
     link(connection)?;
-    let of_touched = |table: &str| {
-        format!("(SELECT rowid, * FROM {table} SEMI JOIN temp.touched USING (session_seq))")
-    };
     run(&format!(
-        "INSERT INTO usage.families
-            SELECT session_seq, coalesce(linked.family, session_seq)
-            FROM temp.touched LEFT JOIN temp.linked USING (session_seq);
+        "CREATE OR REPLACE TEMP TABLE touched AS
+            SELECT session_seq, coalesce(linked.family, session_seq) AS family,
+                CAST(sum(coalesce(row_count, 0)) OVER (ORDER BY coalesce(linked.family, session_seq)) AS BIGINT)
+                    // {BATCH_ROWS} AS batch
+            FROM temp.members LEFT JOIN temp.linked USING (session_seq)
+                LEFT JOIN (SELECT session_seq, count(*) AS row_count FROM temp.ids GROUP BY 1) USING (session_seq);
+         DROP TABLE temp.fresh; DROP TABLE temp.affected; DROP TABLE temp.members;
+         DROP TABLE temp.linked; DROP TABLE temp.ids;"
+    ))?;
+    number("SELECT coalesce(max(batch) + 1, 0) FROM temp.touched").map_err(&refused)
+}
+
+/// How many messages and calls are grouped at once: what memory holds, whatever was there before.
+const BATCH_ROWS: i64 = 1_000_000;
+
+/// Makes the rollups of one batch.
+fn make(batch: i64) -> String {
+    let members = format!("(FROM temp.touched WHERE batch = {batch})");
+    let of_members = |table: &str| {
+        format!("(SELECT rowid, * FROM {table} SEMI JOIN {members} USING (session_seq))")
+    };
+    format!(
+        "INSERT INTO usage.families SELECT session_seq, family FROM {members};
          INSERT INTO usage.message_rollups
             SELECT family, day, session_id, username, model, {PROJECT}, input_tokens, output_tokens, cache_read_tokens,
                 cache_creation_5m_tokens, cache_creation_1h_tokens, cost_usd, message_count, is_final
             FROM ({});
          INSERT INTO usage.call_rollups
             SELECT family, CAST(occurred_at AS DATE), session_id, tool_name, {CALLS}
-            FROM ({}) JOIN usage.families USING (session_seq) GROUP BY ALL;
-         DROP TABLE temp.fresh; DROP TABLE temp.affected; DROP TABLE temp.touched; DROP TABLE temp.linked;",
+            FROM ({}) JOIN {members} USING (session_seq) GROUP BY ALL;",
         priced(
             "family, CAST(occurred_at AS DATE) AS day, username, cwd",
             &format!(
-                "(FROM ({}) JOIN usage.families USING (session_seq))",
-                distinct_messages(&of_touched("usage.messages"))
+                "(FROM ({}) JOIN {members} USING (session_seq))",
+                distinct_messages(&of_members("usage.messages"))
             )
         ),
-        distinct_calls(&of_touched("usage.events"))
-    ))
+        distinct_calls(&of_members("usage.events"))
+    )
 }
 
-/// Works out the families among what was touched; who shares nothing is one by itself.
+/// Works out the families among the members, into `temp.linked`; who shares nothing is one by itself
+/// and not in it.
 fn link(connection: &Connection) -> Result<(), StoreError> {
     let refused = StoreError::database("to tell which sessions share messages");
-    let sql = format!(
-        "WITH ids AS MATERIALIZED ({}),
-         shared AS (
-            SELECT id, min(session_seq) AS first FROM ids GROUP BY id HAVING min(session_seq) <> max(session_seq)
-         )
-         SELECT DISTINCT first, session_seq FROM ids JOIN shared USING (id) WHERE session_seq <> first",
-        ids("SEMI JOIN temp.touched USING (session_seq)")
-    );
-    let pairs: Vec<(i64, i64)> = connection
-        .prepare(&sql)
-        .and_then(|mut statement| {
-            statement
-                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect()
-        })
+    let count: i64 = connection
+        .query_row("SELECT count(*) FROM temp.ids", [], |row| row.get(0))
         .map_err(&refused)?;
+    let parts = count / (2 * BATCH_ROWS) + 1;
     let mut families = Families::default();
-    for (one, other) in pairs {
-        families.join(one, other);
+    for part in 0..parts {
+        let ids = format!("(FROM temp.ids WHERE id % {parts} = {part})");
+        let sql = format!(
+            "WITH shared AS (
+                SELECT id, min(session_seq) AS first FROM {ids} GROUP BY id HAVING min(session_seq) <> max(session_seq)
+             )
+             SELECT DISTINCT first, session_seq FROM {ids} JOIN shared USING (id) WHERE session_seq <> first"
+        );
+        let pairs: Vec<(i64, i64)> = connection
+            .prepare(&sql)
+            .and_then(|mut statement| {
+                statement
+                    .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                    .collect()
+            })
+            .map_err(&refused)?;
+        for (one, other) in pairs {
+            families.join(one, other);
+        }
     }
+    connection
+        .execute_batch("CREATE OR REPLACE TEMP TABLE linked (session_seq BIGINT, family BIGINT)")
+        .map_err(&refused)?;
     let mut appender = connection
         .appender_to_catalog_and_db("linked", "temp", "main")
         .map_err(&refused)?;

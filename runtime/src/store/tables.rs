@@ -37,14 +37,6 @@ impl Store {
         self.define(statements)
     }
 
-    /// Changes tables that follow from others, in one transaction.
-    pub(crate) fn change(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static,
-    ) -> Result<(), StoreError> {
-        self.write(move |connection| in_transaction(connection, work))
-    }
-
     /// Changes definitions in one transaction, and brings them into the database file at once: a
     /// log that holds definitions is what DuckDB replays worst.
     pub(crate) fn define(&self, statements: Vec<String>) -> Result<(), StoreError> {

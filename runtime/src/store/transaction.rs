@@ -8,7 +8,7 @@ use duckdb::Connection;
 use super::StoreError;
 
 /// Runs `work` in one transaction: committed if it gives `Ok`, rolled back otherwise.
-pub(super) fn in_transaction<T>(
+pub(crate) fn in_transaction<T>(
     connection: &Connection,
     work: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {

@@ -78,7 +78,7 @@ fn a_report_of_some_days_is_asked_for_in_utc_days() {
 }
 
 #[test]
-fn wrong_days_and_wrong_prices_end_with_exit_code_2_and_the_place() {
+fn wrong_days_end_with_exit_code_2_and_the_place() {
     let dir = DataDir::new();
     assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
     for (arguments, said) in [
@@ -94,7 +94,15 @@ fn wrong_days_and_wrong_prices_end_with_exit_code_2_and_the_place() {
         assert_eq!(ended.code, 2, "{ended:?}");
         assert!(ended.stderr.contains(said), "{ended:?}");
     }
+}
+
+#[test]
+fn a_price_file_that_is_no_good_stops_reports_and_no_run() {
+    let dir = DataDir::new();
     std::fs::write(dir.path().join("prices.toml"), "[[price]]\nmodel = 'x'\n").unwrap();
+    let ended = check_examples(&dir, &["run", "usage"]);
+    assert_eq!(ended.code, 0);
+    insta::assert_snapshot!(ended.stderr, @"sessions are processed, but reports will be refused: the price file `[data-dir]/prices.toml`, entry 1 at line 1 (`x`): `from` is missing; write the first day, like 2026-01-31");
     let ended = check(&dir, &["report", "usage"]);
     assert_eq!(ended.code, 2);
     insta::assert_snapshot!(ended.stderr, @"error: the price file `[data-dir]/prices.toml`, entry 1 at line 1 (`x`): `from` is missing; write the first day, like 2026-01-31");
