@@ -168,7 +168,7 @@ impl Store {
                 "SELECT DISTINCT columns.table_name FROM duckdb_columns() AS columns \
                  JOIN duckdb_tables() AS tables USING (database_name, schema_name, table_name) \
                  WHERE columns.database_name = current_database() AND columns.schema_name = ? \
-                 AND columns.column_name = 'session_seq' ORDER BY columns.table_name",
+                 AND columns.column_name = 'session_file' ORDER BY columns.table_name",
             )
             .and_then(|mut statement| {
                 statement

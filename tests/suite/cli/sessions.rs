@@ -99,6 +99,8 @@ fn the_list_can_be_narrowed() {
 fn a_session_is_shown_with_all_that_is_known_of_it() {
     let dir = DataDir::new();
     assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
+    // What reports keep is no row of the session's.
+    assert_eq!(check(&dir, &["report", "usage"]).code, 0);
     let show = [
         "sessions",
         "show",
