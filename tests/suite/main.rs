@@ -16,6 +16,7 @@ mod database;
 mod documents;
 mod guests;
 mod hostile;
+mod identity;
 mod inspect;
 mod migrations;
 mod quarantine;

@@ -46,19 +46,18 @@ pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<Exit, Failure>
             .map(|seconds| Duration::from_secs(seconds.into())),
         ..RunRequest::cli()
     };
-    let root = pipeline.sessions_root()?;
-    if root.is_none() {
+    let has_root = pipeline.sessions_root()?.is_some();
+    if !has_root {
         hint(&super::no_sessions_root(pipeline.config()));
     }
     let mut reports = Vec::new();
     for name in &names {
-        let processor = pipeline.processor(name)?;
         let bar = Bar::new(name);
-        let report = pipeline.run_over(root.as_ref(), &processor, request, &bar);
+        let report = pipeline.run(name, &request, &bar);
         bar.clear();
         let report = report?;
         // Without a root there is nothing to tell but that, which is told above.
-        if root.is_some() {
+        if has_root {
             notes(&report);
         }
         reports.push(report);
