@@ -29,3 +29,4 @@ pub mod sessions;
 pub mod status;
 pub mod store;
 pub mod token;
+pub mod upload;

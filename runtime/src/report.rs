@@ -3,7 +3,9 @@
 //! Tokens are facts and prices a table: cost is worked out here and never stored. The rule that
 //! tells copies apart stands in `views`, the price table in `prices`.
 
+pub mod activity;
 mod day;
+pub mod export;
 mod money;
 mod prices;
 mod read;

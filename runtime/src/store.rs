@@ -12,6 +12,7 @@ mod failures;
 mod lock;
 mod open;
 mod runs;
+mod schema;
 mod sessions;
 mod sql;
 mod state;
@@ -34,6 +35,7 @@ pub use components::KnownComponent;
 pub use lock::Holder;
 pub use open::{MigrationPlan, Opened};
 pub use runs::{RunRecord, RunResult, RunRow, Trigger};
+pub(crate) use sql::timestamp;
 pub use sessions::{SessionCost, SessionState, SessionStates};
 
 /// Why the store could not do what it was asked.

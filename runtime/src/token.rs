@@ -307,10 +307,10 @@ impl Keyring {
         })
     }
 
-    /// Whether anybody could come in by a token.
+    /// Whether there is no token but those that were taken back.
     pub fn is_empty(&self) -> bool {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        keys.is_empty()
+        keys.iter().all(|key| key.token.revoked_at.is_some())
     }
 
     /// Reads all tokens again: after each change.

@@ -115,7 +115,7 @@ fn order(order: Order) -> &'static str {
 }
 
 /// A cadence as people say it: `every 10 min`.
-fn cadence(seconds: u32) -> String {
+pub(super) fn cadence(seconds: u32) -> String {
     match seconds {
         seconds if seconds.is_multiple_of(3600) => format!("every {} h", seconds / 3600),
         seconds if seconds.is_multiple_of(60) => format!("every {} min", seconds / 60),
