@@ -66,10 +66,22 @@ struct Global {
     #[arg(long, global = true, env = "SESSION_PIPELINE_API", hide_env_values = true, value_name = "URL", value_parser = url)]
     api: Option<String>,
     /// Token for the server
-    #[arg(long, global = true, hide = true, env = "SESSION_PIPELINE_TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        env = "SESSION_PIPELINE_TOKEN",
+        hide_env_values = true
+    )]
     token: Option<String>,
     /// The shared secret of an outer scheduler
-    #[arg(long, global = true, hide = true, env = "SCHEDULER_API_TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        env = "SCHEDULER_API_TOKEN",
+        hide_env_values = true
+    )]
     scheduler_token: Option<String>,
     /// Sessions at most in one run of a service, where a language model is used
     #[arg(long, global = true, hide = true, env = "SESSION_PROCESSOR_MAX_PER_RUN", value_parser = attempts_max)]

@@ -39,7 +39,7 @@ use crate::body::Health;
 use problem::ApiError;
 
 pub use limits::HttpLimits;
-pub use server::{ServeError, Server};
+pub use server::{ServeError, Server, Stopped};
 
 /// All that the handlers share.
 pub struct Service {

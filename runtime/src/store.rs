@@ -35,8 +35,8 @@ pub use components::KnownComponent;
 pub use lock::Holder;
 pub use open::{MigrationPlan, Opened};
 pub use runs::{RunRecord, RunResult, RunRow, Trigger};
-pub(crate) use sql::timestamp;
 pub use sessions::{SessionCost, SessionState, SessionStates};
+pub(crate) use sql::timestamp;
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -16,6 +16,7 @@ mod database;
 mod documents;
 mod guests;
 mod hostile;
+mod http;
 mod identity;
 mod inspect;
 mod migrations;

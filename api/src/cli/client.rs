@@ -75,7 +75,11 @@ impl Global {
         let token = given
             .map(|token| token.trim().to_owned())
             .find(|token| !token.is_empty())
-            .or_else(|| fs::read_to_string(&file).ok().map(|text| text.trim().to_owned()))
+            .or_else(|| {
+                fs::read_to_string(&file)
+                    .ok()
+                    .map(|text| text.trim().to_owned())
+            })
             .filter(|token| !token.is_empty());
         let url = url.trim_end_matches('/').to_owned();
         let Some(token) = token else {
@@ -127,9 +131,7 @@ impl Client {
     ) -> Result<T, Failure> {
         let request = self.agent.post(self.url_of(path));
         let request = request.query_pairs(query.iter().copied());
-        let sent = request
-            .header("Authorization", self.bearer())
-            .send_empty();
+        let sent = request.header("Authorization", self.bearer()).send_empty();
         self.read(&self.answer(sent)?)
     }
 
@@ -208,9 +210,10 @@ impl Client {
 pub(super) fn segment(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => char::from(byte).to_string(),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
             byte => format!("%{byte:02X}"),
         })
         .collect()
 }
-

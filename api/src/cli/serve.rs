@@ -58,7 +58,12 @@ pub(super) fn serve(global: &Global, arguments: &ServeArgs) -> Result<Exit, Fail
     let server = Server::start(Arc::clone(&service), arguments.listen)?;
     let config = pipeline.config();
     let scratch = config.state_dir();
-    let listed = listing::list(pipeline.registry(), config, Some(pipeline.store()), &scratch)?;
+    let listed = listing::list(
+        pipeline.registry(),
+        config,
+        Some(pipeline.store()),
+        &scratch,
+    )?;
     let started = Started {
         url: server.url().to_owned(),
         data_dir: config.data_dir.display().to_string(),

@@ -197,10 +197,13 @@ fn shown_people(shown: &Shown) -> String {
 
 fn processor_facts(known: &ShownStanding) -> Vec<(&'static str, Option<String>)> {
     let ShownStanding { standing, details } = known;
-    let component = details.component.as_ref().map(|digest| match details.version {
-        Some(version) => format!("{digest}, version {version}"),
-        None => digest.clone(),
-    });
+    let component = details
+        .component
+        .as_ref()
+        .map(|digest| match details.version {
+            Some(version) => format!("{digest}, version {version}"),
+            None => digest.clone(),
+        });
     let cost = details.cost.as_ref().map(|cost| {
         format!(
             "{} fuel, {} of memory, {:.1} ms of CPU time, in run {}",

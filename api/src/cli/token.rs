@@ -110,7 +110,14 @@ fn list(global: &Global) -> Result<Exit, Failure> {
 
 fn people(tokens: &Tokens) -> String {
     let mut table = table(&[
-        "token", "role", "user", "label", "made", "expires", "revoked", "last used",
+        "token",
+        "role",
+        "user",
+        "label",
+        "made",
+        "expires",
+        "revoked",
+        "last used",
     ]);
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     for token in &tokens.tokens {

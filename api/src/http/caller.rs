@@ -25,7 +25,8 @@ pub(super) struct Known {
 impl Known {
     /// The caller as the audit log names them.
     pub(super) fn actor(&self) -> Actor {
-        self.caller.actor(self.kind, self.ip.map(|ip| ip.to_string()))
+        self.caller
+            .actor(self.kind, self.ip.map(|ip| ip.to_string()))
     }
 }
 
@@ -55,7 +56,9 @@ impl FromRequestParts<Arc<Service>> for Known {
             let service = Arc::clone(service);
             // Nobody waits for this; a use that can't be written down is no reason to refuse it.
             tokio::task::spawn_blocking(move || {
-                let recorded = service.keyring.record_use(service.pipeline.store(), &id, now);
+                let recorded = service
+                    .keyring
+                    .record_use(service.pipeline.store(), &id, now);
                 if let Err(error) = recorded {
                     tracing::warn!("the use of token {id} was not written down: {error}");
                 }
@@ -66,7 +69,11 @@ impl FromRequestParts<Arc<Service>> for Known {
         let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         Ok(Self {
             caller,
-            kind: if is_ours { ClientKind::Cli } else { ClientKind::Web },
+            kind: if is_ours {
+                ClientKind::Cli
+            } else {
+                ClientKind::Web
+            },
             ip: address.map(|ConnectInfo(address)| address.ip()),
         })
     }

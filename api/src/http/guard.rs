@@ -33,7 +33,10 @@ pub(super) fn stand_before(routes: Router, service: Arc<Service>) -> Router {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, detail)
         })
         .layer(DefaultBodyLimit::max(service.limits.body_bytes_max))
-        .layer(middleware::from_fn_with_state(Arc::clone(&service), in_time))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&service),
+            in_time,
+        ))
         .layer(middleware::from_fn(in_json))
         .layer(middleware::from_fn_with_state(service, caught))
 }
@@ -90,7 +93,10 @@ async fn in_json(request: Request, next: Next) -> Response {
     let text = text.unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let detail = match text.trim() {
-        "" => status.canonical_reason().unwrap_or("refused").to_lowercase(),
+        "" => status
+            .canonical_reason()
+            .unwrap_or("refused")
+            .to_lowercase(),
         text => printable(text),
     };
     ApiError::new(status, detail).into_response()

@@ -22,9 +22,14 @@ pub(super) async fn health(State(service): State<Arc<Service>>) -> Result<Json<H
         return Ok(Json(health));
     }
     // Without a place in the queue: a probe must not wait for reports.
-    let health = service.off_thread(None, |service| Ok(look(service))).await?;
+    let health = service
+        .off_thread(None, |service| Ok(look(service)))
+        .await?;
     if health.db_schema != SchemaState::Unreachable {
-        let mut kept = service.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = service
+            .health
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *kept = Some((now, health.clone()));
     }
     Ok(Json(health))
@@ -32,7 +37,10 @@ pub(super) async fn health(State(service): State<Arc<Service>>) -> Result<Json<H
 
 /// What an earlier probe found, as long as it holds.
 fn kept(service: &Service, now: Duration) -> Option<Health> {
-    let kept = service.health.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = service
+        .health
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     let (at, health) = kept.as_ref()?;
     (now.saturating_sub(*at) < HEALTH_KEPT_FOR).then(|| health.clone())
 }
@@ -49,7 +57,10 @@ fn look(service: &Service) -> Health {
         }
         Err(error) => {
             // The reason may name paths, and this route is open.
-            tracing::error!("the database does not answer: {}", crate::cli::chain(&error));
+            tracing::error!(
+                "the database does not answer: {}",
+                crate::cli::chain(&error)
+            );
             let detail = "the database does not answer; the log has the reason".to_owned();
             (SchemaState::Unreachable, None, Some(detail))
         }

@@ -62,7 +62,9 @@ impl IntoResponse for ApiError {
         let mut response = (self.status, Json(problem)).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("Bearer");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, scheme);
         }
         response
     }
@@ -70,7 +72,10 @@ impl IntoResponse for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        let is_fatal = matches!(error, StoreError::Invalidated(_) | StoreError::WriterStopped);
+        let is_fatal = matches!(
+            error,
+            StoreError::Invalidated(_) | StoreError::WriterStopped
+        );
         Self {
             is_fatal,
             ..Self::internal(&error)

@@ -21,8 +21,12 @@ pub(super) async fn list(
     let listed = |service: &Service| {
         let pipeline = &service.pipeline;
         let scratch = pipeline.config().state_dir();
-        let listed =
-            listing::list(pipeline.registry(), pipeline.config(), Some(pipeline.store()), &scratch)?;
+        let listed = listing::list(
+            pipeline.registry(),
+            pipeline.config(),
+            Some(pipeline.store()),
+            &scratch,
+        )?;
         Ok(listed.into_iter().map(Processor::from).collect())
     };
     let processors = service.query(listed).await?;

@@ -41,7 +41,13 @@ pub(super) async fn reprocess(
 ) -> Result<Json<Marked>, ApiError> {
     let actor = known.actor();
     let marked = service.query(move |service| {
-        mark(service, "reprocess", &asked.processor, asked.session.as_deref(), actor)
+        mark(
+            service,
+            "reprocess",
+            &asked.processor,
+            asked.session.as_deref(),
+            actor,
+        )
     });
     Ok(Json(marked.await?))
 }

@@ -52,7 +52,9 @@ pub(super) async fn run(
     }
     let config = service.pipeline.config();
     let request = RunRequest::service(config, Trigger::Http, known.actor());
-    let time_budget = asked.time_budget.map(|seconds| Duration::from_secs(seconds.into()));
+    let time_budget = asked
+        .time_budget
+        .map(|seconds| Duration::from_secs(seconds.into()));
     let request = RunRequest {
         // The shared secret is a scheduler's, and schedulers wait after failures.
         is_started_by_person: !known.caller.is_scheduler(),
@@ -115,7 +117,10 @@ pub(super) async fn list(
 ) -> Result<Json<Runs>, ApiError> {
     let limit = super::asked::limit(asked.limit)?;
     let rows = move |service: &Service| {
-        let runs = service.pipeline.store().runs(asked.processor.as_deref(), limit)?;
+        let runs = service
+            .pipeline
+            .store()
+            .runs(asked.processor.as_deref(), limit)?;
         Ok(runs.into_iter().map(Run::from).collect())
     };
     let runs = service.query(rows).await?;

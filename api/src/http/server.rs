@@ -85,7 +85,9 @@ impl Server {
             .build()
             .map_err(ServeError::Threads)?;
         let listen = |source| ServeError::Listen { address, source };
-        let listener = runtime.block_on(TcpListener::bind(address)).map_err(listen)?;
+        let listener = runtime
+            .block_on(TcpListener::bind(address))
+            .map_err(listen)?;
         let url = format!("http://{}", listener.local_addr().map_err(listen)?);
         service.pipeline.store().announce(&url)?;
         let stopping = watch::Sender::new(false);
@@ -115,7 +117,10 @@ impl Server {
     ///
     /// # Errors
     /// When the system can't tell of signals.
-    pub fn wait(&self, at_once: impl FnOnce() + Send + 'static) -> Result<Option<String>, ServeError> {
+    pub fn wait(
+        &self,
+        at_once: impl FnOnce() + Send + 'static,
+    ) -> Result<Option<String>, ServeError> {
         use tokio::signal::unix::{SignalKind, signal};
         self.runtime.block_on(async {
             let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Threads)?;
@@ -164,7 +169,8 @@ impl Server {
         if let Err(error) = rest.and_then(|()| pipeline.store().announce("")) {
             tracing::warn!("the database was not brought to rest: {error}");
         }
-        self.runtime.shutdown_background();
+        // Waits for what still reads from the database, as long as there is time.
+        self.runtime.shutdown_timeout(left());
         Stopped { is_complete }
     }
 }

@@ -47,7 +47,8 @@ pub(super) async fn upload(
     request: Request,
 ) -> Result<Json<Uploaded>, ApiError> {
     let Some(user) = known.caller.user_id.clone() else {
-        let detail = "this token belongs to nobody; upload with one made by `token create --user EMAIL`";
+        let detail =
+            "this token belongs to nobody; upload with one made by `token create --user EMAIL`";
         return Err(ApiError::new(StatusCode::FORBIDDEN, detail));
     };
     let _permit = Arc::clone(&service.uploads)
@@ -92,9 +93,8 @@ async fn keep(
     let name = sent.strip_suffix(".gz").unwrap_or(&sent).to_owned();
     let is_gzip = name != sent;
     let (owner, filename) = (user.to_owned(), name.clone());
-    let begin = move |service: &Service| {
-        Ok(upload::begin(service.pipeline.config(), &owner, &filename)?)
-    };
+    let begin =
+        move |service: &Service| Ok(upload::begin(service.pipeline.config(), &owner, &filename)?);
     let incoming = service.off_thread(None, begin).await?;
     let bytes_max = service.limits.upload_bytes_max;
     let limited = Limited {
@@ -109,18 +109,24 @@ async fn keep(
     while let Some(chunk) = field.chunk().await.map_err(refused)? {
         sink = service
             .off_thread(None, move |_| {
-                sink.write(&chunk).map_err(|error| unwritten(&error, bytes_max))?;
+                sink.write(&chunk)
+                    .map_err(|error| unwritten(&error, bytes_max))?;
                 Ok(sink)
             })
             .await?;
     }
     let (actor, filename) = (known.actor(), name.clone());
     let size = service.off_thread(None, move |service| {
-        let incoming = sink.finish().map_err(|error| unwritten(&error, bytes_max))?;
+        let incoming = sink
+            .finish()
+            .map_err(|error| unwritten(&error, bytes_max))?;
         let size = incoming.finish()?;
         let now = service.pipeline.clock().now();
         let params = serde_json::json!({ "filename": filename, "bytes": size });
-        let resource = format!("session:{}/{filename}", actor.user_id.as_deref().unwrap_or_default());
+        let resource = format!(
+            "session:{}/{filename}",
+            actor.user_id.as_deref().unwrap_or_default()
+        );
         service.pipeline.store().audit(AuditEntry {
             params: Some(params.to_string()),
             ..AuditEntry::new("session.upload", resource, actor, now)
@@ -168,9 +174,9 @@ impl Write for Limited {
             return Err(std::io::ErrorKind::FileTooLarge.into());
         }
         // What the disk refuses must not look like what the client got wrong.
-        self.incoming.write(bytes).map_err(|error| {
-            std::io::Error::new(std::io::ErrorKind::StorageFull, error)
-        })
+        self.incoming
+            .write(bytes)
+            .map_err(|error| std::io::Error::new(std::io::ErrorKind::StorageFull, error))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -185,7 +191,9 @@ fn unwritten(error: &std::io::Error, bytes_max: u64) -> ApiError {
             format!("the session is larger than {bytes_max} bytes, decompressed; split it"),
         ),
         std::io::ErrorKind::StorageFull => ApiError::internal(error),
-        _ => ApiError::bad(format!("invalid_gzip: the file is no complete gzip ({error})")),
+        _ => ApiError::bad(format!(
+            "invalid_gzip: the file is no complete gzip ({error})"
+        )),
     }
 }
 

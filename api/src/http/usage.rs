@@ -249,7 +249,11 @@ pub(super) async fn export(
     let (format, kind, name) = match asked.format {
         Format::Csv => (export::Format::Csv, "text/csv; charset=utf-8", "csv"),
         Format::Json => (export::Format::Json, "application/x-ndjson", "json"),
-        Format::Parquet => (export::Format::Parquet, "application/octet-stream", "parquet"),
+        Format::Parquet => (
+            export::Format::Parquet,
+            "application/octet-stream",
+            "parquet",
+        ),
     };
     let actor = known.actor();
     let file = service.query(move |service| {

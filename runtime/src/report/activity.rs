@@ -152,7 +152,10 @@ pub fn prune(store: &Store, days: u32, now: UtcMicros) -> Result<(u64, u64), Sto
     store.write(move |connection| {
         let refused = StoreError::database("to prune events");
         let deleted = connection
-            .execute("DELETE FROM usage.events WHERE occurred_at < ?", [timestamp(before)])
+            .execute(
+                "DELETE FROM usage.events WHERE occurred_at < ?",
+                [timestamp(before)],
+            )
             .map_err(&refused)?;
         let remaining: i64 = connection
             .query_row("SELECT count(*) FROM usage.events", [], |row| row.get(0))

@@ -53,8 +53,23 @@ impl Drop for Exported {
 
 /// Columns of text, which a spreadsheet could take for formulas.
 const TEXTS: [&str; 18] = [
-    "session_file", "session_id", "username", "event_uuid", "parent_uuid", "event_type", "tool_id", "tool_name",
-    "skill_name", "subagent_type", "command_name", "plugin", "mcp_server", "source", "error_class", "model", "cwd",
+    "session_file",
+    "session_id",
+    "username",
+    "event_uuid",
+    "parent_uuid",
+    "event_type",
+    "tool_id",
+    "tool_name",
+    "skill_name",
+    "subagent_type",
+    "command_name",
+    "plugin",
+    "mcp_server",
+    "source",
+    "error_class",
+    "model",
+    "cwd",
     "git_branch",
 ];
 
@@ -117,7 +132,11 @@ fn condition(filter: &Filter) -> String {
     let mut conditions = vec!["true".to_owned()];
     let texts = [("username", &filter.username), ("source", &filter.source)];
     for (column, wanted) in texts {
-        conditions.extend(wanted.as_deref().map(|text| format!("{column} = {}", literal(text))));
+        conditions.extend(
+            wanted
+                .as_deref()
+                .map(|text| format!("{column} = {}", literal(text))),
+        );
     }
     for (comparison, bound) in [(">=", filter.since), ("<", filter.until)] {
         conditions.extend(
