@@ -9,6 +9,7 @@ mod processors;
 mod report;
 mod reprocess;
 mod run;
+mod serve;
 mod sessions;
 mod status;
 

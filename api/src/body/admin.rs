@@ -56,6 +56,16 @@ pub enum ProcessorOrder {
     Serial,
 }
 
+impl ProcessorOrder {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Independent => "independent",
+            Self::Serial => "serial",
+        }
+    }
+}
+
 impl From<ListedProcessor> for Processor {
     fn from(listed: ListedProcessor) -> Self {
         Self {
