@@ -56,6 +56,8 @@ pub(super) fn serve(global: &Global, arguments: &ServeArgs) -> Result<Exit, Fail
     let is_new = service.make_first_token()?;
     let token_path = service.admin_token_path();
     let server = Server::start(Arc::clone(&service), arguments.listen)?;
+    // Before anybody is told that they may send one.
+    let signals = server.heed_signals()?;
     let config = pipeline.config();
     let scratch = config.state_dir();
     let listed = listing::list(
@@ -87,10 +89,10 @@ pub(super) fn serve(global: &Global, arguments: &ServeArgs) -> Result<Exit, Fail
     if is_new {
         hint("a first admin token was made; make one for each person, and revoke this one");
     }
-    let reason = server.wait(|| {
+    let reason = server.wait(signals, || {
         // Somebody waits for this: what is not committed rolls back at the next start.
         std::process::exit(Exit::CouldNotRun as i32);
-    })?;
+    });
     hint("stopping");
     let stopped = server.stop();
     if !stopped.is_complete {

@@ -19,6 +19,7 @@ use session_pipeline_runtime::store::StoreError;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
@@ -62,6 +63,22 @@ pub struct Server {
     runtime: Runtime,
     stopping: watch::Sender<bool>,
     accepting: JoinHandle<()>,
+}
+
+/// The signals that ask a service to end.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// How a service ended.
@@ -112,36 +129,40 @@ impl Server {
         &self.service
     }
 
-    /// Waits for SIGTERM or SIGINT; `Some` is a reason to end before that. From the signal on, a
-    /// second one ends the process at once, by calling `at_once`.
+    /// From now on signals to end no longer end the process at once: for [`Server::wait`].
     ///
     /// # Errors
     /// When the system can't tell of signals.
+    pub fn heed_signals(&self) -> Result<Signals, ServeError> {
+        let _runtime = self.runtime.enter();
+        let heed = |kind| signal(kind).map_err(ServeError::Threads);
+        Ok(Signals {
+            terminate: heed(SignalKind::terminate())?,
+            interrupt: heed(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT; `Some` is a reason to end before that. From then on a signal
+    /// calls `at_once`, which is to end the process.
     pub fn wait(
         &self,
+        mut signals: Signals,
         at_once: impl FnOnce() + Send + 'static,
-    ) -> Result<Option<String>, ServeError> {
-        use tokio::signal::unix::{SignalKind, signal};
-        self.runtime.block_on(async {
-            let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Threads)?;
-            let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Threads)?;
-            let mut broken = self.service.broken.subscribe();
-            let reason = tokio::select! {
-                _ = terminate.recv() => None,
-                _ = interrupt.recv() => None,
+    ) -> Option<String> {
+        let mut broken = self.service.broken.subscribe();
+        let reason = self.runtime.block_on(async {
+            tokio::select! {
+                () = signals.next() => None,
                 reason = broken.wait_for(Option::is_some) => {
                     reason.ok().and_then(|reason| reason.clone())
                 }
-            };
-            self.runtime.spawn(async move {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                at_once();
-            });
-            Ok(reason)
-        })
+            }
+        });
+        self.runtime.spawn(async move {
+            signals.next().await;
+            at_once();
+        });
+        reason
     }
 
     /// Stops: no run begins any more, those at work end after the sessions in hand, requests get
