@@ -15,10 +15,13 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{FutureExt, StreamExt};
 use session_pipeline_runtime::fault::printable;
 use session_pipeline_runtime::token::Randomness;
+use tokio::sync::Mutex;
 
 use super::problem::ApiError;
 use super::{Service, upload};
 
+/// Of a body that nobody wants, so much is read all the same, so that its sender hears why.
+const DRAINED_BYTES_MAX: usize = 16 << 20;
 /// More than any refusal of a library's own says.
 const REFUSAL_BYTES_MAX: usize = 4096;
 
@@ -51,30 +54,41 @@ async fn in_time(State(service): State<Arc<Service>>, request: Request, next: Ne
     };
     let is_over = Arc::new(AtomicBool::new(false));
     let deadline = tokio::time::Instant::now() + time_max;
-    let over = Arc::clone(&is_over);
-    let request = request.map(|body| {
-        let chunks = futures_util::stream::unfold(body.into_data_stream(), move |mut chunks| {
-            let over = Arc::clone(&over);
-            async move {
-                match tokio::time::timeout_at(deadline, chunks.next()).await {
-                    Ok(chunk) => chunk.map(|chunk| (chunk, chunks)),
-                    Err(_) => {
-                        over.store(true, Ordering::SeqCst);
-                        let error = axum::Error::new("the body did not come in time");
-                        Some((Err(error), chunks))
-                    }
-                }
+    let waits = request.headers().contains_key(header::EXPECT);
+    let (parts, body) = request.into_parts();
+    let chunks = Arc::new(Mutex::new(body.into_data_stream()));
+    let shared = (Arc::clone(&chunks), Arc::clone(&is_over));
+    let timed = futures_util::stream::unfold(shared, move |(chunks, is_over)| async move {
+        let chunk = tokio::time::timeout_at(deadline, async { chunks.lock().await.next().await });
+        match chunk.await {
+            Ok(chunk) => chunk.map(|chunk| (chunk, (chunks, is_over))),
+            Err(_) => {
+                is_over.store(true, Ordering::SeqCst);
+                let error = axum::Error::new("the body did not come in time");
+                Some((Err(error), (chunks, is_over)))
             }
-        });
-        Body::from_stream(chunks)
+        }
     });
-    let response = next.run(request).await;
+    let response = next
+        .run(Request::from_parts(parts, Body::from_stream(timed)))
+        .await;
     if is_over.load(Ordering::SeqCst) {
         let detail = format!(
             "the body did not come within {} s; send it faster, or less of it",
             time_max.as_secs_f64()
         );
         return ApiError::new(StatusCode::REQUEST_TIMEOUT, detail).into_response();
+    }
+    if !waits {
+        // A client that is still sending would find the connection gone, and never read why.
+        let mut left = DRAINED_BYTES_MAX;
+        let mut chunks = chunks.lock().await;
+        while let Ok(Some(Ok(chunk))) = tokio::time::timeout_at(deadline, chunks.next()).await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                break;
+            }
+        }
     }
     response
 }
@@ -124,4 +138,66 @@ pub(super) fn panicked(randomness: &dyn Randomness, panic: &(dyn Any + Send)) ->
     tracing::error!(id, "a request panicked: {}", printable(text));
     let detail = format!("something broke on our side; the log has more of it under {id}");
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+}
+
+// A panic that nobody can cause from outside: no handler of ours is known to panic.
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use axum::body::to_bytes;
+    use axum::response::IntoResponse;
+    use session_pipeline_runtime::token::Randomness;
+
+    use super::panicked;
+    use crate::body::Problem;
+
+    struct Fixed;
+
+    impl Randomness for Fixed {
+        fn fill(&self, buffer: &mut [u8]) -> std::io::Result<()> {
+            buffer.fill(0xab);
+            Ok(())
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            log.write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_with_an_id_under_which_the_log_has_the_reason() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .finish();
+        let panic: Box<dyn std::any::Any + Send> = Box::new("a secret of ours");
+        let error =
+            tracing::subscriber::with_default(subscriber, || panicked(&Fixed, panic.as_ref()));
+        let response = error.into_response();
+        assert_eq!(response.status(), 500);
+        let body = to_bytes(response.into_body(), 4096).await.unwrap();
+        let problem: Problem = serde_json::from_slice(&body).unwrap();
+        assert!(problem.detail.contains("abababababababab"), "{problem:?}");
+        assert!(!problem.detail.contains("secret"), "{problem:?}");
+        let log = log.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let log = String::from_utf8(log).unwrap();
+        assert!(
+            log.contains("abababababababab") && log.contains("a secret of ours"),
+            "{log}"
+        );
+    }
 }

@@ -1,7 +1,8 @@
 //! `serve`, and the other commands while it holds the data dir.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 
@@ -113,6 +114,48 @@ fn an_interrupt_ends_it_as_well() {
     let mut serving = Serving::start(&dir, &[]);
     serving.signal(Signal::INT);
     assert_eq!(serving.child.wait().unwrap().code(), Some(0));
+}
+
+/// A request that is at work: the server wants its body, and does not get it.
+fn hanging_request(serving: &Serving, dir: &DataDir) -> TcpStream {
+    let url = serving.started["url"].as_str().unwrap();
+    let token = fs::read_to_string(dir.path().join("state/admin-token")).unwrap();
+    let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+    let head = format!(
+        "POST /api/admin/tokens HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n",
+        token.trim()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut line = String::new();
+    BufReader::new(&stream).read_line(&mut line).unwrap();
+    assert_eq!(line, "HTTP/1.1 100 Continue\r\n");
+    stream
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let dir = DataDir::new();
+    let mut serving = Serving::start(&dir, &[]);
+    let _hanging = hanging_request(&serving, &dir);
+    serving.signal(Signal::TERM);
+    // One right behind the other would be one signal.
+    let mut said = String::new();
+    let mut stderr = BufReader::new(serving.child.stderr.take().unwrap());
+    while !said.contains("stopping") {
+        assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "{said}");
+    }
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.child.wait().unwrap().code(), Some(3));
+    assert_eq!(check(&dir, &["status"]).code, 0, "what it left is in order");
+}
+
+#[test]
+fn a_request_that_does_not_end_does_not_keep_it() {
+    let dir = DataDir::new();
+    let serving = Serving::start(&dir, &[]);
+    let _hanging = hanging_request(&serving, &dir);
+    assert_eq!(serving.stop(), 0);
 }
 
 #[test]

@@ -271,6 +271,22 @@ fn capped(dir: &DataDir, service: ServiceConfig) -> Config {
 }
 
 #[test]
+fn the_cap_of_attempts_is_that_of_the_configuration() {
+    use session_pipeline_runtime::store::{Actor, Trigger};
+    let dir = DataDir::new();
+    let caps = |config: &Config| {
+        let request = RunRequest::service(config, Trigger::Http, Actor::cli());
+        (request.max_sessions, request.max_llm_sessions)
+    };
+    assert_eq!(caps(&dir.config()), (None, Some(50)));
+    let service = ServiceConfig {
+        llm_sessions_max: Some(7),
+        ..ServiceConfig::default()
+    };
+    assert_eq!(caps(&capped(&dir, service)), (None, Some(7)));
+}
+
+#[test]
 fn a_processor_without_a_model_has_no_cap_of_attempts() {
     let dir = DataDir::new();
     for number in 0..5 {
