@@ -338,6 +338,51 @@ fn every_kind_of_failure_is_one_json_document() {
 }
 
 #[test]
+fn odd_values_are_never_a_failure_of_ours() {
+    let dir = DataDir::new();
+    let server = TestServer::start(&dir, &[crate::guests::usage()]);
+    for path in [
+        "/api/admin/runs/%00",
+        "/api/admin/runs/%FF",
+        "/api/admin/runs/%F0%9F%8C%99",
+        "/api/admin/runs?processor=%00&limit=1000",
+        "/api/admin/sessions?key=%00",
+        "/api/admin/sessions?key=../../secret",
+        "/api/admin/sessions?key=",
+        "/api/usage/summary?since=0000-01-01&until=9999-12-31",
+        "/api/usage/summary?by=tool&since=0000-01-01",
+        "/api/usage/summary?since=",
+        "/api/admin/usage/export?since=-009999-01-02T00:00:00Z",
+        "/api/admin/usage/export?until=9999-12-30T22:00:00Z&format=json",
+        "/api/admin/usage/export?user_id=%00%27&format=json",
+        "/api/admin/usage/export?source=%27%3B%20DROP%20TABLE%20users%3B&format=json",
+        "/api/admin/usage/summary?window=all",
+    ] {
+        let answer = server.get(path);
+        assert!(answer.status < 500, "{path}: {answer:?}");
+    }
+    for path in [
+        "/api/admin/run-session-processor?processor=%00",
+        "/api/admin/run-session-processor?processor=usage&max_sessions=18446744073709551615&time_budget=4294967295",
+        "/api/admin/reprocess?processor=usage&session=%00",
+    ] {
+        let answer = server.post(path);
+        assert!(answer.status < 500, "{path}: {answer:?}");
+    }
+    let revoke = server.send("DELETE", "/api/admin/tokens/%00", &server.admin, "", &[]);
+    assert_eq!(revoke.status, 404, "{revoke:?}");
+    for body in [
+        serde_json::json!({ "role": "analyst", "expires_at": "9999-12-30T22:00:00Z" }),
+        serde_json::json!({ "role": "analyst", "expires_at": "\u{0}" }),
+        serde_json::json!({ "role": "analyst", "user": "a\u{0}@b", "label": "" }),
+        serde_json::json!({ "role": "analyst", "user": "🌙@example.com" }),
+    ] {
+        let answer = server.post_json("/api/admin/tokens", &body);
+        assert!(answer.status < 500, "{body}: {answer:?}");
+    }
+}
+
+#[test]
 fn a_wrong_parameter_is_named() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);

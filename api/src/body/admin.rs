@@ -23,26 +23,36 @@ pub struct Processor {
     /// The SHA-256 of its component.
     pub digest: String,
     /// Its version; like all that it says of itself null where it is unavailable.
+    #[schema(required = true)]
     pub version: Option<u32>,
     /// One sentence.
+    #[schema(required = true)]
     pub description: Option<String>,
     /// How often it wants to run.
+    #[schema(required = true)]
     pub cadence_seconds: Option<u32>,
     /// Whether its sessions may be processed side by side.
+    #[schema(required = true)]
     pub order: Option<ProcessorOrder>,
     /// Whether it needs a language model under its settings.
+    #[schema(required = true)]
     pub uses_llm: Option<bool>,
     /// What its component imports of the contract: all that it can do.
+    #[schema(required = true)]
     pub capabilities: Option<Vec<String>>,
     /// Whether the operator grants it a language model.
     pub llm_granted: bool,
     /// The operator's schedule, which wins over the cadence.
+    #[schema(required = true)]
     pub schedule: Option<String>,
     /// Why it can't run; null where it can.
+    #[schema(required = true)]
     pub unavailable: Option<String>,
     /// How its last run ended; null where there was none, or it is open.
+    #[schema(required = true)]
     pub last_run: Option<String>,
     /// When it ended.
+    #[schema(required = true)]
     pub last_run_at: Option<String>,
 }
 
@@ -116,22 +126,30 @@ pub struct AuditLine {
     /// When it was done.
     pub timestamp: String,
     /// By which user or token; null for whoever sat at the machine.
+    #[schema(required = true)]
     pub user_id: Option<String>,
     /// What: `run_session_processor:usage`.
     pub action: String,
     /// To what: `job:session-processor:usage`.
+    #[schema(required = true)]
     pub resource: Option<String>,
     /// More of it, as JSON in a text.
+    #[schema(required = true)]
     pub params: Option<String>,
     /// How it ended: `ok`, `failed` or `interrupted`.
+    #[schema(required = true)]
     pub result: Option<String>,
     /// How long it took.
+    #[schema(required = true)]
     pub duration_ms: Option<i64>,
     /// From where.
+    #[schema(required = true)]
     pub client_ip: Option<String>,
     /// Through what: `cli`, `web` or `scheduler`.
+    #[schema(required = true)]
     pub client_kind: Option<String>,
     /// The run it belongs to.
+    #[schema(required = true)]
     pub correlation_id: Option<String>,
 }
 

@@ -110,12 +110,16 @@ pub struct Run {
     /// When it began.
     pub started_at: String,
     /// When it ended; null while it is at work.
+    #[schema(required = true)]
     pub finished_at: Option<String>,
     /// How it ended; null while it is at work.
+    #[schema(required = true)]
     pub result: Option<Ended>,
     /// Why it did not come to its end.
+    #[schema(required = true)]
     pub error: Option<String>,
     /// What it did; null while it is at work, and where a crash cut it off.
+    #[schema(required = true)]
     pub stats: Option<RunStats>,
 }
 

@@ -154,8 +154,10 @@ pub struct Session {
     /// The first folder of that.
     pub user: String,
     /// Its size; null where its file is gone.
+    #[schema(required = true)]
     pub bytes: Option<u64>,
     /// When its file last changed; null where it is gone.
+    #[schema(required = true)]
     pub modified_at: Option<String>,
     /// How it stands, in the order of the processors' names.
     pub processors: Vec<Standing>,
@@ -169,12 +171,16 @@ pub struct Standing {
     /// In a word.
     pub state: State,
     /// How many items were extracted, where it was processed.
+    #[schema(required = true)]
     pub items: Option<i64>,
     /// When the content was read that its rows come from.
+    #[schema(required = true)]
     pub processed_at: Option<String>,
     /// Since when a run knows that its file is gone.
+    #[schema(required = true)]
     pub missing_since: Option<String>,
     /// Its last failure.
+    #[schema(required = true)]
     pub failure: Option<Failure>,
 }
 
@@ -186,8 +192,10 @@ pub struct Shown {
     /// The first folder of that.
     pub user: String,
     /// Its size; null where its file is gone.
+    #[schema(required = true)]
     pub bytes: Option<u64>,
     /// When its file last changed; null where it is gone.
+    #[schema(required = true)]
     pub modified_at: Option<String>,
     /// How it stands, in the order of the processors' names.
     pub processors: Vec<ShownStanding>,
@@ -226,8 +234,10 @@ pub struct Failure {
     /// When it was last tried.
     pub last_attempt_at: String,
     /// Before that no scheduled run tries it again.
+    #[schema(required = true)]
     pub next_attempt_at: Option<String>,
     /// Since when it is not tried any more.
+    #[schema(required = true)]
     pub quarantined_at: Option<String>,
 }
 
@@ -235,16 +245,21 @@ pub struct Failure {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Details {
     /// The name that its rows bear.
+    #[schema(required = true)]
     pub username: Option<String>,
     /// The MD5 of the content that its rows come from.
+    #[schema(required = true)]
     pub hash: Option<String>,
     /// Whether somebody asked for it to be processed again.
     pub due: bool,
     /// The digest of the component that wrote its rows.
+    #[schema(required = true)]
     pub component: Option<String>,
     /// That component's version.
+    #[schema(required = true)]
     pub version: Option<u32>,
     /// What its last attempt took.
+    #[schema(required = true)]
     pub cost: Option<Cost>,
     /// How many rows it has, by table.
     pub rows: BTreeMap<String, u64>,

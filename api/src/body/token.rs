@@ -78,18 +78,24 @@ pub struct Token {
     /// What it allows.
     pub role: Role,
     /// The id of its user.
+    #[schema(required = true)]
     pub user_id: Option<String>,
     /// The e-mail of its user.
+    #[schema(required = true)]
     pub user: Option<String>,
     /// What it is for.
+    #[schema(required = true)]
     pub label: Option<String>,
     /// When it was made.
     pub created_at: String,
     /// From when on it is not good any more.
+    #[schema(required = true)]
     pub expires_at: Option<String>,
     /// When it was taken back.
+    #[schema(required = true)]
     pub revoked_at: Option<String>,
     /// When it was last used, to the minute.
+    #[schema(required = true)]
     pub last_used_at: Option<String>,
 }
 

@@ -38,6 +38,7 @@ pub struct UsageTotals {
     /// Input written to the cache.
     pub cache_creation_tokens: i64,
     /// Cost in US dollars of what has a price; null where nothing has.
+    #[schema(required = true)]
     pub cost_usd: Option<f64>,
     /// Whether the cost leaves something out.
     pub cost_is_lower_bound: bool,
@@ -81,6 +82,7 @@ pub struct MessageRow {
     /// As in the totals.
     pub cache_creation_tokens: i64,
     /// As in the totals.
+    #[schema(required = true)]
     pub cost_usd: Option<f64>,
     /// As in the totals.
     pub cost_is_lower_bound: bool,
@@ -98,6 +100,7 @@ pub struct MessageRow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ToolRow {
     /// The tool.
+    #[schema(required = true)]
     pub tool: Option<String>,
     /// Calls, each counted once.
     pub calls: i64,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use session_pipeline_runtime::run::{RunError, RunReport, RunRequest};
@@ -12,7 +12,7 @@ use session_pipeline_runtime::store::Trigger;
 use utoipa::IntoParams;
 
 use super::Service;
-use super::asked::Asked;
+use super::asked::{Asked, Named};
 use super::caller::Admin;
 use super::problem::{ApiError, Refusals};
 use crate::body::Problem;
@@ -136,7 +136,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(service): State<Arc<Service>>,
     _: Admin,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<Run>, ApiError> {
     let shown = session_pipeline_runtime::fault::printable(&id);
     let row = move |service: &Service| Ok(service.pipeline.store().run_row(&id)?);

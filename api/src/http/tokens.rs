@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use session_pipeline_runtime::token;
 
 use super::Service;
-use super::asked::Sent;
+use super::asked::{Named, Sent};
 use super::caller::Admin;
 use super::problem::{ApiError, Refusals};
 use crate::body::Problem;
@@ -72,7 +72,7 @@ pub(super) async fn create(
 pub(super) async fn revoke(
     State(service): State<Arc<Service>>,
     Admin(known): Admin,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<Token>, ApiError> {
     let actor = known.actor();
     let revoked = service.query(move |service| {
