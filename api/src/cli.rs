@@ -257,7 +257,9 @@ impl Global {
         if let Some(Cap(cap)) = self.max_per_run {
             config.service.llm_sessions_max = cap;
         }
-        config.service.usage_retention_days = self.usage_retention_days.filter(|days| *days > 0);
+        if let Some(days) = self.usage_retention_days {
+            config.service.usage_retention_days = Some(days).filter(|days| *days > 0);
+        }
         Ok(self.config.get_or_init(|| config).clone())
     }
 

@@ -434,7 +434,10 @@ fn the_description_leaves_no_object_open() {
             "{name} says nothing of its fields"
         );
     }
+    let mut ids = std::collections::BTreeSet::new();
     for (name, operation) in operations(&server) {
+        let id = operation["operationId"].as_str().unwrap().to_owned();
+        assert!(ids.insert(id), "{name} has the id of another operation");
         let responses = operation["responses"].as_object().unwrap();
         assert!(responses.contains_key("500"), "{name}");
         for (status, response) in responses {

@@ -28,4 +28,5 @@ mod sandbox;
 mod scan;
 mod sessions;
 mod store;
+mod token;
 mod usage;

@@ -52,7 +52,7 @@ pub(super) fn sessions(global: &Global, command: &SessionsCommand) -> Result<Exi
 fn list(global: &Global, arguments: &ListArgs) -> Result<Exit, Failure> {
     let config = &global.config()?;
     let registry = super::registry();
-    if let Some(processor) = &arguments.processor {
+    if let (Some(processor), None) = (&arguments.processor, &global.api) {
         registry.component(processor)?;
     }
     let now = super::now();

@@ -29,7 +29,7 @@ fn two_hundred() -> u32 {
 }
 
 /// Who did what, the newest first.
-#[utoipa::path(get, path = "/api/admin/audit", tag = "admin", security(("bearer" = ["admin"])),
+#[utoipa::path(get, path = "/api/admin/audit", operation_id = "list_audit", tag = "admin", security(("bearer" = ["admin"])),
     params(AuditQuery), responses((status = 200, body = Audit), Refusals))]
 pub(super) async fn list(
     State(service): State<Arc<Service>>,

@@ -14,7 +14,7 @@ use crate::body::{Health, Liveness, SchemaState, Version};
 const HEALTH_KEPT_FOR: Duration = Duration::from_secs(30);
 
 /// Whether the service is alive. Always 200; the body tells.
-#[utoipa::path(get, path = "/api/health", tag = "health", security(()),
+#[utoipa::path(get, path = "/api/health", operation_id = "health", tag = "health", security(()),
     responses((status = 200, body = Health), Failures))]
 pub(super) async fn health(State(service): State<Arc<Service>>) -> Result<Json<Health>, ApiError> {
     let now = service.pipeline.clock().monotonic();
@@ -78,7 +78,7 @@ fn look(service: &Service) -> Health {
 }
 
 /// Which version serves, and since when.
-#[utoipa::path(get, path = "/api/version", tag = "health", security(()),
+#[utoipa::path(get, path = "/api/version", operation_id = "version", tag = "health", security(()),
     responses((status = 200, body = Version), Failures))]
 pub(super) async fn version(State(service): State<Arc<Service>>) -> Json<Version> {
     Json(Version {

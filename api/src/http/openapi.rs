@@ -38,7 +38,7 @@ pub(super) fn frame() -> OpenApi {
 }
 
 /// This description.
-#[utoipa::path(get, path = "/api/openapi.json", tag = "health", security(()),
+#[utoipa::path(get, path = "/api/openapi.json", operation_id = "describe_api", tag = "health", security(()),
     responses((status = 200, description = "An OpenAPI document.", content_type = "application/json"), Failures))]
 pub(super) async fn get(State(service): State<Arc<Service>>) -> Response {
     let kind = [(header::CONTENT_TYPE, "application/json")];

@@ -12,7 +12,7 @@ use super::problem::{ApiError, Refusals};
 use crate::body::admin::{Processor, Processors};
 
 /// The processors, in the order of their names.
-#[utoipa::path(get, path = "/api/admin/processors", tag = "admin", security(("bearer" = ["admin"])),
+#[utoipa::path(get, path = "/api/admin/processors", operation_id = "list_processors", tag = "admin", security(("bearer" = ["admin"])),
     responses((status = 200, body = Processors), Refusals))]
 pub(super) async fn list(
     State(service): State<Arc<Service>>,

@@ -28,7 +28,7 @@ pub(super) struct ReprocessQuery {
 }
 
 /// Marks sessions, so that the next run processes them again; deletes nothing.
-#[utoipa::path(post, path = "/api/admin/reprocess", tag = "admin", security(("bearer" = ["admin"])),
+#[utoipa::path(post, path = "/api/admin/reprocess", operation_id = "reprocess", tag = "admin", security(("bearer" = ["admin"])),
     params(ReprocessQuery), responses(
         (status = 200, body = Marked),
         (status = 400, body = Problem, description = "There is no such processor, or it is not installed."),

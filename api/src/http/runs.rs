@@ -34,7 +34,7 @@ pub(super) struct RunQuery {
 }
 
 /// Runs a processor over the sessions that are new or changed, and answers when it is done.
-#[utoipa::path(post, path = "/api/admin/run-session-processor", tag = "runs", security(("bearer" = ["admin"])),
+#[utoipa::path(post, path = "/api/admin/run-session-processor", operation_id = "run_processor", tag = "runs", security(("bearer" = ["admin"])),
     params(RunQuery), responses(
         (status = 200, body = RunBody),
         (status = 400, body = Problem, description = "There is no such processor, or it is not installed."),
@@ -108,7 +108,7 @@ fn fifty() -> u32 {
 }
 
 /// The latest runs, the newest first.
-#[utoipa::path(get, path = "/api/admin/runs", tag = "runs", security(("bearer" = ["admin"])),
+#[utoipa::path(get, path = "/api/admin/runs", operation_id = "list_runs", tag = "runs", security(("bearer" = ["admin"])),
     params(RunsQuery), responses((status = 200, body = Runs), Refusals))]
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
@@ -128,7 +128,7 @@ pub(super) async fn list(
 }
 
 /// One run.
-#[utoipa::path(get, path = "/api/admin/runs/{id}", tag = "runs", security(("bearer" = ["admin"])),
+#[utoipa::path(get, path = "/api/admin/runs/{id}", operation_id = "show_run", tag = "runs", security(("bearer" = ["admin"])),
     params(("id" = String, Path, description = "The id of the run.")), responses(
         (status = 200, body = Run),
         (status = 404, body = Problem, description = "There is no such run."),

@@ -25,7 +25,7 @@ pub(super) struct SessionsQuery {
 }
 
 /// The sessions, and how each stands with every processor.
-#[utoipa::path(get, path = "/api/admin/sessions", tag = "admin", security(("bearer" = ["admin"])),
+#[utoipa::path(get, path = "/api/admin/sessions", operation_id = "list_sessions", tag = "admin", security(("bearer" = ["admin"])),
     params(SessionsQuery), responses(
         (status = 200, body = SessionsAnswer),
         (status = 404, body = Problem, description = "There is no such session."),

@@ -15,7 +15,7 @@ use crate::body::Problem;
 use crate::body::token::{CreatedToken, NewToken, Token, Tokens};
 
 /// All tokens, without their texts.
-#[utoipa::path(get, path = "/api/admin/tokens", tag = "tokens", security(("bearer" = ["admin"])),
+#[utoipa::path(get, path = "/api/admin/tokens", operation_id = "list_tokens", tag = "tokens", security(("bearer" = ["admin"])),
     responses((status = 200, body = Tokens), Refusals))]
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
@@ -30,7 +30,7 @@ pub(super) async fn list(
 }
 
 /// Makes a token; its text is shown this once.
-#[utoipa::path(post, path = "/api/admin/tokens", tag = "tokens", security(("bearer" = ["admin"])),
+#[utoipa::path(post, path = "/api/admin/tokens", operation_id = "create_token", tag = "tokens", security(("bearer" = ["admin"])),
     request_body = NewToken, responses(
         (status = 201, body = CreatedToken),
         (status = 400, body = Problem, description = "The body is no JSON."),
@@ -64,7 +64,7 @@ pub(super) async fn create(
 }
 
 /// Takes a token back, from now on.
-#[utoipa::path(delete, path = "/api/admin/tokens/{id}", tag = "tokens", security(("bearer" = ["admin"])),
+#[utoipa::path(delete, path = "/api/admin/tokens/{id}", operation_id = "revoke_token", tag = "tokens", security(("bearer" = ["admin"])),
     params(("id" = String, Path, description = "The id of the token.")), responses(
         (status = 200, body = Token),
         (status = 404, body = Problem, description = "There is no such token."),

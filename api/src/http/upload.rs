@@ -34,7 +34,7 @@ pub(super) struct UploadForm {
 
 /// Keeps a transcript among the sessions of the token's user; sent again, it takes the place of the
 /// one before.
-#[utoipa::path(post, path = "/api/upload/sessions", tag = "upload", security(("bearer" = [])),
+#[utoipa::path(post, path = "/api/upload/sessions", operation_id = "upload_session", tag = "upload", security(("bearer" = [])),
     request_body(content = UploadForm, content_type = "multipart/form-data"), responses(
         (status = 200, body = Uploaded),
         (status = 400, body = Problem, description = "The form has no file, its name can't be used, or it is no gzip."),

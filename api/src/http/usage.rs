@@ -67,7 +67,7 @@ pub(super) struct ReportQuery {
 }
 
 /// Tokens, cost and messages, each message counted once over all files.
-#[utoipa::path(get, path = "/api/usage/summary", tag = "usage", security(("bearer" = ["analyst"])),
+#[utoipa::path(get, path = "/api/usage/summary", operation_id = "report_usage", tag = "usage", security(("bearer" = ["analyst"])),
     params(ReportQuery), responses((status = 200, body = UsageReport), Refusals))]
 pub(super) async fn report(
     State(service): State<Arc<Service>>,
@@ -122,7 +122,7 @@ fn unread(name: &str, text: &str, error: &dyn std::error::Error) -> ApiError {
 }
 
 /// Marks all sessions, so that the next run extracts usage again; deletes nothing.
-#[utoipa::path(post, path = "/api/admin/usage/reprocess", tag = "usage", security(("bearer" = ["admin"])),
+#[utoipa::path(post, path = "/api/admin/usage/reprocess", operation_id = "reprocess_usage", tag = "usage", security(("bearer" = ["admin"])),
     responses(
         (status = 200, body = Marked),
         (status = 400, body = Problem, description = "The processor is not installed."),
@@ -137,7 +137,7 @@ pub(super) async fn reprocess(
 }
 
 /// Removes the events that are older than the retention that the operator set.
-#[utoipa::path(post, path = "/api/admin/usage/prune", tag = "usage", security(("bearer" = ["admin"])),
+#[utoipa::path(post, path = "/api/admin/usage/prune", operation_id = "prune_usage", tag = "usage", security(("bearer" = ["admin"])),
     responses(
         (status = 200, body = Pruned),
         (status = 400, body = Problem, description = "The processor is not installed."),
@@ -219,7 +219,7 @@ pub(super) struct ExportQuery {
 }
 
 /// The events as a file, in the order in which they occurred; the first column tells them apart.
-#[utoipa::path(get, path = "/api/admin/usage/export", tag = "usage", security(("bearer" = ["admin"])),
+#[utoipa::path(get, path = "/api/admin/usage/export", operation_id = "export_usage", tag = "usage", security(("bearer" = ["admin"])),
     params(ExportQuery), responses(
         (status = 200, description = "The events.", content(
             (String = "text/csv"), (String = "application/x-ndjson"), (String = "application/octet-stream"))),
@@ -310,7 +310,7 @@ pub(super) struct SummaryQuery {
 }
 
 /// Who did how much: tools, users, failures, active days, and our own slow actions.
-#[utoipa::path(get, path = "/api/admin/usage/summary", tag = "usage", security(("bearer" = ["admin"])),
+#[utoipa::path(get, path = "/api/admin/usage/summary", operation_id = "summarize_usage", tag = "usage", security(("bearer" = ["admin"])),
     params(SummaryQuery), responses(
         (status = 200, body = Activity),
         (status = 400, body = Problem, description = "The processor is not installed."),
