@@ -2,18 +2,22 @@
 //!
 //! Results go to standard output, progress and hints to standard error. One file per command below.
 
+mod client;
 mod completions;
 mod csv;
 mod error;
 mod migrate;
 mod processors;
 mod progress;
+mod random;
 mod report;
 mod reprocess;
 mod run;
+mod serve;
 mod sessions;
 mod status;
 mod table;
+mod token;
 
 use std::cell::OnceCell;
 use std::ffi::OsString;
@@ -30,6 +34,7 @@ use session_pipeline_runtime::fault::printable;
 use session_pipeline_runtime::registry::{Registry, Shipped};
 use session_pipeline_runtime::run::Pipeline;
 
+pub(crate) use error::chain;
 pub use error::{Exit, Failure};
 
 /// Runs sandboxed processors over AI coding-agent transcripts and keeps what they extract.
@@ -57,6 +62,33 @@ struct Global {
     /// Config file [default: <DATA_DIR>/config.toml, where there is one]
     #[arg(long = "config", global = true, value_name = "FILE", value_parser = file)]
     config_file: Option<PathBuf>,
+    /// The server to ask, instead of the data dir [default: the one that holds the data dir]
+    #[arg(long, global = true, env = "SESSION_PIPELINE_API", hide_env_values = true, value_name = "URL", value_parser = url)]
+    api: Option<String>,
+    /// Token for the server
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        env = "SESSION_PIPELINE_TOKEN",
+        hide_env_values = true
+    )]
+    token: Option<String>,
+    /// The shared secret of an outer scheduler
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        env = "SCHEDULER_API_TOKEN",
+        hide_env_values = true
+    )]
+    scheduler_token: Option<String>,
+    /// Sessions at most in one run of a service, where a language model is used
+    #[arg(long, global = true, hide = true, env = "SESSION_PROCESSOR_MAX_PER_RUN", value_parser = attempts_max)]
+    max_per_run: Option<Cap>,
+    /// Days that events are kept when somebody prunes them; 0: for ever
+    #[arg(long, global = true, hide = true, env = "USAGE_EVENTS_RETENTION_DAYS", value_parser = clap::value_parser!(u32).range(0..=36_500))]
+    usage_retention_days: Option<u32>,
     /// Print one JSON document instead of text for people
     #[arg(long, global = true)]
     json: bool,
@@ -70,6 +102,8 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Answer requests, and run processors by schedule
+    Serve(serve::ServeArgs),
     /// Process the sessions that are new or changed
     Run(run::RunArgs),
     /// Report what was extracted
@@ -85,6 +119,9 @@ enum Command {
     Processors(processors::ProcessorsCommand),
     /// Mark sessions, so that the next run processes them again
     Reprocess(reprocess::ReprocessArgs),
+    /// Make, list and revoke tokens, which let people and programs in
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Bring the database up to date
     Migrate(migrate::MigrateArgs),
     /// Print a script that completes our commands in a shell
@@ -113,6 +150,32 @@ fn file(text: &str) -> Result<PathBuf, String> {
     } else {
         Ok(text.into())
     }
+}
+
+fn url(text: &str) -> Result<String, String> {
+    let rest = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"));
+    match rest {
+        Some(host) if !host.is_empty() && !host.starts_with('/') => Ok(text.to_owned()),
+        _ => Err("it is no address; give one like http://127.0.0.1:8080".to_owned()),
+    }
+}
+
+/// How many sessions a run may try; `None`: as many as there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cap(Option<u64>);
+
+/// Empty or not positive: none (ARCHITECTURE.md §8).
+fn attempts_max(text: &str) -> Result<Cap, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(Cap(None));
+    }
+    let count: i64 = text
+        .parse()
+        .map_err(|_| "it is no whole number; give one, or leave it empty for no cap".to_owned())?;
+    Ok(Cap(u64::try_from(count).ok().filter(|count| *count > 0)))
 }
 
 /// A text that names something.
@@ -155,12 +218,14 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         global.config()?;
     }
     match &cli.command {
+        Command::Serve(arguments) => serve::serve(global, arguments),
         Command::Run(arguments) => run::run(global, arguments),
         Command::Report(command) => report::report(global, command),
         Command::Status => status::status(global),
         Command::Sessions(command) => sessions::sessions(global, command),
         Command::Processors(command) => processors::processors(global, command),
         Command::Reprocess(arguments) => reprocess::reprocess(global, arguments),
+        Command::Token(command) => token::token(global, command),
         Command::Migrate(arguments) => migrate::migrate(global, arguments),
         Command::Completions(arguments) => completions::completions(arguments),
         Command::CompileComponent { arguments } => {
@@ -189,6 +254,12 @@ impl Global {
             program,
             arguments: vec!["compile-component".to_owned(), "--".to_owned()],
         };
+        if let Some(Cap(cap)) = self.max_per_run {
+            config.service.llm_sessions_max = cap;
+        }
+        if let Some(days) = self.usage_retention_days {
+            config.service.usage_retention_days = Some(days).filter(|days| *days > 0);
+        }
         Ok(self.config.get_or_init(|| config).clone())
     }
 

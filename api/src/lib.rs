@@ -1,5 +1,7 @@
-//! The outside of Session Pipeline: the command line.
+//! The outside of Session Pipeline: the command line and the service.
 //!
 //! Thin by intent: it translates to and from [`session_pipeline_runtime`], and decides nothing.
 
+pub mod body;
 pub mod cli;
+pub mod http;

@@ -1,6 +1,7 @@
 //! Time as an argument: only the binary's `main` chooses the system's clock.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,25 @@ impl fmt::Display for UtcMicros {
             Ok(timestamp) => timestamp.fmt(f),
             Err(_) => write!(f, "{} µs", self.0),
         }
+    }
+}
+
+/// Why a text is no instant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is no time; write one like 2026-12-31 or 2026-12-31T00:00:00Z")]
+pub struct NoInstant;
+
+/// A day, which begins at midnight in UTC, or a time with its zone.
+impl FromStr for UtcMicros {
+    type Err = NoInstant;
+
+    fn from_str(text: &str) -> Result<Self, NoInstant> {
+        let is_day = text.parse::<crate::report::Day>().is_ok();
+        let midnight = is_day.then(|| format!("{text}T00:00:00Z"));
+        let timestamp = midnight.as_deref().unwrap_or(text).parse();
+        timestamp
+            .map(|timestamp: jiff::Timestamp| Self(timestamp.as_microsecond()))
+            .map_err(|_| NoInstant)
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Config {
     pub group: GroupLimits,
     /// Memory of the database's buffer pool, in bytes.
     pub database_memory_bytes: u64,
+    /// What holds where the program serves requests.
+    pub service: ServiceConfig,
     /// Who compiles components.
     pub compiler: Compiler,
 }
@@ -58,6 +60,7 @@ impl Config {
             quiet_window: Duration::from_millis(50),
             group: GroupLimits::default(),
             database_memory_bytes: 256 << 20,
+            service: ServiceConfig::default(),
             compiler: Compiler::InProcess,
         }
     }
@@ -94,6 +97,29 @@ impl Config {
             table_elements_max: pool.table_elements_max.max(own.table_elements_max),
             ..pool
         })
+    }
+}
+
+/// What holds for runs that a request or the scheduler starts, and for the administration of usage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceConfig {
+    /// Attempts at most in one run of a processor that uses a language model, so that a backlog
+    /// does not spend a day's budget at once; `None`: all (BEHAVIOUR.md 4.1).
+    pub llm_sessions_max: Option<u64>,
+    /// Time after which a run begins no further session, so that it ends before callers give up.
+    pub run_time_max: Duration,
+    /// Events older than so many days are removed when somebody asks to prune; `None`: never
+    /// (BEHAVIOUR.md 8.8).
+    pub usage_retention_days: Option<u32>,
+}
+
+impl Default for ServiceConfig {
+    fn default() -> Self {
+        Self {
+            llm_sessions_max: Some(50),
+            run_time_max: Duration::from_secs(150),
+            usage_retention_days: None,
+        }
     }
 }
 

@@ -25,6 +25,9 @@ pub struct Shipped {
     pub component: &'static [u8],
 }
 
+/// Processors that operators, health and the scheduler know by name before their component ships.
+pub const ANNOUNCED: [&str; 1] = ["verification"];
+
 /// Why a processor is not at hand.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
@@ -35,6 +38,14 @@ pub enum RegistryError {
         name: String,
         /// The known ones.
         known: String,
+    },
+    /// It is known, but no component of it is here.
+    #[error("the processor `{name}` is not installed here; installed are: {installed}")]
+    NotInstalled {
+        /// The name.
+        name: String,
+        /// Those that are.
+        installed: String,
     },
     /// Its component can't be used.
     #[error("the processor `{name}` is unavailable: {fault}")]
@@ -79,12 +90,28 @@ impl Registry {
     /// When there is none of that name.
     pub fn component(&self, name: &str) -> Result<&'static [u8], RegistryError> {
         let shipped = self.shipped.iter().find(|shipped| shipped.name == name);
-        shipped
-            .map(|shipped| shipped.component)
-            .ok_or_else(|| RegistryError::Unknown {
-                name: crate::fault::printable(name),
-                known: self.names().collect::<Vec<_>>().join(", "),
-            })
+        shipped.map(|shipped| shipped.component).ok_or_else(|| {
+            let joined = |names: Vec<&str>| names.join(", ");
+            if ANNOUNCED.contains(&name) {
+                RegistryError::NotInstalled {
+                    name: name.to_owned(),
+                    installed: joined(self.names().collect()),
+                }
+            } else {
+                RegistryError::Unknown {
+                    name: crate::fault::printable(name),
+                    known: joined(self.known_names()),
+                }
+            }
+        })
+    }
+
+    /// The names of those that are installed and of those that are only announced, sorted.
+    pub fn known_names(&self) -> Vec<&'static str> {
+        let mut names: Vec<_> = self.names().chain(ANNOUNCED).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// Makes a processor ready to run.

@@ -4,15 +4,21 @@
 //! rule that tells copies apart stands in `views`, the price table in `prices`, and what is kept so
 //! that a report need not count everything again in `rollups`.
 
+pub mod activity;
 mod day;
+pub mod export;
 mod money;
 mod prices;
 mod read;
 mod rollups;
 mod views;
 
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
 use serde::ser::SerializeStruct;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 
 pub use day::{Day, NoDay};
 pub use money::Usd;
@@ -73,7 +79,7 @@ pub struct Days {
 }
 
 /// Sums over messages, each counted once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Input that was neither read from nor written to the cache.
     pub input_tokens: i64,
@@ -98,7 +104,7 @@ pub struct Totals {
 }
 
 /// How often a tool was called, each call counted once, and how calls failed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Calls {
     /// Calls.
     pub calls: i64,
@@ -153,12 +159,40 @@ impl<Figures> Report<Figures> {
     }
 }
 
+impl<Figures: DeserializeOwned> Report<Figures> {
+    /// Reads a report from its JSON, without losing a digit of it.
+    ///
+    /// # Errors
+    /// When the text is no report whose rows are about `key`.
+    pub fn read(key: &'static str, text: &str) -> serde_json::Result<Self> {
+        #[derive(Deserialize)]
+        struct Raw {
+            totals: Box<RawValue>,
+            rows: Vec<Box<RawValue>>,
+        }
+        let raw: Raw = serde_json::from_str(text)?;
+        let row = |raw: Box<RawValue>| -> serde_json::Result<Row<Figures>> {
+            let fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(raw.get())?;
+            let name = fields.get(key).map(|raw| serde_json::from_str(raw.get()));
+            Ok(Row {
+                key: name.transpose()?.flatten(),
+                totals: serde_json::from_str(raw.get())?,
+            })
+        };
+        Ok(Self {
+            key,
+            totals: serde_json::from_str(raw.totals.get())?,
+            rows: raw.rows.into_iter().map(row).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
 impl<Figures: Serialize> Serialize for Report<Figures> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Keyed<'a, Figures> {
             #[serde(flatten)]
-            key: std::collections::BTreeMap<&'static str, Option<&'a str>>,
+            key: BTreeMap<&'static str, Option<&'a str>>,
             #[serde(flatten)]
             figures: &'a Figures,
         }

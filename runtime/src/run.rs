@@ -1,12 +1,14 @@
 //! One run: a pass of one processor over all its candidates, from the plan to the report.
 //!
 //! A run takes no input but its processor, its caps and the clock: it looks at the world and brings
-//! the store up to date. Command line, HTTP and scheduler all start it here.
+//! the store up to date. Command line, HTTP and scheduler all start it by [`Pipeline::run`]: same
+//! lock, same audit.
 
 mod dispatch;
+mod running;
 mod work;
 
-use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,12 +17,13 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Clock, UtcMicros};
 use crate::config::Config;
 use crate::fault::printable;
+use crate::identity::Identities;
 use crate::processor::Processor;
 use crate::registry::{Registry, RegistryError};
 use crate::sandbox::Engines;
 use crate::scan::{ScanContext, ScanPlan};
 use crate::sessions::{Note, SessionsRoot, Walk};
-use crate::store::{RunRecord, RunResult, Store, StoreError, Trigger};
+use crate::store::{Actor, RunRecord, RunResult, Store, StoreError, Trigger};
 
 pub use dispatch::Progress;
 
@@ -35,18 +38,23 @@ pub struct Pipeline {
     engines: Engines,
     store: Store,
     permits: dispatch::Permits,
-    running: Mutex<HashSet<String>>,
+    running: running::Running,
+    is_stopping: AtomicBool,
 }
 
 /// What a run is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RunRequest {
-    /// Who asks.
+    /// Through what.
     pub trigger: Trigger,
+    /// Who asks, for the audit log.
+    pub actor: Actor,
     /// Whether that is a person, so that no wait after a failure counts.
     pub is_started_by_person: bool,
     /// Attempts at most.
     pub max_sessions: Option<u64>,
+    /// Attempts at most, of a processor that uses a language model.
+    pub max_llm_sessions: Option<u64>,
     /// Time after which no further session is begun.
     pub time_budget: Option<Duration>,
 }
@@ -56,9 +64,23 @@ impl RunRequest {
     pub fn cli() -> Self {
         Self {
             trigger: Trigger::Cli,
+            actor: Actor::cli(),
             is_started_by_person: true,
             max_sessions: None,
+            max_llm_sessions: None,
             time_budget: None,
+        }
+    }
+
+    /// A run within a service, by its caps (ARCHITECTURE.md §8).
+    pub fn service(config: &Config, trigger: Trigger, actor: Actor) -> Self {
+        Self {
+            trigger,
+            actor,
+            is_started_by_person: false,
+            max_sessions: None,
+            max_llm_sessions: config.service.llm_sessions_max,
+            time_budget: Some(config.service.run_time_max),
         }
     }
 }
@@ -138,6 +160,8 @@ pub struct RunReport {
     pub stats: Stats,
     /// What the walk passed over.
     pub notes: Vec<Note>,
+    /// How many session files were opened: none where nothing is new.
+    pub opens: u64,
 }
 
 /// Why there was no run, or why it did not come to its end.
@@ -161,6 +185,12 @@ pub enum RunError {
         #[source]
         source: std::io::Error,
     },
+    /// No run begins any more.
+    #[error("the pipeline is stopping, and begins no run; try again when it is back")]
+    Stopping,
+    /// It was stopped before it had dealt with all its sessions.
+    #[error("the run was stopped; what it had processed stands, and the next run does the rest")]
+    Interrupted,
     /// A part of the pipeline itself broke.
     #[error("the run broke off: {0}; please report it")]
     Broken(String),
@@ -186,7 +216,8 @@ impl Pipeline {
             engines,
             store,
             permits,
-            running: Mutex::default(),
+            running: running::Running::default(),
+            is_stopping: AtomicBool::new(false),
         })
     }
 
@@ -236,45 +267,32 @@ impl Pipeline {
         })
     }
 
-    /// Runs a processor over all its candidates.
+    /// Runs a processor over all its candidates: the one way to start a run, whoever asks.
     ///
     /// # Errors
     /// When there was no run, or it did not come to its end. A session's failure is no error.
     pub fn run(
         &self,
-        processor: &Processor,
-        request: RunRequest,
+        name: &str,
+        request: &RunRequest,
         progress: &dyn Progress,
     ) -> Result<RunReport, RunError> {
-        let root = self.sessions_root()?;
-        self.run_over(root.as_ref(), processor, request, progress)
-    }
-
-    /// As [`Pipeline::run`], over a root that the caller holds open.
-    ///
-    /// # Errors
-    /// As [`Pipeline::run`].
-    pub fn run_over(
-        &self,
-        root: Option<&SessionsRoot>,
-        processor: &Processor,
-        request: RunRequest,
-        progress: &dyn Progress,
-    ) -> Result<RunReport, RunError> {
-        let name = &processor.manifest().name;
-        let _lock = RunLock::take(&self.running, name)?;
+        self.registry.component(name)?;
+        let _lock = self.running.take(name)?;
+        // Asked under the lock, so that whoever stops the pipeline and then waits waits for this one.
+        if self.is_stopping() {
+            return Err(RunError::Stopping);
+        }
         let started = self.clock.monotonic();
         let id = self
             .store
             .begin_run(name, request.trigger, self.clock.now())?;
         // Outside of the pass, so that a run that breaks off still tells what it had done.
         let stats = Mutex::new(Stats {
-            processor: name.clone(),
+            processor: name.to_owned(),
             ..Stats::default()
         });
-        let pass = std::panic::AssertUnwindSafe(|| {
-            self.pass(root, processor, request, &id, &stats, progress)
-        });
+        let pass = std::panic::AssertUnwindSafe(|| self.pass(name, request, &id, &stats, progress));
         let result = std::panic::catch_unwind(pass).unwrap_or_else(|panic| {
             let text = panic
                 .downcast_ref::<String>()
@@ -285,17 +303,21 @@ impl Pipeline {
             )))
         });
         let mut stats = stats.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let result = match result {
+            Ok(_) if self.is_stopping() && stats.capped > 0 => Err(RunError::Interrupted),
+            result => result,
+        };
         let duration = self.clock.monotonic().saturating_sub(started);
         stats.duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let error = result.as_ref().err().map(ToString::to_string);
+        let error = result.as_ref().err().map(|error| said(error));
         let record = RunRecord {
             id: id.clone(),
-            processor_name: name.clone(),
-            trigger: request.trigger,
-            result: if error.is_none() && stats.errors == 0 {
-                RunResult::Ok
-            } else {
-                RunResult::Failed
+            processor_name: name.to_owned(),
+            actor: request.actor.clone(),
+            result: match &result {
+                Ok(_) if stats.errors == 0 => RunResult::Ok,
+                Err(RunError::Interrupted) => RunResult::Interrupted,
+                _ => RunResult::Failed,
             },
             stats: serde_json::to_string(&stats).unwrap_or_default(),
             audit_params: stats.audit_params(error.as_deref()),
@@ -304,26 +326,54 @@ impl Pipeline {
             duration,
         };
         let finished = self.store.finish_run(record);
-        let notes = result?;
+        let passed = result?;
         finished?;
-        Ok(RunReport { id, stats, notes })
+        Ok(RunReport {
+            id,
+            stats,
+            notes: passed.notes,
+            opens: passed.opens,
+        })
+    }
+
+    /// From now on no run begins, and those at work begin no further session.
+    pub fn stop(&self) {
+        self.is_stopping.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether [`Pipeline::stop`] was called.
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::SeqCst)
+    }
+
+    /// The processors that are at work, sorted.
+    pub fn running(&self) -> Vec<String> {
+        self.running.names()
+    }
+
+    /// Waits until no run is at work; `false` if one still is when the time is over.
+    pub fn wait_until_idle(&self, at_most: Duration) -> bool {
+        self.running.wait_until_idle(at_most)
     }
 
     fn pass(
         &self,
-        root: Option<&SessionsRoot>,
-        processor: &Processor,
-        request: RunRequest,
+        name: &str,
+        request: &RunRequest,
         run_id: &str,
         stats: &Mutex<Stats>,
         progress: &dyn Progress,
-    ) -> Result<Vec<Note>, RunError> {
+    ) -> Result<Passed, RunError> {
         let started = self.clock.monotonic();
-        let Some(root) = root else {
+        let processor = &self.processor(name)?;
+        let Some(root) = &self.sessions_root()? else {
             let path = printable(&self.config.sessions_root.display().to_string());
             let reason =
                 "there is no such folder, so there are no sessions; check the path".to_owned();
-            return Ok(vec![Note { path, reason }]);
+            return Ok(Passed {
+                notes: vec![Note { path, reason }],
+                opens: 0,
+            });
         };
         let (plan, walk) = self.plan(root, processor, request.is_started_by_person)?;
         {
@@ -359,9 +409,13 @@ impl Pipeline {
             request,
             run_id,
             started,
+            identities: Identities::new(&self.store),
         };
         pass.work_through(plan.candidates, stats, progress)?;
-        Ok(walk.notes)
+        Ok(Passed {
+            notes: walk.notes,
+            opens: root.opens(),
+        })
     }
 
     /// What a run would look at now.
@@ -421,34 +475,21 @@ impl std::fmt::Debug for Pipeline {
     }
 }
 
-/// Keeps a processor from running twice; given back on every way out.
-struct RunLock<'a> {
-    running: &'a Mutex<HashSet<String>>,
-    name: String,
+/// What a pass has to tell beside its numbers.
+struct Passed {
+    notes: Vec<Note>,
+    opens: u64,
 }
 
-impl<'a> RunLock<'a> {
-    fn take(running: &'a Mutex<HashSet<String>>, name: &str) -> Result<Self, RunError> {
-        let is_free = running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.to_owned());
-        if is_free {
-            Ok(Self {
-                running,
-                name: name.to_owned(),
-            })
-        } else {
-            Err(RunError::AlreadyRunning(name.to_owned()))
+/// An error with its causes, each said once.
+fn said(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    for cause in causes.map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
         }
     }
-}
-
-impl Drop for RunLock<'_> {
-    fn drop(&mut self) {
-        self.running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.name);
-    }
+    text
 }

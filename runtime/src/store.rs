@@ -4,6 +4,7 @@
 //! Only this room opens the database file, once in the life of a process: closing any second handle
 //! on it would drop DuckDB's lock.
 
+mod audit;
 mod commit;
 mod components;
 mod counts;
@@ -11,11 +12,14 @@ mod failures;
 mod lock;
 mod open;
 mod runs;
+mod schema;
 mod sessions;
 mod sql;
 mod state;
 mod tables;
+mod tokens;
 mod transaction;
+mod users;
 mod vanished;
 
 use std::path::PathBuf;
@@ -25,12 +29,14 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Sender, bounded};
 use duckdb::Connection;
 
+pub use audit::{Actor, AuditEntry, AuditRow, ClientKind};
 pub use commit::{CompletedSession, Entry, FailedSession, Group, SkippedSession};
 pub use components::KnownComponent;
 pub use lock::Holder;
 pub use open::{MigrationPlan, Opened};
-pub use runs::{RunRecord, RunResult, Trigger};
+pub use runs::{RunRecord, RunResult, RunRow, Trigger};
 pub use sessions::{SessionCost, SessionState, SessionStates};
+pub(crate) use sql::timestamp;
 pub(crate) use transaction::in_transaction;
 
 /// Why the store could not do what it was asked.
@@ -114,13 +120,21 @@ pub struct Store {
     jobs: Option<Sender<Job>>,
     writer: Option<JoinHandle<()>>,
     opened: Opened,
-    _lock: lock::DataDirLock,
+    lock: lock::DataDirLock,
 }
 
 impl Store {
     /// What opening came to: migrations, runs closed as interrupted.
     pub fn opened(&self) -> &Opened {
         &self.opened
+    }
+
+    /// Writes into the lock file where this process answers requests, for those who find it locked.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn announce(&self, url: &str) -> Result<(), StoreError> {
+        self.lock.announce(url)
     }
 
     fn start(
@@ -150,7 +164,7 @@ impl Store {
             jobs: Some(jobs),
             writer: Some(writer),
             opened,
-            _lock: lock,
+            lock,
         })
     }
 

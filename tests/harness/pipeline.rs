@@ -5,8 +5,8 @@ use std::path::Path;
 use session_pipeline_runtime::registry::{Registry, Shipped};
 use session_pipeline_runtime::run::{Pipeline, RunError, RunRequest, Stats};
 use session_pipeline_runtime::scan::{KnownFailure, KnownSession};
-use session_pipeline_runtime::sessions::{Note, SessionsRoot};
-use session_pipeline_runtime::store::Trigger;
+use session_pipeline_runtime::sessions::Note;
+use session_pipeline_runtime::store::{Actor, Trigger};
 
 use crate::data_dir::DataDir;
 
@@ -96,16 +96,12 @@ impl TestPipeline {
     /// # Errors
     /// As [`Pipeline::run`].
     pub fn try_run_as(&self, processor: &str, request: RunRequest) -> Result<Ran, RunError> {
-        let processor = self.pipeline.processor(processor)?;
-        let root = self.pipeline.sessions_root()?;
-        let report = self
-            .pipeline
-            .run_over(root.as_ref(), &processor, request, &())?;
+        let report = self.pipeline.run(processor, &request, &())?;
         Ok(Ran {
             id: report.id,
             stats: report.stats,
             notes: report.notes,
-            opens: root.as_ref().map_or(0, SessionsRoot::opens),
+            opens: report.opens,
         })
     }
 
@@ -136,9 +132,9 @@ impl TestPipeline {
 pub fn scheduled() -> RunRequest {
     RunRequest {
         trigger: Trigger::Scheduler,
+        actor: Actor::scheduler(),
         is_started_by_person: false,
-        max_sessions: None,
-        time_budget: None,
+        ..RunRequest::cli()
     }
 }
 

@@ -7,7 +7,7 @@ use session_pipeline_harness::{DataDir, Ran, Session, TestPipeline, cases, pipel
 use session_pipeline_runtime::config::{Config, Limits};
 use session_pipeline_runtime::fault::FaultKind;
 use session_pipeline_runtime::run::{Progress, RunError, RunRequest, Stats};
-use session_pipeline_runtime::store::Trigger;
+use session_pipeline_runtime::store::{Actor, ClientKind, Trigger};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -166,16 +166,14 @@ fn what_is_appended_while_a_run_is_at_work_is_seen_by_the_next_one() {
     let dir = DataDir::new();
     dir.write(KEY, "one\n");
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
-    let processor = pipeline.pipeline().processor(WELL_BEHAVED).unwrap();
-    let root = pipeline.pipeline().sessions_root().unwrap();
     let first = pipeline
         .pipeline()
-        .run_over(root.as_ref(), &processor, RunRequest::cli(), &Writer(&dir))
+        .run(WELL_BEHAVED, &RunRequest::cli(), &Writer(&dir))
         .unwrap();
     assert_eq!(summary(&first.stats), "scanned 1, processed 1, items 1");
     let second = pipeline.run(WELL_BEHAVED).stats;
     assert_eq!(summary(&second), "scanned 1, processed 1, items 2");
-    drop((root, processor, pipeline));
+    drop(pipeline);
     assert_eq!(rows(&dir, &lines_of(WELL_BEHAVED)).len(), 2);
 }
 
@@ -763,7 +761,7 @@ fn an_unknown_processor_is_named_with_those_that_are_known() {
     let error = pipeline
         .try_run_as("nobody", RunRequest::cli())
         .unwrap_err();
-    insta::assert_snapshot!(error, @"Unknown processor `nobody`; known are: faulty-panics, faulty-well-behaved");
+    insta::assert_snapshot!(error, @"Unknown processor `nobody`; known are: faulty-panics, faulty-well-behaved, verification");
     drop(pipeline);
     assert_eq!(cell(&dir, "SELECT count(*) FROM runs"), "0");
     assert_eq!(cell(&dir, "SELECT count(*) FROM audit_log"), "0");
@@ -795,8 +793,16 @@ fn every_run_leaves_a_row_and_an_audit_row() {
     dir.delete("ada/two.jsonl");
     pipeline.run_scheduled(PANICS);
     let http = RunRequest {
-        trigger: Trigger::Http,
-        ..RunRequest::cli()
+        is_started_by_person: true,
+        ..RunRequest::service(
+            pipeline.pipeline().config(),
+            Trigger::Http,
+            Actor {
+                user_id: Some("user-1".to_owned()),
+                client_kind: ClientKind::Web,
+                client_ip: None,
+            },
+        )
     };
     pipeline.run_as(PANICS, http);
     drop(pipeline);
@@ -810,7 +816,7 @@ fn every_run_leaves_a_row_and_an_audit_row() {
     insta::assert_snapshot!(rows(&dir, audit).join("\n"), @r#"
     run_session_processor:faulty-panics | job:session-processor:faulty-panics | failed | cli | 1 | - | {"capped":0,"errors":1,"items_extracted":1,"processed":1,"processor":"faulty-panics","scanned":2,"skipped":0}
     run_session_processor:faulty-panics | job:session-processor:faulty-panics | ok | scheduler | 2 | - | {"capped":0,"errors":0,"items_extracted":0,"processed":0,"processor":"faulty-panics","scanned":0,"skipped":0}
-    run_session_processor:faulty-panics | job:session-processor:faulty-panics | ok | web | 3 | - | {"capped":0,"errors":0,"items_extracted":0,"processed":0,"processor":"faulty-panics","scanned":0,"skipped":0}
+    run_session_processor:faulty-panics | job:session-processor:faulty-panics | ok | web | 3 | user-1 | {"capped":0,"errors":0,"items_extracted":0,"processed":0,"processor":"faulty-panics","scanned":0,"skipped":0}
     "#);
     let durations = rows(
         &dir,
@@ -939,11 +945,10 @@ fn a_processor_runs_once_at_a_time_and_the_lock_is_given_back() {
     }
     let dir = dir_with(&[KEY]);
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
-    let processor = pipeline.pipeline().processor(WELL_BEHAVED).unwrap();
     let impatient = Impatient(&pipeline, std::sync::Mutex::default());
     pipeline
         .pipeline()
-        .run(&processor, RunRequest::cli(), &impatient)
+        .run(WELL_BEHAVED, &RunRequest::cli(), &impatient)
         .unwrap();
     let refused = impatient.1.into_inner().unwrap().unwrap();
     insta::assert_snapshot!(refused, @"the processor `faulty-well-behaved` is already running; wait for it to end");

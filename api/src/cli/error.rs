@@ -10,8 +10,10 @@ use session_pipeline_runtime::reprocess::ReprocessError;
 use session_pipeline_runtime::run::RunError;
 use session_pipeline_runtime::sessions::listing::ListingError;
 use session_pipeline_runtime::store::StoreError;
+use session_pipeline_runtime::token::TokenError;
 
 use super::hint;
+use crate::http::ServeError;
 
 /// The exit codes of every command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +81,7 @@ impl Failure {
 }
 
 /// An error with all its causes, each said once.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -109,7 +111,9 @@ impl From<RegistryError> for Failure {
     fn from(error: RegistryError) -> Self {
         let exit = match error {
             RegistryError::Unknown { .. } => Exit::WrongUse,
-            RegistryError::Unavailable { .. } | RegistryError::Store(_) => Exit::CouldNotRun,
+            RegistryError::NotInstalled { .. }
+            | RegistryError::Unavailable { .. }
+            | RegistryError::Store(_) => Exit::CouldNotRun,
         };
         Self::new(exit, &error)
     }
@@ -147,5 +151,24 @@ impl From<ReprocessError> for Failure {
             ReprocessError::Listing(error) => error.into(),
             ReprocessError::Store(error) => error.into(),
         }
+    }
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Self {
+        let exit = match error {
+            TokenError::Email(_)
+            | TokenError::Label
+            | TokenError::Expired(_)
+            | TokenError::Unknown(_) => Exit::WrongUse,
+            TokenError::Randomness(_) | TokenError::Store(_) => Exit::CouldNotRun,
+        };
+        Self::new(exit, &error)
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        Self::new(Exit::CouldNotRun, &error)
     }
 }

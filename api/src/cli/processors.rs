@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::inspect::{self, ImportKind, Inspection};
 use session_pipeline_runtime::manifest::{Manifest, Order, TableSpec};
-use session_pipeline_runtime::registry::listing::{self, ListedProcessor};
+use session_pipeline_runtime::registry::listing;
 use session_pipeline_runtime::store::Store;
 
+use super::client::Reach;
 use super::table::{bytes, facts, number, table};
 use super::{Exit, Failure, Global, hint, print, print_json};
+use crate::body::admin::{Processor, Processors};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ProcessorsCommand {
@@ -40,13 +42,22 @@ pub(super) fn processors(global: &Global, command: &ProcessorsCommand) -> Result
 fn list(global: &Global) -> Result<Exit, Failure> {
     let config = &global.config()?;
     let registry = super::registry();
-    let store = Store::open_existing(config, super::now())?;
-    let processors = listing::list(&registry, config, store.as_ref(), &std::env::temp_dir())?;
+    let listed = match global.reach(|| Store::open_existing(config, super::now()))? {
+        Reach::Here(store) => {
+            let scratch = std::env::temp_dir();
+            let listed = listing::list(&registry, config, store.as_ref(), &scratch)?;
+            Processors {
+                processors: listed.into_iter().map(Processor::from).collect(),
+            }
+        }
+        Reach::Server(client) => client.get("/api/admin/processors", &[])?,
+    };
     if global.json {
-        print_json(&json!({ "processors": processors }))?;
+        print_json(&listed)?;
     } else {
-        print(&people(&processors))?;
+        print(&people(&listed.processors))?;
     }
+    let processors = listed.processors;
     for processor in &processors {
         if let Some(reason) = &processor.unavailable {
             hint(&format!("`{}` can't run: {reason}", processor.name));
@@ -62,7 +73,7 @@ fn list(global: &Global) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn people(processors: &[ListedProcessor]) -> String {
+fn people(processors: &[Processor]) -> String {
     let mut table = table(&[
         "processor",
         "version",
@@ -90,11 +101,11 @@ fn people(processors: &[ListedProcessor]) -> String {
             processor
                 .version
                 .map_or_else(none, |version| version.to_string()),
-            processor.origin.as_str().to_owned(),
+            processor.origin.clone(),
             runs.unwrap_or_else(none),
             processor
                 .order
-                .map_or_else(none, |value| order(value).to_owned()),
+                .map_or_else(none, |order| order.as_str().to_owned()),
             capabilities.map_or_else(none, |names| names.join(", ")),
             available.to_owned(),
             processor
@@ -115,7 +126,7 @@ fn order(order: Order) -> &'static str {
 }
 
 /// A cadence as people say it: `every 10 min`.
-fn cadence(seconds: u32) -> String {
+pub(super) fn cadence(seconds: u32) -> String {
     match seconds {
         seconds if seconds.is_multiple_of(3600) => format!("every {} h", seconds / 3600),
         seconds if seconds.is_multiple_of(60) => format!("every {} min", seconds / 60),

@@ -5,6 +5,7 @@ use session_pipeline_runtime::fault::printable;
 use session_pipeline_runtime::report::{self, Calls, Day, Days, Prices, Report, Row, Totals, Usd};
 use session_pipeline_runtime::store::Store;
 
+use super::client::Reach;
 use super::csv;
 use super::table::{number, table};
 use super::{Exit, Failure, Global, hint, print, print_json};
@@ -79,17 +80,32 @@ pub(super) fn report(global: &Global, command: &ReportCommand) -> Result<Exit, F
     }
     let config = global.config()?;
     let prices = Prices::of(&config)?;
-    let store = Store::open(&config, super::now())?;
     let ask = Ask {
         global,
         is_csv: arguments.csv,
         prices: &prices,
     };
-    if let Some(by) = arguments.by.messages() {
-        let report = report::usage(&store, &prices, by, days)?;
-        ask.print(report, by.key())
-    } else {
-        ask.print(report::tools(&store, &prices, days)?, "tool")
+    let by = arguments.by.messages();
+    match global.reach(|| Store::open(&config, super::now()))? {
+        Reach::Here(store) => match by {
+            Some(by) => ask.print(report::usage(&store, &prices, by, days)?, by.key()),
+            None => ask.print(report::tools(&store, &prices, days)?, "tool"),
+        },
+        Reach::Server(client) => {
+            let key = by.map_or("tool", report::By::key);
+            let bounds = [("since", days.since), ("until", days.until)];
+            let bounds = bounds.map(|(name, day)| (name, day.map(|day| day.to_string())));
+            let mut query = vec![("by", key)];
+            let given = bounds
+                .iter()
+                .filter_map(|(name, day)| Some((*name, day.as_deref()?)));
+            query.extend(given);
+            let text = client.get_text("/api/usage/summary", &query)?;
+            match by {
+                Some(_) => ask.print_text::<Totals>(&text, key),
+                None => ask.print_text::<Calls>(&text, key),
+            }
+        }
     }
 }
 
@@ -101,6 +117,14 @@ struct Ask<'a> {
 }
 
 impl Ask<'_> {
+    /// Shows a report as a server wrote it.
+    fn print_text<F: Figures>(&self, text: &str, key: &'static str) -> Result<Exit, Failure> {
+        let report = Report::<F>::read(key, text).map_err(|error| {
+            Failure::could_not_run(format!("the server's report can't be read: {error}"))
+        })?;
+        self.print(Some(report), key)
+    }
+
     fn print<F: Figures>(
         &self,
         report: Option<Report<F>>,
@@ -123,7 +147,7 @@ impl Ask<'_> {
 }
 
 /// What a row shows beside its key.
-trait Figures: serde::Serialize {
+trait Figures: serde::Serialize + serde::de::DeserializeOwned {
     const COLUMNS: &'static [&'static str];
     const FIELDS: &'static [&'static str];
     fn cells(&self) -> Vec<String>;

@@ -1,12 +1,13 @@
 //! `reprocess`: mark sessions, so that the next run processes them again.
 
 use clap::Args;
-use serde_json::json;
 use session_pipeline_runtime::reprocess;
 use session_pipeline_runtime::store::Store;
 
+use super::client::Reach;
 use super::table::count_of;
 use super::{Exit, Failure, Global, hint, print, print_json};
+use crate::body::admin::Marked;
 
 #[derive(Debug, Args)]
 pub(super) struct ReprocessArgs {
@@ -20,30 +21,37 @@ pub(super) struct ReprocessArgs {
 pub(super) fn reprocess(global: &Global, arguments: &ReprocessArgs) -> Result<Exit, Failure> {
     let config = &global.config()?;
     let registry = super::registry();
-    // Before the data dir is asked for anything.
-    registry.component(&arguments.processor)?;
+    let (processor, session) = (arguments.processor.as_str(), arguments.session.as_deref());
+    if global.api.is_none() {
+        // Before the data dir is asked for anything.
+        registry.component(processor)?;
+    }
     let now = super::now();
-    let store = Store::open_existing(config, now)?;
-    let marked = reprocess::reprocess(
-        config,
-        &registry,
-        store.as_ref(),
-        &arguments.processor,
-        arguments.session.as_deref(),
-        now,
-    )?;
+    let marked = match global.reach(|| Store::open_existing(config, now))? {
+        Reach::Here(store) => {
+            let store = store.as_ref();
+            let marked = reprocess::reprocess(config, &registry, store, processor, session, now)?;
+            Marked {
+                processor: processor.to_owned(),
+                marked: marked.sessions,
+                quarantined: marked.quarantined,
+            }
+        }
+        Reach::Server(client) => {
+            let mut query = vec![("processor", processor)];
+            query.extend(session.map(|key| ("session", key)));
+            client.post("/api/admin/reprocess", &query)?
+        }
+    };
     if global.json {
-        print_json(&json!({
-            "processor": arguments.processor, "marked": marked.sessions, "quarantined": marked.quarantined,
-        }))?;
+        print_json(&marked)?;
     } else {
         print(&format!(
-            "marked {} of `{}`",
-            count_of(marked.sessions, "session", "sessions"),
-            arguments.processor
+            "marked {} of `{processor}`",
+            count_of(marked.marked, "session", "sessions"),
         ))?;
     }
-    hint(&match (marked.sessions, &arguments.session) {
+    hint(&match (marked.marked, &arguments.session) {
         (0, Some(_)) => "it was never processed, and is due anyway".to_owned(),
         (0, None) => "nothing was processed yet, and all sessions are due anyway".to_owned(),
         _ => format!(

@@ -1,15 +1,21 @@
 //! `run`: process the sessions that are new or changed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
+use session_pipeline_runtime::clock::SystemClock;
+use session_pipeline_runtime::fault::printable;
+use session_pipeline_runtime::registry::RegistryError;
 use session_pipeline_runtime::report::Prices;
-use session_pipeline_runtime::run::{RunReport, RunRequest};
+use session_pipeline_runtime::run::{Pipeline, RunError, RunRequest};
 
+use super::client::{Client, Reach};
 use super::progress::Bar;
 use super::table::{bytes, number, table};
 use super::{Exit, Failure, Global, hint, print, print_json};
+use crate::body::admin::Processors;
+use crate::body::run::{RunBody, RunStats};
 
 /// Failures shown to a person; `--json` has more.
 const ERRORS_SHOWN: usize = 10;
@@ -31,14 +37,32 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<Exit, Failure> {
-    if let Some(name) = &arguments.processor {
+    if let (Some(name), None) = (&arguments.processor, &global.api) {
         // Before a data dir is made for it, or anything else is said.
         super::registry().component(name)?;
     }
-    let pipeline = global.pipeline()?;
-    let names: Vec<String> = match &arguments.processor {
-        Some(name) => vec![name.clone()],
-        None => pipeline.registry().names().map(str::to_owned).collect(),
+    let config = global.config()?;
+    let open = || Pipeline::open(config, Arc::new(SystemClock::default()), super::registry());
+    let bodies = match global.reach(open)? {
+        Reach::Here(pipeline) => run_here(&pipeline, arguments)?,
+        Reach::Server(client) => run_there(&client, arguments)?,
+    };
+    for body in &bodies {
+        failures(&body.details);
+    }
+    match (global.json, bodies.as_slice()) {
+        (true, [body]) if !arguments.all => print_json(body)?,
+        (true, bodies) => print_json(&bodies)?,
+        (false, bodies) => print(&people(bodies))?,
+    }
+    let is_ok = bodies.iter().all(|body| body.ok);
+    Ok(if is_ok { Exit::Done } else { Exit::Findings })
+}
+
+fn run_here(pipeline: &Pipeline, arguments: &RunArgs) -> Result<Vec<RunBody>, Failure> {
+    let names: Vec<&str> = match &arguments.processor {
+        Some(name) => vec![name],
+        None => pipeline.registry().names().collect(),
     };
     let request = RunRequest {
         max_sessions: arguments.max_sessions,
@@ -47,8 +71,8 @@ pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<Exit, Failure>
             .map(|seconds| Duration::from_secs(seconds.into())),
         ..RunRequest::cli()
     };
-    let root = pipeline.sessions_root()?;
-    if root.is_none() {
+    let has_root = pipeline.sessions_root()?.is_some();
+    if !has_root {
         hint(&super::no_sessions_root(pipeline.config()));
     }
     if let Err(error) = Prices::of(pipeline.config()) {
@@ -56,38 +80,77 @@ pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<Exit, Failure>
             "sessions are processed, but reports will be refused: {error}"
         ));
     }
-    let mut reports = Vec::new();
-    for name in &names {
-        let processor = pipeline.processor(name)?;
+    let mut bodies = Vec::new();
+    for name in names {
         let bar = Bar::new(name);
-        let report = pipeline.run_over(root.as_ref(), &processor, request, &bar);
+        let report = pipeline.run(name, &request, &bar);
         bar.clear();
-        let report = report?;
+        let report = match report {
+            Err(RunError::Registry(error @ RegistryError::Unavailable { .. })) if arguments.all => {
+                hint(&format!("passed over: {error}"));
+                continue;
+            }
+            report => report?,
+        };
         // Without a root there is nothing to tell but that, which is told above.
-        if root.is_some() {
-            notes(&report);
+        if has_root {
+            for note in report.notes.iter().take(ERRORS_SHOWN) {
+                hint(&format!("passed over `{}`: {}", note.path, note.reason));
+            }
         }
-        reports.push(report);
+        bodies.push(RunBody::from(report.stats));
     }
-    if reports.iter().any(|report| report.stats.processed > 0) {
+    if bodies.iter().any(|body| body.details.processed > 0) {
         pipeline.store().checkpoint()?;
     }
-    let body =
-        |report: &RunReport| json!({ "ok": report.stats.errors == 0, "details": report.stats });
-    match (global.json, reports.as_slice()) {
-        (true, [report]) if !arguments.all => print_json(&body(report))?,
-        (true, reports) => print_json(&reports.iter().map(body).collect::<Vec<_>>())?,
-        (false, reports) => print(&people(reports))?,
-    }
-    let has_errors = reports.iter().any(|report| report.stats.errors > 0);
-    Ok(if has_errors {
-        Exit::Findings
-    } else {
-        Exit::Done
-    })
+    Ok(bodies)
 }
 
-fn people(reports: &[RunReport]) -> String {
+fn run_there(client: &Client, arguments: &RunArgs) -> Result<Vec<RunBody>, Failure> {
+    let names = match &arguments.processor {
+        Some(name) => vec![name.clone()],
+        None => {
+            let listed: Processors = client.get("/api/admin/processors", &[])?;
+            let (can_run, others): (Vec<_>, Vec<_>) = listed
+                .processors
+                .into_iter()
+                .partition(|processor| processor.unavailable.is_none());
+            for processor in others {
+                let reason = processor.unavailable.unwrap_or_default();
+                hint(&format!(
+                    "passed over: `{}` can't run: {reason}",
+                    processor.name
+                ));
+            }
+            can_run
+                .into_iter()
+                .map(|processor| processor.name)
+                .collect()
+        }
+    };
+    let caps = [
+        (
+            "max_sessions",
+            arguments.max_sessions.map(|cap| cap.to_string()),
+        ),
+        (
+            "time_budget",
+            arguments.time_budget.map(|cap| cap.to_string()),
+        ),
+    ];
+    let mut bodies = Vec::new();
+    for name in &names {
+        let mut query = vec![("processor", name.as_str())];
+        let given = caps
+            .iter()
+            .filter_map(|(key, cap)| Some((*key, cap.as_deref()?)));
+        query.extend(given);
+        bodies.push(client.post("/api/admin/run-session-processor", &query)?);
+    }
+    Ok(bodies)
+}
+
+fn people(bodies: &[RunBody]) -> String {
     let mut table = table(&[
         "processor",
         "scanned",
@@ -100,7 +163,7 @@ fn people(reports: &[RunReport]) -> String {
         "read",
         "seconds",
     ]);
-    for RunReport { stats, .. } in reports {
+    for RunBody { details: stats, .. } in bodies {
         let count = |value: u64| number(i64::try_from(value).unwrap_or(i64::MAX));
         table.add_row([
             stats.processor.clone(),
@@ -119,13 +182,10 @@ fn people(reports: &[RunReport]) -> String {
 }
 
 /// What a person should know beside the numbers.
-fn notes(report: &RunReport) {
-    for note in report.notes.iter().take(ERRORS_SHOWN) {
-        hint(&format!("passed over `{}`: {}", note.path, note.reason));
-    }
-    let stats = &report.stats;
+fn failures(stats: &RunStats) {
     for error in stats.errors_detail.iter().take(ERRORS_SHOWN) {
-        hint(&format!("failed `{}`: {}", error.session, error.error));
+        let (session, error) = (printable(&error.session), printable(&error.error));
+        hint(&format!("failed `{session}`: {error}"));
     }
     if stats.errors > ERRORS_SHOWN as u64 {
         hint(&format!(

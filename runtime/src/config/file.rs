@@ -14,7 +14,9 @@ use jiff::SignedDuration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{DATABASE, Draft, GROUP, Key, LIMITS, PROCESSOR, REPORT, SETTINGS, TOP, Value};
+use super::keys::{
+    DATABASE, Draft, GROUP, Key, LIMITS, PROCESSOR, REPORT, SERVICE, SETTINGS, TOP, Value,
+};
 use super::{Config, Limits};
 use crate::fault::printable;
 use crate::manifest;
@@ -190,11 +192,19 @@ impl Reader<'_> {
                 }
                 "database" => self.section("database", value, DATABASE, draft)?,
                 "report" => self.section("report", value, REPORT, draft)?,
+                "service" => self.section("service", value, SERVICE, draft)?,
                 "group" => self.section("group", value, GROUP, &mut draft.config.group)?,
                 "limits" => self.section("limits", value, LIMITS, &mut limits)?,
                 "processors" => processors = Some(value),
                 _ => {
-                    let sections = ["database", "report", "group", "limits", "processors"];
+                    let sections = [
+                        "database",
+                        "report",
+                        "service",
+                        "group",
+                        "limits",
+                        "processors",
+                    ];
                     self.entry("", name, value, TOP, &sections, draft)?;
                 }
             }

@@ -113,6 +113,29 @@ pub(super) const DATABASE: &[Key<Draft>] = &[Key {
     }),
 }];
 
+pub(super) const SERVICE: &[Key<Draft>] = &[
+    Key {
+        name: "llm_sessions_max",
+        value: Value::Count(1, COUNT_MAX, |draft, count| {
+            draft.config.service.llm_sessions_max = Some(count);
+        }),
+    },
+    Key {
+        name: "run_time_max",
+        value: Value::Time(
+            Duration::from_secs(1),
+            Duration::from_secs(24 * 3600),
+            |draft, time| draft.config.service.run_time_max = time,
+        ),
+    },
+    Key {
+        name: "usage_retention_days",
+        value: Value::Count(1, 36_500, |draft, days| {
+            draft.config.service.usage_retention_days = u32::try_from(days).ok();
+        }),
+    },
+];
+
 pub(super) const REPORT: &[Key<Draft>] = &[Key {
     name: "prices",
     value: Value::Path(|draft, path| draft.config.prices_file = Some(path)),
@@ -266,6 +289,7 @@ pub fn known_keys() -> Vec<KnownKey> {
     describe("", TOP, &mut keys);
     describe("database.", DATABASE, &mut keys);
     describe("report.", REPORT, &mut keys);
+    describe("service.", SERVICE, &mut keys);
     describe("group.", GROUP, &mut keys);
     describe("limits.", LIMITS, &mut keys);
     describe("processors.<name>.", PROCESSOR, &mut keys);

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Pico-dollars in a dollar.
 const PICO: i128 = 1_000_000_000_000;
@@ -49,6 +49,34 @@ impl Serialize for Usd {
             .map_err(serde::ser::Error::custom)?
             .serialize(serializer)
     }
+}
+
+/// The way back, with all digits too: only from JSON text, where the number still stands as it was.
+impl<'de> Deserialize<'de> for Usd {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
+        let parsed = exact(number.get());
+        parsed.ok_or_else(|| serde::de::Error::custom("it is no amount of dollars"))
+    }
+}
+
+fn exact(text: &str) -> Option<Usd> {
+    let absolute = text.strip_prefix('-').unwrap_or(text);
+    let (whole, decimals) = absolute.split_once('.').unwrap_or((absolute, ""));
+    let is_number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !is_number(whole) || !is_number(decimals) || decimals.len() > 12 {
+        return None;
+    }
+    let whole = whole.parse::<i128>().ok()?.checked_mul(PICO)?;
+    let rest: i128 = format!("{decimals:0<12}").parse().ok()?;
+    let pico_dollars = whole.checked_add(rest)?;
+    Some(Usd {
+        pico_dollars: if absolute == text {
+            pico_dollars
+        } else {
+            -pico_dollars
+        },
+    })
 }
 
 /// A decimal number of up to six places in millionths: so a price per million tokens becomes

@@ -11,6 +11,7 @@ use super::{Pipeline, RunError, RunRequest, Stats};
 use crate::clock::UtcMicros;
 use crate::content::{ContentHash, Snapshot};
 use crate::fault::{Fault, FaultKind};
+use crate::identity::Identities;
 use crate::manifest::Order;
 use crate::processor::{Cost, Processor, SessionInfo};
 use crate::quarantine::{Failures, Verdict};
@@ -30,9 +31,10 @@ pub(super) struct Pass<'a> {
     pub(super) pipeline: &'a Pipeline,
     pub(super) root: &'a SessionsRoot,
     pub(super) processor: &'a Processor,
-    pub(super) request: RunRequest,
+    pub(super) request: &'a RunRequest,
     pub(super) run_id: &'a str,
     pub(super) started: Duration,
+    pub(super) identities: Identities<'a>,
 }
 
 /// What became of one candidate.
@@ -61,7 +63,7 @@ impl Pass<'_> {
             Order::Serial => 1,
             Order::Independent => config.workers.clamp(1, candidates.len().max(1)),
         };
-        let dispatch = Dispatch::new(candidates.len(), self.request.max_sessions);
+        let dispatch = Dispatch::new(candidates.len(), self.attempts_max());
         let backlog = Backlog::new(
             config
                 .group
@@ -100,6 +102,15 @@ impl Pass<'_> {
         result
     }
 
+    /// The tightest cap that holds for this processor.
+    fn attempts_max(&self) -> Option<u64> {
+        let for_llm = self
+            .request
+            .max_llm_sessions
+            .filter(|_| self.processor.manifest().uses_llm);
+        self.request.max_sessions.into_iter().chain(for_llm).min()
+    }
+
     fn work(
         &self,
         candidates: &[Candidate],
@@ -109,9 +120,11 @@ impl Pass<'_> {
     ) {
         let clock = &self.pipeline.clock;
         let is_over_budget = || {
-            self.request
-                .time_budget
-                .is_some_and(|budget| clock.monotonic().saturating_sub(self.started) > budget)
+            self.pipeline.is_stopping()
+                || self
+                    .request
+                    .time_budget
+                    .is_some_and(|budget| clock.monotonic().saturating_sub(self.started) > budget)
         };
         while let Some(candidate) = dispatch
             .next(is_over_budget)
@@ -237,11 +250,25 @@ impl Pass<'_> {
             .next()
             .unwrap_or_default()
             .to_owned();
+        let identity = match self.identities.of(&directory) {
+            Ok(identity) => identity,
+            Err(error) => {
+                let fault = Fault::new(
+                    FaultKind::Host,
+                    format!("its user can't be looked up: {error}"),
+                );
+                return self.failed(candidate, None, observed, fault, Cost::default());
+            }
+        };
+        let (user_id, username) = match identity {
+            Some(identity) => (Some(identity.user_id), identity.email),
+            None => (None, directory.clone()),
+        };
         let session = SessionInfo {
             key: candidate.key.clone(),
-            username: directory.clone(),
+            username,
             directory,
-            user_id: None,
+            user_id,
         };
         let execution = self.processor.process(&session, snapshot);
         for line in &execution.log {

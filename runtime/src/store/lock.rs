@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::StoreError;
 
@@ -29,7 +29,8 @@ impl fmt::Display for Holder {
 /// The lock, held as long as this value lives; the system gives it back if the process dies.
 #[derive(Debug)]
 pub(super) struct DataDirLock {
-    _file: File,
+    file: File,
+    path: PathBuf,
 }
 
 impl DataDirLock {
@@ -39,7 +40,7 @@ impl DataDirLock {
             path: path.clone(),
             source,
         };
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -65,8 +66,25 @@ impl DataDirLock {
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
-        file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
-        writeln!(file, "{}", std::process::id()).map_err(io)?;
-        Ok(Self { _file: file })
+        let lock = Self { file, path };
+        lock.write("")?;
+        Ok(lock)
+    }
+
+    pub(super) fn announce(&self, url: &str) -> Result<(), StoreError> {
+        self.write(url)
+    }
+
+    /// In one write, so that nobody reads half of it.
+    fn write(&self, url: &str) -> Result<(), StoreError> {
+        let text = format!("{}\n{url}", std::process::id());
+        let mut file = &self.file;
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", text.trim_end()))
+            .map_err(|source| StoreError::Io {
+                path: self.path.clone(),
+                source,
+            })
     }
 }

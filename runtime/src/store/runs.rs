@@ -1,12 +1,13 @@
-//! The tables `runs` and `audit_log`: no run without an open row, and no finished one without its
-//! audit, written in one transaction.
+//! The table `runs`: no run without an open row, and no finished one without its audit, written in
+//! one transaction.
 
 use std::fmt;
 use std::time::Duration;
 
-use duckdb::{Connection, params};
+use duckdb::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
 
+use super::audit::{Actor, AuditEntry, ClientKind, write_audit};
 use super::sql::timestamp;
 use super::transaction::{in_transaction, raise_counter};
 use super::{Store, StoreError};
@@ -25,7 +26,8 @@ pub enum Trigger {
 }
 
 impl Trigger {
-    fn as_str(self) -> &'static str {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Scheduler => "scheduler",
@@ -33,12 +35,24 @@ impl Trigger {
         }
     }
 
-    /// How the audit log names the caller's program (BEHAVIOUR.md 4.2).
-    fn client_kind(self) -> &'static str {
-        match self {
-            Self::Http => "web",
-            Self::Scheduler => "scheduler",
-            Self::Cli => "cli",
+    fn from_word(word: &str) -> Self {
+        match word {
+            "http" => Self::Http,
+            "scheduler" => Self::Scheduler,
+            _ => Self::Cli,
+        }
+    }
+
+    /// Who is taken to have acted where a crash left nothing else.
+    fn actor(self) -> Actor {
+        let client_kind = match self {
+            Self::Http => ClientKind::Web,
+            Self::Scheduler => ClientKind::Scheduler,
+            Self::Cli => ClientKind::Cli,
+        };
+        Actor {
+            client_kind,
+            ..Actor::cli()
         }
     }
 }
@@ -73,7 +87,7 @@ pub struct RunRecord {
     /// The processor.
     pub processor_name: String,
     /// Who started it.
-    pub trigger: Trigger,
+    pub actor: Actor,
     /// How it ended.
     pub result: RunResult,
     /// All stats, as JSON.
@@ -122,7 +136,7 @@ impl Store {
         self.write(move |connection| {
             in_transaction(connection, |connection| {
                 let refused = StoreError::database("the end of a run");
-                connection
+                let closed = connection
                     .execute(
                         "UPDATE main.runs SET finished_at = ?, result = ?, stats = ?, error = ? \
                          WHERE id = ? AND finished_at IS NULL",
@@ -135,10 +149,96 @@ impl Store {
                         ],
                     )
                     .map_err(&refused)?;
-                write_audit(connection, &run)
+                // One that a shutdown closed before has its audit row already.
+                if closed == 0 {
+                    return Ok(());
+                }
+                write_audit(connection, &audit_entry(run))
             })
         })
     }
+
+    /// Closes the runs that are still open, when the process has to end before they do.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn close_open_runs(&self, now: UtcMicros) -> Result<u64, StoreError> {
+        self.write(move |connection| close_interrupted(connection, now))
+    }
+
+    /// The latest runs, the newest first; of one processor, where it is named.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn runs(&self, processor: Option<&str>, limit: u32) -> Result<Vec<RunRow>, StoreError> {
+        let refused = StoreError::database("to read the runs");
+        let connection = self.reader()?;
+        let mut statement = connection
+            .prepare(&format!(
+                "{COLUMNS} WHERE ? IS NULL OR processor_name = ? ORDER BY CAST(id AS BIGINT) DESC LIMIT ?"
+            ))
+            .map_err(&refused)?;
+        let rows = statement
+            .query_map(params![processor, processor, limit], run_row)
+            .map_err(&refused)?;
+        rows.collect::<Result<_, _>>().map_err(&refused)
+    }
+
+    /// One run; `None` where there is none of that id.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn run_row(&self, id: &str) -> Result<Option<RunRow>, StoreError> {
+        let refused = StoreError::database("to read a run");
+        let connection = self.reader()?;
+        let mut statement = connection
+            .prepare(&format!("{COLUMNS} WHERE id = ?"))
+            .map_err(&refused)?;
+        let mut rows = statement.query_map([id], run_row).map_err(&refused)?;
+        rows.next().transpose().map_err(&refused)
+    }
+}
+
+const COLUMNS: &str = "SELECT id, processor_name, trigger, epoch_us(started_at), epoch_us(finished_at), result, stats, \
+     error FROM main.runs";
+
+/// A run as it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRow {
+    /// Its id.
+    pub id: String,
+    /// The processor.
+    pub processor: String,
+    /// Who started it.
+    pub trigger: Trigger,
+    /// When it began.
+    pub started_at: UtcMicros,
+    /// When it ended; `None` while it is at work.
+    pub finished_at: Option<UtcMicros>,
+    /// How it ended.
+    pub result: Option<RunResult>,
+    /// What it did, as JSON.
+    pub stats: Option<String>,
+    /// Why it did not come to its end.
+    pub error: Option<String>,
+}
+
+fn run_row(row: &Row<'_>) -> duckdb::Result<RunRow> {
+    let result: Option<String> = row.get(5)?;
+    Ok(RunRow {
+        id: row.get(0)?,
+        processor: row.get(1)?,
+        trigger: Trigger::from_word(&row.get::<_, String>(2)?),
+        started_at: UtcMicros(row.get(3)?),
+        finished_at: row.get::<_, Option<i64>>(4)?.map(UtcMicros),
+        result: result.map(|word| match word.as_str() {
+            "ok" => RunResult::Ok,
+            "interrupted" => RunResult::Interrupted,
+            _ => RunResult::Failed,
+        }),
+        stats: row.get(6)?,
+        error: row.get(7)?,
+    })
 }
 
 /// Closes what a crash left open.
@@ -165,11 +265,7 @@ pub(super) fn close_interrupted(
             let record = RunRecord {
                 id: id.clone(),
                 processor_name: processor_name.clone(),
-                trigger: match trigger.as_str() {
-                    "http" => Trigger::Http,
-                    "scheduler" => Trigger::Scheduler,
-                    _ => Trigger::Cli,
-                },
+                actor: Trigger::from_word(trigger).actor(),
                 result: RunResult::Interrupted,
                 stats: String::new(),
                 audit_params:
@@ -179,30 +275,21 @@ pub(super) fn close_interrupted(
                 finished_at: now,
                 duration: Duration::ZERO,
             };
-            write_audit(connection, &record)?;
+            write_audit(connection, &audit_entry(record))?;
         }
         Ok(open.len() as u64)
     })
 }
 
-fn write_audit(connection: &Connection, run: &RunRecord) -> Result<(), StoreError> {
-    let id = (raise_counter(connection, "audit", 1)? + 1).to_string();
-    connection
-        .execute(
-            "INSERT INTO main.audit_log (id, timestamp, action, resource, params, result, duration_ms, client_kind, \
-             correlation_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            params![
-                id,
-                timestamp(run.finished_at),
-                format!("run_session_processor:{}", run.processor_name),
-                format!("job:session-processor:{}", run.processor_name),
-                run.audit_params,
-                run.result.to_string(),
-                i64::try_from(run.duration.as_millis()).unwrap_or(i64::MAX),
-                run.trigger.client_kind(),
-                run.id,
-            ],
-        )
-        .map_err(StoreError::database("an audit row"))?;
-    Ok(())
+/// The audit row of a run (BEHAVIOUR.md 4.2, A27).
+fn audit_entry(run: RunRecord) -> AuditEntry {
+    let action = format!("run_session_processor:{}", run.processor_name);
+    let resource = format!("job:session-processor:{}", run.processor_name);
+    AuditEntry {
+        params: Some(run.audit_params),
+        result: run.result.to_string(),
+        duration: Some(run.duration),
+        correlation_id: Some(run.id),
+        ..AuditEntry::new(action, resource, run.actor, run.finished_at)
+    }
 }

@@ -59,7 +59,7 @@ fn unknown_processors_and_sessions_are_wrong_use() {
     assert_eq!(ended.code, 2);
     assert_eq!(
         ended.stderr,
-        "error: Unknown processor `usgae`; known are: usage\n"
+        "error: Unknown processor `usgae`; known are: usage, verification\n"
     );
     let ended = check_examples(&dir, &["reprocess", "usage", "--session", "e47a10c9"]);
     assert_eq!(ended.code, 2);

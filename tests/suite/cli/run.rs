@@ -138,7 +138,7 @@ fn an_unknown_processor_is_all_that_is_told_even_without_a_sessions_root() {
     assert_eq!(ended.code, 2);
     assert_eq!(
         ended.stderr,
-        "error: Unknown processor `nonsense`; known are: usage\n"
+        "error: Unknown processor `nonsense`; known are: usage, verification\n"
     );
     assert!(
         !dir.path().join("state").exists(),

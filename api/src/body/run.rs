@@ -1,0 +1,174 @@
+//! Runs: what one did, and the list of them.
+
+use serde::{Deserialize, Serialize};
+use session_pipeline_runtime::run::{SessionError, Stats};
+use session_pipeline_runtime::store::{RunResult, RunRow, Trigger};
+use utoipa::ToSchema;
+
+/// A run that came to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunBody {
+    /// Whether no session failed.
+    pub ok: bool,
+    /// What it did.
+    pub details: RunStats,
+}
+
+impl From<Stats> for RunBody {
+    fn from(stats: Stats) -> Self {
+        Self {
+            ok: stats.errors == 0,
+            details: stats.into(),
+        }
+    }
+}
+
+/// What a run did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunStats {
+    /// The processor.
+    pub processor: String,
+    /// Candidates in all, also those that the caps left for later.
+    pub scanned: u64,
+    /// Sessions processed.
+    pub processed: u64,
+    /// Candidates whose content was what it had been.
+    pub skipped: u64,
+    /// Candidates left for the next run by a cap.
+    pub capped: u64,
+    /// Sessions whose attempt failed.
+    pub errors: u64,
+    /// Items that the processor extracted.
+    pub items_extracted: u64,
+    /// The failures, at most a hundred.
+    #[schema(max_items = 100)]
+    pub errors_detail: Vec<FailedSession>,
+    /// Sessions that wait after a failure; not in `scanned`.
+    pub waiting: u64,
+    /// Sessions in quarantine; not in `scanned`.
+    pub quarantined: u64,
+    /// Bytes of the sessions that were tried.
+    pub bytes: u64,
+    /// Fuel burned.
+    pub fuel: u64,
+    /// How long the run took.
+    pub duration_ms: u64,
+}
+
+/// One failure of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FailedSession {
+    /// The session's key.
+    pub session: String,
+    /// The fault's word.
+    pub fault: String,
+    /// What happened.
+    pub error: String,
+}
+
+impl From<Stats> for RunStats {
+    fn from(stats: Stats) -> Self {
+        let failed = |error: SessionError| FailedSession {
+            session: error.session,
+            fault: error.fault,
+            error: error.error,
+        };
+        Self {
+            processor: stats.processor,
+            scanned: stats.scanned,
+            processed: stats.processed,
+            skipped: stats.skipped,
+            capped: stats.capped,
+            errors: stats.errors,
+            items_extracted: stats.items_extracted,
+            errors_detail: stats.errors_detail.into_iter().map(failed).collect(),
+            waiting: stats.waiting,
+            quarantined: stats.quarantined,
+            bytes: stats.bytes,
+            fuel: stats.fuel,
+            duration_ms: stats.duration_ms,
+        }
+    }
+}
+
+/// The latest runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Runs {
+    /// The newest first.
+    pub runs: Vec<Run>,
+}
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Run {
+    /// Its id.
+    pub id: String,
+    /// The processor.
+    pub processor: String,
+    /// Through what it was started.
+    pub trigger: Started,
+    /// When it began.
+    pub started_at: String,
+    /// When it ended; null while it is at work.
+    #[schema(required = true)]
+    pub finished_at: Option<String>,
+    /// How it ended; null while it is at work.
+    #[schema(required = true)]
+    pub result: Option<Ended>,
+    /// Why it did not come to its end.
+    #[schema(required = true)]
+    pub error: Option<String>,
+    /// What it did; null while it is at work, and where a crash cut it off.
+    #[schema(required = true)]
+    pub stats: Option<RunStats>,
+}
+
+/// Through what a run was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Started {
+    /// A request.
+    Http,
+    /// The scheduler.
+    Scheduler,
+    /// The command line.
+    Cli,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Ended {
+    /// Without any error.
+    Ok,
+    /// With errors, or not to its end.
+    Failed,
+    /// It was stopped, or the process died.
+    Interrupted,
+}
+
+impl From<RunRow> for Run {
+    fn from(row: RunRow) -> Self {
+        let stats = row
+            .stats
+            .and_then(|stats| serde_json::from_str::<Stats>(&stats).ok());
+        Self {
+            id: row.id,
+            processor: row.processor,
+            trigger: match row.trigger {
+                Trigger::Http => Started::Http,
+                Trigger::Scheduler => Started::Scheduler,
+                Trigger::Cli => Started::Cli,
+            },
+            started_at: row.started_at.to_string(),
+            finished_at: row.finished_at.map(|at| at.to_string()),
+            result: row.result.map(|result| match result {
+                RunResult::Ok => Ended::Ok,
+                RunResult::Failed => Ended::Failed,
+                RunResult::Interrupted => Ended::Interrupted,
+            }),
+            error: row.error,
+            stats: stats.map(RunStats::from),
+        }
+    }
+}

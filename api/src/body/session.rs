@@ -1,0 +1,359 @@
+//! Sessions: how each stands with every processor, and all that is known of one.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use session_pipeline_runtime::clock::UtcMicros;
+use session_pipeline_runtime::sessions::Observed;
+use session_pipeline_runtime::sessions::listing::{
+    ListedSession, ListedState, SessionDetails, ShownSession,
+};
+use utoipa::ToSchema;
+
+/// How a session stands with a processor.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Never processed
+    New,
+    /// Processed as they are now
+    Processed,
+    /// Looked at by the next run
+    Due,
+    /// Failed, and waiting to be tried again
+    Waiting,
+    /// Failed too often, and not tried any more
+    Quarantined,
+    /// Known, but their file is gone
+    Missing,
+}
+
+impl State {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        use session_pipeline_runtime::sessions::listing::State as Known;
+        match self {
+            Self::New => Known::New.as_str(),
+            Self::Processed => Known::Processed.as_str(),
+            Self::Due => Known::Due.as_str(),
+            Self::Waiting => Known::Waiting.as_str(),
+            Self::Quarantined => Known::Quarantined.as_str(),
+            Self::Missing => Known::Missing.as_str(),
+        }
+    }
+}
+
+impl From<session_pipeline_runtime::sessions::listing::State> for State {
+    fn from(state: session_pipeline_runtime::sessions::listing::State) -> Self {
+        use session_pipeline_runtime::sessions::listing::State as Known;
+        match state {
+            Known::New => Self::New,
+            Known::Processed => Self::Processed,
+            Known::Due => Self::Due,
+            Known::Waiting => Self::Waiting,
+            Known::Quarantined => Self::Quarantined,
+            Known::Missing => Self::Missing,
+        }
+    }
+}
+
+/// How many sessions stand how; one that stands in two ways with two processors counts in both.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StateCounts {
+    /// Never processed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new: Option<u64>,
+    /// Processed as they are now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processed: Option<u64>,
+    /// Looked at by the next run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<u64>,
+    /// Failed, and waiting to be tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<u64>,
+    /// Failed too often, and not tried any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<u64>,
+    /// Known, but their file is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<u64>,
+}
+
+impl StateCounts {
+    /// Counts the sessions of a list.
+    pub fn of(sessions: &[Session]) -> Self {
+        let mut counts = Self::default();
+        for known in sessions.iter().flat_map(|session| &session.processors) {
+            let count = match known.state {
+                State::New => &mut counts.new,
+                State::Processed => &mut counts.processed,
+                State::Due => &mut counts.due,
+                State::Waiting => &mut counts.waiting,
+                State::Quarantined => &mut counts.quarantined,
+                State::Missing => &mut counts.missing,
+            };
+            *count.get_or_insert(0) += 1;
+        }
+        counts
+    }
+
+    /// Those that are there, with their words.
+    pub fn words(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            (State::New, self.new),
+            (State::Processed, self.processed),
+            (State::Due, self.due),
+            (State::Waiting, self.waiting),
+            (State::Quarantined, self.quarantined),
+            (State::Missing, self.missing),
+        ]
+        .into_iter()
+        .filter_map(|(state, count)| Some((state.as_str(), count?)))
+    }
+}
+
+/// The sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Sessions {
+    /// In the order of their keys.
+    pub sessions: Vec<Session>,
+    /// How many they are.
+    pub count: usize,
+    /// How they stand.
+    pub states: StateCounts,
+}
+
+impl From<Vec<Session>> for Sessions {
+    fn from(sessions: Vec<Session>) -> Self {
+        Self {
+            count: sessions.len(),
+            states: StateCounts::of(&sessions),
+            sessions,
+        }
+    }
+}
+
+/// One session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Session {
+    /// Its path below the sessions root.
+    pub key: String,
+    /// The first folder of that.
+    pub user: String,
+    /// Its size; null where its file is gone.
+    #[schema(required = true)]
+    pub bytes: Option<u64>,
+    /// When its file last changed; null where it is gone.
+    #[schema(required = true)]
+    pub modified_at: Option<String>,
+    /// How it stands, in the order of the processors' names.
+    pub processors: Vec<Standing>,
+}
+
+/// How a session stands with one processor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Standing {
+    /// The processor.
+    pub processor: String,
+    /// In a word.
+    pub state: State,
+    /// How many items were extracted, where it was processed.
+    #[schema(required = true)]
+    pub items: Option<i64>,
+    /// When the content was read that its rows come from.
+    #[schema(required = true)]
+    pub processed_at: Option<String>,
+    /// Since when a run knows that its file is gone.
+    #[schema(required = true)]
+    pub missing_since: Option<String>,
+    /// Its last failure.
+    #[schema(required = true)]
+    pub failure: Option<Failure>,
+}
+
+/// All that is known of one session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Shown {
+    /// Its path below the sessions root.
+    pub key: String,
+    /// The first folder of that.
+    pub user: String,
+    /// Its size; null where its file is gone.
+    #[schema(required = true)]
+    pub bytes: Option<u64>,
+    /// When its file last changed; null where it is gone.
+    #[schema(required = true)]
+    pub modified_at: Option<String>,
+    /// How it stands, in the order of the processors' names.
+    pub processors: Vec<ShownStanding>,
+}
+
+/// How a session stands with one processor, with all that goes beyond the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ShownStanding {
+    /// As in the list.
+    #[serde(flatten)]
+    pub standing: Standing,
+    /// What goes beyond it.
+    #[serde(flatten)]
+    pub details: Details,
+}
+
+/// The sessions, or the one that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum SessionsAnswer {
+    /// All of them.
+    List(Sessions),
+    /// One.
+    One(Shown),
+}
+
+/// The last failure of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Failure {
+    /// The fault's word.
+    pub fault: String,
+    /// What happened.
+    pub detail: String,
+    /// Failures in a row.
+    pub attempts: u32,
+    /// When it was last tried.
+    pub last_attempt_at: String,
+    /// Before that no scheduled run tries it again.
+    #[schema(required = true)]
+    pub next_attempt_at: Option<String>,
+    /// Since when it is not tried any more.
+    #[schema(required = true)]
+    pub quarantined_at: Option<String>,
+}
+
+/// What goes beyond the list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Details {
+    /// The name that its rows bear.
+    #[schema(required = true)]
+    pub username: Option<String>,
+    /// The MD5 of the content that its rows come from.
+    #[schema(required = true)]
+    pub hash: Option<String>,
+    /// Whether somebody asked for it to be processed again.
+    pub due: bool,
+    /// The digest of the component that wrote its rows.
+    #[schema(required = true)]
+    pub component: Option<String>,
+    /// That component's version.
+    #[schema(required = true)]
+    pub version: Option<u32>,
+    /// What its last attempt took.
+    #[schema(required = true)]
+    pub cost: Option<Cost>,
+    /// How many rows it has, by table.
+    pub rows: BTreeMap<String, u64>,
+}
+
+/// What an attempt took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Cost {
+    /// The run.
+    pub run: String,
+    /// Fuel burned.
+    pub fuel: u64,
+    /// The most memory that it held.
+    pub peak_memory: u64,
+    /// Bytes of the session.
+    pub bytes: u64,
+    /// CPU time, in microseconds.
+    pub guest_micros: u64,
+}
+
+impl From<&ListedSession> for Session {
+    fn from(session: &ListedSession) -> Self {
+        Self {
+            key: session.key.clone(),
+            user: session.key.split('/').next().unwrap_or_default().to_owned(),
+            bytes: session.file.map(|file| file.size),
+            modified_at: session.file.map(|file| modified(&file).to_string()),
+            processors: session.processors.iter().map(Standing::from).collect(),
+        }
+    }
+}
+
+impl From<&ShownSession> for Shown {
+    fn from(shown: &ShownSession) -> Self {
+        let session = Session::from(&shown.listed);
+        let processors = session.processors.into_iter().map(|standing| {
+            let details = shown.details.get(&standing.processor);
+            ShownStanding {
+                details: details.map(Details::from).unwrap_or_default(),
+                standing,
+            }
+        });
+        Self {
+            processors: processors.collect(),
+            key: session.key,
+            user: session.user,
+            bytes: session.bytes,
+            modified_at: session.modified_at,
+        }
+    }
+}
+
+fn modified(file: &Observed) -> UtcMicros {
+    UtcMicros(file.mtime_ns.div_euclid(1000))
+}
+
+impl From<&ListedState> for Standing {
+    fn from(known: &ListedState) -> Self {
+        let text = |at: Option<UtcMicros>| at.map(|at| at.to_string());
+        Self {
+            processor: known.processor.to_string(),
+            state: known.state.into(),
+            items: known.items,
+            processed_at: text(known.processed_at),
+            missing_since: text(known.missing_since),
+            failure: known.failure.as_ref().map(|failure| Failure {
+                fault: failure.fault.kind.as_str().to_owned(),
+                detail: failure.fault.detail.clone(),
+                attempts: failure.failures.attempts,
+                last_attempt_at: failure.last_attempt_at.to_string(),
+                next_attempt_at: text(failure.failures.next_attempt_at),
+                quarantined_at: text(failure.failures.quarantined_at),
+            }),
+        }
+    }
+}
+
+impl From<&SessionDetails> for Details {
+    fn from(details: &SessionDetails) -> Self {
+        let state = details.state.as_ref();
+        Self {
+            username: state.map(|state| state.username.clone()),
+            hash: state.and_then(|state| Some(state.known.hash?.to_string())),
+            due: state.is_some_and(|state| state.known.is_due),
+            component: details.component.clone(),
+            version: details.version,
+            cost: details.cost.as_ref().map(|cost| Cost {
+                run: cost.run_id.clone(),
+                fuel: cost.cost.fuel,
+                peak_memory: cost.cost.peak_memory,
+                bytes: cost.cost.bytes,
+                guest_micros: cost.cost.guest_micros,
+            }),
+            rows: details.rows.iter().cloned().collect(),
+        }
+    }
+}

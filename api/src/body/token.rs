@@ -1,0 +1,137 @@
+//! Tokens: asked for, made, and listed.
+
+use serde::{Deserialize, Serialize};
+use session_pipeline_runtime::clock::UtcMicros;
+use session_pipeline_runtime::token;
+use utoipa::ToSchema;
+
+/// What a token allows; an admin may do all that an analyst may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads reports, and uploads sessions
+    Analyst,
+    /// Runs, changes and reads everything
+    Admin,
+}
+
+impl From<token::Role> for Role {
+    fn from(role: token::Role) -> Self {
+        match role {
+            token::Role::Analyst => Self::Analyst,
+            token::Role::Admin => Self::Admin,
+        }
+    }
+}
+
+impl From<Role> for token::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Analyst => Self::Analyst,
+            Role::Admin => Self::Admin,
+        }
+    }
+}
+
+/// What a new token is asked to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// What it allows.
+    pub role: Role,
+    /// The e-mail of its user; a user that is not there yet is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 254)]
+    pub user: Option<String>,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 200)]
+    pub label: Option<String>,
+    /// From when on it is not good any more, as `2026-12-31` or `2026-12-31T00:00:00Z`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+}
+
+/// A new token. Its text is shown here and never again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CreatedToken {
+    /// Its id.
+    pub id: String,
+    /// What to send as `Authorization: Bearer …`.
+    pub token: String,
+    /// What it allows.
+    pub role: Role,
+}
+
+/// All tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Tokens {
+    /// In the order in which they were made.
+    pub tokens: Vec<Token>,
+}
+
+/// A token, without its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Token {
+    /// Its id.
+    pub id: String,
+    /// What it allows.
+    pub role: Role,
+    /// The id of its user.
+    #[schema(required = true)]
+    pub user_id: Option<String>,
+    /// The e-mail of its user.
+    #[schema(required = true)]
+    pub user: Option<String>,
+    /// What it is for.
+    #[schema(required = true)]
+    pub label: Option<String>,
+    /// When it was made.
+    pub created_at: String,
+    /// From when on it is not good any more.
+    #[schema(required = true)]
+    pub expires_at: Option<String>,
+    /// When it was taken back.
+    #[schema(required = true)]
+    pub revoked_at: Option<String>,
+    /// When it was last used, to the minute.
+    #[schema(required = true)]
+    pub last_used_at: Option<String>,
+}
+
+impl From<token::Token> for Token {
+    fn from(token: token::Token) -> Self {
+        Self {
+            id: token.id,
+            role: token.role.into(),
+            user_id: token.user_id,
+            user: token.email,
+            label: token.label,
+            created_at: token.created_at.to_string(),
+            expires_at: token.expires_at.map(|at| at.to_string()),
+            revoked_at: token.revoked_at.map(|at| at.to_string()),
+            last_used_at: token.last_used_at.map(|at| at.to_string()),
+        }
+    }
+}
+
+/// What is asked for, as the runtime takes it.
+///
+/// # Errors
+/// When the time is none, in words for whoever asked.
+pub fn asked(new: NewToken) -> Result<token::NewToken, String> {
+    Ok(token::NewToken {
+        role: new.role.into(),
+        email: new.user,
+        label: new.label,
+        expires_at: new.expires_at.as_deref().map(instant).transpose()?,
+    })
+}
+
+/// An instant as people write it: a day in UTC, or a time with its zone.
+fn instant(text: &str) -> Result<UtcMicros, String> {
+    text.parse().map_err(|_| {
+        let text = session_pipeline_runtime::fault::printable(text);
+        format!("`{text}` is no time; write one like 2026-12-31 or 2026-12-31T00:00:00Z")
+    })
+}

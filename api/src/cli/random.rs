@@ -1,0 +1,15 @@
+//! The randomness of the system.
+
+use std::io;
+
+use session_pipeline_runtime::token::Randomness;
+
+/// What the operating system gives.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SystemRandomness;
+
+impl Randomness for SystemRandomness {
+    fn fill(&self, buffer: &mut [u8]) -> io::Result<()> {
+        getrandom::fill(buffer).map_err(io::Error::from)
+    }
+}

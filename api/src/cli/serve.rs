@@ -1,0 +1,133 @@
+//! `serve`: answer requests until somebody says stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Serialize;
+use session_pipeline_runtime::registry::listing;
+use session_pipeline_runtime::token::SchedulerSecret;
+
+use super::random::SystemRandomness;
+use super::table::facts;
+use super::{Exit, Failure, Global, hint, print, print_json};
+use crate::http::{HttpLimits, Server, Service};
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Where to listen; port 0 takes any that is free
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Start no runs by schedule
+    #[arg(long)]
+    no_scheduler: bool,
+}
+
+/// What is told at the start.
+#[derive(Serialize)]
+struct Started {
+    url: String,
+    data_dir: String,
+    sessions: String,
+    processors: Vec<Runs>,
+    admin_token: String,
+}
+
+/// A processor and when it runs.
+#[derive(Serialize)]
+struct Runs {
+    name: String,
+    schedule: Option<String>,
+    cadence_seconds: Option<u32>,
+    unavailable: Option<String>,
+}
+
+pub(super) fn serve(global: &Global, arguments: &ServeArgs) -> Result<Exit, Failure> {
+    let secret = SchedulerSecret::of(global.scheduler_token.as_deref())
+        .map_err(|error| Failure::wrong_use(error.to_string()))?;
+    let pipeline = Arc::new(global.pipeline()?);
+    let service = Service::new(
+        Arc::clone(&pipeline),
+        secret,
+        Box::new(SystemRandomness),
+        HttpLimits::default(),
+    )?;
+    let service = Arc::new(service);
+    let is_new = service.make_first_token()?;
+    let token_path = service.admin_token_path();
+    let server = Server::start(Arc::clone(&service), arguments.listen)?;
+    // Before anybody is told that they may send one.
+    let signals = server.heed_signals()?;
+    let config = pipeline.config();
+    let scratch = config.state_dir();
+    let listed = listing::list(
+        pipeline.registry(),
+        config,
+        Some(pipeline.store()),
+        &scratch,
+    )?;
+    let started = Started {
+        url: server.url().to_owned(),
+        data_dir: config.data_dir.display().to_string(),
+        sessions: config.sessions_root.display().to_string(),
+        processors: listed
+            .into_iter()
+            .map(|listed| Runs {
+                name: listed.name,
+                schedule: listed.schedule,
+                cadence_seconds: listed.cadence_seconds,
+                unavailable: listed.unavailable,
+            })
+            .collect(),
+        admin_token: token_path.display().to_string(),
+    };
+    if global.json {
+        print_json(&started)?;
+    } else {
+        print(&people(&started, arguments.no_scheduler))?;
+    }
+    if is_new {
+        hint("a first admin token was made; make one for each person, and revoke this one");
+    }
+    let reason = server.wait(signals, || {
+        // Somebody waits for this: what is not committed rolls back at the next start.
+        std::process::exit(Exit::CouldNotRun as i32);
+    });
+    hint("stopping");
+    let stopped = server.stop();
+    if !stopped.is_complete {
+        hint("runs that were still at work were cut off; the next ones go on from there");
+    }
+    match reason {
+        None => Ok(Exit::Done),
+        Some(reason) => Err(Failure::could_not_run(reason)),
+    }
+}
+
+fn people(started: &Started, no_scheduler: bool) -> String {
+    let processors = started.processors.iter().map(|runs| {
+        let when = match (&runs.unavailable, &runs.schedule, runs.cadence_seconds) {
+            (Some(reason), _, _) => format!("can't run: {reason}"),
+            (None, Some(schedule), _) => schedule.clone(),
+            (None, None, Some(seconds)) => super::processors::cadence(seconds),
+            (None, None, None) => "when asked".to_owned(),
+        };
+        format!("{} ({when})", runs.name)
+    });
+    let processors = processors.collect::<Vec<_>>().join(", ");
+    let printable = |text: &str| Some(session_pipeline_runtime::fault::printable(text));
+    facts(
+        "",
+        &[
+            ("listens", printable(&started.url)),
+            ("data dir", printable(&started.data_dir)),
+            ("sessions", printable(&started.sessions)),
+            ("processors", printable(&processors)),
+            (
+                "scheduler",
+                no_scheduler.then(|| "off, as asked for".to_owned()),
+            ),
+            ("first admin token", printable(&started.admin_token)),
+        ],
+    )
+}

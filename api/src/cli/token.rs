@@ -1,0 +1,150 @@
+//! `token`: make, list and take back what lets people and programs in.
+
+use clap::{Args, Subcommand};
+use session_pipeline_runtime::store::{Actor, Store};
+use session_pipeline_runtime::token;
+
+use super::client::{Reach, segment};
+use super::random::SystemRandomness;
+use super::table::table;
+use super::{Exit, Failure, Global, hint, print, print_json};
+use crate::body::token::{CreatedToken, NewToken, Role, Token, Tokens, asked};
+
+const PATH: &str = "/api/admin/tokens";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Make a token, and show it this once
+    Create(CreateArgs),
+    /// List all tokens, without their texts
+    List,
+    /// Take a token back
+    Revoke(RevokeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateArgs {
+    /// What it allows
+    #[arg(long, value_enum)]
+    role: Role,
+    /// The e-mail of its user, who is made if nobody has it yet
+    #[arg(long, value_name = "EMAIL", value_parser = super::filled)]
+    user: Option<String>,
+    /// What it is for
+    #[arg(long, value_name = "TEXT", value_parser = super::filled)]
+    label: Option<String>,
+    /// From when on it is not good any more, as 2026-12-31 or 2026-12-31T00:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = super::filled)]
+    expires: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RevokeArgs {
+    /// The token's id, as `token list` shows it
+    #[arg(value_name = "ID", value_parser = super::filled)]
+    id: String,
+}
+
+pub(super) fn token(global: &Global, command: &TokenCommand) -> Result<Exit, Failure> {
+    match command {
+        TokenCommand::Create(arguments) => create(global, arguments),
+        TokenCommand::List => list(global),
+        TokenCommand::Revoke(arguments) => revoke(global, &arguments.id),
+    }
+}
+
+fn open(global: &Global) -> Result<Reach<Store>, Failure> {
+    let config = global.config()?;
+    global.reach(|| Store::open(&config, super::now()))
+}
+
+fn create(global: &Global, arguments: &CreateArgs) -> Result<Exit, Failure> {
+    let new = NewToken {
+        role: arguments.role,
+        user: arguments.user.clone(),
+        label: arguments.label.clone(),
+        expires_at: arguments.expires.clone(),
+    };
+    let created: CreatedToken = match open(global)? {
+        Reach::Here(store) => {
+            let new = asked(new).map_err(Failure::wrong_use)?;
+            let created =
+                token::create(&store, &new, &SystemRandomness, Actor::cli(), super::now())?;
+            CreatedToken {
+                id: created.token.id,
+                token: created.text,
+                role: created.token.role.into(),
+            }
+        }
+        Reach::Server(client) => client.post_json(PATH, &new)?,
+    };
+    if global.json {
+        print_json(&created)?;
+    } else {
+        print(&created.token)?;
+        hint(&format!(
+            "this is token {}; it is shown this once",
+            created.id
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+fn list(global: &Global) -> Result<Exit, Failure> {
+    let tokens = match open(global)? {
+        Reach::Here(store) => {
+            let tokens = store.tokens()?;
+            Tokens {
+                tokens: tokens.into_iter().map(Token::from).collect(),
+            }
+        }
+        Reach::Server(client) => client.get(PATH, &[])?,
+    };
+    if global.json {
+        print_json(&tokens)?;
+    } else {
+        print(&people(&tokens))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn people(tokens: &Tokens) -> String {
+    let mut table = table(&[
+        "token",
+        "role",
+        "user",
+        "label",
+        "made",
+        "expires",
+        "revoked",
+        "last used",
+    ]);
+    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    for token in &tokens.tokens {
+        let role: token::Role = token.role.into();
+        table.add_row([
+            token.id.clone(),
+            role.as_str().to_owned(),
+            or_none(&token.user),
+            or_none(&token.label),
+            token.created_at.clone(),
+            or_none(&token.expires_at),
+            or_none(&token.revoked_at),
+            or_none(&token.last_used_at),
+        ]);
+    }
+    table.trim_fmt()
+}
+
+fn revoke(global: &Global, id: &str) -> Result<Exit, Failure> {
+    let revoked: Token = match open(global)? {
+        Reach::Here(store) => token::revoke(&store, id, Actor::cli(), super::now())?.into(),
+        Reach::Server(client) => client.delete(&format!("{PATH}/{}", segment(id)))?,
+    };
+    if global.json {
+        print_json(&revoked)?;
+    } else {
+        print(&format!("token {} is good no more", revoked.id))?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,160 @@
+//! The service: routes, who may use them, and what they answer.
+//!
+//! One file per noun, each thin: it translates to and from [`session_pipeline_runtime`], and from
+//! [`crate::body`] comes what goes over the wire. `server` takes connections, `guard` stands before
+//! all routes, `caller` knows who asks. Whatever takes time runs on threads of its own, so that the
+//! ones that answer requests never wait.
+
+mod asked;
+mod audit;
+mod caller;
+mod first_token;
+mod guard;
+mod health;
+mod limits;
+mod openapi;
+mod problem;
+mod processors;
+mod reprocess;
+mod runs;
+mod server;
+mod sessions;
+mod tokens;
+mod upload;
+mod usage;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use session_pipeline_runtime::clock::UtcMicros;
+use session_pipeline_runtime::run::Pipeline;
+use session_pipeline_runtime::store::StoreError;
+use session_pipeline_runtime::token::{Keyring, Randomness, SchedulerSecret};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::body::Health;
+use problem::ApiError;
+
+pub use limits::HttpLimits;
+pub use server::{ServeError, Server, Stopped};
+
+/// All that the handlers share.
+pub struct Service {
+    pipeline: Arc<Pipeline>,
+    keyring: Keyring,
+    randomness: Box<dyn Randomness>,
+    limits: HttpLimits,
+    started_at: UtcMicros,
+    /// The description of the routes, as it is served.
+    document: String,
+    queries: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
+    health: Mutex<Option<(Duration, Health)>>,
+    /// Why the process has to end; `None` as long as it need not.
+    broken: watch::Sender<Option<String>>,
+}
+
+impl Service {
+    /// A service over an open pipeline.
+    ///
+    /// # Errors
+    /// When the tokens can't be read.
+    pub fn new(
+        pipeline: Arc<Pipeline>,
+        scheduler: Option<SchedulerSecret>,
+        randomness: Box<dyn Randomness>,
+        limits: HttpLimits,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            keyring: Keyring::open(pipeline.store(), scheduler)?,
+            started_at: pipeline.clock().now(),
+            document: documented().1.to_pretty_json().unwrap_or_default(),
+            queries: Arc::new(Semaphore::new(limits.queries_max)),
+            uploads: Arc::new(Semaphore::new(limits.uploads_max)),
+            health: Mutex::default(),
+            broken: watch::Sender::default(),
+            pipeline,
+            randomness,
+            limits,
+        })
+    }
+
+    /// Does what may wait for the disk on a thread of its own; so many at once as are allowed.
+    async fn query<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let permit = Arc::clone(&self.queries).acquire_owned().await;
+        self.off_thread(permit.ok(), work).await
+    }
+
+    /// As [`Service::query`], without waiting for others: only for what is quick.
+    async fn off_thread<T: Send + 'static>(
+        self: &Arc<Self>,
+        permit: Option<OwnedSemaphorePermit>,
+        work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let service = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || {
+            // Held until the work is done, also where the client goes away before.
+            let _permit = permit;
+            work(&service)
+        });
+        match done.await {
+            Ok(result) => result.inspect_err(|error| self.note(error)),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => Err(guard::panicked(self.randomness.as_ref(), panic.as_ref())),
+                Err(_) => Err(ApiError::stopping()),
+            },
+        }
+    }
+
+    /// A database that gave up on itself takes the process with it: only a new one can open it.
+    fn note(&self, error: &ApiError) {
+        if error.is_fatal {
+            let reason = error.detail.clone();
+            self.broken.send_replace(Some(reason));
+        }
+    }
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The routes with all that stands before them.
+fn router(service: Arc<Service>) -> Router {
+    let (routes, _) = documented();
+    guard::stand_before(routes.with_state(Arc::clone(&service)), service)
+}
+
+/// The routes with their description, made from one another.
+fn documented() -> (Router<Arc<Service>>, utoipa::openapi::OpenApi) {
+    OpenApiRouter::with_openapi(openapi::frame())
+        .routes(routes!(health::health))
+        .routes(routes!(health::version))
+        .routes(routes!(runs::run))
+        .routes(routes!(runs::list))
+        .routes(routes!(runs::show))
+        .routes(routes!(processors::list))
+        .routes(routes!(sessions::list))
+        .routes(routes!(audit::list))
+        .routes(routes!(reprocess::reprocess))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(upload::upload))
+        .routes(routes!(usage::report))
+        .routes(routes!(usage::reprocess))
+        .routes(routes!(usage::prune))
+        .routes(routes!(usage::export))
+        .routes(routes!(usage::summary))
+        .routes(routes!(openapi::get))
+        .split_for_parts()
+}

@@ -1,0 +1,67 @@
+//! The query of a request, and its body, with refusals in our own words.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use super::problem::ApiError;
+
+/// The parameters of a request: all known, all of the right kind.
+pub(super) struct Asked<T>(pub(super) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Query::try_from_uri(&parts.uri)
+            .map(|Query(asked)| Self(asked))
+            .map_err(|error| ApiError::unprocessable(cause(&error)))
+    }
+}
+
+/// The JSON body of a request.
+pub(super) struct Sent<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let sent = Json::from_request(request, state).await;
+        sent.map(|Json(sent)| Self(sent))
+            .map_err(|error: JsonRejection| ApiError::new(error.status(), cause(&error)))
+    }
+}
+
+/// The last part of a path, where it names something.
+pub(super) struct Named(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path(name) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| {
+                ApiError::new(StatusCode::NOT_FOUND, "nothing has a name that is no text")
+            })?;
+        Ok(Self(name))
+    }
+}
+
+/// What lies at the bottom of a refusal: the field, and what is wrong with it.
+fn cause(error: &dyn std::error::Error) -> String {
+    let last = std::iter::successors(Some(error), |error| error.source()).last();
+    last.unwrap_or(error).to_string()
+}
+
+/// A number of rows that one answer may have.
+pub(super) fn limit(limit: u32) -> Result<u32, ApiError> {
+    if (1..=1000).contains(&limit) {
+        return Ok(limit);
+    }
+    let detail = format!("`limit` can't be {limit}; give a number from 1 to 1000");
+    Err(ApiError::unprocessable(detail))
+}

@@ -1,0 +1,121 @@
+//! Who asks: a bearer token made into a caller, and the role that a route wants.
+//!
+//! Extractors run in the order of a handler's arguments, so a handler that names its caller first
+//! says nothing about parameters to those who may not ask.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use session_pipeline_runtime::store::{Actor, ClientKind};
+use session_pipeline_runtime::token::{Caller, Role};
+
+use super::Service;
+use super::problem::ApiError;
+
+/// Someone with a good token, of whatever role.
+pub(super) struct Known {
+    pub(super) caller: Caller,
+    kind: ClientKind,
+    ip: Option<IpAddr>,
+}
+
+impl Known {
+    /// The caller as the audit log names them.
+    pub(super) fn actor(&self) -> Actor {
+        self.caller
+            .actor(self.kind, self.ip.map(|ip| ip.to_string()))
+    }
+}
+
+/// Someone who may read reports.
+pub(super) struct Analyst;
+
+/// Someone who may do everything.
+pub(super) struct Admin(pub(super) Known);
+
+impl FromRequestParts<Arc<Service>> for Known {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, ApiError> {
+        let denied = |detail: String| ApiError::new(StatusCode::UNAUTHORIZED, detail);
+        let token = bearer(parts).ok_or_else(|| {
+            denied("a token is missing: send it as `Authorization: Bearer …`".to_owned())
+        })?;
+        let now = service.pipeline.clock().now();
+        let caller = service
+            .keyring
+            .recognise(token, now)
+            .map_err(|error| denied(error.to_string()))?;
+        if let Some(id) = caller.token_id.clone().filter(|_| caller.is_use_due) {
+            let service = Arc::clone(service);
+            // Nobody waits for this; a use that can't be written down is no reason to refuse it.
+            tokio::task::spawn_blocking(move || {
+                let recorded = service
+                    .keyring
+                    .record_use(service.pipeline.store(), &id, now);
+                if let Err(error) = recorded {
+                    tracing::warn!("the use of token {id} was not written down: {error}");
+                }
+            });
+        }
+        let agent = parts.headers.get(header::USER_AGENT);
+        let is_ours = agent.is_some_and(|agent| agent.as_bytes().starts_with(b"session-pipeline/"));
+        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        Ok(Self {
+            caller,
+            kind: if is_ours {
+                ClientKind::Cli
+            } else {
+                ClientKind::Web
+            },
+            ip: address.map(|ConnectInfo(address)| address.ip()),
+        })
+    }
+}
+
+impl FromRequestParts<Arc<Service>> for Analyst {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, ApiError> {
+        let known = Known::from_request_parts(parts, service).await?;
+        wanted(&known, Role::Analyst).map(|()| Self)
+    }
+}
+
+impl FromRequestParts<Arc<Service>> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, ApiError> {
+        let known = Known::from_request_parts(parts, service).await?;
+        wanted(&known, Role::Admin).map(|()| Self(known))
+    }
+}
+
+fn wanted(known: &Known, role: Role) -> Result<(), ApiError> {
+    if known.caller.role >= role {
+        return Ok(());
+    }
+    let (has, needs) = (known.caller.role.as_str(), role.as_str());
+    let detail = format!("this token is of role `{has}`; this needs `{needs}`");
+    Err(ApiError::new(StatusCode::FORBIDDEN, detail))
+}
+
+/// The token of a request; the scheme may be spelt in any case.
+fn bearer(parts: &Parts) -> Option<&str> {
+    let value = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}

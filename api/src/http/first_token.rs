@@ -1,0 +1,53 @@
+//! The first token: so that whoever starts a new service can come in.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+
+use session_pipeline_runtime::store::{Actor, StoreError};
+use session_pipeline_runtime::token::{self, NewToken, Role, TokenError};
+
+use super::Service;
+
+impl Service {
+    /// Where the first admin token lies.
+    pub fn admin_token_path(&self) -> PathBuf {
+        self.pipeline.config().state_dir().join("admin-token")
+    }
+
+    /// Makes an admin token where nobody has any, and writes it where only the owner of the data
+    /// dir reads it. Gives whether it did.
+    ///
+    /// # Errors
+    /// When the database or the disk refuses.
+    pub fn make_first_token(&self) -> Result<bool, TokenError> {
+        if !self.keyring.is_empty() {
+            return Ok(false);
+        }
+        let new = NewToken {
+            role: Role::Admin,
+            email: None,
+            label: Some("the first one, in state/admin-token".to_owned()),
+            expires_at: None,
+        };
+        let (store, now) = (self.pipeline.store(), self.pipeline.clock().now());
+        let created = token::create(store, &new, self.randomness.as_ref(), Actor::cli(), now)?;
+        let path = self.admin_token_path();
+        let write = || -> std::io::Result<()> {
+            // Such a file is nobody else's to read, from its first moment on.
+            let folder = path.parent().unwrap_or(&path);
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            writeln!(file, "{}", created.text)?;
+            file.as_file().sync_all()?;
+            file.persist(&path)?;
+            fs::File::open(folder)?.sync_all()
+        };
+        if let Err(source) = write() {
+            // Nobody could ever show it, and the next start shall make another one.
+            token::revoke(store, &created.token.id, Actor::cli(), now)?;
+            return Err(StoreError::Io { path, source }.into());
+        }
+        self.keyring.refresh(store)?;
+        Ok(true)
+    }
+}

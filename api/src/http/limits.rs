@@ -1,0 +1,49 @@
+//! How much of everything clients may take.
+
+use std::time::Duration;
+
+/// Limits of the service; the defaults hold unless a test asks for others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Connections at once; further ones wait to be accepted.
+    pub connections_max: usize,
+    /// Headers of a request, together: eight times what proxies send.
+    pub header_bytes_max: usize,
+    /// Time for a client to send the headers, from its first byte or the end of its last request.
+    pub header_time_max: Duration,
+    /// Body of a request, uploads apart: a new token takes a hundred bytes.
+    pub body_bytes_max: usize,
+    /// Time for a client to send its body, uploads apart.
+    pub body_time_max: Duration,
+    /// An uploaded transcript, decompressed (BEHAVIOUR.md 1.5).
+    pub upload_bytes_max: u64,
+    /// Time for a client to send an upload: 50 MiB over a line of 2 Mbit/s.
+    pub upload_time_max: Duration,
+    /// Uploads at once; each has a file open and is synced to the disk.
+    pub uploads_max: usize,
+    /// Time in which a client must take something of a long answer.
+    pub stall_time_max: Duration,
+    /// Questions to the database at once; each may take a core.
+    pub queries_max: usize,
+    /// Time for runs and requests at work to end when the service stops; what then is still at
+    /// work is cut off, so that the process ends within ten seconds.
+    pub stop_time_max: Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 512,
+            header_bytes_max: 64 << 10,
+            header_time_max: Duration::from_secs(10),
+            body_bytes_max: 64 << 10,
+            body_time_max: Duration::from_secs(10),
+            upload_bytes_max: 50 << 20,
+            upload_time_max: Duration::from_secs(210),
+            uploads_max: 16,
+            stall_time_max: Duration::from_secs(30),
+            queries_max: 8,
+            stop_time_max: Duration::from_secs(7),
+        }
+    }
+}

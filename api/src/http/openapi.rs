@@ -1,0 +1,46 @@
+//! The description of the routes, generated from the handlers.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
+
+use super::Service;
+use super::problem::Failures;
+
+/// What holds for all routes.
+pub(super) fn frame() -> OpenApi {
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some(
+            "A token, made by `session-pipeline token create` or by POST /api/admin/tokens.",
+        ))
+        .build();
+    OpenApiBuilder::new()
+        .info(
+            InfoBuilder::new()
+                .title("Session Pipeline")
+                .version(env!("CARGO_PKG_VERSION"))
+                .description(Some(
+                    "Sandboxed processors over AI coding-agent transcripts. Every failure answers `{\"detail\": …}`.",
+                ))
+                .build(),
+        )
+        .components(Some(
+            ComponentsBuilder::new()
+                .security_scheme("bearer", SecurityScheme::Http(bearer))
+                .build(),
+        ))
+        .build()
+}
+
+/// This description.
+#[utoipa::path(get, path = "/api/openapi.json", operation_id = "describe_api", tag = "health", security(()),
+    responses((status = 200, description = "An OpenAPI document.", content_type = "application/json"), Failures))]
+pub(super) async fn get(State(service): State<Arc<Service>>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    (kind, service.document.clone()).into_response()
+}

@@ -1,0 +1,34 @@
+//! The processors, and whether each can run.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use session_pipeline_runtime::registry::listing;
+
+use super::Service;
+use super::caller::Admin;
+use super::problem::{ApiError, Refusals};
+use crate::body::admin::{Processor, Processors};
+
+/// The processors, in the order of their names.
+#[utoipa::path(get, path = "/api/admin/processors", operation_id = "list_processors", tag = "admin", security(("bearer" = ["admin"])),
+    responses((status = 200, body = Processors), Refusals))]
+pub(super) async fn list(
+    State(service): State<Arc<Service>>,
+    _: Admin,
+) -> Result<Json<Processors>, ApiError> {
+    let listed = |service: &Service| {
+        let pipeline = &service.pipeline;
+        let scratch = pipeline.config().state_dir();
+        let listed = listing::list(
+            pipeline.registry(),
+            pipeline.config(),
+            Some(pipeline.store()),
+            &scratch,
+        )?;
+        Ok(listed.into_iter().map(Processor::from).collect())
+    };
+    let processors = service.query(listed).await?;
+    Ok(Json(Processors { processors }))
+}

@@ -1,0 +1,86 @@
+//! Asking for sessions to be processed again.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use session_pipeline_runtime::reprocess;
+use session_pipeline_runtime::store::{Actor, AuditEntry};
+use utoipa::IntoParams;
+
+use super::Service;
+use super::asked::Asked;
+use super::caller::Admin;
+use super::problem::{ApiError, Refusals};
+use crate::body::Problem;
+use crate::body::admin::Marked;
+
+/// Which sessions.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReprocessQuery {
+    /// The processor.
+    processor: String,
+    /// Only this session, by its key.
+    session: Option<String>,
+}
+
+/// Marks sessions, so that the next run processes them again; deletes nothing.
+#[utoipa::path(post, path = "/api/admin/reprocess", operation_id = "reprocess", tag = "admin", security(("bearer" = ["admin"])),
+    params(ReprocessQuery), responses(
+        (status = 200, body = Marked),
+        (status = 400, body = Problem, description = "There is no such processor, or it is not installed."),
+        (status = 404, body = Problem, description = "There is no such session."),
+        Refusals))]
+pub(super) async fn reprocess(
+    State(service): State<Arc<Service>>,
+    Admin(known): Admin,
+    Asked(asked): Asked<ReprocessQuery>,
+) -> Result<Json<Marked>, ApiError> {
+    let actor = known.actor();
+    let marked = service.query(move |service| {
+        mark(
+            service,
+            "reprocess",
+            &asked.processor,
+            asked.session.as_deref(),
+            actor,
+        )
+    });
+    Ok(Json(marked.await?))
+}
+
+/// Marks, and writes down who asked.
+pub(super) fn mark(
+    service: &Service,
+    action: &str,
+    processor: &str,
+    session: Option<&str>,
+    actor: Actor,
+) -> Result<Marked, ApiError> {
+    let pipeline = &service.pipeline;
+    let now = pipeline.clock().now();
+    let marked = reprocess::reprocess(
+        pipeline.config(),
+        pipeline.registry(),
+        Some(pipeline.store()),
+        processor,
+        session,
+        now,
+    )?;
+    let params = serde_json::json!({
+        "processor": processor, "session": session, "marked": marked.sessions,
+    });
+    let resource = format!("processor:{processor}");
+    pipeline.store().audit(AuditEntry {
+        params: Some(params.to_string()),
+        ..AuditEntry::new(action, resource, actor, now)
+    })?;
+    Ok(Marked {
+        processor: processor.to_owned(),
+        marked: marked.sessions,
+        quarantined: marked.quarantined,
+    })
+}

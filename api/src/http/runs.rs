@@ -1,0 +1,146 @@
+//! Runs: started by a request, listed, and shown.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use session_pipeline_runtime::run::{RunError, RunReport, RunRequest};
+use session_pipeline_runtime::store::Trigger;
+use utoipa::IntoParams;
+
+use super::Service;
+use super::asked::{Asked, Named};
+use super::caller::Admin;
+use super::problem::{ApiError, Refusals};
+use crate::body::Problem;
+use crate::body::run::{Run, RunBody, Runs};
+
+/// Which run.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RunQuery {
+    /// The processor.
+    processor: String,
+    /// Attempts at most; the service's own cap holds beside it.
+    #[param(minimum = 1)]
+    max_sessions: Option<u64>,
+    /// Seconds after which no further session is begun; the service's own cap holds beside it.
+    #[param(minimum = 0)]
+    time_budget: Option<u32>,
+}
+
+/// Runs a processor over the sessions that are new or changed, and answers when it is done.
+#[utoipa::path(post, path = "/api/admin/run-session-processor", operation_id = "run_processor", tag = "runs", security(("bearer" = ["admin"])),
+    params(RunQuery), responses(
+        (status = 200, body = RunBody),
+        (status = 400, body = Problem, description = "There is no such processor, or it is not installed."),
+        (status = 409, body = Problem, description = "This processor is at work, whoever started it."),
+        Refusals))]
+pub(super) async fn run(
+    State(service): State<Arc<Service>>,
+    Admin(known): Admin,
+    Asked(asked): Asked<RunQuery>,
+) -> Result<Json<RunBody>, ApiError> {
+    if asked.max_sessions == Some(0) {
+        return Err(ApiError::unprocessable(
+            "`max_sessions` can't be 0; give a number from 1 on, or leave it out",
+        ));
+    }
+    let config = service.pipeline.config();
+    let request = RunRequest::service(config, Trigger::Http, known.actor());
+    let time_budget = asked
+        .time_budget
+        .map(|seconds| Duration::from_secs(seconds.into()));
+    let request = RunRequest {
+        // The shared secret is a scheduler's, and schedulers wait after failures.
+        is_started_by_person: !known.caller.is_scheduler(),
+        max_sessions: asked.max_sessions,
+        time_budget: request.time_budget.into_iter().chain(time_budget).min(),
+        ..request
+    };
+    let report = run_off_thread(&service, asked.processor, request).await?;
+    Ok(Json(report.stats.into()))
+}
+
+/// A run has a thread of its own, which neither a client that goes away nor a full pool can stop.
+async fn run_off_thread(
+    service: &Arc<Service>,
+    processor: String,
+    request: RunRequest,
+) -> Result<RunReport, ApiError> {
+    let (answer, report) = tokio::sync::oneshot::channel();
+    let worker = Arc::clone(service);
+    std::thread::Builder::new()
+        .name("run".to_owned())
+        .spawn(move || {
+            let report = worker.pipeline.run(&processor, &request, &());
+            // Whoever asked may be gone; the run and its audit row are not.
+            let _ = answer.send(report);
+        })
+        .map_err(|error| ApiError::internal(&error))?;
+    let report = report
+        .await
+        .unwrap_or_else(|_| Err(RunError::Broken("its thread panicked".to_owned())));
+    report
+        .map_err(ApiError::from)
+        .inspect_err(|error| service.note(error))
+}
+
+/// Which runs.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RunsQuery {
+    /// Only runs of this processor.
+    processor: Option<String>,
+    /// At most so many.
+    #[serde(default = "fifty")]
+    #[param(minimum = 1, maximum = 1000, default = 50)]
+    limit: u32,
+}
+
+fn fifty() -> u32 {
+    50
+}
+
+/// The latest runs, the newest first.
+#[utoipa::path(get, path = "/api/admin/runs", operation_id = "list_runs", tag = "runs", security(("bearer" = ["admin"])),
+    params(RunsQuery), responses((status = 200, body = Runs), Refusals))]
+pub(super) async fn list(
+    State(service): State<Arc<Service>>,
+    _: Admin,
+    Asked(asked): Asked<RunsQuery>,
+) -> Result<Json<Runs>, ApiError> {
+    let limit = super::asked::limit(asked.limit)?;
+    let rows = move |service: &Service| {
+        let runs = service
+            .pipeline
+            .store()
+            .runs(asked.processor.as_deref(), limit)?;
+        Ok(runs.into_iter().map(Run::from).collect())
+    };
+    let runs = service.query(rows).await?;
+    Ok(Json(Runs { runs }))
+}
+
+/// One run.
+#[utoipa::path(get, path = "/api/admin/runs/{id}", operation_id = "show_run", tag = "runs", security(("bearer" = ["admin"])),
+    params(("id" = String, Path, description = "The id of the run.")), responses(
+        (status = 200, body = Run),
+        (status = 404, body = Problem, description = "There is no such run."),
+        Refusals))]
+pub(super) async fn show(
+    State(service): State<Arc<Service>>,
+    _: Admin,
+    Named(id): Named,
+) -> Result<Json<Run>, ApiError> {
+    let shown = session_pipeline_runtime::fault::printable(&id);
+    let row = move |service: &Service| Ok(service.pipeline.store().run_row(&id)?);
+    let run = service.query(row).await?;
+    run.map(|row| Json(row.into()))
+        .ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, format!("there is no run `{shown}`")))
+}

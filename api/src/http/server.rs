@@ -1,0 +1,320 @@
+//! Taking connections, and letting go of them.
+//!
+//! Only HTTP/1.1, without TLS: a proxy in front gives both, where they are wanted.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use session_pipeline_runtime::store::StoreError;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Sleep;
+
+use super::{Service, router};
+
+/// Threads that answer requests; they never wait for anything but the network.
+const ANSWERING_THREADS: usize = 2;
+/// Threads for what may wait for the disk: queries, uploads, and the probes of health.
+const WAITING_THREADS_MAX: usize = 64;
+/// Time to breathe where the system has no sockets left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Of the stop time, this much is for requests to get their answers once all runs have ended.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+
+/// Why the service could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is taken, or not ours.
+    #[error("`{address}` can't be listened on; choose another one with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The system gave no threads.
+    #[error("the service can't start its threads")]
+    Threads(#[source] io::Error),
+    /// The data dir refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A service that answers requests until it is stopped.
+#[derive(Debug)]
+pub struct Server {
+    service: Arc<Service>,
+    url: String,
+    runtime: Runtime,
+    stopping: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+}
+
+/// The signals that ask a service to end.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// How a service ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Whether all runs had come to their end; others were cut off, and are recorded so.
+    pub is_complete: bool,
+}
+
+impl Server {
+    /// Listens, writes the address into the lock file, and begins to answer.
+    ///
+    /// # Errors
+    /// When the address is taken, or the system or the data dir refuses.
+    pub fn start(service: Arc<Service>, address: SocketAddr) -> Result<Self, ServeError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(ANSWERING_THREADS)
+            .max_blocking_threads(WAITING_THREADS_MAX)
+            .thread_name("http")
+            .enable_all()
+            .build()
+            .map_err(ServeError::Threads)?;
+        let listen = |source| ServeError::Listen { address, source };
+        let listener = runtime
+            .block_on(TcpListener::bind(address))
+            .map_err(listen)?;
+        let url = format!("http://{}", listener.local_addr().map_err(listen)?);
+        service.pipeline.store().announce(&url)?;
+        let stopping = watch::Sender::new(false);
+        let accept = accept(listener, Arc::clone(&service), stopping.subscribe());
+        let accepting = runtime.spawn(accept);
+        Ok(Self {
+            service,
+            url,
+            runtime,
+            stopping,
+            accepting,
+        })
+    }
+
+    /// Where it answers.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The service behind it.
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// From now on signals to end no longer end the process at once: for [`Server::wait`].
+    ///
+    /// # Errors
+    /// When the system can't tell of signals.
+    pub fn heed_signals(&self) -> Result<Signals, ServeError> {
+        let _runtime = self.runtime.enter();
+        let heed = |kind| signal(kind).map_err(ServeError::Threads);
+        Ok(Signals {
+            terminate: heed(SignalKind::terminate())?,
+            interrupt: heed(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT; `Some` is a reason to end before that. From then on a signal
+    /// calls `at_once`, which is to end the process.
+    pub fn wait(
+        &self,
+        mut signals: Signals,
+        at_once: impl FnOnce() + Send + 'static,
+    ) -> Option<String> {
+        let mut broken = self.service.broken.subscribe();
+        let reason = self.runtime.block_on(async {
+            tokio::select! {
+                () = signals.next() => None,
+                reason = broken.wait_for(Option::is_some) => {
+                    reason.ok().and_then(|reason| reason.clone())
+                }
+            }
+        });
+        self.runtime.spawn(async move {
+            signals.next().await;
+            at_once();
+        });
+        reason
+    }
+
+    /// Stops: no run begins any more, those at work end after the sessions in hand, requests get
+    /// their answers, and the database is brought to rest. What takes longer than allowed is cut off.
+    pub fn stop(self) -> Stopped {
+        let pipeline = Arc::clone(&self.service.pipeline);
+        let until = Instant::now() + self.service.limits.stop_time_max;
+        let left = || until.saturating_duration_since(Instant::now());
+        pipeline.stop();
+        self.stopping.send_replace(true);
+        let is_complete = pipeline.wait_until_idle(left().saturating_sub(ANSWER_TIME));
+        if !is_complete {
+            let closed = pipeline.store().close_open_runs(pipeline.clock().now());
+            if let Err(error) = closed {
+                tracing::warn!("runs that were cut off are still open: {error}");
+            }
+        }
+        let answered = self
+            .runtime
+            .block_on(async { tokio::time::timeout(left(), self.accepting).await });
+        if answered.is_err() {
+            tracing::warn!("requests were cut off, as the service has to end");
+        }
+        let rest = pipeline.store().checkpoint();
+        if let Err(error) = rest.and_then(|()| pipeline.store().announce("")) {
+            tracing::warn!("the database was not brought to rest: {error}");
+        }
+        // Waits for what still reads from the database, as long as there is time.
+        self.runtime.shutdown_timeout(left());
+        Stopped { is_complete }
+    }
+}
+
+/// Takes connections until the service stops, then waits for those at work.
+async fn accept(listener: TcpListener, service: Arc<Service>, mut stopping: watch::Receiver<bool>) {
+    let limits = service.limits.clone();
+    let connections = Arc::new(Semaphore::new(limits.connections_max));
+    let graceful = GracefulShutdown::new();
+    let router = router(service);
+    loop {
+        // Nobody is accepted who would only wait.
+        let permit = tokio::select! {
+            permit = Arc::clone(&connections).acquire_owned() => permit,
+            _ = stopping.wait_for(|stopping| *stopping) => break,
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopping.wait_for(|stopping| *stopping) => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!("a connection could not be accepted: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let routes: Router = router.clone().layer(axum::Extension(ConnectInfo(peer)));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_time_max)
+            .max_buf_size(limits.header_bytes_max)
+            .serve_connection(
+                TokioIo::new(Impatient::new(stream, limits.stall_time_max)),
+                TowerToHyperService::new(routes),
+            );
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            let _permit = permit;
+            if let Err(error) = connection.await {
+                tracing::debug!("a connection ended early: {error}");
+            }
+        });
+    }
+    drop(listener);
+    graceful.shutdown().await;
+}
+
+/// A connection that gives up on a client that takes nothing of its answer.
+struct Impatient {
+    stream: TcpStream,
+    patience: Duration,
+    /// Since a write had to wait.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Impatient {
+    fn new(stream: TcpStream, patience: Duration) -> Self {
+        Self {
+            stream,
+            patience,
+            stalled: None,
+        }
+    }
+
+    fn watched<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let patience = self.patience;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Impatient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Impatient {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.watched(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.watched(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.watched(context, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,85 @@
+//! Tokens: made, listed, taken back.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use session_pipeline_runtime::token;
+
+use super::Service;
+use super::asked::{Named, Sent};
+use super::caller::Admin;
+use super::problem::{ApiError, Refusals};
+use crate::body::Problem;
+use crate::body::token::{CreatedToken, NewToken, Token, Tokens};
+
+/// All tokens, without their texts.
+#[utoipa::path(get, path = "/api/admin/tokens", operation_id = "list_tokens", tag = "tokens", security(("bearer" = ["admin"])),
+    responses((status = 200, body = Tokens), Refusals))]
+pub(super) async fn list(
+    State(service): State<Arc<Service>>,
+    _: Admin,
+) -> Result<Json<Tokens>, ApiError> {
+    let listed = |service: &Service| {
+        let tokens = service.pipeline.store().tokens()?;
+        Ok(tokens.into_iter().map(Token::from).collect())
+    };
+    let tokens = service.query(listed).await?;
+    Ok(Json(Tokens { tokens }))
+}
+
+/// Makes a token; its text is shown this once.
+#[utoipa::path(post, path = "/api/admin/tokens", operation_id = "create_token", tag = "tokens", security(("bearer" = ["admin"])),
+    request_body = NewToken, responses(
+        (status = 201, body = CreatedToken),
+        (status = 400, body = Problem, description = "The body is no JSON."),
+        (status = 415, body = Problem, description = "The body does not say that it is JSON."),
+        Refusals))]
+pub(super) async fn create(
+    State(service): State<Arc<Service>>,
+    Admin(known): Admin,
+    Sent(new): Sent<NewToken>,
+) -> Result<(StatusCode, Json<CreatedToken>), ApiError> {
+    if known.caller.is_scheduler() {
+        // A shared secret must not be able to outlive its own change (BEHAVIOUR.md 4.4).
+        let detail = "the scheduler's secret makes no tokens; use a token of your own";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, detail));
+    }
+    let actor = known.actor();
+    let created = service.query(move |service| {
+        let (store, now) = (service.pipeline.store(), service.pipeline.clock().now());
+        let new = crate::body::token::asked(new).map_err(ApiError::unprocessable)?;
+        let created = token::create(store, &new, service.randomness.as_ref(), actor, now)?;
+        service.keyring.refresh(store)?;
+        Ok(created)
+    });
+    let created = created.await?;
+    let body = CreatedToken {
+        id: created.token.id,
+        token: created.text,
+        role: created.token.role.into(),
+    };
+    Ok((StatusCode::CREATED, Json(body)))
+}
+
+/// Takes a token back, from now on.
+#[utoipa::path(delete, path = "/api/admin/tokens/{id}", operation_id = "revoke_token", tag = "tokens", security(("bearer" = ["admin"])),
+    params(("id" = String, Path, description = "The id of the token.")), responses(
+        (status = 200, body = Token),
+        (status = 404, body = Problem, description = "There is no such token."),
+        Refusals))]
+pub(super) async fn revoke(
+    State(service): State<Arc<Service>>,
+    Admin(known): Admin,
+    Named(id): Named,
+) -> Result<Json<Token>, ApiError> {
+    let actor = known.actor();
+    let revoked = service.query(move |service| {
+        let (store, now) = (service.pipeline.store(), service.pipeline.clock().now());
+        let revoked = token::revoke(store, &id, actor, now)?;
+        service.keyring.refresh(store)?;
+        Ok(revoked)
+    });
+    Ok(Json(revoked.await?.into()))
+}

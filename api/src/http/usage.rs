@@ -1,0 +1,333 @@
+//! Usage: the report, and its administration.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use session_pipeline_runtime::clock::UtcMicros;
+use session_pipeline_runtime::report::{self, Day, Days, Prices, Report, activity, export};
+use session_pipeline_runtime::store::AuditEntry;
+use tokio::io::{AsyncReadExt, BufReader};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Service;
+use super::asked::Asked;
+use super::caller::{Admin, Analyst};
+use super::problem::{ApiError, Refusals};
+use super::reprocess::mark;
+use crate::body::Problem;
+use crate::body::admin::Marked;
+use crate::body::usage::{Activity, PruneStatus, Pruned, UsageReport};
+
+/// The processor behind all of this.
+const USAGE: &str = "usage";
+/// An export is sent in pieces of this size.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// What a row stands for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum By {
+    /// Days, in UTC.
+    #[default]
+    Day,
+    /// Months, in UTC.
+    Month,
+    /// Sessions.
+    Session,
+    /// Users.
+    User,
+    /// Models.
+    Model,
+    /// Tools.
+    Tool,
+    /// Repositories, or folders.
+    Project,
+}
+
+/// Which report.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReportQuery {
+    /// What a row stands for.
+    #[serde(default)]
+    #[param(inline)]
+    by: By,
+    /// The first day, in UTC.
+    #[param(format = Date)]
+    since: Option<String>,
+    /// The last day, in UTC, which is included.
+    #[param(format = Date)]
+    until: Option<String>,
+}
+
+/// Tokens, cost and messages, each message counted once over all files.
+#[utoipa::path(get, path = "/api/usage/summary", operation_id = "report_usage", tag = "usage", security(("bearer" = ["analyst"])),
+    params(ReportQuery), responses((status = 200, body = UsageReport), Refusals))]
+pub(super) async fn report(
+    State(service): State<Arc<Service>>,
+    _: Analyst,
+    Asked(asked): Asked<ReportQuery>,
+) -> Result<Response, ApiError> {
+    let day = |name: &str, text: Option<String>| -> Result<Option<Day>, ApiError> {
+        let day = text.map(|text| text.parse().map_err(|error| unread(name, &text, &error)));
+        day.transpose()
+    };
+    let days = Days {
+        since: day("since", asked.since)?,
+        until: day("until", asked.until)?,
+    };
+    if let (Some(since), Some(until)) = (days.since, days.until)
+        && until < since
+    {
+        let detail = format!("`until` {until} lies before `since` {since}; swap them");
+        return Err(ApiError::unprocessable(detail));
+    }
+    let by = match asked.by {
+        By::Day => Some(report::By::Day),
+        By::Month => Some(report::By::Month),
+        By::Session => Some(report::By::Session),
+        By::User => Some(report::By::User),
+        By::Model => Some(report::By::Model),
+        By::Project => Some(report::By::Project),
+        By::Tool => None,
+    };
+    let body = service.query(move |service| {
+        let prices = Prices::of(service.pipeline.config())?;
+        let store = service.pipeline.store();
+        let body = match by {
+            Some(by) => {
+                let report = report::usage(store, &prices, by, days)?;
+                serde_json::to_vec(&report.unwrap_or_else(|| Report::empty(by.key())))
+            }
+            None => {
+                let report = report::tools(store, &prices, days)?;
+                serde_json::to_vec(&report.unwrap_or_else(|| Report::empty("tool")))
+            }
+        };
+        body.map_err(|error| ApiError::internal(&error))
+    });
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    Ok((kind, body.await?).into_response())
+}
+
+fn unread(name: &str, text: &str, error: &dyn std::error::Error) -> ApiError {
+    let text = session_pipeline_runtime::fault::printable(text);
+    ApiError::unprocessable(format!("`{name}` can't be `{text}`: {error}"))
+}
+
+/// Marks all sessions, so that the next run extracts usage again; deletes nothing.
+#[utoipa::path(post, path = "/api/admin/usage/reprocess", operation_id = "reprocess_usage", tag = "usage", security(("bearer" = ["admin"])),
+    responses(
+        (status = 200, body = Marked),
+        (status = 400, body = Problem, description = "The processor is not installed."),
+        Refusals))]
+pub(super) async fn reprocess(
+    State(service): State<Arc<Service>>,
+    Admin(known): Admin,
+) -> Result<Json<Marked>, ApiError> {
+    let actor = known.actor();
+    let marked = service.query(move |service| mark(service, "usage.reprocess", USAGE, None, actor));
+    Ok(Json(marked.await?))
+}
+
+/// Removes the events that are older than the retention that the operator set.
+#[utoipa::path(post, path = "/api/admin/usage/prune", operation_id = "prune_usage", tag = "usage", security(("bearer" = ["admin"])),
+    responses(
+        (status = 200, body = Pruned),
+        (status = 400, body = Problem, description = "The processor is not installed."),
+        Refusals))]
+pub(super) async fn prune(
+    State(service): State<Arc<Service>>,
+    Admin(known): Admin,
+) -> Result<Json<Pruned>, ApiError> {
+    let Some(days) = service.pipeline.config().service.usage_retention_days else {
+        let reason = "no retention is set: USAGE_EVENTS_RETENTION_DAYS is 0 or not there";
+        return Ok(Json(Pruned {
+            status: PruneStatus::Skipped,
+            reason: Some(reason.to_owned()),
+            retention_days: None,
+            deleted: None,
+            remaining: None,
+        }));
+    };
+    let actor = known.actor();
+    let pruned = service.query(move |service| {
+        let now = with_tables(service)?;
+        let store = service.pipeline.store();
+        let (deleted, remaining) = activity::prune(store, days, now)?;
+        let params = serde_json::json!({
+            "retention_days": days, "deleted": deleted, "remaining": remaining,
+        });
+        store.audit(AuditEntry {
+            params: Some(params.to_string()),
+            ..AuditEntry::new("usage.prune", "usage.events", actor, now)
+        })?;
+        Ok((deleted, remaining))
+    });
+    let (deleted, remaining) = pruned.await?;
+    Ok(Json(Pruned {
+        status: PruneStatus::Ok,
+        reason: None,
+        retention_days: Some(days),
+        deleted: Some(deleted),
+        remaining: Some(remaining),
+    }))
+}
+
+/// Sees to it that the tables and views are there, also where no run was yet; gives the time.
+fn with_tables(service: &Service) -> Result<UtcMicros, ApiError> {
+    service.pipeline.processor(USAGE)?;
+    Ok(service.pipeline.clock().now())
+}
+
+/// What kind of file.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Format {
+    /// Comma-separated values, with a header.
+    #[default]
+    Csv,
+    /// One JSON object a line.
+    Json,
+    /// Parquet.
+    Parquet,
+}
+
+/// Which events.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ExportQuery {
+    /// What kind of file.
+    #[serde(default)]
+    #[param(inline)]
+    format: Format,
+    /// From this instant on: a day in UTC, or a time with its zone.
+    since: Option<String>,
+    /// Before this one.
+    until: Option<String>,
+    /// Only of this user, as the rows name them.
+    user_id: Option<String>,
+    /// Only of this source: `builtin`, `mcp` or `plugin`.
+    source: Option<String>,
+}
+
+/// The events as a file, in the order in which they occurred; the first column tells them apart.
+#[utoipa::path(get, path = "/api/admin/usage/export", operation_id = "export_usage", tag = "usage", security(("bearer" = ["admin"])),
+    params(ExportQuery), responses(
+        (status = 200, description = "The events.", content(
+            (String = "text/csv"), (String = "application/x-ndjson"), (String = "application/octet-stream"))),
+        (status = 400, body = Problem, description = "A time can't be read, or the processor is not installed."),
+        Refusals))]
+pub(super) async fn export(
+    State(service): State<Arc<Service>>,
+    Admin(known): Admin,
+    Asked(asked): Asked<ExportQuery>,
+) -> Result<Response, ApiError> {
+    let instant = |name: &str, text: Option<String>| -> Result<Option<UtcMicros>, ApiError> {
+        let instant = text.map(|text| {
+            let read = text.parse::<UtcMicros>();
+            read.map_err(|error| ApiError {
+                status: axum::http::StatusCode::BAD_REQUEST,
+                ..unread(name, &text, &error)
+            })
+        });
+        instant.transpose()
+    };
+    let filter = export::Filter {
+        since: instant("since", asked.since)?,
+        until: instant("until", asked.until)?,
+        username: asked.user_id,
+        source: asked.source,
+    };
+    let (format, kind, name) = match asked.format {
+        Format::Csv => (export::Format::Csv, "text/csv; charset=utf-8", "csv"),
+        Format::Json => (export::Format::Json, "application/x-ndjson", "json"),
+        Format::Parquet => (
+            export::Format::Parquet,
+            "application/octet-stream",
+            "parquet",
+        ),
+    };
+    let actor = known.actor();
+    let file = service.query(move |service| {
+        let now = with_tables(service)?;
+        let (config, store) = (service.pipeline.config(), service.pipeline.store());
+        let exported = export::export(store, config, format, &filter)?;
+        let params = serde_json::json!({ "format": name, "row_count": exported.rows });
+        store.audit(AuditEntry {
+            params: Some(params.to_string()),
+            ..AuditEntry::new("usage.export", "usage.events", actor, now)
+        })?;
+        // The file is gone when `exported` is; what is open can be read to its end.
+        std::fs::File::open(&exported.path).map_err(|error| ApiError::internal(&error))
+    });
+    let file = BufReader::new(tokio::fs::File::from_std(file.await?));
+    let pieces = futures_util::stream::try_unfold(file, |mut file| async move {
+        let mut piece = vec![0; PIECE_BYTES];
+        let read = file.read(&mut piece).await?;
+        piece.truncate(read);
+        Ok::<_, std::io::Error>((read > 0).then_some((piece, file)))
+    });
+    let disposition = format!("attachment; filename=\"usage.{name}\"");
+    let headers = [
+        (header::CONTENT_TYPE, kind.to_owned()),
+        (header::CONTENT_DISPOSITION, disposition),
+    ];
+    Ok((headers, Body::from_stream(pieces)).into_response())
+}
+
+/// How far back to look.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+pub(super) enum Window {
+    /// Seven days.
+    #[default]
+    #[serde(rename = "7d")]
+    Week,
+    /// Thirty days.
+    #[serde(rename = "30d")]
+    Month,
+    /// Everything.
+    #[serde(rename = "all")]
+    All,
+}
+
+/// Which window.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SummaryQuery {
+    /// How far back to look.
+    #[serde(default)]
+    #[param(inline)]
+    window: Window,
+}
+
+/// Who did how much: tools, users, failures, active days, and our own slow actions.
+#[utoipa::path(get, path = "/api/admin/usage/summary", operation_id = "summarize_usage", tag = "usage", security(("bearer" = ["admin"])),
+    params(SummaryQuery), responses(
+        (status = 200, body = Activity),
+        (status = 400, body = Problem, description = "The processor is not installed."),
+        Refusals))]
+pub(super) async fn summary(
+    State(service): State<Arc<Service>>,
+    _: Admin,
+    Asked(asked): Asked<SummaryQuery>,
+) -> Result<Json<Activity>, ApiError> {
+    let window = match asked.window {
+        Window::Week => activity::Window::Days(7),
+        Window::Month => activity::Window::Days(30),
+        Window::All => activity::Window::All,
+    };
+    let summary = service.query(move |service| {
+        let now = with_tables(service)?;
+        Ok(activity::activity(service.pipeline.store(), window, now)?)
+    });
+    Ok(Json(summary.await?.into()))
+}

@@ -1,0 +1,157 @@
+//! The table `tokens`: digests and dates, never the text of a token.
+
+use duckdb::{Connection, Row, params};
+
+use super::audit::{Actor, write_audit};
+use super::sql::{maybe_timestamp, timestamp};
+use super::transaction::{in_transaction, raise_counter};
+use super::users::user_of_email;
+use super::{Store, StoreError};
+use crate::clock::UtcMicros;
+use crate::token::{Key, NewToken, Role, Token, audit_entry};
+
+const COLUMNS: &str = "SELECT t.id, t.user_id, u.email, t.role, t.label, epoch_us(t.created_at), epoch_us(t.expires_at), \
+     epoch_us(t.revoked_at), epoch_us(t.last_used_at), t.sha256, coalesce(u.active, t.user_id IS NULL) \
+     FROM main.tokens AS t LEFT JOIN main.users AS u ON u.id = t.user_id";
+
+impl Store {
+    /// All tokens, in the order in which they were made.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn tokens(&self) -> Result<Vec<Token>, StoreError> {
+        Ok(self.keys()?.into_iter().map(|key| key.token).collect())
+    }
+
+    pub(crate) fn keys(&self) -> Result<Vec<Key>, StoreError> {
+        let refused = StoreError::database("to read the tokens");
+        let connection = self.reader()?;
+        let mut statement = connection
+            .prepare(&format!("{COLUMNS} ORDER BY length(t.id), t.id"))
+            .map_err(&refused)?;
+        let rows = statement.query_map([], key_of).map_err(&refused)?;
+        rows.collect::<Result<_, _>>().map_err(&refused)
+    }
+
+    /// Keeps a new token with its audit row, and its user where there is none yet.
+    pub(crate) fn create_token(
+        &self,
+        new: &NewToken,
+        sha256: &str,
+        new_user_id: &str,
+        actor: Actor,
+        now: UtcMicros,
+    ) -> Result<Token, StoreError> {
+        let (new, sha256, new_user_id) = (new.clone(), sha256.to_owned(), new_user_id.to_owned());
+        self.write(move |connection| {
+            in_transaction(connection, |connection| {
+                let user_id = match &new.email {
+                    Some(email) => Some(user_of_email(connection, email, &new_user_id, now)?),
+                    None => None,
+                };
+                let id = (raise_counter(connection, "token", 1)? + 1).to_string();
+                connection
+                    .execute(
+                        "INSERT INTO main.tokens (id, user_id, sha256, role, label, created_at, expires_at) \
+                         VALUES (?, ?, ?, ?, ?, ?, ?)",
+                        params![
+                            id,
+                            user_id,
+                            sha256,
+                            new.role.as_str(),
+                            new.label,
+                            timestamp(now),
+                            maybe_timestamp(new.expires_at),
+                        ],
+                    )
+                    .map_err(StoreError::database("a new token"))?;
+                let token = Token {
+                    id,
+                    user_id,
+                    email: new.email,
+                    role: new.role,
+                    label: new.label,
+                    created_at: now,
+                    expires_at: new.expires_at,
+                    revoked_at: None,
+                    last_used_at: None,
+                };
+                write_audit(connection, &audit_entry("token.create", &token, actor, now))?;
+                Ok(token)
+            })
+        })
+    }
+
+    /// Takes a token back with its audit row; `None` where there is no such token.
+    pub(crate) fn revoke_token(
+        &self,
+        id: &str,
+        actor: Actor,
+        now: UtcMicros,
+    ) -> Result<Option<Token>, StoreError> {
+        let id = id.to_owned();
+        self.write(move |connection| {
+            in_transaction(connection, |connection| {
+                let Some(mut token) = token_of(connection, &id)? else {
+                    return Ok(None);
+                };
+                if token.revoked_at.is_some() {
+                    return Ok(Some(token));
+                }
+                connection
+                    .execute(
+                        "UPDATE main.tokens SET revoked_at = ? WHERE id = ?",
+                        params![timestamp(now), id],
+                    )
+                    .map_err(StoreError::database("to revoke a token"))?;
+                token.revoked_at = Some(now);
+                write_audit(connection, &audit_entry("token.revoke", &token, actor, now))?;
+                Ok(Some(token))
+            })
+        })
+    }
+
+    pub(crate) fn record_token_use(&self, id: &str, now: UtcMicros) -> Result<(), StoreError> {
+        let id = id.to_owned();
+        self.write(move |connection| {
+            connection
+                .execute(
+                    "UPDATE main.tokens SET last_used_at = ? WHERE id = ?",
+                    params![timestamp(now), id],
+                )
+                .map(|_| ())
+                .map_err(StoreError::database("the use of a token"))
+        })
+    }
+}
+
+fn token_of(connection: &Connection, id: &str) -> Result<Option<Token>, StoreError> {
+    let refused = StoreError::database("to read a token");
+    let mut statement = connection
+        .prepare(&format!("{COLUMNS} WHERE t.id = ?"))
+        .map_err(&refused)?;
+    let mut rows = statement.query_map([id], key_of).map_err(&refused)?;
+    rows.next()
+        .transpose()
+        .map(|key| key.map(|key| key.token))
+        .map_err(&refused)
+}
+
+fn key_of(row: &Row<'_>) -> duckdb::Result<Key> {
+    let instant = |index: usize| row.get::<_, Option<i64>>(index).map(|at| at.map(UtcMicros));
+    Ok(Key {
+        token: Token {
+            id: row.get(0)?,
+            user_id: row.get(1)?,
+            email: row.get(2)?,
+            role: Role::from_word(&row.get::<_, String>(3)?),
+            label: row.get(4)?,
+            created_at: UtcMicros(row.get(5)?),
+            expires_at: instant(6)?,
+            revoked_at: instant(7)?,
+            last_used_at: instant(8)?,
+        },
+        sha256: row.get(9)?,
+        is_user_active: row.get(10)?,
+    })
+}

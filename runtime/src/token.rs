@@ -1,0 +1,444 @@
+//! Tokens: who may do what, and how a caller shows it.
+//!
+//! A token's text is shown once and never kept; what is kept is its SHA-256, and callers are
+//! recognised by comparing digests in constant time. Where a process serves requests, the
+//! [`Keyring`] keeps the digests at hand: only that process can change them.
+
+use std::io;
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::clock::UtcMicros;
+use crate::store::{Actor, AuditEntry, ClientKind, Store, StoreError};
+
+/// A shared secret of fewer characters is a typo, and must not grant anything (BEHAVIOUR.md 4.4).
+pub const SCHEDULER_SECRET_CHARS_MIN: usize = 32;
+
+/// How often the last use of a token is written down.
+const USE_RECORDED_EVERY: Duration = Duration::from_secs(60);
+
+/// Where randomness comes from.
+pub trait Randomness: Send + Sync {
+    /// Fills a buffer with random bytes that nobody can foretell.
+    ///
+    /// # Errors
+    /// When the system has none to give.
+    fn fill(&self, buffer: &mut [u8]) -> io::Result<()>;
+}
+
+/// What a caller may do; an admin may do all that an analyst may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads reports, and uploads sessions.
+    Analyst,
+    /// Runs, changes and reads everything.
+    Admin,
+}
+
+impl Role {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Analyst => "analyst",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The role of a word that the database holds; what is unknown may do the least.
+    pub(crate) fn from_word(word: &str) -> Self {
+        match word {
+            "admin" => Self::Admin,
+            _ => Self::Analyst,
+        }
+    }
+}
+
+/// A token as it is kept and listed: all but its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Its id.
+    pub id: String,
+    /// Whose it is.
+    pub user_id: Option<String>,
+    /// That user's e-mail.
+    pub email: Option<String>,
+    /// What it allows.
+    pub role: Role,
+    /// What it is for.
+    pub label: Option<String>,
+    /// When it was made.
+    pub created_at: UtcMicros,
+    /// From when on it is not good any more.
+    pub expires_at: Option<UtcMicros>,
+    /// When it was taken back.
+    pub revoked_at: Option<UtcMicros>,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<UtcMicros>,
+}
+
+/// What a new token is asked to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewToken {
+    /// What it allows.
+    pub role: Role,
+    /// Whose it is, by e-mail; a user that is not there yet is made.
+    pub email: Option<String>,
+    /// What it is for.
+    pub label: Option<String>,
+    /// From when on it is not good any more.
+    pub expires_at: Option<UtcMicros>,
+}
+
+/// A new token, with the one sight of its text.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Created {
+    /// What is kept.
+    pub token: Token,
+    /// What the caller shows.
+    pub text: String,
+}
+
+impl std::fmt::Debug for Created {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Created")
+            .field("token", &self.token)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a token could not be made or taken back.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The e-mail is none.
+    #[error("`{0}` is no e-mail; write one like ada@example.com")]
+    Email(String),
+    /// A label may be shown anywhere.
+    #[error("the label is too long or has control characters; give at most 200 characters")]
+    Label,
+    /// It would never be good.
+    #[error("`{0}` lies in the past; give a later time, or none")]
+    Expired(UtcMicros),
+    /// There is no such token.
+    #[error("there is no token `{0}`; `token list` shows all there are")]
+    Unknown(String),
+    /// No randomness.
+    #[error("the system gives no random numbers")]
+    Randomness(#[source] io::Error),
+    /// The database refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Makes a token, and its user where there is none of that e-mail; audited.
+///
+/// # Errors
+/// When what is asked for makes no sense, or the database refuses.
+pub fn create(
+    store: &Store,
+    new: &NewToken,
+    randomness: &dyn Randomness,
+    actor: Actor,
+    now: UtcMicros,
+) -> Result<Created, TokenError> {
+    if let Some(email) = new.email.as_deref().filter(|email| !is_email(email)) {
+        return Err(TokenError::Email(crate::fault::printable(email)));
+    }
+    let is_label = |label: &str| label.chars().count() <= 200 && !label.contains(char::is_control);
+    if !new.label.as_deref().is_none_or(is_label) {
+        return Err(TokenError::Label);
+    }
+    if let Some(expires_at) = new.expires_at.filter(|expires_at| *expires_at <= now) {
+        return Err(TokenError::Expired(expires_at));
+    }
+    let (mut secret, mut user) = ([0; 32], [0; 16]);
+    randomness
+        .fill(&mut secret)
+        .and_then(|()| randomness.fill(&mut user))
+        .map_err(TokenError::Randomness)?;
+    let text = format!("sp_{}", hex(&secret));
+    let token = store.create_token(new, &digest_hex(&text), &uuid(user), actor, now)?;
+    Ok(Created { token, text })
+}
+
+/// Takes a token back, from now on; audited. One that was taken back before stays as it is.
+///
+/// # Errors
+/// When there is no such token, or the database refuses.
+pub fn revoke(store: &Store, id: &str, actor: Actor, now: UtcMicros) -> Result<Token, TokenError> {
+    let revoked = store.revoke_token(id, actor, now)?;
+    revoked.ok_or_else(|| TokenError::Unknown(crate::fault::printable(id)))
+}
+
+/// One `@` between two parts of plain characters: enough that no key, path or table is broken by it.
+pub fn is_email(text: &str) -> bool {
+    let is_part = |part: &str| {
+        !part.is_empty()
+            && part
+                .chars()
+                .all(|c| c.is_alphanumeric() || "._%+-'".contains(c))
+    };
+    let parts = text.split_once('@');
+    text.len() <= 254 && parts.is_some_and(|(local, domain)| is_part(local) && is_part(domain))
+}
+
+/// Who asks, once recognised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// What they may do.
+    pub role: Role,
+    /// Their token; `None` for the scheduler's shared secret.
+    pub token_id: Option<String>,
+    /// Who they are, where the token is somebody's.
+    pub user_id: Option<String>,
+    /// That user's e-mail.
+    pub email: Option<String>,
+    /// Whether this use is to be written down by [`Keyring::record_use`].
+    pub is_use_due: bool,
+}
+
+impl Caller {
+    /// Whether it is the shared secret of an outer scheduler, and no person.
+    pub fn is_scheduler(&self) -> bool {
+        self.token_id.is_none()
+    }
+
+    /// How the audit log names them: the user, else the token.
+    pub fn audit_id(&self) -> String {
+        match (&self.user_id, &self.token_id) {
+            (Some(user), _) => user.clone(),
+            (None, Some(token)) => format!("token:{token}"),
+            (None, None) => "scheduler".to_owned(),
+        }
+    }
+
+    /// Them as the audit log knows callers; `kind` is the program of a person.
+    pub fn actor(&self, kind: ClientKind, client_ip: Option<String>) -> Actor {
+        Actor {
+            user_id: Some(self.audit_id()),
+            client_kind: if self.is_scheduler() {
+                ClientKind::Scheduler
+            } else {
+                kind
+            },
+            client_ip,
+        }
+    }
+}
+
+/// Why a token is not good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// Nobody has this one.
+    #[error("this token is not known; ask an admin for one (`session-pipeline token create`)")]
+    Unknown,
+    /// It was taken back.
+    #[error("this token was revoked; ask an admin for another one")]
+    Revoked,
+    /// It ran out.
+    #[error("this token has expired; ask an admin for another one")]
+    Expired,
+    /// Its user may not come in.
+    #[error("the user of this token is deactivated; ask an admin")]
+    Deactivated,
+}
+
+/// Why the shared secret is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`SCHEDULER_API_TOKEN` has {chars} characters; give at least {SCHEDULER_SECRET_CHARS_MIN}, or leave it out"
+)]
+pub struct ShortSecret {
+    /// How many it has.
+    pub chars: usize,
+}
+
+/// The shared secret of an outer scheduler; only its digest is kept.
+#[derive(Clone, Copy)]
+pub struct SchedulerSecret([u8; 32]);
+
+impl SchedulerSecret {
+    /// Takes what the environment says; nothing or blanks mean that there is none.
+    ///
+    /// # Errors
+    /// When it is too short to be a secret.
+    pub fn of(text: Option<&str>) -> Result<Option<Self>, ShortSecret> {
+        let text = text.unwrap_or_default().trim();
+        match text.chars().count() {
+            0 => Ok(None),
+            chars if chars < SCHEDULER_SECRET_CHARS_MIN => Err(ShortSecret { chars }),
+            _ => Ok(Some(Self(digest(text)))),
+        }
+    }
+}
+
+impl std::fmt::Debug for SchedulerSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SchedulerSecret")
+    }
+}
+
+/// What a process that serves requests knows of tokens.
+pub struct Keyring {
+    scheduler: Option<SchedulerSecret>,
+    keys: RwLock<Vec<Key>>,
+}
+
+/// A token with its digest.
+#[derive(Clone, Debug)]
+pub(crate) struct Key {
+    pub(crate) token: Token,
+    pub(crate) sha256: String,
+    pub(crate) is_user_active: bool,
+}
+
+impl Keyring {
+    /// Reads all tokens.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn open(store: &Store, scheduler: Option<SchedulerSecret>) -> Result<Self, StoreError> {
+        Ok(Self {
+            scheduler,
+            keys: RwLock::new(store.keys()?),
+        })
+    }
+
+    /// Whether there is no token but those that were taken back.
+    pub fn is_empty(&self) -> bool {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.iter().all(|key| key.token.revoked_at.is_some())
+    }
+
+    /// Reads all tokens again: after each change.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn refresh(&self, store: &Store) -> Result<(), StoreError> {
+        let keys = store.keys()?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
+    }
+
+    /// Recognises a caller by the text of a token. Never waits for the database.
+    ///
+    /// # Errors
+    /// When the token is not good.
+    pub fn recognise(&self, text: &str, now: UtcMicros) -> Result<Caller, Denied> {
+        let presented = digest(text);
+        let is_scheduler = self
+            .scheduler
+            .is_some_and(|secret| is_same(&secret.0, &presented));
+        let presented = hex(&presented);
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        // All are compared, whichever is the right one.
+        let key = keys.iter().fold(None, |found, key| {
+            let is_it = is_same(key.sha256.as_bytes(), presented.as_bytes());
+            if is_it { Some(key) } else { found }
+        });
+        if is_scheduler {
+            return Ok(Caller {
+                role: Role::Admin,
+                token_id: None,
+                user_id: None,
+                email: None,
+                is_use_due: false,
+            });
+        }
+        let Key {
+            token,
+            is_user_active,
+            ..
+        } = key.ok_or(Denied::Unknown)?;
+        if token.revoked_at.is_some() {
+            return Err(Denied::Revoked);
+        }
+        if token.expires_at.is_some_and(|expires_at| expires_at <= now) {
+            return Err(Denied::Expired);
+        }
+        if !is_user_active {
+            return Err(Denied::Deactivated);
+        }
+        let is_recent = |used: UtcMicros| now < used.plus(USE_RECORDED_EVERY) && used <= now;
+        Ok(Caller {
+            role: token.role,
+            token_id: Some(token.id.clone()),
+            user_id: token.user_id.clone(),
+            email: token.email.clone(),
+            is_use_due: !token.last_used_at.is_some_and(is_recent),
+        })
+    }
+
+    /// Writes down that a token was used.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn record_use(&self, store: &Store, id: &str, now: UtcMicros) -> Result<(), StoreError> {
+        {
+            let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(key) = keys.iter_mut().find(|key| key.token.id == id) {
+                key.token.last_used_at = Some(now);
+            }
+        }
+        store.record_token_use(id, now)
+    }
+}
+
+impl std::fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keyring").finish_non_exhaustive()
+    }
+}
+
+/// The audit row of a token that came or went.
+pub(crate) fn audit_entry(
+    action: &'static str,
+    token: &Token,
+    actor: Actor,
+    now: UtcMicros,
+) -> AuditEntry {
+    AuditEntry {
+        params: Some(
+            serde_json::json!({ "role": token.role.as_str(), "label": token.label, "email": token.email })
+                .to_string(),
+        ),
+        ..AuditEntry::new(action, format!("token:{}", token.id), actor, now)
+    }
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+fn digest_hex(text: &str) -> String {
+    hex(&digest(text))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Compares without telling by its duration where the first difference is.
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let differences = a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b));
+    a.len() == b.len() && std::hint::black_box(differences) == 0
+}
+
+/// Sixteen random bytes as a UUID of version 4.
+fn uuid(bytes: [u8; 16]) -> String {
+    let mut bits = u128::from_be_bytes(bytes);
+    bits = (bits & !(0xf << 76)) | (4 << 76);
+    bits = (bits & !(0b11 << 62)) | (0b10 << 62);
+    let hex = format!("{bits:032x}");
+    let mut text = String::with_capacity(36);
+    for (at, digit) in hex.chars().enumerate() {
+        if matches!(at, 8 | 12 | 16 | 20) {
+            text.push('-');
+        }
+        text.push(digit);
+    }
+    text
+}

@@ -1,0 +1,417 @@
+//! `serve`, and the other commands while it holds the data dir.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use session_pipeline_harness::{DataDir, Session};
+
+use super::{Ended, check, check_examples, program};
+
+/// A server in a process of its own.
+struct Serving {
+    child: Child,
+    started: Value,
+}
+
+impl Serving {
+    fn start(dir: &DataDir, environment: &[(&str, &str)]) -> Self {
+        Self::start_with(dir, environment, &[])
+    }
+
+    fn start_with(dir: &DataDir, environment: &[(&str, &str)], more: &[&str]) -> Self {
+        let data_dir = dir.path().to_str().unwrap();
+        let mut command =
+            std::process::Command::new(assert_cmd::cargo::cargo_bin("session-pipeline"));
+        let mut child = command
+            .env_clear()
+            .envs(environment.iter().copied())
+            .current_dir(dir.path())
+            .args(["--data-dir", data_dir, "--json"])
+            .args(more)
+            .args(["serve", "--listen", "127.0.0.1:0", "--no-scheduler"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut text = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let started = loop {
+            if stdout.read_line(&mut text).unwrap() == 0 {
+                let mut stderr = String::new();
+                child
+                    .stderr
+                    .take()
+                    .unwrap()
+                    .read_to_string(&mut stderr)
+                    .unwrap();
+                panic!("it did not start: {text}{stderr}");
+            }
+            if let Ok(started) = serde_json::from_str(&text) {
+                break started;
+            }
+        };
+        Self { child, started }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Sends SIGTERM and waits; gives the exit code.
+    fn stop(mut self) -> i32 {
+        self.signal(Signal::TERM);
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // Only where a test failed before it stopped it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn serve_says_where_it_is_and_ends_well_when_it_is_told_to() {
+    let dir = DataDir::new();
+    let serving = Serving::start(&dir, &[]);
+    let started = &serving.started;
+    let url = started["url"].as_str().unwrap();
+    assert!(
+        url.starts_with("http://127.0.0.1:") && !url.ends_with(":0"),
+        "{url}"
+    );
+    assert_eq!(started["processors"][0]["name"], "usage");
+    assert!(
+        started["processors"][0]["cadence_seconds"]
+            .as_u64()
+            .unwrap()
+            > 0
+    );
+    let token = fs::metadata(started["admin_token"].as_str().unwrap()).unwrap();
+    assert_eq!(token.permissions().mode() & 0o777, 0o600);
+    let lock = fs::read_to_string(dir.path().join("state/lock")).unwrap();
+    assert_eq!(lock, format!("{}\n{url}\n", serving.child.id()));
+    assert_eq!(serving.stop(), 0);
+    assert_eq!(
+        check(&dir, &["status"]).code,
+        0,
+        "the data dir is free again"
+    );
+}
+
+#[test]
+fn an_interrupt_ends_it_as_well() {
+    let dir = DataDir::new();
+    let mut serving = Serving::start(&dir, &[]);
+    serving.signal(Signal::INT);
+    assert_eq!(serving.child.wait().unwrap().code(), Some(0));
+}
+
+/// A request that is at work: the server wants its body, and does not get it.
+fn hanging_request(serving: &Serving, dir: &DataDir) -> TcpStream {
+    let url = serving.started["url"].as_str().unwrap();
+    let token = fs::read_to_string(dir.path().join("state/admin-token")).unwrap();
+    let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+    let head = format!(
+        "POST /api/admin/tokens HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n",
+        token.trim()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut line = String::new();
+    BufReader::new(&stream).read_line(&mut line).unwrap();
+    assert_eq!(line, "HTTP/1.1 100 Continue\r\n");
+    stream
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let dir = DataDir::new();
+    let mut serving = Serving::start(&dir, &[]);
+    let _hanging = hanging_request(&serving, &dir);
+    serving.signal(Signal::TERM);
+    // One right behind the other would be one signal.
+    let mut said = String::new();
+    let mut stderr = BufReader::new(serving.child.stderr.take().unwrap());
+    while !said.contains("stopping") {
+        assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "{said}");
+    }
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.child.wait().unwrap().code(), Some(3));
+    assert_eq!(check(&dir, &["status"]).code, 0, "what it left is in order");
+}
+
+#[test]
+fn a_request_that_does_not_end_does_not_keep_it() {
+    let dir = DataDir::new();
+    let serving = Serving::start(&dir, &[]);
+    let _hanging = hanging_request(&serving, &dir);
+    assert_eq!(serving.stop(), 0);
+}
+
+#[test]
+fn the_first_token_is_made_once() {
+    let dir = DataDir::new();
+    let token = || fs::read_to_string(dir.path().join("state/admin-token")).unwrap();
+    Serving::start(&dir, &[]).stop();
+    let first = token();
+    Serving::start(&dir, &[]).stop();
+    assert_eq!(token(), first);
+}
+
+#[test]
+fn a_second_server_is_told_who_is_there_and_what_to_do() {
+    let dir = DataDir::new();
+    let serving = Serving::start(&dir, &[]);
+    let second = check(&dir, &["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(second.code, 3);
+    let url = serving.started["url"].as_str().unwrap();
+    let said = second.stderr.replace(url, "[url]");
+    assert_eq!(
+        said,
+        "error: the data dir `[data-dir]` is in use by the server at [url] (process [pid]); wait for it to end, or stop it\n"
+    );
+    assert_eq!(serving.stop(), 0);
+}
+
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let dir = DataDir::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ended = check(&dir, &["serve", "--listen", &address]);
+    assert_eq!(ended.code, 3);
+    assert!(
+        ended.stderr.starts_with(&format!(
+            "error: `{address}` can't be listened on; choose another one with --listen"
+        )),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn a_short_shared_secret_stops_the_server_before_it_starts_and_an_empty_one_is_none() {
+    let dir = DataDir::new();
+    let data_dir = dir.path().to_str().unwrap();
+    let output = program(&dir)
+        .env("SCHEDULER_API_TOKEN", "0123456789abcdef0123456789abcde")
+        .args(["--data-dir", data_dir, "serve", "--listen", "127.0.0.1:0"])
+        .output()
+        .unwrap();
+    let ended = Ended::of(&dir, output);
+    assert_eq!(ended.code, 2);
+    assert_eq!(
+        ended.stderr,
+        "error: `SCHEDULER_API_TOKEN` has 31 characters; give at least 32, or leave it out\n"
+    );
+    assert!(!dir.path().join("state").exists());
+    assert_eq!(
+        Serving::start(&dir, &[("SCHEDULER_API_TOKEN", "")]).stop(),
+        0
+    );
+}
+
+#[test]
+fn the_cap_of_the_environment_is_a_number_or_none() {
+    let dir = DataDir::new();
+    let status = |cap: &str| {
+        let data_dir = dir.path().to_str().unwrap();
+        let mut command = program(&dir);
+        command.env("SESSION_PROCESSOR_MAX_PER_RUN", cap);
+        command
+            .args(["--data-dir", data_dir, "status"])
+            .output()
+            .unwrap()
+            .status
+            .code()
+    };
+    for cap in ["", "10", "0", "-3"] {
+        assert_eq!(status(cap), Some(0), "{cap:?}");
+    }
+    for cap in ["many", "1.5"] {
+        assert_eq!(status(cap), Some(2), "{cap:?}");
+    }
+}
+
+// The other commands.
+
+#[test]
+fn commands_with_a_route_go_through_the_server_that_holds_the_data_dir() {
+    let dir = DataDir::new();
+    dir.write(
+        "ada/one.jsonl",
+        Session::new("s1")
+            .user("hello")
+            .assistant(|m| m.tokens(10, 5)),
+    );
+    let alone = DataDir::new();
+    alone.write("ada/one.jsonl", dir.read("ada/one.jsonl"));
+    let serving = Serving::start(&dir, &[]);
+    // What differs is when it happened, and how long it took.
+    let told = |dir: &DataDir, arguments: &[&str]| {
+        let ended = check(dir, arguments);
+        let text = ended.stdout.lines().map(|line| {
+            let varies = ["_ms", "fuel", "_at", "guest_micros", "last_run"];
+            if varies.iter().any(|name| line.contains(name)) {
+                ""
+            } else {
+                line
+            }
+        });
+        (ended.code, text.collect::<Vec<_>>().join("\n"))
+    };
+    for arguments in [
+        &["run", "usage", "--json"][..],
+        &["run", "--all", "--json"],
+        &["report", "usage", "--csv"],
+        &["report", "usage", "--by", "tool"],
+        &["report", "usage", "--by", "user", "--since", "2020-01-01"],
+        &["sessions", "list", "--json"],
+        &["sessions", "show", "ada/one.jsonl", "--json"],
+        &["sessions", "show", "ada/two.jsonl"],
+        &["processors", "list", "--json"],
+        &["reprocess", "usage", "--session", "ada/one.jsonl"],
+        &["reprocess", "usage", "--json"],
+        &["run", "nonsense"],
+    ] {
+        assert_eq!(
+            told(&dir, arguments),
+            told(&alone, arguments),
+            "{arguments:?}"
+        );
+    }
+    assert_eq!(serving.stop(), 0);
+}
+
+#[test]
+fn tokens_are_made_listed_and_revoked_through_the_server_and_without() {
+    let dir = DataDir::new();
+    // Their texts are what a redaction would hide.
+    let said = |token: Option<&Value>, arguments: &[&str]| -> (i32, Value) {
+        let data_dir = dir.path().to_str().unwrap();
+        let mut command = program(&dir);
+        let token = token.map(|created| created["token"].as_str().unwrap());
+        command.envs(token.map(|token| ("SESSION_PIPELINE_TOKEN", token)));
+        command
+            .args(["--data-dir", data_dir, "--json"])
+            .args(arguments);
+        let output = command.output().unwrap();
+        let document = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code().unwrap(), document)
+    };
+    let make = [
+        "token",
+        "create",
+        "--role",
+        "analyst",
+        "--user",
+        "ada@example.com",
+    ];
+    let (code, without) = said(None, &make);
+    assert_eq!(code, 0, "{without}");
+    assert_eq!(crate::documents::names(&without), ["id", "role", "token"]);
+    assert_eq!(without["role"], "analyst");
+    // So the server makes none of its own.
+    let (_, admin) = said(
+        None,
+        &["token", "create", "--role", "admin", "--label", "me"],
+    );
+    let serving = Serving::start(&dir, &[]);
+    assert!(!dir.path().join("state/admin-token").exists());
+    let (code, through) = said(Some(&admin), &make);
+    assert_eq!((code, &through["id"]), (0, &"3".into()));
+    assert_eq!(said(Some(&admin), &["token", "revoke", "1"]).0, 0);
+    let (_, listed) = said(Some(&admin), &["token", "list"]);
+    let tokens = listed["tokens"].as_array().unwrap();
+    let revoked: Vec<bool> = tokens
+        .iter()
+        .map(|token| !token["revoked_at"].is_null())
+        .collect();
+    assert_eq!(revoked, [true, false, false]);
+    let refusal = |token, arguments: &[&str]| {
+        let (code, document) = said(Some(token), arguments);
+        (code, document["detail"].as_str().unwrap().to_owned())
+    };
+    let (code, reason) = refusal(&without, &["report", "usage"]);
+    assert_eq!(code, 3);
+    assert!(reason.contains("this token was revoked"), "{reason}");
+    let (code, reason) = refusal(&through, &["run", "usage"]);
+    assert_eq!(code, 3);
+    assert!(
+        reason.contains("this token is of role `analyst`; this needs `admin`"),
+        "{reason}"
+    );
+    assert_eq!(serving.stop(), 0);
+    assert_eq!(refusal(&admin, &["token", "revoke", "9"]).0, 2);
+    assert_eq!(
+        refusal(
+            &admin,
+            &["token", "create", "--role", "admin", "--user", "ada"]
+        )
+        .0,
+        2
+    );
+}
+
+#[test]
+fn without_a_token_a_command_says_how_to_get_one() {
+    let dir = DataDir::new();
+    let serving = Serving::start(&dir, &[]);
+    fs::remove_file(dir.path().join("state/admin-token")).unwrap();
+    let ended = check(&dir, &["run", "usage"]);
+    assert_eq!(ended.code, 3);
+    for word in [
+        "SESSION_PIPELINE_TOKEN",
+        "token create",
+        "state/admin-token",
+    ] {
+        assert!(ended.stderr.contains(word), "{ended:?}");
+    }
+    assert_eq!(serving.stop(), 0);
+}
+
+#[test]
+fn a_server_may_be_named_and_one_that_is_not_there_is_told() {
+    let dir = DataDir::new();
+    let elsewhere = DataDir::new();
+    elsewhere.write("ada/one.jsonl", Session::new("s1").user("hello"));
+    let serving = Serving::start(&elsewhere, &[]);
+    let token = fs::read_to_string(elsewhere.path().join("state/admin-token")).unwrap();
+    let url = serving.started["url"].as_str().unwrap().to_owned();
+    let asked = || {
+        let mut command = program(&dir);
+        command.env("SESSION_PIPELINE_TOKEN", token.trim());
+        let arguments = ["--api", url.as_str(), "sessions", "list", "--json"];
+        Ended::of(&dir, command.args(arguments).output().unwrap())
+    };
+    assert_eq!(asked().json()["count"], 1);
+    assert_eq!(serving.stop(), 0);
+    let gone = asked();
+    assert_eq!(gone.code, 3);
+    assert!(gone.stderr.contains("can't be reached"), "{gone:?}");
+    assert_eq!(check(&dir, &["--api", "example.com", "status"]).code, 2);
+}
+
+#[test]
+fn a_command_without_a_route_says_that_the_server_must_end_first() {
+    let dir = DataDir::new();
+    let serving = Serving::start(&dir, &[]);
+    let ended = check_examples(&dir, &["migrate"]);
+    assert_eq!(ended.code, 3);
+    assert!(
+        ended
+            .stderr
+            .contains("in use by the server at http://127.0.0.1"),
+        "{ended:?}"
+    );
+    assert_eq!(serving.stop(), 0);
+}

@@ -1,0 +1,433 @@
+//! Runs that requests start: what they answer, what they leave, and that they never wedge.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::Value;
+use session_pipeline_harness::{DataDir, TestPipeline};
+use session_pipeline_runtime::config::{Config, ServiceConfig};
+use session_pipeline_runtime::run::{Progress, RunRequest};
+
+use super::{SECRET, TestServer};
+use crate::database::{execute, rows};
+use crate::documents::names;
+use crate::guests::{PANICS, POISON, WELL_BEHAVED, misbehaving, panics, well_behaved};
+
+const RUN: &str = "/api/admin/run-session-processor";
+const AUDIT: &str =
+    "SELECT action, resource, result, client_kind, correlation_id, params FROM audit_log
+    WHERE action LIKE 'run%' ORDER BY CAST(id AS INTEGER)";
+
+fn run_of(processor: &str) -> String {
+    format!("{RUN}?processor={processor}")
+}
+
+#[test]
+fn an_admin_runs_a_processor_and_gets_its_stats() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "one\ntwo\n");
+    let server = TestServer::start(&dir, &[well_behaved()]);
+    let answer = server.post(&run_of(WELL_BEHAVED));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let body = answer.json();
+    assert_eq!(body["ok"], true);
+    assert_eq!(
+        names(&body["details"]),
+        [
+            "bytes",
+            "capped",
+            "duration_ms",
+            "errors",
+            "errors_detail",
+            "fuel",
+            "items_extracted",
+            "processed",
+            "processor",
+            "quarantined",
+            "scanned",
+            "skipped",
+            "waiting",
+        ]
+    );
+    assert_eq!(
+        (&body["details"]["scanned"], &body["details"]["processed"]),
+        (&1.into(), &1.into())
+    );
+    assert_eq!(
+        server.post(&run_of(WELL_BEHAVED)).json()["details"]["scanned"],
+        0
+    );
+    server.stop();
+    insta::assert_snapshot!(rows(&dir, AUDIT).join("\n"), @r#"
+    run_session_processor:faulty-well-behaved | job:session-processor:faulty-well-behaved | ok | web | 1 | {"capped":0,"errors":0,"items_extracted":2,"processed":1,"processor":"faulty-well-behaved","scanned":1,"skipped":0}
+    run_session_processor:faulty-well-behaved | job:session-processor:faulty-well-behaved | ok | web | 2 | {"capped":0,"errors":0,"items_extracted":0,"processed":0,"processor":"faulty-well-behaved","scanned":0,"skipped":0}
+    "#);
+}
+
+#[test]
+fn a_failed_session_is_no_failure_of_the_request() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", POISON);
+    let server = TestServer::start(&dir, &[panics()]);
+    let answer = server.post(&run_of(PANICS));
+    assert_eq!((answer.status, &answer.json()["ok"]), (200, &false.into()));
+    let error = &answer.json()["details"]["errors_detail"][0];
+    assert_eq!(
+        (&error["session"], &error["fault"]),
+        (&"ada/one.jsonl".into(), &"panic".into())
+    );
+    server.stop();
+    let result = "SELECT result FROM audit_log WHERE action LIKE 'run%'";
+    assert_eq!(rows(&dir, result), ["failed"]);
+}
+
+#[test]
+fn what_did_not_run_leaves_no_audit_row() {
+    let dir = DataDir::new();
+    let server = TestServer::start(&dir, &[well_behaved()]);
+    let refusal = |path: &str| server.post(path).refusal();
+    insta::assert_snapshot!(refusal(&run_of("moon")), @"400: Unknown processor `moon`; known are: faulty-well-behaved, verification");
+    insta::assert_snapshot!(refusal(&run_of("verification")), @"400: the processor `verification` is not installed here; installed are: faulty-well-behaved");
+    let path = run_of(WELL_BEHAVED);
+    assert_eq!(server.send("POST", &path, "", "", &[]).status, 401);
+    assert_eq!(
+        server.send("POST", &path, &server.analyst, "", &[]).status,
+        403
+    );
+    assert_eq!(server.post(RUN).status, 422);
+    server.stop();
+    assert_eq!(rows(&dir, AUDIT), [""; 0]);
+    assert_eq!(rows(&dir, "SELECT * FROM runs"), [""; 0]);
+}
+
+#[test]
+fn who_may_not_ask_is_told_nothing_about_parameters() {
+    let dir = DataDir::new();
+    let server = TestServer::start(&dir, &[]);
+    assert_eq!(server.send("POST", RUN, "", "", &[]).status, 401);
+    assert_eq!(
+        server.send("POST", RUN, &server.analyst, "", &[]).status,
+        403
+    );
+}
+
+/// Holds a run at its beginning until it is let go.
+struct Held {
+    begun: mpsc::Sender<()>,
+    go: std::sync::Mutex<mpsc::Receiver<()>>,
+}
+
+impl Progress for Held {
+    fn planned(&self, _: u64, _: u64) {
+        self.begun.send(()).unwrap();
+        // Whoever holds it may be gone; then it goes on.
+        let _ = self.go.lock().unwrap().recv();
+    }
+    fn advanced(&self, _: u64) {}
+}
+
+/// Does something while a run of a processor is at work, started by another hand than a request.
+fn while_running<T>(server: &TestServer, processor: &str, work: impl FnOnce() -> T) -> T {
+    let (begun, has_begun) = mpsc::channel();
+    let (go, held) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let progress = Held {
+            begun,
+            go: std::sync::Mutex::new(held),
+        };
+        let pipeline = &server.pipeline;
+        scope.spawn(move || {
+            pipeline
+                .run(processor, &RunRequest::cli(), &progress)
+                .unwrap()
+        });
+        has_begun.recv_timeout(Duration::from_secs(60)).unwrap();
+        let result = work();
+        drop(go);
+        result
+    })
+}
+
+#[test]
+fn a_processor_at_work_is_a_conflict_whoever_started_it_and_others_go_on() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "one\n");
+    let server = TestServer::start(&dir, &[well_behaved(), panics()]);
+    let (conflict, other) = while_running(&server, WELL_BEHAVED, || {
+        (
+            server.post(&run_of(WELL_BEHAVED)),
+            server.post(&run_of(PANICS)),
+        )
+    });
+    insta::assert_snapshot!(conflict.refusal(), @"409: the processor `faulty-well-behaved` is already running; wait for it to end");
+    assert_eq!(other.status, 200, "{other:?}");
+    assert_eq!(
+        server.post(&run_of(WELL_BEHAVED)).status,
+        200,
+        "the lock is given back"
+    );
+    server.stop();
+    assert_eq!(rows(&dir, AUDIT).len(), 3, "the conflict leaves none");
+}
+
+#[test]
+fn a_run_that_breaks_off_says_why_is_audited_and_gives_the_lock_back() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "one\n");
+    drop(TestPipeline::open(&dir, &[well_behaved()]).run(WELL_BEHAVED));
+    // As if a newer version had run here before.
+    let newer = format!(
+        "INSERT INTO components VALUES ('later', '{WELL_BEHAVED}', 9, NULL, TIMESTAMP '2026-01-01')"
+    );
+    execute(&dir, &newer);
+    let server = TestServer::start(&dir, &[well_behaved()]);
+    for _ in 0..2 {
+        let answer = server.post(&run_of(WELL_BEHAVED));
+        assert_eq!(answer.status, 500, "not 409: the lock is given back");
+        assert!(answer.refusal().contains("lower than 9"), "{answer:?}");
+    }
+    server.stop();
+    let audit =
+        "SELECT action, result, params LIKE '%\"unhandled_error\":\"the processor%' FROM audit_log
+        WHERE client_kind = 'web' ORDER BY CAST(id AS INTEGER)";
+    let expected = format!("run_session_processor:{WELL_BEHAVED} | failed | true");
+    assert_eq!(rows(&dir, audit), [expected.as_str(), expected.as_str()]);
+    let open = "SELECT count(*) FROM runs WHERE finished_at IS NULL";
+    assert_eq!(rows(&dir, open), ["0"]);
+}
+
+#[test]
+fn a_panic_in_the_runner_is_a_failed_run_with_its_audit_row_and_gives_the_lock_back() {
+    struct Panics;
+    impl Progress for Panics {
+        fn planned(&self, _: u64, _: u64) {
+            panic!("out of the blue");
+        }
+        fn advanced(&self, _: u64) {}
+    }
+    let dir = DataDir::new();
+    let server = TestServer::start(&dir, &[well_behaved()]);
+    let error = server
+        .pipeline
+        .run(WELL_BEHAVED, &RunRequest::cli(), &Panics)
+        .unwrap_err();
+    insta::assert_snapshot!(error, @"the run broke off: out of the blue; please report it");
+    assert_eq!(server.post(&run_of(WELL_BEHAVED)).status, 200);
+    server.stop();
+    let audit = "SELECT result, params LIKE '%unhandled_error%out of the blue%' FROM audit_log
+        WHERE action LIKE 'run%' ORDER BY CAST(id AS INTEGER)";
+    assert_eq!(rows(&dir, audit), ["failed | true", "ok | false"]);
+}
+
+#[test]
+fn a_client_that_goes_away_does_not_stop_its_run() {
+    use std::io::Write;
+    let dir = DataDir::new();
+    for number in 0..20 {
+        dir.write(&format!("ada/{number}.jsonl"), "one\n");
+    }
+    let server = TestServer::start(&dir, &[well_behaved()]);
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut client = std::net::TcpStream::connect(address).unwrap();
+    let path = run_of(WELL_BEHAVED);
+    write!(client, "POST {path} HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {}\r\nContent-Length: 0\r\n\r\n", server.admin)
+        .unwrap();
+    let begun = || {
+        !server.get("/api/admin/runs").json()["runs"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    };
+    wait_until("a run begins", begun);
+    drop(client);
+    let ended = || server.get("/api/admin/runs").json()["runs"][0]["finished_at"] != Value::Null;
+    wait_until("the run ends", ended);
+    let run = &server.get("/api/admin/runs").json()["runs"][0];
+    assert_eq!(
+        (&run["result"], &run["stats"]["processed"]),
+        (&"ok".into(), &20.into())
+    );
+}
+
+/// Looks again and again, for a minute at most.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..6000 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("waited for a minute, and still not: {what}");
+}
+
+// Caps.
+
+fn capped(dir: &DataDir, service: ServiceConfig) -> Config {
+    Config {
+        service,
+        workers: 1,
+        ..dir.config()
+    }
+}
+
+#[test]
+fn the_cap_of_attempts_is_that_of_the_configuration() {
+    use session_pipeline_runtime::store::{Actor, Trigger};
+    let dir = DataDir::new();
+    let caps = |config: &Config| {
+        let request = RunRequest::service(config, Trigger::Http, Actor::cli());
+        (request.max_sessions, request.max_llm_sessions)
+    };
+    assert_eq!(caps(&dir.config()), (None, Some(50)));
+    let service = ServiceConfig {
+        llm_sessions_max: Some(7),
+        ..ServiceConfig::default()
+    };
+    assert_eq!(caps(&capped(&dir, service)), (None, Some(7)));
+}
+
+#[test]
+fn a_processor_without_a_model_has_no_cap_of_attempts() {
+    let dir = DataDir::new();
+    for number in 0..5 {
+        dir.write(&format!("ada/{number}.jsonl"), "one\n");
+    }
+    let service = ServiceConfig {
+        llm_sessions_max: Some(2),
+        ..ServiceConfig::default()
+    };
+    let server = TestServer::start_with(
+        &dir,
+        capped(&dir, service),
+        Default::default(),
+        &[well_behaved()],
+    );
+    let details = &server.post(&run_of(WELL_BEHAVED)).json()["details"];
+    assert_eq!(
+        (&details["processed"], &details["capped"]),
+        (&5.into(), &0.into())
+    );
+}
+
+#[test]
+fn a_run_ends_when_its_time_is_up_and_says_what_is_left() {
+    let dir = DataDir::new();
+    for number in 0..5 {
+        dir.write(&format!("ada/{number}.jsonl"), "one\n");
+    }
+    let server = TestServer::start_with(
+        &dir,
+        capped(&dir, ServiceConfig::default()),
+        Default::default(),
+        &[well_behaved()],
+    );
+    dir.clock().advance_at_each_look(Duration::from_secs(60));
+    let details = &server.post(&run_of(WELL_BEHAVED)).json()["details"];
+    dir.clock().advance_at_each_look(Duration::ZERO);
+    assert_eq!(details["scanned"], 5);
+    assert_ne!(details["capped"], 0, "{details}");
+    let rest = &server.post(&run_of(WELL_BEHAVED)).json()["details"];
+    assert_eq!(
+        (&rest["processed"], &rest["capped"]),
+        (&details["capped"], &0.into())
+    );
+}
+
+#[test]
+fn a_person_may_ask_for_less_than_the_caps() {
+    let dir = DataDir::new();
+    for number in 0..3 {
+        dir.write(&format!("ada/{number}.jsonl"), "one\n");
+    }
+    let server = TestServer::start(&dir, &[well_behaved()]);
+    let details = &server
+        .post(&format!("{}&max_sessions=1", run_of(WELL_BEHAVED)))
+        .json()["details"];
+    assert_eq!(
+        (&details["processed"], &details["capped"]),
+        (&1.into(), &2.into())
+    );
+}
+
+#[test]
+fn a_personal_token_ignores_the_wait_after_failures_and_the_shared_secret_does_not() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", POISON);
+    let server = TestServer::start(&dir, &[panics()]);
+    let path = run_of(PANICS);
+    server.post(&path);
+    server.post(&path);
+    let scheduled = server.send("POST", &path, SECRET, "", &[]).json();
+    assert_eq!(
+        (
+            &scheduled["details"]["scanned"],
+            &scheduled["details"]["waiting"]
+        ),
+        (&0.into(), &1.into())
+    );
+    assert_eq!(server.post(&path).json()["details"]["errors"], 1);
+    server.stop();
+    let callers = "SELECT client_kind, user_id LIKE '________-____-4%' AS is_person, user_id = 'scheduler' FROM audit_log
+        WHERE action LIKE 'run%' ORDER BY CAST(id AS INTEGER)";
+    insta::assert_snapshot!(rows(&dir, callers).join("\n"), @r"
+    web | true | false
+    web | true | false
+    scheduler | false | true
+    web | true | false
+    ");
+}
+
+#[test]
+fn runs_are_listed_the_newest_first_and_shown_one_by_one() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", POISON);
+    let server = TestServer::start(&dir, &[well_behaved(), panics(), misbehaving("loops")]);
+    server.post(&run_of(WELL_BEHAVED));
+    server.post(&run_of(PANICS));
+    let runs = server.get("/api/admin/runs").json();
+    let ids: Vec<&Value> = runs["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| &run["id"])
+        .collect();
+    assert_eq!(ids, ["2", "1"]);
+    let of_one = server
+        .get(&format!("/api/admin/runs?processor={WELL_BEHAVED}&limit=5"))
+        .json();
+    assert_eq!(of_one["runs"].as_array().unwrap().len(), 1);
+    let run = server.get("/api/admin/runs/2").json();
+    assert_eq!(run, runs["runs"][0]);
+    insta::assert_json_snapshot!(run, { ".stats.fuel" => "[fuel]", ".stats.errors_detail[0].error" => "[error]" }, @r#"
+    {
+      "error": null,
+      "finished_at": "2100-01-01T00:00:00Z",
+      "id": "2",
+      "processor": "faulty-panics",
+      "result": "failed",
+      "started_at": "2100-01-01T00:00:00Z",
+      "stats": {
+        "bytes": 9,
+        "capped": 0,
+        "duration_ms": 0,
+        "errors": 1,
+        "errors_detail": [
+          {
+            "error": "[error]",
+            "fault": "panic",
+            "session": "ada/one.jsonl"
+          }
+        ],
+        "fuel": "[fuel]",
+        "items_extracted": 0,
+        "processed": 0,
+        "processor": "faulty-panics",
+        "quarantined": 0,
+        "scanned": 1,
+        "skipped": 0,
+        "waiting": 0
+      },
+      "trigger": "http"
+    }
+    "#);
+}
