@@ -16,6 +16,10 @@ use crate::report;
 use crate::sandbox::{self, Compiled, Engine, Engines, sha256_hex};
 use crate::store::{KnownComponent, Store, StoreError};
 
+/// The processor that is known by name whether or not its component is there: health has its entry,
+/// and the scheduler its job (BEHAVIOUR.md A13).
+pub const VERIFICATION: &str = "verification";
+
 /// A component and the name it goes by.
 #[derive(Clone, Copy, Debug)]
 pub struct Shipped {
@@ -35,6 +39,14 @@ pub enum RegistryError {
         name: String,
         /// The known ones.
         known: String,
+    },
+    /// It is known by name, but its component is not there.
+    #[error(
+        "the processor `{name}` is not installed; this version of the program comes without it"
+    )]
+    NotInstalled {
+        /// The name.
+        name: String,
     },
     /// Its component can't be used.
     #[error("the processor `{name}` is unavailable: {fault}")]
@@ -68,6 +80,15 @@ impl Registry {
         self.shipped.iter().map(|shipped| shipped.name)
     }
 
+    /// The names that have an entry in health and a job, sorted: those of the components, and those
+    /// that are known without one.
+    pub fn known_names(&self) -> Vec<&'static str> {
+        let mut names: Vec<&'static str> = self.names().chain([VERIFICATION]).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// The digest of the component behind a name; `None` where there is none of that name.
     pub fn digest(&self, name: &str) -> Option<String> {
         self.component(name).ok().map(sha256_hex)
@@ -76,15 +97,19 @@ impl Registry {
     /// The component behind a name.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When there is none of that name, or the one that is known by it is not installed.
     pub fn component(&self, name: &str) -> Result<&'static [u8], RegistryError> {
         let shipped = self.shipped.iter().find(|shipped| shipped.name == name);
-        shipped
-            .map(|shipped| shipped.component)
-            .ok_or_else(|| RegistryError::Unknown {
+        match shipped {
+            Some(shipped) => Ok(shipped.component),
+            None if name == VERIFICATION => Err(RegistryError::NotInstalled {
+                name: name.to_owned(),
+            }),
+            None => Err(RegistryError::Unknown {
                 name: crate::fault::printable(name),
                 known: self.names().collect::<Vec<_>>().join(", "),
-            })
+            }),
+        }
     }
 
     /// Makes a processor ready to run.

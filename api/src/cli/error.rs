@@ -109,7 +109,9 @@ impl From<RegistryError> for Failure {
     fn from(error: RegistryError) -> Self {
         let exit = match error {
             RegistryError::Unknown { .. } => Exit::WrongUse,
-            RegistryError::Unavailable { .. } | RegistryError::Store(_) => Exit::CouldNotRun,
+            RegistryError::NotInstalled { .. }
+            | RegistryError::Unavailable { .. }
+            | RegistryError::Store(_) => Exit::CouldNotRun,
         };
         Self::new(exit, &error)
     }

@@ -88,7 +88,9 @@ pub fn list(
                 Ok(processor) => (Some(processor), None),
                 Err(RegistryError::Store(error)) => return Err(error),
                 Err(RegistryError::Unavailable { fault, .. }) => (None, Some(fault.to_string())),
-                Err(error @ RegistryError::Unknown { .. }) => (None, Some(error.to_string())),
+                Err(
+                    error @ (RegistryError::Unknown { .. } | RegistryError::NotInstalled { .. }),
+                ) => (None, Some(error.to_string())),
             };
         let manifest = processor.as_ref().map(Processor::manifest);
         let own = config.processors.get(name);
