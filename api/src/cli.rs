@@ -25,7 +25,7 @@ use std::sync::Arc;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use session_pipeline_runtime::clock::{Clock as _, SystemClock, UtcMicros};
-use session_pipeline_runtime::config::{Compiler, Config, Given};
+use session_pipeline_runtime::config::{Compiler, Config, Given, Variables};
 use session_pipeline_runtime::fault::printable;
 use session_pipeline_runtime::registry::{Registry, Shipped};
 use session_pipeline_runtime::run::Pipeline;
@@ -66,6 +66,9 @@ struct Global {
     /// What all of these, the environment and the file come to: made once, before any command begins
     #[arg(skip)]
     config: OnceCell<Config>,
+    /// What the environment says that no flag stands for
+    #[arg(skip)]
+    variables: Variables,
 }
 
 #[derive(Debug, Subcommand)]
@@ -124,9 +127,10 @@ fn filled(text: &str) -> Result<String, String> {
     }
 }
 
-/// Runs the program with these arguments; the first is its name.
-pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+/// Runs the program with these arguments, of which the first is its name, and with what `main` found
+/// in the environment.
+pub fn main(arguments: impl IntoIterator<Item = OsString>, variables: Variables) -> ExitCode {
+    let mut cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no errors; clap knows where each belongs.
@@ -137,6 +141,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
         }
     };
+    cli.global.variables = variables;
     log_to_stderr(cli.global.verbose);
     match dispatch(&cli) {
         Ok(exit) => exit.into(),
@@ -181,6 +186,7 @@ impl Global {
             data_dir: self.data_dir.clone(),
             sessions_root: self.sessions.clone(),
             config_file: self.config_file.clone(),
+            variables: self.variables.clone(),
         })?;
         let program = std::env::current_exe().map_err(|error| {
             Failure::could_not_run(format!("the program can't find itself: {error}"))

@@ -24,6 +24,7 @@ pub mod rows;
 pub mod run;
 pub mod sandbox;
 pub mod scan;
+pub mod schedule;
 pub mod sessions;
 pub mod status;
 pub mod store;

@@ -8,6 +8,7 @@ mod commit;
 mod components;
 mod counts;
 mod failures;
+mod jobs;
 mod lock;
 mod open;
 mod runs;
@@ -27,6 +28,7 @@ use duckdb::Connection;
 
 pub use commit::{CompletedSession, Entry, FailedSession, Group, SkippedSession};
 pub use components::KnownComponent;
+pub use jobs::JobRow;
 pub use lock::Holder;
 pub use open::{MigrationPlan, Opened};
 pub use runs::{RunRecord, RunResult, Trigger};

@@ -24,6 +24,7 @@ mod reprocess;
 mod run;
 mod sandbox;
 mod scan;
+mod schedule;
 mod sessions;
 mod store;
 mod usage;
