@@ -25,6 +25,7 @@ pub mod run;
 pub mod sandbox;
 pub mod scan;
 pub mod schedule;
+pub mod scheduler;
 pub mod sessions;
 pub mod status;
 pub mod store;

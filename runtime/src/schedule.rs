@@ -3,7 +3,7 @@
 //! The grammar is that of BEHAVIOUR.md 6.3 without cron: `every 15m`, `every 2h`,
 //! `daily 04:15,16:00`. All times are UTC.
 //! No clock is asked and nothing is started here: which jobs there are and what a tick starts is
-//! the [`timetable`]'s affair, and the ticking that of its driver.
+//! the [`timetable`]'s affair, and the ticking that of [`crate::scheduler`].
 
 pub mod timetable;
 

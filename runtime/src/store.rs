@@ -191,6 +191,13 @@ impl Store {
     }
 }
 
+/// So that whoever shares a pipeline, and whoever has only a store, can both be asked for it.
+impl AsRef<Self> for Store {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store")

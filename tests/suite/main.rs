@@ -25,6 +25,7 @@ mod run;
 mod sandbox;
 mod scan;
 mod schedule;
+mod scheduler;
 mod sessions;
 mod store;
 mod usage;
