@@ -13,6 +13,7 @@ pub mod clock;
 pub mod config;
 pub mod content;
 pub mod fault;
+pub mod health;
 pub mod inspect;
 pub mod manifest;
 pub mod processor;

@@ -8,6 +8,7 @@ mod commit;
 mod components;
 mod counts;
 mod failures;
+mod health;
 mod jobs;
 mod lock;
 mod open;
@@ -28,6 +29,7 @@ use duckdb::Connection;
 
 pub use commit::{CompletedSession, Entry, FailedSession, Group, SkippedSession};
 pub use components::KnownComponent;
+pub use health::ProcessorFailures;
 pub use jobs::JobRow;
 pub use lock::Holder;
 pub use open::{MigrationPlan, Opened};

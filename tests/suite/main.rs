@@ -15,6 +15,7 @@ mod content;
 mod database;
 mod documents;
 mod guests;
+mod health;
 mod hostile;
 mod inspect;
 mod migrations;
