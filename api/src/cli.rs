@@ -42,7 +42,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 done with failed sessions or findings; 2 wrong use or configuration; \
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 done with failed sessions or findings, or `status` is not healthy; 2 wrong use or configuration; \
      3 could not run (data dir in use, processor unavailable, database unusable).";
 
 #[derive(Debug, Args)]
@@ -78,7 +78,7 @@ enum Command {
     /// Report what was extracted
     #[command(subcommand)]
     Report(report::ReportCommand),
-    /// Show what is known of each processor, in counts
+    /// Show whether everything works and keeps up, with counts of each processor
     Status,
     /// List sessions, or show all that is known of one
     #[command(subcommand)]

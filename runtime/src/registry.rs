@@ -187,6 +187,28 @@ impl Registry {
         .map(|(processor, _)| processor)
     }
 
+    /// As [`Registry::look_at`], for those who must not wait: `None` also where it would have to be
+    /// compiled first, or can't be used.
+    pub fn glance_at(
+        &self,
+        name: &str,
+        config: &Config,
+        engines: &Engines,
+        store: &Store,
+    ) -> Option<Processor> {
+        let known = store.component(&self.digest(name)?).ok()??;
+        self.make(
+            name,
+            config,
+            engines,
+            Some(store),
+            Some(&known),
+            Keep::OnlyKept,
+        )
+        .map(|(processor, _)| processor)
+        .ok()
+    }
+
     /// Compiles or takes what is kept, loads, and holds the manifest against what ran before.
     fn make(
         &self,
@@ -210,6 +232,10 @@ impl Registry {
             None => match keep {
                 Keep::Kept => compile(config, &limits, &engine, &digest, component),
                 Keep::Nothing { scratch } => compile_aside(config, &limits, component, scratch),
+                Keep::OnlyKept => Err(Fault::new(
+                    FaultKind::Component,
+                    "its compiled form is not kept; run it once",
+                )),
             }
             .map_err(unavailable)?,
         };
@@ -246,7 +272,11 @@ impl Registry {
 #[derive(Clone, Copy, Debug)]
 enum Keep<'a> {
     Kept,
-    Nothing { scratch: &'a Path },
+    Nothing {
+        scratch: &'a Path,
+    },
+    /// Nothing is compiled at all.
+    OnlyKept,
 }
 
 fn code_path(config: &Config, engine: &Engine, digest: &str) -> PathBuf {

@@ -79,17 +79,19 @@ pub(super) fn report(global: &Global, command: &ReportCommand) -> Result<Exit, F
     }
     let config = global.config()?;
     let prices = Prices::of(&config)?;
-    let store = Store::open(&config, super::now())?;
+    let store = Store::open_existing(&config, super::now())?;
+    let store = store.as_ref();
     let ask = Ask {
         global,
         is_csv: arguments.csv,
         prices: &prices,
     };
     if let Some(by) = arguments.by.messages() {
-        let report = report::usage(&store, &prices, by, days)?;
-        ask.print(report, by.key())
+        let report = store.map(|store| report::usage(store, &prices, by, days));
+        ask.print(report.transpose()?.flatten(), by.key())
     } else {
-        ask.print(report::tools(&store, &prices, days)?, "tool")
+        let report = store.map(|store| report::tools(store, &prices, days));
+        ask.print(report.transpose()?.flatten(), "tool")
     }
 }
 

@@ -77,10 +77,7 @@ pub fn list(
     scratch: &Path,
 ) -> Result<Vec<ListedProcessor>, StoreError> {
     let engines = Engines::new(config.pool_limits(), 0);
-    let known = match store {
-        Some(store) => status::processors(store, registry.names())?,
-        None => Vec::new(),
-    };
+    let known = status::processors(store, registry.names())?;
     let mut processors = Vec::new();
     for name in registry.names() {
         let (processor, unavailable) =
