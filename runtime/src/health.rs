@@ -20,7 +20,9 @@ pub use checks::{
     DiskFigures, JobFigures, QuarantineFigures, SchedulerFigures, Schema, SchemaFigures,
     UsersFigures,
 };
-pub use facts::{Database, DiskProbe, DiskSpace, Facts, Sources, SystemDisk, schema};
+pub use facts::{
+    Database, DatabaseFacts, DiskProbe, DiskSpace, Facts, Sources, SystemDisk, schema,
+};
 pub use memo::SchemaMemo;
 
 /// How one check came out.

@@ -15,8 +15,8 @@ use session_pipeline_harness::{DataDir, TestClock, TestPipeline, cases as case_c
 use session_pipeline_runtime::clock::{Clock, UtcMicros};
 use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::health::{
-    Build, Database, DiskProbe, DiskSpace, Facts, Headline, Liveness, Report, Role, Schema,
-    SchemaMemo, Sources, Status, schema,
+    Build, Database, DatabaseFacts, DiskProbe, DiskSpace, Facts, Headline, Liveness, Report, Role,
+    Schema, SchemaMemo, Sources, Status, schema,
 };
 use session_pipeline_runtime::registry::{Registry, Shipped};
 use session_pipeline_runtime::schedule::timetable::{Job, JobEnd};
@@ -73,11 +73,15 @@ impl Default for Look<'_> {
 
 impl Look<'_> {
     fn report(self, dir: &DataDir) -> Report {
+        Report::of(&self.facts(dir))
+    }
+
+    fn facts(self, dir: &DataDir) -> Facts {
         let mut config = dir.config();
         (self.config)(&mut config);
         let now = dir.clock().now();
         let store = Store::open_existing(&config, now).unwrap();
-        Report::of(&Facts::gather(Sources {
+        Facts::gather(Sources {
             config: &config,
             registry: &self.registry,
             database: Database::from(store.as_ref()),
@@ -86,7 +90,7 @@ impl Look<'_> {
             disk: &self.disk,
             schema: self.schema,
             now,
-        }))
+        })
     }
 }
 
@@ -402,6 +406,31 @@ fn quarantine_is_told_and_only_what_fails_everywhere_degrades() {
     assert_eq!(one_is_well["status"], "info");
     assert_eq!(one_is_well["failing"], 5);
     assert_eq!(misbehaving("panics").0, PANICS);
+}
+
+#[test]
+fn a_database_that_does_not_answer_is_unhealthy_for_everybody() {
+    let dir = migrated();
+    let refused = || "the database refused".to_owned();
+    let facts = Facts {
+        database: DatabaseFacts::Open {
+            answer: Err(refused()),
+            users: Err(refused()),
+            failures: Err(refused()),
+        },
+        ..Look::default().facts(&dir)
+    };
+    let report = Report::of(&facts);
+    let body = body(&report, Role::Analyst);
+    assert_eq!(body["status"], "unhealthy");
+    assert_eq!(body["overall_analyst"], "unhealthy");
+    let state = &body["services"]["duckdb_state"];
+    assert_eq!(
+        (&state["status"], &state["detail"]),
+        (&"error".into(), &refused().into())
+    );
+    assert_eq!(body["services"]["users"]["status"], "error");
+    assert_eq!(body["services"]["quarantine"]["status"], "unknown");
 }
 
 #[test]

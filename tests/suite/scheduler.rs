@@ -13,7 +13,7 @@ use session_pipeline_harness::{DataDir, PausedClock, Session, cases, clock};
 use session_pipeline_runtime::clock::Clock;
 use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::registry::{Registry, Shipped};
-use session_pipeline_runtime::run::Pipeline;
+use session_pipeline_runtime::run::{Pipeline, RunError};
 use session_pipeline_runtime::schedule::timetable::JobEnd;
 use session_pipeline_runtime::scheduler::{Scheduler, SchedulerWatch, cadences};
 use session_pipeline_runtime::store::{JobRow, Store};
@@ -326,6 +326,16 @@ fn a_watch_tells_what_is_at_work() {
             (None, &Some(JobEnd::Ok))
         );
     });
+}
+
+#[test]
+fn a_run_that_a_person_has_at_work_is_refused_and_one_that_broke_off_failed() {
+    let ends = [
+        RunError::AlreadyRunning("usage".to_owned()),
+        RunError::Broken("a panic".to_owned()),
+    ]
+    .map(|error| JobEnd::from(&Err(error)).as_str());
+    assert_eq!(ends, ["refused", "failed"]);
 }
 
 #[test]
