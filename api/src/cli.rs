@@ -29,7 +29,7 @@ use std::sync::Arc;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use session_pipeline_runtime::clock::{Clock as _, SystemClock, UtcMicros};
-use session_pipeline_runtime::config::{Compiler, Config, Given};
+use session_pipeline_runtime::config::{Compiler, Config, Given, Variables};
 use session_pipeline_runtime::fault::printable;
 use session_pipeline_runtime::registry::{Registry, Shipped};
 use session_pipeline_runtime::run::Pipeline;
@@ -47,7 +47,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 done with failed sessions or findings; 2 wrong use or configuration; \
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 done with failed sessions or findings, or `status` is not healthy; 2 wrong use or configuration; \
      3 could not run (data dir in use, processor unavailable, database unusable).";
 
 #[derive(Debug, Args)]
@@ -98,6 +98,9 @@ struct Global {
     /// What all of these, the environment and the file come to: made once, before any command begins
     #[arg(skip)]
     config: OnceCell<Config>,
+    /// What the environment says that no flag stands for
+    #[arg(skip)]
+    variables: Variables,
 }
 
 #[derive(Debug, Subcommand)]
@@ -109,7 +112,7 @@ enum Command {
     /// Report what was extracted
     #[command(subcommand)]
     Report(report::ReportCommand),
-    /// Show what is known of each processor, in counts
+    /// Show whether everything works and keeps up, with counts of each processor
     Status,
     /// List sessions, or show all that is known of one
     #[command(subcommand)]
@@ -187,9 +190,10 @@ fn filled(text: &str) -> Result<String, String> {
     }
 }
 
-/// Runs the program with these arguments; the first is its name.
-pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+/// Runs the program with these arguments, of which the first is its name, and with what `main` found
+/// in the environment.
+pub fn main(arguments: impl IntoIterator<Item = OsString>, variables: Variables) -> ExitCode {
+    let mut cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no errors; clap knows where each belongs.
@@ -200,6 +204,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
         }
     };
+    cli.global.variables = variables;
     log_to_stderr(cli.global.verbose);
     match dispatch(&cli) {
         Ok(exit) => exit.into(),
@@ -246,6 +251,7 @@ impl Global {
             data_dir: self.data_dir.clone(),
             sessions_root: self.sessions.clone(),
             config_file: self.config_file.clone(),
+            variables: self.variables.clone(),
         })?;
         let program = std::env::current_exe().map_err(|error| {
             Failure::could_not_run(format!("the program can't find itself: {error}"))

@@ -2,6 +2,17 @@
 
 use std::process::ExitCode;
 
+use session_pipeline_runtime::config::{VARIABLES, Variables};
+
 fn main() -> ExitCode {
-    session_pipeline::cli::main(std::env::args_os())
+    session_pipeline::cli::main(std::env::args_os(), variables())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "here is the `main` that reads the environment"
+)]
+fn variables() -> Variables {
+    let found = VARIABLES.map(|name| Some((name, std::env::var_os(name)?)));
+    found.into_iter().flatten().collect()
 }

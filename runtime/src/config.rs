@@ -2,10 +2,12 @@
 //!
 //! A flag wins over the environment, that over the file, that over the default. Flags and
 //! environment are the binary's affair, which hands them over as [`Given`]; the file is read in the
-//! `file` room, by the table of keys in the `keys` room.
+//! `file` room, by the table of keys in the `keys` room, and what stands in the environment by the
+//! table in the `variables` room.
 
 mod file;
 mod keys;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,6 +15,9 @@ use std::time::Duration;
 
 pub use file::{ConfigError, Given, Place};
 pub use keys::{KeyKind, KnownKey, known_keys};
+pub use variables::{VARIABLES, Variables};
+
+use crate::schedule::Schedule;
 
 /// Where things lie and how much of everything is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +48,29 @@ pub struct Config {
     pub service: ServiceConfig,
     /// Who compiles components.
     pub compiler: Compiler,
+    /// How the scheduler ticks.
+    pub scheduler: SchedulerConfig,
+    /// How old a session without any state row may grow before health speaks of it; `None`: four
+    /// times the grace (BEHAVIOUR.md 5.4).
+    pub stuck_file_grace: Option<Duration>,
+}
+
+/// How the scheduler ticks (BEHAVIOUR.md 6.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchedulerConfig {
+    /// How often it looks what is due.
+    pub tick: Duration,
+    /// How long after the start it begins, so that a server comes up before it works.
+    pub startup_grace: Duration,
+}
+
+impl Default for SchedulerConfig {
+    fn default() -> Self {
+        Self {
+            tick: Duration::from_secs(30),
+            startup_grace: Duration::from_secs(60),
+        }
+    }
 }
 
 impl Config {
@@ -62,6 +90,8 @@ impl Config {
             database_memory_bytes: 256 << 20,
             service: ServiceConfig::default(),
             compiler: Compiler::InProcess,
+            scheduler: SchedulerConfig::default(),
+            stuck_file_grace: None,
         }
     }
 
@@ -83,6 +113,26 @@ impl Config {
         let own = self.processors.get(processor);
         own.map(|own| own.settings.clone().into_iter().collect())
             .unwrap_or_default()
+    }
+
+    /// When a processor runs whose manifest says this cadence.
+    pub fn schedule_of(&self, processor: &str, cadence: Duration) -> Schedule {
+        let own = self.processors.get(processor);
+        own.and_then(|own| own.schedule.clone())
+            .unwrap_or_else(|| Schedule::every(cadence))
+    }
+
+    /// How often a processor runs, for those who judge whether it does: one setting moves both the
+    /// scheduler and health.
+    pub fn cadence_of(&self, processor: &str, cadence: Duration) -> Duration {
+        let own = self.processors.get(processor);
+        let interval = own.and_then(|own| own.interval);
+        let scheduled = || {
+            let schedule = own?.schedule.as_ref()?;
+            // At every tick is no length of time.
+            Some(schedule.longest_gap().max(self.scheduler.tick))
+        };
+        interval.or_else(scheduled).unwrap_or(cadence)
     }
 
     /// Limits for what all processors share: memory and tables as large as the largest of them
@@ -128,8 +178,11 @@ impl Default for ServiceConfig {
 pub struct ProcessorConfig {
     /// Whether it may use a language model; `None`: only if it ships with the program.
     pub llm: Option<bool>,
-    /// When it runs, as text; `None`: at the cadence of its manifest.
-    pub schedule: Option<String>,
+    /// When it runs; `None`: at the cadence of its manifest.
+    pub schedule: Option<Schedule>,
+    /// The interval that its environment variable gives, to the second; where the variable for its
+    /// schedule does not say otherwise, `schedule` is made of it.
+    pub interval: Option<Duration>,
     /// Limits of its own, complete; `None`: those of everybody.
     pub limits: Option<Limits>,
     /// What its `describe` and `process` are handed.

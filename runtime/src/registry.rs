@@ -16,6 +16,10 @@ use crate::report;
 use crate::sandbox::{self, Compiled, Engine, Engines, sha256_hex};
 use crate::store::{KnownComponent, Store, StoreError};
 
+/// The processor that is known by name whether or not its component is there: health has its entry,
+/// and the scheduler its job (BEHAVIOUR.md A13).
+pub const VERIFICATION: &str = "verification";
+
 /// A component and the name it goes by.
 #[derive(Clone, Copy, Debug)]
 pub struct Shipped {
@@ -24,9 +28,6 @@ pub struct Shipped {
     /// The component.
     pub component: &'static [u8],
 }
-
-/// Processors that operators, health and the scheduler know by name before their component ships.
-pub const ANNOUNCED: [&str; 1] = ["verification"];
 
 /// Why a processor is not at hand.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +80,15 @@ impl Registry {
         self.shipped.iter().map(|shipped| shipped.name)
     }
 
+    /// The names that have an entry in health and a job, sorted: those of the components, and those
+    /// that are known without one.
+    pub fn known_names(&self) -> Vec<&'static str> {
+        let mut names: Vec<&'static str> = self.names().chain([VERIFICATION]).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// The digest of the component behind a name; `None` where there is none of that name.
     pub fn digest(&self, name: &str) -> Option<String> {
         self.component(name).ok().map(sha256_hex)
@@ -87,12 +97,12 @@ impl Registry {
     /// The component behind a name.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When there is none of that name, or the one that is known by it is not installed.
     pub fn component(&self, name: &str) -> Result<&'static [u8], RegistryError> {
         let shipped = self.shipped.iter().find(|shipped| shipped.name == name);
         shipped.map(|shipped| shipped.component).ok_or_else(|| {
             let joined = |names: Vec<&str>| names.join(", ");
-            if ANNOUNCED.contains(&name) {
+            if name == VERIFICATION {
                 RegistryError::NotInstalled {
                     name: name.to_owned(),
                     installed: joined(self.names().collect()),
@@ -104,14 +114,6 @@ impl Registry {
                 }
             }
         })
-    }
-
-    /// The names of those that are installed and of those that are only announced, sorted.
-    pub fn known_names(&self) -> Vec<&'static str> {
-        let mut names: Vec<_> = self.names().chain(ANNOUNCED).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
     }
 
     /// Makes a processor ready to run.
@@ -189,6 +191,28 @@ impl Registry {
         .map(|(processor, _)| processor)
     }
 
+    /// As [`Registry::look_at`], for those who must not wait: `None` also where it would have to be
+    /// compiled first, or can't be used.
+    pub fn glance_at(
+        &self,
+        name: &str,
+        config: &Config,
+        engines: &Engines,
+        store: &Store,
+    ) -> Option<Processor> {
+        let known = store.component(&self.digest(name)?).ok()??;
+        self.make(
+            name,
+            config,
+            engines,
+            Some(store),
+            Some(&known),
+            Keep::OnlyKept,
+        )
+        .map(|(processor, _)| processor)
+        .ok()
+    }
+
     /// Compiles or takes what is kept, loads, and holds the manifest against what ran before.
     fn make(
         &self,
@@ -212,6 +236,10 @@ impl Registry {
             None => match keep {
                 Keep::Kept => compile(config, &limits, &engine, &digest, component),
                 Keep::Nothing { scratch } => compile_aside(config, &limits, component, scratch),
+                Keep::OnlyKept => Err(Fault::new(
+                    FaultKind::Component,
+                    "its compiled form is not kept; run it once",
+                )),
             }
             .map_err(unavailable)?,
         };
@@ -248,7 +276,11 @@ impl Registry {
 #[derive(Clone, Copy, Debug)]
 enum Keep<'a> {
     Kept,
-    Nothing { scratch: &'a Path },
+    Nothing {
+        scratch: &'a Path,
+    },
+    /// Nothing is compiled at all.
+    OnlyKept,
 }
 
 fn code_path(config: &Config, engine: &Engine, digest: &str) -> PathBuf {

@@ -467,6 +467,12 @@ impl Pipeline {
     }
 }
 
+impl AsRef<Store> for Pipeline {
+    fn as_ref(&self) -> &Store {
+        &self.store
+    }
+}
+
 impl std::fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pipeline")

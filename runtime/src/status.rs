@@ -30,15 +30,19 @@ pub struct ProcessorStatus {
     pub last_run_at: Option<String>,
 }
 
-/// The counts of every processor that is known by name or has left rows.
+/// The counts of every processor that is known by name or has left rows; without a database nobody
+/// has.
 ///
 /// # Errors
 /// When the database can't be read.
 pub fn processors<'a>(
-    store: &Store,
+    store: Option<&Store>,
     names: impl IntoIterator<Item = &'a str>,
 ) -> Result<Vec<ProcessorStatus>, StoreError> {
-    let mut all = store.processor_counts()?;
+    let mut all = match store {
+        Some(store) => store.processor_counts()?,
+        None => Vec::new(),
+    };
     for name in names {
         if !all.iter().any(|status| status.processor == name) {
             all.push(ProcessorStatus {

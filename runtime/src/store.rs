@@ -9,6 +9,8 @@ mod commit;
 mod components;
 mod counts;
 mod failures;
+mod health;
+mod jobs;
 mod lock;
 mod open;
 mod runs;
@@ -32,6 +34,8 @@ use duckdb::Connection;
 pub use audit::{Actor, AuditEntry, AuditRow, ClientKind};
 pub use commit::{CompletedSession, Entry, FailedSession, Group, SkippedSession};
 pub use components::KnownComponent;
+pub use health::ProcessorFailures;
+pub use jobs::JobRow;
 pub use lock::Holder;
 pub use open::{MigrationPlan, Opened};
 pub use runs::{RunRecord, RunResult, RunRow, Trigger};
@@ -201,6 +205,13 @@ impl Store {
                 .execute_batch("CHECKPOINT")
                 .map_err(StoreError::database("a checkpoint"))
         })
+    }
+}
+
+/// So that whoever shares a pipeline, and whoever has only a store, can both be asked for it.
+impl AsRef<Self> for Store {
+    fn as_ref(&self) -> &Self {
+        self
     }
 }
 

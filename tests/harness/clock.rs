@@ -76,6 +76,45 @@ impl Clock for TestClock {
     }
 }
 
+/// A clock that goes with tokio's time: for tests that pause it, so that hours pass at once.
+#[derive(Debug)]
+pub struct PausedClock {
+    started: tokio::time::Instant,
+    set_off_by_micros: AtomicI64,
+}
+
+impl PausedClock {
+    /// A clock that shows [`START`] now.
+    ///
+    /// # Panics
+    /// Outside of a runtime whose time is paused: then a test would wait for real.
+    pub async fn start() -> Self {
+        let started = tokio::time::Instant::now();
+        tokio::time::advance(Duration::ZERO).await;
+        Self {
+            started,
+            set_off_by_micros: AtomicI64::new(0),
+        }
+    }
+
+    /// Sets the time of day on or back, as an administrator would: the monotonic clock does not
+    /// notice.
+    pub fn jump_micros(&self, by: i64) {
+        self.set_off_by_micros.fetch_add(by, Ordering::SeqCst);
+    }
+}
+
+impl Clock for PausedClock {
+    fn now(&self) -> UtcMicros {
+        let now = START.plus(self.started.elapsed());
+        UtcMicros(now.0 + self.set_off_by_micros.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).expect("a test lasts less than 500 years")
 }

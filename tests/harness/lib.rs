@@ -29,7 +29,7 @@ pub mod redact;
 pub mod session;
 pub mod strategies;
 
-pub use clock::TestClock;
+pub use clock::{PausedClock, TestClock};
 pub use data_dir::DataDir;
 pub use guest::{Extracted, Guest};
 pub use pipeline::{Ran, TestPipeline};

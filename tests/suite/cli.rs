@@ -113,17 +113,17 @@ fn an_empty_path_is_a_mistake_and_never_the_present_folder() {
 #[test]
 fn the_data_dir_comes_from_the_flag_then_the_environment_then_the_present_folder() {
     let dir = DataDir::new();
-    let status = |flag: Option<&str>, variable: Option<&str>| {
+    let migrate = |flag: Option<&str>, variable: Option<&str>| {
         let mut command = program(&dir);
         command.args(flag.map(|folder| format!("--data-dir={folder}")));
         command.envs(variable.map(|folder| ("DATA_DIR", folder)));
-        command.arg("status").assert().success();
+        command.arg("migrate").assert().success();
     };
-    status(Some("from-flag"), Some("from-environment"));
+    migrate(Some("from-flag"), Some("from-environment"));
     assert!(!dir.path().join("from-environment").exists());
-    status(None, Some("from-environment"));
+    migrate(None, Some("from-environment"));
     assert!(!dir.path().join("data").exists());
-    status(None, None);
+    migrate(None, None);
     for folder in ["from-flag", "from-environment", "data"] {
         assert!(
             dir.path()
@@ -265,7 +265,7 @@ fn a_data_dir_that_can_not_be_made_is_named() {
     let dir = DataDir::new();
     fs::write(dir.path().join("occupied"), "a file").unwrap();
     let output = program(&dir)
-        .args(["--data-dir", "occupied/data", "status"])
+        .args(["--data-dir", "occupied/data", "migrate"])
         .output()
         .unwrap();
     let ended = Ended::of(&dir, output);

@@ -1,5 +1,7 @@
 //! The configuration: where values come from, which one wins, and what is refused.
 
+mod variables;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -113,6 +115,7 @@ fn the_example_states_the_defaults_as_they_are() {
         limits: Some(Limits::default()),
         settings: [("key".to_owned(), "value".to_owned())].into(),
         schedule: None,
+        interval: None,
     };
     assert_eq!(
         made,
@@ -148,6 +151,7 @@ fn a_refusal_names_the_place_the_key_the_value_and_what_is_allowed() {
     insta::assert_snapshot!(refusal("[processors.usage]\nllm = \"yes\""), @r#"c.toml:2:7: `processors.usage.llm` can't be `"yes"`; give true or false"#);
     insta::assert_snapshot!(refusal("[processors.usage.settings]\ndepth = 5"), @"c.toml:2:9: `processors.usage.settings.depth` can't be `5`; give some text in quotes, or leave it out");
     insta::assert_snapshot!(refusal("[processors.Usage]"), @"c.toml:1:13: `processors` can't be `Usage`; give the name of a processor, [a-z][a-z0-9-]{0,62}");
+    insta::assert_snapshot!(refusal("[processors.usage]\nschedule = \"every 15x\""), @r#"c.toml:2:12: `processors.usage.schedule` can't be `"every 15x"`; give a schedule: `every 15m`, `every 2h` or `daily 04:15,16:00` (in UTC); its character 9 is to be `m` for minutes or `h` for hours"#);
     insta::assert_snapshot!(refusal("quiet_window = \"-1 s\""), @r#"c.toml:1:16: `quiet_window` can't be `"-1 s"`; give a time from 0s to 1h, such as "30 s""#);
 }
 
@@ -323,7 +327,15 @@ fn bad_value(kind: KeyKind) -> BoxedStrategy<String> {
         KeyKind::Flag => {
             prop_oneof![everywhere(), nonsense, negative, Just("1".to_owned())].boxed()
         }
-        KeyKind::Text => prop_oneof![everywhere(), negative, Just("true".to_owned())].boxed(),
+        KeyKind::Schedule => prop_oneof![
+            everywhere(),
+            nonsense,
+            negative,
+            Just("true".to_owned()),
+            Just("\"every 15\"".to_owned()),
+            Just("\"daily 24:00\"".to_owned())
+        ]
+        .boxed(),
         KeyKind::Path => prop_oneof![
             everywhere(),
             negative,
@@ -390,6 +402,7 @@ proptest! {
             data_dir: data_dir.map(|number| path("data", number)),
             sessions_root: sessions.map(|number| path("flag", number)),
             config_file: is_named.then(|| home.join("config.toml")),
+            ..Given::default()
         })
         .unwrap();
 

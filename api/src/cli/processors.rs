@@ -64,7 +64,7 @@ fn list(global: &Global) -> Result<Exit, Failure> {
         }
     }
     for name in config.processors.keys() {
-        if registry.component(name).is_err() {
+        if !registry.known_names().contains(&name.as_str()) {
             hint(&format!(
                 "the config file has a section for `{name}`, and there is no such processor"
             ));

@@ -86,10 +86,16 @@ pub(super) fn report(global: &Global, command: &ReportCommand) -> Result<Exit, F
         prices: &prices,
     };
     let by = arguments.by.messages();
-    match global.reach(|| Store::open(&config, super::now()))? {
+    match global.reach(|| Store::open_existing(&config, super::now()))? {
         Reach::Here(store) => match by {
-            Some(by) => ask.print(report::usage(&store, &prices, by, days)?, by.key()),
-            None => ask.print(report::tools(&store, &prices, days)?, "tool"),
+            Some(by) => {
+                let report = store.map(|store| report::usage(&store, &prices, by, days));
+                ask.print(report.transpose()?.flatten(), by.key())
+            }
+            None => {
+                let report = store.map(|store| report::tools(&store, &prices, days));
+                ask.print(report.transpose()?.flatten(), "tool")
+            }
         },
         Reach::Server(client) => {
             let key = by.map_or("tool", report::By::key);

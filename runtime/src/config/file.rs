@@ -15,11 +15,14 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{
-    DATABASE, Draft, GROUP, Key, LIMITS, PROCESSOR, REPORT, SERVICE, SETTINGS, TOP, Value,
+    DATABASE, Draft, GROUP, HEALTH, Key, LIMITS, PROCESSOR, REPORT, SCHEDULER, SERVICE, SETTINGS,
+    TOP, Value,
 };
-use super::{Config, Limits};
+use super::{Config, Limits, Variables, variables};
 use crate::fault::printable;
 use crate::manifest;
+use crate::schedule::timetable::TickTooLong;
+use crate::schedule::{self, Schedule};
 
 /// The data dir where nothing else is said.
 const DEFAULT_DATA_DIR: &str = "./data";
@@ -39,6 +42,8 @@ pub struct Given {
     pub sessions_root: Option<PathBuf>,
     /// The config file; `None`: `config.toml` in the data dir, where there is one.
     pub config_file: Option<PathBuf>,
+    /// What the environment says beside what flags stand for, too.
+    pub variables: Variables,
 }
 
 /// A place in a config file.
@@ -104,6 +109,19 @@ pub enum ConfigError {
         /// What is allowed.
         allowed: String,
     },
+    /// The value of an environment variable is not allowed.
+    #[error("`{name}` in the environment can't be `{value}`; give {allowed}, or leave it unset")]
+    BadVariable {
+        /// The variable.
+        name: &'static str,
+        /// Its value, fit for a terminal.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// The scheduler would look less often than a job is to run.
+    #[error(transparent)]
+    Tick(#[from] TickTooLong),
 }
 
 impl Config {
@@ -140,6 +158,12 @@ impl Config {
         }
         if let Some(root) = given.sessions_root.clone().or(draft.sessions_root) {
             config.sessions_root = root;
+        }
+        variables::apply(&given.variables, &mut config)?;
+        for (name, own) in &config.processors {
+            let scheduled = own.schedule.as_ref().and_then(Schedule::interval);
+            let interval = own.interval.or(scheduled);
+            TickTooLong::check(name, config.scheduler.tick, interval)?;
         }
         Ok(config)
     }
@@ -193,6 +217,8 @@ impl Reader<'_> {
                 "database" => self.section("database", value, DATABASE, draft)?,
                 "report" => self.section("report", value, REPORT, draft)?,
                 "service" => self.section("service", value, SERVICE, draft)?,
+                "scheduler" => self.section("scheduler", value, SCHEDULER, draft)?,
+                "health" => self.section("health", value, HEALTH, draft)?,
                 "group" => self.section("group", value, GROUP, &mut draft.config.group)?,
                 "limits" => self.section("limits", value, LIMITS, &mut limits)?,
                 "processors" => processors = Some(value),
@@ -201,6 +227,8 @@ impl Reader<'_> {
                         "database",
                         "report",
                         "service",
+                        "scheduler",
+                        "health",
                         "group",
                         "limits",
                         "processors",
@@ -332,7 +360,7 @@ impl Reader<'_> {
                 put(target, time.ok_or_else(bad)?);
             }
             Value::Flag(put) => put(target, value.get_ref().as_bool().ok_or_else(bad)?),
-            Value::Text(_, put) => put(target, self.text_of(key, value, &wanted.allowed())?),
+            Value::Schedule(put) => put(target, self.schedule(key, value)?),
             Value::Path(put) => {
                 let text = self.text_of(key, value, &wanted.allowed())?;
                 // A shell would have put the home folder there; nobody did.
@@ -344,6 +372,12 @@ impl Reader<'_> {
             }
         }
         Ok(())
+    }
+
+    fn schedule(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Schedule, ConfigError> {
+        let text = self.text_of(key, value, schedule::ALLOWED)?;
+        text.parse()
+            .map_err(|error: schedule::ScheduleError| self.bad(key, value, error.remedy()))
     }
 
     fn table<'v, 'i>(
@@ -405,7 +439,7 @@ fn time(text: &str) -> Option<Duration> {
     Duration::try_from(text.parse::<SignedDuration>().ok()?).ok()
 }
 
-fn short(value: &str) -> String {
+pub(super) fn short(value: &str) -> String {
     let mut text: String = printable(value).chars().take(VALUE_CHARS_MAX).collect();
     if value.chars().count() > VALUE_CHARS_MAX {
         text.push('…');

@@ -10,6 +10,7 @@ use bytesize::ByteSize;
 use jiff::SignedDuration;
 
 use super::{Config, GroupLimits, Limits, ProcessorConfig};
+use crate::schedule::{self, Schedule};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -41,8 +42,8 @@ pub(super) enum Value<T> {
     Time(Duration, Duration, fn(&mut T, Duration)),
     /// Yes or no.
     Flag(fn(&mut T, bool)),
-    /// Any text.
-    Text(&'static str, fn(&mut T, String)),
+    /// When something runs.
+    Schedule(fn(&mut T, Schedule)),
     /// A path.
     Path(fn(&mut T, PathBuf)),
 }
@@ -58,8 +59,8 @@ pub enum KeyKind {
     Time,
     /// `true` or `false`.
     Flag,
-    /// Any text.
-    Text,
+    /// When something runs: `"every 15m"`.
+    Schedule,
     /// A path; a relative one begins at the folder of the file.
     Path,
 }
@@ -139,6 +140,36 @@ pub(super) const SERVICE: &[Key<Draft>] = &[
 pub(super) const REPORT: &[Key<Draft>] = &[Key {
     name: "prices",
     value: Value::Path(|draft, path| draft.config.prices_file = Some(path)),
+}];
+
+pub(super) const SCHEDULER: &[Key<Draft>] = &[
+    Key {
+        name: "tick",
+        value: Value::Time(
+            Duration::from_secs(1),
+            Duration::from_secs(24 * 3600),
+            |draft, time| draft.config.scheduler.tick = time,
+        ),
+    },
+    Key {
+        name: "startup_grace",
+        value: Value::Time(
+            Duration::ZERO,
+            Duration::from_secs(24 * 3600),
+            |draft, time| {
+                draft.config.scheduler.startup_grace = time;
+            },
+        ),
+    },
+];
+
+pub(super) const HEALTH: &[Key<Draft>] = &[Key {
+    name: "stuck_file_grace",
+    value: Value::Time(
+        Duration::from_secs(1),
+        Duration::from_secs(366 * 24 * 3600),
+        |draft, time| draft.config.stuck_file_grace = Some(time),
+    ),
 }];
 
 pub(super) const GROUP: &[Key<GroupLimits>] = &[
@@ -277,9 +308,7 @@ pub(super) const PROCESSOR: &[Key<ProcessorConfig>] = &[
     },
     Key {
         name: "schedule",
-        value: Value::Text("a schedule, such as \"every 15m\"", |processor, text| {
-            processor.schedule = Some(text);
-        }),
+        value: Value::Schedule(|processor, schedule| processor.schedule = Some(schedule)),
     },
 ];
 
@@ -290,6 +319,8 @@ pub fn known_keys() -> Vec<KnownKey> {
     describe("database.", DATABASE, &mut keys);
     describe("report.", REPORT, &mut keys);
     describe("service.", SERVICE, &mut keys);
+    describe("scheduler.", SCHEDULER, &mut keys);
+    describe("health.", HEALTH, &mut keys);
     describe("group.", GROUP, &mut keys);
     describe("limits.", LIMITS, &mut keys);
     describe("processors.<name>.", PROCESSOR, &mut keys);
@@ -312,7 +343,7 @@ impl<T> Value<T> {
             Self::Size(..) => KeyKind::Size,
             Self::Time(..) => KeyKind::Time,
             Self::Flag(..) => KeyKind::Flag,
-            Self::Text(..) => KeyKind::Text,
+            Self::Schedule(..) => KeyKind::Schedule,
             Self::Path(..) => KeyKind::Path,
         }
     }
@@ -331,7 +362,7 @@ impl<T> Value<T> {
                 format!("a time from {min} to {max}, such as \"30 s\"")
             }
             Self::Flag(_) => "true or false".to_owned(),
-            Self::Text(what, _) => (*what).to_owned(),
+            Self::Schedule(_) => schedule::ALLOWED.to_owned(),
             Self::Path(_) => {
                 "a path in full, or one that begins at the folder of this file".to_owned()
             }

@@ -77,10 +77,7 @@ pub fn list(
     scratch: &Path,
 ) -> Result<Vec<ListedProcessor>, StoreError> {
     let engines = Engines::new(config.pool_limits(), 0);
-    let known = match store {
-        Some(store) => status::processors(store, registry.names())?,
-        None => Vec::new(),
-    };
+    let known = status::processors(store, registry.names())?;
     let mut processors = Vec::new();
     for name in registry.names() {
         let (processor, unavailable) =
@@ -107,7 +104,9 @@ pub fn list(
             capabilities: processor.as_ref().map(capabilities),
             // What ships is granted a model unless the operator says no (ARCHITECTURE.md §4).
             llm_granted: own.and_then(|own| own.llm).unwrap_or(true),
-            schedule: own.and_then(|own| own.schedule.clone()),
+            schedule: own
+                .and_then(|own| own.schedule.as_ref())
+                .map(ToString::to_string),
             unavailable,
             last_run: counts.and_then(|status| status.last_run.clone()),
             last_run_at: counts.and_then(|status| status.last_run_at.clone()),

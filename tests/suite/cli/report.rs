@@ -62,3 +62,12 @@ fn report_of_nothing_is_zeros_and_a_hint() {
     assert_eq!(document["rows"], Value::Array(Vec::new()));
     assert_eq!(document["totals"]["messages"], 0);
 }
+
+#[test]
+fn a_report_without_a_database_makes_none() {
+    let dir = DataDir::new();
+    for by in ["day", "tool"] {
+        assert_eq!(check(&dir, &["report", "usage", "--by", by]).code, 0);
+    }
+    assert!(!dir.path().join("state").exists());
+}

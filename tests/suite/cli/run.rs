@@ -145,3 +145,15 @@ fn an_unknown_processor_is_all_that_is_told_even_without_a_sessions_root() {
         "wrong use makes nothing"
     );
 }
+
+#[test]
+fn a_processor_that_is_only_known_by_name_is_not_installed() {
+    let dir = DataDir::new();
+    let ended = check(&dir, &["run", "verification"]);
+    assert_eq!(ended.code, 3);
+    assert_eq!(
+        ended.stderr,
+        "error: the processor `verification` is not installed; this version of the program comes without it\n"
+    );
+    assert!(!dir.path().join("state").exists());
+}

@@ -71,6 +71,6 @@ fn paths_of_the_command_line_are_told_without_their_escape_codes() {
     assert_eq!(code, 0);
     assert!(text.contains(r"\u{1b}[2J"), "{text}");
     File::create(dir.path().join(PAINT)).unwrap();
-    let (code, text) = check(&dir, &["--data-dir", PAINT, "status"]);
+    let (code, text) = check(&dir, &["--data-dir", PAINT, "migrate"]);
     assert_eq!(code, 3, "{text}");
 }

@@ -1,0 +1,188 @@
+//! Which jobs there are, and which of them a tick starts: the scheduler as a pure state machine.
+//!
+//! A job is never started while it runs, its last run moves on however it ended, and a job that
+//! missed many of its times runs once (BEHAVIOUR.md 6.4).
+
+use std::time::Duration;
+
+use crate::clock::UtcMicros;
+use crate::config::Config;
+use crate::schedule::Schedule;
+use crate::store::JobRow;
+
+/// How often a processor runs that can't say so itself, as it is not installed or unavailable:
+/// what BEHAVIOUR.md 6.1 gives `verification`.
+pub const DEFAULT_CADENCE: Duration = Duration::from_secs(900);
+
+/// The job that runs a processor.
+pub fn job_name(processor: &str) -> String {
+    format!("session-processor:{processor}")
+}
+
+/// A job, and how it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// `session-processor:<name>`.
+    pub name: String,
+    /// The processor that it runs.
+    pub processor: String,
+    /// When it runs.
+    pub schedule: Schedule,
+    /// The tick that started the last run that has ended; `None`: it never ran.
+    pub last_run_at: Option<UtcMicros>,
+    /// How that run ended.
+    pub last_end: Option<JobEnd>,
+    /// The tick that started the run at work; `None`: it does not run.
+    pub running_since: Option<UtcMicros>,
+}
+
+/// How a job's run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobEnd {
+    /// It ran, and no session failed.
+    Ok,
+    /// It ran, and sessions failed or it did not come to its end; with what happened.
+    Failed(String),
+    /// There was no run: the processor is not installed, unavailable, or already at work; with the
+    /// reason.
+    Refused(String),
+}
+
+impl JobEnd {
+    /// The word for it, which the table keeps.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed(_) => "failed",
+            Self::Refused(_) => "refused",
+        }
+    }
+
+    /// What happened, where something did.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Ok => None,
+            Self::Failed(reason) | Self::Refused(reason) => Some(reason),
+        }
+    }
+
+    /// What the table kept, without the reason.
+    fn from_word(word: &str) -> Self {
+        match word {
+            "ok" => Self::Ok,
+            "refused" => Self::Refused(String::new()),
+            _ => Self::Failed(String::new()),
+        }
+    }
+}
+
+/// Why there can be no timetable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the scheduler's tick of {} s is longer than the interval of `{job}`, {} s; lower the tick (SCHEDULER_TICK_SECONDS), or raise the interval",
+    tick.as_secs(),
+    interval.as_secs()
+)]
+pub struct TickTooLong {
+    /// The job.
+    pub job: String,
+    /// The tick.
+    pub tick: Duration,
+    /// The interval.
+    pub interval: Duration,
+}
+
+impl TickTooLong {
+    /// Holds a tick against an interval; none at all fits every tick.
+    ///
+    /// # Errors
+    /// When the job would run less often than it should.
+    pub fn check(processor: &str, tick: Duration, interval: Option<Duration>) -> Result<(), Self> {
+        match interval.filter(|interval| !interval.is_zero() && *interval < tick) {
+            Some(interval) => Err(Self {
+                job: job_name(processor),
+                tick,
+                interval,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// All jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Timetable {
+    jobs: Vec<Job>,
+}
+
+impl Timetable {
+    /// A job for each processor, given with the cadence of its manifest, where it has one.
+    ///
+    /// # Errors
+    /// When the tick is longer than the interval of a job.
+    pub fn new(
+        config: &Config,
+        processors: impl IntoIterator<Item = (String, Option<Duration>)>,
+    ) -> Result<Self, TickTooLong> {
+        let mut jobs = Vec::new();
+        for (processor, cadence) in processors {
+            let cadence = cadence.unwrap_or(DEFAULT_CADENCE);
+            let schedule = config.schedule_of(&processor, cadence);
+            TickTooLong::check(&processor, config.scheduler.tick, schedule.interval())?;
+            jobs.push(Job {
+                name: job_name(&processor),
+                processor,
+                schedule,
+                last_run_at: None,
+                last_end: None,
+                running_since: None,
+            });
+        }
+        Ok(Self { jobs })
+    }
+
+    /// The jobs, as they stand.
+    pub fn jobs(&self) -> &[Job] {
+        &self.jobs
+    }
+
+    /// Takes over what a process before knew of the jobs that there still are.
+    pub fn remember(&mut self, rows: &[JobRow]) {
+        for job in &mut self.jobs {
+            if let Some(row) = rows.iter().find(|row| row.name == job.name) {
+                job.last_run_at = row.last_run_at;
+                job.last_end = row.last_status.as_deref().map(JobEnd::from_word);
+            }
+        }
+    }
+
+    /// The jobs that begin at this tick; from now on they run.
+    #[must_use]
+    pub fn start_due(&mut self, now: UtcMicros) -> Vec<Job> {
+        let mut started = Vec::new();
+        for job in &mut self.jobs {
+            if job.running_since.is_some() {
+                continue;
+            }
+            // The clock may have been set back since.
+            job.last_run_at = job
+                .last_run_at
+                .map(|last_run_at| job.schedule.settle(last_run_at, now));
+            if job.schedule.is_due(job.last_run_at, now) {
+                job.running_since = Some(now);
+                started.push(job.clone());
+            }
+        }
+        started
+    }
+
+    /// A run has ended, however: the job's last run is the tick that started it, so that a job that
+    /// fails runs at its cadence and not at every tick. Gives that tick; `None` where it did not run.
+    pub fn ended(&mut self, name: &str, end: JobEnd) -> Option<UtcMicros> {
+        let job = self.jobs.iter_mut().find(|job| job.name == name)?;
+        let tick = job.running_since.take()?;
+        job.last_run_at = Some(tick);
+        job.last_end = Some(end);
+        Some(tick)
+    }
+}

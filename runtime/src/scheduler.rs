@@ -1,0 +1,272 @@
+//! The thin driver of the [`timetable`](crate::schedule::timetable): it sleeps, asks what is due,
+//! and starts it.
+//!
+//! # The seam
+//!
+//! Whoever serves makes a [`Scheduler`] and awaits [`Scheduler::drive`], which takes three things:
+//! the store, which keeps the last runs; `run`, one function from the name of a processor to how its
+//! run ended; and `stop`, a future that ends when the process shall.
+//! `run` is the function that the endpoint calls, too: same lock, same audit (BEHAVIOUR.md A25).
+//! It is called on a task of its own, so it may take as long as it likes, but it must not block the
+//! thread: runs are blocking work, which belongs behind `spawn_blocking`.
+//! [`JobEnd`] says what became of it, and is made of a run's own result by `From`.
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # use session_pipeline_runtime::clock::SystemClock;
+//! # use session_pipeline_runtime::run::{Pipeline, RunError, RunRequest};
+//! # use session_pipeline_runtime::schedule::timetable::JobEnd;
+//! # use session_pipeline_runtime::scheduler::{Scheduler, cadences};
+//! # async fn serve(pipeline: Arc<Pipeline>, request: RunRequest, stop: impl Future<Output = ()>)
+//! # -> Result<(), Box<dyn std::error::Error>> {
+//! let clock = Arc::new(SystemClock::default());
+//! let scheduler = Scheduler::new(pipeline.config(), cadences(&pipeline), clock)?;
+//! let watch = scheduler.watch(); // for health, and for whoever lists the jobs
+//! let store = Arc::clone(&pipeline);
+//! let run = move |processor: String| {
+//!     let pipeline = Arc::clone(&pipeline);
+//!     async move {
+//!         let run = move || {
+//!             let processor = pipeline.processor(&processor)?;
+//!             pipeline.run(&processor, request, &())
+//!         };
+//!         match tokio::task::spawn_blocking(run).await {
+//!             Ok(result) => JobEnd::from(&result),
+//!             Err(panic) => JobEnd::Failed(panic.to_string()),
+//!         }
+//!     }
+//! };
+//! scheduler.drive(store, run, stop).await;
+//! # Ok(()) }
+//! ```
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::clock::{Clock, UtcMicros};
+use crate::config::Config;
+use crate::run::{Pipeline, RunError, RunReport};
+use crate::schedule::timetable::{Job, JobEnd, TickTooLong, Timetable};
+use crate::store::{JobRow, Store};
+
+/// Starts jobs when they are due.
+pub struct Scheduler {
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+    tick: Duration,
+    startup_grace: Duration,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    tick: Duration,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    timetable: Timetable,
+    last_tick_at: Option<UtcMicros>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A look at a scheduler, for as long as the process lives.
+#[derive(Clone, Debug)]
+pub struct SchedulerWatch(Arc<Shared>);
+
+/// How a scheduler stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchedulerStatus {
+    /// How often it looks what is due.
+    pub tick: Duration,
+    /// When it last did; `None`: not yet.
+    pub last_tick_at: Option<UtcMicros>,
+    /// Its jobs.
+    pub jobs: Vec<Job>,
+}
+
+impl SchedulerWatch {
+    /// How it stands now.
+    pub fn status(&self) -> SchedulerStatus {
+        let state = self.0.state();
+        SchedulerStatus {
+            tick: self.0.tick,
+            last_tick_at: state.last_tick_at,
+            jobs: state.timetable.jobs().to_vec(),
+        }
+    }
+}
+
+impl From<&Result<RunReport, RunError>> for JobEnd {
+    fn from(result: &Result<RunReport, RunError>) -> Self {
+        match result {
+            Ok(report) => match report.stats.errors {
+                0 => Self::Ok,
+                errors => Self::Failed(format!("{errors} sessions failed")),
+            },
+            Err(error @ (RunError::AlreadyRunning(_) | RunError::Registry(_))) => {
+                Self::Refused(error.to_string())
+            }
+            Err(error) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// The processors that have jobs, known by name or at hand, with the cadence of their manifests:
+/// `None` where it can't be told, as the processor is unavailable or not installed.
+///
+/// Each is made ready for this, so it may take seconds at the first start: not for threads that
+/// answer requests.
+pub fn cadences(pipeline: &Pipeline) -> Vec<(String, Option<Duration>)> {
+    let names = pipeline.registry().known_names().into_iter();
+    names
+        .map(|name| {
+            let cadence = match pipeline.processor(name) {
+                Ok(processor) => Some(u64::from(processor.manifest().cadence_seconds)),
+                Err(error) => {
+                    tracing::info!(processor = name, %error, "no cadence of its own");
+                    None
+                }
+            };
+            (name.to_owned(), cadence.map(Duration::from_secs))
+        })
+        .collect()
+}
+
+impl Scheduler {
+    /// A scheduler of these processors, given with the cadences of their manifests.
+    ///
+    /// # Errors
+    /// When the tick is longer than the interval of a job.
+    pub fn new(
+        config: &Config,
+        processors: impl IntoIterator<Item = (String, Option<Duration>)>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, TickTooLong> {
+        let timetable = Timetable::new(config, processors)?;
+        let tick = config.scheduler.tick;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                state: Mutex::new(State {
+                    timetable,
+                    last_tick_at: None,
+                }),
+                tick,
+            }),
+            clock,
+            tick,
+            startup_grace: config.scheduler.startup_grace,
+        })
+    }
+
+    /// A look at it, which stays good while it drives.
+    pub fn watch(&self) -> SchedulerWatch {
+        SchedulerWatch(Arc::clone(&self.shared))
+    }
+
+    /// Starts what is due, tick by tick, until `stop` ends; then nothing new is started, and it
+    /// returns when the runs at work have ended. Whoever can't wait that long drops it.
+    ///
+    /// `run` is called for different jobs at once, and never twice at once for the same.
+    /// Nothing happens before the start-up grace is over, so that a server comes up in peace.
+    pub async fn drive<S, R, F>(self, store: Arc<S>, run: R, stop: impl Future<Output = ()>)
+    where
+        S: AsRef<Store> + Send + Sync + 'static,
+        R: Fn(String) -> F + Send + Sync + 'static,
+        F: Future<Output = JobEnd> + Send + 'static,
+    {
+        let run = Arc::new(run);
+        let mut stop = pin!(stop);
+        if tokio::time::timeout(self.startup_grace, &mut stop)
+            .await
+            .is_ok()
+        {
+            return;
+        }
+        let rows = recall(Arc::clone(&store)).await;
+        self.shared.state().timetable.remember(&rows);
+        let mut runs = JoinSet::new();
+        loop {
+            let now = self.clock.now();
+            let due = {
+                let mut state = self.shared.state();
+                state.last_tick_at = Some(now);
+                state.timetable.start_due(now)
+            };
+            for job in due {
+                let run = Arc::clone(&run);
+                let run = tokio::spawn(async move { run(job.processor).await });
+                let (shared, store) = (Arc::clone(&self.shared), Arc::clone(&store));
+                runs.spawn(attend(job.name, run, shared, store));
+            }
+            // Those that have ended are forgotten; nothing is to be learned from them.
+            while runs.try_join_next().is_some() {}
+            if tokio::time::timeout(self.tick, &mut stop).await.is_ok() {
+                break;
+            }
+        }
+        while runs.join_next().await.is_some() {}
+    }
+}
+
+/// Waits for a run, and keeps the books however it ends: also where it panics.
+async fn attend<S>(
+    name: String,
+    run: tokio::task::JoinHandle<JobEnd>,
+    shared: Arc<Shared>,
+    store: Arc<S>,
+) where
+    S: AsRef<Store> + Send + Sync + 'static,
+{
+    let end = match run.await {
+        Ok(end) => end,
+        Err(error) => JobEnd::Failed(format!("the run broke off: {error}")),
+    };
+    if let Some(reason) = end.reason() {
+        tracing::warn!(job = name, end = end.as_str(), reason, "a scheduled run");
+    }
+    let word = end.as_str();
+    let Some(tick) = shared.state().timetable.ended(&name, end) else {
+        return;
+    };
+    let row = JobRow {
+        name,
+        last_run_at: Some(tick),
+        last_status: Some(word.to_owned()),
+    };
+    // Bookkeeping must not stop the work: without the row, a restart runs the job once too often.
+    let kept = tokio::task::spawn_blocking(move || (*store).as_ref().keep_job(row)).await;
+    if let Ok(Err(error)) = kept {
+        tracing::warn!(%error, "the last run of a job can't be kept");
+    }
+}
+
+async fn recall<S>(store: Arc<S>) -> Vec<JobRow>
+where
+    S: AsRef<Store> + Send + Sync + 'static,
+{
+    match tokio::task::spawn_blocking(move || (*store).as_ref().jobs()).await {
+        Ok(Ok(rows)) => rows,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the last runs of the jobs can't be read; all are due");
+            Vec::new()
+        }
+        Err(_) => Vec::new(),
+    }
+}
+
+impl std::fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scheduler")
+            .field("shared", &self.shared)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,133 @@
+//! What stands in the environment: what it sets, over what it wins, and what is refused.
+
+use std::time::Duration;
+
+use session_pipeline_runtime::config::{Config, Given, VARIABLES};
+
+use super::named;
+
+/// The configuration that these variables give, over a file.
+fn environment(file: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let named_variable = |name: &str| {
+        let found = VARIABLES.into_iter().find(|known| *known == name);
+        found.unwrap_or_else(|| panic!("nobody looks `{name}` up"))
+    };
+    let variables = variables.iter();
+    let given = Given {
+        variables: variables
+            .map(|(name, value)| (named_variable(name), (*value).into()))
+            .collect(),
+        ..named(&folder, file)
+    };
+    Config::make(&given).map_err(|error| error.to_string())
+}
+
+fn scheduled(config: &Config, processor: &str) -> String {
+    let manifest = Duration::from_secs(600);
+    config.schedule_of(processor, manifest).to_string()
+}
+
+#[test]
+fn without_variables_the_scheduler_ticks_by_its_defaults() {
+    let config = environment("", &[]).unwrap();
+    assert_eq!(config.scheduler.tick, Duration::from_secs(30));
+    assert_eq!(config.scheduler.startup_grace, Duration::from_secs(60));
+    assert_eq!(config.stuck_file_grace, None);
+    assert_eq!(scheduled(&config, "usage"), "every 10m", "its manifest's");
+}
+
+#[test]
+fn each_interval_moves_its_own_processor_and_its_health_together() {
+    let minute = Duration::from_secs(60);
+    for (variable, processor, other) in [
+        (
+            "SCHEDULER_VERIFICATION_DETECTOR_INTERVAL",
+            "verification",
+            "usage",
+        ),
+        (
+            "SCHEDULER_USAGE_PROCESSOR_INTERVAL",
+            "usage",
+            "verification",
+        ),
+    ] {
+        for (seconds, text) in [
+            ("1800", "every 30m"),
+            ("61", "every 2m"),
+            ("7200", "every 2h"),
+        ] {
+            let config = environment("", &[(variable, seconds)]).unwrap();
+            assert_eq!(scheduled(&config, processor), text);
+            let seconds = Duration::from_secs(seconds.parse().unwrap());
+            assert_eq!(config.cadence_of(processor, minute), seconds);
+            assert_eq!(scheduled(&config, other), "every 10m");
+            assert_eq!(config.cadence_of(other, minute), minute);
+        }
+    }
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_a_schedule_over_an_interval() {
+    let file = "[processors.verification]\nschedule = \"every 5m\"\n[scheduler]\ntick = \"20 s\"\n";
+    let config = environment(file, &[]).unwrap();
+    assert_eq!(scheduled(&config, "verification"), "every 5m");
+    assert_eq!(config.scheduler.tick, Duration::from_secs(20));
+    let interval = ("SCHEDULER_VERIFICATION_DETECTOR_INTERVAL", "1800");
+    let schedule = ("SCHEDULER_VERIFICATION_SCHEDULE", "daily 04:15");
+    let tick = ("SCHEDULER_TICK_SECONDS", "10");
+    let config = environment(file, &[interval, tick]).unwrap();
+    assert_eq!(scheduled(&config, "verification"), "every 30m");
+    assert_eq!(config.scheduler.tick, Duration::from_secs(10));
+    let config = environment(file, &[interval, schedule]).unwrap();
+    assert_eq!(scheduled(&config, "verification"), "daily 04:15");
+    let manifest = Duration::from_secs(600);
+    let cadence = config.cadence_of("verification", manifest);
+    assert_eq!(cadence, Duration::from_secs(1800), "both were set");
+    let config = environment(file, &[schedule]).unwrap();
+    let cadence = config.cadence_of("verification", manifest);
+    assert_eq!(
+        cadence,
+        Duration::from_secs(24 * 3600),
+        "one setting moves both"
+    );
+}
+
+#[test]
+fn no_variable_may_hold_what_is_not_allowed() {
+    for name in VARIABLES {
+        let bad = match name {
+            "SCHEDULER_VERIFICATION_SCHEDULE" => {
+                vec!["", "hourly", "every 15", "daily 24:00", "cron 0 5 * * 1"]
+            }
+            "SCHEDULER_STARTUP_GRACE_SECONDS" => vec!["", "-1", "abc", "1.5", "+1", " 1"],
+            _ => vec!["", "0", "-5", "abc", "1.5", "+1", "99999999999999999999"],
+        };
+        for value in bad {
+            let error = environment("", &[(name, value)]).expect_err(value);
+            let expected = format!("`{name}` in the environment can't be `{value}`; give ");
+            assert!(error.starts_with(&expected), "{error}");
+            assert!(error.ends_with(", or leave it unset"), "{error}");
+        }
+    }
+    let none = environment("", &[("SCHEDULER_STARTUP_GRACE_SECONDS", "0")]).unwrap();
+    assert_eq!(none.scheduler.startup_grace, Duration::ZERO);
+    let bad = [("SCHEDULER_VERIFICATION_SCHEDULE", "daily 4:15")];
+    insta::assert_snapshot!(environment("", &bad).unwrap_err(), @"`SCHEDULER_VERIFICATION_SCHEDULE` in the environment can't be `daily 4:15`; give a schedule: `every 15m`, `every 2h` or `daily 04:15,16:00` (in UTC); its character 7 is to be the first digit of an hour from 00 to 23, or leave it unset");
+}
+
+#[test]
+fn a_tick_longer_than_a_given_interval_is_refused_and_times_of_the_day_are_no_interval() {
+    let tick = ("SCHEDULER_TICK_SECONDS", "120");
+    let interval = ("SCHEDULER_USAGE_PROCESSOR_INTERVAL", "119");
+    let error = environment("", &[tick, interval]).unwrap_err();
+    assert!(
+        error.contains("tick of 120 s") && error.contains("119 s"),
+        "{error}"
+    );
+    let interval = ("SCHEDULER_USAGE_PROCESSOR_INTERVAL", "120");
+    let schedule = ("SCHEDULER_VERIFICATION_SCHEDULE", "daily 04:15");
+    environment("", &[tick, interval, schedule]).unwrap();
+    let file = "[processors.usage]\nschedule = \"every 1m\"\n";
+    assert!(environment(file, &[tick]).unwrap_err().contains("tick"));
+}

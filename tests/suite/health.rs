@@ -1,0 +1,454 @@
+//! Health: every branch of every check, over data dirs and a clock that stands still.
+
+mod backlog;
+mod cases;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::Value;
+use session_pipeline_harness::{DataDir, TestClock, TestPipeline, cases as case_count, clock};
+use session_pipeline_runtime::clock::{Clock, UtcMicros};
+use session_pipeline_runtime::config::Config;
+use session_pipeline_runtime::health::{
+    Build, Database, DatabaseFacts, DiskProbe, DiskSpace, Facts, Headline, Liveness, Report, Role,
+    Schema, SchemaMemo, Sources, Status, schema,
+};
+use session_pipeline_runtime::registry::{Registry, Shipped};
+use session_pipeline_runtime::schedule::timetable::{Job, JobEnd};
+use session_pipeline_runtime::scheduler::SchedulerStatus;
+use session_pipeline_runtime::store::Store;
+
+use crate::documents::names;
+use crate::guests::{PANICS, POISON, misbehaving, panics, usage};
+
+const BUILD: Build = Build {
+    version: "1.2.3",
+    channel: "stable",
+    image_tag: "image",
+    commit_sha: "commit",
+    deployed_at: clock::START,
+};
+
+/// A disk that says what it is told to.
+struct Disk(Option<u64>);
+
+impl DiskProbe for Disk {
+    fn space(&self, _: &Path) -> io::Result<DiskSpace> {
+        let free_bytes = self.0.ok_or(io::ErrorKind::PermissionDenied)?;
+        Ok(DiskSpace {
+            free_bytes,
+            total_bytes: 100 << 30,
+        })
+    }
+}
+
+/// What a look finds, beside the data dir.
+struct Look<'a> {
+    registry: Registry,
+    cadences: HashMap<String, Duration>,
+    scheduler: Option<SchedulerStatus>,
+    disk: Disk,
+    schema: Option<Schema>,
+    config: &'a dyn Fn(&mut Config),
+}
+
+impl Default for Look<'_> {
+    fn default() -> Self {
+        let (name, component) = usage();
+        Self {
+            registry: Registry::new([Shipped { name, component }]),
+            cadences: HashMap::from([("usage".to_owned(), Duration::from_secs(600))]),
+            scheduler: None,
+            disk: Disk(Some(50 << 30)),
+            schema: None,
+            config: &|_| {},
+        }
+    }
+}
+
+impl Look<'_> {
+    fn report(self, dir: &DataDir) -> Report {
+        Report::of(&self.facts(dir))
+    }
+
+    fn facts(self, dir: &DataDir) -> Facts {
+        let mut config = dir.config();
+        (self.config)(&mut config);
+        let now = dir.clock().now();
+        let store = Store::open_existing(&config, now).unwrap();
+        Facts::gather(Sources {
+            config: &config,
+            registry: &self.registry,
+            database: Database::from(store.as_ref()),
+            cadences: &self.cadences,
+            scheduler: self.scheduler,
+            disk: &self.disk,
+            schema: self.schema,
+            now,
+        })
+    }
+}
+
+/// The body that somebody of this role gets.
+fn body(report: &Report, role: Role) -> Value {
+    serde_json::to_value(report.body(role, &BUILD)).unwrap()
+}
+
+/// One check of a data dir, as an admin sees it.
+fn check(look: Look<'_>, dir: &DataDir, name: &str) -> Value {
+    body(&look.report(dir), Role::Admin)["services"][name].clone()
+}
+
+fn text(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap()
+}
+
+fn migrated() -> DataDir {
+    let dir = DataDir::new();
+    drop(Store::open(&dir.config(), clock::START).unwrap());
+    dir
+}
+
+// The whole.
+
+#[test]
+fn a_fresh_data_dir_is_healthy_and_nothing_is_made_by_looking() {
+    let dir = DataDir::without_sessions_root();
+    let report = Look::default().report(&dir);
+    assert_eq!(report.headline(), Headline::Healthy);
+    insta::assert_snapshot!(text(&body(&report, Role::Admin)));
+    assert!(!dir.path().join("state").exists());
+    let migrated = Look::default().report(&migrated());
+    assert_eq!(migrated.headline(), Headline::Healthy);
+}
+
+#[test]
+fn operators_detail_is_for_admins_only() {
+    let dir = migrated();
+    dir.write("ada/one.jsonl", "{}\n");
+    dir.set_age("ada/one.jsonl", Duration::from_secs(7200));
+    let look = Look {
+        schema: Some(Schema::Mismatch { current: Some(28) }),
+        ..Look::default()
+    };
+    let report = look.report(&dir);
+    let admin = body(&report, Role::Admin);
+    assert_eq!(
+        names(&admin),
+        [
+            "caller_role",
+            "channel",
+            "commit_sha",
+            "deployed_at",
+            "image_tag",
+            "overall_analyst",
+            "schema_version",
+            "services",
+            "status",
+            "timestamp",
+            "version",
+        ]
+    );
+    let analyst = body(&report, Role::Analyst);
+    for name in ["image_tag", "commit_sha"] {
+        assert!(analyst.get(name).is_none(), "{name}");
+    }
+    assert_eq!(analyst["status"], "unhealthy");
+    assert_eq!(
+        analyst["overall_analyst"], "healthy",
+        "the schema is none of theirs"
+    );
+    for (name, service) in analyst["services"].as_object().unwrap() {
+        if name == "duckdb_state" {
+            assert_eq!(service, &admin["services"][name]);
+        } else {
+            assert_eq!(names(service), ["audience", "status"], "{name}");
+            assert_eq!(service["audience"], "operator", "{name}");
+        }
+    }
+    assert_eq!(analyst["services"]["session_pipeline"]["status"], "warning");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(case_count() * 8))]
+
+    #[test]
+    fn invariant_only_warnings_degrade_and_only_errors_are_unhealthy(
+        statuses in vec(prop::sample::select(vec![
+            Status::Ok, Status::Info, Status::Unknown, Status::Warning, Status::Error,
+        ]), 0..6),
+    ) {
+        let expected = if statuses.contains(&Status::Error) {
+            Headline::Unhealthy
+        } else if statuses.contains(&Status::Warning) {
+            Headline::Degraded
+        } else {
+            Headline::Healthy
+        };
+        prop_assert_eq!(Headline::over(statuses.clone()), expected);
+        // No other check makes a bad one better.
+        for length in 0..statuses.len() {
+            let fewer = statuses.iter().copied().take(length);
+            prop_assert!(Headline::over(fewer) <= expected);
+        }
+    }
+}
+
+// The schema.
+
+#[test]
+fn the_schema_is_shown_only_where_it_was_asked_for_and_by_its_own_word() {
+    let dir = migrated();
+    assert_eq!(check(Look::default(), &dir, "db_schema"), Value::Null);
+    let with = |schema| Look {
+        schema: Some(schema),
+        ..Look::default()
+    };
+    let unreachable = Schema::Unreachable {
+        detail: "gone".to_owned(),
+    };
+    for (schema, headline) in [
+        (Schema::Ok, Headline::Healthy),
+        (Schema::Mismatch { current: Some(28) }, Headline::Unhealthy),
+        (Schema::Mismatch { current: None }, Headline::Unhealthy),
+        (unreachable, Headline::Unhealthy),
+    ] {
+        assert_eq!(
+            with(schema.clone()).report(&dir).headline(),
+            headline,
+            "{schema:?}"
+        );
+        let entry = check(with(schema.clone()), &dir, "db_schema");
+        assert!(entry.get("status").is_none(), "{entry}");
+        assert_eq!(entry["db_schema"], Liveness::from(schema).schema.db_schema);
+    }
+}
+
+#[test]
+fn liveness_says_which_version_there_is_and_which_is_expected() {
+    let dir = DataDir::new();
+    let now = clock::START;
+    let store = Store::open_at(&dir.config(), now, Some(31)).unwrap();
+    let behind = Liveness::from(schema(&store));
+    drop(store);
+    let store = Store::open(&dir.config(), now).unwrap();
+    let fits = Liveness::from(schema(&store));
+    let unreachable = Liveness::from(Schema::Unreachable {
+        detail: "gone".to_owned(),
+    });
+    let lines = [fits, behind, unreachable];
+    let lines = lines.map(|liveness| serde_json::to_string(&liveness).unwrap());
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    {"status":"ok","db_schema":"ok","current":33,"expected":33}
+    {"status":"unhealthy","db_schema":"mismatch","current":31,"expected":33}
+    {"status":"unhealthy","db_schema":"unreachable","detail":"gone"}
+    "#);
+}
+
+#[test]
+fn the_schema_is_looked_at_once_in_half_a_minute_and_never_again_while_it_is_gone() {
+    let clock = TestClock::default();
+    let memo = SchemaMemo::default();
+    let gone = || Schema::Unreachable {
+        detail: "gone".to_owned(),
+    };
+    assert_eq!(memo.get(&clock, gone), gone());
+    assert_eq!(
+        memo.get(&clock, || Schema::Ok),
+        Schema::Ok,
+        "what is gone may come back"
+    );
+    clock.advance(Duration::from_secs(29));
+    assert_eq!(memo.get(&clock, gone), Schema::Ok);
+    clock.advance(Duration::from_secs(1));
+    let other = Schema::Mismatch { current: None };
+    assert_eq!(memo.get(&clock, || other.clone()), other);
+}
+
+// The other checks.
+
+#[test]
+fn the_disk_warns_before_it_is_full() {
+    let dir = migrated();
+    let disk = |free| Look {
+        disk: Disk(free),
+        ..Look::default()
+    };
+    let lines: Vec<String> = [
+        Some(50 << 30),
+        Some(512 << 20),
+        Some((512 << 20) - 1),
+        Some(1 << 20),
+        None,
+    ]
+    .map(|free| check(disk(free), &dir, "disk").to_string())
+    .into();
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    {"audience":"operator","free_bytes":53687091200,"status":"ok","total_bytes":107374182400}
+    {"audience":"operator","free_bytes":536870912,"status":"ok","total_bytes":107374182400}
+    {"audience":"operator","detail":"512.0 MiB are left for the data dir","free_bytes":536870911,"next_action":"free space on the disk of the data dir","status":"warning","total_bytes":107374182400}
+    {"audience":"operator","detail":"1.0 MiB are left for the data dir","free_bytes":1048576,"next_action":"free space on the disk of the data dir","status":"error","total_bytes":107374182400}
+    {"audience":"operator","detail":"permission denied","status":"unknown"}
+    "#);
+    assert_eq!(
+        disk(Some(1 << 20)).report(&dir).headline(),
+        Headline::Unhealthy
+    );
+    assert_eq!(disk(None).report(&dir).headline(), Headline::Healthy);
+}
+
+#[test]
+fn the_disk_of_a_data_dir_that_is_not_there_yet_is_the_one_it_would_lie_on() {
+    struct OnlyThere;
+    impl DiskProbe for OnlyThere {
+        fn space(&self, folder: &Path) -> io::Result<DiskSpace> {
+            assert!(folder.is_dir(), "{}", folder.display());
+            Ok(DiskSpace {
+                free_bytes: 1 << 40,
+                total_bytes: 1 << 40,
+            })
+        }
+    }
+    let dir = DataDir::new();
+    for data_dir in [dir.path().join("not/there/yet"), "not-there-either".into()] {
+        let registry = Registry::new([]);
+        let facts = Facts::gather(Sources {
+            config: &Config::new(data_dir),
+            registry: &registry,
+            database: Database::Absent,
+            cadences: &HashMap::new(),
+            scheduler: None,
+            disk: &OnlyThere,
+            schema: None,
+            now: clock::START,
+        });
+        assert!(facts.disk.is_ok());
+    }
+}
+
+#[test]
+fn the_scheduler_is_no_news_unless_it_stands_still() {
+    let dir = migrated();
+    let job = Job {
+        name: "session-processor:usage".to_owned(),
+        processor: "usage".to_owned(),
+        schedule: "every 10m".parse().unwrap(),
+        last_run_at: Some(clock::START),
+        last_end: Some(JobEnd::Refused("it is not installed".to_owned())),
+        running_since: None,
+    };
+    let ticked = |seconds: Option<u64>| SchedulerStatus {
+        tick: Duration::from_secs(30),
+        last_tick_at: seconds.map(|seconds| clock::START.minus(Duration::from_secs(seconds))),
+        jobs: vec![job.clone()],
+    };
+    let look = |scheduler| Look {
+        scheduler,
+        ..Look::default()
+    };
+    for (scheduler, status, headline) in [
+        (None, "info", Headline::Healthy),
+        (Some(ticked(None)), "info", Headline::Healthy),
+        (Some(ticked(Some(0))), "ok", Headline::Healthy),
+        (Some(ticked(Some(300))), "ok", Headline::Healthy),
+        (Some(ticked(Some(301))), "warning", Headline::Degraded),
+    ] {
+        let entry = check(look(scheduler.clone()), &dir, "scheduler");
+        assert_eq!(entry["status"], status, "{entry}");
+        assert_eq!(look(scheduler).report(&dir).headline(), headline);
+    }
+    let entry = check(look(Some(ticked(Some(301)))), &dir, "scheduler");
+    insta::assert_snapshot!(text(&entry));
+}
+
+#[test]
+fn quarantine_is_told_and_only_what_fails_everywhere_degrades() {
+    let dir = DataDir::new();
+    let look = |way: (&'static str, &'static [u8])| Look {
+        registry: Registry::new([Shipped {
+            name: way.0,
+            component: way.1,
+        }]),
+        ..Look::default()
+    };
+    for number in 0..4 {
+        dir.write(&format!("ada/{number}.jsonl"), POISON);
+    }
+    let pipeline = TestPipeline::open(&dir, &[panics()]);
+    for _ in 0..5 {
+        pipeline.run(PANICS);
+    }
+    drop(pipeline);
+    let four = check(look(panics()), &dir, "quarantine");
+    insta::assert_snapshot!(text(&four));
+    assert_eq!(look(panics()).report(&dir).headline(), Headline::Healthy);
+
+    dir.write("ada/4.jsonl", POISON);
+    TestPipeline::open(&dir, &[panics()]).run(PANICS);
+    let five = check(look(panics()), &dir, "quarantine");
+    assert_eq!(five["status"], "warning");
+    assert!(
+        five["detail"]
+            .as_str()
+            .unwrap()
+            .contains("fails everywhere"),
+        "{five}"
+    );
+
+    dir.write("ada/5.jsonl", "fine\n");
+    TestPipeline::open(&dir, &[panics()]).run(PANICS);
+    let one_is_well = check(look(panics()), &dir, "quarantine");
+    assert_eq!(one_is_well["status"], "info");
+    assert_eq!(one_is_well["failing"], 5);
+    assert_eq!(misbehaving("panics").0, PANICS);
+}
+
+#[test]
+fn a_database_that_does_not_answer_is_unhealthy_for_everybody() {
+    let dir = migrated();
+    let refused = || "the database refused".to_owned();
+    let facts = Facts {
+        database: DatabaseFacts::Open {
+            answer: Err(refused()),
+            users: Err(refused()),
+            failures: Err(refused()),
+        },
+        ..Look::default().facts(&dir)
+    };
+    let report = Report::of(&facts);
+    let body = body(&report, Role::Analyst);
+    assert_eq!(body["status"], "unhealthy");
+    assert_eq!(body["overall_analyst"], "unhealthy");
+    let state = &body["services"]["duckdb_state"];
+    assert_eq!(
+        (&state["status"], &state["detail"]),
+        (&"error".into(), &refused().into())
+    );
+    assert_eq!(body["services"]["users"]["status"], "error");
+    assert_eq!(body["services"]["quarantine"]["status"], "unknown");
+}
+
+#[test]
+fn users_are_counted() {
+    let dir = migrated();
+    assert_eq!(check(Look::default(), &dir, "users")["count"], 0);
+    crate::database::execute(
+        &dir,
+        "INSERT INTO users VALUES ('1', 'ada@example.com', 'Ada', true, now(), now())",
+    );
+    let entry = check(Look::default(), &dir, "users");
+    assert_eq!(
+        (&entry["count"], &entry["status"]),
+        (&1.into(), &"ok".into())
+    );
+}
+
+/// A time before the clock's.
+fn ago(seconds: u64) -> UtcMicros {
+    clock::START.minus(Duration::from_secs(seconds))
+}

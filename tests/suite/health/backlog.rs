@@ -1,0 +1,447 @@
+//! The entry `session_pipeline`: every row of its table, and its arithmetic against a model.
+
+use std::fs;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::Value;
+use session_pipeline_harness::{DataDir, Session, TestPipeline, cases, clock};
+use session_pipeline_runtime::health::{
+    Backlog, Entry, Figures, Files, Grace, Headline, Oldest, Pending, Status,
+};
+
+use super::{Look, ago, check, migrated, text};
+use crate::database::execute;
+use crate::guests::usage;
+
+const CADENCE: Duration = Duration::from_secs(900);
+
+/// A processor that has nothing to do, and never did anything.
+fn idle(processor: &str) -> Backlog {
+    Backlog {
+        processor: processor.to_owned(),
+        is_installed: true,
+        has_run: false,
+        grace: Grace::of(CADENCE, None),
+        now: clock::START,
+        files: Ok(Files::default()),
+        last_processed_at: Ok(None),
+        pending: Ok(Pending::default()),
+    }
+}
+
+fn oldest(seconds: u64) -> Option<Oldest> {
+    Some(Oldest {
+        key: "ada/one.jsonl".to_owned(),
+        changed_at: ago(seconds),
+    })
+}
+
+/// One file of this age, that waits.
+fn waiting(processor: &str, seconds: u64) -> Backlog {
+    Backlog {
+        files: Ok(Files {
+            count: 1,
+            newest: Some(ago(seconds)),
+        }),
+        pending: Ok(Pending {
+            oldest: oldest(seconds),
+            oldest_without_row: oldest(seconds),
+        }),
+        ..idle(processor)
+    }
+}
+
+fn told(entry: &Entry) -> String {
+    let Figures::Backlog(figures) = &entry.figures else {
+        panic!("{entry:?}")
+    };
+    let figures = serde_json::to_string(figures).unwrap();
+    let detail = entry.detail.as_deref().unwrap_or("-");
+    let next = entry.next_action.as_deref().unwrap_or("-");
+    format!("{}\n{detail}\n{next}\n{figures}", entry.status.as_str())
+}
+
+// The rows of the table that no data dir shows: what the database does not answer.
+
+#[test]
+fn where_the_last_processing_can_not_be_read_it_is_unknown() {
+    let backlog = Backlog {
+        last_processed_at: Err("the database refused".to_owned()),
+        ..waiting("verification", 7200)
+    };
+    insta::assert_snapshot!(told(&backlog.judge()), @r#"
+    unknown
+    the database refused
+    -
+    {"session_files":1}
+    "#);
+}
+
+#[test]
+fn where_only_the_rows_can_not_be_read_what_is_recent_is_ok_and_what_lags_is_still_told() {
+    let backlog = |newest, processed| Backlog {
+        files: Ok(Files {
+            count: 3,
+            newest: Some(ago(newest)),
+        }),
+        last_processed_at: Ok(Some(ago(processed))),
+        pending: Err("the database refused".to_owned()),
+        ..idle("verification")
+    };
+    assert_eq!(backlog(60, 0).judge().status, Status::Ok);
+    assert_eq!(backlog(7200, 20_000).judge().status, Status::Warning);
+}
+
+// The rows that data dirs show.
+
+fn file(dir: &DataDir, key: &str, age_seconds: u64) {
+    dir.write(key, "{}\n");
+    dir.set_mtime(key, ago(age_seconds));
+}
+
+fn row(dir: &DataDir, seconds_ago: u64, session_file: &str) {
+    let processed_at = ago(seconds_ago).0;
+    execute(
+        dir,
+        &format!(
+            "INSERT INTO session_processor_state
+                (processor_name, session_file, username, processed_at, items_extracted, file_hash)
+             VALUES ('verification', '{session_file}', 'x', make_timestamp({processed_at}), 0, 'deadbeef')"
+        ),
+    );
+}
+
+fn entry(dir: &DataDir) -> Value {
+    check(Look::default(), dir, "session_pipeline")
+}
+
+#[test]
+fn a_root_that_is_no_folder_or_can_not_be_read_to_its_end_is_unknown() {
+    let dir = DataDir::without_sessions_root();
+    drop(session_pipeline_runtime::store::Store::open(
+        &dir.config(),
+        clock::START,
+    ));
+    fs::write(dir.sessions_root(), "a file").unwrap();
+    let unreadable = entry(&dir);
+    fs::remove_file(dir.sessions_root()).unwrap();
+    file(&dir, "ada/one.jsonl", 60);
+    fs::create_dir_all(dir.sessions_root().join("d/".repeat(70))).unwrap();
+    let incomplete = entry(&dir);
+    for entry in [&unreadable, &incomplete] {
+        assert_eq!(entry["status"], "unknown", "{entry}");
+    }
+    let detail = unreadable["detail"].as_str().unwrap();
+    assert!(detail.contains("can't be read"), "{detail}");
+    let detail = incomplete["detail"].as_str().unwrap();
+    assert!(detail.contains("more than 64 folders deep"), "{detail}");
+}
+
+#[test]
+fn without_files_it_is_ok() {
+    let absent = DataDir::without_sessions_root();
+    for dir in [migrated(), absent] {
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(entry(&dir), @r#"{"audience":"operator","detail":"there are no session files yet","status":"ok"}"#);
+        }
+    }
+}
+
+#[test]
+fn what_was_never_processed_is_a_warning_once_it_is_older_than_the_grace() {
+    let dir = migrated();
+    file(&dir, "ada/one.jsonl", 1799);
+    insta::assert_snapshot!(text(&entry(&dir)), @r#"
+    {
+      "audience": "operator",
+      "session_files": 1,
+      "status": "ok"
+    }
+    "#);
+    file(&dir, "ada/one.jsonl", 7500);
+    insta::assert_snapshot!(text(&entry(&dir)), @r#"
+    {
+      "audience": "operator",
+      "detail": "extraction backlog: a session file has waited for `verification` (job `session-processor:verification`, formerly `verification-detector`) for 2 h 5 min, and 30 min are allowed; it never processed any",
+      "next_action": "install `verification`: this version of the program comes without it",
+      "session_files": 1,
+      "stage": "extraction",
+      "status": "warning"
+    }
+    "#);
+}
+
+#[test]
+fn a_stream_of_new_sessions_hides_nothing() {
+    let dir = migrated();
+    file(&dir, "ada/old.jsonl", 86_400);
+    file(&dir, "ada/new.jsonl", 1);
+    assert_eq!(entry(&dir)["status"], "warning", "never processed");
+    row(&dir, 80_000, "ada/gone.jsonl");
+    insta::assert_snapshot!(text(&entry(&dir)), @r#"
+    {
+      "audience": "operator",
+      "detail": "extraction backlog: a session file has waited for `verification` (job `session-processor:verification`, formerly `verification-detector`) for 1 d, and 30 min are allowed; it last processed one at 2099-12-31T01:46:40Z, 22 h 13 min before the newest changed",
+      "lag_seconds": 79999,
+      "last_processed": "2099-12-31T01:46:40Z",
+      "next_action": "install `verification`: this version of the program comes without it",
+      "session_files": 2,
+      "stage": "extraction",
+      "status": "warning"
+    }
+    "#);
+}
+
+#[test]
+fn the_first_session_after_an_idle_weekend_is_no_warning() {
+    let dir = migrated();
+    file(&dir, "ada/friday.jsonl", 3 * 86_400);
+    row(&dir, 3 * 86_400 - 60, "ada/friday.jsonl");
+    file(&dir, "ada/monday.jsonl", 60);
+    insta::assert_snapshot!(text(&entry(&dir)), @r#"
+    {
+      "audience": "operator",
+      "last_processed": "2099-12-29T00:01:00Z",
+      "session_files": 2,
+      "status": "ok"
+    }
+    "#);
+    file(&dir, "ada/monday.jsonl", 1801);
+    assert_eq!(entry(&dir)["status"], "warning", "but when it stays");
+}
+
+#[test]
+fn a_session_that_grew_waits_as_a_new_one_does() {
+    let dir = migrated();
+    file(&dir, "ada/one.jsonl", 7200);
+    row(&dir, 3 * 86_400, "ada/one.jsonl");
+    let entry = entry(&dir);
+    assert_eq!(entry["status"], "warning");
+    assert_eq!(entry["lag_seconds"], 3 * 86_400 - 7200);
+}
+
+#[test]
+fn an_old_row_under_a_whole_path_is_that_of_its_file() {
+    let dir = migrated();
+    file(&dir, "ada/one.jsonl", 86_400);
+    file(&dir, "ada/two.jsonl", 60);
+    row(
+        &dir,
+        0,
+        &dir.session_path("ada/one.jsonl").display().to_string(),
+    );
+    row(&dir, 0, "ada/two.jsonl");
+    assert_eq!(entry(&dir)["status"], "ok");
+}
+
+#[test]
+fn a_session_that_was_passed_over_is_told_with_what_to_do() {
+    let dir = migrated();
+    file(&dir, "ada/stuck.jsonl", 7300);
+    file(&dir, "ada/fresh.jsonl", 60);
+    row(&dir, 0, "ada/fresh.jsonl");
+    insta::assert_snapshot!(text(&entry(&dir)), @r#"
+    {
+      "audience": "operator",
+      "detail": "`ada/stuck.jsonl` seems skipped by `verification`: it is 2 h 1 min old, more than 2 h, and was never processed, while newer ones were",
+      "last_processed": "2100-01-01T00:00:00Z",
+      "next_action": "session-pipeline sessions show ada/stuck.jsonl",
+      "session_files": 2,
+      "stage": "extraction",
+      "status": "info",
+      "stuck_file": "ada/stuck.jsonl",
+      "stuck_file_age_seconds": 7300
+    }
+    "#);
+}
+
+#[test]
+fn what_is_in_quarantine_is_waited_for_by_nobody() {
+    let dir = migrated();
+    file(&dir, "ada/poison.jsonl", 86_400);
+    file(&dir, "ada/fresh.jsonl", 60);
+    row(&dir, 0, "ada/fresh.jsonl");
+    assert_eq!(entry(&dir)["status"], "info");
+    // As a run leaves it: observed as it is, by the component that there was.
+    let metadata = fs::metadata(dir.session_path("ada/poison.jsonl")).unwrap();
+    use std::os::unix::fs::MetadataExt;
+    let nanos = |seconds: i64, nanos: i64| seconds * 1_000_000_000 + nanos;
+    execute(
+        &dir,
+        &format!(
+            "INSERT INTO session_failures (processor_name, session_file, file_size, file_mtime_ns, file_ctime_ns,
+                component_digest, attempts, fault, last_attempt_at, quarantined_at)
+             VALUES ('verification', 'ada/poison.jsonl', {}, {}, {}, 'c', 5, 'panic', now(), now())",
+            metadata.size(),
+            nanos(metadata.mtime(), metadata.mtime_nsec()),
+            nanos(metadata.ctime(), metadata.ctime_nsec()),
+        ),
+    );
+    assert_eq!(entry(&dir)["status"], "ok");
+}
+
+#[test]
+fn the_grace_follows_the_cadence_and_the_cadence_every_setting_of_the_schedule() {
+    let dir = migrated();
+    file(&dir, "ada/one.jsonl", 3000);
+    let status = |config: &dyn Fn(&mut session_pipeline_runtime::config::Config)| {
+        let look = Look {
+            config,
+            ..Look::default()
+        };
+        check(look, &dir, "session_pipeline")["status"].clone()
+    };
+    assert_eq!(status(&|_| {}), "warning", "900 s, twice");
+    let interval = |seconds| {
+        move |config: &mut session_pipeline_runtime::config::Config| {
+            let own = config.processors.entry("verification".to_owned());
+            own.or_default().interval = Some(Duration::from_secs(seconds));
+        }
+    };
+    assert_eq!(status(&interval(1500)), "ok");
+    assert_eq!(status(&interval(1499)), "warning");
+    let schedule = |text: &'static str| {
+        move |config: &mut session_pipeline_runtime::config::Config| {
+            let own = config.processors.entry("verification".to_owned());
+            own.or_default().schedule = Some(text.parse().unwrap());
+        }
+    };
+    assert_eq!(status(&schedule("every 25m")), "ok");
+    assert_eq!(status(&schedule("every 24m")), "warning");
+    assert_eq!(status(&schedule("daily 04:15")), "ok");
+    assert_eq!(status(&schedule("every 0m")), "warning");
+}
+
+#[test]
+fn every_processor_has_its_entry_and_one_that_never_ran_is_no_warning() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", Session::new("s1").user("hello"));
+    dir.set_age("ada/one.jsonl", Duration::from_secs(86_400));
+    let entry = || check(Look::default(), &dir, "session_pipeline:usage");
+    insta::assert_snapshot!(text(&entry()), @r#"
+    {
+      "audience": "operator",
+      "detail": "extraction backlog: a session file has waited for `usage` (job `session-processor:usage`) for 1 d, and 20 min are allowed; it never processed any",
+      "next_action": "session-pipeline run usage, which says why where it can't",
+      "session_files": 1,
+      "stage": "extraction",
+      "status": "info"
+    }
+    "#);
+    TestPipeline::open(&dir, &[usage()]).run("usage");
+    assert_eq!(entry()["status"], "ok");
+    // Its cadence is ten minutes.
+    dir.clock().advance(Duration::from_secs(7200));
+    assert_eq!(entry()["status"], "ok", "an idle weekend");
+    dir.write("ada/two.jsonl", "{}\n");
+    dir.set_age("ada/two.jsonl", Duration::from_secs(1199));
+    assert_eq!(entry()["status"], "ok");
+    dir.set_age("ada/two.jsonl", Duration::from_secs(1201));
+    assert_eq!(entry()["status"], "warning");
+}
+
+#[test]
+fn one_that_ran_and_processed_nothing_is_a_warning() {
+    let mut backlog = waiting("usage", 7200);
+    assert_eq!(backlog.judge().status, Status::Info);
+    backlog.has_run = true;
+    assert_eq!(backlog.judge().status, Status::Warning);
+}
+
+#[test]
+fn health_counts_the_sessions_that_a_run_sees() {
+    let dir = DataDir::new();
+    for key in [
+        "ada/one.jsonl",
+        "ada/s1/subagents/two.jsonl",
+        "bob/three.jsonl",
+    ] {
+        dir.write(key, "{}\n");
+    }
+    for other in ["ada/.hidden.jsonl", "ada/notes.txt", "root.jsonl"] {
+        fs::write(dir.session_path(other), "{}\n").unwrap();
+    }
+    std::os::unix::fs::symlink(
+        dir.session_path("ada/one.jsonl"),
+        dir.session_path("ada/link.jsonl"),
+    )
+    .unwrap();
+    let scanned = TestPipeline::open(&dir, &[usage()])
+        .run("usage")
+        .stats
+        .scanned;
+    let entry = entry(&dir);
+    assert_eq!((scanned, &entry["session_files"]), (3, &3.into()));
+}
+
+/// How a file stands in the model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stands {
+    Settled,
+    Changed,
+    WithoutRow,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases() * 16))]
+
+    /// The arithmetic of 5.4 and A13, in seconds and by hand.
+    #[test]
+    fn invariant_the_entry_is_what_the_table_says(
+        files in vec(
+            (0_i64..20_000, prop::sample::select(vec![Stands::Settled, Stands::Changed, Stands::WithoutRow])),
+            0..5,
+        ),
+        processed in prop::option::of(0_i64..40_000),
+        cadence in 1_i64..4000,
+        stuck in prop::option::of(1_i64..20_000),
+    ) {
+        // What is settled has a row, which somebody wrote.
+        let has_row = files.iter().any(|(_, stands)| *stands != Stands::WithoutRow);
+        let processed = processed.or(has_row.then_some(0));
+        let at = |age: i64| ago(u64::try_from(age).unwrap());
+        let seconds = |count: i64| Duration::from_secs(u64::try_from(count).unwrap());
+        let eldest = |wanted: &dyn Fn(Stands) -> bool| {
+            let ages = files.iter().filter(|(_, stands)| wanted(*stands)).map(|(age, _)| *age);
+            ages.max()
+        };
+        let as_oldest = |age: Option<i64>| age.map(|age| Oldest { key: "k".to_owned(), changed_at: at(age) });
+        let pending = eldest(&|stands| stands != Stands::Settled);
+        let without_row = eldest(&|stands| stands == Stands::WithoutRow);
+        let newest = files.iter().map(|(age, _)| *age).min();
+        let entry = Backlog {
+            grace: Grace::of(seconds(cadence), stuck.map(seconds)),
+            files: Ok(Files {
+                count: files.len() as u64,
+                newest: newest.map(at),
+            }),
+            last_processed_at: Ok(processed.map(at)),
+            pending: Ok(Pending { oldest: as_oldest(pending), oldest_without_row: as_oldest(without_row) }),
+            ..idle("verification")
+        }
+        .judge();
+
+        let grace = 2 * cadence;
+        let stuck_grace = stuck.unwrap_or(8 * cadence);
+        let is_late = pending.is_some_and(|age| age > grace);
+        let expected = match (newest, processed) {
+            (None, _) => Status::Ok,
+            (Some(_), None) if is_late => Status::Warning,
+            (Some(_), None) => Status::Ok,
+            (Some(newest), Some(processed)) if processed - newest > grace && is_late => Status::Warning,
+            _ if without_row.is_some_and(|age| age > stuck_grace) => Status::Info,
+            _ => Status::Ok,
+        };
+        prop_assert_eq!(entry.status, expected);
+        prop_assert_ne!(Headline::over([entry.status]), Headline::Unhealthy);
+        let Figures::Backlog(figures) = &entry.figures else { panic!("{entry:?}") };
+        let lag = newest.zip(processed).map(|(newest, processed)| u64::try_from(processed - newest).unwrap_or(0));
+        let is_warning = entry.status == Status::Warning;
+        prop_assert_eq!(figures.lag_seconds, lag.filter(|_| is_warning));
+        let age = without_row.map(|age| u64::try_from(age).unwrap());
+        prop_assert_eq!(figures.stuck_file_age_seconds, age.filter(|_| entry.status == Status::Info));
+        prop_assert_eq!(entry.next_action.is_some(), entry.status != Status::Ok);
+    }
+}

@@ -1,0 +1,290 @@
+//! Schedules: what is one, and when it is due.
+
+mod timetable;
+
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use session_pipeline_harness::{cases, clock};
+use session_pipeline_runtime::clock::UtcMicros;
+use session_pipeline_runtime::schedule::Schedule;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A time of a day; day 0 is the one on which test clocks start, and a `:SS` may follow.
+fn at(day: i64, time: &str) -> UtcMicros {
+    let units = [3600, 60, 1];
+    let seconds = time.split(':').zip(units);
+    let seconds: i64 = seconds
+        .map(|(part, unit)| part.parse::<i64>().unwrap() * unit)
+        .sum();
+    UtcMicros(clock::START.0 + (day * 86_400 + seconds) * 1_000_000)
+}
+
+fn schedule(text: &str) -> Schedule {
+    text.parse().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Whether a job of this schedule is due.
+fn check(text: &str, last_run_at: Option<UtcMicros>, now: UtcMicros) -> bool {
+    schedule(text).is_due(last_run_at, now)
+}
+
+fn refusal(text: &str) -> String {
+    let error = text.parse::<Schedule>().expect_err(text);
+    error.to_string()
+}
+
+// What is a schedule.
+
+#[test]
+fn an_interval_is_a_number_of_minutes_or_hours() {
+    for (text, minutes) in [
+        ("every 15m", 15),
+        ("every 5m", 5),
+        ("every 120m", 120),
+        ("every 2h", 120),
+        ("every 1h", 60),
+        ("every 24h", 1440),
+        ("every 0m", 0),
+        ("every 015m", 15),
+    ] {
+        let interval = schedule(text).interval();
+        assert_eq!(interval, Some(MINUTE * minutes), "{text}");
+    }
+    assert_eq!(schedule("daily 03:00").interval(), None);
+}
+
+#[test]
+fn times_of_the_day_have_two_digits_each_and_are_all_good_or_none_is() {
+    for text in ["daily 00:00", "daily 23:59", "daily 07:00,13:00,18:00"] {
+        assert_eq!(schedule(text).to_string(), text);
+    }
+    assert_eq!(
+        schedule("daily 18:00,07:00,18:00").to_string(),
+        "daily 07:00,18:00",
+        "in order, each once"
+    );
+}
+
+#[test]
+fn what_is_no_schedule_is_refused_at_its_place() {
+    let refusals: Vec<String> = [
+        "",
+        "hourly",
+        "every",
+        "every15m",
+        "Every 15m",
+        "every  15m",
+        "every m",
+        "every -5m",
+        "every 15",
+        "every 15x",
+        "every 15m ",
+        "every 1.5h",
+        "every 99999h",
+        "every 99999999999999999999m",
+        "daily ",
+        "daily 7:00",
+        "daily 07:0",
+        "daily 24:00",
+        "daily 30:00",
+        "daily 12:60",
+        "daily 12-30",
+        "daily 12:300",
+        "daily 07:00,",
+        "daily 07:00, 13:00",
+        "daily 07:00,1３:00",
+        "cron 0 5 * * 1",
+    ]
+    .into_iter()
+    .map(|text| {
+        let error = refusal(text);
+        let place = error.rsplit_once("; its ").unwrap().1;
+        format!("`{text}`: {place}")
+    })
+    .collect();
+    insta::assert_snapshot!(refusals.join("\n"));
+    insta::assert_snapshot!(refusal("every \u{1b}[1m"), @r"`every \u{1b}[1m` is no schedule; give a schedule: `every 15m`, `every 2h` or `daily 04:15,16:00` (in UTC); its character 7 is to be a digit");
+}
+
+#[test]
+fn seconds_become_minutes_or_hours_and_never_run_more_often() {
+    for (seconds, text) in [
+        (60, "every 1m"),
+        (90, "every 2m"),
+        (61, "every 2m"),
+        (150, "every 3m"),
+        (600, "every 10m"),
+        (900, "every 15m"),
+        (3600, "every 1h"),
+        (7200, "every 2h"),
+        (3601, "every 61m"),
+        (30, "every 1m"),
+        (1, "every 1m"),
+        (0, "every 1m"),
+    ] {
+        let schedule = Schedule::every(Duration::from_secs(seconds));
+        assert_eq!(schedule.to_string(), text, "{seconds} s");
+    }
+}
+
+#[test]
+fn the_longest_gap_is_how_long_a_job_may_rest() {
+    for (text, gap) in [
+        ("every 15m", MINUTE * 15),
+        ("every 0m", Duration::ZERO),
+        ("daily 04:15", DAY),
+        ("daily 07:00,13:00,18:00", HOUR * 13),
+        ("daily 00:00,12:00", HOUR * 12),
+    ] {
+        assert_eq!(schedule(text).longest_gap(), gap, "{text}");
+    }
+}
+
+// When it is due.
+
+#[test]
+fn what_never_ran_is_due_whatever_the_time() {
+    for text in ["every 15m", "every 24h", "daily 14:00"] {
+        assert!(check(text, None, at(0, "10:00")), "{text}");
+    }
+}
+
+#[test]
+fn an_interval_is_over_with_its_last_moment() {
+    let now = at(0, "12:00");
+    for (text, last, is_due) in [
+        ("every 15m", "11:50", false),
+        ("every 15m", "11:45:01", false),
+        ("every 15m", "11:45", true),
+        ("every 15m", "11:40", true),
+        ("every 1h", "11:30", false),
+        ("every 1h", "11:01", false),
+        ("every 1h", "11:00", true),
+        ("every 1h", "10:30", true),
+        ("every 2h", "09:00", true),
+        ("every 0m", "12:00", true),
+        ("every 15m", "12:30", false),
+        ("every 0m", "12:30", false),
+    ] {
+        assert_eq!(check(text, Some(at(0, last)), now), is_due, "{text} {last}");
+    }
+}
+
+#[test]
+fn a_time_of_the_day_is_due_once_from_then_on() {
+    for (text, last, now, is_due) in [
+        ("daily 09:00", (-1, "09:00"), "08:59:59", false),
+        ("daily 09:00", (-1, "09:00"), "09:00", true),
+        ("daily 09:00", (-1, "09:00"), "20:00", true),
+        ("daily 09:00", (0, "08:59:59"), "09:00", true),
+        ("daily 09:00", (0, "09:00"), "09:00", false),
+        ("daily 09:00", (0, "09:00"), "20:00", false),
+        ("daily 20:30", (-1, "20:30"), "20:29", false),
+        ("daily 20:30", (-1, "20:30"), "20:30", true),
+        ("daily 00:00", (-1, "23:59"), "00:00", true),
+        ("daily 00:00", (0, "00:00"), "23:59", false),
+        ("daily 23:59", (-1, "23:59"), "23:58", false),
+        ("daily 23:59", (-1, "23:59"), "23:59", true),
+        // Only the same day is caught up.
+        ("daily 09:00", (-3, "09:00"), "08:00", false),
+        ("daily 09:00", (-3, "09:00"), "10:00", true),
+    ] {
+        let (day, time) = last;
+        let found = check(text, Some(at(day, time)), at(0, now));
+        assert_eq!(found, is_due, "{text}, last {last:?}, now {now}");
+    }
+}
+
+#[test]
+fn each_of_several_times_of_the_day_is_due_once() {
+    let text = "daily 07:00,13:00,18:00";
+    for (last, now, is_due) in [
+        ((-1, "18:00"), "06:59", false),
+        ((-1, "18:00"), "07:00", true),
+        ((0, "07:00"), "12:59", false),
+        ((0, "07:00"), "13:00", true),
+        ((0, "07:00"), "19:00", true),
+        ((0, "13:00"), "18:00", true),
+        ((0, "18:00"), "23:00", false),
+    ] {
+        let (day, time) = last;
+        let found = check(text, Some(at(day, time)), at(0, now));
+        assert_eq!(found, is_due, "last {last:?}, now {now}");
+    }
+}
+
+#[test]
+fn the_next_time_after_a_last_run_that_lies_ahead_is_later_than_that() {
+    let last = at(1, "00:00");
+    let next = schedule("daily 00:00").next_due_at(Some(last), at(0, "12:00"));
+    assert_eq!(next, at(2, "00:00"));
+}
+
+fn any_schedule() -> impl Strategy<Value = String> {
+    prop_oneof![
+        (0_u32..400, prop::sample::select(vec!["m", "h"]))
+            .prop_map(|(number, unit)| format!("every {number}{unit}")),
+        vec((0_u32..24, 0_u32..60), 1..4).prop_map(|times| {
+            let times = times.iter();
+            let times: Vec<String> = times.map(|(h, m)| format!("{h:02}:{m:02}")).collect();
+            format!("daily {}", times.join(","))
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases() * 8))]
+
+    #[test]
+    fn invariant_a_schedule_reads_what_it_writes(text in any_schedule()) {
+        let first = schedule(&text);
+        let again = schedule(&first.to_string());
+        prop_assert_eq!(again.to_string(), first.to_string());
+        prop_assert_eq!(again, first);
+    }
+
+    /// No text ends the process, and what is refused is refused within the text or right behind it.
+    #[test]
+    fn invariant_every_text_is_a_schedule_or_refused_at_a_place_of_its_own(
+        text in prop_oneof![
+            ".*",
+            "(every|daily) [0-9mh:, ]{0,12}",
+            any_schedule().prop_flat_map(|text| (Just(text), any::<prop::sample::Index>(), any::<char>()))
+                .prop_map(|(text, index, c)| {
+                    let mut chars: Vec<char> = text.chars().collect();
+                    let index = index.index(chars.len());
+                    chars[index] = c;
+                    chars.into_iter().collect()
+                }),
+        ],
+    ) {
+        if let Err(error) = text.parse::<Schedule>() {
+            prop_assert!((1..=text.chars().count() + 1).contains(&error.column), "{error}");
+        }
+    }
+
+    #[test]
+    fn invariant_the_next_time_is_the_first_at_which_it_is_due(
+        text in any_schedule(),
+        last_seconds in -300_000_i64..300_000,
+        has_run: bool,
+        between: prop::sample::Index,
+    ) {
+        let schedule = schedule(&text);
+        let now = at(0, "12:00");
+        let last = has_run.then_some(UtcMicros(now.0 + last_seconds * 1_000_000));
+        let next = schedule.next_due_at(last, now);
+        prop_assert!(next >= now);
+        prop_assert!(schedule.is_due(last, next), "{next} of {schedule}, last {last:?}");
+        let seconds = usize::try_from((next.0 - now.0) / 1_000_000).unwrap();
+        if seconds > 0 {
+            let before = UtcMicros(now.0 + i64::try_from(between.index(seconds)).unwrap() * 1_000_000);
+            prop_assert!(!schedule.is_due(last, before), "{before} of {schedule}, last {last:?}");
+        }
+    }
+}

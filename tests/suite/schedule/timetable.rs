@@ -1,0 +1,328 @@
+//! Which jobs a tick starts, whatever happens between two ticks.
+
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use session_pipeline_harness::{cases, clock};
+use session_pipeline_runtime::clock::UtcMicros;
+use session_pipeline_runtime::config::Config;
+use session_pipeline_runtime::schedule::timetable::{JobEnd, TickTooLong, Timetable};
+use session_pipeline_runtime::store::JobRow;
+
+use super::{HOUR, MINUTE, at, schedule};
+
+/// A timetable of one job for each of these schedules, named `p0`, `p1` and so on.
+fn timetable(schedules: &[&str]) -> Timetable {
+    let mut config = Config::new("data");
+    let names: Vec<String> = (0..schedules.len()).map(|n| format!("p{n}")).collect();
+    for (name, text) in names.iter().zip(schedules) {
+        let own = config.processors.entry(name.clone()).or_default();
+        own.schedule = Some(schedule(text));
+    }
+    Timetable::new(&config, names.into_iter().map(|name| (name, None))).unwrap()
+}
+
+/// The processors that a tick starts.
+fn started(timetable: &mut Timetable, now: UtcMicros) -> Vec<String> {
+    let started = timetable.start_due(now).into_iter();
+    started.map(|job| job.processor).collect()
+}
+
+#[test]
+fn jobs_bear_the_names_and_cadences_of_their_processors() {
+    let mut config = Config::new("data");
+    config
+        .processors
+        .entry("c".to_owned())
+        .or_default()
+        .schedule = Some(schedule("daily 04:15"));
+    let processors = [
+        ("usage", Some(600)),
+        ("verification", None),
+        ("c", Some(600)),
+    ];
+    let timetable = Timetable::new(
+        &config,
+        processors.map(|(name, cadence)| (name.to_owned(), cadence.map(Duration::from_secs))),
+    );
+    let jobs = timetable.unwrap();
+    let jobs = jobs.jobs().iter();
+    let jobs: Vec<String> = jobs
+        .map(|job| format!("{} {}", job.name, job.schedule))
+        .collect();
+    assert_eq!(
+        jobs,
+        [
+            "session-processor:usage every 10m",
+            "session-processor:verification every 15m",
+            "session-processor:c daily 04:15",
+        ]
+    );
+}
+
+#[test]
+fn a_tick_longer_than_an_interval_is_refused_unless_it_is_none() {
+    let mut config = Config::new("data");
+    config.scheduler.tick = HOUR;
+    let one = |config: &Config| {
+        Timetable::new(config, [("usage".to_owned(), Some(MINUTE * 10))]).map(drop)
+    };
+    let error = one(&config).unwrap_err();
+    assert_eq!(
+        error,
+        TickTooLong {
+            job: "session-processor:usage".to_owned(),
+            tick: HOUR,
+            interval: MINUTE * 10,
+        }
+    );
+    insta::assert_snapshot!(error, @"the scheduler's tick of 3600 s is longer than the interval of `session-processor:usage`, 600 s; lower the tick (SCHEDULER_TICK_SECONDS), or raise the interval");
+    for text in ["daily 04:15", "every 1h", "every 0m"] {
+        let own = config.processors.entry("usage".to_owned()).or_default();
+        own.schedule = Some(schedule(text));
+        assert_eq!(one(&config), Ok(()), "{text}");
+    }
+}
+
+#[test]
+fn what_was_kept_counts_for_the_jobs_that_there_still_are() {
+    let mut jobs = timetable(&["every 15m", "every 15m"]);
+    let row = |name: &str| JobRow {
+        name: name.to_owned(),
+        last_run_at: Some(at(0, "11:50")),
+        last_status: Some("failed".to_owned()),
+    };
+    jobs.remember(&[row("session-processor:gone"), row("session-processor:p1")]);
+    assert_eq!(started(&mut jobs, at(0, "12:00")), ["p0"]);
+    assert_eq!(started(&mut jobs, at(0, "12:05")), ["p1"]);
+}
+
+#[test]
+fn after_three_days_down_every_job_runs_once() {
+    let mut jobs = timetable(&["every 15m", "every 2h", "daily 09:00,10:00", "daily 18:00"]);
+    let rows: Vec<JobRow> = jobs
+        .jobs()
+        .iter()
+        .map(|job| JobRow {
+            name: job.name.clone(),
+            last_run_at: Some(at(-3, "20:00")),
+            last_status: None,
+        })
+        .collect();
+    jobs.remember(&rows);
+    // What has its time later today waits for that.
+    assert_eq!(started(&mut jobs, at(0, "12:00")), ["p0", "p1", "p2"]);
+    for job in jobs.clone().jobs() {
+        jobs.ended(&job.name, JobEnd::Ok);
+    }
+    assert!(started(&mut jobs, at(0, "12:01")).is_empty());
+    assert_eq!(started(&mut jobs, at(0, "18:00")), ["p0", "p1", "p3"]);
+}
+
+#[test]
+fn a_clock_set_back_neither_stops_a_job_nor_runs_it_at_once() {
+    let mut jobs = timetable(&["every 15m", "daily 09:00"]);
+    let all = |jobs: &mut Timetable| {
+        for job in jobs.clone().jobs() {
+            jobs.ended(&job.name, JobEnd::Ok);
+        }
+    };
+    assert_eq!(started(&mut jobs, at(0, "09:00:10")), ["p0", "p1"]);
+    all(&mut jobs);
+    // A minute back, and the time of the day is passed again: it was served.
+    assert!(started(&mut jobs, at(0, "08:59:10")).is_empty());
+    assert!(started(&mut jobs, at(0, "09:00:10")).is_empty());
+    // From then on fifteen minutes count anew.
+    assert_eq!(started(&mut jobs, at(0, "09:14:10")), ["p0"]);
+    all(&mut jobs);
+    // A month back.
+    assert!(started(&mut jobs, at(-30, "08:00")).is_empty());
+    assert_eq!(started(&mut jobs, at(-30, "09:00")), ["p0", "p1"]);
+}
+
+#[test]
+fn a_clock_set_on_is_one_run_and_no_burst() {
+    let mut jobs = timetable(&["every 15m", "daily 09:00"]);
+    assert_eq!(started(&mut jobs, at(0, "10:00")), ["p0", "p1"]);
+    let mut runs = 0;
+    for minute in 0..30 {
+        for job in jobs.clone().jobs() {
+            jobs.ended(&job.name, JobEnd::Ok);
+        }
+        let now = at(40, "10:00").plus(MINUTE * minute);
+        runs += started(&mut jobs, now).len();
+    }
+    assert_eq!(
+        runs, 3,
+        "one each for the jump, and one fifteen minutes later"
+    );
+}
+
+/// What happens to the jobs of a timetable.
+#[derive(Clone, Debug)]
+enum Event {
+    /// So many seconds pass, then there is a tick.
+    Tick(u16),
+    /// A run ends, if there is one, well or badly.
+    End {
+        job: prop::sample::Index,
+        is_well: bool,
+    },
+    /// The process starts again, and what was at work is lost.
+    Restart,
+    /// The time of day is set, by so many seconds.
+    Jump(i32),
+}
+
+/// The longest that a tick comes after the one before.
+const TICK_SECONDS_MAX: u16 = 300;
+
+fn event(with_jumps: bool) -> impl Strategy<Value = Event> {
+    let jumps = if with_jumps { 1 } else { 0 };
+    prop_oneof![
+        12 => (1..=TICK_SECONDS_MAX).prop_map(Event::Tick),
+        12 => (any::<prop::sample::Index>(), any::<bool>())
+            .prop_map(|(job, is_well)| Event::End { job, is_well }),
+        2 => Just(Event::Restart),
+        jumps => (-400_000_i32..400_000).prop_map(Event::Jump),
+    ]
+}
+
+/// A job as the model knows it, in seconds of true time.
+#[derive(Clone, Default)]
+struct Model {
+    last_start: Option<i64>,
+    running_since: Option<i64>,
+    starts: i64,
+    /// Since when it could run, and nothing disturbed it.
+    quiet_since: i64,
+}
+
+const INTERVALS: [i64; 3] = [5 * 60, 15 * 60, 60 * 60];
+const SCHEDULES: [&str; 3] = ["every 5m", "every 15m", "every 1h"];
+
+/// What a process keeps of its jobs.
+fn rows_of(jobs: &Timetable) -> Vec<JobRow> {
+    let jobs = jobs.jobs().iter();
+    jobs.map(|job| JobRow {
+        name: job.name.clone(),
+        last_run_at: job.last_run_at,
+        last_status: job.last_end.as_ref().map(|end| end.as_str().to_owned()),
+    })
+    .collect()
+}
+
+fn restarted(jobs: &Timetable) -> Timetable {
+    let rows = rows_of(jobs);
+    let mut jobs = timetable(&SCHEDULES);
+    jobs.remember(&rows);
+    jobs
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases() * 8))]
+
+    /// At every tick exactly those jobs start that are not at work and whose interval is over since
+    /// they were last started, however that ended: so a failing job runs at its cadence, and no due
+    /// job waits for another.
+    #[test]
+    fn invariant_a_tick_starts_what_is_due_and_not_at_work(events in vec(event(false), 1..200)) {
+        let mut jobs = timetable(&SCHEDULES);
+        let mut models = vec![Model::default(); SCHEDULES.len()];
+        let mut now = 0;
+        for event in events {
+            match event {
+                Event::Tick(seconds) => {
+                    now += i64::from(seconds);
+                    let expected: Vec<String> = models
+                        .iter_mut()
+                        .zip(INTERVALS)
+                        .enumerate()
+                        .filter_map(|(index, (model, interval))| {
+                            let is_over = model.last_start.is_none_or(|last| now - last >= interval);
+                            (is_over && model.running_since.is_none()).then(|| {
+                                model.running_since = Some(now);
+                                format!("p{index}")
+                            })
+                        })
+                        .collect();
+                    let at = UtcMicros(clock::START.0 + now * 1_000_000);
+                    prop_assert_eq!(started(&mut jobs, at), expected);
+                }
+                Event::End { job, is_well } => {
+                    let index = job.index(models.len());
+                    let end = if is_well { JobEnd::Ok } else { JobEnd::Failed("no".to_owned()) };
+                    let tick = jobs.ended(&format!("session-processor:p{index}"), end);
+                    let model = &mut models[index];
+                    prop_assert_eq!(tick.is_some(), model.running_since.is_some());
+                    model.last_start = model.running_since.take().or(model.last_start);
+                }
+                Event::Restart => {
+                    jobs = restarted(&jobs);
+                    for model in &mut models {
+                        model.running_since = None;
+                    }
+                }
+                Event::Jump(_) => {}
+            }
+        }
+    }
+
+    /// However the clock is set: a job starts at most once in an interval of true time, and once
+    /// more for each time that the clock was set or the process started; and one that could run
+    /// starts within an interval and the
+    /// ticks that it takes to notice.
+    #[test]
+    fn invariant_a_clock_that_jumps_neither_fires_a_burst_nor_stops_a_job(
+        events in vec(event(true), 1..300),
+    ) {
+        let mut jobs = timetable(&SCHEDULES);
+        let mut models = vec![Model::default(); SCHEDULES.len()];
+        let (mut now, mut set_off_by, mut disturbances) = (0_i64, 0_i64, 0_i64);
+        for event in events {
+            match event {
+                Event::Tick(seconds) => {
+                    now += i64::from(seconds);
+                    let at = UtcMicros(clock::START.0 + (now + set_off_by) * 1_000_000);
+                    for processor in started(&mut jobs, at) {
+                        let index: usize = processor.trim_start_matches('p').parse().unwrap();
+                        prop_assert!(models[index].running_since.is_none(), "two of {}", processor);
+                        models[index].running_since = Some(now);
+                        models[index].starts += 1;
+                    }
+                    for (model, interval) in models.iter_mut().zip(INTERVALS) {
+                        let starts_max = 1 + now / interval + disturbances;
+                        prop_assert!(model.starts <= starts_max, "a burst");
+                        if model.running_since.is_some() {
+                            model.quiet_since = now;
+                        }
+                        // A clock that was set back is noticed at the next tick.
+                        let quiet_max = interval + 2 * i64::from(TICK_SECONDS_MAX);
+                        prop_assert!(now - model.quiet_since <= quiet_max, "a stop");
+                    }
+                }
+                Event::End { job, .. } => {
+                    let index = job.index(models.len());
+                    jobs.ended(&format!("session-processor:p{index}"), JobEnd::Ok);
+                    models[index].running_since = None;
+                    models[index].quiet_since = now;
+                }
+                Event::Restart | Event::Jump(_) => {
+                    disturbances += 1;
+                    if let Event::Jump(seconds) = event {
+                        set_off_by += i64::from(seconds);
+                    } else {
+                        jobs = restarted(&jobs);
+                    }
+                    for model in &mut models {
+                        if matches!(event, Event::Restart) {
+                            model.running_since = None;
+                        }
+                        model.quiet_since = now;
+                    }
+                }
+            }
+        }
+    }
+}
