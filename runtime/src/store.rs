@@ -195,16 +195,13 @@ impl Store {
         result.recv().map_err(|_| StoreError::WriterStopped)?
     }
 
-    /// Brings the log into the database file, so that the next start is quick.
+    /// Brings the log into the database file, so that the next start is quick; where somebody reads
+    /// an older state, a later one does.
     ///
     /// # Errors
     /// When the disk is full or gone.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
-        self.write(|connection| {
-            connection
-                .execute_batch("CHECKPOINT")
-                .map_err(StoreError::database("a checkpoint"))
-        })
+        self.write(|connection| transaction::checkpoint(connection))
     }
 }
 

@@ -186,12 +186,13 @@ impl Server {
         if answered.is_err() {
             tracing::warn!("requests were cut off, as the service has to end");
         }
+        // What still reads from the database is waited for, as long as there is time: only then
+        // can all of the log be brought into the file.
+        self.runtime.shutdown_timeout(left());
         let rest = pipeline.store().checkpoint();
         if let Err(error) = rest.and_then(|()| pipeline.store().announce("")) {
             tracing::warn!("the database was not brought to rest: {error}");
         }
-        // Waits for what still reads from the database, as long as there is time.
-        self.runtime.shutdown_timeout(left());
         Stopped { is_complete }
     }
 }

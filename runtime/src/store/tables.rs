@@ -3,7 +3,7 @@
 use duckdb::Connection;
 
 use super::sql::{quoted, table_of};
-use super::transaction::in_transaction;
+use super::transaction::{checkpoint, in_transaction};
 use super::{Store, StoreError};
 use crate::manifest::{Manifest, TableSpec};
 
@@ -37,8 +37,8 @@ impl Store {
         self.define(statements)
     }
 
-    /// Changes definitions in one transaction, and brings them into the database file at once: a
-    /// log that holds definitions is what DuckDB replays worst.
+    /// Changes definitions in one transaction, and brings them into the database file at once,
+    /// where nobody reads an older state: a log that holds definitions is what DuckDB replays worst.
     pub(crate) fn define(&self, statements: Vec<String>) -> Result<(), StoreError> {
         self.write(move |connection| {
             let refused = StoreError::database("a definition");
@@ -47,7 +47,7 @@ impl Store {
                     .iter()
                     .try_for_each(|sql| connection.execute_batch(sql).map_err(&refused))
             })?;
-            connection.execute_batch("CHECKPOINT").map_err(&refused)
+            checkpoint(connection)
         })
     }
 }
@@ -127,4 +127,36 @@ fn columns(
         .query_map([schema, table], |row| Ok((row.get(0)?, row.get(1)?)))
         .map_err(&refused)?;
     rows.collect::<Result<_, _>>().map_err(&refused)
+}
+
+// What a reader does meanwhile can't be arranged from outside.
+#[cfg(test)]
+mod tests {
+    use crate::clock::UtcMicros;
+    use crate::config::Config;
+    use crate::store::Store;
+
+    #[test]
+    fn a_reader_of_an_older_state_stops_neither_a_definition_nor_a_checkpoint() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&Config::new(dir.path()), UtcMicros(0)).unwrap();
+        let reader = store.reader().unwrap();
+        reader
+            .execute_batch("BEGIN TRANSACTION; SELECT count(*) FROM main.counters")
+            .unwrap();
+        let write = |sql: &'static str| {
+            store.write(move |connection| {
+                connection.execute_batch(sql).unwrap();
+                Ok(())
+            })
+        };
+        write("INSERT INTO main.counters VALUES ('old', 1)").unwrap();
+        write("UPDATE main.counters SET value = 2").unwrap();
+        store
+            .define(vec!["CREATE TABLE main.defined (a BIGINT)".to_owned()])
+            .unwrap();
+        store.checkpoint().unwrap();
+        drop(reader);
+        store.checkpoint().unwrap();
+    }
 }

@@ -28,6 +28,19 @@ pub(crate) fn in_transaction<T>(
     result
 }
 
+/// Brings the log into the database file, unless somebody still reads an older state: then what
+/// was written before stays in the log, as safe as in the file, until a later checkpoint. To wait
+/// for readers would make every writer wait for the longest report.
+pub(super) fn checkpoint(connection: &Connection) -> Result<(), StoreError> {
+    match connection.execute_batch("CHECKPOINT") {
+        Err(error) if error.to_string().contains("Cannot CHECKPOINT") => {
+            tracing::debug!("no checkpoint while older states are read");
+            Ok(())
+        }
+        done => done.map_err(StoreError::database("a checkpoint")),
+    }
+}
+
 /// Raises a counter by `by` within the present transaction; gives its value before.
 pub(super) fn raise_counter(
     connection: &Connection,
