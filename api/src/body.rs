@@ -4,6 +4,7 @@
 //! Instants are text in UTC, as RFC 3339 has them.
 
 pub mod admin;
+pub mod health;
 pub mod run;
 pub mod session;
 pub mod token;
@@ -64,6 +65,10 @@ pub enum SchemaState {
 pub struct Version {
     /// The version of the program.
     pub version: String,
+    /// The channel that it was released on.
+    pub channel: String,
+    /// The image that it was packed in.
+    pub image_tag: String,
     /// The version of the database that it writes.
     pub schema_version: u32,
     /// When this process began to serve.

@@ -23,19 +23,21 @@ mod tokens;
 mod upload;
 mod usage;
 
-use std::sync::{Arc, Mutex};
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
 use session_pipeline_runtime::clock::UtcMicros;
+use session_pipeline_runtime::health::SchemaMemo;
 use session_pipeline_runtime::run::Pipeline;
+use session_pipeline_runtime::scheduler::{SchedulerWatch, cadences};
 use session_pipeline_runtime::store::StoreError;
 use session_pipeline_runtime::token::{Keyring, Randomness, SchedulerSecret};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::body::Health;
 use problem::ApiError;
 
 pub use limits::HttpLimits;
@@ -52,7 +54,9 @@ pub struct Service {
     document: String,
     queries: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
-    health: Mutex<Option<(Duration, Health)>>,
+    schema: SchemaMemo,
+    scheduler: Option<SchedulerWatch>,
+    cadences: OnceLock<HashMap<String, Duration>>,
     /// Why the process has to end; `None` as long as it need not.
     broken: watch::Sender<Option<String>>,
 }
@@ -74,11 +78,30 @@ impl Service {
             document: documented().1.to_pretty_json().unwrap_or_default(),
             queries: Arc::new(Semaphore::new(limits.queries_max)),
             uploads: Arc::new(Semaphore::new(limits.uploads_max)),
-            health: Mutex::default(),
+            schema: SchemaMemo::default(),
+            scheduler: None,
+            cadences: OnceLock::new(),
             broken: watch::Sender::default(),
             pipeline,
             randomness,
             limits,
+        })
+    }
+
+    /// The same service, which tells of this scheduler.
+    #[must_use]
+    pub fn with_scheduler(mut self, watch: SchedulerWatch) -> Self {
+        self.scheduler = Some(watch);
+        self
+    }
+
+    /// How often each processor wants to run. Made ready at the first call, which may take seconds.
+    fn cadences(&self) -> &HashMap<String, Duration> {
+        self.cadences.get_or_init(|| {
+            let cadences = cadences(&self.pipeline).into_iter();
+            cadences
+                .filter_map(|(name, cadence)| Some((name, cadence?)))
+                .collect()
         })
     }
 
@@ -140,6 +163,8 @@ fn documented() -> (Router<Arc<Service>>, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(openapi::frame())
         .routes(routes!(health::health))
         .routes(routes!(health::version))
+        .routes(routes!(health::detailed))
+        .routes(routes!(health::scheduler))
         .routes(routes!(runs::run))
         .routes(routes!(runs::list))
         .routes(routes!(runs::show))

@@ -3,5 +3,6 @@
 //! Thin by intent: it translates to and from [`session_pipeline_runtime`], and decides nothing.
 
 pub mod body;
+pub mod build;
 pub mod cli;
 pub mod http;

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::clock::UtcMicros;
+use crate::token::Role;
 
 pub use backlog::{Backlog, BacklogFigures, Files, Grace, Oldest, Pending};
 pub use checks::{
@@ -96,16 +97,6 @@ pub enum Audience {
     Analyst,
     /// Those who run the service.
     Operator,
-}
-
-/// Who asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Sees everything.
-    Admin,
-    /// Sees how each check stands, and detail only of those that concern everybody.
-    Analyst,
 }
 
 /// One check.

@@ -237,8 +237,8 @@ impl Pipeline {
     }
 
     /// The clock.
-    pub fn clock(&self) -> &dyn Clock {
-        self.clock.as_ref()
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
     }
 
     /// Makes a processor ready, for one run or many.

@@ -24,12 +24,9 @@
 //! let watch = scheduler.watch(); // for health, and for whoever lists the jobs
 //! let store = Arc::clone(&pipeline);
 //! let run = move |processor: String| {
-//!     let pipeline = Arc::clone(&pipeline);
+//!     let (pipeline, request) = (Arc::clone(&pipeline), request.clone());
 //!     async move {
-//!         let run = move || {
-//!             let processor = pipeline.processor(&processor)?;
-//!             pipeline.run(&processor, request, &())
-//!         };
+//!         let run = move || pipeline.run(&processor, &request, &());
 //!         match tokio::task::spawn_blocking(run).await {
 //!             Ok(result) => JobEnd::from(&result),
 //!             Err(panic) => JobEnd::Failed(panic.to_string()),

@@ -40,8 +40,8 @@ pub use lock::Holder;
 pub use open::{MigrationPlan, Opened};
 pub use runs::{RunRecord, RunResult, RunRow, Trigger};
 pub use sessions::{SessionCost, SessionState, SessionStates};
-pub(crate) use sql::timestamp;
-pub(crate) use transaction::in_transaction;
+pub(crate) use sql::{list, timestamp};
+pub(crate) use transaction::{checkpoint, in_transaction};
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -15,13 +15,14 @@ use session_pipeline_harness::{DataDir, TestClock, TestPipeline, cases as case_c
 use session_pipeline_runtime::clock::{Clock, UtcMicros};
 use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::health::{
-    Build, Database, DatabaseFacts, DiskProbe, DiskSpace, Facts, Headline, Liveness, Report, Role,
+    Build, Database, DatabaseFacts, DiskProbe, DiskSpace, Facts, Headline, Liveness, Report,
     Schema, SchemaMemo, Sources, Status, schema,
 };
 use session_pipeline_runtime::registry::{Registry, Shipped};
 use session_pipeline_runtime::schedule::timetable::{Job, JobEnd};
 use session_pipeline_runtime::scheduler::SchedulerStatus;
 use session_pipeline_runtime::store::Store;
+use session_pipeline_runtime::token::Role;
 
 use crate::documents::names;
 use crate::guests::{PANICS, POISON, misbehaving, panics, usage};

@@ -357,10 +357,7 @@ fn scheduled_runs_go_the_way_of_all_runs() {
     let run = move |processor: String| {
         let pipeline = Arc::clone(&pipeline);
         async move {
-            let run = move || {
-                let processor = pipeline.processor(&processor)?;
-                pipeline.run(&processor, scheduled(), &())
-            };
+            let run = move || pipeline.run(&processor, &scheduled(), &());
             JobEnd::from(&tokio::task::spawn_blocking(run).await.unwrap())
         }
     };

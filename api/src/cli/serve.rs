@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 use session_pipeline_runtime::registry::listing;
+use session_pipeline_runtime::scheduler::{Scheduler, cadences};
 use session_pipeline_runtime::token::SchedulerSecret;
 
 use super::random::SystemRandomness;
@@ -46,18 +47,30 @@ pub(super) fn serve(global: &Global, arguments: &ServeArgs) -> Result<Exit, Fail
     let secret = SchedulerSecret::of(global.scheduler_token.as_deref())
         .map_err(|error| Failure::wrong_use(error.to_string()))?;
     let pipeline = Arc::new(global.pipeline()?);
-    let service = Service::new(
+    let mut service = Service::new(
         Arc::clone(&pipeline),
         secret,
         Box::new(SystemRandomness),
         HttpLimits::default(),
     )?;
+    let scheduler = if arguments.no_scheduler {
+        None
+    } else {
+        let clock = Arc::clone(pipeline.clock());
+        let scheduler = Scheduler::new(pipeline.config(), cadences(&pipeline), clock)
+            .map_err(|error| Failure::wrong_use(error.to_string()))?;
+        service = service.with_scheduler(scheduler.watch());
+        Some(scheduler)
+    };
     let service = Arc::new(service);
     let is_new = service.make_first_token()?;
     let token_path = service.admin_token_path();
     let server = Server::start(Arc::clone(&service), arguments.listen)?;
     // Before anybody is told that they may send one.
     let signals = server.heed_signals()?;
+    if let Some(scheduler) = scheduler {
+        server.schedule(scheduler);
+    }
     let config = pipeline.config();
     let scratch = config.state_dir();
     let listed = listing::list(

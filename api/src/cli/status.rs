@@ -3,63 +3,57 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use session_pipeline_runtime::clock::UtcMicros;
 use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::fault::printable;
-use session_pipeline_runtime::health::{
-    Build, Facts, Figures, Headline, Report, Role, Sources, Status, SystemDisk,
-};
+use session_pipeline_runtime::health::{Facts, Report, Sources, SystemDisk};
 use session_pipeline_runtime::registry::Registry;
 use session_pipeline_runtime::sandbox::Engines;
 use session_pipeline_runtime::status::{self, ProcessorStatus};
 use session_pipeline_runtime::store::Store;
+use session_pipeline_runtime::token::Role;
 
+use super::client::Reach;
 use super::table::{count_of, number, table};
 use super::{Exit, Failure, Global, hint, print, print_json};
+use crate::body::health::{Check, CheckStatus, DetailedHealth, Headline};
+use crate::build::build;
 
 pub(super) fn status(global: &Global) -> Result<Exit, Failure> {
     let config = &global.config()?;
-    let registry = super::registry();
     let now = super::now();
-    let store = Store::open_existing(config, now)?;
-    let facts = Facts::gather(Sources {
-        config,
-        registry: &registry,
-        database: store.as_ref().into(),
-        cadences: &cadences(config, &registry, store.as_ref()),
-        // It runs in the server, and there is none: it would hold the data dir.
-        scheduler: None,
-        disk: &SystemDisk,
-        schema: None,
-        now,
-    });
-    let report = Report::of(&facts);
+    let (body, counts) = match global.reach(|| Store::open_existing(config, now))? {
+        Reach::Here(store) => {
+            let registry = super::registry();
+            let facts = Facts::gather(Sources {
+                config,
+                registry: &registry,
+                database: store.as_ref().into(),
+                cadences: &cadences(config, &registry, store.as_ref()),
+                // It runs in the server, and there is none: it would hold the data dir.
+                scheduler: None,
+                disk: &SystemDisk,
+                schema: None,
+                now,
+            });
+            let body = DetailedHealth::of(&Report::of(&facts), Role::Admin, &build(now))
+                .map_err(|error| Failure::could_not_run(error.to_string()))?;
+            let processors = status::processors(store.as_ref(), registry.names())?;
+            (body, Some(counts(&processors)))
+        }
+        Reach::Server(client) => (client.get("/api/health/detailed", &[])?, None),
+    };
     if global.json {
-        print_json(&report.body(Role::Admin, &build(now)))?;
+        print_json(&body)?;
     } else {
-        let processors = status::processors(store.as_ref(), registry.names())?;
-        let (checks, counts) = (checks(&report), counts(&processors));
-        print(&format!(
-            "{}\n\n{checks}\n\n{counts}",
-            report.headline().as_str()
-        ))?;
-        actions(&report);
+        let headline = word(&body.status);
+        let parts = [Some(headline), Some(checks(&body)), counts];
+        print(&parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n"))?;
+        actions(&body);
     }
-    Ok(match report.headline() {
+    Ok(match body.status {
         Headline::Healthy => Exit::Done,
         Headline::Degraded | Headline::Unhealthy => Exit::Findings,
     })
-}
-
-/// What the program says of itself; `now` is when it started.
-fn build(now: UtcMicros) -> Build {
-    Build {
-        version: env!("CARGO_PKG_VERSION"),
-        channel: option_env!("RELEASE_CHANNEL").unwrap_or("dev"),
-        image_tag: option_env!("IMAGE_TAG").unwrap_or("unknown"),
-        commit_sha: option_env!("COMMIT_SHA").unwrap_or("unknown"),
-        deployed_at: now,
-    }
 }
 
 /// The cadences of processors that ran here before: nobody waits for a compiler to learn a status.
@@ -80,41 +74,50 @@ fn cadences(
     known.collect()
 }
 
-fn checks(report: &Report) -> String {
-    let entries = report.entries.iter();
-    let width = entries.clone().map(|(name, _)| name.len()).max();
-    let width = width.unwrap_or(0);
-    let lines = entries.map(|(name, entry)| {
-        let figure = figure(&entry.figures);
-        let detail = entry.detail.as_deref().map(printable).or(figure);
-        let detail = detail.unwrap_or_default();
-        format!("{name:width$}  {:7}  {detail}", entry.status.as_str())
+fn checks(body: &DetailedHealth) -> String {
+    let width = body.services.keys().map(String::len).max().unwrap_or(0);
+    let lines = body.services.iter().map(|(name, check)| {
+        let status = check.status.as_ref().map(word).unwrap_or_default();
+        let detail = check.detail.as_deref().map(printable);
+        let detail = detail.or_else(|| figure(check)).unwrap_or_default();
+        format!("{name:width$}  {status:7}  {detail}")
     });
     let lines: Vec<String> = lines.map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")
 }
 
 /// The one number that says most, where a check has nothing to tell.
-fn figure(figures: &Figures) -> Option<String> {
-    Some(match figures {
-        Figures::Backlog(figures) => {
-            count_of(figures.session_files?, "session file", "session files")
-        }
-        Figures::Users(figures) => count_of(figures.count, "user", "users"),
-        Figures::Disk(figures) => format!("{} free", super::table::bytes(figures.free_bytes)),
-        Figures::Quarantine(figures) => {
-            count_of(figures.failing, "session failing", "sessions failing")
-        }
-        Figures::None {} | Figures::Schema(_) | Figures::Scheduler(_) => return None,
-    })
+fn figure(check: &Check) -> Option<String> {
+    let session_files = check
+        .session_files
+        .map(|files| count_of(files, "session file", "session files"));
+    let users = || check.count.map(|users| count_of(users, "user", "users"));
+    let free = || {
+        let bytes = check.free_bytes?;
+        Some(format!("{} free", super::table::bytes(bytes)))
+    };
+    let failing = || {
+        let sessions = check.failing?;
+        Some(count_of(sessions, "session failing", "sessions failing"))
+    };
+    session_files.or_else(users).or_else(free).or_else(failing)
+}
+
+/// A word as the documents have it.
+fn word(word: &impl serde::Serialize) -> String {
+    let word = serde_json::to_value(word).unwrap_or_default();
+    word.as_str().unwrap_or_default().to_owned()
 }
 
 /// What to do about all that is not well.
-fn actions(report: &Report) {
-    for (name, entry) in &report.entries {
-        let is_bad = matches!(entry.status, Status::Warning | Status::Error);
-        if let Some(action) = entry.next_action.as_deref().filter(|_| is_bad) {
-            hint(&format!("{name}: {action}"));
+fn actions(body: &DetailedHealth) {
+    for (name, check) in &body.services {
+        let is_bad = matches!(
+            check.status,
+            Some(CheckStatus::Warning | CheckStatus::Error)
+        );
+        if let Some(action) = check.next_action.as_deref().filter(|_| is_bad) {
+            hint(&format!("{name}: {}", printable(action)));
         }
     }
 }

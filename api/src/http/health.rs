@@ -1,78 +1,68 @@
-//! Whether the service is alive, and which it is. Open to everybody, so it tells nothing else.
+//! Whether the service is alive, which it is, and whether everything works and keeps up.
 
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use serde::Deserialize;
+use session_pipeline_runtime::health::{self, Facts, Report, Schema, Sources, SystemDisk};
+use utoipa::IntoParams;
 
 use super::Service;
-use super::problem::{ApiError, Failures};
+use super::asked::Asked;
+use super::caller::{Admin, Known};
+use super::problem::{ApiError, Failures, Refusals};
+use crate::body::health::{DetailedHealth, Scheduler};
 use crate::body::{Health, Liveness, SchemaState, Version};
-
-/// How long an answer holds: probes may come by the dozen.
-const HEALTH_KEPT_FOR: Duration = Duration::from_secs(30);
+use crate::build::build;
 
 /// Whether the service is alive. Always 200; the body tells.
 #[utoipa::path(get, path = "/api/health", operation_id = "health", tag = "health", security(()),
     responses((status = 200, body = Health), Failures))]
 pub(super) async fn health(State(service): State<Arc<Service>>) -> Result<Json<Health>, ApiError> {
-    let now = service.pipeline.clock().monotonic();
-    if let Some(health) = kept(&service, now) {
-        return Ok(Json(health));
+    if let Some(schema) = service.schema.kept(service.pipeline.clock().as_ref()) {
+        return Ok(Json(alive(&schema)));
     }
     // Without a place in the queue: a probe must not wait for reports.
-    let health = service
-        .off_thread(None, |service| Ok(look(service)))
+    let schema = service
+        .off_thread(None, |service| Ok(service.look_at_schema()))
         .await?;
-    if health.db_schema != SchemaState::Unreachable {
-        let mut kept = service
-            .health
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *kept = Some((now, health.clone()));
+    Ok(Json(alive(&schema)))
+}
+
+impl Service {
+    /// How the database's shape stands, looked at twice a minute at most.
+    fn look_at_schema(&self) -> Schema {
+        let clock = self.pipeline.clock();
+        self.schema.get(clock.as_ref(), || {
+            let schema = health::schema(self.pipeline.store());
+            if let Schema::Unreachable { detail } = &schema {
+                tracing::error!("the database does not answer: {detail}");
+            }
+            schema
+        })
     }
-    Ok(Json(health))
 }
 
-/// What an earlier probe found, as long as it holds.
-fn kept(service: &Service, now: Duration) -> Option<Health> {
-    let kept = service
-        .health
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    let (at, health) = kept.as_ref()?;
-    (now.saturating_sub(*at) < HEALTH_KEPT_FOR).then(|| health.clone())
-}
-
-fn look(service: &Service) -> Health {
-    let store = service.pipeline.store();
-    let expected = store.expected_schema_version();
-    let (db_schema, current, detail) = match store.schema_version() {
-        Ok(Some(current)) if current == expected => (SchemaState::Ok, Some(current), None),
-        Ok(Some(current)) => (SchemaState::Mismatch, Some(current), None),
-        Ok(None) => {
-            let detail = "the database tells no version".to_owned();
-            (SchemaState::Unreachable, None, Some(detail))
+fn alive(schema: &Schema) -> Health {
+    let figures = schema.figures();
+    let (status, db_schema) = match schema {
+        Schema::Ok => (Liveness::Ok, SchemaState::Ok),
+        Schema::Mismatch { .. } => (Liveness::Unhealthy, SchemaState::Mismatch),
+        Schema::Unreachable { .. } => (Liveness::Unhealthy, SchemaState::Unreachable),
+    };
+    let detail = match schema {
+        // The reason may name paths, and this route is open.
+        Schema::Unreachable { .. } => {
+            Some("the database does not answer; the log has the reason".to_owned())
         }
-        Err(error) => {
-            // The reason may name paths, and this route is open.
-            tracing::error!(
-                "the database does not answer: {}",
-                crate::cli::chain(&error)
-            );
-            let detail = "the database does not answer; the log has the reason".to_owned();
-            (SchemaState::Unreachable, None, Some(detail))
-        }
+        schema => schema.detail(),
     };
     Health {
-        status: match db_schema {
-            SchemaState::Ok => Liveness::Ok,
-            SchemaState::Mismatch | SchemaState::Unreachable => Liveness::Unhealthy,
-        },
+        status,
         db_schema,
-        expected: current.map(|_| expected),
-        current,
+        current: figures.current,
+        expected: figures.expected,
         detail,
     }
 }
@@ -81,9 +71,59 @@ fn look(service: &Service) -> Health {
 #[utoipa::path(get, path = "/api/version", operation_id = "version", tag = "health", security(()),
     responses((status = 200, body = Version), Failures))]
 pub(super) async fn version(State(service): State<Arc<Service>>) -> Json<Version> {
+    let build = build(service.started_at);
     Json(Version {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: build.version.to_owned(),
+        channel: build.channel.to_owned(),
+        image_tag: build.image_tag.to_owned(),
         schema_version: service.pipeline.store().expected_schema_version(),
         deployed_at: service.started_at.to_string(),
     })
+}
+
+/// What to look at besides.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DetailedQuery {
+    /// Further checks, with commas between them: `schema` is the only one; others are passed over.
+    include: Option<String>,
+}
+
+/// Whether everything works and keeps up. Operators' detail is shown to admins only.
+#[utoipa::path(get, path = "/api/health/detailed", operation_id = "detailed_health", tag = "health", security(("bearer" = [])),
+    params(DetailedQuery), responses((status = 200, body = DetailedHealth), Refusals))]
+pub(super) async fn detailed(
+    State(service): State<Arc<Service>>,
+    known: Known,
+    Asked(asked): Asked<DetailedQuery>,
+) -> Result<Json<DetailedHealth>, ApiError> {
+    let includes_schema = asked
+        .include
+        .is_some_and(|include| include.split(',').any(|word| word.trim() == "schema"));
+    let role = known.caller.role;
+    let look = move |service: &Service| {
+        let pipeline = &service.pipeline;
+        let facts = Facts::gather(Sources {
+            config: pipeline.config(),
+            registry: pipeline.registry(),
+            database: Some(pipeline.store()).into(),
+            cadences: service.cadences(),
+            scheduler: service.scheduler.as_ref().map(|watch| watch.status()),
+            disk: &SystemDisk,
+            schema: includes_schema.then(|| service.look_at_schema()),
+            now: pipeline.clock().now(),
+        });
+        DetailedHealth::of(&Report::of(&facts), role, &build(service.started_at))
+            .map_err(|error| ApiError::internal(&error))
+    };
+    service.query(look).await.map(Json)
+}
+
+/// The scheduler and its jobs.
+#[utoipa::path(get, path = "/api/admin/scheduler", operation_id = "show_scheduler", tag = "admin", security(("bearer" = ["admin"])),
+    responses((status = 200, body = Scheduler), Refusals))]
+pub(super) async fn scheduler(State(service): State<Arc<Service>>, _: Admin) -> Json<Scheduler> {
+    let status = service.scheduler.as_ref().map(|watch| watch.status());
+    Json(status.into())
 }

@@ -62,16 +62,19 @@ pub(super) async fn run(
         time_budget: request.time_budget.into_iter().chain(time_budget).min(),
         ..request
     };
-    let report = run_off_thread(&service, asked.processor, request).await?;
+    let report = run_off_thread(&service, asked.processor, request)
+        .await
+        .map_err(ApiError::from)
+        .inspect_err(|error| service.note(error))?;
     Ok(Json(report.stats.into()))
 }
 
 /// A run has a thread of its own, which neither a client that goes away nor a full pool can stop.
-async fn run_off_thread(
+pub(super) async fn run_off_thread(
     service: &Arc<Service>,
     processor: String,
     request: RunRequest,
-) -> Result<RunReport, ApiError> {
+) -> Result<RunReport, RunError> {
     let (answer, report) = tokio::sync::oneshot::channel();
     let worker = Arc::clone(service);
     std::thread::Builder::new()
@@ -81,13 +84,10 @@ async fn run_off_thread(
             // Whoever asked may be gone; the run and its audit row are not.
             let _ = answer.send(report);
         })
-        .map_err(|error| ApiError::internal(&error))?;
-    let report = report
-        .await
-        .unwrap_or_else(|_| Err(RunError::Broken("its thread panicked".to_owned())));
+        .map_err(|error| RunError::Broken(format!("the system gave it no thread ({error})")))?;
     report
-        .map_err(ApiError::from)
-        .inspect_err(|error| service.note(error))
+        .await
+        .unwrap_or_else(|_| Err(RunError::Broken("its thread panicked".to_owned())))
 }
 
 /// Which runs.

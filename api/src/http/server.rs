@@ -15,7 +15,10 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use session_pipeline_runtime::store::StoreError;
+use session_pipeline_runtime::run::RunRequest;
+use session_pipeline_runtime::schedule::timetable::JobEnd;
+use session_pipeline_runtime::scheduler::Scheduler;
+use session_pipeline_runtime::store::{Actor, StoreError, Trigger};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -24,6 +27,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
+use super::problem::ApiError;
+use super::runs::run_off_thread;
 use super::{Service, router};
 
 /// Threads that answer requests; they never wait for anything but the network.
@@ -117,6 +122,33 @@ impl Server {
             stopping,
             accepting,
         })
+    }
+
+    /// Starts runs by schedule, in the way of all runs, until the service stops.
+    pub fn schedule(&self, scheduler: Scheduler) {
+        let pipeline = Arc::clone(&self.service.pipeline);
+        let service = Arc::clone(&self.service);
+        let run = move |processor: String| {
+            let service = Arc::clone(&service);
+            async move {
+                let config = service.pipeline.config();
+                let request = RunRequest::service(config, Trigger::Scheduler, Actor::scheduler());
+                let result = run_off_thread(&service, processor, request).await;
+                let end = JobEnd::from(&result);
+                if let Err(error) = result {
+                    service.note(&ApiError::from(error));
+                }
+                end
+            }
+        };
+        let mut stopping = self.stopping.subscribe();
+        self.runtime.spawn(async move {
+            let stop = async {
+                // An error says that the server is gone, which is a stop too.
+                let _ = stopping.wait_for(|stopping| *stopping).await;
+            };
+            scheduler.drive(pipeline, run, stop).await;
+        });
     }
 
     /// Where it answers.

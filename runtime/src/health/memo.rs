@@ -18,17 +18,22 @@ impl SchemaMemo {
     /// The last answer, or a new one where that is too old. That the database can't be reached is
     /// never kept: the next probe shall see it come back. Nobody waits for another's look.
     pub fn get(&self, clock: &dyn Clock, look: impl FnOnce() -> Schema) -> Schema {
-        let now = clock.monotonic();
-        if let Some((at, schema)) = self.lock().as_ref()
-            && now.saturating_sub(*at) < HOLDS
-        {
-            return schema.clone();
+        if let Some(schema) = self.kept(clock) {
+            return schema;
         }
+        let now = clock.monotonic();
         let schema = look();
         if !matches!(schema, Schema::Unreachable { .. }) {
             *self.lock() = Some((now, schema.clone()));
         }
         schema
+    }
+
+    /// The last answer, as long as it holds.
+    pub fn kept(&self, clock: &dyn Clock) -> Option<Schema> {
+        let kept = self.lock();
+        let (at, schema) = kept.as_ref()?;
+        (clock.monotonic().saturating_sub(*at) < HOLDS).then(|| schema.clone())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Duration, Schema)>> {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use duckdb::{Connection, Row};
 
+use super::rollups::forget;
 use crate::clock::UtcMicros;
-use crate::store::{Store, StoreError, timestamp};
+use crate::store::{Store, StoreError, in_transaction, timestamp};
 
 /// Rows of each list.
 const ROWS_MAX: u32 = 10;
@@ -151,16 +152,27 @@ pub fn prune(store: &Store, days: u32, now: UtcMicros) -> Result<(u64, u64), Sto
     let before = now.minus(DAY.saturating_mul(days));
     store.write(move |connection| {
         let refused = StoreError::database("to prune events");
-        let deleted = connection
-            .execute(
-                "DELETE FROM usage.events WHERE occurred_at < ?",
-                [timestamp(before)],
-            )
-            .map_err(&refused)?;
-        let remaining: i64 = connection
-            .query_row("SELECT count(*) FROM usage.events", [], |row| row.get(0))
-            .map_err(&refused)?;
-        Ok((deleted as u64, u64::try_from(remaining).unwrap_or(0)))
+        in_transaction(connection, |connection| {
+            let pruned: Vec<i64> = connection
+                .prepare("SELECT DISTINCT session_seq FROM usage.events WHERE occurred_at < ?")
+                .and_then(|mut statement| {
+                    statement
+                        .query_map([timestamp(before)], |row| row.get(0))?
+                        .collect()
+                })
+                .map_err(&refused)?;
+            forget(connection, &pruned)?;
+            let deleted = connection
+                .execute(
+                    "DELETE FROM usage.events WHERE occurred_at < ?",
+                    [timestamp(before)],
+                )
+                .map_err(&refused)?;
+            let remaining: i64 = connection
+                .query_row("SELECT count(*) FROM usage.events", [], |row| row.get(0))
+                .map_err(&refused)?;
+            Ok((deleted as u64, u64::try_from(remaining).unwrap_or(0)))
+        })
     })
 }
 

@@ -15,7 +15,7 @@ use duckdb::{Connection, params};
 use super::Prices;
 use super::views::{self, CALLS, PROJECT, distinct_calls, distinct_messages, priced};
 use crate::sandbox::sha256_hex;
-use crate::store::{Store, StoreError, in_transaction};
+use crate::store::{Store, StoreError, checkpoint, in_transaction, list};
 
 /// The columns of `usage.call_rollups` that are counts.
 pub(super) const CALL_COUNTS: [&str; 6] = [
@@ -80,7 +80,7 @@ pub(super) fn update(store: &Store, made_from: String) -> Result<(), StoreError>
                 ))
             })?;
             // A log that holds definitions is what DuckDB replays worst.
-            run("CHECKPOINT")?;
+            checkpoint(connection)?;
         }
         let batches = in_transaction(connection, begin)?;
         (0..batches).try_for_each(|batch| in_transaction(connection, |_| run(&make(batch))))?;
@@ -115,6 +115,36 @@ pub(super) fn is_current(connection: &Connection, made_from: &str) -> Result<boo
     connection
         .query_row(&sql, [], |row| row.get(0))
         .map_err(StoreError::database("to compare its rollups"))
+}
+
+/// Lets the rollups of some processings be made anew: for what changes rows behind their backs.
+///
+/// # Errors
+/// When the database refuses.
+pub(super) fn forget(connection: &Connection, processings: &[i64]) -> Result<(), StoreError> {
+    let refused = StoreError::database("to forget rollups");
+    let are_there: bool = connection
+        .query_row(
+            "SELECT count(*) > 0 FROM duckdb_tables() WHERE schema_name = 'usage' AND table_name = 'families'",
+            [],
+            |row| row.get(0),
+        )
+        .map_err(&refused)?;
+    if !are_there || processings.is_empty() {
+        return Ok(());
+    }
+    let families = format!(
+        "SELECT family FROM usage.families WHERE session_seq IN ({})",
+        list(processings.iter().copied())
+    );
+    let statements = format!(
+        "CREATE OR REPLACE TEMP TABLE forgotten AS {families};
+         DELETE FROM usage.message_rollups WHERE family IN (FROM temp.forgotten);
+         DELETE FROM usage.call_rollups WHERE family IN (FROM temp.forgotten);
+         DELETE FROM usage.families WHERE family IN (FROM temp.forgotten);
+         DROP TABLE temp.forgotten;"
+    );
+    connection.execute_batch(&statements).map_err(&refused)
 }
 
 /// Removes what changes and tells it apart into families; gives how many batches of

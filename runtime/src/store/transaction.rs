@@ -31,7 +31,7 @@ pub(crate) fn in_transaction<T>(
 /// Brings the log into the database file, unless somebody still reads an older state: then what
 /// was written before stays in the log, as safe as in the file, until a later checkpoint. To wait
 /// for readers would make every writer wait for the longest report.
-pub(super) fn checkpoint(connection: &Connection) -> Result<(), StoreError> {
+pub(crate) fn checkpoint(connection: &Connection) -> Result<(), StoreError> {
     match connection.execute_batch("CHECKPOINT") {
         Err(error) if error.to_string().contains("Cannot CHECKPOINT") => {
             tracing::debug!("no checkpoint while older states are read");

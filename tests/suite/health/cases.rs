@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use session_pipeline_harness::DataDir;
-use session_pipeline_runtime::health::Role;
+use session_pipeline_runtime::token::Role;
 
 use super::{Look, ago, body, migrated};
 use crate::database::execute;

@@ -1,0 +1,16 @@
+//! What the program says of itself: known when it was built, save when it began.
+
+use session_pipeline_runtime::clock::UtcMicros;
+
+pub use session_pipeline_runtime::health::Build;
+
+/// This build, in a process that began then.
+pub fn build(started_at: UtcMicros) -> Build {
+    Build {
+        version: env!("CARGO_PKG_VERSION"),
+        channel: option_env!("RELEASE_CHANNEL").unwrap_or("dev"),
+        image_tag: option_env!("IMAGE_TAG").unwrap_or("unknown"),
+        commit_sha: option_env!("COMMIT_SHA").unwrap_or("unknown"),
+        deployed_at: started_at,
+    }
+}
