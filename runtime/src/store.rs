@@ -33,6 +33,7 @@ pub use audit::{Actor, AuditEntry, AuditRow, ClientKind};
 pub use commit::{CompletedSession, Entry, FailedSession, Group, SkippedSession};
 pub use components::KnownComponent;
 pub use lock::Holder;
+pub(crate) use open::EXPORT_PREFIX;
 pub use open::{MigrationPlan, Opened};
 pub use runs::{RunRecord, RunResult, RunRow, Trigger};
 pub use sessions::{SessionCost, SessionState, SessionStates};
@@ -48,6 +49,14 @@ pub enum StoreError {
         data_dir: PathBuf,
         /// Who holds it.
         holder: Holder,
+    },
+    /// A program that knows nothing of our lock has the database open.
+    #[error("the database `{path}` is open in {holder}; close it there, and try again")]
+    OpenElsewhere {
+        /// The database file.
+        path: PathBuf,
+        /// What DuckDB tells of the program.
+        holder: String,
     },
     /// A file or folder of ours can't be used.
     #[error(
