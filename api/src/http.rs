@@ -72,6 +72,10 @@ impl Service {
         randomness: Box<dyn Randomness>,
         limits: HttpLimits,
     ) -> Result<Self, StoreError> {
+        if let Err(error) = session_pipeline_runtime::upload::discard_unfinished(pipeline.config())
+        {
+            tracing::warn!("what unfinished uploads left could not be removed: {error}");
+        }
         Ok(Self {
             keyring: Keyring::open(pipeline.store(), scheduler)?,
             started_at: pipeline.clock().now(),

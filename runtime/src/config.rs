@@ -100,6 +100,11 @@ impl Config {
         self.data_dir.join("state")
     }
 
+    /// The one folder into which the database may write files.
+    pub fn export_dir(&self) -> PathBuf {
+        self.data_dir.join("export")
+    }
+
     /// The limits of one processor.
     pub fn limits_of(&self, processor: &str) -> &Limits {
         self.processors

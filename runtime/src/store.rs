@@ -37,6 +37,7 @@ pub use components::KnownComponent;
 pub use health::ProcessorFailures;
 pub use jobs::JobRow;
 pub use lock::Holder;
+pub(crate) use open::EXPORT_PREFIX;
 pub use open::{MigrationPlan, Opened};
 pub use runs::{RunRecord, RunResult, RunRow, Trigger};
 pub use sessions::{SessionCost, SessionState, SessionStates};
@@ -53,6 +54,14 @@ pub enum StoreError {
         data_dir: PathBuf,
         /// Who holds it.
         holder: Holder,
+    },
+    /// A program that knows nothing of our lock has the database open.
+    #[error("the database `{path}` is open in {holder}; close it there, and try again")]
+    OpenElsewhere {
+        /// The database file.
+        path: PathBuf,
+        /// What DuckDB tells of the program.
+        holder: String,
     },
     /// A file or folder of ours can't be used.
     #[error(

@@ -12,6 +12,9 @@ use crate::config::Config;
 /// The longest name.
 const NAME_CHARS_MAX: usize = 200;
 
+/// How the names of files begin that are not all there yet; hidden from runs.
+const UNFINISHED: &str = ".upload-";
+
 /// Why an upload is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
@@ -48,12 +51,47 @@ pub fn is_name(name: &str) -> bool {
         && name.chars().all(is_allowed)
 }
 
+/// Removes what uploads left that a crash cut off; gives how many files. Only before any begins.
+///
+/// # Errors
+/// When the folders of the users can't be read, or a file can't be removed.
+pub fn discard_unfinished(config: &Config) -> io::Result<u64> {
+    if !is_ours(config) {
+        return Ok(0);
+    }
+    let users = match fs::read_dir(&config.sessions_root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        users => users?,
+    };
+    let mut removed = 0;
+    for user in users {
+        let user = user?;
+        // Not a link: what lies behind one is not ours.
+        if !user.file_type()?.is_dir() {
+            continue;
+        }
+        for file in fs::read_dir(user.path())? {
+            let file = file?;
+            if file.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                fs::remove_file(file.path())?;
+                removed += 1;
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// Whether sessions lie where uploads may put them.
+fn is_ours(config: &Config) -> bool {
+    config.sessions_root == config.data_dir.join("user_sessions")
+}
+
 /// Makes a place for a transcript of a user.
 ///
 /// # Errors
 /// When the name can't be used, the sessions lie elsewhere, or the disk refuses.
 pub fn begin(config: &Config, user_id: &str, name: &str) -> Result<Incoming, UploadError> {
-    if config.sessions_root != config.data_dir.join("user_sessions") {
+    if !is_ours(config) {
         return Err(UploadError::ElsewhereRoot);
     }
     // An id is ours, and a name of one folder; but it comes from a table that people can change.
@@ -75,7 +113,7 @@ pub fn begin(config: &Config, user_id: &str, name: &str) -> Result<Incoming, Upl
             ));
         }
         tempfile::Builder::new()
-            .prefix(".upload-")
+            .prefix(UNFINISHED)
             .tempfile_in(&folder)
     };
     Ok(Incoming {

@@ -169,6 +169,10 @@ fn wrong_use_is_told_before_anything_is_made() {
         &["sessions"],
         &["sessions", "show", ""],
         &["processors", "inspect", "nowhere.wasm"],
+        &["serve", "--listen", "nowhere"],
+        &["token", "create"],
+        &["token", "create", "--role", "king"],
+        &["token", "revoke", ""],
         &["dance"],
     ] {
         let ended = check(&dir, arguments);
@@ -197,6 +201,11 @@ fn every_command_explains_itself() {
         &["processors", "list"],
         &["processors", "inspect"],
         &["reprocess"],
+        &["serve"],
+        &["token"],
+        &["token", "create"],
+        &["token", "list"],
+        &["token", "revoke"],
         &["migrate"],
         &["completions"],
     ] {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::UtcMicros;
 use crate::config::Config;
-use crate::store::{Store, StoreError};
+use crate::store::{self, Store, StoreError};
 
 /// What kind of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,14 +85,18 @@ pub fn export(
     filter: &Filter,
 ) -> Result<Exported, StoreError> {
     static EXPORTS: AtomicU64 = AtomicU64::new(0);
-    let folder = config.data_dir.join("export");
+    let folder = config.export_dir();
     let io = |path: &PathBuf| {
         let path = path.clone();
         move |source| StoreError::Io { path, source }
     };
     fs::create_dir_all(&folder).map_err(io(&folder))?;
     let number = EXPORTS.fetch_add(1, Ordering::Relaxed);
-    let path = folder.join(format!("usage-{}-{number}", std::process::id()));
+    let path = folder.join(format!(
+        "{}{}-{number}",
+        store::EXPORT_PREFIX,
+        std::process::id()
+    ));
     // From here on it is removed on every way out.
     let mut exported = Exported { path, rows: 0 };
     let kind = match format {

@@ -75,13 +75,14 @@ impl DataDirLock {
         self.write(url)
     }
 
-    /// In one write, so that nobody reads half of it.
+    /// Written over what was there, and cut after it: whoever reads meanwhile finds our process.
     fn write(&self, url: &str) -> Result<(), StoreError> {
         let text = format!("{}\n{url}", std::process::id());
+        let text = format!("{}\n", text.trim_end());
         let mut file = &self.file;
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", text.trim_end()))
+        file.rewind()
+            .and_then(|()| file.write_all(text.as_bytes()))
+            .and_then(|()| file.set_len(text.len() as u64))
             .map_err(|source| StoreError::Io {
                 path: self.path.clone(),
                 source,

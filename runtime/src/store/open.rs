@@ -64,10 +64,11 @@ impl Store {
         let state_dir = config.state_dir();
         private_folder(&config.data_dir, 0o755)?;
         private_folder(&state_dir, 0o700)?;
-        let export_dir = config.data_dir.join("export");
+        let export_dir = config.export_dir();
         let lock = DataDirLock::take(&config.data_dir, &state_dir)?;
         let path = state_dir.join("system.duckdb");
         discard_spill(config)?;
+        discard_exports(&export_dir)?;
         let migration = |source| StoreError::Migration {
             path: path.clone(),
             source,
@@ -189,7 +190,26 @@ fn connect(path: &Path, config: &Config) -> Result<Connection, StoreError> {
             .with("max_temp_directory_size", SPILL_MAX)
     };
     let settings = settings().map_err(StoreError::database("its settings"))?;
-    Connection::open_with_flags(path, settings).map_err(StoreError::database("to open its file"))
+    Connection::open_with_flags(path, settings).map_err(|error| {
+        match holder_of(&error.to_string()) {
+            Some(holder) => StoreError::OpenElsewhere {
+                path: path.to_owned(),
+                holder,
+            },
+            None => StoreError::database("to open its file")(error),
+        }
+    })
+}
+
+/// Who has the file open, as DuckDB words it: `…: Conflicting lock is held in PROGRAM (PID n)…`.
+fn holder_of(error: &str) -> Option<String> {
+    let (_, reason) = error.split_once("Could not set lock on file")?;
+    let told = reason.split_once("Conflicting lock is held in ");
+    let program = told.and_then(|(_, rest)| rest.split_once(')'));
+    Some(match program {
+        Some((program, _)) => crate::fault::printable(&format!("{program})")),
+        None => "another program".to_owned(),
+    })
 }
 
 /// More than a report over a hundred million messages needs, and less than a disk misses.
@@ -209,6 +229,32 @@ fn discard_spill(config: &Config) -> Result<(), StoreError> {
         }
         _ => Ok(()),
     }
+}
+
+/// How files begin that are exports on their way to somebody.
+pub(crate) const EXPORT_PREFIX: &str = ".export-";
+
+/// The same for exports that nobody fetched any more.
+fn discard_exports(folder: &Path) -> Result<(), StoreError> {
+    let io = |source| StoreError::Io {
+        path: folder.to_owned(),
+        source,
+    };
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(io)?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(io)?;
+        if entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(EXPORT_PREFIX)
+        {
+            fs::remove_file(entry.path()).map_err(io)?;
+        }
+    }
+    Ok(())
 }
 
 /// From here on no statement can reach a file beside the database, whatever it says.

@@ -184,6 +184,31 @@ fn a_second_server_is_told_who_is_there_and_what_to_do() {
 }
 
 #[test]
+fn a_program_that_has_the_database_open_past_our_lock_is_named() {
+    let dir = DataDir::new();
+    assert_eq!(check(&dir, &["status"]).code, 0);
+    // The same file in another data dir, whose lock is another one.
+    let other = DataDir::new();
+    fs::create_dir(other.path().join("state")).unwrap();
+    fs::hard_link(dir.database_path(), other.database_path()).unwrap();
+    let serving = Serving::start(&other, &[]);
+    let ended = check(&dir, &["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(ended.code, 3);
+    assert!(
+        ended
+            .stderr
+            .starts_with("error: the database `[data-dir]/state/system.duckdb` is open in "),
+        "{ended:?}"
+    );
+    assert!(
+        ended.stderr.contains("(PID ")
+            && ended.stderr.ends_with("; close it there, and try again\n"),
+        "{ended:?}"
+    );
+    assert_eq!(serving.stop(), 0);
+}
+
+#[test]
 fn an_address_that_is_taken_is_named() {
     let dir = DataDir::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

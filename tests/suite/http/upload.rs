@@ -201,6 +201,19 @@ fn an_upload_needs_a_file_and_somebody_whose_it_is() {
 }
 
 #[test]
+fn what_a_crash_left_of_an_upload_is_removed_at_the_next_start() {
+    let dir = DataDir::new();
+    for name in [".upload-abc", ".hidden", "s1.jsonl"] {
+        dir.write(&format!("ada/{name}"), "{}\n");
+    }
+    let _server = TestServer::start(&dir, &[]);
+    assert_eq!(
+        kept(&dir),
+        [pair(".hidden", "{}\n"), pair("s1.jsonl", "{}\n")]
+    );
+}
+
+#[test]
 fn sessions_that_lie_elsewhere_are_not_ours_to_write() {
     let dir = DataDir::new();
     let elsewhere = DataDir::new();

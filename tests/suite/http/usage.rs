@@ -293,6 +293,23 @@ fn the_first_column_is_the_hash_of_what_tells_events_apart() {
 }
 
 #[test]
+fn an_export_that_a_crash_left_is_removed_at_the_next_start_and_nothing_else() {
+    let dir = DataDir::new();
+    let folder = dir.path().join("export");
+    std::fs::create_dir(&folder).unwrap();
+    for name in [".export-1-0", "mine.csv"] {
+        std::fs::write(folder.join(name), "").unwrap();
+    }
+    let _server = TestServer::start(&dir, &[]);
+    let left: Vec<_> = folder
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["mine.csv"]);
+}
+
+#[test]
 fn a_parquet_export_is_whole_even_without_rows() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[usage()]);
