@@ -4,6 +4,7 @@
 //! every route.
 
 mod administration;
+mod health;
 mod limits;
 mod runs;
 mod shutdown;
@@ -14,6 +15,7 @@ mod usage;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 use session_pipeline::http::{HttpLimits, Server, Service};
@@ -21,6 +23,7 @@ use session_pipeline_harness::DataDir;
 use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::registry::{Registry, Shipped};
 use session_pipeline_runtime::run::Pipeline;
+use session_pipeline_runtime::scheduler::{Scheduler, cadences};
 use session_pipeline_runtime::store::Actor;
 use session_pipeline_runtime::token::{self, NewToken, Randomness, Role, SchedulerSecret};
 use ureq::http::Request;
@@ -88,11 +91,36 @@ impl TestServer {
         limits: HttpLimits,
         components: &[(&'static str, &'static [u8])],
     ) -> Self {
+        Self::start_as(dir, config, limits, components, |_| None)
+    }
+
+    /// A service that starts runs by itself, without a start-up grace.
+    pub fn start_with_scheduler(
+        dir: &DataDir,
+        components: &[(&'static str, &'static [u8])],
+    ) -> Self {
+        let mut config = dir.config();
+        config.scheduler.startup_grace = Duration::ZERO;
+        let limits = HttpLimits::default();
+        Self::start_as(dir, config, limits, components, |pipeline| {
+            let clock = Arc::clone(pipeline.clock());
+            Some(Scheduler::new(pipeline.config(), cadences(pipeline), clock).unwrap())
+        })
+    }
+
+    fn start_as(
+        dir: &DataDir,
+        config: Config,
+        limits: HttpLimits,
+        components: &[(&'static str, &'static [u8])],
+        scheduler: impl FnOnce(&Pipeline) -> Option<Scheduler>,
+    ) -> Self {
         let shipped = components
             .iter()
             .map(|&(name, component)| Shipped { name, component });
         let clock = Arc::clone(dir.clock());
         let pipeline = Arc::new(Pipeline::open(config, clock, Registry::new(shipped)).unwrap());
+        let scheduler = scheduler(&pipeline);
         let randomness = Counting::default();
         let token = |role, email: &str| {
             let new = NewToken {
@@ -110,8 +138,15 @@ impl TestServer {
         let analyst = token(Role::Analyst, "ada@example.com");
         let secret = SchedulerSecret::of(Some(SECRET)).unwrap();
         let service = Service::new(Arc::clone(&pipeline), secret, Box::new(randomness), limits);
+        let mut service = service.unwrap();
+        if let Some(scheduler) = &scheduler {
+            service = service.with_scheduler(scheduler.watch());
+        }
         let address = "127.0.0.1:0".parse().unwrap();
-        let server = Server::start(Arc::new(service.unwrap()), address).unwrap();
+        let server = Server::start(Arc::new(service), address).unwrap();
+        if let Some(scheduler) = scheduler {
+            server.schedule(scheduler);
+        }
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .build();
@@ -207,11 +242,13 @@ const ROLES: &[(&str, &str)] = &[
     ("GET /api/admin/processors", "admin"),
     ("GET /api/admin/runs", "admin"),
     ("GET /api/admin/runs/{id}", "admin"),
+    ("GET /api/admin/scheduler", "admin"),
     ("GET /api/admin/sessions", "admin"),
     ("GET /api/admin/tokens", "admin"),
     ("GET /api/admin/usage/export", "admin"),
     ("GET /api/admin/usage/summary", "admin"),
     ("GET /api/health", "open"),
+    ("GET /api/health/detailed", "any"),
     ("GET /api/openapi.json", "open"),
     ("GET /api/usage/summary", "analyst"),
     ("GET /api/version", "open"),
@@ -256,7 +293,7 @@ fn every_route_lets_in_whom_it_should_and_nobody_else() {
                 (_, "nobody" | "a stranger") => Some(401),
                 ("admin", "analyst") => Some(403),
                 // What is kept needs somebody whose it is, and a secret makes no other secrets.
-                ("any", "scheduler") => Some(403),
+                ("any", "scheduler") if *name == "POST /api/upload/sessions" => Some(403),
                 ("admin", "scheduler") if *name == "POST /api/admin/tokens" => {
                     // Told only once it is known what is asked for.
                     Some(415)
@@ -412,7 +449,9 @@ fn health_and_version_are_open_and_say_no_more_than_they_should() {
     let version = server.send("GET", "/api/version", "", "", &[]).json();
     insta::assert_json_snapshot!(version, { ".version" => "[version]", ".schema_version" => "[version]" }, @r#"
     {
+      "channel": "dev",
       "deployed_at": "2100-01-01T00:00:00Z",
+      "image_tag": "unknown",
       "schema_version": "[version]",
       "version": "[version]"
     }

@@ -153,7 +153,7 @@ fn a_processor_that_is_only_known_by_name_is_not_installed() {
     assert_eq!(ended.code, 3);
     assert_eq!(
         ended.stderr,
-        "error: the processor `verification` is not installed; this version of the program comes without it\n"
+        "error: the processor `verification` is not installed here; installed are: usage\n"
     );
     assert!(!dir.path().join("state").exists());
 }

@@ -190,11 +190,18 @@ fn events_older_than_the_retention_are_pruned() {
     };
     let server = TestServer::start_with(&dir, config, HttpLimits::default(), &[usage()]);
     server.post("/api/admin/run-session-processor?processor=usage");
+    let calls = || {
+        let report = server.get("/api/usage/summary?by=tool").json();
+        let rows = report["rows"].as_array().unwrap().iter();
+        rows.map(|row| row["calls"].as_i64().unwrap()).sum::<i64>()
+    };
+    assert_eq!(calls(), 2);
     let pruned = server.post(&format!("{ADMIN}/prune")).json();
     assert_eq!(
         pruned,
         serde_json::json!({ "status": "ok", "retention_days": 7, "deleted": 1, "remaining": 1 })
     );
+    assert_eq!(calls(), 1, "a report never tells of what is gone");
     assert_eq!(server.post(&format!("{ADMIN}/prune")).json()["deleted"], 0);
     let ran = server
         .post("/api/admin/run-session-processor?processor=usage")
