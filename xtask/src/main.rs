@@ -9,6 +9,7 @@
 
 mod bench;
 mod check;
+mod fuzz_api;
 mod prerequisites;
 mod run;
 mod stages;
@@ -34,6 +35,7 @@ enum Command {
     Test(test::Args),
     Check(check::Args),
     Bench(bench::Args),
+    FuzzApi(fuzz_api::Args),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&workspace, &args),
         Command::Check(args) => check::run(&workspace, &args),
         Command::Bench(args) => bench::run(&workspace, &args),
+        Command::FuzzApi(args) => fuzz_api::run(&workspace, &args),
     });
     match result {
         Ok(exit_code) => exit_code,

@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use crate::prerequisites;
 use crate::workspace::{Workspace, status};
 
-const EXAMPLE_SESSIONS: &str = "tests/fixtures/sessions";
+pub const EXAMPLE_SESSIONS: &str = "tests/fixtures/sessions";
 const EXAMPLE_DATA: &str = "data/example";
 
 /// Build the program, process sessions and print the usage report.

@@ -16,13 +16,27 @@ pub struct TestCounts {
 #[derive(Default)]
 pub struct Outcome {
     pub is_ok: bool,
+    /// Something that it needs is not here.
+    pub is_skipped: bool,
     /// Only for stages that run tests.
     pub tests: Option<TestCounts>,
 }
 
 impl Outcome {
     pub fn of(is_ok: bool) -> Self {
-        Self { is_ok, tests: None }
+        Self {
+            is_ok,
+            ..Self::default()
+        }
+    }
+
+    /// Nothing was done, and that is no failure.
+    pub fn skipped() -> Self {
+        Self {
+            is_ok: true,
+            is_skipped: true,
+            tests: None,
+        }
     }
 }
 
@@ -79,13 +93,19 @@ impl Stages {
             outcome,
         } in &self.finished
         {
-            let word = if outcome.is_ok { "ok" } else { "FAILED" };
+            let word = match outcome {
+                Outcome { is_ok: false, .. } => "FAILED",
+                Outcome {
+                    is_skipped: true, ..
+                } => "skipped",
+                _ => "ok",
+            };
             let counts = outcome
                 .tests
                 .map(|tests| tests.to_string())
                 .unwrap_or_default();
             let line = format!(
-                "{name:<12} {:>8.1} s  {word:<6}  {counts}",
+                "{name:<12} {:>8.1} s  {word:<7}  {counts}",
                 duration.as_secs_f64()
             );
             writeln!(text, "{}", line.trim_end()).expect("a string takes all that is written");
@@ -121,8 +141,8 @@ mod tests {
         stages.run("fmt", || Ok(Outcome::of(true)));
         stages.run("tests", || {
             Ok(Outcome {
-                is_ok: false,
                 tests,
+                ..Outcome::of(false)
             })
         });
         stages.run("doc tests", || anyhow::bail!("no runner"));
@@ -140,5 +160,13 @@ mod tests {
             }
         );
         assert_eq!(stages.exit_code(), ExitCode::from(1));
+    }
+
+    #[test]
+    fn a_skipped_stage_is_told_and_fails_nothing() {
+        let mut stages = Stages::default();
+        stages.run("api fuzz", || Ok(Outcome::skipped()));
+        assert!(stages.summary().trim_end().ends_with("skipped"));
+        assert_eq!(stages.exit_code(), ExitCode::SUCCESS);
     }
 }

@@ -16,7 +16,7 @@ use clap::ValueEnum;
 use crate::check::{Check, check};
 use crate::stages::{Outcome, Stages, TestCounts};
 use crate::workspace::{Workspace, status};
-use crate::{prerequisites, tidy};
+use crate::{fuzz_api, prerequisites, tidy};
 
 /// Cases per property where `PROPTEST_CASES` is not set: enough to meet each shape, quick enough for every run.
 const PROPERTY_CASES: &str = "32";
@@ -70,6 +70,9 @@ fn test(workspace: &Workspace, args: &Args, stages: &mut Stages) -> Result<()> {
         stages.run("doc tests", || {
             counted(runner.prepare(workspace.cargo(["test", "--doc", "--workspace"])))
         });
+    }
+    if is_everything && !args.quick {
+        stages.run("api fuzz", || fuzz_api::quick(workspace));
     }
     // A failed test may stop before it comes to its snapshots, so then nothing can be said.
     if is_everything && are_passed {
@@ -157,7 +160,10 @@ impl<'a> Runner<'a> {
         let tests = fs::read_to_string(&junit)
             .ok()
             .and_then(|text| junit_counts(&text));
-        Ok(Outcome { is_ok, tests })
+        Ok(Outcome {
+            tests,
+            ..Outcome::of(is_ok)
+        })
     }
 
     fn cargo_test(&self) -> Result<Outcome> {
@@ -234,8 +240,8 @@ fn counted(mut command: Command) -> Result<Outcome> {
     }
     let is_ok = child.wait().context("cannot wait for the tests")?.success();
     Ok(Outcome {
-        is_ok,
         tests: Some(tests),
+        ..Outcome::of(is_ok)
     })
 }
 

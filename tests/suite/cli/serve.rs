@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -448,5 +449,52 @@ fn a_command_without_a_route_says_that_the_server_must_end_first() {
             .contains("in use by the server at http://127.0.0.1"),
         "{ended:?}"
     );
+    assert_eq!(serving.stop(), 0);
+}
+
+// The README.
+
+#[test]
+fn the_walk_of_the_readme_goes_through() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let (_, walk) = readme.split_once("### A walk with curl").unwrap();
+    let (_, walk) = walk.split_once("```sh\n").unwrap();
+    let (walk, _) = walk.split_once("```").unwrap();
+
+    let dir = DataDir::new();
+    dir.write(
+        "ada/one.jsonl",
+        Session::new("s1")
+            .user("hello")
+            .assistant(|m| m.tokens(10, 5)),
+    );
+    let serving = Serving::start(&dir, &[]);
+    // A script of its own knows no aliases unless it is told to.
+    let script = format!("shopt -s expand_aliases\n{walk}");
+    let walked = std::process::Command::new("bash")
+        .args(["-euo", "pipefail", "-c", &script])
+        .current_dir(dir.path())
+        .env("URL", serving.started["url"].as_str().unwrap())
+        .env("DATA_DIR", dir.path())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&walked.stderr);
+    assert!(walked.status.success(), "{stderr}");
+    let answers = serde_json::Deserializer::from_slice(&walked.stdout).into_iter::<Value>();
+    let answers: Vec<Value> = answers.map(Result::unwrap).collect();
+    let [health, ran, report, runs, detailed, uploaded, audit] = answers.as_slice() else {
+        panic!("an answer to each step: {answers:?}")
+    };
+    assert_eq!(health["status"], "ok");
+    assert_eq!(
+        (&ran["ok"], &ran["details"]["processed"]),
+        (&true.into(), &1.into())
+    );
+    assert_eq!(report["totals"]["input_tokens"], 10);
+    assert_eq!(runs["runs"][0]["trigger"], "http");
+    assert_eq!(detailed["services"]["db_schema"]["db_schema"], "ok");
+    assert_eq!(uploaded["filename"], "session.jsonl");
+    assert_eq!(audit["entries"][0]["action"], "session.upload");
     assert_eq!(serving.stop(), 0);
 }
