@@ -1,0 +1,169 @@
+//! Line 14: `/api/health` while four runs of heavy guests go on, against the same server at rest.
+//!
+//! `cargo xtask bench service -- N` works on N sessions, by default 100. Two of the guests loop until
+//! they are stopped, so every session of theirs takes a core for a tenth of a second or more.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use session_pipeline::http::{HttpLimits, Server, Service};
+use session_pipeline_bundle::{USAGE, faulty};
+use session_pipeline_runtime::clock::SystemClock;
+use session_pipeline_runtime::config::Config;
+use session_pipeline_runtime::registry::{Registry, Shipped};
+use session_pipeline_runtime::run::{Pipeline, RunRequest};
+use session_pipeline_runtime::token::Randomness;
+
+const PROCESSORS: [&str; 4] = [
+    "usage",
+    "faulty-well-behaved",
+    "faulty-loops",
+    "faulty-loops-calling",
+];
+/// The word at which two of the guests go wild; the others pass it over.
+const POISON: &str = "misbehave";
+const LINES: usize = 2_000;
+const REST: Duration = Duration::from_secs(3);
+/// Between two probes: a balancer's are further apart.
+const PAUSE: Duration = Duration::from_millis(2);
+
+struct Fixed;
+
+impl Randomness for Fixed {
+    fn fill(&self, buffer: &mut [u8]) -> std::io::Result<()> {
+        buffer.fill(7);
+        Ok(())
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let sessions = std::env::args()
+        .skip(1)
+        .find_map(|argument| argument.parse().ok())
+        .unwrap_or(100_usize);
+    let folder = tempfile::tempdir()?;
+    let config = Config::new(folder.path());
+    for session in 0..sessions {
+        write_session(&config, session)?;
+    }
+    let shipped = PROCESSORS.map(|name| Shipped {
+        name,
+        component: match name.strip_prefix("faulty-") {
+            Some(way) => faulty(&way.replace('-', "_")).unwrap_or_default(),
+            None => USAGE,
+        },
+    });
+    let clock = Arc::new(SystemClock::default());
+    let pipeline = Arc::new(Pipeline::open(config, clock, Registry::new(shipped))?);
+    for name in PROCESSORS {
+        pipeline.processor(name)?;
+    }
+    let service = Service::new(
+        Arc::clone(&pipeline),
+        None,
+        Box::new(Fixed),
+        HttpLimits::default(),
+    )?;
+    let server = Server::start(Arc::new(service), "127.0.0.1:0".parse()?)?;
+
+    let over = Arc::new(AtomicBool::new(false));
+    let at_rest = {
+        let rested = Arc::clone(&over);
+        let probing = std::thread::spawn(move || {
+            std::thread::sleep(REST);
+            rested.store(true, Ordering::SeqCst);
+        });
+        let times = probe(server.url(), &over)?;
+        probing.join().map_err(|_| "the timer panicked")?;
+        times
+    };
+    over.store(false, Ordering::SeqCst);
+    let started = Instant::now();
+    let runs = PROCESSORS.map(|name| {
+        let pipeline = Arc::clone(&pipeline);
+        std::thread::spawn(move || {
+            pipeline
+                .run(name, &RunRequest::cli(), &())
+                .map(|ran| ran.stats)
+        })
+    });
+    let waiting = {
+        let over = Arc::clone(&over);
+        std::thread::spawn(move || {
+            let ended = runs.map(std::thread::JoinHandle::join);
+            over.store(true, Ordering::SeqCst);
+            ended
+        })
+    };
+    let at_work = probe(server.url(), &over)?;
+    let took = started.elapsed();
+    for ran in waiting.join().map_err(|_| "a run panicked")? {
+        let stats = ran.map_err(|_| "a run panicked")??;
+        println!(
+            "{:<24} {} processed, {} failed",
+            stats.processor, stats.processed, stats.errors
+        );
+    }
+    println!(
+        "four runs over {sessions} sessions: {:.1} s",
+        took.as_secs_f64()
+    );
+    tell("at rest", &at_rest);
+    tell("at work", &at_work);
+    println!(
+        "line 14: p99 while four runs go on  {:.2} ms   must be 50, goal 5",
+        percentile(&at_work, 99)
+    );
+    server.stop();
+    Ok(())
+}
+
+fn write_session(config: &Config, session: usize) -> Result<(), Box<dyn Error>> {
+    let folder = config.sessions_root.join(format!("user{}", session % 20));
+    std::fs::create_dir_all(&folder)?;
+    let mut text = String::new();
+    for line in 0..LINES {
+        writeln!(
+            text,
+            r#"{{"type":"user","sessionId":"{session}","message":{{"role":"user","content":"line {line}: {POISON}"}}}}"#
+        )?;
+    }
+    std::fs::write(folder.join(format!("{session}.jsonl")), text)?;
+    Ok(())
+}
+
+/// Asks again and again; gives how long each answer took, in milliseconds, the shortest first.
+fn probe(url: &str, over: &AtomicBool) -> Result<Vec<f64>, Box<dyn Error>> {
+    let url = format!("{url}/api/health");
+    let agent = ureq::Agent::new_with_defaults();
+    let mut times = Vec::new();
+    while !over.load(Ordering::SeqCst) {
+        let started = Instant::now();
+        agent.get(&url).call()?.body_mut().read_to_vec()?;
+        times.push(started.elapsed().as_secs_f64() * 1e3);
+        std::thread::sleep(PAUSE);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times)
+}
+
+fn percentile(sorted: &[f64], percent: usize) -> f64 {
+    let last = sorted.len().saturating_sub(1);
+    sorted
+        .get(last * percent / 100)
+        .copied()
+        .unwrap_or(f64::NAN)
+}
+
+fn tell(when: &str, times: &[f64]) {
+    println!(
+        "{when}: {} answers, p50 {:.2} ms, p99 {:.2} ms, longest {:.2} ms",
+        times.len(),
+        percentile(times, 50),
+        percentile(times, 99),
+        percentile(times, 100)
+    );
+}
