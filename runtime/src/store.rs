@@ -41,7 +41,7 @@ pub(crate) use open::EXPORT_PREFIX;
 pub use open::{MigrationPlan, Opened};
 pub use runs::{RunRecord, RunResult, RunRow, Trigger};
 pub use sessions::{SessionCost, SessionState, SessionStates};
-pub(crate) use sql::{list, timestamp};
+pub(crate) use sql::timestamp;
 pub(crate) use transaction::{checkpoint, in_transaction};
 
 /// Why the store could not do what it was asked.

@@ -153,15 +153,16 @@ pub fn prune(store: &Store, days: u32, now: UtcMicros) -> Result<(u64, u64), Sto
     store.write(move |connection| {
         let refused = StoreError::database("to prune events");
         in_transaction(connection, |connection| {
-            let pruned: Vec<i64> = connection
-                .prepare("SELECT DISTINCT session_seq FROM usage.events WHERE occurred_at < ?")
-                .and_then(|mut statement| {
-                    statement
-                        .query_map([timestamp(before)], |row| row.get(0))?
-                        .collect()
-                })
+            let pruned = format!(
+                "CREATE OR REPLACE TEMP TABLE pruned AS
+                    SELECT DISTINCT session_seq FROM usage.events WHERE occurred_at < make_timestamp({})",
+                before.0
+            );
+            connection.execute_batch(&pruned).map_err(&refused)?;
+            forget(connection, "temp.pruned")?;
+            connection
+                .execute_batch("DROP TABLE temp.pruned")
                 .map_err(&refused)?;
-            forget(connection, &pruned)?;
             let deleted = connection
                 .execute(
                     "DELETE FROM usage.events WHERE occurred_at < ?",

@@ -15,7 +15,7 @@ use duckdb::{Connection, params};
 use super::Prices;
 use super::views::{self, CALLS, PROJECT, distinct_calls, distinct_messages, priced};
 use crate::sandbox::sha256_hex;
-use crate::store::{Store, StoreError, checkpoint, in_transaction, list};
+use crate::store::{Store, StoreError, checkpoint, in_transaction};
 
 /// The columns of `usage.call_rollups` that are counts.
 pub(super) const CALL_COUNTS: [&str; 6] = [
@@ -73,7 +73,7 @@ pub(super) fn update(store: &Store, made_from: String) -> Result<(), StoreError>
     store.write(move |connection| {
         let refused = StoreError::database("to bring its rollups up to date");
         let run = |sql: &str| connection.execute_batch(sql).map_err(&refused);
-        if !are_made_from(connection, &made_from)? {
+        if known_made_from(connection)?.as_ref() != Some(&made_from) {
             in_transaction(connection, |_| {
                 run(&format!(
                     "{TABLES} COMMENT ON TABLE usage.families IS '{made_from}'"
@@ -88,15 +88,15 @@ pub(super) fn update(store: &Store, made_from: String) -> Result<(), StoreError>
     })
 }
 
-fn are_made_from(connection: &Connection, made_from: &str) -> Result<bool, StoreError> {
-    let known: Option<String> = connection
+/// What the rollups that are there were made from; `None` where there are none.
+fn known_made_from(connection: &Connection) -> Result<Option<String>, StoreError> {
+    connection
         .query_row(
             "SELECT max(comment) FROM duckdb_tables() WHERE schema_name = 'usage' AND table_name = 'families'",
             [],
             |row| row.get(0),
         )
-        .map_err(StoreError::database("to look up its rollups"))?;
-    Ok(known.as_deref() == Some(made_from))
+        .map_err(StoreError::database("to look up its rollups"))
 }
 
 /// Whether the rollups say what the tables of `usage` say.
@@ -104,7 +104,7 @@ fn are_made_from(connection: &Connection, made_from: &str) -> Result<bool, Store
 /// # Errors
 /// When the database refuses.
 pub(super) fn is_current(connection: &Connection, made_from: &str) -> Result<bool, StoreError> {
-    if !are_made_from(connection, made_from)? {
+    if known_made_from(connection)?.as_deref() != Some(made_from) {
         return Ok(false);
     }
     // Numbers are never used twice, so sets of the same size and sum of hashes are the same.
@@ -118,33 +118,25 @@ pub(super) fn is_current(connection: &Connection, made_from: &str) -> Result<boo
 }
 
 /// Lets the rollups of some processings be made anew: for what changes rows behind their backs.
+/// `processings` is a table of their numbers.
 ///
 /// # Errors
 /// When the database refuses.
-pub(super) fn forget(connection: &Connection, processings: &[i64]) -> Result<(), StoreError> {
-    let refused = StoreError::database("to forget rollups");
-    let are_there: bool = connection
-        .query_row(
-            "SELECT count(*) > 0 FROM duckdb_tables() WHERE schema_name = 'usage' AND table_name = 'families'",
-            [],
-            |row| row.get(0),
-        )
-        .map_err(&refused)?;
-    if !are_there || processings.is_empty() {
+pub(super) fn forget(connection: &Connection, processings: &str) -> Result<(), StoreError> {
+    if known_made_from(connection)?.is_none() {
         return Ok(());
     }
-    let families = format!(
-        "SELECT family FROM usage.families WHERE session_seq IN ({})",
-        list(processings.iter().copied())
-    );
     let statements = format!(
-        "CREATE OR REPLACE TEMP TABLE forgotten AS {families};
+        "CREATE OR REPLACE TEMP TABLE forgotten AS
+            SELECT DISTINCT family FROM usage.families SEMI JOIN {processings} USING (session_seq);
          DELETE FROM usage.message_rollups WHERE family IN (FROM temp.forgotten);
          DELETE FROM usage.call_rollups WHERE family IN (FROM temp.forgotten);
          DELETE FROM usage.families WHERE family IN (FROM temp.forgotten);
          DROP TABLE temp.forgotten;"
     );
-    connection.execute_batch(&statements).map_err(&refused)
+    connection
+        .execute_batch(&statements)
+        .map_err(StoreError::database("to forget rollups"))
 }
 
 /// Removes what changes and tells it apart into families; gives how many batches of
