@@ -48,6 +48,19 @@ impl DiskProbe for Disk {
     }
 }
 
+/// Puts a state row in as the system before did, processed so many seconds ago.
+fn row(dir: &DataDir, seconds_ago: u64, session_file: &str) {
+    let processed_at = ago(seconds_ago).0;
+    crate::database::execute(
+        dir,
+        &format!(
+            "INSERT INTO session_processor_state
+                (processor_name, session_file, username, processed_at, items_extracted, file_hash)
+             VALUES ('verification', '{session_file}', 'x', make_timestamp({processed_at}), 0, 'deadbeef')"
+        ),
+    );
+}
+
 /// What a look finds, beside the data dir.
 struct Look<'a> {
     registry: Registry,

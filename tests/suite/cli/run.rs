@@ -5,7 +5,7 @@ use std::fs;
 use session_pipeline_harness::{DataDir, Session};
 
 use super::{check, check_examples, words};
-use crate::documents::names;
+use crate::documents::{STATS, names};
 
 #[test]
 fn run_prints_a_table_and_says_nothing_else() {
@@ -26,24 +26,7 @@ fn run_as_json_is_the_body_that_the_endpoint_gives() {
     let body = check_examples(&dir, &["run", "usage", "--json"]).json();
     assert_eq!(names(&body), ["details", "ok"]);
     assert_eq!(body["ok"], true);
-    assert_eq!(
-        names(&body["details"]),
-        [
-            "bytes",
-            "capped",
-            "duration_ms",
-            "errors",
-            "errors_detail",
-            "fuel",
-            "items_extracted",
-            "processed",
-            "processor",
-            "quarantined",
-            "scanned",
-            "skipped",
-            "waiting",
-        ]
-    );
+    assert_eq!(names(&body["details"]), STATS);
     assert_eq!(body["details"]["processed"], 5);
     let again = check_examples(&dir, &["run", "usage", "--json"]).json();
     assert_eq!(again["details"]["scanned"], 0, "nothing is new");

@@ -11,7 +11,7 @@ use session_pipeline_runtime::health::{
     Backlog, Entry, Figures, Files, Grace, Headline, Oldest, Pending, Status,
 };
 
-use super::{Look, ago, check, migrated, text};
+use super::{Look, ago, check, migrated, row, text};
 use crate::database::execute;
 use crate::guests::usage;
 
@@ -99,18 +99,6 @@ fn where_only_the_rows_can_not_be_read_what_is_recent_is_ok_and_what_lags_is_sti
 fn file(dir: &DataDir, key: &str, age_seconds: u64) {
     dir.write(key, "{}\n");
     dir.set_mtime(key, ago(age_seconds));
-}
-
-fn row(dir: &DataDir, seconds_ago: u64, session_file: &str) {
-    let processed_at = ago(seconds_ago).0;
-    execute(
-        dir,
-        &format!(
-            "INSERT INTO session_processor_state
-                (processor_name, session_file, username, processed_at, items_extracted, file_hash)
-             VALUES ('verification', '{session_file}', 'x', make_timestamp({processed_at}), 0, 'deadbeef')"
-        ),
-    );
 }
 
 fn entry(dir: &DataDir) -> Value {

@@ -7,27 +7,13 @@ use serde_json::Value;
 use session_pipeline_harness::DataDir;
 use session_pipeline_runtime::token::Role;
 
-use super::{Look, ago, body, migrated};
-use crate::database::execute;
+use super::{Look, body, migrated, row};
 
 /// Writes a session that was last changed so many seconds ago.
 fn make(dir: &DataDir, name: &str, age_seconds: u64) {
     let key = format!("x/{name}");
     dir.write(&key, "{}\n");
     dir.set_age(&key, Duration::from_secs(age_seconds));
-}
-
-/// Puts a state row in as the system before did, processed so many seconds ago.
-fn row(dir: &DataDir, seconds_ago: u64, session_file: &str) {
-    let processed_at = ago(seconds_ago).0;
-    execute(
-        dir,
-        &format!(
-            "INSERT INTO session_processor_state
-                (processor_name, session_file, username, processed_at, items_extracted, file_hash)
-             VALUES ('verification', '{session_file}', 'x', make_timestamp({processed_at}), 0, 'deadbeef')"
-        ),
-    );
 }
 
 const ELSEWHERE: &str = "/data/user_sessions/x/y.jsonl";

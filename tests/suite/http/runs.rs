@@ -10,7 +10,7 @@ use session_pipeline_runtime::run::{Progress, RunRequest};
 
 use super::{SECRET, TestServer};
 use crate::database::{execute, rows};
-use crate::documents::names;
+use crate::documents::{STATS, names};
 use crate::guests::{PANICS, POISON, WELL_BEHAVED, misbehaving, panics, well_behaved};
 
 const RUN: &str = "/api/admin/run-session-processor";
@@ -31,24 +31,7 @@ fn an_admin_runs_a_processor_and_gets_its_stats() {
     assert_eq!(answer.status, 200, "{answer:?}");
     let body = answer.json();
     assert_eq!(body["ok"], true);
-    assert_eq!(
-        names(&body["details"]),
-        [
-            "bytes",
-            "capped",
-            "duration_ms",
-            "errors",
-            "errors_detail",
-            "fuel",
-            "items_extracted",
-            "processed",
-            "processor",
-            "quarantined",
-            "scanned",
-            "skipped",
-            "waiting",
-        ]
-    );
+    assert_eq!(names(&body["details"]), STATS);
     assert_eq!(
         (&body["details"]["scanned"], &body["details"]["processed"]),
         (&1.into(), &1.into())
