@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::manifest::{Kind, TableSpec};
 
 /// All rows of one session for one table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TableRows {
     /// How many rows.
     pub rows: usize,

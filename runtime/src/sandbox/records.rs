@@ -115,7 +115,7 @@ fn insert(
         ));
     }
     // Taken out while they grow: the texts borrow the store, which holds them.
-    let mut kept = std::mem::replace(kept, TableRows::new(spec));
+    let mut kept = std::mem::take(kept);
     let pushed = push_rows(&store, spec, &mut kept, rows);
     let state = store.data_mut();
     if let Some(slot) = state.granted("records.insert")?.rows.get_mut(index) {
