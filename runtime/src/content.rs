@@ -55,7 +55,7 @@ impl fmt::Debug for ContentHash {
 pub struct Chunk {
     /// The lines; empty only at the end.
     pub bytes: Vec<u8>,
-    /// The number of the first of them, from 1.
+    /// The number of the first of them, from 1; without meaning where there is none.
     pub first_line: u64,
     /// How many lines above the line limit were left out just before.
     pub passed_over: u32,
@@ -204,7 +204,10 @@ impl Snapshot {
             bytes.truncate(end);
         }
         let first_line = self.next_line;
-        self.next_line += memchr_iter(b'\n', &bytes).count() as u64;
+        // Nobody asks for the number after the last line, and most sessions are a single chunk.
+        if self.unread > 0 || !self.carry.is_empty() {
+            self.next_line += memchr_iter(b'\n', &bytes).count() as u64;
+        }
         Chunk {
             bytes,
             first_line,

@@ -100,6 +100,11 @@ impl HostState {
         self.memory.bytes as u64
     }
 
+    /// The thread's CPU clock when the store was made.
+    pub(crate) fn cpu_started(&self) -> Duration {
+        self.cpu_started
+    }
+
     /// CPU time since the store was made.
     pub(crate) fn cpu(&self) -> Duration {
         thread_cpu().saturating_sub(self.cpu_started)
@@ -203,11 +208,12 @@ fn count_call(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<()>
 /// Fuel alone would do neither for deadlines nor for what epochs are usually taken for: the same
 /// fuel takes a hundred times longer where every access misses the caches. But a slice of it ends
 /// soon on any terms, and a check at each slice saves the guest a second check on every loop.
+/// `started` is what the clock said when the store was made.
 pub(crate) fn run_to_end<T>(
+    started: Duration,
     cpu_max: Duration,
     call: impl Future<Output = wasmtime::Result<T>>,
 ) -> Result<wasmtime::Result<T>, Fault> {
-    let started = thread_cpu();
     let mut call = pin!(call);
     let mut context = Context::from_waker(Waker::noop());
     loop {
