@@ -225,7 +225,7 @@ impl Processor {
             .saturating_sub(store.get_fuel().unwrap_or(0));
         cost.peak_memory = store.data().peak_memory();
         let (grant, log, guest_micros) = {
-            let micros = store.data().cpu().as_micros();
+            let micros = store.data().deadline.used().as_micros();
             let (grant, log) = store.into_data().into_grant_and_log();
             (grant, log, micros)
         };
@@ -270,13 +270,13 @@ impl Processor {
             settings: self.settings.clone(),
             extra: Vec::new(),
         };
-        let started = store.data().cpu_started();
+        let deadline = store.data().deadline;
         let call = async {
             let instance = self.pre.instantiate_async(&mut *store).await?;
             let guest = instance.session_pipeline_processor_guest();
             guest.call_process(&mut *store, &info).await
         };
-        run_to_end(started, self.limits.cpu(bytes), call)?.map_err(|error| fault_of(store, &error))
+        run_to_end(deadline, call)?.map_err(|error| fault_of(store, &error))
     }
 
     /// Randomness that follows from the processor and the session alone.
@@ -310,13 +310,13 @@ fn describe(
             format!("no instance could be made: {error:#}"),
         )
     })?;
-    let started = store.data().cpu_started();
+    let deadline = store.data().deadline;
     let call = async {
         let instance = pre.instantiate_async(&mut store).await?;
         let guest = instance.session_pipeline_processor_guest();
         guest.call_describe(&mut store, settings).await
     };
-    let described = run_to_end(started, limits.cpu(0), call)
+    let described = run_to_end(deadline, call)
         .and_then(|result| result.map_err(|error| fault_of(&store, &error)));
     match described {
         Ok(Ok(manifest)) => {

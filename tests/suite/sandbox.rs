@@ -130,6 +130,17 @@ fn calls_into_wasi_count_too() {
 }
 
 #[test]
+fn time_that_the_host_spends_on_calls_counts_towards_the_deadline() {
+    // The fuel of so few calls does not fill the slice after which a guest's clock is looked at.
+    let limits = Limits {
+        cpu_base: Duration::from_millis(20),
+        ..small()
+    };
+    let fault = check_under("logs_long_lines_endlessly", limits, FaultKind::Deadline);
+    assert_says(&fault, "the CPU time of 0.02 s is used up");
+}
+
+#[test]
 fn a_guest_that_grows_its_memory_meets_its_limit() {
     let fault = check("grows_memory", FaultKind::MemoryLimit);
     assert_says(&fault, "bytes of memory; the limit is 100663296");

@@ -24,6 +24,9 @@ use crate::rows::TableRows;
 const RESOURCES_MAX: usize = 1_000;
 /// Fuel between two looks at the clock: from a millisecond to a tenth of a second.
 const FUEL_SLICE: u64 = 10_000_000;
+/// Calls of the host between two looks at the clock: a dear one costs no fuel to speak of, and
+/// takes milliseconds.
+const CALLS_SLICE: u64 = 64;
 
 /// What a session may use.
 pub(crate) struct SessionGrant {
@@ -44,7 +47,7 @@ pub(crate) struct HostState {
     pub(super) rows_recorded: u64,
     pub(super) bytes_recorded: u64,
     host_calls: u64,
-    cpu_started: Duration,
+    pub(crate) deadline: Deadline,
     /// The first fault that the host itself found.
     fault: Option<Fault>,
 }
@@ -77,7 +80,10 @@ impl HostState {
             rows_recorded: 0,
             bytes_recorded: 0,
             host_calls: 0,
-            cpu_started: thread_cpu(),
+            deadline: Deadline {
+                started: thread_cpu(),
+                cpu_max: limits.cpu(bytes),
+            },
             fault: None,
         };
         let mut store = Store::new(engine.wasmtime(), state);
@@ -98,16 +104,6 @@ impl HostState {
     /// The highest that all memories together have reached.
     pub(crate) fn peak_memory(&self) -> u64 {
         self.memory.bytes as u64
-    }
-
-    /// The thread's CPU clock when the store was made.
-    pub(crate) fn cpu_started(&self) -> Duration {
-        self.cpu_started
-    }
-
-    /// CPU time since the store was made.
-    pub(crate) fn cpu(&self) -> Duration {
-        thread_cpu().saturating_sub(self.cpu_started)
     }
 
     /// Notes a fault, and gives the error that stops the guest.
@@ -199,7 +195,38 @@ fn count_call(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<()>
             &format!("the guest called the host more than {limit} times"),
         ));
     }
+    if state.host_calls.is_multiple_of(CALLS_SLICE)
+        && let Err(fault) = state.deadline.check()
+    {
+        return Err(state.fail(fault.kind, &fault.detail));
+    }
     Ok(())
+}
+
+/// How much of its thread's CPU time a store may use.
+#[derive(Clone, Copy)]
+pub(crate) struct Deadline {
+    /// The thread's CPU clock when the store was made.
+    started: Duration,
+    cpu_max: Duration,
+}
+
+impl Deadline {
+    /// CPU time since the store was made.
+    pub(crate) fn used(self) -> Duration {
+        thread_cpu().saturating_sub(self.started)
+    }
+
+    fn check(self) -> Result<(), Fault> {
+        if self.used() <= self.cpu_max {
+            return Ok(());
+        }
+        let limit = self.cpu_max.as_secs_f64();
+        Err(Fault::new(
+            FaultKind::Deadline,
+            format!("the CPU time of {limit} s is used up"),
+        ))
+    }
 }
 
 /// Runs a guest to its end on this thread, looking at the thread's CPU clock after each slice of
@@ -208,10 +235,8 @@ fn count_call(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<()>
 /// Fuel alone would do neither for deadlines nor for what epochs are usually taken for: the same
 /// fuel takes a hundred times longer where every access misses the caches. But a slice of it ends
 /// soon on any terms, and a check at each slice saves the guest a second check on every loop.
-/// `started` is what the clock said when the store was made.
 pub(crate) fn run_to_end<T>(
-    started: Duration,
-    cpu_max: Duration,
+    deadline: Deadline,
     call: impl Future<Output = wasmtime::Result<T>>,
 ) -> Result<wasmtime::Result<T>, Fault> {
     let mut call = pin!(call);
@@ -221,13 +246,7 @@ pub(crate) fn run_to_end<T>(
         if let Poll::Ready(result) = call.as_mut().poll(&mut context) {
             return Ok(result);
         }
-        if thread_cpu().saturating_sub(started) > cpu_max {
-            let limit = cpu_max.as_secs_f64();
-            return Err(Fault::new(
-                FaultKind::Deadline,
-                format!("the CPU time of {limit} s is used up"),
-            ));
-        }
+        deadline.check()?;
     }
 }
 
