@@ -1,20 +1,24 @@
-//! What `tests/PARITY.md` claims: every rule has a test or a decision, and every test is there.
+//! What `tests/PARITY.md` and `tests/FAULTS.md` claim: every rule and every case has a test or a
+//! reason why not, and every test is there.
 
 use super::Texts;
 use crate::check::Finding;
 
-const DOCUMENT: &str = "tests/PARITY.md";
+const PARITY: &str = "tests/PARITY.md";
+const FAULTS: &str = "tests/FAULTS.md";
 
-/// What is wrong with the table of parity, by the lines of its document.
+/// What is wrong with the tables, by the lines of their documents.
 pub(super) fn findings(texts: &Texts) -> Vec<Finding> {
-    let Some(document) = texts.get(DOCUMENT) else {
-        return Vec::new();
-    };
-    let lines = (1..).zip(document.lines());
-    lines
-        .filter_map(|(number, line)| Some((number, holders(line)?)))
-        .flat_map(|(number, holders)| judge(texts, number, holders))
-        .collect()
+    let mut findings = Vec::new();
+    for document in [PARITY, FAULTS] {
+        let text = texts.get(document).map(String::as_str).unwrap_or_default();
+        for (number, line) in (1..).zip(text.lines()) {
+            if let Some(holders) = holders(line) {
+                findings.extend(judge(texts, document, number, holders));
+            }
+        }
+    }
+    findings
 }
 
 /// The second cell of a row of a table, which names what holds the rule; none for heads.
@@ -26,16 +30,20 @@ fn holders(line: &str) -> Option<&str> {
     (!is_head).then_some(holders)
 }
 
-fn judge(texts: &Texts, number: usize, holders: &str) -> Vec<Finding> {
+fn judge(texts: &Texts, document: &str, number: usize, holders: &str) -> Vec<Finding> {
     let finding = |reason: String, remedy: &str| Finding {
-        place: format!("{DOCUMENT}:{number}"),
+        place: format!("{document}:{number}"),
         reason,
         remedy: remedy.to_owned(),
     };
     let tests: Vec<&str> = holders.split('`').skip(1).step_by(2).collect();
-    let is_decided = holders
-        .split(|c: char| !c.is_alphanumeric())
-        .any(|word| is_decision(word) || word == "ARCHITECTURE");
+    let is_decided = if document == FAULTS {
+        holders.starts_with("No test: ") || holders.starts_with("Open")
+    } else {
+        holders
+            .split(|c: char| !c.is_alphanumeric())
+            .any(|word| is_decision(word) || word == "ARCHITECTURE")
+    };
     if tests.is_empty() && !is_decided {
         let reason = "the rule names neither a test nor a decision".to_owned();
         return vec![finding(reason, "name what holds it, or what overrides it")];
@@ -73,10 +81,10 @@ fn is_there(texts: &Texts, test: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// The lines of the document that are found, beside a suite of one test.
-    fn check(document: &str) -> Vec<String> {
+    /// The lines of a document that are found, beside a suite of one test.
+    fn check(path: &str, document: &str) -> Vec<String> {
         let suite = "//! x\n#[test]\nfn it_runs() {}\nproptest! {\n    #[test]\n    fn\n    invariant_it_runs(\n";
-        let texts = [(DOCUMENT, document), ("tests/suite/run/twice.rs", suite)];
+        let texts = [(path, document), ("tests/suite/run/twice.rs", suite)];
         let texts: Texts = texts
             .map(|(path, text)| (path.into(), text.into()))
             .into_iter()
@@ -93,16 +101,23 @@ mod tests {
             | one | `run::twice::it_runs`, `run::twice::invariant_it_runs` |\n\
             | two | decided otherwise: A19 |\n\
             | three | by types: ARCHITECTURE §4 |\n";
-        assert_eq!(check(document), [""; 0]);
+        assert_eq!(check(PARITY, document), [""; 0]);
     }
 
     #[test]
     fn a_rule_with_neither_and_a_test_that_is_not_there_are_found() {
-        assert_eq!(check("| one | later |\n"), ["tests/PARITY.md:1"]);
-        assert_eq!(check("| one | |\n"), ["tests/PARITY.md:1"]);
+        assert_eq!(check(PARITY, "| one | later |\n"), ["tests/PARITY.md:1"]);
+        assert_eq!(check(PARITY, "| one | |\n"), ["tests/PARITY.md:1"]);
         for absent in ["run::it_runs", "run::twice::it_run", "it_runs"] {
             let document = format!("\n| one | `{absent}` |\n");
-            assert_eq!(check(&document), ["tests/PARITY.md:2"], "{absent}");
+            assert_eq!(check(PARITY, &document), ["tests/PARITY.md:2"], "{absent}");
         }
+    }
+
+    #[test]
+    fn a_case_without_a_test_says_why() {
+        let document = "| 1: one | `run::twice::it_runs` |\n| 2: two | No test: it can not happen. |\n\
+            | 3: three | Open: wants a disk that fails. |\n| 4: four | A19 |\n";
+        assert_eq!(check(FAULTS, document), ["tests/FAULTS.md:4"]);
     }
 }
