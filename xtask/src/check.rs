@@ -9,9 +9,9 @@ use clap::ValueEnum;
 use crate::prerequisites;
 use crate::stages::{Outcome, Stages};
 use crate::workspace::{Workspace, metadata, status};
-use crate::{tidy, walls};
+use crate::{licences, tidy, walls};
 
-/// Check format, layout, dependency walls, lints and docs.
+/// Check format, layout, dependency walls, licences, lints and docs.
 ///
 /// `test` begins with the same checks.
 #[derive(clap::Args)]
@@ -29,6 +29,10 @@ pub enum Check {
     Tidy,
     /// Which crate may depend on which
     Walls,
+    /// The licences of all dependencies, as they name them
+    Licences,
+    /// Known holes in dependencies, where cargo-audit is installed and its database is reachable
+    Advisories,
     /// `cargo clippy`, warnings are errors
     Clippy,
     /// `cargo doc`, warnings are errors
@@ -84,6 +88,12 @@ pub fn check(workspace: &Workspace, only: &[Check], stages: &mut Stages) -> Resu
             )))
         });
     }
+    if only.contains(&Check::Licences) {
+        stages.run("licences", || licences::check(workspace));
+    }
+    if only.contains(&Check::Advisories) {
+        stages.run("advisories", || licences::advisories(workspace));
+    }
     if only.contains(&Check::Clippy) || only.contains(&Check::Docs) {
         prerequisites::ensure(workspace)?;
     }
@@ -96,7 +106,7 @@ pub fn check(workspace: &Workspace, only: &[Check], stages: &mut Stages) -> Resu
     Ok(())
 }
 
-fn print_findings(findings: Vec<Finding>) -> Outcome {
+pub fn print_findings(findings: Vec<Finding>) -> Outcome {
     for finding in &findings {
         println!("{finding}");
     }

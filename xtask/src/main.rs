@@ -10,6 +10,7 @@
 mod bench;
 mod check;
 mod fuzz_api;
+mod licences;
 mod prerequisites;
 mod run;
 mod stages;

@@ -96,7 +96,7 @@ pub fn status(mut command: Command) -> Result<ExitStatus> {
         .with_context(|| format!("cannot start `{}`", command.get_program().display()))
 }
 
-fn cargo_path() -> PathBuf {
+pub fn cargo_path() -> PathBuf {
     env::var_os("CARGO")
         .unwrap_or_else(|| "cargo".into())
         .into()
