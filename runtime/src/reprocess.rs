@@ -2,11 +2,10 @@
 //!
 //! Nothing is deleted: the rows of before stay until the new ones replace them.
 
-use crate::clock::UtcMicros;
 use crate::config::Config;
 use crate::registry::{Registry, RegistryError};
 use crate::sessions::listing::{self, ListingError};
-use crate::store::{Store, StoreError};
+use crate::store::{Audited, Store, StoreError};
 
 /// What was marked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,17 +41,17 @@ pub fn reprocess(
     store: Option<&Store>,
     processor: &str,
     key: Option<&str>,
-    now: UtcMicros,
+    audited: Audited,
 ) -> Result<Marked, ReprocessError> {
     registry.component(processor)?;
     if let Some(key) = key {
         // Only whether it is there; a mistyped key must not look like a session without rows.
-        listing::show(config, registry, store, key, now)?;
+        listing::show(config, registry, store, key, audited.now)?;
     }
     let Some(store) = store else {
         return Ok(Marked::default());
     };
-    let sessions = store.mark_due(processor, key)?;
+    let sessions = store.mark_due(processor, key, audited)?;
     let failures = store.known_failures(processor)?;
     let quarantined = failures
         .iter()

@@ -31,7 +31,8 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Sender, bounded};
 use duckdb::Connection;
 
-pub use audit::{Actor, AuditEntry, AuditRow, ClientKind};
+pub(crate) use audit::write_audit;
+pub use audit::{Actor, AuditEntry, AuditRow, Audited, ClientKind};
 pub use commit::{CompletedSession, Entry, FailedSession, Group, SkippedSession};
 pub use components::KnownComponent;
 pub use health::ProcessorFailures;

@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use session_pipeline_harness::strategies::valid_transcript;
 use session_pipeline_harness::{DataDir, TestPipeline, cases};
 use session_pipeline_runtime::reprocess::{Marked, ReprocessError, reprocess};
+use session_pipeline_runtime::store::{Actor, Audited};
 
-use crate::database::rows;
+use crate::database::{cell, execute, rows};
 use crate::guests::{PANICS, POISON, WELL_BEHAVED, lines_of, panics, prepared_dir, well_behaved};
 
 const KEY: &str = "ada/one.jsonl";
@@ -26,7 +27,11 @@ fn check(
         Some(pipeline.store()),
         processor,
         key,
-        pipeline.clock().now(),
+        Audited {
+            action: "reprocess",
+            actor: Actor::cli(),
+            now: pipeline.clock().now(),
+        },
     )
 }
 
@@ -42,6 +47,29 @@ fn two_sessions() -> DataDir {
     dir.write(KEY, "one\ntwo\n");
     dir.write(OTHER, "three\n");
     dir
+}
+
+#[test]
+fn marking_leaves_an_audit_row_and_what_can_not_be_audited_is_not_marked() {
+    let dir = two_sessions();
+    let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+    pipeline.run(WELL_BEHAVED);
+    check(&pipeline, WELL_BEHAVED, Some(KEY)).unwrap();
+    drop(pipeline);
+    let audited = "SELECT action, params FROM audit_log WHERE action = 'reprocess'";
+    insta::assert_snapshot!(cell(&dir, audited), @r#"reprocess | {"marked":1,"processor":"faulty-well-behaved","session":"ada/one.jsonl"}"#);
+
+    // The number that the next audit row would bear is taken, so that it can't be written.
+    execute(
+        &dir,
+        "INSERT INTO audit_log (id, timestamp, action)
+            SELECT CAST(value + 1 AS VARCHAR), TIMESTAMP '2026-01-01', 'taken' FROM counters WHERE name = 'audit'",
+    );
+    let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+    let refused = check(&pipeline, WELL_BEHAVED, Some(OTHER)).unwrap_err();
+    assert_eq!(refused.to_string(), "the database refused an audit row");
+    let other = pipeline.state(WELL_BEHAVED, OTHER).unwrap();
+    assert!(!other.is_due, "and nothing is marked");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use session_pipeline_runtime::reprocess;
-use session_pipeline_runtime::store::Store;
+use session_pipeline_runtime::store::{Actor, Audited, Store};
 
 use super::client::Reach;
 use super::table::count_of;
@@ -30,7 +30,13 @@ pub(super) fn reprocess(global: &Global, arguments: &ReprocessArgs) -> Result<Ex
     let marked = match global.reach(|| Store::open_existing(config, now))? {
         Reach::Here(store) => {
             let store = store.as_ref();
-            let marked = reprocess::reprocess(config, &registry, store, processor, session, now)?;
+            let audited = Audited {
+                action: "reprocess",
+                actor: Actor::cli(),
+                now,
+            };
+            let marked =
+                reprocess::reprocess(config, &registry, store, processor, session, audited)?;
             Marked {
                 processor: processor.to_owned(),
                 marked: marked.sessions,

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use session_pipeline_runtime::reprocess;
-use session_pipeline_runtime::store::{Actor, AuditEntry};
+use session_pipeline_runtime::store::{Actor, Audited};
 use utoipa::IntoParams;
 
 use super::Service;
@@ -52,10 +52,10 @@ pub(super) async fn reprocess(
     Ok(Json(marked.await?))
 }
 
-/// Marks, and writes down who asked.
+/// Marks for whoever asks.
 pub(super) fn mark(
     service: &Service,
-    action: &str,
+    action: &'static str,
     processor: &str,
     session: Option<&str>,
     actor: Actor,
@@ -68,16 +68,8 @@ pub(super) fn mark(
         Some(pipeline.store()),
         processor,
         session,
-        now,
+        Audited { action, actor, now },
     )?;
-    let params = serde_json::json!({
-        "processor": processor, "session": session, "marked": marked.sessions,
-    });
-    let resource = format!("processor:{processor}");
-    pipeline.store().audit(AuditEntry {
-        params: Some(params.to_string()),
-        ..AuditEntry::new(action, resource, actor, now)
-    })?;
     Ok(Marked {
         processor: processor.to_owned(),
         marked: marked.sessions,

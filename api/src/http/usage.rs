@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use session_pipeline_runtime::clock::UtcMicros;
 use session_pipeline_runtime::report::{self, Day, Days, Prices, Report, activity, export};
-use session_pipeline_runtime::store::AuditEntry;
+use session_pipeline_runtime::store::{AuditEntry, Audited};
 use tokio::io::{AsyncReadExt, BufReader};
 use utoipa::{IntoParams, ToSchema};
 
@@ -160,15 +160,12 @@ pub(super) async fn prune(
     let pruned = service.query(move |service| {
         let now = with_tables(service)?;
         let store = service.pipeline.store();
-        let (deleted, remaining) = activity::prune(store, days, now)?;
-        let params = serde_json::json!({
-            "retention_days": days, "deleted": deleted, "remaining": remaining,
-        });
-        store.audit(AuditEntry {
-            params: Some(params.to_string()),
-            ..AuditEntry::new("usage.prune", "usage.events", actor, now)
-        })?;
-        Ok((deleted, remaining))
+        let audited = Audited {
+            action: "usage.prune",
+            actor,
+            now,
+        };
+        Ok(activity::prune(store, days, audited)?)
     });
     let (deleted, remaining) = pruned.await?;
     Ok(Json(Pruned {

@@ -7,7 +7,7 @@ use duckdb::{Connection, Row};
 
 use super::rollups::forget;
 use crate::clock::UtcMicros;
-use crate::store::{Store, StoreError, in_transaction, timestamp};
+use crate::store::{Audited, Store, StoreError, in_transaction, timestamp, write_audit};
 
 /// Rows of each list.
 const ROWS_MAX: u32 = 10;
@@ -148,8 +148,8 @@ pub fn activity(store: &Store, window: Window, now: UtcMicros) -> Result<Activit
 ///
 /// # Errors
 /// When the database refuses.
-pub fn prune(store: &Store, days: u32, now: UtcMicros) -> Result<(u64, u64), StoreError> {
-    let before = now.minus(DAY.saturating_mul(days));
+pub fn prune(store: &Store, days: u32, audited: Audited) -> Result<(u64, u64), StoreError> {
+    let before = audited.now.minus(DAY.saturating_mul(days));
     store.write(move |connection| {
         let refused = StoreError::database("to prune events");
         in_transaction(connection, |connection| {
@@ -172,6 +172,10 @@ pub fn prune(store: &Store, days: u32, now: UtcMicros) -> Result<(u64, u64), Sto
             let remaining: i64 = connection
                 .query_row("SELECT count(*) FROM usage.events", [], |row| row.get(0))
                 .map_err(&refused)?;
+            let params = serde_json::json!({
+                "retention_days": days, "deleted": deleted, "remaining": remaining,
+            });
+            write_audit(connection, &audited.entry("usage.events", &params))?;
             Ok((deleted as u64, u64::try_from(remaining).unwrap_or(0)))
         })
     })

@@ -106,6 +106,31 @@ impl AuditEntry {
     }
 }
 
+/// An action whose audit row is written in its own transaction, so that none goes unrecorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audited {
+    /// What: `reprocess`.
+    pub action: &'static str,
+    /// Who asks for it.
+    pub actor: Actor,
+    /// When.
+    pub now: UtcMicros,
+}
+
+impl Audited {
+    /// The row to it, once it is known what it came to.
+    pub(crate) fn entry(
+        self,
+        resource: impl Into<String>,
+        params: &serde_json::Value,
+    ) -> AuditEntry {
+        AuditEntry {
+            params: Some(params.to_string()),
+            ..AuditEntry::new(self.action, resource, self.actor, self.now)
+        }
+    }
+}
+
 /// One row, as it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRow {
@@ -180,7 +205,7 @@ impl Store {
 }
 
 /// Writes a row within the present transaction.
-pub(super) fn write_audit(connection: &Connection, entry: &AuditEntry) -> Result<(), StoreError> {
+pub(crate) fn write_audit(connection: &Connection, entry: &AuditEntry) -> Result<(), StoreError> {
     let id = (raise_counter(connection, "audit", 1)? + 1).to_string();
     let duration_ms = entry
         .duration

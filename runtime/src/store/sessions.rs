@@ -5,8 +5,11 @@
 use std::collections::HashMap;
 
 use duckdb::{OptionalExt, params};
+use serde_json::json;
 
+use super::audit::{Audited, write_audit};
 use super::sql::{quoted, table_of};
+use super::transaction::in_transaction;
 use super::{Store, StoreError};
 use crate::clock::UtcMicros;
 use crate::content::ContentHash;
@@ -206,10 +209,15 @@ impl Store {
     ///
     /// # Errors
     /// When the database refuses.
-    pub fn mark_due(&self, processor: &str, key: Option<&str>) -> Result<u64, StoreError> {
+    pub fn mark_due(
+        &self,
+        processor: &str,
+        key: Option<&str>,
+        audited: Audited,
+    ) -> Result<u64, StoreError> {
         let (processor, key) = (processor.to_owned(), key.map(str::to_owned));
         self.write(move |connection| {
-            super::transaction::in_transaction(connection, |connection| {
+            in_transaction(connection, |connection| {
                 let refused = StoreError::database("to mark sessions");
                 let wanted = "processor_name = ? AND (? IS NULL OR session_file = ?)";
                 // What is marked already is not written again.
@@ -222,16 +230,19 @@ impl Store {
                         params![processor, key, key],
                     )
                     .map_err(&refused)?;
-                connection
+                let marked: i64 = connection
                     .query_row(
                         &format!(
                             "SELECT count(*) FROM main.session_processor_state WHERE {wanted}"
                         ),
                         params![processor, key, key],
-                        |row| row.get::<_, i64>(0),
+                        |row| row.get(0),
                     )
-                    .map(|count| u64::try_from(count).unwrap_or(0))
-                    .map_err(&refused)
+                    .map_err(&refused)?;
+                let params = json!({ "processor": processor, "session": key, "marked": marked });
+                let resource = format!("processor:{processor}");
+                write_audit(connection, &audited.entry(resource, &params))?;
+                Ok(u64::try_from(marked).unwrap_or(0))
             })
         })
     }

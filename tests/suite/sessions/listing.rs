@@ -5,8 +5,10 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, TestPipeline, cases};
+use session_pipeline_runtime::clock::UtcMicros;
 use session_pipeline_runtime::scan::Check;
 use session_pipeline_runtime::sessions::listing::{self, Listing, ListingError, ShownSession};
+use session_pipeline_runtime::store::{Actor, Audited};
 
 use crate::database::execute;
 use crate::guests::{PANICS, POISON, WELL_BEHAVED, panics, prepared_dir, well_behaved};
@@ -23,6 +25,15 @@ fn show(pipeline: &TestPipeline, key: &str) -> Result<ShownSession, ListingError
     let (config, registry) = (pipeline.config(), pipeline.registry());
     let now = pipeline.clock().now();
     listing::show(config, registry, Some(pipeline.store()), key, now)
+}
+
+/// Someone who asks for sessions to be processed again.
+fn asked() -> Audited {
+    Audited {
+        action: "reprocess",
+        actor: Actor::cli(),
+        now: UtcMicros(0),
+    }
 }
 
 /// Key, processor, state and items, a line each.
@@ -64,7 +75,7 @@ fn every_state_is_told_as_the_next_scheduled_run_will_see_it() {
     pipeline
         .pipeline()
         .store()
-        .mark_due(PANICS, Some("ada/asked.jsonl"))
+        .mark_due(PANICS, Some("ada/asked.jsonl"), asked())
         .unwrap();
     dir.write("ada/quarantined.jsonl", format!("{POISON} for ever\n"));
     for _ in 0..3 {
@@ -80,7 +91,7 @@ fn every_state_is_told_as_the_next_scheduled_run_will_see_it() {
     pipeline
         .pipeline()
         .store()
-        .mark_due(PANICS, Some("ada/asked.jsonl"))
+        .mark_due(PANICS, Some("ada/asked.jsonl"), asked())
         .unwrap();
     insta::assert_snapshot!(check(&pipeline).join("\n"), @r"
     ada/asked.jsonl faulty-panics due 1
@@ -262,7 +273,7 @@ proptest! {
                 Action::Delete(session) if dir.has(&key(session)) => dir.delete(&key(session)),
                 Action::Touch(_) | Action::Delete(_) => {}
                 Action::MarkDue(session) => {
-                    pipeline.pipeline().store().mark_due(PANICS, Some(&key(session))).unwrap();
+                    pipeline.pipeline().store().mark_due(PANICS, Some(&key(session)), asked()).unwrap();
                 }
                 Action::Run { is_scheduled: true } => drop(pipeline.run_scheduled(PANICS)),
                 Action::Run { is_scheduled: false } => drop(pipeline.run(PANICS)),
