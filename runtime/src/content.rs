@@ -28,11 +28,16 @@ impl ContentHash {
     /// Reads the hexadecimal form.
     pub fn from_hex(hex: &str) -> Option<Self> {
         let mut bytes = [0; 16];
-        if hex.len() != 32 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let (pairs, []) = hex.as_bytes().as_chunks::<2>() else {
+            return None;
+        };
+        if pairs.len() != bytes.len() {
             return None;
         }
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(hex.get(2 * index..2 * index + 2)?, 16).ok()?;
+        // Once for every session that is known, so without a detour over numbers of any length.
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        for (byte, &[high, low]) in bytes.iter_mut().zip(pairs) {
+            *byte = u8::try_from(digit(high)? << 4 | digit(low)?).ok()?;
         }
         Some(Self(bytes))
     }

@@ -429,28 +429,32 @@ impl Pipeline {
         is_started_by_person: bool,
     ) -> Result<(ScanPlan, Walk), RunError> {
         let manifest = processor.manifest();
-        let mut known = self.store.known_sessions(&manifest.name)?;
-        let failures = self.store.known_failures(&manifest.name)?;
-        let versions = self.store.component_versions(&manifest.name)?;
-        let context = ScanContext {
-            failures: &failures,
-            digest: processor.digest(),
-            version: manifest.version,
-            versions: known
-                .digests
-                .iter()
-                .map(|digest| versions.get(digest).copied())
-                .collect(),
-            now: self.clock.now(),
-            is_started_by_person,
-        };
-        let mut plan = ScanPlan::default();
-        let mut walk = root
-            .walk(|key, observed| plan.visit(key, observed, &mut known, &context))
-            .map_err(|source| RunError::Sessions {
-                path: root.path().display().to_string(),
-                source,
-            })?;
+        let now = self.clock.now();
+        let (looked, walk) = root.walk_ahead(|found| {
+            let mut known = self.store.known_sessions(&manifest.name)?;
+            let failures = self.store.known_failures(&manifest.name)?;
+            let versions = self.store.component_versions(&manifest.name)?;
+            let context = ScanContext {
+                failures: &failures,
+                digest: processor.digest(),
+                version: manifest.version,
+                versions: known
+                    .digests
+                    .iter()
+                    .map(|digest| versions.get(digest).copied())
+                    .collect(),
+                now,
+                is_started_by_person,
+            };
+            let mut plan = ScanPlan::default();
+            found.each(|key, observed| plan.visit(key, observed, &mut known, &context));
+            Ok::<_, StoreError>((plan, known))
+        });
+        let (mut plan, known) = looked?;
+        let mut walk = walk.map_err(|source| RunError::Sessions {
+            path: root.path().display().to_string(),
+            source,
+        })?;
         plan.finish(&walk, &known);
         if walk.found == 0 && !known.is_empty() {
             let path = printable(&root.path().display().to_string());

@@ -66,6 +66,24 @@ struct KeySpan {
 }
 
 impl KnownSessions {
+    /// With room for so many rows: to grow means to hash every key anew.
+    pub fn with_capacity(rows: usize) -> Self {
+        Self {
+            entries: Vec::with_capacity(rows),
+            index: HashTable::with_capacity(rows),
+            ..Self::default()
+        }
+    }
+
+    /// Makes room for the keys of so many rows, by those that are there.
+    pub fn reserve_keys(&mut self, rows: usize) {
+        if let Some(average) = self.keys.len().checked_div(self.entries.len()) {
+            // A little more than they are likely to need; growing would double what is there.
+            let all = (average + average / 16 + 1).saturating_mul(rows);
+            self.keys.reserve_exact(all.saturating_sub(self.keys.len()));
+        }
+    }
+
     /// Adds a state row; its key must not be there yet.
     pub fn add(&mut self, key: &str, known: KnownSession) {
         let span = KeySpan {

@@ -4,6 +4,7 @@
 //! Everything below the root is hostile: no link is followed, neither here nor when a session is
 //! opened, since every step goes through the descriptor of the folder before it.
 
+mod ahead;
 pub mod listing;
 
 use std::ffi::CStr;
@@ -15,6 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
+
+pub use ahead::Found;
 
 /// How deep folders may be nested: each level holds one descriptor open.
 const DEPTH_MAX: usize = 64;

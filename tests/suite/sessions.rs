@@ -33,6 +33,15 @@ fn check(dir: &DataDir) -> (BTreeSet<String>, Walk) {
         })
         .unwrap();
     assert_eq!(walk.found, keys.len() as u64);
+    let (ahead, walk_ahead) = root.walk_ahead(|found| {
+        let mut ahead = BTreeSet::new();
+        found.each(|key, observed| {
+            assert_eq!(Some(observed), root.observe(key));
+            assert!(ahead.insert(key.to_owned()), "`{key}` is visited once");
+        });
+        ahead
+    });
+    assert_eq!((&ahead, &walk_ahead.unwrap()), (&keys, &walk));
     assert_eq!(root.opens(), 0, "a walk opens no session");
     (keys, walk)
 }
@@ -53,6 +62,21 @@ fn the_key_is_the_path_below_the_root_and_begins_with_the_user() {
     dir.write("ada/one.jsonl", "{}");
     dir.write("bob/one.jsonl", "{}");
     assert_eq!(keys_of(&dir), ["ada/one.jsonl", "bob/one.jsonl"]);
+}
+
+#[test]
+fn thousands_of_sessions_are_found_once_each_also_by_who_stops_listening() {
+    let dir = DataDir::new();
+    let key = |number: usize| format!("user-{:02}/{number:04}.jsonl", number % 7);
+    for number in 0..2500 {
+        dir.write(&key(number), "");
+    }
+    let expected: BTreeSet<String> = (0..2500).map(key).collect();
+    assert_eq!(check(&dir).0, expected);
+
+    let root = SessionsRoot::open(&dir.sessions_root()).unwrap().unwrap();
+    let (looked, walk) = root.walk_ahead(|_| "not interested");
+    assert_eq!((looked, walk.unwrap().found), ("not interested", 2500));
 }
 
 #[test]

@@ -18,6 +18,14 @@ impl Store {
     pub fn known_sessions(&self, processor: &str) -> Result<KnownSessions, StoreError> {
         let refused = StoreError::database("to read the state of its sessions");
         let connection = self.reader()?;
+        let rows: i64 = connection
+            .query_row(
+                "SELECT count(*) FROM main.session_processor_state WHERE processor_name = ?",
+                [processor],
+                |row| row.get(0),
+            )
+            .map_err(&refused)?;
+        let rows = usize::try_from(rows).unwrap_or(0);
         let mut statement = connection
             .prepare(
                 "SELECT rowid, session_file, file_size, file_mtime_ns, file_ctime_ns, session_seq, \
@@ -25,9 +33,12 @@ impl Store {
                  FROM main.session_processor_state WHERE processor_name = ?",
             )
             .map_err(&refused)?;
-        let mut known = KnownSessions::default();
-        for batch in statement.stream_arrow([processor]).map_err(&refused)? {
+        let mut known = KnownSessions::with_capacity(rows);
+        for (index, batch) in (0..).zip(statement.stream_arrow([processor]).map_err(&refused)?) {
             add_batch(&mut known, &batch);
+            if index == 0 {
+                known.reserve_keys(rows);
+            }
         }
         Ok(known)
     }
