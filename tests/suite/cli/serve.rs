@@ -452,6 +452,51 @@ fn a_command_without_a_route_says_that_the_server_must_end_first() {
     assert_eq!(serving.stop(), 0);
 }
 
+#[test]
+fn no_token_reaches_the_log_however_much_is_logged() {
+    const SECRET: &str = "canary-of-the-scheduler-0123456789abcdef";
+    const WRONG: &str = "canary-of-a-stranger-0123456789abcdef";
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", Session::new("s1").user("hello"));
+    let mut serving = Serving::start_with(&dir, &[("SCHEDULER_API_TOKEN", SECRET)], &["-vvv"]);
+    let url = serving.started["url"].as_str().unwrap().to_owned();
+    let ask = |method: &str, path: &str, token: &str, body: &str| -> String {
+        let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let run = "/api/admin/run-session-processor?processor=usage";
+    assert!(ask("POST", run, SECRET, "").starts_with("HTTP/1.1 200"));
+    for (path, token) in [
+        ("/api/admin/runs", WRONG),
+        (&format!("/api/admin/runs?token={SECRET}"), WRONG),
+        (&format!("/api/nowhere/{SECRET}"), SECRET),
+    ] {
+        let answer = ask("GET", path, token, "");
+        assert!(answer.starts_with("HTTP/1.1 40"), "{answer}");
+    }
+    let made = ask("POST", "/api/admin/tokens", SECRET, r#"{"role":"admin"}"#);
+    let (_, made) = made.split_once("\r\n\r\n").unwrap();
+    let made: Value = serde_json::from_str(made).unwrap();
+    let admin = fs::read_to_string(dir.path().join("state/admin-token")).unwrap();
+
+    serving.signal(Signal::TERM);
+    let mut log = String::new();
+    let mut stderr = serving.child.stderr.take().unwrap();
+    stderr.read_to_string(&mut log).unwrap();
+    assert!(log.contains("stopping"), "there is a log to look at: {log}");
+    for secret in [SECRET, WRONG, admin.trim(), made["token"].as_str().unwrap()] {
+        assert!(!log.contains(secret), "{log}");
+    }
+}
+
 // The README.
 
 #[test]
