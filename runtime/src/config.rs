@@ -234,6 +234,10 @@ pub struct Limits {
     pub row_bytes_max: u64,
     /// One row.
     pub one_row_bytes_max: u64,
+    /// Rows that one look-up may find.
+    pub lookup_rows_max: usize,
+    /// Bytes that one look-up may find; the guest needs as much memory for them.
+    pub lookup_bytes_max: u64,
     /// What one host call may lift out of the guest.
     pub call_bytes_max: usize,
     /// Log kept for one session; what is beyond is cut with a note.
@@ -264,6 +268,8 @@ impl Default for Limits {
             rows_max: 1_000_000,
             row_bytes_max: 64 << 20,
             one_row_bytes_max: 1 << 20,
+            lookup_rows_max: 10_000,
+            lookup_bytes_max: 16 << 20,
             call_bytes_max: 16 << 20,
             log_bytes_max: 256 << 10,
             host_calls_max: 1_000_000,

@@ -30,6 +30,7 @@ pub mod scan;
 pub mod schedule;
 pub mod scheduler;
 pub mod sessions;
+pub mod shared;
 pub mod status;
 pub mod store;
 pub mod token;

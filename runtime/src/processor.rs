@@ -20,6 +20,7 @@ use crate::sandbox::contract::session_pipeline::processor::types;
 use crate::sandbox::{
     self, Compiled, Engine, HostState, LogLine, SessionGrant, fault_of, run_to_end,
 };
+use crate::shared::SharedRows;
 
 /// A component that is ready to process sessions.
 pub struct Processor {
@@ -47,6 +48,13 @@ pub struct SessionInfo {
     pub user_id: Option<String>,
 }
 
+/// What a processor may reach while it is at a session, besides the session itself.
+#[derive(Clone, Debug, Default)]
+pub struct Grants {
+    /// What is committed of its shared tables; `None`: nothing yet.
+    pub shared: Option<Arc<dyn SharedRows>>,
+}
+
 /// What executing a session gave: all that committing needs, and nothing else.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Execution {
@@ -67,7 +75,8 @@ pub struct Execution {
 pub struct Completed {
     /// How many items the guest says it extracted.
     pub items: u64,
-    /// Its rows, one entry for each table of the manifest.
+    /// Its rows, one entry for each table of the manifest; of a shared table what it upserted, in
+    /// that order, so that of equal keys the last one counts.
     pub tables: Vec<TableRows>,
 }
 
@@ -180,8 +189,19 @@ impl Processor {
         &self.limits
     }
 
-    /// Processes one session in an instance of its own. A failure of the guest is a result.
+    /// Processes one session in an instance of its own, by itself: no shared row is committed yet.
+    /// A failure of the guest is a result.
     pub fn process(&self, session: &SessionInfo, snapshot: Snapshot) -> Execution {
+        self.process_with(session, snapshot, &Grants::default())
+    }
+
+    /// As [`Processor::process`], with all that the processor may reach besides the session.
+    pub fn process_with(
+        &self,
+        session: &SessionInfo,
+        snapshot: Snapshot,
+        grants: &Grants,
+    ) -> Execution {
         let bytes = snapshot.observed().size;
         let mut cost = Cost {
             bytes,
@@ -200,6 +220,7 @@ impl Processor {
             snapshot,
             tables: Arc::clone(&self.tables),
             rows,
+            shared: grants.shared.clone(),
         };
         let seed = self.seed(&session.key);
         let mut store = match HostState::store(&self.engine, &self.limits, seed, bytes, Some(grant))

@@ -3,9 +3,13 @@
 //! Columns rather than rows, since the guest's values are dropped as soon as they are checked and
 //! the database takes columns.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::{Kind, TableSpec};
+use crate::shared::Cell;
 
 /// All rows of one session for one table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,6 +30,18 @@ impl TableRows {
                 .iter()
                 .map(|column| ColumnValues::new(column.kind))
                 .collect(),
+        }
+    }
+
+    /// Of the rows of a shared table, the last one of each key: which row it is.
+    pub fn latest(&self, key_column: usize) -> HashMap<&str, usize> {
+        match self.columns.get(key_column) {
+            Some(ColumnValues::Text(keys)) => keys
+                .iter()
+                .enumerate()
+                .filter_map(|(row, key)| Some((key?, row)))
+                .collect(),
+            _ => HashMap::new(),
         }
     }
 
@@ -67,6 +83,24 @@ impl ColumnValues {
             Kind::F64 => Self::F64(Vec::new()),
             Kind::Text | Kind::Json => Self::Text(TextValues::default()),
             Kind::Timestamp => Self::Timestamp(Vec::new()),
+        }
+    }
+
+    /// The values in order, one by one.
+    pub fn cells(&self) -> Vec<Cell<'_>> {
+        fn of<T: Copy>(values: &[Option<T>], cell: fn(T) -> Cell<'static>) -> Vec<Cell<'static>> {
+            let values = values.iter();
+            values.map(|value| value.map_or(Cell::Null, cell)).collect()
+        }
+        match self {
+            Self::Bool(values) => of(values, Cell::Bool),
+            Self::S64(values) => of(values, Cell::S64),
+            Self::F64(values) => of(values, Cell::F64),
+            Self::Timestamp(values) => of(values, Cell::Timestamp),
+            Self::Text(values) => values
+                .iter()
+                .map(|text| text.map_or(Cell::Null, |text| Cell::Text(Cow::Borrowed(text))))
+                .collect(),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::clock::{Clock, UtcMicros};
 use crate::config::Config;
 use crate::fault::printable;
 use crate::identity::Identities;
-use crate::processor::Processor;
+use crate::processor::{Grants, Processor};
 use crate::registry::{Registry, RegistryError};
 use crate::sandbox::Engines;
 use crate::scan::{ScanContext, ScanPlan};
@@ -410,6 +410,9 @@ impl Pipeline {
             run_id,
             started,
             identities: Identities::new(&self.store),
+            grants: Grants {
+                shared: self.store.shared_rows(processor.manifest())?,
+            },
         };
         pass.work_through(plan.candidates, stats, progress)?;
         Ok(Passed {

@@ -16,6 +16,7 @@ mod open;
 mod runs;
 mod schema;
 mod sessions;
+mod shared;
 mod sql;
 mod state;
 mod tables;

@@ -257,6 +257,18 @@ pub(super) const LIMITS: &[Key<Limits>] = &[
         }),
     },
     Key {
+        name: "lookup_rows_max",
+        value: Value::Count(1, 1_000_000, |limits, count| {
+            limits.lookup_rows_max = size(count);
+        }),
+    },
+    Key {
+        name: "lookup_bytes_max",
+        value: Value::Size(64 * KIB, GIB, |limits, bytes| {
+            limits.lookup_bytes_max = bytes
+        }),
+    },
+    Key {
         name: "call_bytes_max",
         value: Value::Size(64 * KIB, GIB, |limits, bytes| {
             limits.call_bytes_max = size(bytes)

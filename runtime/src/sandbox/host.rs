@@ -19,6 +19,7 @@ use crate::content::{ReadError, Snapshot};
 use crate::fault::{Fault, FaultKind};
 use crate::manifest::TableSpec;
 use crate::rows::TableRows;
+use crate::shared::SharedRows;
 
 /// Resources of WASI that a guest may hold at once; each costs the host some memory.
 const RESOURCES_MAX: usize = 1_000;
@@ -33,6 +34,8 @@ pub(crate) struct SessionGrant {
     pub(crate) snapshot: Snapshot,
     pub(crate) tables: Arc<[TableSpec]>,
     pub(crate) rows: Vec<TableRows>,
+    /// What is committed of the shared tables; `None`: nothing.
+    pub(crate) shared: Option<Arc<dyn SharedRows>>,
 }
 
 /// The host's side of one instance.
@@ -217,7 +220,7 @@ impl Deadline {
         thread_cpu().saturating_sub(self.started)
     }
 
-    fn check(self) -> Result<(), Fault> {
+    pub(super) fn check(self) -> Result<(), Fault> {
         if self.used() <= self.cpu_max {
             return Ok(());
         }

@@ -1,8 +1,10 @@
-//! What a guest calls to keep rows: `records` of the contract.
+//! What a guest calls to keep rows and to find them again: `records` of the contract.
 //!
-//! `insert` is written by hand: rows go from the guest's memory straight into columns, where the
-//! generated binding would make a string of the host for each text first. That was a tenth of the
-//! time of a session.
+//! `insert` and `upsert` are written by hand: rows go from the guest's memory straight into
+//! columns, where the generated binding would make a string of the host for each text first. That
+//! was a tenth of the time of a session. How rows are found again stands in the `lookup` room.
+
+mod lookup;
 
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ use super::host::HostState;
 use crate::fault::FaultKind;
 use crate::manifest::{Kind, TableSpec};
 use crate::rows::{ColumnValues, TableRows};
+use crate::shared::KEY_BYTES_MAX;
 
 /// Nesting of a JSON value: what serde_json itself reads into a value.
 const JSON_DEPTH_MAX: usize = 128;
@@ -42,16 +45,13 @@ enum Value {
 }
 
 impl records::Host for HostState {
-    /// What [`link`] stands before.
+    /// What [`link`] stands before, like the other two.
     fn insert(&mut self, _: String, _: Vec<types::Row>) -> wasmtime::Result<()> {
         Err(wasmtime::format_err!("the generated `insert` was linked"))
     }
 
     fn upsert(&mut self, _: String, _: Vec<types::Row>) -> wasmtime::Result<()> {
-        Err(self.fail(
-            FaultKind::Denied,
-            "the call `records.upsert` is not served by this version; use session-owned tables",
-        ))
+        Err(wasmtime::format_err!("the generated `upsert` was linked"))
     }
 
     fn lookup(
@@ -62,28 +62,64 @@ impl records::Host for HostState {
         _: bool,
         _: u32,
     ) -> wasmtime::Result<Vec<types::Row>> {
-        Err(self.fail(
-            FaultKind::Denied,
-            "the call `records.lookup` is not served by this version; use session-owned tables",
-        ))
+        Err(wasmtime::format_err!("the generated `lookup` was linked"))
     }
 }
 
-/// Puts our `insert` in the place of the generated one.
+/// Puts our functions in the place of the generated ones.
 pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
-    linker
-        .instance("session-pipeline:processor/records@1.0.0")?
-        .func_wrap(
-            "insert",
-            |store, (table, rows): (WasmStr, Vec<Vec<Value>>)| insert(store, &table, &rows),
-        )?;
+    let mut records = linker.instance("session-pipeline:processor/records@1.0.0")?;
+    records.func_wrap(
+        "insert",
+        |store, (table, rows): (WasmStr, Vec<Vec<Value>>)| {
+            record(store, Call::Insert, &table, &rows)
+        },
+    )?;
+    records.func_wrap(
+        "upsert",
+        |store, (table, rows): (WasmStr, Vec<Vec<Value>>)| {
+            record(store, Call::Upsert, &table, &rows)
+        },
+    )?;
+    lookup::link(&mut records)?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
-fn insert(
+/// The two ways to keep rows: one for each kind of table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Insert,
+    Upsert,
+}
+
+impl Call {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Insert => "records.insert",
+            Self::Upsert => "records.upsert",
+        }
+    }
+
+    /// Why it can't be used on a table.
+    fn refused(self, spec: &TableSpec) -> Option<String> {
+        match (self, &spec.shared_key) {
+            (Self::Insert, Some(_)) => {
+                Some(format!("the table `{}` is shared; use `upsert`", spec.name))
+            }
+            (Self::Upsert, None) => Some(format!(
+                "the rows of the table `{}` belong to their session; use `insert`",
+                spec.name
+            )),
+            _ => None,
+        }
+    }
+}
+
+fn record(
     mut store: StoreContextMut<'_, HostState>,
+    call: Call,
     table: &WasmStr,
     rows: &[Vec<Value>],
 ) -> wasmtime::Result<()> {
@@ -97,33 +133,31 @@ fn insert(
             &format!("more than {rows_max} rows were recorded"),
         ));
     }
-    let grant = state.granted("records.insert")?;
+    let grant = state.granted(call.name())?;
     let Some(index) = grant.tables.iter().position(|spec| spec.name == table) else {
-        return Err(state.fail(
-            FaultKind::BadRecord,
-            &format!("there is no table `{table}`; declare it in the manifest"),
-        ));
+        return Err(state.fail(FaultKind::BadRecord, &undeclared(&table)));
     };
     let tables = Arc::clone(&grant.tables);
     let (Some(spec), Some(kept)) = (tables.get(index), grant.rows.get_mut(index)) else {
         return Err(wasmtime::format_err!("a table without its rows"));
     };
-    if spec.shared_key.is_some() {
-        return Err(state.fail(
-            FaultKind::BadRecord,
-            &format!("the table `{table}` is shared; use `upsert`"),
-        ));
-    }
     // Taken out while they grow: the texts borrow the store, which holds them.
     let mut kept = std::mem::take(kept);
-    let pushed = push_rows(&store, spec, &mut kept, rows);
+    let pushed = match call.refused(spec) {
+        Some(reason) => Err((FaultKind::BadRecord, reason)),
+        None => push_rows(&store, spec, &mut kept, rows),
+    };
     let state = store.data_mut();
-    if let Some(slot) = state.granted("records.insert")?.rows.get_mut(index) {
+    if let Some(slot) = state.granted(call.name())?.rows.get_mut(index) {
         *slot = kept;
     }
     let bytes = pushed.map_err(|(kind, detail)| state.fail(kind, &detail))?;
     (state.rows_recorded, state.bytes_recorded) = (recorded, bytes);
     Ok(())
+}
+
+fn undeclared(table: &str) -> String {
+    format!("there is no table `{table}`; declare it in the manifest")
 }
 
 /// Adds rows to their columns; gives the bytes recorded by the session with them.
@@ -167,6 +201,9 @@ fn push_row(
             spec.columns.len()
         ));
     }
+    if let Some(key) = &spec.shared_key {
+        check_key(store, spec, key, row)?;
+    }
     let mut bytes = 0;
     for ((column, values), value) in spec.columns.iter().zip(&mut kept.columns).zip(row) {
         bytes += push_value(store, column.kind, values, value)
@@ -174,6 +211,31 @@ fn push_row(
     }
     kept.rows += 1;
     Ok(bytes)
+}
+
+/// A key must be there, and fit the index of its table. That it is text is checked with the rest.
+fn check_key(
+    store: &StoreContextMut<'_, HostState>,
+    spec: &TableSpec,
+    key: &str,
+    row: &[Value],
+) -> Result<(), String> {
+    let place = spec.columns.iter().position(|column| column.name == key);
+    let refused = match place.and_then(|place| row.get(place)) {
+        Some(Value::Null) => "is null".to_owned(),
+        Some(Value::Text(text)) => {
+            let bytes = text.to_str(store).map_err(|error| error.to_string())?.len();
+            match bytes {
+                0 => "is empty".to_owned(),
+                bytes if bytes > KEY_BYTES_MAX => {
+                    format!("has {bytes} bytes; {KEY_BYTES_MAX} are allowed")
+                }
+                _ => return Ok(()),
+            }
+        }
+        _ => return Ok(()),
+    };
+    Err(format!("the key `{key}` {refused}"))
 }
 
 fn push_value(
@@ -211,7 +273,7 @@ fn push_value(
             return Ok(text.len() as u64 + 8);
         }
         (Kind::Timestamp, ColumnValues::Timestamp(values), Value::Timestamp(micros)) => {
-            if !(FIRST_INSTANT..=LAST_INSTANT).contains(micros) {
+            if !is_instant(*micros) {
                 return Err(format!(
                     "the timestamp {micros} lies outside the years 1 to 9999"
                 ));
@@ -221,6 +283,10 @@ fn push_value(
         _ => return Err(format!("the value is no {}", kind_name(kind))),
     }
     Ok(8)
+}
+
+fn is_instant(micros: i64) -> bool {
+    (FIRST_INSTANT..=LAST_INSTANT).contains(&micros)
 }
 
 fn kind_name(kind: Kind) -> &'static str {

@@ -7,11 +7,11 @@ use duckdb::arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
     StringBuilder, TimestampMicrosecondArray,
 };
-use duckdb::{Connection, params};
+use duckdb::{Appender, Connection, params};
 
 use super::sql::{bigint, list, table_of, timestamp};
 use super::transaction::{in_transaction, raise_counter};
-use super::{Store, StoreError, failures};
+use super::{Store, StoreError, failures, shared};
 use crate::clock::UtcMicros;
 use crate::content::ContentHash;
 use crate::fault::Fault;
@@ -270,6 +270,11 @@ fn append_rows(
         if parts.is_empty() {
             continue;
         }
+        if table.shared_key.is_some() {
+            let rows: Vec<&TableRows> = parts.iter().map(|(_, _, rows)| *rows).collect();
+            shared::upsert(connection, &group.manifest.name, table, &rows, group.now)?;
+            continue;
+        }
         let count = parts.iter().map(|(_, _, rows)| rows.rows).sum();
         let repeat = |value: &dyn Fn(&CompletedSession, i64) -> i64| -> Int64Array {
             parts
@@ -320,14 +325,21 @@ fn append_batch(
     let refused = StoreError::database(doing);
     let batch = RecordBatch::try_from_iter(columns)
         .map_err(|error| refused(duckdb::Error::ToSqlConversionFailure(Box::new(error))))?;
-    let mut appender = connection.appender_to_db(table, schema).map_err(&refused)?;
-    appender.append_record_batch(batch).map_err(&refused)?;
+    let appender = connection.appender_to_db(table, schema).map_err(&refused)?;
+    append_by(appender, batch).map_err(&refused)
+}
+
+pub(super) fn append_by(mut appender: Appender<'_>, batch: RecordBatch) -> duckdb::Result<()> {
+    appender.append_record_batch(batch)?;
     // Dropping an appender swallows its errors.
-    appender.flush().map_err(&refused)
+    appender.flush()
 }
 
 /// One column of a batch, from the parts of several sessions.
-fn column_array<'a>(kind: Kind, parts: impl Iterator<Item = &'a ColumnValues>) -> ArrayRef {
+pub(super) fn column_array<'a>(
+    kind: Kind,
+    parts: impl Iterator<Item = &'a ColumnValues>,
+) -> ArrayRef {
     let (mut bools, mut integers, mut floats) = (Vec::new(), Vec::new(), Vec::new());
     let mut texts = StringBuilder::new();
     for part in parts {

@@ -15,6 +15,11 @@ const SESSION_COLUMNS: [(&str, &str); 3] = [
     ("recorded_at", "TIMESTAMP"),
 ];
 
+/// Those of a shared one. Nothing here is computed by the database: a default that is none has to
+/// be replayed from a log as it was, and times come from our clock.
+const SHARED_COLUMNS: [(&str, &str); 2] =
+    [("created_at", "TIMESTAMP"), ("updated_at", "TIMESTAMP")];
+
 impl Store {
     /// Makes the tables of a manifest, or holds those that are there against it. Where all is as it
     /// should be, nothing is written.
@@ -58,27 +63,27 @@ fn changes(
     processor: &str,
     table: &TableSpec,
 ) -> Result<Vec<String>, StoreError> {
-    let wanted: Vec<(String, &str, bool)> = SESSION_COLUMNS
+    let host: &[(&str, &str)] = match table.shared_key {
+        None => &SESSION_COLUMNS,
+        Some(_) => &SHARED_COLUMNS,
+    };
+    let wanted: Vec<(String, &str, &str)> = host
         .iter()
-        .map(|(name, sql_type)| ((*name).to_owned(), *sql_type, true))
-        .chain(
-            table
-                .columns
-                .iter()
-                .map(|column| (column.name.clone(), column.kind.sql_type(), false)),
-        )
+        .map(|(name, sql_type)| ((*name).to_owned(), *sql_type, " NOT NULL"))
+        .chain(table.columns.iter().map(|column| {
+            let is_key = table.shared_key.as_ref() == Some(&column.name);
+            // The one index: a row is found and replaced by its key.
+            let constraint = if is_key { " PRIMARY KEY" } else { "" };
+            (column.name.clone(), column.kind.sql_type(), constraint)
+        }))
         .collect();
     let found = columns(connection, processor, &table.name)?;
     let name = table_of(processor, &table.name);
     if found.is_empty() {
         let columns: Vec<String> = wanted
             .iter()
-            .map(|(column, sql_type, is_host)| {
-                format!(
-                    "{} {sql_type}{}",
-                    quoted(column),
-                    if *is_host { " NOT NULL" } else { "" }
-                )
+            .map(|(column, sql_type, constraint)| {
+                format!("{} {sql_type}{constraint}", quoted(column))
             })
             .collect();
         return Ok(vec![format!(
@@ -95,10 +100,17 @@ fn changes(
             ),
             None => format!("the column `{found_name}` is no longer in the manifest"),
         };
-        return Err(StoreError::TableShape {
-            table: format!("{processor}.{}", table.name),
-            difference,
-        });
+        return Err(misfit(processor, table, difference));
+    }
+    let key = key_of(connection, processor, &table.name)?;
+    if key != table.shared_key {
+        let named = |key: &Option<String>| match key {
+            Some(key) => format!("the key `{key}`"),
+            None => "no key".to_owned(),
+        };
+        let (found, wanted) = (named(&key), named(&table.shared_key));
+        let difference = format!("it has {found} and should have {wanted}");
+        return Err(misfit(processor, table, difference));
     }
     let added = wanted.get(found.len()..).unwrap_or_default().iter();
     Ok(added
@@ -109,6 +121,33 @@ fn changes(
             )
         })
         .collect())
+}
+
+fn misfit(processor: &str, table: &TableSpec, difference: String) -> StoreError {
+    StoreError::TableShape {
+        table: format!("{processor}.{}", table.name),
+        difference,
+    }
+}
+
+/// The column that is a table's primary key.
+fn key_of(
+    connection: &Connection,
+    schema: &str,
+    table: &str,
+) -> Result<Option<String>, StoreError> {
+    let refused = StoreError::database("to read the key of a table");
+    let mut statement = connection
+        .prepare(
+            "SELECT constraint_column_names[1] FROM duckdb_constraints() \
+             WHERE database_name = current_database() AND schema_name = ? AND table_name = ? \
+             AND constraint_type = 'PRIMARY KEY'",
+        )
+        .map_err(&refused)?;
+    let mut rows = statement
+        .query_map([schema, table], |row| row.get(0))
+        .map_err(&refused)?;
+    rows.next().transpose().map_err(&refused)
 }
 
 fn columns(
