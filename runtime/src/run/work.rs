@@ -1,5 +1,6 @@
 //! Working through the candidates: workers execute, the caller's thread groups and commits.
 
+use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use crate::content::{ContentHash, Snapshot};
 use crate::fault::{Fault, FaultKind};
 use crate::identity::Identities;
 use crate::manifest::Order;
-use crate::processor::{Cost, Processor, SessionInfo};
+use crate::processor::{Cost, Grants, Processor, SessionInfo};
 use crate::quarantine::{Failures, Verdict};
 use crate::rows::TableRows;
 use crate::sandbox;
@@ -35,6 +36,7 @@ pub(super) struct Pass<'a> {
     pub(super) run_id: &'a str,
     pub(super) started: Duration,
     pub(super) identities: Identities<'a>,
+    pub(super) grants: Grants,
 }
 
 /// What became of one candidate.
@@ -49,6 +51,9 @@ struct Outcome {
     /// The file became shorter while it was read.
     has_shrunk: bool,
     entry: Option<Entry>,
+    /// Of a serial processor: dropped with the outcome as soon as that is committed, or never will
+    /// be; its worker waits for that.
+    in_hand: Option<Sender<Infallible>>,
 }
 
 impl Pass<'_> {
@@ -126,11 +131,12 @@ impl Pass<'_> {
                     .time_budget
                     .is_some_and(|budget| clock.monotonic().saturating_sub(self.started) > budget)
         };
+        let is_serial = self.processor.manifest().order == Order::Serial;
         while let Some(candidate) = dispatch
             .next(is_over_budget)
             .and_then(|index| candidates.get(index))
         {
-            let outcome = {
+            let mut outcome = {
                 let _permit = self.pipeline.permits.take();
                 let attempt = std::panic::AssertUnwindSafe(|| self.look_at(candidate));
                 std::panic::catch_unwind(attempt).unwrap_or_else(|_| {
@@ -141,6 +147,8 @@ impl Pass<'_> {
                     self.failed(candidate, None, None, fault, Cost::default())
                 })
             };
+            let (in_hand, settled) = bounded(0);
+            outcome.in_hand = is_serial.then_some(in_hand);
             dispatch.done(outcome.was_attempt);
             backlog.enter(outcome.held_bytes);
             let held_bytes = outcome.held_bytes;
@@ -148,6 +156,10 @@ impl Pass<'_> {
                 backlog.leave(held_bytes);
                 return;
             }
+            // The next session of a serial processor builds on what this one left: no permit is
+            // held meanwhile. Nothing is ever sent; the other end goes when the outcome is settled,
+            // or at once where there is none to wait for.
+            let _ = settled.recv();
         }
     }
 
@@ -270,7 +282,9 @@ impl Pass<'_> {
             directory,
             user_id,
         };
-        let execution = self.processor.process(&session, snapshot);
+        let execution = self
+            .processor
+            .process_with(&session, snapshot, &self.grants);
         for line in &execution.log {
             tracing::debug!(session = %crate::fault::printable(&candidate.key), level = ?line.level, "{}", line.message);
         }
@@ -444,6 +458,10 @@ impl Pass<'_> {
                     progress.advanced(outcome.bytes);
                     let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
                     group.add(outcome, &mut stats);
+                    if group.entries.is_empty() {
+                        // Nothing of it is committed, so nobody has to wait for that.
+                        group.in_hand.clear();
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) if group.entries.is_empty() => return Ok(()),
@@ -479,6 +497,8 @@ impl Pass<'_> {
             }
         };
         backlog.leave(pending.held_bytes);
+        // Committed, or refused and told: whoever waited for it goes on.
+        drop(pending.in_hand);
         result
     }
 
@@ -542,6 +562,7 @@ struct Pending {
     rows: u64,
     held_bytes: u64,
     since: Option<Instant>,
+    in_hand: Vec<Sender<Infallible>>,
 }
 
 impl Pending {
@@ -572,5 +593,6 @@ impl Pending {
             }
         }
         self.entries.extend(outcome.entry);
+        self.in_hand.extend(outcome.in_hand);
     }
 }
