@@ -195,6 +195,68 @@ impl<'a> Json<'a> {
     }
 }
 
+/// One JSON value that owns its text: for rows of shared tables, which are read back.
+#[derive(Clone, PartialEq, Eq)]
+pub struct JsonText(String);
+
+impl JsonText {
+    /// Takes the text of one whole JSON value; `None` if it is anything else.
+    pub fn new(text: impl Into<String>) -> Option<Self> {
+        let text = text.into();
+        Json::parse(&text).is_some().then_some(Self(text))
+    }
+
+    /// A list of strings.
+    ///
+    /// ```
+    /// use session_pipeline_processor::json::JsonText;
+    ///
+    /// let tags = JsonText::strings(["a \"b\"", "c\n"]);
+    /// assert_eq!(tags.raw(), r#"["a \"b\"","c\u000a"]"#);
+    /// let first = tags.json().elements().next().unwrap();
+    /// assert_eq!(first.text().unwrap(), "a \"b\"");
+    /// ```
+    pub fn strings(texts: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let quoted = |text: &str| {
+            let mut quoted = String::with_capacity(text.len() + 2);
+            quoted.push('"');
+            for character in text.chars() {
+                match character {
+                    '"' => quoted.push_str("\\\""),
+                    '\\' => quoted.push_str("\\\\"),
+                    '\0'..='\u{1f}' => {
+                        quoted.push_str(&format!("\\u{:04x}", u32::from(character)));
+                    }
+                    _ => quoted.push(character),
+                }
+            }
+            quoted.push('"');
+            quoted
+        };
+        let texts: Vec<String> = texts
+            .into_iter()
+            .map(|text| quoted(text.as_ref()))
+            .collect();
+        Self(format!("[{}]", texts.join(",")))
+    }
+
+    /// The text of the value.
+    pub fn raw(&self) -> &str {
+        &self.0
+    }
+
+    /// The value, to be asked.
+    pub fn json(&self) -> Json<'_> {
+        Json::new(&self.0)
+    }
+}
+
+impl fmt::Debug for JsonText {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
 impl fmt::Debug for Json<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.raw)

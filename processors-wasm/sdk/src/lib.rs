@@ -62,7 +62,7 @@
 //! with `-C target-feature=+simd128`, which makes reading faster by about a tenth.
 //!
 //! Where to go next: [`transcript`] for what lines hold, [`table`] for what columns can be,
-//! [`native`] for tests. The contract below all this is in `runtime/wit`.
+//! [`shared`] for rows that outlive their session, [`native`] for tests. The contract below all this is in `runtime/wit`.
 
 #[allow(
     missing_docs,
@@ -85,10 +85,12 @@ pub mod bindings {
 pub mod host;
 pub mod json;
 pub mod lines;
+#[cfg(not(target_family = "wasm"))]
 pub mod native;
 pub mod processor;
 mod scan;
 pub mod session;
+pub mod shared;
 pub mod table;
 pub mod timestamp;
 pub mod transcript;

@@ -1,6 +1,6 @@
 //! The lines of a transcript, read from the host chunk by chunk.
 
-use crate::host::Host;
+use crate::host::{Host, HostRef};
 
 /// How much is asked for at once: below, calls cost more than they give; above, memory and
 /// cache are spent for nothing.
@@ -14,7 +14,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// No [`Iterator`], since a line lives only until the next one is asked for: the file may be
 /// larger than the memory of a guest.
 pub struct Lines<'h> {
-    host: &'h dyn Host,
+    host: HostRef<'h>,
     chunk: Vec<u8>,
     at: usize,
     number: u64,
@@ -35,7 +35,7 @@ pub struct Line<'a> {
 }
 
 impl<'h> Lines<'h> {
-    pub(crate) fn new(host: &'h dyn Host) -> Self {
+    pub(crate) fn new(host: HostRef<'h>) -> Self {
         Self {
             host,
             chunk: Vec::new(),
@@ -79,7 +79,7 @@ impl<'h> Lines<'h> {
         }
         // The old chunk goes first, so that there is never room needed for two.
         self.chunk = Vec::new();
-        let chunk = self.host.read_lines(CHUNK_BYTES);
+        let chunk = Host::read_lines(self.host, CHUNK_BYTES);
         self.passed_over += u64::from(chunk.passed_over);
         self.chunk = chunk.bytes;
         self.number = chunk.first_line;

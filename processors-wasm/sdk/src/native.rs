@@ -2,7 +2,10 @@
 //!
 //! It serves the same calls on the same chunks as the real one, and keeps what it is given. It
 //! sets no limits but that of a line, and checks no row against the manifest: `session-pipeline
-//! processors verify` does that with the component.
+//! processors verify` does that with the component. How it keeps shared rows stands in the `shared`
+//! room.
+
+mod shared;
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -11,7 +14,9 @@ use std::collections::BTreeMap;
 use crate::host::{Chunk, Host, Level};
 use crate::processor::{Processor, Summary};
 use crate::session::{Session, SessionInfo};
-use crate::table::{OwnedValue, Value};
+use crate::shared::Filter;
+use crate::table::{OwnedValue, Table, Value};
+use shared::SharedTables;
 
 /// The host's default limit of one line.
 const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -46,6 +51,7 @@ pub struct MemoryHost<'t> {
     at: Cell<usize>,
     line: Cell<u64>,
     rows: RefCell<BTreeMap<String, Vec<Vec<OwnedValue>>>>,
+    shared: RefCell<SharedTables>,
     log: RefCell<Vec<(Level, String)>>,
 }
 
@@ -58,14 +64,37 @@ impl<'t> MemoryHost<'t> {
             at: Cell::new(0),
             line: Cell::new(1),
             rows: RefCell::default(),
+            shared: RefCell::default(),
             log: RefCell::default(),
         }
     }
 
-    /// Runs a processor over the transcript, from its beginning.
+    /// Runs a processor over the transcript, from its beginning. What it upserts is committed where
+    /// it succeeds, and is gone where it does not.
     pub fn run<P: Processor>(&self, info: &SessionInfo) -> Result<Summary, String> {
         self.rewind();
-        P::process(&Session::new(self, info))
+        self.declare(&P::manifest(&info.settings)?.tables);
+        let result = P::process(&Session::new(self, info));
+        self.shared.borrow_mut().end_session(result.is_ok());
+        result
+    }
+
+    /// Makes shared tables known, as [`MemoryHost::run`] does by itself.
+    pub fn declare(&self, tables: &[Table]) {
+        self.shared.borrow_mut().declare(tables);
+    }
+
+    /// Goes on with another transcript, and forgets the rows of the one before; shared rows stay,
+    /// as they do between sessions.
+    pub fn next_session(&mut self, transcript: impl Into<Cow<'t, [u8]>>) {
+        self.transcript = transcript.into();
+        self.rows.borrow_mut().clear();
+        self.rewind();
+    }
+
+    /// The rows of a shared table, by their keys.
+    pub fn shared_rows(&self, table: &str) -> BTreeMap<String, Vec<OwnedValue>> {
+        self.shared.borrow().rows(table)
     }
 
     /// Goes back to the beginning of the transcript; rows and log stay.
@@ -133,6 +162,22 @@ impl Host for MemoryHost<'_> {
         let mut tables = self.rows.borrow_mut();
         let kept = tables.entry(table.to_owned()).or_default();
         kept.extend(rows.iter().map(|row| row.iter().map(keep).collect()));
+    }
+
+    fn upsert(&self, table: &str, rows: &[&[Value<'_>]]) {
+        self.shared.borrow_mut().upsert(table, rows);
+    }
+
+    fn lookup(
+        &self,
+        table: &str,
+        filters: &[Filter<'_>],
+        order_by: Option<&str>,
+        descending: bool,
+        limit: u32,
+    ) -> Vec<Vec<OwnedValue>> {
+        let shared = self.shared.borrow();
+        shared.lookup(table, filters, order_by, descending, limit)
     }
 
     fn log(&self, level: Level, message: &str) {

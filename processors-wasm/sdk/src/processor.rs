@@ -65,6 +65,14 @@ impl Manifest {
         self
     }
 
+    /// The same, one session after the other, each committed before the next: what shared tables
+    /// need.
+    #[must_use]
+    pub fn serial(mut self) -> Self {
+        self.order = Order::Serial;
+        self
+    }
+
     /// The same with another cadence.
     #[must_use]
     pub fn every_seconds(mut self, seconds: u32) -> Self {

@@ -1,13 +1,14 @@
 //! The session at hand, and what can be done with it.
 
-use crate::host::{Host, Level};
+use crate::host::{Host, HostRef, Level};
 use crate::lines::Lines;
-use crate::table::{Batch, Row, Value};
+use crate::shared::{Filter, Lookup, SharedRow};
+use crate::table::{Batch, Cells, OwnedValue, Row, Value};
 use crate::transcript::Transcript;
 
 /// The session at hand: what is known of it, its transcript, and the way to the tables.
 pub struct Session<'h> {
-    host: &'h dyn Host,
+    host: HostRef<'h>,
     info: &'h SessionInfo,
 }
 
@@ -37,7 +38,7 @@ pub struct Settings {
 
 impl<'h> Session<'h> {
     /// A session on some host. Processors are given theirs; this is for running them natively.
-    pub fn new(host: &'h dyn Host, info: &'h SessionInfo) -> Self {
+    pub fn new(host: HostRef<'h>, info: &'h SessionInfo) -> Self {
         Self { host, info }
     }
 
@@ -70,12 +71,97 @@ impl<'h> Session<'h> {
     /// for rows whose columns are known when the processor is written.
     pub fn insert(&self, table: &str, rows: &[Vec<Value<'_>>]) {
         let rows: Vec<&[Value<'_>]> = rows.iter().map(Vec::as_slice).collect();
-        self.host.insert(table, &rows);
+        Host::insert(self.host, table, &rows);
+    }
+
+    /// Keeps a row of a shared table: all its columns, in place of the row that had its key.
+    pub fn upsert<R: SharedRow>(&self, row: R) {
+        self.upsert_all([row]);
+    }
+
+    /// As [`Session::upsert`], for many rows in one call; of equal keys the last one counts.
+    pub fn upsert_all<R: SharedRow>(&self, rows: impl IntoIterator<Item = R>) {
+        let mut cells = Cells::default();
+        let mut ends = Vec::new();
+        for row in rows {
+            row.write(&mut cells);
+            ends.push(cells.count());
+        }
+        let values = cells.values();
+        let mut start = 0;
+        let row_to = |end: usize| {
+            let row = &values[start..end];
+            start = end;
+            row
+        };
+        let rows: Vec<&[Value<'_>]> = ends.into_iter().map(row_to).collect();
+        Host::upsert(self.host, R::TABLE, &rows);
+    }
+
+    /// Asks for rows of a shared table: those that are committed, and those that this session has
+    /// upserted, which replace them.
+    ///
+    /// ```
+    /// use session_pipeline_processor::native::MemoryHost;
+    /// use session_pipeline_processor::{
+    ///     Manifest, Processor, Session, SessionInfo, Settings, Summary, rows,
+    /// };
+    ///
+    /// rows! {
+    ///     /// How many lines were ever seen of a kind.
+    ///     pub struct Kind in shared "kinds" by name {
+    ///         name: String,
+    ///         lines: u64,
+    ///     }
+    /// }
+    ///
+    /// struct Kinds;
+    ///
+    /// impl Processor for Kinds {
+    ///     fn manifest(_: &Settings) -> Result<Manifest, String> {
+    ///         Ok(Manifest::new("kinds", 1, "Counts lines by kind.").serial().table::<Kind>())
+    ///     }
+    ///
+    ///     fn process(session: &Session<'_>) -> Result<Summary, String> {
+    ///         let tally = session.transcript().for_each(|_, _| ());
+    ///         let before = session.lookup::<Kind>().equal("name", "any").first()?;
+    ///         let lines = before.map_or(0, |kind| kind.lines) + tally.lines;
+    ///         session.upsert(Kind { name: "any".to_owned(), lines });
+    ///         let most = session.lookup::<Kind>().order_by("lines").descending().limit(3).rows()?;
+    ///         Ok(Summary::items(most.iter().map(|kind| kind.lines).sum()))
+    ///     }
+    /// }
+    ///
+    /// let mut host = MemoryHost::new(b"{}\n{}\n");
+    /// assert_eq!(host.run::<Kinds>(&SessionInfo::new("ada/1.jsonl")), Ok(Summary::items(2)));
+    /// host.next_session(b"{}\n");
+    /// assert_eq!(host.run::<Kinds>(&SessionInfo::new("ada/2.jsonl")), Ok(Summary::items(3)));
+    /// ```
+    pub fn lookup<R: SharedRow>(&self) -> Lookup<'h, R> {
+        Lookup::new(self.host)
+    }
+
+    /// As [`Session::upsert_all`], with cells that are put together by hand.
+    pub fn upsert_values(&self, table: &str, rows: &[Vec<Value<'_>>]) {
+        let rows: Vec<&[Value<'_>]> = rows.iter().map(Vec::as_slice).collect();
+        Host::upsert(self.host, table, &rows);
+    }
+
+    /// As [`Session::lookup`], with cells as the host gives them.
+    pub fn lookup_values(
+        &self,
+        table: &str,
+        filters: &[Filter<'_>],
+        order_by: Option<&str>,
+        descending: bool,
+        limit: u32,
+    ) -> Vec<Vec<OwnedValue>> {
+        Host::lookup(self.host, table, filters, order_by, descending, limit)
     }
 
     /// Writes one message into the log of the run, which is cut at a bound.
     pub fn log(&self, level: Level, message: &str) {
-        self.host.log(level, message);
+        Host::log(self.host, level, message);
     }
 }
 

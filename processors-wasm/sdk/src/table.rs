@@ -8,8 +8,8 @@ pub use crate::bindings::session_pipeline::processor::types::{
 };
 
 use crate::Timestamp;
-use crate::host::Host;
-use crate::json::Json;
+use crate::host::{Host, HostRef};
+use crate::json::{Json, JsonText};
 
 /// How many rows go to the host in one call.
 const BATCH_ROWS: usize = 256;
@@ -69,6 +69,10 @@ impl Cells {
         self.texts.len()
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.cells.len()
+    }
+
     /// About what they weigh on their way: the variants, and the texts.
     fn bytes(&self) -> usize {
         16 * self.cells.len() + self.texts.len()
@@ -80,7 +84,7 @@ impl Cells {
     }
 
     /// The cells as the host takes them.
-    fn values(&self) -> Vec<Value<'_>> {
+    pub(crate) fn values(&self) -> Vec<Value<'_>> {
         let mut start = 0;
         let mut text_to = |end: usize| {
             let text = &self.texts[start..end];
@@ -178,6 +182,13 @@ impl Cell for Json<'_> {
     }
 }
 
+impl Cell for JsonText {
+    const KIND: ColumnKind = ColumnKind::Json;
+    fn write(self, cells: &mut Cells) {
+        self.json().write(cells);
+    }
+}
+
 impl<T: Cell> Cell for Option<T> {
     const KIND: ColumnKind = T::KIND;
     fn write(self, cells: &mut Cells) {
@@ -188,10 +199,13 @@ impl<T: Cell> Cell for Option<T> {
     }
 }
 
-/// Defines a row together with its session-owned table.
+/// Defines a row together with its table.
 ///
 /// The columns are the fields, by name, type and order; what fits is everything that implements
-/// [`Cell`](crate::table::Cell). The struct may have one lifetime, so that rows can borrow.
+/// [`Cell`](crate::table::Cell).
+///
+/// The rows of a session-owned table belong to the session that wrote them. The struct may have one
+/// lifetime, so that rows can borrow.
 ///
 /// ```
 /// use session_pipeline_processor::table::{ColumnKind, Row};
@@ -210,6 +224,27 @@ impl<T: Cell> Cell for Option<T> {
 /// let table = Call::table();
 /// assert_eq!((table.name.as_str(), table.columns.len()), ("calls", 3));
 /// assert_eq!(table.columns[2].kind, ColumnKind::Timestamp);
+/// ```
+///
+/// A shared table has a key: a field that is a `String`. Its rows outlive sessions, and are read
+/// back, so that they own what they hold; what fits is everything that implements
+/// [`FoundCell`](crate::shared::FoundCell).
+///
+/// ```
+/// use session_pipeline_processor::rows;
+/// use session_pipeline_processor::shared::SharedRow;
+///
+/// rows! {
+///     /// A tool, and how often it was seen.
+///     pub struct Tool in shared "tools" by name {
+///         name: String,
+///         calls: u64,
+///         last_session: Option<String>,
+///     }
+/// }
+///
+/// let tool = Tool { name: "Bash".to_owned(), calls: 1, last_session: None };
+/// assert_eq!((Tool::KEY, tool.key()), ("name", "Bash"));
 /// ```
 #[macro_export]
 macro_rules! rows {
@@ -245,6 +280,57 @@ macro_rules! rows {
             }
         }
     };
+    (
+        $(#[$struct_meta:meta])*
+        $visibility:vis struct $row:ident in shared $table:literal by $key:ident {
+            $( $(#[$field_meta:meta])* $field:ident: $cell:ty ),+ $(,)?
+        }
+    ) => {
+        $(#[$struct_meta])*
+        $visibility struct $row {
+            $( $(#[$field_meta])* pub $field: $cell, )+
+        }
+
+        impl $crate::table::Row for $row {
+            const TABLE: &'static str = $table;
+
+            fn table() -> $crate::table::Table {
+                $crate::table::Table {
+                    name: ::std::string::String::from($table),
+                    ownership: $crate::table::Ownership::Shared(
+                        ::std::string::String::from(::std::stringify!($key)),
+                    ),
+                    columns: ::std::vec![$(
+                        $crate::table::Column {
+                            name: ::std::string::String::from(::std::stringify!($field)),
+                            kind: <$cell as $crate::table::Cell>::KIND,
+                        },
+                    )+],
+                }
+            }
+
+            fn write(self, cells: &mut $crate::table::Cells) {
+                $( $crate::table::Cell::write(self.$field, cells); )+
+            }
+        }
+
+        impl $crate::shared::SharedRow for $row {
+            const KEY: &'static str = ::std::stringify!($key);
+
+            fn key(&self) -> &str {
+                let key: &::std::string::String = &self.$key;
+                key
+            }
+
+            fn read(
+                mut cells: $crate::shared::FoundCells,
+            ) -> ::std::result::Result<Self, ::std::string::String> {
+                ::std::result::Result::Ok(Self {
+                    $( $field: cells.next(::std::stringify!($field))?, )+
+                })
+            }
+        }
+    };
 }
 
 /// Rows on their way to their table.
@@ -252,7 +338,7 @@ macro_rules! rows {
 /// They go to the host in batches, the last of them when this is dropped. Until the session is
 /// processed without error, nothing of it is kept.
 pub struct Batch<'h, R: Row> {
-    host: &'h dyn Host,
+    host: HostRef<'h>,
     cells: Cells,
     /// Behind which cell each row ends.
     row_ends: Vec<usize>,
@@ -260,7 +346,7 @@ pub struct Batch<'h, R: Row> {
 }
 
 impl<'h, R: Row> Batch<'h, R> {
-    pub(crate) fn new(host: &'h dyn Host) -> Self {
+    pub(crate) fn new(host: HostRef<'h>) -> Self {
         Self {
             host,
             cells: Cells::default(),
@@ -290,7 +376,7 @@ impl<'h, R: Row> Batch<'h, R> {
             row
         };
         let rows: Vec<&[Value<'_>]> = self.row_ends.iter().map(row_to).collect();
-        self.host.insert(R::TABLE, &rows);
+        Host::insert(self.host, R::TABLE, &rows);
         self.cells.clear();
         self.row_ends.clear();
     }

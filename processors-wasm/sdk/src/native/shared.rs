@@ -1,0 +1,189 @@
+//! Shared tables in memory, with the semantics of the real ones.
+//!
+//! What the real host answers with a fault is a panic here, with the same reason: a test should
+//! fail where it happens.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use super::keep;
+use crate::shared::{Comparison, Filter};
+use crate::table::{OwnedValue, Ownership, Table, Value};
+
+/// All shared tables of a processor.
+#[derive(Default)]
+pub(super) struct SharedTables {
+    tables: BTreeMap<String, SharedTable>,
+    /// Sessions that were committed so far: what time is here.
+    sessions: u64,
+}
+
+#[derive(Default)]
+struct SharedTable {
+    columns: Vec<String>,
+    key: usize,
+    committed: BTreeMap<String, SharedRow>,
+    pending: BTreeMap<String, SharedRow>,
+}
+
+#[derive(Clone)]
+struct SharedRow {
+    cells: Vec<OwnedValue>,
+    created: u64,
+    updated: u64,
+}
+
+impl SharedTables {
+    pub(super) fn declare(&mut self, tables: &[Table]) {
+        for table in tables {
+            let Ownership::Shared(key) = &table.ownership else {
+                continue;
+            };
+            let columns: Vec<String> = table
+                .columns
+                .iter()
+                .map(|column| column.name.clone())
+                .collect();
+            let own = self.tables.entry(table.name.clone()).or_default();
+            own.key = place(&table.name, &columns, key);
+            own.columns = columns;
+        }
+    }
+
+    pub(super) fn end_session(&mut self, is_committed: bool) {
+        for table in self.tables.values_mut() {
+            let mut pending = std::mem::take(&mut table.pending);
+            if is_committed {
+                table.committed.append(&mut pending);
+            }
+        }
+        self.sessions += u64::from(is_committed);
+    }
+
+    pub(super) fn rows(&self, table: &str) -> BTreeMap<String, Vec<OwnedValue>> {
+        let rows = self.tables.get(table).map(SharedTable::rows);
+        rows.unwrap_or_default()
+            .into_iter()
+            .map(|(key, row)| (key.clone(), row.cells.clone()))
+            .collect()
+    }
+
+    pub(super) fn upsert(&mut self, table: &str, rows: &[&[Value<'_>]]) {
+        let now = self.sessions + 1;
+        let own = self.tables.get_mut(table);
+        let own = own.unwrap_or_else(|| undeclared(table));
+        for row in rows {
+            assert_eq!(
+                row.len(),
+                own.columns.len(),
+                "the values of a row of `{table}`"
+            );
+            let key = match &row[own.key] {
+                Value::Text(key) if !key.is_empty() => (*key).to_owned(),
+                _ => panic!("the key of a row of `{table}` is no text, or empty"),
+            };
+            let before = own.committed.get(&key);
+            let row = SharedRow {
+                cells: row.iter().map(keep).collect(),
+                created: before.map_or(now, |before| before.created),
+                updated: now,
+            };
+            own.pending.insert(key, row);
+        }
+    }
+
+    pub(super) fn lookup(
+        &self,
+        table: &str,
+        filters: &[Filter<'_>],
+        order_by: Option<&str>,
+        descending: bool,
+        limit: u32,
+    ) -> Vec<Vec<OwnedValue>> {
+        let own = self.tables.get(table);
+        let own = own.unwrap_or_else(|| undeclared(table));
+        let place = |column: &str| place(table, &own.columns, column);
+        let filters: Vec<_> = filters
+            .iter()
+            .map(|filter| (place(filter.column), filter))
+            .collect();
+        let mut rows: Vec<&SharedRow> = own
+            .rows()
+            .into_values()
+            .filter(|row| {
+                let mut filters = filters.iter();
+                filters.all(|(column, filter)| holds(filter, &row.cells[*column]))
+            })
+            .collect();
+        // Stable, and by key so far.
+        rows.sort_by(|a, b| {
+            let ordering = match order_by {
+                Some("created_at") => Some(a.created.cmp(&b.created)),
+                Some("updated_at") => Some(a.updated.cmp(&b.updated)),
+                column => {
+                    let column = column.map_or(own.key, place);
+                    match (&a.cells[column], &b.cells[column]) {
+                        (OwnedValue::Null, OwnedValue::Null) => None,
+                        (OwnedValue::Null, _) => return Ordering::Greater,
+                        (_, OwnedValue::Null) => return Ordering::Less,
+                        (a, b) => compare(a, b),
+                    }
+                }
+            };
+            let ordering = ordering.unwrap_or(Ordering::Equal);
+            if descending {
+                ordering.reverse()
+            } else {
+                ordering
+            }
+        });
+        let rows = rows.into_iter().take(limit as usize);
+        rows.map(|row| row.cells.clone()).collect()
+    }
+}
+
+impl SharedTable {
+    /// What is committed, with what is pending over it.
+    fn rows(&self) -> BTreeMap<&String, &SharedRow> {
+        self.committed.iter().chain(&self.pending).collect()
+    }
+}
+
+fn undeclared(table: &str) -> ! {
+    panic!("there is no shared table `{table}`; declare it in the manifest")
+}
+
+fn place(table: &str, columns: &[String], column: &str) -> usize {
+    let place = columns.iter().position(|own| own == column);
+    place.unwrap_or_else(|| panic!("there is no column `{column}` in `{table}`"))
+}
+
+fn holds(filter: &Filter<'_>, cell: &OwnedValue) -> bool {
+    let value = keep(&filter.value);
+    let compared = compare(cell, &value);
+    let are_null = matches!((cell, &value), (OwnedValue::Null, OwnedValue::Null));
+    let are_same = are_null || compared == Some(Ordering::Equal);
+    match filter.comparison {
+        Comparison::Equal => are_same,
+        Comparison::NotEqual => !are_same,
+        Comparison::Less => compared.is_some_and(Ordering::is_lt),
+        Comparison::LessOrEqual => compared.is_some_and(Ordering::is_le),
+        Comparison::Greater => compared.is_some_and(Ordering::is_gt),
+        Comparison::GreaterOrEqual => compared.is_some_and(Ordering::is_ge),
+    }
+}
+
+/// How two values of one column compare; `None` where one is null.
+fn compare(a: &OwnedValue, b: &OwnedValue) -> Option<Ordering> {
+    match (a, b) {
+        (OwnedValue::Null, _) | (_, OwnedValue::Null) => None,
+        (OwnedValue::Bool(a), OwnedValue::Bool(b)) => Some(a.cmp(b)),
+        (OwnedValue::S64(a), OwnedValue::S64(b))
+        | (OwnedValue::Timestamp(a), OwnedValue::Timestamp(b)) => Some(a.cmp(b)),
+        (OwnedValue::F64(a), OwnedValue::F64(b)) => a.partial_cmp(b),
+        (OwnedValue::Text(a), OwnedValue::Text(b)) | (OwnedValue::Json(a), OwnedValue::Json(b)) => {
+            Some(a.cmp(b))
+        }
+        _ => panic!("a value of a look-up is of another type than its column"),
+    }
+}
