@@ -347,6 +347,55 @@ fn any_other_change_of_a_table_is_refused_with_the_difference() {
     store.register_tables(&before).unwrap();
 }
 
+/// As [`manifest`], the table shared by that key.
+fn shared_by(key: &str, columns: &[(&str, Kind)]) -> Manifest {
+    let mut shared = manifest(columns);
+    shared.order = Order::Serial;
+    shared.tables[0].shared_key = Some(key.to_owned());
+    shared
+}
+
+#[test]
+fn a_shared_table_may_be_widened_too_and_keeps_its_key() {
+    let dir = DataDir::new();
+    let store = open(&dir).unwrap();
+    store
+        .register_tables(&shared_by("a", &[("a", Kind::Text)]))
+        .unwrap();
+    drop(store);
+    execute(
+        &dir,
+        "INSERT INTO demo.facts VALUES (TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-02', 'kept')",
+    );
+    let store = open(&dir).unwrap();
+    let wider = shared_by("a", &[("a", Kind::Text), ("b", Kind::S64)]);
+    store.register_tables(&wider).unwrap();
+    store.register_tables(&wider).unwrap();
+    drop(store);
+    assert_eq!(rows(&dir, "SELECT a, b FROM demo.facts"), ["kept | -"]);
+    let again = Connection::open(dir.database_path()).unwrap().execute_batch(
+        "INSERT INTO demo.facts VALUES (TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-02', 'kept', 1)",
+    );
+    assert!(again.unwrap_err().to_string().contains("Duplicate key"));
+}
+
+#[test]
+fn a_table_changes_neither_its_key_nor_to_whom_its_rows_belong() {
+    let dir = DataDir::new();
+    let store = open(&dir).unwrap();
+    let columns = [("a", Kind::Text), ("b", Kind::Text)];
+    let refused = |manifest: &Manifest| store.register_tables(manifest).unwrap_err().to_string();
+    store.register_tables(&shared_by("a", &columns)).unwrap();
+    let texts = [
+        refused(&shared_by("b", &columns)),
+        refused(&manifest(&columns)),
+    ];
+    insta::assert_snapshot!(texts.join("\n"), @r"
+    the table `demo.facts` does not fit its manifest: it has the key `a` and should have the key `b`; give the new shape a new table name
+    the table `demo.facts` does not fit its manifest: column 1 is `created_at TIMESTAMP` and should be `session_seq BIGINT`; give the new shape a new table name
+    ");
+}
+
 #[test]
 fn two_pipelines_do_not_share_a_data_dir() {
     let dir = DataDir::new();

@@ -1,0 +1,688 @@
+//! Shared tables: rows that outlive their session, kept by key and found again by whoever comes later.
+//!
+//! The guest does what the lines of a transcript say.
+//! Each session of [`told`] has a run of its own, a second after the one before.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Value, json};
+use session_pipeline_harness::{DataDir, TestPipeline, cases};
+use session_pipeline_runtime::clock::Clock;
+use session_pipeline_runtime::config::{Config, Limits};
+use session_pipeline_runtime::fault::{Fault, FaultKind};
+use session_pipeline_runtime::run::RunRequest;
+use session_pipeline_runtime::store::{Actor, Audited};
+
+use crate::database;
+use crate::guests::misbehaving;
+
+const REMEMBERS: &str = "faulty-remembers";
+const WORDS: &str = "SELECT word, number, note FROM \"faulty-remembers\".words ORDER BY word";
+const FOUND: &str = "SELECT words FROM \"faulty-remembers\".found ORDER BY session_file, line";
+
+fn components() -> [(&'static str, &'static [u8]); 1] {
+    [misbehaving("remembers")]
+}
+
+/// A data dir that knows the guest already.
+fn new_dir() -> DataDir {
+    thread_local! {
+        static PREPARED: DataDir = {
+            let dir = DataDir::new();
+            let pipeline = TestPipeline::open(&dir, &components());
+            pipeline.pipeline().processor(REMEMBERS).unwrap();
+            dir
+        };
+    }
+    PREPARED.with(DataDir::with_state_of)
+}
+
+fn transcript(deeds: &[Value]) -> String {
+    deeds.iter().map(|deed| format!("{deed}\n")).collect()
+}
+
+fn put(word: &str, number: i64) -> Value {
+    json!({"do": "put", "word": word, "number": number})
+}
+
+fn find(question: Value) -> Value {
+    let mut deed = json!({"do": "find"});
+    for (field, value) in question.as_object().unwrap() {
+        deed[field] = value.clone();
+    }
+    deed
+}
+
+/// Tells the guest one session after the other, each by its deeds; all must succeed.
+fn tell(dir: &DataDir, pipeline: &TestPipeline, sessions: &[Vec<Value>]) {
+    for (number, deeds) in sessions.iter().enumerate() {
+        dir.clock().advance(Duration::from_secs(1));
+        dir.write(&format!("ada/{number:03}.jsonl"), transcript(deeds));
+        let stats = pipeline.run(REMEMBERS).stats;
+        assert_eq!(
+            (stats.processed, stats.errors),
+            (1, 0),
+            "{:?}",
+            stats.errors_detail
+        );
+    }
+}
+
+fn told(sessions: &[Vec<Value>]) -> DataDir {
+    let dir = new_dir();
+    let pipeline = TestPipeline::open(&dir, &components());
+    tell(&dir, &pipeline, sessions);
+    drop(pipeline);
+    dir
+}
+
+/// What the last of these sessions finds, one text for each of its questions.
+fn found(sessions: &[Vec<Value>]) -> Vec<String> {
+    let dir = told(sessions);
+    let last = format!("ada/{:03}.jsonl", sessions.len() - 1);
+    let sql = format!(
+        "SELECT words FROM \"faulty-remembers\".found WHERE session_file = '{last}' ORDER BY line"
+    );
+    database::rows(&dir, &sql)
+}
+
+/// The fault of a session that does this, where some words are committed; they stay as they are.
+fn fault_under(limits: Limits, deeds: &[Value]) -> Fault {
+    let dir = new_dir();
+    let config = Config {
+        limits,
+        ..dir.config()
+    };
+    let pipeline = TestPipeline::open_with(&dir, config, &components());
+    tell(
+        &dir,
+        &pipeline,
+        &[vec![put("a", 1), put("b", 2), put("c", 3)]],
+    );
+    dir.write("ada/faulty.jsonl", transcript(deeds));
+    let stats = pipeline.run(REMEMBERS).stats;
+    assert_eq!((stats.processed, stats.errors), (0, 1));
+    let failure = pipeline.failure(REMEMBERS, "ada/faulty.jsonl").unwrap();
+    assert_eq!(pipeline.state(REMEMBERS, "ada/faulty.jsonl"), None);
+    drop(pipeline);
+    assert_eq!(
+        database::rows(&dir, WORDS),
+        ["a | 1 | -", "b | 2 | -", "c | 3 | -"]
+    );
+    failure.fault
+}
+
+fn fault(deeds: &[Value]) -> Fault {
+    fault_under(Limits::default(), deeds)
+}
+
+#[test]
+fn a_row_of_the_same_key_replaces_the_one_before_and_keeps_when_it_was_made() {
+    let dir = told(&[
+        vec![
+            json!({"do": "put", "word": "a", "number": 1, "note": "first"}),
+            put("b", 1),
+        ],
+        vec![put("a", 2)],
+    ]);
+    assert_eq!(database::rows(&dir, WORDS), ["a | 2 | -", "b | 1 | -"]);
+    let times = "SELECT word, strftime(created_at, '%S'), strftime(updated_at, '%S') \
+                 FROM \"faulty-remembers\".words ORDER BY word";
+    assert_eq!(database::rows(&dir, times), ["a | 01 | 02", "b | 01 | 01"]);
+}
+
+#[test]
+fn of_equal_keys_in_one_session_the_last_one_counts() {
+    let many = json!({"do": "put_many", "words": [
+        {"word": "a", "number": 3}, {"word": "b", "number": 4}, {"word": "a", "number": 5}]});
+    let dir = told(&[vec![put("a", 1), put("a", 2), many, put("b", 6)]]);
+    assert_eq!(database::rows(&dir, WORDS), ["a | 5 | -", "b | 6 | -"]);
+}
+
+#[test]
+fn every_kind_of_value_comes_back_as_it_was() {
+    let row = json!({"do": "put", "word": "a", "number": -9_007_199_254_740_993_i64, "share": 0.5,
+        "flag": false, "note": "\u{0}\u{202e}ü", "said_at": "2026-02-13T14:32:15.839001Z",
+        "tags": ["x", {"y": null}]});
+    let question = find(json!({"where": [
+        ["word", "=", "a"], ["number", "=", -9_007_199_254_740_993_i64], ["share", "=", 0.5],
+        ["flag", "=", false], ["note", "=", "\u{0}\u{202e}ü"],
+        ["said_at", "=", "2026-02-13T14:32:15.839001Z"],
+        ["tags", "=", ["x", {"y": null}]]]}));
+    let sessions = [vec![row, question.clone()], vec![question]];
+    let dir = told(&sessions);
+    assert_eq!(
+        database::rows(&dir, FOUND),
+        ["a", "a"],
+        "pending, and committed"
+    );
+}
+
+#[test]
+fn a_look_up_sees_committed_rows_and_the_sessions_own_over_them() {
+    let all = find(json!({}));
+    let small = find(json!({"where": [["number", "<", 10]]}));
+    let texts = found(&[
+        vec![put("a", 1), put("b", 2), put("c", 3)],
+        vec![all.clone(), put("b", 20), put("d", 4), all, small],
+    ]);
+    assert_eq!(texts, ["a b c", "a b c d", "a c d"]);
+}
+
+#[test]
+fn a_limit_holds_for_what_is_left_when_pending_rows_have_replaced_others() {
+    let texts = found(&[
+        vec![put("a", 1), put("b", 2), put("c", 3), put("d", 4)],
+        vec![
+            put("a", 9),
+            put("b", 8),
+            find(json!({"by": "number", "limit": 2})),
+            find(json!({"by": "number", "down": true, "limit": 3})),
+            find(json!({"limit": 0})),
+        ],
+    ]);
+    assert_eq!(texts, ["c d", "a b d", ""]);
+}
+
+#[test]
+fn rows_without_a_value_come_last_either_way_and_equal_ones_by_their_key() {
+    let nothing = |word: &str| json!({"do": "put", "word": word});
+    let ask = vec![
+        find(json!({"by": "number"})),
+        find(json!({"by": "number", "down": true})),
+        find(json!({"by": "note"})),
+    ];
+    let mut last = vec![nothing("a"), put("d", 1)];
+    last.extend(ask);
+    let texts = found(&[vec![put("c", 1), put("b", 2), nothing("e")], last]);
+    assert_eq!(texts, ["c d b a e", "b c d a e", "a b c d e"]);
+}
+
+#[test]
+fn rows_can_be_ordered_by_when_they_were_made_and_changed() {
+    let newest = find(json!({"by": "updated_at", "down": true}));
+    let oldest = find(json!({"by": "created_at"}));
+    let texts = found(&[
+        vec![put("c", 1)],
+        vec![put("a", 1)],
+        vec![put("b", 1)],
+        vec![put("c", 2)],
+        vec![
+            newest.clone(),
+            oldest.clone(),
+            put("a", 2),
+            put("d", 1),
+            newest,
+            oldest,
+        ],
+    ]);
+    // Pending ones are the newest; one that replaces another is as old as that.
+    assert_eq!(texts, ["c b a", "c a b", "a d c b", "c a b d"]);
+}
+
+#[test]
+fn a_filter_tells_null_from_every_value_and_orders_none() {
+    let rows = vec![
+        json!({"do": "put", "word": "nothing"}),
+        json!({"do": "put", "word": "one", "number": 1, "share": -0.0, "flag": true, "note": "a"}),
+        json!({"do": "put", "word": "two", "number": 2, "share": 1.5, "flag": false, "note": "b"}),
+    ];
+    let questions = [
+        (json!(["number", "=", null]), "nothing"),
+        (json!(["number", "!=", null]), "one two"),
+        (json!(["number", "!=", 1]), "nothing two"),
+        (json!(["number", "<", 2]), "one"),
+        (json!(["number", "<=", 2]), "one two"),
+        (json!(["number", ">", null]), ""),
+        (json!(["number", "<=", null]), ""),
+        (json!(["share", "=", 0.0]), "one"),
+        (json!(["share", ">=", 1.5]), "two"),
+        (json!(["flag", "<", true]), "two"),
+        (json!(["note", ">", "a"]), "two"),
+        (json!(["note", "=", "A"]), ""),
+        (json!(["word", ">=", "one"]), "one two"),
+        (json!(["word", "=", "two"]), "two"),
+        (json!(["word", "=", null]), ""),
+    ];
+    let deeds = |questions: &[(Value, &str)]| -> Vec<Value> {
+        let deeds = questions
+            .iter()
+            .map(|(filter, _)| find(json!({"where": [filter]})));
+        deeds.collect()
+    };
+    let expected: Vec<&str> = questions.iter().map(|(_, words)| *words).collect();
+    let committed = found(&[rows.clone(), deeds(&questions)]);
+    assert_eq!(committed, expected);
+    let pending = [rows, deeds(&questions)].concat();
+    assert_eq!(found(&[pending]), expected);
+}
+
+#[test]
+fn a_session_that_fails_leaves_nothing_in_a_shared_table() {
+    let fault = fault(&[put("a", 9), put("z", 1), json!({"do": "fail"})]);
+    assert_eq!(fault.kind, FaultKind::Rejected);
+}
+
+#[test]
+fn misuse_of_a_table_is_a_bad_record_that_says_what_is_wrong() {
+    let misuses = [
+        "put_without_key",
+        "put_in_found",
+        "put_in_nothing",
+        "put_wrong_type",
+        "insert_words",
+        "find_in_found",
+        "find_in_nothing",
+        "find_by_unknown_column",
+        "find_by_wrong_type",
+        "find_by_time",
+        "find_in_unknown_order",
+        "find_by_many_filters",
+    ];
+    let said = |misuse: &&str| {
+        let fault = fault(&[put("z", 1), json!({"do": misuse})]);
+        assert_eq!(fault.kind, FaultKind::BadRecord, "{misuse}: {fault}");
+        fault.detail
+    };
+    let details: Vec<String> = misuses.iter().map(said).collect();
+    insta::assert_snapshot!(details.join("\n"), @r"
+    table `words`: the key `word` is null
+    the rows of the table `found` belong to their session; use `insert`
+    there is no table `nothing`; declare it in the manifest
+    table `words`: column `number`: the value is no s64
+    the table `words` is shared; use `upsert`
+    the rows of the table `found` belong to their session; only shared tables can be looked up
+    there is no table `nothing`; declare it in the manifest
+    a look-up in `words`: there is no column `\u{1b}[2J`
+    a look-up in `words`: column `number`: the value of the filter is no s64
+    a look-up in `words`: there is no column `updated_at`
+    a look-up in `words` is ordered by `words; --`, which is none of its columns
+    a look-up in `words` has 33 filters; 32 are allowed
+    ");
+}
+
+#[test]
+fn a_key_is_there_is_not_empty_and_fits_the_index() {
+    let empty = fault(&[put("", 1)]);
+    assert_eq!(
+        empty.to_string(),
+        "bad-record: table `words`: the key `word` is empty"
+    );
+    let long = fault(&[json!({"do": "put", "length": 1025})]);
+    assert_eq!(
+        long.to_string(),
+        "bad-record: table `words`: the key `word` has 1025 bytes; 1024 are allowed"
+    );
+    let odd = [
+        "'; DROP TABLE words; --",
+        "nul\u{0}",
+        "nul",
+        "ä",
+        "Ä",
+        " ",
+        "\u{202e}",
+        "\n",
+    ];
+    let puts: Vec<Value> = odd.iter().map(|word| put(word, 1)).collect();
+    let asks: Vec<Value> = odd
+        .iter()
+        .map(|word| find(json!({"where": [["word", "=", word]]})))
+        .collect();
+    let longest = json!({"do": "put", "length": 1024});
+    let dir = told(&[
+        [puts.clone(), vec![longest.clone()]].concat(),
+        [puts, vec![longest], asks].concat(),
+    ]);
+    let count = "SELECT count(*), count(DISTINCT word) FROM \"faulty-remembers\".words";
+    assert_eq!(database::cell(&dir, count), "9 | 9");
+    let texts = database::rows(&dir, FOUND);
+    assert_eq!(texts, odd);
+}
+
+#[test]
+fn only_a_serial_processor_may_have_shared_tables() {
+    let dir = DataDir::new();
+    let guest = misbehaving("describe_shared_and_independent");
+    let pipeline = TestPipeline::open(&dir, &[guest]);
+    let error = pipeline.try_run_as(guest.0, RunRequest::cli()).unwrap_err();
+    assert!(
+        error.to_string().contains(
+            "the shared table `words` is not allowed: only a serial processor may declare one"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_upserted_counts_towards_the_limits_of_rows_and_bytes() {
+    let rows = Limits {
+        rows_max: 8,
+        ..Limits::default()
+    };
+    let fault = fault_under(rows, &vec![put("z", 1); 9]);
+    assert_eq!(
+        fault.to_string(),
+        "output-limit: more than 8 rows were recorded"
+    );
+    let bytes = Limits {
+        row_bytes_max: 2_000,
+        ..Limits::default()
+    };
+    let long = json!({"do": "put", "length": 1000});
+    let fault = fault_under(bytes, &[long.clone(), long]);
+    assert_eq!(
+        fault.to_string(),
+        "output-limit: more than 2000 bytes were recorded"
+    );
+}
+
+#[test]
+fn a_look_up_that_finds_too_much_is_a_fault_and_never_cut_in_silence() {
+    let rows = Limits {
+        lookup_rows_max: 2,
+        ..Limits::default()
+    };
+    let fault = fault_under(rows.clone(), &[find(json!({}))]);
+    assert_eq!(
+        fault.to_string(),
+        "output-limit: a look-up in `words` found more than 2 rows; ask for fewer by `limit` or filters"
+    );
+    let bytes = Limits {
+        lookup_bytes_max: 1_000,
+        ..Limits::default()
+    };
+    let long = json!({"do": "put", "length": 1000});
+    let fault = fault_under(bytes, &[long, find(json!({"limit": 10}))]);
+    assert_eq!(
+        fault.to_string(),
+        "output-limit: a look-up in `words` found more than 1000 bytes; ask for fewer by `limit` or filters"
+    );
+
+    // Just within them it is none.
+    let dir = new_dir();
+    let config = Config {
+        limits: rows,
+        ..dir.config()
+    };
+    let pipeline = TestPipeline::open_with(&dir, config, &components());
+    let words = vec![put("a", 1), put("b", 1), put("c", 1)];
+    tell(&dir, &pipeline, &[words, vec![find(json!({"limit": 2}))]]);
+}
+
+#[test]
+fn a_look_up_costs_fuel_for_every_row_that_it_reads() {
+    let ask = |question: Value| {
+        let many: Vec<Value> = (0..1000)
+            .map(|n| json!({"word": format!("w{n:04}")}))
+            .collect();
+        let dir = told(&[
+            vec![question.clone()],
+            vec![json!({"do": "put_many", "words": many})],
+            vec![question],
+        ]);
+        let sql = "SELECT fuel FROM session_costs WHERE session_file <> 'ada/001.jsonl' \
+                   ORDER BY session_file";
+        let fuel: Vec<u64> = database::rows(&dir, sql)
+            .iter()
+            .map(|fuel| fuel.parse().unwrap())
+            .collect();
+        fuel[1] - fuel[0]
+    };
+    let by_note = ask(find(json!({"where": [["note", "=", "absent"]]})));
+    assert_eq!(by_note, 20 * 1000);
+    let by_key = ask(find(json!({"where": [["word", "=", "absent"]]})));
+    assert_eq!(by_key, 0, "a key is looked up in an index");
+    let one = ask(find(json!({"where": [["word", "=", "w0001"]]})));
+    assert!(one > 0, "what is found has to be paid for");
+}
+
+#[test]
+fn a_guest_that_looks_up_without_end_runs_out_of_fuel() {
+    let fault = fault(&[json!({"do": "find_endlessly"})]);
+    assert_eq!(
+        fault.to_string(),
+        "out-of-fuel: the fuel for a session of this size is used up, the last of it by a look-up"
+    );
+}
+
+#[test]
+fn each_session_of_a_serial_processor_sees_what_all_before_it_committed() {
+    let dir = new_dir();
+    let sessions = 40;
+    for number in 0..sessions {
+        let deeds = [find(json!({})), put(&format!("w{number:02}"), number)];
+        dir.write(&format!("ada/{number:03}.jsonl"), transcript(&deeds));
+    }
+    let pipeline = TestPipeline::open(&dir, &components());
+    assert_eq!(pipeline.run(REMEMBERS).stats.processed, 40);
+    drop(pipeline);
+    let sql = "SELECT len(string_split(words, ' ')) * CAST(words <> '' AS INTEGER) \
+               FROM \"faulty-remembers\".found ORDER BY session_seq";
+    let seen: Vec<i64> = database::rows(&dir, sql)
+        .iter()
+        .map(|count| count.parse().unwrap())
+        .collect();
+    assert_eq!(seen, (0..sessions).collect::<Vec<_>>());
+}
+
+#[test]
+fn rows_of_a_shared_table_outlive_the_session_that_wrote_them() {
+    let dir = told(&[vec![put("a", 1), put("b", 1)]]);
+    dir.write("ada/000.jsonl", transcript(&[put("b", 2)]));
+    let pipeline = TestPipeline::open(&dir, &components());
+    assert_eq!(pipeline.run(REMEMBERS).stats.processed, 1);
+    drop(pipeline);
+    assert_eq!(database::rows(&dir, WORDS), ["a | 1 | -", "b | 2 | -"]);
+}
+
+#[test]
+fn to_process_a_session_again_changes_no_shared_row_but_when_it_was_changed() {
+    let deeds = vec![
+        json!({"do": "put", "word": "a", "number": 1, "share": 0.5, "tags": [1]}),
+        put("b", 2),
+    ];
+    let dir = told(&[deeds]);
+    let rows = "SELECT * EXCLUDE updated_at FROM \"faulty-remembers\".words ORDER BY word";
+    let before = database::rows(&dir, rows);
+    let pipeline = TestPipeline::open(&dir, &components());
+    dir.clock().advance(Duration::from_secs(60));
+    let asked = Audited {
+        action: "reprocess",
+        actor: Actor::cli(),
+        now: dir.clock().now(),
+    };
+    pipeline
+        .pipeline()
+        .store()
+        .mark_due(REMEMBERS, None, asked)
+        .unwrap();
+    assert_eq!(pipeline.run(REMEMBERS).stats.processed, 1);
+    drop(pipeline);
+    assert_eq!(database::rows(&dir, rows), before);
+}
+
+/// What a property has the guest do in a session.
+#[derive(Clone, Debug)]
+enum Deed {
+    Put {
+        word: &'static str,
+        number: Option<i64>,
+        note: Option<&'static str>,
+    },
+    Find {
+        filter: Option<(&'static str, Option<i64>)>,
+        by: Option<&'static str>,
+        down: bool,
+        limit: u32,
+    },
+}
+
+fn any_deed() -> impl Strategy<Value = Deed> {
+    let put = (
+        select(&["a", "b", "c", "d", "e"][..]),
+        option::of(0..4_i64),
+        option::of(select(&["x", "y", ""][..])),
+    )
+        .prop_map(|(word, number, note)| Deed::Put { word, number, note });
+    let filter = (
+        select(&["=", "!=", "<", "<=", ">", ">="][..]),
+        option::weighted(0.9, 0..4_i64),
+    );
+    let order = select(&["word", "number", "note", "created_at", "updated_at"][..]);
+    let find = (
+        option::of(filter),
+        option::of(order),
+        any::<bool>(),
+        0..7_u32,
+    )
+        .prop_map(|(filter, by, down, limit)| Deed::Find {
+            filter,
+            by,
+            down,
+            limit,
+        });
+    prop_oneof![3 => put, 2 => find]
+}
+
+fn said(deed: &Deed) -> Value {
+    match deed {
+        Deed::Put { word, number, note } => {
+            json!({"do": "put", "word": word, "number": number, "note": note})
+        }
+        Deed::Find {
+            filter,
+            by,
+            down,
+            limit,
+        } => {
+            let filter = filter.map(|(comparison, number)| json!(["number", comparison, number]));
+            let filters: Vec<Value> = filter.into_iter().collect();
+            find(json!({"where": filters, "by": by, "down": down, "limit": limit}))
+        }
+    }
+}
+
+/// A row of the model; its times are the numbers of sessions.
+#[derive(Clone, Debug)]
+struct Row {
+    word: &'static str,
+    number: Option<i64>,
+    note: Option<&'static str>,
+    created: usize,
+    updated: usize,
+}
+
+/// What shared tables promise, over a map.
+#[derive(Clone, Debug, Default)]
+struct Model {
+    rows: BTreeMap<&'static str, Row>,
+}
+
+impl Model {
+    /// Does what a deed says in a session; gives what it finds.
+    fn obey(&mut self, deed: &Deed, session: usize) -> Option<String> {
+        match *deed {
+            Deed::Put { word, number, note } => {
+                let created = self.rows.get(word).map_or(session, |row| row.created);
+                let row = Row {
+                    word,
+                    number,
+                    note,
+                    created,
+                    updated: session,
+                };
+                self.rows.insert(word, row);
+                None
+            }
+            Deed::Find {
+                filter,
+                by,
+                down,
+                limit,
+            } => {
+                let holds = |row: &&Row| match filter {
+                    None => true,
+                    Some(("=", value)) => row.number == value,
+                    Some(("!=", value)) => row.number != value,
+                    Some((comparison, value)) => match (row.number, value) {
+                        (Some(a), Some(b)) => match comparison {
+                            "<" => a < b,
+                            "<=" => a <= b,
+                            ">" => a > b,
+                            _ => a >= b,
+                        },
+                        _ => false,
+                    },
+                };
+                let mut rows: Vec<&Row> = self.rows.values().filter(holds).collect();
+                rows.sort_by(|a, b| {
+                    let directed = |order: Ordering| if down { order.reverse() } else { order };
+                    let nulls_last = |a: bool, b: bool| a.cmp(&b);
+                    match by {
+                        None | Some("word") => directed(a.word.cmp(b.word)),
+                        Some("number") => nulls_last(a.number.is_none(), b.number.is_none())
+                            .then(directed(a.number.cmp(&b.number))),
+                        Some("note") => nulls_last(a.note.is_none(), b.note.is_none())
+                            .then(directed(a.note.cmp(&b.note))),
+                        Some("created_at") => directed(a.created.cmp(&b.created)),
+                        Some(_) => directed(a.updated.cmp(&b.updated)),
+                    }
+                });
+                let words = rows.iter().take(limit as usize).map(|row| row.word);
+                Some(words.collect::<Vec<_>>().join(" "))
+            }
+        }
+    }
+
+    fn rows(&self) -> Vec<String> {
+        fn cell<T: ToString>(value: Option<T>) -> String {
+            value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+        }
+        let rows = self.rows.values();
+        rows.map(|row| format!("{} | {} | {}", row.word, cell(row.number), cell(row.note)))
+            .collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
+
+    #[test]
+    fn invariant_shared_tables_are_as_a_map_would_be_and_look_ups_see_it(
+        sessions in vec((vec(any_deed(), 1..12), any::<bool>()), 1..6),
+    ) {
+        let dir = new_dir();
+        let pipeline = TestPipeline::open(&dir, &components());
+        let mut model = Model::default();
+        let mut expected = Vec::new();
+        for (number, (deeds, fails)) in sessions.iter().enumerate() {
+            let mut said: Vec<Value> = deeds.iter().map(said).collect();
+            if *fails {
+                said.push(json!({"do": "fail"}));
+            }
+            dir.clock().advance(Duration::from_secs(1));
+            dir.write(&format!("ada/{number}.jsonl"), transcript(&said));
+            let mut after = model.clone();
+            let found: Vec<String> =
+                deeds.iter().filter_map(|deed| after.obey(deed, number)).collect();
+            if !fails {
+                model = after;
+                expected.extend(found);
+            }
+            // As the scheduler would: what failed once is not tried a second time at once.
+            pipeline.run(REMEMBERS);
+            if *fails {
+                dir.delete(&format!("ada/{number}.jsonl"));
+            }
+        }
+        drop(pipeline);
+        prop_assert_eq!(database::rows(&dir, WORDS), model.rows());
+        prop_assert_eq!(database::rows(&dir, FOUND), expected);
+    }
+}
