@@ -6,6 +6,7 @@
 
 pub use crate::bindings::session_pipeline::processor::log::Level;
 pub use crate::bindings::session_pipeline::processor::transcript::Chunk;
+use crate::llm::{LlmError, Request, Response};
 use crate::shared::Filter;
 use crate::table::{OwnedValue, Value};
 
@@ -37,6 +38,9 @@ pub trait Host {
         descending: bool,
         limit: u32,
     ) -> Vec<Vec<OwnedValue>>;
+
+    /// Asks a language model.
+    fn complete(&self, request: &Request) -> Result<Response, LlmError>;
 
     /// Writes one message into the log of the run.
     fn log(&self, level: Level, message: &str);
@@ -71,6 +75,10 @@ impl Host for Imports {
         crate::bindings::session_pipeline::processor::records::lookup(
             table, filters, order_by, descending, limit,
         )
+    }
+
+    fn complete(&self, request: &Request) -> Result<Response, LlmError> {
+        crate::llm::complete(request)
     }
 
     fn log(&self, level: Level, message: &str) {

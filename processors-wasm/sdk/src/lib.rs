@@ -2,7 +2,8 @@
 //!
 //! A processor reads the transcript of one session at a time and keeps rows about it. It becomes
 //! a WebAssembly component, runs in a sandbox under limits, and reaches nothing but what this
-//! crate offers: the transcript, its own tables, and a log.
+//! crate offers: the transcript, its own tables, a log, and where its operator grants it one, a
+//! language model.
 //!
 //! ```
 //! use session_pipeline_processor::{
@@ -62,7 +63,8 @@
 //! with `-C target-feature=+simd128`, which makes reading faster by about a tenth.
 //!
 //! Where to go next: [`transcript`] for what lines hold, [`table`] for what columns can be,
-//! [`shared`] for rows that outlive their session, [`native`] for tests. The contract below all this is in `runtime/wit`.
+//! [`shared`] for rows that outlive their session, [`llm`] for asking a language model, [`native`]
+//! for tests. The contract below all this is in `runtime/wit`.
 
 #[allow(
     missing_docs,
@@ -74,7 +76,7 @@
 pub mod bindings {
     wit_bindgen::generate!({
         path: "../../runtime/wit",
-        world: "processor",
+        world: "processor-with-llm",
         pub_export_macro: true,
         export_macro_name: "export_guest",
         default_bindings_module: "session_pipeline_processor::bindings",
@@ -85,6 +87,7 @@ pub mod bindings {
 pub mod host;
 pub mod json;
 pub mod lines;
+pub mod llm;
 #[cfg(not(target_family = "wasm"))]
 pub mod native;
 pub mod processor;

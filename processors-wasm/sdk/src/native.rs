@@ -5,6 +5,7 @@
 //! processors verify` does that with the component. How it keeps shared rows stands in the `shared`
 //! room.
 
+mod llm;
 mod shared;
 
 use std::borrow::Cow;
@@ -12,10 +13,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use crate::host::{Chunk, Host, Level};
+use crate::llm::{LlmError, Request, Response};
 use crate::processor::{Processor, Summary};
 use crate::session::{Session, SessionInfo};
 use crate::shared::Filter;
 use crate::table::{OwnedValue, Table, Value};
+use llm::ScriptedModel;
 use shared::SharedTables;
 
 /// The host's default limit of one line.
@@ -52,6 +55,7 @@ pub struct MemoryHost<'t> {
     line: Cell<u64>,
     rows: RefCell<BTreeMap<String, Vec<Vec<OwnedValue>>>>,
     shared: RefCell<SharedTables>,
+    model: RefCell<ScriptedModel>,
     log: RefCell<Vec<(Level, String)>>,
 }
 
@@ -65,6 +69,7 @@ impl<'t> MemoryHost<'t> {
             line: Cell::new(1),
             rows: RefCell::default(),
             shared: RefCell::default(),
+            model: RefCell::default(),
             log: RefCell::default(),
         }
     }
@@ -90,6 +95,16 @@ impl<'t> MemoryHost<'t> {
         self.transcript = transcript.into();
         self.rows.borrow_mut().clear();
         self.rewind();
+    }
+
+    /// The answer to the next request that has none yet; without one it is `unavailable`.
+    pub fn answer(&self, answer: Result<Response, LlmError>) {
+        self.model.borrow_mut().answers.push_back(answer);
+    }
+
+    /// What the language model was asked so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.model.borrow().requests.clone()
     }
 
     /// The rows of a shared table, by their keys.
@@ -178,6 +193,10 @@ impl Host for MemoryHost<'_> {
     ) -> Vec<Vec<OwnedValue>> {
         let shared = self.shared.borrow();
         shared.lookup(table, filters, order_by, descending, limit)
+    }
+
+    fn complete(&self, request: &Request) -> Result<Response, LlmError> {
+        self.model.borrow_mut().complete(request)
     }
 
     fn log(&self, level: Level, message: &str) {

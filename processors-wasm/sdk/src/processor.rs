@@ -73,6 +73,13 @@ impl Manifest {
         self
     }
 
+    /// The same, which can't do without a language model.
+    #[must_use]
+    pub fn uses_llm(mut self) -> Self {
+        self.uses_llm = true;
+        self
+    }
+
     /// The same with another cadence.
     #[must_use]
     pub fn every_seconds(mut self, seconds: u32) -> Self {

@@ -2,6 +2,7 @@
 
 use crate::host::{Host, HostRef, Level};
 use crate::lines::Lines;
+use crate::llm::Llm;
 use crate::shared::{Filter, Lookup, SharedRow};
 use crate::table::{Batch, Cells, OwnedValue, Row, Value};
 use crate::transcript::Transcript;
@@ -157,6 +158,48 @@ impl<'h> Session<'h> {
         limit: u32,
     ) -> Vec<Vec<OwnedValue>> {
         Host::lookup(self.host, table, filters, order_by, descending, limit)
+    }
+
+    /// The way to a language model.
+    ///
+    /// ```
+    /// use session_pipeline_processor::llm::{Request, Response};
+    /// use session_pipeline_processor::native::MemoryHost;
+    /// use session_pipeline_processor::{
+    ///     Manifest, Processor, Session, SessionInfo, Settings, Summary, rows,
+    /// };
+    ///
+    /// rows! {
+    ///     /// What a session was about.
+    ///     pub struct Gist in "gists" {
+    ///         text: String,
+    ///     }
+    /// }
+    ///
+    /// struct Gists;
+    ///
+    /// impl Processor for Gists {
+    ///     fn manifest(_: &Settings) -> Result<Manifest, String> {
+    ///         Ok(Manifest::new("gists", 1, "Sums sessions up.").uses_llm().table::<Gist>())
+    ///     }
+    ///
+    ///     fn process(session: &Session<'_>) -> Result<Summary, String> {
+    ///         let request = Request::new("What is this about?").max_tokens(100);
+    ///         let text = session.llm().complete(&request)?.text;
+    ///         session.table::<Gist>().insert(Gist { text });
+    ///         Ok(Summary::items(1))
+    ///     }
+    /// }
+    ///
+    /// let host = MemoryHost::new(b"");
+    /// host.answer(Ok(Response::new("A bug in a parser.")));
+    /// assert_eq!(host.run::<Gists>(&SessionInfo::new("ada/1.jsonl")), Ok(Summary::items(1)));
+    /// assert_eq!(host.requests()[0].max_tokens, 100);
+    /// // Where there is no answer the session fails, and is tried again.
+    /// assert!(host.run::<Gists>(&SessionInfo::new("ada/1.jsonl")).is_err());
+    /// ```
+    pub fn llm(&self) -> Llm<'h> {
+        Llm::new(self.host)
     }
 
     /// Writes one message into the log of the run, which is cut at a bound.
