@@ -113,6 +113,13 @@ impl Config {
             .unwrap_or(&self.limits)
     }
 
+    /// Whether a processor may ask a language model: as its operator says, or else where it ships
+    /// with the program.
+    pub fn grants_llm(&self, processor: &str, is_shipped: bool) -> bool {
+        let own = self.processors.get(processor);
+        own.and_then(|own| own.llm).unwrap_or(is_shipped)
+    }
+
     /// The operator's settings for one processor, by key.
     pub fn settings_of(&self, processor: &str) -> Vec<(String, String)> {
         let own = self.processors.get(processor);
@@ -220,6 +227,8 @@ pub struct Limits {
     pub cpu_base: Duration,
     /// Input that buys one more second of CPU time: half of what an interpreter reads in one.
     pub bytes_per_cpu_second: u64,
+    /// Time for a session that asks a language model, waiting included.
+    pub wall_max: Duration,
     /// All linear memories together.
     pub memory_bytes_max: usize,
     /// Elements of all tables together; Python and JavaScript need 8,000.
@@ -261,6 +270,7 @@ impl Default for Limits {
             fuel_per_byte: 2_000,
             cpu_base: Duration::from_secs(30),
             bytes_per_cpu_second: 2_000_000,
+            wall_max: Duration::from_secs(180),
             memory_bytes_max: 256 << 20,
             table_elements_max: 100_000,
             stack_bytes_max: 1 << 20,

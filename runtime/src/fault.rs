@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::llm::{ErrorClass, LlmError};
+
 /// Guest text kept anywhere is cut at this many bytes.
 pub const DETAIL_BYTES_MAX: usize = 4096;
 
@@ -77,7 +79,8 @@ impl FaultKind {
     }
 
     /// Whether the session or the component caused it, so that repeating it is pointless and the
-    /// session ends in quarantine. An outage must not cost anyone a session.
+    /// session ends in quarantine. An outage must not cost anyone a session. Of an answer that a
+    /// language model did not give, only [`Fault::is_of_own_making`] knows.
     pub fn is_of_own_making(self) -> bool {
         match self {
             Self::OutOfFuel
@@ -119,6 +122,26 @@ impl Fault {
             kind,
             detail: printable(detail.as_ref()),
         }
+    }
+
+    /// A fault for want of an answer. Its detail begins with the class, so that it stays known
+    /// wherever the fault is kept.
+    pub fn llm(error: &LlmError, consequence: &str) -> Self {
+        Self::new(FaultKind::Llm, format!("{error}; {consequence}"))
+    }
+
+    /// Why a language model gave no answer, where that is the fault.
+    pub fn llm_class(&self) -> Option<ErrorClass> {
+        let class = self.detail.split(": ").next().unwrap_or_default();
+        (self.kind == FaultKind::Llm)
+            .then(|| ErrorClass::from_word(class))
+            .flatten()
+    }
+
+    /// Whether the session or the component caused it. An answer that was refused, or that is none,
+    /// counts; a model that is out of reach does not.
+    pub fn is_of_own_making(&self) -> bool {
+        self.kind.is_of_own_making() || self.llm_class().is_some_and(ErrorClass::is_of_own_making)
     }
 }
 

@@ -68,6 +68,23 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Unavailable,
+        Self::Budget,
+        Self::RateLimited,
+        Self::TimeOut,
+        Self::Refused,
+        Self::Malformed,
+        Self::TooLarge,
+        Self::Failed,
+    ];
+
+    /// The class behind a word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.as_str() == word)
+    }
+
     /// The word for it, as in the contract.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -14,18 +14,19 @@ use crate::content::{ContentHash, ReadError, Snapshot};
 use crate::fault::{Fault, FaultKind, printable};
 use crate::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
 use crate::rows::TableRows;
-use crate::sandbox::contract::ProcessorPre;
+use crate::sandbox::contract::ProcessorWithLlmPre;
 use crate::sandbox::contract::exports::session_pipeline::processor::guest::Manifest as GuestManifest;
 use crate::sandbox::contract::session_pipeline::processor::types;
 use crate::sandbox::{
-    self, Compiled, Engine, HostState, LogLine, SessionGrant, fault_of, run_to_end,
+    self, Compiled, Engine, HostState, LogLine, ModelGrant, SessionGrant, SessionModel, blamed,
+    fault_of, run_to_end,
 };
 use crate::shared::SharedRows;
 
 /// A component that is ready to process sessions.
 pub struct Processor {
     engine: Arc<Engine>,
-    pre: ProcessorPre<HostState>,
+    pre: ProcessorWithLlmPre<HostState>,
     limits: Arc<Limits>,
     settings: Vec<(String, String)>,
     tables: Arc<[TableSpec]>,
@@ -53,6 +54,8 @@ pub struct SessionInfo {
 pub struct Grants {
     /// What is committed of its shared tables; `None`: nothing yet.
     pub shared: Option<Arc<dyn SharedRows>>,
+    /// The way to a language model; `None`: whoever asks is told that none is within reach.
+    pub model: Option<ModelGrant>,
 }
 
 /// What executing a session gave: all that committing needs, and nothing else.
@@ -132,10 +135,10 @@ impl Processor {
             }
             imports.push(name.to_owned());
         }
-        let link = || -> wasmtime::Result<ProcessorPre<HostState>> {
+        let link = || -> wasmtime::Result<ProcessorWithLlmPre<HostState>> {
             let mut linker = Linker::new(engine.wasmtime());
             sandbox::link(&mut linker)?;
-            ProcessorPre::new(linker.instantiate_pre(&component)?)
+            ProcessorWithLlmPre::new(linker.instantiate_pre(&component)?)
         };
         let pre = link().map_err(|error| {
             refused(format!(
@@ -162,6 +165,12 @@ impl Processor {
     /// The names that its component imports: its capabilities, and WASI.
     pub fn imports(&self) -> &[String] {
         &self.imports
+    }
+
+    /// Whether it can ask a language model, where it is granted one.
+    pub fn asks_model(&self) -> bool {
+        let mut imports = self.imports.iter();
+        imports.any(|name| name.starts_with("session-pipeline:processor/llm@"))
     }
 
     /// Fuel that it burned to describe itself.
@@ -221,6 +230,13 @@ impl Processor {
             tables: Arc::clone(&self.tables),
             rows,
             shared: grants.shared.clone(),
+            model: grants.model.clone().map(|grant| SessionModel {
+                started: grant.clock.monotonic(),
+                grant,
+                processor: self.manifest.name.clone(),
+                session: session.key.clone(),
+                unanswered: None,
+            }),
         };
         let seed = self.seed(&session.key);
         let mut store = match HostState::store(&self.engine, &self.limits, seed, bytes, Some(grant))
@@ -255,6 +271,8 @@ impl Processor {
             let fault = Fault::new(FaultKind::Host, "the session was lost on the way");
             return Execution::without_content(fault, log, cost);
         };
+        let unanswered = grant.model.take().and_then(|model| model.unanswered);
+        let outcome = outcome.map_err(|fault| blamed(fault, unanswered));
         // However far the guest read, the hash is that of all it was given to read.
         let hash = grant.snapshot.finish();
         let outcome = match (&hash, outcome) {
@@ -322,7 +340,7 @@ impl std::fmt::Debug for Processor {
 fn describe(
     engine: &Engine,
     limits: &Arc<Limits>,
-    pre: &ProcessorPre<HostState>,
+    pre: &ProcessorWithLlmPre<HostState>,
     settings: &Vec<(String, String)>,
 ) -> Result<(Manifest, u64), Fault> {
     let mut store = HostState::store(engine, limits, [0; 32], 0, None).map_err(|error| {

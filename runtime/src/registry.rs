@@ -254,6 +254,12 @@ impl Registry {
                 manifest.name
             )));
         }
+        // All that is known by a name here ships with the program.
+        if processor.asks_model() && !config.grants_llm(name, true) {
+            return Err(refused(format!(
+                "it asks for a language model, which it is not granted; set `llm = true` in `[processors.{name}]` to grant it"
+            )));
+        }
         let versions = match store {
             Some(store) => store.component_versions(name)?,
             None => Default::default(),

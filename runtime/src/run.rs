@@ -16,11 +16,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, UtcMicros};
 use crate::config::Config;
-use crate::fault::printable;
+use crate::fault::{Fault, printable};
 use crate::identity::Identities;
+use crate::llm::{ErrorClass, LanguageModel, LlmError};
 use crate::processor::{Grants, Processor};
 use crate::registry::{Registry, RegistryError};
-use crate::sandbox::Engines;
+use crate::sandbox::{Aside, Engines, ModelGrant};
 use crate::scan::{ScanContext, ScanPlan};
 use crate::sessions::{Note, SessionsRoot, Walk};
 use crate::store::{Actor, RunRecord, RunResult, Store, StoreError, Trigger};
@@ -37,7 +38,8 @@ pub struct Pipeline {
     registry: Registry,
     engines: Engines,
     store: Store,
-    permits: dispatch::Permits,
+    permits: Arc<dispatch::Permits>,
+    model: Option<Arc<dyn LanguageModel>>,
     running: running::Running,
     is_stopping: AtomicBool,
 }
@@ -207,8 +209,8 @@ impl Pipeline {
         registry: Registry,
     ) -> Result<Self, RunError> {
         let store = Store::open(&config, clock.now())?;
-        let engines = Engines::new(config.pool_limits(), config.workers);
-        let permits = dispatch::Permits::new(config.workers);
+        let permits = Arc::new(dispatch::Permits::new(config.workers));
+        let engines = Engines::new(config.pool_limits(), permits.sessions_max());
         Ok(Self {
             config,
             clock,
@@ -216,9 +218,17 @@ impl Pipeline {
             engines,
             store,
             permits,
+            model: None,
             running: running::Running::default(),
             is_stopping: AtomicBool::new(false),
         })
+    }
+
+    /// The same with a language model for the processors that may ask one.
+    #[must_use]
+    pub fn with_language_model(mut self, model: Arc<dyn LanguageModel>) -> Self {
+        self.model = Some(model);
+        self
     }
 
     /// The configuration.
@@ -244,15 +254,29 @@ impl Pipeline {
     /// Makes a processor ready, for one run or many.
     ///
     /// # Errors
-    /// As [`Registry::load`].
+    /// As [`Registry::load`], and when it needs a language model and there is none.
     pub fn processor(&self, name: &str) -> Result<Processor, RegistryError> {
-        self.registry.load(
+        let processor = self.registry.load(
             name,
             &self.config,
             &self.engines,
             &self.store,
             self.clock.now(),
-        )
+        )?;
+        if processor.manifest().uses_llm && self.model.is_none() {
+            let error = LlmError {
+                class: ErrorClass::Unavailable,
+                reason: "no language model is configured".to_owned(),
+            };
+            return Err(RegistryError::Unavailable {
+                name: name.to_owned(),
+                fault: Fault::llm(
+                    &error,
+                    "under its present settings it needs one; set one in the config file",
+                ),
+            });
+        }
+        Ok(processor)
     }
 
     /// Opens the sessions root; `None` where there is none.
@@ -410,14 +434,26 @@ impl Pipeline {
             run_id,
             started,
             identities: Identities::new(&self.store),
-            grants: Grants {
-                shared: self.store.shared_rows(processor.manifest())?,
-            },
+            grants: self.grants(processor, run_id)?,
         };
         pass.work_through(plan.candidates, stats, progress)?;
         Ok(Passed {
             notes: walk.notes,
             opens: root.opens(),
+        })
+    }
+
+    /// What the sessions of a run may reach.
+    fn grants(&self, processor: &Processor, run_id: &str) -> Result<Grants, RunError> {
+        let model = processor.asks_model().then(|| ModelGrant {
+            model: self.model.clone(),
+            clock: Arc::clone(&self.clock),
+            place: Arc::clone(&self.permits) as Arc<dyn Aside>,
+            run_id: run_id.into(),
+        });
+        Ok(Grants {
+            shared: self.store.shared_rows(processor.manifest())?,
+            model,
         })
     }
 

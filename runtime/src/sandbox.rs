@@ -8,6 +8,7 @@ mod compile;
 pub(crate) mod contract;
 mod engines;
 mod host;
+mod llm;
 mod log;
 mod records;
 mod wasi;
@@ -23,6 +24,8 @@ pub(crate) use compile::sha256_hex;
 pub use compile::{CompileError, Compiled, Names, compile, compile_as_child, load, names};
 pub use engines::Engines;
 pub(crate) use host::{HostState, SessionGrant, fault_of, read_detail, run_to_end};
+pub use llm::{Aside, ModelGrant};
+pub(crate) use llm::{SessionModel, blamed};
 pub use log::{Level, LogLine};
 pub(crate) use wasi::is_allowed_import;
 
@@ -91,7 +94,7 @@ impl Engine {
 /// Everything that a guest may call: WASI, inert, and the contract.
 pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     wasi::link(linker)?;
-    contract::Processor::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    contract::ProcessorWithLlm::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     records::link(linker)
 }
 

@@ -217,6 +217,14 @@ pub(super) const LIMITS: &[Key<Limits>] = &[
         }),
     },
     Key {
+        name: "wall_max",
+        value: Value::Time(
+            Duration::from_secs(1),
+            Duration::from_secs(24 * 3600),
+            |limits, time| limits.wall_max = time,
+        ),
+    },
+    Key {
         name: "memory_bytes_max",
         // From a page of WebAssembly to the whole of a 32-bit memory.
         value: Value::Size(64 * KIB, 4 * GIB, |limits, bytes| {

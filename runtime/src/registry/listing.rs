@@ -103,7 +103,7 @@ pub fn list(
             uses_llm: manifest.map(|manifest| manifest.uses_llm),
             capabilities: processor.as_ref().map(capabilities),
             // What ships is granted a model unless the operator says no (ARCHITECTURE.md §4).
-            llm_granted: own.and_then(|own| own.llm).unwrap_or(true),
+            llm_granted: config.grants_llm(name, true),
             schedule: own
                 .and_then(|own| own.schedule.as_ref())
                 .map(ToString::to_string),

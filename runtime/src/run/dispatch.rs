@@ -3,6 +3,8 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::sandbox::Aside;
+
 /// Someone who watches a run.
 pub trait Progress: Sync {
     /// The scan is done: so many candidates, of so many bytes.
@@ -98,33 +100,56 @@ impl Dispatch {
     }
 }
 
+/// Sessions beside those at work that may wait for a language model, of all processors together:
+/// each keeps an instance.
+const ASIDE_MAX: usize = 16;
+
 /// As many permits as workers for the whole process, given out in the order of asking.
 pub(super) struct Permits {
     queue: Mutex<PermitQueue>,
     changed: Condvar,
+    permits: usize,
 }
 
 struct PermitQueue {
     free: usize,
+    /// Sessions that wait for a language model, their permits in use by others.
+    aside: usize,
     next_ticket: u64,
     now_serving: u64,
 }
 
 impl Permits {
     pub(super) fn new(permits: usize) -> Self {
+        let permits = permits.max(1);
         let queue = PermitQueue {
-            free: permits.max(1),
+            free: permits,
+            aside: 0,
             next_ticket: 0,
             now_serving: 0,
         };
         Self {
             queue: Mutex::new(queue),
             changed: Condvar::new(),
+            permits,
         }
     }
 
+    /// How many sessions can be under way at once: those at work, and those that wait.
+    pub(super) fn sessions_max(&self) -> usize {
+        self.permits.saturating_add(ASIDE_MAX)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, PermitQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn take(&self) -> Permit<'_> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        self.acquire(self.queue());
+        Permit { permits: self }
+    }
+
+    fn acquire(&self, mut queue: MutexGuard<'_, PermitQueue>) {
         let ticket = queue.next_ticket;
         queue.next_ticket += 1;
         while queue.now_serving != ticket || queue.free == 0 {
@@ -137,7 +162,39 @@ impl Permits {
         queue.free -= 1;
         drop(queue);
         self.changed.notify_all();
-        Permit { permits: self }
+    }
+
+    fn release(&self) {
+        self.queue().free += 1;
+        self.changed.notify_all();
+    }
+}
+
+/// For whoever holds a permit. Where too many wait already it is kept: every session under way has
+/// an instance, and there is room for so many.
+impl Aside for Permits {
+    fn aside(&self, wait: &mut dyn FnMut()) {
+        let mut queue = self.queue();
+        if queue.aside >= ASIDE_MAX {
+            drop(queue);
+            return wait();
+        }
+        queue.aside += 1;
+        drop(queue);
+        self.release();
+        let _back = BackToWork(self);
+        wait();
+    }
+}
+
+/// Takes the permit again on every way out, a panic included.
+struct BackToWork<'a>(&'a Permits);
+
+impl Drop for BackToWork<'_> {
+    fn drop(&mut self) {
+        let permits = self.0;
+        permits.acquire(permits.queue());
+        permits.queue().aside -= 1;
     }
 }
 
@@ -148,12 +205,7 @@ pub(super) struct Permit<'a> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.permits
-            .queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .free += 1;
-        self.permits.changed.notify_all();
+        self.permits.release();
     }
 }
 

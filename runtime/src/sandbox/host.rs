@@ -12,6 +12,7 @@ use wasmtime::{CallHook, ResourceLimiter, Store, StoreContextMut, Trap};
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
 use super::contract::session_pipeline::processor::{log, transcript, types};
+use super::llm::SessionModel;
 use super::log::{Level, LogLine, SessionLog};
 use super::{Engine, wasi};
 use crate::config::Limits;
@@ -36,6 +37,8 @@ pub(crate) struct SessionGrant {
     pub(crate) rows: Vec<TableRows>,
     /// What is committed of the shared tables; `None`: nothing.
     pub(crate) shared: Option<Arc<dyn SharedRows>>,
+    /// The way to a language model.
+    pub(crate) model: Option<SessionModel>,
 }
 
 /// The host's side of one instance.

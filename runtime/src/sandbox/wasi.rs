@@ -48,7 +48,11 @@ pub(crate) fn is_allowed_import(name: &str) -> bool {
         Some(("session-pipeline", rest)) => {
             let is_ours = matches!(
                 rest,
-                "processor/types" | "processor/transcript" | "processor/records" | "processor/log"
+                "processor/types"
+                    | "processor/transcript"
+                    | "processor/records"
+                    | "processor/log"
+                    | "processor/llm"
             );
             is_ours && version == "1.0.0"
         }
