@@ -23,6 +23,7 @@
 pub mod clock;
 pub mod data_dir;
 pub mod guest;
+pub mod llm;
 pub mod measure;
 pub mod pipeline;
 pub mod redact;
@@ -32,6 +33,7 @@ pub mod strategies;
 pub use clock::{PausedClock, TestClock};
 pub use data_dir::DataDir;
 pub use guest::{Extracted, Guest};
+pub use llm::ScriptedModel;
 pub use pipeline::{Ran, TestPipeline};
 pub use session::Session;
 pub use strategies::cases;

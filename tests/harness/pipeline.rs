@@ -1,7 +1,9 @@
 //! A pipeline over a data dir, as the binary would open it.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use session_pipeline_runtime::llm::LanguageModel;
 use session_pipeline_runtime::registry::{Registry, Shipped};
 use session_pipeline_runtime::run::{Pipeline, RunError, RunRequest, Stats};
 use session_pipeline_runtime::scan::{KnownFailure, KnownSession};
@@ -70,9 +72,17 @@ impl TestPipeline {
         let shipped = components
             .iter()
             .map(|&(name, component)| Shipped { name, component });
-        let clock = std::sync::Arc::clone(dir.clock());
+        let clock = Arc::clone(dir.clock());
         let pipeline = Pipeline::open(config, clock, Registry::new(shipped))?;
         Ok(Self { pipeline })
+    }
+
+    /// The same with a language model.
+    #[must_use]
+    pub fn with_language_model(self, model: Arc<dyn LanguageModel>) -> Self {
+        Self {
+            pipeline: self.pipeline.with_language_model(model),
+        }
     }
 
     /// Runs a processor as the command line does: without caps, and ignoring waits.

@@ -20,6 +20,7 @@ mod hostile;
 mod http;
 mod identity;
 mod inspect;
+mod llm;
 mod migrations;
 mod quarantine;
 mod records;

@@ -1,0 +1,433 @@
+//! Language models as a guest reaches them: by a grant, without a permit, within the session's time.
+//!
+//! The guest asks what the lines of a transcript tell it to ask, and keeps each answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use session_pipeline_bundle::USAGE;
+use session_pipeline_harness::llm::Asked;
+use session_pipeline_harness::{DataDir, Guest, ScriptedModel, TestPipeline};
+use session_pipeline_runtime::config::{Config, Limits, ProcessorConfig};
+use session_pipeline_runtime::fault::{Fault, FaultKind};
+use session_pipeline_runtime::inspect::inspect;
+use session_pipeline_runtime::llm::{ErrorClass, LlmError, Request};
+use session_pipeline_runtime::run::{RunError, RunRequest};
+
+use crate::database;
+use crate::guests::{WELL_BEHAVED, misbehaving, well_behaved};
+
+const ASKS: &str = "faulty-asks-model";
+const ANSWERS: &str = "SELECT line, text, class, reason FROM \"faulty-asks-model\".answers ORDER BY session_file, line";
+
+fn components() -> [(&'static str, &'static [u8]); 2] {
+    [misbehaving("asks_model"), well_behaved()]
+}
+
+/// A data dir that knows the guests already.
+fn new_dir() -> DataDir {
+    thread_local! {
+        static PREPARED: DataDir = {
+            let dir = DataDir::new();
+            let pipeline = TestPipeline::open(&dir, &components());
+            for (name, _) in components() {
+                pipeline.pipeline().processor(name).unwrap();
+            }
+            dir
+        };
+    }
+    PREPARED.with(DataDir::with_state_of)
+}
+
+fn transcript(lines: &[Value]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+fn open(dir: &DataDir, model: &Arc<ScriptedModel>) -> TestPipeline {
+    let model = Arc::clone(model);
+    TestPipeline::open(dir, &components()).with_language_model(model)
+}
+
+/// The configuration with something of the guest's own in it.
+fn own(dir: &DataDir, own: ProcessorConfig) -> Config {
+    let mut config = dir.config();
+    config.processors.insert(ASKS.to_owned(), own);
+    config
+}
+
+/// The settings under which the guest can't do without a model.
+fn in_need() -> ProcessorConfig {
+    ProcessorConfig {
+        settings: [("uses-llm".to_owned(), "true".to_owned())].into(),
+        ..ProcessorConfig::default()
+    }
+}
+
+/// Runs the guest over one session, which fails; gives why.
+fn fault(model: &Arc<ScriptedModel>, lines: &[Value]) -> Fault {
+    fault_under(&new_dir(), Limits::default(), model, lines)
+}
+
+fn fault_under(
+    dir: &DataDir,
+    limits: Limits,
+    model: &Arc<ScriptedModel>,
+    lines: &[Value],
+) -> Fault {
+    dir.write("ada/one.jsonl", transcript(lines));
+    let config = Config {
+        limits,
+        ..dir.config()
+    };
+    let pipeline = TestPipeline::open_with(dir, config, &components());
+    let pipeline = pipeline.with_language_model(Arc::clone(model) as Arc<_>);
+    let stats = pipeline.run(ASKS).stats;
+    assert_eq!((stats.processed, stats.errors), (0, 1));
+    assert_eq!(pipeline.state(ASKS, "ada/one.jsonl"), None);
+    pipeline.failure(ASKS, "ada/one.jsonl").unwrap().fault
+}
+
+#[test]
+fn a_request_reaches_the_model_as_it_was_made_and_the_answer_the_guest() {
+    let dir = new_dir();
+    let lines = [
+        json!({"ask": "What?", "system": "Be brief.", "schema": "{\"type\":\"object\"}"}),
+        json!({"ask": "Why?"}),
+    ];
+    dir.write("ada/one.jsonl", transcript(&lines));
+    let model = ScriptedModel::new();
+    model.answer("{\"a\":1}").answer("Because \u{0} of ü.");
+    let pipeline = open(&dir, &model);
+    let ran = pipeline.run(ASKS);
+    assert_eq!((ran.stats.processed, ran.stats.errors), (1, 0));
+    drop(pipeline);
+
+    let asked = |prompt: &str, system: Option<&str>, json_schema: Option<&str>| Asked {
+        request: Request {
+            system: system.map(str::to_owned),
+            prompt: prompt.to_owned(),
+            max_tokens: 77,
+            json_schema: json_schema.map(str::to_owned),
+        },
+        run_id: ran.id.clone(),
+        processor: ASKS.to_owned(),
+        session: "ada/one.jsonl".to_owned(),
+        time_left: Duration::from_secs(180),
+    };
+    assert_eq!(
+        model.asked(),
+        [
+            asked("What?", Some("Be brief."), Some("{\"type\":\"object\"}")),
+            asked("Why?", None, None)
+        ]
+    );
+    assert_eq!(
+        database::rows(&dir, ANSWERS),
+        ["1 | {\"a\":1} | - | -", "2 | Because \u{0} of ü. | - | -"]
+    );
+}
+
+#[test]
+fn each_class_of_error_reaches_the_guest_with_its_reason_and_may_be_got_over() {
+    let dir = new_dir();
+    let lines: Vec<Value> = ErrorClass::ALL
+        .iter()
+        .map(|_| json!({"ask": "?"}))
+        .collect();
+    dir.write("ada/one.jsonl", transcript(&lines));
+    let model = ScriptedModel::new();
+    for class in ErrorClass::ALL {
+        model.fail(class, &format!("because of {}", class.as_str()));
+    }
+    let pipeline = open(&dir, &model);
+    let stats = pipeline.run(ASKS).stats;
+    assert_eq!((stats.processed, stats.errors), (1, 0));
+    drop(pipeline);
+    let expected: Vec<String> = ErrorClass::ALL
+        .iter()
+        .enumerate()
+        .map(|(index, class)| {
+            let class = class.as_str();
+            format!("{} | - | {class} | because of {class}", index + 1)
+        })
+        .collect();
+    assert_eq!(database::rows(&dir, ANSWERS), expected);
+}
+
+#[test]
+fn a_session_that_fails_for_want_of_an_answer_fails_by_its_class() {
+    for class in ErrorClass::ALL {
+        let model = ScriptedModel::new();
+        model.fail(class, "so it is");
+        let fault = fault(&model, &[json!({"ask": "?", "or": "give back"})]);
+        let word = class.as_str();
+        assert_eq!(fault.to_string(), format!("llm: {word}: so it is"));
+        assert_eq!(
+            (fault.kind, fault.llm_class()),
+            (FaultKind::Llm, Some(class))
+        );
+        assert_eq!(fault.is_of_own_making(), class.is_of_own_making(), "{word}");
+    }
+}
+
+#[test]
+fn only_a_refused_or_malformed_answer_is_of_the_sessions_own_making() {
+    let own: Vec<&str> = ErrorClass::ALL
+        .into_iter()
+        .filter(|class| {
+            let error = LlmError {
+                class: *class,
+                reason: "refused: malformed: or so".to_owned(),
+            };
+            Fault::llm(&error, "then the session failed").is_of_own_making()
+        })
+        .map(ErrorClass::as_str)
+        .collect();
+    assert_eq!(own, ["refused", "malformed"]);
+    assert!(!Fault::new(FaultKind::Host, "refused: by the disk").is_of_own_making());
+    assert!(Fault::new(FaultKind::Panic, "unavailable: so said the guest").is_of_own_making());
+}
+
+#[test]
+fn a_guest_that_panics_for_want_of_an_answer_is_not_to_blame() {
+    let model = ScriptedModel::new();
+    model.fail(ErrorClass::RateLimited, "slow down");
+    let fault = fault(&model, &[json!({"ask": "?", "or": "panic"})]);
+    assert_eq!(fault.llm_class(), Some(ErrorClass::RateLimited));
+    assert!(fault.detail.contains("panicked at"), "{fault}");
+}
+
+#[test]
+fn a_guest_that_asks_again_for_ever_ends_by_a_limit_and_an_outage_is_still_to_blame() {
+    let limits = Limits {
+        host_calls_max: 100,
+        ..Limits::default()
+    };
+    let again = [json!({"ask": "?", "or": "again"})];
+    let fault = fault_under(&new_dir(), limits, &ScriptedModel::new(), &again);
+    assert_eq!(
+        fault.to_string(),
+        "llm: unavailable: no answer is scripted; then the session failed: \
+         host-call-limit: the guest called the host more than 100 times"
+    );
+    assert!(!fault.is_of_own_making());
+}
+
+#[test]
+fn what_fails_after_an_answer_is_the_guests_own_affair() {
+    let model = ScriptedModel::new();
+    model.fail(ErrorClass::TimeOut, "too slow").answer("there");
+    let lines = [
+        json!({"ask": "?"}),
+        json!({"ask": "once more?"}),
+        json!({"fail": "no use"}),
+    ];
+    let fault = fault(&model, &lines);
+    assert_eq!(fault.to_string(), "rejected: no use");
+}
+
+#[test]
+fn a_session_has_so_much_time_for_all_its_answers_and_is_told_what_is_left() {
+    let dir = new_dir();
+    let model = ScriptedModel::new();
+    let seconds = Duration::from_secs;
+    model
+        .answer_after(seconds(50), dir.clock(), "in good time")
+        .answer_after(seconds(40), dir.clock(), "in time")
+        .answer_after(seconds(15), dir.clock(), "late, and here all the same");
+    let limits = Limits {
+        wall_max: seconds(100),
+        ..Limits::default()
+    };
+    let mut lines = vec![json!({"ask": "?"}); 3];
+    lines.push(json!({"ask": "too late?", "or": "give back"}));
+    let fault = fault_under(&dir, limits, &model, &lines);
+    assert_eq!(
+        fault.to_string(),
+        "llm: time-out: the session's 100 s of time are used up"
+    );
+    let left: Vec<u64> = model
+        .asked()
+        .iter()
+        .map(|asked| asked.time_left.as_secs())
+        .collect();
+    assert_eq!(left, [100, 50, 10], "the fourth is not asked any more");
+}
+
+#[test]
+fn each_session_has_its_own_time() {
+    let dir = new_dir();
+    let model = ScriptedModel::new();
+    for name in ["one", "two", "three"] {
+        dir.write(
+            &format!("ada/{name}.jsonl"),
+            transcript(&[json!({"ask": name})]),
+        );
+        model.answer_after(Duration::from_secs(170), dir.clock(), "slowly");
+    }
+    let config = Config {
+        workers: 1,
+        ..dir.config()
+    };
+    let pipeline = TestPipeline::open_with(&dir, config, &components());
+    let pipeline = pipeline.with_language_model(Arc::clone(&model) as Arc<_>);
+    assert_eq!(pipeline.run(ASKS).stats.processed, 3);
+    let is_whole = |asked: &Asked| asked.time_left == Duration::from_secs(180);
+    assert!(model.asked().iter().all(is_whole));
+}
+
+#[test]
+fn while_a_session_waits_for_an_answer_others_work_in_its_place() {
+    let dir = new_dir();
+    dir.write("ada/one.jsonl", transcript(&[json!({"ask": "?"})]));
+    let model = ScriptedModel::new();
+    model.answer("at last").hold();
+    let config = Config {
+        workers: 1,
+        ..dir.config()
+    };
+    let pipeline = TestPipeline::open_with(&dir, config, &components());
+    let pipeline = pipeline.with_language_model(Arc::clone(&model) as Arc<_>);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| pipeline.run(ASKS).stats);
+        model.wait_until_asked(1);
+        // There is one worker, and it waits: with its permit in hand this would never end.
+        assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 1);
+        model.let_go();
+        assert_eq!(asking.join().unwrap().processed, 1);
+    });
+}
+
+#[test]
+fn more_sessions_wait_at_once_than_there_are_workers_and_all_come_to_their_end() {
+    let dir = new_dir();
+    let model = ScriptedModel::new();
+    for number in 0..4 {
+        dir.write(
+            &format!("ada/{number}.jsonl"),
+            transcript(&[json!({"ask": "?"})]),
+        );
+        model.answer("yes");
+    }
+    model.hold();
+    let config = Config {
+        workers: 2,
+        ..dir.config()
+    };
+    let pipeline = TestPipeline::open_with(&dir, config, &components());
+    let pipeline = pipeline.with_language_model(Arc::clone(&model) as Arc<_>);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| pipeline.run(ASKS).stats);
+        // Both workers of this run wait, and another run has two more.
+        model.wait_until_asked(2);
+        assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 4);
+        model.let_go();
+        assert_eq!(asking.join().unwrap().processed, 4);
+    });
+}
+
+#[test]
+fn an_answer_that_is_larger_than_a_call_may_be_is_too_large() {
+    let limits = Limits {
+        call_bytes_max: 64 << 10,
+        ..Limits::default()
+    };
+    let model = ScriptedModel::new();
+    model.answer(&"y".repeat((64 << 10) + 1));
+    let ask = [json!({"ask": "?", "or": "give back"})];
+    let fault = fault_under(&new_dir(), limits, &model, &ask);
+    assert_eq!(fault.llm_class(), Some(ErrorClass::TooLarge));
+    assert!(
+        fault
+            .detail
+            .contains("the answer has 65537 bytes; 65536 are allowed"),
+        "{fault}"
+    );
+}
+
+fn refusal(config: Config, dir: &DataDir) -> String {
+    let pipeline = TestPipeline::open_with(dir, config, &components());
+    let error = pipeline.try_run_as(ASKS, RunRequest::cli()).unwrap_err();
+    assert!(matches!(error, RunError::Registry(_)), "{error}");
+    error.to_string()
+}
+
+#[test]
+fn a_processor_that_imports_a_model_without_a_grant_is_unavailable_and_says_how_to_grant_it() {
+    let dir = new_dir();
+    let denied = ProcessorConfig {
+        llm: Some(false),
+        ..ProcessorConfig::default()
+    };
+    let config = own(&dir, denied);
+    insta::assert_snapshot!(
+        refusal(config.clone(), &dir),
+        @"the processor `faulty-asks-model` is unavailable: component: it asks for a language model, which it is not granted; set `llm = true` in `[processors.faulty-asks-model]` to grant it"
+    );
+    assert!(!config.grants_llm(ASKS, true) && config.grants_llm("usage", true));
+    assert!(!config.grants_llm("a-third-party", false));
+}
+
+#[test]
+fn a_processor_in_need_of_a_model_is_unavailable_without_one() {
+    let dir = new_dir();
+    dir.write("ada/one.jsonl", transcript(&[json!({"ask": "?"})]));
+    let config = own(&dir, in_need());
+    insta::assert_snapshot!(
+        refusal(config.clone(), &dir),
+        @"the processor `faulty-asks-model` is unavailable: llm: unavailable: no language model is configured; under its present settings it needs one; set one in the config file"
+    );
+    let model = ScriptedModel::new();
+    model.answer("yes");
+    let pipeline = TestPipeline::open_with(&dir, config, &components());
+    let pipeline = pipeline.with_language_model(Arc::clone(&model) as Arc<_>);
+    assert_eq!(pipeline.run(ASKS).stats.processed, 1);
+}
+
+#[test]
+fn without_a_model_a_processor_that_can_do_without_is_told_that_there_is_none() {
+    let dir = new_dir();
+    dir.write("ada/one.jsonl", transcript(&[json!({"ask": "?"})]));
+    let pipeline = TestPipeline::open(&dir, &components());
+    assert_eq!(pipeline.run(ASKS).stats.processed, 1);
+    drop(pipeline);
+    assert_eq!(
+        database::rows(&dir, ANSWERS),
+        ["1 | - | unavailable | no language model is configured; set one in the config file"]
+    );
+}
+
+#[test]
+fn a_guest_that_asks_a_model_while_it_describes_itself_is_unavailable() {
+    let refused = Guest::try_load(misbehaving("describe_asks_model").1, &Limits::default());
+    let fault = refused.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Component);
+    assert!(
+        fault
+            .detail
+            .contains("`describe` may call no import, and called `llm.complete`"),
+        "{fault}"
+    );
+}
+
+#[test]
+fn a_processor_that_never_asks_does_not_import_a_model() {
+    let dir = DataDir::new();
+    let imports = |component: &[u8]| -> Vec<String> {
+        let config = dir.config();
+        let inspection = inspect(
+            &config,
+            &Limits::default(),
+            Vec::new(),
+            component,
+            dir.path(),
+        );
+        let imports = inspection.imports.into_iter();
+        imports.map(|import| import.name).collect()
+    };
+    let model = "session-pipeline:processor/llm@1.0.0".to_owned();
+    assert!(!imports(USAGE).contains(&model));
+    assert!(!imports(well_behaved().1).contains(&model));
+    assert!(imports(misbehaving("asks_model").1).contains(&model));
+}
