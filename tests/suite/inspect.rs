@@ -46,7 +46,6 @@ fn a_component_is_told_with_all_that_it_imports_and_says() {
         names.join("\n")
     };
     insta::assert_snapshot!(names(ImportKind::Contract), @r"
-    session-pipeline:processor/log@1.0.0
     session-pipeline:processor/records@1.0.0
     session-pipeline:processor/transcript@1.0.0
     session-pipeline:processor/types@1.0.0

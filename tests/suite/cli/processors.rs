@@ -33,7 +33,7 @@ fn the_list_says_what_each_is_and_makes_nothing() {
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
     insta::assert_snapshot!(words(&ended.stdout).join("\n"), @r"
     processor version origin runs order may use available last run result
-    usage 2 shipped every 10 min independent transcript, records, log yes never -
+    usage 2 shipped every 10 min independent transcript, records yes never -
     ");
     assert!(!dir.path().join("state").exists(), "asking makes nothing");
     assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);

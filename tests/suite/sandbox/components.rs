@@ -134,7 +134,7 @@ fn an_import_that_nobody_serves_is_refused_by_its_name() {
 fn an_import_of_the_contract_at_another_version_is_refused() {
     for name in [
         "session-pipeline:processor/log@2.0.0",
-        "session-pipeline:processor/llm@1.0.0",
+        "session-pipeline:processor/llm@2.0.0",
         "wasi:http/outgoing-handler@0.2.6",
         "wasi:io/poll@0.3.0",
     ] {
