@@ -2,7 +2,7 @@
 //!
 //! A processor that never asks does not import it, and needs no grant. One that does is unavailable
 //! until its operator says `llm = true`; and where its [`Manifest`](crate::Manifest) says that it
-//! [uses one](crate::Manifest::uses_llm), until a provider is configured, too.
+//! [uses one](crate::Manifest::uses_llm()), until a provider is configured, too.
 
 use std::fmt;
 
