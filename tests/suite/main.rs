@@ -22,6 +22,7 @@ mod identity;
 mod inspect;
 mod migrations;
 mod quarantine;
+mod registry;
 mod report;
 mod reprocess;
 mod run;
