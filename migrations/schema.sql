@@ -17,6 +17,13 @@ CREATE TABLE audit_log (
     PRIMARY KEY (id)
 );
 
+CREATE TABLE component_files (
+    file_name VARCHAR NOT NULL,
+    digest VARCHAR NOT NULL,
+    taken_at TIMESTAMP NOT NULL,
+    PRIMARY KEY (file_name)
+);
+
 CREATE TABLE components (
     digest VARCHAR NOT NULL,
     processor_name VARCHAR NOT NULL,

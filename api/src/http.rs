@@ -56,7 +56,8 @@ pub struct Service {
     uploads: Arc<Semaphore>,
     schema: SchemaMemo,
     scheduler: Option<SchedulerWatch>,
-    cadences: OnceLock<HashMap<String, Duration>>,
+    /// Whether the processors were asked for their cadences.
+    asked: OnceLock<()>,
     /// Why the process has to end; `None` as long as it need not.
     broken: watch::Sender<Option<String>>,
 }
@@ -84,7 +85,7 @@ impl Service {
             uploads: Arc::new(Semaphore::new(limits.uploads_max)),
             schema: SchemaMemo::default(),
             scheduler: None,
-            cadences: OnceLock::new(),
+            asked: OnceLock::new(),
             broken: watch::Sender::default(),
             pipeline,
             randomness,
@@ -99,14 +100,13 @@ impl Service {
         self
     }
 
-    /// How often each processor wants to run. Made ready at the first call, which may take seconds.
-    fn cadences(&self) -> &HashMap<String, Duration> {
-        self.cadences.get_or_init(|| {
-            let cadences = cadences(&self.pipeline).into_iter();
-            cadences
-                .filter_map(|(name, cadence)| Some((name, cadence?)))
-                .collect()
-        })
+    /// How often each processor wants to run. They are asked at the first call, which may take
+    /// seconds; those that come later are asked when they take over.
+    fn cadences(&self) -> HashMap<String, Duration> {
+        self.asked.get_or_init(|| {
+            cadences(&self.pipeline);
+        });
+        self.pipeline.registry().cadences()
     }
 
     /// Does what may wait for the disk on a thread of its own; so many at once as are allowed.

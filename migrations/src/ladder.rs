@@ -94,6 +94,11 @@ pub const LADDER: &[Step] = &[
             sql!("0033-service/02-llm-responses.sql"),
         ],
     },
+    Step {
+        number: 34,
+        name: "component-files",
+        statements: &[sql!("0034-component-files/01-component-files.sql")],
+    },
     // The next step goes here. Never between two others, and never into one that was shipped.
 ];
 

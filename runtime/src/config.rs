@@ -100,6 +100,11 @@ impl Config {
         self.data_dir.join("state")
     }
 
+    /// The folder where operators put components of others.
+    pub fn processors_dir(&self) -> PathBuf {
+        self.data_dir.join("processors")
+    }
+
     /// The one folder into which the database may write files.
     pub fn export_dir(&self) -> PathBuf {
         self.data_dir.join("export")
@@ -125,6 +130,12 @@ impl Config {
         let own = self.processors.get(processor);
         own.map(|own| own.settings.clone().into_iter().collect())
             .unwrap_or_default()
+    }
+
+    /// Whether a processor may run in a lower version than one that ran here before.
+    pub fn may_go_back(&self, processor: &str) -> bool {
+        let own = self.processors.get(processor);
+        own.is_some_and(|own| own.may_go_back)
     }
 
     /// When a processor runs whose manifest says this cadence.
@@ -190,6 +201,8 @@ impl Default for ServiceConfig {
 pub struct ProcessorConfig {
     /// Whether it may use a language model; `None`: only if it ships with the program.
     pub llm: Option<bool>,
+    /// Whether a component of a lower version may take over from one that ran here.
+    pub may_go_back: bool,
     /// When it runs; `None`: at the cadence of its manifest.
     pub schedule: Option<Schedule>,
     /// The interval that its environment variable gives, to the second; where the variable for its

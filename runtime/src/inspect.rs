@@ -111,7 +111,12 @@ fn compile(
     component: &[u8],
     scratch: &Path,
 ) -> Result<Compiled, Fault> {
-    // The compiler would say so in its own tongue.
+    recognise(component)?;
+    compile_aside(config, limits, component, scratch)
+}
+
+/// Refuses what plainly is no component: the compiler would say so in its own tongue.
+pub(crate) fn recognise(component: &[u8]) -> Result<(), Fault> {
     let refused = |detail| Err(Fault::new(FaultKind::Component, detail));
     if !component.starts_with(b"\0asm") {
         return refused("the file is no WebAssembly");
@@ -119,7 +124,7 @@ fn compile(
     if component.starts_with(b"\0asm\x01\0\0\0") {
         return refused("the file is a core module and no component; build it for wasm32-wasip2");
     }
-    compile_aside(config, limits, component, scratch)
+    Ok(())
 }
 
 fn look(

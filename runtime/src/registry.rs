@@ -1,26 +1,41 @@
 //! Which processors there are, and how one is made ready: compiled once, kept, checked, described,
 //! its tables made.
+//!
+//! Some ship with the program; others lie in the folder of processors, which is looked at again and
+//! again. `folder` is what lies there, [`plan`] what comes of it, `look` brings the two together;
+//! `kept` is what stays in the data dir, `make` how a component becomes a processor.
 
+mod folder;
+mod kept;
 pub mod listing;
+mod look;
+mod make;
+pub mod plan;
 
-use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::clock::UtcMicros;
-use crate::config::{Config, Limits};
-use crate::fault::{Fault, FaultKind};
+use crate::config::Config;
+use crate::fault::{Fault, FaultKind, printable};
 use crate::processor::Processor;
 use crate::report;
-use crate::sandbox::{self, Compiled, Engine, Engines, sha256_hex};
+use crate::sandbox::{Engines, sha256_hex};
 use crate::store::{KnownComponent, Store, StoreError};
+
+pub(crate) use kept::compile_aside;
+use listing::Origin;
+use make::{Compiling, Made, Workshop};
+use plan::{Plan, Running};
 
 /// The processor that is known by name whether or not its component is there: health has its entry,
 /// and the scheduler its job (BEHAVIOUR.md A13).
 pub const VERIFICATION: &str = "verification";
 
-/// A component and the name it goes by.
+/// A component that ships with the program, and the name it goes by.
 #[derive(Clone, Copy, Debug)]
 pub struct Shipped {
     /// The processor's name.
@@ -48,6 +63,16 @@ pub enum RegistryError {
         /// Those that are.
         installed: String,
     },
+    /// A file is named like it, and refused.
+    #[error("the processor `{name}` is not at hand: `{file}` is refused: {reason}")]
+    Refused {
+        /// The name.
+        name: String,
+        /// The file.
+        file: String,
+        /// Why.
+        reason: String,
+    },
     /// Its component can't be used.
     #[error("the processor `{name}` is unavailable: {fault}")]
     Unavailable {
@@ -64,56 +89,153 @@ pub enum RegistryError {
 /// The processors of this process.
 #[derive(Debug)]
 pub struct Registry {
-    shipped: Vec<Shipped>,
+    /// By name, each with its digest.
+    shipped: Vec<(Shipped, String)>,
+    folder: look::Folder,
+    /// How often those components want to run that were made ready, by digest; `None`: one could
+    /// not be.
+    cadences: Mutex<HashMap<String, Option<Duration>>>,
+}
+
+/// Where the component of a processor comes from.
+enum Source {
+    Shipped(&'static [u8]),
+    Dropped(Running),
 }
 
 impl Registry {
-    /// A registry of these components.
+    /// A registry of these components. What lies in the folder is found by looking there.
     pub fn new(shipped: impl IntoIterator<Item = Shipped>) -> Self {
-        let mut shipped: Vec<Shipped> = shipped.into_iter().collect();
-        shipped.sort_by_key(|shipped| shipped.name);
-        Self { shipped }
+        let mut shipped: Vec<(Shipped, String)> = shipped
+            .into_iter()
+            .map(|shipped| (shipped, sha256_hex(shipped.component)))
+            .collect();
+        shipped.sort_by_key(|(shipped, _)| shipped.name);
+        Self {
+            shipped,
+            folder: look::Folder::default(),
+            cadences: Mutex::default(),
+        }
     }
 
     /// The names, sorted.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.shipped.iter().map(|shipped| shipped.name)
+    pub fn names(&self) -> Vec<String> {
+        self.names_and(None)
     }
 
     /// The names that have an entry in health and a job, sorted: those of the components, and those
     /// that are known without one.
-    pub fn known_names(&self) -> Vec<&'static str> {
-        let mut names: Vec<&'static str> = self.names().chain([VERIFICATION]).collect();
+    pub fn known_names(&self) -> Vec<String> {
+        self.names_and(Some(VERIFICATION))
+    }
+
+    fn names_and(&self, more: Option<&str>) -> Vec<String> {
+        let shipped = self.shipped.iter().map(|(shipped, _)| shipped.name);
+        let names = shipped.chain(more).map(str::to_owned);
+        let mut names: Vec<String> = names.chain(self.plan().running.keys().cloned()).collect();
         names.sort_unstable();
         names.dedup();
         names
     }
 
+    /// What the last look at the folder came to.
+    pub fn plan(&self) -> Arc<Plan> {
+        self.folder.plan()
+    }
+
+    /// Whether a name belongs to the program, so that no file may take it.
+    fn is_taken(&self, name: &str) -> bool {
+        name == VERIFICATION || self.shipped(name).is_some()
+    }
+
+    fn shipped(&self, name: &str) -> Option<&(Shipped, String)> {
+        let mut shipped = self.shipped.iter();
+        shipped.find(|(shipped, _)| shipped.name == name)
+    }
+
+    fn source(&self, name: &str) -> Result<(Source, String), RegistryError> {
+        if let Some((shipped, digest)) = self.shipped(name) {
+            return Ok((Source::Shipped(shipped.component), digest.clone()));
+        }
+        let plan = self.plan();
+        if let Some(running) = plan.running.get(name) {
+            let digest = running.component.digest.clone();
+            return Ok((Source::Dropped(running.clone()), digest));
+        }
+        if name == VERIFICATION {
+            return Err(RegistryError::NotInstalled {
+                name: name.to_owned(),
+                installed: self.names().join(", "),
+            });
+        }
+        let (name, file) = (printable(name), printable(&format!("{name}.wasm")));
+        let refused = plan.refused.iter().find(|refused| refused.file == file);
+        Err(match refused {
+            Some(refused) => RegistryError::Refused {
+                name,
+                file,
+                reason: refused.reason.clone(),
+            },
+            None => RegistryError::Unknown {
+                name,
+                known: self.known_names().join(", "),
+            },
+        })
+    }
+
+    /// Whether there is a processor of that name.
+    ///
+    /// # Errors
+    /// When there is none, or the one that is known by it is not installed.
+    pub fn check(&self, name: &str) -> Result<(), RegistryError> {
+        self.source(name).map(|_| ())
+    }
+
+    /// As [`Registry::check`], for those who have not looked into the folder yet: what may lie there
+    /// is no error.
+    ///
+    /// # Errors
+    /// When the folder has no files, and there is no other processor of that name.
+    pub fn check_unseen(&self, name: &str, config: &Config) -> Result<(), RegistryError> {
+        match self.check(name) {
+            Err(RegistryError::Unknown { .. }) if folder::has_files(&config.processors_dir()) => {
+                Ok(())
+            }
+            checked => checked,
+        }
+    }
+
     /// The digest of the component behind a name; `None` where there is none of that name.
     pub fn digest(&self, name: &str) -> Option<String> {
-        self.component(name).ok().map(sha256_hex)
+        self.source(name).ok().map(|(_, digest)| digest)
+    }
+
+    /// Where the component behind a name comes from; what there is none of would be dropped.
+    pub fn origin(&self, name: &str) -> Origin {
+        match self.is_taken(name) {
+            true => Origin::Shipped,
+            false => Origin::Dropped,
+        }
+    }
+
+    /// The file in the folder of processors behind a name, fit for a terminal.
+    pub fn file(&self, name: &str) -> Option<String> {
+        let plan = self.plan();
+        Some(printable(&plan.running.get(name)?.file))
     }
 
     /// The component behind a name.
     ///
     /// # Errors
-    /// When there is none of that name, or the one that is known by it is not installed.
-    pub fn component(&self, name: &str) -> Result<&'static [u8], RegistryError> {
-        let shipped = self.shipped.iter().find(|shipped| shipped.name == name);
-        shipped.map(|shipped| shipped.component).ok_or_else(|| {
-            let joined = |names: Vec<&str>| names.join(", ");
-            if name == VERIFICATION {
-                RegistryError::NotInstalled {
-                    name: name.to_owned(),
-                    installed: joined(self.names().collect()),
-                }
-            } else {
-                RegistryError::Unknown {
-                    name: crate::fault::printable(name),
-                    known: joined(self.known_names()),
-                }
-            }
-        })
+    /// When there is none of that name, or it can't be read any more.
+    pub fn component(
+        &self,
+        name: &str,
+        config: &Config,
+    ) -> Result<Cow<'static, [u8]>, RegistryError> {
+        let (source, digest) = self.source(name)?;
+        let component = source.component(config, &digest);
+        component.map_err(|fault| unavailable(name, fault))
     }
 
     /// Makes a processor ready to run.
@@ -128,38 +250,23 @@ impl Registry {
         store: &Store,
         now: UtcMicros,
     ) -> Result<Processor, RegistryError> {
-        let component = self.component(name)?;
-        let digest = sha256_hex(component);
-        let known = store.component(&digest)?;
-        let (processor, compiled_sha256) = self.make(
-            name,
+        let workshop = Workshop {
             config,
             engines,
-            Some(store),
-            known.as_ref(),
-            Keep::Kept,
-        )?;
-        let manifest = processor.manifest();
-        if known
-            .as_ref()
-            .and_then(|known| known.compiled_sha256.as_deref())
-            != Some(compiled_sha256.as_str())
-        {
-            let component = KnownComponent {
-                processor_name: name.to_owned(),
-                version: manifest.version,
-                compiled_sha256: Some(compiled_sha256),
-            };
-            store.record_component(digest, component, now)?;
-        }
-        store.register_tables(manifest)?;
+            compiling: Compiling::Beside,
+        };
+        let made = self.make(name, &workshop, Some(store))?;
+        let kept = made.keep(config);
+        kept.map_err(|fault| unavailable(name, fault))?;
+        record(&made, store, now)?;
+        store.register_tables(made.processor.manifest())?;
         if name == "usage" {
             // A price file that can't be used stops reports, which say so, and no run.
             let prices = report::Prices::of(config)
                 .unwrap_or_else(|_| report::Prices::shipped(config.data_dir.join("prices.toml")));
             report::register(store, &prices)?;
         }
-        Ok(processor)
+        Ok(made.processor)
     }
 
     /// Makes a processor only to look at it: nothing is written, in the data dir or the database.
@@ -175,20 +282,12 @@ impl Registry {
         store: Option<&Store>,
         scratch: &Path,
     ) -> Result<Processor, RegistryError> {
-        let digest = sha256_hex(self.component(name)?);
-        let known = match store {
-            Some(store) => store.component(&digest)?,
-            None => None,
-        };
-        self.make(
-            name,
+        let workshop = Workshop {
             config,
             engines,
-            store,
-            known.as_ref(),
-            Keep::Nothing { scratch },
-        )
-        .map(|(processor, _)| processor)
+            compiling: Compiling::In(scratch),
+        };
+        self.make(name, &workshop, store).map(|made| made.processor)
     }
 
     /// As [`Registry::look_at`], for those who must not wait: `None` also where it would have to be
@@ -200,178 +299,144 @@ impl Registry {
         engines: &Engines,
         store: &Store,
     ) -> Option<Processor> {
-        let known = store.component(&self.digest(name)?).ok()??;
-        self.make(
-            name,
+        let workshop = Workshop {
             config,
             engines,
-            Some(store),
-            Some(&known),
-            Keep::OnlyKept,
-        )
-        .map(|(processor, _)| processor)
-        .ok()
+            compiling: Compiling::Never,
+        };
+        let made = self.make(name, &workshop, Some(store)).ok()?;
+        Some(made.processor)
     }
 
-    /// Compiles or takes what is kept, loads, and holds the manifest against what ran before.
+    /// Makes a processor, and holds its manifest against its name and what ran before.
     fn make(
         &self,
         name: &str,
-        config: &Config,
-        engines: &Engines,
+        workshop: &Workshop<'_>,
         store: Option<&Store>,
-        known: Option<&KnownComponent>,
-        keep: Keep<'_>,
-    ) -> Result<(Processor, String), RegistryError> {
-        let component = self.component(name)?;
-        let digest = sha256_hex(component);
-        let unavailable = |fault| RegistryError::Unavailable {
-            name: name.to_owned(),
-            fault,
+    ) -> Result<Made, RegistryError> {
+        let config = workshop.config;
+        let (source, digest) = self.source(name)?;
+        let known = match store {
+            Some(store) => store.component(&digest)?,
+            None => None,
         };
-        let limits = Arc::new(config.limits_of(name).clone());
-        let engine = engines.under(&limits).map_err(unavailable)?;
-        let compiled = match kept(config, &engine, &digest, known) {
-            Some(compiled) => compiled,
-            None => match keep {
-                Keep::Kept => compile(config, &limits, &engine, &digest, component),
-                Keep::Nothing { scratch } => compile_aside(config, &limits, component, scratch),
-                Keep::OnlyKept => Err(Fault::new(
-                    FaultKind::Component,
-                    "its compiled form is not kept; run it once",
-                )),
-            }
-            .map_err(unavailable)?,
-        };
-        let settings = config.settings_of(name);
-        let processor =
-            Processor::load(&engine, &limits, &compiled, digest, settings).map_err(unavailable)?;
-        let manifest = processor.manifest();
-        let refused = |detail: String| unavailable(Fault::new(FaultKind::Component, detail));
+        let made = workshop.make(name, &digest, known.as_ref(), || {
+            source.component(config, &digest)
+        });
+        self.remember_cadence(&digest, &made);
+        let made = made.map_err(|fault| unavailable(name, fault))?;
+        let manifest = made.processor.manifest();
+        let refused = |detail| unavailable(name, Fault::new(FaultKind::Component, detail));
         if manifest.name != name {
-            return Err(refused(format!(
-                "the component calls itself `{}`",
-                manifest.name
-            )));
+            let detail = format!("the component calls itself `{}`", manifest.name);
+            return Err(refused(detail));
         }
-        // All that is known by a name here ships with the program.
-        if processor.asks_model() && !config.grants_llm(name, true) {
+        let is_shipped = matches!(source, Source::Shipped(_));
+        if made.processor.asks_model() && !config.grants_llm(name, is_shipped) {
             return Err(refused(format!(
                 "it asks for a language model, which it is not granted; set `llm = true` in `[processors.{name}]` to grant it"
             )));
         }
-        let versions = match store {
-            Some(store) => store.component_versions(name)?,
-            None => Default::default(),
-        };
-        if let Some(highest) = versions
-            .values()
-            .max()
-            .filter(|&&version| version > manifest.version)
-        {
-            return Err(refused(format!(
-                "its version {} is lower than {highest}, which ran here before; use the newer component",
-                manifest.version
-            )));
+        // Of a file it was asked when it took over; what runs since then goes on.
+        if is_shipped && !config.may_go_back(name) {
+            let versions = match store {
+                Some(store) => store.component_versions(name)?,
+                None => HashMap::new(),
+            };
+            let highest = versions.into_values().max();
+            if let Some(highest) = highest.filter(|&highest| highest > manifest.version) {
+                return Err(refused(plan::lower_version(
+                    name,
+                    manifest.version,
+                    highest,
+                )));
+            }
         }
-        Ok((processor, compiled.sha256))
+        Ok(made)
+    }
+
+    /// How often processors want to run, by name, as far as their components were asked.
+    pub fn cadences(&self) -> HashMap<String, Duration> {
+        let names = self.names().into_iter();
+        let known = names.filter_map(|name| Some((self.cadence(&name)??, name)));
+        known.map(|(cadence, name)| (name, cadence)).collect()
+    }
+
+    /// How often a processor wants to run: `None` where its component was not asked yet, and
+    /// `Some(None)` where it could not answer.
+    pub fn cadence(&self, name: &str) -> Option<Option<Duration>> {
+        let digest = self.digest(name)?;
+        self.known_cadences().get(&digest).copied()
+    }
+
+    fn remember_cadence(&self, digest: &str, made: &Result<Made, Fault>) {
+        let cadence = match made {
+            Ok(made) => Some(Duration::from_secs(
+                made.processor.manifest().cadence_seconds.into(),
+            )),
+            Err(fault) if fault.kind == FaultKind::Component => None,
+            // Our own affair, which may go better the next time.
+            Err(_) => return,
+        };
+        self.known_cadences().insert(digest.to_owned(), cadence);
+    }
+
+    fn known_cadences(&self) -> MutexGuard<'_, HashMap<String, Option<Duration>>> {
+        self.cadences.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether a component and its compiled form are kept in the data dir.
-#[derive(Clone, Copy, Debug)]
-enum Keep<'a> {
-    Kept,
-    Nothing {
-        scratch: &'a Path,
-    },
-    /// Nothing is compiled at all.
-    OnlyKept,
+impl Source {
+    /// The component, which for a file is what it was when it was looked at, or nothing.
+    fn component(&self, config: &Config, digest: &str) -> Result<Cow<'static, [u8]>, Fault> {
+        let running = match self {
+            Self::Shipped(component) => return Ok(Cow::Borrowed(component)),
+            Self::Dropped(running) => running,
+        };
+        if let Some(component) = kept::component(config, digest) {
+            return Ok(Cow::Owned(component));
+        }
+        let bytes_max = config
+            .limits_of(&running.component.name)
+            .component_bytes_max;
+        match folder::read(&config.processors_dir(), &running.file, bytes_max) {
+            folder::Reading::Read(_, component) if sha256_hex(&component) == digest => {
+                Ok(Cow::Owned(component))
+            }
+            _ => Err(Fault::new(
+                FaultKind::Component,
+                format!(
+                    "its component is gone, from the folder of processors and from `state/components`; \
+                     put `{}` there again",
+                    running.file
+                ),
+            )),
+        }
+    }
 }
 
-fn code_path(config: &Config, engine: &Engine, digest: &str) -> PathBuf {
-    config
-        .state_dir()
-        .join("components")
-        .join(format!("{digest}-{}.code", engine.fingerprint()))
+fn unavailable(name: &str, fault: Fault) -> RegistryError {
+    RegistryError::Unavailable {
+        name: name.to_owned(),
+        fault,
+    }
 }
 
-/// The compiled form that is kept, if it is the one that we wrote.
-fn kept(
-    config: &Config,
-    engine: &Engine,
-    digest: &str,
-    known: Option<&KnownComponent>,
-) -> Option<Compiled> {
-    let sha256 = known?.compiled_sha256.as_deref()?;
-    let code = fs::read(code_path(config, engine, digest)).ok()?;
-    let compiled = Compiled::from_kept(code);
-    (compiled.sha256 == sha256).then_some(compiled)
-}
-
-/// Compiles a component and keeps nothing; `scratch` is for what goes between us and the child.
-pub(crate) fn compile_aside(
-    config: &Config,
-    limits: &Limits,
-    component: &[u8],
-    scratch: &Path,
-) -> Result<Compiled, Fault> {
-    sandbox::compile(&config.compiler, limits, component, scratch).map_err(|error| {
-        use std::error::Error as _;
-        let cause = error
-            .source()
-            .map(|cause| format!(": {cause}"))
-            .unwrap_or_default();
-        Fault::new(FaultKind::Component, format!("{error}{cause}"))
-    })
-}
-
-fn compile(
-    config: &Config,
-    limits: &Limits,
-    engine: &Engine,
-    digest: &str,
-    component: &[u8],
-) -> Result<Compiled, Fault> {
-    let folder = config.state_dir().join("components");
-    make_private(&folder)?;
-    let compiled = compile_aside(config, limits, component, &folder)?;
-    keep(&folder, &format!("{digest}.wasm"), component)?;
-    keep_at(&folder, &code_path(config, engine, digest), &compiled.code)?;
-    Ok(compiled)
-}
-
-fn make_private(folder: &Path) -> Result<(), Fault> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| unwritable(folder, &error))
-}
-
-fn keep(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Fault> {
-    keep_at(folder, &folder.join(name), bytes)
-}
-
-/// Writes a file that is complete or not there at all.
-fn keep_at(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
-    let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        fs::File::open(folder)?.sync_all()
+/// Records a component that can be used, with its compiled form, where the database does not know
+/// that yet.
+fn record(made: &Made, store: &Store, now: UtcMicros) -> Result<(), StoreError> {
+    let digest = made.processor.digest();
+    let manifest = made.processor.manifest();
+    let known = store.component(digest)?;
+    let compiled_sha256 = known.and_then(|known| known.compiled_sha256);
+    if compiled_sha256.as_deref() == Some(made.compiled.sha256.as_str()) {
+        return Ok(());
+    }
+    let component = KnownComponent {
+        processor_name: manifest.name.clone(),
+        version: manifest.version,
+        compiled_sha256: Some(made.compiled.sha256.clone()),
     };
-    write().map_err(|error| unwritable(path, &error))
-}
-
-fn unwritable(path: &Path, error: &std::io::Error) -> Fault {
-    Fault::new(
-        FaultKind::Host,
-        format!(
-            "`{}` can't be written: {error}; check permissions and free space",
-            path.display()
-        ),
-    )
+    store.record_component(digest.to_owned(), component, now)
 }

@@ -43,7 +43,8 @@ pub fn reprocess(
     key: Option<&str>,
     audited: Audited,
 ) -> Result<Marked, ReprocessError> {
-    registry.component(processor)?;
+    registry.notice(config, store, audited.now)?;
+    registry.check(processor)?;
     if let Some(key) = key {
         // Only whether it is there; a mistyped key must not look like a session without rows.
         listing::show(config, registry, store, key, audited.now)?;

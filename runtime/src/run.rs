@@ -279,6 +279,18 @@ impl Pipeline {
         Ok(processor)
     }
 
+    /// Looks into the folder of processors, and lets take over what is new there. As long as
+    /// compiling takes, so not for threads that answer requests; `waits` says whether to wait for a
+    /// look that is at work already.
+    ///
+    /// # Errors
+    /// As [`Registry::look`].
+    pub fn look(&self, waits: bool) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        self.registry
+            .look(&self.config, &self.engines, &self.store, now, waits)
+    }
+
     /// Opens the sessions root; `None` where there is none.
     ///
     /// # Errors
@@ -301,7 +313,10 @@ impl Pipeline {
         request: &RunRequest,
         progress: &dyn Progress,
     ) -> Result<RunReport, RunError> {
-        self.registry.component(name)?;
+        let now = self.clock.now();
+        self.registry
+            .look_for(name, &self.config, &self.engines, &self.store, now)?;
+        self.registry.check(name)?;
         let _lock = self.running.take(name)?;
         // Asked under the lock, so that whoever stops the pipeline and then waits waits for this one.
         if self.is_stopping() {

@@ -10,17 +10,20 @@
 //! It is called on a task of its own, so it may take as long as it likes, but it must not block the
 //! thread: runs are blocking work, which belongs behind `spawn_blocking`.
 //! [`JobEnd`] says what became of it, and is made of a run's own result by `From`.
+//! [`Scheduler::following`] gives it a function that tells at every tick which processors there are.
 //!
 //! ```no_run
 //! # use std::sync::Arc;
 //! # use session_pipeline_runtime::clock::SystemClock;
 //! # use session_pipeline_runtime::run::{Pipeline, RunError, RunRequest};
 //! # use session_pipeline_runtime::schedule::timetable::JobEnd;
-//! # use session_pipeline_runtime::scheduler::{Scheduler, cadences};
+//! # use session_pipeline_runtime::scheduler::{Scheduler, cadences, cadences_after_look};
 //! # async fn serve(pipeline: Arc<Pipeline>, request: RunRequest, stop: impl Future<Output = ()>)
 //! # -> Result<(), Box<dyn std::error::Error>> {
 //! let clock = Arc::new(SystemClock::default());
 //! let scheduler = Scheduler::new(pipeline.config(), cadences(&pipeline), clock)?;
+//! let asked = Arc::clone(&pipeline);
+//! let scheduler = scheduler.following(move || cadences_after_look(&asked));
 //! let watch = scheduler.watch(); // for health, and for whoever lists the jobs
 //! let store = Arc::clone(&pipeline);
 //! let run = move |processor: String| {
@@ -41,17 +44,24 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::clock::{Clock, UtcMicros};
 use crate::config::Config;
+use crate::registry::listing::Origin;
 use crate::run::{Pipeline, RunError, RunReport};
 use crate::schedule::timetable::{Job, JobEnd, TickTooLong, Timetable};
 use crate::store::{JobRow, Store};
 
+/// Tells which processors there are, each with its cadence.
+type Processors = dyn Fn() -> Vec<(String, Option<Duration>)> + Send + Sync;
+
 /// Starts jobs when they are due.
 pub struct Scheduler {
     shared: Arc<Shared>,
+    config: Config,
+    /// Who is asked at every tick; `None`: the jobs are what they were at the start.
+    processors: Option<Arc<Processors>>,
     clock: Arc<dyn Clock>,
     tick: Duration,
     startup_grace: Duration,
@@ -120,22 +130,53 @@ impl From<&Result<RunReport, RunError>> for JobEnd {
 /// The processors that have jobs, known by name or at hand, with the cadence of their manifests:
 /// `None` where it can't be told, as the processor is unavailable or not installed.
 ///
-/// Each is made ready for this, so it may take seconds at the first start: not for threads that
-/// answer requests.
+/// Each is made ready for this the first time, which may take seconds: not for threads that answer
+/// requests. New files in the folder of processors are not among them before somebody
+/// [looked](Pipeline::look).
 pub fn cadences(pipeline: &Pipeline) -> Vec<(String, Option<Duration>)> {
-    let names = pipeline.registry().known_names().into_iter();
+    let (registry, config) = (pipeline.registry(), pipeline.config());
+    let now = pipeline.clock().now();
+    if let Err(error) = registry.notice(config, Some(pipeline.store()), now) {
+        tracing::warn!(%error, "the folder of processors can't be looked at");
+    }
+    let names = registry.known_names().into_iter();
     names
         .map(|name| {
-            let cadence = match pipeline.processor(name) {
-                Ok(processor) => Some(u64::from(processor.manifest().cadence_seconds)),
-                Err(error) => {
-                    tracing::info!(processor = name, %error, "no cadence of its own");
-                    None
-                }
+            let cadence = match registry.cadence(&name) {
+                Some(cadence) => cadence,
+                None if registry.check(&name).is_err() => None,
+                None => ask(pipeline, &name),
             };
-            (name.to_owned(), cadence.map(Duration::from_secs))
+            let cadence = match registry.origin(&name) {
+                Origin::Shipped => cadence,
+                // What others wish for does not stop a server whose tick is longer.
+                Origin::Dropped => cadence.map(|cadence| cadence.max(config.scheduler.tick)),
+            };
+            (name, cadence)
         })
         .collect()
+}
+
+/// As [`cadences`], once what is new in the folder of processors has taken over; as long as compiling
+/// takes.
+pub fn cadences_after_look(pipeline: &Pipeline) -> Vec<(String, Option<Duration>)> {
+    if let Err(error) = pipeline.look(true) {
+        tracing::warn!(%error, "the folder of processors can't be looked at");
+    }
+    cadences(pipeline)
+}
+
+fn ask(pipeline: &Pipeline, name: &str) -> Option<Duration> {
+    match pipeline.processor(name) {
+        Ok(processor) => {
+            let seconds = processor.manifest().cadence_seconds;
+            Some(Duration::from_secs(seconds.into()))
+        }
+        Err(error) => {
+            tracing::info!(processor = name, %error, "no cadence of its own");
+            None
+        }
+    }
 }
 
 impl Scheduler {
@@ -151,6 +192,8 @@ impl Scheduler {
         let timetable = Timetable::new(config, processors)?;
         let tick = config.scheduler.tick;
         Ok(Self {
+            config: config.clone(),
+            processors: None,
             shared: Arc::new(Shared {
                 state: Mutex::new(State {
                     timetable,
@@ -162,6 +205,18 @@ impl Scheduler {
             tick,
             startup_grace: config.scheduler.startup_grace,
         })
+    }
+
+    /// The same scheduler, which asks at every tick which processors there are, each with its
+    /// cadence. `processors` may take as long as it likes: the tick does not wait for it, and a
+    /// later one goes by what it gave.
+    #[must_use]
+    pub fn following(
+        mut self,
+        processors: impl Fn() -> Vec<(String, Option<Duration>)> + Send + Sync + 'static,
+    ) -> Self {
+        self.processors = Some(Arc::new(processors));
+        self
     }
 
     /// A look at it, which stays good while it drives.
@@ -182,6 +237,7 @@ impl Scheduler {
     {
         let run = Arc::new(run);
         let mut stop = pin!(stop);
+        let mut asked = self.ask(&store);
         if tokio::time::timeout(self.startup_grace, &mut stop)
             .await
             .is_ok()
@@ -193,6 +249,16 @@ impl Scheduler {
         let mut runs = JoinSet::new();
         loop {
             let now = self.clock.now();
+            if let Some(asked) = asked.take_if(|asked| asked.is_finished()) {
+                // Where it broke off, the processors are as they were.
+                if let Ok((processors, rows)) = asked.await {
+                    let mut state = self.shared.state();
+                    state.timetable.follow(&self.config, processors, &rows);
+                }
+            }
+            if asked.is_none() {
+                asked = self.ask(&store);
+            }
             let due = {
                 let mut state = self.shared.state();
                 state.last_tick_at = Some(now);
@@ -214,13 +280,26 @@ impl Scheduler {
     }
 }
 
+/// What there is to run now, and what is kept of all jobs.
+type Asked = JoinHandle<(Vec<(String, Option<Duration>)>, Vec<JobRow>)>;
+
+impl Scheduler {
+    /// Begins to ask which processors there are, where it is to be asked at all.
+    fn ask<S: AsRef<Store> + Send + Sync + 'static>(&self, store: &Arc<S>) -> Option<Asked> {
+        let processors = Arc::clone(self.processors.as_ref()?);
+        let store = Arc::clone(store);
+        Some(tokio::task::spawn_blocking(move || {
+            let processors = processors();
+            // A job that is new gets another start at the worst.
+            let rows = (*store).as_ref().jobs().unwrap_or_default();
+            (processors, rows)
+        }))
+    }
+}
+
 /// Waits for a run, and keeps the books however it ends: also where it panics.
-async fn attend<S>(
-    name: String,
-    run: tokio::task::JoinHandle<JobEnd>,
-    shared: Arc<Shared>,
-    store: Arc<S>,
-) where
+async fn attend<S>(name: String, run: JoinHandle<JobEnd>, shared: Arc<Shared>, store: Arc<S>)
+where
     S: AsRef<Store> + Send + Sync + 'static,
 {
     let end = match run.await {

@@ -35,15 +35,16 @@ pub struct ProcessorStatus {
 ///
 /// # Errors
 /// When the database can't be read.
-pub fn processors<'a>(
+pub fn processors<Name: AsRef<str>>(
     store: Option<&Store>,
-    names: impl IntoIterator<Item = &'a str>,
+    names: impl IntoIterator<Item = Name>,
 ) -> Result<Vec<ProcessorStatus>, StoreError> {
     let mut all = match store {
         Some(store) => store.processor_counts()?,
         None => Vec::new(),
     };
     for name in names {
+        let name = name.as_ref();
         if !all.iter().any(|status| status.processor == name) {
             all.push(ProcessorStatus {
                 processor: name.to_owned(),

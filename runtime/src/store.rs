@@ -6,6 +6,7 @@
 
 mod audit;
 mod commit;
+mod component_files;
 mod components;
 mod counts;
 mod failures;

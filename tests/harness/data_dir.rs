@@ -192,6 +192,36 @@ impl DataDir {
         fs::read(self.session_path(key)).expect("the session is there")
     }
 
+    /// Where a file of the folder of processors lies.
+    pub fn processor_path(&self, file: &str) -> PathBuf {
+        self.path().join("processors").join(file)
+    }
+
+    /// Puts a file into the folder of processors, whole at once, as whoever knows their trade does;
+    /// what it held before is gone.
+    pub fn drop_processor(&self, file: &str, component: impl AsRef<[u8]>) {
+        let path = self.processor_path(file);
+        let folder = path.parent().expect("a file lies in a folder");
+        fs::create_dir_all(folder).expect("folders can be made");
+        let copy = folder.join(".copy");
+        fs::write(&copy, component).expect("a component can be written");
+        fs::rename(copy, path).expect("a component can be renamed");
+    }
+
+    /// Writes into a file of the folder of processors where it lies, as a plain copy does on its
+    /// way: the bytes may be the first of more.
+    pub fn copy_processor(&self, file: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.processor_path(file);
+        fs::create_dir_all(path.parent().expect("a file lies in a folder"))
+            .expect("folders can be made");
+        fs::write(path, bytes).expect("a component can be written");
+    }
+
+    /// Takes a file out of the folder of processors.
+    pub fn take_processor(&self, file: &str) {
+        fs::remove_file(self.processor_path(file)).expect("the component is there");
+    }
+
     /// Whether there is such a session.
     pub fn has(&self, key: &str) -> bool {
         self.session_path(key).is_file()

@@ -112,6 +112,7 @@ fn the_example_states_the_defaults_as_they_are() {
     let made = check(&uncommented(&example(), false)).unwrap();
     let own = ProcessorConfig {
         llm: Some(true),
+        may_go_back: false,
         limits: Some(Limits::default()),
         settings: [("key".to_owned(), "value".to_owned())].into(),
         schedule: None,

@@ -6,6 +6,7 @@
 mod administration;
 mod health;
 mod limits;
+mod processors;
 mod runs;
 mod shutdown;
 mod tokens;
@@ -23,7 +24,7 @@ use session_pipeline_harness::DataDir;
 use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::registry::{Registry, Shipped};
 use session_pipeline_runtime::run::Pipeline;
-use session_pipeline_runtime::scheduler::{Scheduler, cadences};
+use session_pipeline_runtime::scheduler::{Scheduler, cadences, cadences_after_look};
 use session_pipeline_runtime::store::Actor;
 use session_pipeline_runtime::token::{self, NewToken, Randomness, Role, SchedulerSecret};
 use ureq::http::Request;
@@ -101,10 +102,18 @@ impl TestServer {
     ) -> Self {
         let mut config = dir.config();
         config.scheduler.startup_grace = Duration::ZERO;
+        // More often than anybody may ask for, so that no test waits for it.
+        config.scheduler.tick = Duration::from_millis(20);
         let limits = HttpLimits::default();
         Self::start_as(dir, config, limits, components, |pipeline| {
             let clock = Arc::clone(pipeline.clock());
-            Some(Scheduler::new(pipeline.config(), cadences(pipeline), clock).unwrap())
+            let scheduler = Scheduler::new(pipeline.config(), cadences(pipeline), clock);
+            let asked = Arc::clone(pipeline);
+            Some(
+                scheduler
+                    .unwrap()
+                    .following(move || cadences_after_look(&asked)),
+            )
         })
     }
 
@@ -113,7 +122,7 @@ impl TestServer {
         config: Config,
         limits: HttpLimits,
         components: &[(&'static str, &'static [u8])],
-        scheduler: impl FnOnce(&Pipeline) -> Option<Scheduler>,
+        scheduler: impl FnOnce(&Arc<Pipeline>) -> Option<Scheduler>,
     ) -> Self {
         let shipped = components
             .iter()

@@ -24,6 +24,7 @@ mod llm;
 mod migrations;
 mod quarantine;
 mod records;
+mod registry;
 mod report;
 mod reprocess;
 mod run;

@@ -751,7 +751,7 @@ fn a_lower_version_than_the_one_before_is_refused() {
     let error = pipeline
         .try_run_as(WELL_BEHAVED, RunRequest::cli())
         .unwrap_err();
-    insta::assert_snapshot!(error, @"the processor `faulty-well-behaved` is unavailable: component: its version 1 is lower than 2, which ran here before; use the newer component");
+    insta::assert_snapshot!(error, @"the processor `faulty-well-behaved` is unavailable: component: its version 1 is lower than 2, which ran here before; use the newer component, or set `allow_lower_version = true` in `[processors.faulty-well-behaved]`");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use session_pipeline_runtime::manifest::Order;
 use session_pipeline_runtime::registry::listing::ListedProcessor;
+use session_pipeline_runtime::registry::plan::{Component, Plan, Refused};
 use session_pipeline_runtime::store::AuditRow;
 use utoipa::ToSchema;
 
@@ -11,6 +12,68 @@ use utoipa::ToSchema;
 pub struct Processors {
     /// In the order of their names.
     pub processors: Vec<Processor>,
+    /// Files in the folder of processors that are refused, in the order of their names.
+    pub refused_files: Vec<RefusedFile>,
+}
+
+impl Processors {
+    /// What was listed, with what the folder came to.
+    pub fn new(listed: Vec<ListedProcessor>, folder: &Plan) -> Self {
+        Self {
+            processors: listed.into_iter().map(Processor::from).collect(),
+            refused_files: folder.refused.iter().map(RefusedFile::from).collect(),
+        }
+    }
+}
+
+/// A file in the folder of processors that does not run as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RefusedFile {
+    /// Its name.
+    pub file: String,
+    /// Why.
+    pub reason: String,
+    /// The processor that goes on with what the file held before; null where there is none.
+    #[schema(required = true)]
+    pub processor: Option<String>,
+    /// The version in which it goes on.
+    #[schema(required = true)]
+    pub version: Option<u32>,
+    /// The SHA-256 of the component that goes on.
+    #[schema(required = true)]
+    pub digest: Option<String>,
+}
+
+impl From<RefusedFile> for Refused {
+    fn from(refused: RefusedFile) -> Self {
+        let parts = (refused.processor, refused.version, refused.digest);
+        let instead = match parts {
+            (Some(name), Some(version), Some(digest)) => Some(Component {
+                name,
+                version,
+                digest,
+            }),
+            _ => None,
+        };
+        Self {
+            file: refused.file,
+            reason: refused.reason,
+            instead,
+        }
+    }
+}
+
+impl From<&Refused> for RefusedFile {
+    fn from(refused: &Refused) -> Self {
+        let instead = refused.instead.as_ref();
+        Self {
+            file: refused.file.clone(),
+            reason: refused.reason.clone(),
+            processor: instead.map(|component| component.name.clone()),
+            version: instead.map(|component| component.version),
+            digest: instead.map(|component| component.digest.clone()),
+        }
+    }
 }
 
 /// One processor.
@@ -18,8 +81,11 @@ pub struct Processors {
 pub struct Processor {
     /// Its name.
     pub name: String,
-    /// Where it comes from: `shipped`.
+    /// Where it comes from: `shipped` with the program, or `dropped` into the folder of processors.
     pub origin: String,
+    /// The file in the folder of processors; null where it ships.
+    #[schema(required = true)]
+    pub file: Option<String>,
     /// The SHA-256 of its component.
     pub digest: String,
     /// Its version; like all that it says of itself null where it is unavailable.
@@ -81,6 +147,7 @@ impl From<ListedProcessor> for Processor {
         Self {
             name: listed.name,
             origin: listed.origin.as_str().to_owned(),
+            file: listed.file,
             digest: listed.digest,
             version: listed.version,
             description: listed.description,

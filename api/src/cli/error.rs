@@ -112,6 +112,7 @@ impl From<RegistryError> for Failure {
         let exit = match error {
             RegistryError::Unknown { .. } => Exit::WrongUse,
             RegistryError::NotInstalled { .. }
+            | RegistryError::Refused { .. }
             | RegistryError::Unavailable { .. }
             | RegistryError::Store(_) => Exit::CouldNotRun,
         };

@@ -10,12 +10,14 @@ use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::inspect::{self, ImportKind, Inspection};
 use session_pipeline_runtime::manifest::{Manifest, Order, TableSpec};
 use session_pipeline_runtime::registry::listing;
+use session_pipeline_runtime::registry::plan::Refused;
+use session_pipeline_runtime::sandbox::Engines;
 use session_pipeline_runtime::store::Store;
 
 use super::client::Reach;
 use super::table::{bytes, facts, number, table};
 use super::{Exit, Failure, Global, hint, print, print_json};
-use crate::body::admin::{Processor, Processors};
+use crate::body::admin::{Processor, Processors, RefusedFile};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ProcessorsCommand {
@@ -42,13 +44,14 @@ pub(super) fn processors(global: &Global, command: &ProcessorsCommand) -> Result
 fn list(global: &Global) -> Result<Exit, Failure> {
     let config = &global.config()?;
     let registry = super::registry();
-    let listed = match global.reach(|| Store::open_existing(config, super::now()))? {
+    let now = super::now();
+    let listed = match global.reach(|| Store::open_existing(config, now))? {
         Reach::Here(store) => {
-            let scratch = std::env::temp_dir();
-            let listed = listing::list(&registry, config, store.as_ref(), &scratch)?;
-            Processors {
-                processors: listed.into_iter().map(Processor::from).collect(),
-            }
+            let (store, scratch) = (store.as_ref(), std::env::temp_dir());
+            let engines = Engines::new(config.pool_limits(), 0);
+            registry.look_aside(config, &engines, store, &scratch, now)?;
+            let listed = listing::list(&registry, config, store, &scratch)?;
+            Processors::new(listed, &registry.plan())
         }
         Reach::Server(client) => client.get("/api/admin/processors", &[])?,
     };
@@ -57,20 +60,30 @@ fn list(global: &Global) -> Result<Exit, Failure> {
     } else {
         print(&people(&listed.processors))?;
     }
-    let processors = listed.processors;
-    for processor in &processors {
+    let processors = &listed.processors;
+    for processor in processors {
         if let Some(reason) = &processor.unavailable {
             hint(&format!("`{}` can't run: {reason}", processor.name));
         }
     }
+    for file in &listed.refused_files {
+        hint(&refused(file));
+    }
+    let known = registry.known_names();
     for name in config.processors.keys() {
-        if !registry.known_names().contains(&name.as_str()) {
+        let is_known = known.contains(name) || processors.iter().any(|known| known.name == *name);
+        if !is_known {
             hint(&format!(
                 "the config file has a section for `{name}`, and there is no such processor"
             ));
         }
     }
     Ok(Exit::Done)
+}
+
+/// What to say of a refused file.
+pub(super) fn refused(refused: &RefusedFile) -> String {
+    Refused::from(refused.clone()).to_string()
 }
 
 fn people(processors: &[Processor]) -> String {
@@ -138,15 +151,19 @@ fn inspect(global: &Global, given: &str) -> Result<Exit, Failure> {
     let config = &global.config()?;
     let scratch = std::env::temp_dir();
     let registry = super::registry();
+    if registry.check(given).is_err() && !Path::new(given).exists() {
+        // Perhaps the name of one that lies in the folder of processors.
+        let engines = Engines::new(config.pool_limits(), 0);
+        registry.look_aside(config, &engines, None, &scratch, super::now())?;
+    }
     // A name before a file; whoever means a file of that name writes `./usage`.
-    let inspection = match registry.component(given) {
+    let inspection = match registry.component(given, config) {
         Ok(component) => {
             let (limits, settings) = (config.limits_of(given), config.settings_of(given));
-            inspect::inspect(config, limits, settings, component, &scratch)
+            inspect::inspect(config, limits, settings, &component, &scratch)
         }
         Err(_) => {
-            let known: Vec<&str> = registry.names().collect();
-            let component = read(config, given, &known)?;
+            let component = read(config, given, &registry.names())?;
             inspect::inspect(config, &config.limits, Vec::new(), &component, &scratch)
         }
     };
@@ -165,7 +182,7 @@ fn inspect(global: &Global, given: &str) -> Result<Exit, Failure> {
 }
 
 /// Reads a component file, and no more of it than one byte above what is allowed.
-fn read(config: &Config, path: &str, known: &[&str]) -> Result<Vec<u8>, Failure> {
+fn read(config: &Config, path: &str, known: &[String]) -> Result<Vec<u8>, Failure> {
     let shown = session_pipeline_runtime::fault::printable(path);
     let refused = |reason: String| {
         Failure::wrong_use(format!(

@@ -24,7 +24,7 @@ pub(super) fn reprocess(global: &Global, arguments: &ReprocessArgs) -> Result<Ex
     let (processor, session) = (arguments.processor.as_str(), arguments.session.as_deref());
     if global.api.is_none() {
         // Before the data dir is asked for anything.
-        registry.component(processor)?;
+        registry.check_unseen(processor, config)?;
     }
     let now = super::now();
     let marked = match global.reach(|| Store::open_existing(config, now))? {

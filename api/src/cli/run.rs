@@ -37,11 +37,11 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<Exit, Failure> {
+    let config = global.config()?;
     if let (Some(name), None) = (&arguments.processor, &global.api) {
         // Before a data dir is made for it, or anything else is said.
-        super::registry().component(name)?;
+        super::registry().check_unseen(name, &config)?;
     }
-    let config = global.config()?;
     let open = || Pipeline::open(config, Arc::new(SystemClock::default()), super::registry());
     let bodies = match global.reach(open)? {
         Reach::Here(pipeline) => run_here(&pipeline, arguments)?,
@@ -60,9 +60,16 @@ pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<Exit, Failure>
 }
 
 fn run_here(pipeline: &Pipeline, arguments: &RunArgs) -> Result<Vec<RunBody>, Failure> {
-    let names: Vec<&str> = match &arguments.processor {
-        Some(name) => vec![name],
-        None => pipeline.registry().names().collect(),
+    let names = match &arguments.processor {
+        Some(name) => vec![name.clone()],
+        None => {
+            pipeline.look(true)?;
+            let registry = pipeline.registry();
+            for refused in &registry.plan().refused {
+                hint(&format!("passed over: {refused}"));
+            }
+            registry.names()
+        }
     };
     let request = RunRequest {
         max_sessions: arguments.max_sessions,
@@ -81,7 +88,7 @@ fn run_here(pipeline: &Pipeline, arguments: &RunArgs) -> Result<Vec<RunBody>, Fa
         ));
     }
     let mut bodies = Vec::new();
-    for name in names {
+    for name in &names {
         let bar = Bar::new(name);
         let report = pipeline.run(name, &request, &bar);
         bar.clear();
@@ -111,6 +118,12 @@ fn run_there(client: &Client, arguments: &RunArgs) -> Result<Vec<RunBody>, Failu
         Some(name) => vec![name.clone()],
         None => {
             let listed: Processors = client.get("/api/admin/processors", &[])?;
+            for refused in &listed.refused_files {
+                hint(&format!(
+                    "passed over: {}",
+                    super::processors::refused(refused)
+                ));
+            }
             let (can_run, others): (Vec<_>, Vec<_>) = listed
                 .processors
                 .into_iter()

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 use session_pipeline_runtime::registry::listing;
-use session_pipeline_runtime::scheduler::{Scheduler, cadences};
+use session_pipeline_runtime::run::Pipeline;
+use session_pipeline_runtime::scheduler::{Scheduler, cadences, cadences_after_look};
 use session_pipeline_runtime::token::SchedulerSecret;
 
 use super::random::SystemRandomness;
@@ -57,8 +58,10 @@ pub(super) fn serve(global: &Global, arguments: &ServeArgs) -> Result<Exit, Fail
         None
     } else {
         let clock = Arc::clone(pipeline.clock());
+        let asked = Arc::clone(&pipeline);
         let scheduler = Scheduler::new(pipeline.config(), cadences(&pipeline), clock)
-            .map_err(|error| Failure::wrong_use(error.to_string()))?;
+            .map_err(|error| Failure::wrong_use(error.to_string()))?
+            .following(move || cadences_after_look(&asked));
         service = service.with_scheduler(scheduler.watch());
         Some(scheduler)
     };
@@ -68,8 +71,9 @@ pub(super) fn serve(global: &Global, arguments: &ServeArgs) -> Result<Exit, Fail
     let server = Server::start(Arc::clone(&service), arguments.listen)?;
     // Before anybody is told that they may send one.
     let signals = server.heed_signals()?;
-    if let Some(scheduler) = scheduler {
-        server.schedule(scheduler);
+    match scheduler {
+        Some(scheduler) => server.schedule(scheduler),
+        None => look_once(&pipeline)?,
     }
     let config = pipeline.config();
     let scratch = config.state_dir();
@@ -115,6 +119,22 @@ pub(super) fn serve(global: &Global, arguments: &ServeArgs) -> Result<Exit, Fail
         None => Ok(Exit::Done),
         Some(reason) => Err(Failure::could_not_run(reason)),
     }
+}
+
+/// What the scheduler would see to: what lies in the folder of processors takes over at the start.
+/// A compiler may take its time, and requests are answered meanwhile.
+fn look_once(pipeline: &Arc<Pipeline>) -> Result<(), Failure> {
+    let pipeline = Arc::clone(pipeline);
+    let look = move || {
+        if let Err(error) = pipeline.look(true) {
+            tracing::warn!(%error, "the folder of processors can't be looked at");
+        }
+    };
+    let thread = std::thread::Builder::new().name("look".to_owned());
+    let spawned = thread.spawn(look);
+    spawned.map(drop).map_err(|error| {
+        Failure::could_not_run(format!("the service can't start its threads ({error})"))
+    })
 }
 
 fn people(started: &Started, no_scheduler: bool) -> String {

@@ -53,7 +53,7 @@ fn list(global: &Global, arguments: &ListArgs) -> Result<Exit, Failure> {
     let config = &global.config()?;
     let registry = super::registry();
     if let (Some(processor), None) = (&arguments.processor, &global.api) {
-        registry.component(processor)?;
+        registry.check_unseen(processor, config)?;
     }
     let now = super::now();
     let mut sessions: Vec<Session> = match global.reach(|| Store::open_existing(config, now))? {

@@ -24,6 +24,7 @@ pub(super) fn status(global: &Global) -> Result<Exit, Failure> {
     let (body, counts) = match global.reach(|| Store::open_existing(config, now))? {
         Reach::Here(store) => {
             let registry = super::registry();
+            registry.notice(config, store.as_ref(), now)?;
             let facts = Facts::gather(Sources {
                 config,
                 registry: &registry,
@@ -66,10 +67,10 @@ fn cadences(
         return HashMap::new();
     };
     let engines = Engines::new(config.pool_limits(), 0);
-    let known = registry.names().filter_map(|name| {
-        let processor = registry.glance_at(name, config, &engines, store)?;
+    let known = registry.names().into_iter().filter_map(|name| {
+        let processor = registry.glance_at(&name, config, &engines, store)?;
         let cadence = Duration::from_secs(processor.manifest().cadence_seconds.into());
-        Some((name.to_owned(), cadence))
+        Some((name, cadence))
     });
     known.collect()
 }

@@ -108,7 +108,7 @@ pub(super) async fn detailed(
             config: pipeline.config(),
             registry: pipeline.registry(),
             database: Some(pipeline.store()).into(),
-            cadences: service.cadences(),
+            cadences: &service.cadences(),
             scheduler: service.scheduler.as_ref().map(|watch| watch.status()),
             disk: &SystemDisk,
             schema: includes_schema.then(|| service.look_at_schema()),

@@ -86,9 +86,9 @@ impl From<StoreError> for ApiError {
 impl From<RegistryError> for ApiError {
     fn from(error: RegistryError) -> Self {
         match error {
-            RegistryError::Unknown { .. } | RegistryError::NotInstalled { .. } => {
-                Self::bad(error.to_string())
-            }
+            RegistryError::Unknown { .. }
+            | RegistryError::NotInstalled { .. }
+            | RegistryError::Refused { .. } => Self::bad(error.to_string()),
             RegistryError::Store(error) => error.into(),
             error @ RegistryError::Unavailable { .. } => Self::internal(&error),
         }

@@ -9,7 +9,7 @@ use session_pipeline_runtime::registry::listing;
 use super::Service;
 use super::caller::Admin;
 use super::problem::{ApiError, Refusals};
-use crate::body::admin::{Processor, Processors};
+use crate::body::admin::Processors;
 
 /// The processors, in the order of their names.
 #[utoipa::path(get, path = "/api/admin/processors", operation_id = "list_processors", tag = "admin", security(("bearer" = ["admin"])),
@@ -20,6 +20,8 @@ pub(super) async fn list(
 ) -> Result<Json<Processors>, ApiError> {
     let listed = |service: &Service| {
         let pipeline = &service.pipeline;
+        // What another look finds that is at work already is listed the next time.
+        pipeline.look(false)?;
         let scratch = pipeline.config().state_dir();
         let listed = listing::list(
             pipeline.registry(),
@@ -27,8 +29,7 @@ pub(super) async fn list(
             Some(pipeline.store()),
             &scratch,
         )?;
-        Ok(listed.into_iter().map(Processor::from).collect())
+        Ok(Processors::new(listed, &pipeline.registry().plan()))
     };
-    let processors = service.query(listed).await?;
-    Ok(Json(Processors { processors }))
+    service.query(listed).await.map(Json)
 }

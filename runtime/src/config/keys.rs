@@ -327,6 +327,10 @@ pub(super) const PROCESSOR: &[Key<ProcessorConfig>] = &[
         value: Value::Flag(|processor, is_granted| processor.llm = Some(is_granted)),
     },
     Key {
+        name: "allow_lower_version",
+        value: Value::Flag(|processor, is_allowed| processor.may_go_back = is_allowed),
+    },
+    Key {
         name: "schedule",
         value: Value::Schedule(|processor, schedule| processor.schedule = Some(schedule)),
     },

@@ -1,6 +1,7 @@
 //! The checks beside the backlogs. None of them speaks up on a fresh data dir (BEHAVIOUR.md A13).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -8,6 +9,8 @@ use serde::Serialize;
 use super::facts::{DatabaseFacts, Facts};
 use super::{Audience, Entry, Figures, Status};
 use crate::clock::UtcMicros;
+use crate::fault::printable;
+use crate::registry::plan::Plan;
 use crate::schedule::timetable::JobEnd;
 use crate::scheduler::SchedulerStatus;
 use crate::store::ProcessorFailures;
@@ -151,6 +154,7 @@ pub(super) fn add_all(facts: &Facts, entries: &mut BTreeMap<String, Entry>) {
     }
     add("scheduler", scheduler(facts.scheduler.as_ref(), facts.now));
     add("disk", disk(&facts.disk));
+    add("processors", processors(&facts.folder));
 }
 
 fn plain(status: Status) -> Entry {
@@ -260,6 +264,27 @@ fn quarantine(failures: &Result<Vec<ProcessorFailures>, String>) -> Entry {
             .next("session-pipeline sessions list --state quarantined");
     }
     Entry::new(Status::Ok, figures)
+}
+
+/// What lies in the folder of processors: whoever put a file there shall learn that it does not run.
+fn processors(folder: &Result<Arc<Plan>, String>) -> Entry {
+    let plan = match folder {
+        Ok(plan) => plan,
+        Err(error) => return plain(Status::Unknown).detail(error.clone()),
+    };
+    if !plan.refused.is_empty() {
+        let refused: Vec<String> = plan.refused.iter().map(ToString::to_string).collect();
+        return plain(Status::Warning)
+            .detail(printable(&refused.join("; ")))
+            .next("put another file in its place, or take it away; `session-pipeline processors inspect FILE` looks at one");
+    }
+    if !plan.unexamined.is_empty() {
+        return plain(Status::Info).detail(format!(
+            "not looked at yet: {}",
+            printable(&plan.unexamined.join(", "))
+        ));
+    }
+    plain(Status::Ok)
 }
 
 fn disk(space: &Result<super::DiskSpace, String>) -> Entry {

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use session_pipeline_migrations::CURRENT;
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::fault::printable;
 use crate::quarantine::Verdict;
 use crate::registry::Registry;
+use crate::registry::plan::Plan;
 use crate::scan::{self, Check, KnownFailure, KnownSessions, ScanContext, Standing};
 use crate::schedule::timetable::DEFAULT_CADENCE;
 use crate::scheduler::SchedulerStatus;
@@ -39,6 +41,15 @@ pub struct Sources<'a> {
     pub schema: Option<Schema>,
     /// The time.
     pub now: UtcMicros,
+}
+
+impl<'a> Sources<'a> {
+    fn store(&self) -> Option<&'a Store> {
+        match self.database {
+            Database::Absent => None,
+            Database::Open(store) => Some(store),
+        }
+    }
 }
 
 /// The database, as far as there is one.
@@ -101,6 +112,8 @@ pub struct Facts {
     pub scheduler: Option<SchedulerStatus>,
     /// The disk of the data dir.
     pub disk: Result<DiskSpace, String>,
+    /// What the folder of processors comes to.
+    pub folder: Result<Arc<Plan>, String>,
     /// The time.
     pub now: UtcMicros,
 }
@@ -136,6 +149,8 @@ impl Facts {
     /// Looks at everything. As long as a walk over the sessions takes, so not for threads that
     /// answer requests.
     pub fn gather(sources: Sources<'_>) -> Self {
+        // First of all, since the others go by the names.
+        let folder = folder(&sources);
         let database = match sources.database {
             Database::Absent => DatabaseFacts::Absent,
             Database::Open(store) => DatabaseFacts::Open {
@@ -148,11 +163,18 @@ impl Facts {
             backlogs: backlogs(&sources),
             database,
             disk: disk(&sources),
+            folder,
             schema: sources.schema,
             scheduler: sources.scheduler,
             now: sources.now,
         }
     }
+}
+
+fn folder(sources: &Sources<'_>) -> Result<Arc<Plan>, String> {
+    let (registry, store) = (sources.registry, sources.store());
+    let noticed = registry.notice(sources.config, store, sources.now);
+    noticed.map(|()| registry.plan()).map_err(text)
 }
 
 fn disk(sources: &Sources<'_>) -> Result<DiskSpace, String> {
@@ -193,7 +215,7 @@ impl Rule {
     fn read(
         registry: &Registry,
         store: Option<&Store>,
-        processor: &'static str,
+        processor: &str,
     ) -> Result<Self, StoreError> {
         let mut rule = Self {
             digest: registry.digest(processor),
@@ -260,10 +282,7 @@ impl Rule {
 
 /// One walk for all processors; and the same walker as that of every run.
 fn backlogs(sources: &Sources<'_>) -> Vec<Backlog> {
-    let store = match sources.database {
-        Database::Absent => None,
-        Database::Open(store) => Some(store),
-    };
+    let store = sources.store();
     let names = sources.registry.known_names();
     // Where that can't be read, the other questions fail as well and say so.
     let ran = store.map(Store::processors_that_ran);
@@ -305,11 +324,11 @@ fn backlogs(sources: &Sources<'_>) -> Vec<Backlog> {
     let backlogs = names.iter().zip(rules.into_iter().zip(pending));
     backlogs
         .map(|(name, (rule, pending))| {
-            let manifest = sources.cadences.get(*name).copied();
+            let manifest = sources.cadences.get(name).copied();
             let cadence = manifest.unwrap_or(DEFAULT_CADENCE);
             let cadence = sources.config.cadence_of(name, cadence);
             Backlog {
-                processor: (*name).to_owned(),
+                processor: name.clone(),
                 is_installed: sources.registry.digest(name).is_some(),
                 has_run: ran.iter().any(|ran| ran == name),
                 grace: Grace::of(cadence, sources.config.stuck_file_grace),

@@ -21,6 +21,8 @@ use crate::store::{Store, StoreError};
 pub enum Origin {
     /// It ships with the program.
     Shipped,
+    /// It lies in the folder of processors.
+    Dropped,
 }
 
 impl Origin {
@@ -28,6 +30,7 @@ impl Origin {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Shipped => "shipped",
+            Self::Dropped => "dropped",
         }
     }
 }
@@ -39,6 +42,9 @@ pub struct ListedProcessor {
     pub name: String,
     /// Where it comes from.
     pub origin: Origin,
+    /// The file in the folder of processors that it comes from, fit for a terminal; `None` where it
+    /// ships.
+    pub file: Option<String>,
     /// The SHA-256 of its component.
     pub digest: String,
     /// Its version; like all that it says of itself `None` where it is unavailable.
@@ -65,8 +71,8 @@ pub struct ListedProcessor {
     pub last_run_at: Option<String>,
 }
 
-/// Lists the processors, in the order of their names. One that never ran here is compiled in
-/// `scratch`.
+/// Lists the processors, in the order of their names, as far as looks into the folder of processors
+/// have found them. One that never ran here is compiled in `scratch`.
 ///
 /// # Errors
 /// When the database can't be read. A processor that can't run is no error.
@@ -77,24 +83,28 @@ pub fn list(
     scratch: &Path,
 ) -> Result<Vec<ListedProcessor>, StoreError> {
     let engines = Engines::new(config.pool_limits(), 0);
-    let known = status::processors(store, registry.names())?;
+    let names = registry.names();
+    let known = status::processors(store, &names)?;
     let mut processors = Vec::new();
-    for name in registry.names() {
+    for name in &names {
         let (processor, unavailable) =
             match registry.look_at(name, config, &engines, store, scratch) {
                 Ok(processor) => (Some(processor), None),
                 Err(RegistryError::Store(error)) => return Err(error),
                 Err(RegistryError::Unavailable { fault, .. }) => (None, Some(fault.to_string())),
                 Err(
-                    error @ (RegistryError::Unknown { .. } | RegistryError::NotInstalled { .. }),
+                    error @ (RegistryError::Unknown { .. }
+                    | RegistryError::NotInstalled { .. }
+                    | RegistryError::Refused { .. }),
                 ) => (None, Some(error.to_string())),
             };
         let manifest = processor.as_ref().map(Processor::manifest);
         let own = config.processors.get(name);
-        let counts = known.iter().find(|status| status.processor == name);
+        let counts = known.iter().find(|status| status.processor == *name);
         processors.push(ListedProcessor {
             name: name.to_owned(),
-            origin: Origin::Shipped,
+            origin: registry.origin(name),
+            file: registry.file(name),
             digest: registry.digest(name).unwrap_or_default(),
             version: manifest.map(|manifest| manifest.version),
             description: manifest.map(|manifest| manifest.description.clone()),
@@ -102,8 +112,9 @@ pub fn list(
             order: manifest.map(|manifest| manifest.order),
             uses_llm: manifest.map(|manifest| manifest.uses_llm),
             capabilities: processor.as_ref().map(capabilities),
-            // What ships is granted a model unless the operator says no (ARCHITECTURE.md §4).
-            llm_granted: config.grants_llm(name, true),
+            // What ships is granted a model unless the operator says no, what does not only where
+            // they say so (ARCHITECTURE.md §4).
+            llm_granted: config.grants_llm(name, registry.origin(name) == Origin::Shipped),
             schedule: own
                 .and_then(|own| own.schedule.as_ref())
                 .map(ToString::to_string),

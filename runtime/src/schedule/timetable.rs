@@ -36,6 +36,26 @@ pub struct Job {
     pub running_since: Option<UtcMicros>,
 }
 
+impl Job {
+    fn new(processor: String, schedule: Schedule) -> Self {
+        Self {
+            name: job_name(&processor),
+            processor,
+            schedule,
+            last_run_at: None,
+            last_end: None,
+            running_since: None,
+        }
+    }
+
+    fn remember(&mut self, rows: &[JobRow]) {
+        if let Some(row) = rows.iter().find(|row| row.name == self.name) {
+            self.last_run_at = row.last_run_at;
+            self.last_end = row.last_status.as_deref().map(JobEnd::from_word);
+        }
+    }
+}
+
 /// How a job's run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobEnd {
@@ -129,14 +149,7 @@ impl Timetable {
             let cadence = cadence.unwrap_or(DEFAULT_CADENCE);
             let schedule = config.schedule_of(&processor, cadence);
             TickTooLong::check(&processor, config.scheduler.tick, schedule.interval())?;
-            jobs.push(Job {
-                name: job_name(&processor),
-                processor,
-                schedule,
-                last_run_at: None,
-                last_end: None,
-                running_since: None,
-            });
+            jobs.push(Job::new(processor, schedule));
         }
         Ok(Self { jobs })
     }
@@ -149,11 +162,38 @@ impl Timetable {
     /// Takes over what a process before knew of the jobs that there still are.
     pub fn remember(&mut self, rows: &[JobRow]) {
         for job in &mut self.jobs {
-            if let Some(row) = rows.iter().find(|row| row.name == job.name) {
-                job.last_run_at = row.last_run_at;
-                job.last_end = row.last_status.as_deref().map(JobEnd::from_word);
-            }
+            job.remember(rows);
         }
+    }
+
+    /// Goes by the processors that there are now: a new one gets a job, which goes on from where
+    /// one of its name ended, and the job of one that is gone goes as soon as it does not run.
+    ///
+    /// A cadence shorter than the tick means every tick: it is too late to refuse it.
+    pub fn follow(
+        &mut self,
+        config: &Config,
+        processors: impl IntoIterator<Item = (String, Option<Duration>)>,
+        rows: &[JobRow],
+    ) {
+        let mut before = std::mem::take(&mut self.jobs);
+        for (processor, cadence) in processors {
+            let cadence = cadence.unwrap_or(DEFAULT_CADENCE);
+            let schedule = config.schedule_of(&processor, cadence.max(config.scheduler.tick));
+            let known = before.iter().position(|job| job.processor == processor);
+            let job = match known.map(|known| before.swap_remove(known)) {
+                Some(job) => Job { schedule, ..job },
+                None => {
+                    let mut job = Job::new(processor, schedule);
+                    job.remember(rows);
+                    job
+                }
+            };
+            self.jobs.push(job);
+        }
+        before.retain(|job| job.running_since.is_some());
+        self.jobs.append(&mut before);
+        self.jobs.sort_by(|a, b| a.processor.cmp(&b.processor));
     }
 
     /// The jobs that begin at this tick; from now on they run.

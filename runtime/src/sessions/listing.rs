@@ -192,6 +192,7 @@ pub fn list(
         is_gone_sure = walk.is_complete && walk.found > 0;
         listing.notes = walk.notes;
     }
+    registry.notice(config, store, now)?;
     let known = Known::read(registry, store, None)?;
     let mut keys: BTreeMap<&str, Option<Observed>> = found
         .iter()
@@ -234,6 +235,7 @@ pub fn show(
         .as_ref()
         .filter(|_| super::is_key(key))
         .and_then(|root| root.observe(key));
+    registry.notice(config, store, now)?;
     let known = Known::read(registry, store, Some(key))?;
     let is_known = !known.states.rows.is_empty()
         || known
@@ -277,7 +279,7 @@ impl Known {
         key: Option<&str>,
     ) -> Result<Self, StoreError> {
         let mut states = SessionStates::default();
-        let mut names: Vec<String> = registry.names().map(str::to_owned).collect();
+        let mut names = registry.names();
         if let Some(store) = store {
             states = store.session_states(key)?;
             names.extend(

@@ -7,13 +7,15 @@ use session_pipeline_harness::DataDir;
 
 use super::{check, check_examples, words};
 use crate::documents::names;
+use crate::registry::{VERSIONED, versioned};
 
 /// The names in the document of one processor, whether or not it can run.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "cadence_seconds",
     "capabilities",
     "description",
     "digest",
+    "file",
     "last_run",
     "last_run_at",
     "llm_granted",
@@ -138,6 +140,43 @@ fn a_refused_component_ends_with_1_and_the_reason() {
             "{document}"
         );
     }
+}
+
+#[test]
+fn what_lies_in_the_folder_is_listed_and_inspected_and_nothing_is_made() {
+    let dir = DataDir::new();
+    dir.drop_processor("theirs.wasm", versioned(1));
+    dir.drop_processor("notes.wasm", "no component");
+    let ended = check(&dir, &["processors", "list"]);
+    assert_eq!(
+        (ended.code, ended.stderr.as_str()),
+        (0, "`notes.wasm` is refused: the file is no WebAssembly\n"),
+        "{ended:?}"
+    );
+    insta::assert_snapshot!(words(&ended.stdout).join("\n"), @r"
+    processor version origin runs order may use available last run result
+    faulty-versioned 1 dropped every 10 min independent transcript, records, log yes never -
+    usage 2 shipped every 10 min independent transcript, records, log yes never -
+    ");
+    let inspected = check(&dir, &["processors", "inspect", VERSIONED, "--json"]).json();
+    assert_eq!(inspected["manifest"]["name"], VERSIONED);
+    let status = check(&dir, &["status"]);
+    assert_eq!(status.code, 1, "{status:?}");
+    assert!(!dir.path().join("state").exists(), "asking makes nothing");
+    let ended = check(&dir, &["run", "notes"]);
+    assert_eq!(ended.code, 3, "{ended:?}");
+    assert_eq!(
+        ended.stderr,
+        "error: the processor `notes` is not at hand: `notes.wasm` is refused: the file is no WebAssembly\n"
+    );
+    assert_eq!(check(&dir, &["run", "moon"]).code, 2);
+    let ended = check(&dir, &["run", "--all"]);
+    assert!(
+        ended
+            .stderr
+            .contains("passed over: `notes.wasm` is refused"),
+        "{ended:?}"
+    );
 }
 
 #[test]

@@ -11,7 +11,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use session_pipeline_harness::{DataDir, Session};
 
-use super::{Ended, check, check_examples, program};
+use super::{Ended, check, check_examples, program, words};
+use crate::registry::{VERSIONED, versioned};
 
 /// A server in a process of its own.
 struct Serving {
@@ -326,6 +327,55 @@ fn commands_with_a_route_go_through_the_server_that_holds_the_data_dir() {
         );
     }
     assert_eq!(serving.stop(), 0);
+}
+
+#[test]
+fn a_component_that_is_dropped_is_run_without_a_restart_and_a_broken_one_changes_nothing() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "one\n");
+    let serving = Serving::start(&dir, &[]);
+    let run = || check(&dir, &["run", VERSIONED, "--json"]).json()["details"]["processed"].clone();
+    let list = || check(&dir, &["processors", "list"]);
+    dir.drop_processor("theirs.wasm", versioned(1));
+    assert_eq!(run(), 1);
+    let listed = words(&list().stdout);
+    let row = "faulty-versioned 1 dropped every 10 min independent transcript, records, log yes";
+    assert!(listed[1].starts_with(row), "{listed:?}");
+
+    dir.drop_processor("theirs.wasm", "no component");
+    let told = "`theirs.wasm` is refused: the file is no WebAssembly; \
+                version 1 of `faulty-versioned`, which it held before, goes on\n";
+    dir.write("ada/two.jsonl", "two\n");
+    assert_eq!(run(), 1);
+    assert_eq!(list().stderr, told);
+    let status = check(&dir, &["status"]);
+    assert_eq!(status.code, 1);
+    assert!(status.stdout.contains(told.trim_end()), "{status:?}");
+    assert_eq!(serving.stop(), 0);
+
+    let serving = Serving::start(&dir, &[]);
+    dir.write("ada/three.jsonl", "three\n");
+    assert_eq!(run(), 1, "after a restart");
+    assert_eq!(list().stderr, told);
+    assert_eq!(serving.stop(), 0);
+
+    // And without a server.
+    dir.write("ada/four.jsonl", "four\n");
+    assert_eq!(run(), 1);
+    assert_eq!(list().stderr, told);
+    assert_eq!(check(&dir, &["status"]).code, 1);
+    dir.drop_processor("theirs.wasm", versioned(2));
+    let all = check(&dir, &["run", "--all", "--json"]).json();
+    let told: Vec<(&Value, &Value)> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|body| (&body["details"]["processor"], &body["details"]["processed"]))
+        .collect();
+    assert_eq!(
+        told,
+        [(&VERSIONED.into(), &4.into()), (&"usage".into(), &4.into())]
+    );
 }
 
 #[test]

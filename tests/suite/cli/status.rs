@@ -23,6 +23,7 @@ fn a_fresh_data_dir_is_healthy_and_looking_makes_nothing() {
     healthy
 
     duckdb_state info there is no database yet
+    processors ok
     quarantine ok 0 sessions failing
     scheduler info off: nothing runs by itself
     session_pipeline ok there are no session files yet
@@ -67,6 +68,7 @@ fn status_as_json_is_the_body_of_the_detailed_health() {
         [
             "disk",
             "duckdb_state",
+            "processors",
             "quarantine",
             "scheduler",
             "session_pipeline",

@@ -220,6 +220,58 @@ fn restarted(jobs: &Timetable) -> Timetable {
     jobs
 }
 
+#[test]
+fn a_processor_that_comes_gets_a_job_and_one_that_goes_takes_its_job_along() {
+    let mut timetable = timetable(&["every 10m", "every 10m"]);
+    assert_eq!(started(&mut timetable, at(0, "00:00")), ["p0", "p1"]);
+    timetable.ended("session-processor:p0", JobEnd::Ok);
+    let kept = JobRow {
+        name: "session-processor:new".to_owned(),
+        last_run_at: Some(at(0, "00:00")),
+        last_status: Some("failed".to_owned()),
+    };
+    let config = Config::new("data");
+    let now = |names: &[&str]| -> Vec<(String, Option<Duration>)> {
+        let names = names.iter().map(|name| (*name).to_owned());
+        names.map(|name| (name, Some(MINUTE * 10))).collect()
+    };
+    let names = |timetable: &Timetable| -> Vec<String> {
+        let jobs = timetable.jobs().iter();
+        jobs.map(|job| job.processor.clone()).collect()
+    };
+    timetable.follow(&config, now(&["new", "newer"]), std::slice::from_ref(&kept));
+    assert_eq!(names(&timetable), ["new", "newer", "p1"], "p1 is at work");
+    timetable.ended("session-processor:p1", JobEnd::Ok);
+    timetable.follow(&config, now(&["new", "newer"]), &[kept]);
+    assert_eq!(names(&timetable), ["new", "newer"]);
+    assert_eq!(
+        started(&mut timetable, at(0, "00:00:01")),
+        ["newer"],
+        "the other one ran before"
+    );
+    assert_eq!(started(&mut timetable, at(0, "00:10")), ["new"]);
+}
+
+#[test]
+fn a_processor_that_stays_keeps_its_job_and_goes_by_its_new_cadence() {
+    let mut timetable = timetable(&["every 10m"]);
+    assert_eq!(started(&mut timetable, at(0, "00:00")), ["p0"]);
+    timetable.ended("session-processor:p0", JobEnd::Ok);
+    let mut config = Config::new("data");
+    config.scheduler.tick = MINUTE * 5;
+    let follow = |timetable: &mut Timetable, cadence| {
+        timetable.follow(&config, [("p0".to_owned(), Some(cadence))], &[]);
+    };
+    follow(&mut timetable, HOUR);
+    assert_eq!(started(&mut timetable, at(0, "00:20")), [""; 0]);
+    follow(&mut timetable, MINUTE * 20);
+    assert_eq!(started(&mut timetable, at(0, "00:20")), ["p0"]);
+    // Shorter than the tick is every tick.
+    timetable.ended("session-processor:p0", JobEnd::Ok);
+    follow(&mut timetable, Duration::from_secs(1));
+    assert_eq!(timetable.jobs()[0].schedule.interval(), Some(MINUTE * 5));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases() * 8))]
 

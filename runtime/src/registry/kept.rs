@@ -1,0 +1,120 @@
+//! Components and their compiled forms in `state/components`: what is kept there, and what of it is
+//! believed.
+//!
+//! A compiled form is run as machine code, so only one that we wrote is taken: by the SHA-256 that
+//! stands in the database. Nothing that lies elsewhere is ever taken for one.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::config::{Config, Limits};
+use crate::fault::{Fault, FaultKind};
+use crate::sandbox::{self, CompileError, Compiled, Engine, sha256_hex};
+use crate::store::KnownComponent;
+
+/// The folder of what is kept.
+fn folder(config: &Config) -> PathBuf {
+    config.state_dir().join("components")
+}
+
+fn component_path(config: &Config, digest: &str) -> PathBuf {
+    folder(config).join(format!("{digest}.wasm"))
+}
+
+fn code_path(config: &Config, engine: &Engine, digest: &str) -> PathBuf {
+    folder(config).join(format!("{digest}-{}.code", engine.fingerprint()))
+}
+
+/// The compiled form that is kept, if it is the one that we wrote.
+pub(super) fn code(
+    config: &Config,
+    engine: &Engine,
+    digest: &str,
+    known: Option<&KnownComponent>,
+) -> Option<Compiled> {
+    let sha256 = known?.compiled_sha256.as_deref()?;
+    let code = fs::read(code_path(config, engine, digest)).ok()?;
+    let compiled = Compiled::from_kept(code);
+    (compiled.sha256 == sha256).then_some(compiled)
+}
+
+/// The component that is kept under a digest, if it is still what it was.
+pub(super) fn component(config: &Config, digest: &str) -> Option<Vec<u8>> {
+    let bytes = fs::read(component_path(config, digest)).ok()?;
+    (sha256_hex(&bytes) == digest).then_some(bytes)
+}
+
+/// Whether a component is kept under a digest.
+pub(super) fn has_component(config: &Config, digest: &str) -> bool {
+    component_path(config, digest).is_file()
+}
+
+/// Keeps a component with its compiled form.
+pub(super) fn keep(
+    config: &Config,
+    engine: &Engine,
+    digest: &str,
+    component: &[u8],
+    compiled: &Compiled,
+) -> Result<(), Fault> {
+    let folder = scratch(config)?;
+    keep_at(&folder, &component_path(config, digest), component)?;
+    keep_at(&folder, &code_path(config, engine, digest), &compiled.code)
+}
+
+/// A folder of ours for what goes between us and the compiler: on the disk of what is kept.
+pub(super) fn scratch(config: &Config) -> Result<PathBuf, Fault> {
+    use std::os::unix::fs::DirBuilderExt;
+    let folder = folder(config);
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .map_err(|error| unwritable(&folder, &error))?;
+    Ok(folder)
+}
+
+/// Compiles a component and keeps nothing; `scratch` is for what goes between us and the child.
+pub(crate) fn compile_aside(
+    config: &Config,
+    limits: &Limits,
+    component: &[u8],
+    scratch: &Path,
+) -> Result<Compiled, Fault> {
+    sandbox::compile(&config.compiler, limits, component, scratch).map_err(|error| {
+        use std::error::Error as _;
+        let cause = error
+            .source()
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
+        // What is our own affair may go better the next time.
+        let kind = match error {
+            CompileError::TooLarge { .. } | CompileError::Refused(_) => FaultKind::Component,
+            CompileError::Io { .. } => FaultKind::Host,
+        };
+        Fault::new(kind, format!("{error}{cause}"))
+    })
+}
+
+/// Writes a file that is complete or not there at all.
+fn keep_at(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        fs::File::open(folder)?.sync_all()
+    };
+    write().map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Fault {
+    Fault::new(
+        FaultKind::Host,
+        format!(
+            "`{}` can't be written: {error}; check permissions and free space",
+            path.display()
+        ),
+    )
+}

@@ -1,0 +1,87 @@
+//! The table `component_files`: which component each file of the folder of processors last held
+//! that could be used, so that a broken replacement is survived, also by a restart.
+
+use std::collections::BTreeMap;
+
+use duckdb::params;
+
+use super::sql::timestamp;
+use super::transaction::in_transaction;
+use super::{Store, StoreError};
+use crate::clock::UtcMicros;
+use crate::registry::plan::Component;
+
+impl Store {
+    /// The last good component of each file, by the file's name.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn component_files(&self) -> Result<BTreeMap<String, Component>, StoreError> {
+        let refused = StoreError::database("to read which files hold which components");
+        let connection = self.reader()?;
+        let mut statement = connection
+            .prepare(
+                "SELECT file_name, digest, processor_name, version \
+                 FROM main.component_files JOIN main.components USING (digest)",
+            )
+            .map_err(&refused)?;
+        let rows = statement
+            .query_map([], |row| {
+                let component = Component {
+                    digest: row.get(1)?,
+                    name: row.get(2)?,
+                    version: u32::try_from(row.get::<_, i64>(3)?).unwrap_or(u32::MAX),
+                };
+                Ok((row.get(0)?, component))
+            })
+            .map_err(&refused)?;
+        rows.collect::<Result<_, _>>().map_err(&refused)
+    }
+
+    /// Records that a file holds this component, which is good.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn record_component_file(
+        &self,
+        file: String,
+        digest: String,
+        now: UtcMicros,
+    ) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            in_transaction(connection, |connection| {
+                let values = params![digest, timestamp(now), file];
+                for sql in [
+                    "UPDATE main.component_files SET digest = ?, taken_at = ? WHERE file_name = ?",
+                    "INSERT INTO main.component_files (digest, taken_at, file_name) VALUES (?, ?, ?)",
+                ] {
+                    let changed = connection
+                        .execute(sql, values)
+                        .map_err(StoreError::database("which file holds a component"))?;
+                    if changed > 0 {
+                        break;
+                    }
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// Forgets a file that was taken away. What its component wrote stays.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn forget_component_file(&self, file: String) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            in_transaction(connection, |connection| {
+                connection
+                    .execute(
+                        "DELETE FROM main.component_files WHERE file_name = ?",
+                        [file],
+                    )
+                    .map_err(StoreError::database("to forget a file of a component"))?;
+                Ok(())
+            })
+        })
+    }
+}

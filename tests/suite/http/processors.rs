@@ -1,0 +1,117 @@
+//! Components of others under a service at work: they come, are replaced and go, and nobody starts
+//! it anew.
+
+use serde_json::Value;
+use session_pipeline_harness::DataDir;
+
+use super::TestServer;
+use super::runs::wait_until;
+use crate::database::rows;
+use crate::guests::{WELL_BEHAVED, well_behaved};
+use crate::registry::{VERSIONED, versioned};
+
+const FILE: &str = "theirs.wasm";
+
+/// The job of the processor, as long as there is one.
+fn job(server: &TestServer) -> Option<Value> {
+    let scheduler = server.get("/api/admin/scheduler").json();
+    let mut jobs = scheduler["jobs"].as_array().unwrap().iter();
+    jobs.find(|job| job["processor"] == VERSIONED).cloned()
+}
+
+fn health(server: &TestServer) -> Value {
+    let detailed = server.get("/api/health/detailed").json();
+    detailed["services"].clone()
+}
+
+#[test]
+fn a_server_at_work_takes_a_component_up_runs_it_and_lets_it_go() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "one\n");
+    let server = TestServer::start_with_scheduler(&dir, &[well_behaved()]);
+    assert_eq!(job(&server), None);
+
+    dir.drop_processor(FILE, versioned(1));
+    let has_run = || job(&server).is_some_and(|job| job["last_status"] == "ok");
+    wait_until("the new processor ran by its schedule", has_run);
+    let services = health(&server);
+    assert_eq!(services["processors"]["status"], "ok");
+    assert_eq!(
+        services["session_pipeline:faulty-versioned"]["session_files"],
+        1
+    );
+
+    dir.drop_processor(FILE, "no component");
+    let is_told = || health(&server)["processors"]["status"] == "warning";
+    wait_until("the broken file is told", is_told);
+    assert!(job(&server).is_some(), "the one before goes on");
+
+    dir.take_processor(FILE);
+    wait_until("the job is gone", || job(&server).is_none());
+    let services = health(&server);
+    assert_eq!(services["processors"]["status"], "ok");
+    assert!(services.get("session_pipeline:faulty-versioned").is_none());
+    let run = format!("/api/admin/run-session-processor?processor={VERSIONED}");
+    insta::assert_snapshot!(
+        server.post(&run).refusal(),
+        @"400: Unknown processor `faulty-versioned`; known are: faulty-well-behaved, verification"
+    );
+    server.stop();
+    assert_eq!(
+        rows(
+            &dir,
+            "SELECT processor_name, count(*) FROM session_processor_state GROUP BY ALL ORDER BY ALL"
+        ),
+        ["faulty-versioned | 1", "faulty-well-behaved | 1"],
+        "its results are kept"
+    );
+}
+
+#[test]
+fn the_list_says_where_each_comes_from_and_which_files_are_refused() {
+    let dir = DataDir::new();
+    let server = TestServer::start(&dir, &[well_behaved()]);
+    dir.drop_processor(FILE, versioned(3));
+    let list = || server.get("/api/admin/processors").json();
+    let listed = list();
+    assert_eq!(listed["processors"][0]["name"], VERSIONED);
+    assert_eq!(listed["processors"][0]["origin"], "dropped");
+    assert_eq!(listed["processors"][0]["file"], FILE);
+    assert_eq!(listed["processors"][1]["name"], WELL_BEHAVED);
+    assert_eq!(listed["processors"][1]["file"], Value::Null);
+    assert_eq!(listed["refused_files"], serde_json::json!([]));
+
+    dir.drop_processor(FILE, "no component");
+    let listed = list();
+    assert_eq!(listed["processors"][0]["version"], 3);
+    let refused = &listed["refused_files"][0];
+    assert_eq!(
+        (
+            &refused["file"],
+            &refused["reason"],
+            &refused["processor"],
+            &refused["version"]
+        ),
+        (
+            &FILE.into(),
+            &"the file is no WebAssembly".into(),
+            &VERSIONED.into(),
+            &3.into()
+        )
+    );
+    assert_eq!(refused["digest"], listed["processors"][0]["digest"]);
+}
+
+#[test]
+fn a_request_finds_what_was_dropped_before_it() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "one\n");
+    let server = TestServer::start(&dir, &[well_behaved()]);
+    dir.drop_processor(FILE, versioned(1));
+    let run = format!("/api/admin/run-session-processor?processor={VERSIONED}");
+    assert_eq!(server.post(&run).json()["details"]["processed"], 1);
+    let reprocess = format!("/api/admin/reprocess?processor={VERSIONED}");
+    assert_eq!(server.post(&reprocess).json()["marked"], 1);
+    dir.drop_processor(FILE, versioned(2));
+    assert_eq!(server.post(&run).json()["details"]["processed"], 1);
+}
