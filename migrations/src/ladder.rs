@@ -94,6 +94,11 @@ pub const LADDER: &[Step] = &[
             sql!("0033-service/02-llm-responses.sql"),
         ],
     },
+    Step {
+        number: 34,
+        name: "llm-calls",
+        statements: &[sql!("0034-llm-calls/01-llm-calls.sql")],
+    },
     // The next step goes here. Never between two others, and never into one that was shipped.
 ];
 
