@@ -31,7 +31,11 @@ impl Address {
     /// Whether what is sent there can be read on its way to another network: it goes without TLS
     /// to neither this machine nor one of a private network.
     pub fn is_readable_on_its_way(&self) -> bool {
-        self.0.scheme() == "http" && !self.is_near()
+        !self.has_tls() && !self.is_near()
+    }
+
+    pub(super) fn has_tls(&self) -> bool {
+        self.0.scheme() == "https"
     }
 
     /// This machine, or one whose address or name is of no use on the internet.

@@ -60,10 +60,10 @@ pub fn with_patience(
     if secrets.key.is_none() && config.llm.provider != Some(Provider::OpenAiCompat) {
         return Ok(None);
     }
-    store.forget_old_llm_rows(clock.now())?;
     let prices = Prices::of(config)?;
     let connector = Connector::new(&config.llm, secrets, prices, clock, patience, store);
     let connector = connector.map_err(SetupError::Transport)?;
+    connector.forget_old()?;
     Ok(Some(Arc::new(connector)))
 }
 

@@ -12,6 +12,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Proxy, Url, redirect};
 use tokio::runtime::{Builder, Runtime};
 
+use super::Address;
 use crate::config::LlmConfig;
 
 /// Far more than the longest answer that a model can give.
@@ -55,7 +56,7 @@ impl Transport {
     ///
     /// # Errors
     /// When the system has no thread left or no certificates.
-    pub fn new(config: &LlmConfig) -> Result<Self, String> {
+    pub fn new(config: &LlmConfig, base: &Address) -> Result<Self, String> {
         // One that the program chose before stands as it is.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut client = Client::builder()
@@ -67,6 +68,10 @@ impl Transport {
             .tls_danger_accept_invalid_certs(!config.verify_ssl)
             // The environment is read by `main` alone.
             .no_proxy();
+        if !base.has_tls() {
+            // Nor needs a machine any certificates that only asks a server beside it.
+            client = client.tls_certs_only([]);
+        }
         if let Some(proxy) = &config.proxy {
             let proxy = Proxy::all(proxy.as_str());
             client = client.proxy(proxy.map_err(|error| deepest(&error))?);

@@ -153,6 +153,18 @@ fn answers_are_forgotten_after_thirty_days_and_calls_after_ninety() {
 }
 
 #[test]
+fn a_server_that_runs_for_months_forgets_by_itself() {
+    let rig = Rig::new(Provider::Anthropic);
+    rig.server.will_say("hello").will_say("bye");
+    rig.ask(&plain("Say hello")).unwrap();
+    let month = std::time::Duration::from_secs(31 * 24 * 3600);
+    rig.dir.clock().advance(month);
+    rig.ask(&plain("Say bye")).unwrap();
+    rig.server.will_say("hello again");
+    assert_eq!(rig.ask(&plain("Say hello")).unwrap().text, "hello again");
+}
+
+#[test]
 fn what_another_version_kept_is_asked_for_anew() {
     let rig = Rig::new(Provider::Anthropic);
     rig.server.will_say("hello").will_say("hello again");
