@@ -39,6 +39,20 @@ CREATE TABLE counters (
     PRIMARY KEY (name)
 );
 
+CREATE TABLE llm_calls (
+    id BIGINT NOT NULL,
+    run_id VARCHAR NOT NULL,
+    processor_name VARCHAR NOT NULL,
+    session_file VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    sent_at TIMESTAMP NOT NULL,
+    outcome VARCHAR,
+    input_tokens BIGINT NOT NULL,
+    output_tokens BIGINT NOT NULL,
+    cost_pico_dollars HUGEINT,
+    PRIMARY KEY (id)
+);
+
 CREATE TABLE llm_responses (
     request_hash VARCHAR NOT NULL,
     response VARCHAR NOT NULL,

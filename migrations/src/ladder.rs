@@ -99,6 +99,11 @@ pub const LADDER: &[Step] = &[
         name: "component-files",
         statements: &[sql!("0034-component-files/01-component-files.sql")],
     },
+    Step {
+        number: 35,
+        name: "llm-calls",
+        statements: &[sql!("0035-llm-calls/01-llm-calls.sql")],
+    },
     // The next step goes here. Never between two others, and never into one that was shipped.
 ];
 

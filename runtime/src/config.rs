@@ -7,6 +7,7 @@
 
 mod file;
 mod keys;
+mod llm;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub use file::{ConfigError, Given, Place};
 pub use keys::{KeyKind, KnownKey, known_keys};
+pub use llm::{Budget, Budgets, LlmConfig, Provider, StructuredOutput};
 pub use variables::{VARIABLES, Variables};
 
 use crate::schedule::Schedule;
@@ -53,6 +55,8 @@ pub struct Config {
     /// How old a session without any state row may grow before health speaks of it; `None`: four
     /// times the grace (BEHAVIOUR.md 5.4).
     pub stuck_file_grace: Option<Duration>,
+    /// Who answers where a processor asks a language model.
+    pub llm: LlmConfig,
 }
 
 /// How the scheduler ticks (BEHAVIOUR.md 6.2).
@@ -92,6 +96,7 @@ impl Config {
             compiler: Compiler::InProcess,
             scheduler: SchedulerConfig::default(),
             stuck_file_grace: None,
+            llm: LlmConfig::default(),
         }
     }
 

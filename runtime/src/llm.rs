@@ -5,7 +5,32 @@
 //! How a request becomes bytes on a wire stands below this, one file per provider; the sandbox
 //! knows only the [`LanguageModel`].
 
+mod address;
+mod attempt;
+mod breaker;
+mod connector;
+mod hold;
+mod kept;
+mod key;
+mod patience;
+mod pauses;
+mod redaction;
+mod retry_after;
+mod schema;
+mod setup;
+mod transport;
+mod under_way;
+mod wire;
+
 use std::time::Duration;
+
+pub(crate) use address::ALLOWED as ADDRESS_ALLOWED;
+pub use address::Address;
+pub use key::{ApiKey, KEY_VARIABLES, KeyError, Secrets};
+pub use patience::{Patience, RealPatience, StopSign};
+pub(crate) use redaction::without_secrets;
+pub use redaction::{HeldBack, Redacted, redact};
+pub use setup::{SetupError, from_config, what_to_set, with_patience};
 
 /// One request of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,4 +150,15 @@ pub trait LanguageModel: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// The class tells a passing outage from a request that will never be answered.
     fn complete(&self, request: &Request, caller: Caller<'_>) -> Result<Response, LlmError>;
+
+    /// Why this run has to stop, where only its operator can help: a key that is not taken, an
+    /// account without money, a model that nobody knows (BEHAVIOUR.md A15). Its requests are
+    /// answered `unavailable` with the same reason; the next run asks again.
+    fn halted(&self, run_id: &str) -> Option<String> {
+        let _ = run_id;
+        None
+    }
+
+    /// Breaks off what is under way, and takes no more: the process ends.
+    fn stop(&self) {}
 }

@@ -5,6 +5,7 @@
 //! that a report need not count everything again in `rollups`.
 
 pub mod activity;
+mod call;
 mod day;
 pub mod export;
 mod money;

@@ -10,7 +10,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, TestPipeline, cases};
 use session_pipeline_runtime::config::{
-    Config, ConfigError, Given, KeyKind, Limits, ProcessorConfig, known_keys,
+    Config, ConfigError, Given, KeyKind, Limits, ProcessorConfig, Provider, known_keys,
 };
 use session_pipeline_runtime::fault::FaultKind;
 use tempfile::TempDir;
@@ -162,6 +162,47 @@ fn an_unknown_key_is_refused_with_the_one_that_was_meant() {
     insta::assert_snapshot!(refusal("[limit]\nrows_max = 2"), @"c.toml:1:2: `limit` is no known key; did you mean `limits`?");
     insta::assert_snapshot!(refusal("[processors.usage.limits]\nmemory = \"1 GiB\""), @"c.toml:2:1: `processors.usage.limits.memory` is no known key; did you mean `processors.usage.limits.memory_bytes_max`?");
     insta::assert_snapshot!(refusal("[group]\nmoon = 1"), @"c.toml:2:1: `group.moon` is no known key; known here are: sessions_max, rows_max, bytes_max, wait_max");
+}
+
+#[test]
+fn a_language_model_is_asked_as_the_file_says() {
+    let llm = |text: &str| check(&format!("[llm]\n{text}")).map(|config| config.llm);
+    let local = "provider = \"openai_compat\"\nbase_url = \"http://127.0.0.1:11434/v1\"\nmodel = \"llama3.2:3b\"";
+    let local = llm(local).unwrap();
+    assert_eq!(local.provider, Some(Provider::OpenAiCompat));
+    assert_eq!(local.model, "llama3.2:3b");
+    // Without TLS only near by; elsewhere only where somebody wants it.
+    for (address, is_near) in [
+        ("http://localhost:8080", true),
+        ("http://[::1]:8080/v1", true),
+        ("http://192.168.1.20:8080", true),
+        ("http://10.0.0.7", true),
+        ("http://ollama:11434/v1", true),
+        ("http://gpu.internal/v1", true),
+        ("https://api.example.com/v1", true),
+        ("http://api.example.com/v1", false),
+        ("http://8.8.8.8/v1", false),
+        ("http://[2001:db8::1]/v1", false),
+    ] {
+        let given = format!("base_url = \"{address}\"\n");
+        assert_eq!(llm(&given).is_ok(), is_near, "{address}");
+        llm(&format!("{given}allow_http = true")).unwrap();
+    }
+    for address in [
+        "ftp://example.com",
+        "example.com",
+        "https://",
+        "https://ada:CANARY@example.com",
+        "https://example.com?key=secret",
+        "https://example.com#secret",
+    ] {
+        let error = llm(&format!("base_url = \"{address}\"")).unwrap_err();
+        assert!(error.contains("`llm.base_url` can't be"), "{error}");
+        assert!(!error.contains("CANARY"), "{error}");
+    }
+    insta::assert_snapshot!(refusal("[llm]\nbase_url = \"http://api.example.com/v1/of/ours\""), @"c.toml: `llm.base_url` can't be `http://api.example.com`, where keys and sessions could be read on their way; give an address that begins with https://, or set `llm.allow_http = true`");
+    insta::assert_snapshot!(refusal("[llm]\nprovider = \"openai_compat\""), @r#"c.toml: `llm.base_url` is missing, which `llm.provider = "openai_compat"` needs; give the server's address, such as "http://127.0.0.1:8080/v1""#);
+    insta::assert_snapshot!(refusal("[llm]\nprovider = \"openai\""), @r#"c.toml:2:12: `llm.provider` can't be `"openai"`; give "anthropic" or "openai_compat""#);
 }
 
 #[test]
@@ -342,6 +383,14 @@ fn bad_value(kind: KeyKind) -> BoxedStrategy<String> {
             negative,
             Just("true".to_owned()),
             Just("\"~/x\"".to_owned()),
+            Just("\"a\\u0000b\"".to_owned())
+        ]
+        .boxed(),
+        KeyKind::Text => prop_oneof![
+            everywhere(),
+            negative,
+            Just("true".to_owned()),
+            Just("\"a b\"".to_owned()),
             Just("\"a\\u0000b\"".to_owned())
         ]
         .boxed(),

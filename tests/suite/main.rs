@@ -21,6 +21,7 @@ mod http;
 mod identity;
 mod inspect;
 mod llm;
+mod llm_providers;
 mod migrations;
 mod quarantine;
 mod records;

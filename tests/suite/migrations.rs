@@ -244,6 +244,10 @@ fn the_text_of_a_shipped_step_never_changes() {
             34,
             "1d37516da31ad088b399b4510298198a498f7c7cabb471d031cde157f48fbac8",
         ),
+        (
+            35,
+            "f60bce612465aa300ae88873c67951a6c7a6605b309f1f5b70d2aea2c3423dda",
+        ),
     ];
     let expected: Vec<(u32, String)> = expected
         .map(|(number, checksum)| (number, checksum.to_owned()))
@@ -324,6 +328,7 @@ fn a_fresh_database_gets_every_number_and_no_legacy_table() {
             "component_files",
             "components",
             "counters",
+            "llm_calls",
             "llm_responses",
             "runs",
             "scheduler_jobs",
@@ -348,6 +353,7 @@ fn a_fresh_database_gets_every_number_and_no_legacy_table() {
             "32 people 2026-09-21 14:13:20",
             "33 service 2026-09-21 14:13:20",
             "34 component-files 2026-09-21 14:13:20",
+            "35 llm-calls 2026-09-21 14:13:20",
         ]
     );
     assert_eq!(status(&conn).unwrap().found, Found::At(CURRENT));

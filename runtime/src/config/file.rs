@@ -15,11 +15,12 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{
-    DATABASE, Draft, GROUP, HEALTH, Key, LIMITS, PROCESSOR, REPORT, SCHEDULER, SERVICE, SETTINGS,
-    TOP, Value,
+    DATABASE, Draft, GROUP, HEALTH, Key, LIMITS, LLM, PROCESSOR, REPORT, SCHEDULER, SERVICE,
+    SETTINGS, TOP, Value,
 };
 use super::{Config, Limits, Variables, variables};
 use crate::fault::printable;
+use crate::llm::without_secrets;
 use crate::manifest;
 use crate::schedule::timetable::TickTooLong;
 use crate::schedule::{self, Schedule};
@@ -119,6 +120,14 @@ pub enum ConfigError {
         /// What is allowed.
         allowed: String,
     },
+    /// Values that are allowed do not go together.
+    #[error("{file}: {reason}", file = printable(&file.display().to_string()))]
+    Together {
+        /// The file.
+        file: PathBuf,
+        /// Which, and what helps.
+        reason: String,
+    },
     /// The scheduler would look less often than a job is to run.
     #[error(transparent)]
     Tick(#[from] TickTooLong),
@@ -158,6 +167,9 @@ impl Config {
         }
         if let Some(root) = given.sessions_root.clone().or(draft.sessions_root) {
             config.sessions_root = root;
+        }
+        if let Some(reason) = config.llm.contradiction() {
+            return Err(ConfigError::Together { file: path, reason });
         }
         variables::apply(&given.variables, &mut config)?;
         for (name, own) in &config.processors {
@@ -219,6 +231,7 @@ impl Reader<'_> {
                 "service" => self.section("service", value, SERVICE, draft)?,
                 "scheduler" => self.section("scheduler", value, SCHEDULER, draft)?,
                 "health" => self.section("health", value, HEALTH, draft)?,
+                "llm" => self.section("llm", value, LLM, &mut draft.config.llm)?,
                 "group" => self.section("group", value, GROUP, &mut draft.config.group)?,
                 "limits" => self.section("limits", value, LIMITS, &mut limits)?,
                 "processors" => processors = Some(value),
@@ -229,6 +242,7 @@ impl Reader<'_> {
                         "service",
                         "scheduler",
                         "health",
+                        "llm",
                         "group",
                         "limits",
                         "processors",
@@ -370,6 +384,10 @@ impl Reader<'_> {
                 let folder = self.path.parent().unwrap_or(Path::new(""));
                 put(target, folder.join(text));
             }
+            Value::Text(allowed, put) => {
+                let text = self.text_of(key, value, allowed)?;
+                put(target, &text).ok_or_else(bad)?;
+            }
         }
         Ok(())
     }
@@ -405,7 +423,8 @@ impl Reader<'_> {
         ConfigError::BadValue {
             place: self.place(span.start),
             key: key.to_owned(),
-            value: short(self.text.get(span).unwrap_or_default()),
+            // An address may hold a password.
+            value: short(&without_secrets(self.text.get(span).unwrap_or_default())),
             allowed,
         }
     }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use jiff::SignedDuration;
 
-use super::{Config, GroupLimits, Limits, ProcessorConfig};
+use super::{Config, GroupLimits, Limits, LlmConfig, ProcessorConfig, Provider, StructuredOutput};
+use crate::llm::{self, Address};
 use crate::schedule::{self, Schedule};
 
 const KIB: u64 = 1 << 10;
@@ -46,6 +47,8 @@ pub(super) enum Value<T> {
     Schedule(fn(&mut T, Schedule)),
     /// A path.
     Path(fn(&mut T, PathBuf)),
+    /// A text, with what is allowed for it; where it goes says whether it is.
+    Text(&'static str, fn(&mut T, &str) -> Option<()>),
 }
 
 /// What kind of value a key takes.
@@ -63,6 +66,8 @@ pub enum KeyKind {
     Schedule,
     /// A path; a relative one begins at the folder of the file.
     Path,
+    /// A text of a form of its own.
+    Text,
 }
 
 /// A key of the config file.
@@ -171,6 +176,121 @@ pub(super) const HEALTH: &[Key<Draft>] = &[Key {
         |draft, time| draft.config.stuck_file_grace = Some(time),
     ),
 }];
+
+pub(super) const LLM: &[Key<LlmConfig>] = &[
+    Key {
+        name: "provider",
+        value: Value::Text("\"anthropic\" or \"openai_compat\"", |llm, text| {
+            let known = [Provider::Anthropic, Provider::OpenAiCompat];
+            llm.provider = Some(known.into_iter().find(|known| known.as_str() == text)?);
+            Some(())
+        }),
+    },
+    Key {
+        name: "model",
+        value: Value::Text(
+            "the model's id as its provider writes it, without spaces",
+            |llm, text| {
+                let is_id = text.len() <= 200 && text.chars().all(|c| c.is_ascii_graphic());
+                is_id.then(|| llm.model = text.to_owned())
+            },
+        ),
+    },
+    Key {
+        name: "base_url",
+        value: Value::Text(llm::ADDRESS_ALLOWED, |llm, text| {
+            llm.base_url = Some(Address::parse(text)?);
+            Some(())
+        }),
+    },
+    Key {
+        name: "api_key_file",
+        value: Value::Path(|llm, path| llm.api_key_file = Some(path)),
+    },
+    Key {
+        name: "api_key_env",
+        value: Value::Text("the name of an environment variable", |llm, text| {
+            let is_name = !text.starts_with(|c: char| c.is_ascii_digit())
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            is_name.then(|| llm.api_key_env = Some(text.to_owned()))
+        }),
+    },
+    Key {
+        name: "structured_output",
+        value: Value::Text("\"strict\", \"json\" or \"auto\"", |llm, text| {
+            llm.structured_output = match text {
+                "strict" => StructuredOutput::Strict,
+                "json" => StructuredOutput::Json,
+                "auto" => StructuredOutput::Auto,
+                _ => return None,
+            };
+            Some(())
+        }),
+    },
+    Key {
+        name: "verify_ssl",
+        value: Value::Flag(|llm, verify| llm.verify_ssl = verify),
+    },
+    Key {
+        name: "allow_http",
+        value: Value::Flag(|llm, allow| llm.allow_http = allow),
+    },
+    Key {
+        name: "proxy",
+        value: Value::Text(llm::ADDRESS_ALLOWED, |llm, text| {
+            llm.proxy = Some(Address::parse(text)?);
+            Some(())
+        }),
+    },
+    Key {
+        name: "timeout",
+        value: Value::Time(
+            Duration::from_secs(1),
+            Duration::from_secs(3600),
+            |llm, time| {
+                llm.timeout = time;
+            },
+        ),
+    },
+    Key {
+        name: "attempts_max",
+        value: Value::Count(1, 10, |llm, count| {
+            llm.attempts_max = u32::try_from(count).unwrap_or(u32::MAX);
+        }),
+    },
+    Key {
+        name: "session_calls_max",
+        value: Value::Count(0, COUNT_MAX, |llm, count| {
+            llm.budgets.session.calls_max = count
+        }),
+    },
+    Key {
+        name: "session_tokens_max",
+        value: Value::Count(0, COUNT_MAX, |llm, count| {
+            llm.budgets.session.tokens_max = count
+        }),
+    },
+    Key {
+        name: "run_calls_max",
+        value: Value::Count(0, COUNT_MAX, |llm, count| llm.budgets.run.calls_max = count),
+    },
+    Key {
+        name: "run_tokens_max",
+        value: Value::Count(0, COUNT_MAX, |llm, count| {
+            llm.budgets.run.tokens_max = count
+        }),
+    },
+    Key {
+        name: "day_calls_max",
+        value: Value::Count(0, COUNT_MAX, |llm, count| llm.budgets.day.calls_max = count),
+    },
+    Key {
+        name: "day_tokens_max",
+        value: Value::Count(0, COUNT_MAX, |llm, count| {
+            llm.budgets.day.tokens_max = count
+        }),
+    },
+];
 
 pub(super) const GROUP: &[Key<GroupLimits>] = &[
     Key {
@@ -345,6 +465,7 @@ pub fn known_keys() -> Vec<KnownKey> {
     describe("service.", SERVICE, &mut keys);
     describe("scheduler.", SCHEDULER, &mut keys);
     describe("health.", HEALTH, &mut keys);
+    describe("llm.", LLM, &mut keys);
     describe("group.", GROUP, &mut keys);
     describe("limits.", LIMITS, &mut keys);
     describe("processors.<name>.", PROCESSOR, &mut keys);
@@ -369,6 +490,7 @@ impl<T> Value<T> {
             Self::Flag(..) => KeyKind::Flag,
             Self::Schedule(..) => KeyKind::Schedule,
             Self::Path(..) => KeyKind::Path,
+            Self::Text(..) => KeyKind::Text,
         }
     }
 
@@ -390,6 +512,7 @@ impl<T> Value<T> {
             Self::Path(_) => {
                 "a path in full, or one that begins at the folder of this file".to_owned()
             }
+            Self::Text(allowed, _) => (*allowed).to_owned(),
         }
     }
 }

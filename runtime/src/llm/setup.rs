@@ -1,0 +1,76 @@
+//! From a configuration to a language model.
+
+use std::sync::Arc;
+
+use super::connector::Connector;
+use super::key::{KeyError, Secrets};
+use super::patience::{Patience, RealPatience};
+use super::{KEY_VARIABLES, LanguageModel};
+use crate::clock::Clock;
+use crate::config::{Config, Provider};
+use crate::report::{Prices, PricesError};
+use crate::store::{Store, StoreError};
+
+/// Why a language model can't be had as it is configured.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The key can't be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// What requests cost can't be read.
+    #[error(transparent)]
+    Prices(#[from] PricesError),
+    /// The database refuses what it should do first.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Nothing can be sent.
+    #[error(
+        "requests to the language model can't be made ready: {0}; check `[llm]` in the config file and the system's certificates"
+    )]
+    Transport(String),
+}
+
+/// The language model of a configuration; `None` where none is configured.
+///
+/// Anthropic is asked where there is a key for it, and a server that speaks OpenAI's format where the
+/// configuration names one: local servers need no key.
+///
+/// # Errors
+/// When something stands there that can't be used: it is never passed over.
+pub fn from_config(
+    config: &Config,
+    secrets: Secrets,
+    clock: Arc<dyn Clock>,
+    store: Arc<Store>,
+) -> Result<Option<Arc<dyn LanguageModel>>, SetupError> {
+    with_patience(config, secrets, clock, Arc::new(RealPatience), store)
+}
+
+/// As [`from_config`], by somebody who waits otherwise.
+///
+/// # Errors
+/// As [`from_config`].
+pub fn with_patience(
+    config: &Config,
+    secrets: Secrets,
+    clock: Arc<dyn Clock>,
+    patience: Arc<dyn Patience>,
+    store: Arc<Store>,
+) -> Result<Option<Arc<dyn LanguageModel>>, SetupError> {
+    if secrets.key.is_none() && config.llm.provider != Some(Provider::OpenAiCompat) {
+        return Ok(None);
+    }
+    let prices = Prices::of(config)?;
+    let connector = Connector::new(&config.llm, secrets, prices, clock, patience, store);
+    let connector = connector.map_err(SetupError::Transport)?;
+    connector.forget_old()?;
+    Ok(Some(Arc::new(connector)))
+}
+
+/// What to do where there is no language model, for those who need one.
+pub fn what_to_set() -> String {
+    let [first, second] = KEY_VARIABLES;
+    format!(
+        "no language model is configured; set {first} (or {second}) in the environment, or `[llm]` in the config file (docs/llm.md)"
+    )
+}

@@ -1,0 +1,46 @@
+//! Requests that are under way: whoever asks the same waits for the answer of the first.
+
+use std::collections::HashSet;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// The hashes of those under way.
+#[derive(Debug, Default)]
+pub(super) struct UnderWay {
+    hashes: Mutex<HashSet<String>>,
+    left: Condvar,
+}
+
+/// The turn of one request; the next one's comes when it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    of: &'a UnderWay,
+    hash: String,
+}
+
+impl UnderWay {
+    /// Waits until nobody else asks the same; `None` where the time is over before.
+    pub fn take(&self, hash: &str, time: Duration) -> Option<Turn<'_>> {
+        let hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut hashes, _) = self
+            .left
+            .wait_timeout_while(hashes, time, |hashes| hashes.contains(hash))
+            .unwrap_or_else(PoisonError::into_inner);
+        hashes.insert(hash.to_owned()).then(|| Turn {
+            of: self,
+            hash: hash.to_owned(),
+        })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut hashes = self
+            .of
+            .hashes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        hashes.remove(&self.hash);
+        self.of.left.notify_all();
+    }
+}

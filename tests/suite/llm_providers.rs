@@ -1,0 +1,322 @@
+//! Providers of language models: a real connector over a real database against a real server, in
+//! both wire formats.
+//!
+//! Here is the rig that all rooms below use, and what goes over the wire.
+
+mod budgets;
+mod faults;
+mod keeping;
+mod keys;
+mod secrets;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use session_pipeline_harness::llm_server::{Act, End, TestPatience, said};
+use session_pipeline_harness::{DataDir, LlmServer};
+use session_pipeline_runtime::clock::Clock;
+use session_pipeline_runtime::config::{Config, Provider, StructuredOutput};
+use session_pipeline_runtime::llm::{
+    self, ApiKey, Caller, ErrorClass, LanguageModel, LlmError, Request, Response, Secrets,
+};
+use session_pipeline_runtime::store::Store;
+
+const BOTH: [Provider; 2] = [Provider::Anthropic, Provider::OpenAiCompat];
+/// A key that must be nowhere but in a header.
+const KEY: &str = "sk-test-CANARY-0123456789-of-our-own";
+const SCHEMA: &str = r#"{"type": "object", "required": ["found"], "properties": {"found": {"type": "array", "items": {"type": "string", "maxLength": 40}}}}"#;
+const FITS: &str = r#"{"found":["one"]}"#;
+
+/// A server and a model that asks it.
+struct Rig {
+    dir: DataDir,
+    server: LlmServer,
+    config: Config,
+    store: Arc<Store>,
+    patience: Arc<TestPatience>,
+    model: Arc<dyn LanguageModel>,
+}
+
+impl Rig {
+    fn new(provider: Provider) -> Self {
+        Self::with(provider, |_| ())
+    }
+
+    fn with(provider: Provider, change: impl FnOnce(&mut Config)) -> Self {
+        let dir = DataDir::new();
+        let server = LlmServer::start(provider);
+        let mut config = dir.config();
+        config.llm = server.config();
+        change(&mut config);
+        Self::over(dir, server, config)
+    }
+
+    fn over(dir: DataDir, server: LlmServer, config: Config) -> Self {
+        let store = Arc::new(Store::open(&config, dir.clock().now()).unwrap());
+        let patience = Arc::new(TestPatience::new(dir.clock()));
+        let clock = Arc::clone(dir.clock());
+        let secrets = Secrets {
+            key: ApiKey::new(KEY),
+        };
+        let of_model = Arc::clone(&store);
+        let waiting = Arc::clone(&patience);
+        let model = llm::with_patience(&config, secrets, clock, waiting, of_model).unwrap();
+        Self {
+            dir,
+            server,
+            config,
+            store,
+            patience,
+            model: model.unwrap(),
+        }
+    }
+
+    /// As after a restart of the program.
+    fn restarted(self) -> Self {
+        let Self {
+            dir,
+            server,
+            config,
+            store,
+            model,
+            ..
+        } = self;
+        drop((store, model));
+        Self::over(dir, server, config)
+    }
+
+    fn ask(&self, request: &Request) -> Result<Response, LlmError> {
+        self.model.complete(request, caller())
+    }
+
+    /// The class and the number of requests that it took.
+    fn class_of(&self, request: &Request) -> (ErrorClass, usize) {
+        let before = self.server.asked().len();
+        let error = self.ask(request).unwrap_err();
+        assert!(!error.reason.contains("CANARY"), "{error}");
+        (error.class, self.server.asked().len() - before)
+    }
+}
+
+fn caller() -> Caller<'static> {
+    Caller {
+        run_id: "run-1",
+        processor: "verification",
+        session: "ada/one.jsonl",
+        time_left: Duration::from_secs(170),
+    }
+}
+
+fn plain(prompt: &str) -> Request {
+    Request {
+        system: Some("Be brief.".to_owned()),
+        prompt: prompt.to_owned(),
+        max_tokens: 100,
+        json_schema: None,
+    }
+}
+
+fn with_schema(prompt: &str) -> Request {
+    Request {
+        json_schema: Some(SCHEMA.to_owned()),
+        ..plain(prompt)
+    }
+}
+
+#[test]
+fn a_request_goes_over_the_wire_as_anthropic_wants_it() {
+    let rig = Rig::new(Provider::Anthropic);
+    rig.server.will_say("hello").will_say(FITS);
+    let response = rig.ask(&plain("Say hello")).unwrap();
+    assert_eq!(response.text, "hello");
+    assert_eq!(response.model, "claude-haiku-4-5-20251001");
+    assert_eq!((response.input_tokens, response.output_tokens), (100, 20));
+    assert_eq!(rig.ask(&with_schema("Find")).unwrap().text, FITS);
+
+    let asked = rig.server.asked();
+    assert_eq!(asked[0].path, "/v1/messages");
+    assert_eq!(asked[0].header("x-api-key"), Some(KEY));
+    assert_eq!(asked[0].header("anthropic-version"), Some("2023-06-01"));
+    assert_eq!(asked[0].header("content-type"), Some("application/json"));
+    let body = json!({
+        "model": "claude-haiku-4-5-20251001",
+        "max_tokens": 100,
+        "system": "Be brief.",
+        "messages": [{"role": "user", "content": "Say hello"}],
+    });
+    assert_eq!(asked[0].body, body);
+    let format = json!({"format": {"type": "json_schema", "schema": {
+        "type": "object",
+        "required": ["found"],
+        "properties": {"found": {"type": "array", "items": {"type": "string"}}},
+        "additionalProperties": false,
+    }}});
+    assert_eq!(asked[1].body["output_config"], format);
+}
+
+#[test]
+fn a_request_goes_over_the_wire_as_openai_wants_it() {
+    let rig = Rig::with(Provider::OpenAiCompat, |config| {
+        config.llm.model = "gpt-of-ours".to_owned();
+    });
+    rig.server.will_say("hello").will_say(FITS);
+    let response = rig.ask(&plain("Say hello")).unwrap();
+    assert_eq!(response.text, "hello");
+    assert_eq!(response.model, "local-model");
+    assert_eq!((response.input_tokens, response.output_tokens), (100, 20));
+    assert_eq!(rig.ask(&with_schema("Find")).unwrap().text, FITS);
+
+    let asked = rig.server.asked();
+    assert_eq!(asked[0].path, "/v1/chat/completions");
+    assert_eq!(
+        asked[0].header("authorization"),
+        Some(format!("Bearer {KEY}").as_str())
+    );
+    let body = json!({
+        "model": "gpt-of-ours",
+        "max_tokens": 100,
+        "stream": false,
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Say hello"},
+        ],
+    });
+    assert_eq!(asked[0].body, body);
+    let format = &asked[1].body["response_format"];
+    assert_eq!(format["type"], "json_schema");
+    assert_eq!(format["json_schema"]["strict"], true);
+    let schema = &format["json_schema"]["schema"];
+    assert_eq!(schema["additionalProperties"], false);
+}
+
+#[test]
+fn a_server_that_knows_no_schemas_is_asked_in_the_next_way_and_from_then_on_only_so() {
+    let unknown = Act::error(
+        400,
+        "invalid_request_error",
+        "response_format: unknown schema",
+    );
+    let rig = Rig::new(Provider::OpenAiCompat);
+    rig.server
+        .will(unknown.clone())
+        .will(unknown)
+        .will_say("Here it is:\n```json\n{\"found\":[\"one\"]}\n```\nAnything else?");
+    assert_eq!(rig.ask(&with_schema("Find")).unwrap().text, FITS);
+    rig.server.will_say(FITS);
+    rig.ask(&with_schema("Find more")).unwrap();
+    let asked = rig.server.asked();
+    let formats = asked
+        .iter()
+        .map(|asked| asked.body["response_format"]["type"].clone());
+    let formats: Vec<_> = formats.collect();
+    assert_eq!(
+        formats,
+        [
+            json!("json_schema"),
+            json!("json_object"),
+            json!(null),
+            json!(null)
+        ]
+    );
+    let system = asked[2].body["messages"][0]["content"].as_str().unwrap();
+    assert!(
+        system.starts_with("Be brief.\n\nAnswer with one JSON document"),
+        "{system}"
+    );
+    assert!(
+        rig.patience.waits().is_empty(),
+        "nobody waits to ask otherwise"
+    );
+}
+
+#[test]
+fn where_anthropic_knows_no_schemas_a_tool_takes_the_answer() {
+    let rig = Rig::new(Provider::Anthropic);
+    rig.server
+        .will(Act::error(400, "invalid_request_error", "output_config: not supported by this model"))
+        .will(Act::answer(
+            200,
+            json!({
+                "model": "claude-old", "stop_reason": "tool_use",
+                "content": [{"type": "text", "text": "I use it."}, {"type": "tool_use", "id": "t", "name": "answer", "input": {"found": ["one"]}}],
+                "usage": {"input_tokens": 5, "cache_read_input_tokens": 7, "cache_creation_input_tokens": 1, "output_tokens": 2},
+            }),
+        ));
+    let response = rig.ask(&with_schema("Find")).unwrap();
+    assert_eq!(response.text, FITS);
+    assert_eq!(response.input_tokens, 13, "what was cached was read, too");
+    let body = &rig.server.asked()[1].body;
+    assert_eq!(
+        body["tool_choice"],
+        json!({"type": "tool", "name": "answer"})
+    );
+}
+
+#[test]
+fn the_configuration_says_how_far_down_the_ways_to_json_go() {
+    let unknown = || Act::error(400, "invalid_request_error", "json_schema is not supported");
+    for (allowed, requests) in [
+        (StructuredOutput::Strict, 1),
+        (StructuredOutput::Json, 2),
+        (StructuredOutput::Auto, 3),
+    ] {
+        for provider in BOTH {
+            let rig = Rig::with(provider, |config| {
+                config.llm.structured_output = allowed;
+            });
+            for _ in 0..4 {
+                rig.server.will(unknown());
+            }
+            let (class, asked) = rig.class_of(&with_schema("Find"));
+            assert_eq!(
+                (class, asked),
+                (ErrorClass::Failed, requests),
+                "{provider:?} {allowed:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_server_that_wants_the_limit_by_its_new_name_gets_it() {
+    let rig = Rig::new(Provider::OpenAiCompat);
+    let reason = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.";
+    rig.server
+        .will(Act::error(400, "invalid_request_error", reason))
+        .will_say("hello");
+    rig.ask(&plain("Say hello")).unwrap();
+    let body = &rig.server.asked()[1].body;
+    assert_eq!(body["max_completion_tokens"], 100);
+    assert!(body.get("max_tokens").is_none());
+}
+
+#[test]
+fn a_cut_off_answer_of_anthropic_gets_more_tokens_and_is_never_taken_for_whole() {
+    let cut = |provider| said(provider, "{\"found\":[\"on", End::Limit, (100, 100));
+    let rig = Rig::new(Provider::Anthropic);
+    rig.server.will(cut(Provider::Anthropic)).will_say(FITS);
+    assert_eq!(rig.ask(&with_schema("Find")).unwrap().text, FITS);
+    let limits = |rig: &Rig| {
+        let asked = rig.server.asked();
+        let limits = asked
+            .iter()
+            .map(|asked| asked.body["max_tokens"].as_u64().unwrap());
+        limits.collect::<Vec<_>>()
+    };
+    assert_eq!(limits(&rig), [100, 200]);
+
+    let rig = Rig::with(Provider::Anthropic, |config| config.llm.attempts_max = 9);
+    for _ in 0..9 {
+        rig.server.will(cut(Provider::Anthropic));
+    }
+    assert_eq!(rig.class_of(&with_schema("Find")).0, ErrorClass::Malformed);
+    assert_eq!(limits(&rig), [100, 200, 400]);
+
+    let rig = Rig::new(Provider::OpenAiCompat);
+    rig.server.will(cut(Provider::OpenAiCompat));
+    assert_eq!(
+        rig.class_of(&with_schema("Find")),
+        (ErrorClass::Malformed, 1)
+    );
+}

@@ -1,0 +1,392 @@
+//! All that goes wrong between a provider and us, and what becomes of it.
+
+use std::time::Duration;
+
+use session_pipeline_harness::llm_server::{Act, End, said};
+use session_pipeline_runtime::config::Provider;
+use session_pipeline_runtime::llm::{Caller, ErrorClass};
+
+use super::{BOTH, FITS, Rig, caller, plain, with_schema};
+
+const ONCE: usize = 1;
+const THRICE: usize = 3;
+
+#[test]
+fn every_status_has_its_class_and_only_what_may_pass_is_asked_again() {
+    use ErrorClass::{Failed, RateLimited, TimeOut, TooLarge, Unavailable};
+    for provider in BOTH {
+        for (status, name, message, class, times, halts) in [
+            (301, "", "", Unavailable, ONCE, true),
+            (307, "", "", Unavailable, ONCE, true),
+            (
+                400,
+                "invalid_request_error",
+                "no such field",
+                Failed,
+                ONCE,
+                false,
+            ),
+            (
+                400,
+                "invalid_request_error",
+                "Your credit balance is too low",
+                Unavailable,
+                ONCE,
+                true,
+            ),
+            (
+                400,
+                "invalid_request_error",
+                "prompt is too long: 9 tokens",
+                TooLarge,
+                ONCE,
+                false,
+            ),
+            (400, "context_length_exceeded", "", TooLarge, ONCE, false),
+            (
+                401,
+                "authentication_error",
+                "invalid x-api-key",
+                Unavailable,
+                ONCE,
+                true,
+            ),
+            (402, "billing_error", "", Unavailable, ONCE, true),
+            (403, "permission_error", "", Unavailable, ONCE, true),
+            (
+                404,
+                "not_found_error",
+                "model: none",
+                Unavailable,
+                ONCE,
+                true,
+            ),
+            (408, "", "", TimeOut, THRICE, false),
+            (413, "request_too_large", "", TooLarge, ONCE, false),
+            (418, "", "", Failed, ONCE, false),
+            (429, "rate_limit_error", "", RateLimited, THRICE, false),
+            (429, "insufficient_quota", "", Unavailable, ONCE, true),
+            (500, "api_error", "", Unavailable, THRICE, false),
+            (502, "", "", Unavailable, THRICE, false),
+            (503, "", "", Unavailable, THRICE, false),
+            (
+                529,
+                "overloaded_error",
+                "Overloaded",
+                Unavailable,
+                THRICE,
+                false,
+            ),
+        ] {
+            let rig = Rig::new(provider);
+            for _ in 0..times {
+                rig.server.will(Act::error(status, name, message));
+            }
+            let found = rig.class_of(&plain("Say hello"));
+            assert_eq!(
+                found,
+                (class, times),
+                "{provider:?} {status} {name} {message}"
+            );
+            let halted = rig.model.halted("run-1");
+            assert_eq!(
+                halted.is_some(),
+                halts,
+                "{provider:?} {status} {name} {message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_only_the_operator_can_help_ends_the_run_and_the_next_one_asks_again() {
+    let rig = Rig::new(Provider::Anthropic);
+    rig.server
+        .will(Act::error(401, "authentication_error", "invalid x-api-key"))
+        .will_say("hello");
+    let error = rig.ask(&plain("one")).unwrap_err();
+    insta::assert_snapshot!(
+        error.reason.replace(&rig.server.url(), "[server]"),
+        @"the language model at [server]: it does not take the key (status 401, authentication_error); check the key and what it may be used for"
+    );
+    assert_eq!(rig.class_of(&plain("two")), (ErrorClass::Unavailable, 0));
+    assert_eq!(rig.model.halted("run-1"), Some(error.reason));
+    let of_next = Caller {
+        run_id: "run-2",
+        ..caller()
+    };
+    assert_eq!(rig.model.halted("run-2"), None);
+    rig.model.complete(&plain("two"), of_next).unwrap();
+}
+
+#[test]
+fn an_outage_that_passes_costs_nobody_anything_but_time() {
+    for provider in BOTH {
+        for act in [
+            Act::answer(500, "<html>oops</html>"),
+            Act::answer(529, "{}"),
+            Act::Reset,
+            Act::HalfAnswer,
+        ] {
+            let rig = Rig::new(provider);
+            rig.server
+                .will(act.clone())
+                .will(act.clone())
+                .will_say("hello");
+            assert_eq!(
+                rig.ask(&plain("Say hello")).unwrap().text,
+                "hello",
+                "{act:?}"
+            );
+            let waits = rig.patience.waits();
+            // Drawn by lot, from once to twice what it is.
+            assert_eq!(waits.len(), 2);
+            for (wait, pause) in waits.into_iter().zip([2, 4]) {
+                let pause = Duration::from_secs(pause);
+                assert!(
+                    (pause..=pause * 2).contains(&wait),
+                    "{wait:?} for {pause:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_unavailable() {
+    let rig = Rig::with(Provider::OpenAiCompat, |config| {
+        // A port that nobody listens on any more.
+        let gone = session_pipeline_harness::LlmServer::start(Provider::OpenAiCompat);
+        config.llm.base_url = gone.config().base_url;
+    });
+    let error = rig.ask(&plain("Say hello")).unwrap_err();
+    assert_eq!(error.class, ErrorClass::Unavailable);
+    assert!(error.reason.contains("can't be reached"), "{error}");
+}
+
+#[test]
+fn silence_and_an_answer_that_stalls_end_with_the_sessions_time() {
+    for provider in BOTH {
+        for act in [Act::Silence, Act::Stall] {
+            let rig = Rig::new(provider);
+            rig.server.will(act);
+            let hurried = Caller {
+                time_left: Duration::from_millis(300),
+                ..caller()
+            };
+            let error = rig
+                .model
+                .complete(&plain("Say hello"), hurried)
+                .unwrap_err();
+            assert_eq!(error.class, ErrorClass::TimeOut, "{error}");
+            assert_eq!(rig.server.asked().len(), 1);
+        }
+    }
+}
+
+#[test]
+fn retry_after_is_waited_for_by_everybody() {
+    for (asks, seconds) in [
+        ("7", 7..=7),
+        ("Fri, 01 Jan 2100 00:00:20 GMT", 20..=20),
+        ("0", 0..=0),
+        ("Fri, 01 Jan 1999 00:00:00 GMT", 0..=0),
+        ("-5", 0..=0),
+    ] {
+        let rig = Rig::new(Provider::Anthropic);
+        rig.server
+            .will(Act::error(429, "rate_limit_error", "").with("retry-after", asks))
+            .will_say("hello");
+        rig.ask(&plain("Say hello")).unwrap();
+        let waited = rig.patience.elapsed().as_secs();
+        // Our own pause before the second attempt counts towards it.
+        assert!(
+            waited >= *seconds.start() && waited <= (*seconds.end()).max(4),
+            "{asks}: {waited}"
+        );
+    }
+}
+
+#[test]
+fn nobody_asks_while_a_provider_wants_to_be_left_alone_and_absurd_wishes_are_cut() {
+    let rig = Rig::new(Provider::Anthropic);
+    let slow = Act::error(429, "rate_limit_error", "").with("retry-after", "999999999999");
+    rig.server.will(slow).will_say("hello");
+    assert_eq!(rig.class_of(&plain("one")), (ErrorClass::RateLimited, 1));
+    // Another session, another run: the wish was one to all of us.
+    let other = Caller {
+        run_id: "run-2",
+        session: "bob/two.jsonl",
+        ..caller()
+    };
+    let error = rig.model.complete(&plain("two"), other).unwrap_err();
+    assert_eq!(error.class, ErrorClass::RateLimited);
+    assert_eq!(rig.server.asked().len(), 1);
+    rig.dir.clock().advance(Duration::from_secs(15 * 60));
+    assert_eq!(rig.ask(&plain("two")).unwrap().text, "hello");
+}
+
+#[test]
+fn a_provider_that_keeps_failing_is_left_alone_and_then_asked_once() {
+    let rig = Rig::with(Provider::Anthropic, |config| config.llm.attempts_max = 1);
+    for _ in 0..6 {
+        rig.server.will(Act::error(500, "api_error", ""));
+    }
+    for _ in 0..5 {
+        assert_eq!(rig.class_of(&plain("one")), (ErrorClass::Unavailable, 1));
+    }
+    assert_eq!(rig.class_of(&plain("one")), (ErrorClass::Unavailable, 0));
+    rig.dir.clock().advance(Duration::from_secs(30));
+    assert_eq!(
+        rig.class_of(&plain("one")),
+        (ErrorClass::Unavailable, 1),
+        "the probe"
+    );
+    rig.dir.clock().advance(Duration::from_secs(59));
+    assert_eq!(
+        rig.class_of(&plain("one")),
+        (ErrorClass::Unavailable, 0),
+        "twice as long"
+    );
+    rig.dir.clock().advance(Duration::from_secs(1));
+    rig.server.will_say("hello");
+    assert_eq!(rig.ask(&plain("one")).unwrap().text, "hello");
+    rig.server
+        .will(Act::error(500, "api_error", ""))
+        .will_say("hello");
+    assert_eq!(rig.class_of(&plain("two")), (ErrorClass::Unavailable, 1));
+    rig.ask(&plain("two")).unwrap();
+}
+
+#[test]
+fn a_refusal_is_one_and_so_is_an_empty_answer() {
+    for provider in BOTH {
+        for act in [
+            said(provider, "", End::Refusal, (10, 1)),
+            said(provider, " \n", End::Done, (10, 1)),
+        ] {
+            let rig = Rig::new(provider);
+            rig.server.will(act);
+            assert_eq!(rig.class_of(&with_schema("Find")), (ErrorClass::Refused, 1));
+        }
+    }
+}
+
+/// Bodies that are no answer, whatever the provider.
+const NO_ANSWERS: [&str; 22] = [
+    "",
+    " ",
+    "null",
+    "[]",
+    "{}",
+    "42",
+    "\"text\"",
+    "{\"content\":",
+    "{\"error\": \"busy\"}",
+    "{\"content\": null, \"choices\": null}",
+    "{\"content\": [], \"choices\": []}",
+    "{\"content\": \"text\", \"choices\": \"text\"}",
+    "{\"choices\": [{}]}",
+    "{\"choices\": [{\"message\": null, \"finish_reason\": \"stop\"}]}",
+    "{\"choices\": [{\"message\": {\"content\": [1]}, \"finish_reason\": \"stop\"}]}",
+    "{\"choices\": [{\"message\": {\"content\": \"{}\"}, \"finish_reason\": \"tool_calls\"}]}",
+    "{\"choices\": [{\"message\": {\"content\": \"{}\"}}]}",
+    "{\"model\": \"m\", \"content\": [{\"type\": \"text\"}], \"stop_reason\": \"end_turn\", \"usage\": {}}",
+    "{\"model\": 7, \"content\": [], \"stop_reason\": \"end_turn\", \"usage\": {\"input_tokens\": 1, \"output_tokens\": 1}}",
+    "{\"model\": \"m\", \"content\": [{\"type\": \"text\", \"text\": \"{}\"}], \"stop_reason\": \"pause_turn\", \"usage\": {\"input_tokens\": 1, \"output_tokens\": 1}}",
+    "{\"model\": \"m\", \"content\": [{\"type\": \"text\", \"text\": \"{}\"}], \"stop_reason\": \"end_turn\", \"usage\": {\"input_tokens\": -1, \"output_tokens\": 1e300}}",
+    "<html>502 Bad Gateway</html>",
+];
+
+#[test]
+fn a_body_that_is_no_answer_is_asked_for_once_more_and_then_malformed() {
+    for provider in BOTH {
+        let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+        for body in NO_ANSWERS.into_iter().chain([deep.as_str()]) {
+            let rig = Rig::new(provider);
+            rig.server
+                .will(Act::answer(200, body))
+                .will(Act::answer(200, body));
+            let found = rig.class_of(&with_schema("Find"));
+            let short: String = body.chars().take(80).collect();
+            assert_eq!(found, (ErrorClass::Malformed, 2), "{provider:?}: {short}");
+        }
+    }
+}
+
+#[test]
+fn a_document_that_does_not_fit_the_schema_is_malformed_and_fields_beyond_it_are_not() {
+    for provider in BOTH {
+        for (text, fits) in [
+            (FITS, true),
+            ("{\"found\":[],\"base_confidence\":1}", true),
+            (" {\"found\":[\"one\"]} ", true),
+            ("Sure! {\"found\":[\"one\"]} Bye.", true),
+            ("```\n{\"found\":[\"one\"]}\n```", true),
+            ("{}", false),
+            ("[]", false),
+            ("null", false),
+            ("{\"found\":null}", false),
+            ("{\"found\":\"one\"}", false),
+            ("{\"found\":[1]}", false),
+            (
+                "{\"found\":[\"a text that is longer than the forty characters allowed\"]}",
+                false,
+            ),
+            ("{\"found\":[\"one\"", false),
+            ("{'found':['one']}", false),
+            ("nothing found", false),
+        ] {
+            let rig = Rig::new(provider);
+            rig.server.will_say(text).will_say(text);
+            match rig.ask(&with_schema("Find")) {
+                Ok(response) => {
+                    assert!(fits, "{provider:?}: {text}");
+                    serde_json::from_str::<serde_json::Value>(&response.text).unwrap();
+                }
+                Err(error) => {
+                    assert!(!fits, "{provider:?}: {text}");
+                    assert_eq!(error.class, ErrorClass::Malformed);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_answer_without_end_is_not_read_to_its_end() {
+    let rig = Rig::new(Provider::Anthropic);
+    rig.server.will(Act::Flood(9 << 20));
+    assert_eq!(rig.class_of(&plain("Say hello")), (ErrorClass::TooLarge, 1));
+}
+
+#[test]
+fn nobody_is_led_elsewhere() {
+    let elsewhere = session_pipeline_harness::LlmServer::start(Provider::Anthropic);
+    elsewhere.will_say("gotcha");
+    let rig = Rig::new(Provider::Anthropic);
+    rig.server
+        .will(Act::answer(307, "").with("location", elsewhere.url()));
+    assert_eq!(
+        rig.class_of(&plain("Say hello")),
+        (ErrorClass::Unavailable, 1)
+    );
+    assert!(elsewhere.asked().is_empty());
+}
+
+#[test]
+fn what_is_under_way_is_broken_off_when_the_process_ends() {
+    let rig = Rig::new(Provider::Anthropic);
+    rig.server.will(Act::Silence);
+    let model = &rig.model;
+    let error = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| rig.ask(&plain("Say hello")).unwrap_err());
+        while rig.server.asked().is_empty() {
+            std::thread::yield_now();
+        }
+        model.stop();
+        asking.join().unwrap()
+    });
+    assert_eq!(error.class, ErrorClass::Unavailable);
+    assert_eq!(rig.class_of(&plain("two")), (ErrorClass::Unavailable, 0));
+}

@@ -1,0 +1,188 @@
+//! Answers are kept at once: what was answered is never paid for again.
+
+use session_pipeline_harness::llm_server::Act;
+use session_pipeline_runtime::config::Provider;
+use session_pipeline_runtime::llm::{Caller, ErrorClass, Request};
+
+use super::{BOTH, FITS, Rig, caller, plain, with_schema};
+use crate::database::{cell, execute};
+
+#[test]
+fn an_answer_is_kept_for_every_later_run_and_over_restarts() {
+    for provider in BOTH {
+        let rig = Rig::new(provider);
+        rig.server.will_say(FITS);
+        let first = rig.ask(&with_schema("Find")).unwrap();
+        assert_eq!(rig.ask(&with_schema("Find")).unwrap(), first);
+        let rig = rig.restarted();
+        let later = Caller {
+            run_id: "run-9",
+            session: "bob/two.jsonl",
+            ..caller()
+        };
+        assert_eq!(
+            rig.model.complete(&with_schema("Find"), later).unwrap(),
+            first
+        );
+        assert_eq!(rig.server.asked().len(), 1);
+        assert_eq!(rig.store.llm_use("run-9").unwrap().calls, 0);
+    }
+}
+
+#[test]
+fn any_difference_makes_another_request() {
+    let rig = Rig::new(Provider::Anthropic);
+    let same = with_schema("Find");
+    let others = [
+        Request {
+            system: None,
+            ..same.clone()
+        },
+        Request {
+            prompt: "Find!".to_owned(),
+            ..same.clone()
+        },
+        Request {
+            max_tokens: 101,
+            ..same.clone()
+        },
+        Request {
+            json_schema: Some("{}".to_owned()),
+            ..same.clone()
+        },
+        Request {
+            json_schema: None,
+            ..same.clone()
+        },
+        // One text's end is no other one's beginning.
+        Request {
+            system: Some("Be brief.F".to_owned()),
+            prompt: "ind".to_owned(),
+            ..same.clone()
+        },
+    ];
+    for request in std::iter::once(&same).chain(&others) {
+        rig.server.will_say(FITS);
+        rig.ask(request).unwrap();
+    }
+    assert_eq!(rig.server.asked().len(), 1 + others.len());
+
+    let Rig {
+        dir,
+        server,
+        mut config,
+        store,
+        model,
+        ..
+    } = rig;
+    drop((store, model));
+    config.llm.model = "claude-opus-4-5".to_owned();
+    let rig = Rig::over(dir, server, config);
+    rig.server.will_say(FITS);
+    rig.ask(&same).unwrap();
+    assert_eq!(rig.server.acts_left(), 0, "another model is asked");
+}
+
+#[test]
+fn what_is_no_good_answer_is_not_kept() {
+    let rig = Rig::new(Provider::Anthropic);
+    rig.server.will_say("no JSON").will_say("{}").will_say(FITS);
+    assert_eq!(
+        rig.class_of(&with_schema("Find")),
+        (ErrorClass::Malformed, 2)
+    );
+    assert_eq!(rig.ask(&with_schema("Find")).unwrap().text, FITS);
+}
+
+#[test]
+fn sessions_that_ask_the_same_at_once_pay_once() {
+    let rig = Rig::new(Provider::Anthropic);
+    rig.server.will_say("hello");
+    let texts = std::thread::scope(|scope| {
+        let asking = || scope.spawn(|| rig.ask(&plain("Say hello")).unwrap().text);
+        let all = [asking(), asking(), asking(), asking()];
+        all.map(|one| one.join().unwrap())
+    });
+    assert_eq!(texts, ["hello"; 4]);
+    assert_eq!(rig.server.asked().len(), 1);
+}
+
+#[test]
+fn when_the_first_of_them_fails_the_next_one_asks() {
+    let rig = Rig::with(Provider::Anthropic, |config| config.llm.attempts_max = 1);
+    rig.server
+        .will(Act::error(500, "api_error", ""))
+        .will_say("hello");
+    let results = std::thread::scope(|scope| {
+        let asking = || scope.spawn(|| rig.ask(&plain("Say hello")).is_ok());
+        [asking(), asking()].map(|one| one.join().unwrap())
+    });
+    assert_eq!(results.into_iter().filter(|is_ok| *is_ok).count(), 1);
+}
+
+#[test]
+fn answers_are_forgotten_after_thirty_days_and_calls_after_ninety() {
+    let rig = Rig::new(Provider::Anthropic);
+    rig.server.will_say("hello");
+    rig.ask(&plain("Say hello")).unwrap();
+    let counts = |rig: Rig| {
+        let rig = rig.restarted();
+        let Rig {
+            dir,
+            server,
+            config,
+            store,
+            model,
+            ..
+        } = rig;
+        drop((store, model));
+        let count = |table: &str| cell(&dir, &format!("SELECT count(*) FROM {table}"));
+        let counts = (count("llm_responses"), count("llm_calls"));
+        (Rig::over(dir, server, config), counts)
+    };
+    let day = std::time::Duration::from_secs(24 * 3600);
+    let both = |responses: &str, calls: &str| (responses.to_owned(), calls.to_owned());
+    rig.dir.clock().advance(day * 30);
+    let (rig, found) = counts(rig);
+    assert_eq!(found, both("1", "1"));
+    rig.dir.clock().advance(day);
+    let (rig, found) = counts(rig);
+    assert_eq!(found, both("0", "1"));
+    rig.dir.clock().advance(day * 60);
+    assert_eq!(counts(rig).1, both("0", "0"));
+}
+
+#[test]
+fn a_server_that_runs_for_months_forgets_by_itself() {
+    let rig = Rig::new(Provider::Anthropic);
+    rig.server.will_say("hello").will_say("bye");
+    rig.ask(&plain("Say hello")).unwrap();
+    let month = std::time::Duration::from_secs(31 * 24 * 3600);
+    rig.dir.clock().advance(month);
+    rig.ask(&plain("Say bye")).unwrap();
+    rig.server.will_say("hello again");
+    assert_eq!(rig.ask(&plain("Say hello")).unwrap().text, "hello again");
+}
+
+#[test]
+fn what_another_version_kept_is_asked_for_anew() {
+    let rig = Rig::new(Provider::Anthropic);
+    rig.server.will_say("hello").will_say("hello again");
+    rig.ask(&plain("Say hello")).unwrap();
+    let Rig {
+        dir,
+        server,
+        config,
+        store,
+        model,
+        ..
+    } = rig;
+    drop((store, model));
+    execute(
+        &dir,
+        "UPDATE llm_responses SET response = '{\"of\": \"old\"}'",
+    );
+    let rig = Rig::over(dir, server, config);
+    assert_eq!(rig.ask(&plain("Say hello")).unwrap().text, "hello again");
+    assert_eq!(rig.ask(&plain("Say hello")).unwrap().text, "hello again");
+}

@@ -1,0 +1,181 @@
+//! The provider's key: where it is found, and that it is nowhere else.
+
+use std::ffi::OsString;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use session_pipeline_harness::DataDir;
+use session_pipeline_harness::llm_server::Act;
+use session_pipeline_runtime::clock::Clock as _;
+use session_pipeline_runtime::config::{LlmConfig, Provider};
+use session_pipeline_runtime::llm::{self, ApiKey, KeyError, Secrets};
+use session_pipeline_runtime::store::Store;
+
+use super::{KEY, Rig, plain};
+
+/// What is found in an environment of these variables.
+fn found(config: &LlmConfig, variables: &[(&str, &str)]) -> Result<Option<ApiKey>, KeyError> {
+    let look_up = |name: &str| {
+        let mut variables = variables.iter();
+        let (_, value) = variables.find(|(known, _)| *known == name)?;
+        Some(OsString::from(value))
+    };
+    Secrets::look_up(config, look_up).map(|secrets| secrets.key)
+}
+
+fn key(text: &str) -> Option<ApiKey> {
+    Some(ApiKey::new(text).unwrap())
+}
+
+fn key_file(folder: &Path, text: &str, mode: u32) -> LlmConfig {
+    let path = folder.join("key");
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+    LlmConfig {
+        api_key_file: Some(path),
+        ..LlmConfig::default()
+    }
+}
+
+#[test]
+fn the_key_is_the_configured_one_and_else_the_first_that_everybody_uses() {
+    let config = LlmConfig::default();
+    let both = [("LLM_API_KEY", "two"), ("ANTHROPIC_API_KEY", " one\n")];
+    assert_eq!(found(&config, &both).unwrap(), key("one"));
+    assert_eq!(found(&config, &both[..1]).unwrap(), key("two"));
+    assert_eq!(found(&config, &[]).unwrap(), None);
+
+    let named = LlmConfig {
+        api_key_env: Some("OF_OURS".to_owned()),
+        ..LlmConfig::default()
+    };
+    let all = [("OF_OURS", "three"), both[0], both[1]];
+    assert_eq!(found(&named, &all).unwrap(), key("three"));
+    let error = found(&named, &both).unwrap_err().to_string();
+    assert!(error.contains("`OF_OURS`"), "{error}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = key_file(folder.path(), "four\n", 0o600);
+    assert_eq!(found(&file, &all).unwrap(), key("four"));
+}
+
+#[test]
+fn another_providers_server_is_not_shown_the_key_of_anthropic() {
+    let config = LlmConfig {
+        provider: Some(Provider::OpenAiCompat),
+        ..LlmConfig::default()
+    };
+    assert_eq!(
+        found(&config, &[("ANTHROPIC_API_KEY", "one")]).unwrap(),
+        None
+    );
+    assert_eq!(
+        found(&config, &[("LLM_API_KEY", "two")]).unwrap(),
+        key("two")
+    );
+}
+
+#[test]
+fn what_can_be_no_key_is_refused_and_not_repeated() {
+    let config = LlmConfig::default();
+    for value in [
+        "",
+        "  ",
+        "CANARY with spaces",
+        "CANARY\nX-Header: 1",
+        "CANÄRY",
+    ] {
+        let error = found(&config, &[("ANTHROPIC_API_KEY", value)])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("`ANTHROPIC_API_KEY` in the environment"),
+            "{error}"
+        );
+        assert!(!error.contains("CAN"), "{error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (text, mode) in [
+        ("CANARY", 0o640),
+        ("CANARY", 0o604),
+        ("", 0o600),
+        ("CANARY one", 0o600),
+    ] {
+        let error = found(&key_file(folder.path(), text, mode), &[])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("the key file `"), "{error}");
+        assert!(!error.contains("CANARY"), "{error}");
+    }
+    let absent = LlmConfig {
+        api_key_file: Some(folder.path().join("absent")),
+        ..LlmConfig::default()
+    };
+    assert!(matches!(
+        found(&absent, &[]),
+        Err(KeyError::Unreadable { .. })
+    ));
+}
+
+#[test]
+fn without_a_key_there_is_no_model_but_a_local_server_needs_none() {
+    let dir = DataDir::new();
+    let mut config = dir.config();
+    let store = Arc::new(Store::open(&config, dir.clock().now()).unwrap());
+    let model = |config: &_| {
+        let clock = Arc::clone(dir.clock());
+        llm::from_config(config, Secrets::default(), clock, Arc::clone(&store)).unwrap()
+    };
+    assert!(model(&config).is_none());
+    assert!(llm::what_to_set().contains("ANTHROPIC_API_KEY"));
+
+    let server = session_pipeline_harness::LlmServer::start(Provider::OpenAiCompat);
+    server.will_say("hello");
+    config.llm = server.config();
+    let local = model(&config).unwrap();
+    local
+        .complete(&plain("Say hello"), super::caller())
+        .unwrap();
+    assert_eq!(server.asked()[0].header("authorization"), None);
+}
+
+#[test]
+fn the_key_is_in_no_error_no_debug_output_and_no_database() {
+    let rig = Rig::new(Provider::Anthropic);
+    // A server that repeats all that it was told.
+    for status in [400, 401, 404, 418, 429, 500, 500, 500] {
+        rig.server
+            .will(Act::error(status, "invalid_request_error", KEY));
+    }
+    let mut said = String::new();
+    for (number, run_id) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
+        let caller = llm_caller(run_id);
+        let request = plain(&format!("{number} {KEY}"));
+        let error = rig.model.complete(&request, caller).unwrap_err();
+        said.push_str(&format!("{error:?} {error}"));
+        said.push_str(&format!("{:?}", rig.model.halted(run_id)));
+    }
+    said.push_str(&format!("{:?} {:?}", rig.model, rig.config));
+    said.push_str(&format!("{:?}", ApiKey::new(KEY)));
+    assert!(!said.contains("CANARY"), "{said}");
+    let last = rig.server.asked().pop().unwrap();
+    assert_eq!(last.header("x-api-key"), Some(KEY), "there it belongs");
+    assert!(!last.text.contains("CANARY"), "{}", last.text);
+
+    rig.server.will_say(KEY);
+    let Rig {
+        dir, store, model, ..
+    } = rig;
+    drop((store, model));
+    let bytes = fs::read(dir.database_path()).unwrap();
+    assert!(!bytes.windows(6).any(|window| window == b"CANARY"));
+}
+
+fn llm_caller(run_id: &str) -> llm::Caller<'_> {
+    llm::Caller {
+        run_id,
+        ..super::caller()
+    }
+}

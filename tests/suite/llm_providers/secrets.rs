@@ -1,0 +1,191 @@
+//! What must not leave: secrets that transcripts hold.
+
+use proptest::prelude::*;
+use session_pipeline_harness::cases;
+use session_pipeline_runtime::config::Provider;
+use session_pipeline_runtime::llm::{ErrorClass, Request, redact};
+
+use super::{BOTH, Rig, plain};
+
+/// One of every kind, none of them real: the part that must not leave, and how it stands in a text.
+fn canaries() -> Vec<(String, String)> {
+    let run = "R4nd0mL00k1ngV4lu3Th4tNob0dyUs3s";
+    let secret = |before: &str, secret: &str, after: &str| {
+        (secret.to_owned(), format!("{before}{secret}{after}"))
+    };
+    vec![
+        secret("", "AKIAIOSFODNN7EXAMPLE", ""),
+        secret(
+            "aws_secret_access_key = ",
+            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+            "",
+        ),
+        secret("", &format!("ghp_{run}1234"), ""),
+        secret("", &format!("github_pat_{run}"), ""),
+        secret("", &format!("glpat-{run}"), ""),
+        secret("", &format!("xoxb-123456789012-{run}"), ""),
+        secret("", &format!("sk-ant-api03-{run}"), ""),
+        secret("", &format!("sk-proj-{run}"), ""),
+        secret("", &format!("AIza{run}abc"), ""),
+        secret("", &format!("sk_{}_{run}", "live"), ""),
+        secret("", &format!("npm_{run}abcd"), ""),
+        secret("", &format!("hf_{run}abcd"), ""),
+        secret(
+            "",
+            "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c",
+            "",
+        ),
+        secret("Authorization: Bearer ", "abcdef0123456789abcdef", ""),
+        secret("postgres://ada:", "hunter2!", "@db.example.com/app"),
+        secret("DB_PASSWORD=", "correct-horse-9", ""),
+        secret("{\"client_secret\": \"", "p4ssw0rd-of-4-client", "\"}"),
+        secret(
+            "",
+            "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\n-----END RSA PRIVATE KEY-----",
+            "",
+        ),
+        secret(
+            "",
+            "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA",
+            "",
+        ),
+        secret(
+            "nothing says what ",
+            "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            " is",
+        ),
+        secret(
+            "nothing says what ",
+            "Zk3Jx0aQpL9vT2mWcY7rBn5sHd8gKf4e",
+            " is",
+        ),
+        secret(
+            "nothing says what ",
+            "Zk3/x0aQpL9+T2mWcY7rBn5/Hd8gKf4eQw1Zu6Yo==",
+            " is",
+        ),
+    ]
+}
+
+fn redacted(prompt: &str) -> String {
+    redact(&plain(prompt), None).unwrap().request.prompt
+}
+
+#[test]
+fn every_kind_of_secret_is_taken_out_however_it_is_written() {
+    for (secret, text) in canaries() {
+        for prompt in [
+            text.clone(),
+            format!("before {text} after"),
+            format!("before\n{text}\nafter"),
+            format!("`{text}`, ({text})"),
+            // As turns of a session come.
+            serde_json::json!([{"role": "user", "content": format!("before\n{text}\nafter\t{text}")}]).to_string(),
+            serde_json::json!(serde_json::json!({"content": format!("\n{text}")}).to_string()).to_string(),
+        ] {
+            let found = redacted(&prompt);
+            let whole = found.replace("\\n", "\n");
+            assert!(!whole.contains(&secret), "{prompt:?} became {found:?}");
+            // No long piece of it either.
+            let middle = secret.get(secret.len() / 3..secret.len() * 2 / 3).unwrap();
+            assert!(middle.len() < 6 || !found.contains(middle), "{prompt:?} became {found:?}");
+            assert!(found.contains("[removed: "), "{prompt:?} became {found:?}");
+        }
+    }
+}
+
+#[test]
+fn what_people_write_stays_as_it_is() {
+    for text in [
+        "",
+        "No, that's wrong: churn is counted monthly, never weekly.",
+        "Please fix the password reset form; the token is refreshed by the middleware.",
+        "const token = await getAccessTokenFromCredentialsProvider(request);",
+        "let password: String = config.password.clone();",
+        "see /home/ada/projects/session-pipeline/runtime/src/sandbox/records.rs:120",
+        "https://docs.example.com/guides/authentication/oauth2-authorization-code-flow",
+        "session 8e2d3c4b-1f2a-4b3c-9d8e-7f6a5b4c3d2e of 2026-11-25T07:40:16.123Z",
+        "claude-haiku-4-5-20251001, gpt-4o-mini-2024-07-18, toolu_01A09q90qw90lq917835lq9",
+        "SELECT count(*) FROM usage_session_summary_by_project_and_month WHERE year = 2026",
+        "task-force-of-the-infrastructure-department and disk-encryption-configuration-file",
+        "ExponentialBackoffWithJitterAndMaximumNumberOfRetriesConfigurationBuilder",
+        "1234567890123456789012345678901234567890",
+        "Überprüfung der Größenänderung – 日本語のテキストもそのまま",
+        "basic authentication is off; bearer tokens are on",
+    ] {
+        assert_eq!(redacted(text), text);
+    }
+}
+
+#[test]
+fn nothing_of_it_reaches_the_server_nor_the_database() {
+    for provider in BOTH {
+        let rig = Rig::new(provider);
+        rig.server.will_say("noted");
+        let texts: Vec<String> = canaries().into_iter().map(|(_, text)| text).collect();
+        let request = Request {
+            system: Some(texts.join("\n")),
+            prompt: serde_json::json!(texts).to_string(),
+            max_tokens: 10,
+            json_schema: None,
+        };
+        rig.ask(&request).unwrap();
+        let sent = rig.server.asked()[0].text.replace("\\n", "\n");
+        for (secret, _) in canaries() {
+            assert!(!sent.contains(&secret), "{secret}");
+        }
+        assert!(sent.contains("[removed: private-key]"));
+    }
+}
+
+#[test]
+fn a_request_that_can_not_be_cleaned_is_held_back() {
+    let rig = Rig::new(Provider::Anthropic);
+    let smuggled = Request {
+        json_schema: Some("{\"description\": \"AKIAIOSFODNN7EXAMPLE\"}".to_owned()),
+        ..plain("Find")
+    };
+    let error = rig.ask(&smuggled).unwrap_err();
+    assert_eq!(error.class, ErrorClass::Failed);
+    assert!(error.reason.contains("nothing was sent"), "{error}");
+    assert!(!error.reason.contains("AKIA"), "{error}");
+    assert_eq!(
+        rig.class_of(&plain(&"x ".repeat(9 << 20))),
+        (ErrorClass::Failed, 0)
+    );
+    assert_eq!(rig.store.llm_use("run-1").unwrap().calls, 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases() * 4))]
+
+    /// What was looked through once holds nothing that would be taken out the second time.
+    #[test]
+    fn invariant_what_is_clean_stays_as_it_is(
+        parts in prop::collection::vec(prop_oneof![
+            "\\PC{0,40}",
+            "[A-Za-z0-9+/=_.-]{0,60}",
+            prop::sample::select(canaries()).prop_map(|(_, text)| text),
+        ], 0..6),
+    ) {
+        let text = parts.join(" ");
+        // Whatever is left makes it hold the request back, which is as good.
+        if let Ok(once) = redact(&plain(&text), None) {
+            let twice = redact(&once.request, None).unwrap();
+            prop_assert_eq!(twice.found, 0);
+            prop_assert_eq!(twice.request, once.request);
+        }
+    }
+
+    /// A secret between any texts that do not run into it is taken out.
+    #[test]
+    fn invariant_no_secret_is_left_whatever_stands_around_it(
+        before in "(\\PC{0,30}[ \n,;])?",
+        (secret, text) in prop::sample::select(canaries()),
+        after in "([ \n,;]\\PC{0,30})?",
+    ) {
+        if let Ok(clean) = redact(&plain(&format!("{before}{text}{after}")), None) {
+            prop_assert!(!clean.request.prompt.contains(&secret));
+        }
+    }
+}
