@@ -1,0 +1,10 @@
+//! The detector `llm`: what is asked of a language model, and what is taken from its answers.
+//!
+//! Nothing here speaks to a model: [`extraction`] and [`judgement`] make requests and read
+//! answers, as texts. What goes into a prompt is somebody's text, and so is what comes out:
+//! everything from a transcript or a table is JSON when it goes in ([`encode`]), and no answer
+//! has an effect but the fields that are read here.
+
+pub mod encode;
+pub mod extraction;
+pub mod judgement;
