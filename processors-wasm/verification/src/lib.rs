@@ -10,6 +10,7 @@ pub mod confidence;
 pub mod ids;
 pub mod llm;
 pub mod phrases;
+pub mod settings;
 pub mod similarity;
 pub mod turns;
 pub mod verification;

@@ -7,7 +7,7 @@ const FOREIGN: &[char] = &[
 ];
 /// Signs of code. One may stand in prose, as in `a::b is gone`.
 const SIGNS: &[&str] = &[
-    "()", "::", "==", "!=", "&&", "||", "+=", "->", "=>", "</", "/>", "\":", "  ", "://",
+    "()", "::", "==", "!=", "&&", "||", "+=", "->", "=>", "</", "/>", "\":",
 ];
 /// First words of lines that programs write.
 const LEVELS: &[&str] = &[

@@ -5,8 +5,17 @@
 //! beginning of a sentence, `instead of` in one that says what to do, `means` behind a term.
 
 use super::mood;
-use super::words::Word;
+use super::words::{Word, is_one_of};
 use crate::verification::Detection;
+
+/// Words that say what to do or what has to be.
+const DIRECTING: &str = "must need needs should use want";
+/// Words that say how things are.
+const STATING: &str = "are be is it's means that's was";
+/// Behind a `not`: it sets nothing against anything.
+const NO_CONTRAST: &str = "bad even just much necessarily only really sure to yet";
+/// A sentence of more words is more than what is not meant.
+const CONTRAST_WORDS: usize = 8;
 
 /// A phrase in a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +66,20 @@ pub fn of(words: &[Word]) -> Option<Signal> {
         .find_map(|correction| correction(&sentence))
         .or_else(|| sentence.defines())
         .or_else(|| sentence.confirms())
+}
+
+/// Whether the words say what to do or what has to be.
+pub fn directs(words: &[Word]) -> bool {
+    words.iter().any(|word| is_one_of(&word.text, DIRECTING))
+}
+
+/// Whether the words are nothing but what is not meant: `Not in the cloud.`
+pub fn is_contrast(words: &[Word]) -> bool {
+    let texts: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
+    match texts.as_slice() {
+        ["not", second, _, ..] => words.len() <= CONTRAST_WORDS && !is_one_of(second, NO_CONTRAST),
+        _ => false,
+    }
 }
 
 /// The texts of a sentence's words, to be compared.
@@ -300,20 +323,13 @@ impl<'a> Sentence<'a> {
     fn contrasts(&self) -> Option<Signal> {
         if self.starts_with(&["not"]) {
             let but = self.texts.iter().position(|text| *text == "but")?;
-            let is_contrast = but > self.start + 1
-                && !["only", "sure", "bad", "yet", "much", "just"]
-                    .contains(&self.text(self.start + 1));
+            let is_contrast =
+                but > self.start + 1 && !is_one_of(self.text(self.start + 1), NO_CONTRAST);
             return is_contrast.then(|| Signal::within(Detection::Correction, 2));
         }
         let not = self.contrast(self.start + 2)?;
-        let tells = |text: &str| {
-            [
-                "use", "is", "are", "be", "it's", "that's", "was", "want", "need", "needs", "must",
-                "means",
-            ]
-            .contains(&text)
-        };
-        let verb = self.texts[..not].iter().position(|text| tells(text))?;
+        let tells = |text: &&str| is_one_of(text, DIRECTING) || is_one_of(text, STATING);
+        let verb = self.texts[..not].iter().position(tells)?;
         (!self.is_conditional(verb)).then(|| Signal::within(Detection::Correction, 2))
     }
 
@@ -325,10 +341,7 @@ impl<'a> Sentence<'a> {
                 matches!(self.words[before].mark, Some(',' | '—' | '–' | '('))
                     || self.texts[before] == "and"
             });
-            self.texts[at] == "not"
-                && is_set_off
-                && !["sure", "yet", "only", "really", "necessarily", "even", "to"]
-                    .contains(&self.text(at + 1))
+            self.texts[at] == "not" && is_set_off && !is_one_of(self.text(at + 1), NO_CONTRAST)
         })
     }
 

@@ -74,10 +74,12 @@ impl Part<'_> {
 /// The statement that the first of the sentences makes, and how many of them it takes.
 fn statement<'a>(passage: &'a str, sentences: &[Part<'a>]) -> Option<(Statement<'a>, usize)> {
     let first = sentences.first()?;
-    let signal = signals::of(&first.words)?;
     if !first.states() {
         return None;
     }
+    let Some(signal) = signals::of(&first.words) else {
+        return set_off(passage, sentences);
+    };
     let length = match signal.statement_at {
         None => usize::from(first.words.len() >= signal.words + WORDS_MIN),
         Some(at) => reach(
@@ -104,6 +106,25 @@ fn statement<'a>(passage: &'a str, sentences: &[Part<'a>]) -> Option<(Statement<
         quote,
     };
     Some((statement, length))
+}
+
+/// A statement whose contrast is a sentence of its own: `It has to be local. Not in the cloud.`
+fn set_off<'a>(passage: &'a str, sentences: &[Part<'a>]) -> Option<(Statement<'a>, usize)> {
+    let [first, next, ..] = sentences else {
+        return None;
+    };
+    let is_contrast = signals::directs(&first.words) && signals::is_contrast(&next.words);
+    if !is_contrast || !next.states() || first.words.len() < WORDS_MIN {
+        return None;
+    }
+    let quote = &passage[first.start..next.start + next.text.len()];
+    let start = mood::fillers(&first.words).min(first.words.len() - 1);
+    let statement = Statement {
+        kind: Detection::Correction,
+        content: content(&quote[first.words[start].start..]),
+        quote,
+    };
+    Some((statement, 2))
 }
 
 /// How many sentences a phrase reaches that stands before its statement: its own, if enough of
@@ -258,6 +279,19 @@ mod tests {
                 &[&format!("correction: {}", content.to_uppercase())],
             );
         }
+    }
+
+    #[test]
+    fn a_contrast_may_be_a_sentence_of_its_own() {
+        check(
+            "so it needs to be a local option. not something in the cloud.",
+            &["correction: It needs to be a local option. not something in the cloud."],
+        );
+        check_none("it needs to be a local option. Not sure about the cloud.");
+        check_none("it needs to be a local option. not yet");
+        check_none(
+            "this is what the local one does. Not only in the cloud, on my machine too, always",
+        );
     }
 
     #[test]
