@@ -11,6 +11,7 @@ mod counts;
 mod failures;
 mod health;
 mod jobs;
+mod knowledge;
 mod lock;
 mod open;
 mod runs;
