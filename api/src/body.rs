@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod health;
+pub mod knowledge;
 pub mod run;
 pub mod session;
 pub mod token;

@@ -6,6 +6,7 @@ mod client;
 mod completions;
 mod csv;
 mod error;
+mod knowledge;
 mod migrate;
 mod processors;
 mod progress;
@@ -117,6 +118,9 @@ enum Command {
     /// List sessions, or show all that is known of one
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
+    /// List, show, approve and reject what users verified
+    #[command(subcommand)]
+    Knowledge(knowledge::KnowledgeCommand),
     /// List processors, or show what a component is
     #[command(subcommand)]
     Processors(processors::ProcessorsCommand),
@@ -228,6 +232,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Report(command) => report::report(global, command),
         Command::Status => status::status(global),
         Command::Sessions(command) => sessions::sessions(global, command),
+        Command::Knowledge(command) => knowledge::knowledge(global, command),
         Command::Processors(command) => processors::processors(global, command),
         Command::Reprocess(arguments) => reprocess::reprocess(global, arguments),
         Command::Token(command) => token::token(global, command),

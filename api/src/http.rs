@@ -11,6 +11,7 @@ mod caller;
 mod first_token;
 mod guard;
 mod health;
+mod knowledge;
 mod limits;
 mod openapi;
 mod problem;
@@ -174,6 +175,10 @@ fn documented() -> (Router<Arc<Service>>, utoipa::openapi::OpenApi) {
         .routes(routes!(runs::show))
         .routes(routes!(processors::list))
         .routes(routes!(sessions::list))
+        .routes(routes!(knowledge::list))
+        .routes(routes!(knowledge::show))
+        .routes(routes!(knowledge::approve))
+        .routes(routes!(knowledge::reject))
         .routes(routes!(audit::list))
         .routes(routes!(reprocess::reprocess))
         .routes(routes!(tokens::list, tokens::create))

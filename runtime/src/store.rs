@@ -12,6 +12,7 @@ mod counts;
 mod failures;
 mod health;
 mod jobs;
+mod knowledge;
 mod llm;
 mod lock;
 mod open;

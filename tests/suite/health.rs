@@ -258,8 +258,8 @@ fn liveness_says_which_version_there_is_and_which_is_expected() {
     let lines = [fits, behind, unreachable];
     let lines = lines.map(|liveness| serde_json::to_string(&liveness).unwrap());
     insta::assert_snapshot!(lines.join("\n"), @r#"
-    {"status":"ok","db_schema":"ok","current":34,"expected":34}
-    {"status":"unhealthy","db_schema":"mismatch","current":31,"expected":34}
+    {"status":"ok","db_schema":"ok","current":35,"expected":35}
+    {"status":"unhealthy","db_schema":"mismatch","current":31,"expected":35}
     {"status":"unhealthy","db_schema":"unreachable","detail":"gone"}
     "#);
 }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use session_pipeline_runtime::config::ConfigError;
+use session_pipeline_runtime::knowledge::KnowledgeError;
 use session_pipeline_runtime::registry::RegistryError;
 use session_pipeline_runtime::report::PricesError;
 use session_pipeline_runtime::reprocess::ReprocessError;
@@ -151,6 +152,15 @@ impl From<ReprocessError> for Failure {
             ReprocessError::Registry(error) => error.into(),
             ReprocessError::Listing(error) => error.into(),
             ReprocessError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<KnowledgeError> for Failure {
+    fn from(error: KnowledgeError) -> Self {
+        match error {
+            KnowledgeError::Store(error) => error.into(),
+            KnowledgeError::Unknown(_) => Self::new(Exit::WrongUse, &error),
         }
     }
 }

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use session_pipeline_runtime::knowledge::KnowledgeError;
 use session_pipeline_runtime::registry::RegistryError;
 use session_pipeline_runtime::report::PricesError;
 use session_pipeline_runtime::reprocess::ReprocessError;
@@ -127,6 +128,15 @@ impl From<ReprocessError> for ApiError {
             ReprocessError::Registry(error) => error.into(),
             ReprocessError::Listing(error) => error.into(),
             ReprocessError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<KnowledgeError> for ApiError {
+    fn from(error: KnowledgeError) -> Self {
+        match error {
+            KnowledgeError::Store(error) => error.into(),
+            KnowledgeError::Unknown(_) => Self::new(StatusCode::NOT_FOUND, error.to_string()),
         }
     }
 }

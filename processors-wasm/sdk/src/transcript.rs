@@ -10,6 +10,7 @@
 //! save the list of a message's blocks.
 
 mod kind;
+pub mod prompts;
 mod reader;
 mod usage;
 

@@ -8,7 +8,7 @@
 //! ([`strings`]), since a transcript may be larger than the memory of a guest.
 //!
 //! [`messages`], [`events`] and [`sessions`] hold one table each; [`place`] says where and when a
-//! row belongs, [`prompts`] and [`commands`] what a person typed, [`errors`] how a tool failed,
+//! row belongs, [`commands`] which commands were given, [`errors`] how a tool failed,
 //! [`activity`] how long somebody was at work, [`journal`] which files are no transcripts.
 
 pub mod activity;
@@ -18,7 +18,6 @@ pub mod events;
 pub mod journal;
 pub mod messages;
 pub mod place;
-pub mod prompts;
 pub mod sessions;
 pub mod strings;
 

@@ -7,9 +7,9 @@ use session_pipeline_processor::transcript::{Entry, Kind, Tally};
 use session_pipeline_processor::{Timestamp, rows};
 
 use crate::activity::Activity;
-use crate::prompts::is_prompt;
 use crate::strings::{Span, Strings};
 use crate::{Gathered, Owner, VERSION};
+use session_pipeline_processor::transcript::prompts::is_prompt;
 
 rows! {
     /// What one file holds.

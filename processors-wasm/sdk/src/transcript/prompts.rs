@@ -3,9 +3,12 @@
 //! Agents write results, reminders, summaries and the output of commands as lines of the user:
 //! of a dozen such lines, one holds a prompt.
 
-use session_pipeline_processor::transcript::{Entry, Kind};
+use crate::json::Text;
+use crate::transcript::{Entry, Kind};
 
-use crate::BEGINNING_BYTES;
+/// How much of a text tells whether a person typed it: longer than any tag, and than the white
+/// space that agents put before one. Whole texts may be long, and are not worth decoding for it.
+const BEGINNING_BYTES: usize = 512;
 
 /// How texts begin that the agent wrote in the user's name, or that are commands.
 const WRAPPERS: &[&str] = &[
@@ -30,8 +33,13 @@ const WRAPPERS: &[&str] = &[
 
 /// Whether the entry is a prompt that a person typed.
 pub fn is_prompt(entry: &Entry<'_>) -> bool {
-    if entry.kind != Kind::User
-        || entry.is_meta
+    entry.kind == Kind::User && may_be_of_a_person(entry) && entry.says().texts().any(is_typed)
+}
+
+/// Whether a person may have written the entry, were its texts typed: it is no result of a tool
+/// and no note of the agent's, and nothing says that it came in by itself.
+pub fn may_be_of_a_person(entry: &Entry<'_>) -> bool {
+    if entry.is_meta
         || entry.is_sidechain
         || entry.is_compact_summary
         || entry
@@ -42,23 +50,22 @@ pub fn is_prompt(entry: &Entry<'_>) -> bool {
     }
     // Where a version of the agent says who wrote it, it is right.
     let is_automatic = |source: &str| matches!(source, "system" | "sdk");
-    if entry
+    let came_in_by_itself = entry
         .prompt_source
         .is_some_and(|source| is_automatic(&source.decode()))
-        || entry.origin.is_some_and(|origin| origin != "human")
-    {
-        return false;
-    }
-    let content = entry.says();
-    content.tool_results().next().is_none()
-        && content
-            .texts()
-            .any(|text| is_typed(&text.beginning(BEGINNING_BYTES)))
+        || entry.origin.is_some_and(|origin| origin != "human");
+    !came_in_by_itself && entry.says().tool_results().next().is_none()
 }
 
-fn is_typed(text: &str) -> bool {
-    let text = text.trim_start();
-    !text.is_empty() && !WRAPPERS.iter().any(|wrapper| text.starts_with(wrapper))
+/// Whether a text in the user's name is of the user: neither blank, nor a command, nor one of
+/// the texts that agents put there.
+pub fn is_typed(text: Text<'_>) -> bool {
+    let beginning = text.beginning(BEGINNING_BYTES);
+    let beginning = beginning.trim_start();
+    !beginning.is_empty()
+        && !WRAPPERS
+            .iter()
+            .any(|wrapper| beginning.starts_with(wrapper))
 }
 
 #[cfg(test)]

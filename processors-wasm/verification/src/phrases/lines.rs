@@ -1,0 +1,111 @@
+//! What kind of line a line is.
+
+/// How lines begin that are code, tables, diffs, prompts of a shell, or quotations.
+const FOREIGN: &[char] = &[
+    '>', '|', '$', '❯', '%', '{', '}', '[', '<', '@', '+', '/', '\\', '#', '⨯', '✔', '✗', '└', '│',
+    '─', '=', ';',
+];
+/// Signs of code. One may stand in prose, as in `a::b is gone`.
+const SIGNS: &[&str] = &[
+    "()", "::", "==", "!=", "&&", "||", "+=", "->", "=>", "</", "/>", "\":",
+];
+/// First words of lines that programs write.
+const LEVELS: &[&str] = &[
+    "ERROR",
+    "WARN",
+    "WARNING",
+    "INFO",
+    "DEBUG",
+    "TRACE",
+    "FATAL",
+    "FAIL",
+    "PASS",
+    "Error",
+    "Traceback",
+];
+/// So much of prose, in percent, is letters and spaces.
+const LETTERS_PERCENT: usize = 75;
+
+/// Whether a line, its indentation included, is prose.
+pub fn is_prose(line: &str) -> bool {
+    let bare = line.trim();
+    let is_indented = line.starts_with("    ") || line.starts_with('\t');
+    let begins_otherwise = bare.starts_with(FOREIGN)
+        || bare.starts_with("--")
+        || (bare.starts_with("at ") && bare.contains('('));
+    let ends_as_code = bare.ends_with(['{', '}', ';', '\\']) || bare.ends_with("=>");
+    let signs = SIGNS.iter().filter(|sign| bare.contains(**sign)).count();
+    let is_foreign = begins_otherwise
+        || ends_as_code
+        || bare.contains(" = ")
+        || signs >= 2
+        || is_log(bare)
+        || (is_indented && !begins_item(bare));
+    !is_foreign && is_mostly_letters(bare)
+}
+
+/// Whether nothing is said.
+pub fn is_blank(bare: &str) -> bool {
+    !bare.contains(char::is_alphanumeric)
+}
+
+/// A heading makes a document of what follows it.
+pub fn is_heading(bare: &str) -> bool {
+    let rest = bare.trim_start_matches('#');
+    let is_marked = rest.len() < bare.len() && rest.starts_with(' ');
+    let is_bold = bare.starts_with("**") && bare.trim_end_matches(':').ends_with("**");
+    is_marked || is_bold
+}
+
+/// Whether the line is the first of a list's item.
+pub fn begins_item(bare: &str) -> bool {
+    let digits = bare.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let is_numbered = digits.len() < bare.len() && digits.starts_with([')', '.']);
+    is_numbered || bare.starts_with(['-', '*', '•'])
+}
+
+/// A line of a pasted conversation: the rest is theirs too.
+pub fn speaks_for_another(bare: &str) -> bool {
+    let Some((speaker, _)) = bare.split_once(':') else {
+        return false;
+    };
+    let speaker = speaker.trim_matches('*').to_lowercase();
+    let speakers = [
+        "user",
+        "human",
+        "agent",
+        "assistant",
+        "system",
+        "claude",
+        "reviewer",
+        "ai",
+    ];
+    speakers.contains(&speaker.as_str())
+}
+
+/// The end of the element that a line opens and does not close.
+pub fn opened_tag(bare: &str) -> Option<String> {
+    let inner = bare.strip_prefix('<')?;
+    let name: String = inner
+        .chars()
+        .take_while(|letter| letter.is_alphanumeric() || matches!(letter, '-' | '_'))
+        .collect();
+    let closing = format!("</{name}>");
+    (name.starts_with(char::is_alphabetic) && !bare.contains(&closing)).then_some(closing)
+}
+
+/// A line that a program wrote: it begins with a time, a level or a place in a file.
+fn is_log(bare: &str) -> bool {
+    let first = bare.split_whitespace().next().unwrap_or_default();
+    let digits = first.chars().filter(char::is_ascii_digit).count();
+    let has_time = digits >= 6 && first.contains([':', '-']);
+    let level = first.trim_matches(|letter: char| !letter.is_alphabetic());
+    let is_place = first.ends_with(':') && first.contains('.') && digits > 0;
+    has_time || LEVELS.contains(&level) || is_place
+}
+
+fn is_mostly_letters(bare: &str) -> bool {
+    let is_letter = |letter: &char| letter.is_alphabetic() || *letter == ' ';
+    let letters = bare.chars().filter(is_letter).count();
+    letters * 100 >= bare.chars().count() * LETTERS_PERCENT
+}

@@ -1,0 +1,79 @@
+//! Words of a sentence, and what stands behind each.
+
+/// A word and its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// The word in lower case, its apostrophes straight.
+    pub text: String,
+    /// Where it begins in the sentence.
+    pub start: usize,
+    /// Where it ends.
+    pub end: usize,
+    /// The first mark behind it, where one stands before the next word.
+    pub mark: Option<char>,
+}
+
+/// The words of a sentence. What is joined within (`true/false`, `v1.2`, `don't`) is one.
+pub fn of(sentence: &str) -> Vec<Word> {
+    let mut words: Vec<Word> = Vec::new();
+    let mut chars = sentence.char_indices().peekable();
+    let mut open: Option<usize> = None;
+    while let Some((at, letter)) = chars.next() {
+        let next = chars.peek().map(|(_, next)| *next);
+        let joins = |next: Option<char>| next.is_some_and(|next| next.is_alphanumeric());
+        let is_within = letter.is_alphanumeric()
+            || letter == '_'
+            || (open.is_some() && "'’-./@:#+".contains(letter) && joins(next));
+        match (is_within, open) {
+            (true, None) => open = Some(at),
+            (true, Some(_)) => {}
+            (false, start) => {
+                words.extend(start.map(|start| word(sentence, start, at)));
+                open = None;
+                if !letter.is_whitespace()
+                    && let Some(last) = words.last_mut()
+                {
+                    last.mark.get_or_insert(letter);
+                }
+            }
+        }
+    }
+    words.extend(open.map(|start| word(sentence, start, sentence.len())));
+    words
+}
+
+/// Whether the word is one of a list's, which are set apart by spaces.
+pub fn is_one_of(word: &str, list: &str) -> bool {
+    list.split_ascii_whitespace().any(|one| one == word)
+}
+
+fn word(sentence: &str, start: usize, end: usize) -> Word {
+    Word {
+        text: sentence[start..end].to_lowercase().replace('’', "'"),
+        start,
+        end,
+        mark: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn words_know_what_stands_behind_them() {
+        let words = super::of("No, don’t use true/false — (it's v1.2)!");
+        let told: Vec<(&str, Option<char>)> = words
+            .iter()
+            .map(|word| (word.text.as_str(), word.mark))
+            .collect();
+        let expected = [
+            ("no", Some(',')),
+            ("don't", None),
+            ("use", None),
+            ("true/false", Some('—')),
+            ("it's", None),
+            ("v1.2", Some(')')),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(super::of(" — …"), []);
+    }
+}

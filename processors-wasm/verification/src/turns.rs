@@ -1,0 +1,237 @@
+//! What was said in a session, and by whom: a transcript without all that nobody said.
+//!
+//! Agents write flat and nested entries, and texts as strings or as blocks. Results of tools,
+//! notes of the agent, sub-agents' entries and empty texts are no turns, whichever shape they
+//! have.
+
+use std::collections::VecDeque;
+
+use session_pipeline_processor::transcript::prompts::{is_typed, may_be_of_a_person};
+use session_pipeline_processor::transcript::{Entry, Kind};
+
+/// How many of the last turns a language model is shown.
+pub const LAST_TURNS: usize = 100;
+
+const REMINDER_BEGINS: &str = "<system-reminder>";
+const REMINDER_ENDS: &str = "</system-reminder>";
+
+/// One thing that somebody said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Who said it.
+    pub role: Role,
+    /// What was said; never blank.
+    pub text: String,
+    /// The number of the line that holds it.
+    pub line: u64,
+    /// `uuid` of the line, where it has one.
+    pub uuid: Option<String>,
+}
+
+/// Who says something in a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+}
+
+impl Role {
+    /// The role as transcripts write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        }
+    }
+
+    fn of(entry: &Entry<'_>) -> Option<Self> {
+        let by_kind = match entry.kind {
+            Kind::User => Some(Role::User),
+            Kind::Assistant => Some(Role::Assistant),
+            Kind::Unknown => None,
+            _ => return None,
+        };
+        let message_role = entry.message.as_ref().and_then(|message| message.role);
+        match message_role.or(entry.role) {
+            Some(role) if role == "user" => Some(Role::User),
+            Some(role) if role == "assistant" => Some(Role::Assistant),
+            Some(_) => None,
+            None => by_kind,
+        }
+    }
+}
+
+impl Turn {
+    /// The turn that an entry is, if it is one.
+    pub fn of(line: u64, entry: &Entry<'_>) -> Option<Self> {
+        let role = Role::of(entry)?;
+        let content = entry.says();
+        let mut texts = Vec::new();
+        match role {
+            Role::User if may_be_of_a_person(entry) => {
+                for text in content.texts().filter(|text| is_typed(*text)) {
+                    texts.push(without_reminders(&text.decode()));
+                }
+            }
+            Role::Assistant if is_of_the_model(entry) => {
+                texts.extend(content.texts().map(|text| text.decode().into_owned()));
+            }
+            Role::User | Role::Assistant => return None,
+        }
+        let texts: Vec<&str> = texts.iter().map(|text| text.trim()).collect();
+        let text = join_paragraphs(&texts);
+        (!text.is_empty()).then(|| Turn {
+            role,
+            text,
+            line,
+            uuid: entry.uuid.map(|uuid| uuid.decode().into_owned()),
+        })
+    }
+}
+
+/// Whether the model said it: neither a sub-agent, nor the agent in the model's name.
+fn is_of_the_model(entry: &Entry<'_>) -> bool {
+    let model = entry.message.as_ref().and_then(|message| message.model);
+    !entry.is_meta && !entry.is_sidechain && model.is_none_or(|model| model != "<synthetic>")
+}
+
+fn join_paragraphs(texts: &[&str]) -> String {
+    let texts: Vec<&str> = texts
+        .iter()
+        .copied()
+        .filter(|text| !text.is_empty())
+        .collect();
+    texts.join("\n\n")
+}
+
+/// The text without what the agent put into it.
+fn without_reminders(text: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(REMINDER_BEGINS) {
+        kept.push_str(before);
+        let Some((_, behind)) = after.split_once(REMINDER_ENDS) else {
+            return kept;
+        };
+        rest = behind;
+    }
+    kept.push_str(rest);
+    kept
+}
+
+/// The last turns of a session, as many as a language model is shown.
+#[derive(Default)]
+pub struct LastTurns {
+    turns: VecDeque<Turn>,
+}
+
+impl LastTurns {
+    /// Takes the next turn, and forgets the one that is now too long ago.
+    pub fn push(&mut self, turn: Turn) {
+        if self.turns.len() == LAST_TURNS {
+            self.turns.pop_front();
+        }
+        self.turns.push_back(turn);
+    }
+
+    /// The turns, oldest first.
+    pub fn into_turns(self) -> Vec<Turn> {
+        self.turns.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn(line: &str) -> Option<(&'static str, String)> {
+        let entry = Entry::parse(line).unwrap();
+        Turn::of(7, &entry).map(|turn| (turn.role.name(), turn.text))
+    }
+
+    fn check(line: &str, role: &'static str, text: &str) {
+        assert_eq!(turn(line), Some((role, text.to_owned())), "{line}");
+    }
+
+    fn check_none(line: &str) {
+        assert_eq!(turn(line), None, "{line}");
+    }
+
+    #[test]
+    fn flat_and_nested_strings_and_blocks_say_the_same() {
+        for line in [
+            r#"{"role":"user","content":"churn is monthly"}"#,
+            r#"{"type":"user","content":"churn is monthly"}"#,
+            r#"{"type":"user","message":{"role":"user","content":"churn is monthly"}}"#,
+            r#"{"type":"user","message":{"content":[{"type":"text","text":"churn is monthly"}]}}"#,
+            r#"{"message":{"role":"user","content":["churn is monthly"]}}"#,
+            r#"{"role":"user","content":[{"type":"image"},{"type":"text","text":" churn is monthly\n"}]}"#,
+        ] {
+            check(line, "user", "churn is monthly");
+        }
+        check(
+            r#"{"type":"assistant","message":{"role":"assistant","model":"m","content":[
+                {"type":"thinking","thinking":"hm"},{"type":"text","text":"Noted."},
+                {"type":"tool_use","id":"1","name":"Bash","input":{}},{"type":"text","text":"Done."}]}}"#,
+            "assistant",
+            "Noted.\n\nDone.",
+        );
+    }
+
+    #[test]
+    fn what_nobody_said_is_no_turn() {
+        for line in [
+            r#"{"type":"user","message":{"role":"user","content":[{"type":"tool_result","content":"wrong"}]}}"#,
+            r#"{"type":"user","message":{"content":[{"type":"tool_result"},{"type":"text","text":"x"}]}}"#,
+            r#"{"type":"user","toolUseResult":{"a":1},"message":{"content":"x"}}"#,
+            r#"{"type":"user","isMeta":true,"message":{"content":"x"}}"#,
+            r#"{"type":"user","isSidechain":true,"message":{"content":"x"}}"#,
+            r#"{"type":"assistant","isSidechain":true,"message":{"content":"x"}}"#,
+            r#"{"type":"assistant","message":{"model":"<synthetic>","content":"No response requested."}}"#,
+            r#"{"type":"user","isCompactSummary":true,"message":{"content":"x"}}"#,
+            r#"{"type":"user","promptSource":"sdk","message":{"content":"x"}}"#,
+            r#"{"type":"user","message":{"content":"<command-name>/clear</command-name>"}}"#,
+            r#"{"type":"user","message":{"content":"[Request interrupted by user]"}}"#,
+            r#"{"type":"user","message":{"content":"This session is being continued from a previous conversation"}}"#,
+            r#"{"type":"user","message":{"content":" \n"}}"#,
+            r#"{"type":"user","message":{"content":[]}}"#,
+            r#"{"type":"user","message":"x"}"#,
+            r#"{"type":"assistant","message":{"content":[{"type":"thinking","thinking":"hm"}]}}"#,
+            r#"{"type":"system","content":"x"}"#,
+            r#"{"type":"progress","data":{"type":"agent_progress","message":{"type":"user","message":{"role":"user","content":"x"}}}}"#,
+            r#"{"role":"system","content":"x"}"#,
+            r#"{"content":"x"}"#,
+        ] {
+            check_none(line);
+        }
+    }
+
+    #[test]
+    fn what_the_agent_put_beside_the_users_text_is_left_out() {
+        check(
+            r#"{"type":"user","message":{"content":[
+                {"type":"text","text":"<system-reminder>never say so</system-reminder>"},
+                {"type":"text","text":"go on<system-reminder>x</system-reminder> now <system-reminder>y"}]}}"#,
+            "user",
+            "go on now",
+        );
+    }
+
+    #[test]
+    fn the_last_turns_are_kept_in_order() {
+        let mut last = LastTurns::default();
+        for line in 1..=250 {
+            let text = format!("turn {line}");
+            last.push(Turn {
+                role: Role::User,
+                text,
+                line,
+                uuid: None,
+            });
+        }
+        let lines: Vec<u64> = last.into_turns().iter().map(|turn| turn.line).collect();
+        assert_eq!(lines, (151..=250).collect::<Vec<u64>>());
+    }
+}
