@@ -87,20 +87,24 @@ impl ColumnValues {
     }
 
     /// The values in order, one by one.
-    pub fn cells(&self) -> Vec<Cell<'_>> {
-        fn of<T: Copy>(values: &[Option<T>], cell: fn(T) -> Cell<'static>) -> Vec<Cell<'static>> {
+    pub fn cells(&self) -> Box<dyn Iterator<Item = Cell<'_>> + '_> {
+        fn of<'a, T: Copy>(
+            values: &'a [Option<T>],
+            cell: fn(T) -> Cell<'a>,
+        ) -> Box<dyn Iterator<Item = Cell<'a>> + 'a> {
             let values = values.iter();
-            values.map(|value| value.map_or(Cell::Null, cell)).collect()
+            Box::new(values.map(move |value| value.map_or(Cell::Null, cell)))
         }
         match self {
             Self::Bool(values) => of(values, Cell::Bool),
             Self::S64(values) => of(values, Cell::S64),
             Self::F64(values) => of(values, Cell::F64),
             Self::Timestamp(values) => of(values, Cell::Timestamp),
-            Self::Text(values) => values
-                .iter()
-                .map(|text| text.map_or(Cell::Null, |text| Cell::Text(Cow::Borrowed(text))))
-                .collect(),
+            Self::Text(values) => Box::new(
+                values
+                    .iter()
+                    .map(|text| text.map_or(Cell::Null, |text| Cell::Text(Cow::Borrowed(text)))),
+            ),
         }
     }
 

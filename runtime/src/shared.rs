@@ -31,12 +31,13 @@ pub trait SharedRows: fmt::Debug + Send + Sync {
     /// A fault of kind `host` when they can't be read.
     fn count(&self, table: &TableSpec) -> Result<u64, Fault>;
 
-    /// The first rows that a query finds, in its order.
+    /// The first rows that a query finds, in its order, besides those of the keys that are
+    /// replaced.
     ///
     /// # Errors
     /// A fault of kind `output-limit` when they are larger than the query allows, of kind `host`
     /// when they can't be read.
-    fn find(&self, query: &Query<'_>) -> Result<Vec<FoundRow>, Fault>;
+    fn find(&self, query: &Query<'_>, replaced: &[&str]) -> Result<Vec<FoundRow>, Fault>;
 
     /// When the rows of these keys were made, in microseconds; those that are not there are left
     /// out.
@@ -66,12 +67,15 @@ pub struct Query<'a> {
 }
 
 impl Query<'_> {
-    /// Whether it asks for one key, so that an index leads to the row.
-    pub fn is_by_key(&self) -> bool {
-        self.filters.iter().any(|filter| {
-            filter.column == self.key
-                && filter.comparison == Comparison::Equal
-                && filter.value != Cell::Null
+    /// The one key that it asks for, so that an index leads to the row.
+    pub fn wanted_key(&self) -> Option<&str> {
+        self.filters.iter().find_map(|filter| match &filter.value {
+            Cell::Text(key)
+                if filter.column == self.key && filter.comparison == Comparison::Equal =>
+            {
+                Some(key.as_ref())
+            }
+            _ => None,
         })
     }
 }

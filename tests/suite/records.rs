@@ -191,6 +191,51 @@ fn a_limit_holds_for_what_is_left_when_pending_rows_have_replaced_others() {
 }
 
 #[test]
+fn rows_that_are_replaced_by_many_pending_ones_weigh_nothing() {
+    let many = |numbers: std::ops::Range<i64>, number: i64| {
+        let words: Vec<Value> = numbers
+            .map(|n| json!({"word": format!("w{n:04}"), "number": number, "note": "x".repeat(50)}))
+            .collect();
+        json!({"do": "put_many", "words": words})
+    };
+    let dir = new_dir();
+    let limits = Limits {
+        lookup_bytes_max: 64 << 10,
+        ..Limits::default()
+    };
+    let config = Config {
+        limits,
+        ..dir.config()
+    };
+    let pipeline = TestPipeline::open_with(&dir, config, &components());
+    let sessions = [
+        vec![many(0..1000, 1)],
+        vec![
+            many(0..999, 2),
+            find(json!({"by": "number", "limit": 2})),
+            find(json!({"by": "number", "down": true, "limit": 300})),
+            find(json!({"where": [["number", "=", 1]]})),
+            find(json!({"by": "created_at", "down": true, "limit": 1})),
+        ],
+    ];
+    tell(&dir, &pipeline, &sessions);
+    drop(pipeline);
+    let words = |range: std::ops::Range<i64>| -> String {
+        let words: Vec<String> = range.map(|n| format!("w{n:04}")).collect();
+        words.join(" ")
+    };
+    assert_eq!(
+        database::rows(&dir, FOUND),
+        [
+            "w0999 w0000".to_owned(),
+            words(0..300),
+            words(999..1000),
+            words(0..1)
+        ]
+    );
+}
+
+#[test]
 fn rows_without_a_value_come_last_either_way_and_equal_ones_by_their_key() {
     let nothing = |word: &str| json!({"do": "put", "word": word});
     let ask = vec![

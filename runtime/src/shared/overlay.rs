@@ -1,12 +1,15 @@
 //! The answer to a look-up: committed rows, and over them those that the session has upserted and
 //! that nobody has committed yet.
+//!
+//! A session may have a million of the latter, so that whole rows are made only of those that are
+//! in the answer.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use super::{Cell, FoundRow, OrderBy, Query, SharedRows};
 use crate::fault::Fault;
-use crate::rows::{ColumnValues, TableRows};
+use crate::rows::TableRows;
 
 /// What a look-up found.
 #[derive(Debug, Default)]
@@ -17,6 +20,19 @@ pub(crate) struct Answer {
     pub(crate) scanned: u64,
 }
 
+/// A row that may be in the answer.
+struct Candidate<'a> {
+    key: String,
+    ordered_by: Cell<'a>,
+    row: Whose,
+}
+
+enum Whose {
+    Committed(Vec<Cell<'static>>),
+    /// Which of the pending ones.
+    Pending(usize),
+}
+
 /// Answers a look-up; `committed` is `None` where there are no committed rows.
 pub(crate) fn look_up(
     query: &Query<'_>,
@@ -25,83 +41,102 @@ pub(crate) fn look_up(
 ) -> Result<Answer, Fault> {
     let latest = pending.latest(query.key);
     let mut scanned = pending.rows as u64;
-    let mut found = Vec::new();
+    let mut candidates = Vec::new();
     if let Some(committed) = committed {
-        let is_by_key = query.is_by_key();
-        scanned = scanned.saturating_add(if is_by_key {
-            1
-        } else {
-            committed.count(query.table)?
+        scanned = scanned.saturating_add(match query.wanted_key() {
+            Some(_) => 1,
+            None => committed.count(query.table)?,
         });
-        // So many of the first rows may turn out to be replaced.
-        let rows_max = if is_by_key {
-            1
-        } else {
-            query.rows_max.saturating_add(latest.len())
-        };
-        found = committed.find(&Query {
-            rows_max,
-            ..query.clone()
-        })?;
-        found.retain(|row| match row.cells.get(query.key) {
-            Some(Cell::Text(key)) => !latest.contains_key(key.as_ref()),
-            _ => true,
-        });
+        let is_replaced = |key: &str| latest.contains_key(key);
+        if !query.wanted_key().is_some_and(is_replaced) {
+            let mut replaced: Vec<&str> = latest.keys().copied().collect();
+            replaced.sort_unstable();
+            let found = committed.find(query, &replaced)?;
+            candidates.extend(found.into_iter().map(|row| of_committed(query, row)));
+        }
     }
-    found.extend(matching(query, pending, &latest, committed)?);
-    found.sort_by(|a, b| in_order(query, a, b));
-    found.truncate(query.rows_max);
+    candidates.extend(of_pending(query, pending, &latest, committed)?);
+    candidates.sort_by(|a, b| in_order(query, a, b));
+    candidates.truncate(query.rows_max);
     Ok(Answer {
-        rows: found.into_iter().map(|row| row.cells).collect(),
+        rows: whole(candidates, pending),
         scanned,
     })
 }
 
+fn of_committed(query: &Query<'_>, row: FoundRow) -> Candidate<'static> {
+    let key = match row.cells.get(query.key) {
+        Some(Cell::Text(key)) => key.clone().into_owned(),
+        _ => String::new(),
+    };
+    Candidate {
+        key,
+        ordered_by: row.ordered_by,
+        row: Whose::Committed(row.cells),
+    }
+}
+
 /// The pending rows that fulfil all conditions. They count as the newest; one that replaces a
 /// committed row was made when that was.
-fn matching(
+fn of_pending<'a>(
     query: &Query<'_>,
-    pending: &TableRows,
+    pending: &'a TableRows,
     latest: &HashMap<&str, usize>,
     committed: Option<&dyn SharedRows>,
-) -> Result<Vec<FoundRow>, Fault> {
-    let columns: Vec<Vec<Cell<'_>>> = pending.columns.iter().map(ColumnValues::cells).collect();
-    let cell = |column: usize, row: usize| {
-        let values = columns.get(column);
-        values
-            .and_then(|values| values.get(row))
-            .unwrap_or(&Cell::Null)
-    };
-    let matching: Vec<(&str, usize)> = latest
+) -> Result<Vec<Candidate<'a>>, Fault> {
+    let mut is_wanted = vec![false; pending.rows];
+    for row in latest.values() {
+        if let Some(is_wanted) = is_wanted.get_mut(*row) {
+            *is_wanted = true;
+        }
+    }
+    for filter in query.filters {
+        let cells = pending.columns.get(filter.column);
+        let cells = cells.into_iter().flat_map(|column| column.cells());
+        for (is_wanted, cell) in is_wanted.iter_mut().zip(cells) {
+            *is_wanted = *is_wanted && filter.holds(&cell);
+        }
+    }
+    let mut wanted: Vec<(&str, usize)> = latest
         .iter()
         .map(|(key, row)| (*key, *row))
-        .filter(|(_, row)| {
-            let mut filters = query.filters.iter();
-            filters.all(|filter| filter.holds(cell(filter.column, *row)))
-        })
+        .filter(|(_, row)| is_wanted.get(*row) == Some(&true))
         .collect();
-    let created = match (query.order, committed) {
-        (OrderBy::CreatedAt, Some(committed)) if !matching.is_empty() => {
-            let keys: Vec<&str> = matching.iter().map(|(key, _)| *key).collect();
-            committed.created(query.table, &keys)?
+    wanted.sort_unstable_by_key(|(_, row)| *row);
+    let ordered_by: Vec<Cell<'a>> = match query.order {
+        OrderBy::Column(column) => {
+            let cells = pending.columns.get(column);
+            let cells = cells.into_iter().flat_map(|column| column.cells());
+            let cells = cells.zip(&is_wanted);
+            cells
+                .filter_map(|(cell, is_wanted)| is_wanted.then_some(cell))
+                .collect()
         }
-        _ => HashMap::new(),
+        OrderBy::UpdatedAt => vec![Cell::Timestamp(i64::MAX); wanted.len()],
+        OrderBy::CreatedAt => {
+            let keys: Vec<&str> = wanted.iter().map(|(key, _)| *key).collect();
+            let created = match committed {
+                Some(committed) if !keys.is_empty() => committed.created(query.table, &keys)?,
+                _ => HashMap::new(),
+            };
+            let created = |key: &&str| created.get(*key).copied().unwrap_or(i64::MAX);
+            keys.iter()
+                .map(|key| Cell::Timestamp(created(key)))
+                .collect()
+        }
     };
-    let row = |(key, row): (&str, usize)| FoundRow {
-        cells: (0..columns.len())
-            .map(|column| cell(column, row).clone().into_owned())
-            .collect(),
-        ordered_by: match query.order {
-            OrderBy::Column(column) => cell(column, row).clone().into_owned(),
-            OrderBy::CreatedAt => Cell::Timestamp(created.get(key).copied().unwrap_or(i64::MAX)),
-            OrderBy::UpdatedAt => Cell::Timestamp(i64::MAX),
-        },
-    };
-    Ok(matching.into_iter().map(row).collect())
+    let candidates = wanted.into_iter().zip(ordered_by);
+    Ok(candidates
+        .map(|((key, row), ordered_by)| Candidate {
+            key: key.to_owned(),
+            ordered_by,
+            row: Whose::Pending(row),
+        })
+        .collect())
 }
 
 /// The order of a query: nulls last, and by key what is equal.
-fn in_order(query: &Query<'_>, a: &FoundRow, b: &FoundRow) -> Ordering {
+fn in_order(query: &Query<'_>, a: &Candidate<'_>, b: &Candidate<'_>) -> Ordering {
     let by_value = match (&a.ordered_by, &b.ordered_by) {
         (Cell::Null, Cell::Null) => Ordering::Equal,
         (Cell::Null, _) => Ordering::Greater,
@@ -115,9 +150,32 @@ fn in_order(query: &Query<'_>, a: &FoundRow, b: &FoundRow) -> Ordering {
             }
         }
     };
-    by_value.then_with(|| {
-        let keys = (a.cells.get(query.key), b.cells.get(query.key));
-        let compared = keys.0.zip(keys.1).and_then(|(a, b)| a.compare(b));
-        compared.unwrap_or(Ordering::Equal)
-    })
+    by_value.then_with(|| a.key.cmp(&b.key))
+}
+
+/// Whole rows of those that are in the answer.
+fn whole(candidates: Vec<Candidate<'_>>, pending: &TableRows) -> Vec<Vec<Cell<'static>>> {
+    let mut places = HashMap::new();
+    let mut rows = Vec::with_capacity(candidates.len());
+    for candidate in candidates {
+        rows.push(match candidate.row {
+            Whose::Committed(cells) => cells,
+            Whose::Pending(row) => {
+                places.insert(row, rows.len());
+                Vec::with_capacity(pending.columns.len())
+            }
+        });
+    }
+    if places.is_empty() {
+        return rows;
+    }
+    for column in &pending.columns {
+        for (row, cell) in column.cells().enumerate() {
+            let place = places.get(&row).and_then(|place| rows.get_mut(*place));
+            if let Some(cells) = place {
+                cells.push(cell.into_owned());
+            }
+        }
+    }
+    rows
 }

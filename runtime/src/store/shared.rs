@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use duckdb::arrow::array::{BooleanArray, RecordBatch};
+use duckdb::arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
 use duckdb::arrow::compute::filter_record_batch;
 use duckdb::types::{TimeUnit, Value, ValueRef};
 use duckdb::{Connection, params_from_iter};
@@ -22,6 +22,10 @@ use crate::shared::{Cell, Comparison, FoundRow, OrderBy, Query, SharedRows};
 const STAGED: &str = "staged_rows";
 /// More rows than these are weighed before they are fetched: a row may have a megabyte.
 const UNWEIGHED_ROWS_MAX: usize = 256;
+/// Replaced keys that are bound one by one, rather than put into a table.
+const BOUND_KEYS_MAX: usize = 100;
+/// That table.
+const REPLACED: &str = "replaced_keys";
 /// Keys in one query.
 const KEYS_PER_QUERY: usize = 1000;
 
@@ -149,6 +153,73 @@ fn latest_rows(
 }
 
 impl SharedTables {
+    /// The condition that a row is of none of these keys. Few of them are bound; many go into a
+    /// table of this connection's own, in memory.
+    fn unless(
+        &self,
+        key: &str,
+        replaced: &[&str],
+        values: &mut Vec<Value>,
+    ) -> Result<String, Fault> {
+        if replaced.len() <= BOUND_KEYS_MAX {
+            values.extend(replaced.iter().map(|key| Value::Text((*key).to_owned())));
+            let places = vec!["?"; replaced.len()].join(", ");
+            return Ok(format!("{key} NOT IN ({places})"));
+        }
+        let keys: ArrayRef = Arc::new(StringArray::from_iter_values(replaced));
+        let connection = self.connection();
+        let fill = || -> duckdb::Result<()> {
+            connection.execute_batch(&format!(
+                "CREATE OR REPLACE TEMP TABLE {REPLACED} (replaced_key VARCHAR)"
+            ))?;
+            let batch = RecordBatch::try_from_iter([("replaced_key", keys)])
+                .map_err(|error| duckdb::Error::ToSqlConversionFailure(Box::new(error)))?;
+            append_by(
+                connection.appender_to_catalog_and_db(REPLACED, "temp", "main")?,
+                batch,
+            )
+        };
+        fill().map_err(unreadable)?;
+        Ok(format!(
+            "NOT EXISTS (SELECT 1 FROM temp.main.{REPLACED} WHERE replaced_key = {key})"
+        ))
+    }
+
+    /// Refuses what would be more than the query allows before it is fetched.
+    fn weigh(&self, query: &Query<'_>, rest: &str, values: &[Value]) -> Result<(), Fault> {
+        let sizes = query.table.columns.iter().map(|column| match column.kind {
+            Kind::Text | Kind::Json => {
+                format!("coalesce(strlen({}), 0) + 8", quoted(&column.name))
+            }
+            _ => "8".to_owned(),
+        });
+        let size = sizes.collect::<Vec<_>>().join(" + ");
+        let sql = format!(
+            "SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM (SELECT {size} AS bytes {rest})"
+        );
+        let bytes = self.ask(&sql, values, |row| row.get::<_, i64>(0))?;
+        let bytes_max = query.bytes_max;
+        if bytes
+            .first()
+            .is_some_and(|bytes| *bytes > bigint(bytes_max))
+        {
+            return Err(Fault::new(
+                FaultKind::OutputLimit,
+                format!(
+                    "a look-up in `{}` found more than {bytes_max} bytes; ask for fewer by `limit` or filters",
+                    query.table.name
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Asks a query; `row` makes something of each row.
     fn ask<T>(
         &self,
@@ -156,23 +227,22 @@ impl SharedTables {
         values: &[Value],
         mut row: impl FnMut(&duckdb::Row<'_>) -> duckdb::Result<T>,
     ) -> Result<Vec<T>, Fault> {
-        let connection = self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let connection = self.connection();
         let mut ask = || -> duckdb::Result<Vec<T>> {
             let mut statement = connection.prepare_cached(sql)?;
             let rows = statement.query_map(params_from_iter(values), |found| row(found))?;
             rows.collect()
         };
-        ask().map_err(|error| {
-            let error = StoreError::database("to look up shared rows")(error);
-            let cause = std::error::Error::source(&error)
-                .map(|cause| format!(": {cause}"))
-                .unwrap_or_default();
-            Fault::new(FaultKind::Host, format!("{error}{cause}"))
-        })
+        ask().map_err(unreadable)
     }
+}
+
+fn unreadable(error: duckdb::Error) -> Fault {
+    let error = StoreError::database("to look up shared rows")(error);
+    let cause = std::error::Error::source(&error)
+        .map(|cause| format!(": {cause}"))
+        .unwrap_or_default();
+    Fault::new(FaultKind::Host, format!("{error}{cause}"))
 }
 
 impl SharedRows for SharedTables {
@@ -187,7 +257,7 @@ impl SharedRows for SharedTables {
             .map_or(0, |count| u64::try_from(*count).unwrap_or(0)))
     }
 
-    fn find(&self, query: &Query<'_>) -> Result<Vec<FoundRow>, Fault> {
+    fn find(&self, query: &Query<'_>, replaced: &[&str]) -> Result<Vec<FoundRow>, Fault> {
         let columns = &query.table.columns;
         let name = |column: usize| columns.get(column).map(|column| quoted(&column.name));
         let order = match query.order {
@@ -196,43 +266,27 @@ impl SharedRows for SharedTables {
             OrderBy::UpdatedAt => "updated_at".to_owned(),
         };
         let key = name(query.key).unwrap_or_default();
-        let (conditions, mut values) = conditions(query);
+        let (mut conditions, mut values) = conditions(query);
+        let is_by_key = query.wanted_key().is_some();
+        // Whoever asks for one key asks for one that is not replaced.
+        if !is_by_key && !replaced.is_empty() {
+            conditions.push(self.unless(&key, replaced, &mut values)?);
+        }
+        let wanted = match conditions.is_empty() {
+            true => String::new(),
+            false => format!("WHERE {}", conditions.join(" AND ")),
+        };
         let table = table_of(&self.processor, &query.table.name);
-        let rest = if query.is_by_key() {
+        let rest = if is_by_key {
             // One row at most; an order and a limit would make the database pass its index by.
-            format!("FROM {table} {conditions}")
+            format!("FROM {table} {wanted}")
         } else {
             values.push(Value::BigInt(bigint(query.rows_max as u64)));
             let direction = if query.descending { "DESC" } else { "ASC" };
-            format!(
-                "FROM {table} {conditions} ORDER BY {order} {direction} NULLS LAST, {key} LIMIT ?"
-            )
+            format!("FROM {table} {wanted} ORDER BY {order} {direction} NULLS LAST, {key} LIMIT ?")
         };
-        if query.rows_max > UNWEIGHED_ROWS_MAX {
-            let sizes = columns.iter().map(|column| match column.kind {
-                Kind::Text | Kind::Json => {
-                    format!("coalesce(strlen({}), 0) + 8", quoted(&column.name))
-                }
-                _ => "8".to_owned(),
-            });
-            let size = sizes.collect::<Vec<_>>().join(" + ");
-            let sql = format!(
-                "SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM (SELECT {size} AS bytes {rest})"
-            );
-            let bytes = self.ask(&sql, &values, |row| row.get::<_, i64>(0))?;
-            let bytes_max = query.bytes_max;
-            if bytes
-                .first()
-                .is_some_and(|bytes| *bytes > bigint(bytes_max))
-            {
-                return Err(Fault::new(
-                    FaultKind::OutputLimit,
-                    format!(
-                        "a look-up in `{}` found more than {bytes_max} bytes; ask for fewer by `limit` or filters",
-                        query.table.name
-                    ),
-                ));
-            }
+        if query.rows_max > UNWEIGHED_ROWS_MAX && !is_by_key {
+            self.weigh(query, &rest, &values)?;
         }
         let names: Vec<String> = columns.iter().map(|column| quoted(&column.name)).collect();
         let sql = format!("SELECT {}, {order} {rest}", names.join(", "));
@@ -272,7 +326,7 @@ impl SharedRows for SharedTables {
 }
 
 /// The filters of a query as SQL, and the values that are bound to them.
-fn conditions(query: &Query<'_>) -> (String, Vec<Value>) {
+fn conditions(query: &Query<'_>) -> (Vec<String>, Vec<Value>) {
     let mut conditions = Vec::new();
     let mut values = Vec::new();
     for filter in query.filters {
@@ -303,11 +357,7 @@ fn conditions(query: &Query<'_>) -> (String, Vec<Value>) {
             Cell::Timestamp(micros) => timestamp(UtcMicros(*micros)),
         });
     }
-    let conditions = conditions.join(" AND ");
-    if conditions.is_empty() {
-        return (conditions, values);
-    }
-    (format!("WHERE {conditions}"), values)
+    (conditions, values)
 }
 
 fn cell_of(value: ValueRef<'_>) -> Cell<'static> {
