@@ -423,6 +423,21 @@ fn unavailable(name: &str, fault: Fault) -> RegistryError {
     }
 }
 
+impl Registry {
+    /// Removes what was kept of components that others took over from, and what an earlier process
+    /// left half done: once in the life of a process that holds the data dir, before any run. What
+    /// can't be removed costs room and nothing else.
+    pub(crate) fn tidy(&self, config: &Config, store: &Store) -> Result<(), StoreError> {
+        let mut superseded = store.superseded_components()?;
+        // A name that ships may once have been that of a file.
+        superseded.retain(|digest| self.shipped.iter().all(|(_, shipped)| shipped != digest));
+        if let Err(error) = kept::discard(config, &superseded) {
+            tracing::warn!(%error, "old components can't be removed from the data dir");
+        }
+        Ok(())
+    }
+}
+
 /// Records a component that can be used, with its compiled form, where the database does not know
 /// that yet.
 fn record(made: &Made, store: &Store, now: UtcMicros) -> Result<(), StoreError> {

@@ -209,6 +209,7 @@ impl Pipeline {
         registry: Registry,
     ) -> Result<Self, RunError> {
         let store = Store::open(&config, clock.now())?;
+        registry.tidy(&config, &store)?;
         let permits = Arc::new(dispatch::Permits::new(config.workers));
         let engines = Engines::new(config.pool_limits(), permits.sessions_max());
         Ok(Self {

@@ -41,6 +41,7 @@
 //! ```
 
 use std::pin::pin;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -249,15 +250,16 @@ impl Scheduler {
         let mut runs = JoinSet::new();
         loop {
             let now = self.clock.now();
-            if let Some(asked) = asked.take_if(|asked| asked.is_finished()) {
-                // Where it broke off, the processors are as they were.
-                if let Ok((processors, rows)) = asked.await {
+            match asked.as_ref().map(Receiver::try_recv) {
+                Some(Err(TryRecvError::Empty)) => {}
+                Some(Ok((processors, rows))) => {
                     let mut state = self.shared.state();
                     state.timetable.follow(&self.config, processors, &rows);
+                    drop(state);
+                    asked = self.ask(&store);
                 }
-            }
-            if asked.is_none() {
-                asked = self.ask(&store);
+                // Where it broke off, the processors are as they were.
+                Some(Err(TryRecvError::Disconnected)) | None => asked = self.ask(&store),
             }
             let due = {
                 let mut state = self.shared.state();
@@ -281,19 +283,25 @@ impl Scheduler {
 }
 
 /// What there is to run now, and what is kept of all jobs.
-type Asked = JoinHandle<(Vec<(String, Option<Duration>)>, Vec<JobRow>)>;
+type Asked = Receiver<(Vec<(String, Option<Duration>)>, Vec<JobRow>)>;
 
 impl Scheduler {
-    /// Begins to ask which processors there are, where it is to be asked at all.
+    /// Begins to ask which processors there are, where it is to be asked at all: on a thread of its
+    /// own, for which nobody waits who stops, as it may wait for a compiler.
     fn ask<S: AsRef<Store> + Send + Sync + 'static>(&self, store: &Arc<S>) -> Option<Asked> {
         let processors = Arc::clone(self.processors.as_ref()?);
         let store = Arc::clone(store);
-        Some(tokio::task::spawn_blocking(move || {
+        let (answer, asked) = channel();
+        let ask = move || {
             let processors = processors();
             // A job that is new gets another start at the worst.
             let rows = (*store).as_ref().jobs().unwrap_or_default();
-            (processors, rows)
-        }))
+            // Whoever asked may have stopped.
+            let _ = answer.send((processors, rows));
+        };
+        let thread = std::thread::Builder::new().name("look".to_owned());
+        // Where the system gives no thread, the next tick asks again.
+        thread.spawn(ask).ok().map(|_| asked)
     }
 }
 

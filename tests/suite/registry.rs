@@ -377,6 +377,47 @@ fn a_broken_replacement_leaves_the_last_good_one_in_work_also_after_a_restart() 
 }
 
 #[test]
+fn what_is_kept_is_the_last_good_component_and_nothing_half_done() {
+    let (dir, pipeline) = stage();
+    pipeline.run(WELL_BEHAVED);
+    for version in 1..4 {
+        dir.drop_processor(FILE, versioned(version));
+        pipeline.run(VERSIONED);
+    }
+    dir.drop_processor(FILE, "no component");
+    drop(pipeline);
+    let folder = dir.path().join("state/components");
+    // As a process leaves it that ends while it compiles.
+    fs::create_dir(folder.join(".tmpAbCdEf")).unwrap();
+    fs::write(folder.join(".tmpAbCdEf/component.wasm"), versioned(4)).unwrap();
+    fs::write(folder.join(".tmpGhIjKl"), "half of it").unwrap();
+
+    let pipeline = open(&dir);
+    let kept = fs::read_dir(&folder).unwrap();
+    let kept = kept.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let (mut components, others): (Vec<String>, Vec<String>) =
+        kept.partition(|name| name.ends_with(".wasm"));
+    components.sort();
+    let mut expected =
+        [well_behaved().1, &versioned(3)].map(|bytes| format!("{}.wasm", sha256(bytes)));
+    expected.sort();
+    assert_eq!(components, expected);
+    assert_eq!(others.len(), 2, "their compiled forms: {others:?}");
+    dir.write(KEY, "two\n");
+    assert_eq!(pipeline.run(VERSIONED).stats.processed, 1);
+    assert_eq!(processed_by(&pipeline, KEY), sha256(&versioned(3)));
+    drop(pipeline);
+    // What is older has to be compiled anew, and can be.
+    let mut config = dir.config();
+    let own = config.processors.entry(VERSIONED.to_owned()).or_default();
+    own.may_go_back = true;
+    dir.drop_processor(FILE, versioned(1));
+    let pipeline = TestPipeline::open_with(&dir, config, &[]);
+    dir.write(KEY, "three\n");
+    assert_eq!(pipeline.run(VERSIONED).stats.processed, 1);
+}
+
+#[test]
 fn a_last_good_component_that_was_lost_is_not_said_to_go_on() {
     let (dir, pipeline) = stage();
     dir.drop_processor(FILE, versioned(1));

@@ -13,6 +13,9 @@ use crate::fault::{Fault, FaultKind};
 use crate::sandbox::{self, CompileError, Compiled, Engine, sha256_hex};
 use crate::store::KnownComponent;
 
+/// How names begin that are not yet those of anything; so do those of the compiler's folders.
+const UNFINISHED: &str = ".tmp";
+
 /// The folder of what is kept.
 fn folder(config: &Config) -> PathBuf {
     config.state_dir().join("components")
@@ -63,6 +66,30 @@ pub(super) fn keep(
     keep_at(&folder, &code_path(config, engine, digest), &compiled.code)
 }
 
+/// Removes what a process left that ended while it compiled or wrote, and what is kept of these
+/// components. Only for whoever holds the data dir, before anything is made ready in it.
+pub(super) fn discard(config: &Config, superseded: &[String]) -> std::io::Result<()> {
+    let entries = match fs::read_dir(folder(config)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_of = |digest: &String| {
+            let rest = name.strip_prefix(digest.as_str());
+            rest.is_some_and(|rest| rest == ".wasm" || rest.ends_with(".code"))
+        };
+        if name.starts_with(UNFINISHED) && entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else if name.starts_with(UNFINISHED) || superseded.iter().any(is_of) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// A folder of ours for what goes between us and the compiler: on the disk of what is kept.
 pub(super) fn scratch(config: &Config) -> Result<PathBuf, Fault> {
     use std::os::unix::fs::DirBuilderExt;
@@ -100,7 +127,7 @@ pub(crate) fn compile_aside(
 /// Writes a file that is complete or not there at all.
 fn keep_at(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let mut file = tempfile::NamedTempFile::with_prefix_in(UNFINISHED, folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;

@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
+#[cfg(target_os = "linux")]
+use rustix::process::{Signal, set_parent_process_death_signal};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
@@ -87,7 +89,10 @@ pub fn compile(
                 let path = path.to_owned();
                 move |source| CompileError::Io { path, source }
             };
-            let folder = tempfile::tempdir_in(scratch).map_err(at(scratch))?;
+            let folder = tempfile::Builder::new()
+                .prefix(".tmp")
+                .tempdir_in(scratch)
+                .map_err(at(scratch))?;
             let (input, output) = (
                 folder.path().join("component.wasm"),
                 folder.path().join("component.code"),
@@ -127,6 +132,10 @@ pub fn compile_as_child(arguments: &[String]) -> Result<(), String> {
         compile_cpu_max: Duration::from_secs(number(cpu_seconds)?),
         ..Limits::default()
     };
+    // Nobody is left to take what it would go on to make.
+    #[cfg(target_os = "linux")]
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| format!("the compiler can't follow its parent: {error}"))?;
     let component = fs::read(input).map_err(|error| format!("`{input}` can't be read: {error}"))?;
     for (resource, most) in [
         (Resource::As, limits.compile_memory_bytes_max),

@@ -38,6 +38,27 @@ impl Store {
         rows.collect::<Result<_, _>>().map_err(&refused)
     }
 
+    /// The digests of those components that others took over from, in the files of their processors.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn superseded_components(&self) -> Result<Vec<String>, StoreError> {
+        let refused = StoreError::database("to read which components were replaced");
+        let connection = self.reader()?;
+        let mut statement = connection
+            .prepare(
+                "WITH held AS (SELECT * FROM main.component_files JOIN main.components USING (digest)) \
+                 SELECT digest FROM main.components \
+                 WHERE processor_name IN (SELECT processor_name FROM held) \
+                 AND digest NOT IN (SELECT digest FROM held)",
+            )
+            .map_err(&refused)?;
+        let rows = statement
+            .query_map([], |row| row.get(0))
+            .map_err(&refused)?;
+        rows.collect::<Result<_, _>>().map_err(&refused)
+    }
+
     /// Records that a file holds this component, which is good.
     ///
     /// # Errors
