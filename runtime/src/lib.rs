@@ -16,6 +16,7 @@ pub mod fault;
 pub mod health;
 pub mod identity;
 pub mod inspect;
+pub mod kill_point;
 pub mod knowledge;
 pub mod llm;
 pub mod manifest;

@@ -18,6 +18,7 @@ use crate::clock::{Clock, UtcMicros};
 use crate::config::Config;
 use crate::fault::{Fault, printable};
 use crate::identity::Identities;
+use crate::kill_point::reached;
 use crate::llm::{ErrorClass, LanguageModel, LlmError};
 use crate::processor::{Grants, Processor};
 use crate::registry::{Registry, RegistryError};
@@ -416,6 +417,7 @@ impl Pipeline {
             });
         };
         let (plan, walk) = self.plan(root, processor, request.is_started_by_person)?;
+        reached("scan done");
         {
             let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
             stats.scanned = plan.candidates.len() as u64;

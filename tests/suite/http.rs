@@ -258,6 +258,8 @@ const ROLES: &[(&str, &str)] = &[
     ("GET /api/admin/usage/summary", "admin"),
     ("GET /api/health", "open"),
     ("GET /api/health/detailed", "any"),
+    ("GET /api/knowledge", "analyst"),
+    ("GET /api/knowledge/{id}", "analyst"),
     ("GET /api/openapi.json", "open"),
     ("GET /api/usage/summary", "analyst"),
     ("GET /api/version", "open"),
@@ -266,6 +268,8 @@ const ROLES: &[(&str, &str)] = &[
     ("POST /api/admin/tokens", "admin"),
     ("POST /api/admin/usage/prune", "admin"),
     ("POST /api/admin/usage/reprocess", "admin"),
+    ("POST /api/knowledge/{id}/approve", "admin"),
+    ("POST /api/knowledge/{id}/reject", "admin"),
     ("POST /api/upload/sessions", "any"),
 ];
 

@@ -12,6 +12,7 @@
 mod cli;
 mod config;
 mod content;
+mod crash;
 mod database;
 mod documents;
 mod guests;

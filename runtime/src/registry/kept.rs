@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Config, Limits};
 use crate::fault::{Fault, FaultKind};
+use crate::kill_point::reached;
 use crate::sandbox::{self, CompileError, Compiled, Engine, sha256_hex};
 use crate::store::KnownComponent;
 
@@ -130,7 +131,9 @@ fn keep_at(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
         let mut file = tempfile::NamedTempFile::with_prefix_in(UNFINISHED, folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
+        reached("cache file to be kept");
         file.persist(path)?;
+        reached("cache file kept");
         fs::File::open(folder)?.sync_all()
     };
     write().map_err(|error| unwritable(path, &error))

@@ -13,6 +13,7 @@ use crate::clock::UtcMicros;
 use crate::content::{ContentHash, Snapshot};
 use crate::fault::{Fault, FaultKind};
 use crate::identity::Identities;
+use crate::kill_point::reached;
 use crate::manifest::Order;
 use crate::processor::{Cost, Grants, Processor, SessionInfo};
 use crate::quarantine::{Failures, Verdict};
@@ -285,6 +286,7 @@ impl Pass<'_> {
         let execution = self
             .processor
             .process_with(&session, snapshot, &self.grants);
+        reached("session processed");
         for line in &execution.log {
             tracing::debug!(session = %crate::fault::printable(&candidate.key), level = ?line.level, "{}", line.message);
         }

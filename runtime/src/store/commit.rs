@@ -15,6 +15,7 @@ use super::{Store, StoreError, failures, shared};
 use crate::clock::UtcMicros;
 use crate::content::ContentHash;
 use crate::fault::Fault;
+use crate::kill_point::reached;
 use crate::manifest::{Kind, Manifest};
 use crate::processor::Cost;
 use crate::quarantine::Failures;
@@ -172,7 +173,9 @@ fn write_group(connection: &Connection, group: &Group) -> Result<(), StoreError>
         count => raise_counter(connection, "session_seq", bigint(count as u64))? + 1,
     };
     delete_replaced(connection, &group.manifest, &completed)?;
+    reached("rows replaced");
     append_rows(connection, group, &completed, first_seq)?;
+    reached("rows appended");
     let mut new = Vec::new();
     for (session, seq) in completed.iter().zip(first_seq..) {
         match session.known {
@@ -184,6 +187,7 @@ fn write_group(connection: &Connection, group: &Group) -> Result<(), StoreError>
         }
     }
     append_new_states(connection, group, &new)?;
+    reached("states written");
     for entry in &group.entries {
         match entry {
             Entry::Completed(_) => {}

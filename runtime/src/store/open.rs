@@ -11,6 +11,7 @@ use super::lock::DataDirLock;
 use super::{Store, StoreError, runs};
 use crate::clock::UtcMicros;
 use crate::config::Config;
+use crate::kill_point::reached;
 
 /// What opening a store came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,15 +89,21 @@ impl Store {
                     doing: "closing",
                     source,
                 })?;
+            reached("database to be copied");
             opened.copy = Some(copy_aside(&path, version)?);
+            reached("database copied");
             connection = connect(&path, config)?;
         }
+        let mut observer = |_: &migrations::Point| {
+            reached("migration");
+            Ok(())
+        };
         let applied = migrations::apply(
             &mut connection,
             migrations::Apply {
                 now_micros: now.0,
                 to: version,
-                observer: None,
+                observer: Some(&mut observer),
             },
         )
         .map_err(migration)?;

@@ -6,6 +6,7 @@
 use duckdb::Connection;
 
 use super::StoreError;
+use crate::kill_point::reached;
 
 /// Runs `work` in one transaction: committed if it gives `Ok`, rolled back otherwise.
 pub(crate) fn in_transaction<T>(
@@ -15,7 +16,9 @@ pub(crate) fn in_transaction<T>(
     connection
         .execute_batch("BEGIN TRANSACTION")
         .map_err(StoreError::database("a new transaction"))?;
+    reached("transaction begun");
     let result = work(connection).and_then(|value| {
+        reached("transaction to be committed");
         connection
             .execute_batch("COMMIT")
             .map_err(StoreError::database("a commit"))
@@ -24,6 +27,8 @@ pub(crate) fn in_transaction<T>(
     if result.is_err() {
         // A failed commit has ended the transaction already; then there is nothing to roll back.
         let _ = connection.execute_batch("ROLLBACK");
+    } else {
+        reached("transaction committed");
     }
     result
 }
@@ -32,7 +37,10 @@ pub(crate) fn in_transaction<T>(
 /// was written before stays in the log, as safe as in the file, until a later checkpoint. To wait
 /// for readers would make every writer wait for the longest report.
 pub(crate) fn checkpoint(connection: &Connection) -> Result<(), StoreError> {
-    match connection.execute_batch("CHECKPOINT") {
+    reached("checkpoint to be made");
+    let done = connection.execute_batch("CHECKPOINT");
+    reached("checkpoint made");
+    match done {
         Err(error) if error.to_string().contains("Cannot CHECKPOINT") => {
             tracing::debug!("no checkpoint while older states are read");
             Ok(())

@@ -155,8 +155,8 @@ fn what_lies_in_the_folder_is_listed_and_inspected_and_nothing_is_made() {
     );
     insta::assert_snapshot!(words(&ended.stdout).join("\n"), @r"
     processor version origin runs order may use available last run result
-    faulty-versioned 1 dropped every 10 min independent transcript, records, log yes never -
-    usage 2 shipped every 10 min independent transcript, records, log yes never -
+    faulty-versioned 1 dropped every 10 min independent transcript, records yes never -
+    usage 2 shipped every 10 min independent transcript, records yes never -
     ");
     let inspected = check(&dir, &["processors", "inspect", VERSIONED, "--json"]).json();
     assert_eq!(inspected["manifest"]["name"], VERSIONED);

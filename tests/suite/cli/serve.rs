@@ -339,7 +339,7 @@ fn a_component_that_is_dropped_is_run_without_a_restart_and_a_broken_one_changes
     dir.drop_processor("theirs.wasm", versioned(1));
     assert_eq!(run(), 1);
     let listed = words(&list().stdout);
-    let row = "faulty-versioned 1 dropped every 10 min independent transcript, records, log yes";
+    let row = "faulty-versioned 1 dropped every 10 min independent transcript, records yes";
     assert!(listed[1].starts_with(row), "{listed:?}");
 
     dir.drop_processor("theirs.wasm", "no component");
