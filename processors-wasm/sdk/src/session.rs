@@ -4,7 +4,7 @@ use crate::host::{Host, HostRef, Level};
 use crate::lines::Lines;
 use crate::llm::Llm;
 use crate::shared::{Filter, Lookup, SharedRow};
-use crate::table::{Batch, Cells, OwnedValue, Row, Value};
+use crate::table::{Batch, Cells, OwnedValue, SessionRow, Value};
 use crate::transcript::Transcript;
 
 /// The session at hand: what is known of it, its transcript, and the way to the tables.
@@ -63,8 +63,8 @@ impl<'h> Session<'h> {
         Transcript::new(self.lines())
     }
 
-    /// The way to a table of the manifest.
-    pub fn table<R: Row>(&self) -> Batch<'h, R> {
+    /// The way to a session-owned table of the manifest.
+    pub fn table<R: SessionRow>(&self) -> Batch<'h, R> {
         Batch::new(self.host)
     }
 

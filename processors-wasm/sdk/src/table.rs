@@ -30,6 +30,24 @@ pub trait Row {
     fn write(self, cells: &mut Cells);
 }
 
+/// A row of a session-owned table, which is inserted and never read back. Made by
+/// [`rows!`](crate::rows).
+///
+/// ```compile_fail
+/// # use session_pipeline_processor::{Session, rows};
+/// rows! {
+///     struct Word in shared "words" by text {
+///         text: String,
+///     }
+/// }
+///
+/// fn keep(session: &Session<'_>) {
+///     // A shared row is upserted.
+///     session.table().insert(Word { text: "a".to_owned() });
+/// }
+/// ```
+pub trait SessionRow: Row {}
+
 /// What a cell of a row may be.
 pub trait Cell {
     /// The type of its column.
@@ -259,6 +277,8 @@ macro_rules! rows {
             $( $(#[$field_meta])* pub $field: $cell, )+
         }
 
+        impl $(<$lifetime>)? $crate::table::SessionRow for $row $(<$lifetime>)? {}
+
         impl $(<$lifetime>)? $crate::table::Row for $row $(<$lifetime>)? {
             const TABLE: &'static str = $table;
 
@@ -337,7 +357,7 @@ macro_rules! rows {
 ///
 /// They go to the host in batches, the last of them when this is dropped. Until the session is
 /// processed without error, nothing of it is kept.
-pub struct Batch<'h, R: Row> {
+pub struct Batch<'h, R: SessionRow> {
     host: HostRef<'h>,
     cells: Cells,
     /// Behind which cell each row ends.
@@ -345,7 +365,7 @@ pub struct Batch<'h, R: Row> {
     row: PhantomData<fn(R)>,
 }
 
-impl<'h, R: Row> Batch<'h, R> {
+impl<'h, R: SessionRow> Batch<'h, R> {
     pub(crate) fn new(host: HostRef<'h>) -> Self {
         Self {
             host,
@@ -382,7 +402,7 @@ impl<'h, R: Row> Batch<'h, R> {
     }
 }
 
-impl<R: Row> Drop for Batch<'_, R> {
+impl<R: SessionRow> Drop for Batch<'_, R> {
     fn drop(&mut self) {
         self.flush();
     }

@@ -243,3 +243,52 @@ impl Backlog {
         self.changed.notify_all();
     }
 }
+
+// How many wait at once can't be arranged from outside without as many processors.
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::{ASIDE_MAX, Permits};
+    use crate::sandbox::Aside;
+
+    /// Takes the only permit and waits, while another does the same, so many deep; gives what is
+    /// free and who waits at the bottom.
+    fn wait_in_turn(permits: &Permits, deep: usize) -> (usize, usize) {
+        let _permit = permits.take();
+        let mut bottom = (0, 0);
+        permits.aside(&mut || {
+            bottom = match deep {
+                1 => {
+                    let queue = permits.queue();
+                    (queue.free, queue.aside)
+                }
+                deep => wait_in_turn(permits, deep - 1),
+            };
+        });
+        bottom
+    }
+
+    #[test]
+    fn a_permit_goes_to_others_as_long_as_there_is_room_for_those_who_wait() {
+        let permits = Permits::new(1);
+        assert_eq!(wait_in_turn(&permits, ASIDE_MAX), (1, ASIDE_MAX));
+        // One more finds no room, and keeps its permit.
+        assert_eq!(wait_in_turn(&permits, ASIDE_MAX + 1), (0, ASIDE_MAX));
+        let queue = permits.queue();
+        assert_eq!((queue.free, queue.aside), (1, 0), "all is as before");
+    }
+
+    #[test]
+    #[expect(clippy::panic, reason = "it is what the test is about")]
+    fn a_permit_is_taken_again_by_whoever_panics_while_it_waits() {
+        let permits = Permits::new(1);
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _permit = permits.take();
+            permits.aside(&mut || panic!("a model that panics"));
+        }));
+        assert!(panicked.is_err());
+        let queue = permits.queue();
+        assert_eq!((queue.free, queue.aside), (1, 0));
+    }
+}

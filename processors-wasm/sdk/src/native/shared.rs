@@ -187,3 +187,116 @@ fn compare(a: &OwnedValue, b: &OwnedValue) -> Option<Ordering> {
         _ => panic!("a value of a look-up is of another type than its column"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::native::MemoryHost;
+    use crate::shared::{Comparison, Lookup};
+    use crate::table::Row;
+    use crate::{Session, SessionInfo, rows};
+
+    rows! {
+        struct Word in shared "words" by word {
+            word: String,
+            number: Option<i64>,
+        }
+    }
+
+    fn word(word: &str, number: impl Into<Option<i64>>) -> Word {
+        Word {
+            word: word.to_owned(),
+            number: number.into(),
+        }
+    }
+
+    fn host() -> MemoryHost<'static> {
+        let host = MemoryHost::new(b"");
+        host.declare(&[Word::table()]);
+        host
+    }
+
+    /// What is done to the host in one session.
+    fn in_session<T>(host: &MemoryHost<'_>, work: impl FnOnce(&Session<'_>) -> T) -> T {
+        let info = SessionInfo::new("ada/one.jsonl");
+        let done = work(&Session::new(host, &info));
+        host.shared.borrow_mut().end_session(true);
+        done
+    }
+
+    fn words(lookup: Lookup<'_, Word>) -> String {
+        let words = lookup.rows().unwrap().into_iter().map(|row| row.word);
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn pending_rows_replace_committed_ones_before_filters_and_order() {
+        let host = host();
+        in_session(&host, |session| {
+            session.upsert_all([word("a", 1), word("b", 2), word("c", None)]);
+        });
+        let found = in_session(&host, |session| {
+            session.upsert_all([word("b", 20), word("d", 4), word("d", 5)]);
+            let all = session.lookup::<Word>();
+            let small = session
+                .lookup::<Word>()
+                .filter("number", Comparison::Less, 10_i64);
+            let largest = session.lookup::<Word>().order_by("number").descending();
+            [words(all), words(small), words(largest)]
+        });
+        assert_eq!(found, ["a b c d", "a d", "b d a c"]);
+    }
+
+    #[test]
+    fn the_newest_are_those_of_this_session_and_a_replaced_row_keeps_its_age() {
+        let host = host();
+        for name in ["c", "a", "b"] {
+            in_session(&host, |session| session.upsert(word(name, 1)));
+        }
+        let found = in_session(&host, |session| {
+            session.upsert(word("c", 2));
+            let oldest = session.lookup::<Word>().order_by("created_at");
+            [
+                words(session.lookup::<Word>().newest_first()),
+                words(session.lookup::<Word>().newest_first().limit(1)),
+                words(oldest),
+            ]
+        });
+        assert_eq!(found, ["c b a", "c", "c a b"]);
+    }
+
+    #[test]
+    fn a_null_equals_null_and_differs_from_every_value() {
+        let host = host();
+        let found = in_session(&host, |session| {
+            session.upsert_all([word("none", None), word("one", 1)]);
+            let ask = |comparison, value: Option<i64>| {
+                let lookup = session.lookup::<Word>();
+                words(lookup.filter("number", comparison, value))
+            };
+            [
+                ask(Comparison::Equal, None),
+                ask(Comparison::NotEqual, None),
+                ask(Comparison::NotEqual, Some(1)),
+                ask(Comparison::GreaterOrEqual, None),
+            ]
+        });
+        assert_eq!(found, ["none", "one", "none", ""]);
+    }
+
+    #[test]
+    fn a_null_where_the_struct_has_none_is_an_error_that_names_the_column() {
+        rows! {
+            struct Narrow in shared "words" by word {
+                word: String,
+                number: i64,
+            }
+        }
+        let host = host();
+        in_session(&host, |session| session.upsert(word("none", None)));
+        let found = in_session(&host, |session| session.lookup::<Narrow>().first().err());
+        assert_eq!(
+            found.unwrap(),
+            "a row of `words` holds null in `number`, where Kind::S64 is wanted"
+        );
+    }
+}
