@@ -15,6 +15,7 @@ pub mod content;
 pub mod fault;
 pub mod health;
 pub mod identity;
+pub mod in_flight;
 pub mod inspect;
 pub mod knowledge;
 pub mod llm;

@@ -18,6 +18,7 @@ use crate::clock::{Clock, UtcMicros};
 use crate::config::Config;
 use crate::fault::{Fault, printable};
 use crate::identity::Identities;
+use crate::in_flight::InFlight;
 use crate::llm::{ErrorClass, LanguageModel, LlmError};
 use crate::processor::{Grants, Processor};
 use crate::registry::{Registry, RegistryError};
@@ -39,6 +40,7 @@ pub struct Pipeline {
     engines: Engines,
     store: Store,
     permits: Arc<dispatch::Permits>,
+    in_flight: InFlight,
     model: Option<Arc<dyn LanguageModel>>,
     running: running::Running,
     is_stopping: AtomicBool,
@@ -212,6 +214,7 @@ impl Pipeline {
         registry.tidy(&config, &store)?;
         let permits = Arc::new(dispatch::Permits::new(config.workers));
         let engines = Engines::new(config.pool_limits(), permits.sessions_max());
+        let in_flight = InFlight::open(&config.state_dir());
         Ok(Self {
             config,
             clock,
@@ -219,6 +222,7 @@ impl Pipeline {
             engines,
             store,
             permits,
+            in_flight,
             model: None,
             running: running::Running::default(),
             is_stopping: AtomicBool::new(false),
@@ -240,6 +244,11 @@ impl Pipeline {
     /// The database.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What the workers are at, and what those of a dead process were at.
+    pub fn in_flight(&self) -> &InFlight {
+        &self.in_flight
     }
 
     /// The processors.
@@ -415,18 +424,15 @@ impl Pipeline {
                 opens: 0,
             });
         };
-        let (plan, walk) = self.plan(root, processor, request.is_started_by_person)?;
+        let (mut plan, walk) = self.plan(root, processor, request.is_started_by_person)?;
+        let suspects = self.put_suspects_first(processor, &mut plan);
         {
             let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
             stats.scanned = plan.candidates.len() as u64;
             (stats.waiting, stats.quarantined) = (plan.waiting, plan.quarantined);
         }
-        self.store.mark_missing(
-            &processor.manifest().name,
-            plan.vanished,
-            plan.returned,
-            self.clock.now(),
-        )?;
+        self.store
+            .mark_missing(&processor.manifest().name, &plan, self.clock.now())?;
         if let Some(days) = self.config.keep_missing_days {
             // What a run that saw little or nothing calls missing may be there all the same.
             if walk.is_complete && walk.found > 0 {
@@ -446,6 +452,7 @@ impl Pipeline {
             pipeline: self,
             root,
             processor,
+            suspects,
             request,
             run_id,
             started,
@@ -503,14 +510,14 @@ impl Pipeline {
             };
             let mut plan = ScanPlan::default();
             found.each(|key, observed| plan.visit(key, observed, &mut known, &context));
-            Ok::<_, StoreError>((plan, known))
+            Ok::<_, StoreError>((plan, known, failures))
         });
-        let (mut plan, known) = looked?;
+        let (mut plan, known, failures) = looked?;
         let mut walk = walk.map_err(|source| RunError::Sessions {
             path: root.path().display().to_string(),
             source,
         })?;
-        plan.finish(&walk, &known);
+        plan.finish(&walk, &known, &failures);
         if walk.found == 0 && !known.is_empty() {
             let path = printable(&root.path().display().to_string());
             let reason =
@@ -519,6 +526,19 @@ impl Pipeline {
             walk.notes.push(Note { path, reason });
         }
         Ok((plan, walk))
+    }
+
+    /// The candidates that a dead process was at come first; gives how many they are.
+    fn put_suspects_first(&self, processor: &Processor, plan: &mut ScanPlan) -> usize {
+        let name = &processor.manifest().name;
+        let candidates = &plan.candidates;
+        let is_candidate = |key: &str| candidates.iter().any(|candidate| candidate.key == key);
+        let suspects = self.in_flight.suspects_among(name, is_candidate);
+        if !suspects.is_empty() {
+            plan.candidates
+                .sort_by_key(|candidate| !suspects.contains(&candidate.key));
+        }
+        suspects.len()
     }
 
     fn now(&self) -> UtcMicros {

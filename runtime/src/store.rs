@@ -16,6 +16,7 @@ mod knowledge;
 mod llm;
 mod lock;
 mod open;
+mod quarantine;
 mod runs;
 mod schema;
 mod sessions;

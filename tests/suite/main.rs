@@ -19,6 +19,7 @@ mod health;
 mod hostile;
 mod http;
 mod identity;
+mod in_flight;
 mod inspect;
 mod llm;
 mod llm_providers;
