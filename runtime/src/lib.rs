@@ -25,6 +25,7 @@ pub mod quarantine;
 pub mod registry;
 pub mod report;
 pub mod reprocess;
+pub mod retention;
 pub mod rows;
 pub mod run;
 pub mod sandbox;

@@ -22,6 +22,7 @@ use crate::in_flight::InFlight;
 use crate::llm::{ErrorClass, LanguageModel, LlmError};
 use crate::processor::{Grants, Processor};
 use crate::registry::{Registry, RegistryError};
+use crate::retention::{self, Swept};
 use crate::sandbox::{Aside, Engines, ModelGrant};
 use crate::scan::{ScanContext, ScanPlan};
 use crate::sessions::{Note, SessionsRoot, Walk};
@@ -44,6 +45,7 @@ pub struct Pipeline {
     model: Option<Arc<dyn LanguageModel>>,
     running: running::Running,
     is_stopping: AtomicBool,
+    swept_at: Mutex<Option<UtcMicros>>,
 }
 
 /// What a run is asked for.
@@ -226,6 +228,7 @@ impl Pipeline {
             model: None,
             running: running::Running::default(),
             is_stopping: AtomicBool::new(false),
+            swept_at: Mutex::default(),
         })
     }
 
@@ -375,6 +378,7 @@ impl Pipeline {
             duration,
         };
         let finished = self.store.finish_run(record);
+        self.sweep();
         let passed = result?;
         finished?;
         Ok(RunReport {
@@ -383,6 +387,27 @@ impl Pipeline {
             notes: passed.notes,
             opens: passed.opens,
         })
+    }
+
+    /// Removes what is kept for a time only, unless that was done within the last day. Upkeep must
+    /// not break the work: where it fails, that is a warning.
+    pub fn sweep(&self) {
+        let now = self.clock.now();
+        {
+            let mut swept_at = self.swept_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if !retention::is_due(*swept_at, now) {
+                return;
+            }
+            *swept_at = Some(now);
+        }
+        match self
+            .store
+            .sweep(retention::plan(now, self.config.keep_missing_days))
+        {
+            Ok(swept) if swept == Swept::default() => {}
+            Ok(swept) => tracing::info!(?swept, "removed what is kept for a time only"),
+            Err(error) => tracing::warn!("what is old could not be removed: {}", said(&error)),
+        }
     }
 
     /// From now on no run begins, and those at work begin no further session.

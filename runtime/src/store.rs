@@ -17,6 +17,7 @@ mod llm;
 mod lock;
 mod open;
 mod quarantine;
+mod retention;
 mod runs;
 mod schema;
 mod sessions;

@@ -29,6 +29,7 @@ mod records;
 mod registry;
 mod report;
 mod reprocess;
+mod retention;
 mod run;
 mod sandbox;
 mod scan;
