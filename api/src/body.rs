@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod health;
 pub mod knowledge;
+pub mod quarantine;
 pub mod run;
 pub mod session;
 pub mod token;

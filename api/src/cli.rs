@@ -10,6 +10,7 @@ mod knowledge;
 mod migrate;
 mod processors;
 mod progress;
+mod quarantine;
 mod random;
 mod report;
 mod reprocess;
@@ -121,6 +122,9 @@ enum Command {
     /// List, show, approve and reject what users verified
     #[command(subcommand)]
     Knowledge(knowledge::KnowledgeCommand),
+    /// List the sessions that failed too often, or let them be tried again
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
     /// List processors, or show what a component is
     #[command(subcommand)]
     Processors(processors::ProcessorsCommand),
@@ -233,6 +237,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Status => status::status(global),
         Command::Sessions(command) => sessions::sessions(global, command),
         Command::Knowledge(command) => knowledge::knowledge(global, command),
+        Command::Quarantine(command) => quarantine::quarantine(global, command),
         Command::Processors(command) => processors::processors(global, command),
         Command::Reprocess(arguments) => reprocess::reprocess(global, arguments),
         Command::Token(command) => token::token(global, command),

@@ -16,6 +16,7 @@ mod limits;
 mod openapi;
 mod problem;
 mod processors;
+mod quarantine;
 mod reprocess;
 mod runs;
 mod server;
@@ -180,6 +181,8 @@ fn documented() -> (Router<Arc<Service>>, utoipa::openapi::OpenApi) {
         .routes(routes!(knowledge::approve))
         .routes(routes!(knowledge::reject))
         .routes(routes!(audit::list))
+        .routes(routes!(quarantine::list))
+        .routes(routes!(quarantine::release))
         .routes(routes!(reprocess::reprocess))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))

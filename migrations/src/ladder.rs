@@ -104,6 +104,22 @@ pub const LADDER: &[Step] = &[
         name: "llm-calls",
         statements: &[sql!("0035-llm-calls/01-llm-calls.sql")],
     },
+    Step {
+        number: 36,
+        name: "own-failures",
+        statements: &[
+            sql!("0036-own-failures/01-set-aside-session-failures.sql")
+                .if_lacking("session_failures", "own_attempts"),
+            sql!("0036-own-failures/02-create-session-failures.sql"),
+            sql!("0036-own-failures/03-copy-rows.sql")
+                .if_lacking("session_failures", "own_attempts"),
+            sql!("0036-own-failures/04-check-every-row-was-copied.sql")
+                .if_lacking("session_failures", "own_attempts")
+                .checking(),
+            sql!("0036-own-failures/05-drop-old-session-failures.sql")
+                .if_lacking("session_failures", "own_attempts"),
+        ],
+    },
     // The next step goes here. Never between two others, and never into one that was shipped.
 ];
 

@@ -18,10 +18,12 @@ use crate::clock::{Clock, UtcMicros};
 use crate::config::Config;
 use crate::fault::{Fault, printable};
 use crate::identity::Identities;
+use crate::in_flight::InFlight;
 use crate::kill_point::reached;
 use crate::llm::{ErrorClass, LanguageModel, LlmError};
 use crate::processor::{Grants, Processor};
 use crate::registry::{Registry, RegistryError};
+use crate::retention::{self, Swept};
 use crate::sandbox::{Aside, Engines, ModelGrant};
 use crate::scan::{ScanContext, ScanPlan};
 use crate::sessions::{Note, SessionsRoot, Walk};
@@ -40,9 +42,11 @@ pub struct Pipeline {
     engines: Engines,
     store: Store,
     permits: Arc<dispatch::Permits>,
+    in_flight: InFlight,
     model: Option<Arc<dyn LanguageModel>>,
     running: running::Running,
     is_stopping: AtomicBool,
+    swept_at: Mutex<Option<UtcMicros>>,
 }
 
 /// What a run is asked for.
@@ -213,6 +217,7 @@ impl Pipeline {
         registry.tidy(&config, &store)?;
         let permits = Arc::new(dispatch::Permits::new(config.workers));
         let engines = Engines::new(config.pool_limits(), permits.sessions_max());
+        let in_flight = InFlight::open(&config.state_dir());
         Ok(Self {
             config,
             clock,
@@ -220,9 +225,11 @@ impl Pipeline {
             engines,
             store,
             permits,
+            in_flight,
             model: None,
             running: running::Running::default(),
             is_stopping: AtomicBool::new(false),
+            swept_at: Mutex::default(),
         })
     }
 
@@ -241,6 +248,11 @@ impl Pipeline {
     /// The database.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What the workers are at, and what those of a dead process were at.
+    pub fn in_flight(&self) -> &InFlight {
+        &self.in_flight
     }
 
     /// The processors.
@@ -367,6 +379,7 @@ impl Pipeline {
             duration,
         };
         let finished = self.store.finish_run(record);
+        self.sweep();
         let passed = result?;
         finished?;
         Ok(RunReport {
@@ -375,6 +388,27 @@ impl Pipeline {
             notes: passed.notes,
             opens: passed.opens,
         })
+    }
+
+    /// Removes what is kept for a time only, unless that was done within the last day. Upkeep must
+    /// not break the work: where it fails, that is a warning.
+    pub fn sweep(&self) {
+        let now = self.clock.now();
+        {
+            let mut swept_at = self.swept_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if !retention::is_due(*swept_at, now) {
+                return;
+            }
+            *swept_at = Some(now);
+        }
+        match self
+            .store
+            .sweep(retention::plan(now, self.config.keep_missing_days))
+        {
+            Ok(swept) if swept == Swept::default() => {}
+            Ok(swept) => tracing::info!(?swept, "removed what is kept for a time only"),
+            Err(error) => tracing::warn!("what is old could not be removed: {}", said(&error)),
+        }
     }
 
     /// From now on no run begins, and those at work begin no further session.
@@ -416,19 +450,16 @@ impl Pipeline {
                 opens: 0,
             });
         };
-        let (plan, walk) = self.plan(root, processor, request.is_started_by_person)?;
+        let (mut plan, walk) = self.plan(root, processor, request.is_started_by_person)?;
         reached("scan done");
+        let suspects = self.put_suspects_first(processor, &mut plan);
         {
             let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
             stats.scanned = plan.candidates.len() as u64;
             (stats.waiting, stats.quarantined) = (plan.waiting, plan.quarantined);
         }
-        self.store.mark_missing(
-            &processor.manifest().name,
-            plan.vanished,
-            plan.returned,
-            self.clock.now(),
-        )?;
+        self.store
+            .mark_missing(&processor.manifest().name, &plan, self.clock.now())?;
         if let Some(days) = self.config.keep_missing_days {
             // What a run that saw little or nothing calls missing may be there all the same.
             if walk.is_complete && walk.found > 0 {
@@ -448,6 +479,7 @@ impl Pipeline {
             pipeline: self,
             root,
             processor,
+            suspects,
             request,
             run_id,
             started,
@@ -505,14 +537,14 @@ impl Pipeline {
             };
             let mut plan = ScanPlan::default();
             found.each(|key, observed| plan.visit(key, observed, &mut known, &context));
-            Ok::<_, StoreError>((plan, known))
+            Ok::<_, StoreError>((plan, known, failures))
         });
-        let (mut plan, known) = looked?;
+        let (mut plan, known, failures) = looked?;
         let mut walk = walk.map_err(|source| RunError::Sessions {
             path: root.path().display().to_string(),
             source,
         })?;
-        plan.finish(&walk, &known);
+        plan.finish(&walk, &known, &failures);
         if walk.found == 0 && !known.is_empty() {
             let path = printable(&root.path().display().to_string());
             let reason =
@@ -521,6 +553,19 @@ impl Pipeline {
             walk.notes.push(Note { path, reason });
         }
         Ok((plan, walk))
+    }
+
+    /// The candidates that a dead process was at come first; gives how many they are.
+    fn put_suspects_first(&self, processor: &Processor, plan: &mut ScanPlan) -> usize {
+        let name = &processor.manifest().name;
+        let candidates = &plan.candidates;
+        let is_candidate = |key: &str| candidates.iter().any(|candidate| candidate.key == key);
+        let suspects = self.in_flight.suspects_among(name, is_candidate);
+        if !suspects.is_empty() {
+            plan.candidates
+                .sort_by_key(|candidate| !suspects.contains(&candidate.key));
+        }
+        suspects.len()
     }
 
     fn now(&self) -> UtcMicros {

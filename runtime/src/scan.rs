@@ -3,7 +3,7 @@
 //! A plan and nothing else: no file is read and nothing is written here. The walk feeds
 //! [`ScanPlan::visit`] one session at a time, so that a million stable sessions cost no list.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::time::Duration;
 
@@ -166,6 +166,19 @@ pub struct KnownFailure {
     pub fault: Fault,
     /// When it was tried last.
     pub last_attempt_at: UtcMicros,
+    /// The file was gone at an earlier run.
+    pub is_missing: bool,
+}
+
+impl KnownFailure {
+    /// Whether it waits although another content of it is in quarantine: the present one could not
+    /// be read, so it was not to be told which it is.
+    fn waits_unread(&self, context: &ScanContext<'_>) -> bool {
+        !self.fault.is_of_own_making()
+            && self
+                .failures
+                .waits(context.now, context.is_started_by_person)
+    }
 }
 
 /// What a scan compares with.
@@ -231,6 +244,12 @@ pub struct ScanPlan {
     pub vanished: Vec<i64>,
     /// State rows whose file came back.
     pub returned: Vec<i64>,
+    /// Failure rows whose file is gone since now.
+    pub vanished_failures: Vec<i64>,
+    /// Failure rows whose file came back.
+    pub returned_failures: Vec<i64>,
+    /// Failure rows whose file the walk found.
+    seen_failures: HashSet<i64>,
 }
 
 impl ScanPlan {
@@ -257,6 +276,11 @@ impl ScanPlan {
         // Back is back, also where its present content waits or fails.
         self.returned
             .extend(row.filter(|row| row.is_missing).map(|row| row.row_id));
+        if let Some(failure) = failure {
+            self.seen_failures.insert(failure.row_id);
+            self.returned_failures
+                .extend(failure.is_missing.then_some(failure.row_id));
+        }
         let check = match judge(row.as_ref(), failure, observed, context) {
             Standing::Settled => return,
             Standing::Waiting => {
@@ -284,7 +308,12 @@ impl ScanPlan {
 
     /// Ends the scan: puts the candidates in order, and finds the sessions that have vanished,
     /// unless the walk came short or found nothing at all (an unmounted root is no deletion).
-    pub fn finish(&mut self, walk: &Walk, known: &KnownSessions) {
+    pub fn finish(
+        &mut self,
+        walk: &Walk,
+        known: &KnownSessions,
+        failures: &HashMap<String, KnownFailure>,
+    ) {
         self.candidates.sort_unstable_by(|a, b| {
             let rank =
                 |candidate: &Candidate| (candidate.last_tried_at, candidate.observed.mtime_ns);
@@ -296,6 +325,11 @@ impl ScanPlan {
                 .iter()
                 .filter(|(span, row)| !span.is_seen && !row.is_missing);
             self.vanished.extend(unseen.map(|(_, row)| row.row_id));
+            let unseen = failures.values().filter(|failure| {
+                !failure.is_missing && !self.seen_failures.contains(&failure.row_id)
+            });
+            self.vanished_failures
+                .extend(unseen.map(|failure| failure.row_id));
         }
     }
 }
@@ -334,6 +368,7 @@ pub fn judge(
         (Verdict::Try, _) => Standing::Candidate(check),
         (Verdict::Waiting, Some(last)) if last == observed => Standing::Waiting,
         (Verdict::Quarantined, Some(last)) if last == observed => Standing::Quarantined,
+        (Verdict::Quarantined, None) if failure.waits_unread(context) => Standing::Waiting,
         // Another size is other content; the same size may only have been touched.
         (_, Some(last)) if last.size != observed.size => Standing::Candidate(check),
         (verdict, _) => Standing::Candidate(Check::FailureHash {

@@ -16,6 +16,8 @@ mod knowledge;
 mod llm;
 mod lock;
 mod open;
+mod quarantine;
+mod retention;
 mod runs;
 mod schema;
 mod sessions;

@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod migrate;
 mod processors;
+mod quarantine;
 mod report;
 mod reprocess;
 mod run;
@@ -168,6 +169,9 @@ fn wrong_use_is_told_before_anything_is_made() {
         &["reprocess", "usgae"],
         &["sessions"],
         &["sessions", "show", ""],
+        &["quarantine"],
+        &["quarantine", "release"],
+        &["quarantine", "release", "--session", ""],
         &["processors", "inspect", "nowhere.wasm"],
         &["serve", "--listen", "nowhere"],
         &["token", "create"],
@@ -200,6 +204,9 @@ fn every_command_explains_itself() {
         &["processors"],
         &["processors", "list"],
         &["processors", "inspect"],
+        &["quarantine"],
+        &["quarantine", "list"],
+        &["quarantine", "release"],
         &["reprocess"],
         &["serve"],
         &["token"],

@@ -27,6 +27,8 @@ use session_pipeline_runtime::token::Role;
 use crate::documents::names;
 use crate::guests::{PANICS, POISON, misbehaving, panics, usage};
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 const BUILD: Build = Build {
     version: "1.2.3",
     channel: "stable",
@@ -258,8 +260,8 @@ fn liveness_says_which_version_there_is_and_which_is_expected() {
     let lines = [fits, behind, unreachable];
     let lines = lines.map(|liveness| serde_json::to_string(&liveness).unwrap());
     insta::assert_snapshot!(lines.join("\n"), @r#"
-    {"status":"ok","db_schema":"ok","current":35,"expected":35}
-    {"status":"unhealthy","db_schema":"mismatch","current":31,"expected":35}
+    {"status":"ok","db_schema":"ok","current":36,"expected":36}
+    {"status":"unhealthy","db_schema":"mismatch","current":31,"expected":36}
     {"status":"unhealthy","db_schema":"unreachable","detail":"gone"}
     "#);
 }
@@ -381,7 +383,7 @@ fn the_scheduler_is_no_news_unless_it_stands_still() {
 }
 
 #[test]
-fn quarantine_is_told_and_only_what_fails_everywhere_degrades() {
+fn quarantine_is_told_and_a_processor_that_fails_everywhere_degrades() {
     let dir = DataDir::new();
     let look = |way: (&'static str, &'static [u8])| Look {
         registry: Registry::new([Shipped {
@@ -398,9 +400,10 @@ fn quarantine_is_told_and_only_what_fails_everywhere_degrades() {
         pipeline.run(PANICS);
     }
     drop(pipeline);
+    // A day later: it is no news, and nothing is wrong with today's sessions.
+    dir.clock().advance(DAY + Duration::from_micros(1));
     let four = check(look(panics()), &dir, "quarantine");
     insta::assert_snapshot!(text(&four));
-    assert_eq!(look(panics()).report(&dir).headline(), Headline::Healthy);
 
     dir.write("ada/4.jsonl", POISON);
     TestPipeline::open(&dir, &[panics()]).run(PANICS);
@@ -420,6 +423,102 @@ fn quarantine_is_told_and_only_what_fails_everywhere_degrades() {
     assert_eq!(one_is_well["status"], "info");
     assert_eq!(one_is_well["failing"], 5);
     assert_eq!(misbehaving("panics").0, PANICS);
+}
+
+#[test]
+fn a_session_in_quarantine_is_told_and_more_than_one_in_twenty_of_the_last_day_degrade() {
+    let dir = DataDir::new();
+    let look = || Look {
+        registry: Registry::new([Shipped {
+            name: PANICS,
+            component: panics().1,
+        }]),
+        ..Look::default()
+    };
+    dir.write("ada/poison.jsonl", POISON);
+    for number in 0..18 {
+        dir.write(&format!("ada/{number}.jsonl"), "fine\n");
+    }
+    let run = |times| {
+        let pipeline = TestPipeline::open(&dir, &[panics()]);
+        for _ in 0..times {
+            pipeline.run(PANICS);
+        }
+    };
+    run(4);
+    let failing = check(look(), &dir, "quarantine");
+    assert_eq!(
+        (&failing["status"], &failing["failing"]),
+        (&"ok".into(), &1.into()),
+        "nobody is in it yet"
+    );
+    run(1);
+    // One of 19 is more than 5 %.
+    let entry = check(look(), &dir, "quarantine");
+    insta::assert_snapshot!(text(&entry), @r#"
+    {
+      "audience": "operator",
+      "detail": "`faulty-panics` gave up on 1 of the 19 sessions of the last day, more than 5 %",
+      "failing": 1,
+      "next_action": "session-pipeline quarantine list",
+      "quarantined": 1,
+      "quarantined_last_day": 1,
+      "sessions_last_day": 19,
+      "status": "warning"
+    }
+    "#);
+    assert_eq!(look().report(&dir).headline(), Headline::Degraded);
+    // One of 20 is not.
+    dir.write("ada/19.jsonl", "fine\n");
+    run(1);
+    let entry = check(look(), &dir, "quarantine");
+    assert_eq!(
+        (&entry["status"], &entry["sessions_last_day"]),
+        (&"info".into(), &20.into())
+    );
+    assert_eq!(look().report(&dir).headline(), Headline::Healthy);
+    // One that did well today and fails now counts once.
+    dir.append("ada/19.jsonl", POISON);
+    run(1);
+    let entry = check(look(), &dir, "quarantine");
+    assert_eq!(
+        (&entry["sessions_last_day"], &entry["failing"]),
+        (&20.into(), &2.into())
+    );
+    run(4);
+    assert_eq!(
+        check(look(), &dir, "quarantine")["status"],
+        "warning",
+        "two of 20"
+    );
+    // What was read just a day ago still counts, and nothing before it.
+    dir.clock().advance(DAY);
+    assert_eq!(check(look(), &dir, "quarantine")["sessions_last_day"], 20);
+    dir.clock().advance(Duration::from_micros(1));
+    let entry = check(look(), &dir, "quarantine");
+    assert_eq!(
+        (&entry["status"], &entry["sessions_last_day"]),
+        (&"info".into(), &0.into())
+    );
+}
+
+#[test]
+fn what_is_in_quarantine_and_gone_is_nobodys_trouble() {
+    let dir = DataDir::new();
+    dir.write("ada/poison.jsonl", POISON);
+    dir.write("ada/fine.jsonl", "fine\n");
+    let pipeline = TestPipeline::open(&dir, &[panics()]);
+    for _ in 0..5 {
+        pipeline.run(PANICS);
+    }
+    dir.delete("ada/poison.jsonl");
+    pipeline.run(PANICS);
+    drop(pipeline);
+    let entry = check(Look::default(), &dir, "quarantine");
+    assert_eq!(
+        (&entry["status"], &entry["failing"]),
+        (&"ok".into(), &0.into())
+    );
 }
 
 #[test]

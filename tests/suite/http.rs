@@ -7,6 +7,7 @@ mod administration;
 mod health;
 mod limits;
 mod processors;
+mod quarantine;
 mod runs;
 mod shutdown;
 mod tokens;
@@ -249,6 +250,7 @@ const ROLES: &[(&str, &str)] = &[
     ("DELETE /api/admin/tokens/{id}", "admin"),
     ("GET /api/admin/audit", "admin"),
     ("GET /api/admin/processors", "admin"),
+    ("GET /api/admin/quarantine", "admin"),
     ("GET /api/admin/runs", "admin"),
     ("GET /api/admin/runs/{id}", "admin"),
     ("GET /api/admin/scheduler", "admin"),
@@ -263,6 +265,7 @@ const ROLES: &[(&str, &str)] = &[
     ("GET /api/openapi.json", "open"),
     ("GET /api/usage/summary", "analyst"),
     ("GET /api/version", "open"),
+    ("POST /api/admin/quarantine/release", "admin"),
     ("POST /api/admin/reprocess", "admin"),
     ("POST /api/admin/run-session-processor", "admin"),
     ("POST /api/admin/tokens", "admin"),

@@ -248,6 +248,10 @@ fn the_text_of_a_shipped_step_never_changes() {
             35,
             "f60bce612465aa300ae88873c67951a6c7a6605b309f1f5b70d2aea2c3423dda",
         ),
+        (
+            36,
+            "86500b2fbec0002a69536fbedf12793295bd576a32f4e3f98096b4af56d2313d",
+        ),
     ];
     let expected: Vec<(u32, String)> = expected
         .map(|(number, checksum)| (number, checksum.to_owned()))
@@ -354,6 +358,7 @@ fn a_fresh_database_gets_every_number_and_no_legacy_table() {
             "33 service 2026-09-21 14:13:20",
             "34 component-files 2026-09-21 14:13:20",
             "35 llm-calls 2026-09-21 14:13:20",
+            "36 own-failures 2026-09-21 14:13:20",
         ]
     );
     assert_eq!(status(&conn).unwrap().found, Found::At(CURRENT));
@@ -565,6 +570,35 @@ fn a_row_without_a_time_gets_the_present_in_utc() {
     );
 }
 
+#[test]
+fn what_one_number_counted_becomes_two_and_an_outage_is_held_against_nobody() {
+    let mut conn = database("");
+    migrate_to(&mut conn, Some(35)).unwrap();
+    conn.execute_batch(
+        "INSERT INTO session_failures VALUES
+             ('usage', 'crash', 'abc', 1, 2, 3, 'c', 1, 'crash', 'd', TIMESTAMP '2026-01-01', NULL, TIMESTAMP '2026-01-01'),
+             ('usage', 'llm', 'abc', 1, 2, 3, 'c', 4, 'llm', 'd', TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-02', NULL),
+             ('usage', 'panic', 'abc', 1, 2, 3, 'c', 3, 'panic', 'd', TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-02', NULL),
+             ('usage', 'unread', NULL, NULL, NULL, NULL, 'c', 2, 'panic', NULL, TIMESTAMP '2026-01-01', NULL, NULL);",
+    )
+    .unwrap();
+    migrate(&mut conn).unwrap();
+    assert_eq!(
+        texts(
+            &conn,
+            "SELECT session_file || ' ' || attempts || ' ' || own_attempts || ' ' || (quarantined_at IS NOT NULL) || ' '
+                 || (missing_since IS NULL) || ' ' || coalesce(next_attempt_at::VARCHAR, '-')
+             FROM session_failures ORDER BY 1"
+        ),
+        [
+            "crash 1 1 true true -",
+            "llm 4 0 false true 2026-01-02 00:00:00",
+            "panic 3 3 false true 2026-01-02 00:00:00",
+            "unread 2 0 false true -",
+        ]
+    );
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Tables of others with names of ours
 
@@ -659,7 +693,7 @@ fn a_newer_database_is_refused_with_both_numbers() {
         refused_after(
             "INSERT INTO schema_version VALUES (999, TIMESTAMP '2030-01-01', 'future', 'abc');"
         ),
-        "the database is at schema `999`, and this program knows schemas up to `35`; use the program that wrote it, or a newer one"
+        "the database is at schema `999`, and this program knows schemas up to `36`; use the program that wrote it, or a newer one"
     );
 }
 
@@ -669,7 +703,7 @@ fn a_newer_legacy_database_is_refused_with_both_numbers() {
         refused(&legacy(
             "INSERT INTO schema_version VALUES (115, TIMESTAMP '2026-01-02');"
         )),
-        "the database is at schema `115`, and this program knows schemas up to `35`; use the program that wrote it, or a newer one"
+        "the database is at schema `115`, and this program knows schemas up to `36`; use the program that wrote it, or a newer one"
     );
 }
 
@@ -710,11 +744,11 @@ fn tables_without_a_version_are_refused() {
 fn a_gap_in_the_record_is_refused() {
     assert_eq!(
         refused_after("DELETE FROM schema_version WHERE version = 30;"),
-        "schema `30` is not recorded although `35` is; restore the copy made before the last upgrade"
+        "schema `30` is not recorded although `36` is; restore the copy made before the last upgrade"
     );
     assert_eq!(
         refused_after("DELETE FROM schema_version WHERE version = 28;"),
-        "schema `28` is not recorded although `35` is; restore the copy made before the last upgrade"
+        "schema `28` is not recorded although `36` is; restore the copy made before the last upgrade"
     );
 }
 
@@ -753,16 +787,16 @@ fn there_is_no_way_down() {
     let error = migrate_to(&mut conn, Some(30)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the database is at schema `35`, and there is no way down to `30`; restore the copy made before the upgrade"
+        "the database is at schema `36`, and there is no way down to `30`; restore the copy made before the upgrade"
     );
 }
 
 #[test]
 fn a_number_off_the_ladder_is_refused() {
-    for to in [0, 27, 36] {
+    for to in [0, 27, 37] {
         assert_eq!(
             refused_to("", Some(to)),
-            format!("there is no schema `{to}`; choose one from `28` to `35`")
+            format!("there is no schema `{to}`; choose one from `28` to `36`")
         );
     }
 }
@@ -772,35 +806,35 @@ fn a_table_that_was_changed_by_hand_is_refused() {
     for (change, difference) in [
         (
             "DROP TABLE users",
-            "table `users` is not as schema `35` has it: it is missing;",
+            "table `users` is not as schema `36` has it: it is missing;",
         ),
         (
             "ALTER TABLE runs DROP COLUMN stats",
-            "table `runs` is not as schema `35` has it: `stats VARCHAR` is missing;",
+            "table `runs` is not as schema `36` has it: `stats VARCHAR` is missing;",
         ),
         (
             "ALTER TABLE runs ADD COLUMN note VARCHAR",
-            "table `runs` is not as schema `35` has it: `note VARCHAR` is not ours;",
+            "table `runs` is not as schema `36` has it: `note VARCHAR` is not ours;",
         ),
         (
             "ALTER TABLE session_costs ALTER fuel TYPE VARCHAR",
-            "table `session_costs` is not as schema `35` has it: `fuel VARCHAR` should be `fuel BIGINT`;",
+            "table `session_costs` is not as schema `36` has it: `fuel VARCHAR` should be `fuel BIGINT`;",
         ),
         (
             "ALTER TABLE session_costs ALTER run_id DROP NOT NULL",
-            "table `session_costs` is not as schema `35` has it: `run_id VARCHAR` should be `run_id VARCHAR NOT NULL`;",
+            "table `session_costs` is not as schema `36` has it: `run_id VARCHAR` should be `run_id VARCHAR NOT NULL`;",
         ),
         (
             "DROP TABLE counters; CREATE TABLE counters (name VARCHAR NOT NULL, value BIGINT NOT NULL)",
-            "table `counters` is not as schema `35` has it: its primary key `name` is missing;",
+            "table `counters` is not as schema `36` has it: its primary key `name` is missing;",
         ),
         (
             "DROP TABLE counters; CREATE TABLE counters (value BIGINT NOT NULL, name VARCHAR PRIMARY KEY)",
-            "table `counters` is not as schema `35` has it: its columns should stand in the order `name`, `value`;",
+            "table `counters` is not as schema `36` has it: its columns should stand in the order `name`, `value`;",
         ),
         (
             "DROP TABLE counters; CREATE TABLE counters (name VARCHAR PRIMARY KEY, value BIGINT NOT NULL UNIQUE)",
-            "table `counters` is not as schema `35` has it: `UNIQUE(\"value\")` is not ours;",
+            "table `counters` is not as schema `36` has it: `UNIQUE(\"value\")` is not ours;",
         ),
     ] {
         let message = refused_after(change);
@@ -860,7 +894,7 @@ fn looking_changes_nothing_and_names_what_is_pending() {
         let plan = status.plan(to).unwrap();
         plan.iter().map(|step| step.number).collect()
     };
-    assert_eq!(pending(None), [28, 29, 30, 31, 32, 33, 34, 35]);
+    assert_eq!(pending(None), [28, 29, 30, 31, 32, 33, 34, 35, 36]);
     assert_eq!(pending(Some(29)), [28, 29]);
     assert_eq!(dump(&conn), before);
 }

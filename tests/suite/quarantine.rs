@@ -1,13 +1,17 @@
 //! Back-off and quarantine, as a state machine without files or database.
 
+mod model;
+mod release;
+
 use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::{cases, clock};
 use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::fault::{DETAIL_BYTES_MAX, FaultKind, printable};
-use session_pipeline_runtime::quarantine::{FAILURES_MAX, Failures, Verdict};
+use session_pipeline_runtime::content::ContentHash;
+use session_pipeline_runtime::fault::{DETAIL_BYTES_MAX, Fault, FaultKind, printable};
+use session_pipeline_runtime::quarantine::{Content, FAILURES_MAX, Failures, Verdict};
 
 const CADENCE: Duration = Duration::from_secs(600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -36,10 +40,15 @@ const OUTAGES: [FaultKind; 5] = [
     FaultKind::Host,
 ];
 
-/// What so many failures of one kind in a row come to.
+/// What so many failures of one kind in a row on one content come to.
 fn failed(times: u32, fault: FaultKind) -> Failures {
-    (0..times).fold(Failures::default(), |failures, _| {
-        failures.after(fault, clock::START, CADENCE)
+    failed_again(Failures::default(), times, fault, Content::Same)
+}
+
+fn failed_again(before: Failures, times: u32, fault: FaultKind, content: Content) -> Failures {
+    let fault = Fault::new(fault, "on purpose");
+    (0..times).fold(before, |failures, _| {
+        failures.after(&fault, content, clock::START, CADENCE)
     })
 }
 
@@ -127,6 +136,75 @@ fn a_session_that_brought_our_process_down_is_not_tried_again() {
 }
 
 #[test]
+fn an_outage_in_between_is_not_held_against_a_session_and_forgives_it_nothing() {
+    let almost = failed(FAILURES_MAX - 1, FaultKind::Panic);
+    for fault in OUTAGES {
+        for content in [Content::Same, Content::Unknown] {
+            let through = failed_again(almost, 3, fault, content);
+            assert_eq!(
+                (
+                    through.attempts,
+                    through.own_attempts,
+                    through.quarantined_at
+                ),
+                (7, 4, None),
+                "{fault}"
+            );
+            assert_eq!(wait_of(through), Some(Duration::from_secs(600 * 64)));
+            let last = failed_again(through, 1, FaultKind::Trap, Content::Same);
+            assert!(last.quarantined_at.is_some(), "{fault}");
+        }
+    }
+}
+
+#[test]
+fn another_content_is_counted_anew() {
+    let almost = failed(FAILURES_MAX - 1, FaultKind::Panic);
+    let other = failed_again(almost, 1, FaultKind::Panic, Content::Other);
+    assert_eq!(other, failed(1, FaultKind::Panic));
+}
+
+#[test]
+fn what_could_not_be_read_to_its_end_is_counted_for_the_wait_alone() {
+    for fault in OWN {
+        let failures = failed_again(Failures::default(), 20, fault, Content::Unknown);
+        assert_eq!((failures.attempts, failures.own_attempts), (20, 0));
+        assert_eq!(failures.quarantined_at, None, "{fault}");
+    }
+    let crash = failed_again(Failures::default(), 1, FaultKind::Crash, Content::Unknown);
+    assert!(
+        crash.quarantined_at.is_some(),
+        "but nobody tries a crash again"
+    );
+}
+
+#[test]
+fn an_outage_lets_nobody_out_of_quarantine() {
+    let held = failed(FAILURES_MAX, FaultKind::Panic);
+    for fault in OUTAGES {
+        let after = failed_again(held, 2, fault, Content::Unknown);
+        assert_eq!(after.quarantined_at, held.quarantined_at);
+        assert_eq!(after.own_attempts, FAILURES_MAX);
+    }
+    let other = failed_again(held, 1, FaultKind::Panic, Content::Other);
+    assert_eq!(other.quarantined_at, None, "another content does");
+}
+
+#[test]
+fn contents_are_told_apart_by_their_hashes_where_there_are_any() {
+    let (one, two) = (Some(ContentHash([1; 16])), Some(ContentHash([2; 16])));
+    for (before, now, content) in [
+        (one, one, Content::Same),
+        (one, two, Content::Other),
+        (one, None, Content::Unknown),
+        (None, None, Content::Unknown),
+        (None, one, Content::Same),
+    ] {
+        assert_eq!(Content::against(before, now), content);
+    }
+}
+
+#[test]
 fn every_fault_has_a_word_and_is_found_by_it() {
     for fault in OWN.into_iter().chain(OUTAGES).chain([FaultKind::Crash]) {
         assert_eq!(FaultKind::from_word(fault.as_str()), fault);
@@ -140,6 +218,14 @@ fn every_fault_has_a_word_and_is_found_by_it() {
         FaultKind::from_word("a word of a later version"),
         FaultKind::Host
     );
+}
+
+fn any_content() -> impl Strategy<Value = Content> {
+    prop_oneof![
+        6 => Just(Content::Same),
+        1 => Just(Content::Other),
+        2 => Just(Content::Unknown),
+    ]
 }
 
 fn any_fault() -> impl Strategy<Value = FaultKind> {
@@ -163,7 +249,8 @@ proptest! {
         let mut failures = Failures::default();
         let mut last = Duration::ZERO;
         for fault in faults {
-            failures = failures.after(fault, clock::START, cadence);
+            let fault = Fault::new(fault, "");
+            failures = failures.after(&fault, Content::Same, clock::START, cadence);
             let wait = wait_of(failures).unwrap_or_default();
             prop_assert!(wait >= last && wait <= DAY);
             last = wait;
@@ -171,18 +258,38 @@ proptest! {
     }
 
     #[test]
-    fn invariant_only_a_crash_or_the_fifth_failure_quarantines(faults in vec(any_fault(), 1..12)) {
+    fn invariant_only_a_crash_or_five_failures_of_one_contents_own_making_quarantine(
+        history in vec((any_fault(), any_content()), 1..40),
+    ) {
         let mut failures = Failures::default();
-        for (count, fault) in (1..).zip(faults) {
-            failures = failures.after(fault, clock::START, CADENCE);
-            prop_assert_eq!(failures.attempts, count);
-            let is_crash = fault == FaultKind::Crash;
-            let is_fifth = count >= FAILURES_MAX && fault.is_of_own_making();
-            prop_assert_eq!(failures.quarantined_at.is_some(), is_crash || is_fifth);
-            if failures.quarantined_at.is_some() {
-                // Nobody tries it again, so there is no further failure.
-                break;
+        // All failures of the present content, and those of its own making.
+        let (mut attempts, mut own, mut is_held) = (0, 0, false);
+        for (fault, content) in history {
+            if content == Content::Other {
+                (attempts, own, is_held) = (0, 0, false);
             }
+            attempts += 1;
+            own += u32::from(content != Content::Unknown && !OUTAGES.contains(&fault));
+            is_held |= fault == FaultKind::Crash || own >= FAILURES_MAX;
+            failures = failures.after(&Fault::new(fault, ""), content, clock::START, CADENCE);
+            prop_assert_eq!((failures.attempts, failures.own_attempts), (attempts, own));
+            prop_assert_eq!(failures.quarantined_at.is_some(), is_held);
+        }
+    }
+
+    #[test]
+    fn invariant_an_outage_quarantines_nothing_whatever_came_before(
+        history in vec((any_fault(), any_content()), 0..20),
+        outage in vec((prop::sample::select(&OUTAGES[..]), any_content()), 1..40),
+    ) {
+        let mut failures = Failures::default();
+        for (fault, content) in history {
+            failures = failures.after(&Fault::new(fault, ""), content, clock::START, CADENCE);
+        }
+        for (fault, content) in outage {
+            let before = failures.quarantined_at;
+            failures = failures.after(&Fault::new(fault, ""), content, clock::START, CADENCE);
+            prop_assert!(failures.quarantined_at.is_none() || failures.quarantined_at == before);
         }
     }
 

@@ -13,7 +13,7 @@ use session_pipeline_harness::{DataDir, TestPipeline, cases, clock, pipeline};
 use session_pipeline_runtime::clock::{Clock, UtcMicros};
 use session_pipeline_runtime::content::ContentHash;
 use session_pipeline_runtime::fault::{Fault, FaultKind};
-use session_pipeline_runtime::quarantine::{Failures, Verdict};
+use session_pipeline_runtime::quarantine::{Content, Failures, Verdict};
 use session_pipeline_runtime::run::RunRequest;
 use session_pipeline_runtime::scan::{
     Check, KnownFailure, KnownSession, KnownSessions, ScanContext, ScanPlan, trusted,
@@ -77,7 +77,8 @@ fn legacy_row() -> KnownSession {
 /// A failure of the present component on the present file.
 fn failure(attempts: u32) -> KnownFailure {
     let failures = (0..attempts).fold(Failures::default(), |failures, _| {
-        failures.after(FaultKind::Panic, clock::START, Duration::from_secs(60))
+        let fault = Fault::new(FaultKind::Panic, "on purpose");
+        failures.after(&fault, Content::Same, clock::START, Duration::from_secs(60))
     });
     KnownFailure {
         row_id: 9,
@@ -87,6 +88,7 @@ fn failure(attempts: u32) -> KnownFailure {
         failures,
         fault: Fault::new(FaultKind::Panic, "on purpose"),
         last_attempt_at: before(HOUR / 4),
+        is_missing: false,
     }
 }
 
@@ -125,7 +127,7 @@ fn scan(
         is_complete: true,
         notes: Vec::new(),
     };
-    plan.finish(&walk, &known);
+    plan.finish(&walk, &known, &failures);
     plan
 }
 
@@ -423,8 +425,57 @@ fn a_walk_that_found_nothing_or_came_short_is_no_deletion() {
         is_complete: false,
         notes: Vec::new(),
     };
-    plan.finish(&walk, &known);
+    let failures = HashMap::from([("ada/two.jsonl".to_owned(), failure(5))]);
+    plan.finish(&walk, &known, &failures);
     assert_eq!(plan.vanished, [0; 0], "the folder could not be read");
+    assert_eq!(plan.vanished_failures, [0; 0]);
+}
+
+#[test]
+fn failures_of_files_that_are_gone_are_marked_once_and_those_that_are_back_as_well() {
+    let missing = KnownFailure {
+        row_id: 8,
+        is_missing: true,
+        ..failure(5)
+    };
+    let still_missing = KnownFailure {
+        row_id: 7,
+        ..missing.clone()
+    };
+    let failures = [
+        ("ada/gone.jsonl", failure(5)),
+        ("ada/back.jsonl", missing),
+        ("ada/gone-before.jsonl", still_missing),
+    ];
+    let plan = scan(&[("ada/back.jsonl", file(HOUR))], &[], &failures, false);
+    assert_eq!(
+        (plan.vanished_failures, plan.returned_failures),
+        (vec![9], vec![8])
+    );
+}
+
+#[test]
+fn what_is_in_quarantine_and_could_not_be_read_waits_and_is_then_looked_at() {
+    let unread = KnownFailure {
+        fault: Fault::new(FaultKind::Input, "it can't be read"),
+        observed: None,
+        ..failure(5)
+    };
+    assert_eq!(check(file(HOUR), None, Some(unread.clone())), "waits");
+    let is_over = KnownFailure {
+        failures: Failures {
+            next_attempt_at: Some(clock::START),
+            ..unread.failures
+        },
+        ..unread
+    };
+    let looked_at = "in quarantine if the hash is that of the failure";
+    assert_eq!(check(file(HOUR), None, Some(is_over)), looked_at);
+    let untrusted = KnownFailure {
+        observed: None,
+        ..failure(5)
+    };
+    assert_eq!(check(file(HOUR), None, Some(untrusted)), looked_at);
 }
 
 #[test]
@@ -618,7 +669,12 @@ impl Model {
                     counts.errors += 1;
                     let failure = ModelFailure {
                         content: content.clone(),
-                        failures: failed_so.after(FaultKind::Panic, now, cadence),
+                        failures: failed_so.after(
+                            &Fault::new(FaultKind::Panic, ""),
+                            Content::Same,
+                            now,
+                            cadence,
+                        ),
                     };
                     self.failures.insert(key, failure);
                 }

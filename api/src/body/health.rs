@@ -148,6 +148,12 @@ pub struct Check {
     /// Sessions whose last attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing: Option<u64>,
+    /// Sessions read or tried in the last day, by processors that failed on some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions_last_day: Option<u64>,
+    /// Those of them that are not tried any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantined_last_day: Option<u64>,
     /// Bytes that may still be written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<u64>,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use session_pipeline_runtime::config::ConfigError;
 use session_pipeline_runtime::knowledge::KnowledgeError;
+use session_pipeline_runtime::quarantine::held::QuarantineError;
 use session_pipeline_runtime::registry::RegistryError;
 use session_pipeline_runtime::report::PricesError;
 use session_pipeline_runtime::reprocess::ReprocessError;
@@ -161,6 +162,17 @@ impl From<KnowledgeError> for Failure {
         match error {
             KnowledgeError::Store(error) => error.into(),
             KnowledgeError::Unknown(_) => Self::new(Exit::WrongUse, &error),
+        }
+    }
+}
+
+impl From<QuarantineError> for Failure {
+    fn from(error: QuarantineError) -> Self {
+        match error {
+            QuarantineError::Registry(error) => error.into(),
+            QuarantineError::Listing(error) => error.into(),
+            QuarantineError::Store(error) => error.into(),
+            QuarantineError::NotHeld { .. } => Self::new(Exit::WrongUse, &error),
         }
     }
 }

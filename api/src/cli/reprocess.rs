@@ -67,7 +67,7 @@ pub(super) fn reprocess(global: &Global, arguments: &ReprocessArgs) -> Result<Ex
     });
     if marked.quarantined > 0 {
         hint(&format!(
-            "{} in quarantine, where no mark helps: they are tried again when their content or the processor changes",
+            "{} in quarantine, where no mark helps: `session-pipeline quarantine release` does",
             marked.quarantined
         ));
     }

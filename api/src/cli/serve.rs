@@ -48,6 +48,7 @@ pub(super) fn serve(global: &Global, arguments: &ServeArgs) -> Result<Exit, Fail
     let secret = SchedulerSecret::of(global.scheduler_token.as_deref())
         .map_err(|error| Failure::wrong_use(error.to_string()))?;
     let pipeline = Arc::new(global.pipeline()?);
+    pipeline.sweep();
     let mut service = Service::new(
         Arc::clone(&pipeline),
         secret,

@@ -150,7 +150,7 @@ fn none() -> String {
 }
 
 /// An instant to the second, as people read it.
-fn second(instant: &str) -> String {
+pub(super) fn second(instant: &str) -> String {
     instant
         .parse::<UtcMicros>()
         .map_or_else(|_| printable(instant), moment)

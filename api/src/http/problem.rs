@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use session_pipeline_runtime::knowledge::KnowledgeError;
+use session_pipeline_runtime::quarantine::held::QuarantineError;
 use session_pipeline_runtime::registry::RegistryError;
 use session_pipeline_runtime::report::PricesError;
 use session_pipeline_runtime::reprocess::ReprocessError;
@@ -137,6 +138,17 @@ impl From<KnowledgeError> for ApiError {
         match error {
             KnowledgeError::Store(error) => error.into(),
             KnowledgeError::Unknown(_) => Self::new(StatusCode::NOT_FOUND, error.to_string()),
+        }
+    }
+}
+
+impl From<QuarantineError> for ApiError {
+    fn from(error: QuarantineError) -> Self {
+        match error {
+            QuarantineError::Registry(error) => error.into(),
+            QuarantineError::Listing(error) => error.into(),
+            QuarantineError::Store(error) => error.into(),
+            QuarantineError::NotHeld { .. } => Self::new(StatusCode::NOT_FOUND, error.to_string()),
         }
     }
 }

@@ -21,6 +21,9 @@ const DISK_BYTES_ERROR: u64 = 64 << 20;
 const DISK_BYTES_WARNING: u64 = 512 << 20;
 /// So many failures of a component that never succeeded are no accident of one session.
 const FAILURES_EVERYWHERE: u64 = 5;
+/// Where more of the last day's sessions of a processor are in quarantine, that is no accident of
+/// single sessions.
+const QUARANTINED_PERCENT_MAX: u64 = 5;
 /// So many ticks may pass before the scheduler is said to stand still: a laptop that slept wakes
 /// up in between.
 const TICKS_MISSED_MAX: u32 = 10;
@@ -124,6 +127,10 @@ pub struct QuarantineFigures {
     pub quarantined: u64,
     /// Sessions whose last attempt failed, those in quarantine included.
     pub failing: u64,
+    /// Sessions read or tried in the last day, by those processors.
+    pub sessions_last_day: u64,
+    /// Those of them that are in quarantine.
+    pub quarantined_last_day: u64,
 }
 
 /// Space for the data dir.
@@ -239,6 +246,11 @@ fn quarantine(failures: &Result<Vec<ProcessorFailures>, String>) -> Entry {
     let figures = Figures::Quarantine(QuarantineFigures {
         quarantined,
         failing: failures.iter().map(|failures| failures.failing).sum(),
+        sessions_last_day: failures.iter().map(|failures| failures.recent).sum(),
+        quarantined_last_day: failures
+            .iter()
+            .map(|failures| failures.recent_quarantined)
+            .sum(),
     });
     let everywhere = failures.iter().find_map(|failures| {
         let count = failures.failing_everywhere?;
@@ -251,6 +263,15 @@ fn quarantine(failures: &Result<Vec<ProcessorFailures>, String>) -> Entry {
             ))
             .next("session-pipeline sessions list --state waiting, and --state quarantined");
     }
+    let too_many = failures.iter().find(|failures| failures.has_too_many());
+    if let Some(failures) = too_many {
+        return Entry::new(Status::Warning, figures)
+            .detail(format!(
+                "`{}` gave up on {} of the {} sessions of the last day, more than {QUARANTINED_PERCENT_MAX} %",
+                failures.processor, failures.recent_quarantined, failures.recent
+            ))
+            .next("session-pipeline quarantine list");
+    }
     if quarantined > 0 {
         let named = failures.iter().filter(|failures| failures.quarantined > 0);
         let named: Vec<String> = named
@@ -261,7 +282,7 @@ fn quarantine(failures: &Result<Vec<ProcessorFailures>, String>) -> Entry {
                 "sessions that failed too often and are not tried any more: {}",
                 named.join(", ")
             ))
-            .next("session-pipeline sessions list --state quarantined");
+            .next("session-pipeline quarantine list");
     }
     Entry::new(Status::Ok, figures)
 }
@@ -285,6 +306,14 @@ fn processors(folder: &Result<Arc<Plan>, String>) -> Entry {
         ));
     }
     plain(Status::Ok)
+}
+
+impl ProcessorFailures {
+    /// Whether more of the last day's sessions are in quarantine than single ones would be.
+    fn has_too_many(&self) -> bool {
+        self.recent_quarantined.saturating_mul(100)
+            > self.recent.saturating_mul(QUARANTINED_PERCENT_MAX)
+    }
 }
 
 fn disk(space: &Result<super::DiskSpace, String>) -> Entry {

@@ -23,6 +23,9 @@ use crate::scheduler::SchedulerStatus;
 use crate::sessions::{Observed, SessionsRoot, Walk};
 use crate::store::{ProcessorFailures, Store, StoreError};
 
+/// How far back the sessions lie of which a part may be in quarantine before that is a warning.
+const RECENT: Duration = Duration::from_secs(24 * 3600);
+
 /// What to look at.
 pub struct Sources<'a> {
     /// The configuration.
@@ -156,7 +159,9 @@ impl Facts {
             Database::Open(store) => DatabaseFacts::Open {
                 answer: store.ping().map_err(text),
                 users: store.count_users().map_err(text),
-                failures: store.failures_by_processor().map_err(text),
+                failures: store
+                    .failures_by_processor(sources.now.minus(RECENT))
+                    .map_err(text),
             },
         };
         Self {

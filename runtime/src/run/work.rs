@@ -13,10 +13,11 @@ use crate::clock::UtcMicros;
 use crate::content::{ContentHash, Snapshot};
 use crate::fault::{Fault, FaultKind};
 use crate::identity::Identities;
+use crate::in_flight::{DEATHS_MAX, Record, Stay, Suspicion};
 use crate::kill_point::reached;
 use crate::manifest::Order;
 use crate::processor::{Cost, Grants, Processor, SessionInfo};
-use crate::quarantine::{Failures, Verdict};
+use crate::quarantine::{Content, Failures, Verdict};
 use crate::rows::TableRows;
 use crate::sandbox;
 use crate::scan::{Candidate, Check, trusted};
@@ -33,6 +34,8 @@ pub(super) struct Pass<'a> {
     pub(super) pipeline: &'a Pipeline,
     pub(super) root: &'a SessionsRoot,
     pub(super) processor: &'a Processor,
+    /// So many candidates at the beginning are sessions that a dead process was at.
+    pub(super) suspects: usize,
     pub(super) request: &'a RunRequest,
     pub(super) run_id: &'a str,
     pub(super) started: Duration,
@@ -133,19 +136,22 @@ impl Pass<'_> {
                     .is_some_and(|budget| clock.monotonic().saturating_sub(self.started) > budget)
         };
         let is_serial = self.processor.manifest().order == Order::Serial;
-        while let Some(candidate) = dispatch
+        let mut seat = self.pipeline.in_flight.seat();
+        while let Some((index, candidate)) = dispatch
             .next(is_over_budget)
-            .and_then(|index| candidates.get(index))
+            .and_then(|index| Some((index, candidates.get(index)?)))
         {
             let mut outcome = {
+                let mut stay = seat.begin(|| self.record(candidate), index < self.suspects);
                 let _permit = self.pipeline.permits.take();
-                let attempt = std::panic::AssertUnwindSafe(|| self.look_at(candidate));
+                let attempt = std::panic::AssertUnwindSafe(|| self.look_at(candidate, &mut stay));
                 std::panic::catch_unwind(attempt).unwrap_or_else(|_| {
                     let fault = Fault::new(
                         FaultKind::Host,
                         "the host panicked at this session; please report it",
                     );
-                    self.failed(candidate, None, None, fault, Cost::default())
+                    let observed = self.seen(candidate);
+                    self.failed(candidate, None, observed, fault, Cost::default())
                 })
             };
             let (in_hand, settled) = bounded(0);
@@ -165,16 +171,29 @@ impl Pass<'_> {
     }
 
     /// Deals with one candidate, up to what is to be committed.
-    fn look_at(&self, candidate: &Candidate) -> Outcome {
-        let mut outcome = self.try_once(candidate);
+    fn look_at(&self, candidate: &Candidate, stay: &mut Stay<'_>) -> Outcome {
+        let mut outcome = self.try_once(candidate, stay);
         // A file that became shorter is read again once, then left for the next run.
         if outcome.has_shrunk {
-            outcome = self.try_once(candidate);
+            outcome = self.try_once(candidate, stay);
         }
         outcome
     }
 
-    fn try_once(&self, candidate: &Candidate) -> Outcome {
+    /// What is written down of a session before it is begun.
+    fn record(&self, candidate: &Candidate) -> Record {
+        Record {
+            processor: self.processor.manifest().name.clone(),
+            session: candidate.key.clone(),
+            component: self.processor.digest().to_owned(),
+            size: candidate.observed.size,
+            hash: None,
+            is_alone: false,
+            deaths: 0,
+        }
+    }
+
+    fn try_once(&self, candidate: &Candidate, stay: &mut Stay<'_>) -> Outcome {
         let read_at = self.pipeline.now();
         let line_bytes_max = self.processor.limits().line_bytes_max;
         let mut snapshot = match Snapshot::open(self.root, &candidate.key, read_at, line_bytes_max)
@@ -193,7 +212,8 @@ impl Pass<'_> {
                     FaultKind::Input,
                     format!("the session can't be opened: {error}"),
                 );
-                let mut outcome = self.failed(candidate, None, None, fault, Cost::default());
+                let observed = self.seen(candidate);
+                let mut outcome = self.failed(candidate, None, observed, fault, Cost::default());
                 outcome.was_attempt = false;
                 return outcome;
             }
@@ -203,7 +223,9 @@ impl Pass<'_> {
             read_at,
             self.pipeline.config.quiet_window,
         );
-        if candidate.check != Check::Nothing
+        let mut known_hash = None;
+        // A suspect's deaths are those of its content.
+        if (candidate.check != Check::Nothing || stay.is_suspect())
             && snapshot.observed().size <= self.processor.limits().session_bytes_max
         {
             let hash = match snapshot
@@ -219,6 +241,7 @@ impl Pass<'_> {
                     return outcome;
                 }
             };
+            known_hash = Some(hash);
             let is_as_in_state = candidate
                 .known
                 .is_some_and(|known| known.hash == Some(hash) && !known.is_due);
@@ -246,6 +269,17 @@ impl Pass<'_> {
                 ) if is_as_in_state => return self.skipped(candidate, observed),
                 _ => {}
             }
+        }
+        if stay.suspicion(known_hash) == Suspicion::Proven {
+            let key = crate::fault::printable(&candidate.key);
+            let fault = Fault::new(
+                FaultKind::Crash,
+                format!(
+                    "our process died {DEATHS_MAX} times in a row while it was at this session alone; once that is \
+                     mended, or if somebody ended it by hand: session-pipeline quarantine release --session '{key}'"
+                ),
+            );
+            return self.failed(candidate, known_hash, observed, fault, Cost::default());
         }
         self.execute(candidate, snapshot, read_at, observed)
     }
@@ -378,6 +412,7 @@ impl Pass<'_> {
                     fault: failure.fault.clone(),
                     at: failure.last_attempt_at,
                     cost: Cost::default(),
+                    is_attempt: false,
                 }))
             });
         Outcome {
@@ -386,6 +421,12 @@ impl Pass<'_> {
             entry,
             ..Outcome::default()
         }
+    }
+
+    /// What the walk saw of a session that nobody could open, so that it waits like any other.
+    fn seen(&self, candidate: &Candidate) -> Option<Observed> {
+        let quiet_window = self.pipeline.config.quiet_window;
+        trusted(candidate.observed, self.pipeline.now(), quiet_window)
     }
 
     fn failed(
@@ -400,21 +441,23 @@ impl Pass<'_> {
         let before = candidate
             .failure
             .as_ref()
-            .filter(|failure| {
-                failure.digest.as_deref() == Some(self.processor.digest()) && failure.hash == hash
-            })
-            .map(|failure| failure.failures)
-            .unwrap_or_default();
+            .filter(|failure| failure.digest.as_deref() == Some(self.processor.digest()));
+        let known_hash = before.and_then(|failure| failure.hash);
+        let failures = before.map(|failure| failure.failures).unwrap_or_default();
+        // What is in quarantine is another content than the one observed now, as far as anybody
+        // knows: with nothing kept of it the next run looks for itself.
+        let observed = observed.filter(|_| hash.is_some() || failures.quarantined_at.is_none());
         let cadence = Duration::from_secs(u64::from(self.processor.manifest().cadence_seconds));
         let entry = Entry::Failed(Box::new(FailedSession {
             key: candidate.key.clone(),
             failure_row: candidate.failure.as_ref().map(|failure| failure.row_id),
-            hash,
+            hash: hash.or(known_hash),
             observed,
-            failures: before.after(fault.kind, now, cadence),
+            failures: failures.after(&fault, Content::against(known_hash, hash), now, cadence),
             fault,
             at: now,
             cost,
+            is_attempt: true,
         }));
         Outcome {
             bytes: candidate.observed.size,
@@ -484,10 +527,10 @@ impl Pass<'_> {
         let result = match self.pipeline.store.commit(&group) {
             Ok(()) => {
                 let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
-                group
-                    .entries
-                    .iter()
-                    .for_each(|entry| count(entry, &mut stats));
+                group.entries.iter().for_each(|entry| {
+                    count(entry, &mut stats);
+                    self.settle(entry);
+                });
                 Ok(())
             }
             Err(error @ (StoreError::Invalidated(_) | StoreError::WriterStopped)) => {
@@ -516,7 +559,10 @@ impl Pass<'_> {
             let result = self.pipeline.store.commit(&alone);
             let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
             match (result, alone.entries.first()) {
-                (Ok(()), Some(entry)) => count(entry, &mut stats),
+                (Ok(()), Some(entry)) => {
+                    count(entry, &mut stats);
+                    self.settle(entry);
+                }
                 (Err(error @ (StoreError::Invalidated(_) | StoreError::WriterStopped)), _) => {
                     return Err(error.into());
                 }
@@ -533,6 +579,17 @@ impl Pass<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A session that was given up for the deaths it caused is no suspect any more once that is
+    /// recorded.
+    fn settle(&self, entry: &Entry) {
+        if let Entry::Failed(failed) = entry
+            && failed.fault.kind == FaultKind::Crash
+        {
+            let processor = &self.processor.manifest().name;
+            self.pipeline.in_flight.settle(processor, &failed.key);
+        }
     }
 
     fn group(&self, entries: Vec<Entry>) -> Group {

@@ -106,6 +106,8 @@ pub struct FailedSession {
     pub at: UtcMicros,
     /// What it took.
     pub cost: Cost,
+    /// Whether it was tried; otherwise only what was observed of it changes.
+    pub is_attempt: bool,
 }
 
 impl Store {
@@ -117,43 +119,6 @@ impl Store {
         let group = Arc::clone(group);
         self.write(move |connection| {
             in_transaction(connection, |connection| write_group(connection, &group))
-        })
-    }
-
-    /// Marks sessions whose file is gone, or is back.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub fn mark_missing(
-        &self,
-        processor: &str,
-        vanished: Vec<i64>,
-        returned: Vec<i64>,
-        now: UtcMicros,
-    ) -> Result<(), StoreError> {
-        if vanished.is_empty() && returned.is_empty() {
-            return Ok(());
-        }
-        let processor = processor.to_owned();
-        self.write(move |connection| {
-            in_transaction(connection, |connection| {
-                for (rows, value) in [
-                    (&vanished, timestamp(now)),
-                    (&returned, duckdb::types::Value::Null),
-                ] {
-                    for rows in rows.chunks(1000) {
-                        let sql = format!(
-                            "UPDATE main.session_processor_state SET missing_since = ? \
-                             WHERE processor_name = ? AND rowid IN ({})",
-                            list(rows.iter().copied())
-                        );
-                        connection
-                            .execute(&sql, params![value, processor])
-                            .map_err(StoreError::database("what is missing"))?;
-                    }
-                }
-                Ok(())
-            })
         })
     }
 }

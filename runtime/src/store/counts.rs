@@ -19,7 +19,7 @@ impl Store {
                     FROM main.session_processor_state GROUP BY 1
                 ), failures AS (
                     SELECT processor_name, count(*) AS failing, count(quarantined_at) AS quarantined
-                    FROM main.session_failures GROUP BY 1
+                    FROM main.session_failures WHERE missing_since IS NULL GROUP BY 1
                 ), latest AS (
                     SELECT processor_name, arg_max(result, CAST(id AS BIGINT)) AS result,
                         max(finished_at) AS finished_at

@@ -27,8 +27,8 @@ impl Store {
         let mut statement = connection
             .prepare(
                 "SELECT session_file, rowid, file_hash, file_size, file_mtime_ns, file_ctime_ns, component_digest, \
-                 attempts, epoch_us(next_attempt_at), epoch_us(quarantined_at), epoch_us(last_attempt_at), fault, detail \
-                 FROM main.session_failures WHERE processor_name = ?",
+                 attempts, epoch_us(next_attempt_at), epoch_us(quarantined_at), epoch_us(last_attempt_at), fault, detail, \
+                 own_attempts, missing_since IS NOT NULL FROM main.session_failures WHERE processor_name = ?",
             )
             .map_err(&refused)?;
         let rows = statement
@@ -50,7 +50,8 @@ impl Store {
                     observed,
                     digest: row.get(6)?,
                     failures: Failures {
-                        attempts: u32::try_from(row.get::<_, i64>(7)?).unwrap_or(u32::MAX),
+                        attempts: count(row.get(7)?),
+                        own_attempts: count(row.get(13)?),
                         next_attempt_at: row.get::<_, Option<i64>>(8)?.map(UtcMicros),
                         quarantined_at: row.get::<_, Option<i64>>(9)?.map(UtcMicros),
                     },
@@ -59,12 +60,18 @@ impl Store {
                         detail: row.get::<_, Option<String>>(12)?.unwrap_or_default(),
                     },
                     last_attempt_at: UtcMicros(row.get(10)?),
+                    is_missing: row.get(14)?,
                 };
                 Ok((row.get(0)?, failure))
             })
             .map_err(&refused)?;
         rows.collect::<Result<_, _>>().map_err(&refused)
     }
+}
+
+/// A count as the database keeps it.
+pub(super) fn count(kept: i64) -> u32 {
+    u32::try_from(kept).unwrap_or(u32::MAX)
 }
 
 /// Records a failed attempt within the present transaction.
@@ -88,8 +95,8 @@ pub(super) fn record(
         Some(row_id) => connection
             .prepare_cached(
                 "UPDATE main.session_failures SET file_hash = ?, file_size = ?, file_mtime_ns = ?, file_ctime_ns = ?, \
-                 component_digest = ?, attempts = ?, fault = ?, detail = ?, last_attempt_at = ?, next_attempt_at = ?, \
-                 quarantined_at = ? WHERE rowid = ? AND processor_name = ? AND session_file = ?",
+                 component_digest = ?, attempts = ?, own_attempts = ?, fault = ?, detail = ?, last_attempt_at = ?, \
+                 next_attempt_at = ?, quarantined_at = ?, missing_since = NULL WHERE rowid = ? AND processor_name = ? AND session_file = ?",
             )
             .and_then(|mut statement| {
                 statement.execute(params![
@@ -99,6 +106,7 @@ pub(super) fn record(
                     ctime_ns,
                     digest,
                     i64::from(failed.failures.attempts),
+                    i64::from(failed.failures.own_attempts),
                     failed.fault.kind.as_str(),
                     failed.fault.detail,
                     timestamp(failed.at),
@@ -112,7 +120,8 @@ pub(super) fn record(
             .map_err(&refused)?,
         None => 0,
     };
-    if updated == 1 {
+    // A row that somebody released meanwhile does not come back because a file was touched.
+    if updated == 1 || !failed.is_attempt {
         return Ok(());
     }
     // The row was never there, or the handle went stale: by the key, which is slow and always right.
@@ -120,8 +129,8 @@ pub(super) fn record(
     connection
         .prepare_cached(
             "INSERT INTO main.session_failures (processor_name, session_file, file_hash, file_size, file_mtime_ns, \
-             file_ctime_ns, component_digest, attempts, fault, detail, last_attempt_at, next_attempt_at, quarantined_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             file_ctime_ns, component_digest, attempts, own_attempts, fault, detail, last_attempt_at, next_attempt_at, \
+             quarantined_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .and_then(|mut statement| {
             statement.execute(params![
@@ -133,6 +142,7 @@ pub(super) fn record(
                 ctime_ns,
                 digest,
                 i64::from(failed.failures.attempts),
+                i64::from(failed.failures.own_attempts),
                 failed.fault.kind.as_str(),
                 failed.fault.detail,
                 timestamp(failed.at),

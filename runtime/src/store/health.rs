@@ -1,5 +1,6 @@
 //! What health asks of the database, each in one statement.
 
+use super::sql::timestamp;
 use super::{Store, StoreError};
 use crate::clock::UtcMicros;
 
@@ -14,6 +15,10 @@ pub struct ProcessorFailures {
     pub quarantined: u64,
     /// Whether one component failed on that many of them and never succeeded on any session.
     pub failing_everywhere: Option<u64>,
+    /// Sessions that were read or tried since the given time.
+    pub recent: u64,
+    /// Those of them that are not tried any more.
+    pub recent_quarantined: u64,
 }
 
 impl Store {
@@ -67,33 +72,59 @@ impl Store {
             .map_err(StoreError::database("to tell what ran"))
     }
 
-    /// The processors on whose sessions the last attempt failed, in the order of their names.
+    /// The processors on whose sessions the last attempt failed, in the order of their names, with
+    /// what became of the sessions since a time. A session whose file is gone is nobody's failure.
     ///
     /// # Errors
     /// When the database can't be read.
-    pub fn failures_by_processor(&self) -> Result<Vec<ProcessorFailures>, StoreError> {
+    pub fn failures_by_processor(
+        &self,
+        since: UtcMicros,
+    ) -> Result<Vec<ProcessorFailures>, StoreError> {
         let connection = self.reader()?;
         connection
             .prepare(
                 "WITH components AS (
                     SELECT processor_name, component_digest, count(*) AS failing, count(quarantined_at) AS quarantined
-                    FROM main.session_failures GROUP BY ALL
+                    FROM main.session_failures WHERE missing_since IS NULL GROUP BY ALL
                 ), successes AS (
                     SELECT DISTINCT processor_name, component_digest FROM main.session_processor_state
+                ), failures AS (
+                    SELECT processor_name, CAST(sum(failing) AS BIGINT) AS failing,
+                        CAST(sum(quarantined) AS BIGINT) AS quarantined,
+                        max(failing) FILTER (successes.component_digest IS NULL) AS everywhere
+                    FROM components LEFT JOIN successes USING (processor_name, component_digest) GROUP BY processor_name
+                ), recently_read AS (
+                    SELECT processor_name, session_file FROM main.session_processor_state WHERE processed_at >= ?
+                ), recently_failed AS (
+                    SELECT processor_name, session_file, quarantined_at FROM main.session_failures
+                    WHERE last_attempt_at >= ? AND missing_since IS NULL
+                ), readings AS (
+                    SELECT processor_name, count(*) AS sessions FROM recently_read GROUP BY 1
+                ), failed AS (
+                    SELECT processor_name, count(*) AS sessions, count(quarantined_at) AS quarantined
+                    FROM recently_failed GROUP BY 1
+                ), twice AS (
+                    SELECT processor_name, count(*) AS sessions
+                    FROM recently_failed SEMI JOIN recently_read USING (processor_name, session_file) GROUP BY 1
                 )
-                SELECT processor_name, CAST(sum(failing) AS BIGINT), CAST(sum(quarantined) AS BIGINT),
-                    max(failing) FILTER (successes.component_digest IS NULL)
-                FROM components LEFT JOIN successes USING (processor_name, component_digest)
-                GROUP BY processor_name ORDER BY processor_name",
+                SELECT processor_name, failing, failures.quarantined, everywhere,
+                    coalesce(readings.sessions, 0) + coalesce(failed.sessions, 0) - coalesce(twice.sessions, 0),
+                    coalesce(failed.quarantined, 0)
+                FROM failures LEFT JOIN readings USING (processor_name) LEFT JOIN failed USING (processor_name)
+                    LEFT JOIN twice USING (processor_name)
+                ORDER BY processor_name",
             )
             .and_then(|mut statement| {
                 statement
-                    .query_map([], |row| {
+                    .query_map([timestamp(since), timestamp(since)], |row| {
                         Ok(ProcessorFailures {
                             processor: row.get(0)?,
                             failing: row.get(1)?,
                             quarantined: row.get(2)?,
                             failing_everywhere: row.get(3)?,
+                            recent: row.get(4)?,
+                            recent_quarantined: row.get(5)?,
                         })
                     })?
                     .collect()

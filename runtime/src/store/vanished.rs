@@ -1,14 +1,15 @@
-//! Forgetting sessions whose file has long been gone, where the operator asks for that
-//! (BEHAVIOUR.md A11); unasked, what a processor wrote is kept for ever.
+//! Sessions whose file is gone: marked, and forgotten after a long time where the operator asks for
+//! that (BEHAVIOUR.md A11); unasked, what a processor wrote is kept for ever.
 
 use duckdb::{Connection, params};
 
 use super::commit::delete_rows;
-use super::sql::{list, timestamp};
+use super::sql::{list, maybe_timestamp, timestamp};
 use super::transaction::in_transaction;
 use super::{Store, StoreError};
 use crate::clock::UtcMicros;
 use crate::manifest::Manifest;
+use crate::scan::ScanPlan;
 
 /// Sessions forgotten in one transaction.
 const SESSIONS_MAX: i64 = 1000;
@@ -17,6 +18,53 @@ const SESSIONS_MAX: i64 = 1000;
 type Vanished = (i64, Option<i64>, String);
 
 impl Store {
+    /// Marks sessions whose file is gone, or is back, as a plan found them.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn mark_missing(
+        &self,
+        processor: &str,
+        plan: &ScanPlan,
+        now: UtcMicros,
+    ) -> Result<(), StoreError> {
+        let mut changes = Vec::new();
+        for (table, vanished, returned) in [
+            ("session_processor_state", &plan.vanished, &plan.returned),
+            (
+                "session_failures",
+                &plan.vanished_failures,
+                &plan.returned_failures,
+            ),
+        ] {
+            for (rows, since) in [(vanished, Some(now)), (returned, None)] {
+                if !rows.is_empty() {
+                    changes.push((table, rows.clone(), since));
+                }
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let processor = processor.to_owned();
+        self.write(move |connection| {
+            in_transaction(connection, |connection| {
+                for (table, rows, since) in &changes {
+                    for rows in rows.chunks(1000) {
+                        let sql = format!(
+                            "UPDATE main.{table} SET missing_since = ? WHERE processor_name = ? AND rowid IN ({})",
+                            list(rows.iter().copied())
+                        );
+                        connection
+                            .execute(&sql, params![maybe_timestamp(*since), processor])
+                            .map_err(StoreError::database("what is missing"))?;
+                    }
+                }
+                Ok(())
+            })
+        })
+    }
+
     /// Removes the rows of a processor's sessions that have been missing since before `before`,
     /// each session's rows and its state row together; gives how many sessions that were.
     ///

@@ -260,8 +260,8 @@ fn what_is_in_quarantine_is_waited_for_by_nobody() {
         &dir,
         &format!(
             "INSERT INTO session_failures (processor_name, session_file, file_size, file_mtime_ns, file_ctime_ns,
-                component_digest, attempts, fault, last_attempt_at, quarantined_at)
-             VALUES ('verification', 'ada/poison.jsonl', {}, {}, {}, 'c', 5, 'panic', now(), now())",
+                component_digest, attempts, own_attempts, fault, last_attempt_at, quarantined_at)
+             VALUES ('verification', 'ada/poison.jsonl', {}, {}, {}, 'c', 5, 5, 'panic', now(), now())",
             metadata.size(),
             nanos(metadata.mtime(), metadata.mtime_nsec()),
             nanos(metadata.ctime(), metadata.ctime_nsec()),

@@ -1,0 +1,95 @@
+//! Quarantine: the sessions that are not tried any more, and those that were let out.
+
+use serde::{Deserialize, Serialize};
+use session_pipeline_runtime::quarantine::held::{Held, Which};
+use utoipa::ToSchema;
+
+/// The sessions in quarantine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Quarantine {
+    /// In the order of processors and keys.
+    pub sessions: Vec<Quarantined>,
+    /// How many they are.
+    pub count: usize,
+}
+
+/// A session that a processor does not try any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Quarantined {
+    /// The processor.
+    pub processor: String,
+    /// The session's key.
+    pub session: String,
+    /// The word of its last fault.
+    pub fault: String,
+    /// What happened.
+    pub detail: String,
+    /// Failures in a row.
+    pub attempts: u32,
+    /// Those of them that the session or the component caused.
+    pub own_attempts: u32,
+    /// When it was last tried.
+    pub last_attempt_at: String,
+    /// Since when it is not tried any more.
+    #[schema(required = true)]
+    pub quarantined_at: Option<String>,
+    /// The digest of the component that failed.
+    #[schema(required = true)]
+    pub component: Option<String>,
+    /// Since when a run knows that its file is gone.
+    #[schema(required = true)]
+    pub missing_since: Option<String>,
+}
+
+/// What was let out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Released {
+    /// Sessions that the next run tries again, each with a new count.
+    pub released: u64,
+}
+
+impl From<Vec<Held>> for Quarantine {
+    fn from(held: Vec<Held>) -> Self {
+        Self {
+            count: held.len(),
+            sessions: held.into_iter().map(Quarantined::from).collect(),
+        }
+    }
+}
+
+impl From<Held> for Quarantined {
+    fn from(held: Held) -> Self {
+        Self {
+            processor: held.processor,
+            session: held.session,
+            fault: held.fault.kind.as_str().to_owned(),
+            detail: held.fault.detail,
+            attempts: held.failures.attempts,
+            own_attempts: held.failures.own_attempts,
+            last_attempt_at: held.last_attempt_at.to_string(),
+            quarantined_at: held.failures.quarantined_at.map(|at| at.to_string()),
+            component: held.component,
+            missing_since: held.missing_since.map(|at| at.to_string()),
+        }
+    }
+}
+
+/// Whom a release means: somebody who is named, or all by that very word, since a forgotten
+/// parameter must not let everybody out.
+///
+/// # Errors
+/// When neither is said, or both.
+pub fn meant(
+    processor: Option<String>,
+    session: Option<String>,
+    all: bool,
+) -> Result<Which, String> {
+    let is_named = processor.is_some() || session.is_some();
+    match (is_named, all) {
+        (true, false) | (false, true) => Ok(Which { processor, session }),
+        (false, false) => Err("say which: a `processor`, a `session`, or `all` of them".to_owned()),
+        (true, true) => {
+            Err("`all` goes without a `processor` or a `session`; leave one of them out".to_owned())
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Who is in quarantine, and how an operator lets them out.
+//!
+//! A released session has no failure any more: the next run tries it, and counts anew.
+
+use crate::clock::UtcMicros;
+use crate::config::Config;
+use crate::fault::{Fault, printable};
+use crate::quarantine::Failures;
+use crate::registry::{Registry, RegistryError};
+use crate::sessions::listing::{self, ListingError};
+use crate::store::{Actor, Store, StoreError};
+
+/// A session that is not tried any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The processor that does not try it.
+    pub processor: String,
+    /// Its key.
+    pub session: String,
+    /// Why it failed last.
+    pub fault: Fault,
+    /// How often it failed, and since when it is not tried.
+    pub failures: Failures,
+    /// The component that failed.
+    pub component: Option<String>,
+    /// When it was tried last.
+    pub last_attempt_at: UtcMicros,
+    /// Since when a run knows that its file is gone.
+    pub missing_since: Option<UtcMicros>,
+}
+
+/// Which of those in quarantine; all of them, where neither is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Which {
+    /// Those of this processor.
+    pub processor: Option<String>,
+    /// This session.
+    pub session: Option<String>,
+}
+
+/// Why nobody was listed or let out.
+#[derive(Debug, thiserror::Error)]
+pub enum QuarantineError {
+    /// There is no such processor.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// There is no such session, or sessions can't be read.
+    #[error(transparent)]
+    Listing(#[from] ListingError),
+    /// The session is there, and nobody keeps it from being tried.
+    #[error("the session `{session}` is not in quarantine; `quarantine list` shows those that are")]
+    NotHeld {
+        /// Its key.
+        session: String,
+    },
+    /// The database refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Lists those in quarantine, in the order of processors and keys. Without a database nobody is.
+///
+/// # Errors
+/// When the processor or the session is unknown, or the database can't be read.
+pub fn list(
+    config: &Config,
+    registry: &Registry,
+    store: Option<&Store>,
+    which: &Which,
+    now: UtcMicros,
+) -> Result<Vec<Held>, QuarantineError> {
+    let held = match store {
+        Some(store) => store.held(which)?,
+        None => Vec::new(),
+    };
+    if held.is_empty() {
+        // Nothing found by a mistyped name must not look like nothing to find.
+        check_names(config, registry, store, which, now)?;
+    }
+    Ok(held)
+}
+
+/// Lets those out that are meant, and writes down who asked; gives how many that were.
+///
+/// # Errors
+/// When the processor or the session is unknown, the session is not in quarantine, or the database
+/// refuses.
+pub fn release(
+    config: &Config,
+    registry: &Registry,
+    store: Option<&Store>,
+    which: &Which,
+    actor: Actor,
+    now: UtcMicros,
+) -> Result<u64, QuarantineError> {
+    if list(config, registry, store, which, now)?.is_empty() {
+        return match &which.session {
+            Some(session) => Err(QuarantineError::NotHeld {
+                session: printable(session),
+            }),
+            None => Ok(0),
+        };
+    }
+    match store {
+        Some(store) => Ok(store.release(which, actor, now)?),
+        None => Ok(0),
+    }
+}
+
+fn check_names(
+    config: &Config,
+    registry: &Registry,
+    store: Option<&Store>,
+    which: &Which,
+    now: UtcMicros,
+) -> Result<(), QuarantineError> {
+    if let Some(processor) = &which.processor {
+        match registry.check_unseen(processor, config) {
+            // Its sessions may be there from when it was.
+            Ok(()) | Err(RegistryError::NotInstalled { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if let Some(session) = &which.session {
+        listing::show(config, registry, store, session, now)?;
+    }
+    Ok(())
+}

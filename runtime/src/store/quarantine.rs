@@ -1,0 +1,97 @@
+//! The rows of `session_failures` that are in quarantine: listed for people, and removed when an
+//! operator releases them.
+
+use duckdb::params;
+
+use super::audit::{Actor, AuditEntry, write_audit};
+use super::failures::count;
+use super::transaction::in_transaction;
+use super::{Store, StoreError};
+use crate::clock::UtcMicros;
+use crate::fault::{Fault, FaultKind};
+use crate::quarantine::Failures;
+use crate::quarantine::held::{Held, Which};
+
+/// Which rows are meant; the parameters are processor and session, each twice.
+const MEANT: &str = "quarantined_at IS NOT NULL AND (? IS NULL OR processor_name = ?) \
+     AND (? IS NULL OR session_file = ?)";
+
+impl Store {
+    /// The sessions in quarantine that are meant, in the order of processors and keys.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn held(&self, which: &Which) -> Result<Vec<Held>, StoreError> {
+        let refused = StoreError::database("to read who is in quarantine");
+        let connection = self.reader()?;
+        let mut statement = connection
+            .prepare(&format!(
+                "SELECT processor_name, session_file, fault, detail, attempts, own_attempts, component_digest, \
+                 epoch_us(last_attempt_at), epoch_us(next_attempt_at), epoch_us(quarantined_at), \
+                 epoch_us(missing_since) FROM main.session_failures WHERE {MEANT} \
+                 ORDER BY processor_name, session_file"
+            ))
+            .map_err(&refused)?;
+        let (processor, session) = (&which.processor, &which.session);
+        let rows = statement
+            .query_map(params![processor, processor, session, session], |row| {
+                let instant = |index| -> duckdb::Result<Option<UtcMicros>> {
+                    Ok(row.get::<_, Option<i64>>(index)?.map(UtcMicros))
+                };
+                Ok(Held {
+                    processor: row.get(0)?,
+                    session: row.get(1)?,
+                    fault: Fault {
+                        kind: FaultKind::from_word(&row.get::<_, String>(2)?),
+                        detail: row.get::<_, Option<String>>(3)?.unwrap_or_default(),
+                    },
+                    failures: Failures {
+                        attempts: count(row.get(4)?),
+                        own_attempts: count(row.get(5)?),
+                        next_attempt_at: instant(8)?,
+                        quarantined_at: instant(9)?,
+                    },
+                    component: row.get(6)?,
+                    last_attempt_at: UtcMicros(row.get(7)?),
+                    missing_since: instant(10)?,
+                })
+            })
+            .map_err(&refused)?;
+        rows.collect::<Result<_, _>>().map_err(&refused)
+    }
+
+    /// Forgets the failures of those that are meant, and writes down who asked for it, together;
+    /// gives how many that were.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn release(&self, which: &Which, actor: Actor, now: UtcMicros) -> Result<u64, StoreError> {
+        let which = which.clone();
+        self.write(move |connection| {
+            in_transaction(connection, |connection| {
+                let (processor, session) = (&which.processor, &which.session);
+                let released = connection
+                    .execute(
+                        &format!("DELETE FROM main.session_failures WHERE {MEANT}"),
+                        params![processor, processor, session, session],
+                    )
+                    .map_err(StoreError::database("a release"))?
+                    as u64;
+                let resource = match (session, processor) {
+                    (Some(session), _) => format!("session:{session}"),
+                    (None, Some(processor)) => format!("processor:{processor}"),
+                    (None, None) => "quarantine".to_owned(),
+                };
+                let params = serde_json::json!({
+                    "processor": processor, "session": session, "released": released,
+                });
+                let entry = AuditEntry {
+                    params: Some(params.to_string()),
+                    ..AuditEntry::new("quarantine.release", resource, actor, now)
+                };
+                write_audit(connection, &entry)?;
+                Ok(released)
+            })
+        })
+    }
+}

@@ -1,0 +1,74 @@
+//! Quarantine over HTTP: listed, released, audited with who asked.
+
+use session_pipeline_harness::DataDir;
+
+use super::TestServer;
+use crate::database::rows;
+use crate::guests::{PANICS, POISON, panics};
+
+const PATH: &str = "/api/admin/quarantine";
+
+fn quarantined() -> (DataDir, TestServer) {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", POISON);
+    dir.write("bob/two.jsonl", POISON);
+    dir.write("bob/fine.jsonl", "fine\n");
+    let server = TestServer::start(&dir, &[panics()]);
+    for _ in 0..5 {
+        run(&server);
+    }
+    (dir, server)
+}
+
+fn run(server: &TestServer) -> serde_json::Value {
+    let path = format!("/api/admin/run-session-processor?processor={PANICS}");
+    server.post(&path).json()["details"].clone()
+}
+
+#[test]
+fn those_in_quarantine_are_listed_and_let_out_by_name() {
+    let (dir, server) = quarantined();
+    let listed = server.get(PATH).json();
+    assert_eq!(listed["count"], 2);
+    assert_eq!(listed["sessions"][0]["session"], "ada/one.jsonl");
+    assert_eq!(listed["sessions"][0]["fault"], "panic");
+    let one = format!("{PATH}?session=bob/two.jsonl&processor={PANICS}");
+    assert_eq!(server.get(&one).json()["count"], 1);
+
+    let release = |query: &str| server.post(&format!("{PATH}/release?{query}"));
+    assert_eq!(release("session=ada/one.jsonl").json()["released"], 1);
+    let ran = run(&server);
+    assert_eq!(
+        (&ran["errors"], &ran["quarantined"]),
+        (&1.into(), &1.into())
+    );
+    assert_eq!(release("all=true").json()["released"], 1);
+    assert_eq!(
+        release(&format!("processor={PANICS}")).json()["released"],
+        0
+    );
+    assert_eq!(server.get(PATH).json()["count"], 0);
+    server.stop();
+    let audit = "SELECT action, resource, client_kind, user_id IS NOT NULL FROM audit_log
+        WHERE action LIKE 'quarantine%' ORDER BY CAST(id AS INTEGER)";
+    insta::assert_snapshot!(rows(&dir, audit).join("\n"), @r"
+    quarantine.release | session:ada/one.jsonl | web | true
+    quarantine.release | quarantine | web | true
+    ");
+}
+
+#[test]
+fn a_release_that_does_not_say_whom_lets_nobody_out() {
+    let (_dir, server) = quarantined();
+    let refusal = |query: &str| server.post(&format!("{PATH}/release{query}")).refusal();
+    insta::assert_snapshot!(refusal(""), @"422: say which: a `processor`, a `session`, or `all` of them");
+    insta::assert_snapshot!(refusal("?all=false"), @"422: say which: a `processor`, a `session`, or `all` of them");
+    insta::assert_snapshot!(refusal("?all=true&session=ada/one.jsonl"), @"422: `all` goes without a `processor` or a `session`; leave one of them out");
+    insta::assert_snapshot!(refusal("?session=bob/fine.jsonl"), @"404: the session `bob/fine.jsonl` is not in quarantine; `quarantine list` shows those that are");
+    insta::assert_snapshot!(refusal("?session=bob/fien.jsonl"), @"404: there is no session `bob/fien.jsonl`; did you mean `bob/fine.jsonl`, or `bob/two.jsonl`?");
+    insta::assert_snapshot!(refusal("?processor=moon"), @"400: Unknown processor `moon`; known are: faulty-panics, verification");
+    insta::assert_snapshot!(refusal("?moon=1"), @"422: moon: unknown field `moon`, expected one of `processor`, `session`, `all`");
+    assert_eq!(server.get(PATH).json()["count"], 2);
+    let odd = server.post(&format!("{PATH}/release?session=%00&processor=%00"));
+    assert!(odd.status < 500, "{odd:?}");
+}

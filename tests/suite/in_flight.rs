@@ -1,0 +1,475 @@
+//! Slot files: a session that brings the process down is found, and one that was only there when
+//! somebody killed the process is not blamed.
+//!
+//! The deaths are real: a child of this program runs a pipeline and dies in the middle of a session.
+
+use std::cell::Cell;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use session_pipeline_harness::{DataDir, TestPipeline, cases, clock};
+use session_pipeline_runtime::clock::{Clock, UtcMicros};
+use session_pipeline_runtime::config::Config;
+use session_pipeline_runtime::content::ContentHash;
+use session_pipeline_runtime::fault::FaultKind;
+use session_pipeline_runtime::in_flight::{DEATHS_MAX, InFlight, Record, Suspicion};
+use session_pipeline_runtime::registry::{Registry, Shipped};
+use session_pipeline_runtime::run::{Pipeline, RunRequest};
+
+use crate::guests::{PANICS, POISON, panics, prepared_dir};
+
+const KEY: &str = "ada/one.jsonl";
+const OTHER: &str = "bob/two.jsonl";
+/// The test that is the child, where this names a data dir and how to die.
+const CHILD: &str = "in_flight::a_child_that_dies_at_a_session_leaves_its_name";
+const CHILD_VARIABLE: &str = "IN_FLIGHT_CHILD";
+
+/// Dies, or waits to be killed, when a worker asks for the time the second time: at the end of an
+/// attempt that failed, with the guest's call behind it.
+#[derive(Debug)]
+struct DeadlyClock {
+    is_abort: bool,
+}
+
+impl Clock for DeadlyClock {
+    fn now(&self) -> UtcMicros {
+        thread_local! {
+            static LOOKS: Cell<u32> = const { Cell::new(0) };
+        }
+        let thread = std::thread::current();
+        let is_worker = thread
+            .name()
+            .is_some_and(|name| name.starts_with("worker-"));
+        if is_worker && LOOKS.replace(LOOKS.get() + 1) == 1 {
+            if self.is_abort {
+                std::process::abort();
+            }
+            println!("at it");
+            loop {
+                std::thread::park();
+            }
+        }
+        clock::START
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// What the child does: one run over the data dir, at which it dies.
+fn be_the_child(told: &str) {
+    let (how, data_dir) = told.split_once(' ').unwrap();
+    let config = Config {
+        workers: 2,
+        ..Config::new(data_dir)
+    };
+    let (name, component) = panics();
+    let clock = Arc::new(DeadlyClock {
+        is_abort: how == "abort",
+    });
+    let registry = Registry::new([Shipped { name, component }]);
+    let pipeline = Pipeline::open(config, clock, registry).unwrap();
+    let ran = pipeline.run(PANICS, &RunRequest::cli(), &());
+    panic!("nobody died: {ran:?}");
+}
+
+fn spawn(dir: &DataDir, how: &str) -> Child {
+    let told = format!("{how} {}", dir.path().display());
+    Command::new(std::env::current_exe().unwrap())
+        .args([CHILD, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD_VARIABLE, told)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// A process that aborts in the middle of a session.
+fn abort_at_it(dir: &DataDir) {
+    let status = spawn(dir, "abort").wait_with_output().unwrap().status;
+    assert_eq!(status.signal(), Some(6), "{status}");
+}
+
+/// A process that is killed when so many of its workers are at a session.
+fn kill_at_it(dir: &DataDir, workers: usize) {
+    let mut child = spawn(dir, "wait");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for _ in 0..workers {
+        lines
+            .by_ref()
+            .find(|line| line.as_ref().unwrap().contains("at it"))
+            .unwrap()
+            .unwrap();
+    }
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+}
+
+fn poisoned() -> DataDir {
+    let dir = prepared_dir();
+    dir.write(KEY, POISON);
+    dir
+}
+
+fn open(dir: &DataDir) -> TestPipeline {
+    TestPipeline::open(dir, &[panics()])
+}
+
+/// The suspects, each with how often a process died alone at it.
+fn check(dir: &DataDir) -> Vec<(String, u32)> {
+    let suspects = open(dir).pipeline().in_flight().suspects();
+    let told = suspects.into_iter();
+    told.map(|record| (record.session, record.deaths)).collect()
+}
+
+fn suspect(key: &str, deaths: u32) -> (String, u32) {
+    (key.to_owned(), deaths)
+}
+
+fn folder(dir: &DataDir) -> PathBuf {
+    dir.path().join("state/in-flight")
+}
+
+/// A slot as a dead process would leave it.
+fn plant(dir: &DataDir, number: u32, bytes: &[u8]) {
+    fs::create_dir_all(folder(dir)).unwrap();
+    fs::write(folder(dir).join(number.to_string()), bytes).unwrap();
+}
+
+fn record(session: &str) -> Record {
+    Record {
+        processor: PANICS.to_owned(),
+        session: session.to_owned(),
+        component: "c".to_owned(),
+        size: 9,
+        hash: None,
+        is_alone: false,
+        deaths: 0,
+    }
+}
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a child of a test is told by the environment who it is"
+)]
+fn a_child_that_dies_at_a_session_leaves_its_name() {
+    if let Ok(told) = std::env::var(CHILD_VARIABLE) {
+        be_the_child(&told);
+    }
+    let dir = poisoned();
+    abort_at_it(&dir);
+    assert_eq!(check(&dir), [suspect(KEY, 0)]);
+    assert_eq!(check(&dir), [suspect(KEY, 0)], "until it is tried");
+}
+
+#[test]
+fn three_deaths_alone_are_a_crash_and_quarantine() {
+    let dir = poisoned();
+    dir.write(OTHER, "fine\n");
+    // The first one is blamed on nobody: it was not known to be alone.
+    for deaths in 0..=DEATHS_MAX {
+        abort_at_it(&dir);
+        assert!(check(&dir).contains(&suspect(KEY, deaths)), "{deaths}");
+    }
+    let pipeline = open(&dir);
+    let stats = pipeline.run(PANICS).stats;
+    assert_eq!((stats.errors, stats.processed), (1, 1));
+    assert_eq!(stats.errors_detail[0].fault, "crash");
+    let failure = pipeline.failure(PANICS, KEY).unwrap();
+    assert_eq!(failure.fault.kind, FaultKind::Crash);
+    assert!(failure.failures.quarantined_at.is_some());
+    insta::assert_snapshot!(failure.fault.detail, @"our process died 3 times in a row while it was at this session alone; once that is mended, or if somebody ended it by hand: session-pipeline quarantine release --session 'ada/one.jsonl'");
+    let stats = pipeline.run(PANICS).stats;
+    assert_eq!((stats.errors, stats.quarantined), (0, 1), "nobody tries it");
+    drop(pipeline);
+    assert_eq!(check(&dir), []);
+
+    // Another content is another matter, and what is left of this one's deaths does not count.
+    dir.write(KEY, "fine by now\n");
+    assert_eq!(open(&dir).run(PANICS).stats.processed, 1);
+}
+
+#[test]
+fn a_released_crash_is_tried_again_and_its_deaths_are_forgotten() {
+    let dir = poisoned();
+    for _ in 0..=DEATHS_MAX {
+        abort_at_it(&dir);
+    }
+    let pipeline = open(&dir);
+    assert_eq!(pipeline.run(PANICS).stats.errors_detail[0].fault, "crash");
+    let (store, now) = (
+        pipeline.pipeline().store(),
+        pipeline.pipeline().clock().now(),
+    );
+    let actor = session_pipeline_runtime::store::Actor::cli();
+    assert_eq!(store.release(&Default::default(), actor, now).unwrap(), 1);
+    let stats = pipeline.run(PANICS).stats;
+    assert_eq!(stats.errors_detail[0].fault, "panic", "it was tried");
+}
+
+#[test]
+fn one_attempt_that_the_process_survives_clears_it() {
+    let dir = poisoned();
+    for _ in 0..DEATHS_MAX {
+        abort_at_it(&dir);
+    }
+    assert_eq!(check(&dir), [suspect(KEY, DEATHS_MAX - 1)]);
+    let stats = open(&dir).run(PANICS).stats;
+    assert_eq!(stats.errors_detail[0].fault, "panic");
+    assert_eq!(check(&dir), []);
+    abort_at_it(&dir);
+    abort_at_it(&dir);
+    assert_eq!(check(&dir), [suspect(KEY, 1)], "in a row, so counted anew");
+}
+
+#[test]
+fn another_content_is_not_blamed_for_the_deaths_of_the_one_before() {
+    let dir = poisoned();
+    for _ in 0..DEATHS_MAX {
+        abort_at_it(&dir);
+    }
+    assert_eq!(check(&dir), [suspect(KEY, 2)]);
+    dir.append(KEY, "\nmore\n");
+    abort_at_it(&dir);
+    assert_eq!(check(&dir), [suspect(KEY, 1)]);
+}
+
+#[test]
+fn a_process_that_is_killed_quarantines_nobody() {
+    let dir = poisoned();
+    dir.write(OTHER, POISON);
+    // In the middle of two sessions; and then again before either was tried alone to its end.
+    kill_at_it(&dir, 2);
+    assert_eq!(check(&dir), [suspect(KEY, 0), suspect(OTHER, 0)]);
+    kill_at_it(&dir, 1);
+    assert_eq!(check(&dir), [suspect(KEY, 1), suspect(OTHER, 0)]);
+    let pipeline = open(&dir);
+    let stats = pipeline.run(PANICS).stats;
+    let faults: Vec<&str> = stats
+        .errors_detail
+        .iter()
+        .map(|e| e.fault.as_str())
+        .collect();
+    assert_eq!((faults, stats.quarantined), (vec!["panic", "panic"], 0));
+    drop(pipeline);
+    assert_eq!(check(&dir), []);
+}
+
+#[test]
+fn suspects_are_tried_before_all_others_in_their_order() {
+    let dir = prepared_dir();
+    for number in 0..6 {
+        dir.write(&format!("ada/{number}.jsonl"), "fine\n");
+    }
+    plant(&dir, 0, &record("ada/4.jsonl").encode());
+    plant(&dir, 1, &record("ada/2.jsonl").encode());
+    let pipeline = open(&dir);
+    assert_eq!(pipeline.run(PANICS).stats.processed, 6);
+    let number = |key| pipeline.state(PANICS, key).unwrap().session_seq;
+    assert_eq!(
+        (number("ada/2.jsonl"), number("ada/4.jsonl")),
+        (Some(1), Some(2))
+    );
+}
+
+#[test]
+fn a_suspect_that_the_cap_leaves_stays_one_and_one_that_is_gone_does_not() {
+    let dir = prepared_dir();
+    dir.write(KEY, "fine\n");
+    dir.write(OTHER, "fine\n");
+    for (number, key) in (0..).zip([KEY, OTHER, "ada/gone.jsonl"]) {
+        plant(&dir, number, &record(key).encode());
+    }
+    let pipeline = open(&dir);
+    let one = RunRequest {
+        max_sessions: Some(1),
+        ..RunRequest::cli()
+    };
+    assert_eq!(pipeline.run_as(PANICS, one).stats.capped, 1);
+    drop(pipeline);
+    assert_eq!(check(&dir), [suspect(OTHER, 0)]);
+}
+
+#[test]
+fn a_run_that_ends_well_leaves_nobody_in_the_slots() {
+    let dir = prepared_dir();
+    dir.write(KEY, "fine\n");
+    dir.write(OTHER, POISON);
+    open(&dir).run(PANICS);
+    let slots = fs::read_dir(folder(&dir)).unwrap();
+    let slots: Vec<Vec<u8>> = slots
+        .map(|slot| fs::read(slot.unwrap().path()).unwrap())
+        .collect();
+    assert!(!slots.is_empty());
+    assert!(slots.iter().all(|slot| Record::decode(slot).is_none()));
+    assert_eq!(check(&dir), []);
+}
+
+#[test]
+fn what_is_no_slot_is_left_alone_and_keeps_nobody() {
+    let dir = prepared_dir();
+    dir.write(KEY, "fine\n");
+    plant(&dir, 0, b"");
+    fs::create_dir(folder(&dir).join("1")).unwrap();
+    let elsewhere = dir.path().join("elsewhere");
+    fs::write(&elsewhere, record(KEY).encode()).unwrap();
+    symlink(&elsewhere, folder(&dir).join("2")).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        folder(&dir).join("3"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    for name in ["note.txt", "01", "4294967295", "-1"] {
+        fs::write(folder(&dir).join(name), record(KEY).encode()).unwrap();
+    }
+    assert_eq!(check(&dir), []);
+    assert_eq!(open(&dir).run(PANICS).stats.processed, 1);
+    assert_eq!(fs::read(&elsewhere).unwrap(), record(KEY).encode());
+    assert_eq!(
+        fs::read(folder(&dir).join("note.txt")).unwrap(),
+        record(KEY).encode()
+    );
+}
+
+#[test]
+fn where_nothing_can_be_written_down_sessions_are_processed_all_the_same() {
+    let dir = prepared_dir();
+    dir.write(KEY, "fine\n");
+    fs::write(folder(&dir), "a file where the folder should be").unwrap();
+    assert_eq!(open(&dir).run(PANICS).stats.processed, 1);
+}
+
+#[test]
+fn a_session_costs_one_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let in_flight = InFlight::open(dir.path());
+    let mut seat = in_flight.seat();
+    let writes = || {
+        let io = fs::read_to_string("/proc/thread-self/io").unwrap();
+        let line = io.lines().find(|line| line.starts_with("syscw:")).unwrap();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+    };
+    drop(seat.begin(|| record(KEY), false));
+    let before = writes();
+    for number in 0..1000 {
+        drop(seat.begin(|| record(&format!("ada/{number}.jsonl")), false));
+    }
+    assert_eq!(writes() - before, 1000);
+}
+
+/// So many workers, each at every session of its own in turn, the first of them suspects.
+fn work(path: &Path, workers: usize, suspects: usize) {
+    let folder = path.join("in-flight");
+    fs::create_dir(&folder).unwrap();
+    for number in 0..suspects {
+        let record = record(&format!("suspect-{number}"));
+        fs::write(folder.join(number.to_string()), record.encode()).unwrap();
+    }
+    let in_flight = &InFlight::open(path);
+    assert_eq!(in_flight.suspects().len(), suspects);
+    let (inside, next) = (&AtomicUsize::new(0), &AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(move || {
+                let mut seat = in_flight.seat();
+                loop {
+                    let number = next.fetch_add(1, Ordering::SeqCst);
+                    if number >= suspects + 200 {
+                        return;
+                    }
+                    let is_suspect = number < suspects;
+                    let key = format!("suspect-{number}");
+                    let mut stay = seat.begin(|| record(&key), is_suspect);
+                    let others = inside.fetch_add(1, Ordering::SeqCst);
+                    let hash = is_suspect.then_some(ContentHash([1; 16]));
+                    let suspicion = stay.suspicion(hash);
+                    if is_suspect {
+                        assert_eq!((others, suspicion), (0, Suspicion::Alone));
+                        assert_eq!(inside.load(Ordering::SeqCst), 1, "nobody came meanwhile");
+                    } else {
+                        assert_eq!(suspicion, Suspicion::None);
+                    }
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    assert_eq!(in_flight.suspects(), []);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
+
+    #[test]
+    fn invariant_a_suspect_is_alone_and_nobody_waits_for_ever(workers in 1..6_usize, suspects in 0..8_usize) {
+        let dir = tempfile::tempdir().unwrap();
+        work(dir.path(), workers, suspects);
+    }
+
+    #[test]
+    fn invariant_a_record_is_read_as_it_was_written_or_not_at_all(
+        session in any::<String>(),
+        processor in any::<String>(),
+        deaths in any::<u32>(),
+        place in any::<prop::sample::Index>(),
+        bit in 0..8_u32,
+        rest in vec(any::<u8>(), 0..50),
+    ) {
+        let written = Record { session, processor, deaths, ..record("") };
+        let bytes = written.encode();
+        prop_assert_eq!(Record::decode(&bytes), Some(written.clone()));
+        let longer = [&bytes[..], &rest[..]].concat();
+        prop_assert_eq!(Record::decode(&longer), Some(written.clone()), "over a longer one");
+        let torn = &bytes[..place.index(bytes.len())];
+        prop_assert_eq!(Record::decode(torn), None);
+        let mut flipped = bytes.clone();
+        flipped[place.index(bytes.len())] ^= 1 << bit;
+        let read = Record::decode(&flipped);
+        prop_assert!(read.is_none() || read == Some(written));
+    }
+
+    #[test]
+    fn invariant_whatever_stands_in_the_slots_every_session_is_processed(
+        slots in vec(vec(any::<u8>(), 0..300), 1..4),
+        hash in any::<Option<[u8; 16]>>(),
+        is_alone: bool,
+        deaths in 0..5_u32,
+    ) {
+        let dir = prepared_dir();
+        dir.write(KEY, "fine\n");
+        dir.write(OTHER, "fine\n");
+        for (number, bytes) in (0..).zip(&slots) {
+            plant(&dir, number, bytes);
+        }
+        // One that is whole, of a content or a component that there is not.
+        let told = Record {
+            hash: hash.map(|hash| ContentHash(hash).to_string()),
+            is_alone,
+            deaths,
+            ..record(KEY)
+        };
+        plant(&dir, 9, &told.encode());
+        let pipeline = open(&dir);
+        prop_assert_eq!(pipeline.run(PANICS).stats.processed, 2);
+        prop_assert_eq!(pipeline.pipeline().in_flight().suspects(), []);
+    }
+}

@@ -1,0 +1,202 @@
+//! What is removed after a time, on both sides of each limit, and what never is.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use session_pipeline_harness::{DataDir, TestPipeline, cases, clock};
+use session_pipeline_runtime::clock::{Clock as _, UtcMicros};
+use session_pipeline_runtime::config::Config;
+use session_pipeline_runtime::retention::{Swept, is_due, plan};
+use session_pipeline_runtime::store::Store;
+
+use crate::database::{cell, execute, rows};
+use crate::guests::{PANICS, POISON, WELL_BEHAVED, lines_of, panics, well_behaved};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const MICRO: Duration = Duration::from_micros(1);
+
+fn ago(days: u32) -> UtcMicros {
+    clock::START.minus(days * DAY)
+}
+
+/// Rows of every kind, one just too old and one just not, and open runs.
+fn filled() -> DataDir {
+    let dir = DataDir::new();
+    drop(Store::open(&dir.config(), clock::START).unwrap());
+    let at = |at: UtcMicros| format!("make_timestamp({})", at.0);
+    let (run_old, run_kept) = (at(ago(90).minus(MICRO)), at(ago(90)));
+    let (answer_old, answer_kept) = (at(ago(30).minus(MICRO)), at(ago(30)));
+    let now = at(clock::START);
+    execute(
+        &dir,
+        &format!(
+            "INSERT INTO runs VALUES
+                 ('8', 'usage', 'cli', {run_old}, {run_old}, 'ok', NULL, NULL),
+                 ('9', 'usage', 'cli', {run_old}, NULL, NULL, NULL, NULL),
+                 ('10', 'usage', 'cli', {run_old}, {run_kept}, 'failed', NULL, NULL),
+                 ('11', 'usage', 'cli', {now}, {now}, 'ok', NULL, NULL),
+                 ('7', 'gone', 'cli', {run_old}, {run_old}, 'ok', NULL, NULL),
+                 ('6', 'gone', 'cli', {run_old}, {run_old}, 'ok', NULL, NULL);
+             INSERT INTO session_costs
+                 SELECT 'usage', 'ada/one.jsonl', id, 1, 2, 3, 4 FROM runs;
+             INSERT INTO llm_responses VALUES ('old', '', 1, {answer_old}), ('kept', '', 1, {answer_kept});
+             INSERT INTO audit_log (id, timestamp, action) VALUES ('9999', make_timestamp(0), 'long ago');
+             INSERT INTO session_failures
+                 SELECT 'usage', key, NULL, NULL, NULL, NULL, 'c', 5, 5, 'panic', NULL, make_timestamp(0), NULL,
+                     make_timestamp(0), since
+                 FROM (VALUES ('old', {run_old}), ('kept', {run_kept}), ('there', NULL)) AS files (key, since);"
+        ),
+    );
+    dir
+}
+
+fn sweep(dir: &DataDir) -> Swept {
+    let now = dir.clock().now();
+    let store = Store::open(&dir.config(), now).unwrap();
+    store.sweep(plan(now, None)).unwrap()
+}
+
+fn left(dir: &DataDir) -> [Vec<String>; 5] {
+    [
+        "SELECT id FROM runs ORDER BY CAST(id AS INTEGER)",
+        "SELECT run_id FROM session_costs ORDER BY CAST(run_id AS INTEGER)",
+        "SELECT request_hash FROM llm_responses",
+        "SELECT session_file FROM session_failures ORDER BY ALL",
+        "SELECT action FROM audit_log WHERE action = 'long ago'",
+    ]
+    .map(|sql| rows(dir, sql))
+}
+
+#[test]
+fn what_is_just_too_old_goes_and_what_is_just_not_stays() {
+    let dir = filled();
+    let swept = sweep(&dir);
+    let expected = Swept {
+        runs: 2,
+        costs: 3,
+        responses: 1,
+        failures: 1,
+    };
+    assert_eq!(swept, expected);
+    // Opening closed the run that nobody was at any more; the last run of each processor stays.
+    let (runs, costs) = (["7", "9", "10", "11"], ["9", "10", "11"]);
+    assert_eq!(
+        left(&dir).map(|kept| kept.join(" ")),
+        [
+            runs.join(" "),
+            costs.join(" "),
+            "kept".to_owned(),
+            "kept there".to_owned(),
+            "long ago".to_owned()
+        ]
+    );
+    let again = left(&dir);
+    assert_eq!(sweep(&dir), Swept::default(), "nothing is left to do");
+    assert_eq!(left(&dir), again);
+}
+
+#[test]
+fn more_old_runs_than_one_transaction_takes_go_as_well() {
+    let dir = filled();
+    execute(
+        &dir,
+        "INSERT INTO runs SELECT CAST(n AS VARCHAR), 'usage', 'cli', make_timestamp(0), make_timestamp(0), 'ok', NULL, NULL
+             FROM range(1000, 2201) AS numbers (n);
+         INSERT INTO runs VALUES ('3000', 'usage', 'cli', make_timestamp(0), NULL, NULL, NULL, NULL);",
+    );
+    assert_eq!(sweep(&dir).runs, 2 + 1201);
+}
+
+#[test]
+fn a_run_sweeps_and_touches_nothing_that_a_processor_wrote() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "one\n");
+    let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+    pipeline.run(WELL_BEHAVED);
+    pipeline.run(WELL_BEHAVED);
+    dir.clock().advance(400 * DAY);
+    pipeline.run(WELL_BEHAVED);
+    drop(pipeline);
+    assert_eq!(rows(&dir, "SELECT id FROM runs"), ["3"]);
+    assert_eq!(cell(&dir, "SELECT count(*) FROM session_costs"), "0");
+    assert_eq!(cell(&dir, "SELECT count(*) FROM audit_log"), "3");
+    assert_eq!(
+        cell(&dir, "SELECT count(*) FROM session_processor_state"),
+        "1"
+    );
+    assert_eq!(rows(&dir, &lines_of(WELL_BEHAVED)).len(), 1);
+}
+
+#[test]
+fn the_failure_of_a_file_that_stays_away_does_not_stay_for_ever() {
+    for (keep_missing_days, days) in [(None, 90), (Some(3), 3), (Some(1000), 90)] {
+        let dir = DataDir::new();
+        dir.write("ada/poison.jsonl", POISON);
+        dir.write("ada/fine.jsonl", "fine\n");
+        let config = Config {
+            keep_missing_days,
+            ..dir.config()
+        };
+        let pipeline = TestPipeline::open_with(&dir, config, &[panics()]);
+        pipeline.run(PANICS);
+        dir.delete("ada/poison.jsonl");
+        pipeline.run(PANICS);
+        let is_known = || pipeline.failure(PANICS, "ada/poison.jsonl").is_some();
+        dir.clock().advance(days * DAY);
+        pipeline.run(PANICS);
+        assert!(is_known(), "{keep_missing_days:?}: not a moment too early");
+        dir.clock().advance(DAY);
+        pipeline.run(PANICS);
+        assert!(!is_known(), "{keep_missing_days:?}");
+    }
+}
+
+#[test]
+fn a_sweep_that_fails_does_not_fail_the_run() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "one\n");
+    let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+    pipeline.run(WELL_BEHAVED);
+    drop(pipeline);
+    // An id of somebody else's, which no comparison of numbers takes.
+    execute(
+        &dir,
+        "INSERT INTO runs VALUES ('moon', 'other', 'cli', make_timestamp(0), make_timestamp(0), 'ok', NULL, NULL)",
+    );
+    let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+    let now = dir.clock().now();
+    assert!(pipeline.pipeline().store().sweep(plan(now, None)).is_err());
+    dir.append("ada/one.jsonl", "two\n");
+    assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 1);
+}
+
+#[test]
+fn it_is_looked_at_once_a_day_and_a_clock_that_was_set_back_is_no_reason_to_wait() {
+    let now = clock::START;
+    assert!(is_due(None, now), "at the start");
+    assert!(!is_due(Some(now), now));
+    assert!(!is_due(Some(now), now.plus(DAY).minus(MICRO)));
+    assert!(is_due(Some(now), now.plus(DAY)));
+    assert!(is_due(Some(now), now.minus(MICRO)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases() * 8))]
+
+    #[test]
+    fn invariant_as_time_goes_on_no_more_is_kept_and_never_anything_of_the_last_month_is_removed(
+        now in 0..4_102_444_800_000_000_i64,
+        later in 0..100_000_000_000_i64,
+        keep_missing_days in proptest::option::of(30..10_000_u32),
+    ) {
+        let (early, late) = (plan(UtcMicros(now), keep_missing_days), plan(UtcMicros(now + later), keep_missing_days));
+        for (early, late) in [
+            (early.runs_since, late.runs_since),
+            (early.responses_since, late.responses_since),
+            (early.missing_failures_since, late.missing_failures_since),
+        ] {
+            prop_assert_eq!(late.0 - early.0, later);
+            prop_assert!(early <= UtcMicros(now).minus(30 * DAY));
+        }
+    }
+}
