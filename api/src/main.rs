@@ -1,11 +1,12 @@
 //! The program: the one place that reads the environment, the arguments and the clock.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use session_pipeline_runtime::config::{VARIABLES, Variables};
 
 fn main() -> ExitCode {
-    session_pipeline::cli::main(std::env::args_os(), variables())
+    session_pipeline::cli::main(std::env::args_os(), variables(), environment)
 }
 
 #[expect(
@@ -15,4 +16,13 @@ fn main() -> ExitCode {
 fn variables() -> Variables {
     let found = VARIABLES.map(|name| Some((name, std::env::var_os(name)?)));
     found.into_iter().flatten().collect()
+}
+
+/// What stands in a variable whose name the configuration says.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "here is the `main` that reads the environment"
+)]
+fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
 }
