@@ -33,6 +33,7 @@ use clap::{Args, Parser, Subcommand};
 use session_pipeline_runtime::clock::{Clock as _, SystemClock, UtcMicros};
 use session_pipeline_runtime::config::{Compiler, Config, Given, Variables};
 use session_pipeline_runtime::fault::printable;
+use session_pipeline_runtime::llm::{self, Secrets, SetupError};
 use session_pipeline_runtime::registry::{Registry, Shipped};
 use session_pipeline_runtime::run::Pipeline;
 
@@ -103,7 +104,14 @@ struct Global {
     /// What the environment says that no flag stands for
     #[arg(skip)]
     variables: Variables,
+    /// What looks up the variables whose names the configuration says
+    #[arg(skip)]
+    environment: Option<Environment>,
 }
+
+/// Looks up a variable. Keys of language models are found by it: they pass through no list that
+/// somebody could print.
+pub type Environment = fn(&str) -> Option<OsString>;
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -198,9 +206,13 @@ fn filled(text: &str) -> Result<String, String> {
     }
 }
 
-/// Runs the program with these arguments, of which the first is its name, and with what `main` found
-/// in the environment.
-pub fn main(arguments: impl IntoIterator<Item = OsString>, variables: Variables) -> ExitCode {
+/// Runs the program with these arguments, of which the first is its name, with what `main` found in
+/// the environment, and with the way to look up more there.
+pub fn main(
+    arguments: impl IntoIterator<Item = OsString>,
+    variables: Variables,
+    environment: Environment,
+) -> ExitCode {
     let mut cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -213,6 +225,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, variables: Variables)
         }
     };
     cli.global.variables = variables;
+    cli.global.environment = Some(environment);
     log_to_stderr(cli.global.verbose);
     match dispatch(&cli) {
         Ok(exit) => exit.into(),
@@ -279,12 +292,26 @@ impl Global {
         Ok(self.config.get_or_init(|| config).clone())
     }
 
+    /// Opens the pipeline, with the language model that is configured.
     fn pipeline(&self) -> Result<Pipeline, Failure> {
-        Ok(Pipeline::open(
+        self.with_language_model(Pipeline::open(
             self.config()?,
             Arc::new(SystemClock::default()),
             registry(),
         )?)
+    }
+
+    /// The same with the language model that is configured, if one is.
+    fn with_language_model(&self, pipeline: Pipeline) -> Result<Pipeline, Failure> {
+        let config = pipeline.config();
+        let environment = |name: &str| self.environment?(name);
+        let secrets = Secrets::look_up(&config.llm, environment).map_err(SetupError::from)?;
+        let clock = Arc::clone(pipeline.clock());
+        let model = llm::from_config(config, secrets, clock, pipeline.shared_store())?;
+        Ok(match model {
+            Some(model) => pipeline.with_language_model(model),
+            None => pipeline,
+        })
     }
 }
 

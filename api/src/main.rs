@@ -1,5 +1,6 @@
 //! The program: the one place that reads the environment, the arguments and the clock.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -12,7 +13,7 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "error: {KILL_POINTS}: {error}");
         return ExitCode::from(2);
     }
-    session_pipeline::cli::main(std::env::args_os(), variables())
+    session_pipeline::cli::main(std::env::args_os(), variables(), environment)
 }
 
 /// For tests of crashes only, and without effect in a packaged program.
@@ -37,4 +38,13 @@ fn kill_points() -> Result<(), String> {
 fn variables() -> Variables {
     let found = VARIABLES.map(|name| Some((name, std::env::var_os(name)?)));
     found.into_iter().flatten().collect()
+}
+
+/// What stands in a variable whose name the configuration says.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "here is the `main` that reads the environment"
+)]
+fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
 }

@@ -40,7 +40,7 @@ pub struct Pipeline {
     clock: Arc<dyn Clock>,
     registry: Registry,
     engines: Engines,
-    store: Store,
+    store: Arc<Store>,
     permits: Arc<dispatch::Permits>,
     in_flight: InFlight,
     model: Option<Arc<dyn LanguageModel>>,
@@ -198,6 +198,9 @@ pub enum RunError {
     /// It was stopped before it had dealt with all its sessions.
     #[error("the run was stopped; what it had processed stands, and the next run does the rest")]
     Interrupted,
+    /// The language model does not answer until its operator has done something.
+    #[error("the run stopped: {0}; what it had processed stands")]
+    Halted(String),
     /// A part of the pipeline itself broke.
     #[error("the run broke off: {0}; please report it")]
     Broken(String),
@@ -213,7 +216,7 @@ impl Pipeline {
         clock: Arc<dyn Clock>,
         registry: Registry,
     ) -> Result<Self, RunError> {
-        let store = Store::open(&config, clock.now())?;
+        let store = Arc::new(Store::open(&config, clock.now())?);
         registry.tidy(&config, &store)?;
         let permits = Arc::new(dispatch::Permits::new(config.workers));
         let engines = Engines::new(config.pool_limits(), permits.sessions_max());
@@ -253,6 +256,11 @@ impl Pipeline {
     /// What the workers are at, and what those of a dead process were at.
     pub fn in_flight(&self) -> &InFlight {
         &self.in_flight
+    }
+
+    /// The database, for whoever keeps something there beside the runs.
+    pub fn shared_store(&self) -> Arc<Store> {
+        Arc::clone(&self.store)
     }
 
     /// The processors.
@@ -358,7 +366,11 @@ impl Pipeline {
         let mut stats = stats.into_inner().unwrap_or_else(PoisonError::into_inner);
         let result = match result {
             Ok(_) if self.is_stopping() && stats.capped > 0 => Err(RunError::Interrupted),
-            result => result,
+            Ok(passed) => match self.halted(&id) {
+                Some(reason) => Err(RunError::Halted(reason)),
+                None => Ok(passed),
+            },
+            Err(error) => Err(error),
         };
         let duration = self.clock.monotonic().saturating_sub(started);
         stats.duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -411,9 +423,18 @@ impl Pipeline {
         }
     }
 
-    /// From now on no run begins, and those at work begin no further session.
+    /// From now on no run begins, and those at work begin no further session; requests to a
+    /// language model are broken off.
     pub fn stop(&self) {
         self.is_stopping.store(true, Ordering::SeqCst);
+        if let Some(model) = &self.model {
+            model.stop();
+        }
+    }
+
+    /// Why a run goes no further, where only the operator of the language model can help.
+    fn halted(&self, run_id: &str) -> Option<String> {
+        self.model.as_ref()?.halted(run_id)
     }
 
     /// Whether [`Pipeline::stop`] was called.

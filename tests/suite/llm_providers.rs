@@ -7,6 +7,7 @@ mod budgets;
 mod faults;
 mod keeping;
 mod keys;
+mod runs;
 mod secrets;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use session_pipeline_runtime::config::ConfigError;
 use session_pipeline_runtime::knowledge::KnowledgeError;
+use session_pipeline_runtime::llm::SetupError;
 use session_pipeline_runtime::quarantine::held::QuarantineError;
 use session_pipeline_runtime::registry::RegistryError;
 use session_pipeline_runtime::report::PricesError;
@@ -106,6 +107,16 @@ impl From<StoreError> for Failure {
 impl From<PricesError> for Failure {
     fn from(error: PricesError) -> Self {
         Self::new(Exit::WrongUse, &error)
+    }
+}
+
+impl From<SetupError> for Failure {
+    fn from(error: SetupError) -> Self {
+        let exit = match error {
+            SetupError::Key(_) | SetupError::Prices(_) => Exit::WrongUse,
+            SetupError::Store(_) | SetupError::Transport(_) => Exit::CouldNotRun,
+        };
+        Self::new(exit, &error)
     }
 }
 

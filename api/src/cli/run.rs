@@ -44,7 +44,7 @@ pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<Exit, Failure>
     }
     let open = || Pipeline::open(config, Arc::new(SystemClock::default()), super::registry());
     let bodies = match global.reach(open)? {
-        Reach::Here(pipeline) => run_here(&pipeline, arguments)?,
+        Reach::Here(pipeline) => run_here(&global.with_language_model(pipeline)?, arguments)?,
         Reach::Server(client) => run_there(&client, arguments)?,
     };
     for body in &bodies {

@@ -104,9 +104,10 @@ impl From<RunError> for ApiError {
             RunError::Registry(error) => error.into(),
             RunError::Store(error) => error.into(),
             RunError::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
-            error @ (RunError::Sessions { .. } | RunError::Interrupted | RunError::Broken(_)) => {
-                Self::internal(&error)
-            }
+            error @ (RunError::Sessions { .. }
+            | RunError::Interrupted
+            | RunError::Halted(_)
+            | RunError::Broken(_)) => Self::internal(&error),
         }
     }
 }

@@ -130,6 +130,7 @@ impl Pass<'_> {
         let clock = &self.pipeline.clock;
         let is_over_budget = || {
             self.pipeline.is_stopping()
+                || self.pipeline.halted(self.run_id).is_some()
                 || self
                     .request
                     .time_budget

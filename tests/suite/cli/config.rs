@@ -121,3 +121,31 @@ fn limits_of_the_file_bind_also_what_a_child_compiles() {
     fs::remove_file(dir.path().join("config.toml")).unwrap();
     assert_eq!(check(&dir, &["run", "usage"]).code, 0);
 }
+
+#[test]
+fn a_key_that_can_be_none_stops_whoever_would_send_it_and_is_not_repeated() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", Session::new("one").user("hi"));
+    for (name, value) in [
+        ("ANTHROPIC_API_KEY", ""),
+        ("ANTHROPIC_API_KEY", "CANARY of two words"),
+        ("LLM_API_KEY", "CANARY\n2"),
+    ] {
+        let mut command = program(&dir);
+        command
+            .env(name, value)
+            .args(["run", "usage", "--data-dir", "."]);
+        let ended = Ended::of(&dir, command.output().unwrap());
+        assert_eq!(ended.code, 2, "{ended:?}");
+        let expected = format!("error: `{name}` in the environment is no key");
+        assert!(ended.stderr.starts_with(&expected), "{ended:?}");
+        assert!(!format!("{ended:?}").contains("CANARY"), "{ended:?}");
+    }
+    let mut command = program(&dir);
+    command
+        .env("ANTHROPIC_API_KEY", "sk-CANARY")
+        .args(["-vv", "run", "usage", "--data-dir", "."]);
+    let ended = Ended::of(&dir, command.output().unwrap());
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(!format!("{ended:?}").contains("CANARY"), "{ended:?}");
+}
