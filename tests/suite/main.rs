@@ -26,6 +26,7 @@ mod migrations;
 mod quarantine;
 mod records;
 mod registry;
+mod races;
 mod report;
 mod reprocess;
 mod run;
