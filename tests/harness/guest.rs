@@ -58,6 +58,21 @@ impl Guest {
         Self::new(Arc::new(engine), compile(component, limits)?, limits)
     }
 
+    /// As [`Guest::try_load`], compiled by this compiler and not kept for others: for components
+    /// of which there are many.
+    ///
+    /// # Errors
+    /// As [`Guest::try_load`].
+    pub fn try_compile(
+        compiler: &Compiler,
+        component: &[u8],
+        limits: &Limits,
+    ) -> Result<Self, Fault> {
+        let compiled = compile_anew(compiler, component, limits)?;
+        let engine = Engine::new(limits, 1).expect("the sandbox can be made");
+        Self::new(Arc::new(engine), Arc::new(compiled), limits)
+    }
+
     /// The same code under other limits, but for the stack's, which is compiled in.
     pub fn under(&self, limits: &Limits) -> Self {
         self.try_under(limits)
@@ -185,10 +200,13 @@ fn compile(component: &[u8], limits: &Limits) -> Result<Arc<Compiled>, Fault> {
     if let Some(compiled) = known.get(&key) {
         return Ok(Arc::clone(compiled));
     }
-    let scratch = std::env::temp_dir();
-    let compiled = sandbox::compile(&Compiler::InProcess, limits, component, &scratch)
-        .map_err(|error| Fault::new(FaultKind::Component, error.to_string()))?;
-    let compiled = Arc::new(compiled);
+    let compiled = Arc::new(compile_anew(&Compiler::InProcess, component, limits)?);
     known.insert(key, Arc::clone(&compiled));
     Ok(compiled)
+}
+
+fn compile_anew(compiler: &Compiler, component: &[u8], limits: &Limits) -> Result<Compiled, Fault> {
+    let scratch = std::env::temp_dir();
+    sandbox::compile(compiler, limits, component, &scratch)
+        .map_err(|error| Fault::new(FaultKind::Component, error.to_string()))
 }

@@ -20,6 +20,7 @@
 //! assert_eq!(pipeline.run("usage").stats.processed, 1);
 //! ```
 
+pub mod alone;
 pub mod clock;
 pub mod data_dir;
 pub mod guest;

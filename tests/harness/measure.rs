@@ -150,3 +150,34 @@ fn high_water_mark(status_file: &Path) -> Option<u64> {
     let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kilobytes * 1024)
 }
+
+/// What this process holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// Its threads.
+    pub threads: u64,
+    /// Its open descriptors.
+    pub descriptors: usize,
+    /// Its resident memory, in bytes.
+    pub resident: u64,
+}
+
+impl Footprint {
+    /// That of this moment.
+    ///
+    /// # Errors
+    /// Where the system has no `/proc`.
+    pub fn now() -> io::Result<Self> {
+        let status = std::fs::read_to_string("/proc/self/status")?;
+        let number = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
+                .ok_or_else(|| io::Error::other(format!("the system does not tell `{name}`")))
+        };
+        Ok(Self {
+            threads: number("Threads:")?,
+            descriptors: std::fs::read_dir("/proc/self/fd")?.count(),
+            resident: number("VmRSS:")? * 1024,
+        })
+    }
+}

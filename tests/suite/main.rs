@@ -26,6 +26,7 @@ mod llm;
 mod llm_providers;
 mod migrations;
 mod quarantine;
+mod races;
 mod records;
 mod registry;
 mod report;

@@ -163,7 +163,7 @@ fn importing(name: &str) -> &'static [u8] {
 }
 
 /// The compiler as the program starts it.
-fn child_compiler() -> Compiler {
+pub(super) fn child_compiler() -> Compiler {
     Compiler::Child {
         program: assert_cmd::cargo::cargo_bin("session-pipeline"),
         arguments: vec!["compile-component".to_owned(), "--".to_owned()],

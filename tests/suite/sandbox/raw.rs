@@ -1,0 +1,174 @@
+//! Guests written by hand: a core module in the text of WebAssembly, with the contract put on.
+//!
+//! No toolchain makes components that lie about their texts and lists, call back out of an
+//! allocation or bring eight memories along: here their bytes are laid out one by one. A guest of
+//! this kind keeps a row for each session, and falls out of its role at one that is longer than
+//! [`QUIET`](super::QUIET), or where it is told to.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use wit_component::{ComponentEncoder, StringEncoding};
+
+/// Where the fixed data of a guest begin; what lies below is for a test's own.
+const BASE: u32 = 1024;
+
+/// A guest written by hand. Its parts are text of WebAssembly; what is not given behaves well.
+#[derive(Clone, Debug)]
+pub struct Raw {
+    /// What it calls itself.
+    pub name: &'static str,
+    /// The table that its manifest declares.
+    pub table: String,
+    /// The columns of it: a number and a text.
+    pub columns: [&'static str; 2],
+    /// The table that it writes into, where that is another.
+    pub writes_into: Option<String>,
+    /// The memory that the contract is spoken through.
+    pub memory: &'static str,
+    /// Further fields of the module.
+    pub fields: String,
+    /// What it does when the host asks for `$size` bytes, before it gives them.
+    pub realloc: String,
+    /// What it does at a session that is longer than a quiet one.
+    pub misbehave: String,
+}
+
+impl Raw {
+    /// A guest that behaves well.
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            table: "lines".to_owned(),
+            columns: ["line", "text"],
+            writes_into: None,
+            memory: r#"(memory (export "memory") 4)"#,
+            fields: String::new(),
+            realloc: String::new(),
+            misbehave: String::new(),
+        }
+    }
+
+    /// The component, and the name it goes by.
+    pub fn component(&self) -> (&'static str, &'static [u8]) {
+        (self.name, with_contract(&self.text()).leak())
+    }
+
+    fn text(&self) -> String {
+        let mut image = Image::default();
+        let described = self.described(&mut image);
+        let table = image.text(self.writes_into.as_ref().unwrap_or(&self.table));
+        let [text, text_bytes] = image.text("raw");
+        // A row of two values: the number 1, and a text.
+        let values = image.put(8, &[2, 0, 1, 0, 4, 0, text, text_bytes]);
+        let rows = image.put(4, &[values, 2]);
+        // A success of one item, and nothing else.
+        let summary = image.put(8, &[0, 0, 1, 0, 0, 0]);
+        let mut data = String::new();
+        for byte in &image.bytes {
+            write!(data, "\\{byte:02x}").unwrap();
+        }
+        let Self {
+            memory,
+            fields,
+            realloc,
+            misbehave,
+            ..
+        } = self;
+        let [table, table_bytes] = table;
+        format!(
+            r#"(module
+              (import "session-pipeline:processor/records@1.0.0" "insert"
+                (func $insert (param i32 i32 i32 i32)))
+              (import "session-pipeline:processor/transcript@1.0.0" "read-lines"
+                (func $read-lines (param i32 i32)))
+              (import "session-pipeline:processor/log@1.0.0" "log"
+                (func $log (param i32 i32 i32)))
+              {memory}
+              (global $top (mut i32) (i32.const 65536))
+              (data (i32.const {BASE}) "{data}")
+              (func (export "cabi_realloc")
+                (param $old i32) (param $old-size i32) (param $align i32) (param $size i32)
+                (result i32) (local $at i32)
+                {realloc}
+                (local.set $at (i32.and
+                  (i32.add (global.get $top) (i32.sub (local.get $align) (i32.const 1)))
+                  (i32.sub (i32.const 0) (local.get $align))))
+                (global.set $top (i32.add (local.get $at) (local.get $size)))
+                (local.get $at))
+              (func (export "session-pipeline:processor/guest@1.0.0#describe")
+                (param i32 i32) (result i32)
+                (i32.const {described}))
+              (func (export "session-pipeline:processor/guest@1.0.0#process")
+                (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (param $bytes i64)
+                (param i32 i32 i32 i32) (result i32)
+                (call $insert
+                  (i32.const {table}) (i32.const {table_bytes}) (i32.const {rows}) (i32.const 1))
+                (if (i64.gt_u (local.get $bytes) (i64.const 16)) (then {misbehave}))
+                (i32.const {summary}))
+              {fields})"#
+        )
+    }
+
+    /// Lays out the manifest, as `describe` gives it.
+    fn described(&self, image: &mut Image) -> u32 {
+        let mut columns = Vec::new();
+        for (name, kind) in self.columns.iter().zip([1, 3]) {
+            columns.extend(image.text(name));
+            columns.push(kind);
+        }
+        let columns = image.put(4, &columns);
+        let [table, table_bytes] = image.text(&self.table);
+        let tables = image.put(4, &[table, table_bytes, 0, 0, 0, columns, 2]);
+        let [name, name_bytes] = image.text(self.name);
+        let [says, says_bytes] = image.text("Written by hand.");
+        let manifest = [
+            0, name, name_bytes, 1, says, says_bytes, 60, 0, tables, 1, 0, 0,
+        ];
+        image.put(4, &manifest)
+    }
+}
+
+/// What lies in a guest's memory from [`BASE`] on.
+#[derive(Default)]
+struct Image {
+    bytes: Vec<u8>,
+}
+
+impl Image {
+    fn put(&mut self, align: usize, words: &[u32]) -> u32 {
+        let length = self.bytes.len().next_multiple_of(align);
+        self.bytes.resize(length, 0);
+        let bytes = words.iter().flat_map(|word| word.to_le_bytes());
+        self.bytes.extend(bytes);
+        BASE + u32::try_from(length).unwrap()
+    }
+
+    /// Its address and length.
+    fn text(&mut self, text: &str) -> [u32; 2] {
+        let at = BASE + u32::try_from(self.bytes.len()).unwrap();
+        self.bytes.extend(text.as_bytes());
+        [at, u32::try_from(text.len()).unwrap()]
+    }
+}
+
+/// Makes a component of a core module that speaks the contract by hand.
+pub fn with_contract(module: &str) -> Vec<u8> {
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/wit");
+    let mut resolve = wit_parser::Resolve::default();
+    let (package, _) = resolve.push_dir(wit).unwrap();
+    let world = resolve.select_world(&[package], Some("processor")).unwrap();
+    let mut bytes = wat::parse_str(module).unwrap_or_else(|error| panic!("{error}\n{module}"));
+    wit_component::embed_component_metadata(
+        &mut bytes,
+        &resolve,
+        world,
+        StringEncoding::UTF8,
+        false,
+    )
+    .unwrap();
+    ComponentEncoder::default()
+        .module(&bytes)
+        .and_then(|encoder| encoder.encode())
+        .unwrap_or_else(|error| panic!("{error:#}\n{module}"))
+}
