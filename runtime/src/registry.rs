@@ -333,10 +333,8 @@ impl Registry {
             return Err(refused(detail));
         }
         let is_shipped = matches!(source, Source::Shipped(_));
-        if made.processor.asks_model() && !config.grants_llm(name, is_shipped) {
-            return Err(refused(format!(
-                "it asks for a language model, which it is not granted; set `llm = true` in `[processors.{name}]` to grant it"
-            )));
+        if let Some(detail) = ungranted(&made.processor, config, is_shipped) {
+            return Err(refused(detail));
         }
         // Of a file it was asked when it took over; what runs since then goes on.
         if is_shipped && !config.may_go_back(name) {
@@ -414,6 +412,17 @@ impl Source {
             )),
         }
     }
+}
+
+/// Why a processor may not run that asks for more than the operator grants it.
+fn ungranted(processor: &Processor, config: &Config, is_shipped: bool) -> Option<String> {
+    let name = &processor.manifest().name;
+    let wants = processor.asks_model() && !config.grants_llm(name, is_shipped);
+    wants.then(|| {
+        format!(
+            "it asks for a language model, which it is not granted; set `llm = true` in `[processors.{name}]` to grant it"
+        )
+    })
 }
 
 fn unavailable(name: &str, fault: Fault) -> RegistryError {

@@ -18,7 +18,7 @@ use session_pipeline_runtime::registry::listing;
 use session_pipeline_runtime::run::{Progress, RunError, RunRequest};
 
 use crate::database::rows;
-use crate::guests::{WELL_BEHAVED, lines_of, well_behaved};
+use crate::guests::{WELL_BEHAVED, lines_of, misbehaving, well_behaved};
 
 /// A processor of somebody else.
 pub const VERSIONED: &str = "faulty-versioned";
@@ -485,6 +485,41 @@ fn a_component_whose_tables_have_another_shape_is_refused_with_the_difference() 
     ");
     dir.write(KEY, "two\n");
     assert_eq!(pipeline.run(VERSIONED).stats.processed, 1);
+}
+
+#[test]
+fn a_replacement_that_asks_for_more_than_is_granted_does_not_take_over() {
+    let (dir, pipeline) = stage();
+    dir.drop_processor(FILE, versioned(1));
+    pipeline.run(VERSIONED);
+    dir.drop_processor(FILE, misbehaving("asks_model").1);
+    look(&pipeline);
+    insta::assert_snapshot!(standing(&pipeline).join("\n"), @"
+    faulty-versioned 1 of theirs.wasm, as it was
+    `theirs.wasm` is refused: it asks for a language model, which it is not granted; set `llm = true` in `[processors.faulty-asks-model]` to grant it; version 1 of `faulty-versioned`, which it held before, goes on
+    ");
+}
+
+#[test]
+fn what_runs_and_loses_its_grant_stays_and_says_why_it_does_not_run() {
+    let (dir, pipeline) = stage();
+    drop(pipeline);
+    let (name, component) = misbehaving("asks_model");
+    dir.drop_processor(FILE, component);
+    let mut config = dir.config();
+    config.processors.entry(name.to_owned()).or_default().llm = Some(true);
+    let granted = TestPipeline::open_with(&dir, config, &[]);
+    look(&granted);
+    assert_eq!(standing(&granted), ["faulty-asks-model 1 of theirs.wasm"]);
+    drop(granted);
+    let pipeline = open(&dir);
+    for _ in 0..2 {
+        look(&pipeline);
+        assert_eq!(standing(&pipeline), ["faulty-asks-model 1 of theirs.wasm"]);
+        let refused = refusal(&pipeline, name);
+        let expected = "the processor `faulty-asks-model` is unavailable: component: it asks for a language model";
+        assert!(refused.starts_with(expected), "{refused}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::inspect;
 use crate::registry::folder::{self, Found, Reading};
 use crate::registry::make::{Made, Workshop};
 use crate::registry::plan::{Component, Holds};
+use crate::registry::ungranted;
 use crate::sandbox::sha256_hex;
 use crate::store::StoreError;
 
@@ -56,8 +57,13 @@ impl Look<'_> {
                 _ => Holds::Component(asked.component.clone()),
             });
         }
+        // Where what runs already can't be used any more, as the operator took a grant back, nothing
+        // goes on in its place: it stays, and its runs say why they are none.
+        let runs_already = memory.last_good(file).cloned();
+        let runs_already = runs_already.filter(|component| component.digest == digest);
         if let Some(reason) = memory.unusable.get(&(digest.clone(), guess.clone())) {
-            return Ok(Holds::Unusable(reason.clone()));
+            let refused = Holds::Unusable(reason.clone());
+            return Ok(runs_already.map_or(refused, Holds::Component));
         }
         let Some(workshop) = workshop else {
             return self.recall(memory, file, digest);
@@ -74,7 +80,10 @@ impl Look<'_> {
                 Ok(Holds::Component(component))
             }
             Err(Objection::Changing) => Ok(Holds::Unexamined),
-            Err(Objection::Fault(fault)) => Ok(memory.object(file, digest, guess, &fault)),
+            Err(Objection::Fault(fault)) => {
+                let refused = memory.object(file, digest, guess, &fault);
+                Ok(runs_already.map_or(refused, Holds::Component))
+            }
         }
     }
 
@@ -176,6 +185,9 @@ impl Look<'_> {
                     );
                     return Err(Fault::new(FaultKind::Component, detail).into());
                 }
+            }
+            if let Some(detail) = ungranted(&made.processor, self.config, false) {
+                return Err(Fault::new(FaultKind::Component, detail).into());
             }
             // Only what stayed the same for all this time was whole when it was read.
             match folder::stamp(&self.config.processors_dir(), file) == stamp {

@@ -68,6 +68,11 @@ impl Look<'_> {
             if only.is_some_and(|only| only != file) {
                 continue;
             }
+            let runs_already = memory.last_good(file) == Some(component);
+            if runs_already && !memory.asked.contains_key(&component.digest) {
+                // It can't be used any more, and whoever runs it is told.
+                continue;
+            }
             let is_kept = |asked: &Asked| asked.is_kept;
             if !memory.asked.get(&component.digest).is_some_and(is_kept) {
                 let new = match made.remove(&component.digest) {
