@@ -9,39 +9,13 @@ pub mod encode;
 pub mod extraction;
 pub mod judgement;
 
-/// What is asked of a model.
-pub struct Request {
-    /// The whole of it.
-    pub prompt: String,
-    /// The most tokens of the answer.
-    pub max_tokens: u32,
-    /// What the answer must fit.
-    pub json_schema: &'static str,
-}
+use session_pipeline_processor::llm::ErrorClass;
 
-/// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// Nobody could be asked, or not now.
-    OfTheService(String),
-    /// Somebody was asked, and the answer is none: refused, malformed, too large.
-    OfTheAnswer(String),
-}
-
-impl Failure {
-    /// The reason, for people.
-    pub fn into_reason(self) -> String {
-        match self {
-            Failure::OfTheService(reason) | Failure::OfTheAnswer(reason) => reason,
-        }
-    }
-}
-
-/// Somebody who answers requests: the host, or whoever stands for it in a test.
-pub trait Model {
-    /// Asks, and waits for the answer.
-    ///
-    /// # Errors
-    /// When there is none.
-    fn complete(&self, request: &Request) -> Result<String, Failure>;
+/// Whether somebody answered, and the answer is none: asking again gives the same. Else nobody
+/// could be asked, or not now.
+pub fn is_of_the_answer(class: ErrorClass) -> bool {
+    matches!(
+        class,
+        ErrorClass::Refused | ErrorClass::Malformed | ErrorClass::TooLarge
+    )
 }

@@ -1,0 +1,175 @@
+//! From what a session says to what is known: new items, evidence for known ones, and what
+//! relates them.
+//!
+//! An item that is there is never written again, whoever says it once more: what people decided
+//! about it stands in its row. Items, relations and contradictions are added, or are there.
+
+mod alike;
+mod contradictions;
+mod gate;
+
+use std::collections::BTreeSet;
+
+use session_pipeline_processor::json::JsonText;
+use session_pipeline_processor::shared::Lookup;
+use session_pipeline_processor::{Level, Session};
+
+use crate::tables::{
+    CATEGORY, ENDED, Evidence, Item, LIKELY_DUPLICATE, PENDING, Relation, SENSITIVITY, SOURCE_TYPE,
+};
+use crate::verification::{Detection, Detector, Verification};
+use crate::{confidence, ids};
+
+/// So many items are looked at when a new one is compared.
+pub const CANDIDATES_MAX: u32 = 100;
+
+/// All that is known, as a session sees and adds to it.
+pub struct Knowledge<'s, 'h> {
+    session: &'s Session<'h>,
+    detector: Detector,
+    /// What evidence this session has given so far.
+    evidence: BTreeSet<String>,
+    session_id: String,
+}
+
+impl<'s, 'h> Knowledge<'s, 'h> {
+    /// What is known before the session adds to it.
+    pub fn new(session: &'s Session<'h>, detector: Detector) -> Self {
+        Self {
+            session,
+            detector,
+            evidence: BTreeSet::new(),
+            session_id: session_id(session),
+        }
+    }
+
+    /// How the session is called in prompts and as a source.
+    pub fn session_id(&self) -> &str {
+        &self.session_id
+    }
+
+    /// Keeps what was found; answers whether it was new.
+    ///
+    /// # Errors
+    /// When what is known can't be read, or a model that is needed does not answer.
+    pub fn keep(&mut self, found: &Verification) -> Result<bool, String> {
+        let id = ids::item(&found.title, &found.content);
+        let by_id = self.session.lookup::<Item>().equal("id", id.as_str());
+        let known = match by_id.first()? {
+            Some(item) => Some(item),
+            None => self.restated(found)?,
+        };
+        if let Some(item) = known {
+            self.give_evidence(&item.id, found);
+            return Ok(false);
+        }
+        self.create(&id, found);
+        self.give_evidence(&id, found);
+        self.relate(&id, found)?;
+        if self.detector == Detector::Llm {
+            self.judge(&id, found)?;
+        }
+        Ok(true)
+    }
+
+    /// The item that says the same in other words, if one is known.
+    ///
+    /// A correction may overturn what is known while it is worded almost like it, so it is
+    /// compared with nothing but what the same session said before.
+    fn restated(&self, found: &Verification) -> Result<Option<Item>, String> {
+        match Detection::of(&found.detection) {
+            Some(Detection::Correction) => self.said_before(found),
+            _ => self.known_alike(found),
+        }
+    }
+
+    fn create(&self, id: &str, found: &Verification) {
+        let entities = (!found.entities.is_empty()).then(|| JsonText::strings(&found.entities));
+        self.session.upsert(Item {
+            id: id.to_owned(),
+            title: found.title.clone(),
+            content: found.content.clone(),
+            category: CATEGORY.to_owned(),
+            source_user: self.session.info().username.clone(),
+            tags: entities.clone(),
+            entities,
+            status: PENDING.to_owned(),
+            confidence: confidence::of(&found.detection, self.detector),
+            domain: found.domain.clone(),
+            source_type: SOURCE_TYPE.to_owned(),
+            source_ref: self.session_id.clone(),
+            sensitivity: SENSITIVITY.to_owned(),
+            is_personal: false,
+            is_required: false,
+        });
+    }
+
+    /// Adds the user's words for an item, once for each line and kind.
+    fn give_evidence(&mut self, item_id: &str, found: &Verification) {
+        let info = self.session.info();
+        let line = format!("line {}", found.line);
+        let place = found.line_uuid.as_deref().unwrap_or(&line);
+        let id = ids::evidence(&info.key, item_id, place, &found.detection);
+        if !self.evidence.insert(id.clone()) {
+            return;
+        }
+        self.session.table().insert(Evidence {
+            id,
+            item_id,
+            source_user: &info.username,
+            source_ref: &self.session_id,
+            detection_type: &found.detection,
+            user_quote: &found.quote,
+            line_uuid: found.line_uuid.as_deref(),
+            line: found.line,
+            detector: self.detector.name(),
+        });
+    }
+
+    /// Notes the items that name so much of the same that a person should look at both.
+    fn relate(&self, id: &str, found: &Verification) -> Result<(), String> {
+        for (item, overlap) in self.sharing_entities(id, found)? {
+            let relation_id = ids::relation(id, &item.id, LIKELY_DUPLICATE);
+            let by_id = self
+                .session
+                .lookup::<Relation>()
+                .equal("id", relation_id.as_str());
+            if by_id.first()?.is_some() {
+                continue;
+            }
+            self.session.upsert(Relation {
+                id: relation_id,
+                item_a_id: id.min(&item.id).to_owned(),
+                item_b_id: id.max(&item.id).to_owned(),
+                relation_type: LIKELY_DUPLICATE.to_owned(),
+                score: overlap.jaccard(),
+                resolved: false,
+                resolved_by: None,
+                resolved_at: None,
+                resolution: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// Items that count, the newest first: neither rejected nor ended, and nobody's own.
+    fn candidates(&self) -> Lookup<'h, Item> {
+        let mut items = self.session.lookup::<Item>().equal("is_personal", false);
+        for status in ENDED {
+            items = items.not_equal("status", status);
+        }
+        items.newest_first().limit(CANDIDATES_MAX)
+    }
+
+    fn warn(&self, message: &str) {
+        self.session.log(Level::Warn, message);
+    }
+}
+
+/// `session-<name of the file>-<user>`.
+fn session_id(session: &Session<'_>) -> String {
+    let info = session.info();
+    let name = info.key.rsplit('/').next().unwrap_or_default();
+    let stem = name.strip_suffix(".jsonl").unwrap_or(name);
+    format!("session-{stem}-{}", info.username)
+}

@@ -1,0 +1,106 @@
+//! Which known items a new one contradicts, by a model's judgement.
+
+use session_pipeline_processor::json::JsonText;
+use session_pipeline_processor::llm::Request;
+
+use super::{CANDIDATES_MAX, Knowledge};
+use crate::ids;
+use crate::llm::is_of_the_answer;
+use crate::llm::judgement::{self, Candidate};
+use crate::tables::{Contradiction, Item};
+use crate::verification::{DOMAINS, Verification};
+
+/// With more items a request is large.
+const CANDIDATES_MANY: usize = 50;
+
+impl Knowledge<'_, '_> {
+    /// Asks about all candidates in one request; without any it asks nothing.
+    ///
+    /// # Errors
+    /// When the model can't be asked now: the session is tried again, and its extraction comes
+    /// from the cache. An answer that is none is logged, and the item stands without judgement.
+    pub(super) fn judge(&self, id: &str, found: &Verification) -> Result<(), String> {
+        let items = self.to_be_judged(id, found)?;
+        if items.is_empty() {
+            return Ok(());
+        }
+        let existing: Vec<Candidate<'_>> = items.iter().map(candidate).collect();
+        let new = Candidate {
+            id,
+            title: &found.title,
+            content: &found.content,
+        };
+        let request = Request::new(judgement::prompt(new, &existing))
+            .max_tokens(judgement::ANSWER_TOKENS)
+            .json_schema(judgement::SCHEMA);
+        let answer = match self.session.llm().complete(&request) {
+            Ok(response) => judgement::read(&response.text, &existing),
+            Err(error) if is_of_the_answer(error.class) => Err(error.into()),
+            Err(error) => return Err(format!("no model judged the item `{id}`: {error}")),
+        };
+        match answer {
+            Ok(judgements) => judgements
+                .into_iter()
+                .try_for_each(|judgement| self.note(id, judgement)),
+            Err(reason) => {
+                self.warn(&format!("the item `{id}` is not judged: {reason}"));
+                Ok(())
+            }
+        }
+    }
+
+    /// Items of the same domain; of all where the new one has none.
+    fn to_be_judged(&self, id: &str, found: &Verification) -> Result<Vec<Item>, String> {
+        let mut candidates = self.candidates().not_equal("id", id);
+        if let Some(domain) = &found.domain {
+            if !DOMAINS.contains(&domain.as_str()) {
+                return Ok(Vec::new());
+            }
+            candidates = candidates.equal("domain", domain.as_str());
+        }
+        let items = candidates.rows()?;
+        let count = items.len();
+        if count == CANDIDATES_MAX as usize {
+            self.warn(&format!(
+                "the item `{id}` is compared with the newest {count}; there may be more"
+            ));
+        } else if count > CANDIDATES_MANY {
+            self.warn(&format!(
+                "the item `{id}` is compared with {count} in one request"
+            ));
+        }
+        Ok(items)
+    }
+
+    fn note(&self, id: &str, judgement: judgement::Judgement) -> Result<(), String> {
+        let contradiction_id = ids::contradiction(id, &judgement.candidate_id);
+        let by_id = self
+            .session
+            .lookup::<Contradiction>()
+            .equal("id", contradiction_id.as_str());
+        if by_id.first()?.is_some() {
+            return Ok(());
+        }
+        self.session.upsert(Contradiction {
+            id: contradiction_id,
+            item_a_id: id.to_owned(),
+            item_b_id: judgement.candidate_id,
+            explanation: judgement.explanation,
+            severity: judgement.severity,
+            suggested_resolution: judgement.suggestion.and_then(JsonText::new),
+            resolved: false,
+            resolved_by: None,
+            resolved_at: None,
+            resolution: None,
+        });
+        Ok(())
+    }
+}
+
+fn candidate(item: &Item) -> Candidate<'_> {
+    Candidate {
+        id: &item.id,
+        title: &item.title,
+        content: &item.content,
+    }
+}

@@ -1,0 +1,112 @@
+//! Whether something is known already in other words.
+
+use session_pipeline_processor::json::JsonText;
+
+use super::Knowledge;
+use super::alike::{Overlap, STRONGLY, WITH_ENTITIES, Wording};
+use crate::tables::{APPROVED, Item};
+use crate::verification::Verification;
+
+/// So many of a domain's items are put in the order of their age, to choose the oldest.
+const AGES_MAX: u32 = 500;
+
+impl Knowledge<'_, '_> {
+    /// What this session said before in other words: a person who says a thing twice, or a model
+    /// that words it anew when the session has grown. Where a number or a negation differs it is
+    /// another thing.
+    pub(super) fn said_before(&self, found: &Verification) -> Result<Option<Item>, String> {
+        let wording = Wording::of(&found.title, &found.content);
+        let own = self.candidates().equal("source_ref", self.session_id());
+        let items = own.rows()?;
+        let is_same = |item: &Item| {
+            let other = Wording::of(&item.title, &item.content);
+            item.domain == found.domain
+                && wording.agrees(&other)
+                && wording.is_alike(&other, STRONGLY)
+        };
+        // The oldest: the newest come first.
+        Ok(items.into_iter().rev().find(is_same))
+    }
+
+    /// What anybody said in other words.
+    pub(super) fn known_alike(&self, found: &Verification) -> Result<Option<Item>, String> {
+        let wording = Wording::of(&found.title, &found.content);
+        let Some(domain) = &found.domain else {
+            return Ok(None);
+        };
+        if !wording.is_long_enough() {
+            return Ok(None);
+        }
+        let is_alike = |item: &Item, threshold| {
+            wording.is_alike(&Wording::of(&item.title, &item.content), threshold)
+        };
+        let sharing = self.sharing_entities("", found)?.into_iter();
+        let mut kept: Vec<Item> = sharing
+            .map(|(item, _)| item)
+            .filter(|item| is_alike(item, WITH_ENTITIES))
+            .collect();
+        if kept.is_empty() {
+            let candidates = self.candidates().equal("domain", domain.as_str()).rows()?;
+            kept = candidates;
+            kept.retain(|item| is_alike(item, STRONGLY));
+        }
+        self.choose(kept)
+    }
+
+    /// Items of the same domain that name enough of the same, save the item itself.
+    pub(super) fn sharing_entities(
+        &self,
+        id: &str,
+        found: &Verification,
+    ) -> Result<Vec<(Item, Overlap)>, String> {
+        let Some(domain) = found
+            .domain
+            .as_deref()
+            .filter(|_| !found.entities.is_empty())
+        else {
+            return Ok(Vec::new());
+        };
+        let candidates = self
+            .candidates()
+            .equal("domain", domain)
+            .not_equal("entities", None::<JsonText>);
+        let overlap = |item: Item| {
+            let overlap = Overlap::of(&found.entities, &item.entities());
+            (item, overlap)
+        };
+        let items = candidates.rows()?.into_iter().filter(|item| item.id != id);
+        Ok(items
+            .map(overlap)
+            .filter(|(_, overlap)| overlap.is_telling())
+            .collect())
+    }
+
+    /// Of several: what a person approved before the rest, what binds before the rest, then the
+    /// oldest, then the smallest id.
+    fn choose(&self, mut kept: Vec<Item>) -> Result<Option<Item>, String> {
+        let rank = |item: &Item| (item.status != APPROVED, !item.is_required);
+        let Some(best) = kept.iter().map(rank).min() else {
+            return Ok(None);
+        };
+        kept.retain(|item| rank(item) == best);
+        kept.sort_by(|a, b| a.id.cmp(&b.id));
+        if kept.len() > 1 {
+            let oldest = self
+                .session
+                .lookup::<Item>()
+                .equal("domain", kept[0].domain.clone())
+                .equal("status", kept[0].status.as_str())
+                .order_by("created_at")
+                .limit(AGES_MAX)
+                .rows()?;
+            let age = |item: &Item| {
+                oldest
+                    .iter()
+                    .position(|old| old.id == item.id)
+                    .unwrap_or(usize::MAX)
+            };
+            kept.sort_by_key(age);
+        }
+        Ok(kept.into_iter().next())
+    }
+}
