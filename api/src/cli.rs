@@ -34,7 +34,7 @@ use session_pipeline_runtime::clock::{Clock as _, SystemClock, UtcMicros};
 use session_pipeline_runtime::config::{Compiler, Config, Given, Variables};
 use session_pipeline_runtime::fault::printable;
 use session_pipeline_runtime::llm::{self, Secrets, SetupError};
-use session_pipeline_runtime::registry::{Registry, Shipped};
+use session_pipeline_runtime::registry::{Registry, Shipped, VERIFICATION};
 use session_pipeline_runtime::run::Pipeline;
 
 pub(crate) use error::chain;
@@ -320,11 +320,17 @@ fn registry() -> Registry {
 }
 
 /// The processors that ship with the program.
-fn shipped() -> [Shipped; 1] {
-    [Shipped {
-        name: "usage",
-        component: session_pipeline_bundle::USAGE,
-    }]
+fn shipped() -> [Shipped; 2] {
+    [
+        Shipped {
+            name: "usage",
+            component: session_pipeline_bundle::USAGE,
+        },
+        Shipped {
+            name: VERIFICATION,
+            component: session_pipeline_bundle::VERIFICATION,
+        },
+    ]
 }
 
 /// What to say where there is no sessions root.

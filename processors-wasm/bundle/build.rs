@@ -26,9 +26,13 @@ const SOURCES: &[&str] = &[
     "Cargo.lock",
     "sdk",
     "usage",
+    "verification",
     "faulty",
     "../runtime/wit",
 ];
+
+/// The processors that ship with the program.
+const SHIPPED: &[&str] = &["usage", "verification"];
 
 fn main() {
     if let Err(reason) = build() {
@@ -56,7 +60,8 @@ fn build() -> Result<(), String> {
     let mut cargo = inner_cargo(&guests)?;
     cargo
         .args(["build", "--quiet", "--locked", "--release"])
-        .args(["--package", "session-pipeline-usage", "--lib"])
+        .args(["--package", "session-pipeline-usage"])
+        .args(["--package", "session-pipeline-verification", "--lib"])
         .args(["--package", "session-pipeline-faulty", "--examples"])
         .args(["--target", TARGET])
         .arg("--target-dir")
@@ -65,8 +70,10 @@ fn build() -> Result<(), String> {
     run(&mut cargo)?;
 
     let built = target_dir.join(TARGET).join("release");
-    let usage = built.join("session_pipeline_usage.wasm");
-    copy(&usage, &out_dir.join("usage.wasm"))?;
+    for shipped in SHIPPED {
+        let component = built.join(format!("session_pipeline_{shipped}.wasm"));
+        copy(&component, &out_dir.join(format!("{shipped}.wasm")))?;
+    }
     let list = bundle_faulty(&guests, &built.join("examples"), &out_dir)?;
     let list_file = out_dir.join("faulty.rs");
     fs::write(&list_file, list).map_err(|error| describe(&list_file, &error))

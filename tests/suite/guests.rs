@@ -1,6 +1,6 @@
 //! The guests that tests of the pipeline run, and what they leave.
 
-use session_pipeline_bundle::{USAGE, faulty};
+use session_pipeline_bundle::{USAGE, VERIFICATION, faulty};
 use session_pipeline_harness::{DataDir, TestPipeline};
 
 /// Keeps one row a line, whatever the transcript says.
@@ -45,6 +45,11 @@ pub fn misbehaving(way: &str) -> (&'static str, &'static [u8]) {
 /// The processor `usage`.
 pub fn usage() -> (&'static str, &'static [u8]) {
     ("usage", USAGE)
+}
+
+/// The processor `verification`.
+pub fn verification() -> (&'static str, &'static [u8]) {
+    ("verification", VERIFICATION)
 }
 
 /// A data dir that knows `usage` already: for properties, which need many.

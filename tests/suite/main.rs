@@ -41,3 +41,4 @@ mod sessions;
 mod store;
 mod token;
 mod usage;
+mod verification;

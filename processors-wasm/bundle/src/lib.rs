@@ -6,6 +6,9 @@
 /// The processor `usage`, a component.
 pub const USAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/usage.wasm"));
 
+/// The processor `verification`, a component.
+pub const VERIFICATION: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/verification.wasm"));
+
 /// The guests that misbehave, and one that does not: each with its way to do so, which is the
 /// name of its file in `faulty/examples`, in alphabetical order.
 pub const FAULTY: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/faulty.rs"));

@@ -36,6 +36,7 @@ fn the_list_says_what_each_is_and_makes_nothing() {
     insta::assert_snapshot!(words(&ended.stdout).join("\n"), @r"
     processor version origin runs order may use available last run result
     usage 2 shipped every 10 min independent transcript, records yes never -
+    verification 1 shipped every 15 min serial llm, transcript, records, log yes never -
     ");
     assert!(!dir.path().join("state").exists(), "asking makes nothing");
     assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
@@ -56,8 +57,9 @@ fn a_processor_that_can_not_run_is_listed_with_the_reason() {
     .unwrap();
     let ended = check(&dir, &["processors", "list"]);
     assert_eq!(ended.code, 0, "{ended:?}");
-    let row = words(&ended.stdout).pop().unwrap();
-    assert!(row.starts_with("usage - shipped every 2h - - no "), "{row}");
+    let rows = words(&ended.stdout);
+    let row = "usage - shipped every 2h - - no ";
+    assert!(rows[1].starts_with(row), "{rows:?}");
     assert!(
         ended.stderr.starts_with("`usage` can't run: component: "),
         "{ended:?}"
@@ -157,6 +159,7 @@ fn what_lies_in_the_folder_is_listed_and_inspected_and_nothing_is_made() {
     processor version origin runs order may use available last run result
     faulty-versioned 1 dropped every 10 min independent transcript, records yes never -
     usage 2 shipped every 10 min independent transcript, records yes never -
+    verification 1 shipped every 15 min serial llm, transcript, records, log yes never -
     ");
     let inspected = check(&dir, &["processors", "inspect", VERSIONED, "--json"]).json();
     assert_eq!(inspected["manifest"]["name"], VERSIONED);
@@ -191,6 +194,7 @@ fn what_is_neither_a_processor_nor_a_file_is_wrong_use() {
     for given in ["usgae", "missing.wasm", ".", "fifo.wasm"] {
         let ended = check(&dir, &["processors", "inspect", given]);
         assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
-        assert!(ended.stderr.ends_with("known are: usage\n"), "{ended:?}");
+        let known = "known are: usage, verification\n";
+        assert!(ended.stderr.ends_with(known), "{ended:?}");
     }
 }

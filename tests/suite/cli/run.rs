@@ -42,7 +42,7 @@ fn run_all_as_json_is_a_list() {
         .iter()
         .map(|body| &body["details"]["processor"])
         .collect();
-    assert_eq!(processors, ["usage"]);
+    assert_eq!(processors, ["usage", "verification"]);
 }
 
 #[test]
@@ -130,13 +130,33 @@ fn an_unknown_processor_is_all_that_is_told_even_without_a_sessions_root() {
 }
 
 #[test]
-fn a_processor_that_is_only_known_by_name_is_not_installed() {
+fn what_users_put_right_is_found_listed_and_decided() {
     let dir = DataDir::new();
-    let ended = check(&dir, &["run", "verification"]);
-    assert_eq!(ended.code, 3);
+    let text = "No, churn is counted per month from MRR.";
+    dir.write("ada/one.jsonl", Session::new("s1").user(text));
+    let ended = check(&dir, &["run", "verification", "--json"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(ended.json()["details"]["items_extracted"], 1);
+    let listed = check(&dir, &["knowledge", "list", "--json"]).json();
+    let item = &listed["items"][0];
+    assert_eq!(item["title"], "Churn is counted per month from MRR");
+    let id = item["id"].as_str().unwrap();
+    let shown = check(&dir, &["knowledge", "show", id]);
+    let lines = words(&shown.stdout);
+    for line in [
+        format!("quote {text}"),
+        "session ada/one.jsonl, line 1".to_owned(),
+        "detector phrases".to_owned(),
+    ] {
+        assert!(lines.contains(&line), "{line}: {shown:?}");
+    }
+    let approved = check(&dir, &["knowledge", "approve", id]);
     assert_eq!(
-        ended.stderr,
-        "error: the processor `verification` is not installed here; installed are: usage\n"
+        approved.stdout,
+        format!("{id} is approved: Churn is counted per month from MRR\n")
     );
-    assert!(!dir.path().join("state").exists());
+    let pending = check(&dir, &["knowledge", "list", "--status", "pending"]);
+    assert_eq!((pending.code, pending.stdout.as_str()), (0, "0 items\n"));
+    let unknown = check(&dir, &["knowledge", "reject", "kv_000000000000"]);
+    assert_eq!(unknown.code, 2);
 }

@@ -378,7 +378,11 @@ fn a_component_that_is_dropped_is_run_without_a_restart_and_a_broken_one_changes
         .collect();
     assert_eq!(
         told,
-        [(&VERSIONED.into(), &4.into()), (&"usage".into(), &4.into())]
+        [
+            (&VERSIONED.into(), &4.into()),
+            (&"usage".into(), &4.into()),
+            (&"verification".into(), &4.into()),
+        ]
     );
 }
 

@@ -13,7 +13,11 @@ fn the_list_works_before_anything_was_processed_and_makes_nothing() {
     let lines = words(&ended.stdout);
     assert_eq!(lines[0], "session size changed processor state items when");
     assert!(lines[1].starts_with("ada/5c0e7d1a-93b4-4f6e-8a27-1d5b60c2e9f3.jsonl 31.6 KB "));
-    assert_eq!(lines.last().unwrap(), "5 sessions: 5 new");
+    assert_eq!(
+        lines.last().unwrap(),
+        "5 sessions: 10 new",
+        "with each of two"
+    );
     let shown = check_examples(
         &dir,
         &[
@@ -70,8 +74,9 @@ fn the_list_can_be_narrowed() {
         assert_eq!(ended.code, 0, "{ended:?}");
         words(&ended.stdout).pop().unwrap()
     };
-    assert_eq!(last_line(&[]), "5 sessions: 2 new, 3 processed");
-    assert_eq!(last_line(&["--state", "new"]), "2 sessions: 2 new");
+    assert_eq!(last_line(&[]), "5 sessions: 7 new, 3 processed");
+    let of_usage = ["--processor", "usage", "--state", "new"];
+    assert_eq!(last_line(&of_usage), "2 sessions: 2 new");
     assert_eq!(
         last_line(&[
             "--state",
@@ -84,7 +89,7 @@ fn the_list_can_be_narrowed() {
         "5 sessions: 2 new, 3 processed"
     );
     assert_eq!(last_line(&["--user", "nobody"]), "0 sessions");
-    assert!(last_line(&["--user", "bob"]).starts_with("1 session: 1 "));
+    assert!(last_line(&["--user", "bob"]).starts_with("1 session: "));
     for wrong in [
         ["--state", "lost"],
         ["--processor", "usgae"],

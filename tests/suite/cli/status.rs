@@ -32,6 +32,7 @@ fn a_fresh_data_dir_is_healthy_and_looking_makes_nothing() {
 
     processor sessions items due failing quarantined missing last run result
     usage 0 0 0 0 0 0 never -
+    verification 0 0 0 0 0 0 never -
     ");
     assert_eq!(check(&dir, &["status", "--json"]).code, 0);
     assert!(!dir.path().join("state").exists());
@@ -93,7 +94,7 @@ fn what_lags_is_told_with_what_to_do_and_ends_with_1() {
     assert!(ended.stdout.contains("extraction backlog"), "{ended:?}");
     assert_eq!(
         ended.stderr,
-        "session_pipeline: install `verification`: this version of the program comes without it\n"
+        "session_pipeline: session-pipeline run verification, which says why where it can't\n"
     );
     let json = check(&dir, &["status", "--json"]);
     assert_eq!(json.code, 1, "for machines too");
@@ -105,14 +106,16 @@ fn what_lags_is_told_with_what_to_do_and_ends_with_1() {
 fn status_counts_what_is_known_of_each_processor() {
     let dir = DataDir::new();
     let never = words(&check(&dir, &["status"]).stdout);
-    assert_eq!(never.last().unwrap(), "usage 0 0 0 0 0 0 never -");
+    for processor in ["usage", "verification"] {
+        let row = format!("{processor} 0 0 0 0 0 0 never -");
+        assert!(never.contains(&row), "{never:?}");
+    }
     assert!(never.contains(
         &"processor sessions items due failing quarantined missing last run result".to_owned()
     ));
     assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
-    let row = words(&check_examples(&dir, &["status"]).stdout)
-        .pop()
-        .unwrap();
+    let rows = words(&check_examples(&dir, &["status"]).stdout);
+    let row = rows.iter().find(|row| row.starts_with("usage ")).unwrap();
     assert!(
         row.starts_with("usage 5 ") && row.ends_with(" [time] ok"),
         "{row}"
