@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use duckdb::Connection;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use session_pipeline_harness::redact::redact;
 use session_pipeline_harness::{DataDir, TestPipeline, clock};
 use session_pipeline_migrations::LEGACY_LAYOUT;
@@ -60,6 +61,23 @@ fn a_data_dir_in_use_is_refused_and_the_message_names_who_has_it() {
 
     drop(store);
     open(&dir).unwrap();
+}
+
+#[test]
+fn a_lock_ends_with_its_owner_though_a_child_that_is_being_started_still_has_the_file() {
+    let dir = DataDir::new();
+    let store = open(&dir).unwrap();
+    let lock = dir.path().join("state/lock");
+    let is_lock = |entry: &fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|to| to == lock);
+    let mut files = fs::read_dir("/proc/self/fd").unwrap().map(Result::unwrap);
+    let number = files.find(is_lock).unwrap().file_name();
+    let own = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+    // As a child has it between fork and exec.
+    let number = number.to_str().unwrap().parse().unwrap();
+    let inherited = pidfd_getfd(&own, number, PidfdGetfdFlags::empty()).unwrap();
+    drop(store);
+    drop(open(&dir).unwrap());
+    drop(inherited);
 }
 
 #[test]

@@ -89,3 +89,11 @@ impl DataDirLock {
             })
     }
 }
+
+impl Drop for DataDirLock {
+    fn drop(&mut self) {
+        // Closing alone would not do: a child that another thread is just starting has the file too,
+        // until it has become its program. What can't be unlocked goes with the last of them.
+        let _ = self.file.unlock();
+    }
+}
