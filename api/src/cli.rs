@@ -304,14 +304,20 @@ impl Global {
     /// The same with the language model that is configured, if one is.
     fn with_language_model(&self, pipeline: Pipeline) -> Result<Pipeline, Failure> {
         let config = pipeline.config();
-        let environment = |name: &str| self.environment?(name);
-        let secrets = Secrets::look_up(&config.llm, environment).map_err(SetupError::from)?;
+        let secrets = self.secrets(config)?;
         let clock = Arc::clone(pipeline.clock());
         let model = llm::from_config(config, secrets, clock, pipeline.shared_store())?;
         Ok(match model {
             Some(model) => pipeline.with_language_model(model),
             None => pipeline,
         })
+    }
+
+    /// The key of the language model, where the configuration says.
+    fn secrets(&self, config: &Config) -> Result<Secrets, Failure> {
+        let environment = |name: &str| self.environment?(name);
+        let secrets = Secrets::look_up(&config.llm, environment);
+        Ok(secrets.map_err(SetupError::from)?)
     }
 }
 

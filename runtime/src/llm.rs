@@ -30,7 +30,7 @@ pub use key::{ApiKey, KEY_VARIABLES, KeyError, Secrets};
 pub use patience::{Patience, RealPatience, StopSign};
 pub(crate) use redaction::without_secrets;
 pub use redaction::{HeldBack, Redacted, redact};
-pub use setup::{SetupError, from_config, what_to_set, with_patience};
+pub use setup::{SetupError, from_config, is_configured, what_to_set, with_patience};
 
 /// One request of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]

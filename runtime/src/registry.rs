@@ -21,6 +21,7 @@ use std::time::Duration;
 use crate::clock::UtcMicros;
 use crate::config::Config;
 use crate::fault::{Fault, FaultKind, printable};
+use crate::llm;
 use crate::processor::Processor;
 use crate::report;
 use crate::sandbox::{Engines, sha256_hex};
@@ -80,6 +81,15 @@ pub enum RegistryError {
         name: String,
         /// Why.
         fault: Fault,
+    },
+    /// Under its settings it asks a language model, and there is none.
+    #[error(
+        "the processor `{name}` is unavailable: under its present settings it needs a language model; {}",
+        llm::what_to_set()
+    )]
+    NeedsModel {
+        /// The name.
+        name: String,
     },
     /// The database refused.
     #[error(transparent)]

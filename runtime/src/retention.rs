@@ -1,7 +1,7 @@
 //! What is removed after a time (ARCHITECTURE.md §6): a plan by the clock, and nothing else.
 //!
-//! Runs and what their sessions cost, answers of language models, and failures of sessions whose
-//! files are gone. Never the audit log, and never what a processor wrote.
+//! Runs and what their sessions cost, what language models were asked and answered, and failures of
+//! sessions whose files are gone. Never the audit log, and never what a processor wrote.
 //! [`Pipeline::sweep`](crate::run::Pipeline::sweep) carries it out.
 
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub struct Retention {
     /// Runs that ended earlier are removed, save the last one of each processor, and with them what
     /// their sessions cost.
     pub runs_since: UtcMicros,
+    /// Requests to language models that were sent earlier are removed: as long as runs.
+    pub calls_since: UtcMicros,
     /// Answers of language models that are older are removed.
     pub responses_since: UtcMicros,
     /// Failures of sessions whose files have been gone for longer are removed.
@@ -38,6 +40,7 @@ pub fn plan(now: UtcMicros, keep_missing_days: Option<u32>) -> Retention {
     });
     Retention {
         runs_since: days_ago(RUNS_DAYS),
+        calls_since: days_ago(RUNS_DAYS),
         responses_since: days_ago(RESPONSES_DAYS),
         missing_failures_since: days_ago(missing_days),
     }
@@ -55,6 +58,8 @@ pub struct Swept {
     pub runs: u64,
     /// What single sessions cost.
     pub costs: u64,
+    /// Requests to language models.
+    pub calls: u64,
     /// Answers of language models.
     pub responses: u64,
     /// Failures of sessions whose files are gone.

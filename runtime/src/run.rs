@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, UtcMicros};
 use crate::config::Config;
-use crate::fault::{Fault, printable};
+use crate::fault::printable;
 use crate::identity::Identities;
 use crate::in_flight::InFlight;
 use crate::kill_point::reached;
-use crate::llm::{ErrorClass, LanguageModel, LlmError};
+use crate::llm::LanguageModel;
 use crate::processor::{Grants, Processor};
 use crate::registry::{Registry, RegistryError};
 use crate::retention::{self, Swept};
@@ -243,6 +243,11 @@ impl Pipeline {
         self
     }
 
+    /// Whether there is one.
+    pub fn has_language_model(&self) -> bool {
+        self.model.is_some()
+    }
+
     /// The configuration.
     pub fn config(&self) -> &Config {
         &self.config
@@ -285,17 +290,9 @@ impl Pipeline {
             &self.store,
             self.clock.now(),
         )?;
-        if processor.manifest().uses_llm && self.model.is_none() {
-            let error = LlmError {
-                class: ErrorClass::Unavailable,
-                reason: "no language model is configured".to_owned(),
-            };
-            return Err(RegistryError::Unavailable {
+        if processor.manifest().uses_llm && !self.has_language_model() {
+            return Err(RegistryError::NeedsModel {
                 name: name.to_owned(),
-                fault: Fault::llm(
-                    &error,
-                    "under its present settings it needs one; set one in the config file",
-                ),
             });
         }
         Ok(processor)

@@ -12,7 +12,7 @@ use session_pipeline_harness::{DataDir, Guest, ScriptedModel, TestPipeline};
 use session_pipeline_runtime::config::{Config, Limits, ProcessorConfig};
 use session_pipeline_runtime::fault::{Fault, FaultKind};
 use session_pipeline_runtime::inspect::inspect;
-use session_pipeline_runtime::llm::{ErrorClass, LlmError, Request};
+use session_pipeline_runtime::llm::{self, ErrorClass, LlmError, Request};
 use session_pipeline_runtime::run::{RunError, RunRequest};
 
 use crate::database;
@@ -376,7 +376,7 @@ fn a_processor_in_need_of_a_model_is_unavailable_without_one() {
     let config = own(&dir, in_need());
     insta::assert_snapshot!(
         refusal(config.clone(), &dir),
-        @"the processor `faulty-asks-model` is unavailable: llm: unavailable: no language model is configured; under its present settings it needs one; set one in the config file"
+        @"the processor `faulty-asks-model` is unavailable: under its present settings it needs a language model; no language model is configured; set ANTHROPIC_API_KEY (or LLM_API_KEY) in the environment, or `[llm]` in the config file (docs/llm.md)"
     );
     let model = ScriptedModel::new();
     model.answer("yes");
@@ -394,7 +394,7 @@ fn without_a_model_a_processor_that_can_do_without_is_told_that_there_is_none() 
     drop(pipeline);
     assert_eq!(
         database::rows(&dir, ANSWERS),
-        ["1 | - | unavailable | no language model is configured; set one in the config file"]
+        [format!("1 | - | unavailable | {}", llm::what_to_set())]
     );
 }
 

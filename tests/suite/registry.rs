@@ -135,7 +135,7 @@ fn a_dropped_component_is_a_processor_like_any_other() {
     let (registry, config) = (pipeline.pipeline().registry(), pipeline.pipeline().config());
     assert_eq!(registry.names(), [VERSIONED, WELL_BEHAVED]);
     let store = Some(pipeline.pipeline().store());
-    let listed = listing::list(registry, config, store, &config.state_dir()).unwrap();
+    let listed = listing::list(registry, config, store, &config.state_dir(), false).unwrap();
     let told: Vec<String> = listed
         .iter()
         .map(|listed| {

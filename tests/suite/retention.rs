@@ -40,6 +40,8 @@ fn filled() -> DataDir {
              INSERT INTO session_costs
                  SELECT 'usage', 'ada/one.jsonl', id, 1, 2, 3, 4 FROM runs;
              INSERT INTO llm_responses VALUES ('old', '', 1, {answer_old}), ('kept', '', 1, {answer_kept});
+             INSERT INTO llm_calls (id, run_id, processor_name, session_file, model, sent_at, input_tokens, output_tokens)
+                 SELECT n, '1', 'usage', 'ada/one.jsonl', 'm', sent, 1, 1 FROM (VALUES (1, {run_old}), (2, {run_kept})) AS calls (n, sent);
              INSERT INTO audit_log (id, timestamp, action) VALUES ('9999', make_timestamp(0), 'long ago');
              INSERT INTO session_failures
                  SELECT 'usage', key, NULL, NULL, NULL, NULL, 'c', 5, 5, 'panic', NULL, make_timestamp(0), NULL,
@@ -56,10 +58,11 @@ fn sweep(dir: &DataDir) -> Swept {
     store.sweep(plan(now, None)).unwrap()
 }
 
-fn left(dir: &DataDir) -> [Vec<String>; 5] {
+fn left(dir: &DataDir) -> [Vec<String>; 6] {
     [
         "SELECT id FROM runs ORDER BY CAST(id AS INTEGER)",
         "SELECT run_id FROM session_costs ORDER BY CAST(run_id AS INTEGER)",
+        "SELECT id FROM llm_calls",
         "SELECT request_hash FROM llm_responses",
         "SELECT session_file FROM session_failures ORDER BY ALL",
         "SELECT action FROM audit_log WHERE action = 'long ago'",
@@ -74,6 +77,7 @@ fn what_is_just_too_old_goes_and_what_is_just_not_stays() {
     let expected = Swept {
         runs: 2,
         costs: 3,
+        calls: 1,
         responses: 1,
         failures: 1,
     };
@@ -85,6 +89,7 @@ fn what_is_just_too_old_goes_and_what_is_just_not_stays() {
         [
             runs.join(" "),
             costs.join(" "),
+            "2".to_owned(),
             "kept".to_owned(),
             "kept there".to_owned(),
             "long ago".to_owned()
@@ -192,6 +197,7 @@ proptest! {
         let (early, late) = (plan(UtcMicros(now), keep_missing_days), plan(UtcMicros(now + later), keep_missing_days));
         for (early, late) in [
             (early.runs_since, late.runs_since),
+            (early.calls_since, late.calls_since),
             (early.responses_since, late.responses_since),
             (early.missing_failures_since, late.missing_failures_since),
         ] {

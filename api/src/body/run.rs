@@ -1,8 +1,9 @@
 //! Runs: what one did, and the list of them.
 
 use serde::{Deserialize, Serialize};
+use session_pipeline_runtime::report::Usd;
 use session_pipeline_runtime::run::{SessionError, Stats};
-use session_pipeline_runtime::store::{RunResult, RunRow, Trigger};
+use session_pipeline_runtime::store::{LlmUse, RunResult, RunRow, Trigger};
 use utoipa::ToSchema;
 
 /// A run that came to its end.
@@ -121,6 +122,37 @@ pub struct Run {
     /// What it did; null while it is at work, and where a crash cut it off.
     #[schema(required = true)]
     pub stats: Option<RunStats>,
+    /// What it asked of language models; null where it asked nothing.
+    #[schema(required = true)]
+    pub llm: Option<RunLlm>,
+}
+
+/// What a run asked of language models. What came out of the cache is not asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunLlm {
+    /// Requests sent, repeated ones included.
+    pub calls: u64,
+    /// Tokens of the requests.
+    pub input_tokens: u64,
+    /// Tokens of the answers.
+    pub output_tokens: u64,
+    /// Cost in US dollars of the requests whose model has a price.
+    #[schema(value_type = f64)]
+    pub cost_usd: Usd,
+    /// Requests whose cost nobody knows.
+    pub unpriced_calls: u64,
+}
+
+impl From<LlmUse> for RunLlm {
+    fn from(used: LlmUse) -> Self {
+        Self {
+            calls: used.calls,
+            input_tokens: used.input_tokens,
+            output_tokens: used.output_tokens,
+            cost_usd: used.cost,
+            unpriced_calls: used.unpriced_calls,
+        }
+    }
 }
 
 /// Through what a run was started.
@@ -169,6 +201,7 @@ impl From<RunRow> for Run {
             }),
             error: row.error,
             stats: stats.map(RunStats::from),
+            llm: row.llm.map(RunLlm::from),
         }
     }
 }

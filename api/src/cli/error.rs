@@ -114,7 +114,7 @@ impl From<SetupError> for Failure {
     fn from(error: SetupError) -> Self {
         let exit = match error {
             SetupError::Key(_) | SetupError::Prices(_) => Exit::WrongUse,
-            SetupError::Store(_) | SetupError::Transport(_) => Exit::CouldNotRun,
+            SetupError::Transport(_) => Exit::CouldNotRun,
         };
         Self::new(exit, &error)
     }
@@ -127,6 +127,7 @@ impl From<RegistryError> for Failure {
             RegistryError::NotInstalled { .. }
             | RegistryError::Refused { .. }
             | RegistryError::Unavailable { .. }
+            | RegistryError::NeedsModel { .. }
             | RegistryError::Store(_) => Exit::CouldNotRun,
         };
         Self::new(exit, &error)

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::inspect::{self, ImportKind, Inspection};
+use session_pipeline_runtime::llm;
 use session_pipeline_runtime::manifest::{Manifest, Order, TableSpec};
 use session_pipeline_runtime::registry::listing;
 use session_pipeline_runtime::registry::plan::Refused;
@@ -50,7 +51,8 @@ fn list(global: &Global) -> Result<Exit, Failure> {
             let (store, scratch) = (store.as_ref(), std::env::temp_dir());
             let engines = Engines::new(config.pool_limits(), 0);
             registry.look_aside(config, &engines, store, &scratch, now)?;
-            let listed = listing::list(&registry, config, store, &scratch)?;
+            let has_model = llm::is_configured(&config.llm, &global.secrets(config)?);
+            let listed = listing::list(&registry, config, store, &scratch, has_model)?;
             Processors::new(listed, &registry.plan())
         }
         Reach::Server(client) => client.get("/api/admin/processors", &[])?,

@@ -9,6 +9,7 @@ use session_pipeline_runtime::fault::printable;
 use session_pipeline_runtime::registry::RegistryError;
 use session_pipeline_runtime::report::Prices;
 use session_pipeline_runtime::run::{Pipeline, RunError, RunRequest};
+use session_pipeline_runtime::store::LlmUse;
 
 use super::client::{Client, Reach};
 use super::progress::Bar;
@@ -93,7 +94,9 @@ fn run_here(pipeline: &Pipeline, arguments: &RunArgs) -> Result<Vec<RunBody>, Fa
         let report = pipeline.run(name, &request, &bar);
         bar.clear();
         let report = match report {
-            Err(RunError::Registry(error @ RegistryError::Unavailable { .. })) if arguments.all => {
+            Err(RunError::Registry(
+                error @ (RegistryError::Unavailable { .. } | RegistryError::NeedsModel { .. }),
+            )) if arguments.all => {
                 hint(&format!("passed over: {error}"));
                 continue;
             }
@@ -104,6 +107,10 @@ fn run_here(pipeline: &Pipeline, arguments: &RunArgs) -> Result<Vec<RunBody>, Fa
             for note in report.notes.iter().take(ERRORS_SHOWN) {
                 hint(&format!("passed over `{}`: {}", note.path, note.reason));
             }
+        }
+        let asked = pipeline.store().llm_use(&report.id)?;
+        if asked.calls > 0 {
+            hint(&asked_models(name, asked));
         }
         bodies.push(RunBody::from(report.stats));
     }
@@ -192,6 +199,26 @@ fn people(bodies: &[RunBody]) -> String {
         ]);
     }
     table.trim_fmt()
+}
+
+/// What a run asked of language models, and what it paid.
+fn asked_models(processor: &str, asked: LlmUse) -> String {
+    let requests = if asked.calls == 1 {
+        "request"
+    } else {
+        "requests"
+    };
+    let cost = match asked.unpriced_calls {
+        0 => format!("${}", asked.cost),
+        unpriced => format!(
+            "${} and what {unpriced} cost that have no price",
+            asked.cost
+        ),
+    };
+    format!(
+        "`{processor}` sent {} {requests} to the language model: {} tokens in, {} out, {cost}",
+        asked.calls, asked.input_tokens, asked.output_tokens
+    )
 }
 
 /// What a person should know beside the numbers.

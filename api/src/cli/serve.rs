@@ -83,6 +83,7 @@ pub(super) fn serve(global: &Global, arguments: &ServeArgs) -> Result<Exit, Fail
         config,
         Some(pipeline.store()),
         &scratch,
+        pipeline.has_language_model(),
     )?;
     let started = Started {
         url: server.url().to_owned(),

@@ -90,7 +90,8 @@ impl From<RegistryError> for ApiError {
         match error {
             RegistryError::Unknown { .. }
             | RegistryError::NotInstalled { .. }
-            | RegistryError::Refused { .. } => Self::bad(error.to_string()),
+            | RegistryError::Refused { .. }
+            | RegistryError::NeedsModel { .. } => Self::bad(error.to_string()),
             RegistryError::Store(error) => error.into(),
             error @ RegistryError::Unavailable { .. } => Self::internal(&error),
         }

@@ -28,6 +28,7 @@ pub(super) async fn list(
             pipeline.config(),
             Some(pipeline.store()),
             &scratch,
+            pipeline.has_language_model(),
         )?;
         Ok(Processors::new(listed, &pipeline.registry().plan()))
     };

@@ -5,7 +5,6 @@
 //! own request.
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::attempt::{Attempt, Ended};
@@ -29,7 +28,6 @@ use crate::store::{Store, StoreError};
 const ANTHROPIC: &str = "https://api.anthropic.com";
 /// A cut-off answer gets at most so many times the tokens it was given at first (BEHAVIOUR.md 7.12).
 const MORE_TOKENS_MAX: u32 = 4;
-const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 
 /// A provider with all that stands before it.
 pub(super) struct Connector {
@@ -46,8 +44,6 @@ pub(super) struct Connector {
     patience: Arc<dyn Patience>,
     under_way: UnderWay,
     stop: StopSign,
-    /// The day on which old rows were last forgotten, counted from 1970.
-    forgotten_on: AtomicI64,
     /// The way to JSON documents that the server knows.
     rung: Mutex<Rung>,
     /// The run that only its operator can help, and why.
@@ -87,7 +83,6 @@ impl Connector {
             breaker: Breaker::default(),
             under_way: UnderWay::default(),
             stop: StopSign::default(),
-            forgotten_on: AtomicI64::new(i64::MIN),
             rung: Mutex::new(Rung::Schema),
             halted: Mutex::new(None),
         })
@@ -107,16 +102,6 @@ impl Connector {
             ErrorClass::Failed,
             "the database did not take what is kept of it",
         )
-    }
-
-    /// Forgets what is older than it is kept, once a day: a server may run for years.
-    pub fn forget_old(&self) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        let today = now.0.div_euclid(DAY_MICROS);
-        if self.forgotten_on.swap(today, Ordering::SeqCst) == today {
-            return Ok(());
-        }
-        self.store.forget_old_llm_rows(now)
     }
 
     fn rung(&self) -> MutexGuard<'_, Rung> {
@@ -261,8 +246,6 @@ impl LanguageModel for Connector {
         let schema: Option<serde_json::Value> = schema
             .transpose()
             .map_err(|_| self.error(ErrorClass::Failed, "the request's JSON schema is no JSON"))?;
-        self.forget_old()
-            .map_err(|error| self.refused_by_store(&error))?;
         let hash = kept::hash_of(&self.config, &request);
         let Some(_turn) = self.under_way.take(&hash, caller.time_left) else {
             let reason = "another session is waiting for the same answer";

@@ -7,9 +7,9 @@ use super::key::{KeyError, Secrets};
 use super::patience::{Patience, RealPatience};
 use super::{KEY_VARIABLES, LanguageModel};
 use crate::clock::Clock;
-use crate::config::{Config, Provider};
+use crate::config::{Config, LlmConfig, Provider};
 use crate::report::{Prices, PricesError};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// Why a language model can't be had as it is configured.
 #[derive(Debug, thiserror::Error)]
@@ -20,9 +20,6 @@ pub enum SetupError {
     /// What requests cost can't be read.
     #[error(transparent)]
     Prices(#[from] PricesError),
-    /// The database refuses what it should do first.
-    #[error(transparent)]
-    Store(#[from] StoreError),
     /// Nothing can be sent.
     #[error(
         "requests to the language model can't be made ready: {0}; check `[llm]` in the config file and the system's certificates"
@@ -57,14 +54,18 @@ pub fn with_patience(
     patience: Arc<dyn Patience>,
     store: Arc<Store>,
 ) -> Result<Option<Arc<dyn LanguageModel>>, SetupError> {
-    if secrets.key.is_none() && config.llm.provider != Some(Provider::OpenAiCompat) {
+    if !is_configured(&config.llm, &secrets) {
         return Ok(None);
     }
     let prices = Prices::of(config)?;
     let connector = Connector::new(&config.llm, secrets, prices, clock, patience, store);
     let connector = connector.map_err(SetupError::Transport)?;
-    connector.forget_old()?;
     Ok(Some(Arc::new(connector)))
+}
+
+/// Whether there is a language model by this configuration, usable or not.
+pub fn is_configured(config: &LlmConfig, secrets: &Secrets) -> bool {
+    secrets.key.is_some() || config.provider == Some(Provider::OpenAiCompat)
 }
 
 /// What to do where there is no language model, for those who need one.

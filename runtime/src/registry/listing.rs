@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{Registry, RegistryError};
 use crate::config::Config;
 use crate::inspect::ImportKind;
+use crate::llm;
 use crate::manifest::Order;
 use crate::processor::Processor;
 use crate::sandbox::Engines;
@@ -72,7 +73,8 @@ pub struct ListedProcessor {
 }
 
 /// Lists the processors, in the order of their names, as far as looks into the folder of processors
-/// have found them. One that never ran here is compiled in `scratch`.
+/// have found them. One that never ran here is compiled in `scratch`; one that needs a language model
+/// can run only if there is one (`has_model`).
 ///
 /// # Errors
 /// When the database can't be read. A processor that can't run is no error.
@@ -81,6 +83,7 @@ pub fn list(
     config: &Config,
     store: Option<&Store>,
     scratch: &Path,
+    has_model: bool,
 ) -> Result<Vec<ListedProcessor>, StoreError> {
     let engines = Engines::new(config.pool_limits(), 0);
     let names = registry.names();
@@ -89,12 +92,16 @@ pub fn list(
     for name in &names {
         let (processor, unavailable) =
             match registry.look_at(name, config, &engines, store, scratch) {
-                Ok(processor) => (Some(processor), None),
+                Ok(processor) => {
+                    let lacks_model = processor.manifest().uses_llm && !has_model;
+                    (Some(processor), lacks_model.then(llm::what_to_set))
+                }
                 Err(RegistryError::Store(error)) => return Err(error),
                 Err(RegistryError::Unavailable { fault, .. }) => (None, Some(fault.to_string())),
                 Err(
                     error @ (RegistryError::Unknown { .. }
                     | RegistryError::NotInstalled { .. }
+                    | RegistryError::NeedsModel { .. }
                     | RegistryError::Refused { .. }),
                 ) => (None, Some(error.to_string())),
             };

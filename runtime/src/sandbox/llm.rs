@@ -11,7 +11,7 @@ use super::contract::session_pipeline::processor::llm;
 use super::host::HostState;
 use crate::clock::Clock;
 use crate::fault::{Fault, FaultKind};
-use crate::llm::{Caller, ErrorClass, LanguageModel, LlmError, Request, Response};
+use crate::llm::{Caller, ErrorClass, LanguageModel, LlmError, Request, Response, what_to_set};
 
 /// A place to work that is given to others while its owner only waits.
 pub trait Aside: Send + Sync {
@@ -61,8 +61,7 @@ impl SessionModel {
     ) -> Result<Response, LlmError> {
         let failed = |class, reason: String| Err(LlmError { class, reason });
         let Some(model) = &self.grant.model else {
-            let reason = "no language model is configured; set one in the config file".to_owned();
-            return failed(ErrorClass::Unavailable, reason);
+            return failed(ErrorClass::Unavailable, what_to_set());
         };
         let used = self.grant.clock.monotonic().saturating_sub(self.started);
         let time_left = wall_max.saturating_sub(used);

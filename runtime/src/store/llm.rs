@@ -3,9 +3,7 @@
 //! Both are written at once, by themselves: an answer that was paid for outlives its session's
 //! failure, and what may be spent is reserved before anything is sent.
 
-use std::time::Duration;
-
-use duckdb::{Connection, OptionalExt, params};
+use duckdb::{Connection, OptionalExt, Row, params};
 
 use super::sql::{bigint, timestamp};
 use super::transaction::{in_transaction, raise_counter};
@@ -14,9 +12,6 @@ use crate::clock::UtcMicros;
 use crate::config::{Budget, Budgets};
 use crate::report::Usd;
 
-/// Answers are kept for so long, calls as long as runs (ARCHITECTURE.md §6).
-const RESPONSES_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
-const CALLS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
 const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 
 /// A request that is about to be sent, with what it may come to at most.
@@ -82,6 +77,27 @@ pub struct LlmUse {
     pub cost: Usd,
     /// Requests whose cost nobody knows.
     pub unpriced_calls: u64,
+}
+
+/// What each run asked: `run_id` and the columns that [`llm_use_at`] reads.
+pub(super) const USES: &str = "SELECT run_id, count(*) AS calls, CAST(sum(input_tokens) AS BIGINT) AS input_tokens, \
+     CAST(sum(output_tokens) AS BIGINT) AS output_tokens, CAST(coalesce(sum(cost_pico_dollars), 0) AS HUGEINT) AS cost, \
+     count(*) FILTER (cost_pico_dollars IS NULL) AS unpriced_calls FROM main.llm_calls GROUP BY run_id";
+
+/// What stands from this column on; `None` where the run asked nothing.
+pub(super) fn llm_use_at(row: &Row<'_>, column: usize) -> duckdb::Result<Option<LlmUse>> {
+    let Some(calls) = row.get(column)? else {
+        return Ok(None);
+    };
+    Ok(Some(LlmUse {
+        calls,
+        input_tokens: row.get(column + 1)?,
+        output_tokens: row.get(column + 2)?,
+        cost: Usd {
+            pico_dollars: row.get(column + 3)?,
+        },
+        unpriced_calls: row.get(column + 4)?,
+    }))
 }
 
 impl Store {
@@ -159,26 +175,17 @@ impl Store {
     /// When the database can't be read.
     pub fn llm_use(&self, run_id: &str) -> Result<LlmUse, StoreError> {
         let connection = self.reader()?;
-        connection
-            .prepare(
-                "SELECT count(*), CAST(coalesce(sum(input_tokens), 0) AS BIGINT), CAST(coalesce(sum(output_tokens), 0) AS BIGINT),
-                    CAST(coalesce(sum(cost_pico_dollars), 0) AS HUGEINT), count(*) FILTER (cost_pico_dollars IS NULL)
-                FROM main.llm_calls WHERE run_id = ?",
-            )
+        let found = connection
+            .prepare(&format!("FROM ({USES}) WHERE run_id = ?"))
             .and_then(|mut statement| {
-                statement.query_row([run_id], |row| {
-                    Ok(LlmUse {
-                        calls: row.get(0)?,
-                        input_tokens: row.get(1)?,
-                        output_tokens: row.get(2)?,
-                        cost: Usd {
-                            pico_dollars: row.get(3)?,
-                        },
-                        unpriced_calls: row.get(4)?,
-                    })
-                })
+                statement
+                    .query_row([run_id], |row| llm_use_at(row, 1))
+                    .optional()
             })
-            .map_err(StoreError::database("to read a run's calls of language models"))
+            .map_err(StoreError::database(
+                "to read a run's calls of language models",
+            ))?;
+        Ok(found.flatten().unwrap_or_default())
     }
 
     /// An answer that was kept, by the hash of its request.
@@ -224,29 +231,6 @@ impl Store {
                     if changed > 0 {
                         break;
                     }
-                }
-                Ok(())
-            })
-        })
-    }
-
-    /// Removes answers and calls that are older than they are kept.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub fn forget_old_llm_rows(&self, now: UtcMicros) -> Result<(), StoreError> {
-        self.write(move |connection| {
-            in_transaction(connection, |connection| {
-                for (sql, kept) in [
-                    (
-                        "DELETE FROM main.llm_responses WHERE created_at < ?",
-                        RESPONSES_KEPT,
-                    ),
-                    ("DELETE FROM main.llm_calls WHERE sent_at < ?", CALLS_KEPT),
-                ] {
-                    connection
-                        .execute(sql, params![timestamp(now.minus(kept))])
-                        .map_err(StoreError::database("to forget old answers"))?;
                 }
                 Ok(())
             })

@@ -29,12 +29,14 @@ impl Store {
             swept.runs += runs;
         }
         if self.has_other_old_rows(keep)? {
-            let (costs, responses, failures) = self.write(move |connection| {
+            let others = self.write(move |connection| {
                 in_transaction(connection, |connection| remove_others(connection, keep))
             })?;
-            swept.costs += costs;
-            swept.responses = responses;
-            swept.failures = failures;
+            swept = Swept {
+                runs: swept.runs,
+                costs: swept.costs + others.costs,
+                ..others
+            };
         }
         Ok(swept)
     }
@@ -53,10 +55,12 @@ impl Store {
         self.reader()?
             .query_row(
                 "SELECT EXISTS (SELECT 1 FROM main.runs WHERE finished_at < ?) \
+                 OR EXISTS (SELECT 1 FROM main.llm_calls WHERE sent_at < ?) \
                  OR EXISTS (SELECT 1 FROM main.llm_responses WHERE created_at < ?) \
                  OR EXISTS (SELECT 1 FROM main.session_failures WHERE missing_since < ?)",
                 params![
                     timestamp(keep.runs_since),
+                    timestamp(keep.calls_since),
                     timestamp(keep.responses_since),
                     timestamp(keep.missing_failures_since),
                 ],
@@ -83,24 +87,28 @@ fn remove_runs(connection: &Connection, keep: Retention) -> Result<(u64, u64), S
     Ok((costs, runs))
 }
 
-fn remove_others(connection: &Connection, keep: Retention) -> Result<(u64, u64, u64), StoreError> {
-    // Of the last runs the rows stay, and not what their sessions cost.
-    let costs = remove(
-        connection,
-        "DELETE FROM main.session_costs WHERE run_id IN (SELECT id FROM main.runs WHERE finished_at < ?)",
-        [timestamp(keep.runs_since)],
-    )?;
-    let responses = remove(
-        connection,
-        "DELETE FROM main.llm_responses WHERE created_at < ?",
-        [timestamp(keep.responses_since)],
-    )?;
-    let failures = remove(
-        connection,
-        "DELETE FROM main.session_failures WHERE missing_since < ?",
-        [timestamp(keep.missing_failures_since)],
-    )?;
-    Ok((costs, responses, failures))
+fn remove_others(connection: &Connection, keep: Retention) -> Result<Swept, StoreError> {
+    let older = |sql: &str, since| remove(connection, sql, [timestamp(since)]);
+    Ok(Swept {
+        runs: 0,
+        // Of the last runs the rows stay, and not what their sessions cost.
+        costs: older(
+            "DELETE FROM main.session_costs WHERE run_id IN (SELECT id FROM main.runs WHERE finished_at < ?)",
+            keep.runs_since,
+        )?,
+        calls: older(
+            "DELETE FROM main.llm_calls WHERE sent_at < ?",
+            keep.calls_since,
+        )?,
+        responses: older(
+            "DELETE FROM main.llm_responses WHERE created_at < ?",
+            keep.responses_since,
+        )?,
+        failures: older(
+            "DELETE FROM main.session_failures WHERE missing_since < ?",
+            keep.missing_failures_since,
+        )?,
+    })
 }
 
 fn remove(connection: &Connection, sql: &str, params: impl Params) -> Result<u64, StoreError> {

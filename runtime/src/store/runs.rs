@@ -8,6 +8,7 @@ use duckdb::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::audit::{Actor, AuditEntry, ClientKind, write_audit};
+use super::llm::{self, LlmUse, llm_use_at};
 use super::sql::timestamp;
 use super::transaction::{in_transaction, raise_counter};
 use super::{Store, StoreError};
@@ -174,8 +175,8 @@ impl Store {
         let refused = StoreError::database("to read the runs");
         let connection = self.reader()?;
         let mut statement = connection
-            .prepare(&format!(
-                "{COLUMNS} WHERE ? IS NULL OR processor_name = ? ORDER BY CAST(id AS BIGINT) DESC LIMIT ?"
+            .prepare(&runs_where(
+                "? IS NULL OR processor_name = ? ORDER BY CAST(id AS BIGINT) DESC LIMIT ?",
             ))
             .map_err(&refused)?;
         let rows = statement
@@ -192,15 +193,21 @@ impl Store {
         let refused = StoreError::database("to read a run");
         let connection = self.reader()?;
         let mut statement = connection
-            .prepare(&format!("{COLUMNS} WHERE id = ?"))
+            .prepare(&runs_where("id = ?"))
             .map_err(&refused)?;
         let mut rows = statement.query_map([id], run_row).map_err(&refused)?;
         rows.next().transpose().map_err(&refused)
     }
 }
 
-const COLUMNS: &str = "SELECT id, processor_name, trigger, epoch_us(started_at), epoch_us(finished_at), result, stats, \
-     error FROM main.runs";
+/// Runs as [`run_row`] reads them, up to a condition.
+fn runs_where(condition: &str) -> String {
+    format!(
+        "SELECT id, processor_name, trigger, epoch_us(started_at), epoch_us(finished_at), result, stats, error, \
+         asked.* EXCLUDE (run_id) FROM main.runs LEFT JOIN ({}) AS asked ON asked.run_id = id WHERE {condition}",
+        llm::USES
+    )
+}
 
 /// A run as it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -221,6 +228,8 @@ pub struct RunRow {
     pub stats: Option<String>,
     /// Why it did not come to its end.
     pub error: Option<String>,
+    /// What it asked of language models; `None` where it asked nothing.
+    pub llm: Option<LlmUse>,
 }
 
 fn run_row(row: &Row<'_>) -> duckdb::Result<RunRow> {
@@ -238,6 +247,7 @@ fn run_row(row: &Row<'_>) -> duckdb::Result<RunRow> {
         }),
         stats: row.get(6)?,
         error: row.get(7)?,
+        llm: llm_use_at(row, 8)?,
     })
 }
 

@@ -198,3 +198,27 @@ fn what_is_neither_a_processor_nor_a_file_is_wrong_use() {
         assert!(ended.stderr.ends_with(known), "{ended:?}");
     }
 }
+
+#[test]
+fn what_needs_a_language_model_is_listed_as_unavailable_and_passed_over_where_there_is_none() {
+    let dir = DataDir::new();
+    let detector = "[processors.verification.settings]\ndetector = \"llm\"\n";
+    fs::write(dir.path().join("config.toml"), detector).unwrap();
+    let listed = check(&dir, &["processors", "list"]);
+    assert_eq!(listed.code, 0);
+    assert_eq!(
+        words(&listed.stdout)[2],
+        "verification 1 shipped every 15 min serial llm, transcript, records, log no never -"
+    );
+    let remedy = "no language model is configured; set ANTHROPIC_API_KEY (or LLM_API_KEY) in the environment, or `[llm]` in the config file (docs/llm.md)";
+    assert_eq!(
+        listed.stderr,
+        format!("`verification` can't run: {remedy}\n")
+    );
+    let run = check(&dir, &["run", "verification"]);
+    assert_eq!(run.code, 3);
+    assert!(run.stderr.contains(remedy), "{run:?}");
+    let all = check(&dir, &["run", "--all"]);
+    assert_eq!(all.code, 0);
+    assert!(all.stderr.contains(remedy), "{all:?}");
+}

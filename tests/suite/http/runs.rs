@@ -4,14 +4,17 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use serde_json::Value;
+use session_pipeline::http::HttpLimits;
 use session_pipeline_harness::{DataDir, TestPipeline};
-use session_pipeline_runtime::config::{Config, ServiceConfig};
+use session_pipeline_runtime::config::{Config, ProcessorConfig, ServiceConfig};
 use session_pipeline_runtime::run::{Progress, RunRequest};
 
 use super::{SECRET, TestServer};
 use crate::database::{execute, rows};
 use crate::documents::{STATS, names};
-use crate::guests::{PANICS, POISON, WELL_BEHAVED, misbehaving, panics, well_behaved};
+use crate::guests::{
+    PANICS, POISON, WELL_BEHAVED, misbehaving, panics, verification, well_behaved,
+};
 
 const RUN: &str = "/api/admin/run-session-processor";
 const AUDIT: &str =
@@ -45,6 +48,25 @@ fn an_admin_runs_a_processor_and_gets_its_stats() {
     run_session_processor:faulty-well-behaved | job:session-processor:faulty-well-behaved | ok | web | 1 | {"capped":0,"errors":0,"items_extracted":2,"processed":1,"processor":"faulty-well-behaved","scanned":1,"skipped":0}
     run_session_processor:faulty-well-behaved | job:session-processor:faulty-well-behaved | ok | web | 2 | {"capped":0,"errors":0,"items_extracted":0,"processed":0,"processor":"faulty-well-behaved","scanned":0,"skipped":0}
     "#);
+}
+
+#[test]
+fn a_processor_without_the_language_model_that_it_needs_is_a_bad_request_with_the_remedy() {
+    let dir = DataDir::new();
+    let mut config = dir.config();
+    let own = ProcessorConfig {
+        settings: [("detector".to_owned(), "llm".to_owned())].into(),
+        ..ProcessorConfig::default()
+    };
+    config.processors.insert("verification".to_owned(), own);
+    let server = TestServer::start_with(&dir, config, HttpLimits::default(), &[verification()]);
+    let answer = server.post(&run_of("verification"));
+    assert_eq!(answer.status, 400, "{answer:?}");
+    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("set ANTHROPIC_API_KEY"), "{detail}");
+    let listed = server.get("/api/admin/processors").json();
+    let reason = listed["processors"][0]["unavailable"].as_str().unwrap();
+    assert!(detail.ends_with(reason), "{detail}");
 }
 
 #[test]
@@ -386,6 +408,7 @@ fn runs_are_listed_the_newest_first_and_shown_one_by_one() {
       "error": null,
       "finished_at": "2100-01-01T00:00:00Z",
       "id": "2",
+      "llm": null,
       "processor": "faulty-panics",
       "result": "failed",
       "started_at": "2100-01-01T00:00:00Z",

@@ -5,7 +5,7 @@ use session_pipeline_runtime::config::Provider;
 use session_pipeline_runtime::llm::{Caller, ErrorClass, Request};
 
 use super::{BOTH, FITS, Rig, caller, plain, with_schema};
-use crate::database::{cell, execute};
+use crate::database::execute;
 
 #[test]
 fn an_answer_is_kept_for_every_later_run_and_over_restarts() {
@@ -118,50 +118,6 @@ fn when_the_first_of_them_fails_the_next_one_asks() {
         [asking(), asking()].map(|one| one.join().unwrap())
     });
     assert_eq!(results.into_iter().filter(|is_ok| *is_ok).count(), 1);
-}
-
-#[test]
-fn answers_are_forgotten_after_thirty_days_and_calls_after_ninety() {
-    let rig = Rig::new(Provider::Anthropic);
-    rig.server.will_say("hello");
-    rig.ask(&plain("Say hello")).unwrap();
-    let counts = |rig: Rig| {
-        let rig = rig.restarted();
-        let Rig {
-            dir,
-            server,
-            config,
-            store,
-            model,
-            ..
-        } = rig;
-        drop((store, model));
-        let count = |table: &str| cell(&dir, &format!("SELECT count(*) FROM {table}"));
-        let counts = (count("llm_responses"), count("llm_calls"));
-        (Rig::over(dir, server, config), counts)
-    };
-    let day = std::time::Duration::from_secs(24 * 3600);
-    let both = |responses: &str, calls: &str| (responses.to_owned(), calls.to_owned());
-    rig.dir.clock().advance(day * 30);
-    let (rig, found) = counts(rig);
-    assert_eq!(found, both("1", "1"));
-    rig.dir.clock().advance(day);
-    let (rig, found) = counts(rig);
-    assert_eq!(found, both("0", "1"));
-    rig.dir.clock().advance(day * 60);
-    assert_eq!(counts(rig).1, both("0", "0"));
-}
-
-#[test]
-fn a_server_that_runs_for_months_forgets_by_itself() {
-    let rig = Rig::new(Provider::Anthropic);
-    rig.server.will_say("hello").will_say("bye");
-    rig.ask(&plain("Say hello")).unwrap();
-    let month = std::time::Duration::from_secs(31 * 24 * 3600);
-    rig.dir.clock().advance(month);
-    rig.ask(&plain("Say bye")).unwrap();
-    rig.server.will_say("hello again");
-    assert_eq!(rig.ask(&plain("Say hello")).unwrap().text, "hello again");
 }
 
 #[test]

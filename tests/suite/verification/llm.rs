@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use session_pipeline_harness::{DataDir, ScriptedModel, TestPipeline};
 use session_pipeline_runtime::fault::FaultKind;
-use session_pipeline_runtime::llm::ErrorClass;
+use session_pipeline_runtime::llm::{self, ErrorClass};
+use session_pipeline_runtime::registry::listing;
 
 use super::{EVIDENCE, ITEMS, VERIFICATION, by_llm, config, found, run, said, verification};
 use crate::database::{cell, rows};
@@ -448,12 +449,27 @@ fn without_a_provider_the_detector_llm_is_unavailable_and_phrases_is_not() {
     let open = |detector: &str| {
         TestPipeline::open_with(&dir, config(&dir, detector), &[guests::verification()])
     };
-    let error = open("llm")
-        .pipeline()
-        .processor(VERIFICATION)
-        .unwrap_err()
-        .to_string();
+    let opened = open("llm");
+    let pipeline = opened.pipeline();
+    let error = pipeline.processor(VERIFICATION).unwrap_err().to_string();
     assert!(error.contains("no language model is configured"), "{error}");
+    let listed = |has_model| {
+        let (registry, config) = (pipeline.registry(), pipeline.config());
+        let listed = listing::list(
+            registry,
+            config,
+            Some(pipeline.store()),
+            dir.path(),
+            has_model,
+        );
+        let mut listed = listed.unwrap();
+        listed.retain(|processor| processor.name == VERIFICATION);
+        assert_eq!(listed[0].uses_llm, Some(true));
+        listed[0].unavailable.take()
+    };
+    assert_eq!(listed(false), Some(llm::what_to_set()));
+    assert_eq!(listed(true), None);
+    drop(opened);
     let error = open("oracle")
         .pipeline()
         .processor(VERIFICATION)
