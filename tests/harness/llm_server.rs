@@ -2,6 +2,7 @@
 //! own, which speaks both wire formats and misbehaves in every way that networks do.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -129,6 +130,14 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// What a user is made to say in it.
+    pub fn prompt(&self) -> &str {
+        let messages = self.body["messages"].as_array();
+        let last = messages.and_then(|messages| messages.last());
+        last.and_then(|last| last["content"].as_str())
+            .unwrap_or_default()
+    }
+
     /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
@@ -140,10 +149,27 @@ impl Asked {
 #[derive(Debug, Default)]
 struct Shared {
     script: Mutex<VecDeque<Act>>,
+    beyond: Mutex<Beyond>,
     asked: Mutex<Vec<Asked>>,
     /// Connections that are left open.
     open: Mutex<Vec<TcpStream>>,
     is_over: AtomicBool,
+}
+
+/// What is done when the script is over.
+#[derive(Clone)]
+struct Beyond(Arc<dyn Fn(&Asked) -> Act + Send + Sync>);
+
+impl Default for Beyond {
+    fn default() -> Self {
+        Self(Arc::new(|_| Act::answer(418, "the script is over")))
+    }
+}
+
+impl fmt::Debug for Beyond {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Beyond(…)")
+    }
 }
 
 /// A server that answers by a script, one act for each request.
@@ -166,7 +192,8 @@ pub struct LlmServer {
 }
 
 impl LlmServer {
-    /// A server that speaks a provider's format. What is beyond its script it answers with 418.
+    /// A server that speaks a provider's format. What is beyond its script it answers with 418,
+    /// unless [`LlmServer::otherwise`] says otherwise.
     ///
     /// # Panics
     /// When the machine has no port left.
@@ -202,6 +229,15 @@ impl LlmServer {
     /// Adds an answer of the model to the script, of 100 and 20 tokens.
     pub fn will_say(&self, text: &str) -> &Self {
         self.will(said(self.provider, text, End::Done, (100, 20)))
+    }
+
+    /// From now on it answers what is beyond its script as a model would that knows nothing but the
+    /// request: the same each time.
+    pub fn otherwise(&self, says: impl Fn(&Asked) -> String + Send + Sync + 'static) -> &Self {
+        let provider = self.provider;
+        let act = move |asked: &Asked| said(provider, &says(asked), End::Done, (100, 20));
+        *locked(&self.shared.beyond) = Beyond(Arc::new(act));
+        self
     }
 
     /// The requests that it has read, in the order in which they came.
@@ -264,8 +300,9 @@ fn serve(shared: &Shared, stream: TcpStream) -> io::Result<()> {
             return reset(shared);
         }
         let asked = read(&mut reader)?;
-        locked(&shared.asked).push(asked);
-        match act.unwrap_or_else(|| Act::answer(418, "the script is over")) {
+        locked(&shared.asked).push(asked.clone());
+        let beyond = locked(&shared.beyond).clone();
+        match act.unwrap_or_else(|| beyond.0(&asked)) {
             Act::Answer {
                 status,
                 headers,

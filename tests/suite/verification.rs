@@ -7,6 +7,7 @@
 mod knowledge;
 mod llm;
 mod phrases;
+mod provider;
 
 use std::sync::Arc;
 use std::time::Duration;
