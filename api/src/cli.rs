@@ -8,6 +8,7 @@ mod csv;
 mod error;
 mod knowledge;
 mod migrate;
+mod new;
 mod processors;
 mod progress;
 mod quarantine;
@@ -136,6 +137,8 @@ enum Command {
     /// List processors, or show what a component is
     #[command(subcommand)]
     Processors(processors::ProcessorsCommand),
+    /// Start a processor: a project that builds and tests with one command each
+    New(new::NewArgs),
     /// Mark sessions, so that the next run processes them again
     Reprocess(reprocess::ReprocessArgs),
     /// Make, list and revoke tokens, which let people and programs in
@@ -252,6 +255,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Knowledge(command) => knowledge::knowledge(global, command),
         Command::Quarantine(command) => quarantine::quarantine(global, command),
         Command::Processors(command) => processors::processors(global, command),
+        Command::New(arguments) => new::new(global, arguments),
         Command::Reprocess(arguments) => reprocess::reprocess(global, arguments),
         Command::Token(command) => token::token(global, command),
         Command::Migrate(arguments) => migrate::migrate(global, arguments),

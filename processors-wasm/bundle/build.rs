@@ -11,6 +11,8 @@
     reason = "cargo speaks to a build script by the environment, and to no other"
 )]
 
+mod kit;
+
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
@@ -20,7 +22,7 @@ use std::process::Command;
 
 const TARGET: &str = "wasm32-wasip2";
 
-/// All that a guest is made of, relative to the workspace of the guests.
+/// All that guests and the authors' kit are made of, relative to the workspace of the guests.
 const SOURCES: &[&str] = &[
     "Cargo.toml",
     "Cargo.lock",
@@ -28,6 +30,7 @@ const SOURCES: &[&str] = &[
     "usage",
     "verification",
     "faulty",
+    "templates",
     "../runtime/wit",
 ];
 
@@ -75,8 +78,12 @@ fn build() -> Result<(), String> {
         copy(&component, &out_dir.join(format!("{shipped}.wasm")))?;
     }
     let list = bundle_faulty(&guests, &built.join("examples"), &out_dir)?;
-    let list_file = out_dir.join("faulty.rs");
-    fs::write(&list_file, list).map_err(|error| describe(&list_file, &error))
+    write(&out_dir.join("faulty.rs"), &list)?;
+    write(&out_dir.join("kit.rs"), &kit::gather(&guests, &out_dir)?)
+}
+
+fn write(file: &Path, text: &str) -> Result<(), String> {
+    fs::write(file, text).map_err(|error| describe(file, &error))
 }
 
 /// Copies the faulty guests, and writes the list of them as Rust.

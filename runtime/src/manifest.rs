@@ -157,11 +157,7 @@ impl Manifest {
     /// # Errors
     /// The first rule that is broken.
     pub fn check(self) -> Result<Self, ManifestError> {
-        if !is_processor_name(&self.name) {
-            return Err(ManifestError::ProcessorName(crate::fault::printable(
-                &self.name,
-            )));
-        }
+        check_name(&self.name)?;
         if self.cadence_seconds == 0 {
             return Err(ManifestError::Cadence);
         }
@@ -236,6 +232,16 @@ impl TableSpec {
             None => refused("its key is none of its columns"),
         }
     }
+}
+
+/// Checks the name of a processor that is yet to be written.
+///
+/// # Errors
+/// It breaks the rule, or is a name of DuckDB's or ours.
+pub fn check_name(name: &str) -> Result<(), ManifestError> {
+    is_processor_name(name)
+        .then_some(())
+        .ok_or_else(|| ManifestError::ProcessorName(crate::fault::printable(name)))
 }
 
 /// Whether a processor may bear this name.

@@ -5,6 +5,7 @@
 mod completions;
 mod config;
 mod migrate;
+mod new;
 mod processors;
 mod quarantine;
 mod report;

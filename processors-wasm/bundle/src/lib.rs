@@ -1,7 +1,10 @@
-//! The guests as bytes: what the host ships, and what its tests throw at it.
+//! The guests as bytes: what the host ships, and what its tests throw at it; and in [`kit`] what
+//! authors of further ones start with.
 //!
 //! The build script compiles them; a plain `cargo build` is enough, or says how to get the
 //! target. Nothing of this is linked that nobody names.
+
+pub mod kit;
 
 /// The processor `usage`, a component.
 pub const USAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/usage.wasm"));

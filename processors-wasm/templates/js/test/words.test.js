@@ -1,0 +1,48 @@
+// Run by `npm test`.
+
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { messages, micros } from '../src/words.js';
+
+// Gives each message as its line and its words.
+function check(...lines) {
+  const numbered = lines.map((line, index) => [BigInt(index + 1), line]);
+  return [...messages(numbered)].map(({ line, words }) => [Number(line), words]);
+}
+
+test('each message of the user is a row', () => {
+  const rows = check(
+    String.raw`{"type":"user","message":{"content":"fix the\nparser"},"timestamp":"2026-01-02T03:04:05Z"}`,
+    '{"type":"assistant","message":{"content":[{"type":"text","text":"done"}]}}',
+    '{"type":"user","message":{"content":[{"type":"text","text":"thank you"},{"type":"image"}]}}',
+  );
+  assert.deepEqual(rows, [[1, 3], [3, 2]]);
+});
+
+test('what the agent writes in the user\'s name is none', () => {
+  const rows = check(
+    '{"type":"user","message":{"content":[{"type":"tool_result","content":"a b"}]}}',
+    '{"type":"user","isMeta":true,"message":{"content":"a b"}}',
+    '{"type":"user","isSidechain":true,"message":{"content":"a b"}}',
+    '{"type":"user","message":{"content":"<command-name>/clear</command-name>"}}',
+  );
+  assert.deepEqual(rows, []);
+});
+
+test('damaged lines are passed over', () => {
+  const rows = check(
+    'not JSON',
+    '',
+    '[1]',
+    '{"type":"user","message":{"content":"go on"}}',
+    '{"type":"user","message":{"content":"go o',
+  );
+  assert.deepEqual(rows, [[4, 2]]);
+});
+
+test('a time is microseconds, and anything else is none', () => {
+  assert.equal(micros('2026-02-13T15:32:15.839+01:00'), 1_770_993_135_839_000n);
+  for (const text of ['2026-02-30T00:00:00Z', '2026-02-13T14:32:15', 'yesterday', 5, null]) {
+    assert.equal(micros(text), null);
+  }
+});

@@ -1,0 +1,49 @@
+"""Run by `python3 -m unittest`."""
+
+import unittest
+
+import words
+
+
+def check(*lines):
+    """Gives each message as its line and its words."""
+    found = words.messages((number, line.encode()) for number, line in enumerate(lines, 1))
+    return [(line, count) for line, _, count in found]
+
+
+class Words(unittest.TestCase):
+    def test_each_message_of_the_user_is_a_row(self):
+        rows = check(
+            r'{"type":"user","message":{"content":"fix the\nparser"},"timestamp":"2026-01-02T03:04:05Z"}',
+            '{"type":"assistant","message":{"content":[{"type":"text","text":"done"}]}}',
+            '{"type":"user","message":{"content":[{"type":"text","text":"thank you"},{"type":"image"}]}}',
+        )
+        self.assertEqual(rows, [(1, 3), (3, 2)])
+
+    def test_what_the_agent_writes_in_the_users_name_is_none(self):
+        rows = check(
+            '{"type":"user","message":{"content":[{"type":"tool_result","content":"a b"}]}}',
+            '{"type":"user","isMeta":true,"message":{"content":"a b"}}',
+            '{"type":"user","isSidechain":true,"message":{"content":"a b"}}',
+            '{"type":"user","message":{"content":"<command-name>/clear</command-name>"}}',
+        )
+        self.assertEqual(rows, [])
+
+    def test_damaged_lines_are_passed_over(self):
+        rows = check(
+            "not JSON",
+            "",
+            "[1]",
+            '{"type":"user","message":{"content":"go on"}}',
+            '{"type":"user","message":{"content":"go o',
+        )
+        self.assertEqual(rows, [(4, 2)])
+
+    def test_a_time_is_microseconds_and_anything_else_is_none(self):
+        self.assertEqual(words.micros("2026-02-13T15:32:15.839+01:00"), 1_770_993_135_839_000)
+        for text in ["2026-02-30T00:00:00Z", "2026-02-13T14:32:15", "yesterday", 5, None]:
+            self.assertIsNone(words.micros(text), text)
+
+
+if __name__ == "__main__":
+    unittest.main()

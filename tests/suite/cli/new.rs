@@ -1,0 +1,184 @@
+//! `new`: a project for an author, out of the program alone. That it builds, and that its processor
+//! does what those in other languages do, is for `cargo xtask templates`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+use session_pipeline_harness::DataDir;
+
+use super::check;
+use crate::documents::names;
+
+/// The project's files by their paths.
+fn project(folder: &Path) -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap().to_str().unwrap();
+                files.insert(name.to_owned(), fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+/// The project that a command makes, which must be there as it says.
+fn made(dir: &DataDir, arguments: &[&str]) -> BTreeMap<String, String> {
+    let document = check(dir, &[&["new", "--json"], arguments].concat()).json();
+    assert_eq!(
+        names(&document),
+        [
+            "build",
+            "component",
+            "files",
+            "name",
+            "path",
+            "prepare",
+            "test"
+        ]
+    );
+    let files = project(&dir.path().join(document["path"].as_str().unwrap()));
+    let mut listed: Vec<&str> = document["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file.as_str().unwrap())
+        .collect();
+    listed.sort_unstable();
+    assert_eq!(files.keys().collect::<Vec<_>>(), listed);
+    files
+}
+
+#[test]
+fn each_language_has_a_project_that_bears_the_name_and_holds_the_contract() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let contract = project(&repository.join("runtime/wit"));
+    for (lang, named) in [
+        ("rust", ["Cargo.toml", "src/lib.rs", "README.md"]),
+        ("js", ["package.json", "src/processor.js", "README.md"]),
+        ("python", ["build.py", "processor.py", "README.md"]),
+    ] {
+        let dir = DataDir::new();
+        let files = made(&dir, &["tool-calls", "--lang", lang]);
+        for file in named {
+            let text = &files[file];
+            assert!(text.contains("tool-calls"), "{lang}, {file}: {text}");
+        }
+        for (file, text) in &files {
+            assert!(!text.contains("{{name}}"), "{lang}: {file}");
+            assert!(!text.contains("{{crate}}"), "{lang}: {file}");
+        }
+        for (file, text) in &contract {
+            assert_eq!(&files[&format!("wit/{file}")], text, "{lang}: {file}");
+        }
+        assert!(!dir.path().join("state").exists(), "no data dir is touched");
+    }
+}
+
+#[test]
+fn the_sdk_of_a_project_in_rust_is_ours_and_needs_no_workspace() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let sdk = project(&repository.join("processors-wasm/sdk"));
+    let files = made(&DataDir::new(), &["calls"]);
+    for (file, text) in &sdk {
+        let theirs = &files[&format!("sdk/{file}")];
+        match file.as_str() {
+            "Cargo.toml" => assert!(!theirs.contains("workspace"), "{theirs}"),
+            // One path differs: where the contract is.
+            "src/lib.rs" => {
+                assert_eq!(theirs.replace("\"../wit\"", "\"../../runtime/wit\""), *text)
+            }
+            _ => assert_eq!(theirs, text, "{file}"),
+        }
+    }
+}
+
+#[test]
+fn the_text_says_how_to_build_and_test() {
+    let dir = DataDir::new();
+    let ended = check(&dir, &["new", "tool-calls", "--path", "mine/calls"]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
+    insta::assert_snapshot!(ended.stdout, @r"
+    made `mine/calls`, a processor in Rust; to build and test it:
+
+      cd mine/calls
+      cargo build --release --target wasm32-wasip2
+      cargo test
+
+    the component is then `target/wasm32-wasip2/release/tool_calls.wasm`
+    ");
+    assert!(dir.path().join("mine/calls/src/lib.rs").is_file());
+}
+
+#[test]
+fn a_folder_that_is_there_and_empty_is_used() {
+    let dir = DataDir::new();
+    fs::create_dir(dir.path().join("calls")).unwrap();
+    assert!(made(&dir, &["calls"]).contains_key("src/lib.rs"));
+}
+
+#[test]
+fn what_somebody_wrote_is_never_written_over() {
+    let dir = DataDir::new();
+    fs::create_dir(dir.path().join("calls")).unwrap();
+    fs::write(dir.path().join("calls/notes"), "mine").unwrap();
+    fs::write(dir.path().join("file"), "mine").unwrap();
+    for (path, reason) in [
+        ("calls", "is not empty"),
+        ("file", "is no folder"),
+        ("file/below", "is no folder"),
+    ] {
+        let ended = check(&dir, &["new", "calls", "--path", path]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
+        let expected =
+            format!("error: `{path}` {reason}; name another place with --path, or remove it\n");
+        assert_eq!(ended.stderr, expected);
+    }
+    assert_eq!(project(&dir.path().join("calls")).len(), 1);
+    assert_eq!(fs::read_to_string(dir.path().join("file")).unwrap(), "mine");
+}
+
+#[test]
+fn a_name_that_is_taken_or_not_allowed_is_refused_with_the_reason() {
+    let dir = DataDir::new();
+    for (name, reason) in [
+        ("usage", "ships with this program"),
+        ("verification", "ships with this program"),
+        ("session-pipeline-processor", "the name of the SDK"),
+        ("main", "is not allowed; use [a-z][a-z0-9-]{0,62}"),
+        ("Calls", "is not allowed; use [a-z][a-z0-9-]{0,62}"),
+        ("tool_calls", "is not allowed; use [a-z][a-z0-9-]{0,62}"),
+        ("../calls", "is not allowed; use [a-z][a-z0-9-]{0,62}"),
+        ("", "it is empty"),
+    ] {
+        let ended = check(&dir, &["new", name]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
+        assert!(ended.stderr.contains(reason), "{name}: {ended:?}");
+        assert!(!dir.path().join("calls").exists());
+    }
+    let ended = check(&dir, &["new", "calls", "--lang", "cobol"]);
+    assert_eq!(ended.code, 2);
+    assert!(ended.stderr.contains("rust, js, python"), "{ended:?}");
+}
+
+proptest! {
+    /// What `new` takes for a name, the host takes too, and nothing else.
+    #[test]
+    fn invariant_a_name_is_taken_if_and_only_if_the_contract_allows_it(name in "[a-z][a-z0-9-]{0,70}|[A-Za-z0-9_ -]{1,4}") {
+        let is_allowed = name.len() <= 63
+            && name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            && !["main", "temp", "system", "usage", "verification"].contains(&name.as_str());
+        let dir = DataDir::new();
+        let ended = check(&dir, &["new", "--lang", "python", "--", &name]);
+        prop_assert_eq!(ended.code, if is_allowed { 0 } else { 2 }, "{}: {:?}", name, ended);
+        prop_assert_eq!(dir.path().join(&name).is_dir(), is_allowed);
+    }
+}
