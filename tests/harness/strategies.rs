@@ -32,6 +32,17 @@ pub fn cases() -> u32 {
     cases.and_then(|cases| cases.parse().ok()).unwrap_or(32)
 }
 
+/// The seed by which chance goes this time, where one was asked for: `PROPTEST_RNG_SEED`, which
+/// proptest heeds by itself.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what to search again is the developer's affair"
+)]
+pub fn seed() -> Option<u64> {
+    let seed = std::env::var("PROPTEST_RNG_SEED").ok();
+    seed.and_then(|seed| seed.parse().ok())
+}
+
 /// A transcript as agents write it: every line an entry of a known type.
 pub fn valid_transcript() -> impl Strategy<Value = Vec<u8>> {
     vec(turn(), 0..8).prop_map(|turns| session_of(&turns).bytes().to_vec())

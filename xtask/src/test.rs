@@ -222,7 +222,7 @@ impl<'a> Runner<'a> {
 }
 
 /// Runs Rust's own test runner, passing on what it prints and adding up its results.
-fn counted(mut command: Command) -> Result<Outcome> {
+pub fn counted(mut command: Command) -> Result<Outcome> {
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
