@@ -11,7 +11,7 @@ use crate::tally::{Sums, Tally};
 use crate::workspace::Workspace;
 use crate::{prerequisites, test};
 
-/// A module of the suite that looks for what is rare, and `PROPTEST_CASES` for it: what a case
+/// A module of the suite that looks for what is rare, and the cases of a property in it: what a case
 /// costs differs from a millisecond to the starts of a dozen processes.
 struct Module {
     name: &'static str,
@@ -89,7 +89,8 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
             let mut command = workspace.cargo(["test", "--workspace", "--test", "suite", "--"]);
             command
                 .arg(format!("{}::", module.name))
-                .env("PROPTEST_CASES", cases.to_string())
+                .env(test::CASES, cases.to_string())
+                .env_remove("PROPTEST_CASES")
                 .env("PROPTEST_RNG_SEED", seed.to_string())
                 .env("INSTA_UPDATE", "no");
             tally.prepare(&mut command);
