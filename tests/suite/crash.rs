@@ -10,12 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use life::{DAYS, Disturbance, Life, SESSIONS};
+use life::{ALL_DAYS, Disturbance, Life, SESSIONS};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::{cases, counted, tally};
 use session_pipeline_runtime::kill_point::POINTS;
 
+/// Sessions come on the first day, and are changed, renamed and deleted on the second.
+const DAYS_BY_NAME: usize = 2;
 /// Those that only a database of an older version, or a component never compiled, comes to.
 const AT_THE_BEGINNING: [&str; 5] = [
     "database to be copied",
@@ -25,12 +27,13 @@ const AT_THE_BEGINNING: [&str; 5] = [
     "cache file kept",
 ];
 
-/// What a life without a crash leaves.
-fn undisturbed() -> &'static BTreeMap<&'static str, Vec<String>> {
-    static LEFT: OnceLock<BTreeMap<&'static str, Vec<String>>> = OnceLock::new();
-    LEFT.get_or_init(|| {
+/// What a life of so many days leaves without a crash.
+fn undisturbed(days: usize) -> &'static BTreeMap<&'static str, Vec<String>> {
+    static LEFT: [OnceLock<BTreeMap<&'static str, Vec<String>>>; ALL_DAYS + 1] =
+        [const { OnceLock::new() }; ALL_DAYS + 1];
+    LEFT[days].get_or_init(|| {
         let mut life = Life::prepared();
-        life.live(|_, _| Disturbance::None);
+        life.live(days, |_, _| Disturbance::None);
         let left = life.end();
         assert_eq!(life.deaths.len(), 0);
         assert!(left["messages"].len() > SESSIONS && left["state"].len() > SESSIONS);
@@ -47,8 +50,10 @@ fn tally_points(life: &Life) {
 #[test]
 fn killed_at_each_point_in_turn_it_ends_as_if_nothing_had_happened() {
     let mut life = Life::from_an_older_database();
-    life.live(|_, start| Disturbance::At((2 * start + 1).to_string()));
-    assert_eq!(&life.end(), undisturbed());
+    life.live(ALL_DAYS, |_, start| {
+        Disturbance::At((2 * start + 1).to_string())
+    });
+    assert_eq!(&life.end(), undisturbed(ALL_DAYS));
     tally_points(&life);
     println!("{} kills", life.deaths.len());
     // Each start is killed two points later, while what was committed before is not done again, so
@@ -67,11 +72,15 @@ fn killed_at_every_point_there_is_by_its_name_it_ends_as_if_nothing_had_happened
             Life::prepared()
         };
         // The first start of each run dies there, if it comes there, and the second goes on.
-        life.live(|_, start| match start {
+        life.live(DAYS_BY_NAME, |_, start| match start {
             0 => Disturbance::At(point.to_owned()),
             _ => Disturbance::None,
         });
-        assert_eq!(&life.end(), undisturbed(), "killed at `{point}`");
+        assert_eq!(
+            &life.end(),
+            undisturbed(DAYS_BY_NAME),
+            "killed at `{point}`"
+        );
         tally_points(&life);
         hit.extend(life.deaths.into_iter().flatten());
     }
@@ -107,35 +116,35 @@ proptest! {
 
     #[test]
     fn invariant_chains_of_kills_at_any_points_change_nothing(
-        kills in vec(distinct_points(), DAYS.len()),
+        kills in vec(distinct_points(), ALL_DAYS),
     ) {
         let mut life = Life::prepared();
-        life.live(|day, start| kills[day].get(start).map_or(Disturbance::None, |point| Disturbance::At(point.to_string())));
+        life.live(ALL_DAYS, |day, start| kills[day].get(start).map_or(Disturbance::None, |point| Disturbance::At(point.to_string())));
         tally_points(&life);
-        prop_assert_eq!(&life.end(), undisturbed());
+        prop_assert_eq!(&life.end(), undisturbed(ALL_DAYS));
     }
 
     #[test]
     fn invariant_kills_at_any_moments_change_nothing(
-        kills in vec(vec(0_u64..250, 0..5), DAYS.len()),
+        kills in vec(vec(0_u64..250, 0..5), ALL_DAYS),
     ) {
         let mut life = Life::prepared();
-        life.live(|day, start| {
+        life.live(ALL_DAYS, |day, start| {
             kills[day].get(start).map_or(Disturbance::None, |millis| Disturbance::After(Duration::from_millis(*millis)))
         });
-        prop_assert_eq!(&life.end(), undisturbed());
+        prop_assert_eq!(&life.end(), undisturbed(ALL_DAYS));
     }
 
     #[test]
     fn invariant_kills_within_commits_and_checkpoints_change_nothing(
-        kills in vec((prop::sample::select(vec!["transaction to be committed", "checkpoint to be made"]), 1_u64..6_000), DAYS.len()),
+        kills in vec((prop::sample::select(vec!["transaction to be committed", "checkpoint to be made"]), 1_u64..6_000), ALL_DAYS),
     ) {
         let mut life = Life::prepared();
-        life.live(|day, start| match (kills[day], start) {
+        life.live(ALL_DAYS, |day, start| match (kills[day], start) {
             ((point, micros), 0) => Disturbance::At(format!("{point}+{micros}")),
             _ => Disturbance::None,
         });
-        prop_assert_eq!(&life.end(), undisturbed());
+        prop_assert_eq!(&life.end(), undisturbed(ALL_DAYS));
         tally_within(&life, "commit", "transaction to be committed", "transaction committed");
         tally_within(&life, "checkpoint", "checkpoint to be made", "checkpoint made");
     }

@@ -28,8 +28,11 @@ pub const SESSIONS: usize = 24;
 /// Starts of one day after which it must have come to its end.
 const STARTS_MAX: usize = 400;
 
+/// How many days there are.
+pub const ALL_DAYS: usize = DAYS.len();
+
 /// What happens to the sessions before each run.
-pub const DAYS: [fn(&DataDir); 4] = [
+const DAYS: [fn(&DataDir); 4] = [
     |dir| {
         for number in 0..SESSIONS {
             dir.write(&key(number), conversation(number, 3));
@@ -190,9 +193,9 @@ impl Life {
         panic!("after {STARTS_MAX} starts it had still not come to its end");
     }
 
-    /// Lives through all days; `disturb` is asked before each start of each day.
-    pub fn live(&mut self, mut disturb: impl FnMut(usize, usize) -> Disturbance) {
-        for (day, happens) in DAYS.iter().enumerate() {
+    /// Lives through the first days; `disturb` is asked before each start of each day.
+    pub fn live(&mut self, days: usize, mut disturb: impl FnMut(usize, usize) -> Disturbance) {
+        for (day, happens) in DAYS.iter().enumerate().take(days) {
             happens(&self.dir);
             for processor in PROCESSORS {
                 self.run(processor, |start| disturb(day, start));
