@@ -10,11 +10,13 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Every point there is.
-pub const POINTS: [&str; 15] = [
+pub const POINTS: [&str; 16] = [
     "scan done",
+    "slot written",
     "session processed",
     "transaction begun",
     "rows replaced",
@@ -36,8 +38,19 @@ pub const POINTS: [&str; 15] = [
 pub enum Plan {
     /// Each point that is reached is written down, a line each.
     Record(PathBuf),
-    /// The process ends at the n-th point that is reached, counted from 1, which is written down.
-    Kill(u64, PathBuf),
+    /// The process ends at this place; from there on, points are written down.
+    Kill(Place, PathBuf),
+}
+
+/// Where the process ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At the n-th point that is reached, counted from 1.
+    Number(u64),
+    /// The first time that it comes to one of [`POINTS`].
+    Point(&'static str),
+    /// So long after that: within what follows the point.
+    After(&'static str, Duration),
 }
 
 impl FromStr for Plan {
@@ -49,14 +62,39 @@ impl FromStr for Plan {
             (Some("record"), Some(path), None) if !path.is_empty() => {
                 Ok(Self::Record(PathBuf::from(path)))
             }
-            (Some("kill"), Some(number), Some(path)) if !path.is_empty() => match number.parse() {
-                Ok(number) if number > 0 => Ok(Self::Kill(number, PathBuf::from(path))),
-                _ => Err(format!(
-                    "`{number}` is no number of a point; give 1 or more"
-                )),
-            },
+            (Some("kill"), Some(place), Some(path)) if !path.is_empty() => {
+                Ok(Self::Kill(place.parse()?, PathBuf::from(path)))
+            }
             _ => Err(format!(
-                "`{text}` is no plan; give `record:FILE` or `kill:NUMBER:FILE`"
+                "`{text}` is no plan; give `record:FILE` or `kill:PLACE:FILE`"
+            )),
+        }
+    }
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(number) = text.parse() {
+            return match number {
+                0 => Err("points are counted from 1".to_owned()),
+                number => Ok(Self::Number(number)),
+            };
+        }
+        let (name, micros) = match text.split_once('+') {
+            Some((name, micros)) => (name, Some(micros)),
+            None => (text, None),
+        };
+        let known = POINTS.iter().find(|point| **point == name);
+        let point = *known.ok_or_else(|| {
+            format!("`{name}` is neither the number nor the name of a point; give `NUMBER`, `NAME` or `NAME+MICROSECONDS`")
+        })?;
+        match micros.map(str::parse) {
+            None => Ok(Self::Point(point)),
+            Some(Ok(micros)) => Ok(Self::After(point, Duration::from_micros(micros))),
+            Some(Err(_)) => Err(format!(
+                "what follows `{name}+` is no number of microseconds"
             )),
         }
     }
@@ -67,7 +105,9 @@ static INSTALLED: OnceLock<Installed> = OnceLock::new();
 struct Installed {
     reached: AtomicU64,
     record: File,
-    kill_at: Option<u64>,
+    kill_at: Option<Place>,
+    /// Whether the place of the kill was reached.
+    is_dying: AtomicBool,
 }
 
 /// Installs a plan, for the rest of the process's life; the first one counts.
@@ -77,13 +117,14 @@ struct Installed {
 pub fn install(plan: &Plan) -> std::io::Result<()> {
     let (path, kill_at) = match plan {
         Plan::Record(path) => (path, None),
-        Plan::Kill(number, path) => (path, Some(*number)),
+        Plan::Kill(place, path) => (path, Some(place.clone())),
     };
     let record = OpenOptions::new().append(true).create(true).open(path)?;
     INSTALLED.get_or_init(|| Installed {
         reached: AtomicU64::new(0),
         record,
         kill_at,
+        is_dying: AtomicBool::new(false),
     });
     Ok(())
 }
@@ -103,17 +144,88 @@ impl Installed {
     fn reached(&self, point: &'static str) {
         debug_assert!(POINTS.contains(&point), "`{point}` is not listed");
         let number = self.reached.fetch_add(1, Ordering::SeqCst) + 1;
-        if self.kill_at.is_none_or(|kill_at| kill_at == number) {
-            // A test that misses a line fails by itself.
-            let _ = (&self.record).write_all(format!("{point}\n").as_bytes());
+        let delay = match &self.kill_at {
+            None => return self.write_down(point),
+            Some(Place::Number(at)) => (*at == number).then_some(Duration::ZERO),
+            Some(Place::Point(at)) => (*at == point).then_some(Duration::ZERO),
+            Some(Place::After(at, delay)) => (*at == point).then_some(*delay),
+        };
+        let was_dying = match delay {
+            Some(_) => self.is_dying.swap(true, Ordering::SeqCst),
+            None => self.is_dying.load(Ordering::SeqCst),
+        };
+        if delay.is_some() || was_dying {
+            self.write_down(point);
         }
-        if self.kill_at == Some(number) {
-            let own = rustix::process::getpid();
-            // No destructor, no buffer and no exit handler has its turn.
-            let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
-            loop {
-                std::thread::park();
+        match delay {
+            Some(Duration::ZERO) => die(),
+            Some(delay) if !was_dying => {
+                std::thread::spawn(move || {
+                    std::thread::sleep(delay);
+                    die();
+                });
             }
+            _ => {}
+        }
+    }
+
+    fn write_down(&self, point: &str) {
+        // A test that misses a line fails by itself.
+        let _ = (&self.record).write_all(format!("{point}\n").as_bytes());
+    }
+}
+
+/// No destructor, no buffer and no exit handler has its turn.
+fn die() -> ! {
+    let own = rustix::process::getpid();
+    let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
+    loop {
+        std::thread::park();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kill(place: Place) -> Result<Plan, String> {
+        Ok(Plan::Kill(place, PathBuf::from("a:b")))
+    }
+
+    #[test]
+    fn a_plan_names_a_place_by_number_by_name_or_by_the_time_after_it() {
+        assert_eq!("record:f".parse(), Ok(Plan::Record(PathBuf::from("f"))));
+        assert_eq!("kill:3:a:b".parse(), kill(Place::Number(3)));
+        assert_eq!(
+            "kill:scan done:a:b".parse(),
+            kill(Place::Point("scan done"))
+        );
+        assert_eq!(
+            "kill:checkpoint to be made+250:a:b".parse(),
+            kill(Place::After(
+                "checkpoint to be made",
+                Duration::from_micros(250)
+            ))
+        );
+    }
+
+    #[test]
+    fn what_is_no_plan_is_refused() {
+        let wrong = [
+            "",
+            "record:",
+            "record",
+            "kill:3",
+            "kill:3:",
+            "kill:0:f",
+            "kill:nowhere:f",
+            "kill:scan done+:f",
+            "kill:scan done+soon:f",
+            "kill:-1:f",
+            "go:3:f",
+        ];
+        for text in wrong {
+            assert!(text.parse::<Plan>().is_err(), "`{text}` was taken");
         }
     }
 }

@@ -31,6 +31,7 @@ pub mod pipeline;
 pub mod redact;
 pub mod session;
 pub mod strategies;
+pub mod tally;
 
 pub use clock::{PausedClock, TestClock};
 pub use data_dir::DataDir;
@@ -39,4 +40,5 @@ pub use llm::ScriptedModel;
 pub use llm_server::LlmServer;
 pub use pipeline::{Ran, TestPipeline};
 pub use session::Session;
-pub use strategies::cases;
+pub use strategies::{cases, seed};
+pub use tally::{counted, tally};

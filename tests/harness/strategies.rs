@@ -9,7 +9,12 @@ use serde_json::{Value, json};
 use crate::data_dir::DataDir;
 use crate::session::Session;
 
-/// How many cases every property is tried with: `PROPTEST_CASES`, or 32.
+/// How many cases every property is tried with, more or less by its cost: what `cargo xtask` says,
+/// or 32.
+///
+/// Under a name of our own, which xtask sets from `PROPTEST_CASES`: `proptest!` puts that variable
+/// above the number that a property asks for, so that one whose case is a dozen processes would be
+/// tried as often as one whose case is a comparison.
 ///
 /// ```
 /// use proptest::prelude::*;
@@ -28,8 +33,21 @@ use crate::session::Session;
     reason = "how long to search is the developer's affair; what is found does not depend on it"
 )]
 pub fn cases() -> u32 {
-    let cases = std::env::var("PROPTEST_CASES").ok();
-    cases.and_then(|cases| cases.parse().ok()).unwrap_or(32)
+    let cases =
+        std::env::var("SESSION_PIPELINE_CASES").or_else(|_| std::env::var("PROPTEST_CASES"));
+    let cases = cases.ok().and_then(|cases| cases.parse().ok());
+    cases.unwrap_or(32)
+}
+
+/// The seed by which chance goes this time, where one was asked for: `PROPTEST_RNG_SEED`, which
+/// proptest heeds by itself.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what to search again is the developer's affair"
+)]
+pub fn seed() -> Option<u64> {
+    let seed = std::env::var("PROPTEST_RNG_SEED").ok();
+    seed.and_then(|seed| seed.parse().ok())
 }
 
 /// A transcript as agents write it: every line an entry of a known type.

@@ -4,312 +4,148 @@
 //! started again, and in the end everything must be as if it had never died: every row once, none
 //! lost, none of a session that is not known.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+mod life;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use life::{ALL_DAYS, Disturbance, Life, SESSIONS};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use session_pipeline_harness::{DataDir, Session, cases};
+use session_pipeline_harness::{cases, counted, tally};
 use session_pipeline_runtime::kill_point::POINTS;
 
-use crate::database::rows;
-use crate::guests::misbehaving;
-
-/// A processor that remembers words over all sessions, and so takes one after the other.
-const REMEMBERS: &str = "faulty-remembers";
-const PROCESSORS: [&str; 2] = ["usage", REMEMBERS];
-/// The tables whose rows belong to sessions.
-const TABLES: [(&str, &str); 5] = [
-    ("usage", "messages"),
-    ("usage", "events"),
-    ("usage", "sessions"),
-    (REMEMBERS, "lines"),
-    (REMEMBERS, "found"),
-];
-/// Sessions at the beginning.
-const SESSIONS: usize = 24;
-/// Starts of one day after which it must have come to its end.
-const STARTS_MAX: usize = 400;
-
-/// What happens to the sessions before each run.
-const DAYS: [fn(&DataDir); 4] = [
-    |dir| {
-        for number in 0..SESSIONS {
-            dir.write(&key(number), conversation(number, 3));
-        }
-    },
-    |dir| {
-        for number in (0..SESSIONS).step_by(3) {
-            dir.append(&key(number), conversation(number + 100, 2));
-        }
-        dir.delete(&key(1));
-        dir.touch(&key(2));
-        dir.write("eve/new.jsonl", conversation(200, 5));
-    },
-    |dir| {
-        for number in (5..SESSIONS).step_by(4) {
-            dir.write(&key(number), conversation(number + 300, 1));
-        }
-        dir.rename(&key(4), "eve/renamed.jsonl");
-        dir.write(&key(1), conversation(1, 3));
-    },
-    |_| {},
+/// Sessions come on the first day, and are changed, renamed and deleted on the second.
+const DAYS_BY_NAME: usize = 2;
+/// Those that only a database of an older version, or a component never compiled, comes to.
+const AT_THE_BEGINNING: [&str; 5] = [
+    "database to be copied",
+    "database copied",
+    "migration",
+    "cache file to be kept",
+    "cache file kept",
 ];
 
-fn key(number: usize) -> String {
-    format!("user-{}/{number:03}.jsonl", number % 4)
-}
-
-/// A conversation with `usage` in it, and with words for the processor that remembers them over all
-/// sessions: which it finds depends on every session before.
-fn conversation(number: usize, turns: usize) -> String {
-    let word = number % 7;
-    format!(
-        "{}{{\"do\":\"put\",\"word\":\"w{word}\",\"number\":{number}}}\n{{\"do\":\"find\",\"by\":\"word\"}}\n",
-        usage_of(number, turns).text()
-    )
-}
-
-fn usage_of(number: usize, turns: usize) -> Session {
-    (0..turns).fold(Session::new(&format!("s{number}")), |session, turn| {
-        session
-            .user("go on")
-            .assistant(|message| {
-                let message = message.id(&format!("msg_{number}_{turn}"));
-                message
-                    .model("claude-opus-4-5")
-                    .tokens(100 + turn as u64, 20)
-                    .tool("Bash")
-            })
-            .tool_result(Ok("done"))
-    })
-}
-
-/// How one start of the program is disturbed.
-enum Disturbance {
-    None,
-    /// At the n-th point that it reaches.
-    Point(u64),
-    /// After so much time.
-    After(Duration),
-}
-
-/// A data dir with the program's starts counted.
-struct Life {
-    dir: DataDir,
-    kills: u64,
-}
-
-impl Life {
-    /// A life that begins with a database of an older version.
-    fn from_an_older_database() -> Self {
-        let life = Self {
-            dir: DataDir::new(),
-            kills: 0,
-        };
-        life.dir
-            .drop_processor("remembers.wasm", misbehaving("remembers").1);
-        let mut migrate = life.program(&["migrate", "--to", "30"]);
-        assert!(migrate.status().unwrap().success());
-        life
-    }
-
-    /// A life whose program has compiled its processor already, which takes most of the time.
-    fn prepared() -> Self {
-        thread_local! {
-            static PREPARED: DataDir = {
-                let life = Life { dir: DataDir::new(), kills: 0 };
-                life.dir.drop_processor("remembers.wasm", misbehaving("remembers").1);
-                for processor in PROCESSORS {
-                    assert!(life.program(&["run", processor]).status().unwrap().success());
-                }
-                life.dir
-            };
-        }
-        let dir = PREPARED.with(DataDir::with_state_of);
-        dir.drop_processor("remembers.wasm", misbehaving("remembers").1);
-        Self { dir, kills: 0 }
-    }
-
-    fn program(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin("session-pipeline"));
-        command
-            .env_clear()
-            .current_dir(self.dir.path())
-            .args(["--data-dir", self.dir.path().to_str().unwrap(), "--json"])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        command
-    }
-
-    /// Where the points are written down at which it was killed.
-    fn record(&self) -> PathBuf {
-        self.dir.path().join("killed-at")
-    }
-
-    /// Runs a processor until it comes to its end; `disturb` is asked before each start.
-    fn run(&mut self, processor: &str, mut disturb: impl FnMut(usize) -> Disturbance) {
-        for start in 0..STARTS_MAX {
-            let mut command = self.program(&["run", processor]);
-            let record = self.record();
-            let (limit, record) = match disturb(start) {
-                Disturbance::None => (None, None),
-                Disturbance::Point(number) => {
-                    (None, Some(format!("kill:{number}:{}", record.display())))
-                }
-                Disturbance::After(limit) => (Some(limit), None),
-            };
-            command.envs(record.map(|plan| ("SESSION_PIPELINE_KILL_POINTS", plan)));
-            let mut child = command.spawn().unwrap();
-            if let Some(limit) = limit {
-                kill_after(&mut child, limit);
-            }
-            let output = child.wait_with_output().unwrap();
-            if output.status.signal() == Some(rustix::process::Signal::KILL.as_raw()) {
-                self.kills += 1;
-                continue;
-            }
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(0), "start {start}: {said}");
-            return;
-        }
-        panic!("after {STARTS_MAX} starts it had still not come to its end");
-    }
-
-    /// Lives through all days; `disturb` is asked before each start of each day.
-    fn live(&mut self, mut disturb: impl FnMut(usize, usize) -> Disturbance) {
-        for (day, happens) in DAYS.iter().enumerate() {
-            happens(&self.dir);
-            for processor in PROCESSORS {
-                self.run(processor, |start| disturb(day, start));
-            }
-        }
-    }
-
-    /// What is left at the end, but for times and running numbers; and that it is sound in itself.
-    fn end(&self) -> BTreeMap<&'static str, Vec<String>> {
-        let report = self
-            .program(&["report", "usage"])
-            .stdout(Stdio::piped())
-            .output();
-        let report = String::from_utf8(report.unwrap().stdout).unwrap();
-        let mut left = BTreeMap::from([("report", vec![report])]);
-        for (processor, table) in TABLES {
-            let kept = format!(
-                "SELECT * EXCLUDE (session_seq, recorded_at) FROM \"{processor}\".{table} ORDER BY ALL"
-            );
-            left.insert(table, rows(&self.dir, &kept));
-            let orphans = format!(
-                "SELECT DISTINCT r.session_file, r.session_seq FROM \"{processor}\".{table} r ANTI JOIN session_processor_state s
-                 ON s.processor_name = '{processor}' AND s.session_file = r.session_file AND s.session_seq = r.session_seq"
-            );
-            assert_eq!(
-                rows(&self.dir, &orphans),
-                [""; 0],
-                "rows of `{table}` that belong to no session"
-            );
-        }
-        let words = format!(
-            "SELECT * EXCLUDE (created_at, updated_at) FROM \"{REMEMBERS}\".words ORDER BY ALL"
-        );
-        left.insert("words", rows(&self.dir, &words));
-        let state = "SELECT processor_name, session_file, username, items_extracted, file_hash, file_size, due, missing_since IS NULL
-            FROM session_processor_state ORDER BY ALL";
-        left.insert("state", rows(&self.dir, state));
-        left.insert(
-            "failures",
-            rows(
-                &self.dir,
-                "SELECT session_file, fault FROM session_failures ORDER BY ALL",
-            ),
-        );
-        let open = "SELECT id FROM runs WHERE finished_at IS NULL";
-        assert_eq!(
-            rows(&self.dir, open),
-            [""; 0],
-            "runs that nobody has closed"
-        );
-        left
-    }
-}
-
-/// Kills a child at a moment that nothing in it is prepared for.
-fn kill_after(child: &mut Child, limit: Duration) {
-    // Not to wait for something: the moment itself is what is tried.
-    std::thread::sleep(limit);
-    // It may have ended already.
-    let _ = child.kill();
-}
-
-/// What a life without a crash leaves.
-fn undisturbed() -> &'static BTreeMap<&'static str, Vec<String>> {
-    static LEFT: OnceLock<BTreeMap<&'static str, Vec<String>>> = OnceLock::new();
-    LEFT.get_or_init(|| {
+/// What a life of so many days leaves without a crash.
+fn undisturbed(days: usize) -> &'static BTreeMap<&'static str, Vec<String>> {
+    static LEFT: [OnceLock<BTreeMap<&'static str, Vec<String>>>; ALL_DAYS + 1] =
+        [const { OnceLock::new() }; ALL_DAYS + 1];
+    LEFT[days].get_or_init(|| {
         let mut life = Life::prepared();
-        life.live(|_, _| Disturbance::None);
+        life.live(days, |_, _| Disturbance::None);
         let left = life.end();
-        assert_eq!(life.kills, 0);
+        assert_eq!(life.deaths.len(), 0);
         assert!(left["messages"].len() > SESSIONS && left["state"].len() > SESSIONS);
         left
     })
 }
 
+fn tally_points(life: &Life) {
+    for point in life.deaths.iter().flatten() {
+        tally(&format!("killed at: {point}"), 1);
+    }
+}
+
 #[test]
 fn killed_at_each_point_in_turn_it_ends_as_if_nothing_had_happened() {
     let mut life = Life::from_an_older_database();
-    life.live(|_, start| Disturbance::Point(start as u64 + 1));
-    assert_eq!(&life.end(), undisturbed());
-    let killed_at = fs::read_to_string(life.record()).unwrap();
-    let is_hit = |point: &&str| killed_at.lines().any(|line| line == *point);
-    let (hit, missed): (Vec<&str>, Vec<&str>) = POINTS.iter().copied().partition(is_hit);
-    println!(
-        "{} kills at {} points, not at {missed:?}",
-        life.kills,
-        hit.len()
-    );
-    // Each start is killed one point later, while what was committed before is not done again, so
-    // that a point may be jumped over. Everything up to a commit must have been hit all the same.
-    for point in [
-        "migration",
-        "scan done",
-        "session processed",
-        "rows appended",
-        "states written",
-        "transaction to be committed",
-        "transaction committed",
-    ] {
-        assert!(hit.contains(&point), "never killed at `{point}`");
+    life.live(ALL_DAYS, |_, start| {
+        Disturbance::At((2 * start + 1).to_string())
+    });
+    assert_eq!(&life.end(), undisturbed(ALL_DAYS));
+    tally_points(&life);
+    println!("{} kills", life.deaths.len());
+    // Each start is killed two points later, while what was committed before is not done again, so
+    // that points are jumped over; the test below knows them by name.
+    assert!(life.deaths.len() > SESSIONS);
+}
+
+#[test]
+fn killed_at_every_point_there_is_by_its_name_it_ends_as_if_nothing_had_happened() {
+    let mut hit = BTreeSet::new();
+    for point in POINTS {
+        tally(&format!("killed at: {point}"), 0);
+        let mut life = if AT_THE_BEGINNING.contains(&point) {
+            Life::from_an_older_database()
+        } else {
+            Life::prepared()
+        };
+        // The first start of each run dies there, if it comes there, and the second goes on.
+        life.live(DAYS_BY_NAME, |_, start| match start {
+            0 => Disturbance::At(point.to_owned()),
+            _ => Disturbance::None,
+        });
+        assert_eq!(
+            &life.end(),
+            undisturbed(DAYS_BY_NAME),
+            "killed at `{point}`"
+        );
+        tally_points(&life);
+        hit.extend(life.deaths.into_iter().flatten());
     }
+    let missed: Vec<&str> = POINTS
+        .into_iter()
+        .filter(|point| !hit.contains(*point))
+        .collect();
+    assert_eq!(missed, [""; 0], "never killed there");
+}
+
+/// Numbers of points, none twice: three deaths in a row at the very same one might be taken for a
+/// session's doing.
+fn distinct_points() -> impl Strategy<Value = Vec<u64>> {
+    vec(1_u64..60, 0..5).prop_map(|mut points| {
+        let mut seen = BTreeSet::new();
+        points.retain(|point| seen.insert(*point));
+        points
+    })
+}
+
+/// Where it died, of what was begun at this point and has its end at that one.
+fn tally_within(life: &Life, what: &str, begin: &str, end: &str) {
+    let is_hit = |death: &&Vec<String>| {
+        death.iter().any(|point| point == begin) && death.iter().all(|point| point != end)
+    };
+    let deaths = life.deaths.iter().filter(is_hit).count();
+    tally(&format!("killed within: {what}"), deaths as u64);
 }
 
 proptest! {
     // Each case is a dozen starts of the program.
-    #![proptest_config(ProptestConfig::with_cases(cases().div_ceil(8)))]
+    #![proptest_config(counted(cases().div_ceil(8)))]
 
     #[test]
     fn invariant_chains_of_kills_at_any_points_change_nothing(
-        kills in vec(vec(1_u64..60, 0..5), DAYS.len()),
+        kills in vec(distinct_points(), ALL_DAYS),
     ) {
         let mut life = Life::prepared();
-        life.live(|day, start| kills[day].get(start).map_or(Disturbance::None, |point| Disturbance::Point(*point)));
-        prop_assert_eq!(&life.end(), undisturbed());
+        life.live(ALL_DAYS, |day, start| kills[day].get(start).map_or(Disturbance::None, |point| Disturbance::At(point.to_string())));
+        tally_points(&life);
+        prop_assert_eq!(&life.end(), undisturbed(ALL_DAYS));
     }
 
     #[test]
     fn invariant_kills_at_any_moments_change_nothing(
-        kills in vec(vec(0_u64..250, 0..5), DAYS.len()),
+        kills in vec(vec(0_u64..250, 0..5), ALL_DAYS),
     ) {
         let mut life = Life::prepared();
-        life.live(|day, start| {
+        life.live(ALL_DAYS, |day, start| {
             kills[day].get(start).map_or(Disturbance::None, |millis| Disturbance::After(Duration::from_millis(*millis)))
         });
-        prop_assert_eq!(&life.end(), undisturbed());
+        prop_assert_eq!(&life.end(), undisturbed(ALL_DAYS));
+    }
+
+    #[test]
+    fn invariant_kills_within_commits_and_checkpoints_change_nothing(
+        kills in vec((prop::sample::select(vec!["transaction to be committed", "checkpoint to be made"]), 1_u64..6_000), ALL_DAYS),
+    ) {
+        let mut life = Life::prepared();
+        life.live(ALL_DAYS, |day, start| match (kills[day], start) {
+            ((point, micros), 0) => Disturbance::At(format!("{point}+{micros}")),
+            _ => Disturbance::None,
+        });
+        prop_assert_eq!(&life.end(), undisturbed(ALL_DAYS));
+        tally_within(&life, "commit", "transaction to be committed", "transaction committed");
+        tally_within(&life, "checkpoint", "checkpoint to be made", "checkpoint made");
     }
 }

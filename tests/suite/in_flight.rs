@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use session_pipeline_harness::{DataDir, TestPipeline, cases, clock};
+use session_pipeline_harness::{DataDir, TestPipeline, cases, clock, counted};
 use session_pipeline_runtime::clock::{Clock, UtcMicros};
 use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::content::ContentHash;
@@ -417,7 +417,7 @@ fn work(path: &Path, workers: usize, suspects: usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases()))]
+    #![proptest_config(counted(cases()))]
 
     #[test]
     fn invariant_a_suspect_is_alone_and_nobody_waits_for_ever(workers in 1..6_usize, suspects in 0..8_usize) {

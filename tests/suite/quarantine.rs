@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use session_pipeline_harness::{cases, clock};
+use session_pipeline_harness::{cases, clock, counted};
 use session_pipeline_runtime::clock::UtcMicros;
 use session_pipeline_runtime::content::ContentHash;
 use session_pipeline_runtime::fault::{DETAIL_BYTES_MAX, Fault, FaultKind, printable};
@@ -238,7 +238,7 @@ fn any_fault() -> impl Strategy<Value = FaultKind> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases() * 8))]
+    #![proptest_config(counted(cases() * 8))]
 
     #[test]
     fn invariant_waits_never_shrink_and_never_exceed_a_day(

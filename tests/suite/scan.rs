@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use session_pipeline_harness::strategies::{Action, FILES, actions};
-use session_pipeline_harness::{DataDir, TestPipeline, cases, clock, pipeline};
+use session_pipeline_harness::{DataDir, TestPipeline, cases, clock, counted, pipeline};
 use session_pipeline_runtime::clock::{Clock, UtcMicros};
 use session_pipeline_runtime::content::ContentHash;
 use session_pipeline_runtime::fault::{Fault, FaultKind};
@@ -797,7 +797,7 @@ fn live_through(actions: &[Action]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases()))]
+    #![proptest_config(counted(cases()))]
 
     #[test]
     fn invariant_whatever_happens_every_run_does_what_the_rules_say(actions in actions(CONTENTS)) {

@@ -13,7 +13,9 @@ mod fuzz_api;
 mod licences;
 mod prerequisites;
 mod run;
+mod soak;
 mod stages;
+mod tally;
 mod test;
 mod tidy;
 mod walls;
@@ -37,6 +39,7 @@ enum Command {
     Check(check::Args),
     Bench(bench::Args),
     FuzzApi(fuzz_api::Args),
+    Soak(soak::Args),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&workspace, &args),
         Command::Bench(args) => bench::run(&workspace, &args),
         Command::FuzzApi(args) => fuzz_api::run(&workspace, &args),
+        Command::Soak(args) => soak::run(&workspace, &args),
     });
     match result {
         Ok(exit_code) => exit_code,

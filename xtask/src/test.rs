@@ -21,6 +21,8 @@ use crate::{fuzz_api, prerequisites, tidy};
 /// Cases per property where `PROPTEST_CASES` is not set: enough to meet each shape, quick enough for every run.
 const PROPERTY_CASES: &str = "32";
 const PROPERTY_CASES_QUICK: &str = "4";
+/// The variable from which the harness takes that number.
+pub const CASES: &str = "SESSION_PIPELINE_CASES";
 
 /// Check everything, then run all tests.
 ///
@@ -113,7 +115,9 @@ impl<'a> Runner<'a> {
     /// The environment that every test sees.
     fn prepare(&self, mut command: Command) -> Command {
         command
-            .env("PROPTEST_CASES", &self.property_cases)
+            .env(CASES, &self.property_cases)
+            // It would stand above what each property makes of that number.
+            .env_remove("PROPTEST_CASES")
             .env("INSTA_UPDATE", "no")
             .env("INSTA_SNAPSHOT_REFERENCES_FILE", &self.snapshot_references)
             // Either would turn a wrong snapshot into a passed test.
@@ -222,7 +226,7 @@ impl<'a> Runner<'a> {
 }
 
 /// Runs Rust's own test runner, passing on what it prints and adding up its results.
-fn counted(mut command: Command) -> Result<Outcome> {
+pub fn counted(mut command: Command) -> Result<Outcome> {
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()

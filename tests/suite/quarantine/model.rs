@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
-use session_pipeline_harness::{DataDir, TestPipeline, cases, clock, pipeline};
+use session_pipeline_harness::{DataDir, TestPipeline, cases, clock, counted, pipeline};
 use session_pipeline_runtime::clock::UtcMicros;
 use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::fault::FaultKind;
@@ -545,7 +545,7 @@ impl StateMachineTest for Machine {
 }
 
 prop_state_machine! {
-    #![proptest_config(ProptestConfig::with_cases(cases()))]
+    #![proptest_config(counted(cases()))]
 
     #[test]
     fn invariant_whatever_happens_a_session_is_tried_when_the_model_says(sequential 1..30 => Machine);

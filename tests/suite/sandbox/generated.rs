@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::TestRunner;
 use session_pipeline_bundle::faulty;
-use session_pipeline_harness::{Guest, cases};
+use session_pipeline_harness::{Guest, cases, counted};
 use session_pipeline_runtime::config::{Compiler, Limits};
 use session_pipeline_runtime::fault::FaultKind;
 
@@ -188,7 +188,7 @@ pub fn try_out(component: &[u8], tried: &mut Tried) -> Result<(), TestCaseError>
 fn check(strategy: &impl Strategy<Value = Vec<u8>>, cases: u32) -> Tried {
     let mut runner = TestRunner::new(ProptestConfig {
         source_file: Some(file!()),
-        ..ProptestConfig::with_cases(cases)
+        ..counted(cases)
     });
     let tried = std::cell::RefCell::new(Tried::default());
     runner
@@ -219,7 +219,7 @@ fn invariant_whatever_a_guest_hands_over_costs_its_session_and_nothing_else() {
 fn invariant_a_child_refuses_what_we_would_refuse() {
     let mut runner = TestRunner::new(ProptestConfig {
         source_file: Some(file!()),
-        ..ProptestConfig::with_cases(cases().div_ceil(4))
+        ..counted(cases().div_ceil(4))
     });
     let in_child = child_compiler();
     runner

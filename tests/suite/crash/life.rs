@@ -1,0 +1,269 @@
+//! A data dir that the real program lives in for some days, however often it dies there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use session_pipeline_harness::{DataDir, Session, tally};
+
+use crate::database::rows;
+use crate::guests::misbehaving;
+
+/// A processor that remembers words over all sessions, and so takes one after the other.
+const REMEMBERS: &str = "faulty-remembers";
+const PROCESSORS: [&str; 2] = ["usage", REMEMBERS];
+/// The tables whose rows belong to sessions.
+const TABLES: [(&str, &str); 5] = [
+    ("usage", "messages"),
+    ("usage", "events"),
+    ("usage", "sessions"),
+    (REMEMBERS, "lines"),
+    (REMEMBERS, "found"),
+];
+/// Sessions at the beginning.
+pub const SESSIONS: usize = 24;
+/// Starts of one day after which it must have come to its end.
+const STARTS_MAX: usize = 400;
+
+/// How many days there are.
+pub const ALL_DAYS: usize = DAYS.len();
+
+/// What happens to the sessions before each run.
+const DAYS: [fn(&DataDir); 4] = [
+    |dir| {
+        for number in 0..SESSIONS {
+            dir.write(&key(number), conversation(number, 3));
+        }
+    },
+    |dir| {
+        for number in (0..SESSIONS).step_by(3) {
+            dir.append(&key(number), conversation(number + 100, 2));
+        }
+        dir.delete(&key(1));
+        dir.touch(&key(2));
+        dir.write("eve/new.jsonl", conversation(200, 5));
+    },
+    |dir| {
+        for number in (5..SESSIONS).step_by(4) {
+            dir.write(&key(number), conversation(number + 300, 1));
+        }
+        dir.rename(&key(4), "eve/renamed.jsonl");
+        dir.write(&key(1), conversation(1, 3));
+    },
+    |_| {},
+];
+
+fn key(number: usize) -> String {
+    format!("user-{}/{number:03}.jsonl", number % 4)
+}
+
+/// A conversation with `usage` in it, and with words for the processor that remembers them over all
+/// sessions: which it finds depends on every session before.
+fn conversation(number: usize, turns: usize) -> String {
+    let word = number % 7;
+    format!(
+        "{}{{\"do\":\"put\",\"word\":\"w{word}\",\"number\":{number}}}\n{{\"do\":\"find\",\"by\":\"word\"}}\n",
+        usage_of(number, turns).text()
+    )
+}
+
+fn usage_of(number: usize, turns: usize) -> Session {
+    (0..turns).fold(Session::new(&format!("s{number}")), |session, turn| {
+        session
+            .user("go on")
+            .assistant(|message| {
+                let message = message.id(&format!("msg_{number}_{turn}"));
+                message
+                    .model("claude-opus-4-5")
+                    .tokens(100 + turn as u64, 20)
+                    .tool("Bash")
+            })
+            .tool_result(Ok("done"))
+    })
+}
+
+/// How one start of the program is disturbed.
+#[derive(Clone, Debug)]
+pub enum Disturbance {
+    None,
+    /// By death at a place of `kill_point`, in the words of its plans.
+    At(String),
+    /// By death after so much time.
+    After(Duration),
+}
+
+/// A data dir with the program's starts counted.
+pub struct Life {
+    dir: DataDir,
+    /// Each death, with the points that were written down: that at which it died, or all from the
+    /// one on after which it did.
+    pub deaths: Vec<Vec<String>>,
+}
+
+impl Life {
+    /// A life that begins with a database of an older version.
+    pub fn from_an_older_database() -> Self {
+        let life = Self {
+            dir: DataDir::new(),
+            deaths: Vec::new(),
+        };
+        life.dir
+            .drop_processor("remembers.wasm", misbehaving("remembers").1);
+        let mut migrate = life.program(&["migrate", "--to", "30"]);
+        assert!(migrate.status().unwrap().success());
+        life
+    }
+
+    /// A life whose program has compiled its processor already, which takes most of the time.
+    pub fn prepared() -> Self {
+        thread_local! {
+            static PREPARED: DataDir = {
+                let life = Life { dir: DataDir::new(), deaths: Vec::new() };
+                life.dir.drop_processor("remembers.wasm", misbehaving("remembers").1);
+                for processor in PROCESSORS {
+                    assert!(life.program(&["run", processor]).status().unwrap().success());
+                }
+                life.dir
+            };
+        }
+        let dir = PREPARED.with(DataDir::with_state_of);
+        dir.drop_processor("remembers.wasm", misbehaving("remembers").1);
+        Self {
+            dir,
+            deaths: Vec::new(),
+        }
+    }
+
+    fn program(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin("session-pipeline"));
+        command
+            .env_clear()
+            .current_dir(self.dir.path())
+            .args(["--data-dir", self.dir.path().to_str().unwrap(), "--json"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Where points are written down.
+    fn record(&self) -> PathBuf {
+        self.dir.path().join("killed-at")
+    }
+
+    fn take_record(&self) -> Vec<String> {
+        let record = fs::read_to_string(self.record()).unwrap_or_default();
+        // There is none where it was not killed at a point.
+        let _ = fs::remove_file(self.record());
+        record.lines().map(ToOwned::to_owned).collect()
+    }
+
+    /// Runs a processor until it comes to its end; `disturb` is asked before each start.
+    fn run(&mut self, processor: &str, mut disturb: impl FnMut(usize) -> Disturbance) {
+        for start in 0..STARTS_MAX {
+            let mut command = self.program(&["run", processor]);
+            let record = self.record();
+            let (limit, record) = match disturb(start) {
+                Disturbance::None => (None, None),
+                Disturbance::At(place) => {
+                    (None, Some(format!("kill:{place}:{}", record.display())))
+                }
+                Disturbance::After(limit) => (Some(limit), None),
+            };
+            command.envs(record.map(|plan| ("SESSION_PIPELINE_KILL_POINTS", plan)));
+            let mut child = command.spawn().unwrap();
+            if let Some(limit) = limit {
+                kill_after(&mut child, limit);
+            }
+            let output = child.wait_with_output().unwrap();
+            let record = self.take_record();
+            if output.status.signal() == Some(rustix::process::Signal::KILL.as_raw()) {
+                self.deaths.push(record);
+                tally("kills", 1);
+                continue;
+            }
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(0), "start {start}: {said}");
+            return;
+        }
+        panic!("after {STARTS_MAX} starts it had still not come to its end");
+    }
+
+    /// Lives through the first days; `disturb` is asked before each start of each day.
+    pub fn live(&mut self, days: usize, mut disturb: impl FnMut(usize, usize) -> Disturbance) {
+        for (day, happens) in DAYS.iter().enumerate().take(days) {
+            happens(&self.dir);
+            for processor in PROCESSORS {
+                self.run(processor, |start| disturb(day, start));
+            }
+        }
+    }
+
+    /// What is left at the end, but for times and running numbers; and that it is sound in itself.
+    pub fn end(&self) -> BTreeMap<&'static str, Vec<String>> {
+        let report = self
+            .program(&["report", "usage"])
+            .stdout(Stdio::piped())
+            .output();
+        let report = String::from_utf8(report.unwrap().stdout).unwrap();
+        let mut left = BTreeMap::from([("report", vec![report])]);
+        for (processor, table) in TABLES {
+            let kept = format!(
+                "SELECT * EXCLUDE (session_seq, recorded_at) FROM \"{processor}\".{table} ORDER BY ALL"
+            );
+            left.insert(table, rows(&self.dir, &kept));
+            let orphans = format!(
+                "SELECT DISTINCT r.session_file, r.session_seq FROM \"{processor}\".{table} r ANTI JOIN session_processor_state s
+                 ON s.processor_name = '{processor}' AND s.session_file = r.session_file AND s.session_seq = r.session_seq"
+            );
+            assert_eq!(
+                rows(&self.dir, &orphans),
+                [""; 0],
+                "rows of `{table}` that belong to no session"
+            );
+        }
+        let words = format!(
+            "SELECT * EXCLUDE (created_at, updated_at) FROM \"{REMEMBERS}\".words ORDER BY ALL"
+        );
+        left.insert("words", rows(&self.dir, &words));
+        let state = "SELECT processor_name, session_file, username, items_extracted, file_hash, file_size, due, missing_since IS NULL
+            FROM session_processor_state ORDER BY ALL";
+        left.insert("state", rows(&self.dir, state));
+        left.insert(
+            "failures",
+            rows(
+                &self.dir,
+                "SELECT session_file, fault FROM session_failures ORDER BY ALL",
+            ),
+        );
+        for table in ["session_processor_state", "session_failures"] {
+            let twice = format!(
+                "SELECT processor_name, session_file FROM {table} GROUP BY ALL HAVING count(*) > 1"
+            );
+            assert_eq!(
+                rows(&self.dir, &twice),
+                [""; 0],
+                "two rows of one session in `{table}`"
+            );
+        }
+        let open = "SELECT id FROM runs WHERE finished_at IS NULL";
+        assert_eq!(
+            rows(&self.dir, open),
+            [""; 0],
+            "runs that nobody has closed"
+        );
+        left
+    }
+}
+
+/// Kills a child at a moment that nothing in it is prepared for.
+fn kill_after(child: &mut Child, limit: Duration) {
+    // Not to wait for something: the moment itself is what is tried.
+    std::thread::sleep(limit);
+    // It may have ended already.
+    let _ = child.kill();
+}
