@@ -54,7 +54,7 @@ pub enum CompileError {
     #[error("the component does not compile: {0}")]
     Refused(String),
     /// The compiler could not be started, or its files could not be read or written.
-    #[error("the compiler can't be run on `{path}`")]
+    #[error("the compiler can't be run on `{path}`; check permissions and free space")]
     Io {
         /// The file or program at hand.
         path: PathBuf,
@@ -104,13 +104,23 @@ pub fn compile(
                         path: program.clone(),
                         source,
                     },
-                    ChildError::Failed(reason) => CompileError::Refused(reason),
+                    ChildError::Failed(reason) => [input.clone(), output.clone()]
+                        .into_iter()
+                        .find_map(|path| of_a_file(path, &reason))
+                        .unwrap_or(CompileError::Refused(reason)),
                 },
             )?;
             fs::read(&output).map_err(at(&output))?
         }
     };
     Ok(Compiled::from_kept(code))
+}
+
+/// What the child says of its own files is nothing that it says of the component.
+fn of_a_file(path: PathBuf, reason: &str) -> Option<CompileError> {
+    let told = reason.strip_prefix(&format!("`{}` ", path.display()))?;
+    let source = std::io::Error::other(told.to_owned());
+    Some(CompileError::Io { path, source })
 }
 
 /// The child's side of [`compile`]: takes its limits upon itself, and compiles.

@@ -220,7 +220,7 @@ fn a_compiler_that_is_not_there_is_named() {
     let error = compile(&compiler, &small(), USAGE, scratch.path()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the compiler can't be run on `/nowhere/session-pipeline`"
+        "the compiler can't be run on `/nowhere/session-pipeline`; check permissions and free space"
     );
 }
 
