@@ -61,6 +61,7 @@ fn judge(texts: &Texts) -> Vec<Finding> {
         if path.ends_with(".rs") {
             findings.extend(missing_module_docs(path, text));
             findings.extend(sql_out_of_place(path, text));
+            findings.extend(second_opener(path, text));
         }
     }
     findings.extend(unlisted_migrations(texts));
@@ -146,6 +147,24 @@ fn sql_out_of_place(path: &str, text: &str) -> Option<Finding> {
         place: path.to_owned(),
         reason: format!("a string begins with {keyword}, like a statement in SQL"),
         remedy: "SQL stands only in runtime/src/store, runtime/src/report and migrations"
+            .to_owned(),
+    })
+}
+
+/// Closing a second handle on the database file drops DuckDB's lock on it.
+fn second_opener(path: &str, text: &str) -> Option<Finding> {
+    let is_program = path.starts_with("runtime/src/") || path.starts_with("api/src/");
+    if !is_program || path == "runtime/src/store/open.rs" {
+        return None;
+    }
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let found = ["Connection::open", "\"system.duckdb"]
+        .into_iter()
+        .find(|found| code.contains(found))?;
+    Some(Finding {
+        place: path.to_owned(),
+        reason: format!("has `{found}`, as if it opened the database file"),
+        remedy: "only runtime/src/store/open.rs opens it, once; others clone its connection"
             .to_owned(),
     })
 }
@@ -283,6 +302,18 @@ mod tests {
         assert!(check(&[("tests/suite/crash.rs", sql)]).is_empty());
         let prose = "//! x\n// UPDATE the list\nlet a = \"CREATED\";\n#[cfg(test)]\n\"SELECT 1\"";
         assert!(check(&[("runtime/src/run.rs", prose)]).is_empty());
+    }
+
+    #[test]
+    fn one_room_opens_the_database() {
+        let open = "//! x\nlet connection = Connection::open(path);";
+        let name = "//! x\nlet path = dir.join(\"system.duckdb\");";
+        for text in [open, name] {
+            let other = "runtime/src/health/facts.rs";
+            assert_eq!(check(&[(other, text)]), [other]);
+            assert!(check(&[("runtime/src/store/open.rs", text)]).is_empty());
+            assert!(check(&[("tests/suite/database.rs", text)]).is_empty());
+        }
     }
 
     #[test]
