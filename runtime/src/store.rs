@@ -101,9 +101,63 @@ pub enum StoreError {
         /// What differs.
         difference: String,
     },
+    /// The log beside the database is not what was written to it.
+    #[error(
+        "the log `{path}` of the database is damaged, and nothing was changed; put back a backup of both, or move the log away and start again: sessions that only it knew are processed again, users, tokens and audit rows that only it knew are gone"
+    )]
+    DamagedLog {
+        /// The log.
+        path: PathBuf,
+        /// What DuckDB found.
+        #[source]
+        source: duckdb::Error,
+    },
+    /// The database file is not what was written to it, or never was a database.
+    #[error(
+        "the database file `state/system.duckdb` of the data dir is damaged, or is none; put back a backup of it and of its log, or move both away and start again: all sessions are processed again, users, tokens and audit rows are gone"
+    )]
+    Damaged(#[source] duckdb::Error),
+    /// To open the database takes more memory than it may have.
+    #[error(
+        "the database can't be opened in the memory that it may have; raise `memory_limit` in the section `[database]` of the config file, and start again"
+    )]
+    TooLittleMemory(#[source] duckdb::Error),
+    /// The database file can't be opened at all.
+    #[error(
+        "the database `{path}` can't be opened; check its disk, and that this user may write to it and to its folder"
+    )]
+    NotOpened {
+        /// The database file.
+        path: PathBuf,
+        /// What DuckDB says.
+        #[source]
+        source: duckdb::Error,
+    },
+    /// A newer DuckDB than ours wrote the file.
+    #[error(
+        "the database `{path}` was written by a newer DuckDB than the one of this program; use the version of the program that wrote it, or put back a backup from before"
+    )]
+    NewerDuckDb {
+        /// The database file.
+        path: PathBuf,
+        /// What DuckDB says.
+        #[source]
+        source: duckdb::Error,
+    },
+    /// The disk took no more. What was committed before stands.
+    #[error(
+        "the disk did not take {doing}; free space on the disk of the data dir, and try again: nothing of it is lost"
+    )]
+    DiskFull {
+        /// What was tried.
+        doing: &'static str,
+        /// Why.
+        #[source]
+        source: duckdb::Error,
+    },
     /// The database gave up on itself; only a new process can open it again.
     #[error(
-        "the database stopped working and must be opened anew; free space on its disk and start again"
+        "the database stopped working and must be opened anew; look at its disk, free space where it is full, and start again: what was committed stands"
     )]
     Invalidated(#[source] duckdb::Error),
     /// A statement failed.
@@ -122,14 +176,53 @@ pub enum StoreError {
 
 impl StoreError {
     pub(crate) fn database(doing: &'static str) -> impl Fn(duckdb::Error) -> Self {
+        // DuckDB has words for its errors, and nothing else that a program could look at.
         move |source| {
-            if source.to_string().contains("database has been invalidated") {
+            let text = source.to_string();
+            // After an error of these kinds every statement is refused, until the file is opened anew.
+            if text.starts_with("FATAL Error") || text.starts_with("INTERNAL Error") {
                 Self::Invalidated(source)
+            } else if is_damage(&text) {
+                Self::Damaged(source)
+            } else if ["Could not write", "Could not fsync"]
+                .iter()
+                .any(|refused| text.contains(refused))
+            {
+                Self::DiskFull { doing, source }
             } else {
                 Self::Database { doing, source }
             }
         }
     }
+
+    /// Whether it says something of the database or its disk, and nothing of what was to be written.
+    pub(crate) fn is_of_the_database(&self) -> bool {
+        match self {
+            Self::Database { .. } | Self::TableShape { .. } => false,
+            Self::Locked { .. }
+            | Self::OpenElsewhere { .. }
+            | Self::Io { .. }
+            | Self::Migration { .. }
+            | Self::DamagedLog { .. }
+            | Self::Damaged(_)
+            | Self::TooLittleMemory(_)
+            | Self::NotOpened { .. }
+            | Self::NewerDuckDb { .. }
+            | Self::DiskFull { .. }
+            | Self::Invalidated(_)
+            | Self::WriterStopped => true,
+        }
+    }
+}
+
+/// Whether DuckDB says that what it read is not what it had written.
+fn is_damage(text: &str) -> bool {
+    let words = [
+        "Corrupt database file",
+        "not a valid DuckDB database file",
+        "Could not read enough bytes",
+    ];
+    words.iter().any(|words| text.contains(words))
 }
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;

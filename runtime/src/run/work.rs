@@ -22,7 +22,7 @@ use crate::rows::TableRows;
 use crate::sandbox;
 use crate::scan::{Candidate, Check, trusted};
 use crate::sessions::{Observed, SessionsRoot};
-use crate::store::{CompletedSession, Entry, FailedSession, Group, SkippedSession, StoreError};
+use crate::store::{CompletedSession, Entry, FailedSession, Group, SkippedSession};
 
 /// The guest may use 1 MiB of the stack; the rest is ours.
 const WORKER_STACK_BYTES: usize = 4 << 20;
@@ -534,9 +534,7 @@ impl Pass<'_> {
                 });
                 Ok(())
             }
-            Err(error @ (StoreError::Invalidated(_) | StoreError::WriterStopped)) => {
-                Err(error.into())
-            }
+            Err(error) if error.is_of_the_database() => Err(error.into()),
             Err(error) => {
                 tracing::warn!("a group of sessions was refused, each is tried alone: {error}");
                 self.commit_one_by_one(group, stats)
@@ -564,9 +562,7 @@ impl Pass<'_> {
                     count(entry, &mut stats);
                     self.settle(entry);
                 }
-                (Err(error @ (StoreError::Invalidated(_) | StoreError::WriterStopped)), _) => {
-                    return Err(error.into());
-                }
+                (Err(error), _) if error.is_of_the_database() => return Err(error.into()),
                 (Err(error), Some(Entry::Completed(session))) => {
                     let fault = Fault::new(
                         FaultKind::Host,

@@ -8,7 +8,8 @@ use duckdb::{Config as DatabaseConfig, Connection};
 use session_pipeline_migrations as migrations;
 
 use super::lock::DataDirLock;
-use super::{Store, StoreError, runs};
+use super::transaction::checkpoint;
+use super::{Store, StoreError, is_damage, runs};
 use crate::clock::UtcMicros;
 use crate::config::Config;
 use crate::kill_point::reached;
@@ -70,10 +71,7 @@ impl Store {
         let path = state_dir.join("system.duckdb");
         discard_spill(config)?;
         discard_exports(&export_dir)?;
-        let migration = |source| StoreError::Migration {
-            path: path.clone(),
-            source,
-        };
+        let migration = |source| unmigrated(&path, source);
 
         let mut opened = Opened::default();
         let mut connection = connect(&path, config)?;
@@ -127,10 +125,7 @@ impl Store {
     pub fn plan_migration(config: &Config, to: Option<u32>) -> Result<MigrationPlan, StoreError> {
         let state_dir = config.state_dir();
         let path = state_dir.join("system.duckdb");
-        let migration = |source| StoreError::Migration {
-            path: path.clone(),
-            source,
-        };
+        let migration = |source| unmigrated(&path, source);
         // A database that is not there yet is not made by asking.
         let (_lock, connection) = if path.exists() {
             (
@@ -183,12 +178,19 @@ fn private_folder(path: &Path, mode: u32) -> Result<(), StoreError> {
         })
 }
 
+/// So much memory is enough to replay a log of one byte, with room to spare.
+const MEMORY_PER_LOG_BYTE: u64 = 4;
+
 fn connect(path: &Path, config: &Config) -> Result<Connection, StoreError> {
-    // Threads and memory are set before the file is opened: replaying a log obeys them too.
+    // Threads and memory are set before the file is opened: replaying a log obeys them too. A
+    // database whose log wants more memory than it may have could never be opened again.
+    let log_bytes = fs::metadata(with_wal(path)).map_or(0, |log| log.len());
+    let usual = config.database_memory_bytes;
+    let at_first = usual.max(log_bytes.saturating_mul(MEMORY_PER_LOG_BYTE));
     let settings = || -> duckdb::Result<DatabaseConfig> {
         DatabaseConfig::default()
             .threads(1)?
-            .max_memory(&format!("{}B", config.database_memory_bytes))?
+            .max_memory(&format!("{at_first}B"))?
             .enable_autoload_extension(false)?
             .with("autoinstall_known_extensions", "false")?
             .with("checkpoint_threshold", "64MB")?
@@ -197,15 +199,49 @@ fn connect(path: &Path, config: &Config) -> Result<Connection, StoreError> {
             .with("max_temp_directory_size", SPILL_MAX)
     };
     let settings = settings().map_err(StoreError::database("its settings"))?;
-    Connection::open_with_flags(path, settings).map_err(|error| {
-        match holder_of(&error.to_string()) {
-            Some(holder) => StoreError::OpenElsewhere {
-                path: path.to_owned(),
-                holder,
-            },
-            None => StoreError::database("to open its file")(error),
+    let connection =
+        Connection::open_with_flags(path, settings).map_err(|error| refused(path, error))?;
+    if at_first > usual {
+        // In the file it takes no memory.
+        checkpoint(&connection)?;
+        connection
+            .execute_batch(&format!("SET memory_limit = '{usual}B'"))
+            .map_err(StoreError::database("its usual memory"))?;
+    }
+    Ok(connection)
+}
+
+/// Why the shape is not what it should be: a file that can't be read has none at all.
+fn unmigrated(path: &Path, source: migrations::MigrationError) -> StoreError {
+    match source {
+        migrations::MigrationError::Read { source, .. } if is_damage(&source.to_string()) => {
+            StoreError::Damaged(*source)
         }
-    })
+        source => StoreError::Migration {
+            path: path.to_owned(),
+            source,
+        },
+    }
+}
+
+/// Why DuckDB does not open a file, by its words.
+fn refused(path: &Path, source: duckdb::Error) -> StoreError {
+    let text = source.to_string();
+    let path = path.to_owned();
+    if let Some(holder) = holder_of(&text) {
+        StoreError::OpenElsewhere { path, holder }
+    } else if text.contains("created with a newer version of DuckDB") {
+        StoreError::NewerDuckDb { path, source }
+    } else if is_damage(&text) {
+        StoreError::Damaged(source)
+    } else if text.contains("Out of Memory") {
+        StoreError::TooLittleMemory(source)
+    } else if text.contains("WAL") {
+        let path = with_wal(&path);
+        StoreError::DamagedLog { path, source }
+    } else {
+        StoreError::NotOpened { path, source }
+    }
 }
 
 /// Who has the file open, as DuckDB words it: `…: Conflicting lock is held in PROGRAM (PID n)…`.
