@@ -11,7 +11,7 @@ mod quarantine;
 mod report;
 mod reprocess;
 mod run;
-mod serve;
+pub(crate) mod serve;
 mod sessions;
 mod status;
 
@@ -42,7 +42,7 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    fn of(dir: &DataDir, output: Output) -> Self {
+    pub(super) fn of(dir: &DataDir, output: Output) -> Self {
         let text = |bytes| redact(&String::from_utf8(bytes).unwrap(), dir.path());
         Self {
             code: output.status.code().unwrap(),

@@ -12,6 +12,7 @@
 mod cli;
 mod config;
 mod content;
+mod corruption;
 mod crash;
 mod database;
 mod documents;

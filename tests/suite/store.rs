@@ -3,14 +3,18 @@
 use std::error::Error;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use duckdb::Connection;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use session_pipeline_harness::redact::redact;
 use session_pipeline_harness::{DataDir, TestPipeline, clock};
 use session_pipeline_migrations::LEGACY_LAYOUT;
+use session_pipeline_runtime::content::ContentHash;
 use session_pipeline_runtime::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
-use session_pipeline_runtime::store::{Opened, Store, StoreError};
+use session_pipeline_runtime::processor::Cost;
+use session_pipeline_runtime::rows::{ColumnValues, TableRows};
+use session_pipeline_runtime::store::{CompletedSession, Entry, Group, Opened, Store, StoreError};
 
 use crate::database::{cell, execute, rows};
 
@@ -229,7 +233,7 @@ fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
     fs::create_dir(dir.path().join("state")).unwrap();
     fs::write(dir.database_path(), "not a database ".repeat(1000)).unwrap();
     let error = open(&dir).unwrap_err();
-    assert!(matches!(error, StoreError::Database { .. }), "{error}");
+    assert!(matches!(error, StoreError::Damaged(_)), "{error}");
     assert_eq!(
         fs::read(dir.database_path()).unwrap(),
         "not a database ".repeat(1000).as_bytes()
@@ -425,6 +429,52 @@ fn two_pipelines_do_not_share_a_data_dir() {
     );
     drop(pipeline);
     TestPipeline::open(&dir, &[]);
+}
+
+/// A session of which one row is to be kept.
+fn completed(key: &str) -> Entry {
+    let spec = manifest(&[("a", Kind::S64)]).tables.remove(0);
+    let mut rows = TableRows::new(&spec);
+    rows.rows = 1;
+    rows.columns = vec![ColumnValues::S64(vec![Some(7)])];
+    Entry::Completed(Box::new(CompletedSession {
+        key: key.to_owned(),
+        username: "ada".to_owned(),
+        known: None,
+        failure_row: None,
+        read_at: clock::START,
+        observed: None,
+        hash: ContentHash([7; 16]),
+        items: 1,
+        tables: vec![rows],
+        cost: Cost::default(),
+    }))
+}
+
+#[test]
+fn a_statement_that_fails_in_the_middle_of_a_commit_leaves_nothing_of_it() {
+    let dir = DataDir::new();
+    let store = open(&dir).unwrap();
+    let manifest = Arc::new(manifest(&[("a", Kind::S64)]));
+    store.register_tables(&manifest).unwrap();
+    let commit = |keys: &[&str]| {
+        store.commit(&Arc::new(Group {
+            manifest: Arc::clone(&manifest),
+            digest: "d".to_owned(),
+            run_id: "1".to_owned(),
+            now: clock::START,
+            entries: keys.iter().map(|key| completed(key)).collect(),
+        }))
+    };
+    // Rows stand before states, so that when the second state of one key is refused much is done.
+    let error = commit(&["ada/one.jsonl", "ada/twice.jsonl", "ada/twice.jsonl"]).unwrap_err();
+    assert!(matches!(error, StoreError::Database { .. }), "{error:?}");
+    commit(&["ada/three.jsonl"]).unwrap();
+    drop(store);
+    let kept = "SELECT session_seq, session_file, a FROM demo.facts";
+    assert_eq!(rows(&dir, kept), ["1 | ada/three.jsonl | 7"]);
+    let states = "SELECT session_seq, session_file FROM session_processor_state";
+    assert_eq!(rows(&dir, states), ["1 | ada/three.jsonl"]);
 }
 
 fn legacy_rows(database: &Path) -> i64 {

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -15,20 +15,29 @@ use super::{Ended, check, check_examples, program, words};
 use crate::registry::{VERSIONED, versioned};
 
 /// A server in a process of its own.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
     started: Value,
 }
 
 impl Serving {
-    fn start(dir: &DataDir, environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(dir: &DataDir, environment: &[(&str, &str)]) -> Self {
         Self::start_with(dir, environment, &[])
     }
 
     fn start_with(dir: &DataDir, environment: &[(&str, &str)], more: &[&str]) -> Self {
+        let program = Command::new(assert_cmd::cargo::cargo_bin("session-pipeline"));
+        Self::start_by(program, dir, environment, more)
+    }
+
+    /// Starts it by a command that leads to the program.
+    pub(crate) fn start_by(
+        mut command: Command,
+        dir: &DataDir,
+        environment: &[(&str, &str)],
+        more: &[&str],
+    ) -> Self {
         let data_dir = dir.path().to_str().unwrap();
-        let mut command =
-            std::process::Command::new(assert_cmd::cargo::cargo_bin("session-pipeline"));
         let mut child = command
             .env_clear()
             .envs(environment.iter().copied())
@@ -61,13 +70,31 @@ impl Serving {
         Self { child, started }
     }
 
+    /// Where it answers.
+    pub(crate) fn url(&self) -> &str {
+        self.started["url"].as_str().unwrap()
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end; gives the exit code and what it said.
+    pub(crate) fn wait(mut self) -> (i32, String) {
+        let mut said = String::new();
+        let mut stderr = self.child.stderr.take().unwrap();
+        stderr.read_to_string(&mut said).unwrap();
+        (self.child.wait().unwrap().code().unwrap(), said)
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
     }
 
     /// Sends SIGTERM and waits; gives the exit code.
-    fn stop(mut self) -> i32 {
+    pub(crate) fn stop(mut self) -> i32 {
         self.signal(Signal::TERM);
         self.child.wait().unwrap().code().unwrap()
     }
