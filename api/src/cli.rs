@@ -4,6 +4,7 @@
 
 mod client;
 mod completions;
+mod component;
 mod csv;
 mod error;
 mod knowledge;
@@ -21,6 +22,7 @@ mod sessions;
 mod status;
 mod table;
 mod token;
+mod verify;
 
 use std::cell::OnceCell;
 use std::ffi::OsString;

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use md5::{Digest as _, Md5};
 use memchr::{memchr, memchr_iter, memrchr};
@@ -83,6 +83,7 @@ pub struct Snapshot {
     observed: Observed,
     read_at: UtcMicros,
     line_bytes_max: usize,
+    chunk_bytes_max: usize,
     unread: u64,
     hasher: Md5,
     /// Bytes that were read and not yet handed out: the beginning of a line.
@@ -102,16 +103,45 @@ impl Snapshot {
         line_bytes_max: usize,
     ) -> io::Result<Self> {
         let (file, observed) = root.open_session(key)?;
-        Ok(Self {
+        Ok(Self::new(file, observed, read_at, line_bytes_max))
+    }
+
+    /// A session that lies nowhere but in memory: for what is tried out, and never committed.
+    ///
+    /// # Errors
+    /// When the system gives no memory for it.
+    pub fn of_bytes(bytes: &[u8], line_bytes_max: usize) -> io::Result<Self> {
+        let mut file = nowhere()?;
+        file.write_all(bytes)?;
+        file.rewind()?;
+        let observed = Observed {
+            size: bytes.len() as u64,
+            mtime_ns: 0,
+            ctime_ns: 0,
+        };
+        Ok(Self::new(file, observed, UtcMicros(0), line_bytes_max))
+    }
+
+    fn new(file: File, observed: Observed, read_at: UtcMicros, line_bytes_max: usize) -> Self {
+        Self {
             file,
             observed,
             read_at,
             line_bytes_max,
+            chunk_bytes_max: CHUNK_BYTES_MAX,
             unread: observed.size,
             hasher: Md5::new(),
             carry: Vec::new(),
             next_line: 1,
-        })
+        }
+    }
+
+    /// The same handed out in smaller pieces: about so much at once, whatever the guest asks for, and
+    /// at least a line. Its rows must not depend on it.
+    #[must_use]
+    pub fn in_chunks_of(mut self, bytes_max: usize) -> Self {
+        self.chunk_bytes_max = bytes_max.max(1);
+        self
     }
 
     /// What the file system said of it at open.
@@ -145,6 +175,7 @@ impl Snapshot {
         // So no line within the measure can be above the line limit; a longer one stands alone.
         let bytes_max = bytes_max
             .clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX)
+            .min(self.chunk_bytes_max)
             .min(self.line_bytes_max.max(1));
         let mut bytes = std::mem::take(&mut self.carry);
         let mut passed_over = 0;
@@ -253,6 +284,15 @@ impl Snapshot {
             Ok(())
         }
     }
+}
+
+/// A file without a name, in memory where the system has such.
+fn nowhere() -> io::Result<File> {
+    #[cfg(target_os = "linux")]
+    let file = rustix::fs::memfd_create("session", rustix::fs::MemfdFlags::CLOEXEC)?.into();
+    #[cfg(not(target_os = "linux"))]
+    let file = tempfile::tempfile()?;
+    Ok(file)
 }
 
 impl fmt::Debug for Snapshot {

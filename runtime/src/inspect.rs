@@ -116,7 +116,10 @@ fn compile(
 }
 
 /// Refuses what plainly is no component: the compiler would say so in its own tongue.
-pub(crate) fn recognise(component: &[u8]) -> Result<(), Fault> {
+///
+/// # Errors
+/// A fault of kind `component`, with the reason.
+pub fn recognise(component: &[u8]) -> Result<(), Fault> {
     let refused = |detail| Err(Fault::new(FaultKind::Component, detail));
     if !component.starts_with(b"\0asm") {
         return refused("the file is no WebAssembly");

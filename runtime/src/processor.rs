@@ -3,6 +3,8 @@
 //! Loading and linking happen once for each component, instantiating and calling once for each
 //! session. A store is never used again after a call: whatever a trap left behind goes with it.
 
+mod describe;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -12,14 +14,13 @@ use wasmtime::component::Linker;
 use crate::config::Limits;
 use crate::content::{ContentHash, ReadError, Snapshot};
 use crate::fault::{Fault, FaultKind, printable};
-use crate::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
+use crate::manifest::{Manifest, TableSpec};
 use crate::rows::TableRows;
 use crate::sandbox::contract::ProcessorWithLlmPre;
-use crate::sandbox::contract::exports::session_pipeline::processor::guest::Manifest as GuestManifest;
 use crate::sandbox::contract::session_pipeline::processor::types;
 use crate::sandbox::{
-    self, Compiled, Engine, HostState, LogLine, ModelGrant, SessionGrant, SessionModel, blamed,
-    fault_of, run_to_end,
+    self, Compiled, Engine, HostState, LogLine, ModelGrant, SessionGrant, SessionModel,
+    backtrace_of, blamed, fault_of, run_to_end,
 };
 use crate::shared::SharedRows;
 
@@ -56,6 +57,9 @@ pub struct Grants {
     pub shared: Option<Arc<dyn SharedRows>>,
     /// The way to a language model; `None`: whoever asks is told that none is within reach.
     pub model: Option<ModelGrant>,
+    /// What WASI's randomness begins from; `None`: what follows from the processor and the session.
+    /// Another one shows whether rows depend on chance.
+    pub randomness: Option<[u8; 32]>,
 }
 
 /// What executing a session gave: all that committing needs, and nothing else.
@@ -71,6 +75,9 @@ pub struct Execution {
     pub log: Vec<LogLine>,
     /// What it took.
     pub cost: Cost,
+    /// Where in the guest it was stopped: its functions by name, the innermost first. Empty where it
+    /// was not, or where nobody can tell.
+    pub backtrace: Vec<String>,
 }
 
 /// A session that was processed.
@@ -97,13 +104,30 @@ pub struct Cost {
 }
 
 impl Execution {
-    fn without_content(fault: Fault, log: Vec<LogLine>, cost: Cost) -> Self {
+    /// Of a session of which nothing came to be known.
+    pub fn without_content(fault: Fault, log: Vec<LogLine>, cost: Cost) -> Self {
         Self {
             outcome: Err(fault),
             hash: None,
             has_shrunk: false,
             log,
             cost,
+            backtrace: Vec::new(),
+        }
+    }
+}
+
+/// Why a call did not come to its end, and where it was.
+struct Stopped {
+    fault: Fault,
+    backtrace: Vec<String>,
+}
+
+impl From<Fault> for Stopped {
+    fn from(fault: Fault) -> Self {
+        Self {
+            fault,
+            backtrace: Vec::new(),
         }
     }
 }
@@ -145,10 +169,8 @@ impl Processor {
                 "the component does not fit the contract: {error:#}"
             ))
         })?;
-        let (manifest, describe_fuel) = describe(engine, limits, &pre, &settings)?;
-        let manifest = manifest
-            .check()
-            .map_err(|error| refused(format!("the manifest is refused: {error}")))?;
+        let (manifest, describe_fuel) =
+            describe::describe(engine, limits, &pre, &settings, [0; 32])?;
         Ok(Self {
             engine: Arc::clone(engine),
             pre,
@@ -176,6 +198,22 @@ impl Processor {
     /// Fuel that it burned to describe itself.
     pub fn describe_fuel(&self) -> u64 {
         self.describe_fuel
+    }
+
+    /// Asks it once more what it is, in a fresh instance and with this randomness: it must say the
+    /// same each time.
+    ///
+    /// # Errors
+    /// As [`Processor::load`].
+    pub fn describe_again(&self, randomness: [u8; 32]) -> Result<Manifest, Fault> {
+        let described = describe::describe(
+            &self.engine,
+            &self.limits,
+            &self.pre,
+            &self.settings,
+            randomness,
+        );
+        described.map(|(manifest, _)| manifest)
     }
 
     /// What the processor says of itself.
@@ -238,7 +276,8 @@ impl Processor {
                 unanswered: None,
             }),
         };
-        let seed = self.seed(&session.key);
+        let seed = grants.randomness;
+        let seed = seed.unwrap_or_else(|| self.seed(&session.key));
         let mut store = match HostState::store(&self.engine, &self.limits, seed, bytes, Some(grant))
         {
             Ok(store) => store,
@@ -251,10 +290,10 @@ impl Processor {
             }
         };
         let result = self.call(&mut store, session, bytes);
-        let outcome = match result {
-            Ok(Ok(summary)) => Ok(summary.items),
-            Ok(Err(reason)) => Err(Fault::new(FaultKind::Rejected, reason)),
-            Err(fault) => Err(fault),
+        let (outcome, backtrace) = match result {
+            Ok(Ok(summary)) => (Ok(summary.items), Vec::new()),
+            Ok(Err(reason)) => (Err(Fault::new(FaultKind::Rejected, reason)), Vec::new()),
+            Err(stopped) => (Err(stopped.fault), stopped.backtrace),
         };
         cost.fuel = self
             .limits
@@ -291,6 +330,7 @@ impl Processor {
             hash: hash.ok(),
             log,
             cost,
+            backtrace,
         }
     }
 
@@ -299,7 +339,7 @@ impl Processor {
         store: &mut wasmtime::Store<HostState>,
         session: &SessionInfo,
         bytes: u64,
-    ) -> Result<Result<types::Summary, String>, Fault> {
+    ) -> Result<Result<types::Summary, String>, Stopped> {
         let info = types::SessionInfo {
             key: session.key.clone(),
             directory: session.directory.clone(),
@@ -315,7 +355,10 @@ impl Processor {
             let guest = instance.session_pipeline_processor_guest();
             guest.call_process(&mut *store, &info).await
         };
-        run_to_end(deadline, call)?.map_err(|error| fault_of(store, &error))
+        run_to_end(deadline, call)?.map_err(|error| Stopped {
+            fault: fault_of(store, &error),
+            backtrace: backtrace_of(&error),
+        })
     }
 
     /// Randomness that follows from the processor and the session alone.
@@ -334,82 +377,5 @@ impl std::fmt::Debug for Processor {
             .field("manifest", &self.manifest)
             .field("digest", &self.digest)
             .finish_non_exhaustive()
-    }
-}
-
-fn describe(
-    engine: &Engine,
-    limits: &Arc<Limits>,
-    pre: &ProcessorWithLlmPre<HostState>,
-    settings: &Vec<(String, String)>,
-) -> Result<(Manifest, u64), Fault> {
-    let mut store = HostState::store(engine, limits, [0; 32], 0, None).map_err(|error| {
-        Fault::new(
-            FaultKind::Host,
-            format!("no instance could be made: {error:#}"),
-        )
-    })?;
-    let deadline = store.data().deadline;
-    let call = async {
-        let instance = pre.instantiate_async(&mut store).await?;
-        let guest = instance.session_pipeline_processor_guest();
-        guest.call_describe(&mut store, settings).await
-    };
-    let described = run_to_end(deadline, call)
-        .and_then(|result| result.map_err(|error| fault_of(&store, &error)));
-    match described {
-        Ok(Ok(manifest)) => {
-            let fuel_left = store.get_fuel().unwrap_or(0);
-            Ok((
-                manifest_of(manifest),
-                limits.fuel(0).saturating_sub(fuel_left),
-            ))
-        }
-        Ok(Err(reason)) => Err(Fault::new(
-            FaultKind::Component,
-            format!("it does not describe itself: {reason}"),
-        )),
-        Err(fault) => Err(Fault::new(
-            FaultKind::Component,
-            format!("it does not describe itself: {fault}"),
-        )),
-    }
-}
-
-fn manifest_of(manifest: GuestManifest) -> Manifest {
-    let kind = |kind| match kind {
-        types::Kind::Bool => Kind::Bool,
-        types::Kind::S64 => Kind::S64,
-        types::Kind::F64 => Kind::F64,
-        types::Kind::Text => Kind::Text,
-        types::Kind::Timestamp => Kind::Timestamp,
-        types::Kind::Json => Kind::Json,
-    };
-    let table = |table: types::Table| TableSpec {
-        name: table.name,
-        shared_key: match table.ownership {
-            types::Ownership::Session => None,
-            types::Ownership::Shared(key) => Some(key),
-        },
-        columns: table
-            .columns
-            .into_iter()
-            .map(|column| ColumnSpec {
-                name: column.name,
-                kind: kind(column.kind),
-            })
-            .collect(),
-    };
-    Manifest {
-        name: manifest.name,
-        version: manifest.version,
-        description: manifest.description,
-        cadence_seconds: manifest.cadence_seconds,
-        order: match manifest.order {
-            types::Order::Independent => Order::Independent,
-            types::Order::Serial => Order::Serial,
-        },
-        uses_llm: manifest.uses_llm,
-        tables: manifest.tables.into_iter().map(table).collect(),
     }
 }

@@ -522,6 +522,7 @@ impl Pipeline {
         Ok(Grants {
             shared: self.store.shared_rows(processor.manifest())?,
             model,
+            randomness: None,
         })
     }
 

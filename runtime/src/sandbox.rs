@@ -23,7 +23,7 @@ use crate::config::Limits;
 pub(crate) use compile::sha256_hex;
 pub use compile::{CompileError, Compiled, Names, compile, compile_as_child, load, names};
 pub use engines::Engines;
-pub(crate) use host::{HostState, SessionGrant, fault_of, read_detail, run_to_end};
+pub(crate) use host::{HostState, SessionGrant, backtrace_of, fault_of, read_detail, run_to_end};
 pub use llm::{Aside, ModelGrant};
 pub(crate) use llm::{SessionModel, blamed};
 pub use log::{Level, LogLine};

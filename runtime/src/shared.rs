@@ -3,6 +3,7 @@
 //! A look-up is checked and answered here. Where the committed rows lie is the affair of whoever
 //! implements [`SharedRows`]: a session reaches them without knowing a database.
 
+mod memory;
 mod overlay;
 
 use std::borrow::Cow;
@@ -13,6 +14,7 @@ use std::fmt;
 use crate::fault::Fault;
 use crate::manifest::TableSpec;
 
+pub use memory::MemoryRows;
 pub(crate) use overlay::{Answer, look_up};
 
 /// Conditions that one look-up may have.

@@ -1,20 +1,16 @@
 //! One component in the sandbox, without a database: what it makes of a transcript, and under which limits.
 
 use std::collections::HashMap;
-use std::fs;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use session_pipeline_runtime::clock::UtcMicros;
 use session_pipeline_runtime::config::{Compiler, Limits};
-use session_pipeline_runtime::content::Snapshot;
-use session_pipeline_runtime::fault::{Fault, FaultKind};
+use session_pipeline_runtime::fault::Fault;
 use session_pipeline_runtime::manifest::Manifest;
-use session_pipeline_runtime::processor::{Completed, Execution, Processor, SessionInfo};
-use session_pipeline_runtime::rows::ColumnValues;
-use session_pipeline_runtime::sandbox::{self, Compiled, Engine};
-use session_pipeline_runtime::sessions::SessionsRoot;
+use session_pipeline_runtime::processor::{Completed, Execution};
+use session_pipeline_runtime::sandbox::Compiled;
 
-use crate::clock;
+use crate::rows::texts;
+use crate::subject::{self, Circumstances, Subject};
 
 /// A component that is ready to be given transcripts.
 ///
@@ -27,11 +23,7 @@ use crate::clock;
 /// assert_eq!(extracted.rows("sessions", "session_id prompts"), ["s1 | 1"]);
 /// ```
 #[derive(Debug)]
-pub struct Guest {
-    engine: Arc<Engine>,
-    compiled: Arc<Compiled>,
-    processor: Processor,
-}
+pub struct Guest(Subject);
 
 /// The rows that a guest gave for one transcript.
 #[derive(Debug)]
@@ -54,8 +46,7 @@ impl Guest {
     /// # Errors
     /// As [`sandbox::compile`] and [`Processor::load`].
     pub fn try_load(component: &[u8], limits: &Limits) -> Result<Self, Fault> {
-        let engine = Engine::new(limits, 1).expect("the sandbox can be made");
-        Self::new(Arc::new(engine), compile(component, limits)?, limits)
+        Subject::of(&compile(component, limits)?, limits, Vec::new()).map(Self)
     }
 
     /// As [`Guest::try_load`], compiled by this compiler and not kept for others: for components
@@ -68,9 +59,7 @@ impl Guest {
         component: &[u8],
         limits: &Limits,
     ) -> Result<Self, Fault> {
-        let compiled = compile_anew(compiler, component, limits)?;
-        let engine = Engine::new(limits, 1).expect("the sandbox can be made");
-        Self::new(Arc::new(engine), Arc::new(compiled), limits)
+        Subject::load(compiler, limits, Vec::new(), component).map(Self)
     }
 
     /// The same code under other limits, but for the stack's, which is compiled in.
@@ -84,39 +73,18 @@ impl Guest {
     /// # Errors
     /// As [`Processor::load`].
     pub fn try_under(&self, limits: &Limits) -> Result<Self, Fault> {
-        Self::new(Arc::clone(&self.engine), Arc::clone(&self.compiled), limits)
+        self.0.under(limits).map(Self)
     }
 
-    fn new(engine: Arc<Engine>, compiled: Arc<Compiled>, limits: &Limits) -> Result<Self, Fault> {
-        let limits = Arc::new(limits.clone());
-        let digest = compiled.sha256.clone();
-        let processor = Processor::load(&engine, &limits, &compiled, digest, Vec::new())?;
-        Ok(Self {
-            engine,
-            compiled,
-            processor,
-        })
+    /// The component without the ways of a test.
+    pub fn subject(&self) -> &Subject {
+        &self.0
     }
 
     /// Gives it a transcript, as the session `ada/one.jsonl`.
     pub fn process(&self, transcript: impl AsRef<[u8]>) -> Execution {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let user = folder.path().join("ada");
-        fs::create_dir(&user).expect("a folder can be made");
-        fs::write(user.join("one.jsonl"), transcript).expect("a session can be written");
-        let root = SessionsRoot::open(folder.path())
-            .expect("the folder can be read")
-            .expect("the folder is there");
-        let line_bytes_max = self.processor.limits().line_bytes_max;
-        let snapshot = Snapshot::open(&root, "ada/one.jsonl", clock::START, line_bytes_max)
-            .expect("the session can be opened");
-        let session = SessionInfo {
-            key: "ada/one.jsonl".to_owned(),
-            directory: "ada".to_owned(),
-            username: "ada".to_owned(),
-            user_id: None,
-        };
-        self.processor.process(&session, snapshot)
+        self.0
+            .process(transcript.as_ref(), &Circumstances::default())
     }
 
     /// As [`Guest::process`], where it must succeed.
@@ -128,7 +96,7 @@ impl Guest {
         Extracted {
             items: completed.items,
             completed,
-            manifest: self.processor.manifest().clone(),
+            manifest: self.0.manifest().clone(),
         }
     }
 
@@ -156,7 +124,7 @@ impl Extracted {
             .map(|name| {
                 let place = spec.columns.iter().position(|column| column.name == name);
                 let place = place.unwrap_or_else(|| panic!("there is no column `{table}.{name}`"));
-                cells(&kept.columns[place])
+                texts(&kept.columns[place])
             })
             .collect();
         let row = |at: usize| {
@@ -169,21 +137,6 @@ impl Extracted {
     /// As [`Extracted::rows`], as one text for a snapshot.
     pub fn text(&self, table: &str, columns: &str) -> String {
         self.rows(table, columns).join("\n")
-    }
-}
-
-fn cells(column: &ColumnValues) -> Vec<String> {
-    fn text<T: ToString>(values: impl Iterator<Item = Option<T>>) -> Vec<String> {
-        let cell =
-            |value: Option<T>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
-        values.map(cell).collect()
-    }
-    match column {
-        ColumnValues::Bool(values) => text(values.iter().copied()),
-        ColumnValues::S64(values) => text(values.iter().copied()),
-        ColumnValues::F64(values) => text(values.iter().copied()),
-        ColumnValues::Text(values) => text(values.iter()),
-        ColumnValues::Timestamp(values) => text(values.iter().map(|value| value.map(UtcMicros))),
     }
 }
 
@@ -200,13 +153,8 @@ fn compile(component: &[u8], limits: &Limits) -> Result<Arc<Compiled>, Fault> {
     if let Some(compiled) = known.get(&key) {
         return Ok(Arc::clone(compiled));
     }
-    let compiled = Arc::new(compile_anew(&Compiler::InProcess, component, limits)?);
+    let compiled = subject::compile(&Compiler::InProcess, limits, component)?;
+    let compiled = Arc::new(compiled);
     known.insert(key, Arc::clone(&compiled));
     Ok(compiled)
-}
-
-fn compile_anew(compiler: &Compiler, component: &[u8], limits: &Limits) -> Result<Compiled, Fault> {
-    let scratch = std::env::temp_dir();
-    sandbox::compile(compiler, limits, component, &scratch)
-        .map_err(|error| Fault::new(FaultKind::Component, error.to_string()))
 }

@@ -22,6 +22,7 @@
 
 pub mod alone;
 pub mod clock;
+pub mod conformance;
 pub mod data_dir;
 pub mod guest;
 pub mod llm;
@@ -29,8 +30,10 @@ pub mod llm_server;
 pub mod measure;
 pub mod pipeline;
 pub mod redact;
+pub mod rows;
 pub mod session;
 pub mod strategies;
+pub mod subject;
 pub mod tally;
 
 pub use clock::{PausedClock, TestClock};
@@ -41,4 +44,5 @@ pub use llm_server::LlmServer;
 pub use pipeline::{Ran, TestPipeline};
 pub use session::Session;
 pub use strategies::{cases, seed};
+pub use subject::{Circumstances, Subject};
 pub use tally::{counted, tally};

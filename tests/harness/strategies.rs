@@ -55,6 +55,26 @@ pub fn valid_transcript() -> impl Strategy<Value = Vec<u8>> {
     vec(turn(), 0..8).prop_map(|turns| session_of(&turns).bytes().to_vec())
 }
 
+/// A transcript in which entries of types that nobody has heard of stand among the others, as a new
+/// version of an agent writes them.
+pub fn unheard_of_transcript() -> impl Strategy<Value = Vec<u8>> {
+    let turns = vec(
+        prop_oneof![turn(), unheard_of_line().prop_map(Turn::Raw)],
+        0..8,
+    );
+    (unheard_of_line(), turns).prop_map(|(first, mut turns)| {
+        turns.insert(0, Turn::Raw(first));
+        session_of(&turns).bytes().to_vec()
+    })
+}
+
+/// Two transcripts of different sessions, as agents write them.
+pub fn two_transcripts() -> impl Strategy<Value = [Vec<u8>; 2]> {
+    (vec(turn(), 0..8), vec(turn(), 0..8)).prop_map(|(one, other)| {
+        [("s1", one), ("s2", other)].map(|(id, turns)| session_named(id, &turns).bytes().to_vec())
+    })
+}
+
 /// A transcript with lines that are odd, but lines: other values than objects, blank ones, old
 /// shapes, several values on one line.
 pub fn odd_transcript() -> impl Strategy<Value = Vec<u8>> {
@@ -156,9 +176,14 @@ pub fn turn() -> impl Strategy<Value = Turn> {
 
 /// A transcript of these turns.
 pub fn session_of(turns: &[Turn]) -> Session {
+    session_named("s1", turns)
+}
+
+/// A transcript of these turns, of the session of this id.
+pub fn session_named(id: &str, turns: &[Turn]) -> Session {
     turns
         .iter()
-        .fold(Session::new("s1"), |session, turn| match turn {
+        .fold(Session::new(id), |session, turn| match turn {
             Turn::User(text) => session.user(text),
             Turn::Says(input, output) => session.assistant(|m| m.tokens(*input, *output)),
             Turn::Calls(tool, is_ok) => {
@@ -174,6 +199,16 @@ pub fn session_of(turns: &[Turn]) -> Session {
             Turn::Wait(seconds) => session.wait(Duration::from_secs(*seconds)),
             Turn::Raw(line) => session.raw_line(line),
         })
+}
+
+/// An entry of a type that nobody has heard of, with anything in it.
+fn unheard_of_line() -> impl Strategy<Value = Vec<u8>> {
+    let kinds = vec!["never-heard-of", "telemetry", "USER", ""];
+    (prop::sample::select(kinds), any_json()).prop_map(|(kind, payload)| {
+        json!({ "type": kind, "message": payload, "sessionId": "s1" })
+            .to_string()
+            .into_bytes()
+    })
 }
 
 /// A line that some agent, or some version of one, might write.

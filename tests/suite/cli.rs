@@ -14,6 +14,7 @@ mod run;
 pub(crate) mod serve;
 mod sessions;
 mod status;
+mod verify;
 
 use std::fs;
 use std::process::{Output, Stdio};
@@ -205,6 +206,7 @@ fn every_command_explains_itself() {
         &["processors"],
         &["processors", "list"],
         &["processors", "inspect"],
+        &["processors", "verify"],
         &["quarantine"],
         &["quarantine", "list"],
         &["quarantine", "release"],

@@ -1,12 +1,7 @@
 //! `processors`: which there are, and what any component is.
 
-use std::fs;
-use std::io::Read;
-use std::path::Path;
-
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::inspect::{self, ImportKind, Inspection};
 use session_pipeline_runtime::llm;
 use session_pipeline_runtime::manifest::{Manifest, Order, TableSpec};
@@ -16,8 +11,9 @@ use session_pipeline_runtime::sandbox::Engines;
 use session_pipeline_runtime::store::Store;
 
 use super::client::Reach;
+use super::component::{self, Component};
 use super::table::{bytes, facts, number, table};
-use super::{Exit, Failure, Global, hint, print, print_json};
+use super::{Exit, Failure, Global, hint, print, print_json, verify};
 use crate::body::admin::{Processor, Processors, RefusedFile};
 
 #[derive(Debug, Subcommand)]
@@ -26,6 +22,9 @@ pub(super) enum ProcessorsCommand {
     List,
     /// Show what a component is, without registering it
     Inspect(InspectArgs),
+    /// Hold a component to the laws of the contract
+    #[command(after_help = verify::AFTER_HELP)]
+    Verify(verify::VerifyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -39,6 +38,7 @@ pub(super) fn processors(global: &Global, command: &ProcessorsCommand) -> Result
     match command {
         ProcessorsCommand::List => list(global),
         ProcessorsCommand::Inspect(arguments) => inspect(global, &arguments.component),
+        ProcessorsCommand::Verify(arguments) => verify::verify(global, arguments),
     }
 }
 
@@ -152,23 +152,13 @@ pub(super) fn cadence(seconds: u32) -> String {
 fn inspect(global: &Global, given: &str) -> Result<Exit, Failure> {
     let config = &global.config()?;
     let scratch = std::env::temp_dir();
-    let registry = super::registry();
-    if registry.check(given).is_err() && !Path::new(given).exists() {
-        // Perhaps the name of one that lies in the folder of processors.
-        let engines = Engines::new(config.pool_limits(), 0);
-        registry.look_aside(config, &engines, None, &scratch, super::now())?;
-    }
-    // A name before a file; whoever means a file of that name writes `./usage`.
-    let inspection = match registry.component(given, config) {
-        Ok(component) => {
-            let (limits, settings) = (config.limits_of(given), config.settings_of(given));
-            inspect::inspect(config, limits, settings, &component, &scratch)
-        }
-        Err(_) => {
-            let component = read(config, given, &registry.names())?;
-            inspect::inspect(config, &config.limits, Vec::new(), &component, &scratch)
-        }
-    };
+    let Component {
+        bytes,
+        limits,
+        settings,
+        ..
+    } = component::find(global, given)?;
+    let inspection = inspect::inspect(config, &limits, settings, &bytes, &scratch);
     if global.json {
         print_json(&document(&inspection))?;
     } else {
@@ -181,30 +171,6 @@ fn inspect(global: &Global, given: &str) -> Result<Exit, Failure> {
             Ok(Exit::Findings)
         }
     }
-}
-
-/// Reads a component file, and no more of it than one byte above what is allowed.
-fn read(config: &Config, path: &str, known: &[String]) -> Result<Vec<u8>, Failure> {
-    let shown = session_pipeline_runtime::fault::printable(path);
-    let refused = |reason: String| {
-        Failure::wrong_use(format!(
-            "`{shown}` is no component file ({reason}) and no processor; known are: {}",
-            known.join(", ")
-        ))
-    };
-    // Asked before it is opened: opening a FIFO would wait for whoever writes to it.
-    let metadata = fs::metadata(Path::new(path)).map_err(|error| refused(error.to_string()))?;
-    if !metadata.is_file() {
-        return Err(refused("it is no regular file".to_owned()));
-    }
-    let mut component = Vec::new();
-    fs::File::open(path)
-        .and_then(|file| {
-            let most = config.limits.component_bytes_max.saturating_add(1);
-            file.take(most).read_to_end(&mut component)
-        })
-        .map_err(|error| refused(error.to_string()))?;
-    Ok(component)
 }
 
 fn document(inspection: &Inspection) -> Value {

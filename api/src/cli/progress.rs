@@ -1,4 +1,4 @@
-//! A progress bar on standard error, where that is a terminal.
+//! How far a command has come, on standard error, where that is a terminal.
 
 use std::io::IsTerminal;
 
@@ -37,5 +37,28 @@ impl Progress for Bar {
 
     fn advanced(&self, bytes: u64) {
         self.0.inc(bytes);
+    }
+}
+
+/// What a command is at, where nobody knows how long it takes.
+#[derive(Debug)]
+pub(super) struct Spinner(ProgressBar);
+
+impl Spinner {
+    pub(super) fn new() -> Self {
+        Self(if std::io::stderr().is_terminal() {
+            ProgressBar::new_spinner()
+        } else {
+            ProgressBar::hidden()
+        })
+    }
+
+    pub(super) fn say(&self, at: &str) {
+        self.0.set_message(at.to_owned());
+        self.0.tick();
+    }
+
+    pub(super) fn clear(&self) {
+        self.0.finish_and_clear();
     }
 }

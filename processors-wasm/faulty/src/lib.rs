@@ -3,6 +3,10 @@
 //! Each of `examples` is a component that keeps one row a line, and falls out of its role at the
 //! word [`MAGIC_WORD`], in its one way. The first line of each says which fault the host has to
 //! answer with. The guests `describe_…` fall out of it when they say what they are.
+//! Others need no word: they break a law of the contract by how they were written, as authors may
+//! without noticing. [`odd`] has what these have in common.
+
+pub mod odd;
 
 use session_pipeline_processor::{Manifest, Session, Summary, rows};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::component::ResourceTable;
-use wasmtime::{CallHook, ResourceLimiter, Store, StoreContextMut, Trap};
+use wasmtime::{CallHook, ResourceLimiter, Store, StoreContextMut, Trap, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
 use super::contract::session_pipeline::processor::{log, transcript, types};
@@ -17,7 +17,7 @@ use super::log::{Level, LogLine, SessionLog};
 use super::{Engine, wasi};
 use crate::config::Limits;
 use crate::content::{ReadError, Snapshot};
-use crate::fault::{Fault, FaultKind};
+use crate::fault::{Fault, FaultKind, printable};
 use crate::manifest::TableSpec;
 use crate::rows::TableRows;
 use crate::shared::SharedRows;
@@ -189,6 +189,23 @@ pub(crate) fn fault_of(store: &Store<HostState>, error: &wasmtime::Error) -> Fau
         .map(|trap| format!("{trap}; "))
         .unwrap_or_default();
     Fault::new(FaultKind::Trap, format!("{code}{text}"))
+}
+
+/// Where in the guest an error happened: its functions by name, the innermost first. Empty where no
+/// call was under way, or where the guest was dropped as it stood.
+pub(crate) fn backtrace_of(error: &wasmtime::Error) -> Vec<String> {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
+        return Vec::new();
+    };
+    // Only its text has the names as people write them: `  0: 0x1a2b - module!function`.
+    let text = backtrace.to_string();
+    let function = |line: &str| {
+        let (number, rest) = line.trim_start().split_once(": ")?;
+        number.parse::<u32>().ok()?;
+        let name = rest.split_once(" - ").map_or(rest, |(_, name)| name);
+        Some(printable(name))
+    };
+    text.lines().filter_map(function).collect()
 }
 
 fn count_call(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<()> {

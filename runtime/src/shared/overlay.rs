@@ -135,9 +135,13 @@ fn of_pending<'a>(
         .collect())
 }
 
-/// The order of a query: nulls last, and by key what is equal.
 fn in_order(query: &Query<'_>, a: &Candidate<'_>, b: &Candidate<'_>) -> Ordering {
-    let by_value = match (&a.ordered_by, &b.ordered_by) {
+    by_order(query, (&a.ordered_by, &a.key), (&b.ordered_by, &b.key))
+}
+
+/// The order of a query over values and keys: nulls last, and by key what is equal.
+pub(super) fn by_order(query: &Query<'_>, a: (&Cell<'_>, &str), b: (&Cell<'_>, &str)) -> Ordering {
+    let by_value = match (a.0, b.0) {
         (Cell::Null, Cell::Null) => Ordering::Equal,
         (Cell::Null, _) => Ordering::Greater,
         (_, Cell::Null) => Ordering::Less,
@@ -150,7 +154,7 @@ fn in_order(query: &Query<'_>, a: &Candidate<'_>, b: &Candidate<'_>) -> Ordering
             }
         }
     };
-    by_value.then_with(|| a.key.cmp(&b.key))
+    by_value.then_with(|| a.1.cmp(b.1))
 }
 
 /// Whole rows of those that are in the answer.

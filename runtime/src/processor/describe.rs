@@ -1,0 +1,91 @@
+//! What a processor says of itself when it is asked.
+
+use std::sync::Arc;
+
+use crate::config::Limits;
+use crate::fault::{Fault, FaultKind};
+use crate::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
+use crate::sandbox::contract::ProcessorWithLlmPre;
+use crate::sandbox::contract::exports::session_pipeline::processor::guest::Manifest as GuestManifest;
+use crate::sandbox::contract::session_pipeline::processor::types;
+use crate::sandbox::{Engine, HostState, fault_of, run_to_end};
+
+/// Asks in a fresh instance, with this randomness; gives what it said, checked, and the fuel it took.
+pub(super) fn describe(
+    engine: &Engine,
+    limits: &Arc<Limits>,
+    pre: &ProcessorWithLlmPre<HostState>,
+    settings: &Vec<(String, String)>,
+    randomness: [u8; 32],
+) -> Result<(Manifest, u64), Fault> {
+    let mut store = HostState::store(engine, limits, randomness, 0, None).map_err(|error| {
+        Fault::new(
+            FaultKind::Host,
+            format!("no instance could be made: {error:#}"),
+        )
+    })?;
+    let deadline = store.data().deadline;
+    let call = async {
+        let instance = pre.instantiate_async(&mut store).await?;
+        let guest = instance.session_pipeline_processor_guest();
+        guest.call_describe(&mut store, settings).await
+    };
+    let described = run_to_end(deadline, call)
+        .and_then(|result| result.map_err(|error| fault_of(&store, &error)));
+    match described {
+        Ok(Ok(manifest)) => {
+            let manifest = manifest_of(manifest).check().map_err(|error| {
+                let detail = format!("the manifest is refused: {error}");
+                Fault::new(FaultKind::Component, detail)
+            })?;
+            let fuel_left = store.get_fuel().unwrap_or(0);
+            Ok((manifest, limits.fuel(0).saturating_sub(fuel_left)))
+        }
+        Ok(Err(reason)) => Err(Fault::new(
+            FaultKind::Component,
+            format!("it does not describe itself: {reason}"),
+        )),
+        Err(fault) => Err(Fault::new(
+            FaultKind::Component,
+            format!("it does not describe itself: {fault}"),
+        )),
+    }
+}
+
+fn manifest_of(manifest: GuestManifest) -> Manifest {
+    let kind = |kind| match kind {
+        types::Kind::Bool => Kind::Bool,
+        types::Kind::S64 => Kind::S64,
+        types::Kind::F64 => Kind::F64,
+        types::Kind::Text => Kind::Text,
+        types::Kind::Timestamp => Kind::Timestamp,
+        types::Kind::Json => Kind::Json,
+    };
+    let table = |table: types::Table| TableSpec {
+        name: table.name,
+        shared_key: match table.ownership {
+            types::Ownership::Session => None,
+            types::Ownership::Shared(key) => Some(key),
+        },
+        columns: table
+            .columns
+            .into_iter()
+            .map(|column| ColumnSpec {
+                name: column.name,
+                kind: kind(column.kind),
+            })
+            .collect(),
+    };
+    Manifest {
+        name: manifest.name,
+        version: manifest.version,
+        description: manifest.description,
+        cadence_seconds: manifest.cadence_seconds,
+        order: match manifest.order {
+            types::Order::Independent => Order::Independent,
+            types::Order::Serial => Order::Serial,
+        },
+        uses_llm: manifest.uses_llm,
+        tables: manifest.tables.into_iter().map(table).collect(),
+    }
+}

@@ -1,0 +1,77 @@
+//! Rows as text, and where those of two executions differ.
+#![warn(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use session_pipeline_runtime::clock::UtcMicros;
+use session_pipeline_runtime::manifest::Manifest;
+use session_pipeline_runtime::processor::Completed;
+use session_pipeline_runtime::rows::{ColumnValues, TableRows};
+use session_pipeline_runtime::shared::Cell;
+
+/// The cells of a column as people read them; nulls as `-`.
+pub fn texts(column: &ColumnValues) -> Vec<String> {
+    column.cells().map(|cell| text_of(&cell)).collect()
+}
+
+/// A cell as people read it.
+pub fn text_of(cell: &Cell<'_>) -> String {
+    match cell {
+        Cell::Null => "-".to_owned(),
+        Cell::Bool(value) => value.to_string(),
+        Cell::S64(value) => value.to_string(),
+        Cell::F64(value) => value.to_string(),
+        Cell::Text(text) => text.clone().into_owned(),
+        Cell::Timestamp(micros) => UtcMicros(*micros).to_string(),
+    }
+}
+
+/// The first difference between the session-owned rows of two sessions, in words.
+pub fn difference(manifest: &Manifest, one: &Completed, other: &Completed) -> Option<String> {
+    let pairs = one.tables.iter().zip(&other.tables);
+    let mut owned = manifest
+        .tables
+        .iter()
+        .zip(pairs)
+        .filter(|(spec, _)| spec.shared_key.is_none());
+    owned.find_map(|(spec, (one, other))| {
+        let columns = spec.columns.iter().map(|column| column.name.as_str());
+        let what = difference_in(columns, one, other)?;
+        Some(format!("table `{}`: {what}", spec.name))
+    })
+}
+
+fn difference_in<'a>(
+    mut columns: impl Iterator<Item = &'a str>,
+    one: &TableRows,
+    other: &TableRows,
+) -> Option<String> {
+    if one == other {
+        return None;
+    }
+    if one.rows != other.rows {
+        return Some(format!("{} rows, and then {}", one.rows, other.rows));
+    }
+    one.columns.iter().zip(&other.columns).find_map(|(a, b)| {
+        let name = columns.next().unwrap_or_default();
+        let (a, b) = (texts(a), texts(b));
+        let place = a.iter().zip(&b).position(|(a, b)| a != b)?;
+        let (a, b) = (shortened(a.get(place)?), shortened(b.get(place)?));
+        Some(format!(
+            "`{name}` of row {} is `{a}`, and then `{b}`",
+            place + 1
+        ))
+    })
+}
+
+/// Enough of a cell to know it again.
+fn shortened(cell: &str) -> String {
+    const CHARS_MAX: usize = 60;
+    match cell.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…", cell.get(..end).unwrap_or_default()),
+        None => cell.to_owned(),
+    }
+}
