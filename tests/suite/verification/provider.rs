@@ -88,7 +88,7 @@ fn oracle(asked: &Asked) -> String {
 
 fn judgment(known: &Value) -> Value {
     let id = known["id"].as_str().unwrap();
-    let contradicts = id.bytes().last().unwrap() % 2 == 0;
+    let contradicts = id.bytes().last().unwrap().is_multiple_of(2);
     json!({
         "candidate_id": id, "is_contradiction": contradicts, "severity": "soft", "explanation": "as told",
         "resolution_action": "both_valid", "resolution_merged_content": null, "resolution_justification": "as told",
