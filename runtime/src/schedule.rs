@@ -127,12 +127,13 @@ impl Schedule {
             )
             .max(now),
             Form::Daily(minutes) => {
-                let days = 0..=last_run_at.0.saturating_sub(now.0).max(0) / MICROS_PER_DAY + 2;
-                days.map(|day| UtcMicros(now.0.saturating_add(day * MICROS_PER_DAY)))
-                    .find_map(|day| {
-                        times_of_day(minutes, day).find(|&at| at > last_run_at.max(now))
-                    })
-                    .unwrap_or(now)
+                let after = last_run_at.max(now);
+                // Each day has all the times, so one of that day, else of the next.
+                [0, MICROS_PER_DAY]
+                    .map(|later| UtcMicros(after.0.saturating_add(later)))
+                    .into_iter()
+                    .find_map(|day| times_of_day(minutes, day).find(|&at| at > after))
+                    .unwrap_or(after)
             }
         }
     }

@@ -17,6 +17,7 @@ mod corruption;
 mod crash;
 mod database;
 mod documents;
+mod fuzz;
 mod guests;
 mod health;
 mod hostile;

@@ -225,6 +225,19 @@ fn the_next_time_after_a_last_run_that_lies_ahead_is_later_than_that() {
     assert_eq!(next, at(2, "00:00"));
 }
 
+/// A clock may once have stood anywhere; the days between are not gone through one by one.
+#[test]
+fn the_next_time_after_a_last_run_at_the_end_of_time_is_known_at_once() {
+    let daily = schedule("daily 04:15");
+    let last = UtcMicros(i64::MAX);
+    assert_eq!(daily.next_due_at(Some(last), UtcMicros(i64::MIN)), last);
+    let last = at(100_000_000, "03:00");
+    assert_eq!(
+        daily.next_due_at(Some(last), at(0, "00:00")),
+        at(100_000_000, "04:15")
+    );
+}
+
 fn any_schedule() -> impl Strategy<Value = String> {
     prop_oneof![
         (0_u32..400, prop::sample::select(vec!["m", "h"]))

@@ -9,8 +9,10 @@
 
 mod bench;
 mod check;
+mod fuzz;
 mod fuzz_api;
 mod licences;
+mod mutants;
 mod prerequisites;
 mod run;
 mod soak;
@@ -40,6 +42,8 @@ enum Command {
     Bench(bench::Args),
     FuzzApi(fuzz_api::Args),
     Soak(soak::Args),
+    Fuzz(fuzz::Args),
+    Mutants(mutants::Args),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +55,8 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&workspace, &args),
         Command::FuzzApi(args) => fuzz_api::run(&workspace, &args),
         Command::Soak(args) => soak::run(&workspace, &args),
+        Command::Fuzz(args) => fuzz::run(&workspace, &args),
+        Command::Mutants(args) => mutants::run(&workspace, &args),
     });
     match result {
         Ok(exit_code) => exit_code,

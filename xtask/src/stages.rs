@@ -41,7 +41,7 @@ impl Outcome {
 }
 
 struct Stage {
-    name: &'static str,
+    name: String,
     duration: Duration,
     outcome: Outcome,
 }
@@ -54,7 +54,7 @@ pub struct Stages {
 impl Stages {
     /// Runs one stage and remembers what came of it.
     /// An error is a failed stage: the later ones run all the same.
-    pub fn run(&mut self, name: &'static str, work: impl FnOnce() -> Result<Outcome>) -> bool {
+    pub fn run(&mut self, name: &str, work: impl FnOnce() -> Result<Outcome>) -> bool {
         eprintln!("\n==> {name}");
         let started = Instant::now();
         let outcome = work().unwrap_or_else(|error| {
@@ -63,7 +63,7 @@ impl Stages {
         });
         let is_ok = outcome.is_ok;
         self.finished.push(Stage {
-            name,
+            name: name.to_owned(),
             duration: started.elapsed(),
             outcome,
         });
@@ -110,7 +110,7 @@ impl Stages {
             );
             writeln!(text, "{}", line.trim_end()).expect("a string takes all that is written");
             if !outcome.is_ok {
-                failed.push(*name);
+                failed.push(name.as_str());
             }
         }
         if !failed.is_empty() {

@@ -1,0 +1,74 @@
+//! The config file.
+
+use std::fs;
+
+use proptest::prelude::*;
+use session_pipeline_harness::fuzz::{damaged_text, fuzz};
+use session_pipeline_runtime::config::{Config, Given};
+
+const GOOD: [&str; 5] = [
+    "workers = 4\nquiet_window = \"50 ms\"\n[database]\nmemory_limit = \"256 MiB\"\n",
+    "[limits]\nrows_max = 1000\nwall_max = \"1 min 30 s\"\nsession_bytes_max = \"2 MB\"\n",
+    "[processors.usage]\nschedule = \"every 15m\"\n[processors.usage.limits]\nrows_max = 5\n",
+    "[processors.a.settings]\nanything = \"at all\"\n[service]\nllm_sessions_max = 50\n",
+    "[scheduler]\ntick = \"30 s\"\n[llm]\nprovider = \"anthropic\"\nmodel = \"m\"\n[health]\n",
+];
+const WORDS: [&str; 16] = [
+    "[limits]\n",
+    "[processors.",
+    "]\n",
+    " = ",
+    "\"",
+    "\n",
+    "#",
+    "-1",
+    "0",
+    "18446744073709551616",
+    "true",
+    " GiB\"",
+    "1e9",
+    "'''",
+    "{ a = 1 }",
+    "inf",
+];
+
+#[test]
+fn invariant_a_config_file_is_refused_at_a_place_in_it_or_gives_the_same_each_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.toml");
+    let given = Given {
+        data_dir: Some("data".into()),
+        config_file: Some(path.clone()),
+        ..Given::default()
+    };
+    let read = |text: &str| {
+        fs::write(&path, text).unwrap();
+        Config::make(&given)
+    };
+    fuzz(file!(), &damaged_text(&GOOD, &WORDS), |text| {
+        match read(&text) {
+            Err(error) => {
+                let said = error.to_string();
+                prop_assert!(!said.contains(char::is_control), "{said:?}");
+                let rest = said.strip_prefix(&format!("{}:", path.display()));
+                if let Some((line, _)) = rest.and_then(|rest| rest.split_once(':'))
+                    && let Ok(line) = line.parse::<usize>()
+                {
+                    prop_assert!((1..=text.lines().count() + 1).contains(&line), "{said}");
+                }
+            }
+            Ok(config) => {
+                prop_assert_eq!(&read(&text).unwrap(), &config, "read twice");
+                prop_assert_eq!(
+                    &read(&format!("# why\n\n{text}\n# so\n")).unwrap(),
+                    &config,
+                    "with comments"
+                );
+                // What nobody knows is never passed over.
+                let more = read(&format!("{text}\n[of_nobody]\nkey = 1\n"));
+                prop_assert!(more.is_err_and(|error| error.to_string().contains("of_nobody")));
+            }
+        }
+        Ok(())
+    });
+}

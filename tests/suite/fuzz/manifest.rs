@@ -1,0 +1,164 @@
+//! What a processor says of itself.
+
+use std::collections::BTreeSet;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use session_pipeline_harness::fuzz::{damaged_text, fuzz};
+use session_pipeline_runtime::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
+
+/// Names, most of them good; and what the database or the host keeps for itself.
+fn name() -> impl Strategy<Value = String> {
+    let long = "a".repeat(63);
+    let good = [
+        "usage",
+        "words",
+        "a-b",
+        "a_b",
+        "session_seq",
+        "rowid",
+        "main",
+        "pg-catalog",
+        "temp",
+        &long,
+    ];
+    let words = ["-", "_", "A", "é", "\0", "\"", ";", " ", ".", "/", "0"];
+    prop_oneof![
+        3 => prop::sample::select(vec!["usage", "words", "lines", "found"]).prop_map(ToOwned::to_owned),
+        2 => damaged_text(&good, &words),
+    ]
+}
+
+fn column() -> impl Strategy<Value = ColumnSpec> {
+    let kinds = vec![
+        Kind::Bool,
+        Kind::S64,
+        Kind::F64,
+        Kind::Text,
+        Kind::Text,
+        Kind::Timestamp,
+        Kind::Json,
+    ];
+    (name(), prop::sample::select(kinds)).prop_map(|(name, kind)| ColumnSpec { name, kind })
+}
+
+fn table() -> impl Strategy<Value = TableSpec> {
+    let count = prop_oneof![8 => 0..4_usize, 1 => 99..102_usize];
+    let columns = count.prop_flat_map(|count| vec(column(), count));
+    (
+        name(),
+        columns,
+        prop::option::weighted(0.4, name()),
+        any::<bool>(),
+    )
+        .prop_map(|(name, mut columns, shared_key, are_numbered)| {
+            if are_numbered {
+                // So that many columns are allowed at all.
+                for (number, column) in columns.iter_mut().enumerate() {
+                    column.name = format!("c{number}");
+                }
+            }
+            TableSpec {
+                name,
+                shared_key,
+                columns,
+            }
+        })
+}
+
+fn manifest() -> impl Strategy<Value = Manifest> {
+    let order = prop_oneof![Just(Order::Independent), Just(Order::Serial)];
+    let count = prop_oneof![12 => 0..4_usize, 1 => 31..34_usize];
+    let tables = count.prop_flat_map(|count| vec(table(), count));
+    (
+        name(),
+        any::<u32>(),
+        any::<String>(),
+        0..3_u32,
+        order,
+        any::<bool>(),
+        tables,
+    )
+        .prop_map(
+            |(name, version, description, cadence_seconds, order, uses_llm, tables)| Manifest {
+                name,
+                version,
+                description,
+                cadence_seconds,
+                order,
+                uses_llm,
+                tables,
+            },
+        )
+}
+
+/// The rules of ARCHITECTURE.md, said again and otherwise.
+fn is_allowed(manifest: &Manifest) -> bool {
+    let is_name = |name: &str, mark: u8| {
+        matches!(name.as_bytes(), [b'a'..=b'z', rest @ ..] if rest.len() < 63
+            && rest.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9') || *byte == mark))
+    };
+    let are_distinct =
+        |names: Vec<&str>| names.iter().collect::<BTreeSet<_>>().len() == names.len();
+    let hosts = [
+        "rowid",
+        "session_seq",
+        "session_file",
+        "recorded_at",
+        "created_at",
+        "updated_at",
+    ];
+    let is_column =
+        |column: &ColumnSpec| is_name(&column.name, b'_') && !hosts.contains(&column.name.as_str());
+    let is_table = |table: &TableSpec| {
+        let has_key = |key: &String| {
+            let columns = table.columns.iter();
+            manifest.order == Order::Serial
+                && columns
+                    .filter(|column| column.name == *key)
+                    .any(|column| column.kind == Kind::Text)
+        };
+        is_name(&table.name, b'_')
+            && (1..=100).contains(&table.columns.len())
+            && table.columns.iter().all(is_column)
+            && are_distinct(
+                table
+                    .columns
+                    .iter()
+                    .map(|column| column.name.as_str())
+                    .collect(),
+            )
+            && table.shared_key.as_ref().is_none_or(has_key)
+    };
+    is_name(&manifest.name, b'-')
+        && !["main", "temp", "system", "pg-catalog"].contains(&manifest.name.as_str())
+        && manifest.cadence_seconds > 0
+        && manifest.tables.len() <= 32
+        && manifest.tables.iter().all(is_table)
+        && are_distinct(
+            manifest
+                .tables
+                .iter()
+                .map(|table| table.name.as_str())
+                .collect(),
+        )
+}
+
+#[test]
+fn invariant_a_manifest_is_accepted_just_when_it_keeps_the_rules() {
+    fuzz(file!(), &manifest(), |manifest| {
+        match manifest.clone().check() {
+            Ok(checked) => {
+                prop_assert!(is_allowed(&manifest), "accepted");
+                prop_assert!(checked.description.chars().count() <= 1000);
+                prop_assert!(!checked.description.contains(char::is_control));
+                prop_assert_eq!(checked.clone().check(), Ok(checked), "checked twice");
+            }
+            Err(error) => {
+                prop_assert!(!is_allowed(&manifest), "refused: {error}");
+                prop_assert!(!error.to_string().contains(char::is_control), "{error:?}");
+            }
+        }
+        Ok(())
+    });
+}

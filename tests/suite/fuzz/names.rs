@@ -1,0 +1,93 @@
+//! Names that come from outside: keys of sessions, files that are uploaded, users.
+
+use std::fs;
+use std::os::fd::AsRawFd as _;
+use std::path::{Component, Path};
+
+use proptest::prelude::*;
+use session_pipeline_harness::DataDir;
+use session_pipeline_harness::fuzz::{damaged_text, fuzz};
+use session_pipeline_runtime::fault::printable;
+use session_pipeline_runtime::sessions::{SessionsRoot, is_key};
+use session_pipeline_runtime::token::is_email;
+use session_pipeline_runtime::upload;
+
+const GOOD: [&str; 7] = [
+    "ada/a.jsonl",
+    "ada/a/subagents/agent-1.jsonl",
+    "ada/../../outside.jsonl",
+    "ada/out/outside.jsonl",
+    "ada/link.jsonl",
+    "a.jsonl",
+    "ada@example.org",
+];
+const WORDS: [&str; 14] = [
+    "/", "..", "../", ".", "./", "//", "\0", "\u{202e}", "\\", "%2f", "@", ".jsonl", "~", "\n",
+];
+
+fn is_plain(name: &str) -> bool {
+    let mut components = Path::new(name).components();
+    matches!(components.next(), Some(Component::Normal(only)) if only == name)
+        && components.next().is_none()
+}
+
+#[test]
+fn invariant_no_key_of_a_session_leads_out_of_the_root() {
+    let dir = DataDir::new();
+    for key in ["ada/a.jsonl", "ada/a/subagents/agent-1.jsonl"] {
+        dir.write(key, "inside\n");
+    }
+    let outside = dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("outside.jsonl"), "outside\n").unwrap();
+    fs::write(dir.path().join("outside.jsonl"), "outside\n").unwrap();
+    let link =
+        |from: &str, to: &Path| std::os::unix::fs::symlink(to, dir.session_path(from)).unwrap();
+    link("ada/out", &outside);
+    link("ada/link.jsonl", &outside.join("outside.jsonl"));
+    let path = fs::canonicalize(dir.sessions_root()).unwrap();
+    let root = SessionsRoot::open(&path).unwrap().unwrap();
+    fuzz(file!(), &damaged_text(&GOOD, &WORDS), |key| {
+        if let Ok((file, observed)) = root.open_session(&key) {
+            let opened = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
+            prop_assert!(
+                opened.starts_with(&path),
+                "it opened `{}`",
+                opened.display()
+            );
+            prop_assert_eq!(observed.size, "inside\n".len() as u64);
+        }
+        if is_key(&key) {
+            prop_assert!(key.split('/').count() > 1 && key.split('/').all(|part| !part.is_empty()));
+            let is_inside = Path::new(&key)
+                .components()
+                .all(|part| matches!(part, Component::Normal(_)));
+            prop_assert!(is_inside, "it is a key");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn invariant_names_that_are_accepted_are_plain_and_what_is_shown_is_harmless() {
+    fuzz(file!(), &damaged_text(&GOOD, &WORDS), |name| {
+        if upload::is_name(&name) {
+            prop_assert!(is_plain(&name), "an upload");
+            prop_assert!(
+                is_key(&format!("ada/{name}.jsonl")),
+                "an upload is no session"
+            );
+        }
+        if is_email(&name) {
+            prop_assert!(is_plain(&name), "an e-mail");
+            prop_assert_eq!(name.matches('@').count(), 1);
+        }
+        let shown = printable(&name);
+        prop_assert!(
+            !shown.contains(|c: char| c.is_control() || c == '\u{202e}'),
+            "{shown:?}"
+        );
+        prop_assert_eq!(printable(&shown), shown, "shown twice");
+        Ok(())
+    });
+}

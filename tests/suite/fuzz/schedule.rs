@@ -1,0 +1,58 @@
+//! The grammar of schedules.
+
+use proptest::prelude::*;
+use session_pipeline_harness::fuzz::{damaged_text, fuzz};
+use session_pipeline_runtime::clock::UtcMicros;
+use session_pipeline_runtime::schedule::Schedule;
+
+#[test]
+fn invariant_a_text_is_refused_at_its_place_or_a_schedule_that_reads_what_it_writes() {
+    let good = [
+        "every 15m",
+        "every 2h",
+        "every 0m",
+        "daily 04:15",
+        "daily 00:00,16:00,23:59",
+    ];
+    let words = [
+        "every ",
+        "daily ",
+        "m",
+        "h",
+        ",",
+        ":",
+        "00",
+        "24",
+        "60",
+        " ",
+        "4294967296",
+        "-1",
+    ];
+    let texts = damaged_text(&good, &words);
+    fuzz(
+        file!(),
+        &(texts, any::<i64>(), any::<i64>()),
+        |(text, last, now)| {
+            let schedule = match text.parse::<Schedule>() {
+                Ok(schedule) => schedule,
+                Err(error) => {
+                    prop_assert!(
+                        (1..=text.chars().count() + 1).contains(&error.column),
+                        "{error}"
+                    );
+                    return Ok(());
+                }
+            };
+            let written = schedule.to_string();
+            let again = written.parse();
+            prop_assert_eq!(again.as_ref(), Ok(&schedule), "written as `{}`", written);
+            // Whatever the clocks say, there is a next time, and none of it overflows.
+            let (last, now) = (UtcMicros(last), UtcMicros(now));
+            let next = schedule.next_due_at(Some(last), now);
+            prop_assert!(next >= now);
+            prop_assert!(schedule.is_due(None, now));
+            prop_assert!(schedule.settle(last, now) <= last.max(now));
+            Ok(())
+        },
+    );
+}

@@ -1,0 +1,208 @@
+//! Transcripts: the snapshot of a session in chunks, and a line as JSON and as an entry.
+
+use std::collections::BTreeMap;
+
+use md5::{Digest as _, Md5};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::Value;
+use session_pipeline_harness::fuzz::{damaged, damaged_text, fuzz};
+use session_pipeline_harness::{DataDir, Session};
+use session_pipeline_processor::json::Json;
+use session_pipeline_processor::transcript::Entry;
+use session_pipeline_runtime::clock::UtcMicros;
+use session_pipeline_runtime::content::{ContentHash, Snapshot};
+use session_pipeline_runtime::sessions::SessionsRoot;
+
+const KEY: &str = "ada/one.jsonl";
+/// More nesting than this is refused by one reader earlier than by the other.
+const DEPTH_MAX: usize = 100;
+
+fn conversation() -> Session {
+    Session::new("s1")
+        .user("naïve, \u{1}, \"quoted\" and 日本")
+        .assistant(|m| m.model("claude-opus-4-5").tokens(100, 20).tool("Bash"))
+        .tool_result(Err("exit code 1"))
+        .progress(|m| m.tokens(1, 2))
+        .slash_command("/clear")
+}
+
+/// All lines of a snapshot with their numbers, how many were passed over, and the hash.
+type Reading = (BTreeMap<u64, Vec<u8>>, u64, ContentHash);
+
+fn reading(root: &SessionsRoot, sizes: &[usize], line_bytes_max: usize) -> Reading {
+    let mut snapshot = Snapshot::open(root, KEY, UtcMicros(0), line_bytes_max).unwrap();
+    let (mut lines, mut passed_over) = (BTreeMap::new(), 0);
+    for size in sizes.iter().cycle() {
+        let chunk = snapshot.next_chunk(*size).unwrap();
+        passed_over += u64::from(chunk.passed_over);
+        if chunk.bytes.is_empty() {
+            break;
+        }
+        for (number, line) in
+            (chunk.first_line..).zip(chunk.bytes.split_inclusive(|byte| *byte == b'\n'))
+        {
+            assert!(
+                lines.insert(number, line.to_vec()).is_none(),
+                "line {number} came twice"
+            );
+        }
+    }
+    (lines, passed_over, snapshot.finish().unwrap())
+}
+
+#[test]
+fn invariant_a_transcript_reads_the_same_in_whatever_chunks_it_comes() {
+    let dir = DataDir::new();
+    dir.write(KEY, "");
+    let root = SessionsRoot::open(&dir.sessions_root()).unwrap().unwrap();
+    // Lines around the smallest chunk that there is, and around what is read at once.
+    let long = [
+        b"x".repeat(4095),
+        b"\n".to_vec(),
+        b"y".repeat(4097),
+        b"\n\r\n".to_vec(),
+    ]
+    .concat();
+    let longer = ["z".repeat(1 << 18), "\n".to_owned(), "w".repeat(300)]
+        .concat()
+        .into_bytes();
+    let good = vec![
+        conversation().bytes().to_vec(),
+        long,
+        longer,
+        b"\n\n\n".to_vec(),
+        Vec::new(),
+    ];
+    let bytes = damaged(good, &["\n", "\r\n", "\n\n", "\0", "\u{feff}", "{}\n"]);
+    let sizes = || {
+        vec(
+            prop_oneof![Just(0_usize), 1..10_000_usize, Just(usize::MAX)],
+            1..4,
+        )
+    };
+    let line_bytes_max = prop_oneof![1..20_usize, 20..5000_usize, Just(64 << 20)];
+    fuzz(
+        file!(),
+        &(bytes, sizes(), sizes(), line_bytes_max),
+        |(bytes, first, second, line_bytes_max)| {
+            std::fs::write(dir.session_path(KEY), &bytes).unwrap();
+            let (lines, passed_over, hash) = reading(&root, &first, line_bytes_max);
+            let again = reading(&root, &second, line_bytes_max);
+            prop_assert_eq!(&again, &(lines.clone(), passed_over, hash));
+            prop_assert_eq!(hash, ContentHash(Md5::digest(&bytes).into()));
+            let expected = (1_u64..).zip(bytes.split_inclusive(|byte| *byte == b'\n'));
+            let (fitting, others): (Vec<_>, Vec<_>) = expected.partition(|(_, line)| {
+                line.strip_suffix(b"\n").unwrap_or(line).len() <= line_bytes_max
+            });
+            let fitting: BTreeMap<u64, Vec<u8>> = fitting
+                .into_iter()
+                .map(|(number, line)| (number, line.to_vec()))
+                .collect();
+            prop_assert_eq!(lines, fitting);
+            prop_assert_eq!(passed_over, others.len() as u64);
+            Ok(())
+        },
+    );
+}
+
+/// Whether both readers saw the same value.
+fn is_same(json: Json<'_>, value: &Value) -> bool {
+    match value {
+        Value::Null => json.is_null(),
+        Value::Bool(value) => json.bool() == Some(*value),
+        Value::Number(number) => match number.as_i64() {
+            Some(number) => json.s64() == Some(number) || json.f64() == Some(number as f64),
+            None => json
+                .f64()
+                .zip(number.as_f64())
+                .is_some_and(|(ours, theirs)| {
+                    // serde's own reading of decimals may be off by the last bit.
+                    (ours - theirs).abs() <= theirs.abs() * 4.0 * f64::EPSILON
+                }),
+        },
+        Value::String(text) => json
+            .text()
+            .is_some_and(|ours| ours.decode() == text.as_str()),
+        Value::Array(values) => {
+            let elements: Vec<Json<'_>> = json.elements().collect();
+            elements.len() == values.len()
+                && elements
+                    .into_iter()
+                    .zip(values)
+                    .all(|(json, value)| is_same(json, value))
+        }
+        Value::Object(members) => members
+            .iter()
+            .all(|(name, value)| json.field(name).is_some_and(|json| is_same(json, value))),
+    }
+}
+
+/// Looks at everything in an entry, and gives how much text there was.
+fn walk(entry: &Entry<'_>) -> usize {
+    let says = entry.says();
+    let texts: usize = says.texts().map(|text| text.decode().len()).sum();
+    let calls = says
+        .tool_uses()
+        .filter_map(|call| Some(call.input_text("command")?.len()))
+        .sum::<usize>();
+    let results = says
+        .tool_results()
+        .filter_map(|result| Some(result.text()?.len()))
+        .sum::<usize>();
+    texts + calls + results + entry.sub_agents().count()
+}
+
+#[test]
+fn invariant_a_line_reads_as_the_json_that_it_is() {
+    let text = conversation().text().to_owned();
+    let mut good: Vec<&str> = text.lines().collect();
+    good.extend([
+        r#"{"a":"\ud83d\ude00 \u00e9","n":-1.5e-3,"ok":[true,null,{}],"a":1}"#,
+        r#"[0,-0,1e5,9223372036854775807,-9223372036854775808,1E+2,0.1]"#,
+        r#"{"type":"assistant","message":{"content":[{"type":"text","text":"hi"}],"usage":{"input_tokens":1}}}"#,
+    ]);
+    let words = [
+        "\"",
+        "\\",
+        "\\u",
+        "\\ud800",
+        "\\udc00",
+        "\\n",
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "null",
+        "true",
+        "1e400",
+        "-",
+        "0",
+        "\"type\":",
+        "\"message\":",
+        "\"content\":",
+        "\"data\":",
+        "\t",
+        "\u{feff}",
+    ];
+    fuzz(file!(), &damaged_text(&good, &words), |line| {
+        if line.bytes().filter(|byte| b"[{".contains(byte)).count() > DEPTH_MAX {
+            return Ok(());
+        }
+        let entry = Entry::parse(&line);
+        let read = entry.as_ref().map(walk);
+        match (Json::parse(&line), serde_json::from_str::<Value>(&line)) {
+            (Some(json), Ok(value)) => {
+                prop_assert!(is_same(json, &value), "another value: {value}");
+                prop_assert_eq!(entry.is_some(), value.is_object());
+                prop_assert!(read.is_none_or(|read| read <= 2 * line.len()));
+            }
+            (None, Err(_)) => prop_assert!(entry.is_none(), "an entry of what is no JSON"),
+            (Some(_), Err(error)) => prop_assert!(false, "only ours reads it: {error}"),
+            (None, Ok(value)) => prop_assert!(false, "only serde reads it: {value}"),
+        }
+        Ok(())
+    });
+}
