@@ -110,16 +110,8 @@ impl Service {
             &data_dir.join("user_sessions"),
         )?;
         let program = |args: &[&str]| {
-            let mut command = Command::new(workspace.program());
-            // Whatever this person has set for a service of theirs.
-            for name in [
-                "SESSION_DATA_DIR",
-                "SESSION_PIPELINE_API",
-                "SCHEDULER_API_TOKEN",
-            ] {
-                command.env_remove(name);
-            }
-            command.arg("--data-dir").arg(data_dir).args(args);
+            let mut command = workspace.program_on(data_dir);
+            command.args(args);
             command
         };
         let user = [

@@ -13,11 +13,13 @@ mod fuzz;
 mod fuzz_api;
 mod licences;
 mod mutants;
+mod new_processor;
 mod prerequisites;
 mod run;
 mod soak;
 mod stages;
 mod tally;
+mod templates;
 mod test;
 mod tidy;
 mod walls;
@@ -44,6 +46,8 @@ enum Command {
     Soak(soak::Args),
     Fuzz(fuzz::Args),
     Mutants(mutants::Args),
+    Templates(templates::Args),
+    NewProcessor(new_processor::Args),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +61,8 @@ fn main() -> ExitCode {
         Command::Soak(args) => soak::run(&workspace, &args),
         Command::Fuzz(args) => fuzz::run(&workspace, &args),
         Command::Mutants(args) => mutants::run(&workspace, &args),
+        Command::Templates(args) => templates::run(&workspace, &args),
+        Command::NewProcessor(args) => new_processor::run(&workspace, &args),
     });
     match result {
         Ok(exit_code) => exit_code,

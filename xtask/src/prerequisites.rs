@@ -76,7 +76,8 @@ fn is_duckdb_built(workspace: &Workspace) -> bool {
     })
 }
 
-fn can_start(program: &str) -> bool {
+/// Whether a program is here and tells its version.
+pub fn can_start(program: &str) -> bool {
     Command::new(program)
         .arg("--version")
         .stdout(Stdio::null())

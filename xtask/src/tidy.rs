@@ -2,6 +2,7 @@
 //!
 //! Each rule is a function over paths and texts; only [`files`] and [`findings`] touch the disk.
 
+mod contract;
 mod parity;
 
 use std::collections::BTreeMap;
@@ -67,6 +68,7 @@ fn judge(texts: &Texts) -> Vec<Finding> {
     findings.extend(unlisted_migrations(texts));
     findings.extend(untested_faulty_guests(texts));
     findings.extend(parity::findings(texts));
+    findings.extend(contract::findings(texts));
     findings
 }
 

@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use cargo_metadata::{Metadata, MetadataCommand};
@@ -35,17 +35,7 @@ impl Workspace {
     pub fn cargo<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(cargo_path());
         command.args(args).current_dir(&self.root);
-        // What `cargo run` says about this crate must not reach the next cargo, or build scripts
-        // that look at it run again.
-        for (name, _) in env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("CARGO_PKG_")
-                || text.starts_with("CARGO_MANIFEST_")
-                || ["CARGO_BIN_NAME", "CARGO_CRATE_NAME"].contains(&&*text)
-            {
-                command.env_remove(&name);
-            }
-        }
+        forget_this_crate(&mut command);
         command
     }
 
@@ -70,6 +60,20 @@ impl Workspace {
         self.target_dir.join("debug").join(file_name)
     }
 
+    /// The program on that data dir, without what this person has set for a service of theirs.
+    pub fn program_on(&self, data_dir: &Path) -> Command {
+        let mut command = Command::new(self.program());
+        for name in [
+            "SESSION_DATA_DIR",
+            "SESSION_PIPELINE_API",
+            "SCHEDULER_API_TOKEN",
+        ] {
+            command.env_remove(name);
+        }
+        command.arg("--data-dir").arg(data_dir);
+        command
+    }
+
     /// Builds what both `run` and the tests use.
     /// Always the whole workspace: with fewer packages cargo would choose other features for shared
     /// dependencies, and compile DuckDB's or wasmtime's crates a second time.
@@ -89,11 +93,41 @@ pub fn metadata(manifest: &Path) -> Result<Metadata> {
         .with_context(|| format!("cargo cannot describe `{}`", manifest.display()))
 }
 
+/// What `cargo run` says about this crate must not reach the next cargo, or build scripts that look
+/// at it run again.
+pub fn forget_this_crate(command: &mut Command) {
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_")
+            || text.starts_with("CARGO_MANIFEST_")
+            || ["CARGO_BIN_NAME", "CARGO_CRATE_NAME"].contains(&&*text)
+        {
+            command.env_remove(&name);
+        }
+    }
+}
+
 /// Runs a command whose output streams through.
 pub fn status(mut command: Command) -> Result<ExitStatus> {
     command
         .status()
         .with_context(|| format!("cannot start `{}`", command.get_program().display()))
+}
+
+/// Runs a command, and gives what it prints; what it says besides streams through.
+pub fn output(mut command: Command) -> Result<String> {
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start `{}`", command.get_program().display()))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(
+        output.status.success(),
+        "`{}` ended with {}: {text}",
+        command.get_program().display(),
+        output.status
+    );
+    Ok(text)
 }
 
 pub fn cargo_path() -> PathBuf {

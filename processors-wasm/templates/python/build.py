@@ -6,7 +6,8 @@ import venv
 from pathlib import Path
 
 HERE = Path(__file__).parent
-VENV = HERE / ".venv"
+# It may be a link: several projects can share what they need.
+VENV = (HERE / ".venv").resolve()
 PROGRAMS = VENV / ("Scripts" if sys.platform == "win32" else "bin")
 
 

@@ -39,9 +39,15 @@ class Words(unittest.TestCase):
         )
         self.assertEqual(rows, [(4, 2)])
 
+    def test_a_line_may_be_nested_but_not_without_end(self):
+        deep = '{"type":"user","x":%s1%s,"message":{"content":"go on"}}'
+        within_text = deep % ('"' + "[" * 999, '"')
+        rows = check(deep % ("[" * 127, "]" * 127), deep % ("[" * 128, "]" * 128), within_text)
+        self.assertEqual(rows, [(1, 2), (3, 2)])
+
     def test_a_time_is_microseconds_and_anything_else_is_none(self):
         self.assertEqual(words.micros("2026-02-13T15:32:15.839+01:00"), 1_770_993_135_839_000)
-        for text in ["2026-02-30T00:00:00Z", "2026-02-13T14:32:15", "yesterday", 5, None]:
+        for text in ["2026-02-30T00:00:00Z", "0001-01-01T00:00:00+01:00", "2026-02-13T14:32:15", "yesterday", 5, None]:
             self.assertIsNone(words.micros(text), text)
 
 

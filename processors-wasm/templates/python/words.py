@@ -4,9 +4,6 @@ import json
 import re
 from datetime import datetime, timedelta, timezone
 
-# White space of ASCII: the same in every language that this processor might be written in.
-SPACE = re.compile(r"[ \t\n\r\v\f]+")
-
 # How texts begin that the agent wrote in the user's name, or that are commands.
 WRAPPERS = (
     "<agent-notification",
@@ -28,8 +25,17 @@ WRAPPERS = (
     "This session is being continued from a previous conversation",
 )
 
-TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+# White space of Unicode: `str.strip` would take more.
+BLANK = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+
+# Levels of nesting. Far deeper ones would overflow the stack of a component, and no agent writes them.
+DEPTH_MAX = 128
+NESTING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|([\[{])|([\]}])')
+
+TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+# The years 1 to 9999: what the host takes.
+MICROS = range(-62_135_596_800_000_000, 253_402_300_800_000_000)
 
 
 def messages(lines):
@@ -44,11 +50,28 @@ def messages(lines):
 
 def parse(line):
     """The object on a line; None for whatever else stands there: damaged lines fail no session."""
+    if is_too_deep(line):
+        return None
     try:
-        entry = json.loads(line.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
+        entry = json.loads(line.removeprefix(b"\xef\xbb\xbf").decode())
+    except ValueError:
         return None
     return entry if isinstance(entry, dict) else None
+
+
+def is_too_deep(line):
+    # Few lines have as many brackets, and only those are looked at closely.
+    if line.count(b"[") + line.count(b"{") <= DEPTH_MAX:
+        return False
+    depth = 0
+    for found in NESTING.finditer(line):
+        if found[1]:
+            depth += 1
+            if depth > DEPTH_MAX:
+                return True
+        elif found[2]:
+            depth -= 1
+    return False
 
 
 def is_of_a_person(entry):
@@ -78,14 +101,15 @@ def typed_texts(entry):
         if isinstance(block, dict):
             text = block.get("text") if block.get("type") == "text" else None
         if isinstance(text, str):
-            beginning = text.lstrip()
+            beginning = text.lstrip(BLANK)
             if beginning and not beginning.startswith(WRAPPERS):
                 texts.append(text)
     return texts
 
 
 def count_words(text):
-    return sum(1 for word in SPACE.split(text) if word)
+    """Words are what stands between white space of ASCII, by which bytes are split; as in every other language."""
+    return len(text.encode("utf-8", "surrogatepass").split())
 
 
 def micros(timestamp):
@@ -99,4 +123,5 @@ def micros(timestamp):
         seconds = (datetime.fromisoformat(f"{date}T{time}{offset}") - EPOCH) // timedelta(seconds=1)
     except (ValueError, OverflowError):
         return None
-    return seconds * 1_000_000 + int((fraction or "0").ljust(6, "0")[:6])
+    found = seconds * 1_000_000 + int((fraction or "0").ljust(6, "0")[:6])
+    return found if found in MICROS else None

@@ -1,16 +1,17 @@
-//! What `tests/PARITY.md` and `tests/FAULTS.md` claim: every rule and every case has a test or a
-//! reason why not, and every test is there.
+//! What `tests/PARITY.md`, `tests/FAULTS.md` and the invariants of `ARCHITECTURE.md` claim: every rule
+//! and every case has a test or a reason why not, and every test is there.
 
 use super::Texts;
 use crate::check::Finding;
 
 const PARITY: &str = "tests/PARITY.md";
 const FAULTS: &str = "tests/FAULTS.md";
+const ARCHITECTURE: &str = "ARCHITECTURE.md";
 
 /// What is wrong with the tables, by the lines of their documents.
 pub(super) fn findings(texts: &Texts) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for document in [PARITY, FAULTS] {
+    for document in [PARITY, FAULTS, ARCHITECTURE] {
         let text = texts.get(document).map(String::as_str).unwrap_or_default();
         for (number, line) in (1..).zip(text.lines()) {
             if let Some(holders) = holders(line) {
@@ -37,12 +38,13 @@ fn judge(texts: &Texts, document: &str, number: usize, holders: &str) -> Vec<Fin
         remedy: remedy.to_owned(),
     };
     let tests: Vec<&str> = holders.split('`').skip(1).step_by(2).collect();
-    let is_decided = if document == FAULTS {
-        holders.starts_with("No test: ") || holders.starts_with("Open")
-    } else {
-        holders
+    let is_decided = match document {
+        FAULTS => holders.starts_with("No test: ") || holders.starts_with("Open"),
+        // An invariant is held, or it is none.
+        ARCHITECTURE => false,
+        _ => holders
             .split(|c: char| !c.is_alphanumeric())
-            .any(|word| is_decision(word) || word == "ARCHITECTURE")
+            .any(|word| is_decision(word) || word == "ARCHITECTURE"),
     };
     if tests.is_empty() && !is_decided {
         let reason = "the rule names neither a test nor a decision".to_owned();
@@ -112,6 +114,12 @@ mod tests {
             let document = format!("\n| one | `{absent}` |\n");
             assert_eq!(check(PARITY, &document), ["tests/PARITY.md:2"], "{absent}");
         }
+    }
+
+    #[test]
+    fn an_invariant_is_held_by_a_test_and_by_no_promise() {
+        let document = "| 1. one | `run::twice::it_runs`, and clippy |\n| 2. two | clippy, A19 |\n";
+        assert_eq!(check(ARCHITECTURE, document), ["ARCHITECTURE.md:2"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { messages, micros } from '../src/words.js';
+import { countWords, messages, micros } from '../src/words.js';
 
 // Gives each message as its line and its words.
 function check(...lines) {
@@ -17,6 +17,12 @@ test('each message of the user is a row', () => {
     '{"type":"user","message":{"content":[{"type":"text","text":"thank you"},{"type":"image"}]}}',
   );
   assert.deepEqual(rows, [[1, 3], [3, 2]]);
+});
+
+test('words are what stands between white space', () => {
+  for (const [text, words] of [['', 0], [' ', 0], ['a', 1], ['\ta  \n\n b\r\n', 2], ['a\u00a0b \v c', 2]]) {
+    assert.equal(countWords(text), words, text);
+  }
 });
 
 test('what the agent writes in the user\'s name is none', () => {
@@ -42,7 +48,7 @@ test('damaged lines are passed over', () => {
 
 test('a time is microseconds, and anything else is none', () => {
   assert.equal(micros('2026-02-13T15:32:15.839+01:00'), 1_770_993_135_839_000n);
-  for (const text of ['2026-02-30T00:00:00Z', '2026-02-13T14:32:15', 'yesterday', 5, null]) {
+  for (const text of ['2026-02-30T00:00:00Z', '0001-01-01T00:00:00+01:00', '2026-02-13T14:32:15', 'yesterday', 5, null]) {
     assert.equal(micros(text), null);
   }
 });
