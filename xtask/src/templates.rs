@@ -1,7 +1,7 @@
 //! `cargo xtask templates`: what an author starts with, tried as an author would.
 //!
 //! Each language's project comes out of the built program, is built and tested by its own two
-//! commands, and its processor is inspected and run: all must write the same rows. Then the tutorial
+//! commands, and its processor is inspected, verified and run: all must write the same rows. Then the tutorial
 //! is done as it says. Where a language, or the network for its packages, is missing, it is skipped
 //! and says so.
 

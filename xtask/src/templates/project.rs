@@ -96,6 +96,7 @@ impl<'a> Project<'a> {
         ensure!(step(&project, word(&steps, "test")?)?, "its tests failed");
         let component = project.join(word(&steps, "component")?);
         self.inspect(&component)?;
+        self.verify(&component)?;
         self.run(&component)?;
         Ok(Outcome::of(true))
     }
@@ -154,6 +155,19 @@ impl<'a> Project<'a> {
                 || (import["kind"] == "inert" && self.language.imports_wasi());
             ensure!(is_expected, "it imports {import}");
         }
+        Ok(())
+    }
+
+    /// It keeps the laws of the contract, over few sessions: interpreters take their time.
+    fn verify(&self, component: &Path) -> Result<()> {
+        let mut command = self.workspace.program_on(&self.folder.data_dir);
+        command
+            .args(["processors", "verify", "--cases", "4"])
+            .arg(component);
+        ensure!(
+            status(command)?.success(),
+            "it breaks a law of the contract"
+        );
         Ok(())
     }
 
