@@ -3,11 +3,6 @@
 //!
 //! `cargo xtask templates` asks by it whether processors in several languages wrote the same.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a program of its own reads its arguments"
-)]
-
 use std::env;
 use std::path::Path;
 use std::process::ExitCode;
