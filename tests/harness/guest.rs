@@ -44,7 +44,7 @@ impl Guest {
     /// As [`Guest::load`], under these limits, where it may be refused.
     ///
     /// # Errors
-    /// As [`sandbox::compile`] and [`Processor::load`].
+    /// As [`compile`](session_pipeline_runtime::sandbox::compile) and [`Processor::load`](session_pipeline_runtime::processor::Processor::load).
     pub fn try_load(component: &[u8], limits: &Limits) -> Result<Self, Fault> {
         Subject::of(&compile(component, limits)?, limits, Vec::new()).map(Self)
     }
@@ -71,7 +71,7 @@ impl Guest {
     /// As [`Guest::under`], where it may be refused.
     ///
     /// # Errors
-    /// As [`Processor::load`].
+    /// As [`Processor::load`](session_pipeline_runtime::processor::Processor::load).
     pub fn try_under(&self, limits: &Limits) -> Result<Self, Fault> {
         self.0.under(limits).map(Self)
     }

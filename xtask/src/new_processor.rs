@@ -18,7 +18,7 @@ pub struct Args {
     /// What it is written in: rust, js or python
     #[arg(long, default_value = "rust")]
     lang: String,
-    /// Where to make it [default: processors-wasm/<NAME>]
+    /// Where to make it [default: processors-wasm/NAME]
     #[arg(long, value_name = "DIR")]
     path: Option<PathBuf>,
 }
