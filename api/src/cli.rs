@@ -3,6 +3,7 @@
 //! Results go to standard output, progress and hints to standard error. One file per command below.
 
 mod client;
+mod compare;
 mod completions;
 mod component;
 mod csv;
@@ -14,6 +15,7 @@ mod processors;
 mod progress;
 mod quarantine;
 mod random;
+mod replay;
 mod report;
 mod reprocess;
 mod run;
@@ -141,6 +143,12 @@ enum Command {
     Processors(processors::ProcessorsCommand),
     /// Start a processor: a project that builds and tests with one command each
     New(new::NewArgs),
+    /// Give one session to a processor, and show all that comes of it; nothing is committed
+    #[command(after_help = replay::AFTER_HELP)]
+    Replay(replay::ReplayArgs),
+    /// Show which sessions' rows differ between two components, and what each costs
+    #[command(after_help = compare::AFTER_HELP)]
+    Compare(compare::CompareArgs),
     /// Mark sessions, so that the next run processes them again
     Reprocess(reprocess::ReprocessArgs),
     /// Make, list and revoke tokens, which let people and programs in
@@ -258,6 +266,8 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Quarantine(command) => quarantine::quarantine(global, command),
         Command::Processors(command) => processors::processors(global, command),
         Command::New(arguments) => new::new(global, arguments),
+        Command::Replay(arguments) => replay::replay(global, arguments),
+        Command::Compare(arguments) => compare::compare(global, arguments),
         Command::Reprocess(arguments) => reprocess::reprocess(global, arguments),
         Command::Token(command) => token::token(global, command),
         Command::Migrate(arguments) => migrate::migrate(global, arguments),

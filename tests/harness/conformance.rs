@@ -140,7 +140,8 @@ pub fn refused(fault: &Fault, options: &Options) -> Report {
     }
 }
 
-/// The sessions at a path: the file, or all below the folder, in the order of their names.
+/// The sessions at a path: the file, or all below the folder and those right in it, in the order of
+/// their names.
 ///
 /// # Errors
 /// When there is nothing, or something that can't be read.
@@ -156,6 +157,17 @@ pub fn sessions_at(path: &Path) -> Result<Vec<PathBuf>, VerifyError> {
     let mut found = Vec::new();
     root.walk(|key, _| found.push(path.join(key)))
         .map_err(failed)?;
+    // In a sessions root those would be nobody's, but a folder of regressions has no others.
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?.path();
+        if entry
+            .extension()
+            .is_some_and(|extension| extension == "jsonl")
+            && entry.is_file()
+        {
+            found.push(entry);
+        }
+    }
     found.sort();
     Ok(found)
 }

@@ -24,6 +24,7 @@ pub mod alone;
 pub mod clock;
 pub mod conformance;
 pub mod data_dir;
+pub mod exchange;
 pub mod fuzz;
 pub mod guest;
 pub mod llm;

@@ -2,12 +2,14 @@
 //!
 //! A room for each command below; here is what all of them share.
 
+mod compare;
 mod completions;
 mod config;
 mod migrate;
 mod new;
 mod processors;
 mod quarantine;
+mod replay;
 mod report;
 mod reprocess;
 mod run;
@@ -167,6 +169,8 @@ fn wrong_use_is_told_before_anything_is_made() {
         &["report", "usage", "--by", "moon"],
         &["migrate", "--to", "soon"],
         &["run", "usgae"],
+        &["replay"],
+        &["compare"],
         &["reprocess"],
         &["reprocess", "usgae"],
         &["sessions"],

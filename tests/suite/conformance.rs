@@ -124,10 +124,12 @@ fn what_failed_is_kept_and_tried_first_the_next_time() {
             seed: 77,
             ..options
         };
+        assert_eq!(sessions_at(&folder).unwrap().len(), files);
         let second = held_to_laws(faulty(way).unwrap(), &options);
         assert_eq!((second.failed(), kept(&second)), (vec![law], kept_first));
         let good = held_to_laws(faulty("well_behaved").unwrap(), &options);
         assert!(good.holds(), "{good}");
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }
 

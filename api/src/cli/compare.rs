@@ -1,0 +1,233 @@
+//! `compare`: which sessions' rows differ between two components, and what each of them costs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Serialize;
+use session_pipeline_harness::{Circumstances, Subject, conformance, rows};
+use session_pipeline_runtime::fault::printable;
+use session_pipeline_runtime::processor::Execution;
+use session_pipeline_runtime::shared::MemoryRows;
+use similar::TextDiff;
+
+use super::progress::Spinner;
+use super::table::{bytes, count_of, number, table};
+use super::{Exit, Failure, Global, component, hint, print, print_json, replay, verify};
+
+/// Sessions whose difference is shown to a person.
+const SHOWN_MAX: usize = 20;
+/// Rows around a difference, to know it again.
+const ROWS_AROUND: usize = 1;
+
+pub(super) const AFTER_HELP: &str = "Both read the same sessions in the same order: those of --sessions, or of the data dir. \
+     Nothing is committed; shared tables begin empty, and no language model is within reach.\n\
+     Exit codes: 0 no session differs; 1 some do; 2 wrong use; 3 could not run.";
+
+#[derive(Debug, Args)]
+pub(super) struct CompareArgs {
+    /// The one that is there: a component file, or the name of a processor
+    #[arg(value_name = "OLD.wasm|NAME", value_parser = super::filled)]
+    old: String,
+    /// The one that is to take its place
+    #[arg(value_name = "NEW.wasm|NAME", value_parser = super::filled)]
+    new: String,
+    /// A setting of the operator, as both are handed it; may be given several times
+    #[arg(long = "settings", value_name = "KEY=VALUE", value_parser = verify::setting)]
+    settings: Vec<(String, String)>,
+}
+
+pub(super) fn compare(global: &Global, arguments: &CompareArgs) -> Result<Exit, Failure> {
+    let root = global.config()?.sessions_root;
+    let sessions = conformance::sessions_at(&root).map_err(|error| {
+        Failure::wrong_use(format!(
+            "{error}; name a session, or a folder of them, with --sessions"
+        ))
+    })?;
+    if sessions.is_empty() {
+        return Err(Failure::wrong_use(format!(
+            "there are no sessions below `{}`; name a folder of them with --sessions",
+            printable(&root.display().to_string())
+        )));
+    }
+    let spinner = Spinner::new();
+    spinner.say("compiling");
+    let mut old = Side::load(global, &arguments.old, &arguments.settings)?;
+    let mut new = Side::load(global, &arguments.new, &arguments.settings)?;
+    let mut different = Vec::new();
+    for (number, path) in sessions.iter().enumerate() {
+        spinner.say(&format!("session {} of {}", number + 1, sessions.len()));
+        let (before, after) = (old.rows_of(path)?, new.rows_of(path)?);
+        if before != after {
+            different.push(Different {
+                session: key(&root, path),
+                diff: diff(&before, &after),
+            });
+        }
+    }
+    spinner.clear();
+    let comparison = Comparison {
+        sessions: sessions.len() as u64,
+        different,
+        old: old.spent,
+        new: new.spent,
+    };
+    if global.json {
+        print_json(&comparison)?;
+    } else {
+        print(&people(&comparison))?;
+    }
+    if comparison.different.is_empty() {
+        return Ok(Exit::Done);
+    }
+    let hidden = comparison.different.len().saturating_sub(SHOWN_MAX);
+    if hidden > 0 && !global.json {
+        let more = count_of(
+            hidden as u64,
+            "more session differs",
+            "more sessions differ",
+        );
+        hint(&format!("{more}; --json shows all"));
+    }
+    Ok(Exit::Findings)
+}
+
+#[derive(Debug, Serialize)]
+struct Comparison {
+    /// How many both have read.
+    sessions: u64,
+    different: Vec<Different>,
+    old: Spent,
+    new: Spent,
+}
+
+/// A session whose rows are not the same.
+#[derive(Debug, Serialize)]
+struct Different {
+    session: String,
+    /// Unified, a row a line.
+    diff: String,
+}
+
+/// What one component took for all sessions.
+#[derive(Debug, Default, Serialize)]
+struct Spent {
+    rows: u64,
+    failed: u64,
+    fuel: u64,
+    cpu_micros: u64,
+    /// The most that one session took, in bytes.
+    peak_memory: u64,
+}
+
+/// One of the two components.
+struct Side {
+    subject: Subject,
+    shared: MemoryRows,
+    spent: Spent,
+}
+
+impl Side {
+    fn load(global: &Global, given: &str, settings: &[(String, String)]) -> Result<Self, Failure> {
+        let mut component = component::find(global, given)?;
+        component.settings.extend(settings.iter().cloned());
+        Ok(Self {
+            subject: replay::load(&global.config()?, component, given)?,
+            shared: MemoryRows::default(),
+            spent: Spent::default(),
+        })
+    }
+
+    /// The rows of a session as text, a line each; or why there are none.
+    fn rows_of(&mut self, path: &Path) -> Result<String, Failure> {
+        let line_bytes_max = self.subject.processor().limits().line_bytes_max;
+        let (session, snapshot) = replay::open_file(path, line_bytes_max).map_err(|error| {
+            let path = printable(&path.display().to_string());
+            Failure::could_not_run(format!("the session `{path}` can't be read: {error}"))
+        })?;
+        let circumstances = Circumstances {
+            shared: Some(Arc::new(self.shared.clone())),
+            ..Circumstances::default()
+        };
+        let execution = self
+            .subject
+            .process_snapshot(&session, snapshot, &circumstances);
+        let spent = &mut self.spent;
+        spent.fuel = spent.fuel.saturating_add(execution.cost.fuel);
+        spent.cpu_micros = spent.cpu_micros.saturating_add(execution.cost.guest_micros);
+        spent.peak_memory = spent.peak_memory.max(execution.cost.peak_memory);
+        Ok(self.text_of(&execution))
+    }
+
+    fn text_of(&mut self, execution: &Execution) -> String {
+        let completed = match &execution.outcome {
+            Ok(completed) => completed,
+            Err(fault) => {
+                self.spent.failed += 1;
+                return format!("failed: {fault}\n");
+            }
+        };
+        let manifest = self.subject.manifest();
+        self.shared.commit(manifest, &completed.tables);
+        let mut text = format!("items: {}\n", completed.items);
+        for (spec, recorded) in manifest.tables.iter().zip(&completed.tables) {
+            self.spent.rows += recorded.rows as u64;
+            let columns: Vec<Vec<String>> = recorded.columns.iter().map(rows::texts).collect();
+            for row in 0..recorded.rows {
+                let cells = spec
+                    .columns
+                    .iter()
+                    .zip(&columns)
+                    .filter_map(|(column, cells)| {
+                        let cell = cells.get(row)?;
+                        Some(format!("{}={}", column.name, printable(cell)))
+                    });
+                let cells: Vec<String> = cells.collect();
+                text.push_str(&format!("{}: {}\n", spec.name, cells.join(", ")));
+            }
+        }
+        text
+    }
+}
+
+/// As a person knows the session: its path below the root.
+fn key(root: &Path, path: &Path) -> String {
+    let below: PathBuf = path.strip_prefix(root).unwrap_or(path).into();
+    let shown = if below.as_os_str().is_empty() {
+        path
+    } else {
+        &below
+    };
+    printable(&shown.display().to_string())
+}
+
+fn diff(before: &str, after: &str) -> String {
+    TextDiff::from_lines(before, after)
+        .unified_diff()
+        .context_radius(ROWS_AROUND)
+        .to_string()
+}
+
+fn people(comparison: &Comparison) -> String {
+    let mut text = String::new();
+    for different in comparison.different.iter().take(SHOWN_MAX) {
+        text.push_str(&format!("{}\n{}\n", different.session, different.diff));
+    }
+    let whole = |value: u64| number(i64::try_from(value).unwrap_or(i64::MAX));
+    let mut costs = table(&["component", "rows", "failed", "fuel", "CPU ms", "memory"]);
+    for (name, spent) in [("old", &comparison.old), ("new", &comparison.new)] {
+        costs.add_row([
+            name.to_owned(),
+            whole(spent.rows),
+            whole(spent.failed),
+            whole(spent.fuel),
+            format!("{:.1}", spent.cpu_micros as f64 / 1000.0),
+            bytes(spent.peak_memory),
+        ]);
+    }
+    text.push_str(&costs.trim_fmt());
+    let sessions = count_of(comparison.sessions, "session", "sessions");
+    let differ = comparison.different.len();
+    text.push_str(&format!("\n\n{differ} of {sessions} differ"));
+    text
+}

@@ -1,0 +1,116 @@
+//! Rows as JSON, one object each, and shared tables read from it again: what is printed of one session
+//! can be given to the next.
+#![warn(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+use session_pipeline_runtime::clock::UtcMicros;
+use session_pipeline_runtime::manifest::{Kind, Manifest, TableSpec};
+use session_pipeline_runtime::rows::TableRows;
+use session_pipeline_runtime::shared::{Cell, MemoryRows};
+
+/// The rows of each table by its name, in the order in which they were recorded.
+pub fn recorded(manifest: &Manifest, tables: &[TableRows]) -> Value {
+    let tables = manifest.tables.iter().zip(tables);
+    let rows = tables.map(|(spec, rows)| {
+        let mut objects = vec![Map::new(); rows.rows];
+        for (column, values) in spec.columns.iter().zip(&rows.columns) {
+            for (object, cell) in objects.iter_mut().zip(values.cells()) {
+                object.insert(column.name.clone(), value_of(&cell));
+            }
+        }
+        let objects = objects.into_iter().map(Value::Object);
+        (spec.name.clone(), objects.collect())
+    });
+    Value::Object(rows.collect())
+}
+
+/// All rows of the shared tables by the tables' names.
+pub fn shared(manifest: &Manifest, rows: &MemoryRows) -> Value {
+    let tables = manifest.tables.iter();
+    let shared = tables.filter(|spec| spec.shared_key.is_some());
+    let tables = shared.map(|spec| {
+        let object = |cells: &[Cell<'static>]| {
+            let cells = spec.columns.iter().zip(cells);
+            let members = cells.map(|(column, cell)| (column.name.clone(), value_of(cell)));
+            Value::Object(members.collect())
+        };
+        (
+            spec.name.clone(),
+            rows.rows(&spec.name).map(object).collect(),
+        )
+    });
+    Value::Object(tables.collect())
+}
+
+/// Reads what [`shared`] gave. A column that is left out is null; the key may not be.
+///
+/// # Errors
+/// When a table or a column is not one of the manifest's shared ones, or a value does not fit.
+pub fn shared_from(manifest: &Manifest, document: &Value) -> Result<MemoryRows, String> {
+    let tables = document
+        .as_object()
+        .ok_or("it is no object of tables, each a list of rows")?;
+    let mut shared = MemoryRows::default();
+    for (name, rows) in tables {
+        let spec = manifest.tables.iter().find(|spec| spec.name == *name);
+        let spec = spec
+            .filter(|spec| spec.shared_key.is_some())
+            .ok_or_else(|| format!("`{}` has no shared table `{name}`", manifest.name))?;
+        let rows = rows
+            .as_array()
+            .ok_or_else(|| format!("the table `{name}` is no list of rows"))?;
+        for (place, row) in rows.iter().enumerate() {
+            let cells = cells_of(spec, row)
+                .map_err(|reason| format!("row {} of `{name}`: {reason}", place + 1))?;
+            shared.keep(spec, cells);
+        }
+    }
+    Ok(shared)
+}
+
+fn value_of(cell: &Cell<'_>) -> Value {
+    match cell {
+        Cell::Null => Value::Null,
+        Cell::Bool(value) => (*value).into(),
+        Cell::S64(value) => (*value).into(),
+        Cell::F64(value) => (*value).into(),
+        Cell::Text(text) => text.as_ref().into(),
+        Cell::Timestamp(micros) => UtcMicros(*micros).to_string().into(),
+    }
+}
+
+fn cells_of(spec: &TableSpec, row: &Value) -> Result<Vec<Cell<'static>>, String> {
+    let row = row.as_object().ok_or("it is no object of columns")?;
+    let is_known = |name: &&String| spec.columns.iter().all(|column| column.name != **name);
+    if let Some(name) = row.keys().find(is_known) {
+        return Err(format!("there is no column `{name}`"));
+    }
+    let cells = spec.columns.iter().map(|column| {
+        let value = row.get(&column.name).unwrap_or(&Value::Null);
+        if value.is_null() && spec.shared_key.as_ref() == Some(&column.name) {
+            return Err(format!("the key `{}` is missing", column.name));
+        }
+        cell_of(column.kind, value)
+            .ok_or_else(|| format!("`{}` does not fit its column: {value}", column.name))
+    });
+    cells.collect()
+}
+
+fn cell_of(kind: Kind, value: &Value) -> Option<Cell<'static>> {
+    let text = || value.as_str().map(ToOwned::to_owned);
+    Some(match kind {
+        _ if value.is_null() => Cell::Null,
+        Kind::Bool => Cell::Bool(value.as_bool()?),
+        Kind::S64 => Cell::S64(value.as_i64()?),
+        Kind::F64 => Cell::F64(value.as_f64()?),
+        Kind::Text | Kind::Json => Cell::Text(Cow::Owned(text()?)),
+        Kind::Timestamp => Cell::Timestamp(text()?.parse::<UtcMicros>().ok()?.0),
+    })
+}
