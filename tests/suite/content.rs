@@ -65,6 +65,17 @@ fn the_hash_is_the_md5_of_the_bytes_in_lowercase() {
     }
 }
 
+/// The end of the file ends a line too: whoever waited for a newline behind it would wait for ever.
+#[test]
+fn a_last_line_without_a_newline_that_is_longer_than_a_chunk_comes_whole() {
+    let dir = DataDir::new();
+    let line = vec![b'x'; 5_000];
+    let mut snapshot = snapshot(&dir, &line, LINE_BYTES_MAX);
+    let chunks = chunks(&mut snapshot, &[4_096]);
+    assert_eq!(chunks.len(), 2, "and the end");
+    assert_eq!(chunks[0].bytes, line);
+}
+
 #[test]
 fn a_hash_is_read_back_from_its_text_and_from_nothing_else() {
     let hash = md5_of(b"hello world");

@@ -1,7 +1,5 @@
 """The processor as the host sees it; what it counts stands in words.py."""
 
-import traceback
-
 from componentize_py_types import Err
 from wit_world import exports
 from wit_world.imports import records, transcript
@@ -54,8 +52,19 @@ class Guest(exports.Guest):
         # An exception that gets out ends the instance without a word; as an answer it is kept.
         try:
             return Summary(items=process(), extra=[])
-        except Exception:
-            raise Err(traceback.format_exc())
+        except Exception as error:
+            raise Err(told(error))
+
+
+def told(error):
+    """The error and the way to it. `traceback` would look for source files, and there are no files."""
+    text = [f"{type(error).__name__}: {error}"]
+    step = error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        text.append(f"{code.co_filename}:{step.tb_lineno} in {code.co_name}")
+        step = step.tb_next
+    return "\n".join(text)
 
 
 def process():
