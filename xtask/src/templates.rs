@@ -11,7 +11,7 @@ mod tutorial;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
@@ -105,6 +105,13 @@ impl Folder {
         }
         Ok(folder)
     }
+}
+
+/// Whether cargo can get packages now: asked only after something failed.
+fn registry_is_reached(workspace: &Workspace) -> Result<bool> {
+    let mut command = workspace.cargo(["info", "--quiet", "proptest"]);
+    command.stdout(Stdio::null());
+    Ok(status(command)?.success())
 }
 
 /// Holds the rows of all processors against each other, as the database has them.

@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::Folder;
+use super::{Folder, registry_is_reached};
 use crate::prerequisites::can_start;
 use crate::run;
 use crate::stages::Outcome;
@@ -90,6 +90,10 @@ impl<'a> Project<'a> {
         let is_built = step(&project, word(&steps, "build")?)?;
         if !is_built && self.language == Language::Python && !venv_is_whole(&project) {
             eprintln!("skipped: its packages could not be installed; is there a network?");
+            return Ok(Outcome::skipped());
+        }
+        if !is_built && self.language == Language::Rust && !registry_is_reached(self.workspace)? {
+            eprintln!("skipped: its packages could not be had; is there a network?");
             return Ok(Outcome::skipped());
         }
         ensure!(is_built, "the project could not be built");
