@@ -1,6 +1,6 @@
 //! `compare`: which sessions' rows differ between two components, and what each of them costs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
@@ -123,7 +123,8 @@ struct Spent {
 /// One of the two components.
 struct Side {
     subject: Subject,
-    shared: MemoryRows,
+    /// Read by the session at hand, and added to when that has let go of them.
+    shared: Arc<MemoryRows>,
     spent: Spent,
 }
 
@@ -133,7 +134,7 @@ impl Side {
         component.settings.extend(settings.iter().cloned());
         Ok(Self {
             subject: replay::load(&global.config()?, component, given)?,
-            shared: MemoryRows::default(),
+            shared: Arc::default(),
             spent: Spent::default(),
         })
     }
@@ -146,12 +147,13 @@ impl Side {
             Failure::could_not_run(format!("the session `{path}` can't be read: {error}"))
         })?;
         let circumstances = Circumstances {
-            shared: Some(Arc::new(self.shared.clone())),
+            shared: Some(Arc::clone(&self.shared)),
             ..Circumstances::default()
         };
         let execution = self
             .subject
             .process_snapshot(&session, snapshot, &circumstances);
+        drop(circumstances);
         let spent = &mut self.spent;
         spent.fuel = spent.fuel.saturating_add(execution.cost.fuel);
         spent.cpu_micros = spent.cpu_micros.saturating_add(execution.cost.guest_micros);
@@ -168,7 +170,7 @@ impl Side {
             }
         };
         let manifest = self.subject.manifest();
-        self.shared.commit(manifest, &completed.tables);
+        Arc::make_mut(&mut self.shared).commit(manifest, &completed.tables);
         let mut text = format!("items: {}\n", completed.items);
         for (spec, recorded) in manifest.tables.iter().zip(&completed.tables) {
             self.spent.rows += recorded.rows as u64;
@@ -192,12 +194,10 @@ impl Side {
 
 /// As a person knows the session: its path below the root.
 fn key(root: &Path, path: &Path) -> String {
-    let below: PathBuf = path.strip_prefix(root).unwrap_or(path).into();
-    let shown = if below.as_os_str().is_empty() {
-        path
-    } else {
-        &below
-    };
+    // A root that is the session itself leaves nothing below it.
+    let below = path.strip_prefix(root).ok();
+    let shown = below.filter(|below| !below.as_os_str().is_empty());
+    let shown = shown.unwrap_or(path);
     printable(&shown.display().to_string())
 }
 
