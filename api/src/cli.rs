@@ -128,7 +128,7 @@ enum Command {
     #[command(subcommand)]
     Report(report::ReportCommand),
     /// Show whether everything works and keeps up, with counts of each processor
-    Status,
+    Status(status::StatusArgs),
     /// List sessions, or show all that is known of one
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
@@ -260,7 +260,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Serve(arguments) => serve::serve(global, arguments),
         Command::Run(arguments) => run::run(global, arguments),
         Command::Report(command) => report::report(global, command),
-        Command::Status => status::status(global),
+        Command::Status(arguments) => status::status(global, arguments),
         Command::Sessions(command) => sessions::sessions(global, command),
         Command::Knowledge(command) => knowledge::knowledge(global, command),
         Command::Quarantine(command) => quarantine::quarantine(global, command),

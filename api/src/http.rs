@@ -170,6 +170,7 @@ fn documented() -> (Router<Arc<Service>>, utoipa::openapi::OpenApi) {
         .routes(routes!(health::health))
         .routes(routes!(health::version))
         .routes(routes!(health::detailed))
+        .routes(routes!(health::acknowledge))
         .routes(routes!(health::scheduler))
         .routes(routes!(runs::run))
         .routes(routes!(runs::list))

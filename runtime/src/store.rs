@@ -20,6 +20,7 @@ mod quarantine;
 mod retention;
 mod runs;
 mod schema;
+mod sequence;
 mod sessions;
 mod shared;
 mod sql;
@@ -50,7 +51,7 @@ pub use open::{MigrationPlan, Opened};
 pub use runs::{RunRecord, RunResult, RunRow, Trigger};
 pub use sessions::{SessionCost, SessionState, SessionStates};
 pub(crate) use sql::timestamp;
-pub(crate) use transaction::{checkpoint, in_transaction};
+pub(crate) use transaction::{Writer, checkpoint, in_transaction};
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -225,7 +226,7 @@ fn is_damage(text: &str) -> bool {
     words.iter().any(|words| text.contains(words))
 }
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+type Job = Box<dyn FnOnce(&mut Writer) + Send>;
 
 /// The open database of a data dir.
 pub struct Store {
@@ -234,6 +235,7 @@ pub struct Store {
     jobs: Option<Sender<Job>>,
     writer: Option<JoinHandle<()>>,
     opened: Opened,
+    log: PathBuf,
     lock: lock::DataDirLock,
 }
 
@@ -252,21 +254,21 @@ impl Store {
     }
 
     fn start(
-        connection: Connection,
+        mut writer: Writer,
         opened: Opened,
+        log: PathBuf,
         lock: lock::DataDirLock,
     ) -> Result<Self, StoreError> {
-        let reader = connection
+        let reader = writer
             .try_clone()
             .map_err(StoreError::database("a second connection"))?;
         let (jobs, queue) = bounded::<Job>(0);
-        let mut connection = connection;
-        connection.set_prepared_statement_cache_capacity(64);
-        let writer = std::thread::Builder::new()
+        writer.set_prepared_statement_cache_capacity(64);
+        let thread = std::thread::Builder::new()
             .name("database-writer".to_owned())
             .spawn(move || {
                 while let Ok(job) = queue.recv() {
-                    job(&mut connection);
+                    job(&mut writer);
                 }
             })
             .map_err(|source| StoreError::Io {
@@ -276,8 +278,9 @@ impl Store {
         Ok(Self {
             reader: Mutex::new(reader),
             jobs: Some(jobs),
-            writer: Some(writer),
+            writer: Some(thread),
             opened,
+            log,
             lock,
         })
     }
@@ -293,7 +296,7 @@ impl Store {
     /// Runs a job on the writer's thread and waits for what it gives.
     pub(crate) fn write<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+        job: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, result) = bounded(1);
         let job: Job = Box::new(move |connection| {
@@ -312,6 +315,21 @@ impl Store {
     /// When the disk is full or gone.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
         self.write(|connection| transaction::checkpoint(connection))
+    }
+
+    /// What the log holds that is not in the database file yet, in bytes.
+    ///
+    /// # Errors
+    /// When it can't be looked at.
+    pub fn log_bytes(&self) -> Result<u64, StoreError> {
+        match self.log.metadata() {
+            Ok(log) => Ok(log.len()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            Err(source) => Err(StoreError::Io {
+                path: self.log.clone(),
+                source,
+            }),
+        }
     }
 }
 

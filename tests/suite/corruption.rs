@@ -9,6 +9,7 @@ mod file;
 mod full;
 mod hands;
 mod log;
+mod sequence;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -180,7 +181,7 @@ fn left(dir: &DataDir) -> Left {
         );
         assert_eq!(rows(dir, &orphans), [""; 0], "rows of no session: {table}");
     }
-    let state = "SELECT session_file, username, items_extracted, file_hash, file_size, missing_since IS NULL
+    let state = "SELECT session_file, username, items_extracted, file_hash, missing_since IS NULL
         FROM session_processor_state ORDER BY ALL";
     left.insert("state", rows(dir, state));
     let failures = "SELECT session_file, fault FROM session_failures ORDER BY ALL";

@@ -21,7 +21,7 @@ use session_pipeline_runtime::health::{
 use session_pipeline_runtime::registry::{Registry, Shipped};
 use session_pipeline_runtime::schedule::timetable::{Job, JobEnd};
 use session_pipeline_runtime::scheduler::SchedulerStatus;
-use session_pipeline_runtime::store::Store;
+use session_pipeline_runtime::store::{Actor, AuditEntry, Store};
 use session_pipeline_runtime::token::Role;
 
 use crate::documents::names;
@@ -528,6 +528,8 @@ fn a_database_that_does_not_answer_is_unhealthy_for_everybody() {
     let facts = Facts {
         database: DatabaseFacts::Open {
             answer: Err(refused()),
+            lost_commits: Err(refused()),
+            log_bytes: Err(refused()),
             users: Err(refused()),
             failures: Err(refused()),
         },
@@ -544,6 +546,41 @@ fn a_database_that_does_not_answer_is_unhealthy_for_everybody() {
     );
     assert_eq!(body["services"]["users"]["status"], "error");
     assert_eq!(body["services"]["quarantine"]["status"], "unknown");
+}
+
+#[test]
+fn a_log_that_is_never_brought_into_the_database_is_a_warning() {
+    let dir = migrated();
+    let state = |log_bytes: u64| {
+        let facts = Facts {
+            database: DatabaseFacts::Open {
+                answer: Ok(()),
+                lost_commits: Ok(0),
+                log_bytes: Ok(log_bytes),
+                users: Ok(0),
+                failures: Ok(Vec::new()),
+            },
+            ..Look::default().facts(&dir)
+        };
+        body(&Report::of(&facts), Role::Analyst)["services"]["duckdb_state"].clone()
+    };
+    assert_eq!(state(511_999_999)["status"], "ok");
+    let state = state(512_000_000);
+    assert_eq!(state["status"], "warning");
+    let detail = state["detail"].as_str().unwrap();
+    assert!(detail.contains("has grown to 512 MB"), "{detail}");
+    assert!(state["next_action"].is_string());
+}
+
+#[test]
+fn the_log_of_the_database_is_measured() {
+    let dir = migrated();
+    let store = Store::open(&dir.config(), clock::START).unwrap();
+    store.checkpoint().unwrap();
+    assert_eq!(store.log_bytes().unwrap(), 0);
+    let entry = AuditEntry::new("measure", "database", Actor::cli(), clock::START);
+    store.audit(entry).unwrap();
+    assert!(store.log_bytes().unwrap() > 0);
 }
 
 #[test]

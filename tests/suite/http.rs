@@ -265,6 +265,7 @@ const ROLES: &[(&str, &str)] = &[
     ("GET /api/openapi.json", "open"),
     ("GET /api/usage/summary", "analyst"),
     ("GET /api/version", "open"),
+    ("POST /api/admin/health/acknowledge", "admin"),
     ("POST /api/admin/quarantine/release", "admin"),
     ("POST /api/admin/reprocess", "admin"),
     ("POST /api/admin/run-session-processor", "admin"),

@@ -281,3 +281,10 @@ impl From<Job> for ScheduledJob {
         }
     }
 }
+
+/// What an operator took note of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Acknowledged {
+    /// Commits that were lost.
+    pub lost_commits: u64,
+}

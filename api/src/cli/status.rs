@@ -3,26 +3,41 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use clap::Args;
 use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::fault::printable;
 use session_pipeline_runtime::health::{Facts, Report, Sources, SystemDisk};
 use session_pipeline_runtime::registry::Registry;
 use session_pipeline_runtime::sandbox::Engines;
 use session_pipeline_runtime::status::{self, ProcessorStatus};
-use session_pipeline_runtime::store::Store;
+use session_pipeline_runtime::store::{Actor, Audited, Store};
 use session_pipeline_runtime::token::Role;
 
 use super::client::Reach;
 use super::table::{count_of, number, table};
 use super::{Exit, Failure, Global, hint, print, print_json};
-use crate::body::health::{Check, CheckStatus, DetailedHealth, Headline};
+use crate::body::health::{Acknowledged, Check, CheckStatus, DetailedHealth, Headline};
 use crate::build::build;
 
-pub(super) fn status(global: &Global) -> Result<Exit, Failure> {
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// Take note of commits that were lost, so that health warns of them no more
+    #[arg(long)]
+    acknowledge: bool,
+}
+
+pub(super) fn status(global: &Global, arguments: &StatusArgs) -> Result<Exit, Failure> {
     let config = &global.config()?;
     let now = super::now();
     let (body, counts) = match global.reach(|| Store::open_existing(config, now))? {
         Reach::Here(store) => {
+            if let (true, Some(store)) = (arguments.acknowledge, &store) {
+                store.acknowledge_lost_commits(Audited {
+                    action: "health.acknowledge",
+                    actor: Actor::cli(),
+                    now,
+                })?;
+            }
             let registry = super::registry();
             registry.notice(config, store.as_ref(), now)?;
             let facts = Facts::gather(Sources {
@@ -41,7 +56,12 @@ pub(super) fn status(global: &Global) -> Result<Exit, Failure> {
             let processors = status::processors(store.as_ref(), registry.names())?;
             (body, Some(counts(&processors)))
         }
-        Reach::Server(client) => (client.get("/api/health/detailed", &[])?, None),
+        Reach::Server(client) => {
+            if arguments.acknowledge {
+                let _: Acknowledged = client.post("/api/admin/health/acknowledge", &[])?;
+            }
+            (client.get("/api/health/detailed", &[])?, None)
+        }
     };
     if global.json {
         print_json(&body)?;

@@ -6,13 +6,14 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use session_pipeline_runtime::health::{self, Facts, Report, Schema, Sources, SystemDisk};
+use session_pipeline_runtime::store::Audited;
 use utoipa::IntoParams;
 
 use super::Service;
 use super::asked::Asked;
 use super::caller::{Admin, Known};
 use super::problem::{ApiError, Failures, Refusals};
-use crate::body::health::{DetailedHealth, Scheduler};
+use crate::body::health::{Acknowledged, DetailedHealth, Scheduler};
 use crate::body::{Health, Liveness, SchemaState, Version};
 use crate::build::build;
 
@@ -118,6 +119,26 @@ pub(super) async fn detailed(
             .map_err(|error| ApiError::internal(&error))
     };
     service.query(look).await.map(Json)
+}
+
+/// Takes note of commits that were lost, so that health warns of them no more.
+#[utoipa::path(post, path = "/api/admin/health/acknowledge", operation_id = "acknowledge_health", tag = "admin", security(("bearer" = ["admin"])),
+    responses((status = 200, body = Acknowledged), Refusals))]
+pub(super) async fn acknowledge(
+    State(service): State<Arc<Service>>,
+    Admin(known): Admin,
+) -> Result<Json<Acknowledged>, ApiError> {
+    let actor = known.actor();
+    let acknowledged = service.query(move |service| {
+        let now = service.pipeline.clock().now();
+        let lost_commits = service.pipeline.store().acknowledge_lost_commits(Audited {
+            action: "health.acknowledge",
+            actor,
+            now,
+        })?;
+        Ok(Acknowledged { lost_commits })
+    });
+    Ok(Json(acknowledged.await?))
 }
 
 /// The scheduler and its jobs.

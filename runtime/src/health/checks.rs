@@ -168,11 +168,33 @@ fn plain(status: Status) -> Entry {
     Entry::new(status, Figures::None {})
 }
 
+/// Several times what the log holds before it is brought into the file by itself.
+const LOG_BYTES_TOO_MANY: u64 = 512_000_000;
+
 fn database(database: &DatabaseFacts) -> Entry {
     let entry = match database {
         DatabaseFacts::Absent => plain(Status::Info)
             .detail("there is no database yet")
             .next("session-pipeline run usage"),
+        DatabaseFacts::Open {
+            answer: Ok(()),
+            lost_commits: Ok(lost @ 1..),
+            ..
+        } => plain(Status::Warning)
+            .detail(format!(
+                "{lost} commits were lost with the log of the database, or a backup from before them was put back; sessions are processed again, but users, tokens and audit rows of then are gone"
+            ))
+            .next("look which of those you miss, then session-pipeline status --acknowledge"),
+        DatabaseFacts::Open {
+            answer: Ok(()),
+            log_bytes: Ok(bytes @ LOG_BYTES_TOO_MANY..),
+            ..
+        } => plain(Status::Warning)
+            .detail(format!(
+                "the log of the database has grown to {} MB: somebody reads an older state, so that it can't be brought into the file",
+                bytes / 1_000_000
+            ))
+            .next("wait for the reports and exports that are being made, or start the server again"),
         DatabaseFacts::Open { answer: Ok(()), .. } => plain(Status::Ok),
         DatabaseFacts::Open {
             answer: Err(error), ..

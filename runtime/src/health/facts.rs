@@ -130,6 +130,10 @@ pub enum DatabaseFacts {
     Open {
         /// Whether it answers.
         answer: Result<(), String>,
+        /// How many commits were lost, of which no operator knows yet.
+        lost_commits: Result<u64, String>,
+        /// What its log holds that is not in its file yet, in bytes.
+        log_bytes: Result<u64, String>,
         /// How many users it has.
         users: Result<u64, String>,
         /// What failed.
@@ -158,6 +162,8 @@ impl Facts {
             Database::Absent => DatabaseFacts::Absent,
             Database::Open(store) => DatabaseFacts::Open {
                 answer: store.ping().map_err(text),
+                lost_commits: store.lost_commits().map_err(text),
+                log_bytes: store.log_bytes().map_err(text),
                 users: store.count_users().map_err(text),
                 failures: store
                     .failures_by_processor(sources.now.minus(RECENT))

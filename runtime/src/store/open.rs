@@ -8,7 +8,8 @@ use duckdb::{Config as DatabaseConfig, Connection};
 use session_pipeline_migrations as migrations;
 
 use super::lock::DataDirLock;
-use super::transaction::checkpoint;
+use super::sequence::{Commits, make_good};
+use super::transaction::{Writer, checkpoint, in_transaction};
 use super::{Store, StoreError, is_damage, runs};
 use crate::clock::UtcMicros;
 use crate::config::Config;
@@ -27,6 +28,8 @@ pub struct Opened {
     pub copy: Option<PathBuf>,
     /// Runs that a crash had left open.
     pub interrupted_runs: u64,
+    /// Commits that were made and are not there any more: the log was lost or cut.
+    pub lost_commits: u64,
 }
 
 impl Store {
@@ -111,11 +114,25 @@ impl Store {
             .into_iter()
             .map(|aside| (aside.from, aside.to))
             .collect();
-        if version.is_none_or(|version| version == migrations::CURRENT) {
-            opened.interrupted_runs = runs::close_interrupted(&connection, now)?;
+        let is_current = version.is_none_or(|version| version == migrations::CURRENT);
+        let commits = if is_current {
+            let (commits, lost) = Commits::resume(&connection, &state_dir)?;
+            opened.lost_commits = lost;
+            commits
+        } else {
+            Commits::uncounted()
+        };
+        let writer = Writer::new(connection, commits);
+        if opened.lost_commits > 0 {
+            in_transaction(&writer, |connection| {
+                make_good(connection, opened.lost_commits, config.group.sessions_max)
+            })?;
         }
-        lock_down(&connection, &export_dir)?;
-        Self::start(connection, opened, lock)
+        if is_current {
+            opened.interrupted_runs = runs::close_interrupted(&writer, now)?;
+        }
+        lock_down(&writer, &export_dir)?;
+        Self::start(writer, opened, with_wal(&path), lock)
     }
 
     /// What a migration would do, without doing it.

@@ -4,13 +4,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use duckdb::{Connection, Row, params};
+use duckdb::{Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::audit::{Actor, AuditEntry, ClientKind, write_audit};
 use super::llm::{self, LlmUse, llm_use_at};
 use super::sql::timestamp;
-use super::transaction::{in_transaction, raise_counter};
+use super::transaction::{Writer, in_transaction, raise_counter};
 use super::{Store, StoreError};
 use crate::clock::UtcMicros;
 
@@ -252,18 +252,18 @@ fn run_row(row: &Row<'_>) -> duckdb::Result<RunRow> {
 }
 
 /// Closes what a crash left open.
-pub(super) fn close_interrupted(
-    connection: &Connection,
-    now: UtcMicros,
-) -> Result<u64, StoreError> {
+pub(super) fn close_interrupted(writer: &Writer, now: UtcMicros) -> Result<u64, StoreError> {
     let refused = StoreError::database("to close interrupted runs");
-    in_transaction(connection, |connection| {
-        let open: Vec<(String, String, String)> = connection
-            .prepare("SELECT id, processor_name, trigger FROM main.runs WHERE finished_at IS NULL ORDER BY started_at, id")
-            .and_then(|mut statement| {
-                statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
-            })
-            .map_err(&refused)?;
+    let open: Vec<(String, String, String)> = writer
+        .prepare("SELECT id, processor_name, trigger FROM main.runs WHERE finished_at IS NULL ORDER BY started_at, id")
+        .and_then(|mut statement| {
+            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+        })
+        .map_err(&refused)?;
+    if open.is_empty() {
+        return Ok(0);
+    }
+    in_transaction(writer, |connection| {
         for (id, processor_name, trigger) in &open {
             let error = "the process ended before the run did";
             connection

@@ -1,16 +1,44 @@
 //! Transactions that can't be half-done.
 //!
 //! After a failed statement DuckDB's COMMIT answers OK and rolls back. So a transaction here is a
-//! function: any error in it leaves by `?`, and nothing is committed.
+//! function: any error in it leaves by `?`, and nothing is committed. An error that does not leave
+//! is found all the same, since every commit begins with a statement of ours.
+
+use std::ops::Deref;
 
 use duckdb::Connection;
 
 use super::StoreError;
+use super::sequence::Commits;
 use crate::kill_point::reached;
+
+/// The one connection that writes, with the count of its commits.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    connection: Connection,
+    commits: Commits,
+}
+
+impl Writer {
+    pub(super) fn new(connection: Connection, commits: Commits) -> Self {
+        Self {
+            connection,
+            commits,
+        }
+    }
+}
+
+impl Deref for Writer {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
 
 /// Runs `work` in one transaction: committed if it gives `Ok`, rolled back otherwise.
 pub(crate) fn in_transaction<T>(
-    connection: &Connection,
+    connection: &Writer,
     work: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     connection
@@ -18,19 +46,23 @@ pub(crate) fn in_transaction<T>(
         .map_err(StoreError::database("a new transaction"))?;
     reached("transaction begun");
     let result = work(connection).and_then(|value| {
+        // Last of all: where a statement failed and nobody heeded it, this one is refused.
+        let number = connection.commits.raise(connection)?;
         reached("transaction to be committed");
         connection
             .execute_batch("COMMIT")
             .map_err(StoreError::database("a commit"))
-            .map(|()| value)
+            .map(|()| (value, number))
     });
     if result.is_err() {
         // A failed commit has ended the transaction already; then there is nothing to roll back.
         let _ = connection.execute_batch("ROLLBACK");
-    } else {
-        reached("transaction committed");
     }
-    result
+    result.map(|(value, number)| {
+        reached("transaction committed");
+        connection.commits.made(number);
+        value
+    })
 }
 
 /// Brings the log into the database file, unless somebody still reads an older state: then what
@@ -70,4 +102,47 @@ pub(super) fn raise_counter(
         .and_then(|mut statement| statement.execute(duckdb::params![value, name]))
         .map_err(&refused)?;
     Ok(before.unwrap_or(0))
+}
+
+// No code of ours swallows an error, so nobody outside can try it.
+#[cfg(test)]
+mod tests {
+    use super::in_transaction;
+    use crate::clock::UtcMicros;
+    use crate::config::Config;
+    use crate::store::Store;
+
+    #[test]
+    fn an_error_that_is_swallowed_in_a_transaction_is_found_and_nothing_is_committed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&Config::new(dir.path()), UtcMicros(0)).unwrap();
+        let add = "INSERT INTO main.counters VALUES ('mine', 1)";
+        let result = store.write(move |connection| {
+            in_transaction(connection, |connection| {
+                connection.execute_batch(add).unwrap();
+                // The same key once more.
+                connection.execute_batch(add).unwrap_err();
+                Ok(())
+            })
+        });
+        let error = std::error::Error::source(&result.unwrap_err())
+            .map(ToString::to_string)
+            .unwrap();
+        assert!(error.contains("transaction is aborted"), "{error}");
+        let count = "SELECT count(*) FROM main.counters WHERE name = 'mine'";
+        let counted = |store: &Store| -> i64 {
+            let reader = store.reader().unwrap();
+            reader.query_row(count, [], |row| row.get(0)).unwrap()
+        };
+        assert_eq!(counted(&store), 0);
+        store
+            .write(move |connection| {
+                in_transaction(connection, |connection| {
+                    connection.execute_batch(add).unwrap();
+                    Ok(())
+                })
+            })
+            .unwrap();
+        assert_eq!(counted(&store), 1);
+    }
 }

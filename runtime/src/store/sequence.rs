@@ -1,0 +1,237 @@
+//! The number of the last commit, in the database and beside it, so that a lost log is noticed.
+//!
+//! DuckDB opens a database whose log is gone, or ends too early, in the state of before and without
+//! a word. So every commit bears a number, which is written into a file after it: the file may lag
+//! behind the database, and never leads. Where it leads, commits were lost.
+
+use std::cell::Cell;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use duckdb::{Connection, params};
+use serde_json::json;
+
+use super::audit::{Audited, write_audit};
+use super::transaction::{in_transaction, raise_counter};
+use super::{Store, StoreError};
+
+/// The file in `state`.
+const FILE: &str = "commits";
+/// The number of the last commit.
+const COUNTER: &str = "commit";
+/// How many were lost, of which no operator knows yet.
+const LOST: &str = "lost_commit";
+/// The counters whose numbers nobody may use twice.
+const NUMBERS: [&str; 5] = ["session_seq", "run", "audit", "token", "llm_call"];
+/// Numbers that one commit may take of each, where the configuration does not allow it more.
+const NUMBERS_PER_COMMIT: u64 = 100;
+/// No database is committed to more often: a file that says so is damaged.
+const NUMBER_MAX: i64 = 1 << 40;
+
+/// Counts commits, for the one who makes them.
+#[derive(Debug)]
+pub(super) struct Commits {
+    /// `None` in a database of an older version, which is only migrated and not written.
+    last: Option<Cell<i64>>,
+    /// `None` where it can't be written: then nothing is noticed.
+    file: Option<File>,
+}
+
+impl Commits {
+    /// Counts nothing.
+    pub(super) fn uncounted() -> Self {
+        Self {
+            last: None,
+            file: None,
+        }
+    }
+
+    /// Goes on from the last commit that the database or the file beside it knows; gives how many
+    /// the database does not know of. They are [made good](make_good) before anything else is done.
+    pub(super) fn resume(
+        connection: &Connection,
+        state_dir: &Path,
+    ) -> Result<(Self, u64), StoreError> {
+        let known = counter(connection, COUNTER)?;
+        if known.is_none() {
+            connection
+                .execute(
+                    "INSERT INTO main.counters (value, name) VALUES (0, ?)",
+                    [COUNTER],
+                )
+                .map_err(StoreError::database("to count its commits"))?;
+        }
+        let known = known.unwrap_or(0);
+        let path = state_dir.join(FILE);
+        let (told, file) = match read(&path) {
+            Ok((told, file)) => (told, Some(file)),
+            Err(error) => {
+                tracing::warn!(
+                    "`{}` can't be used ({error}), so that a lost log would not be noticed; check its permissions",
+                    path.display()
+                );
+                (Told::Nothing, None)
+            }
+        };
+        let lost = match told {
+            Told::Nothing => 0,
+            Told::Number(number) => number.saturating_sub(known).max(0),
+            Told::Nonsense => {
+                tracing::warn!(
+                    "`{}` is damaged, so that nobody knows whether commits were lost; it is written anew",
+                    path.display()
+                );
+                0
+            }
+        };
+        let commits = Self {
+            last: Some(Cell::new(known + lost)),
+            file,
+        };
+        if lost == 0 {
+            commits.write_beside(known);
+        }
+        Ok((commits, lost.unsigned_abs()))
+    }
+
+    /// The number of the commit that is about to be made, written into its transaction.
+    pub(super) fn raise(&self, connection: &Connection) -> Result<Option<i64>, StoreError> {
+        let Some(last) = &self.last else {
+            return Ok(None);
+        };
+        let next = last.get() + 1;
+        connection
+            .prepare_cached("UPDATE main.counters SET value = ? WHERE name = ?")
+            .and_then(|mut statement| statement.execute(params![next, COUNTER]))
+            .map_err(StoreError::database("the number of a commit"))?;
+        Ok(Some(next))
+    }
+
+    /// The commit of that number was made.
+    pub(super) fn made(&self, number: Option<i64>) {
+        if let (Some(last), Some(number)) = (&self.last, number) {
+            last.set(number);
+            self.write_beside(number);
+        }
+    }
+
+    /// Not synced: what a power cut takes back only makes it lag.
+    fn write_beside(&self, number: i64) {
+        let Some(file) = &self.file else {
+            return;
+        };
+        if let Err(error) = file.write_all_at(record(number).as_bytes(), 0) {
+            tracing::debug!("the number of a commit was not written beside the database: {error}");
+        }
+    }
+}
+
+/// What the file says.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    /// It was just made.
+    Nothing,
+    Number(i64),
+    Nonsense,
+}
+
+/// The number, and beside it what it lacks to the largest one: so that neither is believed alone.
+fn record(number: i64) -> String {
+    format!("{number:020} {:020}\n", i64::MAX - number)
+}
+
+/// What the file says; what it can't mean is cut off, so that what is written stands alone.
+fn read(path: &Path) -> io::Result<(Told, File)> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    let mut bytes = Vec::new();
+    (&mut file).take(64).read_to_end(&mut bytes)?;
+    if bytes.is_empty() {
+        return Ok((Told::Nothing, file));
+    }
+    let number = str::from_utf8(&bytes)
+        .ok()
+        .and_then(|text| text.split(' ').next()?.parse().ok())
+        .filter(|number| (0..=NUMBER_MAX).contains(number))
+        .filter(|number| record(*number).as_bytes() == bytes.as_slice());
+    let Some(number) = number else {
+        file.set_len(0)?;
+        return Ok((Told::Nonsense, file));
+    };
+    Ok((Told::Number(number), file))
+}
+
+fn counter(connection: &Connection, name: &str) -> Result<Option<i64>, StoreError> {
+    connection
+        .query_row(
+            "SELECT max(value) FROM main.counters WHERE name = ?",
+            [name],
+            |row| row.get(0),
+        )
+        .map_err(StoreError::database("to read a counter"))
+}
+
+/// After lost commits: every session is looked at again, and no number of theirs is used twice.
+/// What processors made comes again by that; who looks after the rest, health tells.
+pub(super) fn make_good(
+    connection: &Connection,
+    lost: u64,
+    sessions_per_commit: usize,
+) -> Result<(), StoreError> {
+    let lost = i64::try_from(lost).unwrap_or(NUMBER_MAX);
+    let per_commit = NUMBERS_PER_COMMIT.max(sessions_per_commit as u64);
+    let margin = lost.saturating_mul(i64::try_from(per_commit).unwrap_or(NUMBER_MAX));
+    for name in NUMBERS {
+        raise_counter(connection, name, margin)?;
+    }
+    raise_counter(connection, LOST, lost)?;
+    for table in ["session_processor_state", "session_failures"] {
+        connection
+            .execute_batch(&format!(
+                "UPDATE main.{table} SET file_size = NULL, file_mtime_ns = NULL, file_ctime_ns = NULL"
+            ))
+            .map_err(StoreError::database("to look at every session again"))?;
+    }
+    tracing::warn!(
+        "{lost} commits that were made are not in the database: its log was lost or cut, or a backup was put back; every session is looked at again"
+    );
+    Ok(())
+}
+
+impl Store {
+    /// How many commits were lost, of which no operator knows yet.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn lost_commits(&self) -> Result<u64, StoreError> {
+        let lost = counter(&self.reader()?, LOST)?;
+        Ok(lost.and_then(|lost| u64::try_from(lost).ok()).unwrap_or(0))
+    }
+
+    /// An operator knows of the lost commits; gives how many there were.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn acknowledge_lost_commits(&self, audited: Audited) -> Result<u64, StoreError> {
+        let lost = self.lost_commits()?;
+        if lost > 0 {
+            self.write(move |connection| {
+                in_transaction(connection, |connection| {
+                    connection
+                        .execute("UPDATE main.counters SET value = 0 WHERE name = ?", [LOST])
+                        .map_err(StoreError::database("that lost commits are known"))?;
+                    let entry = audited.entry("database", &json!({ "lost_commits": lost }));
+                    write_audit(connection, &entry)
+                })
+            })?;
+        }
+        Ok(lost)
+    }
+}
