@@ -49,8 +49,8 @@ pub enum Place {
     Number(u64),
     /// The first time that it comes to one of [`POINTS`].
     Point(&'static str),
-    /// So long after that: within what follows the point.
-    After(&'static str, Duration),
+    /// So long after it came to one for the n-th time, counted from 1: within what follows the point.
+    After(&'static str, u64, Duration),
 }
 
 impl FromStr for Plan {
@@ -82,21 +82,30 @@ impl FromStr for Place {
                 number => Ok(Self::Number(number)),
             };
         }
-        let (name, micros) = match text.split_once('+') {
-            Some((name, micros)) => (name, Some(micros)),
+        let (name, after) = match text.split_once('#') {
+            Some((name, after)) => (name, Some(after)),
             None => (text, None),
         };
         let known = POINTS.iter().find(|point| **point == name);
         let point = *known.ok_or_else(|| {
-            format!("`{name}` is neither the number nor the name of a point; give `NUMBER`, `NAME` or `NAME+MICROSECONDS`")
+            format!("`{name}` is neither the number nor the name of a point; give `NUMBER`, `NAME` or `NAME#NUMBER+MICROSECONDS`")
         })?;
-        match micros.map(str::parse) {
-            None => Ok(Self::Point(point)),
-            Some(Ok(micros)) => Ok(Self::After(point, Duration::from_micros(micros))),
-            Some(Err(_)) => Err(format!(
-                "what follows `{name}+` is no number of microseconds"
-            )),
-        }
+        let Some(after) = after else {
+            return Ok(Self::Point(point));
+        };
+        after
+            .split_once('+')
+            .and_then(|(nth, micros)| {
+                let nth = nth.parse().ok().filter(|nth| *nth > 0)?;
+                Some(Self::After(
+                    point,
+                    nth,
+                    Duration::from_micros(micros.parse().ok()?),
+                ))
+            })
+            .ok_or_else(|| {
+                format!("what follows `{name}#` is not `NUMBER+MICROSECONDS`, counted from 1")
+            })
     }
 }
 
@@ -104,6 +113,8 @@ static INSTALLED: OnceLock<Installed> = OnceLock::new();
 
 struct Installed {
     reached: AtomicU64,
+    /// How often it came to the point after which it ends.
+    before_the_end: AtomicU64,
     record: File,
     kill_at: Option<Place>,
     /// Whether the place of the kill was reached.
@@ -122,6 +133,7 @@ pub fn install(plan: &Plan) -> std::io::Result<()> {
     let record = OpenOptions::new().append(true).create(true).open(path)?;
     INSTALLED.get_or_init(|| Installed {
         reached: AtomicU64::new(0),
+        before_the_end: AtomicU64::new(0),
         record,
         kill_at,
         is_dying: AtomicBool::new(false),
@@ -148,7 +160,9 @@ impl Installed {
             None => return self.write_down(point),
             Some(Place::Number(at)) => (*at == number).then_some(Duration::ZERO),
             Some(Place::Point(at)) => (*at == point).then_some(Duration::ZERO),
-            Some(Place::After(at, delay)) => (*at == point).then_some(*delay),
+            Some(Place::After(at, nth, delay)) => (*at == point
+                && self.before_the_end.fetch_add(1, Ordering::SeqCst) + 1 == *nth)
+                .then_some(*delay),
         };
         let was_dying = match delay {
             Some(_) => self.is_dying.swap(true, Ordering::SeqCst),
@@ -159,13 +173,13 @@ impl Installed {
         }
         match delay {
             Some(Duration::ZERO) => die(),
-            Some(delay) if !was_dying => {
+            Some(delay) => {
                 std::thread::spawn(move || {
                     std::thread::sleep(delay);
                     die();
                 });
             }
-            _ => {}
+            None => {}
         }
     }
 
@@ -201,9 +215,10 @@ mod tests {
             kill(Place::Point("scan done"))
         );
         assert_eq!(
-            "kill:checkpoint to be made+250:a:b".parse(),
+            "kill:checkpoint to be made#2+250:a:b".parse(),
             kill(Place::After(
                 "checkpoint to be made",
+                2,
                 Duration::from_micros(250)
             ))
         );
@@ -219,8 +234,10 @@ mod tests {
             "kill:3:",
             "kill:0:f",
             "kill:nowhere:f",
-            "kill:scan done+:f",
-            "kill:scan done+soon:f",
+            "kill:scan done+1:f",
+            "kill:scan done#1:f",
+            "kill:scan done#1+soon:f",
+            "kill:scan done#0+1:f",
             "kill:-1:f",
             "go:3:f",
         ];
