@@ -4,7 +4,12 @@
 //! the store up to date. Command line, HTTP and scheduler all start it by [`Pipeline::run`]: same
 //! lock, same audit.
 
+mod attempt;
+mod commit;
 mod dispatch;
+mod pass;
+mod report;
+mod request;
 mod running;
 mod work;
 
@@ -12,27 +17,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::clock::{Clock, UtcMicros};
 use crate::config::Config;
 use crate::fault::printable;
-use crate::identity::Identities;
 use crate::in_flight::InFlight;
-use crate::kill_point::reached;
 use crate::llm::LanguageModel;
-use crate::processor::{Grants, Processor};
+use crate::processor::Processor;
 use crate::registry::{Registry, RegistryError};
 use crate::retention::{self, Swept};
-use crate::sandbox::{Aside, Engines, ModelGrant};
-use crate::scan::{ScanContext, ScanPlan};
-use crate::sessions::{Note, SessionsRoot, Walk};
-use crate::store::{Actor, RunRecord, RunResult, Store, StoreError, Trigger};
+use crate::sandbox::Engines;
+use crate::sessions::SessionsRoot;
+use crate::store::{RunRecord, RunResult, Store, StoreError};
 
 pub use dispatch::Progress;
-
-/// Errors listed in a report; the others are counted.
-const ERRORS_LISTED_MAX: usize = 100;
+pub use report::{RunReport, SessionError, Stats};
+pub use request::RunRequest;
 
 /// All that runs share: opened once in a process.
 pub struct Pipeline {
@@ -47,128 +46,6 @@ pub struct Pipeline {
     running: running::Running,
     is_stopping: AtomicBool,
     swept_at: Mutex<Option<UtcMicros>>,
-}
-
-/// What a run is asked for.
-#[derive(Clone, Debug)]
-pub struct RunRequest {
-    /// Through what.
-    pub trigger: Trigger,
-    /// Who asks, for the audit log.
-    pub actor: Actor,
-    /// Whether that is a person, so that no wait after a failure counts.
-    pub is_started_by_person: bool,
-    /// Attempts at most.
-    pub max_sessions: Option<u64>,
-    /// Attempts at most, of a processor that uses a language model.
-    pub max_llm_sessions: Option<u64>,
-    /// Time after which no further session is begun.
-    pub time_budget: Option<Duration>,
-}
-
-impl RunRequest {
-    /// A run from the command line: without caps.
-    pub fn cli() -> Self {
-        Self {
-            trigger: Trigger::Cli,
-            actor: Actor::cli(),
-            is_started_by_person: true,
-            max_sessions: None,
-            max_llm_sessions: None,
-            time_budget: None,
-        }
-    }
-
-    /// A run within a service, by its caps (ARCHITECTURE.md §8).
-    pub fn service(config: &Config, trigger: Trigger, actor: Actor) -> Self {
-        Self {
-            trigger,
-            actor,
-            is_started_by_person: false,
-            max_sessions: None,
-            max_llm_sessions: config.service.llm_sessions_max,
-            time_budget: Some(config.service.run_time_max),
-        }
-    }
-}
-
-/// What a run did (BEHAVIOUR.md 2.5, A10).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stats {
-    /// The processor.
-    pub processor: String,
-    /// Candidates in all, also those that the caps left for later.
-    pub scanned: u64,
-    /// Sessions processed.
-    pub processed: u64,
-    /// Candidates whose content was what it had been.
-    pub skipped: u64,
-    /// Candidates left for the next run by a cap.
-    pub capped: u64,
-    /// Sessions whose attempt failed.
-    pub errors: u64,
-    /// Items that the processor extracted.
-    pub items_extracted: u64,
-    /// The failures, at most a hundred.
-    pub errors_detail: Vec<SessionError>,
-    /// Sessions that wait after a failure; not in `scanned`.
-    pub waiting: u64,
-    /// Sessions in quarantine; not in `scanned`.
-    pub quarantined: u64,
-    /// Bytes of the sessions that were tried.
-    pub bytes: u64,
-    /// Fuel burned.
-    pub fuel: u64,
-    /// How long the run took.
-    pub duration_ms: u64,
-}
-
-/// One failure in a report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionError {
-    /// The session's key.
-    pub session: String,
-    /// The fault's word.
-    pub fault: String,
-    /// What happened.
-    pub error: String,
-}
-
-impl Stats {
-    fn add_error(&mut self, key: &str, fault: &crate::fault::Fault) {
-        self.errors += 1;
-        if self.errors_detail.len() < ERRORS_LISTED_MAX {
-            self.errors_detail.push(SessionError {
-                session: printable(key),
-                fault: fault.kind.to_string(),
-                error: fault.to_string(),
-            });
-        }
-    }
-
-    fn audit_params(&self, unhandled_error: Option<&str>) -> String {
-        let mut params = serde_json::json!({
-            "processor": self.processor, "scanned": self.scanned, "processed": self.processed, "skipped": self.skipped,
-            "capped": self.capped, "errors": self.errors, "items_extracted": self.items_extracted,
-        });
-        if let (Some(error), Some(params)) = (unhandled_error, params.as_object_mut()) {
-            params.insert("unhandled_error".to_owned(), error.into());
-        }
-        params.to_string()
-    }
-}
-
-/// The outcome of a run that came to its end.
-#[derive(Clone, Debug)]
-pub struct RunReport {
-    /// The run's id.
-    pub id: String,
-    /// What it did.
-    pub stats: Stats,
-    /// What the walk passed over.
-    pub notes: Vec<Note>,
-    /// How many session files were opened: none where nothing is new.
-    pub opens: u64,
 }
 
 /// Why there was no run, or why it did not come to its end.
@@ -449,144 +326,6 @@ impl Pipeline {
         self.running.wait_until_idle(at_most)
     }
 
-    fn pass(
-        &self,
-        name: &str,
-        request: &RunRequest,
-        run_id: &str,
-        stats: &Mutex<Stats>,
-        progress: &dyn Progress,
-    ) -> Result<Passed, RunError> {
-        let started = self.clock.monotonic();
-        let processor = &self.processor(name)?;
-        let Some(root) = &self.sessions_root()? else {
-            let path = printable(&self.config.sessions_root.display().to_string());
-            let reason =
-                "there is no such folder, so there are no sessions; check the path".to_owned();
-            return Ok(Passed {
-                notes: vec![Note { path, reason }],
-                opens: 0,
-            });
-        };
-        let (mut plan, walk) = self.plan(root, processor, request.is_started_by_person)?;
-        reached("scan done");
-        let suspects = self.put_suspects_first(processor, &mut plan);
-        {
-            let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
-            stats.scanned = plan.candidates.len() as u64;
-            (stats.waiting, stats.quarantined) = (plan.waiting, plan.quarantined);
-        }
-        self.store
-            .mark_missing(&processor.manifest().name, &plan, self.clock.now())?;
-        if let Some(days) = self.config.keep_missing_days {
-            // What a run that saw little or nothing calls missing may be there all the same.
-            if walk.is_complete && walk.found > 0 {
-                let kept = Duration::from_secs(u64::from(days) * 24 * 3600);
-                let before = self.clock.now().minus(kept);
-                let forgotten = self.store.forget_vanished(processor.manifest(), before)?;
-                tracing::info!(processor = %processor.manifest().name, forgotten, "sessions missing for {days} days");
-            }
-        }
-        let bytes = plan
-            .candidates
-            .iter()
-            .map(|candidate| candidate.observed.size)
-            .sum();
-        progress.planned(plan.candidates.len() as u64, bytes);
-        let pass = work::Pass {
-            pipeline: self,
-            root,
-            processor,
-            suspects,
-            request,
-            run_id,
-            started,
-            identities: Identities::new(&self.store),
-            grants: self.grants(processor, run_id)?,
-        };
-        pass.work_through(plan.candidates, stats, progress)?;
-        Ok(Passed {
-            notes: walk.notes,
-            opens: root.opens(),
-        })
-    }
-
-    /// What the sessions of a run may reach.
-    fn grants(&self, processor: &Processor, run_id: &str) -> Result<Grants, RunError> {
-        let model = processor.asks_model().then(|| ModelGrant {
-            model: self.model.clone(),
-            clock: Arc::clone(&self.clock),
-            place: Arc::clone(&self.permits) as Arc<dyn Aside>,
-            run_id: run_id.into(),
-        });
-        Ok(Grants {
-            shared: self.store.shared_rows(processor.manifest())?,
-            model,
-            randomness: None,
-        })
-    }
-
-    /// What a run would look at now.
-    ///
-    /// # Errors
-    /// When the root or the database can't be read.
-    pub fn plan(
-        &self,
-        root: &SessionsRoot,
-        processor: &Processor,
-        is_started_by_person: bool,
-    ) -> Result<(ScanPlan, Walk), RunError> {
-        let manifest = processor.manifest();
-        let now = self.clock.now();
-        let (looked, walk) = root.walk_ahead(|found| {
-            let mut known = self.store.known_sessions(&manifest.name)?;
-            let failures = self.store.known_failures(&manifest.name)?;
-            let versions = self.store.component_versions(&manifest.name)?;
-            let context = ScanContext {
-                failures: &failures,
-                digest: processor.digest(),
-                version: manifest.version,
-                versions: known
-                    .digests
-                    .iter()
-                    .map(|digest| versions.get(digest).copied())
-                    .collect(),
-                now,
-                is_started_by_person,
-            };
-            let mut plan = ScanPlan::default();
-            found.each(|key, observed| plan.visit(key, observed, &mut known, &context));
-            Ok::<_, StoreError>((plan, known, failures))
-        });
-        let (mut plan, known, failures) = looked?;
-        let mut walk = walk.map_err(|source| RunError::Sessions {
-            path: root.path().display().to_string(),
-            source,
-        })?;
-        plan.finish(&walk, &known, &failures);
-        if walk.found == 0 && !known.is_empty() {
-            let path = printable(&root.path().display().to_string());
-            let reason =
-                "no session is there any more, and all that are known are kept; check the path"
-                    .to_owned();
-            walk.notes.push(Note { path, reason });
-        }
-        Ok((plan, walk))
-    }
-
-    /// The candidates that a dead process was at come first; gives how many they are.
-    fn put_suspects_first(&self, processor: &Processor, plan: &mut ScanPlan) -> usize {
-        let name = &processor.manifest().name;
-        let candidates = &plan.candidates;
-        let is_candidate = |key: &str| candidates.iter().any(|candidate| candidate.key == key);
-        let suspects = self.in_flight.suspects_among(name, is_candidate);
-        if !suspects.is_empty() {
-            plan.candidates
-                .sort_by_key(|candidate| !suspects.contains(&candidate.key));
-        }
-        suspects.len()
-    }
-
     fn now(&self) -> UtcMicros {
         self.clock.now()
     }
@@ -604,12 +343,6 @@ impl std::fmt::Debug for Pipeline {
             .field("config", &self.config)
             .finish_non_exhaustive()
     }
-}
-
-/// What a pass has to tell beside its numbers.
-struct Passed {
-    notes: Vec<Note>,
-    opens: u64,
 }
 
 /// An error with its causes, each said once.

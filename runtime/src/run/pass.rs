@@ -1,0 +1,163 @@
+//! A pass within a run: the plan, then the work on it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::dispatch::Progress;
+use super::report::Stats;
+use super::work::Pass;
+use super::{Pipeline, RunError, RunRequest};
+use crate::fault::printable;
+use crate::identity::Identities;
+use crate::kill_point::reached;
+use crate::processor::{Grants, Processor};
+use crate::sandbox::{Aside, ModelGrant};
+use crate::scan::{ScanContext, ScanPlan};
+use crate::sessions::{Note, SessionsRoot, Walk};
+use crate::store::StoreError;
+
+/// What a pass has to tell beside its numbers.
+pub(super) struct Passed {
+    pub(super) notes: Vec<Note>,
+    pub(super) opens: u64,
+}
+
+impl Pipeline {
+    pub(super) fn pass(
+        &self,
+        name: &str,
+        request: &RunRequest,
+        run_id: &str,
+        stats: &Mutex<Stats>,
+        progress: &dyn Progress,
+    ) -> Result<Passed, RunError> {
+        let started = self.clock.monotonic();
+        let processor = &self.processor(name)?;
+        let Some(root) = &self.sessions_root()? else {
+            let path = printable(&self.config.sessions_root.display().to_string());
+            let reason =
+                "there is no such folder, so there are no sessions; check the path".to_owned();
+            return Ok(Passed {
+                notes: vec![Note { path, reason }],
+                opens: 0,
+            });
+        };
+        let (mut plan, walk) = self.plan(root, processor, request.is_started_by_person)?;
+        reached("scan done");
+        let suspects = self.put_suspects_first(processor, &mut plan);
+        {
+            let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
+            stats.scanned = plan.candidates.len() as u64;
+            (stats.waiting, stats.quarantined) = (plan.waiting, plan.quarantined);
+        }
+        self.store
+            .mark_missing(&processor.manifest().name, &plan, self.clock.now())?;
+        if let Some(days) = self.config.keep_missing_days {
+            // What a run that saw little or nothing calls missing may be there all the same.
+            if walk.is_complete && walk.found > 0 {
+                let kept = Duration::from_secs(u64::from(days) * 24 * 3600);
+                let before = self.clock.now().minus(kept);
+                let forgotten = self.store.forget_vanished(processor.manifest(), before)?;
+                tracing::info!(processor = %processor.manifest().name, forgotten, "sessions missing for {days} days");
+            }
+        }
+        let bytes = plan
+            .candidates
+            .iter()
+            .map(|candidate| candidate.observed.size)
+            .sum();
+        progress.planned(plan.candidates.len() as u64, bytes);
+        let pass = Pass {
+            pipeline: self,
+            root,
+            processor,
+            suspects,
+            request,
+            run_id,
+            started,
+            identities: Identities::new(&self.store),
+            grants: self.grants(processor, run_id)?,
+        };
+        pass.work_through(plan.candidates, stats, progress)?;
+        Ok(Passed {
+            notes: walk.notes,
+            opens: root.opens(),
+        })
+    }
+
+    /// What the sessions of a run may reach.
+    fn grants(&self, processor: &Processor, run_id: &str) -> Result<Grants, RunError> {
+        let model = processor.asks_model().then(|| ModelGrant {
+            model: self.model.clone(),
+            clock: Arc::clone(&self.clock),
+            place: Arc::clone(&self.permits) as Arc<dyn Aside>,
+            run_id: run_id.into(),
+        });
+        Ok(Grants {
+            shared: self.store.shared_rows(processor.manifest())?,
+            model,
+            randomness: None,
+        })
+    }
+
+    /// What a run would look at now.
+    ///
+    /// # Errors
+    /// When the root or the database can't be read.
+    pub fn plan(
+        &self,
+        root: &SessionsRoot,
+        processor: &Processor,
+        is_started_by_person: bool,
+    ) -> Result<(ScanPlan, Walk), RunError> {
+        let manifest = processor.manifest();
+        let now = self.clock.now();
+        let (looked, walk) = root.walk_ahead(|found| {
+            let mut known = self.store.known_sessions(&manifest.name)?;
+            let failures = self.store.known_failures(&manifest.name)?;
+            let versions = self.store.component_versions(&manifest.name)?;
+            let context = ScanContext {
+                failures: &failures,
+                digest: processor.digest(),
+                version: manifest.version,
+                versions: known
+                    .digests
+                    .iter()
+                    .map(|digest| versions.get(digest).copied())
+                    .collect(),
+                now,
+                is_started_by_person,
+            };
+            let mut plan = ScanPlan::default();
+            found.each(|key, observed| plan.visit(key, observed, &mut known, &context));
+            Ok::<_, StoreError>((plan, known, failures))
+        });
+        let (mut plan, known, failures) = looked?;
+        let mut walk = walk.map_err(|source| RunError::Sessions {
+            path: root.path().display().to_string(),
+            source,
+        })?;
+        plan.finish(&walk, &known, &failures);
+        if walk.found == 0 && !known.is_empty() {
+            let path = printable(&root.path().display().to_string());
+            let reason =
+                "no session is there any more, and all that are known are kept; check the path"
+                    .to_owned();
+            walk.notes.push(Note { path, reason });
+        }
+        Ok((plan, walk))
+    }
+
+    /// The candidates that a dead process was at come first; gives how many they are.
+    fn put_suspects_first(&self, processor: &Processor, plan: &mut ScanPlan) -> usize {
+        let name = &processor.manifest().name;
+        let candidates = &plan.candidates;
+        let is_candidate = |key: &str| candidates.iter().any(|candidate| candidate.key == key);
+        let suspects = self.in_flight.suspects_among(name, is_candidate);
+        if !suspects.is_empty() {
+            plan.candidates
+                .sort_by_key(|candidate| !suspects.contains(&candidate.key));
+        }
+        suspects.len()
+    }
+}
