@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Every point there is.
-pub const POINTS: [&str; 16] = [
+pub const POINTS: [&str; 18] = [
     "scan done",
     "slot written",
     "session processed",
@@ -24,11 +24,13 @@ pub const POINTS: [&str; 16] = [
     "states written",
     "transaction to be committed",
     "transaction committed",
+    "blocks to be kept",
     "checkpoint to be made",
     "checkpoint made",
     "database to be copied",
     "database copied",
     "migration",
+    "database to be named",
     "cache file to be kept",
     "cache file kept",
 ];

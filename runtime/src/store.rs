@@ -1,10 +1,11 @@
 //! The single owner of the database: one writer thread, any number of readers.
 //!
 //! SQL stands here, in [`crate::report`] and in the migrations, and nowhere else.
-//! Only this room opens the database file, once in the life of a process: closing any second handle
-//! on it would drop DuckDB's lock.
+//! Only this room opens the database file: closing any second handle on it would drop DuckDB's lock,
+//! so the one that checkpoints need is closed after DuckDB's own.
 
 mod audit;
+mod checkpoint;
 mod commit;
 mod component_files;
 mod components;
@@ -32,11 +33,13 @@ mod users;
 mod vanished;
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
 use duckdb::Connection;
+
+use checkpoint::Checkpoints;
 
 pub(crate) use audit::write_audit;
 pub use audit::{Actor, AuditEntry, AuditRow, Audited, ClientKind};
@@ -51,7 +54,7 @@ pub use open::{MigrationPlan, Opened};
 pub use runs::{RunRecord, RunResult, RunRow, Trigger};
 pub use sessions::{SessionCost, SessionState, SessionStates};
 pub(crate) use sql::timestamp;
-pub(crate) use transaction::{Writer, checkpoint, in_transaction};
+pub(crate) use transaction::{Writer, in_transaction};
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -235,7 +238,7 @@ pub struct Store {
     jobs: Option<Sender<Job>>,
     writer: Option<JoinHandle<()>>,
     opened: Opened,
-    log: PathBuf,
+    checkpoints: Arc<Checkpoints>,
     lock: lock::DataDirLock,
 }
 
@@ -256,7 +259,7 @@ impl Store {
     fn start(
         mut writer: Writer,
         opened: Opened,
-        log: PathBuf,
+        checkpoints: Arc<Checkpoints>,
         lock: lock::DataDirLock,
     ) -> Result<Self, StoreError> {
         let reader = writer
@@ -270,6 +273,7 @@ impl Store {
                 while let Ok(job) = queue.recv() {
                     job(&mut writer);
                 }
+                writer.end();
             })
             .map_err(|source| StoreError::Io {
                 path: PathBuf::from("database-writer"),
@@ -280,7 +284,7 @@ impl Store {
             jobs: Some(jobs),
             writer: Some(thread),
             opened,
-            log,
+            checkpoints,
             lock,
         })
     }
@@ -314,7 +318,7 @@ impl Store {
     /// # Errors
     /// When the disk is full or gone.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
-        self.write(|connection| transaction::checkpoint(connection))
+        self.write(|writer| writer.checkpoint())
     }
 
     /// What the log holds that is not in the database file yet, in bytes.
@@ -322,14 +326,7 @@ impl Store {
     /// # Errors
     /// When it can't be looked at.
     pub fn log_bytes(&self) -> Result<u64, StoreError> {
-        match self.log.metadata() {
-            Ok(log) => Ok(log.len()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
-            Err(source) => Err(StoreError::Io {
-                path: self.log.clone(),
-                source,
-            }),
-        }
+        self.checkpoints.log_bytes()
     }
 }
 

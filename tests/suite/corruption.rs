@@ -2,7 +2,8 @@
 //!
 //! Each cause ends in a message that names the thing, the reason and the remedy, and in exit code 3
 //! where the database can't be used. Once the cause is gone, the end is the same as without it.
-//! What befalls the log stands in `log`, what befalls the database file in `file`; a full disk in
+//! What befalls the log stands in `log`, what befalls the database file in `file`, a checkpoint that
+//! is cut off in `torn`; a full disk in
 //! `full`, who may have the files in `hands`.
 
 mod file;
@@ -10,6 +11,7 @@ mod full;
 mod hands;
 mod log;
 mod sequence;
+mod torn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -66,10 +66,10 @@ fn killed_at_every_point_there_is_by_its_name_it_ends_as_if_nothing_had_happened
     let mut hit = BTreeSet::new();
     for point in POINTS {
         tally(&format!("killed at: {point}"), 0);
-        let mut life = if AT_THE_BEGINNING.contains(&point) {
-            Life::from_an_older_database()
-        } else {
-            Life::prepared()
+        let mut life = match point {
+            "database to be named" => Life::from_nothing(),
+            point if AT_THE_BEGINNING.contains(&point) => Life::from_an_older_database(),
+            _ => Life::prepared(),
         };
         // The first start of each run dies there, if it comes there, and the second goes on.
         life.live(DAYS_BY_NAME, |_, start| match start {

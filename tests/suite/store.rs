@@ -128,6 +128,32 @@ fn a_plan_for_a_database_that_is_not_there_makes_none() {
 }
 
 #[test]
+fn a_database_whose_making_was_cut_off_is_made_anew() {
+    for left in [0, 1, 4096, 8192, 12287] {
+        let dir = DataDir::new();
+        let whole = DataDir::new();
+        drop(Store::open(&whole.config(), clock::START).unwrap());
+        let beginning = fs::read(whole.database_path()).unwrap()[..left].to_vec();
+        let state = dir.path().join("state");
+        fs::create_dir(&state).unwrap();
+        fs::write(state.join("system.duckdb.new"), beginning).unwrap();
+        fs::write(state.join("system.duckdb.new.wal"), "half").unwrap();
+        // Of a database that somebody took away.
+        fs::write(state.join("system.duckdb.wal"), "another").unwrap();
+        let store = Store::open(&dir.config(), clock::START).unwrap();
+        assert_eq!(store.opened().version_before, None);
+        drop(store);
+        let names = fs::read_dir(&state)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        let new: Vec<_> = names
+            .filter(|name| name.to_string_lossy().contains(".new"))
+            .collect();
+        assert!(new.is_empty(), "{new:?}");
+    }
+}
+
+#[test]
 fn a_new_database_is_made_without_a_copy() {
     let dir = DataDir::without_sessions_root();
     let store = open(&dir).unwrap();

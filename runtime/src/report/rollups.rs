@@ -15,7 +15,7 @@ use duckdb::{Connection, params};
 use super::Prices;
 use super::views::{self, CALLS, PROJECT, distinct_calls, distinct_messages, priced};
 use crate::sandbox::sha256_hex;
-use crate::store::{Store, StoreError, checkpoint, in_transaction};
+use crate::store::{Store, StoreError, in_transaction};
 
 /// The columns of `usage.call_rollups` that are counts.
 pub(super) const CALL_COUNTS: [&str; 6] = [
@@ -80,7 +80,7 @@ pub(super) fn update(store: &Store, made_from: String) -> Result<(), StoreError>
                 ))
             })?;
             // A log that holds definitions is what DuckDB replays worst.
-            checkpoint(connection)?;
+            connection.checkpoint()?;
         }
         let batches = in_transaction(connection, begin)?;
         (0..batches).try_for_each(|batch| in_transaction(connection, |_| run(&make(batch))))?;

@@ -3,13 +3,15 @@
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use duckdb::{Config as DatabaseConfig, Connection};
 use session_pipeline_migrations as migrations;
 
+use super::checkpoint::{Checkpoints, log_beside, undo_half_done};
 use super::lock::DataDirLock;
 use super::sequence::{Commits, make_good};
-use super::transaction::{Writer, checkpoint, in_transaction};
+use super::transaction::{Writer, in_transaction};
 use super::{Store, StoreError, is_damage, runs};
 use crate::clock::UtcMicros;
 use crate::config::Config;
@@ -77,9 +79,13 @@ impl Store {
         let migration = |source| unmigrated(&path, source);
 
         let mut opened = Opened::default();
-        let mut connection = connect(&path, config)?;
+        let made = match path.exists() {
+            true => None,
+            false => Some(make(&path, config, now, version)?),
+        };
+        let (mut connection, mut checkpoints) = connect(&path, config)?;
         let status = migrations::status(&connection).map_err(migration)?;
-        opened.version_before = status.version();
+        opened.version_before = status.version().filter(|_| made.is_none());
         let is_behind = !status.plan(version).map_err(migration)?.is_empty();
         if let Some(version) = status.version().filter(|_| is_behind) {
             // No other handle may be open on the file while it is copied: closing one drops
@@ -90,24 +96,16 @@ impl Store {
                     doing: "closing",
                     source,
                 })?;
+            drop(checkpoints);
             reached("database to be copied");
             opened.copy = Some(copy_aside(&path, version)?);
             reached("database copied");
-            connection = connect(&path, config)?;
+            (connection, checkpoints) = connect(&path, config)?;
         }
-        let mut observer = |_: &migrations::Point| {
-            reached("migration");
-            Ok(())
+        let applied = match made {
+            Some(applied) => applied,
+            None => migrate(&mut connection, &checkpoints, now, version)?.map_err(migration)?,
         };
-        let applied = migrations::apply(
-            &mut connection,
-            migrations::Apply {
-                now_micros: now.0,
-                to: version,
-                observer: Some(&mut observer),
-            },
-        )
-        .map_err(migration)?;
         opened.applied = applied.applied;
         opened.renamed = applied
             .renamed
@@ -122,7 +120,8 @@ impl Store {
         } else {
             Commits::uncounted()
         };
-        let writer = Writer::new(connection, commits);
+        let checkpoints = Arc::new(checkpoints);
+        let writer = Writer::new(connection, commits, Arc::clone(&checkpoints));
         if opened.lost_commits > 0 {
             in_transaction(&writer, |connection| {
                 make_good(connection, opened.lost_commits, config.group.sessions_max)
@@ -132,7 +131,7 @@ impl Store {
             opened.interrupted_runs = runs::close_interrupted(&writer, now)?;
         }
         lock_down(&writer, &export_dir)?;
-        Self::start(writer, opened, with_wal(&path), lock)
+        Self::start(writer, opened, checkpoints, lock)
     }
 
     /// What a migration would do, without doing it.
@@ -144,15 +143,15 @@ impl Store {
         let path = state_dir.join("system.duckdb");
         let migration = |source| unmigrated(&path, source);
         // A database that is not there yet is not made by asking.
-        let (_lock, connection) = if path.exists() {
-            (
-                Some(DataDirLock::take(&config.data_dir, &state_dir)?),
-                connect(&path, config)?,
-            )
+        let (_held, connection) = if path.exists() {
+            let lock = DataDirLock::take(&config.data_dir, &state_dir)?;
+            let (connection, checkpoints) = connect(&path, config)?;
+            (Some((checkpoints, lock)), connection)
         } else {
+            let in_memory = Connection::open_in_memory();
             (
                 None,
-                Connection::open_in_memory().map_err(StoreError::database("to open in memory"))?,
+                in_memory.map_err(StoreError::database("to open in memory"))?,
             )
         };
         let status = migrations::status(&connection).map_err(migration)?;
@@ -198,34 +197,126 @@ fn private_folder(path: &Path, mode: u32) -> Result<(), StoreError> {
 /// So much memory is enough to replay a log of one byte, with room to spare.
 const MEMORY_PER_LOG_BYTE: u64 = 4;
 
-fn connect(path: &Path, config: &Config) -> Result<Connection, StoreError> {
+/// Brings the shape up to date; what its checkpoints may write over is kept, as at all others.
+fn migrate(
+    connection: &mut Connection,
+    checkpoints: &Checkpoints,
+    now: UtcMicros,
+    to: Option<u32>,
+) -> Result<Result<migrations::Applied, migrations::MigrationError>, StoreError> {
+    let beside = connection
+        .try_clone()
+        .map_err(StoreError::database("a second connection"))?;
+    let mut refused = None;
+    let mut observer = |point: &migrations::Point| {
+        reached("migration");
+        let kept = match (&point.action, point.moment) {
+            (migrations::Action::Checkpoint, migrations::Moment::Before) => {
+                checkpoints.keep(&beside)
+            }
+            (migrations::Action::Checkpoint, migrations::Moment::After) => checkpoints.forget(),
+            _ => Ok(()),
+        };
+        kept.map_err(|error| {
+            refused = Some(error);
+            migrations::Interrupted
+        })
+    };
+    let applied = migrations::apply(
+        connection,
+        migrations::Apply {
+            now_micros: now.0,
+            to,
+            observer: Some(&mut observer),
+        },
+    );
+    refused.map_or(Ok(applied), Err)
+}
+
+/// Opens the file, and what makes its checkpoints.
+fn connect(path: &Path, config: &Config) -> Result<(Connection, Checkpoints), StoreError> {
+    undo_half_done(path)?;
     // Threads and memory are set before the file is opened: replaying a log obeys them too. A
     // database whose log wants more memory than it may have could never be opened again.
-    let log_bytes = fs::metadata(with_wal(path)).map_or(0, |log| log.len());
+    let log_bytes = fs::metadata(log_beside(path)).map_or(0, |log| log.len());
     let usual = config.database_memory_bytes;
     let at_first = usual.max(log_bytes.saturating_mul(MEMORY_PER_LOG_BYTE));
-    let settings = || -> duckdb::Result<DatabaseConfig> {
-        DatabaseConfig::default()
-            .threads(1)?
-            .max_memory(&format!("{at_first}B"))?
-            .enable_autoload_extension(false)?
-            .with("autoinstall_known_extensions", "false")?
-            .with("checkpoint_threshold", "64MB")?
-            // Reports over many millions of messages group more than memory may hold.
-            .with("temp_directory", spill_dir(config).to_string_lossy())?
-            .with("max_temp_directory_size", SPILL_MAX)
-    };
-    let settings = settings().map_err(StoreError::database("its settings"))?;
+    let settings = settings(config, at_first).map_err(StoreError::database("its settings"))?;
     let connection =
         Connection::open_with_flags(path, settings).map_err(|error| refused(path, error))?;
+    connection
+        .execute_batch("PRAGMA disable_checkpoint_on_shutdown")
+        .map_err(StoreError::database("its settings"))?;
+    let checkpoints = Checkpoints::of(path)?;
     if at_first > usual {
         // In the file it takes no memory.
-        checkpoint(&connection)?;
+        checkpoints.make(&connection)?;
         connection
             .execute_batch(&format!("SET memory_limit = '{usual}B'"))
             .map_err(StoreError::database("its usual memory"))?;
     }
-    Ok(connection)
+    Ok((connection, checkpoints))
+}
+
+fn settings(config: &Config, memory_bytes: u64) -> duckdb::Result<DatabaseConfig> {
+    DatabaseConfig::default()
+        .threads(1)?
+        .max_memory(&format!("{memory_bytes}B"))?
+        .enable_autoload_extension(false)?
+        .with("autoinstall_known_extensions", "false")?
+        // None but our own: see `checkpoint`.
+        .with("checkpoint_threshold", "1000TB")?
+        // Reports over many millions of messages group more than memory may hold.
+        .with("temp_directory", spill_dir(config).to_string_lossy())?
+        .with("max_temp_directory_size", SPILL_MAX)
+}
+
+/// Makes a new database, there in one moment with all its tables: of a file that is half made nobody
+/// could say that nothing is lost with it.
+fn make(
+    path: &Path,
+    config: &Config,
+    now: UtcMicros,
+    to: Option<u32>,
+) -> Result<migrations::Applied, StoreError> {
+    let mut unnamed = path.as_os_str().to_owned();
+    unnamed.push(".new");
+    let unnamed = PathBuf::from(unnamed);
+    // The first two are left of one whose making was cut off; a log of no database can't be of this one.
+    for leftover in [&unnamed, &log_beside(&unnamed), &log_beside(path)] {
+        match fs::remove_file(leftover) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                let path = leftover.clone();
+                return Err(StoreError::Io { path, source });
+            }
+            _ => {}
+        }
+    }
+    let settings = settings(config, config.database_memory_bytes);
+    let settings = settings.map_err(StoreError::database("its settings"))?;
+    let mut made = Connection::open_with_flags(&unnamed, settings)
+        .map_err(|error| refused(&unnamed, error))?;
+    let mut observer = |_: &migrations::Point| {
+        reached("migration");
+        Ok(())
+    };
+    let applied = migrations::apply(
+        &mut made,
+        migrations::Apply {
+            now_micros: now.0,
+            to,
+            observer: Some(&mut observer),
+        },
+    )
+    .map_err(|source| unmigrated(path, source))?;
+    made.close()
+        .map_err(|(_, error)| StoreError::database("closing")(error))?;
+    reached("database to be named");
+    fs::rename(&unnamed, path).map_err(|source| StoreError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(applied)
 }
 
 /// Why the shape is not what it should be: a file that can't be read has none at all.
@@ -254,7 +345,7 @@ fn refused(path: &Path, source: duckdb::Error) -> StoreError {
     } else if text.contains("Out of Memory") {
         StoreError::TooLittleMemory(source)
     } else if text.contains("WAL") {
-        let path = with_wal(&path);
+        let path = log_beside(&path);
         StoreError::DamagedLog { path, source }
     } else {
         StoreError::NotOpened { path, source }
@@ -332,7 +423,7 @@ fn copy_aside(path: &Path, version: u32) -> Result<PathBuf, StoreError> {
     let copy = path.with_file_name(format!("system.duckdb.before-upgrade-from-{version}"));
     for (from, to) in [
         (path.to_owned(), copy.clone()),
-        (with_wal(path), with_wal(&copy)),
+        (log_beside(path), log_beside(&copy)),
     ] {
         let at = |source| StoreError::Io {
             path: to.clone(),
@@ -355,12 +446,6 @@ fn copy_aside(path: &Path, version: u32) -> Result<PathBuf, StoreError> {
             .map_err(at)?;
     }
     Ok(copy)
-}
-
-fn with_wal(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".wal");
-    PathBuf::from(name)
 }
 
 // The one promise of this room that nobody outside can try: no statement of theirs ever runs.

@@ -3,7 +3,7 @@
 use duckdb::Connection;
 
 use super::sql::{quoted, table_of};
-use super::transaction::{checkpoint, in_transaction};
+use super::transaction::in_transaction;
 use super::{Store, StoreError};
 use crate::manifest::{Manifest, TableSpec};
 
@@ -52,7 +52,7 @@ impl Store {
                     .iter()
                     .try_for_each(|sql| connection.execute_batch(sql).map_err(&refused))
             })?;
-            checkpoint(connection)
+            connection.checkpoint()
         })
     }
 }

@@ -4,26 +4,70 @@
 //! function: any error in it leaves by `?`, and nothing is committed. An error that does not leave
 //! is found all the same, since every commit begins with a statement of ours.
 
+use std::cell::Cell;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use duckdb::Connection;
 
 use super::StoreError;
+use super::checkpoint::Checkpoints;
 use super::sequence::Commits;
 use crate::kill_point::reached;
+
+/// So much is added to the log before it is brought into the file.
+const LOG_BYTES: u64 = 64 << 20;
 
 /// The one connection that writes, with the count of its commits.
 #[derive(Debug)]
 pub(crate) struct Writer {
+    // First, so that it is closed first.
     connection: Connection,
     commits: Commits,
+    checkpoints: Arc<Checkpoints>,
+    /// The length of the log, in bytes, from which on it is brought into the file.
+    checkpoint_at: Cell<u64>,
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, commits: Commits) -> Self {
+    pub(super) fn new(
+        connection: Connection,
+        commits: Commits,
+        checkpoints: Arc<Checkpoints>,
+    ) -> Self {
         Self {
             connection,
             commits,
+            checkpoints,
+            checkpoint_at: Cell::new(LOG_BYTES),
+        }
+    }
+
+    /// Brings the log into the database file, where nobody reads an older state.
+    pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
+        self.checkpoints.make(&self.connection)
+    }
+
+    /// A checkpoint after a commit that made the log long. The commit stands, whatever becomes of it.
+    fn checkpoint_if_due(&self) {
+        let bytes = || self.checkpoints.log_bytes();
+        if !bytes().is_ok_and(|bytes| bytes >= self.checkpoint_at.get()) {
+            return;
+        }
+        if let Err(error) = self.checkpoint() {
+            tracing::warn!("the log of the database can't be brought into its file: {error}");
+        }
+        // Where a full disk or a reader of an older state is in the way, not at every commit.
+        let left = bytes().unwrap_or_default();
+        self.checkpoint_at.set(left.saturating_add(LOG_BYTES));
+    }
+
+    /// Nothing is written any more. What could not be brought into the file stands in the log.
+    pub(super) fn end(self) {
+        if self.checkpoints.log_bytes().is_ok_and(|bytes| bytes > 0)
+            && let Err(error) = self.checkpoint()
+        {
+            tracing::debug!("no checkpoint at the end: {error}");
         }
     }
 }
@@ -61,24 +105,9 @@ pub(crate) fn in_transaction<T>(
     result.map(|(value, number)| {
         reached("transaction committed");
         connection.commits.made(number);
+        connection.checkpoint_if_due();
         value
     })
-}
-
-/// Brings the log into the database file, unless somebody still reads an older state: then what
-/// was written before stays in the log, as safe as in the file, until a later checkpoint. To wait
-/// for readers would make every writer wait for the longest report.
-pub(crate) fn checkpoint(connection: &Connection) -> Result<(), StoreError> {
-    reached("checkpoint to be made");
-    let done = connection.execute_batch("CHECKPOINT");
-    reached("checkpoint made");
-    match done {
-        Err(error) if error.to_string().contains("Cannot CHECKPOINT") => {
-            tracing::debug!("no checkpoint while older states are read");
-            Ok(())
-        }
-        done => done.map_err(StoreError::database("a checkpoint")),
-    }
 }
 
 /// Raises a counter by `by` within the present transaction; gives its value before.

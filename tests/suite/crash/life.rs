@@ -104,14 +104,19 @@ pub struct Life {
 }
 
 impl Life {
+    /// A life that begins without a database.
+    pub fn from_nothing() -> Self {
+        let dir = DataDir::new();
+        dir.drop_processor("remembers.wasm", misbehaving("remembers").1);
+        Self {
+            dir,
+            deaths: Vec::new(),
+        }
+    }
+
     /// A life that begins with a database of an older version.
     pub fn from_an_older_database() -> Self {
-        let life = Self {
-            dir: DataDir::new(),
-            deaths: Vec::new(),
-        };
-        life.dir
-            .drop_processor("remembers.wasm", misbehaving("remembers").1);
+        let life = Self::from_nothing();
         let mut migrate = life.program(&["migrate", "--to", "30"]);
         assert!(migrate.status().unwrap().success());
         life
@@ -121,8 +126,7 @@ impl Life {
     pub fn prepared() -> Self {
         thread_local! {
             static PREPARED: DataDir = {
-                let life = Life { dir: DataDir::new(), deaths: Vec::new() };
-                life.dir.drop_processor("remembers.wasm", misbehaving("remembers").1);
+                let life = Life::from_nothing();
                 for processor in PROCESSORS {
                     assert!(life.program(&["run", processor]).status().unwrap().success());
                 }
