@@ -1,11 +1,12 @@
 //! `cargo xtask mutants`: small changes to the code, each of which some test should notice.
 //!
-//! cargo-mutants makes them, in place: a copy of the tree would have to compile DuckDB again. Of the
-//! suite only the module of the same word is run, since every change costs a build already.
+//! cargo-mutants makes them, in place: a copy of the tree would have to compile DuckDB again. Each costs
+//! a build, so our own crates are compiled without optimisation, and of the suite only the module of
+//! the same word is run, to the first test that fails.
 
 mod sample;
+mod score;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -16,28 +17,61 @@ use crate::soak::seed_by_chance;
 use crate::stages::{Outcome, Stages};
 use crate::test;
 use crate::workspace::{Workspace, cargo_path, status};
+use score::{Fate, Passes, Score};
 
-/// Modules that decide and touch nothing: all their mutants are tried.
+/// Modules that decide and touch nothing: all their mutants are tried, those of the quickest first.
+/// `tests/suite/pure.rs` compiles their tests alone.
 const PURE: [&str; 7] = [
-    "scan",
     "schedule",
-    "quarantine",
     "content",
-    "health",
     "config",
+    "health",
+    "quarantine",
+    "scan",
     "migrations",
 ];
-/// Cases of a property, as in an ordinary run.
-const CASES: &str = "32";
-/// Far longer than any module of the suite takes.
-const TEST_SECONDS_MAX: u32 = 300;
+
+/// How hard the tests look at a mutant. Most are caught by a few cases of a property; what they miss
+/// is looked at again.
+struct Pass {
+    cases: &'static str,
+    /// Far longer than the tests of a module take: what takes longer has no end.
+    seconds_max: u32,
+    seconds_max_pure: u32,
+}
+
+const PASSES: [Pass; 2] = [
+    Pass {
+        cases: "8",
+        seconds_max: 300,
+        seconds_max_pure: 60,
+    },
+    Pass {
+        cases: "32",
+        seconds_max: 600,
+        seconds_max_pure: 240,
+    },
+];
+
+/// How our own crates are compiled: only they are compiled again for a mutant.
+const QUICK: [&str; 4] = [
+    "profile.dev.debug=false",
+    "profile.dev.package.session-pipeline-runtime.opt-level=0",
+    "profile.dev.package.session-pipeline-runtime.codegen-units=256",
+    "profile.dev.package.session-pipeline-harness.opt-level=0",
+];
+/// So that the test runner takes [`FAIL_FAST`], which is not stable yet. Not set for the compiler:
+/// everything would be compiled again.
+const RUNNER: &str = "target.'cfg(unix)'.runner=[\"env\", \"RUSTC_BOOTSTRAP=1\"]";
+const FAIL_FAST: [&str; 3] = ["-Z", "unstable-options", "--fail-fast"];
 
 /// Change the code in small ways, and see whether the tests notice.
 ///
-/// Without modules: all mutants of the pure ones (scan, schedule, quarantine, content, health, config,
+/// Without modules: all mutants of the pure ones (schedule, content, config, health, quarantine, scan,
 /// migrations), and a sample of all others. With modules: all of theirs, or a sample.
 /// Needs cargo-mutants (`cargo install cargo-mutants --locked`), and a tree without uncommitted changes,
-/// since it changes files in place and puts them back. Each mutant is a build: count in minutes.
+/// since it changes files in place and puts them back. Each mutant is a build and a run of tests: some
+/// ten seconds.
 #[derive(clap::Args)]
 pub struct Args {
     /// How many mutants, chosen by chance (default: 40 of what is not pure, all of what is named)
@@ -46,6 +80,9 @@ pub struct Args {
     /// Chooses the same sample again (default: by chance)
     #[arg(long)]
     seed: Option<u32>,
+    /// Go on from earlier runs: only what they did not come to, and what they missed
+    #[arg(long)]
+    resume: bool,
     /// Modules by their word, such as `scan`
     modules: Vec<String>,
 }
@@ -72,12 +109,11 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
         stages: Stages::default(),
         told: Vec::new(),
     };
-    if tried.output.exists() {
-        fs::remove_dir_all(&tried.output)
-            .with_context(|| format!("cannot empty `{}`", tried.output.display()))?;
+    if !args.resume {
+        remove(&tried.output)?;
     }
     if args.modules.is_empty() {
-        let words: Vec<String> = PURE.iter().map(ToString::to_string).collect();
+        let words = PURE.map(ToOwned::to_owned);
         tried.try_out("pure, whole", tried.mutants(&words)?)?;
         let rest = words_of(workspace)?;
         let rest: Vec<String> = rest
@@ -108,8 +144,8 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     Ok(tried.stages.exit_code())
 }
 
-/// Mutants by the word of their module, as cargo-mutants names them.
-type Mutants = BTreeMap<String, Vec<String>>;
+/// Mutants of each module, as cargo-mutants names them.
+type Mutants = Vec<(String, Vec<String>)>;
 
 struct Tried<'a> {
     workspace: &'a Workspace,
@@ -142,29 +178,58 @@ impl Tried<'_> {
                 !listed.is_empty(),
                 "there are no mutants of `{word}`; name a module of `runtime/src`, or `migrations`"
             );
-            mutants.insert(word.clone(), listed);
+            mutants.push((word.clone(), listed));
         }
         Ok(mutants)
     }
 
     /// Tries mutants out, the modules one after the other, and tells how many were caught.
     fn try_out(&mut self, what: &str, mutants: Mutants) -> Result<()> {
-        self.ensure_passed(mutants.keys())?;
+        self.ensure_passed(&mutants)?;
         let mut score = Score::default();
         let mut missed = Vec::new();
         for (word, mutants) in mutants {
-            let output = self.output.join(&word);
-            fs::create_dir_all(&output)
-                .with_context(|| format!("cannot make `{}`", output.display()))?;
-            let command = self.trial(&word, &mutants, &output);
-            self.stages.run(&word, || {
-                // 2: some were missed, 3: some went on for ever; both are told below.
-                let code = status(command)?.code();
-                Ok(Outcome::of(matches!(code, Some(0 | 2 | 3))))
-            });
-            let of_module = Score::read(&output)?;
-            missed.extend(lines(&output, "missed.txt")?);
-            score.add(&of_module);
+            let passes = Passes::of(self.output.join(&word));
+            for pass in &PASSES {
+                let fates = passes.fates()?;
+                let left: Vec<&str> = mutants
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|name| matches!(fates.get(*name), None | Some(Fate::Missed)))
+                    .collect();
+                if left.is_empty() {
+                    break;
+                }
+                let name = format!(
+                    "{word}, {} of {} mutants, {} cases",
+                    left.len(),
+                    mutants.len(),
+                    pass.cases
+                );
+                let command = self.trial(&word, &left, pass, &passes.next()?)?;
+                self.stages.run(&name, || {
+                    // 2: some were missed, 3: some went on for ever; both are told below.
+                    let code = status(command)?.code();
+                    Ok(Outcome::of(matches!(code, Some(0 | 2 | 3))))
+                });
+                // What tests leave that are ended in their midst.
+                remove(&self.tmp())?;
+            }
+            let fates = passes.fates()?;
+            let mut of_module = Score::default();
+            for name in mutants {
+                let Some(fate) = fates.get(&name) else {
+                    self.told.push(format!("  not tried: {name}"));
+                    continue;
+                };
+                score.add(*fate);
+                of_module.add(*fate);
+                if *fate == Fate::Missed {
+                    missed.push(name);
+                }
+            }
+            eprintln!("{word}: {of_module}");
+            self.told.push(format!("  {word}: {of_module}"));
         }
         self.told.push(format!("{what}: {score}"));
         self.told
@@ -174,22 +239,36 @@ impl Tried<'_> {
 
     /// What fails as it is would seem to notice everything. Asked once for all modules, since a build
     /// between two of them costs as much as a mutant.
-    fn ensure_passed<'w>(&self, words: impl Iterator<Item = &'w String>) -> Result<()> {
-        let mut command = self
-            .workspace
-            .cargo(["test", "--workspace", "--test", "suite", "--"]);
-        command
-            .args(words.map(|word| format!("{word}::")))
-            .env("INSTA_UPDATE", "no");
-        ensure!(
-            status(command)?.success(),
-            "the tests fail without any mutant"
-        );
+    fn ensure_passed(&self, mutants: &Mutants) -> Result<()> {
+        for target in ["pure", "suite"] {
+            let words = mutants.iter().map(|(word, _)| word);
+            let filters: Vec<String> = words
+                .filter(|word| target_of(word) == target)
+                .map(|word| format!("{word}::"))
+                .collect();
+            if filters.is_empty() {
+                continue;
+            }
+            let mut command = self.workspace.cargo(["test", "--workspace"]);
+            command.args(QUICK.iter().flat_map(|value| ["--config", value]));
+            command.args(["--test", target, "--"]).args(filters);
+            self.prepare(&mut command, &PASSES[0])?;
+            ensure!(
+                status(command)?.success(),
+                "the tests fail without any mutant"
+            );
+        }
         Ok(())
     }
 
-    fn trial(&self, word: &str, mutants: &[String], output: &Path) -> Command {
+    fn trial(&self, word: &str, mutants: &[&str], pass: &Pass, output: &Path) -> Result<Command> {
         let mut command = self.cargo_mutants();
+        let is_pure = PURE.contains(&word);
+        let seconds_max = if is_pure {
+            pass.seconds_max_pure
+        } else {
+            pass.seconds_max
+        };
         command
             .args([
                 "--in-place",
@@ -199,25 +278,43 @@ impl Tried<'_> {
                 "--test-workspace",
                 "true",
             ])
-            .args(["--timeout", &TEST_SECONDS_MAX.to_string()])
+            .args(["--timeout", &seconds_max.to_string()])
             .arg("--output")
             .arg(output);
         for file in files_of(word) {
             command.arg("--file").arg(file);
         }
+        for value in QUICK.iter().chain([&RUNNER]) {
+            command.arg(format!("--cargo-arg=--config={value}"));
+        }
         let names: Vec<String> = mutants.iter().map(|name| escaped(name)).collect();
         command
             .arg("--re")
             .arg(format!("^({})$", names.join("|")))
-            .args(["--", "--test", "suite", "--"])
+            .args(["--", "--test", target_of(word), "--"])
             .arg(format!("{word}::"))
-            .env(test::CASES, CASES)
+            .args(FAIL_FAST);
+        self.prepare(&mut command, pass)?;
+        Ok(command)
+    }
+
+    /// The environment that tests see.
+    fn prepare(&self, command: &mut Command, pass: &Pass) -> Result<()> {
+        let tmp = self.tmp();
+        fs::create_dir_all(&tmp).with_context(|| format!("cannot make `{}`", tmp.display()))?;
+        command
+            .env("TMPDIR", tmp)
+            .env(test::CASES, pass.cases)
             .env_remove("PROPTEST_CASES")
             .env("PROPTEST_RNG_SEED", self.seed.to_string())
             // What a mutant breaks is no regression of ours.
             .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1")
             .env("INSTA_UPDATE", "no");
-        command
+        Ok(())
+    }
+
+    fn tmp(&self) -> PathBuf {
+        self.output.join("tmp")
     }
 
     /// Called by its own name: cargo would hand it options that are meant for cargo itself.
@@ -233,6 +330,23 @@ impl Tried<'_> {
         }
         command
     }
+}
+
+/// The test target that holds a module.
+fn target_of(word: &str) -> &'static str {
+    if PURE.contains(&word) {
+        "pure"
+    } else {
+        "suite"
+    }
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)
+            .with_context(|| format!("cannot empty `{}`", folder.display()))?;
+    }
+    Ok(())
 }
 
 /// Where a word's code stands.
@@ -296,60 +410,6 @@ fn escaped(name: &str) -> String {
     escaped
 }
 
-fn lines(output: &Path, file: &str) -> Result<Vec<String>> {
-    let path = output.join("mutants.out").join(file);
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    Ok(text.lines().map(ToOwned::to_owned).collect())
-}
-
-/// What became of mutants.
-#[derive(Debug, Default, PartialEq)]
-struct Score {
-    caught: usize,
-    missed: usize,
-    /// The tests did not come to their end: noticed, in a way.
-    timed_out: usize,
-    /// It did not compile.
-    unviable: usize,
-}
-
-impl Score {
-    fn read(output: &Path) -> Result<Self> {
-        let count = |file| lines(output, file).map(|lines| lines.len());
-        Ok(Self {
-            caught: count("caught.txt")?,
-            missed: count("missed.txt")?,
-            timed_out: count("timeout.txt")?,
-            unviable: count("unviable.txt")?,
-        })
-    }
-
-    fn add(&mut self, more: &Self) {
-        self.caught += more.caught;
-        self.missed += more.missed;
-        self.timed_out += more.timed_out;
-        self.unviable += more.unviable;
-    }
-}
-
-impl std::fmt::Display for Score {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            caught,
-            missed,
-            timed_out,
-            unviable,
-        } = self;
-        let noticed = caught + timed_out;
-        write!(
-            f,
-            "{noticed} of {} noticed ({caught} caught, {timed_out} without end), {missed} missed, {unviable} did not compile",
-            noticed + missed
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -359,22 +419,6 @@ mod tests {
         assert_eq!(
             escaped("a.rs:1:2: replace f -> Option<u8> with None"),
             r"a\.rs:1:2: replace f \-> Option<u8> with None"
-        );
-    }
-
-    #[test]
-    fn a_score_says_what_was_noticed_of_what_compiled() {
-        let mut score = Score::default();
-        let part = Score {
-            caught: 3,
-            missed: 1,
-            timed_out: 1,
-            unviable: 2,
-        };
-        score.add(&part);
-        assert_eq!(
-            score.to_string(),
-            "4 of 5 noticed (3 caught, 1 without end), 1 missed, 2 did not compile"
         );
     }
 }
