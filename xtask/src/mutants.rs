@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::soak::seed_by_chance;
 use crate::stages::{Outcome, Stages};
 use crate::test;
-use crate::workspace::{Workspace, cargo_path, status};
+use crate::workspace::{Workspace, cargo_path, forget_this_crate, status};
 use score::{Fate, Passes, Score};
 
 /// Modules that decide and touch nothing: all their mutants are tried, those of the quickest first.
@@ -325,9 +325,7 @@ impl Tried<'_> {
             .current_dir(&self.workspace.root)
             .env("CARGO", cargo_path())
             .env("CARGO_TARGET_DIR", &self.workspace.target_dir);
-        for name in ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH"] {
-            command.env_remove(name);
-        }
+        forget_this_crate(&mut command);
         command
     }
 }
