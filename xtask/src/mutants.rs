@@ -284,6 +284,8 @@ impl Tried<'_> {
         for file in files_of(word) {
             command.arg("--file").arg(file);
         }
+        // For all that it asks of cargo: told of the tests alone, it would build every other target too.
+        command.arg(format!("--cargo-arg=--test={}", target_of(word)));
         for value in QUICK.iter().chain([&RUNNER]) {
             command.arg(format!("--cargo-arg=--config={value}"));
         }
@@ -291,7 +293,7 @@ impl Tried<'_> {
         command
             .arg("--re")
             .arg(format!("^({})$", names.join("|")))
-            .args(["--", "--test", target_of(word), "--"])
+            .args(["--", "--"])
             .arg(format!("{word}::"))
             .args(FAIL_FAST);
         self.prepare(&mut command, pass)?;
