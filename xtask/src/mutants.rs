@@ -311,6 +311,9 @@ impl Tried<'_> {
             .env("PROPTEST_RNG_SEED", self.seed.to_string())
             // What a mutant breaks is no regression of ours.
             .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1")
+            // Nor does anybody look at how it broke.
+            .env("PROPTEST_MAX_SHRINK_ITERS", "0")
+            .env("RUST_BACKTRACE", "0")
             .env("INSTA_UPDATE", "no");
         Ok(())
     }
