@@ -1,4 +1,7 @@
-//! `cargo xtask fuzz`: the targets in `tests/suite/fuzz`, each for a given time.
+//! `cargo xtask fuzz`: the targets in `tests/suite/fuzz`, each for a given time; and those in
+//! `tests/fuzz`, which hold the same laws against inputs that are led by coverage.
+
+mod coverage;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -10,6 +13,7 @@ use crate::stages::Stages;
 use crate::tally::Tally;
 use crate::test;
 use crate::workspace::Workspace;
+use coverage::Led;
 
 const TARGETS: &str = "tests/suite/fuzz";
 
@@ -17,6 +21,10 @@ const TARGETS: &str = "tests/suite/fuzz";
 ///
 /// Inputs are good ones with something done to them, and each is held against a law.
 /// What breaks it is made small, told, and kept in `tests/proptest-regressions` for every later run.
+///
+/// What needs neither the database nor the sandbox is tried as long again with inputs that are led by
+/// coverage, where cargo-fuzz (`cargo install cargo-fuzz --locked`) and a nightly compiler are here.
+/// What breaks a law then is told with its file; put that into `tests/fuzz/seeds`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Which one (default: all, one after the other)
@@ -57,11 +65,21 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
             test::counted(command)
         });
         let executions = tally.sums()?.of_name("cases");
-        writeln!(told, "{target:<12} {executions:>9} inputs").context("a string takes all")?;
+        tell(&mut told, target, executions)?;
+        if let Some(led) = Led::find(workspace, target) {
+            let name = format!("{target}, led by coverage");
+            let mut executions = 0;
+            stages.run(&name, || led.run(args.seconds, seed, &mut executions));
+            tell(&mut told, &name, executions)?;
+        }
     }
     print!("\n{}\n{told}", stages.summary());
     println!("Seed: {seed} (the same inputs first: cargo xtask fuzz --seed {seed})");
     Ok(stages.exit_code())
+}
+
+fn tell(told: &mut String, name: &str, inputs: u64) -> Result<()> {
+    writeln!(told, "{name:<28} {inputs:>9} inputs").context("a string takes all")
 }
 
 /// One a file.
@@ -72,11 +90,8 @@ fn targets(workspace: &Workspace) -> Result<Vec<String>> {
         .with_context(|| format!("cannot read `{}`", folder.display()))?;
     let mut names = Vec::new();
     for entry in entries {
-        let path = entry?.path();
-        names.extend(
-            path.file_stem()
-                .map(|name| name.to_string_lossy().into_owned()),
-        );
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        names.extend(name.strip_suffix(".rs").map(ToOwned::to_owned));
     }
     names.sort();
     Ok(names)

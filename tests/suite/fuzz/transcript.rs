@@ -1,22 +1,22 @@
-//! Transcripts: the snapshot of a session in chunks, and a line as JSON and as an entry.
+//! Transcripts: the snapshot of a session in chunks, and what a processor reads of them.
+
+mod laws;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 use md5::{Digest as _, Md5};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use serde_json::Value;
+use proptest::test_runner::TestCaseError;
 use session_pipeline_harness::fuzz::{damaged, damaged_text, fuzz};
 use session_pipeline_harness::{DataDir, Session};
-use session_pipeline_processor::json::Json;
-use session_pipeline_processor::transcript::Entry;
 use session_pipeline_runtime::clock::UtcMicros;
 use session_pipeline_runtime::content::{ContentHash, Snapshot};
 use session_pipeline_runtime::sessions::SessionsRoot;
 
 const KEY: &str = "ada/one.jsonl";
-/// More nesting than this is refused by one reader earlier than by the other.
-const DEPTH_MAX: usize = 100;
 
 fn conversation() -> Session {
     Session::new("s1")
@@ -86,7 +86,7 @@ fn invariant_a_transcript_reads_the_same_in_whatever_chunks_it_comes() {
         file!(),
         &(bytes, sizes(), sizes(), line_bytes_max),
         |(bytes, first, second, line_bytes_max)| {
-            std::fs::write(dir.session_path(KEY), &bytes).unwrap();
+            fs::write(dir.session_path(KEY), &bytes).unwrap();
             let (lines, passed_over, hash) = reading(&root, &first, line_bytes_max);
             let again = reading(&root, &second, line_bytes_max);
             prop_assert_eq!(&again, &(lines.clone(), passed_over, hash));
@@ -104,53 +104,6 @@ fn invariant_a_transcript_reads_the_same_in_whatever_chunks_it_comes() {
             Ok(())
         },
     );
-}
-
-/// Whether both readers saw the same value.
-fn is_same(json: Json<'_>, value: &Value) -> bool {
-    match value {
-        Value::Null => json.is_null(),
-        Value::Bool(value) => json.bool() == Some(*value),
-        Value::Number(number) => match number.as_i64() {
-            Some(number) => json.s64() == Some(number) || json.f64() == Some(number as f64),
-            None => json
-                .f64()
-                .zip(number.as_f64())
-                .is_some_and(|(ours, theirs)| {
-                    // serde's own reading of decimals may be off by the last bit.
-                    (ours - theirs).abs() <= theirs.abs() * 4.0 * f64::EPSILON
-                }),
-        },
-        Value::String(text) => json
-            .text()
-            .is_some_and(|ours| ours.decode() == text.as_str()),
-        Value::Array(values) => {
-            let elements: Vec<Json<'_>> = json.elements().collect();
-            elements.len() == values.len()
-                && elements
-                    .into_iter()
-                    .zip(values)
-                    .all(|(json, value)| is_same(json, value))
-        }
-        Value::Object(members) => members
-            .iter()
-            .all(|(name, value)| json.field(name).is_some_and(|json| is_same(json, value))),
-    }
-}
-
-/// Looks at everything in an entry, and gives how much text there was.
-fn walk(entry: &Entry<'_>) -> usize {
-    let says = entry.says();
-    let texts: usize = says.texts().map(|text| text.decode().len()).sum();
-    let calls = says
-        .tool_uses()
-        .filter_map(|call| Some(call.input_text("command")?.len()))
-        .sum::<usize>();
-    let results = says
-        .tool_results()
-        .filter_map(|result| Some(result.text()?.len()))
-        .sum::<usize>();
-    texts + calls + results + entry.sub_agents().count()
 }
 
 #[test]
@@ -188,21 +141,26 @@ fn invariant_a_line_reads_as_the_json_that_it_is() {
         "\u{feff}",
     ];
     fuzz(file!(), &damaged_text(&good, &words), |line| {
-        if line.bytes().filter(|byte| b"[{".contains(byte)).count() > DEPTH_MAX {
-            return Ok(());
-        }
-        let entry = Entry::parse(&line);
-        let read = entry.as_ref().map(walk);
-        match (Json::parse(&line), serde_json::from_str::<Value>(&line)) {
-            (Some(json), Ok(value)) => {
-                prop_assert!(is_same(json, &value), "another value: {value}");
-                prop_assert_eq!(entry.is_some(), value.is_object());
-                prop_assert!(read.is_none_or(|read| read <= 2 * line.len()));
-            }
-            (None, Err(_)) => prop_assert!(entry.is_none(), "an entry of what is no JSON"),
-            (Some(_), Err(error)) => prop_assert!(false, "only ours reads it: {error}"),
-            (None, Ok(value)) => prop_assert!(false, "only serde reads it: {value}"),
-        }
-        Ok(())
+        laws::hold_line(&line).map_err(TestCaseError::fail)
+    });
+}
+
+#[test]
+fn invariant_a_transcript_gives_an_entry_for_every_object_on_its_line() {
+    // What coverage led to is tried again here, as it is.
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/transcript");
+    let seeds = fs::read_dir(seeds).unwrap();
+    let mut good: Vec<Vec<u8>> = seeds
+        .map(|seed| fs::read(seed.unwrap().path()).unwrap())
+        .collect();
+    for seed in &good {
+        laws::hold_transcript(seed).unwrap();
+    }
+    good.push(conversation().bytes().to_vec());
+    let words = [
+        "\n", "\r\n", "{}", "[]", "\"", "\\", "{\"", "}", "1", " ", "\u{feff}", "\0",
+    ];
+    fuzz(file!(), &damaged(good, &words), |bytes| {
+        laws::hold_transcript(&bytes).map_err(TestCaseError::fail)
     });
 }
