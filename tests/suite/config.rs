@@ -259,6 +259,7 @@ fn a_file_found_by_the_data_dir_can_not_name_another() {
 fn a_processor_has_the_limits_of_everybody_but_for_its_own() {
     let config = check(
         "[processors.a.limits]\nmemory_bytes_max = \"1 GiB\"\n[processors.b]\nschedule = \"every 5m\"\n\
+         [processors.d.limits]\ntable_elements_max = 7\nrows_max = 20\n\
          [limits]\nrows_max = 10\ntable_elements_max = 5\n",
     )
     .unwrap();
@@ -280,10 +281,19 @@ fn a_processor_has_the_limits_of_everybody_but_for_its_own() {
         config.pool_limits(),
         Limits {
             memory_bytes_max: 1 << 30,
+            table_elements_max: 7,
             ..everybody
         },
         "room for the largest"
     );
+}
+
+#[test]
+fn only_a_processor_that_is_named_may_go_back_to_a_lower_version() {
+    let config = check("[processors.a]\nallow_lower_version = true\n[processors.b]\n").unwrap();
+    assert!(config.may_go_back("a"));
+    assert!(!config.may_go_back("b"));
+    assert!(!config.may_go_back("c"));
 }
 
 #[test]

@@ -230,11 +230,20 @@ fn the_schema_is_shown_only_where_it_was_asked_for_and_by_its_own_word() {
     let unreachable = Schema::Unreachable {
         detail: "gone".to_owned(),
     };
-    for (schema, headline) in [
-        (Schema::Ok, Headline::Healthy),
-        (Schema::Mismatch { current: Some(28) }, Headline::Unhealthy),
-        (Schema::Mismatch { current: None }, Headline::Unhealthy),
-        (unreachable, Headline::Unhealthy),
+    let no_version = "the database bears no version; run `session-pipeline migrate`";
+    for (schema, headline, detail) in [
+        (Schema::Ok, Headline::Healthy, None),
+        (
+            Schema::Mismatch { current: Some(28) },
+            Headline::Unhealthy,
+            None,
+        ),
+        (
+            Schema::Mismatch { current: None },
+            Headline::Unhealthy,
+            Some(no_version),
+        ),
+        (unreachable, Headline::Unhealthy, Some("gone")),
     ] {
         assert_eq!(
             with(schema.clone()).report(&dir).headline(),
@@ -243,6 +252,7 @@ fn the_schema_is_shown_only_where_it_was_asked_for_and_by_its_own_word() {
         );
         let entry = check(with(schema.clone()), &dir, "db_schema");
         assert!(entry.get("status").is_none(), "{entry}");
+        assert_eq!(entry["detail"].as_str(), detail);
         assert_eq!(entry["db_schema"], Liveness::from(schema).schema.db_schema);
     }
 }

@@ -56,6 +56,7 @@ fn an_interval_is_a_number_of_minutes_or_hours() {
         assert_eq!(interval, Some(MINUTE * minutes), "{text}");
     }
     assert_eq!(schedule("daily 03:00").interval(), None);
+    assert_eq!(schedule("every 0m").to_string(), "every 0m");
 }
 
 #[test]
@@ -225,6 +226,24 @@ fn the_next_time_after_a_last_run_that_lies_ahead_is_later_than_that() {
     let last = at(1, "00:00");
     let next = schedule("daily 00:00").next_due_at(Some(last), at(0, "12:00"));
     assert_eq!(next, at(2, "00:00"));
+}
+
+#[test]
+fn a_clock_that_was_set_back_begins_an_interval_anew_and_serves_no_time_of_the_day_twice() {
+    let now = at(0, "12:00");
+    let later = |by: UtcMicros| UtcMicros(by.0 + 1);
+    for (text, last, settled) in [
+        ("every 15m", at(0, "11:00"), at(0, "11:00")),
+        ("every 15m", now, now),
+        ("every 15m", later(now), now),
+        ("daily 14:00", at(0, "11:00"), at(0, "11:00")),
+        ("daily 14:00", at(0, "14:00"), at(0, "14:00")),
+        ("daily 14:00", at(1, "12:00"), at(1, "12:00")),
+        ("daily 14:00", later(at(1, "12:00")), now),
+    ] {
+        let found = schedule(text).settle(last, now);
+        assert_eq!(found, settled, "{text}, last {last:?}");
+    }
 }
 
 /// A clock may once have stood anywhere; the days between are not gone through one by one.
