@@ -95,6 +95,7 @@ fn what_is_no_schedule_is_refused_at_its_place() {
         "daily 30:00",
         "daily 12:60",
         "daily 12-30",
+        "daily 12345",
         "daily 12:300",
         "daily 07:00,",
         "daily 07:00, 13:00",
