@@ -45,6 +45,9 @@ use session_pipeline_runtime::run::Pipeline;
 pub(crate) use error::chain;
 pub use error::{Exit, Failure};
 
+/// The folder of compiled components that tests share; without effect in a packaged program.
+const COMPILED: &str = "SESSION_PIPELINE_COMPILED";
+
 /// Runs sandboxed processors over AI coding-agent transcripts and keeps what they extract.
 #[derive(Debug, Parser)]
 #[command(name = "session-pipeline", version, after_help = EXIT_CODES)]
@@ -299,6 +302,14 @@ impl Global {
             program,
             arguments: vec!["compile-component".to_owned(), "--".to_owned()],
         };
+        if cfg!(debug_assertions)
+            && let Some(folder) = self.environment.and_then(|look_up| look_up(COMPILED))
+        {
+            config.compiler = Compiler::Shared {
+                folder: folder.into(),
+                compiler: Box::new(config.compiler),
+            };
+        }
         if let Some(Cap(cap)) = self.max_per_run {
             config.service.llm_sessions_max = cap;
         }

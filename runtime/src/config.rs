@@ -232,6 +232,14 @@ pub enum Compiler {
         /// Its first arguments.
         arguments: Vec<String>,
     },
+    /// Another one, asked only for what is not in this folder yet: for tests, whose processes begin
+    /// with empty data dirs by the hundred. Whoever may write there says what machine code runs.
+    Shared {
+        /// The folder, made where it is missing; several processes may use it at once.
+        folder: PathBuf,
+        /// Who compiles what is not there.
+        compiler: Box<Compiler>,
+    },
 }
 
 /// What a session may cost; ARCHITECTURE.md §5 has the table, and the faults when crossed.

@@ -4,6 +4,7 @@
 //! How a component is loaded and called stands in [`crate::processor`]; what WASI answers in the
 //! `wasi` room; how rows are taken in the `records` room; compiling in the `compile` room.
 
+mod code;
 mod compile;
 pub(crate) mod contract;
 mod engines;
@@ -20,6 +21,7 @@ use wasmtime::{
 
 use crate::config::Limits;
 
+pub(crate) use code::{UNFINISHED, file_name, whole};
 pub(crate) use compile::sha256_hex;
 pub use compile::{CompileError, Compiled, Names, compile, compile_as_child, load, names};
 pub use engines::Engines;
@@ -84,11 +86,15 @@ impl Engine {
     /// Names everything that compiled code depends on: what is compiled for another engine is not
     /// loaded.
     pub fn fingerprint(&self) -> String {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        let mut hasher = DefaultHasher::new();
-        self.0.precompile_compatibility_hash().hash(&mut hasher);
-        format!("{:016x}", hasher.finish())
+        fingerprint_of(&self.0)
     }
+}
+
+fn fingerprint_of(engine: &wasmtime::Engine) -> String {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
 }
 
 /// Everything that a guest may call: WASI, inert, and the contract.

@@ -12,6 +12,7 @@ use session_pipeline_runtime::config::Config;
 use tempfile::TempDir;
 
 use crate::clock::TestClock;
+use crate::compiled;
 
 /// How old a written file looks: old enough that a scan trusts its times.
 const QUIET: Duration = Duration::from_secs(60);
@@ -111,10 +112,11 @@ impl DataDir {
         &self.clock
     }
 
-    /// The configuration for it: two workers, components compiled by this process.
+    /// The configuration for it: two workers, components compiled by this process or a test before.
     pub fn config(&self) -> Config {
         Config {
             workers: 2,
+            compiler: compiled::compiler(),
             ..Config::new(self.path())
         }
     }

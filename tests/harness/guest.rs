@@ -9,6 +9,7 @@ use session_pipeline_runtime::manifest::Manifest;
 use session_pipeline_runtime::processor::{Completed, Execution};
 use session_pipeline_runtime::sandbox::Compiled;
 
+use crate::compiled;
 use crate::rows::texts;
 use crate::subject::{self, Circumstances, Subject};
 
@@ -140,7 +141,7 @@ impl Extracted {
     }
 }
 
-/// Compiles a component once in the life of this process: it takes longer than most tests.
+/// Compiles a component once in the life of this process, if no test did so before.
 fn compile(component: &[u8], limits: &Limits) -> Result<Arc<Compiled>, Fault> {
     type Known = Mutex<HashMap<(Vec<u8>, usize), Arc<Compiled>>>;
     static KNOWN: OnceLock<Known> = OnceLock::new();
@@ -153,7 +154,7 @@ fn compile(component: &[u8], limits: &Limits) -> Result<Arc<Compiled>, Fault> {
     if let Some(compiled) = known.get(&key) {
         return Ok(Arc::clone(compiled));
     }
-    let compiled = subject::compile(&Compiler::InProcess, limits, component)?;
+    let compiled = subject::compile(&compiled::compiler(), limits, component)?;
     let compiled = Arc::new(compiled);
     known.insert(key, Arc::clone(&compiled));
     Ok(compiled)

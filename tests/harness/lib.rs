@@ -22,6 +22,7 @@
 
 pub mod alone;
 pub mod clock;
+pub mod compiled;
 pub mod conformance;
 pub mod data_dir;
 pub mod exchange;

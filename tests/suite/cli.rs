@@ -23,8 +23,8 @@ use std::process::{Output, Stdio};
 
 use assert_cmd::Command;
 use serde_json::Value;
-use session_pipeline_harness::DataDir;
 use session_pipeline_harness::redact::redact;
+use session_pipeline_harness::{DataDir, compiled};
 use session_pipeline_runtime::store::Store;
 
 use crate::usage::examples;
@@ -32,7 +32,10 @@ use crate::usage::examples;
 /// The program, in a folder of its own and without anybody's environment.
 fn program(dir: &DataDir) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin("session-pipeline"));
-    command.env_clear().current_dir(dir.path());
+    command
+        .env_clear()
+        .envs(compiled::environment())
+        .current_dir(dir.path());
     command
 }
 
@@ -67,6 +70,14 @@ pub(super) fn check(dir: &DataDir, arguments: &[&str]) -> Ended {
     let mut command = program(dir);
     command.args(["--data-dir", data_dir]).args(arguments);
     Ended::of(dir, command.output().unwrap())
+}
+
+/// The same by a program that compiles whatever was not compiled in this data dir.
+fn check_compiling(dir: &DataDir, arguments: &[&str]) -> Ended {
+    let data_dir = dir.path().to_str().unwrap();
+    let mut command = program(dir);
+    command.env_clear().args(["--data-dir", data_dir]);
+    Ended::of(dir, command.args(arguments).output().unwrap())
 }
 
 /// The same over the examples.

@@ -59,6 +59,14 @@ fn open(dir: &DataDir) -> TestPipeline {
     TestPipeline::open(dir, &[well_behaved()])
 }
 
+/// A configuration by which whatever was not compiled in this data dir is compiled.
+fn compiling(dir: &DataDir) -> Config {
+    Config {
+        compiler: Compiler::InProcess,
+        ..dir.config()
+    }
+}
+
 fn look(pipeline: &TestPipeline) {
     pipeline.pipeline().look(true).unwrap();
 }
@@ -353,7 +361,7 @@ fn a_broken_replacement_leaves_the_last_good_one_in_work_also_after_a_restart() 
     for restart in 0..3 {
         let key = format!("ada/after-{restart}.jsonl");
         dir.write(&key, "more\n");
-        let pipeline = open(&dir);
+        let pipeline = TestPipeline::open_with(&dir, compiling(&dir), &[well_behaved()]);
         assert_eq!(pipeline.run(VERSIONED).stats.processed, 1, "{restart}");
         assert_eq!(processed_by(&pipeline, &key), sha256(&versioned(3)));
         look(&pipeline);
@@ -408,7 +416,7 @@ fn what_is_kept_is_the_last_good_component_and_nothing_half_done() {
     assert_eq!(processed_by(&pipeline, KEY), sha256(&versioned(3)));
     drop(pipeline);
     // What is older has to be compiled anew, and can be.
-    let mut config = dir.config();
+    let mut config = compiling(&dir);
     let own = config.processors.entry(VERSIONED.to_owned()).or_default();
     own.may_go_back = true;
     dir.drop_processor(FILE, versioned(1));

@@ -5,17 +5,15 @@
 //! stands in the database. Nothing that lies elsewhere is ever taken for one.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, Limits};
 use crate::fault::{Fault, FaultKind};
 use crate::kill_point::reached;
-use crate::sandbox::{self, CompileError, Compiled, Engine, sha256_hex};
+use crate::sandbox::{
+    self, CompileError, Compiled, Engine, UNFINISHED, file_name, sha256_hex, whole,
+};
 use crate::store::KnownComponent;
-
-/// How names begin that are not yet those of anything; so do those of the compiler's folders.
-const UNFINISHED: &str = ".tmp";
 
 /// The folder of what is kept.
 fn folder(config: &Config) -> PathBuf {
@@ -27,7 +25,7 @@ fn component_path(config: &Config, digest: &str) -> PathBuf {
 }
 
 fn code_path(config: &Config, engine: &Engine, digest: &str) -> PathBuf {
-    folder(config).join(format!("{digest}-{}.code", engine.fingerprint()))
+    folder(config).join(file_name(digest, &engine.fingerprint()))
 }
 
 /// The compiled form that is kept, if it is the one that we wrote.
@@ -128,9 +126,7 @@ pub(crate) fn compile_aside(
 /// Writes a file that is complete or not there at all.
 fn keep_at(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::with_prefix_in(UNFINISHED, folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
+        let file = whole(folder, bytes)?;
         reached("cache file to be kept");
         file.persist(path)?;
         reached("cache file kept");

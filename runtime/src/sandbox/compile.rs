@@ -15,7 +15,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
-use super::{Engine, tuned};
+use super::{Engine, code, fingerprint_of, tuned};
 use crate::config::{Compiler, Limits};
 use crate::fault::{Fault, FaultKind, printable};
 
@@ -84,6 +84,9 @@ pub fn compile(
     }
     let code = match compiler {
         Compiler::InProcess => precompile(limits, component).map_err(CompileError::Refused)?,
+        Compiler::Shared { folder, compiler } => {
+            return code::shared(folder, compiler, limits, component, scratch);
+        }
         Compiler::Child { program, arguments } => {
             let at = |path: &Path| {
                 let path = path.to_owned();
@@ -174,6 +177,7 @@ pub fn load(engine: &Engine, compiled: &Compiled) -> Result<Component, CompileEr
     )]
     // SAFETY: `Compiled` holds what `compile` produced; what was kept on disk between is compared
     // with the SHA-256 in the database by the registry, which is the only one to call this with it.
+    // Of a shared folder only tests know: it holds what `compile` gave to another one of them.
     let component = unsafe { Component::deserialize(engine.wasmtime(), &compiled.code) };
     component.map_err(|error| CompileError::Refused(printable(&format!("{error:#}"))))
 }
@@ -211,10 +215,17 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
         .collect()
 }
 
+/// Names everything but the component that the code depends on.
+pub(super) fn compiler_fingerprint(limits: &Limits) -> Result<String, String> {
+    compiler_engine(limits).map(|engine| fingerprint_of(&engine))
+}
+
+fn compiler_engine(limits: &Limits) -> Result<wasmtime::Engine, String> {
+    wasmtime::Engine::new(&tuned(limits)).map_err(|error| printable(&format!("{error:#}")))
+}
+
 fn precompile(limits: &Limits, component: &[u8]) -> Result<Vec<u8>, String> {
-    let engine =
-        wasmtime::Engine::new(&tuned(limits)).map_err(|error| printable(&format!("{error:#}")))?;
-    engine
+    compiler_engine(limits)?
         .precompile_component(component)
         .map_err(|error| printable(&format!("{error:#}")))
 }

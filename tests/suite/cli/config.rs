@@ -4,7 +4,7 @@ use std::fs;
 
 use session_pipeline_harness::{DataDir, Session};
 
-use super::{Ended, check, program};
+use super::{Ended, check, check_compiling, program};
 use crate::documents::names;
 
 const COMMANDS: [&[&str]; 10] = [
@@ -114,12 +114,12 @@ fn limits_of_the_file_bind_also_what_a_child_compiles() {
     let config = "workers = 3\n[limits]\nstack_bytes_max = \"2 MiB\"\nmemory_bytes_max = \"512 MiB\"\n\
                   [processors.usage.limits]\nsession_bytes_max = 10\n";
     fs::write(dir.path().join("config.toml"), config).unwrap();
-    let ended = check(&dir, &["run", "usage"]);
+    let ended = check_compiling(&dir, &["run", "usage"]);
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.stderr.contains("10 are allowed"), "{ended:?}");
     assert!(ended.stderr.contains("ada/one.jsonl") && !ended.stderr.contains("ada/two.jsonl"));
     fs::remove_file(dir.path().join("config.toml")).unwrap();
-    assert_eq!(check(&dir, &["run", "usage"]).code, 0);
+    assert_eq!(check_compiling(&dir, &["run", "usage"]).code, 0);
 }
 
 #[test]

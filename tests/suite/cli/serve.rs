@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use session_pipeline_harness::{DataDir, Session};
+use session_pipeline_harness::{DataDir, Session, compiled};
 
 use super::{Ended, check, check_examples, program, words};
 use crate::registry::{VERSIONED, versioned};
@@ -40,6 +40,7 @@ impl Serving {
         let data_dir = dir.path().to_str().unwrap();
         let mut child = command
             .env_clear()
+            .envs(compiled::environment())
             .envs(environment.iter().copied())
             .current_dir(dir.path())
             .args(["--data-dir", data_dir, "--json"])

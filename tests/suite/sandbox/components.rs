@@ -11,7 +11,7 @@ use session_pipeline_runtime::registry::RegistryError;
 use session_pipeline_runtime::sandbox::compile;
 
 use super::{QUIET, assert_says, small};
-use crate::guests::{misbehaving, well_behaved};
+use crate::guests::{misbehaving, panics, well_behaved};
 
 /// Why a processor is unavailable; the other one works on all the same.
 fn refusal(name: &'static str, component: &'static [u8], limits: Limits) -> Fault {
@@ -224,6 +224,77 @@ fn a_compiler_that_is_not_there_is_named() {
     );
 }
 
+fn shared(folder: &Path, compiler: Compiler) -> Compiler {
+    Compiler::Shared {
+        folder: folder.to_owned(),
+        compiler: Box::new(compiler),
+    }
+}
+
+/// A compiler that does not exist would be missed.
+fn nobody() -> Compiler {
+    Compiler::Child {
+        program: "/nowhere/session-pipeline".into(),
+        arguments: Vec::new(),
+    }
+}
+
+#[test]
+fn what_is_in_a_shared_folder_is_compiled_no_more_as_long_as_it_is_what_was_compiled() {
+    let (folder, scratch) = (scratch(), scratch());
+    let (limits, component) = (small(), well_behaved().1);
+    let compile = |compiler, component| compile(&compiler, &limits, component, scratch.path());
+    let made = |compiler| compile(shared(folder.path(), compiler), component);
+    assert!(made(nobody()).is_err());
+    let first = made(Compiler::InProcess).unwrap();
+    assert_eq!(made(nobody()).unwrap().sha256, first.sha256);
+
+    let file = only_file(folder.path());
+    let whole = fs::read(&file).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    for damaged in [&flipped, &whole[..whole.len() / 2], &whole[..10], &[]] {
+        fs::write(&file, damaged).unwrap();
+        assert!(made(nobody()).is_err(), "{} bytes", damaged.len());
+        assert_eq!(made(Compiler::InProcess).unwrap().sha256, first.sha256);
+        assert_eq!(fs::read(&file).unwrap(), whole);
+    }
+    let other = compile(shared(folder.path(), nobody()), panics().1);
+    assert!(other.is_err(), "another component");
+}
+
+#[test]
+fn several_may_fill_a_shared_folder_at_once_and_what_is_refused_is_not_kept() {
+    let (folder, scratch) = (scratch(), scratch());
+    let compiler = shared(folder.path(), Compiler::InProcess);
+    let make = || compile(&compiler, &small(), well_behaved().1, scratch.path());
+    let made: Vec<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| make().unwrap().sha256))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    assert!(made.iter().all(|sha256| *sha256 == made[0]), "{made:?}");
+    compile(&compiler, &small(), b"no component", scratch.path()).unwrap_err();
+    only_file(folder.path());
+}
+
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn only_file(folder: &Path) -> PathBuf {
+    let files = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let files: Vec<PathBuf> = files.collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files.into_iter().next().unwrap()
+}
+
 /// The only compiled form that is kept.
 fn kept_code(dir: &DataDir) -> PathBuf {
     let folder = dir.path().join("state/components");
@@ -244,7 +315,12 @@ fn kept_code(dir: &DataDir) -> PathBuf {
 fn process_another(dir: &DataDir, key: &str) {
     dir.write(key, QUIET);
     let shipped = well_behaved();
-    let stats = TestPipeline::open(dir, &[shipped]).run(shipped.0).stats;
+    let config = Config {
+        compiler: Compiler::InProcess,
+        ..dir.config()
+    };
+    let pipeline = TestPipeline::open_with(dir, config, &[shipped]);
+    let stats = pipeline.run(shipped.0).stats;
     assert_eq!((stats.processed, stats.errors), (1, 0));
 }
 
