@@ -258,7 +258,7 @@ impl<W: Write> Digested<W> {
 impl<W: Write> Write for Digested<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(bytes)?;
-        self.sum.update(&bytes[..written]);
+        self.sum.update(bytes.get(..written).unwrap_or(bytes));
         Ok(written)
     }
 
