@@ -221,6 +221,30 @@ fn restarted(jobs: &Timetable) -> Timetable {
 }
 
 #[test]
+fn a_new_process_knows_how_a_job_ended_and_not_why() {
+    for (end, word, reason) in [
+        (JobEnd::Ok, "ok", None),
+        (
+            JobEnd::Failed("3 failed".to_owned()),
+            "failed",
+            Some("3 failed"),
+        ),
+        (
+            JobEnd::Refused("not here".to_owned()),
+            "refused",
+            Some("not here"),
+        ),
+    ] {
+        assert_eq!((end.as_str(), end.reason()), (word, reason));
+        let mut jobs = timetable(&SCHEDULES);
+        started(&mut jobs, at(0, "00:00"));
+        jobs.ended("session-processor:p0", end);
+        let after = restarted(&jobs).jobs()[0].last_end.clone().unwrap();
+        assert_eq!((after.as_str(), after.reason()), (word, reason.map(|_| "")));
+    }
+}
+
+#[test]
 fn a_processor_that_comes_gets_a_job_and_one_that_goes_takes_its_job_along() {
     let mut timetable = timetable(&["every 10m", "every 10m"]);
     assert_eq!(started(&mut timetable, at(0, "00:00")), ["p0", "p1"]);
