@@ -156,6 +156,7 @@ fn what_is_appended_while_it_is_read_is_not_seen() {
     assert_eq!(String::from_utf8(bytes).unwrap(), before);
     assert_eq!(snapshot.finish().unwrap(), md5_of(before.as_bytes()));
     assert_eq!(snapshot.observed().size, before.len() as u64);
+    assert_eq!(snapshot.read_at(), UtcMicros(7));
 }
 
 #[test]
