@@ -6,6 +6,7 @@
 
 mod sample;
 mod score;
+mod trial;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,9 +16,9 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::soak::seed_by_chance;
 use crate::stages::{Outcome, Stages};
-use crate::test;
-use crate::workspace::{Workspace, cargo_path, forget_this_crate, status};
+use crate::workspace::{Workspace, status};
 use score::{Fate, Passes, Score};
+use trial::{PASSES, Trial, files_of};
 
 /// Modules that decide and touch nothing: all their mutants are tried, those of the quickest first.
 /// `tests/suite/pure.rs` compiles their tests alone.
@@ -30,40 +31,6 @@ const PURE: [&str; 7] = [
     "scan",
     "migrations",
 ];
-
-/// How hard the tests look at a mutant. Most are caught by a few cases of a property; what they miss
-/// is looked at again.
-struct Pass {
-    cases: &'static str,
-    /// Far longer than the tests of a module take: what takes longer has no end.
-    seconds_max: u32,
-    seconds_max_pure: u32,
-}
-
-const PASSES: [Pass; 2] = [
-    Pass {
-        cases: "8",
-        seconds_max: 300,
-        seconds_max_pure: 60,
-    },
-    Pass {
-        cases: "32",
-        seconds_max: 600,
-        seconds_max_pure: 240,
-    },
-];
-
-/// How our own crates are compiled: only they are compiled again for a mutant.
-const QUICK: [&str; 4] = [
-    "profile.dev.debug=false",
-    "profile.dev.package.session-pipeline-runtime.opt-level=0",
-    "profile.dev.package.session-pipeline-runtime.codegen-units=256",
-    "profile.dev.package.session-pipeline-harness.opt-level=0",
-];
-/// So that the test runner takes [`FAIL_FAST`], which is not stable yet. Not set for the compiler:
-/// everything would be compiled again.
-const RUNNER: &str = "target.'cfg(unix)'.runner=[\"env\", \"RUSTC_BOOTSTRAP=1\"]";
-const FAIL_FAST: [&str; 3] = ["-Z", "unstable-options", "--fail-fast"];
 
 /// Change the code in small ways, and see whether the tests notice.
 ///
@@ -102,10 +69,14 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     );
     ensure_clean(workspace)?;
     let seed = args.seed.unwrap_or_else(seed_by_chance);
+    let output = workspace.target_dir.join("xtask/mutants");
     let mut tried = Tried {
-        workspace,
-        seed,
-        output: workspace.target_dir.join("xtask/mutants"),
+        trial: Trial {
+            workspace,
+            seed,
+            tmp: output.join("tmp"),
+        },
+        output,
         stages: Stages::default(),
         told: Vec::new(),
     };
@@ -148,8 +119,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
 type Mutants = Vec<(String, Vec<String>)>;
 
 struct Tried<'a> {
-    workspace: &'a Workspace,
-    seed: u32,
+    trial: Trial<'a>,
     output: PathBuf,
     stages: Stages,
     told: Vec<String>,
@@ -159,7 +129,7 @@ impl Tried<'_> {
     fn mutants(&self, words: &[String]) -> Result<Mutants> {
         let mut mutants = Mutants::new();
         for word in words {
-            let mut command = self.cargo_mutants();
+            let mut command = self.trial.cargo_mutants();
             command.arg("--list");
             for file in files_of(word) {
                 command.arg("--file").arg(file);
@@ -185,10 +155,14 @@ impl Tried<'_> {
 
     /// Tries mutants out, the modules one after the other, and tells how many were caught.
     fn try_out(&mut self, what: &str, mutants: Mutants) -> Result<()> {
-        self.ensure_passed(&mutants)?;
+        let mut timed = Vec::new();
+        for (word, mutants) in mutants {
+            let time = self.trial.time_without_mutant(&word)?;
+            timed.push((word, mutants, time));
+        }
         let mut score = Score::default();
         let mut missed = Vec::new();
-        for (word, mutants) in mutants {
+        for (word, mutants, time) in timed {
             let passes = Passes::of(self.output.join(&word));
             for pass in &PASSES {
                 let fates = passes.fates()?;
@@ -206,14 +180,16 @@ impl Tried<'_> {
                     mutants.len(),
                     pass.cases
                 );
-                let command = self.trial(&word, &left, pass, &passes.next()?)?;
+                let command = self
+                    .trial
+                    .command(&word, &left, (pass, time), &passes.next()?)?;
                 self.stages.run(&name, || {
                     // 2: some were missed, 3: some went on for ever; both are told below.
                     let code = status(command)?.code();
                     Ok(Outcome::of(matches!(code, Some(0 | 2 | 3))))
                 });
                 // What tests leave that are ended in their midst.
-                remove(&self.tmp())?;
+                remove(&self.trial.tmp)?;
             }
             let fates = passes.fates()?;
             let mut of_module = Score::default();
@@ -236,112 +212,6 @@ impl Tried<'_> {
             .extend(missed.iter().map(|mutant| format!("  missed: {mutant}")));
         Ok(())
     }
-
-    /// What fails as it is would seem to notice everything. Asked once for all modules, since a build
-    /// between two of them costs as much as a mutant.
-    fn ensure_passed(&self, mutants: &Mutants) -> Result<()> {
-        for target in ["pure", "suite"] {
-            let words = mutants.iter().map(|(word, _)| word);
-            let filters: Vec<String> = words
-                .filter(|word| target_of(word) == target)
-                .map(|word| format!("{word}::"))
-                .collect();
-            if filters.is_empty() {
-                continue;
-            }
-            let mut command = self.workspace.cargo(["test", "--workspace"]);
-            command.args(QUICK.iter().flat_map(|value| ["--config", value]));
-            command.args(["--test", target, "--"]).args(filters);
-            self.prepare(&mut command, &PASSES[0])?;
-            ensure!(
-                status(command)?.success(),
-                "the tests fail without any mutant"
-            );
-        }
-        Ok(())
-    }
-
-    fn trial(&self, word: &str, mutants: &[&str], pass: &Pass, output: &Path) -> Result<Command> {
-        let mut command = self.cargo_mutants();
-        let is_pure = PURE.contains(&word);
-        let seconds_max = if is_pure {
-            pass.seconds_max_pure
-        } else {
-            pass.seconds_max
-        };
-        command
-            .args([
-                "--in-place",
-                "--no-shuffle",
-                "--baseline",
-                "skip",
-                "--test-workspace",
-                "true",
-            ])
-            .args(["--timeout", &seconds_max.to_string()])
-            .arg("--output")
-            .arg(output);
-        for file in files_of(word) {
-            command.arg("--file").arg(file);
-        }
-        // For all that it asks of cargo: told of the tests alone, it would build every other target too.
-        command.arg(format!("--cargo-arg=--test={}", target_of(word)));
-        for value in QUICK.iter().chain([&RUNNER]) {
-            command.arg(format!("--cargo-arg=--config={value}"));
-        }
-        let names: Vec<String> = mutants.iter().map(|name| escaped(name)).collect();
-        command
-            .arg("--re")
-            .arg(format!("^({})$", names.join("|")))
-            .args(["--", "--"])
-            .arg(format!("{word}::"))
-            .args(FAIL_FAST);
-        self.prepare(&mut command, pass)?;
-        Ok(command)
-    }
-
-    /// The environment that tests see.
-    fn prepare(&self, command: &mut Command, pass: &Pass) -> Result<()> {
-        let tmp = self.tmp();
-        fs::create_dir_all(&tmp).with_context(|| format!("cannot make `{}`", tmp.display()))?;
-        command
-            .env("TMPDIR", tmp)
-            .env(test::CASES, pass.cases)
-            .env_remove("PROPTEST_CASES")
-            .env("PROPTEST_RNG_SEED", self.seed.to_string())
-            // What a mutant breaks is no regression of ours.
-            .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1")
-            // Nor does anybody look at how it broke.
-            .env("PROPTEST_MAX_SHRINK_ITERS", "0")
-            .env("RUST_BACKTRACE", "0")
-            .env("INSTA_UPDATE", "no");
-        Ok(())
-    }
-
-    fn tmp(&self) -> PathBuf {
-        self.output.join("tmp")
-    }
-
-    /// Called by its own name: cargo would hand it options that are meant for cargo itself.
-    fn cargo_mutants(&self) -> Command {
-        let mut command = Command::new("cargo-mutants");
-        command
-            .arg("mutants")
-            .current_dir(&self.workspace.root)
-            .env("CARGO", cargo_path())
-            .env("CARGO_TARGET_DIR", &self.workspace.target_dir);
-        forget_this_crate(&mut command);
-        command
-    }
-}
-
-/// The test target that holds a module.
-fn target_of(word: &str) -> &'static str {
-    if PURE.contains(&word) {
-        "pure"
-    } else {
-        "suite"
-    }
 }
 
 fn remove(folder: &Path) -> Result<()> {
@@ -350,20 +220,6 @@ fn remove(folder: &Path) -> Result<()> {
             .with_context(|| format!("cannot empty `{}`", folder.display()))?;
     }
     Ok(())
-}
-
-/// Where a word's code stands.
-fn files_of(word: &str) -> [String; 2] {
-    match word {
-        "migrations" => [
-            "migrations/src/*.rs".to_owned(),
-            "migrations/src/**/*.rs".to_owned(),
-        ],
-        word => [
-            format!("runtime/src/{word}.rs"),
-            format!("runtime/src/{word}/**/*.rs"),
-        ],
-    }
 }
 
 /// The words that both the runtime and the suite know: code without a module of its own in the
@@ -399,29 +255,4 @@ fn ensure_clean(workspace: &Workspace) -> Result<()> {
         "there are changes that are not committed; mutants are made in place, so commit them or use another worktree"
     );
     Ok(())
-}
-
-/// A name for which a regular expression stands as it is.
-fn escaped(name: &str) -> String {
-    let mut escaped = String::with_capacity(name.len());
-    for c in name.chars() {
-        if r"\.+*?()|[]{}^$#&-~".contains(c) {
-            escaped.push('\\');
-        }
-        escaped.push(c);
-    }
-    escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_taken_as_they_are() {
-        assert_eq!(
-            escaped("a.rs:1:2: replace f -> Option<u8> with None"),
-            r"a\.rs:1:2: replace f \-> Option<u8> with None"
-        );
-    }
 }
