@@ -765,6 +765,18 @@ fn an_edited_step_is_refused() {
 }
 
 #[test]
+fn a_record_that_lost_a_part_is_not_taken_for_one_of_the_legacy_system() {
+    for (lost, said) in [("name", "another system"), ("checksum", "was changed")] {
+        let mut conn = database("");
+        migrate_to(&mut conn, Some(29)).unwrap();
+        conn.execute_batch(&format!("UPDATE schema_version SET {lost} = NULL;"))
+            .unwrap();
+        let error = migrate(&mut conn).unwrap_err().to_string();
+        assert!(error.contains(said), "{lost}: {error}");
+    }
+}
+
+#[test]
 fn a_number_that_another_system_gave_is_refused() {
     assert_eq!(
         refused_after("UPDATE schema_version SET name = 'news_template' WHERE version = 30;"),
