@@ -144,6 +144,22 @@ pub fn create(
     actor: Actor,
     now: UtcMicros,
 ) -> Result<Created, TokenError> {
+    create_once_told(store, new, randomness, actor, now, |_| Ok(()))
+}
+
+/// As [`create`], with the text told before the token is there: a process that is killed between the
+/// two has told of a token that opens nothing, and never made one that nobody knows.
+///
+/// # Errors
+/// As [`create`], and when it can't be told.
+pub fn create_once_told(
+    store: &Store,
+    new: &NewToken,
+    randomness: &dyn Randomness,
+    actor: Actor,
+    now: UtcMicros,
+    tell: impl FnOnce(&str) -> Result<(), StoreError>,
+) -> Result<Created, TokenError> {
     if let Some(email) = new.email.as_deref().filter(|email| !is_email(email)) {
         return Err(TokenError::Email(crate::fault::printable(email)));
     }
@@ -160,6 +176,7 @@ pub fn create(
         .and_then(|()| randomness.fill(&mut user))
         .map_err(TokenError::Randomness)?;
     let text = format!("sp_{}", hex(&secret));
+    tell(&text)?;
     let token = store.create_token(new, &digest_hex(&text), &uuid(user), actor, now)?;
     Ok(Created { token, text })
 }

@@ -31,22 +31,22 @@ impl Service {
             expires_at: None,
         };
         let (store, now) = (self.pipeline.store(), self.pipeline.clock().now());
-        let created = token::create(store, &new, self.randomness.as_ref(), Actor::cli(), now)?;
         let path = self.admin_token_path();
-        let write = || -> std::io::Result<()> {
-            // Such a file is nobody else's to read, from its first moment on.
-            let folder = path.parent().unwrap_or(&path);
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            writeln!(file, "{}", created.text)?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            fs::File::open(folder)?.sync_all()
+        let tell = |text: &str| {
+            let write = || -> std::io::Result<()> {
+                // Such a file is nobody else's to read, from its first moment on.
+                let folder = path.parent().unwrap_or(&path);
+                let mut file = tempfile::NamedTempFile::new_in(folder)?;
+                writeln!(file, "{text}")?;
+                file.as_file().sync_all()?;
+                file.persist(&path)?;
+                fs::File::open(folder)?.sync_all()
+            };
+            let path = path.clone();
+            write().map_err(|source| StoreError::Io { path, source })
         };
-        if let Err(source) = write() {
-            // Nobody could ever show it, and the next start shall make another one.
-            token::revoke(store, &created.token.id, Actor::cli(), now)?;
-            return Err(StoreError::Io { path, source }.into());
-        }
+        let randomness = self.randomness.as_ref();
+        token::create_once_told(store, &new, randomness, Actor::cli(), now, tell)?;
         self.keyring.refresh(store)?;
         Ok(true)
     }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use session_pipeline_harness::{DataDir, Session, compiled};
 
 use super::{Ended, check, check_examples, program, words};
+use crate::database::cell;
 use crate::registry::{VERSIONED, versioned};
 
 /// A server in a process of its own.
@@ -196,6 +197,28 @@ fn the_first_token_is_made_once() {
     let first = token();
     Serving::start(&dir, &[]).stop();
     assert_eq!(token(), first);
+}
+
+#[test]
+fn a_first_token_of_which_only_the_file_was_made_is_made_anew() {
+    let dir = DataDir::new();
+    assert_eq!(check(&dir, &["migrate"]).code, 0);
+    let path = dir.path().join("state/admin-token");
+    fs::create_dir(&path).unwrap();
+    let refused = check(&dir, &["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(refused.code, 3, "{refused:?}");
+    assert!(refused.stderr.contains("state/admin-token"), "{refused:?}");
+    let made = "SELECT count(*) FROM tokens";
+    assert_eq!(cell(&dir, made), "0", "none that nobody knows");
+
+    fs::remove_dir(&path).unwrap();
+    fs::write(&path, "sp_of_a_process_that_was_killed\n").unwrap();
+    let serving = Serving::start(&dir, &[]);
+    let token = fs::read_to_string(&path).unwrap();
+    assert_ne!(token, "sp_of_a_process_that_was_killed\n");
+    let listed = check(&dir, &["token", "list"]);
+    assert_eq!(listed.code, 0, "the token in the file opens: {listed:?}");
+    assert_eq!(serving.stop(), 0);
 }
 
 #[test]
