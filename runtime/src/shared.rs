@@ -19,6 +19,8 @@ pub(crate) use overlay::{Answer, look_up};
 
 /// Conditions that one look-up may have.
 pub const FILTERS_MAX: usize = 32;
+/// More rows than these are weighed before they are fetched: a row may have a megabyte.
+const UNWEIGHED_ROWS_MAX: usize = 256;
 /// Bytes of a key: what the database's own index takes, with room to spare.
 pub const KEY_BYTES_MAX: usize = 1024;
 
@@ -34,10 +36,10 @@ pub trait SharedRows: fmt::Debug + Send + Sync {
     fn count(&self, table: &TableSpec) -> Result<u64, Fault>;
 
     /// The first rows that a query finds, in its order, besides those of the keys that are
-    /// replaced.
+    /// replaced. Whoever asks for one key asks for one that is not.
     ///
     /// # Errors
-    /// A fault of kind `output-limit` when they are larger than the query allows, of kind `host`
+    /// A fault of kind `output-limit` when they are weighed and too heavy, of kind `host`
     /// when they can't be read.
     fn find(&self, query: &Query<'_>, replaced: &[&str]) -> Result<Vec<FoundRow>, Fault>;
 
@@ -69,6 +71,12 @@ pub struct Query<'a> {
 }
 
 impl Query<'_> {
+    /// Whether what it finds is weighed before it is fetched. A few rows are not: what is left of
+    /// them under the session's own is weighed by whoever asked.
+    pub fn is_weighed(&self) -> bool {
+        self.rows_max > UNWEIGHED_ROWS_MAX && self.wanted_key().is_none()
+    }
+
     /// The one key that it asks for, so that an index leads to the row.
     pub fn wanted_key(&self) -> Option<&str> {
         self.filters.iter().find_map(|filter| match &filter.value {

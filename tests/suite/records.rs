@@ -2,6 +2,9 @@
 //!
 //! The guest does what the lines of a transcript say.
 //! Each session of [`told`] has a run of its own, a second after the one before.
+//! What holds for those in memory stands in `memory`.
+
+mod memory;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

@@ -14,8 +14,8 @@ use crate::rows::TableRows;
 #[derive(Clone, Debug, Default)]
 pub struct MemoryRows {
     tables: BTreeMap<String, BTreeMap<String, Kept>>,
-    /// Rows that were ever kept: what stands in for a clock.
-    kept: i64,
+    /// Sessions whose rows were kept: what stands in for a clock.
+    now: i64,
 }
 
 #[derive(Clone, Debug)]
@@ -32,20 +32,25 @@ impl MemoryRows {
         for (spec, rows) in manifest.tables.iter().zip(tables) {
             if spec.shared_key.is_some() {
                 for row in rows_of(rows) {
-                    self.keep(spec, row);
+                    self.put(spec, row);
                 }
             }
         }
+        self.now += 1;
     }
 
     /// Adds or replaces a row of a shared table, its cells in the order of the columns.
     pub fn keep(&mut self, spec: &TableSpec, cells: Vec<Cell<'static>>) {
+        self.put(spec, cells);
+        self.now += 1;
+    }
+
+    fn put(&mut self, spec: &TableSpec, cells: Vec<Cell<'static>>) {
         let Some(Cell::Text(key)) = key_column(spec).and_then(|column| cells.get(column)) else {
             return;
         };
         let key = key.clone().into_owned();
-        let now = self.kept;
-        self.kept += 1;
+        let now = self.now;
         let table = self.tables.entry(spec.name.clone()).or_default();
         let created = table.get(&key).map_or(now, |known| known.created);
         let row = Kept {
@@ -109,7 +114,7 @@ impl SharedRows for MemoryRows {
         });
         found.truncate(query.rows_max);
         let cells = found.iter().flat_map(|(_, row)| &row.cells);
-        if cells.map(Cell::bytes).sum::<u64>() > query.bytes_max {
+        if query.is_weighed() && cells.map(Cell::bytes).sum::<u64>() > query.bytes_max {
             let (table, bytes_max) = (&query.table.name, query.bytes_max);
             return Err(Fault::new(
                 FaultKind::OutputLimit,

@@ -20,8 +20,6 @@ use crate::shared::{Cell, Comparison, FoundRow, OrderBy, Query, SharedRows};
 
 /// Where upserted rows wait for the one statement that brings them into their table.
 const STAGED: &str = "staged_rows";
-/// More rows than these are weighed before they are fetched: a row may have a megabyte.
-const UNWEIGHED_ROWS_MAX: usize = 256;
 /// Replaced keys that are bound one by one, rather than put into a table.
 const BOUND_KEYS_MAX: usize = 100;
 /// That table.
@@ -258,6 +256,9 @@ impl SharedRows for SharedTables {
     }
 
     fn find(&self, query: &Query<'_>, replaced: &[&str]) -> Result<Vec<FoundRow>, Fault> {
+        if query.rows_max == 0 {
+            return Ok(Vec::new());
+        }
         let columns = &query.table.columns;
         let name = |column: usize| columns.get(column).map(|column| quoted(&column.name));
         let order = match query.order {
@@ -285,7 +286,7 @@ impl SharedRows for SharedTables {
             let direction = if query.descending { "DESC" } else { "ASC" };
             format!("FROM {table} {wanted} ORDER BY {order} {direction} NULLS LAST, {key} LIMIT ?")
         };
-        if query.rows_max > UNWEIGHED_ROWS_MAX && !is_by_key {
+        if query.is_weighed() {
             self.weigh(query, &rest, &values)?;
         }
         let names: Vec<String> = columns.iter().map(|column| quoted(&column.name)).collect();

@@ -1,0 +1,335 @@
+//! Shared tables in memory, on which authors try their processors, against those of the database:
+//! whoever asks both is told the same.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use session_pipeline_harness::{cases, clock, counted};
+use session_pipeline_runtime::clock::UtcMicros;
+use session_pipeline_runtime::content::ContentHash;
+use session_pipeline_runtime::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
+use session_pipeline_runtime::processor::Cost;
+use session_pipeline_runtime::rows::{ColumnValues, TableRows};
+use session_pipeline_runtime::shared::{
+    Cell, Comparison, Filter, FoundRow, MemoryRows, OrderBy, Query, SharedRows,
+};
+use session_pipeline_runtime::store::{CompletedSession, Entry, Group, Store};
+
+use crate::guests::prepared_dir;
+
+const KINDS: [Kind; 6] = [
+    Kind::Bool,
+    Kind::S64,
+    Kind::F64,
+    Kind::Text,
+    Kind::Timestamp,
+    Kind::Json,
+];
+const COMPARISONS: [Comparison; 6] = [
+    Comparison::Equal,
+    Comparison::NotEqual,
+    Comparison::Less,
+    Comparison::LessOrEqual,
+    Comparison::Greater,
+    Comparison::GreaterOrEqual,
+];
+/// Keys, of which a few are met again and again. Some differ in what some collations pass over.
+const KEYS: [&str; 12] = [
+    "a",
+    "A",
+    "ä",
+    "a\u{308}",
+    "a ",
+    " a",
+    "a\0",
+    "a\0b",
+    "'; DROP",
+    "\u{ffff}",
+    "\u{10ffff}",
+    "1",
+];
+/// The first and the last instant that a processor may record.
+const INSTANTS: [i64; 2] = [-62_135_596_800_000_000, 253_402_300_799_999_999];
+
+/// A table as a test sees it: where its key stands, and its other columns.
+#[derive(Clone, Debug)]
+struct Table {
+    spec: TableSpec,
+    key: usize,
+}
+
+fn table() -> impl Strategy<Value = Table> {
+    (vec(select(&KINDS[..]), 1..6), any::<Index>()).prop_map(|(mut kinds, key)| {
+        let key = key.index(kinds.len() + 1);
+        kinds.insert(key, Kind::Text);
+        let columns = kinds.into_iter().enumerate();
+        let columns = columns.map(|(number, kind)| ColumnSpec {
+            name: format!("c{number}"),
+            kind,
+        });
+        let spec = TableSpec {
+            name: "things".to_owned(),
+            shared_key: Some(format!("c{key}")),
+            columns: columns.collect(),
+        };
+        Table { spec, key }
+    })
+}
+
+fn key() -> impl Strategy<Value = String> {
+    prop_oneof![
+        6 => select(&KEYS[..]).prop_map(ToOwned::to_owned),
+        1 => "\\PC{1,8}",
+        1 => "[a-c]{100,900}",
+    ]
+}
+
+/// Anything that a column of this kind may hold.
+fn cell(kind: Kind) -> BoxedStrategy<Cell<'static>> {
+    let value = match kind {
+        Kind::Bool => any::<bool>().prop_map(Cell::Bool).boxed(),
+        Kind::S64 => prop_oneof![
+            select(vec![i64::MIN, -1, 0, 1, (1 << 53) + 1, i64::MAX]),
+            any::<i64>()
+        ]
+        .prop_map(Cell::S64)
+        .boxed(),
+        Kind::F64 => prop_oneof![
+            select(vec![
+                f64::MIN,
+                -0.0,
+                0.0,
+                f64::MIN_POSITIVE,
+                5e-324,
+                0.1,
+                f64::MAX
+            ]),
+            any::<f64>().prop_filter("finite", |number| number.is_finite())
+        ]
+        .prop_map(Cell::F64)
+        .boxed(),
+        Kind::Text => prop_oneof![key(), Just(String::new()), any::<String>()]
+            .prop_map(|text| Cell::Text(text.into()))
+            .boxed(),
+        Kind::Timestamp => prop_oneof![
+            select(vec![INSTANTS[0], -1, 0, 1, INSTANTS[1]]),
+            INSTANTS[0]..INSTANTS[1]
+        ]
+        .prop_map(Cell::Timestamp)
+        .boxed(),
+        Kind::Json => select(vec!["null", "1", "1.0", "{}", "[\"a\"]", "\"\\u0000\""])
+            .prop_map(|text| Cell::Text(text.into()))
+            .boxed(),
+    };
+    prop_oneof![4 => value, 1 => Just(Cell::Null)].boxed()
+}
+
+type Row = Vec<Cell<'static>>;
+
+fn row(table: &Table) -> impl Strategy<Value = Row> + use<> {
+    let place = table.key;
+    let cells: Vec<_> = table
+        .spec
+        .columns
+        .iter()
+        .map(|column| cell(column.kind))
+        .collect();
+    (cells, key()).prop_map(move |(mut cells, key)| {
+        cells[place] = Cell::Text(key.into());
+        cells
+    })
+}
+
+/// A look-up, but for its table.
+#[derive(Clone, Debug)]
+struct Question {
+    filters: Vec<(usize, Comparison, Cell<'static>)>,
+    order: OrderBy,
+    descending: bool,
+    rows_max: usize,
+    bytes_max: u64,
+    replaced: Vec<String>,
+}
+
+fn question(table: &Table) -> impl Strategy<Value = Question> + use<> {
+    let columns = table.spec.columns.clone();
+    let filter = (0..columns.len(), select(&COMPARISONS[..])).prop_flat_map({
+        let columns = columns.clone();
+        move |(column, comparison)| {
+            cell(columns[column].kind).prop_map(move |value| (column, comparison, value))
+        }
+    });
+    let by_key = {
+        let place = table.key;
+        key().prop_map(move |key| (place, Comparison::Equal, Cell::Text(key.into())))
+    };
+    let order = prop_oneof![
+        4 => (0..columns.len()).prop_map(OrderBy::Column),
+        1 => Just(OrderBy::CreatedAt),
+        1 => Just(OrderBy::UpdatedAt),
+    ];
+    (
+        prop_oneof![3 => vec(filter, 0..3), 1 => vec(by_key, 1..3)],
+        order,
+        any::<bool>(),
+        // Beyond 256 rows the database weighs them before it fetches them.
+        select(vec![0_usize, 1, 2, 5, 256, 257, 1000]),
+        select(vec![0_u64, 30, 100, 300, 1 << 20]),
+        // Beyond 100 keys the database puts them into a table.
+        (vec(key(), 0..4), any::<bool>()),
+    )
+        .prop_map(
+            |(filters, order, descending, rows_max, bytes_max, (replaced, more))| {
+                let more = (0..if more { 100 } else { 0 }).map(|number| format!("none-{number}"));
+                let replaced: BTreeSet<String> = replaced.into_iter().chain(more).collect();
+                Question {
+                    filters,
+                    order,
+                    descending,
+                    rows_max,
+                    bytes_max,
+                    replaced: replaced.into_iter().collect(),
+                }
+            },
+        )
+}
+
+/// The rows of each session, and what is asked after it.
+type Story = Vec<(Vec<Row>, Vec<Question>)>;
+
+fn story() -> impl Strategy<Value = (Table, Story)> {
+    table().prop_flat_map(|table| {
+        let session = (vec(row(&table), 0..8), vec(question(&table), 1..8));
+        (Just(table), vec(session, 1..4))
+    })
+}
+
+fn rows_of(spec: &TableSpec, rows: &[Row]) -> TableRows {
+    let mut table = TableRows::new(spec);
+    table.rows = rows.len();
+    for row in rows {
+        for (column, cell) in table.columns.iter_mut().zip(row) {
+            match (column, cell) {
+                (ColumnValues::Bool(values), Cell::Bool(value)) => values.push(Some(*value)),
+                (ColumnValues::S64(values), Cell::S64(value))
+                | (ColumnValues::Timestamp(values), Cell::Timestamp(value)) => {
+                    values.push(Some(*value));
+                }
+                (ColumnValues::F64(values), Cell::F64(value)) => values.push(Some(*value)),
+                (ColumnValues::Text(values), Cell::Text(text)) => values.push(Some(text)),
+                (column, _) => column.push_null(),
+            }
+        }
+    }
+    table
+}
+
+/// Commits the rows of one session, as a run does.
+fn commit(store: &Store, manifest: &Arc<Manifest>, number: usize, tables: Vec<TableRows>) {
+    let now = UtcMicros(clock::START.0 + i64::try_from(number).unwrap());
+    let session = CompletedSession {
+        key: format!("ada/{number}.jsonl"),
+        username: "ada".to_owned(),
+        known: None,
+        failure_row: None,
+        read_at: now,
+        observed: None,
+        hash: ContentHash([7; 16]),
+        items: 1,
+        tables,
+        cost: Cost::default(),
+    };
+    let group = Group {
+        manifest: Arc::clone(manifest),
+        digest: "d".to_owned(),
+        run_id: "1".to_owned(),
+        now,
+        entries: vec![Entry::Completed(Box::new(session))],
+    };
+    store.commit(&Arc::new(group)).unwrap();
+}
+
+/// What is told, in words: debug text, since a number that is not the same as itself should show.
+fn told(rows: &dyn SharedRows, table: &Table, question: &Question) -> Result<Vec<String>, String> {
+    let filters = question.filters.iter();
+    let filters: Vec<Filter<'_>> = filters
+        .map(|(column, comparison, value)| Filter {
+            column: *column,
+            comparison: *comparison,
+            value: value.clone(),
+        })
+        .collect();
+    let query = Query {
+        table: &table.spec,
+        key: table.key,
+        filters: &filters,
+        order: question.order,
+        descending: question.descending,
+        rows_max: question.rows_max,
+        bytes_max: question.bytes_max,
+    };
+    let replaced: Vec<&str> = question.replaced.iter().map(String::as_str).collect();
+    // Whoever asks for the key of a row that is replaced asks nobody.
+    let replaced = match query.wanted_key().is_some() {
+        true => Vec::new(),
+        false => replaced,
+    };
+    let found = rows
+        .find(&query, &replaced)
+        .map_err(|fault| fault.to_string())?;
+    let text = |row: FoundRow| match question.order {
+        OrderBy::Column(_) => format!("{:?} by {:?}", row.cells, row.ordered_by),
+        // The clock of each is its own affair.
+        OrderBy::CreatedAt | OrderBy::UpdatedAt => format!("{:?}", row.cells),
+    };
+    Ok(found.into_iter().map(text).collect())
+}
+
+proptest! {
+    #![proptest_config(counted(cases()))]
+
+    #[test]
+    fn invariant_shared_rows_in_memory_answer_as_the_database_does(
+        (table, story) in story(),
+    ) {
+        let dir = prepared_dir();
+        let store = Store::open(&dir.config(), clock::START).unwrap();
+        let manifest = Arc::new(Manifest {
+            name: "demo".to_owned(),
+            version: 1,
+            description: "for a test".to_owned(),
+            cadence_seconds: 3600,
+            order: Order::Serial,
+            uses_llm: false,
+            tables: vec![table.spec.clone()],
+        });
+        store.register_tables(&manifest).unwrap();
+        let mut in_memory = MemoryRows::default();
+        for (number, (rows, questions)) in story.iter().enumerate() {
+            let tables = vec![rows_of(&table.spec, rows)];
+            in_memory.commit(&manifest, &tables);
+            commit(&store, &manifest, number, tables);
+            let in_database = store.shared_rows(&manifest).unwrap().unwrap();
+            let counts = [&in_memory as &dyn SharedRows, &*in_database]
+                .map(|rows| rows.count(&table.spec).unwrap());
+            prop_assert_eq!(counts[0], counts[1]);
+            let created = |rows: &dyn SharedRows| {
+                let keys: Vec<&str> = KEYS.to_vec();
+                let created = rows.created(&table.spec, &keys).unwrap();
+                created.into_keys().collect::<BTreeSet<_>>()
+            };
+            prop_assert_eq!(created(&in_memory), created(&*in_database));
+            for question in questions {
+                prop_assert_eq!(
+                    told(&in_memory, &table, question),
+                    told(&*in_database, &table, question),
+                    "{:?}",
+                    question
+                );
+            }
+        }
+    }
+}
