@@ -99,6 +99,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// What the contract calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bool => "bool",
+            Self::S64 => "s64",
+            Self::F64 => "f64",
+            Self::Text => "text",
+            Self::Timestamp => "timestamp",
+            Self::Json => "json",
+        }
+    }
+
     /// The column type in the database.
     pub fn sql_type(self) -> &'static str {
         match self {

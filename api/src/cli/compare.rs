@@ -1,4 +1,5 @@
-//! `compare`: which sessions' rows differ between two components, and what each of them costs.
+//! `compare`: where two components differ in what they say of themselves, which sessions' rows do, and
+//! what each of them costs.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use clap::Args;
 use serde::Serialize;
 use session_pipeline_harness::{Circumstances, Subject, conformance, rows};
 use session_pipeline_runtime::fault::printable;
+use session_pipeline_runtime::manifest::{Manifest, Order};
 use session_pipeline_runtime::processor::Execution;
 use session_pipeline_runtime::shared::MemoryRows;
 use similar::TextDiff;
@@ -22,7 +24,7 @@ const ROWS_AROUND: usize = 1;
 
 pub(super) const AFTER_HELP: &str = "Both read the same sessions in the same order: those of --sessions, or of the data dir. \
      Nothing is committed; shared tables begin empty, and no language model is within reach.\n\
-     Exit codes: 0 no session differs; 1 some do; 2 wrong use; 3 could not run.";
+     Exit codes: 0 nothing differs; 1 the manifests or some sessions do; 2 wrong use; 3 could not run.";
 
 #[derive(Debug, Args)]
 pub(super) struct CompareArgs {
@@ -66,7 +68,9 @@ pub(super) fn compare(global: &Global, arguments: &CompareArgs) -> Result<Exit, 
         }
     }
     spinner.clear();
+    let [before, after] = [&old, &new].map(|side| text_of(side.subject.manifest()));
     let comparison = Comparison {
+        manifest: (before != after).then(|| diff(&before, &after)),
         sessions: sessions.len() as u64,
         different,
         old: old.spent,
@@ -77,7 +81,7 @@ pub(super) fn compare(global: &Global, arguments: &CompareArgs) -> Result<Exit, 
     } else {
         print(&people(&comparison))?;
     }
-    if comparison.different.is_empty() {
+    if comparison.manifest.is_none() && comparison.different.is_empty() {
         return Ok(Exit::Done);
     }
     let hidden = comparison.different.len().saturating_sub(SHOWN_MAX);
@@ -94,6 +98,8 @@ pub(super) fn compare(global: &Global, arguments: &CompareArgs) -> Result<Exit, 
 
 #[derive(Debug, Serialize)]
 struct Comparison {
+    /// Where they differ in what they say of themselves, as a unified diff.
+    manifest: Option<String>,
     /// How many both have read.
     sessions: u64,
     different: Vec<Different>,
@@ -192,6 +198,39 @@ impl Side {
     }
 }
 
+/// What a component says of itself, a line for each thing that may differ.
+fn text_of(manifest: &Manifest) -> String {
+    let order = match manifest.order {
+        Order::Independent => "any",
+        Order::Serial => "one after the other",
+    };
+    let Manifest {
+        name,
+        version,
+        description,
+        cadence_seconds,
+        uses_llm,
+        ..
+    } = manifest;
+    let mut text = format!(
+        "name: {name}\nversion: {version}\ndescription: {}\ncadence: {cadence_seconds} s\norder: {order}\nlanguage model: {}\n",
+        printable(description),
+        if *uses_llm { "yes" } else { "no" },
+    );
+    for table in &manifest.tables {
+        let shared = match &table.shared_key {
+            Some(key) => format!(", shared by {key}"),
+            None => String::new(),
+        };
+        text.push_str(&format!("table {}{shared}\n", table.name));
+        for column in &table.columns {
+            let (name, kind) = (&column.name, column.kind.name());
+            text.push_str(&format!("column {}.{name}: {kind}\n", table.name));
+        }
+    }
+    text
+}
+
 /// As a person knows the session: its path below the root.
 fn key(root: &Path, path: &Path) -> String {
     // A root that is the session itself leaves nothing below it.
@@ -210,6 +249,9 @@ fn diff(before: &str, after: &str) -> String {
 
 fn people(comparison: &Comparison) -> String {
     let mut text = String::new();
+    if let Some(manifest) = &comparison.manifest {
+        text.push_str(&format!("what they say of themselves\n{manifest}\n"));
+    }
     for different in comparison.different.iter().take(SHOWN_MAX) {
         text.push_str(&format!("{}\n{}\n", different.session, different.diff));
     }

@@ -8,7 +8,7 @@ use session_pipeline_harness::Subject;
 use session_pipeline_harness::conformance::{
     self, CASES, Judged, LAWS, Options, Report, Verdict, VerifyError,
 };
-use session_pipeline_runtime::fault::FaultKind;
+use session_pipeline_runtime::fault::{FaultKind, printable};
 
 use super::component::{self, Component};
 use super::progress::Spinner;
@@ -93,7 +93,7 @@ pub(super) fn verify(global: &Global, arguments: &VerifyArgs) -> Result<Exit, Fa
     if report.holds() {
         return Ok(Exit::Done);
     }
-    hint(&advice(&report));
+    hint(&advice(&report, &arguments.component));
     Ok(Exit::Findings)
 }
 
@@ -143,21 +143,32 @@ fn document(report: &Report) -> Value {
     })
 }
 
-/// How many laws failed, and what becomes of the sessions for which they did.
-fn advice(report: &Report) -> String {
-    let is_kept = report.laws.iter().any(|judged| match &judged.verdict {
-        Verdict::Failed(failure) => !failure.kept.is_empty(),
-        Verdict::Held | Verdict::Untried => false,
+/// How many laws failed, how to see what went on, and what becomes of the sessions for which they did.
+fn advice(report: &Report, component: &str) -> String {
+    let kept = report.laws.iter().find_map(|judged| match &judged.verdict {
+        Verdict::Failed(failure) => failure.kept.first(),
+        Verdict::Held | Verdict::Untried => None,
     });
-    let kept = match is_kept {
-        true => "; what is kept is tried first the next time",
-        false => "",
-    };
+    let kept = kept.map_or_else(String::new, |session| {
+        let (component, session) = (quoted(component), quoted(&session.display().to_string()));
+        format!(
+            "; see what comes of it by `session-pipeline replay {component} {session}`; what is kept is tried first the next time"
+        )
+    });
     format!(
         "{} of {} laws failed{kept}",
         report.failed().len(),
         LAWS.len()
     )
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    match word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", printable(word).replace('\'', "'\\''")),
+    }
 }
 
 impl From<VerifyError> for Failure {

@@ -280,24 +280,13 @@ fn push_value(
             }
             values.push(Some(*micros));
         }
-        _ => return Err(format!("the value is no {}", kind_name(kind))),
+        _ => return Err(format!("the value is no {}", kind.name())),
     }
     Ok(8)
 }
 
 fn is_instant(micros: i64) -> bool {
     (FIRST_INSTANT..=LAST_INSTANT).contains(&micros)
-}
-
-fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Bool => "bool",
-        Kind::S64 => "s64",
-        Kind::F64 => "f64",
-        Kind::Text => "text",
-        Kind::Timestamp => "timestamp",
-        Kind::Json => "json",
-    }
 }
 
 /// How deep brackets are nested outside of strings; ignoring a value does not limit it.

@@ -36,7 +36,11 @@ fn the_same_rows_end_with_0_and_nothing_is_left() {
     );
     assert!(!dir.path().join("state").exists());
     let document = check(&dir, &[&COMPARE[..], &["--json"]].concat()).json();
-    assert_eq!(names(&document), ["different", "new", "old", "sessions"]);
+    assert_eq!(
+        names(&document),
+        ["different", "manifest", "new", "old", "sessions"]
+    );
+    assert!(document["manifest"].is_null());
     assert_eq!(document["old"]["fuel"], document["new"]["fuel"]);
     assert!(document["old"]["fuel"].as_u64().unwrap() > 0);
 }
@@ -49,9 +53,36 @@ fn rows_that_differ_are_shown_row_by_row_and_end_with_1() {
     assert_eq!(ended.code, 1, "{ended:?}");
     let differs =
         "ada/two.jsonl\n@@ -1,2 +1 @@\n-items: 1\n-lines: line=1, text=misbehave\n+failed: panic: ";
-    assert!(ended.stdout.starts_with(differs), "{ended:?}");
+    assert!(ended.stdout.contains(differs), "{ended:?}");
     assert!(
         ended.stdout.ends_with("1 of 3 sessions differ\n"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn what_they_say_of_themselves_is_compared_too() {
+    let dir = stage(
+        faulty("well_behaved").unwrap(),
+        faulty("counts_again").unwrap(),
+    );
+    let ended = check(&dir, &COMPARE);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let more = "+order: one after the other\n";
+    let table =
+        "+table known, shared by name\n+column known.name: text\n+column known.number: s64\n";
+    assert!(
+        ended.stdout.contains(more) && ended.stdout.contains(table),
+        "{ended:?}"
+    );
+    let dir = stage(faulty("well_behaved").unwrap(), faulty("panics").unwrap());
+    let ended = check(&dir, &COMPARE);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let differ = "what they say of themselves\n@@ -1,2 +1,2 @@\n-name: faulty-well-behaved\n\
+                  +name: faulty-panics\n version: 1\n";
+    assert!(ended.stdout.starts_with(differ), "{ended:?}");
+    assert!(
+        ended.stdout.ends_with("0 of 3 sessions differ\n"),
         "{ended:?}"
     );
 }

@@ -48,8 +48,13 @@ fn a_broken_law_ends_with_1_the_reason_and_a_session_that_is_kept() {
     let session = fs::read(dir.path().join(kept)).unwrap();
     let lines = session.split_inclusive(|byte| *byte == b'\n').count();
     assert_eq!(lines, 2, "{}", String::from_utf8_lossy(&session));
-    let advice = "1 of 12 laws failed; what is kept is tried first the next time\n";
+    let replay = format!("replay reads_once.wasm {kept}");
+    let advice = format!(
+        "1 of 12 laws failed; see what comes of it by `session-pipeline {replay}`; what is kept is tried first the next time\n"
+    );
     assert_eq!(ended.stderr, advice);
+    let replayed = check(&dir, &replay.split(' ').collect::<Vec<_>>());
+    assert!(matches!(replayed.code, 0 | 1), "{replayed:?}");
 
     // What is kept is found again by a single case of another seed, and told to machines.
     let arguments = [

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
 
-use super::{is_instant, kind_name, undeclared};
+use super::{is_instant, undeclared};
 use crate::fault::{Fault, FaultKind, printable};
 use crate::manifest::{Kind, TableSpec};
 use crate::sandbox::contract::session_pipeline::processor::{records, types};
@@ -187,7 +187,7 @@ fn filter_of<'a>(spec: &TableSpec, filter: &'a records::Filter) -> Result<Filter
         (kind, _) => {
             return Err(format!(
                 "column `{name}`: the value of the filter is no {}",
-                kind_name(kind)
+                kind.name()
             ));
         }
     };
