@@ -1,6 +1,7 @@
 """Counts the words of each message that the user typed. Knows no host, so that plain Python can test it."""
 
 import json
+import math
 import re
 from datetime import datetime, timedelta, timezone
 
@@ -28,11 +29,14 @@ WRAPPERS = (
 # White space of Unicode: `str.strip` would take more.
 BLANK = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 
+# It may stand in front of a file.
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 # Levels of nesting. Far deeper ones would overflow the stack of a component, and no agent writes them.
 DEPTH_MAX = 128
 NESTING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|([\[{])|([\]}])')
 
-TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d):(\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # The years 1 to 9999: what the host takes.
 MICROS = range(-62_135_596_800_000_000, 253_402_300_800_000_000)
@@ -41,7 +45,7 @@ MICROS = range(-62_135_596_800_000_000, 253_402_300_800_000_000)
 def messages(lines):
     """Gives (line, microseconds or None, words) for each message among (line, bytes)."""
     for number, line in lines:
-        entry = parse(line)
+        entry = parse(line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line)
         # Most lines of the type `user` are results of tools and notes of the agent.
         texts = typed_texts(entry) if entry is not None and is_of_a_person(entry) else []
         if texts:
@@ -53,10 +57,21 @@ def parse(line):
     if is_too_deep(line):
         return None
     try:
-        entry = json.loads(line.removeprefix(b"\xef\xbb\xbf").decode())
+        entry = json.loads(line.decode(), parse_int=finite, parse_float=finite, parse_constant=finite)
+        if b"\\ud" in line.lower():
+            # Half of a pair is no character: this fails where one is left alone.
+            json.dumps(entry, ensure_ascii=False).encode()
     except ValueError:
         return None
     return entry if isinstance(entry, dict) else None
+
+
+def finite(number):
+    """A number as JSON knows it: neither `NaN` nor beyond what a float holds, but with any number of digits."""
+    found = float(number)
+    if not math.isfinite(found):
+        raise ValueError(number)
+    return found
 
 
 def is_too_deep(line):
@@ -109,7 +124,7 @@ def typed_texts(entry):
 
 def count_words(text):
     """Words are what stands between white space of ASCII, by which bytes are split; as in every other language."""
-    return len(text.encode("utf-8", "surrogatepass").split())
+    return len(text.encode().split())
 
 
 def micros(timestamp):
@@ -117,10 +132,12 @@ def micros(timestamp):
     found = TIME.fullmatch(timestamp) if isinstance(timestamp, str) else None
     if found is None:
         return None
-    date, time, fraction, offset = found.groups()
+    date, time, second, fraction, offset = found.groups()
     offset = "+00:00" if offset in "Zz" else offset
+    # A leap second is the last one of its minute.
+    second = "59" if second == "60" else second
     try:
-        seconds = (datetime.fromisoformat(f"{date}T{time}{offset}") - EPOCH) // timedelta(seconds=1)
+        seconds = (datetime.fromisoformat(f"{date}T{time}:{second}{offset}") - EPOCH) // timedelta(seconds=1)
     except (ValueError, OverflowError):
         return None
     found = seconds * 1_000_000 + int((fraction or "0").ljust(6, "0")[:6])

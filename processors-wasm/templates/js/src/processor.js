@@ -68,7 +68,7 @@ function processLines() {
 // The lines of the transcript with their numbers, chunk by chunk. What is no UTF-8 is no JSON either,
 // and comes as an empty line.
 function* lines() {
-  const decoder = new TextDecoder('utf-8', { fatal: true });
+  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   for (;;) {
     const { bytes, firstLine } = readLines(CHUNK_BYTES);
     if (bytes.length === 0) return;

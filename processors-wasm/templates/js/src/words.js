@@ -27,12 +27,16 @@ const WRAPPERS = [
   'This session is being continued from a previous conversation',
 ];
 
+// Levels of nesting: no agent writes as many, and the other languages refuse more.
+const DEPTH_MAX = 128;
+
 const TIME = /^(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))$/;
 
 // Gives {line, saidAt (microseconds as a BigInt, or null), words} for each message among [line, text].
 export function* messages(lines) {
   for (const [line, text] of lines) {
-    const entry = parse(text);
+    // A byte order mark may stand in front of a file.
+    const entry = parse(line === 1n && text.startsWith('\ufeff') ? text.slice(1) : text);
     // Most lines of the type `user` are results of tools and notes of the agent.
     const texts = entry !== null && isOfAPerson(entry) ? typedTexts(entry) : [];
     if (texts.length > 0) {
@@ -46,10 +50,30 @@ export function* messages(lines) {
 function parse(text) {
   try {
     const entry = JSON.parse(text);
-    return isObject(entry) ? entry : null;
+    return isObject(entry) && !isTooDeep(text) && !hasHalfACharacter(text, entry) ? entry : null;
   } catch {
     return null;
   }
+}
+
+function isTooDeep(text) {
+  // Few lines have as many brackets, and only those are looked at closely.
+  if (text.split('[').length + text.split('{').length - 2 <= DEPTH_MAX) return false;
+  const pieces = text.replaceAll('\\\\', '').replaceAll('\\"', '').split('"');
+  let depth = 0;
+  for (const piece of pieces.filter((_, index) => index % 2 === 0)) {
+    for (const bracket of piece.replace(/[^[\]{}]+/g, '')) {
+      depth += bracket === '[' || bracket === '{' ? 1 : -1;
+      if (depth > DEPTH_MAX) return true;
+    }
+  }
+  return false;
+}
+
+// Half of a pair of surrogates, alone: the other languages take it for damage. Written as JSON, it stays an escape.
+function hasHalfACharacter(text, entry) {
+  if (!text.includes('\\ud') && !text.includes('\\uD')) return false;
+  return JSON.stringify(entry).replaceAll('\\\\', '').includes('\\ud');
 }
 
 function isOfAPerson(entry) {
@@ -97,13 +121,14 @@ export function micros(timestamp) {
   const found = typeof timestamp === 'string' ? TIME.exec(timestamp) : null;
   if (found === null) return null;
   const [year, month, day, hour, minute, second] = found.slice(1, 7).map(Number);
+  // 60 is a leap second: the last one of its minute.
   // Filled in one by one: as arguments, years below 100 would be of the last century.
   const date = new Date(0);
   date.setUTCFullYear(year, month - 1, day);
-  date.setUTCHours(hour, minute, second);
+  date.setUTCHours(hour, minute, Math.min(second, 59));
   const isKept =
     year > 0 && date.getUTCMonth() === month - 1 && date.getUTCDate() === day &&
-    hour < 24 && minute < 60 && second < 60;
+    hour < 24 && minute < 60 && second <= 60;
   if (!isKept) return null;
   const [hours, minutes] = [Number(found[9] ?? 0), Number(found[10] ?? 0)];
   if (hours > 23 || minutes > 59) return null;

@@ -46,8 +46,28 @@ test('damaged lines are passed over', () => {
   assert.deepEqual(rows, [[4, 2]]);
 });
 
+test('a line may be nested, but not without end', () => {
+  const deep = (x) => `{"type":"user","x":${x},"message":{"content":"go on"}}`;
+  const nested = (depth) => '['.repeat(depth) + '1' + ']'.repeat(depth);
+  const withinText = JSON.stringify(`\\"${'['.repeat(999)}`);
+  assert.deepEqual(check(deep(nested(127)), deep(nested(128)), deep(withinText)), [[1, 2], [3, 2]]);
+});
+
+test('what is JSON is what the other languages take for it', () => {
+  const line = (x) => `{"type":"user","x":${x},"message":{"content":"go on"}}`;
+  for (const x of ['9'.repeat(300), '"\\ud83d\\ude00"', '"\\\\ud800"', '-0']) {
+    assert.deepEqual(check(line(x)), [[1, 2]], x);
+  }
+  for (const x of ['NaN', '-Infinity', '01', '"\\ud800"', '"\\udc00\\ud800"', '"\t"']) {
+    assert.deepEqual(check(line(x)), [], x);
+  }
+  const marked = `\ufeff${line(1)}`;
+  assert.deepEqual(check(marked, marked), [[1, 2]]);
+});
+
 test('a time is microseconds, and anything else is none', () => {
   assert.equal(micros('2026-02-13T15:32:15.839+01:00'), 1_770_993_135_839_000n);
+  assert.equal(micros('2016-12-31T23:59:60.5Z'), micros('2016-12-31T23:59:59.5Z'));
   for (const text of ['2026-02-30T00:00:00Z', '0001-01-01T00:00:00+01:00', '2026-02-13T14:32:15', 'yesterday', 5, null]) {
     assert.equal(micros(text), null);
   }
