@@ -54,26 +54,36 @@ pub fn process(
     Ok(Summary::items(count))
 }
 
-/// Makes a guest out of the way in which it misbehaves.
+/// Makes a guest out of what it says of itself and what it does to a session.
 #[macro_export]
-macro_rules! guest {
-    ($way:literal, $misbehave:expr) => {
+macro_rules! guest_of {
+    ($manifest:expr, |$session:ident| $process:expr) => {
         struct Guest;
 
         impl ::session_pipeline_processor::Processor for Guest {
             fn manifest(
                 _: &::session_pipeline_processor::Settings,
             ) -> Result<::session_pipeline_processor::Manifest, String> {
-                Ok($crate::manifest($way))
+                Ok($manifest)
             }
 
             fn process(
-                session: &::session_pipeline_processor::Session<'_>,
+                $session: &::session_pipeline_processor::Session<'_>,
             ) -> Result<::session_pipeline_processor::Summary, String> {
-                $crate::process(session, $misbehave)
+                $process
             }
         }
 
         ::session_pipeline_processor::export!(Guest);
+    };
+}
+
+/// Makes a guest out of the way in which it misbehaves.
+#[macro_export]
+macro_rules! guest {
+    ($way:literal, $misbehave:expr) => {
+        $crate::guest_of!($crate::manifest($way), |session| $crate::process(
+            session, $misbehave
+        ));
     };
 }

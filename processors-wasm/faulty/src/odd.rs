@@ -69,23 +69,10 @@ pub fn process<'h>(
 #[macro_export]
 macro_rules! odd_guest {
     ($way:literal, |$lines:ident| $odd:expr) => {
-        struct Guest;
-
-        impl ::session_pipeline_processor::Processor for Guest {
-            fn manifest(
-                _: &::session_pipeline_processor::Settings,
-            ) -> Result<::session_pipeline_processor::Manifest, String> {
-                Ok($crate::manifest($way))
-            }
-
-            fn process(
-                session: &::session_pipeline_processor::Session<'_>,
-            ) -> Result<::session_pipeline_processor::Summary, String> {
-                $crate::odd::process(session, |$lines| $odd)
-            }
-        }
-
-        ::session_pipeline_processor::export!(Guest);
+        $crate::guest_of!($crate::manifest($way), |session| $crate::odd::process(
+            session,
+            |$lines| $odd
+        ));
     };
 }
 
@@ -93,30 +80,17 @@ macro_rules! odd_guest {
 #[macro_export]
 macro_rules! remembering_guest {
     ($way:literal, |$lines:ident, $known:ident| $odd:expr) => {
-        struct Guest;
-
-        impl ::session_pipeline_processor::Processor for Guest {
-            fn manifest(
-                _: &::session_pipeline_processor::Settings,
-            ) -> Result<::session_pipeline_processor::Manifest, String> {
-                Ok($crate::manifest($way)
-                    .serial()
-                    .table::<$crate::odd::Known>())
-            }
-
-            fn process(
-                session: &::session_pipeline_processor::Session<'_>,
-            ) -> Result<::session_pipeline_processor::Summary, String> {
-                $crate::odd::process(session, |$lines| {
-                    let $known = |name: &str| {
-                        let by_name = session.lookup::<$crate::odd::Known>().equal("name", name);
-                        by_name.first().ok().flatten()
-                    };
-                    $odd
-                })
-            }
-        }
-
-        ::session_pipeline_processor::export!(Guest);
+        $crate::guest_of!(
+            $crate::manifest($way)
+                .serial()
+                .table::<$crate::odd::Known>(),
+            |session| $crate::odd::process(session, |$lines| {
+                let $known = |name: &str| {
+                    let by_name = session.lookup::<$crate::odd::Known>().equal("name", name);
+                    by_name.first().ok().flatten()
+                };
+                $odd
+            })
+        );
     };
 }
