@@ -10,15 +10,17 @@ use session_pipeline_runtime::processor::{Completed, Execution};
 use session_pipeline_runtime::sandbox::Compiled;
 
 use crate::compiled;
+use crate::data_dir::DataDir;
+use crate::over::Over;
 use crate::rows::texts;
 use crate::subject::{self, Circumstances, Subject};
 
 /// A component that is ready to be given transcripts.
 ///
-/// ```no_run
+/// ```
+/// use session_pipeline_bundle::USAGE;
 /// use session_pipeline_harness::{Guest, Session};
 ///
-/// # const USAGE: &[u8] = &[];
 /// let usage = Guest::load(USAGE);
 /// let extracted = usage.extract(Session::new("s1").user("hello"));
 /// assert_eq!(extracted.rows("sessions", "session_id prompts"), ["s1 | 1"]);
@@ -88,6 +90,11 @@ impl Guest {
             .process(transcript.as_ref(), &Circumstances::default())
     }
 
+    /// Gives it every session of a data dir.
+    pub fn over(&self, dir: &DataDir) -> Over {
+        Over::of(&self.0, dir)
+    }
+
     /// As [`Guest::process`], where it must succeed.
     pub fn extract(&self, transcript: impl AsRef<[u8]>) -> Extracted {
         let completed = self
@@ -113,32 +120,38 @@ impl Guest {
 impl Extracted {
     /// The rows of a table, one text each: these columns, joined with ` | `, nulls as `-`.
     pub fn rows(&self, table: &str, columns: &str) -> Vec<String> {
-        let place = self
-            .manifest
-            .tables
-            .iter()
-            .position(|spec| spec.name == table)
-            .unwrap_or_else(|| panic!("there is no table `{table}`"));
-        let (spec, kept) = (&self.manifest.tables[place], &self.completed.tables[place]);
-        let columns: Vec<Vec<String>> = columns
-            .split_whitespace()
-            .map(|name| {
-                let place = spec.columns.iter().position(|column| column.name == name);
-                let place = place.unwrap_or_else(|| panic!("there is no column `{table}.{name}`"));
-                texts(&kept.columns[place])
-            })
-            .collect();
-        let row = |at: usize| {
-            let cells: Vec<&str> = columns.iter().map(|column| column[at].as_str()).collect();
-            cells.join(" | ")
-        };
-        (0..kept.rows).map(row).collect()
+        rows_of(&self.manifest, &self.completed, table, columns)
     }
 
     /// As [`Extracted::rows`], as one text for a snapshot.
     pub fn text(&self, table: &str, columns: &str) -> String {
         self.rows(table, columns).join("\n")
     }
+}
+
+/// The rows of a table, one text each.
+pub(crate) fn rows_of(
+    manifest: &Manifest,
+    completed: &Completed,
+    table: &str,
+    columns: &str,
+) -> Vec<String> {
+    let place = manifest.tables.iter().position(|spec| spec.name == table);
+    let place = place.unwrap_or_else(|| panic!("there is no table `{table}`"));
+    let (spec, kept) = (&manifest.tables[place], &completed.tables[place]);
+    let columns: Vec<Vec<String>> = columns
+        .split_whitespace()
+        .map(|name| {
+            let place = spec.columns.iter().position(|column| column.name == name);
+            let place = place.unwrap_or_else(|| panic!("there is no column `{table}.{name}`"));
+            texts(&kept.columns[place])
+        })
+        .collect();
+    let row = |at: usize| {
+        let cells: Vec<&str> = columns.iter().map(|column| column[at].as_str()).collect();
+        cells.join(" | ")
+    };
+    (0..kept.rows).map(row).collect()
 }
 
 /// Compiles a component once in the life of this process, if no test did so before.

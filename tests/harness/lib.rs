@@ -5,10 +5,10 @@
 //!
 //! A test in full:
 //!
-//! ```no_run
+//! ```
+//! use session_pipeline_bundle::USAGE;
 //! use session_pipeline_harness::{DataDir, Session, TestPipeline};
 //!
-//! # const USAGE: &[u8] = &[];
 //! let dir = DataDir::new();
 //! let session = Session::new("s1")
 //!     .user("fix the test")
@@ -31,7 +31,9 @@ pub mod guest;
 pub mod llm;
 pub mod llm_server;
 pub mod measure;
+pub mod over;
 pub mod pipeline;
+pub mod program;
 pub mod redact;
 pub mod rows;
 pub mod session;
@@ -44,6 +46,7 @@ pub use data_dir::DataDir;
 pub use guest::{Extracted, Guest};
 pub use llm::ScriptedModel;
 pub use llm_server::LlmServer;
+pub use over::Over;
 pub use pipeline::{Ran, TestPipeline};
 pub use session::Session;
 pub use strategies::{cases, seed};

@@ -16,10 +16,10 @@ use crate::data_dir::DataDir;
 ///
 /// While it lives, the database belongs to it: drop it before reading the file with SQL.
 ///
-/// ```no_run
+/// ```
+/// use session_pipeline_bundle::USAGE;
 /// use session_pipeline_harness::{DataDir, TestPipeline};
 ///
-/// # const USAGE: &[u8] = &[];
 /// let dir = DataDir::new();
 /// dir.write("ada/one.jsonl", "{}\n");
 /// let pipeline = TestPipeline::open(&dir, &[("usage", USAGE)]);

@@ -21,6 +21,19 @@ pub fn redact(text: &str, data_dir: &Path) -> String {
     replace(&text, process_id, "process [pid]")
 }
 
+/// Replaces ids of sessions, messages and runs that are UUIDs: beside [`redact`], since of those
+/// that a test made itself it wants to see which.
+///
+/// ```
+/// use session_pipeline_harness::redact::redact_ids;
+///
+/// let text = "run 0190f3a1-0b6c-7d3e-9c55-2f6a1b7c8d90 has ended";
+/// assert_eq!(redact_ids(text), "run [id] has ended");
+/// ```
+pub fn redact_ids(text: &str) -> String {
+    replace(text, id, "[id]")
+}
+
 /// Replaces every place at which `length` finds something.
 fn replace(text: &str, length: impl Fn(&str) -> Option<usize>, word: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -65,6 +78,17 @@ fn hash(text: &str) -> Option<usize> {
     let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
     let length = text.find(|c| !is_hex(c)).unwrap_or(text.len());
     (length == 32 || length == 64).then_some(length)
+}
+
+/// A UUID.
+fn id(text: &str) -> Option<usize> {
+    let pattern = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+    let fits = |(pattern, c): (char, char)| match pattern {
+        'x' => c.is_ascii_digit() || ('a'..='f').contains(&c),
+        other => c == other,
+    };
+    let is_long_enough = text.len() >= pattern.len();
+    (is_long_enough && pattern.chars().zip(text.chars()).all(fits)).then_some(pattern.len())
 }
 
 fn process_id(text: &str) -> Option<usize> {

@@ -1,13 +1,16 @@
 //! What properties are tried on: transcripts of all kinds, and what happens to a data dir.
 
+mod files;
+
 use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::data_dir::DataDir;
 use crate::session::Session;
+
+pub use files::{Action, FILES, Folder, Mtime, actions, data_dir};
 
 /// How many cases every property is tried with, more or less by its cost: what `cargo xtask` says,
 /// or 32.
@@ -290,120 +293,6 @@ fn member_name() -> impl Strategy<Value = String> {
         prop::sample::select(known).prop_map(ToOwned::to_owned),
         any::<String>(),
     ]
-}
-
-/// The files that [`Action`]s are about, by position: two users, and a nested session.
-pub const FILES: [&str; 4] = [
-    "ada/a.jsonl",
-    "ada/b.jsonl",
-    "ada/a/subagents/agent-1.jsonl",
-    "bob/a.jsonl",
-];
-
-/// Something that happens to a data dir.
-///
-/// Files are named by position, so that a shrunk list of actions still makes sense; what can't be
-/// done (a file that is not there) is not done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// A file is written anew.
-    Write(usize, &'static str, Mtime),
-    /// A file grows.
-    Append(usize, &'static str, Mtime),
-    /// Only a file's times change.
-    Touch(usize, Mtime),
-    /// A file becomes another one.
-    Rename(usize, usize),
-    /// A file goes.
-    Delete(usize),
-    /// Time passes.
-    Tick(Duration),
-    /// A run, by the scheduler or by a person.
-    Run {
-        /// Whether by a person.
-        by_person: bool,
-    },
-}
-
-/// When a file says that it was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mtime {
-    /// A minute ago.
-    Quiet,
-    /// Within the window in which times are not trusted.
-    JustNow,
-    /// In the future: another machine's clock, or ours went back.
-    Ahead,
-    /// Before 1970.
-    Ancient,
-}
-
-impl Mtime {
-    fn forge(self, dir: &DataDir, key: &str) {
-        match self {
-            Self::Quiet => dir.touch(key),
-            Self::JustNow => dir.set_age(key, Duration::from_millis(10)),
-            Self::Ahead => dir.set_ahead(key, Duration::from_secs(3600)),
-            // Of 1950, as the clock stands in 2100; ext4 knows nothing before 1901.
-            Self::Ancient => dir.set_age(key, Duration::from_secs(150 * 365 * 86_400)),
-        }
-    }
-}
-
-impl Action {
-    /// Lets it happen; [`Action::Run`] is left to the caller.
-    pub fn apply(&self, dir: &DataDir) {
-        match *self {
-            Self::Write(file, content, mtime) => {
-                dir.write(FILES[file], content);
-                mtime.forge(dir, FILES[file]);
-            }
-            Self::Append(file, content, mtime) if dir.has(FILES[file]) => {
-                dir.append(FILES[file], content);
-                mtime.forge(dir, FILES[file]);
-            }
-            Self::Touch(file, mtime) if dir.has(FILES[file]) => mtime.forge(dir, FILES[file]),
-            Self::Rename(from, to) if dir.has(FILES[from]) && from != to => {
-                dir.rename(FILES[from], FILES[to]);
-            }
-            Self::Delete(file) if dir.has(FILES[file]) => dir.delete(FILES[file]),
-            Self::Tick(duration) => dir.clock().advance(duration),
-            _ => {}
-        }
-    }
-}
-
-/// What happens to a data dir in the course of a few days, runs included.
-///
-/// `contents` are what files are written with and grow by; few and short ones, some of one length,
-/// so that contents recur.
-pub fn actions(contents: &'static [&'static str]) -> impl Strategy<Value = Vec<Action>> {
-    let file = || 0..FILES.len();
-    let content = move || prop::sample::select(contents);
-    let mtime = || {
-        prop_oneof![
-            4 => Just(Mtime::Quiet),
-            2 => Just(Mtime::JustNow),
-            1 => Just(Mtime::Ahead),
-            1 => Just(Mtime::Ancient),
-        ]
-    };
-    let tick = prop::sample::select(vec![
-        Duration::from_millis(20),
-        Duration::from_millis(100),
-        Duration::from_secs(700),
-        Duration::from_secs(86_400),
-    ]);
-    let action = prop_oneof![
-        4 => (file(), content(), mtime()).prop_map(|(file, content, mtime)| Action::Write(file, content, mtime)),
-        2 => (file(), content(), mtime()).prop_map(|(file, content, mtime)| Action::Append(file, content, mtime)),
-        2 => (file(), mtime()).prop_map(|(file, mtime)| Action::Touch(file, mtime)),
-        1 => (file(), file()).prop_map(|(from, to)| Action::Rename(from, to)),
-        1 => file().prop_map(Action::Delete),
-        2 => tick.prop_map(Action::Tick),
-        6 => any::<bool>().prop_map(|by_person| Action::Run { by_person }),
-    ];
-    vec(action, 1..40)
 }
 
 /// What one line of some file says about a message of the API.

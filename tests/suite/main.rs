@@ -28,6 +28,7 @@ mod inspect;
 mod llm;
 mod llm_providers;
 mod migrations;
+mod over;
 mod quarantine;
 mod races;
 mod records;
