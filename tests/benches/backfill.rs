@@ -10,8 +10,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use assert_cmd::cargo::cargo_bin;
 use session_pipeline_harness::measure::{Figures, Material, child, watched_child};
+use session_pipeline_harness::program;
 
 const ROUNDS: usize = 3;
 const SMALL_SESSIONS: usize = 20_000;
@@ -20,7 +20,7 @@ const ROWS: usize = 20;
 const MUCH_BYTES: u64 = 1_000_000_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let program = cargo_bin("session-pipeline");
+    let program = program::path();
     small_sessions(&program)?;
     much_data(&program)
 }

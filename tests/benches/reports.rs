@@ -14,9 +14,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use assert_cmd::cargo::cargo_bin;
 use duckdb::Connection;
 use session_pipeline_harness::measure::{Figures, child, watched_child};
+use session_pipeline_harness::program;
 use session_pipeline_runtime::clock::SystemClock;
 use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::registry::{Registry, Shipped};
@@ -133,7 +133,7 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
     }
     println!("by tool     {seconds} s");
     drop(pipeline);
-    let mut command = Command::new(cargo_bin("session-pipeline"));
+    let mut command = Command::new(program::path());
     command
         .arg("--data-dir")
         .arg(data_dir.path())
@@ -157,7 +157,7 @@ fn much_data(ccusage: &str, like: Option<&Path>) -> Result<(), Box<dyn Error>> {
     }
     let data_dir = scratch.path().join("data");
     let command = |arguments: &[&str]| {
-        let mut command = Command::new(cargo_bin("session-pipeline"));
+        let mut command = Command::new(program::path());
         command
             .arg("--data-dir")
             .arg(&data_dir)

@@ -6,8 +6,8 @@ use std::error::Error;
 use std::fs;
 use std::process::Command;
 
-use assert_cmd::cargo::cargo_bin;
 use session_pipeline_harness::measure::{Figures, child, watched_child};
+use session_pipeline_harness::program;
 
 const ROUNDS: usize = 9;
 const FILES_PER_FOLDER: usize = 100;
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             )?;
         }
     }
-    let mut run = Command::new(cargo_bin("session-pipeline"));
+    let mut run = Command::new(program::path());
     run.arg("--data-dir")
         .arg(folder.path().join("data"))
         .arg("--sessions")

@@ -24,19 +24,21 @@ use std::process::{Output, Stdio};
 use assert_cmd::Command;
 use serde_json::Value;
 use session_pipeline_harness::redact::redact;
-use session_pipeline_harness::{DataDir, compiled};
+use session_pipeline_harness::{DataDir, compiled, program as real};
 use session_pipeline_runtime::store::Store;
 
 use crate::usage::examples;
 
 /// The program, in a folder of its own and without anybody's environment.
 fn program(dir: &DataDir) -> Command {
-    let mut command = Command::new(assert_cmd::cargo::cargo_bin("session-pipeline"));
+    let mut command = program_that_compiles(dir);
+    command.envs(compiled::environment());
     command
-        .env_clear()
-        .envs(compiled::environment())
-        .current_dir(dir.path());
-    command
+}
+
+/// The same, but nothing that another test compiled is taken.
+fn program_that_compiles(dir: &DataDir) -> Command {
+    real::in_folder(dir).into()
 }
 
 /// How the program ended: exit code, standard output, standard error.
@@ -75,9 +77,9 @@ pub(super) fn check(dir: &DataDir, arguments: &[&str]) -> Ended {
 /// The same by a program that compiles whatever was not compiled in this data dir.
 fn check_compiling(dir: &DataDir, arguments: &[&str]) -> Ended {
     let data_dir = dir.path().to_str().unwrap();
-    let mut command = program(dir);
-    command.env_clear().args(["--data-dir", data_dir]);
-    Ended::of(dir, command.args(arguments).output().unwrap())
+    let mut command = program_that_compiles(dir);
+    command.args(["--data-dir", data_dir]).args(arguments);
+    Ended::of(dir, command.output().unwrap())
 }
 
 /// The same over the examples.
@@ -326,16 +328,13 @@ fn a_reader_that_goes_away_is_no_failure() {
     let dir = DataDir::new();
     let data_dir = dir.path().to_str().unwrap();
     for arguments in [&["status"][..], &["report", "usage"], &["--help"]] {
-        let mut child =
-            std::process::Command::new(assert_cmd::cargo::cargo_bin("session-pipeline"))
-                .env_clear()
-                .args(["--data-dir", data_dir])
-                .args(arguments)
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
+        let mut child = real::in_folder(&dir)
+            .args(["--data-dir", data_dir])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         drop(child.stdout.take());
         let ended = Ended::of(&dir, child.wait_with_output().unwrap());
         assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");

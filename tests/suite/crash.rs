@@ -10,9 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use life::{ALL_DAYS, Disturbance, Life, SESSIONS};
+use life::{ALL_DAYS, Life, SESSIONS};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use session_pipeline_harness::program::Disturbance;
 use session_pipeline_harness::{cases, counted, tally};
 use session_pipeline_runtime::kill_point::POINTS;
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use session_pipeline_bundle::faulty;
-use session_pipeline_harness::{DataDir, TestPipeline, cases};
+use session_pipeline_harness::{DataDir, TestPipeline, cases, program};
 use session_pipeline_runtime::config::{Compiler, Config};
 use session_pipeline_runtime::health::{Entry, Facts, Report, Sources, Status, SystemDisk};
 use session_pipeline_runtime::registry::listing;
@@ -710,7 +710,7 @@ fn what_is_our_own_trouble_is_tried_again_and_the_component_before_goes_on() {
     assert_eq!(told[0], "faulty-versioned 1 of theirs.wasm, as it was");
     assert!(told[1].contains("the compiler can't be run on"), "{told:?}");
     // The compiler is there now, and the file as it was.
-    let binary = assert_cmd::cargo::cargo_bin("session-pipeline");
+    let binary = program::path();
     std::os::unix::fs::symlink(binary, program).unwrap();
     look(&pipeline);
     assert_eq!(standing(&pipeline), ["faulty-versioned 2 of theirs.wasm"]);

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use session_pipeline_harness::{DataDir, Session, compiled};
+use session_pipeline_harness::{DataDir, Session, compiled, program as real};
 
 use super::{Ended, check, check_examples, program, words};
 use crate::database::cell;
@@ -27,7 +27,7 @@ impl Serving {
     }
 
     fn start_with(dir: &DataDir, environment: &[(&str, &str)], more: &[&str]) -> Self {
-        let program = Command::new(assert_cmd::cargo::cargo_bin("session-pipeline"));
+        let program = Command::new(real::path());
         Self::start_by(program, dir, environment, more)
     }
 

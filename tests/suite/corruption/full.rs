@@ -4,12 +4,13 @@
 //! is the real thing, and wants a namespace of the user's own.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use duckdb::Connection;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use session_pipeline_harness::program;
 
 use super::{
     DAYS, DataDir, Ended, Files, Left, check, conversation, files_of, key, killed, lay, left,
@@ -37,14 +38,12 @@ fn shell(script: &str) -> Command {
     command
 }
 
-pub(super) fn program() -> PathBuf {
-    assert_cmd::cargo::cargo_bin("session-pipeline")
-}
-
 /// Runs a processor while no file can grow beyond so many bytes.
 fn run_limited(dir: &DataDir, bytes: u64) -> Ended {
     let mut command = shell(LIMITED);
-    command.arg(bytes.div_ceil(512).to_string()).arg(program());
+    command
+        .arg(bytes.div_ceil(512).to_string())
+        .arg(program::path());
     command.args(["run", "usage", "--data-dir"]).arg(dir.path());
     Ended::of(dir, command.output().unwrap())
 }
@@ -78,7 +77,7 @@ fn run_on_a_small_disk(dir: &DataDir, free: u64) -> Ended {
     command
         .arg(kib.to_string())
         .arg(dir.path())
-        .arg(program())
+        .arg(program::path())
         .args(["run", "usage"]);
     Ended::of(dir, command.output().unwrap())
 }
@@ -214,7 +213,7 @@ fn limit(serving: &Serving, bytes: Option<u64>) {
 fn serve(dir: &DataDir) -> Serving {
     // Unlimited at first.
     let mut command = shell(r#"trap "" XFSZ; exec "$@""#);
-    command.arg(program());
+    command.arg(program::path());
     Serving::start_by(command, dir, &[], &[])
 }
 
@@ -278,7 +277,7 @@ fn a_compiled_component_that_can_not_be_kept_is_told_and_made_again_when_there_i
     // Room for nothing, for the component, and for half of what it is compiled to.
     for room in ["4k", "300k", "600k"] {
         let mut command = in_a_namespace(script);
-        command.arg(room).arg(&components).arg(program());
+        command.arg(room).arg(&components).arg(program::path());
         command.args(["run", "usage", "--data-dir"]).arg(dir.path());
         let ended = Ended::of(&dir, command.output().unwrap());
         assert_eq!(ended.code, 3, "{ended:?}");

@@ -10,8 +10,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
+use session_pipeline_harness::program;
 
-use super::full::{has_own_mounts, in_a_namespace, program};
+use super::full::{has_own_mounts, in_a_namespace};
 use super::{DataDir, Ended, check, conversation, key, killed, refusal, run_through};
 use crate::cli::serve::Serving;
 use crate::guests::usage_dir;
@@ -172,7 +173,10 @@ fn a_data_dir_on_a_disk_that_is_read_only_is_named_and_goes_on_when_it_is_not() 
     let script = r#"mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@""#;
     for arguments in [&["run", "usage"][..], &["status"], &["migrate"]] {
         let mut command = in_a_namespace(script);
-        command.arg(dir.path()).arg(program()).arg("--data-dir");
+        command
+            .arg(dir.path())
+            .arg(program::path())
+            .arg("--data-dir");
         command.arg(dir.path()).args(arguments);
         let ended = Ended::of(&dir, command.output().unwrap());
         assert_eq!(ended.code, 3, "{ended:?}");

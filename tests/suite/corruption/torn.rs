@@ -13,10 +13,9 @@ use std::sync::OnceLock;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use session_pipeline_harness::{cases, clock};
+use session_pipeline_harness::{cases, clock, program};
 use session_pipeline_runtime::store::{Store, StoreError};
 
-use super::full::program;
 use super::{DataDir, Files, files_of, killed, lay, refusal, run_through};
 
 const DATABASE: &str = "state/system.duckdb";
@@ -41,7 +40,7 @@ struct Checkpoint {
 fn killed_at(files: &Files, point: &str) -> Files {
     let dir = lay(files);
     let record = dir.path().join("killed-at");
-    let mut command = Command::new(program());
+    let mut command = Command::new(program::path());
     let status = command
         .args(["run", "usage", "--data-dir"])
         .arg(dir.path())

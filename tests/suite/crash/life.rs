@@ -1,12 +1,9 @@
 //! A data dir that the real program lives in for some days, however often it dies there.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
+use session_pipeline_harness::program::{self, Disturbance, End};
 use session_pipeline_harness::{DataDir, Session, tally};
 
 use crate::database::rows;
@@ -85,16 +82,6 @@ fn usage_of(number: usize, turns: usize) -> Session {
     })
 }
 
-/// How one start of the program is disturbed.
-#[derive(Clone, Debug)]
-pub enum Disturbance {
-    None,
-    /// By death at a place of `kill_point`, in the words of its plans.
-    At(String),
-    /// By death after so much time.
-    After(Duration),
-}
-
 /// A data dir with the program's starts counted.
 pub struct Life {
     dir: DataDir,
@@ -118,7 +105,7 @@ impl Life {
     pub fn from_an_older_database() -> Self {
         let life = Self::from_nothing();
         let mut migrate = life.program(&["migrate", "--to", "30"]);
-        assert!(migrate.status().unwrap().success());
+        assert!(migrate.output().unwrap().status.success());
         life
     }
 
@@ -128,7 +115,7 @@ impl Life {
             static PREPARED: DataDir = {
                 let life = Life::from_nothing();
                 for processor in PROCESSORS {
-                    assert!(life.program(&["run", processor]).status().unwrap().success());
+                    assert!(life.program(&["run", processor]).output().unwrap().status.success());
                 }
                 life.dir
             };
@@ -142,57 +129,26 @@ impl Life {
     }
 
     fn program(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin("session-pipeline"));
+        let mut command = program::on(&self.dir);
+        command.arg("--json").args(arguments);
         command
-            .env_clear()
-            .current_dir(self.dir.path())
-            .args(["--data-dir", self.dir.path().to_str().unwrap(), "--json"])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        command
-    }
-
-    /// Where points are written down.
-    fn record(&self) -> PathBuf {
-        self.dir.path().join("killed-at")
-    }
-
-    fn take_record(&self) -> Vec<String> {
-        let record = fs::read_to_string(self.record()).unwrap_or_default();
-        // There is none where it was not killed at a point.
-        let _ = fs::remove_file(self.record());
-        record.lines().map(ToOwned::to_owned).collect()
     }
 
     /// Runs a processor until it comes to its end; `disturb` is asked before each start.
     fn run(&mut self, processor: &str, mut disturb: impl FnMut(usize) -> Disturbance) {
         for start in 0..STARTS_MAX {
-            let mut command = self.program(&["run", processor]);
-            let record = self.record();
-            let (limit, record) = match disturb(start) {
-                Disturbance::None => (None, None),
-                Disturbance::At(place) => {
-                    (None, Some(format!("kill:{place}:{}", record.display())))
+            let command = self.program(&["run", processor]);
+            match program::live(command, &self.dir, &disturb(start)) {
+                End::Died(points) => {
+                    self.deaths.push(points);
+                    tally("kills", 1);
                 }
-                Disturbance::After(limit) => (Some(limit), None),
-            };
-            command.envs(record.map(|plan| ("SESSION_PIPELINE_KILL_POINTS", plan)));
-            let mut child = command.spawn().unwrap();
-            if let Some(limit) = limit {
-                kill_after(&mut child, limit);
+                End::Came(output) => {
+                    let said = String::from_utf8_lossy(&output.stderr);
+                    assert_eq!(output.status.code(), Some(0), "start {start}: {said}");
+                    return;
+                }
             }
-            let output = child.wait_with_output().unwrap();
-            let record = self.take_record();
-            if output.status.signal() == Some(rustix::process::Signal::KILL.as_raw()) {
-                self.deaths.push(record);
-                tally("kills", 1);
-                continue;
-            }
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(0), "start {start}: {said}");
-            return;
         }
         panic!("after {STARTS_MAX} starts it had still not come to its end");
     }
@@ -209,10 +165,7 @@ impl Life {
 
     /// What is left at the end, but for times and running numbers; and that it is sound in itself.
     pub fn end(&self) -> BTreeMap<&'static str, Vec<String>> {
-        let report = self
-            .program(&["report", "usage"])
-            .stdout(Stdio::piped())
-            .output();
+        let report = self.program(&["report", "usage"]).output();
         let report = String::from_utf8(report.unwrap().stdout).unwrap();
         let mut left = BTreeMap::from([("report", vec![report])]);
         for (processor, table) in TABLES {
@@ -262,12 +215,4 @@ impl Life {
         );
         left
     }
-}
-
-/// Kills a child at a moment that nothing in it is prepared for.
-fn kill_after(child: &mut Child, limit: Duration) {
-    // Not to wait for something: the moment itself is what is tried.
-    std::thread::sleep(limit);
-    // It may have ended already.
-    let _ = child.kill();
 }

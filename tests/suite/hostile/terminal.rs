@@ -2,19 +2,15 @@
 
 use std::fs::File;
 
-use assert_cmd::Command;
-use session_pipeline_harness::{DataDir, Session, compiled};
+use session_pipeline_harness::{DataDir, Session, compiled, program};
 
 /// Clears the screen, sets the title, reads from right to left; also as C1 codes of one character.
 const PAINT: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\r\u{8}";
 
 /// What the program prints for people on both streams, with its exit code.
 fn check(dir: &DataDir, arguments: &[&str]) -> (i32, String) {
-    let mut command = Command::new(assert_cmd::cargo::cargo_bin("session-pipeline"));
-    command
-        .env_clear()
-        .envs(compiled::environment())
-        .current_dir(dir.path());
+    let mut command = program::in_folder(dir);
+    command.envs(compiled::environment());
     let output = command.args(arguments).output().unwrap();
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
     let text = text.concat();

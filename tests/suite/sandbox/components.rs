@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use session_pipeline_bundle::USAGE;
-use session_pipeline_harness::{DataDir, Guest, TestPipeline};
+use session_pipeline_harness::{DataDir, Guest, TestPipeline, program};
 use session_pipeline_runtime::config::{Compiler, Config, Limits};
 use session_pipeline_runtime::fault::{Fault, FaultKind};
 use session_pipeline_runtime::registry::RegistryError;
@@ -165,7 +165,7 @@ fn importing(name: &str) -> &'static [u8] {
 /// The compiler as the program starts it.
 pub(super) fn child_compiler() -> Compiler {
     Compiler::Child {
-        program: assert_cmd::cargo::cargo_bin("session-pipeline"),
+        program: program::path(),
         arguments: vec!["compile-component".to_owned(), "--".to_owned()],
     }
 }

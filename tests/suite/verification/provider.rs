@@ -3,14 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use session_pipeline_harness::llm_server::{Act, Asked, TestPatience};
+use session_pipeline_harness::program::{self, Disturbance, End};
 use session_pipeline_harness::{DataDir, LlmServer, TestPipeline, cases};
 use session_pipeline_runtime::config::Provider;
 use session_pipeline_runtime::llm::{self, ApiKey, Secrets};
@@ -191,23 +190,15 @@ fn killed_again_and_again_while_it_asks_it_ends_as_if_nothing_had_happened_and_p
 /// Runs the program, and gives what it told people; `None` when it was killed at the n-th point that
 /// it reached.
 fn run_program(dir: &DataDir, kill_at: Option<usize>) -> Option<String> {
-    let record = dir.path().join("killed-at");
-    let plan = kill_at.map(|point| format!("kill:{point}:{}", record.display()));
-    let output = Command::new(assert_cmd::cargo::cargo_bin("session-pipeline"))
-        .env_clear()
-        .envs(plan.map(|plan| ("SESSION_PIPELINE_KILL_POINTS", plan)))
-        .args([
-            "--data-dir",
-            dir.path().to_str().unwrap(),
-            "run",
-            VERIFICATION,
-        ])
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    if output.status.signal() == Some(rustix::process::Signal::KILL.as_raw()) {
+    let disturbance = match kill_at {
+        Some(point) => Disturbance::At(point.to_string()),
+        None => Disturbance::None,
+    };
+    let mut run = program::on(dir);
+    run.args(["run", VERIFICATION]);
+    let End::Came(output) = program::live(run, dir, &disturbance) else {
         return None;
-    }
+    };
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{told}");
     Some(told)
