@@ -130,11 +130,6 @@ impl KnownSessions {
             .copied()
     }
 
-    /// How many rows there are.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -640,6 +640,17 @@ fn tables_of_the_legacy_system_with_our_names_are_kept_under_others() {
     verify(&conn).unwrap();
 }
 
+#[test]
+fn a_table_is_kept_under_the_first_name_that_is_free() {
+    let taken = "CREATE TABLE legacy_runs_2 (id INTEGER);";
+    let mut conn = database(&format!("{}{taken}", in_the_way()));
+    let applied = migrate(&mut conn).unwrap();
+    assert_eq!(
+        applied.renamed[0].to_string(),
+        "table `runs` is kept as `legacy_runs_3`"
+    );
+}
+
 fn in_the_way() -> String {
     legacy(LEGACY_WITH_ALL_IN_THE_WAY)
 }
@@ -848,6 +859,10 @@ fn a_table_that_was_changed_by_hand_is_refused() {
             "DROP TABLE counters; CREATE TABLE counters (name VARCHAR PRIMARY KEY, value BIGINT NOT NULL UNIQUE)",
             "table `counters` is not as schema `36` has it: `UNIQUE(\"value\")` is not ours;",
         ),
+        (
+            "ALTER TABLE session_costs ADD PRIMARY KEY (run_id)",
+            "table `session_costs` is not as schema `36` has it: it should have no primary key instead of `run_id`;",
+        ),
     ] {
         let message = refused_after(change);
         assert!(message.starts_with(difference), "{change}: {message}");
@@ -856,6 +871,16 @@ fn a_table_that_was_changed_by_hand_is_refused() {
             "{message}"
         );
     }
+}
+
+#[test]
+fn who_asks_whether_the_tables_are_right_is_told_which_one_is_not() {
+    let mut conn = database("");
+    migrate(&mut conn).unwrap();
+    verify(&conn).unwrap();
+    conn.execute_batch("DROP TABLE users").unwrap();
+    let error = verify(&conn).unwrap_err().to_string();
+    assert!(error.starts_with("table `users` is not"), "{error}");
 }
 
 #[test]

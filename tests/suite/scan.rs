@@ -410,6 +410,14 @@ fn a_vanished_session_is_marked_once_and_a_file_that_returns_is_noticed() {
 }
 
 #[test]
+fn a_component_that_wrote_many_rows_is_known_once() {
+    let mut known = KnownSessions::default();
+    let found = ["a", "b", "a", "c", "b"].map(|digest| known.digest_index(digest));
+    assert_eq!(found, [0, 1, 0, 2, 1]);
+    assert_eq!(known.digests, ["a", "b", "c"]);
+}
+
+#[test]
 fn a_walk_that_found_nothing_or_came_short_is_no_deletion() {
     assert_eq!(
         scan(&[], &[(KEY, own_row())], &[], false).vanished,
@@ -418,7 +426,9 @@ fn a_walk_that_found_nothing_or_came_short_is_no_deletion() {
     );
 
     let mut known = KnownSessions::default();
+    assert!(known.is_empty());
     known.add(KEY, own_row());
+    assert!(!known.is_empty());
     let mut plan = ScanPlan::default();
     let walk = Walk {
         found: 5,
