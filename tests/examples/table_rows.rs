@@ -33,10 +33,20 @@ fn rows(data_dir: &Path, processor: &str, table: &str) -> duckdb::Result<Vec<Str
     let connection = Connection::open_with_flags(database, config)?;
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let mut statement = connection.prepare(&format!(
-        "SELECT concat_ws('\t', COLUMNS(* EXCLUDE (session_seq, recorded_at))) FROM {}.{} ORDER BY session_file, rowid",
+        "SELECT CAST(COLUMNS(* EXCLUDE (session_seq, recorded_at)) AS VARCHAR) FROM {}.{} ORDER BY session_file, rowid",
         quoted(processor),
         quoted(table),
     ))?;
-    let rows = statement.query_map([], |row| row.get(0))?;
-    rows.collect()
+    let mut rows = statement.query([])?;
+    let mut texts = Vec::new();
+    while let Some(row) = rows.next()? {
+        let columns = row.as_ref().column_count();
+        let cells = (0..columns).map(|column| row.get::<_, Option<String>>(column));
+        let cells: Vec<Option<String>> = cells.collect::<duckdb::Result<_>>()?;
+        let cells = cells
+            .into_iter()
+            .map(|cell| cell.unwrap_or_else(|| "-".to_owned()));
+        texts.push(cells.collect::<Vec<_>>().join("\t"));
+    }
+    Ok(texts)
 }
