@@ -68,15 +68,6 @@ pub enum Headline {
 }
 
 impl Headline {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::Degraded => "degraded",
-            Self::Unhealthy => "unhealthy",
-        }
-    }
-
     /// The headline over these checks: the worst of them counts, and only `warning` and `error` are
     /// bad at all (BEHAVIOUR.md 5.1).
     pub fn over(statuses: impl IntoIterator<Item = Status>) -> Self {

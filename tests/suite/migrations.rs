@@ -804,6 +804,14 @@ fn a_number_that_another_system_gave_is_refused() {
 }
 
 #[test]
+fn a_look_says_which_number_there_is() {
+    let mut conn = database("");
+    assert_eq!(status(&conn).unwrap().version(), None);
+    migrate_to(&mut conn, Some(31)).unwrap();
+    assert_eq!(status(&conn).unwrap().version(), Some(31));
+}
+
+#[test]
 fn there_is_no_way_down() {
     let mut conn = database("");
     migrate(&mut conn).unwrap();
