@@ -12,6 +12,7 @@ use session_pipeline_runtime::store::Store;
 
 use super::client::Reach;
 use super::component::{self, Component};
+use super::progress::Spinner;
 use super::table::{bytes, facts, number, table};
 use super::{Exit, Failure, Global, hint, print, print_json, verify};
 use crate::body::admin::{Processor, Processors, RefusedFile};
@@ -50,9 +51,13 @@ fn list(global: &Global) -> Result<Exit, Failure> {
         Reach::Here(store) => {
             let (store, scratch) = (store.as_ref(), std::env::temp_dir());
             let engines = Engines::new(config.pool_limits(), 0);
+            // What no run has compiled yet is compiled here, and kept nowhere.
+            let spinner = Spinner::new();
+            spinner.say("asking the components in `processors/` what they are");
             registry.look_aside(config, &engines, store, &scratch, now)?;
             let has_model = llm::is_configured(&config.llm, &global.secrets(config)?);
             let listed = listing::list(&registry, config, store, &scratch, has_model)?;
+            spinner.clear();
             Processors::new(listed, &registry.plan())
         }
         Reach::Server(client) => client.get("/api/admin/processors", &[])?,

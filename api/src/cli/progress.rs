@@ -1,9 +1,13 @@
 //! How far a command has come, on standard error, where that is a terminal.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use session_pipeline_runtime::run::Progress;
+
+/// How often what turns is drawn.
+const TICK: Duration = Duration::from_millis(100);
 
 /// The bar of a run.
 #[derive(Debug)]
@@ -16,12 +20,10 @@ impl Bar {
         } else {
             ProgressBar::hidden()
         };
-        let template = "{prefix} {wide_bar} {bytes}/{total_bytes} · {binary_bytes_per_sec} · {eta}";
-        // The template is fixed; were it wrong, a plain bar does as well.
-        let style =
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        bar.set_style(style);
+        // Until it is known how much there is: a component that is new takes its time to compile.
+        bar.set_style(style("{spinner} {prefix}: making ready"));
         bar.set_prefix(label.to_owned());
+        bar.enable_steady_tick(TICK);
         Self(bar)
     }
 
@@ -32,6 +34,10 @@ impl Bar {
 
 impl Progress for Bar {
     fn planned(&self, _sessions: u64, bytes: u64) {
+        self.0.disable_steady_tick();
+        self.0.set_style(style(
+            "{prefix} {wide_bar} {bytes}/{total_bytes} · {binary_bytes_per_sec} · {eta}",
+        ));
         self.0.set_length(bytes);
     }
 
@@ -40,22 +46,28 @@ impl Progress for Bar {
     }
 }
 
+/// The templates are fixed; were one wrong, a plain bar does as well.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
 /// What a command is at, where nobody knows how long it takes.
 #[derive(Debug)]
 pub(super) struct Spinner(ProgressBar);
 
 impl Spinner {
     pub(super) fn new() -> Self {
-        Self(if std::io::stderr().is_terminal() {
+        let spinner = if std::io::stderr().is_terminal() {
             ProgressBar::new_spinner()
         } else {
             ProgressBar::hidden()
-        })
+        };
+        spinner.enable_steady_tick(TICK);
+        Self(spinner)
     }
 
     pub(super) fn say(&self, at: &str) {
         self.0.set_message(at.to_owned());
-        self.0.tick();
     }
 
     pub(super) fn clear(&self) {
