@@ -289,6 +289,49 @@ fn a_processor_has_the_limits_of_everybody_but_for_its_own() {
 }
 
 #[test]
+fn a_processor_may_ask_a_model_as_its_operator_says_or_else_where_it_ships() {
+    let config =
+        check("[processors.granted]\nllm = true\n[processors.refused]\nllm = false\n").unwrap();
+    for is_shipped in [false, true] {
+        assert!(config.grants_llm("granted", is_shipped));
+        assert!(!config.grants_llm("refused", is_shipped));
+        assert_eq!(config.grants_llm("another", is_shipped), is_shipped);
+    }
+}
+
+#[test]
+fn a_session_has_time_by_its_bytes_beside_what_every_session_has() {
+    let limits = Limits {
+        cpu_base: Duration::from_secs(2),
+        bytes_per_cpu_second: 1000,
+        ..Limits::default()
+    };
+    for (bytes, seconds) in [(0, 2), (999, 2), (1000, 3), (10_500, 12)] {
+        assert_eq!(limits.cpu(bytes), Duration::from_secs(seconds), "{bytes}");
+    }
+}
+
+#[test]
+fn everything_has_its_place_in_the_data_dir() {
+    let config = check("").unwrap();
+    let places = [
+        config.state_dir(),
+        config.processors_dir(),
+        config.export_dir(),
+    ];
+    let expected = ["data/state", "data/processors", "data/export"];
+    assert_eq!(places, expected.map(PathBuf::from));
+}
+
+#[test]
+fn a_file_may_have_a_mebibyte_and_no_more() {
+    let comment = |bytes: usize| format!("#{}", "x".repeat(bytes - 1));
+    assert!(check(&comment(1 << 20)).is_ok());
+    let refused = check(&comment((1 << 20) + 1)).unwrap_err();
+    assert!(refused.contains("c.toml"), "{refused}");
+}
+
+#[test]
 fn only_a_processor_that_is_named_may_go_back_to_a_lower_version() {
     let config = check("[processors.a]\nallow_lower_version = true\n[processors.b]\n").unwrap();
     assert!(config.may_go_back("a"));
