@@ -182,7 +182,7 @@ fn database(database: &DatabaseFacts) -> Entry {
             ..
         } => plain(Status::Warning)
             .detail(format!(
-                "{lost} commits were lost with the log of the database, or a backup from before them was put back; sessions are processed again, but users, tokens and audit rows of then are gone"
+                "commits were lost, {lost} in number: with the log of the database, or since a backup from before them was put back; sessions are processed again, but users, tokens and audit rows of then are gone"
             ))
             .next("look which of those you miss, then session-pipeline status --acknowledge"),
         DatabaseFacts::Open {

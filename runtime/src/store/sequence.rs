@@ -200,7 +200,7 @@ pub(super) fn make_good(
             .map_err(StoreError::database("to look at every session again"))?;
     }
     tracing::warn!(
-        "{lost} commits that were made are not in the database: its log was lost or cut, or a backup was put back; every session is looked at again"
+        "commits that were made are not in the database, {lost} in number: its log was lost or cut, or a backup was put back; every session is looked at again"
     );
     Ok(())
 }
