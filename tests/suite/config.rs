@@ -10,7 +10,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, TestPipeline, cases};
 use session_pipeline_runtime::config::{
-    Config, ConfigError, Given, KeyKind, Limits, ProcessorConfig, Provider, known_keys,
+    Config, ConfigError, Given, KeyKind, Limits, ProcessorConfig, Provider, StructuredOutput,
+    known_keys,
 };
 use session_pipeline_runtime::fault::FaultKind;
 use tempfile::TempDir;
@@ -321,6 +322,39 @@ fn everything_has_its_place_in_the_data_dir() {
     ];
     let expected = ["data/state", "data/processors", "data/export"];
     assert_eq!(places, expected.map(PathBuf::from));
+}
+
+#[test]
+fn what_each_key_allows_is_told_with_its_bounds() {
+    // Those of one processor are those of all, by the same table.
+    let keys = known_keys().into_iter();
+    let keys = keys.filter(|known| !known.key.starts_with("processors.<name>.limits."));
+    let told = keys.map(|known| {
+        let key = known.key.replace("<name>", "usage");
+        let (section, name) = match key.rsplit_once('.') {
+            Some((section, name)) => (format!("[{section}]\n"), name),
+            None => (String::new(), key.as_str()),
+        };
+        let refused = check(&format!("{section}{name} = {{ x = 1 }}\n")).unwrap_err();
+        let (_, allowed) = refused.split_once("; give ").unwrap();
+        format!("{key}: {allowed}")
+    });
+    let told: Vec<String> = told.collect();
+    insta::with_settings!({ prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!(told.join("\n"));
+    });
+}
+
+#[test]
+fn a_model_is_asked_for_structure_in_each_way_there_is() {
+    let asked = |way: &str| {
+        check(&format!("[llm]\nstructured_output = \"{way}\"\n"))
+            .map(|config| config.llm.structured_output)
+    };
+    assert_eq!(asked("strict"), Ok(StructuredOutput::Strict));
+    assert_eq!(asked("json"), Ok(StructuredOutput::Json));
+    assert_eq!(asked("auto"), Ok(StructuredOutput::Auto));
+    assert!(asked("Strict").is_err());
 }
 
 #[test]
