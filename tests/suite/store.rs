@@ -140,8 +140,11 @@ fn a_database_whose_making_was_cut_off_is_made_anew() {
         fs::write(state.join("system.duckdb.new.wal"), "half").unwrap();
         // Of a database that somebody took away.
         fs::write(state.join("system.duckdb.wal"), "another").unwrap();
+        fs::write(state.join("checkpoint"), "its blocks").unwrap();
         let store = Store::open(&dir.config(), clock::START).unwrap();
         assert_eq!(store.opened().version_before, None);
+        let kept = state.join("checkpoint");
+        assert!(!kept.exists(), "blocks of another one");
         drop(store);
         let names = fs::read_dir(&state)
             .unwrap()

@@ -48,7 +48,7 @@ impl Checkpoints {
         Ok(Self {
             database,
             log_path: log_beside(database_path),
-            path: file_beside(database_path),
+            path: kept_beside(database_path),
         })
     }
 
@@ -147,7 +147,8 @@ pub(super) fn log_beside(database_path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn file_beside(database_path: &Path) -> PathBuf {
+/// Where the blocks of a database are kept while a checkpoint is made.
+pub(super) fn kept_beside(database_path: &Path) -> PathBuf {
     database_path.with_file_name(FILE)
 }
 
@@ -157,15 +158,17 @@ fn offset_of(block: u64, block_bytes: u64) -> Option<u64> {
 
 /// Undoes a checkpoint that was cut off, before DuckDB opens the file. Done again, it does the same.
 pub(super) fn undo_half_done(database_path: &Path) -> Result<(), StoreError> {
-    let path = file_beside(database_path);
+    let path = kept_beside(database_path);
     let mut kept = match File::open(&path) {
         Ok(kept) => kept,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(at(&path)(error)),
     };
-    let is_empty = kept.metadata().map_err(at(&path))?.len() == 0;
+    if kept.metadata().map_err(at(&path))?.len() == 0 {
+        return Ok(());
+    }
     // One that has no end was cut off itself, before the checkpoint began.
-    if !is_empty && is_whole(&mut kept).map_err(at(&path))? {
+    if is_whole(&mut kept).map_err(at(&path))? {
         match OpenOptions::new()
             .read(true)
             .write(true)
@@ -175,9 +178,6 @@ pub(super) fn undo_half_done(database_path: &Path) -> Result<(), StoreError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(at(database_path)(error)),
         }
-    }
-    if is_empty {
-        return Ok(());
     }
     forget(&path).map_err(at(&path))
 }

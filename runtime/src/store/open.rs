@@ -8,7 +8,7 @@ use std::sync::Arc;
 use duckdb::{Config as DatabaseConfig, Connection};
 use session_pipeline_migrations as migrations;
 
-use super::checkpoint::{Checkpoints, log_beside, undo_half_done};
+use super::checkpoint::{Checkpoints, kept_beside, log_beside, undo_half_done};
 use super::lock::DataDirLock;
 use super::sequence::{Commits, make_good};
 use super::transaction::{Writer, in_transaction};
@@ -104,7 +104,7 @@ impl Store {
         }
         let applied = match made {
             Some(applied) => applied,
-            None => migrate(&mut connection, &checkpoints, now, version)?.map_err(migration)?,
+            None => migrate(&mut connection, &path, Some(&checkpoints), now, version)?,
         };
         opened.applied = applied.applied;
         opened.renamed = applied
@@ -197,24 +197,28 @@ fn private_folder(path: &Path, mode: u32) -> Result<(), StoreError> {
 /// So much memory is enough to replay a log of one byte, with room to spare.
 const MEMORY_PER_LOG_BYTE: u64 = 4;
 
-/// Brings the shape up to date; what its checkpoints may write over is kept, as at all others.
+/// Brings the shape up to date; what its checkpoints may write over is kept, as at all others, where
+/// there is anything to lose.
 fn migrate(
     connection: &mut Connection,
-    checkpoints: &Checkpoints,
+    path: &Path,
+    checkpoints: Option<&Checkpoints>,
     now: UtcMicros,
     to: Option<u32>,
-) -> Result<Result<migrations::Applied, migrations::MigrationError>, StoreError> {
+) -> Result<migrations::Applied, StoreError> {
     let beside = connection
         .try_clone()
         .map_err(StoreError::database("a second connection"))?;
     let mut refused = None;
     let mut observer = |point: &migrations::Point| {
         reached("migration");
-        let kept = match (&point.action, point.moment) {
-            (migrations::Action::Checkpoint, migrations::Moment::Before) => {
+        let kept = match (checkpoints, &point.action, point.moment) {
+            (Some(checkpoints), migrations::Action::Checkpoint, migrations::Moment::Before) => {
                 checkpoints.keep(&beside)
             }
-            (migrations::Action::Checkpoint, migrations::Moment::After) => checkpoints.forget(),
+            (Some(checkpoints), migrations::Action::Checkpoint, migrations::Moment::After) => {
+                checkpoints.forget()
+            }
             _ => Ok(()),
         };
         kept.map_err(|error| {
@@ -230,7 +234,10 @@ fn migrate(
             observer: Some(&mut observer),
         },
     );
-    refused.map_or(Ok(applied), Err)
+    match refused {
+        Some(refused) => Err(refused),
+        None => applied.map_err(|source| unmigrated(path, source)),
+    }
 }
 
 /// Opens the file, and what makes its checkpoints.
@@ -282,11 +289,16 @@ fn make(
     let mut unnamed = path.as_os_str().to_owned();
     unnamed.push(".new");
     let unnamed = PathBuf::from(unnamed);
-    // The first two are left of one whose making was cut off; a log of no database can't be of this one.
-    for leftover in [&unnamed, &log_beside(&unnamed), &log_beside(path)] {
-        match fs::remove_file(leftover) {
+    // The first two are left of one whose making was cut off. The log of a database that is gone, and
+    // the blocks kept of it, can't be of this one, however alike its headers are.
+    for path in [
+        unnamed.clone(),
+        log_beside(&unnamed),
+        log_beside(path),
+        kept_beside(path),
+    ] {
+        match fs::remove_file(&path) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                let path = leftover.clone();
                 return Err(StoreError::Io { path, source });
             }
             _ => {}
@@ -296,19 +308,7 @@ fn make(
     let settings = settings.map_err(StoreError::database("its settings"))?;
     let mut made = Connection::open_with_flags(&unnamed, settings)
         .map_err(|error| refused(&unnamed, error))?;
-    let mut observer = |_: &migrations::Point| {
-        reached("migration");
-        Ok(())
-    };
-    let applied = migrations::apply(
-        &mut made,
-        migrations::Apply {
-            now_micros: now.0,
-            to,
-            observer: Some(&mut observer),
-        },
-    )
-    .map_err(|source| unmigrated(path, source))?;
+    let applied = migrate(&mut made, path, None, now, to)?;
     made.close()
         .map_err(|(_, error)| StoreError::database("closing")(error))?;
     reached("database to be named");
