@@ -116,6 +116,17 @@ pub enum StoreError {
         #[source]
         source: duckdb::Error,
     },
+    /// The log beside the database is that of another one, or of another state of this one.
+    #[error(
+        "the log `{path}` does not belong to the database beside it, or not to this state of it, and nothing was changed; put back the two files as they were together, or move the log away and start again: sessions that only it knew are processed again, users, tokens and audit rows that only it knew are not there"
+    )]
+    LogOfAnother {
+        /// The log.
+        path: PathBuf,
+        /// What DuckDB found.
+        #[source]
+        source: duckdb::Error,
+    },
     /// The database file is not what was written to it, or never was a database.
     #[error(
         "the database file `state/system.duckdb` of the data dir is damaged, or is none; put back a backup of it and of its log, or move both away and start again: all sessions are processed again, users, tokens and audit rows are gone"
@@ -208,6 +219,7 @@ impl StoreError {
             | Self::Io { .. }
             | Self::Migration { .. }
             | Self::DamagedLog { .. }
+            | Self::LogOfAnother { .. }
             | Self::Damaged(_)
             | Self::TooLittleMemory(_)
             | Self::NotOpened { .. }

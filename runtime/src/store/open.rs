@@ -271,6 +271,9 @@ fn settings(config: &Config, memory_bytes: u64) -> duckdb::Result<DatabaseConfig
         .max_memory(&format!("{memory_bytes}B"))?
         .enable_autoload_extension(false)?
         .with("autoinstall_known_extensions", "false")?
+        // For a new file. In older forms no log says of which database it is, and in which state of it:
+        // that of another one would be replayed into this.
+        .with("storage_compatibility_version", "v1.5.0")?
         // None but our own: see `checkpoint`.
         .with("checkpoint_threshold", "1000TB")?
         // Reports over many millions of messages group more than memory may hold.
@@ -344,6 +347,9 @@ fn refused(path: &Path, source: duckdb::Error) -> StoreError {
         StoreError::Damaged(source)
     } else if text.contains("Out of Memory") {
         StoreError::TooLittleMemory(source)
+    } else if text.contains("WAL does not match") || text.contains("WAL checkpoint iteration") {
+        let path = log_beside(&path);
+        StoreError::LogOfAnother { path, source }
     } else if text.contains("WAL") {
         let path = log_beside(&path);
         StoreError::DamagedLog { path, source }

@@ -1,4 +1,4 @@
-//! The log beside the database: cut, followed by zeros, flipped.
+//! The log beside the database: cut, followed by zeros, flipped, exchanged for another.
 
 use std::fs;
 
@@ -14,6 +14,7 @@ use super::{
     run_through,
 };
 use crate::database::cell;
+use crate::guests::usage_dir;
 
 const DAMAGED: &str = "the log `[data-dir]/state/system.duckdb.wal` of the database is damaged, and nothing was changed; \
      put back a backup of both, or move the log away and start again: ";
@@ -45,7 +46,11 @@ fn is_refused_or_a_day(log: &[u8]) -> Result<Option<usize>, TestCaseError> {
     match refusal(&dir) {
         Some(error) => {
             prop_assert!(
-                matches!(error, StoreError::DamagedLog { .. }),
+                matches!(
+                    error,
+                    // One bit may be of what says whose log it is.
+                    StoreError::DamagedLog { .. } | StoreError::LogOfAnother { .. }
+                ),
                 "{:?}",
                 error
             );
@@ -131,6 +136,48 @@ fn zeros_over_the_end_of_the_log_lose_what_stood_there_and_nothing_before() {
     let dir = with_log(&log);
     is_refused_by_the_program(&dir, &["run", "usage"], DAMAGED);
     move_the_log_away(&dir);
+}
+
+/// The log that a database has after these statements, in which they alone stand.
+fn log_after(dir: &DataDir, statements: &str) -> Vec<u8> {
+    let connection = Connection::open(dir.database_path()).unwrap();
+    connection
+        .execute_batch(&format!(
+            "PRAGMA disable_checkpoint_on_shutdown; CHECKPOINT; {statements}"
+        ))
+        .unwrap();
+    drop(connection);
+    fs::read(log_path(dir)).unwrap()
+}
+
+const STATEMENTS: &str =
+    "INSERT INTO session_costs (processor_name, session_file, run_id) VALUES ('p', 'strange', 'r')";
+
+fn is_refused_as_that_of_another(log: &[u8]) {
+    let dir = with_log(log);
+    is_refused_by_the_program(
+        &dir,
+        &["run", "usage"],
+        "the log `[data-dir]/state/system.duckdb.wal` does not belong to the database beside it, or not to this \
+         state of it, and nothing was changed; put back the two files as they were together, or move the log away \
+         and start again: ",
+    );
+    move_the_log_away(&dir);
+}
+
+#[test]
+fn the_log_of_another_database_is_refused() {
+    // Both have the same tables, so that nothing but its name tells that it is of another one.
+    let other = usage_dir();
+    drop(Store::open(&other.config(), clock::START).unwrap());
+    is_refused_as_that_of_another(&log_after(&other, STATEMENTS));
+}
+
+#[test]
+fn a_log_is_refused_beside_a_copy_of_the_database_from_before() {
+    let later = killed().lay();
+    log_after(&later, STATEMENTS);
+    is_refused_as_that_of_another(&log_after(&later, STATEMENTS));
 }
 
 #[test]
