@@ -117,6 +117,34 @@ fn no_variable_may_hold_what_is_not_allowed() {
 }
 
 #[test]
+fn a_number_of_seconds_may_be_as_large_as_is_said_and_no_larger() {
+    let bounds = VARIABLES.into_iter().filter_map(|name| {
+        let error = environment("", &[(name, "x")]).unwrap_err();
+        let (_, bounds) = error.split_once("seconds from ")?;
+        let (bounds, _) = bounds.split_once(',')?;
+        let (_, max) = bounds.split_once(" to ")?;
+        // A tick is not to be longer than an interval: all are as large as they may be.
+        let given = [
+            "SCHEDULER_USAGE_PROCESSOR_INTERVAL",
+            "SCHEDULER_VERIFICATION_DETECTOR_INTERVAL",
+        ];
+        let intervals = given.map(|interval| (interval, "31622400"));
+        let with = |value: &str| environment("", &[&intervals[..], &[(name, value)]].concat());
+        with(max).unwrap();
+        let more = max.parse::<u64>().unwrap() + 1;
+        with(&more.to_string()).unwrap_err();
+        Some(format!("{name}: {bounds}"))
+    });
+    insta::assert_snapshot!(bounds.collect::<Vec<_>>().join("\n"), @r"
+    SCHEDULER_TICK_SECONDS: 1 to 86400
+    SCHEDULER_STARTUP_GRACE_SECONDS: 0 to 86400
+    SCHEDULER_VERIFICATION_DETECTOR_INTERVAL: 1 to 31622400
+    SCHEDULER_USAGE_PROCESSOR_INTERVAL: 1 to 31622400
+    SESSION_PIPELINE_STUCK_FILE_GRACE_SECONDS: 1 to 31622400
+    ");
+}
+
+#[test]
 fn a_tick_longer_than_a_given_interval_is_refused_and_times_of_the_day_are_no_interval() {
     let tick = ("SCHEDULER_TICK_SECONDS", "120");
     let interval = ("SCHEDULER_USAGE_PROCESSOR_INTERVAL", "119");

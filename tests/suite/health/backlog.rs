@@ -94,6 +94,26 @@ fn where_only_the_rows_can_not_be_read_what_is_recent_is_ok_and_what_lags_is_sti
     assert_eq!(backlog(7200, 20_000).judge().status, Status::Warning);
 }
 
+// The bounds of the table, which no chance finds.
+
+#[test]
+fn what_has_waited_just_as_long_as_is_allowed_is_no_backlog() {
+    let status = |waits: u64, processed: Option<u64>| {
+        let backlog = Backlog {
+            last_processed_at: Ok(processed.map(ago)),
+            ..waiting("verification", waits)
+        };
+        backlog.judge().status
+    };
+    // Half an hour is allowed, and two hours until it seems passed over.
+    assert_eq!(status(1800, None), Status::Ok);
+    assert_eq!(status(1801, None), Status::Warning);
+    assert_eq!(status(1801, Some(3601)), Status::Ok, "not behind by more");
+    assert_eq!(status(1801, Some(3602)), Status::Warning);
+    assert_eq!(status(7200, Some(0)), Status::Ok);
+    assert_eq!(status(7201, Some(0)), Status::Info);
+}
+
 // The rows that data dirs show.
 
 fn file(dir: &DataDir, key: &str, age_seconds: u64) {
