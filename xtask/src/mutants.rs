@@ -1,16 +1,18 @@
 //! `cargo xtask mutants`: small changes to the code, each of which some test should notice.
 //!
 //! cargo-mutants makes them, in place: a copy of the tree would have to compile DuckDB again. Each costs
-//! a build, so our own crates are compiled without optimisation, and of the suite only the module of
-//! the same word is run, to the first test that fails.
+//! a build, so our own crates are compiled without optimisation, and the modules of the suite that are
+//! about the changed code are run first, to the first test that fails.
 
 mod sample;
 mod score;
 mod trial;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -18,7 +20,7 @@ use crate::soak::seed_by_chance;
 use crate::stages::{Outcome, Stages};
 use crate::workspace::{Workspace, status};
 use score::{Fate, Passes, Score};
-use trial::{PASSES, Trial, files_of};
+use trial::{Trial, files_of, passes_of};
 
 /// Modules that decide and touch nothing: all their mutants are tried, those of the quickest first.
 /// `tests/suite/pure.rs` compiles their tests alone.
@@ -35,10 +37,12 @@ const PURE: [&str; 7] = [
 /// Change the code in small ways, and see whether the tests notice.
 ///
 /// Without modules: all mutants of the pure ones (schedule, content, config, health, quarantine, scan,
-/// migrations), and a sample of all others. With modules: all of theirs, or a sample.
+/// migrations), and a sample of all others of the runtime and of the api. With modules: all of theirs, or
+/// a sample. What the tests of a module miss is tried again: in a pure one with more cases, else with the
+/// whole suite.
 /// Needs cargo-mutants (`cargo install cargo-mutants --locked`), and a tree without uncommitted changes,
 /// since it changes files in place and puts them back. Each mutant is a build and a run of tests: some
-/// ten seconds.
+/// ten seconds, and minutes where it takes the whole suite.
 #[derive(clap::Args)]
 pub struct Args {
     /// How many mutants, chosen by chance (default: 40 of what is not pure, all of what is named)
@@ -56,6 +60,9 @@ pub struct Args {
 
 const SAMPLE_DEFAULT: usize = 40;
 
+/// Files that only name others, or say what was compiled.
+const WITHOUT_MUTANTS: [&str; 3] = ["lib", "main", "build"];
+
 pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     let has_mutants = Command::new("cargo-mutants")
         .args(["mutants", "--version"])
@@ -68,8 +75,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
         "cargo-mutants is not installed; `cargo install cargo-mutants --locked` does that"
     );
     ensure_clean(workspace)?;
-    // Some tests start the program, and cargo builds no other package's program for a test. Theirs is
-    // the code as it is: what only they would notice is missed.
+    // Some tests start the program, and cargo builds no other package's program for a test.
     ensure!(workspace.build()?, "the build failed");
     let seed = args.seed.unwrap_or_else(seed_by_chance);
     let output = workspace.target_dir.join("xtask/mutants");
@@ -80,6 +86,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
             tmp: output.join("tmp"),
         },
         output,
+        times: BTreeMap::new(),
         stages: Stages::default(),
         told: Vec::new(),
     };
@@ -89,13 +96,9 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     if args.modules.is_empty() {
         let words = PURE.map(ToOwned::to_owned);
         tried.try_out("pure, whole", tried.mutants(&words)?)?;
-        let rest = words_of(workspace)?;
-        let rest: Vec<String> = rest
-            .into_iter()
-            .filter(|word| !PURE.contains(&word.as_str()))
-            .collect();
+        let rest = tried.mutants(&words_of_the_rest(&workspace.root)?)?;
         let size = args.sample.unwrap_or(SAMPLE_DEFAULT);
-        let chosen = sample::choose(tried.mutants(&rest)?, size, u64::from(seed));
+        let chosen = sample::choose(rest, size, u64::from(seed));
         tried.try_out("the rest, sample", chosen)?;
     } else {
         let mutants = tried.mutants(&args.modules)?;
@@ -124,6 +127,8 @@ type Mutants = Vec<(String, Vec<String>)>;
 struct Tried<'a> {
     trial: Trial<'a>,
     output: PathBuf,
+    /// How long tests take as the code is, by their modules and cases.
+    times: BTreeMap<(Vec<String>, &'static str), Duration>,
     stages: Stages,
     told: Vec<String>,
 }
@@ -149,7 +154,7 @@ impl Tried<'_> {
                 .collect();
             ensure!(
                 !listed.is_empty(),
-                "there are no mutants of `{word}`; name a module of `runtime/src`, or `migrations`"
+                "there are no mutants of `{word}`; name a module of `runtime/src` or `api/src`, or `migrations`"
             );
             mutants.push((word.clone(), listed));
         }
@@ -158,16 +163,11 @@ impl Tried<'_> {
 
     /// Tries mutants out, the modules one after the other, and tells how many were caught.
     fn try_out(&mut self, what: &str, mutants: Mutants) -> Result<()> {
-        let mut timed = Vec::new();
-        for (word, mutants) in mutants {
-            let time = self.trial.time_without_mutant(&word)?;
-            timed.push((word, mutants, time));
-        }
         let mut score = Score::default();
         let mut missed = Vec::new();
-        for (word, mutants, time) in timed {
+        for (word, mutants) in mutants {
             let passes = Passes::of(self.output.join(&word));
-            for pass in &PASSES {
+            for pass in passes_of(&word) {
                 let fates = passes.fates()?;
                 let left: Vec<&str> = mutants
                     .iter()
@@ -178,14 +178,23 @@ impl Tried<'_> {
                     break;
                 }
                 let name = format!(
-                    "{word}, {} of {} mutants, {} cases",
+                    "{word}, {} of {} mutants, {} cases{}",
                     left.len(),
                     mutants.len(),
-                    pass.cases
+                    pass.cases,
+                    if pass.is_whole() { ", all tests" } else { "" }
                 );
+                let key = (pass.modules.clone(), pass.cases);
+                let time = match self.times.get(&key) {
+                    Some(time) => *time,
+                    None => {
+                        let time = self.trial.time_without_mutant(&word, &pass)?;
+                        *self.times.entry(key).or_insert(time)
+                    }
+                };
                 let command = self
                     .trial
-                    .command(&word, &left, (pass, time), &passes.next()?)?;
+                    .command(&word, &left, (&pass, time), &passes.next()?)?;
                 self.stages.run(&name, || {
                     // 2: some were missed, 3: some went on for ever; both are told below.
                     let code = status(command)?.code();
@@ -225,19 +234,21 @@ fn remove(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The words that both the runtime and the suite know: code without a module of its own in the
-/// suite can't be tried by itself.
-fn words_of(workspace: &Workspace) -> Result<Vec<String>> {
-    let folder = workspace.root.join("runtime/src");
-    let entries = folder
-        .read_dir()
-        .with_context(|| format!("cannot read `{}`", folder.display()))?;
+/// All words of the runtime and the api that are not pure.
+fn words_of_the_rest(root: &Path) -> Result<Vec<String>> {
     let mut words = Vec::new();
-    for entry in entries {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        let word = name.strip_suffix(".rs").map(ToOwned::to_owned);
-        let suite = workspace.root.join("tests/suite").join(&name);
-        words.extend(word.filter(|_| suite.is_file()));
+    for folder in ["runtime/src", "api/src"] {
+        let folder = root.join(folder);
+        let entries = folder
+            .read_dir()
+            .with_context(|| format!("cannot read `{}`", folder.display()))?;
+        for entry in entries {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            let word = name
+                .strip_suffix(".rs")
+                .filter(|word| !PURE.contains(word) && !WITHOUT_MUTANTS.contains(word));
+            words.extend(word.map(ToOwned::to_owned));
+        }
     }
     words.sort();
     Ok(words)
@@ -258,4 +269,25 @@ fn ensure_clean(workspace: &Workspace) -> Result<()> {
         "there are changes that are not committed; mutants are made in place, so commit them or use another worktree"
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_has_modules_of_the_suite_that_are_about_it() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let words = words_of_the_rest(&root).unwrap();
+        assert!(words.contains(&"store".to_owned()), "{words:?}");
+        for word in words.iter().map(String::as_str).chain(PURE) {
+            let [first, again] = passes_of(word);
+            for module in first.modules.iter().chain(&again.modules) {
+                let path = module.trim_end_matches("::").replace("::", "/");
+                let file = root.join("tests/suite").join(path).with_extension("rs");
+                assert!(file.is_file(), "`{word}` is tried with `{module}`");
+            }
+            assert_eq!(again.is_whole(), !PURE.contains(&word), "{word}");
+        }
+    }
 }

@@ -11,26 +11,70 @@ use super::PURE;
 use crate::test;
 use crate::workspace::{Workspace, cargo_path, forget_this_crate, status};
 
-/// How hard the tests look at a mutant. Most are caught by a few cases of a property; what they miss
-/// is looked at again.
+/// How hard the tests look at a mutant.
 pub struct Pass {
     pub cases: &'static str,
+    /// Only tests whose names hold one of these; none: all tests.
+    pub modules: Vec<String>,
     /// What takes so many times as long as the tests took without a mutant, has no end.
     patience: u32,
 }
 
-pub const PASSES: [Pass; 2] = [
-    Pass {
+impl Pass {
+    pub fn is_whole(&self) -> bool {
+        self.modules.is_empty()
+    }
+}
+
+/// Most mutants are caught by a few cases of the tests that are about the changed code; what they miss
+/// is looked at again.
+pub fn passes_of(word: &str) -> [Pass; 2] {
+    let first = Pass {
         cases: "8",
+        modules: modules_of(word),
         patience: 10,
-    },
-    Pass {
-        cases: "32",
-        patience: 40,
-    },
-];
-/// Tests that take no time at all may still have to wait for the machine.
-const TEST_TIME_MIN: Duration = Duration::from_secs(2);
+    };
+    let second = if PURE.contains(&word) {
+        Pass {
+            cases: "32",
+            modules: modules_of(word),
+            patience: 40,
+        }
+    } else {
+        Pass {
+            cases: "8",
+            modules: Vec::new(),
+            patience: 3,
+        }
+    };
+    [first, second]
+}
+
+/// Where the suite is about a word: in the module of that word, where nothing else is said.
+fn modules_of(word: &str) -> Vec<String> {
+    let modules: &[&str] = match word {
+        "body" => &["http::"],
+        "clock" => &["scheduler::", "run::"],
+        "fault" | "rows" => &["sandbox::", "records::"],
+        "kill_point" => &["crash::"],
+        "knowledge" => &["verification::"],
+        "llm" => &["llm::", "llm_providers::"],
+        "manifest" | "processor" => &["registry::", "sandbox::"],
+        "shared" => &["records::"],
+        "status" => &["cli::status", "health::"],
+        "store" => &[
+            "store::",
+            "run::",
+            "records::",
+            "quarantine::",
+            "retention::",
+            "corruption::",
+        ],
+        "upload" => &["http::upload"],
+        word => return vec![format!("{word}::")],
+    };
+    modules.iter().map(|&module| module.to_owned()).collect()
+}
 
 /// How our own crates are compiled: only they are compiled again for a mutant.
 const QUICK: [&str; 4] = [
@@ -39,9 +83,10 @@ const QUICK: [&str; 4] = [
     "profile.dev.package.session-pipeline-runtime.codegen-units=256",
     "profile.dev.package.session-pipeline-harness.opt-level=0",
 ];
-/// So that the test runner takes [`FAIL_FAST`], which is not stable yet. Not set for the compiler:
-/// everything would be compiled again.
-const RUNNER: &str = "target.'cfg(unix)'.runner=[\"env\", \"RUSTC_BOOTSTRAP=1\"]";
+/// Tests that take no time at all may still have to wait for the machine.
+const TEST_TIME_MIN: Duration = Duration::from_secs(2);
+/// What the program takes at most to be made of changed code.
+const PROGRAM_TIME_MAX: Duration = Duration::from_secs(180);
 const FAIL_FAST: [&str; 3] = ["-Z", "unstable-options", "--fail-fast"];
 
 /// Where and by which chance mutants are tried.
@@ -53,13 +98,13 @@ pub struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// What fails as it is would seem to notice everything. Gives how long a module's tests take.
-    pub fn time_without_mutant(&self, word: &str) -> Result<Duration> {
+    /// What fails as it is would seem to notice everything. Gives how long the tests of a pass take.
+    pub fn time_without_mutant(&self, word: &str, pass: &Pass) -> Result<Duration> {
         let tests = || -> Result<Command> {
             let mut command = self.workspace.cargo(["test", "--workspace"]);
             command.args(QUICK.iter().flat_map(|value| ["--config", value]));
             command.args(["--test", target_of(word)]);
-            self.prepare(&mut command, &PASSES[0])?;
+            self.prepare(&mut command, pass)?;
             Ok(command)
         };
         let mut build = tests()?;
@@ -69,7 +114,7 @@ impl Trial<'_> {
             "it does not compile without any mutant"
         );
         let mut tests = tests()?;
-        tests.arg("--").arg(format!("{word}::"));
+        tests.arg("--").args(&pass.modules);
         let started = Instant::now();
         ensure!(
             status(tests)?.success(),
@@ -87,7 +132,10 @@ impl Trial<'_> {
         output: &Path,
     ) -> Result<Command> {
         let mut command = self.cargo_mutants();
-        let time_max = time.max(TEST_TIME_MIN) * pass.patience;
+        let mut time_max = time.max(TEST_TIME_MIN) * pass.patience;
+        if !PURE.contains(&word) {
+            time_max += PROGRAM_TIME_MAX;
+        }
         command
             .args([
                 "--in-place",
@@ -105,7 +153,11 @@ impl Trial<'_> {
         }
         // For all that it asks of cargo: told of the tests alone, it would build every other target too.
         command.arg(format!("--cargo-arg=--test={}", target_of(word)));
-        for value in QUICK.iter().chain([&RUNNER]) {
+        for value in QUICK
+            .map(ToOwned::to_owned)
+            .into_iter()
+            .chain([runner_of(word)])
+        {
             command.arg(format!("--cargo-arg=--config={value}"));
         }
         let names: Vec<String> = mutants.iter().map(|name| escaped(name)).collect();
@@ -113,7 +165,7 @@ impl Trial<'_> {
             .arg("--re")
             .arg(format!("^({})$", names.join("|")))
             .args(["--", "--"])
-            .arg(format!("{word}::"))
+            .args(&pass.modules)
             .args(FAIL_FAST);
         self.prepare(&mut command, pass)?;
         Ok(command)
@@ -159,18 +211,38 @@ fn target_of(word: &str) -> &'static str {
     }
 }
 
-/// Where a word's code stands.
-pub fn files_of(word: &str) -> [String; 2] {
-    match word {
-        "migrations" => [
-            "migrations/src/*.rs".to_owned(),
-            "migrations/src/**/*.rs".to_owned(),
-        ],
-        word => [
-            format!("runtime/src/{word}.rs"),
-            format!("runtime/src/{word}/**/*.rs"),
-        ],
+/// How cargo starts the tests: so that they take [`FAIL_FAST`], which is not stable yet; not set for the
+/// compiler, or everything would be compiled again. Where tests start the program, it is made of the
+/// changed code first.
+fn runner_of(word: &str) -> String {
+    let mut script = String::new();
+    if !PURE.contains(&word) {
+        script.push_str(FORGET_THIS_CRATE);
+        script.push_str("cargo build --quiet --workspace --bin session-pipeline");
+        for value in QUICK {
+            script.push_str(" --config ");
+            script.push_str(value);
+        }
+        script.push_str(" && ");
     }
+    script.push_str(r#"RUSTC_BOOTSTRAP=1 exec "$@""#);
+    format!("target.'cfg(unix)'.runner=['sh', '-c', '''{script}''', 'sh']")
+}
+
+/// What [`forget_this_crate`] does, in a shell.
+const FORGET_THIS_CRATE: &str =
+    "for name in $(env | grep -oE '^CARGO_(PKG|MANIFEST)_[A-Z_]+'); do unset $name; done; ";
+
+/// Where a word's code stands.
+pub fn files_of(word: &str) -> Vec<String> {
+    let stems = match word {
+        "migrations" => vec!["migrations/src/*".to_owned()],
+        word => vec![format!("runtime/src/{word}"), format!("api/src/{word}")],
+    };
+    stems
+        .into_iter()
+        .flat_map(|stem| [format!("{stem}.rs"), format!("{stem}/**/*.rs")])
+        .collect()
 }
 
 /// A name for which a regular expression stands as it is.
