@@ -23,32 +23,32 @@ const MODULES: [Module; 6] = [
     Module {
         name: "crash",
         cases_short: 48,
-        cases: 1_600,
+        cases: 480,
     },
     Module {
         name: "races",
         cases_short: 160,
-        cases: 3_200,
+        cases: 800,
     },
     Module {
         name: "quarantine",
         cases_short: 128,
-        cases: 2_048,
+        cases: 1_024,
     },
     Module {
         name: "in_flight",
         cases_short: 256,
-        cases: 4_096,
+        cases: 2_048,
     },
     Module {
         name: "scan",
         cases_short: 256,
-        cases: 4_096,
+        cases: 1_024,
     },
     Module {
         name: "sandbox",
         cases_short: 128,
-        cases: 4_096,
+        cases: 1_024,
     },
 ];
 
@@ -58,7 +58,7 @@ const MODULES: [Module; 6] = [
 /// With the same seed the same cases are tried again; moments of kills and of races differ all the same.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Hundreds of kills in minutes, not thousands in hours
+    /// Hundreds of kills in minutes, not thousands in an hour
     #[arg(long)]
     short: bool,
     /// Tries the same cases again (default: by chance)
