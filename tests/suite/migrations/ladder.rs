@@ -1,0 +1,165 @@
+//! The ladder as it is written: its numbers, its files and its sums, and the shape that it ends in.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use session_pipeline_migrations::{
+    CURRENT, LADDER, OLDEST, Only, Statement, Step, Task, describe, verify,
+};
+
+use super::{database, migrate, migrations_dir};
+
+#[test]
+fn the_numbers_of_the_ladder_have_no_gap() {
+    let numbers: Vec<u32> = LADDER.iter().map(|step| step.number).collect();
+    assert_eq!(numbers, (OLDEST..=CURRENT).collect::<Vec<_>>());
+    for step in LADDER {
+        for statement in step.statements {
+            let folder = format!("{:04}-{}/", step.number, step.name);
+            assert!(
+                statement.file.starts_with(&folder),
+                "{} is not in {folder}",
+                statement.file
+            );
+        }
+    }
+}
+
+#[test]
+fn every_sql_file_on_disk_is_listed() {
+    let listed: BTreeSet<String> = LADDER
+        .iter()
+        .flat_map(|step| step.statements)
+        .map(|statement| statement.file.to_owned())
+        .chain(["0028-legacy/layout.sql".to_owned()])
+        .collect();
+    let sql = migrations_dir().join("sql");
+    let mut on_disk = BTreeSet::new();
+    for folder in fs::read_dir(&sql).unwrap() {
+        for file in fs::read_dir(folder.unwrap().path()).unwrap() {
+            let path = file.unwrap().path();
+            on_disk.insert(
+                path.strip_prefix(&sql)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned(),
+            );
+        }
+    }
+    assert_eq!(
+        on_disk, listed,
+        "list new files in `migrations/src/ladder.rs`"
+    );
+}
+
+#[test]
+fn the_text_of_a_shipped_step_never_changes() {
+    let found: Vec<(u32, String)> = LADDER
+        .iter()
+        .map(|step| (step.number, step.checksum()))
+        .collect();
+    // If you are here because you added a step: add its line.
+    // If you are here because you changed one: databases out there have run the old text, and every one of them would be refused.
+    // Restore the file and add a step, unless no release has the one you changed.
+    let expected = [
+        (
+            28,
+            "34b4fea84da329c3de26135b5f0b729681e70eafda8b4660472ebf083480773b",
+        ),
+        (
+            29,
+            "06c369db9c9895ee210c58b17ee0c8d046f0aecc435846c0c5c3b934e1b5a858",
+        ),
+        (
+            30,
+            "a11da8bf5dc1b9f53e49ffbc896a1638454f1f88584e636f31e497827c53c3c2",
+        ),
+        (
+            31,
+            "5e455ac357e15dbf2d4ceffe64cad067c87063f952aa23e3e78c4b7283dfffbb",
+        ),
+        (
+            32,
+            "e0c8b237ba6eb15e01a709edddc2aca4f074ab26291f33fa71ddfe1c11302423",
+        ),
+        (
+            33,
+            "786b4afc2ea2a061d89b10b452f18b27737d8fb5e4ce1aa82d0643e2289c3170",
+        ),
+        (
+            34,
+            "1d37516da31ad088b399b4510298198a498f7c7cabb471d031cde157f48fbac8",
+        ),
+        (
+            35,
+            "f60bce612465aa300ae88873c67951a6c7a6605b309f1f5b70d2aea2c3423dda",
+        ),
+        (
+            36,
+            "86500b2fbec0002a69536fbedf12793295bd576a32f4e3f98096b4af56d2313d",
+        ),
+    ];
+    let expected: Vec<(u32, String)> = expected
+        .map(|(number, checksum)| (number, checksum.to_owned()))
+        .to_vec();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn line_endings_of_a_checkout_do_not_change_a_checksum() {
+    static UNIX: [Statement; 1] = [statement("SELECT 1\n-- one\n")];
+    static WINDOWS: [Statement; 1] = [statement("SELECT 1\r\n-- one\r\n")];
+    static OTHER: [Statement; 1] = [statement("SELECT 1\n-- two\n")];
+    const fn statement(sql: &'static str) -> Statement {
+        Statement {
+            file: "one.sql",
+            sql,
+            task: Task::Change,
+            only: Only::Always,
+        }
+    }
+    let checksum = |statements| {
+        let step = Step {
+            number: 1,
+            name: "one",
+            statements,
+        };
+        step.checksum()
+    };
+    assert_eq!(checksum(&UNIX), checksum(&WINDOWS));
+    assert_ne!(checksum(&UNIX), checksum(&OTHER));
+}
+
+/// (This catches a table that `verify` would not look at, and a schema.sql that nobody generated again.)
+#[test]
+fn a_fresh_database_has_exactly_the_shape_of_schema_sql() {
+    let mut conn = database("");
+    migrate(&mut conn).unwrap();
+    let text = format!(
+        "-- What a database looks like once every step is applied.\n\
+         -- Generated: where the suite finds another text, it says where to copy it from.\n\n{}",
+        describe(&conn).unwrap()
+    );
+    let path = migrations_dir().join("schema.sql");
+    if fs::read_to_string(&path).ok().as_ref() == Some(&text) {
+        return;
+    }
+    let found = Path::new(env!("CARGO_TARGET_TMPDIR")).join("schema.sql");
+    fs::write(&found, &text).unwrap();
+    panic!(
+        "if the change is meant: cp {} {}",
+        found.display(),
+        path.display()
+    );
+}
+
+#[test]
+fn schema_sql_makes_the_same_tables_by_itself() {
+    let mut climbed = database("");
+    migrate(&mut climbed).unwrap();
+    let written = database(&fs::read_to_string(migrations_dir().join("schema.sql")).unwrap());
+    assert_eq!(describe(&written).unwrap(), describe(&climbed).unwrap());
+    verify(&written).unwrap();
+}

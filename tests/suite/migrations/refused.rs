@@ -1,0 +1,256 @@
+//! What is refused, and what is said.
+
+use std::error::Error as _;
+
+use session_pipeline_migrations::{Found, LEGACY_LAYOUT, status, verify};
+
+use super::{
+    assert_sources_are_not_repeated, count, database, dump, legacy, legacy_at_28, migrate,
+    migrate_to, refused, refused_after, refused_to, texts,
+};
+
+#[test]
+fn a_newer_database_is_refused_with_both_numbers() {
+    assert_eq!(
+        refused_after(
+            "INSERT INTO schema_version VALUES (999, TIMESTAMP '2030-01-01', 'future', 'abc');"
+        ),
+        "the database is at schema `999`, and this program knows schemas up to `36`; use the program that wrote it, or a newer one"
+    );
+}
+
+#[test]
+fn a_newer_legacy_database_is_refused_with_both_numbers() {
+    assert_eq!(
+        refused(&legacy(
+            "INSERT INTO schema_version VALUES (115, TIMESTAMP '2026-01-02');"
+        )),
+        "the database is at schema `115`, and this program knows schemas up to `36`; use the program that wrote it, or a newer one"
+    );
+}
+
+#[test]
+fn a_database_below_the_legacy_layout_is_refused() {
+    for version in [27, 1, 0, -1] {
+        assert_eq!(
+            refused(&legacy(&format!(
+                "INSERT INTO schema_version VALUES ({version}, TIMESTAMP '2026-01-02');"
+            ))),
+            format!(
+                "the database is at schema `{version}`, and the oldest that can be taken over is `28`; \
+                 bring it to `28` with the system that wrote it, or start with an empty data dir"
+            )
+        );
+    }
+}
+
+#[test]
+fn tables_without_a_version_are_refused() {
+    assert_eq!(
+        refused(LEGACY_LAYOUT),
+        "the database has tables (`session_extraction_state`) and no schema version, so it is not known whose they are; \
+         move the file away to start afresh, or restore the copy made before the last upgrade"
+    );
+    assert!(
+        refused("CREATE SCHEMA usage; CREATE TABLE usage.events (line BIGINT);")
+            .contains("`usage.events`")
+    );
+    assert!(refused("CREATE VIEW v AS SELECT 1;").contains("(`v`)"));
+    let many: String = (0..9)
+        .map(|n| format!("CREATE TABLE t{n} (x INTEGER);"))
+        .collect();
+    assert!(refused(&many).contains("(`t0`, `t1`, `t2`, `t3`, `t4` and 4 more)"));
+}
+
+#[test]
+fn a_gap_in_the_record_is_refused() {
+    assert_eq!(
+        refused_after("DELETE FROM schema_version WHERE version = 30;"),
+        "schema `30` is not recorded although `36` is; restore the copy made before the last upgrade"
+    );
+    assert_eq!(
+        refused_after("DELETE FROM schema_version WHERE version = 28;"),
+        "schema `28` is not recorded although `36` is; restore the copy made before the last upgrade"
+    );
+}
+
+#[test]
+fn an_edited_step_is_refused() {
+    assert_eq!(
+        refused_after("UPDATE schema_version SET checksum = 'abc' WHERE version = 31;"),
+        "migration `31-runs` was changed after it was applied; restore its files and add a new step, or use the program that applied it"
+    );
+    assert!(
+        refused_after("UPDATE schema_version SET checksum = NULL WHERE version = 28;")
+            .starts_with("migration `28-legacy` was changed")
+    );
+}
+
+#[test]
+fn a_record_that_lost_a_part_is_not_taken_for_one_of_the_legacy_system() {
+    for (lost, said) in [("name", "another system"), ("checksum", "was changed")] {
+        let mut conn = database("");
+        migrate_to(&mut conn, Some(29)).unwrap();
+        conn.execute_batch(&format!("UPDATE schema_version SET {lost} = NULL;"))
+            .unwrap();
+        let error = migrate(&mut conn).unwrap_err().to_string();
+        assert!(error.contains(said), "{lost}: {error}");
+    }
+}
+
+#[test]
+fn a_number_that_another_system_gave_is_refused() {
+    assert_eq!(
+        refused_after("UPDATE schema_version SET name = 'news_template' WHERE version = 30;"),
+        "schema `30` is recorded as `news_template`, and this program knows it as `observed-file`: \
+         another system wrote this database; use that one, or start with an empty data dir"
+    );
+    assert_eq!(
+        refused(&legacy(
+            "INSERT INTO schema_version VALUES (31, TIMESTAMP '2026-01-02');"
+        )),
+        "schema `31` is recorded as nothing, and this program knows it as `runs`: \
+         another system wrote this database; use that one, or start with an empty data dir"
+    );
+}
+
+#[test]
+fn a_look_says_which_number_there_is() {
+    let mut conn = database("");
+    assert_eq!(status(&conn).unwrap().version(), None);
+    migrate_to(&mut conn, Some(31)).unwrap();
+    assert_eq!(status(&conn).unwrap().version(), Some(31));
+}
+
+#[test]
+fn there_is_no_way_down() {
+    let mut conn = database("");
+    migrate(&mut conn).unwrap();
+    let error = migrate_to(&mut conn, Some(30)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the database is at schema `36`, and there is no way down to `30`; restore the copy made before the upgrade"
+    );
+}
+
+#[test]
+fn a_number_off_the_ladder_is_refused() {
+    for to in [0, 27, 37] {
+        assert_eq!(
+            refused_to("", Some(to)),
+            format!("there is no schema `{to}`; choose one from `28` to `36`")
+        );
+    }
+}
+
+#[test]
+fn a_table_that_was_changed_by_hand_is_refused() {
+    for (change, difference) in [
+        (
+            "DROP TABLE users",
+            "table `users` is not as schema `36` has it: it is missing;",
+        ),
+        (
+            "ALTER TABLE runs DROP COLUMN stats",
+            "table `runs` is not as schema `36` has it: `stats VARCHAR` is missing;",
+        ),
+        (
+            "ALTER TABLE runs ADD COLUMN note VARCHAR",
+            "table `runs` is not as schema `36` has it: `note VARCHAR` is not ours;",
+        ),
+        (
+            "ALTER TABLE session_costs ALTER fuel TYPE VARCHAR",
+            "table `session_costs` is not as schema `36` has it: `fuel VARCHAR` should be `fuel BIGINT`;",
+        ),
+        (
+            "ALTER TABLE session_costs ALTER run_id DROP NOT NULL",
+            "table `session_costs` is not as schema `36` has it: `run_id VARCHAR` should be `run_id VARCHAR NOT NULL`;",
+        ),
+        (
+            "DROP TABLE counters; CREATE TABLE counters (name VARCHAR NOT NULL, value BIGINT NOT NULL)",
+            "table `counters` is not as schema `36` has it: its primary key `name` is missing;",
+        ),
+        (
+            "DROP TABLE counters; CREATE TABLE counters (value BIGINT NOT NULL, name VARCHAR PRIMARY KEY)",
+            "table `counters` is not as schema `36` has it: its columns should stand in the order `name`, `value`;",
+        ),
+        (
+            "DROP TABLE counters; CREATE TABLE counters (name VARCHAR PRIMARY KEY, value BIGINT NOT NULL UNIQUE)",
+            "table `counters` is not as schema `36` has it: `UNIQUE(\"value\")` is not ours;",
+        ),
+        (
+            "ALTER TABLE session_costs ADD PRIMARY KEY (run_id)",
+            "table `session_costs` is not as schema `36` has it: it should have no primary key instead of `run_id`;",
+        ),
+    ] {
+        let message = refused_after(change);
+        assert!(message.starts_with(difference), "{change}: {message}");
+        assert!(
+            message.ends_with("change the table by hand to what `migrations/schema.sql` shows"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn who_asks_whether_the_tables_are_right_is_told_which_one_is_not() {
+    let mut conn = database("");
+    migrate(&mut conn).unwrap();
+    verify(&conn).unwrap();
+    conn.execute_batch("DROP TABLE users").unwrap();
+    let error = verify(&conn).unwrap_err().to_string();
+    assert!(error.starts_with("table `users` is not"), "{error}");
+}
+
+#[test]
+fn a_changed_table_is_refused_before_the_next_step_builds_on_it() {
+    let mut conn = database("");
+    migrate_to(&mut conn, Some(29)).unwrap();
+    conn.execute_batch("ALTER TABLE session_processor_state ADD COLUMN note VARCHAR")
+        .unwrap();
+    assert_eq!(
+        migrate(&mut conn).unwrap_err().to_string(),
+        "table `session_processor_state` is not as schema `29` has it: `note VARCHAR` is not ours; \
+         restore the copy made before the last upgrade, or change the table by hand to what `migrations/schema.sql` shows"
+    );
+}
+
+#[test]
+fn a_step_that_fails_is_undone_and_names_its_statement() {
+    let mut conn = database(&legacy_at_28(
+        "ALTER TABLE session_extraction_state DROP COLUMN file_hash;
+         INSERT INTO session_extraction_state VALUES ('ada/one.jsonl', 'ada', NULL, 1);",
+    ));
+    let error = migrate(&mut conn).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "migration `29-session-processor-state` could not run `0029-session-processor-state/02-copy-legacy-rows.sql` and was undone"
+    );
+    assert_sources_are_not_repeated(&error);
+    assert!(error.source().unwrap().to_string().contains("file_hash"));
+    assert_eq!(status(&conn).unwrap().found, Found::At(28));
+    assert_eq!(
+        texts(&conn, "SELECT table_name FROM duckdb_tables() ORDER BY 1"),
+        ["schema_version", "session_extraction_state"]
+    );
+    assert_eq!(
+        count(&conn, "SELECT count(*) FROM session_extraction_state"),
+        1
+    );
+}
+
+#[test]
+fn looking_changes_nothing_and_names_what_is_pending() {
+    let conn = database(&legacy_at_28(""));
+    let before = dump(&conn);
+    let status = status(&conn).unwrap();
+    assert_eq!(status.found, Found::Legacy(28));
+    assert_eq!(status.found.to_string(), "schema 28 of the legacy system");
+    let pending = |to| -> Vec<u32> {
+        let plan = status.plan(to).unwrap();
+        plan.iter().map(|step| step.number).collect()
+    };
+    assert_eq!(pending(None), [28, 29, 30, 31, 32, 33, 34, 35, 36]);
+    assert_eq!(pending(Some(29)), [28, 29]);
+    assert_eq!(dump(&conn), before);
+}

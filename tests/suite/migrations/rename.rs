@@ -1,0 +1,100 @@
+//! Tables of others with names of ours.
+
+use session_pipeline_migrations::{ObjectKind, status, verify};
+
+use super::{
+    LEGACY_WITH_ALL_IN_THE_WAY, count, database, legacy, legacy_at_28, migrate, refused, texts,
+};
+
+#[test]
+fn tables_of_the_legacy_system_with_our_names_are_kept_under_others() {
+    let mut conn = database(&in_the_way());
+    let forecast = status(&conn).unwrap().renamed;
+    let applied = migrate(&mut conn).unwrap();
+    let told: Vec<String> = applied.renamed.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "table `runs` is kept as `legacy_runs_2`",
+            "table `audit_log` is kept as `legacy_audit_log`, without its indices \
+             `idx_audit_action`, `idx_audit_timestamp`, `idx_audit_user`",
+            "view `tokens` is kept as `legacy_tokens`",
+            "table `users` is kept as `legacy_users`",
+        ]
+    );
+    assert_eq!(forecast, applied.renamed);
+    assert_eq!(applied.renamed[2].kind, ObjectKind::View);
+    assert_eq!(
+        texts(&conn, "SELECT email FROM legacy_users"),
+        ["ada@example.com"]
+    );
+    assert_eq!(
+        texts(&conn, "SELECT action FROM legacy_audit_log"),
+        ["login"]
+    );
+    assert_eq!(count(&conn, "SELECT max(id) FROM legacy_runs_2"), 7);
+    assert_eq!(count(&conn, "SELECT count(*) FROM legacy_tokens"), 1);
+    assert_eq!(
+        count(
+            &conn,
+            "SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM audit_log) + (SELECT count(*) FROM tokens)"
+        ),
+        0
+    );
+    verify(&conn).unwrap();
+}
+
+#[test]
+fn a_table_is_kept_under_the_first_name_that_is_free() {
+    let taken = "CREATE TABLE legacy_runs_2 (id INTEGER);";
+    let mut conn = database(&format!("{}{taken}", in_the_way()));
+    let applied = migrate(&mut conn).unwrap();
+    assert_eq!(
+        applied.renamed[0].to_string(),
+        "table `runs` is kept as `legacy_runs_3`"
+    );
+}
+
+pub(super) fn in_the_way() -> String {
+    legacy(LEGACY_WITH_ALL_IN_THE_WAY)
+}
+
+#[test]
+fn a_table_in_our_shape_is_taken_as_ours_with_its_rows() {
+    let mut conn = database(&legacy_at_28(
+        "CREATE TABLE Counters (name VARCHAR PRIMARY KEY, VALUE BIGINT NOT NULL DEFAULT 0);
+         INSERT INTO counters VALUES ('session_seq', 41);",
+    ));
+    assert_eq!(migrate(&mut conn).unwrap().renamed, []);
+    assert_eq!(count(&conn, "SELECT value FROM counters"), 41);
+}
+
+#[test]
+fn a_state_table_in_another_shape_is_kept_and_ours_is_made() {
+    let mut conn = database(&legacy_at_28(
+        "CREATE TABLE session_processor_state (session_file VARCHAR, note VARCHAR);
+         INSERT INTO session_processor_state VALUES ('ada/one.jsonl', 'mine');
+         INSERT INTO session_extraction_state VALUES ('ada/one.jsonl', 'ada', NULL, 1, 'abc');",
+    ));
+    migrate(&mut conn).unwrap();
+    assert_eq!(
+        texts(&conn, "SELECT note FROM legacy_session_processor_state"),
+        ["mine"]
+    );
+    assert_eq!(
+        texts(&conn, "SELECT file_hash FROM session_processor_state"),
+        ["abc"]
+    );
+}
+
+#[test]
+fn a_table_that_others_refer_to_is_refused_before_anything_is_changed() {
+    assert_eq!(
+        refused(&legacy_at_28(
+            "CREATE TABLE users (id VARCHAR PRIMARY KEY);
+             CREATE TABLE members (user_id VARCHAR REFERENCES users (id));"
+        )),
+        "table `users` is in the way of ours and cannot be renamed, because `members` refer to it; \
+         drop those foreign keys, or rename the table by hand"
+    );
+}
