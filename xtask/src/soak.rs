@@ -23,7 +23,7 @@ const MODULES: [Module; 6] = [
     Module {
         name: "crash",
         cases_short: 48,
-        cases: 480,
+        cases: 1_200,
     },
     Module {
         name: "races",
