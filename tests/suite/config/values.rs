@@ -1,0 +1,154 @@
+//! What the values do: limits, grants and settings reach the processor they are for.
+
+use std::fs;
+use std::time::Duration;
+
+use session_pipeline_harness::{DataDir, TestPipeline};
+use session_pipeline_runtime::config::{Config, Given};
+use session_pipeline_runtime::fault::FaultKind;
+
+use super::named;
+use crate::database::{cell, rows};
+use crate::guests::{PANICS, POISON, WELL_BEHAVED, lines_of, misbehaving, panics, well_behaved};
+
+/// The configuration of a data dir, as its file says.
+fn config_of(dir: &DataDir, text: &str) -> Config {
+    let folder = tempfile::tempdir().unwrap();
+    let given = Given {
+        data_dir: Some(dir.path().to_owned()),
+        ..named(&folder, text)
+    };
+    Config {
+        workers: 2,
+        ..Config::make(&given).unwrap()
+    }
+}
+
+#[test]
+fn limits_of_one_processor_bind_no_other() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "1\n2\n3\n");
+    let config = config_of(&dir, "[processors.faulty-panics.limits]\nrows_max = 2");
+    let pipeline = TestPipeline::open_with(&dir, config, &[well_behaved(), panics()]);
+    assert_eq!(pipeline.run(WELL_BEHAVED).stats.errors, 0);
+    assert_eq!(pipeline.run(PANICS).stats.errors, 1);
+    let failure = pipeline.failure(PANICS, "ada/one.jsonl").unwrap();
+    assert_eq!(failure.fault.kind, FaultKind::OutputLimit);
+}
+
+#[test]
+fn a_processor_may_have_more_memory_than_the_others() {
+    let (name, component) = misbehaving("grows_memory");
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", POISON);
+    let text = format!(
+        "[limits]\nmemory_bytes_max = \"16 MiB\"\n[processors.{name}.limits]\nmemory_bytes_max = \"48 MiB\"\n"
+    );
+    let pipeline = TestPipeline::open_with(&dir, config_of(&dir, &text), &[(name, component)]);
+    assert_eq!(pipeline.run(name).stats.errors, 1);
+    let fault = pipeline.failure(name, "ada/one.jsonl").unwrap().fault;
+    assert_eq!(fault.kind, FaultKind::MemoryLimit);
+    assert!(fault.detail.contains(&(48 << 20).to_string()), "{fault}");
+}
+
+#[test]
+fn a_processor_may_recurse_deeper_than_the_others() {
+    let deep = misbehaving("recurses");
+    let fuel = |text: &str| {
+        let dir = DataDir::new();
+        dir.write("ada/one.jsonl", POISON);
+        let config = config_of(&dir, text);
+        let pipeline = TestPipeline::open_with(&dir, config, &[deep, well_behaved()]);
+        assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 1);
+        let stats = pipeline.run(deep.0).stats;
+        let fault = pipeline.failure(deep.0, "ada/one.jsonl").unwrap().fault;
+        assert_eq!(fault.kind, FaultKind::StackOverflow, "{fault}");
+        stats.fuel
+    };
+    let everybody = "[limits]\nstack_bytes_max = \"256 KiB\"\n";
+    let own = format!(
+        "[processors.{}.limits]\nstack_bytes_max = \"2 MiB\"\n",
+        deep.0
+    );
+    // What it burns until it meets the end of its stack tells how deep that is.
+    let (shallow, deep) = (fuel(everybody), fuel(&format!("{everybody}{own}")));
+    assert!(deep > 4 * shallow, "{deep} and {shallow}");
+}
+
+#[test]
+fn settings_reach_the_processor_they_are_for() {
+    let dir = DataDir::new();
+    let config = config_of(
+        &dir,
+        "[processors.faulty-panics.settings]\nlanguage = \"de\"\ndepth = \"5\"",
+    );
+    let pipeline = TestPipeline::open_with(&dir, config, &[well_behaved(), panics()]);
+    let settings = |name| {
+        pipeline
+            .pipeline()
+            .processor(name)
+            .unwrap()
+            .settings()
+            .to_vec()
+    };
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    assert_eq!(
+        settings(PANICS),
+        [pair("depth", "5"), pair("language", "de")]
+    );
+    assert_eq!(settings(WELL_BEHAVED), []);
+}
+
+#[test]
+fn vanished_sessions_are_forgotten_after_the_days_that_are_set_and_no_earlier() {
+    let day = Duration::from_secs(24 * 3600);
+    let dir = DataDir::new();
+    for key in ["ada/gone.jsonl", "ada/back.jsonl", "ada/there.jsonl"] {
+        dir.write(key, format!("{key}\n"));
+    }
+    let open = || {
+        let config = config_of(&dir, "keep_missing_days = 10");
+        TestPipeline::open_with(&dir, config, &[well_behaved(), panics()])
+    };
+    let pipeline = open();
+    pipeline.run(WELL_BEHAVED);
+    pipeline.run(PANICS);
+    dir.rename("ada/gone.jsonl", "ada/.gone");
+    dir.rename("ada/back.jsonl", "ada/.back");
+    pipeline.run(WELL_BEHAVED);
+    dir.clock().advance(day * 10);
+    pipeline.run(WELL_BEHAVED);
+    assert!(
+        pipeline
+            .state(WELL_BEHAVED, "ada/gone.jsonl")
+            .unwrap()
+            .is_missing
+    );
+
+    dir.clock().advance(Duration::from_secs(1));
+    dir.rename("ada/.back", "ada/back.jsonl");
+    pipeline.run(WELL_BEHAVED);
+    assert_eq!(pipeline.state(WELL_BEHAVED, "ada/gone.jsonl"), None);
+    assert!(pipeline.state(WELL_BEHAVED, "ada/back.jsonl").is_some());
+    assert!(
+        pipeline.state(PANICS, "ada/gone.jsonl").is_some(),
+        "each processor forgets in its own runs"
+    );
+    drop(pipeline);
+    assert_eq!(
+        rows(&dir, &lines_of(WELL_BEHAVED)),
+        [
+            "ada/back.jsonl | 1 | ada/back.jsonl",
+            "ada/there.jsonl | 1 | ada/there.jsonl"
+        ]
+    );
+    let costs = "SELECT count(*) FROM session_costs WHERE session_file = 'ada/gone.jsonl' AND processor_name = 'faulty-well-behaved'";
+    assert_eq!(cell(&dir, costs), "0");
+
+    // A root that is absent is no deletion, however long ago.
+    fs::rename(dir.sessions_root(), dir.path().join("aside")).unwrap();
+    let pipeline = open();
+    dir.clock().advance(day * 100);
+    pipeline.run(WELL_BEHAVED);
+    assert!(pipeline.state(WELL_BEHAVED, "ada/there.jsonl").is_some());
+}

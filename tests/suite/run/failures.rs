@@ -1,0 +1,208 @@
+//! Sessions that fail: what it costs, how long they wait, and what leads out of quarantine.
+
+use session_pipeline_harness::{DataDir, TestPipeline};
+use session_pipeline_runtime::config::{Config, Limits};
+use session_pipeline_runtime::fault::FaultKind;
+
+use super::{KEY, MINUTE, capped, check, dir_with, summary};
+use crate::database::{cell, rows};
+use crate::guests::{PANICS, POISON, WELL_BEHAVED, lines_of, panics, well_behaved};
+
+#[test]
+fn a_poison_session_costs_one_attempt_and_the_others_are_processed() {
+    let dir = dir_with(&["ada/1.jsonl", "ada/3.jsonl"]);
+    dir.write("ada/2.jsonl", format!("fine\n{POISON}\n"));
+    let pipeline = TestPipeline::open(&dir, &[panics()]);
+    let ran = pipeline.run(PANICS);
+    assert_eq!(
+        summary(&ran.stats),
+        "scanned 3, processed 2, errors 1, items 2"
+    );
+    let error = &ran.stats.errors_detail[0];
+    assert_eq!(
+        (error.session.as_str(), error.fault.as_str()),
+        ("ada/2.jsonl", "panic")
+    );
+    assert!(
+        error.error.contains("the guest panicked on purpose"),
+        "{}",
+        error.error
+    );
+
+    let failure = pipeline.failure(PANICS, "ada/2.jsonl").unwrap();
+    assert_eq!(failure.fault.kind, FaultKind::Panic);
+    assert_eq!(failure.failures.attempts, 1);
+    assert_eq!(pipeline.state(PANICS, "ada/2.jsonl"), None);
+    drop(pipeline);
+    assert_eq!(
+        rows(
+            &dir,
+            &format!("SELECT DISTINCT session_file FROM \"{PANICS}\".lines ORDER BY 1")
+        ),
+        ["ada/1.jsonl", "ada/3.jsonl"],
+        "what it recorded before it failed is not kept"
+    );
+}
+
+#[test]
+fn a_failed_attempt_uses_up_the_cap_and_the_next_run_begins_with_others() {
+    let dir = DataDir::new();
+    dir.write("ada/1.jsonl", POISON);
+    dir.write("ada/2.jsonl", "fine\n");
+    let pipeline = TestPipeline::open(&dir, &[panics()]);
+    let first = pipeline.run_as(PANICS, capped(1));
+    assert_eq!(summary(&first.stats), "scanned 2, capped 1, errors 1");
+    dir.clock().advance(MINUTE);
+    let second = pipeline.run_as(PANICS, capped(1));
+    assert_eq!(
+        summary(&second.stats),
+        "scanned 2, processed 1, capped 1, items 1"
+    );
+}
+
+#[test]
+fn what_an_earlier_content_wrote_stays_while_the_present_one_fails() {
+    let dir = DataDir::new();
+    dir.write(KEY, "one\n");
+    let pipeline = TestPipeline::open(&dir, &[panics()]);
+    pipeline.run(PANICS);
+    let before = pipeline.state(PANICS, KEY);
+    dir.append(KEY, format!("{POISON}\n"));
+    assert_eq!(summary(&pipeline.run(PANICS).stats), "scanned 1, errors 1");
+    assert_eq!(pipeline.state(PANICS, KEY), before);
+    drop(pipeline);
+    assert_eq!(rows(&dir, &lines_of(PANICS)), ["ada/one.jsonl | 1 | one"]);
+}
+
+#[test]
+fn a_failing_session_waits_longer_each_time_and_ends_in_quarantine() {
+    let dir = DataDir::new();
+    dir.write(KEY, POISON);
+    let pipeline = TestPipeline::open(&dir, &[panics()]);
+    let mut story = Vec::new();
+    for minutes in [0, 10, 10, 10, 20, 20, 40, 80, 10_000] {
+        dir.clock().advance(minutes * MINUTE);
+        let ran = pipeline.run_scheduled(PANICS);
+        story.push(format!(
+            "{minutes:>5} minutes later: {}",
+            summary(&ran.stats)
+        ));
+    }
+    insta::assert_snapshot!(story.join("\n"), @r"
+        0 minutes later: scanned 1, errors 1
+       10 minutes later: scanned 1, errors 1
+       10 minutes later: waiting 1
+       10 minutes later: scanned 1, errors 1
+       20 minutes later: waiting 1
+       20 minutes later: scanned 1, errors 1
+       40 minutes later: waiting 1
+       80 minutes later: scanned 1, errors 1
+    10000 minutes later: quarantined 1
+    ");
+    let ran = pipeline.run(PANICS);
+    assert_eq!(
+        check(&ran),
+        ("quarantined 1".to_owned(), 0),
+        "a person neither"
+    );
+}
+
+/// A session that failed until it was put in quarantine.
+fn quarantined() -> (DataDir, TestPipeline) {
+    let dir = DataDir::new();
+    dir.write(KEY, format!("{POISON}\n"));
+    let pipeline = TestPipeline::open(&dir, &[panics()]);
+    for attempt in 1..=5 {
+        assert_eq!(
+            summary(&pipeline.run(PANICS).stats),
+            "scanned 1, errors 1",
+            "attempt {attempt}"
+        );
+    }
+    (dir, pipeline)
+}
+
+#[test]
+fn a_touch_does_not_lead_out_of_quarantine_and_is_looked_at_once() {
+    let (dir, pipeline) = quarantined();
+    dir.clock().advance(MINUTE);
+    dir.touch(KEY);
+    assert_eq!(
+        check(&pipeline.run(PANICS)),
+        ("quarantined 1".to_owned(), 1)
+    );
+    assert_eq!(
+        check(&pipeline.run(PANICS)),
+        ("quarantined 1".to_owned(), 0)
+    );
+    assert_eq!(pipeline.failure(PANICS, KEY).unwrap().failures.attempts, 5);
+    drop(pipeline);
+    assert_eq!(
+        cell(&dir, "SELECT count(*) FROM session_costs"),
+        "5",
+        "what is not tried costs nothing"
+    );
+}
+
+#[test]
+fn another_content_leads_out_of_quarantine_and_success_forgets_the_failures() {
+    let (dir, pipeline) = quarantined();
+    // Of the same size, so only the hash tells.
+    dir.write(KEY, "misbehavf\n");
+    assert_eq!(
+        summary(&pipeline.run(PANICS).stats),
+        "scanned 1, processed 1, items 1"
+    );
+    assert_eq!(pipeline.failure(PANICS, KEY), None);
+    dir.write(KEY, format!("{POISON}\n"));
+    assert_eq!(summary(&pipeline.run(PANICS).stats), "scanned 1, errors 1");
+    assert_eq!(
+        pipeline.failure(PANICS, KEY).unwrap().failures.attempts,
+        1,
+        "a new count"
+    );
+}
+
+#[test]
+fn a_content_that_is_back_is_not_processed_again_and_the_failure_in_between_is_over() {
+    let dir = DataDir::new();
+    dir.write(KEY, "misbehavf\n");
+    let pipeline = TestPipeline::open(&dir, &[panics()]);
+    pipeline.run(PANICS);
+    // Two failures in between, so that the session waits.
+    dir.write(KEY, format!("{POISON}\n"));
+    pipeline.run(PANICS);
+    pipeline.run(PANICS);
+    dir.write(KEY, "misbehavf\n");
+    assert_eq!(
+        summary(&pipeline.run_scheduled(PANICS).stats),
+        "scanned 1, skipped 1"
+    );
+    assert_eq!(pipeline.failure(PANICS, KEY), None);
+    assert_eq!(check(&pipeline.run(PANICS)), (String::new(), 0));
+}
+
+#[test]
+fn a_session_too_large_is_refused_by_its_length_and_never_quarantined() {
+    let dir = DataDir::new();
+    dir.write(KEY, "0123456789\n");
+    dir.write("bob/small.jsonl", "0\n");
+    let limits = Limits {
+        session_bytes_max: 10,
+        ..Limits::default()
+    };
+    let config = Config {
+        limits,
+        ..dir.config()
+    };
+    let pipeline = TestPipeline::open_with(&dir, config, &[well_behaved()]);
+    for _ in 0..7 {
+        let stats = pipeline.run(WELL_BEHAVED).stats;
+        assert_eq!((stats.errors, stats.quarantined), (1, 0));
+        assert_eq!(
+            stats.errors_detail[0].error,
+            "too-large: the session has 11 bytes; 10 are allowed"
+        );
+    }
+    assert!(pipeline.state(WELL_BEHAVED, "bob/small.jsonl").is_some());
+}

@@ -1,0 +1,289 @@
+//! All rules of the scan at once, over any history of a folder, against a model.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use session_pipeline_harness::strategies::{Action, FILES, actions};
+use session_pipeline_harness::{DataDir, TestPipeline, cases, counted, pipeline};
+use session_pipeline_runtime::clock::{Clock, UtcMicros};
+use session_pipeline_runtime::content::ContentHash;
+use session_pipeline_runtime::fault::{Fault, FaultKind};
+use session_pipeline_runtime::quarantine::{Content, Failures, Verdict};
+use session_pipeline_runtime::run::RunRequest;
+
+use super::HOUR;
+use crate::database::{cell, execute, rows};
+use crate::guests::{PANICS, POISON, WELL_BEHAVED, lines_of, panics, prepared_dir, well_behaved};
+
+/// What a content of the model's files may be: some of one length, some that end in the middle of
+/// a line, and the word at which the guest panics.
+const CONTENTS: &[&str] = &[
+    "a\n",
+    "b\n",
+    "",
+    "cc",
+    "a\nb\n",
+    "misbehave\n",
+    "misbehavf\n",
+    "dd\n\n",
+];
+
+/// What the pipeline should know, in the simplest words there are.
+#[derive(Default)]
+struct Model {
+    rows: BTreeMap<&'static str, ModelRow>,
+    failures: BTreeMap<&'static str, ModelFailure>,
+}
+
+struct ModelRow {
+    content: Vec<u8>,
+    seen: Option<Stat>,
+    read_at: UtcMicros,
+    is_missing: bool,
+}
+
+struct ModelFailure {
+    content: Vec<u8>,
+    failures: Failures,
+}
+
+/// Size, mtime and ctime.
+type Stat = (u64, i64, i64);
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    scanned: u64,
+    processed: u64,
+    skipped: u64,
+    errors: u64,
+    waiting: u64,
+    quarantined: u64,
+}
+
+fn disk(dir: &DataDir) -> BTreeMap<&'static str, (Vec<u8>, Stat)> {
+    FILES
+        .into_iter()
+        .filter(|key| dir.has(key))
+        .map(|key| {
+            let stat = std::fs::metadata(dir.session_path(key)).unwrap();
+            let nanos = |seconds: i64, nanos: i64| seconds * 1_000_000_000 + nanos;
+            let stat = (
+                stat.size(),
+                nanos(stat.mtime(), stat.mtime_nsec()),
+                nanos(stat.ctime(), stat.ctime_nsec()),
+            );
+            (key, (dir.read(key), stat))
+        })
+        .collect()
+}
+
+impl Model {
+    fn run(
+        &mut self,
+        disk: &BTreeMap<&'static str, (Vec<u8>, Stat)>,
+        now: UtcMicros,
+        by_person: bool,
+        cadence: Duration,
+    ) -> Counts {
+        let mut counts = Counts::default();
+        for (&key, (content, stat)) in disk {
+            if let Some(row) = self.rows.get_mut(key) {
+                row.is_missing = false;
+                if row.seen == Some(*stat) {
+                    continue;
+                }
+            }
+            let (_, mtime, ctime) = *stat;
+            let changed = if mtime > now.as_nanos() { ctime } else { mtime };
+            let seen = Some(*stat).filter(|_| changed < now.as_nanos() - 50_000_000);
+            let failed_so = self
+                .failures
+                .get(key)
+                .filter(|failure| failure.content == *content)
+                .map(|failure| failure.failures)
+                .unwrap_or_default();
+            match failed_so.verdict(now, by_person) {
+                Verdict::Waiting => {
+                    counts.waiting += 1;
+                    continue;
+                }
+                Verdict::Quarantined => {
+                    counts.quarantined += 1;
+                    continue;
+                }
+                Verdict::Try => counts.scanned += 1,
+            }
+            match self.rows.get_mut(key) {
+                Some(row) if row.content == *content => {
+                    counts.skipped += 1;
+                    row.seen = seen;
+                    self.failures.remove(key);
+                }
+                _ if String::from_utf8_lossy(content).contains(POISON) => {
+                    counts.errors += 1;
+                    let failure = ModelFailure {
+                        content: content.clone(),
+                        failures: failed_so.after(
+                            &Fault::new(FaultKind::Panic, ""),
+                            Content::Same,
+                            now,
+                            cadence,
+                        ),
+                    };
+                    self.failures.insert(key, failure);
+                }
+                _ => {
+                    counts.processed += 1;
+                    let row = ModelRow {
+                        content: content.clone(),
+                        seen,
+                        read_at: now,
+                        is_missing: false,
+                    };
+                    self.rows.insert(key, row);
+                    self.failures.remove(key);
+                }
+            }
+        }
+        if !disk.is_empty() {
+            for (key, row) in &mut self.rows {
+                row.is_missing = !disk.contains_key(key);
+            }
+        }
+        counts
+    }
+
+    /// Holds all that the pipeline knows against the model.
+    fn compare(&self, pipeline: &TestPipeline) -> Result<(), TestCaseError> {
+        for key in FILES {
+            let row = pipeline.state(PANICS, key).map(|row| {
+                let seen = row
+                    .observed
+                    .map(|seen| (seen.size, seen.mtime_ns, seen.ctime_ns));
+                (row.hash, seen, row.processed_at, row.is_missing)
+            });
+            let expected = self.rows.get(key).map(|row| {
+                use md5::Digest as _;
+                let hash = ContentHash(md5::Md5::digest(&row.content).into());
+                (Some(hash), row.seen, Some(row.read_at), row.is_missing)
+            });
+            prop_assert_eq!(row, expected, "the state row of {}", key);
+            let failures = pipeline
+                .failure(PANICS, key)
+                .map(|failure| failure.failures);
+            let expected = self.failures.get(key).map(|failure| failure.failures);
+            prop_assert_eq!(failures, expected, "the failure row of {}", key);
+        }
+        Ok(())
+    }
+
+    /// The rows that the guest should have left, as [`lines_of`] gives them.
+    fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (key, row) in &self.rows {
+            for (number, line) in (1..).zip(row.content.split_inclusive(|byte| *byte == b'\n')) {
+                let text = line.strip_suffix(b"\n").unwrap_or(line);
+                lines.push(format!(
+                    "{key} | {number} | {}",
+                    String::from_utf8_lossy(text)
+                ));
+            }
+        }
+        lines.sort();
+        lines
+    }
+}
+
+fn request(by_person: bool) -> RunRequest {
+    if by_person {
+        RunRequest::cli()
+    } else {
+        pipeline::scheduled()
+    }
+}
+
+/// Lets all of it happen, holding every run against the model, with a restart in the middle.
+fn live_through(actions: &[Action]) -> Result<(), TestCaseError> {
+    let dir = prepared_dir();
+    let mut model = Model::default();
+    let mut pipeline = TestPipeline::open(&dir, &[panics()]);
+    let manifest = pipeline.pipeline().processor(PANICS).unwrap();
+    let cadence = Duration::from_secs(u64::from(manifest.manifest().cadence_seconds));
+    drop(manifest);
+    // The end is a run as well, and one with nothing new after it.
+    let settle = [
+        Action::Tick(HOUR),
+        Action::Run { by_person: true },
+        Action::Run { by_person: false },
+    ];
+    for (step, action) in actions.iter().chain(&settle).enumerate() {
+        let &Action::Run { by_person } = action else {
+            action.apply(&dir);
+            continue;
+        };
+        if step == actions.len() / 2 {
+            drop(pipeline);
+            pipeline = TestPipeline::open(&dir, &[panics()]);
+        }
+        let expected = model.run(&disk(&dir), dir.clock().now(), by_person, cadence);
+        let stats = pipeline.run_as(PANICS, request(by_person)).stats;
+        let counts = Counts {
+            scanned: stats.scanned,
+            processed: stats.processed,
+            skipped: stats.skipped,
+            errors: stats.errors,
+            waiting: stats.waiting,
+            quarantined: stats.quarantined,
+        };
+        prop_assert_eq!(counts, expected, "run at step {} of {:#?}", step, actions);
+        prop_assert_eq!(stats.capped, 0);
+        model.compare(&pipeline)?;
+    }
+    drop(pipeline);
+    prop_assert_eq!(rows(&dir, &lines_of(PANICS)), model.lines());
+    // Nothing is left of what was replaced, and no number is used twice.
+    let sql = format!(
+        "SELECT count(*) FROM (SELECT DISTINCT session_seq FROM \"{PANICS}\".lines)
+         WHERE session_seq NOT IN (SELECT session_seq FROM session_processor_state)"
+    );
+    prop_assert_eq!(cell(&dir, &sql), "0");
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(counted(cases()))]
+
+    #[test]
+    fn invariant_whatever_happens_every_run_does_what_the_rules_say(actions in actions(CONTENTS)) {
+        live_through(&actions)?;
+    }
+
+    #[test]
+    fn invariant_a_stable_tree_is_not_opened_and_processing_twice_is_processing_once(
+        actions in actions(&["a\n", "b\n", "", "cc"]),
+    ) {
+        let dir = prepared_dir();
+        let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+        for action in &actions {
+            action.apply(&dir);
+        }
+        dir.clock().advance(2 * HOUR);
+        let files = disk(&dir);
+        let first = pipeline.run(WELL_BEHAVED);
+        prop_assert_eq!(first.stats.processed, files.len() as u64);
+        let second = pipeline.run(WELL_BEHAVED);
+        prop_assert_eq!((second.stats.scanned, second.opens), (0, 0));
+        drop(pipeline);
+
+        let once = rows(&dir, &lines_of(WELL_BEHAVED));
+        execute(&dir, "UPDATE session_processor_state SET due = true");
+        let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+        let third = pipeline.run(WELL_BEHAVED);
+        prop_assert_eq!(third.stats.processed, files.len() as u64);
+        prop_assert_eq!(pipeline.run(WELL_BEHAVED).opens, 0, "what was asked for is done once");
+        drop(pipeline);
+        prop_assert_eq!(rows(&dir, &lines_of(WELL_BEHAVED)), once);
+    }
+}
