@@ -2,17 +2,15 @@
 //!
 //! cargo-mutants makes them, in place: a copy of the tree would have to compile DuckDB again. Each costs
 //! a build, so our own crates are compiled without optimisation, and the modules of the suite that are
-//! about the changed code are run first, to the first test that fails.
+//! about the changed code are run, to the first test that fails.
 
 mod sample;
 mod score;
 mod trial;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -20,7 +18,7 @@ use crate::soak::seed_by_chance;
 use crate::stages::{Outcome, Stages};
 use crate::workspace::{Workspace, status};
 use score::{Fate, Passes, Score};
-use trial::{Trial, files_of, passes_of};
+use trial::{PASSES, Trial, files_of};
 
 /// Modules that decide and touch nothing: all their mutants are tried, those of the quickest first.
 /// `tests/suite/pure.rs` compiles their tests alone.
@@ -38,11 +36,11 @@ const PURE: [&str; 7] = [
 ///
 /// Without modules: all mutants of the pure ones (schedule, content, config, health, quarantine, scan,
 /// migrations), and a sample of all others of the runtime and of the api. With modules: all of theirs, or
-/// a sample. What the tests of a module miss is tried again: in a pure one with more cases, else with the
-/// whole suite.
+/// a sample. What the tests that are about a module miss is tried again with more cases; whether others
+/// would notice is not asked.
 /// Needs cargo-mutants (`cargo install cargo-mutants --locked`), and a tree without uncommitted changes,
 /// since it changes files in place and puts them back. Each mutant is a build and a run of tests: some
-/// ten seconds, and minutes where it takes the whole suite.
+/// ten seconds, and a minute where tests start the program.
 #[derive(clap::Args)]
 pub struct Args {
     /// How many mutants, chosen by chance (default: 40 of what is not pure, all of what is named)
@@ -86,7 +84,6 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
             tmp: output.join("tmp"),
         },
         output,
-        times: BTreeMap::new(),
         stages: Stages::default(),
         told: Vec::new(),
     };
@@ -127,8 +124,6 @@ type Mutants = Vec<(String, Vec<String>)>;
 struct Tried<'a> {
     trial: Trial<'a>,
     output: PathBuf,
-    /// How long tests take as the code is, by their modules and cases.
-    times: BTreeMap<(Vec<String>, &'static str), Duration>,
     stages: Stages,
     told: Vec<String>,
 }
@@ -167,7 +162,8 @@ impl Tried<'_> {
         let mut missed = Vec::new();
         for (word, mutants) in mutants {
             let passes = Passes::of(self.output.join(&word));
-            for pass in passes_of(&word) {
+            let time = self.trial.time_without_mutant(&word)?;
+            for pass in &PASSES {
                 let fates = passes.fates()?;
                 let left: Vec<&str> = mutants
                     .iter()
@@ -178,23 +174,14 @@ impl Tried<'_> {
                     break;
                 }
                 let name = format!(
-                    "{word}, {} of {} mutants, {} cases{}",
+                    "{word}, {} of {} mutants, {} cases",
                     left.len(),
                     mutants.len(),
-                    pass.cases,
-                    if pass.is_whole() { ", all tests" } else { "" }
+                    pass.cases
                 );
-                let key = (pass.modules.clone(), pass.cases);
-                let time = match self.times.get(&key) {
-                    Some(time) => *time,
-                    None => {
-                        let time = self.trial.time_without_mutant(&word, &pass)?;
-                        *self.times.entry(key).or_insert(time)
-                    }
-                };
                 let command = self
                     .trial
-                    .command(&word, &left, (&pass, time), &passes.next()?)?;
+                    .command(&word, &left, (pass, time), &passes.next()?)?;
                 self.stages.run(&name, || {
                     // 2: some were missed, 3: some went on for ever; both are told below.
                     let code = status(command)?.code();
@@ -273,6 +260,7 @@ fn ensure_clean(workspace: &Workspace) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::trial::modules_of;
     use super::*;
 
     #[test]
@@ -281,13 +269,11 @@ mod tests {
         let words = words_of_the_rest(&root).unwrap();
         assert!(words.contains(&"store".to_owned()), "{words:?}");
         for word in words.iter().map(String::as_str).chain(PURE) {
-            let [first, again] = passes_of(word);
-            for module in first.modules.iter().chain(&again.modules) {
+            for module in modules_of(word) {
                 let path = module.trim_end_matches("::").replace("::", "/");
                 let file = root.join("tests/suite").join(path).with_extension("rs");
                 assert!(file.is_file(), "`{word}` is tried with `{module}`");
             }
-            assert_eq!(again.is_whole(), !PURE.contains(&word), "{word}");
         }
     }
 }

@@ -11,47 +11,27 @@ use super::PURE;
 use crate::test;
 use crate::workspace::{Workspace, cargo_path, forget_this_crate, status};
 
-/// How hard the tests look at a mutant.
+/// How hard the tests look at a mutant. Most are caught by a few cases of a property; what they miss
+/// is looked at again.
 pub struct Pass {
     pub cases: &'static str,
-    /// Only tests whose names hold one of these; none: all tests.
-    pub modules: Vec<String>,
     /// What takes so many times as long as the tests took without a mutant, has no end.
     patience: u32,
 }
 
-impl Pass {
-    pub fn is_whole(&self) -> bool {
-        self.modules.is_empty()
-    }
-}
-
-/// Most mutants are caught by a few cases of the tests that are about the changed code; what they miss
-/// is looked at again.
-pub fn passes_of(word: &str) -> [Pass; 2] {
-    let first = Pass {
+pub const PASSES: [Pass; 2] = [
+    Pass {
         cases: "8",
-        modules: modules_of(word),
         patience: 10,
-    };
-    let second = if PURE.contains(&word) {
-        Pass {
-            cases: "32",
-            modules: modules_of(word),
-            patience: 40,
-        }
-    } else {
-        Pass {
-            cases: "8",
-            modules: Vec::new(),
-            patience: 3,
-        }
-    };
-    [first, second]
-}
+    },
+    Pass {
+        cases: "32",
+        patience: 40,
+    },
+];
 
 /// Where the suite is about a word: in the module of that word, where nothing else is said.
-fn modules_of(word: &str) -> Vec<String> {
+pub fn modules_of(word: &str) -> Vec<String> {
     let modules: &[&str] = match word {
         "body" => &["http::"],
         "clock" => &["scheduler::", "run::"],
@@ -98,13 +78,13 @@ pub struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// What fails as it is would seem to notice everything. Gives how long the tests of a pass take.
-    pub fn time_without_mutant(&self, word: &str, pass: &Pass) -> Result<Duration> {
+    /// What fails as it is would seem to notice everything. Gives how long the tests of a word take.
+    pub fn time_without_mutant(&self, word: &str) -> Result<Duration> {
         let tests = || -> Result<Command> {
             let mut command = self.workspace.cargo(["test", "--workspace"]);
             command.args(QUICK.iter().flat_map(|value| ["--config", value]));
             command.args(["--test", target_of(word)]);
-            self.prepare(&mut command, pass)?;
+            self.prepare(&mut command, &PASSES[0])?;
             Ok(command)
         };
         let mut build = tests()?;
@@ -114,7 +94,7 @@ impl Trial<'_> {
             "it does not compile without any mutant"
         );
         let mut tests = tests()?;
-        tests.arg("--").args(&pass.modules);
+        tests.arg("--").args(modules_of(word));
         let started = Instant::now();
         ensure!(
             status(tests)?.success(),
@@ -165,7 +145,7 @@ impl Trial<'_> {
             .arg("--re")
             .arg(format!("^({})$", names.join("|")))
             .args(["--", "--"])
-            .args(&pass.modules)
+            .args(modules_of(word))
             .args(FAIL_FAST);
         self.prepare(&mut command, pass)?;
         Ok(command)
