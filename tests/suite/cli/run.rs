@@ -59,6 +59,16 @@ fn a_capped_run_is_done_and_gives_a_hint() {
 }
 
 #[test]
+fn a_run_out_of_its_time_begins_no_further_session() {
+    let dir = DataDir::new();
+    let ended = check_examples(&dir, &["run", "usage", "--time-budget", "0", "--json"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(ended.json()["details"]["processed"], 0);
+    let rest = check_examples(&dir, &["run", "usage", "--time-budget", "600", "--json"]).json();
+    assert_eq!(rest["details"]["processed"], 5);
+}
+
+#[test]
 fn a_failed_session_ends_the_run_with_1_and_is_named() {
     let dir = DataDir::new();
     dir.write("ada/fine.jsonl", Session::new("s1").user("hello"));

@@ -140,6 +140,37 @@ fn serve_says_where_it_is_and_ends_well_when_it_is_told_to() {
 }
 
 #[test]
+fn without_json_it_says_the_same_to_people() {
+    let dir = DataDir::new();
+    let mut child = Command::new(real::path())
+        .env_clear()
+        .envs(compiled::environment())
+        .current_dir(dir.path())
+        .args(["--data-dir", "data", "--sessions", "user_sessions"])
+        .args(["serve", "--listen", "127.0.0.1:0", "--no-scheduler"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let told: Vec<String> = stdout.lines().map(Result::unwrap).take(6).collect();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    let told = told.join("\n");
+    let url = told.split_once("http://127.0.0.1:").unwrap().1;
+    let port = url.split_once('\n').unwrap().0.trim();
+    insta::assert_snapshot!(told.replace(port, "[port]"), @r"
+    listens            http://127.0.0.1:[port]
+    data dir           data
+    sessions           user_sessions
+    processors         usage (every 10 min), verification (every 15 min)
+    scheduler          off, as asked for
+    first admin token  data/state/admin-token
+    ");
+}
+
+#[test]
 fn an_interrupt_ends_it_as_well() {
     let dir = DataDir::new();
     let mut serving = Serving::start(&dir, &[]);
@@ -544,6 +575,23 @@ fn a_server_may_be_named_and_one_that_is_not_there_is_told() {
     assert_eq!(gone.code, 3);
     assert!(gone.stderr.contains("can't be reached"), "{gone:?}");
     assert_eq!(check(&dir, &["--api", "example.com", "status"]).code, 2);
+}
+
+#[test]
+fn what_is_no_address_of_a_server_is_wrong_use() {
+    let dir = DataDir::new();
+    for address in [
+        "",
+        "http://",
+        "https:///status",
+        "127.0.0.1:8080",
+        "ftp://x",
+    ] {
+        let ended = check(&dir, &["--api", address, "status"]);
+        assert_eq!(ended.code, 2, "{address}: {ended:?}");
+        let remedy = "it is no address; give one like http://127.0.0.1:8080";
+        assert!(ended.stderr.contains(remedy), "{address}: {ended:?}");
+    }
 }
 
 #[test]
