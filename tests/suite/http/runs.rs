@@ -51,6 +51,40 @@ fn an_admin_runs_a_processor_and_gets_its_stats() {
 }
 
 #[test]
+fn a_run_ends_after_the_time_that_was_asked_for_or_that_every_request_has() {
+    let processed = |request_seconds: u64, asked: &str| {
+        let dir = DataDir::new();
+        for number in 0..3 {
+            dir.write(&format!("ada/{number}.jsonl"), "one\n");
+        }
+        let config = Config {
+            workers: 1,
+            service: ServiceConfig {
+                run_time_max: Duration::from_secs(request_seconds),
+                ..dir.config().service
+            },
+            ..dir.config()
+        };
+        let server = TestServer::start_with(&dir, config, HttpLimits::default(), &[well_behaved()]);
+        dir.clock().advance_at_each_look(Duration::from_secs(200));
+        let answer = server
+            .post(&format!("{}{asked}", run_of(WELL_BEHAVED)))
+            .json();
+        dir.clock().advance_at_each_look(Duration::ZERO);
+        assert_eq!(answer["ok"], true, "{answer}");
+        answer["details"]["processed"].as_u64().unwrap()
+    };
+    assert_eq!(processed(86_400, ""), 3);
+    assert_eq!(processed(86_400, "&time_budget=80000"), 3);
+    assert!(processed(86_400, "&time_budget=100") < 3);
+    assert!(processed(100, "") < 3);
+    assert!(
+        processed(100, "&time_budget=80000") < 3,
+        "no more than that"
+    );
+}
+
+#[test]
 fn a_processor_without_the_language_model_that_it_needs_is_a_bad_request_with_the_remedy() {
     let dir = DataDir::new();
     let mut config = dir.config();
