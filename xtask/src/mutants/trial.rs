@@ -39,7 +39,7 @@ pub fn modules_of(word: &str) -> Vec<String> {
         "fault" | "rows" => &["sandbox::", "records::"],
         "kill_point" => &["crash::"],
         "knowledge" => &["verification::"],
-        "llm" => &["llm::", "llm_providers::"],
+        "llm" => &["llm::", "llm_providers::", "config::"],
         "manifest" | "processor" => &["registry::", "sandbox::"],
         "shared" => &["records::"],
         "status" => &["cli::status", "health::"],
