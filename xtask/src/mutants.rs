@@ -107,6 +107,8 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
             }
         }
     }
+    // The program is left as the last mutant made it.
+    ensure!(workspace.build()?, "the build failed");
     print!("\n{}\n", tried.stages.summary());
     for line in &tried.told {
         println!("{line}");

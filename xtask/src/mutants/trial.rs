@@ -84,6 +84,8 @@ impl Trial<'_> {
         let tests = || -> Result<Command> {
             let mut command = self.workspace.cargo(["test", "--workspace"]);
             command.args(QUICK.iter().flat_map(|value| ["--config", value]));
+            // The program that lies there is that of the mutant before.
+            command.args(["--config", &runner_of(word)]);
             command.args(["--test", target_of(word)]);
             self.prepare(&mut command, &PASSES[0])?;
             Ok(command)
