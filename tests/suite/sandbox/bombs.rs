@@ -78,6 +78,26 @@ fn very_many_functions_end_their_compiler_and_not_us() {
 }
 
 #[test]
+fn a_compiler_is_ended_after_its_time_however_much_memory_it_has() {
+    let limits = Limits {
+        compile_cpu_max: Duration::from_secs(1),
+        compile_memory_bytes_max: 16 << 30,
+        ..small()
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let compiled = compile(
+        &child_compiler(),
+        &limits,
+        &many_functions(),
+        scratch.path(),
+    );
+    let text = compiled.err().unwrap().to_string();
+    // Out of memory it would say so, and end by itself.
+    assert!(text.contains("the compiler ended with signal: "), "{text}");
+    assert!(text.contains("and 1 s of CPU time"), "{text}");
+}
+
+#[test]
 fn a_bomb_leaves_the_other_processors_at_work() {
     let dir = session_pipeline_harness::DataDir::new();
     dir.write("ada/one.jsonl", QUIET);

@@ -41,6 +41,7 @@ pub fn modules_of(word: &str) -> Vec<String> {
         "knowledge" => &["verification::"],
         "llm" => &["llm::", "llm_providers::", "config::"],
         "manifest" | "processor" => &["registry::", "sandbox::"],
+        "run" => &["run::", "config::values"],
         "shared" => &["records::"],
         "status" => &["cli::status", "health::"],
         "store" => &[
