@@ -90,14 +90,19 @@ fn found(sessions: &[Vec<Value>]) -> Vec<String> {
     database::rows(&dir, &sql)
 }
 
-/// The fault of a session that does this, where some words are committed; they stay as they are.
-fn fault_under(limits: Limits, deeds: &[Value]) -> Fault {
-    let dir = new_dir();
+/// A pipeline under these limits.
+fn open_under(dir: &DataDir, limits: Limits) -> TestPipeline {
     let config = Config {
         limits,
         ..dir.config()
     };
-    let pipeline = TestPipeline::open_with(&dir, config, &components());
+    TestPipeline::open_with(dir, config, &components())
+}
+
+/// The fault of a session that does this, where some words are committed; they stay as they are.
+fn fault_under(limits: Limits, deeds: &[Value]) -> Fault {
+    let dir = new_dir();
+    let pipeline = open_under(&dir, limits);
     tell(
         &dir,
         &pipeline,
@@ -423,6 +428,23 @@ fn what_is_upserted_counts_towards_the_limits_of_rows_and_bytes() {
         fault.to_string(),
         "output-limit: more than 2000 bytes were recorded"
     );
+}
+
+#[test]
+fn json_weighs_what_its_text_does_and_is_only_as_deep_as_it_is_nested() {
+    let dir = new_dir();
+    let limits = Limits {
+        row_bytes_max: 15_000,
+        ..Limits::default()
+    };
+    let side_by_side =
+        json!({"do": "put", "word": "a", "number": 1, "tags": vec![json!([]); 1000]});
+    let in_a_text = json!({"do": "put", "word": "b", "number": 2, "tags": ["[".repeat(1000)]});
+    dir.write("ada/one.jsonl", transcript(&[side_by_side, in_a_text]));
+    let stats = open_under(&dir, limits).run(REMEMBERS).stats;
+    assert_eq!(stats.processed, 1, "{:?}", stats.errors_detail);
+    let lengths = "SELECT len(tags::VARCHAR) FROM \"faulty-remembers\".words ORDER BY word";
+    assert_eq!(database::rows(&dir, lengths), ["3001", "1004"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::time::Duration;
 
 use proptest::collection::btree_map;
 use proptest::prelude::*;
@@ -221,6 +222,21 @@ fn pipes_and_sockets_are_passed_over_and_nobody_waits_for_them() {
     let root = SessionsRoot::open(&dir.sessions_root()).unwrap().unwrap();
     assert!(root.open_session("ada/pipe.jsonl").is_err());
     assert!(root.open_session("ada/socket.jsonl").is_err());
+}
+
+#[test]
+fn a_folder_that_has_become_a_pipe_is_waited_for_by_nobody() {
+    let dir = DataDir::new();
+    make_pipe(&dir.session_path("ada"));
+    let root = SessionsRoot::open(&dir.sessions_root()).unwrap().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    // Whoever waits goes on waiting, so not in the thread of the test.
+    std::thread::spawn(move || {
+        let key = "ada/one.jsonl";
+        tell.send((root.open_session(key).is_err(), root.observe(key)))
+    });
+    let told = told.recv_timeout(Duration::from_secs(60));
+    assert_eq!(told, Ok((true, None)));
 }
 
 #[test]
