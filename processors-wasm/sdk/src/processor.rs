@@ -35,6 +35,8 @@ pub struct Manifest {
     pub uses_llm: bool,
     /// The tables that it writes.
     pub tables: Vec<Table>,
+    /// What later versions of the contract added.
+    pub extra: Vec<(String, String)>,
 }
 
 /// What became of a session.
@@ -55,6 +57,7 @@ impl Manifest {
             order: Order::Independent,
             uses_llm: false,
             tables: Vec::new(),
+            extra: Vec::new(),
         }
     }
 
@@ -62,6 +65,21 @@ impl Manifest {
     #[must_use]
     pub fn table<R: Row>(mut self) -> Self {
         self.tables.push(R::table());
+        self
+    }
+
+    /// The same, and rows of a table that are lost when a transcript is rewritten are kept.
+    ///
+    /// Agents shorten transcripts (compaction), and people edit them; what was billed stays billed.
+    /// The first of the `identity` columns that is not null tells which row is which. Where a
+    /// transcript no longer contains the beginning that it had, rows that its new content does not
+    /// yield again stay, with `is_superseded` set; so the table needs a column `is_superseded` of
+    /// type `bool`. A column `first_run` of type `Option<i64>` is optional: the host writes the
+    /// number of the run that recorded the row first in this session.
+    #[must_use]
+    pub fn keep_superseded<R: Row>(mut self, identity: &[&str]) -> Self {
+        let key = format!("keep-superseded:{}", R::TABLE);
+        self.extra.push((key, identity.join(",")));
         self
     }
 
@@ -144,7 +162,7 @@ mod exported {
                 order: manifest.order,
                 uses_llm: manifest.uses_llm,
                 tables: manifest.tables,
-                extra: Vec::new(),
+                extra: manifest.extra,
             })
         }
 

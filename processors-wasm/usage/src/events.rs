@@ -7,6 +7,8 @@ use session_pipeline_processor::transcript::{Content, Entry, Kind, Message, Tool
 use session_pipeline_processor::{Timestamp, rows};
 
 use crate::errors::ErrorClass;
+use crate::identity::{Keys, is_unique};
+use crate::messages::Line;
 use crate::place::{KeptPlace, Place};
 use crate::strings::{Span, Strings, hash};
 use crate::{BEGINNING_BYTES, Owner, VERSION, commands};
@@ -60,16 +62,50 @@ rows! {
         occurred_at: Option<Timestamp>,
         /// The version of this processor.
         processor_version: u32,
+        /// What identifies the event across files, where `tool_id` does not.
+        event_key: Option<&'a str>,
+        /// As in `usage.messages`.
+        file_started_at: Option<Timestamp>,
+        /// As in `usage.messages`.
+        file_ended_at: Option<Timestamp>,
+        /// As in `usage.messages`.
+        is_own_session: bool,
+        /// As in `usage.messages`.
+        first_run: Option<i64>,
+        /// As in `usage.messages`.
+        is_superseded: bool,
     }
 }
 
-/// The events of a transcript, in its order; each call once, by its id.
-#[derive(Default)]
+/// The events of a transcript, in its order; each call and each command once.
 pub struct Events {
     records: Vec<Record>,
-    by_tool_id: HashTable<usize>,
-    /// Ids of failed calls. A result may stand before its call, so they meet at the end.
-    failures: Vec<(Span, ErrorClass)>,
+    /// The ids that calls have, and results refer to.
+    ids: Vec<CallId>,
+    by_id: HashTable<usize>,
+    /// Records with a key of their own, by it.
+    by_key: HashTable<usize>,
+    keys: Keys,
+}
+
+/// An id of calls: of one, unless ids start over.
+struct CallId {
+    id: Span,
+    /// The latest call of this id that no result has answered, and the others by
+    /// [`Record::next_unanswered`].
+    unanswered: Option<usize>,
+    /// The latest call that a result has answered.
+    answered: Option<usize>,
+    /// The result came first: it answers the call that comes next.
+    early: Option<Answer>,
+}
+
+/// The result of a call.
+#[derive(Clone, Copy)]
+struct Answer {
+    /// `uuid` of its line: another copy of it answers no other call.
+    uuid: Option<Span>,
+    failure: Option<ErrorClass>,
 }
 
 /// How many events there are of each kind.
@@ -104,6 +140,13 @@ struct Record {
     /// The part before the colon of an identifier `plugin:local`.
     plugin: Option<Span>,
     is_sidechain: bool,
+    /// As in [`EventRow`].
+    event_key: Option<Span>,
+    /// A hash of what is called, where the id does not tell copies apart.
+    content: u64,
+    answer: Option<Answer>,
+    /// The call of the same id that came before this one, if no result has answered it.
+    next_unanswered: Option<usize>,
 }
 
 /// What an event is about.
@@ -126,79 +169,206 @@ struct Source<'e, 'a> {
 }
 
 impl Events {
-    /// Takes in the calls, results and commands of an entry.
-    pub fn add<'a>(&mut self, strings: &mut Strings, place: &Place<'a>, entry: &Entry<'a>) {
-        let mut source = Source {
-            place,
-            uuid: entry.uuid,
-            parent_uuid: entry.parent_uuid,
-            model: None,
-            is_sidechain: entry.is_sidechain,
-        };
-        if let Some(message) = &entry.message {
-            self.add_message(strings, &mut source, message);
+    /// None yet; `keys` identifies commands.
+    pub fn new(keys: Keys) -> Self {
+        Self {
+            records: Vec::new(),
+            ids: Vec::new(),
+            by_id: HashTable::new(),
+            by_key: HashTable::new(),
+            keys,
         }
+    }
+
+    /// Takes in the commands of an entry, and the result that it is itself.
+    pub fn add_own<'a>(&mut self, strings: &mut Strings, place: &Place<'a>, entry: &Entry<'a>) {
         let is_command = match entry.kind {
             Kind::User => true,
             Kind::System => entry.subtype.is_some_and(|kind| kind == "local_command"),
             _ => false,
         };
         if is_command {
+            let source = Source {
+                place,
+                uuid: entry.uuid,
+                parent_uuid: entry.parent_uuid,
+                model: None,
+                is_sidechain: entry.is_sidechain,
+            };
             self.add_commands(strings, &source, entry.says());
         }
-        if entry.kind == Kind::ToolUseResult && entry.is_error {
+        if entry.kind == Kind::ToolUseResult {
             let text = entry.content.texts().next().map(|text| text.decode());
-            self.add_failure(strings, entry.tool_use_id, text.as_deref());
-        }
-        for sub_entry in entry.sub_agents() {
-            if let Some(message) = &sub_entry.message {
-                source.uuid = sub_entry.uuid.or(entry.uuid);
-                source.is_sidechain = true;
-                self.add_message(strings, &mut source, message);
-            }
+            let failure = entry
+                .is_error
+                .then(|| ErrorClass::of(text.as_deref().unwrap_or_default()));
+            self.add_result(strings, entry.tool_use_id, entry.uuid, failure);
         }
     }
 
-    fn add_message<'a>(
+    /// Takes in the calls and results of a message on a line, which is the entry's own or carried
+    /// by it. `response` identifies the response that the message belongs to, where it has usage.
+    pub fn add_message<'a>(
         &mut self,
         strings: &mut Strings,
-        source: &mut Source<'_, 'a>,
+        place: &Place<'a>,
+        entry: &Entry<'a>,
+        line: Line<'a>,
         message: &Message<'a>,
+        response: Option<Span>,
     ) {
-        source.model = message.model;
+        let source = Source {
+            place,
+            uuid: line.uuid,
+            parent_uuid: entry.parent_uuid,
+            model: message.model,
+            is_sidechain: line.is_sidechain,
+        };
         for tool_use in message.content.tool_uses() {
-            self.add_call(strings, source, tool_use);
+            self.add_call(strings, &source, message, response, tool_use);
         }
         for result in message.content.tool_results() {
-            if result.is_error {
-                self.add_failure(strings, result.tool_use_id, result.text().as_deref());
-            }
+            let failure = result
+                .is_error
+                .then(|| ErrorClass::of(result.text().as_deref().unwrap_or_default()));
+            self.add_result(strings, result.tool_use_id, line.uuid, failure);
         }
-        source.model = None;
     }
 
-    fn add_call(&mut self, strings: &mut Strings, source: &Source<'_, '_>, tool_use: &ToolUse<'_>) {
+    fn add_call(
+        &mut self,
+        strings: &mut Strings,
+        source: &Source<'_, '_>,
+        message: &Message<'_>,
+        response: Option<Span>,
+        tool_use: &ToolUse<'_>,
+    ) {
         let tool_id = tool_use.id.filter(|id| !id.is_empty());
         let tool_id = tool_id.map(|id| id.decode());
-        if let Some(id) = tool_id.as_deref()
-            && self.find(strings, id).is_some()
-        {
-            return;
-        }
+        let tool_id = tool_id.as_deref();
+        let mut content = 0;
+        let key = match tool_id {
+            // A unique id identifies the call, wherever it is found.
+            Some(id) if is_unique(id) => {
+                if self.find_id(strings, id).is_some_and(|at| self.ids[at].is_called()) {
+                    return;
+                }
+                None
+            }
+            _ => {
+                let response = self.response(strings, source, message, response);
+                let base = format!("{response}/{}", tool_id.unwrap_or_default());
+                content = content_of(tool_use);
+                let Some(key) = self.free_key(strings, source.place.line, base, content) else {
+                    return;
+                };
+                Some(key)
+            }
+        };
         let name = tool_use.name.map(|name| name.decode()).unwrap_or_default();
         let (subject, plugin) = subject_of(strings, &name, tool_use);
         let record = Record {
-            tool_id: tool_id.as_deref().map(|id| strings.keep(id)),
+            tool_id: tool_id.map(|id| strings.keep(id)),
             tool_name: (!name.is_empty()).then(|| strings.intern(&name)),
+            event_key: key.map(|key| strings.keep(&key)),
+            content,
             ..source.record(strings, subject, plugin)
         };
-        self.records.push(record);
-        if let Some(id) = tool_id.as_deref() {
-            let records = &self.records;
-            let rehash = |at: &usize| hash(records[*at].tool_id(strings).unwrap_or_default());
-            self.by_tool_id
-                .insert_unique(hash(id), records.len() - 1, rehash);
+        self.push(strings, record);
+        if let Some(id) = tool_id {
+            self.call(strings, id);
         }
+    }
+
+    /// What identifies the response that calls: its calls may have ids that come up again.
+    fn response(
+        &self,
+        strings: &Strings,
+        source: &Source<'_, '_>,
+        message: &Message<'_>,
+        response: Option<Span>,
+    ) -> String {
+        if let Some(response) = response {
+            return strings.get(response).to_owned();
+        }
+        let id = message.id.map(|id| id.decode()).unwrap_or_default();
+        if is_unique(&id) {
+            return id.into_owned();
+        }
+        match source.uuid.filter(|uuid| !uuid.is_empty()) {
+            Some(uuid) => format!("line:{}", uuid.decode()),
+            None => self.keys.once(source.place, &id),
+        }
+    }
+
+    /// A key that no call has yet; `None` for a copy of a call that has been taken in. The calls on
+    /// one line are different ones, though a gateway may give all of them one id.
+    fn free_key(&self, strings: &Strings, line: u64, base: String, content: u64) -> Option<String> {
+        let mut key = base.clone();
+        let mut repeat = 1_u64;
+        while let Some(at) = self.find_key(strings, &key) {
+            let record = &self.records[at];
+            if record.place.line != line && record.content == content {
+                return None;
+            }
+            repeat += 1;
+            key = format!("{base}#{repeat}");
+        }
+        Some(key)
+    }
+
+    /// Puts the record that was added last among the calls of an id.
+    fn call(&mut self, strings: &mut Strings, id: &str) {
+        let at = self.records.len() - 1;
+        let call_id = self.id_of(strings, id);
+        let call_id = &mut self.ids[call_id];
+        let record = &mut self.records[at];
+        if let Some(answer) = call_id.early.take() {
+            record.answer = Some(answer);
+            call_id.answered = Some(at);
+        } else {
+            record.next_unanswered = call_id.unanswered;
+            call_id.unanswered = Some(at);
+        }
+    }
+
+    /// A result answers the nearest call of its id that is not answered yet.
+    fn add_result(
+        &mut self,
+        strings: &mut Strings,
+        id: Option<Text<'_>>,
+        uuid: Option<Text<'_>>,
+        failure: Option<ErrorClass>,
+    ) {
+        let Some(id) = id.filter(|id| !id.is_empty()) else {
+            return;
+        };
+        let call_id = self.id_of(strings, &id.decode());
+        let uuid = uuid.filter(|uuid| !uuid.is_empty());
+        let call_id = &mut self.ids[call_id];
+        let answered = call_id.answered.map(|at| &mut self.records[at]);
+        if let Some(answer) = answered.and_then(|record| record.answer.as_mut()) {
+            let known = answer.uuid.map(|uuid| strings.get(uuid));
+            let is_copy = known.is_some_and(|known| uuid.is_some_and(|uuid| uuid == known));
+            if is_copy || call_id.unanswered.is_none() {
+                // Only one of the copies may tell how the call ended.
+                answer.failure = answer.failure.or(failure);
+                return;
+            }
+        }
+        let answer = Answer {
+            uuid: strings.keep_text(uuid),
+            failure,
+        };
+        let Some(at) = call_id.unanswered else {
+            let early = call_id.early.get_or_insert(answer);
+            early.failure = early.failure.or(failure);
+            return;
+        };
+        let record = &mut self.records[at];
+        record.answer = Some(answer);
+        call_id.unanswered = record.next_unanswered.take();
+        call_id.answered = Some(at);
     }
 
     fn add_commands(
@@ -207,27 +377,67 @@ impl Events {
         source: &Source<'_, '_>,
         content: &Content<'_>,
     ) {
+        let uuid = source.uuid.filter(|uuid| !uuid.is_empty());
+        let uuid = uuid.map(|uuid| uuid.decode());
+        let mut count = 0_u64;
         for text in content.texts() {
             if !commands::begins_as_command(&text.beginning(BEGINNING_BYTES)) {
                 continue;
             }
             for name in commands::names(&text.decode()) {
+                count += 1;
+                let key = self.keys.of_line(source.place, uuid.as_deref(), name);
+                let key = format!("{key}/command:{count}");
+                if self.find_key(strings, &key).is_some() {
+                    continue;
+                }
                 let subject = Subject::Command(strings.intern(name));
                 let plugin = plugin_of(strings, name);
-                self.records.push(source.record(strings, subject, plugin));
+                let record = Record {
+                    event_key: Some(strings.keep(&key)),
+                    ..source.record(strings, subject, plugin)
+                };
+                self.push(strings, record);
             }
         }
     }
 
-    fn add_failure(&mut self, strings: &mut Strings, id: Option<Text<'_>>, text: Option<&str>) {
-        if let Some(id) = strings.keep_text(id) {
-            self.failures.push((id, ErrorClass::of(text.unwrap_or(""))));
+    fn push(&mut self, strings: &Strings, record: Record) {
+        let at = self.records.len();
+        self.records.push(record);
+        let records = &self.records;
+        let rehash = |at: &usize| hash(records[*at].key(strings).unwrap_or_default());
+        if records[at].event_key.is_some() {
+            self.by_key.insert_unique(rehash(&at), at, rehash);
         }
     }
 
-    fn find(&self, strings: &Strings, id: &str) -> Option<usize> {
-        let is_same = |at: &usize| self.records[*at].tool_id(strings) == Some(id);
-        self.by_tool_id.find(hash(id), is_same).copied()
+    fn find_key(&self, strings: &Strings, key: &str) -> Option<usize> {
+        let is_same = |at: &usize| self.records[*at].key(strings) == Some(key);
+        self.by_key.find(hash(key), is_same).copied()
+    }
+
+    fn find_id(&self, strings: &Strings, id: &str) -> Option<usize> {
+        let is_same = |at: &usize| strings.get(self.ids[*at].id) == id;
+        self.by_id.find(hash(id), is_same).copied()
+    }
+
+    /// The calls of an id, of which there may be none yet.
+    fn id_of(&mut self, strings: &mut Strings, id: &str) -> usize {
+        if let Some(at) = self.find_id(strings, id) {
+            return at;
+        }
+        let at = self.ids.len();
+        self.ids.push(CallId {
+            id: strings.keep(id),
+            unanswered: None,
+            answered: None,
+            early: None,
+        });
+        let ids = &self.ids;
+        let rehash = |at: &usize| hash(strings.get(ids[*at].id));
+        self.by_id.insert_unique(hash(id), at, rehash);
+        at
     }
 
     /// How many events there are.
@@ -240,19 +450,8 @@ impl Events {
         self.records.is_empty()
     }
 
-    /// How each event failed, if it did.
-    fn outcomes(&self, strings: &Strings) -> Vec<Option<ErrorClass>> {
-        let mut outcomes = vec![None; self.records.len()];
-        for (id, class) in &self.failures {
-            if let Some(at) = self.find(strings, strings.get(*id)) {
-                outcomes[at].get_or_insert(*class);
-            }
-        }
-        outcomes
-    }
-
     /// The sums.
-    pub fn counts(&self, strings: &Strings) -> EventCounts {
+    pub fn counts(&self) -> EventCounts {
         let mut counts = EventCounts::default();
         let (mut tools, mut skills) = (Vec::new(), Vec::new());
         for record in &self.records {
@@ -269,7 +468,7 @@ impl Events {
                 Subject::Command(_) => counts.slash_commands += 1,
             }
         }
-        counts.tool_errors = self.outcomes(strings).iter().flatten().count() as u64;
+        counts.tool_errors = self.records.iter().filter_map(Record::failure).count() as u64;
         counts.distinct_tools = count_distinct(tools);
         counts.distinct_skills = count_distinct(skills);
         counts
@@ -277,9 +476,7 @@ impl Events {
 
     /// The rows.
     pub fn rows<'a>(&'a self, owner: &'a Owner<'a>) -> impl Iterator<Item = EventRow<'a>> {
-        let outcomes = self.outcomes(owner.strings);
-        let records = self.records.iter().zip(outcomes);
-        records.map(|(record, outcome)| record.row(owner, outcome))
+        self.records.iter().map(|record| record.row(owner))
     }
 }
 
@@ -295,8 +492,19 @@ impl Source<'_, '_> {
             subject,
             plugin,
             is_sidechain: self.is_sidechain,
+            event_key: None,
+            content: 0,
+            answer: None,
+            next_unanswered: None,
         }
     }
+}
+
+/// A hash of what is called, and with which input.
+fn content_of(tool_use: &ToolUse<'_>) -> u64 {
+    let name = tool_use.name.map(|name| name.decode());
+    let input = tool_use.input.map(|input| input.raw());
+    hash(&(name, input))
 }
 
 /// What the call of a tool is about, and the plugin behind it.
@@ -341,11 +549,16 @@ fn count_distinct(mut names: Vec<Span>) -> u64 {
 }
 
 impl Record {
-    fn tool_id<'a>(&self, strings: &'a Strings) -> Option<&'a str> {
-        Some(strings.get(self.tool_id?))
+    fn key<'a>(&self, strings: &'a Strings) -> Option<&'a str> {
+        Some(strings.get(self.event_key?))
     }
 
-    fn row<'a>(&self, owner: &'a Owner<'a>, outcome: Option<ErrorClass>) -> EventRow<'a> {
+    /// How a call failed, if it did.
+    fn failure(&self) -> Option<ErrorClass> {
+        self.answer?.failure
+    }
+
+    fn row<'a>(&self, owner: &'a Owner<'a>) -> EventRow<'a> {
         let string = |span: Option<Span>| span.map(|span| owner.strings.get(span));
         let (mut skill, mut subagent, mut command, mut mcp_server) = (None, None, None, None);
         let event_type = match self.subject {
@@ -387,8 +600,8 @@ impl Record {
             plugin: string(self.plugin),
             mcp_server: string(mcp_server),
             source,
-            is_error: outcome.is_some(),
-            error_class: outcome.map(ErrorClass::name),
+            is_error: self.failure().is_some(),
+            error_class: self.failure().map(ErrorClass::name),
             is_sidechain: self.is_sidechain,
             model: string(self.model),
             cwd: string(self.place.cwd),
@@ -396,7 +609,20 @@ impl Record {
             agent_version: string(self.place.agent_version),
             occurred_at: self.place.occurred_at.or(owner.first_time),
             processor_version: VERSION,
+            event_key: string(self.event_key),
+            file_started_at: owner.first_time,
+            file_ended_at: owner.last_time,
+            is_own_session: self.place.is_own_session,
+            first_run: None,
+            is_superseded: false,
         }
+    }
+}
+
+impl CallId {
+    /// Whether a call has this id, and not only a result.
+    fn is_called(&self) -> bool {
+        self.unanswered.is_some() || self.answered.is_some()
     }
 }
 
@@ -422,7 +648,7 @@ mod tests {
                 .zip(row)
                 .filter_map(|(column, value)| match value {
                     OwnedValue::Text(text)
-                        if !["session_id", "username"].contains(&&*column.name) =>
+                        if !["session_id", "username", "event_key"].contains(&&*column.name) =>
                     {
                         Some(text.as_str())
                     }
@@ -462,14 +688,76 @@ mod tests {
     fn a_call_counts_once_and_fails_with_any_result_before_or_behind_it() {
         check(
             &[
-                r#"{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"2","is_error":true,"content":"Exit code 1"}]}}"#,
-                r#"{"type":"assistant","message":{"content":[{"type":"tool_use","id":"1","name":"Read"}]}}"#,
-                r#"{"type":"assistant","message":{"content":[{"type":"tool_use","id":"1","name":"Read"},{"type":"tool_use","id":"2","name":"Bash"}]}}"#,
-                r#"{"type":"tool_use_result","toolUseId":"1","is_error":true}"#,
+                r#"{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"toolu_0123456789abcdef2","is_error":true,"content":"Exit code 1"}]}}"#,
+                r#"{"type":"assistant","message":{"content":[{"type":"tool_use","id":"toolu_0123456789abcdef1","name":"Read"}]}}"#,
+                r#"{"type":"assistant","message":{"content":[{"type":"tool_use","id":"toolu_0123456789abcdef1","name":"Read"},{"type":"tool_use","id":"toolu_0123456789abcdef2","name":"Bash"}]}}"#,
+                r#"{"type":"tool_use_result","toolUseId":"toolu_0123456789abcdef1","is_error":true}"#,
             ],
             &[
-                "tool_use 1 Read builtin tool_error",
-                "tool_use 2 Bash builtin exit_code",
+                "tool_use toolu_0123456789abcdef1 Read builtin tool_error",
+                "tool_use toolu_0123456789abcdef2 Bash builtin exit_code",
+            ],
+        );
+    }
+
+    fn call(uuid: &str, message: &str, id: &str, command: &str) -> String {
+        format!(
+            r#"{{"type":"assistant","uuid":"{uuid}","message":{{"id":"{message}","content":[{{"type":"tool_use","id":"{id}","name":"Bash","input":{{"command":"{command}"}}}}],"usage":{{"input_tokens":1,"output_tokens":1}}}},"requestId":"r-{message}"}}"#
+        )
+    }
+
+    fn result(uuid: &str, id: &str, is_error: bool) -> String {
+        format!(
+            r#"{{"type":"user","uuid":"{uuid}","message":{{"content":[{{"type":"tool_result","tool_use_id":"{id}","is_error":{is_error},"content":"Exit code 1"}}]}}}}"#
+        )
+    }
+
+    #[test]
+    fn ids_that_start_over_are_calls_of_their_own_and_a_result_answers_the_nearest() {
+        let lines = [
+            call("u1", "k1", "Bash:0", "ls"),
+            result("r1", "Bash:0", false),
+            call("u2", "k2", "Bash:0", "make"),
+            // Written twice, call and result.
+            call("u2", "k2", "Bash:0", "make"),
+            result("r2", "Bash:0", true),
+            result("r2", "Bash:0", true),
+            call("u3", "k3", "Bash:0", "ls"),
+            call("u4", "k4", "Bash:0", "ls"),
+            result("r4", "Bash:0", true),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        check(
+            &lines,
+            &[
+                "u1 tool_use Bash:0 Bash builtin",
+                "u2 tool_use Bash:0 Bash builtin exit_code",
+                "u3 tool_use Bash:0 Bash builtin",
+                "u4 tool_use Bash:0 Bash builtin exit_code",
+            ],
+        );
+    }
+
+    #[test]
+    fn an_id_may_come_up_again_within_one_response() {
+        let both = r#"{"type":"assistant","uuid":"u1","message":{"id":"k1","content":[{"type":"tool_use","id":"call_0","name":"Bash","input":{"command":"ls"}},{"type":"tool_use","id":"call_0","name":"Bash","input":{"command":"ls"}}],"usage":{"input_tokens":1}}}"#;
+        let expected = [
+            "u1 tool_use call_0 Bash builtin",
+            "u1 tool_use call_0 Bash builtin",
+        ];
+        check(&[both, both], &expected);
+        // One line for each block, as agents write them, and then all blocks so far.
+        let lines = [
+            call("u1", "k1", "call_0", "ls"),
+            call("u2", "k1", "call_0", "pwd"),
+            call("u3", "k1", "call_0", "ls"),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        check(
+            &lines,
+            &[
+                "u1 tool_use call_0 Bash builtin",
+                "u2 tool_use call_0 Bash builtin",
             ],
         );
     }

@@ -7,14 +7,15 @@
 //! readable time may all stand behind the line that needs them. What is gathered is kept small
 //! ([`strings`]), since a transcript may be larger than the memory of a guest.
 //!
-//! [`messages`], [`events`] and [`sessions`] hold one table each; [`place`] says where and when a
-//! row belongs, [`commands`] which commands were given, [`errors`] how a tool failed,
+//! [`messages`], [`events`] and [`sessions`] hold one table each; [`identity`] names what is in them
+//! across files, [`place`] says where and when a row belongs, [`commands`] which commands were given, [`errors`] how a tool failed,
 //! [`activity`] how long somebody was at work, [`journal`] which files are no transcripts.
 
 pub mod activity;
 pub mod commands;
 pub mod errors;
 pub mod events;
+pub mod identity;
 pub mod journal;
 pub mod messages;
 pub mod place;
@@ -27,13 +28,14 @@ use session_pipeline_processor::{
 };
 
 use crate::events::{EventRow, Events};
-use crate::messages::{MessageRow, Messages};
+use crate::identity::Keys;
+use crate::messages::{Line, MessageRow, Messages};
 use crate::place::Places;
 use crate::sessions::{Counts, SessionRow};
 use crate::strings::Strings;
 
 /// Raised whenever the same transcript would give other rows than before.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// How much of a text tells whether a person typed it: longer than any tag, and than the white
 /// space that agents put before one. Whole texts may be long, and are not worth decoding for it.
@@ -50,7 +52,9 @@ impl Processor for Usage {
         Ok(Manifest::new("usage", VERSION, description)
             .every_seconds(600)
             .table::<EventRow>()
+            .keep_superseded::<EventRow>(&["event_key", "tool_id"])
             .table::<MessageRow>()
+            .keep_superseded::<MessageRow>(&["response_key", "message_id"])
             .table::<SessionRow>())
     }
 
@@ -58,7 +62,7 @@ impl Processor for Usage {
         if journal::is_journal(&session.info().key) {
             return Ok(Summary::items(0));
         }
-        let mut gathered = Gathered::default();
+        let mut gathered = Gathered::new(&session.info().key);
         let tally = session
             .transcript()
             .for_each(|line, entry| gathered.add(line, entry));
@@ -81,7 +85,6 @@ impl Processor for Usage {
 }
 
 /// All that a transcript has told so far.
-#[derive(Default)]
 pub struct Gathered {
     strings: Strings,
     places: Places,
@@ -98,21 +101,47 @@ pub struct Owner<'a> {
     username: &'a str,
     /// The first readable time of the file: that of whatever stands before it.
     first_time: Option<Timestamp>,
+    /// The latest time in the file.
+    last_time: Option<Timestamp>,
 }
 
 impl Gathered {
+    /// Of a session of this key, nothing yet.
+    pub fn new(session_key: &str) -> Self {
+        Self {
+            strings: Strings::default(),
+            places: Places::default(),
+            messages: Messages::new(Keys::new(session_key)),
+            events: Events::new(Keys::new(session_key)),
+            counts: Counts::default(),
+        }
+    }
+
     fn add(&mut self, line: u64, entry: &Entry<'_>) {
         let strings = &mut self.strings;
         let place = self.places.enter(line, entry);
-        let known = self.counts.session_id;
-        self.counts.add(strings, entry);
-        if known.is_none()
-            && let Some(session_id) = self.counts.session_id
-        {
-            self.messages.belong_to(strings, session_id);
+        if self.counts.add(strings, entry) {
+            self.messages.prompted();
         }
-        self.messages.add(strings, &place, entry);
-        self.events.add(strings, &place, entry);
+        let of_entry = (entry.uuid, entry.request_id, entry.is_sidechain);
+        let own = entry.message.iter().map(|message| (of_entry, message));
+        let of_sub_agents = entry.sub_agents().filter_map(|sub_entry| {
+            let uuid = sub_entry.uuid.or(entry.uuid);
+            let of_sub_entry = (uuid, sub_entry.request_id, true);
+            Some((of_sub_entry, sub_entry.message.as_ref()?))
+        });
+        for ((uuid, request_id, is_sidechain), message) in own.chain(of_sub_agents) {
+            let line = Line {
+                uuid,
+                request_id,
+                is_sidechain,
+            };
+            let response = self.messages.add(strings, &place, line, message);
+            let response = response.and_then(|at| self.messages.identity(at));
+            self.events
+                .add_message(strings, &place, entry, line, message, response);
+        }
+        self.events.add_own(strings, &place, entry);
     }
 
     fn owner<'a>(&'a self, session: &Session<'a>) -> Owner<'a> {
@@ -123,6 +152,7 @@ impl Gathered {
             session_id: session_id.unwrap_or(&info.key),
             username: &info.username,
             first_time: self.places.first_time(),
+            last_time: self.counts.last_time(),
         }
     }
 }

@@ -1,17 +1,19 @@
 //! API messages and their tokens: the table `usage.messages`.
 //!
-//! An agent writes an answer of the model as several lines, each with the usage known by then,
-//! and resumed or sub-agent sessions repeat lines; so a message is found by its key, and one of
-//! its records wins.
+//! An agent writes a response of the model as several lines, each with the usage known by then,
+//! and resumed or sub-agent sessions repeat lines. So the records of one response are joined here
+//! within a file, and [`identity`](crate::identity) names the response, so that the reports join
+//! its copies across files.
 
 use std::borrow::Cow;
 
 use hashbrown::HashTable;
 use session_pipeline_processor::json::Text;
-use session_pipeline_processor::transcript::{Entry, Message, Tokens, Usage};
+use session_pipeline_processor::transcript::{Message, Tokens, Usage};
 use session_pipeline_processor::{Timestamp, rows};
 
 use crate::Owner;
+use crate::identity::{Keys, is_unique};
 use crate::place::{KeptPlace, Place};
 use crate::strings::{Span, Strings, hash};
 
@@ -57,17 +59,42 @@ rows! {
         cwd: Option<&'a str>,
         /// On which branch.
         git_branch: Option<&'a str>,
+        /// What identifies the response across files, where `message_id` does not.
+        response_key: Option<&'a str>,
+        /// The first time in the file: of copies in several files, the original is in the one
+        /// that began first.
+        file_started_at: Option<Timestamp>,
+        /// The latest time in the file.
+        file_ended_at: Option<Timestamp>,
+        /// Whether the file had no other session than the one of this line up to here. A fork
+        /// begins with lines of the session that it was forked from.
+        is_own_session: bool,
+        /// The run that recorded this response in this file first. The host fills it in.
+        first_run: Option<i64>,
+        /// Whether the file no longer contains this response. The host sets it.
+        is_superseded: bool,
     }
 }
 
 /// The messages of a transcript, in the order of their first appearance.
-#[derive(Default)]
 pub struct Messages {
     records: Vec<Record>,
-    /// Those that have a key, by it.
-    by_key: HashTable<usize>,
-    /// The session of the file, once a line has named it: that of lines that name none.
-    session_id: Option<Span>,
+    /// Those that a later record of the file can join, by what it has to match.
+    by_match: HashTable<usize>,
+    /// How many prompts a person has typed so far.
+    prompts: u64,
+    keys: Keys,
+}
+
+/// The line of a message, as far as messages are concerned.
+#[derive(Clone, Copy)]
+pub struct Line<'a> {
+    /// `uuid`.
+    pub uuid: Option<Text<'a>>,
+    /// `requestId`.
+    pub request_id: Option<Text<'a>>,
+    /// Whether it is a sub-agent's.
+    pub is_sidechain: bool,
 }
 
 /// The sums over the messages of a file.
@@ -94,6 +121,14 @@ struct Record {
     place: KeptPlace,
     message_id: Option<Span>,
     request_id: Option<Span>,
+    /// As in [`MessageRow`].
+    response_key: Option<Span>,
+    /// What later records have to match; `None` where none can.
+    matched: Option<Match<Span>>,
+    /// How many prompts came before the latest record of it.
+    prompts: u64,
+    /// The input side of its figures.
+    input: Input,
     figures: Figures,
     is_final: bool,
 }
@@ -107,19 +142,70 @@ struct Figures {
     is_sidechain: bool,
 }
 
-/// What makes two records one message: its id with the request's, or, where the request is not
-/// known, with the session's.
-#[derive(PartialEq, Eq, Hash)]
-struct Key<'a> {
-    message_id: &'a str,
-    request_id: Option<&'a str>,
-    session_id: Option<&'a str>,
+/// The input side of a response: the same in all of its records, but for a placeholder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Input([i64; 4]);
+
+impl Input {
+    fn of(tokens: &Tokens) -> Self {
+        Self([
+            tokens.input.unwrap_or(0),
+            tokens.cache_read.unwrap_or(0),
+            tokens.cache_creation_5m(),
+            tokens.cache_creation_1h(),
+        ])
+    }
+
+    /// Whether nothing was known yet when the record was written.
+    fn is_placeholder(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// What records of one file have in common where they belong to one response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Match<S> {
+    /// The id alone, where it is unique by itself.
+    Id(S),
+    /// Everything, where ids come up again for other responses: no prompt may come between.
+    Local {
+        message_id: S,
+        request_id: Option<S>,
+        prompts: u64,
+        input: Input,
+    },
+    /// The line, where there is no id.
+    Line(S),
+}
+
+impl Match<Span> {
+    fn get<'a>(&self, strings: &'a Strings) -> Match<&'a str> {
+        match *self {
+            Match::Id(id) => Match::Id(strings.get(id)),
+            Match::Local {
+                message_id,
+                request_id,
+                prompts,
+                input,
+            } => Match::Local {
+                message_id: strings.get(message_id),
+                request_id: request_id.map(|id| strings.get(id)),
+                prompts,
+                input,
+            },
+            Match::Line(uuid) => Match::Line(strings.get(uuid)),
+        }
+    }
 }
 
 /// One record of a message, still borrowed from the line.
 struct Sighting<'e, 'a> {
     place: &'e Place<'a>,
+    /// `uuid` of the line.
+    uuid: Option<Cow<'a, str>>,
     message_id: Option<Cow<'a, str>>,
+    /// Whether `message_id` is unique by itself.
+    is_unique: bool,
     request_id: Option<Cow<'a, str>>,
     model: Option<Text<'a>>,
     speed: Option<Text<'a>>,
@@ -129,64 +215,46 @@ struct Sighting<'e, 'a> {
 }
 
 impl Messages {
-    /// Takes in the session of the file. Messages on lines before, which cannot have named one,
-    /// are of this session too, or their repetitions further down would be others.
-    pub fn belong_to(&mut self, strings: &Strings, session_id: Span) {
-        self.session_id = Some(session_id);
-        for record in &mut self.records {
-            record.place.session_id.get_or_insert(session_id);
-        }
-        let records = &self.records;
-        let rehash = |at: &usize| records[*at].key_hash(strings);
-        self.by_key.clear();
-        for (at, record) in records.iter().enumerate() {
-            if record.message_id.is_some() {
-                self.by_key.insert_unique(rehash(&at), at, rehash);
-            }
+    /// None yet; `keys` identifies those that have no unique id.
+    pub fn new(keys: Keys) -> Self {
+        Self {
+            records: Vec::new(),
+            by_match: HashTable::new(),
+            prompts: 0,
+            keys,
         }
     }
 
-    /// Takes in the usage of an entry, wherever it stands.
-    pub fn add<'a>(&mut self, strings: &mut Strings, place: &Place<'a>, entry: &Entry<'a>) {
-        if let Some(message) = &entry.message {
-            self.add_message(
-                strings,
-                place,
-                message,
-                entry.request_id,
-                entry.is_sidechain,
-            );
-        }
-        for sub_entry in entry.sub_agents() {
-            if let Some(message) = &sub_entry.message {
-                self.add_message(strings, place, message, sub_entry.request_id, true);
-            }
-        }
+    /// A person has typed a prompt: what comes after it answers another request.
+    pub fn prompted(&mut self) {
+        self.prompts += 1;
     }
 
-    fn add_message<'a>(
+    /// Takes in the usage of a message; returns which of the responses here it belongs to.
+    pub fn add<'a>(
         &mut self,
         strings: &mut Strings,
         place: &Place<'a>,
+        line: Line<'a>,
         message: &Message<'a>,
-        request_id: Option<Text<'a>>,
-        is_sidechain: bool,
-    ) {
-        let Some(usage) = &message.usage else { return };
+    ) -> Option<usize> {
+        let usage = message.usage.as_ref()?;
+        let message_id = decode(message.id);
         let sighting = Sighting {
             place,
-            message_id: decode(message.id),
-            request_id: decode(request_id),
+            uuid: decode(line.uuid),
+            is_unique: message_id.as_deref().is_some_and(is_unique),
+            message_id,
+            request_id: decode(line.request_id),
             model: message.model,
             speed: usage.speed,
             tokens: usage.tokens,
-            is_sidechain,
+            is_sidechain: line.is_sidechain,
             is_final: message.stop_reason.is_some(),
         };
-        if usage.tokens != Tokens::default() {
-            self.add_sighting(strings, &sighting);
-        }
+        let at = (usage.tokens != Tokens::default()).then(|| self.add_sighting(strings, &sighting));
         self.add_advisors(strings, usage, &sighting);
+        at
     }
 
     /// Advisors are other models, asked within a message: messages of their own.
@@ -197,10 +265,10 @@ impl Messages {
         asking: &Sighting<'_, 'a>,
     ) {
         for (at, advisor) in usage.advisors.iter().enumerate() {
-            let message_id = asking.message_id.as_ref();
+            let part = |id: &Cow<'a, str>| Cow::Owned(format!("{id}:advisor:{at}"));
             let sighting = Sighting {
-                place: asking.place,
-                message_id: message_id.map(|id| Cow::Owned(format!("{id}:advisor:{at}"))),
+                uuid: asking.uuid.as_ref().map(part),
+                message_id: asking.message_id.as_ref().map(part),
                 request_id: asking.request_id.clone(),
                 model: advisor.model,
                 speed: None,
@@ -211,28 +279,136 @@ impl Messages {
         }
     }
 
-    fn add_sighting(&mut self, strings: &mut Strings, sighting: &Sighting<'_, '_>) {
-        let Some(message_id) = sighting.message_id.as_deref() else {
-            self.records.push(sighting.keep(strings, self.session_id));
-            return;
-        };
-        let of_file = self.session_id.map(|id| Cow::Borrowed(strings.get(id)));
-        let session_id = decode(sighting.place.session_id()).or(of_file);
-        let request_id = sighting.request_id.as_deref();
-        let key = Key::new(message_id, request_id, session_id.as_deref());
-        let key_hash = hash(&key);
-        let records = &self.records;
-        let is_same = |at: &usize| records[*at].key(strings).is_some_and(|other| other == key);
-        if let Some(at) = self.by_key.find(key_hash, is_same) {
-            let at = *at;
-            self.records[at].update(strings, sighting);
-            return;
+    /// Joins a record with the response that it belongs to, or begins a response with it.
+    fn add_sighting(&mut self, strings: &mut Strings, sighting: &Sighting<'_, '_>) -> usize {
+        let input = Input::of(&sighting.tokens);
+        let mut is_unique = sighting.is_unique;
+        let mut matched = self.matched(sighting, is_unique, input);
+        let mut found = matched.and_then(|matched| self.find(strings, matched));
+        if let Some(at) = found
+            && is_unique
+            && !self.records[at].continues(input, self.prompts)
+        {
+            // However long the id is, somebody gives it to every response.
+            is_unique = false;
+            matched = self.matched(sighting, is_unique, input);
+            found = matched.and_then(|matched| self.find(strings, matched));
         }
+        if found.is_none() && !is_unique && sighting.message_id.is_some() {
+            found = self.placeholder(strings, sighting);
+        }
+        if let Some(at) = found {
+            let record = &mut self.records[at];
+            record.update(strings, sighting);
+            record.prompts = self.prompts;
+            if record.input.is_placeholder() && !input.is_placeholder() {
+                self.fill_placeholder(strings, at, input);
+            }
+            return at;
+        }
+        let record = Record {
+            place: sighting.place.keep(strings),
+            message_id: sighting.message_id.as_deref().map(|id| strings.keep(id)),
+            request_id: sighting.request_id.as_deref().map(|id| strings.keep(id)),
+            response_key: None,
+            matched: None,
+            prompts: self.prompts,
+            input,
+            figures: sighting.figures(strings),
+            is_final: sighting.is_final,
+        };
         let at = self.records.len();
-        self.records.push(sighting.keep(strings, self.session_id));
+        self.records.push(record);
+        let response_key = if is_unique {
+            None
+        } else {
+            let uuid = sighting.uuid.as_deref();
+            let key = self.keys.of_line(sighting.place, uuid, &sighting.content());
+            Some(strings.keep(&key))
+        };
+        let record = &mut self.records[at];
+        record.response_key = response_key;
+        record.matched = match (record.message_id, &sighting.uuid) {
+            (Some(id), _) if is_unique => Some(Match::Id(id)),
+            (Some(message_id), _) => Some(Match::Local {
+                message_id,
+                request_id: record.request_id,
+                prompts: self.prompts,
+                input,
+            }),
+            (None, Some(uuid)) => Some(Match::Line(strings.keep(uuid))),
+            (None, None) => None,
+        };
+        self.index(strings, at);
+        at
+    }
+
+    /// What the response of a record has to have.
+    fn matched<'s>(
+        &self,
+        sighting: &'s Sighting<'_, '_>,
+        is_unique: bool,
+        input: Input,
+    ) -> Option<Match<&'s str>> {
+        match (&sighting.message_id, &sighting.uuid) {
+            (Some(id), _) if is_unique => Some(Match::Id(id)),
+            (Some(message_id), _) => Some(Match::Local {
+                message_id,
+                request_id: sighting.request_id.as_deref(),
+                prompts: self.prompts,
+                input,
+            }),
+            (None, uuid) => uuid.as_deref().map(Match::Line),
+        }
+    }
+
+    /// The response of a local id whose records so far were placeholders.
+    fn placeholder(&self, strings: &Strings, sighting: &Sighting<'_, '_>) -> Option<usize> {
+        let matched = self.matched(sighting, false, Input::default())?;
+        self.find(strings, matched)
+    }
+
+    /// The figures of a placeholder are known now, and later records have to match them.
+    fn fill_placeholder(&mut self, strings: &Strings, at: usize, known: Input) {
+        let record = &self.records[at];
+        let entry = record.matched.and_then(|matched| {
+            let hash = hash(&matched.get(strings));
+            self.by_match.find_entry(hash, |found| *found == at).ok()
+        });
+        if let Some(entry) = entry {
+            entry.remove();
+        }
+        let record = &mut self.records[at];
+        record.input = known;
+        if let Some(Match::Local { input, .. }) = &mut record.matched {
+            *input = known;
+        }
+        self.index(strings, at);
+    }
+
+    fn find(&self, strings: &Strings, wanted: Match<&str>) -> Option<usize> {
+        let is_same = |at: &usize| {
+            let matched = self.records[*at].matched;
+            matched.is_some_and(|matched| matched.get(strings) == wanted)
+        };
+        self.by_match.find(hash(&wanted), is_same).copied()
+    }
+
+    fn index(&mut self, strings: &Strings, at: usize) {
         let records = &self.records;
-        let rehash = |at: &usize| records[*at].key_hash(strings);
-        self.by_key.insert_unique(key_hash, at, rehash);
+        let hash_of = |at: &usize| {
+            let matched = records[*at].matched;
+            matched.map_or(0, |matched| hash(&matched.get(strings)))
+        };
+        if records[at].matched.is_some() {
+            self.by_match.insert_unique(hash_of(&at), at, hash_of);
+        }
+    }
+
+    /// What identifies a response, as in `usage.messages`.
+    pub fn identity(&self, at: usize) -> Option<Span> {
+        let record = &self.records[at];
+        record.response_key.or(record.message_id)
     }
 
     /// The sums.
@@ -269,20 +445,6 @@ impl Messages {
     }
 }
 
-impl<'a> Key<'a> {
-    fn new(message_id: &'a str, request_id: Option<&'a str>, session_id: Option<&'a str>) -> Self {
-        Self {
-            message_id,
-            request_id,
-            session_id: if request_id.is_some() {
-                None
-            } else {
-                session_id
-            },
-        }
-    }
-}
-
 impl Sighting<'_, '_> {
     fn figures(&self, strings: &mut Strings) -> Figures {
         Figures {
@@ -293,39 +455,30 @@ impl Sighting<'_, '_> {
         }
     }
 
-    fn keep(&self, strings: &mut Strings, session_id: Option<Span>) -> Record {
-        let place = self.place.keep(strings);
-        Record {
-            place: KeptPlace {
-                session_id: place.session_id.or(session_id),
-                ..place
-            },
-            message_id: self.message_id.as_deref().map(|id| strings.keep(id)),
-            request_id: self.request_id.as_deref().map(|id| strings.keep(id)),
-            figures: self.figures(strings),
-            is_final: self.is_final,
-        }
+    /// What it says, for where nothing else identifies it.
+    fn content(&self) -> String {
+        let tokens = &self.tokens;
+        format!(
+            "{}/{}/{}/{}/{}",
+            tokens.input.unwrap_or(0),
+            tokens.output.unwrap_or(0),
+            tokens.cache_read.unwrap_or(0),
+            tokens.cache_creation_5m(),
+            tokens.cache_creation_1h(),
+        )
     }
 }
 
 impl Record {
-    fn key<'a>(&self, strings: &'a Strings) -> Option<Key<'a>> {
-        let session_id = self.place.session_id.map(|id| strings.get(id));
-        let request_id = self.request_id.map(|id| strings.get(id));
-        Some(Key::new(
-            strings.get(self.message_id?),
-            request_id,
-            session_id,
-        ))
+    /// Whether a record of the same unique id can be of the same response: responses that share an
+    /// id all the same differ in what was read, and people type between them.
+    fn continues(&self, input: Input, prompts: u64) -> bool {
+        self.prompts == prompts
+            || self.input == input
+            || self.input.is_placeholder()
+            || input.is_placeholder()
     }
 
-    /// The hash of the key, for records that have one: of the key itself, as it is looked up.
-    fn key_hash(&self, strings: &Strings) -> u64 {
-        self.key(strings).map_or(0, |key| hash(&key))
-    }
-
-    /// The conversation wins over a sub-agent's replay of it, then the larger total: early lines
-    /// of an answer carry placeholders.
     fn update(&mut self, strings: &mut Strings, sighting: &Sighting<'_, '_>) {
         self.is_final |= sighting.is_final;
         let is_better = if self.figures.is_sidechain == sighting.is_sidechain {
@@ -361,6 +514,12 @@ impl Record {
             agent_version: string(self.place.agent_version),
             cwd: string(self.place.cwd),
             git_branch: string(self.place.git_branch),
+            response_key: string(self.response_key),
+            file_started_at: owner.first_time,
+            file_ended_at: owner.last_time,
+            is_own_session: self.place.is_own_session,
+            first_run: None,
+            is_superseded: false,
         }
     }
 }
@@ -446,20 +605,96 @@ mod tests {
     }
 
     #[test]
-    fn the_request_is_part_of_the_key_and_the_session_stands_in_for_it() {
-        let usage = r#""usage":{"output_tokens":1}"#;
+    fn a_short_id_is_one_response_with_its_request_and_what_was_read() {
+        let line = |request: &str, input: u32, output: u32| {
+            format!(
+                r#"{{"requestId":"{request}","message":{{"id":"m","usage":{{"input_tokens":{input},"output_tokens":{output}}}}}}}"#
+            )
+        };
+        let prompt = r#"{"type":"user","message":{"content":"go on"}}"#.to_owned();
         let lines = [
-            format!(r#"{{"requestId":"r1","message":{{"id":"m",{usage}}}}}"#),
-            format!(r#"{{"requestId":"r2","message":{{"id":"m",{usage}}}}}"#),
-            format!(r#"{{"sessionId":"s1","message":{{"id":"m",{usage}}}}}"#),
-            format!(r#"{{"sessionId":"s1","message":{{"id":"m",{usage}}}}}"#),
-            format!(r#"{{"sessionId":"s2","message":{{"id":"m",{usage}}}}}"#),
-            format!(r#"{{"message":{{{usage}}}}}"#),
-            format!(r#"{{"message":{{{usage}}}}}"#),
+            line("r1", 5, 1),
+            line("r1", 5, 2),
+            line("r2", 5, 1),
+            line("r1", 6, 1),
+            // A placeholder, and what it stands for.
+            line("r3", 0, 1),
+            line("r3", 7, 4),
+            line("r3", 7, 5),
+            prompt,
+            line("r1", 5, 1),
         ];
         let lines: Vec<_> = lines.iter().map(String::as_str).collect();
-        let expected = ["1 r1 s1", "2 r2 s1", "3 - s1", "5 - s2", "6 - s1", "7 - s1"];
-        check(&lines, &["line", "request_id", "session_id"], &expected);
+        check(
+            &lines,
+            &["line", "request_id", "input_tokens", "output_tokens"],
+            &["1 r1 5 2", "3 r2 5 1", "4 r1 6 1", "5 r3 7 5", "9 r1 5 1"],
+        );
+    }
+
+    #[test]
+    fn a_long_id_is_one_response_whatever_else_differs() {
+        let line = |request: &str, session: &str| {
+            format!(
+                r#"{{"requestId":"{request}","sessionId":"{session}","message":{{"id":"msg_0123456789abcdef","usage":{{"input_tokens":5,"output_tokens":1}}}}}}"#
+            )
+        };
+        let prompt = r#"{"type":"user","message":{"content":"go on"}}"#.to_owned();
+        let lines = [line("r1", "s"), prompt, line("r2", "s"), line("r3", "t")];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        check(&lines, &["line", "response_key"], &["1 -"]);
+    }
+
+    #[test]
+    fn a_long_id_that_every_response_has_is_no_identity() {
+        let line = |uuid: &str, input: u32| {
+            format!(
+                r#"{{"uuid":"{uuid}","message":{{"id":"the-id-of-all-responses","usage":{{"input_tokens":{input},"output_tokens":1}}}}}}"#
+            )
+        };
+        let prompt = || r#"{"type":"user","message":{"content":"go on"}}"#.to_owned();
+        let lines = [
+            line("u1", 5),
+            prompt(),
+            line("u2", 6),
+            line("u3", 6),
+            prompt(),
+            line("u4", 7),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        check(
+            &lines,
+            &["line", "response_key"],
+            &["1 -", "3 line:u2", "6 line:u4"],
+        );
+    }
+
+    #[test]
+    fn without_an_id_each_line_is_a_response_and_known_by_its_uuid() {
+        let line = |fields: &str| {
+            format!(r#"{{{fields}"message":{{"usage":{{"input_tokens":1,"output_tokens":2}}}}}}"#)
+        };
+        let timed = r#""sessionId":"s","timestamp":"1970-01-01T00:00:01Z","#;
+        let lines = [
+            line(""),
+            line(r#""uuid":"u1","#),
+            line(r#""uuid":"u1","#),
+            line(r#""uuid":"u2","#),
+            line(timed),
+            line(timed),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        check(
+            &lines,
+            &["line", "response_key"],
+            &[
+                "1 file:alice/s.jsonl:1:1/2/0/0/0",
+                "2 line:u1",
+                "4 line:u2",
+                "5 line:s@1000000:1/2/0/0/0",
+                "6 line:s@1000000:1/2/0/0/0#2",
+            ],
+        );
     }
 
     #[test]

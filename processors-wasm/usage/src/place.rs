@@ -12,6 +12,8 @@ pub struct Place<'a> {
     pub line: u64,
     /// The entry's own time, or that of the entry before; `None` before the first readable one.
     pub occurred_at: Option<Timestamp>,
+    /// As in [`KeptPlace`].
+    is_own_session: bool,
     session_id: Option<Text<'a>>,
     cwd: Option<Text<'a>>,
     git_branch: Option<Text<'a>>,
@@ -27,6 +29,8 @@ pub struct KeptPlace {
     pub occurred_at: Option<Timestamp>,
     /// `sessionId` of the line itself.
     pub session_id: Option<Span>,
+    /// Whether no line so far was of another session.
+    pub is_own_session: bool,
     /// Where the agent worked.
     pub cwd: Option<Span>,
     /// On which branch.
@@ -42,6 +46,8 @@ pub struct KeptPlace {
 pub struct Places {
     first_time: Option<Timestamp>,
     last_time: Option<Timestamp>,
+    first_session: Option<String>,
+    has_other_sessions: bool,
 }
 
 impl Places {
@@ -51,8 +57,15 @@ impl Places {
             self.last_time = Some(time);
             self.first_time.get_or_insert(time);
         }
+        if let Some(session_id) = entry.session_id.filter(|id| !id.is_empty()) {
+            match &self.first_session {
+                None => self.first_session = Some(session_id.decode().into_owned()),
+                Some(first) => self.has_other_sessions |= session_id != first.as_str(),
+            }
+        }
         Place {
             line,
+            is_own_session: !self.has_other_sessions,
             occurred_at: self.last_time,
             session_id: entry.session_id,
             cwd: entry.cwd,
@@ -79,6 +92,7 @@ impl<'a> Place<'a> {
             line: self.line,
             occurred_at: self.occurred_at,
             session_id: strings.intern_text(self.session_id),
+            is_own_session: self.is_own_session,
             cwd: strings.intern_text(self.cwd),
             git_branch: strings.intern_text(self.git_branch),
             agent_version: strings.intern_text(self.agent_version),

@@ -109,8 +109,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Takes in an entry.
-    pub fn add(&mut self, strings: &mut Strings, entry: &Entry<'_>) {
+    /// Takes in an entry; returns whether it is a prompt that a person typed.
+    pub fn add(&mut self, strings: &mut Strings, entry: &Entry<'_>) -> bool {
         let mut first = |known: &mut Option<Span>, text: Option<Text<'_>>| {
             if known.is_none() {
                 *known = strings.intern_text(text);
@@ -127,10 +127,17 @@ impl Counts {
             Kind::Assistant => self.assistant_messages += 1,
             Kind::User if entry.says().tool_results().next().is_some() => self.tool_results += 1,
             Kind::User => self.user_messages += 1,
-            _ => return,
+            _ => return false,
         }
         self.main_messages += u64::from(!entry.is_sidechain);
-        self.prompts += u64::from(is_prompt(entry));
+        let is_prompt = is_prompt(entry);
+        self.prompts += u64::from(is_prompt);
+        is_prompt
+    }
+
+    /// The latest time of any line.
+    pub fn last_time(&self) -> Option<Timestamp> {
+        self.activity.last()
     }
 
     /// The row, out of these counts and all else that was gathered.
@@ -142,7 +149,7 @@ impl Counts {
     ) -> SessionRow<'a> {
         let string = |span: Option<Span>| span.map(|span| owner.strings.get(span));
         let totals = gathered.messages.totals();
-        let events = gathered.events.counts(owner.strings);
+        let events = gathered.events.counts();
         let spoken = self.assistant_messages + self.user_messages + self.tool_results;
         SessionRow {
             session_id: owner.session_id,
