@@ -86,6 +86,10 @@ pub struct Snapshot {
     chunk_bytes_max: usize,
     unread: u64,
     hasher: Md5,
+    /// The length of an earlier content, where it matters whether it is still the beginning.
+    prefix_bytes: Option<u64>,
+    /// The hash of that many bytes, once they have been read.
+    prefix_hash: Option<ContentHash>,
     /// Bytes that were read and not yet handed out: the beginning of a line.
     carry: Vec<u8>,
     next_line: u64,
@@ -131,6 +135,8 @@ impl Snapshot {
             chunk_bytes_max: CHUNK_BYTES_MAX,
             unread: observed.size,
             hasher: Md5::new(),
+            prefix_bytes: None,
+            prefix_hash: None,
             carry: Vec::new(),
             next_line: 1,
         }
@@ -142,6 +148,19 @@ impl Snapshot {
     pub fn in_chunks_of(mut self, bytes_max: usize) -> Self {
         self.chunk_bytes_max = bytes_max.max(1);
         self
+    }
+
+    /// Also hashes that many bytes at the beginning: where the session had this length before, the
+    /// hash tells whether it has only grown since.
+    #[must_use]
+    pub fn hashing_prefix(mut self, bytes: Option<u64>) -> Self {
+        self.prefix_bytes = bytes.filter(|bytes| *bytes <= self.observed.size);
+        self
+    }
+
+    /// The hash of the prefix, where that much was asked for and read.
+    pub fn prefix_hash(&self) -> Option<ContentHash> {
+        self.prefix_hash
     }
 
     /// What the file system said of it at open.
@@ -162,6 +181,7 @@ impl Snapshot {
         self.file.seek(SeekFrom::Start(0)).map_err(ReadError::Io)?;
         self.unread = self.observed.size;
         self.hasher = Md5::new();
+        self.prefix_hash = None;
         self.carry.clear();
         self.next_line = 1;
         Ok(())
@@ -276,13 +296,32 @@ impl Snapshot {
             .take(wanted)
             .read_to_end(bytes)
             .map_err(ReadError::Io)?;
-        self.hasher.update(bytes.get(start..).unwrap_or_default());
+        self.hash(bytes.get(start..).unwrap_or_default());
         self.unread -= read as u64;
         if read == 0 && wanted > 0 {
             Err(ReadError::Shrunk)
         } else {
             Ok(())
         }
+    }
+}
+
+impl Snapshot {
+    /// Hashes what was read next, and notes the hash at the end of the prefix.
+    fn hash(&mut self, bytes: &[u8]) {
+        let already = self.observed.size - self.unread;
+        let rest = self
+            .prefix_bytes
+            .and_then(|prefix| usize::try_from(prefix.checked_sub(already)?).ok())
+            .filter(|_| self.prefix_hash.is_none())
+            .and_then(|rest| bytes.split_at_checked(rest));
+        let Some((prefix, bytes)) = rest else {
+            self.hasher.update(bytes);
+            return;
+        };
+        self.hasher.update(prefix);
+        self.prefix_hash = Some(ContentHash(self.hasher.clone().finalize().into()));
+        self.hasher.update(bytes);
     }
 }
 

@@ -69,7 +69,16 @@ pub struct TableSpec {
     pub shared_key: Option<String>,
     /// The processor's columns, without the host's.
     pub columns: Vec<ColumnSpec>,
+    /// The columns whose first value that is not null identifies a row, where rows that a rewritten
+    /// session no longer yields are to be kept as superseded. Empty: they are replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub identity: Vec<String>,
 }
+
+/// Where the host marks rows that a rewritten session no longer yields.
+pub const SUPERSEDED_COLUMN: &str = "is_superseded";
+/// Where the host notes which run recorded a row first in its session.
+pub const FIRST_RUN_COLUMN: &str = "first_run";
 
 /// A column of a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,6 +167,14 @@ pub enum ManifestError {
         /// Why.
         reason: &'static str,
     },
+    /// Superseded rows are to be kept of a table that can't have them.
+    #[error("the superseded rows of the table `{table}` can't be kept: {reason}")]
+    Superseded {
+        /// The table.
+        table: String,
+        /// Why.
+        reason: String,
+    },
     /// The cadence is zero.
     #[error("the cadence is 0 seconds; give how often the processor should run")]
     Cadence,
@@ -226,6 +243,7 @@ impl TableSpec {
                 )));
             }
         }
+        self.check_identity()?;
         let Some(key) = &self.shared_key else {
             return Ok(());
         };
@@ -243,6 +261,47 @@ impl TableSpec {
             Some(_) => refused("its key must be a text column"),
             None => refused("its key is none of its columns"),
         }
+    }
+}
+
+impl TableSpec {
+    /// The kind of a column and its index.
+    pub fn column(&self, name: &str) -> Option<(usize, Kind)> {
+        let index = self.columns.iter().position(|column| column.name == name)?;
+        Some((index, self.columns.get(index)?.kind))
+    }
+
+    fn check_identity(&self) -> Result<(), ManifestError> {
+        let refused = |reason: String| {
+            Err(ManifestError::Superseded {
+                table: self.name.clone(),
+                reason,
+            })
+        };
+        if self.identity.is_empty() {
+            return Ok(());
+        }
+        if self.shared_key.is_some() {
+            return refused("rows of a shared table outlive their session anyway".to_owned());
+        }
+        let kind = |name: &str| self.column(name).map(|(_, kind)| kind);
+        for name in &self.identity {
+            if kind(name) != Some(Kind::Text) {
+                let name = crate::fault::printable(name);
+                return refused(format!("`{name}` is not one of its text columns"));
+            }
+        }
+        if kind(SUPERSEDED_COLUMN) != Some(Kind::Bool) {
+            return refused(format!(
+                "it has no column `{SUPERSEDED_COLUMN}` of type bool"
+            ));
+        }
+        if !matches!(kind(FIRST_RUN_COLUMN), None | Some(Kind::S64)) {
+            return refused(format!(
+                "its column `{FIRST_RUN_COLUMN}` is not of type s64"
+            ));
+        }
+        Ok(())
     }
 }
 

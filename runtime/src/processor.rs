@@ -69,6 +69,9 @@ pub struct Execution {
     pub outcome: Result<Completed, Fault>,
     /// The hash of the snapshot, where it could be read to its end.
     pub hash: Option<ContentHash>,
+    /// The hash of the beginning that the snapshot was asked to hash too.
+    #[serde(default)]
+    pub prefix_hash: Option<ContentHash>,
     /// The file became shorter while it was read: what the guest saw is no state of it.
     pub has_shrunk: bool,
     /// What the guest said.
@@ -109,6 +112,7 @@ impl Execution {
         Self {
             outcome: Err(fault),
             hash: None,
+            prefix_hash: None,
             has_shrunk: false,
             log,
             cost,
@@ -328,6 +332,7 @@ impl Processor {
             outcome,
             has_shrunk: matches!(hash, Err(ReadError::Shrunk)),
             hash: hash.ok(),
+            prefix_hash: grant.snapshot.prefix_hash(),
             log,
             cost,
             backtrace,

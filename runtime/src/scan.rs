@@ -205,8 +205,47 @@ pub struct Candidate {
     pub failure: Option<KnownFailure>,
     /// What must be found out before it is tried.
     pub check: Check,
+    /// Whether the component that runs is the one that wrote its rows.
+    pub is_same_component: bool,
     /// When it was tried last.
     last_tried_at: Option<UtcMicros>,
+}
+
+impl Candidate {
+    /// The length of the content that was processed last, where it is known.
+    pub fn known_bytes(&self) -> Option<u64> {
+        let known = self.known?;
+        known.hash?;
+        Some(known.observed?.size)
+    }
+
+    /// How a content with these hashes differs from the one that was processed last.
+    /// `prefix` is the hash of its beginning of [`Candidate::known_bytes`].
+    pub fn change(&self, hash: ContentHash, prefix: Option<ContentHash>) -> Change {
+        let Some(known) = self.known.filter(|known| known.hash.is_some()) else {
+            return Change::Unknown;
+        };
+        match known.observed {
+            _ if known.hash == Some(hash) => Change::Grown,
+            Some(_) if prefix.is_some() && prefix == known.hash => Change::Grown,
+            Some(_) => Change::Rewritten,
+            // The same component yields every row again that is still there.
+            None if self.is_same_component => Change::Rewritten,
+            None => Change::Unknown,
+        }
+    }
+}
+
+/// How the content of a session differs from the one that was processed before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Change {
+    /// It begins with all of the content before: every row is yielded again.
+    Grown,
+    /// Something of the content before is gone, and the rows of it may be.
+    Rewritten,
+    /// There is nothing to compare with.
+    #[default]
+    Unknown,
 }
 
 /// What must be found out of a candidate before an instance is made for it.
@@ -297,6 +336,9 @@ impl ScanPlan {
             known: row,
             failure: failure.cloned(),
             check,
+            is_same_component: row
+                .and_then(|row| known.digests.get(usize::from(row.digest?)))
+                .is_some_and(|digest| digest == context.digest),
             last_tried_at,
         });
     }

@@ -26,6 +26,7 @@ mod sessions;
 mod shared;
 mod sql;
 mod state;
+mod superseded;
 mod tables;
 mod tokens;
 mod transaction;

@@ -47,12 +47,15 @@ SELECT session + 1, file, TIMESTAMP '2026-12-31', md5(file), user_name, line * 3
     ['claude-opus-4-5-20251101', 'claude-sonnet-4-5-20250929', 'claude-haiku-4-5-20251001'][1 + CAST(hash(message) % 3 AS BIGINT)],
     NULL, hash(message) % 20, hash(message + 1) % 2000, hash(message + 2) % 100000, hash(message + 3) % 8000,
     CASE WHEN message % 7 = 0 THEN hash(message + 4) % 20000 ELSE 0 END, NULL, false, line % 50 <> 0, '2.1.42',
-    '/home/dev/project' || session % 300, 'main'";
+    '/home/dev/project' || session % 300, 'main', NULL, TIMESTAMP '2026-01-01' + to_seconds(session * 300),
+    TIMESTAMP '2026-01-01' + to_seconds(session * 300 + 700), true, 1, false";
 const EVENT_ROWS: &str = "
 SELECT session + 1 AS session_seq, file AS session_file, TIMESTAMP '2026-12-31' AS recorded_at,
     md5(file) AS session_id, user_name AS username, line * 3 AS line, 'tool_use' AS event_type,
     'toolu_01' || left(md5('t' || message), 22) AS tool_id, 'Tool' || hash(message) % 40 AS tool_name,
-    'builtin' AS source, message % 20 = 0 AS is_error, occurred_at, 2 AS processor_version";
+    'builtin' AS source, message % 20 = 0 AS is_error, occurred_at, 3 AS processor_version,
+    TIMESTAMP '2026-01-01' + to_seconds(session * 300) AS file_started_at, true AS is_own_session, 1 AS first_run,
+    false AS is_superseded";
 const STATE_ROWS: &str = "
 SELECT DISTINCT 'usage' AS processor_name, file AS session_file, user_name AS username,
     TIMESTAMP '2026-12-31' AS processed_at, 200 AS items_extracted, md5(file) AS file_hash, session + 1 AS session_seq";

@@ -315,7 +315,8 @@ struct MessageLine {
 
 impl Message {
     fn new(session: &Session) -> Self {
-        let place = format!("{}_{}", session.id, session.entries);
+        // As long as those of the API: shorter ones are no identity.
+        let place = format!("{:0>16}_{}_{}", "", session.id, session.entries);
         Self {
             model: "claude-opus-4-5-20251101".to_owned(),
             id: Some(format!("msg_{place}")),

@@ -174,8 +174,9 @@ fn files_of(root: &Path) -> Files {
 fn left(dir: &DataDir) -> Left {
     let mut left = Left::new();
     for table in ["messages", "events", "sessions"] {
-        let kept =
-            format!("SELECT * EXCLUDE (session_seq, recorded_at) FROM usage.{table} ORDER BY ALL");
+        let kept = format!(
+            "SELECT COLUMNS(name -> name NOT IN ('session_seq', 'recorded_at', 'first_run')) FROM usage.{table} ORDER BY ALL"
+        );
         left.insert(table, rows(dir, &kept));
         let orphans = format!(
             "SELECT DISTINCT r.session_file, r.session_seq FROM usage.{table} r ANTI JOIN session_processor_state s

@@ -177,7 +177,7 @@ fn kept(dir: &DataDir, sessions: &BTreeSet<String>) -> Vec<String> {
     let mut rows = Vec::new();
     for table in tables {
         let sql = format!(
-            "SELECT '{table}', COLUMNS(name -> name NOT IN ('session_seq', 'recorded_at'))
+            "SELECT '{table}', COLUMNS(name -> name NOT IN ('session_seq', 'recorded_at', 'first_run'))
              FROM {table} WHERE session_file IN ({list}) ORDER BY ALL"
         );
         rows.extend(database::rows(dir, &sql));

@@ -36,7 +36,7 @@ pub fn reported(pipeline: &TestPipeline, by: By) -> Report {
 }
 
 /// The report on calls of tools.
-fn tools_reported(pipeline: &TestPipeline) -> Report<Calls> {
+pub fn tools_reported(pipeline: &TestPipeline) -> Report<Calls> {
     let prices = Prices::of(pipeline.pipeline().config()).unwrap();
     let store = pipeline.pipeline().store();
     report::tools(store, &prices, Days::default())
@@ -110,7 +110,11 @@ fn a_day_ends_at_midnight_in_utc() {
 fn a_message_belongs_to_the_day_and_session_of_its_first_appearance() {
     let dir = DataDir::new();
     let message = |session: Session, output| {
-        session.assistant(move |m| m.id("msg_1").request("req_1").tokens(1, output))
+        session.assistant(move |m| {
+            m.id("msg_00000000000000000001")
+                .request("req_1")
+                .tokens(1, output)
+        })
     };
     // The file that comes first by its name is the later copy, and the larger one.
     dir.write(
@@ -131,7 +135,11 @@ fn a_message_belongs_to_the_day_and_session_of_its_first_appearance() {
 fn a_replay_in_another_file_loses_against_the_original() {
     let dir = DataDir::new();
     let message = |session: Session, output| {
-        session.assistant(move |m| m.id("msg_1").request("req_1").tokens(1, output))
+        session.assistant(move |m| {
+            m.id("msg_00000000000000000001")
+                .request("req_1")
+                .tokens(1, output)
+        })
     };
     dir.write(
         "ada/a.jsonl",
@@ -158,12 +166,16 @@ fn a_message_is_final_if_any_file_says_how_it_ended() {
     let session = || Session::new("s1");
     dir.write(
         "ada/a.jsonl",
-        session().assistant(|m| m.id("msg_1").request("req_1").streaming()),
+        session().assistant(|m| {
+            m.id("msg_00000000000000000001")
+                .request("req_1")
+                .streaming()
+        }),
     );
     assert!(check(&dir, By::Day).totals.output_is_lower_bound);
     dir.write(
         "ada/b.jsonl",
-        session().assistant(|m| m.id("msg_1").request("req_1")),
+        session().assistant(|m| m.id("msg_00000000000000000001").request("req_1")),
     );
     assert!(!check(&dir, By::Day).totals.output_is_lower_bound);
 }
@@ -199,7 +211,7 @@ fn a_model_without_a_price_is_named_and_makes_the_cost_a_lower_bound() {
 }
 
 #[test]
-fn a_session_that_shrank_or_vanished_is_reported_as_it_last_was() {
+fn what_a_session_cost_stays_when_it_shrinks_or_vanishes() {
     let dir = DataDir::new();
     let two = Session::new("s1").assistant(|m| m).assistant(|m| m);
     dir.write("ada/a.jsonl", two);
@@ -207,13 +219,13 @@ fn a_session_that_shrank_or_vanished_is_reported_as_it_last_was() {
     dir.write("ada/a.jsonl", Session::new("s1").assistant(|m| m));
     assert_eq!(
         check(&dir, By::Day).totals.messages,
-        1,
-        "replaced, not added to"
+        2,
+        "what was billed stays billed"
     );
     dir.delete("ada/a.jsonl");
     assert_eq!(
         check(&dir, By::Day).totals.messages,
-        1,
+        2,
         "rows outlive files"
     );
 }

@@ -14,6 +14,7 @@ use session_pipeline_runtime::content::ContentHash;
 use session_pipeline_runtime::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
 use session_pipeline_runtime::processor::Cost;
 use session_pipeline_runtime::rows::{ColumnValues, TableRows};
+use session_pipeline_runtime::scan::Change;
 use session_pipeline_runtime::store::{CompletedSession, Entry, Group, Opened, Store, StoreError};
 
 use crate::database::{cell, execute, rows};
@@ -318,6 +319,7 @@ fn names_are_quoted_so_that_none_of_them_is_a_statement() {
             name: hostile.to_owned(),
             shared_key: None,
             columns: vec![column],
+            identity: Vec::new(),
         }],
     };
     store.register_tables(&manifest).unwrap();
@@ -349,6 +351,7 @@ fn manifest(columns: &[(&str, Kind)]) -> Manifest {
             name: "facts".to_owned(),
             shared_key: None,
             columns: columns.collect(),
+            identity: Vec::new(),
         }],
     }
 }
@@ -477,6 +480,7 @@ fn completed(key: &str) -> Entry {
         items: 1,
         tables: vec![rows],
         cost: Cost::default(),
+        change: Change::Unknown,
     }))
 }
 

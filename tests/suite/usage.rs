@@ -6,6 +6,7 @@ mod events;
 mod examples;
 mod files;
 mod growth;
+mod identity;
 mod lines;
 mod messages;
 mod originals;

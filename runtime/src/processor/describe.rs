@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::config::Limits;
-use crate::fault::{Fault, FaultKind};
-use crate::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
+use crate::fault::{Fault, FaultKind, printable};
+use crate::manifest::{ColumnSpec, Kind, Manifest, ManifestError, Order, TableSpec};
 use crate::sandbox::contract::ProcessorWithLlmPre;
 use crate::sandbox::contract::exports::session_pipeline::processor::guest::Manifest as GuestManifest;
 use crate::sandbox::contract::session_pipeline::processor::types;
@@ -34,7 +34,8 @@ pub(super) fn describe(
         .and_then(|result| result.map_err(|error| fault_of(&store, &error)));
     match described {
         Ok(Ok(manifest)) => {
-            let manifest = manifest_of(manifest).check().map_err(|error| {
+            let manifest = manifest_of(manifest).and_then(Manifest::check);
+            let manifest = manifest.map_err(|error| {
                 let detail = format!("the manifest is refused: {error}");
                 Fault::new(FaultKind::Component, detail)
             })?;
@@ -52,7 +53,11 @@ pub(super) fn describe(
     }
 }
 
-fn manifest_of(manifest: GuestManifest) -> Manifest {
+/// What begins the name of an `extra` pair that asks to keep a table's superseded rows; its value
+/// names the columns that identify a row, with commas between them.
+const KEEP_SUPERSEDED: &str = "keep-superseded:";
+
+fn manifest_of(manifest: GuestManifest) -> Result<Manifest, ManifestError> {
     let kind = |kind| match kind {
         types::Kind::Bool => Kind::Bool,
         types::Kind::S64 => Kind::S64,
@@ -75,8 +80,24 @@ fn manifest_of(manifest: GuestManifest) -> Manifest {
                 kind: kind(column.kind),
             })
             .collect(),
+        identity: Vec::new(),
     };
-    Manifest {
+    let mut tables: Vec<TableSpec> = manifest.tables.into_iter().map(table).collect();
+    // Pairs that this version does not know are for later ones.
+    for (name, value) in &manifest.extra {
+        let Some(wanted) = name.strip_prefix(KEEP_SUPERSEDED) else {
+            continue;
+        };
+        let table = tables.iter_mut().find(|table| table.name == wanted);
+        let Some(table) = table.filter(|_| !value.is_empty()) else {
+            return Err(ManifestError::Superseded {
+                table: printable(wanted),
+                reason: "there is no such table, or no column is named".to_owned(),
+            });
+        };
+        table.identity = value.split(',').map(str::to_owned).collect();
+    }
+    Ok(Manifest {
         name: manifest.name,
         version: manifest.version,
         description: manifest.description,
@@ -86,6 +107,6 @@ fn manifest_of(manifest: GuestManifest) -> Manifest {
             types::Order::Serial => Order::Serial,
         },
         uses_llm: manifest.uses_llm,
-        tables: manifest.tables.into_iter().map(table).collect(),
-    }
+        tables,
+    })
 }

@@ -13,7 +13,9 @@ use std::sync::LazyLock;
 use duckdb::{Connection, params};
 
 use super::Prices;
-use super::views::{self, CALLS, PROJECT, distinct_calls, distinct_messages, priced};
+use super::views::{
+    self, CALLS, EVENT_KEY, MESSAGE_KEY, PROJECT, distinct_calls, distinct_messages, priced,
+};
 use crate::sandbox::sha256_hex;
 use crate::store::{Store, StoreError, in_transaction};
 
@@ -48,10 +50,10 @@ const PRESENT: &str = "SELECT session_seq FROM main.session_processor_state
 /// What the messages and calls of some processings are known by.
 fn ids(of: &str) -> String {
     format!(
-        "SELECT session_seq, hash(message_id) AS id FROM usage.messages {of} WHERE message_id IS NOT NULL
+        "SELECT session_seq, hash({MESSAGE_KEY}) AS id FROM usage.messages {of} WHERE {MESSAGE_KEY} IS NOT NULL
          UNION ALL
-         SELECT session_seq, hash(tool_id, 'call') AS id FROM usage.events {of}
-         WHERE tool_id IS NOT NULL AND tool_name IS NOT NULL"
+         SELECT session_seq, hash({EVENT_KEY}, 'call') AS id FROM usage.events {of}
+         WHERE {EVENT_KEY} IS NOT NULL AND tool_name IS NOT NULL"
     )
 }
 

@@ -10,27 +10,65 @@ use super::prices::{Prices, Rate};
 use crate::sandbox::sha256_hex;
 use crate::store::{Store, StoreError};
 
-/// Every message once over all files, by COUNTING.md rules 2 and 4.
+/// What identifies a response across files: its id where that is unique by itself, else what
+/// `usage` found to identify it. Rows of its earlier versions have neither; there the id is taken
+/// together with the request, or else the session.
+pub(super) const MESSAGE_KEY: &str = "coalesce(
+    response_key,
+    CASE WHEN length(message_id) >= 20 THEN message_id END,
+    CASE WHEN message_id IS NOT NULL THEN concat_ws(chr(31), message_id, coalesce(request_id, session_id)) END
+)";
+
+/// What identifies a call or a command across files.
+pub(super) const EVENT_KEY: &str = "coalesce(event_key, tool_id)";
+
+/// The order of the copies of one response or call, the original first: the one in the file that
+/// began first; of files that began together, the one that has had no other session before the
+/// line, that of the conversation, the one that ended first (what a fork repeats, it continues).
+/// Ties are broken by the path, so that the order in which files were processed never shows.
+const ORIGINAL_FIRST: &str = "file_started_at NULLS LAST, coalesce(NOT is_own_session, false),
+    coalesce(is_sidechain, false), file_ended_at NULLS LAST, session_file, line";
+
+/// Rows of a table of `usage`, told apart by whether others have the same key: `copies` has those that
+/// share one, with the user whose copies count (`owner`), and the rest is left to stream by.
 ///
-/// The copy that wins gives the tokens: not a sidechain's replay, then the largest total. The first
-/// appearance gives time, session and place. Every tie is broken by content, so that the order in
-/// which files were processed never shows. A message without an id stands for itself.
+/// Nearly every row is there once. So only the hashes of keys are grouped; what shares one with
+/// another row is then told apart in full.
 ///
-/// Nearly every message is there once. So only the hashes of ids are grouped; what shares one with
-/// another row is then told apart in full, and the rest streams by without being kept in memory.
-pub(super) fn distinct_messages(source: &str) -> String {
+/// Of the copies of several users, those of the user count whose copy an earlier run processed: a
+/// transcript that comes later can't take over what another user has spent, whatever it says.
+fn with_copies(source: &str, key: &str, only: &str) -> String {
     format!(
-        "WITH shared AS MATERIALIZED (
-    SELECT hash(message_id) AS id_hash FROM {source} AS message WHERE message_id IS NOT NULL
-    GROUP BY id_hash HAVING count(*) > 1
+        "shared AS MATERIALIZED (
+    SELECT hash({key}) AS key_hash FROM {source} AS row_of WHERE {only} AND {key} IS NOT NULL
+    GROUP BY key_hash HAVING count(*) > 1
 ),
 copies AS MATERIALIZED (
-    SELECT rowid AS copy FROM {source} AS message SEMI JOIN shared ON hash(message_id) = id_hash
-    WHERE message_id IS NOT NULL
+    SELECT rowid AS copy FROM {source} AS row_of SEMI JOIN shared ON hash({key}) = key_hash
+    WHERE {only} AND {key} IS NOT NULL
 ),
+recorded AS (
+    SELECT row_of.*, {key} AS key, split_part(session_file, '/', 1) AS folder,
+        min(coalesce(first_run, 0)) OVER (PARTITION BY {key}, split_part(session_file, '/', 1)) AS recorded_in
+    FROM {source} AS row_of SEMI JOIN copies ON row_of.rowid = copy
+),
+owned AS (
+    SELECT *, first_value(folder) OVER (PARTITION BY key ORDER BY recorded_in, {ORIGINAL_FIRST}) AS owner
+    FROM recorded
+)"
+    )
+}
+
+/// Every message once over all files.
+///
+/// The original says when, where and in which session; the copy with the most complete figures gives
+/// the tokens: not a sidechain's replay, then the largest total.
+pub(super) fn distinct_messages(source: &str) -> String {
+    format!(
+        "WITH {copies},
 ranked AS (
     SELECT *,
-        row_number() OVER (copies_of_one ORDER BY occurred_at NULLS LAST, session_file, line) AS appearance,
+        row_number() OVER (copies_of_one ORDER BY {ORIGINAL_FIRST}) AS appearance,
         bool_or(coalesce(is_final, false)) OVER copies_of_one AS is_ever_final,
         first_value(struct_pack(
             model := model, speed := speed, thinking_tokens := thinking_tokens, is_sidechain := is_sidechain,
@@ -45,10 +83,8 @@ ranked AS (
             coalesce(cache_creation_1h_tokens, 0) DESC, coalesce(model, '') DESC, coalesce(speed, '') DESC,
             coalesce(thinking_tokens, 0) DESC
         ) AS best
-    FROM {source} AS message SEMI JOIN copies ON message.rowid = copy
-    WINDOW copies_of_one AS (
-        PARTITION BY message_id, request_id, CASE WHEN request_id IS NULL THEN session_id END
-    )
+    FROM owned WHERE folder = owner
+    WINDOW copies_of_one AS (PARTITION BY key)
 )
 SELECT occurred_at, session_id, username, session_seq, session_file, line, cwd, git_branch, message_id, request_id,
     model, speed, coalesce(input_tokens, 0) AS input_tokens, coalesce(output_tokens, 0) AS output_tokens,
@@ -62,7 +98,8 @@ SELECT occurred_at, session_id, username, session_seq, session_file, line, cwd, 
     best.model, best.speed, coalesce(best.input_tokens, 0), coalesce(best.output_tokens, 0),
     coalesce(best.cache_read_tokens, 0), coalesce(best.cache_creation_5m_tokens, 0),
     coalesce(best.cache_creation_1h_tokens, 0), best.thinking_tokens, best.is_sidechain, is_ever_final
-FROM ranked WHERE appearance = 1"
+FROM ranked WHERE appearance = 1",
+        copies = with_copies(source, MESSAGE_KEY, "true"),
     )
 }
 
@@ -129,21 +166,14 @@ fn cost(model: &str) -> String {
 /// parent's progress lines, and only one of them may hold how it ended.
 pub(super) fn distinct_calls(source: &str) -> String {
     format!(
-        "WITH shared AS MATERIALIZED (
-    SELECT hash(tool_id) AS id_hash FROM {source} AS event WHERE tool_name IS NOT NULL AND tool_id IS NOT NULL
-    GROUP BY id_hash HAVING count(*) > 1
-),
-copies AS MATERIALIZED (
-    SELECT rowid AS copy FROM {source} AS event SEMI JOIN shared ON hash(tool_id) = id_hash
-    WHERE tool_name IS NOT NULL AND tool_id IS NOT NULL
-),
+        "WITH {copies},
 ranked AS (
     SELECT *,
-        row_number() OVER (call ORDER BY occurred_at NULLS LAST, session_file, line) AS appearance,
+        row_number() OVER (call ORDER BY {ORIGINAL_FIRST}) AS appearance,
         bool_or(coalesce(is_error, false)) OVER call AS is_ever_error,
         min(error_class) OVER call AS any_error_class
-    FROM {source} AS event SEMI JOIN copies ON event.rowid = copy
-    WINDOW call AS (PARTITION BY tool_id)
+    FROM owned WHERE folder = owner
+    WINDOW call AS (PARTITION BY key)
 )
 SELECT occurred_at, session_id, username, session_seq, session_file, line, cwd, git_branch, tool_id, tool_name, event_type, source,
     plugin, mcp_server, skill_name, subagent_type, coalesce(is_error, false) AS is_error, error_class
@@ -152,7 +182,24 @@ WHERE tool_name IS NOT NULL
 UNION ALL
 SELECT occurred_at, session_id, username, session_seq, session_file, line, cwd, git_branch, tool_id, tool_name, event_type, source,
     plugin, mcp_server, skill_name, subagent_type, is_ever_error, any_error_class
-FROM ranked WHERE appearance = 1"
+FROM ranked WHERE appearance = 1",
+        copies = with_copies(source, EVENT_KEY, "tool_name IS NOT NULL"),
+    )
+}
+
+/// Every event once over all files, commands and calls: the rows of `usage.events` that are no copies.
+fn distinct_events() -> String {
+    format!(
+        "CREATE OR REPLACE VIEW usage.distinct_events AS
+WITH {copies},
+ranked AS (
+    SELECT rowid AS copy, row_number() OVER (PARTITION BY key ORDER BY {ORIGINAL_FIRST}) AS appearance
+    FROM owned WHERE folder = owner
+)
+SELECT * FROM usage.events AS event ANTI JOIN copies ON event.rowid = copy
+UNION ALL
+SELECT * FROM usage.events AS event SEMI JOIN (FROM ranked WHERE appearance = 1) AS original ON event.rowid = copy",
+        copies = with_copies("(SELECT rowid, * FROM usage.events)", EVENT_KEY, "true"),
     )
 }
 
@@ -251,6 +298,7 @@ fn views() -> Vec<String> {
             "CREATE OR REPLACE VIEW usage.distinct_calls AS {}",
             distinct_calls("usage.events")
         ),
+        distinct_events(),
         by("daily", "CAST(occurred_at AS DATE)", "day"),
         by("monthly", "strftime(occurred_at, '%Y-%m')", "month"),
         by("by_user", "username", "username"),

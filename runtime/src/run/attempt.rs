@@ -66,7 +66,7 @@ impl Pass<'_> {
         let line_bytes_max = self.processor.limits().line_bytes_max;
         let mut snapshot = match Snapshot::open(self.root, &candidate.key, read_at, line_bytes_max)
         {
-            Ok(snapshot) => snapshot,
+            Ok(snapshot) => snapshot.hashing_prefix(candidate.known_bytes()),
             // Gone since the scan: the next one will know.
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 tracing::debug!(session = %printable(&candidate.key), "gone since the scan");
@@ -207,6 +207,7 @@ impl Pass<'_> {
         };
         let bytes = candidate.observed.size;
         let cost = execution.cost;
+        let change = candidate.change(hash, execution.prefix_hash);
         let held_bytes = completed.tables.iter().map(TableRows::bytes).sum();
         let session = CompletedSession {
             key: session.key,
@@ -219,6 +220,7 @@ impl Pass<'_> {
             items: completed.items,
             tables: completed.tables,
             cost,
+            change,
         };
         let entry = Some(Entry::Completed(Box::new(session)));
         Outcome {

@@ -10,17 +10,18 @@ use duckdb::arrow::array::{
 use duckdb::{Appender, Connection, params};
 
 use super::sql::{bigint, list, table_of, timestamp};
+use super::superseded::{self, Carried};
 use super::transaction::{in_transaction, raise_counter};
 use super::{Store, StoreError, failures, shared};
 use crate::clock::UtcMicros;
 use crate::content::ContentHash;
 use crate::fault::Fault;
 use crate::kill_point::reached;
-use crate::manifest::{Kind, Manifest};
+use crate::manifest::{FIRST_RUN_COLUMN, Kind, Manifest};
 use crate::processor::Cost;
 use crate::quarantine::Failures;
 use crate::rows::{ColumnValues, TableRows};
-use crate::scan::KnownSession;
+use crate::scan::{Change, KnownSession};
 use crate::sessions::Observed;
 
 /// What some sessions of one run came to.
@@ -72,6 +73,8 @@ pub struct CompletedSession {
     pub tables: Vec<TableRows>,
     /// What it took.
     pub cost: Cost,
+    /// How its content differs from the one before.
+    pub change: Change,
 }
 
 /// A session whose content turned out to be what it was.
@@ -137,9 +140,10 @@ fn write_group(connection: &Connection, group: &Group) -> Result<(), StoreError>
         0 => 0,
         count => raise_counter(connection, "session_seq", bigint(count as u64))? + 1,
     };
+    let carried = superseded::keep(connection, group, &completed, first_seq)?;
     delete_replaced(connection, &group.manifest, &completed)?;
     reached("rows replaced");
-    append_rows(connection, group, &completed, first_seq)?;
+    append_rows(connection, group, &completed, first_seq, &carried)?;
     reached("rows appended");
     let mut new = Vec::new();
     for (session, seq) in completed.iter().zip(first_seq..) {
@@ -226,6 +230,7 @@ fn append_rows(
     group: &Group,
     completed: &[&CompletedSession],
     first_seq: i64,
+    carried: &Carried,
 ) -> Result<(), StoreError> {
     for (index, table) in group.manifest.tables.iter().enumerate() {
         let parts: Vec<_> = completed
@@ -271,7 +276,12 @@ fn append_rows(
             let values = parts
                 .iter()
                 .filter_map(|(_, _, rows)| rows.columns.get(column));
-            columns.push((&spec.name, column_array(spec.kind, values)));
+            let array = if spec.name == FIRST_RUN_COLUMN && !table.identity.is_empty() {
+                carried.first_runs(table, &parts, &group.run_id)
+            } else {
+                column_array(spec.kind, values)
+            };
+            columns.push((&spec.name, array));
         }
         append_batch(
             connection,

@@ -170,7 +170,7 @@ impl Life {
         let mut left = BTreeMap::from([("report", vec![report])]);
         for (processor, table) in TABLES {
             let kept = format!(
-                "SELECT * EXCLUDE (session_seq, recorded_at) FROM \"{processor}\".{table} ORDER BY ALL"
+                "SELECT COLUMNS(name -> name NOT IN ('session_seq', 'recorded_at', 'first_run')) FROM \"{processor}\".{table} ORDER BY ALL"
             );
             left.insert(table, rows(&self.dir, &kept));
             let orphans = format!(

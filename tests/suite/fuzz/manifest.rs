@@ -62,6 +62,7 @@ fn table() -> impl Strategy<Value = TableSpec> {
                 name,
                 shared_key,
                 columns,
+                identity: Vec::new(),
             }
         })
 }

@@ -13,6 +13,7 @@ use session_pipeline_runtime::content::ContentHash;
 use session_pipeline_runtime::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
 use session_pipeline_runtime::processor::Cost;
 use session_pipeline_runtime::rows::{ColumnValues, TableRows};
+use session_pipeline_runtime::scan::Change;
 use session_pipeline_runtime::shared::{
     Cell, Comparison, Filter, FoundRow, MemoryRows, OrderBy, Query, SharedRows,
 };
@@ -74,6 +75,7 @@ fn table() -> impl Strategy<Value = Table> {
             name: "things".to_owned(),
             shared_key: Some(format!("c{key}")),
             columns: columns.collect(),
+            identity: Vec::new(),
         };
         Table { spec, key }
     })
@@ -241,6 +243,7 @@ fn commit(store: &Store, manifest: &Arc<Manifest>, number: usize, tables: Vec<Ta
         items: 1,
         tables,
         cost: Cost::default(),
+        change: Change::Unknown,
     };
     let group = Group {
         manifest: Arc::clone(manifest),

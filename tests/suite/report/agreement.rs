@@ -57,9 +57,9 @@ pub(super) fn line(sighting: &Sighting) -> String {
     let [input, read, written] = inputs(sighting.message);
     let stop = sighting.is_final.then_some("end_turn");
     let message = json!({
-        "id": format!("msg_{}", sighting.message), "model": MODELS[model(sighting.message)].0, "stop_reason": stop,
+        "id": format!("msg_{:024}", sighting.message), "model": MODELS[model(sighting.message)].0, "stop_reason": stop,
         "content": [{
-            "type": "tool_use", "id": format!("toolu_{}", sighting.message), "input": {},
+            "type": "tool_use", "id": format!("toolu_{:024}", sighting.message), "input": {},
             "name": format!("Tool{}", sighting.session % 2),
         }],
         "usage": {
@@ -99,6 +99,8 @@ struct Known<'a> {
     first: &'a Sighting,
     best: &'a Sighting,
     is_final: bool,
+    /// Whether the file had no other session before.
+    is_own: bool,
 }
 
 fn better<'a>(one: &'a Sighting, other: &'a Sighting) -> &'a Sighting {
@@ -106,37 +108,61 @@ fn better<'a>(one: &'a Sighting, other: &'a Sighting) -> &'a Sighting {
     if rank(other) > rank(one) { other } else { one }
 }
 
-/// Every message once: first within its file, in the order of lines, then over all files, in that
-/// of time.
-fn count(sightings: &[Sighting]) -> Vec<Known<'_>> {
-    let key = |sighting: &Sighting| {
-        let session = (!sighting.has_request).then_some(sighting.session);
-        (sighting.message, session)
+/// Every message once: first within its file, in the order of lines; then over the files of the user
+/// whom a run saw first with it, in the order in which the files began.
+fn count<'a>(sightings: &'a [Sighting], order: &[usize]) -> Vec<Known<'a>> {
+    let of_file = |file: usize| {
+        sightings
+            .iter()
+            .filter(move |sighting| sighting.file == file)
     };
-    let mut in_files = BTreeMap::new();
-    for sighting in sightings {
-        let fresh = Known {
-            first: sighting,
-            best: sighting,
-            is_final: false,
-        };
-        let known = in_files
-            .entry((key(sighting), sighting.file))
-            .or_insert(fresh);
-        known.best = better(known.best, sighting);
-        known.is_final |= sighting.is_final;
-    }
-    let mut over_all: BTreeMap<_, Known<'_>> = BTreeMap::new();
-    for ((key, _), found) in in_files {
-        let known = over_all.entry(key).or_insert_with(|| found.clone());
-        let rank = |sighting: &Sighting| (sighting.hour, FILES[sighting.file]);
-        if rank(found.first) < rank(known.first) {
-            known.first = found.first;
+    let user = |file: usize| FILES[file].split('/').next().unwrap();
+    let mut messages: BTreeMap<u64, Vec<Known<'_>>> = BTreeMap::new();
+    for file in 0..FILES.len() {
+        let mut in_file: BTreeMap<u64, Known<'_>> = BTreeMap::new();
+        let first_session = of_file(file).next().map(|sighting| sighting.session);
+        let mut is_own = true;
+        for sighting in of_file(file) {
+            is_own &= Some(sighting.session) == first_session;
+            let known = in_file.entry(sighting.message).or_insert(Known {
+                first: sighting,
+                best: sighting,
+                is_final: false,
+                is_own,
+            });
+            known.best = better(known.best, sighting);
+            known.is_final |= sighting.is_final;
         }
-        known.best = better(known.best, found.best);
-        known.is_final |= found.is_final;
+        for (message, known) in in_file {
+            messages.entry(message).or_default().push(known);
+        }
     }
-    over_all.into_values().collect()
+    let count_once = |mut copies: Vec<Known<'a>>| {
+        let run = |file: usize| order.iter().position(|other| *other == file);
+        let owner = copies
+            .iter()
+            .map(|known| known.first.file)
+            .min_by_key(|file| run(*file));
+        copies.retain(|known| owner.map(user) == Some(user(known.first.file)));
+        copies.sort_by_key(|known| {
+            let file = known.first.file;
+            let started = of_file(file).next().map(|sighting| sighting.hour);
+            let ended = of_file(file).map(|sighting| sighting.hour).max();
+            (
+                started,
+                !known.is_own,
+                known.best.is_sidechain,
+                ended,
+                FILES[file],
+            )
+        });
+        copies.into_iter().reduce(|original, copy| Known {
+            best: better(original.best, copy.best),
+            is_final: original.is_final || copy.is_final,
+            ..original
+        })
+    };
+    messages.into_values().filter_map(count_once).collect()
 }
 
 /// Input, output, cache read, cache written, messages; cost where all is known; the bounds.
@@ -249,7 +275,7 @@ proptest! {
             dir.write(FILES[file], &files[file]);
             prop_assert_eq!(pipeline.run("usage").stats.errors, 0);
         }
-        let messages = count(&sightings);
+        let messages = count(&sightings, &order);
         check_agreement(&pipeline, &messages);
         // What first appeared elsewhere is nobody else's.
         dir.write("zed/copy.jsonl", &files[copied]);

@@ -146,11 +146,17 @@ fn a_call_of_a_skill_that_names_none_is_a_call_and_no_skill() {
     );
 }
 
+/// Long enough to be unique by itself.
+const TOOL_ID: &str = "toolu_00000000000000000001";
+
 #[test]
 fn a_call_counts_once_however_often_its_line_is_repeated() {
-    let call = |session: Session| session.assistant(|m| m.tool_use("t1", "Bash", json!({})));
+    let call = |session: Session| session.assistant(|m| m.tool_use(TOOL_ID, "Bash", json!({})));
     let extracted = extract(call(call(Session::new("s1"))));
-    assert_eq!(extracted.rows("events", "line tool_id"), ["1 | t1"]);
+    assert_eq!(
+        extracted.rows("events", "line tool_id"),
+        [format!("1 | {TOOL_ID}")]
+    );
 }
 
 #[test]

@@ -77,9 +77,10 @@ fn another_request_is_another_message() {
 }
 
 #[test]
-fn without_a_request_a_message_is_known_by_its_session() {
+fn without_a_request_a_message_is_known_by_its_id_and_its_figures() {
     let session = |id| Session::new(id).assistant(|m| m.id("msg_1").without_request());
-    let transcript = [session("s1"), session("s1"), session("s2")]
+    let other = Session::new("s2").assistant(|m| m.id("msg_1").without_request().tokens(11, 5));
+    let transcript = [session("s1"), session("s1"), other]
         .map(|session| session.bytes().to_vec())
         .concat();
     assert_eq!(
