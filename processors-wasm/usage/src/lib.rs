@@ -8,7 +8,8 @@
 //! ([`strings`]), since a transcript may be larger than the memory of a guest.
 //!
 //! [`messages`], [`events`] and [`sessions`] hold one table each; [`place`] says where and when a
-//! row belongs, [`commands`] which commands were given, [`errors`] how a tool failed,
+//! row belongs, [`commands`] which commands were given, [`errors`] how a tool failed, [`prompts`]
+//! what a person typed,
 //! [`activity`] how long somebody was at work, [`journal`] which files are no transcripts.
 
 pub mod activity;
@@ -18,6 +19,7 @@ pub mod events;
 pub mod journal;
 pub mod messages;
 pub mod place;
+pub mod prompts;
 pub mod sessions;
 pub mod strings;
 
@@ -33,7 +35,7 @@ use crate::sessions::{Counts, SessionRow};
 use crate::strings::Strings;
 
 /// Raised whenever the same transcript would give other rows than before.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// How much of a text tells whether a person typed it: longer than any tag, and than the white
 /// space that agents put before one. Whole texts may be long, and are not worth decoding for it.
@@ -96,6 +98,8 @@ pub struct Owner<'a> {
     /// The first `sessionId` of the file, or else its key.
     session_id: &'a str,
     username: &'a str,
+    /// The directory in which the session began.
+    cwd: Option<&'a str>,
     /// The first readable time of the file: that of whatever stands before it.
     first_time: Option<Timestamp>,
 }
@@ -122,6 +126,7 @@ impl Gathered {
             strings: &self.strings,
             session_id: session_id.unwrap_or(&info.key),
             username: &info.username,
+            cwd: self.counts.cwd.map(|cwd| self.strings.get(cwd)),
             first_time: self.places.first_time(),
         }
     }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use hashbrown::HashTable;
 use session_pipeline_processor::json::Text;
-use session_pipeline_processor::transcript::{Entry, Message, Tokens, Usage};
+use session_pipeline_processor::transcript::{Entry, IterationKind, Message, Tokens, Usage};
 use session_pipeline_processor::{Timestamp, rows};
 
 use crate::Owner;
@@ -24,7 +24,7 @@ rows! {
         username: &'a str,
         /// Where the message first appears.
         line: u64,
-        /// The API's id of the message; of an advisor's, the id with a suffix.
+        /// The API's id of the message; of an advisor's or a compaction, the id with a suffix.
         message_id: Option<&'a str>,
         /// The API's id of the request.
         request_id: Option<&'a str>,
@@ -48,12 +48,12 @@ rows! {
         thinking_tokens: Option<i64>,
         /// Whether it is a sub-agent's.
         is_sidechain: bool,
-        /// Whether the transcript says how the message ended; else `output_tokens` is a lower
-        /// bound.
+        /// Whether the transcript says how the message ended and all its figures can be read; else
+        /// the tokens are a lower bound.
         is_final: bool,
         /// The agent's version.
         agent_version: Option<&'a str>,
-        /// Where the agent worked.
+        /// The directory in which the session began; `usage.events` has where the agent worked.
         cwd: Option<&'a str>,
         /// On which branch.
         git_branch: Option<&'a str>,
@@ -96,6 +96,7 @@ struct Record {
     request_id: Option<Span>,
     figures: Figures,
     is_final: bool,
+    is_compaction: bool,
 }
 
 /// What the winning record brings.
@@ -126,6 +127,7 @@ struct Sighting<'e, 'a> {
     tokens: Tokens,
     is_sidechain: bool,
     is_final: bool,
+    is_compaction: bool,
 }
 
 impl Messages {
@@ -148,7 +150,8 @@ impl Messages {
 
     /// Takes in the usage of an entry, wherever it stands.
     pub fn add<'a>(&mut self, strings: &mut Strings, place: &Place<'a>, entry: &Entry<'a>) {
-        if let Some(message) = &entry.message {
+        let message = entry.message.as_ref();
+        if let Some(message) = message.filter(|it| is_response(it, entry.is_api_error)) {
             self.add_message(
                 strings,
                 place,
@@ -158,7 +161,8 @@ impl Messages {
             );
         }
         for sub_entry in entry.sub_agents() {
-            if let Some(message) = &sub_entry.message {
+            let message = sub_entry.message.as_ref();
+            if let Some(message) = message.filter(|it| is_response(it, sub_entry.is_api_error)) {
                 self.add_message(strings, place, message, sub_entry.request_id, true);
             }
         }
@@ -181,30 +185,43 @@ impl Messages {
             speed: usage.speed,
             tokens: usage.tokens,
             is_sidechain,
-            is_final: message.stop_reason.is_some(),
+            is_final: message.stop_reason.is_some() && !usage.is_incomplete,
+            is_compaction: false,
         };
-        if usage.tokens != Tokens::default() {
+        if usage.tokens != Tokens::default() || usage.is_incomplete {
             self.add_sighting(strings, &sighting);
         }
-        self.add_advisors(strings, usage, &sighting);
+        self.add_iterations(strings, usage, &sighting);
     }
 
-    /// Advisors are other models, asked within a message: messages of their own.
-    fn add_advisors<'a>(
+    /// Adds the parts of a request that are billed separately, as rows of their own. Advisors are
+    /// other models that answer: messages. A compaction is a step within the message.
+    fn add_iterations<'a>(
         &mut self,
         strings: &mut Strings,
         usage: &Usage<'a>,
         asking: &Sighting<'_, 'a>,
     ) {
-        for (at, advisor) in usage.advisors.iter().enumerate() {
+        let mut counts = [0_usize; 2];
+        for iteration in &usage.iterations {
+            let is_compaction = iteration.kind == IterationKind::Compaction;
+            let (name, count) = if is_compaction {
+                ("compaction", &mut counts[1])
+            } else {
+                ("advisor", &mut counts[0])
+            };
             let message_id = asking.message_id.as_ref();
+            let message_id = message_id.map(|id| Cow::Owned(format!("{id}:{name}:{count}")));
+            *count += 1;
             let sighting = Sighting {
                 place: asking.place,
-                message_id: message_id.map(|id| Cow::Owned(format!("{id}:advisor:{at}"))),
                 request_id: asking.request_id.clone(),
-                model: advisor.model,
-                speed: None,
-                tokens: advisor.tokens,
+                model: iteration.model.or(asking.model.filter(|_| is_compaction)),
+                speed: asking.speed.filter(|_| is_compaction),
+                tokens: iteration.tokens,
+                is_final: asking.is_final && !iteration.is_incomplete,
+                is_compaction: is_compaction && message_id.is_some(),
+                message_id,
                 ..*asking
             };
             self.add_sighting(strings, &sighting);
@@ -241,7 +258,7 @@ impl Messages {
         let add = |sum: &mut i64, figure: i64| *sum = sum.saturating_add(figure);
         for record in &self.records {
             let tokens = &record.figures.tokens;
-            totals.messages += 1;
+            totals.messages += u64::from(!record.is_compaction);
             add(&mut totals.input, tokens.input.unwrap_or(0));
             add(&mut totals.output, tokens.output.unwrap_or(0));
             add(&mut totals.cache_read, tokens.cache_read.unwrap_or(0));
@@ -260,6 +277,7 @@ impl Messages {
         self.records
             .iter()
             .filter(move |record| is_all_side || !is_side(record))
+            .filter(|record| !record.is_compaction)
             .filter_map(|record| record.figures.model)
     }
 
@@ -304,6 +322,7 @@ impl Sighting<'_, '_> {
             request_id: self.request_id.as_deref().map(|id| strings.keep(id)),
             figures: self.figures(strings),
             is_final: self.is_final,
+            is_compaction: self.is_compaction,
         }
     }
 }
@@ -359,10 +378,20 @@ impl Record {
             is_sidechain: self.figures.is_sidechain,
             is_final: self.is_final,
             agent_version: string(self.place.agent_version),
-            cwd: string(self.place.cwd),
+            cwd: owner.cwd.or(string(self.place.cwd)),
             git_branch: string(self.place.git_branch),
         }
     }
+}
+
+/// Whether a message is a response of the API: not what the agent wrote in its place to report an
+/// error or an interruption, which has no tokens.
+fn is_response(message: &Message<'_>, is_api_error: bool) -> bool {
+    let is_of_the_agent = is_api_error || message.model.is_some_and(|model| model == "<synthetic>");
+    let Some(usage) = &message.usage else {
+        return false;
+    };
+    !is_of_the_agent || usage.tokens.total() > 0 || !usage.iterations.is_empty()
 }
 
 fn decode(text: Option<Text<'_>>) -> Option<Cow<'_, str>> {
@@ -477,6 +506,98 @@ mod tests {
                 "m3:advisor:0 wise 4 false",
             ],
         );
+    }
+
+    #[test]
+    fn a_compaction_is_billed_and_is_not_a_message() {
+        let line = r#"{"type":"assistant","requestId":"r","message":{"id":"m","model":"large","stop_reason":"end_turn","usage":{"output_tokens":3,"speed":"fast","iterations":[{"type":"compaction","input_tokens":9,"output_tokens":4},{"type":"message","output_tokens":3},{"type":"advisor_message","model":"wise","output_tokens":5},{"type":"compaction","model":"small","input_tokens":"x","output_tokens":2}]}}}"#;
+        check(
+            &[line, line],
+            &[
+                "message_id",
+                "model",
+                "speed",
+                "input_tokens",
+                "output_tokens",
+                "is_final",
+            ],
+            &[
+                "m large fast 0 3 true",
+                "m:compaction:0 large fast 9 4 true",
+                "m:advisor:0 wise - 0 5 true",
+                "m:compaction:1 small fast 0 2 false",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_the_agent_wrote_in_place_of_an_answer_is_no_message() {
+        let zero = r#""usage":{"input_tokens":0,"output_tokens":0}"#;
+        let line = |fields: &str, model: &str, usage: &str| {
+            format!(r#"{{"type":"assistant"{fields},"message":{{"model":"{model}",{usage}}}}}"#)
+        };
+        let error = r#","isApiErrorMessage":true"#;
+        let lines = [
+            line("", "<synthetic>", zero),
+            line(error, "<synthetic>", zero),
+            line(error, "claude-opus-5", zero),
+            line("", "<synthetic>", r#""usage":"much""#),
+            line("", "<synthetic>", r#""usage":{"output_tokens":1}"#),
+            line("", "claude-opus-5", zero),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        check(
+            &lines,
+            &["line", "model"],
+            &["5 <synthetic>", "6 claude-opus-5"],
+        );
+        let progress = r#"{"type":"progress","data":{"type":"agent_progress","message":{"type":"assistant","isApiErrorMessage":true,"message":{"model":"m","usage":{"input_tokens":0}}}}}"#;
+        check(&[progress], &["line"], &[]);
+    }
+
+    #[test]
+    fn figures_that_cannot_be_read_make_the_message_a_lower_bound() {
+        let line = |stop: &str, usage: &str| {
+            format!(
+                r#"{{"requestId":"r","message":{{"id":"m","stop_reason":{stop},"usage":{usage}}}}}"#
+            )
+        };
+        let columns = ["input_tokens", "output_tokens", "is_final"];
+        let end = r#""end_turn""#;
+        let whole = r#"{"input_tokens":5,"output_tokens":7}"#;
+        let damaged = r#"{"input_tokens":NaN,"output_tokens":7}"#;
+        check(&[&line(end, whole)], &columns, &["5 7 true"]);
+        check(&[&line(end, damaged)], &columns, &["0 7 false"]);
+        check(&[&line(end, "[]")], &columns, &["0 0 false"]);
+        check(
+            &[&line(end, r#"{"input_tokens":5.5,"output_tokens":7}"#)],
+            &columns,
+            &["6 7 true"],
+        );
+        check(
+            &[&line("null", whole), &line(end, damaged)],
+            &columns,
+            &["5 7 false"],
+        );
+        check(
+            &[&line(end, damaged), &line(end, whole)],
+            &columns,
+            &["5 7 true"],
+        );
+    }
+
+    #[test]
+    fn all_messages_belong_to_the_directory_in_which_the_session_began() {
+        let line =
+            |cwd: &str| format!(r#"{{"cwd":{cwd},"message":{{"usage":{{"output_tokens":1}}}}}}"#);
+        let lines = [
+            line("null"),
+            line(r#""/shop""#),
+            line(r#""/shop/web""#),
+            line("7"),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        check(&lines, &["cwd"], &["/shop"; 4]);
     }
 
     #[test]
