@@ -36,7 +36,7 @@ pub fn reported(pipeline: &TestPipeline, by: By) -> Report {
 }
 
 /// The report on calls of tools.
-fn tools_reported(pipeline: &TestPipeline) -> Report<Calls> {
+pub fn tools_reported(pipeline: &TestPipeline) -> Report<Calls> {
     let prices = Prices::of(pipeline.pipeline().config()).unwrap();
     let store = pipeline.pipeline().store();
     report::tools(store, &prices, Days::default())

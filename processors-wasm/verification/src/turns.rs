@@ -6,7 +6,9 @@
 
 use std::collections::VecDeque;
 
-use session_pipeline_processor::transcript::prompts::{may_be_of_a_person, words};
+use session_pipeline_processor::transcript::prompts::{
+    may_be_of_a_person, said_in_rejection, words,
+};
 use session_pipeline_processor::transcript::{Entry, Kind};
 
 /// How many of the last turns a language model is shown.
@@ -78,7 +80,9 @@ impl Turn {
             Role::Assistant if is_of_the_model(entry) => {
                 texts.extend(content.texts().map(|text| text.decode().into_owned()));
             }
-            Role::User | Role::Assistant => return None,
+            // The one thing that a person says within the result of a tool.
+            Role::User => texts.push(said_in_rejection(entry)?),
+            Role::Assistant => return None,
         }
         let texts: Vec<&str> = texts.iter().map(|text| text.trim()).collect();
         let text = join_paragraphs(&texts);
@@ -221,6 +225,12 @@ mod tests {
                 {"type":"text","text":"go on<system-reminder>x</system-reminder> now <system-reminder>y"}]}}"#,
             "user",
             "go on now",
+        );
+        check(
+            r#"{"type":"user","toolUseResult":"Error: x","message":{"content":[{"type":"tool_result","is_error":true,
+                "content":"Permission for this tool use was denied. The user said:\nchurn is monthly"}]}}"#,
+            "user",
+            "churn is monthly",
         );
         check(
             r#"{"type":"user","message":{"content":"<ide_selection>churn is weekly</ide_selection>\nchurn is monthly"}}"#,

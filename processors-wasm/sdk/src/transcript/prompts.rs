@@ -35,6 +35,12 @@ const WRAPPERS: &[&str] = &[
     "This session is being continued from a previous conversation",
 ];
 
+/// How the results of calls begin that a person rejected with a word on it.
+const REJECTIONS: &[&str] = &[
+    "The user doesn't want to ",
+    "Permission for this tool use was denied",
+];
+
 /// How the tags begin in which an editor describes what its user sees. They come alone, or in
 /// front of a prompt.
 const ENVELOPES: &[&str] = &["ide_", "ide-", "new-diagnostics"];
@@ -128,6 +134,26 @@ pub fn queued_prompt(entry: &Entry<'_>) -> Option<String> {
     let typed = typed_text(content);
     // The queue holds commands as they were typed.
     (!typed.is_empty() && !is_command(&typed)).then_some(typed)
+}
+
+/// What a person said when they rejected the call of a tool: the agent puts it into the result.
+pub fn said_in_rejection(entry: &Entry<'_>) -> Option<String> {
+    if entry.kind != Kind::User || entry.is_meta || entry.is_compact_summary {
+        return None;
+    }
+    let results = entry.says().tool_results();
+    results.filter(|result| result.is_error).find_map(|result| {
+        let text = result.text()?;
+        let is_rejection = REJECTIONS
+            .iter()
+            .any(|head| text.trim_start().starts_with(head));
+        let (_, said) = text.split_once("he user said:").filter(|_| is_rejection)?;
+        let said = said
+            .split("\n\nNote: The user's next message")
+            .next()?
+            .trim();
+        (!said.is_empty()).then(|| said.to_owned())
+    })
 }
 
 /// The user's own words in a content, a paragraph for each text; empty where there are none.
@@ -290,6 +316,30 @@ mod tests {
             let entry = Entry::parse(&line).unwrap();
             assert!(is_prompt(&entry), "{text}");
             assert_eq!(typed_text(entry.says()), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_person_says_to_a_rejection_is_theirs() {
+        let said = |is_error: bool, text: &str| {
+            let line = format!(
+                r#"{{"type":"user","message":{{"content":[{{"type":"tool_result","is_error":{is_error},"content":"{text}"}}]}}}}"#
+            );
+            said_in_rejection(&Entry::parse(&line).unwrap())
+        };
+        for text in [
+            r"Permission for this tool use was denied. The tool use was rejected. The user said:\nno, use make",
+            r"The user doesn't want to proceed with this tool use. To tell you how to proceed, the user said:\nno, use make\n\nNote: The user's next message may contain a correction.",
+        ] {
+            assert_eq!(said(true, text).as_deref(), Some("no, use make"));
+            assert_eq!(said(false, text), None);
+        }
+        for text in [
+            r"The user doesn't want to proceed with this tool use. STOP.",
+            r"Permission for this tool use was denied. The user said:\n ",
+            r"cat: the log says: the user said: no",
+        ] {
+            assert_eq!(said(true, text), None, "{text}");
         }
     }
 
