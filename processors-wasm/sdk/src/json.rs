@@ -165,10 +165,9 @@ impl<'a> Json<'a> {
     /// assert_eq!(whole("512.5"), None);
     /// ```
     pub fn s64(&self) -> Option<i64> {
-        if !self.is_number() {
-            return None;
-        }
-        if let Ok(whole) = self.raw.parse() {
+        let digits = self.raw.strip_prefix('-').unwrap_or(self.raw);
+        let is_plain = digits == "0" || digits.starts_with(|first| matches!(first, '1'..='9'));
+        if is_plain && let Ok(whole) = self.raw.parse() {
             return Some(whole);
         }
         // Beyond, not every whole number is one of `f64`.

@@ -98,15 +98,18 @@ pub fn may_be_of_a_person(entry: &Entry<'_>) -> bool {
 /// Whether a text in the user's name is of the user: neither blank, nor a command, nor one of
 /// the texts that agents put there.
 pub fn is_typed(text: Text<'_>) -> bool {
-    words(text).is_some()
+    let beginning = text.beginning(BEGINNING_BYTES);
+    if is_envelope(beginning.trim_start()) {
+        return words(text).is_some();
+    }
+    is_of_a_person(&beginning)
 }
 
 /// The user's own words in a text in the user's name: without the envelopes that an editor put in
 /// front of them. `None` where the text is not of the user, as [`is_typed`] has it.
 pub fn words<'a>(text: Text<'a>) -> Option<Cow<'a, str>> {
-    let beginning = text.beginning(BEGINNING_BYTES);
-    if !is_envelope(beginning.trim_start()) {
-        return is_of_a_person(&beginning).then(|| text.decode());
+    if !is_envelope(text.beginning(BEGINNING_BYTES).trim_start()) {
+        return is_typed(text).then(|| text.decode());
     }
     let whole = text.decode();
     let words = behind_envelopes(&whole);
