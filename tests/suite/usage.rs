@@ -1,6 +1,7 @@
 //! The processor `usage`: helpers here, a room for each side of it below.
 
 mod agents;
+mod cases;
 mod columns;
 mod events;
 mod examples;

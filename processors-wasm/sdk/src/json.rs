@@ -1,7 +1,7 @@
 //! JSON values that are looked at when somebody asks, and not before.
 //!
-//! [`Json`] and [`Text`] borrow text that has been checked already, so no question about them can
-//! fail: a value of another type than the one asked for answers `None`.
+//! [`Json`] and [`Text`] borrow text that has been scanned already, so no question about them can
+//! fail: a value of another type than the one asked for answers `None`, and so does a damaged one.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -124,7 +124,8 @@ impl<'a> Json<'a> {
     pub fn parse(text: &'a str) -> Option<Self> {
         let mut scanner = Scanner::new(text);
         let json = scanner.json().ok()?;
-        scanner.peek().is_none().then_some(json)
+        let is_whole = scanner.peek().is_none() && !scanner.is_damaged();
+        is_whole.then_some(json)
     }
 
     /// The text of the value.
@@ -152,17 +153,41 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// The value, if it is an integer that fits.
+    /// The value, if it is a whole number that fits, however it is written: `512.0` and `5.12e2`
+    /// are 512.
+    ///
+    /// ```
+    /// use session_pipeline_processor::json::Json;
+    ///
+    /// let whole = |text| Json::parse(text).unwrap().s64();
+    /// assert_eq!(whole("512"), Some(512));
+    /// assert_eq!(whole("5.12e2"), Some(512));
+    /// assert_eq!(whole("512.5"), None);
+    /// ```
     pub fn s64(&self) -> Option<i64> {
-        self.raw.parse().ok()
+        let digits = self.raw.strip_prefix('-').unwrap_or(self.raw);
+        let is_plain = digits == "0" || digits.starts_with(|first| matches!(first, '1'..='9'));
+        if is_plain && let Ok(whole) = self.raw.parse() {
+            return Some(whole);
+        }
+        // Beyond, not every whole number is one of `f64`.
+        const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+        let float = self.f64()?;
+        let is_whole = float.fract() == 0.0 && float.abs() <= EXACT_MAX;
+        is_whole.then_some(float as i64)
     }
 
     /// The value, if it is a number.
     pub fn f64(&self) -> Option<f64> {
-        let first = self.raw.bytes().next()?;
-        (first == b'-' || first.is_ascii_digit())
-            .then(|| self.raw.parse().ok())
-            .flatten()
+        self.is_number().then(|| self.raw.parse().ok()).flatten()
+    }
+
+    fn is_number(&self) -> bool {
+        let first = self.raw.bytes().next();
+        let mut scanner = Scanner::new(self.raw);
+        first.is_some_and(|first| first == b'-' || first.is_ascii_digit())
+            && scanner.skip().is_ok()
+            && scanner.peek().is_none()
     }
 
     /// The elements, if the value is an array; else none.

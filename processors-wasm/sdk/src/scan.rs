@@ -3,9 +3,13 @@
 //!
 //! A pull parser of our own, because of three things at once: what is not asked for is checked
 //! and skipped at the speed of its strings, a value of an unexpected type is simply absent, and
-//! what is asked for is borrowed. It accepts exactly the JSON texts of RFC 8259 of at most
-//! [`DEPTH_MAX`] levels, without lone surrogates and without numbers beyond `f64`, which is what
-//! `serde_json` reads; a test holds the two against each other.
+//! what is asked for is borrowed.
+//!
+//! Damage costs only the value it is in. The scanner steps over lone surrogates, invalid escapes
+//! and control characters in strings, over numbers and words that JSON doesn't have, such as `NaN`
+//! and `1e999`, and over nesting beyond [`DEPTH_MAX`]; [`Scanner::is_damaged`] reports that it
+//! did. Only damaged structure, such as a missing comma, is an error. Text without damage is
+//! exactly what `serde_json` accepts; a test compares the two.
 
 mod cursor;
 
@@ -14,7 +18,8 @@ use std::borrow::Cow;
 use self::cursor::{Cursor, hex4};
 use crate::json::{Json, Text};
 
-/// How deep arrays and objects may nest; the host stores nothing deeper.
+/// How deep arrays and objects can nest before the value counts as damaged. The host stores
+/// nothing deeper.
 pub(crate) const DEPTH_MAX: u32 = 128;
 
 /// Why a value could not be read.
@@ -46,6 +51,11 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Whether anything read so far was damaged.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.cursor.is_damaged
+    }
+
     /// The next byte that is not white space, without stepping over it.
     #[inline(always)]
     pub(crate) fn peek(&mut self) -> Option<u8> {
@@ -70,7 +80,10 @@ impl<'a> Scanner<'a> {
         &mut self,
         mut field: impl FnMut(&mut Self, &str) -> Result<()>,
     ) -> Result<()> {
-        self.open()?;
+        if self.depth == DEPTH_MAX {
+            return self.skip_nested();
+        }
+        self.open();
         if self.cursor.expect_more()? == b'}' {
             return self.close();
         }
@@ -93,7 +106,10 @@ impl<'a> Scanner<'a> {
     /// Reads an array; `element` must read or skip each element.
     #[inline]
     pub(crate) fn array(&mut self, mut element: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
-        self.open()?;
+        if self.depth == DEPTH_MAX {
+            return self.skip_nested();
+        }
+        self.open();
         if self.cursor.expect_more()? == b']' {
             return self.close();
         }
@@ -106,13 +122,9 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline(always)]
-    fn open(&mut self) -> Result<()> {
+    fn open(&mut self) {
         self.cursor.at += 1;
         self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return Err(Broken::Malformed);
-        }
-        Ok(())
     }
 
     #[inline(always)]
@@ -148,13 +160,7 @@ impl<'a> Scanner<'a> {
 
     /// Reads a truth value if there is one, else skips the value.
     pub(crate) fn maybe_bool(&mut self) -> Result<Option<bool>> {
-        let found = match self.peek() {
-            Some(b't') => Some(true),
-            Some(b'f') => Some(false),
-            _ => None,
-        };
-        self.skip()?;
-        Ok(found)
+        Ok(self.json()?.bool())
     }
 
     /// Checks a value and keeps its text for a later look.
@@ -173,15 +179,20 @@ impl<'a> Scanner<'a> {
                 self.string_end().map(|_| ())
             }
             b'{' | b'[' => self.skip_nested(),
-            first => self.cursor.skip_plain(first),
+            // On its own, between two lines that ran together, a word is not a value.
+            first if self.depth == 0 => self.cursor.skip_plain(first),
+            first => self.cursor.skip_element(first),
         }
     }
 
-    /// Without recursion: what is entered is a bit each, set for an object.
+    /// Without recursion: each level is a bit, set for an object. Every 128 levels, the bits move
+    /// to `outer`.
     fn skip_nested(&mut self) -> Result<()> {
+        const BITS: u32 = u128::BITS;
         let mut cursor = self.cursor;
         let levels_max = DEPTH_MAX - self.depth;
         let (mut levels, mut objects) = (0, 0_u128);
+        let mut outer = Vec::new();
         let mut is_key = false;
         loop {
             let first = cursor.expect_more()?;
@@ -196,21 +207,22 @@ impl<'a> Scanner<'a> {
             } else if is_key {
                 return Err(Broken::Malformed);
             } else if matches!(first, b'{' | b'[') {
-                if levels == levels_max {
-                    return Err(Broken::Malformed);
-                }
+                cursor.is_damaged |= levels >= levels_max;
                 let is_object = first == b'{';
                 cursor.at += 1;
                 if cursor.expect_more()? == closing_mark(is_object) {
                     cursor.at += 1;
                 } else {
+                    if levels > 0 && levels % BITS == 0 {
+                        outer.push(objects);
+                    }
                     levels += 1;
                     objects = objects << 1 | u128::from(is_object);
                     is_key = is_object;
                     continue;
                 }
             } else {
-                cursor.skip_plain(first)?;
+                cursor.skip_element(first)?;
             }
             // Behind a value: on to the next one, or out of what it ends.
             loop {
@@ -226,6 +238,9 @@ impl<'a> Scanner<'a> {
                 cursor.at += 1;
                 levels -= 1;
                 objects >>= 1;
+                if levels > 0 && levels % BITS == 0 {
+                    objects = outer.pop().unwrap_or_default();
+                }
             }
         }
     }
@@ -250,8 +265,8 @@ fn closing_mark(is_object: bool) -> u8 {
     if is_object { b'}' } else { b']' }
 }
 
-/// Says what an escaped string means. `raw` has been scanned before, so its escapes are whole;
-/// whatever is not, is left as it stands.
+/// Decodes an escaped string. Half of a surrogate pair becomes U+FFFD; other escapes that JSON
+/// doesn't have lose their backslash.
 pub(crate) fn unescape(raw: &str) -> Cow<'_, str> {
     let Some(first) = memchr::memchr(b'\\', raw.as_bytes()) else {
         return Cow::Borrowed(raw);
@@ -280,7 +295,7 @@ fn one_escape(escape: &str) -> (char, usize) {
         Some(b'r') => ('\r', 1),
         Some(b't') => ('\t', 1),
         Some(b'u') => match (hex4(bytes, 1), hex4(bytes, 7)) {
-            (Ok(high @ 0xd800..=0xdbff), Ok(low @ 0xdc00..=0xdfff)) => {
+            (Ok(high @ 0xd800..=0xdbff), Ok(low @ 0xdc00..=0xdfff)) if bytes[5..7] == *b"\\u" => {
                 let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
                 (
                     char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
@@ -304,7 +319,7 @@ mod tests {
 
     fn check(text: &str) {
         let mut scanner = Scanner::new(text);
-        let ours = scanner.skip().is_ok() && scanner.peek().is_none();
+        let ours = scanner.skip().is_ok() && scanner.peek().is_none() && !scanner.is_damaged();
         let theirs = serde_json::from_str::<serde_json::Value>(text).is_ok();
         assert_eq!(ours, theirs, "{text}");
     }
@@ -420,15 +435,87 @@ mod tests {
     }
 
     #[test]
-    fn nesting_ends_at_the_limit() {
-        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
-        assert_eq!(Scanner::new(&nested(DEPTH_MAX as usize)).skip(), Ok(()));
-        assert_eq!(
-            Scanner::new(&nested(DEPTH_MAX as usize + 1)).skip(),
-            Err(Broken::Malformed)
-        );
-        let deep = "{\"a\":".repeat(1_000_000);
-        assert_eq!(Scanner::new(&deep).skip(), Err(Broken::Malformed));
+    fn nesting_beyond_the_limit_is_stepped_over_and_reported() {
+        for depth in [1, 127, 128, 129, 255, 256, 257, 384, 385, 100_000] {
+            for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("[{\"a\":", "}]")] {
+                let levels = depth * open.matches(['[', '{']).count();
+                let nested = format!("{}1{} 2", open.repeat(depth), close.repeat(depth));
+                let mut scanner = Scanner::new(&nested);
+                assert_eq!(scanner.skip(), Ok(()), "{open} {depth}");
+                assert_eq!(scanner.peek(), Some(b'2'), "{open} {depth}");
+                assert_eq!(
+                    scanner.is_damaged(),
+                    levels > DEPTH_MAX as usize,
+                    "{open} {depth}"
+                );
+                let unclosed = &nested[..nested.len() - close.len() - 2];
+                assert_eq!(Scanner::new(unclosed).skip(), Err(Broken::Torn));
+            }
+        }
+        let crossed = "[".repeat(300) + "}";
+        assert_eq!(Scanner::new(&crossed).skip(), Err(Broken::Malformed));
+    }
+
+    #[test]
+    fn damage_ends_with_its_value() {
+        for damaged in [
+            r#""\ud83d""#,
+            r#""\ude00\ud83d""#,
+            r#""\ud83d\u0041""#,
+            r#""\x\u12\u""#,
+            "\"a\tb\u{0}\"",
+            "NaN",
+            "-Infinity",
+            "undefined",
+            "1e999",
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "truefalse",
+            "0x10",
+        ] {
+            for text in [
+                format!("[{damaged},7]"),
+                format!("[7, {damaged} ]"),
+                format!("{{\"a\":{damaged},\"b\":7}}"),
+                format!("{{\"a\":[{{\"b\":{damaged}}}],\"c\":[7]}}"),
+            ] {
+                let mut scanner = Scanner::new(&text);
+                assert_eq!(scanner.skip(), Ok(()), "{text}");
+                assert!(scanner.is_damaged() && scanner.peek().is_none(), "{text}");
+            }
+        }
+        for malformed in [
+            "[,7]",
+            "[7,]",
+            "[7 8]",
+            "{\"a\":}",
+            "{\"a\" 7}",
+            "['x']",
+            "hello",
+        ] {
+            assert_eq!(
+                Scanner::new(malformed).skip(),
+                Err(Broken::Malformed),
+                "{malformed}"
+            );
+        }
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_becomes_a_replacement_character() {
+        for (raw, text) in [
+            (r"a\ud83d", "a\u{fffd}"),
+            (r"\ude00b", "\u{fffd}b"),
+            (r"\ud83dxxde00", "\u{fffd}xxde00"),
+            (r"\ud83d\u0041", "\u{fffd}A"),
+            (r"\ud83d\ud83d\ude00", "\u{fffd}😀"),
+            (r"\ude00\ud83d", "\u{fffd}\u{fffd}"),
+            (r"\u12", "\u{fffd}12"),
+        ] {
+            assert_eq!(unescape(raw), text, "{raw}");
+        }
     }
 
     #[test]

@@ -2,9 +2,8 @@
 //!
 //! A transcript is JSON lines without a schema: fields come and go with the agent's versions,
 //! and somebody's file has every oddity. So nothing here fails on content. An unknown field is
-//! skipped, a field of another type than expected is absent, a null is absent, and only text
-//! that is no JSON object makes a bad line. Which lines there are, and how many are bad, is
-//! [`Transcript`]'s to say.
+//! skipped, a field of another type than expected is absent, a null is absent, and a damaged value
+//! costs only itself. [`Transcript`] counts the lines, and those with damage.
 //!
 //! Everything borrows from the line. Nothing is decoded or allocated before it is asked for,
 //! save the list of a message's blocks.
@@ -18,7 +17,7 @@ use std::borrow::Cow;
 
 pub use kind::Kind;
 pub use reader::{Tally, Transcript};
-pub use usage::{Advisor, Tokens, Usage};
+pub use usage::{Iteration, IterationKind, Tokens, Usage};
 
 use crate::Timestamp;
 use crate::json::{Json, Text};
@@ -71,6 +70,27 @@ pub struct Entry<'a> {
     pub tool_use_id: Option<Text<'a>>,
     /// `is_error`, of results that are entries of their own.
     pub is_error: bool,
+    /// `isApiErrorMessage`: the agent reports an error of the API in place of an answer.
+    pub is_api_error: bool,
+    /// `operation`, of entries about the queue of prompts.
+    pub operation: Option<Text<'a>>,
+    /// `attachment`.
+    pub attachment: Option<Attachment<'a>>,
+}
+
+/// What an agent attached to the conversation.
+#[derive(Clone, Debug, Default)]
+pub struct Attachment<'a> {
+    /// `type`, for instance `queued_command`.
+    pub kind: Option<Text<'a>>,
+    /// `commandMode`, of queued commands: `prompt` for what a person typed.
+    pub command_mode: Option<Text<'a>>,
+    /// `prompt`, of queued commands.
+    pub prompt: Content<'a>,
+    /// `origin.kind`: who wrote it.
+    pub origin: Option<Text<'a>>,
+    /// `isMeta`: written by the agent.
+    pub is_meta: bool,
 }
 
 /// A message from or to the model.
@@ -84,9 +104,9 @@ pub struct Message<'a> {
     pub model: Option<Text<'a>>,
     /// `stop_reason`: absent as long as the answer streams.
     pub stop_reason: Option<Text<'a>>,
-    /// `usage`, where at least one figure of it can be read.
+    /// `usage`, where it has a figure or is incomplete.
     pub usage: Option<Usage<'a>>,
-    /// Whether there is a `usage` that can't be read, in whole or in part.
+    /// Whether a value of `usage` can't be read exactly: the line counts as bad.
     pub usage_is_unreadable: bool,
     /// `content`.
     pub content: Content<'a>,
@@ -161,6 +181,8 @@ pub struct ProgressEntry<'a> {
     pub request_id: Option<Text<'a>>,
     /// `timestamp`, where it can be read.
     pub timestamp: Option<Timestamp>,
+    /// `isApiErrorMessage`: as in [`Entry`].
+    pub is_api_error: bool,
     /// `message`.
     pub message: Option<Message<'a>>,
     /// `data`, where a sub-agent reports the progress of one of its own.
@@ -168,14 +190,15 @@ pub struct ProgressEntry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// Reads one JSON object; `None` if `text` is anything else.
+    /// Reads one JSON object without damage; `None` if `text` is anything else.
     ///
     /// Made for single values, as in tests; [`Transcript`] reads lines.
     pub fn parse(text: &'a str) -> Option<Self> {
         let mut scanner = Scanner::new(text);
         let mut entry = Self::default();
         let is_object = entry.read(&mut scanner).ok()?;
-        (is_object && scanner.peek().is_none()).then_some(entry)
+        let is_whole = scanner.peek().is_none() && !scanner.is_damaged();
+        (is_object && is_whole).then_some(entry)
     }
 
     /// What the entry says: its message's content, or its own where it is flat.
@@ -221,10 +244,31 @@ impl<'a> Entry<'a> {
                 "toolUseResult" => self.tool_use_result = Some(scanner.json()?),
                 "tool_use_id" | "toolUseId" => self.tool_use_id = scanner.maybe_text()?,
                 "is_error" => self.is_error = read_flag(scanner)?,
+                "isApiErrorMessage" => self.is_api_error = read_flag(scanner)?,
+                "operation" => self.operation = scanner.maybe_text()?,
+                "attachment" => self.attachment = Attachment::read(scanner)?,
                 _ => scanner.skip()?,
             }
             Ok(())
         })
+    }
+}
+
+impl<'a> Attachment<'a> {
+    fn read(scanner: &mut Scanner<'a>) -> Result<Option<Self>> {
+        let mut attachment = Self::default();
+        let is_object = scanner.maybe_object(|scanner, key| {
+            match key {
+                "type" => attachment.kind = scanner.maybe_text()?,
+                "commandMode" => attachment.command_mode = scanner.maybe_text()?,
+                "prompt" => attachment.prompt.read(scanner)?,
+                "origin" => attachment.origin = read_origin(scanner)?,
+                "isMeta" => attachment.is_meta = read_flag(scanner)?,
+                _ => scanner.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(is_object.then_some(attachment))
     }
 }
 
@@ -409,6 +453,7 @@ impl<'a> ProgressEntry<'a> {
                 "uuid" => entry.uuid = scanner.maybe_text()?,
                 "requestId" => entry.request_id = scanner.maybe_text()?,
                 "timestamp" => entry.timestamp = read_timestamp(scanner)?,
+                "isApiErrorMessage" => entry.is_api_error = read_flag(scanner)?,
                 "message" => Message::read(&mut entry.message, scanner)?,
                 "data" => {
                     let mut progress = None;

@@ -24,6 +24,7 @@ impl ErrorClass {
             "The user doesn't want to ",
             "The user rejected ",
             "User rejected ",
+            "Permission for this tool use was denied",
             "[Request interrupted by user",
         ]) {
             return Self::Rejected;
@@ -64,6 +65,11 @@ mod tests {
                 "rejected",
             ),
             ("[Request interrupted by user for tool use]", "rejected"),
+            (
+                "Permission for this tool use was denied. The tool use was rejected. The user said:\nno",
+                "rejected",
+            ),
+            ("Permission denied (publickey).", "tool_error"),
             (
                 "<tool_use_error>Sibling tool call errored</tool_use_error>",
                 "sibling_failed",

@@ -8,7 +8,8 @@
 //! ([`strings`]), since a transcript may be larger than the memory of a guest.
 //!
 //! [`messages`], [`events`] and [`sessions`] hold one table each; [`identity`] names what is in them
-//! across files, [`place`] says where and when a row belongs, [`commands`] which commands were given, [`errors`] how a tool failed,
+//! across files, [`place`] says where and when a row belongs, [`commands`] which commands were
+//! given, [`errors`] how a tool failed, [`prompts`] what a person typed,
 //! [`activity`] how long somebody was at work, [`journal`] which files are no transcripts.
 
 pub mod activity;
@@ -19,6 +20,7 @@ pub mod identity;
 pub mod journal;
 pub mod messages;
 pub mod place;
+pub mod prompts;
 pub mod sessions;
 pub mod strings;
 
@@ -99,6 +101,8 @@ pub struct Owner<'a> {
     /// The first `sessionId` of the file, or else its key.
     session_id: &'a str,
     username: &'a str,
+    /// The directory in which the session began.
+    cwd: Option<&'a str>,
     /// The first readable time of the file: that of whatever stands before it.
     first_time: Option<Timestamp>,
     /// The latest time in the file.
@@ -123,19 +127,23 @@ impl Gathered {
         if self.counts.add(strings, entry) {
             self.messages.prompted();
         }
-        let of_entry = (entry.uuid, entry.request_id, entry.is_sidechain);
-        let own = entry.message.iter().map(|message| (of_entry, message));
+        let own = Line {
+            uuid: entry.uuid,
+            request_id: entry.request_id,
+            is_sidechain: entry.is_sidechain,
+            is_api_error: entry.is_api_error,
+        };
+        let own = entry.message.iter().map(|message| (own, message));
         let of_sub_agents = entry.sub_agents().filter_map(|sub_entry| {
-            let uuid = sub_entry.uuid.or(entry.uuid);
-            let of_sub_entry = (uuid, sub_entry.request_id, true);
-            Some((of_sub_entry, sub_entry.message.as_ref()?))
-        });
-        for ((uuid, request_id, is_sidechain), message) in own.chain(of_sub_agents) {
             let line = Line {
-                uuid,
-                request_id,
-                is_sidechain,
+                uuid: sub_entry.uuid.or(entry.uuid),
+                request_id: sub_entry.request_id,
+                is_sidechain: true,
+                is_api_error: sub_entry.is_api_error,
             };
+            Some((line, sub_entry.message.as_ref()?))
+        });
+        for (line, message) in own.chain(of_sub_agents) {
             let response = self.messages.add(strings, &place, line, message);
             let response = response.and_then(|at| self.messages.identity(at));
             self.events
@@ -151,6 +159,7 @@ impl Gathered {
             strings: &self.strings,
             session_id: session_id.unwrap_or(&info.key),
             username: &info.username,
+            cwd: self.counts.cwd.map(|cwd| self.strings.get(cwd)),
             first_time: self.places.first_time(),
             last_time: self.counts.last_time(),
         }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use hashbrown::HashTable;
 use session_pipeline_processor::json::Text;
-use session_pipeline_processor::transcript::{Message, Tokens, Usage};
+use session_pipeline_processor::transcript::{IterationKind, Message, Tokens, Usage};
 use session_pipeline_processor::{Timestamp, rows};
 
 use crate::Owner;
@@ -26,7 +26,7 @@ rows! {
         username: &'a str,
         /// Where the message first appears.
         line: u64,
-        /// The API's id of the message; of an advisor's, the id with a suffix.
+        /// The API's id of the message; of an advisor's or a compaction, the id with a suffix.
         message_id: Option<&'a str>,
         /// The API's id of the request.
         request_id: Option<&'a str>,
@@ -50,12 +50,12 @@ rows! {
         thinking_tokens: Option<i64>,
         /// Whether it is a sub-agent's.
         is_sidechain: bool,
-        /// Whether the transcript says how the message ended; else `output_tokens` is a lower
-        /// bound.
+        /// Whether the transcript says how the message ended and all its figures can be read; else
+        /// the tokens are a lower bound.
         is_final: bool,
         /// The agent's version.
         agent_version: Option<&'a str>,
-        /// Where the agent worked.
+        /// The directory in which the session began; `usage.events` has where the agent worked.
         cwd: Option<&'a str>,
         /// On which branch.
         git_branch: Option<&'a str>,
@@ -81,6 +81,8 @@ pub struct Messages {
     records: Vec<Record>,
     /// Those that a later record of the file can join, by what it has to match.
     by_match: HashTable<usize>,
+    /// The response that the latest record of a local id belongs to.
+    latest_local: Option<usize>,
     /// How many prompts a person has typed so far.
     prompts: u64,
     keys: Keys,
@@ -95,6 +97,8 @@ pub struct Line<'a> {
     pub request_id: Option<Text<'a>>,
     /// Whether it is a sub-agent's.
     pub is_sidechain: bool,
+    /// Whether it reports an error of the API in place of a response.
+    pub is_api_error: bool,
 }
 
 /// The sums over the messages of a file.
@@ -131,6 +135,7 @@ struct Record {
     input: Input,
     figures: Figures,
     is_final: bool,
+    is_compaction: bool,
 }
 
 /// What the winning record brings.
@@ -212,6 +217,7 @@ struct Sighting<'e, 'a> {
     tokens: Tokens,
     is_sidechain: bool,
     is_final: bool,
+    is_compaction: bool,
 }
 
 impl Messages {
@@ -220,6 +226,7 @@ impl Messages {
         Self {
             records: Vec::new(),
             by_match: HashTable::new(),
+            latest_local: None,
             prompts: 0,
             keys,
         }
@@ -238,6 +245,9 @@ impl Messages {
         line: Line<'a>,
         message: &Message<'a>,
     ) -> Option<usize> {
+        if !is_response(message, line.is_api_error) {
+            return None;
+        }
         let usage = message.usage.as_ref()?;
         let message_id = decode(message.id);
         let sighting = Sighting {
@@ -250,29 +260,44 @@ impl Messages {
             speed: usage.speed,
             tokens: usage.tokens,
             is_sidechain: line.is_sidechain,
-            is_final: message.stop_reason.is_some(),
+            is_final: message.stop_reason.is_some() && !usage.is_incomplete,
+            is_compaction: false,
         };
-        let at = (usage.tokens != Tokens::default()).then(|| self.add_sighting(strings, &sighting));
-        self.add_advisors(strings, usage, &sighting);
+        let has_figures = usage.tokens != Tokens::default() || usage.is_incomplete;
+        let at = has_figures.then(|| self.add_sighting(strings, &sighting));
+        self.add_iterations(strings, usage, &sighting);
         at
     }
 
-    /// Advisors are other models, asked within a message: messages of their own.
-    fn add_advisors<'a>(
+    /// Adds the parts of a request that are billed separately, as rows of their own. Advisors are
+    /// other models that answer: messages. A compaction is a step within the message.
+    fn add_iterations<'a>(
         &mut self,
         strings: &mut Strings,
         usage: &Usage<'a>,
         asking: &Sighting<'_, 'a>,
     ) {
-        for (at, advisor) in usage.advisors.iter().enumerate() {
-            let part = |id: &Cow<'a, str>| Cow::Owned(format!("{id}:advisor:{at}"));
+        let mut counts = [0_usize; 2];
+        for iteration in &usage.iterations {
+            let is_compaction = iteration.kind == IterationKind::Compaction;
+            let (name, count) = if is_compaction {
+                ("compaction", &mut counts[1])
+            } else {
+                ("advisor", &mut counts[0])
+            };
+            let part = |id: &Cow<'a, str>| Cow::Owned(format!("{id}:{name}:{count}"));
+            let uuid = asking.uuid.as_ref().map(part);
+            let message_id = asking.message_id.as_ref().map(part);
+            *count += 1;
             let sighting = Sighting {
-                uuid: asking.uuid.as_ref().map(part),
-                message_id: asking.message_id.as_ref().map(part),
+                uuid,
                 request_id: asking.request_id.clone(),
-                model: advisor.model,
-                speed: None,
-                tokens: advisor.tokens,
+                model: iteration.model.or(asking.model.filter(|_| is_compaction)),
+                speed: asking.speed.filter(|_| is_compaction),
+                tokens: iteration.tokens,
+                is_final: asking.is_final && !iteration.is_incomplete,
+                is_compaction: is_compaction && message_id.is_some(),
+                message_id,
                 ..*asking
             };
             self.add_sighting(strings, &sighting);
@@ -294,8 +319,16 @@ impl Messages {
             matched = self.matched(sighting, is_unique, input);
             found = matched.and_then(|matched| self.find(strings, matched));
         }
-        if found.is_none() && !is_unique && sighting.message_id.is_some() {
-            found = self.placeholder(strings, sighting);
+        let is_local = !is_unique && sighting.message_id.is_some();
+        if is_local && found.is_none() {
+            found = if input.is_placeholder() {
+                self.latest(strings, sighting)
+            } else {
+                self.placeholder(strings, sighting)
+            };
+        }
+        if is_local {
+            self.latest_local = found.or(Some(self.records.len()));
         }
         if let Some(at) = found {
             let record = &mut self.records[at];
@@ -316,6 +349,7 @@ impl Messages {
             input,
             figures: sighting.figures(strings),
             is_final: sighting.is_final,
+            is_compaction: sighting.is_compaction,
         };
         let at = self.records.len();
         self.records.push(record);
@@ -368,6 +402,18 @@ impl Messages {
         self.find(strings, matched)
     }
 
+    /// The response of the record before, if that had the same ids: a record without figures, or
+    /// with figures that can't be read, adds nothing to tell it from that.
+    fn latest(&self, strings: &Strings, sighting: &Sighting<'_, '_>) -> Option<usize> {
+        let at = self.latest_local?;
+        let record = &self.records[at];
+        let string = |span: Option<Span>| span.map(|span| strings.get(span));
+        let is_same = record.prompts == self.prompts
+            && string(record.message_id) == sighting.message_id.as_deref()
+            && string(record.request_id) == sighting.request_id.as_deref();
+        is_same.then_some(at)
+    }
+
     /// The figures of a placeholder are known now, and later records have to match them.
     fn fill_placeholder(&mut self, strings: &Strings, at: usize, known: Input) {
         let record = &self.records[at];
@@ -417,7 +463,7 @@ impl Messages {
         let add = |sum: &mut i64, figure: i64| *sum = sum.saturating_add(figure);
         for record in &self.records {
             let tokens = &record.figures.tokens;
-            totals.messages += 1;
+            totals.messages += u64::from(!record.is_compaction);
             add(&mut totals.input, tokens.input.unwrap_or(0));
             add(&mut totals.output, tokens.output.unwrap_or(0));
             add(&mut totals.cache_read, tokens.cache_read.unwrap_or(0));
@@ -436,6 +482,7 @@ impl Messages {
         self.records
             .iter()
             .filter(move |record| is_all_side || !is_side(record))
+            .filter(|record| !record.is_compaction)
             .filter_map(|record| record.figures.model)
     }
 
@@ -512,7 +559,7 @@ impl Record {
             is_sidechain: self.figures.is_sidechain,
             is_final: self.is_final,
             agent_version: string(self.place.agent_version),
-            cwd: string(self.place.cwd),
+            cwd: owner.cwd.or(string(self.place.cwd)),
             git_branch: string(self.place.git_branch),
             response_key: string(self.response_key),
             file_started_at: owner.first_time,
@@ -522,6 +569,16 @@ impl Record {
             is_superseded: false,
         }
     }
+}
+
+/// Whether a message is a response of the API: not what the agent wrote in its place to report an
+/// error or an interruption, which has no tokens.
+fn is_response(message: &Message<'_>, is_api_error: bool) -> bool {
+    let is_of_the_agent = is_api_error || message.model.is_some_and(|model| model == "<synthetic>");
+    let Some(usage) = &message.usage else {
+        return false;
+    };
+    !is_of_the_agent || usage.tokens.total() > 0 || !usage.iterations.is_empty()
 }
 
 fn decode(text: Option<Text<'_>>) -> Option<Cow<'_, str>> {
@@ -712,6 +769,98 @@ mod tests {
                 "m3:advisor:0 wise 4 false",
             ],
         );
+    }
+
+    #[test]
+    fn a_compaction_is_billed_and_is_not_a_message() {
+        let line = r#"{"type":"assistant","requestId":"r","message":{"id":"m","model":"large","stop_reason":"end_turn","usage":{"output_tokens":3,"speed":"fast","iterations":[{"type":"compaction","input_tokens":9,"output_tokens":4},{"type":"message","output_tokens":3},{"type":"advisor_message","model":"wise","output_tokens":5},{"type":"compaction","model":"small","input_tokens":"x","output_tokens":2}]}}}"#;
+        check(
+            &[line, line],
+            &[
+                "message_id",
+                "model",
+                "speed",
+                "input_tokens",
+                "output_tokens",
+                "is_final",
+            ],
+            &[
+                "m large fast 0 3 true",
+                "m:compaction:0 large fast 9 4 true",
+                "m:advisor:0 wise - 0 5 true",
+                "m:compaction:1 small fast 0 2 false",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_the_agent_wrote_in_place_of_an_answer_is_no_message() {
+        let zero = r#""usage":{"input_tokens":0,"output_tokens":0}"#;
+        let line = |fields: &str, model: &str, usage: &str| {
+            format!(r#"{{"type":"assistant"{fields},"message":{{"model":"{model}",{usage}}}}}"#)
+        };
+        let error = r#","isApiErrorMessage":true"#;
+        let lines = [
+            line("", "<synthetic>", zero),
+            line(error, "<synthetic>", zero),
+            line(error, "claude-opus-5", zero),
+            line("", "<synthetic>", r#""usage":"much""#),
+            line("", "<synthetic>", r#""usage":{"output_tokens":1}"#),
+            line("", "claude-opus-5", zero),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        check(
+            &lines,
+            &["line", "model"],
+            &["5 <synthetic>", "6 claude-opus-5"],
+        );
+        let progress = r#"{"type":"progress","data":{"type":"agent_progress","message":{"type":"assistant","isApiErrorMessage":true,"message":{"model":"m","usage":{"input_tokens":0}}}}}"#;
+        check(&[progress], &["line"], &[]);
+    }
+
+    #[test]
+    fn figures_that_cannot_be_read_make_the_message_a_lower_bound() {
+        let line = |stop: &str, usage: &str| {
+            format!(
+                r#"{{"requestId":"r","message":{{"id":"m","stop_reason":{stop},"usage":{usage}}}}}"#
+            )
+        };
+        let columns = ["input_tokens", "output_tokens", "is_final"];
+        let end = r#""end_turn""#;
+        let whole = r#"{"input_tokens":5,"output_tokens":7}"#;
+        let damaged = r#"{"input_tokens":NaN,"output_tokens":7}"#;
+        check(&[&line(end, whole)], &columns, &["5 7 true"]);
+        check(&[&line(end, damaged)], &columns, &["0 7 false"]);
+        check(&[&line(end, "[]")], &columns, &["0 0 false"]);
+        check(
+            &[&line(end, r#"{"input_tokens":5.5,"output_tokens":7}"#)],
+            &columns,
+            &["6 7 true"],
+        );
+        check(
+            &[&line("null", whole), &line(end, damaged)],
+            &columns,
+            &["5 7 false"],
+        );
+        check(
+            &[&line(end, damaged), &line(end, whole)],
+            &columns,
+            &["5 7 true"],
+        );
+    }
+
+    #[test]
+    fn all_messages_belong_to_the_directory_in_which_the_session_began() {
+        let line =
+            |cwd: &str| format!(r#"{{"cwd":{cwd},"message":{{"usage":{{"output_tokens":1}}}}}}"#);
+        let lines = [
+            line("null"),
+            line(r#""/shop""#),
+            line(r#""/shop/web""#),
+            line("7"),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        check(&lines, &["cwd"], &["/shop"; 4]);
     }
 
     #[test]

@@ -7,9 +7,9 @@ use session_pipeline_processor::transcript::{Entry, Kind, Tally};
 use session_pipeline_processor::{Timestamp, rows};
 
 use crate::activity::Activity;
+use crate::prompts::Prompts;
 use crate::strings::{Span, Strings};
 use crate::{Gathered, Owner, VERSION};
-use session_pipeline_processor::transcript::prompts::is_prompt;
 
 rows! {
     /// What one file holds.
@@ -26,7 +26,7 @@ rows! {
         active_seconds: i64,
         /// From the earliest time to the latest.
         wall_seconds: i64,
-        /// What a person typed.
+        /// What a person typed, prompts queued while the agent worked included.
         prompts: u64,
         /// User lines without results of tools.
         user_messages: u64,
@@ -34,7 +34,7 @@ rows! {
         tool_results: u64,
         /// Assistant lines.
         assistant_messages: u64,
-        /// API messages: the rows of this file in `usage.messages`.
+        /// API messages: the rows of this file in `usage.messages`, compactions aside.
         messages: u64,
         /// Events `tool_use`.
         tool_calls: u64,
@@ -97,10 +97,11 @@ pub struct Counts {
     /// The first `sessionId`.
     pub session_id: Option<Span>,
     agent_version: Option<Span>,
-    cwd: Option<Span>,
+    /// The first `cwd`: where the session began.
+    pub cwd: Option<Span>,
     git_branch: Option<Span>,
     activity: Activity,
-    prompts: u64,
+    prompts: Prompts,
     user_messages: u64,
     tool_results: u64,
     assistant_messages: u64,
@@ -123,15 +124,14 @@ impl Counts {
         if let Some(time) = entry.timestamp {
             self.activity.add(time);
         }
+        let is_prompt = self.prompts.add(entry);
         match entry.kind {
             Kind::Assistant => self.assistant_messages += 1,
             Kind::User if entry.says().tool_results().next().is_some() => self.tool_results += 1,
             Kind::User => self.user_messages += 1,
-            _ => return false,
+            _ => return is_prompt,
         }
         self.main_messages += u64::from(!entry.is_sidechain);
-        let is_prompt = is_prompt(entry);
-        self.prompts += u64::from(is_prompt);
         is_prompt
     }
 
@@ -158,7 +158,7 @@ impl Counts {
             ended_at: self.activity.last(),
             active_seconds: self.activity.seconds(),
             wall_seconds: self.activity.wall_seconds(),
-            prompts: self.prompts,
+            prompts: self.prompts.count(),
             user_messages: self.user_messages,
             tool_results: self.tool_results,
             assistant_messages: self.assistant_messages,

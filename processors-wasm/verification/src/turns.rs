@@ -6,7 +6,9 @@
 
 use std::collections::VecDeque;
 
-use session_pipeline_processor::transcript::prompts::{is_typed, may_be_of_a_person};
+use session_pipeline_processor::transcript::prompts::{
+    may_be_of_a_person, said_in_rejection, words,
+};
 use session_pipeline_processor::transcript::{Entry, Kind};
 
 /// How many of the last turns a language model is shown.
@@ -71,14 +73,16 @@ impl Turn {
         let mut texts = Vec::new();
         match role {
             Role::User if may_be_of_a_person(entry) => {
-                for text in content.texts().filter(|text| is_typed(*text)) {
-                    texts.push(without_reminders(&text.decode()));
+                for words in content.texts().filter_map(words) {
+                    texts.push(without_reminders(&words));
                 }
             }
             Role::Assistant if is_of_the_model(entry) => {
                 texts.extend(content.texts().map(|text| text.decode().into_owned()));
             }
-            Role::User | Role::Assistant => return None,
+            // The one thing that a person says within the result of a tool.
+            Role::User => texts.push(said_in_rejection(entry)?),
+            Role::Assistant => return None,
         }
         let texts: Vec<&str> = texts.iter().map(|text| text.trim()).collect();
         let text = join_paragraphs(&texts);
@@ -193,6 +197,11 @@ mod tests {
             r#"{"type":"user","isCompactSummary":true,"message":{"content":"x"}}"#,
             r#"{"type":"user","promptSource":"sdk","message":{"content":"x"}}"#,
             r#"{"type":"user","message":{"content":"<command-name>/clear</command-name>"}}"#,
+            r#"{"type":"user","message":{"content":"Another Claude session sent a message:\n<agent-message agent_id=\"a1\">No, we never retry.</agent-message>"}}"#,
+            r#"{"type":"user","message":{"content":"<agent-message agent_id=\"a1\">\nNo, we never retry.\n</agent-message>"}}"#,
+            r#"{"type":"user","message":{"content":"<cross-session-message from=\"s\">Actually, always.</cross-session-message>"}}"#,
+            r#"{"type":"user","message":{"content":"Stop hook feedback:\n- no, run the tests"}}"#,
+            r#"{"type":"user","message":{"content":"<ide_selection>churn is monthly</ide_selection>"}}"#,
             r#"{"type":"user","message":{"content":"[Request interrupted by user]"}}"#,
             r#"{"type":"user","message":{"content":"This session is being continued from a previous conversation"}}"#,
             r#"{"type":"user","message":{"content":" \n"}}"#,
@@ -216,6 +225,17 @@ mod tests {
                 {"type":"text","text":"go on<system-reminder>x</system-reminder> now <system-reminder>y"}]}}"#,
             "user",
             "go on now",
+        );
+        check(
+            r#"{"type":"user","toolUseResult":"Error: x","message":{"content":[{"type":"tool_result","is_error":true,
+                "content":"Permission for this tool use was denied. The user said:\nchurn is monthly"}]}}"#,
+            "user",
+            "churn is monthly",
+        );
+        check(
+            r#"{"type":"user","message":{"content":"<ide_selection>churn is weekly</ide_selection>\nchurn is monthly"}}"#,
+            "user",
+            "churn is monthly",
         );
     }
 

@@ -150,6 +150,17 @@ impl Entry {
         self.id == other.id && begins_before_end(self, other) && begins_before_end(other, self)
     }
 
+    /// The entry on its days from `from` on and before `before`; `None` where there are none.
+    fn within(self, from: Date, before: Option<Date>) -> Option<Self> {
+        let from = self.from.max(from);
+        let before = self.before.into_iter().chain(before).min();
+        before.is_none_or(|before| from < before).then_some(Self {
+            from,
+            before,
+            ..self
+        })
+    }
+
     /// What is left of its days without those of another one.
     fn without(self, other: &Self) -> Vec<Self> {
         if !self.overlaps(other) {
@@ -301,6 +312,18 @@ fn read(path: &Path, text: &str) -> Result<Vec<Entry>, PricesError> {
         reason,
     };
     let mut entries: Vec<(Entry, String)> = Vec::new();
+    let mut families: Vec<(Family, String)> = Vec::new();
+    let add = |entries: &mut Vec<(Entry, String)>, entry: Entry, place: &str| {
+        if let Some((_, other)) = entries.iter().find(|(other, _)| other.overlaps(&entry)) {
+            let reason = format!(
+                "it prices `{}` on days on which {other} does too; end one the day before the other begins",
+                printable(&entry.id)
+            );
+            return Err(refused(place.to_owned(), reason));
+        }
+        entries.push((entry, place.to_owned()));
+        Ok(())
+    };
     for (name, value) in document.get_ref() {
         let line = line_of(name.span().start);
         let DeValue::Array(prices) = value.get_ref() else {
@@ -325,15 +348,24 @@ fn read(path: &Path, text: &str) -> Result<Vec<Entry>, PricesError> {
             {
                 place = format!("{place} (`{}`)", printable(model));
             }
-            for entry in entries_of(price).map_err(|reason| refused(place.clone(), reason))? {
-                if let Some((_, other)) = entries.iter().find(|(other, _)| other.overlaps(&entry)) {
-                    let reason = format!(
-                        "it prices `{}` on days on which {other} does too; end one the day before the other begins",
-                        printable(&entry.id)
-                    );
-                    return Err(refused(place, reason));
-                }
-                entries.push((entry, place.clone()));
+            let (own, family) =
+                entries_of(price).map_err(|reason| refused(place.clone(), reason))?;
+            for entry in own {
+                add(&mut entries, entry, &place)?;
+            }
+            families.extend(family.map(|family| (family, place)));
+        }
+    }
+    for (family, place) in &families {
+        // Until the agent resolves the name to the next model.
+        let next = families
+            .iter()
+            .filter(|(other, _)| other.name == family.name && other.from > family.from)
+            .map(|(other, _)| other.from)
+            .min();
+        for entry in family.prices.iter().cloned() {
+            if let Some(entry) = entry.within(family.from, next) {
+                add(&mut entries, entry, place)?;
             }
         }
     }
@@ -354,9 +386,19 @@ fn not_a_price(
     )
 }
 
-const FIELDS: [&str; 14] = [
+/// The models that one name without a version stood for, such as `opus`, each at its time.
+struct Family {
+    name: String,
+    /// The day on which the agent began to resolve the name to this model.
+    from: Date,
+    /// The model's prices under that name.
+    prices: Vec<Entry>,
+}
+
+const FIELDS: [&str; 15] = [
     "model",
     "aliases",
+    "family",
     "from",
     "until",
     "input",
@@ -371,17 +413,11 @@ const FIELDS: [&str; 14] = [
     "checked",
 ];
 
-fn entries_of(price: &DeTable<'_>) -> Result<Vec<Entry>, String> {
+fn entries_of(price: &DeTable<'_>) -> Result<(Vec<Entry>, Option<Family>), String> {
     known_fields(price, &FIELDS)?;
     let from =
         date(price, "from")?.ok_or("`from` is missing; write the first day, like 2026-01-31")?;
-    let before = date(price, "until")?.map(|last| {
-        // The day after the last day there is does not exist, and nothing happens on it.
-        last.tomorrow().unwrap_or(Date::MAX)
-    });
-    if before.is_some_and(|before| before <= from) {
-        return Err("`until`, the last day, lies before `from`; swap them".to_owned());
-    }
+    let before = day_after_last(price, from)?;
     // Only looked at: whether they are there is the affair of whoever keeps the table.
     date(price, "checked")?;
     text(price, "source")?;
@@ -389,7 +425,7 @@ fn entries_of(price: &DeTable<'_>) -> Result<Vec<Entry>, String> {
         None => None,
         Some(DeValue::Table(long)) => {
             let within = |reason| format!("`long_context`: {reason}");
-            let mut fields = vec!["above"];
+            let mut fields = vec!["above", "until"];
             fields.extend(AMOUNTS);
             known_fields(long, &fields).map_err(within)?;
             let above = match long.get("above").map(Spanned::get_ref) {
@@ -402,7 +438,9 @@ fn entries_of(price: &DeTable<'_>) -> Result<Vec<Entry>, String> {
             let above = above.ok_or(
                 "`long_context`: `above` is no count of tokens; write one like `above = 200_000`",
             )?;
-            Some((above, amounts(long).map_err(within)?))
+            let amounts = amounts(long).map_err(within)?;
+            let before = day_after_last(long, from).map_err(within)?;
+            Some(((above, amounts), before))
         }
         Some(_) => {
             return Err(
@@ -410,16 +448,36 @@ fn entries_of(price: &DeTable<'_>) -> Result<Vec<Entry>, String> {
             );
         }
     };
-    let template = Entry {
+    let fast = fast(price, from)?;
+    let whole = Entry {
         id: String::new(),
         from,
         before,
         amounts: amounts(price)?,
-        long,
+        long: None,
         // A model that has no fast mode can't be paid for by it.
-        fast: number(price, "fast")?.unwrap_or(ONE),
+        fast: ONE,
         regional: number(price, "regional")?.unwrap_or(ONE),
     };
+    // Where the long context or the fast mode ends, another price begins.
+    let ends = [long.and_then(|(_, end)| end), fast.and_then(|(_, end)| end)];
+    let ends: BTreeSet<Date> = ends.into_iter().flatten().collect();
+    let starts = std::iter::once(from).chain(ends.iter().copied());
+    let next_starts = ends.iter().copied().map(Some).chain([None]);
+    let periods: Vec<Entry> = starts
+        .zip(next_starts)
+        .filter_map(|(start, next)| whole.clone().within(start, next))
+        .map(|period| {
+            let holds = |end: Option<Date>| end.is_none_or(|end| period.from < end);
+            Entry {
+                long: long.filter(|(_, end)| holds(*end)).map(|(long, _)| long),
+                fast: fast
+                    .filter(|(_, end)| holds(*end))
+                    .map_or(ONE, |(times, _)| times),
+                ..period
+            }
+        })
+        .collect();
     let mut ids = vec![text(price, "model")?.ok_or("`model` is missing; write the model's id")?];
     match price.get("aliases").map(Spanned::get_ref) {
         None => {}
@@ -444,14 +502,72 @@ fn entries_of(price: &DeTable<'_>) -> Result<Vec<Entry>, String> {
         if id.is_empty() {
             return Err("a model's id is empty; write it as transcripts do".to_owned());
         }
-        let entry = Entry {
-            id,
-            ..template.clone()
-        };
-        entry.rates()?;
-        entries.push(entry);
+        for period in &periods {
+            let entry = Entry {
+                id: id.clone(),
+                ..period.clone()
+            };
+            entry.rates()?;
+            entries.push(entry);
+        }
     }
-    Ok(entries)
+    let family = family(price, from)?.map(|(name, from)| {
+        let named = |period: Entry| Entry {
+            id: name.clone(),
+            ..period
+        };
+        Family {
+            prices: periods.into_iter().map(named).collect(),
+            name,
+            from,
+        }
+    });
+    Ok((entries, family))
+}
+
+/// The day after the last one that a table names, if it does.
+fn day_after_last(table: &DeTable<'_>, from: Date) -> Result<Option<Date>, String> {
+    let before = date(table, "until")?.map(|last| {
+        // The day after the last day there is does not exist, and nothing happens on it.
+        last.tomorrow().unwrap_or(Date::MAX)
+    });
+    if before.is_some_and(|before| before <= from) {
+        return Err("`until`, the last day, lies before `from`; swap them".to_owned());
+    }
+    Ok(before)
+}
+
+/// What `fast` multiplies by, and the day after its last one: `fast = 6`, or a table with `times`
+/// and `until`.
+fn fast(price: &DeTable<'_>, from: Date) -> Result<Option<(i64, Option<Date>)>, String> {
+    let Some(DeValue::Table(fast)) = price.get("fast").map(Spanned::get_ref) else {
+        return Ok(number(price, "fast")?.map(|times| (times, None)));
+    };
+    let within = |reason| format!("`fast`: {reason}");
+    known_fields(fast, &["times", "until"]).map_err(within)?;
+    let times = number(fast, "times")
+        .map_err(within)?
+        .ok_or("`fast`: `times` is missing; write `fast = { times = 2, until = 2026-12-31 }`")?;
+    Ok(Some((times, day_after_last(fast, from).map_err(within)?)))
+}
+
+/// The family that a model belongs to, and since when its name means this model.
+fn family(price: &DeTable<'_>, from: Date) -> Result<Option<(String, Date)>, String> {
+    let (name, since) = match price.get("family").map(Spanned::get_ref) {
+        Some(DeValue::Table(family)) => {
+            let within = |reason| format!("`family`: {reason}");
+            known_fields(family, &["name", "from"]).map_err(within)?;
+            let since = date(family, "from").map_err(within)?;
+            (text(family, "name").map_err(within)?, since)
+        }
+        None => return Ok(None),
+        Some(_) => (text(price, "family")?, None),
+    };
+    let name = name.as_deref().map(as_compared).unwrap_or_default();
+    if name.is_empty() {
+        return Err("`family` has no name; write it like `family = \"opus\"`".to_owned());
+    }
+    Ok(Some((name, since.unwrap_or(from))))
 }
 
 /// An id as models are compared by: the mark of the large context window is no part of it.

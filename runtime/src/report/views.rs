@@ -106,23 +106,39 @@ FROM ranked WHERE appearance = 1",
 /// What each model that occurs costs, under all circumstances.
 ///
 /// An entry for the id itself goes before one for the model's name. The name of a Claude model is
-/// what is left of its id without provider, region, date, version of a provider's and window, with
-/// `-` for `.`: `us.anthropic.claude-sonnet-4-5-20250929-v1:0` is `claude-sonnet-4-5` in a region.
+/// what is left of its id without provider, region, date, version of a provider's, window and marks
+/// of thinking, with `-` for `.`: `us.anthropic.claude-sonnet-4-5-20250929-v1:0` is
+/// `claude-sonnet-4-5` in a region. Gateways swap version and kind: `claude-4.6-opus` is
+/// `claude-opus-4-6` where only that has a price.
 const RATES: &str = r"CREATE OR REPLACE VIEW usage.rates AS
 WITH ids AS (
     SELECT model, regexp_replace(lower(trim(model)), '\[1m\]$', '') AS id
     FROM (SELECT DISTINCT model FROM usage.messages WHERE model IS NOT NULL)
 ),
-named AS (
+spelled AS (
     SELECT model, id,
         replace(regexp_extract(
-            id,
-            '^(?:.*[/.])?(claude-[a-z0-9.-]*?)(?:-(?:\d{8}|latest))?(?:-v\d+(?::\d+)?)?(?:@(?:\d{8}|latest|default))?$',
+            translate(id, ' _', '--'),
+            '^(?:.*[/.])?(claude-[a-z0-9.-]*?)(?:-(?:\d{8}|latest|thinking|reasoning|1m))*(?:-v\d+(?::\d+)?)?(?:@(?:\d{8}|latest|default))?(?:[:-]thinking)?$',
             1
-        ), '.', '-') AS name,
+        ), '.', '-') AS spelling,
         regexp_matches(id, '(?:^|/)[a-z-]+\.anthropic\.') AND NOT regexp_matches(id, '(?:^|/)global\.') AS is_regional,
         EXISTS (FROM usage.prices WHERE prices.is_exact AND prices.model = id) AS is_exact
     FROM ids
+),
+spellings AS (
+    SELECT * EXCLUDE (spelling), unnest([
+        spelling,
+        regexp_replace(spelling, '^claude-(\d+(?:-\d{1,2})?)-([a-z]+)$', 'claude-\2-\1'),
+        regexp_replace(spelling, '^claude-([a-z]+)-(\d+(?:-\d{1,2})?)$', 'claude-\2-\1')
+    ]) AS name, unnest([1, 2, 3]) AS preference
+    FROM spelled
+),
+named AS (
+    SELECT spellings.model, id, is_regional, spellings.is_exact, arg_min(known.model, preference) AS name
+    FROM spellings LEFT JOIN (SELECT DISTINCT model FROM usage.prices WHERE NOT is_exact) AS known
+        ON known.model = spellings.name
+    GROUP BY ALL
 )
 SELECT named.model, prices.* EXCLUDE (model, is_exact, is_regional)
 FROM named JOIN usage.prices ON prices.is_exact = named.is_exact
@@ -211,6 +227,7 @@ const MOST: &str = "9223372036854775807";
 /// Tokens are summed for each session and rate first, and priced then: millions of messages come
 /// down to thousands of sums before anything costly is done with them.
 /// What has no tokens stays apart, so that these sums add up to the same cost at every grain.
+/// A compaction within a message costs tokens and is not a message.
 pub(super) fn priced(key: &str, messages: &str) -> String {
     format!(
         "WITH rates AS MATERIALIZED (SELECT *, row_number() OVER () AS rate_id FROM usage.rates),
@@ -221,7 +238,7 @@ spent AS (
         sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
         sum(cache_read_tokens) AS cache_read_tokens, sum(cache_creation_5m_tokens) AS cache_creation_5m_tokens,
         sum(cache_creation_1h_tokens) AS cache_creation_1h_tokens,
-        count(*) AS message_count, bool_and(is_final) AS is_final
+        count(*) FILTER (NOT coalesce(contains(message_id, ':compaction:'), false)) AS message_count, bool_and(is_final) AS is_final
     FROM {messages} AS message LEFT JOIN rates AS rate ON {HOLDS}
     GROUP BY ALL
 )
@@ -272,11 +289,15 @@ pub(super) const CALLS: &str = "count(*) AS calls,
     count(*) FILTER (error_class = 'sibling_failed') AS siblings_failed";
 
 /// The repository that a folder belongs to, where its path tells (COUNTING, wish 9): whatever lies
-/// below a folder of work trees (`.claude/worktrees`, `.worktrees`, or beside the repository
+/// below a folder of work trees (`.claude/worktrees`, `.git/worktrees`, `.worktrees`, or beside the repository
 /// `<repository>.worktrees` and `<repository>-worktrees`) belongs to the repository it was made for.
+/// The letter of a drive is the same in either case.
 pub(super) const PROJECT: &str = r"regexp_replace(
-    regexp_replace(cwd, '(.)[/\\]+$', '\1'),
-    '^(.+?)(?:[/\\]\.claude[/\\]worktrees|[/\\]\.worktrees|\.worktrees|-worktrees)[/\\].*$', '\1'
+    regexp_replace(
+        CASE WHEN regexp_matches(cwd, '^[a-z]:') THEN upper(left(cwd, 1)) || substr(cwd, 2) ELSE cwd END,
+        '(.)[/\\]+$', '\1'
+    ),
+    '^(.+?)(?:[/\\]\.claude[/\\]worktrees|[/\\]\.git[/\\]worktrees|[/\\]\.worktrees|\.worktrees|-worktrees)[/\\].*$', '\1'
 )";
 
 /// The views, each after those it asks.

@@ -35,8 +35,8 @@ fn the_list_says_what_each_is_and_makes_nothing() {
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
     insta::assert_snapshot!(words(&ended.stdout).join("\n"), @r"
     processor version origin runs order may use available last run result
-    usage 2 shipped every 10 min independent transcript, records yes never -
-    verification 1 shipped every 15 min serial llm, transcript, records, log yes never -
+    usage 3 shipped every 10 min independent transcript, records yes never -
+    verification 2 shipped every 15 min serial llm, transcript, records, log yes never -
     ");
     assert!(!dir.path().join("state").exists(), "asking makes nothing");
     assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
@@ -158,8 +158,8 @@ fn what_lies_in_the_folder_is_listed_and_inspected_and_nothing_is_made() {
     insta::assert_snapshot!(words(&ended.stdout).join("\n"), @r"
     processor version origin runs order may use available last run result
     faulty-versioned 1 dropped every 10 min independent transcript, records yes never -
-    usage 2 shipped every 10 min independent transcript, records yes never -
-    verification 1 shipped every 15 min serial llm, transcript, records, log yes never -
+    usage 3 shipped every 10 min independent transcript, records yes never -
+    verification 2 shipped every 15 min serial llm, transcript, records, log yes never -
     ");
     let inspected = check(&dir, &["processors", "inspect", VERSIONED, "--json"]).json();
     assert_eq!(inspected["manifest"]["name"], VERSIONED);
@@ -208,7 +208,7 @@ fn what_needs_a_language_model_is_listed_as_unavailable_and_passed_over_where_th
     assert_eq!(listed.code, 0);
     assert_eq!(
         words(&listed.stdout)[2],
-        "verification 1 shipped every 15 min serial llm, transcript, records, log no never -"
+        "verification 2 shipped every 15 min serial llm, transcript, records, log no never -"
     );
     let remedy = "no language model is configured; set ANTHROPIC_API_KEY (or LLM_API_KEY) in the environment, or `[llm]` in the config file (docs/llm.md)";
     assert_eq!(

@@ -144,7 +144,7 @@ fn usage_that_can_not_be_read_makes_a_bad_line_and_the_rest_of_it_counts() {
             "{{\"type\":\"assistant\",\"message\":{{\"usage\":{usage}}}}}\n"
         ))
     };
-    assert_eq!(line(r#""much""#), "1 | 1 | 0 | false | 0");
+    assert_eq!(line(r#""much""#), "1 | 1 | 0 | false | 1");
     assert_eq!(
         line(r#"{"input_tokens":-1,"output_tokens":2}"#),
         "1 | 1 | 0 | false | 1"
@@ -152,6 +152,10 @@ fn usage_that_can_not_be_read_makes_a_bad_line_and_the_rest_of_it_counts() {
     assert_eq!(
         line(r#"{"input_tokens":1.5,"output_tokens":2}"#),
         "1 | 1 | 0 | false | 1"
+    );
+    assert_eq!(
+        line(r#"{"input_tokens":1.0,"output_tokens":2}"#),
+        "1 | 0 | 0 | false | 1"
     );
 }
 

@@ -38,6 +38,33 @@ fn what_a_user_puts_right_is_an_item_with_its_words_as_evidence() {
     );
 }
 
+/// Case 26.
+#[test]
+fn notices_of_other_agents_are_no_words_of_the_user() {
+    let dir = DataDir::new();
+    let claim = "No, we never retry payments more than three times per order.";
+    let notices = [
+        format!(
+            "Another Claude session sent a message:\n<agent-message agent_id=\"a1\">{claim}</agent-message>"
+        ),
+        format!("<agent-message agent_id=\"a1\">\n{claim}\n</agent-message>"),
+        format!("<cross-session-message from=\"s-9\">\n{claim}\n</cross-session-message>"),
+        format!("<teammate-message teammate_id=\"b\">\n{claim}\n</teammate-message>"),
+        format!("Stop hook feedback:\n- {claim}"),
+        format!("<ide_selection>{claim}</ide_selection>"),
+    ];
+    let notices: Vec<&str> = notices.iter().map(String::as_str).collect();
+    dir.write("kim/s.jsonl", said("s1", &notices));
+    let pipeline = by_phrases(&dir);
+    assert_eq!(run(&dir, &pipeline).stats.items_extracted, 0);
+    // What a person says to a rejection is theirs.
+    let rejected = Session::new("s2").assistant(|m| m.tool("Bash")).tool_result(Err(&format!(
+        "Permission for this tool use was denied. The tool use was rejected. The user said:\n{claim}"
+    )));
+    dir.write("kim/t.jsonl", rejected);
+    assert_eq!(run(&dir, &pipeline).stats.items_extracted, 1);
+}
+
 #[test]
 fn flat_lines_and_broken_ones_are_read_and_an_empty_session_is_processed() {
     let dir = DataDir::new();

@@ -24,6 +24,8 @@ pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     /// Never before `block_start`.
     pub(super) at: usize,
+    /// Whether anything that was stepped over is not JSON.
+    pub(super) is_damaged: bool,
     /// Which bytes from `block_start` on end or break a string, or begin the digits of an escape.
     specials: u64,
     /// Which are backslashes.
@@ -38,6 +40,7 @@ impl<'a> Cursor<'a> {
         Self {
             bytes: text.as_bytes(),
             at: 0,
+            is_damaged: false,
             specials: 0,
             backslashes: 0,
             block_start: 0,
@@ -92,6 +95,31 @@ impl<'a> Cursor<'a> {
             return Ok(true);
         }
         Err(Broken::Malformed)
+    }
+
+    /// Steps over a truth value, null or a number within an array or object. A word or number that
+    /// JSON doesn't have damages only itself.
+    #[inline(always)]
+    pub(super) fn skip_element(&mut self, first: u8) -> Result<()> {
+        let start = self.at;
+        match self.skip_plain(first) {
+            Ok(()) if !self.byte().is_some_and(is_part_of_word) => Ok(()),
+            Err(Broken::Torn) => Err(Broken::Torn),
+            Ok(()) | Err(Broken::Malformed) => self.damaged_word(start),
+        }
+    }
+
+    #[cold]
+    fn damaged_word(&mut self, start: usize) -> Result<()> {
+        self.is_damaged = true;
+        self.at = start;
+        while self.byte().is_some_and(is_part_of_word) {
+            self.at += 1;
+        }
+        if self.at == start {
+            return Err(Broken::Malformed);
+        }
+        Ok(())
     }
 
     /// Steps over a truth value, null or a number.
@@ -194,8 +222,16 @@ impl<'a> Cursor<'a> {
                     return Ok(backslashes != 0);
                 }
                 // Special only behind a backslash.
-                Some(b'u') => at = long_escape(self.bytes, at - 1)?,
-                Some(_) => return Err(Broken::Malformed),
+                Some(b'u') => {
+                    let (end, is_damaged) = long_escape(self.bytes, at - 1)?;
+                    self.is_damaged |= is_damaged;
+                    at = end;
+                }
+                // A control character, or one that can't be escaped.
+                Some(_) => {
+                    self.is_damaged = true;
+                    at += 1;
+                }
                 None => return Err(Broken::Torn),
             }
         }
@@ -311,26 +347,30 @@ fn check_range(number: &[u8]) -> Result<()> {
     Err(Broken::Malformed)
 }
 
-/// Steps over `\uXXXX`, or over the two of them that are one surrogate pair.
+/// The end of `\uXXXX`, or of the two of them that are one surrogate pair, and whether it is
+/// damaged.
 #[cold]
-fn long_escape(bytes: &[u8], at: usize) -> Result<usize> {
-    match hex4(bytes, at + 2)? {
-        0xd800..=0xdbff => {
-            for (offset, mark) in [(6, b'\\'), (7, b'u')] {
-                match bytes.get(at + offset) {
-                    Some(byte) if *byte == mark => {}
-                    Some(_) => return Err(Broken::Malformed),
-                    None => return Err(Broken::Torn),
-                }
-            }
-            match hex4(bytes, at + 8)? {
-                0xdc00..=0xdfff => Ok(at + 12),
-                _ => Err(Broken::Malformed),
-            }
+fn long_escape(bytes: &[u8], at: usize) -> Result<(usize, bool)> {
+    match hex4(bytes, at + 2) {
+        Ok(0xd800..=0xdbff) => {
+            let is_pair = bytes.get(at + 6..at + 8) == Some(b"\\u")
+                && matches!(hex4(bytes, at + 8), Ok(0xdc00..=0xdfff));
+            Ok(if is_pair {
+                (at + 12, false)
+            } else {
+                (at + 6, true)
+            })
         }
-        0xdc00..=0xdfff => Err(Broken::Malformed),
-        _ => Ok(at + 6),
+        Ok(0xdc00..=0xdfff) => Ok((at + 6, true)),
+        Ok(_) => Ok((at + 6, false)),
+        Err(Broken::Malformed) => Ok((at + 2, true)),
+        Err(Broken::Torn) => Err(Broken::Torn),
     }
+}
+
+/// Whether a byte can belong to a number or word, valid or not.
+fn is_part_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'-' | b'.' | b'$')
 }
 
 pub(super) fn hex4(bytes: &[u8], at: usize) -> Result<u32> {

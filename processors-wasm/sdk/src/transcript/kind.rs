@@ -15,6 +15,10 @@ pub enum Kind {
     Progress,
     /// `tool_use_result`: a result that is an entry of its own.
     ToolUseResult,
+    /// `attachment`: what the agent attached to the conversation.
+    Attachment,
+    /// `queue-operation`: a change to the queue of prompts typed while the agent works.
+    QueueOperation,
     /// Any other type that agents are known to write.
     Other,
     /// No type, or one that nobody here has heard of.
@@ -31,12 +35,13 @@ impl Kind {
             "system" => Self::System,
             "progress" => Self::Progress,
             "tool_use_result" => Self::ToolUseResult,
+            "attachment" => Self::Attachment,
+            "queue-operation" => Self::QueueOperation,
             "agent-color"
             | "agent-name"
             | "agent-setting"
             | "ai-title"
             | "atis-latch"
-            | "attachment"
             | "attribution-snapshot"
             | "content-replacement"
             | "custom-title"
@@ -45,7 +50,6 @@ impl Kind {
             | "mode"
             | "permission-mode"
             | "pr-link"
-            | "queue-operation"
             | "speculation-accept"
             | "summary"
             | "tag"

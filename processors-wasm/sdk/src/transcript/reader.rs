@@ -1,5 +1,6 @@
 //! From lines to entries, and the count of what could not be read.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 
 use crate::lines::{Line, Lines};
@@ -8,9 +9,10 @@ use crate::transcript::{Entry, Kind};
 
 /// The entries of a session's transcript.
 ///
-/// A value that is no object, text that is no JSON, and usage that can't be read make their line
-/// a bad one; what stands on it besides still counts. Several values on one line are entries
-/// each, up to the first that can't be read. A last line that has no newline and ends within a
+/// A damaged value makes its line a bad one and costs nothing else: half of a surrogate pair,
+/// bytes that are not UTF-8, `NaN`, nesting that is too deep, usage that can't be read. So do a
+/// value that is not an object and text that is not JSON. Several values on one line are entries
+/// each, up to the first whose structure is broken. A last line that has no newline and ends within a
 /// value is a torn tail: the agent was writing, and the next run will read it whole.
 pub struct Transcript<'h> {
     lines: Lines<'h>,
@@ -71,10 +73,10 @@ fn read_line<E>(
     tally: &mut Tally,
     each: &mut impl FnMut(u64, &Entry<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let (text, ending) = readable(line.bytes);
-    let mut scanner = Scanner::new(text);
+    let (text, is_replaced) = readable(line.bytes);
+    let mut scanner = Scanner::new(&text);
     let mut broken = None;
-    let mut is_bad = false;
+    let mut is_bad = is_replaced;
     let mut is_blank = true;
     while scanner.peek().is_some() {
         is_blank = false;
@@ -86,7 +88,9 @@ fn read_line<E>(
                     .filter_map(|entry| entry.message.as_ref());
                 let mut messages = entry.message.iter().chain(sub_messages);
                 is_bad |= messages.any(|message| message.usage_is_unreadable);
-                if entry.kind == Kind::Unknown {
+                is_bad |= scanner.is_damaged();
+                // A type that is damaged may well be a known one.
+                if entry.kind == Kind::Unknown && !is_replaced && !scanner.is_damaged() {
                     tally.unknown_types += 1;
                 }
                 each(line.number, &entry)?;
@@ -99,19 +103,15 @@ fn read_line<E>(
             break;
         }
     }
-    let broken = match (broken, ending) {
-        (Some(Broken::Malformed), _) => Some(Broken::Malformed),
-        (broken, None) => broken,
-        // The readable part ends within a string: how it ends, says what follows it.
-        (Some(Broken::Torn), Some(ending)) => Some(ending),
-        (None, Some(_)) => Some(Broken::Malformed),
-    };
     if is_blank && broken.is_none() {
         return Ok(());
     }
     tally.lines += 1;
     match broken {
-        Some(Broken::Torn) if !line.is_ended => tally.torn_tail = true,
+        Some(Broken::Torn) if !line.is_ended => {
+            tally.torn_tail = true;
+            is_bad &= !is_replaced;
+        }
         Some(_) => is_bad = true,
         None => {}
     }
@@ -119,20 +119,23 @@ fn read_line<E>(
     Ok(())
 }
 
-/// The part of a line that is UTF-8, and how it is broken behind it.
-fn readable(bytes: &[u8]) -> (&str, Option<Broken>) {
+/// The text of a line, and whether bytes of it were not UTF-8. Each run of those becomes one
+/// U+FFFD, so that the text is at most twice as long as the line.
+fn readable(bytes: &[u8]) -> (Cow<'_, str>, bool) {
     if let Ok(text) = simdutf8::basic::from_utf8(bytes) {
-        return (text, None);
+        return (Cow::Borrowed(text), false);
     }
-    let Err(error) = std::str::from_utf8(bytes) else {
-        return ("", Some(Broken::Malformed));
-    };
-    let text = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
-    let broken = match error.error_len() {
-        Some(_) => Broken::Malformed,
-        None => Broken::Torn,
-    };
-    (text, Some(broken))
+    let mut text = String::with_capacity(bytes.len());
+    let mut is_in_run = false;
+    for chunk in bytes.utf8_chunks() {
+        is_in_run &= chunk.valid().is_empty();
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() && !is_in_run {
+            text.push(char::REPLACEMENT_CHARACTER);
+            is_in_run = true;
+        }
+    }
+    (Cow::Owned(text), true)
 }
 
 #[cfg(test)]
@@ -172,12 +175,11 @@ mod tests {
             &b"hello"[..],
             b"{\"type\":\"user\"",
             b"{\"type\":\"user\"}}",
-            b"{\"type\":\"\xff\"}",
-            b"{\"type\":\"\xc3\"}",
-            b"{\"type\":\"us\0er\"}",
+            b"{\"type\"\xff:\"user\"}",
+            b"{\"type\":\xff}",
+            b"{\"type\":}",
+            b"{\"type\":\"user\",}",
             b"\0\0\0",
-            b"{\"a\":1e999}",
-            b"{\"a\":\"\\ud800\"}",
             b"[]",
             b"12",
             b"null",
@@ -188,6 +190,153 @@ mod tests {
         }
         let deep = [&b"[".repeat(100_000)[..], user].join(&b'\n');
         check(&deep, 1, lines(2, 1));
+    }
+
+    #[test]
+    fn a_bad_value_costs_itself_only() {
+        let user = br#"{"type":"user"}"#;
+        let deep = ["{\"a\":", &"[".repeat(100_000), &"]".repeat(100_000), "}"].concat();
+        for bad in [
+            &b"{\"type\":\"\xff\"}"[..],
+            b"{\"type\":\"\xc3\"}",
+            b"{\"type\":\"us\0er\"}",
+            b"{\"type\":\"us\x0ber\"}",
+            b"{\"type\":\"us\\xer\"}",
+            b"{\"a\":1e999}",
+            b"{\"a\":NaN}",
+            b"{\"a\":[undefined,-Infinity]}",
+            b"{\"a\":\"\\ud800\"}",
+            b"{\"\\ud800\":1}",
+            b"{\"\xff\":1}",
+            deep.as_bytes(),
+        ] {
+            let transcript = [user, bad, user].join(&b'\n');
+            check(&transcript, 3, lines(3, 1));
+        }
+    }
+
+    /// Whatever happens to one value of a line, the rest of the line reads as if that value were
+    /// null.
+    #[test]
+    fn invariant_a_damaged_value_changes_nothing_but_itself() {
+        let line = serde_json::json!({
+            "type": "assistant", "uuid": "u", "parentUuid": "p", "sessionId": "s",
+            "requestId": "r", "timestamp": "2026-01-02T03:04:05Z", "cwd": "/a", "gitBranch": "main",
+            "version": "2.1.200", "isSidechain": true, "isMeta": false, "origin": {"kind": "human"},
+            "toolUseResult": {"stdout": "x"}, "operation": "enqueue",
+            "attachment": {"type": "queued_command", "commandMode": "prompt", "prompt": "go on"},
+            "message": {
+                "id": "m", "role": "assistant", "model": "claude", "stop_reason": "end_turn",
+                "usage": {
+                    "input_tokens": 1, "output_tokens": 2, "cache_read_input_tokens": 3,
+                    "cache_creation_input_tokens": 9, "speed": "fast",
+                    "cache_creation": {"ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 5},
+                    "output_tokens_details": {"thinking_tokens": 1},
+                    "iterations": [{"type": "compaction", "model": "c", "input_tokens": 6}],
+                },
+                "content": [
+                    {"type": "text", "text": "hello"},
+                    {"type": "tool_use", "id": "t", "name": "Bash", "input": {"command": "ls"}},
+                    {"type": "tool_result", "tool_use_id": "t", "is_error": true, "content": "no"},
+                ],
+            },
+            "data": {"type": "agent_progress", "message": {"message": {"id": "n"}}},
+        });
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        // What is read of a line, its token figures aside: a note on them is not damage.
+        let read = |line: &[u8]| {
+            let mut found = Vec::new();
+            let host = MemoryHost::new(line);
+            let tally = Transcript::new(Lines::new(&host)).for_each(|_, entry| {
+                let mut entry = entry.clone();
+                if let Some(message) = &mut entry.message {
+                    message.usage_is_unreadable = false;
+                    if let Some(usage) = &mut message.usage {
+                        usage.is_incomplete = false;
+                        usage
+                            .iterations
+                            .iter_mut()
+                            .for_each(|one| one.is_incomplete = false);
+                        if usage.tokens == Default::default() && usage.iterations.is_empty() {
+                            message.usage = None;
+                        }
+                    }
+                }
+                found.push(format!("{entry:?}"));
+            });
+            (found, tally)
+        };
+        let mut pointers = Vec::new();
+        list_pointers(&line, String::new(), &mut pointers);
+        assert!(pointers.len() > 40);
+        for pointer in pointers {
+            let with = |damage: &[u8]| {
+                let mut line = line.clone();
+                *line.pointer_mut(&pointer).unwrap() = "DAMAGE".into();
+                let text = line.to_string();
+                let (before, after) = text.split_once("\"DAMAGE\"").unwrap();
+                [before.as_bytes(), damage, after.as_bytes()].concat()
+            };
+            let (expected, _) = read(&with(b"null"));
+            for damage in [&b"NaN"[..], b"1e999", b"-", b"01.", deep.as_bytes()] {
+                // The text of these values is kept as it is.
+                let is_verbatim = ["/toolUseResult", "/input", "/content/2/content"];
+                let is_list_of_blocks = ["/message/content", "/attachment/prompt"];
+                if is_verbatim
+                    .iter()
+                    .any(|verbatim| pointer.contains(verbatim))
+                    || (damage == deep.as_bytes() && is_list_of_blocks.contains(&&*pointer))
+                {
+                    continue;
+                }
+                let (found, tally) = read(&with(damage));
+                let damage = String::from_utf8_lossy(&damage[..damage.len().min(20)]);
+                assert_eq!(found, expected, "{pointer}: {damage}");
+                assert_eq!(
+                    (tally.lines, tally.bad_lines),
+                    (1, 1),
+                    "{pointer}: {damage}"
+                );
+            }
+            // Strings with damage in them are still strings.
+            let (expected, _) = read(&with("\"a\u{fffd}b\"".as_bytes()));
+            for damage in [
+                &b"\"a\\ud83db\""[..],
+                b"\"a\\ude00b\"",
+                b"\"a\xffb\"",
+                b"\"a\xf0\x9f\x98b\"",
+            ] {
+                let (found, tally) = read(&with(damage));
+                let shown = String::from_utf8_lossy(damage);
+                let escaped = |found: &[String]| {
+                    found
+                        .join("")
+                        .replace(r"\ud83d", "\u{fffd}")
+                        .replace(r"\ude00", "\u{fffd}")
+                };
+                assert_eq!(escaped(&found), escaped(&expected), "{pointer}: {shown}");
+                assert_eq!((tally.lines, tally.bad_lines), (1, 1), "{pointer}: {shown}");
+            }
+        }
+    }
+
+    fn list_pointers(value: &serde_json::Value, at: String, pointers: &mut Vec<String>) {
+        let children: Vec<(String, &serde_json::Value)> = match value {
+            serde_json::Value::Object(fields) => fields
+                .iter()
+                .map(|(key, value)| (key.clone(), value))
+                .collect(),
+            serde_json::Value::Array(elements) => (0..)
+                .map(|at: usize| at.to_string())
+                .zip(elements)
+                .collect(),
+            _ => Vec::new(),
+        };
+        for (key, child) in children {
+            let pointer = format!("{at}/{key}");
+            list_pointers(child, pointer.clone(), pointers);
+            pointers.push(pointer);
+        }
     }
 
     #[test]
@@ -216,7 +365,7 @@ mod tests {
         check(format!("{one} 7x {one}\n").as_bytes(), 1, lines(1, 1));
         check(
             &[one.as_bytes(), b"{\"a\":\"\xff\"}", one.as_bytes()].concat(),
-            1,
+            3,
             lines(1, 1),
         );
     }

@@ -1,7 +1,10 @@
 //! Token figures of a message.
 
-use crate::json::Text;
+use crate::json::{Json, Text};
 use crate::scan::{Result, Scanner};
+
+/// A larger figure is not one of a single response.
+const FIGURE_MAX: i64 = 100_000_000;
 
 /// What one message cost in tokens.
 #[derive(Clone, Debug, Default)]
@@ -10,18 +13,32 @@ pub struct Usage<'a> {
     pub tokens: Tokens,
     /// `speed`, for instance `fast`.
     pub speed: Option<Text<'a>>,
-    /// `iterations` of type `advisor_message`: answers of another model, which the figures above
-    /// do not include.
-    pub advisors: Vec<Advisor<'a>>,
+    /// Those of `iterations` that are billed and that the figures above do not include.
+    pub iterations: Vec<Iteration<'a>>,
+    /// Whether a figure can't be read: what can be is a lower bound.
+    pub is_incomplete: bool,
 }
 
-/// An answer of an advising model.
-#[derive(Clone, Debug, Default)]
-pub struct Advisor<'a> {
-    /// `model`.
+/// A part of a request that is billed separately.
+#[derive(Clone, Debug)]
+pub struct Iteration<'a> {
+    /// `type`.
+    pub kind: IterationKind,
+    /// `model`, where it differs from the message's.
     pub model: Option<Text<'a>>,
     /// The figures.
     pub tokens: Tokens,
+    /// Whether a figure can't be read.
+    pub is_incomplete: bool,
+}
+
+/// The iterations that a message's own figures do not include.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IterationKind {
+    /// `advisor_message`: an answer of another model.
+    Advisor,
+    /// `compaction`: the API summarized the conversation before it answered.
+    Compaction,
 }
 
 /// Token figures as they stand in the transcript; each may be absent.
@@ -39,21 +56,57 @@ pub struct Tokens {
     pub cache_creation_5m_split: Option<i64>,
     /// `cache_creation.ephemeral_1h_input_tokens`.
     pub cache_creation_1h_split: Option<i64>,
+    /// The sum of all other figures of `cache_creation`.
+    pub cache_creation_other_split: Option<i64>,
     /// `output_tokens_details.thinking_tokens`; part of `output`.
     pub thinking: Option<i64>,
 }
 
+/// What reading figures brought to light.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Notes {
+    /// A value could not be read, or not exactly.
+    is_unreadable: bool,
+    /// A figure that is billed is missing because of that.
+    is_incomplete: bool,
+}
+
+impl Notes {
+    fn note_missing(&mut self) {
+        self.is_unreadable = true;
+        self.is_incomplete = true;
+    }
+
+    /// The figure that a value is. A fraction is rounded up and noted.
+    fn figure(&mut self, json: Json<'_>) -> Option<i64> {
+        let rounded = || json.f64().map(f64::ceil).filter(|float| *float <= 1e15);
+        let exact = json.s64();
+        let figure = exact.or_else(|| rounded().map(|float| float as i64));
+        // What is rounded up to zero is less than zero.
+        let least = i64::from(exact.is_none());
+        let figure = figure.filter(|figure| (least..=FIGURE_MAX).contains(figure));
+        self.is_unreadable |= exact.is_none() && figure.is_some();
+        if figure.is_none() && !json.is_null() {
+            self.note_missing();
+        }
+        figure
+    }
+}
+
 impl Tokens {
-    /// Written to the cache for five minutes: the split figure wins, an unsplit one counts here.
+    /// Written to the cache for five minutes, or for a time that is not said: whatever the larger
+    /// of the flat figure and the sum of the split holds beyond the hour's.
     pub fn cache_creation_5m(&self) -> i64 {
-        let is_split =
-            self.cache_creation_5m_split.is_some() || self.cache_creation_1h_split.is_some();
-        let figure = if is_split {
-            self.cache_creation_5m_split
-        } else {
-            self.cache_creation
-        };
-        figure.unwrap_or(0)
+        let one_hour = self.cache_creation_1h();
+        let split = [
+            self.cache_creation_5m_split,
+            self.cache_creation_other_split,
+        ];
+        let split = split
+            .into_iter()
+            .flatten()
+            .fold(one_hour, i64::saturating_add);
+        split.max(self.cache_creation.unwrap_or(0)) - one_hour
     }
 
     /// Written to the cache for an hour.
@@ -79,106 +132,149 @@ impl Tokens {
     }
 
     /// Reads the value of `key` if it is a figure; answers whether the key is one of ours.
-    /// `is_unreadable` is raised by a value that should be a figure and is none.
     fn read_field(
         &mut self,
         scanner: &mut Scanner<'_>,
         key: &str,
-        is_unreadable: &mut bool,
+        notes: &mut Notes,
     ) -> Result<bool> {
-        let mut figure = |scanner: &mut Scanner<'_>| {
-            let json = scanner.json()?;
-            let figure = json.s64().filter(|figure| *figure >= 0);
-            *is_unreadable |= figure.is_none() && !json.is_null();
-            Ok(figure)
-        };
         match key {
-            "input_tokens" => self.input = figure(scanner)?,
-            "output_tokens" => self.output = figure(scanner)?,
-            "cache_read_input_tokens" => self.cache_read = figure(scanner)?,
-            "cache_creation_input_tokens" => self.cache_creation = figure(scanner)?,
-            "cache_creation" => {
-                scanner.maybe_object(|scanner, key| {
-                    match key {
-                        "ephemeral_5m_input_tokens" => {
-                            self.cache_creation_5m_split = figure(scanner)?;
-                        }
-                        "ephemeral_1h_input_tokens" => {
-                            self.cache_creation_1h_split = figure(scanner)?;
-                        }
-                        _ => scanner.skip()?,
-                    }
-                    Ok(())
-                })?;
-            }
-            "output_tokens_details" => {
-                scanner.maybe_object(|scanner, key| {
-                    match key {
-                        "thinking_tokens" => self.thinking = figure(scanner)?,
-                        _ => scanner.skip()?,
-                    }
-                    Ok(())
-                })?;
-            }
+            "input_tokens" => self.input = notes.figure(scanner.json()?),
+            "output_tokens" => self.output = notes.figure(scanner.json()?),
+            "cache_read_input_tokens" => self.cache_read = notes.figure(scanner.json()?),
+            "cache_creation_input_tokens" => self.cache_creation = notes.figure(scanner.json()?),
+            "cache_creation" => self.read_cache_creation(scanner, notes)?,
+            "output_tokens_details" => self.read_output_details(scanner, notes)?,
             _ => return Ok(false),
         }
         Ok(true)
     }
-}
 
-impl<'a> Usage<'a> {
-    /// Reads the value at hand; answers whether there is something in it that can't be read.
-    pub(super) fn read(place: &mut Option<Self>, scanner: &mut Scanner<'a>) -> Result<bool> {
+    fn read_cache_creation(&mut self, scanner: &mut Scanner<'_>, notes: &mut Notes) -> Result<()> {
+        self.cache_creation_5m_split = None;
+        self.cache_creation_1h_split = None;
+        self.cache_creation_other_split = None;
         if scanner.peek() != Some(b'{') {
-            *place = None;
-            return Ok(!scanner.json()?.is_null());
+            if !scanner.json()?.is_null() {
+                notes.note_missing();
+            }
+            return Ok(());
         }
-        let usage = place.insert(Self::default());
-        let mut is_unreadable = false;
         scanner.object(|scanner, key| {
+            let json = scanner.json()?;
             match key {
-                "speed" => usage.speed = scanner.maybe_text()?,
-                "iterations" if scanner.peek() == Some(b'[') => {
-                    usage.advisors.clear();
-                    scanner.array(|scanner| {
-                        let advisor = Advisor::read(scanner, &mut is_unreadable)?;
-                        usage.advisors.extend(advisor);
-                        Ok(())
-                    })?;
+                "ephemeral_5m_input_tokens" => self.cache_creation_5m_split = notes.figure(json),
+                "ephemeral_1h_input_tokens" => self.cache_creation_1h_split = notes.figure(json),
+                // Lifetimes to come; what is not a number is not one of them.
+                _ if json.f64().is_some() => {
+                    let sum = self.cache_creation_other_split.unwrap_or(0);
+                    let figure = notes.figure(json).unwrap_or(0);
+                    self.cache_creation_other_split = Some(sum.saturating_add(figure));
                 }
-                _ => {
-                    if !usage.tokens.read_field(scanner, key, &mut is_unreadable)? {
-                        scanner.skip()?;
-                    }
-                }
+                _ => {}
+            }
+            Ok(())
+        })
+    }
+
+    fn read_output_details(&mut self, scanner: &mut Scanner<'_>, notes: &mut Notes) -> Result<()> {
+        self.thinking = None;
+        let mut own = Notes::default();
+        scanner.maybe_object(|scanner, key| {
+            let json = scanner.json()?;
+            if key == "thinking_tokens" {
+                self.thinking = own.figure(json);
             }
             Ok(())
         })?;
-        if usage.tokens.is_empty() && usage.advisors.is_empty() {
-            *place = None;
-        }
-        Ok(is_unreadable)
+        // Part of another figure: nothing that is billed is missing without it.
+        notes.is_unreadable |= own.is_unreadable;
+        Ok(())
     }
 }
 
-impl<'a> Advisor<'a> {
-    fn read(scanner: &mut Scanner<'a>, is_unreadable: &mut bool) -> Result<Option<Self>> {
-        let mut advisor = Self::default();
+impl<'a> Usage<'a> {
+    /// Reads the value at hand; answers whether something in it can't be read exactly.
+    pub(super) fn read(place: &mut Option<Self>, scanner: &mut Scanner<'a>) -> Result<bool> {
+        let usage = place.insert(Self::default());
+        let mut notes = Notes::default();
+        if scanner.peek() == Some(b'{') {
+            scanner.object(|scanner, key| {
+                match key {
+                    "speed" => usage.speed = scanner.maybe_text()?,
+                    "iterations" => usage.read_iterations(scanner, &mut notes)?,
+                    _ => {
+                        if !usage.tokens.read_field(scanner, key, &mut notes)? {
+                            scanner.skip()?;
+                        }
+                    }
+                }
+                Ok(())
+            })?;
+        } else if !scanner.json()?.is_null() {
+            notes.note_missing();
+        }
+        usage.is_incomplete = notes.is_incomplete;
+        if usage.tokens.is_empty() && usage.iterations.is_empty() && !usage.is_incomplete {
+            *place = None;
+        }
+        Ok(notes.is_unreadable)
+    }
+
+    fn read_iterations(&mut self, scanner: &mut Scanner<'a>, notes: &mut Notes) -> Result<()> {
+        self.iterations.clear();
+        if scanner.peek() != Some(b'[') {
+            if !scanner.json()?.is_null() {
+                notes.note_missing();
+            }
+            return Ok(());
+        }
+        scanner.array(|scanner| {
+            self.iterations.extend(Iteration::read(scanner, notes)?);
+            Ok(())
+        })
+    }
+}
+
+impl<'a> Iteration<'a> {
+    fn read(scanner: &mut Scanner<'a>, notes: &mut Notes) -> Result<Option<Self>> {
+        if scanner.peek() != Some(b'{') {
+            if !scanner.json()?.is_null() {
+                notes.note_missing();
+            }
+            return Ok(None);
+        }
         let mut kind = None;
-        scanner.maybe_object(|scanner, key| {
+        let mut model = None;
+        let mut tokens = Tokens::default();
+        let mut own = Notes::default();
+        scanner.object(|scanner, key| {
             match key {
                 "type" => kind = scanner.maybe_text()?,
-                "model" => advisor.model = scanner.maybe_text()?,
+                "model" => model = scanner.maybe_text()?,
                 _ => {
-                    if !advisor.tokens.read_field(scanner, key, is_unreadable)? {
+                    if !tokens.read_field(scanner, key, &mut own)? {
                         scanner.skip()?;
                     }
                 }
             }
             Ok(())
         })?;
-        let is_advisor = kind.is_some_and(|kind| kind == "advisor_message");
-        Ok((is_advisor && !advisor.tokens.is_empty()).then_some(advisor))
+        notes.is_unreadable |= own.is_unreadable;
+        let kind = match kind.map(|kind| kind.decode()).as_deref() {
+            Some("advisor_message") => IterationKind::Advisor,
+            Some("compaction") => IterationKind::Compaction,
+            // Part of the message's own figures.
+            _ => return Ok(None),
+        };
+        let is_incomplete = own.is_incomplete;
+        let is_one = !tokens.is_empty() || is_incomplete;
+        Ok(is_one.then_some(Self {
+            kind,
+            model,
+            tokens,
+            is_incomplete,
+        }))
     }
 }
 
@@ -192,58 +288,166 @@ mod tests {
         (usage, is_unreadable)
     }
 
-    #[test]
-    fn the_split_of_cache_writes_wins_over_the_flat_figure() {
-        let split = r#"{"cache_creation_input_tokens":100,
-            "cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":7}}"#;
-        let tokens = read(split).0.unwrap().tokens;
-        assert_eq!(
-            (tokens.cache_creation_5m(), tokens.cache_creation_1h()),
-            (0, 7)
-        );
+    fn check_cache_writes(text: &str, expected: (i64, i64)) {
+        let tokens = read(text).0.unwrap().tokens;
+        let found = (tokens.cache_creation_5m(), tokens.cache_creation_1h());
+        assert_eq!(found, expected, "{text}");
+    }
 
-        let flat = r#"{"cache_creation_input_tokens":100,"cache_creation":null}"#;
-        let tokens = read(flat).0.unwrap().tokens;
-        assert_eq!(
-            (tokens.cache_creation_5m(), tokens.cache_creation_1h()),
-            (100, 0)
+    #[test]
+    fn the_larger_of_flat_and_split_cache_writes_counts() {
+        for (flat, split, expected) in [
+            (
+                "100",
+                r#"{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":7}"#,
+                (93, 7),
+            ),
+            (
+                "100",
+                r#"{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":0}"#,
+                (100, 0),
+            ),
+            (
+                "100",
+                r#"{"ephemeral_5m_input_tokens":60,"ephemeral_1h_input_tokens":70}"#,
+                (60, 70),
+            ),
+            ("100", r#"{"ephemeral_5m_input_tokens":60}"#, (100, 0)),
+            ("100", r#"{"ephemeral_1h_input_tokens":60}"#, (40, 60)),
+            (
+                "0",
+                r#"{"ephemeral_5m_input_tokens":60,"ephemeral_1h_input_tokens":70}"#,
+                (60, 70),
+            ),
+            ("null", r#"{"ephemeral_1h_input_tokens":70}"#, (0, 70)),
+            (
+                "100",
+                r#"{"ephemeral_1d_input_tokens":80,"ephemeral_1h_input_tokens":10}"#,
+                (90, 10),
+            ),
+            (
+                "100",
+                r#"{"ephemeral_1d_input_tokens":180,"ephemeral_1h_input_tokens":10}"#,
+                (180, 10),
+            ),
+            (
+                "100",
+                r#"{"note":"soon","ephemeral_1h_input_tokens":10.0}"#,
+                (90, 10),
+            ),
+            ("100", "{}", (100, 0)),
+            ("100", "null", (100, 0)),
+        ] {
+            check_cache_writes(
+                &format!(r#"{{"cache_creation_input_tokens":{flat},"cache_creation":{split}}}"#),
+                expected,
+            );
+            check_cache_writes(
+                &format!(r#"{{"cache_creation":{split},"cache_creation_input_tokens":{flat}}}"#),
+                expected,
+            );
+        }
+        check_cache_writes(
+            r#"{"cache_creation":{"ephemeral_1h_input_tokens":5},"cache_creation":null,
+                "cache_creation_input_tokens":3}"#,
+            (3, 0),
         );
     }
 
     #[test]
-    fn what_is_no_figure_is_absent_and_reported() {
-        for (text, is_readable, is_unreadable) in [
-            (r#"{"input_tokens":1,"output_tokens":2}"#, true, false),
-            (r#"{"input_tokens":null,"output_tokens":2}"#, true, false),
-            (r#"{"input_tokens":"1","output_tokens":2}"#, true, true),
-            (r#"{"input_tokens":-1}"#, false, true),
-            (r#"{"input_tokens":1.5}"#, false, true),
-            (r#"{"input_tokens":99999999999999999999}"#, false, true),
-            ("{}", false, false),
-            ("null", false, false),
-            ("[1]", false, true),
+    fn a_figure_is_a_whole_number_however_it_is_written() {
+        for (figure, input, is_unreadable, is_incomplete) in [
+            ("512", Some(512), false, false),
+            ("512.0", Some(512), false, false),
+            ("5.12e2", Some(512), false, false),
+            ("5120E-1", Some(512), false, false),
+            ("0.0", Some(0), false, false),
+            ("-0.0", Some(0), false, false),
+            ("1e8", Some(100_000_000), false, false),
+            ("204.8", Some(205), true, false),
+            ("0.2", Some(1), true, false),
+            ("null", None, false, false),
+            ("-1", None, true, true),
+            ("-0.5", None, true, true),
+            ("-512.0", None, true, true),
+            ("100000001", None, true, true),
+            ("1.00000001e8", None, true, true),
+            ("99999999.5", Some(100_000_000), true, false),
+            ("100000000.5", None, true, true),
+            ("1e300", None, true, true),
+            ("99999999999999999999", None, true, true),
+            ("\"1\"", None, true, true),
+            ("\"NaN\"", None, true, true),
+            ("true", None, true, true),
+            ("[1]", None, true, true),
+            ("{}", None, true, true),
+            ("NaN", None, true, true),
+            ("Infinity", None, true, true),
+            ("-Infinity", None, true, true),
+            ("1e999", None, true, true),
+            ("01", None, true, true),
         ] {
-            let (usage, reported) = read(text);
+            let text = format!(r#"{{"input_tokens":{figure},"output_tokens":2}}"#);
+            let (usage, reported) = read(&text);
+            let usage = usage.unwrap();
+            assert_eq!(usage.tokens.output, Some(2), "{figure}");
             assert_eq!(
-                (usage.is_some(), reported),
-                (is_readable, is_unreadable),
-                "{text}"
+                (usage.tokens.input, reported, usage.is_incomplete),
+                (input, is_unreadable, is_incomplete),
+                "{figure}"
             );
         }
     }
 
     #[test]
-    fn totals_do_not_overflow() {
-        let text = format!(r#"{{"input_tokens":{0},"output_tokens":{0}}}"#, i64::MAX);
-        assert_eq!(read(&text).0.unwrap().tokens.total(), i64::MAX);
+    fn usage_that_cannot_be_read_is_incomplete_and_usage_without_figures_is_none() {
+        for text in [
+            r#"{"input_tokens":-1}"#,
+            r#""much""#,
+            "[1]",
+            "7",
+            r#"{"cache_creation":"x"}"#,
+            r#"{"iterations":"x"}"#,
+            r#"{"iterations":["x"]}"#,
+        ] {
+            let (usage, reported) = read(text);
+            assert!(usage.unwrap().is_incomplete && reported, "{text}");
+        }
+        for text in [
+            "{}",
+            "null",
+            r#"{"speed":"fast"}"#,
+            r#"{"iterations":[null]}"#,
+        ] {
+            let (usage, reported) = read(text);
+            assert!(usage.is_none() && !reported, "{text}");
+        }
+        let (usage, reported) =
+            read(r#"{"output_tokens":5,"output_tokens_details":{"thinking_tokens":"x"}}"#);
+        assert!(!usage.unwrap().is_incomplete && reported);
     }
 
     #[test]
-    fn only_advisors_of_the_iterations_are_messages_of_their_own() {
+    fn iterations_that_the_message_does_not_include_stand_on_their_own() {
         let text = r#"{"input_tokens":5,"iterations":[{"type":"message","input_tokens":5},
-            {"type":"advisor_message","model":"m","input_tokens":9},null]}"#;
-        let usage = read(text).0.unwrap();
-        assert_eq!(usage.advisors.len(), 1);
-        assert_eq!(usage.advisors[0].tokens.input, Some(9));
+            {"type":"advisor_message","model":"m","input_tokens":9},null,
+            {"type":"compaction","input_tokens":7,"output_tokens":3},
+            {"type":"compaction","input_tokens":"x"},{"type":"compaction"}]}"#;
+        let (usage, reported) = read(text);
+        let usage = usage.unwrap();
+        let found: Vec<_> = usage
+            .iterations
+            .iter()
+            .map(|one| (one.kind, one.tokens.input, one.is_incomplete))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (IterationKind::Advisor, Some(9), false),
+                (IterationKind::Compaction, Some(7), false),
+                (IterationKind::Compaction, None, true),
+            ]
+        );
+        assert!(reported && !usage.is_incomplete);
     }
 }

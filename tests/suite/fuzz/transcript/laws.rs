@@ -78,8 +78,9 @@ pub fn hold_transcript(bytes: &[u8]) -> Result<(), String> {
         if !is_deep(line) {
             let found = entries.get(&number).copied().unwrap_or_default();
             let expected = objects(line);
+            // Behind a damaged value, objects are found that a strict reader never reaches.
             ensure!(
-                found == expected,
+                found == expected || (found > expected && !is_strict(line)),
                 "line {number} has {expected} objects and gives {found} entries"
             );
         }
@@ -95,6 +96,12 @@ pub fn hold_transcript(bytes: &[u8]) -> Result<(), String> {
         "a tail that is ended is not torn"
     );
     Ok(())
+}
+
+/// Whether a strict reader reads the whole line.
+fn is_strict(line: &[u8]) -> bool {
+    let values = serde_json::Deserializer::from_slice(line).into_iter::<Value>();
+    values.into_iter().all(|value| value.is_ok())
 }
 
 /// How many objects stand on a line, up to what can't be read.

@@ -1,0 +1,97 @@
+//! What a person typed: prompts, each once, however often the agent reports it.
+
+use std::collections::BTreeMap;
+
+use session_pipeline_processor::transcript::prompts::{is_prompt, queued_prompt, typed_text};
+use session_pipeline_processor::transcript::{Entry, Kind};
+
+use crate::strings::hash;
+
+/// The prompts of a transcript.
+#[derive(Default)]
+pub struct Prompts {
+    count: u64,
+    /// How many prompts of a text are in the queue and were not seen to leave it, by its hash.
+    queued: BTreeMap<u64, u64>,
+}
+
+impl Prompts {
+    /// Takes in an entry; returns whether it is a prompt at its place in the conversation, and not
+    /// on its way there.
+    ///
+    /// A prompt counts when it enters the queue. When the same text reaches the model later, as an
+    /// attachment or as a prompt, it has been counted.
+    pub fn add(&mut self, entry: &Entry<'_>) -> bool {
+        if let Some(text) = queued_prompt(entry) {
+            let is_new = entry.kind == Kind::QueueOperation || !self.take(&text);
+            self.count += u64::from(is_new);
+            if entry.kind == Kind::QueueOperation {
+                *self.queued.entry(hash(text.trim())).or_default() += 1;
+            }
+            false
+        } else if is_prompt(entry) {
+            let was_queued = !self.queued.is_empty() && self.take(&typed_text(entry.says()));
+            self.count += u64::from(!was_queued);
+            true
+        } else {
+            false
+        }
+    }
+
+    /// Takes one prompt of that text out of the queue, if there is one.
+    fn take(&mut self, text: &str) -> bool {
+        let key = hash(text.trim());
+        let Some(count) = self.queued.get_mut(&key) else {
+            return false;
+        };
+        *count -= 1;
+        if *count == 0 {
+            self.queued.remove(&key);
+        }
+        true
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(lines: &[&str], expected: u64) {
+        let mut prompts = Prompts::default();
+        for line in lines {
+            prompts.add(&Entry::parse(line).unwrap());
+        }
+        assert_eq!(prompts.count(), expected, "{lines:?}");
+    }
+
+    #[test]
+    fn a_queued_prompt_counts_once_wherever_it_appears() {
+        let typed = r#"{"type":"user","message":{"content":"ship it"}}"#;
+        let other = r#"{"type":"user","message":{"content":"stop"}}"#;
+        let queued = r#"{"type":"queue-operation","operation":"enqueue","content":"ship it"}"#;
+        let removed = r#"{"type":"queue-operation","operation":"remove"}"#;
+        let emptied = r#"{"type":"queue-operation","operation":"popAll","content":"ship it"}"#;
+        let attached = r#"{"type":"attachment","attachment":{"type":"queued_command","commandMode":"prompt","prompt":" ship it\n"}}"#;
+        let command = r#"{"type":"queue-operation","operation":"enqueue","content":"/clear"}"#;
+        check(&[typed], 1);
+        check(&[typed, typed], 2);
+        check(&[queued], 1);
+        check(&[attached], 1);
+        check(&[queued, removed], 1);
+        check(&[queued, removed, attached], 1);
+        check(&[queued, attached, removed], 1);
+        check(&[queued, typed], 1);
+        check(&[queued, emptied, typed], 1);
+        check(&[queued, other, typed], 2);
+        check(&[typed, queued], 2);
+        check(&[queued, queued, typed], 2);
+        check(&[queued, typed, typed], 2);
+        check(&[attached, attached], 2);
+        check(&[command, removed], 0);
+    }
+}
