@@ -99,6 +99,8 @@ struct Known<'a> {
     first: &'a Sighting,
     best: &'a Sighting,
     is_final: bool,
+    /// Where the session began that it first appeared in.
+    place: usize,
 }
 
 fn better<'a>(one: &'a Sighting, other: &'a Sighting) -> &'a Sighting {
@@ -113,9 +115,12 @@ fn count(sightings: &[Sighting]) -> Vec<Known<'_>> {
         let session = (!sighting.has_request).then_some(sighting.session);
         (sighting.message, session)
     };
+    let mut places = BTreeMap::new();
     let mut in_files = BTreeMap::new();
     for sighting in sightings {
+        let place = *places.entry(sighting.file).or_insert(sighting.place);
         let fresh = Known {
+            place,
             first: sighting,
             best: sighting,
             is_final: false,
@@ -132,6 +137,7 @@ fn count(sightings: &[Sighting]) -> Vec<Known<'_>> {
         let rank = |sighting: &Sighting| (sighting.hour, FILES[sighting.file]);
         if rank(found.first) < rank(known.first) {
             known.first = found.first;
+            known.place = found.place;
         }
         known.best = better(known.best, found.best);
         known.is_final |= found.is_final;
@@ -189,7 +195,7 @@ fn expected(messages: &[Known<'_>], by: By) -> BTreeMap<String, Counted> {
             By::Session => format!("session-{}", first.session),
             By::User => FILES[first.file].split('/').next().unwrap().to_owned(),
             By::Model => MODELS[model(first.message)].0.to_owned(),
-            By::Project => PLACES[first.place].1.to_owned(),
+            By::Project => PLACES[known.place].1.to_owned(),
         };
         add(rows.entry(key).or_default(), known);
     }
