@@ -86,7 +86,7 @@ fn a_failed_session_ends_the_run_with_1_and_is_named() {
         "failed `ada/huge.jsonl`: too-large: the session has 1073741825 bytes; 1073741824 are allowed\n"
     );
     let [_, row] = words(&ended.stdout).try_into().unwrap();
-    assert!(row.starts_with("usage 3 1 0 1 0 0 "), "{row}");
+    assert!(row.starts_with("usage 2 1 0 1 0 0 "), "{row}");
     assert_eq!(
         check(&dir, &["run", "usage", "--json"]).code,
         1,

@@ -101,6 +101,8 @@ struct Known<'a> {
     is_final: bool,
     /// Whether the file had no other session before.
     is_own: bool,
+    /// Where the session began that it first appeared in.
+    place: usize,
 }
 
 fn better<'a>(one: &'a Sighting, other: &'a Sighting) -> &'a Sighting {
@@ -121,6 +123,7 @@ fn count<'a>(sightings: &'a [Sighting], order: &[usize]) -> Vec<Known<'a>> {
     for file in 0..FILES.len() {
         let mut in_file: BTreeMap<u64, Known<'_>> = BTreeMap::new();
         let first_session = of_file(file).next().map(|sighting| sighting.session);
+        let place = of_file(file).next().map_or(0, |sighting| sighting.place);
         let mut is_own = true;
         for sighting in of_file(file) {
             is_own &= Some(sighting.session) == first_session;
@@ -129,6 +132,7 @@ fn count<'a>(sightings: &'a [Sighting], order: &[usize]) -> Vec<Known<'a>> {
                 best: sighting,
                 is_final: false,
                 is_own,
+                place,
             });
             known.best = better(known.best, sighting);
             known.is_final |= sighting.is_final;
@@ -215,7 +219,7 @@ fn expected(messages: &[Known<'_>], by: By) -> BTreeMap<String, Counted> {
             By::Session => format!("session-{}", first.session),
             By::User => FILES[first.file].split('/').next().unwrap().to_owned(),
             By::Model => MODELS[model(first.message)].0.to_owned(),
-            By::Project => PLACES[first.place].1.to_owned(),
+            By::Project => PLACES[known.place].1.to_owned(),
         };
         add(rows.entry(key).or_default(), known);
     }

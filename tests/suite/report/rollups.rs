@@ -38,6 +38,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(step, 1..6)
 }
 
+/// An id that is unique by itself.
+fn long(id: &str) -> String {
+    format!("msg_{id:0>24}")
+}
+
 fn open(dir: &DataDir) -> TestPipeline {
     let config = Config {
         keep_missing_days: Some(3),
@@ -111,7 +116,7 @@ proptest! {
 #[test]
 fn only_the_families_of_what_changed_are_worked_out_anew() {
     let dir = usage_dir();
-    let message = |id: &str| Session::new("s1").assistant(|m| m.id(id).request(id));
+    let message = |id: &str| Session::new("s1").assistant(|m| m.id(&long(id)));
     for (key, id) in [("ada/a", "m1"), ("ada/copy", "m1"), ("ada/other", "m2")] {
         dir.write(&format!("{key}.jsonl"), message(id));
     }
@@ -130,14 +135,17 @@ fn only_the_families_of_what_changed_are_worked_out_anew() {
     );
     // A mark on what stays; what is worked out anew has none.
     database::execute(&dir, "UPDATE usage.message_rollups SET username = 'marked'");
-    dir.write("ada/copy.jsonl", message("m3"));
+    dir.write("ada/third.jsonl", message("m1"));
     let pipeline = TestPipeline::open(&dir, &[usage()]);
     pipeline.run("usage");
     reported(&pipeline, By::Day);
     drop(pipeline);
     assert_eq!(
         families(),
-        ["[ada/a.jsonl]", "[ada/copy.jsonl]", "[ada/other.jsonl]"]
+        [
+            "[ada/a.jsonl, ada/copy.jsonl, ada/third.jsonl]",
+            "[ada/other.jsonl]"
+        ]
     );
     let sql = "SELECT session_file, message_rollups.username FROM usage.message_rollups
         JOIN usage.families USING (family) JOIN session_processor_state USING (session_seq) ORDER BY 1";
@@ -146,7 +154,8 @@ fn only_the_families_of_what_changed_are_worked_out_anew() {
         [
             "ada/a.jsonl | ada",
             "ada/copy.jsonl | ada",
-            "ada/other.jsonl | marked"
+            "ada/other.jsonl | marked",
+            "ada/third.jsonl | ada"
         ]
     );
 }
@@ -154,7 +163,7 @@ fn only_the_families_of_what_changed_are_worked_out_anew() {
 #[test]
 fn a_new_file_that_shares_messages_with_two_makes_them_one_family() {
     let dir = usage_dir();
-    let message = |session: Session, id: &str| session.assistant(|m| m.id(id).request(id));
+    let message = |session: Session, id: &str| session.assistant(|m| m.id(&long(id)));
     dir.write("ada/a.jsonl", message(Session::new("s1"), "m1"));
     dir.write("ada/b.jsonl", message(Session::new("s2"), "m2"));
     let pipeline = TestPipeline::open(&dir, &[usage()]);

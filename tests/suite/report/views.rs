@@ -23,7 +23,8 @@ fn processed(files: &[(&str, Session)]) -> DataDir {
 }
 
 fn message(session: Session, id: &str) -> Session {
-    session.assistant(|m| m.id(id).request(id).tokens(1_000, 0))
+    let id = format!("msg_{id:0>24}");
+    session.assistant(|m| m.id(&id).request(&id).tokens(1_000, 0))
 }
 
 #[test]
@@ -110,19 +111,37 @@ fn a_call_that_stands_in_two_files_is_one_and_failed_if_either_says_so() {
     let parent = Session::new("s1")
         .assistant(|m| {
             m.tool_use(
-                "t1",
+                "toolu_000000000000000000000001",
                 "Task",
                 serde_json::json!({ "subagent_type": "Explore" }),
             )
         })
-        .progress(|m| m.tool_use("t2", "Bash", serde_json::json!({})));
+        .progress(|m| {
+            m.tool_use(
+                "toolu_000000000000000000000002",
+                "Bash",
+                serde_json::json!({}),
+            )
+        });
     let agent = Session::new("s1")
         .at(evening(0))
         .sidechain("a1")
-        .assistant(|m| m.tool_use("t2", "Bash", serde_json::json!({})))
-        .tool_result_of("t2", Err("Exit code 1"))
-        .assistant(|m| m.tool_use("t3", "Read", serde_json::json!({})))
-        .tool_result_of("t3", Ok("text"));
+        .assistant(|m| {
+            m.tool_use(
+                "toolu_000000000000000000000002",
+                "Bash",
+                serde_json::json!({}),
+            )
+        })
+        .tool_result_of("toolu_000000000000000000000002", Err("Exit code 1"))
+        .assistant(|m| {
+            m.tool_use(
+                "toolu_000000000000000000000003",
+                "Read",
+                serde_json::json!({}),
+            )
+        })
+        .tool_result_of("toolu_000000000000000000000003", Ok("text"));
     dir.write("ada/s1.jsonl", parent);
     dir.write("ada/s1/subagents/agent-a1.jsonl", agent.clone());
     dir.write("bob/copy.jsonl", agent);

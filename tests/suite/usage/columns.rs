@@ -66,9 +66,9 @@ fn the_columns_of_messages() {
         input_tokens output_tokens cache_read_tokens cache_creation_5m_tokens \
         cache_creation_1h_tokens thinking_tokens is_sidechain is_final agent_version cwd git_branch";
     insta::assert_snapshot!(check("messages", columns), @"
-    session_id=s1 username=ada line=2 message_id=msg_1 request_id=req_1 occurred_at=2026-01-05T09:00:01Z model=claude-opus-4-5-20251101 speed=fast input_tokens=11 output_tokens=22 cache_read_tokens=33 cache_creation_5m_tokens=44 cache_creation_1h_tokens=55 thinking_tokens=6 is_final=true agent_version=2.1.2 cwd=/home/dev/two git_branch=second
-    session_id=s1 username=ada line=4 message_id=msg_2 request_id=req_2 occurred_at=2026-01-05T09:00:03Z model=claude-sonnet-4-5-20250929 input_tokens=1 output_tokens=2 agent_version=2.1.2 cwd=/home/dev/two git_branch=second
-    session_id=s1 username=ada line=6 message_id=msg_3 request_id=req_3 occurred_at=2026-01-05T09:00:05Z model=claude-sonnet-4-5-20250929 input_tokens=10 output_tokens=5 is_final=true agent_version=2.1.2 cwd=/home/dev/two git_branch=second
+    session_id=s1 username=ada line=2 message_id=msg_1 request_id=req_1 occurred_at=2026-01-05T09:00:01Z model=claude-opus-4-5-20251101 speed=fast input_tokens=11 output_tokens=22 cache_read_tokens=33 cache_creation_5m_tokens=44 cache_creation_1h_tokens=55 thinking_tokens=6 is_final=true agent_version=2.1.2 cwd=/home/dev/one git_branch=second
+    session_id=s1 username=ada line=4 message_id=msg_2 request_id=req_2 occurred_at=2026-01-05T09:00:03Z model=claude-sonnet-4-5-20250929 input_tokens=1 output_tokens=2 agent_version=2.1.2 cwd=/home/dev/one git_branch=second
+    session_id=s1 username=ada line=6 message_id=msg_3 request_id=req_3 occurred_at=2026-01-05T09:00:05Z model=claude-sonnet-4-5-20250929 input_tokens=10 output_tokens=5 is_final=true agent_version=2.1.2 cwd=/home/dev/one git_branch=second
     ");
 }
 

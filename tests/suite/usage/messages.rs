@@ -144,11 +144,13 @@ fn an_advisor_is_a_message_of_its_own_model() {
         [
             format!("msg_1 | {OPUS} | 10 | 20 | 0"),
             format!("msg_1:advisor:0 | {HAIKU} | 1000 | 100 | 7"),
+            format!("msg_1:compaction:0 | {OPUS} | 5 | 5 | 0"),
         ]
     );
     assert_eq!(
         extracted.rows("sessions", "messages input_tokens output_tokens"),
-        ["2 | 1010 | 120"]
+        ["2 | 1015 | 125"],
+        "a compaction is no message"
     );
 }
 
@@ -166,12 +168,12 @@ fn cache_writes_are_told_apart_and_an_unsplit_one_counts_for_five_minutes() {
     };
     assert_eq!(split(json!(100), Value::Null), "100 | 0", "unsplit");
     let both = json!({ "ephemeral_5m_input_tokens": 60, "ephemeral_1h_input_tokens": 40 });
-    assert_eq!(split(json!(0), both), "60 | 40", "the split wins");
+    assert_eq!(split(json!(0), both), "60 | 40", "the split is larger");
     let nothing = json!({ "ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0 });
     assert_eq!(
         split(json!(100), nothing),
-        "0 | 0",
-        "even where it is nothing"
+        "100 | 0",
+        "the flat figure is larger"
     );
 }
 
