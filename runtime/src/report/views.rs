@@ -232,6 +232,29 @@ pub(super) const PROJECT: &str = r"regexp_replace(
     '^(.+?)(?:[/\\]\.claude[/\\]worktrees|[/\\]\.worktrees|\.worktrees|-worktrees)[/\\].*$', '\1'
 )";
 
+/// The folder that a session is in, which its user is found by.
+pub(super) const DIRECTORY: &str = "split_part(session_file, '/', 1)";
+
+/// Whose sessions a folder holds, by the users of now: as [`crate::identity::resolve`] finds them.
+///
+/// Rows have the name that the user had when they were written. A user who is created later is the
+/// same person, so names are resolved when somebody asks.
+const DIRECTORIES: &str = "CREATE OR REPLACE VIEW usage.directories AS
+WITH by_id AS (SELECT id AS directory, email FROM main.users),
+by_local_part AS (
+    SELECT split_part(email, '@', 1) AS directory, first(email ORDER BY updated_at DESC, id) AS email
+    FROM main.users WHERE contains(email, '@') GROUP BY ALL
+)
+FROM by_id UNION ALL (FROM by_local_part ANTI JOIN by_id USING (directory))";
+
+/// Rows of `usage` with the names of now.
+pub(super) fn with_names(rows: &str) -> String {
+    format!(
+        "SELECT named.* REPLACE (coalesce(directories.email, {DIRECTORY}) AS username)
+         FROM ({rows}) AS named LEFT JOIN usage.directories ON directories.directory = {DIRECTORY}"
+    )
+}
+
 /// The views, each after those it asks.
 fn views() -> Vec<String> {
     let by = |view: &str, key: &str, column: &str| {
@@ -241,15 +264,16 @@ fn views() -> Vec<String> {
         )
     };
     vec![
+        DIRECTORIES.to_owned(),
         format!(
             "CREATE OR REPLACE VIEW usage.distinct_messages AS {}",
-            distinct_messages("usage.messages")
+            with_names(&distinct_messages("usage.messages"))
         ),
         RATES.to_owned(),
         priced_messages(),
         format!(
             "CREATE OR REPLACE VIEW usage.distinct_calls AS {}",
-            distinct_calls("usage.events")
+            with_names(&distinct_calls("usage.events"))
         ),
         by("daily", "CAST(occurred_at AS DATE)", "day"),
         by("monthly", "strftime(occurred_at, '%Y-%m')", "month"),
@@ -311,7 +335,7 @@ WITH new AS (SELECT key AS session_id, * EXCLUDE (key, is_total, sessions) FROM 
 held AS (
     SELECT session_id, min(username) AS username, min(started_at) AS started_at, max(ended_at) AS ended_at,
         CAST(coalesce(sum(messages), 0) AS BIGINT) AS held_messages, count(*) AS files
-    FROM usage.sessions GROUP BY 1
+    FROM ({}) GROUP BY 1
 )
 SELECT session_id, held.username, held.started_at, held.ended_at,
     coalesce(input_tokens, 0) AS input_tokens, coalesce(output_tokens, 0) AS output_tokens,
@@ -322,7 +346,8 @@ SELECT session_id, held.username, held.started_at, held.ended_at,
     coalesce(unknown_models, []) AS unknown_models, coalesce(messages, 0) AS messages,
     coalesce(held_messages, 0) AS held_messages, coalesce(files, 0) AS files
 FROM new FULL JOIN held USING (session_id)",
-        by_key("session_id")
+        by_key("session_id"),
+        with_names("FROM usage.sessions")
     )
 }
 
