@@ -66,6 +66,12 @@ const MESSAGE_ID: &str =
 const CALL_ID: &str = "CASE WHEN tool_id IS NULL THEN hash(session_seq, 'call', line // 4096)
     ELSE hash(tool_id, 'call') END";
 
+/// The slot of what is in a set of processings: its first one, so that slots are stored in the order of
+/// processings and found without a search, and a hash of the set. Two slots with the same hash are made
+/// together, which is as right.
+const SLOT: &str =
+    "CAST(min(session_seq) AS UBIGINT) * 1048576 + bit_xor(hash(session_seq)) % 1048576";
+
 /// The ids of the messages and calls of some processings.
 fn ids(of: &str) -> String {
     format!(
@@ -122,19 +128,12 @@ pub(super) fn update(store: &Store, turn: &Turn<'_>, made_from: &str) -> Result<
             return Ok(());
         };
         let round = Arc::new(round);
-        let first = Arc::clone(&round);
-        if !store.write(move |writer| first.begin(writer))? {
-            continue;
-        }
         let mut is_valid = true;
-        for slice in 1..round.slices {
+        for step in round.steps() {
             turn.check()?;
-            let batch = round.batch(slice)?;
-            if batch.range.is_none() {
-                continue;
-            }
+            let batch = round.batch_of(step)?;
             let round = Arc::clone(&round);
-            is_valid = store.write(move |writer| round.write(writer, &batch))?;
+            is_valid = store.write(move |writer| round.take(writer, step, batch.as_ref()))?;
             if !is_valid {
                 break;
             }
@@ -166,9 +165,8 @@ pub(super) fn update_alone<T: Send + 'static>(
             let Some(round) = Round::plan(connection, &updates, sizes)? else {
                 return then();
             };
-            round.begin(writer)?;
-            for slice in 1..round.slices {
-                round.write(writer, &round.batch(slice)?)?;
+            for step in round.steps() {
+                round.take(writer, step, round.batch_of(step)?.as_ref())?;
             }
         }
     })
@@ -255,13 +253,27 @@ struct Round {
     slices: i64,
     /// Whether nothing was left out of the round.
     is_last: bool,
-    /// The slots that are removed.
-    slots: Rows,
+    /// The slots that are removed, by the job that does.
+    slots: Vec<Rows>,
     /// The processings that are gone, forgotten, new, or in a slot that is removed; and whether each
     /// is there and complete at once, there and not complete yet, or not there any more (NULL).
     sessions: Rows,
-    first: Mutex<Option<Batch>>,
 }
+
+/// A job of the writer.
+#[derive(Clone, Copy)]
+enum Step {
+    /// Marks which processings change, removes the first slots, and makes the first slice where there are
+    /// no others.
+    Begin,
+    /// Removes more slots.
+    Remove(usize),
+    /// Makes a slice.
+    Make(i64),
+}
+
+/// How many batches of slots one job removes; DuckDB hands over 2,048 rows in each.
+const REMOVED_BATCHES: usize = 4;
 
 /// What the writer makes in one job.
 struct Batch {
@@ -322,22 +334,37 @@ impl Round {
         run(&changed())?;
         run(&sliced(sizes.slice_rows))?;
         let slices = number("SELECT coalesce(max(slice) + 1, 1) FROM temp.plan")?;
-        let slots = fetch(&connection, "FROM temp.slots")?;
+        let slots = fetch(&connection, "FROM temp.slots ORDER BY slot")?;
         let sessions = fetch(&connection, "FROM temp.sessions")?;
         run("COMMIT")?;
-        let round = Self {
+        Ok(Some(Self {
             connection: Mutex::new(connection),
             updates: Arc::clone(updates),
             generation,
             slices,
             is_last: gone_now == gone && fresh_now == fresh,
-            slots,
+            slots: slots.chunks(REMOVED_BATCHES).map(<[_]>::to_vec).collect(),
             sessions,
-            first: Mutex::default(),
-        };
-        let first = round.batch(0)?;
-        *lock(&round.first) = Some(first);
-        Ok(Some(round))
+        }))
+    }
+
+    /// The jobs of the round, in their order. All that is removed is removed before the first slice,
+    /// since slots are made again under the same number.
+    fn steps(&self) -> Vec<Step> {
+        let is_short = self.slots.len() <= 1;
+        std::iter::once(Step::Begin)
+            .chain((1..self.slots.len()).map(Step::Remove))
+            .chain((i64::from(is_short)..self.slices).map(Step::Make))
+            .collect()
+    }
+
+    /// What a step makes.
+    fn batch_of(&self, step: Step) -> Result<Option<Batch>, StoreError> {
+        match step {
+            Step::Begin if self.slots.len() <= 1 => self.batch(0).map(Some),
+            Step::Make(slice) => self.batch(slice).map(Some),
+            Step::Begin | Step::Remove(_) => Ok(None),
+        }
     }
 
     /// A slice of the plan.
@@ -359,54 +386,56 @@ impl Round {
         })
     }
 
-    /// Removes the slots that change and makes the first slice; `false` where the plan is outdated,
-    /// and nothing is done.
-    fn begin(&self, writer: &Writer) -> Result<bool, StoreError> {
-        let first = lock(&self.first).take();
+    /// Takes a step; `false` where the plan is outdated, and nothing is done.
+    fn take(&self, writer: &Writer, step: Step, batch: Option<&Batch>) -> Result<bool, StoreError> {
+        if matches!(step, Step::Make(_)) && batch.is_none_or(|batch| batch.range.is_none()) {
+            return Ok(true);
+        }
         in_transaction(writer, |connection| {
             if self.is_outdated() {
                 return Ok(false);
             }
-            fill(connection, "slots", "slot UBIGINT", &self.slots)?;
-            let columns = "session_seq BIGINT, is_complete BOOLEAN";
-            fill(connection, "sessions", columns, &self.sessions)?;
-            connection
-                .execute_batch(
-                    "DELETE FROM usage.rollup_sessions WHERE session_seq IN (SELECT session_seq FROM temp.sessions);
-                     INSERT INTO usage.rollup_sessions FROM temp.sessions WHERE is_complete IS NOT NULL;
-                     DROP TABLE temp.sessions;",
-                )
-                .map_err(StoreError::database("to mark which rollups change"))?;
-            if self.slots.iter().any(|rows| rows.num_rows() > 0) {
-                connection
-                    .execute_batch(
-                        "DELETE FROM usage.rollup_items WHERE slot IN (FROM temp.slots);
-                         DELETE FROM usage.message_rollups WHERE slot IN (FROM temp.slots);
-                         DELETE FROM usage.call_rollups WHERE slot IN (FROM temp.slots);",
-                    )
-                    .map_err(StoreError::database(
-                        "to remove what changes of its rollups",
-                    ))?;
+            match step {
+                Step::Begin => {
+                    self.mark(connection)?;
+                    self.remove(connection, 0)?;
+                }
+                Step::Remove(chunk) => self.remove(connection, chunk)?,
+                Step::Make(_) => {}
             }
-            connection
-                .execute_batch("DROP TABLE temp.slots")
-                .map_err(StoreError::database(
-                    "to remove what changes of its rollups",
-                ))?;
-            first.map_or(Ok(()), |first| make(connection, &first))?;
+            batch.map_or(Ok(()), |batch| make(connection, batch))?;
             Ok(true)
         })
     }
 
-    /// Makes another slice; `false` where the plan is outdated, and nothing is done.
-    fn write(&self, writer: &Writer, batch: &Batch) -> Result<bool, StoreError> {
-        in_transaction(writer, |connection| {
-            if self.is_outdated() {
-                return Ok(false);
-            }
-            make(connection, batch)?;
-            Ok(true)
-        })
+    /// Marks which processings are incomplete until the end of the round, and which are not there.
+    fn mark(&self, connection: &Connection) -> Result<(), StoreError> {
+        let columns = "session_seq BIGINT, is_complete BOOLEAN";
+        fill(connection, "sessions", columns, &self.sessions)?;
+        connection
+            .execute_batch(
+                "DELETE FROM usage.rollup_sessions WHERE session_seq IN (SELECT session_seq FROM temp.sessions);
+                 INSERT INTO usage.rollup_sessions FROM temp.sessions WHERE is_complete IS NOT NULL;
+                 DROP TABLE temp.sessions;",
+            )
+            .map_err(StoreError::database("to mark which rollups change"))
+    }
+
+    fn remove(&self, connection: &Connection, chunk: usize) -> Result<(), StoreError> {
+        let Some(slots) = self.slots.get(chunk) else {
+            return Ok(());
+        };
+        fill(connection, "slots", "slot UBIGINT", slots)?;
+        connection
+            .execute_batch(
+                "DELETE FROM usage.rollup_items WHERE slot IN (FROM temp.slots);
+                 DELETE FROM usage.message_rollups WHERE slot IN (FROM temp.slots);
+                 DELETE FROM usage.call_rollups WHERE slot IN (FROM temp.slots);
+                 DROP TABLE temp.slots;",
+            )
+            .map_err(StoreError::database(
+                "to remove what changes of its rollups",
+            ))
     }
 
     /// Whether rows have changed that the plan takes for what they were.
@@ -460,7 +489,7 @@ fn changed() -> String {
 fn sliced(slice_rows: u64) -> String {
     format!(
         "CREATE TEMP TABLE sets AS
-            SELECT item, bit_xor(hash(session_seq)) AS slot, min(session_seq) AS first, count(*) AS row_count
+            SELECT item, {SLOT} AS slot, min(session_seq) AS first, count(*) AS row_count
             FROM temp.pairs GROUP BY item;
          CREATE TEMP TABLE firsts AS
             SELECT first, row_count // {slice_rows} + 1 AS parts,
@@ -468,7 +497,7 @@ fn sliced(slice_rows: u64) -> String {
             FROM (SELECT first, sum(row_count) AS row_count FROM temp.sets GROUP BY first);
          CREATE TEMP TABLE plan AS
             SELECT item, session_seq, slot, slice + CAST(item % CAST(parts AS UBIGINT) AS BIGINT) AS slice
-            FROM temp.pairs JOIN temp.sets USING (item) JOIN temp.firsts USING (first) ORDER BY ALL;
+            FROM temp.pairs JOIN temp.sets USING (item) JOIN temp.firsts USING (first) ORDER BY slice, session_seq, item;
          DROP TABLE temp.pairs; DROP TABLE temp.sets; DROP TABLE temp.firsts;
          CREATE TEMP TABLE members AS SELECT session_seq, max(slice) AS slice FROM temp.plan GROUP BY 1;
          CREATE TEMP TABLE ends AS
