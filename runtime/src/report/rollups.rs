@@ -281,8 +281,8 @@ struct Batch {
     ids: Rows,
     /// The processings that are complete with it.
     complete: Rows,
-    /// The smallest and the largest number of a processing in it.
-    range: Option<(i64, i64)>,
+    /// Where its processings are: the smallest and the largest number of each range.
+    ranges: Vec<(i64, i64)>,
 }
 
 impl Round {
@@ -370,25 +370,23 @@ impl Round {
     /// A slice of the plan.
     fn batch(&self, slice: i64) -> Result<Batch, StoreError> {
         let connection = lock(&self.connection);
-        let range = connection
-            .query_row(
-                "SELECT min(session_seq), max(session_seq) FROM temp.plan WHERE slice = ?",
-                [slice],
-                |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?)),
-            )
+        let sql = "SELECT DISTINCT session_seq FROM temp.plan WHERE slice = ? ORDER BY session_seq";
+        let numbers: Vec<i64> = connection
+            .prepare(sql)
+            .and_then(|mut statement| statement.query_map([slice], |row| row.get(0))?.collect())
             .map_err(StoreError::database("to read the plan of its rollups"))?;
         let ids = format!("SELECT item, session_seq, slot FROM temp.plan WHERE slice = {slice}");
         let complete = format!("SELECT session_seq FROM temp.ends WHERE slice = {slice}");
         Ok(Batch {
             ids: fetch(&connection, &ids)?,
             complete: fetch(&connection, &complete)?,
-            range: range.0.zip(range.1),
+            ranges: ranges(&numbers),
         })
     }
 
     /// Takes a step; `false` where the plan is outdated, and nothing is done.
     fn take(&self, writer: &Writer, step: Step, batch: Option<&Batch>) -> Result<bool, StoreError> {
-        if matches!(step, Step::Make(_)) && batch.is_none_or(|batch| batch.range.is_none()) {
+        if matches!(step, Step::Make(_)) && batch.is_none_or(|batch| batch.ranges.is_empty()) {
             return Ok(true);
         }
         in_transaction(writer, |connection| {
@@ -512,11 +510,34 @@ fn sliced(slice_rows: u64) -> String {
     )
 }
 
+/// Ranges that hold all of these numbers, which are in order, and leave out what is far from them: a fork
+/// can be far from its origin, and nothing in between is to be read.
+fn ranges(numbers: &[i64]) -> Vec<(i64, i64)> {
+    /// A range costs more than to read so many processings.
+    const APART: i64 = 500;
+    const RANGES_MAX: usize = 16;
+    let mut gaps: Vec<(i64, i64)> = numbers
+        .iter()
+        .zip(numbers.iter().skip(1))
+        .filter(|(one, next)| *next - *one > APART)
+        .map(|(one, next)| (*one, *next))
+        .collect();
+    gaps.sort_by_key(|(one, next)| std::cmp::Reverse(next - one));
+    gaps.truncate(RANGES_MAX - 1);
+    gaps.sort_unstable();
+    let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
+        return Vec::new();
+    };
+    let firsts = std::iter::once(*first).chain(gaps.iter().map(|(_, next)| *next));
+    let lasts = gaps.iter().map(|(one, _)| *one).chain([*last]);
+    firsts.zip(lasts).collect()
+}
+
 /// Makes the rollups of a batch, within the present transaction.
 fn make(connection: &Connection, batch: &Batch) -> Result<(), StoreError> {
-    let Some((least, most)) = batch.range else {
+    if batch.ranges.is_empty() {
         return Ok(());
-    };
+    }
     let refused = StoreError::database("to make its rollups");
     let columns = "item UBIGINT, session_seq BIGINT, slot UBIGINT";
     fill(connection, "slice", columns, &batch.ids)?;
@@ -527,9 +548,14 @@ fn make(connection: &Connection, batch: &Batch) -> Result<(), StoreError> {
         &batch.complete,
     )?;
     let rows = |table: &str, id: &str, filter: &str| {
+        let ranges = batch.ranges.iter().map(|(first, last)| {
+            format!(
+                "SELECT *, {id} AS item FROM {table} WHERE session_seq BETWEEN {first} AND {last} AND {filter}"
+            )
+        });
+        let ranges = ranges.collect::<Vec<_>>().join(" UNION ALL ");
         format!(
-            "SELECT * EXCLUDE (item) FROM (SELECT *, {id} AS item FROM {table}
-                WHERE session_seq BETWEEN {least} AND {most} AND {filter}) SEMI JOIN temp.slice USING (session_seq, item)"
+            "SELECT * EXCLUDE (item) FROM ({ranges}) SEMI JOIN temp.slice USING (session_seq, item)"
         )
     };
     let with_slot = |distinct: &str, id: &str| {
@@ -588,4 +614,29 @@ fn fill(
         appender.flush()
     };
     filled().map_err(StoreError::database("to hand over the plan of its rollups"))
+}
+
+// What is read for a slice shows in its duration only.
+#[cfg(test)]
+mod tests {
+    use super::ranges;
+
+    #[test]
+    fn what_is_far_from_all_numbers_is_in_no_range() {
+        assert_eq!(ranges(&[]), []);
+        assert_eq!(ranges(&[7]), [(7, 7)]);
+        assert_eq!(ranges(&[1, 2, 400]), [(1, 400)]);
+        assert_eq!(
+            ranges(&[1, 2, 9_000, 9_001, 99_000]),
+            [(1, 2), (9_000, 9_001), (99_000, 99_000)]
+        );
+        let many: Vec<i64> = (0..100).map(|number| number * 1_000).collect();
+        let found = ranges(&many);
+        assert_eq!(found.len(), 16);
+        assert!(many.iter().all(|number| {
+            found
+                .iter()
+                .any(|(first, last)| (first..=last).contains(&number))
+        }));
+    }
 }

@@ -522,6 +522,6 @@ fn a_service_stops_in_the_middle_of_a_report() {
     let started = Instant::now();
     assert!(server.stop().is_complete);
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
     drop(reports);
 }
