@@ -602,7 +602,7 @@ fn fill(
     connection: &Connection,
     table: &str,
     columns: &str,
-    rows: &Rows,
+    rows: &[RecordBatch],
 ) -> Result<(), StoreError> {
     let filled = || -> duckdb::Result<()> {
         connection.execute_batch(&format!("CREATE OR REPLACE TEMP TABLE {table} ({columns})"))?;

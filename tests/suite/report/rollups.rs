@@ -310,11 +310,10 @@ fn create_token(pipeline: &TestPipeline, email: &str) {
     };
     let pipeline = pipeline.pipeline();
     let (store, now) = (pipeline.store(), pipeline.clock().now());
-    token::create(store, &new, &TestRandomness::default(), Actor::cli(), now).unwrap();
+    token::create(store, &new, &TestRandomness, Actor::cli(), now).unwrap();
 }
 
 /// Never the same twice.
-#[derive(Default)]
 struct TestRandomness;
 
 impl Randomness for TestRandomness {
