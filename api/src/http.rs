@@ -12,6 +12,7 @@ mod first_token;
 mod guard;
 mod health;
 mod knowledge;
+mod lanes;
 mod limits;
 mod openapi;
 mod problem;
@@ -40,6 +41,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use lanes::Lanes;
 use problem::ApiError;
 
 pub use limits::HttpLimits;
@@ -54,7 +56,7 @@ pub struct Service {
     started_at: UtcMicros,
     /// The description of the routes, as it is served.
     document: String,
-    queries: Arc<Semaphore>,
+    lanes: Lanes,
     uploads: Arc<Semaphore>,
     schema: SchemaMemo,
     scheduler: Option<SchedulerWatch>,
@@ -83,7 +85,7 @@ impl Service {
             keyring: Keyring::open(pipeline.store(), scheduler)?,
             started_at: pipeline.clock().now(),
             document: documented().1.to_pretty_json().unwrap_or_default(),
-            queries: Arc::new(Semaphore::new(limits.queries_max)),
+            lanes: Lanes::new(&limits),
             uploads: Arc::new(Semaphore::new(limits.uploads_max)),
             schema: SchemaMemo::default(),
             scheduler: None,
@@ -111,16 +113,7 @@ impl Service {
         self.pipeline.registry().cadences()
     }
 
-    /// Does what may wait for the disk on a thread of its own; so many at once as are allowed.
-    async fn query<T: Send + 'static>(
-        self: &Arc<Self>,
-        work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
-    ) -> Result<T, ApiError> {
-        let permit = Arc::clone(&self.queries).acquire_owned().await;
-        self.off_thread(permit.ok(), work).await
-    }
-
-    /// As [`Service::query`], without waiting for others: only for what is quick.
+    /// Does work on a thread of its own, without waiting for others: only for what is quick.
     async fn off_thread<T: Send + 'static>(
         self: &Arc<Self>,
         permit: Option<OwnedSemaphorePermit>,

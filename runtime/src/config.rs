@@ -186,6 +186,8 @@ pub struct ServiceConfig {
     pub llm_sessions_max: Option<u64>,
     /// Time after which a run begins no further session, so that it ends before callers give up.
     pub run_time_max: Duration,
+    /// Time after which a report or a list that a request asks for is cancelled.
+    pub query_time_max: Duration,
     /// Events older than so many days are removed when somebody asks to prune; `None`: never
     /// (BEHAVIOUR.md 8.8).
     pub usage_retention_days: Option<u32>,
@@ -196,6 +198,7 @@ impl Default for ServiceConfig {
         Self {
             llm_sessions_max: Some(50),
             run_time_max: Duration::from_secs(150),
+            query_time_max: Duration::from_secs(30),
             usage_retention_days: None,
         }
     }

@@ -49,6 +49,13 @@ pub fn resolve<'a>(users: &'a [User], directory: &str) -> Option<&'a User> {
     })
 }
 
+/// The name of whose sessions a directory holds: their e-mail, else the directory.
+pub fn name_of(users: &[User], directory: &str) -> String {
+    resolve(users, directory)
+        .map_or(directory, |user| &user.email)
+        .to_owned()
+}
+
 /// The identities that one run needs: users are read when the first session is really processed,
 /// and each directory is resolved once.
 pub struct Identities<'a> {

@@ -21,6 +21,8 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::clock::UtcMicros;
+
 pub use day::{Day, NoDay};
 pub use money::Usd;
 pub use prices::{Prices, PricesError};
@@ -138,6 +140,8 @@ pub struct Row<Figures = Totals> {
 pub struct Report<Figures = Totals> {
     /// The name of a row's key.
     pub key: &'static str,
+    /// Every session that was committed before this time is included.
+    pub as_of: UtcMicros,
     /// The sums over all messages of these days, whatever the rows are about.
     pub totals: Totals,
     /// Its rows, in order of their keys.
@@ -146,7 +150,7 @@ pub struct Report<Figures = Totals> {
 
 impl<Figures> Report<Figures> {
     /// A report of nothing.
-    pub fn empty(key: &'static str) -> Self {
+    pub fn empty(key: &'static str, as_of: UtcMicros) -> Self {
         let cost_usd = Some(Usd::default());
         let totals = Totals {
             cost_usd,
@@ -154,6 +158,7 @@ impl<Figures> Report<Figures> {
         };
         Self {
             key,
+            as_of,
             totals,
             rows: Vec::new(),
         }
@@ -168,6 +173,7 @@ impl<Figures: DeserializeOwned> Report<Figures> {
     pub fn read(key: &'static str, text: &str) -> serde_json::Result<Self> {
         #[derive(Deserialize)]
         struct Raw {
+            as_of: String,
             totals: Box<RawValue>,
             rows: Vec<Box<RawValue>>,
         }
@@ -182,6 +188,7 @@ impl<Figures: DeserializeOwned> Report<Figures> {
         };
         Ok(Self {
             key,
+            as_of: raw.as_of.parse().map_err(serde::de::Error::custom)?,
             totals: serde_json::from_str(raw.totals.get())?,
             rows: raw.rows.into_iter().map(row).collect::<Result<_, _>>()?,
         })
@@ -205,7 +212,8 @@ impl<Figures: Serialize> Serialize for Report<Figures> {
                 figures: &row.totals,
             })
             .collect();
-        let mut report = serializer.serialize_struct("Report", 2)?;
+        let mut report = serializer.serialize_struct("Report", 3)?;
+        report.serialize_field("as_of", &self.as_of.to_string())?;
         report.serialize_field("totals", &self.totals)?;
         report.serialize_field("rows", &rows)?;
         report.end()

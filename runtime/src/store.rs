@@ -5,6 +5,7 @@
 //! so the one that checkpoints need is closed after DuckDB's own.
 
 mod audit;
+mod cancel;
 mod checkpoint;
 mod commit;
 mod component_files;
@@ -30,6 +31,7 @@ mod superseded;
 mod tables;
 mod tokens;
 mod transaction;
+mod updates;
 mod users;
 mod vanished;
 
@@ -37,13 +39,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 use duckdb::Connection;
 
 use checkpoint::Checkpoints;
 
 pub(crate) use audit::write_audit;
 pub use audit::{Actor, AuditEntry, AuditRow, Audited, ClientKind};
+pub use cancel::{CancelReason, Cancellation};
 pub use commit::{CompletedSession, Entry, FailedSession, Group, SkippedSession};
 pub use components::KnownComponent;
 pub use health::ProcessorFailures;
@@ -56,6 +59,7 @@ pub use runs::{RunRecord, RunResult, RunRow, Trigger};
 pub use sessions::{SessionCost, SessionState, SessionStates};
 pub(crate) use sql::timestamp;
 pub(crate) use transaction::{Writer, in_transaction};
+pub(crate) use updates::{Turn, Updates};
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +180,9 @@ pub enum StoreError {
         "the database stopped working and must be opened anew; look at its disk, free space where it is full, and start again: what was committed stands"
     )]
     Invalidated(#[source] duckdb::Error),
+    /// The request was cancelled before the database had answered.
+    #[error("{0}")]
+    Cancelled(CancelReason),
     /// A statement failed.
     #[error("the database refused {doing}")]
     Database {
@@ -200,6 +207,9 @@ impl StoreError {
                 Self::Invalidated(source)
             } else if is_damage(&text) {
                 Self::Damaged(source)
+            } else if text.starts_with("INTERRUPT Error") {
+                // Without a scope, only the end of the service interrupts.
+                Self::Cancelled(cancel::current_reason().unwrap_or(CancelReason::Stopping))
             } else if ["Could not write", "Could not fsync"]
                 .iter()
                 .any(|refused| text.contains(refused))
@@ -227,6 +237,7 @@ impl StoreError {
             | Self::NewerDuckDb { .. }
             | Self::DiskFull { .. }
             | Self::Invalidated(_)
+            | Self::Cancelled(_)
             | Self::WriterStopped => true,
         }
     }
@@ -248,11 +259,30 @@ type Job = Box<dyn FnOnce(&mut Writer) + Send>;
 pub struct Store {
     reader: Mutex<Connection>,
     // Before the thread, so that dropping the store ends it; and the lock last of all.
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Queues<Sender<Job>>>,
     writer: Option<JoinHandle<()>>,
     opened: Opened,
     checkpoints: Arc<Checkpoints>,
+    updates: Arc<Updates>,
+    /// Memory of the buffer pool, in bytes.
+    memory_bytes: u64,
     lock: lock::DataDirLock,
+}
+
+/// The two ends of the writer's queues. Every urgent job is taken before any other one that waits.
+struct Queues<End> {
+    urgent: End,
+    usual: End,
+}
+
+impl Queues<Receiver<Job>> {
+    /// The next job; `None` when the store is dropped.
+    fn next(&self) -> Option<Job> {
+        select_biased! {
+            recv(self.urgent) -> job => job.ok(),
+            recv(self.usual) -> job => job.ok(),
+        }
+    }
 }
 
 impl Store {
@@ -273,17 +303,23 @@ impl Store {
         mut writer: Writer,
         opened: Opened,
         checkpoints: Arc<Checkpoints>,
+        memory_bytes: u64,
         lock: lock::DataDirLock,
     ) -> Result<Self, StoreError> {
         let reader = writer
             .try_clone()
             .map_err(StoreError::database("a second connection"))?;
-        let (jobs, queue) = bounded::<Job>(0);
+        let ((urgent, urgent_jobs), (usual, usual_jobs)) = (bounded::<Job>(0), bounded::<Job>(0));
+        let jobs = Queues { urgent, usual };
+        let queues = Queues {
+            urgent: urgent_jobs,
+            usual: usual_jobs,
+        };
         writer.set_prepared_statement_cache_capacity(64);
         let thread = std::thread::Builder::new()
             .name("database-writer".to_owned())
             .spawn(move || {
-                while let Ok(job) = queue.recv() {
+                while let Some(job) = queues.next() {
                     job(&mut writer);
                 }
                 writer.end();
@@ -298,21 +334,65 @@ impl Store {
             writer: Some(thread),
             opened,
             checkpoints,
+            updates: Arc::default(),
+            memory_bytes,
             lock,
         })
     }
 
-    /// A connection of its own for reading.
+    /// A connection of its own for reading, whose statements end with the request of this thread.
+    ///
+    /// # Errors
+    /// When the request was cancelled, or there is no connection.
     pub(crate) fn reader(&self) -> Result<Connection, StoreError> {
+        let connection = self.lasting_reader()?;
+        cancel::watch(&connection)?;
+        Ok(connection)
+    }
+
+    /// A connection of its own for reading, whatever becomes of the request of this thread.
+    pub(crate) fn lasting_reader(&self) -> Result<Connection, StoreError> {
         let template = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         template
             .try_clone()
             .map_err(StoreError::database("another connection"))
     }
 
+    /// Who brings the rollups of reports up to date.
+    pub(crate) fn updates(&self) -> &Arc<Updates> {
+        &self.updates
+    }
+
+    /// Memory of the buffer pool, in bytes.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// Ends what reports have the writer do, for the end of the service: it is not lost.
+    pub fn stop_updates(&self) {
+        self.updates.stop();
+    }
+
     /// Runs a job on the writer's thread and waits for what it gives.
     pub(crate) fn write<T: Send + 'static>(
         &self,
+        job: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.write_by(|jobs| &jobs.usual, job)
+    }
+
+    /// As [`Store::write`], before every usual job that waits: for tokens, and for what ends the
+    /// service.
+    pub(crate) fn write_urgently<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.write_by(|jobs| &jobs.urgent, job)
+    }
+
+    fn write_by<T: Send + 'static>(
+        &self,
+        queue: impl FnOnce(&Queues<Sender<Job>>) -> &Sender<Job>,
         job: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, result) = bounded(1);
@@ -321,7 +401,9 @@ impl Store {
             let _ = answer.send(job(connection));
         });
         let jobs = self.jobs.as_ref().ok_or(StoreError::WriterStopped)?;
-        jobs.send(job).map_err(|_| StoreError::WriterStopped)?;
+        queue(jobs)
+            .send(job)
+            .map_err(|_| StoreError::WriterStopped)?;
         result.recv().map_err(|_| StoreError::WriterStopped)?
     }
 
@@ -331,7 +413,7 @@ impl Store {
     /// # Errors
     /// When the disk is full or gone.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
-        self.write(|writer| writer.checkpoint())
+        self.write_urgently(|writer| writer.checkpoint())
     }
 
     /// What the log holds that is not in the database file yet, in bytes.

@@ -110,7 +110,15 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
     );
     let pipeline = open(data_dir.path())?;
     let prices = Prices::of(pipeline.config())?;
-    let report = || report::usage(pipeline.store(), &prices, By::Day, Days::default());
+    let report = || {
+        report::usage(
+            pipeline.store(),
+            &prices,
+            By::Day,
+            Days::default(),
+            pipeline.clock(),
+        )
+    };
     let started = Instant::now();
     report()?;
     println!(
@@ -122,7 +130,13 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
         let mut rows = 0;
         for _ in 0..ROUNDS {
             let started = Instant::now();
-            let report = report::usage(pipeline.store(), &prices, by, Days::default())?;
+            let report = report::usage(
+                pipeline.store(),
+                &prices,
+                by,
+                Days::default(),
+                pipeline.clock(),
+            )?;
             seconds.add(started.elapsed().as_secs_f64());
             rows = report.map_or(0, |report| report.rows.len());
         }
@@ -131,7 +145,7 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
     let mut seconds = Figures::default();
     for _ in 0..ROUNDS {
         let started = Instant::now();
-        report::tools(pipeline.store(), &prices, Days::default())?;
+        report::tools(pipeline.store(), &prices, Days::default(), pipeline.clock())?;
         seconds.add(started.elapsed().as_secs_f64());
     }
     println!("by tool     {seconds} s");
@@ -192,7 +206,13 @@ fn much_data(ccusage: &str, like: Option<&Path>) -> Result<(), Box<dyn Error>> {
     let prices = Prices::of(pipeline.config())?;
     for _ in 0..3 * ROUNDS {
         let started = Instant::now();
-        report::usage(pipeline.store(), &prices, By::Day, Days::default())?;
+        report::usage(
+            pipeline.store(),
+            &prices,
+            By::Day,
+            Days::default(),
+            pipeline.clock(),
+        )?;
         query.add(started.elapsed().as_secs_f64());
     }
     println!("report, whole process  {report} s");

@@ -27,6 +27,7 @@ mod in_flight;
 mod inspect;
 mod llm;
 mod llm_providers;
+mod many;
 mod migrations;
 mod over;
 mod quarantine;

@@ -30,16 +30,22 @@ fn check(dir: &DataDir, by: By) -> Report {
 pub fn reported(pipeline: &TestPipeline, by: By) -> Report {
     let prices = Prices::of(pipeline.pipeline().config()).unwrap();
     let store = pipeline.pipeline().store();
-    report::usage(store, &prices, by, Days::default())
-        .unwrap()
-        .unwrap()
+    report::usage(
+        store,
+        &prices,
+        by,
+        Days::default(),
+        pipeline.pipeline().clock(),
+    )
+    .unwrap()
+    .unwrap()
 }
 
 /// The report on calls of tools.
 pub fn tools_reported(pipeline: &TestPipeline) -> Report<Calls> {
     let prices = Prices::of(pipeline.pipeline().config()).unwrap();
     let store = pipeline.pipeline().store();
-    report::tools(store, &prices, Days::default())
+    report::tools(store, &prices, Days::default(), pipeline.pipeline().clock())
         .unwrap()
         .unwrap()
 }
@@ -70,11 +76,18 @@ fn before_anything_ran_there_is_no_report() {
     let prices = Prices::of(pipeline.pipeline().config()).unwrap();
     let store = pipeline.pipeline().store();
     assert_eq!(
-        report::usage(store, &prices, By::Day, Days::default()).unwrap(),
+        report::usage(
+            store,
+            &prices,
+            By::Day,
+            Days::default(),
+            pipeline.pipeline().clock()
+        )
+        .unwrap(),
         None
     );
     assert_eq!(
-        report::tools(store, &prices, Days::default()).unwrap(),
+        report::tools(store, &prices, Days::default(), pipeline.pipeline().clock()).unwrap(),
         None
     );
 }
@@ -250,7 +263,7 @@ fn the_names_in_a_report_are_those_that_others_rely_on() {
     let dir = DataDir::new();
     dir.write("ada/a.jsonl", Session::new("s1").assistant(|m| m));
     let report = serde_json::to_value(check(&dir, By::Day)).unwrap();
-    assert_eq!(names(&report), ["rows", "totals"]);
+    assert_eq!(names(&report), ["as_of", "rows", "totals"]);
     assert_eq!(names(&report["totals"]), TOTALS);
     let row = names(&report["rows"][0]);
     assert!(TOTALS.iter().all(|name| row.contains(name)), "{row:?}");

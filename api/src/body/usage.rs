@@ -10,6 +10,9 @@ use utoipa::ToSchema;
 /// A report by days, months, sessions, users, models, projects, or tools.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UsageReport {
+    /// Every session that was committed before this time is included.
+    #[schema(format = DateTime)]
+    pub as_of: String,
     /// The sums over all messages of these days, whatever the rows are about.
     pub totals: UsageTotals,
     /// In order of their keys.

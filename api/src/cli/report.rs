@@ -1,6 +1,9 @@
 //! `report`: what was extracted, for people and for machines.
 
+use std::sync::Arc;
+
 use clap::{Args, Subcommand, ValueEnum};
+use session_pipeline_runtime::clock::{Clock, SystemClock};
 use session_pipeline_runtime::fault::printable;
 use session_pipeline_runtime::report::{self, Calls, Day, Days, Prices, Report, Row, Totals, Usd};
 use session_pipeline_runtime::store::Store;
@@ -86,14 +89,15 @@ pub(super) fn report(global: &Global, command: &ReportCommand) -> Result<Exit, F
         prices: &prices,
     };
     let by = arguments.by.messages();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     match global.reach(|| Store::open_existing(&config, super::now()))? {
         Reach::Here(store) => match by {
             Some(by) => {
-                let report = store.map(|store| report::usage(&store, &prices, by, days));
+                let report = store.map(|store| report::usage(&store, &prices, by, days, &clock));
                 ask.print(report.transpose()?.flatten(), by.key())
             }
             None => {
-                let report = store.map(|store| report::tools(&store, &prices, days));
+                let report = store.map(|store| report::tools(&store, &prices, days, &clock));
                 ask.print(report.transpose()?.flatten(), "tool")
             }
         },
@@ -139,13 +143,17 @@ impl Ask<'_> {
         if report.is_none() {
             hint("nothing was processed yet; `session-pipeline run usage` does");
         }
-        let report = report.unwrap_or_else(|| Report::empty(key));
+        let report = report.unwrap_or_else(|| Report::empty(key, super::now()));
         if self.global.json {
             print_json(&report)?;
         } else if self.is_csv {
             print(&comma_separated(&report))?;
         } else {
             print(&people(&report))?;
+            hint(&format!(
+                "as of {}: every session committed before that time is included",
+                report.as_of
+            ));
             remarks(&report.totals, self.prices);
         }
         Ok(Exit::Done)

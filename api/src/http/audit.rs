@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
+use session_pipeline_runtime::token::Role;
 use utoipa::IntoParams;
 
 use super::Service;
@@ -41,6 +42,6 @@ pub(super) async fn list(
         let rows = service.pipeline.store().audit_rows(limit)?;
         Ok(rows.into_iter().map(AuditLine::from).collect())
     };
-    let entries = service.query(rows).await?;
+    let entries = service.read(Role::Admin, rows).await?;
     Ok(Json(Audit { entries }))
 }

@@ -31,7 +31,10 @@ impl Known {
 }
 
 /// Someone who may read reports.
-pub(super) struct Analyst;
+pub(super) struct Analyst {
+    /// The role of their token, which is at least that of an analyst.
+    pub(super) role: Role,
+}
 
 /// Someone who may do everything.
 pub(super) struct Admin(pub(super) Known);
@@ -87,7 +90,8 @@ impl FromRequestParts<Arc<Service>> for Analyst {
         service: &Arc<Service>,
     ) -> Result<Self, ApiError> {
         let known = Known::from_request_parts(parts, service).await?;
-        wanted(&known, Role::Analyst).map(|()| Self)
+        let role = known.caller.role;
+        wanted(&known, Role::Analyst).map(|()| Self { role })
     }
 }
 

@@ -118,7 +118,7 @@ pub(super) async fn detailed(
         DetailedHealth::of(&Report::of(&facts), role, &build(service.started_at))
             .map_err(|error| ApiError::internal(&error))
     };
-    service.query(look).await.map(Json)
+    service.read(role, look).await.map(Json)
 }
 
 /// Takes note of commits that were lost, so that health warns of them no more.

@@ -41,7 +41,7 @@ fn hundred() -> u32 {
     params(KnowledgeQuery), responses((status = 200, body = Knowledge), Refusals))]
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
-    _: Analyst,
+    analyst: Analyst,
     Asked(asked): Asked<KnowledgeQuery>,
 ) -> Result<Json<Knowledge>, ApiError> {
     let wanted = Wanted {
@@ -50,7 +50,7 @@ pub(super) async fn list(
         domain: asked.domain,
         text: asked.text,
     };
-    let items = service.query(move |service| {
+    let items = service.read(analyst.role, move |service| {
         let items = knowledge::list(Some(service.pipeline.store()), &wanted)?;
         Ok(items.iter().map(Item::from).collect())
     });
@@ -67,10 +67,10 @@ pub(super) async fn list(
         Refusals))]
 pub(super) async fn show(
     State(service): State<Arc<Service>>,
-    _: Analyst,
+    analyst: Analyst,
     Named(id): Named,
 ) -> Result<Json<ShownKnowledge>, ApiError> {
-    let shown = service.query(move |service| {
+    let shown = service.read(analyst.role, move |service| {
         let shown = knowledge::show(Some(service.pipeline.store()), &id)?;
         Ok(ShownKnowledge::from(&shown))
     });

@@ -23,8 +23,11 @@ pub struct HttpLimits {
     pub uploads_max: usize,
     /// Time in which a client must take something of a long answer.
     pub stall_time_max: Duration,
-    /// Questions to the database at once; each may take a core.
+    /// Requests to the database at once, for each role: each can take a core, and analysts never take
+    /// the place of admins.
     pub queries_max: usize,
+    /// Requests about tokens at once, which wait for none of the others.
+    pub token_requests_max: usize,
     /// Time for runs and requests at work to end when the service stops; what then is still at
     /// work is cut off, so that the process ends within ten seconds.
     pub stop_time_max: Duration,
@@ -43,6 +46,7 @@ impl Default for HttpLimits {
             uploads_max: 16,
             stall_time_max: Duration::from_secs(30),
             queries_max: 8,
+            token_requests_max: 4,
             stop_time_max: Duration::from_secs(7),
         }
     }

@@ -78,6 +78,9 @@ impl From<StoreError> for ApiError {
             error,
             StoreError::Invalidated(_) | StoreError::WriterStopped
         );
+        if matches!(error, StoreError::Cancelled(_)) {
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+        }
         Self {
             is_fatal,
             ..Self::internal(&error)
@@ -208,7 +211,7 @@ pub(super) enum Refusals {
     /// Our own failure; the reason is in the body, more of it in the log.
     #[response(status = 500)]
     Internal(Problem),
-    /// The service is stopping.
+    /// The service is stopping, other requests keep it busy, or this one took too long.
     #[response(status = 503)]
     Stopping(Problem),
 }

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use session_pipeline_runtime::quarantine::held::{self, Which};
+use session_pipeline_runtime::token::Role;
 use utoipa::IntoParams;
 
 use super::Service;
@@ -56,7 +57,7 @@ pub(super) async fn list(
         processor: asked.processor,
         session: asked.session,
     };
-    let listed = service.query(move |service| {
+    let listed = service.read(Role::Admin, move |service| {
         let pipeline = &service.pipeline;
         Ok(held::list(
             pipeline.config(),

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use session_pipeline_runtime::run::{RunError, RunReport, RunRequest};
 use session_pipeline_runtime::store::Trigger;
+use session_pipeline_runtime::token::Role;
 use utoipa::IntoParams;
 
 use super::Service;
@@ -123,7 +124,7 @@ pub(super) async fn list(
             .runs(asked.processor.as_deref(), limit)?;
         Ok(runs.into_iter().map(Run::from).collect())
     };
-    let runs = service.query(rows).await?;
+    let runs = service.read(Role::Admin, rows).await?;
     Ok(Json(Runs { runs }))
 }
 
@@ -140,7 +141,7 @@ pub(super) async fn show(
 ) -> Result<Json<Run>, ApiError> {
     let shown = session_pipeline_runtime::fault::printable(&id);
     let row = move |service: &Service| Ok(service.pipeline.store().run_row(&id)?);
-    let run = service.query(row).await?;
+    let run = service.read(Role::Admin, row).await?;
     run.map(|row| Json(row.into()))
         .ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, format!("there is no run `{shown}`")))
 }

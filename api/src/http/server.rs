@@ -204,6 +204,7 @@ impl Server {
         let until = Instant::now() + self.service.limits.stop_time_max;
         let left = || until.saturating_duration_since(Instant::now());
         pipeline.stop();
+        pipeline.store().stop_updates();
         self.stopping.send_replace(true);
         let is_complete = pipeline.wait_until_idle(left().saturating_sub(ANSWER_TIME));
         if !is_complete {
@@ -212,9 +213,16 @@ impl Server {
                 tracing::warn!("runs that were cut off are still open: {error}");
             }
         }
-        let answered = self
+        let mut accepting = self.accepting;
+        let mut answered = self
             .runtime
-            .block_on(async { tokio::time::timeout(left(), self.accepting).await });
+            .block_on(async { tokio::time::timeout(left() / 2, &mut accepting).await });
+        if answered.is_err() {
+            self.service.lanes.stop_reads();
+            answered = self
+                .runtime
+                .block_on(async { tokio::time::timeout(left(), accepting).await });
+        }
         if answered.is_err() {
             tracing::warn!("requests were cut off, as the service has to end");
         }

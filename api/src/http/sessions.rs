@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use session_pipeline_runtime::sessions::listing;
+use session_pipeline_runtime::token::Role;
 use utoipa::IntoParams;
 
 use super::Service;
@@ -35,7 +36,7 @@ pub(super) async fn list(
     _: Admin,
     Asked(asked): Asked<SessionsQuery>,
 ) -> Result<Json<SessionsAnswer>, ApiError> {
-    let sessions = service.query(move |service| {
+    let sessions = service.read(Role::Admin, move |service| {
         let pipeline = &service.pipeline;
         let (config, registry) = (pipeline.config(), pipeline.registry());
         let (store, now) = (Some(pipeline.store()), pipeline.clock().now());

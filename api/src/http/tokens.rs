@@ -25,7 +25,7 @@ pub(super) async fn list(
         let tokens = service.pipeline.store().tokens()?;
         Ok(tokens.into_iter().map(Token::from).collect())
     };
-    let tokens = service.query(listed).await?;
+    let tokens = service.about_tokens(listed).await?;
     Ok(Json(Tokens { tokens }))
 }
 
@@ -47,7 +47,7 @@ pub(super) async fn create(
         return Err(ApiError::new(StatusCode::FORBIDDEN, detail));
     }
     let actor = known.actor();
-    let created = service.query(move |service| {
+    let created = service.about_tokens(move |service| {
         let (store, now) = (service.pipeline.store(), service.pipeline.clock().now());
         let new = crate::body::token::asked(new).map_err(ApiError::unprocessable)?;
         let created = token::create(store, &new, service.randomness.as_ref(), actor, now)?;
@@ -75,7 +75,7 @@ pub(super) async fn revoke(
     Named(id): Named,
 ) -> Result<Json<Token>, ApiError> {
     let actor = known.actor();
-    let revoked = service.query(move |service| {
+    let revoked = service.about_tokens(move |service| {
         let (store, now) = (service.pipeline.store(), service.pipeline.clock().now());
         let revoked = token::revoke(store, &id, actor, now)?;
         service.keyring.refresh(store)?;

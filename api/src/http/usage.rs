@@ -11,6 +11,7 @@ use serde::Deserialize;
 use session_pipeline_runtime::clock::UtcMicros;
 use session_pipeline_runtime::report::{self, Day, Days, Prices, Report, activity, export};
 use session_pipeline_runtime::store::{AuditEntry, Audited};
+use session_pipeline_runtime::token::Role;
 use tokio::io::{AsyncReadExt, BufReader};
 use utoipa::{IntoParams, ToSchema};
 
@@ -71,7 +72,7 @@ pub(super) struct ReportQuery {
     params(ReportQuery), responses((status = 200, body = UsageReport), Refusals))]
 pub(super) async fn report(
     State(service): State<Arc<Service>>,
-    _: Analyst,
+    analyst: Analyst,
     Asked(asked): Asked<ReportQuery>,
 ) -> Result<Response, ApiError> {
     let day = |name: &str, text: Option<String>| -> Result<Option<Day>, ApiError> {
@@ -97,17 +98,18 @@ pub(super) async fn report(
         By::Project => Some(report::By::Project),
         By::Tool => None,
     };
-    let body = service.query(move |service| {
+    let body = service.read(analyst.role, move |service| {
         let prices = Prices::of(service.pipeline.config())?;
-        let store = service.pipeline.store();
+        let (store, clock) = (service.pipeline.store(), service.pipeline.clock());
+        let now = clock.now();
         let body = match by {
             Some(by) => {
-                let report = report::usage(store, &prices, by, days)?;
-                serde_json::to_vec(&report.unwrap_or_else(|| Report::empty(by.key())))
+                let report = report::usage(store, &prices, by, days, clock)?;
+                serde_json::to_vec(&report.unwrap_or_else(|| Report::empty(by.key(), now)))
             }
             None => {
-                let report = report::tools(store, &prices, days)?;
-                serde_json::to_vec(&report.unwrap_or_else(|| Report::empty("tool")))
+                let report = report::tools(store, &prices, days, clock)?;
+                serde_json::to_vec(&report.unwrap_or_else(|| Report::empty("tool", now)))
             }
         };
         body.map_err(|error| ApiError::internal(&error))
@@ -209,7 +211,7 @@ pub(super) struct ExportQuery {
     since: Option<String>,
     /// Before this one.
     until: Option<String>,
-    /// Only of this user, as the rows name them.
+    /// Only of this user: their e-mail, or the folder of sessions that are no user's.
     user_id: Option<String>,
     /// Only of this source: `builtin`, `mcp` or `plugin`.
     source: Option<String>,
@@ -253,7 +255,7 @@ pub(super) async fn export(
         ),
     };
     let actor = known.actor();
-    let file = service.query(move |service| {
+    let file = service.read(Role::Admin, move |service| {
         let now = with_tables(service)?;
         let (config, store) = (service.pipeline.config(), service.pipeline.store());
         let exported = export::export(store, config, format, &filter)?;
@@ -322,7 +324,7 @@ pub(super) async fn summary(
         Window::Month => activity::Window::Days(30),
         Window::All => activity::Window::All,
     };
-    let summary = service.query(move |service| {
+    let summary = service.read(Role::Admin, move |service| {
         let now = with_tables(service)?;
         Ok(activity::activity(service.pipeline.store(), window, now)?)
     });

@@ -135,6 +135,14 @@ pub(super) const SERVICE: &[Key<Draft>] = &[
         ),
     },
     Key {
+        name: "query_time_max",
+        value: Value::Time(
+            Duration::from_secs(1),
+            Duration::from_secs(3600),
+            |draft, time| draft.config.service.query_time_max = time,
+        ),
+    },
+    Key {
         name: "usage_retention_days",
         value: Value::Count(1, 36_500, |draft, days| {
             draft.config.service.usage_retention_days = u32::try_from(days).ok();

@@ -1,11 +1,13 @@
 //! Who did how much, for operators (BEHAVIOUR.md 8.8): tools, users, failures, active days, and the
 //! actions of ours that take long. Each call counts once over all files.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use duckdb::{Connection, Row};
 
 use super::rollups::forget;
+use super::views::with_names;
 use crate::clock::UtcMicros;
 use crate::store::{Audited, Store, StoreError, in_transaction, timestamp, write_audit};
 
@@ -103,11 +105,14 @@ pub fn activity(store: &Store, window: Window, now: UtcMicros) -> Result<Activit
     )?;
     let dau_series: Vec<(String, i64)> = all(
         &connection,
-        "WITH days AS (
-            SELECT CAST(make_timestamp(?) AS DATE) - CAST(back AS INTEGER) AS day FROM range(30) AS r (back)
-        )
-        SELECT CAST(day AS VARCHAR), count(DISTINCT username)
-        FROM days LEFT JOIN usage.events ON CAST(occurred_at AS DATE) = day GROUP BY day ORDER BY day",
+        &format!(
+            "WITH days AS (
+                SELECT CAST(make_timestamp(?) AS DATE) - CAST(back AS INTEGER) AS day FROM range(30) AS r (back)
+            )
+            SELECT CAST(day AS VARCHAR), count(DISTINCT username)
+            FROM days LEFT JOIN ({}) ON CAST(occurred_at AS DATE) = day GROUP BY day ORDER BY day",
+            with_names("SELECT session_file, username, occurred_at FROM usage.events")
+        ),
         now,
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
@@ -150,6 +155,7 @@ pub fn activity(store: &Store, window: Window, now: UtcMicros) -> Result<Activit
 /// When the database refuses.
 pub fn prune(store: &Store, days: u32, audited: Audited) -> Result<(u64, u64), StoreError> {
     let before = audited.now.minus(DAY.saturating_mul(days));
+    let updates = Arc::clone(store.updates());
     store.write(move |connection| {
         let refused = StoreError::database("to prune events");
         in_transaction(connection, |connection| {
@@ -159,7 +165,7 @@ pub fn prune(store: &Store, days: u32, audited: Audited) -> Result<(u64, u64), S
                 before.0
             );
             connection.execute_batch(&pruned).map_err(&refused)?;
-            forget(connection, "temp.pruned")?;
+            forget(connection, &updates, "temp.pruned")?;
             connection
                 .execute_batch("DROP TABLE temp.pruned")
                 .map_err(&refused)?;

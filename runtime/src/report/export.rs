@@ -7,6 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::views::with_names;
 use crate::clock::UtcMicros;
 use crate::config::Config;
 use crate::store::{self, Store, StoreError};
@@ -29,7 +30,7 @@ pub struct Filter {
     pub since: Option<UtcMicros>,
     /// Before this one.
     pub until: Option<UtcMicros>,
-    /// Only of this user, as the rows name them.
+    /// Only of this user: their e-mail, or the folder of sessions that are no user's.
     pub username: Option<String>,
     /// Only of this source.
     pub source: Option<String>,
@@ -119,8 +120,9 @@ pub fn export(
             SELECT sha256(concat_ws('|', session_id, coalesce(event_uuid, ''), coalesce(tool_id, ''), event_type,
                 coalesce(tool_name, ''), coalesce(command_name, ''))) AS id,
                 {columns} line, is_error, is_sidechain, agent_version, occurred_at, processor_version, recorded_at
-            FROM usage.events WHERE {} ORDER BY occurred_at NULLS LAST, session_file, line, id
+            FROM ({}) WHERE {} ORDER BY occurred_at NULLS LAST, session_file, line, id
         ) TO {} ({kind})",
+        with_names("FROM usage.events"),
         condition(filter),
         literal(&exported.path.to_string_lossy()),
     );

@@ -1,12 +1,18 @@
 //! Asking the rollups: one report, read in one transaction so that its rows add up to its totals.
 
+use std::sync::Arc;
+
 use duckdb::types::Value;
 use duckdb::{Connection, Row as SqlRow, params_from_iter};
 
-use super::rollups::{CALL_COUNTS, is_current, made_from, update};
+use super::rollups::{CALL_COUNTS, is_current, made_from, update, update_alone};
 use super::views::{register, sums};
 use super::{By, Calls, Days, Prices, Report, Row, Totals, Usd};
+use crate::clock::{Clock, UtcMicros};
 use crate::store::{Store, StoreError};
+
+/// How often the rollups are brought up to date for one report, before commits have to wait for it.
+const UPDATES_MAX: u32 = 3;
 
 /// The usage of what was processed; `None` where `usage` never ran.
 ///
@@ -17,6 +23,7 @@ pub fn usage(
     prices: &Prices,
     by: By,
     days: Days,
+    clock: &Arc<dyn Clock>,
 ) -> Result<Option<Report>, StoreError> {
     let (key, text) = match by {
         By::Day => ("day", "CAST(key AS VARCHAR)"),
@@ -25,16 +32,17 @@ pub fn usage(
             "strftime(key, '%Y-%m')",
         ),
         By::Session => ("session_id", "key"),
-        By::User => ("username", "key"),
+        By::User => ("coalesce(directories.email, directory)", "key"),
         By::Model => ("model", "key"),
         By::Project => ("project", "key"),
     };
-    let Some(connection) = connect(store, prices)? else {
+    let Some(snapshot) = Snapshot::open(store, prices, clock)? else {
         return Ok(None);
     };
     let (filter, parameters) = filter(days);
     let sql = totals_sql(text, key, &filter);
-    let mut report = Report::empty(by.key());
+    let mut report = Report::empty(by.key(), snapshot.as_of);
+    let connection = snapshot.connection;
     for (is_total, row) in read(&connection, &sql, &parameters, totals)? {
         if is_total {
             report.totals = row.totals;
@@ -53,12 +61,14 @@ pub fn tools(
     store: &Store,
     prices: &Prices,
     days: Days,
+    clock: &Arc<dyn Clock>,
 ) -> Result<Option<Report<Calls>>, StoreError> {
-    let Some(connection) = connect(store, prices)? else {
+    let Some(snapshot) = Snapshot::open(store, prices, clock)? else {
         return Ok(None);
     };
     let (filter, parameters) = filter(days);
-    let mut report = Report::empty("tool");
+    let mut report = Report::empty("tool", snapshot.as_of);
+    let connection = snapshot.connection;
     let of_messages = totals_sql("NULL", "NULL", &filter);
     if let Some((_, row)) = read(&connection, &of_messages, &parameters, totals)?.pop() {
         report.totals = row.totals;
@@ -79,7 +89,12 @@ pub fn tools(
 
 /// Rows for [`totals`], those of the keys first; the cost as a text with twelve places.
 fn totals_sql(text: &str, key: &str, filter: &str) -> String {
-    let rows = format!("SELECT {key} AS key, * FROM usage.message_rollups WHERE {filter}");
+    let names = if key.contains("directories.") {
+        "LEFT JOIN usage.directories USING (directory)"
+    } else {
+        ""
+    };
+    let rows = format!("SELECT {key} AS key, * FROM usage.message_rollups {names} WHERE {filter}");
     format!(
         "SELECT CAST(is_total AS BIGINT), CAST({text} AS VARCHAR), * EXCLUDE (key, is_total)
             REPLACE (CAST(CAST(cost_usd AS DECIMAL(38, 12)) AS VARCHAR) AS cost_usd)
@@ -88,37 +103,75 @@ fn totals_sql(text: &str, key: &str, filter: &str) -> String {
     )
 }
 
-/// A connection in a transaction of its own, over rollups that are up to date.
-fn connect(store: &Store, prices: &Prices) -> Result<Option<Connection>, StoreError> {
-    let refused = StoreError::database("a report");
-    let connection = store.reader()?;
-    // It ends with the connection.
-    let begin = || {
+/// One state of the database, in which the rollups are up to date.
+struct Snapshot {
+    /// In a transaction, which ends with it.
+    connection: Connection,
+    /// Every session that was committed before this time is in it.
+    as_of: UtcMicros,
+}
+
+impl Snapshot {
+    /// `None` where `usage` never ran.
+    fn open(
+        store: &Store,
+        prices: &Prices,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Option<Self>, StoreError> {
+        let made_from = made_from(prices);
+        let mut connection = store.reader()?;
+        match Self::begin(connection, &made_from, clock)? {
+            Ok(snapshot) => return Ok(Some(snapshot)),
+            Err(outdated) => connection = outdated,
+        }
+        let has_views: bool = connection
+            .query_row(
+                "SELECT count(*) > 0 FROM duckdb_views() WHERE schema_name = 'usage' AND view_name = 'daily'",
+                [],
+                |row| row.get(0),
+            )
+            .map_err(StoreError::database("a report"))?;
+        if !has_views {
+            return Ok(None);
+        }
+        // Until the snapshot is there, nobody else may begin an update.
+        let turn = store.updates().turn()?;
+        // Prices may have changed since, and the views may be those of another version.
+        register(store, prices)?;
+        for _ in 0..UPDATES_MAX {
+            match Self::begin(connection, &made_from, clock)? {
+                Ok(snapshot) => return Ok(Some(snapshot)),
+                Err(outdated) => connection = outdated,
+            }
+            update(store, &turn, &made_from)?;
+        }
+        // Sessions are committed as fast as reports are made. Now the commits wait.
+        let (stamp, clock) = (made_from.clone(), Arc::clone(clock));
+        let snapshot = update_alone(store, &made_from, move || {
+            Self::begin(connection, &stamp, &clock)
+        })?;
+        // No other writer can have come in between.
+        Ok(snapshot.ok())
+    }
+
+    /// Begins the transaction; the connection comes back where the rollups are outdated in it.
+    fn begin(
+        connection: Connection,
+        made_from: &str,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Result<Self, Connection>, StoreError> {
+        let refused = StoreError::database("a report");
+        // Before the transaction, so that it holds all that was committed by then.
+        let as_of = clock.now();
         connection
             .execute_batch("BEGIN TRANSACTION READ ONLY")
-            .map_err(&refused)
-    };
-    begin()?;
-    let made_from = made_from(prices);
-    if is_current(&connection, &made_from)? {
-        return Ok(Some(connection));
+            .map_err(&refused)?;
+        if is_current(&connection, made_from)? {
+            return Ok(Ok(Self { connection, as_of }));
+        }
+        connection.execute_batch("ROLLBACK").map_err(&refused)?;
+        Ok(Err(connection))
     }
-    let has_views: bool = connection
-        .query_row(
-            "SELECT count(*) > 0 FROM duckdb_views() WHERE schema_name = 'usage' AND view_name = 'daily'",
-            [],
-            |row| row.get(0),
-        )
-        .map_err(&refused)?;
-    connection.execute_batch("ROLLBACK").map_err(&refused)?;
-    if !has_views {
-        return Ok(None);
-    }
-    // Prices may have changed since, and the views may be those of another version.
-    register(store, prices)?;
-    update(store, made_from)?;
-    begin()?;
-    Ok(Some(connection))
 }
 
 fn filter(days: Days) -> (String, Vec<Value>) {

@@ -91,13 +91,13 @@ SELECT occurred_at, session_id, username, session_seq, session_file, line, cwd, 
     coalesce(cache_read_tokens, 0) AS cache_read_tokens,
     coalesce(cache_creation_5m_tokens, 0) AS cache_creation_5m_tokens,
     coalesce(cache_creation_1h_tokens, 0) AS cache_creation_1h_tokens,
-    thinking_tokens, is_sidechain, coalesce(is_final, false) AS is_final
+    thinking_tokens, is_sidechain, coalesce(is_final, false) AS is_final, response_key
 FROM {source} AS message ANTI JOIN copies ON message.rowid = copy
 UNION ALL
 SELECT occurred_at, session_id, username, session_seq, session_file, line, cwd, git_branch, message_id, request_id,
     best.model, best.speed, coalesce(best.input_tokens, 0), coalesce(best.output_tokens, 0),
     coalesce(best.cache_read_tokens, 0), coalesce(best.cache_creation_5m_tokens, 0),
-    coalesce(best.cache_creation_1h_tokens, 0), best.thinking_tokens, best.is_sidechain, is_ever_final
+    coalesce(best.cache_creation_1h_tokens, 0), best.thinking_tokens, best.is_sidechain, is_ever_final, response_key
 FROM ranked WHERE appearance = 1",
         copies = with_copies(source, MESSAGE_KEY, "true"),
     )
@@ -192,12 +192,12 @@ ranked AS (
     WINDOW call AS (PARTITION BY key)
 )
 SELECT occurred_at, session_id, username, session_seq, session_file, line, cwd, git_branch, tool_id, tool_name, event_type, source,
-    plugin, mcp_server, skill_name, subagent_type, coalesce(is_error, false) AS is_error, error_class
+    plugin, mcp_server, skill_name, subagent_type, coalesce(is_error, false) AS is_error, error_class, event_key
 FROM {source} AS event ANTI JOIN copies ON event.rowid = copy
 WHERE tool_name IS NOT NULL
 UNION ALL
 SELECT occurred_at, session_id, username, session_seq, session_file, line, cwd, git_branch, tool_id, tool_name, event_type, source,
-    plugin, mcp_server, skill_name, subagent_type, is_ever_error, any_error_class
+    plugin, mcp_server, skill_name, subagent_type, is_ever_error, any_error_class, event_key
 FROM ranked WHERE appearance = 1",
         copies = with_copies(source, EVENT_KEY, "tool_name IS NOT NULL"),
     )
@@ -300,6 +300,29 @@ pub(super) const PROJECT: &str = r"regexp_replace(
     '^(.+?)(?:[/\\]\.claude[/\\]worktrees|[/\\]\.git[/\\]worktrees|[/\\]\.worktrees|\.worktrees|-worktrees)[/\\].*$', '\1'
 )";
 
+/// The folder that a session is in, which its user is found by.
+pub(super) const DIRECTORY: &str = "split_part(session_file, '/', 1)";
+
+/// Whose sessions a folder holds, by the users of now: as [`crate::identity::resolve`] finds them.
+///
+/// Rows have the name that the user had when they were written. A user who is created later is the
+/// same person, so names are resolved when somebody asks.
+const DIRECTORIES: &str = "CREATE OR REPLACE VIEW usage.directories AS
+WITH by_id AS (SELECT id AS directory, email FROM main.users),
+by_local_part AS (
+    SELECT split_part(email, '@', 1) AS directory, first(email ORDER BY updated_at DESC, id) AS email
+    FROM main.users WHERE contains(email, '@') GROUP BY ALL
+)
+FROM by_id UNION ALL (FROM by_local_part ANTI JOIN by_id USING (directory))";
+
+/// Rows of `usage` with the names of now.
+pub(super) fn with_names(rows: &str) -> String {
+    format!(
+        "SELECT named.* REPLACE (coalesce(directories.email, {DIRECTORY}) AS username)
+         FROM ({rows}) AS named LEFT JOIN usage.directories ON directories.directory = {DIRECTORY}"
+    )
+}
+
 /// The views, each after those it asks.
 fn views() -> Vec<String> {
     let by = |view: &str, key: &str, column: &str| {
@@ -309,15 +332,16 @@ fn views() -> Vec<String> {
         )
     };
     vec![
+        DIRECTORIES.to_owned(),
         format!(
             "CREATE OR REPLACE VIEW usage.distinct_messages AS {}",
-            distinct_messages("usage.messages")
+            with_names(&distinct_messages("usage.messages"))
         ),
         RATES.to_owned(),
         priced_messages(),
         format!(
             "CREATE OR REPLACE VIEW usage.distinct_calls AS {}",
-            distinct_calls("usage.events")
+            with_names(&distinct_calls("usage.events"))
         ),
         distinct_events(),
         by("daily", "CAST(occurred_at AS DATE)", "day"),
@@ -380,7 +404,7 @@ WITH new AS (SELECT key AS session_id, * EXCLUDE (key, is_total, sessions) FROM 
 held AS (
     SELECT session_id, min(username) AS username, min(started_at) AS started_at, max(ended_at) AS ended_at,
         CAST(coalesce(sum(messages), 0) AS BIGINT) AS held_messages, count(*) AS files
-    FROM usage.sessions GROUP BY 1
+    FROM ({}) GROUP BY 1
 )
 SELECT session_id, held.username, held.started_at, held.ended_at,
     coalesce(input_tokens, 0) AS input_tokens, coalesce(output_tokens, 0) AS output_tokens,
@@ -391,7 +415,8 @@ SELECT session_id, held.username, held.started_at, held.ended_at,
     coalesce(unknown_models, []) AS unknown_models, coalesce(messages, 0) AS messages,
     coalesce(held_messages, 0) AS held_messages, coalesce(files, 0) AS files
 FROM new FULL JOIN held USING (session_id)",
-        by_key("session_id")
+        by_key("session_id"),
+        with_names("FROM usage.sessions")
     )
 }
 

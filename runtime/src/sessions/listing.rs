@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Note, Observed, SessionsRoot};
 use crate::clock::UtcMicros;
 use crate::config::Config;
+use crate::identity::name_of;
 use crate::quarantine::Verdict;
 use crate::registry::Registry;
 use crate::scan::{self, Check, KnownFailure, ScanContext, Standing};
@@ -405,7 +406,12 @@ impl Known {
             return Ok(SessionDetails::default());
         };
         let mut states = self.states.rows.iter();
-        let state = states.find(|state| state.processor == processor).cloned();
+        let mut state = states.find(|state| state.processor == processor).cloned();
+        if let Some(state) = &mut state {
+            // The user can be created after the session was processed.
+            let directory = key.split('/').next().unwrap_or_default();
+            state.username = name_of(&store.users()?, directory);
+        }
         let component = state
             .as_ref()
             .and_then(|state| self.states.digests.get(usize::from(state.known.digest?)))

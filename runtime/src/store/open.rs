@@ -131,7 +131,8 @@ impl Store {
             opened.interrupted_runs = runs::close_interrupted(&writer, now)?;
         }
         lock_down(&writer, &export_dir)?;
-        Self::start(writer, opened, checkpoints, lock)
+        let memory_bytes = config.database_memory_bytes;
+        Self::start(writer, opened, checkpoints, memory_bytes, lock)
     }
 
     /// What a migration would do, without doing it.

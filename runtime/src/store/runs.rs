@@ -164,7 +164,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn close_open_runs(&self, now: UtcMicros) -> Result<u64, StoreError> {
-        self.write(move |connection| close_interrupted(connection, now))
+        self.write_urgently(move |connection| close_interrupted(connection, now))
     }
 
     /// The latest runs, the newest first; of one processor, where it is named.

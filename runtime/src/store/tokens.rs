@@ -43,7 +43,7 @@ impl Store {
         now: UtcMicros,
     ) -> Result<Token, StoreError> {
         let (new, sha256, new_user_id) = (new.clone(), sha256.to_owned(), new_user_id.to_owned());
-        self.write(move |connection| {
+        self.write_urgently(move |connection| {
             in_transaction(connection, |connection| {
                 let user_id = match &new.email {
                     Some(email) => Some(user_of_email(connection, email, &new_user_id, now)?),
@@ -90,7 +90,7 @@ impl Store {
         now: UtcMicros,
     ) -> Result<Option<Token>, StoreError> {
         let id = id.to_owned();
-        self.write(move |connection| {
+        self.write_urgently(move |connection| {
             in_transaction(connection, |connection| {
                 let Some(mut token) = token_of(connection, &id)? else {
                     return Ok(None);

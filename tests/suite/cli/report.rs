@@ -16,7 +16,7 @@ fn report_as_json_bears_the_names_that_others_rely_on() {
         ("model", "claude-haiku-4-5-20251001"),
     ] {
         let document = check(&dir, &["report", "usage", "--by", by, "--json"]).json();
-        assert_eq!(names(&document), ["rows", "totals"]);
+        assert_eq!(names(&document), ["as_of", "rows", "totals"]);
         assert_eq!(names(&document["totals"]), TOTALS);
         let row = &document["rows"][0];
         assert_eq!(row[by], key);
@@ -45,7 +45,7 @@ fn report_prints_a_table_whose_last_row_is_the_total() {
     assert!(
         ended
             .stderr
-            .starts_with("≥ output: the transcripts never got the final output count"),
+            .contains("\n≥ output: the transcripts never got the final output count"),
         "{ended:?}"
     );
 }

@@ -1,5 +1,10 @@
 //! Usage: the report for analysts, and its administration.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
 use session_pipeline::http::HttpLimits;
 use session_pipeline_harness::{DataDir, Session};
 use session_pipeline_runtime::config::{Config, ServiceConfig};
@@ -7,6 +12,7 @@ use session_pipeline_runtime::config::{Config, ServiceConfig};
 use super::TestServer;
 use crate::database::rows;
 use crate::guests::usage;
+use crate::many::{self, Many};
 
 const ADMIN: &str = "/api/admin/usage";
 
@@ -326,4 +332,196 @@ fn a_parquet_export_is_whole_even_without_rows() {
         (200, "application/octet-stream")
     );
     assert!(export.bytes.starts_with(b"PAR1") && export.bytes.ends_with(b"PAR1"));
+}
+
+#[test]
+fn a_user_who_is_created_later_is_one_person_everywhere() {
+    let dir = DataDir::new();
+    let session = |id: &str| {
+        Session::new(id)
+            .at("2099-12-31T10:00:00Z".parse().unwrap())
+            .user("go")
+            .assistant(|m| m.tokens(100, 20).tool("Bash"))
+    };
+    dir.write("carol/before.jsonl", session("s1"));
+    let server = TestServer::start(&dir, &[usage()]);
+    let run = || {
+        let ran = server.post("/api/admin/run-session-processor?processor=usage");
+        assert_eq!(ran.json()["details"]["processed"], 1, "{ran:?}");
+    };
+    let by_user = || server.get("/api/usage/summary?by=user").json()["rows"].clone();
+    run();
+    assert_eq!(by_user()[0]["user"], "carol");
+    let new = json!({ "role": "analyst", "user": "carol@example.com" });
+    assert_eq!(server.post_json("/api/admin/tokens", &new).status, 201);
+    dir.write("carol/after.jsonl", session("s2"));
+    run();
+    let rows = by_user();
+    assert_eq!(
+        (&rows[0]["user"], &rows[0]["messages"], &rows[1]),
+        (&"carol@example.com".into(), &2.into(), &json!(null)),
+        "{rows}"
+    );
+    let summary = server.get(&format!("{ADMIN}/summary?window=all")).json();
+    assert_eq!(
+        summary["top_users"],
+        json!([{ "tool_calls": 2, "username": "carol@example.com" }])
+    );
+    assert_eq!(summary["dau_series"][28]["active_users"], 1, "{summary}");
+    let export = |user: &str| {
+        let path = format!("{ADMIN}/export?format=json&user_id={user}");
+        server.get(&path).text().lines().count()
+    };
+    let all = server.get(&format!("{ADMIN}/export?format=json")).text();
+    assert!(
+        all.lines().all(|line| line.contains("carol@example.com")),
+        "{all}"
+    );
+    assert_eq!(export("carol@example.com"), all.lines().count());
+    assert_eq!(export("carol"), 0);
+    for key in ["before", "after"] {
+        let shown = server.get(&format!("/api/admin/sessions?key=carol/{key}.jsonl"));
+        assert!(shown.text().contains("carol@example.com"), "{shown:?}");
+    }
+    server.stop();
+    for sql in [
+        "SELECT DISTINCT username FROM usage.by_user",
+        "SELECT DISTINCT username FROM usage.by_session",
+        "SELECT DISTINCT username FROM usage.distinct_calls",
+    ] {
+        assert_eq!(
+            crate::database::rows(&dir, sql),
+            ["carol@example.com"],
+            "{sql}"
+        );
+    }
+}
+
+/// Enough for a report or a summary to take seconds.
+fn much(dir: &DataDir) {
+    many::add(
+        dir,
+        &Many {
+            sessions: 1..1_501,
+            messages: 100,
+            copied: 20,
+        },
+    );
+}
+
+fn busy(dir: &DataDir, query_time_max: Duration) -> TestServer {
+    let mut config = Config {
+        database_memory_bytes: 64 << 20,
+        ..dir.config()
+    };
+    config.service.query_time_max = query_time_max;
+    let limits = HttpLimits {
+        queries_max: 1,
+        ..HttpLimits::default()
+    };
+    TestServer::start_with(dir, config, limits, &[usage()])
+}
+
+/// Sends a request and does not wait for its answer.
+fn ask_only(server: &TestServer, path: &str, token: &str) -> TcpStream {
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n"
+    )
+    .unwrap();
+    stream
+}
+
+#[test]
+fn a_revocation_and_an_admin_wait_for_no_analyst() {
+    let dir = DataDir::new();
+    much(&dir);
+    let server = busy(&dir, Duration::from_secs(600));
+    let (waits, report) = std::thread::scope(|threads| {
+        let analysts: Vec<TcpStream> = (0..20)
+            .map(|_| ask_only(&server, "/api/usage/summary", &server.analyst))
+            .collect();
+        let started = Instant::now();
+        let report = threads.spawn(move || {
+            let mut first = [0];
+            let mut stream = &analysts[0];
+            stream.read_exact(&mut first).unwrap();
+            started.elapsed()
+        });
+        std::thread::sleep(Duration::from_millis(200));
+        let started = Instant::now();
+        let new = json!({ "role": "analyst", "user": "bob@example.com" });
+        let created = server.post_json("/api/admin/tokens", &new).json();
+        let token = created["token"].as_str().unwrap();
+        let id = created["id"].as_str().unwrap();
+        let path = format!("/api/admin/tokens/{id}");
+        let revoked = server.send("DELETE", &path, &server.admin, "", &[]);
+        assert_eq!(revoked.status, 200);
+        let asked = server.send("GET", "/api/usage/summary", token, "", &[]);
+        assert_eq!(asked.status, 401);
+        assert_eq!(server.get("/api/admin/tokens").status, 200);
+        assert_eq!(server.get("/api/admin/audit").status, 200);
+        (started.elapsed(), report.join().unwrap())
+    });
+    assert!(waits < report / 2, "{waits:?} of {report:?}");
+}
+
+#[test]
+fn a_report_that_takes_too_long_is_cancelled_and_the_next_goes_on_from_there() {
+    let dir = DataDir::new();
+    much(&dir);
+    let server = busy(&dir, Duration::from_millis(400));
+    let mut refusals = 0;
+    loop {
+        let answer = server.get("/api/usage/summary");
+        if answer.status == 200 {
+            let body = answer.json();
+            assert_eq!(body["totals"]["messages"], 1_500 * 80 + 20);
+            break;
+        }
+        if refusals == 0 {
+            insta::assert_snapshot!(answer.refusal(), @"503: the request took longer than 0.4 s and was cancelled; ask for fewer days, try again later, or raise `query_time_max` in the section `[service]` of the config file");
+        }
+        refusals += 1;
+        assert!(refusals < 300, "each one goes on where the last one ended");
+    }
+    assert!(refusals > 0);
+}
+
+#[test]
+fn a_read_ends_when_its_client_disconnects() {
+    let dir = DataDir::new();
+    much(&dir);
+    let server = busy(&dir, Duration::from_secs(600));
+    let slow = format!("{ADMIN}/summary?window=all");
+    let started = Instant::now();
+    assert_eq!(server.get(&slow).status, 200);
+    let took = started.elapsed();
+    for _ in 0..5 {
+        drop(ask_only(&server, &slow, &server.admin));
+    }
+    let gone = ask_only(&server, &slow, &server.admin);
+    std::thread::sleep(Duration::from_millis(100));
+    drop(gone);
+    let started = Instant::now();
+    assert_eq!(server.get("/api/admin/audit").status, 200);
+    let waited = started.elapsed();
+    assert!(waited < took / 2, "{waited:?} of {took:?}");
+}
+
+#[test]
+fn a_service_stops_in_the_middle_of_a_report() {
+    let dir = DataDir::new();
+    much(&dir);
+    let server = busy(&dir, Duration::from_secs(600));
+    let reports = ["/api/usage/summary", "/api/usage/summary?by=tool"]
+        .map(|path| ask_only(&server, path, &server.analyst));
+    std::thread::sleep(Duration::from_millis(500));
+    let started = Instant::now();
+    assert!(server.stop().is_complete);
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    drop(reports);
 }

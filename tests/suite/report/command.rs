@@ -28,6 +28,7 @@ fn what_a_report_does_not_know_is_said_below_it_with_the_remedy() {
     assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
     let ended = check(&dir, &["report", "usage"]);
     insta::assert_snapshot!(ended.stderr, @"
+    as of [time]: every session committed before that time is included
     ≥ output: the transcripts never got the final output count of some messages, so output, and what it costs, is at least this
     ≥ cost: no price is known for claude-nimbus-1-preview; add one to `[data-dir]/prices.toml` (docs/prices.md shows how)
     ");

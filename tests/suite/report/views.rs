@@ -194,9 +194,15 @@ fn days_choose_messages_by_their_first_appearance_and_the_totals_are_theirs() {
             until: until.map(day),
         };
         let store = pipeline.pipeline().store();
-        let report = report::usage(store, &prices, By::Session, days)
-            .unwrap()
-            .unwrap();
+        let report = report::usage(
+            store,
+            &prices,
+            By::Session,
+            days,
+            pipeline.pipeline().clock(),
+        )
+        .unwrap()
+        .unwrap();
         let keys: Vec<_> = report
             .rows
             .iter()
