@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use axum::Router;
 use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::health::SchemaMemo;
+use session_pipeline_runtime::health::{SchemaMemo, SurveyMemo};
 use session_pipeline_runtime::run::Pipeline;
 use session_pipeline_runtime::scheduler::{SchedulerWatch, cadences};
 use session_pipeline_runtime::store::StoreError;
@@ -57,6 +57,7 @@ pub struct Service {
     queries: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
     schema: SchemaMemo,
+    survey: SurveyMemo,
     scheduler: Option<SchedulerWatch>,
     /// Whether the processors were asked for their cadences.
     asked: OnceLock<()>,
@@ -86,6 +87,7 @@ impl Service {
             queries: Arc::new(Semaphore::new(limits.queries_max)),
             uploads: Arc::new(Semaphore::new(limits.uploads_max)),
             schema: SchemaMemo::default(),
+            survey: SurveyMemo::default(),
             scheduler: None,
             asked: OnceLock::new(),
             broken: watch::Sender::default(),

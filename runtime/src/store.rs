@@ -18,6 +18,7 @@ mod llm;
 mod lock;
 mod open;
 mod quarantine;
+mod requests;
 mod retention;
 mod runs;
 mod schema;
@@ -31,6 +32,7 @@ mod tokens;
 mod transaction;
 mod users;
 mod vanished;
+mod waits;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,13 +47,15 @@ pub(crate) use audit::write_audit;
 pub use audit::{Actor, AuditEntry, AuditRow, Audited, ClientKind};
 pub use commit::{CompletedSession, Entry, FailedSession, Group, SkippedSession};
 pub use components::KnownComponent;
-pub use health::ProcessorFailures;
+pub use health::{LatestRuns, ProcessorFailures};
 pub use jobs::JobRow;
 pub use llm::{LlmCall, LlmOutcome, LlmUse, OverBudget};
 pub use lock::Holder;
 pub(crate) use open::EXPORT_PREFIX;
-pub use open::{MigrationPlan, Opened};
+pub use open::{MigrationPlan, Opened, settings};
+pub use requests::ReprocessRequests;
 pub use runs::{RunRecord, RunResult, RunRow, Trigger};
+pub use sequence::recorded_commits;
 pub use sessions::{SessionCost, SessionState, SessionStates};
 pub(crate) use sql::timestamp;
 pub(crate) use transaction::{Writer, in_transaction};
@@ -175,6 +179,16 @@ pub enum StoreError {
         "the database stopped working and must be opened anew; look at its disk, free space where it is full, and start again: what was committed stands"
     )]
     Invalidated(#[source] duckdb::Error),
+    /// A counter is not what this program can have written.
+    #[error(
+        "the counter `{name}` of the database is `{value}`, which leaves no number for what comes next; it was changed by hand or is damaged: restore a backup of `state/`"
+    )]
+    Counter {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: i64,
+    },
     /// A statement failed.
     #[error("the database refused {doing}")]
     Database {
@@ -225,6 +239,7 @@ impl StoreError {
             | Self::NotOpened { .. }
             | Self::NewerDuckDb { .. }
             | Self::DiskFull { .. }
+            | Self::Counter { .. }
             | Self::Invalidated(_)
             | Self::WriterStopped => true,
         }
@@ -251,6 +266,7 @@ pub struct Store {
     writer: Option<JoinHandle<()>>,
     opened: Opened,
     checkpoints: Arc<Checkpoints>,
+    requests: Arc<requests::RequestWatches>,
     lock: lock::DataDirLock,
 }
 
@@ -297,6 +313,7 @@ impl Store {
             writer: Some(thread),
             opened,
             checkpoints,
+            requests: Arc::default(),
             lock,
         })
     }
@@ -331,6 +348,12 @@ impl Store {
     /// When the disk is full or gone.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
         self.write(|writer| writer.checkpoint())
+    }
+
+    /// Whether the database file is still where it was opened. If it was removed or replaced since,
+    /// all that is written is lost when this process ends.
+    pub fn is_in_place(&self) -> bool {
+        self.checkpoints.is_in_place()
     }
 
     /// What the log holds that is not in the database file yet, in bytes.
