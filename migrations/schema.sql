@@ -134,6 +134,12 @@ CREATE TABLE session_processor_state (
     PRIMARY KEY (processor_name, session_file)
 );
 
+CREATE TABLE session_waits (
+    processor_name VARCHAR NOT NULL,
+    session_file VARCHAR NOT NULL,
+    since TIMESTAMP NOT NULL
+);
+
 CREATE TABLE tokens (
     id VARCHAR NOT NULL,
     user_id VARCHAR,

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use axum::Router;
 use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::health::SchemaMemo;
+use session_pipeline_runtime::health::{SchemaMemo, SurveyMemo};
 use session_pipeline_runtime::run::Pipeline;
 use session_pipeline_runtime::scheduler::{SchedulerWatch, cadences};
 use session_pipeline_runtime::store::StoreError;
@@ -59,6 +59,7 @@ pub struct Service {
     lanes: Lanes,
     uploads: Arc<Semaphore>,
     schema: SchemaMemo,
+    survey: SurveyMemo,
     scheduler: Option<SchedulerWatch>,
     /// Whether the processors were asked for their cadences.
     asked: OnceLock<()>,
@@ -88,6 +89,7 @@ impl Service {
             lanes: Lanes::new(&limits),
             uploads: Arc::new(Semaphore::new(limits.uploads_max)),
             schema: SchemaMemo::default(),
+            survey: SurveyMemo::default(),
             scheduler: None,
             asked: OnceLock::new(),
             broken: watch::Sender::default(),

@@ -120,6 +120,11 @@ pub const LADDER: &[Step] = &[
                 .if_lacking("session_failures", "own_attempts"),
         ],
     },
+    Step {
+        number: 37,
+        name: "session-waits",
+        statements: &[sql!("0037-session-waits/01-session-waits.sql")],
+    },
     // The next step goes here. Never between two others, and never into one that was shipped.
 ];
 

@@ -27,6 +27,13 @@ impl UtcMicros {
         )
     }
 
+    /// This instant as date and time in UTC; `None` outside of the years -9999 to 9999.
+    fn civil(self) -> Option<jiff::civil::DateTime> {
+        let epoch = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+        let since = jiff::SignedDuration::from_micros(self.0);
+        epoch.checked_add(since).ok()
+    }
+
     /// This instant moved back by a duration.
     pub fn minus(self, duration: Duration) -> Self {
         Self(
@@ -40,7 +47,11 @@ impl fmt::Display for UtcMicros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(timestamp) => timestamp.fmt(f),
-            Err(_) => write!(f, "{} µs", self.0),
+            // The last hours of the year 9999 are beyond a timestamp, and not beyond a date.
+            Err(_) => match self.civil() {
+                Some(civil) => write!(f, "{civil}Z"),
+                None => write!(f, "{} µs", self.0),
+            },
         }
     }
 }

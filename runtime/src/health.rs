@@ -19,12 +19,13 @@ use crate::token::Role;
 pub use backlog::{Backlog, BacklogFigures, Files, Grace, Oldest, Pending};
 pub use checks::{
     DiskFigures, JobFigures, QuarantineFigures, SchedulerFigures, Schema, SchemaFigures,
-    UsersFigures,
+    SessionsFigures, UsersFigures,
 };
 pub use facts::{
-    Database, DatabaseFacts, DiskProbe, DiskSpace, Facts, Sources, SystemDisk, schema,
+    Database, DatabaseFacts, DiskProbe, DiskSpace, Facts, Sessions, Sources, Survey, SystemDisk,
+    schema,
 };
-pub use memo::SchemaMemo;
+pub use memo::{SchemaMemo, SurveyMemo};
 
 /// How one check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -137,6 +138,8 @@ pub enum Figures {
     Backlog(BacklogFigures),
     /// The version of the database.
     Schema(SchemaFigures),
+    /// The sessions on disk.
+    Sessions(SessionsFigures),
     /// How many users there are.
     Users(UsersFigures),
     /// How the jobs stand.

@@ -96,6 +96,20 @@ pub enum RegistryError {
     Store(#[from] StoreError),
 }
 
+impl RegistryError {
+    /// Whether the request is refused because the processor can't run here, which is no failure of
+    /// a run: an operator has to name another one, install it, or configure a language model.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Unknown { .. }
+            | Self::NotInstalled { .. }
+            | Self::Refused { .. }
+            | Self::NeedsModel { .. } => true,
+            Self::Unavailable { .. } | Self::Store(_) => false,
+        }
+    }
+}
+
 /// The processors of this process.
 #[derive(Debug)]
 pub struct Registry {

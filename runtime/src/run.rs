@@ -219,6 +219,11 @@ impl Pipeline {
             return Err(RunError::Stopping);
         }
         let started = self.clock.monotonic();
+        let loaded = match caught(|| Ok(self.processor(name)?)) {
+            // A processor that can't run here has no run, so nothing is recorded of one.
+            Err(RunError::Registry(error)) if error.is_refusal() => return Err(error.into()),
+            loaded => loaded,
+        };
         let id = self
             .store
             .begin_run(name, request.trigger, self.clock.now())?;
@@ -227,16 +232,8 @@ impl Pipeline {
             processor: name.to_owned(),
             ..Stats::default()
         });
-        let pass = std::panic::AssertUnwindSafe(|| self.pass(name, request, &id, &stats, progress));
-        let result = std::panic::catch_unwind(pass).unwrap_or_else(|panic| {
-            let text = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(RunError::Broken(printable(
-                text.unwrap_or("a panic without a message"),
-            )))
-        });
+        let pass = |processor| self.pass(&processor, request, &id, &stats, progress);
+        let result = loaded.and_then(|processor| caught(|| pass(processor)));
         let mut stats = stats.into_inner().unwrap_or_else(PoisonError::into_inner);
         let result = match result {
             Ok(_) if self.is_stopping() && stats.capped > 0 => Err(RunError::Interrupted),
@@ -248,18 +245,21 @@ impl Pipeline {
         };
         let duration = self.clock.monotonic().saturating_sub(started);
         stats.duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let error = result.as_ref().err().map(|error| said(error));
+        let error = match &result {
+            Ok(_) => stats.tried_nothing(),
+            Err(error) => Some(said(error)),
+        };
         let record = RunRecord {
             id: id.clone(),
             processor_name: name.to_owned(),
             actor: request.actor.clone(),
             result: match &result {
-                Ok(_) if stats.errors == 0 => RunResult::Ok,
+                Ok(_) if stats.is_ok() => RunResult::Ok,
                 Err(RunError::Interrupted) => RunResult::Interrupted,
                 _ => RunResult::Failed,
             },
             stats: serde_json::to_string(&stats).unwrap_or_default(),
-            audit_params: stats.audit_params(error.as_deref()),
+            audit_params: stats.audit_params(result.as_ref().err().and(error.as_deref())),
             error,
             finished_at: self.clock.now(),
             duration,
@@ -343,6 +343,19 @@ impl std::fmt::Debug for Pipeline {
             .field("config", &self.config)
             .finish_non_exhaustive()
     }
+}
+
+/// A panic in `work` as an error.
+fn caught<T>(work: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(RunError::Broken(printable(
+            text.unwrap_or("a panic without a message"),
+        )))
+    })
 }
 
 /// An error with its causes, each said once.

@@ -209,6 +209,8 @@ pub struct Candidate {
     pub is_same_component: bool,
     /// When it was tried last.
     last_tried_at: Option<UtcMicros>,
+    /// Since when the caps of runs have left it over.
+    left_since: Option<UtcMicros>,
 }
 
 impl Candidate {
@@ -270,6 +272,8 @@ pub enum Check {
 pub struct ScanPlan {
     /// What is to be looked at; in the order of A8 after [`ScanPlan::finish`].
     pub candidates: Vec<Candidate>,
+    /// Since when the caps of runs have left sessions over, by key, as it was at the scan.
+    pub waits: HashMap<String, UtcMicros>,
     /// How many wait after a failure.
     pub waiting: u64,
     /// How many are in quarantine.
@@ -287,6 +291,14 @@ pub struct ScanPlan {
 }
 
 impl ScanPlan {
+    /// A plan for the run after those that left these sessions over.
+    pub fn after(waits: HashMap<String, UtcMicros>) -> Self {
+        Self {
+            waits,
+            ..Self::default()
+        }
+    }
+
     /// Decides about one session that the walk found.
     pub fn visit(
         &mut self,
@@ -330,7 +342,12 @@ impl ScanPlan {
         let last_tried_at = row
             .and_then(|row| row.processed_at)
             .max(failure.map(|failure| failure.last_attempt_at));
+        let left_since = match self.waits.is_empty() {
+            true => None,
+            false => left_since(self.waits.get(key).copied(), last_tried_at),
+        };
         self.candidates.push(Candidate {
+            left_since,
             key: key.to_owned(),
             observed,
             known: row,
@@ -351,9 +368,18 @@ impl ScanPlan {
         known: &KnownSessions,
         failures: &HashMap<String, KnownFailure>,
     ) {
+        // Those that earlier runs left over come first, the longest waiting before the others:
+        // however many sessions are new at each run, everyone's turn comes.
         self.candidates.sort_unstable_by(|a, b| {
-            let rank =
-                |candidate: &Candidate| (candidate.last_tried_at, candidate.observed.mtime_ns);
+            let rank = |candidate: &Candidate| {
+                let left_since = candidate.left_since;
+                (
+                    left_since.is_none(),
+                    left_since,
+                    candidate.last_tried_at,
+                    candidate.observed.mtime_ns,
+                )
+            };
             rank(a).cmp(&rank(b)).then_with(|| a.key.cmp(&b.key))
         });
         if walk.is_complete && walk.found > 0 {
@@ -369,6 +395,15 @@ impl ScanPlan {
                 .extend(unseen.map(|failure| failure.row_id));
         }
     }
+}
+
+/// Since when a session has been left over, by the row of `session_waits`. A row from before its
+/// last attempt says nothing any more: the run that tried it died before it could remove the row.
+pub fn left_since(
+    recorded: Option<UtcMicros>,
+    last_tried_at: Option<UtcMicros>,
+) -> Option<UtcMicros> {
+    recorded.filter(|&since| last_tried_at.is_none_or(|tried| tried <= since))
 }
 
 /// How a session stands before the next run.

@@ -77,8 +77,10 @@ impl Schedule {
         Self(Form::Every(minutes.min(INTERVAL_MINUTES_MAX)))
     }
 
-    /// Whether a job is due (BEHAVIOUR.md 6.3): one that never ran always; after an interval, its
-    /// last moment included; at the first look at or after one of the day's times.
+    /// Whether a job is due (BEHAVIOUR.md 6.3). A job that never ran is due. An interval is due
+    /// from its last moment on. A daily schedule is due if one of its times has passed since the
+    /// last run, on whatever day: times missed between two ticks or while the server was down are
+    /// caught up by one run.
     ///
     /// A last run ahead of `now` is one of a clock that has been set back: see [`Schedule::settle`].
     pub fn is_due(&self, last_run_at: Option<UtcMicros>, now: UtcMicros) -> bool {
@@ -91,7 +93,7 @@ impl Schedule {
                 last_run_at <= now && now.0.saturating_sub(last_run_at.0) >= interval
             }
             Form::Daily(minutes) => {
-                times_of_day(minutes, now).any(|at| last_run_at < at && at <= now)
+                latest_daily_time(minutes, now).is_some_and(|at| last_run_at < at)
             }
         }
     }
@@ -156,6 +158,19 @@ impl Schedule {
     pub fn interval(&self) -> Option<Duration> {
         matches!(self.0, Form::Every(_)).then(|| self.longest_gap())
     }
+}
+
+/// The latest of the daily times up to and including `now`: one of the same day, else the last of
+/// the day before. `None` only at the beginning of time.
+fn latest_daily_time(minutes: &[u16], now: UtcMicros) -> Option<UtcMicros> {
+    [0, MICROS_PER_DAY]
+        .into_iter()
+        .filter_map(|earlier| now.0.checked_sub(earlier))
+        .find_map(|day| {
+            times_of_day(minutes, UtcMicros(day))
+                .filter(|&at| at <= now)
+                .max()
+        })
 }
 
 /// These minutes of the day in which an instant lies.

@@ -116,9 +116,10 @@ impl SchedulerWatch {
 impl From<&Result<RunReport, RunError>> for JobEnd {
     fn from(result: &Result<RunReport, RunError>) -> Self {
         match result {
-            Ok(report) => match report.stats.errors {
-                0 => Self::Ok,
-                errors => Self::Failed(format!("{errors} sessions failed")),
+            Ok(report) => match (report.stats.tried_nothing(), report.stats.errors) {
+                (Some(reason), _) => Self::Failed(reason),
+                (None, 0) => Self::Ok,
+                (None, errors) => Self::Failed(format!("{errors} sessions failed")),
             },
             Err(error @ (RunError::AlreadyRunning(_) | RunError::Registry(_))) => {
                 Self::Refused(error.to_string())

@@ -61,16 +61,89 @@ pub struct Note {
     pub reason: String,
 }
 
+/// Notes and links listed by a walk; the others are counted.
+const LISTED_MAX: usize = 100;
+
 /// What a walk came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Walk {
     /// How many sessions were found.
     pub found: u64,
-    /// What was passed over in a way that someone should know of.
+    /// What was passed over in a way that someone should know of, at most a hundred; one more says
+    /// how many others there are.
     pub notes: Vec<Note>,
+    /// Notes that are not listed.
+    pub notes_left_out: u64,
+    /// Linked folders and sessions, which are not followed.
+    pub links: Links,
     /// Whether every folder could be read to its end. Where not, a session that was not seen may
     /// still be there.
     pub is_complete: bool,
+}
+
+/// Links below the root that would lead to sessions. The policy is not to follow them, as a link
+/// may lead anywhere; but whoever set one expects its sessions to count, so each is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Links {
+    /// How many there are.
+    pub count: u64,
+    /// Where, fit for a terminal; at most a hundred.
+    pub paths: Vec<String>,
+}
+
+impl Links {
+    fn add(&mut self, key: &str, name: &str) {
+        self.count += 1;
+        if self.paths.len() < LISTED_MAX {
+            let path = crate::fault::printable(&format!("{key}{name}"));
+            self.paths.push(path);
+        }
+    }
+
+    /// How many are not listed.
+    pub fn left_out(&self) -> u64 {
+        self.count.saturating_sub(self.paths.len() as u64)
+    }
+}
+
+impl Walk {
+    /// Everything that was passed over, links included.
+    pub fn all_notes(&self) -> Vec<Note> {
+        let mut notes = self.notes.clone();
+        let linked = |path: &String| Note {
+            path: path.clone(),
+            reason: "links are not followed, so no session behind it is processed; move its \
+                     target here, or mount it in place of the link"
+                .to_owned(),
+        };
+        notes.extend(self.links.paths.iter().map(linked));
+        if let more @ 1.. = self.links.left_out() {
+            notes.push(Note {
+                path: "…".to_owned(),
+                reason: format!("{more} more links are not followed"),
+            });
+        }
+        notes
+    }
+
+    fn note(&mut self, note: Note) {
+        if self.notes.len() < LISTED_MAX {
+            self.notes.push(note);
+        } else {
+            self.notes_left_out += 1;
+        }
+    }
+
+    /// Counts what is not listed.
+    fn end(&mut self) {
+        self.links.paths.sort_unstable();
+        if self.notes_left_out > 0 {
+            self.notes.push(Note {
+                path: "…".to_owned(),
+                reason: format!("{} more are passed over", self.notes_left_out),
+            });
+        }
+    }
 }
 
 /// The root folder of the sessions, held open.
@@ -175,7 +248,7 @@ impl SessionsRoot {
     /// Calls `visit` for every session below the root, in the order of the file system.
     ///
     /// A session is a regular file `<user>/…/*.jsonl`; hidden files and folders, links, other files
-    /// and files right in the root are passed over.
+    /// and files right in the root are passed over. Links that may lead to sessions are listed.
     ///
     /// # Errors
     /// When the root itself can't be read.
@@ -193,6 +266,7 @@ impl SessionsRoot {
             Mode::empty(),
         )?;
         walk_folder(root, 0, &mut key, &mut walk, &mut visit)?;
+        walk.end();
         Ok(walk)
     }
 }
@@ -238,6 +312,12 @@ fn walk_folder(
         }
         if file_type == FileType::Directory {
             folders.push(name.to_owned());
+        } else if file_type == FileType::Symlink {
+            if leads_to_sessions(dir.fd()?, name, is_session_name)
+                && let Some(text) = utf8_name(name, key, walk)
+            {
+                walk.links.add(key, text);
+            }
         } else if file_type == FileType::RegularFile && is_session_name {
             visit_session(dir.fd()?, name, key, walk, visit);
         }
@@ -277,6 +357,19 @@ fn walk_folder(
     Ok(())
 }
 
+/// Whether a link stands where a session or a folder of sessions could. Its target is only asked
+/// what it is. One that is gone may have been a folder, say of a disk that is not mounted.
+fn leads_to_sessions(folder: BorrowedFd<'_>, name: &CStr, is_session_name: bool) -> bool {
+    match rustix::fs::statat(folder, name, AtFlags::NO_AUTOMOUNT) {
+        Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => true,
+            FileType::RegularFile => is_session_name,
+            _ => false,
+        },
+        Err(_) => true,
+    }
+}
+
 fn visit_session(
     folder: BorrowedFd<'_>,
     name: &CStr,
@@ -310,7 +403,7 @@ fn utf8_name<'a>(name: &'a CStr, key: &str, walk: &mut Walk) -> Option<&'a str> 
         Ok(text) => Some(text),
         Err(_) => {
             // Its keys could not be written down, so nothing below it can be known: it never was.
-            walk.notes.push(Note {
+            walk.note(Note {
                 path: crate::fault::printable(&format!("{key}{}", name.to_string_lossy())),
                 reason: "its name is not UTF-8; rename it".to_owned(),
             });
@@ -320,9 +413,15 @@ fn utf8_name<'a>(name: &'a CStr, key: &str, walk: &mut Walk) -> Option<&'a str> 
 }
 
 fn pass_over(walk: &mut Walk, key: &str, name: &str, reason: String) {
-    walk.is_complete = false;
-    walk.notes.push(Note {
+    let note = Note {
         path: crate::fault::printable(&format!("{key}{name}")),
         reason,
-    });
+    };
+    if walk.is_complete {
+        // The first that makes the walk incomplete is always listed, and before all others.
+        walk.is_complete = false;
+        walk.notes.insert(0, note);
+    } else {
+        walk.note(note);
+    }
 }

@@ -24,10 +24,12 @@ pub struct ProcessorStatus {
     pub quarantined: i64,
     /// When the latest session was read.
     pub last_processed_at: Option<String>,
-    /// How the last run ended; `None` where there was none, or it is open.
+    /// How the last run ended that has ended; `None` if there was none.
     pub last_run: Option<String>,
     /// When it ended.
     pub last_run_at: Option<String>,
+    /// When the run in progress began; `None` if there is none.
+    pub running_since: Option<String>,
 }
 
 /// The counts of every processor that is known by name or has left rows; without a database nobody
@@ -57,6 +59,7 @@ pub fn processors<Name: AsRef<str>>(
                 last_processed_at: None,
                 last_run: None,
                 last_run_at: None,
+                running_since: None,
             });
         }
     }

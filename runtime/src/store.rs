@@ -19,6 +19,7 @@ mod llm;
 mod lock;
 mod open;
 mod quarantine;
+mod requests;
 mod retention;
 mod runs;
 mod schema;
@@ -34,6 +35,7 @@ mod transaction;
 mod updates;
 mod users;
 mod vanished;
+mod waits;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,13 +51,15 @@ pub use audit::{Actor, AuditEntry, AuditRow, Audited, ClientKind};
 pub use cancel::{CancelReason, Cancellation};
 pub use commit::{CompletedSession, Entry, FailedSession, Group, SkippedSession};
 pub use components::KnownComponent;
-pub use health::ProcessorFailures;
+pub use health::{LatestRuns, ProcessorFailures};
 pub use jobs::JobRow;
 pub use llm::{LlmCall, LlmOutcome, LlmUse, OverBudget};
 pub use lock::Holder;
 pub(crate) use open::EXPORT_PREFIX;
-pub use open::{MigrationPlan, Opened};
+pub use open::{MigrationPlan, Opened, settings};
+pub use requests::ReprocessRequests;
 pub use runs::{RunRecord, RunResult, RunRow, Trigger};
+pub use sequence::recorded_commits;
 pub use sessions::{SessionCost, SessionState, SessionStates};
 pub(crate) use sql::timestamp;
 pub(crate) use transaction::{Writer, in_transaction};
@@ -183,6 +187,16 @@ pub enum StoreError {
     /// The request was cancelled before the database had answered.
     #[error("{0}")]
     Cancelled(CancelReason),
+    /// A counter is not what this program can have written.
+    #[error(
+        "the counter `{name}` of the database is `{value}`, which leaves no number for what comes next; it was changed by hand or is damaged: restore a backup of `state/`"
+    )]
+    Counter {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: i64,
+    },
     /// A statement failed.
     #[error("the database refused {doing}")]
     Database {
@@ -236,6 +250,7 @@ impl StoreError {
             | Self::NotOpened { .. }
             | Self::NewerDuckDb { .. }
             | Self::DiskFull { .. }
+            | Self::Counter { .. }
             | Self::Invalidated(_)
             | Self::Cancelled(_)
             | Self::WriterStopped => true,
@@ -266,6 +281,7 @@ pub struct Store {
     updates: Arc<Updates>,
     /// Memory of the buffer pool, in bytes.
     memory_bytes: u64,
+    requests: Arc<requests::RequestWatches>,
     lock: lock::DataDirLock,
 }
 
@@ -336,6 +352,7 @@ impl Store {
             checkpoints,
             updates: Arc::default(),
             memory_bytes,
+            requests: Arc::default(),
             lock,
         })
     }
@@ -414,6 +431,12 @@ impl Store {
     /// When the disk is full or gone.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
         self.write_urgently(|writer| writer.checkpoint())
+    }
+
+    /// Whether the database file is still where it was opened. If it was removed or replaced since,
+    /// all that is written is lost when this process ends.
+    pub fn is_in_place(&self) -> bool {
+        self.checkpoints.is_in_place()
     }
 
     /// What the log holds that is not in the database file yet, in bytes.

@@ -16,7 +16,7 @@ use session_pipeline_runtime::clock::{Clock, UtcMicros};
 use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::health::{
     Build, Database, DatabaseFacts, DiskProbe, DiskSpace, Facts, Headline, Liveness, Report,
-    Schema, SchemaMemo, Sources, Status, schema,
+    Schema, SchemaMemo, Sources, Status, Survey, SurveyMemo, schema,
 };
 use session_pipeline_runtime::registry::{Registry, Shipped};
 use session_pipeline_runtime::schedule::timetable::{Job, JobEnd};
@@ -272,8 +272,8 @@ fn liveness_says_which_version_there_is_and_which_is_expected() {
     let lines = [fits, behind, unreachable];
     let lines = lines.map(|liveness| serde_json::to_string(&liveness).unwrap());
     insta::assert_snapshot!(lines.join("\n"), @r#"
-    {"status":"ok","db_schema":"ok","current":36,"expected":36}
-    {"status":"unhealthy","db_schema":"mismatch","current":31,"expected":36}
+    {"status":"ok","db_schema":"ok","current":37,"expected":37}
+    {"status":"unhealthy","db_schema":"mismatch","current":31,"expected":37}
     {"status":"unhealthy","db_schema":"unreachable","detail":"gone"}
     "#);
 }
@@ -298,7 +298,124 @@ fn the_schema_is_looked_at_once_in_half_a_minute_and_never_again_while_it_is_gon
     assert_eq!(memo.get(&clock, || other.clone()), other);
 }
 
+#[test]
+fn one_survey_is_made_at_a_time_and_those_who_come_meanwhile_get_the_last_one() {
+    use std::sync::mpsc::channel;
+    let dir = migrated();
+    let memo = SurveyMemo::default();
+    let clock = TestClock::default();
+    let survey = || {
+        let config = dir.config();
+        let registry = Registry::new([]);
+        let now = clock.now();
+        Survey::of(&Sources {
+            config: &config,
+            registry: &registry,
+            database: Database::Absent,
+            cadences: &HashMap::new(),
+            scheduler: None,
+            disk: &Disk(None),
+            schema: None,
+            now,
+        })
+    };
+    let first = memo.get(&clock, survey);
+    clock.advance(DAY);
+    let (begun, has_begun) = channel();
+    let (go, held) = channel::<()>();
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| {
+            memo.get(&clock, move || {
+                begun.send(()).unwrap();
+                let _ = held.recv();
+                survey()
+            })
+        });
+        has_begun.recv().unwrap();
+        let meanwhile = memo.get(&clock, || panic!("never two at once"));
+        assert!(std::sync::Arc::ptr_eq(&meanwhile, &first));
+        go.send(()).unwrap();
+        assert!(!std::sync::Arc::ptr_eq(&second.join().unwrap(), &first));
+    });
+}
+
 // The other checks.
+
+#[test]
+fn a_sessions_root_that_can_not_be_read_degrades() {
+    let dir = DataDir::without_sessions_root();
+    drop(Store::open(&dir.config(), clock::START).unwrap());
+    assert_eq!(
+        check(Look::default(), &dir, "sessions")["status"],
+        "ok",
+        "there is none yet"
+    );
+    std::fs::write(dir.sessions_root(), "a file").unwrap();
+    assert_eq!(
+        check(Look::default(), &dir, "sessions")["status"],
+        "warning"
+    );
+    assert_eq!(Look::default().report(&dir).headline(), Headline::Degraded);
+}
+
+#[test]
+fn a_database_that_is_gone_although_commits_were_made_is_an_error() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "{}\n");
+    TestPipeline::open(&dir, &[usage()]).run("usage");
+    assert_eq!(Look::default().report(&dir).headline(), Headline::Healthy);
+    std::fs::remove_file(dir.database_path()).unwrap();
+    let entry = check(Look::default(), &dir, "duckdb_state");
+    assert_eq!(entry["status"], "error", "{entry}");
+    let detail = entry["detail"].as_str().unwrap();
+    assert!(detail.contains("is gone, although"), "{detail}");
+    std::fs::remove_file(dir.path().join("state/commits")).unwrap();
+    assert_eq!(
+        Look::default().report(&dir).headline(),
+        Headline::Healthy,
+        "started over"
+    );
+}
+
+#[test]
+fn a_file_in_the_place_of_the_state_folder_is_an_error() {
+    let dir = DataDir::new();
+    std::fs::write(dir.path().join("state"), "a file").unwrap();
+    let error = Store::open_existing(&dir.config(), clock::START).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("state` can't be used"), "{text}");
+}
+
+#[test]
+fn a_database_removed_or_replaced_while_it_is_open_is_an_error() {
+    for is_replaced in [false, true] {
+        let dir = migrated();
+        let config = dir.config();
+        let store = Store::open(&config, clock::START).unwrap();
+        let registry = Registry::new([]);
+        let headline = || {
+            let facts = Facts::gather(Sources {
+                config: &config,
+                registry: &registry,
+                database: Database::Open(&store),
+                cadences: &HashMap::new(),
+                scheduler: None,
+                disk: &Disk(Some(50 << 30)),
+                schema: None,
+                now: clock::START,
+            });
+            Report::of(&facts).headline()
+        };
+        assert_eq!(headline(), Headline::Healthy);
+        let aside = dir.path().join("aside");
+        std::fs::rename(dir.path().join("state"), &aside).unwrap();
+        if is_replaced {
+            std::fs::create_dir(dir.path().join("state")).unwrap();
+            std::fs::copy(aside.join("system.duckdb"), dir.database_path()).unwrap();
+        }
+        assert_eq!(headline(), Headline::Unhealthy, "{is_replaced}");
+    }
+}
 
 #[test]
 fn the_disk_warns_before_it_is_full() {
@@ -543,6 +660,7 @@ fn a_database_that_does_not_answer_is_unhealthy_for_everybody() {
     let refused = || "the database refused".to_owned();
     let facts = Facts {
         database: DatabaseFacts::Open {
+            is_in_place: true,
             answer: Err(refused()),
             lost_commits: Err(refused()),
             log_bytes: Err(refused()),
@@ -570,6 +688,7 @@ fn a_log_that_is_never_brought_into_the_database_is_a_warning() {
     let state = |log_bytes: u64| {
         let facts = Facts {
             database: DatabaseFacts::Open {
+                is_in_place: true,
                 answer: Ok(()),
                 lost_commits: Ok(0),
                 log_bytes: Ok(log_bytes),

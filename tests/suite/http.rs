@@ -23,6 +23,7 @@ use serde_json::Value;
 use session_pipeline::http::{HttpLimits, Server, Service};
 use session_pipeline_harness::DataDir;
 use session_pipeline_runtime::config::Config;
+use session_pipeline_runtime::llm::LanguageModel;
 use session_pipeline_runtime::registry::{Registry, Shipped};
 use session_pipeline_runtime::run::Pipeline;
 use session_pipeline_runtime::scheduler::{Scheduler, cadences, cadences_after_look};
@@ -93,7 +94,18 @@ impl TestServer {
         limits: HttpLimits,
         components: &[(&'static str, &'static [u8])],
     ) -> Self {
-        Self::start_as(dir, config, limits, components, |_| None)
+        Self::start_as(dir, config, limits, components, None, |_| None)
+    }
+
+    /// A service with a language model.
+    pub fn start_with_model(
+        dir: &DataDir,
+        config: Config,
+        components: &[(&'static str, &'static [u8])],
+        model: Arc<dyn LanguageModel>,
+    ) -> Self {
+        let limits = HttpLimits::default();
+        Self::start_as(dir, config, limits, components, Some(model), |_| None)
     }
 
     /// A service that starts runs by itself, without a start-up grace.
@@ -106,7 +118,7 @@ impl TestServer {
         // More often than anybody may ask for, so that no test waits for it.
         config.scheduler.tick = Duration::from_millis(20);
         let limits = HttpLimits::default();
-        Self::start_as(dir, config, limits, components, |pipeline| {
+        Self::start_as(dir, config, limits, components, None, |pipeline| {
             let clock = Arc::clone(pipeline.clock());
             let scheduler = Scheduler::new(pipeline.config(), cadences(pipeline), clock);
             let asked = Arc::clone(pipeline);
@@ -123,13 +135,18 @@ impl TestServer {
         config: Config,
         limits: HttpLimits,
         components: &[(&'static str, &'static [u8])],
+        model: Option<Arc<dyn LanguageModel>>,
         scheduler: impl FnOnce(&Arc<Pipeline>) -> Option<Scheduler>,
     ) -> Self {
         let shipped = components
             .iter()
             .map(|&(name, component)| Shipped { name, component });
         let clock = Arc::clone(dir.clock());
-        let pipeline = Arc::new(Pipeline::open(config, clock, Registry::new(shipped)).unwrap());
+        let mut pipeline = Pipeline::open(config, clock, Registry::new(shipped)).unwrap();
+        if let Some(model) = model {
+            pipeline = pipeline.with_language_model(model);
+        }
+        let pipeline = Arc::new(pipeline);
         let scheduler = scheduler(&pipeline);
         let randomness = Counting::default();
         let token = |role, email: &str| {

@@ -431,3 +431,74 @@ fn a_processor_that_never_asks_does_not_import_a_model() {
     assert!(!imports(well_behaved().1).contains(&model));
     assert!(imports(misbehaving("asks_model").1).contains(&model));
 }
+
+#[test]
+fn a_processor_without_the_model_that_it_needs_leaves_no_run_and_no_audit_row() {
+    let dir = new_dir();
+    dir.write("ada/one.jsonl", transcript(&[json!({ "ask": "?" })]));
+    let pipeline = TestPipeline::open_with(&dir, own(&dir, in_need()), &components());
+    for request in [
+        RunRequest::cli(),
+        session_pipeline_harness::pipeline::scheduled(),
+    ] {
+        let result = pipeline.pipeline().run(ASKS, &request, &());
+        assert!(matches!(&result, Err(RunError::Registry(error)) if error.is_refusal()));
+        let end = session_pipeline_runtime::schedule::timetable::JobEnd::from(&result);
+        assert_eq!(end.as_str(), "refused");
+        assert!(
+            pipeline.pipeline().running().is_empty(),
+            "the lock is given back"
+        );
+    }
+    drop(pipeline);
+    assert_eq!(database::rows(&dir, "SELECT * FROM runs"), [""; 0]);
+    assert_eq!(database::rows(&dir, "SELECT * FROM audit_log"), [""; 0]);
+}
+
+#[test]
+fn the_cap_for_processors_that_use_a_model_holds_for_runs_of_the_service_alone() {
+    let dir = new_dir();
+    for number in 0..5 {
+        let prompt = json!({ "ask": format!("{number}?") });
+        dir.write(&format!("ada/{number}.jsonl"), transcript(&[prompt]));
+    }
+    let mut config = own(&dir, in_need());
+    config.service.llm_sessions_max = Some(2);
+    let model = ScriptedModel::new();
+    for _ in 0..5 {
+        model.answer("42");
+    }
+    let pipeline =
+        TestPipeline::open_with(&dir, config.clone(), &components()).with_language_model(model);
+    let service = || {
+        use session_pipeline_runtime::store::{Actor, Trigger};
+        RunRequest::service(&config, Trigger::Scheduler, Actor::scheduler())
+    };
+    let first = pipeline.run_as(ASKS, service()).stats;
+    assert_eq!(
+        (first.processed + first.errors, first.capped),
+        (2, 3),
+        "{first:?}"
+    );
+    let second = pipeline.run_as(ASKS, service()).stats;
+    assert_eq!(
+        (second.processed + second.errors, second.capped),
+        (2, 1),
+        "{second:?}"
+    );
+    // A person who asks for fewer gets fewer, and the command line has no cap.
+    let one = RunRequest {
+        max_sessions: Some(1),
+        ..service()
+    };
+    for number in 0..3 {
+        dir.write(&format!("bob/{number}.jsonl"), "");
+    }
+    let third = pipeline.run_as(ASKS, one).stats;
+    assert_eq!(
+        (third.processed + third.errors, third.capped),
+        (1, 3),
+        "{third:?}"
+    );
+    assert_eq!(pipeline.run(ASKS).stats.capped, 0);
+}

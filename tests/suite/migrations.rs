@@ -13,10 +13,12 @@ mod upgrade;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use duckdb::{Config, Connection};
+use duckdb::Connection;
 use session_pipeline_migrations::{
     Applied, Apply, Interrupted, LEGACY_LAYOUT, MigrationError, Point, apply, describe,
 };
+use session_pipeline_runtime::config::Config;
+use session_pipeline_runtime::store;
 
 /// 2026-09-21 14:13:20 UTC.
 const NOW: i64 = 1_790_000_000_000_000;
@@ -61,13 +63,11 @@ fn refused_to(setup: &str, to: Option<u32>) -> String {
     error.to_string()
 }
 
-/// A database in memory; as in the product, nothing loads what is not compiled in.
+/// A database in memory, opened with the settings of the store.
 fn database(setup: &str) -> Connection {
-    let config = Config::default()
-        .threads(1)
-        .and_then(|config| config.enable_autoload_extension(false))
-        .unwrap();
-    let conn = Connection::open_in_memory_with_flags(config).unwrap();
+    let config = Config::new(std::env::temp_dir());
+    let settings = store::settings(&config, config.database_memory_bytes).unwrap();
+    let conn = Connection::open_in_memory_with_flags(settings).unwrap();
     conn.execute_batch(setup).unwrap();
     conn
 }

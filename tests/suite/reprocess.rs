@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use session_pipeline_harness::strategies::valid_transcript;
 use session_pipeline_harness::{DataDir, TestPipeline, cases};
 use session_pipeline_runtime::reprocess::{Marked, ReprocessError, reprocess};
+use session_pipeline_runtime::run::{Progress, RunRequest};
 use session_pipeline_runtime::store::{Actor, Audited};
 
 use crate::database::{cell, execute, rows};
@@ -176,6 +177,148 @@ fn a_mark_takes_no_session_out_of_quarantine_and_says_so() {
     assert_eq!(
         (stats.processed, stats.quarantined, stats.errors),
         (1, 1, 0)
+    );
+}
+
+/// Asks for sessions again while a run is in progress: after its scan, or once it has committed a
+/// session.
+struct AsksAgain<'a> {
+    pipeline: &'a TestPipeline,
+    key: Option<&'a str>,
+    is_after_a_commit: bool,
+}
+
+impl Progress for AsksAgain<'_> {
+    fn planned(&self, _: u64, _: u64) {
+        if !self.is_after_a_commit {
+            check(self.pipeline, WELL_BEHAVED, self.key).unwrap();
+        }
+    }
+    fn advanced(&self, _: u64) {
+        if self.is_after_a_commit {
+            check(self.pipeline, WELL_BEHAVED, self.key).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_request_during_a_run_is_not_lost() {
+    for (key, is_after_a_commit, was_marked, again) in [
+        (Some(KEY), false, false, 1),
+        (Some(KEY), true, false, 1),
+        (None, false, false, 2),
+        (None, true, false, 2),
+        // Asked for once before the run, and once more during it.
+        (Some(KEY), false, true, 1),
+        (None, true, true, 2),
+    ] {
+        let dir = two_sessions();
+        let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+        pipeline.run(WELL_BEHAVED);
+        if was_marked {
+            check(&pipeline, WELL_BEHAVED, None).unwrap();
+        } else {
+            dir.append(KEY, "more\n");
+            dir.append(OTHER, "more\n");
+        }
+        let asks = AsksAgain {
+            pipeline: &pipeline,
+            key,
+            is_after_a_commit,
+        };
+        let report = pipeline
+            .pipeline()
+            .run(WELL_BEHAVED, &RunRequest::cli(), &asks);
+        assert_eq!(report.unwrap().stats.processed, 2);
+        let stats = pipeline.run(WELL_BEHAVED).stats;
+        assert_eq!(
+            (stats.scanned, stats.processed),
+            (again, again),
+            "{key:?} {is_after_a_commit} {was_marked}"
+        );
+        assert_eq!(pipeline.run(WELL_BEHAVED).stats.scanned, 0, "and only once");
+    }
+}
+
+#[test]
+fn a_request_for_a_session_that_is_being_processed_for_the_first_time_is_not_lost() {
+    let dir = two_sessions();
+    let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+    let asks = AsksAgain {
+        pipeline: &pipeline,
+        key: Some(OTHER),
+        is_after_a_commit: false,
+    };
+    let report = pipeline
+        .pipeline()
+        .run(WELL_BEHAVED, &RunRequest::cli(), &asks);
+    assert_eq!(report.unwrap().stats.processed, 2);
+    assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 1);
+    assert_eq!(pipeline.run(WELL_BEHAVED).stats.scanned, 0);
+}
+
+#[test]
+fn a_request_for_one_processor_does_not_touch_the_run_of_another() {
+    let dir = two_sessions();
+    let pipeline = TestPipeline::open(&dir, &[well_behaved(), panics()]);
+    let asks = AsksAgain {
+        pipeline: &pipeline,
+        key: None,
+        is_after_a_commit: false,
+    };
+    pipeline
+        .pipeline()
+        .run(PANICS, &RunRequest::cli(), &asks)
+        .unwrap();
+    assert_eq!(pipeline.run(PANICS).stats.scanned, 0);
+}
+
+#[test]
+fn a_release_from_quarantine_during_a_run_is_not_undone_by_it() {
+    use session_pipeline_runtime::quarantine::held::{Which, release};
+    struct Releases<'a>(&'a TestPipeline);
+    impl Progress for Releases<'_> {
+        fn planned(&self, _: u64, _: u64) {
+            let pipeline = self.0.pipeline();
+            let which = Which {
+                session: Some(KEY.to_owned()),
+                ..Which::default()
+            };
+            let now = pipeline.clock().now();
+            let (config, registry, store) =
+                (pipeline.config(), pipeline.registry(), pipeline.store());
+            release(config, registry, Some(store), &which, Actor::cli(), now).unwrap();
+        }
+        fn advanced(&self, _: u64) {}
+    }
+    let dir = two_sessions();
+    dir.write(KEY, POISON);
+    let pipeline = TestPipeline::open(&dir, &[panics()]);
+    for _ in 0..5 {
+        pipeline.run(PANICS);
+    }
+    assert!(
+        pipeline
+            .failure(PANICS, KEY)
+            .unwrap()
+            .failures
+            .quarantined_at
+            .is_some()
+    );
+    // It grew, so it is tried again; but it can't be read then, which is no other content.
+    dir.append(KEY, "more\n");
+    let path = dir.session_path(KEY);
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    let is_root = std::fs::File::open(&path).is_ok();
+    pipeline
+        .pipeline()
+        .run(PANICS, &RunRequest::cli(), &Releases(&pipeline))
+        .unwrap();
+    let failures = pipeline.failure(PANICS, KEY).unwrap().failures;
+    assert_eq!(
+        (failures.attempts, failures.quarantined_at),
+        (1, None),
+        "root: {is_root}"
     );
 }
 

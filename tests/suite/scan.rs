@@ -123,7 +123,7 @@ fn scan(
     let walk = Walk {
         found: files.len() as u64,
         is_complete: true,
-        notes: Vec::new(),
+        ..Walk::default()
     };
     plan.finish(&walk, &known, &failures);
     plan
@@ -431,7 +431,7 @@ fn a_walk_that_found_nothing_or_came_short_is_no_deletion() {
     let walk = Walk {
         found: 5,
         is_complete: false,
-        notes: Vec::new(),
+        ..Walk::default()
     };
     let failures = HashMap::from([("ada/two.jsonl".to_owned(), failure(5))]);
     plan.finish(&walk, &known, &failures);

@@ -194,9 +194,13 @@ fn a_time_of_the_day_is_due_once_from_then_on() {
         ("daily 00:00", (0, "00:00"), "23:59", false),
         ("daily 23:59", (-1, "23:59"), "23:58", false),
         ("daily 23:59", (-1, "23:59"), "23:59", true),
-        // Only the same day is caught up.
-        ("daily 09:00", (-3, "09:00"), "08:00", false),
+        // A time that was missed is caught up, on whatever day it was.
+        ("daily 09:00", (-3, "09:00"), "08:00", true),
         ("daily 09:00", (-3, "09:00"), "10:00", true),
+        ("daily 09:00", (-1, "09:00"), "08:00", false),
+        ("daily 23:59", (-1, "23:58:31"), "00:00:31", true),
+        ("daily 23:59", (-1, "23:59"), "00:00:31", false),
+        ("daily 22:00,23:00", (-1, "21:59"), "00:30", true),
     ] {
         let (day, time) = last;
         let found = check(text, Some(at(day, time)), at(0, now));
@@ -274,6 +278,27 @@ fn any_schedule() -> impl Strategy<Value = String> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases() * 8))]
+
+    /// Counted out minute by minute: due exactly if one of the daily times lies after the last run
+    /// and not after now.
+    #[test]
+    fn invariant_a_daily_schedule_is_due_once_any_of_its_times_has_passed(
+        times in vec((0_i64..24, 0_i64..60), 1..4),
+        last_seconds in -400_000_i64..100_000,
+        now_seconds in 0_i64..86_400,
+    ) {
+        let text: Vec<String> = times.iter().map(|(h, m)| format!("{h:02}:{m:02}")).collect();
+        let schedule = schedule(&format!("daily {}", text.join(",")));
+        let second = |seconds: i64| UtcMicros(clock::START.0 + seconds * 1_000_000);
+        let expected = (-6..=1).any(|day| {
+            times.iter().any(|(hour, minute)| {
+                let at = day * 86_400 + hour * 3600 + minute * 60;
+                last_seconds < at && at <= now_seconds
+            })
+        });
+        let found = schedule.is_due(Some(second(last_seconds)), second(now_seconds));
+        prop_assert_eq!(found, expected, "{}", schedule);
+    }
 
     #[test]
     fn invariant_a_schedule_reads_what_it_writes(text in any_schedule()) {

@@ -155,7 +155,28 @@ fn no_link_is_followed_wherever_it_leads() {
     symlink("itself", root.join("ada/itself")).unwrap();
     symlink("one.jsonl", root.join("ada/inside.jsonl")).unwrap();
     symlink("nowhere", root.join("ada/broken.jsonl")).unwrap();
+    // Nothing that could be a session is behind these, so nobody needs to know.
+    fs::write(root.join("ada/notes.txt"), "").unwrap();
+    symlink("notes.txt", root.join("ada/text")).unwrap();
+    symlink("ada/one.jsonl", root.join("root.jsonl")).unwrap();
+    symlink("ada", root.join(".hidden")).unwrap();
     assert_eq!(keys_of(&dir), ["ada/one.jsonl"]);
+    let (_, walk) = check(&dir);
+    let named = [
+        "ada/broken.jsonl",
+        "ada/file.jsonl",
+        "ada/folder",
+        "ada/inside.jsonl",
+        "ada/itself",
+        "ada/loop",
+        "user",
+    ];
+    assert_eq!(walk.links.paths, named, "each is named");
+    assert_eq!(walk.links.count, named.len() as u64);
+    let notes = walk.all_notes();
+    assert_eq!(notes.len(), named.len());
+    assert_eq!(notes[2].path, "ada/folder");
+    assert!(notes[2].reason.starts_with("links are not followed"));
 
     let root = SessionsRoot::open(&root).unwrap().unwrap();
     for key in [
@@ -169,6 +190,40 @@ fn no_link_is_followed_wherever_it_leads() {
         assert_eq!(root.observe(key), None, "`{key}` is not observed");
     }
     assert!(root.open_session("ada/one.jsonl").is_ok());
+}
+
+#[test]
+fn links_and_notes_beyond_a_hundred_are_counted_and_not_listed() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "{}");
+    let root = dir.sessions_root();
+    for number in 0..150 {
+        symlink("one.jsonl", root.join(format!("ada/{number:03}.jsonl"))).unwrap();
+        let name = [format!("{number}").as_bytes(), b"\xff.jsonl"].concat();
+        fs::write(root.join("ada").join(OsStr::from_bytes(&name)), "").unwrap();
+    }
+    let deep = format!("bob/{}one.jsonl", "d/".repeat(70));
+    dir.write(&deep, "{}");
+    let (_, walk) = check(&dir);
+    assert_eq!((walk.links.count, walk.links.paths.len()), (150, 100));
+    assert_eq!(walk.links.left_out(), 50);
+    let notes = walk.all_notes();
+    assert_eq!(
+        notes.last().unwrap().reason,
+        "50 more links are not followed"
+    );
+    let counted = |note: &&session_pipeline_runtime::sessions::Note| {
+        note.reason.ends_with("more are passed over")
+    };
+    assert_eq!(walk.notes.iter().filter(counted).count(), 1);
+    assert!(walk.notes.len() <= 102, "{}", walk.notes.len());
+    let is_deep =
+        |note: &session_pipeline_runtime::sessions::Note| note.reason.contains("64 folders deep");
+    assert!(
+        walk.notes.iter().any(is_deep),
+        "what hides sessions is always listed"
+    );
+    assert!(!walk.is_complete);
 }
 
 #[test]

@@ -473,7 +473,7 @@ fn completed(key: &str) -> Entry {
         key: key.to_owned(),
         username: "ada".to_owned(),
         known: None,
-        failure_row: None,
+        failure: None,
         read_at: clock::START,
         observed: None,
         hash: ContentHash([7; 16]),
@@ -496,6 +496,7 @@ fn a_statement_that_fails_in_the_middle_of_a_commit_leaves_nothing_of_it() {
             digest: "d".to_owned(),
             run_id: "1".to_owned(),
             now: clock::START,
+            requests: Arc::default(),
             entries: keys.iter().map(|key| completed(key)).collect(),
         }))
     };
@@ -527,4 +528,55 @@ fn leftovers(dir: &DataDir) -> bool {
         .any(|name| {
             name.ends_with(".part") || name.contains("before-upgrade") && !name.contains("from-28")
         })
+}
+
+#[test]
+fn a_counter_that_was_changed_by_hand_is_reported_and_nothing_panics() {
+    for value in [i64::MAX, i64::MAX - 1, -1, i64::MIN] {
+        let dir = DataDir::new();
+        drop(open(&dir).unwrap());
+        let insert =
+            format!("INSERT OR REPLACE INTO counters (name, value) VALUES ('run', {value})");
+        crate::database::execute(&dir, &insert);
+        let store = open(&dir).unwrap();
+        let begin = || {
+            store.begin_run(
+                "usage",
+                session_pipeline_runtime::store::Trigger::Cli,
+                clock::START,
+            )
+        };
+        let error = begin().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "the counter `run` of the database is `{value}`, which leaves no number for what comes next; it was changed by hand or is damaged: restore a backup of `state/`"
+            )
+        );
+        // The writer is still there.
+        assert!(matches!(begin(), Err(StoreError::Counter { .. })));
+        drop(store);
+        let insert = format!(
+            "INSERT OR REPLACE INTO counters (name, value) VALUES ('run', 0), ('commit', {value})"
+        );
+        crate::database::execute(&dir, &insert);
+        assert!(
+            matches!(open(&dir), Err(StoreError::Counter { .. })),
+            "{value}"
+        );
+    }
+}
+
+#[test]
+fn the_last_hours_of_the_year_9999_are_a_date_like_any_other() {
+    use session_pipeline_runtime::clock::UtcMicros;
+    assert_eq!(
+        UtcMicros(253_402_300_799_000_000).to_string(),
+        "9999-12-31T23:59:59Z"
+    );
+    assert_eq!(
+        UtcMicros(253_370_764_800_000_000).to_string(),
+        "9999-01-01T00:00:00Z"
+    );
+    assert_eq!(UtcMicros(i64::MAX).to_string(), format!("{} µs", i64::MAX));
 }

@@ -114,12 +114,16 @@ pub struct Processor {
     /// Why it can't run; null where it can.
     #[schema(required = true)]
     pub unavailable: Option<String>,
-    /// How its last run ended; null where there was none, or it is open.
+    /// How its last run ended that has ended; null if there was none.
     #[schema(required = true)]
     pub last_run: Option<String>,
     /// When it ended.
     #[schema(required = true)]
     pub last_run_at: Option<String>,
+    /// When its run in progress began; null if there is none.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub running_since: Option<String>,
 }
 
 /// Whether sessions may be processed side by side.
@@ -163,6 +167,7 @@ impl From<ListedProcessor> for Processor {
             unavailable: listed.unavailable,
             last_run: listed.last_run,
             last_run_at: listed.last_run_at,
+            running_since: listed.running_since,
         }
     }
 }

@@ -124,6 +124,12 @@ pub struct Check {
     /// Which one that is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stuck_file: Option<String>,
+    /// When the run in progress began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_since: Option<String>,
+    /// Linked folders and linked sessions below the sessions root, which are not followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub links: Option<u64>,
     /// How the database's version stands to the program's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub db_schema: Option<super::SchemaState>,

@@ -2,24 +2,42 @@
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_runtime::report::Usd;
-use session_pipeline_runtime::run::{SessionError, Stats};
+use session_pipeline_runtime::run::{RunReport, SessionError, Stats};
+use session_pipeline_runtime::sessions::Note;
 use session_pipeline_runtime::store::{LlmUse, RunResult, RunRow, Trigger};
 use utoipa::ToSchema;
 
 /// A run that came to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunBody {
-    /// Whether no session failed.
+    /// Whether no session failed, and something was tried if anything was due.
     pub ok: bool,
     /// What it did.
     pub details: RunStats,
+    /// What it passed over below the sessions root, such as links, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<RunNote>,
 }
 
-impl From<Stats> for RunBody {
-    fn from(stats: Stats) -> Self {
+/// Something that a run passed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunNote {
+    /// Its path below the sessions root.
+    pub path: String,
+    /// Why it was passed over, and what helps.
+    pub reason: String,
+}
+
+impl From<RunReport> for RunBody {
+    fn from(report: RunReport) -> Self {
+        let note = |note: Note| RunNote {
+            path: note.path,
+            reason: note.reason,
+        };
         Self {
-            ok: stats.errors == 0,
-            details: stats.into(),
+            ok: report.stats.is_ok(),
+            details: report.stats.into(),
+            notes: report.notes.into_iter().map(note).collect(),
         }
     }
 }

@@ -20,6 +20,8 @@ use crate::body::run::{RunBody, RunStats};
 
 /// Failures shown to a person; `--json` has more.
 const ERRORS_SHOWN: usize = 10;
+/// Notes shown to a person; `--json` has more.
+const NOTES_SHOWN: usize = 10;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -32,7 +34,7 @@ pub(super) struct RunArgs {
     /// Try at most so many sessions, and leave the others for the next run
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_sessions: Option<u64>,
-    /// Begin no further session after so many seconds
+    /// Start no further session after this many seconds, counted from the end of the scan; at least one is tried
     #[arg(long, value_name = "SECONDS")]
     time_budget: Option<u32>,
 }
@@ -102,17 +104,16 @@ fn run_here(pipeline: &Pipeline, arguments: &RunArgs) -> Result<Vec<RunBody>, Fa
             }
             report => report?,
         };
-        // Without a root there is nothing to tell but that, which is told above.
-        if has_root {
-            for note in report.notes.iter().take(ERRORS_SHOWN) {
-                hint(&format!("passed over `{}`: {}", note.path, note.reason));
-            }
-        }
         let asked = pipeline.store().llm_use(&report.id)?;
         if asked.calls > 0 {
             hint(&asked_models(name, asked));
         }
-        bodies.push(RunBody::from(report.stats));
+        let body = RunBody::from(report);
+        // Without a root there is nothing to tell but that, which is told above.
+        if has_root {
+            notes(&body);
+        }
+        bodies.push(body);
     }
     if bodies.iter().any(|body| body.details.processed > 0) {
         pipeline.store().checkpoint()?;
@@ -165,7 +166,9 @@ fn run_there(client: &Client, arguments: &RunArgs) -> Result<Vec<RunBody>, Failu
             .iter()
             .filter_map(|(key, cap)| Some((*key, cap.as_deref()?)));
         query.extend(given);
-        bodies.push(client.post("/api/admin/run-session-processor", &query)?);
+        let body: RunBody = client.post("/api/admin/run-session-processor", &query)?;
+        notes(&body);
+        bodies.push(body);
     }
     Ok(bodies)
 }
@@ -221,6 +224,17 @@ fn asked_models(processor: &str, asked: LlmUse) -> String {
     )
 }
 
+/// What a run passed over.
+fn notes(body: &RunBody) {
+    for note in body.notes.iter().take(NOTES_SHOWN) {
+        let (path, reason) = (printable(&note.path), printable(&note.reason));
+        hint(&format!("passed over `{path}`: {reason}"));
+    }
+    if let more @ 1.. = body.notes.len().saturating_sub(NOTES_SHOWN) {
+        hint(&format!("and {more} more notes; --json lists them"));
+    }
+}
+
 /// What a person should know beside the numbers.
 fn failures(stats: &RunStats) {
     for error in stats.errors_detail.iter().take(ERRORS_SHOWN) {
@@ -233,7 +247,9 @@ fn failures(stats: &RunStats) {
             stats.errors - ERRORS_SHOWN as u64
         ));
     }
-    if stats.capped > 0 {
+    if stats.capped > 0 && stats.capped == stats.scanned {
+        hint("no session was tried, although some are due: the run ended before the first");
+    } else if stats.capped > 0 {
         hint(&format!(
             "{} sessions are left for the next run, as the caps ask",
             stats.capped

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use session_pipeline_runtime::health::{self, Facts, Report, Schema, Sources, SystemDisk};
+use session_pipeline_runtime::health::{self, Facts, Report, Schema, Sources, Survey, SystemDisk};
 use session_pipeline_runtime::store::Audited;
 use utoipa::IntoParams;
 
@@ -105,16 +105,20 @@ pub(super) async fn detailed(
     let role = known.caller.role;
     let look = move |service: &Service| {
         let pipeline = &service.pipeline;
-        let facts = Facts::gather(Sources {
+        let cadences = service.cadences();
+        let sources = Sources {
             config: pipeline.config(),
             registry: pipeline.registry(),
             database: Some(pipeline.store()).into(),
-            cadences: &service.cadences(),
+            cadences: &cadences,
             scheduler: service.scheduler.as_ref().map(|watch| watch.status()),
             disk: &SystemDisk,
             schema: includes_schema.then(|| service.look_at_schema()),
             now: pipeline.clock().now(),
-        });
+        };
+        let clock = pipeline.clock().as_ref();
+        let survey = service.survey.get(clock, || Survey::of(&sources));
+        let facts = Facts::after(&survey, sources);
         DetailedHealth::of(&Report::of(&facts), role, &build(service.started_at))
             .map_err(|error| ApiError::internal(&error))
     };

@@ -91,12 +91,9 @@ impl From<StoreError> for ApiError {
 impl From<RegistryError> for ApiError {
     fn from(error: RegistryError) -> Self {
         match error {
-            RegistryError::Unknown { .. }
-            | RegistryError::NotInstalled { .. }
-            | RegistryError::Refused { .. }
-            | RegistryError::NeedsModel { .. } => Self::bad(error.to_string()),
             RegistryError::Store(error) => error.into(),
-            error @ RegistryError::Unavailable { .. } => Self::internal(&error),
+            error if error.is_refusal() => Self::bad(error.to_string()),
+            error => Self::internal(&error),
         }
     }
 }

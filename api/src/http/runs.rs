@@ -29,7 +29,8 @@ pub(super) struct RunQuery {
     /// Attempts at most; the service's own cap holds beside it.
     #[param(minimum = 1)]
     max_sessions: Option<u64>,
-    /// Seconds after which no further session is begun; the service's own cap holds beside it.
+    /// Seconds after the scan from which on no further session is begun; the service's own cap holds
+    /// beside it. Every run tries at least one session.
     #[param(minimum = 0)]
     time_budget: Option<u32>,
 }
@@ -67,7 +68,7 @@ pub(super) async fn run(
         .await
         .map_err(ApiError::from)
         .inspect_err(|error| service.note(error))?;
-    Ok(Json(report.stats.into()))
+    Ok(Json(report.into()))
 }
 
 /// A run has a thread of its own, which neither a client that goes away nor a full pool can stop.

@@ -50,6 +50,10 @@ pub struct Backlog {
     pub last_processed_at: Result<Option<UtcMicros>, String>,
     /// What it has yet to do.
     pub pending: Result<Pending, String>,
+    /// When its run in progress began.
+    pub running_since: Option<UtcMicros>,
+    /// When its last run ended, and what was due then, if that run tried none of it.
+    pub tried_nothing: Option<(UtcMicros, u64)>,
 }
 
 /// The sessions on disk.
@@ -68,6 +72,9 @@ pub struct Pending {
     pub oldest: Option<Oldest>,
     /// The oldest of those that have no state row.
     pub oldest_without_row: Option<Oldest>,
+    /// The one that the caps of runs have left over for the longest time, since when. Its file may
+    /// have changed a moment ago.
+    pub left_over: Option<Oldest>,
 }
 
 /// A session that waits.
@@ -75,7 +82,7 @@ pub struct Pending {
 pub struct Oldest {
     /// Its key.
     pub key: String,
-    /// When it last changed.
+    /// When it last changed, or since when it waits.
     pub changed_at: UtcMicros,
 }
 
@@ -100,6 +107,9 @@ pub struct BacklogFigures {
     /// Which one that is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stuck_file: Option<String>,
+    /// When the run in progress began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub running_since: Option<String>,
 }
 
 /// How long before `now` something was; nothing is younger than now.
@@ -118,7 +128,10 @@ impl Backlog {
 
     /// The table of BEHAVIOUR.md 5.4, row by row; row 7 as A13 has it. Never `error`.
     pub fn judge(&self) -> Entry {
-        let mut figures = BacklogFigures::default();
+        let mut figures = BacklogFigures {
+            running_since: self.running_since.map(|at| at.to_string()),
+            ..BacklogFigures::default()
+        };
         let unknown = |detail: String, figures| {
             Entry::new(Status::Unknown, Figures::Backlog(figures)).detail(detail)
         };
@@ -166,6 +179,15 @@ impl Backlog {
                 .detail(self.in_words(waits, last_processed_at, lag))
                 .next(self.next_action());
         }
+        if let (Some((at, due)), Some(_)) = (self.tried_nothing, oldest) {
+            let name = &self.processor;
+            figures.stage = Some("extraction");
+            return Entry::new(Status::Warning, Figures::Backlog(figures))
+                .detail(format!(
+                    "the last run of `{name}`, ended at {at}, tried none of the {due} sessions that were due"
+                ))
+                .next(self.next_action());
+        }
         // Rows 8 to 10.
         let stuck = self.pending.as_ref().ok();
         let stuck = stuck.and_then(|pending| pending.oldest_without_row.as_ref());
@@ -187,6 +209,28 @@ impl Backlog {
             return Entry::new(Status::Info, Figures::Backlog(figures))
                 .detail(detail)
                 .next(format!("session-pipeline sessions show {}", stuck.key));
+        }
+        let left_over = self.pending.as_ref().ok();
+        let left_over = left_over
+            .and_then(|pending| pending.left_over.as_ref())
+            .map(|left| (left, age(left.changed_at, self.now)))
+            .filter(|(_, age)| *age > self.grace.stuck);
+        if let Some((left, age)) = left_over {
+            figures.stage = Some("extraction");
+            figures.stuck_file_age_seconds = Some(age.as_secs());
+            figures.stuck_file = Some(left.key.clone());
+            let name = &self.processor;
+            return Entry::new(Status::Info, Figures::Backlog(figures))
+                .detail(format!(
+                    "`{}` has been left over by the caps of the runs of `{name}` for {}, more than {}: more is new than \
+                     the runs process",
+                    left.key,
+                    in_words(age),
+                    in_words(self.grace.stuck),
+                ))
+                .next(format!(
+                    "session-pipeline run {name}, or raise `run_time_max` and `llm_sessions_max` in `[service]`"
+                ));
         }
         Entry::new(Status::Ok, Figures::Backlog(figures))
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::facts::{DatabaseFacts, Facts};
+use super::facts::{DatabaseFacts, Facts, Sessions};
 use super::{Audience, Entry, Figures, Status};
 use crate::clock::UtcMicros;
 use crate::fault::printable;
@@ -24,6 +24,8 @@ const FAILURES_EVERYWHERE: u64 = 5;
 /// Where more of the last day's sessions of a processor are in quarantine, that is no accident of
 /// single sessions.
 const QUARANTINED_PERCENT_MAX: u64 = 5;
+/// Links that a detail names; the others are counted.
+const LINKS_NAMED_MAX: usize = 10;
 /// So many ticks may pass before the scheduler is said to stand still: a laptop that slept wakes
 /// up in between.
 const TICKS_MISSED_MAX: u32 = 10;
@@ -120,6 +122,15 @@ pub struct JobFigures {
     pub last_reason: Option<String>,
 }
 
+/// The sessions on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SessionsFigures {
+    /// How many there are.
+    pub session_files: u64,
+    /// Linked folders and linked sessions, which are not followed.
+    pub links: u64,
+}
+
 /// What failed, by processor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct QuarantineFigures {
@@ -159,6 +170,7 @@ pub(super) fn add_all(facts: &Facts, entries: &mut BTreeMap<String, Entry>) {
     if let Some(schema) = &facts.schema {
         add("db_schema", self::schema(schema));
     }
+    add("sessions", sessions(&facts.sessions));
     add("scheduler", scheduler(facts.scheduler.as_ref(), facts.now));
     add("disk", disk(&facts.disk));
     add("processors", processors(&facts.folder));
@@ -176,6 +188,18 @@ fn database(database: &DatabaseFacts) -> Entry {
         DatabaseFacts::Absent => plain(Status::Info)
             .detail("there is no database yet")
             .next("session-pipeline run usage"),
+        DatabaseFacts::Gone(commits) => plain(Status::Error)
+            .detail(format!(
+                "the database `state/system.duckdb` is gone, although {commits} commits were made to it"
+            ))
+            .next("restore a backup of `state/`; or remove `state/commits` to start over: users, tokens and audit entries are gone then"),
+        DatabaseFacts::Open {
+            is_in_place: false, ..
+        } => plain(Status::Error)
+            .detail(
+                "the database file was removed or replaced while this process has it open: what is written now is lost at its end",
+            )
+            .next("export what you need, stop the server, and restore a backup of `state/`"),
         DatabaseFacts::Open {
             answer: Ok(()),
             lost_commits: Ok(lost @ 1..),
@@ -217,6 +241,41 @@ fn schema(schema: &Schema) -> Entry {
         detail: schema.detail(),
         ..Entry::new(status, Figures::Schema(schema.figures()))
     }
+}
+
+fn sessions(sessions: &Result<Sessions, String>) -> Entry {
+    let sessions = match sessions {
+        Ok(sessions) => sessions,
+        Err(error) => {
+            return plain(Status::Warning)
+                .detail(error.clone())
+                .next("make the sessions root and all folders below it readable");
+        }
+    };
+    let links = &sessions.links;
+    let figures = Figures::Sessions(SessionsFigures {
+        session_files: sessions.count,
+        links: links.count,
+    });
+    if links.count == 0 {
+        return Entry::new(Status::Ok, figures);
+    }
+    let named: Vec<String> = links
+        .paths
+        .iter()
+        .take(LINKS_NAMED_MAX)
+        .map(|path| format!("`{path}`"))
+        .collect();
+    let more = match links.count.saturating_sub(named.len() as u64) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Entry::new(Status::Info, figures)
+        .detail(format!(
+            "links are not followed, and no session behind them is processed: {}{more}",
+            named.join(", ")
+        ))
+        .next("move what they lead to below the sessions root, or mount it in place of the link")
 }
 
 fn users(count: &Result<u64, String>) -> Entry {

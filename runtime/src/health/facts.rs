@@ -20,8 +20,8 @@ use crate::registry::plan::Plan;
 use crate::scan::{self, Check, KnownFailure, KnownSessions, ScanContext, Standing};
 use crate::schedule::timetable::DEFAULT_CADENCE;
 use crate::scheduler::SchedulerStatus;
-use crate::sessions::{Observed, SessionsRoot, Walk};
-use crate::store::{ProcessorFailures, Store, StoreError};
+use crate::sessions::{Links, Observed, SessionsRoot, Walk};
+use crate::store::{ProcessorFailures, Store, StoreError, recorded_commits};
 
 /// How far back the sessions lie of which a part may be in quarantine before that is a warning.
 const RECENT: Duration = Duration::from_secs(24 * 3600);
@@ -102,11 +102,33 @@ impl DiskProbe for SystemDisk {
     }
 }
 
+/// What a walk over the sessions found, held against what is known of them: what takes long.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// Each processor's backlog.
+    backlogs: Vec<Backlog>,
+    /// The sessions on disk.
+    sessions: Result<Sessions, String>,
+    /// What the folder of processors comes to.
+    folder: Result<Arc<Plan>, String>,
+}
+
+/// The sessions on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sessions {
+    /// How many there are.
+    pub count: u64,
+    /// Links below the root, which are not followed.
+    pub links: Links,
+}
+
 /// What was seen. What could not be read is an error's text.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Each processor's backlog.
     pub backlogs: Vec<Backlog>,
+    /// The sessions on disk.
+    pub sessions: Result<Sessions, String>,
     /// The database.
     pub database: DatabaseFacts,
     /// Its schema, where it was asked for.
@@ -126,8 +148,12 @@ pub struct Facts {
 pub enum DatabaseFacts {
     /// There is none.
     Absent,
+    /// There is none any more: that many commits were made to it.
+    Gone(u64),
     /// It is there.
     Open {
+        /// Whether its file is still where it was opened.
+        is_in_place: bool,
         /// Whether it answers.
         answer: Result<(), String>,
         /// How many commits were lost, of which no operator knows yet.
@@ -152,15 +178,42 @@ pub fn schema(store: &Store) -> Schema {
     }
 }
 
+impl Survey {
+    /// Walks over all sessions and reads their state rows, so not for threads that answer requests.
+    pub fn of(sources: &Sources<'_>) -> Self {
+        // First of all, since the others go by the names.
+        let folder = folder(sources);
+        let (backlogs, sessions) = backlogs(sources);
+        Self {
+            backlogs,
+            sessions,
+            folder,
+        }
+    }
+}
+
 impl Facts {
     /// Looks at everything. As long as a walk over the sessions takes, so not for threads that
     /// answer requests.
     pub fn gather(sources: Sources<'_>) -> Self {
-        // First of all, since the others go by the names.
-        let folder = folder(&sources);
+        let survey = Survey::of(&sources);
+        Self::after(&survey, sources)
+    }
+
+    /// Looks at everything but what a survey has found.
+    pub fn after(survey: &Survey, sources: Sources<'_>) -> Self {
+        let Survey {
+            backlogs,
+            sessions,
+            folder,
+        } = survey.clone();
         let database = match sources.database {
-            Database::Absent => DatabaseFacts::Absent,
+            Database::Absent => match recorded_commits(&sources.config.state_dir()) {
+                Some(commits @ 1..) => DatabaseFacts::Gone(commits),
+                _ => DatabaseFacts::Absent,
+            },
             Database::Open(store) => DatabaseFacts::Open {
+                is_in_place: store.is_in_place(),
                 answer: store.ping().map_err(text),
                 lost_commits: store.lost_commits().map_err(text),
                 log_bytes: store.log_bytes().map_err(text),
@@ -171,7 +224,8 @@ impl Facts {
             },
         };
         Self {
-            backlogs: backlogs(&sources),
+            backlogs,
+            sessions,
             database,
             disk: disk(&sources),
             folder,
@@ -220,6 +274,7 @@ struct Rule {
     versions: Vec<Option<u32>>,
     known: KnownSessions,
     failures: HashMap<String, KnownFailure>,
+    waits: HashMap<String, UtcMicros>,
 }
 
 impl Rule {
@@ -234,9 +289,11 @@ impl Rule {
             versions: Vec::new(),
             known: KnownSessions::default(),
             failures: HashMap::new(),
+            waits: HashMap::new(),
         };
         if let Some(store) = store {
             rule.known = store.known_sessions(processor)?;
+            rule.waits = store.session_waits(processor)?;
             rule.failures = store.known_failures(processor)?;
             let versions = store.component_versions(processor)?;
             // One that never ran here has not said its version yet: nothing is due by it.
@@ -261,15 +318,15 @@ impl Rule {
         }
     }
 
-    /// Whether a session has a state row, and whether it waits for this processor. Old rows bear
-    /// whole paths for keys (BEHAVIOUR.md 1.3).
+    /// Whether a session has a state row, whether it waits for this processor, and since when the
+    /// caps of runs have left it over. Old rows bear whole paths for keys (BEHAVIOUR.md 1.3).
     fn standing(
         &self,
         key: &str,
         root: &Path,
         observed: Observed,
         context: &ScanContext<'_>,
-    ) -> (bool, bool) {
+    ) -> (bool, bool, Option<UtcMicros>) {
         let by_path = || self.known.get(&root.join(key).to_string_lossy());
         let row = self.known.get(key).or_else(by_path);
         let failure = self.failures.get(key);
@@ -287,16 +344,20 @@ impl Rule {
             }
             Standing::Waiting | Standing::Candidate(_) => true,
         };
-        (row.is_some(), is_pending)
+        let last_tried_at = row
+            .and_then(|row| row.processed_at)
+            .max(failure.map(|failure| failure.last_attempt_at));
+        let left_since = scan::left_since(self.waits.get(key).copied(), last_tried_at);
+        (row.is_some(), is_pending, left_since)
     }
 }
 
 /// One walk for all processors; and the same walker as that of every run.
-fn backlogs(sources: &Sources<'_>) -> Vec<Backlog> {
+fn backlogs(sources: &Sources<'_>) -> (Vec<Backlog>, Result<Sessions, String>) {
     let store = sources.store();
     let names = sources.registry.known_names();
     // Where that can't be read, the other questions fail as well and say so.
-    let ran = store.map(Store::processors_that_ran);
+    let ran = store.map(Store::latest_runs);
     let ran = ran.and_then(Result::ok).unwrap_or_default();
     let rules: Vec<Result<Rule, String>> = names
         .iter()
@@ -321,8 +382,11 @@ fn backlogs(sources: &Sources<'_>) -> Vec<Backlog> {
             let Some((rule, context)) = rule else {
                 continue;
             };
-            let (has_row, is_pending) = rule.standing(key, root, observed, context);
+            let (has_row, is_pending, left) = rule.standing(key, root, observed, context);
             if is_pending {
+                if let Some(since) = left {
+                    keep_oldest(&mut pending.left_over, key, since);
+                }
                 keep_oldest(&mut pending.oldest, key, changed_at);
                 if !has_row {
                     keep_oldest(&mut pending.oldest_without_row, key, changed_at);
@@ -331,17 +395,30 @@ fn backlogs(sources: &Sources<'_>) -> Vec<Backlog> {
         }
     });
     drop(contexts);
-    let files = walk.map(|()| files);
+    let sessions = walk.clone().map(|links| Sessions {
+        count: files.count,
+        links,
+    });
+    let files = walk.map(|_| files);
     let backlogs = names.iter().zip(rules.into_iter().zip(pending));
-    backlogs
+    let backlogs = backlogs
         .map(|(name, (rule, pending))| {
             let manifest = sources.cadences.get(name).copied();
             let cadence = manifest.unwrap_or(DEFAULT_CADENCE);
             let cadence = sources.config.cadence_of(name, cadence);
+            let runs = ran.iter().find(|ran| ran.processor == *name);
+            let tried_nothing = || {
+                let runs = runs?;
+                let stats = runs.stats.as_ref()?;
+                stats.tried_nothing()?;
+                Some((runs.ended_at?, stats.scanned))
+            };
             Backlog {
+                running_since: runs.and_then(|runs| runs.running_since),
+                tried_nothing: tried_nothing(),
                 processor: name.clone(),
                 is_installed: sources.registry.digest(name).is_some(),
-                has_run: ran.iter().any(|ran| ran == name),
+                has_run: runs.is_some(),
                 grace: Grace::of(cadence, sources.config.stuck_file_grace),
                 now: sources.now,
                 files: files.clone(),
@@ -352,7 +429,8 @@ fn backlogs(sources: &Sources<'_>) -> Vec<Backlog> {
                 pending: rule.map(|_| pending),
             }
         })
-        .collect()
+        .collect();
+    (backlogs, sessions)
 }
 
 fn keep_oldest(oldest: &mut Option<Oldest>, key: &str, changed_at: UtcMicros) {
@@ -368,7 +446,7 @@ fn keep_oldest(oldest: &mut Option<Oldest>, key: &str, changed_at: UtcMicros) {
     }
 }
 
-fn walk(root: &Path, visit: impl FnMut(&str, Observed)) -> Result<(), String> {
+fn walk(root: &Path, visit: impl FnMut(&str, Observed)) -> Result<Links, String> {
     let unreadable = |error: io::Error| {
         let root = printable(&root.display().to_string());
         format!(
@@ -376,13 +454,16 @@ fn walk(root: &Path, visit: impl FnMut(&str, Observed)) -> Result<(), String> {
         )
     };
     let Some(root) = SessionsRoot::open(root).map_err(unreadable)? else {
-        return Ok(());
+        return Ok(Links::default());
     };
     let Walk {
-        is_complete, notes, ..
+        is_complete,
+        notes,
+        links,
+        ..
     } = root.walk(visit).map_err(unreadable)?;
     match notes.first().filter(|_| !is_complete) {
-        None => Ok(()),
+        None => Ok(links),
         Some(note) => Err(format!(
             "not all sessions can be looked at: `{}`: {}",
             note.path, note.reason

@@ -66,10 +66,12 @@ pub struct ListedProcessor {
     pub schedule: Option<String>,
     /// Why it can't run; `None` where it can.
     pub unavailable: Option<String>,
-    /// How its last run ended; `None` where there was none, or it is open.
+    /// How its last run ended that has ended; `None` if there was none.
     pub last_run: Option<String>,
     /// When it ended.
     pub last_run_at: Option<String>,
+    /// When its run in progress began; `None` if there is none.
+    pub running_since: Option<String>,
 }
 
 /// Lists the processors, in the order of their names, as far as looks into the folder of processors
@@ -128,6 +130,7 @@ pub fn list(
             unavailable,
             last_run: counts.and_then(|status| status.last_run.clone()),
             last_run_at: counts.and_then(|status| status.last_run_at.clone()),
+            running_since: counts.and_then(|status| status.running_since.clone()),
         });
     }
     Ok(processors)

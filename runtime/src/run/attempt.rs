@@ -16,7 +16,7 @@ use crate::processor::{Cost, SessionInfo};
 use crate::quarantine::{Content, Failures, Verdict};
 use crate::rows::TableRows;
 use crate::sandbox;
-use crate::scan::{Candidate, Check, trusted};
+use crate::scan::{Candidate, Check, KnownFailure, trusted};
 use crate::sessions::Observed;
 use crate::store::{CompletedSession, Entry, FailedSession, SkippedSession};
 
@@ -213,7 +213,7 @@ impl Pass<'_> {
             key: session.key,
             username: session.username,
             known: candidate.known,
-            failure_row: candidate.failure.as_ref().map(|failure| failure.row_id),
+            failure: candidate.failure.clone().map(Box::new),
             read_at,
             observed,
             hash,
@@ -279,6 +279,7 @@ impl Pass<'_> {
                     hash: Some(hash),
                     observed,
                     failures,
+                    failures_if_released: failures,
                     fault: failure.fault.clone(),
                     at: failure.last_attempt_at,
                     cost: Cost::default(),
@@ -307,34 +308,69 @@ impl Pass<'_> {
         fault: Fault,
         cost: Cost,
     ) -> Outcome {
+        let attempt = FailedAttempt {
+            key: &candidate.key,
+            failure: candidate.failure.as_ref(),
+            hash,
+            observed,
+            cost,
+        };
+        Outcome {
+            bytes: candidate.observed.size,
+            fuel: cost.fuel,
+            was_attempt: true,
+            entry: Some(Entry::Failed(Box::new(self.failed_session(attempt, fault)))),
+            ..Outcome::default()
+        }
+    }
+
+    /// What is recorded of a failed attempt, and when the session is tried again.
+    pub(super) fn failed_session(&self, attempt: FailedAttempt<'_>, fault: Fault) -> FailedSession {
+        let FailedAttempt {
+            key,
+            failure,
+            hash,
+            observed,
+            cost,
+        } = attempt;
         let now = self.pipeline.now();
-        let before = candidate
-            .failure
-            .as_ref()
-            .filter(|failure| failure.digest.as_deref() == Some(self.processor.digest()));
+        let before =
+            failure.filter(|failure| failure.digest.as_deref() == Some(self.processor.digest()));
         let known_hash = before.and_then(|failure| failure.hash);
         let failures = before.map(|failure| failure.failures).unwrap_or_default();
         // What is in quarantine is another content than the one observed now, as far as anybody
         // knows: with nothing kept of it the next run looks for itself.
         let observed = observed.filter(|_| hash.is_some() || failures.quarantined_at.is_none());
-        let cadence = Duration::from_secs(u64::from(self.processor.manifest().cadence_seconds));
-        let entry = Entry::Failed(Box::new(FailedSession {
-            key: candidate.key.clone(),
-            failure_row: candidate.failure.as_ref().map(|failure| failure.row_id),
+        let manifest = self.processor.manifest();
+        let cadence = self.pipeline.config.cadence_of(
+            &manifest.name,
+            Duration::from_secs(u64::from(manifest.cadence_seconds)),
+        );
+        let after = |before: Failures, known_hash| {
+            let content = Content::against(known_hash, hash);
+            before.after(&fault, content, now, cadence)
+        };
+        FailedSession {
+            key: key.to_owned(),
+            failure_row: failure.map(|failure| failure.row_id),
             hash: hash.or(known_hash),
             observed,
-            failures: failures.after(&fault, Content::against(known_hash, hash), now, cadence),
+            failures: after(failures, known_hash),
+            failures_if_released: after(Failures::default(), None),
             fault,
             at: now,
             cost,
             is_attempt: true,
-        }));
-        Outcome {
-            bytes: candidate.observed.size,
-            fuel: cost.fuel,
-            was_attempt: true,
-            entry: Some(entry),
-            ..Outcome::default()
         }
     }
+}
+
+/// An attempt that failed, as far as it got.
+pub(super) struct FailedAttempt<'a> {
+    pub(super) key: &'a str,
+    /// The last failure before it.
+    pub(super) failure: Option<&'a KnownFailure>,
+    pub(super) hash: Option<ContentHash>,
+    pub(super) observed: Option<Observed>,
+    pub(super) cost: Cost,
 }

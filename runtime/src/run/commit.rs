@@ -7,14 +7,14 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::RunError;
-use super::attempt::Outcome;
+use super::attempt::{FailedAttempt, Outcome};
 use super::dispatch::{Backlog, Dispatch, Progress};
 use super::report::Stats;
 use super::work::Pass;
 use crate::fault::{Fault, FaultKind};
 use crate::manifest::Order;
 use crate::quarantine::Verdict;
-use crate::store::{Entry, Group};
+use crate::store::{CompletedSession, Entry, Group};
 
 impl Pass<'_> {
     /// Takes outcomes as they come and commits them in groups; a lone session at once.
@@ -43,10 +43,13 @@ impl Pass<'_> {
                 self.commit(std::mem::take(&mut group), backlog, stats)?;
                 continue;
             }
-            let wait = waited.map_or(limits.wait_max, |waited| {
-                limits.wait_max.saturating_sub(waited)
-            });
-            match finished.recv_timeout(wait) {
+            // With nothing to commit there is nothing to look at before the next outcome, or the
+            // end of all workers.
+            let outcome = match waited {
+                None => finished.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(waited) => finished.recv_timeout(limits.wait_max.saturating_sub(waited)),
+            };
+            match outcome {
                 Ok(outcome) => {
                     received += 1;
                     progress.advanced(outcome.bytes);
@@ -117,6 +120,8 @@ impl Pass<'_> {
                         format!("its rows could not be committed: {error}"),
                     );
                     stats.add_error(&session.key, &fault);
+                    drop(stats);
+                    self.record_rejected(session, fault)?;
                 }
                 // The database takes nothing at all: that is no session's fault.
                 (Err(error), _) => return Err(error.into()),
@@ -124,6 +129,21 @@ impl Pass<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Records that the database rejected the rows of a session, so that it waits like any other
+    /// failed one and is counted by health.
+    fn record_rejected(&self, session: &CompletedSession, fault: Fault) -> Result<(), RunError> {
+        let attempt = FailedAttempt {
+            key: &session.key,
+            failure: session.failure.as_deref(),
+            hash: Some(session.hash),
+            observed: session.observed,
+            cost: session.cost,
+        };
+        let failed = self.failed_session(attempt, fault);
+        let group = Arc::new(self.group(vec![Entry::Failed(Box::new(failed))]));
+        Ok(self.pipeline.store.commit(&group)?)
     }
 
     /// A session that was given up for the deaths it caused is no suspect any more once that is
@@ -143,6 +163,7 @@ impl Pass<'_> {
             digest: self.processor.digest().to_owned(),
             run_id: self.run_id.to_owned(),
             now: self.pipeline.now(),
+            requests: Arc::clone(&self.requests),
             entries,
         }
     }

@@ -50,8 +50,13 @@ impl Dispatch {
     }
 
     /// The next candidate. Where a cap is near it waits for those in hand: one that turns out to be
-    /// unchanged costs no attempt, and its place goes to the next.
-    pub(super) fn next(&self, is_over_budget: impl Fn() -> bool) -> Option<usize> {
+    /// unchanged costs no attempt, and its place goes to the next. The first candidate is handed
+    /// out even if the time is up, so that every run makes progress.
+    pub(super) fn next(
+        &self,
+        must_stop: impl Fn() -> bool,
+        is_time_up: impl Fn() -> bool,
+    ) -> Option<usize> {
         let mut state = self.state();
         loop {
             if state.is_stopped || state.next >= self.candidates {
@@ -65,7 +70,8 @@ impl Dispatch {
                         .wait(state)
                         .unwrap_or_else(PoisonError::into_inner);
                 }
-                _ if is_over_budget() => state.is_stopped = true,
+                _ if must_stop() => state.is_stopped = true,
+                _ if is_time_up() && state.next > 0 => state.is_stopped = true,
                 _ => {
                     let index = state.next;
                     state.next += 1;
@@ -211,35 +217,51 @@ impl Drop for Permit<'_> {
 
 /// A bound on the bytes of outcomes that wait to be committed.
 pub(super) struct Backlog {
-    bytes: Mutex<u64>,
+    held: Mutex<Held>,
     changed: Condvar,
     bytes_max: u64,
+}
+
+#[derive(Default)]
+struct Held {
+    bytes: u64,
+    is_closed: bool,
 }
 
 impl Backlog {
     pub(super) fn new(bytes_max: u64) -> Self {
         Self {
-            bytes: Mutex::new(0),
+            held: Mutex::default(),
             changed: Condvar::new(),
             bytes_max,
         }
     }
 
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits for room. What is larger than the whole bound goes alone.
     pub(super) fn enter(&self, bytes: u64) {
-        let mut held = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        while *held > 0 && held.saturating_add(bytes) > self.bytes_max {
-            held = self
-                .changed
-                .wait(held)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        *held = held.saturating_add(bytes);
+        let is_full = |held: &mut Held| {
+            !held.is_closed && held.bytes > 0 && held.bytes.saturating_add(bytes) > self.bytes_max
+        };
+        let mut held = self
+            .changed
+            .wait_while(self.held(), is_full)
+            .unwrap_or_else(PoisonError::into_inner);
+        held.bytes = held.bytes.saturating_add(bytes);
     }
 
     pub(super) fn leave(&self, bytes: u64) {
-        let mut held = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        *held = held.saturating_sub(bytes);
+        let mut held = self.held();
+        held.bytes = held.bytes.saturating_sub(bytes);
+        self.changed.notify_all();
+    }
+
+    /// Nothing is committed any more, so nobody waits for room.
+    pub(super) fn close(&self) {
+        self.held().is_closed = true;
         self.changed.notify_all();
     }
 }

@@ -25,14 +25,12 @@ pub(super) struct Passed {
 impl Pipeline {
     pub(super) fn pass(
         &self,
-        name: &str,
+        processor: &Processor,
         request: &RunRequest,
         run_id: &str,
         stats: &Mutex<Stats>,
         progress: &dyn Progress,
     ) -> Result<Passed, RunError> {
-        let started = self.clock.monotonic();
-        let processor = &self.processor(name)?;
         let Some(root) = &self.sessions_root()? else {
             let path = printable(&self.config.sessions_root.display().to_string());
             let reason =
@@ -42,6 +40,10 @@ impl Pipeline {
                 opens: 0,
             });
         };
+        let name = processor.manifest().name.as_str();
+        // Before the state rows are read.
+        let requests = self.store.watch_requests(name);
+        let scanned_at = self.clock.now();
         let (mut plan, walk) = self.plan(root, processor, request.is_started_by_person)?;
         reached("scan done");
         let suspects = self.put_suspects_first(processor, &mut plan);
@@ -50,15 +52,14 @@ impl Pipeline {
             stats.scanned = plan.candidates.len() as u64;
             (stats.waiting, stats.quarantined) = (plan.waiting, plan.quarantined);
         }
-        self.store
-            .mark_missing(&processor.manifest().name, &plan, self.clock.now())?;
+        self.store.mark_missing(name, &plan, self.clock.now())?;
         if let Some(days) = self.config.keep_missing_days {
             // What a run that saw little or nothing calls missing may be there all the same.
             if walk.is_complete && walk.found > 0 {
                 let kept = Duration::from_secs(u64::from(days) * 24 * 3600);
                 let before = self.clock.now().minus(kept);
                 let forgotten = self.store.forget_vanished(processor.manifest(), before)?;
-                tracing::info!(processor = %processor.manifest().name, forgotten, "sessions missing for {days} days");
+                tracing::info!(processor = %name, forgotten, "sessions missing for {days} days");
             }
         }
         let bytes = plan
@@ -74,13 +75,20 @@ impl Pipeline {
             suspects,
             request,
             run_id,
-            started,
+            requests,
             identities: Identities::new(&self.store),
             grants: self.grants(processor, run_id)?,
+            // Loading and scanning are over: a budget that they use up would leave every session
+            // for a next run, which would have no more time than this one.
+            started: self.clock.monotonic(),
         };
-        pass.work_through(plan.candidates, stats, progress)?;
+        let handed_out = pass.work_through(&plan.candidates, stats, progress)?;
+        let left = plan.candidates.iter().skip(handed_out);
+        let left: Vec<&str> = left.map(|candidate| candidate.key.as_str()).collect();
+        self.store
+            .record_waits(name, &plan.waits, &left, scanned_at)?;
         Ok(Passed {
-            notes: walk.notes,
+            notes: walk.all_notes(),
             opens: root.opens(),
         })
     }
@@ -116,6 +124,7 @@ impl Pipeline {
             let mut known = self.store.known_sessions(&manifest.name)?;
             let failures = self.store.known_failures(&manifest.name)?;
             let versions = self.store.component_versions(&manifest.name)?;
+            let waits = self.store.session_waits(&manifest.name)?;
             let context = ScanContext {
                 failures: &failures,
                 digest: processor.digest(),
@@ -128,7 +137,7 @@ impl Pipeline {
                 now,
                 is_started_by_person,
             };
-            let mut plan = ScanPlan::default();
+            let mut plan = ScanPlan::after(waits);
             found.each(|key, observed| plan.visit(key, observed, &mut known, &context));
             Ok::<_, StoreError>((plan, known, failures))
         });

@@ -51,6 +51,22 @@ pub struct SessionError {
 }
 
 impl Stats {
+    /// Whether no session failed, and something was tried if anything was due.
+    pub fn is_ok(&self) -> bool {
+        self.errors == 0 && self.tried_nothing().is_none()
+    }
+
+    /// Why the run came to nothing, if sessions were due and none of them was looked at.
+    pub fn tried_nothing(&self) -> Option<String> {
+        (self.capped > 0 && self.capped == self.scanned).then(|| {
+            format!(
+                "no session was tried, although {} are due: the run ended before the first; raise \
+                 its caps, and look at what it waited for",
+                self.capped
+            )
+        })
+    }
+
     pub(super) fn add_error(&mut self, key: &str, fault: &Fault) {
         self.errors += 1;
         if self.errors_detail.len() < ERRORS_LISTED_MAX {

@@ -1,9 +1,9 @@
 //! Working through the candidates: workers execute, the caller's thread groups and commits.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::attempt::Outcome;
 use super::dispatch::{Backlog, Dispatch, Progress};
@@ -15,11 +15,28 @@ use crate::manifest::Order;
 use crate::processor::{Cost, Grants, Processor};
 use crate::scan::Candidate;
 use crate::sessions::SessionsRoot;
+use crate::store::ReprocessRequests;
 
 /// The guest may use 1 MiB of the stack; the rest is ours.
 const WORKER_STACK_BYTES: usize = 4 << 20;
 /// Outcomes that may wait for the committing thread.
 const OUTCOMES_MAX: usize = 256;
+
+/// What comes from the workers. Dropping it stops them, and waits until they have: none of them
+/// may wait for room, for the channel or for its commit once no one takes their outcomes.
+struct Outcomes<'a> {
+    finished: Receiver<Outcome>,
+    dispatch: &'a Dispatch,
+    backlog: &'a Backlog,
+}
+
+impl Drop for Outcomes<'_> {
+    fn drop(&mut self) {
+        self.dispatch.stop();
+        self.backlog.close();
+        self.finished.iter().for_each(drop);
+    }
+}
 
 /// One pass over the candidates of a run.
 pub(super) struct Pass<'a> {
@@ -30,18 +47,22 @@ pub(super) struct Pass<'a> {
     pub(super) suspects: usize,
     pub(super) request: &'a RunRequest,
     pub(super) run_id: &'a str,
+    /// The requests to process sessions again since the scan.
+    pub(super) requests: Arc<ReprocessRequests>,
+    /// When the first candidate could be handed out: the time budget counts from here.
     pub(super) started: Duration,
     pub(super) identities: Identities<'a>,
     pub(super) grants: Grants,
 }
 
 impl Pass<'_> {
+    /// Returns how many candidates were handed out; the others are left for the next run.
     pub(super) fn work_through(
         &self,
-        candidates: Vec<Candidate>,
+        candidates: &[Candidate],
         stats: &Mutex<Stats>,
         progress: &dyn Progress,
-    ) -> Result<(), RunError> {
+    ) -> Result<usize, RunError> {
         let config = &self.pipeline.config;
         let workers = match self.processor.manifest().order {
             Order::Serial => 1,
@@ -54,36 +75,36 @@ impl Pass<'_> {
                 .bytes_max
                 .saturating_add(self.processor.limits().row_bytes_max),
         );
-        let (outcomes, finished) = bounded(OUTCOMES_MAX);
         let result = std::thread::scope(|scope| {
+            let (sender, finished) = bounded(OUTCOMES_MAX);
+            // Dropped before the scope waits for its threads, on every way out, a panic included;
+            // and after the sender, which would keep it waiting.
+            let finished = Outcomes {
+                finished,
+                dispatch: &dispatch,
+                backlog: &backlog,
+            };
+            let outcomes = sender;
             for number in 0..workers {
                 let outcomes = outcomes.clone();
-                let worker = || self.work(&candidates, &dispatch, &backlog, outcomes);
+                let worker = || self.work(candidates, &dispatch, &backlog, outcomes);
                 let thread = std::thread::Builder::new()
                     .name(format!("worker-{number}"))
                     .stack_size(WORKER_STACK_BYTES);
                 if let Err(source) = thread.spawn_scoped(scope, worker) {
-                    dispatch.stop();
                     return Err(RunError::Broken(format!(
                         "no worker could be started: {source}"
                     )));
                 }
             }
             drop(outcomes);
-            let result = self.commit_all(&finished, &dispatch, &backlog, stats, progress);
-            if result.is_err() {
-                // Workers that wait for room or for the channel must not wait for ever.
-                dispatch.stop();
-                for outcome in &finished {
-                    backlog.leave(outcome.held_bytes);
-                }
-            }
-            result
+            self.commit_all(&finished.finished, &dispatch, &backlog, stats, progress)
         });
         let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
         let (handed_out, _) = dispatch.handed_out();
-        stats.capped = (candidates.len() - handed_out.min(candidates.len())) as u64;
-        result
+        let handed_out = handed_out.min(candidates.len());
+        stats.capped = (candidates.len() - handed_out) as u64;
+        result.map(|()| handed_out)
     }
 
     /// The tightest cap that holds for this processor.
@@ -103,18 +124,17 @@ impl Pass<'_> {
         outcomes: Sender<Outcome>,
     ) {
         let clock = &self.pipeline.clock;
-        let is_over_budget = || {
-            self.pipeline.is_stopping()
-                || self.pipeline.halted(self.run_id).is_some()
-                || self
-                    .request
-                    .time_budget
-                    .is_some_and(|budget| clock.monotonic().saturating_sub(self.started) > budget)
+        let must_stop =
+            || self.pipeline.is_stopping() || self.pipeline.halted(self.run_id).is_some();
+        let is_time_up = || {
+            self.request
+                .time_budget
+                .is_some_and(|budget| clock.monotonic().saturating_sub(self.started) > budget)
         };
         let is_serial = self.processor.manifest().order == Order::Serial;
         let mut seat = self.pipeline.in_flight.seat();
         while let Some((index, candidate)) = dispatch
-            .next(is_over_budget)
+            .next(&must_stop, &is_time_up)
             .and_then(|index| Some((index, candidates.get(index)?)))
         {
             let mut outcome = {

@@ -191,7 +191,7 @@ pub fn list(
             })
             .map_err(|source| unreadable(config, source))?;
         is_gone_sure = walk.is_complete && walk.found > 0;
-        listing.notes = walk.notes;
+        listing.notes = walk.all_notes();
     }
     registry.notice(config, store, now)?;
     let known = Known::read(registry, store, None)?;

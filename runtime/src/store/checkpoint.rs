@@ -11,7 +11,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use duckdb::Connection;
@@ -37,6 +37,7 @@ pub(super) struct Checkpoints {
     /// A handle of our own. It must live as long as those of DuckDB: to close any handle on the file
     /// drops the lock that DuckDB holds on it.
     database: File,
+    database_path: PathBuf,
     log_path: PathBuf,
     path: PathBuf,
 }
@@ -47,9 +48,19 @@ impl Checkpoints {
         let database = File::open(database_path).map_err(at(database_path))?;
         Ok(Self {
             database,
+            database_path: database_path.to_owned(),
             log_path: log_beside(database_path),
             path: kept_beside(database_path),
         })
+    }
+
+    /// Whether the database file is still where it was opened.
+    pub(super) fn is_in_place(&self) -> bool {
+        let opened = self.database.metadata();
+        match (opened, self.database_path.symlink_metadata()) {
+            (Ok(opened), Ok(found)) => (opened.dev(), opened.ino()) == (found.dev(), found.ino()),
+            _ => false,
+        }
     }
 
     /// What the log holds that is not in the database file yet, in bytes.

@@ -12,7 +12,7 @@ use duckdb::{Appender, Connection, params};
 use super::sql::{bigint, list, table_of, timestamp};
 use super::superseded::{self, Carried};
 use super::transaction::{in_transaction, raise_counter};
-use super::{Store, StoreError, failures, shared};
+use super::{ReprocessRequests, Store, StoreError, failures, shared};
 use crate::clock::UtcMicros;
 use crate::content::ContentHash;
 use crate::fault::Fault;
@@ -21,7 +21,7 @@ use crate::manifest::{FIRST_RUN_COLUMN, Kind, Manifest};
 use crate::processor::Cost;
 use crate::quarantine::Failures;
 use crate::rows::{ColumnValues, TableRows};
-use crate::scan::{Change, KnownSession};
+use crate::scan::{Change, KnownFailure, KnownSession};
 use crate::sessions::Observed;
 
 /// What some sessions of one run came to.
@@ -35,6 +35,8 @@ pub struct Group {
     pub run_id: String,
     /// The time of the commit, for `recorded_at`.
     pub now: UtcMicros,
+    /// The requests to process sessions again since the scan of the run.
+    pub requests: Arc<ReprocessRequests>,
     /// The sessions.
     pub entries: Vec<Entry>,
 }
@@ -59,8 +61,8 @@ pub struct CompletedSession {
     pub username: String,
     /// Its state row so far.
     pub known: Option<KnownSession>,
-    /// Its failure row so far.
-    pub failure_row: Option<i64>,
+    /// Its last failure, which is over once it is committed.
+    pub failure: Option<Box<KnownFailure>>,
     /// The time just before its first byte was read.
     pub read_at: UtcMicros,
     /// Size and times, where they can be trusted.
@@ -103,6 +105,8 @@ pub struct FailedSession {
     pub observed: Option<Observed>,
     /// How it goes on.
     pub failures: Failures,
+    /// How it goes on if it was released from its earlier failures during the run.
+    pub failures_if_released: Failures,
     /// Why it failed.
     pub fault: Fault,
     /// When.
@@ -111,6 +115,13 @@ pub struct FailedSession {
     pub cost: Cost,
     /// Whether it was tried; otherwise only what was observed of it changes.
     pub is_attempt: bool,
+}
+
+impl Group {
+    /// The mark of a session that is committed: set if it was asked for again since the scan.
+    fn still_due(&self, key: &str) -> Option<bool> {
+        self.requests.includes(key).then_some(true)
+    }
 }
 
 impl Store {
@@ -151,8 +162,8 @@ fn write_group(connection: &Connection, group: &Group) -> Result<(), StoreError>
             Some(known) => update_state(connection, group, session, known.row_id, seq)?,
             None => new.push((*session, seq)),
         }
-        if let Some(row_id) = session.failure_row {
-            failures::forget(connection, processor, &session.key, row_id)?;
+        if let Some(failure) = &session.failure {
+            failures::forget(connection, processor, &session.key, failure.row_id)?;
         }
     }
     append_new_states(connection, group, &new)?;
@@ -358,7 +369,7 @@ fn items(session: &CompletedSession) -> i32 {
 
 const UPDATE_STATE: &str = "UPDATE main.session_processor_state SET username = ?, processed_at = ?, items_extracted = ?, \
      file_hash = ?, file_size = ?, file_mtime_ns = ?, file_ctime_ns = ?, component_digest = ?, session_seq = ?, \
-     due = NULL, missing_since = NULL WHERE processor_name = ? AND session_file = ?";
+     due = ?, missing_since = NULL WHERE processor_name = ? AND session_file = ?";
 
 fn update_state(
     connection: &Connection,
@@ -385,6 +396,7 @@ fn update_state(
             ctime_ns,
             group.digest,
             seq,
+            group.still_due(&session.key),
             group.manifest.name,
             session.key,
         ];
@@ -468,7 +480,14 @@ fn append_new_states(
                     .collect::<Int64Array>(),
             ),
         ),
-        ("due", Arc::new(BooleanArray::from(vec![None; new.len()]))),
+        (
+            "due",
+            Arc::new(
+                new.iter()
+                    .map(|(session, _)| group.still_due(&session.key))
+                    .collect::<BooleanArray>(),
+            ),
+        ),
         (
             "missing_since",
             Arc::new(TimestampMicrosecondArray::from(vec![None; new.len()])),

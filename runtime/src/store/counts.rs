@@ -21,15 +21,18 @@ impl Store {
                     SELECT processor_name, count(*) AS failing, count(quarantined_at) AS quarantined
                     FROM main.session_failures WHERE missing_since IS NULL GROUP BY 1
                 ), latest AS (
-                    SELECT processor_name, arg_max(result, CAST(id AS BIGINT)) AS result,
-                        max(finished_at) AS finished_at
+                    SELECT processor_name,
+                        arg_max(result, CAST(id AS BIGINT)) FILTER (finished_at IS NOT NULL) AS result,
+                        arg_max(finished_at, CAST(id AS BIGINT)) FILTER (finished_at IS NOT NULL) AS finished_at,
+                        max(started_at) FILTER (finished_at IS NULL) AS running_since
                     FROM main.runs GROUP BY 1
                 ), names AS (
                     SELECT processor_name FROM states UNION SELECT processor_name FROM failures
                     UNION SELECT processor_name FROM latest
                 )
                 SELECT processor_name, coalesce(sessions, 0), coalesce(items, 0), coalesce(due, 0), coalesce(missing, 0),
-                    coalesce(failing, 0), coalesce(quarantined, 0), epoch_us(last), result, epoch_us(finished_at)
+                    coalesce(failing, 0), coalesce(quarantined, 0), epoch_us(last), result, epoch_us(finished_at),
+                    epoch_us(running_since)
                 FROM names LEFT JOIN states USING (processor_name) LEFT JOIN failures USING (processor_name)
                     LEFT JOIN latest USING (processor_name)",
             )
@@ -47,6 +50,7 @@ impl Store {
                     last_processed_at: instant(row.get(7)?),
                     last_run: row.get(8)?,
                     last_run_at: instant(row.get(9)?),
+                    running_since: instant(row.get(10)?),
                 })
             })
             .map_err(&refused)?;

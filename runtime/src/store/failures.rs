@@ -125,7 +125,13 @@ pub(super) fn record(
         return Ok(());
     }
     // The row was never there, or the handle went stale: by the key, which is slow and always right.
-    delete_by_key(connection, processor, &failed.key)?;
+    let deleted = delete_by_key(connection, processor, &failed.key)?;
+    // A session that was released during the run starts over: nothing of before counts.
+    let was_released = failed.failure_row.is_some() && deleted == 0;
+    let failures = match was_released {
+        true => failed.failures_if_released,
+        false => failed.failures,
+    };
     connection
         .prepare_cached(
             "INSERT INTO main.session_failures (processor_name, session_file, file_hash, file_size, file_mtime_ns, \
@@ -141,13 +147,13 @@ pub(super) fn record(
                 mtime_ns,
                 ctime_ns,
                 digest,
-                i64::from(failed.failures.attempts),
-                i64::from(failed.failures.own_attempts),
+                i64::from(failures.attempts),
+                i64::from(failures.own_attempts),
                 failed.fault.kind.as_str(),
                 failed.fault.detail,
                 timestamp(failed.at),
-                maybe_timestamp(failed.failures.next_attempt_at),
-                maybe_timestamp(failed.failures.quarantined_at),
+                maybe_timestamp(failures.next_attempt_at),
+                maybe_timestamp(failures.quarantined_at),
             ])
         })
         .map_err(&refused)?;
@@ -166,18 +172,17 @@ pub(super) fn forget(
         .and_then(|mut statement| statement.execute(params![row_id, processor, key]))
         .map_err(StoreError::database("a failure's end"))?;
     if deleted == 0 {
-        delete_by_key(connection, processor, key)
-    } else {
-        Ok(())
+        delete_by_key(connection, processor, key)?;
     }
+    Ok(())
 }
 
-fn delete_by_key(connection: &Connection, processor: &str, key: &str) -> Result<(), StoreError> {
+/// Returns how many rows that were.
+fn delete_by_key(connection: &Connection, processor: &str, key: &str) -> Result<usize, StoreError> {
     connection
         .prepare_cached(
             "DELETE FROM main.session_failures WHERE processor_name = ? AND session_file = ?",
         )
         .and_then(|mut statement| statement.execute(params![processor, key]))
-        .map_err(StoreError::database("a failure's end"))?;
-    Ok(())
+        .map_err(StoreError::database("a failure's end"))
 }

@@ -3,6 +3,7 @@
 use super::sql::timestamp;
 use super::{Store, StoreError};
 use crate::clock::UtcMicros;
+use crate::run::Stats;
 
 /// The failures of one processor's component.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,19 @@ pub struct ProcessorFailures {
     pub recent: u64,
     /// Those of them that are not tried any more.
     pub recent_quarantined: u64,
+}
+
+/// The latest runs of one processor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LatestRuns {
+    /// The processor.
+    pub processor: String,
+    /// When the run in progress began.
+    pub running_since: Option<UtcMicros>,
+    /// When the last run ended that was not interrupted.
+    pub ended_at: Option<UtcMicros>,
+    /// What that one did.
+    pub stats: Option<Stats>,
 }
 
 impl Store {
@@ -60,15 +74,33 @@ impl Store {
             .map_err(StoreError::database("to tell when it last processed"))
     }
 
-    /// The processors that ever ran, by name.
+    /// The processors that ever ran, by name, each with its latest runs.
     ///
     /// # Errors
     /// When the database can't be read.
-    pub fn processors_that_ran(&self) -> Result<Vec<String>, StoreError> {
+    pub fn latest_runs(&self) -> Result<Vec<LatestRuns>, StoreError> {
         let connection = self.reader()?;
         connection
-            .prepare("SELECT DISTINCT processor_name FROM main.runs ORDER BY processor_name")
-            .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect())
+            .prepare(
+                "SELECT processor_name, epoch_us(max(started_at) FILTER (finished_at IS NULL)), \
+                 epoch_us(arg_max(finished_at, CAST(id AS BIGINT)) FILTER (result IN ('ok', 'failed'))), \
+                 arg_max(stats, CAST(id AS BIGINT)) FILTER (result IN ('ok', 'failed')) \
+                 FROM main.runs GROUP BY processor_name ORDER BY processor_name",
+            )
+            .and_then(|mut statement| {
+                statement
+                    .query_map([], |row| {
+                        Ok(LatestRuns {
+                            processor: row.get(0)?,
+                            running_since: row.get::<_, Option<i64>>(1)?.map(UtcMicros),
+                            ended_at: row.get::<_, Option<i64>>(2)?.map(UtcMicros),
+                            stats: row
+                                .get::<_, Option<String>>(3)?
+                                .and_then(|stats| serde_json::from_str(&stats).ok()),
+                        })
+                    })?
+                    .collect()
+            })
             .map_err(StoreError::database("to tell what ran"))
     }
 

@@ -54,8 +54,14 @@ impl Store {
         match path.try_exists() {
             Ok(true) => Self::open(config, now).map(Some),
             Ok(false) => Ok(None),
-            Err(source) if source.kind() == std::io::ErrorKind::NotADirectory => Ok(None),
-            Err(source) => Err(StoreError::Io { path, source }),
+            // A file in the place of the folder is no absence either.
+            Err(source) => {
+                let path = match source.kind() {
+                    std::io::ErrorKind::NotADirectory => config.state_dir(),
+                    _ => path,
+                };
+                Err(StoreError::Io { path, source })
+            }
         }
     }
 
@@ -266,7 +272,11 @@ fn connect(path: &Path, config: &Config) -> Result<(Connection, Checkpoints), St
     Ok((connection, checkpoints))
 }
 
-fn settings(config: &Config, memory_bytes: u64) -> duckdb::Result<DatabaseConfig> {
+/// How every database of ours is opened, whoever opens it.
+///
+/// # Errors
+/// When this DuckDB has no such setting.
+pub fn settings(config: &Config, memory_bytes: u64) -> duckdb::Result<DatabaseConfig> {
     DatabaseConfig::default()
         .threads(1)?
         .max_memory(&format!("{memory_bytes}B"))?

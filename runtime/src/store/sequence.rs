@@ -64,6 +64,12 @@ impl Commits {
                 .map_err(StoreError::database("to count its commits"))?;
         }
         let known = known.unwrap_or(0);
+        if !(0..=NUMBER_MAX).contains(&known) {
+            return Err(StoreError::Counter {
+                name: COUNTER.to_owned(),
+                value: known,
+            });
+        }
         let path = state_dir.join(FILE);
         let (told, file) = match read(&path) {
             Ok((told, file)) => (told, Some(file)),
@@ -128,6 +134,13 @@ impl Commits {
     }
 }
 
+/// How many commits the file in a state folder tells of; `None` if there is none, or if it is not
+/// as this program writes it. Changes nothing.
+pub fn recorded_commits(state_dir: &Path) -> Option<u64> {
+    let bytes = std::fs::read(state_dir.join(FILE)).ok()?;
+    parse(&bytes).and_then(|number| u64::try_from(number).ok())
+}
+
 /// What the file says.
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
@@ -156,16 +169,19 @@ fn read(path: &Path) -> io::Result<(Told, File)> {
     if bytes.is_empty() {
         return Ok((Told::Nothing, file));
     }
-    let number = str::from_utf8(&bytes)
-        .ok()
-        .and_then(|text| text.split(' ').next()?.parse().ok())
-        .filter(|number| (0..=NUMBER_MAX).contains(number))
-        .filter(|number| record(*number).as_bytes() == bytes.as_slice());
-    let Some(number) = number else {
+    let Some(number) = parse(&bytes) else {
         file.set_len(0)?;
         return Ok((Told::Nonsense, file));
     };
     Ok((Told::Number(number), file))
+}
+
+fn parse(bytes: &[u8]) -> Option<i64> {
+    str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| text.split(' ').next()?.parse().ok())
+        .filter(|number| (0..=NUMBER_MAX).contains(number))
+        .filter(|number| record(*number).as_bytes() == bytes)
 }
 
 fn counter(connection: &Connection, name: &str) -> Result<Option<i64>, StoreError> {
@@ -188,6 +204,7 @@ pub(super) fn make_good(
     let lost = i64::try_from(lost).unwrap_or(NUMBER_MAX);
     let per_commit = NUMBERS_PER_COMMIT.max(sessions_per_commit as u64);
     let margin = lost.saturating_mul(i64::try_from(per_commit).unwrap_or(NUMBER_MAX));
+    let margin = margin.min(i64::MAX / 4);
     for name in NUMBERS {
         raise_counter(connection, name, margin)?;
     }

@@ -3,6 +3,7 @@
 //! Runs read the leaner [`KnownSessions`](crate::scan::KnownSessions) instead.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use duckdb::{OptionalExt, params};
 use serde_json::json;
@@ -10,7 +11,7 @@ use serde_json::json;
 use super::audit::{Audited, write_audit};
 use super::sql::{quoted, table_of};
 use super::transaction::in_transaction;
-use super::{Store, StoreError};
+use super::{ReprocessRequests, Store, StoreError};
 use crate::clock::UtcMicros;
 use crate::content::ContentHash;
 use crate::processor::Cost;
@@ -216,8 +217,9 @@ impl Store {
         audited: Audited,
     ) -> Result<u64, StoreError> {
         let (processor, key) = (processor.to_owned(), key.map(str::to_owned));
+        let requests = Arc::clone(&self.requests);
         self.write(move |connection| {
-            in_transaction(connection, |connection| {
+            let marked = in_transaction(connection, |connection| {
                 let refused = StoreError::database("to mark sessions");
                 let wanted = "processor_name = ? AND (? IS NULL OR session_file = ?)";
                 // What is marked already is not written again.
@@ -243,7 +245,15 @@ impl Store {
                 let resource = format!("processor:{processor}");
                 write_audit(connection, &audited.entry(resource, &params))?;
                 Ok(u64::try_from(marked).unwrap_or(0))
-            })
+            })?;
+            requests.add(&processor, key.as_deref());
+            Ok(marked)
         })
+    }
+
+    /// Watches the requests to process sessions of a processor again, for a run that is about to
+    /// read the state rows: its commits must not clear the marks of requests made after that.
+    pub fn watch_requests(&self, processor: &str) -> Arc<ReprocessRequests> {
+        self.requests.watch(processor)
     }
 }

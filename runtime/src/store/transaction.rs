@@ -121,7 +121,15 @@ pub(super) fn raise_counter(
         .prepare_cached("SELECT max(value) FROM main.counters WHERE name = ?")
         .and_then(|mut statement| statement.query_row([name], |row| row.get(0)))
         .map_err(&refused)?;
-    let value = before.unwrap_or(0).saturating_add(by);
+    let last = before.unwrap_or(0);
+    // Callers add one more to what this returns.
+    let value = last
+        .checked_add(by)
+        .filter(|value| last >= 0 && *value < i64::MAX)
+        .ok_or_else(|| StoreError::Counter {
+            name: name.to_owned(),
+            value: last,
+        })?;
     let sql = match before {
         Some(_) => "UPDATE main.counters SET value = ? WHERE name = ?",
         None => "INSERT INTO main.counters (value, name) VALUES (?, ?)",
@@ -130,7 +138,7 @@ pub(super) fn raise_counter(
         .prepare_cached(sql)
         .and_then(|mut statement| statement.execute(duckdb::params![value, name]))
         .map_err(&refused)?;
-    Ok(before.unwrap_or(0))
+    Ok(last)
 }
 
 // No code of ours swallows an error, so nobody outside can try it.

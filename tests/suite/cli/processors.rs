@@ -10,7 +10,7 @@ use crate::documents::names;
 use crate::registry::{VERSIONED, versioned};
 
 /// The names in the document of one processor, whether or not it can run.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "cadence_seconds",
     "capabilities",
     "description",
@@ -22,6 +22,7 @@ const NAMES: [&str; 15] = [
     "name",
     "order",
     "origin",
+    "running_since",
     "schedule",
     "unavailable",
     "uses_llm",

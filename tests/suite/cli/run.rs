@@ -63,9 +63,11 @@ fn a_run_out_of_its_time_begins_no_further_session() {
     let dir = DataDir::new();
     let ended = check_examples(&dir, &["run", "usage", "--time-budget", "0", "--json"]);
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert_eq!(ended.json()["details"]["processed"], 0);
+    let details = &ended.json()["details"];
+    let counts = (&details["processed"], &details["capped"]);
+    assert_eq!(counts, (&1.into(), &4.into()), "every run makes progress");
     let rest = check_examples(&dir, &["run", "usage", "--time-budget", "600", "--json"]).json();
-    assert_eq!(rest["details"]["processed"], 5);
+    assert_eq!(rest["details"]["processed"], 4);
 }
 
 #[test]
@@ -169,4 +171,89 @@ fn what_users_put_right_is_found_listed_and_decided() {
     assert_eq!((pending.code, pending.stdout.as_str()), (0, "0 items\n"));
     let unknown = check(&dir, &["knowledge", "reject", "kv_000000000000"]);
     assert_eq!(unknown.code, 2);
+}
+
+/// A session of one message, of 100 tokens in and 10 out.
+fn one_message(id: &str) -> String {
+    Session::new(id)
+        .assistant(|message| {
+            let message = message
+                .id(&format!("msg-{id}"))
+                .model("claude-sonnet-4-5-20250929");
+            message.tokens(100, 10)
+        })
+        .text()
+        .to_owned()
+}
+
+#[test]
+fn linked_folders_are_named_by_run_and_status_and_stop_nothing() {
+    use std::os::unix::fs::symlink;
+    let dir = DataDir::new();
+    let shared = DataDir::new();
+    shared.write("lee/s2.jsonl", one_message("two"));
+    // The root itself may be a link.
+    fs::rename(dir.sessions_root(), dir.path().join("elsewhere")).unwrap();
+    symlink(dir.path().join("elsewhere"), dir.sessions_root()).unwrap();
+    dir.write("kim/s.jsonl", one_message("one"));
+    symlink(shared.session_path("lee"), dir.session_path("lee")).unwrap();
+    symlink(
+        shared.session_path("lee/s2.jsonl"),
+        dir.session_path("kim/linked.jsonl"),
+    )
+    .unwrap();
+    let ended = check(&dir, &["run", "usage", "--json"]);
+    let body = ended.json();
+    assert_eq!(body["details"]["processed"], 1);
+    let named = |body: &serde_json::Value| -> Vec<String> {
+        let notes = body["notes"].as_array().unwrap().iter();
+        notes
+            .map(|note| note["path"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(named(&body), ["kim/linked.jsonl", "lee"]);
+    for path in ["`kim/linked.jsonl`", "`lee`"] {
+        assert!(
+            ended
+                .stderr
+                .contains(&format!("passed over {path}: links are not followed")),
+            "{}",
+            ended.stderr
+        );
+    }
+    let report = check(&dir, &["report", "usage", "--json"]).json();
+    let total = report["totals"].to_string();
+    assert!(
+        total.contains("\"input_tokens\":100,") && total.contains("\"output_tokens\":10,"),
+        "{total}"
+    );
+    // Also by a run that has nothing to do, for people, and where it runs in a server.
+    let again = check(&dir, &["run", "usage"]);
+    assert_eq!(again.code, 0);
+    assert!(
+        again.stderr.contains("passed over `lee`"),
+        "{}",
+        again.stderr
+    );
+    let status = check(&dir, &["status"]);
+    assert_eq!(status.code, 0, "{status:?}");
+    let line = words(&status.stdout)
+        .into_iter()
+        .find(|line| line.starts_with("sessions "));
+    insta::assert_snapshot!(line.unwrap(), @"sessions info links are not followed, and no session behind them is processed: `kim/linked.jsonl`, `lee`");
+    let json = check(&dir, &["status", "--json"]).json();
+    let entry = &json["services"]["sessions"];
+    assert_eq!(
+        (&entry["links"], &entry["session_files"]),
+        (&2.into(), &1.into())
+    );
+    let serving = super::serve::Serving::start(&dir, &[]);
+    let served = check(&dir, &["run", "usage", "--json"]);
+    assert_eq!(named(&served.json()), ["kim/linked.jsonl", "lee"]);
+    assert!(
+        served.stderr.contains("passed over `lee`"),
+        "{}",
+        served.stderr
+    );
+    assert_eq!(serving.stop(), 0);
 }

@@ -31,12 +31,27 @@ impl Serving {
         Self::start_by(program, dir, environment, more)
     }
 
+    /// As [`Serving::start`], with the scheduler, which waits for a minute before its first tick.
+    pub(crate) fn start_scheduling(dir: &DataDir, environment: &[(&str, &str)]) -> Self {
+        Self::spawn(Command::new(real::path()), dir, environment, &[], &[])
+    }
+
     /// Starts it by a command that leads to the program.
     pub(crate) fn start_by(
+        command: Command,
+        dir: &DataDir,
+        environment: &[(&str, &str)],
+        more: &[&str],
+    ) -> Self {
+        Self::spawn(command, dir, environment, more, &["--no-scheduler"])
+    }
+
+    fn spawn(
         mut command: Command,
         dir: &DataDir,
         environment: &[(&str, &str)],
         more: &[&str],
+        serve: &[&str],
     ) -> Self {
         let data_dir = dir.path().to_str().unwrap();
         let mut child = command
@@ -46,7 +61,8 @@ impl Serving {
             .current_dir(dir.path())
             .args(["--data-dir", data_dir, "--json"])
             .args(more)
-            .args(["serve", "--listen", "127.0.0.1:0", "--no-scheduler"])
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(serve)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -653,6 +669,41 @@ fn no_token_reaches_the_log_however_much_is_logged() {
     for secret in [SECRET, WRONG, admin, made["token"].as_str().unwrap()] {
         assert!(!log.contains(secret), "{log}");
     }
+}
+
+#[test]
+fn the_retention_of_usage_is_that_of_the_environment() {
+    const DAYS: &str = "USAGE_EVENTS_RETENTION_DAYS";
+    let pruned = |environment: &[(&str, &str)]| {
+        let dir = DataDir::new();
+        let old = Session::new("s1").assistant(|message| message.tool("Bash"));
+        dir.write("ada/one.jsonl", old);
+        assert_eq!(check(&dir, &["run", "usage"]).code, 0);
+        assert_eq!(cell(&dir, "SELECT count(*) FROM usage.events"), "1");
+        let age = "UPDATE usage.events SET occurred_at = now()::TIMESTAMP - INTERVAL 10 DAY";
+        crate::database::execute(&dir, age);
+        let serving = Serving::start(&dir, environment);
+        let url = serving.started["url"].as_str().unwrap().to_owned();
+        let token = fs::read_to_string(dir.path().join("state/admin-token")).unwrap();
+        let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+        let request = format!(
+            "POST /api/admin/usage/prune HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {}\r\n\
+             Connection: close\r\nContent-Length: 0\r\n\r\n",
+            token.trim()
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(serving.stop(), 0);
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let body: Value = serde_json::from_str(body).unwrap();
+        let left = cell(&dir, "SELECT count(*) FROM usage.events");
+        format!("{} {} {left}", body["status"], body["retention_days"])
+    };
+    assert_eq!(pruned(&[]), r#""skipped" null 1"#);
+    assert_eq!(pruned(&[(DAYS, "0")]), r#""skipped" null 1"#);
+    assert_eq!(pruned(&[(DAYS, "30")]), r#""ok" 30 1"#);
+    assert_eq!(pruned(&[(DAYS, "7")]), r#""ok" 7 0"#);
 }
 
 // The README.

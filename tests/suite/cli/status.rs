@@ -28,6 +28,7 @@ fn a_fresh_data_dir_is_healthy_and_looking_makes_nothing() {
     scheduler info off: nothing runs by itself
     session_pipeline ok there are no session files yet
     session_pipeline:usage ok there are no session files yet
+    sessions ok 0 session files
     users ok 0 users
 
     processor sessions items due failing quarantined missing last run result
@@ -74,6 +75,7 @@ fn status_as_json_is_the_body_of_the_detailed_health() {
             "scheduler",
             "session_pipeline",
             "session_pipeline:usage",
+            "sessions",
             "users",
         ]
     );
@@ -144,4 +146,84 @@ fn the_threshold_of_stuck_files_comes_from_the_environment() {
             )
         );
     }
+}
+
+// What the environment changes.
+
+/// How the entry `session_pipeline` stands in an environment.
+fn session_pipeline(dir: &DataDir, environment: &[(&str, &str)]) -> serde_json::Value {
+    let mut command = program(dir);
+    command.args([
+        "--data-dir",
+        dir.path().to_str().unwrap(),
+        "status",
+        "--json",
+    ]);
+    let output = command.envs(environment.iter().copied()).output().unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    document["services"]["session_pipeline"].clone()
+}
+
+/// A session that was last changed so long ago, by the clock of this machine.
+fn changed(dir: &DataDir, key: &str, seconds_ago: u64) {
+    dir.write(key, "{}\n");
+    let file = std::fs::File::open(dir.session_path(key)).unwrap();
+    let changed_at = std::time::SystemTime::now() - Duration::from_secs(seconds_ago);
+    file.set_modified(changed_at).unwrap();
+}
+
+#[test]
+fn the_grace_for_stuck_files_is_that_of_the_environment() {
+    const GRACE: &str = "SESSION_PIPELINE_STUCK_FILE_GRACE_SECONDS";
+    let dir = DataDir::new();
+    assert_eq!(check(&dir, &["migrate"]).code, 0);
+    changed(&dir, "x/five_min_old.jsonl", 300);
+    changed(&dir, "x/fresh.jsonl", 10);
+    crate::database::execute(
+        &dir,
+        "INSERT INTO session_processor_state
+            (processor_name, session_file, username, processed_at, items_extracted, file_hash)
+         VALUES ('verification', 'x/fresh.jsonl', 'x', make_timestamp(epoch_us(now())), 0, 'deadbeef')",
+    );
+    assert_eq!(session_pipeline(&dir, &[])["status"], "ok");
+    assert_eq!(session_pipeline(&dir, &[(GRACE, "600")])["status"], "ok");
+    let stuck = session_pipeline(&dir, &[(GRACE, "60")]);
+    assert_eq!(stuck["status"], "info", "{stuck}");
+    assert_eq!(stuck["stuck_file"], "x/five_min_old.jsonl");
+}
+
+#[test]
+fn the_interval_of_verification_in_the_environment_moves_health_and_the_scheduler() {
+    const INTERVAL: &str = "SCHEDULER_VERIFICATION_DETECTOR_INTERVAL";
+    let dir = DataDir::new();
+    assert_eq!(check(&dir, &["migrate"]).code, 0);
+    changed(&dir, "x/old.jsonl", 3000);
+    assert_eq!(
+        session_pipeline(&dir, &[])["status"],
+        "warning",
+        "900 s, twice"
+    );
+    assert_eq!(
+        session_pipeline(&dir, &[(INTERVAL, "1200")])["status"],
+        "warning"
+    );
+    assert_eq!(
+        session_pipeline(&dir, &[(INTERVAL, "1800")])["status"],
+        "ok"
+    );
+    let schedule = |environment: &[(&str, &str)]| {
+        let serving = super::serve::Serving::start_scheduling(&dir, environment);
+        let jobs = check(&dir, &["status", "--json"]);
+        let document: serde_json::Value = serde_json::from_str(&jobs.stdout).unwrap();
+        assert_eq!(serving.stop(), 0);
+        let jobs = document["services"]["scheduler"]["jobs"].clone();
+        let jobs = jobs.as_array().unwrap().iter();
+        let mut ours = jobs.filter(|job| job["name"] == "session-processor:verification");
+        ours.next().unwrap()["schedule"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(schedule(&[]), "every 15m");
+    assert_eq!(schedule(&[(INTERVAL, "1200")]), "every 20m");
 }

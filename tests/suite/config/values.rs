@@ -4,12 +4,16 @@ use std::fs;
 use std::time::Duration;
 
 use session_pipeline_harness::{DataDir, TestPipeline};
-use session_pipeline_runtime::config::{Config, Given};
+use session_pipeline_runtime::config::{Config, Given, KeyKind, known_keys};
 use session_pipeline_runtime::fault::FaultKind;
+use session_pipeline_runtime::run::{RunError, RunRequest};
+use session_pipeline_runtime::store::{Actor, Trigger};
 
 use super::named;
 use crate::database::{cell, rows};
-use crate::guests::{PANICS, POISON, WELL_BEHAVED, lines_of, misbehaving, panics, well_behaved};
+use crate::guests::{
+    PANICS, POISON, WELL_BEHAVED, lines_of, misbehaving, panics, prepared_dir, well_behaved,
+};
 
 /// The configuration of a data dir, as its file says.
 fn config_of(dir: &DataDir, text: &str) -> Config {
@@ -151,4 +155,68 @@ fn vanished_sessions_are_forgotten_after_the_days_that_are_set_and_no_earlier() 
     dir.clock().advance(day * 100);
     pipeline.run(WELL_BEHAVED);
     assert!(pipeline.state(WELL_BEHAVED, "ada/there.jsonl").is_some());
+}
+
+/// What this thread has used of the processor.
+fn thread_cpu() -> Duration {
+    let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
+}
+
+/// Every key that is a number, a size or a time, at the least that is allowed.
+fn smallest_values() -> Vec<(String, String)> {
+    let keys = known_keys().into_iter().filter_map(|known| {
+        let least = |allowed: &str| {
+            let (_, rest) = allowed.split_once(" from ")?;
+            Some(rest.split_once(" to ")?.0.to_owned())
+        };
+        let value = match known.kind {
+            KeyKind::Count => least(&known.allowed)?,
+            KeyKind::Size | KeyKind::Time => format!("\"{}\"", least(&known.allowed)?),
+            _ => return None,
+        };
+        Some((known.key.replace("<name>", WELL_BEHAVED), value))
+    });
+    keys.collect()
+}
+
+#[test]
+fn every_key_at_its_smallest_value_lets_a_run_end_without_spinning() {
+    let smallest = smallest_values();
+    assert!(smallest.len() > 50, "{smallest:?}");
+    assert!(
+        smallest
+            .iter()
+            .any(|(key, value)| key == "group.wait_max" && value == "\"0s\""),
+        "{smallest:?}"
+    );
+    for (key, value) in smallest {
+        let (section, name) = key.rsplit_once('.').unwrap_or(("", &key));
+        let text = match section {
+            "" => format!("{name} = {value}\n"),
+            section => format!("[{section}]\n{name} = {value}\n"),
+        };
+        let dir = prepared_dir();
+        for number in 0..3 {
+            dir.write(&format!("ada/{number}.jsonl"), "one\ntwo\n");
+        }
+        let config = config_of(&dir, &text);
+        let pipeline = TestPipeline::open_with(&dir, config, &[well_behaved()]);
+        let request = RunRequest::service(
+            pipeline.pipeline().config(),
+            Trigger::Scheduler,
+            Actor::scheduler(),
+        );
+        // A component that does not fit is refused with a reason; otherwise each session ends somehow.
+        let before = thread_cpu();
+        match pipeline.try_run_as(WELL_BEHAVED, request) {
+            Ok(ran) => {
+                let stats = ran.stats;
+                assert_eq!(stats.processed + stats.errors, 3, "{text}: {stats:?}");
+            }
+            Err(error) => assert!(matches!(error, RunError::Registry(_)), "{text}: {error}"),
+        }
+        let used = thread_cpu() - before;
+        assert!(used < Duration::from_secs(10), "{text}: {used:?}");
+    }
 }

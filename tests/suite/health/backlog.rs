@@ -10,6 +10,7 @@ use session_pipeline_harness::{DataDir, Session, TestPipeline, cases, clock};
 use session_pipeline_runtime::health::{
     Backlog, Entry, Figures, Files, Grace, Headline, Oldest, Pending, Status,
 };
+use session_pipeline_runtime::run::RunRequest;
 
 use super::{Look, ago, check, migrated, row, text};
 use crate::database::execute;
@@ -28,6 +29,8 @@ fn idle(processor: &str) -> Backlog {
         files: Ok(Files::default()),
         last_processed_at: Ok(None),
         pending: Ok(Pending::default()),
+        running_since: None,
+        tried_nothing: None,
     }
 }
 
@@ -48,6 +51,7 @@ fn waiting(processor: &str, seconds: u64) -> Backlog {
         pending: Ok(Pending {
             oldest: oldest(seconds),
             oldest_without_row: oldest(seconds),
+            left_over: None,
         }),
         ..idle(processor)
     }
@@ -384,6 +388,74 @@ fn health_counts_the_sessions_that_a_run_sees() {
     assert_eq!((scanned, &entry["session_files"]), (3, &3.into()));
 }
 
+#[test]
+fn a_session_that_the_caps_leave_over_for_too_long_is_told_however_fresh_its_file_is() {
+    let dir = DataDir::new();
+    dir.write("ada/old.jsonl", "{}\n");
+    let pipeline = TestPipeline::open(&dir, &[usage()]);
+    pipeline.run("usage");
+    let one = RunRequest {
+        max_sessions: Some(1),
+        ..RunRequest::cli()
+    };
+    // Never tried, left over by a run, and never again: the cap is that of another hand.
+    dir.clock().advance(Duration::from_secs(60));
+    dir.append("ada/old.jsonl", "{}\n");
+    dir.write("bob/new.jsonl", "{}\n");
+    pipeline.run_as("usage", one.clone());
+    let store = pipeline.pipeline().store();
+    assert_eq!(store.session_waits("usage").unwrap().len(), 1);
+    drop(pipeline);
+    // Twice the cadence of ten minutes, four times.
+    let entry = |seconds: u64| {
+        dir.clock().advance(Duration::from_secs(seconds));
+        dir.append("ada/old.jsonl", "{}\n");
+        check(Look::default(), &dir, "session_pipeline:usage")
+    };
+    assert_eq!(entry(4800)["status"], "ok");
+    insta::assert_snapshot!(text(&entry(1)), @r#"
+    {
+      "audience": "operator",
+      "detail": "`ada/old.jsonl` has been left over by the caps of the runs of `usage` for 1 h 20 min, more than 1 h 20 min: more is new than the runs process",
+      "last_processed": "2100-01-01T00:01:00Z",
+      "next_action": "session-pipeline run usage, or raise `run_time_max` and `llm_sessions_max` in `[service]`",
+      "session_files": 2,
+      "stage": "extraction",
+      "status": "info",
+      "stuck_file": "ada/old.jsonl",
+      "stuck_file_age_seconds": 4801
+    }
+    "#);
+    TestPipeline::open(&dir, &[usage()]).run("usage");
+    assert_eq!(entry(1)["status"], "ok");
+}
+
+#[test]
+fn a_last_run_that_tried_nothing_although_something_was_due_is_a_warning() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "{}\n");
+    let none = RunRequest {
+        max_sessions: Some(0),
+        ..RunRequest::cli()
+    };
+    drop(TestPipeline::open(&dir, &[usage()]).run_as("usage", none.clone()));
+    let entry = || check(Look::default(), &dir, "session_pipeline:usage");
+    insta::assert_snapshot!(text(&entry()), @r#"
+    {
+      "audience": "operator",
+      "detail": "the last run of `usage`, ended at 2100-01-01T00:00:00Z, tried none of the 1 sessions that were due",
+      "next_action": "session-pipeline run usage, which says why where it can't",
+      "session_files": 1,
+      "stage": "extraction",
+      "status": "warning"
+    }
+    "#);
+    TestPipeline::open(&dir, &[usage()]).run("usage");
+    assert_eq!(entry()["status"], "ok");
+    drop(TestPipeline::open(&dir, &[usage()]).run_as("usage", none));
+    assert_eq!(entry()["status"], "ok", "nothing was due");
+}
+
 /// How a file stands in the model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stands {
@@ -426,7 +498,7 @@ proptest! {
                 newest: newest.map(at),
             }),
             last_processed_at: Ok(processed.map(at)),
-            pending: Ok(Pending { oldest: as_oldest(pending), oldest_without_row: as_oldest(without_row) }),
+            pending: Ok(Pending { oldest: as_oldest(pending), oldest_without_row: as_oldest(without_row), left_over: None }),
             ..idle("verification")
         }
         .judge();

@@ -4,10 +4,14 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use session_pipeline::http::HttpLimits;
 use session_pipeline_harness::DataDir;
+use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::token::Role;
 
 use super::{Look, body, migrated, row};
+use crate::guests::verification;
+use crate::http::TestServer;
 
 /// Writes a session that was last changed so many seconds ago.
 fn make(dir: &DataDir, name: &str, age_seconds: u64) {
@@ -18,16 +22,35 @@ fn make(dir: &DataDir, name: &str, age_seconds: u64) {
 
 const ELSEWHERE: &str = "/data/user_sessions/x/y.jsonl";
 
-fn check(look: Look<'_>, dir: &DataDir) -> (Value, String) {
-    let body = body(&look.report(dir), Role::Admin);
-    let headline = body["status"].as_str().unwrap().to_owned();
-    (body["services"]["session_pipeline"].clone(), headline)
+/// Holds the entry and the headline against what is wanted: as they are judged here, and as an admin
+/// gets them from a service in which `verification` is installed.
+fn check(dir: &DataDir, set: &dyn Fn(&mut Config), is_as_wanted: impl Fn(&Value, &str)) {
+    let look = Look {
+        config: set,
+        ..Look::default()
+    };
+    let judged = body(&look.report(dir), Role::Admin);
+    let mut config = dir.config();
+    set(&mut config);
+    let server = TestServer::start_with(dir, config, HttpLimits::default(), &[verification()]);
+    let answer = server.get("/api/health/detailed");
+    assert_eq!(answer.status, 200);
+    server.stop();
+    for body in [judged, answer.json()] {
+        let entry = &body["services"]["session_pipeline"];
+        is_as_wanted(entry, body["status"].as_str().unwrap());
+    }
+}
+
+fn has_status(dir: &DataDir, status: &str) {
+    check(dir, &|_| {}, |entry, _| {
+        assert_eq!(entry["status"], status, "{entry}")
+    });
 }
 
 #[test]
 fn no_session_files_is_ok() {
-    let (entry, _) = check(Look::default(), &migrated());
-    assert_eq!(entry["status"], "ok");
+    has_status(&migrated(), "ok");
 }
 
 #[test]
@@ -35,8 +58,7 @@ fn session_files_processed_a_moment_ago_are_ok() {
     let dir = migrated();
     make(&dir, "ok.jsonl", 60);
     row(&dir, 0, ELSEWHERE);
-    let (entry, _) = check(Look::default(), &dir);
-    assert_eq!(entry["status"], "ok");
+    has_status(&dir, "ok");
 }
 
 #[test]
@@ -44,19 +66,19 @@ fn old_session_files_that_are_not_processed_are_a_warning() {
     let dir = migrated();
     make(&dir, "old.jsonl", 7200);
     row(&dir, 3 * 3600, ELSEWHERE);
-    let (entry, headline) = check(Look::default(), &dir);
-    assert_eq!(entry["status"], "warning");
-    let detail = entry["detail"].as_str().unwrap();
-    assert!(detail.contains("verification-detector"), "{detail}");
-    assert_eq!(headline, "degraded");
+    check(&dir, &|_| {}, |entry, headline| {
+        assert_eq!(entry["status"], "warning");
+        let detail = entry["detail"].as_str().unwrap();
+        assert!(detail.contains("verification-detector"), "{detail}");
+        assert_eq!(headline, "degraded");
+    });
 }
 
 #[test]
 fn session_files_of_which_none_was_ever_processed_are_a_warning() {
     let dir = migrated();
     make(&dir, "neverprocessed.jsonl", 7200);
-    let (entry, _) = check(Look::default(), &dir);
-    assert_eq!(entry["status"], "warning");
+    has_status(&dir, "warning");
 }
 
 #[test]
@@ -65,13 +87,14 @@ fn an_old_file_that_was_passed_over_for_a_newer_one_is_told() {
     make(&dir, "stuck_old.jsonl", 18_000);
     make(&dir, "fresh.jsonl", 60);
     row(&dir, 0, "x/fresh.jsonl");
-    let (entry, headline) = check(Look::default(), &dir);
-    assert_eq!(entry["status"], "info");
-    assert!(entry["detail"].as_str().unwrap().contains("skipped"));
-    assert!(entry["stuck_file_age_seconds"].as_u64().unwrap() > 14_400);
-    let stuck = entry["stuck_file"].as_str().unwrap();
-    assert!(stuck.ends_with("stuck_old.jsonl"), "{stuck}");
-    assert_ne!(headline, "degraded");
+    check(&dir, &|_| {}, |entry, headline| {
+        assert_eq!(entry["status"], "info");
+        assert!(entry["detail"].as_str().unwrap().contains("skipped"));
+        assert!(entry["stuck_file_age_seconds"].as_u64().unwrap() > 14_400);
+        let stuck = entry["stuck_file"].as_str().unwrap();
+        assert!(stuck.ends_with("stuck_old.jsonl"), "{stuck}");
+        assert_ne!(headline, "degraded");
+    });
 }
 
 #[test]
@@ -80,8 +103,7 @@ fn an_old_file_below_the_threshold_is_ok() {
     make(&dir, "recent_unprocessed.jsonl", 3600);
     make(&dir, "fresh.jsonl", 60);
     row(&dir, 0, "x/fresh.jsonl");
-    let (entry, _) = check(Look::default(), &dir);
-    assert_eq!(entry["status"], "ok");
+    has_status(&dir, "ok");
 }
 
 #[test]
@@ -89,8 +111,7 @@ fn nothing_unprocessed_is_ok() {
     let dir = migrated();
     make(&dir, "processed.jsonl", 60);
     row(&dir, 0, "x/processed.jsonl");
-    let (entry, _) = check(Look::default(), &dir);
-    assert_eq!(entry["status"], "ok");
+    has_status(&dir, "ok");
 }
 
 #[test]
@@ -99,13 +120,11 @@ fn the_threshold_of_stuck_files_can_be_set() {
     make(&dir, "five_min_old.jsonl", 300);
     make(&dir, "fresh.jsonl", 10);
     row(&dir, 0, "x/fresh.jsonl");
-    let look = Look {
-        config: &|config| config.stuck_file_grace = Some(Duration::from_secs(60)),
-        ..Look::default()
-    };
-    let (entry, headline) = check(look, &dir);
-    assert_eq!(entry["status"], "info");
-    let stuck = entry["stuck_file"].as_str().unwrap();
-    assert!(stuck.ends_with("five_min_old.jsonl"), "{stuck}");
-    assert_ne!(headline, "degraded");
+    let set = |config: &mut Config| config.stuck_file_grace = Some(Duration::from_secs(60));
+    check(&dir, &set, |entry, headline| {
+        assert_eq!(entry["status"], "info");
+        let stuck = entry["stuck_file"].as_str().unwrap();
+        assert!(stuck.ends_with("five_min_old.jsonl"), "{stuck}");
+        assert_ne!(headline, "degraded");
+    });
 }

@@ -110,3 +110,33 @@ fn the_scheduler_runs_what_is_due_and_leaves_an_audit_row() {
         "usage ran, and verification is not installed"
     );
 }
+
+#[test]
+fn detailed_health_walks_over_the_sessions_a_tenth_of_the_time_at_most() {
+    let dir = DataDir::new();
+    dir.write("ada/one.jsonl", "{}\n");
+    let server = TestServer::start(&dir, &[usage()]);
+    let files = || {
+        let entry = as_analyst(&server, "/api/health/detailed").json();
+        assert_eq!(
+            entry["services"]["sessions"],
+            json!({ "status": "ok", "audience": "operator" })
+        );
+        let body = server.get("/api/health/detailed").json();
+        body["services"]["sessions"]["session_files"]
+            .as_u64()
+            .unwrap()
+    };
+    // A walk that takes no time is done for everyone who asks.
+    assert_eq!(files(), 1);
+    dir.write("ada/two.jsonl", "{}\n");
+    assert_eq!(files(), 2);
+    // One that takes a second, by the clock, holds for ten.
+    dir.clock().advance_at_each_look(Duration::from_secs(1));
+    assert_eq!(files(), 2);
+    dir.clock().advance_at_each_look(Duration::ZERO);
+    dir.write("ada/three.jsonl", "{}\n");
+    assert_eq!(files(), 2, "what was found is shown to all");
+    dir.clock().advance(Duration::from_secs(11));
+    assert_eq!(files(), 3);
+}

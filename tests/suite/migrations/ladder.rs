@@ -100,6 +100,10 @@ fn the_text_of_a_shipped_step_never_changes() {
             36,
             "86500b2fbec0002a69536fbedf12793295bd576a32f4e3f98096b4af56d2313d",
         ),
+        (
+            37,
+            "9f1d487d6eabdc22703aa76f5e1c240c136920f1ef0e5f50d939c55d50bfb32e",
+        ),
     ];
     let expected: Vec<(u32, String)> = expected
         .map(|(number, checksum)| (number, checksum.to_owned()))

@@ -15,7 +15,7 @@ fn a_newer_database_is_refused_with_both_numbers() {
         refused_after(
             "INSERT INTO schema_version VALUES (999, TIMESTAMP '2030-01-01', 'future', 'abc');"
         ),
-        "the database is at schema `999`, and this program knows schemas up to `36`; use the program that wrote it, or a newer one"
+        "the database is at schema `999`, and this program knows schemas up to `37`; use the program that wrote it, or a newer one"
     );
 }
 
@@ -25,7 +25,7 @@ fn a_newer_legacy_database_is_refused_with_both_numbers() {
         refused(&legacy(
             "INSERT INTO schema_version VALUES (115, TIMESTAMP '2026-01-02');"
         )),
-        "the database is at schema `115`, and this program knows schemas up to `36`; use the program that wrote it, or a newer one"
+        "the database is at schema `115`, and this program knows schemas up to `37`; use the program that wrote it, or a newer one"
     );
 }
 
@@ -66,11 +66,11 @@ fn tables_without_a_version_are_refused() {
 fn a_gap_in_the_record_is_refused() {
     assert_eq!(
         refused_after("DELETE FROM schema_version WHERE version = 30;"),
-        "schema `30` is not recorded although `36` is; restore the copy made before the last upgrade"
+        "schema `30` is not recorded although `37` is; restore the copy made before the last upgrade"
     );
     assert_eq!(
         refused_after("DELETE FROM schema_version WHERE version = 28;"),
-        "schema `28` is not recorded although `36` is; restore the copy made before the last upgrade"
+        "schema `28` is not recorded although `37` is; restore the copy made before the last upgrade"
     );
 }
 
@@ -129,16 +129,16 @@ fn there_is_no_way_down() {
     let error = migrate_to(&mut conn, Some(30)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the database is at schema `36`, and there is no way down to `30`; restore the copy made before the upgrade"
+        "the database is at schema `37`, and there is no way down to `30`; restore the copy made before the upgrade"
     );
 }
 
 #[test]
 fn a_number_off_the_ladder_is_refused() {
-    for to in [0, 27, 37] {
+    for to in [0, 27, 38] {
         assert_eq!(
             refused_to("", Some(to)),
-            format!("there is no schema `{to}`; choose one from `28` to `36`")
+            format!("there is no schema `{to}`; choose one from `28` to `37`")
         );
     }
 }
@@ -148,39 +148,39 @@ fn a_table_that_was_changed_by_hand_is_refused() {
     for (change, difference) in [
         (
             "DROP TABLE users",
-            "table `users` is not as schema `36` has it: it is missing;",
+            "table `users` is not as schema `37` has it: it is missing;",
         ),
         (
             "ALTER TABLE runs DROP COLUMN stats",
-            "table `runs` is not as schema `36` has it: `stats VARCHAR` is missing;",
+            "table `runs` is not as schema `37` has it: `stats VARCHAR` is missing;",
         ),
         (
             "ALTER TABLE runs ADD COLUMN note VARCHAR",
-            "table `runs` is not as schema `36` has it: `note VARCHAR` is not ours;",
+            "table `runs` is not as schema `37` has it: `note VARCHAR` is not ours;",
         ),
         (
             "ALTER TABLE session_costs ALTER fuel TYPE VARCHAR",
-            "table `session_costs` is not as schema `36` has it: `fuel VARCHAR` should be `fuel BIGINT`;",
+            "table `session_costs` is not as schema `37` has it: `fuel VARCHAR` should be `fuel BIGINT`;",
         ),
         (
             "ALTER TABLE session_costs ALTER run_id DROP NOT NULL",
-            "table `session_costs` is not as schema `36` has it: `run_id VARCHAR` should be `run_id VARCHAR NOT NULL`;",
+            "table `session_costs` is not as schema `37` has it: `run_id VARCHAR` should be `run_id VARCHAR NOT NULL`;",
         ),
         (
             "DROP TABLE counters; CREATE TABLE counters (name VARCHAR NOT NULL, value BIGINT NOT NULL)",
-            "table `counters` is not as schema `36` has it: its primary key `name` is missing;",
+            "table `counters` is not as schema `37` has it: its primary key `name` is missing;",
         ),
         (
             "DROP TABLE counters; CREATE TABLE counters (value BIGINT NOT NULL, name VARCHAR PRIMARY KEY)",
-            "table `counters` is not as schema `36` has it: its columns should stand in the order `name`, `value`;",
+            "table `counters` is not as schema `37` has it: its columns should stand in the order `name`, `value`;",
         ),
         (
             "DROP TABLE counters; CREATE TABLE counters (name VARCHAR PRIMARY KEY, value BIGINT NOT NULL UNIQUE)",
-            "table `counters` is not as schema `36` has it: `UNIQUE(\"value\")` is not ours;",
+            "table `counters` is not as schema `37` has it: `UNIQUE(\"value\")` is not ours;",
         ),
         (
             "ALTER TABLE session_costs ADD PRIMARY KEY (run_id)",
-            "table `session_costs` is not as schema `36` has it: it should have no primary key instead of `run_id`;",
+            "table `session_costs` is not as schema `37` has it: it should have no primary key instead of `run_id`;",
         ),
     ] {
         let message = refused_after(change);
@@ -250,7 +250,7 @@ fn looking_changes_nothing_and_names_what_is_pending() {
         let plan = status.plan(to).unwrap();
         plan.iter().map(|step| step.number).collect()
     };
-    assert_eq!(pending(None), [28, 29, 30, 31, 32, 33, 34, 35, 36]);
+    assert_eq!(pending(None), [28, 29, 30, 31, 32, 33, 34, 35, 36, 37]);
     assert_eq!(pending(Some(29)), [28, 29]);
     assert_eq!(dump(&conn), before);
 }

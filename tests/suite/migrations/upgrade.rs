@@ -26,6 +26,7 @@ fn a_fresh_database_gets_every_number_and_no_legacy_table() {
             "session_costs",
             "session_failures",
             "session_processor_state",
+            "session_waits",
             "tokens",
             "users",
         ]
@@ -45,6 +46,7 @@ fn a_fresh_database_gets_every_number_and_no_legacy_table() {
             "34 component-files 2026-09-21 14:13:20",
             "35 llm-calls 2026-09-21 14:13:20",
             "36 own-failures 2026-09-21 14:13:20",
+            "37 session-waits 2026-09-21 14:13:20",
         ]
     );
     assert_eq!(status(&conn).unwrap().found, Found::At(CURRENT));

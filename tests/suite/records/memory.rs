@@ -236,7 +236,7 @@ fn commit(store: &Store, manifest: &Arc<Manifest>, number: usize, tables: Vec<Ta
         key: format!("ada/{number}.jsonl"),
         username: "ada".to_owned(),
         known: None,
-        failure_row: None,
+        failure: None,
         read_at: now,
         observed: None,
         hash: ContentHash([7; 16]),
@@ -250,6 +250,7 @@ fn commit(store: &Store, manifest: &Arc<Manifest>, number: usize, tables: Vec<Ta
         digest: "d".to_owned(),
         run_id: "1".to_owned(),
         now,
+        requests: Arc::default(),
         entries: vec![Entry::Completed(Box::new(session))],
     };
     store.commit(&Arc::new(group)).unwrap();

@@ -1,13 +1,19 @@
 //! Runs that end before all is done: by a cap, or by their time.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use session_pipeline_harness::{DataDir, Ran, TestPipeline};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use session_pipeline_harness::{DataDir, Ran, TestPipeline, cases};
+use session_pipeline_runtime::clock::Clock;
 use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::run::RunRequest;
+use session_pipeline_runtime::run::{Progress, RunRequest};
+use session_pipeline_runtime::store::{Actor, Audited};
 
 use super::{KEY, MINUTE, capped, check, dir_with, summary};
-use crate::guests::{WELL_BEHAVED, well_behaved};
+use crate::database::rows;
+use crate::guests::{WELL_BEHAVED, prepared_dir, well_behaved};
 
 #[test]
 fn a_cap_leaves_the_rest_for_the_next_run() {
@@ -107,4 +113,173 @@ fn without_a_budget_a_run_takes_the_time_it_needs() {
     let dir = dir_with(&["ada/1.jsonl", "ada/2.jsonl", "ada/3.jsonl"]);
     let ran = run_with_budget(&dir, 100_000, None);
     assert_eq!(summary(&ran.stats), "scanned 3, processed 3, items 3");
+}
+
+/// Lets the scan take a while, by the clock.
+struct SlowScan<'a>(&'a DataDir, Duration);
+
+impl Progress for SlowScan<'_> {
+    fn planned(&self, _: u64, _: u64) {
+        self.0.clock().advance(self.1);
+    }
+    fn advanced(&self, _: u64) {}
+}
+
+#[test]
+fn the_time_budget_starts_after_the_scan() {
+    let dir = dir_with(&["ada/1.jsonl", "ada/2.jsonl", "ada/3.jsonl"]);
+    let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+    let request = RunRequest {
+        time_budget: Some(Duration::from_secs(100)),
+        ..RunRequest::cli()
+    };
+    let slow = SlowScan(&dir, Duration::from_secs(3600));
+    let report = pipeline.pipeline().run(WELL_BEHAVED, &request, &slow);
+    assert_eq!(
+        summary(&report.unwrap().stats),
+        "scanned 3, processed 3, items 3"
+    );
+}
+
+#[test]
+fn a_run_tries_one_session_however_little_time_it_has() {
+    for workers in [1, 2] {
+        let dir = dir_with(&["ada/1.jsonl", "ada/2.jsonl", "ada/3.jsonl"]);
+        let config = Config {
+            workers,
+            ..dir.config()
+        };
+        let pipeline = TestPipeline::open_with(&dir, config, &[well_behaved()]);
+        dir.clock().advance_at_each_look(Duration::from_secs(60));
+        for left in [2, 1, 0] {
+            let request = RunRequest {
+                time_budget: Some(Duration::ZERO),
+                ..RunRequest::cli()
+            };
+            let stats = pipeline.run_as(WELL_BEHAVED, request).stats;
+            assert_eq!((stats.processed, stats.capped), (1, left));
+        }
+        dir.clock().advance_at_each_look(Duration::ZERO);
+    }
+}
+
+#[test]
+fn a_run_that_tried_nothing_although_something_was_due_is_recorded_as_failed() {
+    let dir = dir_with(&["ada/1.jsonl", "ada/2.jsonl"]);
+    let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+    let ran = pipeline.run_as(WELL_BEHAVED, capped(0));
+    assert!(!ran.stats.is_ok());
+    pipeline.run(WELL_BEHAVED);
+    let ran = pipeline.run_as(WELL_BEHAVED, capped(0));
+    assert!(ran.stats.is_ok(), "nothing was due");
+    drop(pipeline);
+    let runs = "SELECT result, error FROM runs ORDER BY CAST(id AS INTEGER)";
+    insta::assert_snapshot!(rows(&dir, runs).join("\n"), @r"
+    failed | no session was tried, although 2 are due: the run ended before the first; raise its caps, and look at what it waited for
+    ok | -
+    ok | -
+    ");
+}
+
+#[test]
+fn a_session_that_grew_is_not_starved_by_new_ones_that_reach_the_cap_at_every_run() {
+    let dir = dir_with(&["ada/old.jsonl"]);
+    let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+    pipeline.run(WELL_BEHAVED);
+    let before = pipeline.state(WELL_BEHAVED, "ada/old.jsonl").unwrap();
+    // It grows all the time, and so does a session that was never tried.
+    for run in 0..3 {
+        dir.clock().advance(MINUTE);
+        for number in 0..2 {
+            dir.write(&format!("bob/{run}-{number}.jsonl"), "new\n");
+        }
+        dir.clock().advance(MINUTE);
+        dir.append("ada/old.jsonl", "more\n");
+        dir.write("cy/young.jsonl", "more\n".repeat(run + 1));
+        let stats = pipeline.run_as(WELL_BEHAVED, capped(2)).stats;
+        assert_eq!(stats.processed, 2, "run {run}");
+    }
+    let after = pipeline.state(WELL_BEHAVED, "ada/old.jsonl").unwrap();
+    assert!(after.processed_at > before.processed_at, "{after:?}");
+    assert!(pipeline.state(WELL_BEHAVED, "cy/young.jsonl").is_some());
+}
+
+#[test]
+fn what_was_left_over_is_forgotten_once_nothing_is() {
+    let dir = dir_with(&["ada/1.jsonl", "ada/2.jsonl", "ada/3.jsonl"]);
+    let left = "SELECT session_file, since FROM session_waits ORDER BY ALL";
+    let run = |request| {
+        drop(TestPipeline::open(&dir, &[well_behaved()]).run_as(WELL_BEHAVED, request));
+        let left = rows(&dir, left);
+        dir.clock().advance(MINUTE);
+        left
+    };
+    assert_eq!(
+        run(capped(1)),
+        [
+            "ada/2.jsonl | 2100-01-01 00:00:00",
+            "ada/3.jsonl | 2100-01-01 00:00:00"
+        ]
+    );
+    assert_eq!(run(capped(1)), ["ada/3.jsonl | 2100-01-01 00:00:00"]);
+    dir.delete("ada/3.jsonl");
+    assert_eq!(run(RunRequest::cli()), [""; 0]);
+}
+
+proptest! {
+    // Each case is a pipeline and some runs.
+    #![proptest_config(ProptestConfig::with_cases(cases().div_ceil(2)))]
+
+    /// Whatever is new, grows or fails between the runs: no session is tried before one that an
+    /// earlier run left over.
+    #[test]
+    fn invariant_what_was_left_over_first_is_tried_first(
+        cap in 1_u64..4,
+        runs in vec((0_usize..5, vec(any::<prop::sample::Index>(), 0..3), any::<bool>()), 2..8),
+    ) {
+        let dir = prepared_dir();
+        let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+        let mut keys: Vec<String> = Vec::new();
+        // The first run that left each session which is due now.
+        let mut left: BTreeMap<String, usize> = BTreeMap::new();
+        for (number, (new, grown, is_asked_again)) in runs.into_iter().enumerate() {
+            dir.clock().advance(MINUTE);
+            for new in 0..new {
+                let key = format!("bob/{number}-{new}.jsonl");
+                dir.write(&key, "new\n");
+                keys.push(key);
+            }
+            for index in grown {
+                if !keys.is_empty() {
+                    let key = index.get(&keys);
+                    dir.append(key, "more\n");
+                }
+            }
+            if is_asked_again {
+                let audited = Audited { action: "reprocess", actor: Actor::cli(), now: dir.clock().now() };
+                pipeline.pipeline().store().mark_due(WELL_BEHAVED, None, audited).unwrap();
+            }
+            dir.clock().advance(MINUTE);
+            let now = dir.clock().now();
+            let request = RunRequest { max_sessions: Some(cap), ..RunRequest::cli() };
+            let stats = pipeline.run_as(WELL_BEHAVED, request).stats;
+            let waits = pipeline.pipeline().store().session_waits(WELL_BEHAVED).unwrap();
+            prop_assert_eq!(waits.len() as u64, stats.capped);
+            let is_processed = |key: &String| {
+                let state = pipeline.state(WELL_BEHAVED, key);
+                state.is_some_and(|state| state.processed_at == Some(now))
+            };
+            let tried: Vec<usize> = keys
+                .iter()
+                .filter(|key| is_processed(key))
+                .map(|key| left.remove(key).unwrap_or(number))
+                .collect();
+            prop_assert_eq!(tried.len() as u64, stats.processed);
+            for key in waits.keys() {
+                let since = *left.entry(key.clone()).or_insert(number);
+                prop_assert!(tried.iter().all(|tried| *tried <= since), "{} waits since {}", key, since);
+            }
+            left.retain(|key, _| waits.contains_key(key));
+        }
+    }
 }

@@ -1,12 +1,19 @@
 //! Sessions that fail: what it costs, how long they wait, and what leads out of quarantine.
 
-use session_pipeline_harness::{DataDir, TestPipeline};
-use session_pipeline_runtime::config::{Config, Limits};
+use std::sync::Arc;
+use std::time::Duration;
+
+use session_pipeline_harness::{DataDir, TestPipeline, clock};
+use session_pipeline_runtime::config::{Config, Limits, ProcessorConfig};
+use session_pipeline_runtime::content::ContentHash;
 use session_pipeline_runtime::fault::FaultKind;
+use session_pipeline_runtime::processor::Cost;
+use session_pipeline_runtime::run::{Progress, RunRequest};
+use session_pipeline_runtime::store::{CompletedSession, Entry, Group};
 
 use super::{KEY, MINUTE, capped, check, dir_with, summary};
 use crate::database::{cell, rows};
-use crate::guests::{PANICS, POISON, WELL_BEHAVED, lines_of, panics, well_behaved};
+use crate::guests::{PANICS, POISON, WELL_BEHAVED, lines_of, misbehaving, panics, well_behaved};
 
 #[test]
 fn a_poison_session_costs_one_attempt_and_the_others_are_processed() {
@@ -205,4 +212,164 @@ fn a_session_too_large_is_refused_by_its_length_and_never_quarantined() {
         );
     }
     assert!(pipeline.state(WELL_BEHAVED, "bob/small.jsonl").is_some());
+}
+
+#[test]
+fn the_wait_after_failures_follows_the_cadence_in_force() {
+    let wait = |set: &dyn Fn(&mut ProcessorConfig)| {
+        let dir = DataDir::new();
+        dir.write(KEY, POISON);
+        let mut config = dir.config();
+        set(config.processors.entry(PANICS.to_owned()).or_default());
+        let pipeline = TestPipeline::open_with(&dir, config, &[panics()]);
+        pipeline.run(PANICS);
+        pipeline.run(PANICS);
+        let failures = pipeline.failure(PANICS, KEY).unwrap().failures;
+        let at = failures.next_attempt_at.unwrap();
+        Duration::from_micros(u64::try_from(at.0 - clock::START.0).unwrap())
+    };
+    let schedule = |text: &'static str| {
+        move |own: &mut ProcessorConfig| own.schedule = Some(text.parse().unwrap())
+    };
+    assert_eq!(wait(&|_| {}), MINUTE * 20, "its manifest says ten minutes");
+    assert_eq!(
+        wait(&|own| own.interval = Some(MINUTE)),
+        MINUTE * 2,
+        "the environment's interval"
+    );
+    assert_eq!(wait(&schedule("every 1m")), MINUTE * 2);
+    assert_eq!(wait(&schedule("every 3h")), MINUTE * 360);
+    assert_eq!(
+        wait(&schedule("daily 00:00,06:00,12:00,18:00")),
+        MINUTE * 720
+    );
+    assert_eq!(wait(&schedule("every 0m")), MINUTE, "every tick, twice");
+}
+
+/// Commits one session's state behind the back of a run, so that the database rejects the run's own
+/// row of it.
+struct TakesTheRow<'a>(&'a TestPipeline, &'a str);
+
+impl Progress for TakesTheRow<'_> {
+    fn planned(&self, _: u64, _: u64) {
+        let pipeline = self.0.pipeline();
+        let processor = pipeline.processor(WELL_BEHAVED).unwrap();
+        let session = CompletedSession {
+            key: self.1.to_owned(),
+            username: "ada".to_owned(),
+            known: None,
+            failure: None,
+            read_at: clock::START,
+            observed: None,
+            hash: ContentHash([7; 16]),
+            items: 0,
+            tables: Vec::new(),
+            cost: Cost::default(),
+        };
+        let group = Group {
+            manifest: Arc::new(processor.manifest().clone()),
+            digest: "another".to_owned(),
+            run_id: "0".to_owned(),
+            now: clock::START,
+            requests: Arc::default(),
+            entries: vec![Entry::Completed(Box::new(session))],
+        };
+        pipeline.store().commit(&Arc::new(group)).unwrap();
+    }
+    fn advanced(&self, _: u64) {}
+}
+
+#[test]
+fn a_session_whose_rows_the_database_rejects_leaves_a_failure_row_and_the_others_are_committed() {
+    let dir = dir_with(&[KEY, "ada/two.jsonl"]);
+    let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
+    let takes = TakesTheRow(&pipeline, KEY);
+    let request = RunRequest::cli();
+    let report = pipeline.pipeline().run(WELL_BEHAVED, &request, &takes);
+    let stats = report.unwrap().stats;
+    assert_eq!(summary(&stats), "scanned 2, processed 1, errors 1, items 1");
+    let failure = pipeline.failure(WELL_BEHAVED, KEY).unwrap();
+    assert_eq!(failure.fault.kind, FaultKind::Host);
+    assert_eq!(
+        (failure.failures.attempts, failure.failures.quarantined_at),
+        (1, None)
+    );
+    assert!(failure.hash.is_some() && failure.observed.is_some());
+    assert_eq!(pipeline.failure(WELL_BEHAVED, "ada/two.jsonl"), None);
+    // The next run finds the row that was in the way, and the failure is over.
+    assert_eq!(
+        summary(&pipeline.run(WELL_BEHAVED).stats),
+        "scanned 1, processed 1, items 1"
+    );
+    assert_eq!(pipeline.failure(WELL_BEHAVED, KEY), None);
+}
+
+/// Panics once the first outcome has come, when the workers are far ahead.
+struct PanicsLate(Duration);
+
+impl Progress for PanicsLate {
+    fn planned(&self, _: u64, _: u64) {}
+    fn advanced(&self, _: u64) {
+        std::thread::sleep(self.0);
+        panic!("out of the blue");
+    }
+}
+
+#[test]
+fn a_panic_while_outcomes_wait_breaks_the_run_off_and_gives_the_lock_back() {
+    // More than may wait in the channel; or more bytes than may wait for the writer.
+    for (sessions, line, bytes_max) in [(600, 10, 16 << 20), (6, 600 << 10, 64 << 10)] {
+        let dir = DataDir::new();
+        for number in 0..sessions {
+            dir.write(&format!("ada/{number}.jsonl"), "x".repeat(line));
+        }
+        let mut config = dir.config();
+        config.group.bytes_max = bytes_max;
+        config.limits.row_bytes_max = 1 << 20;
+        let pipeline = TestPipeline::open_with(&dir, config, &[well_behaved()]);
+        let error = pipeline
+            .pipeline()
+            .run(
+                WELL_BEHAVED,
+                &RunRequest::cli(),
+                &PanicsLate(Duration::from_millis(1500)),
+            )
+            .unwrap_err();
+        assert!(error.to_string().contains("out of the blue"), "{error}");
+        assert!(pipeline.pipeline().running().is_empty());
+        assert_eq!(pipeline.run(WELL_BEHAVED).stats.errors, 0);
+    }
+}
+
+/// What this thread has used of the processor.
+fn thread_cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
+}
+
+#[test]
+fn the_thread_that_commits_sleeps_while_a_session_is_processed_whatever_the_wait() {
+    for wait_max in [
+        Duration::ZERO,
+        Duration::from_nanos(1),
+        Duration::from_millis(100),
+    ] {
+        let dir = DataDir::new();
+        dir.write(KEY, POISON);
+        let mut config = dir.config();
+        config.group.wait_max = wait_max;
+        config.limits.fuel_base = u64::MAX / 4;
+        config.limits.cpu_base = Duration::from_secs(1);
+        let (name, component) = misbehaving("loops");
+        let pipeline = TestPipeline::open_with(&dir, config, &[(name, component)]);
+        pipeline.pipeline().processor(name).unwrap();
+        let before = thread_cpu();
+        let stats = pipeline.run(name).stats;
+        let used = thread_cpu() - before;
+        assert_eq!(stats.errors, 1, "{stats:?}");
+        assert!(
+            used < Duration::from_millis(500),
+            "{used:?} with {wait_max:?}"
+        );
+    }
 }

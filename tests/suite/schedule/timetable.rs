@@ -111,13 +111,38 @@ fn after_three_days_down_every_job_runs_once() {
         })
         .collect();
     jobs.remember(&rows);
-    // What has its time later today waits for that.
-    assert_eq!(started(&mut jobs, at(0, "12:00")), ["p0", "p1", "p2"]);
+    assert_eq!(started(&mut jobs, at(0, "12:00")), ["p0", "p1", "p2", "p3"]);
     for job in jobs.clone().jobs() {
         jobs.ended(&job.name, JobEnd::Ok);
     }
     assert!(started(&mut jobs, at(0, "12:01")).is_empty());
     assert_eq!(started(&mut jobs, at(0, "18:00")), ["p0", "p1", "p3"]);
+}
+
+#[test]
+fn a_daily_time_just_before_midnight_is_not_missed_between_two_ticks() {
+    let mut jobs = timetable(&["daily 23:59"]);
+    assert_eq!(started(&mut jobs, at(0, "12:00")), ["p0"], "it never ran");
+    jobs.ended("session-processor:p0", JobEnd::Ok);
+    assert!(started(&mut jobs, at(0, "23:58:31")).is_empty());
+    assert_eq!(started(&mut jobs, at(1, "00:00:31")), ["p0"]);
+    jobs.ended("session-processor:p0", JobEnd::Ok);
+    assert!(started(&mut jobs, at(1, "00:02:31")).is_empty());
+}
+
+#[test]
+fn a_daily_time_that_passed_while_the_server_was_down_over_midnight_is_caught_up_once() {
+    let last = JobRow {
+        name: "session-processor:p0".to_owned(),
+        last_run_at: Some(at(0, "04:15")),
+        last_status: Some("ok".to_owned()),
+    };
+    let mut jobs = timetable(&["daily 04:15,23:00"]);
+    jobs.remember(&[last]);
+    assert_eq!(started(&mut jobs, at(1, "00:30")), ["p0"]);
+    jobs.ended("session-processor:p0", JobEnd::Failed("no".to_owned()));
+    assert!(started(&mut jobs, at(1, "04:14:59")).is_empty());
+    assert_eq!(started(&mut jobs, at(1, "04:15")), ["p0"]);
 }
 
 #[test]
@@ -341,6 +366,44 @@ proptest! {
                     }
                 }
                 Event::Jump(_) => {}
+            }
+        }
+    }
+
+    /// Whatever the ticks and restarts: each daily time that passed since the last start leads to
+    /// exactly one run, at the next tick.
+    #[test]
+    fn invariant_every_daily_time_that_passed_leads_to_one_run_at_the_next_tick(
+        times in vec((0_i64..24, 0_i64..60), 1..5),
+        // Mostly as the scheduler ticks; now and then the server was down, for days at most.
+        ticks in vec((prop_oneof![6 => 1_i64..300, 3 => 300_i64..40_000, 1 => 40_000_i64..300_000], 0_u8..10), 1..80),
+    ) {
+        let text: Vec<String> = times.iter().map(|(h, m)| format!("{h:02}:{m:02}")).collect();
+        let text = format!("daily {}", text.join(","));
+        let mut jobs = timetable(&[&text]);
+        let mut last: Option<i64> = None;
+        // Not at midnight, so that the first day is cut short.
+        let mut now = 40_000;
+        for (seconds, restart) in ticks {
+            now += seconds;
+            if restart == 0 {
+                let rows = rows_of(&jobs);
+                jobs = timetable(&[&text]);
+                jobs.remember(&rows);
+            }
+            let has_passed = last.is_none_or(|last| {
+                (last / 86_400..=now / 86_400).any(|day| {
+                    times.iter().any(|(hour, minute)| {
+                        let at = day * 86_400 + hour * 3600 + minute * 60;
+                        last < at && at <= now
+                    })
+                })
+            });
+            let starts = started(&mut jobs, UtcMicros(clock::START.0 + now * 1_000_000)).len();
+            prop_assert_eq!(starts, usize::from(has_passed), "{} s, last {:?}", now, last);
+            if has_passed {
+                last = Some(now);
+                jobs.ended("session-processor:p0", JobEnd::Ok);
             }
         }
     }
