@@ -115,7 +115,8 @@ pub(super) async fn detailed(
             schema: includes_schema.then(|| service.look_at_schema()),
             now: pipeline.clock().now(),
         });
-        DetailedHealth::of(&Report::of(&facts), role, &build(service.started_at))
+        let report = Report::of(&facts).with_model(&pipeline.config().llm);
+        DetailedHealth::of(&report, role, &build(service.started_at))
             .map_err(|error| ApiError::internal(&error))
     };
     service.query(look).await.map(Json)

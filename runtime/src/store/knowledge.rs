@@ -5,11 +5,13 @@
 use duckdb::{Connection, OptionalExt, Row, params};
 
 use super::audit::{Audited, write_audit};
-use super::sql::timestamp;
-use super::transaction::in_transaction;
+use super::sql::{quoted, table_of, timestamp};
+use super::transaction::{in_transaction, raise_counter};
 use super::{Store, StoreError};
 use crate::clock::UtcMicros;
-use crate::knowledge::{KnownEvidence, KnownItem, Tie, Wanted};
+use crate::knowledge::{KnownEvidence, KnownItem, Tie, Wanted, is_shown};
+use crate::manifest::{ColumnSpec, Kind, Manifest, TableSpec};
+use crate::redaction::{RULES_VERSION, json_without_secrets, without_secrets};
 use crate::registry::VERIFICATION;
 
 /// Items that may be shown, with counts of what stands beside them.
@@ -155,6 +157,72 @@ impl Store {
             })
         })
     }
+}
+
+impl Store {
+    /// Removes secrets from rows that were stored under older rules: once for each version of them.
+    ///
+    /// # Errors
+    /// When the database can't be read or written.
+    pub(crate) fn redact_knowledge(&self, manifest: &Manifest) -> Result<u64, StoreError> {
+        let refused = StoreError::database("knowledge without secrets");
+        let version: i64 = self
+            .reader()?
+            .query_row(
+                "SELECT coalesce(max(value), 0) FROM main.counters WHERE name = ?",
+                [RULES_COUNTER],
+                |row| row.get(0),
+            )
+            .map_err(&refused)?;
+        if version >= RULES_VERSION {
+            return Ok(0);
+        }
+        let tables = manifest.tables.clone();
+        self.write(move |connection| {
+            in_transaction(connection, |connection| {
+                let mut changed = 0;
+                for table in &tables {
+                    changed += redact_table(connection, table).map_err(&refused)?;
+                }
+                raise_counter(connection, RULES_COUNTER, RULES_VERSION - version)?;
+                Ok(changed)
+            })
+        })
+    }
+}
+
+/// Under which version of the rules stored knowledge was redacted.
+const RULES_COUNTER: &str = "knowledge_redaction";
+
+/// Redacts the texts of one table; returns how many rows changed.
+fn redact_table(connection: &Connection, table: &TableSpec) -> duckdb::Result<u64> {
+    let columns: Vec<&ColumnSpec> = table
+        .columns
+        .iter()
+        .filter(|column| matches!(column.kind, Kind::Text | Kind::Json) && is_shown(&column.name))
+        .filter(|column| table.shared_key.as_ref() != Some(&column.name))
+        .collect();
+    let stored = table_of(VERIFICATION, &table.name);
+    let mut changed = 0;
+    for column in columns {
+        let name = quoted(&column.name);
+        let mut statement = connection.prepare(&format!(
+            "SELECT DISTINCT {name} FROM {stored} WHERE {name} IS NOT NULL"
+        ))?;
+        let texts = statement.query_map([], |row| row.get::<_, String>(0))?;
+        let texts = texts.collect::<Result<Vec<_>, _>>()?;
+        for text in texts {
+            let clean = match column.kind {
+                Kind::Json => json_without_secrets(&text),
+                _ => without_secrets(&text),
+            };
+            if clean != text {
+                let sql = format!("UPDATE {stored} SET {name} = ? WHERE {name} = ?");
+                changed += connection.execute(&sql, params![clean.as_ref(), text])? as u64;
+            }
+        }
+    }
+    Ok(changed)
 }
 
 /// Whether the processor has made its tables.
