@@ -134,7 +134,7 @@ proptest! {
         let text = parts.join(" ");
         let once = clean(&text, None);
         if once.left.is_none() {
-            prop_assert_eq!(without_secrets(&once.text), once.text);
+            prop_assert_eq!(&without_secrets(&once.text), &once.text);
         }
     }
 }

@@ -32,7 +32,7 @@ const FILE_NAME: &str = "config.toml";
 /// Far more than all keys take: a mistaken path shall not fill the memory.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Stands for a value that may be a secret.
-pub(super) const HIDDEN: &str = "the value that is given (not shown, since it may be a secret)";
+pub(super) const HIDDEN: &str = "`(hidden)`";
 /// Of a bad value this much is repeated.
 const VALUE_CHARS_MAX: usize = 60;
 

@@ -7,7 +7,7 @@ use super::{Find, MARKER_START, finds, replaced, words};
 /// Shorter values are words of many texts.
 const CHARS_MIN: usize = 5;
 /// More are not remembered.
-const SECRETS_MAX: usize = 256;
+const SECRETS_MAX: usize = 1024;
 
 /// The secrets found so far in texts that belong together.
 #[derive(Clone, Debug, Default)]

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::value::{self, Cursor, Found, Name};
+use super::value::{self, Found, Name};
 use super::view::View;
 use super::{Find, words};
 

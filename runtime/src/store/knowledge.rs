@@ -11,7 +11,7 @@ use super::{Store, StoreError};
 use crate::clock::UtcMicros;
 use crate::knowledge::{KnownEvidence, KnownItem, Tie, Wanted, is_shown};
 use crate::manifest::{ColumnSpec, Kind, Manifest, TableSpec};
-use crate::redaction::{RULES_VERSION, json_without_secrets, without_secrets};
+use crate::redaction::{KnownSecrets, RULES_VERSION};
 use crate::registry::VERIFICATION;
 
 /// Items that may be shown, with counts of what stands beside them.
@@ -180,9 +180,16 @@ impl Store {
         let tables = manifest.tables.clone();
         self.write(move |connection| {
             in_transaction(connection, |connection| {
+                let mut known = KnownSecrets::default();
+                for table in &tables {
+                    for column in shown_columns(table) {
+                        let texts = texts_of(connection, table, column).map_err(&refused)?;
+                        texts.iter().for_each(|text| known.learn(text));
+                    }
+                }
                 let mut changed = 0;
                 for table in &tables {
-                    changed += redact_table(connection, table).map_err(&refused)?;
+                    changed += redact_table(connection, table, &known).map_err(&refused)?;
                 }
                 raise_counter(connection, RULES_COUNTER, RULES_VERSION - version)?;
                 Ok(changed)
@@ -194,31 +201,45 @@ impl Store {
 /// Under which version of the rules stored knowledge was redacted.
 const RULES_COUNTER: &str = "knowledge_redaction";
 
-/// Redacts the texts of one table; returns how many rows changed.
-fn redact_table(connection: &Connection, table: &TableSpec) -> duckdb::Result<u64> {
-    let columns: Vec<&ColumnSpec> = table
-        .columns
-        .iter()
+/// The columns of a table that hold words that people may have said.
+fn shown_columns(table: &TableSpec) -> impl Iterator<Item = &ColumnSpec> {
+    let columns = table.columns.iter();
+    columns
         .filter(|column| matches!(column.kind, Kind::Text | Kind::Json) && is_shown(&column.name))
         .filter(|column| table.shared_key.as_ref() != Some(&column.name))
-        .collect();
+}
+
+/// The different texts of a column.
+fn texts_of(
+    connection: &Connection,
+    table: &TableSpec,
+    column: &ColumnSpec,
+) -> duckdb::Result<Vec<String>> {
+    let (stored, name) = (table_of(VERIFICATION, &table.name), quoted(&column.name));
+    let sql = format!("SELECT DISTINCT {name} FROM {stored} WHERE {name} IS NOT NULL");
+    let mut statement = connection.prepare(&sql)?;
+    let texts = statement.query_map([], |row| row.get(0))?;
+    texts.collect()
+}
+
+/// Redacts the texts of one table; returns how many rows changed.
+fn redact_table(
+    connection: &Connection,
+    table: &TableSpec,
+    known: &KnownSecrets,
+) -> duckdb::Result<u64> {
     let stored = table_of(VERIFICATION, &table.name);
     let mut changed = 0;
-    for column in columns {
+    for column in shown_columns(table) {
         let name = quoted(&column.name);
-        let mut statement = connection.prepare(&format!(
-            "SELECT DISTINCT {name} FROM {stored} WHERE {name} IS NOT NULL"
-        ))?;
-        let texts = statement.query_map([], |row| row.get::<_, String>(0))?;
-        let texts = texts.collect::<Result<Vec<_>, _>>()?;
-        for text in texts {
+        let sql = format!("UPDATE {stored} SET {name} = ? WHERE {name} = ?");
+        for text in texts_of(connection, table, column)? {
             let clean = match column.kind {
-                Kind::Json => json_without_secrets(&text),
-                _ => without_secrets(&text),
+                Kind::Json => known.clean_json(&text),
+                _ => known.clean(&text),
             };
             if clean != text {
-                let sql = format!("UPDATE {stored} SET {name} = ? WHERE {name} = ?");
-                changed += connection.execute(&sql, params![clean.as_ref(), text])? as u64;
+                changed += connection.execute(&sql, params![clean, text])? as u64;
             }
         }
     }
