@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::llm::{ErrorClass, LlmError};
+use crate::redaction::without_secrets;
 
 /// Guest text kept anywhere is cut at this many bytes.
 pub const DETAIL_BYTES_MAX: usize = 4096;
@@ -120,7 +121,7 @@ impl Fault {
     pub fn new(kind: FaultKind, detail: impl AsRef<str>) -> Self {
         Self {
             kind,
-            detail: printable(detail.as_ref()),
+            detail: shown(detail.as_ref()),
         }
     }
 
@@ -152,6 +153,23 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+/// Text of a guest as it is kept and shown to others: without what looks like a secret, since a
+/// guest may repeat what a transcript says.
+pub fn shown(text: &str) -> String {
+    // Enough that what is cut off below has been looked at.
+    let mut end = text.len().min(2 * DETAIL_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let cut = text.get(..end).unwrap_or_default();
+    let cleaned = without_secrets(cut);
+    match end < text.len() {
+        // Longer than what is kept, so that it is marked as cut.
+        true if cleaned.len() <= DETAIL_BYTES_MAX => printable(&format!("{cleaned}…")),
+        _ => printable(&cleaned),
+    }
+}
 
 /// Hostile text made fit for terminals and logs: cut at [`DETAIL_BYTES_MAX`], control characters
 /// escaped (line breaks and tabs too: one detail is one line).

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::clock::UtcMicros;
+use crate::config::LlmConfig;
 use crate::token::Role;
 
 pub use backlog::{Backlog, BacklogFigures, Files, Grace, Oldest, Pending};
@@ -171,6 +172,18 @@ impl Report {
             entries,
             at: facts.now,
         }
+    }
+
+    /// With what the configuration of the language model gives up, if it gives up anything.
+    #[must_use]
+    pub fn with_model(mut self, config: &LlmConfig) -> Self {
+        if !config.verify_ssl {
+            let entry = Entry::new(Status::Warning, Figures::None {})
+                .detail("the language model's certificate is not verified, so anyone on the network path can read keys and sessions")
+                .next("set `llm.verify_ssl = true`, and add the server's certificate to those that the system trusts");
+            self.entries.insert("language_model".to_owned(), entry);
+        }
+        self
     }
 
     /// The headline over all checks.

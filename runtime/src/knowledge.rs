@@ -5,11 +5,15 @@
 //! person approved: an item that no session shows any more waits for one that does. Personal items
 //! are nobody else's business, and are found by none of these.
 
+mod shown;
+
 use serde_json::json;
 
 use crate::clock::UtcMicros;
 use crate::fault::printable;
 use crate::store::{Actor, Audited, Store, StoreError};
+
+pub(crate) use shown::{is_shown, shown_rows};
 
 /// Which items are wanted: all conditions hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +26,14 @@ pub struct Wanted {
     pub text: Option<String>,
     /// So many at most.
     pub limit: u32,
+}
+
+impl Wanted {
+    fn text_is_in(&self, item: &KnownItem) -> bool {
+        let text = format!("{} {}", item.title, item.content).to_lowercase();
+        let wanted = self.text.as_ref().map(|wanted| wanted.to_lowercase());
+        wanted.is_none_or(|wanted| text.contains(&wanted))
+    }
 }
 
 /// One piece of knowledge.
@@ -147,7 +159,12 @@ pub enum KnowledgeError {
 /// When the database can't be read.
 pub fn list(store: Option<&Store>, wanted: &Wanted) -> Result<Vec<KnownItem>, KnowledgeError> {
     match store {
-        Some(store) => Ok(store.known_items(wanted)?),
+        Some(store) => {
+            let items = store.known_items(wanted)?.into_iter();
+            let items = items.map(shown::item);
+            // What was removed must not be found either: a search would tell what it was.
+            Ok(items.filter(|item| wanted.text_is_in(item)).collect())
+        }
         None => Ok(Vec::new()),
     }
 }
@@ -160,11 +177,11 @@ pub fn show(store: Option<&Store>, id: &str) -> Result<ShownItem, KnowledgeError
     let unknown = || KnowledgeError::Unknown(printable(id));
     let store = store.ok_or_else(unknown)?;
     let item = store.known_item(id)?.ok_or_else(unknown)?;
-    Ok(ShownItem {
+    Ok(shown::all(ShownItem {
         evidence: store.evidence_of(id)?,
         ties: store.ties_of(id)?,
         item,
-    })
+    }))
 }
 
 /// Approves or rejects an item; what is decided so already is not decided again.

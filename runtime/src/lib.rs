@@ -23,6 +23,7 @@ pub mod llm;
 pub mod manifest;
 pub mod processor;
 pub mod quarantine;
+pub mod redaction;
 pub mod registry;
 pub mod report;
 pub mod reprocess;

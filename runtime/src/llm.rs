@@ -28,7 +28,6 @@ pub(crate) use address::ALLOWED as ADDRESS_ALLOWED;
 pub use address::Address;
 pub use key::{ApiKey, KEY_VARIABLES, KeyError, Secrets};
 pub use patience::{Patience, RealPatience, StopSign};
-pub(crate) use redaction::without_secrets;
 pub use redaction::{HeldBack, Redacted, redact};
 pub use setup::{SetupError, from_config, is_configured, what_to_set, with_patience};
 

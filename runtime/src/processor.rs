@@ -14,7 +14,9 @@ use wasmtime::component::Linker;
 use crate::config::Limits;
 use crate::content::{ContentHash, ReadError, Snapshot};
 use crate::fault::{Fault, FaultKind, printable};
+use crate::knowledge::shown_rows;
 use crate::manifest::{Manifest, TableSpec};
+use crate::registry::VERIFICATION;
 use crate::rows::TableRows;
 use crate::sandbox::contract::ProcessorWithLlmPre;
 use crate::sandbox::contract::session_pipeline::processor::types;
@@ -325,7 +327,10 @@ impl Processor {
             }
             (_, outcome) => outcome.map(|items| Completed {
                 items,
-                tables: grant.rows,
+                tables: match self.manifest.name == VERIFICATION {
+                    true => shown_rows(&self.tables, grant.rows),
+                    false => grant.rows,
+                },
             }),
         };
         Execution {

@@ -119,6 +119,23 @@ impl ColumnValues {
     }
 }
 
+impl TableRows {
+    /// The texts of a column with its kind; `None` where it holds others.
+    pub(crate) fn texts(&self, column: usize) -> Option<&TextValues> {
+        match self.columns.get(column)? {
+            ColumnValues::Text(texts) => Some(texts),
+            _ => None,
+        }
+    }
+
+    /// Puts other texts in the place of a column's.
+    pub(crate) fn replace_texts(&mut self, column: usize, texts: TextValues) {
+        if let Some(values) = self.columns.get_mut(column) {
+            *values = ColumnValues::Text(texts);
+        }
+    }
+}
+
 /// Texts in one buffer: a row of usage has a dozen short ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextValues {

@@ -200,9 +200,9 @@ fn a_language_model_is_asked_as_the_file_says() {
         assert!(error.contains("`llm.base_url` can't be"), "{error}");
         assert!(!error.contains("CANARY"), "{error}");
     }
-    insta::assert_snapshot!(refusal("[llm]\nbase_url = \"http://api.example.com/v1/of/ours\""), @"c.toml: `llm.base_url` can't be `http://api.example.com`, where keys and sessions could be read on their way; give an address that begins with https://, or set `llm.allow_http = true`");
+    insta::assert_snapshot!(refusal("[llm]\nbase_url = \"http://api.example.com/v1/of/ours\""), @"c.toml: `llm.base_url` can't be plain http:// to another network, where keys and sessions could be read on their way; give an address that begins with https://, or set `llm.allow_http = true`");
     insta::assert_snapshot!(refusal("[llm]\nprovider = \"openai_compat\""), @r#"c.toml: `llm.base_url` is missing, which `llm.provider = "openai_compat"` needs; give the server's address, such as "http://127.0.0.1:8080/v1""#);
-    insta::assert_snapshot!(refusal("[llm]\nprovider = \"openai\""), @r#"c.toml:2:12: `llm.provider` can't be `"openai"`; give "anthropic" or "openai_compat""#);
+    insta::assert_snapshot!(refusal("[llm]\nprovider = \"openai\""), @r#"c.toml:2:12: `llm.provider` can't be `(hidden)`; give "anthropic" or "openai_compat""#);
 }
 
 #[test]
@@ -401,4 +401,41 @@ fn sizes_and_times_are_read_as_people_write_them() {
         let cpu = limits(&format!("cpu_base = \"{text}\"")).cpu_base;
         assert_eq!(cpu, Duration::from_millis(millis), "{text}");
     }
+}
+
+/// A key that was pasted in the wrong place is in no message.
+#[test]
+fn no_value_of_the_language_model_is_repeated() {
+    const KEY: &str = "sk-ant-api03-CANARYCANARYCANARY";
+    for text in [
+        format!("api_key = \"{KEY}\""),
+        format!("provider = \"{KEY}\""),
+        format!("model = \"{KEY} \""),
+        format!("base_url = \"{KEY}\""),
+        format!("proxy = \"http://ada:{KEY}@proxy\""),
+        format!("api_key_env = \"{KEY}\""),
+        format!("api_key_file = \"~{KEY}\""),
+        format!("verify_ssl = \"{KEY}\""),
+        format!("timeout = \"{KEY}\""),
+        format!("attempts_max = \"{KEY}\""),
+        format!("structured_output = [\"{KEY}\"]"),
+        format!("\"{KEY}\" = true"),
+        format!("{KEY} = true"),
+        format!("model = {KEY}"),
+        "base_url = \"http://CANARY.example.com\"".to_owned(),
+    ] {
+        let error = check(&format!("[llm]\n{text}")).unwrap_err();
+        assert!(!error.contains("CANARY"), "{text}: {error}");
+    }
+    let error = check(&format!("llm = \"{KEY}\"")).unwrap_err();
+    assert!(
+        error.contains("`llm`") && !error.contains("CANARY"),
+        "{error}"
+    );
+    let text = "[processors.usage.settings]\napi_token = [\"CANARY\"]";
+    let error = check(text).unwrap_err();
+    assert!(
+        error.contains("api_token") && !error.contains("CANARY"),
+        "{error}"
+    );
 }

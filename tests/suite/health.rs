@@ -737,3 +737,17 @@ fn users_are_counted() {
 fn ago(seconds: u64) -> UtcMicros {
     clock::START.minus(Duration::from_secs(seconds))
 }
+
+#[test]
+fn a_certificate_that_nobody_verifies_is_a_warning() {
+    let dir = migrated();
+    let mut config = dir.config();
+    let report = |config: &Config| Look::default().report(&dir).with_model(&config.llm);
+    let checked =
+        |config: &Config| body(&report(config), Role::Admin)["services"]["language_model"].clone();
+    assert_eq!(checked(&config), Value::Null);
+    config.llm.verify_ssl = false;
+    let found = checked(&config);
+    assert_eq!(found["status"], "warning");
+    assert!(text(&found).contains("`llm.verify_ssl = true`"), "{found}");
+}

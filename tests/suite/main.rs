@@ -33,6 +33,7 @@ mod over;
 mod quarantine;
 mod races;
 mod records;
+mod redaction;
 mod registry;
 mod report;
 mod reprocess;

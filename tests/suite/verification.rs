@@ -8,6 +8,7 @@ mod knowledge;
 mod llm;
 mod phrases;
 mod provider;
+mod secrets;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -51,7 +51,8 @@ pub(super) fn status(global: &Global, arguments: &StatusArgs) -> Result<Exit, Fa
                 schema: None,
                 now,
             });
-            let body = DetailedHealth::of(&Report::of(&facts), Role::Admin, &build(now))
+            let report = Report::of(&facts).with_model(&config.llm);
+            let body = DetailedHealth::of(&report, Role::Admin, &build(now))
                 .map_err(|error| Failure::could_not_run(error.to_string()))?;
             let processors = status::processors(store.as_ref(), registry.names())?;
             (body, Some(counts(&processors)))

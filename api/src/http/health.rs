@@ -119,7 +119,8 @@ pub(super) async fn detailed(
         let clock = pipeline.clock().as_ref();
         let survey = service.survey.get(clock, || Survey::of(&sources));
         let facts = Facts::after(&survey, sources);
-        DetailedHealth::of(&Report::of(&facts), role, &build(service.started_at))
+        let report = Report::of(&facts).with_model(&pipeline.config().llm);
+        DetailedHealth::of(&report, role, &build(service.started_at))
             .map_err(|error| ApiError::internal(&error))
     };
     service.read(role, look).await.map(Json)

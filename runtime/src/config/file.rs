@@ -20,8 +20,8 @@ use super::keys::{
 };
 use super::{Config, Limits, Variables, variables};
 use crate::fault::printable;
-use crate::llm::without_secrets;
 use crate::manifest;
+use crate::redaction::{names_a_secret, without_secrets};
 use crate::schedule::timetable::TickTooLong;
 use crate::schedule::{self, Schedule};
 
@@ -31,6 +31,8 @@ const DEFAULT_DATA_DIR: &str = "./data";
 const FILE_NAME: &str = "config.toml";
 /// Far more than all keys take: a mistaken path shall not fill the memory.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Stands for a value that may be a secret.
+pub(super) const HIDDEN: &str = "`(hidden)`";
 /// Of a bad value this much is repeated.
 const VALUE_CHARS_MAX: usize = 60;
 
@@ -99,23 +101,23 @@ pub enum ConfigError {
         remedy: String,
     },
     /// The value is not allowed.
-    #[error("{place}: `{key}` can't be `{value}`; give {allowed}")]
+    #[error("{place}: `{key}` can't be {value}; give {allowed}")]
     BadValue {
         /// Where.
         place: Place,
         /// The key's full name.
         key: String,
-        /// The value as it stands there.
+        /// The value in backticks, or words for one that may be a secret.
         value: String,
         /// What is allowed.
         allowed: String,
     },
     /// The value of an environment variable is not allowed.
-    #[error("`{name}` in the environment can't be `{value}`; give {allowed}, or leave it unset")]
+    #[error("`{name}` in the environment can't be {value}; give {allowed}, or leave it unset")]
     BadVariable {
         /// The variable.
         name: &'static str,
-        /// Its value, fit for a terminal.
+        /// Its value in backticks, or words for one that may be a secret.
         value: String,
         /// What is allowed.
         allowed: String,
@@ -215,7 +217,7 @@ impl Reader<'_> {
     fn read_into(&self, draft: &mut Draft, is_named: bool) -> Result<(), ConfigError> {
         let document = DeTable::parse(self.text).map_err(|error| ConfigError::Syntax {
             place: self.place(error.span().map_or(0, |span| span.start)),
-            reason: printable(error.message()),
+            reason: printable(&without_secrets(error.message())),
         })?;
         let mut limits = draft.config.limits.clone();
         let mut processors = None;
@@ -270,7 +272,7 @@ impl Reader<'_> {
                 return Err(ConfigError::BadValue {
                     place: self.place(name.span().start),
                     key: "processors".to_owned(),
-                    value: short(processor),
+                    value: format!("`{}`", short(processor)),
                     allowed: "the name of a processor, [a-z][a-z0-9-]{0,62}".to_owned(),
                 });
             }
@@ -329,8 +331,8 @@ impl Reader<'_> {
     ) -> Result<(), ConfigError> {
         let known = name.get_ref().as_ref();
         let full = |name: &str| match section {
-            "" => printable(name),
-            section => format!("{section}.{}", printable(name)),
+            "" => printable(&without_secrets(name)),
+            section => format!("{section}.{}", printable(&without_secrets(name))),
         };
         let Some(key) = keys.iter().find(|key| key.name == known) else {
             let names = keys.iter().map(|key| key.name);
@@ -424,7 +426,13 @@ impl Reader<'_> {
             place: self.place(span.start),
             key: key.to_owned(),
             // An address may hold a password.
-            value: short(&without_secrets(self.text.get(span).unwrap_or_default())),
+            value: match may_be_a_secret(key) {
+                true => HIDDEN.to_owned(),
+                false => format!(
+                    "`{}`",
+                    short(&without_secrets(self.text.get(span).unwrap_or_default()))
+                ),
+            },
             allowed,
         }
     }
@@ -456,6 +464,11 @@ fn size(text: &str) -> Option<u64> {
 
 fn time(text: &str) -> Option<Duration> {
     Duration::try_from(text.parse::<SignedDuration>().ok()?).ok()
+}
+
+/// Whether the value of a key may be a secret, or one that was pasted in the wrong place.
+pub(super) fn may_be_a_secret(key: &str) -> bool {
+    key == "llm" || key.starts_with("llm.") || names_a_secret(key)
 }
 
 pub(super) fn short(value: &str) -> String {

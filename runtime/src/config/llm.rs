@@ -128,9 +128,8 @@ impl LlmConfig {
         }
         let base_url = self.base_url.as_ref()?;
         (base_url.is_readable_on_its_way() && !self.allow_http).then(|| {
-            format!(
-                "`llm.base_url` can't be `{base_url}`, where keys and sessions could be read on their way; give an address that begins with https://, or set `llm.allow_http = true`"
-            )
+            "`llm.base_url` can't be plain http:// to another network, where keys and sessions could be read on their way; give an address that begins with https://, or set `llm.allow_http = true`"
+                .to_owned()
         })
     }
 }

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::time::Duration;
 
-use super::file::short;
+use super::file::{HIDDEN, may_be_a_secret, short};
 use super::{Config, ConfigError};
+use crate::redaction::without_secrets;
 use crate::registry::VERIFICATION;
 use crate::schedule::{Schedule, ScheduleError};
 
@@ -99,7 +100,10 @@ pub(super) fn apply(variables: &Variables, config: &mut Config) -> Result<(), Co
         let text = value.to_string_lossy();
         let bad = |allowed: String| ConfigError::BadVariable {
             name: variable.name,
-            value: short(&text),
+            value: match may_be_a_secret(variable.name) {
+                true => HIDDEN.to_owned(),
+                false => format!("`{}`", short(&without_secrets(&text))),
+            },
             allowed,
         };
         match variable.value {

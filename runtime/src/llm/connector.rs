@@ -11,7 +11,7 @@ use super::attempt::{Attempt, Ended};
 use super::breaker::Breaker;
 use super::hold::Hold;
 use super::kept;
-use super::key::Secrets;
+use super::key::{ApiKey, Secrets};
 use super::patience::{Patience, StopSign};
 use super::pauses::Pauses;
 use super::redaction::redact;
@@ -21,6 +21,7 @@ use super::wire::{self, Rung, Trouble, Wire};
 use super::{Address, Caller, ErrorClass, LanguageModel, LlmError, Request, Response};
 use crate::clock::Clock;
 use crate::config::{LlmConfig, Provider, StructuredOutput};
+use crate::redaction::clean;
 use crate::report::Prices;
 use crate::store::{Store, StoreError};
 
@@ -92,7 +93,12 @@ impl Connector {
     pub(super) fn error(&self, class: ErrorClass, reason: impl fmt::Display) -> LlmError {
         LlmError {
             class,
-            reason: format!("the language model at {}: {reason}", self.base),
+            reason: clean(
+                &format!("the language model at {}: {reason}", self.base),
+                self.secrets.key.as_ref().map(ApiKey::expose),
+            )
+            .text
+            .into_owned(),
         }
     }
 
@@ -246,14 +252,17 @@ impl LanguageModel for Connector {
         let schema: Option<serde_json::Value> = schema
             .transpose()
             .map_err(|_| self.error(ErrorClass::Failed, "the request's JSON schema is no JSON"))?;
-        let hash = kept::hash_of(&self.config, &request);
+        let hash = kept::hash_of(&self.config, &self.base, &request);
         let Some(_turn) = self.under_way.take(&hash, caller.time_left) else {
             let reason = "another session is waiting for the same answer";
             return Err(self.error(ErrorClass::TimeOut, reason));
         };
         let text = self.store.llm_response(&hash);
         let text = text.map_err(|error| self.refused_by_store(&error))?;
-        if let Some(response) = text.as_deref().and_then(kept::read) {
+        if let Some(response) = text
+            .as_deref()
+            .and_then(|text| kept::read(text, &self.base))
+        {
             return Ok(response);
         }
         let response = self.ask(Attempt {
@@ -266,7 +275,12 @@ impl LanguageModel for Connector {
         })?;
         let tokens = response.input_tokens.saturating_add(response.output_tokens);
         self.store
-            .keep_llm_response(hash, kept::written(&response), tokens, self.clock.now())
+            .keep_llm_response(
+                hash,
+                kept::written(&response, &self.base),
+                tokens,
+                self.clock.now(),
+            )
             .map_err(|error| self.refused_by_store(&error))?;
         Ok(response)
     }

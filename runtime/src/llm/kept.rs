@@ -3,17 +3,20 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Request, Response};
+use super::{Address, Request, Response};
 use crate::config::{LlmConfig, Provider};
 
 /// Raised when what is hashed or written changes its meaning.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What is hashed: all that an answer depends on.
 #[derive(Serialize)]
 struct Hashed<'a> {
     version: u32,
     provider: &'a str,
+    /// Another server's answer is another answer, and so is one of a server that nobody verified.
+    address: &'a str,
+    verify_ssl: bool,
     model: &'a str,
     system: Option<&'a str>,
     prompt: &'a str,
@@ -23,6 +26,8 @@ struct Hashed<'a> {
 
 #[derive(Serialize, Deserialize)]
 struct Written {
+    /// Scheme, host and port of the server that answered.
+    address: String,
     text: String,
     model: String,
     input_tokens: u64,
@@ -30,10 +35,12 @@ struct Written {
 }
 
 /// The hash of a request as it leaves, secrets taken out.
-pub(super) fn hash_of(config: &LlmConfig, request: &Request) -> String {
+pub(super) fn hash_of(config: &LlmConfig, address: &Address, request: &Request) -> String {
     let hashed = Hashed {
         version: VERSION,
         provider: config.provider.unwrap_or(Provider::Anthropic).as_str(),
+        address: address.as_str(),
+        verify_ssl: config.verify_ssl,
         model: &config.model,
         system: request.system.as_deref(),
         prompt: &request.prompt,
@@ -47,8 +54,9 @@ pub(super) fn hash_of(config: &LlmConfig, request: &Request) -> String {
 }
 
 /// An answer as it is kept.
-pub(super) fn written(response: &Response) -> String {
+pub(super) fn written(response: &Response, address: &Address) -> String {
     let written = Written {
+        address: address.to_string(),
         text: response.text.clone(),
         model: response.model.clone(),
         input_tokens: response.input_tokens,
@@ -58,9 +66,12 @@ pub(super) fn written(response: &Response) -> String {
     serde_json::to_string(&written).unwrap_or_default()
 }
 
-/// The way back; `None` for what another version wrote.
-pub(super) fn read(text: &str) -> Option<Response> {
+/// The way back; `None` for what another version wrote or another server answered.
+pub(super) fn read(text: &str, address: &Address) -> Option<Response> {
     let written: Written = serde_json::from_str(text).ok()?;
+    if written.address != address.to_string() {
+        return None;
+    }
     Some(Response {
         text: written.text,
         model: written.model,

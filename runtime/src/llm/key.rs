@@ -8,10 +8,9 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::config::{LlmConfig, Provider};
-use crate::fault::printable;
 
 /// The variables that are looked up where the configuration names no other, in this order.
 pub const KEY_VARIABLES: [&str; 2] = ["ANTHROPIC_API_KEY", "LLM_API_KEY"];
@@ -48,41 +47,36 @@ impl fmt::Debug for ApiKey {
 pub enum KeyError {
     /// The variable holds none.
     #[error(
-        "`{name}` in the environment is no key; give it the provider's key, in one line without spaces, or leave it unset"
+        "{name} in the environment is no key; give it the provider's key, in one line without spaces, or leave it unset"
     )]
     Variable {
-        /// The variable.
+        /// The variable in backticks, or words for one that the configuration names.
         name: String,
     },
     /// The configuration names a variable that is not there.
     #[error(
-        "`llm.api_key_env` names `{name}`, which is not in the environment; set it, or name another"
+        "`llm.api_key_env` names a variable that is not in the environment; give the name of a variable that holds the key, never the key itself"
     )]
-    NoVariable {
-        /// The variable.
-        name: String,
-    },
+    NoVariable,
     /// The file can't be read.
-    #[error("the key file `{path}` can't be read; check `llm.api_key_file` and the permissions", path = printable(&.path.display().to_string()))]
+    #[error(
+        "the file that `llm.api_key_file` names can't be read; give the path of a file that holds the key, never the key itself, and check its permissions"
+    )]
     Unreadable {
-        /// The file.
-        path: PathBuf,
         /// Why.
         #[source]
         source: io::Error,
     },
     /// Others can read the file.
-    #[error("the key file `{path}` can be read by others than its owner; run `chmod 600` on it", path = printable(&.path.display().to_string()))]
-    Open {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error(
+        "the file that `llm.api_key_file` names can be read by others than its owner; run `chmod 600` on it"
+    )]
+    Open,
     /// The file holds none.
-    #[error("the key file `{path}` holds no key; it holds the provider's key alone, in one line without spaces", path = printable(&.path.display().to_string()))]
-    File {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error(
+        "the file that `llm.api_key_file` names holds no key; put the provider's key alone into it, in one line without spaces"
+    )]
+    File,
 }
 
 /// What was found where keys are kept.
@@ -106,16 +100,14 @@ impl Secrets {
         let read = |name: &str, value: OsString| {
             let key = value.to_str().and_then(ApiKey::new);
             key.ok_or_else(|| KeyError::Variable {
-                name: printable(name),
+                name: name.to_owned(),
             })
         };
         let key = if let Some(path) = &config.api_key_file {
             Some(of_file(path)?)
         } else if let Some(name) = &config.api_key_env {
-            let value = environment(name).ok_or_else(|| KeyError::NoVariable {
-                name: printable(name),
-            })?;
-            Some(read(name, value)?)
+            let value = environment(name).ok_or(KeyError::NoVariable)?;
+            Some(read("the variable that `llm.api_key_env` names", value)?)
         } else {
             let everybodys: &[&str] = match config.provider {
                 None | Some(Provider::Anthropic) => &KEY_VARIABLES,
@@ -126,7 +118,7 @@ impl Secrets {
                 .filter_map(|name| Some((*name, environment(name)?)));
             found
                 .next()
-                .map(|(name, value)| read(name, value))
+                .map(|(name, value)| read(&format!("`{name}`"), value))
                 .transpose()?
         };
         Ok(Self { key })
@@ -134,23 +126,16 @@ impl Secrets {
 }
 
 fn of_file(path: &Path) -> Result<ApiKey, KeyError> {
-    let unreadable = |source| KeyError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable = |source| KeyError::Unreadable { source };
     let file = File::open(path).map_err(unreadable)?;
     // Of the file that is open, which nobody can put another in the place of.
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
     if mode & 0o077 != 0 {
-        return Err(KeyError::Open {
-            path: path.to_owned(),
-        });
+        return Err(KeyError::Open);
     }
     let mut text = String::new();
     file.take(KEY_BYTES_MAX)
         .read_to_string(&mut text)
         .map_err(unreadable)?;
-    ApiKey::new(&text).ok_or_else(|| KeyError::File {
-        path: path.to_owned(),
-    })
+    ApiKey::new(&text).ok_or(KeyError::File)
 }

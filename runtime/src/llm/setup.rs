@@ -57,6 +57,11 @@ pub fn with_patience(
     if !is_configured(&config.llm, &secrets) {
         return Ok(None);
     }
+    if !config.llm.verify_ssl {
+        tracing::warn!(
+            "`llm.verify_ssl = false`: the language model's certificate is not verified, so anyone on the network path can read keys and sessions; set it to true"
+        );
+    }
     let prices = Prices::of(config)?;
     let connector = Connector::new(&config.llm, secrets, prices, clock, patience, store);
     let connector = connector.map_err(SetupError::Transport)?;

@@ -11,6 +11,7 @@ use crate::fault::printable;
 use crate::identity::Identities;
 use crate::kill_point::reached;
 use crate::processor::{Grants, Processor};
+use crate::registry::VERIFICATION;
 use crate::sandbox::{Aside, ModelGrant};
 use crate::scan::{ScanContext, ScanPlan};
 use crate::sessions::{Note, SessionsRoot, Walk};
@@ -46,6 +47,12 @@ impl Pipeline {
         let scanned_at = self.clock.now();
         let (mut plan, walk) = self.plan(root, processor, request.is_started_by_person)?;
         reached("scan done");
+        if processor.manifest().name == VERIFICATION {
+            let redacted = self.store.redact_knowledge(processor.manifest())?;
+            if redacted > 0 {
+                tracing::info!(redacted, "secrets were removed from stored knowledge");
+            }
+        }
         let suspects = self.put_suspects_first(processor, &mut plan);
         {
             let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::fault::printable;
+use crate::fault::shown;
 
 /// How important a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,7 +142,7 @@ impl Kept {
         self.bytes_left -= cost;
         self.lines.push(LogLine {
             level,
-            message: printable(message),
+            message: shown(message),
         });
     }
 }

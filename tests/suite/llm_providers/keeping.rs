@@ -142,3 +142,58 @@ fn what_another_version_kept_is_asked_for_anew() {
     assert_eq!(rig.ask(&plain("Say hello")).unwrap().text, "hello again");
     assert_eq!(rig.ask(&plain("Say hello")).unwrap().text, "hello again");
 }
+
+#[test]
+fn an_answer_is_used_only_for_the_server_that_gave_it() {
+    for provider in BOTH {
+        let rig = Rig::new(provider);
+        rig.server.will_say("of one");
+        rig.ask(&plain("Say hello")).unwrap();
+        let Rig {
+            dir,
+            server,
+            mut config,
+            store,
+            model,
+            ..
+        } = rig;
+        drop((store, model));
+        let stored = crate::database::cell(&dir, "SELECT response FROM llm_responses");
+        let stored: serde_json::Value = serde_json::from_str(&stored).unwrap();
+        let address = config.llm.base_url.as_ref().unwrap().to_string();
+        assert_eq!(stored["address"], address.as_str());
+
+        let other = session_pipeline_harness::LlmServer::start(provider);
+        other.will_say("of the other");
+        config.llm.base_url = other.config().base_url;
+        let rig = Rig::over(dir, other, config.clone());
+        assert_eq!(rig.ask(&plain("Say hello")).unwrap().text, "of the other");
+        let Rig {
+            dir,
+            server: _other,
+            store,
+            model,
+            ..
+        } = rig;
+        drop((store, model));
+        config.llm.base_url = server.config().base_url;
+        let rig = Rig::over(dir, server, config.clone());
+        assert_eq!(rig.ask(&plain("Say hello")).unwrap().text, "of one");
+
+        // An answer of a server that nobody verified is not one of that server.
+        let rig = {
+            let Rig {
+                dir,
+                server,
+                store,
+                model,
+                ..
+            } = rig;
+            drop((store, model));
+            config.llm.verify_ssl = false;
+            server.will_say("of anyone");
+            Rig::over(dir, server, config)
+        };
+        assert_eq!(rig.ask(&plain("Say hello")).unwrap().text, "of anyone");
+    }
+}

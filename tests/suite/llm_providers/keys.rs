@@ -54,7 +54,8 @@ fn the_key_is_the_configured_one_and_else_the_first_that_everybody_uses() {
     let all = [("OF_OURS", "three"), both[0], both[1]];
     assert_eq!(found(&named, &all).unwrap(), key("three"));
     let error = found(&named, &both).unwrap_err().to_string();
-    assert!(error.contains("`OF_OURS`"), "{error}");
+    assert!(error.contains("`llm.api_key_env`"), "{error}");
+    assert!(!error.contains("OF_OURS"), "it may be a key: {error}");
 
     let folder = tempfile::tempdir().unwrap();
     let file = key_file(folder.path(), "four\n", 0o600);
@@ -106,7 +107,7 @@ fn what_can_be_no_key_is_refused_and_not_repeated() {
         let error = found(&key_file(folder.path(), text, mode), &[])
             .unwrap_err()
             .to_string();
-        assert!(error.contains("the key file `"), "{error}");
+        assert!(error.contains("`llm.api_key_file`"), "{error}");
         assert!(!error.contains("CANARY"), "{error}");
     }
     let absent = LlmConfig {

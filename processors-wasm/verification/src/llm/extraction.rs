@@ -137,10 +137,11 @@ pub fn read(answer: &str, turns: &[Turn]) -> Result<Extraction, String> {
         let detection = required("detection_type")?;
         let quote = text("user_quote").unwrap_or_default();
         let wanted = on_one_line(&quote);
-        let letters = wanted.chars().filter(|letter| letter.is_alphanumeric());
+        let letters = pieces(&wanted).flat_map(str::chars);
+        let letters = letters.filter(|letter| letter.is_alphanumeric());
         let is_quotable = letters.count() >= QUOTE_LETTERS;
         // Of several turns the last: it is the one that still stands.
-        let turn = said.iter().rev().find(|(_, said)| said.contains(&wanted));
+        let turn = said.iter().rev().find(|(_, said)| holds(said, &wanted));
         let Some((turn, _)) = turn.filter(|_| is_quotable) else {
             extraction.unquoted += 1;
             continue;
@@ -174,6 +175,26 @@ fn entities(found: Json<'_>) -> Vec<String> {
 
 fn on_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// How the host marks a secret that it removed from a request.
+const MARKER_START: &str = "[removed: ";
+
+/// What a quote says before, between and after removed secrets.
+fn pieces(quote: &str) -> impl Iterator<Item = &str> {
+    let mut parts = quote.split(MARKER_START);
+    let first = parts.next();
+    let behind = parts.map(|part| part.split_once(']').map_or("", |(_, rest)| rest));
+    first.into_iter().chain(behind).map(str::trim)
+}
+
+/// Whether a turn holds a quote; where the host removed a secret, the turn may hold anything.
+fn holds(said: &str, quote: &str) -> bool {
+    let mut rest = Some(said);
+    for piece in pieces(quote) {
+        rest = rest.and_then(|rest| Some(rest.split_once(piece)?.1));
+    }
+    rest.is_some()
 }
 
 #[cfg(test)]
@@ -280,6 +301,20 @@ mod tests {
                 "{quote}"
             );
         }
+    }
+
+    #[test]
+    fn a_quote_is_found_where_the_host_removed_a_secret_from_it() {
+        assert!(holds(
+            "the password is Tr0ub4dor, not x",
+            "password is [removed: password], not"
+        ));
+        assert!(holds("AKIA is old", "[removed: aws-key] is old"));
+        assert!(!holds(
+            "the password is Tr0ub4dor",
+            "passphrase is [removed: password]"
+        ));
+        assert!(!holds("b then a", "a [removed: secret] b"));
     }
 
     #[test]

@@ -26,13 +26,11 @@ pub(super) fn finds(text: &str) -> Vec<Find> {
             .iter()
             .take_while(|byte| is_of_a_secret(**byte))
             .count();
-        // What is written as `\n` or `\t` in JSON is no letter of the run behind it.
-        let is_escaped = at > 0 && bytes.get(at - 1) == Some(&b'\\');
-        let start = if is_escaped && length > 0 { at + 1 } else { at };
-        let run = bytes.get(start..at + length).unwrap_or_default();
-        if looks_drawn(run) {
+        let run = bytes.get(at..at + length).unwrap_or_default();
+        let before = bytes.get(at.saturating_sub(16)..at).unwrap_or_default();
+        if looks_drawn(run) && !is_a_known_id(run, before) {
             finds.push(Find {
-                start,
+                start: at,
                 end: at + length,
                 kind: KIND,
             });
@@ -44,6 +42,29 @@ pub(super) fn finds(text: &str) -> Vec<Find> {
 
 fn is_of_a_secret(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'_' | b'-' | b'=' | b'.')
+}
+
+/// Ids that providers and tools give to messages, calls and contents.
+fn is_a_known_id(run: &[u8], before: &[u8]) -> bool {
+    let ids: [&[u8]; 12] = [
+        b"toolu_",
+        b"srvtoolu_",
+        b"msg_",
+        b"req_",
+        b"call_",
+        b"chatcmpl-",
+        b"resp_",
+        b"agent-",
+        b"file-",
+        b"run_",
+        b"thread_",
+        b"asst_",
+    ];
+    let texts: [&[u8]; 8] = [
+        b"sha256:", b"sha512:", b"sha1:", b"md5:", b"commit ", b"sha256-", b"sha512-", b"sha384-",
+    ];
+    let begins = |texts: &[&[u8]]| texts.iter().any(|text| run.starts_with(text));
+    begins(&ids) || begins(&texts) || texts.iter().any(|text| before.ends_with(text))
 }
 
 fn looks_drawn(run: &[u8]) -> bool {
@@ -63,7 +84,15 @@ fn looks_drawn(run: &[u8]) -> bool {
         .filter(|part| is_mixed(part))
         .map(<[u8]>::len)
         .sum::<usize>();
-    has_marks && mixed * 10 >= run.len() * 8 && run.len() >= 32 && bits(run) >= BITS_MIN + 0.3
+    let is_mixed_base64 = run.len() >= 32
+        && has_marks
+        && switches(run) * 10 >= run.len() * 4
+        && bits(run) >= BITS_MIN;
+    is_mixed_base64
+        || has_marks
+            && mixed * 10 >= run.len() * 8
+            && run.len() >= 32
+            && bits(run) >= BITS_MIN + 0.3
 }
 
 fn part_looks_drawn(part: &[u8]) -> bool {
@@ -81,6 +110,21 @@ fn is_mixed(part: &[u8]) -> bool {
     let has_digit = part.iter().any(u8::is_ascii_digit);
     let has_letter = part.iter().any(u8::is_ascii_alphabetic);
     has_digit && has_letter
+}
+
+/// How often upper case, lower case and digits follow each other: at every second place where they
+/// are random, and hardly in words.
+fn switches(run: &[u8]) -> usize {
+    let class = |byte: &u8| match byte {
+        b'a'..=b'z' => 0,
+        b'A'..=b'Z' => 1,
+        b'0'..=b'9' => 2,
+        _ => 3,
+    };
+    run.iter()
+        .zip(run.iter().skip(1))
+        .filter(|(one, other)| class(one) != class(other))
+        .count()
 }
 
 /// Shannon's entropy of its characters.
