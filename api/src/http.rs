@@ -8,6 +8,7 @@
 mod asked;
 mod audit;
 mod caller;
+mod denials;
 mod first_token;
 mod guard;
 mod health;
@@ -29,7 +30,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Router, middleware};
 use session_pipeline_runtime::clock::UtcMicros;
 use session_pipeline_runtime::health::SchemaMemo;
 use session_pipeline_runtime::run::Pipeline;
@@ -54,6 +55,7 @@ pub struct Service {
     started_at: UtcMicros,
     /// The description of the routes, as it is served.
     document: String,
+    denials: denials::Denials,
     queries: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
     schema: SchemaMemo,
@@ -83,6 +85,7 @@ impl Service {
             keyring: Keyring::open(pipeline.store(), scheduler)?,
             started_at: pipeline.clock().now(),
             document: documented().1.to_pretty_json().unwrap_or_default(),
+            denials: denials::Denials::default(),
             queries: Arc::new(Semaphore::new(limits.queries_max)),
             uploads: Arc::new(Semaphore::new(limits.uploads_max)),
             schema: SchemaMemo::default(),
@@ -161,6 +164,8 @@ impl std::fmt::Debug for Service {
 /// The routes with all that stands before them.
 fn router(service: Arc<Service>) -> Router {
     let (routes, _) = documented();
+    let watched = middleware::from_fn_with_state(Arc::clone(&service), denials::watched);
+    let routes = routes.layer(watched);
     guard::stand_before(routes.with_state(Arc::clone(&service)), service)
 }
 

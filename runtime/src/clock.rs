@@ -38,8 +38,13 @@ impl UtcMicros {
 
 impl fmt::Display for UtcMicros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_microsecond(self.0) {
-            Ok(timestamp) => timestamp.fmt(f),
+        if let Ok(timestamp) = jiff::Timestamp::from_microsecond(self.0) {
+            return timestamp.fmt(f);
+        }
+        // The last day of the year 9999 is no timestamp to jiff, and a date all the same.
+        let epoch = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+        match epoch.checked_add(jiff::SignedDuration::from_micros(self.0)) {
+            Ok(civil) => write!(f, "{civil}Z"),
             Err(_) => write!(f, "{} µs", self.0),
         }
     }

@@ -12,6 +12,7 @@
 pub mod clock;
 pub mod config;
 pub mod content;
+pub mod csv;
 pub mod fault;
 pub mod health;
 pub mod identity;
@@ -24,6 +25,7 @@ pub mod manifest;
 pub mod processor;
 pub mod quarantine;
 pub mod registry;
+pub mod regular;
 pub mod report;
 pub mod reprocess;
 pub mod retention;

@@ -16,6 +16,7 @@ mod jobs;
 mod knowledge;
 mod llm;
 mod lock;
+mod modes;
 mod open;
 mod quarantine;
 mod retention;
@@ -49,6 +50,7 @@ pub use health::ProcessorFailures;
 pub use jobs::JobRow;
 pub use llm::{LlmCall, LlmOutcome, LlmUse, OverBudget};
 pub use lock::Holder;
+pub(crate) use modes::private_folder;
 pub(crate) use open::EXPORT_PREFIX;
 pub use open::{MigrationPlan, Opened};
 pub use runs::{RunRecord, RunResult, RunRow, Trigger};
@@ -85,6 +87,17 @@ pub enum StoreError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// A counter whose next number would be none: it was changed by hand.
+    #[error(
+        "the counter `{name}` in `main.counters` is {value}, which has no next number; it was changed outside of this program: set it \
+         to the highest number in use, or restore a backup"
+    )]
+    Counter {
+        /// Its name.
+        name: String,
+        /// What it is.
+        value: i64,
     },
     /// The database's shape could not be brought up to date.
     #[error("the database `{path}` can't be brought up to date")]
@@ -217,6 +230,7 @@ impl StoreError {
             Self::Locked { .. }
             | Self::OpenElsewhere { .. }
             | Self::Io { .. }
+            | Self::Counter { .. }
             | Self::Migration { .. }
             | Self::DamagedLog { .. }
             | Self::LogOfAnother { .. }

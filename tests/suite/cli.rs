@@ -2,6 +2,7 @@
 //!
 //! A room for each command below; here is what all of them share.
 
+mod client;
 mod compare;
 mod completions;
 mod config;

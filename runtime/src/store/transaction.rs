@@ -110,6 +110,15 @@ pub(crate) fn in_transaction<T>(
     })
 }
 
+/// What a counter is after so many numbers were taken: more than before, and never negative.
+pub(super) fn next(name: &str, before: i64, by: i64) -> Result<i64, StoreError> {
+    let after = before.checked_add(by).filter(|_| before >= 0);
+    after.ok_or_else(|| StoreError::Counter {
+        name: name.to_owned(),
+        value: before,
+    })
+}
+
 /// Raises a counter by `by` within the present transaction; gives its value before.
 pub(super) fn raise_counter(
     connection: &Connection,
@@ -121,7 +130,7 @@ pub(super) fn raise_counter(
         .prepare_cached("SELECT max(value) FROM main.counters WHERE name = ?")
         .and_then(|mut statement| statement.query_row([name], |row| row.get(0)))
         .map_err(&refused)?;
-    let value = before.unwrap_or(0).saturating_add(by);
+    let value = next(name, before.unwrap_or(0), by)?;
     let sql = match before {
         Some(_) => "UPDATE main.counters SET value = ? WHERE name = ?",
         None => "INSERT INTO main.counters (value, name) VALUES (?, ?)",
