@@ -47,7 +47,7 @@ pub use error::{Exit, Failure};
 
 /// Runs sandboxed processors over AI coding-agent transcripts and keeps what they extract.
 #[derive(Debug, Parser)]
-#[command(name = "session-pipeline", version, after_help = EXIT_CODES)]
+#[command(name = "session-pipeline", bin_name = "session-pipeline", version, after_help = EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     global: Global,

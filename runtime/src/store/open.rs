@@ -71,12 +71,12 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let state_dir = config.state_dir();
         modes::folder(&config.data_dir, 0o755)?;
-        modes::private_folder(&state_dir)?;
+        let was_open = modes::private_folder(&state_dir)?;
         let export_dir = config.export_dir();
         let lock = DataDirLock::take(&config.data_dir, &state_dir)?;
         let path = state_dir.join("system.duckdb");
         check_files(&path)?;
-        modes::close_below(&state_dir);
+        modes::close_below(&state_dir, was_open);
         discard_spill(config)?;
         discard_exports(&export_dir)?;
         let migration = |source| unmigrated(&path, source);

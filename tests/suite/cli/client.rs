@@ -13,7 +13,7 @@ use super::serve::Serving;
 use super::{Ended, program};
 
 /// Looks like a token, and is one that nobody made.
-const TOKEN: &str = "sp_0123456789abcdef0123456789abcdef";
+const TOKEN: &str = "sp_00112233445566778899aabbccddeeff";
 
 /// A stranger's server, which answers everything with one answer and tells what it was sent.
 struct Stranger {

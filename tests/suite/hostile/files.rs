@@ -147,7 +147,7 @@ fn a_state_folder_that_others_could_read_is_closed_with_a_warning() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     for told in [
         "state` was open to other users (mode 755)",
-        "state/admin-token` was open",
+        "others may have read the admin token",
     ] {
         assert!(stderr.contains(told), "{told}: {stderr}");
     }
