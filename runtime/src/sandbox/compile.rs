@@ -252,13 +252,15 @@ fn precompile(limits: &Limits, component: &[u8]) -> Result<Vec<u8>, String> {
         .map_err(|error| printable(&format!("{error:#}")))
 }
 
-/// The compiler runs at most this long for each second of CPU time that it may use: on a busy machine
-/// it waits for its turn.
-const WALL_PER_CPU: u32 = 5;
+/// The compiler runs at most this long, and this many times the CPU time that it may use: on a busy
+/// machine it waits for its turn.
+const WALL_BASE: Duration = Duration::from_secs(10);
+const WALL_PER_CPU: u32 = 10;
 
 /// The longest that a child may take, whatever it does.
 fn wall_max(limits: &Limits) -> Duration {
-    limits.compile_cpu_max.saturating_mul(WALL_PER_CPU)
+    let share = limits.compile_cpu_max.saturating_mul(WALL_PER_CPU);
+    share.saturating_add(WALL_BASE)
 }
 
 /// How a child ended.

@@ -100,7 +100,7 @@ fn no_caller_chooses_what_kind_of_client_it_is() {
             .header("Content-Type", "application/json")
             .body(json!({ "role": "analyst" }).to_string());
         let answer = ureq::Agent::new_with_defaults().run(request.unwrap());
-        assert_eq!(answer.unwrap().status(), 200);
+        assert_eq!(answer.unwrap().status(), 201);
     }
     server.stop();
     let kinds = "SELECT DISTINCT client_kind FROM audit_log WHERE client_ip IS NOT NULL";
@@ -122,7 +122,7 @@ fn address(trusted: &str, forwarded: &[&str]) -> String {
     }
     let request = request.body(json!({ "role": "analyst" }).to_string());
     let answer = ureq::Agent::new_with_defaults().run(request.unwrap());
-    assert_eq!(answer.unwrap().status(), 200);
+    assert_eq!(answer.unwrap().status(), 201);
     server.stop();
     let ip = "SELECT client_ip FROM audit_log WHERE client_ip IS NOT NULL";
     rows(&dir, ip).remove(0)

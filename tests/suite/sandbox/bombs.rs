@@ -122,28 +122,34 @@ fn a_bomb_leaves_the_other_processors_at_work() {
 
 #[test]
 fn a_compiler_that_sleeps_is_stopped_too() {
-    for script in [
-        "exec sleep 600",
-        "exec 2>&-; exec sleep 600",
-        "kill -STOP $$",
-    ] {
+    let check = |script: &str| {
         let compiler = Compiler::Child {
             program: "/bin/sh".into(),
             arguments: vec!["-c".to_owned(), script.to_owned(), "--".to_owned()],
         };
         let limits = Limits {
-            compile_cpu_max: Duration::from_secs(1),
+            compile_cpu_max: Duration::from_millis(100),
             ..small()
         };
         let scratch = tempfile::tempdir().unwrap();
         let begun = Instant::now();
         let error = compile(&compiler, &limits, USAGE, scratch.path()).unwrap_err();
+        let text = error.to_string();
         assert!(
-            error.to_string().contains("did not end within 5 s"),
+            text.contains("did not end within 11 s"),
             "{script}: {error}"
         );
-        assert!(begun.elapsed() < Duration::from_secs(60), "{script}");
-    }
+        assert!(begun.elapsed() < Duration::from_secs(120), "{script}");
+    };
+    std::thread::scope(|scope| {
+        for script in [
+            "exec sleep 600",
+            "exec 2>&-; exec sleep 600",
+            "kill -STOP $$",
+        ] {
+            scope.spawn(move || check(script));
+        }
+    });
 }
 
 #[cfg(target_os = "linux")]
