@@ -6,8 +6,8 @@ mod client;
 mod compare;
 mod completions;
 mod component;
-mod csv;
 mod error;
+mod json;
 mod knowledge;
 mod migrate;
 mod new;
@@ -28,7 +28,7 @@ mod verify;
 
 use std::cell::OnceCell;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use session_pipeline_runtime::clock::{Clock as _, SystemClock, UtcMicros};
 use session_pipeline_runtime::config::{Compiler, Config, Given, Variables};
-use session_pipeline_runtime::fault::printable;
+use session_pipeline_runtime::fault::{printable, printable_lines};
 use session_pipeline_runtime::llm::{self, Secrets, SetupError};
 use session_pipeline_runtime::registry::{Registry, Shipped, VERIFICATION};
 use session_pipeline_runtime::run::Pipeline;
@@ -45,12 +45,9 @@ use session_pipeline_runtime::run::Pipeline;
 pub(crate) use error::chain;
 pub use error::{Exit, Failure};
 
-/// The folder of compiled components that tests share; without effect in a packaged program.
-const COMPILED: &str = "SESSION_PIPELINE_COMPILED";
-
 /// Runs sandboxed processors over AI coding-agent transcripts and keeps what they extract.
 #[derive(Debug, Parser)]
-#[command(name = "session-pipeline", version, after_help = EXIT_CODES)]
+#[command(name = "session-pipeline", bin_name = "session-pipeline", version, after_help = EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -115,6 +112,16 @@ struct Global {
     /// What looks up the variables whose names the configuration says
     #[arg(skip)]
     environment: Option<Environment>,
+    /// What only tests ask for
+    #[arg(skip)]
+    hooks: Hooks,
+}
+
+/// What tests ask of the program, and the program itself never does: its `main` has no way to.
+#[derive(Clone, Debug, Default)]
+pub struct Hooks {
+    /// The folder of compiled components that tests share.
+    pub compiled: Option<PathBuf>,
 }
 
 /// Looks up a variable. Keys of language models are found by it: they pass through no list that
@@ -188,12 +195,10 @@ fn file(text: &str) -> Result<PathBuf, String> {
 }
 
 fn url(text: &str) -> Result<String, String> {
-    let rest = text
-        .strip_prefix("http://")
-        .or_else(|| text.strip_prefix("https://"));
-    match rest {
-        Some(host) if !host.is_empty() && !host.starts_with('/') => Ok(text.to_owned()),
-        _ => Err("it is no address; give one like http://127.0.0.1:8080".to_owned()),
+    if client::is_address(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("it is no address; give one like http://127.0.0.1:8080".to_owned())
     }
 }
 
@@ -223,11 +228,12 @@ fn filled(text: &str) -> Result<String, String> {
 }
 
 /// Runs the program with these arguments, of which the first is its name, with what `main` found in
-/// the environment, and with the way to look up more there.
+/// the environment, with the way to look up more there, and with what a test asks for.
 pub fn main(
     arguments: impl IntoIterator<Item = OsString>,
     variables: Variables,
     environment: Environment,
+    hooks: Hooks,
 ) -> ExitCode {
     let mut cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
@@ -242,7 +248,8 @@ pub fn main(
     };
     cli.global.variables = variables;
     cli.global.environment = Some(environment);
-    log_to_stderr(cli.global.verbose);
+    cli.global.hooks = hooks;
+    log_to_stderr(cli.global.verbose, has_colors(environment));
     match dispatch(&cli) {
         Ok(exit) => exit.into(),
         Err(failure) => {
@@ -302,11 +309,9 @@ impl Global {
             program,
             arguments: vec!["compile-component".to_owned(), "--".to_owned()],
         };
-        if cfg!(debug_assertions)
-            && let Some(folder) = self.environment.and_then(|look_up| look_up(COMPILED))
-        {
+        if let Some(folder) = &self.hooks.compiled {
             config.compiler = Compiler::Shared {
-                folder: folder.into(),
+                folder: folder.clone(),
                 compiler: Box::new(config.compiler),
             };
         }
@@ -379,13 +384,21 @@ fn now() -> UtcMicros {
     SystemClock::default().now()
 }
 
-fn log_to_stderr(verbose: u8) {
+/// Colors are for terminals, and for users who want them (<https://no-color.org>).
+fn has_colors(environment: Environment) -> bool {
+    let is_set = |name| environment(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = environment("TERM").is_some_and(|terminal| terminal == "dumb");
+    std::io::stderr().is_terminal() && !is_set("NO_COLOR") && !is_dumb
+}
+
+fn log_to_stderr(verbose: u8, has_colors: bool) {
     let level = match verbose {
         0 => tracing::Level::WARN,
         1 => tracing::Level::INFO,
         _ => tracing::Level::DEBUG,
     };
     tracing_subscriber::fmt()
+        .with_ansi(has_colors)
         .with_writer(std::io::stderr)
         .with_max_level(level)
         .with_target(false)
@@ -393,10 +406,22 @@ fn log_to_stderr(verbose: u8) {
         .init();
 }
 
-/// Writes to standard output. A reader that has gone away (`| head`) is no failure.
+/// Writes text for people to standard output. Names, paths and messages in it come from outside, and
+/// their escape codes do not reach the terminal.
 fn print(text: &str) -> Result<(), Failure> {
+    print_exact(&format!(
+        "{}\n",
+        printable_lines(text.trim_end_matches('\n'))
+    ))
+}
+
+/// Writes to standard output. A reader that has gone away (`| head`) is no failure.
+fn print_exact(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
-    match writeln!(stdout, "{}", text.trim_end_matches('\n')).and_then(|()| stdout.flush()) {
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(
             Failure::could_not_run(format!("standard output can't be written: {error}")),
         ),
@@ -416,7 +441,10 @@ fn hint(text: &str) {
 /// Writes one JSON document to standard output, as it is made: it may be long.
 fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
-    let written = serde_json::to_writer_pretty(&mut stdout, value)
+    let mut serializer =
+        serde_json::Serializer::with_formatter(&mut stdout, json::Printable::default());
+    let written = value
+        .serialize(&mut serializer)
         .map_err(std::io::Error::from)
         .and_then(|()| writeln!(stdout))
         .and_then(|()| stdout.flush());

@@ -8,6 +8,7 @@
 mod asked;
 mod audit;
 mod caller;
+mod denials;
 mod first_token;
 mod guard;
 mod health;
@@ -30,7 +31,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Router, middleware};
 use session_pipeline_runtime::clock::UtcMicros;
 use session_pipeline_runtime::health::{SchemaMemo, SurveyMemo};
 use session_pipeline_runtime::run::Pipeline;
@@ -57,6 +58,7 @@ pub struct Service {
     /// The description of the routes, as it is served.
     document: String,
     lanes: Lanes,
+    denials: denials::Denials,
     uploads: Arc<Semaphore>,
     schema: SchemaMemo,
     survey: SurveyMemo,
@@ -87,6 +89,7 @@ impl Service {
             started_at: pipeline.clock().now(),
             document: documented().1.to_pretty_json().unwrap_or_default(),
             lanes: Lanes::new(&limits),
+            denials: denials::Denials::default(),
             uploads: Arc::new(Semaphore::new(limits.uploads_max)),
             schema: SchemaMemo::default(),
             survey: SurveyMemo::default(),
@@ -156,6 +159,8 @@ impl std::fmt::Debug for Service {
 /// The routes with all that stands before them.
 fn router(service: Arc<Service>) -> Router {
     let (routes, _) = documented();
+    let watched = middleware::from_fn_with_state(Arc::clone(&service), denials::watched);
+    let routes = routes.layer(watched);
     guard::stand_before(routes.with_state(Arc::clone(&service)), service)
 }
 

@@ -1,34 +1,18 @@
 //! The program: the one place that reads the environment, the arguments and the clock.
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::process::ExitCode;
 
+use session_pipeline::cli::Hooks;
 use session_pipeline_runtime::config::{VARIABLES, Variables};
-use session_pipeline_runtime::kill_point;
 
 fn main() -> ExitCode {
-    if let Err(error) = kill_points() {
-        // A test that asks for points must not go on without them.
-        let _ = writeln!(std::io::stderr(), "error: {KILL_POINTS}: {error}");
-        return ExitCode::from(2);
-    }
-    session_pipeline::cli::main(std::env::args_os(), variables(), environment)
-}
-
-/// For tests of crashes only, and without effect in a packaged program.
-const KILL_POINTS: &str = "SESSION_PIPELINE_KILL_POINTS";
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "here is the `main` that reads the environment"
-)]
-fn kill_points() -> Result<(), String> {
-    let Some(plan) = std::env::var_os(KILL_POINTS) else {
-        return Ok(());
-    };
-    let plan: kill_point::Plan = plan.to_string_lossy().parse()?;
-    kill_point::install(&plan).map_err(|error| error.to_string())
+    session_pipeline::cli::main(
+        std::env::args_os(),
+        variables(),
+        environment,
+        Hooks::default(),
+    )
 }
 
 #[expect(

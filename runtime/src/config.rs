@@ -8,6 +8,7 @@
 mod file;
 mod keys;
 mod llm;
+mod network;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use std::time::Duration;
 pub use file::{ConfigError, Given, Place};
 pub use keys::{KeyKind, KnownKey, known_keys};
 pub use llm::{Budget, Budgets, LlmConfig, Provider, StructuredOutput};
+pub use network::{Network, NoNetwork};
 pub use variables::{VARIABLES, Variables};
 
 use crate::schedule::Schedule;
@@ -191,6 +193,8 @@ pub struct ServiceConfig {
     /// Events older than so many days are removed when somebody asks to prune; `None`: never
     /// (BEHAVIOUR.md 8.8).
     pub usage_retention_days: Option<u32>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
 }
 
 impl Default for ServiceConfig {
@@ -200,6 +204,7 @@ impl Default for ServiceConfig {
             run_time_max: Duration::from_secs(150),
             query_time_max: Duration::from_secs(30),
             usage_retention_days: None,
+            trusted_proxies: Vec::new(),
         }
     }
 }

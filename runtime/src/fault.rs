@@ -177,10 +177,7 @@ pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(DETAIL_BYTES_MAX));
     for c in text.chars() {
         let start = out.len();
-        // Bidirectional overrides can make a terminal show another text than the one that is kept.
-        if c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
+        if paints(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
@@ -189,6 +186,31 @@ pub fn printable(text: &str) -> String {
             out.truncate(start);
             out.push('…');
             break;
+        }
+    }
+    out
+}
+
+/// Whether a character does more on a terminal than show itself: control characters, line and
+/// paragraph separators, and the bidirectional marks and overrides, which can make a terminal show
+/// other text than the stored text.
+pub fn paints(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
+}
+
+/// Text of any length made fit for a terminal: as [`printable`], but not cut, and with its line
+/// breaks.
+pub fn printable_lines(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => out.push(c),
+            c if paints(c) => out.extend(c.escape_default()),
+            c => out.push(c),
         }
     }
     out

@@ -12,6 +12,7 @@
 pub mod clock;
 pub mod config;
 pub mod content;
+pub mod csv;
 pub mod fault;
 pub mod health;
 pub mod identity;
@@ -25,6 +26,7 @@ pub mod processor;
 pub mod quarantine;
 pub mod redaction;
 pub mod registry;
+pub mod regular;
 pub mod report;
 pub mod reprocess;
 pub mod retention;

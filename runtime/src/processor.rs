@@ -22,7 +22,7 @@ use crate::sandbox::contract::ProcessorWithLlmPre;
 use crate::sandbox::contract::session_pipeline::processor::types;
 use crate::sandbox::{
     self, Compiled, Engine, HostState, LogLine, ModelGrant, SessionGrant, SessionModel,
-    backtrace_of, blamed, fault_of, run_to_end,
+    backtrace_of, blamed, fault_of, fuel_left, run_to_end,
 };
 use crate::shared::SharedRows;
 
@@ -301,10 +301,15 @@ impl Processor {
             Ok(Err(reason)) => (Err(Fault::new(FaultKind::Rejected, reason)), Vec::new()),
             Err(stopped) => (Err(stopped.fault), stopped.backtrace),
         };
+        let fuel_left = fuel_left(&mut store);
         cost.fuel = self
             .limits
             .fuel(bytes)
-            .saturating_sub(store.get_fuel().unwrap_or(0));
+            .saturating_sub(*fuel_left.as_ref().unwrap_or(&0));
+        let outcome = match (outcome, fuel_left) {
+            (Ok(_), Err(error)) => Err(fault_of(&store, &error)),
+            (outcome, _) => outcome,
+        };
         cost.peak_memory = store.data().peak_memory();
         let (grant, log, guest_micros) = {
             let micros = store.data().deadline.used().as_micros();

@@ -6,6 +6,7 @@
 
 mod code;
 mod compile;
+mod confine;
 pub(crate) mod contract;
 mod engines;
 mod host;
@@ -25,7 +26,9 @@ pub(crate) use code::{UNFINISHED, file_name, whole};
 pub(crate) use compile::sha256_hex;
 pub use compile::{CompileError, Compiled, Names, compile, compile_as_child, load, names};
 pub use engines::Engines;
-pub(crate) use host::{HostState, SessionGrant, backtrace_of, fault_of, read_detail, run_to_end};
+pub(crate) use host::{
+    HostState, SessionGrant, backtrace_of, fault_of, fuel_left, read_detail, run_to_end,
+};
 pub use llm::{Aside, ModelGrant};
 pub(crate) use llm::{SessionModel, blamed};
 pub use log::{Level, LogLine};

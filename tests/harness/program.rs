@@ -14,7 +14,7 @@ const KILL_POINTS: &str = "SESSION_PIPELINE_KILL_POINTS";
 /// What `kill -9` sends.
 const KILL: i32 = 9;
 
-/// Where the program lies: beside the tests, as cargo builds it for the workspace.
+/// Where the program lies that tests start, which obeys their variables: beside the tests, as cargo builds it for the workspace.
 ///
 /// # Panics
 /// When it was not built.
@@ -27,7 +27,7 @@ pub fn path() -> PathBuf {
             .expect("the folder of cargo's programs lies in one"),
         false => folder,
     };
-    let program = folder.join("session-pipeline");
+    let program = folder.join("session-pipeline-under-test");
     assert!(
         program.is_file(),
         "`{}` is not there; build the workspace first",

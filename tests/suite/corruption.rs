@@ -15,6 +15,7 @@ mod torn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -130,7 +131,10 @@ fn lay(files: &Files) -> DataDir {
     let dir = DataDir::without_sessions_root();
     for (path, bytes) in files {
         let path = dir.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        // As the program makes them: of other modes it would warn.
+        let mut private = fs::DirBuilder::new();
+        let folder = path.parent().unwrap();
+        private.recursive(true).mode(0o700).create(folder).unwrap();
         fs::write(path, bytes).unwrap();
     }
     dir

@@ -8,6 +8,9 @@
 //! `content.rs` (lines and limits) and `usage/lines.rs` (the guest alone).
 
 mod contents;
+mod counters;
+mod csv;
+mod files;
 mod names;
 mod terminal;
 

@@ -4,6 +4,7 @@
 //! every route.
 
 mod administration;
+mod audit;
 mod health;
 mod limits;
 mod processors;

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use crate::prerequisites;
 use crate::stages::{Outcome, Stages};
 use crate::workspace::{Workspace, metadata, status};
-use crate::{licences, tidy, walls};
+use crate::{advisories, licences, tidy, walls};
 
 /// Check format, layout, dependency walls, licences, lints and docs.
 ///
@@ -92,7 +92,7 @@ pub fn check(workspace: &Workspace, only: &[Check], stages: &mut Stages) -> Resu
         stages.run("licences", || licences::check(workspace));
     }
     if only.contains(&Check::Advisories) {
-        stages.run("advisories", || licences::advisories(workspace));
+        stages.run("advisories", || advisories::check(workspace));
     }
     if only.contains(&Check::Clippy) || only.contains(&Check::Docs) {
         prerequisites::ensure(workspace)?;

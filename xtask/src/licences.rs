@@ -2,10 +2,8 @@
 //!
 //! The program contains all of them, so each must be one that lets people use, change and pass on
 //! the whole under Apache-2.0.
-//! Advisories are asked for where cargo-audit is installed and reaches its database.
 
 use std::path::Path;
-use std::process::Stdio;
 
 use anyhow::{Context, Result};
 use cargo_metadata::{CargoOpt, Metadata, MetadataCommand, Package};
@@ -13,7 +11,7 @@ use spdx::{Expression, Licensee, ParseMode};
 
 use crate::check::{Finding, print_findings};
 use crate::stages::Outcome;
-use crate::workspace::{Workspace, cargo_path, status};
+use crate::workspace::{Workspace, cargo_path};
 
 /// Licences that ask for no more than a notice.
 const ACCEPTED: &[&str] = &[
@@ -42,31 +40,6 @@ pub fn check(workspace: &Workspace) -> Result<Outcome> {
     }
     findings.dedup();
     Ok(print_findings(findings))
-}
-
-/// Asks an installed tool for known holes in dependencies; the answer needs a database that may be
-/// out of reach.
-pub fn advisories(workspace: &Workspace) -> Result<Outcome> {
-    let is_here = |tool: &str| {
-        let mut version = workspace.cargo([tool, "--version"]);
-        version.stdout(Stdio::null()).stderr(Stdio::null());
-        status(version).is_ok_and(|status| status.success())
-    };
-    if !is_here("audit") {
-        eprintln!(
-            "cargo-audit is not installed, so nobody was asked; `cargo install cargo-audit` gets it"
-        );
-        return Ok(Outcome::skipped());
-    }
-    let fetched = status(workspace.cargo(["audit", "--quiet"]))?;
-    match fetched.code() {
-        Some(0) => Ok(Outcome::of(true)),
-        Some(1) => Ok(Outcome::of(false)),
-        _ => {
-            eprintln!("the database of advisories can't be reached");
-            Ok(Outcome::skipped())
-        }
-    }
 }
 
 /// All packages that a workspace is built from on any platform, as its lock file has them.

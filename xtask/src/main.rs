@@ -7,6 +7,7 @@
     reason = "a build tool is a `main` of its own: it reads the environment"
 )]
 
+mod advisories;
 mod bench;
 mod check;
 mod fuzz;

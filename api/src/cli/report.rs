@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
 use session_pipeline_runtime::clock::{Clock, SystemClock};
+use session_pipeline_runtime::csv::{self, Cell};
 use session_pipeline_runtime::fault::printable;
 use session_pipeline_runtime::report::{self, Calls, Day, Days, Prices, Report, Row, Totals, Usd};
 use session_pipeline_runtime::store::Store;
 
 use super::client::Reach;
-use super::csv;
 use super::table::{number, table};
 use super::{Exit, Failure, Global, hint, print, print_json};
 
@@ -147,7 +147,7 @@ impl Ask<'_> {
         if self.global.json {
             print_json(&report)?;
         } else if self.is_csv {
-            print(&comma_separated(&report))?;
+            super::print_exact(&comma_separated(&report))?;
         } else {
             print(&people(&report))?;
             hint(&format!(
@@ -164,6 +164,8 @@ impl Ask<'_> {
 trait Figures: serde::Serialize + serde::de::DeserializeOwned {
     const COLUMNS: &'static [&'static str];
     const FIELDS: &'static [&'static str];
+    /// The fields that are no numbers.
+    const TEXTS: &'static [&'static str];
     fn cells(&self) -> Vec<String>;
     fn fields(&self) -> Vec<String>;
     /// The last row.
@@ -193,6 +195,11 @@ impl Figures for Totals {
         "unknown_models",
         "messages",
         "sessions",
+    ];
+    const TEXTS: &'static [&'static str] = &[
+        "cost_is_lower_bound",
+        "output_is_lower_bound",
+        "unknown_models",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -251,6 +258,7 @@ impl Figures for Calls {
         "siblings_failed",
         "sessions",
     ];
+    const TEXTS: &'static [&'static str] = &[];
 
     fn cells(&self) -> Vec<String> {
         self.counts().map(number).to_vec()
@@ -264,7 +272,10 @@ impl Figures for Calls {
         let rows = report.rows.iter().map(|row| row.totals.counts());
         let [calls, errors, tool, exit, rejected, sibling, _] =
             rows.fold([0; 7], |sums, counts| {
-                let mut sums = sums.into_iter().zip(counts).map(|(sum, count)| sum + count);
+                let mut sums = sums
+                    .into_iter()
+                    .zip(counts)
+                    .map(|(sum, count): (i64, i64)| sum.saturating_add(count));
                 std::array::from_fn(|_| sums.next().unwrap_or_default())
             });
         // A session that calls two tools is one session.
@@ -293,16 +304,20 @@ impl Counts for Calls {
 }
 
 fn comma_separated<F: Figures>(report: &Report<F>) -> String {
+    let mut out = String::new();
     let header = std::iter::once(report.key).chain(F::FIELDS.iter().copied());
-    let mut lines = vec![csv::line(header)];
+    csv::line(&mut out, header.map(Cell::Text));
     for Row { key, totals } in &report.rows {
         let fields = totals.fields();
-        let key = key.as_deref().unwrap_or_default();
-        lines.push(csv::line(
-            std::iter::once(key).chain(fields.iter().map(String::as_str)),
-        ));
+        let fields = F::FIELDS.iter().zip(&fields);
+        let fields = fields.map(|(name, field)| match F::TEXTS.contains(name) {
+            true => Cell::Text(field),
+            false => Cell::Number(field),
+        });
+        let key = Cell::Text(key.as_deref().unwrap_or_default());
+        csv::line(&mut out, std::iter::once(key).chain(fields));
     }
-    lines.join("\r\n")
+    out
 }
 
 fn people<F: Figures>(report: &Report<F>) -> String {

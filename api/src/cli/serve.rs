@@ -8,6 +8,7 @@ use serde::Serialize;
 use session_pipeline_runtime::registry::listing;
 use session_pipeline_runtime::run::Pipeline;
 use session_pipeline_runtime::scheduler::{Scheduler, cadences, cadences_after_look};
+use session_pipeline_runtime::store::{Actor, AuditEntry};
 use session_pipeline_runtime::token::SchedulerSecret;
 
 use super::random::SystemRandomness;
@@ -70,6 +71,25 @@ pub(super) fn serve(global: &Global, arguments: &ServeArgs) -> Result<Exit, Fail
     let is_new = service.make_first_token()?;
     let token_path = service.admin_token_path();
     let server = Server::start(Arc::clone(&service), arguments.listen)?;
+    let audit = |action: &str, params: serde_json::Value| {
+        let now = pipeline.clock().now();
+        let entry = AuditEntry {
+            params: Some(params.to_string()),
+            ..AuditEntry::new(action, "server", Actor::system(), now)
+        };
+        if let Err(error) = pipeline.store().audit(entry) {
+            tracing::warn!("`{action}` is missing in the audit log: {error}");
+        }
+    };
+    audit(
+        "server.start",
+        serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "url": server.url(),
+            "pid": std::process::id(),
+            "scheduler": !arguments.no_scheduler,
+        }),
+    );
     // Before anybody is told that they may send one.
     let signals = server.heed_signals()?;
     match scheduler {
@@ -113,6 +133,8 @@ pub(super) fn serve(global: &Global, arguments: &ServeArgs) -> Result<Exit, Fail
         std::process::exit(Exit::CouldNotRun as i32);
     });
     hint("stopping");
+    service.finish_denials();
+    audit("server.stop", serde_json::json!({ "reason": reason }));
     let stopped = server.stop();
     if !stopped.is_complete {
         hint("runs that were still at work were cut off; the next ones go on from there");

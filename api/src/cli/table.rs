@@ -80,7 +80,7 @@ pub(super) fn bytes(value: u64) -> String {
 
 /// An instant to the second: `2026-01-12T09:30:00Z`.
 pub(super) fn moment(at: UtcMicros) -> String {
-    UtcMicros(at.0 - at.0.rem_euclid(1_000_000)).to_string()
+    UtcMicros(at.0.saturating_sub(at.0.rem_euclid(1_000_000))).to_string()
 }
 
 /// A count with its noun: `1 session`, `2 sessions`.

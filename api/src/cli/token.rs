@@ -1,6 +1,7 @@
 //! `token`: make, list and take back what lets people and programs in.
 
 use clap::{Args, Subcommand};
+use session_pipeline_runtime::fault::printable;
 use session_pipeline_runtime::store::{Actor, Store};
 use session_pipeline_runtime::token;
 
@@ -119,15 +120,16 @@ fn people(tokens: &Tokens) -> String {
         "revoked",
         "last used",
     ]);
-    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    // A server, or a hand in the database, may say anything.
+    let or_none = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), printable);
     for token in &tokens.tokens {
         let role: token::Role = token.role.into();
         table.add_row([
-            token.id.clone(),
+            printable(&token.id),
             role.as_str().to_owned(),
             or_none(&token.user),
             or_none(&token.label),
-            token.created_at.clone(),
+            printable(&token.created_at),
             or_none(&token.expires_at),
             or_none(&token.revoked_at),
             or_none(&token.last_used_at),
@@ -144,7 +146,7 @@ fn revoke(global: &Global, id: &str) -> Result<Exit, Failure> {
     if global.json {
         print_json(&revoked)?;
     } else {
-        print(&format!("token {} is good no more", revoked.id))?;
+        print(&format!("token {} is good no more", printable(&revoked.id)))?;
     }
     Ok(Exit::Done)
 }

@@ -8,26 +8,68 @@ use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use session_pipeline_runtime::store::{Actor, ClientKind};
 use session_pipeline_runtime::token::{Caller, Role};
 
 use super::Service;
+use super::denials::Recognised;
 use super::problem::ApiError;
 
 /// Someone with a good token, of whatever role.
 pub(super) struct Known {
     pub(super) caller: Caller,
-    kind: ClientKind,
     ip: Option<IpAddr>,
 }
 
 impl Known {
-    /// The caller as the audit log names them.
+    /// The caller as the audit log names them. Which program a request comes from is nothing that it
+    /// is believed about: only the token tells a scheduler.
     pub(super) fn actor(&self) -> Actor {
         self.caller
-            .actor(self.kind, self.ip.map(|ip| ip.to_string()))
+            .actor(ClientKind::Web, self.ip.map(|ip| ip.to_string()))
     }
+}
+
+/// More addresses than a request passes on its way.
+const HOPS_MAX: usize = 32;
+
+/// Where a request comes from. Each proxy appends to `X-Forwarded-For` who asked it, so the list is
+/// read from its end, as long as the addresses are those of trusted proxies; what stands before is
+/// what the client says of itself.
+pub(super) fn client_address(
+    headers: &HeaderMap,
+    extensions: &Extensions,
+    service: &Service,
+) -> Option<IpAddr> {
+    let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>()?;
+    let trusted = &service.pipeline.config().service.trusted_proxies;
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    let mut address = peer.ip().to_canonical();
+    let forwarded = headers.get_all("x-forwarded-for").iter().rev();
+    let mut hops = forwarded.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
+    for _ in 0..HOPS_MAX {
+        if !is_trusted(address) {
+            break;
+        }
+        let Some(hop) = hops.next() else { break };
+        match hop_address(hop) {
+            Some(hop) => address = hop,
+            // Nobody knows who asked there.
+            None => break,
+        }
+    }
+    Some(address)
+}
+
+/// An address, which some proxies write with a port.
+fn hop_address(hop: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(hop).ok()?.trim();
+    let address: Option<IpAddr> = text.parse().ok();
+    let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
+    address
+        .or_else(with_port)
+        .map(|address| address.to_canonical())
 }
 
 /// Someone who may read reports.
@@ -67,18 +109,15 @@ impl FromRequestParts<Arc<Service>> for Known {
                 }
             });
         }
-        let agent = parts.headers.get(header::USER_AGENT);
-        let is_ours = agent.is_some_and(|agent| agent.as_bytes().starts_with(b"session-pipeline/"));
-        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(Self {
+        let known = Self {
             caller,
-            kind: if is_ours {
-                ClientKind::Cli
-            } else {
-                ClientKind::Web
-            },
-            ip: address.map(|ConnectInfo(address)| address.ip()),
-        })
+            ip: client_address(&parts.headers, &parts.extensions, service),
+        };
+        if let Some(recognised) = parts.extensions.get::<Recognised>() {
+            // A second extractor of the same request finds the same caller.
+            let _ = recognised.0.set(known.actor());
+        }
+        Ok(known)
     }
 }
 

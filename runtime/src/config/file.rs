@@ -4,7 +4,6 @@
 //! with its place, its name, what it is, and what is allowed (ARCHITECTURE.md §3).
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,6 +21,7 @@ use super::{Config, Limits, Variables, variables};
 use crate::fault::printable;
 use crate::manifest;
 use crate::redaction::{names_a_secret, without_secrets};
+use crate::regular;
 use crate::schedule::timetable::TickTooLong;
 use crate::schedule::{self, Schedule};
 
@@ -185,7 +185,7 @@ impl Config {
 
 fn read(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
-    File::open(path)?
+    regular::open(path)?
         .take(FILE_BYTES_MAX + 1)
         .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {

@@ -148,6 +148,17 @@ pub(super) const SERVICE: &[Key<Draft>] = &[
             draft.config.service.usage_retention_days = u32::try_from(days).ok();
         }),
     },
+    Key {
+        name: "trusted_proxies",
+        value: Value::Text(
+            "addresses or networks with commas between them, such as \"127.0.0.1, 10.0.0.0/8\"",
+            |draft, text| {
+                let networks = text.split(',').map(|network| network.trim().parse().ok());
+                draft.config.service.trusted_proxies = networks.collect::<Option<_>>()?;
+                Some(())
+            },
+        ),
+    },
 ];
 
 pub(super) const REPORT: &[Key<Draft>] = &[Key {

@@ -5,7 +5,6 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -127,7 +126,7 @@ impl Secrets {
 
 fn of_file(path: &Path) -> Result<ApiKey, KeyError> {
     let unreadable = |source| KeyError::Unreadable { source };
-    let file = File::open(path).map_err(unreadable)?;
+    let file = crate::regular::open(path).map_err(unreadable)?;
     // Of the file that is open, which nobody can put another in the place of.
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
     if mode & 0o077 != 0 {

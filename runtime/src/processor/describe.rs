@@ -8,7 +8,7 @@ use crate::manifest::{ColumnSpec, Kind, Manifest, ManifestError, Order, TableSpe
 use crate::sandbox::contract::ProcessorWithLlmPre;
 use crate::sandbox::contract::exports::session_pipeline::processor::guest::Manifest as GuestManifest;
 use crate::sandbox::contract::session_pipeline::processor::types;
-use crate::sandbox::{Engine, HostState, fault_of, run_to_end};
+use crate::sandbox::{Engine, HostState, fault_of, fuel_left, run_to_end};
 
 /// Asks in a fresh instance, with this randomness; gives what it said, checked, and the fuel it took.
 pub(super) fn describe(
@@ -39,7 +39,7 @@ pub(super) fn describe(
                 let detail = format!("the manifest is refused: {error}");
                 Fault::new(FaultKind::Component, detail)
             })?;
-            let fuel_left = store.get_fuel().unwrap_or(0);
+            let fuel_left = fuel_left(&mut store).unwrap_or(0);
             Ok((manifest, limits.fuel(0).saturating_sub(fuel_left)))
         }
         Ok(Err(reason)) => Err(Fault::new(

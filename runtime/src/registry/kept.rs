@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{Config, Limits};
 use crate::fault::{Fault, FaultKind};
 use crate::kill_point::reached;
+use crate::regular;
 use crate::sandbox::{
     self, CompileError, Compiled, Engine, UNFINISHED, file_name, sha256_hex, whole,
 };
@@ -36,14 +37,14 @@ pub(super) fn code(
     known: Option<&KnownComponent>,
 ) -> Option<Compiled> {
     let sha256 = known?.compiled_sha256.as_deref()?;
-    let code = fs::read(code_path(config, engine, digest)).ok()?;
+    let code = regular::read(&code_path(config, engine, digest), u64::MAX).ok()?;
     let compiled = Compiled::from_kept(code);
     (compiled.sha256 == sha256).then_some(compiled)
 }
 
 /// The component that is kept under a digest, if it is still what it was.
 pub(super) fn component(config: &Config, digest: &str) -> Option<Vec<u8>> {
-    let bytes = fs::read(component_path(config, digest)).ok()?;
+    let bytes = regular::read(&component_path(config, digest), u64::MAX).ok()?;
     (sha256_hex(&bytes) == digest).then_some(bytes)
 }
 

@@ -342,7 +342,7 @@ impl<'a> Look<'a> {
             .cloned()
             .collect();
         for file in gone {
-            store.forget_component_file(file.clone())?;
+            store.forget_component_file(file.clone(), self.now)?;
             last_good.remove(&file);
         }
         Ok(())

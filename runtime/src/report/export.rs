@@ -1,15 +1,20 @@
 //! Events as a file, for other programs (BEHAVIOUR.md 8.8).
 //!
-//! The database writes it, into the one folder that it may write to; whoever asked reads it from
-//! there and removes it.
+//! It is written into the one folder that the database can write to. The caller reads it from there
+//! and removes it.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use duckdb::arrow::array::{Array as _, StringArray};
 
 use super::views::with_names;
 use crate::clock::UtcMicros;
 use crate::config::Config;
+use crate::csv::{self, Cell};
 use crate::store::{self, Store, StoreError};
 
 /// What kind of file.
@@ -52,27 +57,53 @@ impl Drop for Exported {
     }
 }
 
-/// Columns of text, which a spreadsheet could take for formulas.
-const TEXTS: [&str; 18] = [
-    "session_file",
-    "session_id",
-    "username",
-    "event_uuid",
-    "parent_uuid",
-    "event_type",
-    "tool_id",
-    "tool_name",
-    "skill_name",
-    "subagent_type",
-    "command_name",
-    "plugin",
-    "mcp_server",
-    "source",
-    "error_class",
-    "model",
-    "cwd",
-    "git_branch",
+/// A column of an export.
+struct Column {
+    name: &'static str,
+    is_number: bool,
+}
+
+const fn text(name: &'static str) -> Column {
+    let is_number = false;
+    Column { name, is_number }
+}
+
+const fn number(name: &'static str) -> Column {
+    let is_number = true;
+    Column { name, is_number }
+}
+
+/// The columns after `id`, in their order.
+const COLUMNS: [Column; 25] = [
+    text("session_file"),
+    text("session_id"),
+    text("username"),
+    text("event_uuid"),
+    text("parent_uuid"),
+    text("event_type"),
+    text("tool_id"),
+    text("tool_name"),
+    text("skill_name"),
+    text("subagent_type"),
+    text("command_name"),
+    text("plugin"),
+    text("mcp_server"),
+    text("source"),
+    text("error_class"),
+    text("model"),
+    text("cwd"),
+    text("git_branch"),
+    number("line"),
+    text("is_error"),
+    text("is_sidechain"),
+    text("agent_version"),
+    text("occurred_at"),
+    number("processor_version"),
+    text("recorded_at"),
 ];
+
+/// CSV is written in pieces of this size.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// Writes the events that fit, in the order in which they occurred. Their first column is the hash
 /// of what tells events apart: session, uuid, tool id, type, tool and command.
@@ -87,51 +118,106 @@ pub fn export(
 ) -> Result<Exported, StoreError> {
     static EXPORTS: AtomicU64 = AtomicU64::new(0);
     let folder = config.export_dir();
-    let io = |path: &PathBuf| {
-        let path = path.clone();
-        move |source| StoreError::Io { path, source }
-    };
-    fs::create_dir_all(&folder).map_err(io(&folder))?;
+    store::private_folder(&folder)?;
     let number = EXPORTS.fetch_add(1, Ordering::Relaxed);
     let path = folder.join(format!(
         "{}{}-{number}",
         store::EXPORT_PREFIX,
         std::process::id()
     ));
+    // Before the first byte is in it, nobody else may read it; the database keeps the mode.
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|source| StoreError::Io {
+            path: path.clone(),
+            source,
+        })?;
     // From here on it is removed on every way out.
     let mut exported = Exported { path, rows: 0 };
-    let kind = match format {
-        Format::Csv => "FORMAT csv, HEADER",
-        Format::Json => "FORMAT json",
-        Format::Parquet => "FORMAT parquet",
+    exported.rows = match format {
+        Format::Csv => write_csv(store, filter, file).map_err(|error| match error {
+            CsvError::Store(error) => error,
+            CsvError::Io(source) => StoreError::Io {
+                path: exported.path.clone(),
+                source,
+            },
+        })?,
+        Format::Json => copy(store, filter, &exported.path, "FORMAT json")?,
+        Format::Parquet => copy(store, filter, &exported.path, "FORMAT parquet")?,
     };
-    let mut columns = String::new();
-    for name in TEXTS {
-        columns.push_str(&match format {
-            // A cell that begins like a formula is text to whoever opens it.
-            Format::Csv => format!(
-                "CASE WHEN regexp_matches({name}, '^[=+@\\t\\r-]') THEN '''' || {name} ELSE {name} END AS {name}, "
-            ),
-            Format::Json | Format::Parquet => format!("{name}, "),
-        });
-    }
-    let sql = format!(
-        "COPY (
-            SELECT sha256(concat_ws('|', session_id, coalesce(event_uuid, ''), coalesce(tool_id, ''), event_type,
-                coalesce(tool_name, ''), coalesce(command_name, ''))) AS id,
-                {columns} line, is_error, is_sidechain, agent_version, occurred_at, processor_version, recorded_at
-            FROM ({}) WHERE {} ORDER BY occurred_at NULLS LAST, session_file, line, id
-        ) TO {} ({kind})",
-        with_names("FROM usage.events"),
-        condition(filter),
-        literal(&exported.path.to_string_lossy()),
-    );
-    let rows = store
-        .reader()?
-        .execute(&sql, [])
-        .map_err(StoreError::database("an export"))?;
-    exported.rows = rows as u64;
     Ok(exported)
+}
+
+/// The events as the database itself writes them.
+fn copy(store: &Store, filter: &Filter, path: &Path, options: &str) -> Result<u64, StoreError> {
+    let columns = COLUMNS.map(|column| column.name).join(", ");
+    // Without a temporary file, which would have the mode of any new file.
+    let sql = format!(
+        "COPY ({}) TO {} ({options}, USE_TMP_FILE false)",
+        select(&columns, filter),
+        literal(&path.to_string_lossy()),
+    );
+    let rows = store.reader()?.execute(&sql, []);
+    Ok(rows.map_err(StoreError::database("an export"))? as u64)
+}
+
+enum CsvError {
+    Store(StoreError),
+    Io(std::io::Error),
+}
+
+/// The events through the one writer of CSV, in pieces: there may be many millions.
+fn write_csv(store: &Store, filter: &Filter, file: File) -> Result<u64, CsvError> {
+    let refused = |error| CsvError::Store(StoreError::database("an export")(error));
+    let columns = COLUMNS.map(|column| format!("CAST({0} AS VARCHAR) AS {0}", column.name));
+    let connection = store.reader().map_err(CsvError::Store)?;
+    let mut statement = connection
+        .prepare(&select(&columns.join(", "), filter))
+        .map_err(refused)?;
+    let mut file = file;
+    let mut out = String::new();
+    let names = COLUMNS.iter().map(|column| column.name);
+    csv::line(&mut out, std::iter::once("id").chain(names).map(Cell::Text));
+    let mut rows = 0;
+    for batch in statement.stream_arrow([]).map_err(refused)? {
+        let texts: Vec<Option<&StringArray>> = batch
+            .columns()
+            .iter()
+            .map(|column| column.as_any().downcast_ref())
+            .collect();
+        for row in 0..batch.num_rows() {
+            let cells = texts.iter().enumerate().map(|(index, column)| {
+                let value = column.filter(|column| column.is_valid(row));
+                let value = value.map_or("", |column| column.value(row));
+                let column = index.checked_sub(1).and_then(|index| COLUMNS.get(index));
+                match column {
+                    Some(column) if column.is_number => Cell::Number(value),
+                    _ => Cell::Text(value),
+                }
+            });
+            csv::line(&mut out, cells);
+            if out.len() >= PIECE_BYTES {
+                file.write_all(out.as_bytes()).map_err(CsvError::Io)?;
+                out.clear();
+            }
+        }
+        rows += batch.num_rows() as u64;
+    }
+    file.write_all(out.as_bytes()).map_err(CsvError::Io)?;
+    Ok(rows)
+}
+
+fn select(columns: &str, filter: &Filter) -> String {
+    format!(
+        "SELECT sha256(concat_ws('|', session_id, coalesce(event_uuid, ''), coalesce(tool_id, ''), event_type,
+            coalesce(tool_name, ''), coalesce(command_name, ''))) AS id, {columns}
+        FROM ({}) WHERE {} ORDER BY occurred_at NULLS LAST, session_file, line, id",
+        with_names("FROM usage.distinct_events"),
+        condition(filter),
+    )
 }
 
 fn condition(filter: &Filter) -> String {

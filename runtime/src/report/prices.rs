@@ -13,8 +13,12 @@ use toml::de::{DeTable, DeValue};
 use super::money::millionths;
 use crate::config::Config;
 use crate::fault::printable;
+use crate::regular;
 
 const SHIPPED: &str = include_str!("prices.toml");
+
+/// Far more than any price list has: a mistaken path must not fill the memory.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// A number that stands for one: rates and multipliers count in millionths.
 const ONE: i64 = 1_000_000;
@@ -99,7 +103,7 @@ impl Prices {
     pub fn of(config: &Config) -> Result<Self, PricesError> {
         let by_default = config.data_dir.join("prices.toml");
         let file = config.prices_file.clone().unwrap_or(by_default);
-        match std::fs::read_to_string(&file) {
+        match regular::read_to_string(&file, FILE_BYTES_MAX) {
             Ok(text) => Self::over_shipped(file, &text),
             // Where none is named there need be none.
             Err(error)

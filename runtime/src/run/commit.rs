@@ -174,7 +174,7 @@ fn count(entry: &Entry, stats: &mut Stats) {
     match entry {
         Entry::Completed(session) => {
             stats.processed += 1;
-            stats.items_extracted += session.items;
+            stats.items_extracted = stats.items_extracted.saturating_add(session.items);
         }
         Entry::Skipped(_) | Entry::Failed(_) => {}
     }
@@ -194,7 +194,7 @@ impl Pending {
     fn add(&mut self, outcome: Outcome, stats: &mut Stats) {
         self.since.get_or_insert_with(Instant::now);
         self.held_bytes += outcome.held_bytes;
-        stats.fuel += outcome.fuel;
+        stats.fuel = stats.fuel.saturating_add(outcome.fuel);
         if outcome.was_attempt {
             stats.bytes += outcome.bytes;
         }

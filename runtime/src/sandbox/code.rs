@@ -39,7 +39,10 @@ pub(super) fn shared(
 ) -> Result<Compiled, CompileError> {
     let fingerprint = compiler_fingerprint(limits).map_err(CompileError::Refused)?;
     let path = folder.join(file_name(&sha256_hex(component), &fingerprint));
-    if let Some(compiled) = fs::read(&path).ok().and_then(unpacked) {
+    if let Some(compiled) = crate::regular::read(&path, u64::MAX)
+        .ok()
+        .and_then(unpacked)
+    {
         return Ok(compiled);
     }
     let compiled = compile(compiler, limits, component, scratch)?;

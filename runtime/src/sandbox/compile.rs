@@ -3,24 +3,32 @@
 //!
 //! Compiled code is native code: only what we compiled ourselves is loaded, by its digest.
 
-use std::fs;
-use std::io::Read;
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crossbeam_channel::{RecvTimeoutError, bounded};
 use rustix::process::{Resource, Rlimit, setrlimit};
 #[cfg(target_os = "linux")]
 use rustix::process::{Signal, set_parent_process_death_signal};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
-use super::{Engine, code, fingerprint_of, tuned};
+use super::{Engine, code, confine, fingerprint_of, tuned};
 use crate::config::{Compiler, Limits};
 use crate::fault::{Fault, FaultKind, printable};
 
 /// Of a child's standard error this much is kept.
 const ERROR_BYTES_MAX: u64 = 4096;
+/// A child that has closed its standard error is looked at this often until it has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// Descriptors of a child: the standard three, its two files, and some room.
+const DESCRIPTORS_MAX: u64 = 16;
 
 /// Machine code for one engine, with its digest.
 #[derive(Debug)]
@@ -150,10 +158,19 @@ pub fn compile_as_child(arguments: &[String]) -> Result<(), String> {
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| format!("the compiler can't follow its parent: {error}"))?;
     let component = fs::read(input).map_err(|error| format!("`{input}` can't be read: {error}"))?;
+    let mut compiled = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(output)
+        .map_err(|error| format!("`{output}` can't be written: {error}"))?;
     for (resource, most) in [
         (Resource::As, limits.compile_memory_bytes_max),
         (Resource::Cpu, limits.compile_cpu_max.as_secs()),
         (Resource::Core, 0),
+        // What it writes came out of that memory.
+        (Resource::Fsize, limits.compile_memory_bytes_max),
+        (Resource::Nofile, DESCRIPTORS_MAX),
     ] {
         let limit = Rlimit {
             current: Some(most),
@@ -162,8 +179,13 @@ pub fn compile_as_child(arguments: &[String]) -> Result<(), String> {
         setrlimit(resource, limit)
             .map_err(|error| format!("the compiler's limits can't be set: {error}"))?;
     }
+    // From here on it computes: what the compiler might be talked into finds no file, no socket and
+    // no other program.
+    confine::to_computing()?;
     let code = precompile(&limits, &component)?;
-    fs::write(output, code).map_err(|error| format!("`{output}` can't be written: {error}"))
+    compiled
+        .write_all(&code)
+        .map_err(|error| format!("`{output}` can't be written: {error}"))
 }
 
 /// Makes a component of code that [`compile`] gave for an engine of the same limits, on this machine.
@@ -230,6 +252,67 @@ fn precompile(limits: &Limits, component: &[u8]) -> Result<Vec<u8>, String> {
         .map_err(|error| printable(&format!("{error:#}")))
 }
 
+/// The compiler runs at most this long, and this many times the CPU time that it may use: on a busy
+/// machine it waits for its turn.
+const WALL_BASE: Duration = Duration::from_secs(10);
+const WALL_PER_CPU: u32 = 10;
+
+/// The longest that a child may take, whatever it does.
+fn wall_max(limits: &Limits) -> Duration {
+    let share = limits.compile_cpu_max.saturating_mul(WALL_PER_CPU);
+    share.saturating_add(WALL_BASE)
+}
+
+/// How a child ended.
+struct Ended {
+    /// `None` where it was stopped at the end of its time.
+    status: Option<ExitStatus>,
+    /// What it wrote to standard error.
+    text: Vec<u8>,
+}
+
+/// Waits for a child, and ends it after so much time: also one that sleeps or was stopped, which no
+/// CPU time ends.
+fn supervise(mut child: Child, wall_max: Duration) -> std::io::Result<Ended> {
+    let stderr = child.stderr.take();
+    let child = Mutex::new(child);
+    let locked = || child.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_over = AtomicBool::new(false);
+    let (done, waits) = bounded::<()>(0);
+    std::thread::scope(|scope| {
+        let watchdog = || {
+            if waits.recv_timeout(wall_max) == Err(RecvTimeoutError::Timeout) {
+                is_over.store(true, Ordering::SeqCst);
+                // One that has ended meanwhile is none to kill.
+                let _ = locked().kill();
+            }
+        };
+        std::thread::Builder::new()
+            .name("compile-watchdog".to_owned())
+            .spawn_scoped(scope, watchdog)
+            .inspect_err(|_| {
+                let _ = locked().kill();
+            })?;
+        let mut text = Vec::new();
+        if let Some(stderr) = stderr {
+            // A child that can't tell why it failed has failed all the same.
+            let _ = stderr.take(ERROR_BYTES_MAX).read_to_end(&mut text);
+        }
+        let status = loop {
+            // Never waited for with the lock in hand, which the watchdog needs.
+            let ended = locked().try_wait();
+            match ended.transpose() {
+                Some(status) => break status,
+                None => std::thread::sleep(LOOK_EVERY),
+            }
+        };
+        drop(done);
+        let is_over = is_over.load(Ordering::SeqCst);
+        let status = status.map(|status| Some(status).filter(|_| !is_over));
+        status.map(|status| Ended { status, text })
+    })
+}
+
 enum ChildError {
     Start(std::io::Error),
     Failed(String),
@@ -242,7 +325,7 @@ fn run_child(
     input: &Path,
     output: &Path,
 ) -> Result<(), ChildError> {
-    let mut child = Command::new(program)
+    let child = Command::new(program)
         .args(arguments)
         .args([input, output])
         .arg(limits.compile_memory_bytes_max.to_string())
@@ -253,12 +336,14 @@ fn run_child(
         .stderr(Stdio::piped())
         .spawn()
         .map_err(ChildError::Start)?;
-    let mut text = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
-        // A child that can't tell why it failed has failed all the same.
-        let _ = stderr.take(ERROR_BYTES_MAX).read_to_end(&mut text);
-    }
-    let status = child.wait().map_err(ChildError::Start)?;
+    let wall_max = wall_max(limits);
+    let Ended { status, text } = supervise(child, wall_max).map_err(ChildError::Start)?;
+    let Some(status) = status else {
+        let seconds = wall_max.as_secs();
+        return Err(ChildError::Failed(format!(
+            "the compiler did not end within {seconds} s and was stopped"
+        )));
+    };
     if status.success() {
         return Ok(());
     }

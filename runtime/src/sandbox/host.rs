@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::component::ResourceTable;
-use wasmtime::{CallHook, ResourceLimiter, Store, StoreContextMut, Trap, WasmBacktrace};
+use wasmtime::{
+    AsContextMut as _, CallHook, ResourceLimiter, Store, StoreContextMut, Trap, WasmBacktrace,
+};
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
 use super::contract::session_pipeline::processor::{log, transcript, types};
@@ -29,6 +31,13 @@ const FUEL_SLICE: u64 = 10_000_000;
 /// Calls of the host between two looks at the clock: a dear one costs no fuel to speak of, and
 /// takes milliseconds.
 const CALLS_SLICE: u64 = 64;
+
+/// Fuel for a call of the host, whatever it does: about what it takes in instructions of a guest.
+const FUEL_PER_CALL: u64 = 100;
+/// Fuel for a byte that goes from the guest to the host or back, in a message or a transcript.
+pub(super) const FUEL_PER_BYTE: u64 = 1;
+/// What host calls cost is taken from the fuel when it has come to so much: to take it is not free.
+const FUEL_OWED_MAX: u64 = 100_000;
 
 /// What a session may use.
 pub(crate) struct SessionGrant {
@@ -53,6 +62,8 @@ pub(crate) struct HostState {
     pub(super) rows_recorded: u64,
     pub(super) bytes_recorded: u64,
     host_calls: u64,
+    /// Fuel that host calls cost and that was not taken yet.
+    fuel_owed: u64,
     pub(crate) deadline: Deadline,
     /// The first fault that the host itself found.
     fault: Option<Fault>,
@@ -86,6 +97,7 @@ impl HostState {
             rows_recorded: 0,
             bytes_recorded: 0,
             host_calls: 0,
+            fuel_owed: 0,
             deadline: Deadline {
                 started: thread_cpu(),
                 cpu_max: limits.cpu(bytes),
@@ -105,6 +117,12 @@ impl HostState {
         });
         store.fuel_async_yield_interval(Some(FUEL_SLICE))?;
         Ok(store)
+    }
+
+    /// Notes what a host call costs beside the call itself. The same work costs the same on any
+    /// machine, so that no session ends by its deadline on a slow one and not on a quick one.
+    pub(super) fn owe(&mut self, fuel: u64) {
+        self.fuel_owed = self.fuel_owed.saturating_add(fuel);
     }
 
     /// The highest that all memories together have reached.
@@ -211,6 +229,8 @@ pub(crate) fn backtrace_of(error: &wasmtime::Error) -> Vec<String> {
 fn count_call(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<()> {
     let state = store.data_mut();
     state.host_calls += 1;
+    let bytes = state.log.take_stream_bytes();
+    state.owe(FUEL_PER_CALL.saturating_add(bytes.saturating_mul(FUEL_PER_BYTE)));
     if state.host_calls > state.limits.host_calls_max {
         let limit = state.limits.host_calls_max;
         return Err(state.fail(
@@ -223,7 +243,31 @@ fn count_call(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<()>
     {
         return Err(state.fail(fault.kind, &fault.detail));
     }
+    if state.fuel_owed >= FUEL_OWED_MAX {
+        return pay(&mut store);
+    }
     Ok(())
+}
+
+/// Takes the fuel that host calls cost.
+pub(super) fn pay(store: &mut StoreContextMut<'_, HostState>) -> wasmtime::Result<()> {
+    let owed = std::mem::take(&mut store.data_mut().fuel_owed);
+    let left = store.get_fuel()?.checked_sub(owed);
+    store.set_fuel(left.unwrap_or(0))?;
+    if left.is_none() {
+        return Err(store.data_mut().fail(
+            FaultKind::OutOfFuel,
+            "the fuel for a session of this size is used up, the last of it by calls of the host",
+        ));
+    }
+    Ok(())
+}
+
+/// The fuel that is left when a guest has ended, with all its host calls paid; an error where they
+/// cost more than there was.
+pub(crate) fn fuel_left(store: &mut Store<HostState>) -> wasmtime::Result<u64> {
+    pay(&mut store.as_context_mut())?;
+    store.get_fuel()
 }
 
 /// How much of its thread's CPU time a store may use.
@@ -348,11 +392,14 @@ impl transcript::Host for HostState {
             .snapshot
             .next_chunk(usize::try_from(max_bytes).unwrap_or(usize::MAX))
         {
-            Ok(chunk) => Ok(transcript::Chunk {
-                bytes: chunk.bytes,
-                first_line: chunk.first_line,
-                passed_over: chunk.passed_over,
-            }),
+            Ok(chunk) => {
+                self.owe((chunk.bytes.len() as u64).saturating_mul(FUEL_PER_BYTE));
+                Ok(transcript::Chunk {
+                    bytes: chunk.bytes,
+                    first_line: chunk.first_line,
+                    passed_over: chunk.passed_over,
+                })
+            }
             Err(error) => Err(self.fail(FaultKind::Input, &read_detail(&error))),
         }
     }
@@ -369,6 +416,7 @@ pub(crate) fn read_detail(error: &ReadError) -> String {
 impl log::Host for HostState {
     fn log(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
         self.granted("log.log")?;
+        self.owe((message.len() as u64).saturating_mul(FUEL_PER_BYTE));
         let level = match level {
             log::Level::Debug => Level::Debug,
             log::Level::Info => Level::Info,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::contract::session_pipeline::processor::llm;
-use super::host::HostState;
+use super::host::{FUEL_PER_BYTE, HostState};
 use crate::clock::Clock;
 use crate::fault::{Fault, FaultKind};
 use crate::llm::{Caller, ErrorClass, LanguageModel, LlmError, Request, Response, what_to_set};
@@ -103,6 +103,9 @@ impl llm::Host for HostState {
         request: llm::Request,
     ) -> wasmtime::Result<Result<llm::Response, llm::LlmError>> {
         let (wall_max, bytes_max) = (self.limits.wall_max, self.limits.call_bytes_max);
+        let schema = request.json_schema.as_ref().map_or(0, String::len);
+        let asked = request.system.as_ref().map_or(0, String::len) + request.prompt.len() + schema;
+        self.owe((asked as u64).saturating_mul(FUEL_PER_BYTE));
         let grant = self.granted("llm.complete")?;
         let request = Request {
             system: request.system,

@@ -36,6 +36,8 @@ pub(crate) struct SessionLog(Arc<Mutex<Kept>>);
 struct Kept {
     lines: Vec<LogLine>,
     bytes_left: usize,
+    /// Bytes that streams took since somebody asked.
+    stream_bytes: u64,
     is_cut: bool,
     /// Lines that have not ended yet.
     open_stdout: Vec<u8>,
@@ -54,6 +56,7 @@ impl SessionLog {
         Self(Arc::new(Mutex::new(Kept {
             lines: Vec::new(),
             bytes_left: bytes_max,
+            stream_bytes: 0,
             is_cut: false,
             open_stdout: Vec::new(),
             open_stderr: Vec::new(),
@@ -73,6 +76,7 @@ impl SessionLog {
     /// Takes bytes of standard output or standard error; whole lines become messages.
     pub(crate) fn write_stream(&self, stream: Stream, bytes: &[u8]) {
         let mut kept = self.kept();
+        kept.stream_bytes = kept.stream_bytes.saturating_add(bytes.len() as u64);
         if stream == Stream::Stderr {
             kept.stderr_tail.extend_from_slice(bytes);
             let surplus = kept.stderr_tail.len().saturating_sub(STREAM_LINE_BYTES_MAX);
@@ -87,6 +91,11 @@ impl SessionLog {
         };
         *kept.open_line(stream) = text.split_off(end);
         kept.push_lines(stream, &text);
+    }
+
+    /// How many bytes the streams took since the last call.
+    pub(crate) fn take_stream_bytes(&self) -> u64 {
+        std::mem::take(&mut self.kept().stream_bytes)
     }
 
     /// The end of what was written to standard error.

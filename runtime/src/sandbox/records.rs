@@ -44,6 +44,11 @@ enum Value {
     Json(WasmStr),
 }
 
+/// Fuel for a recorded row.
+const FUEL_PER_ROW: u64 = 20;
+/// Fuel for a recorded byte, which is checked, and copied twice.
+const FUEL_PER_BYTE: u64 = 2;
+
 impl records::Host for HostState {
     /// What [`link`] stands before, like the other two.
     fn insert(&mut self, _: String, _: Vec<types::Row>) -> wasmtime::Result<()> {
@@ -152,6 +157,9 @@ fn record(
         *slot = kept;
     }
     let bytes = pushed.map_err(|(kind, detail)| state.fail(kind, &detail))?;
+    let new_bytes = bytes.saturating_sub(state.bytes_recorded);
+    let fuel = new_bytes.saturating_mul(FUEL_PER_BYTE);
+    state.owe(fuel.saturating_add((rows.len() as u64).saturating_mul(FUEL_PER_ROW)));
     (state.rows_recorded, state.bytes_recorded) = (recorded, bytes);
     Ok(())
 }

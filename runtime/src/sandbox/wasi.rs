@@ -21,8 +21,9 @@ use crate::fault::FaultKind;
 const WASI: &str = "0.2.12";
 /// The instant at which clocks stand: 2000-01-01T00:00:00Z.
 const INSTANT: Duration = Duration::from_secs(946_684_800);
-/// Bytes of randomness for one call.
-const RANDOM_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of randomness for one call, which costs fuel as one call: more than a generator takes as its
+/// seed.
+const RANDOM_BYTES_MAX: u64 = 4 << 10;
 /// Bytes that a stream takes at once.
 const STREAM_BYTES_MAX: usize = 64 << 10;
 

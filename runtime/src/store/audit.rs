@@ -20,6 +20,8 @@ pub enum ClientKind {
     Web,
     /// The scheduler, ours or another.
     Scheduler,
+    /// The program by itself.
+    System,
 }
 
 impl ClientKind {
@@ -29,6 +31,7 @@ impl ClientKind {
             Self::Cli => "cli",
             Self::Web => "web",
             Self::Scheduler => "scheduler",
+            Self::System => "system",
         }
     }
 }
@@ -53,6 +56,11 @@ impl Actor {
     /// Our own scheduler.
     pub fn scheduler() -> Self {
         Self::local(ClientKind::Scheduler)
+    }
+
+    /// The program by itself: what nobody asked for.
+    pub fn system() -> Self {
+        Self::local(ClientKind::System)
     }
 
     fn local(client_kind: ClientKind) -> Self {

@@ -19,6 +19,7 @@ use md5::{Digest as _, Md5};
 
 use super::StoreError;
 use crate::kill_point::reached;
+use crate::regular;
 
 /// The file in `state`, empty between checkpoints.
 const FILE: &str = "checkpoint";
@@ -45,7 +46,7 @@ pub(super) struct Checkpoints {
 impl Checkpoints {
     /// For a database that DuckDB has opened.
     pub(super) fn of(database_path: &Path) -> Result<Self, StoreError> {
-        let database = File::open(database_path).map_err(at(database_path))?;
+        let database = regular::open(database_path).map_err(at(database_path))?;
         Ok(Self {
             database,
             database_path: database_path.to_owned(),
@@ -108,12 +109,9 @@ impl Checkpoints {
     }
 
     fn write(&self, block_bytes: u64, blocks: &[u64]) -> io::Result<()> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&self.path)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let file = regular::open_with(&mut options, &self.path)?;
         let mut kept = Digested::to(BufWriter::new(&file));
         kept.write_all(MAGIC)?;
         let mut block = vec![0; HEADERS_BYTES];
@@ -141,7 +139,7 @@ impl Checkpoints {
 }
 
 fn forget(path: &Path) -> io::Result<()> {
-    OpenOptions::new().write(true).open(path)?.set_len(0)
+    regular::open_with(OpenOptions::new().write(true), path)?.set_len(0)
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> StoreError {
@@ -170,7 +168,7 @@ fn offset_of(block: u64, block_bytes: u64) -> Option<u64> {
 /// Undoes a checkpoint that was cut off, before DuckDB opens the file. Done again, it does the same.
 pub(super) fn undo_half_done(database_path: &Path) -> Result<(), StoreError> {
     let path = kept_beside(database_path);
-    let mut kept = match File::open(&path) {
+    let mut kept = match regular::open(&path) {
         Ok(kept) => kept,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(at(&path)(error)),
@@ -180,11 +178,8 @@ pub(super) fn undo_half_done(database_path: &Path) -> Result<(), StoreError> {
     }
     // One that has no end was cut off itself, before the checkpoint began.
     if is_whole(&mut kept).map_err(at(&path))? {
-        match OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(database_path)
-        {
+        let mut options = OpenOptions::new();
+        match regular::open_with(options.read(true).write(true), database_path) {
             Ok(database) => put_back(&mut kept, &database).map_err(at(database_path))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(at(database_path)(error)),

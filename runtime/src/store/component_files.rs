@@ -3,13 +3,21 @@
 
 use std::collections::BTreeMap;
 
-use duckdb::params;
+use duckdb::{OptionalExt, params};
+use serde_json::json;
 
+use super::audit::{Actor, Audited, write_audit};
 use super::sql::timestamp;
 use super::transaction::in_transaction;
 use super::{Store, StoreError};
 use crate::clock::UtcMicros;
 use crate::registry::plan::Component;
+
+/// Files come and go by themselves, as far as the program can tell.
+fn audited(action: &'static str, now: UtcMicros) -> Audited {
+    let actor = Actor::system();
+    Audited { action, actor, now }
+}
 
 impl Store {
     /// The last good component of each file, by the file's name.
@@ -83,7 +91,18 @@ impl Store {
                         break;
                     }
                 }
-                Ok(())
+                let known = connection
+                    .query_row(
+                        "SELECT processor_name, version FROM main.components WHERE digest = ?",
+                        [&digest],
+                        |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)),
+                    )
+                    .optional()
+                    .map_err(StoreError::database("to read what it knows of a component"))?;
+                let (processor, version) = known.unzip();
+                let params = json!({ "digest": digest, "processor": processor, "version": version });
+                let resource = format!("processor-file:{file}");
+                write_audit(connection, &audited("component.take_over", now).entry(resource, &params))
             })
         })
     }
@@ -92,16 +111,23 @@ impl Store {
     ///
     /// # Errors
     /// When the database refuses.
-    pub fn forget_component_file(&self, file: String) -> Result<(), StoreError> {
+    pub fn forget_component_file(&self, file: String, now: UtcMicros) -> Result<(), StoreError> {
         self.write(move |connection| {
             in_transaction(connection, |connection| {
-                connection
+                let removed = connection
                     .execute(
                         "DELETE FROM main.component_files WHERE file_name = ?",
-                        [file],
+                        [&file],
                     )
                     .map_err(StoreError::database("to forget a file of a component"))?;
-                Ok(())
+                if removed == 0 {
+                    return Ok(());
+                }
+                let resource = format!("processor-file:{file}");
+                write_audit(
+                    connection,
+                    &audited("component.remove", now).entry(resource, &json!({})),
+                )
             })
         })
     }

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use crate::regular;
 
 /// Who holds a data dir, as its lock file tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,31 @@ impl fmt::Display for Holder {
     }
 }
 
+impl Holder {
+    /// Who holds a data dir now; `None` where nobody does, or nobody can tell.
+    pub fn of(state_dir: &Path) -> Option<Self> {
+        let file = regular::open(&state_dir.join("lock")).ok()?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Some(Self::read(&file)),
+            // It is given back with the file.
+            Ok(()) | Err(TryLockError::Error(_)) => None,
+        }
+    }
+
+    fn read(file: &File) -> Self {
+        let mut text = String::new();
+        // Who it is only makes the message better.
+        let _ = file.take(4096).read_to_string(&mut text);
+        let mut lines = text.lines();
+        let pid = lines.next().and_then(|pid| pid.parse().ok());
+        let url = lines
+            .next()
+            .map(crate::fault::printable)
+            .filter(|url| !url.is_empty());
+        Self { pid, url }
+    }
+}
+
 /// The lock, held as long as this value lives; the system gives it back if the process dies.
 #[derive(Debug)]
 pub(super) struct DataDirLock {
@@ -40,28 +67,15 @@ impl DataDirLock {
             path: path.clone(),
             source,
         };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(io)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = regular::open_with(options.mode(0o600), &path).map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                // Who it is only makes the message better.
-                let _ = file.take(4096).read_to_string(&mut text);
-                let mut lines = text.lines();
-                let pid = lines.next().and_then(|pid| pid.parse().ok());
-                let url = lines
-                    .next()
-                    .map(crate::fault::printable)
-                    .filter(|url| !url.is_empty());
                 return Err(StoreError::Locked {
                     data_dir: data_dir.to_owned(),
-                    holder: Holder { pid, url },
+                    holder: Holder::read(&file),
                 });
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),

@@ -1,21 +1,22 @@
 //! Opening the database of a data dir: lock, copy before an upgrade, migrations, lockdown.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use duckdb::{Config as DatabaseConfig, Connection};
 use session_pipeline_migrations as migrations;
 
+use super::audit::{Actor, Audited, write_audit};
 use super::checkpoint::{Checkpoints, kept_beside, log_beside, undo_half_done};
 use super::lock::DataDirLock;
 use super::sequence::{Commits, make_good};
 use super::transaction::{Writer, in_transaction};
-use super::{Store, StoreError, is_damage, runs};
+use super::{Store, StoreError, is_damage, modes, runs};
 use crate::clock::UtcMicros;
 use crate::config::Config;
 use crate::kill_point::reached;
+use crate::regular;
 
 /// What opening a store came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,11 +76,13 @@ impl Store {
         version: Option<u32>,
     ) -> Result<Self, StoreError> {
         let state_dir = config.state_dir();
-        private_folder(&config.data_dir, 0o755)?;
-        private_folder(&state_dir, 0o700)?;
+        modes::folder(&config.data_dir, 0o755)?;
+        let was_open = modes::private_folder(&state_dir)?;
         let export_dir = config.export_dir();
         let lock = DataDirLock::take(&config.data_dir, &state_dir)?;
         let path = state_dir.join("system.duckdb");
+        check_files(&path)?;
+        modes::close_below(&state_dir, was_open);
         discard_spill(config)?;
         discard_exports(&export_dir)?;
         let migration = |source| unmigrated(&path, source);
@@ -133,6 +136,9 @@ impl Store {
                 make_good(connection, opened.lost_commits, config.group.sessions_max)
             })?;
         }
+        if is_current && opened.version_before.is_some() && !opened.applied.is_empty() {
+            write_migration(&writer, &opened, now)?;
+        }
         if is_current {
             opened.interrupted_runs = runs::close_interrupted(&writer, now)?;
         }
@@ -152,6 +158,7 @@ impl Store {
         // A database that is not there yet is not made by asking.
         let (_held, connection) = if path.exists() {
             let lock = DataDirLock::take(&config.data_dir, &state_dir)?;
+            check_files(&path)?;
             let (connection, checkpoints) = connect(&path, config)?;
             (Some((checkpoints, lock)), connection)
         } else {
@@ -179,6 +186,23 @@ impl Store {
     }
 }
 
+/// Leaves an audit row of an upgrade.
+fn write_migration(writer: &Writer, opened: &Opened, now: UtcMicros) -> Result<(), StoreError> {
+    let params = serde_json::json!({
+        "from": opened.version_before,
+        "to": opened.applied.last(),
+        "renamed": opened.renamed,
+    });
+    let audited = Audited {
+        action: "database.migrate",
+        actor: Actor::system(),
+        now,
+    };
+    in_transaction(writer, |connection| {
+        write_audit(connection, &audited.entry("database", &params))
+    })
+}
+
 /// What a migration would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MigrationPlan {
@@ -190,15 +214,25 @@ pub struct MigrationPlan {
     pub renamed: Vec<(String, String)>,
 }
 
-fn private_folder(path: &Path, mode: u32) -> Result<(), StoreError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path)
-        .map_err(|source| StoreError::Io {
-            path: path.to_owned(),
-            source,
-        })
+/// What DuckDB opens has to be regular files: it would wait for ever for the other end of a FIFO.
+fn check_files(database_path: &Path) -> Result<(), StoreError> {
+    let unnamed = unnamed_beside(database_path);
+    for path in [
+        database_path.to_owned(),
+        log_beside(database_path),
+        log_beside(&unnamed),
+        unnamed,
+    ] {
+        regular::check(&path).map_err(|source| StoreError::Io { path, source })?;
+    }
+    Ok(())
+}
+
+/// Where a new database is made before it has its name.
+fn unnamed_beside(database_path: &Path) -> PathBuf {
+    let mut unnamed = database_path.as_os_str().to_owned();
+    unnamed.push(".new");
+    PathBuf::from(unnamed)
 }
 
 /// So much memory is enough to replay a log of one byte, with room to spare.
@@ -300,9 +334,7 @@ fn make(
     now: UtcMicros,
     to: Option<u32>,
 ) -> Result<migrations::Applied, StoreError> {
-    let mut unnamed = path.as_os_str().to_owned();
-    unnamed.push(".new");
-    let unnamed = PathBuf::from(unnamed);
+    let unnamed = unnamed_beside(path);
     // The first two are left of one whose making was cut off. The log of a database that is gone, and
     // the blocks kept of it, can't be of this one, however alike its headers are.
     for path in [
@@ -326,6 +358,10 @@ fn make(
     made.close()
         .map_err(|(_, error)| StoreError::database("closing")(error))?;
     reached("database to be named");
+    modes::private_file(&unnamed).map_err(|source| StoreError::Io {
+        path: unnamed.clone(),
+        source,
+    })?;
     fs::rename(&unnamed, path).map_err(|source| StoreError::Io {
         path: path.to_owned(),
         source,

@@ -14,8 +14,9 @@ use duckdb::{Connection, params};
 use serde_json::json;
 
 use super::audit::{Audited, write_audit};
-use super::transaction::{in_transaction, raise_counter};
+use super::transaction::{in_transaction, next, raise_counter};
 use super::{Store, StoreError};
+use crate::regular;
 
 /// The file in `state`.
 const FILE: &str = "commits";
@@ -93,7 +94,7 @@ impl Commits {
             }
         };
         let commits = Self {
-            last: Some(Cell::new(known + lost)),
+            last: Some(Cell::new(known.saturating_add(lost))),
             file,
         };
         if lost == 0 {
@@ -107,7 +108,7 @@ impl Commits {
         let Some(last) = &self.last else {
             return Ok(None);
         };
-        let next = last.get() + 1;
+        let next = next(COUNTER, last.get(), 1)?;
         connection
             .prepare_cached("UPDATE main.counters SET value = ? WHERE name = ?")
             .and_then(|mut statement| statement.execute(params![next, COUNTER]))
@@ -157,13 +158,9 @@ fn record(number: i64) -> String {
 
 /// What the file says; what it can't mean is cut off, so that what is written stands alone.
 fn read(path: &Path) -> io::Result<(Told, File)> {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file = regular::open_with(options.mode(0o600), path)?;
     let mut bytes = Vec::new();
     (&mut file).take(64).read_to_end(&mut bytes)?;
     if bytes.is_empty() {

@@ -110,6 +110,18 @@ pub(crate) fn in_transaction<T>(
     })
 }
 
+/// What a counter is after so many numbers were taken: more than before, and never negative.
+pub(super) fn next(name: &str, before: i64, by: i64) -> Result<i64, StoreError> {
+    // Callers add one more to what this returns.
+    let after = before
+        .checked_add(by)
+        .filter(|after| before >= 0 && *after < i64::MAX);
+    after.ok_or_else(|| StoreError::Counter {
+        name: name.to_owned(),
+        value: before,
+    })
+}
+
 /// Raises a counter by `by` within the present transaction; gives its value before.
 pub(super) fn raise_counter(
     connection: &Connection,
@@ -121,15 +133,7 @@ pub(super) fn raise_counter(
         .prepare_cached("SELECT max(value) FROM main.counters WHERE name = ?")
         .and_then(|mut statement| statement.query_row([name], |row| row.get(0)))
         .map_err(&refused)?;
-    let last = before.unwrap_or(0);
-    // Callers add one more to what this returns.
-    let value = last
-        .checked_add(by)
-        .filter(|value| last >= 0 && *value < i64::MAX)
-        .ok_or_else(|| StoreError::Counter {
-            name: name.to_owned(),
-            value: last,
-        })?;
+    let value = next(name, before.unwrap_or(0), by)?;
     let sql = match before {
         Some(_) => "UPDATE main.counters SET value = ? WHERE name = ?",
         None => "INSERT INTO main.counters (value, name) VALUES (?, ?)",

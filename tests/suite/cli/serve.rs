@@ -752,3 +752,48 @@ fn the_walk_of_the_readme_goes_through() {
     assert_eq!(audit["entries"][0]["action"], "session.upload");
     assert_eq!(serving.stop(), 0);
 }
+
+#[test]
+fn a_server_leaves_audit_rows_of_its_start_and_its_end() {
+    let dir = DataDir::new();
+    let serving = Serving::start(&dir, &[]);
+    let url = serving.url().to_owned();
+    assert_eq!(serving.stop(), 0);
+    let audit = "SELECT action, resource, client_kind, result FROM audit_log
+        WHERE action LIKE 'server.%' ORDER BY CAST(id AS INTEGER)";
+    assert_eq!(
+        crate::database::rows(&dir, audit),
+        [
+            "server.start | server | system | ok",
+            "server.stop | server | system | ok"
+        ]
+    );
+    let params = cell(
+        &dir,
+        "SELECT params FROM audit_log WHERE action = 'server.start'",
+    );
+    assert!(params.contains(&url), "{params}");
+}
+
+#[test]
+fn components_that_come_and_go_leave_audit_rows() {
+    let dir = DataDir::new();
+    let folder = dir.path().join("processors");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("versioned.wasm"), versioned(1)).unwrap();
+    assert_eq!(check(&dir, &["run", VERSIONED]).code, 0);
+    fs::write(folder.join("versioned.wasm"), versioned(2)).unwrap();
+    assert_eq!(check(&dir, &["run", VERSIONED]).code, 0);
+    fs::remove_file(folder.join("versioned.wasm")).unwrap();
+    check(&dir, &["run", "--all"]);
+    let audit = "SELECT action, resource, client_kind, json_extract_string(params, 'version') FROM audit_log
+        WHERE action LIKE 'component.%' ORDER BY CAST(id AS INTEGER)";
+    assert_eq!(
+        crate::database::rows(&dir, audit),
+        [
+            "component.take_over | processor-file:versioned.wasm | system | 1",
+            "component.take_over | processor-file:versioned.wasm | system | 2",
+            "component.remove | processor-file:versioned.wasm | system | -",
+        ]
+    );
+}

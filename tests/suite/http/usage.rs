@@ -241,7 +241,7 @@ fn the_export_is_csv_with_a_header_whose_cells_no_spreadsheet_takes_for_formulas
     );
     assert_eq!(lines.len(), 3);
     assert!(
-        lines[1].contains(",'=bob/old.jsonl,s2,'=bob,"),
+        lines[1].contains(r#","'=bob/old.jsonl",s2,"'=bob","#),
         "the oldest first: {}",
         lines[1]
     );

@@ -1,10 +1,13 @@
 //! Components that are small, and cost the compiler far more than any processor may.
 
 use std::fmt::Write;
-use std::time::Duration;
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
-use session_pipeline_harness::TestPipeline;
-use session_pipeline_runtime::config::{Config, Limits};
+use session_pipeline_bundle::USAGE;
+use session_pipeline_harness::{TestPipeline, program};
+use session_pipeline_runtime::config::{Compiler, Config, Limits};
 use session_pipeline_runtime::registry::RegistryError;
 use session_pipeline_runtime::sandbox::compile;
 
@@ -115,4 +118,69 @@ fn a_bomb_leaves_the_other_processors_at_work() {
         other => panic!("the bomb is unavailable, not {other:?}"),
     }
     assert_eq!(pipeline.run(good.0).stats.processed, 1);
+}
+
+#[test]
+fn a_compiler_that_sleeps_is_stopped_too() {
+    let check = |script: &str| {
+        let compiler = Compiler::Child {
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".to_owned(), script.to_owned(), "--".to_owned()],
+        };
+        let limits = Limits {
+            compile_cpu_max: Duration::from_millis(100),
+            ..small()
+        };
+        let scratch = tempfile::tempdir().unwrap();
+        let begun = Instant::now();
+        let error = compile(&compiler, &limits, USAGE, scratch.path()).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("did not end within 11 s"),
+            "{script}: {error}"
+        );
+        assert!(begun.elapsed() < Duration::from_secs(120), "{script}");
+    };
+    std::thread::scope(|scope| {
+        for script in [
+            "exec sleep 600",
+            "exec 2>&-; exec sleep 600",
+            "kill -STOP $$",
+        ] {
+            scope.spawn(move || check(script));
+        }
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_compiler_has_few_descriptors_small_files_and_no_system_calls_but_those_to_compute() {
+    let scratch = tempfile::tempdir().unwrap();
+    let input = scratch.path().join("component.wasm");
+    fs::write(&input, many_functions()).unwrap();
+    let mut child = Command::new(program::path())
+        .args(["compile-component", "--"])
+        .args([&input, &scratch.path().join("component.code")])
+        .args([(1_u64 << 30).to_string(), "60".to_owned()])
+        .spawn()
+        .unwrap();
+    let of = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", child.id())).unwrap();
+    let is_confined = || of("status").lines().any(|line| line == "Seccomp:\t2");
+    let begun = Instant::now();
+    while !is_confined() && begun.elapsed() < Duration::from_secs(30) {
+        std::thread::yield_now();
+    }
+    let (confined, limits) = (is_confined(), of("limits"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(confined);
+    let limit = |name: &str| {
+        let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
+        let values = line.strip_prefix(name).unwrap().split_whitespace();
+        values.take(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(limit("Max open files"), ["16", "16"]);
+    assert_eq!(limit("Max file size"), ["1073741824", "1073741824"]);
+    assert_eq!(limit("Max address space"), ["1073741824", "1073741824"]);
+    assert_eq!(limit("Max core file size"), ["0", "0"]);
 }

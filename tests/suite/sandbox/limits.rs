@@ -1,5 +1,7 @@
 //! Limits from both sides, and what does not depend on them: the same bytes give the same rows.
 
+use std::time::Duration;
+
 use session_pipeline_bundle::{FAULTY, USAGE};
 use session_pipeline_harness::{Guest, Session};
 use session_pipeline_runtime::config::Limits;
@@ -226,4 +228,49 @@ fn every_guest_works_well_where_nothing_provokes_it() {
             );
         }
     }
+}
+
+#[test]
+fn calls_of_the_host_cost_fuel_so_that_their_end_is_the_same_on_any_machine() {
+    // Neither the number of calls nor the time ends them.
+    let endless = |fuel_base| Limits {
+        fuel_base,
+        fuel_per_byte: 0,
+        host_calls_max: u64::MAX >> 1,
+        cpu_base: Duration::from_secs(600),
+        ..small()
+    };
+    for name in [
+        "loops_calling",
+        "calls_host_endlessly",
+        "floods_wasi",
+        "logs_long_lines_endlessly",
+    ] {
+        let run = || {
+            let execution = guest(name).under(&endless(20_000_000)).process(MISBEHAVE);
+            (execution.outcome.unwrap_err(), execution.cost.fuel)
+        };
+        let (first, fuel) = run();
+        assert_eq!(first.kind, FaultKind::OutOfFuel, "{name}: {first}");
+        assert_eq!(run(), (first, fuel), "{name}");
+    }
+}
+
+#[test]
+fn every_call_and_every_byte_that_it_takes_is_paid_for() {
+    let guest = guest("well_behaved");
+    let fuel = |session: &str| guest.process(session).cost.fuel;
+    let (one, two, long) = (
+        fuel("{\"n\":1}\n"),
+        fuel("{\"n\":1}\n{\"n\":1}\n"),
+        fuel(&format!(
+            "{{\"n\":1,\"text\":\"{}\"}}\n",
+            "x".repeat(100_000)
+        )),
+    );
+    assert!(two > one + 100, "{one} {two}");
+    assert!(
+        long > one + 300_000,
+        "it is read, and recorded: {one} {long}"
+    );
 }

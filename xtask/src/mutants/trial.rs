@@ -207,7 +207,7 @@ fn runner_of(word: &str) -> String {
     let mut script = String::new();
     if !PURE.contains(&word) {
         script.push_str(FORGET_THIS_CRATE);
-        script.push_str("cargo build --quiet --workspace --bin session-pipeline");
+        script.push_str("cargo build --quiet --workspace --bin session-pipeline --bin session-pipeline-under-test");
         for value in QUICK {
             script.push_str(" --config ");
             script.push_str(value);

@@ -12,7 +12,7 @@ use super::{is_instant, undeclared};
 use crate::fault::{Fault, FaultKind, printable};
 use crate::manifest::{Kind, TableSpec};
 use crate::sandbox::contract::session_pipeline::processor::{records, types};
-use crate::sandbox::host::{HostState, SessionGrant};
+use crate::sandbox::host::{FUEL_PER_BYTE as FUEL_PER_BYTE_ASKED, HostState, SessionGrant, pay};
 use crate::shared::{self, Answer, Cell, Comparison, FILTERS_MAX, Filter, OrderBy, Query};
 
 /// Fuel for the call itself: what a query costs before it has read a row.
@@ -29,6 +29,21 @@ struct Asked {
     order_by: Option<String>,
     descending: bool,
     limit: u32,
+}
+
+impl Asked {
+    /// What was lifted out of the guest.
+    fn bytes(&self) -> u64 {
+        let filters = self.filters.iter().map(|filter| {
+            let value = match &filter.value {
+                types::Value::Text(text) | types::Value::Json(text) => text.len(),
+                _ => 8,
+            };
+            filter.column.len() + value
+        });
+        let order = self.order_by.as_ref().map_or(0, String::len);
+        (self.table.len() + order + filters.sum::<usize>()) as u64
+    }
 }
 
 pub(super) fn link(records: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()> {
@@ -59,6 +74,7 @@ fn look_up(
     asked: &Asked,
 ) -> wasmtime::Result<Vec<types::Row>> {
     let state = store.data_mut();
+    state.owe(asked.bytes().saturating_mul(FUEL_PER_BYTE_ASKED));
     let (rows_max, bytes_max) = (state.limits.lookup_rows_max, state.limits.lookup_bytes_max);
     let grant = state.granted("records.lookup")?;
     let answered = answer(grant, asked, rows_max, bytes_max);
@@ -97,6 +113,7 @@ fn charge(
     let fuel = FUEL_PER_CALL
         .saturating_add(rows.saturating_mul(FUEL_PER_ROW))
         .saturating_add(bytes.saturating_mul(FUEL_PER_BYTE));
+    pay(store)?;
     let left = store.get_fuel()?.checked_sub(fuel);
     store.set_fuel(left.unwrap_or(0))?;
     if left.is_none() {

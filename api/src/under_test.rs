@@ -1,0 +1,58 @@
+//! The program as the suite starts it: the same command line, with what only tests ask for by two
+//! variables of the environment. Nobody packages it.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use session_pipeline::cli::{self, Hooks};
+use session_pipeline_runtime::config::{VARIABLES, Variables};
+use session_pipeline_runtime::kill_point;
+
+fn main() -> ExitCode {
+    if let Err(error) = kill_points() {
+        // A test that asks for points must not go on without them.
+        let _ = writeln!(std::io::stderr(), "error: {KILL_POINTS}: {error}");
+        return ExitCode::from(2);
+    }
+    let hooks = Hooks {
+        compiled: environment(COMPILED).map(PathBuf::from),
+    };
+    cli::main(std::env::args_os(), variables(), environment, hooks)
+}
+
+/// The folder of compiled components that tests share.
+const COMPILED: &str = "SESSION_PIPELINE_COMPILED";
+/// Where the process ends, for tests of crashes.
+const KILL_POINTS: &str = "SESSION_PIPELINE_KILL_POINTS";
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "here is the `main` that reads the environment"
+)]
+fn kill_points() -> Result<(), String> {
+    let Some(plan) = std::env::var_os(KILL_POINTS) else {
+        return Ok(());
+    };
+    let plan: kill_point::Plan = plan.to_string_lossy().parse()?;
+    kill_point::install(&plan).map_err(|error| error.to_string())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "here is the `main` that reads the environment"
+)]
+fn variables() -> Variables {
+    let found = VARIABLES.map(|name| Some((name, std::env::var_os(name)?)));
+    found.into_iter().flatten().collect()
+}
+
+/// What stands in a variable whose name the configuration says.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "here is the `main` that reads the environment"
+)]
+fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}

@@ -1,0 +1,133 @@
+//! Confining the process that compiles: after this it can compute, and write to what it has open.
+//!
+//! A system-call filter (seccomp) with a list of what computing needs. Anything else fails with
+//! `EPERM`: no file can be opened, no socket made, no program started, no other process touched. It
+//! holds for this thread and all threads that it starts. Where the kernel or the architecture has no
+//! filters, the child goes on with its other limits.
+
+/// Confines the calling thread, for good.
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+pub(super) fn to_computing() -> Result<(), String> {
+    use std::collections::BTreeMap;
+
+    use seccompiler::{
+        BackendError, BpfProgram, Error, SeccompAction, SeccompFilter, TargetArch, apply_filter,
+    };
+
+    let wrong = |error: &dyn std::fmt::Display| format!("the compiler can't be confined: {error}");
+    let rules: BTreeMap<i64, Vec<_>> = COMPUTING.iter().map(|call| (*call, Vec::new())).collect();
+    let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let arch: Result<TargetArch, BackendError> = std::env::consts::ARCH.try_into();
+    let arch = arch.map_err(|error| wrong(&error))?;
+    let filter = SeccompFilter::new(rules, denied, SeccompAction::Allow, arch);
+    let filter = filter.map_err(|error| wrong(&error))?;
+    let program: Result<BpfProgram, BackendError> = filter.try_into();
+    let program = program.map_err(|error| wrong(&error))?;
+    match apply_filter(&program) {
+        // A kernel without filters.
+        Err(Error::Prctl(error) | Error::Seccomp(error))
+            if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) =>
+        {
+            Ok(())
+        }
+        applied => applied.map_err(|error| wrong(&error)),
+    }
+}
+
+/// Here the kernel knows no such filters, or nobody tried them.
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
+pub(super) fn to_computing() -> Result<(), String> {
+    Ok(())
+}
+
+/// What allocators, threads, clocks, panics and the end of a process need.
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+const COMPUTING: &[i64] = &[
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_close,
+    libc::SYS_fstat,
+    libc::SYS_lseek,
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_mprotect,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    libc::SYS_futex,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_clone,
+    libc::SYS_clone3,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_restart_syscall,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_tgkill,
+    libc::SYS_getrandom,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_gettimeofday,
+    libc::SYS_prlimit64,
+    libc::SYS_sysinfo,
+    libc::SYS_prctl,
+];
+
+#[cfg(all(
+    test,
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod tests {
+    use std::fs::{self, File};
+    use std::io::Write as _;
+    use std::net::{TcpListener, UdpSocket};
+    use std::process::Command;
+    use std::thread;
+
+    use super::to_computing;
+
+    #[test]
+    fn a_confined_thread_computes_and_writes_and_reaches_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("open");
+        let mut open = File::create(&path).unwrap();
+        let confined = thread::spawn(move || {
+            to_computing().unwrap();
+            // Threads inherit it, and allocate as before.
+            let sum = thread::spawn(|| vec![1_u64; 1 << 20].iter().sum::<u64>());
+            assert_eq!(sum.join().unwrap(), 1 << 20);
+            open.write_all(b"written").unwrap();
+            let denied = [
+                File::open("/etc/passwd").is_err(),
+                File::create("/tmp/confined").is_err(),
+                fs::read_dir("/").is_err(),
+                fs::remove_file("/tmp/confined").is_err(),
+                TcpListener::bind("127.0.0.1:0").is_err(),
+                UdpSocket::bind("127.0.0.1:0").is_err(),
+                Command::new("/bin/true").spawn().is_err(),
+            ];
+            denied
+        });
+        assert_eq!(confined.join().unwrap(), [true; 7]);
+        assert_eq!(fs::read(&path).unwrap(), b"written");
+    }
+}

@@ -1,0 +1,178 @@
+//! CSV that a spreadsheet opens: no cell of any column is a formula, whatever transcripts hold.
+
+use std::fs;
+
+use duckdb::Connection;
+use session_pipeline_harness::DataDir;
+
+use crate::cli::{check, check_examples};
+use crate::database::{execute, rows};
+use crate::guests::usage;
+use crate::http::TestServer;
+
+/// Beginnings of formulas, and what could hide one.
+const FORMS: [&str; 26] = [
+    "=cmd|' /C calc'!A0",
+    "+1+1",
+    "-2+3",
+    "@SUM(A1)",
+    "＝1+1",
+    "＋1",
+    "－1",
+    "＠A1",
+    "﹦1",
+    "−1",
+    "\t=1",
+    "\tx",
+    "\r=1",
+    "\n=1",
+    "\r\n\r\n@A1",
+    " =1",
+    "\u{a0}\u{3000}-1",
+    "\u{200b}=1",
+    "\u{feff}\u{2060}\u{ad}＝1",
+    "\u{0}=1",
+    "\u{1b}[2J=1",
+    "a;=1+1",
+    "a; \u{200b}-1;\"@A1\"",
+    "a\t=1",
+    "a\n=1\r+1",
+    "say \"=1\", then =2",
+];
+
+/// What this test takes for the beginning of a formula, after all that a spreadsheet trims.
+fn is_formula(text: &str) -> bool {
+    let hidden = |c: char| {
+        c.is_whitespace()
+            || c.is_control()
+            || c == '"'
+            || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
+    };
+    let rest = text.trim_start_matches(hidden);
+    text.starts_with(['\t', '\r', '\n'])
+        || rest.starts_with([
+            '=', '+', '-', '@', '＝', '＋', '－', '＠', '﹦', '﹢', '﹣', '﹫', '−',
+        ])
+}
+
+/// The cells as an RFC 4180 reader that is not ours finds them, row by row.
+fn cells(dir: &DataDir, text: &str) -> Vec<Vec<String>> {
+    let path = dir.path().join("read.csv");
+    fs::write(&path, text).unwrap();
+    let connection = Connection::open_in_memory().unwrap();
+    let sql = format!(
+        "SELECT * FROM read_csv('{}', all_varchar = true, header = false, delim = ',', quote = '\"', escape = '\"',
+            auto_detect = false, new_line = '\\r\\n', columns = {{{}}})",
+        path.display(),
+        (0..text.lines().next().unwrap().split(',').count())
+            .map(|column| format!("'c{column}': 'VARCHAR'"))
+            .collect::<Vec<_>>()
+            .join(", "),
+    );
+    let mut statement = connection.prepare(&sql).unwrap();
+    let mut found = statement.query([]).unwrap();
+    let mut rows = Vec::new();
+    while let Some(row) = found.next().unwrap() {
+        let count = row.as_ref().column_count();
+        let cell = |index| row.get::<_, Option<String>>(index).unwrap();
+        rows.push(
+            (0..count)
+                .map(|index| cell(index).unwrap_or_default())
+                .collect(),
+        );
+    }
+    rows
+}
+
+/// No cell is a formula, to a reader that knows our separator or takes another for it; and nothing
+/// paints on a terminal.
+fn assert_harmless(dir: &DataDir, text: &str) -> Vec<Vec<String>> {
+    let rows = cells(dir, text);
+    for cell in rows.iter().flatten() {
+        let is_number = cell.parse::<f64>().is_ok();
+        assert!(is_number || !is_formula(cell), "{cell:?}");
+        for part in cell.split([';', '\t', '\r', '\n']).skip(1) {
+            let is_formula = !part.is_empty() && is_formula(part);
+            assert!(!is_formula, "{part:?} in {cell:?}");
+        }
+    }
+    let is_plain = |c: char| !c.is_control() || matches!(c, '\t' | '\r' | '\n');
+    assert!(text.chars().all(is_plain), "{text:?}");
+    rows
+}
+
+#[test]
+fn no_cell_of_any_column_of_the_export_is_a_formula() {
+    let dir = DataDir::new();
+    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
+    let columns = rows(
+        &dir,
+        "SELECT column_name, data_type FROM information_schema.columns
+         WHERE table_schema = 'usage' AND table_name = 'events'",
+    );
+    let texts: Vec<&str> = columns
+        .iter()
+        .filter_map(|column| column.strip_suffix(" | VARCHAR"))
+        .collect();
+    assert!(texts.len() >= 19, "{columns:?}");
+    let mut sql = String::from(
+        "CREATE TEMP TABLE one AS FROM usage.events LIMIT 1; DELETE FROM usage.events; ",
+    );
+    for form in FORMS.iter().filter(|form| !form.contains('\0')) {
+        let form = form.replace('\'', "''");
+        let planted: Vec<String> = texts
+            .iter()
+            .map(|column| format!("'{form}' AS {column}"))
+            .collect();
+        sql.push_str(&format!(
+            "INSERT INTO usage.events SELECT * REPLACE ({}, -7 AS line) FROM one; ",
+            planted.join(", ")
+        ));
+    }
+    execute(&dir, &sql);
+    let server = TestServer::start(&dir, &[usage()]);
+    let text = server.get("/api/admin/usage/export?format=csv").text();
+    let rows = assert_harmless(&dir, &text);
+    let header = &rows[0];
+    assert_eq!(rows.len(), FORMS.len());
+    for column in &texts {
+        assert!(
+            header.iter().any(|name| name == column),
+            "{column}: {header:?}"
+        );
+    }
+    let line = header.iter().position(|name| name == "line").unwrap();
+    assert!(
+        rows[1..].iter().all(|row| row[line] == "-7"),
+        "numbers stay numbers"
+    );
+    assert!(text.contains(",-7,"), "and are not quoted");
+    let model = header.iter().position(|name| name == "model").unwrap();
+    let agent = header
+        .iter()
+        .position(|name| name == "agent_version")
+        .unwrap();
+    assert!(rows[1..].iter().all(|row| row[model] == row[agent]));
+    assert!(rows.iter().any(|row| row[agent] == "'=cmd|' /C calc'!A0"));
+}
+
+#[test]
+fn no_cell_of_any_report_is_a_formula_or_an_escape_code() {
+    let dir = DataDir::new();
+    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
+    for form in FORMS.iter().filter(|form| !form.contains('\0')) {
+        let form = form.replace('\'', "''");
+        execute(
+            &dir,
+            &format!(
+                "UPDATE usage.messages SET model = '{form}', username = '{form}', session_file = '{form}', cwd = '{form}';
+                 UPDATE usage.events SET tool_name = '{form}';"
+            ),
+        );
+        for by in ["user", "model", "tool", "session", "project"] {
+            let ended = check(&dir, &["report", "usage", "--by", by, "--csv"]);
+            assert_eq!(ended.code, 0, "{by}: {ended:?}");
+            assert_harmless(&dir, &ended.stdout);
+        }
+    }
+}
