@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use session_pipeline_runtime::token;
 
 use super::Service;
 use super::asked::{Named, Sent};
@@ -50,9 +49,10 @@ pub(super) async fn create(
     let created = service.query(move |service| {
         let (store, now) = (service.pipeline.store(), service.pipeline.clock().now());
         let new = crate::body::token::asked(new).map_err(ApiError::unprocessable)?;
-        let created = token::create(store, &new, service.randomness.as_ref(), actor, now)?;
-        service.keyring.refresh(store)?;
-        Ok(created)
+        let randomness = service.randomness.as_ref();
+        Ok(service
+            .keyring
+            .create(store, &new, randomness, actor, now)?)
     });
     let created = created.await?;
     let body = CreatedToken {
@@ -77,9 +77,7 @@ pub(super) async fn revoke(
     let actor = known.actor();
     let revoked = service.query(move |service| {
         let (store, now) = (service.pipeline.store(), service.pipeline.clock().now());
-        let revoked = token::revoke(store, &id, actor, now)?;
-        service.keyring.refresh(store)?;
-        Ok(revoked)
+        Ok(service.keyring.revoke(store, &id, actor, now)?)
     });
     Ok(Json(revoked.await?.into()))
 }
