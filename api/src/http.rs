@@ -8,12 +8,15 @@
 mod asked;
 mod audit;
 mod caller;
+mod connections;
 mod first_token;
 mod guard;
+mod head;
 mod health;
 mod knowledge;
 mod limits;
 mod openapi;
+mod pace;
 mod problem;
 mod processors;
 mod quarantine;
@@ -21,6 +24,7 @@ mod reprocess;
 mod runs;
 mod server;
 mod sessions;
+mod stream;
 mod tokens;
 mod upload;
 mod usage;
@@ -36,6 +40,7 @@ use session_pipeline_runtime::run::Pipeline;
 use session_pipeline_runtime::scheduler::{SchedulerWatch, cadences};
 use session_pipeline_runtime::store::StoreError;
 use session_pipeline_runtime::token::{Keyring, Randomness, SchedulerSecret};
+use session_pipeline_runtime::upload::Ledger;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -56,6 +61,8 @@ pub struct Service {
     document: String,
     queries: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
+    uploaders: upload::Uploaders,
+    ledger: Ledger,
     schema: SchemaMemo,
     scheduler: Option<SchedulerWatch>,
     /// Whether the processors were asked for their cadences.
@@ -85,6 +92,8 @@ impl Service {
             document: documented().1.to_pretty_json().unwrap_or_default(),
             queries: Arc::new(Semaphore::new(limits.queries_max)),
             uploads: Arc::new(Semaphore::new(limits.uploads_max)),
+            uploaders: upload::Uploaders::default(),
+            ledger: Ledger::default(),
             schema: SchemaMemo::default(),
             scheduler: None,
             asked: OnceLock::new(),

@@ -189,6 +189,15 @@ pub struct ServiceConfig {
     /// Events older than so many days are removed when somebody asks to prune; `None`: never
     /// (BEHAVIOUR.md 8.8).
     pub usage_retention_days: Option<u32>,
+    /// Host names that requests may be sent to, beside those of loopback and the addresses of the
+    /// server; in lower case.
+    pub hosts: Vec<String>,
+    /// Bytes that the uploaded sessions of one user may take.
+    pub user_bytes_max: u64,
+    /// How many sessions one user may upload.
+    pub user_files_max: u64,
+    /// Uploads are rejected while the disk of the sessions has less free space than this; 0: never.
+    pub free_space_min: u64,
 }
 
 impl Default for ServiceConfig {
@@ -197,6 +206,10 @@ impl Default for ServiceConfig {
             llm_sessions_max: Some(50),
             run_time_max: Duration::from_secs(150),
             usage_retention_days: None,
+            hosts: Vec::new(),
+            user_bytes_max: 20 << 30,
+            user_files_max: 100_000,
+            free_space_min: 512 << 20,
         }
     }
 }

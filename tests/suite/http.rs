@@ -4,6 +4,7 @@
 //! every route.
 
 mod administration;
+mod heads;
 mod health;
 mod limits;
 mod processors;

@@ -184,7 +184,7 @@ fn hanging_request(serving: &Serving, dir: &DataDir) -> TcpStream {
     let token = fs::read_to_string(dir.path().join("state/admin-token")).unwrap();
     let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
     let head = format!(
-        "POST /api/admin/tokens HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {}\r\n\
+        "POST /api/admin/tokens HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
          Content-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n",
         token.trim()
     );
@@ -621,7 +621,7 @@ fn no_token_reaches_the_log_however_much_is_logged() {
         let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
         let length = body.len();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\
              Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).unwrap();

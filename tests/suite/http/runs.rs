@@ -269,7 +269,7 @@ fn a_client_that_goes_away_does_not_stop_its_run() {
     let address = server.url.strip_prefix("http://").unwrap();
     let mut client = std::net::TcpStream::connect(address).unwrap();
     let path = run_of(WELL_BEHAVED);
-    write!(client, "POST {path} HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {}\r\nContent-Length: 0\r\n\r\n", server.admin)
+    write!(client, "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Length: 0\r\n\r\n", server.admin)
         .unwrap();
     let begun = || {
         !server.get("/api/admin/runs").json()["runs"]
