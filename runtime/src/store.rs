@@ -52,7 +52,7 @@ pub use lock::Holder;
 pub(crate) use open::EXPORT_PREFIX;
 pub use open::{MigrationPlan, Opened};
 pub use runs::{RunRecord, RunResult, RunRow, Trigger};
-pub use sessions::{SessionCost, SessionState, SessionStates};
+pub use sessions::{Keys, SessionCost, SessionState, SessionStates};
 pub(crate) use sql::timestamp;
 pub(crate) use transaction::{Writer, in_transaction};
 
