@@ -23,8 +23,8 @@ use super::HttpLimits;
 const IDLE_TIME_MIN: Duration = Duration::from_secs(1);
 /// The same for the few places that are reserved for health.
 const RESERVED_TIME_MIN: Duration = Duration::from_millis(250);
-/// How long a place that was just cleared is waited for, and how often the search is repeated.
-const CLEARING_TIME: Duration = Duration::from_millis(100);
+/// How long a search for a place waits before it is repeated.
+const CLEARING_TIME: Duration = Duration::from_millis(50);
 
 /// All open connections of a server.
 #[derive(Debug)]
@@ -92,30 +92,38 @@ impl Connections {
     }
 
     async fn permit(&self) -> (OwnedSemaphorePermit, bool) {
+        let asked = Instant::now();
         loop {
             if let Ok(permit) = Arc::clone(&self.general).try_acquire_owned() {
                 return (permit, false);
             }
-            if self.evict(false) {
-                let cleared = Arc::clone(&self.general).acquire_owned();
-                if let Ok(Ok(permit)) = tokio::time::timeout(CLEARING_TIME, cleared).await {
-                    return (permit, false);
+            let is_cleared = self.evict(false);
+            // A place is being cleared, or can be in a moment: a caller gets an answer there, and only
+            // health does in the reserved ones.
+            let is_near = is_cleared || (asked.elapsed() < IDLE_TIME_MIN && self.has_idle());
+            if !is_near {
+                if let Ok(permit) = Arc::clone(&self.reserved).try_acquire_owned() {
+                    return (permit, true);
                 }
+                self.evict(true);
             }
-            if let Ok(permit) = Arc::clone(&self.reserved).try_acquire_owned() {
-                return (permit, true);
-            }
-            self.evict(true);
-            let next = async {
-                tokio::select! {
-                    permit = Arc::clone(&self.general).acquire_owned() => (permit, false),
-                    permit = Arc::clone(&self.reserved).acquire_owned() => (permit, true),
-                }
+            let general = Arc::clone(&self.general).acquire_owned();
+            let wait = if is_cleared {
+                IDLE_TIME_MIN
+            } else {
+                CLEARING_TIME
             };
-            if let Ok((Ok(permit), is_reserved)) = tokio::time::timeout(CLEARING_TIME, next).await {
-                return (permit, is_reserved);
+            if let Ok(Ok(permit)) = tokio::time::timeout(wait, general).await {
+                return (permit, false);
             }
         }
+    }
+
+    /// Whether a connection that is not reserved is idle, however short a time.
+    fn has_idle(&self) -> bool {
+        let open = self.open();
+        open.values()
+            .any(|connection| !connection.is_reserved && connection.idle_since().is_some())
     }
 
     /// Closes the connection of a kind that has been idle longest; returns whether there was one.

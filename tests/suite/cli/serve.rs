@@ -171,6 +171,56 @@ fn without_json_it_says_the_same_to_people() {
 }
 
 #[test]
+fn listening_beyond_this_machine_triggers_a_warning() {
+    for (listen, is_warned) in [
+        ("127.0.0.1:0", false),
+        ("[::1]:0", false),
+        ("0.0.0.0:0", true),
+    ] {
+        let dir = DataDir::new();
+        let data_dir = dir.path().to_str().unwrap();
+        let mut child = Command::new(real::path())
+            .env_clear()
+            .envs(compiled::environment())
+            .current_dir(dir.path())
+            .args([
+                "--data-dir",
+                data_dir,
+                "serve",
+                "--no-scheduler",
+                "--listen",
+                listen,
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        let mut serving = Serving {
+            child,
+            started: Value::Null,
+        };
+        serving.signal(Signal::TERM);
+        let mut stderr = String::new();
+        let mut pipe = serving.child.stderr.take().unwrap();
+        pipe.read_to_string(&mut stderr).unwrap();
+        assert_eq!(
+            serving.child.wait().unwrap().code(),
+            Some(0),
+            "{listen}: {stderr}"
+        );
+        assert_eq!(
+            stderr.contains("plain HTTP"),
+            is_warned,
+            "{listen}: {stderr}"
+        );
+    }
+}
+
+#[test]
 fn an_interrupt_ends_it_as_well() {
     let dir = DataDir::new();
     let mut serving = Serving::start(&dir, &[]);
