@@ -11,6 +11,7 @@ mod json;
 mod knowledge;
 mod migrate;
 mod new;
+mod pages;
 mod processors;
 mod progress;
 mod quarantine;

@@ -8,14 +8,17 @@
 mod asked;
 mod audit;
 mod caller;
+mod connections;
 mod denials;
 mod first_token;
 mod guard;
+mod head;
 mod health;
 mod knowledge;
 mod lanes;
 mod limits;
 mod openapi;
+mod pace;
 mod problem;
 mod processors;
 mod quarantine;
@@ -23,6 +26,7 @@ mod reprocess;
 mod runs;
 mod server;
 mod sessions;
+mod stream;
 mod tokens;
 mod upload;
 mod usage;
@@ -38,6 +42,7 @@ use session_pipeline_runtime::run::Pipeline;
 use session_pipeline_runtime::scheduler::{SchedulerWatch, cadences};
 use session_pipeline_runtime::store::StoreError;
 use session_pipeline_runtime::token::{Keyring, Randomness, SchedulerSecret};
+use session_pipeline_runtime::upload::Ledger;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -60,6 +65,8 @@ pub struct Service {
     lanes: Lanes,
     denials: denials::Denials,
     uploads: Arc<Semaphore>,
+    uploaders: upload::Uploaders,
+    ledger: Ledger,
     schema: SchemaMemo,
     survey: SurveyMemo,
     scheduler: Option<SchedulerWatch>,
@@ -91,6 +98,8 @@ impl Service {
             lanes: Lanes::new(&limits),
             denials: denials::Denials::default(),
             uploads: Arc::new(Semaphore::new(limits.uploads_max)),
+            uploaders: upload::Uploaders::default(),
+            ledger: Ledger::default(),
             schema: SchemaMemo::default(),
             survey: SurveyMemo::default(),
             scheduler: None,

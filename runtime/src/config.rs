@@ -195,6 +195,15 @@ pub struct ServiceConfig {
     pub usage_retention_days: Option<u32>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
+    /// Host names that requests may be sent to, beside those of loopback and the addresses of the
+    /// server; in lower case.
+    pub hosts: Vec<String>,
+    /// Bytes that the uploaded sessions of one user may take.
+    pub user_bytes_max: u64,
+    /// How many sessions one user may upload.
+    pub user_files_max: u64,
+    /// Uploads are rejected while the disk of the sessions has less free space than this; 0: never.
+    pub free_space_min: u64,
 }
 
 impl Default for ServiceConfig {
@@ -205,6 +214,10 @@ impl Default for ServiceConfig {
             query_time_max: Duration::from_secs(30),
             usage_retention_days: None,
             trusted_proxies: Vec::new(),
+            hosts: Vec::new(),
+            user_bytes_max: 20 << 30,
+            user_files_max: 100_000,
+            free_space_min: 512 << 20,
         }
     }
 }

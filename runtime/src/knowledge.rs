@@ -24,6 +24,8 @@ pub struct Wanted {
     pub domain: Option<String>,
     /// Only with this text in title or content, in any case.
     pub text: Option<String>,
+    /// Only those after this place of the list.
+    pub after: Option<ListPlace>,
     /// So many at most.
     pub limit: u32,
 }
@@ -33,6 +35,28 @@ impl Wanted {
         let text = format!("{} {}", item.title, item.content).to_lowercase();
         let wanted = self.text.as_ref().map(|wanted| wanted.to_lowercase());
         wanted.is_none_or(|wanted| text.contains(&wanted))
+    }
+}
+
+/// Where an item is in the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListPlace {
+    /// Whether a person has decided about the item.
+    pub is_decided: bool,
+    /// When it was first found.
+    pub created_at: UtcMicros,
+    /// Its id.
+    pub id: String,
+}
+
+impl ListPlace {
+    /// The place of an item.
+    pub fn of(item: &KnownItem) -> Self {
+        Self {
+            is_decided: item.status != "pending",
+            created_at: item.created_at,
+            id: item.id.clone(),
+        }
     }
 }
 

@@ -252,7 +252,20 @@ impl SessionsRoot {
     ///
     /// # Errors
     /// When the root itself can't be read.
-    pub fn walk(&self, mut visit: impl FnMut(&str, Observed)) -> io::Result<Walk> {
+    pub fn walk(&self, visit: impl FnMut(&str, Observed)) -> io::Result<Walk> {
+        self.walk_where(|_| true, visit)
+    }
+
+    /// As [`SessionsRoot::walk`], only for what is wanted by its key; the key of a folder ends with a
+    /// slash. A session that is not wanted is counted and not looked at, a folder counts as one session.
+    ///
+    /// # Errors
+    /// When the root itself can't be read.
+    pub fn walk_where(
+        &self,
+        mut wants: impl FnMut(&str) -> bool,
+        mut visit: impl FnMut(&str, Observed),
+    ) -> io::Result<Walk> {
         let mut walk = Walk {
             is_complete: true,
             ..Walk::default()
@@ -265,7 +278,7 @@ impl SessionsRoot {
             OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
-        walk_folder(root, 0, &mut key, &mut walk, &mut visit)?;
+        walk_folder(root, 0, &mut key, &mut walk, &mut wants, &mut visit)?;
         walk.end();
         Ok(walk)
     }
@@ -292,6 +305,7 @@ fn walk_folder(
     depth: usize,
     key: &mut String,
     walk: &mut Walk,
+    wants: &mut impl FnMut(&str) -> bool,
     visit: &mut impl FnMut(&str, Observed),
 ) -> rustix::io::Result<()> {
     let mut dir = Dir::new(folder)?;
@@ -319,7 +333,7 @@ fn walk_folder(
                 walk.links.add(key, text);
             }
         } else if file_type == FileType::RegularFile && is_session_name {
-            visit_session(dir.fd()?, name, key, walk, visit);
+            visit_session(dir.fd()?, name, key, walk, wants, visit);
         }
     }
     for name in folders {
@@ -338,8 +352,13 @@ fn walk_folder(
         let length = key.len();
         key.push_str(text);
         key.push('/');
+        if !wants(key) {
+            walk.found += 1;
+            key.truncate(length);
+            continue;
+        }
         let result = open_folder(dir.fd()?, name.as_c_str())
-            .and_then(|folder| walk_folder(folder, depth + 1, key, walk, visit));
+            .and_then(|folder| walk_folder(folder, depth + 1, key, walk, wants, visit));
         key.truncate(length);
         match result {
             // Gone since it was listed, or swapped for a link: as if it had not been there.
@@ -375,14 +394,22 @@ fn visit_session(
     name: &CStr,
     key: &mut String,
     walk: &mut Walk,
+    wants: &mut impl FnMut(&str) -> bool,
     visit: &mut impl FnMut(&str, Observed),
 ) {
     let Some(text) = utf8_name(name, key, walk) else {
         return;
     };
+    let length = key.len();
+    key.push_str(text);
+    let is_wanted = wants(key);
+    key.truncate(length);
+    if !is_wanted {
+        walk.found += 1;
+        return;
+    }
     match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
-            let length = key.len();
             key.push_str(text);
             walk.found += 1;
             visit(key, Observed::of(&stat));

@@ -62,7 +62,7 @@ pub use open::{MigrationPlan, Opened, settings};
 pub use requests::ReprocessRequests;
 pub use runs::{RunRecord, RunResult, RunRow, Trigger};
 pub use sequence::recorded_commits;
-pub use sessions::{SessionCost, SessionState, SessionStates};
+pub use sessions::{Keys, SessionCost, SessionState, SessionStates};
 pub(crate) use sql::timestamp;
 pub(crate) use transaction::{Writer, in_transaction};
 pub(crate) use updates::{Turn, Updates};

@@ -4,9 +4,9 @@
 //! recognised by comparing digests in constant time. Where a process serves requests, the
 //! [`Keyring`] keeps the digests at hand: only that process can change them.
 
+mod keyring;
+
 use std::io;
-use std::sync::{PoisonError, RwLock};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -14,11 +14,10 @@ use sha2::{Digest, Sha256};
 use crate::clock::UtcMicros;
 use crate::store::{Actor, AuditEntry, ClientKind, Store, StoreError};
 
+pub use keyring::Keyring;
+
 /// A shared secret of fewer characters is a typo, and must not grant anything (BEHAVIOUR.md 4.4).
 pub const SCHEDULER_SECRET_CHARS_MIN: usize = 32;
-
-/// How often the last use of a token is written down.
-const USE_RECORDED_EVERY: Duration = Duration::from_secs(60);
 
 /// Where randomness comes from.
 pub trait Randomness: Send + Sync {
@@ -160,6 +159,22 @@ pub fn create_once_told(
     now: UtcMicros,
     tell: impl FnOnce(&str) -> Result<(), StoreError>,
 ) -> Result<Created, TokenError> {
+    let (key, text) = create_key(store, new, randomness, actor, now, tell)?;
+    Ok(Created {
+        token: key.token,
+        text,
+    })
+}
+
+/// As [`create_once_told`], with the digest for the [`Keyring`]. The second value is the text.
+fn create_key(
+    store: &Store,
+    new: &NewToken,
+    randomness: &dyn Randomness,
+    actor: Actor,
+    now: UtcMicros,
+    tell: impl FnOnce(&str) -> Result<(), StoreError>,
+) -> Result<(Key, String), TokenError> {
     if let Some(email) = new.email.as_deref().filter(|email| !is_email(email)) {
         return Err(TokenError::Email(crate::fault::printable(email)));
     }
@@ -177,8 +192,8 @@ pub fn create_once_told(
         .map_err(TokenError::Randomness)?;
     let text = format!("sp_{}", hex(&secret));
     tell(&text)?;
-    let token = store.create_token(new, &digest_hex(&text), &uuid(user), actor, now)?;
-    Ok(Created { token, text })
+    let key = store.create_token(new, &digest_hex(&text), &uuid(user), actor, now)?;
+    Ok((key, text))
 }
 
 /// Takes a token back, from now on; audited. One that was taken back before stays as it is.
@@ -298,116 +313,12 @@ impl std::fmt::Debug for SchedulerSecret {
     }
 }
 
-/// What a process that serves requests knows of tokens.
-pub struct Keyring {
-    scheduler: Option<SchedulerSecret>,
-    keys: RwLock<Vec<Key>>,
-}
-
 /// A token with its digest.
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
     pub(crate) token: Token,
     pub(crate) sha256: String,
     pub(crate) is_user_active: bool,
-}
-
-impl Keyring {
-    /// Reads all tokens.
-    ///
-    /// # Errors
-    /// When the database can't be read.
-    pub fn open(store: &Store, scheduler: Option<SchedulerSecret>) -> Result<Self, StoreError> {
-        Ok(Self {
-            scheduler,
-            keys: RwLock::new(store.keys()?),
-        })
-    }
-
-    /// Whether there is no token but those that were taken back.
-    pub fn is_empty(&self) -> bool {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        keys.iter().all(|key| key.token.revoked_at.is_some())
-    }
-
-    /// Reads all tokens again: after each change.
-    ///
-    /// # Errors
-    /// When the database can't be read.
-    pub fn refresh(&self, store: &Store) -> Result<(), StoreError> {
-        let keys = store.keys()?;
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
-        Ok(())
-    }
-
-    /// Recognises a caller by the text of a token. Never waits for the database.
-    ///
-    /// # Errors
-    /// When the token is not good.
-    pub fn recognise(&self, text: &str, now: UtcMicros) -> Result<Caller, Denied> {
-        let presented = digest(text);
-        let is_scheduler = self
-            .scheduler
-            .is_some_and(|secret| is_same(&secret.0, &presented));
-        let presented = hex(&presented);
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        // All are compared, whichever is the right one.
-        let key = keys.iter().fold(None, |found, key| {
-            let is_it = is_same(key.sha256.as_bytes(), presented.as_bytes());
-            if is_it { Some(key) } else { found }
-        });
-        if is_scheduler {
-            return Ok(Caller {
-                role: Role::Admin,
-                token_id: None,
-                user_id: None,
-                email: None,
-                is_use_due: false,
-            });
-        }
-        let Key {
-            token,
-            is_user_active,
-            ..
-        } = key.ok_or(Denied::Unknown)?;
-        if token.revoked_at.is_some() {
-            return Err(Denied::Revoked);
-        }
-        if token.expires_at.is_some_and(|expires_at| expires_at <= now) {
-            return Err(Denied::Expired);
-        }
-        if !is_user_active {
-            return Err(Denied::Deactivated);
-        }
-        let is_recent = |used: UtcMicros| now < used.plus(USE_RECORDED_EVERY) && used <= now;
-        Ok(Caller {
-            role: token.role,
-            token_id: Some(token.id.clone()),
-            user_id: token.user_id.clone(),
-            email: token.email.clone(),
-            is_use_due: !token.last_used_at.is_some_and(is_recent),
-        })
-    }
-
-    /// Writes down that a token was used.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub fn record_use(&self, store: &Store, id: &str, now: UtcMicros) -> Result<(), StoreError> {
-        {
-            let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-            if let Some(key) = keys.iter_mut().find(|key| key.token.id == id) {
-                key.token.last_used_at = Some(now);
-            }
-        }
-        store.record_token_use(id, now)
-    }
-}
-
-impl std::fmt::Debug for Keyring {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keyring").finish_non_exhaustive()
-    }
 }
 
 /// The audit row of a token that came or went.

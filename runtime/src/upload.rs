@@ -3,11 +3,17 @@
 //! A file is written under a hidden name beside its place, synced, and renamed: a run sees all of
 //! it or nothing. A transcript that is sent again takes the place of the one before.
 
+mod quota;
+
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::clock::UtcMicros;
 use crate::config::Config;
+use crate::fault::printable;
+
+pub use quota::Ledger;
 
 /// The longest name.
 const NAME_CHARS_MAX: usize = 200;
@@ -18,11 +24,20 @@ const UNFINISHED: &str = ".upload-";
 /// Why an upload is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
-    /// The name could lead astray.
+    /// The name could lead out of the user's folder, or could not be that of a session.
     #[error(
-        "the file name can't be used; give 1 to 200 of the characters A-Z a-z 0-9 . _ - and no dot at its beginning"
+        "invalid file name `{}`: send a name of 1 to 200 characters of A-Z a-z 0-9 . _ - that ends with `.jsonl` or `.jsonl.gz` and does not start with a dot",
+        printable(.0)
     )]
-    Name,
+    Name(String),
+    /// The user has uploaded as much as allowed.
+    #[error(
+        "{0}; ask an operator to remove old sessions or to raise the quota in the section `[service]` of the config file"
+    )]
+    Quota(String),
+    /// The disk has too little free space.
+    #[error("the disk of the sessions has less than {} free; free some space, or lower `free_space_min` in the section `[service]` of the config file", bytesize::ByteSize(*.0).display().iec())]
+    Space(u64),
     /// The sessions are somebody else's.
     #[error(
         "this service reads its sessions from another folder than its own, and puts none there; unset SESSION_DATA_DIR, or copy them there"
@@ -33,6 +48,18 @@ pub enum UploadError {
     Io(#[source] io::Error),
 }
 
+impl UploadError {
+    /// Whether the disk, or the user's share of it, is full.
+    pub fn is_full(&self) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        match self {
+            Self::Quota(_) | Self::Space(_) => true,
+            Self::Io(error) => full.contains(&error.kind()),
+            Self::Name(_) | Self::ElsewhereRoot => false,
+        }
+    }
+}
+
 /// A transcript on its way: removed unless it is finished.
 #[derive(Debug)]
 pub struct Incoming {
@@ -40,6 +67,7 @@ pub struct Incoming {
     folder: PathBuf,
     name: String,
     size: u64,
+    share: quota::Share,
 }
 
 /// Whether a name may become a file's (BEHAVIOUR.md 1.2); what begins with a dot would be hidden
@@ -89,17 +117,24 @@ fn is_ours(config: &Config) -> bool {
 /// Makes a place for a transcript of a user.
 ///
 /// # Errors
-/// When the name can't be used, the sessions lie elsewhere, or the disk refuses.
-pub fn begin(config: &Config, user_id: &str, name: &str) -> Result<Incoming, UploadError> {
+/// When the name can't be used, the sessions are elsewhere, there is no room, or the disk fails.
+pub fn begin(
+    config: &Config,
+    ledger: &Ledger,
+    user_id: &str,
+    name: &str,
+    now: UtcMicros,
+) -> Result<Incoming, UploadError> {
     if !is_ours(config) {
         return Err(UploadError::ElsewhereRoot);
     }
     // An id is ours, and a name of one folder; but it comes from a table that people can change.
-    if !is_name(name) || !is_name(user_id) {
-        return Err(UploadError::Name);
+    if !is_name(name) || !is_name(user_id) || !crate::sessions::is_key(&format!("{user_id}/{name}"))
+    {
+        return Err(UploadError::Name(name.to_owned()));
     }
     let folder = config.sessions_root.join(user_id);
-    let open = || -> io::Result<_> {
+    let make_folder = || -> io::Result<()> {
         fs::create_dir_all(&config.sessions_root)?;
         match fs::create_dir(&folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -112,14 +147,19 @@ pub fn begin(config: &Config, user_id: &str, name: &str) -> Result<Incoming, Upl
                 "the user's folder is a link or a file",
             ));
         }
-        tempfile::Builder::new()
-            .prefix(UNFINISHED)
-            .tempfile_in(&folder)
+        Ok(())
     };
+    make_folder().map_err(UploadError::Io)?;
+    let share = ledger.share(&config.service, &folder, name, now)?;
+    let file = tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempfile_in(&folder)
+        .map_err(UploadError::Io)?;
     Ok(Incoming {
-        file: open().map_err(UploadError::Io)?,
+        file,
         name: name.to_owned(),
         size: 0,
+        share,
         folder,
     })
 }
@@ -140,21 +180,21 @@ impl Incoming {
             let file = self.file.into_temp_path();
             File::open(&file)?.sync_all()?;
             file.persist(path)?;
+            self.share.keep();
             sync(&self.folder)
         };
         place().map(|()| self.size).map_err(UploadError::Io)
     }
-}
 
-impl Write for Incoming {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.as_file_mut().write(bytes)?;
-        self.size += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.as_file_mut().flush()
+    /// Writes further bytes.
+    ///
+    /// # Errors
+    /// When there is no room for them, or the disk fails.
+    pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), UploadError> {
+        self.share.add(bytes.len() as u64)?;
+        io::Write::write_all(self.file.as_file_mut(), bytes).map_err(UploadError::Io)?;
+        self.size += bytes.len() as u64;
+        Ok(())
     }
 }
 

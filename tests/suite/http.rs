@@ -5,8 +5,10 @@
 
 mod administration;
 mod audit;
+mod heads;
 mod health;
 mod limits;
+mod paging;
 mod processors;
 mod quarantine;
 mod runs;
@@ -459,7 +461,7 @@ fn a_wrong_parameter_is_named() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
     let refusal = |path: &str| server.get(path).refusal();
-    insta::assert_snapshot!(refusal("/api/admin/runs?moon=1"), @"422: moon: unknown field `moon`, expected `processor` or `limit`");
+    insta::assert_snapshot!(refusal("/api/admin/runs?moon=1"), @"422: moon: unknown field `moon`, expected one of `processor`, `limit`, `cursor`");
     insta::assert_snapshot!(refusal("/api/admin/runs?limit=many"), @"422: limit: invalid digit found in string");
     insta::assert_snapshot!(server.post("/api/admin/run-session-processor").refusal(), @"422: missing field `processor`");
     insta::assert_snapshot!(refusal("/api/usage/summary?by=moon"), @"422: by: unknown variant `moon`, expected one of `day`, `month`, `session`, `user`, `model`, `tool`, `project`");

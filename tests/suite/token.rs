@@ -9,7 +9,7 @@ use session_pipeline_harness::{DataDir, cases};
 use session_pipeline_runtime::clock::{Clock, UtcMicros};
 use session_pipeline_runtime::store::{Actor, Store};
 use session_pipeline_runtime::token::{
-    Denied, Keyring, NewToken, Randomness, Role, SchedulerSecret, create, is_email, revoke,
+    Denied, Keyring, NewToken, Randomness, Role, SchedulerSecret, is_email,
 };
 
 #[derive(Default)]
@@ -72,17 +72,15 @@ proptest! {
                 Action::Create { role, minutes } => {
                     let expires_at = minutes.map(|minutes| now.plus(MINUTE * u32::try_from(minutes).unwrap()));
                     let new = NewToken { role, email: None, label: None, expires_at };
-                    let created = create(&store, &new, &randomness, Actor::cli(), now).unwrap();
-                    keyring.refresh(&store).unwrap();
+                    let created = keyring.create(&store, &new, &randomness, Actor::cli(), now).unwrap();
                     known.push(Known { id: created.token.id, text: created.text, role, expires_at, is_revoked: false });
                 }
                 Action::Revoke(place) => match known.get_mut(place) {
                     Some(known) => {
-                        revoke(&store, &known.id, Actor::cli(), now).unwrap();
-                        keyring.refresh(&store).unwrap();
+                        keyring.revoke(&store, &known.id, Actor::cli(), now).unwrap();
                         known.is_revoked = true;
                     }
-                    None => prop_assert!(revoke(&store, "999", Actor::cli(), now).is_err()),
+                    None => prop_assert!(keyring.revoke(&store, "999", Actor::cli(), now).is_err()),
                 },
                 Action::Wait(minutes) => dir.clock().advance(MINUTE * u32::try_from(minutes).unwrap()),
                 Action::Restart => keyring = Keyring::open(&store, None).unwrap(),
@@ -102,6 +100,81 @@ proptest! {
             prop_assert_eq!(keyring.is_empty(), known.iter().all(|known| known.is_revoked));
         }
     }
+}
+
+/// Half of the threads revoke what they just created, the others only create: an older list of
+/// tokens must never win over a revocation.
+#[test]
+fn no_concurrent_change_brings_a_revoked_token_back() {
+    const THREADS: usize = 8;
+    const PAIRS: usize = 50;
+    let dir = DataDir::new();
+    let now = dir.clock().now();
+    let store = Store::open(&dir.config(), now).unwrap();
+    let keyring = Keyring::open(&store, None).unwrap();
+    let randomness = Counting::default();
+    let new = NewToken {
+        role: Role::Analyst,
+        email: None,
+        label: None,
+        expires_at: None,
+    };
+    let make = || keyring.create(&store, &new, &randomness, Actor::cli(), now);
+    let worker = |thread: usize| {
+        let mut texts = Vec::new();
+        for _ in 0..PAIRS {
+            let created = make().unwrap();
+            assert!(keyring.recognise(&created.text, now).is_ok());
+            if thread.is_multiple_of(2) {
+                let id = &created.token.id;
+                keyring.revoke(&store, id, Actor::cli(), now).unwrap();
+                let denied = keyring.recognise(&created.text, now);
+                assert_eq!(denied, Err(Denied::Revoked), "token {id}");
+            }
+            texts.push(created.text);
+        }
+        (thread, texts)
+    };
+    let done: Vec<(usize, Vec<String>)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..THREADS)
+            .map(|thread| scope.spawn(move || worker(thread)))
+            .collect();
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap())
+            .collect()
+    });
+    let after_restart = Keyring::open(&store, None).unwrap();
+    for ring in [&keyring, &after_restart] {
+        for (thread, texts) in &done {
+            for text in texts {
+                let is_good = ring.recognise(text, now).is_ok();
+                assert_eq!(is_good, !thread.is_multiple_of(2));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_revocation_that_the_database_fails_is_in_force_all_the_same() {
+    let (dir, elsewhere) = (DataDir::new(), DataDir::new());
+    let now = dir.clock().now();
+    let store = Store::open(&dir.config(), now).unwrap();
+    let keyring = Keyring::open(&store, None).unwrap();
+    let new = NewToken {
+        role: Role::Admin,
+        email: None,
+        label: None,
+        expires_at: None,
+    };
+    let created = keyring.create(&store, &new, &Counting::default(), Actor::cli(), now);
+    let created = created.unwrap();
+    // A database that has lost the token stands for every failure.
+    let broken = Store::open(&elsewhere.config(), now).unwrap();
+    let failed = keyring.revoke(&broken, &created.token.id, Actor::cli(), now);
+    assert!(failed.is_err(), "{failed:?}");
+    let denied = keyring.recognise(&created.text, now);
+    assert_eq!(denied, Err(Denied::Revoked));
 }
 
 #[test]

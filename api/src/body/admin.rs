@@ -14,6 +14,9 @@ pub struct Processors {
     pub processors: Vec<Processor>,
     /// Files in the folder of processors that are refused, in the order of their names.
     pub refused_files: Vec<RefusedFile>,
+    /// Where the next page begins: send it as `cursor`. Absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 impl Processors {
@@ -22,6 +25,7 @@ impl Processors {
         Self {
             processors: listed.into_iter().map(Processor::from).collect(),
             refused_files: folder.refused.iter().map(RefusedFile::from).collect(),
+            next: None,
         }
     }
 }
@@ -188,6 +192,9 @@ pub struct Marked {
 pub struct Audit {
     /// The newest first.
     pub entries: Vec<AuditLine>,
+    /// Where the next page begins: send it as `cursor`. Absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// Who did what.

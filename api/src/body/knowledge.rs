@@ -9,6 +9,9 @@ use utoipa::ToSchema;
 pub struct Knowledge {
     /// Those that wait for a person first, then the newest first.
     pub items: Vec<Item>,
+    /// Where the next page begins: send it as `cursor`. Absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// One piece of knowledge.

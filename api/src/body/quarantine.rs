@@ -9,8 +9,11 @@ use utoipa::ToSchema;
 pub struct Quarantine {
     /// In the order of processors and keys.
     pub sessions: Vec<Quarantined>,
-    /// How many they are.
+    /// How many they are; of a page, how many are on it.
     pub count: usize,
+    /// Where the next page begins: send it as `cursor`. Absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// A session that a processor does not try any more.
@@ -53,6 +56,7 @@ impl From<Vec<Held>> for Quarantine {
         Self {
             count: held.len(),
             sessions: held.into_iter().map(Quarantined::from).collect(),
+            next: None,
         }
     }
 }

@@ -115,6 +115,9 @@ impl From<Stats> for RunStats {
 pub struct Runs {
     /// The newest first.
     pub runs: Vec<Run>,
+    /// Where the next page begins: send it as `cursor`. Absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// One run.

@@ -96,18 +96,23 @@ impl StateCounts {
     /// Counts the sessions of a list.
     pub fn of(sessions: &[Session]) -> Self {
         let mut counts = Self::default();
+        counts.add(sessions);
+        counts
+    }
+
+    /// Counts further sessions.
+    pub fn add(&mut self, sessions: &[Session]) {
         for known in sessions.iter().flat_map(|session| &session.processors) {
             let count = match known.state {
-                State::New => &mut counts.new,
-                State::Processed => &mut counts.processed,
-                State::Due => &mut counts.due,
-                State::Waiting => &mut counts.waiting,
-                State::Quarantined => &mut counts.quarantined,
-                State::Missing => &mut counts.missing,
+                State::New => &mut self.new,
+                State::Processed => &mut self.processed,
+                State::Due => &mut self.due,
+                State::Waiting => &mut self.waiting,
+                State::Quarantined => &mut self.quarantined,
+                State::Missing => &mut self.missing,
             };
             *count.get_or_insert(0) += 1;
         }
-        counts
     }
 
     /// Those that are there, with their words.
@@ -130,10 +135,13 @@ impl StateCounts {
 pub struct Sessions {
     /// In the order of their keys.
     pub sessions: Vec<Session>,
-    /// How many they are.
+    /// How many they are; of a page, how many are on it.
     pub count: usize,
-    /// How they stand.
+    /// How they stand; of a page, how those on it do.
     pub states: StateCounts,
+    /// Where the next page begins: send it as `cursor`. Absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 impl From<Vec<Session>> for Sessions {
@@ -142,6 +150,7 @@ impl From<Vec<Session>> for Sessions {
             count: sessions.len(),
             states: StateCounts::of(&sessions),
             sessions,
+            next: None,
         }
     }
 }

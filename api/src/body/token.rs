@@ -68,6 +68,9 @@ pub struct CreatedToken {
 pub struct Tokens {
     /// In the order in which they were made.
     pub tokens: Vec<Token>,
+    /// Where the next page begins: send it as `cursor`. Absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// A token, without its text.

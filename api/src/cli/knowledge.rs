@@ -76,11 +76,13 @@ fn list(global: &Global, arguments: &ListArgs) -> Result<Exit, Failure> {
                 status: status.clone(),
                 domain: domain.clone(),
                 text: text.clone(),
+                after: None,
                 limit: *limit,
             };
             let items = knowledge::list(store.as_ref(), &wanted)?;
             Knowledge {
                 items: items.iter().map(Item::from).collect(),
+                next: None,
             }
         }
         Reach::Server(client) => {
@@ -92,7 +94,11 @@ fn list(global: &Global, arguments: &ListArgs) -> Result<Exit, Failure> {
                     .iter()
                     .filter_map(|(name, value)| Some((*name, value.as_deref()?))),
             );
-            client.get(PATH, &query)?
+            // As many as were asked for are on the first page.
+            Knowledge {
+                next: None,
+                ..client.get(PATH, &query)?
+            }
         }
     };
     if global.json {

@@ -60,7 +60,7 @@ fn list(global: &Global) -> Result<Exit, Failure> {
             spinner.clear();
             Processors::new(listed, &registry.plan())
         }
-        Reach::Server(client) => client.get("/api/admin/processors", &[])?,
+        Reach::Server(client) => super::pages::all(&client, "/api/admin/processors", &[])?,
     };
     if global.json {
         print_json(&listed)?;

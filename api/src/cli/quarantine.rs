@@ -6,7 +6,7 @@ use session_pipeline_runtime::quarantine::held::{self, Which};
 use session_pipeline_runtime::store::{Actor, Store};
 
 use super::client::Reach;
-use super::table::{count_of, long_table};
+use super::table::{LongTable, count_of};
 use super::{Exit, Failure, Global, hint, print, print_json};
 use crate::body::quarantine::{Quarantine, Quarantined, Released, meant};
 
@@ -74,7 +74,7 @@ fn list(global: &Global, named: &NamedArgs) -> Result<Exit, Failure> {
             let registry = super::registry();
             held::list(config, &registry, store.as_ref(), &which, now)?.into()
         }
-        Reach::Server(client) => client.get(PATH, &named.query())?,
+        Reach::Server(client) => super::pages::all(&client, PATH, &named.query())?,
     };
     if global.json {
         print_json(&listed)?;
@@ -107,7 +107,7 @@ fn people(listed: &Quarantine) -> String {
         "fault",
         "detail",
     ];
-    format!("{}\n{count}", long_table(header, &rows))
+    format!("{}\n{count}", LongTable::new(header).page(&rows))
 }
 
 fn row(held: &Quarantined) -> [String; 6] {

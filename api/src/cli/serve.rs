@@ -125,6 +125,12 @@ pub(super) fn serve(global: &Global, arguments: &ServeArgs) -> Result<Exit, Fail
     } else {
         print(&people(&started, arguments.no_scheduler))?;
     }
+    if !arguments.listen.ip().is_loopback() {
+        hint(&format!(
+            "`{}` can be reached from other machines, and the service speaks plain HTTP: put a proxy with TLS in front of it, or listen on 127.0.0.1",
+            arguments.listen
+        ));
+    }
     if is_new {
         hint("a first admin token was made; make one for each person, and revoke this one");
     }

@@ -1,15 +1,20 @@
 //! `sessions`: which there are, and how each stands with every processor.
 
+use std::cell::RefCell;
+
 use clap::{Args, Subcommand};
+use serde::ser::{Error, SerializeSeq, SerializeStruct};
+use serde::{Serialize, Serializer};
 use session_pipeline_runtime::clock::UtcMicros;
 use session_pipeline_runtime::fault::printable;
-use session_pipeline_runtime::sessions::listing;
+use session_pipeline_runtime::sessions::listing::{self, Pages, Part};
 use session_pipeline_runtime::store::Store;
 
 use super::client::Reach;
-use super::table::{bytes, count_of, facts, long_table, moment, number};
+use super::pages::page;
+use super::table::{LongTable, bytes, count_of, facts, moment, number};
 use super::{Exit, Failure, Global, hint, print, print_json};
-use crate::body::session::{Session, Sessions, Shown, ShownStanding, Standing, State};
+use crate::body::session::{Session, Sessions, Shown, ShownStanding, Standing, State, StateCounts};
 
 /// Notes shown to a person.
 const NOTES_SHOWN: usize = 10;
@@ -56,27 +61,147 @@ fn list(global: &Global, arguments: &ListArgs) -> Result<Exit, Failure> {
         registry.check_unseen(processor, config)?;
     }
     let now = super::now();
-    let mut sessions: Vec<Session> = match global.reach(|| Store::open_existing(config, now))? {
+    match global.reach(|| Store::open_existing(config, now))? {
         Reach::Here(store) => {
-            let listing = listing::list(config, &registry, store.as_ref(), now)?;
-            if !listing.has_root {
+            let mut pages = Pages::open(config, &registry, store.as_ref(), Part::default(), now)?;
+            if !pages.has_root {
                 hint(&super::no_sessions_root(config));
             }
-            for note in listing.notes.iter().take(NOTES_SHOWN) {
+            for note in pages.notes.iter().take(NOTES_SHOWN) {
                 hint(&format!("passed over `{}`: {}", note.path, note.reason));
             }
-            listing.sessions.iter().map(Session::from).collect()
+            write(global, arguments, || {
+                let page = pages.next(listing::READ_AT_ONCE)?;
+                Ok(page.iter().map(Session::from).collect())
+            })
         }
-        Reach::Server(client) => client.get::<Sessions>("/api/admin/sessions", &[])?.sessions,
-    };
-    narrow(&mut sessions, arguments);
-    let sessions = Sessions::from(sessions);
-    if global.json {
-        print_json(&sessions)?;
-    } else {
-        print(&people(&sessions))?;
+        Reach::Server(client) => {
+            // Where the next page begins; `None` at the end.
+            let mut cursor = Some(None);
+            write(global, arguments, || {
+                let Some(from) = cursor.take() else {
+                    return Ok(Vec::new());
+                };
+                let page: Sessions = page(&client, "/api/admin/sessions", &[], from.as_deref())?;
+                cursor = page.next.map(Some);
+                Ok(page.sessions)
+            })
+        }
     }
+}
+
+/// Writes sessions as they come, so that no list is too long; `next` gives none at the end.
+fn write(
+    global: &Global,
+    arguments: &ListArgs,
+    next: impl FnMut() -> Result<Vec<Session>, Failure>,
+) -> Result<Exit, Failure> {
+    let mut listed = ListedPages {
+        next,
+        arguments,
+        count: 0,
+        states: StateCounts::default(),
+    };
+    if global.json {
+        let document = Document {
+            listed: RefCell::new(listed),
+            failure: RefCell::new(None),
+        };
+        let written = print_json(&document);
+        if let Some(failure) = document.failure.into_inner() {
+            return Err(failure);
+        }
+        written?;
+        return Ok(Exit::Done);
+    }
+    let mut table = LongTable::new([
+        "session",
+        "size",
+        "changed",
+        "processor",
+        "state",
+        "items",
+        "when",
+    ]);
+    while let Some(sessions) = listed.page()? {
+        let rows: Vec<[String; 7]> = sessions.iter().flat_map(rows).collect();
+        if !rows.is_empty() {
+            print(&table.page(&rows))?;
+        }
+    }
+    let states: Vec<String> = listed
+        .states
+        .words()
+        .map(|(state, count)| format!("{count} {state}"))
+        .collect();
+    let count = count_of(listed.count, "session", "sessions");
+    print(&match states.is_empty() {
+        true => count,
+        false => format!("{count}: {}", states.join(", ")),
+    })?;
     Ok(Exit::Done)
+}
+
+/// The sessions that were asked for, page by page, with what was counted so far.
+struct ListedPages<'a, F> {
+    next: F,
+    arguments: &'a ListArgs,
+    count: u64,
+    states: StateCounts,
+}
+
+impl<F: FnMut() -> Result<Vec<Session>, Failure>> ListedPages<'_, F> {
+    fn page(&mut self) -> Result<Option<Vec<Session>>, Failure> {
+        let mut sessions = (self.next)()?;
+        if sessions.is_empty() {
+            return Ok(None);
+        }
+        narrow(&mut sessions, self.arguments);
+        self.count += sessions.len() as u64;
+        self.states.add(&sessions);
+        Ok(Some(sessions))
+    }
+}
+
+/// The list as one JSON document that is written while it is read.
+struct Document<'a, F> {
+    listed: RefCell<ListedPages<'a, F>>,
+    /// Why it ended early.
+    failure: RefCell<Option<Failure>>,
+}
+
+impl<F: FnMut() -> Result<Vec<Session>, Failure>> Serialize for Document<'_, F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut document = serializer.serialize_struct("Sessions", 3)?;
+        document.serialize_field("sessions", &DocumentRows(self))?;
+        let listed = self.listed.borrow();
+        document.serialize_field("count", &listed.count)?;
+        document.serialize_field("states", &listed.states)?;
+        document.end()
+    }
+}
+
+struct DocumentRows<'a, 'b, F>(&'a Document<'b, F>);
+
+impl<F: FnMut() -> Result<Vec<Session>, Failure>> Serialize for DocumentRows<'_, '_, F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut rows = serializer.serialize_seq(None)?;
+        loop {
+            let page = self.0.listed.borrow_mut().page();
+            match page {
+                Ok(None) => return rows.end(),
+                Ok(Some(sessions)) => {
+                    for session in &sessions {
+                        rows.serialize_element(session)?;
+                    }
+                }
+                Err(failure) => {
+                    *self.0.failure.borrow_mut() = Some(failure);
+                    return Err(S::Error::custom("the list ended early"));
+                }
+            }
+        }
+    }
 }
 
 /// Leaves what was asked for: sessions of the user, and of them only the states that fit.
@@ -92,46 +217,20 @@ fn narrow(sessions: &mut Vec<Session>, arguments: &ListArgs) {
     });
 }
 
-fn people(listed: &Sessions) -> String {
-    let rows: Vec<[String; 7]> = listed
-        .sessions
-        .iter()
-        .flat_map(|session| session.processors.iter().map(move |known| (session, known)))
-        .map(|(session, known)| {
-            [
-                printable(&session.key),
-                session.bytes.map_or_else(none, bytes),
-                session.modified_at.as_deref().map_or_else(none, second),
-                known.processor.clone(),
-                known.state.as_str().to_owned(),
-                known.items.map_or_else(none, number),
-                when(known).map_or_else(none, second),
-            ]
-        })
-        .collect();
-    let states: Vec<String> = listed
-        .states
-        .words()
-        .map(|(state, count)| format!("{count} {state}"))
-        .collect();
-    let count = count_of(listed.count as u64, "session", "sessions");
-    if states.is_empty() {
-        return count;
-    }
-    let header = [
-        "session",
-        "size",
-        "changed",
-        "processor",
-        "state",
-        "items",
-        "when",
-    ];
-    format!(
-        "{}\n{count}: {}",
-        long_table(header, &rows),
-        states.join(", ")
-    )
+/// A row for each processor.
+fn rows(session: &Session) -> Vec<[String; 7]> {
+    let row = |known: &Standing| {
+        [
+            printable(&session.key),
+            session.bytes.map_or_else(none, bytes),
+            session.modified_at.as_deref().map_or_else(none, second),
+            known.processor.clone(),
+            known.state.as_str().to_owned(),
+            known.items.map_or_else(none, number),
+            when(known).map_or_else(none, second),
+        ]
+    };
+    session.processors.iter().map(row).collect()
 }
 
 /// The time that goes with a state: since when, or, for one that waits, until when.

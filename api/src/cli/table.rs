@@ -17,29 +17,51 @@ pub(super) fn table(header: &[&str]) -> Table {
     table
 }
 
-/// As [`table`], for rows by the hundred thousand, each with a line break at its end: the other one
-/// keeps kilobytes for each of them.
-pub(super) fn long_table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
-    let width_of = |cell: &str| cell.chars().count();
-    let mut widths = header.map(width_of);
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(width_of(cell));
+/// A column is padded to no more than this: one long cell must not widen every row.
+const COLUMN_CHARS_MAX: usize = 64;
+
+/// As [`table`], for rows by the hundred thousand, page by page: the other one keeps kilobytes for each
+/// row. The first page decides how wide the columns are; a longer cell moves the rest of its row.
+pub(super) struct LongTable<const N: usize> {
+    header: [&'static str; N],
+    widths: Option<[usize; N]>,
+}
+
+impl<const N: usize> LongTable<N> {
+    pub(super) fn new(header: [&'static str; N]) -> Self {
+        Self {
+            header,
+            widths: None,
         }
     }
-    let mut text = String::new();
-    let header = header.map(str::to_owned);
-    for row in std::iter::once(&header).chain(rows) {
-        for (index, (cell, width)) in row.iter().zip(widths).enumerate() {
-            let padding = " ".repeat(width - width_of(cell).min(width));
-            match index {
-                0 => text.extend([cell.as_str(), padding.as_str()]),
-                _ => text.extend(["  ", padding.as_str(), cell.as_str()]),
+
+    /// The next rows, each with a line break at its end; the first page begins with the header.
+    pub(super) fn page(&mut self, rows: &[[String; N]]) -> String {
+        let width_of = |cell: &str| cell.chars().count();
+        let is_first = self.widths.is_none();
+        let widths = *self.widths.get_or_insert_with(|| {
+            let mut widths = self.header.map(width_of);
+            for row in rows {
+                for (width, cell) in widths.iter_mut().zip(row) {
+                    *width = (*width).max(width_of(cell).min(COLUMN_CHARS_MAX));
+                }
             }
+            widths
+        });
+        let mut text = String::new();
+        let header = self.header.map(str::to_owned);
+        for row in std::iter::once(&header).filter(|_| is_first).chain(rows) {
+            for (index, (cell, width)) in row.iter().zip(widths).enumerate() {
+                let padding = " ".repeat(width - width_of(cell).min(width));
+                match index {
+                    0 => text.extend([cell.as_str(), padding.as_str()]),
+                    _ => text.extend(["  ", padding.as_str(), cell.as_str()]),
+                }
+            }
+            text.push('\n');
         }
-        text.push('\n');
+        text
     }
-    text
 }
 
 /// A whole number with thin groups of three: `1 234 567`.

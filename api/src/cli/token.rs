@@ -97,9 +97,10 @@ fn list(global: &Global) -> Result<Exit, Failure> {
             let tokens = store.tokens()?;
             Tokens {
                 tokens: tokens.into_iter().map(Token::from).collect(),
+                next: None,
             }
         }
-        Reach::Server(client) => client.get(PATH, &[])?,
+        Reach::Server(client) => super::pages::all(&client, PATH, &[])?,
     };
     if global.json {
         print_json(&tokens)?;

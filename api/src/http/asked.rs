@@ -57,6 +57,41 @@ fn cause(error: &dyn std::error::Error) -> String {
     last.unwrap_or(error).to_string()
 }
 
+/// The rows of one page where nobody asks for a number.
+pub(super) fn hundred() -> u32 {
+    100
+}
+
+/// Cuts what was read, one row more than the page has, to the page. The second value is where the
+/// next page begins: the place of the last row, where there are more.
+pub(super) fn page<T>(
+    mut rows: Vec<T>,
+    limit: u32,
+    place: impl Fn(&T) -> String,
+) -> (Vec<T>, Option<String>) {
+    let limit = limit as usize;
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| has_more).map(place);
+    (rows, next)
+}
+
+/// What a cursor says, by a function that takes it apart.
+pub(super) fn cursor<T>(
+    cursor: Option<&str>,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, ApiError> {
+    let Some(cursor) = cursor else {
+        return Ok(None);
+    };
+    parse(cursor).map(Some).ok_or_else(|| {
+        ApiError::unprocessable(format!(
+            "invalid `cursor` `{}`; send the `next` of the page before, or leave it out",
+            session_pipeline_runtime::fault::printable(cursor)
+        ))
+    })
+}
+
 /// A number of rows that one answer may have.
 pub(super) fn limit(limit: u32) -> Result<u32, ApiError> {
     if (1..=1000).contains(&limit) {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
+use session_pipeline_runtime::clock::UtcMicros;
 use session_pipeline_runtime::token::Role;
 use utoipa::IntoParams;
 
 use super::Service;
-use super::asked::Asked;
+use super::asked::{self, Asked};
 use super::caller::Admin;
 use super::problem::{ApiError, Refusals};
 use crate::body::admin::{Audit, AuditLine};
@@ -19,14 +20,19 @@ use crate::body::admin::{Audit, AuditLine};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct AuditQuery {
-    /// At most so many.
-    #[serde(default = "two_hundred")]
-    #[param(minimum = 1, maximum = 1000, default = 200)]
+    /// At most this many on one page.
+    #[serde(default = "super::asked::hundred")]
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u32,
+    /// The `next` of the page before.
+    cursor: Option<String>,
 }
 
-fn two_hundred() -> u32 {
-    200
+/// The time and the id of an audit row, as a cursor has them.
+fn place(text: &str) -> Option<(UtcMicros, String)> {
+    let (at, id) = text.rsplit_once('-')?;
+    let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
+    Some((UtcMicros(at.parse().ok()?), id.to_owned())).filter(|_| is_id)
 }
 
 /// Who did what, the newest first.
@@ -35,13 +41,16 @@ fn two_hundred() -> u32 {
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
     _: Admin,
-    Asked(asked): Asked<AuditQuery>,
+    Asked(query): Asked<AuditQuery>,
 ) -> Result<Json<Audit>, ApiError> {
-    let limit = super::asked::limit(asked.limit)?;
+    let limit = asked::limit(query.limit)?;
+    let before = asked::cursor(query.cursor.as_deref(), place)?;
     let rows = move |service: &Service| {
-        let rows = service.pipeline.store().audit_rows(limit)?;
-        Ok(rows.into_iter().map(AuditLine::from).collect())
+        let before = before.as_ref().map(|(at, id)| (*at, id.as_str()));
+        Ok(service.pipeline.store().audit_rows(before, limit + 1)?)
     };
-    let entries = service.read(Role::Admin, rows).await?;
-    Ok(Json(Audit { entries }))
+    let rows = service.read(Role::Admin, rows).await?;
+    let (rows, next) = asked::page(rows, limit, |row| format!("{}-{}", row.timestamp.0, row.id));
+    let entries = rows.into_iter().map(AuditLine::from).collect();
+    Ok(Json(Audit { entries, next }))
 }

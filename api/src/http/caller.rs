@@ -29,6 +29,32 @@ impl Known {
         self.caller
             .actor(ClientKind::Web, self.ip.map(|ip| ip.to_string()))
     }
+
+    /// Rejects a caller whose token was revoked, or expired, since the request began.
+    ///
+    /// # Errors
+    /// When it was.
+    pub(super) fn check_again(&self, service: &Service) -> Result<(), ApiError> {
+        let now = service.pipeline.clock().now();
+        let checked = service.keyring.check_again(&self.caller, now);
+        checked.map_err(|error| ApiError::new(StatusCode::UNAUTHORIZED, error.to_string()))
+    }
+}
+
+/// Who sends a request, by its headers alone; the error is for a 401.
+#[derive(Clone, Debug)]
+pub(super) struct Identified(pub(super) Result<Caller, String>);
+
+/// Identifies the caller before anything else of a request is read.
+///
+/// # Errors
+/// When there is no valid token, with what a 401 says.
+pub(super) fn identify(headers: &HeaderMap, service: &Service) -> Result<Caller, String> {
+    let token =
+        bearer(headers).ok_or("a token is missing: send it as `Authorization: Bearer …`")?;
+    let now = service.pipeline.clock().now();
+    let recognised = service.keyring.recognise(token, now);
+    recognised.map_err(|error| error.to_string())
 }
 
 /// More addresses than a request passes on its way.
@@ -88,15 +114,12 @@ impl FromRequestParts<Arc<Service>> for Known {
         parts: &mut Parts,
         service: &Arc<Service>,
     ) -> Result<Self, ApiError> {
-        let denied = |detail: String| ApiError::new(StatusCode::UNAUTHORIZED, detail);
-        let token = bearer(parts).ok_or_else(|| {
-            denied("a token is missing: send it as `Authorization: Bearer …`".to_owned())
-        })?;
+        let identified = parts.extensions.remove::<Identified>();
+        let caller = identified
+            .unwrap_or_else(|| Identified(identify(&parts.headers, service)))
+            .0
+            .map_err(|detail| ApiError::new(StatusCode::UNAUTHORIZED, detail))?;
         let now = service.pipeline.clock().now();
-        let caller = service
-            .keyring
-            .recognise(token, now)
-            .map_err(|error| denied(error.to_string()))?;
         if let Some(id) = caller.token_id.clone().filter(|_| caller.is_use_due) {
             let service = Arc::clone(service);
             // Nobody waits for this; a use that can't be written down is no reason to refuse it.
@@ -156,8 +179,8 @@ fn wanted(known: &Known, role: Role) -> Result<(), ApiError> {
 }
 
 /// The token of a request; the scheme may be spelt in any case.
-fn bearer(parts: &Parts) -> Option<&str> {
-    let value = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use session_pipeline_runtime::store::{Actor, StoreError};
-use session_pipeline_runtime::token::{self, NewToken, Role, TokenError};
+use session_pipeline_runtime::token::{NewToken, Role, TokenError};
 
 use super::Service;
 
@@ -46,8 +46,8 @@ impl Service {
             write().map_err(|source| StoreError::Io { path, source })
         };
         let randomness = self.randomness.as_ref();
-        token::create_once_told(store, &new, randomness, Actor::cli(), now, tell)?;
-        self.keyring.refresh(store)?;
+        self.keyring
+            .create_once_told(store, &new, randomness, Actor::cli(), now, tell)?;
         Ok(true)
     }
 }

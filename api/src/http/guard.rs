@@ -5,11 +5,12 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, BodyDataStream, HttpBody, to_bytes};
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use futures_util::{FutureExt, StreamExt};
@@ -17,11 +18,16 @@ use session_pipeline_runtime::fault::printable;
 use session_pipeline_runtime::token::Randomness;
 use tokio::sync::Mutex;
 
+use super::caller::{self, Identified};
+use super::connections::Connection;
+use super::pace::{Pace, paced};
 use super::problem::ApiError;
-use super::{Service, upload};
+use super::{Service, head, upload};
 
-/// Of a body that nobody wants, so much is read all the same, so that its sender hears why.
-const DRAINED_BYTES_MAX: usize = 16 << 20;
+/// This much of a body is read after its request was answered: twice the largest upload.
+const DRAINED_BYTES_MAX: usize = 128 << 20;
+/// Answered on every connection, also where all others are taken.
+const ALWAYS_ANSWERED: [&str; 2] = ["/api/health", "/api/version"];
 /// More than any refusal of a library's own says.
 const REFUSAL_BYTES_MAX: usize = 4096;
 
@@ -44,43 +50,91 @@ pub(super) fn stand_before(routes: Router, service: Arc<Service>) -> Router {
         .layer(middleware::from_fn_with_state(service, caught))
 }
 
-/// Ends a request whose body does not come in time, however steadily it drips.
+/// Checks a request's head, decides who asks, and bounds the time for its body. A response is sent as
+/// soon as it is known; what the client is still sending is read for a moment longer, so that a
+/// client that only listens afterwards finds it.
 async fn in_time(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
     let limits = &service.limits;
-    let time_max = if request.uri().path() == upload::PATH {
-        limits.upload_time_max
+    let (mut parts, body) = request.into_parts();
+    let caller = caller::identify(&parts.headers, &service);
+    let is_upload = caller.is_ok() && parts.uri.path() == upload::PATH;
+    let pace = if is_upload {
+        Pace::new(limits.upload_time_max).at_least(limits.upload_rate_min, limits.body_time_max)
     } else {
-        limits.body_time_max
+        Pace::new(limits.body_time_max)
     };
-    let is_over = Arc::new(AtomicBool::new(false));
-    let deadline = tokio::time::Instant::now() + time_max;
-    let waits = request.headers().contains_key(header::EXPECT);
-    let (parts, body) = request.into_parts();
+    let connection = parts.extensions.get::<Arc<Connection>>().cloned();
+    let is_reserved = connection
+        .as_ref()
+        .is_some_and(|connection| connection.is_reserved);
+    // A body that is announced with `Expect` comes only when it is asked for. A place that is reserved
+    // for health is given back at once.
+    let is_read =
+        !body.is_end_stream() && !is_reserved && !parts.headers.contains_key(header::EXPECT);
+    let is_chunked = parts.headers.contains_key(header::TRANSFER_ENCODING);
     let chunks = Arc::new(Mutex::new(body.into_data_stream()));
-    let shared = (Arc::clone(&chunks), Arc::clone(&is_over));
-    let timed = futures_util::stream::unfold(shared, move |(chunks, is_over)| async move {
-        let chunk = tokio::time::timeout_at(deadline, async { chunks.lock().await.next().await });
-        match chunk.await {
-            Ok(chunk) => chunk.map(|chunk| (chunk, (chunks, is_over))),
-            Err(_) => {
-                is_over.store(true, Ordering::SeqCst);
-                let error = axum::Error::new("the body did not come in time");
-                Some((Err(error), (chunks, is_over)))
-            }
-        }
+    let is_late = Arc::new(AtomicBool::new(false));
+    let admitted = connection.as_deref().map_or(Ok(()), |connection| {
+        head::check(&parts, connection, &service.pipeline.config().service.hosts)?;
+        has_room(connection, parts.uri.path())
     });
-    let response = next
-        .run(Request::from_parts(parts, Body::from_stream(timed)))
-        .await;
-    if is_over.load(Ordering::SeqCst) {
+    let busy = connection
+        .filter(|_| admitted.is_ok() && caller.is_ok())
+        .map(|connection| connection.busy());
+    parts.extensions.insert(Identified(caller));
+    let mut response = match admitted {
+        Ok(()) => {
+            let body = paced(Arc::clone(&chunks), Arc::clone(&is_late), pace);
+            next.run(Request::from_parts(parts, Body::from_stream(body)))
+                .await
+        }
+        Err(error) => {
+            let mut response = error.into_response();
+            close(&mut response);
+            response
+        }
+    };
+    if is_late.load(Ordering::SeqCst) {
         let detail = format!(
-            "the body did not come within {} s; send it faster, or less of it",
-            time_max.as_secs_f64()
+            "the request body did not arrive in time: send it within {} s, an upload within {} s and at {} bytes a second or more",
+            limits.body_time_max.as_secs_f64(),
+            limits.upload_time_max.as_secs_f64(),
+            limits.upload_rate_min
         );
-        return ApiError::new(StatusCode::REQUEST_TIMEOUT, detail).into_response();
+        response = ApiError::new(StatusCode::REQUEST_TIMEOUT, detail).into_response();
+        close(&mut response);
+    } else if is_read {
+        drain(chunks, limits.drain_time_max);
     }
-    if !waits {
-        // A client that is still sending would find the connection gone, and never read why.
+    if is_chunked {
+        // Where its body ends is known to the HTTP library alone, not to the check of heads.
+        close(&mut response);
+    }
+    match busy {
+        Some(busy) => response.map(|body| busy.until_sent(body)),
+        None => response,
+    }
+}
+
+/// Whether the connection is one of those on which everything is answered.
+fn has_room(connection: &Connection, path: &str) -> Result<(), ApiError> {
+    if !connection.is_reserved || ALWAYS_ANSWERED.contains(&path) {
+        return Ok(());
+    }
+    let detail = "too many connections are open; try again in a few seconds";
+    Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, detail))
+}
+
+fn close(response: &mut Response) {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+}
+
+/// Reads what a client still sends after its request was answered: a client that only listens when
+/// it has sent everything would otherwise find the connection gone, and never read the response.
+fn drain(chunks: Arc<Mutex<BodyDataStream>>, time_max: Duration) {
+    tokio::spawn(async move {
+        let deadline = tokio::time::Instant::now() + time_max;
         let mut left = DRAINED_BYTES_MAX;
         let mut chunks = chunks.lock().await;
         while let Ok(Some(Ok(chunk))) = tokio::time::timeout_at(deadline, chunks.next()).await {
@@ -89,8 +143,7 @@ async fn in_time(State(service): State<Arc<Service>>, request: Request, next: Ne
                 break;
             }
         }
-    }
-    response
+    });
 }
 
 /// Gives refusals that a library wrote the form of ours.

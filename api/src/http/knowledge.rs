@@ -5,11 +5,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use session_pipeline_runtime::knowledge::{self, Decision, Wanted};
+use session_pipeline_runtime::clock::UtcMicros;
+use session_pipeline_runtime::knowledge::{self, Decision, KnownItem, ListPlace, Wanted};
 use utoipa::IntoParams;
 
 use super::Service;
-use super::asked::{Asked, Named};
+use super::asked::{self, Asked, Named};
 use super::caller::{Admin, Analyst, Known};
 use super::problem::{ApiError, Refusals};
 use crate::body::Problem;
@@ -26,14 +27,30 @@ pub(super) struct KnowledgeQuery {
     domain: Option<String>,
     /// Only with this text in title or content, in any case.
     text: Option<String>,
-    /// At most so many.
-    #[serde(default = "hundred")]
+    /// At most this many on one page.
+    #[serde(default = "super::asked::hundred")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u32,
+    /// The `next` of the page before.
+    cursor: Option<String>,
 }
 
-fn hundred() -> u32 {
-    100
+/// A place in the list, as a cursor has it: `0` or `1` for decided, the time, and the id.
+fn place(text: &str) -> Option<ListPlace> {
+    let mut parts = text.splitn(3, '.');
+    let is_decided = match parts.next()? {
+        "0" => false,
+        "1" => true,
+        _ => return None,
+    };
+    let created_at = UtcMicros(parts.next()?.parse().ok()?);
+    let id = parts.next()?.to_owned();
+    // The order goes by the age, which has to be a number as well.
+    (created_at.0 != i64::MIN).then_some(ListPlace {
+        is_decided,
+        created_at,
+        id,
+    })
 }
 
 /// What is known: what has evidence, and what a person approved.
@@ -42,21 +59,29 @@ fn hundred() -> u32 {
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
     analyst: Analyst,
-    Asked(asked): Asked<KnowledgeQuery>,
+    Asked(query): Asked<KnowledgeQuery>,
 ) -> Result<Json<Knowledge>, ApiError> {
+    let limit = asked::limit(query.limit)?;
     let wanted = Wanted {
-        limit: super::asked::limit(asked.limit)?,
-        status: asked.status,
-        domain: asked.domain,
-        text: asked.text,
+        after: asked::cursor(query.cursor.as_deref(), place)?,
+        limit: limit + 1,
+        status: query.status,
+        domain: query.domain,
+        text: query.text,
     };
-    let items = service.read(analyst.role, move |service| {
-        let items = knowledge::list(Some(service.pipeline.store()), &wanted)?;
-        Ok(items.iter().map(Item::from).collect())
-    });
-    Ok(Json(Knowledge {
-        items: items.await?,
-    }))
+    let items = service
+        .read(analyst.role, move |service| {
+            Ok(knowledge::list(Some(service.pipeline.store()), &wanted)?)
+        })
+        .await?;
+    let place = |item: &KnownItem| {
+        let place = ListPlace::of(item);
+        let rank = u8::from(place.is_decided);
+        format!("{rank}.{}.{}", place.created_at.0, place.id)
+    };
+    let (items, next) = asked::page(items, limit, place);
+    let items = items.iter().map(Item::from).collect();
+    Ok(Json(Knowledge { items, next }))
 }
 
 /// One item with all that speaks for it and against it.

@@ -25,7 +25,9 @@ pub(super) fn frame() -> OpenApi {
                 .title("Session Pipeline")
                 .version(env!("CARGO_PKG_VERSION"))
                 .description(Some(
-                    "Sandboxed processors over AI coding-agent transcripts. Every failure answers `{\"detail\": …}`.",
+                    "Sandboxed processors over AI coding-agent transcripts. Every failure answers `{\"detail\": …}`. \
+                     Any request can be answered with 400 where its head is malformed, 421 where its `Host` is not a name of \
+                     this server, and 503 while too many connections are open.",
                 ))
                 .build(),
         )

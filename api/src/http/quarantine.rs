@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use session_pipeline_runtime::quarantine::held::{self, Which};
+use session_pipeline_runtime::quarantine::held::{self, Held, Which};
 use session_pipeline_runtime::token::Role;
 use utoipa::IntoParams;
 
 use super::Service;
-use super::asked::Asked;
+use super::asked::{self, Asked};
 use super::caller::Admin;
 use super::problem::{ApiError, Refusals};
 use crate::body::Problem;
@@ -25,6 +25,18 @@ pub(super) struct QuarantineQuery {
     processor: Option<String>,
     /// Only this session, by its key.
     session: Option<String>,
+    /// At most this many on one page.
+    #[serde(default = "super::asked::hundred")]
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: u32,
+    /// The `next` of the page before.
+    cursor: Option<String>,
+}
+
+/// The processor and the key of a session, as a cursor has them.
+fn place(text: &str) -> Option<(String, String)> {
+    let (processor, key) = text.split_once('/')?;
+    Some((processor.to_owned(), key.to_owned()))
 }
 
 /// Whom to let out: at least one of these.
@@ -51,23 +63,33 @@ pub(super) struct ReleaseQuery {
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
     _: Admin,
-    Asked(asked): Asked<QuarantineQuery>,
+    Asked(query): Asked<QuarantineQuery>,
 ) -> Result<Json<Quarantine>, ApiError> {
+    let limit = asked::limit(query.limit)?;
+    let after = asked::cursor(query.cursor.as_deref(), place)?;
     let which = Which {
-        processor: asked.processor,
-        session: asked.session,
+        processor: query.processor,
+        session: query.session,
     };
     let listed = service.read(Role::Admin, move |service| {
         let pipeline = &service.pipeline;
-        Ok(held::list(
+        let after = after.as_ref();
+        Ok(held::page(
             pipeline.config(),
             pipeline.registry(),
             Some(pipeline.store()),
             &which,
+            after.map(|(processor, key)| (processor.as_str(), key.as_str())),
+            limit + 1,
             pipeline.clock().now(),
         )?)
     });
-    Ok(Json(listed.await?.into()))
+    let place = |held: &Held| format!("{}/{}", held.processor, held.session);
+    let (held, next) = asked::page(listed.await?, limit, place);
+    Ok(Json(Quarantine {
+        next,
+        ..held.into()
+    }))
 }
 
 /// Lets sessions out: the next run tries them, and counts their failures anew.

@@ -13,7 +13,7 @@ use session_pipeline_runtime::token::Role;
 use utoipa::IntoParams;
 
 use super::Service;
-use super::asked::{Asked, Named};
+use super::asked::{self, Asked, Named};
 use super::caller::Admin;
 use super::problem::{ApiError, Refusals};
 use crate::body::Problem;
@@ -99,14 +99,12 @@ pub(super) async fn run_off_thread(
 pub(super) struct RunsQuery {
     /// Only runs of this processor.
     processor: Option<String>,
-    /// At most so many.
-    #[serde(default = "fifty")]
-    #[param(minimum = 1, maximum = 1000, default = 50)]
+    /// At most this many on one page.
+    #[serde(default = "super::asked::hundred")]
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u32,
-}
-
-fn fifty() -> u32 {
-    50
+    /// The `next` of the page before.
+    cursor: Option<String>,
 }
 
 /// The latest runs, the newest first.
@@ -115,18 +113,18 @@ fn fifty() -> u32 {
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
     _: Admin,
-    Asked(asked): Asked<RunsQuery>,
+    Asked(query): Asked<RunsQuery>,
 ) -> Result<Json<Runs>, ApiError> {
-    let limit = super::asked::limit(asked.limit)?;
+    let limit = asked::limit(query.limit)?;
+    let before = asked::cursor(query.cursor.as_deref(), |text| text.parse().ok())?;
     let rows = move |service: &Service| {
-        let runs = service
-            .pipeline
-            .store()
-            .runs(asked.processor.as_deref(), limit)?;
-        Ok(runs.into_iter().map(Run::from).collect())
+        let store = service.pipeline.store();
+        Ok(store.runs(query.processor.as_deref(), before, limit + 1)?)
     };
     let runs = service.read(Role::Admin, rows).await?;
-    Ok(Json(Runs { runs }))
+    let (runs, next) = asked::page(runs, limit, |run| run.id.clone());
+    let runs = runs.into_iter().map(Run::from).collect();
+    Ok(Json(Runs { runs, next }))
 }
 
 /// One run.

@@ -4,9 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -19,16 +17,16 @@ use session_pipeline_runtime::run::RunRequest;
 use session_pipeline_runtime::schedule::timetable::JobEnd;
 use session_pipeline_runtime::scheduler::Scheduler;
 use session_pipeline_runtime::store::{Actor, StoreError, Trigger};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Sleep;
 
+use super::connections::Connections;
 use super::problem::ApiError;
 use super::runs::run_off_thread;
+use super::stream::ClientStream;
 use super::{Service, router};
 
 /// Threads that answer requests; they never wait for anything but the network.
@@ -240,15 +238,11 @@ impl Server {
 /// Takes connections until the service stops, then waits for those at work.
 async fn accept(listener: TcpListener, service: Arc<Service>, mut stopping: watch::Receiver<bool>) {
     let limits = service.limits.clone();
-    let connections = Arc::new(Semaphore::new(limits.connections_max));
+    let connections = Connections::new(&limits);
     let graceful = GracefulShutdown::new();
     let router = router(service);
+    let listen = listener.local_addr().ok();
     loop {
-        // Nobody is accepted who would only wait.
-        let permit = tokio::select! {
-            permit = Arc::clone(&connections).acquire_owned() => permit,
-            _ = stopping.wait_for(|stopping| *stopping) => break,
-        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stopping.wait_for(|stopping| *stopping) => break,
@@ -261,101 +255,38 @@ async fn accept(listener: TcpListener, service: Arc<Service>, mut stopping: watc
                 continue;
             }
         };
-        let routes: Router = router.clone().layer(axum::Extension(ConnectInfo(peer)));
-        let connection = http1::Builder::new()
+        let Ok(local) = stream.local_addr().map(|address| address.ip()) else {
+            continue;
+        };
+        let listen = listen.map_or(local, |address| address.ip());
+        let place = tokio::select! {
+            place = connections.place(listen, local) => place,
+            _ = stopping.wait_for(|stopping| *stopping) => break,
+        };
+        let connection = Arc::clone(&place.connection);
+        let routes: Router = router
+            .clone()
+            .layer(axum::Extension(ConnectInfo(peer)))
+            .layer(axum::Extension(Arc::clone(&connection)));
+        let stream = ClientStream::new(stream, Arc::clone(&connection), limits.stall_time_max);
+        let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_time_max)
             .max_buf_size(limits.header_bytes_max)
-            .serve_connection(
-                TokioIo::new(Impatient::new(stream, limits.stall_time_max)),
-                TowerToHyperService::new(routes),
-            );
-        let connection = graceful.watch(connection);
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+        let served = graceful.watch(served);
         tokio::spawn(async move {
-            let _permit = permit;
-            if let Err(error) = connection.await {
-                tracing::debug!("a connection ended early: {error}");
+            let _place = place;
+            tokio::select! {
+                ended = served => {
+                    if let Err(error) = ended {
+                        tracing::debug!("a connection ended early: {error}");
+                    }
+                }
+                () = connection.evicted() => tracing::debug!("an idle connection made room for another"),
             }
         });
     }
     drop(listener);
     graceful.shutdown().await;
-}
-
-/// A connection that gives up on a client that takes nothing of its answer.
-struct Impatient {
-    stream: TcpStream,
-    patience: Duration,
-    /// Since a write had to wait.
-    stalled: Option<Pin<Box<Sleep>>>,
-}
-
-impl Impatient {
-    fn new(stream: TcpStream, patience: Duration) -> Self {
-        Self {
-            stream,
-            patience,
-            stalled: None,
-        }
-    }
-
-    fn watched<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
-        }
-        let patience = self.patience;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        ready!(stalled.as_mut().poll(context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl AsyncRead for Impatient {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Impatient {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watched(context, written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.watched(context, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.watched(context, flushed)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }

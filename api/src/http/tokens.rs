@@ -5,28 +5,46 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use session_pipeline_runtime::token;
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::Service;
-use super::asked::{Named, Sent};
+use super::asked::{self, Asked, Named, Sent};
 use super::caller::Admin;
 use super::problem::{ApiError, Refusals};
 use crate::body::Problem;
 use crate::body::token::{CreatedToken, NewToken, Token, Tokens};
 
-/// All tokens, without their texts.
+/// Which tokens.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TokensQuery {
+    /// At most this many on one page.
+    #[serde(default = "super::asked::hundred")]
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: u32,
+    /// The `next` of the page before.
+    cursor: Option<String>,
+}
+
+/// The tokens, without their texts, in the order in which they were created.
 #[utoipa::path(get, path = "/api/admin/tokens", operation_id = "list_tokens", tag = "tokens", security(("bearer" = ["admin"])),
-    responses((status = 200, body = Tokens), Refusals))]
+    params(TokensQuery), responses((status = 200, body = Tokens), Refusals))]
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
     _: Admin,
+    Asked(query): Asked<TokensQuery>,
 ) -> Result<Json<Tokens>, ApiError> {
-    let listed = |service: &Service| {
-        let tokens = service.pipeline.store().tokens()?;
-        Ok(tokens.into_iter().map(Token::from).collect())
+    let limit = asked::limit(query.limit)?;
+    let listed = move |service: &Service| {
+        let store = service.pipeline.store();
+        Ok(store.tokens_after(query.cursor.as_deref(), limit + 1)?)
     };
     let tokens = service.about_tokens(listed).await?;
-    Ok(Json(Tokens { tokens }))
+    let (tokens, next) = asked::page(tokens, limit, |token| token.id.clone());
+    let tokens = tokens.into_iter().map(Token::from).collect();
+    Ok(Json(Tokens { tokens, next }))
 }
 
 /// Makes a token; its text is shown this once.
@@ -50,9 +68,10 @@ pub(super) async fn create(
     let created = service.about_tokens(move |service| {
         let (store, now) = (service.pipeline.store(), service.pipeline.clock().now());
         let new = crate::body::token::asked(new).map_err(ApiError::unprocessable)?;
-        let created = token::create(store, &new, service.randomness.as_ref(), actor, now)?;
-        service.keyring.refresh(store)?;
-        Ok(created)
+        let randomness = service.randomness.as_ref();
+        Ok(service
+            .keyring
+            .create(store, &new, randomness, actor, now)?)
     });
     let created = created.await?;
     let body = CreatedToken {
@@ -77,9 +96,7 @@ pub(super) async fn revoke(
     let actor = known.actor();
     let revoked = service.about_tokens(move |service| {
         let (store, now) = (service.pipeline.store(), service.pipeline.clock().now());
-        let revoked = token::revoke(store, &id, actor, now)?;
-        service.keyring.refresh(store)?;
-        Ok(revoked)
+        Ok(service.keyring.revoke(store, &id, actor, now)?)
     });
     Ok(Json(revoked.await?.into()))
 }

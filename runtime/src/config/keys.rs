@@ -159,6 +159,40 @@ pub(super) const SERVICE: &[Key<Draft>] = &[
             },
         ),
     },
+    Key {
+        name: "hosts",
+        value: Value::Text(
+            "host names with commas between them, such as \"pipeline.example.com, pipeline\"",
+            |draft, text| {
+                let is_host = |host: &String| {
+                    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+                    !host.is_empty() && host.chars().all(is_allowed)
+                };
+                let hosts = text.split(',').map(|host| host.trim().to_ascii_lowercase());
+                let hosts: Vec<String> = hosts.collect();
+                let is_good = hosts.iter().all(is_host);
+                is_good.then(|| draft.config.service.hosts = hosts)
+            },
+        ),
+    },
+    Key {
+        name: "user_bytes_max",
+        value: Value::Size(MIB, 1 << 60, |draft, bytes| {
+            draft.config.service.user_bytes_max = bytes;
+        }),
+    },
+    Key {
+        name: "user_files_max",
+        value: Value::Count(1, 1 << 40, |draft, count| {
+            draft.config.service.user_files_max = count;
+        }),
+    },
+    Key {
+        name: "free_space_min",
+        value: Value::Size(0, 1 << 50, |draft, bytes| {
+            draft.config.service.free_space_min = bytes;
+        }),
+    },
 ];
 
 pub(super) const REPORT: &[Key<Draft>] = &[Key {

@@ -69,11 +69,27 @@ pub fn list(
     which: &Which,
     now: UtcMicros,
 ) -> Result<Vec<Held>, QuarantineError> {
+    page(config, registry, store, which, None, u32::MAX, now)
+}
+
+/// As [`list`], only those after a processor and a key, and no more than a limit.
+///
+/// # Errors
+/// As [`list`].
+pub fn page(
+    config: &Config,
+    registry: &Registry,
+    store: Option<&Store>,
+    which: &Which,
+    after: Option<(&str, &str)>,
+    limit: u32,
+    now: UtcMicros,
+) -> Result<Vec<Held>, QuarantineError> {
     let held = match store {
-        Some(store) => store.held(which)?,
+        Some(store) => store.held_after(which, after, limit)?,
         None => Vec::new(),
     };
-    if held.is_empty() {
+    if held.is_empty() && after.is_none() {
         // Nothing found by a mistyped name must not look like nothing to find.
         check_names(config, registry, store, which, now)?;
     }
@@ -93,7 +109,7 @@ pub fn release(
     actor: Actor,
     now: UtcMicros,
 ) -> Result<u64, QuarantineError> {
-    if list(config, registry, store, which, now)?.is_empty() {
+    if page(config, registry, store, which, None, 1, now)?.is_empty() {
         return match &which.session {
             Some(session) => Err(QuarantineError::NotHeld {
                 session: printable(session),

@@ -62,8 +62,10 @@ const PRESENT: &str = "SELECT session_seq FROM main.session_processor_state
 /// file has. It can be computed from the rows of `usage.messages` and from those of
 /// [`distinct_messages`].
 static MESSAGE_ID: LazyLock<String> = LazyLock::new(|| {
-    format!("CASE WHEN {MESSAGE_KEY} IS NULL THEN hash(session_seq, 'message', line // 4096)
-        ELSE hash({MESSAGE_KEY}) END")
+    format!(
+        "CASE WHEN {MESSAGE_KEY} IS NULL THEN hash(session_seq, 'message', line // 4096)
+        ELSE hash({MESSAGE_KEY}) END"
+    )
 });
 
 /// The same for calls, over `usage.events` and [`distinct_calls`].

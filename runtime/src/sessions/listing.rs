@@ -3,7 +3,8 @@
 //! It goes by the rule of [`scan::judge`], so that a listing says what the next run will do.
 //! Nothing is read of the sessions themselves, and nothing is written.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 
@@ -16,12 +17,14 @@ use crate::identity::name_of;
 use crate::quarantine::Verdict;
 use crate::registry::Registry;
 use crate::scan::{self, Check, KnownFailure, ScanContext, Standing};
-use crate::store::{SessionCost, SessionState, SessionStates, Store, StoreError};
+use crate::store::{Keys, SessionCost, SessionState, SessionStates, Store, StoreError};
 
 /// Keys suggested for an unknown one.
 const SUGGESTIONS_MAX: usize = 3;
 /// Keys that a mistyped one is compared with: enough for a team, and done in a second.
 const COMPARED_MAX: usize = 50_000;
+/// Sessions read from the database at once.
+pub const READ_AT_ONCE: usize = 10_000;
 
 /// How a session stands with a processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -176,48 +179,139 @@ pub fn list(
     store: Option<&Store>,
     now: UtcMicros,
 ) -> Result<Listing, ListingError> {
-    let root = open_root(config)?;
-    let mut found: BTreeMap<String, Observed> = BTreeMap::new();
-    let mut listing = Listing {
-        has_root: root.is_some(),
-        ..Listing::default()
-    };
-    // What an incomplete walk did not see, and what lies below an absent root, may well be there.
-    let mut is_gone_sure = false;
-    if let Some(root) = &root {
-        let walk = root
-            .walk(|key, observed| {
-                found.insert(key.to_owned(), observed);
-            })
-            .map_err(|source| unreadable(config, source))?;
-        is_gone_sure = walk.is_complete && walk.found > 0;
-        listing.notes = walk.all_notes();
-    }
-    registry.notice(config, store, now)?;
-    let known = Known::read(registry, store, None)?;
-    let mut keys: BTreeMap<&str, Option<Observed>> = found
-        .iter()
-        .map(|(key, observed)| (key.as_str(), Some(*observed)))
-        .collect();
-    let known_keys = known.states.rows.iter().map(|state| state.key.as_str());
-    let failed_keys = known
-        .rules
-        .values()
-        .flat_map(|rule| rule.failures.keys().map(String::as_str));
-    for key in known_keys.chain(failed_keys) {
-        keys.entry(key).or_insert(None);
-    }
-    let mut states = known.states.rows.iter().peekable();
-    for (key, file) in keys {
-        let mut own = Vec::new();
-        while let Some(state) = states.next_if(|state| state.key.as_str() == key) {
-            own.push(state);
+    let mut pages = Pages::open(config, registry, store, Part::default(), now)?;
+    let mut sessions = Vec::new();
+    loop {
+        let mut page = pages.next(READ_AT_ONCE)?;
+        if page.is_empty() {
+            break;
         }
-        listing
-            .sessions
-            .push(known.stand(key, file, &own, is_gone_sure, now));
+        sessions.append(&mut page);
     }
-    Ok(listing)
+    Ok(Listing {
+        sessions,
+        notes: pages.notes,
+        has_root: pages.has_root,
+    })
+}
+
+/// Which part of a list is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// Only sessions after this key, in the order of keys.
+    pub after: Option<&'a str>,
+    /// This many at most; `None`: all.
+    pub limit: Option<usize>,
+}
+
+/// The list of sessions, page by page: of all sessions, only their keys and what the file system
+/// says of them are held in memory; of a limited part, no more than that part.
+#[derive(Debug)]
+pub struct Pages<'a> {
+    registry: &'a Registry,
+    store: Option<&'a Store>,
+    now: UtcMicros,
+    found: BTreeMap<String, Observed>,
+    after: Option<String>,
+    // What an incomplete walk did not see, and what is below an absent root, may well be there.
+    is_gone_sure: bool,
+    /// What the walk passed over.
+    pub notes: Vec<Note>,
+    /// Whether there is a sessions root at all.
+    pub has_root: bool,
+}
+
+impl<'a> Pages<'a> {
+    /// Finds the sessions on disk.
+    ///
+    /// # Errors
+    /// When the root or the database can't be read.
+    pub fn open(
+        config: &Config,
+        registry: &'a Registry,
+        store: Option<&'a Store>,
+        part: Part<'_>,
+        now: UtcMicros,
+    ) -> Result<Self, ListingError> {
+        let root = open_root(config)?;
+        let mut pages = Self {
+            registry,
+            store,
+            now,
+            found: BTreeMap::new(),
+            after: part.after.map(str::to_owned),
+            is_gone_sure: false,
+            notes: Vec::new(),
+            has_root: root.is_some(),
+        };
+        if let Some(root) = &root {
+            let limit = part.limit.unwrap_or(usize::MAX);
+            let found = RefCell::new(&mut pages.found);
+            let is_in_part = |key: &str| {
+                // A folder may hold later keys than its own.
+                let may_be_later =
+                    |after: &str| key > after || (key.ends_with('/') && after.starts_with(key));
+                let found = found.borrow();
+                let has_room = || found.len() < limit;
+                let is_smaller = || {
+                    found
+                        .last_key_value()
+                        .is_some_and(|(last, _)| key < last.as_str())
+                };
+                part.after.is_none_or(may_be_later) && (has_room() || is_smaller())
+            };
+            let walk = root
+                .walk_where(is_in_part, |key, observed| {
+                    let mut found = found.borrow_mut();
+                    found.insert(key.to_owned(), observed);
+                    if found.len() > limit {
+                        found.pop_last();
+                    }
+                })
+                .map_err(|source| unreadable(config, source))?;
+            pages.is_gone_sure = walk.is_complete && walk.found > 0;
+            pages.notes = walk.notes;
+        }
+        registry.notice(config, store, now)?;
+        Ok(pages)
+    }
+
+    /// The next sessions, in the order of their keys; none at the end.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn next(&mut self, limit: usize) -> Result<Vec<ListedSession>, ListingError> {
+        let mut keys: BTreeMap<String, Option<Observed>> = BTreeMap::new();
+        if let Some(store) = self.store {
+            let known = store.known_keys(self.after.as_deref(), limit)?;
+            keys.extend(known.into_iter().map(|key| (key, None)));
+        }
+        let found = self.found.iter().take(limit);
+        keys.extend(found.map(|(key, observed)| (key.clone(), Some(*observed))));
+        while keys.len() > limit {
+            keys.pop_last();
+        }
+        let Some((last, _)) = keys.last_key_value() else {
+            return Ok(Vec::new());
+        };
+        let last = last.clone();
+        let range = Keys::Range(self.after.as_deref(), &last);
+        let known = Known::read(self.registry, self.store, range)?;
+        let mut states = known.states.rows.iter().peekable();
+        let mut sessions = Vec::with_capacity(keys.len());
+        for (key, file) in &keys {
+            let mut own = Vec::new();
+            while let Some(state) = states.next_if(|state| state.key <= *key) {
+                if state.key == *key {
+                    own.push(state);
+                }
+            }
+            self.found.remove(key);
+            sessions.push(known.stand(key, *file, &own, self.is_gone_sure, self.now));
+        }
+        self.after = Some(last);
+        Ok(sessions)
+    }
 }
 
 /// Tells everything that is known of one session.
@@ -237,14 +331,14 @@ pub fn show(
         .filter(|_| super::is_key(key))
         .and_then(|root| root.observe(key));
     registry.notice(config, store, now)?;
-    let known = Known::read(registry, store, Some(key))?;
+    let known = Known::read(registry, store, Keys::One(key))?;
     let is_known = !known.states.rows.is_empty()
         || known
             .rules
             .values()
             .any(|rule| rule.failures.contains_key(key));
     if file.is_none() && !is_known {
-        return Err(unknown(config, registry, store, key, now));
+        return Err(unknown(config, store, key));
     }
     let own: Vec<&SessionState> = known.states.rows.iter().collect();
     let listed = known.stand(key, file, &own, root.is_some(), now);
@@ -256,18 +350,12 @@ pub fn show(
     Ok(ShownSession { listed, details })
 }
 
-/// The error for a key that nobody knows, with the keys that are most like it.
-pub fn unknown(
-    config: &Config,
-    registry: &Registry,
-    store: Option<&Store>,
-    key: &str,
-    now: UtcMicros,
-) -> ListingError {
-    match list(config, registry, store, now) {
-        Ok(listing) => ListingError::UnknownSession {
+/// The error for an unknown key, with the keys that are most like it.
+fn unknown(config: &Config, store: Option<&Store>, key: &str) -> ListingError {
+    match nearest(config, store, key) {
+        Ok(nearest) => ListingError::UnknownSession {
             key: crate::fault::printable(key),
-            nearest: nearest(key, &listing),
+            nearest,
         },
         Err(error) => error,
     }
@@ -277,12 +365,12 @@ impl Known {
     fn read(
         registry: &Registry,
         store: Option<&Store>,
-        key: Option<&str>,
+        keys: Keys<'_>,
     ) -> Result<Self, StoreError> {
         let mut states = SessionStates::default();
         let mut names = registry.names();
         if let Some(store) = store {
-            states = store.session_states(key)?;
+            states = store.session_states(keys)?;
             names.extend(
                 store
                     .processor_counts()?
@@ -300,11 +388,8 @@ impl Known {
                 versions: HashMap::new(),
             };
             if let Some(store) = store {
-                rule.failures = store.known_failures(&name)?;
+                rule.failures = store.failures_of(&name, keys)?;
                 rule.versions = store.component_versions(&name)?;
-            }
-            if let Some(key) = key {
-                rule.failures.retain(|failed, _| failed == key);
             }
             rules.insert(name.into(), rule);
         }
@@ -445,26 +530,82 @@ fn unreadable(config: &Config, source: io::Error) -> ListingError {
     }
 }
 
-/// The keys that hold the given one, or that it holds (a path was given for a key); where there is
-/// none, those that are spelled most like it.
-fn nearest(given: &str, listing: &Listing) -> Vec<String> {
-    let keys = || listing.sessions.iter().map(|session| session.key.as_str());
-    let mut hits: Vec<&str> = keys()
-        .filter(|key| !given.is_empty() && (key.contains(given) || given.ends_with(key)))
-        .take(SUGGESTIONS_MAX)
-        .collect();
-    if hits.is_empty() {
-        let mut alike: Vec<(f64, &str)> = keys()
-            .take(COMPARED_MAX)
-            .map(|key| (strsim::jaro_winkler(given, key), key))
-            .filter(|(likeness, _)| *likeness > 0.8)
-            .collect();
-        alike.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
-        hits = alike
-            .into_iter()
-            .take(SUGGESTIONS_MAX)
-            .map(|(_, key)| key)
-            .collect();
+/// The keys that contain the given one, or that it contains (a path was given for a key); where there
+/// is none, those that are spelled most like it. No more than these are held in memory.
+fn nearest(
+    config: &Config,
+    store: Option<&Store>,
+    given: &str,
+) -> Result<Vec<String>, ListingError> {
+    let mut nearest = Nearest {
+        given,
+        hits: BTreeSet::new(),
+        alike: Vec::new(),
+        compared: 0,
+    };
+    if let Some(root) = open_root(config)? {
+        let consider = |key: &str| {
+            let is_folder = key.ends_with('/');
+            if !is_folder {
+                nearest.consider(key);
+            }
+            is_folder
+        };
+        root.walk_where(consider, |_, _| {})
+            .map_err(|source| unreadable(config, source))?;
     }
-    hits.into_iter().map(crate::fault::printable).collect()
+    if let Some(store) = store {
+        let mut after: Option<String> = None;
+        loop {
+            let keys = store.known_keys(after.as_deref(), READ_AT_ONCE)?;
+            keys.iter().for_each(|key| nearest.consider(key));
+            match keys.into_iter().next_back() {
+                Some(last) => after = Some(last),
+                None => break,
+            }
+        }
+    }
+    Ok(nearest.keys())
+}
+
+struct Nearest<'a> {
+    given: &'a str,
+    hits: BTreeSet<String>,
+    /// With how alike they are, the most alike first.
+    alike: Vec<(f64, String)>,
+    compared: usize,
+}
+
+impl Nearest<'_> {
+    fn consider(&mut self, key: &str) {
+        let given = self.given;
+        if !given.is_empty() && (key.contains(given) || given.ends_with(key)) {
+            self.hits.insert(key.to_owned());
+            if self.hits.len() > SUGGESTIONS_MAX {
+                self.hits.pop_last();
+            }
+        }
+        if self.compared == COMPARED_MAX || !self.hits.is_empty() {
+            return;
+        }
+        self.compared += 1;
+        let likeness = strsim::jaro_winkler(given, key);
+        if likeness > 0.8 && self.alike.iter().all(|(_, known)| known != key) {
+            self.alike.push((likeness, key.to_owned()));
+            self.alike
+                .sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+            self.alike.truncate(SUGGESTIONS_MAX);
+        }
+    }
+
+    fn keys(self) -> Vec<String> {
+        let alike = self.alike.into_iter().map(|(_, key)| key);
+        let keys: Vec<String> = match self.hits.is_empty() {
+            true => alike.collect(),
+            false => self.hits.into_iter().collect(),
+        };
+        keys.iter()
+            .map(|key| crate::fault::printable(key))
+            .collect()
+    }
 }

@@ -177,22 +177,28 @@ impl Store {
         })
     }
 
-    /// The latest rows, the newest first.
+    /// The latest rows, the newest first; before the row of a time and an id, where one is given.
     ///
     /// # Errors
     /// When the database can't be read.
-    pub fn audit_rows(&self, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+    pub fn audit_rows(
+        &self,
+        before: Option<(UtcMicros, &str)>,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        let (at, id) = before.map(|(at, id)| (at.0, id)).unzip();
         let refused = StoreError::database("to read the audit log");
         let connection = self.reader()?;
         let mut statement = connection
             .prepare(
                 "SELECT id, epoch_us(timestamp), user_id, action, resource, params, result, duration_ms, client_ip, \
                  client_kind, correlation_id FROM main.audit_log \
+                 WHERE ? IS NULL OR (epoch_us(timestamp), length(id), id) < (?, length(?), ?) \
                  ORDER BY timestamp DESC, length(id) DESC, id DESC LIMIT ?",
             )
             .map_err(&refused)?;
         let rows = statement
-            .query_map([limit], |row| {
+            .query_map(params![at, at, id, id, limit], |row| {
                 Ok(AuditRow {
                     id: row.get(0)?,
                     timestamp: UtcMicros(row.get(1)?),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use duckdb::{Connection, params};
 
 use super::sql::{bigint, maybe_timestamp, timestamp};
-use super::{FailedSession, Store, StoreError};
+use super::{FailedSession, Keys, Store, StoreError};
 use crate::clock::UtcMicros;
 use crate::content::ContentHash;
 use crate::fault::{Fault, FaultKind};
@@ -22,17 +22,31 @@ impl Store {
         &self,
         processor: &str,
     ) -> Result<HashMap<String, KnownFailure>, StoreError> {
+        self.failures_of(processor, Keys::All)
+    }
+
+    /// The failure rows of a processor for some sessions, by session key.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn failures_of(
+        &self,
+        processor: &str,
+        keys: Keys<'_>,
+    ) -> Result<HashMap<String, KnownFailure>, StoreError> {
+        let (condition, [a, b, c, d]) = keys.condition();
         let refused = StoreError::database("to read its failures");
         let connection = self.reader()?;
         let mut statement = connection
-            .prepare(
+            .prepare(&format!(
                 "SELECT session_file, rowid, file_hash, file_size, file_mtime_ns, file_ctime_ns, component_digest, \
                  attempts, epoch_us(next_attempt_at), epoch_us(quarantined_at), epoch_us(last_attempt_at), fault, detail, \
-                 own_attempts, missing_since IS NOT NULL FROM main.session_failures WHERE processor_name = ?",
-            )
+                 own_attempts, missing_since IS NOT NULL FROM main.session_failures \
+                 WHERE processor_name = ? AND {condition}",
+            ))
             .map_err(&refused)?;
         let rows = statement
-            .query_map([processor], |row| {
+            .query_map(params![processor, a, b, c, d], |row| {
                 let observed = match (row.get(3)?, row.get(4)?, row.get(5)?) {
                     (Some(size), Some(mtime_ns), Some(ctime_ns)) => Some(Observed {
                         size,

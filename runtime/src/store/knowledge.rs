@@ -43,6 +43,7 @@ impl Store {
         let sql = format!(
             "{ITEMS} AND (? IS NULL OR status = ?) AND (? IS NULL OR domain = ?) \
              AND (? IS NULL OR contains(lower(title || ' ' || content), lower(?))) \
+             AND (? IS NULL OR (CAST(status <> 'pending' AS INTEGER), -epoch_us(created_at), id) > (?, ?, ?)) \
              ORDER BY status <> 'pending', created_at DESC, id LIMIT {}",
             wanted.limit
         );
@@ -50,11 +51,20 @@ impl Store {
             status,
             domain,
             text,
+            after,
             limit: _,
         } = wanted;
+        let rank = after.as_ref().map(|after| i32::from(after.is_decided));
+        let age = after.as_ref().map(|after| -after.created_at.0);
+        let after_id = after.as_ref().map(|after| after.id.as_str());
         let mut statement = connection.prepare(&sql).map_err(&refused)?;
         let rows = statement
-            .query_map(params![status, status, domain, domain, text, text], item_of)
+            .query_map(
+                params![
+                    status, status, domain, domain, text, text, rank, rank, age, after_id
+                ],
+                item_of,
+            )
             .map_err(&refused)?;
         rows.collect::<Result<_, _>>().map_err(&refused)
     }

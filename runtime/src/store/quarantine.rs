@@ -22,6 +22,20 @@ impl Store {
     /// # Errors
     /// When the database can't be read.
     pub fn held(&self, which: &Which) -> Result<Vec<Held>, StoreError> {
+        self.held_after(which, None, u32::MAX)
+    }
+
+    /// As [`Store::held`], only those after a processor and a key, and no more than a limit.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn held_after(
+        &self,
+        which: &Which,
+        after: Option<(&str, &str)>,
+        limit: u32,
+    ) -> Result<Vec<Held>, StoreError> {
+        let (after_processor, after_session) = after.unzip();
         let refused = StoreError::database("to read who is in quarantine");
         let connection = self.reader()?;
         let mut statement = connection
@@ -29,33 +43,45 @@ impl Store {
                 "SELECT processor_name, session_file, fault, detail, attempts, own_attempts, component_digest, \
                  epoch_us(last_attempt_at), epoch_us(next_attempt_at), epoch_us(quarantined_at), \
                  epoch_us(missing_since) FROM main.session_failures WHERE {MEANT} \
-                 ORDER BY processor_name, session_file"
+                 AND (? IS NULL OR (processor_name, session_file) > (?, ?)) \
+                 ORDER BY processor_name, session_file LIMIT {limit}"
             ))
             .map_err(&refused)?;
         let (processor, session) = (&which.processor, &which.session);
         let rows = statement
-            .query_map(params![processor, processor, session, session], |row| {
-                let instant = |index| -> duckdb::Result<Option<UtcMicros>> {
-                    Ok(row.get::<_, Option<i64>>(index)?.map(UtcMicros))
-                };
-                Ok(Held {
-                    processor: row.get(0)?,
-                    session: row.get(1)?,
-                    fault: Fault {
-                        kind: FaultKind::from_word(&row.get::<_, String>(2)?),
-                        detail: row.get::<_, Option<String>>(3)?.unwrap_or_default(),
-                    },
-                    failures: Failures {
-                        attempts: count(row.get(4)?),
-                        own_attempts: count(row.get(5)?),
-                        next_attempt_at: instant(8)?,
-                        quarantined_at: instant(9)?,
-                    },
-                    component: row.get(6)?,
-                    last_attempt_at: UtcMicros(row.get(7)?),
-                    missing_since: instant(10)?,
-                })
-            })
+            .query_map(
+                params![
+                    processor,
+                    processor,
+                    session,
+                    session,
+                    after_processor,
+                    after_processor,
+                    after_session
+                ],
+                |row| {
+                    let instant = |index| -> duckdb::Result<Option<UtcMicros>> {
+                        Ok(row.get::<_, Option<i64>>(index)?.map(UtcMicros))
+                    };
+                    Ok(Held {
+                        processor: row.get(0)?,
+                        session: row.get(1)?,
+                        fault: Fault {
+                            kind: FaultKind::from_word(&row.get::<_, String>(2)?),
+                            detail: row.get::<_, Option<String>>(3)?.unwrap_or_default(),
+                        },
+                        failures: Failures {
+                            attempts: count(row.get(4)?),
+                            own_attempts: count(row.get(5)?),
+                            next_attempt_at: instant(8)?,
+                            quarantined_at: instant(9)?,
+                        },
+                        component: row.get(6)?,
+                        last_attempt_at: UtcMicros(row.get(7)?),
+                        missing_since: instant(10)?,
+                    })
+                },
+            )
             .map_err(&refused)?;
         rows.collect::<Result<_, _>>().map_err(&refused)
     }

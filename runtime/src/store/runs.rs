@@ -167,20 +167,30 @@ impl Store {
         self.write_urgently(move |connection| close_interrupted(connection, now))
     }
 
-    /// The latest runs, the newest first; of one processor, where it is named.
+    /// The latest runs, the newest first; of one processor, where it is named, and before the run of
+    /// an id, where one is given.
     ///
     /// # Errors
     /// When the database can't be read.
-    pub fn runs(&self, processor: Option<&str>, limit: u32) -> Result<Vec<RunRow>, StoreError> {
+    pub fn runs(
+        &self,
+        processor: Option<&str>,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<RunRow>, StoreError> {
         let refused = StoreError::database("to read the runs");
         let connection = self.reader()?;
         let mut statement = connection
             .prepare(&runs_where(
-                "? IS NULL OR processor_name = ? ORDER BY CAST(id AS BIGINT) DESC LIMIT ?",
+                "(? IS NULL OR processor_name = ?) AND (? IS NULL OR CAST(id AS BIGINT) < ?) \
+                 ORDER BY CAST(id AS BIGINT) DESC LIMIT ?",
             ))
             .map_err(&refused)?;
         let rows = statement
-            .query_map(params![processor, processor, limit], run_row)
+            .query_map(
+                params![processor, processor, before, before, limit],
+                run_row,
+            )
             .map_err(&refused)?;
         rows.collect::<Result<_, _>>().map_err(&refused)
     }

@@ -27,6 +27,35 @@ pub struct SessionStates {
     pub digests: Vec<String>,
 }
 
+/// Which sessions are read, by their keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys<'a> {
+    /// All of them.
+    All,
+    /// This one.
+    One(&'a str),
+    /// Those after the first key, from the beginning where there is none, up to the last one.
+    Range(Option<&'a str>, &'a str),
+}
+
+impl<'a> Keys<'a> {
+    /// A condition on `session_file` with these keys as its four parameters.
+    const CONDITION: &'static str =
+        "(? IS NULL OR session_file > ?) AND (? IS NULL OR session_file <= ?)";
+    /// The same for one key, which DuckDB finds faster.
+    const IS_ONE: &'static str =
+        "(? IS NULL OR session_file = ?) AND (? IS NULL OR session_file = ?)";
+
+    /// The condition, and its parameters.
+    pub(super) fn condition(self) -> (&'static str, [Option<&'a str>; 4]) {
+        match self {
+            Self::All => (Self::CONDITION, [None; 4]),
+            Self::One(key) => (Self::IS_ONE, [Some(key); 4]),
+            Self::Range(after, last) => (Self::CONDITION, [after, after, Some(last), Some(last)]),
+        }
+    }
+}
+
 /// A state row with what only people ask for.
 #[derive(Clone, Debug)]
 pub struct SessionState {
@@ -54,25 +83,46 @@ pub struct SessionCost {
 }
 
 impl Store {
-    /// The state rows of all sessions, or of one.
+    /// The next keys of sessions with a state row or a failure, in their order, after a key.
     ///
     /// # Errors
     /// When the database can't be read.
-    pub fn session_states(&self, key: Option<&str>) -> Result<SessionStates, StoreError> {
+    pub fn known_keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+        let refused = StoreError::database("to read which sessions are known");
+        let connection = self.reader()?;
+        let mut statement = connection
+            .prepare(&format!(
+                "SELECT session_file FROM main.session_processor_state WHERE ? IS NULL OR session_file > ? \
+                 UNION SELECT session_file FROM main.session_failures WHERE ? IS NULL OR session_file > ? \
+                 ORDER BY session_file LIMIT {limit}"
+            ))
+            .map_err(&refused)?;
+        let rows = statement
+            .query_map([after; 4], |row| row.get(0))
+            .map_err(&refused)?;
+        rows.collect::<Result<_, _>>().map_err(&refused)
+    }
+
+    /// The state rows of some sessions.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn session_states(&self, keys: Keys<'_>) -> Result<SessionStates, StoreError> {
+        let (condition, parameters) = keys.condition();
         let refused = StoreError::database("to read the state of its sessions");
         let connection = self.reader()?;
         let mut statement = connection
-            .prepare(
+            .prepare(&format!(
                 "SELECT processor_name, session_file, username, rowid, file_size, file_mtime_ns, file_ctime_ns, \
                  file_hash, epoch_us(processed_at), session_seq, component_digest, coalesce(due, false), \
                  epoch_us(missing_since), CAST(coalesce(items_extracted, 0) AS BIGINT) \
-                 FROM main.session_processor_state WHERE ? IS NULL OR session_file = ? \
+                 FROM main.session_processor_state WHERE {condition} \
                  ORDER BY session_file, processor_name",
-            )
+            ))
             .map_err(&refused)?;
         let mut states = SessionStates::default();
         let mut places: HashMap<String, u16> = HashMap::new();
-        let mut rows = statement.query([key, key]).map_err(&refused)?;
+        let mut rows = statement.query(parameters).map_err(&refused)?;
         while let Some(row) = rows.next().map_err(&refused)? {
             let read = || -> duckdb::Result<(SessionState, Option<String>)> {
                 let observed = match (row.get(4)?, row.get(5)?, row.get(6)?) {

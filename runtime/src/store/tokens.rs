@@ -23,6 +23,24 @@ impl Store {
         Ok(self.keys()?.into_iter().map(|key| key.token).collect())
     }
 
+    /// The tokens after one, by its id, in the order in which they were created.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn tokens_after(&self, id: Option<&str>, limit: u32) -> Result<Vec<Token>, StoreError> {
+        let refused = StoreError::database("to read the tokens");
+        let connection = self.reader()?;
+        let mut statement = connection
+            .prepare(&format!(
+                "{COLUMNS} WHERE ? IS NULL OR (length(t.id), t.id) > (length(?), ?) \
+                 ORDER BY length(t.id), t.id LIMIT {limit}"
+            ))
+            .map_err(&refused)?;
+        let rows = statement.query_map([id; 3], key_of).map_err(&refused)?;
+        let tokens = rows.map(|key| key.map(|key| key.token));
+        tokens.collect::<Result<_, _>>().map_err(&refused)
+    }
+
     pub(crate) fn keys(&self) -> Result<Vec<Key>, StoreError> {
         let refused = StoreError::database("to read the tokens");
         let connection = self.reader()?;
@@ -41,7 +59,7 @@ impl Store {
         new_user_id: &str,
         actor: Actor,
         now: UtcMicros,
-    ) -> Result<Token, StoreError> {
+    ) -> Result<Key, StoreError> {
         let (new, sha256, new_user_id) = (new.clone(), sha256.to_owned(), new_user_id.to_owned());
         self.write_urgently(move |connection| {
             in_transaction(connection, |connection| {
@@ -65,19 +83,10 @@ impl Store {
                         ],
                     )
                     .map_err(StoreError::database("a new token"))?;
-                let token = Token {
-                    id,
-                    user_id,
-                    email: new.email,
-                    role: new.role,
-                    label: new.label,
-                    created_at: now,
-                    expires_at: new.expires_at,
-                    revoked_at: None,
-                    last_used_at: None,
-                };
-                write_audit(connection, &audit_entry("token.create", &token, actor, now))?;
-                Ok(token)
+                let key = key_by_id(connection, &id)?
+                    .ok_or_else(|| StoreError::database("a new token")(duckdb::Error::QueryReturnedNoRows))?;
+                write_audit(connection, &audit_entry("token.create", &key.token, actor, now))?;
+                Ok(key)
             })
         })
     }
@@ -92,7 +101,7 @@ impl Store {
         let id = id.to_owned();
         self.write_urgently(move |connection| {
             in_transaction(connection, |connection| {
-                let Some(mut token) = token_of(connection, &id)? else {
+                let Some(Key { mut token, .. }) = key_by_id(connection, &id)? else {
                     return Ok(None);
                 };
                 if token.revoked_at.is_some() {
@@ -125,16 +134,13 @@ impl Store {
     }
 }
 
-fn token_of(connection: &Connection, id: &str) -> Result<Option<Token>, StoreError> {
+fn key_by_id(connection: &Connection, id: &str) -> Result<Option<Key>, StoreError> {
     let refused = StoreError::database("to read a token");
     let mut statement = connection
         .prepare(&format!("{COLUMNS} WHERE t.id = ?"))
         .map_err(&refused)?;
     let mut rows = statement.query_map([id], key_of).map_err(&refused)?;
-    rows.next()
-        .transpose()
-        .map(|key| key.map(|key| key.token))
-        .map_err(&refused)
+    rows.next().transpose().map_err(&refused)
 }
 
 fn key_of(row: &Row<'_>) -> duckdb::Result<Key> {

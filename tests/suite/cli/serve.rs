@@ -187,6 +187,56 @@ fn without_json_it_says_the_same_to_people() {
 }
 
 #[test]
+fn listening_beyond_this_machine_triggers_a_warning() {
+    for (listen, is_warned) in [
+        ("127.0.0.1:0", false),
+        ("[::1]:0", false),
+        ("0.0.0.0:0", true),
+    ] {
+        let dir = DataDir::new();
+        let data_dir = dir.path().to_str().unwrap();
+        let mut child = Command::new(real::path())
+            .env_clear()
+            .envs(compiled::environment())
+            .current_dir(dir.path())
+            .args([
+                "--data-dir",
+                data_dir,
+                "serve",
+                "--no-scheduler",
+                "--listen",
+                listen,
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        let mut serving = Serving {
+            child,
+            started: Value::Null,
+        };
+        serving.signal(Signal::TERM);
+        let mut stderr = String::new();
+        let mut pipe = serving.child.stderr.take().unwrap();
+        pipe.read_to_string(&mut stderr).unwrap();
+        assert_eq!(
+            serving.child.wait().unwrap().code(),
+            Some(0),
+            "{listen}: {stderr}"
+        );
+        assert_eq!(
+            stderr.contains("plain HTTP"),
+            is_warned,
+            "{listen}: {stderr}"
+        );
+    }
+}
+
+#[test]
 fn an_interrupt_ends_it_as_well() {
     let dir = DataDir::new();
     let mut serving = Serving::start(&dir, &[]);
@@ -200,7 +250,7 @@ fn hanging_request(serving: &Serving, dir: &DataDir) -> TcpStream {
     let token = fs::read_to_string(dir.path().join("state/admin-token")).unwrap();
     let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
     let head = format!(
-        "POST /api/admin/tokens HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {}\r\n\
+        "POST /api/admin/tokens HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
          Content-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n",
         token.trim()
     );
@@ -637,7 +687,7 @@ fn no_token_reaches_the_log_however_much_is_logged() {
         let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
         let length = body.len();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\
              Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).unwrap();

@@ -101,6 +101,32 @@ fn the_list_can_be_narrowed() {
 }
 
 #[test]
+fn one_long_key_does_not_widen_every_row() {
+    let dir = DataDir::new();
+    let long = format!("ada/{}/{}.jsonl", "x".repeat(200), "y".repeat(200));
+    dir.write(&long, "{}\n");
+    for number in 0..50 {
+        dir.write(&format!("bob/{number}.jsonl"), "{}\n");
+    }
+    let ended = check(&dir, &["sessions", "list"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let lengths = ended
+        .stdout
+        .lines()
+        .map(|line| (line.len(), line.contains(&long)));
+    for (length, is_long) in lengths {
+        assert!(length < if is_long { 600 } else { 200 }, "{ended:?}");
+    }
+    assert!(ended.stdout.contains(&long), "it is shown whole");
+    assert!(
+        words(&ended.stdout)
+            .last()
+            .unwrap()
+            .starts_with("51 sessions: ")
+    );
+}
+
+#[test]
 fn a_session_is_shown_with_all_that_is_known_of_it() {
     let dir = DataDir::new();
     assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);

@@ -53,7 +53,7 @@ fn get(serving: &Serving, dir: &DataDir, path: &str) -> String {
     let token = fs::read_to_string(dir.path().join("state/admin-token")).unwrap();
     let mut stream = TcpStream::connect(serving.url().strip_prefix("http://").unwrap()).unwrap();
     let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\r\n",
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\r\n",
         token.trim()
     );
     stream.write_all(request.as_bytes()).unwrap();

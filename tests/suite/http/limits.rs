@@ -4,12 +4,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use session_pipeline::http::HttpLimits;
 use session_pipeline_harness::DataDir;
 
-use super::TestServer;
+use super::{SECRET, TestServer};
 
 fn impatient(dir: &DataDir, limits: HttpLimits) -> TestServer {
     TestServer::start_with(dir, dir.config(), limits, &[])
@@ -82,7 +82,7 @@ fn a_client_whose_body_drips_is_sent_away_with_a_reason() {
     let server = impatient(&dir, limits);
     let head = |path: &str, kind: &str| {
         format!(
-            "POST {path} HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {}\r\nContent-Type: {kind}\r\nContent-Length: 50000\r\n\r\n",
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: {kind}\r\nContent-Length: 50000\r\n\r\n",
             server.admin
         )
     };
@@ -94,7 +94,7 @@ fn a_client_whose_body_drips_is_sent_away_with_a_reason() {
     assert!(said.starts_with("HTTP/1.1 408 "), "{said}");
     assert!(
         said.contains(
-            r#"{"detail":"the body did not come within 0.1 s; send it faster, or less of it"}"#
+            r#"{"detail":"the request body did not arrive in time: send it within 0.1 s, an upload within 0.1 s and at 8192 bytes a second or more"}"#
         ),
         "{said}"
     );
@@ -128,7 +128,7 @@ fn headers_beyond_their_limit_are_refused() {
     );
     let mut stream = connect(&server);
     let head = format!(
-        "GET /api/health HTTP/1.1\r\nX-Large: {}\r\n\r\n",
+        "GET /api/health HTTP/1.1\r\nHost: localhost\r\nX-Large: {}\r\n\r\n",
         "a".repeat(20_000)
     );
     // It may hang up before all of it is sent.
@@ -157,10 +157,138 @@ fn connections_beyond_their_limit_wait_for_their_turn() {
     let idle = connect(&server);
     // Answered as soon as the idle one is sent away.
     let mut next = connect(&server);
-    next.write_all(b"GET /api/health HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+    next.write_all(b"GET /api/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .unwrap();
     let mut said = String::new();
     next.read_to_string(&mut said).unwrap();
     assert!(said.starts_with("HTTP/1.1 200 "), "{said}");
     drop(idle);
+}
+
+/// The head of an upload whose body never comes.
+fn announced(token: &str) -> String {
+    format!(
+        "POST /api/upload/sessions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: multipart/form-data; boundary=border\r\nContent-Length: 50000\r\n\r\n"
+    )
+}
+
+/// Reads until the first line is there, and no further.
+fn first_line(stream: &mut TcpStream) -> String {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while stream.read(&mut byte).unwrap_or(0) == 1 && byte != *b"\n" {
+        line.push(byte[0]);
+    }
+    String::from_utf8(line).unwrap().trim_end().to_owned()
+}
+
+#[test]
+fn a_rejection_is_sent_before_the_body_and_its_connection_ends_soon_after() {
+    let dir = DataDir::new();
+    let server = impatient(&dir, HttpLimits::default());
+    let began = Instant::now();
+    let post = |path: &str, token: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: 50000\r\n\r\n"
+        )
+    };
+    let heads = [
+        (announced("sp_unknown"), 401),
+        (announced(""), 401),
+        (announced(SECRET), 403),
+        (post("/api/admin/tokens", "sp_unknown"), 401),
+        (post("/api/admin/tokens", &server.analyst), 403),
+        (post("/nowhere", "sp_unknown"), 404),
+        (post("/nowhere", &server.admin), 404),
+        (post("/api/health", &server.admin), 405),
+    ];
+    let mut streams = Vec::new();
+    for (head, status) in heads {
+        let mut stream = connect(&server);
+        stream.write_all(head.as_bytes()).unwrap();
+        let line = first_line(&mut stream);
+        assert!(
+            line.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{head}: {line}"
+        );
+        streams.push(stream);
+    }
+    let answered = began.elapsed();
+    assert!(answered < Duration::from_secs(2), "{answered:?}");
+    for mut stream in streams {
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+    }
+    let ended = began.elapsed();
+    assert!(ended < Duration::from_secs(5), "{ended:?}");
+}
+
+#[test]
+fn uploads_that_are_only_announced_lock_no_one_out() {
+    let dir = DataDir::new();
+    let limits = HttpLimits {
+        connections_max: 20,
+        health_connections_max: 2,
+        ..HttpLimits::default()
+    };
+    let server = impatient(&dir, limits);
+    let idle: Vec<TcpStream> = (0..60)
+        .map(|number| {
+            let mut stream = connect(&server);
+            if number % 2 == 0 {
+                stream
+                    .write_all(announced("sp_unknown").as_bytes())
+                    .unwrap();
+            }
+            stream
+        })
+        .collect();
+    let began = Instant::now();
+    assert_eq!(server.get("/api/health").status, 200);
+    assert_eq!(server.get("/api/admin/tokens").status, 200);
+    let waited = began.elapsed();
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
+    drop(idle);
+}
+
+#[test]
+fn health_is_answered_where_all_connections_are_busy() {
+    let dir = DataDir::new();
+    let limits = HttpLimits {
+        connections_max: 3,
+        health_connections_max: 1,
+        ..HttpLimits::default()
+    };
+    let server = impatient(&dir, limits);
+    // Each is at work for a caller with a token, so none of them is closed for another one.
+    let busy: Vec<TcpStream> = (0..3)
+        .map(|_| {
+            let mut stream = connect(&server);
+            let head = announced(&server.analyst);
+            let head = head.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
+            stream.write_all(head.as_bytes()).unwrap();
+            assert_eq!(first_line(&mut stream), "HTTP/1.1 100 Continue");
+            stream
+        })
+        .collect();
+    let ask = |path: &str| {
+        let mut stream = connect(&server);
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+            server.admin
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let line = first_line(&mut stream);
+        drip_nothing(stream);
+        line
+    };
+    assert_eq!(ask("/api/health"), "HTTP/1.1 200 OK");
+    assert_eq!(ask("/api/version"), "HTTP/1.1 200 OK");
+    assert_eq!(ask("/api/admin/tokens"), "HTTP/1.1 503 Service Unavailable");
+    drop(busy);
+    super::runs::wait_until("the others are gone", || {
+        ask("/api/admin/tokens") == "HTTP/1.1 200 OK"
+    });
 }

@@ -300,7 +300,7 @@ fn a_client_that_goes_away_does_not_stop_its_run() {
     let address = server.url.strip_prefix("http://").unwrap();
     let mut client = std::net::TcpStream::connect(address).unwrap();
     let path = run_of(ASKS);
-    write!(client, "POST {path} HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {}\r\nContent-Length: 0\r\n\r\n", server.admin)
+    write!(client, "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Length: 0\r\n\r\n", server.admin)
         .unwrap();
     // The run can't go on before the model answers.
     model.wait_until_asked(1);

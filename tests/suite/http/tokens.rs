@@ -36,6 +36,49 @@ fn a_new_token_works_at_once_and_a_revoked_one_no_more() {
     );
 }
 
+/// Once a revocation is answered with 200, the token is rejected on every connection, whatever other
+/// changes and uses are in progress.
+#[test]
+fn a_revoked_token_stays_revoked_while_others_are_created_and_revoked() {
+    let dir = DataDir::new();
+    let server = TestServer::start(&dir, &[]);
+    let use_it = |token: &str| {
+        server
+            .send("GET", "/api/usage/summary", token, "", &[])
+            .status
+    };
+    let create = || {
+        let created = server
+            .post_json(TOKENS, &json!({ "role": "analyst" }))
+            .json();
+        let text = |field: &str| created[field].as_str().unwrap().to_owned();
+        (text("id"), text("token"))
+    };
+    let worker = || {
+        let mut revoked = Vec::new();
+        for _ in 0..15 {
+            let (id, token) = create();
+            let path = format!("{TOKENS}/{id}");
+            let answer = server.send("DELETE", &path, &server.admin, "", &[]);
+            assert_eq!(answer.status, 200, "{answer:?}");
+            assert_eq!(use_it(&token), 401, "token {id}");
+            revoked.push(token);
+            create();
+        }
+        revoked
+    };
+    let revoked: Vec<String> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..6).map(|_| scope.spawn(worker)).collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().unwrap())
+            .collect()
+    });
+    for token in &revoked {
+        assert_eq!(use_it(token), 401);
+    }
+}
+
 #[test]
 fn a_token_is_good_until_it_expires() {
     let dir = DataDir::new();

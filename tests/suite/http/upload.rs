@@ -1,7 +1,9 @@
 //! Uploads: what is kept, under whose name, and what is refused.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -120,7 +122,7 @@ fn what_is_sent_again_takes_the_place_of_the_one_before() {
 fn names_that_lead_astray_or_hide_are_refused() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
-    let long = "a".repeat(201);
+    let long = format!("{}.jsonl", "a".repeat(195));
     for name in [
         "",
         ".hidden.jsonl",
@@ -131,6 +133,14 @@ fn names_that_lead_astray_or_hide_are_refused() {
         "ü.jsonl",
         ".gz",
         "a%2fb.jsonl",
+        ".jsonl",
+        "s1",
+        "s1.json",
+        "s1.JSONL",
+        "s1.jsonl.",
+        "s1.jsonl.gz.gz",
+        "s1.gz",
+        "jsonl",
         &long,
     ] {
         let answer = upload(&server, &server.analyst, name, b"{}\n");
@@ -192,6 +202,8 @@ fn an_upload_needs_a_file_and_somebody_whose_it_is() {
     let send = |token: &str, kind: &str, body: &[u8]| {
         server.send("POST", UPLOAD, token, kind, body).refusal()
     };
+    let odd = form("file", "notes.txt", b"{}\n");
+    insta::assert_snapshot!(send(&server.analyst, kind, &odd), @"400: invalid file name `notes.txt`: send a name of 1 to 200 characters of A-Z a-z 0-9 . _ - that ends with `.jsonl` or `.jsonl.gz` and does not start with a dot");
     insta::assert_snapshot!(send(&server.analyst, kind, &form("other", "s1.jsonl", b"{}\n")), @"400: the form has no field `file`");
     insta::assert_snapshot!(send(&server.analyst, "application/json", b"{}"), @"415: Invalid `boundary` for `multipart/form-data` request");
     insta::assert_snapshot!(send(SECRET, kind, &form("file", "s1.jsonl", b"{}\n")), @"403: this token belongs to nobody; upload with one made by `token create --user EMAIL`");
@@ -225,4 +237,308 @@ fn sessions_that_lie_elsewhere_are_not_ours_to_write() {
     let answer = upload(&server, &server.analyst, "s1.jsonl", b"{}\n");
     assert_eq!(answer.status, 409, "{answer:?}");
     assert_eq!((kept(&elsewhere), kept(&dir)), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn a_gzip_of_several_members_is_kept_whole_and_all_of_it_is_processed() {
+    let dir = DataDir::new();
+    let server = TestServer::start(&dir, &[usage()]);
+    let first = Session::new("s1").user("hello").text();
+    let second = Session::new("s1").user("and again").text();
+    let members = [
+        gzip(first.as_bytes()),
+        gzip(b""),
+        gzip(second.as_bytes()),
+        gzip(b""),
+    ];
+    let answer = upload(&server, &server.analyst, "s1.jsonl.gz", &members.concat());
+    let size = (first.len() + second.len()) as u64;
+    assert_eq!((answer.status, &answer.json()["size"]), (200, &size.into()));
+    assert_eq!(kept(&dir), [pair("s1.jsonl", &format!("{first}{second}"))]);
+    server.post("/api/admin/run-session-processor?processor=usage");
+    server.stop();
+    assert_eq!(rows(&dir, "SELECT prompts FROM usage.sessions"), ["2"]);
+}
+
+#[test]
+fn what_follows_a_gzip_member_is_another_one_or_an_error() {
+    let dir = DataDir::new();
+    let server = TestServer::start(&dir, &[]);
+    let (one, two) = (gzip(b"{}\n"), gzip(b"[]\n"));
+    let cut = &two[..two.len() - 1];
+    let mut wrong_sum = two.clone();
+    let place = wrong_sum.len() - 8;
+    wrong_sum[place] ^= 1;
+    for (name, rest) in [
+        ("garbage", &b"garbage"[..]),
+        ("one byte", b"x"),
+        ("zeros", &[0; 512]),
+        ("half a header", &two[..5]),
+        ("a cut member", cut),
+        ("a wrong sum", &wrong_sum),
+    ] {
+        let content = [&one, rest].concat();
+        let answer = upload(&server, &server.analyst, "s1.jsonl.gz", &content);
+        assert_eq!(answer.status, 400, "{name}: {answer:?}");
+        let refusal = answer.refusal();
+        assert!(refusal.contains("invalid_gzip"), "{name}: {refusal}");
+        assert!(refusal.contains("after member 1"), "{name}: {refusal}");
+    }
+    assert_eq!(kept(&dir), []);
+}
+
+#[test]
+fn the_limit_holds_over_all_members_and_for_their_number() {
+    let dir = DataDir::new();
+    let limits = HttpLimits {
+        upload_bytes_max: 3_000_000,
+        ..HttpLimits::default()
+    };
+    let server = TestServer::start_with(&dir, dir.config(), limits, &[]);
+    let member = gzip(&[b'x'; 1_000_000]);
+    let bomb = member.repeat(4);
+    let answer = upload(&server, &server.analyst, "s1.jsonl.gz", &bomb);
+    assert_eq!(answer.status, 413, "{answer:?}");
+    let answer = upload(&server, &server.analyst, "s1.jsonl.gz", &member.repeat(3));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let empty = gzip(b"");
+    let many = empty.repeat(110_000);
+    assert!(many.len() < 3_000_000);
+    let answer = upload(&server, &server.analyst, "s2.jsonl.gz", &many);
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.refusal().contains("members"), "{answer:?}");
+    assert_eq!(kept(&dir).len(), 1);
+}
+
+/// A request as it is written here; gives the status line.
+fn raw(server: &TestServer, head: &str, body: impl FnOnce(&mut TcpStream)) -> String {
+    let mut stream = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
+    let head = format!(
+        "POST {UPLOAD} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: multipart/form-data; boundary=border\r\n{head}\r\n\r\n",
+        server.analyst
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    body(&mut stream);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer);
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn an_upload_above_the_limit_is_too_large_however_it_is_sent() {
+    let dir = DataDir::new();
+    let limits = HttpLimits {
+        upload_bytes_max: 100_000,
+        body_time_max: Duration::from_secs(5),
+        ..HttpLimits::default()
+    };
+    let server = TestServer::start_with(&dir, dir.config(), limits, &[]);
+    let large = form("file", "s1.jsonl", &vec![b'x'; 3_000_000]);
+    let too_large = "HTTP/1.1 413 Payload Too Large";
+    let length = format!("Content-Length: {}\r\nConnection: close", large.len());
+    let all = |stream: &mut TcpStream| {
+        let _ = stream.write_all(&large);
+    };
+    assert_eq!(raw(&server, &length, all), too_large);
+    // Only announced.
+    assert_eq!(raw(&server, &length, |_| {}), too_large);
+    // Of a length that nobody tells before.
+    for size in [1, 1000, 100_000, 3_000_000] {
+        let line = raw(
+            &server,
+            "Transfer-Encoding: chunked\r\nConnection: close",
+            |stream| {
+                let rest = large.chunks(size).take(20_000.max(400_000 / size));
+                let mut bytes = Vec::new();
+                if size == 1 {
+                    // Small chunks after a large one, which is all but the limit.
+                    bytes.extend_from_slice(format!("{:x}\r\n", 160_000).as_bytes());
+                    bytes.extend_from_slice(&large[..160_000]);
+                    bytes.extend_from_slice(b"\r\n");
+                }
+                for chunk in rest {
+                    bytes.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+                    bytes.extend_from_slice(chunk);
+                    bytes.extend_from_slice(b"\r\n");
+                }
+                bytes.extend_from_slice(b"0\r\n\r\n");
+                let _ = stream.write_all(&bytes);
+            },
+        );
+        assert_eq!(line, too_large, "chunks of {size}");
+    }
+    assert_eq!(kept(&dir), []);
+}
+
+#[test]
+fn a_form_whose_file_does_not_come_is_ended_early() {
+    let dir = DataDir::new();
+    let server = TestServer::start(&dir, &[]);
+    let head = "Content-Length: 40000000\r\nConnection: close";
+    let bad = "HTTP/1.1 400 Bad Request";
+    let endless: [(&str, Vec<u8>); 4] = [
+        (
+            "a header",
+            b"--border\r\nContent-Disposition: form-data; name=\"".to_vec(),
+        ),
+        ("headers", b"--border\r\nX: y\r\n".to_vec()),
+        ("a preamble", b"before".to_vec()),
+        (
+            "another field",
+            b"--border\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n".to_vec(),
+        ),
+    ];
+    for (name, start) in endless {
+        let line = raw(&server, head, |stream| {
+            let _ = stream.write_all(&start);
+            let _ = stream.write_all(&vec![b'x'; 400_000]);
+        });
+        assert_eq!(line, bad, "{name}");
+    }
+    // Short fields before the file are fine.
+    let mut short =
+        b"--border\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nhello\r\n".to_vec();
+    short.extend_from_slice(&form("file", "s1.jsonl", b"{}\n"));
+    let kind = "multipart/form-data; boundary=border";
+    let answer = server.send("POST", UPLOAD, &server.analyst, kind, &short);
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+/// An upload that begins, and then waits for what its client sends.
+fn stalled(server: &TestServer, token: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
+    let start = form("file", "slow.jsonl", &[b'x'; 1000]);
+    let head = format!(
+        "POST {UPLOAD} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: multipart/form-data; boundary=border\r\nContent-Length: 50000\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&start[..500]).unwrap();
+    stream
+}
+
+#[test]
+fn a_user_whose_uploads_stand_still_is_in_nobodys_way_and_is_ended() {
+    let dir = DataDir::new();
+    let limits = HttpLimits {
+        uploads_max: 2,
+        uploads_per_user_max: 3,
+        body_time_max: Duration::from_millis(1500),
+        ..HttpLimits::default()
+    };
+    let server = TestServer::start_with(&dir, dir.config(), limits, &[]);
+    let mut slow: Vec<TcpStream> = (0..3).map(|_| stalled(&server, &server.analyst)).collect();
+    super::runs::wait_until("they have begun", || {
+        dir.sessions_root().read_dir().is_ok_and(|users| {
+            let files = users.flat_map(|user| user.unwrap().path().read_dir().unwrap());
+            files.count() == 3
+        })
+    });
+    let answer = upload(&server, &server.admin, "s1.jsonl", b"{}\n");
+    assert_eq!(answer.status, 200, "another user: {answer:?}");
+    let answer = upload(&server, &server.analyst, "s1.jsonl", b"{}\n");
+    assert!([200, 429].contains(&answer.status), "{answer:?}");
+    for stream in &mut slow {
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    }
+    let answer = upload(&server, &server.analyst, "s2.jsonl", b"{}\n");
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[test]
+fn an_upload_whose_token_is_revoked_on_the_way_is_not_kept() {
+    let dir = DataDir::new();
+    let server = TestServer::start(&dir, &[]);
+    let mut slow = stalled(&server, &server.analyst);
+    super::runs::wait_until("it has begun", || dir.sessions_root().exists());
+    let revoked = server.send("DELETE", "/api/admin/tokens/2", &server.admin, "", &[]);
+    assert_eq!(revoked.status, 200, "{revoked:?}");
+    let start = form("file", "slow.jsonl", &[b'x'; 1000]);
+    let mut rest = start[500..].to_vec();
+    rest.resize(50_000 - 500, b' ');
+    slow.write_all(&rest).unwrap();
+    let mut answer = String::new();
+    slow.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let _ = slow.read_to_string(&mut answer);
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    assert_eq!(kept(&dir), []);
+}
+
+#[test]
+fn a_user_may_fill_their_quota_and_no_more() {
+    let dir = DataDir::new();
+    let mut config = dir.config();
+    config.service.user_bytes_max = 10_000;
+    config.service.user_files_max = 3;
+    let server = TestServer::start_with(&dir, config, HttpLimits::default(), &[]);
+    let send = |token: &str, name: &str, bytes: usize| {
+        let answer = upload(&server, token, name, &vec![b'x'; bytes]);
+        if answer.status != 200 {
+            answer.refusal();
+        }
+        answer.status
+    };
+    let ada = server.analyst.as_str();
+    assert_eq!(send(ada, "a.jsonl", 6_000), 200);
+    assert_eq!(send(ada, "b.jsonl", 4_001), 507, "more bytes than are left");
+    assert_eq!(send(ada, "b.jsonl", 4_000), 200, "nothing of it was kept");
+    assert_eq!(send(ada, "c.jsonl", 1), 507);
+    assert_eq!(
+        send(ada, "a.jsonl", 6_000),
+        200,
+        "in the place of the one before"
+    );
+    assert_eq!(send(ada, "a.jsonl", 6_001), 507);
+    assert_eq!(send(ada, "a.jsonl", 1_000), 200);
+    assert_eq!(send(ada, "c.jsonl.gz", 5), 400, "what fails takes nothing");
+    assert_eq!(send(ada, "c.jsonl", 1_000), 200);
+    assert_eq!(send(ada, "d.jsonl", 1), 507, "more files than are allowed");
+    assert_eq!(
+        send(&server.admin, "a.jsonl", 10_000),
+        200,
+        "each user has one"
+    );
+    // An operator makes room; it is seen at the next count, a minute later at the latest.
+    let folder = dir.sessions_root().read_dir().unwrap();
+    for user in folder {
+        let _ = fs::remove_file(user.unwrap().path().join("b.jsonl"));
+    }
+    dir.clock().advance(Duration::from_secs(61));
+    assert_eq!(send(ada, "d.jsonl", 4_000), 200);
+    let bomb = gzip(&[b'x'; 100_000]);
+    let answer = upload(&server, ada, "a.jsonl.gz", &bomb);
+    assert_eq!(answer.status, 507, "counted as it is kept: {answer:?}");
+}
+
+#[test]
+fn what_a_user_had_before_the_start_counts_towards_the_quota() {
+    let dir = DataDir::new();
+    let mut config = dir.config();
+    config.service.user_bytes_max = 10_000;
+    let server = TestServer::start_with(&dir, config.clone(), HttpLimits::default(), &[]);
+    assert_eq!(
+        upload(&server, &server.analyst, "a.jsonl", &[b'x'; 9_000]).status,
+        200
+    );
+    let token = server.analyst.clone();
+    server.stop();
+    let server = TestServer::start_with(&dir, config, HttpLimits::default(), &[]);
+    let answer = upload(&server, &token, "b.jsonl", &[b'x'; 2_000]);
+    assert_eq!(answer.status, 507, "{answer:?}");
+    insta::assert_snapshot!(answer.refusal(), @"507: the quota of 9.8 KiB for one user's sessions is used up; ask an operator to remove old sessions or to raise the quota in the section `[service]` of the config file");
+}
+
+#[test]
+fn a_disk_that_is_nearly_full_takes_no_uploads() {
+    let dir = DataDir::new();
+    let mut config = dir.config();
+    config.service.free_space_min = 1 << 60;
+    let server = TestServer::start_with(&dir, config, HttpLimits::default(), &[]);
+    let answer = upload(&server, &server.analyst, "a.jsonl", b"{}\n");
+    insta::assert_snapshot!(answer.refusal(), @"507: the disk of the sessions has less than 1.0 EiB free; free some space, or lower `free_space_min` in the section `[service]` of the config file");
+    assert_eq!(kept(&dir), []);
 }

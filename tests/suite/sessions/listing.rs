@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, TestPipeline, cases};
 use session_pipeline_runtime::clock::UtcMicros;
 use session_pipeline_runtime::scan::Check;
-use session_pipeline_runtime::sessions::listing::{self, Listing, ListingError, ShownSession};
+use session_pipeline_runtime::sessions::listing::{
+    self, ListedSession, Listing, ListingError, Pages, Part, ShownSession,
+};
 use session_pipeline_runtime::store::{Actor, Audited};
 
 use crate::database::execute;
@@ -103,6 +105,57 @@ fn every_state_is_told_as_the_next_scheduled_run_will_see_it() {
     ada/quarantined.jsonl faulty-panics quarantined 1
     ada/waiting.jsonl faulty-panics waiting 1
     ");
+}
+
+#[test]
+fn a_list_is_the_same_by_pages_of_any_size_and_from_any_place() {
+    let dir = DataDir::new();
+    for key in [
+        "ada/a",
+        "ada/a-b",
+        "ada/a/b",
+        "ada/a0",
+        "bob/c",
+        "bob/poison",
+        "bob/gone",
+    ] {
+        dir.write(&format!("{key}.jsonl"), "one\n");
+    }
+    dir.write("bob/poison.jsonl", POISON);
+    let pipeline = TestPipeline::open(&dir, &[panics(), well_behaved()]);
+    pipeline.run(PANICS);
+    dir.delete("bob/gone.jsonl");
+    let whole = list(&pipeline).sessions;
+    assert_eq!(whole.len(), 7);
+    let inner = pipeline.pipeline();
+    let (config, registry, store) = (inner.config(), inner.registry(), Some(inner.store()));
+    let now = inner.clock().now();
+    for limit in 1..=8 {
+        // One walk for all pages, and one for each.
+        let mut pages = Pages::open(config, registry, store, Part::default(), now).unwrap();
+        let mut first = Vec::new();
+        while let Some(page) = Some(pages.next(limit).unwrap()).filter(|page| !page.is_empty()) {
+            first.extend(page);
+        }
+        assert_eq!(first, whole, "by {limit}");
+        let mut second = Vec::new();
+        loop {
+            let after = second
+                .last()
+                .map(|session: &ListedSession| session.key.clone());
+            let part = Part {
+                after: after.as_deref(),
+                limit: Some(limit),
+            };
+            let mut pages = Pages::open(config, registry, store, part, now).unwrap();
+            let page = pages.next(limit).unwrap();
+            if page.is_empty() {
+                break;
+            }
+            second.extend(page);
+        }
+        assert_eq!(second, whole, "by {limit}, from each place");
+    }
 }
 
 #[test]

@@ -1,0 +1,108 @@
+//! Lists of a server, page by page.
+
+use serde::de::DeserializeOwned;
+
+use super::Failure;
+use super::client::Client;
+use crate::body::admin::Processors;
+use crate::body::quarantine::Quarantine;
+use crate::body::session::Sessions;
+use crate::body::token::Tokens;
+
+/// The largest page that a server sends.
+const PAGE_ROWS: &str = "1000";
+
+/// One page of a list.
+pub(super) trait Page: DeserializeOwned {
+    /// Where the next page begins.
+    fn next(&mut self) -> &mut Option<String>;
+
+    /// Adds the rows of a later page.
+    fn append(&mut self, later: Self);
+}
+
+/// The page that begins at a cursor, or the first one.
+///
+/// # Errors
+/// When the server does not send it.
+pub(super) fn page<T: Page>(
+    client: &Client,
+    path: &str,
+    query: &[(&str, &str)],
+    cursor: Option<&str>,
+) -> Result<T, Failure> {
+    let mut query = query.to_vec();
+    query.push(("limit", PAGE_ROWS));
+    query.extend(cursor.map(|cursor| ("cursor", cursor)));
+    let mut page: T = client.get(path, &query)?;
+    // A server that goes in circles would never be done.
+    if page
+        .next()
+        .as_deref()
+        .is_some_and(|next| cursor == Some(next))
+    {
+        *page.next() = None;
+    }
+    Ok(page)
+}
+
+/// All pages of a list as one.
+///
+/// # Errors
+/// When the server does not send one of them.
+pub(super) fn all<T: Page>(
+    client: &Client,
+    path: &str,
+    query: &[(&str, &str)],
+) -> Result<T, Failure> {
+    let mut all: T = page(client, path, query, None)?;
+    while let Some(cursor) = all.next().take() {
+        let mut later: T = page(client, path, query, Some(&cursor))?;
+        *all.next() = later.next().take();
+        all.append(later);
+    }
+    Ok(all)
+}
+
+impl Page for Tokens {
+    fn next(&mut self) -> &mut Option<String> {
+        &mut self.next
+    }
+
+    fn append(&mut self, later: Self) {
+        self.tokens.extend(later.tokens);
+    }
+}
+
+impl Page for Processors {
+    fn next(&mut self) -> &mut Option<String> {
+        &mut self.next
+    }
+
+    fn append(&mut self, later: Self) {
+        self.processors.extend(later.processors);
+    }
+}
+
+impl Page for Quarantine {
+    fn next(&mut self) -> &mut Option<String> {
+        &mut self.next
+    }
+
+    fn append(&mut self, later: Self) {
+        self.count += later.count;
+        self.sessions.extend(later.sessions);
+    }
+}
+
+impl Page for Sessions {
+    fn next(&mut self) -> &mut Option<String> {
+        &mut self.next
+    }
+
+    fn append(&mut self, later: Self) {
+        self.count += later.count;
+        self.states.add(&later.sessions);
+        self.sessions.extend(later.sessions);
+    }
+}

@@ -1,0 +1,104 @@
+//! Request heads that two programs could read in two ways, and names that are not the server's.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use session_pipeline::http::HttpLimits;
+use session_pipeline_harness::DataDir;
+
+use super::TestServer;
+
+/// The status line of a request as it is written here, after which the connection has to be closed.
+fn ask(server: &TestServer, request: &str) -> String {
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_head_that_can_be_read_in_two_ways_is_rejected() {
+    let dir = DataDir::new();
+    let server = TestServer::start(&dir, &[]);
+    let auth = format!("Authorization: Bearer {}\r\n", server.admin);
+    let get = "GET /api/admin/tokens HTTP/1.1\r\n";
+    let host = "Connection: close\r\nHost: localhost\r\n";
+    assert_eq!(
+        ask(&server, &format!("{get}{host}{auth}\r\n")),
+        "HTTP/1.1 200 OK"
+    );
+    for request in [
+        format!("{get}{host}{auth}{auth}\r\n"),
+        format!("{get}{host}{auth}Authorization: Bearer other\r\n\r\n"),
+        format!("{get}{auth}\r\n"),
+        format!("{get}{host}{host}{auth}\r\n"),
+        format!("{get}{host}Host: elsewhere.example\r\n{auth}\r\n"),
+        format!("{get}Host: \r\n{auth}\r\n"),
+        format!("{get}Host: ada@localhost\r\n{auth}\r\n"),
+        format!("{get}Host: local host\r\n{auth}\r\n"),
+        format!("{get}{host}{auth}\r\n").replace("\r\n", "\n"),
+        format!("{get}{host}{}\r\n", auth.replace("\r\n", "\n")),
+        format!("{get}{host}{auth}\n"),
+        format!(
+            "{get}{host}{auth}Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        ),
+        format!("{get}{host}{auth}Content-Length: 0\r\nContent-Length: 0\r\n\r\n"),
+    ] {
+        let line = ask(&server, &request);
+        assert_eq!(line, "HTTP/1.1 400 Bad Request", "{request}");
+    }
+    let old = format!("GET /api/admin/tokens HTTP/1.0\r\n{auth}\r\n");
+    assert_eq!(ask(&server, &old), "HTTP/1.0 200 OK", "which knows no host");
+}
+
+#[test]
+fn only_names_of_the_server_are_answered() {
+    let dir = DataDir::new();
+    let mut config = dir.config();
+    config.service.hosts = vec!["pipeline.example.com".to_owned(), "192.0.2.7".to_owned()];
+    let server = TestServer::start_with(&dir, config, HttpLimits::default(), &[]);
+    let get = |host: &str| {
+        ask(
+            &server,
+            &format!("GET /api/version HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
+        )
+    };
+    for ours in [
+        "localhost",
+        "LOCALHOST:8080",
+        "localhost.",
+        "app.localhost:1",
+        "127.0.0.1",
+        "127.0.0.1:8080",
+        "127.8.9.10",
+        "[::1]:8080",
+        "[::1]",
+        "pipeline.example.com",
+        "Pipeline.Example.com.:443",
+        "192.0.2.7:80",
+    ] {
+        assert_eq!(get(ours), "HTTP/1.1 200 OK", "{ours}");
+    }
+    for foreign in [
+        "attacker.example",
+        "attacker.example:8080",
+        "localhost.attacker.example",
+        "127.0.0.1.attacker.example",
+        "example.com",
+        "evil-pipeline.example.com",
+        "192.0.2.8",
+        "0.0.0.0",
+        "[2001:db8::1]:8080",
+        "2130706433",
+    ] {
+        assert_eq!(
+            get(foreign),
+            "HTTP/1.1 421 Misdirected Request",
+            "{foreign}"
+        );
+    }
+    let absolute = "GET http://attacker.example/api/version HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(ask(&server, absolute), "HTTP/1.1 421 Misdirected Request");
+}
