@@ -142,7 +142,7 @@ pub(super) fn raise_counter(
         .prepare_cached(sql)
         .and_then(|mut statement| statement.execute(duckdb::params![value, name]))
         .map_err(&refused)?;
-    Ok(last)
+    Ok(before.unwrap_or(0))
 }
 
 // No code of ours swallows an error, so nobody outside can try it.
