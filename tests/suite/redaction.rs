@@ -82,6 +82,11 @@ fn a_secret_that_one_text_announces_is_removed_from_the_others() {
         known.clean_json(r#"["Tr0ub4dor!"]"#),
         r#"["[removed: secret]"]"#
     );
+    // Entities are cut at marks.
+    assert_eq!(
+        known.clean_json(r#"["Tr0ub4dor"]"#),
+        r#"["[removed: secret]"]"#
+    );
     assert_eq!(known.clean("nothing"), "nothing");
 }
 

@@ -22,11 +22,23 @@ impl KnownSecrets {
             let Some(value) = text.get(find.start..find.end).map(str::trim) else {
                 continue;
             };
-            let is_telling = value.chars().count() >= CHARS_MIN
-                && (words::is_odd(value) || !words::is_common(value));
-            if is_telling && self.values.len() < SECRETS_MAX && !value.contains(MARKER_START) {
-                self.values.insert(value.to_owned());
+            if value.contains(MARKER_START) {
+                continue;
             }
+            if words::is_odd(value) || !words::is_common(value) {
+                self.insert(value);
+            }
+            // Names and titles are cut at marks, which a password may have.
+            let pieces = value.split(|c: char| !c.is_alphanumeric());
+            pieces
+                .filter(|piece| words::is_odd(piece))
+                .for_each(|piece| self.insert(piece));
+        }
+    }
+
+    fn insert(&mut self, value: &str) {
+        if value.chars().count() >= CHARS_MIN && self.values.len() < SECRETS_MAX {
+            self.values.insert(value.to_owned());
         }
     }
 

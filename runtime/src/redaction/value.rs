@@ -388,10 +388,8 @@ impl Context<'_, '_> {
             }
             Strength::Medium if of_words => is_token(content),
             Strength::Medium => {
-                chars >= 4
-                    && !content.starts_with('/')
-                    && !content.contains("://")
-                    && (is_odd(content) || chars >= 4 && !content.contains(['.', '/']))
+                let is_address = content.starts_with('/') || content.contains("://");
+                chars >= 4 && !is_address && (is_odd(content) || !content.contains(['.', '/']))
             }
             Strength::Weak => is_token(content),
         }
@@ -451,7 +449,7 @@ impl Context<'_, '_> {
             return None;
         }
         let behind = rest.get(value.len()..).unwrap_or_default();
-        if let Some(line) = self.line(rest, cursor.at) {
+        if let Some(line) = self.line(rest) {
             return found(line);
         }
         // What a marker follows was looked at before.
@@ -527,13 +525,13 @@ impl Context<'_, '_> {
                 let is_variable = value.contains('_') || value.contains('.') || value.contains('/');
                 let is_argument =
                     behind.starts_with([',', ')', ';']) && self.separator == Separator::Equals;
-                !is_followed && !(is_variable || is_argument && words::is_word_like(value))
+                !(is_followed || is_variable || is_argument && words::is_word_like(value))
             }
         }
     }
 
     /// A value with spaces, up to the end of its line.
-    fn line<'t>(&self, rest: &'t str, at: usize) -> Option<&'t str> {
+    fn line<'t>(&self, rest: &'t str) -> Option<&'t str> {
         let name = self.name;
         let marks = matches!(self.separator, Separator::Colon | Separator::Equals);
         let is_bare = name.is("pass") || name.is("pw");
@@ -545,10 +543,10 @@ impl Context<'_, '_> {
         let begins = before.trim_start_matches([' ', '\t', '-', '*', '>', '#']);
         let begins = begins.strip_prefix("export ").unwrap_or(begins);
         // `spring.datasource.password`, `my password:` and names after quotation marks are no beginning.
-        if !(is_whole && begins.is_empty()) && !is_phrase {
+        let is_beginning = is_whole && begins.is_empty();
+        if !(is_phrase || is_beginning) {
             return None;
         }
-        let _ = at;
         let line = rest.get(..rest.find(['\n', '"', '`', BARRIER]).unwrap_or(rest.len()))?;
         let line = line
             .get(

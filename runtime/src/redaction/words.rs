@@ -825,9 +825,12 @@ pub(super) fn is_odd(value: &str) -> bool {
         .chars()
         .filter(|c| !c.is_alphanumeric() && !matches!(c, '-' | '_' | '.' | '/' | '\'' | '’' | ':'))
         .count();
-    (has_digit && has_letter)
-        || (marks > 0 && has_letter)
-        || (marks > 0 && has_digit)
+    let is_mixed = [has_digit, has_letter, marks > 0]
+        .into_iter()
+        .filter(|has| *has)
+        .count()
+        > 1;
+    is_mixed
         || !is_word_like(inner)
             && has_letter
             && inner.is_ascii()
