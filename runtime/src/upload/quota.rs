@@ -210,7 +210,7 @@ impl Holding {
 
 fn length_of(path: &Path) -> Option<u64> {
     let metadata = fs::symlink_metadata(path).ok()?;
-    metadata.is_file().then(|| metadata.len())
+    metadata.is_file().then_some(metadata.len())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
