@@ -9,6 +9,7 @@ use session_pipeline_runtime::content::ContentHash;
 use session_pipeline_runtime::fault::FaultKind;
 use session_pipeline_runtime::processor::Cost;
 use session_pipeline_runtime::run::{Progress, RunRequest};
+use session_pipeline_runtime::scan::Change;
 use session_pipeline_runtime::store::{CompletedSession, Entry, Group};
 
 use super::{KEY, MINUTE, capped, check, dir_with, summary};
@@ -265,6 +266,7 @@ impl Progress for TakesTheRow<'_> {
             items: 0,
             tables: Vec::new(),
             cost: Cost::default(),
+            change: Change::Unknown,
         };
         let group = Group {
             manifest: Arc::new(processor.manifest().clone()),
