@@ -737,7 +737,7 @@ fn the_retention_of_usage_is_that_of_the_environment() {
         let token = fs::read_to_string(dir.path().join("state/admin-token")).unwrap();
         let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
         let request = format!(
-            "POST /api/admin/usage/prune HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {}\r\n\
+            "POST /api/admin/usage/prune HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
              Connection: close\r\nContent-Length: 0\r\n\r\n",
             token.trim()
         );
