@@ -86,7 +86,7 @@ fn looks_drawn(run: &[u8]) -> bool {
         .sum::<usize>();
     let is_mixed_base64 = run.len() >= 32
         && has_marks
-        && switches(run) * 10 >= run.len() * 4
+        && switches(run) * 20 >= run.len() * 9
         && bits(run) >= BITS_MIN;
     is_mixed_base64
         || has_marks
@@ -123,7 +123,7 @@ fn switches(run: &[u8]) -> usize {
     };
     run.iter()
         .zip(run.iter().skip(1))
-        .filter(|(one, other)| class(one) != class(other))
+        .filter(|(one, other)| class(one) != class(other) && class(one) < 3 && class(other) < 3)
         .count()
 }
 
