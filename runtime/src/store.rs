@@ -191,7 +191,7 @@ pub enum StoreError {
     Cancelled(CancelReason),
     /// A counter is not what this program can have written.
     #[error(
-        "the counter `{name}` of the database is `{value}`, which leaves no number for what comes next; it was changed by hand or is damaged: restore a backup of `state/`"
+        "the counter `{name}` of the database is {value}, which has no next number: it was changed by hand or is damaged; restore a backup of `state/`"
     )]
     Counter {
         /// Its name.

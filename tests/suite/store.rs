@@ -550,7 +550,7 @@ fn a_counter_that_was_changed_by_hand_is_reported_and_nothing_panics() {
         assert_eq!(
             error.to_string(),
             format!(
-                "the counter `run` of the database is `{value}`, which leaves no number for what comes next; it was changed by hand or is damaged: restore a backup of `state/`"
+                "the counter `run` of the database is {value}, which has no next number: it was changed by hand or is damaged; restore a backup of `state/`"
             )
         );
         // The writer is still there.

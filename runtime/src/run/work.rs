@@ -134,7 +134,7 @@ impl Pass<'_> {
         let is_serial = self.processor.manifest().order == Order::Serial;
         let mut seat = self.pipeline.in_flight.seat();
         while let Some((index, candidate)) = dispatch
-            .next(&must_stop, &is_time_up)
+            .next(must_stop, is_time_up)
             .and_then(|index| Some((index, candidates.get(index)?)))
         {
             let mut outcome = {

@@ -167,6 +167,10 @@ impl Life {
     pub fn end(&self) -> BTreeMap<&'static str, Vec<String>> {
         let report = self.program(&["report", "usage"]).output();
         let report = String::from_utf8(report.unwrap().stdout).unwrap();
+        let report = report
+            .lines()
+            .filter(|line| !line.contains("\"as_of\""))
+            .collect();
         let mut left = BTreeMap::from([("report", vec![report])]);
         for (processor, table) in TABLES {
             let kept = format!(
