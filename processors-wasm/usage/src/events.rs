@@ -250,7 +250,10 @@ impl Events {
         let key = match tool_id {
             // A unique id identifies the call, wherever it is found.
             Some(id) if is_unique(id) => {
-                if self.find_id(strings, id).is_some_and(|at| self.ids[at].is_called()) {
+                if self
+                    .find_id(strings, id)
+                    .is_some_and(|at| self.ids[at].is_called())
+                {
                     return;
                 }
                 None
