@@ -36,11 +36,13 @@ pub fn modules_of(word: &str) -> Vec<String> {
     let modules: &[&str] = match word {
         "body" => &["http::"],
         "clock" => &["scheduler::", "run::"],
+        "csv" => &["hostile::csv"],
         "fault" | "rows" => &["sandbox::", "records::"],
         "kill_point" => &["crash::"],
         "knowledge" => &["verification::"],
         "llm" => &["llm::", "llm_providers::", "config::"],
         "manifest" | "processor" => &["registry::", "sandbox::"],
+        "regular" => &["hostile::files"],
         "run" => &["run::", "config::values"],
         "shared" => &["records::"],
         "status" => &["cli::status", "health::"],
