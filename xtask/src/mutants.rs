@@ -59,7 +59,7 @@ pub struct Args {
 const SAMPLE_DEFAULT: usize = 40;
 
 /// Files that only name others, or say what was compiled.
-const WITHOUT_MUTANTS: [&str; 3] = ["lib", "main", "build"];
+const WITHOUT_MUTANTS: [&str; 4] = ["lib", "main", "under_test", "build"];
 
 pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     let has_mutants = Command::new("cargo-mutants")
