@@ -1,5 +1,5 @@
 //! Comma-separated values (RFC 4180) that are safe to open in a spreadsheet. All CSV that the
-//! program writes goes through [`line`].
+//! program writes goes through [`line()`].
 //!
 //! Text comes from transcripts, and a spreadsheet evaluates a cell that begins like a formula
 //! (OWASP, "CSV injection"). Such text gets a `'` in front, which makes it plain text. Spreadsheets

@@ -1,7 +1,7 @@
 //! Removes what looks like a secret from a text, before the text leaves the machine or is shown to
 //! people other than its author.
 //!
-//! Each secret is replaced by a marker that names its kind. Rules search a [`view`] of the text in
+//! Each secret is replaced by a marker that names its kind. Rules search a `view` of the text in
 //! which escapes are decoded, and what they find is mapped back. The result is stable: redacting it
 //! again changes nothing.
 
