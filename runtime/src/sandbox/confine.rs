@@ -116,7 +116,7 @@ mod tests {
             let sum = thread::spawn(|| vec![1_u64; 1 << 20].iter().sum::<u64>());
             assert_eq!(sum.join().unwrap(), 1 << 20);
             open.write_all(b"written").unwrap();
-            let denied = [
+            [
                 File::open("/etc/passwd").is_err(),
                 File::create("/tmp/confined").is_err(),
                 fs::read_dir("/").is_err(),
@@ -124,8 +124,7 @@ mod tests {
                 TcpListener::bind("127.0.0.1:0").is_err(),
                 UdpSocket::bind("127.0.0.1:0").is_err(),
                 Command::new("/bin/true").spawn().is_err(),
-            ];
-            denied
+            ]
         });
         assert_eq!(confined.join().unwrap(), [true; 7]);
         assert_eq!(fs::read(&path).unwrap(), b"written");
