@@ -232,7 +232,7 @@ impl Candidate {
             Some(_) if prefix.is_some() && prefix == known.hash => Change::Grown,
             Some(_) => Change::Rewritten,
             // The same component yields every row again that is still there.
-            None if self.is_same_component => Change::Rewritten,
+            None if self.is_same_component => Change::Unproven,
             None => Change::Unknown,
         }
     }
@@ -245,6 +245,8 @@ pub enum Change {
     Grown,
     /// Something of the content before is gone, and the rows of it may be.
     Rewritten,
+    /// It has grown or was rewritten, and the rows that are not yielded again tell.
+    Unproven,
     /// There is nothing to compare with.
     #[default]
     Unknown,

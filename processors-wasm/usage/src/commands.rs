@@ -67,7 +67,8 @@ fn name_of(content: &str) -> Option<&str> {
     let name = content.trim().strip_prefix('/')?;
     let is_part =
         |part: char| part.is_alphanumeric() || matches!(part, '_' | '-' | '.' | ':' | '/');
-    (name.starts_with(char::is_alphanumeric) && name.chars().all(is_part)).then_some(name)
+    let is_name = !name.starts_with('/') && name.contains(char::is_alphanumeric);
+    (is_name && name.chars().all(is_part)).then_some(name)
 }
 
 #[cfg(test)]
@@ -110,7 +111,7 @@ mod tests {
             let text = format!("<command-name>/{name}</command-name>");
             check(&text, &[name]);
         }
-        for other in ["a b", "a<b", "a&b", "-a", "", "/a", "a\"b"] {
+        for other in ["a b", "a<b", "a&b", "-", "", "/a", "a\"b"] {
             check(&format!("<command-name>/{other}</command-name>"), &[]);
         }
     }

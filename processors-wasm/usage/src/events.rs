@@ -262,7 +262,7 @@ impl Events {
                 let response = self.response(strings, source, message, response);
                 let base = format!("{response}/{}", tool_id.unwrap_or_default());
                 content = content_of(tool_use);
-                let Some(key) = self.free_key(strings, source.place.line, base, content) else {
+                let Some(key) = self.free_key(strings, source, base, content) else {
                     return;
                 };
                 Some(key)
@@ -304,14 +304,25 @@ impl Events {
         }
     }
 
-    /// A key that no call has yet; `None` for a copy of a call that has been taken in. The calls on
-    /// one line are different ones, though a gateway may give all of them one id.
-    fn free_key(&self, strings: &Strings, line: u64, base: String, content: u64) -> Option<String> {
+    /// A key that no call has yet; `None` for a copy of a call that has been taken in, on the same
+    /// line written again. All calls on a line, and those on other lines of a response, are
+    /// different ones, though a gateway may give all of them one id.
+    fn free_key(
+        &self,
+        strings: &Strings,
+        source: &Source<'_, '_>,
+        base: String,
+        content: u64,
+    ) -> Option<String> {
+        let uuid = source.uuid.filter(|uuid| !uuid.is_empty());
+        let uuid = uuid.map(|uuid| uuid.decode());
         let mut key = base.clone();
         let mut repeat = 1_u64;
         while let Some(at) = self.find_key(strings, &key) {
             let record = &self.records[at];
-            if record.place.line != line && record.content == content {
+            let is_same_line = record.uuid.map(|uuid| strings.get(uuid)) == uuid.as_deref();
+            if is_same_line && record.place.line != source.place.line && record.content == content
+            {
                 return None;
             }
             repeat += 1;
@@ -346,7 +357,10 @@ impl Events {
         let Some(id) = id.filter(|id| !id.is_empty()) else {
             return;
         };
-        let call_id = self.id_of(strings, &id.decode());
+        let id = id.decode();
+        // An id that starts over says too little where no call waits for a result.
+        let is_unique = is_unique(&id);
+        let call_id = self.id_of(strings, &id);
         let uuid = uuid.filter(|uuid| !uuid.is_empty());
         let call_id = &mut self.ids[call_id];
         let answered = call_id.answered.map(|at| &mut self.records[at]);
@@ -354,8 +368,10 @@ impl Events {
             let known = answer.uuid.map(|uuid| strings.get(uuid));
             let is_copy = known.is_some_and(|known| uuid.is_some_and(|uuid| uuid == known));
             if is_copy || call_id.unanswered.is_none() {
-                // Only one of the copies may tell how the call ended.
-                answer.failure = answer.failure.or(failure);
+                if is_copy || is_unique {
+                    // Only one of the copies may tell how the call ended.
+                    answer.failure = answer.failure.or(failure);
+                }
                 return;
             }
         }
@@ -364,6 +380,9 @@ impl Events {
             failure,
         };
         let Some(at) = call_id.unanswered else {
+            if !is_unique {
+                return;
+            }
             let early = call_id.early.get_or_insert(answer);
             early.failure = early.failure.or(failure);
             return;
@@ -749,11 +768,11 @@ mod tests {
             "u1 tool_use call_0 Bash builtin",
         ];
         check(&[both, both], &expected);
-        // One line for each block, as agents write them, and then all blocks so far.
+        // One line for each block, as agents write them; the last is written twice.
         let lines = [
             call("u1", "k1", "call_0", "ls"),
-            call("u2", "k1", "call_0", "pwd"),
-            call("u3", "k1", "call_0", "ls"),
+            call("u2", "k1", "call_0", "ls"),
+            call("u2", "k1", "call_0", "ls"),
         ];
         let lines: Vec<_> = lines.iter().map(String::as_str).collect();
         check(

@@ -287,7 +287,9 @@ impl Messages {
             };
             let part = |id: &Cow<'a, str>| Cow::Owned(format!("{id}:{name}:{count}"));
             let uuid = asking.uuid.as_ref().map(part);
-            let message_id = asking.message_id.as_ref().map(part);
+            // Also where the response has no id: it says what the row is.
+            let nameless = || is_compaction.then(|| Cow::Owned(format!(":{name}:{count}")));
+            let message_id = asking.message_id.as_ref().map(part).or_else(nameless);
             *count += 1;
             let sighting = Sighting {
                 uuid,
@@ -296,7 +298,7 @@ impl Messages {
                 speed: asking.speed.filter(|_| is_compaction),
                 tokens: iteration.tokens,
                 is_final: asking.is_final && !iteration.is_incomplete,
-                is_compaction: is_compaction && message_id.is_some(),
+                is_compaction,
                 message_id,
                 ..*asking
             };

@@ -1,6 +1,6 @@
 //! What a person typed: prompts, each once, however often the agent reports it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use session_pipeline_processor::transcript::prompts::{is_prompt, queued_prompt, typed_text};
 use session_pipeline_processor::transcript::{Entry, Kind};
@@ -13,6 +13,8 @@ pub struct Prompts {
     count: u64,
     /// How many prompts of a text are in the queue and were not seen to leave it, by its hash.
     queued: BTreeMap<u64, u64>,
+    /// The lines that were taken in, by the hash of their `uuid`: a copy in the same file adds nothing.
+    seen: BTreeSet<u64>,
 }
 
 impl Prompts {
@@ -30,6 +32,11 @@ impl Prompts {
             }
             false
         } else if is_prompt(entry) {
+            if let Some(uuid) = entry.uuid.filter(|uuid| !uuid.is_empty())
+                && !self.seen.insert(hash(&*uuid.decode()))
+            {
+                return true;
+            }
             let was_queued = !self.queued.is_empty() && self.take(&typed_text(entry.says()));
             self.count += u64::from(!was_queued);
             true

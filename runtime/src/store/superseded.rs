@@ -2,8 +2,10 @@
 //!
 //! Agents shorten transcripts in place, and people edit them; what was billed stays billed. So when
 //! a session was rewritten, rows of its earlier content that the new one does not yield again are
-//! not deleted: they move under the session's new number, marked as superseded. And of each row it
-//! is remembered which run recorded it first, however often its session is processed again.
+//! not deleted: they move under the session's new number, marked as superseded. Neither are those
+//! that it does yield again, since a rewritten transcript may hold only a part of what a row came
+//! from: of these the first and the last are kept. And of each row it is remembered which run
+//! recorded it first, however often its session is processed again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -62,6 +64,7 @@ pub(super) fn keep(
                 (*seq, identities.into_iter().flatten().flatten().collect())
             })
             .collect();
+        let mut kept: HashMap<(i64, String), Vec<i64>> = HashMap::new();
         let mut moved: HashMap<i64, Vec<i64>> = HashMap::new();
         let first_runs = carried.first_runs.entry(table.name.clone()).or_default();
         for row in earlier(connection, &group.manifest.name, table, replaced.keys())? {
@@ -71,17 +74,25 @@ pub(super) fn keep(
             let Some(identity) = row.identity else {
                 continue;
             };
-            if yielded
+            let is_yielded = yielded
                 .get(seq)
-                .is_some_and(|new| new.contains(identity.as_str()))
-            {
-                if let Some(run) = row.first_run {
-                    let first = first_runs.entry((*seq, identity)).or_insert(run);
-                    *first = run.min(*first);
-                }
-            } else if row.is_superseded || session.change == Change::Rewritten {
-                moved.entry(*seq).or_default().push(row.row_id);
+                .is_some_and(|new| new.contains(identity.as_str()));
+            if is_yielded && let Some(run) = row.first_run {
+                let first = first_runs.entry((*seq, identity.clone())).or_insert(run);
+                *first = run.min(*first);
             }
+            let is_lost =
+                !is_yielded && matches!(session.change, Change::Rewritten | Change::Unproven);
+            if row.is_superseded || is_lost || session.change == Change::Rewritten {
+                kept.entry((*seq, identity)).or_default().push(row.row_id);
+            }
+        }
+        // Rows are numbered in the order in which they were recorded.
+        for ((seq, _), mut rows) in kept {
+            rows.sort_unstable();
+            let moved = moved.entry(seq).or_default();
+            moved.extend(rows.first());
+            moved.extend(rows.last().filter(|_| rows.len() > 1));
         }
         let name = table_of(&group.manifest.name, &table.name);
         for (seq, rows) in moved {

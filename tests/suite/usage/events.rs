@@ -94,28 +94,31 @@ fn a_failed_call_has_a_class() {
 #[test]
 fn a_result_may_stand_anywhere_and_on_a_line_of_its_own() {
     let session = Session::new("s1")
-        .tool_result_of("t1", Err("Exit code 1"))
+        .tool_result_of("toolu_00000000000000000001", Err("Exit code 1"))
         .assistant(|m| {
-            m.tool_use("t1", "Bash", json!({}))
-                .tool_use("t2", "Bash", json!({}))
+            m.tool_use("toolu_00000000000000000001", "Bash", json!({}))
+                .tool_use("toolu_00000000000000000002", "Bash", json!({}))
         })
         .entry(
             "tool_use_result",
-            json!({ "toolUseId": "t2", "is_error": true }),
+            json!({ "toolUseId": "toolu_00000000000000000002", "is_error": true }),
         );
     assert_eq!(
         extract(session).rows("events", "tool_id is_error"),
-        ["t1 | true", "t2 | true"]
+        [
+            "toolu_00000000000000000001 | true",
+            "toolu_00000000000000000002 | true"
+        ]
     );
 }
 
 #[test]
 fn of_two_results_of_a_call_the_first_failure_says_how() {
     let session = Session::new("s1")
-        .assistant(|m| m.tool_use("t1", "Bash", json!({})))
-        .tool_result_of("t1", Ok("so far so good"))
-        .tool_result_of("t1", Err("Exit code 1"))
-        .tool_result_of("t1", Err("connection refused"));
+        .assistant(|m| m.tool_use("toolu_00000000000000000001", "Bash", json!({})))
+        .tool_result_of("toolu_00000000000000000001", Ok("so far so good"))
+        .tool_result_of("toolu_00000000000000000001", Err("Exit code 1"))
+        .tool_result_of("toolu_00000000000000000001", Err("connection refused"));
     assert_eq!(
         extract(session).rows("events", "is_error error_class"),
         ["true | exit_code"]
