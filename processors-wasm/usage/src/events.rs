@@ -321,8 +321,7 @@ impl Events {
         while let Some(at) = self.find_key(strings, &key) {
             let record = &self.records[at];
             let is_same_line = record.uuid.map(|uuid| strings.get(uuid)) == uuid.as_deref();
-            if is_same_line && record.place.line != source.place.line && record.content == content
-            {
+            if is_same_line && record.place.line != source.place.line && record.content == content {
                 return None;
             }
             repeat += 1;
