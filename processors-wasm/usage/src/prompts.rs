@@ -13,7 +13,7 @@ pub struct Prompts {
     count: u64,
     /// How many prompts of a text are in the queue and were not seen to leave it, by its hash.
     queued: BTreeMap<u64, u64>,
-    /// The lines that were taken in, by the hash of their `uuid`: a copy in the same file adds nothing.
+    /// The lines that were taken in, by the hash of `uuid` and text: a copy in the same file adds nothing.
     seen: BTreeSet<u64>,
 }
 
@@ -32,12 +32,13 @@ impl Prompts {
             }
             false
         } else if is_prompt(entry) {
+            let text = typed_text(entry.says());
             if let Some(uuid) = entry.uuid.filter(|uuid| !uuid.is_empty())
-                && !self.seen.insert(hash(&*uuid.decode()))
+                && !self.seen.insert(hash(&(uuid.decode(), text.trim())))
             {
                 return true;
             }
-            let was_queued = !self.queued.is_empty() && self.take(&typed_text(entry.says()));
+            let was_queued = !self.queued.is_empty() && self.take(&text);
             self.count += u64::from(!was_queued);
             true
         } else {
