@@ -24,7 +24,7 @@ fn variables() -> Variables {
     found.into_iter().flatten().collect()
 }
 
-/// What stands in a variable whose name the configuration says.
+/// The value of a variable that the configuration names.
 #[expect(
     clippy::disallowed_methods,
     reason = "here is the `main` that reads the environment"

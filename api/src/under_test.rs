@@ -1,5 +1,5 @@
 //! The program as the suite starts it: the same command line, with what only tests ask for by two
-//! variables of the environment. Nobody packages it.
+//! variables of the environment. It is never packaged.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -48,7 +48,7 @@ fn variables() -> Variables {
     found.into_iter().flatten().collect()
 }
 
-/// What stands in a variable whose name the configuration says.
+/// The value of a variable that the configuration names.
 #[expect(
     clippy::disallowed_methods,
     reason = "here is the `main` that reads the environment"

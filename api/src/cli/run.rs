@@ -109,7 +109,7 @@ fn run_here(pipeline: &Pipeline, arguments: &RunArgs) -> Result<Vec<RunBody>, Fa
             hint(&asked_models(name, asked));
         }
         let body = RunBody::from(report);
-        // Without a root there is nothing to tell but that, which is told above.
+        // Without a root there is nothing to report but that, which is reported above.
         if has_root {
             notes(&body);
         }

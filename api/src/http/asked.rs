@@ -57,7 +57,7 @@ fn cause(error: &dyn std::error::Error) -> String {
     last.unwrap_or(error).to_string()
 }
 
-/// The rows of one page where nobody asks for a number.
+/// The rows of one page if the caller gives no number.
 pub(super) fn hundred() -> u32 {
     100
 }

@@ -81,7 +81,7 @@ pub(super) fn client_address(
         let Some(hop) = hops.next() else { break };
         match hop_address(hop) {
             Some(hop) => address = hop,
-            // Nobody knows who asked there.
+            // The caller is unknown there.
             None => break,
         }
     }

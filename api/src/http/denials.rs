@@ -1,6 +1,6 @@
 //! Requests that were denied, and those that failed to change something, in the audit log.
 //!
-//! Whoever sends such requests must not be able to fill the disk with them. The first of a kind is
+//! The sender of such requests must not be able to fill the disk with them. The first of a kind is
 //! written down at once; those that follow within [`WINDOW`] are counted, and written as one row
 //! when it is over. Kinds beyond [`KINDS_MAX`] in one window are one kind.
 

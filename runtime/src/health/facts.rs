@@ -102,7 +102,7 @@ impl DiskProbe for SystemDisk {
     }
 }
 
-/// What a walk over the sessions found, held against what is known of them: what takes long.
+/// What a walk over the sessions found, compared with what is known of them: the slow part.
 #[derive(Clone, Debug)]
 pub struct Survey {
     /// Each processor's backlog.

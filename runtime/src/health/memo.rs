@@ -53,7 +53,7 @@ const SURVEY_HOLDS_MAX: Duration = Duration::from_secs(300);
 #[derive(Debug, Default)]
 pub struct SurveyMemo {
     kept: Mutex<Option<KeptSurvey>>,
-    /// Held by whoever makes a survey: never two at once.
+    /// Locked while a survey is made: never two at once.
     surveying: Mutex<()>,
 }
 

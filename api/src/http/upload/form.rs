@@ -75,7 +75,7 @@ impl FormBody {
         self.state.is_in_file.store(true, Ordering::SeqCst);
     }
 
-    /// What a client is told of a form that could not be read to its end.
+    /// The response for a form that could not be read to its end.
     pub(super) fn refusal(&self, error: &MultipartError) -> ApiError {
         let end = *self
             .state
