@@ -66,7 +66,7 @@ impl FromStr for UtcMicros {
     type Err = NoInstant;
 
     fn from_str(text: &str) -> Result<Self, NoInstant> {
-        let is_day = text.parse::<crate::report::Day>().is_ok();
+        let is_day = text.parse::<crate::day::Day>().is_ok();
         let midnight = is_day.then(|| format!("{text}T00:00:00Z"));
         let timestamp = midnight.as_deref().unwrap_or(text).parse();
         timestamp

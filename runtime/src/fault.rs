@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::llm::{ErrorClass, LlmError};
+use crate::model::{ErrorClass, LlmError};
 use crate::redaction::without_secrets;
 
 /// Guest text kept anywhere is cut at this many bytes.

@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Limits};
 use crate::fault::{Fault, FaultKind};
+use crate::limits::{Compiler, Limits};
 use crate::manifest::Manifest;
 use crate::processor::Processor;
-use crate::registry::compile_aside;
 use crate::sandbox::{self, Compiled, Engines, Names, sha256_hex};
 
 /// What there is to know of a component.
@@ -82,7 +81,7 @@ impl ImportKind {
 
 /// Looks at a component under these limits and settings; it is compiled in `scratch`.
 pub fn inspect(
-    config: &Config,
+    compiler: &Compiler,
     limits: &Limits,
     settings: Vec<(String, String)>,
     component: &[u8],
@@ -90,7 +89,7 @@ pub fn inspect(
 ) -> Inspection {
     let digest = sha256_hex(component);
     let mut names = Names::default();
-    let described = compile(config, limits, component, scratch)
+    let described = compile(compiler, limits, component, scratch)
         .and_then(|compiled| look(limits, settings, &compiled, &digest, &mut names));
     let import = |name: String| Import {
         kind: ImportKind::of(&name),
@@ -106,13 +105,13 @@ pub fn inspect(
 }
 
 fn compile(
-    config: &Config,
+    compiler: &Compiler,
     limits: &Limits,
     component: &[u8],
     scratch: &Path,
 ) -> Result<Compiled, Fault> {
     recognise(component)?;
-    compile_aside(config, limits, component, scratch)
+    Ok(sandbox::compile(compiler, limits, component, scratch)?)
 }
 
 /// Refuses what plainly is no component: the compiler would say so in its own tongue.

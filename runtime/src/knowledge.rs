@@ -13,8 +13,6 @@ use crate::clock::UtcMicros;
 use crate::fault::printable;
 use crate::store::{Actor, Audited, Store, StoreError};
 
-pub(crate) use shown::{is_shown, shown_rows};
-
 /// Which items are wanted: all conditions hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {

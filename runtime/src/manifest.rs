@@ -46,6 +46,9 @@ pub struct Manifest {
     pub order: Order,
     /// Whether it needs a language model.
     pub uses_llm: bool,
+    /// Whether the host removes secrets from its rows before they are stored.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redacts_secrets: bool,
     /// Its tables.
     pub tables: Vec<TableSpec>,
 }

@@ -4,6 +4,7 @@
 //! session. A store is never used again after a call: whatever a trap left behind goes with it.
 
 mod describe;
+mod redact;
 
 use std::sync::Arc;
 
@@ -11,12 +12,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Linker;
 
-use crate::config::Limits;
 use crate::content::{ContentHash, ReadError, Snapshot};
 use crate::fault::{Fault, FaultKind, printable};
-use crate::knowledge::shown_rows;
+use crate::limits::Limits;
 use crate::manifest::{Manifest, TableSpec};
-use crate::registry::VERIFICATION;
 use crate::rows::TableRows;
 use crate::sandbox::contract::ProcessorWithLlmPre;
 use crate::sandbox::contract::session_pipeline::processor::types;
@@ -25,6 +24,8 @@ use crate::sandbox::{
     backtrace_of, blamed, fault_of, fuel_left, run_to_end,
 };
 use crate::shared::SharedRows;
+
+pub use redact::{redacted_columns, redacted_text};
 
 /// A component that is ready to process sessions.
 pub struct Processor {
@@ -332,8 +333,8 @@ impl Processor {
             }
             (_, outcome) => outcome.map(|items| Completed {
                 items,
-                tables: match self.manifest.name == VERIFICATION {
-                    true => shown_rows(&self.tables, grant.rows),
+                tables: match self.manifest.redacts_secrets {
+                    true => redact::redacted(&self.tables, grant.rows),
                     false => grant.rows,
                 },
             }),

@@ -21,13 +21,12 @@ use std::time::Duration;
 use crate::clock::UtcMicros;
 use crate::config::Config;
 use crate::fault::{Fault, FaultKind, printable};
-use crate::llm;
+use crate::model;
 use crate::processor::Processor;
 use crate::report;
 use crate::sandbox::{Engines, sha256_hex};
 use crate::store::{KnownComponent, Store, StoreError};
 
-pub(crate) use kept::compile_aside;
 use listing::Origin;
 use make::{Compiling, Made, Workshop};
 use plan::{Plan, Running};
@@ -85,7 +84,7 @@ pub enum RegistryError {
     /// Under its settings it asks a language model, and there is none.
     #[error(
         "the processor `{name}` is unavailable: under its present settings it needs a language model; {}",
-        llm::what_to_set()
+        model::what_to_set()
     )]
     NeedsModel {
         /// The name.

@@ -6,7 +6,6 @@
 
 pub mod activity;
 mod call;
-mod day;
 pub mod export;
 mod money;
 mod prices;
@@ -22,8 +21,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::clock::UtcMicros;
+use crate::day::Day;
 
-pub use day::{Day, NoDay};
 pub use money::Usd;
 pub use prices::{Prices, PricesError};
 pub use read::{tools, usage};

@@ -3,8 +3,8 @@
 //! Nothing is deleted: the rows of before stay until the new ones replace them.
 
 use crate::config::Config;
+use crate::listing::{self, ListingError};
 use crate::registry::{Registry, RegistryError};
-use crate::sessions::listing::{self, ListingError};
 use crate::store::{Audited, Store, StoreError};
 
 /// What was marked.

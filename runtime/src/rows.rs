@@ -4,12 +4,12 @@
 //! the database takes columns.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::{Kind, TableSpec};
-use crate::shared::Cell;
 
 /// All rows of one session for one table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -164,5 +164,58 @@ impl TextValues {
                 text
             })
         })
+    }
+}
+
+/// The value of one column in one row. JSON is text here: its column says what it is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell<'a> {
+    /// Absent.
+    Null,
+    /// A truth value.
+    Bool(bool),
+    /// An integer.
+    S64(i64),
+    /// A finite number.
+    F64(f64),
+    /// Text or JSON.
+    Text(Cow<'a, str>),
+    /// Microseconds since the epoch.
+    Timestamp(i64),
+}
+
+impl Cell<'_> {
+    /// The same for longer.
+    pub fn into_owned(self) -> Cell<'static> {
+        match self {
+            Self::Null => Cell::Null,
+            Self::Bool(value) => Cell::Bool(value),
+            Self::S64(value) => Cell::S64(value),
+            Self::F64(value) => Cell::F64(value),
+            Self::Text(text) => Cell::Text(Cow::Owned(text.into_owned())),
+            Self::Timestamp(micros) => Cell::Timestamp(micros),
+        }
+    }
+
+    /// About what it weighs, as it is counted when a row is recorded.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Text(text) => text.len() as u64 + 8,
+            _ => 8,
+        }
+    }
+
+    /// How two values of one column compare; `None` where one of them is null.
+    pub(crate) fn compare(&self, other: &Cell<'_>) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Bool(a), Cell::Bool(b)) => Some(a.cmp(b)),
+            (Self::S64(a), Cell::S64(b)) | (Self::Timestamp(a), Cell::Timestamp(b)) => {
+                Some(a.cmp(b))
+            }
+            (Self::F64(a), Cell::F64(b)) => a.partial_cmp(b),
+            // By bytes, as the database compares them.
+            (Self::Text(a), Cell::Text(b)) => Some(a.cmp(b)),
+            _ => None,
+        }
     }
 }

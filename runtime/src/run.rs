@@ -21,7 +21,7 @@ use crate::clock::{Clock, UtcMicros};
 use crate::config::Config;
 use crate::fault::printable;
 use crate::in_flight::InFlight;
-use crate::llm::LanguageModel;
+use crate::model::LanguageModel;
 use crate::processor::Processor;
 use crate::registry::{Registry, RegistryError};
 use crate::retention::{self, Swept};

@@ -20,7 +20,7 @@ use wasmtime::{
     Config as EngineConfig, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
 };
 
-use crate::config::Limits;
+use crate::limits::Limits;
 
 pub(crate) use code::{UNFINISHED, file_name, whole};
 pub(crate) use compile::sha256_hex;

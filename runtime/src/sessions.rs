@@ -5,7 +5,6 @@
 //! opened, since every step goes through the descriptor of the folder before it.
 
 mod ahead;
-pub mod listing;
 
 use std::ffi::CStr;
 use std::fs::File;

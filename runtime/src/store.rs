@@ -20,6 +20,7 @@ mod lock;
 mod modes;
 mod open;
 mod quarantine;
+mod redact;
 mod requests;
 mod retention;
 mod runs;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use session_pipeline_runtime::config::{Compiler, Limits};
 use session_pipeline_runtime::fault::Fault;
+use session_pipeline_runtime::limits::{Compiler, Limits};
 use session_pipeline_runtime::manifest::Manifest;
 use session_pipeline_runtime::processor::{Completed, Execution};
 use session_pipeline_runtime::sandbox::Compiled;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use session_pipeline_runtime::llm::LanguageModel;
+use session_pipeline_runtime::model::LanguageModel;
 use session_pipeline_runtime::registry::{Registry, Shipped};
 use session_pipeline_runtime::run::{Pipeline, RunError, RunRequest, Stats};
 use session_pipeline_runtime::scan::{KnownFailure, KnownSession};

@@ -9,8 +9,8 @@
 use session_pipeline_runtime::clock::UtcMicros;
 use session_pipeline_runtime::manifest::Manifest;
 use session_pipeline_runtime::processor::Completed;
+use session_pipeline_runtime::rows::Cell;
 use session_pipeline_runtime::rows::{ColumnValues, TableRows};
-use session_pipeline_runtime::shared::Cell;
 
 /// The cells of a column as people read them; nulls as `-`.
 pub fn texts(column: &ColumnValues) -> Vec<String> {

@@ -13,10 +13,10 @@
 use std::sync::Arc;
 
 use session_pipeline_runtime::clock::SystemClock;
-use session_pipeline_runtime::config::{Compiler, Limits};
 use session_pipeline_runtime::content::Snapshot;
 use session_pipeline_runtime::fault::{Fault, FaultKind};
 use session_pipeline_runtime::inspect::recognise;
+use session_pipeline_runtime::limits::{Compiler, Limits};
 use session_pipeline_runtime::manifest::Manifest;
 use session_pipeline_runtime::processor::{Cost, Execution, Grants, Processor, SessionInfo};
 use session_pipeline_runtime::sandbox::{self, Aside, CompileError, Compiled, Engine, ModelGrant};

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use session_pipeline_runtime::config::{
-    Config, ConfigError, Given, Limits, ProcessorConfig, Provider, StructuredOutput, known_keys,
+    Config, ConfigError, Given, ProcessorConfig, Provider, StructuredOutput, known_keys,
 };
+use session_pipeline_runtime::limits::Limits;
 use tempfile::TempDir;
 
 /// The configuration that a file gives, named by `--config`.

@@ -26,7 +26,7 @@ use serde_json::Value;
 use session_pipeline::http::{HttpLimits, Server, Service};
 use session_pipeline_harness::DataDir;
 use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::llm::LanguageModel;
+use session_pipeline_runtime::model::LanguageModel;
 use session_pipeline_runtime::registry::{Registry, Shipped};
 use session_pipeline_runtime::run::Pipeline;
 use session_pipeline_runtime::scheduler::{Scheduler, cadences, cadences_after_look};

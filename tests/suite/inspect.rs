@@ -2,16 +2,16 @@
 
 use session_pipeline_bundle::{USAGE, faulty};
 use session_pipeline_harness::DataDir;
-use session_pipeline_runtime::config::Limits;
 use session_pipeline_runtime::fault::FaultKind;
 use session_pipeline_runtime::inspect::{ImportKind, Inspection, inspect};
+use session_pipeline_runtime::limits::Limits;
 
 fn check(component: &[u8]) -> Inspection {
     let dir = DataDir::new();
     let scratch = tempfile::tempdir().unwrap();
     let limits = Limits::default();
     let inspection = inspect(
-        &dir.config(),
+        &dir.config().compiler,
         &limits,
         Vec::new(),
         component,
@@ -97,7 +97,13 @@ fn a_component_above_the_limit_is_refused_by_its_size() {
         component_bytes_max: USAGE.len() as u64 - 1,
         ..Limits::default()
     };
-    let inspection = inspect(&dir.config(), &limits, Vec::new(), USAGE, dir.path());
+    let inspection = inspect(
+        &dir.config().compiler,
+        &limits,
+        Vec::new(),
+        USAGE,
+        dir.path(),
+    );
     let said = inspection.described.unwrap_err().to_string();
     assert!(said.contains("are allowed"), "{said}");
 }

@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 use session_pipeline_bundle::USAGE;
 use session_pipeline_harness::llm::Asked;
 use session_pipeline_harness::{DataDir, Guest, ScriptedModel, TestPipeline};
-use session_pipeline_runtime::config::{Config, Limits, ProcessorConfig};
+use session_pipeline_runtime::config::{Config, ProcessorConfig};
 use session_pipeline_runtime::fault::{Fault, FaultKind};
 use session_pipeline_runtime::inspect::inspect;
-use session_pipeline_runtime::llm::{self, ErrorClass, LlmError, Request};
+use session_pipeline_runtime::limits::Limits;
+use session_pipeline_runtime::llm;
+use session_pipeline_runtime::model::{ErrorClass, LlmError, Request};
 use session_pipeline_runtime::run::{RunError, RunRequest};
 
 use crate::database;
@@ -394,7 +396,7 @@ fn without_a_model_a_processor_that_can_do_without_is_told_that_there_is_none() 
     drop(pipeline);
     assert_eq!(
         database::rows(&dir, ANSWERS),
-        [format!("1 | - | unavailable | {}", llm::what_to_set())]
+        [format!("1 | - | unavailable | {}", model::what_to_set())]
     );
 }
 
@@ -417,7 +419,7 @@ fn a_processor_that_never_asks_does_not_import_a_model() {
     let imports = |component: &[u8]| -> Vec<String> {
         let config = dir.config();
         let inspection = inspect(
-            &config,
+            &config.compiler,
             &Limits::default(),
             Vec::new(),
             component,

@@ -18,8 +18,9 @@ use session_pipeline_harness::llm_server::{Act, End, TestPatience, said};
 use session_pipeline_harness::{DataDir, LlmServer};
 use session_pipeline_runtime::clock::Clock;
 use session_pipeline_runtime::config::{Config, Provider, StructuredOutput};
-use session_pipeline_runtime::llm::{
-    self, ApiKey, Caller, ErrorClass, LanguageModel, LlmError, Request, Response, Secrets,
+use session_pipeline_runtime::llm::{self, ApiKey, Secrets};
+use session_pipeline_runtime::model::{
+    Caller, ErrorClass, LanguageModel, LlmError, Request, Response,
 };
 use session_pipeline_runtime::store::Store;
 

@@ -12,8 +12,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use session_pipeline_harness::{DataDir, TestPipeline};
 use session_pipeline_runtime::clock::Clock;
-use session_pipeline_runtime::config::{Config, Limits};
+use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::fault::{Fault, FaultKind};
+use session_pipeline_runtime::limits::Limits;
 use session_pipeline_runtime::run::RunRequest;
 use session_pipeline_runtime::store::{Actor, Audited};
 

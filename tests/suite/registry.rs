@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use session_pipeline_bundle::faulty;
 use session_pipeline_harness::{DataDir, TestPipeline, program};
-use session_pipeline_runtime::config::{Compiler, Config};
+use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::health::{Entry, Facts, Report, Sources, Status, SystemDisk};
+use session_pipeline_runtime::limits::Compiler;
 use session_pipeline_runtime::registry::listing;
 use session_pipeline_runtime::run::{RunError, RunRequest};
 

@@ -17,8 +17,9 @@ mod raw;
 use std::time::Duration;
 
 use session_pipeline_harness::{DataDir, Guest, TestPipeline};
-use session_pipeline_runtime::config::{Config, Limits};
+use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::fault::{Fault, FaultKind};
+use session_pipeline_runtime::limits::Limits;
 use session_pipeline_runtime::sandbox::LogLine;
 
 use crate::database;

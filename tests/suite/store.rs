@@ -315,6 +315,7 @@ fn names_are_quoted_so_that_none_of_them_is_a_statement() {
         cadence_seconds: 600,
         order: Order::Independent,
         uses_llm: false,
+        redacts_secrets: false,
         tables: vec![TableSpec {
             name: hostile.to_owned(),
             shared_key: None,
@@ -347,6 +348,7 @@ fn manifest(columns: &[(&str, Kind)]) -> Manifest {
         cadence_seconds: 600,
         order: Order::Independent,
         uses_llm: false,
+        redacts_secrets: false,
         tables: vec![TableSpec {
             name: "facts".to_owned(),
             shared_key: None,

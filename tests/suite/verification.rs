@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use session_pipeline_harness::{DataDir, Ran, ScriptedModel, Session, TestPipeline};
 use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::llm::LanguageModel;
+use session_pipeline_runtime::model::LanguageModel;
 
 use crate::guests;
 

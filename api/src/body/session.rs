@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_runtime::clock::UtcMicros;
+use session_pipeline_runtime::listing::{ListedSession, ListedState, SessionDetails, ShownSession};
 use session_pipeline_runtime::sessions::Observed;
-use session_pipeline_runtime::sessions::listing::{
-    ListedSession, ListedState, SessionDetails, ShownSession,
-};
 use utoipa::ToSchema;
 
 /// How a session stands with a processor.
@@ -43,7 +41,7 @@ pub enum State {
 impl State {
     /// The word for it.
     pub fn as_str(self) -> &'static str {
-        use session_pipeline_runtime::sessions::listing::State as Known;
+        use session_pipeline_runtime::listing::State as Known;
         match self {
             Self::New => Known::New.as_str(),
             Self::Processed => Known::Processed.as_str(),
@@ -55,9 +53,9 @@ impl State {
     }
 }
 
-impl From<session_pipeline_runtime::sessions::listing::State> for State {
-    fn from(state: session_pipeline_runtime::sessions::listing::State) -> Self {
-        use session_pipeline_runtime::sessions::listing::State as Known;
+impl From<session_pipeline_runtime::listing::State> for State {
+    fn from(state: session_pipeline_runtime::listing::State) -> Self {
+        use session_pipeline_runtime::listing::State as Known;
         match state {
             Known::New => Self::New,
             Known::Processed => Self::Processed,

@@ -5,7 +5,8 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use session_pipeline_runtime::config::{Config, Limits};
+use session_pipeline_runtime::config::Config;
+use session_pipeline_runtime::limits::Limits;
 use session_pipeline_runtime::sandbox::Engines;
 
 use super::{Failure, Global};

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use session_pipeline_runtime::config::ConfigError;
 use session_pipeline_runtime::knowledge::KnowledgeError;
+use session_pipeline_runtime::listing::ListingError;
 use session_pipeline_runtime::llm::SetupError;
 use session_pipeline_runtime::quarantine::held::QuarantineError;
 use session_pipeline_runtime::registry::RegistryError;
 use session_pipeline_runtime::report::PricesError;
 use session_pipeline_runtime::reprocess::ReprocessError;
 use session_pipeline_runtime::run::RunError;
-use session_pipeline_runtime::sessions::listing::ListingError;
 use session_pipeline_runtime::store::StoreError;
 use session_pipeline_runtime::token::TokenError;
 

@@ -163,7 +163,7 @@ fn inspect(global: &Global, given: &str) -> Result<Exit, Failure> {
         settings,
         ..
     } = component::find(global, given)?;
-    let inspection = inspect::inspect(config, &limits, settings, &bytes, &scratch);
+    let inspection = inspect::inspect(&config.compiler, &limits, settings, &bytes, &scratch);
     if global.json {
         print_json(&document(&inspection))?;
     } else {

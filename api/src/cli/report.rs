@@ -5,8 +5,9 @@ use std::sync::Arc;
 use clap::{Args, Subcommand, ValueEnum};
 use session_pipeline_runtime::clock::{Clock, SystemClock};
 use session_pipeline_runtime::csv::{self, Cell};
+use session_pipeline_runtime::day::Day;
 use session_pipeline_runtime::fault::printable;
-use session_pipeline_runtime::report::{self, Calls, Day, Days, Prices, Report, Row, Totals, Usd};
+use session_pipeline_runtime::report::{self, Calls, Days, Prices, Report, Row, Totals, Usd};
 use session_pipeline_runtime::store::Store;
 
 use super::client::Reach;

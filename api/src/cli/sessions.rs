@@ -7,7 +7,7 @@ use serde::ser::{Error, SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 use session_pipeline_runtime::clock::UtcMicros;
 use session_pipeline_runtime::fault::printable;
-use session_pipeline_runtime::sessions::listing::{self, Pages, Part};
+use session_pipeline_runtime::listing::{self, Pages, Part};
 use session_pipeline_runtime::store::Store;
 
 use super::client::Reach;

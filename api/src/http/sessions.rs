@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use session_pipeline_runtime::sessions::listing::{self, ListedSession, Pages, Part};
+use session_pipeline_runtime::listing::{self, ListedSession, Pages, Part};
 use session_pipeline_runtime::token::Role;
 use utoipa::IntoParams;
 

@@ -83,6 +83,17 @@ impl Manifest {
         self
     }
 
+    /// Asks the host to remove secrets from all texts before they are stored.
+    ///
+    /// For processors whose rows repeat what people wrote. Ids, references (`…_id`, `…_ref`,
+    /// `…_uuid`, `…_user`, `…_by`) and keys of shared tables stay as they are.
+    #[must_use]
+    pub fn redact_secrets(mut self) -> Self {
+        self.extra
+            .push(("redact-secrets".to_owned(), "true".to_owned()));
+        self
+    }
+
     /// The same, one session after the other, each committed before the next: what shared tables
     /// need.
     #[must_use]

@@ -48,7 +48,8 @@ impl Processor for Verifications {
             .table::<Item>()
             .table::<Evidence<'_>>()
             .table::<Relation>()
-            .table::<Contradiction>();
+            .table::<Contradiction>()
+            .redact_secrets();
         Ok(match detector {
             Detector::Phrases => manifest,
             Detector::Llm => manifest.uses_llm(),

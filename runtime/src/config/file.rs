@@ -17,8 +17,9 @@ use super::keys::{
     DATABASE, Draft, GROUP, HEALTH, Key, LIMITS, LLM, PROCESSOR, REPORT, SCHEDULER, SERVICE,
     SETTINGS, TOP, Value,
 };
-use super::{Config, Limits, Variables, variables};
+use super::{Config, Variables, variables};
 use crate::fault::printable;
+use crate::limits::Limits;
 use crate::manifest;
 use crate::redaction::{names_a_secret, without_secrets};
 use crate::regular;

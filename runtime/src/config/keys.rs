@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use jiff::SignedDuration;
 
-use super::{Config, GroupLimits, Limits, LlmConfig, ProcessorConfig, Provider, StructuredOutput};
+use super::{Config, GroupLimits, LlmConfig, ProcessorConfig, Provider, StructuredOutput};
+use crate::limits::Limits;
 use crate::llm::{self, Address};
 use crate::schedule::{self, Schedule};
 

@@ -9,8 +9,8 @@ use super::retry_after;
 use super::schema;
 use super::transport::{Lost, Received};
 use super::wire::{Question, Rung, Said, Tokens, Trouble, trouble};
-use super::{Caller, ErrorClass, LlmError, Request, Response};
 use crate::fault::printable;
+use crate::model::{Caller, ErrorClass, LlmError, Request, Response};
 use crate::store::{LlmCall, LlmOutcome};
 
 /// A token of code or JSON has three bytes, one of English text four.

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::Address;
 use super::attempt::{Attempt, Ended};
 use super::breaker::Breaker;
 use super::hold::Hold;
@@ -18,9 +19,9 @@ use super::redaction::redact;
 use super::transport::Transport;
 use super::under_way::UnderWay;
 use super::wire::{self, Rung, Trouble, Wire};
-use super::{Address, Caller, ErrorClass, LanguageModel, LlmError, Request, Response};
 use crate::clock::Clock;
 use crate::config::{LlmConfig, Provider, StructuredOutput};
+use crate::model::{Caller, ErrorClass, LanguageModel, LlmError, Request, Response};
 use crate::redaction::clean;
 use crate::report::Prices;
 use crate::store::{Store, StoreError};

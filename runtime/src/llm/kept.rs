@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Address, Request, Response};
+use super::Address;
 use crate::config::{LlmConfig, Provider};
+use crate::model::{Request, Response};
 
 /// Raised when what is hashed or written changes its meaning.
 const VERSION: u32 = 2;

@@ -10,9 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::config::{LlmConfig, Provider};
-
-/// The variables that are looked up where the configuration names no other, in this order.
-pub const KEY_VARIABLES: [&str; 2] = ["ANTHROPIC_API_KEY", "LLM_API_KEY"];
+use crate::model::KEY_VARIABLES;
 
 /// Longer than any key: a mistaken path shall not fill the memory.
 const KEY_BYTES_MAX: u64 = 16 << 10;

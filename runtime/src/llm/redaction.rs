@@ -3,8 +3,8 @@
 //! The rules are those of [`crate::redaction`]. Where they can't make sure that nothing is left, the
 //! request does not leave at all.
 
-use super::Request;
 use super::key::ApiKey;
+use crate::model::Request;
 use crate::redaction::{clean, first_kind};
 
 /// More is not searched; it would not fit any model either.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::connector::Connector;
 use super::key::{KeyError, Secrets};
 use super::patience::{Patience, RealPatience};
-use super::{KEY_VARIABLES, LanguageModel};
 use crate::clock::Clock;
 use crate::config::{Config, LlmConfig, Provider};
+use crate::model::LanguageModel;
 use crate::report::{Prices, PricesError};
 use crate::store::Store;
 
@@ -71,12 +71,4 @@ pub fn with_patience(
 /// Whether there is a language model by this configuration, usable or not.
 pub fn is_configured(config: &LlmConfig, secrets: &Secrets) -> bool {
     secrets.key.is_some() || config.provider == Some(Provider::OpenAiCompat)
-}
-
-/// What to do where there is no language model, for those who need one.
-pub fn what_to_set() -> String {
-    let [first, second] = KEY_VARIABLES;
-    format!(
-        "no language model is configured; set {first} (or {second}) in the environment, or `[llm]` in the config file (docs/llm.md)"
-    )
 }

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::key::ApiKey;
-use super::{ErrorClass, Request};
 use crate::config::{LlmConfig, Provider, StructuredOutput};
+use crate::model::{ErrorClass, Request};
 
 pub(super) use anthropic::Anthropic;
 pub(super) use openai::OpenAi;

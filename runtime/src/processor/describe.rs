@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::config::Limits;
 use crate::fault::{Fault, FaultKind, printable};
+use crate::limits::Limits;
 use crate::manifest::{ColumnSpec, Kind, Manifest, ManifestError, Order, TableSpec};
 use crate::sandbox::contract::ProcessorWithLlmPre;
 use crate::sandbox::contract::exports::session_pipeline::processor::guest::Manifest as GuestManifest;
@@ -57,6 +57,9 @@ pub(super) fn describe(
 /// names the columns that identify a row, with commas between them.
 const KEEP_SUPERSEDED: &str = "keep-superseded:";
 
+/// The name of the `extra` pair that asks the host to remove secrets from rows.
+const REDACT_SECRETS: &str = "redact-secrets";
+
 fn manifest_of(manifest: GuestManifest) -> Result<Manifest, ManifestError> {
     let kind = |kind| match kind {
         types::Kind::Bool => Kind::Bool,
@@ -107,6 +110,10 @@ fn manifest_of(manifest: GuestManifest) -> Result<Manifest, ManifestError> {
             types::Order::Serial => Order::Serial,
         },
         uses_llm: manifest.uses_llm,
+        redacts_secrets: manifest
+            .extra
+            .iter()
+            .any(|(name, value)| name == REDACT_SECRETS && value == "true"),
         tables,
     })
 }

@@ -5,9 +5,9 @@
 use crate::clock::UtcMicros;
 use crate::config::Config;
 use crate::fault::{Fault, printable};
+use crate::listing::{self, ListingError};
 use crate::quarantine::Failures;
 use crate::registry::{Registry, RegistryError};
-use crate::sessions::listing::{self, ListingError};
 use crate::store::{Actor, Store, StoreError};
 
 /// A session that is not tried any more.

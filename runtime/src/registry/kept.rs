@@ -7,13 +7,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Limits};
+use crate::config::Config;
 use crate::fault::{Fault, FaultKind};
 use crate::kill_point::reached;
 use crate::regular;
-use crate::sandbox::{
-    self, CompileError, Compiled, Engine, UNFINISHED, file_name, sha256_hex, whole,
-};
+use crate::sandbox::{Compiled, Engine, UNFINISHED, file_name, sha256_hex, whole};
 use crate::store::KnownComponent;
 
 /// The folder of what is kept.
@@ -100,28 +98,6 @@ pub(super) fn scratch(config: &Config) -> Result<PathBuf, Fault> {
         .create(&folder)
         .map_err(|error| unwritable(&folder, &error))?;
     Ok(folder)
-}
-
-/// Compiles a component and keeps nothing; `scratch` is for what goes between us and the child.
-pub(crate) fn compile_aside(
-    config: &Config,
-    limits: &Limits,
-    component: &[u8],
-    scratch: &Path,
-) -> Result<Compiled, Fault> {
-    sandbox::compile(&config.compiler, limits, component, scratch).map_err(|error| {
-        use std::error::Error as _;
-        let cause = error
-            .source()
-            .map(|cause| format!(": {cause}"))
-            .unwrap_or_default();
-        // What is our own affair may go better the next time.
-        let kind = match error {
-            CompileError::TooLarge { .. } | CompileError::Refused(_) => FaultKind::Component,
-            CompileError::Io { .. } => FaultKind::Host,
-        };
-        Fault::new(kind, format!("{error}{cause}"))
-    })
 }
 
 /// Writes a file that is complete or not there at all.

@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::{Registry, RegistryError};
 use crate::config::Config;
 use crate::inspect::ImportKind;
-use crate::llm;
 use crate::manifest::Order;
+use crate::model;
 use crate::processor::Processor;
 use crate::sandbox::Engines;
 use crate::status;
@@ -96,7 +96,7 @@ pub fn list(
             match registry.look_at(name, config, &engines, store, scratch) {
                 Ok(processor) => {
                     let lacks_model = processor.manifest().uses_llm && !has_model;
-                    (Some(processor), lacks_model.then(llm::what_to_set))
+                    (Some(processor), lacks_model.then(model::what_to_set))
                 }
                 Err(RegistryError::Store(error)) => return Err(error),
                 Err(RegistryError::Unavailable { fault, .. }) => (None, Some(fault.to_string())),

@@ -54,8 +54,9 @@ impl Workshop<'_> {
         let engine = self.engines.under(&limits)?;
         let compile = |scratch: &Path| {
             let component = component()?;
-            let compiled = kept::compile_aside(self.config, &limits, &component, scratch)?;
-            Ok((compiled, Some(component.into_owned())))
+            let compiled =
+                crate::sandbox::compile(&self.config.compiler, &limits, &component, scratch)?;
+            Ok::<_, Fault>((compiled, Some(component.into_owned())))
         };
         let (compiled, component) = match kept::code(self.config, &engine, digest, known) {
             Some(compiled) => (compiled, None),

@@ -658,7 +658,7 @@ fn date(table: &DeTable<'_>, name: &str) -> Result<Option<Date>, String> {
         DeValue::String(text) => text.to_string(),
         _ => String::new(),
     };
-    super::day::parse(&written)
+    crate::day::parse(&written)
         .map(Some)
         .ok_or_else(|| format!("`{name}` is no day; write it like 2026-01-31"))
 }

@@ -11,7 +11,6 @@ use crate::fault::printable;
 use crate::identity::Identities;
 use crate::kill_point::reached;
 use crate::processor::{Grants, Processor};
-use crate::registry::VERIFICATION;
 use crate::sandbox::{Aside, ModelGrant};
 use crate::scan::{ScanContext, ScanPlan};
 use crate::sessions::{Note, SessionsRoot, Walk};
@@ -47,10 +46,10 @@ impl Pipeline {
         let scanned_at = self.clock.now();
         let (mut plan, walk) = self.plan(root, processor, request.is_started_by_person)?;
         reached("scan done");
-        if processor.manifest().name == VERIFICATION {
-            let redacted = self.store.redact_knowledge(processor.manifest())?;
+        if processor.manifest().redacts_secrets {
+            let redacted = self.store.redact_rows(processor.manifest())?;
             if redacted > 0 {
-                tracing::info!(redacted, "secrets were removed from stored knowledge");
+                tracing::info!(redacted, "secrets were removed from stored rows");
             }
         }
         let suspects = self.put_suspects_first(processor, &mut plan);

@@ -8,7 +8,7 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 use super::compile::{CompileError, Compiled, compile, compiler_fingerprint, sha256_hex};
-use crate::config::{Compiler, Limits};
+use crate::limits::{Compiler, Limits};
 
 /// How names begin that are not yet those of anything; so do those of the compiler's folders.
 pub(crate) const UNFINISHED: &str = ".tmp";

@@ -20,8 +20,8 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
 use super::{Engine, code, confine, fingerprint_of, tuned};
-use crate::config::{Compiler, Limits};
 use crate::fault::{Fault, FaultKind, printable};
+use crate::limits::{Compiler, Limits};
 
 /// Of a child's standard error this much is kept.
 const ERROR_BYTES_MAX: u64 = 4096;
@@ -70,6 +70,19 @@ pub enum CompileError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl From<CompileError> for Fault {
+    fn from(error: CompileError) -> Self {
+        use std::error::Error as _;
+        let cause = error.source().map(|cause| format!(": {cause}"));
+        // A failure of our own can pass with the next attempt.
+        let kind = match error {
+            CompileError::TooLarge { .. } | CompileError::Refused(_) => FaultKind::Component,
+            CompileError::Io { .. } => FaultKind::Host,
+        };
+        Self::new(kind, format!("{error}{}", cause.unwrap_or_default()))
+    }
 }
 
 /// Compiles a component, for an [`Engine`] of the same limits. `scratch` is a folder of ours for

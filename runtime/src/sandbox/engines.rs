@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Engine;
-use crate::config::Limits;
 use crate::fault::{Fault, FaultKind};
+use crate::limits::Limits;
 
 /// The engines of a process, each made when it is first asked for.
 #[derive(Debug)]

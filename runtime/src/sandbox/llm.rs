@@ -11,7 +11,8 @@ use super::contract::session_pipeline::processor::llm;
 use super::host::{FUEL_PER_BYTE, HostState};
 use crate::clock::Clock;
 use crate::fault::{Fault, FaultKind};
-use crate::llm::{Caller, ErrorClass, LanguageModel, LlmError, Request, Response, what_to_set};
+use crate::model::what_to_set;
+use crate::model::{Caller, ErrorClass, LanguageModel, LlmError, Request, Response};
 
 /// A place to work that is given to others while its owner only waits.
 pub trait Aside: Send + Sync {

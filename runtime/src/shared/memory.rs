@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::overlay::by_order;
-use super::{Cell, FoundRow, OrderBy, Query, SharedRows};
+use super::{FoundRow, OrderBy, Query, SharedRows};
 use crate::fault::{Fault, FaultKind};
 use crate::manifest::{Manifest, TableSpec};
+use crate::rows::Cell;
 use crate::rows::TableRows;
 
 /// The shared tables of one processor, as they would stand in a database.

@@ -7,8 +7,9 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use super::{Cell, FoundRow, OrderBy, Query, SharedRows};
+use super::{FoundRow, OrderBy, Query, SharedRows};
 use crate::fault::Fault;
+use crate::rows::Cell;
 use crate::rows::TableRows;
 
 /// What a look-up found.

@@ -5,14 +5,11 @@
 use duckdb::{Connection, OptionalExt, Row, params};
 
 use super::audit::{Audited, write_audit};
-use super::sql::{quoted, table_of, timestamp};
-use super::transaction::{in_transaction, raise_counter};
+use super::sql::timestamp;
+use super::transaction::in_transaction;
 use super::{Store, StoreError};
 use crate::clock::UtcMicros;
-use crate::knowledge::{KnownEvidence, KnownItem, Tie, Wanted, is_shown};
-use crate::manifest::{ColumnSpec, Kind, Manifest, TableSpec};
-use crate::redaction::{KnownSecrets, RULES_VERSION};
-use crate::registry::VERIFICATION;
+use crate::knowledge::{KnownEvidence, KnownItem, Tie, Wanted};
 
 /// Items that may be shown, with counts of what stands beside them.
 const ITEMS: &str = "\
@@ -169,100 +166,13 @@ impl Store {
     }
 }
 
-impl Store {
-    /// Removes secrets from rows that were stored under older rules: once for each version of them.
-    ///
-    /// # Errors
-    /// When the database can't be read or written.
-    pub(crate) fn redact_knowledge(&self, manifest: &Manifest) -> Result<u64, StoreError> {
-        let refused = StoreError::database("knowledge without secrets");
-        let version: i64 = self
-            .reader()?
-            .query_row(
-                "SELECT coalesce(max(value), 0) FROM main.counters WHERE name = ?",
-                [RULES_COUNTER],
-                |row| row.get(0),
-            )
-            .map_err(&refused)?;
-        if version >= RULES_VERSION {
-            return Ok(0);
-        }
-        let tables = manifest.tables.clone();
-        self.write(move |connection| {
-            in_transaction(connection, |connection| {
-                let mut known = KnownSecrets::default();
-                for table in &tables {
-                    for column in shown_columns(table) {
-                        let texts = texts_of(connection, table, column).map_err(&refused)?;
-                        texts.iter().for_each(|text| known.learn(text));
-                    }
-                }
-                let mut changed = 0;
-                for table in &tables {
-                    changed += redact_table(connection, table, &known).map_err(&refused)?;
-                }
-                raise_counter(connection, RULES_COUNTER, RULES_VERSION - version)?;
-                Ok(changed)
-            })
-        })
-    }
-}
-
-/// Under which version of the rules stored knowledge was redacted.
-const RULES_COUNTER: &str = "knowledge_redaction";
-
-/// The columns of a table that hold words that people may have said.
-fn shown_columns(table: &TableSpec) -> impl Iterator<Item = &ColumnSpec> {
-    let columns = table.columns.iter();
-    columns
-        .filter(|column| matches!(column.kind, Kind::Text | Kind::Json) && is_shown(&column.name))
-        .filter(|column| table.shared_key.as_ref() != Some(&column.name))
-}
-
-/// The different texts of a column.
-fn texts_of(
-    connection: &Connection,
-    table: &TableSpec,
-    column: &ColumnSpec,
-) -> duckdb::Result<Vec<String>> {
-    let (stored, name) = (table_of(VERIFICATION, &table.name), quoted(&column.name));
-    let sql = format!("SELECT DISTINCT {name} FROM {stored} WHERE {name} IS NOT NULL");
-    let mut statement = connection.prepare(&sql)?;
-    let texts = statement.query_map([], |row| row.get(0))?;
-    texts.collect()
-}
-
-/// Redacts the texts of one table; returns how many rows changed.
-fn redact_table(
-    connection: &Connection,
-    table: &TableSpec,
-    known: &KnownSecrets,
-) -> duckdb::Result<u64> {
-    let stored = table_of(VERIFICATION, &table.name);
-    let mut changed = 0;
-    for column in shown_columns(table) {
-        let name = quoted(&column.name);
-        let sql = format!("UPDATE {stored} SET {name} = ? WHERE {name} = ?");
-        for text in texts_of(connection, table, column)? {
-            let clean = match column.kind {
-                Kind::Json => known.clean_json(&text),
-                _ => known.clean(&text),
-            };
-            if clean != text {
-                changed += connection.execute(&sql, params![clean, text])? as u64;
-            }
-        }
-    }
-    Ok(changed)
-}
-
 /// Whether the processor has made its tables.
 fn is_there(connection: &Connection) -> Result<bool, StoreError> {
     let tables: i64 = connection
         .query_row(
-            "SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? \
+            "SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = 'verification' \
              AND table_name IN ('items', 'evidence', 'relations', 'contradictions')",
-            [VERIFICATION],
+            [],
             |row| row.get(0),
         )
         .map_err(StoreError::database("to look for what is known"))?;

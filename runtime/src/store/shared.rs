@@ -15,8 +15,9 @@ use super::{Store, StoreError};
 use crate::clock::UtcMicros;
 use crate::fault::{Fault, FaultKind};
 use crate::manifest::{Kind, Manifest, TableSpec};
+use crate::rows::Cell;
 use crate::rows::TableRows;
-use crate::shared::{Cell, Comparison, FoundRow, OrderBy, Query, SharedRows};
+use crate::shared::{Comparison, FoundRow, OrderBy, Query, SharedRows};
 
 /// Where upserted rows wait for the one statement that brings them into their table.
 const STAGED: &str = "staged_rows";

@@ -7,7 +7,7 @@ use serde_json::Value;
 use session_pipeline::http::HttpLimits;
 use session_pipeline_harness::{DataDir, ScriptedModel, TestPipeline};
 use session_pipeline_runtime::config::{Config, ProcessorConfig, ServiceConfig};
-use session_pipeline_runtime::llm::LanguageModel;
+use session_pipeline_runtime::model::LanguageModel;
 use session_pipeline_runtime::run::{Progress, RunRequest};
 
 use super::{SECRET, TestServer};

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use session_pipeline_harness::cases;
 use session_pipeline_harness::llm_server::{Act, End, said};
 use session_pipeline_runtime::config::Provider;
-use session_pipeline_runtime::llm::{Caller, ErrorClass};
+use session_pipeline_runtime::model::{Caller, ErrorClass};
 
 use super::{Rig, caller, plain};
 use crate::database::rows;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use session_pipeline_harness::llm_server::{Act, End, said};
 use session_pipeline_runtime::config::Provider;
-use session_pipeline_runtime::llm::{Caller, ErrorClass};
+use session_pipeline_runtime::model::{Caller, ErrorClass};
 
 use super::{BOTH, FITS, Rig, caller, plain, with_schema};
 

@@ -2,7 +2,7 @@
 
 use session_pipeline_harness::llm_server::Act;
 use session_pipeline_runtime::config::Provider;
-use session_pipeline_runtime::llm::{Caller, ErrorClass, Request};
+use session_pipeline_runtime::model::{Caller, ErrorClass, Request};
 
 use super::{BOTH, FITS, Rig, caller, plain, with_schema};
 use crate::database::execute;

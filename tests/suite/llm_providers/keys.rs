@@ -130,7 +130,7 @@ fn without_a_key_there_is_no_model_but_a_local_server_needs_none() {
         llm::from_config(config, Secrets::default(), clock, Arc::clone(&store)).unwrap()
     };
     assert!(model(&config).is_none());
-    assert!(llm::what_to_set().contains("ANTHROPIC_API_KEY"));
+    assert!(model::what_to_set().contains("ANTHROPIC_API_KEY"));
 
     let server = session_pipeline_harness::LlmServer::start(Provider::OpenAiCompat);
     server.will_say("hello");

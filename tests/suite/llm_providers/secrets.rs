@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use session_pipeline_harness::cases;
 use session_pipeline_runtime::config::Provider;
-use session_pipeline_runtime::llm::{ErrorClass, Request, redact};
+use session_pipeline_runtime::llm::redact;
+use session_pipeline_runtime::model::{ErrorClass, Request};
 
 use super::{BOTH, Rig, plain};
 

@@ -12,10 +12,11 @@ use session_pipeline_runtime::clock::UtcMicros;
 use session_pipeline_runtime::content::ContentHash;
 use session_pipeline_runtime::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
 use session_pipeline_runtime::processor::Cost;
+use session_pipeline_runtime::rows::Cell;
 use session_pipeline_runtime::rows::{ColumnValues, TableRows};
 use session_pipeline_runtime::scan::Change;
 use session_pipeline_runtime::shared::{
-    Cell, Comparison, Filter, FoundRow, MemoryRows, OrderBy, Query, SharedRows,
+    Comparison, Filter, FoundRow, MemoryRows, OrderBy, Query, SharedRows,
 };
 use session_pipeline_runtime::store::{CompletedSession, Entry, Group, Store};
 
@@ -308,6 +309,7 @@ proptest! {
             cadence_seconds: 3600,
             order: Order::Serial,
             uses_llm: false,
+            redacts_secrets: false,
             tables: vec![table.spec.clone()],
         });
         store.register_tables(&manifest).unwrap();

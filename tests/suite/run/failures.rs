@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use session_pipeline_harness::{DataDir, TestPipeline, clock};
-use session_pipeline_runtime::config::{Config, Limits, ProcessorConfig};
+use session_pipeline_runtime::config::{Config, ProcessorConfig};
 use session_pipeline_runtime::content::ContentHash;
 use session_pipeline_runtime::fault::FaultKind;
+use session_pipeline_runtime::limits::Limits;
 use session_pipeline_runtime::processor::Cost;
 use session_pipeline_runtime::run::{Progress, RunRequest};
 use session_pipeline_runtime::scan::Change;

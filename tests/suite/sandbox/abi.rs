@@ -378,7 +378,7 @@ fn a_guest_that_claims_the_name_of_another_is_unavailable_and_the_other_is_not()
 
 #[test]
 fn code_that_was_compiled_already_is_no_component() {
-    use session_pipeline_runtime::config::Compiler;
+    use session_pipeline_runtime::limits::Compiler;
     use session_pipeline_runtime::sandbox::compile;
 
     let scratch = tempfile::tempdir().unwrap();

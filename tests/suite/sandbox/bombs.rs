@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use session_pipeline_bundle::USAGE;
 use session_pipeline_harness::{TestPipeline, program};
-use session_pipeline_runtime::config::{Compiler, Config, Limits};
+use session_pipeline_runtime::config::Config;
+use session_pipeline_runtime::limits::{Compiler, Limits};
 use session_pipeline_runtime::registry::RegistryError;
 use session_pipeline_runtime::sandbox::compile;
 

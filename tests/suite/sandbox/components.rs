@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use session_pipeline_bundle::USAGE;
 use session_pipeline_harness::{DataDir, Guest, TestPipeline, program};
-use session_pipeline_runtime::config::{Compiler, Config, Limits};
+use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::fault::{Fault, FaultKind};
+use session_pipeline_runtime::limits::{Compiler, Limits};
 use session_pipeline_runtime::registry::RegistryError;
 use session_pipeline_runtime::sandbox::compile;
 

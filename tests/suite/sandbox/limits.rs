@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use session_pipeline_bundle::{FAULTY, USAGE};
 use session_pipeline_harness::{Guest, Session};
-use session_pipeline_runtime::config::Limits;
 use session_pipeline_runtime::fault::FaultKind;
+use session_pipeline_runtime::limits::Limits;
 use session_pipeline_runtime::processor::Execution;
 
 use super::{MISBEHAVE, QUIET, assert_says, guest, is_note, small};

@@ -6,10 +6,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, TestPipeline, cases};
 use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::scan::Check;
-use session_pipeline_runtime::sessions::listing::{
+use session_pipeline_runtime::listing::{
     self, ListedSession, Listing, ListingError, Pages, Part, ShownSession,
 };
+use session_pipeline_runtime::scan::Check;
 use session_pipeline_runtime::store::{Actor, Audited};
 
 use crate::database::execute;

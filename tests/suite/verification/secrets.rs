@@ -121,7 +121,7 @@ fn rows_of_an_older_program_are_cleaned_when_shown_and_by_the_next_run() {
         &dir,
         "UPDATE verification.items SET content = 'the password is Tr0ub4dor!77', entities = '[\"Tr0ub4dor!77\"]', tags = '[\"DB_PASS=Tr0ub4dor!77\"]'; \
          UPDATE verification.evidence SET user_quote = 'No, the password is Tr0ub4dor!77'; \
-         DELETE FROM counters WHERE name = 'knowledge_redaction'",
+         DELETE FROM counters WHERE name = 'redaction:verification'",
     );
     let (_, shown) = everything(&dir, || by_phrases(&dir));
     assert!(!shown.contains("Tr0ub4dor"), "{shown}");
@@ -143,7 +143,7 @@ fn rows_of_an_older_program_are_cleaned_when_shown_and_by_the_next_run() {
     assert_eq!(
         cell(
             &dir,
-            "SELECT CAST(value AS VARCHAR) FROM counters WHERE name = 'knowledge_redaction'"
+            "SELECT CAST(value AS VARCHAR) FROM counters WHERE name = 'redaction:verification'"
         ),
         "1"
     );

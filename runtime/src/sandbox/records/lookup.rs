@@ -11,9 +11,10 @@ use wasmtime::component::LinkerInstance;
 use super::{is_instant, undeclared};
 use crate::fault::{Fault, FaultKind, printable};
 use crate::manifest::{Kind, TableSpec};
+use crate::rows::Cell;
 use crate::sandbox::contract::session_pipeline::processor::{records, types};
 use crate::sandbox::host::{FUEL_PER_BYTE as FUEL_PER_BYTE_ASKED, HostState, SessionGrant, pay};
-use crate::shared::{self, Answer, Cell, Comparison, FILTERS_MAX, Filter, OrderBy, Query};
+use crate::shared::{self, Answer, Comparison, FILTERS_MAX, Filter, OrderBy, Query};
 
 /// Fuel for the call itself: what a query costs before it has read a row.
 const FUEL_PER_CALL: u64 = 100_000;

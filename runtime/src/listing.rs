@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Note, Observed, SessionsRoot};
 use crate::clock::UtcMicros;
 use crate::config::Config;
 use crate::identity::name_of;
 use crate::quarantine::Verdict;
 use crate::registry::Registry;
 use crate::scan::{self, Check, KnownFailure, ScanContext, Standing};
+use crate::sessions::{Note, Observed, SessionsRoot, is_key};
 use crate::store::{Keys, SessionCost, SessionState, SessionStates, Store, StoreError};
 
 /// Keys suggested for an unknown one.
@@ -328,7 +328,7 @@ pub fn show(
     let root = open_root(config)?;
     let file = root
         .as_ref()
-        .filter(|_| super::is_key(key))
+        .filter(|_| is_key(key))
         .and_then(|root| root.observe(key));
     registry.notice(config, store, now)?;
     let known = Known::read(registry, store, Keys::One(key))?;

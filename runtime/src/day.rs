@@ -7,7 +7,7 @@ use jiff::civil::Date;
 
 /// A day in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Day(pub(super) Date);
+pub struct Day(pub(crate) Date);
 
 /// Why a text is no day.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +29,7 @@ impl fmt::Display for Day {
 }
 
 /// `YYYY-MM-DD` and nothing else; other spellings of a date leave room for mistakes.
-pub(super) fn parse(text: &str) -> Option<Date> {
+pub(crate) fn parse(text: &str) -> Option<Date> {
     let is_spelt = text.len() == 10
         && text.bytes().enumerate().all(|(at, byte)| match at {
             4 | 7 => byte == b'-',
