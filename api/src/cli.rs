@@ -41,8 +41,9 @@ use session_pipeline_runtime::config::{Config, Given, Variables};
 use session_pipeline_runtime::fault::{printable, printable_lines};
 use session_pipeline_runtime::limits::Compiler;
 use session_pipeline_runtime::llm::{self, Secrets, SetupError};
-use session_pipeline_runtime::registry::{Registry, Shipped, VERIFICATION};
+use session_pipeline_runtime::registry::Registry;
 use session_pipeline_runtime::run::Pipeline;
+use session_pipeline_runtime::shipped::{Shipped, VERIFICATION};
 
 pub(crate) use error::chain;
 pub use error::{Exit, Failure};

@@ -5,6 +5,7 @@
 //! `file` room, by the table of keys in the `keys` room, and what stands in the environment by the
 //! table in the `variables` room.
 
+mod address;
 mod file;
 mod keys;
 mod llm;
@@ -15,14 +16,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use address::Address;
 pub use file::{ConfigError, Given, Place};
 pub use keys::{KeyKind, KnownKey, known_keys};
-pub use llm::{Budget, Budgets, LlmConfig, Provider, StructuredOutput};
+pub use llm::{LlmConfig, Provider, StructuredOutput};
 pub use network::{Network, NoNetwork};
 pub use variables::{VARIABLES, Variables};
 
 use crate::limits::{Compiler, Limits};
 use crate::schedule::Schedule;
+use crate::store::StoreOptions;
 
 /// Where things lie and how much of everything is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +119,15 @@ impl Config {
     /// The one folder into which the database may write files.
     pub fn export_dir(&self) -> PathBuf {
         self.data_dir.join("export")
+    }
+
+    /// How the store opens the database.
+    pub fn store_options(&self) -> StoreOptions {
+        StoreOptions {
+            data_dir: self.data_dir.clone(),
+            memory_bytes: self.database_memory_bytes,
+            group_sessions_max: self.group.sessions_max,
+        }
     }
 
     /// The limits of one processor.

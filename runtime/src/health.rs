@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::clock::UtcMicros;
 use crate::config::LlmConfig;
-use crate::token::Role;
+use crate::store::Role;
 
 pub use backlog::{Backlog, BacklogFigures, Files, Grace, Oldest, Pending};
 pub use checks::{

@@ -5,25 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::clock::UtcMicros;
-use crate::store::{Store, StoreError};
-
-/// A person, as tokens and folders know them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
-    /// Theirs for ever.
-    pub id: String,
-    /// No two users share one, however it is spelt.
-    pub email: String,
-    /// How they are called.
-    pub name: Option<String>,
-    /// Whether their tokens are good.
-    pub is_active: bool,
-    /// When they came.
-    pub created_at: UtcMicros,
-    /// When anything of this last changed.
-    pub updated_at: UtcMicros,
-}
+use crate::store::{Store, StoreError, User};
 
 /// The user behind a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]

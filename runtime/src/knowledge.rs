@@ -6,6 +6,7 @@
 //! are nobody else's business, and are found by none of these.
 
 mod shown;
+mod stored;
 
 use serde_json::json;
 
@@ -182,7 +183,7 @@ pub enum KnowledgeError {
 pub fn list(store: Option<&Store>, wanted: &Wanted) -> Result<Vec<KnownItem>, KnowledgeError> {
     match store {
         Some(store) => {
-            let items = store.known_items(wanted)?.into_iter();
+            let items = stored::items(store, wanted)?.into_iter();
             let items = items.map(shown::item);
             // What was removed must not be found either: a search would tell what it was.
             Ok(items.filter(|item| wanted.text_is_in(item)).collect())
@@ -198,10 +199,10 @@ pub fn list(store: Option<&Store>, wanted: &Wanted) -> Result<Vec<KnownItem>, Kn
 pub fn show(store: Option<&Store>, id: &str) -> Result<ShownItem, KnowledgeError> {
     let unknown = || KnowledgeError::Unknown(printable(id));
     let store = store.ok_or_else(unknown)?;
-    let item = store.known_item(id)?.ok_or_else(unknown)?;
+    let item = stored::item(store, id)?.ok_or_else(unknown)?;
     Ok(shown::all(ShownItem {
-        evidence: store.evidence_of(id)?,
-        ties: store.ties_of(id)?,
+        evidence: stored::evidence(store, id)?,
+        ties: stored::ties(store, id)?,
         item,
     }))
 }
@@ -225,7 +226,7 @@ pub fn decide(
             now,
         };
         let params = json!({ "before": shown.item.status, "title": printable(&shown.item.title) });
-        store.decide_item(id, decision.status(), audited, &params)?;
+        stored::set_status(store, id, decision.status(), audited, &params)?;
     }
     show(store, id)
 }

@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UtcMicros;
 use crate::config::Config;
 use crate::identity::name_of;
-use crate::quarantine::Verdict;
 use crate::registry::Registry;
-use crate::scan::{self, Check, KnownFailure, ScanContext, Standing};
+use crate::retry::Verdict;
+use crate::scan::{self, Check, ScanContext, Standing};
 use crate::sessions::{Note, Observed, SessionsRoot, is_key};
+use crate::state_rows::FailureRow;
 use crate::store::{Keys, SessionCost, SessionState, SessionStates, Store, StoreError};
 
 /// Keys suggested for an unknown one.
@@ -84,7 +85,7 @@ pub struct ListedState {
     /// Since when a run knows that its file is gone.
     pub missing_since: Option<UtcMicros>,
     /// Its last failure; boxed, since most sessions of a long list have none.
-    pub failure: Option<Box<KnownFailure>>,
+    pub failure: Option<Box<FailureRow>>,
 }
 
 /// The sessions of a data dir.
@@ -156,7 +157,7 @@ fn suggestion(nearest: &[String]) -> String {
 
 /// What a processor's sessions are held against.
 struct Rule {
-    failures: HashMap<String, KnownFailure>,
+    failures: HashMap<String, FailureRow>,
     /// The component that the next run uses; `None`: nobody runs this processor any more.
     component: Option<String>,
     versions: HashMap<String, u32>,
@@ -448,7 +449,7 @@ impl Known {
         &self,
         rule: &Rule,
         row: Option<&SessionState>,
-        failure: Option<&KnownFailure>,
+        failure: Option<&FailureRow>,
         observed: Observed,
         now: UtcMicros,
     ) -> State {

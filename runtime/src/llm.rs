@@ -5,7 +5,6 @@
 //! How a request becomes bytes on a wire stands below this, one file per provider; the sandbox
 //! knows only the [`LanguageModel`].
 
-mod address;
 mod attempt;
 mod breaker;
 mod connector;
@@ -22,8 +21,6 @@ mod transport;
 mod under_way;
 mod wire;
 
-pub(crate) use address::ALLOWED as ADDRESS_ALLOWED;
-pub use address::Address;
 pub use key::{ApiKey, KeyError, Secrets};
 pub use patience::{Patience, RealPatience, StopSign};
 pub use redaction::{HeldBack, Redacted, redact};

@@ -1,113 +1,115 @@
-//! When a failed session is tried again: back-off and quarantine as a pure state machine
-//! (ARCHITECTURE.md §5).
+//! Who is in quarantine, and how an operator lets them out.
 //!
-//! What is recorded of it stands in the table `session_failures`; who is in quarantine, and how an
-//! operator lets them out, is in [`held`].
-
-pub mod held;
-
-use std::time::Duration;
+//! A released session has no failure any more: the next run tries it, and counts anew.
 
 use crate::clock::UtcMicros;
-use crate::content::ContentHash;
-use crate::fault::{Fault, FaultKind};
+use crate::config::Config;
+use crate::fault::printable;
+use crate::listing::{self, ListingError};
+use crate::registry::{Registry, RegistryError};
+use crate::store::{Actor, Held, Store, StoreError, Which};
 
-/// Failures of its own making, on the same content by the same component, after which a session is
-/// tried no more.
-pub const FAILURES_MAX: u32 = 5;
-/// The longest wait between two attempts.
-const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
-
-/// What is known of a session's failures on its present content by the present component.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Failures {
-    /// All failures in a row: the wait follows from them.
-    pub attempts: u32,
-    /// Those of them that the session or the component caused: quarantine follows from these.
-    pub own_attempts: u32,
-    /// When it may be tried again; `None`: at once.
-    pub next_attempt_at: Option<UtcMicros>,
-    /// Since when it is not tried any more.
-    pub quarantined_at: Option<UtcMicros>,
+/// Why nobody was listed or let out.
+#[derive(Debug, thiserror::Error)]
+pub enum QuarantineError {
+    /// There is no such processor.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// There is no such session, or sessions can't be read.
+    #[error(transparent)]
+    Listing(#[from] ListingError),
+    /// The session is there, and nobody keeps it from being tried.
+    #[error("the session `{session}` is not in quarantine; `quarantine list` shows those that are")]
+    NotHeld {
+        /// Its key.
+        session: String,
+    },
+    /// The database refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
-/// How the content that failed stands to the one that failed before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// It is the same, as far as is known.
-    Same,
-    /// It is another one: what was counted of the one before says nothing of it.
-    Other,
-    /// It could not be read to its end. That is no sign of change, and no fault of a content.
-    Unknown,
+/// Lists those in quarantine, in the order of processors and keys. Without a database nobody is.
+///
+/// # Errors
+/// When the processor or the session is unknown, or the database can't be read.
+pub fn list(
+    config: &Config,
+    registry: &Registry,
+    store: Option<&Store>,
+    which: &Which,
+    now: UtcMicros,
+) -> Result<Vec<Held>, QuarantineError> {
+    page(config, registry, store, which, None, u32::MAX, now)
 }
 
-impl Content {
-    /// Holds a content against the one before it, each by its hash where it could be read.
-    pub fn against(before: Option<ContentHash>, now: Option<ContentHash>) -> Self {
-        match (before, now) {
-            (_, None) => Self::Unknown,
-            (Some(before), Some(now)) if before != now => Self::Other,
-            _ => Self::Same,
-        }
+/// As [`list`], only those after a processor and a key, and no more than a limit.
+///
+/// # Errors
+/// As [`list`].
+pub fn page(
+    config: &Config,
+    registry: &Registry,
+    store: Option<&Store>,
+    which: &Which,
+    after: Option<(&str, &str)>,
+    limit: u32,
+    now: UtcMicros,
+) -> Result<Vec<Held>, QuarantineError> {
+    let held = match store {
+        Some(store) => store.held_after(which, after, limit)?,
+        None => Vec::new(),
+    };
+    if held.is_empty() && after.is_none() {
+        // Nothing found by a mistyped name must not look like nothing to find.
+        check_names(config, registry, store, which, now)?;
     }
+    Ok(held)
 }
 
-impl Failures {
-    /// What one more failure of the same component makes of it at `now`.
-    #[must_use]
-    pub fn after(self, fault: &Fault, content: Content, now: UtcMicros, cadence: Duration) -> Self {
-        let before = match content {
-            Content::Other => Self::default(),
-            Content::Same | Content::Unknown => self,
+/// Lets those out that are meant, and writes down who asked; gives how many that were.
+///
+/// # Errors
+/// When the processor or the session is unknown, the session is not in quarantine, or the database
+/// refuses.
+pub fn release(
+    config: &Config,
+    registry: &Registry,
+    store: Option<&Store>,
+    which: &Which,
+    actor: Actor,
+    now: UtcMicros,
+) -> Result<u64, QuarantineError> {
+    if page(config, registry, store, which, None, 1, now)?.is_empty() {
+        return match &which.session {
+            Some(session) => Err(QuarantineError::NotHeld {
+                session: printable(session),
+            }),
+            None => Ok(0),
         };
-        let attempts = before.attempts.saturating_add(1);
-        // What nobody could read to its end is not held against any content.
-        let is_own = content != Content::Unknown && fault.is_of_own_making();
-        let own_attempts = before.own_attempts.saturating_add(u32::from(is_own));
-        let is_hopeless =
-            fault.kind == FaultKind::Crash || (is_own && own_attempts >= FAILURES_MAX);
-        Self {
-            attempts,
-            own_attempts,
-            next_attempt_at: (attempts >= 2).then(|| now.plus(wait(attempts, cadence))),
-            // An outage in between lets nobody out.
-            quarantined_at: before.quarantined_at.or(is_hopeless.then_some(now)),
-        }
     }
-
-    /// Whether a run may try it now. A run that a person started ignores the wait.
-    pub fn verdict(&self, now: UtcMicros, is_started_by_person: bool) -> Verdict {
-        if self.quarantined_at.is_some() {
-            Verdict::Quarantined
-        } else if self.waits(now, is_started_by_person) {
-            Verdict::Waiting
-        } else {
-            Verdict::Try
-        }
-    }
-
-    /// Whether its time has not come yet, quarantine aside.
-    pub fn waits(&self, now: UtcMicros, is_started_by_person: bool) -> bool {
-        !is_started_by_person && self.next_attempt_at.is_some_and(|at| now < at)
+    match store {
+        Some(store) => Ok(store.release(which, actor, now)?),
+        None => Ok(0),
     }
 }
 
-/// Whether a session may be tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It may.
-    Try,
-    /// It waits after a failure.
-    Waiting,
-    /// Not until its content or the component changes, or an operator releases it.
-    Quarantined,
-}
-
-/// The wait after the n-th failure in a row: cadence × 2^(n−1), at most a day.
-fn wait(attempts: u32, cadence: Duration) -> Duration {
-    let factor = 1_u32
-        .checked_shl(attempts.saturating_sub(1))
-        .unwrap_or(u32::MAX);
-    cadence.saturating_mul(factor).min(WAIT_MAX)
+fn check_names(
+    config: &Config,
+    registry: &Registry,
+    store: Option<&Store>,
+    which: &Which,
+    now: UtcMicros,
+) -> Result<(), QuarantineError> {
+    if let Some(processor) = &which.processor {
+        match registry.check_unseen(processor, config) {
+            // Its sessions may be there from when it was.
+            Ok(()) | Err(RegistryError::NotInstalled { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if let Some(session) = &which.session {
+        listing::show(config, registry, store, session, now)?;
+    }
+    Ok(())
 }

@@ -25,24 +25,12 @@ use crate::model;
 use crate::processor::Processor;
 use crate::report;
 use crate::sandbox::{Engines, sha256_hex};
+use crate::shipped::{Shipped, VERIFICATION};
 use crate::store::{KnownComponent, Store, StoreError};
 
 use listing::Origin;
 use make::{Compiling, Made, Workshop};
 use plan::{Plan, Running};
-
-/// The processor that is known by name whether or not its component is there: health has its entry,
-/// and the scheduler its job (BEHAVIOUR.md A13).
-pub const VERIFICATION: &str = "verification";
-
-/// A component that ships with the program, and the name it goes by.
-#[derive(Clone, Copy, Debug)]
-pub struct Shipped {
-    /// The processor's name.
-    pub name: &'static str,
-    /// The component.
-    pub component: &'static [u8],
-}
 
 /// Why a processor is not at hand.
 #[derive(Debug, thiserror::Error)]

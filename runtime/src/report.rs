@@ -7,7 +7,6 @@
 pub mod activity;
 mod call;
 pub mod export;
-mod money;
 mod prices;
 mod read;
 mod rollups;
@@ -22,8 +21,8 @@ use serde_json::value::RawValue;
 
 use crate::clock::UtcMicros;
 use crate::day::Day;
+use crate::money::Usd;
 
-pub use money::Usd;
 pub use prices::{Prices, PricesError};
 pub use read::{tools, usage};
 pub(crate) use views::register;

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::clock::UtcMicros;
+use crate::store::Retention;
 
 /// Runs and costs: a quarter tells how a processor develops.
 const RUNS_DAYS: u64 = 90;
@@ -16,20 +17,6 @@ const RESPONSES_DAYS: u64 = 30;
 const MISSING_FAILURES_DAYS: u64 = 90;
 /// How often somebody looks.
 const SWEPT_EVERY: Duration = Duration::from_secs(24 * 3600);
-
-/// From when on things are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// Runs that ended earlier are removed, save the last one of each processor, and with them what
-    /// their sessions cost.
-    pub runs_since: UtcMicros,
-    /// Requests to language models that were sent earlier are removed: as long as runs.
-    pub calls_since: UtcMicros,
-    /// Answers of language models that are older are removed.
-    pub responses_since: UtcMicros,
-    /// Failures of sessions whose files have been gone for longer are removed.
-    pub missing_failures_since: UtcMicros,
-}
 
 /// What is kept at `now`. Where sessions are forgotten whose files are gone, their failures go no
 /// later.
@@ -49,19 +36,4 @@ pub fn plan(now: UtcMicros, keep_missing_days: Option<u32>) -> Retention {
 /// Whether it is time to look again. A clock that was set back is no reason to wait for it.
 pub fn is_due(last: Option<UtcMicros>, now: UtcMicros) -> bool {
     last.is_none_or(|last| now < last || now >= last.plus(SWEPT_EVERY))
-}
-
-/// How much was removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Runs.
-    pub runs: u64,
-    /// What single sessions cost.
-    pub costs: u64,
-    /// Requests to language models.
-    pub calls: u64,
-    /// Answers of language models.
-    pub responses: u64,
-    /// Failures of sessions whose files are gone.
-    pub failures: u64,
 }

@@ -24,13 +24,13 @@ use crate::in_flight::InFlight;
 use crate::model::LanguageModel;
 use crate::processor::Processor;
 use crate::registry::{Registry, RegistryError};
-use crate::retention::{self, Swept};
+use crate::retention;
 use crate::sandbox::Engines;
 use crate::sessions::SessionsRoot;
-use crate::store::{RunRecord, RunResult, Store, StoreError};
+use crate::store::{RunRecord, RunResult, Stats, Store, StoreError, Swept};
 
 pub use dispatch::Progress;
-pub use report::{RunReport, SessionError, Stats};
+pub use report::RunReport;
 pub use request::RunRequest;
 
 /// All that runs share: opened once in a process.
@@ -93,7 +93,7 @@ impl Pipeline {
         clock: Arc<dyn Clock>,
         registry: Registry,
     ) -> Result<Self, RunError> {
-        let store = Arc::new(Store::open(&config, clock.now())?);
+        let store = Arc::new(Store::open(&config.store_options(), clock.now())?);
         registry.tidy(&config, &store)?;
         let permits = Arc::new(dispatch::Permits::new(config.workers));
         let engines = Engines::new(config.pool_limits(), permits.sessions_max());

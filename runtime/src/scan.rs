@@ -4,187 +4,28 @@
 //! [`ScanPlan::visit`] one session at a time, so that a million stable sessions cost no list.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::BuildHasher;
 use std::time::Duration;
-
-use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::clock::UtcMicros;
 use crate::content::ContentHash;
-use crate::fault::Fault;
-use crate::quarantine::{Failures, Verdict};
+use crate::retry::Verdict;
 use crate::sessions::{Observed, Walk};
+use crate::state_rows::{FailureRow, StateRow, StateRows};
+use crate::store::{Change, PresenceChanges};
 
 /// The window within which the file's time may lag behind the clock (BEHAVIOUR.md 2.4). It binds
 /// legacy rows only; our own rows compare for equality.
 const LEGACY_WINDOW_MICROS: i64 = 50_000;
 
-/// What the state row of a session says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KnownSession {
-    /// The row's handle within this run.
-    pub row_id: i64,
-    /// Size and times at the last read; `None`: hash next time.
-    pub observed: Option<Observed>,
-    /// The hash of what was read.
-    pub hash: Option<ContentHash>,
-    /// When it was read.
-    pub processed_at: Option<UtcMicros>,
-    /// The number under which its rows stand; `None` in a legacy row.
-    pub session_seq: Option<i64>,
-    /// The component that wrote it: an index into [`KnownSessions::digests`].
-    pub digest: Option<u16>,
-    /// Somebody asked to process it again.
-    pub is_due: bool,
-    /// The file was gone at an earlier run.
-    pub is_missing: bool,
-}
-
-impl KnownSession {
-    fn is_legacy(&self) -> bool {
-        self.session_seq.is_none() && self.digest.is_none()
-    }
-}
-
-/// All state rows of one processor: about 140 bytes a session.
-#[derive(Debug, Default)]
-pub struct KnownSessions {
-    /// All keys one after the other: one allocation instead of a million.
-    keys: String,
-    entries: Vec<(KeySpan, KnownSession)>,
-    index: HashTable<u32>,
-    hasher: DefaultHashBuilder,
-    /// The digests that occur, each once.
-    pub digests: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct KeySpan {
-    start: u64,
-    length: u32,
-    is_seen: bool,
-}
-
-impl KnownSessions {
-    /// With room for so many rows: to grow means to hash every key anew.
-    pub fn with_capacity(rows: usize) -> Self {
-        Self {
-            entries: Vec::with_capacity(rows),
-            index: HashTable::with_capacity(rows),
-            ..Self::default()
-        }
-    }
-
-    /// Makes room for the keys of so many rows, by those that are there.
-    pub fn reserve_keys(&mut self, rows: usize) {
-        if let Some(average) = self.keys.len().checked_div(self.entries.len()) {
-            // A little more than they are likely to need; growing would double what is there.
-            let all = (average + average / 16 + 1).saturating_mul(rows);
-            self.keys.reserve_exact(all.saturating_sub(self.keys.len()));
-        }
-    }
-
-    /// Adds a state row; its key must not be there yet.
-    pub fn add(&mut self, key: &str, known: KnownSession) {
-        let span = KeySpan {
-            start: self.keys.len() as u64,
-            length: u32::try_from(key.len()).unwrap_or(u32::MAX),
-            is_seen: false,
-        };
-        self.keys.push_str(key);
-        let index = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
-        self.entries.push((span, known));
-        let (entries, keys, hasher) = (&self.entries, &self.keys, &self.hasher);
-        self.index
-            .insert_unique(hasher.hash_one(key.as_bytes()), index, |&index| {
-                hasher.hash_one(key_of(keys, entries, index).as_bytes())
-            });
-    }
-
-    /// The index of a digest, added where it is new.
-    pub fn digest_index(&mut self, digest: &str) -> u16 {
-        let position = self
-            .digests
-            .iter()
-            .position(|known| known == digest)
-            .unwrap_or_else(|| {
-                self.digests.push(digest.to_owned());
-                self.digests.len() - 1
-            });
-        u16::try_from(position).unwrap_or(u16::MAX)
-    }
-
-    /// The state row of a session.
-    pub fn get(&self, key: &str) -> Option<&KnownSession> {
-        self.find(key)
-            .and_then(|index| self.entries.get(index as usize))
-            .map(|(_, known)| known)
-    }
-
-    fn find(&self, key: &str) -> Option<u32> {
-        let hash = self.hasher.hash_one(key.as_bytes());
-        self.index
-            .find(hash, |&index| {
-                key_of(&self.keys, &self.entries, index) == key
-            })
-            .copied()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-}
-
-fn key_of<'a>(keys: &'a str, entries: &[(KeySpan, KnownSession)], index: u32) -> &'a str {
-    entries.get(index as usize).map_or("", |(span, _)| {
-        let start = usize::try_from(span.start).unwrap_or(usize::MAX);
-        keys.get(start..start.saturating_add(span.length as usize))
-            .unwrap_or("")
-    })
-}
-
-/// What is recorded of a session's last failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnownFailure {
-    /// The row's handle within this run.
-    pub row_id: i64,
-    /// The content that failed, where it could be read.
-    pub hash: Option<ContentHash>,
-    /// Size and times at the attempt; `None`: hash next time.
-    pub observed: Option<Observed>,
-    /// The component that failed.
-    pub digest: Option<String>,
-    /// How often, and when to try again.
-    pub failures: Failures,
-    /// Why it failed.
-    pub fault: Fault,
-    /// When it was tried last.
-    pub last_attempt_at: UtcMicros,
-    /// The file was gone at an earlier run.
-    pub is_missing: bool,
-}
-
-impl KnownFailure {
-    /// Whether it waits although another content of it is in quarantine: the present one could not
-    /// be read, so it was not to be told which it is.
-    fn waits_unread(&self, context: &ScanContext<'_>) -> bool {
-        !self.fault.is_of_own_making()
-            && self
-                .failures
-                .waits(context.now, context.is_started_by_person)
-    }
-}
-
 /// What a scan compares with.
 pub struct ScanContext<'a> {
     /// Failures by session key.
-    pub failures: &'a HashMap<String, KnownFailure>,
+    pub failures: &'a HashMap<String, FailureRow>,
     /// The digest of the component that runs.
     pub digest: &'a str,
     /// Its version.
     pub version: u32,
-    /// The versions of the digests in [`KnownSessions::digests`], in their order.
+    /// The versions of the digests in [`StateRows::digests`], in their order.
     pub versions: Vec<Option<u32>>,
     /// The time of the scan.
     pub now: UtcMicros,
@@ -200,9 +41,9 @@ pub struct Candidate {
     /// What the walk saw of it.
     pub observed: Observed,
     /// Its state row.
-    pub known: Option<KnownSession>,
+    pub known: Option<StateRow>,
     /// Its failure row.
-    pub failure: Option<KnownFailure>,
+    pub failure: Option<FailureRow>,
     /// What must be found out before it is tried.
     pub check: Check,
     /// Whether the component that runs is the one that wrote its rows.
@@ -238,20 +79,6 @@ impl Candidate {
     }
 }
 
-/// How the content of a session differs from the one that was processed before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Change {
-    /// It begins with all of the content before: every row is yielded again.
-    Grown,
-    /// Something of the content before is gone, and the rows of it may be.
-    Rewritten,
-    /// It has grown or was rewritten, and the rows that are not yielded again tell.
-    Unproven,
-    /// There is nothing to compare with.
-    #[default]
-    Unknown,
-}
-
 /// What must be found out of a candidate before an instance is made for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
@@ -280,14 +107,8 @@ pub struct ScanPlan {
     pub waiting: u64,
     /// How many are in quarantine.
     pub quarantined: u64,
-    /// State rows whose file is gone since now.
-    pub vanished: Vec<i64>,
-    /// State rows whose file came back.
-    pub returned: Vec<i64>,
-    /// Failure rows whose file is gone since now.
-    pub vanished_failures: Vec<i64>,
-    /// Failure rows whose file came back.
-    pub returned_failures: Vec<i64>,
+    /// The rows whose file is gone, or is back.
+    pub presence: PresenceChanges,
     /// Failure rows whose file the walk found.
     seen_failures: HashSet<i64>,
 }
@@ -306,27 +127,23 @@ impl ScanPlan {
         &mut self,
         key: &str,
         observed: Observed,
-        known: &mut KnownSessions,
+        known: &mut StateRows,
         context: &ScanContext<'_>,
     ) {
-        let row = known
-            .find(key)
-            .and_then(|index| known.entries.get_mut(index as usize))
-            .map(|(span, row)| {
-                span.is_seen = true;
-                *row
-            });
+        let row = known.see(key);
         let failure = if context.failures.is_empty() {
             None
         } else {
             context.failures.get(key)
         };
         // Back is back, also where its present content waits or fails.
-        self.returned
+        self.presence
+            .returned
             .extend(row.filter(|row| row.is_missing).map(|row| row.row_id));
         if let Some(failure) = failure {
             self.seen_failures.insert(failure.row_id);
-            self.returned_failures
+            self.presence
+                .returned_failures
                 .extend(failure.is_missing.then_some(failure.row_id));
         }
         let check = match judge(row.as_ref(), failure, observed, context) {
@@ -367,8 +184,8 @@ impl ScanPlan {
     pub fn finish(
         &mut self,
         walk: &Walk,
-        known: &KnownSessions,
-        failures: &HashMap<String, KnownFailure>,
+        known: &StateRows,
+        failures: &HashMap<String, FailureRow>,
     ) {
         // Those that earlier runs left over come first, the longest waiting before the others:
         // however many sessions are new at each run, everyone's turn comes.
@@ -385,15 +202,14 @@ impl ScanPlan {
             rank(a).cmp(&rank(b)).then_with(|| a.key.cmp(&b.key))
         });
         if walk.is_complete && walk.found > 0 {
-            let unseen = known
-                .entries
-                .iter()
-                .filter(|(span, row)| !span.is_seen && !row.is_missing);
-            self.vanished.extend(unseen.map(|(_, row)| row.row_id));
+            self.presence
+                .vanished
+                .extend(known.newly_missing().map(|row| row.row_id));
             let unseen = failures.values().filter(|failure| {
                 !failure.is_missing && !self.seen_failures.contains(&failure.row_id)
             });
-            self.vanished_failures
+            self.presence
+                .vanished_failures
                 .extend(unseen.map(|failure| failure.row_id));
         }
     }
@@ -423,8 +239,8 @@ pub enum Standing {
 
 /// Decides how a session on disk stands, by what is known of it: the one rule for runs and listings.
 pub fn judge(
-    row: Option<&KnownSession>,
-    failure: Option<&KnownFailure>,
+    row: Option<&StateRow>,
+    failure: Option<&FailureRow>,
     observed: Observed,
     context: &ScanContext<'_>,
 ) -> Standing {
@@ -442,7 +258,7 @@ pub fn judge(
         (Verdict::Try, _) => Standing::Candidate(check),
         (Verdict::Waiting, Some(last)) if last == observed => Standing::Waiting,
         (Verdict::Quarantined, Some(last)) if last == observed => Standing::Quarantined,
-        (Verdict::Quarantined, None) if failure.waits_unread(context) => Standing::Waiting,
+        (Verdict::Quarantined, None) if waits_unread(failure, context) => Standing::Waiting,
         // Another size is other content; the same size may only have been touched.
         (_, Some(last)) if last.size != observed.size => Standing::Candidate(check),
         (verdict, _) => Standing::Candidate(Check::FailureHash {
@@ -453,7 +269,7 @@ pub fn judge(
 }
 
 /// Whether a session is due, and what has to be checked first.
-fn due(row: Option<&KnownSession>, observed: Observed, context: &ScanContext<'_>) -> Option<Check> {
+fn due(row: Option<&StateRow>, observed: Observed, context: &ScanContext<'_>) -> Option<Check> {
     let Some(row) = row else {
         return Some(Check::Nothing);
     };
@@ -491,4 +307,11 @@ pub fn trusted(observed: Observed, read_at: UtcMicros, quiet_window: Duration) -
         observed.mtime_ns
     };
     (changed_ns < read_ns.saturating_sub(window_ns)).then_some(observed)
+}
+
+/// Whether a session waits although another content of it is in quarantine: the present one could
+/// not be read, so it is unknown which content it is.
+fn waits_unread(failure: &FailureRow, context: &ScanContext<'_>) -> bool {
+    let (now, is_started_by_person) = (context.now, context.is_started_by_person);
+    !failure.fault.is_of_own_making() && failure.failures.waits(now, is_started_by_person)
 }

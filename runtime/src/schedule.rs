@@ -2,10 +2,8 @@
 //!
 //! The grammar is that of BEHAVIOUR.md 6.3 without cron: `every 15m`, `every 2h`,
 //! `daily 04:15,16:00`. All times are UTC.
-//! No clock is asked and nothing is started here: which jobs there are and what a tick starts is
-//! the [`timetable`]'s affair, and the ticking that of [`crate::scheduler`].
-
-pub mod timetable;
+//! No clock is asked and nothing is started here: the jobs and what a tick starts are in
+//! [`crate::scheduler`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -300,5 +298,43 @@ fn minute_of_day(text: &str) -> Result<u16, Misfit> {
     match characters.next() {
         None => Ok(minute),
         Some(_) => Err((5, "`,` or the end")),
+    }
+}
+
+/// The job that runs a processor.
+pub fn job_name(processor: &str) -> String {
+    format!("session-processor:{processor}")
+}
+
+/// Why there can be no timetable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the scheduler's tick of {} s is longer than the interval of `{job}`, {} s; lower the tick (SCHEDULER_TICK_SECONDS), or raise the interval",
+    tick.as_secs(),
+    interval.as_secs()
+)]
+pub struct TickTooLong {
+    /// The job.
+    pub job: String,
+    /// The tick.
+    pub tick: Duration,
+    /// The interval.
+    pub interval: Duration,
+}
+
+impl TickTooLong {
+    /// Holds a tick against an interval; none at all fits every tick.
+    ///
+    /// # Errors
+    /// When the job would run less often than it should.
+    pub fn check(processor: &str, tick: Duration, interval: Option<Duration>) -> Result<(), Self> {
+        match interval.filter(|interval| !interval.is_zero() && *interval < tick) {
+            Some(interval) => Err(Self {
+                job: job_name(processor),
+                tick,
+                interval,
+            }),
+            None => Ok(()),
+        }
     }
 }

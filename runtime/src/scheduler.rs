@@ -1,4 +1,4 @@
-//! The thin driver of the [`timetable`](crate::schedule::timetable): it sleeps, asks what is due,
+//! The thin driver of the [`timetable`](crate::scheduler::timetable): it sleeps, asks what is due,
 //! and starts it.
 //!
 //! # The seam
@@ -16,7 +16,7 @@
 //! # use std::sync::Arc;
 //! # use session_pipeline_runtime::clock::SystemClock;
 //! # use session_pipeline_runtime::run::{Pipeline, RunError, RunRequest};
-//! # use session_pipeline_runtime::schedule::timetable::JobEnd;
+//! # use crate::scheduler::timetable::JobEnd;
 //! # use session_pipeline_runtime::scheduler::{Scheduler, cadences, cadences_after_look};
 //! # async fn serve(pipeline: Arc<Pipeline>, request: RunRequest, stop: impl Future<Output = ()>)
 //! # -> Result<(), Box<dyn std::error::Error>> {
@@ -40,6 +40,8 @@
 //! # Ok(()) }
 //! ```
 
+pub mod timetable;
+
 use std::pin::pin;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,7 +53,8 @@ use crate::clock::{Clock, UtcMicros};
 use crate::config::Config;
 use crate::registry::listing::Origin;
 use crate::run::{Pipeline, RunError, RunReport};
-use crate::schedule::timetable::{Job, JobEnd, TickTooLong, Timetable};
+use crate::schedule::TickTooLong;
+use crate::scheduler::timetable::{Job, JobEnd, Timetable};
 use crate::store::{JobRow, Store};
 
 /// Tells which processors there are, each with its cadence.

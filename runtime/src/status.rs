@@ -1,36 +1,6 @@
 //! What the database knows of each processor, in counts.
 
-use serde::Serialize;
-
-use crate::clock::UtcMicros;
-use crate::store::{Store, StoreError};
-
-/// The counts of one processor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ProcessorStatus {
-    /// Its name.
-    pub processor: String,
-    /// Sessions that were processed.
-    pub sessions: i64,
-    /// Items extracted from them.
-    pub items_extracted: i64,
-    /// Sessions that someone asked to process again.
-    pub due: i64,
-    /// Sessions whose file is gone; their rows stay.
-    pub missing: i64,
-    /// Sessions whose last attempt failed.
-    pub failing: i64,
-    /// Those of them that are not tried any more.
-    pub quarantined: i64,
-    /// When the latest session was read.
-    pub last_processed_at: Option<String>,
-    /// How the last run ended that has ended; `None` if there was none.
-    pub last_run: Option<String>,
-    /// When it ended.
-    pub last_run_at: Option<String>,
-    /// When the run in progress began; `None` if there is none.
-    pub running_since: Option<String>,
-}
+use crate::store::{ProcessorStatus, Store, StoreError};
 
 /// The counts of every processor that is known by name or has left rows; without a database nobody
 /// has.
@@ -65,9 +35,4 @@ pub fn processors<Name: AsRef<str>>(
     }
     all.sort_by(|a, b| a.processor.cmp(&b.processor));
     Ok(all)
-}
-
-/// An instant as people and machines read it.
-pub(crate) fn instant(micros: Option<i64>) -> Option<String> {
-    micros.map(|micros| UtcMicros(micros).to_string())
 }

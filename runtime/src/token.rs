@@ -8,11 +8,10 @@ mod keyring;
 
 use std::io;
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::clock::UtcMicros;
-use crate::store::{Actor, AuditEntry, ClientKind, Store, StoreError};
+use crate::store::{Actor, ClientKind, Key, NewToken, Role, Store, StoreError, Token};
 
 pub use keyring::Keyring;
 
@@ -26,70 +25,6 @@ pub trait Randomness: Send + Sync {
     /// # Errors
     /// When the system has none to give.
     fn fill(&self, buffer: &mut [u8]) -> io::Result<()>;
-}
-
-/// What a caller may do; an admin may do all that an analyst may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Reads reports, and uploads sessions.
-    Analyst,
-    /// Runs, changes and reads everything.
-    Admin,
-}
-
-impl Role {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Analyst => "analyst",
-            Self::Admin => "admin",
-        }
-    }
-
-    /// The role of a word that the database holds; what is unknown may do the least.
-    pub(crate) fn from_word(word: &str) -> Self {
-        match word {
-            "admin" => Self::Admin,
-            _ => Self::Analyst,
-        }
-    }
-}
-
-/// A token as it is kept and listed: all but its text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Token {
-    /// Its id.
-    pub id: String,
-    /// Whose it is.
-    pub user_id: Option<String>,
-    /// That user's e-mail.
-    pub email: Option<String>,
-    /// What it allows.
-    pub role: Role,
-    /// What it is for.
-    pub label: Option<String>,
-    /// When it was made.
-    pub created_at: UtcMicros,
-    /// From when on it is not good any more.
-    pub expires_at: Option<UtcMicros>,
-    /// When it was taken back.
-    pub revoked_at: Option<UtcMicros>,
-    /// When it was last used, to the minute.
-    pub last_used_at: Option<UtcMicros>,
-}
-
-/// What a new token is asked to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewToken {
-    /// What it allows.
-    pub role: Role,
-    /// Whose it is, by e-mail; a user that is not there yet is made.
-    pub email: Option<String>,
-    /// What it is for.
-    pub label: Option<String>,
-    /// From when on it is not good any more.
-    pub expires_at: Option<UtcMicros>,
 }
 
 /// A new token, with the one sight of its text.
@@ -310,30 +245,6 @@ impl SchedulerSecret {
 impl std::fmt::Debug for SchedulerSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SchedulerSecret")
-    }
-}
-
-/// A token with its digest.
-#[derive(Clone, Debug)]
-pub(crate) struct Key {
-    pub(crate) token: Token,
-    pub(crate) sha256: String,
-    pub(crate) is_user_active: bool,
-}
-
-/// The audit row of a token that came or went.
-pub(crate) fn audit_entry(
-    action: &'static str,
-    token: &Token,
-    actor: Actor,
-    now: UtcMicros,
-) -> AuditEntry {
-    AuditEntry {
-        params: Some(
-            serde_json::json!({ "role": token.role.as_str(), "label": token.label, "email": token.email })
-                .to_string(),
-        ),
-        ..AuditEntry::new(action, format!("token:{}", token.id), actor, now)
     }
 }
 

@@ -19,10 +19,11 @@ use session_pipeline_harness::measure::{Figures, child, watched_child};
 use session_pipeline_harness::program;
 use session_pipeline_runtime::clock::SystemClock;
 use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::registry::{Registry, Shipped};
+use session_pipeline_runtime::registry::Registry;
 use session_pipeline_runtime::report::{self, By, Days, Prices};
 use session_pipeline_runtime::run::Pipeline;
 use session_pipeline_runtime::sessions::SessionsRoot;
+use session_pipeline_runtime::shipped::Shipped;
 
 const ROUNDS: usize = 3;
 const MANY_MESSAGES: u64 = 10_000_000;

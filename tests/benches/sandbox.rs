@@ -16,8 +16,9 @@ use session_pipeline_runtime::clock::{SystemClock, UtcMicros};
 use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::content::Snapshot;
 use session_pipeline_runtime::processor::SessionInfo;
-use session_pipeline_runtime::registry::{Registry, Shipped};
+use session_pipeline_runtime::registry::Registry;
 use session_pipeline_runtime::run::Pipeline;
+use session_pipeline_runtime::shipped::Shipped;
 use session_pipeline_usage::Usage;
 
 const ROUNDS: usize = 11;

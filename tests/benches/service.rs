@@ -13,8 +13,9 @@ use session_pipeline::http::{HttpLimits, Server, Service};
 use session_pipeline_bundle::{USAGE, faulty};
 use session_pipeline_runtime::clock::SystemClock;
 use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::registry::{Registry, Shipped};
+use session_pipeline_runtime::registry::Registry;
 use session_pipeline_runtime::run::{Pipeline, RunRequest};
+use session_pipeline_runtime::shipped::Shipped;
 use session_pipeline_runtime::token::Randomness;
 
 const PROCESSORS: [&str; 4] = [

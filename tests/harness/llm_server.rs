@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use session_pipeline_runtime::clock::Clock as _;
+use session_pipeline_runtime::config::Address;
 use session_pipeline_runtime::config::{LlmConfig, Provider};
-use session_pipeline_runtime::llm::{Address, Patience, StopSign};
+use session_pipeline_runtime::llm::{Patience, StopSign};
 
 use crate::TestClock;
 

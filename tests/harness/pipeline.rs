@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use session_pipeline_runtime::model::LanguageModel;
-use session_pipeline_runtime::registry::{Registry, Shipped};
-use session_pipeline_runtime::run::{Pipeline, RunError, RunRequest, Stats};
-use session_pipeline_runtime::scan::{KnownFailure, KnownSession};
+use session_pipeline_runtime::registry::Registry;
+use session_pipeline_runtime::run::{Pipeline, RunError, RunRequest};
 use session_pipeline_runtime::sessions::Note;
+use session_pipeline_runtime::shipped::Shipped;
+use session_pipeline_runtime::state_rows::{FailureRow, StateRow};
+use session_pipeline_runtime::store::Stats;
 use session_pipeline_runtime::store::{Actor, Trigger};
 
 use crate::data_dir::DataDir;
@@ -116,13 +118,13 @@ impl TestPipeline {
     }
 
     /// The state row of a session.
-    pub fn state(&self, processor: &str, key: &str) -> Option<KnownSession> {
+    pub fn state(&self, processor: &str, key: &str) -> Option<StateRow> {
         let known = self.pipeline.store().known_sessions(processor);
         known.expect("the state can be read").get(key).copied()
     }
 
     /// The failure row of a session.
-    pub fn failure(&self, processor: &str, key: &str) -> Option<KnownFailure> {
+    pub fn failure(&self, processor: &str, key: &str) -> Option<FailureRow> {
         let failures = self.pipeline.store().known_failures(processor);
         failures.expect("the failures can be read").remove(key)
     }

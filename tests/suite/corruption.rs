@@ -205,7 +205,7 @@ fn run_through(dir: &DataDir) -> Left {
 
 /// Opens it, and gives the message where it is refused.
 fn refusal(dir: &DataDir) -> Option<StoreError> {
-    Store::open(&dir.config(), clock::START).err()
+    Store::open(&dir.config().store_options(), clock::START).err()
 }
 
 /// The program ends with exit code 3, and what it says begins so; nothing was changed.

@@ -18,11 +18,12 @@ use session_pipeline_runtime::health::{
     Build, Database, DatabaseFacts, DiskProbe, DiskSpace, Facts, Headline, Liveness, Report,
     Schema, SchemaMemo, Sources, Status, Survey, SurveyMemo, schema,
 };
-use session_pipeline_runtime::registry::{Registry, Shipped};
-use session_pipeline_runtime::schedule::timetable::{Job, JobEnd};
+use session_pipeline_runtime::registry::Registry;
 use session_pipeline_runtime::scheduler::SchedulerStatus;
+use session_pipeline_runtime::scheduler::timetable::{Job, JobEnd};
+use session_pipeline_runtime::shipped::Shipped;
+use session_pipeline_runtime::store::Role;
 use session_pipeline_runtime::store::{Actor, AuditEntry, Store};
-use session_pipeline_runtime::token::Role;
 
 use crate::documents::names;
 use crate::guests::{PANICS, POISON, misbehaving, panics, usage};
@@ -96,7 +97,7 @@ impl Look<'_> {
         let mut config = dir.config();
         (self.config)(&mut config);
         let now = dir.clock().now();
-        let store = Store::open_existing(&config, now).unwrap();
+        let store = Store::open_existing(&config.store_options(), now).unwrap();
         Facts::gather(Sources {
             config: &config,
             registry: &self.registry,
@@ -126,7 +127,7 @@ fn text(value: &Value) -> String {
 
 fn migrated() -> DataDir {
     let dir = DataDir::new();
-    drop(Store::open(&dir.config(), clock::START).unwrap());
+    drop(Store::open(&dir.config().store_options(), clock::START).unwrap());
     dir
 }
 
@@ -261,10 +262,10 @@ fn the_schema_is_shown_only_where_it_was_asked_for_and_by_its_own_word() {
 fn liveness_says_which_version_there_is_and_which_is_expected() {
     let dir = DataDir::new();
     let now = clock::START;
-    let store = Store::open_at(&dir.config(), now, Some(31)).unwrap();
+    let store = Store::open_at(&dir.config().store_options(), now, Some(31)).unwrap();
     let behind = Liveness::from(schema(&store));
     drop(store);
-    let store = Store::open(&dir.config(), now).unwrap();
+    let store = Store::open(&dir.config().store_options(), now).unwrap();
     let fits = Liveness::from(schema(&store));
     let unreachable = Liveness::from(Schema::Unreachable {
         detail: "gone".to_owned(),
@@ -344,7 +345,7 @@ fn one_survey_is_made_at_a_time_and_those_who_come_meanwhile_get_the_last_one() 
 #[test]
 fn a_sessions_root_that_can_not_be_read_degrades() {
     let dir = DataDir::without_sessions_root();
-    drop(Store::open(&dir.config(), clock::START).unwrap());
+    drop(Store::open(&dir.config().store_options(), clock::START).unwrap());
     assert_eq!(
         check(Look::default(), &dir, "sessions")["status"],
         "ok",
@@ -381,7 +382,7 @@ fn a_database_that_is_gone_although_commits_were_made_is_an_error() {
 fn a_file_in_the_place_of_the_state_folder_is_an_error() {
     let dir = DataDir::new();
     std::fs::write(dir.path().join("state"), "a file").unwrap();
-    let error = Store::open_existing(&dir.config(), clock::START).unwrap_err();
+    let error = Store::open_existing(&dir.config().store_options(), clock::START).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("state` can't be used"), "{text}");
 }
@@ -391,7 +392,7 @@ fn a_database_removed_or_replaced_while_it_is_open_is_an_error() {
     for is_replaced in [false, true] {
         let dir = migrated();
         let config = dir.config();
-        let store = Store::open(&config, clock::START).unwrap();
+        let store = Store::open(&config.store_options(), clock::START).unwrap();
         let registry = Registry::new([]);
         let headline = || {
             let facts = Facts::gather(Sources {
@@ -710,7 +711,7 @@ fn a_log_that_is_never_brought_into_the_database_is_a_warning() {
 #[test]
 fn the_log_of_the_database_is_measured() {
     let dir = migrated();
-    let store = Store::open(&dir.config(), clock::START).unwrap();
+    let store = Store::open(&dir.config().store_options(), clock::START).unwrap();
     store.checkpoint().unwrap();
     assert_eq!(store.log_bytes().unwrap(), 0);
     let entry = AuditEntry::new("measure", "database", Actor::cli(), clock::START);

@@ -27,11 +27,13 @@ use session_pipeline::http::{HttpLimits, Server, Service};
 use session_pipeline_harness::DataDir;
 use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::model::LanguageModel;
-use session_pipeline_runtime::registry::{Registry, Shipped};
+use session_pipeline_runtime::registry::Registry;
 use session_pipeline_runtime::run::Pipeline;
 use session_pipeline_runtime::scheduler::{Scheduler, cadences, cadences_after_look};
+use session_pipeline_runtime::shipped::Shipped;
 use session_pipeline_runtime::store::Actor;
-use session_pipeline_runtime::token::{self, NewToken, Randomness, Role, SchedulerSecret};
+use session_pipeline_runtime::store::{NewToken, Role};
+use session_pipeline_runtime::token::{self, Randomness, SchedulerSecret};
 use ureq::http::Request;
 
 /// The shared secret of a scheduler, just long enough.

@@ -22,8 +22,9 @@ use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::content::ContentHash;
 use session_pipeline_runtime::fault::FaultKind;
 use session_pipeline_runtime::in_flight::{DEATHS_MAX, InFlight, Record, Suspicion};
-use session_pipeline_runtime::registry::{Registry, Shipped};
+use session_pipeline_runtime::registry::Registry;
 use session_pipeline_runtime::run::{Pipeline, RunRequest};
+use session_pipeline_runtime::shipped::Shipped;
 
 use crate::guests::{PANICS, POISON, panics, prepared_dir};
 

@@ -13,7 +13,6 @@ use session_pipeline_runtime::config::{Config, ProcessorConfig};
 use session_pipeline_runtime::fault::{Fault, FaultKind};
 use session_pipeline_runtime::inspect::inspect;
 use session_pipeline_runtime::limits::Limits;
-use session_pipeline_runtime::llm;
 use session_pipeline_runtime::model::{ErrorClass, LlmError, Request};
 use session_pipeline_runtime::run::{RunError, RunRequest};
 
@@ -396,7 +395,10 @@ fn without_a_model_a_processor_that_can_do_without_is_told_that_there_is_none() 
     drop(pipeline);
     assert_eq!(
         database::rows(&dir, ANSWERS),
-        [format!("1 | - | unavailable | {}", model::what_to_set())]
+        [format!(
+            "1 | - | unavailable | {}",
+            session_pipeline_runtime::model::what_to_set()
+        )]
     );
 }
 
@@ -445,7 +447,7 @@ fn a_processor_without_the_model_that_it_needs_leaves_no_run_and_no_audit_row() 
     ] {
         let result = pipeline.pipeline().run(ASKS, &request, &());
         assert!(matches!(&result, Err(RunError::Registry(error)) if error.is_refusal()));
-        let end = session_pipeline_runtime::schedule::timetable::JobEnd::from(&result);
+        let end = session_pipeline_runtime::scheduler::timetable::JobEnd::from(&result);
         assert_eq!(end.as_str(), "refused");
         assert!(
             pipeline.pipeline().running().is_empty(),

@@ -55,7 +55,7 @@ impl Rig {
     }
 
     fn over(dir: DataDir, server: LlmServer, config: Config) -> Self {
-        let store = Arc::new(Store::open(&config, dir.clock().now()).unwrap());
+        let store = Arc::new(Store::open(&config.store_options(), dir.clock().now()).unwrap());
         let patience = Arc::new(TestPatience::new(dir.clock()));
         let clock = Arc::clone(dir.clock());
         let secrets = Secrets {

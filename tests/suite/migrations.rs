@@ -66,7 +66,7 @@ fn refused_to(setup: &str, to: Option<u32>) -> String {
 /// A database in memory, opened with the settings of the store.
 fn database(setup: &str) -> Connection {
     let config = Config::new(std::env::temp_dir());
-    let settings = store::settings(&config, config.database_memory_bytes).unwrap();
+    let settings = store::settings(&config.store_options(), config.database_memory_bytes).unwrap();
     let conn = Connection::open_in_memory_with_flags(settings).unwrap();
     conn.execute_batch(setup).unwrap();
     conn

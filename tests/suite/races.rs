@@ -19,8 +19,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::fs::inotify;
 use session_pipeline_harness::{DataDir, Session, cases, seed, tally};
 use session_pipeline_runtime::clock::SystemClock;
-use session_pipeline_runtime::registry::{Registry, Shipped};
-use session_pipeline_runtime::run::{Pipeline, RunRequest, Stats};
+use session_pipeline_runtime::registry::Registry;
+use session_pipeline_runtime::run::{Pipeline, RunRequest};
+use session_pipeline_runtime::shipped::Shipped;
+use session_pipeline_runtime::store::Stats;
 
 use crate::database;
 use crate::guests::{WELL_BEHAVED, usage, well_behaved};

@@ -14,7 +14,8 @@ use serde_json::json;
 use session_pipeline_harness::session::MONDAY_MORNING;
 use session_pipeline_harness::strategies::transcript;
 use session_pipeline_harness::{DataDir, Session, TestPipeline, cases};
-use session_pipeline_runtime::report::{self, By, Calls, Days, Prices, Report, Row, Totals, Usd};
+use session_pipeline_runtime::money::Usd;
+use session_pipeline_runtime::report::{self, By, Calls, Days, Prices, Report, Row, Totals};
 
 use crate::documents::names;
 use crate::guests::{usage, usage_dir};

@@ -275,7 +275,8 @@ fn a_request_for_one_processor_does_not_touch_the_run_of_another() {
 
 #[test]
 fn a_release_from_quarantine_during_a_run_is_not_undone_by_it() {
-    use session_pipeline_runtime::quarantine::held::{Which, release};
+    use session_pipeline_runtime::quarantine::release;
+    use session_pipeline_runtime::store::Which;
     struct Releases<'a>(&'a TestPipeline);
     impl Progress for Releases<'_> {
         fn planned(&self, _: u64, _: u64) {

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, TestPipeline, cases, clock};
 use session_pipeline_runtime::clock::{Clock as _, UtcMicros};
 use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::retention::{Swept, is_due, plan};
+use session_pipeline_runtime::retention::{is_due, plan};
 use session_pipeline_runtime::store::Store;
+use session_pipeline_runtime::store::Swept;
 
 use crate::database::{cell, execute, rows};
 use crate::guests::{PANICS, POISON, WELL_BEHAVED, lines_of, panics, well_behaved};
@@ -22,7 +23,7 @@ fn ago(days: u32) -> UtcMicros {
 /// Rows of every kind, one just too old and one just not, and open runs.
 fn filled() -> DataDir {
     let dir = DataDir::new();
-    drop(Store::open(&dir.config(), clock::START).unwrap());
+    drop(Store::open(&dir.config().store_options(), clock::START).unwrap());
     let at = |at: UtcMicros| format!("make_timestamp({})", at.0);
     let (run_old, run_kept) = (at(ago(90).minus(MICRO)), at(ago(90)));
     let (answer_old, answer_kept) = (at(ago(30).minus(MICRO)), at(ago(30)));
@@ -54,7 +55,7 @@ fn filled() -> DataDir {
 
 fn sweep(dir: &DataDir) -> Swept {
     let now = dir.clock().now();
-    let store = Store::open(&dir.config(), now).unwrap();
+    let store = Store::open(&dir.config().store_options(), now).unwrap();
     store.sweep(plan(now, None)).unwrap()
 }
 

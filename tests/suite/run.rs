@@ -11,7 +11,8 @@ use std::time::Duration;
 use session_pipeline_harness::strategies::valid_transcript;
 use session_pipeline_harness::{DataDir, Ran, TestPipeline, cases, pipeline};
 use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::run::{RunError, RunRequest, Stats};
+use session_pipeline_runtime::run::{RunError, RunRequest};
+use session_pipeline_runtime::store::Stats;
 
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -12,11 +12,10 @@ use session_pipeline_harness::{DataDir, TestPipeline, clock};
 use session_pipeline_runtime::clock::UtcMicros;
 use session_pipeline_runtime::content::ContentHash;
 use session_pipeline_runtime::fault::{Fault, FaultKind};
-use session_pipeline_runtime::quarantine::{Content, Failures, Verdict};
-use session_pipeline_runtime::scan::{
-    Check, KnownFailure, KnownSession, KnownSessions, ScanContext, ScanPlan, trusted,
-};
+use session_pipeline_runtime::retry::{Content, Failures, Verdict};
+use session_pipeline_runtime::scan::{Check, ScanContext, ScanPlan, trusted};
 use session_pipeline_runtime::sessions::{Observed, Walk};
+use session_pipeline_runtime::state_rows::{FailureRow, StateRow, StateRows};
 
 use crate::database::execute;
 use crate::guests::{WELL_BEHAVED, well_behaved};
@@ -49,8 +48,8 @@ fn before(age: Duration) -> UtcMicros {
 }
 
 /// The row of a session that we processed half an hour ago, when its file was an hour old.
-fn own_row() -> KnownSession {
-    KnownSession {
+fn own_row() -> StateRow {
+    StateRow {
         row_id: 7,
         observed: Some(file(HOUR)),
         hash: Some(ContentHash([1; 16])),
@@ -63,8 +62,8 @@ fn own_row() -> KnownSession {
 }
 
 /// The row of a session as the legacy system left it.
-fn legacy_row() -> KnownSession {
-    KnownSession {
+fn legacy_row() -> StateRow {
+    StateRow {
         observed: None,
         session_seq: None,
         digest: None,
@@ -73,12 +72,12 @@ fn legacy_row() -> KnownSession {
 }
 
 /// A failure of the present component on the present file.
-fn failure(attempts: u32) -> KnownFailure {
+fn failure(attempts: u32) -> FailureRow {
     let failures = (0..attempts).fold(Failures::default(), |failures, _| {
         let fault = Fault::new(FaultKind::Panic, "on purpose");
         failures.after(&fault, Content::Same, clock::START, Duration::from_secs(60))
     });
-    KnownFailure {
+    FailureRow {
         row_id: 9,
         hash: Some(ContentHash([2; 16])),
         observed: Some(file(HOUR)),
@@ -93,18 +92,18 @@ fn failure(attempts: u32) -> KnownFailure {
 /// A scan of these files at the clock's start, by the scheduler.
 fn scan(
     files: &[(&str, Observed)],
-    rows: &[(&str, KnownSession)],
-    failures: &[(&str, KnownFailure)],
+    rows: &[(&str, StateRow)],
+    failures: &[(&str, FailureRow)],
     is_started_by_person: bool,
 ) -> ScanPlan {
-    let mut known = KnownSessions::default();
+    let mut known = StateRows::default();
     for digest in ["digest-of-version-2", DIGEST, "another-of-version-3"] {
         known.digest_index(digest);
     }
     for (key, row) in rows {
         known.add(key, *row);
     }
-    let failures: HashMap<String, KnownFailure> = failures
+    let failures: HashMap<String, FailureRow> = failures
         .iter()
         .map(|(key, failure)| ((*key).to_owned(), failure.clone()))
         .collect();
@@ -130,7 +129,7 @@ fn scan(
 }
 
 /// What a scan makes of one file, in a word.
-fn check(file: Observed, row: Option<KnownSession>, failure: Option<KnownFailure>) -> &'static str {
+fn check(file: Observed, row: Option<StateRow>, failure: Option<FailureRow>) -> &'static str {
     word(&scan(
         &[(KEY, file)],
         &row.map(|row| (KEY, row)).into_iter().collect::<Vec<_>>(),
@@ -203,7 +202,7 @@ fn another_time_of_the_same_size_may_only_be_a_touch_so_it_is_hashed_first() {
 
 #[test]
 fn a_row_without_trusted_times_is_hashed_however_old_the_file_is() {
-    let row = KnownSession {
+    let row = StateRow {
         observed: None,
         ..own_row()
     };
@@ -213,7 +212,7 @@ fn a_row_without_trusted_times_is_hashed_however_old_the_file_is() {
 #[test]
 fn a_session_that_someone_asked_for_is_processed_whatever_its_hash() {
     for row in [own_row(), legacy_row()] {
-        let row = KnownSession {
+        let row = StateRow {
             is_due: true,
             ..row
         };
@@ -223,7 +222,7 @@ fn a_session_that_someone_asked_for_is_processed_whatever_its_hash() {
 
 #[test]
 fn a_higher_version_makes_its_sessions_due_and_another_build_of_the_same_does_not() {
-    let written_by = |digest| KnownSession {
+    let written_by = |digest| StateRow {
         digest,
         ..own_row()
     };
@@ -240,7 +239,7 @@ fn a_higher_version_makes_its_sessions_due_and_another_build_of_the_same_does_no
 
 #[test]
 fn a_legacy_row_without_a_time_is_processed() {
-    let row = KnownSession {
+    let row = StateRow {
         processed_at: None,
         ..legacy_row()
     };
@@ -312,7 +311,7 @@ fn a_session_that_waits_and_was_touched_is_hashed_to_see_if_it_is_the_same() {
 #[test]
 fn another_component_has_nothing_to_do_with_the_failures_of_this_one() {
     for attempts in [2, 5] {
-        let failure = KnownFailure {
+        let failure = FailureRow {
             digest: Some("another-of-version-3".to_owned()),
             ..failure(attempts)
         };
@@ -340,11 +339,11 @@ fn what_never_was_tried_comes_first_then_what_was_tried_longest_ago_then_what_is
         size: 200,
         ..file(age)
     };
-    let tried = |age| KnownSession {
+    let tried = |age| StateRow {
         processed_at: Some(before(age)),
         ..own_row()
     };
-    let failed = KnownFailure {
+    let failed = FailureRow {
         last_attempt_at: before(2 * HOUR),
         ..failure(1)
     };
@@ -389,14 +388,14 @@ fn a_vanished_session_is_marked_once_and_a_file_that_returns_is_noticed() {
         ("ada/gone.jsonl", own_row()),
         (
             "ada/gone-before.jsonl",
-            KnownSession {
+            StateRow {
                 is_missing: true,
                 ..own_row()
             },
         ),
         (
             KEY,
-            KnownSession {
+            StateRow {
                 row_id: 8,
                 is_missing: true,
                 ..own_row()
@@ -404,12 +403,15 @@ fn a_vanished_session_is_marked_once_and_a_file_that_returns_is_noticed() {
         ),
     ];
     let plan = scan(&[(KEY, file(HOUR))], &rows, &[], false);
-    assert_eq!((plan.vanished, plan.returned), (vec![7], vec![8]));
+    assert_eq!(
+        (plan.presence.vanished, plan.presence.returned),
+        (vec![7], vec![8])
+    );
 }
 
 #[test]
 fn a_component_that_wrote_many_rows_is_known_once() {
-    let mut known = KnownSessions::default();
+    let mut known = StateRows::default();
     let found = ["a", "b", "a", "c", "b"].map(|digest| known.digest_index(digest));
     assert_eq!(found, [0, 1, 0, 2, 1]);
     assert_eq!(known.digests, ["a", "b", "c"]);
@@ -418,12 +420,12 @@ fn a_component_that_wrote_many_rows_is_known_once() {
 #[test]
 fn a_walk_that_found_nothing_or_came_short_is_no_deletion() {
     assert_eq!(
-        scan(&[], &[(KEY, own_row())], &[], false).vanished,
+        scan(&[], &[(KEY, own_row())], &[], false).presence.vanished,
         [0; 0],
         "the root may not be mounted"
     );
 
-    let mut known = KnownSessions::default();
+    let mut known = StateRows::default();
     assert!(known.is_empty());
     known.add(KEY, own_row());
     assert!(!known.is_empty());
@@ -435,18 +437,21 @@ fn a_walk_that_found_nothing_or_came_short_is_no_deletion() {
     };
     let failures = HashMap::from([("ada/two.jsonl".to_owned(), failure(5))]);
     plan.finish(&walk, &known, &failures);
-    assert_eq!(plan.vanished, [0; 0], "the folder could not be read");
-    assert_eq!(plan.vanished_failures, [0; 0]);
+    assert_eq!(
+        plan.presence.vanished, [0; 0],
+        "the folder could not be read"
+    );
+    assert_eq!(plan.presence.vanished_failures, [0; 0]);
 }
 
 #[test]
 fn failures_of_files_that_are_gone_are_marked_once_and_those_that_are_back_as_well() {
-    let missing = KnownFailure {
+    let missing = FailureRow {
         row_id: 8,
         is_missing: true,
         ..failure(5)
     };
-    let still_missing = KnownFailure {
+    let still_missing = FailureRow {
         row_id: 7,
         ..missing.clone()
     };
@@ -457,20 +462,23 @@ fn failures_of_files_that_are_gone_are_marked_once_and_those_that_are_back_as_we
     ];
     let plan = scan(&[("ada/back.jsonl", file(HOUR))], &[], &failures, false);
     assert_eq!(
-        (plan.vanished_failures, plan.returned_failures),
+        (
+            plan.presence.vanished_failures,
+            plan.presence.returned_failures
+        ),
         (vec![9], vec![8])
     );
 }
 
 #[test]
 fn what_is_in_quarantine_and_could_not_be_read_waits_and_is_then_looked_at() {
-    let unread = KnownFailure {
+    let unread = FailureRow {
         fault: Fault::new(FaultKind::Input, "it can't be read"),
         observed: None,
         ..failure(5)
     };
     assert_eq!(check(file(HOUR), None, Some(unread.clone())), "waits");
-    let is_over = KnownFailure {
+    let is_over = FailureRow {
         failures: Failures {
             next_attempt_at: Some(clock::START),
             ..unread.failures
@@ -479,7 +487,7 @@ fn what_is_in_quarantine_and_could_not_be_read_waits_and_is_then_looked_at() {
     };
     let looked_at = "in quarantine if the hash is that of the failure";
     assert_eq!(check(file(HOUR), None, Some(is_over)), looked_at);
-    let untrusted = KnownFailure {
+    let untrusted = FailureRow {
         observed: None,
         ..failure(5)
     };

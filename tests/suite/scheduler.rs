@@ -12,10 +12,11 @@ use session_pipeline_harness::pipeline::scheduled;
 use session_pipeline_harness::{DataDir, PausedClock, Session, cases, clock};
 use session_pipeline_runtime::clock::Clock;
 use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::registry::{Registry, Shipped};
+use session_pipeline_runtime::registry::Registry;
 use session_pipeline_runtime::run::{Pipeline, RunError};
-use session_pipeline_runtime::schedule::timetable::JobEnd;
+use session_pipeline_runtime::scheduler::timetable::JobEnd;
 use session_pipeline_runtime::scheduler::{Scheduler, SchedulerWatch, cadences};
+use session_pipeline_runtime::shipped::Shipped;
 use session_pipeline_runtime::store::{JobRow, Store};
 
 use crate::database::rows;
@@ -46,7 +47,7 @@ impl Stage {
         let mut config = dir.config();
         config.scheduler.startup_grace = Duration::ZERO;
         Self {
-            store: Arc::new(Store::open(&config, clock::START).unwrap()),
+            store: Arc::new(Store::open(&config.store_options(), clock::START).unwrap()),
             config,
             clock: Arc::new(PausedClock::start().await),
             starts: Arc::default(),

@@ -14,13 +14,13 @@ use session_pipeline_runtime::content::ContentHash;
 use session_pipeline_runtime::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
 use session_pipeline_runtime::processor::Cost;
 use session_pipeline_runtime::rows::{ColumnValues, TableRows};
-use session_pipeline_runtime::scan::Change;
+use session_pipeline_runtime::store::Change;
 use session_pipeline_runtime::store::{CompletedSession, Entry, Group, Opened, Store, StoreError};
 
 use crate::database::{cell, execute, rows};
 
 fn open(dir: &DataDir) -> Result<Store, StoreError> {
-    Store::open(&dir.config(), clock::START)
+    Store::open(&dir.config().store_options(), clock::START)
 }
 
 /// A data dir with a database as the legacy system left it.
@@ -104,25 +104,25 @@ fn a_lock_file_that_a_dead_process_left_is_no_lock() {
 fn a_plan_to_migrate_respects_the_lock_and_changes_nothing() {
     let dir = legacy_dir();
     let before = fs::read(dir.database_path()).unwrap();
-    let plan = Store::plan_migration(&dir.config(), None).unwrap();
+    let plan = Store::plan_migration(&dir.config().store_options(), None).unwrap();
     assert_eq!(plan.version_before, Some(28));
     assert_eq!(fs::read(dir.database_path()).unwrap(), before);
 
     let store = open(&dir).unwrap();
     assert_eq!(plan.pending.len(), store.opened().applied.len());
     assert!(matches!(
-        Store::plan_migration(&dir.config(), None),
+        Store::plan_migration(&dir.config().store_options(), None),
         Err(StoreError::Locked { .. })
     ));
     drop(store);
-    let plan = Store::plan_migration(&dir.config(), None).unwrap();
+    let plan = Store::plan_migration(&dir.config().store_options(), None).unwrap();
     assert_eq!(plan.pending, [""; 0]);
 }
 
 #[test]
 fn a_plan_for_a_database_that_is_not_there_makes_none() {
     let dir = DataDir::new();
-    let plan = Store::plan_migration(&dir.config(), None).unwrap();
+    let plan = Store::plan_migration(&dir.config().store_options(), None).unwrap();
     assert_eq!(plan.version_before, None);
     assert!(!plan.pending.is_empty());
     assert!(!dir.path().join("state").exists());
@@ -133,7 +133,7 @@ fn a_database_whose_making_was_cut_off_is_made_anew() {
     for left in [0, 1, 4096, 8192, 12287] {
         let dir = DataDir::new();
         let whole = DataDir::new();
-        drop(Store::open(&whole.config(), clock::START).unwrap());
+        drop(Store::open(&whole.config().store_options(), clock::START).unwrap());
         let beginning = fs::read(whole.database_path()).unwrap()[..left].to_vec();
         let state = dir.path().join("state");
         fs::create_dir(&state).unwrap();
@@ -142,7 +142,7 @@ fn a_database_whose_making_was_cut_off_is_made_anew() {
         // Of a database that somebody took away.
         fs::write(state.join("system.duckdb.wal"), "another").unwrap();
         fs::write(state.join("checkpoint"), "its blocks").unwrap();
-        let store = Store::open(&dir.config(), clock::START).unwrap();
+        let store = Store::open(&dir.config().store_options(), clock::START).unwrap();
         assert_eq!(store.opened().version_before, None);
         let kept = state.join("checkpoint");
         assert!(!kept.exists(), "blocks of another one");

@@ -8,9 +8,8 @@ use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, cases};
 use session_pipeline_runtime::clock::{Clock, UtcMicros};
 use session_pipeline_runtime::store::{Actor, Store};
-use session_pipeline_runtime::token::{
-    Denied, Keyring, NewToken, Randomness, Role, SchedulerSecret, is_email,
-};
+use session_pipeline_runtime::store::{NewToken, Role};
+use session_pipeline_runtime::token::{Denied, Keyring, Randomness, SchedulerSecret, is_email};
 
 #[derive(Default)]
 struct Counting(AtomicU64);
@@ -62,7 +61,7 @@ proptest! {
     #[test]
     fn invariant_a_token_is_good_until_it_is_revoked_or_expires(actions in vec(action(), 1..20)) {
         let dir = DataDir::new();
-        let store = Store::open(&dir.config(), dir.clock().now()).unwrap();
+        let store = Store::open(&dir.config().store_options(), dir.clock().now()).unwrap();
         let randomness = Counting::default();
         let mut keyring = Keyring::open(&store, None).unwrap();
         let mut known: Vec<Known> = Vec::new();
@@ -110,7 +109,7 @@ fn no_concurrent_change_brings_a_revoked_token_back() {
     const PAIRS: usize = 50;
     let dir = DataDir::new();
     let now = dir.clock().now();
-    let store = Store::open(&dir.config(), now).unwrap();
+    let store = Store::open(&dir.config().store_options(), now).unwrap();
     let keyring = Keyring::open(&store, None).unwrap();
     let randomness = Counting::default();
     let new = NewToken {
@@ -159,7 +158,7 @@ fn no_concurrent_change_brings_a_revoked_token_back() {
 fn a_revocation_that_the_database_fails_is_in_force_all_the_same() {
     let (dir, elsewhere) = (DataDir::new(), DataDir::new());
     let now = dir.clock().now();
-    let store = Store::open(&dir.config(), now).unwrap();
+    let store = Store::open(&dir.config().store_options(), now).unwrap();
     let keyring = Keyring::open(&store, None).unwrap();
     let new = NewToken {
         role: Role::Admin,
@@ -170,7 +169,7 @@ fn a_revocation_that_the_database_fails_is_in_force_all_the_same() {
     let created = keyring.create(&store, &new, &Counting::default(), Actor::cli(), now);
     let created = created.unwrap();
     // A database that has lost the token stands for every failure.
-    let broken = Store::open(&elsewhere.config(), now).unwrap();
+    let broken = Store::open(&elsewhere.config().store_options(), now).unwrap();
     let failed = keyring.revoke(&broken, &created.token.id, Actor::cli(), now);
     assert!(failed.is_err(), "{failed:?}");
     let denied = keyring.recognise(&created.text, now);
@@ -194,7 +193,7 @@ fn nothing_and_blanks_are_no_secret_and_a_short_one_is_a_mistake() {
 #[test]
 fn an_empty_token_is_nobodys_even_without_a_secret() {
     let dir = DataDir::new();
-    let store = Store::open(&dir.config(), dir.clock().now()).unwrap();
+    let store = Store::open(&dir.config().store_options(), dir.clock().now()).unwrap();
     let keyring = Keyring::open(&store, SchedulerSecret::of(Some("")).unwrap()).unwrap();
     for text in ["", " ", "sp_"] {
         assert_eq!(

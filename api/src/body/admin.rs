@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use session_pipeline_runtime::manifest::Order;
 use session_pipeline_runtime::registry::listing::ListedProcessor;
-use session_pipeline_runtime::registry::plan::{Component, Plan, Refused};
+use session_pipeline_runtime::registry::plan::{Plan, Refused};
 use session_pipeline_runtime::store::AuditRow;
+use session_pipeline_runtime::store::Component;
 use utoipa::ToSchema;
 
 /// The processors.

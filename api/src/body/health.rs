@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_runtime::health::Report;
-use session_pipeline_runtime::schedule::timetable::{Job, JobEnd};
 use session_pipeline_runtime::scheduler::SchedulerStatus;
-use session_pipeline_runtime::token::Role;
+use session_pipeline_runtime::scheduler::timetable::{Job, JobEnd};
+use session_pipeline_runtime::store::Role;
 use utoipa::ToSchema;
 
 use crate::build::Build;

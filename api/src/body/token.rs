@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::token;
+use session_pipeline_runtime::store;
 use utoipa::ToSchema;
 
 /// What a token allows; an admin may do all that an analyst may.
@@ -15,16 +15,16 @@ pub enum Role {
     Admin,
 }
 
-impl From<token::Role> for Role {
-    fn from(role: token::Role) -> Self {
+impl From<store::Role> for Role {
+    fn from(role: store::Role) -> Self {
         match role {
-            token::Role::Analyst => Self::Analyst,
-            token::Role::Admin => Self::Admin,
+            store::Role::Analyst => Self::Analyst,
+            store::Role::Admin => Self::Admin,
         }
     }
 }
 
-impl From<Role> for token::Role {
+impl From<Role> for store::Role {
     fn from(role: Role) -> Self {
         match role {
             Role::Analyst => Self::Analyst,
@@ -102,8 +102,8 @@ pub struct Token {
     pub last_used_at: Option<String>,
 }
 
-impl From<token::Token> for Token {
-    fn from(token: token::Token) -> Self {
+impl From<store::Token> for Token {
+    fn from(token: store::Token) -> Self {
         Self {
             id: token.id,
             role: token.role.into(),
@@ -122,8 +122,8 @@ impl From<token::Token> for Token {
 ///
 /// # Errors
 /// When the time is none, in words for whoever asked.
-pub fn asked(new: NewToken) -> Result<token::NewToken, String> {
-    Ok(token::NewToken {
+pub fn asked(new: NewToken) -> Result<store::NewToken, String> {
+    Ok(store::NewToken {
         role: new.role.into(),
         email: new.user,
         label: new.label,

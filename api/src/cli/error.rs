@@ -7,7 +7,7 @@ use session_pipeline_runtime::config::ConfigError;
 use session_pipeline_runtime::knowledge::KnowledgeError;
 use session_pipeline_runtime::listing::ListingError;
 use session_pipeline_runtime::llm::SetupError;
-use session_pipeline_runtime::quarantine::held::QuarantineError;
+use session_pipeline_runtime::quarantine::QuarantineError;
 use session_pipeline_runtime::registry::RegistryError;
 use session_pipeline_runtime::report::PricesError;
 use session_pipeline_runtime::reprocess::ReprocessError;

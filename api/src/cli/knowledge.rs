@@ -60,7 +60,7 @@ pub(super) fn knowledge(global: &Global, command: &KnowledgeCommand) -> Result<E
 fn open(global: &Global) -> Result<Reach<Option<Store>>, Failure> {
     let config = &global.config()?;
     let now = super::now();
-    global.reach(|| Store::open_existing(config, now))
+    global.reach(|| Store::open_existing(&config.store_options(), now))
 }
 
 fn list(global: &Global, arguments: &ListArgs) -> Result<Exit, Failure> {

@@ -21,7 +21,7 @@ pub(super) fn migrate(global: &Global, arguments: &MigrateArgs) -> Result<Exit, 
     if arguments.dry_run {
         return dry_run(global, &config, arguments.to);
     }
-    let store = Store::open_at(&config, super::now(), arguments.to)?;
+    let store = Store::open_at(&config.store_options(), super::now(), arguments.to)?;
     let opened = store.opened();
     if global.json {
         print_json(&json!({
@@ -58,7 +58,7 @@ fn dry_run(
     config: &session_pipeline_runtime::config::Config,
     to: Option<u32>,
 ) -> Result<Exit, Failure> {
-    let plan = Store::plan_migration(config, to)?;
+    let plan = Store::plan_migration(&config.store_options(), to)?;
     if global.json {
         print_json(&json!({
             "version_before": plan.version_before, "pending": plan.pending, "renamed": plan.renamed,

@@ -47,7 +47,7 @@ fn list(global: &Global) -> Result<Exit, Failure> {
     let config = &global.config()?;
     let registry = super::registry();
     let now = super::now();
-    let listed = match global.reach(|| Store::open_existing(config, now))? {
+    let listed = match global.reach(|| Store::open_existing(&config.store_options(), now))? {
         Reach::Here(store) => {
             let (store, scratch) = (store.as_ref(), std::env::temp_dir());
             let engines = Engines::new(config.pool_limits(), 0);

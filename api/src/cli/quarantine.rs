@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 use session_pipeline_runtime::fault::printable;
-use session_pipeline_runtime::quarantine::held::{self, Which};
+use session_pipeline_runtime::quarantine;
+use session_pipeline_runtime::store::Which;
 use session_pipeline_runtime::store::{Actor, Store};
 
 use super::client::Reach;
@@ -65,17 +66,18 @@ pub(super) fn quarantine(global: &Global, command: &QuarantineCommand) -> Result
 fn list(global: &Global, named: &NamedArgs) -> Result<Exit, Failure> {
     let config = &global.config()?;
     let now = super::now();
-    let listed: Quarantine = match global.reach(|| Store::open_existing(config, now))? {
-        Reach::Here(store) => {
-            let which = Which {
-                processor: named.processor.clone(),
-                session: named.session.clone(),
-            };
-            let registry = super::registry();
-            held::list(config, &registry, store.as_ref(), &which, now)?.into()
-        }
-        Reach::Server(client) => super::pages::all(&client, PATH, &named.query())?,
-    };
+    let listed: Quarantine =
+        match global.reach(|| Store::open_existing(&config.store_options(), now))? {
+            Reach::Here(store) => {
+                let which = Which {
+                    processor: named.processor.clone(),
+                    session: named.session.clone(),
+                };
+                let registry = super::registry();
+                quarantine::list(config, &registry, store.as_ref(), &which, now)?.into()
+            }
+            Reach::Server(client) => super::pages::all(&client, PATH, &named.query())?,
+        };
     if global.json {
         print_json(&listed)?;
     } else {
@@ -137,19 +139,21 @@ fn release(global: &Global, arguments: &ReleaseArgs) -> Result<Exit, Failure> {
     )
     .map_err(Failure::wrong_use)?;
     let now = super::now();
-    let released: Released = match global.reach(|| Store::open_existing(config, now))? {
-        Reach::Here(store) => {
-            let registry = super::registry();
-            let actor = Actor::cli();
-            let released = held::release(config, &registry, store.as_ref(), &which, actor, now)?;
-            Released { released }
-        }
-        Reach::Server(client) => {
-            let mut query = named.query();
-            query.extend(arguments.all.then_some(("all", "true")));
-            client.post(&format!("{PATH}/release"), &query)?
-        }
-    };
+    let released: Released =
+        match global.reach(|| Store::open_existing(&config.store_options(), now))? {
+            Reach::Here(store) => {
+                let registry = super::registry();
+                let actor = Actor::cli();
+                let released =
+                    quarantine::release(config, &registry, store.as_ref(), &which, actor, now)?;
+                Released { released }
+            }
+            Reach::Server(client) => {
+                let mut query = named.query();
+                query.extend(arguments.all.then_some(("all", "true")));
+                client.post(&format!("{PATH}/release"), &query)?
+            }
+        };
     if global.json {
         print_json(&released)?;
     } else {

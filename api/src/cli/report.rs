@@ -7,7 +7,8 @@ use session_pipeline_runtime::clock::{Clock, SystemClock};
 use session_pipeline_runtime::csv::{self, Cell};
 use session_pipeline_runtime::day::Day;
 use session_pipeline_runtime::fault::printable;
-use session_pipeline_runtime::report::{self, Calls, Days, Prices, Report, Row, Totals, Usd};
+use session_pipeline_runtime::money::Usd;
+use session_pipeline_runtime::report::{self, Calls, Days, Prices, Report, Row, Totals};
 use session_pipeline_runtime::store::Store;
 
 use super::client::Reach;
@@ -91,7 +92,7 @@ pub(super) fn report(global: &Global, command: &ReportCommand) -> Result<Exit, F
     };
     let by = arguments.by.messages();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    match global.reach(|| Store::open_existing(&config, super::now()))? {
+    match global.reach(|| Store::open_existing(&config.store_options(), super::now()))? {
         Reach::Here(store) => match by {
             Some(by) => {
                 let report = store.map(|store| report::usage(&store, &prices, by, days, &clock));

@@ -27,7 +27,7 @@ pub(super) fn reprocess(global: &Global, arguments: &ReprocessArgs) -> Result<Ex
         registry.check_unseen(processor, config)?;
     }
     let now = super::now();
-    let marked = match global.reach(|| Store::open_existing(config, now))? {
+    let marked = match global.reach(|| Store::open_existing(&config.store_options(), now))? {
         Reach::Here(store) => {
             let store = store.as_ref();
             let audited = Audited {

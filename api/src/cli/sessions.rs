@@ -61,7 +61,7 @@ fn list(global: &Global, arguments: &ListArgs) -> Result<Exit, Failure> {
         registry.check_unseen(processor, config)?;
     }
     let now = super::now();
-    match global.reach(|| Store::open_existing(config, now))? {
+    match global.reach(|| Store::open_existing(&config.store_options(), now))? {
         Reach::Here(store) => {
             let mut pages = Pages::open(config, &registry, store.as_ref(), Part::default(), now)?;
             if !pages.has_root {
@@ -259,7 +259,7 @@ fn show(global: &Global, arguments: &ShowArgs) -> Result<Exit, Failure> {
     let config = &global.config()?;
     let now = super::now();
     let key = arguments.key.as_str();
-    let shown = match global.reach(|| Store::open_existing(config, now))? {
+    let shown = match global.reach(|| Store::open_existing(&config.store_options(), now))? {
         Reach::Here(store) => {
             let registry = super::registry();
             Shown::from(&listing::show(config, &registry, store.as_ref(), key, now)?)

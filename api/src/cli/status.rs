@@ -9,9 +9,10 @@ use session_pipeline_runtime::fault::printable;
 use session_pipeline_runtime::health::{Facts, Report, Sources, SystemDisk};
 use session_pipeline_runtime::registry::Registry;
 use session_pipeline_runtime::sandbox::Engines;
-use session_pipeline_runtime::status::{self, ProcessorStatus};
+use session_pipeline_runtime::status;
+use session_pipeline_runtime::store::ProcessorStatus;
+use session_pipeline_runtime::store::Role;
 use session_pipeline_runtime::store::{Actor, Audited, Store};
-use session_pipeline_runtime::token::Role;
 
 use super::client::Reach;
 use super::table::{count_of, number, table};
@@ -29,41 +30,42 @@ pub(super) struct StatusArgs {
 pub(super) fn status(global: &Global, arguments: &StatusArgs) -> Result<Exit, Failure> {
     let config = &global.config()?;
     let now = super::now();
-    let (body, counts) = match global.reach(|| Store::open_existing(config, now))? {
-        Reach::Here(store) => {
-            if let (true, Some(store)) = (arguments.acknowledge, &store) {
-                store.acknowledge_lost_commits(Audited {
-                    action: "health.acknowledge",
-                    actor: Actor::cli(),
+    let (body, counts) =
+        match global.reach(|| Store::open_existing(&config.store_options(), now))? {
+            Reach::Here(store) => {
+                if let (true, Some(store)) = (arguments.acknowledge, &store) {
+                    store.acknowledge_lost_commits(Audited {
+                        action: "health.acknowledge",
+                        actor: Actor::cli(),
+                        now,
+                    })?;
+                }
+                let registry = super::registry();
+                registry.notice(config, store.as_ref(), now)?;
+                let facts = Facts::gather(Sources {
+                    config,
+                    registry: &registry,
+                    database: store.as_ref().into(),
+                    cadences: &cadences(config, &registry, store.as_ref()),
+                    // It runs in the server, and there is none: it would hold the data dir.
+                    scheduler: None,
+                    disk: &SystemDisk,
+                    schema: None,
                     now,
-                })?;
+                });
+                let report = Report::of(&facts).with_model(&config.llm);
+                let body = DetailedHealth::of(&report, Role::Admin, &build(now))
+                    .map_err(|error| Failure::could_not_run(error.to_string()))?;
+                let processors = status::processors(store.as_ref(), registry.names())?;
+                (body, Some(counts(&processors)))
             }
-            let registry = super::registry();
-            registry.notice(config, store.as_ref(), now)?;
-            let facts = Facts::gather(Sources {
-                config,
-                registry: &registry,
-                database: store.as_ref().into(),
-                cadences: &cadences(config, &registry, store.as_ref()),
-                // It runs in the server, and there is none: it would hold the data dir.
-                scheduler: None,
-                disk: &SystemDisk,
-                schema: None,
-                now,
-            });
-            let report = Report::of(&facts).with_model(&config.llm);
-            let body = DetailedHealth::of(&report, Role::Admin, &build(now))
-                .map_err(|error| Failure::could_not_run(error.to_string()))?;
-            let processors = status::processors(store.as_ref(), registry.names())?;
-            (body, Some(counts(&processors)))
-        }
-        Reach::Server(client) => {
-            if arguments.acknowledge {
-                let _: Acknowledged = client.post("/api/admin/health/acknowledge", &[])?;
+            Reach::Server(client) => {
+                if arguments.acknowledge {
+                    let _: Acknowledged = client.post("/api/admin/health/acknowledge", &[])?;
+                }
+                (client.get("/api/health/detailed", &[])?, None)
             }
-            (client.get("/api/health/detailed", &[])?, None)
-        }
-    };
+        };
     if global.json {
         print_json(&body)?;
     } else {

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use session_pipeline_runtime::fault::printable;
-use session_pipeline_runtime::store::{Actor, Store};
+use session_pipeline_runtime::store::{self, Actor, Store};
 use session_pipeline_runtime::token;
 
 use super::client::{Reach, segment};
@@ -56,7 +56,7 @@ pub(super) fn token(global: &Global, command: &TokenCommand) -> Result<Exit, Fai
 
 fn open(global: &Global) -> Result<Reach<Store>, Failure> {
     let config = global.config()?;
-    global.reach(|| Store::open(&config, super::now()))
+    global.reach(|| Store::open(&config.store_options(), super::now()))
 }
 
 fn create(global: &Global, arguments: &CreateArgs) -> Result<Exit, Failure> {
@@ -124,7 +124,7 @@ fn people(tokens: &Tokens) -> String {
     // A server, or a hand in the database, may say anything.
     let or_none = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), printable);
     for token in &tokens.tokens {
-        let role: token::Role = token.role.into();
+        let role: store::Role = token.role.into();
         table.add_row([
             printable(&token.id),
             role.as_str().to_owned(),

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use session_pipeline_runtime::store::{Actor, StoreError};
-use session_pipeline_runtime::token::{NewToken, Role, TokenError};
+use session_pipeline_runtime::store::{NewToken, Role};
+use session_pipeline_runtime::token::TokenError;
 
 use super::Service;
 

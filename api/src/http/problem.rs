@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use session_pipeline_runtime::knowledge::KnowledgeError;
 use session_pipeline_runtime::listing::ListingError;
-use session_pipeline_runtime::quarantine::held::QuarantineError;
+use session_pipeline_runtime::quarantine::QuarantineError;
 use session_pipeline_runtime::registry::RegistryError;
 use session_pipeline_runtime::report::PricesError;
 use session_pipeline_runtime::reprocess::ReprocessError;

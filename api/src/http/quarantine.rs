@@ -5,8 +5,9 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use session_pipeline_runtime::quarantine::held::{self, Held, Which};
-use session_pipeline_runtime::token::Role;
+use session_pipeline_runtime::quarantine;
+use session_pipeline_runtime::store::Role;
+use session_pipeline_runtime::store::{Held, Which};
 use utoipa::IntoParams;
 
 use super::Service;
@@ -74,7 +75,7 @@ pub(super) async fn list(
     let listed = service.read(Role::Admin, move |service| {
         let pipeline = &service.pipeline;
         let after = after.as_ref();
-        Ok(held::page(
+        Ok(quarantine::page(
             pipeline.config(),
             pipeline.registry(),
             Some(pipeline.store()),
@@ -109,7 +110,7 @@ pub(super) async fn release(
     let actor = known.actor();
     let released = service.query(move |service| {
         let pipeline = &service.pipeline;
-        Ok(held::release(
+        Ok(quarantine::release(
             pipeline.config(),
             pipeline.registry(),
             Some(pipeline.store()),

@@ -8,8 +8,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use session_pipeline_runtime::run::{RunError, RunReport, RunRequest};
+use session_pipeline_runtime::store::Role;
 use session_pipeline_runtime::store::Trigger;
-use session_pipeline_runtime::token::Role;
 use utoipa::IntoParams;
 
 use super::Service;

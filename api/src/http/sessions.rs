@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use session_pipeline_runtime::listing::{self, ListedSession, Pages, Part};
-use session_pipeline_runtime::token::Role;
+use session_pipeline_runtime::store::Role;
 use utoipa::IntoParams;
 
 use super::Service;

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use session_pipeline_runtime::clock::UtcMicros;
 use session_pipeline_runtime::day::Day;
 use session_pipeline_runtime::report::{self, Days, Prices, Report, activity, export};
+use session_pipeline_runtime::store::Role;
 use session_pipeline_runtime::store::{AuditEntry, Audited};
-use session_pipeline_runtime::token::Role;
 use tokio::io::{AsyncReadExt, BufReader};
 use utoipa::{IntoParams, ToSchema};
 

@@ -23,7 +23,7 @@ use crate::limits::Limits;
 use crate::manifest;
 use crate::redaction::{names_a_secret, without_secrets};
 use crate::regular;
-use crate::schedule::timetable::TickTooLong;
+use crate::schedule::TickTooLong;
 use crate::schedule::{self, Schedule};
 
 /// The data dir where nothing else is said.

@@ -9,9 +9,11 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use jiff::SignedDuration;
 
+use super::address::ALLOWED as ADDRESS_ALLOWED;
 use super::{Config, GroupLimits, LlmConfig, ProcessorConfig, Provider, StructuredOutput};
+use crate::config::Address;
 use crate::limits::Limits;
-use crate::llm::{self, Address};
+
 use crate::schedule::{self, Schedule};
 
 const KIB: u64 = 1 << 10;
@@ -252,7 +254,7 @@ pub(super) const LLM: &[Key<LlmConfig>] = &[
     },
     Key {
         name: "base_url",
-        value: Value::Text(llm::ADDRESS_ALLOWED, |llm, text| {
+        value: Value::Text(ADDRESS_ALLOWED, |llm, text| {
             llm.base_url = Some(Address::parse(text)?);
             Some(())
         }),
@@ -291,7 +293,7 @@ pub(super) const LLM: &[Key<LlmConfig>] = &[
     },
     Key {
         name: "proxy",
-        value: Value::Text(llm::ADDRESS_ALLOWED, |llm, text| {
+        value: Value::Text(ADDRESS_ALLOWED, |llm, text| {
             llm.proxy = Some(Address::parse(text)?);
             Some(())
         }),

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::llm::Address;
+use crate::config::Address;
+use crate::store::{Budget, Budgets};
 
 /// The section `[llm]` (BEHAVIOUR.md 7.12). The key itself is no part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,26 +64,6 @@ pub enum StructuredOutput {
     Json,
     /// Else the model is only asked to.
     Auto,
-}
-
-/// What may be spent; each is reserved before a request is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budgets {
-    /// For one session in one run.
-    pub session: Budget,
-    /// For one run.
-    pub run: Budget,
-    /// For one day of UTC, over restarts.
-    pub day: Budget,
-}
-
-/// An amount of requests and tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
-    /// Requests, repeated ones included.
-    pub calls_max: u64,
-    /// Tokens, of requests and answers together.
-    pub tokens_max: u64,
 }
 
 impl Default for LlmConfig {

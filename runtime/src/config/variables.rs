@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::file::{HIDDEN, may_be_a_secret, short};
 use super::{Config, ConfigError};
 use crate::redaction::without_secrets;
-use crate::registry::VERIFICATION;
 use crate::schedule::{Schedule, ScheduleError};
+use crate::shipped::VERIFICATION;
 
 /// What stands in the environment, by name.
 pub type Variables = BTreeMap<&'static str, OsString>;

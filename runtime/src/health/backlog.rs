@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::{Entry, Figures, Status};
 use crate::clock::UtcMicros;
-use crate::registry::VERIFICATION;
-use crate::schedule::timetable::job_name;
+use crate::schedule::job_name;
+use crate::shipped::VERIFICATION;
 
 /// How far behind a processor may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use super::{Audience, Entry, Figures, Status};
 use crate::clock::UtcMicros;
 use crate::fault::printable;
 use crate::registry::plan::Plan;
-use crate::schedule::timetable::JobEnd;
 use crate::scheduler::SchedulerStatus;
+use crate::scheduler::timetable::JobEnd;
 use crate::store::ProcessorFailures;
 
 /// Below this the database can't be sure to finish a checkpoint.

@@ -14,13 +14,14 @@ use super::checks::Schema;
 use crate::clock::UtcMicros;
 use crate::config::Config;
 use crate::fault::printable;
-use crate::quarantine::Verdict;
 use crate::registry::Registry;
 use crate::registry::plan::Plan;
-use crate::scan::{self, Check, KnownFailure, KnownSessions, ScanContext, Standing};
-use crate::schedule::timetable::DEFAULT_CADENCE;
+use crate::retry::Verdict;
+use crate::scan::{self, Check, ScanContext, Standing};
 use crate::scheduler::SchedulerStatus;
+use crate::scheduler::timetable::DEFAULT_CADENCE;
 use crate::sessions::{Links, Observed, SessionsRoot, Walk};
+use crate::state_rows::{FailureRow, StateRows};
 use crate::store::{ProcessorFailures, Store, StoreError, recorded_commits};
 
 /// How far back the sessions lie of which a part may be in quarantine before that is a warning.
@@ -272,8 +273,8 @@ struct Rule {
     digest: Option<String>,
     version: u32,
     versions: Vec<Option<u32>>,
-    known: KnownSessions,
-    failures: HashMap<String, KnownFailure>,
+    known: StateRows,
+    failures: HashMap<String, FailureRow>,
     waits: HashMap<String, UtcMicros>,
 }
 
@@ -287,7 +288,7 @@ impl Rule {
             digest: registry.digest(processor),
             version: 0,
             versions: Vec::new(),
-            known: KnownSessions::default(),
+            known: StateRows::default(),
             failures: HashMap::new(),
             waits: HashMap::new(),
         };

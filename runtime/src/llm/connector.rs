@@ -7,7 +7,6 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Address;
 use super::attempt::{Attempt, Ended};
 use super::breaker::Breaker;
 use super::hold::Hold;
@@ -20,6 +19,7 @@ use super::transport::Transport;
 use super::under_way::UnderWay;
 use super::wire::{self, Rung, Trouble, Wire};
 use crate::clock::Clock;
+use crate::config::Address;
 use crate::config::{LlmConfig, Provider, StructuredOutput};
 use crate::model::{Caller, ErrorClass, LanguageModel, LlmError, Request, Response};
 use crate::redaction::clean;

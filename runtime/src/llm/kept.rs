@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Address;
+use crate::config::Address;
 use crate::config::{LlmConfig, Provider};
 use crate::model::{Request, Response};
 

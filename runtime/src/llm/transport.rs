@@ -12,7 +12,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Proxy, Url, redirect};
 use tokio::runtime::{Builder, Runtime};
 
-use super::Address;
+use crate::config::Address;
 use crate::config::LlmConfig;
 
 /// Far more than the longest answer that a model can give.

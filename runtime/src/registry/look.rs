@@ -22,10 +22,11 @@ use super::Registry;
 use super::folder::{self, Found, Stamp};
 use super::kept;
 use super::make::{Compiling, Workshop};
-use super::plan::{Component, Holds, KnownFile, Plan, Refused, Running};
+use super::plan::{Holds, KnownFile, Plan, Refused, Running};
 use crate::clock::UtcMicros;
 use crate::config::Config;
 use crate::sandbox::Engines;
+use crate::store::Component;
 use crate::store::{Store, StoreError};
 
 /// The folder as this process knows it.

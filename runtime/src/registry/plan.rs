@@ -4,19 +4,9 @@
 //! A file is never named after what it holds: only the component says what processor it is. So a
 //! broken file stands for the processor that it held last.
 
+use crate::store::Component;
 use std::collections::BTreeMap;
 use std::fmt;
-
-/// A component that described itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Component {
-    /// The name in its manifest.
-    pub name: String,
-    /// The version in its manifest.
-    pub version: u32,
-    /// Its SHA-256.
-    pub digest: String,
-}
 
 /// What a file holds now.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
-use super::money::Usd;
 use super::prices::{Prices, Rate};
 use crate::clock::UtcMicros;
+use crate::money::Usd;
 
 impl Prices {
     /// What so many tokens of a model cost at a time; `None` where nobody knows.

@@ -10,9 +10,9 @@ use jiff::civil::Date;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::money::millionths;
 use crate::config::Config;
 use crate::fault::printable;
+use crate::money::millionths;
 use crate::regular;
 
 const SHIPPED: &str = include_str!("prices.toml");

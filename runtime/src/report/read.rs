@@ -7,8 +7,9 @@ use duckdb::{Connection, Row as SqlRow, params_from_iter};
 
 use super::rollups::{CALL_COUNTS, is_current, made_from, update, update_alone};
 use super::views::{register, sums};
-use super::{By, Calls, Days, Prices, Report, Row, Totals, Usd};
+use super::{By, Calls, Days, Prices, Report, Row, Totals};
 use crate::clock::{Clock, UtcMicros};
+use crate::money::Usd;
 use crate::store::{Store, StoreError};
 
 /// How often the rollups are brought up to date for one report, before commits have to wait for it.

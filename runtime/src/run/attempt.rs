@@ -13,11 +13,12 @@ use crate::fault::{Fault, FaultKind, printable};
 use crate::in_flight::{DEATHS_MAX, Record, Stay, Suspicion};
 use crate::kill_point::reached;
 use crate::processor::{Cost, SessionInfo};
-use crate::quarantine::{Content, Failures, Verdict};
+use crate::retry::{Content, Failures, Verdict};
 use crate::rows::TableRows;
 use crate::sandbox;
-use crate::scan::{Candidate, Check, KnownFailure, trusted};
+use crate::scan::{Candidate, Check, trusted};
 use crate::sessions::Observed;
+use crate::state_rows::FailureRow;
 use crate::store::{CompletedSession, Entry, FailedSession, SkippedSession};
 
 /// What became of one candidate.
@@ -369,7 +370,7 @@ impl Pass<'_> {
 pub(super) struct FailedAttempt<'a> {
     pub(super) key: &'a str,
     /// The last failure before it.
-    pub(super) failure: Option<&'a KnownFailure>,
+    pub(super) failure: Option<&'a FailureRow>,
     pub(super) hash: Option<ContentHash>,
     pub(super) observed: Option<Observed>,
     pub(super) cost: Cost,

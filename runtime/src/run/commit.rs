@@ -9,11 +9,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use super::RunError;
 use super::attempt::{FailedAttempt, Outcome};
 use super::dispatch::{Backlog, Dispatch, Progress};
-use super::report::Stats;
 use super::work::Pass;
 use crate::fault::{Fault, FaultKind};
 use crate::manifest::Order;
-use crate::quarantine::Verdict;
+use crate::retry::Verdict;
+use crate::store::Stats;
 use crate::store::{CompletedSession, Entry, Group};
 
 impl Pass<'_> {

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::dispatch::Progress;
-use super::report::Stats;
 use super::work::Pass;
 use super::{Pipeline, RunError, RunRequest};
 use crate::fault::printable;
@@ -14,6 +13,7 @@ use crate::processor::{Grants, Processor};
 use crate::sandbox::{Aside, ModelGrant};
 use crate::scan::{ScanContext, ScanPlan};
 use crate::sessions::{Note, SessionsRoot, Walk};
+use crate::store::Stats;
 use crate::store::StoreError;
 
 /// What a pass has to tell beside its numbers.
@@ -58,7 +58,8 @@ impl Pipeline {
             stats.scanned = plan.candidates.len() as u64;
             (stats.waiting, stats.quarantined) = (plan.waiting, plan.quarantined);
         }
-        self.store.mark_missing(name, &plan, self.clock.now())?;
+        self.store
+            .mark_missing(name, &plan.presence, self.clock.now())?;
         if let Some(days) = self.config.keep_missing_days {
             // What a run that saw little or nothing calls missing may be there all the same.
             if walk.is_complete && walk.found > 0 {

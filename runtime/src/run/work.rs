@@ -7,7 +7,6 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::attempt::Outcome;
 use super::dispatch::{Backlog, Dispatch, Progress};
-use super::report::Stats;
 use super::{Pipeline, RunError, RunRequest};
 use crate::fault::{Fault, FaultKind};
 use crate::identity::Identities;
@@ -16,6 +15,7 @@ use crate::processor::{Cost, Grants, Processor};
 use crate::scan::Candidate;
 use crate::sessions::SessionsRoot;
 use crate::store::ReprocessRequests;
+use crate::store::Stats;
 
 /// The guest may use 1 MiB of the stack; the rest is ours.
 const WORKER_STACK_BYTES: usize = 4 << 20;

@@ -148,7 +148,7 @@ mod tests {
 
     use super::{CancelReason, Cancellation};
     use crate::clock::UtcMicros;
-    use crate::config::Config;
+    use crate::store::StoreOptions;
     use crate::store::{Store, StoreError};
 
     const ENDLESS: &str =
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn a_cancelled_scope_interrupts_its_statement_and_begins_no_other() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&Config::new(dir.path()), UtcMicros(0)).unwrap();
+        let store = Store::open(&StoreOptions::new(dir.path()), UtcMicros(0)).unwrap();
         let cancellation = Cancellation::default();
         let started = Instant::now();
         std::thread::scope(|threads| {

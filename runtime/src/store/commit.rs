@@ -19,10 +19,11 @@ use crate::fault::Fault;
 use crate::kill_point::reached;
 use crate::manifest::{FIRST_RUN_COLUMN, Kind, Manifest};
 use crate::processor::Cost;
-use crate::quarantine::Failures;
+use crate::retry::Failures;
 use crate::rows::{ColumnValues, TableRows};
-use crate::scan::{Change, KnownFailure, KnownSession};
 use crate::sessions::Observed;
+use crate::state_rows::{FailureRow, StateRow};
+use crate::store::Change;
 
 /// What some sessions of one run came to.
 #[derive(Debug)]
@@ -60,9 +61,9 @@ pub struct CompletedSession {
     /// Whose it is.
     pub username: String,
     /// Its state row so far.
-    pub known: Option<KnownSession>,
+    pub known: Option<StateRow>,
     /// Its last failure, which is over once it is committed.
-    pub failure: Option<Box<KnownFailure>>,
+    pub failure: Option<Box<FailureRow>>,
     /// The time just before its first byte was read.
     pub read_at: UtcMicros,
     /// Size and times, where they can be trusted.

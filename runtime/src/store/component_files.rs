@@ -11,7 +11,17 @@ use super::sql::timestamp;
 use super::transaction::in_transaction;
 use super::{Store, StoreError};
 use crate::clock::UtcMicros;
-use crate::registry::plan::Component;
+
+/// A component that described itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Component {
+    /// The name in its manifest.
+    pub name: String,
+    /// The version in its manifest.
+    pub version: u32,
+    /// Its SHA-256.
+    pub digest: String,
+}
 
 /// Files come and go by themselves, as far as the program can tell.
 fn audited(action: &'static str, now: UtcMicros) -> Audited {

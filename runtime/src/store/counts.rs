@@ -1,7 +1,36 @@
 //! Counts over the state tables, in one statement.
 
+use serde::Serialize;
+
 use super::{Store, StoreError};
-use crate::status::{ProcessorStatus, instant};
+use crate::clock::UtcMicros;
+
+/// The counts of one processor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProcessorStatus {
+    /// Its name.
+    pub processor: String,
+    /// Sessions that were processed.
+    pub sessions: i64,
+    /// Items extracted from them.
+    pub items_extracted: i64,
+    /// Sessions that someone asked to process again.
+    pub due: i64,
+    /// Sessions whose file is gone; their rows stay.
+    pub missing: i64,
+    /// Sessions whose last attempt failed.
+    pub failing: i64,
+    /// Those of them that are not tried any more.
+    pub quarantined: i64,
+    /// When the latest session was read.
+    pub last_processed_at: Option<String>,
+    /// How the last run ended that has ended; `None` if there was none.
+    pub last_run: Option<String>,
+    /// When it ended.
+    pub last_run_at: Option<String>,
+    /// When the run in progress began; `None` if there is none.
+    pub running_since: Option<String>,
+}
 
 impl Store {
     /// What is known of each processor that has left a row.
@@ -56,4 +85,9 @@ impl Store {
             .map_err(&refused)?;
         rows.collect::<Result<_, _>>().map_err(&refused)
     }
+}
+
+/// An instant as people and machines read it.
+fn instant(micros: Option<i64>) -> Option<String> {
+    micros.map(|micros| UtcMicros(micros).to_string())
 }

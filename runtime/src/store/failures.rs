@@ -9,9 +9,9 @@ use super::{FailedSession, Keys, Store, StoreError};
 use crate::clock::UtcMicros;
 use crate::content::ContentHash;
 use crate::fault::{Fault, FaultKind};
-use crate::quarantine::Failures;
-use crate::scan::KnownFailure;
+use crate::retry::Failures;
 use crate::sessions::Observed;
+use crate::state_rows::FailureRow;
 
 impl Store {
     /// All failure rows of a processor, by session key.
@@ -21,7 +21,7 @@ impl Store {
     pub fn known_failures(
         &self,
         processor: &str,
-    ) -> Result<HashMap<String, KnownFailure>, StoreError> {
+    ) -> Result<HashMap<String, FailureRow>, StoreError> {
         self.failures_of(processor, Keys::All)
     }
 
@@ -33,7 +33,7 @@ impl Store {
         &self,
         processor: &str,
         keys: Keys<'_>,
-    ) -> Result<HashMap<String, KnownFailure>, StoreError> {
+    ) -> Result<HashMap<String, FailureRow>, StoreError> {
         let (condition, [a, b, c, d]) = keys.condition();
         let refused = StoreError::database("to read its failures");
         let connection = self.reader()?;
@@ -55,7 +55,7 @@ impl Store {
                     }),
                     _ => None,
                 };
-                let failure = KnownFailure {
+                let failure = FailureRow {
                     row_id: row.get(1)?,
                     hash: row
                         .get::<_, Option<String>>(2)?

@@ -3,7 +3,7 @@
 use super::sql::timestamp;
 use super::{Store, StoreError};
 use crate::clock::UtcMicros;
-use crate::run::Stats;
+use crate::store::Stats;
 
 /// The failures of one processor's component.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,8 +9,27 @@ use super::sql::{bigint, timestamp};
 use super::transaction::{in_transaction, raise_counter};
 use super::{Store, StoreError};
 use crate::clock::UtcMicros;
-use crate::config::{Budget, Budgets};
-use crate::report::Usd;
+use crate::money::Usd;
+
+/// What may be spent; each is reserved before a request is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budgets {
+    /// For one session in one run.
+    pub session: Budget,
+    /// For one run.
+    pub run: Budget,
+    /// For one day of UTC, over restarts.
+    pub day: Budget,
+}
+
+/// An amount of requests and tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Requests, repeated ones included.
+    pub calls_max: u64,
+    /// Tokens, of requests and answers together.
+    pub tokens_max: u64,
+}
 
 const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 

@@ -14,9 +14,40 @@ use super::sequence::{Commits, make_good};
 use super::transaction::{Writer, in_transaction};
 use super::{Store, StoreError, is_damage, modes, runs};
 use crate::clock::UtcMicros;
-use crate::config::Config;
 use crate::kill_point::reached;
 use crate::regular;
+
+/// Where a database is, and how much memory it can use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// The data directory. The database is in `state/` below it.
+    pub data_dir: PathBuf,
+    /// Memory of the buffer pool, in bytes.
+    pub memory_bytes: u64,
+    /// Sessions that one transaction can commit: a lost commit had assigned up to this many numbers.
+    pub group_sessions_max: usize,
+}
+
+impl StoreOptions {
+    /// The defaults for a data directory.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            memory_bytes: 256 << 20,
+            group_sessions_max: 100,
+        }
+    }
+
+    /// The folder of everything that the store writes.
+    pub fn state_dir(&self) -> PathBuf {
+        self.data_dir.join("state")
+    }
+
+    /// The only other folder into which the database can write files.
+    pub fn export_dir(&self) -> PathBuf {
+        self.data_dir.join("export")
+    }
+}
 
 /// What opening a store came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,8 +71,8 @@ impl Store {
     ///
     /// # Errors
     /// When another process holds it, it can't be read or written, or its version does not fit.
-    pub fn open(config: &Config, now: UtcMicros) -> Result<Self, StoreError> {
-        Self::open_at(config, now, None)
+    pub fn open(options: &StoreOptions, now: UtcMicros) -> Result<Self, StoreError> {
+        Self::open_at(options, now, None)
     }
 
     /// As [`Store::open`], for those who only ask: `None` where there is no database yet, and then
@@ -49,16 +80,19 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn open_existing(config: &Config, now: UtcMicros) -> Result<Option<Self>, StoreError> {
-        let path = config.state_dir().join("system.duckdb");
+    pub fn open_existing(
+        options: &StoreOptions,
+        now: UtcMicros,
+    ) -> Result<Option<Self>, StoreError> {
+        let path = options.state_dir().join("system.duckdb");
         // What may not be looked at is no absence.
         match path.try_exists() {
-            Ok(true) => Self::open(config, now).map(Some),
+            Ok(true) => Self::open(options, now).map(Some),
             Ok(false) => Ok(None),
             // A file in the place of the folder is no absence either.
             Err(source) => {
                 let path = match source.kind() {
-                    std::io::ErrorKind::NotADirectory => config.state_dir(),
+                    std::io::ErrorKind::NotADirectory => options.state_dir(),
                     _ => path,
                 };
                 Err(StoreError::Io { path, source })
@@ -71,28 +105,28 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn open_at(
-        config: &Config,
+        options: &StoreOptions,
         now: UtcMicros,
         version: Option<u32>,
     ) -> Result<Self, StoreError> {
-        let state_dir = config.state_dir();
-        modes::folder(&config.data_dir, 0o755)?;
+        let state_dir = options.state_dir();
+        modes::folder(&options.data_dir, 0o755)?;
         let was_open = modes::private_folder(&state_dir)?;
-        let export_dir = config.export_dir();
-        let lock = DataDirLock::take(&config.data_dir, &state_dir)?;
+        let export_dir = options.export_dir();
+        let lock = DataDirLock::take(&options.data_dir, &state_dir)?;
         let path = state_dir.join("system.duckdb");
         check_files(&path)?;
         modes::close_below(&state_dir, was_open);
-        discard_spill(config)?;
+        discard_spill(options)?;
         discard_exports(&export_dir)?;
         let migration = |source| unmigrated(&path, source);
 
         let mut opened = Opened::default();
         let made = match path.exists() {
             true => None,
-            false => Some(make(&path, config, now, version)?),
+            false => Some(make(&path, options, now, version)?),
         };
-        let (mut connection, mut checkpoints) = connect(&path, config)?;
+        let (mut connection, mut checkpoints) = connect(&path, options)?;
         let status = migrations::status(&connection).map_err(migration)?;
         opened.version_before = status.version().filter(|_| made.is_none());
         let is_behind = !status.plan(version).map_err(migration)?.is_empty();
@@ -109,7 +143,7 @@ impl Store {
             reached("database to be copied");
             opened.copy = Some(copy_aside(&path, version)?);
             reached("database copied");
-            (connection, checkpoints) = connect(&path, config)?;
+            (connection, checkpoints) = connect(&path, options)?;
         }
         let applied = match made {
             Some(applied) => applied,
@@ -133,7 +167,7 @@ impl Store {
         let writer = Writer::new(connection, commits, Arc::clone(&checkpoints));
         if opened.lost_commits > 0 {
             in_transaction(&writer, |connection| {
-                make_good(connection, opened.lost_commits, config.group.sessions_max)
+                make_good(connection, opened.lost_commits, options.group_sessions_max)
             })?;
         }
         if is_current && opened.version_before.is_some() && !opened.applied.is_empty() {
@@ -143,7 +177,7 @@ impl Store {
             opened.interrupted_runs = runs::close_interrupted(&writer, now)?;
         }
         lock_down(&writer, &export_dir)?;
-        let memory_bytes = config.database_memory_bytes;
+        let memory_bytes = options.memory_bytes;
         Self::start(writer, opened, checkpoints, memory_bytes, lock)
     }
 
@@ -151,15 +185,18 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::open_at`].
-    pub fn plan_migration(config: &Config, to: Option<u32>) -> Result<MigrationPlan, StoreError> {
-        let state_dir = config.state_dir();
+    pub fn plan_migration(
+        options: &StoreOptions,
+        to: Option<u32>,
+    ) -> Result<MigrationPlan, StoreError> {
+        let state_dir = options.state_dir();
         let path = state_dir.join("system.duckdb");
         let migration = |source| unmigrated(&path, source);
         // A database that is not there yet is not made by asking.
         let (_held, connection) = if path.exists() {
-            let lock = DataDirLock::take(&config.data_dir, &state_dir)?;
+            let lock = DataDirLock::take(&options.data_dir, &state_dir)?;
             check_files(&path)?;
-            let (connection, checkpoints) = connect(&path, config)?;
+            let (connection, checkpoints) = connect(&path, options)?;
             (Some((checkpoints, lock)), connection)
         } else {
             let in_memory = Connection::open_in_memory();
@@ -282,14 +319,14 @@ fn migrate(
 }
 
 /// Opens the file, and what makes its checkpoints.
-fn connect(path: &Path, config: &Config) -> Result<(Connection, Checkpoints), StoreError> {
+fn connect(path: &Path, options: &StoreOptions) -> Result<(Connection, Checkpoints), StoreError> {
     undo_half_done(path)?;
     // Threads and memory are set before the file is opened: replaying a log obeys them too. A
     // database whose log wants more memory than it may have could never be opened again.
     let log_bytes = fs::metadata(log_beside(path)).map_or(0, |log| log.len());
-    let usual = config.database_memory_bytes;
+    let usual = options.memory_bytes;
     let at_first = usual.max(log_bytes.saturating_mul(MEMORY_PER_LOG_BYTE));
-    let settings = settings(config, at_first).map_err(StoreError::database("its settings"))?;
+    let settings = settings(options, at_first).map_err(StoreError::database("its settings"))?;
     let connection =
         Connection::open_with_flags(path, settings).map_err(|error| refused(path, error))?;
     connection
@@ -310,7 +347,7 @@ fn connect(path: &Path, config: &Config) -> Result<(Connection, Checkpoints), St
 ///
 /// # Errors
 /// When this DuckDB has no such setting.
-pub fn settings(config: &Config, memory_bytes: u64) -> duckdb::Result<DatabaseConfig> {
+pub fn settings(options: &StoreOptions, memory_bytes: u64) -> duckdb::Result<DatabaseConfig> {
     DatabaseConfig::default()
         .threads(1)?
         .max_memory(&format!("{memory_bytes}B"))?
@@ -322,7 +359,7 @@ pub fn settings(config: &Config, memory_bytes: u64) -> duckdb::Result<DatabaseCo
         // None but our own: see `checkpoint`.
         .with("checkpoint_threshold", "1000TB")?
         // Reports over many millions of messages group more than memory may hold.
-        .with("temp_directory", spill_dir(config).to_string_lossy())?
+        .with("temp_directory", spill_dir(options).to_string_lossy())?
         .with("max_temp_directory_size", SPILL_MAX)
 }
 
@@ -330,7 +367,7 @@ pub fn settings(config: &Config, memory_bytes: u64) -> duckdb::Result<DatabaseCo
 /// could say that nothing is lost with it.
 fn make(
     path: &Path,
-    config: &Config,
+    options: &StoreOptions,
     now: UtcMicros,
     to: Option<u32>,
 ) -> Result<migrations::Applied, StoreError> {
@@ -350,7 +387,7 @@ fn make(
             _ => {}
         }
     }
-    let settings = settings(config, config.database_memory_bytes);
+    let settings = settings(options, options.memory_bytes);
     let settings = settings.map_err(StoreError::database("its settings"))?;
     let mut made = Connection::open_with_flags(&unnamed, settings)
         .map_err(|error| refused(&unnamed, error))?;
@@ -420,13 +457,13 @@ fn holder_of(error: &str) -> Option<String> {
 const SPILL_MAX: &str = "8GB";
 
 /// Where the database puts what its memory can't hold, while a statement runs.
-fn spill_dir(config: &Config) -> PathBuf {
-    config.state_dir().join("spill")
+fn spill_dir(options: &StoreOptions) -> PathBuf {
+    options.state_dir().join("spill")
 }
 
 /// What a process left that was killed in the middle of a statement. Only under our lock.
-fn discard_spill(config: &Config) -> Result<(), StoreError> {
-    let path = spill_dir(config);
+fn discard_spill(options: &StoreOptions) -> Result<(), StoreError> {
+    let path = spill_dir(options);
     match fs::remove_dir_all(&path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(StoreError::Io { path, source })
@@ -509,9 +546,9 @@ mod tests {
     #[test]
     fn once_locked_down_no_statement_reaches_a_file_or_opens_the_lock_again() {
         let dir = tempfile::tempdir().unwrap();
-        let config = Config::new(dir.path());
+        let options = StoreOptions::new(dir.path());
         fs::write(dir.path().join("secret.csv"), "a\n1\n").unwrap();
-        let store = Store::open(&config, UtcMicros(0)).unwrap();
+        let store = Store::open(&options, UtcMicros(0)).unwrap();
         let path = dir.path().display();
         let statements = [
             format!("SELECT * FROM read_csv('{path}/secret.csv')"),

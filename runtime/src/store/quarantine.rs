@@ -9,8 +9,35 @@ use super::transaction::in_transaction;
 use super::{Store, StoreError};
 use crate::clock::UtcMicros;
 use crate::fault::{Fault, FaultKind};
-use crate::quarantine::Failures;
-use crate::quarantine::held::{Held, Which};
+use crate::retry::Failures;
+
+/// A session that is not tried any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The processor that does not try it.
+    pub processor: String,
+    /// Its key.
+    pub session: String,
+    /// Why it failed last.
+    pub fault: Fault,
+    /// How often it failed, and since when it is not tried.
+    pub failures: Failures,
+    /// The component that failed.
+    pub component: Option<String>,
+    /// When it was tried last.
+    pub last_attempt_at: UtcMicros,
+    /// Since when a run knows that its file is gone.
+    pub missing_since: Option<UtcMicros>,
+}
+
+/// Which of those in quarantine; all of them, where neither is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Which {
+    /// Those of this processor.
+    pub processor: Option<String>,
+    /// This session.
+    pub session: Option<String>,
+}
 
 /// Which rows are meant; the parameters are processor and session, each twice.
 const MEANT: &str = "quarantined_at IS NOT NULL AND (? IS NULL OR processor_name = ?) \

@@ -5,7 +5,36 @@ use duckdb::{Connection, Params, params};
 use super::sql::timestamp;
 use super::transaction::in_transaction;
 use super::{Store, StoreError};
-use crate::retention::{Retention, Swept};
+use crate::clock::UtcMicros;
+
+/// From when on things are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Runs that ended earlier are removed, save the last one of each processor, and with them what
+    /// their sessions cost.
+    pub runs_since: UtcMicros,
+    /// Requests to language models that were sent earlier are removed: as long as runs.
+    pub calls_since: UtcMicros,
+    /// Answers of language models that are older are removed.
+    pub responses_since: UtcMicros,
+    /// Failures of sessions whose files have been gone for longer are removed.
+    pub missing_failures_since: UtcMicros,
+}
+
+/// How much was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Runs.
+    pub runs: u64,
+    /// What single sessions cost.
+    pub costs: u64,
+    /// Requests to language models.
+    pub calls: u64,
+    /// Answers of language models.
+    pub responses: u64,
+    /// Failures of sessions whose files are gone.
+    pub failures: u64,
+}
 
 /// Runs removed in one transaction, each with what its sessions cost.
 const RUNS_MAX: u64 = 500;

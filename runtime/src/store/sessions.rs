@@ -1,6 +1,6 @@
 //! What is known of sessions, for people who ask: over all processors, with counts and times.
 //!
-//! Runs read the leaner [`KnownSessions`](crate::scan::KnownSessions) instead.
+//! Runs read the leaner [`StateRows`](crate::state_rows::StateRows) instead.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use super::{ReprocessRequests, Store, StoreError};
 use crate::clock::UtcMicros;
 use crate::content::ContentHash;
 use crate::processor::Cost;
-use crate::scan::KnownSession;
 use crate::sessions::Observed;
+use crate::state_rows::StateRow;
 
 /// All state rows of some sessions.
 #[derive(Debug, Default)]
 pub struct SessionStates {
     /// The rows, in the order of keys, then processors.
     pub rows: Vec<SessionState>,
-    /// The digests that [`KnownSession::digest`] points to.
+    /// The digests that [`StateRow::digest`] points to.
     pub digests: Vec<String>,
 }
 
@@ -66,7 +66,7 @@ pub struct SessionState {
     /// Whose it is.
     pub username: String,
     /// What runs go by.
-    pub known: KnownSession,
+    pub known: StateRow,
     /// How many items were extracted.
     pub items: i64,
     /// Since when its file is gone.
@@ -138,7 +138,7 @@ impl Store {
                     processor: row.get(0)?,
                     key: row.get(1)?,
                     username: row.get(2)?,
-                    known: KnownSession {
+                    known: StateRow {
                         row_id: row.get(3)?,
                         observed,
                         hash: row

@@ -7,15 +7,15 @@ use duckdb::arrow::array::{
 use super::{Store, StoreError};
 use crate::clock::UtcMicros;
 use crate::content::ContentHash;
-use crate::scan::{KnownSession, KnownSessions};
 use crate::sessions::Observed;
+use crate::state_rows::{StateRow, StateRows};
 
 impl Store {
     /// All state rows of a processor, streamed: a query for each file would scan the table each time.
     ///
     /// # Errors
     /// When the database can't be read.
-    pub fn known_sessions(&self, processor: &str) -> Result<KnownSessions, StoreError> {
+    pub fn known_sessions(&self, processor: &str) -> Result<StateRows, StoreError> {
         let refused = StoreError::database("to read the state of its sessions");
         let connection = self.reader()?;
         let rows: i64 = connection
@@ -33,7 +33,7 @@ impl Store {
                  FROM main.session_processor_state WHERE processor_name = ?",
             )
             .map_err(&refused)?;
-        let mut known = KnownSessions::with_capacity(rows);
+        let mut known = StateRows::with_capacity(rows);
         for (index, batch) in (0..).zip(statement.stream_arrow([processor]).map_err(&refused)?) {
             add_batch(&mut known, &batch);
             if index == 0 {
@@ -44,7 +44,7 @@ impl Store {
     }
 }
 
-fn add_batch(known: &mut KnownSessions, batch: &RecordBatch) {
+fn add_batch(known: &mut StateRows, batch: &RecordBatch) {
     let integers = |index: usize| batch.column(index).as_any().downcast_ref::<Int64Array>();
     let texts = |index: usize| batch.column(index).as_any().downcast_ref::<StringArray>();
     let flags = |index: usize| batch.column(index).as_any().downcast_ref::<BooleanArray>();
@@ -87,7 +87,7 @@ fn add_batch(known: &mut KnownSessions, batch: &RecordBatch) {
         });
         known.add(
             key,
-            KnownSession {
+            StateRow {
                 row_id,
                 observed,
                 hash: text(7, row).and_then(ContentHash::from_hex),

@@ -18,7 +18,20 @@ use super::commit::{CompletedSession, Group};
 use super::sql::{list, quoted, table_of};
 use crate::manifest::{FIRST_RUN_COLUMN, SUPERSEDED_COLUMN, TableSpec};
 use crate::rows::{ColumnValues, TableRows};
-use crate::scan::Change;
+
+/// How the content of a session differs from the one that was processed before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Change {
+    /// It begins with all of the content before: every row is yielded again.
+    Grown,
+    /// Something of the content before is gone, and the rows of it may be.
+    Rewritten,
+    /// It has grown or was rewritten, and the rows that are not yielded again tell.
+    Unproven,
+    /// There is nothing to compare with.
+    #[default]
+    Unknown,
+}
 
 /// Which run recorded a row first: by table, the session's new number and the row's identity.
 #[derive(Debug, Default)]

@@ -172,13 +172,13 @@ fn columns(
 #[cfg(test)]
 mod tests {
     use crate::clock::UtcMicros;
-    use crate::config::Config;
     use crate::store::Store;
+    use crate::store::StoreOptions;
 
     #[test]
     fn a_reader_of_an_older_state_stops_neither_a_definition_nor_a_checkpoint() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&Config::new(dir.path()), UtcMicros(0)).unwrap();
+        let store = Store::open(&StoreOptions::new(dir.path()), UtcMicros(0)).unwrap();
         let reader = store.reader().unwrap();
         reader
             .execute_batch("BEGIN TRANSACTION; SELECT count(*) FROM main.counters")

@@ -1,14 +1,86 @@
 //! The table `tokens`: digests and dates, never the text of a token.
 
 use duckdb::{Connection, Row, params};
+use serde::{Deserialize, Serialize};
 
-use super::audit::{Actor, write_audit};
+use super::audit::{Actor, AuditEntry, write_audit};
 use super::sql::{maybe_timestamp, timestamp};
 use super::transaction::{in_transaction, raise_counter};
 use super::users::user_of_email;
 use super::{Store, StoreError};
 use crate::clock::UtcMicros;
-use crate::token::{Key, NewToken, Role, Token, audit_entry};
+
+/// What a caller may do; an admin may do all that an analyst may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads reports, and uploads sessions.
+    Analyst,
+    /// Runs, changes and reads everything.
+    Admin,
+}
+
+impl Role {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Analyst => "analyst",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The role of a word that the database holds; what is unknown may do the least.
+    pub(crate) fn from_word(word: &str) -> Self {
+        match word {
+            "admin" => Self::Admin,
+            _ => Self::Analyst,
+        }
+    }
+}
+
+/// A token as it is kept and listed: all but its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Its id.
+    pub id: String,
+    /// Whose it is.
+    pub user_id: Option<String>,
+    /// That user's e-mail.
+    pub email: Option<String>,
+    /// What it allows.
+    pub role: Role,
+    /// What it is for.
+    pub label: Option<String>,
+    /// When it was made.
+    pub created_at: UtcMicros,
+    /// From when on it is not good any more.
+    pub expires_at: Option<UtcMicros>,
+    /// When it was taken back.
+    pub revoked_at: Option<UtcMicros>,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<UtcMicros>,
+}
+
+/// What a new token is asked to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewToken {
+    /// What it allows.
+    pub role: Role,
+    /// Whose it is, by e-mail; a user that is not there yet is made.
+    pub email: Option<String>,
+    /// What it is for.
+    pub label: Option<String>,
+    /// From when on it is not good any more.
+    pub expires_at: Option<UtcMicros>,
+}
+
+/// A token with its digest.
+#[derive(Clone, Debug)]
+pub(crate) struct Key {
+    pub(crate) token: Token,
+    pub(crate) sha256: String,
+    pub(crate) is_user_active: bool,
+}
 
 const COLUMNS: &str = "SELECT t.id, t.user_id, u.email, t.role, t.label, epoch_us(t.created_at), epoch_us(t.expires_at), \
      epoch_us(t.revoked_at), epoch_us(t.last_used_at), t.sha256, coalesce(u.active, t.user_id IS NULL) \
@@ -160,4 +232,15 @@ fn key_of(row: &Row<'_>) -> duckdb::Result<Key> {
         sha256: row.get(9)?,
         is_user_active: row.get(10)?,
     })
+}
+
+/// The audit row of a token that came or went.
+fn audit_entry(action: &'static str, token: &Token, actor: Actor, now: UtcMicros) -> AuditEntry {
+    AuditEntry {
+        params: Some(
+            serde_json::json!({ "role": token.role.as_str(), "label": token.label, "email": token.email })
+                .to_string(),
+        ),
+        ..AuditEntry::new(action, format!("token:{}", token.id), actor, now)
+    }
 }

@@ -150,13 +150,13 @@ pub(super) fn raise_counter(
 mod tests {
     use super::in_transaction;
     use crate::clock::UtcMicros;
-    use crate::config::Config;
     use crate::store::Store;
+    use crate::store::StoreOptions;
 
     #[test]
     fn an_error_that_is_swallowed_in_a_transaction_is_found_and_nothing_is_committed() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&Config::new(dir.path()), UtcMicros(0)).unwrap();
+        let store = Store::open(&StoreOptions::new(dir.path()), UtcMicros(0)).unwrap();
         let add = "INSERT INTO main.counters VALUES ('mine', 1)";
         let result = store.write(move |connection| {
             in_transaction(connection, |connection| {

@@ -5,7 +5,23 @@ use duckdb::{Connection, params};
 use super::sql::timestamp;
 use super::{Store, StoreError};
 use crate::clock::UtcMicros;
-use crate::identity::User;
+
+/// A person, as tokens and folders know them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Theirs for ever.
+    pub id: String,
+    /// No two users share one, however it is spelt.
+    pub email: String,
+    /// How they are called.
+    pub name: Option<String>,
+    /// Whether their tokens are good.
+    pub is_active: bool,
+    /// When they came.
+    pub created_at: UtcMicros,
+    /// When anything of this last changed.
+    pub updated_at: UtcMicros,
+}
 
 impl Store {
     /// All users, in the order of their e-mails.

@@ -9,13 +9,25 @@ use super::transaction::in_transaction;
 use super::{Store, StoreError};
 use crate::clock::UtcMicros;
 use crate::manifest::Manifest;
-use crate::scan::ScanPlan;
 
 /// Sessions forgotten in one transaction.
 const SESSIONS_MAX: i64 = 1000;
 
 /// A state row whose file is gone.
 type Vanished = (i64, Option<i64>, String);
+
+/// The rows of sessions whose file disappeared since the last run, or is back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PresenceChanges {
+    /// State rows whose file is gone.
+    pub vanished: Vec<i64>,
+    /// State rows whose file came back.
+    pub returned: Vec<i64>,
+    /// Failure rows whose file is gone.
+    pub vanished_failures: Vec<i64>,
+    /// Failure rows whose file came back.
+    pub returned_failures: Vec<i64>,
+}
 
 impl Store {
     /// Marks sessions whose file is gone, or is back, as a plan found them.
@@ -25,31 +37,35 @@ impl Store {
     pub fn mark_missing(
         &self,
         processor: &str,
-        plan: &ScanPlan,
+        changes: &PresenceChanges,
         now: UtcMicros,
     ) -> Result<(), StoreError> {
-        let mut changes = Vec::new();
+        let mut marks = Vec::new();
         for (table, vanished, returned) in [
-            ("session_processor_state", &plan.vanished, &plan.returned),
+            (
+                "session_processor_state",
+                &changes.vanished,
+                &changes.returned,
+            ),
             (
                 "session_failures",
-                &plan.vanished_failures,
-                &plan.returned_failures,
+                &changes.vanished_failures,
+                &changes.returned_failures,
             ),
         ] {
             for (rows, since) in [(vanished, Some(now)), (returned, None)] {
                 if !rows.is_empty() {
-                    changes.push((table, rows.clone(), since));
+                    marks.push((table, rows.clone(), since));
                 }
             }
         }
-        if changes.is_empty() {
+        if marks.is_empty() {
             return Ok(());
         }
         let processor = processor.to_owned();
         self.write(move |connection| {
             in_transaction(connection, |connection| {
-                for (table, rows, since) in &changes {
+                for (table, rows, since) in &marks {
                     for rows in rows.chunks(1000) {
                         let sql = format!(
                             "UPDATE main.{table} SET missing_since = ? WHERE processor_name = ? AND rowid IN ({})",

@@ -8,11 +8,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 use std::time::Duration;
 
 use super::{
-    Caller, Created, Denied, Key, NewToken, Randomness, Role, SchedulerSecret, Token, TokenError,
-    create_key, digest, hex, is_same, revoke,
+    Caller, Created, Denied, Randomness, SchedulerSecret, TokenError, create_key, digest, hex,
+    is_same, revoke,
 };
 use crate::clock::UtcMicros;
 use crate::store::{Actor, Store, StoreError};
+use crate::store::{Key, NewToken, Role, Token};
 
 /// How often the last use of a token is written to the database.
 const USE_RECORDED_EVERY: Duration = Duration::from_secs(60);

@@ -72,7 +72,7 @@ fn unknown_processors_and_sessions_are_wrong_use() {
 #[test]
 fn while_another_process_holds_the_data_dir_nothing_is_marked() {
     let dir = DataDir::new();
-    let store = Store::open(&dir.config(), UtcMicros(0)).unwrap();
+    let store = Store::open(&dir.config().store_options(), UtcMicros(0)).unwrap();
     for arguments in [
         &["reprocess", "usage"][..],
         &["sessions", "list"],

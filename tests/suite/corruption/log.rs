@@ -169,7 +169,7 @@ fn is_refused_as_that_of_another(log: &[u8]) {
 fn the_log_of_another_database_is_refused() {
     // Both have the same tables, so that nothing but its name tells that it is of another one.
     let other = usage_dir();
-    drop(Store::open(&other.config(), clock::START).unwrap());
+    drop(Store::open(&other.config().store_options(), clock::START).unwrap());
     is_refused_as_that_of_another(&log_after(&other, STATEMENTS));
 }
 
@@ -204,7 +204,7 @@ fn a_long_log_is_replayed_in_the_least_memory_that_may_be_set() {
         ..long.config()
     };
     assert!(log_bytes > least.database_memory_bytes);
-    drop(Store::open(&least, clock::START).unwrap());
+    drop(Store::open(&least.store_options(), clock::START).unwrap());
     let count = "SELECT count(*) FROM session_costs WHERE processor_name = 'p'";
     assert_eq!(cell(&long, count), "200000");
     assert!(!log_path(&long).exists(), "it is brought into the file");

@@ -23,10 +23,10 @@ fn counter(dir: &DataDir, name: &str) -> i64 {
 
 /// How many commits are missed when it is opened.
 fn lost(dir: &DataDir) -> u64 {
-    let store = Store::open(&dir.config(), clock::START).unwrap();
+    let store = Store::open(&dir.config().store_options(), clock::START).unwrap();
     let lost = store.opened().lost_commits;
     drop(store);
-    let again = Store::open(&dir.config(), clock::START).unwrap();
+    let again = Store::open(&dir.config().store_options(), clock::START).unwrap();
     assert_eq!(again.opened().lost_commits, 0, "it is missed once");
     lost
 }

@@ -176,7 +176,7 @@ fn blocks_of_a_database_that_is_gone_do_not_come_into_the_next_one() {
     let dir = checkpoint().torn([]);
     fs::remove_file(dir.database_path()).unwrap();
     fs::remove_file(super::log_path(&dir)).unwrap();
-    drop(Store::open(&dir.config(), clock::START).unwrap());
+    drop(Store::open(&dir.config().store_options(), clock::START).unwrap());
     assert_eq!(&run_through(&dir), checkpoint().end());
 }
 

@@ -88,6 +88,7 @@ fn manifest() -> impl Strategy<Value = Manifest> {
                 cadence_seconds,
                 order,
                 uses_llm,
+                redacts_secrets: uses_llm,
                 tables,
             },
         )

@@ -133,7 +133,7 @@ fn entry(dir: &DataDir) -> Value {
 fn a_root_that_is_no_folder_or_can_not_be_read_to_its_end_is_unknown() {
     let dir = DataDir::without_sessions_root();
     drop(session_pipeline_runtime::store::Store::open(
-        &dir.config(),
+        &dir.config().store_options(),
         clock::START,
     ));
     fs::write(dir.sessions_root(), "a file").unwrap();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use session_pipeline::http::HttpLimits;
 use session_pipeline_harness::DataDir;
 use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::token::Role;
+use session_pipeline_runtime::store::Role;
 
 use super::{Look, body, migrated, row};
 use crate::guests::verification;

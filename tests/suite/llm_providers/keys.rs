@@ -11,6 +11,7 @@ use session_pipeline_harness::llm_server::Act;
 use session_pipeline_runtime::clock::Clock as _;
 use session_pipeline_runtime::config::{LlmConfig, Provider};
 use session_pipeline_runtime::llm::{self, ApiKey, KeyError, Secrets};
+use session_pipeline_runtime::model::Caller;
 use session_pipeline_runtime::store::Store;
 
 use super::{KEY, Rig, plain};
@@ -124,13 +125,13 @@ fn what_can_be_no_key_is_refused_and_not_repeated() {
 fn without_a_key_there_is_no_model_but_a_local_server_needs_none() {
     let dir = DataDir::new();
     let mut config = dir.config();
-    let store = Arc::new(Store::open(&config, dir.clock().now()).unwrap());
+    let store = Arc::new(Store::open(&config.store_options(), dir.clock().now()).unwrap());
     let model = |config: &_| {
         let clock = Arc::clone(dir.clock());
         llm::from_config(config, Secrets::default(), clock, Arc::clone(&store)).unwrap()
     };
     assert!(model(&config).is_none());
-    assert!(model::what_to_set().contains("ANTHROPIC_API_KEY"));
+    assert!(session_pipeline_runtime::model::what_to_set().contains("ANTHROPIC_API_KEY"));
 
     let server = session_pipeline_harness::LlmServer::start(Provider::OpenAiCompat);
     server.will_say("hello");
@@ -174,8 +175,8 @@ fn the_key_is_in_no_error_no_debug_output_and_no_database() {
     assert!(!bytes.windows(6).any(|window| window == b"CANARY"));
 }
 
-fn llm_caller(run_id: &str) -> llm::Caller<'_> {
-    llm::Caller {
+fn llm_caller(run_id: &str) -> Caller<'_> {
+    Caller {
         run_id,
         ..super::caller()
     }

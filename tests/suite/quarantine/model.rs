@@ -11,10 +11,11 @@ use session_pipeline_harness::{DataDir, TestPipeline, cases, clock, counted, pip
 use session_pipeline_runtime::clock::UtcMicros;
 use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::fault::FaultKind;
-use session_pipeline_runtime::quarantine::FAILURES_MAX;
-use session_pipeline_runtime::quarantine::held::{self, Which};
+use session_pipeline_runtime::quarantine;
+use session_pipeline_runtime::retry::FAILURES_MAX;
 use session_pipeline_runtime::run::{Progress, RunRequest};
 use session_pipeline_runtime::store::Actor;
+use session_pipeline_runtime::store::Which;
 
 use crate::guests::{PANICS, POISON, panics};
 
@@ -427,7 +428,7 @@ impl Machine {
 
     fn release(&mut self, model: &Model) -> u64 {
         let pipeline = self.pipeline(model).pipeline();
-        held::release(
+        quarantine::release(
             pipeline.config(),
             pipeline.registry(),
             Some(pipeline.store()),

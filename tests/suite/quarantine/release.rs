@@ -1,8 +1,9 @@
 //! What leads out of quarantine, and what does not.
 
 use session_pipeline_harness::{DataDir, TestPipeline};
-use session_pipeline_runtime::quarantine::held::{self, QuarantineError, Which};
+use session_pipeline_runtime::quarantine::{self, QuarantineError};
 use session_pipeline_runtime::store::Actor;
+use session_pipeline_runtime::store::Which;
 
 use crate::database::rows;
 use crate::guests::{PANICS, POISON, WELL_BEHAVED, panics, well_behaved};
@@ -34,13 +35,13 @@ fn list(pipeline: &TestPipeline, which: &Which) -> Result<Vec<String>, Quarantin
     let pipeline = pipeline.pipeline();
     let (config, registry) = (pipeline.config(), pipeline.registry());
     let now = pipeline.clock().now();
-    let held = held::list(config, registry, Some(pipeline.store()), which, now)?;
+    let held = quarantine::list(config, registry, Some(pipeline.store()), which, now)?;
     Ok(held.into_iter().map(|held| held.session).collect())
 }
 
 fn check(pipeline: &TestPipeline, which: &Which) -> Result<u64, QuarantineError> {
     let pipeline = pipeline.pipeline();
-    held::release(
+    quarantine::release(
         pipeline.config(),
         pipeline.registry(),
         Some(pipeline.store()),
@@ -159,9 +160,10 @@ fn without_a_database_nobody_is_in_quarantine() {
     let registry = pipeline.pipeline().registry();
     let now = pipeline.pipeline().clock().now();
     let config = dir.config();
-    let listed = held::list(&config, registry, None, &Which::default(), now).unwrap();
+    let listed = quarantine::list(&config, registry, None, &Which::default(), now).unwrap();
     assert_eq!(listed, []);
-    let release = |which: &Which| held::release(&config, registry, None, which, Actor::cli(), now);
+    let release =
+        |which: &Which| quarantine::release(&config, registry, None, which, Actor::cli(), now);
     assert_eq!(release(&Which::default()).unwrap(), 0);
     assert!(matches!(
         release(&which(None, Some(ONE))),

@@ -14,10 +14,10 @@ use session_pipeline_runtime::manifest::{ColumnSpec, Kind, Manifest, Order, Tabl
 use session_pipeline_runtime::processor::Cost;
 use session_pipeline_runtime::rows::Cell;
 use session_pipeline_runtime::rows::{ColumnValues, TableRows};
-use session_pipeline_runtime::scan::Change;
 use session_pipeline_runtime::shared::{
     Comparison, Filter, FoundRow, MemoryRows, OrderBy, Query, SharedRows,
 };
+use session_pipeline_runtime::store::Change;
 use session_pipeline_runtime::store::{CompletedSession, Entry, Group, Store};
 
 use crate::guests::prepared_dir;
@@ -301,7 +301,7 @@ proptest! {
         (table, story) in story(),
     ) {
         let dir = prepared_dir();
-        let store = Store::open(&dir.config(), clock::START).unwrap();
+        let store = Store::open(&dir.config().store_options(), clock::START).unwrap();
         let manifest = Arc::new(Manifest {
             name: "demo".to_owned(),
             version: 1,

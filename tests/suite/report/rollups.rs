@@ -13,7 +13,8 @@ use session_pipeline_runtime::clock::Clock;
 use session_pipeline_runtime::config::Config;
 use session_pipeline_runtime::report::{self, By, Days, Prices};
 use session_pipeline_runtime::store::{Actor, CancelReason, StoreError};
-use session_pipeline_runtime::token::{self, NewToken, Randomness, Role};
+use session_pipeline_runtime::store::{NewToken, Role};
+use session_pipeline_runtime::token::{self, Randomness};
 
 use super::agreement::line;
 use super::{reported, tools_reported};

@@ -10,7 +10,7 @@ use session_pipeline_runtime::fault::FaultKind;
 use session_pipeline_runtime::limits::Limits;
 use session_pipeline_runtime::processor::Cost;
 use session_pipeline_runtime::run::{Progress, RunRequest};
-use session_pipeline_runtime::scan::Change;
+use session_pipeline_runtime::store::Change;
 use session_pipeline_runtime::store::{CompletedSession, Entry, Group};
 
 use super::{KEY, MINUTE, capped, check, dir_with, summary};

@@ -10,7 +10,7 @@ use session_pipeline_harness::{DataDir, TestPipeline, cases, counted, pipeline};
 use session_pipeline_runtime::clock::{Clock, UtcMicros};
 use session_pipeline_runtime::content::ContentHash;
 use session_pipeline_runtime::fault::{Fault, FaultKind};
-use session_pipeline_runtime::quarantine::{Content, Failures, Verdict};
+use session_pipeline_runtime::retry::{Content, Failures, Verdict};
 use session_pipeline_runtime::run::RunRequest;
 
 use super::HOUR;

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use session_pipeline_harness::{cases, clock};
 use session_pipeline_runtime::clock::UtcMicros;
 use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::schedule::timetable::{JobEnd, TickTooLong, Timetable};
+use session_pipeline_runtime::schedule::TickTooLong;
+use session_pipeline_runtime::scheduler::timetable::{JobEnd, Timetable};
 use session_pipeline_runtime::store::JobRow;
 
 use super::{HOUR, MINUTE, at, schedule};

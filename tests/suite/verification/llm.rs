@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 use session_pipeline_harness::{DataDir, ScriptedModel, TestPipeline};
 use session_pipeline_runtime::fault::FaultKind;
-use session_pipeline_runtime::llm;
 use session_pipeline_runtime::model::ErrorClass;
 use session_pipeline_runtime::registry::listing;
 
@@ -468,7 +467,10 @@ fn without_a_provider_the_detector_llm_is_unavailable_and_phrases_is_not() {
         assert_eq!(listed[0].uses_llm, Some(true));
         listed[0].unavailable.take()
     };
-    assert_eq!(listed(false), Some(model::what_to_set()));
+    assert_eq!(
+        listed(false),
+        Some(session_pipeline_runtime::model::what_to_set())
+    );
     assert_eq!(listed(true), None);
     drop(opened);
     let error = open("oracle")

@@ -8,9 +8,10 @@ use crate::fault::{Fault, FaultKind};
 use crate::inspect;
 use crate::registry::folder::{self, Found, Reading};
 use crate::registry::make::{Made, Workshop};
-use crate::registry::plan::{Component, Holds};
+use crate::registry::plan::Holds;
 use crate::registry::ungranted;
 use crate::sandbox::sha256_hex;
+use crate::store::Component;
 use crate::store::StoreError;
 
 /// Why a file can't be used.

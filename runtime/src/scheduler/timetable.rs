@@ -7,17 +7,12 @@ use std::time::Duration;
 
 use crate::clock::UtcMicros;
 use crate::config::Config;
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, TickTooLong, job_name};
 use crate::store::JobRow;
 
 /// How often a processor runs that can't say so itself, as it is not installed or unavailable:
 /// what BEHAVIOUR.md 6.1 gives `verification`.
 pub const DEFAULT_CADENCE: Duration = Duration::from_secs(900);
-
-/// The job that runs a processor.
-pub fn job_name(processor: &str) -> String {
-    format!("session-processor:{processor}")
-}
 
 /// A job, and how it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,39 +87,6 @@ impl JobEnd {
             "ok" => Self::Ok,
             "refused" => Self::Refused(String::new()),
             _ => Self::Failed(String::new()),
-        }
-    }
-}
-
-/// Why there can be no timetable.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the scheduler's tick of {} s is longer than the interval of `{job}`, {} s; lower the tick (SCHEDULER_TICK_SECONDS), or raise the interval",
-    tick.as_secs(),
-    interval.as_secs()
-)]
-pub struct TickTooLong {
-    /// The job.
-    pub job: String,
-    /// The tick.
-    pub tick: Duration,
-    /// The interval.
-    pub interval: Duration,
-}
-
-impl TickTooLong {
-    /// Holds a tick against an interval; none at all fits every tick.
-    ///
-    /// # Errors
-    /// When the job would run less often than it should.
-    pub fn check(processor: &str, tick: Duration, interval: Option<Duration>) -> Result<(), Self> {
-        match interval.filter(|interval| !interval.is_zero() && *interval < tick) {
-            Some(interval) => Err(Self {
-                job: job_name(processor),
-                tick,
-                interval,
-            }),
-            None => Ok(()),
         }
     }
 }

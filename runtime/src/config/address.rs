@@ -34,7 +34,7 @@ impl Address {
         !self.has_tls() && !self.is_near()
     }
 
-    pub(super) fn has_tls(&self) -> bool {
+    pub(crate) fn has_tls(&self) -> bool {
         self.0.scheme() == "https"
     }
 
@@ -56,7 +56,7 @@ impl Address {
     }
 
     /// The address of something below it.
-    pub(super) fn join(&self, path: &str) -> Url {
+    pub(crate) fn join(&self, path: &str) -> Url {
         let mut url = self.0.clone();
         let below = self.0.path().trim_end_matches('/');
         url.set_path(&format!("{below}/{path}"));
@@ -64,7 +64,7 @@ impl Address {
     }
 
     /// The same address without this last part of its path.
-    pub(super) fn without(mut self, last: &str) -> Self {
+    pub(crate) fn without(mut self, last: &str) -> Self {
         let path = self.0.path().trim_end_matches('/');
         if let Some(rest) = path.strip_suffix(last) {
             let rest = rest.to_owned();
@@ -74,7 +74,7 @@ impl Address {
     }
 
     /// As text, in full.
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         self.0.as_str()
     }
 }
