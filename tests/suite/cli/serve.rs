@@ -756,15 +756,15 @@ fn the_retention_of_usage_is_that_of_the_environment() {
     assert_eq!(pruned(&[(DAYS, "7")]), r#""ok" 7 0"#);
 }
 
-// The README.
+// The documentation.
 
 #[test]
-fn the_walk_of_the_readme_goes_through() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = fs::read_to_string(readme).unwrap();
-    let (_, walk) = readme.split_once("### A walk with curl").unwrap();
-    let (_, walk) = walk.split_once("```sh\n").unwrap();
-    let (walk, _) = walk.split_once("```").unwrap();
+fn the_tour_of_the_api_runs() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/api.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, tour) = page.split_once("## A tour with curl").unwrap();
+    let (_, tour) = tour.split_once("```sh\n").unwrap();
+    let (tour, _) = tour.split_once("```").unwrap();
 
     let dir = DataDir::new();
     dir.write(
@@ -775,17 +775,17 @@ fn the_walk_of_the_readme_goes_through() {
     );
     let serving = Serving::start(&dir, &[]);
     // A script of its own knows no aliases unless it is told to.
-    let script = format!("shopt -s expand_aliases\n{walk}");
-    let walked = std::process::Command::new("bash")
+    let script = format!("shopt -s expand_aliases\n{tour}");
+    let ran_tour = std::process::Command::new("bash")
         .args(["-euo", "pipefail", "-c", &script])
         .current_dir(dir.path())
         .env("URL", serving.started["url"].as_str().unwrap())
         .env("DATA_DIR", dir.path())
         .output()
         .unwrap();
-    let stderr = String::from_utf8_lossy(&walked.stderr);
-    assert!(walked.status.success(), "{stderr}");
-    let answers = serde_json::Deserializer::from_slice(&walked.stdout).into_iter::<Value>();
+    let stderr = String::from_utf8_lossy(&ran_tour.stderr);
+    assert!(ran_tour.status.success(), "{stderr}");
+    let answers = serde_json::Deserializer::from_slice(&ran_tour.stdout).into_iter::<Value>();
     let answers: Vec<Value> = answers.map(Result::unwrap).collect();
     let [health, ran, report, runs, detailed, uploaded, audit] = answers.as_slice() else {
         panic!("an answer to each step: {answers:?}")

@@ -1,4 +1,4 @@
-//! `docs/processors.md`, done as it says: its commands and files, in their order, as one script.
+//! `docs/write-a-processor.md`, done as it says: its commands and files, in their order, as one script.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,7 +10,7 @@ use super::{Folder, registry_is_reached, table_rows};
 use crate::stages::Outcome;
 use crate::workspace::{Workspace, forget_this_crate, status};
 
-const TUTORIAL: &str = "docs/processors.md";
+const TUTORIAL: &str = "docs/write-a-processor.md";
 /// The processor that it makes, and its table.
 const PROCESSOR: &str = "tool-calls";
 const TABLE: &str = "calls";
