@@ -1,8 +1,8 @@
 //! What the program says of itself: known when it was built, save when it began.
 
-use session_pipeline_runtime::clock::UtcMicros;
+use session_pipeline_host::clock::UtcMicros;
 
-pub use session_pipeline_runtime::health::Build;
+pub use session_pipeline_pipeline::health::Build;
 
 /// This build, in a process that began then.
 pub fn build(started_at: UtcMicros) -> Build {

@@ -36,14 +36,14 @@ use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
-use session_pipeline_runtime::clock::{Clock as _, SystemClock, UtcMicros};
-use session_pipeline_runtime::config::{Config, Given, Variables};
-use session_pipeline_runtime::fault::{printable, printable_lines};
-use session_pipeline_runtime::limits::Compiler;
-use session_pipeline_runtime::llm::{self, Secrets, SetupError};
-use session_pipeline_runtime::registry::Registry;
-use session_pipeline_runtime::run::Pipeline;
-use session_pipeline_runtime::shipped::{Shipped, VERIFICATION};
+use session_pipeline_host::clock::{Clock as _, SystemClock, UtcMicros};
+use session_pipeline_host::fault::{printable, printable_lines};
+use session_pipeline_host::limits::Compiler;
+use session_pipeline_pipeline::config::{Config, Given, Variables};
+use session_pipeline_pipeline::llm::{self, Secrets, SetupError};
+use session_pipeline_pipeline::registry::Registry;
+use session_pipeline_pipeline::run::Pipeline;
+use session_pipeline_pipeline::shipped::{Shipped, VERIFICATION};
 
 pub(crate) use error::chain;
 pub use error::{Exit, Failure};
@@ -286,7 +286,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Migrate(arguments) => migrate::migrate(global, arguments),
         Command::Completions(arguments) => completions::completions(arguments),
         Command::CompileComponent { arguments } => {
-            session_pipeline_runtime::sandbox::compile_as_child(arguments)
+            session_pipeline_host::sandbox::compile_as_child(arguments)
                 .map_err(Failure::could_not_run)?;
             Ok(Exit::Done)
         }
@@ -379,7 +379,7 @@ fn no_sessions_root(config: &Config) -> String {
     let root = config.sessions_root.display().to_string();
     format!(
         "there is no sessions folder `{}`; name one with --sessions, for instance ~/.claude/projects",
-        session_pipeline_runtime::fault::printable(&root)
+        session_pipeline_host::fault::printable(&root)
     )
 }
 

@@ -1,6 +1,6 @@
 //! The service: routes, who may use them, and what they answer.
 //!
-//! One file per noun, each thin: it translates to and from [`session_pipeline_runtime`], and from
+//! One file per noun, each thin: it translates to and from [`session_pipeline_pipeline`], and from
 //! [`crate::body`] comes what goes over the wire. `server` takes connections, `guard` stands before
 //! all routes, `caller` knows who asks. Whatever takes time runs on threads of its own, so that the
 //! ones that answer requests never wait.
@@ -36,13 +36,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::{Router, middleware};
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::health::{SchemaMemo, SurveyMemo};
-use session_pipeline_runtime::run::Pipeline;
-use session_pipeline_runtime::scheduler::{SchedulerWatch, cadences};
-use session_pipeline_runtime::store::StoreError;
-use session_pipeline_runtime::token::{Keyring, Randomness, SchedulerSecret};
-use session_pipeline_runtime::upload::Ledger;
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_pipeline::health::{SchemaMemo, SurveyMemo};
+use session_pipeline_pipeline::run::Pipeline;
+use session_pipeline_pipeline::scheduler::{SchedulerWatch, cadences};
+use session_pipeline_pipeline::token::{Keyring, Randomness, SchedulerSecret};
+use session_pipeline_pipeline::upload::Ledger;
+use session_pipeline_store::StoreError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -87,7 +87,7 @@ impl Service {
         randomness: Box<dyn Randomness>,
         limits: HttpLimits,
     ) -> Result<Self, StoreError> {
-        if let Err(error) = session_pipeline_runtime::upload::discard_unfinished(pipeline.config())
+        if let Err(error) = session_pipeline_pipeline::upload::discard_unfinished(pipeline.config())
         {
             tracing::warn!("what unfinished uploads left could not be removed: {error}");
         }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use session_pipeline::cli::Hooks;
-use session_pipeline_runtime::config::{VARIABLES, Variables};
+use session_pipeline_pipeline::config::{VARIABLES, Variables};
 
 fn main() -> ExitCode {
     session_pipeline::cli::main(

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use session_pipeline::cli::{self, Hooks};
-use session_pipeline_runtime::config::{VARIABLES, Variables};
-use session_pipeline_runtime::kill_point;
+use session_pipeline_pipeline::config::{VARIABLES, Variables};
+use session_pipeline_store::kill_point;
 
 fn main() -> ExitCode {
     if let Err(error) = kill_points() {

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use session_pipeline::http::{HttpLimits, Server, Service};
 use session_pipeline_bundle::{USAGE, faulty};
-use session_pipeline_runtime::clock::SystemClock;
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::registry::Registry;
-use session_pipeline_runtime::run::{Pipeline, RunRequest};
-use session_pipeline_runtime::shipped::Shipped;
-use session_pipeline_runtime::token::Randomness;
+use session_pipeline_host::clock::SystemClock;
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::registry::Registry;
+use session_pipeline_pipeline::run::{Pipeline, RunRequest};
+use session_pipeline_pipeline::shipped::Shipped;
+use session_pipeline_pipeline::token::Randomness;
 
 const PROCESSORS: [&str; 4] = [
     "usage",

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use session_pipeline_runtime::clock::{Clock, UtcMicros};
+use session_pipeline_host::clock::{Clock, UtcMicros};
 
 /// Where test clocks start: 2100-01-01T00:00:00Z.
 ///
@@ -16,7 +16,7 @@ pub const START: UtcMicros = UtcMicros(4_102_444_800_000_000);
 /// ```
 /// use std::time::Duration;
 /// use session_pipeline_harness::TestClock;
-/// use session_pipeline_runtime::clock::Clock;
+/// use session_pipeline_host::clock::Clock;
 ///
 /// let clock = TestClock::default();
 /// clock.advance(Duration::from_secs(60));

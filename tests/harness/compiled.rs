@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use session_pipeline_runtime::limits::Compiler;
+use session_pipeline_host::limits::Compiler;
 
 /// By this variable a program that was built with debug assertions is told the folder.
 const VARIABLE: &str = "SESSION_PIPELINE_COMPILED";

@@ -13,7 +13,7 @@
 //! ```no_run
 //! use session_pipeline_harness::Subject;
 //! use session_pipeline_harness::conformance::{Options, verify};
-//! use session_pipeline_runtime::config::{Compiler, Limits};
+//! use session_pipeline_pipeline::config::{Compiler, Limits};
 //!
 //! # const MINE: &[u8] = &[];
 //! let mine = Subject::load(&Compiler::InProcess, &Limits::default(), Vec::new(), MINE)?;
@@ -37,8 +37,8 @@ mod search;
 
 use std::path::{Path, PathBuf};
 
-use session_pipeline_runtime::fault::Fault;
-use session_pipeline_runtime::sessions::SessionsRoot;
+use session_pipeline_host::fault::Fault;
+use session_pipeline_host::sessions::SessionsRoot;
 
 pub use laws::{LAWS, Law, Trial};
 pub use report::{Failure, Judged, Report, Verdict};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use session_pipeline_runtime::clock::{Clock, UtcMicros};
-use session_pipeline_runtime::config::Config;
+use session_pipeline_host::clock::{Clock, UtcMicros};
+use session_pipeline_pipeline::config::Config;
 use tempfile::TempDir;
 
 use crate::clock::TestClock;

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use session_pipeline_runtime::fault::Fault;
-use session_pipeline_runtime::limits::{Compiler, Limits};
-use session_pipeline_runtime::manifest::Manifest;
-use session_pipeline_runtime::processor::{Completed, Execution};
-use session_pipeline_runtime::sandbox::Compiled;
+use session_pipeline_host::fault::Fault;
+use session_pipeline_host::limits::{Compiler, Limits};
+use session_pipeline_host::manifest::Manifest;
+use session_pipeline_host::processor::{Completed, Execution};
+use session_pipeline_host::sandbox::Compiled;
 
 use crate::compiled;
 use crate::data_dir::DataDir;
@@ -47,7 +47,7 @@ impl Guest {
     /// As [`Guest::load`], under these limits, where it may be refused.
     ///
     /// # Errors
-    /// As [`compile`](session_pipeline_runtime::sandbox::compile) and [`Processor::load`](session_pipeline_runtime::processor::Processor::load).
+    /// As [`compile`](session_pipeline_host::sandbox::compile) and [`Processor::load`](session_pipeline_host::processor::Processor::load).
     pub fn try_load(component: &[u8], limits: &Limits) -> Result<Self, Fault> {
         Subject::of(&compile(component, limits)?, limits, Vec::new()).map(Self)
     }
@@ -74,7 +74,7 @@ impl Guest {
     /// As [`Guest::under`], where it may be refused.
     ///
     /// # Errors
-    /// As [`Processor::load`](session_pipeline_runtime::processor::Processor::load).
+    /// As [`Processor::load`](session_pipeline_host::processor::Processor::load).
     pub fn try_under(&self, limits: &Limits) -> Result<Self, Fault> {
         self.0.under(limits).map(Self)
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use session_pipeline_runtime::model::{
+use session_pipeline_host::model::{
     Caller, ErrorClass, LanguageModel, LlmError, Request, Response,
 };
 
@@ -18,7 +18,7 @@ const ASKED_WITHIN: Duration = Duration::from_secs(60);
 ///
 /// ```
 /// use session_pipeline_harness::ScriptedModel;
-/// use session_pipeline_runtime::model::ErrorClass;
+/// use session_pipeline_host::model::ErrorClass;
 ///
 /// let model = ScriptedModel::new();
 /// model.answer("42").fail(ErrorClass::Refused, "no");

@@ -11,10 +11,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use session_pipeline_runtime::clock::Clock as _;
-use session_pipeline_runtime::config::Address;
-use session_pipeline_runtime::config::{LlmConfig, Provider};
-use session_pipeline_runtime::llm::{Patience, StopSign};
+use session_pipeline_host::clock::Clock as _;
+use session_pipeline_pipeline::config::Address;
+use session_pipeline_pipeline::config::{LlmConfig, Provider};
+use session_pipeline_pipeline::llm::{Patience, StopSign};
 
 use crate::TestClock;
 
@@ -177,7 +177,7 @@ impl fmt::Debug for Beyond {
 ///
 /// ```
 /// use session_pipeline_harness::llm_server::{End, LlmServer, said};
-/// use session_pipeline_runtime::config::Provider;
+/// use session_pipeline_pipeline::config::Provider;
 ///
 /// let server = LlmServer::start(Provider::Anthropic);
 /// server.will(said(Provider::Anthropic, "hello", End::Done, (10, 2)));

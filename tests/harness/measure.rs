@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use session_pipeline_runtime::sessions::SessionsRoot;
+use session_pipeline_host::sessions::SessionsRoot;
 
 /// The figures of one thing over all rounds.
 #[derive(Clone, Debug, Default)]

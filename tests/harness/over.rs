@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use session_pipeline_runtime::content::Snapshot;
-use session_pipeline_runtime::fault::Fault;
-use session_pipeline_runtime::manifest::Manifest;
-use session_pipeline_runtime::processor::{Cost, Execution};
-use session_pipeline_runtime::sessions::SessionsRoot;
-use session_pipeline_runtime::shared::MemoryRows;
+use session_pipeline_host::content::Snapshot;
+use session_pipeline_host::fault::Fault;
+use session_pipeline_host::manifest::Manifest;
+use session_pipeline_host::processor::{Cost, Execution};
+use session_pipeline_host::sessions::SessionsRoot;
+use session_pipeline_host::shared::MemoryRows;
 
 use crate::data_dir::DataDir;
 use crate::guest::rows_of;

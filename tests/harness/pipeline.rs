@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use session_pipeline_runtime::model::LanguageModel;
-use session_pipeline_runtime::registry::Registry;
-use session_pipeline_runtime::run::{Pipeline, RunError, RunRequest};
-use session_pipeline_runtime::sessions::Note;
-use session_pipeline_runtime::shipped::Shipped;
-use session_pipeline_runtime::state_rows::{FailureRow, StateRow};
-use session_pipeline_runtime::store::Stats;
-use session_pipeline_runtime::store::{Actor, Trigger};
+use session_pipeline_host::model::LanguageModel;
+use session_pipeline_host::sessions::Note;
+use session_pipeline_pipeline::registry::Registry;
+use session_pipeline_pipeline::run::{Pipeline, RunError, RunRequest};
+use session_pipeline_pipeline::shipped::Shipped;
+use session_pipeline_store::Stats;
+use session_pipeline_store::state_rows::{FailureRow, StateRow};
+use session_pipeline_store::{Actor, Trigger};
 
 use crate::data_dir::DataDir;
 
@@ -55,7 +55,7 @@ impl TestPipeline {
     /// Opens a data dir with another configuration.
     pub fn open_with(
         dir: &DataDir,
-        config: session_pipeline_runtime::config::Config,
+        config: session_pipeline_pipeline::config::Config,
         components: &[(&'static str, &'static [u8])],
     ) -> Self {
         Self::try_open_with(dir, config, components)
@@ -68,7 +68,7 @@ impl TestPipeline {
     /// As [`Pipeline::open`].
     pub fn try_open_with(
         dir: &DataDir,
-        config: session_pipeline_runtime::config::Config,
+        config: session_pipeline_pipeline::config::Config,
         components: &[(&'static str, &'static [u8])],
     ) -> Result<Self, RunError> {
         let shipped = components

@@ -6,11 +6,11 @@
     clippy::indexing_slicing
 )]
 
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::manifest::Manifest;
-use session_pipeline_runtime::processor::Completed;
-use session_pipeline_runtime::rows::Cell;
-use session_pipeline_runtime::rows::{ColumnValues, TableRows};
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_host::manifest::Manifest;
+use session_pipeline_host::processor::Completed;
+use session_pipeline_host::rows::Cell;
+use session_pipeline_host::rows::{ColumnValues, TableRows};
 
 /// The cells of a column as people read them; nulls as `-`.
 pub fn texts(column: &ColumnValues) -> Vec<String> {

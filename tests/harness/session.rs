@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use session_pipeline_runtime::clock::UtcMicros;
+use session_pipeline_host::clock::UtcMicros;
 
 /// When conversations begin: 2026-01-05T09:00:00Z, a Monday.
 pub const MONDAY_MORNING: UtcMicros = UtcMicros(1_767_603_600_000_000);

@@ -12,15 +12,15 @@
 
 use std::sync::Arc;
 
-use session_pipeline_runtime::clock::SystemClock;
-use session_pipeline_runtime::content::Snapshot;
-use session_pipeline_runtime::fault::{Fault, FaultKind};
-use session_pipeline_runtime::inspect::recognise;
-use session_pipeline_runtime::limits::{Compiler, Limits};
-use session_pipeline_runtime::manifest::Manifest;
-use session_pipeline_runtime::processor::{Cost, Execution, Grants, Processor, SessionInfo};
-use session_pipeline_runtime::sandbox::{self, Aside, CompileError, Compiled, Engine, ModelGrant};
-use session_pipeline_runtime::shared::{MemoryRows, SharedRows};
+use session_pipeline_host::clock::SystemClock;
+use session_pipeline_host::content::Snapshot;
+use session_pipeline_host::fault::{Fault, FaultKind};
+use session_pipeline_host::inspect::recognise;
+use session_pipeline_host::limits::{Compiler, Limits};
+use session_pipeline_host::manifest::Manifest;
+use session_pipeline_host::processor::{Cost, Execution, Grants, Processor, SessionInfo};
+use session_pipeline_host::sandbox::{self, Aside, CompileError, Compiled, Engine, ModelGrant};
+use session_pipeline_host::shared::{MemoryRows, SharedRows};
 
 /// The key of a session that has no other.
 pub const KEY: &str = "ada/one.jsonl";

@@ -26,7 +26,7 @@ use assert_cmd::Command;
 use serde_json::Value;
 use session_pipeline_harness::redact::redact;
 use session_pipeline_harness::{DataDir, compiled, program as real};
-use session_pipeline_runtime::store::Store;
+use session_pipeline_store::Store;
 
 use crate::usage::examples;
 
@@ -268,7 +268,7 @@ fn every_command_explains_itself() {
 #[test]
 fn a_data_dir_in_use_is_refused_with_the_name_of_the_process() {
     let dir = DataDir::new();
-    let now = session_pipeline_runtime::clock::UtcMicros(0);
+    let now = session_pipeline_host::clock::UtcMicros(0);
     let store = Store::open(&dir.config().store_options(), now).unwrap();
     let expected = "error: the data dir `[data-dir]` is in use by process [pid]; wait for it to end, or stop it\n";
     for arguments in [

@@ -8,10 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use session_pipeline_runtime::config::{
+use session_pipeline_host::limits::Limits;
+use session_pipeline_pipeline::config::{
     Config, ConfigError, Given, ProcessorConfig, Provider, StructuredOutput, known_keys,
 };
-use session_pipeline_runtime::limits::Limits;
 use tempfile::TempDir;
 
 /// The configuration that a file gives, named by `--config`.

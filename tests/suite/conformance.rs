@@ -8,8 +8,8 @@ use session_pipeline_harness::conformance::{
     self, LAWS, Options, Report, Verdict, VerifyError, sessions_at, verify,
 };
 use session_pipeline_harness::{DataDir, Guest, Session, Subject};
-use session_pipeline_runtime::fault::FaultKind;
-use session_pipeline_runtime::limits::{Compiler, Limits};
+use session_pipeline_host::fault::FaultKind;
+use session_pipeline_host::limits::{Compiler, Limits};
 
 use crate::usage::examples;
 

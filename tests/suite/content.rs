@@ -4,9 +4,9 @@ use md5::{Digest as _, Md5};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, cases, strategies};
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::content::{Chunk, ContentHash, ReadError, Snapshot};
-use session_pipeline_runtime::sessions::SessionsRoot;
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_host::content::{Chunk, ContentHash, ReadError, Snapshot};
+use session_pipeline_host::sessions::SessionsRoot;
 
 const KEY: &str = "ada/one.jsonl";
 const LINE_BYTES_MAX: usize = 16 << 20;

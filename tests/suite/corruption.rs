@@ -22,8 +22,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use session_pipeline_harness::{DataDir, Session, TestPipeline, clock};
-use session_pipeline_runtime::config::{Config, GroupLimits};
-use session_pipeline_runtime::store::{Store, StoreError};
+use session_pipeline_pipeline::config::{Config, GroupLimits};
+use session_pipeline_store::{Store, StoreError};
 
 use crate::cli::{Ended, check};
 use crate::database::rows;

@@ -15,7 +15,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::program::Disturbance;
 use session_pipeline_harness::{cases, counted, tally};
-use session_pipeline_runtime::kill_point::POINTS;
+use session_pipeline_store::kill_point::POINTS;
 
 /// Sessions come on the first day, and are changed, renamed and deleted on the second.
 const DAYS_BY_NAME: usize = 2;

@@ -12,18 +12,18 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
 use session_pipeline_harness::{DataDir, TestClock, TestPipeline, cases as case_count, clock};
-use session_pipeline_runtime::clock::{Clock, UtcMicros};
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::health::{
+use session_pipeline_host::clock::{Clock, UtcMicros};
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::health::{
     Build, Database, DatabaseFacts, DiskProbe, DiskSpace, Facts, Headline, Liveness, Report,
     Schema, SchemaMemo, Sources, Status, Survey, SurveyMemo, schema,
 };
-use session_pipeline_runtime::registry::Registry;
-use session_pipeline_runtime::scheduler::SchedulerStatus;
-use session_pipeline_runtime::scheduler::timetable::{Job, JobEnd};
-use session_pipeline_runtime::shipped::Shipped;
-use session_pipeline_runtime::store::Role;
-use session_pipeline_runtime::store::{Actor, AuditEntry, Store};
+use session_pipeline_pipeline::registry::Registry;
+use session_pipeline_pipeline::scheduler::SchedulerStatus;
+use session_pipeline_pipeline::scheduler::timetable::{Job, JobEnd};
+use session_pipeline_pipeline::shipped::Shipped;
+use session_pipeline_store::Role;
+use session_pipeline_store::{Actor, AuditEntry, Store};
 
 use crate::documents::names;
 use crate::guests::{PANICS, POISON, misbehaving, panics, usage};

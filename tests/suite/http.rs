@@ -25,15 +25,15 @@ use std::time::Duration;
 use serde_json::Value;
 use session_pipeline::http::{HttpLimits, Server, Service};
 use session_pipeline_harness::DataDir;
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::model::LanguageModel;
-use session_pipeline_runtime::registry::Registry;
-use session_pipeline_runtime::run::Pipeline;
-use session_pipeline_runtime::scheduler::{Scheduler, cadences, cadences_after_look};
-use session_pipeline_runtime::shipped::Shipped;
-use session_pipeline_runtime::store::Actor;
-use session_pipeline_runtime::store::{NewToken, Role};
-use session_pipeline_runtime::token::{self, Randomness, SchedulerSecret};
+use session_pipeline_host::model::LanguageModel;
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::registry::Registry;
+use session_pipeline_pipeline::run::Pipeline;
+use session_pipeline_pipeline::scheduler::{Scheduler, cadences, cadences_after_look};
+use session_pipeline_pipeline::shipped::Shipped;
+use session_pipeline_pipeline::token::{self, Randomness, SchedulerSecret};
+use session_pipeline_store::Actor;
+use session_pipeline_store::{NewToken, Role};
 use ureq::http::Request;
 
 /// The shared secret of a scheduler, just long enough.

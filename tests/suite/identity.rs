@@ -3,9 +3,9 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, Session, TestPipeline, cases};
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::identity::{Identities, Identity, resolve};
-use session_pipeline_runtime::store::User;
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_pipeline::identity::{Identities, Identity, resolve};
+use session_pipeline_store::User;
 
 use crate::database::{execute, rows};
 use crate::guests::usage;

@@ -17,14 +17,14 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, TestPipeline, cases, clock, compiled, counted};
-use session_pipeline_runtime::clock::{Clock, UtcMicros};
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::content::ContentHash;
-use session_pipeline_runtime::fault::FaultKind;
-use session_pipeline_runtime::in_flight::{DEATHS_MAX, InFlight, Record, Suspicion};
-use session_pipeline_runtime::registry::Registry;
-use session_pipeline_runtime::run::{Pipeline, RunRequest};
-use session_pipeline_runtime::shipped::Shipped;
+use session_pipeline_host::clock::{Clock, UtcMicros};
+use session_pipeline_host::content::ContentHash;
+use session_pipeline_host::fault::FaultKind;
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::in_flight::{DEATHS_MAX, InFlight, Record, Suspicion};
+use session_pipeline_pipeline::registry::Registry;
+use session_pipeline_pipeline::run::{Pipeline, RunRequest};
+use session_pipeline_pipeline::shipped::Shipped;
 
 use crate::guests::{PANICS, POISON, panics, prepared_dir};
 
@@ -215,7 +215,7 @@ fn a_released_crash_is_tried_again_and_its_deaths_are_forgotten() {
         pipeline.pipeline().store(),
         pipeline.pipeline().clock().now(),
     );
-    let actor = session_pipeline_runtime::store::Actor::cli();
+    let actor = session_pipeline_store::Actor::cli();
     assert_eq!(store.release(&Default::default(), actor, now).unwrap(), 1);
     let stats = pipeline.run(PANICS).stats;
     assert_eq!(stats.errors_detail[0].fault, "panic", "it was tried");

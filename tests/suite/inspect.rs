@@ -2,9 +2,9 @@
 
 use session_pipeline_bundle::{USAGE, faulty};
 use session_pipeline_harness::DataDir;
-use session_pipeline_runtime::fault::FaultKind;
-use session_pipeline_runtime::inspect::{ImportKind, Inspection, inspect};
-use session_pipeline_runtime::limits::Limits;
+use session_pipeline_host::fault::FaultKind;
+use session_pipeline_host::inspect::{ImportKind, Inspection, inspect};
+use session_pipeline_host::limits::Limits;
 
 fn check(component: &[u8]) -> Inspection {
     let dir = DataDir::new();

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use session_pipeline_bundle::USAGE;
 use session_pipeline_harness::llm::Asked;
 use session_pipeline_harness::{DataDir, Guest, ScriptedModel, TestPipeline};
-use session_pipeline_runtime::config::{Config, ProcessorConfig};
-use session_pipeline_runtime::fault::{Fault, FaultKind};
-use session_pipeline_runtime::inspect::inspect;
-use session_pipeline_runtime::limits::Limits;
-use session_pipeline_runtime::model::{ErrorClass, LlmError, Request};
-use session_pipeline_runtime::run::{RunError, RunRequest};
+use session_pipeline_host::fault::{Fault, FaultKind};
+use session_pipeline_host::inspect::inspect;
+use session_pipeline_host::limits::Limits;
+use session_pipeline_host::model::{ErrorClass, LlmError, Request};
+use session_pipeline_pipeline::config::{Config, ProcessorConfig};
+use session_pipeline_pipeline::run::{RunError, RunRequest};
 
 use crate::database;
 use crate::guests::{WELL_BEHAVED, misbehaving, well_behaved};
@@ -397,7 +397,7 @@ fn without_a_model_a_processor_that_can_do_without_is_told_that_there_is_none() 
         database::rows(&dir, ANSWERS),
         [format!(
             "1 | - | unavailable | {}",
-            session_pipeline_runtime::model::what_to_set()
+            session_pipeline_host::model::what_to_set()
         )]
     );
 }
@@ -447,7 +447,7 @@ fn a_processor_without_the_model_that_it_needs_leaves_no_run_and_no_audit_row() 
     ] {
         let result = pipeline.pipeline().run(ASKS, &request, &());
         assert!(matches!(&result, Err(RunError::Registry(error)) if error.is_refusal()));
-        let end = session_pipeline_runtime::scheduler::timetable::JobEnd::from(&result);
+        let end = session_pipeline_pipeline::scheduler::timetable::JobEnd::from(&result);
         assert_eq!(end.as_str(), "refused");
         assert!(
             pipeline.pipeline().running().is_empty(),
@@ -475,7 +475,7 @@ fn the_cap_for_processors_that_use_a_model_holds_for_runs_of_the_service_alone()
     let pipeline =
         TestPipeline::open_with(&dir, config.clone(), &components()).with_language_model(model);
     let service = || {
-        use session_pipeline_runtime::store::{Actor, Trigger};
+        use session_pipeline_store::{Actor, Trigger};
         RunRequest::service(&config, Trigger::Scheduler, Actor::scheduler())
     };
     let first = pipeline.run_as(ASKS, service()).stats;

@@ -16,13 +16,13 @@ use std::time::Duration;
 use serde_json::json;
 use session_pipeline_harness::llm_server::{Act, End, TestPatience, said};
 use session_pipeline_harness::{DataDir, LlmServer};
-use session_pipeline_runtime::clock::Clock;
-use session_pipeline_runtime::config::{Config, Provider, StructuredOutput};
-use session_pipeline_runtime::llm::{self, ApiKey, Secrets};
-use session_pipeline_runtime::model::{
+use session_pipeline_host::clock::Clock;
+use session_pipeline_host::model::{
     Caller, ErrorClass, LanguageModel, LlmError, Request, Response,
 };
-use session_pipeline_runtime::store::Store;
+use session_pipeline_pipeline::config::{Config, Provider, StructuredOutput};
+use session_pipeline_pipeline::llm::{self, ApiKey, Secrets};
+use session_pipeline_store::Store;
 
 const BOTH: [Provider; 2] = [Provider::Anthropic, Provider::OpenAiCompat];
 /// A key that must be nowhere but in a header.

@@ -17,8 +17,8 @@ use duckdb::Connection;
 use session_pipeline_migrations::{
     Applied, Apply, Interrupted, LEGACY_LAYOUT, MigrationError, Point, apply, describe,
 };
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::store;
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_store as store;
 
 /// 2026-09-21 14:13:20 UTC.
 const NOW: i64 = 1_790_000_000_000_000;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::{cases, clock, counted};
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::content::ContentHash;
-use session_pipeline_runtime::fault::{DETAIL_BYTES_MAX, Fault, FaultKind, printable};
-use session_pipeline_runtime::retry::{Content, FAILURES_MAX, Failures, Verdict};
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_host::content::ContentHash;
+use session_pipeline_host::fault::{DETAIL_BYTES_MAX, Fault, FaultKind, printable};
+use session_pipeline_store::retry::{Content, FAILURES_MAX, Failures, Verdict};
 
 const CADENCE: Duration = Duration::from_secs(600);
 const DAY: Duration = Duration::from_secs(24 * 3600);

@@ -18,11 +18,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::inotify;
 use session_pipeline_harness::{DataDir, Session, cases, seed, tally};
-use session_pipeline_runtime::clock::SystemClock;
-use session_pipeline_runtime::registry::Registry;
-use session_pipeline_runtime::run::{Pipeline, RunRequest};
-use session_pipeline_runtime::shipped::Shipped;
-use session_pipeline_runtime::store::Stats;
+use session_pipeline_host::clock::SystemClock;
+use session_pipeline_pipeline::registry::Registry;
+use session_pipeline_pipeline::run::{Pipeline, RunRequest};
+use session_pipeline_pipeline::shipped::Shipped;
+use session_pipeline_store::Stats;
 
 use crate::database;
 use crate::guests::{WELL_BEHAVED, usage, well_behaved};

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use session_pipeline_harness::{DataDir, TestPipeline};
-use session_pipeline_runtime::clock::Clock;
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::fault::{Fault, FaultKind};
-use session_pipeline_runtime::limits::Limits;
-use session_pipeline_runtime::run::RunRequest;
-use session_pipeline_runtime::store::{Actor, Audited};
+use session_pipeline_host::clock::Clock;
+use session_pipeline_host::fault::{Fault, FaultKind};
+use session_pipeline_host::limits::Limits;
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::run::RunRequest;
+use session_pipeline_store::{Actor, Audited};
 
 use crate::database;
 use crate::guests::misbehaving;

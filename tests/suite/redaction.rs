@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use session_pipeline_harness::cases;
-use session_pipeline_runtime::redaction::{
+use session_pipeline_host::redaction::{
     KnownSecrets, clean, json_without_secrets, without_secrets,
 };
 

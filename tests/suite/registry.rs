@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use session_pipeline_bundle::faulty;
 use session_pipeline_harness::{DataDir, TestPipeline, program};
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::health::{Entry, Facts, Report, Sources, Status, SystemDisk};
-use session_pipeline_runtime::limits::Compiler;
-use session_pipeline_runtime::registry::listing;
-use session_pipeline_runtime::run::{RunError, RunRequest};
+use session_pipeline_host::limits::Compiler;
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::health::{Entry, Facts, Report, Sources, Status, SystemDisk};
+use session_pipeline_pipeline::registry::listing;
+use session_pipeline_pipeline::run::{RunError, RunRequest};
 
 use crate::database::rows;
 use crate::guests::{WELL_BEHAVED, lines_of, well_behaved};
@@ -418,7 +418,7 @@ fn a_cadence_shorter_than_the_tick_stops_no_server() {
     let mut config = dir.config();
     config.scheduler.tick = Duration::from_secs(3600);
     let pipeline = TestPipeline::open_with(&dir, config, &[]);
-    let cadences = session_pipeline_runtime::scheduler::cadences(pipeline.pipeline());
+    let cadences = session_pipeline_pipeline::scheduler::cadences(pipeline.pipeline());
     assert_eq!(
         cadences[0],
         (VERSIONED.to_owned(), Some(Duration::from_secs(3600)))

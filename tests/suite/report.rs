@@ -14,8 +14,8 @@ use serde_json::json;
 use session_pipeline_harness::session::MONDAY_MORNING;
 use session_pipeline_harness::strategies::transcript;
 use session_pipeline_harness::{DataDir, Session, TestPipeline, cases};
-use session_pipeline_runtime::money::Usd;
-use session_pipeline_runtime::report::{self, By, Calls, Days, Prices, Report, Row, Totals};
+use session_pipeline_pipeline::report::{self, By, Calls, Days, Prices, Report, Row, Totals};
+use session_pipeline_store::money::Usd;
 
 use crate::documents::names;
 use crate::guests::{usage, usage_dir};
@@ -66,7 +66,7 @@ fn rows(report: &Report) -> Vec<String> {
 }
 
 /// The evening of that day, a minute before midnight.
-fn evening(day: u64) -> session_pipeline_runtime::clock::UtcMicros {
+fn evening(day: u64) -> session_pipeline_host::clock::UtcMicros {
     MONDAY_MORNING.plus(Duration::from_secs(day * 86_400 + 15 * 3_600 - 60))
 }
 

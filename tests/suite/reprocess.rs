@@ -6,9 +6,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::strategies::valid_transcript;
 use session_pipeline_harness::{DataDir, TestPipeline, cases};
-use session_pipeline_runtime::reprocess::{Marked, ReprocessError, reprocess};
-use session_pipeline_runtime::run::{Progress, RunRequest};
-use session_pipeline_runtime::store::{Actor, Audited};
+use session_pipeline_pipeline::reprocess::{Marked, ReprocessError, reprocess};
+use session_pipeline_pipeline::run::{Progress, RunRequest};
+use session_pipeline_store::{Actor, Audited};
 
 use crate::database::{cell, execute, rows};
 use crate::guests::{PANICS, POISON, WELL_BEHAVED, lines_of, panics, prepared_dir, well_behaved};
@@ -275,8 +275,8 @@ fn a_request_for_one_processor_does_not_touch_the_run_of_another() {
 
 #[test]
 fn a_release_from_quarantine_during_a_run_is_not_undone_by_it() {
-    use session_pipeline_runtime::quarantine::release;
-    use session_pipeline_runtime::store::Which;
+    use session_pipeline_pipeline::quarantine::release;
+    use session_pipeline_store::Which;
     struct Releases<'a>(&'a TestPipeline);
     impl Progress for Releases<'_> {
         fn planned(&self, _: u64, _: u64) {

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use session_pipeline_harness::strategies::valid_transcript;
 use session_pipeline_harness::{DataDir, Ran, TestPipeline, cases, pipeline};
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::run::{RunError, RunRequest};
-use session_pipeline_runtime::store::Stats;
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::run::{RunError, RunRequest};
+use session_pipeline_store::Stats;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -192,7 +192,7 @@ fn two_processors_do_not_see_each_other() {
 
 #[test]
 fn a_processor_runs_once_at_a_time_and_the_lock_is_given_back() {
-    use session_pipeline_runtime::run::Progress;
+    use session_pipeline_pipeline::run::Progress;
     /// Starts the same run from within a run.
     struct Impatient<'a>(&'a TestPipeline, std::sync::Mutex<Option<RunError>>);
     impl Progress for Impatient<'_> {

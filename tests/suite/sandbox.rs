@@ -17,10 +17,10 @@ mod raw;
 use std::time::Duration;
 
 use session_pipeline_harness::{DataDir, Guest, TestPipeline};
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::fault::{Fault, FaultKind};
-use session_pipeline_runtime::limits::Limits;
-use session_pipeline_runtime::sandbox::LogLine;
+use session_pipeline_host::fault::{Fault, FaultKind};
+use session_pipeline_host::limits::Limits;
+use session_pipeline_host::sandbox::LogLine;
+use session_pipeline_pipeline::config::Config;
 
 use crate::database;
 use crate::guests::{misbehaving, well_behaved};

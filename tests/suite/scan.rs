@@ -9,13 +9,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use session_pipeline_harness::{DataDir, TestPipeline, clock};
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::content::ContentHash;
-use session_pipeline_runtime::fault::{Fault, FaultKind};
-use session_pipeline_runtime::retry::{Content, Failures, Verdict};
-use session_pipeline_runtime::scan::{Check, ScanContext, ScanPlan, trusted};
-use session_pipeline_runtime::sessions::{Observed, Walk};
-use session_pipeline_runtime::state_rows::{FailureRow, StateRow, StateRows};
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_host::content::ContentHash;
+use session_pipeline_host::fault::{Fault, FaultKind};
+use session_pipeline_host::sessions::{Observed, Walk};
+use session_pipeline_pipeline::scan::{Check, ScanContext, ScanPlan, trusted};
+use session_pipeline_store::retry::{Content, Failures, Verdict};
+use session_pipeline_store::state_rows::{FailureRow, StateRow, StateRows};
 
 use crate::database::execute;
 use crate::guests::{WELL_BEHAVED, well_behaved};

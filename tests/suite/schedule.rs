@@ -7,8 +7,8 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::{cases, clock};
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::schedule::Schedule;
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_pipeline::schedule::Schedule;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);

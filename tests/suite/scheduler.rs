@@ -10,14 +10,14 @@ use proptest::prelude::*;
 use session_pipeline_bundle::USAGE;
 use session_pipeline_harness::pipeline::scheduled;
 use session_pipeline_harness::{DataDir, PausedClock, Session, cases, clock};
-use session_pipeline_runtime::clock::Clock;
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::registry::Registry;
-use session_pipeline_runtime::run::{Pipeline, RunError};
-use session_pipeline_runtime::scheduler::timetable::JobEnd;
-use session_pipeline_runtime::scheduler::{Scheduler, SchedulerWatch, cadences};
-use session_pipeline_runtime::shipped::Shipped;
-use session_pipeline_runtime::store::{JobRow, Store};
+use session_pipeline_host::clock::Clock;
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::registry::Registry;
+use session_pipeline_pipeline::run::{Pipeline, RunError};
+use session_pipeline_pipeline::scheduler::timetable::JobEnd;
+use session_pipeline_pipeline::scheduler::{Scheduler, SchedulerWatch, cadences};
+use session_pipeline_pipeline::shipped::Shipped;
+use session_pipeline_store::{JobRow, Store};
 
 use crate::database::rows;
 

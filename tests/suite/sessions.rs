@@ -15,7 +15,7 @@ use proptest::collection::btree_map;
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use session_pipeline_harness::{DataDir, cases};
-use session_pipeline_runtime::sessions::{SessionsRoot, Walk};
+use session_pipeline_host::sessions::{SessionsRoot, Walk};
 
 use crate::hostile::without_roots_powers;
 
@@ -212,13 +212,13 @@ fn links_and_notes_beyond_a_hundred_are_counted_and_not_listed() {
         notes.last().unwrap().reason,
         "50 more links are not followed"
     );
-    let counted = |note: &&session_pipeline_runtime::sessions::Note| {
+    let counted = |note: &&session_pipeline_host::sessions::Note| {
         note.reason.ends_with("more are passed over")
     };
     assert_eq!(walk.notes.iter().filter(counted).count(), 1);
     assert!(walk.notes.len() <= 102, "{}", walk.notes.len());
     let is_deep =
-        |note: &session_pipeline_runtime::sessions::Note| note.reason.contains("64 folders deep");
+        |note: &session_pipeline_host::sessions::Note| note.reason.contains("64 folders deep");
     assert!(
         walk.notes.iter().any(is_deep),
         "what hides sessions is always listed"

@@ -9,13 +9,13 @@ use duckdb::Connection;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use session_pipeline_harness::redact::redact;
 use session_pipeline_harness::{DataDir, TestPipeline, clock};
+use session_pipeline_host::content::ContentHash;
+use session_pipeline_host::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
+use session_pipeline_host::processor::Cost;
+use session_pipeline_host::rows::{ColumnValues, TableRows};
 use session_pipeline_migrations::LEGACY_LAYOUT;
-use session_pipeline_runtime::content::ContentHash;
-use session_pipeline_runtime::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
-use session_pipeline_runtime::processor::Cost;
-use session_pipeline_runtime::rows::{ColumnValues, TableRows};
-use session_pipeline_runtime::store::Change;
-use session_pipeline_runtime::store::{CompletedSession, Entry, Group, Opened, Store, StoreError};
+use session_pipeline_store::Change;
+use session_pipeline_store::{CompletedSession, Entry, Group, Opened, Store, StoreError};
 
 use crate::database::{cell, execute, rows};
 
@@ -541,13 +541,7 @@ fn a_counter_that_was_changed_by_hand_is_reported_and_nothing_panics() {
             format!("INSERT OR REPLACE INTO counters (name, value) VALUES ('run', {value})");
         crate::database::execute(&dir, &insert);
         let store = open(&dir).unwrap();
-        let begin = || {
-            store.begin_run(
-                "usage",
-                session_pipeline_runtime::store::Trigger::Cli,
-                clock::START,
-            )
-        };
+        let begin = || store.begin_run("usage", session_pipeline_store::Trigger::Cli, clock::START);
         let error = begin().unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -571,7 +565,7 @@ fn a_counter_that_was_changed_by_hand_is_reported_and_nothing_panics() {
 
 #[test]
 fn the_last_hours_of_the_year_9999_are_a_date_like_any_other() {
-    use session_pipeline_runtime::clock::UtcMicros;
+    use session_pipeline_host::clock::UtcMicros;
     assert_eq!(
         UtcMicros(253_402_300_799_000_000).to_string(),
         "9999-12-31T23:59:59Z"

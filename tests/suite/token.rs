@@ -6,10 +6,10 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, cases};
-use session_pipeline_runtime::clock::{Clock, UtcMicros};
-use session_pipeline_runtime::store::{Actor, Store};
-use session_pipeline_runtime::store::{NewToken, Role};
-use session_pipeline_runtime::token::{Denied, Keyring, Randomness, SchedulerSecret, is_email};
+use session_pipeline_host::clock::{Clock, UtcMicros};
+use session_pipeline_pipeline::token::{Denied, Keyring, Randomness, SchedulerSecret, is_email};
+use session_pipeline_store::{Actor, Store};
+use session_pipeline_store::{NewToken, Role};
 
 #[derive(Default)]
 struct Counting(AtomicU64);

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 use session_pipeline_bundle::USAGE;
 use session_pipeline_harness::{DataDir, Extracted, Guest, TestPipeline};
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::report::{By, Report, Totals};
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::report::{By, Report, Totals};
 
 use crate::guests;
 use crate::report::reported;

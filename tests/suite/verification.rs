@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use session_pipeline_harness::{DataDir, Ran, ScriptedModel, Session, TestPipeline};
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::model::LanguageModel;
+use session_pipeline_host::model::LanguageModel;
+use session_pipeline_pipeline::config::Config;
 
 use crate::guests;
 

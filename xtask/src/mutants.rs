@@ -151,7 +151,7 @@ impl Tried<'_> {
                 .collect();
             ensure!(
                 !listed.is_empty(),
-                "there are no mutants of `{word}`; name a module of `runtime/src` or `api/src`, or `migrations`"
+                "there are no mutants of `{word}`; name a module of a crate in `runtime` or of `api/src`, or `migrations`"
             );
             mutants.push((word.clone(), listed));
         }
@@ -226,7 +226,12 @@ fn remove(folder: &Path) -> Result<()> {
 /// All words of the runtime and the api that are not pure.
 fn words_of_the_rest(root: &Path) -> Result<Vec<String>> {
     let mut words = Vec::new();
-    for folder in ["runtime/src", "api/src"] {
+    for folder in [
+        "runtime/host/src",
+        "runtime/store/src",
+        "runtime/pipeline/src",
+        "api/src",
+    ] {
         let folder = root.join(folder);
         let entries = folder
             .read_dir()

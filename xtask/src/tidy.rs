@@ -124,8 +124,9 @@ fn machine_path(path: &str, text: &str) -> Option<Finding> {
 /// A heuristic, not a parser: a string that begins like a statement.
 fn sql_out_of_place(path: &str, text: &str) -> Option<Finding> {
     let homes = [
-        "runtime/src/store",
-        "runtime/src/report",
+        "runtime/store/src/",
+        "runtime/pipeline/src/report",
+        "runtime/pipeline/src/knowledge",
         "migrations/",
         "xtask/",
     ];
@@ -148,15 +149,15 @@ fn sql_out_of_place(path: &str, text: &str) -> Option<Finding> {
     Some(Finding {
         place: path.to_owned(),
         reason: format!("a string begins with {keyword}, like a statement in SQL"),
-        remedy: "SQL stands only in runtime/src/store, runtime/src/report and migrations"
+        remedy: "write SQL only in runtime/store, in report and knowledge of runtime/pipeline, and in migrations"
             .to_owned(),
     })
 }
 
 /// Closing a second handle on the database file drops DuckDB's lock on it.
 fn second_opener(path: &str, text: &str) -> Option<Finding> {
-    let is_program = path.starts_with("runtime/src/") || path.starts_with("api/src/");
-    if !is_program || path == "runtime/src/store/open.rs" {
+    let is_program = path.starts_with("runtime/") || path.starts_with("api/src/");
+    if !is_program || path == "runtime/store/src/open.rs" {
         return None;
     }
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
@@ -166,8 +167,7 @@ fn second_opener(path: &str, text: &str) -> Option<Finding> {
     Some(Finding {
         place: path.to_owned(),
         reason: format!("has `{found}`, as if it opened the database file"),
-        remedy: "only runtime/src/store/open.rs opens it, once; others clone its connection"
-            .to_owned(),
+        remedy: "only runtime/store/src/open.rs opens it, once. Clone its connection".to_owned(),
     })
 }
 
@@ -241,11 +241,11 @@ mod tests {
 
     #[test]
     fn a_source_file_opens_with_its_docs() {
-        assert!(check(&[("runtime/src/scan.rs", "//! What is on disk.\n")]).is_empty());
-        assert!(check(&[("runtime/src/bindings.rs", "// @generated\n")]).is_empty());
+        assert!(check(&[("runtime/pipeline/src/scan.rs", "//! What is on disk.\n")]).is_empty());
+        assert!(check(&[("runtime/host/src/bindings.rs", "// @generated\n")]).is_empty());
         assert_eq!(
-            check(&[("runtime/src/scan.rs", "use std::fs;\n")]),
-            ["runtime/src/scan.rs"]
+            check(&[("runtime/pipeline/src/scan.rs", "use std::fs;\n")]),
+            ["runtime/pipeline/src/scan.rs"]
         );
     }
 
@@ -299,11 +299,11 @@ mod tests {
             check(&[("api/src/cli/status.rs", sql)]),
             ["api/src/cli/status.rs"]
         );
-        assert!(check(&[("runtime/src/store/state.rs", sql)]).is_empty());
-        assert!(check(&[("runtime/src/report.rs", sql)]).is_empty());
+        assert!(check(&[("runtime/store/src/state.rs", sql)]).is_empty());
+        assert!(check(&[("runtime/pipeline/src/report.rs", sql)]).is_empty());
         assert!(check(&[("tests/suite/crash.rs", sql)]).is_empty());
         let prose = "//! x\n// UPDATE the list\nlet a = \"CREATED\";\n#[cfg(test)]\n\"SELECT 1\"";
-        assert!(check(&[("runtime/src/run.rs", prose)]).is_empty());
+        assert!(check(&[("runtime/pipeline/src/run.rs", prose)]).is_empty());
     }
 
     #[test]
@@ -311,9 +311,9 @@ mod tests {
         let open = "//! x\nlet connection = Connection::open(path);";
         let name = "//! x\nlet path = dir.join(\"system.duckdb\");";
         for text in [open, name] {
-            let other = "runtime/src/health/facts.rs";
+            let other = "runtime/pipeline/src/health/facts.rs";
             assert_eq!(check(&[(other, text)]), [other]);
-            assert!(check(&[("runtime/src/store/open.rs", text)]).is_empty());
+            assert!(check(&[("runtime/store/src/open.rs", text)]).is_empty());
             assert!(check(&[("tests/suite/database.rs", text)]).is_empty());
         }
     }

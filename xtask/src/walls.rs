@@ -9,7 +9,9 @@ use crate::check::Finding;
 /// The floors of the building, the lowest first: a crate sees only floors below its own.
 const FLOORS: &[&[&str]] = &[
     &["session-pipeline-migrations", "session-pipeline-bundle"],
-    &["session-pipeline-runtime"],
+    &["session-pipeline-host"],
+    &["session-pipeline-store"],
+    &["session-pipeline-pipeline"],
     &["session-pipeline-harness"],
     &["session-pipeline"],
 ];
@@ -26,13 +28,17 @@ const KEPT: &[Kept] = &[
     },
     Kept {
         prefix: "wasmtime",
-        homes: &["session-pipeline-runtime"],
+        homes: &["session-pipeline-host"],
         reason: "the sandbox has one owner",
     },
     Kept {
         prefix: "duckdb",
-        homes: &["session-pipeline-runtime", "session-pipeline-migrations"],
-        reason: "one process, and one room in it, owns the database",
+        homes: &[
+            "session-pipeline-store",
+            "session-pipeline-pipeline",
+            "session-pipeline-migrations",
+        ],
+        reason: "the store owns the database, and reports of the pipeline query it",
     },
     Kept {
         prefix: "libduckdb-sys",
@@ -41,7 +47,7 @@ const KEPT: &[Kept] = &[
     },
     Kept {
         prefix: "reqwest",
-        homes: &["session-pipeline-runtime"],
+        homes: &["session-pipeline-pipeline"],
         reason: "what leaves this machine goes through the room that takes secrets out",
     },
     Kept {
@@ -196,22 +202,22 @@ mod tests {
     fn a_crate_sees_the_floors_below_it_and_none_above() {
         assert!(is_legal(edge(
             "session-pipeline",
-            "session-pipeline-runtime"
+            "session-pipeline-pipeline"
         )));
         assert!(is_legal(edge(
             "session-pipeline",
             "session-pipeline-harness"
         )));
         assert!(is_legal(edge(
-            "session-pipeline-runtime",
+            "session-pipeline-pipeline",
             "session-pipeline-migrations"
         )));
         assert!(!is_legal(edge(
-            "session-pipeline-runtime",
+            "session-pipeline-pipeline",
             "session-pipeline-harness"
         )));
         assert!(!is_legal(dev_edge(
-            "session-pipeline-runtime",
+            "session-pipeline-pipeline",
             "session-pipeline-harness"
         )));
         assert!(!is_legal(edge(
@@ -245,11 +251,11 @@ mod tests {
     #[test]
     fn kept_crates_stay_at_home() {
         assert!(is_legal(edge("session-pipeline", "axum")));
-        assert!(!is_legal(edge("session-pipeline-runtime", "axum-extra")));
-        assert!(is_legal(edge("session-pipeline-runtime", "wasmtime-wasi")));
+        assert!(!is_legal(edge("session-pipeline-pipeline", "axum-extra")));
+        assert!(is_legal(edge("session-pipeline-host", "wasmtime-wasi")));
         assert!(!is_legal(dev_edge("session-pipeline-harness", "wasmtime")));
         assert!(!is_legal(edge("session-pipeline", "reqwest")));
-        assert!(!is_legal(edge("session-pipeline-runtime", "memmap2")));
+        assert!(!is_legal(edge("session-pipeline-pipeline", "memmap2")));
     }
 
     #[test]
@@ -259,9 +265,9 @@ mod tests {
 
     #[test]
     fn a_guest_sees_no_crate_of_the_root() {
-        let members = ["session-pipeline-runtime".to_owned()];
+        let members = ["session-pipeline-pipeline".to_owned()];
         let sdk = edge("session-pipeline-usage", "session-pipeline-processor");
-        let runtime = edge("session-pipeline-usage", "session-pipeline-runtime");
+        let runtime = edge("session-pipeline-usage", "session-pipeline-pipeline");
         let elsewhere = Edge {
             is_outside_guests: true,
             ..edge("session-pipeline-usage", "x")

@@ -1,11 +1,11 @@
 //! What operators ask about: processors, the audit log, what was marked.
 
 use serde::{Deserialize, Serialize};
-use session_pipeline_runtime::manifest::Order;
-use session_pipeline_runtime::registry::listing::ListedProcessor;
-use session_pipeline_runtime::registry::plan::{Plan, Refused};
-use session_pipeline_runtime::store::AuditRow;
-use session_pipeline_runtime::store::Component;
+use session_pipeline_host::manifest::Order;
+use session_pipeline_pipeline::registry::listing::ListedProcessor;
+use session_pipeline_pipeline::registry::plan::{Plan, Refused};
+use session_pipeline_store::AuditRow;
+use session_pipeline_store::Component;
 use utoipa::ToSchema;
 
 /// The processors.

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use session_pipeline_runtime::health::Report;
-use session_pipeline_runtime::scheduler::SchedulerStatus;
-use session_pipeline_runtime::scheduler::timetable::{Job, JobEnd};
-use session_pipeline_runtime::store::Role;
+use session_pipeline_pipeline::health::Report;
+use session_pipeline_pipeline::scheduler::SchedulerStatus;
+use session_pipeline_pipeline::scheduler::timetable::{Job, JobEnd};
+use session_pipeline_store::Role;
 use utoipa::ToSchema;
 
 use crate::build::Build;

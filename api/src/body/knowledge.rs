@@ -1,7 +1,7 @@
 //! Knowledge: what users verified, and what speaks for it.
 
 use serde::{Deserialize, Serialize};
-use session_pipeline_runtime::knowledge::{KnownEvidence, KnownItem, ShownItem, Tie};
+use session_pipeline_pipeline::knowledge::{KnownEvidence, KnownItem, ShownItem, Tie};
 use utoipa::ToSchema;
 
 /// The items that were asked for.

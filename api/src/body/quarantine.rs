@@ -1,7 +1,7 @@
 //! Quarantine: the sessions that are not tried any more, and those that were let out.
 
 use serde::{Deserialize, Serialize};
-use session_pipeline_runtime::store::{Held, Which};
+use session_pipeline_store::{Held, Which};
 use utoipa::ToSchema;
 
 /// The sessions in quarantine.

@@ -1,11 +1,11 @@
 //! Runs: what one did, and the list of them.
 
 use serde::{Deserialize, Serialize};
-use session_pipeline_runtime::money::Usd;
-use session_pipeline_runtime::run::RunReport;
-use session_pipeline_runtime::sessions::Note;
-use session_pipeline_runtime::store::{LlmUse, RunResult, RunRow, Trigger};
-use session_pipeline_runtime::store::{SessionError, Stats};
+use session_pipeline_host::sessions::Note;
+use session_pipeline_pipeline::run::RunReport;
+use session_pipeline_store::money::Usd;
+use session_pipeline_store::{LlmUse, RunResult, RunRow, Trigger};
+use session_pipeline_store::{SessionError, Stats};
 use utoipa::ToSchema;
 
 /// A run that came to its end.

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::listing::{ListedSession, ListedState, SessionDetails, ShownSession};
-use session_pipeline_runtime::sessions::Observed;
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_host::sessions::Observed;
+use session_pipeline_pipeline::listing::{
+    ListedSession, ListedState, SessionDetails, ShownSession,
+};
 use utoipa::ToSchema;
 
 /// How a session stands with a processor.
@@ -41,7 +43,7 @@ pub enum State {
 impl State {
     /// The word for it.
     pub fn as_str(self) -> &'static str {
-        use session_pipeline_runtime::listing::State as Known;
+        use session_pipeline_pipeline::listing::State as Known;
         match self {
             Self::New => Known::New.as_str(),
             Self::Processed => Known::Processed.as_str(),
@@ -53,9 +55,9 @@ impl State {
     }
 }
 
-impl From<session_pipeline_runtime::listing::State> for State {
-    fn from(state: session_pipeline_runtime::listing::State) -> Self {
-        use session_pipeline_runtime::listing::State as Known;
+impl From<session_pipeline_pipeline::listing::State> for State {
+    fn from(state: session_pipeline_pipeline::listing::State) -> Self {
+        use session_pipeline_pipeline::listing::State as Known;
         match state {
             Known::New => Self::New,
             Known::Processed => Self::Processed,

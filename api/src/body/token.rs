@@ -1,8 +1,8 @@
 //! Tokens: asked for, made, and listed.
 
 use serde::{Deserialize, Serialize};
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::store;
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_store as store;
 use utoipa::ToSchema;
 
 /// What a token allows; an admin may do all that an analyst may.
@@ -134,7 +134,7 @@ pub fn asked(new: NewToken) -> Result<store::NewToken, String> {
 /// An instant as people write it: a day in UTC, or a time with its zone.
 fn instant(text: &str) -> Result<UtcMicros, String> {
     text.parse().map_err(|_| {
-        let text = session_pipeline_runtime::fault::printable(text);
+        let text = session_pipeline_host::fault::printable(text);
         format!("`{text}` is no time; write one like 2026-12-31 or 2026-12-31T00:00:00Z")
     })
 }

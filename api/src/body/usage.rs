@@ -1,10 +1,10 @@
 //! Usage: the report of tokens and cost, and its administration.
 //!
-//! The report itself is written by [`session_pipeline_runtime::report`], whose cost is an exact
+//! The report itself is written by [`session_pipeline_pipeline::report`], whose cost is an exact
 //! decimal number; these types describe it, and read it back.
 
 use serde::{Deserialize, Serialize};
-use session_pipeline_runtime::report::activity;
+use session_pipeline_pipeline::report::activity;
 use utoipa::ToSchema;
 
 /// A report by days, months, sessions, users, models, projects, or tools.

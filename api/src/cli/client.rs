@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use session_pipeline_runtime::fault::printable;
-use session_pipeline_runtime::regular;
-use session_pipeline_runtime::run::RunError;
-use session_pipeline_runtime::store::{Holder, StoreError};
+use session_pipeline_host::fault::printable;
+use session_pipeline_host::regular;
+use session_pipeline_pipeline::run::RunError;
+use session_pipeline_store::{Holder, StoreError};
 use ureq::http::{Response, Uri};
 use ureq::{Agent, Body};
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 use session_pipeline_harness::{Circumstances, Subject, conformance, rows};
-use session_pipeline_runtime::fault::printable;
-use session_pipeline_runtime::manifest::{Manifest, Order};
-use session_pipeline_runtime::processor::Execution;
-use session_pipeline_runtime::shared::MemoryRows;
+use session_pipeline_host::fault::printable;
+use session_pipeline_host::manifest::{Manifest, Order};
+use session_pipeline_host::processor::Execution;
+use session_pipeline_host::shared::MemoryRows;
 use similar::TextDiff;
 
 use super::progress::Spinner;

@@ -5,9 +5,9 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::limits::Limits;
-use session_pipeline_runtime::sandbox::Engines;
+use session_pipeline_host::limits::Limits;
+use session_pipeline_host::sandbox::Engines;
+use session_pipeline_pipeline::config::Config;
 
 use super::{Failure, Global};
 
@@ -48,7 +48,7 @@ pub(super) fn find(global: &Global, given: &str) -> Result<Component, Failure> {
 
 /// Reads a component file, and no more of it than one byte above what is allowed.
 fn read(config: &Config, path: &str, known: &[String]) -> Result<Vec<u8>, Failure> {
-    let shown = session_pipeline_runtime::fault::printable(path);
+    let shown = session_pipeline_host::fault::printable(path);
     let refused = |reason: String| {
         Failure::wrong_use(format!(
             "`{shown}` is no component file ({reason}) and no processor; known are: {}",

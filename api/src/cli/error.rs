@@ -3,17 +3,17 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use session_pipeline_runtime::config::ConfigError;
-use session_pipeline_runtime::knowledge::KnowledgeError;
-use session_pipeline_runtime::listing::ListingError;
-use session_pipeline_runtime::llm::SetupError;
-use session_pipeline_runtime::quarantine::QuarantineError;
-use session_pipeline_runtime::registry::RegistryError;
-use session_pipeline_runtime::report::PricesError;
-use session_pipeline_runtime::reprocess::ReprocessError;
-use session_pipeline_runtime::run::RunError;
-use session_pipeline_runtime::store::StoreError;
-use session_pipeline_runtime::token::TokenError;
+use session_pipeline_pipeline::config::ConfigError;
+use session_pipeline_pipeline::knowledge::KnowledgeError;
+use session_pipeline_pipeline::listing::ListingError;
+use session_pipeline_pipeline::llm::SetupError;
+use session_pipeline_pipeline::quarantine::QuarantineError;
+use session_pipeline_pipeline::registry::RegistryError;
+use session_pipeline_pipeline::report::PricesError;
+use session_pipeline_pipeline::reprocess::ReprocessError;
+use session_pipeline_pipeline::run::RunError;
+use session_pipeline_pipeline::token::TokenError;
+use session_pipeline_store::StoreError;
 
 use super::hint;
 use crate::http::ServeError;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use serde_json::ser::{Formatter, PrettyFormatter};
-use session_pipeline_runtime::fault::paints;
+use session_pipeline_host::fault::paints;
 
 /// Escapes what JSON allows in a string and a terminal obeys: DEL, C1 codes and bidirectional
 /// overrides. Any reader of JSON gets the same text.

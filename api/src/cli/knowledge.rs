@@ -1,9 +1,9 @@
 //! `knowledge`: what users verified, listed, shown with its evidence, approved and rejected.
 
 use clap::{Args, Subcommand};
-use session_pipeline_runtime::fault::printable;
-use session_pipeline_runtime::knowledge::{self, Decision, Wanted};
-use session_pipeline_runtime::store::{Actor, Store};
+use session_pipeline_host::fault::printable;
+use session_pipeline_pipeline::knowledge::{self, Decision, Wanted};
+use session_pipeline_store::{Actor, Store};
 
 use super::client::{Reach, segment};
 use super::table::{count_of, facts, table};

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde_json::json;
-use session_pipeline_runtime::store::Store;
+use session_pipeline_store::Store;
 
 use super::{Exit, Failure, Global, print, print_json};
 
@@ -55,7 +55,7 @@ pub(super) fn migrate(global: &Global, arguments: &MigrateArgs) -> Result<Exit, 
 
 fn dry_run(
     global: &Global,
-    config: &session_pipeline_runtime::config::Config,
+    config: &session_pipeline_pipeline::config::Config,
     to: Option<u32>,
 ) -> Result<Exit, Failure> {
     let plan = Store::plan_migration(&config.store_options(), to)?;

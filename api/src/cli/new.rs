@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use session_pipeline_bundle::kit::{Language, ProjectFile, Steps};
-use session_pipeline_runtime::fault::printable;
-use session_pipeline_runtime::manifest::check_name;
+use session_pipeline_host::fault::printable;
+use session_pipeline_host::manifest::check_name;
 
 use super::{Exit, Failure, Global, print, print_json};
 

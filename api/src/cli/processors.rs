@@ -2,13 +2,13 @@
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use session_pipeline_runtime::inspect::{self, ImportKind, Inspection};
-use session_pipeline_runtime::llm;
-use session_pipeline_runtime::manifest::{Manifest, Order, TableSpec};
-use session_pipeline_runtime::registry::listing;
-use session_pipeline_runtime::registry::plan::Refused;
-use session_pipeline_runtime::sandbox::Engines;
-use session_pipeline_runtime::store::Store;
+use session_pipeline_host::inspect::{self, ImportKind, Inspection};
+use session_pipeline_host::manifest::{Manifest, Order, TableSpec};
+use session_pipeline_host::sandbox::Engines;
+use session_pipeline_pipeline::llm;
+use session_pipeline_pipeline::registry::listing;
+use session_pipeline_pipeline::registry::plan::Refused;
+use session_pipeline_store::Store;
 
 use super::client::Reach;
 use super::component::{self, Component};

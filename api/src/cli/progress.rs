@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use session_pipeline_runtime::run::Progress;
+use session_pipeline_pipeline::run::Progress;
 
 /// How often what turns is drawn.
 const TICK: Duration = Duration::from_millis(100);

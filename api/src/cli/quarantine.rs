@@ -1,10 +1,10 @@
 //! `quarantine`: the sessions that are not tried any more, and letting them out.
 
 use clap::{Args, Subcommand};
-use session_pipeline_runtime::fault::printable;
-use session_pipeline_runtime::quarantine;
-use session_pipeline_runtime::store::Which;
-use session_pipeline_runtime::store::{Actor, Store};
+use session_pipeline_host::fault::printable;
+use session_pipeline_pipeline::quarantine;
+use session_pipeline_store::Which;
+use session_pipeline_store::{Actor, Store};
 
 use super::client::Reach;
 use super::table::{LongTable, count_of};

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use session_pipeline_runtime::token::Randomness;
+use session_pipeline_pipeline::token::Randomness;
 
 /// What the operating system gives.
 #[derive(Clone, Copy, Debug)]

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
-use session_pipeline_runtime::clock::{Clock, SystemClock};
-use session_pipeline_runtime::csv::{self, Cell};
-use session_pipeline_runtime::day::Day;
-use session_pipeline_runtime::fault::printable;
-use session_pipeline_runtime::money::Usd;
-use session_pipeline_runtime::report::{self, Calls, Days, Prices, Report, Row, Totals};
-use session_pipeline_runtime::store::Store;
+use session_pipeline_host::clock::{Clock, SystemClock};
+use session_pipeline_host::day::Day;
+use session_pipeline_host::fault::printable;
+use session_pipeline_pipeline::csv::{self, Cell};
+use session_pipeline_pipeline::report::{self, Calls, Days, Prices, Report, Row, Totals};
+use session_pipeline_store::Store;
+use session_pipeline_store::money::Usd;
 
 use super::client::Reach;
 use super::table::{number, table};

@@ -1,8 +1,8 @@
 //! `reprocess`: mark sessions, so that the next run processes them again.
 
 use clap::Args;
-use session_pipeline_runtime::reprocess;
-use session_pipeline_runtime::store::{Actor, Audited, Store};
+use session_pipeline_pipeline::reprocess;
+use session_pipeline_store::{Actor, Audited, Store};
 
 use super::client::Reach;
 use super::table::count_of;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use session_pipeline_runtime::clock::SystemClock;
-use session_pipeline_runtime::fault::printable;
-use session_pipeline_runtime::registry::RegistryError;
-use session_pipeline_runtime::report::Prices;
-use session_pipeline_runtime::run::{Pipeline, RunError, RunRequest};
-use session_pipeline_runtime::store::LlmUse;
+use session_pipeline_host::clock::SystemClock;
+use session_pipeline_host::fault::printable;
+use session_pipeline_pipeline::registry::RegistryError;
+use session_pipeline_pipeline::report::Prices;
+use session_pipeline_pipeline::run::{Pipeline, RunError, RunRequest};
+use session_pipeline_store::LlmUse;
 
 use super::client::{Client, Reach};
 use super::progress::Bar;

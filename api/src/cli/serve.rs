@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
-use session_pipeline_runtime::registry::listing;
-use session_pipeline_runtime::run::Pipeline;
-use session_pipeline_runtime::scheduler::{Scheduler, cadences, cadences_after_look};
-use session_pipeline_runtime::store::{Actor, AuditEntry};
-use session_pipeline_runtime::token::SchedulerSecret;
+use session_pipeline_pipeline::registry::listing;
+use session_pipeline_pipeline::run::Pipeline;
+use session_pipeline_pipeline::scheduler::{Scheduler, cadences, cadences_after_look};
+use session_pipeline_pipeline::token::SchedulerSecret;
+use session_pipeline_store::{Actor, AuditEntry};
 
 use super::random::SystemRandomness;
 use super::table::facts;
@@ -178,7 +178,7 @@ fn people(started: &Started, no_scheduler: bool) -> String {
         format!("{} ({when})", runs.name)
     });
     let processors = processors.collect::<Vec<_>>().join(", ");
-    let printable = |text: &str| Some(session_pipeline_runtime::fault::printable(text));
+    let printable = |text: &str| Some(session_pipeline_host::fault::printable(text));
     facts(
         "",
         &[

@@ -5,10 +5,10 @@ use std::cell::RefCell;
 use clap::{Args, Subcommand};
 use serde::ser::{Error, SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::fault::printable;
-use session_pipeline_runtime::listing::{self, Pages, Part};
-use session_pipeline_runtime::store::Store;
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_host::fault::printable;
+use session_pipeline_pipeline::listing::{self, Pages, Part};
+use session_pipeline_store::Store;
 
 use super::client::Reach;
 use super::pages::page;

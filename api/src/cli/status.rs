@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use clap::Args;
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::fault::printable;
-use session_pipeline_runtime::health::{Facts, Report, Sources, SystemDisk};
-use session_pipeline_runtime::registry::Registry;
-use session_pipeline_runtime::sandbox::Engines;
-use session_pipeline_runtime::status;
-use session_pipeline_runtime::store::ProcessorStatus;
-use session_pipeline_runtime::store::Role;
-use session_pipeline_runtime::store::{Actor, Audited, Store};
+use session_pipeline_host::fault::printable;
+use session_pipeline_host::sandbox::Engines;
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::health::{Facts, Report, Sources, SystemDisk};
+use session_pipeline_pipeline::registry::Registry;
+use session_pipeline_pipeline::status;
+use session_pipeline_store::ProcessorStatus;
+use session_pipeline_store::Role;
+use session_pipeline_store::{Actor, Audited, Store};
 
 use super::client::Reach;
 use super::table::{count_of, number, table};

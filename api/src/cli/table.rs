@@ -1,7 +1,7 @@
 //! Tables and numbers as people read them.
 
 use comfy_table::{CellAlignment, Table, presets};
-use session_pipeline_runtime::clock::UtcMicros;
+use session_pipeline_host::clock::UtcMicros;
 
 /// A plain table: names on the left, numbers on the right.
 pub(super) fn table(header: &[&str]) -> Table {

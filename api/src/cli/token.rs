@@ -1,9 +1,9 @@
 //! `token`: make, list and take back what lets people and programs in.
 
 use clap::{Args, Subcommand};
-use session_pipeline_runtime::fault::printable;
-use session_pipeline_runtime::store::{self, Actor, Store};
-use session_pipeline_runtime::token;
+use session_pipeline_host::fault::printable;
+use session_pipeline_pipeline::token;
+use session_pipeline_store::{self as store, Actor, Store};
 
 use super::client::{Reach, segment};
 use super::random::SystemRandomness;

@@ -8,7 +8,7 @@ use session_pipeline_harness::Subject;
 use session_pipeline_harness::conformance::{
     self, CASES, Judged, LAWS, Options, Report, Verdict, VerifyError,
 };
-use session_pipeline_runtime::fault::{FaultKind, printable};
+use session_pipeline_host::fault::{FaultKind, printable};
 
 use super::component::{self, Component};
 use super::progress::Spinner;

@@ -87,7 +87,7 @@ pub(super) fn cursor<T>(
     parse(cursor).map(Some).ok_or_else(|| {
         ApiError::unprocessable(format!(
             "invalid `cursor` `{}`; send the `next` of the page before, or leave it out",
-            session_pipeline_runtime::fault::printable(cursor)
+            session_pipeline_host::fault::printable(cursor)
         ))
     })
 }

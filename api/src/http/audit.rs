@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::store::Role;
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_store::Role;
 use utoipa::IntoParams;
 
 use super::Service;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, StatusCode, header};
-use session_pipeline_runtime::store::Role;
-use session_pipeline_runtime::store::{Actor, ClientKind};
-use session_pipeline_runtime::token::Caller;
+use session_pipeline_pipeline::token::Caller;
+use session_pipeline_store::Role;
+use session_pipeline_store::{Actor, ClientKind};
 
 use super::Service;
 use super::denials::Recognised;

@@ -12,8 +12,8 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::store::{Actor, AuditEntry, ClientKind};
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_store::{Actor, AuditEntry, ClientKind};
 
 use super::Service;
 use super::caller::client_address;

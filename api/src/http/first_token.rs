@@ -4,9 +4,9 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use session_pipeline_runtime::store::{Actor, StoreError};
-use session_pipeline_runtime::store::{NewToken, Role};
-use session_pipeline_runtime::token::TokenError;
+use session_pipeline_pipeline::token::TokenError;
+use session_pipeline_store::{Actor, StoreError};
+use session_pipeline_store::{NewToken, Role};
 
 use super::Service;
 

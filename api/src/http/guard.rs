@@ -14,8 +14,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use futures_util::{FutureExt, StreamExt};
-use session_pipeline_runtime::fault::printable;
-use session_pipeline_runtime::token::Randomness;
+use session_pipeline_host::fault::printable;
+use session_pipeline_pipeline::token::Randomness;
 use tokio::sync::Mutex;
 
 use super::caller::{self, Identified};
@@ -201,7 +201,7 @@ mod tests {
 
     use axum::body::to_bytes;
     use axum::response::IntoResponse;
-    use session_pipeline_runtime::token::Randomness;
+    use session_pipeline_pipeline::token::Randomness;
 
     use super::panicked;
     use crate::body::Problem;

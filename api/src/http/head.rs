@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{StatusCode, Version, header};
-use session_pipeline_runtime::fault::printable;
+use session_pipeline_host::fault::printable;
 
 use super::connections::Connection;
 use super::problem::ApiError;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use session_pipeline_runtime::health::{self, Facts, Report, Schema, Sources, Survey, SystemDisk};
-use session_pipeline_runtime::store::Audited;
+use session_pipeline_pipeline::health::{self, Facts, Report, Schema, Sources, Survey, SystemDisk};
+use session_pipeline_store::Audited;
 use utoipa::IntoParams;
 
 use super::Service;

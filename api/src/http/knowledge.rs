@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::knowledge::{self, Decision, KnownItem, ListPlace, Wanted};
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_pipeline::knowledge::{self, Decision, KnownItem, ListPlace, Wanted};
 use utoipa::IntoParams;
 
 use super::Service;

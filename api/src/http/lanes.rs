@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use session_pipeline_runtime::store::Role;
-use session_pipeline_runtime::store::{CancelReason, Cancellation};
+use session_pipeline_store::Role;
+use session_pipeline_store::{CancelReason, Cancellation};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 

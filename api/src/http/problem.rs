@@ -3,15 +3,15 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use session_pipeline_runtime::knowledge::KnowledgeError;
-use session_pipeline_runtime::listing::ListingError;
-use session_pipeline_runtime::quarantine::QuarantineError;
-use session_pipeline_runtime::registry::RegistryError;
-use session_pipeline_runtime::report::PricesError;
-use session_pipeline_runtime::reprocess::ReprocessError;
-use session_pipeline_runtime::run::RunError;
-use session_pipeline_runtime::store::StoreError;
-use session_pipeline_runtime::token::TokenError;
+use session_pipeline_pipeline::knowledge::KnowledgeError;
+use session_pipeline_pipeline::listing::ListingError;
+use session_pipeline_pipeline::quarantine::QuarantineError;
+use session_pipeline_pipeline::registry::RegistryError;
+use session_pipeline_pipeline::report::PricesError;
+use session_pipeline_pipeline::reprocess::ReprocessError;
+use session_pipeline_pipeline::run::RunError;
+use session_pipeline_pipeline::token::TokenError;
+use session_pipeline_store::StoreError;
 use utoipa::IntoResponses;
 
 use crate::body::Problem;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use session_pipeline_runtime::registry::listing::{self, ListedProcessor};
+use session_pipeline_pipeline::registry::listing::{self, ListedProcessor};
 use utoipa::IntoParams;
 
 use super::Service;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use session_pipeline_runtime::quarantine;
-use session_pipeline_runtime::store::Role;
-use session_pipeline_runtime::store::{Held, Which};
+use session_pipeline_pipeline::quarantine;
+use session_pipeline_store::Role;
+use session_pipeline_store::{Held, Which};
 use utoipa::IntoParams;
 
 use super::Service;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use session_pipeline_runtime::reprocess;
-use session_pipeline_runtime::store::{Actor, Audited};
+use session_pipeline_pipeline::reprocess;
+use session_pipeline_store::{Actor, Audited};
 use utoipa::IntoParams;
 
 use super::Service;

@@ -7,9 +7,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
-use session_pipeline_runtime::run::{RunError, RunReport, RunRequest};
-use session_pipeline_runtime::store::Role;
-use session_pipeline_runtime::store::Trigger;
+use session_pipeline_pipeline::run::{RunError, RunReport, RunRequest};
+use session_pipeline_store::Role;
+use session_pipeline_store::Trigger;
 use utoipa::IntoParams;
 
 use super::Service;
@@ -138,7 +138,7 @@ pub(super) async fn show(
     _: Admin,
     Named(id): Named,
 ) -> Result<Json<Run>, ApiError> {
-    let shown = session_pipeline_runtime::fault::printable(&id);
+    let shown = session_pipeline_host::fault::printable(&id);
     let row = move |service: &Service| Ok(service.pipeline.store().run_row(&id)?);
     let run = service.read(Role::Admin, row).await?;
     run.map(|row| Json(row.into()))

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use session_pipeline_runtime::listing::{self, ListedSession, Pages, Part};
-use session_pipeline_runtime::store::Role;
+use session_pipeline_pipeline::listing::{self, ListedSession, Pages, Part};
+use session_pipeline_store::Role;
 use utoipa::IntoParams;
 
 use super::Service;

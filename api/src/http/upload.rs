@@ -10,8 +10,8 @@ use axum::Json;
 use axum::extract::multipart::{Field, MultipartRejection};
 use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::StatusCode;
-use session_pipeline_runtime::store::AuditEntry;
-use session_pipeline_runtime::upload::{self, UploadError};
+use session_pipeline_pipeline::upload::{self, UploadError};
+use session_pipeline_store::AuditEntry;
 use utoipa::ToSchema;
 
 use self::form::FormBody;

@@ -8,11 +8,11 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::day::Day;
-use session_pipeline_runtime::report::{self, Days, Prices, Report, activity, export};
-use session_pipeline_runtime::store::Role;
-use session_pipeline_runtime::store::{AuditEntry, Audited};
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_host::day::Day;
+use session_pipeline_pipeline::report::{self, Days, Prices, Report, activity, export};
+use session_pipeline_store::Role;
+use session_pipeline_store::{AuditEntry, Audited};
 use tokio::io::{AsyncReadExt, BufReader};
 use utoipa::{IntoParams, ToSchema};
 
@@ -120,7 +120,7 @@ pub(super) async fn report(
 }
 
 fn unread(name: &str, text: &str, error: &dyn std::error::Error) -> ApiError {
-    let text = session_pipeline_runtime::fault::printable(text);
+    let text = session_pipeline_host::fault::printable(text);
     ApiError::unprocessable(format!("`{name}` can't be `{text}`: {error}"))
 }
 

@@ -1,7 +1,7 @@
 //! Whether a law holds for one session.
 
-use session_pipeline_runtime::fault::{Fault, FaultKind};
-use session_pipeline_runtime::processor::{Completed, Execution};
+use session_pipeline_host::fault::{Fault, FaultKind};
+use session_pipeline_host::processor::{Completed, Execution};
 
 use super::laws::Trial;
 use crate::rows::difference;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use session_pipeline_runtime::fault::{Fault, FaultKind};
-use session_pipeline_runtime::processor::Completed;
-use session_pipeline_runtime::shared::MemoryRows;
+use session_pipeline_host::fault::{Fault, FaultKind};
+use session_pipeline_host::processor::Completed;
+use session_pipeline_host::shared::MemoryRows;
 
 use super::checks::{Broken, broken, outcome, same};
 use super::laws::Trial;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use proptest::prelude::*;
-use session_pipeline_runtime::manifest::{Manifest, Order};
+use session_pipeline_host::manifest::{Manifest, Order};
 
 use super::checks::{self, Broken};
 use super::growth;

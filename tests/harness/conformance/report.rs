@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use session_pipeline_runtime::fault::printable;
-use session_pipeline_runtime::manifest::Manifest;
+use session_pipeline_host::fault::printable;
+use session_pipeline_host::manifest::Manifest;
 
 use super::laws::{Law, Trial};
 

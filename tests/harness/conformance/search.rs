@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
-use session_pipeline_runtime::fault::Fault;
+use session_pipeline_host::fault::Fault;
 
 use super::checks::Broken;
 use super::laws::{Given, Law, Trial, Tries};

@@ -1,8 +1,8 @@
 //! `reprocess`: what is marked, and what the next run makes of it.
 
 use session_pipeline_harness::DataDir;
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::store::Store;
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_store::Store;
 
 use super::{check, check_examples};
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::cases;
-use session_pipeline_runtime::config::{Config, Given, KeyKind, known_keys};
+use session_pipeline_pipeline::config::{Config, Given, KeyKind, known_keys};
 
 use super::check;
 

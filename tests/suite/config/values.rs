@@ -4,10 +4,10 @@ use std::fs;
 use std::time::Duration;
 
 use session_pipeline_harness::{DataDir, TestPipeline};
-use session_pipeline_runtime::config::{Config, Given, KeyKind, known_keys};
-use session_pipeline_runtime::fault::FaultKind;
-use session_pipeline_runtime::run::{RunError, RunRequest};
-use session_pipeline_runtime::store::{Actor, Trigger};
+use session_pipeline_host::fault::FaultKind;
+use session_pipeline_pipeline::config::{Config, Given, KeyKind, known_keys};
+use session_pipeline_pipeline::run::{RunError, RunRequest};
+use session_pipeline_store::{Actor, Trigger};
 
 use super::named;
 use crate::database::{cell, rows};

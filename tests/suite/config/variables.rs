@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_pipeline_runtime::config::{Config, Given, VARIABLES};
+use session_pipeline_pipeline::config::{Config, Given, VARIABLES};
 
 use super::named;
 

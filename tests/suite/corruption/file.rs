@@ -7,9 +7,9 @@ use duckdb::Connection;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use session_pipeline_harness::{TestPipeline, cases};
-use session_pipeline_runtime::registry::RegistryError;
-use session_pipeline_runtime::run::{RunError, RunRequest};
-use session_pipeline_runtime::store::StoreError;
+use session_pipeline_pipeline::registry::RegistryError;
+use session_pipeline_pipeline::run::{RunError, RunRequest};
+use session_pipeline_store::StoreError;
 
 use super::{DataDir, is_refused_by_the_program, killed, refusal, run_through, usage};
 

@@ -17,7 +17,7 @@ use super::{DataDir, Ended, check, conversation, key, killed, refusal, run_throu
 use crate::cli::serve::Serving;
 use crate::guests::usage_dir;
 use crate::hostile::without_roots_powers;
-use session_pipeline_runtime::store::StoreError;
+use session_pipeline_store::StoreError;
 
 /// Sees every file of a folder that is opened or closed, whoever does it.
 struct Watch(OwnedFd);

@@ -6,8 +6,8 @@ use duckdb::Connection;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use session_pipeline_harness::{cases, clock};
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::store::{Store, StoreError};
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_store::{Store, StoreError};
 
 use super::{
     DataDir, copy, database_files, is_refused_by_the_program, killed, left, log_path, refusal,

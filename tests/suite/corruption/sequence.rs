@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use session_pipeline_harness::clock;
-use session_pipeline_runtime::store::Store;
+use session_pipeline_store::Store;
 
 use super::{DataDir, check, killed, left, log_path, run_through};
 use crate::cli::serve::Serving;

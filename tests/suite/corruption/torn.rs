@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::{cases, clock, program};
-use session_pipeline_runtime::store::{Store, StoreError};
+use session_pipeline_store::{Store, StoreError};
 
 use super::{DataDir, Files, files_of, killed, lay, refusal, run_through};
 
@@ -62,7 +62,7 @@ fn page(bytes: &[u8], number: usize) -> &[u8] {
     bytes.get(number * PAGE..end).unwrap_or_default()
 }
 
-/// The pages of the blocks that were kept, as `runtime/src/store/checkpoint.rs` writes them.
+/// The pages of the blocks that were kept, as `runtime/store/src/checkpoint.rs` writes them.
 fn pages_kept(kept: &[u8]) -> Vec<Range<usize>> {
     let number = |at: usize| {
         let bytes = kept[at..at + 8].try_into().unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 
 use proptest::prelude::*;
 use session_pipeline_harness::fuzz::{damaged_text, fuzz};
-use session_pipeline_runtime::config::{Config, Given};
+use session_pipeline_pipeline::config::{Config, Given};
 
 const GOOD: [&str; 5] = [
     "workers = 4\nquiet_window = \"50 ms\"\n[database]\nmemory_limit = \"256 MiB\"\n",

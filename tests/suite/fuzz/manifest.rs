@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::fuzz::{damaged_text, fuzz};
-use session_pipeline_runtime::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
+use session_pipeline_host::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
 
 /// Names, most of them good; and what the database or the host keeps for itself.
 fn name() -> impl Strategy<Value = String> {

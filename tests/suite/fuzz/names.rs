@@ -7,10 +7,10 @@ use std::path::{Component, Path};
 use proptest::prelude::*;
 use session_pipeline_harness::DataDir;
 use session_pipeline_harness::fuzz::{damaged_text, fuzz};
-use session_pipeline_runtime::fault::printable;
-use session_pipeline_runtime::sessions::{SessionsRoot, is_key};
-use session_pipeline_runtime::token::is_email;
-use session_pipeline_runtime::upload;
+use session_pipeline_host::fault::printable;
+use session_pipeline_host::sessions::{SessionsRoot, is_key};
+use session_pipeline_pipeline::token::is_email;
+use session_pipeline_pipeline::upload;
 
 const GOOD: [&str; 7] = [
     "ada/a.jsonl",

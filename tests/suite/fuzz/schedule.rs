@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use session_pipeline_harness::fuzz::{damaged_text, fuzz};
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::schedule::Schedule;
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_pipeline::schedule::Schedule;
 
 #[test]
 fn invariant_a_text_is_refused_at_its_place_or_a_schedule_that_reads_what_it_writes() {

@@ -12,9 +12,9 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use session_pipeline_harness::fuzz::{damaged, damaged_text, fuzz};
 use session_pipeline_harness::{DataDir, Session};
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::content::{ContentHash, Snapshot};
-use session_pipeline_runtime::sessions::SessionsRoot;
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_host::content::{ContentHash, Snapshot};
+use session_pipeline_host::sessions::SessionsRoot;
 
 const KEY: &str = "ada/one.jsonl";
 

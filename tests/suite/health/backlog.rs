@@ -7,10 +7,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
 use session_pipeline_harness::{DataDir, Session, TestPipeline, cases, clock};
-use session_pipeline_runtime::health::{
+use session_pipeline_pipeline::health::{
     Backlog, Entry, Figures, Files, Grace, Headline, Oldest, Pending, Status,
 };
-use session_pipeline_runtime::run::RunRequest;
+use session_pipeline_pipeline::run::RunRequest;
 
 use super::{Look, ago, check, migrated, row, text};
 use crate::database::execute;
@@ -132,7 +132,7 @@ fn entry(dir: &DataDir) -> Value {
 #[test]
 fn a_root_that_is_no_folder_or_can_not_be_read_to_its_end_is_unknown() {
     let dir = DataDir::without_sessions_root();
-    drop(session_pipeline_runtime::store::Store::open(
+    drop(session_pipeline_store::Store::open(
         &dir.config().store_options(),
         clock::START,
     ));
@@ -298,7 +298,7 @@ fn what_is_in_quarantine_is_waited_for_by_nobody() {
 fn the_grace_follows_the_cadence_and_the_cadence_every_setting_of_the_schedule() {
     let dir = migrated();
     file(&dir, "ada/one.jsonl", 3000);
-    let status = |config: &dyn Fn(&mut session_pipeline_runtime::config::Config)| {
+    let status = |config: &dyn Fn(&mut session_pipeline_pipeline::config::Config)| {
         let look = Look {
             config,
             ..Look::default()
@@ -307,7 +307,7 @@ fn the_grace_follows_the_cadence_and_the_cadence_every_setting_of_the_schedule()
     };
     assert_eq!(status(&|_| {}), "warning", "900 s, twice");
     let interval = |seconds| {
-        move |config: &mut session_pipeline_runtime::config::Config| {
+        move |config: &mut session_pipeline_pipeline::config::Config| {
             let own = config.processors.entry("verification".to_owned());
             own.or_default().interval = Some(Duration::from_secs(seconds));
         }
@@ -315,7 +315,7 @@ fn the_grace_follows_the_cadence_and_the_cadence_every_setting_of_the_schedule()
     assert_eq!(status(&interval(1500)), "ok");
     assert_eq!(status(&interval(1499)), "warning");
     let schedule = |text: &'static str| {
-        move |config: &mut session_pipeline_runtime::config::Config| {
+        move |config: &mut session_pipeline_pipeline::config::Config| {
             let own = config.processors.entry("verification".to_owned());
             own.or_default().schedule = Some(text.parse().unwrap());
         }

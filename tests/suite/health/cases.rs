@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::Value;
 use session_pipeline::http::HttpLimits;
 use session_pipeline_harness::DataDir;
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::store::Role;
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_store::Role;
 
 use super::{Look, body, migrated, row};
 use crate::guests::verification;

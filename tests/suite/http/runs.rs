@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::Value;
 use session_pipeline::http::HttpLimits;
 use session_pipeline_harness::{DataDir, ScriptedModel, TestPipeline};
-use session_pipeline_runtime::config::{Config, ProcessorConfig, ServiceConfig};
-use session_pipeline_runtime::model::LanguageModel;
-use session_pipeline_runtime::run::{Progress, RunRequest};
+use session_pipeline_host::model::LanguageModel;
+use session_pipeline_pipeline::config::{Config, ProcessorConfig, ServiceConfig};
+use session_pipeline_pipeline::run::{Progress, RunRequest};
 
 use super::{SECRET, TestServer};
 use crate::database::{execute, rows};
@@ -393,7 +393,7 @@ fn capped(dir: &DataDir, service: ServiceConfig) -> Config {
 
 #[test]
 fn the_cap_of_attempts_is_that_of_the_configuration() {
-    use session_pipeline_runtime::store::{Actor, Trigger};
+    use session_pipeline_store::{Actor, Trigger};
     let dir = DataDir::new();
     let caps = |config: &Config| {
         let request = RunRequest::service(config, Trigger::Http, Actor::cli());

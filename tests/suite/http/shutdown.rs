@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use session_pipeline::http::{HttpLimits, Stopped};
 use session_pipeline_harness::DataDir;
-use session_pipeline_runtime::run::{Progress, RunError, RunRequest};
+use session_pipeline_pipeline::run::{Progress, RunError, RunRequest};
 
 use super::TestServer;
 use super::runs::wait_until;
@@ -12,7 +12,7 @@ use crate::database::rows;
 use crate::guests::{WELL_BEHAVED, well_behaved};
 
 /// Stops the pipeline when the first session is done.
-struct Stops<'a>(&'a session_pipeline_runtime::run::Pipeline);
+struct Stops<'a>(&'a session_pipeline_pipeline::run::Pipeline);
 
 impl Progress for Stops<'_> {
     fn planned(&self, _: u64, _: u64) {}

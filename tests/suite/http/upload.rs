@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use session_pipeline::http::HttpLimits;
 use session_pipeline_harness::{DataDir, Session};
-use session_pipeline_runtime::config::Config;
+use session_pipeline_pipeline::config::Config;
 
 use super::{Answer, SECRET, TestServer};
 use crate::database::rows;

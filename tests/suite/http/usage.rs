@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use session_pipeline::http::HttpLimits;
 use session_pipeline_harness::{DataDir, Session};
-use session_pipeline_runtime::config::{Config, ServiceConfig};
+use session_pipeline_pipeline::config::{Config, ServiceConfig};
 
 use super::TestServer;
 use crate::database::rows;

@@ -6,8 +6,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::cases;
 use session_pipeline_harness::llm_server::{Act, End, said};
-use session_pipeline_runtime::config::Provider;
-use session_pipeline_runtime::model::{Caller, ErrorClass};
+use session_pipeline_host::model::{Caller, ErrorClass};
+use session_pipeline_pipeline::config::Provider;
 
 use super::{Rig, caller, plain};
 use crate::database::rows;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use session_pipeline_harness::llm_server::{Act, End, said};
-use session_pipeline_runtime::config::Provider;
-use session_pipeline_runtime::model::{Caller, ErrorClass};
+use session_pipeline_host::model::{Caller, ErrorClass};
+use session_pipeline_pipeline::config::Provider;
 
 use super::{BOTH, FITS, Rig, caller, plain, with_schema};
 

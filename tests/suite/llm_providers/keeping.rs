@@ -1,8 +1,8 @@
 //! Answers are kept at once: what was answered is never paid for again.
 
 use session_pipeline_harness::llm_server::Act;
-use session_pipeline_runtime::config::Provider;
-use session_pipeline_runtime::model::{Caller, ErrorClass, Request};
+use session_pipeline_host::model::{Caller, ErrorClass, Request};
+use session_pipeline_pipeline::config::Provider;
 
 use super::{BOTH, FITS, Rig, caller, plain, with_schema};
 use crate::database::execute;

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use session_pipeline_harness::DataDir;
 use session_pipeline_harness::llm_server::Act;
-use session_pipeline_runtime::clock::Clock as _;
-use session_pipeline_runtime::config::{LlmConfig, Provider};
-use session_pipeline_runtime::llm::{self, ApiKey, KeyError, Secrets};
-use session_pipeline_runtime::model::Caller;
-use session_pipeline_runtime::store::Store;
+use session_pipeline_host::clock::Clock as _;
+use session_pipeline_host::model::Caller;
+use session_pipeline_pipeline::config::{LlmConfig, Provider};
+use session_pipeline_pipeline::llm::{self, ApiKey, KeyError, Secrets};
+use session_pipeline_store::Store;
 
 use super::{KEY, Rig, plain};
 
@@ -131,7 +131,7 @@ fn without_a_key_there_is_no_model_but_a_local_server_needs_none() {
         llm::from_config(config, Secrets::default(), clock, Arc::clone(&store)).unwrap()
     };
     assert!(model(&config).is_none());
-    assert!(session_pipeline_runtime::model::what_to_set().contains("ANTHROPIC_API_KEY"));
+    assert!(session_pipeline_host::model::what_to_set().contains("ANTHROPIC_API_KEY"));
 
     let server = session_pipeline_harness::LlmServer::start(Provider::OpenAiCompat);
     server.will_say("hello");

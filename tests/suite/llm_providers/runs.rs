@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::json;
 use session_pipeline_harness::llm_server::Act;
 use session_pipeline_harness::{DataDir, LlmServer, TestPipeline};
-use session_pipeline_runtime::config::{Config, Provider};
-use session_pipeline_runtime::llm::{self, ApiKey, Secrets};
-use session_pipeline_runtime::run::RunError;
+use session_pipeline_pipeline::config::{Config, Provider};
+use session_pipeline_pipeline::llm::{self, ApiKey, Secrets};
+use session_pipeline_pipeline::run::RunError;
 
 use super::{BOTH, KEY};
 use crate::database::rows;
@@ -90,7 +90,7 @@ fn a_key_that_is_not_taken_stops_the_run_with_the_reason_and_costs_no_session() 
     }
     let pipeline = open(&dir, asking(&server, &dir));
     let error = pipeline
-        .try_run_as(ASKS, session_pipeline_runtime::run::RunRequest::cli())
+        .try_run_as(ASKS, session_pipeline_pipeline::run::RunRequest::cli())
         .unwrap_err();
     assert!(matches!(error, RunError::Halted(_)), "{error}");
     let text = error.to_string();
@@ -119,7 +119,7 @@ fn a_pipeline_that_stops_waits_for_no_answer() {
     let pipeline = open(&dir, asking(&server, &dir));
     std::thread::scope(|scope| {
         let run = scope
-            .spawn(|| pipeline.try_run_as(ASKS, session_pipeline_runtime::run::RunRequest::cli()));
+            .spawn(|| pipeline.try_run_as(ASKS, session_pipeline_pipeline::run::RunRequest::cli()));
         while server.asked().is_empty() {
             std::thread::yield_now();
         }

@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 use session_pipeline_harness::cases;
-use session_pipeline_runtime::config::Provider;
-use session_pipeline_runtime::llm::redact;
-use session_pipeline_runtime::model::{ErrorClass, Request};
+use session_pipeline_host::model::{ErrorClass, Request};
+use session_pipeline_pipeline::config::Provider;
+use session_pipeline_pipeline::llm::redact;
 
 use super::{BOTH, Rig, plain};
 

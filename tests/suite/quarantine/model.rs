@@ -8,14 +8,14 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 use session_pipeline_harness::{DataDir, TestPipeline, cases, clock, counted, pipeline};
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::fault::FaultKind;
-use session_pipeline_runtime::quarantine;
-use session_pipeline_runtime::retry::FAILURES_MAX;
-use session_pipeline_runtime::run::{Progress, RunRequest};
-use session_pipeline_runtime::store::Actor;
-use session_pipeline_runtime::store::Which;
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_host::fault::FaultKind;
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::quarantine;
+use session_pipeline_pipeline::run::{Progress, RunRequest};
+use session_pipeline_store::Actor;
+use session_pipeline_store::Which;
+use session_pipeline_store::retry::FAILURES_MAX;
 
 use crate::guests::{PANICS, POISON, panics};
 

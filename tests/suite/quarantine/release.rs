@@ -1,9 +1,9 @@
 //! What leads out of quarantine, and what does not.
 
 use session_pipeline_harness::{DataDir, TestPipeline};
-use session_pipeline_runtime::quarantine::{self, QuarantineError};
-use session_pipeline_runtime::store::Actor;
-use session_pipeline_runtime::store::Which;
+use session_pipeline_pipeline::quarantine::{self, QuarantineError};
+use session_pipeline_store::Actor;
+use session_pipeline_store::Which;
 
 use crate::database::rows;
 use crate::guests::{PANICS, POISON, WELL_BEHAVED, panics, well_behaved};

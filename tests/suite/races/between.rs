@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 
 use session_pipeline_harness::{DataDir, TestPipeline};
-use session_pipeline_runtime::run::{Progress, RunRequest};
-use session_pipeline_runtime::store::Stats;
+use session_pipeline_pipeline::run::{Progress, RunRequest};
+use session_pipeline_store::Stats;
 
 use crate::database::rows;
 use crate::guests::{WELL_BEHAVED, lines_of, well_behaved};

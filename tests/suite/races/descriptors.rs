@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use session_pipeline_harness::{DataDir, TestPipeline, alone};
-use session_pipeline_runtime::run::RunRequest;
+use session_pipeline_pipeline::run::RunRequest;
 
 use crate::database::{cell, rows};
 use crate::guests::{WELL_BEHAVED, lines_of, well_behaved};

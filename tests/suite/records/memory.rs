@@ -8,17 +8,17 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use session_pipeline_harness::{cases, clock, counted};
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::content::ContentHash;
-use session_pipeline_runtime::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
-use session_pipeline_runtime::processor::Cost;
-use session_pipeline_runtime::rows::Cell;
-use session_pipeline_runtime::rows::{ColumnValues, TableRows};
-use session_pipeline_runtime::shared::{
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_host::content::ContentHash;
+use session_pipeline_host::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
+use session_pipeline_host::processor::Cost;
+use session_pipeline_host::rows::Cell;
+use session_pipeline_host::rows::{ColumnValues, TableRows};
+use session_pipeline_host::shared::{
     Comparison, Filter, FoundRow, MemoryRows, OrderBy, Query, SharedRows,
 };
-use session_pipeline_runtime::store::Change;
-use session_pipeline_runtime::store::{CompletedSession, Entry, Group, Store};
+use session_pipeline_store::Change;
+use session_pipeline_store::{CompletedSession, Entry, Group, Store};
 
 use crate::guests::prepared_dir;
 

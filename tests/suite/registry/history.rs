@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, TestPipeline, cases};
-use session_pipeline_runtime::run::{RunError, RunRequest};
+use session_pipeline_pipeline::run::{RunError, RunRequest};
 
 use super::{FILE, VERSIONED, look, processed_by, sha256, versioned};
 

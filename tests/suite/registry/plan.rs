@@ -6,8 +6,8 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use session_pipeline_harness::cases;
-use session_pipeline_runtime::registry::plan::{Holds, KnownFile, Plan, Rules};
-use session_pipeline_runtime::store::Component;
+use session_pipeline_pipeline::registry::plan::{Holds, KnownFile, Plan, Rules};
+use session_pipeline_store::Component;
 
 /// The name that ships.
 const TAKEN: &str = "usage";

@@ -5,9 +5,9 @@ use std::os::unix::fs::symlink;
 
 use session_pipeline_bundle::USAGE;
 use session_pipeline_harness::{DataDir, TestPipeline};
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::health::Status;
-use session_pipeline_runtime::limits::Limits;
+use session_pipeline_host::limits::Limits;
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::health::Status;
 
 use super::{FILE, KEY, VERSIONED, health, look, open, patched, stage, standing, versioned};
 use crate::guests::{WELL_BEHAVED, misbehaving, well_behaved};

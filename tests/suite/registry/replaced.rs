@@ -3,8 +3,8 @@
 use std::fs;
 
 use session_pipeline_harness::TestPipeline;
-use session_pipeline_runtime::health::Status;
-use session_pipeline_runtime::run::{Progress, RunRequest};
+use session_pipeline_pipeline::health::Status;
+use session_pipeline_pipeline::run::{Progress, RunRequest};
 
 use super::{
     FILE, KEY, VERSIONED, compiling, health, lines_of_versioned, look, open, patched, processed_by,

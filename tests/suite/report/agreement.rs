@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use session_pipeline_harness::session::MONDAY_MORNING;
 use session_pipeline_harness::strategies::{FILES, Sighting, sightings};
 use session_pipeline_harness::{DataDir, TestPipeline, cases};
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::report::{By, Report};
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_pipeline::report::{By, Report};
 
 use super::reported;
 use crate::guests::{usage, usage_dir};

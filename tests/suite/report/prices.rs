@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use session_pipeline_harness::session::{MONDAY_MORNING, Message};
 use session_pipeline_harness::{DataDir, Session, TestPipeline};
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::report::{By, Prices, PricesError};
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::report::{By, Prices, PricesError};
 
 use super::{check, reported};
 use crate::guests::{usage, usage_dir};
@@ -443,7 +443,7 @@ fn a_price_file_that_can_not_be_used_says_where_why_and_what_to_do() {
 
 #[test]
 fn the_prices_that_ship_bear_their_sources_and_days() {
-    let table = include_str!("../../../runtime/src/report/prices.toml");
+    let table = include_str!("../../../runtime/pipeline/src/report/prices.toml");
     let entries = table.split("[[price]]").skip(1);
     for entry in entries {
         for field in ["\nfrom = 20", "\nsource = \"", "\nchecked = 20"] {

@@ -9,12 +9,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use session_pipeline_harness::strategies::{FILES, Sighting, sightings};
 use session_pipeline_harness::{DataDir, Session, TestPipeline, cases};
-use session_pipeline_runtime::clock::Clock;
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::report::{self, By, Days, Prices};
-use session_pipeline_runtime::store::{Actor, CancelReason, StoreError};
-use session_pipeline_runtime::store::{NewToken, Role};
-use session_pipeline_runtime::token::{self, Randomness};
+use session_pipeline_host::clock::Clock;
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::report::{self, By, Days, Prices};
+use session_pipeline_pipeline::token::{self, Randomness};
+use session_pipeline_store::{Actor, CancelReason, StoreError};
+use session_pipeline_store::{NewToken, Role};
 
 use super::agreement::line;
 use super::{reported, tools_reported};

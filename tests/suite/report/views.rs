@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use session_pipeline_harness::session::MONDAY_MORNING;
 use session_pipeline_harness::{DataDir, Session, TestPipeline};
-use session_pipeline_runtime::report::{self, By, Days, Prices};
+use session_pipeline_pipeline::report::{self, By, Days, Prices};
 
 use super::{check, evening, reported, rows, tools_reported};
 use crate::database;
@@ -233,7 +233,7 @@ fn days_choose_messages_by_their_first_appearance_and_the_totals_are_theirs() {
 
 #[test]
 fn a_day_is_spelt_in_one_way() {
-    use session_pipeline_runtime::day::Day;
+    use session_pipeline_host::day::Day;
     assert_eq!(
         "2024-02-29".parse::<Day>().unwrap().to_string(),
         "2024-02-29"

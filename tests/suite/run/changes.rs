@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use session_pipeline_harness::{DataDir, Session, TestPipeline};
-use session_pipeline_runtime::run::{Progress, RunRequest};
+use session_pipeline_pipeline::run::{Progress, RunRequest};
 
 use super::{KEY, MINUTE, check, dir_with, summary};
 use crate::database::rows;
@@ -159,7 +159,7 @@ fn a_clock_that_goes_back_and_files_of_the_future_harm_nobody() {
     assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 2);
     assert_eq!(check(&pipeline.run(WELL_BEHAVED)), (String::new(), 0));
     let now = session_pipeline_harness::clock::START;
-    dir.clock().set(session_pipeline_runtime::clock::UtcMicros(
+    dir.clock().set(session_pipeline_host::clock::UtcMicros(
         now.0 - 3_600_000_000,
     ));
     assert_eq!(check(&pipeline.run(WELL_BEHAVED)), (String::new(), 0));

@@ -6,10 +6,10 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, Ran, TestPipeline, cases};
-use session_pipeline_runtime::clock::Clock;
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::run::{Progress, RunRequest};
-use session_pipeline_runtime::store::{Actor, Audited};
+use session_pipeline_host::clock::Clock;
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::run::{Progress, RunRequest};
+use session_pipeline_store::{Actor, Audited};
 
 use super::{KEY, MINUTE, capped, check, dir_with, summary};
 use crate::database::rows;

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use session_pipeline_harness::{DataDir, TestPipeline, clock};
-use session_pipeline_runtime::config::{Config, ProcessorConfig};
-use session_pipeline_runtime::content::ContentHash;
-use session_pipeline_runtime::fault::FaultKind;
-use session_pipeline_runtime::limits::Limits;
-use session_pipeline_runtime::processor::Cost;
-use session_pipeline_runtime::run::{Progress, RunRequest};
-use session_pipeline_runtime::store::Change;
-use session_pipeline_runtime::store::{CompletedSession, Entry, Group};
+use session_pipeline_host::content::ContentHash;
+use session_pipeline_host::fault::FaultKind;
+use session_pipeline_host::limits::Limits;
+use session_pipeline_host::processor::Cost;
+use session_pipeline_pipeline::config::{Config, ProcessorConfig};
+use session_pipeline_pipeline::run::{Progress, RunRequest};
+use session_pipeline_store::Change;
+use session_pipeline_store::{CompletedSession, Entry, Group};
 
 use super::{KEY, MINUTE, capped, check, dir_with, summary};
 use crate::database::{cell, rows};

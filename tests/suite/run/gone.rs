@@ -1,7 +1,7 @@
 //! Sessions that vanish, come back or are renamed, and roots without any.
 
 use session_pipeline_harness::{DataDir, TestPipeline};
-use session_pipeline_runtime::run::{RunError, RunRequest};
+use session_pipeline_pipeline::run::{RunError, RunRequest};
 
 use super::{KEY, check, dir_with, summary};
 use crate::database::rows;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use session_pipeline_harness::{DataDir, TestPipeline};
-use session_pipeline_runtime::run::RunRequest;
-use session_pipeline_runtime::store::{Actor, ClientKind, Trigger};
+use session_pipeline_pipeline::run::RunRequest;
+use session_pipeline_store::{Actor, ClientKind, Trigger};
 
 use super::{KEY, MINUTE, check, dir_with};
 use crate::database::{cell, rows};

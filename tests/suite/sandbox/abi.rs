@@ -3,7 +3,7 @@
 
 use session_pipeline_bundle::faulty;
 use session_pipeline_harness::{Guest, Session, TestPipeline};
-use session_pipeline_runtime::fault::{Fault, FaultKind};
+use session_pipeline_host::fault::{Fault, FaultKind};
 
 use super::raw::Raw;
 use super::{assert_says, check_component, small};
@@ -378,8 +378,8 @@ fn a_guest_that_claims_the_name_of_another_is_unavailable_and_the_other_is_not()
 
 #[test]
 fn code_that_was_compiled_already_is_no_component() {
-    use session_pipeline_runtime::limits::Compiler;
-    use session_pipeline_runtime::sandbox::compile;
+    use session_pipeline_host::limits::Compiler;
+    use session_pipeline_host::sandbox::compile;
 
     let scratch = tempfile::tempdir().unwrap();
     let component = faulty("well_behaved").unwrap();

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use session_pipeline_bundle::USAGE;
 use session_pipeline_harness::{TestPipeline, program};
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::limits::{Compiler, Limits};
-use session_pipeline_runtime::registry::RegistryError;
-use session_pipeline_runtime::sandbox::compile;
+use session_pipeline_host::limits::{Compiler, Limits};
+use session_pipeline_host::sandbox::compile;
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::registry::RegistryError;
 
 use super::components::child_compiler;
 use super::{QUIET, small};

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use session_pipeline_bundle::USAGE;
 use session_pipeline_harness::{DataDir, Guest, TestPipeline, program};
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::fault::{Fault, FaultKind};
-use session_pipeline_runtime::limits::{Compiler, Limits};
-use session_pipeline_runtime::registry::RegistryError;
-use session_pipeline_runtime::sandbox::compile;
+use session_pipeline_host::fault::{Fault, FaultKind};
+use session_pipeline_host::limits::{Compiler, Limits};
+use session_pipeline_host::sandbox::compile;
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::registry::RegistryError;
 
 use super::{QUIET, assert_says, small};
 use crate::guests::{misbehaving, panics, well_behaved};

@@ -8,8 +8,8 @@ use proptest::test_runner::TestRunner;
 use session_pipeline_bundle::FAULTY;
 use session_pipeline_harness::measure::Footprint;
 use session_pipeline_harness::{DataDir, TestPipeline, alone, cases};
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::limits::Limits;
+use session_pipeline_host::limits::Limits;
+use session_pipeline_pipeline::config::Config;
 
 use super::generated::{Tried, misled, mutated, try_out};
 use super::{MISBEHAVE, QUIET, small};

@@ -12,8 +12,8 @@ use proptest::sample::Index;
 use proptest::test_runner::TestRunner;
 use session_pipeline_bundle::faulty;
 use session_pipeline_harness::{Guest, cases, counted};
-use session_pipeline_runtime::fault::FaultKind;
-use session_pipeline_runtime::limits::{Compiler, Limits};
+use session_pipeline_host::fault::FaultKind;
+use session_pipeline_host::limits::{Compiler, Limits};
 
 use super::components::child_compiler;
 use super::raw::Raw;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use session_pipeline_bundle::{FAULTY, USAGE};
 use session_pipeline_harness::{Guest, Session};
-use session_pipeline_runtime::fault::FaultKind;
-use session_pipeline_runtime::limits::Limits;
-use session_pipeline_runtime::processor::Execution;
+use session_pipeline_host::fault::FaultKind;
+use session_pipeline_host::limits::Limits;
+use session_pipeline_host::processor::Execution;
 
 use super::{MISBEHAVE, QUIET, assert_says, guest, is_note, small};
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 use session_pipeline_harness::strategies::{Action, FILES, actions};
 use session_pipeline_harness::{DataDir, TestPipeline, cases, counted, pipeline};
-use session_pipeline_runtime::clock::{Clock, UtcMicros};
-use session_pipeline_runtime::content::ContentHash;
-use session_pipeline_runtime::fault::{Fault, FaultKind};
-use session_pipeline_runtime::retry::{Content, Failures, Verdict};
-use session_pipeline_runtime::run::RunRequest;
+use session_pipeline_host::clock::{Clock, UtcMicros};
+use session_pipeline_host::content::ContentHash;
+use session_pipeline_host::fault::{Fault, FaultKind};
+use session_pipeline_pipeline::run::RunRequest;
+use session_pipeline_store::retry::{Content, Failures, Verdict};
 
 use super::HOUR;
 use crate::database::{cell, execute, rows};

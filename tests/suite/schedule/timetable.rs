@@ -5,11 +5,11 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::{cases, clock};
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::config::Config;
-use session_pipeline_runtime::schedule::TickTooLong;
-use session_pipeline_runtime::scheduler::timetable::{JobEnd, Timetable};
-use session_pipeline_runtime::store::JobRow;
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::schedule::TickTooLong;
+use session_pipeline_pipeline::scheduler::timetable::{JobEnd, Timetable};
+use session_pipeline_store::JobRow;
 
 use super::{HOUR, MINUTE, at, schedule};
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, TestPipeline, cases};
-use session_pipeline_runtime::clock::UtcMicros;
-use session_pipeline_runtime::listing::{
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_pipeline::listing::{
     self, ListedSession, Listing, ListingError, Pages, Part, ShownSession,
 };
-use session_pipeline_runtime::scan::Check;
-use session_pipeline_runtime::store::{Actor, Audited};
+use session_pipeline_pipeline::scan::Check;
+use session_pipeline_store::{Actor, Audited};
 
 use crate::database::execute;
 use crate::guests::{PANICS, POISON, WELL_BEHAVED, panics, prepared_dir, well_behaved};

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use session_pipeline_harness::session::Message;
 use session_pipeline_harness::{DataDir, Session, TestPipeline};
-use session_pipeline_runtime::report::{By, Report, Totals};
+use session_pipeline_pipeline::report::{By, Report, Totals};
 
 use crate::guests::{usage, usage_dir};
 use crate::report::{reported, tools_reported};
@@ -45,7 +45,7 @@ impl Reports {
     /// The same for each row of a report.
     fn rows(&self, by: By) -> Vec<String> {
         let rows = self.by(by).rows;
-        let row = |row: &session_pipeline_runtime::report::Row| {
+        let row = |row: &session_pipeline_pipeline::report::Row| {
             format!(
                 "{}: {}",
                 row.key.as_deref().unwrap_or("-"),

@@ -3,7 +3,7 @@
 use std::fs;
 
 use session_pipeline_harness::{DataDir, Extracted};
-use session_pipeline_runtime::report::By;
+use session_pipeline_pipeline::report::By;
 
 use crate::database::{cell, rows};
 

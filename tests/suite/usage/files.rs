@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::strategies::valid_transcript;
 use session_pipeline_harness::{TestPipeline, cases};
-use session_pipeline_runtime::report::{By, Report, Totals};
+use session_pipeline_pipeline::report::{By, Report, Totals};
 
 use super::{Sums, report_of, sums_of};
 use crate::guests::{self, usage_dir};

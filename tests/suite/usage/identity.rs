@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 use session_pipeline_harness::{DataDir, TestPipeline};
-use session_pipeline_runtime::report::By;
+use session_pipeline_pipeline::report::By;
 
 use super::{SONNET, sums_of};
 use crate::database::rows;

@@ -5,7 +5,7 @@ use serde_json::Value;
 use session_pipeline_bundle::USAGE;
 use session_pipeline_harness::strategies::transcript;
 use session_pipeline_harness::{Guest, Session, cases};
-use session_pipeline_runtime::limits::Limits;
+use session_pipeline_host::limits::Limits;
 
 use super::extract;
 

@@ -1,8 +1,8 @@
 //! Knowledge for people: listed, shown with its evidence, approved and rejected.
 
 use session_pipeline_harness::{DataDir, TestPipeline};
-use session_pipeline_runtime::knowledge::{self, Decision, KnowledgeError, Wanted};
-use session_pipeline_runtime::store::Actor;
+use session_pipeline_pipeline::knowledge::{self, Decision, KnowledgeError, Wanted};
+use session_pipeline_store::Actor;
 
 use super::{by_phrases, prepared_dir, run, said};
 use crate::database::{execute, rows};

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 use session_pipeline_harness::{DataDir, ScriptedModel, TestPipeline};
-use session_pipeline_runtime::fault::FaultKind;
-use session_pipeline_runtime::model::ErrorClass;
-use session_pipeline_runtime::registry::listing;
+use session_pipeline_host::fault::FaultKind;
+use session_pipeline_host::model::ErrorClass;
+use session_pipeline_pipeline::registry::listing;
 
 use super::{EVIDENCE, ITEMS, VERIFICATION, by_llm, config, found, run, said, verification};
 use crate::database::{cell, rows};
@@ -469,7 +469,7 @@ fn without_a_provider_the_detector_llm_is_unavailable_and_phrases_is_not() {
     };
     assert_eq!(
         listed(false),
-        Some(session_pipeline_runtime::model::what_to_set())
+        Some(session_pipeline_host::model::what_to_set())
     );
     assert_eq!(listed(true), None);
     drop(opened);

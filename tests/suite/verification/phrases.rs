@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::json;
 use session_pipeline_harness::{DataDir, Session, cases};
-use session_pipeline_runtime::clock::Clock as _;
-use session_pipeline_runtime::store::{Actor, Audited};
+use session_pipeline_host::clock::Clock as _;
+use session_pipeline_store::{Actor, Audited};
 
 use super::{EVIDENCE, ITEMS, VERIFICATION, by_phrases, prepared_dir, run, said};
 use crate::database::{cell, execute, rows};

@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 use session_pipeline_harness::llm_server::{Act, Asked, TestPatience};
 use session_pipeline_harness::program::{self, Disturbance, End};
 use session_pipeline_harness::{DataDir, LlmServer, TestPipeline, cases};
-use session_pipeline_runtime::config::Provider;
-use session_pipeline_runtime::llm::{self, ApiKey, Secrets};
+use session_pipeline_pipeline::config::Provider;
+use session_pipeline_pipeline::llm::{self, ApiKey, Secrets};
 
 use super::{VERIFICATION, config, found, prepared_dir, run, said, verification};
 use crate::database::{cell, rows};

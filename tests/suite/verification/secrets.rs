@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use session_pipeline_harness::{DataDir, ScriptedModel, TestPipeline};
-use session_pipeline_runtime::knowledge::{self, Wanted};
+use session_pipeline_pipeline::knowledge::{self, Wanted};
 
 use super::{by_llm, by_phrases, found, run, said, verification};
 use crate::database::{cell, execute, rows};

@@ -61,10 +61,11 @@ pub fn modules_of(word: &str) -> Vec<String> {
 }
 
 /// How our own crates are compiled: only they are compiled again for a mutant.
-const QUICK: [&str; 4] = [
+const QUICK: [&str; 5] = [
     "profile.dev.debug=false",
-    "profile.dev.package.session-pipeline-runtime.opt-level=0",
-    "profile.dev.package.session-pipeline-runtime.codegen-units=256",
+    "profile.dev.package.session-pipeline-host.opt-level=0",
+    "profile.dev.package.session-pipeline-store.opt-level=0",
+    "profile.dev.package.session-pipeline-pipeline.opt-level=0",
     "profile.dev.package.session-pipeline-harness.opt-level=0",
 ];
 /// Tests that take no time at all may still have to wait for the machine.
@@ -228,7 +229,14 @@ const FORGET_THIS_CRATE: &str =
 pub fn files_of(word: &str) -> Vec<String> {
     let stems = match word {
         "migrations" => vec!["migrations/src/*".to_owned()],
-        word => vec![format!("runtime/src/{word}"), format!("api/src/{word}")],
+        word => [
+            "runtime/host/src",
+            "runtime/store/src",
+            "runtime/pipeline/src",
+            "api/src",
+        ]
+        .map(|folder| format!("{folder}/{word}"))
+        .to_vec(),
     };
     stems
         .into_iter()

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use axum::http::StatusCode;
 use flate2::write::GzDecoder;
-use session_pipeline_runtime::upload::{Incoming, UploadError};
+use session_pipeline_pipeline::upload::{Incoming, UploadError};
 
 use crate::http::problem::ApiError;
 

@@ -1,0 +1,192 @@
+//! Removes what looks like a secret from a text, before the text leaves the machine or is shown to
+//! people other than its author.
+//!
+//! Each secret is replaced by a marker that names its kind. Rules search a `view` of the text in
+//! which escapes are decoded, and what they find is mapped back. The result is stable: redacting it
+//! again changes nothing.
+
+mod entropy;
+mod keys;
+mod known;
+mod named;
+mod rules;
+mod value;
+mod view;
+mod words;
+
+use std::borrow::Cow;
+
+use regex::Regex;
+use serde_json::Value;
+
+pub use known::KnownSecrets;
+
+use view::View;
+
+/// The version of the rules: raised when they find more, so that stored rows are redacted again.
+pub const RULES_VERSION: i64 = 1;
+
+/// How every marker begins, so that none is taken for a secret.
+const MARKER_START: &str = "[removed: ";
+/// What was removed may bring other things together that look like a secret.
+const ROUNDS_MAX: usize = 4;
+
+/// A place in a text that looks like a secret.
+#[derive(Clone, Copy, Debug)]
+struct Find {
+    start: usize,
+    end: usize,
+    kind: &'static str,
+}
+
+/// A text without secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clean<'t> {
+    /// The text; borrowed where nothing was removed.
+    pub text: Cow<'t, str>,
+    /// How many secrets were removed.
+    pub found: usize,
+    /// The kind of what is left, where removing brought up something new each time.
+    pub left: Option<&'static str>,
+}
+
+/// Removes what looks like a secret.
+pub fn without_secrets(text: &str) -> Cow<'_, str> {
+    clean(text, None).text
+}
+
+/// Removes what looks like a secret, and `own`, which is one for sure.
+pub fn clean<'t>(text: &'t str, own: Option<&str>) -> Clean<'t> {
+    let mut clean = Clean {
+        text: Cow::Borrowed(text),
+        found: 0,
+        left: None,
+    };
+    for _ in 0..ROUNDS_MAX {
+        let finds = finds(&clean.text, own);
+        clean.left = finds.first().map(|find| find.kind);
+        if finds.is_empty() {
+            break;
+        }
+        let (text, found) = replaced(&clean.text, finds);
+        clean.text = Cow::Owned(text);
+        clean.found += found;
+    }
+    clean
+}
+
+/// Whether the value of a key or variable of this name may be a secret.
+pub fn names_a_secret(name: &str) -> bool {
+    words::strength(name).is_some()
+}
+
+/// As [`without_secrets`], of the texts in a JSON document; what is no JSON is searched as a text.
+pub fn json_without_secrets(text: &str) -> Cow<'_, str> {
+    let cleaned = |text: &str| without_secrets(text).into_owned();
+    json_by(text, &cleaned)
+}
+
+fn json_by<'t>(text: &'t str, clean: &dyn Fn(&str) -> String) -> Cow<'t, str> {
+    let Ok(mut value) = serde_json::from_str::<Value>(text) else {
+        return Cow::Owned(clean(text));
+    };
+    let mut has_changed = false;
+    walk(&mut value, "", clean, &mut has_changed);
+    match has_changed {
+        true => Cow::Owned(value.to_string()),
+        false => Cow::Borrowed(text),
+    }
+}
+
+/// Cleans every text of a document; serde_json bounds its depth.
+fn walk(value: &mut Value, name: &str, clean: &dyn Fn(&str) -> String, has_changed: &mut bool) {
+    match value {
+        Value::String(text) => {
+            let cleaned = match clean(text) {
+                // The name of a field may announce what its value is.
+                same if same == *text && !name.is_empty() => {
+                    let pair = format!("{name}: \"{text}\"");
+                    let cleaned = without_secrets(&pair).into_owned();
+                    let value = cleaned.strip_prefix(&format!("{name}: \""));
+                    value
+                        .and_then(|value| value.strip_suffix('"'))
+                        .map_or(same, str::to_owned)
+                }
+                cleaned => cleaned,
+            };
+            *has_changed |= cleaned != *text;
+            *text = cleaned;
+        }
+        Value::Array(values) => {
+            for value in values {
+                walk(value, name, clean, has_changed);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                walk(value, name, clean, has_changed);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// The kind of the first secret in a text.
+pub fn first_kind(text: &str, own: Option<&str>) -> Option<&'static str> {
+    finds(text, own).first().map(|find| find.kind)
+}
+
+fn replaced(text: &str, mut finds: Vec<Find>) -> (String, usize) {
+    finds.sort_by_key(|find| (find.start, std::cmp::Reverse(find.end)));
+    let mut out = String::with_capacity(text.len());
+    let (mut at, mut count) = (0, 0);
+    for find in finds {
+        // Within what was removed already; what reaches beyond it is removed, too.
+        let start = find.start.max(at);
+        if find.end <= at {
+            continue;
+        }
+        out.push_str(text.get(at..start).unwrap_or_default());
+        if start == find.start {
+            out.push_str(MARKER_START);
+            out.push_str(find.kind);
+            out.push(']');
+            count += 1;
+        }
+        at = find.end;
+    }
+    out.push_str(text.get(at..).unwrap_or_default());
+    (out, count)
+}
+
+/// All finds, as ranges of the text itself.
+fn finds(text: &str, own: Option<&str>) -> Vec<Find> {
+    let view = View::of(text);
+    let mut finds = rules::finds(&view);
+    finds.extend(keys::finds(&view));
+    finds.extend(named::finds(&view));
+    finds.extend(entropy::finds(&view.text));
+    if let Some(own) = own.filter(|own| !own.is_empty()) {
+        finds.extend(view.text.match_indices(own).map(|(start, own)| Find {
+            start,
+            end: start + own.len(),
+            kind: "api-key",
+        }));
+    }
+    for find in &mut finds {
+        (find.start, find.end) = view.range(find.start, find.end);
+    }
+    finds
+}
+
+fn compiled(pattern: &str) -> Regex {
+    #[expect(
+        clippy::expect_used,
+        reason = "the patterns are part of the program, and tests use every one"
+    )]
+    regex::RegexBuilder::new(pattern)
+        .size_limit(32 << 20)
+        .dfa_size_limit(8 << 20)
+        .build()
+        .expect("the pattern is valid")
+}

@@ -1,0 +1,132 @@
+//! The walls around a guest: the engine, the limits and what is granted.
+//!
+//! Nothing is granted but the session's own lines, the processor's own tables and a bounded log.
+//! How a component is loaded and called stands in [`crate::processor`]; what WASI answers in the
+//! `wasi` room; how rows are taken in the `records` room; compiling in the `compile` room.
+
+mod code;
+mod compile;
+mod confine;
+pub(crate) mod contract;
+mod engines;
+mod host;
+mod llm;
+mod log;
+mod records;
+mod wasi;
+
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{
+    Config as EngineConfig, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+};
+
+use crate::limits::Limits;
+
+pub use code::{UNFINISHED, file_name, whole};
+pub use compile::sha256_hex;
+pub use compile::{CompileError, Compiled, Names, compile, compile_as_child, load, names};
+pub use engines::Engines;
+pub use host::read_detail;
+pub(crate) use host::{HostState, SessionGrant, backtrace_of, fault_of, fuel_left, run_to_end};
+pub use llm::{Aside, ModelGrant};
+pub(crate) use llm::{SessionModel, blamed};
+pub use log::{Level, LogLine};
+pub(crate) use wasi::is_allowed_import;
+
+/// Memory kept resident in a pool slot, so that the next session there does not fault it in again:
+/// twice what a Rust guest needs.
+const KEEP_RESIDENT_BYTES: usize = 4 << 20;
+/// Of a stack: what a Rust guest uses of it.
+const STACK_KEEP_RESIDENT_BYTES: usize = 64 << 10;
+/// Core instances of one component; Python has 38.
+const CORE_INSTANCES_MAX: u32 = 64;
+/// Memories and tables of one component.
+const MEMORIES_MAX: u32 = 8;
+const TABLES_MAX: u32 = 32;
+/// Metadata of one instance, in bytes.
+const INSTANCE_BYTES_MAX: usize = 4 << 20;
+
+/// The code that runs guests, shared by all processors.
+pub struct Engine(wasmtime::Engine);
+
+impl Engine {
+    /// An engine for as many sessions at once as there are workers, and one `describe` beside them.
+    ///
+    /// # Errors
+    /// When the address space for the pool can't be had.
+    pub fn new(limits: &Limits, workers: usize) -> wasmtime::Result<Self> {
+        let mut config = tuned(limits);
+        let slots = u32::try_from(workers).unwrap_or(u32::MAX).saturating_add(1);
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(slots)
+            .total_core_instances(slots.saturating_mul(CORE_INSTANCES_MAX))
+            .total_memories(slots.saturating_mul(MEMORIES_MAX))
+            .total_stacks(slots)
+            .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)
+            .total_tables(slots.saturating_mul(TABLES_MAX))
+            .max_core_instances_per_component(CORE_INSTANCES_MAX)
+            .max_memories_per_component(MEMORIES_MAX)
+            .max_memories_per_module(MEMORIES_MAX)
+            .max_tables_per_component(TABLES_MAX)
+            .max_tables_per_module(TABLES_MAX)
+            .max_component_instance_size(INSTANCE_BYTES_MAX)
+            .max_core_instance_size(INSTANCE_BYTES_MAX)
+            .max_memory_size(limits.memory_bytes_max)
+            .table_elements(limits.table_elements_max)
+            .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+            .table_keep_resident(64 << 10)
+            // Where the kernel can tell which pages were written, only those are cleared.
+            .pagemap_scan(Enabled::Auto);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        wasmtime::Engine::new(&config).map(Self)
+    }
+
+    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.0
+    }
+
+    /// Names everything that compiled code depends on: what is compiled for another engine is not
+    /// loaded.
+    pub fn fingerprint(&self) -> String {
+        fingerprint_of(&self.0)
+    }
+}
+
+fn fingerprint_of(engine: &wasmtime::Engine) -> String {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// Everything that a guest may call: WASI, inert, and the contract.
+pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    wasi::link(linker)?;
+    contract::ProcessorWithLlm::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    records::link(linker)
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+/// All that decides over the compiled code; compiling and running must agree in it.
+fn tuned(limits: &Limits) -> EngineConfig {
+    let mut config = EngineConfig::new();
+    config
+        .cranelift_opt_level(OptLevel::Speed)
+        .consume_fuel(true)
+        // The same bytes must give the same rows on any machine.
+        .cranelift_nan_canonicalization(true)
+        .wasm_relaxed_simd(false)
+        .wasm_simd(true)
+        .concurrency_support(false)
+        .max_wasm_stack(limits.stack_bytes_max)
+        .async_stack_size(limits.stack_bytes_max + (1 << 20))
+        // The whole address space of a 32-bit memory: no access then needs a check of its own,
+        // which is worth a third of the speed. Reserved is not used: the limiter bounds that.
+        .memory_reservation(4 << 30);
+    config
+}

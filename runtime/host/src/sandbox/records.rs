@@ -1,0 +1,317 @@
+//! What a guest calls to keep rows and to find them again: `records` of the contract.
+//!
+//! `insert` and `upsert` are written by hand: rows go from the guest's memory straight into
+//! columns, where the generated binding would make a string of the host for each text first. That
+//! was a tenth of the time of a session. How rows are found again stands in the `lookup` room.
+
+mod lookup;
+
+use std::sync::Arc;
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::{ComponentType, Lift, Linker, WasmStr};
+
+use crate::fault::FaultKind;
+use crate::manifest::{Kind, TableSpec};
+use crate::rows::{ColumnValues, TableRows};
+use crate::sandbox::contract::session_pipeline::processor::{records, types};
+use crate::sandbox::host::HostState;
+use crate::shared::KEY_BYTES_MAX;
+
+/// Nesting of a JSON value: what serde_json itself reads into a value.
+const JSON_DEPTH_MAX: usize = 128;
+/// The years 1 to 9999, in microseconds.
+const FIRST_INSTANT: i64 = -62_135_596_800_000_000;
+const LAST_INSTANT: i64 = 253_402_300_799_999_999;
+
+/// `value` of the contract, whose texts still lie in the guest's memory.
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+enum Value {
+    #[component(name = "null")]
+    Null,
+    #[component(name = "bool")]
+    Bool(bool),
+    #[component(name = "s64")]
+    S64(i64),
+    #[component(name = "f64")]
+    F64(f64),
+    #[component(name = "text")]
+    Text(WasmStr),
+    #[component(name = "timestamp")]
+    Timestamp(i64),
+    #[component(name = "json")]
+    Json(WasmStr),
+}
+
+/// Fuel for a recorded row.
+const FUEL_PER_ROW: u64 = 20;
+/// Fuel for a recorded byte, which is checked, and copied twice.
+const FUEL_PER_BYTE: u64 = 2;
+
+impl records::Host for HostState {
+    /// What [`link`] stands before, like the other two.
+    fn insert(&mut self, _: String, _: Vec<types::Row>) -> wasmtime::Result<()> {
+        Err(wasmtime::format_err!("the generated `insert` was linked"))
+    }
+
+    fn upsert(&mut self, _: String, _: Vec<types::Row>) -> wasmtime::Result<()> {
+        Err(wasmtime::format_err!("the generated `upsert` was linked"))
+    }
+
+    fn lookup(
+        &mut self,
+        _: String,
+        _: Vec<records::Filter>,
+        _: Option<String>,
+        _: bool,
+        _: u32,
+    ) -> wasmtime::Result<Vec<types::Row>> {
+        Err(wasmtime::format_err!("the generated `lookup` was linked"))
+    }
+}
+
+/// Puts our functions in the place of the generated ones.
+pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    let mut records = linker.instance("session-pipeline:processor/records@1.0.0")?;
+    records.func_wrap(
+        "insert",
+        |store, (table, rows): (WasmStr, Vec<Vec<Value>>)| {
+            record(store, Call::Insert, &table, &rows)
+        },
+    )?;
+    records.func_wrap(
+        "upsert",
+        |store, (table, rows): (WasmStr, Vec<Vec<Value>>)| {
+            record(store, Call::Upsert, &table, &rows)
+        },
+    )?;
+    lookup::link(&mut records)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// The two ways to keep rows: one for each kind of table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Insert,
+    Upsert,
+}
+
+impl Call {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Insert => "records.insert",
+            Self::Upsert => "records.upsert",
+        }
+    }
+
+    /// Why it can't be used on a table.
+    fn refused(self, spec: &TableSpec) -> Option<String> {
+        match (self, &spec.shared_key) {
+            (Self::Insert, Some(_)) => {
+                Some(format!("the table `{}` is shared; use `upsert`", spec.name))
+            }
+            (Self::Upsert, None) => Some(format!(
+                "the rows of the table `{}` belong to their session; use `insert`",
+                spec.name
+            )),
+            _ => None,
+        }
+    }
+}
+
+fn record(
+    mut store: StoreContextMut<'_, HostState>,
+    call: Call,
+    table: &WasmStr,
+    rows: &[Vec<Value>],
+) -> wasmtime::Result<()> {
+    let table = table.to_str(&store)?.into_owned();
+    let state = store.data_mut();
+    let rows_max = state.limits.rows_max;
+    let recorded = state.rows_recorded.saturating_add(rows.len() as u64);
+    if recorded > rows_max {
+        return Err(state.fail(
+            FaultKind::OutputLimit,
+            &format!("more than {rows_max} rows were recorded"),
+        ));
+    }
+    let grant = state.granted(call.name())?;
+    let Some(index) = grant.tables.iter().position(|spec| spec.name == table) else {
+        return Err(state.fail(FaultKind::BadRecord, &undeclared(&table)));
+    };
+    let tables = Arc::clone(&grant.tables);
+    let (Some(spec), Some(kept)) = (tables.get(index), grant.rows.get_mut(index)) else {
+        return Err(wasmtime::format_err!("a table without its rows"));
+    };
+    // Taken out while they grow: the texts borrow the store, which holds them.
+    let mut kept = std::mem::take(kept);
+    let pushed = match call.refused(spec) {
+        Some(reason) => Err((FaultKind::BadRecord, reason)),
+        None => push_rows(&store, spec, &mut kept, rows),
+    };
+    let state = store.data_mut();
+    if let Some(slot) = state.granted(call.name())?.rows.get_mut(index) {
+        *slot = kept;
+    }
+    let bytes = pushed.map_err(|(kind, detail)| state.fail(kind, &detail))?;
+    let new_bytes = bytes.saturating_sub(state.bytes_recorded);
+    let fuel = new_bytes.saturating_mul(FUEL_PER_BYTE);
+    state.owe(fuel.saturating_add((rows.len() as u64).saturating_mul(FUEL_PER_ROW)));
+    (state.rows_recorded, state.bytes_recorded) = (recorded, bytes);
+    Ok(())
+}
+
+fn undeclared(table: &str) -> String {
+    format!("there is no table `{table}`; declare it in the manifest")
+}
+
+/// Adds rows to their columns; gives the bytes recorded by the session with them.
+fn push_rows(
+    store: &StoreContextMut<'_, HostState>,
+    spec: &TableSpec,
+    kept: &mut TableRows,
+    rows: &[Vec<Value>],
+) -> Result<u64, (FaultKind, String)> {
+    let state = store.data();
+    let (bytes_max, one_max) = (state.limits.row_bytes_max, state.limits.one_row_bytes_max);
+    let name = &spec.name;
+    let mut bytes = state.bytes_recorded;
+    for row in rows {
+        let row_bytes = push_row(store, spec, kept, row)
+            .map_err(|reason| (FaultKind::BadRecord, format!("table `{name}`: {reason}")))?;
+        if row_bytes > one_max {
+            let detail = format!("a row of `{name}` has {row_bytes} bytes; {one_max} are allowed");
+            return Err((FaultKind::BadRecord, detail));
+        }
+        bytes = bytes.saturating_add(row_bytes);
+        if bytes > bytes_max {
+            let detail = format!("more than {bytes_max} bytes were recorded");
+            return Err((FaultKind::OutputLimit, detail));
+        }
+    }
+    Ok(bytes)
+}
+
+/// Adds a row to its columns; gives its size.
+fn push_row(
+    store: &StoreContextMut<'_, HostState>,
+    spec: &TableSpec,
+    kept: &mut TableRows,
+    row: &[Value],
+) -> Result<u64, String> {
+    if row.len() != spec.columns.len() {
+        return Err(format!(
+            "a row has {} values for {} columns",
+            row.len(),
+            spec.columns.len()
+        ));
+    }
+    if let Some(key) = &spec.shared_key {
+        check_key(store, spec, key, row)?;
+    }
+    let mut bytes = 0;
+    for ((column, values), value) in spec.columns.iter().zip(&mut kept.columns).zip(row) {
+        bytes += push_value(store, column.kind, values, value)
+            .map_err(|reason| format!("column `{}`: {reason}", column.name))?;
+    }
+    kept.rows += 1;
+    Ok(bytes)
+}
+
+/// A key must be there, and fit the index of its table. That it is text is checked with the rest.
+fn check_key(
+    store: &StoreContextMut<'_, HostState>,
+    spec: &TableSpec,
+    key: &str,
+    row: &[Value],
+) -> Result<(), String> {
+    let place = spec.columns.iter().position(|column| column.name == key);
+    let refused = match place.and_then(|place| row.get(place)) {
+        Some(Value::Null) => "is null".to_owned(),
+        Some(Value::Text(text)) => {
+            let bytes = text.to_str(store).map_err(|error| error.to_string())?.len();
+            match bytes {
+                0 => "is empty".to_owned(),
+                bytes if bytes > KEY_BYTES_MAX => {
+                    format!("has {bytes} bytes; {KEY_BYTES_MAX} are allowed")
+                }
+                _ => return Ok(()),
+            }
+        }
+        _ => return Ok(()),
+    };
+    Err(format!("the key `{key}` {refused}"))
+}
+
+fn push_value(
+    store: &StoreContextMut<'_, HostState>,
+    kind: Kind,
+    values: &mut ColumnValues,
+    value: &Value,
+) -> Result<u64, String> {
+    let text_of = |text: &WasmStr| text.to_str(store).map_err(|error| error.to_string());
+    match (kind, values, value) {
+        (_, values, Value::Null) => values.push_null(),
+        (Kind::Bool, ColumnValues::Bool(values), Value::Bool(value)) => values.push(Some(*value)),
+        (Kind::S64, ColumnValues::S64(values), Value::S64(value)) => values.push(Some(*value)),
+        (Kind::F64, ColumnValues::F64(values), Value::F64(value)) => {
+            if !value.is_finite() {
+                return Err("the number is not finite".to_owned());
+            }
+            values.push(Some(*value));
+        }
+        (Kind::Text, ColumnValues::Text(values), Value::Text(text)) => {
+            let text = text_of(text)?;
+            values.push(Some(&text));
+            return Ok(text.len() as u64 + 8);
+        }
+        (Kind::Json, ColumnValues::Text(values), Value::Json(text)) => {
+            let text = text_of(text)?;
+            if json_depth(&text) > JSON_DEPTH_MAX {
+                return Err(format!(
+                    "the JSON is nested more than {JSON_DEPTH_MAX} levels deep"
+                ));
+            }
+            serde_json::from_str::<serde::de::IgnoredAny>(&text)
+                .map_err(|error| format!("the JSON is broken: {error}"))?;
+            values.push(Some(&text));
+            return Ok(text.len() as u64 + 8);
+        }
+        (Kind::Timestamp, ColumnValues::Timestamp(values), Value::Timestamp(micros)) => {
+            if !is_instant(*micros) {
+                return Err(format!(
+                    "the timestamp {micros} lies outside the years 1 to 9999"
+                ));
+            }
+            values.push(Some(*micros));
+        }
+        _ => return Err(format!("the value is no {}", kind.name())),
+    }
+    Ok(8)
+}
+
+fn is_instant(micros: i64) -> bool {
+    (FIRST_INSTANT..=LAST_INSTANT).contains(&micros)
+}
+
+/// How deep brackets are nested outside of strings; ignoring a value does not limit it.
+fn json_depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut is_string, mut is_escaped) = (0_usize, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_string => is_escaped = true,
+            b'"' => is_string = !is_string,
+            b'[' | b'{' if !is_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !is_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}

@@ -1,0 +1,491 @@
+//! Reading the config file, and putting together what flags, environment, file and defaults say.
+//!
+//! A bad value is never passed over and never stands for another: the first one ends the reading
+//! with its place, its name, what it is, and what is allowed (ARCHITECTURE.md §3).
+
+use std::fmt;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use jiff::SignedDuration;
+use session_pipeline_host::fault::printable;
+use session_pipeline_host::limits::Limits;
+use session_pipeline_host::manifest;
+use session_pipeline_host::redaction::{names_a_secret, without_secrets};
+use session_pipeline_host::regular;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::config::keys::{
+    DATABASE, Draft, GROUP, HEALTH, Key, LIMITS, LLM, PROCESSOR, REPORT, SCHEDULER, SERVICE,
+    SETTINGS, TOP, Value,
+};
+use crate::config::{Config, Variables, variables};
+use crate::schedule::TickTooLong;
+use crate::schedule::{self, Schedule};
+
+/// The data dir where nothing else is said.
+const DEFAULT_DATA_DIR: &str = "./data";
+/// The file's name within a data dir.
+const FILE_NAME: &str = "config.toml";
+/// Far more than all keys take: a mistaken path shall not fill the memory.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Stands for a value that may be a secret.
+pub(super) const HIDDEN: &str = "`(hidden)`";
+/// Of a bad value this much is repeated.
+const VALUE_CHARS_MAX: usize = 60;
+
+/// What flags and environment say; each of them wins over the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// The data dir.
+    pub data_dir: Option<PathBuf>,
+    /// The folder of the sessions.
+    pub sessions_root: Option<PathBuf>,
+    /// The config file; `None`: `config.toml` in the data dir, where there is one.
+    pub config_file: Option<PathBuf>,
+    /// What the environment says beside what flags stand for, too.
+    pub variables: Variables,
+}
+
+/// A place in a config file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: PathBuf,
+    /// Its line, from 1.
+    pub line: usize,
+    /// The character within the line, from 1.
+    pub column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = printable(&self.file.display().to_string());
+        write!(f, "{file}:{}:{}", self.line, self.column)
+    }
+}
+
+/// Why a config file is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error(
+        "the config file `{}` can't be read; check its path and permissions",
+        printable(&path.display().to_string())
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is no TOML.
+    #[error("{place}: {reason}; see docs/config.example.toml")]
+    Syntax {
+        /// Where.
+        place: Place,
+        /// What the parser says.
+        reason: String,
+    },
+    /// There is no such key.
+    #[error("{place}: `{key}` is no known key; {remedy}")]
+    UnknownKey {
+        /// Where.
+        place: Place,
+        /// The key's full name.
+        key: String,
+        /// What may have been meant.
+        remedy: String,
+    },
+    /// The value is not allowed.
+    #[error("{place}: `{key}` can't be {value}; give {allowed}")]
+    BadValue {
+        /// Where.
+        place: Place,
+        /// The key's full name.
+        key: String,
+        /// The value in backticks, or words for one that may be a secret.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// The value of an environment variable is not allowed.
+    #[error("`{name}` in the environment can't be {value}; give {allowed}, or leave it unset")]
+    BadVariable {
+        /// The variable.
+        name: &'static str,
+        /// Its value in backticks, or words for one that may be a secret.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// Values that are allowed do not go together.
+    #[error("{file}: {reason}", file = printable(&file.display().to_string()))]
+    Together {
+        /// The file.
+        file: PathBuf,
+        /// Which, and what helps.
+        reason: String,
+    },
+    /// The scheduler would look less often than a job is to run.
+    #[error(transparent)]
+    Tick(#[from] TickTooLong),
+}
+
+impl Config {
+    /// Makes the one value: what is given wins over the file, and that over the defaults.
+    ///
+    /// # Errors
+    /// When a named file is not there, or a file holds anything that is not allowed.
+    pub fn make(given: &Given) -> Result<Self, ConfigError> {
+        let data_dir = given
+            .data_dir
+            .clone()
+            .unwrap_or_else(|| DEFAULT_DATA_DIR.into());
+        let named = given.config_file.as_deref();
+        let path = named.map_or_else(|| data_dir.join(FILE_NAME), Path::to_owned);
+        let text = match read(&path) {
+            Ok(text) => text,
+            Err(error) if named.is_none() && is_absent(&error) => String::new(),
+            Err(source) => return Err(ConfigError::Unreadable { path, source }),
+        };
+        let reader = Reader {
+            path: &path,
+            text: &text,
+        };
+        let mut draft = Draft {
+            config: Self::new(&data_dir),
+            data_dir: None,
+            sessions_root: None,
+        };
+        reader.read_into(&mut draft, named.is_some())?;
+        let mut config = draft.config;
+        if let (Some(data_dir), None) = (draft.data_dir, &given.data_dir) {
+            let place = Self::new(data_dir);
+            (config.data_dir, config.sessions_root) = (place.data_dir, place.sessions_root);
+        }
+        if let Some(root) = given.sessions_root.clone().or(draft.sessions_root) {
+            config.sessions_root = root;
+        }
+        if let Some(reason) = config.llm.contradiction() {
+            return Err(ConfigError::Together { file: path, reason });
+        }
+        variables::apply(&given.variables, &mut config)?;
+        for (name, own) in &config.processors {
+            let scheduled = own.schedule.as_ref().and_then(Schedule::interval);
+            let interval = own.interval.or(scheduled);
+            TickTooLong::check(name, config.scheduler.tick, interval)?;
+        }
+        Ok(config)
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    regular::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is larger than 1 MiB",
+        ));
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+}
+
+/// Whether there is no such file. Where a file stands in for a folder there is none either; what
+/// needs that folder says so better.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// A file's text and its name.
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Reader<'_> {
+    fn read_into(&self, draft: &mut Draft, is_named: bool) -> Result<(), ConfigError> {
+        let document = DeTable::parse(self.text).map_err(|error| ConfigError::Syntax {
+            place: self.place(error.span().map_or(0, |span| span.start)),
+            reason: printable(&without_secrets(error.message())),
+        })?;
+        let mut limits = draft.config.limits.clone();
+        let mut processors = None;
+        for (name, value) in document.get_ref() {
+            match name.get_ref().as_ref() {
+                "data_dir" if !is_named => {
+                    let allowed =
+                        "it only in a file that --config names; this one is found by the data dir";
+                    return Err(self.bad("data_dir", value, allowed.to_owned()));
+                }
+                "database" => self.section("database", value, DATABASE, draft)?,
+                "report" => self.section("report", value, REPORT, draft)?,
+                "service" => self.section("service", value, SERVICE, draft)?,
+                "scheduler" => self.section("scheduler", value, SCHEDULER, draft)?,
+                "health" => self.section("health", value, HEALTH, draft)?,
+                "llm" => self.section("llm", value, LLM, &mut draft.config.llm)?,
+                "group" => self.section("group", value, GROUP, &mut draft.config.group)?,
+                "limits" => self.section("limits", value, LIMITS, &mut limits)?,
+                "processors" => processors = Some(value),
+                _ => {
+                    let sections = [
+                        "database",
+                        "report",
+                        "service",
+                        "scheduler",
+                        "health",
+                        "llm",
+                        "group",
+                        "limits",
+                        "processors",
+                    ];
+                    self.entry("", name, value, TOP, &sections, draft)?;
+                }
+            }
+        }
+        draft.config.limits = limits;
+        // Last, since their limits begin with those of everybody.
+        if let Some(value) = processors {
+            self.processors(value, draft)?;
+        }
+        Ok(())
+    }
+
+    fn processors(
+        &self,
+        value: &Spanned<DeValue<'_>>,
+        draft: &mut Draft,
+    ) -> Result<(), ConfigError> {
+        for (name, value) in self.table("processors", value)? {
+            let processor = name.get_ref().as_ref();
+            if !manifest::is_processor_name(processor) {
+                return Err(ConfigError::BadValue {
+                    place: self.place(name.span().start),
+                    key: "processors".to_owned(),
+                    value: format!("`{}`", short(processor)),
+                    allowed: "the name of a processor, [a-z][a-z0-9-]{0,62}".to_owned(),
+                });
+            }
+            let section = format!("processors.{processor}");
+            let mut own = super::ProcessorConfig::default();
+            for (name, value) in self.table(&section, value)? {
+                match name.get_ref().as_ref() {
+                    "limits" => {
+                        let mut limits: Limits = draft.config.limits.clone();
+                        self.section(&format!("{section}.limits"), value, LIMITS, &mut limits)?;
+                        own.limits = Some(limits);
+                    }
+                    SETTINGS => {
+                        let section = format!("{section}.{SETTINGS}");
+                        for (name, value) in self.table(&section, value)? {
+                            let key = format!("{section}.{}", printable(name.get_ref()));
+                            let text = self.text_of(&key, value, "some text in quotes")?;
+                            own.settings
+                                .insert(name.get_ref().clone().into_owned(), text);
+                        }
+                    }
+                    _ => {
+                        let sections = ["limits", SETTINGS];
+                        self.entry(&section, name, value, PROCESSOR, &sections, &mut own)?;
+                    }
+                }
+            }
+            draft.config.processors.insert(processor.to_owned(), own);
+        }
+        Ok(())
+    }
+
+    /// A section of which all keys are known.
+    fn section<T>(
+        &self,
+        section: &str,
+        value: &Spanned<DeValue<'_>>,
+        keys: &[Key<T>],
+        target: &mut T,
+    ) -> Result<(), ConfigError> {
+        for (name, value) in self.table(section, value)? {
+            self.entry(section, name, value, keys, &[], target)?;
+        }
+        Ok(())
+    }
+
+    /// One key with its value; `sections` stand beside the keys, and are only suggested here.
+    fn entry<T>(
+        &self,
+        section: &str,
+        name: &Spanned<impl AsRef<str>>,
+        value: &Spanned<DeValue<'_>>,
+        keys: &[Key<T>],
+        sections: &[&str],
+        target: &mut T,
+    ) -> Result<(), ConfigError> {
+        let known = name.get_ref().as_ref();
+        let full = |name: &str| match section {
+            "" => printable(&without_secrets(name)),
+            section => format!("{section}.{}", printable(&without_secrets(name))),
+        };
+        let Some(key) = keys.iter().find(|key| key.name == known) else {
+            let names = keys.iter().map(|key| key.name);
+            let names: Vec<&str> = names.chain(sections.iter().copied()).collect();
+            return Err(ConfigError::UnknownKey {
+                place: self.place(name.span().start),
+                key: full(known),
+                remedy: match nearest(known, &names) {
+                    Some(name) => format!("did you mean `{}`?", full(name)),
+                    None => format!("known here are: {}", names.join(", ")),
+                },
+            });
+        };
+        self.put(&full(known), value, &key.value, target)
+    }
+
+    fn put<T>(
+        &self,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        wanted: &Value<T>,
+        target: &mut T,
+    ) -> Result<(), ConfigError> {
+        let bad = || self.bad(key, value, wanted.allowed());
+        match wanted {
+            Value::Count(min, max, put) => {
+                let count = whole(value.get_ref()).filter(|count| (min..=max).contains(&count));
+                put(target, count.ok_or_else(bad)?);
+            }
+            Value::Size(min, max, put) => {
+                let bytes = match value.get_ref() {
+                    DeValue::String(text) => size(text),
+                    value => whole(value),
+                };
+                let bytes = bytes.filter(|bytes| (min..=max).contains(&bytes));
+                put(target, bytes.ok_or_else(bad)?);
+            }
+            Value::Time(min, max, put) => {
+                let time = value.get_ref().as_str().and_then(time);
+                let time = time.filter(|time| (min..=max).contains(&time));
+                put(target, time.ok_or_else(bad)?);
+            }
+            Value::Flag(put) => put(target, value.get_ref().as_bool().ok_or_else(bad)?),
+            Value::Schedule(put) => put(target, self.schedule(key, value)?),
+            Value::Path(put) => {
+                let text = self.text_of(key, value, &wanted.allowed())?;
+                // A shell would have put the home folder there; nobody did.
+                if text.starts_with('~') || text.contains(char::is_control) {
+                    return Err(bad());
+                }
+                let folder = self.path.parent().unwrap_or(Path::new(""));
+                put(target, folder.join(text));
+            }
+            Value::Text(allowed, put) => {
+                let text = self.text_of(key, value, allowed)?;
+                put(target, &text).ok_or_else(bad)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn schedule(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Schedule, ConfigError> {
+        let text = self.text_of(key, value, schedule::ALLOWED)?;
+        text.parse()
+            .map_err(|error: schedule::ScheduleError| self.bad(key, value, error.remedy()))
+    }
+
+    fn table<'v, 'i>(
+        &self,
+        key: &str,
+        value: &'v Spanned<DeValue<'i>>,
+    ) -> Result<&'v DeTable<'i>, ConfigError> {
+        let table = value.get_ref().as_table();
+        table.ok_or_else(|| self.bad(key, value, format!("a table: `[{key}]`")))
+    }
+
+    fn text_of(
+        &self,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        allowed: &str,
+    ) -> Result<String, ConfigError> {
+        let text = value.get_ref().as_str().filter(|text| !text.is_empty());
+        text.map(str::to_owned)
+            .ok_or_else(|| self.bad(key, value, format!("{allowed}, or leave it out")))
+    }
+
+    fn bad(&self, key: &str, value: &Spanned<DeValue<'_>>, allowed: String) -> ConfigError {
+        let span = value.span();
+        ConfigError::BadValue {
+            place: self.place(span.start),
+            key: key.to_owned(),
+            // An address may hold a password.
+            value: match may_be_a_secret(key) {
+                true => HIDDEN.to_owned(),
+                false => format!(
+                    "`{}`",
+                    short(&without_secrets(self.text.get(span).unwrap_or_default()))
+                ),
+            },
+            allowed,
+        }
+    }
+
+    fn place(&self, offset: usize) -> Place {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Place {
+            file: self.path.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+        }
+    }
+}
+
+fn whole(value: &DeValue<'_>) -> Option<u64> {
+    let integer = value.as_integer()?;
+    let value = i64::from_str_radix(integer.as_str(), integer.radix()).ok()?;
+    u64::try_from(value).ok()
+}
+
+fn size(text: &str) -> Option<u64> {
+    // Only what begins with a digit: the crate would take `.5 MB`, and saturates what is too large.
+    text.starts_with(|c: char| c.is_ascii_digit())
+        .then(|| text.parse::<ByteSize>().ok())?
+        .map(|size| size.0)
+        .filter(|&bytes| bytes < u64::MAX)
+}
+
+fn time(text: &str) -> Option<Duration> {
+    Duration::try_from(text.parse::<SignedDuration>().ok()?).ok()
+}
+
+/// Whether the value of a key may be a secret, or one that was pasted in the wrong place.
+pub(super) fn may_be_a_secret(key: &str) -> bool {
+    key == "llm" || key.starts_with("llm.") || names_a_secret(key)
+}
+
+pub(super) fn short(value: &str) -> String {
+    let mut text: String = printable(value).chars().take(VALUE_CHARS_MAX).collect();
+    if value.chars().count() > VALUE_CHARS_MAX {
+        text.push('…');
+    }
+    text
+}
+
+/// The known name that is most like a mistyped one, if any is.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let alike = |known: &&'a str| strsim::jaro_winkler(name, known);
+    let best = known
+        .iter()
+        .copied()
+        .max_by(|a, b| alike(a).total_cmp(&alike(b)))?;
+    (alike(&best) > 0.8).then_some(best)
+}

@@ -1,0 +1,131 @@
+//! The environment variables that no flag stands for (BEHAVIOUR.md 5.4 and 6.2).
+//!
+//! The program's `main` looks them up by the list here, and hands over what it finds. An empty one
+//! is a mistake in a script, and never the default.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::time::Duration;
+
+use session_pipeline_host::redaction::without_secrets;
+
+use crate::config::file::{HIDDEN, may_be_a_secret, short};
+use crate::config::{Config, ConfigError};
+use crate::schedule::{Schedule, ScheduleError};
+use crate::shipped::VERIFICATION;
+
+/// What stands in the environment, by name.
+pub type Variables = BTreeMap<&'static str, OsString>;
+
+/// The names of all that are looked up.
+pub const VARIABLES: [&str; 6] = {
+    let mut names = [""; TABLE.len()];
+    let mut index = 0;
+    while index < TABLE.len() {
+        #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+        {
+            names[index] = TABLE[index].name;
+        }
+        index += 1;
+    }
+    names
+};
+
+struct Variable {
+    name: &'static str,
+    value: Value,
+}
+
+enum Value {
+    /// A whole number of seconds, from the least to the most.
+    Seconds(u64, u64, fn(&mut Config, Duration)),
+    /// When something runs.
+    Schedule(fn(&mut Config, Schedule)),
+}
+
+const DAY: u64 = 24 * 3600;
+const YEAR: u64 = 366 * DAY;
+
+/// A later one wins over an earlier one.
+const TABLE: [Variable; 6] = [
+    Variable {
+        name: "SCHEDULER_TICK_SECONDS",
+        value: Value::Seconds(1, DAY, |config, time| config.scheduler.tick = time),
+    },
+    Variable {
+        name: "SCHEDULER_STARTUP_GRACE_SECONDS",
+        value: Value::Seconds(0, DAY, |config, time| config.scheduler.startup_grace = time),
+    },
+    Variable {
+        // Its name is that of the job before there were processors, and stays for compatibility.
+        name: "SCHEDULER_VERIFICATION_DETECTOR_INTERVAL",
+        value: Value::Seconds(1, YEAR, |config, time| {
+            set_interval(config, VERIFICATION, time);
+        }),
+    },
+    Variable {
+        name: "SCHEDULER_USAGE_PROCESSOR_INTERVAL",
+        value: Value::Seconds(1, YEAR, |config, time| set_interval(config, "usage", time)),
+    },
+    Variable {
+        name: "SCHEDULER_VERIFICATION_SCHEDULE",
+        value: Value::Schedule(|config, schedule| {
+            let own = config
+                .processors
+                .entry(VERIFICATION.to_owned())
+                .or_default();
+            own.schedule = Some(schedule);
+        }),
+    },
+    Variable {
+        name: "SESSION_PIPELINE_STUCK_FILE_GRACE_SECONDS",
+        value: Value::Seconds(1, YEAR, |config, time| config.stuck_file_grace = Some(time)),
+    },
+];
+
+fn set_interval(config: &mut Config, processor: &str, interval: Duration) {
+    let own = config.processors.entry(processor.to_owned()).or_default();
+    own.interval = Some(interval);
+    own.schedule = Some(Schedule::every(interval));
+}
+
+/// Puts what the environment says into a configuration, over what the file said.
+///
+/// # Errors
+/// When a value is not allowed.
+pub(super) fn apply(variables: &Variables, config: &mut Config) -> Result<(), ConfigError> {
+    for variable in &TABLE {
+        let Some(value) = variables.get(variable.name) else {
+            continue;
+        };
+        let text = value.to_string_lossy();
+        let bad = |allowed: String| ConfigError::BadVariable {
+            name: variable.name,
+            value: match may_be_a_secret(variable.name) {
+                true => HIDDEN.to_owned(),
+                false => format!("`{}`", short(&without_secrets(&text))),
+            },
+            allowed,
+        };
+        match variable.value {
+            Value::Seconds(min, max, put) => {
+                // Digits alone: the standard parser would take a sign.
+                let digits = Some(&*text).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+                let seconds = digits.and_then(|digits| digits.parse::<u64>().ok());
+                let seconds = seconds.filter(|seconds| (min..=max).contains(seconds));
+                let allowed = || format!("a whole number of seconds from {min} to {max}");
+                put(
+                    config,
+                    Duration::from_secs(seconds.ok_or_else(|| bad(allowed()))?),
+                );
+            }
+            Value::Schedule(put) => {
+                let schedule = text
+                    .parse()
+                    .map_err(|error: ScheduleError| bad(error.remedy()))?;
+                put(config, schedule);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,216 @@
+//! Comma-separated values (RFC 4180) that are safe to open in a spreadsheet. All CSV that the
+//! program writes goes through [`line()`].
+//!
+//! Text comes from transcripts, and a spreadsheet evaluates a cell that begins like a formula
+//! (OWASP, "CSV injection"). Such text gets a `'` in front, which makes it plain text. Spreadsheets
+//! trim a cell before they look at it, normalize its characters, and in many locales separate
+//! columns by `;` or tab even inside our quotes. So the `'` is also inserted behind blank and
+//! invisible characters, before compatibility forms such as `＝`, and behind a separator or a line
+//! break within a cell.
+
+use std::fmt::Write as _;
+
+use session_pipeline_host::fault::paints;
+
+/// One cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cell<'a> {
+    /// Text of any origin.
+    Text(&'a str),
+    /// A number that the program formatted itself, written as it is.
+    Number(&'a str),
+}
+
+/// Appends a line of cells with its line break.
+pub fn line<'a>(out: &mut String, cells: impl IntoIterator<Item = Cell<'a>>) {
+    for (index, cell) in cells.into_iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        match cell {
+            Cell::Number(number) if is_number(number) => out.push_str(number),
+            Cell::Number(text) | Cell::Text(text) => text_cell(out, text),
+        }
+    }
+    out.push_str("\r\n");
+}
+
+/// Digits with a sign, a point and an exponent.
+fn is_number(text: &str) -> bool {
+    text.parse::<f64>().is_ok_and(f64::is_finite)
+}
+
+fn text_cell(out: &mut String, text: &str) {
+    let escaped = guarded(text);
+    let is_plain = escaped == text
+        && !escaped.contains([',', ';', '"', '\t', '\r', '\n'])
+        && !escaped.starts_with(is_skipped)
+        && !escaped.ends_with(is_skipped);
+    if is_plain {
+        out.push_str(&escaped);
+        return;
+    }
+    out.push('"');
+    out.push_str(&escaped.replace('"', "\"\""));
+    out.push('"');
+}
+
+/// The text with a `'` before everything that could begin a formula, and with control characters
+/// escaped, but for those that a cell may have.
+fn guarded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    // Whether everything since the last place where a cell could begin is skipped by spreadsheets.
+    let mut begins = true;
+    let mut is_first = true;
+    for c in text.chars() {
+        if matches!(c, '\t' | '\r' | '\n') && is_first {
+            // By itself enough for some spreadsheets to evaluate what follows.
+            out.push('\'');
+            begins = false;
+        }
+        is_first = false;
+        if begins && begins_formula(c) {
+            out.push('\'');
+        }
+        begins = separates(c) || (begins && is_skipped(c));
+        if paints(c) && !matches!(c, '\t' | '\r' | '\n') {
+            // It fits no spreadsheet, and would paint on a terminal.
+            let _ = write!(out, "{}", c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Also in the forms that compatibility normalization (NFKC) turns into the ASCII ones.
+fn begins_formula(c: char) -> bool {
+    matches!(
+        c,
+        '=' | '＝'
+            | '﹦'
+            | '⁼'
+            | '₌'
+            | '+'
+            | '＋'
+            | '﹢'
+            | '⁺'
+            | '₊'
+            | '﬩'
+            | '-'
+            | '－'
+            | '﹣'
+            | '⁻'
+            | '₋'
+            | '−'
+            | '@'
+            | '＠'
+            | '﹫'
+    )
+}
+
+/// Where a spreadsheet that was not told our separator begins another cell.
+fn separates(c: char) -> bool {
+    matches!(
+        c,
+        ';' | '；' | '\t' | '\r' | '\n' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+    )
+}
+
+/// What spreadsheets pass over at the beginning of a cell: blanks, quotes, controls and characters
+/// without a width.
+fn is_skipped(c: char) -> bool {
+    c.is_whitespace()
+        || paints(c)
+        || matches!(
+            c,
+            '"' | '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'
+                | '\u{1160}'
+                | '\u{17b4}'
+                | '\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{202a}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{2800}'
+                | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(cell: &str) -> String {
+        let mut out = String::new();
+        line(&mut out, [Cell::Text(cell)]);
+        out.strip_suffix("\r\n").unwrap().to_owned()
+    }
+
+    #[test]
+    fn text_that_begins_like_a_formula_is_kept_from_being_one() {
+        for formula in [
+            "=1+1", "+1", "-1", "@SUM(A1)", "\t1", "\r1", "\n1", "＝1", "＋1", "－1", "＠A1", "−1",
+            "﹦1",
+        ] {
+            assert_eq!(text(formula), format!("\"'{formula}\""));
+        }
+        for (formula, guarded) in [
+            (" =1", " '=1"),
+            ("\u{a0}\u{3000}=1", "\u{a0}\u{3000}'=1"),
+            ("\u{200b}\u{feff}＝1", "\u{200b}\u{feff}'＝1"),
+            ("a;=1", "a;'=1"),
+            ("a\t-1", "a\t'-1"),
+            ("a\r\n @A1", "a\r\n '@A1"),
+            ("a;\"=1\"", "a;\"\"'=1\"\""),
+            ("\t=1", "'\t'=1"),
+            ("\0=1", "\\u{0}'=1"),
+        ] {
+            assert_eq!(text(formula), format!("\"{guarded}\""), "{formula:?}");
+        }
+    }
+
+    #[test]
+    fn other_text_is_unchanged() {
+        for plain in [
+            "a=1",
+            "1-2",
+            "'=1",
+            "a b",
+            "C:\\dir",
+            "claude-opus-4",
+            "日本",
+            "",
+        ] {
+            assert_eq!(text(plain), plain);
+        }
+        assert_eq!(text("a,b"), "\"a,b\"");
+        assert_eq!(text("a;b"), "\"a;b\"");
+        assert_eq!(text("two\nlines"), "\"two\nlines\"");
+        assert_eq!(text("say \"hi\""), "\"say \"\"hi\"\"\"");
+    }
+
+    #[test]
+    fn escape_codes_are_written_out() {
+        let escaped = r#""\u{1b}[2J\u{9b}\u{202e}x""#;
+        assert_eq!(text("\u{1b}[2J\u{9b}\u{202e}x"), escaped);
+    }
+
+    #[test]
+    fn numbers_stay_numbers_and_nothing_else_passes_for_one() {
+        let mut out = String::new();
+        let cells = ["-5", "0.0012", "1e300", "-1+2", "inf", "=1"];
+        line(&mut out, cells.map(Cell::Number));
+        assert_eq!(out, "-5,0.0012,1e300,\"'-1+2\",inf,\"'=1\"\r\n");
+    }
+}

@@ -1,0 +1,473 @@
+//! Looking at the world for health: the sessions, the database, the disk. Nothing is judged here,
+//! and nothing is written.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_host::fault::printable;
+use session_pipeline_host::sessions::{Links, Observed, SessionsRoot, Walk};
+use session_pipeline_migrations::CURRENT;
+use session_pipeline_store::retry::Verdict;
+use session_pipeline_store::state_rows::{FailureRow, StateRows};
+use session_pipeline_store::{ProcessorFailures, Store, StoreError, recorded_commits};
+
+use crate::config::Config;
+use crate::health::backlog::{Backlog, Files, Grace, Oldest, Pending};
+use crate::health::checks::Schema;
+use crate::registry::Registry;
+use crate::registry::plan::Plan;
+use crate::scan::{self, Check, ScanContext, Standing};
+use crate::scheduler::SchedulerStatus;
+use crate::scheduler::timetable::DEFAULT_CADENCE;
+
+/// How far back the sessions lie of which a part may be in quarantine before that is a warning.
+const RECENT: Duration = Duration::from_secs(24 * 3600);
+
+/// What to look at.
+pub struct Sources<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The processors.
+    pub registry: &'a Registry,
+    /// The database.
+    pub database: Database<'a>,
+    /// The cadences of the manifests, by processor, where they are known.
+    pub cadences: &'a HashMap<String, Duration>,
+    /// How the scheduler stands; `None`: there is none in this process.
+    pub scheduler: Option<SchedulerStatus>,
+    /// Who tells how full the disk is.
+    pub disk: &'a dyn DiskProbe,
+    /// The schema, where the caller asked for it.
+    pub schema: Option<Schema>,
+    /// The time.
+    pub now: UtcMicros,
+}
+
+impl<'a> Sources<'a> {
+    fn store(&self) -> Option<&'a Store> {
+        match self.database {
+            Database::Absent => None,
+            Database::Open(store) => Some(store),
+        }
+    }
+}
+
+/// The database, as far as there is one.
+#[derive(Clone, Copy, Debug)]
+pub enum Database<'a> {
+    /// Nobody has made one yet.
+    Absent,
+    /// It is open.
+    Open(&'a Store),
+}
+
+impl<'a> From<Option<&'a Store>> for Database<'a> {
+    fn from(store: Option<&'a Store>) -> Self {
+        store.map_or(Self::Absent, Self::Open)
+    }
+}
+
+/// Space on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Bytes that we may still write.
+    pub free_bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+}
+
+/// Tells how full a disk is.
+pub trait DiskProbe {
+    /// The space on the disk of an existing folder.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    fn space(&self, folder: &Path) -> io::Result<DiskSpace>;
+}
+
+/// The disks of this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemDisk;
+
+impl DiskProbe for SystemDisk {
+    fn space(&self, folder: &Path) -> io::Result<DiskSpace> {
+        let stat = rustix::fs::statvfs(folder)?;
+        Ok(DiskSpace {
+            free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+            total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+        })
+    }
+}
+
+/// What a walk over the sessions found, compared with what is known of them: the slow part.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// Each processor's backlog.
+    backlogs: Vec<Backlog>,
+    /// The sessions on disk.
+    sessions: Result<Sessions, String>,
+    /// What the folder of processors comes to.
+    folder: Result<Arc<Plan>, String>,
+}
+
+/// The sessions on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sessions {
+    /// How many there are.
+    pub count: u64,
+    /// Links below the root, which are not followed.
+    pub links: Links,
+}
+
+/// What was seen. What could not be read is an error's text.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Each processor's backlog.
+    pub backlogs: Vec<Backlog>,
+    /// The sessions on disk.
+    pub sessions: Result<Sessions, String>,
+    /// The database.
+    pub database: DatabaseFacts,
+    /// Its schema, where it was asked for.
+    pub schema: Option<Schema>,
+    /// The scheduler.
+    pub scheduler: Option<SchedulerStatus>,
+    /// The disk of the data dir.
+    pub disk: Result<DiskSpace, String>,
+    /// What the folder of processors comes to.
+    pub folder: Result<Arc<Plan>, String>,
+    /// The time.
+    pub now: UtcMicros,
+}
+
+/// What the database says.
+#[derive(Clone, Debug)]
+pub enum DatabaseFacts {
+    /// There is none.
+    Absent,
+    /// There is none any more: that many commits were made to it.
+    Gone(u64),
+    /// It is there.
+    Open {
+        /// Whether its file is still where it was opened.
+        is_in_place: bool,
+        /// Whether it answers.
+        answer: Result<(), String>,
+        /// How many commits were lost, of which no operator knows yet.
+        lost_commits: Result<u64, String>,
+        /// What its log holds that is not in its file yet, in bytes.
+        log_bytes: Result<u64, String>,
+        /// How many users it has.
+        users: Result<u64, String>,
+        /// What failed.
+        failures: Result<Vec<ProcessorFailures>, String>,
+    },
+}
+
+/// How the schema of an open database stands to this program.
+pub fn schema(store: &Store) -> Schema {
+    match store.schema_version() {
+        Ok(Some(CURRENT)) => Schema::Ok,
+        Ok(current) => Schema::Mismatch { current },
+        Err(error) => Schema::Unreachable {
+            detail: chain(&error),
+        },
+    }
+}
+
+impl Survey {
+    /// Walks over all sessions and reads their state rows, so not for threads that answer requests.
+    pub fn of(sources: &Sources<'_>) -> Self {
+        // First of all, since the others go by the names.
+        let folder = folder(sources);
+        let (backlogs, sessions) = backlogs(sources);
+        Self {
+            backlogs,
+            sessions,
+            folder,
+        }
+    }
+}
+
+impl Facts {
+    /// Looks at everything. As long as a walk over the sessions takes, so not for threads that
+    /// answer requests.
+    pub fn gather(sources: Sources<'_>) -> Self {
+        let survey = Survey::of(&sources);
+        Self::after(&survey, sources)
+    }
+
+    /// Looks at everything but what a survey has found.
+    pub fn after(survey: &Survey, sources: Sources<'_>) -> Self {
+        let Survey {
+            backlogs,
+            sessions,
+            folder,
+        } = survey.clone();
+        let database = match sources.database {
+            Database::Absent => match recorded_commits(&sources.config.state_dir()) {
+                Some(commits @ 1..) => DatabaseFacts::Gone(commits),
+                _ => DatabaseFacts::Absent,
+            },
+            Database::Open(store) => DatabaseFacts::Open {
+                is_in_place: store.is_in_place(),
+                answer: store.ping().map_err(text),
+                lost_commits: store.lost_commits().map_err(text),
+                log_bytes: store.log_bytes().map_err(text),
+                users: store.count_users().map_err(text),
+                failures: store
+                    .failures_by_processor(sources.now.minus(RECENT))
+                    .map_err(text),
+            },
+        };
+        Self {
+            backlogs,
+            sessions,
+            database,
+            disk: disk(&sources),
+            folder,
+            schema: sources.schema,
+            scheduler: sources.scheduler,
+            now: sources.now,
+        }
+    }
+}
+
+fn folder(sources: &Sources<'_>) -> Result<Arc<Plan>, String> {
+    let (registry, store) = (sources.registry, sources.store());
+    let noticed = registry.notice(sources.config, store, sources.now);
+    noticed.map(|()| registry.plan()).map_err(text)
+}
+
+fn disk(sources: &Sources<'_>) -> Result<DiskSpace, String> {
+    // Of a data dir that nobody has made yet, the disk that it would lie on.
+    let folder = sources.config.data_dir.ancestors();
+    let mut folder = folder.map(|folder| match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    });
+    let folder = folder.find(|folder| folder.exists());
+    let folder = folder.unwrap_or(Path::new("."));
+    sources
+        .disk
+        .space(folder)
+        .map_err(|error| error.to_string())
+}
+
+fn text(error: StoreError) -> String {
+    chain(&error)
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    printable(&texts.join(": "))
+}
+
+/// What one processor's sessions are held against.
+struct Rule {
+    digest: Option<String>,
+    version: u32,
+    versions: Vec<Option<u32>>,
+    known: StateRows,
+    failures: HashMap<String, FailureRow>,
+    waits: HashMap<String, UtcMicros>,
+}
+
+impl Rule {
+    fn read(
+        registry: &Registry,
+        store: Option<&Store>,
+        processor: &str,
+    ) -> Result<Self, StoreError> {
+        let mut rule = Self {
+            digest: registry.digest(processor),
+            version: 0,
+            versions: Vec::new(),
+            known: StateRows::default(),
+            failures: HashMap::new(),
+            waits: HashMap::new(),
+        };
+        if let Some(store) = store {
+            rule.known = store.known_sessions(processor)?;
+            rule.waits = store.session_waits(processor)?;
+            rule.failures = store.known_failures(processor)?;
+            let versions = store.component_versions(processor)?;
+            // One that never ran here has not said its version yet: nothing is due by it.
+            let own = rule.digest.as_ref().and_then(|own| versions.get(own));
+            rule.version = own.copied().unwrap_or(0);
+            let digests = rule.known.digests.iter();
+            rule.versions = digests
+                .map(|digest| versions.get(digest).copied())
+                .collect();
+        }
+        Ok(rule)
+    }
+
+    fn context<'a>(&'a self, digest: &'a str, now: UtcMicros) -> ScanContext<'a> {
+        ScanContext {
+            failures: &self.failures,
+            digest,
+            version: self.version,
+            versions: self.versions.clone(),
+            now,
+            is_started_by_person: false,
+        }
+    }
+
+    /// Whether a session has a state row, whether it waits for this processor, and since when the
+    /// caps of runs have left it over. Old rows bear whole paths for keys (BEHAVIOUR.md 1.3).
+    fn standing(
+        &self,
+        key: &str,
+        root: &Path,
+        observed: Observed,
+        context: &ScanContext<'_>,
+    ) -> (bool, bool, Option<UtcMicros>) {
+        let by_path = || self.known.get(&root.join(key).to_string_lossy());
+        let row = self.known.get(key).or_else(by_path);
+        let failure = self.failures.get(key);
+        let standing = match failure.and_then(|failure| failure.digest.as_deref()) {
+            // Where nobody runs it any more, what failed under its own component still counts.
+            Some(digest) if self.digest.is_none() => {
+                scan::judge(row, failure, observed, &self.context(digest, context.now))
+            }
+            _ => scan::judge(row, failure, observed, context),
+        };
+        let is_pending = match standing {
+            Standing::Settled | Standing::Quarantined => false,
+            Standing::Candidate(Check::FailureHash { verdict, .. }) => {
+                verdict != Verdict::Quarantined
+            }
+            Standing::Waiting | Standing::Candidate(_) => true,
+        };
+        let last_tried_at = row
+            .and_then(|row| row.processed_at)
+            .max(failure.map(|failure| failure.last_attempt_at));
+        let left_since = scan::left_since(self.waits.get(key).copied(), last_tried_at);
+        (row.is_some(), is_pending, left_since)
+    }
+}
+
+/// One walk for all processors; and the same walker as that of every run.
+fn backlogs(sources: &Sources<'_>) -> (Vec<Backlog>, Result<Sessions, String>) {
+    let store = sources.store();
+    let names = sources.registry.known_names();
+    // Where that can't be read, the other questions fail as well and say so.
+    let ran = store.map(Store::latest_runs);
+    let ran = ran.and_then(Result::ok).unwrap_or_default();
+    let rules: Vec<Result<Rule, String>> = names
+        .iter()
+        .map(|name| Rule::read(sources.registry, store, name).map_err(text))
+        .collect();
+    let mut pending = vec![Pending::default(); rules.len()];
+    let contexts: Vec<Option<(&Rule, ScanContext<'_>)>> = rules
+        .iter()
+        .map(|rule| {
+            let rule = rule.as_ref().ok()?;
+            let digest = rule.digest.as_deref().unwrap_or_default();
+            Some((rule, rule.context(digest, sources.now)))
+        })
+        .collect();
+    let mut files = Files::default();
+    let root = &sources.config.sessions_root;
+    let walk = walk(root, |key, observed| {
+        let changed_at = UtcMicros(observed.mtime_ns.div_euclid(1000));
+        files.count += 1;
+        files.newest = files.newest.max(Some(changed_at));
+        for (rule, pending) in contexts.iter().zip(&mut pending) {
+            let Some((rule, context)) = rule else {
+                continue;
+            };
+            let (has_row, is_pending, left) = rule.standing(key, root, observed, context);
+            if is_pending {
+                if let Some(since) = left {
+                    keep_oldest(&mut pending.left_over, key, since);
+                }
+                keep_oldest(&mut pending.oldest, key, changed_at);
+                if !has_row {
+                    keep_oldest(&mut pending.oldest_without_row, key, changed_at);
+                }
+            }
+        }
+    });
+    drop(contexts);
+    let sessions = walk.clone().map(|links| Sessions {
+        count: files.count,
+        links,
+    });
+    let files = walk.map(|_| files);
+    let backlogs = names.iter().zip(rules.into_iter().zip(pending));
+    let backlogs = backlogs
+        .map(|(name, (rule, pending))| {
+            let manifest = sources.cadences.get(name).copied();
+            let cadence = manifest.unwrap_or(DEFAULT_CADENCE);
+            let cadence = sources.config.cadence_of(name, cadence);
+            let runs = ran.iter().find(|ran| ran.processor == *name);
+            let tried_nothing = || {
+                let runs = runs?;
+                let stats = runs.stats.as_ref()?;
+                stats.tried_nothing()?;
+                Some((runs.ended_at?, stats.scanned))
+            };
+            Backlog {
+                running_since: runs.and_then(|runs| runs.running_since),
+                tried_nothing: tried_nothing(),
+                processor: name.clone(),
+                is_installed: sources.registry.digest(name).is_some(),
+                has_run: runs.is_some(),
+                grace: Grace::of(cadence, sources.config.stuck_file_grace),
+                now: sources.now,
+                files: files.clone(),
+                last_processed_at: match store {
+                    Some(store) => store.last_processed_at(name).map_err(text),
+                    None => Ok(None),
+                },
+                pending: rule.map(|_| pending),
+            }
+        })
+        .collect();
+    (backlogs, sessions)
+}
+
+fn keep_oldest(oldest: &mut Option<Oldest>, key: &str, changed_at: UtcMicros) {
+    // Of two of the same moment the first by name, so that two looks agree.
+    let is_older = oldest
+        .as_ref()
+        .is_none_or(|oldest| (changed_at, key) < (oldest.changed_at, oldest.key.as_str()));
+    if is_older {
+        *oldest = Some(Oldest {
+            key: key.to_owned(),
+            changed_at,
+        });
+    }
+}
+
+fn walk(root: &Path, visit: impl FnMut(&str, Observed)) -> Result<Links, String> {
+    let unreadable = |error: io::Error| {
+        let root = printable(&root.display().to_string());
+        format!(
+            "the sessions root `{root}` can't be read ({error}); check the path and its permissions"
+        )
+    };
+    let Some(root) = SessionsRoot::open(root).map_err(unreadable)? else {
+        return Ok(Links::default());
+    };
+    let Walk {
+        is_complete,
+        notes,
+        links,
+        ..
+    } = root.walk(visit).map_err(unreadable)?;
+    match notes.first().filter(|_| !is_complete) {
+        None => Ok(links),
+        Some(note) => Err(format!(
+            "not all sessions can be looked at: `{}`: {}",
+            note.path, note.reason
+        )),
+    }
+}

@@ -1,0 +1,55 @@
+//! Knowledge as it is shown to others: once more without what looks like a secret.
+//!
+//! Stored rows are redacted already. The rules can have become stricter since.
+
+use session_pipeline_host::redaction::KnownSecrets;
+
+use crate::knowledge::{KnownItem, ShownItem};
+
+/// An item by itself.
+pub(super) fn item(item: KnownItem) -> KnownItem {
+    let known = learned(&item, &[]);
+    item_by(&known, item)
+}
+
+/// An item with all that belongs to it.
+pub(super) fn all(shown: ShownItem) -> ShownItem {
+    let quotes: Vec<&str> = shown
+        .evidence
+        .iter()
+        .map(|evidence| evidence.quote.as_str())
+        .collect();
+    let known = learned(&shown.item, &quotes);
+    let mut shown = ShownItem {
+        item: item_by(&known, shown.item),
+        ..shown
+    };
+    for evidence in &mut shown.evidence {
+        evidence.quote = known.clean(&evidence.quote);
+    }
+    for tie in &mut shown.ties {
+        tie.title = known.clean(&tie.title);
+        tie.explanation = tie.explanation.as_deref().map(|text| known.clean(text));
+    }
+    shown
+}
+
+fn learned(item: &KnownItem, others: &[&str]) -> KnownSecrets {
+    let mut known = KnownSecrets::default();
+    for text in [item.title.as_str(), item.content.as_str()]
+        .iter()
+        .chain(others)
+    {
+        known.learn(text);
+    }
+    known
+}
+
+fn item_by(known: &KnownSecrets, item: KnownItem) -> KnownItem {
+    KnownItem {
+        title: known.clean(&item.title),
+        content: known.clean(&item.content),
+        entities: item.entities.as_deref().map(|text| known.clean_json(text)),
+        ..item
+    }
+}

@@ -1,0 +1,222 @@
+//! One attempt: let through, reserved, sent, settled and read.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use session_pipeline_host::fault::printable;
+use session_pipeline_host::model::{Caller, ErrorClass, LlmError, Request, Response};
+use session_pipeline_store::{LlmCall, LlmOutcome};
+
+use crate::llm::connector::Connector;
+use crate::llm::retry_after;
+use crate::llm::schema;
+use crate::llm::transport::{Lost, Received};
+use crate::llm::wire::{Question, Rung, Said, Tokens, Trouble, trouble};
+
+/// A token of code or JSON has three bytes, one of English text four.
+const BYTES_PER_TOKEN: u64 = 3;
+/// What servers add to a request: roles, formats, the instructions for a tool.
+const TOKENS_AROUND: u64 = 400;
+/// Of a model's name this much is believed.
+const MODEL_CHARS_MAX: usize = 200;
+
+/// What is asked, for whom, and since when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt<'a> {
+    pub request: &'a Request,
+    pub schema: Option<&'a Value>,
+    pub caller: Caller<'a>,
+    /// On the monotonic clock.
+    pub started: Duration,
+    pub max_tokens: u32,
+    pub rung: Rung,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    Answered(Response),
+    Trouble(Trouble),
+}
+
+/// What is known of an attempt once it is over.
+struct Outcome {
+    ended: Ended,
+    /// `None`: nobody knows what the provider counted.
+    tokens: Option<Tokens>,
+}
+
+impl Attempt<'_> {
+    /// What is left of the session's time.
+    pub fn time_left(&self, connector: &Connector) -> Duration {
+        let spent = connector.clock.monotonic().saturating_sub(self.started);
+        self.caller.time_left.saturating_sub(spent)
+    }
+
+    /// Sends the request, if breaker and budgets let it through.
+    pub fn send(&self, connector: &Connector) -> Result<Ended, LlmError> {
+        let permit = connector.breaker.admit(connector.clock.monotonic());
+        let permit = permit.map_err(|pause| {
+            let reason = format!(
+                "it failed too often in a row; it is left alone for another {} s",
+                pause.as_secs() + 1
+            );
+            connector.error(ErrorClass::Unavailable, reason)
+        })?;
+        let question = Question {
+            request: self.request,
+            schema: self.schema,
+            model: &connector.config.model,
+            max_tokens: self.max_tokens,
+            rung: self.rung,
+        };
+        let body = connector.wire.body(&question).to_string().into_bytes();
+        let id = self.reserve(connector, body.len())?;
+        let sent = connector.transport.send(
+            connector.base.join(connector.wire.path()),
+            connector.wire.headers(connector.secrets.key.as_ref()),
+            body,
+            self.time_left(connector).min(connector.config.timeout),
+        );
+        let outcome = match sent {
+            Ok(received) => self.outcome(connector, &question, received),
+            Err(lost) => self.lost(connector, lost),
+        };
+        self.settle(connector, id, &outcome)?;
+        match &outcome.ended {
+            Ended::Trouble(Trouble::Passing(ErrorClass::Unavailable | ErrorClass::TimeOut, _)) => {
+                permit.failed(connector.clock.monotonic());
+            }
+            _ => permit.answered(),
+        }
+        Ok(outcome.ended)
+    }
+
+    fn reserve(&self, connector: &Connector, body_bytes: usize) -> Result<i64, LlmError> {
+        let bytes = u64::try_from(body_bytes).unwrap_or(u64::MAX);
+        let call = LlmCall {
+            run_id: self.caller.run_id.to_owned(),
+            processor_name: self.caller.processor.to_owned(),
+            session_file: self.caller.session.to_owned(),
+            model: connector.config.model.clone(),
+            input_tokens: (bytes / BYTES_PER_TOKEN).saturating_add(TOKENS_AROUND),
+            output_tokens: u64::from(self.max_tokens),
+        };
+        let budgets = connector.config.budgets;
+        let reserved = connector
+            .store
+            .reserve_llm_call(call, budgets, connector.clock.now())
+            .map_err(|error| connector.refused_by_store(&error))?;
+        reserved.map_err(|over| {
+            let over = over.as_str();
+            let reason = format!(
+                "the {over}'s budget has no room for the request; it waits, or raise `llm.{over}_calls_max` and `llm.{over}_tokens_max`"
+            );
+            connector.error(ErrorClass::Budget, reason)
+        })
+    }
+
+    fn settle(&self, connector: &Connector, id: i64, outcome: &Outcome) -> Result<(), LlmError> {
+        let word = match &outcome.ended {
+            Ended::Answered(_) => "answered",
+            Ended::Trouble(trouble) => trouble.class().as_str(),
+        };
+        let (model, now) = (&connector.config.model, connector.clock.now());
+        let cost = |tokens: Tokens| {
+            connector
+                .prices
+                .of_call(model, now, tokens.input, tokens.output)
+        };
+        let settled = LlmOutcome {
+            outcome: word,
+            tokens: outcome.tokens.map(|tokens| (tokens.input, tokens.output)),
+            cost: outcome.tokens.and_then(cost),
+        };
+        let settled = connector.store.settle_llm_call(id, settled);
+        settled.map_err(|error| connector.refused_by_store(&error))
+    }
+
+    fn outcome(
+        &self,
+        connector: &Connector,
+        question: &Question<'_>,
+        received: Received,
+    ) -> Outcome {
+        if !(200..300).contains(&received.status) {
+            let trouble = trouble(question, received.status, &received.body);
+            let asks = received.retry_after.as_deref();
+            let asks = asks.and_then(|text| retry_after::read(text, connector.clock.now()));
+            if let (Trouble::Passing(..), Some(wait)) = (&trouble, asks) {
+                connector
+                    .hold
+                    .until(connector.clock.monotonic().saturating_add(wait));
+            }
+            return Outcome {
+                ended: Ended::Trouble(trouble),
+                tokens: Some(Tokens::default()),
+            };
+        }
+        let (tokens, said) = connector.wire.read(question, &received.body);
+        let ended = match said.and_then(|said| self.judged(said)) {
+            Ok(said) => Ended::Answered(Response {
+                text: said.text,
+                model: printable(&said.model)
+                    .chars()
+                    .take(MODEL_CHARS_MAX)
+                    .collect(),
+                input_tokens: tokens.input,
+                output_tokens: tokens.output,
+            }),
+            Err(trouble) => Ended::Trouble(trouble),
+        };
+        // A server that counts nothing has done something all the same.
+        let is_counted = tokens != Tokens::default();
+        Outcome {
+            ended,
+            tokens: is_counted.then_some(tokens),
+        }
+    }
+
+    /// The answer, where it fits the schema.
+    fn judged(&self, said: Said) -> Result<Said, Trouble> {
+        let Some(schema) = self.schema else {
+            return Ok(said);
+        };
+        let document = serde_json::from_str::<Value>(&said.text);
+        if document.is_ok_and(|document| schema::fits(schema, &document)) {
+            return Ok(said);
+        }
+        let reason = "the model's answer does not fit the schema";
+        Err(Trouble::Malformed(reason.to_owned()))
+    }
+
+    fn lost(&self, connector: &Connector, lost: Lost) -> Outcome {
+        let (trouble, is_unsent) = match lost {
+            Lost::TimedOut => {
+                let reason = "there was no answer in time".to_owned();
+                (Trouble::Passing(ErrorClass::TimeOut, reason), false)
+            }
+            Lost::Unreachable(why) => {
+                let reason = format!("it can't be reached: {}", printable(&why));
+                (Trouble::Passing(ErrorClass::Unavailable, reason), true)
+            }
+            Lost::BrokenOff => {
+                let reason = "the answer broke off".to_owned();
+                (Trouble::Passing(ErrorClass::Unavailable, reason), false)
+            }
+            Lost::TooLarge => {
+                let reason = "the answer is larger than any may be".to_owned();
+                (Trouble::TooLarge(reason), false)
+            }
+            Lost::Stopped => {
+                let reason = "we are ending".to_owned();
+                (Trouble::Passing(ErrorClass::Unavailable, reason), false)
+            }
+        };
+        tracing::debug!(server = %connector.base, ?trouble, "no answer of a language model");
+        Outcome {
+            ended: Ended::Trouble(trouble),
+            tokens: is_unsent.then(Tokens::default),
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! A configured provider as a language model: what stands between a guest's request and the wire.
+//!
+//! Secrets are taken out, a kept answer is looked for, and each attempt is let through by the hold,
+//! the breaker and the budgets before it is sent. While it waits nothing is held but the turn of its
+//! own request.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use session_pipeline_host::clock::Clock;
+use session_pipeline_host::model::{
+    Caller, ErrorClass, LanguageModel, LlmError, Request, Response,
+};
+use session_pipeline_host::redaction::clean;
+use session_pipeline_store::{Store, StoreError};
+
+use crate::config::Address;
+use crate::config::{LlmConfig, Provider, StructuredOutput};
+use crate::llm::attempt::{Attempt, Ended};
+use crate::llm::breaker::Breaker;
+use crate::llm::hold::Hold;
+use crate::llm::kept;
+use crate::llm::key::{ApiKey, Secrets};
+use crate::llm::patience::{Patience, StopSign};
+use crate::llm::pauses::Pauses;
+use crate::llm::redaction::redact;
+use crate::llm::transport::Transport;
+use crate::llm::under_way::UnderWay;
+use crate::llm::wire::{self, Rung, Trouble, Wire};
+use crate::report::Prices;
+
+/// Where Anthropic answers.
+const ANTHROPIC: &str = "https://api.anthropic.com";
+/// A cut-off answer gets at most so many times the tokens it was given at first (BEHAVIOUR.md 7.12).
+const MORE_TOKENS_MAX: u32 = 4;
+
+/// A provider with all that stands before it.
+pub(super) struct Connector {
+    pub(super) config: LlmConfig,
+    pub(super) secrets: Secrets,
+    pub(super) base: Address,
+    pub(super) wire: Box<dyn Wire>,
+    pub(super) transport: Transport,
+    pub(super) store: Arc<Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) prices: Prices,
+    pub(super) hold: Hold,
+    pub(super) breaker: Breaker,
+    patience: Arc<dyn Patience>,
+    under_way: UnderWay,
+    stop: StopSign,
+    /// The way to JSON documents that the server knows.
+    rung: Mutex<Rung>,
+    /// The run that only its operator can help, and why.
+    halted: Mutex<Option<(String, String)>>,
+}
+
+impl Connector {
+    /// Makes a provider ready; nothing is sent yet.
+    ///
+    /// # Errors
+    /// When the system has no thread left or no certificates.
+    pub fn new(
+        config: &LlmConfig,
+        secrets: Secrets,
+        prices: Prices,
+        clock: Arc<dyn Clock>,
+        patience: Arc<dyn Patience>,
+        store: Arc<Store>,
+    ) -> Result<Self, String> {
+        let base = match (&config.base_url, config.provider) {
+            // Where it is written as other providers want it.
+            (Some(base), None | Some(Provider::Anthropic)) => base.clone().without("/v1"),
+            (Some(base), Some(Provider::OpenAiCompat)) => base.clone(),
+            (None, _) => Address::parse(ANTHROPIC).ok_or("its address can't be read")?,
+        };
+        Ok(Self {
+            wire: wire::of(config),
+            transport: Transport::new(config, &base)?,
+            config: config.clone(),
+            secrets,
+            base,
+            store,
+            clock,
+            prices,
+            patience,
+            hold: Hold::default(),
+            breaker: Breaker::default(),
+            under_way: UnderWay::default(),
+            stop: StopSign::default(),
+            rung: Mutex::new(Rung::Schema),
+            halted: Mutex::new(None),
+        })
+    }
+
+    /// An error of this class; the reason names the provider's host.
+    pub(super) fn error(&self, class: ErrorClass, reason: impl fmt::Display) -> LlmError {
+        LlmError {
+            class,
+            reason: clean(
+                &format!("the language model at {}: {reason}", self.base),
+                self.secrets.key.as_ref().map(ApiKey::expose),
+            )
+            .text
+            .into_owned(),
+        }
+    }
+
+    pub(super) fn refused_by_store(&self, error: &StoreError) -> LlmError {
+        tracing::error!(%error, "a language model's call could not be kept");
+        self.error(
+            ErrorClass::Failed,
+            "the database did not take what is kept of it",
+        )
+    }
+
+    fn rung(&self) -> MutexGuard<'_, Rung> {
+        self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks until there is an answer, or no more to be gained by asking.
+    fn ask(&self, mut attempt: Attempt<'_>) -> Result<Response, LlmError> {
+        let mut pauses = Pauses::new(self.config.attempts_max);
+        let mut is_repaired = false;
+        let limit_max = attempt.max_tokens.saturating_mul(MORE_TOKENS_MAX);
+        loop {
+            self.wait_for_leave(&attempt)?;
+            attempt.rung = *self.rung();
+            let trouble = match attempt.send(self)? {
+                Ended::Answered(response) => return Ok(response),
+                Ended::Trouble(trouble) => trouble,
+            };
+            match trouble {
+                Trouble::UnknownWay => {
+                    self.climb_down(attempt.rung)?;
+                    continue;
+                }
+                Trouble::OtherLimitName if self.wire.rename_limit() => continue,
+                Trouble::OtherLimitName => {
+                    let reason = "it does not know how a limit of tokens is given";
+                    return Err(self.error(ErrorClass::Failed, reason));
+                }
+                Trouble::Operator(reason) => return Err(self.halt(attempt.caller, &reason)),
+                Trouble::Refused(reason) => return Err(self.error(ErrorClass::Refused, reason)),
+                Trouble::TooLarge(reason) => return Err(self.error(ErrorClass::TooLarge, reason)),
+                Trouble::Failed(reason) => return Err(self.error(ErrorClass::Failed, reason)),
+                Trouble::Truncated => {
+                    let more = attempt.max_tokens.saturating_mul(2);
+                    // Only to one that is known to bear it (BEHAVIOUR.md 7.12).
+                    let may =
+                        self.config.provider != Some(Provider::OpenAiCompat) && more <= limit_max;
+                    if !may || pauses.next().is_none() {
+                        let reason = "the answer was cut off at its limit of tokens";
+                        return Err(self.error(ErrorClass::Malformed, reason));
+                    }
+                    attempt.max_tokens = more;
+                }
+                Trouble::Malformed(reason) => {
+                    // A model asked again may do better; but only once (FAULTS.md 142).
+                    if is_repaired || pauses.next().is_none() {
+                        return Err(self.error(ErrorClass::Malformed, reason));
+                    }
+                    is_repaired = true;
+                }
+                Trouble::Passing(class, reason) => {
+                    let error = self.error(class, reason);
+                    let Some(pause) = pauses.next() else {
+                        return Err(error);
+                    };
+                    if pause >= attempt.time_left(self) {
+                        return Err(error);
+                    }
+                    self.patience.wait(pause, &self.stop);
+                }
+            }
+        }
+    }
+
+    /// Waits as long as the provider asked all of us to.
+    fn wait_for_leave(&self, attempt: &Attempt<'_>) -> Result<(), LlmError> {
+        loop {
+            if self.stop.is_up() {
+                return Err(self.error(ErrorClass::Unavailable, "we are ending"));
+            }
+            let time_left = attempt.time_left(self);
+            if time_left.is_zero() {
+                let reason = "the session's time is over before there is an answer";
+                return Err(self.error(ErrorClass::TimeOut, reason));
+            }
+            let hold = self.hold.left(self.clock.monotonic());
+            if hold.is_zero() {
+                return Ok(());
+            }
+            if hold >= time_left {
+                let reason = format!(
+                    "it asks to slow down for {} s, longer than the session's time",
+                    hold.as_secs() + 1
+                );
+                return Err(self.error(ErrorClass::RateLimited, reason));
+            }
+            self.patience.wait(hold, &self.stop);
+        }
+    }
+
+    /// From now on the next way to a JSON document.
+    fn climb_down(&self, from: Rung) -> Result<(), LlmError> {
+        let mut rung = self.rung();
+        // Another request may have found out meanwhile.
+        if *rung > from {
+            return Ok(());
+        }
+        let Some(next) = from.next(self.config.structured_output) else {
+            let allowed = match self.config.structured_output {
+                StructuredOutput::Strict => "strict",
+                StructuredOutput::Json => "json",
+                StructuredOutput::Auto => "auto",
+            };
+            let reason = format!(
+                "it knows no way to JSON answers that `llm.structured_output = \"{allowed}\"` allows"
+            );
+            return Err(self.error(ErrorClass::Failed, reason));
+        };
+        tracing::info!(server = %self.base, "the server does not know this way to JSON answers; the next one is tried");
+        *rung = next;
+        Ok(())
+    }
+
+    /// Ends the run of this caller: only the operator can help.
+    fn halt(&self, caller: Caller<'_>, reason: &str) -> LlmError {
+        let error = self.error(ErrorClass::Unavailable, reason);
+        let mut halted = self.halted.lock().unwrap_or_else(PoisonError::into_inner);
+        *halted = Some((caller.run_id.to_owned(), error.reason.clone()));
+        error
+    }
+}
+
+impl LanguageModel for Connector {
+    fn complete(&self, request: &Request, caller: Caller<'_>) -> Result<Response, LlmError> {
+        let started = self.clock.monotonic();
+        if let Some(reason) = self.halted(caller.run_id) {
+            let class = ErrorClass::Unavailable;
+            return Err(LlmError { class, reason });
+        }
+        let redacted = redact(request, self.secrets.key.as_ref()).map_err(|held_back| {
+            self.error(ErrorClass::Failed, format!("nothing was sent: {held_back}"))
+        })?;
+        if redacted.found > 0 {
+            tracing::info!(
+                processor = caller.processor,
+                found = redacted.found,
+                "taken out of a request what looks like secrets"
+            );
+        }
+        let request = redacted.request;
+        let schema = request.json_schema.as_deref().map(serde_json::from_str);
+        let schema: Option<serde_json::Value> = schema
+            .transpose()
+            .map_err(|_| self.error(ErrorClass::Failed, "the request's JSON schema is no JSON"))?;
+        let hash = kept::hash_of(&self.config, &self.base, &request);
+        let Some(_turn) = self.under_way.take(&hash, caller.time_left) else {
+            let reason = "another session is waiting for the same answer";
+            return Err(self.error(ErrorClass::TimeOut, reason));
+        };
+        let text = self.store.llm_response(&hash);
+        let text = text.map_err(|error| self.refused_by_store(&error))?;
+        if let Some(response) = text
+            .as_deref()
+            .and_then(|text| kept::read(text, &self.base))
+        {
+            return Ok(response);
+        }
+        let response = self.ask(Attempt {
+            request: &request,
+            schema: schema.as_ref(),
+            caller,
+            started,
+            max_tokens: request.max_tokens,
+            rung: Rung::Schema,
+        })?;
+        let tokens = response.input_tokens.saturating_add(response.output_tokens);
+        self.store
+            .keep_llm_response(
+                hash,
+                kept::written(&response, &self.base),
+                tokens,
+                self.clock.now(),
+            )
+            .map_err(|error| self.refused_by_store(&error))?;
+        Ok(response)
+    }
+
+    fn halted(&self, run_id: &str) -> Option<String> {
+        let halted = self.halted.lock().unwrap_or_else(PoisonError::into_inner);
+        let (of, reason) = halted.as_ref()?;
+        (of == run_id).then(|| reason.clone())
+    }
+
+    fn stop(&self) {
+        self.stop.raise();
+        self.transport.stop();
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector")
+            .field("base", &self.base)
+            .field("model", &self.config.model)
+            .finish_non_exhaustive()
+    }
+}

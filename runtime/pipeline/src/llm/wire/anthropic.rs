@@ -1,0 +1,159 @@
+//! Anthropic's Messages API, by its reference: docs/llm.md names the pages.
+//!
+//! A JSON document is had by `output_config.format` (structured outputs), else as the input of a tool
+//! that the model has to use.
+
+use reqwest::header::{HeaderMap, HeaderValue};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::llm::key::ApiKey;
+use crate::llm::schema;
+use crate::llm::wire::{
+    Question, Rung, Said, Tokens, Trouble, Wire, document_in, json_headers, no_document, sensitive,
+    with_schema_in_words,
+};
+
+/// The version of the API that this file speaks.
+const VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+/// The tool that takes the answer.
+const TOOL: &str = "answer";
+
+#[derive(Debug)]
+pub(in crate::llm) struct Anthropic;
+
+#[derive(Debug, Deserialize)]
+struct Message {
+    content: Vec<Block>,
+    model: String,
+    stop_reason: Option<String>,
+    usage: Usage,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Block {
+    Text {
+        text: String,
+    },
+    ToolUse {
+        name: String,
+        input: Value,
+    },
+    #[serde(other)]
+    Other,
+}
+
+/// Counts that are no numbers are a mistake of the server's; those that are not there are none.
+#[derive(Debug, Deserialize)]
+struct Usage {
+    input_tokens: u64,
+    output_tokens: u64,
+    cache_creation_input_tokens: Option<u64>,
+    cache_read_input_tokens: Option<u64>,
+}
+
+impl Wire for Anthropic {
+    fn path(&self) -> &'static str {
+        "v1/messages"
+    }
+
+    fn headers(&self, key: Option<&ApiKey>) -> HeaderMap {
+        let mut headers = json_headers();
+        headers.insert("anthropic-version", VERSION);
+        if let Some(key) = key.and_then(|key| sensitive(key.expose())) {
+            headers.insert("x-api-key", key);
+        }
+        headers
+    }
+
+    fn body(&self, question: &Question<'_>) -> Value {
+        let mut body = Map::new();
+        let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
+        put("model", json!(question.model));
+        put("max_tokens", json!(question.max_tokens));
+        let prompt = json!({"role": "user", "content": question.request.prompt});
+        put("messages", json!([prompt]));
+        let mut system = question.request.system.clone();
+        match (question.schema, question.rung) {
+            (None, _) => {}
+            (Some(schema), Rung::Schema) => {
+                let schema = schema::closed(schema);
+                let format = json!({"type": "json_schema", "schema": schema});
+                put("output_config", json!({"format": format}));
+            }
+            (Some(schema), Rung::Json) => {
+                let tool = json!({
+                    "name": TOOL,
+                    "description": "Takes the whole answer.",
+                    "input_schema": schema,
+                });
+                put("tools", json!([tool]));
+                put("tool_choice", json!({"type": "tool", "name": TOOL}));
+            }
+            (Some(schema), Rung::Plain) => {
+                system = Some(with_schema_in_words(system.as_deref(), schema));
+            }
+        }
+        if let Some(system) = system {
+            put("system", json!(system));
+        }
+        Value::Object(body)
+    }
+
+    fn read(&self, question: &Question<'_>, body: &[u8]) -> (Tokens, Result<Said, Trouble>) {
+        let Ok(message) = serde_json::from_slice::<Message>(body) else {
+            return (Tokens::default(), Err(no_document()));
+        };
+        let cached = message.usage.cache_creation_input_tokens.unwrap_or(0);
+        let cached = cached.saturating_add(message.usage.cache_read_input_tokens.unwrap_or(0));
+        let tokens = Tokens {
+            input: message.usage.input_tokens.saturating_add(cached),
+            output: message.usage.output_tokens,
+        };
+        (tokens, said(question, message))
+    }
+}
+
+fn said(question: &Question<'_>, message: Message) -> Result<Said, Trouble> {
+    match message.stop_reason.as_deref() {
+        Some("end_turn" | "stop_sequence" | "tool_use") => {}
+        Some("max_tokens") => return Err(Trouble::Truncated),
+        Some("model_context_window_exceeded") => {
+            let reason = "request and answer are larger than the model's context window";
+            return Err(Trouble::TooLarge(reason.to_owned()));
+        }
+        Some("refusal") => {
+            return Err(Trouble::Refused("the model refused to answer".to_owned()));
+        }
+        // Also what is only given where tools run on the server, and what is not known yet.
+        _ => {
+            let reason = "the answer did not end as answers end";
+            return Err(Trouble::Malformed(reason.to_owned()));
+        }
+    }
+    let is_by_tool = question.schema.is_some() && question.rung == Rung::Json;
+    let mut text = String::new();
+    for block in message.content {
+        match block {
+            Block::ToolUse { name, input } if is_by_tool && name == TOOL => {
+                text = input.to_string();
+                break;
+            }
+            Block::Text { text: more } if !is_by_tool => text.push_str(&more),
+            _ => {}
+        }
+    }
+    if text.trim().is_empty() {
+        return Err(Trouble::Refused("the model's answer is empty".to_owned()));
+    }
+    if question.schema.is_some() {
+        let document = document_in(&text).map(str::to_owned);
+        text = document
+            .ok_or_else(|| Trouble::Malformed("the model's answer is no JSON".to_owned()))?;
+    }
+    Ok(Said {
+        text,
+        model: message.model,
+    })
+}

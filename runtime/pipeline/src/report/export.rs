@@ -1,0 +1,240 @@
+//! Events as a file, for other programs (BEHAVIOUR.md 8.8).
+//!
+//! It is written into the one folder that the database can write to. The caller reads it from there
+//! and removes it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use duckdb::arrow::array::{Array as _, StringArray};
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_store::{EXPORT_PREFIX, Store, StoreError, private_folder};
+
+use crate::config::Config;
+use crate::csv::{self, Cell};
+use crate::report::views::with_names;
+
+/// What kind of file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Comma-separated values, with a header.
+    Csv,
+    /// One JSON object a line.
+    Json,
+    /// Parquet.
+    Parquet,
+}
+
+/// Which events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// From this instant on.
+    pub since: Option<UtcMicros>,
+    /// Before this one.
+    pub until: Option<UtcMicros>,
+    /// Only of this user: their e-mail, or the folder of sessions that are no user's.
+    pub username: Option<String>,
+    /// Only of this source.
+    pub source: Option<String>,
+}
+
+/// An export, removed when it is dropped: whoever opened the file before can still read it.
+#[derive(Debug)]
+pub struct Exported {
+    /// The file.
+    pub path: PathBuf,
+    /// Its rows.
+    pub rows: u64,
+}
+
+impl Drop for Exported {
+    fn drop(&mut self) {
+        // What is left behind is removed at the next start.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A column of an export.
+struct Column {
+    name: &'static str,
+    is_number: bool,
+}
+
+const fn text(name: &'static str) -> Column {
+    let is_number = false;
+    Column { name, is_number }
+}
+
+const fn number(name: &'static str) -> Column {
+    let is_number = true;
+    Column { name, is_number }
+}
+
+/// The columns after `id`, in their order.
+const COLUMNS: [Column; 25] = [
+    text("session_file"),
+    text("session_id"),
+    text("username"),
+    text("event_uuid"),
+    text("parent_uuid"),
+    text("event_type"),
+    text("tool_id"),
+    text("tool_name"),
+    text("skill_name"),
+    text("subagent_type"),
+    text("command_name"),
+    text("plugin"),
+    text("mcp_server"),
+    text("source"),
+    text("error_class"),
+    text("model"),
+    text("cwd"),
+    text("git_branch"),
+    number("line"),
+    text("is_error"),
+    text("is_sidechain"),
+    text("agent_version"),
+    text("occurred_at"),
+    number("processor_version"),
+    text("recorded_at"),
+];
+
+/// CSV is written in pieces of this size.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Writes the events that fit, in the order in which they occurred. Their first column is the hash
+/// of what tells events apart: session, uuid, tool id, type, tool and command.
+///
+/// # Errors
+/// When the database or the disk refuses.
+pub fn export(
+    store: &Store,
+    config: &Config,
+    format: Format,
+    filter: &Filter,
+) -> Result<Exported, StoreError> {
+    static EXPORTS: AtomicU64 = AtomicU64::new(0);
+    let folder = config.export_dir();
+    private_folder(&folder)?;
+    let number = EXPORTS.fetch_add(1, Ordering::Relaxed);
+    let path = folder.join(format!("{}{}-{number}", EXPORT_PREFIX, std::process::id()));
+    // Before the first byte is in it, nobody else may read it; the database keeps the mode.
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|source| StoreError::Io {
+            path: path.clone(),
+            source,
+        })?;
+    // From here on it is removed on every way out.
+    let mut exported = Exported { path, rows: 0 };
+    exported.rows = match format {
+        Format::Csv => write_csv(store, filter, file).map_err(|error| match error {
+            CsvError::Store(error) => error,
+            CsvError::Io(source) => StoreError::Io {
+                path: exported.path.clone(),
+                source,
+            },
+        })?,
+        Format::Json => copy(store, filter, &exported.path, "FORMAT json")?,
+        Format::Parquet => copy(store, filter, &exported.path, "FORMAT parquet")?,
+    };
+    Ok(exported)
+}
+
+/// The events as the database itself writes them.
+fn copy(store: &Store, filter: &Filter, path: &Path, options: &str) -> Result<u64, StoreError> {
+    let columns = COLUMNS.map(|column| column.name).join(", ");
+    // Without a temporary file, which would have the mode of any new file.
+    let sql = format!(
+        "COPY ({}) TO {} ({options}, USE_TMP_FILE false)",
+        select(&columns, filter),
+        literal(&path.to_string_lossy()),
+    );
+    let rows = store.reader()?.execute(&sql, []);
+    Ok(rows.map_err(StoreError::database("an export"))? as u64)
+}
+
+enum CsvError {
+    Store(StoreError),
+    Io(std::io::Error),
+}
+
+/// The events through the one writer of CSV, in pieces: there may be many millions.
+fn write_csv(store: &Store, filter: &Filter, file: File) -> Result<u64, CsvError> {
+    let refused = |error| CsvError::Store(StoreError::database("an export")(error));
+    let columns = COLUMNS.map(|column| format!("CAST({0} AS VARCHAR) AS {0}", column.name));
+    let connection = store.reader().map_err(CsvError::Store)?;
+    let mut statement = connection
+        .prepare(&select(&columns.join(", "), filter))
+        .map_err(refused)?;
+    let mut file = file;
+    let mut out = String::new();
+    let names = COLUMNS.iter().map(|column| column.name);
+    csv::line(&mut out, std::iter::once("id").chain(names).map(Cell::Text));
+    let mut rows = 0;
+    for batch in statement.stream_arrow([]).map_err(refused)? {
+        let texts: Vec<Option<&StringArray>> = batch
+            .columns()
+            .iter()
+            .map(|column| column.as_any().downcast_ref())
+            .collect();
+        for row in 0..batch.num_rows() {
+            let cells = texts.iter().enumerate().map(|(index, column)| {
+                let value = column.filter(|column| column.is_valid(row));
+                let value = value.map_or("", |column| column.value(row));
+                let column = index.checked_sub(1).and_then(|index| COLUMNS.get(index));
+                match column {
+                    Some(column) if column.is_number => Cell::Number(value),
+                    _ => Cell::Text(value),
+                }
+            });
+            csv::line(&mut out, cells);
+            if out.len() >= PIECE_BYTES {
+                file.write_all(out.as_bytes()).map_err(CsvError::Io)?;
+                out.clear();
+            }
+        }
+        rows += batch.num_rows() as u64;
+    }
+    file.write_all(out.as_bytes()).map_err(CsvError::Io)?;
+    Ok(rows)
+}
+
+fn select(columns: &str, filter: &Filter) -> String {
+    format!(
+        "SELECT sha256(concat_ws('|', session_id, coalesce(event_uuid, ''), coalesce(tool_id, ''), event_type,
+            coalesce(tool_name, ''), coalesce(command_name, ''))) AS id, {columns}
+        FROM ({}) WHERE {} ORDER BY occurred_at NULLS LAST, session_file, line, id",
+        with_names("FROM usage.distinct_events"),
+        condition(filter),
+    )
+}
+
+fn condition(filter: &Filter) -> String {
+    let mut conditions = vec!["true".to_owned()];
+    let texts = [("username", &filter.username), ("source", &filter.source)];
+    for (column, wanted) in texts {
+        conditions.extend(
+            wanted
+                .as_deref()
+                .map(|text| format!("{column} = {}", literal(text))),
+        );
+    }
+    for (comparison, bound) in [(">=", filter.since), ("<", filter.until)] {
+        conditions.extend(
+            bound.map(|bound| format!("occurred_at {comparison} make_timestamp({})", bound.0)),
+        );
+    }
+    conditions.join(" AND ")
+}
+
+/// A text as SQL: COPY takes no parameters.
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\0', "").replace('\'', "''"))
+}

@@ -1,0 +1,664 @@
+//! The price table: what ships, and the operator's own file over it.
+//!
+//! It is read for every report and never kept with the tokens, so history is priced anew whenever
+//! it changes (COUNTING rule 5). docs/prices.md explains the format, `prices.toml` is what ships.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use jiff::civil::Date;
+use session_pipeline_host::fault::printable;
+use session_pipeline_host::regular;
+use session_pipeline_store::money::millionths;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::config::Config;
+
+const SHIPPED: &str = include_str!("prices.toml");
+
+/// Far more than any price list has: a mistaken path must not fill the memory.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// A number that stands for one: rates and multipliers count in millionths.
+const ONE: i64 = 1_000_000;
+
+/// Prices that are in effect: the operator's where there are, else the shipped ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prices {
+    /// Where the operator's own file lies, or would lie.
+    pub file: PathBuf,
+    pub(super) rates: Vec<Rate>,
+}
+
+/// Why an operator's price file can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PricesError {
+    /// It can't be read.
+    #[error("the price file `{path}` can't be read; check that it is there and may be read", path = .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is no TOML.
+    #[error("the price file `{path}` is no TOML at line {line}: {reason}", path = .path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where, from 1.
+        line: usize,
+        /// What the parser says.
+        reason: String,
+    },
+    /// One of its entries says something that it can't.
+    #[error("the price file `{path}`, {entry}: {reason}", path = .path.display())]
+    Entry {
+        /// The file.
+        path: PathBuf,
+        /// Which one, with its line.
+        entry: String,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
+}
+
+/// Pico-dollars per token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Amounts {
+    pub input: i64,
+    pub output: i64,
+    pub cache_read: i64,
+    pub cache_write_5m: i64,
+    pub cache_write_1h: i64,
+}
+
+/// What a token costs under one set of circumstances.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rate {
+    /// A name that stands for every form of a model's id, or exactly one id.
+    pub model: String,
+    pub is_exact: bool,
+    /// For ids that name a region.
+    pub is_regional: bool,
+    pub is_fast: bool,
+    /// The first day.
+    pub from: Date,
+    /// The day after the last one.
+    pub before: Option<Date>,
+    /// Input, cache included, is more than this.
+    pub context_above: i64,
+    /// And no more than this, if there is a limit.
+    pub context_upto: Option<i64>,
+    pub amounts: Amounts,
+}
+
+impl Prices {
+    /// What is in effect with this configuration.
+    ///
+    /// # Errors
+    /// When the operator's file is there, or named, and can't be used.
+    pub fn of(config: &Config) -> Result<Self, PricesError> {
+        let by_default = config.data_dir.join("prices.toml");
+        let file = config.prices_file.clone().unwrap_or(by_default);
+        match regular::read_to_string(&file, FILE_BYTES_MAX) {
+            Ok(text) => Self::over_shipped(file, &text),
+            // Where none is named there need be none.
+            Err(error)
+                if config.prices_file.is_none() && error.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Ok(Self::shipped(file))
+            }
+            Err(source) => Err(PricesError::Unreadable { path: file, source }),
+        }
+    }
+
+    /// What ships, where the operator's own file would lie at that path.
+    pub fn shipped(file: PathBuf) -> Self {
+        #[expect(
+            clippy::expect_used,
+            reason = "the shipped table is part of the program, and a test reads it"
+        )]
+        let entries = read(Path::new("prices.toml"), SHIPPED).expect("what ships can be read");
+        let rates = in_effect(&entries, &[]);
+        Self { file, rates }
+    }
+
+    /// What ships, with the operator's entries over it.
+    fn over_shipped(file: PathBuf, text: &str) -> Result<Self, PricesError> {
+        let operators = read(&file, text)?;
+        let shipped = read(&file, SHIPPED)?;
+        let rates = in_effect(&shipped, &operators);
+        Ok(Self { file, rates })
+    }
+}
+
+/// An entry of a price file, for one of its ids.
+#[derive(Clone, Debug)]
+struct Entry {
+    id: String,
+    from: Date,
+    before: Option<Date>,
+    amounts: Amounts,
+    long: Option<(i64, Amounts)>,
+    fast: i64,
+    regional: i64,
+}
+
+impl Entry {
+    fn overlaps(&self, other: &Self) -> bool {
+        let begins_before_end =
+            |one: &Self, two: &Self| two.before.is_none_or(|end| one.from < end);
+        self.id == other.id && begins_before_end(self, other) && begins_before_end(other, self)
+    }
+
+    /// The entry on its days from `from` on and before `before`; `None` where there are none.
+    fn within(self, from: Date, before: Option<Date>) -> Option<Self> {
+        let from = self.from.max(from);
+        let before = self.before.into_iter().chain(before).min();
+        before.is_none_or(|before| from < before).then_some(Self {
+            from,
+            before,
+            ..self
+        })
+    }
+
+    /// What is left of its days without those of another one.
+    fn without(self, other: &Self) -> Vec<Self> {
+        if !self.overlaps(other) {
+            return vec![self];
+        }
+        let mut rest = Vec::new();
+        if self.from < other.from {
+            rest.push(Self {
+                before: Some(other.from),
+                ..self.clone()
+            });
+        }
+        if let Some(end) = other.before
+            && self.before.is_none_or(|before| end < before)
+        {
+            rest.push(Self { from: end, ..self });
+        }
+        rest
+    }
+
+    /// Its rate under every set of circumstances.
+    fn rates(&self) -> Result<Vec<Rate>, String> {
+        let is_exact = !is_name(&self.id);
+        let threshold = self.long.map(|(above, _)| above);
+        let mut contexts = vec![(-1, threshold, self.amounts)];
+        contexts.extend(self.long.map(|(above, amounts)| (above, None, amounts)));
+        let speeds = [(false, ONE), (true, self.fast)];
+        let regions: &[(bool, i64)] = if is_exact {
+            &[(false, ONE)]
+        } else {
+            &[(false, ONE), (true, self.regional)]
+        };
+        let mut rates = Vec::new();
+        for &(context_above, context_upto, amounts) in &contexts {
+            for (is_fast, fast) in speeds {
+                for &(is_regional, regional) in regions {
+                    rates.push(Rate {
+                        model: self.id.clone(),
+                        is_exact,
+                        is_regional,
+                        is_fast,
+                        from: self.from,
+                        before: self.before,
+                        context_above,
+                        context_upto,
+                        amounts: amounts.times(fast).and_then(|a| a.times(regional)).ok_or(
+                            "its rates times `fast` and `regional` have more than six decimals; use fewer",
+                        )?,
+                    });
+                }
+            }
+        }
+        Ok(rates)
+    }
+}
+
+impl Amounts {
+    /// `None` where a product is no whole number of pico-dollars.
+    fn times(self, millionths: i64) -> Option<Self> {
+        let times = |amount: i64| {
+            let product = i128::from(amount) * i128::from(millionths);
+            let whole = product % i128::from(ONE) == 0;
+            whole.then(|| i64::try_from(product / i128::from(ONE)).ok())?
+        };
+        Some(Self {
+            input: times(self.input)?,
+            output: times(self.output)?,
+            cache_read: times(self.cache_read)?,
+            cache_write_5m: times(self.cache_write_5m)?,
+            cache_write_1h: times(self.cache_write_1h)?,
+        })
+    }
+}
+
+/// Whether an id stands for every form of itself: a Claude model without date, provider or version
+/// of a provider's. Every other one is taken as it is.
+fn is_name(id: &str) -> bool {
+    let is_plain = id
+        .bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let last = id.rsplit('-').next().unwrap_or_default();
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let is_dated = last.len() == 8 && is_digits(last);
+    let is_versioned = last.strip_prefix('v').is_some_and(is_digits);
+    id.starts_with("claude-") && is_plain && !is_dated && !is_versioned && last != "latest"
+}
+
+/// The rates of both tables, the operator's on the days that they name.
+fn in_effect(shipped: &[Entry], operators: &[Entry]) -> Vec<Rate> {
+    let mut entries: Vec<Entry> = operators.to_vec();
+    for entry in shipped {
+        let is_first = |other: &Entry| other.id != entry.id || entry.from <= other.from;
+        // What is dated before a model was there has a clock to blame, and never had another price.
+        let from = if shipped.iter().all(is_first) {
+            Date::constant(1, 1, 1)
+        } else {
+            entry.from
+        };
+        let mut rest = vec![Entry {
+            from,
+            ..entry.clone()
+        }];
+        for operators in operators {
+            rest = rest
+                .into_iter()
+                .flat_map(|entry| entry.without(operators))
+                .collect();
+        }
+        entries.extend(rest);
+    }
+    // Rates that are no whole numbers were refused when the file was read.
+    let mut rates: Vec<Rate> = entries
+        .iter()
+        .flat_map(|entry| entry.rates().unwrap_or_default())
+        .collect();
+    rates.sort_by(|one, two| {
+        (
+            &one.model,
+            one.from,
+            one.is_fast,
+            one.is_regional,
+            one.context_above,
+        )
+            .cmp(&(
+                &two.model,
+                two.from,
+                two.is_fast,
+                two.is_regional,
+                two.context_above,
+            ))
+    });
+    rates
+}
+
+/// The entries of a file, each once for its model and once for every alias.
+fn read(path: &Path, text: &str) -> Result<Vec<Entry>, PricesError> {
+    let line_of = |at: usize| {
+        text.get(..at)
+            .map_or(1, |before| before.matches('\n').count() + 1)
+    };
+    let document = DeTable::parse(text).map_err(|error| PricesError::Syntax {
+        path: path.to_owned(),
+        line: line_of(error.span().map_or(0, |span| span.start)),
+        reason: error.message().trim().replace('\n', ", "),
+    })?;
+    let refused = |entry: String, reason: String| PricesError::Entry {
+        path: path.to_owned(),
+        entry,
+        reason,
+    };
+    let mut entries: Vec<(Entry, String)> = Vec::new();
+    let mut families: Vec<(Family, String)> = Vec::new();
+    let add = |entries: &mut Vec<(Entry, String)>, entry: Entry, place: &str| {
+        if let Some((_, other)) = entries.iter().find(|(other, _)| other.overlaps(&entry)) {
+            let reason = format!(
+                "it prices `{}` on days on which {other} does too; end one the day before the other begins",
+                printable(&entry.id)
+            );
+            return Err(refused(place.to_owned(), reason));
+        }
+        entries.push((entry, place.to_owned()));
+        Ok(())
+    };
+    for (name, value) in document.get_ref() {
+        let line = line_of(name.span().start);
+        let DeValue::Array(prices) = value.get_ref() else {
+            return Err(not_a_price(&refused, line, name.get_ref()));
+        };
+        if name.get_ref() != "price" {
+            return Err(not_a_price(&refused, line, name.get_ref()));
+        }
+        for (number, price) in prices.iter().enumerate() {
+            let mut place = format!(
+                "entry {} at line {}",
+                number + 1,
+                line_of(price.span().start)
+            );
+            let DeValue::Table(price) = price.get_ref() else {
+                let reason = "it is no table; begin it with `[[price]]`".to_owned();
+                return Err(refused(place, reason));
+            };
+            if let Some(model) = price
+                .get("model")
+                .and_then(|model| model.get_ref().as_str())
+            {
+                place = format!("{place} (`{}`)", printable(model));
+            }
+            let (own, family) =
+                entries_of(price).map_err(|reason| refused(place.clone(), reason))?;
+            for entry in own {
+                add(&mut entries, entry, &place)?;
+            }
+            families.extend(family.map(|family| (family, place)));
+        }
+    }
+    for (family, place) in &families {
+        // Until the agent resolves the name to the next model.
+        let next = families
+            .iter()
+            .filter(|(other, _)| other.name == family.name && other.from > family.from)
+            .map(|(other, _)| other.from)
+            .min();
+        for entry in family.prices.iter().cloned() {
+            if let Some(entry) = entry.within(family.from, next) {
+                add(&mut entries, entry, place)?;
+            }
+        }
+    }
+    Ok(entries.into_iter().map(|(entry, _)| entry).collect())
+}
+
+fn not_a_price(
+    refused: &impl Fn(String, String) -> PricesError,
+    line: usize,
+    name: &str,
+) -> PricesError {
+    refused(
+        format!("line {line}"),
+        format!(
+            "`{}` is nothing that it may hold; it holds entries that begin with `[[price]]`",
+            printable(name)
+        ),
+    )
+}
+
+/// The models that one name without a version stood for, such as `opus`, each at its time.
+struct Family {
+    name: String,
+    /// The day on which the agent began to resolve the name to this model.
+    from: Date,
+    /// The model's prices under that name.
+    prices: Vec<Entry>,
+}
+
+const FIELDS: [&str; 15] = [
+    "model",
+    "aliases",
+    "family",
+    "from",
+    "until",
+    "input",
+    "output",
+    "cache_read",
+    "cache_write_5m",
+    "cache_write_1h",
+    "long_context",
+    "fast",
+    "regional",
+    "source",
+    "checked",
+];
+
+fn entries_of(price: &DeTable<'_>) -> Result<(Vec<Entry>, Option<Family>), String> {
+    known_fields(price, &FIELDS)?;
+    let from =
+        date(price, "from")?.ok_or("`from` is missing; write the first day, like 2026-01-31")?;
+    let before = day_after_last(price, from)?;
+    // Only looked at: whether they are there is the affair of whoever keeps the table.
+    date(price, "checked")?;
+    text(price, "source")?;
+    let long = match price.get("long_context").map(Spanned::get_ref) {
+        None => None,
+        Some(DeValue::Table(long)) => {
+            let within = |reason| format!("`long_context`: {reason}");
+            let mut fields = vec!["above", "until"];
+            fields.extend(AMOUNTS);
+            known_fields(long, &fields).map_err(within)?;
+            let above = match long.get("above").map(Spanned::get_ref) {
+                Some(DeValue::Integer(above)) if above.radix() == 10 => plain(above.as_str())
+                    .parse()
+                    .ok()
+                    .filter(|above| *above >= 0),
+                _ => None,
+            };
+            let above = above.ok_or(
+                "`long_context`: `above` is no count of tokens; write one like `above = 200_000`",
+            )?;
+            let amounts = amounts(long).map_err(within)?;
+            let before = day_after_last(long, from).map_err(within)?;
+            Some(((above, amounts), before))
+        }
+        Some(_) => {
+            return Err(
+                "`long_context` is no table; write `{ above = 200_000, input = … }`".to_owned(),
+            );
+        }
+    };
+    let fast = fast(price, from)?;
+    let whole = Entry {
+        id: String::new(),
+        from,
+        before,
+        amounts: amounts(price)?,
+        long: None,
+        // A model that has no fast mode can't be paid for by it.
+        fast: ONE,
+        regional: number(price, "regional")?.unwrap_or(ONE),
+    };
+    // Where the long context or the fast mode ends, another price begins.
+    let ends = [long.and_then(|(_, end)| end), fast.and_then(|(_, end)| end)];
+    let ends: BTreeSet<Date> = ends.into_iter().flatten().collect();
+    let starts = std::iter::once(from).chain(ends.iter().copied());
+    let next_starts = ends.iter().copied().map(Some).chain([None]);
+    let periods: Vec<Entry> = starts
+        .zip(next_starts)
+        .filter_map(|(start, next)| whole.clone().within(start, next))
+        .map(|period| {
+            let holds = |end: Option<Date>| end.is_none_or(|end| period.from < end);
+            Entry {
+                long: long.filter(|(_, end)| holds(*end)).map(|(long, _)| long),
+                fast: fast
+                    .filter(|(_, end)| holds(*end))
+                    .map_or(ONE, |(times, _)| times),
+                ..period
+            }
+        })
+        .collect();
+    let mut ids = vec![text(price, "model")?.ok_or("`model` is missing; write the model's id")?];
+    match price.get("aliases").map(Spanned::get_ref) {
+        None => {}
+        Some(DeValue::Array(aliases)) => {
+            for alias in aliases.iter() {
+                let alias = alias.get_ref().as_str();
+                ids.push(
+                    alias
+                        .ok_or("`aliases` holds more than texts; write `[\"…\"]`")?
+                        .to_owned(),
+                );
+            }
+        }
+        Some(_) => return Err("`aliases` is no list of texts; write `[\"…\"]`".to_owned()),
+    }
+    let mut entries = Vec::new();
+    for id in ids
+        .iter()
+        .map(|id| as_compared(id))
+        .collect::<BTreeSet<_>>()
+    {
+        if id.is_empty() {
+            return Err("a model's id is empty; write it as transcripts do".to_owned());
+        }
+        for period in &periods {
+            let entry = Entry {
+                id: id.clone(),
+                ..period.clone()
+            };
+            entry.rates()?;
+            entries.push(entry);
+        }
+    }
+    let family = family(price, from)?.map(|(name, from)| {
+        let named = |period: Entry| Entry {
+            id: name.clone(),
+            ..period
+        };
+        Family {
+            prices: periods.into_iter().map(named).collect(),
+            name,
+            from,
+        }
+    });
+    Ok((entries, family))
+}
+
+/// The day after the last one that a table names, if it does.
+fn day_after_last(table: &DeTable<'_>, from: Date) -> Result<Option<Date>, String> {
+    let before = date(table, "until")?.map(|last| {
+        // The day after the last day there is does not exist, and nothing happens on it.
+        last.tomorrow().unwrap_or(Date::MAX)
+    });
+    if before.is_some_and(|before| before <= from) {
+        return Err("`until`, the last day, lies before `from`; swap them".to_owned());
+    }
+    Ok(before)
+}
+
+/// What `fast` multiplies by, and the day after its last one: `fast = 6`, or a table with `times`
+/// and `until`.
+fn fast(price: &DeTable<'_>, from: Date) -> Result<Option<(i64, Option<Date>)>, String> {
+    let Some(DeValue::Table(fast)) = price.get("fast").map(Spanned::get_ref) else {
+        return Ok(number(price, "fast")?.map(|times| (times, None)));
+    };
+    let within = |reason| format!("`fast`: {reason}");
+    known_fields(fast, &["times", "until"]).map_err(within)?;
+    let times = number(fast, "times")
+        .map_err(within)?
+        .ok_or("`fast`: `times` is missing; write `fast = { times = 2, until = 2026-12-31 }`")?;
+    Ok(Some((times, day_after_last(fast, from).map_err(within)?)))
+}
+
+/// The family that a model belongs to, and since when its name means this model.
+fn family(price: &DeTable<'_>, from: Date) -> Result<Option<(String, Date)>, String> {
+    let (name, since) = match price.get("family").map(Spanned::get_ref) {
+        Some(DeValue::Table(family)) => {
+            let within = |reason| format!("`family`: {reason}");
+            known_fields(family, &["name", "from"]).map_err(within)?;
+            let since = date(family, "from").map_err(within)?;
+            (text(family, "name").map_err(within)?, since)
+        }
+        None => return Ok(None),
+        Some(_) => (text(price, "family")?, None),
+    };
+    let name = name.as_deref().map(as_compared).unwrap_or_default();
+    if name.is_empty() {
+        return Err("`family` has no name; write it like `family = \"opus\"`".to_owned());
+    }
+    Ok(Some((name, since.unwrap_or(from))))
+}
+
+/// An id as models are compared by: the mark of the large context window is no part of it.
+fn as_compared(id: &str) -> String {
+    let id = id.trim().to_lowercase();
+    id.strip_suffix("[1m]")
+        .map_or(id.clone(), ToOwned::to_owned)
+}
+
+const AMOUNTS: [&str; 5] = [
+    "input",
+    "output",
+    "cache_read",
+    "cache_write_5m",
+    "cache_write_1h",
+];
+
+fn amounts(table: &DeTable<'_>) -> Result<Amounts, String> {
+    let amount = |name: &str| {
+        number(table, name)?.ok_or_else(|| {
+            format!("`{name}` is missing; write US dollars per million tokens, 0 where it is free")
+        })
+    };
+    let [input, output, cache_read, cache_write_5m, cache_write_1h] = AMOUNTS;
+    Ok(Amounts {
+        input: amount(input)?,
+        output: amount(output)?,
+        cache_read: amount(cache_read)?,
+        cache_write_5m: amount(cache_write_5m)?,
+        cache_write_1h: amount(cache_write_1h)?,
+    })
+}
+
+fn known_fields(table: &DeTable<'_>, known: &[&str]) -> Result<(), String> {
+    let unknown = table
+        .keys()
+        .find(|name| !known.contains(&name.get_ref().as_ref()));
+    match unknown {
+        Some(name) => Err(format!(
+            "`{}` is no field; there are {}",
+            printable(name.get_ref()),
+            known.join(", ")
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A number as it is written, never as a float: prices are exact.
+fn number(table: &DeTable<'_>, name: &str) -> Result<Option<i64>, String> {
+    let written = match table.get(name).map(Spanned::get_ref) {
+        None => return Ok(None),
+        Some(DeValue::Integer(number)) if number.radix() == 10 => number.as_str(),
+        Some(DeValue::Float(number)) => number.as_str(),
+        Some(DeValue::String(number)) => number.as_ref(),
+        Some(_) => "",
+    };
+    let read = millionths(plain(written).trim_start_matches('+'));
+    let reason = || {
+        format!(
+            "`{name}` is no number from 0 to 1000000 with at most six decimals; write it like 0.25"
+        )
+    };
+    read.map(Some).ok_or_else(reason)
+}
+
+fn plain(number: &str) -> String {
+    number.replace('_', "")
+}
+
+fn text(table: &DeTable<'_>, name: &str) -> Result<Option<String>, String> {
+    match table.get(name).map(Spanned::get_ref) {
+        None => Ok(None),
+        Some(DeValue::String(text)) => Ok(Some(text.to_string())),
+        Some(_) => Err(format!("`{name}` is no text; put it in quotes")),
+    }
+}
+
+fn date(table: &DeTable<'_>, name: &str) -> Result<Option<Date>, String> {
+    let Some(value) = table.get(name) else {
+        return Ok(None);
+    };
+    let written = match value.get_ref() {
+        DeValue::Datetime(datetime) => datetime.to_string(),
+        DeValue::String(text) => text.to_string(),
+        _ => String::new(),
+    };
+    session_pipeline_host::day::parse(&written)
+        .map(Some)
+        .ok_or_else(|| format!("`{name}` is no day; write it like 2026-01-31"))
+}

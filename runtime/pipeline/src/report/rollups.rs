@@ -1,0 +1,653 @@
+//! The tables that reports read: the sums of the views at the finest grain of any report, brought up
+//! to date from what has changed.
+//!
+//! Copies of a message are in several files, so the sums of a file depend on others. The unit here is
+//! a *slot*: the messages and calls that are in exactly the same processings. What is in one
+//! processing only, which is nearly everything, is the slot of that processing; what a fork shares
+//! with its origin is another one. Each slot is worked out by itself. So a new file costs what it
+//! holds, and the slots that it shares something with; a file that links 100,000 sessions makes
+//! 100,000 small slots once, and no later change has to look at more than its own.
+//!
+//! An update is made in rounds of bounded size. A round is planned on a connection for reading. The
+//! writer then removes the slots that change, and makes them again slice by slice, each in a short
+//! job, so that other jobs never wait for more than one slice. Processings that are not complete in
+//! between are marked so, which the next update goes by: nothing depends on a round coming to its
+//! end.
+//!
+//! All of it follows from the tables of `usage` and the prices, and can be dropped at any time.
+
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+
+use duckdb::Connection;
+use duckdb::arrow::record_batch::RecordBatch;
+use session_pipeline_host::sandbox::sha256_hex;
+use session_pipeline_store::{Store, StoreError, Turn, Updates, Writer, in_transaction};
+
+use crate::report::Prices;
+use crate::report::views::{
+    self, CALLS, EVENT_KEY, MESSAGE_KEY, PROJECT, distinct_calls, distinct_messages, priced,
+};
+
+/// The columns of `usage.call_rollups` that are counts.
+pub(super) const CALL_COUNTS: [&str; 6] = [
+    "calls",
+    "errors",
+    "tool_errors",
+    "exit_codes",
+    "rejected",
+    "siblings_failed",
+];
+
+const TABLES: &str = "
+DROP TABLE IF EXISTS usage.families;
+CREATE OR REPLACE TABLE usage.rollup_sessions (session_seq BIGINT NOT NULL, is_complete BOOLEAN NOT NULL);
+CREATE OR REPLACE TABLE usage.rollup_items (item UBIGINT NOT NULL, session_seq BIGINT NOT NULL, slot UBIGINT NOT NULL);
+CREATE OR REPLACE TABLE usage.message_rollups (
+    slot UBIGINT NOT NULL, day DATE, session_id VARCHAR, directory VARCHAR, model VARCHAR, project VARCHAR,
+    input_tokens HUGEINT NOT NULL, output_tokens HUGEINT NOT NULL, cache_read_tokens HUGEINT NOT NULL,
+    cache_creation_5m_tokens HUGEINT NOT NULL, cache_creation_1h_tokens HUGEINT NOT NULL,
+    cost_usd DECIMAL(38, 12), message_count BIGINT NOT NULL, is_final BOOLEAN NOT NULL
+);
+CREATE OR REPLACE TABLE usage.call_rollups (
+    slot UBIGINT NOT NULL, day DATE, session_id VARCHAR, tool_name VARCHAR, calls BIGINT NOT NULL,
+    errors BIGINT NOT NULL, tool_errors BIGINT NOT NULL, exit_codes BIGINT NOT NULL, rejected BIGINT NOT NULL,
+    siblings_failed BIGINT NOT NULL
+);";
+
+/// The processings whose rows are there now.
+const PRESENT: &str = "SELECT session_seq FROM main.session_processor_state
+    WHERE processor_name = 'usage' AND session_seq IS NOT NULL";
+
+/// Copies of a message have the same id here; a message that nothing identifies has one that no other
+/// file has. It can be computed from the rows of `usage.messages` and from those of
+/// [`distinct_messages`].
+static MESSAGE_ID: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "CASE WHEN {MESSAGE_KEY} IS NULL THEN hash(session_seq, 'message', line // 4096)
+        ELSE hash({MESSAGE_KEY}) END"
+    )
+});
+
+/// The same for calls, over `usage.events` and [`distinct_calls`].
+static CALL_ID: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "CASE WHEN {EVENT_KEY} IS NULL THEN hash(session_seq, 'call', line // 4096)
+        ELSE hash({EVENT_KEY}, 'call') END"
+    )
+});
+
+/// The slot of what is in a set of processings: its first one, so that slots are stored in the order of
+/// processings and found without a search, and a hash of the set. Two slots with the same hash are made
+/// together, which is as right.
+const SLOT: &str =
+    "CAST(min(session_seq) AS UBIGINT) * 1048576 + bit_xor(hash(session_seq)) % 1048576";
+
+/// The ids of the messages and calls of some processings.
+fn ids(of: &str) -> String {
+    format!(
+        "SELECT session_seq, {} AS item FROM usage.messages {of}
+         UNION ALL
+         SELECT session_seq, {} AS item FROM usage.events {of} WHERE tool_name IS NOT NULL",
+        *MESSAGE_ID, *CALL_ID
+    )
+}
+
+/// What rollups of this version follow from, beside the tables of `usage`.
+pub(super) fn made_from(prices: &Prices) -> String {
+    format!("{} {}", views::made_from(prices), *TABLES_HASH)
+}
+
+static TABLES_HASH: LazyLock<String> = LazyLock::new(|| sha256_hex(TABLES.as_bytes()));
+
+/// How much is done at once, by the memory that the database may have.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    /// Messages and calls that a round adds, beside those that they share something with.
+    round_rows: u64,
+    /// Messages and calls of a slice: about a tenth of a second for the writer.
+    slice_rows: u64,
+}
+
+impl Sizes {
+    /// Memory for a row of a slice, copies grouped and ranked.
+    const ROW_BYTES: u64 = 4096;
+
+    fn of(store: &Store) -> Self {
+        let slice_rows = (store.memory_bytes() / Self::ROW_BYTES).clamp(16 << 10, 64 << 10);
+        Self {
+            round_rows: 16 * slice_rows,
+            slice_rows,
+        }
+    }
+}
+
+/// Brings the rollups up to date with what is there now, by the prices that the database holds. What
+/// is committed meanwhile can be missing.
+///
+/// # Errors
+/// When the database refuses, the service stops, or the request of this thread is cancelled. What was
+/// done stays.
+pub(super) fn update(store: &Store, turn: &Turn<'_>, made_from: &str) -> Result<(), StoreError> {
+    let stamp = made_from.to_owned();
+    store.write(move |writer| prepare(writer, &stamp))?;
+    loop {
+        turn.check_request()?;
+        let connection = store.lasting_reader()?;
+        turn.watch(&connection);
+        turn.check()?;
+        let Some(round) = Round::plan(connection, store.updates(), Sizes::of(store))? else {
+            return Ok(());
+        };
+        let round = Arc::new(round);
+        let mut is_valid = true;
+        for step in round.steps() {
+            turn.check()?;
+            let batch = round.batch_of(step)?;
+            let round = Arc::clone(&round);
+            is_valid = store.write(move |writer| round.take(writer, step, batch.as_ref()))?;
+            if !is_valid {
+                break;
+            }
+        }
+        if is_valid && round.is_last {
+            return Ok(());
+        }
+    }
+}
+
+/// As [`update`], while no other job of the writer runs: for the little that commits keep adding. Runs
+/// `then` before others can write.
+///
+/// # Errors
+/// As [`update`].
+pub(super) fn update_alone<T: Send + 'static>(
+    store: &Store,
+    made_from: &str,
+    then: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let (updates, sizes) = (Arc::clone(store.updates()), Sizes::of(store));
+    let made_from = made_from.to_owned();
+    store.write(move |writer| {
+        prepare(writer, &made_from)?;
+        loop {
+            let connection = writer
+                .try_clone()
+                .map_err(StoreError::database("another connection"))?;
+            let Some(round) = Round::plan(connection, &updates, sizes)? else {
+                return then();
+            };
+            for step in round.steps() {
+                round.take(writer, step, round.batch_of(step)?.as_ref())?;
+            }
+        }
+    })
+}
+
+/// Makes the tables anew where they follow from something else.
+fn prepare(writer: &Writer, made_from: &str) -> Result<(), StoreError> {
+    if known_made_from(writer)?.as_deref() == Some(made_from) {
+        return Ok(());
+    }
+    in_transaction(writer, |connection| {
+        connection
+            .execute_batch(&format!(
+                "{TABLES} COMMENT ON TABLE usage.rollup_sessions IS '{made_from}'"
+            ))
+            .map_err(StoreError::database("to make the tables of its rollups"))
+    })?;
+    // A log that holds definitions is what DuckDB replays worst.
+    writer.checkpoint()
+}
+
+/// What the rollups that are there were made from; `None` where there are none.
+fn known_made_from(connection: &Connection) -> Result<Option<String>, StoreError> {
+    connection
+        .query_row(
+            "SELECT max(comment) FROM duckdb_tables() WHERE schema_name = 'usage' AND table_name = 'rollup_sessions'",
+            [],
+            |row| row.get(0),
+        )
+        .map_err(StoreError::database("to look up its rollups"))
+}
+
+/// Whether the rollups say what the tables of `usage` say.
+///
+/// # Errors
+/// When the database refuses.
+pub(super) fn is_current(connection: &Connection, made_from: &str) -> Result<bool, StoreError> {
+    if known_made_from(connection)?.as_deref() != Some(made_from) {
+        return Ok(false);
+    }
+    // Numbers are never used twice, so sets of the same size and sum of hashes are the same.
+    let sql = format!(
+        "SELECT (SELECT (count(*), bit_xor(hash(session_seq)), true) FROM ({PRESENT}))
+            IS NOT DISTINCT FROM
+            (SELECT (count(*), bit_xor(hash(session_seq)), coalesce(bool_and(is_complete), true)) FROM usage.rollup_sessions)"
+    );
+    connection
+        .query_row(&sql, [], |row| row.get(0))
+        .map_err(StoreError::database("to compare its rollups"))
+}
+
+/// Lets the rollups of some processings be made again: for a job that changes their rows and keeps
+/// their numbers. `processings` is a table of their numbers.
+///
+/// # Errors
+/// When the database refuses.
+pub(super) fn forget(
+    connection: &Connection,
+    updates: &Updates,
+    processings: &str,
+) -> Result<(), StoreError> {
+    updates.invalidate();
+    if known_made_from(connection)?.is_none() {
+        return Ok(());
+    }
+    connection
+        .execute_batch(&format!(
+            "UPDATE usage.rollup_sessions SET is_complete = false WHERE session_seq IN (SELECT session_seq FROM {processings})"
+        ))
+        .map_err(StoreError::database("to forget rollups"))
+}
+
+/// Rows on their way from one connection to another, whose temporary tables are its own.
+type Rows = Vec<RecordBatch>;
+
+/// A part of an update: which slots it removes, and what is in those that it makes instead.
+struct Round {
+    /// Holds the plan, in temporary tables.
+    connection: Mutex<Connection>,
+    updates: Arc<Updates>,
+    /// [`Updates::generation`] before the plan was made.
+    generation: u64,
+    /// How many slices there are.
+    slices: i64,
+    /// Whether nothing was left out of the round.
+    is_last: bool,
+    /// The slots that are removed, by the job that does.
+    slots: Vec<Rows>,
+    /// The processings that are gone, forgotten, new, or in a slot that is removed; and whether each
+    /// is there and complete at once, there and not complete yet, or not there any more (NULL).
+    sessions: Rows,
+}
+
+/// A job of the writer.
+#[derive(Clone, Copy)]
+enum Step {
+    /// Marks which processings change, removes the first slots, and makes the first slice where there are
+    /// no others.
+    Begin,
+    /// Removes more slots.
+    Remove(usize),
+    /// Makes a slice.
+    Make(i64),
+}
+
+/// How many batches of slots one job removes; DuckDB hands over 2,048 rows in each.
+const REMOVED_BATCHES: usize = 4;
+
+/// What the writer makes in one job.
+struct Batch {
+    /// Ids with their processing and slot.
+    ids: Rows,
+    /// The processings that are complete with it.
+    complete: Rows,
+    /// Where its processings are: the smallest and the largest number of each range.
+    ranges: Vec<(i64, i64)>,
+}
+
+impl Round {
+    /// Plans a round on a connection of its own; `None` where nothing has changed.
+    fn plan(
+        connection: Connection,
+        updates: &Arc<Updates>,
+        sizes: Sizes,
+    ) -> Result<Option<Self>, StoreError> {
+        let refused = StoreError::database("to plan an update of its rollups");
+        let generation = updates.generation();
+        let run = |sql: &str| connection.execute_batch(sql).map_err(&refused);
+        let number = |sql: &str| {
+            connection
+                .query_row(sql, [], |row| row.get::<_, i64>(0))
+                .map_err(&refused)
+        };
+        // One state of the database for all of the plan. It ends with the connection.
+        run("BEGIN TRANSACTION")?;
+        run(&format!(
+            "CREATE TEMP TABLE present AS {PRESENT};
+             CREATE TEMP TABLE gone AS
+                SELECT session_seq FROM usage.rollup_sessions
+                WHERE NOT is_complete OR session_seq NOT IN (FROM temp.present);
+             CREATE TEMP TABLE fresh AS
+                FROM temp.present WHERE session_seq NOT IN
+                    (SELECT session_seq FROM usage.rollup_sessions WHERE is_complete)"
+        ))?;
+        let gone = number("SELECT count(*) FROM temp.gone")?;
+        let fresh = number("SELECT count(*) FROM temp.fresh")?;
+        if gone + fresh == 0 {
+            return Ok(None);
+        }
+        let of_gone =
+            "SELECT session_seq FROM usage.rollup_items SEMI JOIN temp.gone USING (session_seq)";
+        run(&bounded("gone", of_gone, sizes.round_rows))?;
+        let gone_now = number("SELECT count(*) FROM temp.gone_now")?;
+        let of_fresh = "SELECT session_seq FROM usage.messages SEMI JOIN temp.fresh USING (session_seq)
+            UNION ALL
+            SELECT session_seq FROM usage.events SEMI JOIN temp.fresh USING (session_seq) WHERE tool_name IS NOT NULL";
+        // What is gone goes first, so that nothing is in the place of what replaces it.
+        let room = if gone_now == gone {
+            sizes.round_rows
+        } else {
+            0
+        };
+        run(&bounded("fresh", of_fresh, room))?;
+        let fresh_now = number("SELECT count(*) FROM temp.fresh_now")?;
+        run(&changed())?;
+        run(&sliced(sizes.slice_rows))?;
+        let slices = number("SELECT coalesce(max(slice) + 1, 1) FROM temp.plan")?;
+        let slots = fetch(&connection, "FROM temp.slots ORDER BY slot")?;
+        let sessions = fetch(&connection, "FROM temp.sessions")?;
+        run("COMMIT")?;
+        Ok(Some(Self {
+            connection: Mutex::new(connection),
+            updates: Arc::clone(updates),
+            generation,
+            slices,
+            is_last: gone_now == gone && fresh_now == fresh,
+            slots: slots.chunks(REMOVED_BATCHES).map(<[_]>::to_vec).collect(),
+            sessions,
+        }))
+    }
+
+    /// The jobs of the round, in their order. All that is removed is removed before the first slice,
+    /// since slots are made again under the same number.
+    fn steps(&self) -> Vec<Step> {
+        let is_short = self.slots.len() <= 1;
+        std::iter::once(Step::Begin)
+            .chain((1..self.slots.len()).map(Step::Remove))
+            .chain((i64::from(is_short)..self.slices).map(Step::Make))
+            .collect()
+    }
+
+    /// What a step makes.
+    fn batch_of(&self, step: Step) -> Result<Option<Batch>, StoreError> {
+        match step {
+            Step::Begin if self.slots.len() <= 1 => self.batch(0).map(Some),
+            Step::Make(slice) => self.batch(slice).map(Some),
+            Step::Begin | Step::Remove(_) => Ok(None),
+        }
+    }
+
+    /// A slice of the plan.
+    fn batch(&self, slice: i64) -> Result<Batch, StoreError> {
+        let connection = lock(&self.connection);
+        let sql = "SELECT DISTINCT session_seq FROM temp.plan WHERE slice = ? ORDER BY session_seq";
+        let numbers: Vec<i64> = connection
+            .prepare(sql)
+            .and_then(|mut statement| statement.query_map([slice], |row| row.get(0))?.collect())
+            .map_err(StoreError::database("to read the plan of its rollups"))?;
+        let ids = format!("SELECT item, session_seq, slot FROM temp.plan WHERE slice = {slice}");
+        let complete = format!("SELECT session_seq FROM temp.ends WHERE slice = {slice}");
+        Ok(Batch {
+            ids: fetch(&connection, &ids)?,
+            complete: fetch(&connection, &complete)?,
+            ranges: ranges(&numbers),
+        })
+    }
+
+    /// Takes a step; `false` where the plan is outdated, and nothing is done.
+    fn take(&self, writer: &Writer, step: Step, batch: Option<&Batch>) -> Result<bool, StoreError> {
+        if matches!(step, Step::Make(_)) && batch.is_none_or(|batch| batch.ranges.is_empty()) {
+            return Ok(true);
+        }
+        in_transaction(writer, |connection| {
+            if self.is_outdated() {
+                return Ok(false);
+            }
+            match step {
+                Step::Begin => {
+                    self.mark(connection)?;
+                    self.remove(connection, 0)?;
+                }
+                Step::Remove(chunk) => self.remove(connection, chunk)?,
+                Step::Make(_) => {}
+            }
+            batch.map_or(Ok(()), |batch| make(connection, batch))?;
+            Ok(true)
+        })
+    }
+
+    /// Marks which processings are incomplete until the end of the round, and which are not there.
+    fn mark(&self, connection: &Connection) -> Result<(), StoreError> {
+        let columns = "session_seq BIGINT, is_complete BOOLEAN";
+        fill(connection, "sessions", columns, &self.sessions)?;
+        connection
+            .execute_batch(
+                "DELETE FROM usage.rollup_sessions WHERE session_seq IN (SELECT session_seq FROM temp.sessions);
+                 INSERT INTO usage.rollup_sessions FROM temp.sessions WHERE is_complete IS NOT NULL;
+                 DROP TABLE temp.sessions;",
+            )
+            .map_err(StoreError::database("to mark which rollups change"))
+    }
+
+    fn remove(&self, connection: &Connection, chunk: usize) -> Result<(), StoreError> {
+        let Some(slots) = self.slots.get(chunk) else {
+            return Ok(());
+        };
+        fill(connection, "slots", "slot UBIGINT", slots)?;
+        connection
+            .execute_batch(
+                "DELETE FROM usage.rollup_items WHERE slot IN (FROM temp.slots);
+                 DELETE FROM usage.message_rollups WHERE slot IN (FROM temp.slots);
+                 DELETE FROM usage.call_rollups WHERE slot IN (FROM temp.slots);
+                 DROP TABLE temp.slots;",
+            )
+            .map_err(StoreError::database(
+                "to remove what changes of its rollups",
+            ))
+    }
+
+    /// Whether rows have changed that the plan takes for what they were.
+    fn is_outdated(&self) -> bool {
+        self.updates.generation() != self.generation
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes the first of some processings, at least one, until they have as many rows as fit.
+fn bounded(table: &str, rows: &str, most: u64) -> String {
+    format!(
+        "CREATE TEMP TABLE {table}_now AS SELECT session_seq FROM (
+            SELECT session_seq, sum(row_count) OVER (ORDER BY session_seq ROWS UNBOUNDED PRECEDING) - row_count AS before
+            FROM (
+                SELECT session_seq, coalesce(row_count, 0) AS row_count
+                FROM temp.{table} LEFT JOIN (SELECT session_seq, count(*) AS row_count FROM ({rows}) GROUP BY 1) USING (session_seq)
+            )
+         ) WHERE before < {most}"
+    )
+}
+
+/// Works out what is in the slots that change: `temp.slots` are those that are removed, `temp.pairs`
+/// the ids with their processings that are to be in slots again.
+fn changed() -> String {
+    format!(
+        "CREATE TEMP TABLE fresh_pairs AS
+            SELECT DISTINCT item, session_seq FROM ({});
+         CREATE TEMP TABLE slots AS
+            SELECT slot FROM usage.rollup_items SEMI JOIN temp.fresh_pairs USING (item)
+            UNION
+            SELECT slot FROM usage.rollup_items SEMI JOIN temp.gone_now USING (session_seq);
+         CREATE TEMP TABLE pairs AS
+            SELECT item, session_seq FROM usage.rollup_items SEMI JOIN temp.slots USING (slot)
+                ANTI JOIN temp.gone_now USING (session_seq)
+            UNION ALL
+            SELECT item, session_seq FROM temp.fresh_pairs;
+         DROP TABLE temp.fresh_pairs;",
+        ids("SEMI JOIN temp.fresh_now USING (session_seq)")
+    )
+}
+
+/// Gives each id its slot, and cuts slices of about as many rows; an id is never cut in two. They
+/// are in the order of processings, so that a slice is read from one place of the tables.
+///
+/// `temp.sessions` says of each processing what becomes of its mark, and `temp.ends` with which slice
+/// each is complete. One that was incomplete before stays so until it is one of the fresh.
+fn sliced(slice_rows: u64) -> String {
+    format!(
+        "CREATE TEMP TABLE sets AS
+            SELECT item, {SLOT} AS slot, min(session_seq) AS first, count(*) AS row_count
+            FROM temp.pairs GROUP BY item;
+         CREATE TEMP TABLE firsts AS
+            SELECT first, row_count // {slice_rows} + 1 AS parts,
+                CAST((sum(row_count) OVER (ORDER BY first ROWS UNBOUNDED PRECEDING) - row_count) // {slice_rows} AS BIGINT) AS slice
+            FROM (SELECT first, sum(row_count) AS row_count FROM temp.sets GROUP BY first);
+         CREATE TEMP TABLE plan AS
+            SELECT item, session_seq, slot, slice + CAST(item % CAST(parts AS UBIGINT) AS BIGINT) AS slice
+            FROM temp.pairs JOIN temp.sets USING (item) JOIN temp.firsts USING (first) ORDER BY slice, session_seq, item;
+         DROP TABLE temp.pairs; DROP TABLE temp.sets; DROP TABLE temp.firsts;
+         CREATE TEMP TABLE members AS SELECT session_seq, max(slice) AS slice FROM temp.plan GROUP BY 1;
+         CREATE TEMP TABLE ends AS
+            FROM temp.members WHERE session_seq IN (FROM temp.fresh_now) OR session_seq NOT IN (FROM temp.gone);
+         CREATE TEMP TABLE sessions AS
+            SELECT session_seq, false AS is_complete FROM temp.members
+            UNION ALL
+            SELECT session_seq, true FROM temp.fresh_now ANTI JOIN temp.members USING (session_seq)
+            UNION ALL
+            SELECT session_seq, NULL FROM temp.gone_now
+                ANTI JOIN temp.members USING (session_seq) ANTI JOIN temp.fresh_now USING (session_seq);"
+    )
+}
+
+/// Ranges that hold all of these numbers, which are in order, and leave out what is far from them: a fork
+/// can be far from its origin, and nothing in between is to be read.
+fn ranges(numbers: &[i64]) -> Vec<(i64, i64)> {
+    /// A range costs more than to read so many processings.
+    const APART: i64 = 500;
+    const RANGES_MAX: usize = 16;
+    let mut gaps: Vec<(i64, i64)> = numbers
+        .iter()
+        .zip(numbers.iter().skip(1))
+        .filter(|(one, next)| *next - *one > APART)
+        .map(|(one, next)| (*one, *next))
+        .collect();
+    gaps.sort_by_key(|(one, next)| std::cmp::Reverse(next - one));
+    gaps.truncate(RANGES_MAX - 1);
+    gaps.sort_unstable();
+    let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
+        return Vec::new();
+    };
+    let firsts = std::iter::once(*first).chain(gaps.iter().map(|(_, next)| *next));
+    let lasts = gaps.iter().map(|(one, _)| *one).chain([*last]);
+    firsts.zip(lasts).collect()
+}
+
+/// Makes the rollups of a batch, within the present transaction.
+fn make(connection: &Connection, batch: &Batch) -> Result<(), StoreError> {
+    if batch.ranges.is_empty() {
+        return Ok(());
+    }
+    let refused = StoreError::database("to make its rollups");
+    let columns = "item UBIGINT, session_seq BIGINT, slot UBIGINT";
+    fill(connection, "slice", columns, &batch.ids)?;
+    fill(
+        connection,
+        "complete",
+        "session_seq BIGINT",
+        &batch.complete,
+    )?;
+    let rows = |table: &str, id: &str, filter: &str| {
+        let ranges = batch.ranges.iter().map(|(first, last)| {
+            format!(
+                "SELECT *, {id} AS item FROM {table} WHERE session_seq BETWEEN {first} AND {last} AND {filter}"
+            )
+        });
+        let ranges = ranges.collect::<Vec<_>>().join(" UNION ALL ");
+        format!(
+            "SELECT * EXCLUDE (item) FROM ({ranges}) SEMI JOIN temp.slice USING (session_seq, item)"
+        )
+    };
+    let with_slot = |distinct: &str, id: &str| {
+        format!(
+            "(FROM (SELECT *, {id} AS item FROM ({distinct})) JOIN temp.slice USING (session_seq, item))"
+        )
+    };
+    connection
+        .execute_batch(&format!(
+            "INSERT INTO usage.rollup_items FROM temp.slice;
+             CREATE OR REPLACE TEMP TABLE slice_messages AS {};
+             INSERT INTO usage.message_rollups
+                SELECT slot, day, session_id, directory, model, {PROJECT}, input_tokens, output_tokens, cache_read_tokens,
+                    cache_creation_5m_tokens, cache_creation_1h_tokens, cost_usd, message_count, is_final
+                FROM ({});
+             DROP TABLE temp.slice_messages;
+             CREATE OR REPLACE TEMP TABLE slice_events AS {};
+             INSERT INTO usage.call_rollups
+                SELECT slot, CAST(occurred_at AS DATE), session_id, tool_name, {CALLS} FROM {} GROUP BY ALL;
+             DROP TABLE temp.slice_events;
+             UPDATE usage.rollup_sessions SET is_complete = true WHERE session_seq IN (FROM temp.complete);
+             DROP TABLE temp.slice; DROP TABLE temp.complete;",
+            rows("usage.messages", &MESSAGE_ID, "true"),
+            priced(
+                &format!("slot, CAST(occurred_at AS DATE) AS day, {} AS directory, cwd", views::DIRECTORY),
+                &with_slot(&distinct_messages("temp.slice_messages"), &MESSAGE_ID)
+            ),
+            rows("usage.events", &CALL_ID, "tool_name IS NOT NULL"),
+            with_slot(&distinct_calls("temp.slice_events"), &CALL_ID),
+        ))
+        .map_err(refused)
+}
+
+fn fetch(connection: &Connection, sql: &str) -> Result<Rows, StoreError> {
+    let rows = || -> duckdb::Result<Rows> {
+        let mut statement = connection.prepare(sql)?;
+        Ok(statement.query_arrow([])?.collect())
+    };
+    rows().map_err(StoreError::database("to read the plan of its rollups"))
+}
+
+/// Makes a temporary table of rows from another connection.
+fn fill(
+    connection: &Connection,
+    table: &str,
+    columns: &str,
+    rows: &[RecordBatch],
+) -> Result<(), StoreError> {
+    let filled = || -> duckdb::Result<()> {
+        connection.execute_batch(&format!("CREATE OR REPLACE TEMP TABLE {table} ({columns})"))?;
+        let mut appender = connection.appender_to_catalog_and_db(table, "temp", "main")?;
+        for batch in rows {
+            appender.append_record_batch(batch.clone())?;
+        }
+        // Dropping an appender swallows its errors.
+        appender.flush()
+    };
+    filled().map_err(StoreError::database("to hand over the plan of its rollups"))
+}
+
+// What is read for a slice shows in its duration only.
+#[cfg(test)]
+mod tests {
+    use super::ranges;
+
+    #[test]
+    fn what_is_far_from_all_numbers_is_in_no_range() {
+        assert_eq!(ranges(&[]), []);
+        assert_eq!(ranges(&[7]), [(7, 7)]);
+        assert_eq!(ranges(&[1, 2, 400]), [(1, 400)]);
+        assert_eq!(
+            ranges(&[1, 2, 9_000, 9_001, 99_000]),
+            [(1, 2), (9_000, 9_001), (99_000, 99_000)]
+        );
+        let many: Vec<i64> = (0..100).map(|number| number * 1_000).collect();
+        let found = ranges(&many);
+        assert_eq!(found.len(), 16);
+        assert!(many.iter().all(|number| {
+            found
+                .iter()
+                .any(|(first, last)| (first..=last).contains(&number))
+        }));
+    }
+}

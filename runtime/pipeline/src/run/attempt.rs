@@ -1,0 +1,377 @@
+//! One attempt at one candidate: what becomes of it, up to what is to be committed.
+
+use std::convert::Infallible;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_host::content::{ContentHash, Snapshot};
+use session_pipeline_host::fault::{Fault, FaultKind, printable};
+use session_pipeline_host::processor::{Cost, SessionInfo};
+use session_pipeline_host::rows::TableRows;
+use session_pipeline_host::sandbox;
+use session_pipeline_host::sessions::Observed;
+use session_pipeline_store::kill_point::reached;
+use session_pipeline_store::retry::{Content, Failures, Verdict};
+use session_pipeline_store::state_rows::FailureRow;
+use session_pipeline_store::{CompletedSession, Entry, FailedSession, SkippedSession};
+
+use crate::in_flight::{DEATHS_MAX, Record, Stay, Suspicion};
+use crate::run::work::Pass;
+use crate::scan::{Candidate, Check, trusted};
+
+/// What became of one candidate.
+#[derive(Default)]
+pub(super) struct Outcome {
+    pub(super) bytes: u64,
+    pub(super) held_bytes: u64,
+    /// For the stats: a session that stays in quarantine or goes on waiting after all.
+    pub(super) verdict: Option<Verdict>,
+    pub(super) fuel: u64,
+    pub(super) was_attempt: bool,
+    /// The file became shorter while it was read.
+    has_shrunk: bool,
+    pub(super) entry: Option<Entry>,
+    /// Of a serial processor: dropped with the outcome as soon as that is committed, or never will
+    /// be; its worker waits for that.
+    pub(super) in_hand: Option<Sender<Infallible>>,
+}
+
+impl Pass<'_> {
+    /// Deals with one candidate, up to what is to be committed.
+    pub(super) fn look_at(&self, candidate: &Candidate, stay: &mut Stay<'_>) -> Outcome {
+        let mut outcome = self.try_once(candidate, stay);
+        // A file that became shorter is read again once, then left for the next run.
+        if outcome.has_shrunk {
+            outcome = self.try_once(candidate, stay);
+        }
+        outcome
+    }
+
+    /// What is written down of a session before it is begun.
+    pub(super) fn record(&self, candidate: &Candidate) -> Record {
+        Record {
+            processor: self.processor.manifest().name.clone(),
+            session: candidate.key.clone(),
+            component: self.processor.digest().to_owned(),
+            size: candidate.observed.size,
+            hash: None,
+            is_alone: false,
+            deaths: 0,
+        }
+    }
+
+    fn try_once(&self, candidate: &Candidate, stay: &mut Stay<'_>) -> Outcome {
+        let read_at = self.pipeline.now();
+        let line_bytes_max = self.processor.limits().line_bytes_max;
+        let mut snapshot = match Snapshot::open(self.root, &candidate.key, read_at, line_bytes_max)
+        {
+            Ok(snapshot) => snapshot.hashing_prefix(candidate.known_bytes()),
+            // Gone since the scan: the next one will know.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                tracing::debug!(session = %printable(&candidate.key), "gone since the scan");
+                return Outcome {
+                    entry: None,
+                    ..self.skipped(candidate, None)
+                };
+            }
+            Err(error) => {
+                let fault = Fault::new(
+                    FaultKind::Input,
+                    format!("the session can't be opened: {error}"),
+                );
+                let observed = self.seen(candidate);
+                let mut outcome = self.failed(candidate, None, observed, fault, Cost::default());
+                outcome.was_attempt = false;
+                return outcome;
+            }
+        };
+        let observed = trusted(
+            snapshot.observed(),
+            read_at,
+            self.pipeline.config.quiet_window,
+        );
+        let mut known_hash = None;
+        // A suspect's deaths are those of its content.
+        if (candidate.check != Check::Nothing || stay.is_suspect())
+            && snapshot.observed().size <= self.processor.limits().session_bytes_max
+        {
+            let hash = match snapshot
+                .finish()
+                .and_then(|hash| snapshot.rewind().map(|()| hash))
+            {
+                Ok(hash) => hash,
+                Err(error) => {
+                    let fault = Fault::new(FaultKind::Input, sandbox::read_detail(&error));
+                    let mut outcome =
+                        self.failed(candidate, None, observed, fault, Cost::default());
+                    outcome.was_attempt = false;
+                    return outcome;
+                }
+            };
+            known_hash = Some(hash);
+            let is_as_in_state = candidate
+                .known
+                .is_some_and(|known| known.hash == Some(hash) && !known.is_due);
+            let failed_so = candidate
+                .failure
+                .as_ref()
+                .filter(|failure| failure.hash == Some(hash));
+            match (candidate.check, failed_so) {
+                (Check::FailureHash { verdict, .. }, Some(failure)) => {
+                    return self.still_held_back(
+                        candidate,
+                        verdict,
+                        failure.failures,
+                        hash,
+                        observed,
+                    );
+                }
+                (
+                    Check::StateHash
+                    | Check::FailureHash {
+                        or_state_hash: true,
+                        ..
+                    },
+                    _,
+                ) if is_as_in_state => return self.skipped(candidate, observed),
+                _ => {}
+            }
+        }
+        if stay.suspicion(known_hash) == Suspicion::Proven {
+            let key = printable(&candidate.key);
+            let fault = Fault::new(
+                FaultKind::Crash,
+                format!(
+                    "our process died {DEATHS_MAX} times in a row while it was at this session alone; once that is \
+                     mended, or if somebody ended it by hand: session-pipeline quarantine release --session '{key}'"
+                ),
+            );
+            return self.failed(candidate, known_hash, observed, fault, Cost::default());
+        }
+        self.execute(candidate, snapshot, read_at, observed)
+    }
+
+    fn execute(
+        &self,
+        candidate: &Candidate,
+        snapshot: Snapshot,
+        read_at: UtcMicros,
+        observed: Option<Observed>,
+    ) -> Outcome {
+        let directory = candidate
+            .key
+            .split('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        let identity = match self.identities.of(&directory) {
+            Ok(identity) => identity,
+            Err(error) => {
+                let fault = Fault::new(
+                    FaultKind::Host,
+                    format!("its user can't be looked up: {error}"),
+                );
+                return self.failed(candidate, None, observed, fault, Cost::default());
+            }
+        };
+        let (user_id, username) = match identity {
+            Some(identity) => (Some(identity.user_id), identity.email),
+            None => (None, directory.clone()),
+        };
+        let session = SessionInfo {
+            key: candidate.key.clone(),
+            username,
+            directory,
+            user_id,
+        };
+        let execution = self
+            .processor
+            .process_with(&session, snapshot, &self.grants);
+        reached("session processed");
+        for line in &execution.log {
+            tracing::debug!(session = %printable(&candidate.key), level = ?line.level, "{}", line.message);
+        }
+        let (completed, hash) = match (execution.outcome, execution.hash) {
+            (Ok(completed), Some(hash)) => (completed, hash),
+            (Ok(_), None) => {
+                let fault =
+                    Fault::new(FaultKind::Input, "the session could not be read to its end");
+                return self.failed(candidate, None, observed, fault, execution.cost);
+            }
+            (Err(fault), hash) => {
+                let mut outcome = self.failed(candidate, hash, observed, fault, execution.cost);
+                outcome.has_shrunk = execution.has_shrunk;
+                return outcome;
+            }
+        };
+        let bytes = candidate.observed.size;
+        let cost = execution.cost;
+        let change = candidate.change(hash, execution.prefix_hash);
+        let held_bytes = completed.tables.iter().map(TableRows::bytes).sum();
+        let session = CompletedSession {
+            key: session.key,
+            username: session.username,
+            known: candidate.known,
+            failure: candidate.failure.clone().map(Box::new),
+            read_at,
+            observed,
+            hash,
+            items: completed.items,
+            tables: completed.tables,
+            cost,
+            change,
+        };
+        let entry = Some(Entry::Completed(Box::new(session)));
+        Outcome {
+            bytes,
+            held_bytes,
+            fuel: cost.fuel,
+            was_attempt: true,
+            entry,
+            ..Outcome::default()
+        }
+    }
+
+    /// A session whose content is what it was: only what was observed of it changes, and a failure
+    /// of some content in between is over.
+    fn skipped(&self, candidate: &Candidate, observed: Option<Observed>) -> Outcome {
+        let entry = candidate.known.map(|known| {
+            Entry::Skipped(SkippedSession {
+                key: candidate.key.clone(),
+                row_id: known.row_id,
+                failure_row: candidate.failure.as_ref().map(|failure| failure.row_id),
+                observed,
+            })
+        });
+        Outcome {
+            bytes: candidate.observed.size,
+            entry,
+            ..Outcome::default()
+        }
+    }
+
+    /// A touched session whose content is the one that failed: it goes on waiting, or stays in
+    /// quarantine; only what was observed of it changes.
+    fn still_held_back(
+        &self,
+        candidate: &Candidate,
+        verdict: Verdict,
+        failures: Failures,
+        hash: ContentHash,
+        observed: Option<Observed>,
+    ) -> Outcome {
+        if verdict == Verdict::Try {
+            // The scan never asks this of a session that may be tried.
+            return Outcome {
+                entry: None,
+                ..self.skipped(candidate, None)
+            };
+        }
+        let entry = candidate
+            .failure
+            .as_ref()
+            .filter(|_| observed.is_some())
+            .map(|failure| {
+                Entry::Failed(Box::new(FailedSession {
+                    key: candidate.key.clone(),
+                    failure_row: Some(failure.row_id),
+                    hash: Some(hash),
+                    observed,
+                    failures,
+                    failures_if_released: failures,
+                    fault: failure.fault.clone(),
+                    at: failure.last_attempt_at,
+                    cost: Cost::default(),
+                    is_attempt: false,
+                }))
+            });
+        Outcome {
+            bytes: candidate.observed.size,
+            verdict: Some(verdict),
+            entry,
+            ..Outcome::default()
+        }
+    }
+
+    /// What the walk saw of a session that nobody could open, so that it waits like any other.
+    pub(super) fn seen(&self, candidate: &Candidate) -> Option<Observed> {
+        let quiet_window = self.pipeline.config.quiet_window;
+        trusted(candidate.observed, self.pipeline.now(), quiet_window)
+    }
+
+    pub(super) fn failed(
+        &self,
+        candidate: &Candidate,
+        hash: Option<ContentHash>,
+        observed: Option<Observed>,
+        fault: Fault,
+        cost: Cost,
+    ) -> Outcome {
+        let attempt = FailedAttempt {
+            key: &candidate.key,
+            failure: candidate.failure.as_ref(),
+            hash,
+            observed,
+            cost,
+        };
+        Outcome {
+            bytes: candidate.observed.size,
+            fuel: cost.fuel,
+            was_attempt: true,
+            entry: Some(Entry::Failed(Box::new(self.failed_session(attempt, fault)))),
+            ..Outcome::default()
+        }
+    }
+
+    /// What is recorded of a failed attempt, and when the session is tried again.
+    pub(super) fn failed_session(&self, attempt: FailedAttempt<'_>, fault: Fault) -> FailedSession {
+        let FailedAttempt {
+            key,
+            failure,
+            hash,
+            observed,
+            cost,
+        } = attempt;
+        let now = self.pipeline.now();
+        let before =
+            failure.filter(|failure| failure.digest.as_deref() == Some(self.processor.digest()));
+        let known_hash = before.and_then(|failure| failure.hash);
+        let failures = before.map(|failure| failure.failures).unwrap_or_default();
+        // What is in quarantine is another content than the one observed now, as far as anybody
+        // knows: with nothing kept of it the next run looks for itself.
+        let observed = observed.filter(|_| hash.is_some() || failures.quarantined_at.is_none());
+        let manifest = self.processor.manifest();
+        let cadence = self.pipeline.config.cadence_of(
+            &manifest.name,
+            Duration::from_secs(u64::from(manifest.cadence_seconds)),
+        );
+        let after = |before: Failures, known_hash| {
+            let content = Content::against(known_hash, hash);
+            before.after(&fault, content, now, cadence)
+        };
+        FailedSession {
+            key: key.to_owned(),
+            failure_row: failure.map(|failure| failure.row_id),
+            hash: hash.or(known_hash),
+            observed,
+            failures: after(failures, known_hash),
+            failures_if_released: after(Failures::default(), None),
+            fault,
+            at: now,
+            cost,
+            is_attempt: true,
+        }
+    }
+}
+
+/// An attempt that failed, as far as it got.
+pub(super) struct FailedAttempt<'a> {
+    pub(super) key: &'a str,
+    /// The last failure before it.
+    pub(super) failure: Option<&'a FailureRow>,
+    pub(super) hash: Option<ContentHash>,
+    pub(super) observed: Option<Observed>,
+    pub(super) cost: Cost,
+}

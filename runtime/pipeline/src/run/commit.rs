@@ -1,0 +1,223 @@
+//! The thread of the caller: takes outcomes as they come, and commits them in groups.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use session_pipeline_host::fault::{Fault, FaultKind};
+use session_pipeline_host::manifest::Order;
+use session_pipeline_store::Stats;
+use session_pipeline_store::retry::Verdict;
+use session_pipeline_store::{CompletedSession, Entry, Group};
+
+use crate::run::RunError;
+use crate::run::attempt::{FailedAttempt, Outcome};
+use crate::run::dispatch::{Backlog, Dispatch, Progress};
+use crate::run::work::Pass;
+
+impl Pass<'_> {
+    /// Takes outcomes as they come and commits them in groups; a lone session at once.
+    pub(super) fn commit_all(
+        &self,
+        finished: &Receiver<Outcome>,
+        dispatch: &Dispatch,
+        backlog: &Backlog,
+        stats: &Mutex<Stats>,
+        progress: &dyn Progress,
+    ) -> Result<(), RunError> {
+        let limits = &self.pipeline.config.group;
+        let mut group = Pending::default();
+        let mut received = 0;
+        loop {
+            let (handed_out, more_may_follow) = dispatch.handed_out();
+            let is_last = received == handed_out && !more_may_follow;
+            let is_full = group.entries.len() >= limits.sessions_max
+                || group.rows >= limits.rows_max
+                || group.held_bytes >= limits.bytes_max
+                || self.processor.manifest().order == Order::Serial;
+            let waited = group.since.map(|since| since.elapsed());
+            if !group.entries.is_empty()
+                && (is_last || is_full || waited.is_some_and(|waited| waited >= limits.wait_max))
+            {
+                self.commit(std::mem::take(&mut group), backlog, stats)?;
+                continue;
+            }
+            // With nothing to commit there is nothing to look at before the next outcome, or the
+            // end of all workers.
+            let outcome = match waited {
+                None => finished.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(waited) => finished.recv_timeout(limits.wait_max.saturating_sub(waited)),
+            };
+            match outcome {
+                Ok(outcome) => {
+                    received += 1;
+                    progress.advanced(outcome.bytes);
+                    let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
+                    group.add(outcome, &mut stats);
+                    if group.entries.is_empty() {
+                        // Nothing of it is committed, so nobody has to wait for that.
+                        group.in_hand.clear();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) if group.entries.is_empty() => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.commit(std::mem::take(&mut group), backlog, stats)?
+                }
+            }
+        }
+    }
+
+    fn commit(
+        &self,
+        pending: Pending,
+        backlog: &Backlog,
+        stats: &Mutex<Stats>,
+    ) -> Result<(), RunError> {
+        let group = Arc::new(self.group(pending.entries));
+        let result = match self.pipeline.store.commit(&group) {
+            Ok(()) => {
+                let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
+                group.entries.iter().for_each(|entry| {
+                    count(entry, &mut stats);
+                    self.settle(entry);
+                });
+                Ok(())
+            }
+            Err(error) if error.is_of_the_database() => Err(error.into()),
+            Err(error) => {
+                tracing::warn!("a group of sessions was refused, each is tried alone: {error}");
+                self.commit_one_by_one(group, stats)
+            }
+        };
+        backlog.leave(pending.held_bytes);
+        // Committed, or refused and told: whoever waited for it goes on.
+        drop(pending.in_hand);
+        result
+    }
+
+    /// After a refused group: so that one bad session costs only itself.
+    fn commit_one_by_one(&self, group: Arc<Group>, stats: &Mutex<Stats>) -> Result<(), RunError> {
+        let Some(group) = Arc::into_inner(group) else {
+            return Err(RunError::Broken(
+                "a refused group is still in use".to_owned(),
+            ));
+        };
+        for entry in group.entries {
+            let alone = Arc::new(self.group(vec![entry]));
+            let result = self.pipeline.store.commit(&alone);
+            let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
+            match (result, alone.entries.first()) {
+                (Ok(()), Some(entry)) => {
+                    count(entry, &mut stats);
+                    self.settle(entry);
+                }
+                (Err(error), _) if error.is_of_the_database() => return Err(error.into()),
+                (Err(error), Some(Entry::Completed(session))) => {
+                    let fault = Fault::new(
+                        FaultKind::Host,
+                        format!("its rows could not be committed: {error}"),
+                    );
+                    stats.add_error(&session.key, &fault);
+                    drop(stats);
+                    self.record_rejected(session, fault)?;
+                }
+                // The database takes nothing at all: that is no session's fault.
+                (Err(error), _) => return Err(error.into()),
+                (Ok(()), None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Records that the database rejected the rows of a session, so that it waits like any other
+    /// failed one and is counted by health.
+    fn record_rejected(&self, session: &CompletedSession, fault: Fault) -> Result<(), RunError> {
+        let attempt = FailedAttempt {
+            key: &session.key,
+            failure: session.failure.as_deref(),
+            hash: Some(session.hash),
+            observed: session.observed,
+            cost: session.cost,
+        };
+        let failed = self.failed_session(attempt, fault);
+        let group = Arc::new(self.group(vec![Entry::Failed(Box::new(failed))]));
+        Ok(self.pipeline.store.commit(&group)?)
+    }
+
+    /// A session that was given up for the deaths it caused is no suspect any more once that is
+    /// recorded.
+    fn settle(&self, entry: &Entry) {
+        if let Entry::Failed(failed) = entry
+            && failed.fault.kind == FaultKind::Crash
+        {
+            let processor = &self.processor.manifest().name;
+            self.pipeline.in_flight.settle(processor, &failed.key);
+        }
+    }
+
+    fn group(&self, entries: Vec<Entry>) -> Group {
+        Group {
+            manifest: Arc::new(self.processor.manifest().clone()),
+            digest: self.processor.digest().to_owned(),
+            run_id: self.run_id.to_owned(),
+            now: self.pipeline.now(),
+            requests: Arc::clone(&self.requests),
+            entries,
+        }
+    }
+}
+
+/// Counts what is committed, so that a run that breaks off reports what really stands.
+fn count(entry: &Entry, stats: &mut Stats) {
+    match entry {
+        Entry::Completed(session) => {
+            stats.processed += 1;
+            stats.items_extracted = stats.items_extracted.saturating_add(session.items);
+        }
+        Entry::Skipped(_) | Entry::Failed(_) => {}
+    }
+}
+
+/// Outcomes on their way into one transaction.
+#[derive(Default)]
+struct Pending {
+    entries: Vec<Entry>,
+    rows: u64,
+    held_bytes: u64,
+    since: Option<Instant>,
+    in_hand: Vec<Sender<Infallible>>,
+}
+
+impl Pending {
+    fn add(&mut self, outcome: Outcome, stats: &mut Stats) {
+        self.since.get_or_insert_with(Instant::now);
+        self.held_bytes += outcome.held_bytes;
+        stats.fuel = stats.fuel.saturating_add(outcome.fuel);
+        if outcome.was_attempt {
+            stats.bytes += outcome.bytes;
+        }
+        match (outcome.verdict, &outcome.entry) {
+            (Some(verdict), _) => {
+                // It was a candidate only until its hash was known.
+                stats.scanned -= 1;
+                match verdict {
+                    Verdict::Quarantined => stats.quarantined += 1,
+                    Verdict::Waiting | Verdict::Try => stats.waiting += 1,
+                }
+            }
+            (None, None | Some(Entry::Skipped(_))) => stats.skipped += 1,
+            (None, Some(Entry::Failed(failed))) => stats.add_error(&failed.key, &failed.fault),
+            (None, Some(Entry::Completed(completed))) => {
+                self.rows += completed
+                    .tables
+                    .iter()
+                    .map(|table| table.rows as u64)
+                    .sum::<u64>();
+            }
+        }
+        self.entries.extend(outcome.entry);
+        self.in_hand.extend(outcome.in_hand);
+    }
+}

@@ -1,0 +1,180 @@
+//! A pass within a run: the plan, then the work on it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use session_pipeline_host::fault::printable;
+use session_pipeline_host::processor::{Grants, Processor};
+use session_pipeline_host::sandbox::{Aside, ModelGrant};
+use session_pipeline_host::sessions::{Note, SessionsRoot, Walk};
+use session_pipeline_store::Stats;
+use session_pipeline_store::StoreError;
+use session_pipeline_store::kill_point::reached;
+
+use crate::identity::Identities;
+use crate::run::dispatch::Progress;
+use crate::run::work::Pass;
+use crate::run::{Pipeline, RunError, RunRequest};
+use crate::scan::{ScanContext, ScanPlan};
+
+/// What a pass has to tell beside its numbers.
+pub(super) struct Passed {
+    pub(super) notes: Vec<Note>,
+    pub(super) opens: u64,
+}
+
+impl Pipeline {
+    pub(super) fn pass(
+        &self,
+        processor: &Processor,
+        request: &RunRequest,
+        run_id: &str,
+        stats: &Mutex<Stats>,
+        progress: &dyn Progress,
+    ) -> Result<Passed, RunError> {
+        let Some(root) = &self.sessions_root()? else {
+            let path = printable(&self.config.sessions_root.display().to_string());
+            let reason =
+                "there is no such folder, so there are no sessions; check the path".to_owned();
+            return Ok(Passed {
+                notes: vec![Note { path, reason }],
+                opens: 0,
+            });
+        };
+        let name = processor.manifest().name.as_str();
+        // Before the state rows are read.
+        let requests = self.store.watch_requests(name);
+        let scanned_at = self.clock.now();
+        let (mut plan, walk) = self.plan(root, processor, request.is_started_by_person)?;
+        reached("scan done");
+        if processor.manifest().redacts_secrets {
+            let redacted = self.store.redact_rows(processor.manifest())?;
+            if redacted > 0 {
+                tracing::info!(redacted, "secrets were removed from stored rows");
+            }
+        }
+        let suspects = self.put_suspects_first(processor, &mut plan);
+        {
+            let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
+            stats.scanned = plan.candidates.len() as u64;
+            (stats.waiting, stats.quarantined) = (plan.waiting, plan.quarantined);
+        }
+        self.store
+            .mark_missing(name, &plan.presence, self.clock.now())?;
+        if let Some(days) = self.config.keep_missing_days {
+            // What a run that saw little or nothing calls missing may be there all the same.
+            if walk.is_complete && walk.found > 0 {
+                let kept = Duration::from_secs(u64::from(days) * 24 * 3600);
+                let before = self.clock.now().minus(kept);
+                let forgotten = self.store.forget_vanished(processor.manifest(), before)?;
+                tracing::info!(processor = %name, forgotten, "sessions missing for {days} days");
+            }
+        }
+        let bytes = plan
+            .candidates
+            .iter()
+            .map(|candidate| candidate.observed.size)
+            .sum();
+        progress.planned(plan.candidates.len() as u64, bytes);
+        let pass = Pass {
+            pipeline: self,
+            root,
+            processor,
+            suspects,
+            request,
+            run_id,
+            requests,
+            identities: Identities::new(&self.store),
+            grants: self.grants(processor, run_id)?,
+            // Loading and scanning are over: a budget that they use up would leave every session
+            // for a next run, which would have no more time than this one.
+            started: self.clock.monotonic(),
+        };
+        let handed_out = pass.work_through(&plan.candidates, stats, progress)?;
+        let left = plan.candidates.iter().skip(handed_out);
+        let left: Vec<&str> = left.map(|candidate| candidate.key.as_str()).collect();
+        self.store
+            .record_waits(name, &plan.waits, &left, scanned_at)?;
+        Ok(Passed {
+            notes: walk.all_notes(),
+            opens: root.opens(),
+        })
+    }
+
+    /// What the sessions of a run may reach.
+    fn grants(&self, processor: &Processor, run_id: &str) -> Result<Grants, RunError> {
+        let model = processor.asks_model().then(|| ModelGrant {
+            model: self.model.clone(),
+            clock: Arc::clone(&self.clock),
+            place: Arc::clone(&self.permits) as Arc<dyn Aside>,
+            run_id: run_id.into(),
+        });
+        Ok(Grants {
+            shared: self.store.shared_rows(processor.manifest())?,
+            model,
+            randomness: None,
+        })
+    }
+
+    /// What a run would look at now.
+    ///
+    /// # Errors
+    /// When the root or the database can't be read.
+    pub fn plan(
+        &self,
+        root: &SessionsRoot,
+        processor: &Processor,
+        is_started_by_person: bool,
+    ) -> Result<(ScanPlan, Walk), RunError> {
+        let manifest = processor.manifest();
+        let now = self.clock.now();
+        let (looked, walk) = root.walk_ahead(|found| {
+            let mut known = self.store.known_sessions(&manifest.name)?;
+            let failures = self.store.known_failures(&manifest.name)?;
+            let versions = self.store.component_versions(&manifest.name)?;
+            let waits = self.store.session_waits(&manifest.name)?;
+            let context = ScanContext {
+                failures: &failures,
+                digest: processor.digest(),
+                version: manifest.version,
+                versions: known
+                    .digests
+                    .iter()
+                    .map(|digest| versions.get(digest).copied())
+                    .collect(),
+                now,
+                is_started_by_person,
+            };
+            let mut plan = ScanPlan::after(waits);
+            found.each(|key, observed| plan.visit(key, observed, &mut known, &context));
+            Ok::<_, StoreError>((plan, known, failures))
+        });
+        let (mut plan, known, failures) = looked?;
+        let mut walk = walk.map_err(|source| RunError::Sessions {
+            path: root.path().display().to_string(),
+            source,
+        })?;
+        plan.finish(&walk, &known, &failures);
+        if walk.found == 0 && !known.is_empty() {
+            let path = printable(&root.path().display().to_string());
+            let reason =
+                "no session is there any more, and all that are known are kept; check the path"
+                    .to_owned();
+            walk.notes.push(Note { path, reason });
+        }
+        Ok((plan, walk))
+    }
+
+    /// The candidates that a dead process was at come first; gives how many they are.
+    fn put_suspects_first(&self, processor: &Processor, plan: &mut ScanPlan) -> usize {
+        let name = &processor.manifest().name;
+        let candidates = &plan.candidates;
+        let is_candidate = |key: &str| candidates.iter().any(|candidate| candidate.key == key);
+        let suspects = self.in_flight.suspects_among(name, is_candidate);
+        if !suspects.is_empty() {
+            plan.candidates
+                .sort_by_key(|candidate| !suspects.contains(&candidate.key));
+        }
+        suspects.len()
+    }
+}

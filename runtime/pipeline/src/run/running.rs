@@ -1,0 +1,56 @@
+//! Which processors are at work: at most one run of each.
+
+use std::collections::BTreeSet;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::run::RunError;
+
+/// The processors that are at work.
+#[derive(Default)]
+pub(super) struct Running {
+    names: Mutex<BTreeSet<String>>,
+    ended: Condvar,
+}
+
+impl Running {
+    /// Keeps a processor from running twice, as long as what is given back lives.
+    pub(super) fn take(&self, name: &str) -> Result<RunLock<'_>, RunError> {
+        if !self.lock().insert(name.to_owned()) {
+            return Err(RunError::AlreadyRunning(name.to_owned()));
+        }
+        Ok(RunLock {
+            running: self,
+            name: name.to_owned(),
+        })
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.lock().iter().cloned().collect()
+    }
+
+    pub(super) fn wait_until_idle(&self, at_most: Duration) -> bool {
+        let (names, _) = self
+            .ended
+            .wait_timeout_while(self.lock(), at_most, |names| !names.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
+        names.is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Given back on every way out, a panic included.
+pub(super) struct RunLock<'a> {
+    running: &'a Running,
+    name: String,
+}
+
+impl Drop for RunLock<'_> {
+    fn drop(&mut self) {
+        self.running.lock().remove(&self.name);
+        self.running.ended.notify_all();
+    }
+}

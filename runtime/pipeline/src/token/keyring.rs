@@ -1,0 +1,210 @@
+//! The tokens of a serving process, in memory: checking one never waits for the database.
+//!
+//! Only this process changes tokens while it serves, and every change goes through the ring. The ring
+//! is never replaced by a list that was read earlier, so a concurrent change cannot bring a revoked
+//! token back.
+
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_store::{Actor, Store, StoreError};
+use session_pipeline_store::{Key, NewToken, Role, Token};
+
+use crate::token::{
+    Caller, Created, Denied, Randomness, SchedulerSecret, TokenError, create_key, digest, hex,
+    is_same, revoke,
+};
+
+/// How often the last use of a token is written to the database.
+const USE_RECORDED_EVERY: Duration = Duration::from_secs(60);
+
+/// The tokens that a serving process accepts.
+pub struct Keyring {
+    scheduler: Option<SchedulerSecret>,
+    /// Held from before a change is committed until the ring has it, so that the ring sees changes
+    /// in the order of their commits.
+    changes: Mutex<()>,
+    keys: RwLock<Vec<Key>>,
+}
+
+impl Keyring {
+    /// Reads all tokens from the database.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn open(store: &Store, scheduler: Option<SchedulerSecret>) -> Result<Self, StoreError> {
+        Ok(Self {
+            scheduler,
+            changes: Mutex::new(()),
+            keys: RwLock::new(store.keys()?),
+        })
+    }
+
+    /// Whether every token is revoked, or there is none.
+    pub fn is_empty(&self) -> bool {
+        self.read().iter().all(|key| key.token.revoked_at.is_some())
+    }
+
+    /// Creates a token as [`super::create`] does, and accepts it from now on.
+    ///
+    /// # Errors
+    /// As [`super::create`].
+    pub fn create(
+        &self,
+        store: &Store,
+        new: &NewToken,
+        randomness: &dyn Randomness,
+        actor: Actor,
+        now: UtcMicros,
+    ) -> Result<Created, TokenError> {
+        self.create_once_told(store, new, randomness, actor, now, |_| Ok(()))
+    }
+
+    /// Creates a token as [`super::create_once_told`] does, and accepts it from now on.
+    ///
+    /// # Errors
+    /// As [`super::create_once_told`].
+    pub fn create_once_told(
+        &self,
+        store: &Store,
+        new: &NewToken,
+        randomness: &dyn Randomness,
+        actor: Actor,
+        now: UtcMicros,
+        tell: impl FnOnce(&str) -> Result<(), StoreError>,
+    ) -> Result<Created, TokenError> {
+        let _order = self.order();
+        let (key, text) = create_key(store, new, randomness, actor, now, tell)?;
+        let token = key.token.clone();
+        self.write().push(key);
+        Ok(Created { token, text })
+    }
+
+    /// Revokes a token as [`super::revoke`] does. The ring rejects it before the database is asked,
+    /// so that it is rejected whatever happens after that. Where the database fails, nobody knows
+    /// whether the revocation was stored: the token stays rejected until the process ends.
+    ///
+    /// # Errors
+    /// As [`super::revoke`].
+    pub fn revoke(
+        &self,
+        store: &Store,
+        id: &str,
+        actor: Actor,
+        now: UtcMicros,
+    ) -> Result<Token, TokenError> {
+        // At once, and again when no other change is in progress: one that has just created this
+        // token may not have added it yet.
+        self.reject(id, now);
+        let _order = self.order();
+        self.reject(id, now);
+        let revoked = revoke(store, id, actor, now)?;
+        if let Some(key) = self.write().iter_mut().find(|key| key.token.id == id) {
+            key.token.revoked_at = revoked.revoked_at;
+        }
+        Ok(revoked)
+    }
+
+    fn reject(&self, id: &str, now: UtcMicros) {
+        if let Some(key) = self.write().iter_mut().find(|key| key.token.id == id) {
+            key.token.revoked_at.get_or_insert(now);
+        }
+    }
+
+    /// Identifies a caller by the text of a token. Never waits for the database.
+    ///
+    /// # Errors
+    /// When the token is not valid.
+    pub fn recognise(&self, text: &str, now: UtcMicros) -> Result<Caller, Denied> {
+        let presented = digest(text);
+        let is_scheduler = self
+            .scheduler
+            .is_some_and(|secret| is_same(&secret.0, &presented));
+        let presented = hex(&presented);
+        let keys = self.read();
+        // All are compared, whichever is the right one.
+        let key = keys.iter().fold(None, |found, key| {
+            let is_it = is_same(key.sha256.as_bytes(), presented.as_bytes());
+            if is_it { Some(key) } else { found }
+        });
+        if is_scheduler {
+            return Ok(Caller {
+                role: Role::Admin,
+                token_id: None,
+                user_id: None,
+                email: None,
+                is_use_due: false,
+            });
+        }
+        let Key {
+            token,
+            is_user_active,
+            ..
+        } = key.ok_or(Denied::Unknown)?;
+        if token.revoked_at.is_some() {
+            return Err(Denied::Revoked);
+        }
+        if token.expires_at.is_some_and(|expires_at| expires_at <= now) {
+            return Err(Denied::Expired);
+        }
+        if !is_user_active {
+            return Err(Denied::Deactivated);
+        }
+        let is_recent = |used: UtcMicros| now < used.plus(USE_RECORDED_EVERY) && used <= now;
+        Ok(Caller {
+            role: token.role,
+            token_id: Some(token.id.clone()),
+            user_id: token.user_id.clone(),
+            email: token.email.clone(),
+            is_use_due: !token.last_used_at.is_some_and(is_recent),
+        })
+    }
+
+    /// Whether a caller who was identified earlier would still be let in: for requests that take long.
+    ///
+    /// # Errors
+    /// When the caller's token is no longer valid.
+    pub fn check_again(&self, caller: &Caller, now: UtcMicros) -> Result<(), Denied> {
+        let Some(id) = &caller.token_id else {
+            return Ok(());
+        };
+        let keys = self.read();
+        let key = keys.iter().find(|key| key.token.id == *id);
+        let token = &key.ok_or(Denied::Unknown)?.token;
+        match (token.revoked_at, token.expires_at) {
+            (Some(_), _) => Err(Denied::Revoked),
+            (None, Some(expires_at)) if expires_at <= now => Err(Denied::Expired),
+            _ => Ok(()),
+        }
+    }
+
+    /// Stores when a token was used.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn record_use(&self, store: &Store, id: &str, now: UtcMicros) -> Result<(), StoreError> {
+        if let Some(key) = self.write().iter_mut().find(|key| key.token.id == id) {
+            key.token.last_used_at = Some(now);
+        }
+        store.record_token_use(id, now)
+    }
+
+    fn order(&self) -> MutexGuard<'_, ()> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Vec<Key>> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Vec<Key>> {
+        self.keys.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keyring").finish_non_exhaustive()
+    }
+}

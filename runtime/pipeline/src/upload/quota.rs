@@ -1,0 +1,219 @@
+//! How much each user has uploaded, so that one of them cannot fill the disk.
+//!
+//! A user's folder is counted once and then followed; files that an operator adds or removes are
+//! noticed when the folder is counted again, before an upload is rejected.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use session_pipeline_host::clock::UtcMicros;
+
+use crate::config::ServiceConfig;
+use crate::upload::{UNFINISHED, UploadError};
+
+/// A folder is not counted more often than this, however many uploads are rejected.
+const COUNTED_EVERY: Duration = Duration::from_secs(60);
+/// The free space is looked up again after this many bytes of an upload.
+const SPACE_CHECKED_EVERY: u64 = 1 << 20;
+
+/// What the folders of users hold, for all uploads of a process.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    users: Mutex<HashMap<String, Arc<Mutex<Holding>>>>,
+}
+
+/// What one user's folder holds, with what is on its way into it.
+#[derive(Debug, Default)]
+struct Holding {
+    bytes: u64,
+    files: u64,
+    pending_bytes: u64,
+    pending_files: u64,
+    counted_at: Option<UtcMicros>,
+}
+
+/// What one user may upload, and how much space uploads leave.
+#[derive(Clone, Copy, Debug)]
+struct Quota {
+    bytes_max: u64,
+    files_max: u64,
+    free_space_min: u64,
+}
+
+impl Quota {
+    fn of(config: &ServiceConfig) -> Self {
+        Self {
+            bytes_max: config.user_bytes_max,
+            files_max: config.user_files_max,
+            free_space_min: config.free_space_min,
+        }
+    }
+}
+
+/// The share of one upload in its user's quota; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Share {
+    holding: Arc<Mutex<Holding>>,
+    quota: Quota,
+    folder: PathBuf,
+    bytes: u64,
+    /// The file that the upload will replace has this many bytes; `None`: it replaces none.
+    replaces: Option<u64>,
+    space_checked_at: u64,
+    /// Whether its file counts as pending.
+    has_begun: bool,
+}
+
+impl Ledger {
+    /// Takes up an upload of a file in the folder of its user.
+    pub(super) fn share(
+        &self,
+        config: &ServiceConfig,
+        folder: &Path,
+        name: &str,
+        now: UtcMicros,
+    ) -> Result<Share, UploadError> {
+        let holding = {
+            let mut users = lock(&self.users);
+            let user = folder.to_string_lossy().into_owned();
+            Arc::clone(users.entry(user).or_default())
+        };
+        let mut share = Share {
+            holding,
+            quota: Quota::of(config),
+            folder: folder.to_owned(),
+            bytes: 0,
+            replaces: length_of(&folder.join(name)),
+            space_checked_at: 0,
+            has_begun: false,
+        };
+        share.check_space()?;
+        let holding = Arc::clone(&share.holding);
+        let mut holding = lock(&holding);
+        let is_recent = |at: UtcMicros| now < at.plus(COUNTED_EVERY);
+        let is_first = holding.counted_at.is_none();
+        if is_first {
+            holding.count(folder, now).map_err(UploadError::Io)?;
+        }
+        let mut checked = share.check(&holding, 0);
+        if checked.is_err() && !holding.counted_at.is_some_and(is_recent) {
+            holding.count(folder, now).map_err(UploadError::Io)?;
+            checked = share.check(&holding, 0);
+        }
+        checked?;
+        holding.pending_files += share.new_files();
+        share.has_begun = true;
+        drop(holding);
+        Ok(share)
+    }
+}
+
+impl Share {
+    /// Takes up further bytes, before they are written.
+    pub(super) fn add(&mut self, bytes: u64) -> Result<(), UploadError> {
+        if self.bytes - self.space_checked_at >= SPACE_CHECKED_EVERY {
+            self.check_space()?;
+        }
+        let holding = Arc::clone(&self.holding);
+        let mut holding = lock(&holding);
+        self.check(&holding, bytes)?;
+        holding.pending_bytes += bytes;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// The upload is in its place.
+    pub(super) fn keep(self) {
+        let mut holding = lock(&self.holding);
+        holding.bytes = holding
+            .bytes
+            .saturating_sub(self.replaces.unwrap_or(0))
+            .saturating_add(self.bytes);
+        holding.files += self.new_files();
+    }
+
+    fn check(&self, holding: &Holding, more: u64) -> Result<(), UploadError> {
+        let bytes = holding.bytes + holding.pending_bytes + more;
+        let bytes_max = self.quota.bytes_max;
+        if bytes > bytes_max.saturating_add(self.replaces.unwrap_or(0)) {
+            return Err(UploadError::Quota(format!(
+                "the quota of {} for one user's sessions is used up",
+                bytesize::ByteSize(bytes_max).display().iec()
+            )));
+        }
+        let files = holding.files + holding.pending_files;
+        let files_max = self.quota.files_max;
+        if !self.has_begun && files + self.new_files() > files_max {
+            return Err(UploadError::Quota(format!(
+                "the quota of {files_max} sessions for one user is used up"
+            )));
+        }
+        Ok(())
+    }
+
+    fn new_files(&self) -> u64 {
+        u64::from(self.replaces.is_none())
+    }
+
+    fn check_space(&mut self) -> Result<(), UploadError> {
+        self.space_checked_at = self.bytes;
+        let floor = self.quota.free_space_min;
+        if floor == 0 {
+            return Ok(());
+        }
+        let stat =
+            rustix::fs::statvfs(&self.folder).map_err(|errno| UploadError::Io(errno.into()))?;
+        if stat.f_bavail.saturating_mul(stat.f_frsize) < floor {
+            return Err(UploadError::Space(floor));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if !self.has_begun {
+            return;
+        }
+        let mut holding = lock(&self.holding);
+        holding.pending_bytes = holding.pending_bytes.saturating_sub(self.bytes);
+        holding.pending_files = holding.pending_files.saturating_sub(self.new_files());
+    }
+}
+
+impl Holding {
+    fn count(&mut self, folder: &Path, now: UtcMicros) -> io::Result<()> {
+        let (mut bytes, mut files) = (0_u64, 0_u64);
+        let mut folders = vec![folder.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder)? {
+                let entry = entry?;
+                let kind = entry.file_type()?;
+                if kind.is_dir() {
+                    folders.push(entry.path());
+                } else if kind.is_file()
+                    && !entry.file_name().to_string_lossy().starts_with(UNFINISHED)
+                {
+                    // Gone in the meantime: it takes nothing.
+                    bytes = bytes.saturating_add(length_of(&entry.path()).unwrap_or(0));
+                    files += 1;
+                }
+            }
+        }
+        (self.bytes, self.files, self.counted_at) = (bytes, files, Some(now));
+        Ok(())
+    }
+}
+
+fn length_of(path: &Path) -> Option<u64> {
+    let metadata = fs::symlink_metadata(path).ok()?;
+    metadata.is_file().then_some(metadata.len())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,415 @@
+//! Committing what sessions came to: rows and state of each session in one transaction, several
+//! sessions in one where they came together (PERFORMANCE.md part 2).
+
+use std::sync::Arc;
+
+use duckdb::arrow::array::{
+    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
+use duckdb::{Connection, params};
+use session_pipeline_host::manifest::{FIRST_RUN_COLUMN, Manifest};
+use session_pipeline_host::processor::Cost;
+use session_pipeline_host::rows::TableRows;
+use session_pipeline_host::sessions::Observed;
+
+use crate::counters::raise_counter;
+use crate::error::StoreError;
+use crate::group::{CompletedSession, Entry, Group, SkippedSession};
+use crate::kill_point::reached;
+use crate::sql::{bigint, timestamp};
+use crate::store::Store;
+use crate::superseded::{self, Carried};
+use crate::table_rows::{append_by, column_array, delete_rows};
+use crate::transaction::in_transaction;
+use crate::{failures, shared};
+
+impl Store {
+    /// Commits a group: all of it, or, where something in it is refused, nothing of it.
+    ///
+    /// # Errors
+    /// When the database refuses; the caller may try the group's sessions one by one.
+    pub fn commit(&self, group: &Arc<Group>) -> Result<(), StoreError> {
+        let group = Arc::clone(group);
+        self.write(move |connection| {
+            in_transaction(connection, |connection| write_group(connection, &group))
+        })
+    }
+}
+
+fn write_group(connection: &Connection, group: &Group) -> Result<(), StoreError> {
+    let processor = group.manifest.name.as_str();
+    let completed: Vec<&CompletedSession> = group
+        .entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Completed(session) => Some(session.as_ref()),
+            _ => None,
+        })
+        .collect();
+    let first_seq = match completed.len() {
+        0 => 0,
+        count => raise_counter(connection, "session_seq", bigint(count as u64))? + 1,
+    };
+    let carried = superseded::keep(connection, group, &completed, first_seq)?;
+    delete_replaced(connection, &group.manifest, &completed)?;
+    reached("rows replaced");
+    append_rows(connection, group, &completed, first_seq, &carried)?;
+    reached("rows appended");
+    let mut new = Vec::new();
+    for (session, seq) in completed.iter().zip(first_seq..) {
+        match session.known {
+            Some(known) => update_state(connection, group, session, known.row_id, seq)?,
+            None => new.push((*session, seq)),
+        }
+        if let Some(failure) = &session.failure {
+            failures::forget(connection, processor, &session.key, failure.row_id)?;
+        }
+    }
+    append_new_states(connection, group, &new)?;
+    reached("states written");
+    for entry in &group.entries {
+        match entry {
+            Entry::Completed(_) => {}
+            Entry::Skipped(session) => {
+                update_observed(connection, processor, session)?;
+                if let Some(row_id) = session.failure_row {
+                    failures::forget(connection, processor, &session.key, row_id)?;
+                }
+            }
+            Entry::Failed(session) => {
+                failures::record(connection, processor, &group.digest, session)?
+            }
+        }
+    }
+    append_costs(connection, group)
+}
+
+/// Deletes what earlier contents of these sessions wrote.
+fn delete_replaced(
+    connection: &Connection,
+    manifest: &Manifest,
+    completed: &[&CompletedSession],
+) -> Result<(), StoreError> {
+    let known = || {
+        completed
+            .iter()
+            .filter_map(|session| session.known.map(|known| (session, known)))
+    };
+    let replaced: Vec<i64> = known().filter_map(|(_, known)| known.session_seq).collect();
+    // Legacy rows carry no number: their rows, if any, are found by the file, once.
+    let legacy: Vec<&str> = known()
+        .filter(|(_, known)| known.session_seq.is_none())
+        .map(|(session, _)| session.key.as_str())
+        .collect();
+    delete_rows(connection, manifest, &replaced, &legacy)
+}
+
+fn append_rows(
+    connection: &Connection,
+    group: &Group,
+    completed: &[&CompletedSession],
+    first_seq: i64,
+    carried: &Carried,
+) -> Result<(), StoreError> {
+    for (index, table) in group.manifest.tables.iter().enumerate() {
+        let parts: Vec<_> = completed
+            .iter()
+            .zip(first_seq..)
+            .filter_map(|(session, seq)| {
+                session.tables.get(index).map(|rows| (*session, seq, rows))
+            })
+            .filter(|(_, _, rows)| rows.rows > 0)
+            .collect();
+        if parts.is_empty() {
+            continue;
+        }
+        if table.shared_key.is_some() {
+            let rows: Vec<&TableRows> = parts.iter().map(|(_, _, rows)| *rows).collect();
+            shared::upsert(connection, &group.manifest.name, table, &rows, group.now)?;
+            continue;
+        }
+        let count = parts.iter().map(|(_, _, rows)| rows.rows).sum();
+        let repeat = |value: &dyn Fn(&CompletedSession, i64) -> i64| -> Int64Array {
+            parts
+                .iter()
+                .flat_map(|(session, seq, rows)| {
+                    std::iter::repeat_n(value(session, *seq), rows.rows)
+                })
+                .collect()
+        };
+        let files: StringArray = parts
+            .iter()
+            .flat_map(|(session, _, rows)| {
+                std::iter::repeat_n(Some(session.key.as_str()), rows.rows)
+            })
+            .collect();
+        let mut columns: Vec<(&str, ArrayRef)> = vec![
+            ("session_seq", Arc::new(repeat(&|_, seq| seq))),
+            ("session_file", Arc::new(files)),
+            (
+                "recorded_at",
+                Arc::new(TimestampMicrosecondArray::from(vec![group.now.0; count])),
+            ),
+        ];
+        for (column, spec) in table.columns.iter().enumerate() {
+            let values = parts
+                .iter()
+                .filter_map(|(_, _, rows)| rows.columns.get(column));
+            let array = if spec.name == FIRST_RUN_COLUMN && !table.identity.is_empty() {
+                carried.first_runs(table, &parts, &group.run_id)
+            } else {
+                column_array(spec.kind, values)
+            };
+            columns.push((&spec.name, array));
+        }
+        append_batch(
+            connection,
+            &group.manifest.name,
+            &table.name,
+            columns,
+            "a session's rows",
+        )?;
+    }
+    Ok(())
+}
+
+fn append_batch(
+    connection: &Connection,
+    schema: &str,
+    table: &str,
+    columns: Vec<(&str, ArrayRef)>,
+    doing: &'static str,
+) -> Result<(), StoreError> {
+    let refused = StoreError::database(doing);
+    let batch = RecordBatch::try_from_iter(columns)
+        .map_err(|error| refused(duckdb::Error::ToSqlConversionFailure(Box::new(error))))?;
+    let appender = connection.appender_to_db(table, schema).map_err(&refused)?;
+    append_by(appender, batch).map_err(&refused)
+}
+
+fn observed_columns(observed: Option<Observed>) -> (Option<i64>, Option<i64>, Option<i64>) {
+    match observed {
+        Some(observed) => (
+            Some(bigint(observed.size)),
+            Some(observed.mtime_ns),
+            Some(observed.ctime_ns),
+        ),
+        None => (None, None, None),
+    }
+}
+
+/// The column is an INTEGER since the legacy layout.
+fn items(session: &CompletedSession) -> i32 {
+    i32::try_from(session.items).unwrap_or(i32::MAX)
+}
+
+const UPDATE_STATE: &str = "UPDATE main.session_processor_state SET username = ?, processed_at = ?, items_extracted = ?, \
+     file_hash = ?, file_size = ?, file_mtime_ns = ?, file_ctime_ns = ?, component_digest = ?, session_seq = ?, \
+     due = ?, missing_since = NULL WHERE processor_name = ? AND session_file = ?";
+
+fn update_state(
+    connection: &Connection,
+    group: &Group,
+    session: &CompletedSession,
+    row_id: i64,
+    seq: i64,
+) -> Result<(), StoreError> {
+    let refused = StoreError::database("a session's state");
+    let (size, mtime_ns, ctime_ns) = observed_columns(session.observed);
+    let by_row_id = format!("{UPDATE_STATE} AND rowid = ?");
+    // By its handle first; the key alone would scan the table, and is right where the handle is not.
+    for (sql, handle) in [(by_row_id.as_str(), Some(row_id)), (UPDATE_STATE, None)] {
+        let hash = session.hash.to_string();
+        let read_at = timestamp(session.read_at);
+        let items = items(session);
+        let values = params![
+            session.username,
+            read_at,
+            items,
+            hash,
+            size,
+            mtime_ns,
+            ctime_ns,
+            group.digest,
+            seq,
+            group.still_due(&session.key),
+            group.manifest.name,
+            session.key,
+        ];
+        let mut all: Vec<&dyn duckdb::ToSql> = values.to_vec();
+        if let Some(handle) = &handle {
+            all.push(handle);
+        }
+        let updated = connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(all.as_slice()))
+            .map_err(&refused)?;
+        if updated == 1 {
+            return Ok(());
+        }
+    }
+    // The row is gone: someone removed it since the scan.
+    append_new_states(connection, group, &[(session, seq)])
+}
+
+fn append_new_states(
+    connection: &Connection,
+    group: &Group,
+    new: &[(&CompletedSession, i64)],
+) -> Result<(), StoreError> {
+    if new.is_empty() {
+        return Ok(());
+    }
+    let texts = |value: &dyn Fn(&CompletedSession) -> String| -> ArrayRef {
+        Arc::new(
+            new.iter()
+                .map(|(session, _)| Some(value(session)))
+                .collect::<StringArray>(),
+        )
+    };
+    let integers = |value: &dyn Fn(&CompletedSession) -> Option<i64>| -> ArrayRef {
+        Arc::new(
+            new.iter()
+                .map(|(session, _)| value(session))
+                .collect::<Int64Array>(),
+        )
+    };
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("processor_name", texts(&|_| group.manifest.name.clone())),
+        ("session_file", texts(&|session| session.key.clone())),
+        ("username", texts(&|session| session.username.clone())),
+        (
+            "processed_at",
+            Arc::new(
+                new.iter()
+                    .map(|(session, _)| Some(session.read_at.0))
+                    .collect::<TimestampMicrosecondArray>(),
+            ),
+        ),
+        (
+            "items_extracted",
+            Arc::new(
+                new.iter()
+                    .map(|(session, _)| Some(items(session)))
+                    .collect::<Int32Array>(),
+            ),
+        ),
+        ("file_hash", texts(&|session| session.hash.to_string())),
+        (
+            "file_size",
+            integers(&|session| session.observed.map(|observed| bigint(observed.size))),
+        ),
+        (
+            "file_mtime_ns",
+            integers(&|session| session.observed.map(|observed| observed.mtime_ns)),
+        ),
+        (
+            "file_ctime_ns",
+            integers(&|session| session.observed.map(|observed| observed.ctime_ns)),
+        ),
+        ("component_digest", texts(&|_| group.digest.clone())),
+        (
+            "session_seq",
+            Arc::new(
+                new.iter()
+                    .map(|(_, seq)| Some(*seq))
+                    .collect::<Int64Array>(),
+            ),
+        ),
+        (
+            "due",
+            Arc::new(
+                new.iter()
+                    .map(|(session, _)| group.still_due(&session.key))
+                    .collect::<BooleanArray>(),
+            ),
+        ),
+        (
+            "missing_since",
+            Arc::new(TimestampMicrosecondArray::from(vec![None; new.len()])),
+        ),
+    ];
+    append_batch(
+        connection,
+        "main",
+        "session_processor_state",
+        columns,
+        "the state of new sessions",
+    )
+}
+
+fn update_observed(
+    connection: &Connection,
+    processor: &str,
+    session: &SkippedSession,
+) -> Result<(), StoreError> {
+    let (size, mtime_ns, ctime_ns) = observed_columns(session.observed);
+    let sql = "UPDATE main.session_processor_state SET file_size = ?, file_mtime_ns = ?, file_ctime_ns = ?, \
+         missing_since = NULL WHERE rowid = ? AND processor_name = ? AND session_file = ?";
+    // A stale handle only means that the file is hashed once more.
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| {
+            statement.execute(params![
+                size,
+                mtime_ns,
+                ctime_ns,
+                session.row_id,
+                processor,
+                session.key
+            ])
+        })
+        .map_err(StoreError::database("what was observed of a session"))?;
+    Ok(())
+}
+
+fn append_costs(connection: &Connection, group: &Group) -> Result<(), StoreError> {
+    let costs: Vec<(&str, Cost)> = group
+        .entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Completed(session) => Some((session.key.as_str(), session.cost)),
+            // What was not tried has cost nothing.
+            Entry::Failed(session) => Some((session.key.as_str(), session.cost))
+                .filter(|(_, cost)| *cost != Cost::default()),
+            Entry::Skipped(_) => None,
+        })
+        .collect();
+    if costs.is_empty() {
+        return Ok(());
+    }
+    let same = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text; costs.len()])) };
+    let numbers = |value: &dyn Fn(&Cost) -> u64| -> ArrayRef {
+        Arc::new(
+            costs
+                .iter()
+                .map(|(_, cost)| Some(bigint(value(cost))))
+                .collect::<Int64Array>(),
+        )
+    };
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("processor_name", same(&group.manifest.name)),
+        (
+            "session_file",
+            Arc::new(
+                costs
+                    .iter()
+                    .map(|(key, _)| Some(*key))
+                    .collect::<StringArray>(),
+            ),
+        ),
+        ("run_id", same(&group.run_id)),
+        ("fuel", numbers(&|cost| cost.fuel)),
+        ("peak_memory", numbers(&|cost| cost.peak_memory)),
+        ("bytes", numbers(&|cost| cost.bytes)),
+        ("guest_micros", numbers(&|cost| cost.guest_micros)),
+    ];
+    append_batch(
+        connection,
+        "main",
+        "session_costs",
+        columns,
+        "what sessions cost",
+    )
+}

@@ -1,0 +1,102 @@
+//! The table `components`: every component that ever ran here.
+
+use std::collections::HashMap;
+
+use duckdb::{OptionalExt, params};
+use session_pipeline_host::clock::UtcMicros;
+
+use crate::error::StoreError;
+use crate::sql::timestamp;
+use crate::store::Store;
+use crate::transaction::in_transaction;
+
+/// What is known of a component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownComponent {
+    /// The processor it is.
+    pub processor_name: String,
+    /// The version of its manifest.
+    pub version: u32,
+    /// The SHA-256 of its compiled form, where one is kept.
+    pub compiled_sha256: Option<String>,
+}
+
+impl Store {
+    /// A component by its digest.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn component(&self, digest: &str) -> Result<Option<KnownComponent>, StoreError> {
+        let refused = StoreError::database("to read what it knows of a component");
+        let connection = self.reader()?;
+        connection
+            .prepare("SELECT processor_name, version, compiled_sha256 FROM main.components WHERE digest = ?")
+            .and_then(|mut statement| {
+                statement
+                    .query_row([digest], |row| {
+                        Ok(KnownComponent {
+                            processor_name: row.get(0)?,
+                            version: u32::try_from(row.get::<_, i64>(1)?).unwrap_or(u32::MAX),
+                            compiled_sha256: row.get(2)?,
+                        })
+                    })
+                    .optional()
+            })
+            .map_err(refused)
+    }
+
+    /// The versions of a processor's components, by digest.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn component_versions(&self, processor: &str) -> Result<HashMap<String, u32>, StoreError> {
+        let refused = StoreError::database("to read a processor's versions");
+        let connection = self.reader()?;
+        let mut statement = connection
+            .prepare("SELECT digest, version FROM main.components WHERE processor_name = ?")
+            .map_err(&refused)?;
+        let rows = statement
+            .query_map([processor], |row| {
+                Ok((
+                    row.get(0)?,
+                    u32::try_from(row.get::<_, i64>(1)?).unwrap_or(u32::MAX),
+                ))
+            })
+            .map_err(&refused)?;
+        rows.collect::<Result<_, _>>().map_err(&refused)
+    }
+
+    /// Records a component, or the new compiled form of a known one.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn record_component(
+        &self,
+        digest: String,
+        component: KnownComponent,
+        now: UtcMicros,
+    ) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            in_transaction(connection, |connection| {
+                let refused = StoreError::database("a component");
+                let KnownComponent { processor_name, version, compiled_sha256 } = component;
+                let updated = connection
+                    .execute(
+                        "UPDATE main.components SET compiled_sha256 = ? WHERE digest = ?",
+                        params![compiled_sha256, digest],
+                    )
+                    .map_err(&refused)?;
+                if updated == 0 {
+                    connection
+                        .execute(
+                            "INSERT INTO main.components (digest, processor_name, version, compiled_sha256, first_seen_at) \
+                             VALUES (?, ?, ?, ?, ?)",
+                            params![digest, processor_name, i64::from(version), compiled_sha256, timestamp(now)],
+                        )
+                        .map_err(&refused)?;
+                }
+                Ok(())
+            })
+        })
+    }
+}

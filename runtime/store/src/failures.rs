@@ -1,0 +1,205 @@
+//! The table `session_failures`: sessions whose last attempt failed.
+
+use std::collections::HashMap;
+
+use duckdb::{Connection, params};
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_host::content::ContentHash;
+use session_pipeline_host::fault::{Fault, FaultKind};
+use session_pipeline_host::sessions::Observed;
+
+use crate::error::StoreError;
+use crate::group::FailedSession;
+use crate::retry::Failures;
+use crate::sessions::Keys;
+use crate::sql::{bigint, maybe_timestamp, timestamp};
+use crate::state_rows::FailureRow;
+use crate::store::Store;
+
+impl Store {
+    /// All failure rows of a processor, by session key.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn known_failures(
+        &self,
+        processor: &str,
+    ) -> Result<HashMap<String, FailureRow>, StoreError> {
+        self.failures_of(processor, Keys::All)
+    }
+
+    /// The failure rows of a processor for some sessions, by session key.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn failures_of(
+        &self,
+        processor: &str,
+        keys: Keys<'_>,
+    ) -> Result<HashMap<String, FailureRow>, StoreError> {
+        let (condition, [a, b, c, d]) = keys.condition();
+        let refused = StoreError::database("to read its failures");
+        let connection = self.reader()?;
+        let mut statement = connection
+            .prepare(&format!(
+                "SELECT session_file, rowid, file_hash, file_size, file_mtime_ns, file_ctime_ns, component_digest, \
+                 attempts, epoch_us(next_attempt_at), epoch_us(quarantined_at), epoch_us(last_attempt_at), fault, detail, \
+                 own_attempts, missing_since IS NOT NULL FROM main.session_failures \
+                 WHERE processor_name = ? AND {condition}",
+            ))
+            .map_err(&refused)?;
+        let rows = statement
+            .query_map(params![processor, a, b, c, d], |row| {
+                let observed = match (row.get(3)?, row.get(4)?, row.get(5)?) {
+                    (Some(size), Some(mtime_ns), Some(ctime_ns)) => Some(Observed {
+                        size,
+                        mtime_ns,
+                        ctime_ns,
+                    }),
+                    _ => None,
+                };
+                let failure = FailureRow {
+                    row_id: row.get(1)?,
+                    hash: row
+                        .get::<_, Option<String>>(2)?
+                        .as_deref()
+                        .and_then(ContentHash::from_hex),
+                    observed,
+                    digest: row.get(6)?,
+                    failures: Failures {
+                        attempts: count(row.get(7)?),
+                        own_attempts: count(row.get(13)?),
+                        next_attempt_at: row.get::<_, Option<i64>>(8)?.map(UtcMicros),
+                        quarantined_at: row.get::<_, Option<i64>>(9)?.map(UtcMicros),
+                    },
+                    fault: Fault {
+                        kind: FaultKind::from_word(&row.get::<_, String>(11)?),
+                        detail: row.get::<_, Option<String>>(12)?.unwrap_or_default(),
+                    },
+                    last_attempt_at: UtcMicros(row.get(10)?),
+                    is_missing: row.get(14)?,
+                };
+                Ok((row.get(0)?, failure))
+            })
+            .map_err(&refused)?;
+        rows.collect::<Result<_, _>>().map_err(&refused)
+    }
+}
+
+/// A count as the database keeps it.
+pub(crate) fn count(kept: i64) -> u32 {
+    u32::try_from(kept).unwrap_or(u32::MAX)
+}
+
+/// Records a failed attempt within the present transaction.
+pub(crate) fn record(
+    connection: &Connection,
+    processor: &str,
+    digest: &str,
+    failed: &FailedSession,
+) -> Result<(), StoreError> {
+    let refused = StoreError::database("a failure");
+    let hash = failed.hash.map(|hash| hash.to_string());
+    let (size, mtime_ns, ctime_ns) = match failed.observed {
+        Some(observed) => (
+            Some(bigint(observed.size)),
+            Some(observed.mtime_ns),
+            Some(observed.ctime_ns),
+        ),
+        None => (None, None, None),
+    };
+    let updated = match failed.failure_row {
+        Some(row_id) => connection
+            .prepare_cached(
+                "UPDATE main.session_failures SET file_hash = ?, file_size = ?, file_mtime_ns = ?, file_ctime_ns = ?, \
+                 component_digest = ?, attempts = ?, own_attempts = ?, fault = ?, detail = ?, last_attempt_at = ?, \
+                 next_attempt_at = ?, quarantined_at = ?, missing_since = NULL WHERE rowid = ? AND processor_name = ? AND session_file = ?",
+            )
+            .and_then(|mut statement| {
+                statement.execute(params![
+                    hash,
+                    size,
+                    mtime_ns,
+                    ctime_ns,
+                    digest,
+                    i64::from(failed.failures.attempts),
+                    i64::from(failed.failures.own_attempts),
+                    failed.fault.kind.as_str(),
+                    failed.fault.detail,
+                    timestamp(failed.at),
+                    maybe_timestamp(failed.failures.next_attempt_at),
+                    maybe_timestamp(failed.failures.quarantined_at),
+                    row_id,
+                    processor,
+                    failed.key,
+                ])
+            })
+            .map_err(&refused)?,
+        None => 0,
+    };
+    // A row that somebody released meanwhile does not come back because a file was touched.
+    if updated == 1 || !failed.is_attempt {
+        return Ok(());
+    }
+    // The row was never there, or the handle went stale: by the key, which is slow and always right.
+    let deleted = delete_by_key(connection, processor, &failed.key)?;
+    // A session that was released during the run starts over: nothing of before counts.
+    let was_released = failed.failure_row.is_some() && deleted == 0;
+    let failures = match was_released {
+        true => failed.failures_if_released,
+        false => failed.failures,
+    };
+    connection
+        .prepare_cached(
+            "INSERT INTO main.session_failures (processor_name, session_file, file_hash, file_size, file_mtime_ns, \
+             file_ctime_ns, component_digest, attempts, own_attempts, fault, detail, last_attempt_at, next_attempt_at, \
+             quarantined_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .and_then(|mut statement| {
+            statement.execute(params![
+                processor,
+                failed.key,
+                hash,
+                size,
+                mtime_ns,
+                ctime_ns,
+                digest,
+                i64::from(failures.attempts),
+                i64::from(failures.own_attempts),
+                failed.fault.kind.as_str(),
+                failed.fault.detail,
+                timestamp(failed.at),
+                maybe_timestamp(failures.next_attempt_at),
+                maybe_timestamp(failures.quarantined_at),
+            ])
+        })
+        .map_err(&refused)?;
+    Ok(())
+}
+
+/// Forgets the failures of a session that has succeeded.
+pub(crate) fn forget(
+    connection: &Connection,
+    processor: &str,
+    key: &str,
+    row_id: i64,
+) -> Result<(), StoreError> {
+    let deleted = connection
+        .prepare_cached("DELETE FROM main.session_failures WHERE rowid = ? AND processor_name = ? AND session_file = ?")
+        .and_then(|mut statement| statement.execute(params![row_id, processor, key]))
+        .map_err(StoreError::database("a failure's end"))?;
+    if deleted == 0 {
+        delete_by_key(connection, processor, key)?;
+    }
+    Ok(())
+}
+
+/// Returns how many rows that were.
+fn delete_by_key(connection: &Connection, processor: &str, key: &str) -> Result<usize, StoreError> {
+    connection
+        .prepare_cached(
+            "DELETE FROM main.session_failures WHERE processor_name = ? AND session_file = ?",
+        )
+        .and_then(|mut statement| statement.execute(params![processor, key]))
+        .map_err(StoreError::database("a failure's end"))
+}

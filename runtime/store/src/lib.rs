@@ -1,0 +1,82 @@
+//! The embedded database of a data directory: the single owner of its file.
+//!
+//! One thread writes, any number of connections read. A session's rows and its state row commit in
+//! one transaction ([`Group`]). The store knows sessions, rows and faults from the host crate. It
+//! executes no processor and decides nothing: what to process, and when, is the pipeline's.
+//!
+//! Only this crate opens the database file. Closing a second handle on it would release DuckDB's
+//! lock, so the handle that checkpoints need is closed after DuckDB's own.
+
+mod audit;
+mod cancel;
+mod checkpoint;
+mod commit;
+mod component_files;
+mod components;
+mod counters;
+mod counts;
+mod error;
+mod failures;
+mod group;
+mod health;
+mod holder;
+mod jobs;
+pub mod kill_point;
+mod llm;
+mod lock;
+mod lost_commits;
+mod modes;
+pub mod money;
+mod open;
+mod quarantine;
+mod redact;
+mod requests;
+mod retention;
+pub mod retry;
+mod runs;
+mod schema;
+mod sequence;
+mod sessions;
+mod shared;
+mod sql;
+mod state;
+pub mod state_rows;
+mod stats;
+mod store;
+mod superseded;
+mod table_rows;
+mod tables;
+mod tokens;
+mod transaction;
+mod updates;
+mod users;
+mod vanished;
+mod waits;
+
+pub use audit::{Actor, AuditEntry, AuditRow, Audited, ClientKind, write_audit};
+pub use cancel::{CancelReason, Cancellation};
+pub use component_files::Component;
+pub use components::KnownComponent;
+pub use counts::ProcessorStatus;
+pub use error::StoreError;
+pub use group::{Change, CompletedSession, Entry, FailedSession, Group, SkippedSession};
+pub use health::{LatestRuns, ProcessorFailures};
+pub use holder::Holder;
+pub use jobs::JobRow;
+pub use llm::{Budget, Budgets, LlmCall, LlmOutcome, LlmUse, OverBudget};
+pub use modes::private_folder;
+pub use open::{EXPORT_PREFIX, MigrationPlan, StoreOptions, settings};
+pub use quarantine::{Held, Which};
+pub use requests::ReprocessRequests;
+pub use retention::{Retention, Swept};
+pub use runs::{RunRecord, RunResult, RunRow, Trigger};
+pub use sequence::recorded_commits;
+pub use sessions::{Keys, SessionCost, SessionState, SessionStates};
+pub use sql::timestamp;
+pub use stats::{SessionError, Stats};
+pub use store::{Opened, Store};
+pub use tokens::{Key, NewToken, Role, Token};
+pub use transaction::{Writer, in_transaction};
+pub use updates::{Turn, Updates};
+pub use users::User;
+pub use vanished::PresenceChanges;

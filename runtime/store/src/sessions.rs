@@ -1,0 +1,311 @@
+//! What is known of sessions, for people who ask: over all processors, with counts and times.
+//!
+//! Runs read the leaner [`StateRows`](crate::state_rows::StateRows) instead.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use duckdb::{OptionalExt, params};
+use serde_json::json;
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_host::content::ContentHash;
+use session_pipeline_host::processor::Cost;
+use session_pipeline_host::sessions::Observed;
+
+use crate::audit::{Audited, write_audit};
+use crate::error::StoreError;
+use crate::requests::ReprocessRequests;
+use crate::sql::{quoted, table_of};
+use crate::state_rows::StateRow;
+use crate::store::Store;
+use crate::transaction::in_transaction;
+
+/// All state rows of some sessions.
+#[derive(Debug, Default)]
+pub struct SessionStates {
+    /// The rows, in the order of keys, then processors.
+    pub rows: Vec<SessionState>,
+    /// The digests that [`StateRow::digest`] points to.
+    pub digests: Vec<String>,
+}
+
+/// Which sessions are read, by their keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys<'a> {
+    /// All of them.
+    All,
+    /// This one.
+    One(&'a str),
+    /// Those after the first key, from the beginning where there is none, up to the last one.
+    Range(Option<&'a str>, &'a str),
+}
+
+impl<'a> Keys<'a> {
+    /// A condition on `session_file` with these keys as its four parameters.
+    const CONDITION: &'static str =
+        "(? IS NULL OR session_file > ?) AND (? IS NULL OR session_file <= ?)";
+    /// The same for one key, which DuckDB finds faster.
+    const IS_ONE: &'static str =
+        "(? IS NULL OR session_file = ?) AND (? IS NULL OR session_file = ?)";
+
+    /// The condition, and its parameters.
+    pub(crate) fn condition(self) -> (&'static str, [Option<&'a str>; 4]) {
+        match self {
+            Self::All => (Self::CONDITION, [None; 4]),
+            Self::One(key) => (Self::IS_ONE, [Some(key); 4]),
+            Self::Range(after, last) => (Self::CONDITION, [after, after, Some(last), Some(last)]),
+        }
+    }
+}
+
+/// A state row with what only people ask for.
+#[derive(Clone, Debug)]
+pub struct SessionState {
+    /// The processor.
+    pub processor: String,
+    /// The session's key.
+    pub key: String,
+    /// Whose it is.
+    pub username: String,
+    /// What runs go by.
+    pub known: StateRow,
+    /// How many items were extracted.
+    pub items: i64,
+    /// Since when its file is gone.
+    pub missing_since: Option<UtcMicros>,
+}
+
+/// What the last attempt that is remembered took, and in which run it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionCost {
+    /// The run.
+    pub run_id: String,
+    /// What it took.
+    pub cost: Cost,
+}
+
+impl Store {
+    /// The next keys of sessions with a state row or a failure, in their order, after a key.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn known_keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+        let refused = StoreError::database("to read which sessions are known");
+        let connection = self.reader()?;
+        let mut statement = connection
+            .prepare(&format!(
+                "SELECT session_file FROM main.session_processor_state WHERE ? IS NULL OR session_file > ? \
+                 UNION SELECT session_file FROM main.session_failures WHERE ? IS NULL OR session_file > ? \
+                 ORDER BY session_file LIMIT {limit}"
+            ))
+            .map_err(&refused)?;
+        let rows = statement
+            .query_map([after; 4], |row| row.get(0))
+            .map_err(&refused)?;
+        rows.collect::<Result<_, _>>().map_err(&refused)
+    }
+
+    /// The state rows of some sessions.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn session_states(&self, keys: Keys<'_>) -> Result<SessionStates, StoreError> {
+        let (condition, parameters) = keys.condition();
+        let refused = StoreError::database("to read the state of its sessions");
+        let connection = self.reader()?;
+        let mut statement = connection
+            .prepare(&format!(
+                "SELECT processor_name, session_file, username, rowid, file_size, file_mtime_ns, file_ctime_ns, \
+                 file_hash, epoch_us(processed_at), session_seq, component_digest, coalesce(due, false), \
+                 epoch_us(missing_since), CAST(coalesce(items_extracted, 0) AS BIGINT) \
+                 FROM main.session_processor_state WHERE {condition} \
+                 ORDER BY session_file, processor_name",
+            ))
+            .map_err(&refused)?;
+        let mut states = SessionStates::default();
+        let mut places: HashMap<String, u16> = HashMap::new();
+        let mut rows = statement.query(parameters).map_err(&refused)?;
+        while let Some(row) = rows.next().map_err(&refused)? {
+            let read = || -> duckdb::Result<(SessionState, Option<String>)> {
+                let observed = match (row.get(4)?, row.get(5)?, row.get(6)?) {
+                    (Some(size), Some(mtime_ns), Some(ctime_ns)) => Some(Observed {
+                        size,
+                        mtime_ns,
+                        ctime_ns,
+                    }),
+                    _ => None,
+                };
+                let missing_since: Option<i64> = row.get(12)?;
+                let state = SessionState {
+                    processor: row.get(0)?,
+                    key: row.get(1)?,
+                    username: row.get(2)?,
+                    known: StateRow {
+                        row_id: row.get(3)?,
+                        observed,
+                        hash: row
+                            .get::<_, Option<String>>(7)?
+                            .as_deref()
+                            .and_then(ContentHash::from_hex),
+                        processed_at: row.get::<_, Option<i64>>(8)?.map(UtcMicros),
+                        session_seq: row.get(9)?,
+                        digest: None,
+                        is_due: row.get(11)?,
+                        is_missing: missing_since.is_some(),
+                    },
+                    items: row.get(13)?,
+                    missing_since: missing_since.map(UtcMicros),
+                };
+                Ok((state, row.get(10)?))
+            };
+            let (mut state, digest) = read().map_err(&refused)?;
+            state.known.digest = digest.map(|digest| {
+                let next = u16::try_from(places.len()).unwrap_or(u16::MAX);
+                *places.entry(digest).or_insert_with_key(|digest| {
+                    states.digests.push(digest.clone());
+                    next
+                })
+            });
+            states.rows.push(state);
+        }
+        Ok(states)
+    }
+
+    /// What a processor's last attempts at a session took, where that is still remembered.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn session_cost(
+        &self,
+        processor: &str,
+        key: &str,
+    ) -> Result<Option<SessionCost>, StoreError> {
+        let connection = self.reader()?;
+        connection
+            .prepare(
+                "SELECT run_id, fuel, peak_memory, bytes, guest_micros FROM main.session_costs \
+                 WHERE processor_name = ? AND session_file = ? ORDER BY CAST(run_id AS BIGINT) DESC LIMIT 1",
+            )
+            .and_then(|mut statement| {
+                statement
+                    .query_row(params![processor, key], |row| {
+                        let count = |index| -> duckdb::Result<u64> {
+                            let value: Option<i64> = row.get(index)?;
+                            Ok(u64::try_from(value.unwrap_or(0)).unwrap_or(0))
+                        };
+                        Ok(SessionCost {
+                            run_id: row.get(0)?,
+                            cost: Cost {
+                                fuel: count(1)?,
+                                peak_memory: count(2)?,
+                                bytes: count(3)?,
+                                guest_micros: count(4)?,
+                            },
+                        })
+                    })
+                    .optional()
+            })
+            .map_err(StoreError::database("to read what a session took"))
+    }
+
+    /// How many rows each session-owned table of a processor holds of one session, by table.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn session_row_counts(
+        &self,
+        processor: &str,
+        state: &SessionState,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
+        let refused = StoreError::database("to count a session's rows");
+        let connection = self.reader()?;
+        let tables: Vec<String> = connection
+            .prepare(
+                "SELECT DISTINCT columns.table_name FROM duckdb_columns() AS columns \
+                 JOIN duckdb_tables() AS tables USING (database_name, schema_name, table_name) \
+                 WHERE columns.database_name = current_database() AND columns.schema_name = ? \
+                 AND columns.column_name = 'session_file' ORDER BY columns.table_name",
+            )
+            .and_then(|mut statement| {
+                statement
+                    .query_map([processor], |row| row.get(0))?
+                    .collect()
+            })
+            .map_err(&refused)?;
+        let mut counts = Vec::new();
+        for table in tables {
+            // By number, which finds its rows by the zones of the table; a legacy row has none.
+            let column = match state.known.session_seq {
+                Some(_) => "session_seq",
+                None => "session_file",
+            };
+            let sql = format!(
+                "SELECT count(*) FROM {} WHERE {} = ?",
+                table_of(processor, &table),
+                quoted(column)
+            );
+            let count = |value: &dyn duckdb::ToSql| {
+                connection.query_row(&sql, [value], |row| row.get::<_, i64>(0))
+            };
+            let rows = match &state.known.session_seq {
+                Some(seq) => count(seq),
+                None => count(&state.key),
+            }
+            .map_err(&refused)?;
+            counts.push((table, u64::try_from(rows).unwrap_or(0)));
+        }
+        Ok(counts)
+    }
+
+    /// Marks the sessions that a processor knows, or one of them, to be processed again. Deletes
+    /// nothing; gives how many are marked now.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn mark_due(
+        &self,
+        processor: &str,
+        key: Option<&str>,
+        audited: Audited,
+    ) -> Result<u64, StoreError> {
+        let (processor, key) = (processor.to_owned(), key.map(str::to_owned));
+        let requests = Arc::clone(&self.requests);
+        self.write(move |connection| {
+            let marked = in_transaction(connection, |connection| {
+                let refused = StoreError::database("to mark sessions");
+                let wanted = "processor_name = ? AND (? IS NULL OR session_file = ?)";
+                // What is marked already is not written again.
+                connection
+                    .execute(
+                        &format!(
+                            "UPDATE main.session_processor_state SET due = true \
+                             WHERE {wanted} AND due IS DISTINCT FROM true"
+                        ),
+                        params![processor, key, key],
+                    )
+                    .map_err(&refused)?;
+                let marked: i64 = connection
+                    .query_row(
+                        &format!(
+                            "SELECT count(*) FROM main.session_processor_state WHERE {wanted}"
+                        ),
+                        params![processor, key, key],
+                        |row| row.get(0),
+                    )
+                    .map_err(&refused)?;
+                let params = json!({ "processor": processor, "session": key, "marked": marked });
+                let resource = format!("processor:{processor}");
+                write_audit(connection, &audited.entry(resource, &params))?;
+                Ok(u64::try_from(marked).unwrap_or(0))
+            })?;
+            requests.add(&processor, key.as_deref());
+            Ok(marked)
+        })
+    }
+
+    /// Watches the requests to process sessions of a processor again, for a run that is about to
+    /// read the state rows: its commits must not clear the marks of requests made after that.
+    pub fn watch_requests(&self, processor: &str) -> Arc<ReprocessRequests> {
+        self.requests.watch(processor)
+    }
+}

@@ -1,0 +1,158 @@
+//! Sessions whose file is gone: marked, and forgotten after a long time where the operator asks for
+//! that (BEHAVIOUR.md A11); unasked, what a processor wrote is kept for ever.
+
+use duckdb::{Connection, params};
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_host::manifest::Manifest;
+
+use crate::error::StoreError;
+use crate::sql::{list, maybe_timestamp, timestamp};
+use crate::store::Store;
+use crate::table_rows::delete_rows;
+use crate::transaction::in_transaction;
+
+/// Sessions forgotten in one transaction.
+const SESSIONS_MAX: i64 = 1000;
+
+/// A state row whose file is gone.
+type Vanished = (i64, Option<i64>, String);
+
+/// The rows of sessions whose file disappeared since the last run, or is back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PresenceChanges {
+    /// State rows whose file is gone.
+    pub vanished: Vec<i64>,
+    /// State rows whose file came back.
+    pub returned: Vec<i64>,
+    /// Failure rows whose file is gone.
+    pub vanished_failures: Vec<i64>,
+    /// Failure rows whose file came back.
+    pub returned_failures: Vec<i64>,
+}
+
+impl Store {
+    /// Marks sessions whose file is gone, or is back, as a plan found them.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn mark_missing(
+        &self,
+        processor: &str,
+        changes: &PresenceChanges,
+        now: UtcMicros,
+    ) -> Result<(), StoreError> {
+        let mut marks = Vec::new();
+        for (table, vanished, returned) in [
+            (
+                "session_processor_state",
+                &changes.vanished,
+                &changes.returned,
+            ),
+            (
+                "session_failures",
+                &changes.vanished_failures,
+                &changes.returned_failures,
+            ),
+        ] {
+            for (rows, since) in [(vanished, Some(now)), (returned, None)] {
+                if !rows.is_empty() {
+                    marks.push((table, rows.clone(), since));
+                }
+            }
+        }
+        if marks.is_empty() {
+            return Ok(());
+        }
+        let processor = processor.to_owned();
+        self.write(move |connection| {
+            in_transaction(connection, |connection| {
+                for (table, rows, since) in &marks {
+                    for rows in rows.chunks(1000) {
+                        let sql = format!(
+                            "UPDATE main.{table} SET missing_since = ? WHERE processor_name = ? AND rowid IN ({})",
+                            list(rows.iter().copied())
+                        );
+                        connection
+                            .execute(&sql, params![maybe_timestamp(*since), processor])
+                            .map_err(StoreError::database("what is missing"))?;
+                    }
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// Removes the rows of a processor's sessions that have been missing since before `before`,
+    /// each session's rows and its state row together; gives how many sessions that were.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn forget_vanished(
+        &self,
+        manifest: &Manifest,
+        before: UtcMicros,
+    ) -> Result<u64, StoreError> {
+        let mut forgotten = 0;
+        loop {
+            let manifest = manifest.clone();
+            let count = self.write(move |connection| {
+                in_transaction(connection, |connection| {
+                    forget(connection, &manifest, before)
+                })
+            })?;
+            if count == 0 {
+                return Ok(forgotten);
+            }
+            forgotten += count;
+        }
+    }
+}
+
+fn forget(
+    connection: &Connection,
+    manifest: &Manifest,
+    before: UtcMicros,
+) -> Result<u64, StoreError> {
+    let refused = StoreError::database("to forget vanished sessions");
+    let processor = manifest.name.as_str();
+    let vanished: Vec<Vanished> = connection
+        .prepare(
+            "SELECT rowid, session_seq, session_file FROM main.session_processor_state \
+             WHERE processor_name = ? AND missing_since < ? ORDER BY rowid LIMIT ?",
+        )
+        .and_then(|mut statement| {
+            statement
+                .query_map(params![processor, timestamp(before), SESSIONS_MAX], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })?
+                .collect()
+        })
+        .map_err(&refused)?;
+    if vanished.is_empty() {
+        return Ok(0);
+    }
+    let numbers: Vec<i64> = vanished.iter().filter_map(|(_, seq, _)| *seq).collect();
+    let legacy: Vec<&str> = vanished
+        .iter()
+        .filter(|(_, seq, _)| seq.is_none())
+        .map(|(_, _, key)| key.as_str())
+        .collect();
+    delete_rows(connection, manifest, &numbers, &legacy)?;
+    let rows = list(vanished.iter().map(|(row_id, _, _)| *row_id));
+    for table in ["session_failures", "session_costs"] {
+        let sql = format!(
+            "DELETE FROM main.{table} WHERE processor_name = ? AND session_file IN \
+             (SELECT session_file FROM main.session_processor_state WHERE processor_name = ? AND rowid IN ({rows}))"
+        );
+        connection
+            .execute(&sql, params![processor, processor])
+            .map_err(&refused)?;
+    }
+    let sql = format!(
+        "DELETE FROM main.session_processor_state WHERE processor_name = ? AND rowid IN ({rows})"
+    );
+    connection
+        .execute(&sql, params![processor])
+        .map_err(&refused)?;
+    Ok(vanished.len() as u64)
+}
