@@ -57,7 +57,7 @@ pub use jobs::JobRow;
 pub use llm::{LlmCall, LlmOutcome, LlmUse, OverBudget};
 pub use lock::Holder;
 pub(crate) use modes::private_folder;
-pub(crate) use open::EXPORT_PREFIX;
+pub(crate) use open::{EXPORT_PREFIX, spill_dir};
 pub use open::{MigrationPlan, Opened, settings};
 pub use requests::ReprocessRequests;
 pub use runs::{RunRecord, RunResult, RunRow, Trigger};

@@ -1,5 +1,5 @@
 //! Lines 1 and 2: the sandboxed `usage` against the same code native, and against MD5 of the same
-//! bytes.
+//! bytes. Beside them, what it costs to confine the thread.
 //!
 //! `cargo xtask bench sandbox -- FOLDER` measures over a sessions root; without one over the
 //! examples that ship. CPU time of one thread, in alternating rounds.
@@ -18,6 +18,7 @@ use session_pipeline_runtime::content::Snapshot;
 use session_pipeline_runtime::processor::SessionInfo;
 use session_pipeline_runtime::registry::{Registry, Shipped};
 use session_pipeline_runtime::run::Pipeline;
+use session_pipeline_runtime::sandbox::{Reach, confine_thread};
 use session_pipeline_usage::Usage;
 
 const ROUNDS: usize = 11;
@@ -50,7 +51,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let megabytes = (bytes * repeats) as f64 / 1e6;
     let rate = |took: Duration| megabytes / took.as_secs_f64();
-    let (mut native, mut md5, mut reading, mut whole, mut guest) = (
+    let (mut native, mut md5, mut reading, mut sandboxed, mut guest, mut confined) = (
+        Figures::default(),
         Figures::default(),
         Figures::default(),
         Figures::default(),
@@ -83,7 +85,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
             }
         });
-        let whole_took = cpu(|| {
+        let whole = || {
             for _ in 0..repeats {
                 for key in &keys {
                     let snapshot = Snapshot::open(&root, key, UtcMicros(0), LINE_BYTES_MAX)
@@ -103,18 +105,32 @@ fn main() -> Result<(), Box<dyn Error>> {
                     );
                 }
             }
+        };
+        let whole_took = cpu(whole);
+        let confined_took = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let reach = Reach {
+                    sessions: Some(root.folder()),
+                    ..Reach::default()
+                };
+                confine_thread(reach).expect("what the kernel has can be used");
+                cpu(whole)
+            });
+            thread.join().expect("no panic")
         });
         native.add(rate(native_took));
         md5.add(rate(md5_took));
         reading.add(rate(reading_took));
-        whole.add(rate(whole_took));
+        sandboxed.add(rate(whole_took));
+        confined.add(rate(confined_took));
         // What is left of a session once it is read and hashed: instance, guest, host calls.
         guest.add(rate(whole_took.saturating_sub(reading_took)));
     }
     println!("native usage              {native} MB/s");
     println!("MD5                       {md5} MB/s");
     println!("read and MD5              {reading} MB/s");
-    println!("sandboxed, read and MD5   {whole} MB/s");
+    println!("sandboxed, read and MD5   {sandboxed} MB/s");
+    println!("the same, confined        {confined} MB/s");
     println!("sandboxed alone           {guest} MB/s");
     println!(
         "line 1: sandboxed / native  {}   must be 0.50, goal 0.60",
@@ -124,6 +140,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "line 2: sandboxed / MD5     {}   must be 0.90, goal 2.0",
         guest.over(&md5)
     );
+    println!("confined / not confined     {}", confined.over(&sandboxed));
     Ok(())
 }
 

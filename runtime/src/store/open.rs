@@ -420,7 +420,7 @@ fn holder_of(error: &str) -> Option<String> {
 const SPILL_MAX: &str = "8GB";
 
 /// Where the database puts what its memory can't hold, while a statement runs.
-fn spill_dir(config: &Config) -> PathBuf {
+pub(crate) fn spill_dir(config: &Config) -> PathBuf {
     config.state_dir().join("spill")
 }
 
