@@ -1,5 +1,5 @@
 //! Lines 1 and 2: the sandboxed `usage` against the same code native, and against MD5 of the same
-//! bytes.
+//! bytes. Beside them, what it costs to confine the thread.
 //!
 //! `cargo xtask bench sandbox -- FOLDER` measures over a sessions root; without one over the
 //! examples that ship. CPU time of one thread, in alternating rounds.
@@ -14,6 +14,7 @@ use session_pipeline_harness::measure::{Figures, Material};
 use session_pipeline_host::clock::{SystemClock, UtcMicros};
 use session_pipeline_host::content::Snapshot;
 use session_pipeline_host::processor::SessionInfo;
+use session_pipeline_host::sandbox::{Reach, confine_thread};
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::run::Pipeline;
@@ -51,7 +52,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let megabytes = (bytes * repeats) as f64 / 1e6;
     let rate = |took: Duration| megabytes / took.as_secs_f64();
-    let (mut native, mut md5, mut reading, mut whole, mut guest) = (
+    let (mut native, mut md5, mut reading, mut sandboxed, mut guest, mut confined) = (
+        Figures::default(),
         Figures::default(),
         Figures::default(),
         Figures::default(),
@@ -84,7 +86,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
             }
         });
-        let whole_took = cpu(|| {
+        let whole = || {
             for _ in 0..repeats {
                 for key in &keys {
                     let snapshot = Snapshot::open(&root, key, UtcMicros(0), LINE_BYTES_MAX)
@@ -104,18 +106,32 @@ fn main() -> Result<(), Box<dyn Error>> {
                     );
                 }
             }
+        };
+        let whole_took = cpu(whole);
+        let confined_took = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let reach = Reach {
+                    sessions: Some(root.folder()),
+                    ..Reach::default()
+                };
+                confine_thread(reach).expect("what the kernel has can be used");
+                cpu(whole)
+            });
+            thread.join().expect("no panic")
         });
         native.add(rate(native_took));
         md5.add(rate(md5_took));
         reading.add(rate(reading_took));
-        whole.add(rate(whole_took));
+        sandboxed.add(rate(whole_took));
+        confined.add(rate(confined_took));
         // What is left of a session once it is read and hashed: instance, guest, host calls.
         guest.add(rate(whole_took.saturating_sub(reading_took)));
     }
     println!("native usage              {native} MB/s");
     println!("MD5                       {md5} MB/s");
     println!("read and MD5              {reading} MB/s");
-    println!("sandboxed, read and MD5   {whole} MB/s");
+    println!("sandboxed, read and MD5   {sandboxed} MB/s");
+    println!("the same, confined        {confined} MB/s");
     println!("sandboxed alone           {guest} MB/s");
     println!(
         "line 1: sandboxed / native  {}   must be 0.50, goal 0.60",
@@ -125,6 +141,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "line 2: sandboxed / MD5     {}   must be 0.90, goal 2.0",
         guest.over(&md5)
     );
+    println!("confined / not confined     {}", confined.over(&sandboxed));
     Ok(())
 }
 

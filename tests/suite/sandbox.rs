@@ -9,6 +9,7 @@
 mod abi;
 mod bombs;
 mod components;
+mod confined;
 mod footprint;
 mod generated;
 mod limits;

@@ -120,6 +120,8 @@ pub struct LlmError {
 /// Someone who answers: a provider with its budgets, cache and retries, or a test's stand-in.
 ///
 /// Called on a worker's thread, which waits; the caller holds neither a permit nor a transaction.
+/// That thread is confined where the kernel can do it, and so are the threads that it starts: open
+/// files and sockets on a thread that was there before.
 pub trait LanguageModel: std::fmt::Debug + Send + Sync {
     /// Answers, or says why not, within `caller.time_left`.
     ///

@@ -2,18 +2,25 @@
 //!
 //! Nothing is granted but the session's own lines, the processor's own tables and a bounded log.
 //! How a component is loaded and called stands in [`crate::processor`]; what WASI answers in the
-//! `wasi` room; how rows are taken in the `records` room; compiling in the `compile` room.
+//! `wasi` room; how rows are taken in the `records` room; compiling in the `compile` room; what the
+//! kernel denies to the threads that run guests in the `worker` room.
 
 mod code;
 mod compile;
 mod confine;
 pub(crate) mod contract;
 mod engines;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod filter;
 mod host;
 mod llm;
 mod log;
 mod records;
 mod wasi;
+mod worker;
 
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{
@@ -32,6 +39,8 @@ pub use llm::{Aside, ModelGrant};
 pub(crate) use llm::{SessionModel, blamed};
 pub use log::{Level, LogLine};
 pub(crate) use wasi::is_allowed_import;
+pub use worker::confine_if_possible;
+pub use worker::{Confined, Reach, confine_thread};
 
 /// Memory kept resident in a pool slot, so that the next session there does not fault it in again:
 /// twice what a Rust guest needs.

@@ -176,6 +176,11 @@ impl SessionsRoot {
         &self.path
     }
 
+    /// The open folder itself.
+    pub fn folder(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
+
     /// How many sessions were opened through this value so far.
     pub fn opens(&self) -> u64 {
         self.opens.load(Ordering::Relaxed)

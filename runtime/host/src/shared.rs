@@ -26,8 +26,8 @@ pub const KEY_BYTES_MAX: usize = 1024;
 
 /// The committed rows of a processor's shared tables.
 ///
-/// Asked on a worker's thread in the middle of a session; an implementation holds no transaction
-/// between two calls.
+/// Asked on a worker's thread in the middle of a session, which is confined where the kernel can do
+/// it; an implementation holds no transaction between two calls.
 pub trait SharedRows: fmt::Debug + Send + Sync {
     /// How many rows a table holds: what a look-up without its key has to read.
     ///

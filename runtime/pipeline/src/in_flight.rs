@@ -143,6 +143,11 @@ impl InFlight {
         kept
     }
 
+    /// Where the slots lie, once there are any.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// A worker's place; nothing is written yet.
     pub fn seat(&self) -> Seat<'_> {
         Seat {

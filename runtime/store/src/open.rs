@@ -46,6 +46,11 @@ impl StoreOptions {
         self.data_dir.join("state")
     }
 
+    /// Where the database puts what does not fit into its memory while a statement runs.
+    pub fn spill_dir(&self) -> PathBuf {
+        self.state_dir().join("spill")
+    }
+
     /// The only other folder into which the database can write files.
     pub fn export_dir(&self) -> PathBuf {
         self.data_dir.join("export")
@@ -345,7 +350,7 @@ pub fn settings(options: &StoreOptions, memory_bytes: u64) -> duckdb::Result<Dat
         // None but our own: see `checkpoint`.
         .with("checkpoint_threshold", "1000TB")?
         // Reports over many millions of messages group more than memory may hold.
-        .with("temp_directory", spill_dir(options).to_string_lossy())?
+        .with("temp_directory", options.spill_dir().to_string_lossy())?
         .with("max_temp_directory_size", SPILL_MAX)
 }
 
@@ -442,14 +447,9 @@ fn holder_of(error: &str) -> Option<String> {
 /// More than a report over a hundred million messages needs, and less than a disk misses.
 const SPILL_MAX: &str = "8GB";
 
-/// Where the database puts what its memory can't hold, while a statement runs.
-fn spill_dir(options: &StoreOptions) -> PathBuf {
-    options.state_dir().join("spill")
-}
-
 /// What a process left that was killed in the middle of a statement. Only under our lock.
 fn discard_spill(options: &StoreOptions) -> Result<(), StoreError> {
-    let path = spill_dir(options);
+    let path = options.spill_dir();
     match fs::remove_dir_all(&path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(StoreError::Io { path, source })

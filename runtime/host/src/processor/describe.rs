@@ -1,5 +1,6 @@
 //! What a processor says of itself when it is asked.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use crate::fault::{Fault, FaultKind, printable};
@@ -8,10 +9,42 @@ use crate::manifest::{ColumnSpec, Kind, Manifest, ManifestError, Order, TableSpe
 use crate::sandbox::contract::ProcessorWithLlmPre;
 use crate::sandbox::contract::exports::session_pipeline::processor::guest::Manifest as GuestManifest;
 use crate::sandbox::contract::session_pipeline::processor::types;
-use crate::sandbox::{Engine, HostState, fault_of, fuel_left, run_to_end};
+use crate::sandbox::{
+    Engine, HostState, Reach, confine_if_possible, fault_of, fuel_left, run_to_end,
+};
+
+/// The guest runs on a stack of its own.
+const THREAD_STACK_BYTES: usize = 1 << 20;
 
 /// Asks in a fresh instance, with this randomness; gives what it said, checked, and the fuel it took.
+///
+/// On a thread of its own, which opens nothing: the caller's has other work to do, and can't be
+/// confined.
 pub(super) fn describe(
+    engine: &Engine,
+    limits: &Arc<Limits>,
+    pre: &ProcessorWithLlmPre<HostState>,
+    settings: &Vec<(String, String)>,
+    randomness: [u8; 32],
+) -> Result<(Manifest, u64), Fault> {
+    let work = || {
+        confine_if_possible(Reach::default());
+        ask(engine, limits, pre, settings, randomness)
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("describe".to_owned())
+            .stack_size(THREAD_STACK_BYTES)
+            .spawn_scoped(scope, work);
+        let thread = thread.map_err(|error| {
+            let detail = format!("no thread could be started to ask what it is: {error}");
+            Fault::new(FaultKind::Host, detail)
+        })?;
+        thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+fn ask(
     engine: &Engine,
     limits: &Arc<Limits>,
     pre: &ProcessorWithLlmPre<HostState>,

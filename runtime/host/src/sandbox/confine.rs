@@ -11,30 +11,14 @@
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 pub(super) fn to_computing() -> Result<(), String> {
-    use std::collections::BTreeMap;
+    use seccompiler::SeccompAction;
 
-    use seccompiler::{
-        BackendError, BpfProgram, Error, SeccompAction, SeccompFilter, TargetArch, apply_filter,
-    };
+    use super::filter::{denied, install};
 
-    let wrong = |error: &dyn std::fmt::Display| format!("the compiler can't be confined: {error}");
-    let rules: BTreeMap<i64, Vec<_>> = COMPUTING.iter().map(|call| (*call, Vec::new())).collect();
-    let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    let arch: Result<TargetArch, BackendError> = std::env::consts::ARCH.try_into();
-    let arch = arch.map_err(|error| wrong(&error))?;
-    let filter = SeccompFilter::new(rules, denied, SeccompAction::Allow, arch);
-    let filter = filter.map_err(|error| wrong(&error))?;
-    let program: Result<BpfProgram, BackendError> = filter.try_into();
-    let program = program.map_err(|error| wrong(&error))?;
-    match apply_filter(&program) {
-        // A kernel without filters.
-        Err(Error::Prctl(error) | Error::Seccomp(error))
-            if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) =>
-        {
-            Ok(())
-        }
-        applied => applied.map_err(|error| wrong(&error)),
-    }
+    let rules = COMPUTING.iter().map(|call| (*call, Vec::new())).collect();
+    install(rules, denied(), SeccompAction::Allow)
+        .map(|_| ())
+        .map_err(|error| format!("the compiler can't be confined: {error}"))
 }
 
 /// Here the kernel knows no such filters, or nobody tried them.

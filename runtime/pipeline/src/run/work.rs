@@ -1,5 +1,7 @@
 //! Working through the candidates: workers execute, the caller's thread groups and commits.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::manifest::Order;
 use session_pipeline_host::processor::{Cost, Grants, Processor};
+use session_pipeline_host::sandbox::{Reach, confine_if_possible};
 use session_pipeline_host::sessions::SessionsRoot;
 use session_pipeline_store::ReprocessRequests;
 use session_pipeline_store::Stats;
@@ -116,6 +119,20 @@ impl Pass<'_> {
         self.request.max_sessions.into_iter().chain(for_llm).min()
     }
 
+    /// Takes from this thread what no session needs, before it runs a guest.
+    fn confine(&self) {
+        let spill = self.pipeline.config.store_options().spill_dir();
+        // The database makes the folder when it first needs it, which a confined thread can't.
+        if let Err(error) = DirBuilder::new().recursive(true).mode(0o700).create(&spill) {
+            tracing::debug!(%error, "threads that run guests are not confined");
+            return;
+        }
+        confine_if_possible(Reach {
+            sessions: Some(self.root.folder()),
+            scratch: &[self.pipeline.in_flight.folder(), &spill],
+        });
+    }
+
     fn work(
         &self,
         candidates: &[Candidate],
@@ -133,12 +150,17 @@ impl Pass<'_> {
         };
         let is_serial = self.processor.manifest().order == Order::Serial;
         let mut seat = self.pipeline.in_flight.seat();
+        let mut is_confined = false;
         while let Some((index, candidate)) = dispatch
             .next(must_stop, is_time_up)
             .and_then(|index| Some((index, candidates.get(index)?)))
         {
             let mut outcome = {
                 let mut stay = seat.begin(|| self.record(candidate), index < self.suspects);
+                // Once the folder of slots is there, and never where there is nothing to do.
+                if !std::mem::replace(&mut is_confined, true) {
+                    self.confine();
+                }
                 let _permit = self.pipeline.permits.take();
                 let attempt = std::panic::AssertUnwindSafe(|| self.look_at(candidate, &mut stay));
                 std::panic::catch_unwind(attempt).unwrap_or_else(|_| {
