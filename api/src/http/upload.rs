@@ -42,7 +42,7 @@ pub(super) struct UploadForm {
     request_body(content = UploadForm, content_type = "multipart/form-data"), responses(
         (status = 200, body = Uploaded),
         (status = 400, body = Problem, description = "The form is malformed or has no file, the file's name can't be that of a session, or it is no gzip."),
-        (status = 409, body = Problem, description = "The sessions are outside of the data dir."),
+        (status = 409, body = Problem, description = "The sessions are outside of the data dir, or something else is in the place of the session or its folder."),
         (status = 415, body = Problem, description = "The body is no form."),
         (status = 429, body = Problem, description = "The token's user has as many uploads in progress as are allowed."),
         (status = 507, body = Problem, description = "The user's quota is used up, or the disk is nearly full."),
@@ -149,8 +149,11 @@ impl From<UploadError> for ApiError {
             error if error.is_full() => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, crate::cli::chain(&error))
             }
-            UploadError::Name(_) => Self::bad(error.to_string()),
-            UploadError::ElsewhereRoot => Self::new(StatusCode::CONFLICT, error.to_string()),
+            UploadError::Name(_) | UploadError::NameTooLong(_) => Self::bad(error.to_string()),
+            UploadError::ElsewhereRoot
+            | UploadError::Folder(_)
+            | UploadError::NoFolder(_)
+            | UploadError::Removed => Self::new(StatusCode::CONFLICT, error.to_string()),
             error => Self::internal(&error),
         }
     }

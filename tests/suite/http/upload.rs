@@ -1,5 +1,7 @@
 //! Uploads: what is kept, under whose name, and what is refused.
 
+mod obstacles;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
