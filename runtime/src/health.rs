@@ -22,6 +22,7 @@ pub use checks::{
     DiskFigures, JobFigures, QuarantineFigures, SchedulerFigures, Schema, SchemaFigures,
     SessionsFigures, UsersFigures,
 };
+pub(crate) use facts::chain;
 pub use facts::{
     Database, DatabaseFacts, DiskProbe, DiskSpace, Facts, Sessions, Sources, Survey, SystemDisk,
     schema,

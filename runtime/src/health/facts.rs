@@ -261,7 +261,7 @@ fn text(error: StoreError) -> String {
     chain(&error)
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let texts: Vec<String> = causes.map(ToString::to_string).collect();
     printable(&texts.join(": "))
