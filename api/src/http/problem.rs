@@ -17,6 +17,9 @@ use utoipa::IntoResponses;
 use crate::body::Problem;
 use crate::cli::chain;
 
+/// Seconds after which a client can try again what is busy now.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
 /// A request that is refused or failed.
 #[derive(Debug)]
 pub(super) struct ApiError {
@@ -67,6 +70,14 @@ impl IntoResponse for ApiError {
             response
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        let is_busy = [
+            StatusCode::TOO_MANY_REQUESTS,
+            StatusCode::SERVICE_UNAVAILABLE,
+        ];
+        if is_busy.contains(&self.status) {
+            let headers = response.headers_mut();
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response
     }
