@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_runtime::quarantine::held::{Held, Which};
+use session_pipeline_runtime::redaction::without_secrets;
 use utoipa::ToSchema;
 
 /// The sessions in quarantine.
@@ -67,7 +68,8 @@ impl From<Held> for Quarantined {
             processor: held.processor,
             session: held.session,
             fault: held.fault.kind.as_str().to_owned(),
-            detail: held.fault.detail,
+            // Rows of earlier versions were written as they came.
+            detail: without_secrets(&held.fault.detail).into_owned(),
             attempts: held.failures.attempts,
             own_attempts: held.failures.own_attempts,
             last_attempt_at: held.last_attempt_at.to_string(),

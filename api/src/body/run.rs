@@ -1,6 +1,7 @@
 //! Runs: what one did, and the list of them.
 
 use serde::{Deserialize, Serialize};
+use session_pipeline_runtime::redaction::without_secrets;
 use session_pipeline_runtime::report::Usd;
 use session_pipeline_runtime::run::{RunReport, SessionError, Stats};
 use session_pipeline_runtime::sessions::Note;
@@ -90,7 +91,7 @@ impl From<Stats> for RunStats {
         let failed = |error: SessionError| FailedSession {
             session: error.session,
             fault: error.fault,
-            error: error.error,
+            error: without_secrets(&error.error).into_owned(),
         };
         Self {
             processor: stats.processor,
@@ -220,7 +221,8 @@ impl From<RunRow> for Run {
                 RunResult::Failed => Ended::Failed,
                 RunResult::Interrupted => Ended::Interrupted,
             }),
-            error: row.error,
+            // Rows of earlier versions were written as they came.
+            error: row.error.map(|error| without_secrets(&error).into_owned()),
             stats: stats.map(RunStats::from),
             llm: row.llm.map(RunLlm::from),
         }
