@@ -76,6 +76,22 @@ fn paths_of_the_command_line_are_told_without_their_escape_codes() {
     assert_eq!(code, 3, "{text}");
 }
 
+#[test]
+fn wrong_arguments_are_told_without_their_escape_codes() {
+    let dir = DataDir::new();
+    for arguments in [
+        &["run", "usage", PAINT][..],
+        &[PAINT],
+        &["--data-dir", ".", "report", "usage", "--since", PAINT],
+        &["token", "create", "--role", PAINT],
+        &["serve", "--listen", PAINT],
+    ] {
+        let (code, text) = check(&dir, arguments);
+        assert_eq!(code, 2, "{arguments:?}");
+        assert!(text.contains(r"\u{202e}"), "{text}");
+    }
+}
+
 /// What the program logs of a configuration that is worth a warning: on a terminal where there is a
 /// `script` that makes one (util-linux), and else `None`.
 fn log_on_a_terminal(dir: &DataDir, variables: &[(&str, &str)]) -> Option<String> {
