@@ -115,11 +115,12 @@ impl From<RunError> for ApiError {
             RunError::AlreadyRunning(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
             RunError::Registry(error) => error.into(),
             RunError::Store(error) => error.into(),
-            RunError::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
-            error @ (RunError::Sessions { .. }
-            | RunError::Interrupted
-            | RunError::Halted(_)
-            | RunError::Broken(_)) => Self::internal(&error),
+            RunError::Stopping | RunError::Interrupted => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            }
+            error @ (RunError::Sessions { .. } | RunError::Halted(_) | RunError::Broken(_)) => {
+                Self::internal(&error)
+            }
         }
     }
 }

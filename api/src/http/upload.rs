@@ -61,7 +61,7 @@ pub(super) async fn upload(
     let (request, body) = FormBody::of(request, service.limits.upload_bytes_max)?;
     let form = Multipart::from_request(request, &service);
     let mut form = form.await.map_err(|error: MultipartRejection| {
-        ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.body_text())
+        unreadable(StatusCode::UNSUPPORTED_MEDIA_TYPE, &error.body_text())
     })?;
     while let Some(field) = form
         .next_field()
@@ -74,6 +74,14 @@ pub(super) async fn upload(
         }
     }
     Err(ApiError::bad("the form has no field `file`"))
+}
+
+/// The response for a form that its parser rejects.
+fn unreadable(status: StatusCode, reason: &str) -> ApiError {
+    let detail = format!(
+        "the form cannot be read ({reason}); send `multipart/form-data` with the session in the field `file`"
+    );
+    ApiError::new(status, detail)
 }
 
 async fn keep(
