@@ -45,7 +45,6 @@ use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::run::Pipeline;
 use session_pipeline_pipeline::shipped::{Shipped, VERIFICATION};
 
-pub(crate) use error::chain;
 pub use error::{Exit, Failure};
 
 /// Runs sandboxed processors over AI coding-agent transcripts and keeps what they extract.
@@ -241,11 +240,18 @@ pub fn main(
     let mut cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no errors; clap knows where each belongs.
-            let _ = error.print();
             return match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done.into(),
-                _ => Exit::WrongUse.into(),
+                // Help and version are no errors; clap knows where each belongs.
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                    let _ = error.print();
+                    Exit::Done.into()
+                }
+                _ => {
+                    // It repeats arguments, which scripts take from names of files.
+                    let text = printable_lines(&error.render().to_string());
+                    let _ = std::io::stderr().write_all(text.as_bytes());
+                    Exit::WrongUse.into()
+                }
             };
         }
     };

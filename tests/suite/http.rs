@@ -12,6 +12,7 @@ mod paging;
 mod processors;
 mod quarantine;
 mod runs;
+mod secrets;
 mod shutdown;
 mod tokens;
 mod upload;

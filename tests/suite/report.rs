@@ -14,7 +14,9 @@ use serde_json::json;
 use session_pipeline_harness::session::MONDAY_MORNING;
 use session_pipeline_harness::strategies::transcript;
 use session_pipeline_harness::{DataDir, Session, TestPipeline, cases};
-use session_pipeline_pipeline::report::{self, By, Calls, Days, Prices, Report, Row, Totals};
+use session_pipeline_pipeline::report::{
+    self, By, Calls, Days, Prices, Report, Row, Totals, UNKNOWN_MODELS_MAX,
+};
 use session_pipeline_store::money::Usd;
 
 use crate::documents::names;
@@ -222,6 +224,27 @@ fn a_model_without_a_price_is_named_and_makes_the_cost_a_lower_bound() {
     assert_eq!(totals.unknown_models, [model]);
     assert!(totals.cost_is_lower_bound);
     assert_eq!(totals.cost_usd, None, "no price is not a price of nothing");
+}
+
+#[test]
+fn models_that_a_transcript_makes_up_do_not_fill_every_report() {
+    let dir = DataDir::new();
+    let session = (0..150).fold(Session::new("s1"), |session, number| {
+        let name = format!("made-up-{number:03}");
+        session.assistant(|m| m.id(&name).model(&name))
+    });
+    dir.write("ada/a.jsonl", session);
+    let report = check(&dir, By::User);
+    assert_eq!(report.rows.len(), 1);
+    for totals in [&report.totals, &report.rows[0].totals] {
+        assert_eq!(totals.messages, 150);
+        assert_eq!(totals.unknown_models.len(), UNKNOWN_MODELS_MAX);
+        assert_eq!(totals.unknown_models[99], "made-up-099");
+        assert!(totals.cost_is_lower_bound);
+    }
+    let told = crate::cli::check(&dir, &["report", "usage"]).stderr;
+    assert!(told.contains("made-up-009, and others;"), "{told}");
+    assert!(!told.contains("made-up-010"), "{told}");
 }
 
 #[test]

@@ -239,6 +239,57 @@ fn a_copy_of_an_earlier_try_is_replaced_together_with_its_log() {
     assert_eq!(legacy_rows(&copy), 1);
 }
 
+/// What the audit log has of upgrades.
+fn audited_upgrades(dir: &DataDir) -> Vec<String> {
+    let sql = "SELECT client_kind, resource, result, params FROM audit_log WHERE action = 'database.migrate' ORDER BY id";
+    let mut audited = rows(dir, sql);
+    for row in &mut audited {
+        *row = redact(row, dir.path());
+    }
+    audited
+}
+
+#[test]
+fn an_upgrade_leaves_an_audit_row_and_so_does_one_that_fails() {
+    let dir = DataDir::new();
+    let to = |version| Store::open_at(&dir.config(), clock::START, version).map(drop);
+    to(Some(31)).unwrap();
+    to(Some(34)).unwrap();
+    execute(&dir, "ALTER TABLE runs ADD COLUMN note VARCHAR");
+    to(Some(36)).unwrap_err();
+    execute(&dir, "ALTER TABLE runs DROP COLUMN note");
+    let in_the_way = dir
+        .path()
+        .join("state/system.duckdb.before-upgrade-from-34");
+    fs::create_dir(&in_the_way).unwrap();
+    to(None).unwrap_err();
+    to(Some(33)).unwrap_err();
+    fs::remove_dir(in_the_way).unwrap();
+    to(None).unwrap();
+    to(None).unwrap();
+    insta::assert_snapshot!(audited_upgrades(&dir).join("\n"), @r#"
+    system | database | ok | {"from":31,"renamed":[],"to":34}
+    system | database | failed | {"error":"the database `[data-dir]/state/system.duckdb` can't be brought up to date: table `runs` is not as schema `34` has it: `note VARCHAR` is not ours; restore the copy made before the last upgrade, or change the table by hand to what `migrations/schema.sql` shows","from":null}
+    system | database | failed | {"error":"`[data-dir]/state/system.duckdb.before-upgrade-from-34` can't be used; check that it exists, its permissions and the space on its disk: Is a directory (os error 21)","from":34}
+    system | database | ok | {"from":34,"renamed":[],"to":37}
+    "#);
+}
+
+#[test]
+fn a_failed_upgrade_of_a_database_without_an_audit_log_only_says_why() {
+    let dir = legacy_dir();
+    execute(
+        &dir,
+        "ALTER TABLE session_extraction_state DROP COLUMN file_hash",
+    );
+    let error = open(&dir).unwrap_err();
+    assert!(matches!(error, StoreError::Migration { .. }), "{error}");
+    assert_eq!(
+        rows(&dir, "SELECT table_name FROM duckdb_tables() ORDER BY 1"),
+        ["schema_version", "session_extraction_state"]
+    );
+}
+
 #[test]
 fn a_database_newer_than_this_program_is_refused_and_left_as_it_is() {
     let dir = DataDir::new();

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_host::manifest::Order;
+use session_pipeline_host::redaction::json_without_secrets;
 use session_pipeline_pipeline::registry::listing::ListedProcessor;
 use session_pipeline_pipeline::registry::plan::{Plan, Refused};
 use session_pipeline_store::AuditRow;
@@ -241,7 +242,10 @@ impl From<AuditRow> for AuditLine {
             user_id: row.user_id,
             action: row.action,
             resource: row.resource,
-            params: row.params,
+            // Rows of earlier versions were written as they came.
+            params: row
+                .params
+                .map(|params| json_without_secrets(&params).into_owned()),
             result: row.result,
             duration_ms: row.duration_ms,
             client_ip: row.client_ip,

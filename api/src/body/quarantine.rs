@@ -1,6 +1,7 @@
 //! Quarantine: the sessions that are not tried any more, and those that were let out.
 
 use serde::{Deserialize, Serialize};
+use session_pipeline_host::redaction::without_secrets;
 use session_pipeline_store::{Held, Which};
 use utoipa::ToSchema;
 
@@ -67,7 +68,8 @@ impl From<Held> for Quarantined {
             processor: held.processor,
             session: held.session,
             fault: held.fault.kind.as_str().to_owned(),
-            detail: held.fault.detail,
+            // Rows of earlier versions were written as they came.
+            detail: without_secrets(&held.fault.detail).into_owned(),
             attempts: held.failures.attempts,
             own_attempts: held.failures.own_attempts,
             last_attempt_at: held.last_attempt_at.to_string(),

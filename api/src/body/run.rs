@@ -1,11 +1,11 @@
 //! Runs: what one did, and the list of them.
 
 use serde::{Deserialize, Serialize};
+use session_pipeline_host::redaction::without_secrets;
 use session_pipeline_host::sessions::Note;
 use session_pipeline_pipeline::run::RunReport;
 use session_pipeline_store::money::Usd;
-use session_pipeline_store::{LlmUse, RunResult, RunRow, Trigger};
-use session_pipeline_store::{SessionError, Stats};
+use session_pipeline_store::{LlmUse, RunResult, RunRow, SessionError, Stats, Trigger};
 use utoipa::ToSchema;
 
 /// A run that came to its end.
@@ -91,7 +91,7 @@ impl From<Stats> for RunStats {
         let failed = |error: SessionError| FailedSession {
             session: error.session,
             fault: error.fault,
-            error: error.error,
+            error: without_secrets(&error.error).into_owned(),
         };
         Self {
             processor: stats.processor,
@@ -221,7 +221,8 @@ impl From<RunRow> for Run {
                 RunResult::Failed => Ended::Failed,
                 RunResult::Interrupted => Ended::Interrupted,
             }),
-            error: row.error,
+            // Rows of earlier versions were written as they came.
+            error: row.error.map(|error| without_secrets(&error).into_owned()),
             stats: stats.map(RunStats::from),
             llm: row.llm.map(RunLlm::from),
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_host::redaction::without_secrets;
 use session_pipeline_host::sessions::Observed;
 use session_pipeline_pipeline::listing::{
     ListedSession, ListedState, SessionDetails, ShownSession,
@@ -336,7 +337,8 @@ impl From<&ListedState> for Standing {
             missing_since: text(known.missing_since),
             failure: known.failure.as_ref().map(|failure| Failure {
                 fault: failure.fault.kind.as_str().to_owned(),
-                detail: failure.fault.detail.clone(),
+                // Rows of earlier versions were written as they came.
+                detail: without_secrets(&failure.fault.detail).into_owned(),
                 attempts: failure.failures.attempts,
                 last_attempt_at: failure.last_attempt_at.to_string(),
                 next_attempt_at: text(failure.failures.next_attempt_at),

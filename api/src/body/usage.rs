@@ -47,7 +47,7 @@ pub struct UsageTotals {
     pub cost_is_lower_bound: bool,
     /// Whether some message's final output count was never written.
     pub output_is_lower_bound: bool,
-    /// Models without a price, at that time and speed.
+    /// Models without a price, at that time and speed; at most 100 of them.
     pub unknown_models: Vec<String>,
     /// Messages.
     pub messages: i64,

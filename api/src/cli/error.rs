@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use session_pipeline_host::fault::chain;
 use session_pipeline_pipeline::config::ConfigError;
 use session_pipeline_pipeline::knowledge::KnowledgeError;
 use session_pipeline_pipeline::listing::ListingError;
@@ -81,21 +82,6 @@ impl Failure {
             message: chain(error),
         }
     }
-}
-
-/// An error with all its causes, each said once.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 impl From<StoreError> for Failure {

@@ -353,6 +353,9 @@ fn dollars(cost: Usd) -> String {
     format!("${}.{cents:02}", number(dollars))
 }
 
+/// So many models without a price are named to people.
+const UNKNOWN_MODELS_TOLD: usize = 10;
+
 /// What the numbers leave out, and what to do about it.
 fn remarks(totals: &Totals, prices: &Prices) {
     if totals.output_is_lower_bound {
@@ -366,11 +369,15 @@ fn remarks(totals: &Totals, prices: &Prices) {
         }
         return;
     }
-    let models: Vec<String> = totals
+    let mut models: Vec<String> = totals
         .unknown_models
         .iter()
+        .take(UNKNOWN_MODELS_TOLD)
         .map(|model| printable(model))
         .collect();
+    if models.len() < totals.unknown_models.len() {
+        models.push("and others".to_owned());
+    }
     hint(&format!(
         "≥ cost: no price is known for {}; add one to `{}` (docs/prices.md shows how)",
         models.join(", "),

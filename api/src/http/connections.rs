@@ -20,9 +20,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use super::HttpLimits;
 
 /// A connection that has been idle for less is not closed for another: its head may be on its way.
-const IDLE_TIME_MIN: Duration = Duration::from_secs(1);
+/// It is also what a caller waits for a place when many connections come at once.
+const IDLE_TIME_MIN: Duration = Duration::from_millis(150);
 /// The same for the few places that are reserved for health.
-const RESERVED_TIME_MIN: Duration = Duration::from_millis(250);
+const RESERVED_TIME_MIN: Duration = Duration::from_millis(150);
 /// How long a search for a place waits before it is repeated.
 const CLEARING_TIME: Duration = Duration::from_millis(50);
 

@@ -184,7 +184,11 @@ impl HeadScan {
             parts.next().unwrap_or_default(),
         );
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            self.is_chunked = true;
+            // The library goes by the last coding, in however many fields and behind whichever others.
+            let is_plain = value.trim_ascii().eq_ignore_ascii_case(b"chunked");
+            if !is_plain || std::mem::replace(&mut self.is_chunked, true) {
+                return Err(Malformed);
+            }
         } else if name.eq_ignore_ascii_case(b"content-length") {
             let digits = value.trim_ascii();
             let is_number = length <= LINE_BYTES_MAX && digits.iter().all(u8::is_ascii_digit);
@@ -235,6 +239,7 @@ mod tests {
             format!("{get}{post}{empty}{get}"),
             format!("\r\n{post}{post}"),
             format!("{empty}POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\n\nx"),
+            "POST / HTTP/1.1\r\ntransfer-encoding:\tChunked \r\n\r\n".to_owned(),
             format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n{get}", "y".repeat(10_000)),
         ] {
             assert_eq!(scan(heads.as_bytes()), Ok(()), "{heads}");
@@ -255,6 +260,12 @@ mod tests {
             "POST / HTTP/1.1\r\nContent-Length:\r\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: \x0bchunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding:\r\n\r\n",
         ] {
             assert_eq!(scan(head.as_bytes()), Err(Malformed), "{head:?}");
             let second = format!("{get}{head}");

@@ -15,7 +15,10 @@ use session_pipeline_store::StoreError;
 use utoipa::IntoResponses;
 
 use crate::body::Problem;
-use crate::cli::chain;
+use session_pipeline_host::fault::chain;
+
+/// Seconds after which a client can try again what is busy now.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 /// A request that is refused or failed.
 #[derive(Debug)]
@@ -68,6 +71,14 @@ impl IntoResponse for ApiError {
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, scheme);
         }
+        let is_busy = [
+            StatusCode::TOO_MANY_REQUESTS,
+            StatusCode::SERVICE_UNAVAILABLE,
+        ];
+        if is_busy.contains(&self.status) {
+            let headers = response.headers_mut();
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
         response
     }
 }
@@ -104,11 +115,12 @@ impl From<RunError> for ApiError {
             RunError::AlreadyRunning(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
             RunError::Registry(error) => error.into(),
             RunError::Store(error) => error.into(),
-            RunError::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
-            error @ (RunError::Sessions { .. }
-            | RunError::Interrupted
-            | RunError::Halted(_)
-            | RunError::Broken(_)) => Self::internal(&error),
+            RunError::Stopping | RunError::Interrupted => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            }
+            error @ (RunError::Sessions { .. } | RunError::Halted(_) | RunError::Broken(_)) => {
+                Self::internal(&error)
+            }
         }
     }
 }

@@ -42,7 +42,7 @@ pub(super) struct UploadForm {
     request_body(content = UploadForm, content_type = "multipart/form-data"), responses(
         (status = 200, body = Uploaded),
         (status = 400, body = Problem, description = "The form is malformed or has no file, the file's name can't be that of a session, or it is no gzip."),
-        (status = 409, body = Problem, description = "The sessions are outside of the data dir."),
+        (status = 409, body = Problem, description = "The sessions are outside of the data dir, or something else is in the place of the session or its folder."),
         (status = 415, body = Problem, description = "The body is no form."),
         (status = 429, body = Problem, description = "The token's user has as many uploads in progress as are allowed."),
         (status = 507, body = Problem, description = "The user's quota is used up, or the disk is nearly full."),
@@ -61,7 +61,7 @@ pub(super) async fn upload(
     let (request, body) = FormBody::of(request, service.limits.upload_bytes_max)?;
     let form = Multipart::from_request(request, &service);
     let mut form = form.await.map_err(|error: MultipartRejection| {
-        ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.body_text())
+        unreadable(StatusCode::UNSUPPORTED_MEDIA_TYPE, &error.body_text())
     })?;
     while let Some(field) = form
         .next_field()
@@ -74,6 +74,14 @@ pub(super) async fn upload(
         }
     }
     Err(ApiError::bad("the form has no field `file`"))
+}
+
+/// The response for a form that its parser rejects.
+fn unreadable(status: StatusCode, reason: &str) -> ApiError {
+    let detail = format!(
+        "the form cannot be read ({reason}); send `multipart/form-data` with the session in the field `file`"
+    );
+    ApiError::new(status, detail)
 }
 
 async fn keep(
@@ -146,11 +154,15 @@ impl Service {
 impl From<UploadError> for ApiError {
     fn from(error: UploadError) -> Self {
         match error {
-            error if error.is_full() => {
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, crate::cli::chain(&error))
-            }
-            UploadError::Name(_) => Self::bad(error.to_string()),
-            UploadError::ElsewhereRoot => Self::new(StatusCode::CONFLICT, error.to_string()),
+            error if error.is_full() => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                session_pipeline_host::fault::chain(&error),
+            ),
+            UploadError::Name(_) | UploadError::NameTooLong(_) => Self::bad(error.to_string()),
+            UploadError::ElsewhereRoot
+            | UploadError::Folder(_)
+            | UploadError::NoFolder(_)
+            | UploadError::Removed => Self::new(StatusCode::CONFLICT, error.to_string()),
             error => Self::internal(&error),
         }
     }

@@ -78,6 +78,9 @@ pub struct Days {
     pub until: Option<Day>,
 }
 
+/// A report names so many models without a price, and not all that transcripts make up.
+pub const UNKNOWN_MODELS_MAX: usize = 100;
+
 /// Sums over messages, each counted once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
@@ -95,7 +98,7 @@ pub struct Totals {
     pub cost_is_lower_bound: bool,
     /// Whether some message's final output count was never written.
     pub output_is_lower_bound: bool,
-    /// Models without a price, at that time and speed.
+    /// Models without a price, at that time and speed: the first [`UNKNOWN_MODELS_MAX`] of them.
     pub unknown_models: Vec<String>,
     /// Messages.
     pub messages: i64,

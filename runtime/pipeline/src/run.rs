@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use session_pipeline_host::clock::{Clock, UtcMicros};
-use session_pipeline_host::fault::printable;
+use session_pipeline_host::fault::{chain, printable};
 use session_pipeline_host::model::LanguageModel;
 use session_pipeline_host::processor::Processor;
 use session_pipeline_host::sandbox::Engines;
@@ -248,7 +248,7 @@ impl Pipeline {
         stats.duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let error = match &result {
             Ok(_) => stats.tried_nothing(),
-            Err(error) => Some(said(error)),
+            Err(error) => Some(chain(error)),
         };
         let record = RunRecord {
             id: id.clone(),
@@ -294,7 +294,7 @@ impl Pipeline {
         {
             Ok(swept) if swept == Swept::default() => {}
             Ok(swept) => tracing::info!(?swept, "removed what is kept for a time only"),
-            Err(error) => tracing::warn!("what is old could not be removed: {}", said(&error)),
+            Err(error) => tracing::warn!("what is old could not be removed: {}", chain(&error)),
         }
     }
 
@@ -357,17 +357,4 @@ fn caught<T>(work: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunError> 
             text.unwrap_or("a panic without a message"),
         )))
     })
-}
-
-/// An error with its causes, each said once.
-fn said(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    for cause in causes.map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-    }
-    text
 }

@@ -44,6 +44,24 @@ pub enum UploadError {
         "this service reads its sessions from another folder than its own, and puts none there; unset SESSION_DATA_DIR, or copy them there"
     )]
     ElsewhereRoot,
+    /// A folder has the name of the session.
+    #[error(
+        "a folder among your sessions has the name `{0}`; send the session under another name, or ask an operator to remove the folder"
+    )]
+    Folder(String),
+    /// Something else is where a folder has to be.
+    #[error(
+        "`{0}` in the data dir is not a folder, so your sessions cannot be stored there; ask an operator to move it away"
+    )]
+    NoFolder(String),
+    /// The file system allows only shorter names or paths.
+    #[error(
+        "the file name `{0}` is too long for the file system of the sessions; send the session under a shorter name"
+    )]
+    NameTooLong(String),
+    /// The folder was removed while the session arrived.
+    #[error("the folder of your sessions was removed during the upload; send the session again")]
+    Removed,
     /// There is no room, or no right to it.
     #[error("the session can't be kept; check free space and permissions of the data dir")]
     Io(#[source] io::Error),
@@ -52,11 +70,26 @@ pub enum UploadError {
 impl UploadError {
     /// Whether the disk, or the user's share of it, is full.
     pub fn is_full(&self) -> bool {
-        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        let full = [
+            io::ErrorKind::StorageFull,
+            io::ErrorKind::QuotaExceeded,
+            io::ErrorKind::FileTooLarge,
+        ];
         match self {
             Self::Quota(_) | Self::Space(_) => true,
             Self::Io(error) => full.contains(&error.kind()),
-            Self::Name(_) | Self::ElsewhereRoot => false,
+            _ => false,
+        }
+    }
+
+    /// Why a file of this name could not be stored in the folder of its user.
+    fn of(error: io::Error, name: &str) -> Self {
+        match error.kind() {
+            io::ErrorKind::IsADirectory => Self::Folder(name.to_owned()),
+            io::ErrorKind::InvalidFilename => Self::NameTooLong(name.to_owned()),
+            io::ErrorKind::NotFound => Self::Removed,
+            // Without its text, which can have a path of this machine.
+            kind => Self::Io(kind.into()),
         }
     }
 }
@@ -83,7 +116,7 @@ pub fn is_name(name: &str) -> bool {
 /// Removes what uploads left that a crash cut off; gives how many files. Only before any begins.
 ///
 /// # Errors
-/// When the folders of the users can't be read, or a file can't be removed.
+/// When the folders of the users can't be read, or a file can't be removed; all others are.
 pub fn discard_unfinished(config: &Config) -> io::Result<u64> {
     if !is_ours(config) {
         return Ok(0);
@@ -92,27 +125,62 @@ pub fn discard_unfinished(config: &Config) -> io::Result<u64> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         users => users?,
     };
-    let mut removed = 0;
+    let (mut removed, mut failed) = (0, None);
     for user in users {
         let user = user?;
         // Not a link: what lies behind one is not ours.
         if !user.file_type()?.is_dir() {
             continue;
         }
-        for file in fs::read_dir(user.path())? {
-            let file = file?;
-            if file.file_name().to_string_lossy().starts_with(UNFINISHED) {
-                fs::remove_file(file.path())?;
-                removed += 1;
-            }
+        match discard_unfinished_in(&user.path()) {
+            Ok(of_user) => removed += of_user,
+            Err(error) => failed = Some(error),
         }
     }
-    Ok(removed)
+    failed.map_or(Ok(removed), Err)
+}
+
+/// The same in one folder. What can't be removed is in the way of none of the others.
+fn discard_unfinished_in(folder: &Path) -> io::Result<u64> {
+    let (mut removed, mut failed) = (0, None);
+    for file in fs::read_dir(folder)? {
+        let file = file?;
+        // What uploads leave are files, so a folder is somebody else's.
+        if !file.file_name().to_string_lossy().starts_with(UNFINISHED) || file.file_type()?.is_dir()
+        {
+            continue;
+        }
+        match fs::remove_file(file.path()) {
+            Ok(()) => removed += 1,
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.map_or(Ok(removed), Err)
 }
 
 /// Whether sessions lie where uploads may put them.
 fn is_ours(config: &Config) -> bool {
     config.sessions_root == config.data_dir.join("user_sessions")
+}
+
+/// Makes the folder of a user, unless there is one. The folder of all sessions may be a link that the
+/// operator made. A link below it could lead anywhere.
+fn make_folder(root: &Path, user_id: &str) -> Result<PathBuf, UploadError> {
+    let folder = root.join(user_id);
+    let made = fs::create_dir_all(root).and_then(|()| fs::create_dir(&folder));
+    if fs::symlink_metadata(&folder).is_ok_and(|metadata| metadata.is_dir()) {
+        return Ok(folder);
+    }
+    match made.map_err(|error| error.kind()) {
+        Err(io::ErrorKind::AlreadyExists) if root.is_dir() => {
+            Err(UploadError::NoFolder(format!("user_sessions/{user_id}")))
+        }
+        Err(io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) => {
+            Err(UploadError::NoFolder("user_sessions".to_owned()))
+        }
+        Err(kind) => Err(UploadError::of(kind.into(), user_id)),
+        Ok(()) => Err(UploadError::Removed),
+    }
 }
 
 /// Makes a place for a transcript of a user.
@@ -136,28 +204,19 @@ pub fn begin(
     {
         return Err(UploadError::Name(name.to_owned()));
     }
-    let folder = config.sessions_root.join(user_id);
-    let make_folder = || -> io::Result<()> {
-        fs::create_dir_all(&config.sessions_root)?;
-        match fs::create_dir(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        // A link in its place could lead anywhere.
-        if !fs::symlink_metadata(&folder)?.is_dir() {
-            return Err(io::Error::new(
-                io::ErrorKind::NotADirectory,
-                "the user's folder is a link or a file",
-            ));
-        }
-        Ok(())
-    };
-    make_folder().map_err(UploadError::Io)?;
+    let failed = |error| UploadError::of(error, name);
+    let folder = make_folder(&config.sessions_root, user_id)?;
+    // Found out before the session is sent.
+    match fs::symlink_metadata(folder.join(name)) {
+        Ok(metadata) if metadata.is_dir() => return Err(UploadError::Folder(name.to_owned())),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
     let share = ledger.share(&config.service, &folder, name, now)?;
     let file = tempfile::Builder::new()
         .prefix(UNFINISHED)
         .tempfile_in(&folder)
-        .map_err(UploadError::Io)?;
+        .map_err(failed)?;
     Ok(Incoming {
         file,
         name: name.to_owned(),
@@ -178,15 +237,18 @@ impl Incoming {
     /// # Errors
     /// When the disk refuses.
     pub fn finish(self) -> Result<u64, UploadError> {
+        let name = self.name;
         let place = || -> io::Result<()> {
-            let path = self.folder.join(&self.name);
+            let path = self.folder.join(&name);
             let file = self.file.into_temp_path();
             File::open(&file)?.sync_all()?;
             file.persist(path)?;
             self.share.keep();
             sync(&self.folder)
         };
-        place().map(|()| self.size).map_err(UploadError::Io)
+        place()
+            .map(|()| self.size)
+            .map_err(|error| UploadError::of(error, &name))
     }
 
     /// Writes further bytes.

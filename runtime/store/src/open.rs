@@ -9,7 +9,7 @@ use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::regular;
 use session_pipeline_migrations as migrations;
 
-use crate::audit::{Actor, Audited, write_audit};
+use crate::audit::{Actor, AuditEntry, Audited, write_audit};
 use crate::checkpoint::{Checkpoints, kept_beside, log_beside, undo_half_done};
 use crate::error::{StoreError, is_damage};
 use crate::kill_point::reached;
@@ -110,42 +110,17 @@ impl Store {
         modes::close_below(&state_dir, was_open);
         discard_spill(options)?;
         discard_exports(&export_dir)?;
-        let migration = |source| unmigrated(&path, source);
-
         let mut opened = Opened::default();
         let made = match path.exists() {
             true => None,
             false => Some(make(&path, options, now, version)?),
         };
-        let (mut connection, mut checkpoints) = connect(&path, options)?;
-        let status = migrations::status(&connection).map_err(migration)?;
-        opened.version_before = status.version().filter(|_| made.is_none());
-        let is_behind = !status.plan(version).map_err(migration)?.is_empty();
-        if let Some(version) = status.version().filter(|_| is_behind) {
-            // No other handle may be open on the file while it is copied: closing one drops
-            // DuckDB's lock.
-            connection
-                .close()
-                .map_err(|(_, source)| StoreError::Database {
-                    doing: "closing",
-                    source,
-                })?;
-            drop(checkpoints);
-            reached("database to be copied");
-            opened.copy = Some(copy_aside(&path, version)?);
-            reached("database copied");
-            (connection, checkpoints) = connect(&path, options)?;
-        }
-        let applied = match made {
-            Some(applied) => applied,
-            None => migrate(&mut connection, &path, Some(&checkpoints), now, version)?,
-        };
-        opened.applied = applied.applied;
-        opened.renamed = applied
-            .renamed
-            .into_iter()
-            .map(|aside| (aside.from, aside.to))
-            .collect();
+        let ready = bring_up(&path, options, now, version, made, &mut opened);
+        let (connection, checkpoints) = ready.inspect_err(|error| {
+            if has_failed_to_upgrade(&opened, error) {
+                audit_failed_upgrade(&path, options, &opened, now, error);
+            }
+        })?;
         let is_current = version.is_none_or(|version| version == migrations::CURRENT);
         let commits = if is_current {
             let (commits, lost) = Commits::resume(&connection, &state_dir)?;
@@ -161,8 +136,15 @@ impl Store {
                 make_good(connection, opened.lost_commits, options.group_sessions_max)
             })?;
         }
-        if is_current && opened.version_before.is_some() && !opened.applied.is_empty() {
-            write_migration(&writer, &opened, now)?;
+        // A schema that `migrate --to` stops at can be older than the audit log.
+        let has_upgraded = opened.version_before.is_some() && !opened.applied.is_empty();
+        if has_upgraded && (is_current || has_audit_log(&writer)) {
+            let params = serde_json::json!({
+                "from": opened.version_before,
+                "to": opened.applied.last(),
+                "renamed": opened.renamed,
+            });
+            audit_upgrade(&writer, &params, "ok", now)?;
         }
         if is_current {
             opened.interrupted_runs = runs::close_interrupted(&writer, now)?;
@@ -215,20 +197,74 @@ impl Store {
 }
 
 /// Leaves an audit row of an upgrade.
-fn write_migration(writer: &Writer, opened: &Opened, now: UtcMicros) -> Result<(), StoreError> {
-    let params = serde_json::json!({
-        "from": opened.version_before,
-        "to": opened.applied.last(),
-        "renamed": opened.renamed,
-    });
+fn audit_upgrade(
+    writer: &Writer,
+    params: &serde_json::Value,
+    result: &str,
+    now: UtcMicros,
+) -> Result<(), StoreError> {
     let audited = Audited {
         action: "database.migrate",
         actor: Actor::system(),
         now,
     };
-    in_transaction(writer, |connection| {
-        write_audit(connection, &audited.entry("database", &params))
-    })
+    let entry = AuditEntry {
+        result: result.to_owned(),
+        ..audited.entry("database", params)
+    };
+    in_transaction(writer, |connection| write_audit(connection, &entry))
+}
+
+/// Whether it was the upgrade that failed, of a database that is ours to write.
+fn has_failed_to_upgrade(opened: &Opened, error: &StoreError) -> bool {
+    use migrations::MigrationError::{Check, Checkpoint, Held, Shape, Step};
+    match error {
+        StoreError::Migration { source, .. } => match source {
+            Shape { number, .. } => *number < migrations::CURRENT,
+            Held { .. } | Check { .. } | Step { .. } | Checkpoint { .. } => true,
+            _ => false,
+        },
+        // The copy of the database, or of the blocks that a checkpoint writes over.
+        StoreError::Io { .. } => opened
+            .version_before
+            .is_some_and(|version| version < migrations::CURRENT),
+        _ => false,
+    }
+}
+
+/// Leaves an audit row of an upgrade that failed, where the database can be written and already has an
+/// audit log.
+fn audit_failed_upgrade(
+    path: &Path,
+    options: &StoreOptions,
+    opened: &Opened,
+    now: UtcMicros,
+    error: &StoreError,
+) {
+    let params = serde_json::json!({
+        "from": opened.version_before,
+        "error": session_pipeline_host::fault::chain(error),
+    });
+    let audit = || -> Result<(), StoreError> {
+        let (connection, checkpoints) = connect(path, options)?;
+        let writer = Writer::new(connection, Commits::uncounted(), Arc::new(checkpoints));
+        match has_audit_log(&writer) {
+            true => audit_upgrade(&writer, &params, "failed", now),
+            false => Ok(()),
+        }
+    };
+    if let Err(error) = audit() {
+        tracing::warn!("the failed upgrade is missing in the audit log: {error}");
+    }
+}
+
+/// Whether there are the tables that an audit row is written to.
+fn has_audit_log(connection: &Connection) -> bool {
+    let sql = "SELECT count(*) = 2 FROM duckdb_tables() WHERE database_name = current_database() \
+               AND schema_name = 'main' AND table_name IN ('audit_log', 'counters')";
+    connection
+        .query_row(sql, [], |row| row.get(0))
+        .unwrap_or(false)
 }
 
 /// What a migration would do.
@@ -307,6 +343,49 @@ fn migrate(
         Some(refused) => Err(refused),
         None => applied.map_err(|source| unmigrated(path, source)),
     }
+}
+
+/// Opens the database, and brings its shape up to date after it was copied aside. One that was
+/// `made` just now has it.
+fn bring_up(
+    path: &Path,
+    options: &StoreOptions,
+    now: UtcMicros,
+    version: Option<u32>,
+    made: Option<migrations::Applied>,
+    opened: &mut Opened,
+) -> Result<(Connection, Checkpoints), StoreError> {
+    let migration = |source| unmigrated(path, source);
+    let (mut connection, mut checkpoints) = connect(path, options)?;
+    let status = migrations::status(&connection).map_err(migration)?;
+    opened.version_before = status.version().filter(|_| made.is_none());
+    let is_behind = !status.plan(version).map_err(migration)?.is_empty();
+    if let Some(version) = status.version().filter(|_| is_behind) {
+        // No other handle may be open on the file while it is copied: closing one drops
+        // DuckDB's lock.
+        connection
+            .close()
+            .map_err(|(_, source)| StoreError::Database {
+                doing: "closing",
+                source,
+            })?;
+        drop(checkpoints);
+        reached("database to be copied");
+        opened.copy = Some(copy_aside(path, version)?);
+        reached("database copied");
+        (connection, checkpoints) = connect(path, options)?;
+    }
+    let applied = match made {
+        Some(applied) => applied,
+        None => migrate(&mut connection, path, Some(&checkpoints), now, version)?,
+    };
+    opened.applied = applied.applied;
+    opened.renamed = applied
+        .renamed
+        .into_iter()
+        .map(|aside| (aside.from, aside.to))
+        .collect();
+    Ok((connection, checkpoints))
 }
 
 /// Opens the file, and what makes its checkpoints.

@@ -3,7 +3,7 @@
 use std::fs;
 
 use duckdb::Connection;
-use session_pipeline_harness::DataDir;
+use session_pipeline_harness::{DataDir, Session};
 
 use crate::cli::{check, check_examples};
 use crate::database::{execute, rows};
@@ -160,20 +160,47 @@ fn no_cell_of_any_column_of_the_export_is_a_formula() {
 #[test]
 fn no_cell_of_any_report_is_a_formula_or_an_escape_code() {
     let dir = DataDir::new();
-    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
-    for form in FORMS.iter().filter(|form| !form.contains('\0')) {
+    let forms: Vec<&str> = FORMS
+        .into_iter()
+        .filter(|form| !form.contains('\0'))
+        .collect();
+    for number in 0..forms.len() {
+        let id = format!("s{number}");
+        let session = Session::new(&id).assistant(|m| m.id(&id).tokens(1, 2).tool("Read"));
+        dir.write(&format!("ada/{id}.jsonl"), session);
+    }
+    assert_eq!(check(&dir, &["run", "usage"]).code, 0);
+    // All at once: a report keeps what it has grouped, and looks for new sessions only.
+    let mut sql = String::new();
+    for (number, form) in forms.iter().enumerate() {
         let form = form.replace('\'', "''");
-        execute(
-            &dir,
-            &format!(
-                "UPDATE usage.messages SET model = '{form}', username = '{form}', session_file = '{form}', cwd = '{form}';
-                 UPDATE usage.events SET tool_name = '{form}';"
-            ),
-        );
-        for by in ["user", "model", "tool", "session", "project"] {
-            let ended = check(&dir, &["report", "usage", "--by", by, "--csv"]);
+        sql.push_str(&format!(
+            "UPDATE usage.events SET tool_name = '{form}' WHERE session_file = 'ada/s{number}.jsonl';
+             UPDATE usage.messages SET model = '{form}', username = '{form}', session_file = '{form}', session_id = '{form}', cwd = '{form}'
+             WHERE session_file = 'ada/s{number}.jsonl';"
+        ));
+    }
+    execute(&dir, &sql);
+    for by in ["user", "model", "tool", "session", "project"] {
+        let report = |format| {
+            let ended = check(&dir, &["report", "usage", "--by", by, format]);
             assert_eq!(ended.code, 0, "{by}: {ended:?}");
-            assert_harmless(&dir, &ended.stdout);
+            ended.stdout
+        };
+        let json: serde_json::Value = serde_json::from_str(&report("--json")).unwrap();
+        let keys = json["rows"].as_array().unwrap();
+        for form in &forms {
+            // A user is named by the folder of their sessions.
+            let key = match by {
+                "user" => form.split('/').next().unwrap(),
+                _ => form,
+            };
+            assert!(
+                keys.iter().any(|row| row[by] == key),
+                "{form:?} reaches the report by {by}: {json}"
+            );
         }
+        let rows = assert_harmless(&dir, &report("--csv"));
+        assert_eq!(rows.len(), keys.len() + 1, "{by}");
     }
 }

@@ -1,5 +1,7 @@
 //! Uploads: what is kept, under whose name, and what is refused.
 
+mod obstacles;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -205,10 +207,10 @@ fn an_upload_needs_a_file_and_somebody_whose_it_is() {
     let odd = form("file", "notes.txt", b"{}\n");
     insta::assert_snapshot!(send(&server.analyst, kind, &odd), @"400: invalid file name `notes.txt`: send a name of 1 to 200 characters of A-Z a-z 0-9 . _ - that ends with `.jsonl` or `.jsonl.gz` and does not start with a dot");
     insta::assert_snapshot!(send(&server.analyst, kind, &form("other", "s1.jsonl", b"{}\n")), @"400: the form has no field `file`");
-    insta::assert_snapshot!(send(&server.analyst, "application/json", b"{}"), @"415: Invalid `boundary` for `multipart/form-data` request");
+    insta::assert_snapshot!(send(&server.analyst, "application/json", b"{}"), @"415: the form cannot be read (Invalid `boundary` for `multipart/form-data` request); send `multipart/form-data` with the session in the field `file`");
     insta::assert_snapshot!(send(SECRET, kind, &form("file", "s1.jsonl", b"{}\n")), @"403: this token belongs to nobody; upload with one made by `token create --user EMAIL`");
     let cut = &form("file", "s1.jsonl", b"{}\n")[..120];
-    assert!(send(&server.analyst, kind, cut).starts_with("400: "));
+    insta::assert_snapshot!(send(&server.analyst, kind, cut), @r#"400: the form cannot be read (field "file" received with incomplete data); send `multipart/form-data` with the session in the field `file`"#);
     assert_eq!(kept(&dir), []);
 }
 

@@ -491,6 +491,42 @@ fn a_report_that_takes_too_long_is_cancelled_and_the_next_goes_on_from_there() {
 }
 
 #[test]
+fn a_role_whose_places_are_all_taken_is_busy_and_the_other_role_is_not() {
+    let dir = DataDir::new();
+    much(&dir);
+    let server = busy(&dir, Duration::from_millis(400));
+    let mut reports: Vec<TcpStream> = (0..20)
+        .map(|_| ask_only(&server, "/api/usage/summary", &server.analyst))
+        .collect();
+    let started = Instant::now();
+    for path in ["/api/admin/audit", "/api/admin/tokens", "/api/admin/runs"] {
+        assert_eq!(server.get(path).status, 200, "{path}");
+    }
+    let waited = started.elapsed();
+    // The one at work takes all of its time, and no other one got its place before.
+    let busy =
+        "1 other requests of role `analyst` kept the database busy for 0.4 s; try again later";
+    let mut heads = Vec::new();
+    for report in &mut reports {
+        let mut answer = Vec::new();
+        let mut chunk = [0; 4096];
+        while !answer.ends_with(b"}") {
+            let read = report.read(&mut chunk).unwrap();
+            assert_ne!(read, 0);
+            answer.extend_from_slice(&chunk[..read]);
+        }
+        heads.push(String::from_utf8(answer).unwrap());
+    }
+    let busy: Vec<&String> = heads.iter().filter(|head| head.contains(busy)).collect();
+    assert!(!busy.is_empty(), "{heads:?}");
+    for head in busy {
+        assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+        assert!(head.contains("\r\nretry-after: 5\r\n"), "{head}");
+    }
+    assert!(waited < Duration::from_millis(400), "{waited:?}");
+}
+
+#[test]
 fn a_read_ends_when_its_client_disconnects() {
     let dir = DataDir::new();
     much(&dir);

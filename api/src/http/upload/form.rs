@@ -91,7 +91,7 @@ impl FormBody {
                 ApiError::bad("the request body ended early; send the upload again")
             }
             // All other errors are those of the form.
-            None => ApiError::bad(error.body_text()),
+            None => super::unreadable(StatusCode::BAD_REQUEST, &error.body_text()),
         }
     }
 

@@ -19,7 +19,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
-use crate::fault::{Fault, FaultKind, printable};
+use crate::fault::{Fault, FaultKind, chain, printable};
 use crate::limits::{Compiler, Limits};
 use crate::sandbox::{Engine, code, confine, fingerprint_of, tuned};
 
@@ -74,14 +74,12 @@ pub enum CompileError {
 
 impl From<CompileError> for Fault {
     fn from(error: CompileError) -> Self {
-        use std::error::Error as _;
-        let cause = error.source().map(|cause| format!(": {cause}"));
         // A failure of our own can pass with the next attempt.
         let kind = match error {
             CompileError::TooLarge { .. } | CompileError::Refused(_) => FaultKind::Component,
             CompileError::Io { .. } => FaultKind::Host,
         };
-        Self::new(kind, format!("{error}{}", cause.unwrap_or_default()))
+        Self::new(kind, chain(&error))
     }
 }
 

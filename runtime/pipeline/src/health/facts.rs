@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_host::fault::printable;
+use session_pipeline_host::fault::{chain, printable};
 use session_pipeline_host::sessions::{Links, Observed, SessionsRoot, Walk};
 use session_pipeline_migrations::CURRENT;
 use session_pipeline_store::retry::Verdict;
@@ -174,7 +174,7 @@ pub fn schema(store: &Store) -> Schema {
         Ok(Some(CURRENT)) => Schema::Ok,
         Ok(current) => Schema::Mismatch { current },
         Err(error) => Schema::Unreachable {
-            detail: chain(&error),
+            detail: text(error),
         },
     }
 }
@@ -259,13 +259,7 @@ fn disk(sources: &Sources<'_>) -> Result<DiskSpace, String> {
 }
 
 fn text(error: StoreError) -> String {
-    chain(&error)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let texts: Vec<String> = causes.map(ToString::to_string).collect();
-    printable(&texts.join(": "))
+    printable(&chain(&error))
 }
 
 /// What one processor's sessions are held against.

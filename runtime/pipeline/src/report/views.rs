@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use session_pipeline_host::sandbox::sha256_hex;
 use session_pipeline_store::{Store, StoreError};
 
+use crate::report::UNKNOWN_MODELS_MAX;
 use crate::report::prices::{Prices, Rate};
 
 /// What identifies a response across files: its id where that is unique by itself, else what
@@ -265,8 +266,10 @@ pub(super) fn sums(priced: &str, grouping: &str) -> String {
         // What has no final output count costs at least this, too.
         "coalesce(bool_or(cost_usd IS NULL OR NOT is_final), false) AS cost_is_lower_bound".to_owned(),
         "coalesce(bool_or(NOT is_final), false) AS output_is_lower_bound".to_owned(),
-        "coalesce(list_sort(list(DISTINCT model) FILTER (cost_usd IS NULL AND model IS NOT NULL)), []) AS unknown_models"
-            .to_owned(),
+        // A transcript can make up any number of names, and they are part of every row.
+        format!(
+            "coalesce(list_sort(list(DISTINCT model) FILTER (cost_usd IS NULL AND model IS NOT NULL))[:{UNKNOWN_MODELS_MAX}], []) AS unknown_models"
+        ),
         "CAST(coalesce(sum(message_count), 0) AS BIGINT) AS messages".to_owned(),
         "count(DISTINCT session_id) AS sessions".to_owned(),
     ]

@@ -189,8 +189,13 @@ impl Holding {
     fn count(&mut self, folder: &Path, now: UtcMicros) -> io::Result<()> {
         let (mut bytes, mut files) = (0_u64, 0_u64);
         let mut folders = vec![folder.to_owned()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder)? {
+        while let Some(below) = folders.pop() {
+            let entries = match fs::read_dir(&below) {
+                // What can't be read is no session, and could be gone in the meantime.
+                Err(_) if below != folder => continue,
+                entries => entries?,
+            };
+            for entry in entries {
                 let entry = entry?;
                 let kind = entry.file_type()?;
                 if kind.is_dir() {
