@@ -7,13 +7,10 @@
     reason = "a build tool is a `main` of its own: it reads the environment"
 )]
 
-mod advisories;
 mod bench;
 mod check;
-mod fuzz;
+mod deny;
 mod fuzz_api;
-mod licences;
-mod mutants;
 mod new_processor;
 mod prerequisites;
 mod run;
@@ -45,8 +42,6 @@ enum Command {
     Bench(bench::Args),
     FuzzApi(fuzz_api::Args),
     Soak(soak::Args),
-    Fuzz(fuzz::Args),
-    Mutants(mutants::Args),
     Templates(templates::Args),
     NewProcessor(new_processor::Args),
 }
@@ -60,8 +55,6 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&workspace, &args),
         Command::FuzzApi(args) => fuzz_api::run(&workspace, &args),
         Command::Soak(args) => soak::run(&workspace, &args),
-        Command::Fuzz(args) => fuzz::run(&workspace, &args),
-        Command::Mutants(args) => mutants::run(&workspace, &args),
         Command::Templates(args) => templates::run(&workspace, &args),
         Command::NewProcessor(args) => new_processor::run(&workspace, &args),
     });
