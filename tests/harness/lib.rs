@@ -45,6 +45,7 @@
 pub mod alone;
 pub mod clock;
 pub mod compiled;
+pub mod component;
 pub mod conformance;
 pub mod data_dir;
 pub mod exchange;
