@@ -112,7 +112,11 @@ fn fmt(workspace: &Workspace) -> Result<Outcome> {
     let ours = workspace.cargo(["fmt", "--all", "--check"]);
     let mut guests = workspace.guest_cargo("fmt");
     guests.args(["--all", "--check"]);
-    both(ours, guests)
+    let mut examples = workspace.cargo(["fmt", "--check"]);
+    examples.current_dir(workspace.root.join("examples"));
+    let examples = status(examples)?.success();
+    let rest = both(ours, guests)?;
+    Ok(Outcome::of(examples && rest.is_ok))
 }
 
 fn clippy(workspace: &Workspace) -> Result<Outcome> {

@@ -10,10 +10,11 @@ use crate::stages::Outcome;
 use crate::workspace::{Workspace, status};
 
 /// The workspaces of the repository, each with a lock file of its own.
-const MANIFESTS: [&str; 3] = [
+const MANIFESTS: [&str; 4] = [
     "Cargo.toml",
     "processors-wasm/Cargo.toml",
     "tests/fuzz/Cargo.toml",
+    "examples/Cargo.toml",
 ];
 
 /// Checks every workspace. Skips what it cannot check, with a message: everything where cargo-deny is not
