@@ -13,7 +13,7 @@
 //! ```no_run
 //! use session_pipeline_harness::Subject;
 //! use session_pipeline_harness::conformance::{Options, verify};
-//! use session_pipeline_pipeline::config::{Compiler, Limits};
+//! use session_pipeline_host::limits::{Compiler, Limits};
 //!
 //! # const MINE: &[u8] = &[];
 //! let mine = Subject::load(&Compiler::InProcess, &Limits::default(), Vec::new(), MINE)?;

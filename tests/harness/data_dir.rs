@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use session_pipeline_host::clock::{Clock, UtcMicros};
+#[cfg(feature = "pipeline")]
 use session_pipeline_pipeline::config::Config;
 use tempfile::TempDir;
 
 use crate::clock::TestClock;
+#[cfg(feature = "pipeline")]
 use crate::compiled;
 
 /// How old a written file looks: old enough that a scan trusts its times.
@@ -113,6 +115,7 @@ impl DataDir {
     }
 
     /// The configuration for it: two workers, components compiled by this process or a test before.
+    #[cfg(feature = "pipeline")]
     pub fn config(&self) -> Config {
         Config {
             workers: 2,

@@ -1,7 +1,7 @@
 //! Inputs that nobody thought of: good ones with something done to them, and a law that is held
 //! against each.
 //!
-//! In an ordinary test some hundreds are tried; `cargo xtask fuzz` tries them for a given time.
+//! In an ordinary test some hundreds are tried; `cargo xtask soak fuzz --seconds 30` tries them for a given time.
 
 use std::fmt;
 use std::time::{Duration, Instant};

@@ -12,7 +12,7 @@ use session_pipeline_host::sandbox::Compiled;
 use crate::compiled;
 use crate::data_dir::DataDir;
 use crate::over::Over;
-use crate::rows::texts;
+use crate::rows::rows_of;
 use crate::subject::{self, Circumstances, Subject};
 
 /// A component that is ready to be given transcripts.
@@ -127,31 +127,6 @@ impl Extracted {
     pub fn text(&self, table: &str, columns: &str) -> String {
         self.rows(table, columns).join("\n")
     }
-}
-
-/// The rows of a table, one text each.
-pub(crate) fn rows_of(
-    manifest: &Manifest,
-    completed: &Completed,
-    table: &str,
-    columns: &str,
-) -> Vec<String> {
-    let place = manifest.tables.iter().position(|spec| spec.name == table);
-    let place = place.unwrap_or_else(|| panic!("there is no table `{table}`"));
-    let (spec, kept) = (&manifest.tables[place], &completed.tables[place]);
-    let columns: Vec<Vec<String>> = columns
-        .split_whitespace()
-        .map(|name| {
-            let place = spec.columns.iter().position(|column| column.name == name);
-            let place = place.unwrap_or_else(|| panic!("there is no column `{table}.{name}`"));
-            texts(&kept.columns[place])
-        })
-        .collect();
-    let row = |at: usize| {
-        let cells: Vec<&str> = columns.iter().map(|column| column[at].as_str()).collect();
-        cells.join(" | ")
-    };
-    (0..kept.rows).map(row).collect()
 }
 
 /// Compiles a component once in the life of this process, if no test did so before.

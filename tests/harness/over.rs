@@ -11,7 +11,7 @@ use session_pipeline_host::sessions::SessionsRoot;
 use session_pipeline_host::shared::MemoryRows;
 
 use crate::data_dir::DataDir;
-use crate::guest::rows_of;
+use crate::rows::rows_of;
 use crate::subject::{Circumstances, Subject, session_of};
 
 /// What came of every session, in the order of their keys.

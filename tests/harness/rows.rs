@@ -29,6 +29,36 @@ pub fn text_of(cell: &Cell<'_>) -> String {
     }
 }
 
+/// The rows of a table, one text each: these columns, joined with ` | `.
+#[expect(
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "only tests call it, and a wrong name is an error in the test"
+)]
+pub(crate) fn rows_of(
+    manifest: &Manifest,
+    completed: &Completed,
+    table: &str,
+    columns: &str,
+) -> Vec<String> {
+    let place = manifest.tables.iter().position(|spec| spec.name == table);
+    let place = place.unwrap_or_else(|| panic!("there is no table `{table}`"));
+    let (spec, kept) = (&manifest.tables[place], &completed.tables[place]);
+    let columns: Vec<Vec<String>> = columns
+        .split_whitespace()
+        .map(|name| {
+            let place = spec.columns.iter().position(|column| column.name == name);
+            let place = place.unwrap_or_else(|| panic!("there is no column `{table}.{name}`"));
+            texts(&kept.columns[place])
+        })
+        .collect();
+    let row = |at: usize| {
+        let cells: Vec<&str> = columns.iter().map(|column| column[at].as_str()).collect();
+        cells.join(" | ")
+    };
+    (0..kept.rows).map(row).collect()
+}
+
 /// The first difference between the session-owned rows of two sessions, in words.
 pub fn difference(manifest: &Manifest, one: &Completed, other: &Completed) -> Option<String> {
     let pairs = one.tables.iter().zip(&other.tables);

@@ -1,6 +1,6 @@
 //! What long runs count, in the words of the tests themselves: kills survived, cases tried.
 //!
-//! `cargo xtask soak` and `cargo xtask fuzz` name a file in [`TALLY`], sum it and print the sums.
+//! `cargo xtask soak` names a file in [`TALLY`], sums it and prints the sums.
 //! Without it nothing is written.
 
 use std::fs::OpenOptions;

@@ -8,6 +8,7 @@ mod ladder;
 mod refused;
 mod rename;
 mod rows;
+mod steps;
 mod upgrade;
 
 use std::error::Error;

@@ -4,6 +4,7 @@
 //! run makes the pipeline useless on a large history.
 
 mod model;
+mod table;
 
 use std::collections::HashMap;
 use std::time::Duration;

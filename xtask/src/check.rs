@@ -9,9 +9,9 @@ use clap::ValueEnum;
 use crate::prerequisites;
 use crate::stages::{Outcome, Stages};
 use crate::workspace::{Workspace, metadata, status};
-use crate::{advisories, licences, tidy, walls};
+use crate::{deny, tidy, walls};
 
-/// Check format, layout, dependency walls, licences, lints and docs.
+/// Check format, layout, dependency walls, dependencies, lints and docs.
 ///
 /// `test` begins with the same checks.
 #[derive(clap::Args)]
@@ -25,14 +25,12 @@ pub struct Args {
 pub enum Check {
     /// `cargo fmt --check`
     Fmt,
-    /// Layout: module docs, file names, listed migrations, tested guests, SQL in its place
+    /// Layout: module docs, file names, import cycles, listed migrations, tested guests, SQL in its place
     Tidy,
     /// Which crate may depend on which
     Walls,
-    /// The licences of all dependencies, as they name them
-    Licences,
-    /// Known holes in dependencies, where cargo-audit is installed and its database is reachable
-    Advisories,
+    /// Licenses, sources and known vulnerabilities of dependencies, where cargo-deny is installed
+    Deny,
     /// `cargo clippy`, warnings are errors
     Clippy,
     /// `cargo doc`, warnings are errors
@@ -88,11 +86,8 @@ pub fn check(workspace: &Workspace, only: &[Check], stages: &mut Stages) -> Resu
             )))
         });
     }
-    if only.contains(&Check::Licences) {
-        stages.run("licences", || licences::check(workspace));
-    }
-    if only.contains(&Check::Advisories) {
-        stages.run("advisories", || advisories::check(workspace));
+    if only.contains(&Check::Deny) {
+        stages.run("deny", || deny::check(workspace));
     }
     if only.contains(&Check::Clippy) || only.contains(&Check::Docs) {
         prerequisites::ensure(workspace)?;
@@ -117,7 +112,11 @@ fn fmt(workspace: &Workspace) -> Result<Outcome> {
     let ours = workspace.cargo(["fmt", "--all", "--check"]);
     let mut guests = workspace.guest_cargo("fmt");
     guests.args(["--all", "--check"]);
-    both(ours, guests)
+    let mut examples = workspace.cargo(["fmt", "--check"]);
+    examples.current_dir(workspace.root.join("examples"));
+    let examples = status(examples)?.success();
+    let rest = both(ours, guests)?;
+    Ok(Outcome::of(examples && rest.is_ok))
 }
 
 fn clippy(workspace: &Workspace) -> Result<Outcome> {

@@ -7,13 +7,11 @@
     reason = "a build tool is a `main` of its own: it reads the environment"
 )]
 
-mod advisories;
 mod bench;
 mod check;
-mod fuzz;
+mod deny;
+mod examples;
 mod fuzz_api;
-mod licences;
-mod mutants;
 mod new_processor;
 mod prerequisites;
 mod run;
@@ -30,6 +28,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::stages::Stages;
 use crate::workspace::Workspace;
 
 /// What a developer does with this workspace.
@@ -45,8 +44,8 @@ enum Command {
     Bench(bench::Args),
     FuzzApi(fuzz_api::Args),
     Soak(soak::Args),
-    Fuzz(fuzz::Args),
-    Mutants(mutants::Args),
+    /// Build and test the processors in `examples` outside the workspace
+    Examples,
     Templates(templates::Args),
     NewProcessor(new_processor::Args),
 }
@@ -60,8 +59,11 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&workspace, &args),
         Command::FuzzApi(args) => fuzz_api::run(&workspace, &args),
         Command::Soak(args) => soak::run(&workspace, &args),
-        Command::Fuzz(args) => fuzz::run(&workspace, &args),
-        Command::Mutants(args) => mutants::run(&workspace, &args),
+        Command::Examples => {
+            let mut stages = Stages::default();
+            stages.run("examples", || examples::check(&workspace));
+            Ok(stages.exit_code())
+        }
         Command::Templates(args) => templates::run(&workspace, &args),
         Command::NewProcessor(args) => new_processor::run(&workspace, &args),
     });

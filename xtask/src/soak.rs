@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: what is tried a little in every run, tried for long.
+//! `cargo xtask soak`: modules of the suite with many more cases than in an ordinary run.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -11,15 +11,15 @@ use crate::tally::{Sums, Tally};
 use crate::workspace::Workspace;
 use crate::{prerequisites, test};
 
-/// A module of the suite that looks for what is rare, and the cases of a property in it: what a case
-/// costs differs from a millisecond to the starts of a dozen processes.
+/// A hazardous module of the suite, and the cases per property in it. A case takes between a millisecond and
+/// the starts of a dozen processes.
 struct Module {
     name: &'static str,
     cases_short: u32,
     cases: u32,
 }
 
-const MODULES: [Module; 6] = [
+const MODULES: [Module; 7] = [
     Module {
         name: "crash",
         cases_short: 48,
@@ -50,49 +50,68 @@ const MODULES: [Module; 6] = [
         cases_short: 128,
         cases: 1_024,
     },
+    Module {
+        name: "fuzz",
+        cases_short: 128,
+        cases: 1_024,
+    },
 ];
 
-/// Try the dangers for long: kills, races, retries, damaged components, and whatever befalls a folder.
+/// Run modules of the suite with many more cases than `test` does.
 ///
-/// Runs the same tests as `test`, one module after the other, with far more cases.
-/// With the same seed the same cases are tried again; moments of kills and of races differ all the same.
+/// By default, it runs the hazardous ones: kills, races, retries, damaged components, damaged input and
+/// arbitrary histories of a sessions root. Each module runs alone, one after the other.
+/// The same seed repeats the same cases, but the exact times of kills and races differ.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Hundreds of kills in minutes, not thousands in an hour
-    #[arg(long)]
+    /// Try fewer cases: minutes instead of an hour
+    #[arg(long, conflicts_with = "cases")]
     short: bool,
-    /// Tries the same cases again (default: by chance)
+    /// Cases per property (default: depends on the module)
+    #[arg(long)]
+    cases: Option<u32>,
+    /// Try each target in `fuzz` for this time, instead of a number of cases
+    #[arg(long)]
+    seconds: Option<u32>,
+    /// Repeat the cases of this seed (default: random)
     #[arg(long)]
     seed: Option<u32>,
-    /// Only these (default: all)
-    #[arg(value_parser = MODULES.map(|module| module.name))]
+    /// Only these modules of the suite, such as `scan` or `fuzz::transcript`
     modules: Vec<String>,
+}
+
+impl Args {
+    fn cases_of(&self, module: &str) -> u32 {
+        let top = module.split("::").next().unwrap_or(module);
+        let known = MODULES.iter().find(|known| known.name == top);
+        let (short, long) = known.map_or((128, 1_024), |known| (known.cases_short, known.cases));
+        self.cases.unwrap_or(if self.short { short } else { long })
+    }
 }
 
 pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     prerequisites::ensure(workspace)?;
     // The tests of crashes start the program, and cargo builds no other package's program for a test.
     ensure!(workspace.build()?, "the build failed");
-    let seed = args.seed.unwrap_or_else(seed_by_chance);
+    let seed = args.seed.unwrap_or_else(random_seed);
     let tally = Tally::new(workspace, "soak-tally")?;
     let mut stages = Stages::default();
-    for module in &MODULES {
-        if !args.modules.is_empty() && !args.modules.iter().any(|name| name == module.name) {
-            continue;
-        }
-        let cases = if args.short {
-            module.cases_short
-        } else {
-            module.cases
-        };
-        stages.run(module.name, || {
+    let modules = match args.modules.as_slice() {
+        [] => MODULES.map(|module| module.name.to_owned()).to_vec(),
+        modules => modules.to_vec(),
+    };
+    for module in &modules {
+        stages.run(module, || {
             let mut command = workspace.cargo(["test", "--workspace", "--test", "suite", "--"]);
             command
-                .arg(format!("{}::", module.name))
-                .env(test::CASES, cases.to_string())
+                .arg(format!("{module}::"))
+                .env(test::CASES, args.cases_of(module).to_string())
                 .env_remove("PROPTEST_CASES")
                 .env("PROPTEST_RNG_SEED", seed.to_string())
                 .env("INSTA_UPDATE", "no");
+            if let Some(seconds) = args.seconds {
+                command.env("SESSION_PIPELINE_FUZZ_SECONDS", seconds.to_string());
+            }
             tally.prepare(&mut command);
             let outcome = test::counted(command)?;
             ensure!(
@@ -105,14 +124,13 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
         });
     }
     print!("\n{}{}", stages.summary(), told(&tally.sums()?));
-    let again = if args.short { " --short" } else { "" };
-    println!("Seed: {seed} (the same cases again: cargo xtask soak{again} --seed {seed})");
+    println!("Seed: {seed}. To repeat the same cases, add `--seed {seed}`.");
     Ok(stages.exit_code())
 }
 
-/// Another one each time.
-pub fn seed_by_chance() -> u32 {
-    // The clock is chance enough: nobody is kept from knowing it.
+/// A new seed for each run.
+fn random_seed() -> u32 {
+    // The clock is random enough. The seed is no secret.
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(1, |now| {
         now.as_secs().to_le_bytes()[..4]
@@ -123,7 +141,7 @@ pub fn seed_by_chance() -> u32 {
     })
 }
 
-/// What a person wants to know of it.
+/// The counts that a person wants to see.
 fn told(sums: &Sums) -> String {
     let mut text = String::new();
     let mut say =
@@ -164,6 +182,21 @@ fn told(sums: &Sums) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_submodule_has_the_cases_of_its_module_unless_they_are_given() {
+        let args = |cases, short| Args {
+            short,
+            cases,
+            seconds: None,
+            seed: None,
+            modules: Vec::new(),
+        };
+        assert_eq!(args(None, false).cases_of("crash::life"), 1_200);
+        assert_eq!(args(None, true).cases_of("crash"), 48);
+        assert_eq!(args(None, true).cases_of("schedule"), 128);
+        assert_eq!(args(Some(5), false).cases_of("crash"), 5);
+    }
 
     #[test]
     fn points_that_were_missed_are_named() {

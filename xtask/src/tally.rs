@@ -26,7 +26,7 @@ impl Tally {
         Ok(tally)
     }
 
-    pub fn clear(&self) -> Result<()> {
+    fn clear(&self) -> Result<()> {
         fs::write(&self.0, "").with_context(|| format!("cannot write `{}`", self.0.display()))
     }
 

@@ -16,7 +16,7 @@ use clap::ValueEnum;
 use crate::check::{Check, check};
 use crate::stages::{Outcome, Stages, TestCounts};
 use crate::workspace::{Workspace, status};
-use crate::{fuzz_api, prerequisites, templates, tidy};
+use crate::{examples, fuzz_api, prerequisites, templates, tidy};
 
 /// Cases per property where `PROPTEST_CASES` is not set: enough to meet each shape, quick enough for every run.
 const PROPERTY_CASES: &str = "32";
@@ -76,6 +76,7 @@ fn test(workspace: &Workspace, args: &Args, stages: &mut Stages) -> Result<()> {
     if is_everything && !args.quick {
         stages.run("api fuzz", || fuzz_api::quick(workspace));
         templates::all(workspace, stages)?;
+        stages.run("examples", || examples::check(workspace));
     }
     // A failed test may stop before it comes to its snapshots, so then nothing can be said.
     if is_everything && are_passed {

@@ -3,6 +3,7 @@
 //! Each rule is a function over paths and texts; only [`files`] and [`findings`] touch the disk.
 
 mod contract;
+mod cycles;
 mod parity;
 
 use std::collections::BTreeMap;
@@ -69,6 +70,7 @@ fn judge(texts: &Texts) -> Vec<Finding> {
     findings.extend(untested_faulty_guests(texts));
     findings.extend(parity::findings(texts));
     findings.extend(contract::findings(texts));
+    findings.extend(cycles::findings(texts));
     findings
 }
 

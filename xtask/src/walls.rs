@@ -19,6 +19,10 @@ const FLOORS: &[&[&str]] = &[
 /// The suite, a test of the harness package, looks at the whole building.
 const SUITE: &str = "session-pipeline-harness";
 
+/// What authors of processors should not have to compile: the harness depends on these crates only if its
+/// feature `pipeline` asks for them.
+const OPTIONAL_IN_HARNESS: &[&str] = &["session-pipeline-store", "session-pipeline-pipeline"];
+
 /// Crates that stay in one room, and why.
 const KEPT: &[Kept] = &[
     Kept {
@@ -68,6 +72,7 @@ struct Edge {
     from: String,
     to: String,
     is_dev: bool,
+    is_optional: bool,
     is_outside_guests: bool,
 }
 
@@ -90,6 +95,7 @@ fn edges(metadata: &Metadata, guests: &Metadata) -> Vec<Edge> {
                 from: package.name.to_string(),
                 to: dependency.name.clone(),
                 is_dev: dependency.kind == DependencyKind::Development,
+                is_optional: dependency.optional,
                 is_outside_guests: dependency
                     .path
                     .as_ref()
@@ -122,6 +128,14 @@ fn judge(members: &[String], edges: &[Edge]) -> Vec<Finding> {
                 place: from.clone(),
                 reason: format!("depends on `{to}`, which is not on a floor below"),
                 remedy: "move what is needed down, or turn the dependency round: api, harness, runtime, migrations".to_owned(),
+            });
+        }
+        let is_always = !is_dev && !edge.is_optional;
+        if from == SUITE && is_always && OPTIONAL_IN_HARNESS.contains(&to.as_str()) {
+            findings.push(Finding {
+                place: from.clone(),
+                reason: format!("depends on `{to}` without the feature `pipeline`, so authors of processors compile DuckDB"),
+                remedy: "make it optional in tests/Cargo.toml, and put what uses it behind the feature".to_owned(),
             });
         }
         for kept in KEPT.iter().filter(|kept| to.starts_with(kept.prefix)) {
@@ -181,6 +195,7 @@ mod tests {
             from: from.into(),
             to: to.into(),
             is_dev: false,
+            is_optional: false,
             is_outside_guests: false,
         }
     }
@@ -238,6 +253,20 @@ mod tests {
         )));
         assert!(is_legal(dev_edge("session-pipeline-harness", "duckdb")));
         assert!(!is_legal(edge("session-pipeline-harness", "duckdb")));
+    }
+
+    #[test]
+    fn the_harness_needs_the_database_only_for_a_feature() {
+        let store = || edge("session-pipeline-harness", "session-pipeline-store");
+        assert!(!is_legal(store()));
+        assert!(is_legal(Edge {
+            is_optional: true,
+            ..store()
+        }));
+        assert!(is_legal(edge(
+            "session-pipeline-harness",
+            "session-pipeline-host"
+        )));
     }
 
     #[test]

@@ -1,9 +1,37 @@
-//! Executes processors: WebAssembly components over sessions, inside a sandbox, without a database.
+//! Executes processors: WebAssembly components that read a session inside a sandbox, without a database.
 //!
-//! A session goes one way: [`sessions`] finds it, [`content`] reads it, [`processor`] runs a
-//! component over it inside the [`sandbox`], and [`rows`] are what comes of it. Where rows are
-//! stored, and which session is processed when, is decided elsewhere: this crate compiles without
-//! DuckDB, and so does the test harness on top of it.
+//! ```
+//! use std::sync::Arc;
+//!
+//! use session_pipeline_bundle::USAGE;
+//! use session_pipeline_host::content::Snapshot;
+//! use session_pipeline_host::limits::{Compiler, Limits};
+//! use session_pipeline_host::processor::{Processor, SessionInfo};
+//! use session_pipeline_host::sandbox::{self, Engine};
+//!
+//! let limits = Arc::new(Limits::default());
+//! let scratch = std::env::temp_dir();
+//! let compiled = Arc::new(sandbox::compile(&Compiler::InProcess, &limits, USAGE, &scratch)?);
+//! let engine = Arc::new(Engine::new(&limits, 1)?);
+//! let digest = compiled.sha256.clone();
+//! let usage = Processor::load(&engine, &limits, &compiled, digest, Vec::new())?;
+//!
+//! let session = SessionInfo {
+//!     key: "ada/one.jsonl".to_owned(),
+//!     username: "ada".to_owned(),
+//!     directory: "ada".to_owned(),
+//!     user_id: None,
+//! };
+//! let transcript = br#"{"type":"user","sessionId":"one","message":{"content":"fix the test"}}"#;
+//! let snapshot = Snapshot::of_bytes(transcript, limits.line_bytes_max)?;
+//! let completed = usage.process(&session, snapshot).outcome?;
+//! assert!(completed.tables.iter().any(|table| table.rows > 0));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`sessions`] finds the sessions below a root, [`content`] reads one, [`processor`] runs a component on it inside
+//! the [`sandbox`], and [`rows`] holds the result. The store crate stores rows, and the pipeline crate decides which
+//! session to process when. This crate compiles without DuckDB, and so does the test harness on top of it.
 //!
 //! This crate reads no environment and no clock of its own: time, paths and limits are passed in.
 

@@ -1,8 +1,36 @@
 //! Decides: which sessions are processed, by which processors, when, and what reports say about it.
 //!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use session_pipeline_bundle::USAGE;
+//! use session_pipeline_host::clock::SystemClock;
+//! use session_pipeline_host::limits::Compiler;
+//! use session_pipeline_pipeline::config::Config;
+//! use session_pipeline_pipeline::registry::Registry;
+//! use session_pipeline_pipeline::run::{Pipeline, RunRequest};
+//! use session_pipeline_pipeline::shipped::Shipped;
+//!
+//! let data_dir = tempfile::tempdir()?;
+//! let sessions = data_dir.path().join("user_sessions/ada");
+//! std::fs::create_dir_all(&sessions)?;
+//! let transcript = r#"{"type":"user","sessionId":"one","message":{"content":"fix the test"}}"#;
+//! std::fs::write(sessions.join("one.jsonl"), transcript)?;
+//!
+//! let config = Config {
+//!     compiler: Compiler::InProcess,
+//!     ..Config::new(data_dir.path())
+//! };
+//! let registry = Registry::new([Shipped { name: "usage", component: USAGE }]);
+//! let pipeline = Pipeline::open(config, Arc::new(SystemClock::default()), registry)?;
+//! let report = pipeline.run("usage", &RunRequest::cli(), &())?;
+//! assert_eq!(report.stats.processed, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! [`scan`] compares the sessions on disk with the state rows, [`run`] processes what has changed,
-//! [`registry`] has the processors and [`scheduler`] starts them. Processors are executed by the
-//! host crate, and what they yield is committed by the store crate.
+//! [`registry`] has the processors and [`scheduler`] starts them. The host crate executes processors, and the store
+//! crate commits their rows.
 //!
 //! This crate knows neither HTTP nor command lines, reads no environment and asks no clock of its
 //! own: time, paths and limits are passed in.

@@ -1,5 +1,20 @@
 //! The embedded database of a data directory: the single owner of its file.
 //!
+//! ```
+//! use session_pipeline_host::clock::{Clock, SystemClock};
+//! use session_pipeline_store::{Store, StoreOptions};
+//!
+//! let data_dir = tempfile::tempdir()?;
+//! let clock = SystemClock::default();
+//! let store = Store::open(&StoreOptions::new(data_dir.path()), clock.now())?;
+//!
+//! // The database was created, and its schema is the current one.
+//! assert_eq!(store.opened().version_before, None);
+//! assert!(!store.opened().applied.is_empty());
+//! assert!(store.processor_counts()?.is_empty());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! One thread writes, any number of connections read. A session's rows and its state row commit in
 //! one transaction ([`Group`]). The store knows sessions, rows and faults from the host crate. It
 //! executes no processor and decides nothing: what to process, and when, is the pipeline's.

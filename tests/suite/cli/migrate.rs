@@ -1,8 +1,10 @@
 //! `migrate`: done, planned, and nothing to do.
 
 use session_pipeline_harness::DataDir;
+use session_pipeline_migrations::LEGACY_LAYOUT;
 
 use super::check;
+use crate::database::execute;
 use crate::documents::names;
 
 #[test]
@@ -46,4 +48,41 @@ fn migrate_as_json_names_the_steps() {
         ["applied", "copy", "renamed", "version_before"]
     );
     assert_eq!(done["applied"].as_array().unwrap().len(), pending);
+}
+
+/// (The tables `runs` and `tokens` of the legacy system have other shapes than ours of these names.)
+#[test]
+fn a_planned_migration_is_told_step_by_step() {
+    let legacy = DataDir::new();
+    std::fs::create_dir(legacy.path().join("state")).unwrap();
+    execute(&legacy, LEGACY_LAYOUT);
+    execute(
+        &legacy,
+        "INSERT INTO schema_version VALUES (28, TIMESTAMP '2026-01-02 03:04:05');
+         CREATE TABLE runs (id INTEGER);
+         CREATE VIEW tokens AS SELECT 1 AS id;",
+    );
+    let current = DataDir::new();
+    assert_eq!(check(&current, &["migrate"]).code, 0);
+    let told = [
+        (
+            "without a database",
+            &DataDir::new(),
+            vec!["migrate", "--dry-run"],
+        ),
+        (
+            "a database of the legacy system",
+            &legacy,
+            vec!["migrate", "--dry-run"],
+        ),
+        (
+            "the same, up to 31",
+            &legacy,
+            vec!["migrate", "--dry-run", "--to", "31"],
+        ),
+        ("a current database", &current, vec!["migrate", "--dry-run"]),
+    ]
+    .map(|(what, dir, arguments)| format!("# {what}\n{}", check(dir, &arguments).stdout));
+    let text = told.join("\n");
+    insta::assert_snapshot!(text);
 }

@@ -1,0 +1,58 @@
+//! `cargo xtask check deny`: licenses, sources and known vulnerabilities of all dependencies, judged by cargo-deny.
+//!
+//! `deny.toml` has the rules, and a reason for each exception.
+
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+
+use crate::stages::Outcome;
+use crate::workspace::{Workspace, status};
+
+/// The workspaces of the repository, each with a lock file of its own.
+const MANIFESTS: [&str; 4] = [
+    "Cargo.toml",
+    "processors-wasm/Cargo.toml",
+    "tests/fuzz/Cargo.toml",
+    "examples/Cargo.toml",
+];
+
+/// Checks every workspace. Skips what it cannot check, with a message: everything where cargo-deny is not
+/// installed, and advisories where their database cannot be fetched.
+pub fn check(workspace: &Workspace) -> Result<Outcome> {
+    let is_installed = {
+        let mut version = workspace.cargo(["deny", "--version"]);
+        version.stdout(Stdio::null()).stderr(Stdio::null());
+        status(version).is_ok_and(|status| status.success())
+    };
+    if !is_installed {
+        eprintln!(
+            "skipped: licenses and advisories were not checked, because cargo-deny is not installed; run `cargo install --locked cargo-deny`"
+        );
+        return Ok(Outcome::skipped());
+    }
+    let mut is_ok = true;
+    for manifest in MANIFESTS {
+        eprintln!("{manifest}:");
+        let rules = ["bans", "licenses", "sources"];
+        is_ok &= status(deny(workspace, manifest, "check", &rules))?.success();
+    }
+    if status(deny(workspace, MANIFESTS[0], "fetch", &["db"]))?.success() {
+        for manifest in MANIFESTS {
+            eprintln!("{manifest}:");
+            let rules = ["--disable-fetch", "advisories"];
+            is_ok &= status(deny(workspace, manifest, "check", &rules))?.success();
+        }
+    } else {
+        eprintln!("skipped: advisories were not checked, because their database cannot be fetched");
+    }
+    Ok(Outcome::of(is_ok))
+}
+
+fn deny(workspace: &Workspace, manifest: &str, subcommand: &str, args: &[&str]) -> Command {
+    let mut command = workspace.cargo(["deny", "--manifest-path", manifest, "--locked"]);
+    command
+        .args([subcommand, "--config", "deny.toml"])
+        .args(args);
+    command
+}

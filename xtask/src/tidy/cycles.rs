@@ -1,0 +1,253 @@
+//! Inside a crate, the top-level modules import each other in one direction.
+//!
+//! Cargo forbids cycles between crates. Inside a crate, nothing does, and modules that import each other in a
+//! circle can only be understood and moved together. This is no compiler: it reads paths that begin with `crate::`
+//! or leave the module with `super::`, outside comments and tests, and follows what the crate root re-exports.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::Texts;
+use crate::check::Finding;
+
+const CRATES: [&str; 5] = [
+    "runtime/host/src/",
+    "runtime/store/src/",
+    "runtime/pipeline/src/",
+    "api/src/",
+    "tests/harness/",
+];
+
+/// Which module imports which, with a file that does so.
+type Imports = BTreeMap<String, BTreeMap<String, String>>;
+
+pub(super) fn findings(texts: &Texts) -> Vec<Finding> {
+    let of_crate = |folder: &str| {
+        let cycles = cycles(&imports(folder, texts));
+        cycles
+            .into_iter()
+            .map(|steps| finding(folder, &steps))
+            .collect::<Vec<_>>()
+    };
+    CRATES.into_iter().flat_map(of_crate).collect()
+}
+
+/// Each step is a module and the file in which it imports the next one.
+fn finding(folder: &str, steps: &[(String, String)]) -> Finding {
+    let names: Vec<&str> = steps.iter().map(|(name, _)| name.as_str()).collect();
+    let files: Vec<&str> = steps.iter().map(|(_, file)| file.as_str()).collect();
+    Finding {
+        place: folder.to_owned(),
+        reason: format!(
+            "modules import each other in a cycle: {} → {} (in {})",
+            names.join(" → "),
+            names.first().unwrap_or(&""),
+            files.join(", ")
+        ),
+        remedy: "move what both sides need into a module that imports neither".to_owned(),
+    }
+}
+
+fn imports(folder: &str, texts: &Texts) -> Imports {
+    let files: Vec<(Vec<&str>, &str, String)> = texts
+        .iter()
+        .filter_map(|(path, text)| {
+            let module = path.strip_prefix(folder)?.strip_suffix(".rs")?;
+            let module: Vec<&str> = module.split('/').collect();
+            let is_test = module.contains(&"tests");
+            (!is_test).then(|| (module, path.as_str(), code(text)))
+        })
+        .collect();
+    let is_root = |module: &[&str]| matches!(module, ["lib" | "main"]);
+    let modules: BTreeSet<&str> = files.iter().map(|(module, _, _)| module[0]).collect();
+    // What the root re-exports belongs to the module that it comes from.
+    let mut exported = BTreeMap::new();
+    for (_, _, code) in files.iter().filter(|(module, _, _)| is_root(module)) {
+        for statement in code.split("pub use ").skip(1) {
+            let tree = statement.split(';').next().unwrap_or_default();
+            let tree = tree.strip_prefix("self::").unwrap_or(tree);
+            let module = tree.split("::").next().unwrap_or_default().trim();
+            for name in tree.split(|c: char| !is_name(c)).skip(1) {
+                exported.insert(name.to_owned(), module.to_owned());
+            }
+        }
+    }
+    let mut imports = Imports::new();
+    for (module, path, code) in files.iter().filter(|(module, _, _)| !is_root(module)) {
+        let mut prefixes = vec!["crate::".to_owned()];
+        prefixes.push("super::".repeat(module.len()));
+        for name in prefixes.iter().flat_map(|prefix| first_names(code, prefix)) {
+            let target = exported.get(name).map_or(name, String::as_str);
+            if target != module[0] && modules.contains(target) {
+                let of_module = imports.entry(module[0].to_owned()).or_default();
+                of_module
+                    .entry(target.to_owned())
+                    .or_insert_with(|| (*path).to_owned());
+            }
+        }
+    }
+    imports
+}
+
+/// The text without comments and without what follows the first module of tests.
+fn code(text: &str) -> String {
+    let lines = text.lines().map(|line| match line.find("//") {
+        // Not the slashes of an address.
+        Some(at) if !line[..at].ends_with(':') => &line[..at],
+        _ => line,
+    });
+    let code = lines.collect::<Vec<_>>().join("\n");
+    let tests = code.match_indices("#[cfg(test)]").find(|(at, found)| {
+        let next = code[at + found.len()..].trim_start();
+        next.starts_with("mod ") && !next.lines().next().unwrap_or_default().ends_with(';')
+    });
+    match tests {
+        Some((at, _)) => code[..at].to_owned(),
+        None => code,
+    }
+}
+
+/// The first names behind each occurrence of a prefix: one, or those of a group in braces.
+fn first_names<'a>(code: &'a str, prefix: &str) -> Vec<&'a str> {
+    let mut names = Vec::new();
+    for (at, _) in code.match_indices(prefix) {
+        let is_inside_path = code[..at].ends_with(|c| is_name(c) || c == ':');
+        if is_inside_path {
+            continue;
+        }
+        let rest = &code[at + prefix.len()..];
+        let Some(group) = rest.strip_prefix('{') else {
+            names.extend(name(rest));
+            continue;
+        };
+        let mut depth = 1;
+        let mut is_first = true;
+        for (at, c) in group.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 1 => is_first = true,
+                c if is_first && is_name(c) => {
+                    names.extend(name(&group[at..]));
+                    is_first = false;
+                }
+                _ => {}
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+    }
+    names
+}
+
+fn name(text: &str) -> Option<&str> {
+    let end = text.find(|c| !is_name(c)).unwrap_or(text.len());
+    (end > 0).then(|| &text[..end])
+}
+
+fn is_name(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// A shortest cycle through each module that is in one, unless its modules were in an earlier one.
+fn cycles(imports: &Imports) -> Vec<Vec<(String, String)>> {
+    let mut cycles: Vec<Vec<(String, String)>> = Vec::new();
+    for start in imports.keys() {
+        let is_known = cycles.iter().flatten().any(|(name, _)| name == start);
+        if !is_known {
+            cycles.extend(cycle_through(imports, start));
+        }
+    }
+    cycles
+}
+
+fn cycle_through(imports: &Imports, start: &str) -> Option<Vec<(String, String)>> {
+    let mut came_from: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut queue = VecDeque::from([start]);
+    while let Some(module) = queue.pop_front() {
+        for target in imports.get(module).into_iter().flat_map(BTreeMap::keys) {
+            if came_from.contains_key(target.as_str()) {
+                continue;
+            }
+            came_from.insert(target, module);
+            queue.push_back(target);
+        }
+    }
+    let mut steps = Vec::new();
+    let mut target = start;
+    loop {
+        let module = *came_from.get(target)?;
+        steps.push((module.to_owned(), imports[module][target].clone()));
+        if module == start {
+            steps.reverse();
+            return Some(steps);
+        }
+        target = module;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The reasons among these files of a crate.
+    fn check(files: &[(&str, &str)]) -> Vec<String> {
+        let texts = files.iter().map(|&(path, text)| {
+            let path = format!("runtime/host/src/{path}");
+            (path, text.to_owned())
+        });
+        let findings = findings(&texts.collect());
+        findings.into_iter().map(|finding| finding.reason).collect()
+    }
+
+    #[test]
+    fn one_direction_is_fine() {
+        let files = [
+            ("lib.rs", "pub mod a;\npub mod b;\n"),
+            ("a.rs", "use crate::b::B;\n"),
+            ("b.rs", "use std::fs;\nuse crate::b::inner::C;\n"),
+            ("b/inner.rs", "use super::B;\nuse crate::b::D;\n"),
+        ];
+        assert_eq!(check(&files), [""; 0]);
+    }
+
+    #[test]
+    fn a_cycle_is_found_with_its_files_wherever_the_imports_are() {
+        let files = [
+            ("a.rs", "use crate::{\n    c, b::{self, B},\n};\n"),
+            ("b/inner.rs", "fn f() { super::super::c::g(); }\n"),
+            ("c.rs", "fn g() { crate::a::h(); }\n"),
+        ];
+        let found = check(&files);
+        // a and c are the shortest cycle; the longer one through b is not reported while it stands.
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(
+            found[0].contains("a → c → a (in runtime/host/src/a.rs, runtime/host/src/c.rs)"),
+            "{found:?}"
+        );
+        assert!(found[1].contains("b → c → a → b"), "{found:?}");
+    }
+
+    #[test]
+    fn what_the_root_exports_belongs_to_its_module() {
+        let files = [
+            ("lib.rs", "pub use b::{B, C};\n"),
+            ("a.rs", "use crate::B;\n"),
+            ("b.rs", "use crate::a::A;\n"),
+        ];
+        assert_eq!(check(&files).len(), 1);
+    }
+
+    #[test]
+    fn comments_and_tests_import_nothing() {
+        let files = [
+            (
+                "a.rs",
+                "// crate::b\n/// See [`crate::b::B`].\nfn f() {}\n#[cfg(test)]\nmod tests {\n    use crate::b::B;\n}\n",
+            ),
+            ("a/tests.rs", "use crate::b::B;\n"),
+            ("b.rs", "use crate::a::f;\n#[cfg(test)]\nmod tests;\n"),
+        ];
+        assert_eq!(check(&files), [""; 0]);
+    }
+}
