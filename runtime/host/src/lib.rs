@@ -1,11 +1,13 @@
-//! Executes processors: WebAssembly components over sessions, inside a sandbox, without a database.
+//! Executes processors, which are WebAssembly components, over sessions. Runs them in a sandbox,
+//! without a database.
 //!
-//! A session goes one way: [`sessions`] finds it, [`content`] reads it, [`processor`] runs a
-//! component over it inside the [`sandbox`], and [`rows`] are what comes of it. Where rows are
-//! stored, and which session is processed when, is decided elsewhere: this crate compiles without
-//! DuckDB, and so does the test harness on top of it.
+//! A session passes through four modules. [`sessions`] finds it, [`content`] reads it,
+//! [`processor`] runs a component over it inside the [`sandbox`], and [`rows`] collects the result.
+//! Other crates store the rows and decide which session to process when. This crate and the test
+//! harness on top of it compile without DuckDB.
 //!
-//! This crate reads no environment and no clock of its own: time, paths and limits are passed in.
+//! This crate reads neither the environment nor the system clock. Callers pass in time, paths and
+//! limits.
 
 pub mod clock;
 pub mod content;
