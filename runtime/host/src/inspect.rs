@@ -110,7 +110,7 @@ fn compile(
     component: &[u8],
     scratch: &Path,
 ) -> Result<Compiled, Fault> {
-    check_header(component)?;
+    recognise(component)?;
     Ok(sandbox::compile(compiler, limits, component, scratch)?)
 }
 
@@ -119,7 +119,7 @@ fn compile(
 ///
 /// # Errors
 /// A fault of kind `component` with the reason.
-pub fn check_header(component: &[u8]) -> Result<(), Fault> {
+pub fn recognise(component: &[u8]) -> Result<(), Fault> {
     let rejected = |detail| Err(Fault::new(FaultKind::Component, detail));
     if !component.starts_with(b"\0asm") {
         return rejected("the file is not WebAssembly");
