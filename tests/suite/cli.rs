@@ -308,7 +308,9 @@ fn a_data_dir_that_can_not_be_made_is_named() {
     let ended = Ended::of(&dir, output);
     assert_eq!(ended.code, 3);
     assert!(
-        ended.stderr.starts_with("error: `occupied/data"),
+        ended
+            .stderr
+            .starts_with("error: cannot access `occupied/data"),
         "{ended:?}"
     );
 }

@@ -135,7 +135,7 @@ fn a_data_dir_that_may_not_be_written_is_named_and_goes_on_when_it_may() {
     let told = |error: &StoreError| {
         let text = error.to_string();
         assert!(
-            text.contains("permissions") || text.contains("may write"),
+            text.contains("permissions") || text.contains("can write"),
             "{text}"
         );
         text
