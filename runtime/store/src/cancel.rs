@@ -119,7 +119,7 @@ pub(crate) fn current_reason() -> Option<CancelReason> {
 
 /// Fails if this thread's scope was canceled.
 pub(crate) fn check() -> Result<(), CancelReason> {
-    current_reason().map_or(Ok(()), |reason| Err(reason))
+    current_reason().map_or(Ok(()), Err)
 }
 
 /// Registers a connection with this thread's scope, so that its statements can be interrupted.
