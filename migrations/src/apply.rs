@@ -1,7 +1,7 @@
-//! Climbing the ladder: one transaction a number, and a checkpoint after it.
+//! Applies steps: one transaction per step, followed by a checkpoint.
 //!
-//! An error anywhere drops the transaction at once.
-//! It must never be caught on the way to a commit: DuckDB answers such a commit with success, and keeps nothing.
+//! Every error must drop the transaction immediately. If an error were caught before the commit,
+//! DuckDB would report success for the commit but store nothing.
 
 use std::fmt;
 
@@ -16,71 +16,71 @@ use crate::rename::{self, Renamed};
 use crate::shape;
 use crate::status::status;
 
-/// What [`apply()`] is to do.
+/// The options of [`apply()`].
 pub struct Apply<'a> {
-    /// The time to record, in microseconds since 1970 UTC.
+    /// The time to record, in microseconds since the epoch.
     pub now_micros: i64,
-    /// The number to stop at; the newest one if not given.
+    /// The number to stop at. `None`: the newest.
     pub to: Option<u32>,
-    /// Is told of every [`Point`], and may end the work there.
+    /// Called at every [`Point`]. It can interrupt the migration.
     pub observer: Option<&'a mut Observer<'a>>,
 }
 
-/// Whoever watches a migration: a progress bar, or a test that interrupts it.
+/// Observes a migration: a progress bar, or a test that interrupts it.
 pub type Observer<'a> = dyn FnMut(&Point) -> Result<(), Interrupted> + 'a;
 
-/// The answer of an [`Observer`] that wants no more.
+/// Returned by an [`Observer`] to stop the migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interrupted;
 
-/// A place at which a process could die.
+/// A point at which a process could die.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Point {
     /// The number of the step.
     pub number: u32,
-    /// Before or after the action.
+    /// Whether the point is before or after the action.
     pub moment: Moment,
-    /// What was about to be done, or was done.
+    /// The action.
     pub action: Action,
 }
 
-/// Which side of an [`Action`] a [`Point`] is on.
+/// The position of a [`Point`] relative to its [`Action`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// It is about to be done.
+    /// The action is about to run.
     Before,
-    /// It is done.
+    /// The action has run.
     After,
 }
 
-/// One thing that is done within a step.
+/// A single action of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// A statement that makes room for one of our tables.
+    /// A statement that renames a table whose name the schema needs.
     Rename(String),
     /// A statement of the step, by its file.
     Statement(&'static str),
-    /// The row in `schema_version`.
+    /// Recording the step in `schema_version`.
     Stamp,
-    /// The end of the transaction.
+    /// The commit of the transaction.
     Commit,
-    /// Writing the log into the file.
+    /// Writing the log to the database file.
     Checkpoint,
 }
 
-/// What [`apply()`] did.
+/// The result of [`apply()`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
-    /// Where the database was found.
+    /// The state in which the database was found.
     pub found: Found,
-    /// The numbers that were applied, in order; none if it was up to date.
+    /// The numbers that were applied, in order. Empty if the database was up to date.
     pub applied: Vec<u32>,
-    /// What was renamed to make room.
+    /// The tables and views that were renamed.
     pub renamed: Vec<Renamed>,
 }
 
 impl Apply<'_> {
-    /// Everything there is, recorded with this time.
+    /// Applies all steps and records this time.
     #[must_use]
     pub fn at(now_micros: i64) -> Self {
         Self {
@@ -91,14 +91,14 @@ impl Apply<'_> {
     }
 }
 
-/// Brings a database up to date, whatever state it was left in, and verifies its shape.
+/// Migrates a database to the current schema, from any state, and verifies the result.
 ///
-/// Call it before anything else uses the database; the caller has made a copy if [`crate::status()`] says that steps are pending.
-/// It may be called any number of times, and after any interruption.
+/// Call it before anything else uses the database. If [`crate::status()`] reports pending steps,
+/// make a backup first. It is safe to call any number of times, and after any interruption.
 ///
 /// # Errors
-/// A database that must not be touched is refused before anything is written.
-/// An error within a step leaves the database at the number before; the steps before that one stay applied.
+/// A database that must not be changed is rejected before anything is written. An error during a
+/// step leaves the database at the previous number. Earlier steps stay applied.
 pub fn apply(conn: &mut Connection, options: Apply<'_>) -> Result<Applied, MigrationError> {
     let Apply {
         now_micros,
@@ -120,7 +120,7 @@ pub fn apply(conn: &mut Connection, options: Apply<'_>) -> Result<Applied, Migra
         renamed: Vec::new(),
     };
     for step in plan {
-        let renamed = climb(conn, step, now_micros, &mut observe)?;
+        let renamed = run_step(conn, step, now_micros, &mut observe)?;
         applied.applied.push(step.number);
         applied.renamed.extend(renamed);
     }
@@ -132,7 +132,7 @@ pub fn apply(conn: &mut Connection, options: Apply<'_>) -> Result<Applied, Migra
 
 type Observe<'a> = dyn FnMut(Point) -> Result<(), MigrationError> + 'a;
 
-fn climb(
+fn run_step(
     conn: &mut Connection,
     step: &Step,
     now_micros: i64,
@@ -148,9 +148,9 @@ fn climb(
     };
     let transaction = conn
         .transaction()
-        .map_err(failed("begin its transaction".to_owned()))?;
+        .map_err(failed("begin a transaction".to_owned()))?;
 
-    // A step looks once and then acts: its own statements must not change which of them run.
+    // Evaluate all conditions first, so that the statements of a step do not affect them.
     let catalog = Catalog::read(&transaction)?;
     let renamed = rename::plan(&transaction, &catalog, step.number)?;
     let statements = step
@@ -166,17 +166,18 @@ fn climb(
     }
     for statement in statements {
         around(step, Action::Statement(statement.file), observe, || {
-            run(&transaction, step, statement)
+            run_statement(&transaction, step, statement)
         })?;
     }
     around(step, Action::Stamp, observe, || {
         let stamped = stamp(&transaction, step, now_micros);
-        stamped.map_err(failed("record itself in `schema_version`".to_owned()))
+        stamped.map_err(failed("record the step in `schema_version`".to_owned()))
     })?;
     around(step, Action::Commit, observe, || {
         transaction.commit().map_err(failed("commit".to_owned()))
     })?;
-    // At once: most of what DuckDB cannot replay after a crash is a change of tables that still stands in its log.
+    // Run a checkpoint immediately. Most cases in which DuckDB cannot replay its log after a crash
+    // involve schema changes in the log.
     around(step, Action::Checkpoint, observe, || {
         let done = conn.execute("CHECKPOINT", []);
         done.map(drop).map_err(|source| MigrationError::Checkpoint {
@@ -188,7 +189,7 @@ fn climb(
     Ok(renamed)
 }
 
-/// Does one action, with the observer told before and after.
+/// Runs an action and calls the observer before and after it.
 fn around(
     step: &Step,
     action: Action,
@@ -206,7 +207,7 @@ fn around(
     observe(point)
 }
 
-fn run(
+fn run_statement(
     transaction: &Transaction<'_>,
     step: &Step,
     statement: &Statement,
@@ -238,7 +239,7 @@ fn run(
     Ok(())
 }
 
-/// A number that is recorded already, as a legacy one is, keeps its time.
+/// If the number is already recorded, as in a legacy database, keeps its time.
 fn stamp(transaction: &Transaction<'_>, step: &Step, now_micros: i64) -> duckdb::Result<()> {
     let stamped = transaction.execute(
         "UPDATE schema_version SET name = ?, checksum = ? WHERE version = ?",

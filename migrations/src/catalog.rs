@@ -1,7 +1,7 @@
-//! What DuckDB's catalog says of the schema `main`, where all our tables are.
+//! The tables and views of the schema `main`, from DuckDB's catalog.
 //!
-//! It is read as a whole, since a question about one table costs as much as one about all.
-//! DuckDB takes `Users` and `users` for one name, so names are kept and compared in lower case.
+//! The catalog is read as a whole, because a query about one table is as expensive as a query about
+//! all. DuckDB names are case-insensitive, so names are stored and compared in lower case.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use duckdb::{Connection, Params, Row};
 use crate::error::MigrationError;
 use crate::shape::{Column, TableShape};
 
-/// The tables and views of `main` at one moment.
+/// The tables and views of `main` at one point in time.
 pub(crate) struct Catalog {
     pub tables: BTreeMap<String, TableShape>,
     pub views: BTreeSet<String>,
@@ -30,7 +30,7 @@ impl Catalog {
         .collect();
 
         for (table, column) in columns(conn)? {
-            // The list has the columns of views too.
+            // The list includes the columns of views.
             if let Some(shape) = tables.get_mut(&table) {
                 shape.columns.push(column);
             }
@@ -58,7 +58,7 @@ impl Catalog {
         })
     }
 
-    /// Whether there is a table or a view of this name.
+    /// Whether a table or view with this name exists.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.tables.contains_key(name) || self.views.contains(name)
     }
@@ -85,7 +85,8 @@ fn columns(conn: &Connection) -> Result<Vec<(String, Column)>, MigrationError> {
     )
 }
 
-/// One row for each column of a primary key, in its order, and one for the text of each other constraint.
+/// One row per column of a primary key, in order, and one row with the text of each other
+/// constraint.
 fn constraints(conn: &Connection) -> Result<Vec<(String, bool, String)>, MigrationError> {
     rows(
         conn,
@@ -99,8 +100,8 @@ fn constraints(conn: &Connection) -> Result<Vec<(String, bool, String)>, Migrati
     )
 }
 
-/// The names of all tables and views outside `main`, with the schema before them.
-pub(crate) fn elsewhere(conn: &Connection) -> Result<Vec<String>, MigrationError> {
+/// The qualified names of all tables and views outside of `main`.
+pub(crate) fn outside_main(conn: &Connection) -> Result<Vec<String>, MigrationError> {
     texts(
         conn,
         "the list of other schemas",
@@ -114,11 +115,11 @@ pub(crate) fn elsewhere(conn: &Connection) -> Result<Vec<String>, MigrationError
     )
 }
 
-/// The names of the secondary indices of a table of `main`, as they are written.
-pub(crate) fn indices(conn: &Connection, table: &str) -> Result<Vec<String>, MigrationError> {
+/// The names of the secondary indexes of a table in `main`, in their original case.
+pub(crate) fn indexes(conn: &Connection, table: &str) -> Result<Vec<String>, MigrationError> {
     texts(
         conn,
-        "the list of indices",
+        "the list of indexes",
         "SELECT index_name FROM duckdb_indexes()
          WHERE database_name = current_database() AND schema_name = 'main' AND lower(table_name) = ?
          ORDER BY 1",
@@ -126,8 +127,11 @@ pub(crate) fn indices(conn: &Connection, table: &str) -> Result<Vec<String>, Mig
     )
 }
 
-/// The names of the tables that have a foreign key on this one.
-pub(crate) fn holders(conn: &Connection, table: &str) -> Result<Vec<String>, MigrationError> {
+/// The names of tables with a foreign key that references this table.
+pub(crate) fn referencing_tables(
+    conn: &Connection,
+    table: &str,
+) -> Result<Vec<String>, MigrationError> {
     texts(
         conn,
         "the list of foreign keys",
@@ -139,7 +143,7 @@ pub(crate) fn holders(conn: &Connection, table: &str) -> Result<Vec<String>, Mig
     )
 }
 
-/// A name as SQL wants it, whatever it is made of.
+/// Quotes a name for SQL.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
@@ -153,7 +157,7 @@ fn texts(
     rows(conn, what, sql, params, |row| row.get(0))
 }
 
-/// Runs a query to its end; `what` says in an error what was being read.
+/// Runs a query and collects its rows. Errors name what was read: `what`.
 pub(crate) fn rows<Item>(
     conn: &Connection,
     what: &'static str,

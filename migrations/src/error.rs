@@ -1,178 +1,178 @@
-//! What stands between a database and the current schema, and what to do about it.
+//! Errors of migrations, and how to resolve them.
 
 use std::fmt;
 
 use crate::ladder::{CURRENT, OLDEST};
 
-/// Why a database could not be read, brought up to date or found in order.
+/// A database that cannot be read, migrated or verified.
 ///
-/// Whatever the reason, a step that did not get through has changed nothing; steps before it stay applied.
+/// A step that fails changes nothing. Earlier steps stay applied.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MigrationError {
-    /// A newer program was here; an older one must not write after it.
+    /// A newer program wrote the database. An older program must not write to it.
     #[error(
-        "the database is at schema `{found}`, and this program knows schemas up to `{CURRENT}`; use the program that wrote it, or a newer one"
+        "the database is at schema `{found}`, but this program supports schemas up to `{CURRENT}`; use the program that wrote it, or a newer one"
     )]
     Newer {
         /// The highest recorded number.
         found: i64,
     },
 
-    /// The legacy system has steps below the first one we know.
+    /// The legacy database is older than the first step.
     #[error(
-        "the database is at schema `{found}`, and the oldest that can be taken over is `{OLDEST}`; bring it to `{OLDEST}` with the system that wrote it, or start with an empty data dir"
+        "the database is at schema `{found}`, but the oldest supported schema is `{OLDEST}`; upgrade it to `{OLDEST}` with the system that wrote it, or start with an empty data directory"
     )]
     TooOld {
         /// The highest recorded number.
         found: i64,
     },
 
-    /// There are tables, but nothing says what they are.
+    /// The database has tables but no schema version.
     #[error(
-        "the database has tables ({tables}) and no schema version, so it is not known whose they are; move the file away to start afresh, or restore the copy made before the last upgrade"
+        "the database has tables ({tables}) but no schema version, so its origin is unknown; move the file away to start over, or restore the backup from before the last upgrade"
     )]
     Unversioned {
-        /// Some of their names, in backticks.
+        /// Some of the names, in backticks.
         tables: String,
     },
 
-    /// A number that should have come before the newest one is not recorded.
+    /// A number below the newest one is not recorded.
     #[error(
-        "schema `{missing}` is not recorded although `{found}` is; restore the copy made before the last upgrade"
+        "schema `{missing}` is not recorded although `{found}` is; restore the backup from before the last upgrade"
     )]
     Gap {
-        /// The lowest number that is not there.
+        /// The lowest missing number.
         missing: u32,
-        /// The highest one that is.
+        /// The highest recorded number.
         found: u32,
     },
 
-    /// The number is ours, what stands behind it is not.
+    /// The number exists, but the recorded step is a different one.
     #[error(
-        "schema `{number}` is recorded as {recorded}, and this program knows it as `{expected}`: another system wrote this database; use that one, or start with an empty data dir"
+        "schema `{number}` is recorded as {recorded}, but this program expects `{expected}`: another system wrote this database; use that system, or start with an empty data directory"
     )]
     Foreign {
-        /// The number in question.
+        /// The number of the step.
         number: u32,
-        /// The recorded name in backticks, or that there is none.
+        /// The recorded name in backticks, or `nothing`.
         recorded: String,
-        /// Our name of the step.
+        /// The name of the step in this program.
         expected: &'static str,
     },
 
-    /// The text of a step is no longer the one that was applied.
+    /// The text of a step differs from the text that was applied.
     #[error(
         "migration `{number}-{name}` was changed after it was applied; restore its files and add a new step, or use the program that applied it"
     )]
     Edited {
         /// The number of the step.
         number: u32,
-        /// Its name.
+        /// The name of the step.
         name: &'static str,
     },
 
-    /// The ladder is climbed, never descended.
+    /// The database cannot be downgraded.
     #[error(
-        "the database is at schema `{found}`, and there is no way down to `{to}`; restore the copy made before the upgrade"
+        "the database is at schema `{found}` and cannot be downgraded to `{to}`; restore the backup from before the upgrade"
     )]
     Downward {
-        /// Where the database is.
+        /// The number of the database.
         found: u32,
-        /// Where it was to go.
+        /// The requested number.
         to: u32,
     },
 
-    /// Somebody asked for a number that is not on the ladder.
-    #[error("there is no schema `{to}`; choose one from `{OLDEST}` to `{CURRENT}`")]
+    /// The requested number does not exist.
+    #[error("schema `{to}` does not exist; choose a number from `{OLDEST}` to `{CURRENT}`")]
     NoSuchNumber {
-        /// The number asked for.
+        /// The requested number.
         to: u32,
     },
 
-    /// One of our tables is not what its number says.
+    /// A table does not match the schema.
     #[error(
-        "table `{table}` is not as schema `{number}` has it: {difference}; restore the copy made before the last upgrade, or change the table by hand to what `migrations/schema.sql` shows"
+        "table `{table}` does not match schema `{number}`: {difference}; restore the backup from before the last upgrade, or change the table manually to match `migrations/schema.sql`"
     )]
     Shape {
-        /// The table.
+        /// The name of the table.
         table: String,
-        /// The number the database is at.
+        /// The number of the database.
         number: u32,
-        /// What is there, and what should be.
+        /// The difference between the actual and the expected table.
         difference: String,
     },
 
-    /// A table has to make room for ours, and others hold on to it.
+    /// A table must be renamed, but foreign keys reference it.
     #[error(
-        "table `{table}` is in the way of ours and cannot be renamed, because {holders} refer to it; drop those foreign keys, or rename the table by hand"
+        "cannot rename table `{table}` to free its name: foreign keys of {holders} reference it; drop these foreign keys, or rename the table manually"
     )]
     Held {
-        /// The table in the way.
+        /// The name of the table.
         table: String,
         /// The tables with a foreign key on it, in backticks.
         holders: String,
     },
 
-    /// A check inside a step counted something.
+    /// A check within a step failed.
     #[error(
-        "migration `{number}-{name}` stopped at its check `{file}`, which counts `{count}`; the step was undone and nothing is lost, please report it"
+        "migration `{number}-{name}` failed its check `{file}`, which found `{count}` rows; the step was rolled back and no data was lost; please report this"
     )]
     Check {
         /// The number of the step.
         number: u32,
-        /// Its name.
+        /// The name of the step.
         name: &'static str,
-        /// The statement that counted.
+        /// The file of the check.
         file: &'static str,
-        /// What it counted instead of zero.
+        /// The number of rows that the check found. Zero is expected.
         count: i64,
     },
 
-    /// DuckDB refused something within a step.
-    #[error("migration `{number}-{name}` could not {action} and was undone")]
+    /// A statement of a step failed.
+    #[error("migration `{number}-{name}` could not {action} and was rolled back")]
     Step {
         /// The number of the step.
         number: u32,
-        /// Its name.
+        /// The name of the step.
         name: &'static str,
-        /// What was being done.
+        /// What failed, as a verb phrase.
         action: String,
-        /// What DuckDB says.
+        /// DuckDB's error.
         source: Box<duckdb::Error>,
     },
 
-    /// The step is applied; what failed is only to write it from the log into the file.
+    /// The step was applied, but the log could not be written to the database file.
     #[error(
-        "migration `{number}-{name}` is applied, but DuckDB could not write its log into the file; make room on the disk and start again"
+        "migration `{number}-{name}` was applied, but DuckDB could not write its log to the database file; free disk space and restart"
     )]
     Checkpoint {
         /// The number of the step.
         number: u32,
-        /// Its name.
+        /// The name of the step.
         name: &'static str,
-        /// What DuckDB says.
+        /// DuckDB's error.
         source: Box<duckdb::Error>,
     },
 
     /// The catalog or `schema_version` could not be read.
-    #[error("{what} could not be read")]
+    #[error("cannot read {what}")]
     Read {
-        /// What was being read.
+        /// What was read, as a noun phrase.
         what: &'static str,
-        /// What DuckDB says.
+        /// DuckDB's error.
         source: Box<duckdb::Error>,
     },
 
-    /// The observer asked for an end.
+    /// The observer stopped the migration.
     #[error("interrupted {point}")]
     Interrupted {
-        /// Where.
+        /// The point at which it was stopped.
         point: String,
     },
 }
 
-/// Names in backticks with commas between them.
+/// Names in backticks, separated by commas.
 pub(crate) fn listed<Name: fmt::Display>(names: impl IntoIterator<Item = Name>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     names.join(", ")

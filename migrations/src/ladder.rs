@@ -1,31 +1,31 @@
-//! The ladder itself: every step and statement, in order, and nothing found by looking through folders.
+//! The list of all steps and statements, in order. Nothing is discovered from the file system.
 //!
-//! How a step is run is in [`crate::apply()`].
+//! [`crate::apply()`] runs the steps.
 
 use sha2::{Digest, Sha256};
 
 use crate::catalog::Catalog;
 
-/// The number below which no database is taken over: the layout of the legacy system.
+/// The oldest supported schema: the layout of the legacy system.
 #[expect(
     clippy::indexing_slicing,
     reason = "a ladder without steps does not compile"
 )]
 pub const OLDEST: u32 = LADDER[0].number;
 
-/// The number that a database has once every step is applied.
+/// The newest schema, after all steps.
 #[expect(
     clippy::indexing_slicing,
     reason = "a ladder without steps does not compile"
 )]
 pub const CURRENT: u32 = LADDER[LADDER.len() - 1].number;
 
-/// What a database at [`OLDEST`] looks like, for whoever needs one; the ladder never runs it.
+/// A script that creates a database at [`OLDEST`], for tests. Migrations never run it.
 pub const LEGACY_LAYOUT: &str = include_str!("../sql/0028-legacy/layout.sql");
 
 /// Every step, oldest first.
 pub const LADDER: &[Step] = &[
-    // A fresh database gets no legacy tables: 28 is the rung the ladder stands on, and only brings `schema_version` into its shape.
+    // A fresh database gets no legacy tables. Step 28 only creates `schema_version`.
     Step {
         number: 28,
         name: "legacy",
@@ -125,52 +125,52 @@ pub const LADDER: &[Step] = &[
         name: "session-waits",
         statements: &[sql!("0037-session-waits/01-session-waits.sql")],
     },
-    // The next step goes here. Never between two others, and never into one that was shipped.
+    // Add new steps here. Never insert a step between others, and never change a released step.
 ];
 
-/// One number of the ladder: everything that happens in one transaction.
+/// One step, which runs in one transaction.
 #[derive(Debug)]
 pub struct Step {
-    /// What `schema_version` counts.
+    /// The number in `schema_version`.
     pub number: u32,
-    /// The words of its folder.
+    /// The name, from the name of its folder.
     pub name: &'static str,
-    /// What it does, in order.
+    /// The statements, in order.
     pub statements: &'static [Statement],
 }
 
-/// One statement, from a file of its own.
+/// One statement, from a separate file.
 #[derive(Debug)]
 pub struct Statement {
-    /// The path below `sql/`.
+    /// The path relative to `sql/`.
     pub file: &'static str,
     /// The text of the file.
     pub sql: &'static str,
-    /// Whether it acts or asks.
+    /// Whether it is a change or a check.
     pub task: Task,
-    /// When it runs at all.
+    /// The condition for running it.
     pub only: Only,
 }
 
-/// What a [`Statement`] is for.
+/// The kind of a [`Statement`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
-    /// It changes the database.
+    /// A change of the database.
     Change,
-    /// It counts what went wrong before it; anything but zero stops the step.
+    /// A check. It counts errors, and any result except zero fails the step.
     Check,
 }
 
-/// The condition of a [`Statement`], since SQL has none.
+/// The condition of a [`Statement`], because SQL has no conditional statements.
 ///
-/// The conditions of a step are all answered before its first statement runs.
+/// All conditions of a step are evaluated before its first statement runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Only {
-    /// There is none.
+    /// No condition.
     Always,
-    /// There is a table of this name.
+    /// The table exists.
     IfTable(&'static str),
-    /// There is a table of this name, and it has no such column.
+    /// The table exists and lacks the column.
     IfLacking(&'static str, &'static str),
 }
 
@@ -188,15 +188,15 @@ impl Only {
 }
 
 impl Step {
-    /// What `schema_version` keeps of the text of this step: SHA-256 in hexadecimal.
+    /// The SHA-256 of the step's statements in hexadecimal, as stored in `schema_version`.
     ///
-    /// The line endings of a checkout make no difference to it; every other change does, comments included.
+    /// Line endings do not affect it. All other changes do, including comments.
     #[must_use]
     pub fn checksum(&self) -> String {
         let mut hasher = Sha256::new();
         for statement in self.statements {
             hasher.update(statement.sql.replace("\r\n", "\n"));
-            // What moves from the end of one file to the start of the next is a change too.
+            // Separate the files, so that text cannot move between them unnoticed.
             hasher.update([0]);
         }
         hasher

@@ -1,22 +1,28 @@
-//! The shape of the database over time: which tables there are, and how an older database becomes a newer one.
+//! The schema of the database and its history: the tables, and how an older database becomes a
+//! newer one.
 //!
-//! The change of each number is a folder of plain SQL under `sql/`, listed in [`LADDER`]; `schema.sql` shows where the ladder ends.
-//! [`apply()`] climbs it: one transaction a number, which holds the statements and the row in `schema_version` that says so.
-//! A process that dies anywhere therefore leaves a database at one number or the next, and the next start goes on from there.
+//! Each step is a folder with SQL files in `sql/`, listed in [`LADDER`]. `schema.sql` shows the
+//! result of all steps. [`apply()`] runs each pending step in one transaction, together with its
+//! row in `schema_version`. If the process dies at any moment, the database is at the number before
+//! or after a step, and the next start continues from there.
 //!
 //! # How to add a step
 //!
-//! 1. A new folder `sql/NNNN-some-words/`, one statement a file, listed at the end of [`LADDER`]. A step that was shipped never changes.
-//! 2. Every statement may run twice: `IF NOT EXISTS`, or a condition ([`Only`]).
-//! 3. A table that gets new columns is rebuilt, as `0030` does, and not altered:
-//!    DuckDB 1.5.6 cannot replay an `ADD COLUMN` on a table with a computed default, so a crash right after it costs the whole database.
-//!    The new `CREATE TABLE` is also what [`verify`] compares with, so it keeps the plain form of the others.
-//! 4. Primary keys only. Times are UTC, bound from Rust, and have no default.
+//! 1. Create a folder `sql/NNNN-some-words/` with one statement per file, and list it at the end of
+//!    [`LADDER`]. Never change a released step.
+//! 2. Make every statement safe to run twice, with `IF NOT EXISTS` or a condition ([`Only`]).
+//! 3. To add columns, rebuild the table as `0030` does. Do not use `ALTER TABLE`: DuckDB 1.5.6
+//!    cannot replay an `ADD COLUMN` on a table with a computed default, so a crash right after it
+//!    makes the database unusable. [`verify`] compares tables with their newest `CREATE TABLE`, so
+//!    write it in the same plain form as the others.
+//! 4. Use primary keys only, no other constraints. Times are UTC, bound from Rust, without
+//!    defaults.
 //!
-//! # What this crate does not know
+//! # What this crate does not do
 //!
-//! Files, locks and clocks: the caller owns the connection, makes the copy before an upgrade, and says what time it is.
-//! What the tables mean: that is `runtime/src/store`. Tables of processors: those live in schemas of their own.
+//! It does not handle files, locks and clocks. The caller owns the connection, makes the backup
+//! before an upgrade, and passes in the time. It does not use the tables: `runtime/store` does. It
+//! does not create the tables of processors, which are in schemas of their own.
 
 mod apply;
 mod catalog;

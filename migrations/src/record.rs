@@ -1,4 +1,4 @@
-//! What `schema_version` says of a database, and whether that can be believed.
+//! Reads `schema_version` and checks that it is valid.
 
 use std::fmt;
 
@@ -8,20 +8,20 @@ use crate::catalog::{self, Catalog};
 use crate::error::{MigrationError, listed};
 use crate::ladder::{CURRENT, LADDER, OLDEST};
 
-/// The number that the seed of the legacy system gave to the same step, so a database of its making may bear it.
+/// The legacy system used this number for the same step, so its databases can have it.
 const NEWEST_LEGACY: u32 = 29;
 
-/// How many names an error lists; more help nobody.
+/// Maximum number of names in an error.
 const LISTED_MAX: usize = 5;
 
-/// Where on the ladder a database was found.
+/// The state in which a database was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// It is empty.
+    /// The database is empty.
     Fresh,
-    /// It is of the legacy system, which recorded numbers without name and checksum.
+    /// The legacy system wrote the database. It recorded numbers without names and checksums.
     Legacy(u32),
-    /// It is ours, and every number up to this one is recorded.
+    /// This program wrote the database. Every number up to this one is recorded.
     At(u32),
 }
 
@@ -35,9 +35,10 @@ impl Found {
         }
     }
 
-    /// Whether a step of this number is already done.
+    /// Whether the step with this number was already applied.
     pub(crate) fn includes(self, number: u32) -> bool {
-        // A legacy database starts from the lowest rung: every step may run again, and leaves its name and checksum.
+        // A legacy database starts from the first step. Every step can run again, and records its
+        // name and checksum.
         matches!(self, Self::At(found) if number <= found)
     }
 }
@@ -64,7 +65,7 @@ impl Row {
     }
 }
 
-/// Reads the record and refuses whatever we must not build on.
+/// Reads the record. Fails if the database must not be migrated.
 pub(crate) fn read(conn: &Connection, catalog: &Catalog) -> Result<Found, MigrationError> {
     let rows = rows(conn, catalog)?;
     let Some(newest) = rows.iter().map(|row| row.version).max() else {
@@ -79,7 +80,7 @@ pub(crate) fn read(conn: &Connection, catalog: &Catalog) -> Result<Found, Migrat
     if found <= NEWEST_LEGACY && rows.iter().all(Row::is_unnamed) {
         return Ok(Found::Legacy(found));
     }
-    // A whole record in another hand is said first: then its gaps are no gaps.
+    // Check for a record of another system first. Its gaps are not gaps.
     for step in LADDER.iter().filter(|step| step.number <= found) {
         let of_step = |row: &&Row| row.version == i64::from(step.number);
         for row in rows.iter().filter(of_step) {
@@ -112,7 +113,7 @@ pub(crate) fn read(conn: &Connection, catalog: &Catalog) -> Result<Found, Migrat
     Ok(Found::At(found))
 }
 
-/// No version means a fresh database only if there is nothing else in it either.
+/// A database without a version is fresh only if it has no tables or views.
 fn fresh(conn: &Connection, catalog: &Catalog) -> Result<Found, MigrationError> {
     let mut others: Vec<String> = catalog
         .tables
@@ -121,7 +122,7 @@ fn fresh(conn: &Connection, catalog: &Catalog) -> Result<Found, MigrationError> 
         .chain(&catalog.views)
         .cloned()
         .collect();
-    others.extend(catalog::elsewhere(conn)?);
+    others.extend(catalog::outside_main(conn)?);
     if others.is_empty() {
         return Ok(Found::Fresh);
     }
@@ -137,7 +138,7 @@ fn rows(conn: &Connection, catalog: &Catalog) -> Result<Vec<Row>, MigrationError
     let Some(table) = catalog.tables.get("schema_version") else {
         return Ok(Vec::new());
     };
-    // The legacy system kept only the first two.
+    // The legacy table lacks `name` and `checksum`.
     let or_null = |column| match table.column(column) {
         Some(_) => format!("CAST({column} AS VARCHAR)"),
         None => "NULL".to_owned(),

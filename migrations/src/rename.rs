@@ -1,7 +1,8 @@
-//! Tables of others that bear one of our names: they are renamed, never dropped.
+//! Tables of other systems with a name that our schema needs. They are renamed, never dropped.
 //!
-//! A legacy database has its own `users` and `audit_log`, and somebody may have made a `runs`.
-//! Each makes room in the transaction of the step that brings ours, so that a table is never without its rows.
+//! A legacy database has tables `users` and `audit_log`, and a user can have created a table
+//! `runs`. Each is renamed in the transaction of the step that creates our table, so that the rows
+//! always exist under one of the two names.
 
 use std::fmt;
 
@@ -11,34 +12,34 @@ use crate::catalog::{self, Catalog};
 use crate::error::{MigrationError, listed};
 use crate::shape::{self, TableShape};
 
-/// A table or view of somebody else that makes room for one of our tables.
+/// A table or view of another system that is renamed.
 ///
-/// Its rows, columns and constraints stay.
-/// A view over it goes by name, as all of DuckDB's views do, and reads our table from then on.
+/// Its rows, columns and constraints stay unchanged. Views over it refer to it by name, as all
+/// DuckDB views do. They read our table afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Renamed {
     /// The number of the step that needs the name.
     pub number: u32,
-    /// What it is.
+    /// Whether it is a table or a view.
     pub kind: ObjectKind,
-    /// Its old name, which is now one of ours.
+    /// The old name, which our table uses now.
     pub from: String,
-    /// Its new name.
+    /// The new name.
     pub to: String,
-    /// Its secondary indices, which are dropped: DuckDB renames no table that has one.
+    /// The secondary indexes, which are dropped, because DuckDB cannot rename a table that has one.
     pub indices: Vec<String>,
 }
 
-/// What can be in the way of a table.
+/// The type of a renamed object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ObjectKind {
-    /// A table of another shape.
+    /// A table with different columns.
     Table,
     /// A view.
     View,
 }
 
-/// Everything that has to make room before a step can make its tables.
+/// The tables and views to rename before a step can create its tables.
 pub(crate) fn plan(
     conn: &Connection,
     catalog: &Catalog,
@@ -57,7 +58,7 @@ pub(crate) fn plan(
         } else {
             continue;
         };
-        let holders = catalog::holders(conn, &from)?;
+        let holders = catalog::referencing_tables(conn, &from)?;
         if !holders.is_empty() {
             return Err(MigrationError::Held {
                 table: from,
@@ -68,7 +69,7 @@ pub(crate) fn plan(
             number,
             kind,
             to: free_name(&from, catalog),
-            indices: catalog::indices(conn, &from)?,
+            indices: catalog::indexes(conn, &from)?,
             from,
         });
     }
@@ -76,11 +77,11 @@ pub(crate) fn plan(
 }
 
 impl Renamed {
-    /// The statements that do it, in order.
+    /// The statements that rename it, in order.
     pub(crate) fn statements(&self) -> Vec<String> {
         let rename = format!(
             "ALTER {} main.{} RENAME TO {}",
-            self.kind.word(),
+            self.kind.sql_keyword(),
             catalog::quoted(&self.from),
             catalog::quoted(&self.to)
         );
@@ -109,7 +110,7 @@ fn free_name(name: &str, catalog: &Catalog) -> String {
 }
 
 impl ObjectKind {
-    fn word(self) -> &'static str {
+    fn sql_keyword(self) -> &'static str {
         match self {
             Self::Table => "TABLE",
             Self::View => "VIEW",
@@ -121,13 +122,13 @@ impl fmt::Display for Renamed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} `{}` is kept as `{}`",
-            self.kind.word().to_lowercase(),
+            "{} `{}` was renamed to `{}`",
+            self.kind.sql_keyword().to_lowercase(),
             self.from,
             self.to
         )?;
         if !self.indices.is_empty() {
-            write!(f, ", without its indices {}", listed(&self.indices))?;
+            write!(f, ", without its indexes {}", listed(&self.indices))?;
         }
         Ok(())
     }

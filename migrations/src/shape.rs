@@ -1,6 +1,8 @@
-//! The shape of a table: what a `CREATE TABLE` of the ladder says, what the catalog says, and how they differ.
+//! The columns, keys and constraints of a table, from a `CREATE TABLE` statement or from the
+//! catalog, and their differences.
 //!
-//! Defaults are shown and not compared: a table that came from elsewhere may have them, and none of our statements relies on one.
+//! Defaults are shown but not compared. Tables from other systems can have defaults, and our
+//! statements do not rely on them.
 
 use std::fmt;
 
@@ -10,23 +12,25 @@ use crate::catalog::Catalog;
 use crate::error::{MigrationError, listed};
 use crate::ladder::{CURRENT, LADDER, OLDEST};
 
-/// Compares all our tables with what [`CURRENT`] has.
+/// Compares all our tables with the schema [`CURRENT`].
 ///
-/// For a database at that number; [`crate::apply()`] asks by itself, at its end and before it changes anything.
+/// Use it for a database at that number. [`crate::apply()`] calls it at its end and before it
+/// changes anything.
 ///
 /// # Errors
-/// [`MigrationError::Shape`] names the first table that differs and says how.
+/// [`MigrationError::Shape`] describes the first table that differs.
 pub fn verify(conn: &Connection) -> Result<(), MigrationError> {
     verify_at(&Catalog::read(conn)?, CURRENT)
 }
 
-/// Compares all tables that there are at a number with what the ladder made them.
+/// Compares all tables at a number with the tables that the steps create.
 pub(crate) fn verify_at(catalog: &Catalog, number: u32) -> Result<(), MigrationError> {
     for table in tables_at(number) {
         let shapes = shapes_from(&table, number);
         let difference = match catalog.tables.get(&table) {
-            None => Some("it is missing".to_owned()),
-            // A later shape is no fault: a step leaves alone what is already as a later one wants it.
+            None => Some("the table is missing".to_owned()),
+            // A later shape is also valid: a step does not change a table that already has its
+            // later shape.
             Some(found) if shapes.iter().any(|shape| shape.matches(found)) => None,
             Some(found) => shapes.first().map(|shape| shape.difference(found)),
         };
@@ -41,17 +45,18 @@ pub(crate) fn verify_at(catalog: &Catalog, number: u32) -> Result<(), MigrationE
     Ok(())
 }
 
-/// The tables of `main` as one canonical text: what `schema.sql` holds of a database at [`CURRENT`].
+/// The tables of `main` as canonical text. For a database at [`CURRENT`], this is the content of
+/// `schema.sql`.
 ///
 /// # Errors
-/// [`MigrationError::Read`] if the catalog does not answer.
+/// [`MigrationError::Read`] if the catalog cannot be read.
 pub fn describe(conn: &Connection) -> Result<String, MigrationError> {
     let catalog = Catalog::read(conn)?;
     let tables: Vec<String> = catalog.tables.values().map(ToString::to_string).collect();
     Ok(tables.join("\n"))
 }
 
-/// The tables that a step makes for the first time, save those of the legacy layout.
+/// The tables that a step is the first to create, except for the legacy layout.
 pub(crate) fn introduced_by(number: u32) -> Vec<String> {
     if number == OLDEST {
         return Vec::new();
@@ -63,13 +68,17 @@ pub(crate) fn introduced_by(number: u32) -> Vec<String> {
         .collect()
 }
 
-/// The shapes that a table may have at a number: the one made by then, and every later one.
+/// The valid shapes of a table at a number: the newest shape up to it, and all later ones.
 pub(crate) fn shapes_from(table: &str, number: u32) -> Vec<TableShape> {
-    let made: Vec<(u32, TableShape)> = creations()
+    let shapes: Vec<(u32, TableShape)> = creations()
         .filter(|(_, shape)| shape.name == table)
         .collect();
-    let by_then = made.iter().rposition(|(at, _)| *at <= number).unwrap_or(0);
-    made.into_iter()
+    let by_then = shapes
+        .iter()
+        .rposition(|(at, _)| *at <= number)
+        .unwrap_or(0);
+    shapes
+        .into_iter()
         .skip(by_then)
         .map(|(_, shape)| shape)
         .collect()
@@ -93,13 +102,13 @@ fn creations() -> impl Iterator<Item = (u32, TableShape)> {
     })
 }
 
-/// What a table is made of.
+/// The shape of a table.
 #[derive(Debug, Clone)]
 pub(crate) struct TableShape {
     pub name: String,
     pub columns: Vec<Column>,
     pub key: Vec<String>,
-    /// Unique constraints, checks and foreign keys; ours have none.
+    /// Unique constraints, checks and foreign keys. Our tables have none.
     pub constraints: Vec<String>,
 }
 
@@ -107,13 +116,13 @@ pub(crate) struct TableShape {
 #[derive(Debug, Clone)]
 pub(crate) struct Column {
     pub name: String,
-    /// The type, and `NOT NULL` where it is.
+    /// The type, followed by `NOT NULL` if set.
     pub kind: String,
     pub default: Option<String>,
 }
 
 impl TableShape {
-    /// Reads a `CREATE TABLE` in the plain form that all of ours have; anything else gives nothing.
+    /// Parses a `CREATE TABLE` in the plain form of our SQL files. `None` for any other statement.
     fn parse(sql: &str) -> Option<Self> {
         let mut lines = sql
             .lines()
@@ -147,7 +156,7 @@ impl TableShape {
         Some(shape)
     }
 
-    /// A table of which nothing is known yet.
+    /// A table without columns.
     pub(crate) fn empty(name: String) -> Self {
         Self {
             name,
@@ -157,7 +166,7 @@ impl TableShape {
         }
     }
 
-    /// Whether the other table holds the same, defaults aside.
+    /// Whether another table has the same shape, ignoring defaults.
     pub(crate) fn matches(&self, found: &Self) -> bool {
         self.differences(found).is_empty()
     }
@@ -179,24 +188,24 @@ impl TableShape {
         }
         for column in &found.columns {
             if self.column(&column.name).is_none() {
-                differences.push(format!("`{column}` is not ours"));
+                differences.push(format!("unexpected column `{column}`"));
             }
         }
         if differences.is_empty() && self.names() != found.names() {
             differences.push(format!(
-                "its columns should stand in the order {}",
+                "the columns should be in the order {}",
                 listed(self.names())
             ));
         }
         if self.key != found.key {
             differences.push(match (self.key.is_empty(), found.key.is_empty()) {
                 (true, _) => format!(
-                    "it should have no primary key instead of {}",
+                    "the primary key is {} but there should be none",
                     listed(&found.key)
                 ),
-                (_, true) => format!("its primary key {} is missing", listed(&self.key)),
+                (_, true) => format!("the primary key {} is missing", listed(&self.key)),
                 _ => format!(
-                    "its primary key should be {} instead of {}",
+                    "the primary key should be {} instead of {}",
                     listed(&self.key),
                     listed(&found.key)
                 ),
@@ -204,7 +213,7 @@ impl TableShape {
         }
         for constraint in &found.constraints {
             if !self.constraints.contains(constraint) {
-                differences.push(format!("`{constraint}` is not ours"));
+                differences.push(format!("unexpected constraint `{constraint}`"));
             }
         }
         differences

@@ -1,4 +1,4 @@
-//! What applying the ladder to a database would do; reads only.
+//! Determines what a migration would do. Read-only.
 
 use duckdb::Connection;
 
@@ -9,21 +9,21 @@ use crate::record::{self, Found};
 use crate::rename::{self, Renamed};
 use crate::shape;
 
-/// Where a database stands, and what lies before it.
+/// The state of a database and its pending steps.
 #[derive(Debug)]
 pub struct Status {
-    /// What the database says of itself.
+    /// The state in which the database was found.
     pub found: Found,
-    /// The steps that would be applied to reach [`CURRENT`], in order.
+    /// The steps to reach [`CURRENT`], in order.
     pub pending: Vec<&'static Step>,
-    /// What would be renamed on the way.
+    /// The tables and views that these steps would rename.
     pub renamed: Vec<Renamed>,
 }
 
-/// Looks at a database without changing it.
+/// Examines a database without changing it.
 ///
 /// # Errors
-/// Everything that would keep [`crate::apply()`] from starting, with what to do about it.
+/// Every problem that would prevent [`crate::apply()`] from starting.
 pub fn status(conn: &Connection) -> Result<Status, MigrationError> {
     let catalog = Catalog::read(conn)?;
     let found = record::read(conn, &catalog)?;
@@ -46,13 +46,13 @@ pub fn status(conn: &Connection) -> Result<Status, MigrationError> {
 }
 
 impl Status {
-    /// The number that the database bears, if it has one.
+    /// The number of the database, if it has one.
     #[must_use]
     pub fn version(&self) -> Option<u32> {
         self.found.number()
     }
 
-    /// The pending steps up to a number, or all of them.
+    /// The pending steps up to a number, or all pending steps.
     ///
     /// # Errors
     /// [`MigrationError::NoSuchNumber`] and [`MigrationError::Downward`].

@@ -270,7 +270,7 @@ fn a_data_dir_in_use_is_refused_with_the_name_of_the_process() {
     let dir = DataDir::new();
     let now = session_pipeline_host::clock::UtcMicros(0);
     let store = Store::open(&dir.config().store_options(), now).unwrap();
-    let expected = "error: the data dir `[data-dir]` is in use by process [pid]; wait for it to end, or stop it\n";
+    let expected = "error: the data directory `[data-dir]` is in use by process [pid]; wait for it to finish or stop it\n";
     for arguments in [
         &["run", "usage"][..],
         &["report", "usage"],
@@ -308,7 +308,9 @@ fn a_data_dir_that_can_not_be_made_is_named() {
     let ended = Ended::of(&dir, output);
     assert_eq!(ended.code, 3);
     assert!(
-        ended.stderr.starts_with("error: `occupied/data"),
+        ended
+            .stderr
+            .starts_with("error: cannot access `occupied/data"),
         "{ended:?}"
     );
 }

@@ -21,11 +21,11 @@ use session_pipeline_store::kill_point::POINTS;
 const DAYS_BY_NAME: usize = 2;
 /// Those that only a database of an older version, or a component never compiled, comes to.
 const AT_THE_BEGINNING: [&str; 5] = [
-    "database to be copied",
-    "database copied",
+    "before database backup",
+    "after database backup",
     "migration",
-    "cache file to be kept",
-    "cache file kept",
+    "before cache write",
+    "after cache write",
 ];
 
 /// What a life of so many days leaves without a crash.
@@ -68,7 +68,7 @@ fn killed_at_every_point_there_is_by_its_name_it_ends_as_if_nothing_had_happened
     for point in POINTS {
         tally(&format!("killed at: {point}"), 0);
         let mut life = match point {
-            "database to be named" => Life::from_nothing(),
+            "before database rename" => Life::from_nothing(),
             point if AT_THE_BEGINNING.contains(&point) => Life::from_an_older_database(),
             _ => Life::prepared(),
         };
@@ -149,8 +149,8 @@ proptest! {
     fn invariant_kills_within_commits_and_checkpoints_change_nothing(
         kills in vec(prop_oneof![
             // The sync of a small commit takes a fraction of what a checkpoint takes.
-            (Just("transaction to be committed"), 1_u64..8, 1_u64..1_500),
-            (Just("checkpoint to be made"), Just(1), 1_u64..6_000),
+            (Just("before commit"), 1_u64..8, 1_u64..1_500),
+            (Just("before checkpoint"), Just(1), 1_u64..6_000),
         ], ALL_DAYS),
     ) {
         let mut life = Life::prepared();
@@ -160,7 +160,7 @@ proptest! {
         });
         prop_assert!(!life.deaths.is_empty(), "it was never killed");
         prop_assert_eq!(&life.end(), undisturbed(ALL_DAYS));
-        tally_within(&life, "commit", "transaction to be committed", "transaction committed");
-        tally_within(&life, "checkpoint", "checkpoint to be made", "checkpoint made");
+        tally_within(&life, "commit", "before commit", "after commit");
+        tally_within(&life, "checkpoint", "before checkpoint", "after checkpoint");
     }
 }

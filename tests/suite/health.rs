@@ -384,7 +384,7 @@ fn a_file_in_the_place_of_the_state_folder_is_an_error() {
     std::fs::write(dir.path().join("state"), "a file").unwrap();
     let error = Store::open_existing(&dir.config().store_options(), clock::START).unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("state` can't be used"), "{text}");
+    assert!(text.contains("state`; check that it exists"), "{text}");
 }
 
 #[test]

@@ -65,9 +65,9 @@ fn a_component_is_told_with_all_that_it_imports_and_says() {
 #[test]
 fn what_is_no_component_is_refused_in_plain_words() {
     let refusal = |component: &[u8]| check(component).described.unwrap_err().to_string();
-    insta::assert_snapshot!(refusal(b"workers = 1"), @"component: the file is no WebAssembly");
-    insta::assert_snapshot!(refusal(b""), @"component: the file is no WebAssembly");
-    insta::assert_snapshot!(refusal(b"\0asm\x01\0\0\0"), @"component: the file is a core module and no component; build it for wasm32-wasip2");
+    insta::assert_snapshot!(refusal(b"workers = 1"), @"component: the file is not WebAssembly");
+    insta::assert_snapshot!(refusal(b""), @"component: the file is not WebAssembly");
+    insta::assert_snapshot!(refusal(b"\0asm\x01\0\0\0"), @"component: the file is a core module, not a component; build it for wasm32-wasip2");
     let cut = &USAGE[..USAGE.len() / 2];
     let said = refusal(cut);
     assert!(

@@ -209,7 +209,7 @@ fn a_guest_that_asks_again_for_ever_ends_by_a_limit_and_an_outage_is_still_to_bl
     let fault = fault_under(&new_dir(), limits, &ScriptedModel::new(), &again);
     assert_eq!(
         fault.to_string(),
-        "llm: unavailable: no answer is scripted; then the session failed: \
+        "llm: unavailable: no answer is scripted; the session failed afterwards: \
          host-call-limit: the guest called the host more than 100 times"
     );
     assert!(!fault.is_of_own_making());
@@ -246,7 +246,7 @@ fn a_session_has_so_much_time_for_all_its_answers_and_is_told_what_is_left() {
     let fault = fault_under(&dir, limits, &model, &lines);
     assert_eq!(
         fault.to_string(),
-        "llm: time-out: the session's 100 s of time are used up"
+        "llm: time-out: the session used all of its 100 s of wall time"
     );
     let left: Vec<u64> = model
         .asked()
@@ -342,7 +342,7 @@ fn an_answer_that_is_larger_than_a_call_may_be_is_too_large() {
     assert!(
         fault
             .detail
-            .contains("the answer has 65537 bytes; 65536 are allowed"),
+            .contains("the answer has 65537 bytes; the limit is 65536"),
         "{fault}"
     );
 }
@@ -377,7 +377,7 @@ fn a_processor_in_need_of_a_model_is_unavailable_without_one() {
     let config = own(&dir, in_need());
     insta::assert_snapshot!(
         refusal(config.clone(), &dir),
-        @"the processor `faulty-asks-model` is unavailable: under its present settings it needs a language model; no language model is configured; set ANTHROPIC_API_KEY (or LLM_API_KEY) in the environment, or `[llm]` in the config file (docs/llm.md)"
+        @"the processor `faulty-asks-model` is unavailable: under its present settings it needs a language model; no language model is configured; set ANTHROPIC_API_KEY or LLM_API_KEY in the environment, or add `[llm]` to the config file (see docs/llm.md)"
     );
     let model = ScriptedModel::new();
     model.answer("yes");
@@ -410,7 +410,7 @@ fn a_guest_that_asks_a_model_while_it_describes_itself_is_unavailable() {
     assert!(
         fault
             .detail
-            .contains("`describe` may call no import, and called `llm.complete`"),
+            .contains("`describe` called the import `llm.complete`"),
         "{fault}"
     );
 }

@@ -343,16 +343,16 @@ fn misuse_of_a_table_is_a_bad_record_that_says_what_is_wrong() {
     insta::assert_snapshot!(details.join("\n"), @r"
     table `words`: the key `word` is null
     the rows of the table `found` belong to their session; use `insert`
-    there is no table `nothing`; declare it in the manifest
-    table `words`: column `number`: the value is no s64
+    unknown table `nothing`; declare it in the manifest
+    table `words`: column `number`: the value is not of type s64
     the table `words` is shared; use `upsert`
-    the rows of the table `found` belong to their session; only shared tables can be looked up
-    there is no table `nothing`; declare it in the manifest
-    a look-up in `words`: there is no column `\u{1b}[2J`
-    a look-up in `words`: column `number`: the value of the filter is no s64
-    a look-up in `words`: there is no column `updated_at`
-    a look-up in `words` is ordered by `words; --`, which is none of its columns
-    a look-up in `words` has 33 filters; 32 are allowed
+    table `found` is not shared; `lookup` only finds rows of shared tables
+    unknown table `nothing`; declare it in the manifest
+    lookup in table `words`: unknown column `\u{1b}[2J`
+    lookup in table `words`: column `number`: the value of the filter is not of type s64
+    lookup in table `words`: unknown column `updated_at`
+    a lookup in table `words` orders by the unknown column `words; --`
+    a lookup in table `words` has 33 filters; the limit is 32
     ");
 }
 
@@ -366,7 +366,7 @@ fn a_key_is_there_is_not_empty_and_fits_the_index() {
     let long = fault(&[json!({"do": "put", "length": 1025})]);
     assert_eq!(
         long.to_string(),
-        "bad-record: table `words`: the key `word` has 1025 bytes; 1024 are allowed"
+        "bad-record: table `words`: the key `word` has 1025 bytes; the limit is 1024"
     );
     let odd = [
         "'; DROP TABLE words; --",
@@ -402,7 +402,7 @@ fn only_a_serial_processor_may_have_shared_tables() {
     let error = pipeline.try_run_as(guest.0, RunRequest::cli()).unwrap_err();
     assert!(
         error.to_string().contains(
-            "the shared table `words` is not allowed: only a serial processor may declare one"
+            "invalid shared table `words`: only a serial processor can declare a shared table"
         ),
         "{error}"
     );
@@ -417,7 +417,7 @@ fn what_is_upserted_counts_towards_the_limits_of_rows_and_bytes() {
     let fault = fault_under(rows, &vec![put("z", 1); 9]);
     assert_eq!(
         fault.to_string(),
-        "output-limit: more than 8 rows were recorded"
+        "output-limit: the session recorded more than 8 rows"
     );
     let bytes = Limits {
         row_bytes_max: 2_000,
@@ -427,7 +427,7 @@ fn what_is_upserted_counts_towards_the_limits_of_rows_and_bytes() {
     let fault = fault_under(bytes, &[long.clone(), long]);
     assert_eq!(
         fault.to_string(),
-        "output-limit: more than 2000 bytes were recorded"
+        "output-limit: the session recorded more than 2000 bytes"
     );
 }
 
@@ -457,7 +457,7 @@ fn a_look_up_that_finds_too_much_is_a_fault_and_never_cut_in_silence() {
     let fault = fault_under(rows.clone(), &[find(json!({}))]);
     assert_eq!(
         fault.to_string(),
-        "output-limit: a look-up in `words` found more than 2 rows; ask for fewer by `limit` or filters"
+        "output-limit: a lookup in table `words` found more than 2 rows; narrow it with `limit` or filters"
     );
     let bytes = Limits {
         lookup_bytes_max: 1_000,
@@ -467,7 +467,7 @@ fn a_look_up_that_finds_too_much_is_a_fault_and_never_cut_in_silence() {
     let fault = fault_under(bytes, &[long, find(json!({"limit": 10}))]);
     assert_eq!(
         fault.to_string(),
-        "output-limit: a look-up in `words` found more than 1000 bytes; ask for fewer by `limit` or filters"
+        "output-limit: a lookup in table `words` found more than 1000 bytes; narrow it with `limit` or filters"
     );
 
     // Just within them it is none.
@@ -513,7 +513,7 @@ fn a_guest_that_looks_up_without_end_runs_out_of_fuel() {
     let fault = fault(&[json!({"do": "find_endlessly"})]);
     assert_eq!(
         fault.to_string(),
-        "out-of-fuel: the fuel for a session of this size is used up, the last of it by a look-up"
+        "out-of-fuel: the session used all the fuel for its size; a lookup used the last of it"
     );
 }
 

@@ -245,7 +245,7 @@ fn a_file_that_is_taken_away_takes_its_processor_along_and_leaves_its_rows() {
     look(&pipeline);
     assert_eq!(
         standing(&pipeline),
-        ["`theirs.wasm` is refused: the file is no WebAssembly"]
+        ["`theirs.wasm` is refused: the file is not WebAssembly"]
     );
     // And what comes back goes on where it ended.
     dir.drop_processor(FILE, versioned(1));
@@ -382,7 +382,7 @@ fn what_is_our_own_trouble_is_tried_again_and_the_component_before_goes_on() {
     look(&pipeline);
     let told = standing(&pipeline);
     assert_eq!(told[0], "faulty-versioned 1 of theirs.wasm, as it was");
-    assert!(told[1].contains("the compiler can't be run on"), "{told:?}");
+    assert!(told[1].contains("the compiler cannot use"), "{told:?}");
     // The compiler is there now, and the file as it was.
     let binary = program::path();
     std::os::unix::fs::symlink(binary, program).unwrap();
@@ -404,7 +404,7 @@ fn a_processor_is_asked_under_its_own_limits_and_settings() {
     look(&pipeline);
     let told = standing(&pipeline);
     assert!(
-        told[0].contains("it does not describe itself: out-of-fuel"),
+        told[0].contains("`describe` failed: out-of-fuel"),
         "{told:?}"
     );
 }

@@ -68,7 +68,7 @@ fn marking_leaves_an_audit_row_and_what_can_not_be_audited_is_not_marked() {
     );
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     let refused = check(&pipeline, WELL_BEHAVED, Some(OTHER)).unwrap_err();
-    assert_eq!(refused.to_string(), "the database refused an audit row");
+    assert_eq!(refused.to_string(), "cannot write an audit entry");
     let other = pipeline.state(WELL_BEHAVED, OTHER).unwrap();
     assert!(!other.is_due, "and nothing is marked");
 }

@@ -143,7 +143,7 @@ fn a_guest_that_loops_runs_out_of_fuel() {
         ..small()
     };
     let fault = check_under("loops", limits, FaultKind::OutOfFuel);
-    assert_says(&fault, "the fuel for a session of this size is used up");
+    assert_says(&fault, "the session used all the fuel for its size");
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_guest_that_loops_on_endless_fuel_ends_at_its_deadline() {
         ..small()
     };
     let fault = check_under("loops", limits, FaultKind::Deadline);
-    assert_says(&fault, "the CPU time of 0.05 s is used up");
+    assert_says(&fault, "the session used all of its 0.05 s of CPU time");
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn time_that_the_host_spends_on_calls_counts_towards_the_deadline() {
         ..small()
     };
     let fault = check_under("logs_long_lines_endlessly", limits, FaultKind::Deadline);
-    assert_says(&fault, "the CPU time of 0.02 s is used up");
+    assert_says(&fault, "the session used all of its 0.02 s of CPU time");
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_guest_that_grows_its_memory_meets_its_limit() {
 #[test]
 fn a_guest_that_recurses_overflows_its_own_stack() {
     let fault = check("recurses", FaultKind::StackOverflow);
-    assert_says(&fault, "the stack of 1048576 bytes is used up");
+    assert_says(&fault, "the guest used all of its 1048576 bytes of stack");
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn a_guest_that_sleeps_is_denied_at_once() {
     let fault = check("sleeps", FaultKind::Denied);
     assert_says(
         &fault,
-        "the call `wasi:io/poll#[method]pollable.block` is not served",
+        "the call `wasi:io/poll#[method]pollable.block` is denied",
     );
 }
 
@@ -214,14 +214,14 @@ fn a_guest_that_reads_a_file_is_denied_and_learns_nothing() {
     let fault = check("reads_a_file", FaultKind::Denied);
     assert_says(
         &fault,
-        "the call `wasi:filesystem/preopens#get-directories` is not served",
+        "the call `wasi:filesystem/preopens#get-directories` is denied",
     );
 }
 
 #[test]
 fn a_guest_that_polls_is_denied_at_once() {
     let fault = check("polls", FaultKind::Denied);
-    assert_says(&fault, "the call `wasi:io/poll#poll` is not served");
+    assert_says(&fault, "the call `wasi:io/poll#poll` is denied");
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn calls_into_wasi_alone_count_too() {
 #[test]
 fn a_guest_that_writes_into_another_processor_finds_no_such_table() {
     let fault = check("writes_into_another_processor", FaultKind::BadRecord);
-    assert_says(&fault, "there is no table `usage.events`");
+    assert_says(&fault, "unknown table `usage.events`");
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn hex(text: &str) -> String {
 #[test]
 fn a_guest_that_exits_ends_its_session_and_not_us() {
     let fault = check("exits", FaultKind::Trap);
-    assert_says(&fault, "the guest ended itself with exit status 1");
+    assert_says(&fault, "the guest exited with status 1");
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn a_division_by_zero_is_a_trap_with_its_code() {
 #[test]
 fn a_guest_that_floods_its_table_meets_the_limit_of_rows() {
     let fault = check("floods_rows", FaultKind::OutputLimit);
-    assert_says(&fault, "more than 10000 rows were recorded");
+    assert_says(&fault, "the session recorded more than 10000 rows");
 }
 
 #[test]
@@ -299,25 +299,28 @@ fn a_guest_that_floods_its_table_meets_the_limit_of_bytes() {
         ..small()
     };
     let fault = check_under("floods_rows", limits, FaultKind::OutputLimit);
-    assert_says(&fault, "more than 4194304 bytes were recorded");
+    assert_says(&fault, "the session recorded more than 4194304 bytes");
 }
 
 #[test]
 fn a_guest_that_floods_one_call_meets_the_limit_of_a_call() {
     let fault = check("floods_one_call", FaultKind::OutputLimit);
-    assert_says(&fault, "one call handed over more than 16777216 bytes");
+    assert_says(&fault, "one call passed more than 16777216 bytes");
 }
 
 #[test]
 fn a_value_of_the_wrong_type_is_a_bad_record() {
     let fault = check("writes_wrong_type", FaultKind::BadRecord);
-    assert_says(&fault, "table `lines`: column `line`: the value is no s64");
+    assert_says(
+        &fault,
+        "table `lines`: column `line`: the value is not of type s64",
+    );
 }
 
 #[test]
 fn an_undeclared_table_is_a_bad_record() {
     let fault = check("writes_unknown_table", FaultKind::BadRecord);
-    assert_says(&fault, "there is no table `elsewhere`");
+    assert_says(&fault, "unknown table `elsewhere`");
 }
 
 #[test]
@@ -344,5 +347,5 @@ fn a_flooded_log_is_cut_with_a_note_and_is_no_fault() {
 }
 
 fn is_note(line: &LogLine) -> bool {
-    line.message == "the log is cut here: it reached its limit"
+    line.message == "the log reached its size limit; later messages are dropped"
 }

@@ -210,10 +210,10 @@ fn links_and_notes_beyond_a_hundred_are_counted_and_not_listed() {
     let notes = walk.all_notes();
     assert_eq!(
         notes.last().unwrap().reason,
-        "50 more links are not followed"
+        "50 more links that are not followed"
     );
     let counted = |note: &&session_pipeline_host::sessions::Note| {
-        note.reason.ends_with("more are passed over")
+        note.reason.ends_with("more paths were skipped")
     };
     assert_eq!(walk.notes.iter().filter(counted).count(), 1);
     assert!(walk.notes.len() <= 102, "{}", walk.notes.len());
@@ -313,8 +313,8 @@ fn a_name_that_is_not_utf8_is_reported_and_nothing_else_is_lost() {
         .collect();
     notes.sort();
     insta::assert_snapshot!(notes.join("\n"), @r"
-    ada/�.jsonl: its name is not UTF-8; rename it
-    �user: its name is not UTF-8; rename it
+    ada/�.jsonl: the name is not UTF-8; rename it
+    �user: the name is not UTF-8; rename it
     ");
     assert!(
         walk.is_complete,
@@ -381,7 +381,7 @@ fn folders_nested_without_end_are_reported_and_the_walk_is_not_complete() {
     assert!(!walk.is_complete);
     assert_eq!(
         walk.notes[0].reason,
-        "it is nested more than 64 folders deep; move it up"
+        "the folder has more than 64 parent folders; move it up"
     );
 }
 

@@ -43,7 +43,7 @@ fn a_data_dir_in_use_is_refused_and_the_message_names_who_has_it() {
     let error = open(&dir).unwrap_err();
     insta::assert_snapshot!(
         redact(&error.to_string(), dir.path()),
-        @"the data dir `[data-dir]` is in use by process [pid]; wait for it to end, or stop it"
+        @"the data directory `[data-dir]` is in use by process [pid]; wait for it to finish or stop it"
     );
     assert!(error.to_string().contains(&std::process::id().to_string()));
 
@@ -53,7 +53,7 @@ fn a_data_dir_in_use_is_refused_and_the_message_names_who_has_it() {
     let error = open(&dir).unwrap_err().to_string();
     insta::assert_snapshot!(
         redact(&error, dir.path()),
-        @"the data dir `[data-dir]` is in use by the server at http://127.0.0.1:8080 (process [pid]); wait for it to end, or stop it"
+        @"the data directory `[data-dir]` is in use by the server at http://127.0.0.1:8080 (process [pid]); wait for it to finish or stop it"
     );
 
     // Whatever stands there, the lock is what counts.
@@ -61,7 +61,7 @@ fn a_data_dir_in_use_is_refused_and_the_message_names_who_has_it() {
     let error = open(&dir).unwrap_err().to_string();
     insta::assert_snapshot!(
         redact(&error, dir.path()),
-        @"the data dir `[data-dir]` is in use by another process; wait for it to end, or stop it"
+        @"the data directory `[data-dir]` is in use by another process; wait for it to finish or stop it"
     );
 
     drop(store);
@@ -270,8 +270,8 @@ fn an_upgrade_leaves_an_audit_row_and_so_does_one_that_fails() {
     to(None).unwrap();
     insta::assert_snapshot!(audited_upgrades(&dir).join("\n"), @r#"
     system | database | ok | {"from":31,"renamed":[],"to":34}
-    system | database | failed | {"error":"the database `[data-dir]/state/system.duckdb` can't be brought up to date: table `runs` is not as schema `34` has it: `note VARCHAR` is not ours; restore the copy made before the last upgrade, or change the table by hand to what `migrations/schema.sql` shows","from":null}
-    system | database | failed | {"error":"`[data-dir]/state/system.duckdb.before-upgrade-from-34` can't be used; check that it exists, its permissions and the space on its disk: Is a directory (os error 21)","from":34}
+    system | database | failed | {"error":"cannot migrate the database `[data-dir]/state/system.duckdb`: table `runs` does not match schema `34`: unexpected column `note VARCHAR`; restore the backup from before the last upgrade, or change the table manually to match `migrations/schema.sql`","from":null}
+    system | database | failed | {"error":"cannot access `[data-dir]/state/system.duckdb.before-upgrade-from-34`; check that it exists, its permissions and the free disk space: Is a directory (os error 21)","from":34}
     system | database | ok | {"from":34,"renamed":[],"to":37}
     "#);
 }
@@ -303,7 +303,7 @@ fn a_database_newer_than_this_program_is_refused_and_left_as_it_is() {
     let error = open(&dir).unwrap_err();
     assert!(matches!(error, StoreError::Migration { .. }));
     let text = redact(&error.to_string(), dir.path());
-    insta::assert_snapshot!(text, @"the database `[data-dir]/state/system.duckdb` can't be brought up to date");
+    insta::assert_snapshot!(text, @"cannot migrate the database `[data-dir]/state/system.duckdb`");
     assert!(error.source().unwrap().to_string().contains("999"));
     assert_eq!(fs::read(dir.database_path()).unwrap(), before);
     assert!(!leftovers(&dir));
@@ -447,10 +447,10 @@ fn any_other_change_of_a_table_is_refused_with_the_difference() {
         refused(&[("a", Kind::Text), ("new", Kind::Bool), ("b", Kind::S64)]),
     ];
     insta::assert_snapshot!(texts.join("\n"), @r"
-    the table `demo.facts` does not fit its manifest: the column `b` is no longer in the manifest; give the new shape a new table name
-    the table `demo.facts` does not fit its manifest: column 5 is `b BIGINT` and should be `b DOUBLE`; give the new shape a new table name
-    the table `demo.facts` does not fit its manifest: column 4 is `a VARCHAR` and should be `b BIGINT`; give the new shape a new table name
-    the table `demo.facts` does not fit its manifest: column 5 is `b BIGINT` and should be `new BOOLEAN`; give the new shape a new table name
+    the table `demo.facts` does not match the manifest: the column `b` is no longer in the manifest; use a new table name for the new columns
+    the table `demo.facts` does not match the manifest: column 5 is `b BIGINT` and should be `b DOUBLE`; use a new table name for the new columns
+    the table `demo.facts` does not match the manifest: column 4 is `a VARCHAR` and should be `b BIGINT`; use a new table name for the new columns
+    the table `demo.facts` does not match the manifest: column 5 is `b BIGINT` and should be `new BOOLEAN`; use a new table name for the new columns
     ");
     store.register_tables(&before).unwrap();
 }
@@ -499,8 +499,8 @@ fn a_table_changes_neither_its_key_nor_to_whom_its_rows_belong() {
         refused(&manifest(&columns)),
     ];
     insta::assert_snapshot!(texts.join("\n"), @r"
-    the table `demo.facts` does not fit its manifest: it has the key `a` and should have the key `b`; give the new shape a new table name
-    the table `demo.facts` does not fit its manifest: column 1 is `created_at TIMESTAMP` and should be `session_seq BIGINT`; give the new shape a new table name
+    the table `demo.facts` does not match the manifest: the table has the key `a` and should have the key `b`; use a new table name for the new columns
+    the table `demo.facts` does not match the manifest: column 1 is `created_at TIMESTAMP` and should be `session_seq BIGINT`; use a new table name for the new columns
     ");
 }
 
@@ -598,7 +598,7 @@ fn a_counter_that_was_changed_by_hand_is_reported_and_nothing_panics() {
         assert_eq!(
             error.to_string(),
             format!(
-                "the counter `run` of the database is {value}, which has no next number: it was changed by hand or is damaged; restore a backup of `state/`"
+                "the counter `run` of the database is {value} and cannot be incremented: it was changed manually or is damaged; restore a backup of `state/`"
             )
         );
         // The writer is still there.

@@ -1,8 +1,8 @@
-//! The few calls through which a processor reaches the world.
+//! The host functions that a processor can call.
 //!
-//! In a guest they are the imports of the component; elsewhere they are whatever implements
-//! [`Host`], for instance [`MemoryHost`](crate::native::MemoryHost). The processor's own code is
-//! the same in both.
+//! In a guest, they are imports of the component. Elsewhere, they are methods of a [`Host`], for
+//! example of [`MemoryHost`](crate::native::MemoryHost). The code of the processor is the same in
+//! both cases.
 
 pub use crate::bindings::session_pipeline::processor::log::Level;
 pub use crate::bindings::session_pipeline::processor::transcript::Chunk;
@@ -10,23 +10,23 @@ use crate::llm::{LlmError, Request, Response};
 use crate::shared::Filter;
 use crate::table::{OwnedValue, Value};
 
-/// The host that a session speaks to. In a guest there is only one, and what a processor does not
-/// use of it is not imported; elsewhere it may be any.
+/// The host of a session. A guest has exactly one, and functions that a processor does not use are
+/// not imported. Native code can use any implementation.
 #[cfg(target_family = "wasm")]
 pub type HostRef<'h> = &'h Imports;
-/// The host that a session speaks to.
+/// The host of a session.
 #[cfg(not(target_family = "wasm"))]
 pub type HostRef<'h> = &'h (dyn Host + 'h);
 
-/// What a processor can ask of its host.
+/// The host functions.
 pub trait Host {
-    /// Reads on: whole lines, up to `max_bytes` or one line; empty at the end.
+    /// Reads the next whole lines, up to `max_bytes` but at least one line. Empty at the end.
     fn read_lines(&self, max_bytes: u32) -> Chunk;
 
-    /// Adds rows to a session-owned table.
+    /// Appends rows to a session-owned table.
     fn insert(&self, table: &str, rows: &[&[Value<'_>]]);
 
-    /// Adds or replaces rows of a shared table by its key.
+    /// Inserts or replaces rows of a shared table by key.
     fn upsert(&self, table: &str, rows: &[&[Value<'_>]]);
 
     /// Finds rows of a shared table.
@@ -39,14 +39,14 @@ pub trait Host {
         limit: u32,
     ) -> Vec<Vec<OwnedValue>>;
 
-    /// Asks a language model.
+    /// Sends a request to a language model.
     fn complete(&self, request: &Request) -> Result<Response, LlmError>;
 
-    /// Writes one message into the log of the run.
+    /// Writes a message to the log of the run.
     fn log(&self, level: Level, message: &str);
 }
 
-/// The host of the component.
+/// The host of a component.
 #[cfg(target_family = "wasm")]
 pub struct Imports;
 

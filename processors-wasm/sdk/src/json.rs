@@ -1,17 +1,17 @@
-//! JSON values that are looked at when somebody asks, and not before.
+//! JSON values that are decoded lazily.
 //!
-//! [`Json`] and [`Text`] borrow text that has been scanned already, so no question about them can
-//! fail: a value of another type than the one asked for answers `None`, and so does a damaged one.
+//! [`Json`] and [`Text`] borrow text that was already scanned, so accessors cannot fail. They
+//! return `None` if the value is damaged or has another type.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::scan::{Scanner, unescape};
 
-/// A JSON string as it stands in the transcript, its escapes still in place.
+/// A JSON string as it appears in the transcript, with its escapes.
 ///
-/// Most strings have no escapes, and most that have some are never looked at: [`Text::decode`]
-/// allocates only for those that are.
+/// Most strings have no escapes, and most strings with escapes are never read. [`Text::decode`]
+/// allocates only for strings with escapes.
 #[derive(Clone, Copy)]
 pub struct Text<'a> {
     raw: &'a str,
@@ -24,7 +24,7 @@ impl<'a> Text<'a> {
         Self { raw, is_escaped }
     }
 
-    /// What stands between the quotes, escapes and all.
+    /// The text between the quotes, with escapes.
     #[inline]
     pub fn raw(&self) -> &'a str {
         self.raw
@@ -41,7 +41,7 @@ impl<'a> Text<'a> {
         self.raw.is_empty()
     }
 
-    /// The string itself.
+    /// The decoded string.
     pub fn decode(&self) -> Cow<'a, str> {
         if self.is_escaped {
             unescape(self.raw)
@@ -50,14 +50,14 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The beginning of the string, of about so many bytes: to see what a long text is without
-    /// decoding all of it. Its last character may be a replacement for half of one.
+    /// Decodes about the first `bytes` bytes of the string, to classify a long text cheaply. The
+    /// last character can be a replacement character for half a surrogate pair.
     pub fn beginning(&self, bytes_max: usize) -> Cow<'a, str> {
         let head = &self.raw[..self.raw.floor_char_boundary(bytes_max)];
         if !self.is_escaped {
             return Cow::Borrowed(head);
         }
-        // The longest escape is a pair of six; a cut within the last one would garble it.
+        // The longest escape is a pair of six bytes each. Do not cut inside the last one.
         let last = head.rfind('\\').filter(|at| head.len() - at < 6);
         let is_cut = head.len() < self.raw.len();
         unescape(match last {
@@ -95,10 +95,10 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// One JSON value, as its own text.
+/// One JSON value, as text.
 ///
-/// Every question scans that text again: made for values that are looked at now and then, such
-/// as the input of a tool.
+/// Every accessor scans the text again. Use it for values that are read rarely, such as the input
+/// of a tool.
 #[derive(Clone, Copy)]
 pub struct Json<'a> {
     raw: &'a str,
@@ -110,7 +110,7 @@ impl<'a> Json<'a> {
         Self { raw }
     }
 
-    /// Reads one whole JSON value; `None` if `text` is anything else.
+    /// Parses one whole JSON value. `None` for any other text.
     ///
     /// ```
     /// use session_pipeline_processor::json::Json;
@@ -128,7 +128,7 @@ impl<'a> Json<'a> {
         is_whole.then_some(json)
     }
 
-    /// The text of the value.
+    /// The JSON text of the value.
     #[inline]
     pub fn raw(&self) -> &'a str {
         self.raw
@@ -144,7 +144,7 @@ impl<'a> Json<'a> {
         Scanner::new(self.raw).maybe_text().ok().flatten()
     }
 
-    /// The value, if it is a truth value.
+    /// The value, if it is a boolean.
     pub fn bool(&self) -> Option<bool> {
         match self.raw {
             "true" => Some(true),
@@ -153,7 +153,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// The value, if it is a whole number that fits, however it is written: `512.0` and `5.12e2`
+    /// The value, if it is an integer that fits into `i64` in any notation: `512.0` and `5.12e2`
     /// are 512.
     ///
     /// ```
@@ -170,7 +170,7 @@ impl<'a> Json<'a> {
         if is_plain && let Ok(whole) = self.raw.parse() {
             return Some(whole);
         }
-        // Beyond, not every whole number is one of `f64`.
+        // Larger integers cannot be represented exactly as `f64`.
         const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
         let float = self.f64()?;
         let is_whole = float.fract() == 0.0 && float.abs() <= EXACT_MAX;
@@ -190,11 +190,11 @@ impl<'a> Json<'a> {
             && scanner.peek().is_none()
     }
 
-    /// The elements, if the value is an array; else none.
+    /// The elements, if the value is an array. Otherwise empty.
     pub fn elements(&self) -> impl Iterator<Item = Json<'a>> {
         let mut elements = Vec::new();
         if self.raw.starts_with('[') {
-            // The text was checked when the value was made, so there is no error to report.
+            // The text was checked before, so there is no error to report.
             let _ = Scanner::new(self.raw).array(|scanner| {
                 elements.push(scanner.json()?);
                 Ok(())
@@ -203,11 +203,12 @@ impl<'a> Json<'a> {
         elements.into_iter()
     }
 
-    /// The value of a field, if the value is an object that has it; the last one, if several.
+    /// The value of a field, if the value is an object that has it. If the field occurs several
+    /// times, the last one.
     pub fn field(&self, name: &str) -> Option<Json<'a>> {
         let mut found = None;
         if self.raw.starts_with('{') {
-            // As above: checked text.
+            // The text was checked before.
             let _ = Scanner::new(self.raw).object(|scanner, key| {
                 let value = scanner.json()?;
                 if key == name {
@@ -220,18 +221,18 @@ impl<'a> Json<'a> {
     }
 }
 
-/// One JSON value that owns its text: for rows of shared tables, which are read back.
+/// One JSON value that owns its text, for rows of shared tables.
 #[derive(Clone, PartialEq, Eq)]
 pub struct JsonText(String);
 
 impl JsonText {
-    /// Takes the text of one whole JSON value; `None` if it is anything else.
+    /// Takes the text of one whole JSON value. `None` for any other text.
     pub fn new(text: impl Into<String>) -> Option<Self> {
         let text = text.into();
         Json::parse(&text).is_some().then_some(Self(text))
     }
 
-    /// A list of strings.
+    /// A JSON array of strings.
     ///
     /// ```
     /// use session_pipeline_processor::json::JsonText;
@@ -265,12 +266,12 @@ impl JsonText {
         Self(format!("[{}]", texts.join(",")))
     }
 
-    /// The text of the value.
+    /// The JSON text of the value.
     pub fn raw(&self) -> &str {
         &self.0
     }
 
-    /// The value, to be asked.
+    /// The value, for reading.
     pub fn json(&self) -> Json<'_> {
         Json::new(&self.0)
     }

@@ -1,9 +1,9 @@
 //! Write a processor for Session Pipeline: one type, two functions, one macro line.
 //!
-//! A processor reads the transcript of one session at a time and keeps rows about it. It becomes
-//! a WebAssembly component, runs in a sandbox under limits, and reaches nothing but what this
-//! crate offers: the transcript, its own tables, a log, and where its operator grants it one, a
-//! language model.
+//! A processor reads the transcript of one session at a time and records rows about it. It is
+//! compiled to a WebAssembly component and runs in a sandbox under limits. It can only use what
+//! this crate provides: the transcript, its own tables, a log, and a language model if the operator
+//! grants it.
 //!
 //! ```
 //! use session_pipeline_processor::{
@@ -59,12 +59,12 @@
 //! assert_eq!(host.rows("calls").len(), 1);
 //! ```
 //!
-//! Build it with `cargo build --release --target wasm32-wasip2`, its crate type `cdylib`, and
-//! with `-C target-feature=+simd128`, which makes reading faster by about a tenth.
+//! Build it with `cargo build --release --target wasm32-wasip2` and the crate type `cdylib`. The
+//! option `-C target-feature=+simd128` makes reading about 10% faster.
 //!
-//! Where to go next: [`transcript`] for what lines hold, [`table`] for what columns can be,
-//! [`shared`] for rows that outlive their session, [`llm`] for asking a language model, [`native`]
-//! for tests. The contract below all this is in `runtime/wit`.
+//! Where to go next: [`transcript`] for the content of lines, [`table`] for the types of columns,
+//! [`shared`] for rows that outlive their session, [`llm`] for language models, and [`native`] for
+//! tests. The contract is in `runtime/wit`.
 
 #[allow(
     missing_docs,

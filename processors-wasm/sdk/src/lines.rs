@@ -2,16 +2,16 @@
 
 use crate::host::{Host, HostRef};
 
-/// How much is asked for at once: below, calls cost more than they give; above, memory and
-/// cache are spent for nothing.
+/// Bytes requested per call. With fewer bytes, the overhead of calls dominates. With more, memory
+/// and cache are wasted.
 const CHUNK_BYTES: u32 = 256 * 1024;
 
-/// What some editors put at the beginning of a file.
+/// The byte order mark, which some editors write at the start of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The lines of a transcript, in order, each once.
+/// The lines of a transcript, in order.
 ///
-/// No [`Iterator`], since a line lives only until the next one is asked for: the file may be
+/// This is not an [`Iterator`], because a line is valid only until the next call. The file can be
 /// larger than the memory of a guest.
 pub struct Lines<'h> {
     host: HostRef<'h>,
@@ -25,12 +25,12 @@ pub struct Lines<'h> {
 /// One line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// The number of the line in the file, from 1; blank and passed-over lines count.
+    /// The 1-based number of the line in the file. Blank and skipped lines count.
     pub number: u64,
-    /// The line without its newline, and without the carriage return before it.
+    /// The line without its newline and the carriage return before it.
     pub bytes: &'a [u8],
-    /// Whether a newline follows. Only the last line of a file may lack it: somebody is writing,
-    /// or stopped in the middle.
+    /// Whether a newline follows. Only the last line of a file can lack it, because the agent is
+    /// writing or stopped in the middle.
     pub is_ended: bool,
 }
 
@@ -46,7 +46,7 @@ impl<'h> Lines<'h> {
         }
     }
 
-    /// The next line, or `None` at the end.
+    /// The next line. `None` at the end.
     pub fn next_line(&mut self) -> Option<Line<'_>> {
         if self.at == self.chunk.len() && !self.read_chunk() {
             return None;
@@ -67,17 +67,17 @@ impl<'h> Lines<'h> {
         })
     }
 
-    /// How many lines above the host's line limit were left out so far.
+    /// The number of lines skipped so far because they exceed the host's line limit.
     pub fn passed_over(&self) -> u64 {
         self.passed_over
     }
 
-    /// Reads on; answers whether there is a line.
+    /// Reads the next chunk. Returns whether there is a line.
     fn read_chunk(&mut self) -> bool {
         if self.is_done {
             return false;
         }
-        // The old chunk goes first, so that there is never room needed for two.
+        // Drop the old chunk first, so that there are never two in memory.
         self.chunk = Vec::new();
         let chunk = Host::read_lines(self.host, CHUNK_BYTES);
         self.passed_over += u64::from(chunk.passed_over);
@@ -86,7 +86,7 @@ impl<'h> Lines<'h> {
         let has_mark = self.number == 1 && self.chunk.starts_with(BYTE_ORDER_MARK);
         self.at = if has_mark { BYTE_ORDER_MARK.len() } else { 0 };
         self.is_done = self.chunk.is_empty();
-        // A file of nothing but the mark has no line.
+        // A file that contains only the mark has no line.
         self.at < self.chunk.len()
     }
 }

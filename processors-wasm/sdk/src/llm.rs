@@ -1,53 +1,54 @@
-//! A language model, where the operator grants one.
+//! A language model, if the operator grants one.
 //!
-//! A processor that never asks does not import it, and needs no grant. One that does is unavailable
-//! until its operator says `llm = true`; and where its [`Manifest`](crate::Manifest) says that it
-//! [uses one](crate::Manifest::uses_llm()), until a provider is configured, too.
+//! A processor that never sends a request does not import the interface and needs no grant. A
+//! processor that imports it is unavailable until its operator sets `llm = true`. If its
+//! [`Manifest`](crate::Manifest) also says that it [uses one](crate::Manifest::uses_llm()), it is
+//! unavailable until a provider is configured.
 
 use std::fmt;
 
 use crate::host::{Host, HostRef};
 
-/// What is asked.
+/// A request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Instructions that precede the prompt.
     pub system: Option<String>,
     /// The prompt.
     pub prompt: String,
-    /// The most tokens that the answer may have.
+    /// Maximum number of tokens in the answer.
     pub max_tokens: u32,
-    /// A JSON schema that the answer must fit.
+    /// A JSON schema that the answer must match.
     pub json_schema: Option<String>,
 }
 
 /// An answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Response {
-    /// The text, or the JSON document where a schema was given.
+    /// The text, or the JSON document if the request has a schema.
     pub text: String,
-    /// The model that answered.
+    /// The name of the model that answered.
     pub model: String,
-    /// Tokens of the request.
+    /// Tokens in the request.
     pub input_tokens: u64,
-    /// Tokens of the answer.
+    /// Tokens in the answer.
     pub output_tokens: u64,
 }
 
-/// Why there is no answer, of which class.
+/// The class of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// No provider is configured, or it can't be reached.
+    /// No provider is configured, or it cannot be reached.
     Unavailable,
-    /// The operator's budget is used up.
+    /// The operator's budget is exhausted.
     Budget,
-    /// The provider asks to slow down.
+    /// The provider limits the request rate.
     RateLimited,
-    /// The time ran out: of the request, or of the session.
+    /// The request or the session timed out.
     TimeOut,
     /// The model refused to answer.
     Refused,
-    /// The answer does not fit the schema, or is none.
+    /// The answer is not valid or does not match the schema.
     Malformed,
     /// The request or the answer is too large.
     TooLarge,
@@ -55,26 +56,26 @@ pub enum ErrorClass {
     Failed,
 }
 
-/// Why there is no answer.
+/// A failed request.
 ///
-/// A processor that can't do without one gives the session back, most simply by `?`: the host knows
-/// the class, and tries the session again when the outage is over.
+/// A processor that cannot continue should return the error, most simply with `?`. The host knows
+/// the class and retries the session when the outage is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LlmError {
-    /// Of which class.
+    /// The class of the error.
     pub class: ErrorClass,
     /// A sentence for people.
     pub reason: String,
 }
 
-/// The way to a language model: see [`Session::llm`](crate::Session::llm).
+/// Access to a language model: see [`Session::llm`](crate::Session::llm).
 #[derive(Clone, Copy)]
 pub struct Llm<'h> {
     host: HostRef<'h>,
 }
 
 impl Request {
-    /// A prompt, whose answer may have 1024 tokens.
+    /// Creates a request for an answer of at most 1024 tokens.
     pub fn new(prompt: impl Into<String>) -> Self {
         Self {
             system: None,
@@ -84,21 +85,21 @@ impl Request {
         }
     }
 
-    /// The same with instructions before the prompt.
+    /// Sets the instructions that precede the prompt.
     #[must_use]
     pub fn system(mut self, instructions: impl Into<String>) -> Self {
         self.system = Some(instructions.into());
         self
     }
 
-    /// The same with so many tokens for the answer.
+    /// Sets the maximum number of tokens in the answer.
     #[must_use]
     pub fn max_tokens(mut self, tokens: u32) -> Self {
         self.max_tokens = tokens;
         self
     }
 
-    /// The same, answered by JSON that fits this schema.
+    /// Requests JSON that matches this schema.
     #[must_use]
     pub fn json_schema(mut self, schema: impl Into<String>) -> Self {
         self.json_schema = Some(schema.into());
@@ -107,7 +108,7 @@ impl Request {
 }
 
 impl Response {
-    /// An answer of that text, for tests.
+    /// Creates an answer with this text, for tests.
     pub fn new(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
@@ -117,7 +118,7 @@ impl Response {
 }
 
 impl ErrorClass {
-    /// The word for it, as in the contract.
+    /// The name in the contract.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unavailable => "unavailable",
@@ -133,7 +134,7 @@ impl ErrorClass {
 }
 
 impl LlmError {
-    /// An error of that class.
+    /// Creates an error of this class.
     pub fn new(class: ErrorClass, reason: impl Into<String>) -> Self {
         Self {
             class,
@@ -161,17 +162,17 @@ impl<'h> Llm<'h> {
         Self { host }
     }
 
-    /// Asks, and waits for the answer. Waiting costs neither fuel nor CPU time, but a session has
-    /// only so much time for all of it.
+    /// Sends a request and waits for the answer. Waiting costs neither fuel nor CPU time, but the
+    /// total wall time of a session is limited.
     ///
     /// # Errors
-    /// The class says what to make of it.
+    /// The class of the error shows how to handle it.
     pub fn complete(&self, request: &Request) -> Result<Response, LlmError> {
         Host::complete(self.host, request)
     }
 }
 
-/// The import, in our words.
+/// The imported function, with the types of this crate.
 #[cfg(target_family = "wasm")]
 pub(crate) fn complete(request: &Request) -> Result<Response, LlmError> {
     use crate::bindings::session_pipeline::processor::llm;

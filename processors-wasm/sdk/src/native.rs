@@ -1,9 +1,9 @@
-//! A host in memory: to run a processor outside a sandbox, in unit tests and benchmarks.
+//! A host in memory, to run a processor natively in unit tests and benchmarks.
 //!
-//! It serves the same calls on the same chunks as the real one, and keeps what it is given. It
-//! sets no limits but that of a line, and checks no row against the manifest: `session-pipeline
-//! processors verify` does that with the component. How it keeps shared rows stands in the `shared`
-//! room.
+//! It implements the same functions with the same chunks as the real host, and stores the rows and
+//! the log. It only enforces the line limit, and does not check rows against the manifest.
+//! `session-pipeline processors verify` checks the compiled component. The module `shared`
+//! implements shared tables.
 
 mod llm;
 mod shared;
@@ -21,10 +21,10 @@ use crate::table::{OwnedValue, Table, Value};
 use llm::ScriptedModel;
 use shared::SharedTables;
 
-/// The host's default limit of one line.
+/// The host's default line limit.
 const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// A host that reads one transcript from memory and keeps rows and log in memory.
+/// A host that reads one transcript from memory and stores rows and log in memory.
 ///
 /// ```
 /// use session_pipeline_processor::native::MemoryHost;
@@ -48,7 +48,7 @@ const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// assert_eq!(summary, Ok(Summary::items(2)));
 /// ```
 pub struct MemoryHost<'t> {
-    /// Lines above this are passed over.
+    /// Longer lines are skipped.
     pub line_bytes_max: usize,
     transcript: Cow<'t, [u8]>,
     at: Cell<usize>,
@@ -60,7 +60,7 @@ pub struct MemoryHost<'t> {
 }
 
 impl<'t> MemoryHost<'t> {
-    /// A host with that transcript.
+    /// Creates a host with this transcript.
     pub fn new(transcript: impl Into<Cow<'t, [u8]>>) -> Self {
         Self {
             line_bytes_max: LINE_BYTES_MAX,
@@ -74,8 +74,8 @@ impl<'t> MemoryHost<'t> {
         }
     }
 
-    /// Runs a processor over the transcript, from its beginning. What it upserts is committed where
-    /// it succeeds, and is gone where it does not.
+    /// Runs a processor over the transcript, from its beginning. If it succeeds, its upserts are
+    /// committed. Otherwise, they are dropped.
     pub fn run<P: Processor>(&self, info: &SessionInfo) -> Result<Summary, String> {
         self.rewind();
         self.declare(&P::manifest(&info.settings)?.tables);
@@ -84,35 +84,35 @@ impl<'t> MemoryHost<'t> {
         result
     }
 
-    /// Makes shared tables known, as [`MemoryHost::run`] does by itself.
+    /// Declares shared tables. [`MemoryHost::run`] does this automatically.
     pub fn declare(&self, tables: &[Table]) {
         self.shared.borrow_mut().declare(tables);
     }
 
-    /// Goes on with another transcript, and forgets the rows of the one before; shared rows stay,
-    /// as they do between sessions.
+    /// Replaces the transcript and drops the rows of the previous session. Shared rows are kept, as
+    /// between real sessions.
     pub fn next_session(&mut self, transcript: impl Into<Cow<'t, [u8]>>) {
         self.transcript = transcript.into();
         self.rows.borrow_mut().clear();
         self.rewind();
     }
 
-    /// The answer to the next request that has none yet; without one it is `unavailable`.
+    /// Queues the answer to the next request. Requests without an answer fail with `unavailable`.
     pub fn answer(&self, answer: Result<Response, LlmError>) {
         self.model.borrow_mut().answers.push_back(answer);
     }
 
-    /// What the language model was asked so far.
+    /// The requests to the language model so far.
     pub fn requests(&self) -> Vec<Request> {
         self.model.borrow().requests.clone()
     }
 
-    /// The rows of a shared table, by their keys.
+    /// The rows of a shared table, ordered by key.
     pub fn shared_rows(&self, table: &str) -> BTreeMap<String, Vec<OwnedValue>> {
         self.shared.borrow().rows(table)
     }
 
-    /// Goes back to the beginning of the transcript; rows and log stay.
+    /// Returns to the beginning of the transcript. Keeps rows and log.
     pub fn rewind(&self) {
         self.at.set(0);
         self.line.set(1);
@@ -133,7 +133,7 @@ impl<'t> MemoryHost<'t> {
         self.log.borrow().clone()
     }
 
-    /// The length of the line at `at`, with its newline.
+    /// The length of the line at `at`, including its newline.
     fn line_length(&self, at: usize) -> usize {
         let rest = &self.transcript[at..];
         memchr::memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1)
@@ -204,7 +204,7 @@ impl Host for MemoryHost<'_> {
     }
 }
 
-/// The value, for longer than the call lasts.
+/// Copies a value.
 fn keep(value: &Value<'_>) -> OwnedValue {
     match *value {
         Value::Null => OwnedValue::Null,

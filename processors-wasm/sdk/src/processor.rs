@@ -1,53 +1,54 @@
-//! What an author writes, and how it becomes a component.
+//! The trait that authors implement, and the macro that makes a component of it.
 
 pub use crate::bindings::session_pipeline::processor::types::Order;
 
 use crate::session::{Session, Settings};
 use crate::table::{Row, Table};
 
-/// A processor: what it is, and what it does with a session.
+/// A processor.
 ///
-/// Both functions are called on a fresh instance each time, so there is no `self` and nothing to
-/// remember.
+/// Both functions are called on a fresh instance each time. Therefore, they have no `self`, and
+/// state does not persist.
 pub trait Processor {
-    /// Says what the processor is under these settings, the same each time.
+    /// Describes the processor with these settings. Must return the same manifest each time.
     fn manifest(settings: &Settings) -> Result<Manifest, String>;
 
-    /// Processes one session. An error is a failed attempt with its reason; nothing is kept
-    /// then, and the host tries again later.
+    /// Processes one session. An error is a failed attempt with its reason. The rows are then
+    /// dropped, and the host retries later.
     fn process(session: &Session<'_>) -> Result<Summary, String>;
 }
 
-/// What a processor is.
+/// The description of a processor.
 #[derive(Clone, Debug)]
 pub struct Manifest {
-    /// `[a-z][a-z0-9-]{0,62}`; it names the processor's schema in the database.
+    /// The name: `[a-z][a-z0-9-]{0,62}`. It is also the processor's schema in the database.
     pub name: String,
-    /// A rising number: a raise means "process every session again".
+    /// The version. Raising it means "process every session again".
     pub version: u32,
     /// One sentence for people.
     pub description: String,
-    /// How often the processor wants to run. The operator may override it.
+    /// The interval between runs. The operator can override it.
     pub cadence_seconds: u32,
-    /// Whether sessions may be processed side by side.
+    /// Whether sessions can be processed in parallel.
     pub order: Order,
-    /// Whether a language model is needed.
+    /// Whether the processor needs a language model.
     pub uses_llm: bool,
-    /// The tables that it writes.
+    /// The tables of the processor.
     pub tables: Vec<Table>,
-    /// What later versions of the contract added.
+    /// Options that later versions of the contract added.
     pub extra: Vec<(String, String)>,
 }
 
-/// What became of a session.
+/// The result of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// How many items were extracted.
+    /// The number of extracted items.
     pub items: u64,
 }
 
 impl Manifest {
-    /// A processor without tables that runs every ten minutes, over many sessions side by side.
+    /// Creates a processor without tables. It runs every ten minutes and can process sessions in
+    /// parallel.
     pub fn new(name: &str, version: u32, description: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -61,21 +62,21 @@ impl Manifest {
         }
     }
 
-    /// The same with a table more.
+    /// Adds a table.
     #[must_use]
     pub fn table<R: Row>(mut self) -> Self {
         self.tables.push(R::table());
         self
     }
 
-    /// The same, and rows of a table that are lost when a transcript is rewritten are kept.
+    /// Adds a table whose rows are kept when a rewritten transcript no longer produces them.
     ///
-    /// Agents shorten transcripts (compaction), and people edit them; what was billed stays billed.
-    /// The first of the `identity` columns that is not null tells which row is which. Where a
-    /// transcript no longer contains the beginning that it had, rows that its new content does not
-    /// yield again stay, with `is_superseded` set; so the table needs a column `is_superseded` of
-    /// type `bool`. A column `first_run` of type `Option<i64>` is optional: the host writes the
-    /// number of the run that recorded the row first in this session.
+    /// Agents truncate transcripts (compaction), and people edit them, but billed usage stays
+    /// billed. The first `identity` column that is not null identifies a row. If a transcript no
+    /// longer begins with its previous content, rows that the new content does not produce are
+    /// kept, with `is_superseded` set. Therefore, the table needs a column `is_superseded` of type
+    /// `bool`. A column `first_run` of type `Option<i64>` is optional: the host stores the number
+    /// of the run that first recorded the row in this session.
     #[must_use]
     pub fn keep_superseded<R: Row>(mut self, identity: &[&str]) -> Self {
         let key = format!("keep-superseded:{}", R::TABLE);
@@ -83,10 +84,10 @@ impl Manifest {
         self
     }
 
-    /// Asks the host to remove secrets from all texts before they are stored.
+    /// Asks the host to remove secrets from all texts before it stores them.
     ///
-    /// For processors whose rows repeat what people wrote. Ids, references (`…_id`, `…_ref`,
-    /// `…_uuid`, `…_user`, `…_by`) and keys of shared tables stay as they are.
+    /// Use it for processors whose rows repeat text written by people. Ids, references (`…_id`,
+    /// `…_ref`, `…_uuid`, `…_user`, `…_by`) and keys of shared tables are not changed.
     #[must_use]
     pub fn redact_secrets(mut self) -> Self {
         self.extra
@@ -94,22 +95,22 @@ impl Manifest {
         self
     }
 
-    /// The same, one session after the other, each committed before the next: what shared tables
-    /// need.
+    /// Processes sessions one after the other, each committed before the next. Shared tables need
+    /// this.
     #[must_use]
     pub fn serial(mut self) -> Self {
         self.order = Order::Serial;
         self
     }
 
-    /// The same, which can't do without a language model.
+    /// Declares that the processor needs a language model.
     #[must_use]
     pub fn uses_llm(mut self) -> Self {
         self.uses_llm = true;
         self
     }
 
-    /// The same with another cadence.
+    /// Sets the interval between runs.
     #[must_use]
     pub fn every_seconds(mut self, seconds: u32) -> Self {
         self.cadence_seconds = seconds;
@@ -118,28 +119,29 @@ impl Manifest {
 }
 
 impl Summary {
-    /// So many items were extracted.
+    /// Creates a summary with this number of extracted items.
     pub fn items(items: u64) -> Self {
         Self { items }
     }
 }
 
-/// Makes the component out of a [`Processor`]. Once, in the crate that is the `cdylib`.
+/// Exports a [`Processor`] as a component. Use it once, in the crate of type `cdylib`.
 ///
-/// Outside WebAssembly it exports nothing, so that the same crate can be a library for tests.
+/// On other targets than WebAssembly, it exports nothing, so that the same crate can be a library
+/// for tests.
 #[macro_export]
 macro_rules! export {
     ($processor:ty) => {
         #[cfg(target_family = "wasm")]
         const _: () = {
-            // A name that hides no name of the author's: items know no hygiene.
+            // A unique name, because macro items are not hygienic.
             type __ExportedProcessor = $crate::processor::Exported<$processor>;
             $crate::bindings::export_guest! { __ExportedProcessor with_types_in $crate::bindings }
         };
 
         #[cfg(not(target_family = "wasm"))]
         const _: () = {
-            // Named, so that what is only exported is no dead code here.
+            // Uses the type, so that it does not count as dead code.
             let _ = <$processor as $crate::Processor>::manifest;
             let _ = <$processor as $crate::Processor>::process;
         };
@@ -159,7 +161,7 @@ mod exported {
     use crate::host::Imports;
     use crate::session::{Session, SessionInfo, Settings};
 
-    /// A processor as the component exports it.
+    /// Adapts a processor to the exports of a component.
     pub struct Exported<P>(PhantomData<P>);
 
     impl<P: Processor> guest::Guest for Exported<P> {

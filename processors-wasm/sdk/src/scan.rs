@@ -1,15 +1,15 @@
-//! One strict pass over JSON text: the ground that [`crate::json`] and [`crate::transcript`]
-//! stand on.
+//! A single strict pass over JSON text, on which [`crate::json`] and [`crate::transcript`] are
+//! built.
 //!
-//! A pull parser of our own, because of three things at once: what is not asked for is checked
-//! and skipped at the speed of its strings, a value of an unexpected type is simply absent, and
-//! what is asked for is borrowed.
+//! This is a custom pull parser for three reasons. Values that are not read are checked and skipped
+//! as fast as strings. A value of an unexpected type is treated as absent. Values that are read are
+//! borrowed.
 //!
-//! Damage costs only the value it is in. The scanner steps over lone surrogates, invalid escapes
-//! and control characters in strings, over numbers and words that JSON doesn't have, such as `NaN`
-//! and `1e999`, and over nesting beyond [`DEPTH_MAX`]; [`Scanner::is_damaged`] reports that it
-//! did. Only damaged structure, such as a missing comma, is an error. Text without damage is
-//! exactly what `serde_json` accepts; a test compares the two.
+//! Damage affects only the value that contains it. The scanner accepts lone surrogates, invalid
+//! escapes and control characters in strings, invalid numbers and words such as `NaN` and `1e999`,
+//! and nesting beyond [`DEPTH_MAX`]. [`Scanner::is_damaged`] reports that it did. Only damaged
+//! structure, such as a missing comma, is an error. Text without damage is exactly what
+//! `serde_json` accepts. A test compares the two.
 
 mod cursor;
 
@@ -18,16 +18,16 @@ use std::borrow::Cow;
 use self::cursor::{Cursor, hex4};
 use crate::json::{Json, Text};
 
-/// How deep arrays and objects can nest before the value counts as damaged. The host stores
-/// nothing deeper.
+/// Maximum nesting of arrays and objects. A deeper value counts as damaged. The host stores no
+/// deeper values.
 pub(crate) const DEPTH_MAX: u32 = 128;
 
-/// Why a value could not be read.
+/// A value that could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
-    /// The text ends within the value: all that is there could be the beginning of one.
+    /// The text ends inside the value, and everything so far could be the beginning of a value.
     Torn,
-    /// The text is no JSON.
+    /// The text is not JSON.
     Malformed,
 }
 
@@ -35,7 +35,7 @@ pub(crate) type Result<T> = std::result::Result<T, Broken>;
 
 /// A reader of JSON text.
 ///
-/// After an error its position means nothing, and it must not be used again.
+/// After an error, its position is undefined, and it must not be used again.
 pub(crate) struct Scanner<'a> {
     text: &'a str,
     cursor: Cursor<'a>,
@@ -56,14 +56,14 @@ impl<'a> Scanner<'a> {
         self.cursor.is_damaged
     }
 
-    /// The next byte that is not white space, without stepping over it.
+    /// The next byte that is not white space, without consuming it.
     #[inline(always)]
     pub(crate) fn peek(&mut self) -> Option<u8> {
         self.cursor.peek()
     }
 
-    /// Whether the value before, and what follows it, can stand side by side in one line.
-    /// After a number or a word, a letter or digit can't.
+    /// Whether two values can directly follow each other on one line. After a number or word, a
+    /// letter or digit cannot follow.
     pub(crate) fn is_at_boundary(&self) -> bool {
         match self.cursor.byte() {
             None => true,
@@ -74,7 +74,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Reads an object; `field` must read or skip the value of each key it is given.
+    /// Reads an object. `field` must read or skip the value of each key.
     #[inline]
     pub(crate) fn object(
         &mut self,
@@ -103,7 +103,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Reads an array; `element` must read or skip each element.
+    /// Reads an array. `element` must read or skip each element.
     #[inline]
     pub(crate) fn array(&mut self, mut element: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
         if self.depth == DEPTH_MAX {
@@ -134,7 +134,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Reads an object if there is one, else skips the value and answers false.
+    /// Reads an object. For any other value, skips it and returns false.
     #[inline]
     pub(crate) fn maybe_object(
         &mut self,
@@ -148,7 +148,7 @@ impl<'a> Scanner<'a> {
         Ok(false)
     }
 
-    /// Reads a string if there is one, else skips the value.
+    /// Reads a string. Skips any other value.
     pub(crate) fn maybe_text(&mut self) -> Result<Option<Text<'a>>> {
         if self.peek() == Some(b'"') {
             self.cursor.at += 1;
@@ -158,12 +158,12 @@ impl<'a> Scanner<'a> {
         Ok(None)
     }
 
-    /// Reads a truth value if there is one, else skips the value.
+    /// Reads a boolean. Skips any other value.
     pub(crate) fn maybe_bool(&mut self) -> Result<Option<bool>> {
         Ok(self.json()?.bool())
     }
 
-    /// Checks a value and keeps its text for a later look.
+    /// Checks a value and returns its text.
     pub(crate) fn json(&mut self) -> Result<Json<'a>> {
         self.peek();
         let start = self.cursor.at;
@@ -171,7 +171,7 @@ impl<'a> Scanner<'a> {
         Ok(Json::new(&self.text[start..self.cursor.at]))
     }
 
-    /// Checks and steps over one value.
+    /// Checks and skips one value.
     pub(crate) fn skip(&mut self) -> Result<()> {
         match self.cursor.expect_more()? {
             b'"' => {
@@ -179,14 +179,14 @@ impl<'a> Scanner<'a> {
                 self.string_end().map(|_| ())
             }
             b'{' | b'[' => self.skip_nested(),
-            // On its own, between two lines that ran together, a word is not a value.
+            // A word between two lines that were joined is not a value.
             first if self.depth == 0 => self.cursor.skip_plain(first),
             first => self.cursor.skip_element(first),
         }
     }
 
-    /// Without recursion: each level is a bit, set for an object. Every 128 levels, the bits move
-    /// to `outer`.
+    /// Without recursion. Each level is a bit, which is set for an object. Every 128 levels, the
+    /// bits are moved to `outer`.
     fn skip_nested(&mut self) -> Result<()> {
         const BITS: u32 = u128::BITS;
         let mut cursor = self.cursor;
@@ -224,7 +224,7 @@ impl<'a> Scanner<'a> {
             } else {
                 cursor.skip_element(first)?;
             }
-            // Behind a value: on to the next one, or out of what it ends.
+            // After a value: continue with the next value, or close its parent.
             loop {
                 if levels == 0 {
                     self.cursor = cursor;
@@ -245,7 +245,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Reads the string whose opening quote is just behind.
+    /// Reads a string. The opening quote was consumed before.
     #[inline]
     fn text(&mut self) -> Result<Text<'a>> {
         let start = self.cursor.at;
@@ -253,7 +253,7 @@ impl<'a> Scanner<'a> {
         Ok(Text::new(&self.text[start..self.cursor.at - 1], is_escaped))
     }
 
-    /// Steps over the string whose opening quote is just behind; answers whether it has escapes.
+    /// Skips a string. The opening quote was consumed before. Returns whether it has escapes.
     #[inline(never)]
     fn string_end(&mut self) -> Result<bool> {
         self.cursor.string_end()
@@ -265,8 +265,8 @@ fn closing_mark(is_object: bool) -> u8 {
     if is_object { b'}' } else { b']' }
 }
 
-/// Decodes an escaped string. Half of a surrogate pair becomes U+FFFD; other escapes that JSON
-/// doesn't have lose their backslash.
+/// Decodes a string with escapes. Half a surrogate pair becomes U+FFFD. Invalid escapes lose their
+/// backslash.
 pub(crate) fn unescape(raw: &str) -> Cow<'_, str> {
     let Some(first) = memchr::memchr(b'\\', raw.as_bytes()) else {
         return Cow::Borrowed(raw);
@@ -285,7 +285,7 @@ pub(crate) fn unescape(raw: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// The character that an escape without its backslash stands for, and how long it is.
+/// The character for an escape without its backslash, and the length of the escape.
 fn one_escape(escape: &str) -> (char, usize) {
     let bytes = escape.as_bytes();
     match bytes.first() {
@@ -398,7 +398,7 @@ mod tests {
         check(&format!("1{}", "0".repeat(309)));
     }
 
-    /// Blocks are looked at as a whole: what is escaped must not depend on where it lies in one.
+    /// Blocks are processed as a whole. The result must not depend on the position within a block.
     #[test]
     fn invariant_escapes_mean_the_same_wherever_blocks_end() {
         for padding in 0..140 {

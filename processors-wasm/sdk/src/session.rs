@@ -1,4 +1,4 @@
-//! The session at hand, and what can be done with it.
+//! The session that is being processed, and its operations.
 
 use crate::host::{Host, HostRef, Level};
 use crate::lines::Lines;
@@ -7,22 +7,23 @@ use crate::shared::{Filter, Lookup, SharedRow};
 use crate::table::{Batch, Cells, OwnedValue, SessionRow, Value};
 use crate::transcript::Transcript;
 
-/// The session at hand: what is known of it, its transcript, and the way to the tables.
+/// The session that is being processed: its properties, its transcript and its tables.
 pub struct Session<'h> {
     host: HostRef<'h>,
     info: &'h SessionInfo,
 }
 
-/// What is known of a session before it is read.
+/// The properties of a session that are known before it is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionInfo {
-    /// The path below the sessions root, with `/`.
+    /// The path relative to the sessions root, with `/` as separator.
     pub key: String,
-    /// The first component of the key: the folder of a user.
+    /// The first component of the key, which is the folder of a user.
     pub directory: String,
-    /// The user's e-mail where the folder could be resolved to one, else the folder's name.
+    /// The user's e-mail address if the folder belongs to a known user, otherwise the name of the
+    /// folder.
     pub username: String,
-    /// The user's id where the folder could be resolved.
+    /// The user's id, if the folder belongs to a known user.
     pub user_id: Option<String>,
     /// The length of the transcript in bytes.
     pub size: u64,
@@ -30,20 +31,21 @@ pub struct SessionInfo {
     pub settings: Settings,
 }
 
-/// The operator's settings for a processor: names and values, all text.
+/// The operator's settings for a processor, as names and values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// In the order of the configuration; of equal names the last counts.
+    /// In the order of the configuration. If a name occurs several times, the last value counts.
     pub pairs: Vec<(String, String)>,
 }
 
 impl<'h> Session<'h> {
-    /// A session on some host. Processors are given theirs; this is for running them natively.
+    /// Creates a session on a host, to run a processor natively. The host creates the sessions of
+    /// components.
     pub fn new(host: HostRef<'h>, info: &'h SessionInfo) -> Self {
         Self { host, info }
     }
 
-    /// What is known of the session.
+    /// The properties of the session.
     pub fn info(&self) -> &'h SessionInfo {
         self.info
     }
@@ -63,24 +65,25 @@ impl<'h> Session<'h> {
         Transcript::new(self.lines())
     }
 
-    /// The way to a session-owned table of the manifest.
+    /// Returns a writer for a session-owned table of the manifest.
     pub fn table<R: SessionRow>(&self) -> Batch<'h, R> {
         Batch::new(self.host)
     }
 
-    /// Adds rows whose cells are put together by hand, at once. [`Session::table`] is the way
-    /// for rows whose columns are known when the processor is written.
+    /// Inserts rows of dynamic cells at once. If the columns are known at compile time, use
+    /// [`Session::table`].
     pub fn insert(&self, table: &str, rows: &[Vec<Value<'_>>]) {
         let rows: Vec<&[Value<'_>]> = rows.iter().map(Vec::as_slice).collect();
         Host::insert(self.host, table, &rows);
     }
 
-    /// Keeps a row of a shared table: all its columns, in place of the row that had its key.
+    /// Upserts a row of a shared table. It replaces all columns of the row with its key.
     pub fn upsert<R: SharedRow>(&self, row: R) {
         self.upsert_all([row]);
     }
 
-    /// As [`Session::upsert`], for many rows in one call; of equal keys the last one counts.
+    /// Like [`Session::upsert`], for many rows in one call. Of rows with equal keys, the last one
+    /// wins.
     pub fn upsert_all<R: SharedRow>(&self, rows: impl IntoIterator<Item = R>) {
         let mut cells = Cells::default();
         let mut ends = Vec::new();
@@ -99,8 +102,8 @@ impl<'h> Session<'h> {
         Host::upsert(self.host, R::TABLE, &rows);
     }
 
-    /// Asks for rows of a shared table: those that are committed, and those that this session has
-    /// upserted, which replace them.
+    /// Looks up rows of a shared table: committed rows, overlaid with the rows that this session
+    /// has upserted.
     ///
     /// ```
     /// use session_pipeline_processor::native::MemoryHost;
@@ -142,13 +145,13 @@ impl<'h> Session<'h> {
         Lookup::new(self.host)
     }
 
-    /// As [`Session::upsert_all`], with cells that are put together by hand.
+    /// Like [`Session::upsert_all`], with dynamic cells.
     pub fn upsert_values(&self, table: &str, rows: &[Vec<Value<'_>>]) {
         let rows: Vec<&[Value<'_>]> = rows.iter().map(Vec::as_slice).collect();
         Host::upsert(self.host, table, &rows);
     }
 
-    /// As [`Session::lookup`], with cells as the host gives them.
+    /// Like [`Session::lookup`], with dynamic cells.
     pub fn lookup_values(
         &self,
         table: &str,
@@ -160,7 +163,7 @@ impl<'h> Session<'h> {
         Host::lookup(self.host, table, filters, order_by, descending, limit)
     }
 
-    /// The way to a language model.
+    /// Access to a language model.
     ///
     /// ```
     /// use session_pipeline_processor::llm::{Request, Response};
@@ -202,14 +205,14 @@ impl<'h> Session<'h> {
         Llm::new(self.host)
     }
 
-    /// Writes one message into the log of the run, which is cut at a bound.
+    /// Writes a message to the log of the run. The size of the log is limited.
     pub fn log(&self, level: Level, message: &str) {
         Host::log(self.host, level, message);
     }
 }
 
 impl SessionInfo {
-    /// A session of that key, in a folder that is resolved to no user.
+    /// Creates the properties of a session with this key, in a folder without a known user.
     pub fn new(key: &str) -> Self {
         let directory = key.split('/').next().unwrap_or_default();
         Self {

@@ -1,9 +1,9 @@
-//! Shared tables: rows that outlive their session, found again by whoever comes later.
+//! Shared tables: rows that outlive their session and can be found by later sessions.
 //!
-//! Only a [serial](crate::Manifest::serial) processor may have them. Rows are declared by
-//! [`rows!`](crate::rows) with their key; [`Session::upsert`](crate::Session::upsert) keeps them,
-//! [`Session::lookup`](crate::Session::lookup) finds them: what is committed, and what this
-//! session has upserted so far. Nothing of it is kept where the session fails.
+//! Only a [serial](crate::Manifest::serial) processor can have them. Declare rows with their key by
+//! [`rows!`](crate::rows). [`Session::upsert`](crate::Session::upsert) stores rows.
+//! [`Session::lookup`](crate::Session::lookup) finds committed rows and the rows that this session
+//! has upserted so far. If the session fails, its upserts are dropped.
 
 use std::marker::PhantomData;
 
@@ -14,38 +14,36 @@ use crate::host::{Host, HostRef};
 use crate::json::JsonText;
 use crate::table::{Cell, Cells, OwnedValue, Row};
 
-/// A row of a shared table. Made by [`rows!`](crate::rows).
+/// A row of a shared table. Implemented by [`rows!`](crate::rows).
 pub trait SharedRow: Row + Sized {
     /// The column that is the key.
     const KEY: &'static str;
 
-    /// The row's own key.
+    /// The key of this row.
     fn key(&self) -> &str;
 
-    /// Reads the cells in the order of the columns. An error names the column that holds something
-    /// else.
+    /// Reads the cells in column order. An error names the column whose value has another type.
     fn read(cells: FoundCells) -> Result<Self, String>;
 }
 
-/// What a cell of a row that was found can become.
+/// A type that a cell of a found row can be converted to.
 pub trait FoundCell: Cell + Sized {
-    /// The cell, if it holds such a value.
+    /// Converts the cell, if it has a suitable value.
     fn from_value(value: OwnedValue) -> Option<Self>;
 }
 
-/// The cells of a row that was found, one after the other.
+/// The cells of a found row, in column order.
 pub struct FoundCells {
     table: &'static str,
     cells: std::vec::IntoIter<OwnedValue>,
 }
 
-/// A question to a shared table, put together step by step: see
-/// [`Session::lookup`](crate::Session::lookup).
+/// A builder for a lookup in a shared table: see [`Session::lookup`](crate::Session::lookup).
 #[must_use = "nothing is asked before `rows` or `first`"]
 pub struct Lookup<'h, R> {
     host: HostRef<'h>,
     conditions: Vec<(String, Comparison)>,
-    /// One for each condition.
+    /// One entry per condition.
     values: Cells,
     order_by: Option<String>,
     is_descending: bool,
@@ -66,54 +64,55 @@ impl<'h, R: SharedRow> Lookup<'h, R> {
         }
     }
 
-    /// Only rows whose column compares so with the value. A null is equal to null and differs from
-    /// every value; it is neither above nor below anything.
+    /// Only rows whose column compares to the value in this way. Null equals null and differs from
+    /// every value. It is neither less nor greater than any value.
     pub fn filter(mut self, column: &str, comparison: Comparison, value: impl Cell) -> Self {
         value.write(&mut self.values);
         self.conditions.push((column.to_owned(), comparison));
         self
     }
 
-    /// Only rows whose column holds this value.
+    /// Only rows whose column has this value.
     pub fn equal(self, column: &str, value: impl Cell) -> Self {
         self.filter(column, Comparison::Equal, value)
     }
 
-    /// Only rows whose column holds another value, or none.
+    /// Only rows whose column has another value or none.
     pub fn not_equal(self, column: &str, value: impl Cell) -> Self {
         self.filter(column, Comparison::NotEqual, value)
     }
 
-    /// The smallest first, rows without a value last. Besides the table's columns there are
-    /// `created_at` and `updated_at`, when a row was first and last committed; without any order
-    /// rows are ordered by their key, and so are those that are equal.
+    /// Ascending order, with nulls last. The columns `created_at` and `updated_at` contain the time
+    /// of a row's first and last commit. Without an order, and for equal values, rows are ordered
+    /// by key.
     pub fn order_by(mut self, column: &str) -> Self {
         self.order_by = Some(column.to_owned());
         self
     }
 
-    /// The largest first; rows without a value come last all the same.
+    /// Descending order. Nulls still come last.
     pub fn descending(mut self) -> Self {
         self.is_descending = true;
         self
     }
 
-    /// Those that were upserted last come first, this session's own before all others.
+    /// Most recently upserted rows first. Rows of this session come before all others.
     pub fn newest_first(self) -> Self {
         self.order_by("updated_at").descending()
     }
 
-    /// So many rows at most. More than the host's own limit is a fault, and not cut silently.
+    /// Maximum number of rows. If the result exceeds the host's limit, the session fails. The
+    /// result is never truncated silently.
     pub fn limit(mut self, rows: u32) -> Self {
         self.limit = rows;
         self
     }
 
-    /// Asks, and gives the rows in order.
+    /// Runs the lookup and returns the rows in order.
     ///
     /// # Errors
-    /// When a row holds something that its struct can't: a null that an earlier version of the
-    /// processor left in a column that came later, for instance, where the field is no `Option`.
+    /// A row has a value that its struct cannot represent. For example, a column that a later
+    /// version of the processor added is null in older rows, but its field is not an `Option`.
     pub fn rows(self) -> Result<Vec<R>, String> {
         let values = self.values.values();
         let conditions = self.conditions.iter().zip(values);
@@ -143,20 +142,20 @@ impl<'h, R: SharedRow> Lookup<'h, R> {
         rows.into_iter().map(row).collect()
     }
 
-    /// Asks for the first row alone.
+    /// Runs the lookup and returns the first row.
     ///
     /// # Errors
-    /// As [`Lookup::rows`].
+    /// See [`Lookup::rows`].
     pub fn first(self) -> Result<Option<R>, String> {
         Ok(self.limit(1).rows()?.into_iter().next())
     }
 }
 
 impl FoundCells {
-    /// The next cell, which is that of this column.
+    /// The next cell, which belongs to this column.
     ///
     /// # Errors
-    /// When it holds something else.
+    /// The cell has a value of another type.
     pub fn next<T: FoundCell>(&mut self, column: &str) -> Result<T, String> {
         let value = self.cells.next().unwrap_or(OwnedValue::Null);
         let is_null = matches!(value, OwnedValue::Null);

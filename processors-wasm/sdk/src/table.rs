@@ -1,4 +1,4 @@
-//! Tables, their rows, and how rows reach them.
+//! Tables, their rows, and writers for rows.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -11,26 +11,26 @@ use crate::Timestamp;
 use crate::host::{Host, HostRef};
 use crate::json::{Json, JsonText};
 
-/// How many rows go to the host in one call.
+/// Maximum number of rows per host call.
 const BATCH_ROWS: usize = 256;
 
-/// How many bytes of rows are gathered at most, about; a row is at most as large again, and the
-/// host takes sixteen times that in one call.
+/// Approximate maximum size of buffered rows. One more row can add the same amount, and the host
+/// accepts 16 times this size per call.
 const BATCH_BYTES: usize = 1024 * 1024;
 
-/// A row and the table that it belongs to. Made by [`rows!`](crate::rows).
+/// A row with its table. Implemented by [`rows!`](crate::rows).
 pub trait Row {
-    /// The table's name.
+    /// The name of the table.
     const TABLE: &'static str;
 
-    /// The table, as the manifest declares it.
+    /// The declaration of the table for the manifest.
     fn table() -> Table;
 
-    /// Writes the cells in the order of the columns.
+    /// Writes the cells in column order.
     fn write(self, cells: &mut Cells);
 }
 
-/// A row of a session-owned table, which is inserted and never read back. Made by
+/// A row of a session-owned table, which is inserted and never read. Implemented by
 /// [`rows!`](crate::rows).
 ///
 /// ```compile_fail
@@ -48,23 +48,23 @@ pub trait Row {
 /// ```
 pub trait SessionRow: Row {}
 
-/// What a cell of a row may be.
+/// A type that a cell of a row can have.
 pub trait Cell {
-    /// The type of its column.
+    /// The type of the column.
     const KIND: ColumnKind;
 
     /// Writes the cell.
     fn write(self, cells: &mut Cells);
 }
 
-/// Cells on their way to the host, their texts in one buffer: one allocation for many of them.
+/// A buffer for cells. All texts share one allocation.
 #[derive(Default)]
 pub struct Cells {
     cells: Vec<Gathered>,
     texts: String,
 }
 
-/// A cell, and where in the buffer its text ends; it begins where the one before ends.
+/// A cell, and the end of its text in the buffer. The text begins where the previous one ends.
 #[derive(Clone, Copy)]
 enum Gathered {
     Null,
@@ -81,7 +81,7 @@ impl Cells {
         self.cells.push(cell);
     }
 
-    /// Takes the text in; answers where it ends.
+    /// Appends a text. Returns its end.
     fn keep(&mut self, text: &str) -> usize {
         self.texts.push_str(text);
         self.texts.len()
@@ -91,7 +91,7 @@ impl Cells {
         self.cells.len()
     }
 
-    /// About what they weigh on their way: the variants, and the texts.
+    /// The approximate size for the host: the variants and the texts.
     fn bytes(&self) -> usize {
         16 * self.cells.len() + self.texts.len()
     }
@@ -101,7 +101,7 @@ impl Cells {
         self.texts.clear();
     }
 
-    /// The cells as the host takes them.
+    /// Converts the cells for the host.
     pub(crate) fn values(&self) -> Vec<Value<'_>> {
         let mut start = 0;
         let mut text_to = |end: usize| {
@@ -143,7 +143,7 @@ impl Cell for u32 {
     }
 }
 
-/// Counts: above the range of a column they stay at its end.
+/// Counts saturate at the maximum of the column.
 impl Cell for u64 {
     const KIND: ColumnKind = ColumnKind::S64;
     fn write(self, cells: &mut Cells) {
@@ -151,7 +151,7 @@ impl Cell for u64 {
     }
 }
 
-/// The host refuses what is not finite, so that becomes null.
+/// The host rejects values that are not finite, so they become null.
 impl Cell for f64 {
     const KIND: ColumnKind = ColumnKind::F64;
     fn write(self, cells: &mut Cells) {
@@ -195,7 +195,7 @@ impl Cell for Timestamp {
 impl Cell for Json<'_> {
     const KIND: ColumnKind = ColumnKind::Json;
     fn write(self, cells: &mut Cells) {
-        // The host stores no damaged value.
+        // The host stores no damaged values.
         let is_whole = Json::parse(self.raw()).is_some();
         let end = cells.keep(if is_whole { self.raw() } else { "null" });
         cells.push(Gathered::Json { end });
@@ -219,13 +219,13 @@ impl<T: Cell> Cell for Option<T> {
     }
 }
 
-/// Defines a row together with its table.
+/// Defines a row and its table.
 ///
-/// The columns are the fields, by name, type and order; what fits is everything that implements
-/// [`Cell`](crate::table::Cell).
+/// The columns are the fields, with their names, types and order. A field can have any type that
+/// implements [`Cell`](crate::table::Cell).
 ///
-/// The rows of a session-owned table belong to the session that wrote them. The struct may have one
-/// lifetime, so that rows can borrow.
+/// The rows of a session-owned table belong to the session that wrote them. The struct can have one
+/// lifetime parameter, so that rows can borrow.
 ///
 /// ```
 /// use session_pipeline_processor::table::{ColumnKind, Row};
@@ -246,8 +246,8 @@ impl<T: Cell> Cell for Option<T> {
 /// assert_eq!(table.columns[2].kind, ColumnKind::Timestamp);
 /// ```
 ///
-/// A shared table has a key: a field that is a `String`. Its rows outlive sessions, and are read
-/// back, so that they own what they hold; what fits is everything that implements
+/// A shared table has a key: a field of type `String`. Its rows outlive sessions and are read
+/// again, so they own their data. A field can have any type that implements
 /// [`FoundCell`](crate::shared::FoundCell).
 ///
 /// ```
@@ -355,14 +355,14 @@ macro_rules! rows {
     };
 }
 
-/// Rows on their way to their table.
+/// A writer that sends rows to a table in batches.
 ///
-/// They go to the host in batches, the last of them when this is dropped. Until the session is
-/// processed without error, nothing of it is kept.
+/// It sends the last batch when it is dropped. Rows are stored only if the session is processed
+/// without an error.
 pub struct Batch<'h, R: SessionRow> {
     host: HostRef<'h>,
     cells: Cells,
-    /// Behind which cell each row ends.
+    /// The index after the last cell of each row.
     row_ends: Vec<usize>,
     row: PhantomData<fn(R)>,
 }
@@ -377,7 +377,7 @@ impl<'h, R: SessionRow> Batch<'h, R> {
         }
     }
 
-    /// Adds a row; the table keeps the order.
+    /// Appends a row. The table keeps the order.
     pub fn insert(&mut self, row: R) {
         row.write(&mut self.cells);
         self.row_ends.push(self.cells.cells.len());
@@ -437,7 +437,7 @@ mod tests {
         assert!(matches!(&rows[999][..], [OwnedValue::Text(text)] if text == "999"));
     }
 
-    /// The host counts the cells of a row, so each must reach it as it was written.
+    /// The host counts the cells of a row, so every cell must arrive unchanged.
     #[test]
     fn a_cell_that_writes_two_spoils_its_row_and_no_other() {
         struct Pair(bool);

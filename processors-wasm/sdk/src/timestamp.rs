@@ -1,14 +1,14 @@
-//! Points in time, as transcripts write them and as the host stores them.
+//! Points in time, as written in transcripts and stored by the host.
 
-/// Microseconds since 1970-01-01T00:00:00Z, within the years 1 to 9999.
+/// Microseconds since 1970-01-01T00:00:00Z, in the years 1 to 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// 0001-01-01T00:00:00Z and the last microsecond of the year 9999: what the host takes.
+/// The range that the host accepts: 0001-01-01T00:00:00Z to the last microsecond of the year 9999.
 const RANGE: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
 impl Timestamp {
-    /// The time so many microseconds after 1970, if the host can store it.
+    /// Creates a timestamp from microseconds since 1970, if the host can store it.
     pub fn from_micros(micros: i64) -> Option<Self> {
         RANGE.contains(&micros).then_some(Self(micros))
     }
@@ -18,7 +18,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Reads RFC 3339, cut to the microsecond. Without an offset it is no point in time: `None`.
+    /// Parses RFC 3339 text, truncated to microseconds. Text without an offset returns `None`.
     ///
     /// ```
     /// use session_pipeline_processor::Timestamp;
@@ -41,7 +41,8 @@ impl Timestamp {
         if !(1..=12).contains(&month) || !(1..=days_in(year, month)).contains(&day) {
             return None;
         }
-        // 60 is a leap second: the last second of its minute, since UTC here has none.
+        // 60 is a leap second. It maps to the last second of its minute, because this type has no
+        // leap seconds.
         if hour > 23 || minute > 59 || second > 60 {
             return None;
         }
@@ -61,7 +62,7 @@ fn digits(bytes: &[u8]) -> Option<i64> {
     })
 }
 
-/// The fraction of a second in microseconds, and what follows it.
+/// The fraction of a second in microseconds, and the rest of the text.
 fn fraction(bytes: &[u8]) -> Option<(i64, &[u8])> {
     let Some(rest) = bytes.strip_prefix(b".") else {
         return Some((0, bytes));
@@ -77,7 +78,7 @@ fn fraction(bytes: &[u8]) -> Option<(i64, &[u8])> {
     Some((micros, &rest[length..]))
 }
 
-/// How many seconds local time is ahead of UTC.
+/// The offset of local time from UTC in seconds.
 fn offset(bytes: &[u8]) -> Option<i64> {
     match bytes {
         b"Z" | b"z" => Some(0),
@@ -102,8 +103,8 @@ fn days_in(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days between 1970-01-01 and a date of the Gregorian calendar. Years begin in March here, so
-/// that the leap day is the last of its year.
+/// Days between 1970-01-01 and a Gregorian date. Years begin in March, so that the leap day is the
+/// last day of a year.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let month_from_march = (month + 9) % 12;

@@ -1,12 +1,12 @@
-//! Transcript lines as types: what agents write, read without trust.
+//! Typed access to transcript lines, which are untrusted.
 //!
-//! A transcript is JSON lines without a schema: fields come and go with the agent's versions,
-//! and somebody's file has every oddity. So nothing here fails on content. An unknown field is
-//! skipped, a field of another type than expected is absent, a null is absent, and a damaged value
-//! costs only itself. [`Transcript`] counts the lines, and those with damage.
+//! A transcript is JSON lines without a schema. Fields come and go with the versions of the agent,
+//! and some transcripts have every oddity. Therefore, no content causes an error. Unknown fields
+//! are skipped. Nulls and fields of an unexpected type are absent. Damage affects only the value
+//! that contains it. [`Transcript`] counts the lines and the damaged lines.
 //!
-//! Everything borrows from the line. Nothing is decoded or allocated before it is asked for,
-//! save the list of a message's blocks.
+//! All values borrow from the line. Nothing is decoded or allocated before it is read, except for
+//! the list of a message's blocks.
 
 mod kind;
 pub mod prompts;
@@ -23,10 +23,10 @@ use crate::Timestamp;
 use crate::json::{Json, Text};
 use crate::scan::{Result, Scanner};
 
-/// One value of a transcript: usually a line, now and then a part of one.
+/// One value of a transcript: usually a line, sometimes a part of a line.
 #[derive(Clone, Debug, Default)]
 pub struct Entry<'a> {
-    /// What the entry calls itself in `type`.
+    /// The value of `type`.
     pub kind: Kind,
     /// `subtype`, of system entries.
     pub subtype: Option<Text<'a>>,
@@ -38,54 +38,54 @@ pub struct Entry<'a> {
     pub session_id: Option<Text<'a>>,
     /// `requestId`: the request to the model's API.
     pub request_id: Option<Text<'a>>,
-    /// `timestamp`, where it can be read.
+    /// `timestamp`, if it is valid.
     pub timestamp: Option<Timestamp>,
-    /// `cwd`: where the agent worked.
+    /// `cwd`: the working directory of the agent.
     pub cwd: Option<Text<'a>>,
     /// `gitBranch`.
     pub git_branch: Option<Text<'a>>,
-    /// `version`, of the agent.
+    /// `version` of the agent.
     pub version: Option<Text<'a>>,
-    /// `isSidechain`: of a sub-agent, not of the conversation with the user.
+    /// `isSidechain`: belongs to a sub-agent, not to the conversation with the user.
     pub is_sidechain: bool,
-    /// `isMeta`: written by the agent, though it may look like the user.
+    /// `isMeta`: written by the agent, even if it looks like the user's text.
     pub is_meta: bool,
-    /// `isCompactSummary`: stands for the conversation before it.
+    /// `isCompactSummary`: a summary that replaces the earlier conversation.
     pub is_compact_summary: bool,
-    /// `promptSource`: how a prompt came in (`typed`, `queued`, `system`, `sdk`).
+    /// `promptSource`: the origin of a prompt (`typed`, `queued`, `system`, `sdk`).
     pub prompt_source: Option<Text<'a>>,
     /// `origin.kind`: who wrote a prompt.
     pub origin: Option<Text<'a>>,
-    /// `role`, of entries that are flat messages.
+    /// `role`, in entries that are flat messages.
     pub role: Option<Text<'a>>,
-    /// `content`, of system entries and of entries that are flat messages.
+    /// `content`, in system entries and flat messages.
     pub content: Content<'a>,
     /// `message`.
     pub message: Option<Message<'a>>,
-    /// `data`, of progress entries.
+    /// `data`, in progress entries.
     pub progress: Option<Progress<'a>>,
-    /// `toolUseResult`: the result of a tool in the tool's own shape.
+    /// `toolUseResult`: the result of a tool in a format of the tool.
     pub tool_use_result: Option<Json<'a>>,
-    /// `tool_use_id` or `toolUseId`, of results that are entries of their own.
+    /// `tool_use_id` or `toolUseId`, in results that are separate entries.
     pub tool_use_id: Option<Text<'a>>,
-    /// `is_error`, of results that are entries of their own.
+    /// `is_error`, in results that are separate entries.
     pub is_error: bool,
-    /// `isApiErrorMessage`: the agent reports an error of the API in place of an answer.
+    /// `isApiErrorMessage`: the agent reports an API error instead of an answer.
     pub is_api_error: bool,
-    /// `operation`, of entries about the queue of prompts.
+    /// `operation`, in entries about the prompt queue.
     pub operation: Option<Text<'a>>,
     /// `attachment`.
     pub attachment: Option<Attachment<'a>>,
 }
 
-/// What an agent attached to the conversation.
+/// An attachment of the agent to the conversation.
 #[derive(Clone, Debug, Default)]
 pub struct Attachment<'a> {
-    /// `type`, for instance `queued_command`.
+    /// `type`, for example `queued_command`.
     pub kind: Option<Text<'a>>,
-    /// `commandMode`, of queued commands: `prompt` for what a person typed.
+    /// `commandMode` of queued commands. `prompt` for text that a person typed.
     pub command_mode: Option<Text<'a>>,
-    /// `prompt`, of queued commands.
+    /// `prompt` of queued commands.
     pub prompt: Content<'a>,
     /// `origin.kind`: who wrote it.
     pub origin: Option<Text<'a>>,
@@ -96,29 +96,29 @@ pub struct Attachment<'a> {
 /// A message from or to the model.
 #[derive(Clone, Debug, Default)]
 pub struct Message<'a> {
-    /// `id`, given by the model's API; several entries of one answer share it.
+    /// `id`, assigned by the model's API. Several entries of one answer share it.
     pub id: Option<Text<'a>>,
     /// `role`.
     pub role: Option<Text<'a>>,
     /// `model`.
     pub model: Option<Text<'a>>,
-    /// `stop_reason`: absent as long as the answer streams.
+    /// `stop_reason`. Absent while the answer is streaming.
     pub stop_reason: Option<Text<'a>>,
-    /// `usage`, where it has a figure or is incomplete.
+    /// `usage`, if it has a figure or is incomplete.
     pub usage: Option<Usage<'a>>,
-    /// Whether a value of `usage` can't be read exactly: the line counts as bad.
+    /// Whether a value in `usage` cannot be read exactly. The line then counts as damaged.
     pub usage_is_unreadable: bool,
     /// `content`.
     pub content: Content<'a>,
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Debug, Default)]
 pub enum Content<'a> {
-    /// Nothing that can be read.
+    /// No readable content.
     #[default]
     Absent,
-    /// One text.
+    /// A single text.
     Text(Text<'a>),
     /// A list of blocks.
     Blocks(Vec<Block<'a>>),
@@ -129,48 +129,48 @@ pub enum Content<'a> {
 pub enum Block<'a> {
     /// Text.
     Text(Text<'a>),
-    /// What the model thought.
+    /// Thinking of the model.
     Thinking(Text<'a>),
-    /// The call of a tool.
+    /// A tool call.
     ToolUse(ToolUse<'a>),
-    /// The result of a call.
+    /// The result of a tool call.
     ToolResult(ToolResult<'a>),
-    /// Anything else, with its type if it has one.
+    /// Any other block, with its type if it has one.
     Other(Option<Text<'a>>),
 }
 
-/// The call of a tool.
+/// A tool call.
 #[derive(Clone, Copy, Debug)]
 pub struct ToolUse<'a> {
-    /// What the result will refer to.
+    /// The id that the result refers to.
     pub id: Option<Text<'a>>,
-    /// The tool.
+    /// The name of the tool.
     pub name: Option<Text<'a>>,
-    /// Its input.
+    /// The input of the tool.
     pub input: Option<Json<'a>>,
 }
 
-/// The result of a call.
+/// The result of a tool call.
 #[derive(Clone, Copy, Debug)]
 pub struct ToolResult<'a> {
-    /// The call.
+    /// The id of the tool call.
     pub tool_use_id: Option<Text<'a>>,
     /// Whether the tool failed.
     pub is_error: bool,
-    /// What the model was told: a string, or a list of blocks.
+    /// The result for the model: a string, or a list of blocks.
     pub content: Option<Json<'a>>,
 }
 
-/// What happens while a tool runs.
+/// Progress of a running tool.
 #[derive(Clone, Debug, Default)]
 pub struct Progress<'a> {
-    /// `type`, for instance `agent_progress`.
+    /// `type`, for example `agent_progress`.
     pub kind: Option<Text<'a>>,
-    /// `message`: an entry of a sub-agent, where the progress is one's.
+    /// `message`: an entry of a sub-agent, if this is the progress of one.
     pub entry: Option<ProgressEntry<'a>>,
 }
 
-/// An entry of a sub-agent, within a progress entry of the agent above it.
+/// An entry of a sub-agent, inside a progress entry of the parent agent.
 #[derive(Clone, Debug, Default)]
 pub struct ProgressEntry<'a> {
     /// `type`.
@@ -179,20 +179,20 @@ pub struct ProgressEntry<'a> {
     pub uuid: Option<Text<'a>>,
     /// `requestId`.
     pub request_id: Option<Text<'a>>,
-    /// `timestamp`, where it can be read.
+    /// `timestamp`, if it is valid.
     pub timestamp: Option<Timestamp>,
-    /// `isApiErrorMessage`: as in [`Entry`].
+    /// `isApiErrorMessage`, see [`Entry`].
     pub is_api_error: bool,
     /// `message`.
     pub message: Option<Message<'a>>,
-    /// `data`, where a sub-agent reports the progress of one of its own.
+    /// `data`, if the sub-agent reports progress of its own sub-agent.
     pub progress: Option<Box<Progress<'a>>>,
 }
 
 impl<'a> Entry<'a> {
-    /// Reads one JSON object without damage; `None` if `text` is anything else.
+    /// Parses one JSON object without damage. `None` for any other text.
     ///
-    /// Made for single values, as in tests; [`Transcript`] reads lines.
+    /// Use it for single values, for example in tests. Use [`Transcript`] to read lines.
     pub fn parse(text: &'a str) -> Option<Self> {
         let mut scanner = Scanner::new(text);
         let mut entry = Self::default();
@@ -201,15 +201,15 @@ impl<'a> Entry<'a> {
         (is_object && is_whole).then_some(entry)
     }
 
-    /// What the entry says: its message's content, or its own where it is flat.
+    /// The content of the entry: the content of its message, or its own if it is flat.
     pub fn says(&self) -> &Content<'a> {
         self.message
             .as_ref()
             .map_or(&self.content, |message| &message.content)
     }
 
-    /// The entries of sub-agents that this one carries, if it is progress of that kind: that of
-    /// its own sub-agent, then that of the sub-agent's, and so on.
+    /// The entries of sub-agents in this entry, if it reports their progress: first its own
+    /// sub-agent, then that sub-agent's sub-agent, and so on.
     pub fn sub_agents(&self) -> impl Iterator<Item = &ProgressEntry<'a>> {
         let first = Progress::sub_agent(self.kind, self.progress.as_ref());
         std::iter::successors(first, |entry| {
@@ -217,8 +217,8 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// Reads the value at hand into an entry that is still blank; answers whether it is an
-    /// object. In place, as all of these are, since entries are too large to be handed around.
+    /// Reads a value into a blank entry. Returns whether the value is an object. Works in place,
+    /// because entries are too large to move.
     pub(crate) fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<bool> {
         scanner.maybe_object(|scanner, key| {
             match key {
@@ -297,7 +297,7 @@ impl<'a> Message<'a> {
 }
 
 impl<'a> Content<'a> {
-    /// The blocks, if the content is a list of them.
+    /// The blocks, if the content is a list of blocks.
     pub fn blocks(&self) -> &[Block<'a>] {
         match self {
             Content::Blocks(blocks) => blocks,
@@ -305,7 +305,7 @@ impl<'a> Content<'a> {
         }
     }
 
-    /// The texts: the content itself if it is one, else its text blocks.
+    /// The texts: the content itself, or its text blocks.
     pub fn texts(&self) -> impl Iterator<Item = Text<'a>> + '_ {
         let whole = match self {
             Content::Text(text) => Some(*text),
@@ -318,7 +318,7 @@ impl<'a> Content<'a> {
         whole.into_iter().chain(parts)
     }
 
-    /// The calls of tools.
+    /// The tool calls.
     pub fn tool_uses(&self) -> impl Iterator<Item = &ToolUse<'a>> {
         self.blocks().iter().filter_map(|block| match block {
             Block::ToolUse(tool_use) => Some(tool_use),
@@ -326,7 +326,7 @@ impl<'a> Content<'a> {
         })
     }
 
-    /// The results of calls.
+    /// The results of tool calls.
     pub fn tool_results(&self) -> impl Iterator<Item = &ToolResult<'a>> {
         self.blocks().iter().filter_map(|block| match block {
             Block::ToolResult(result) => Some(result),
@@ -353,7 +353,7 @@ impl<'a> Content<'a> {
 }
 
 impl<'a> Block<'a> {
-    /// Reads a block. Its type may stand after its other fields, so these are gathered first.
+    /// Reads a block. The type can come after the other fields, so the fields are collected first.
     fn read(scanner: &mut Scanner<'a>) -> Result<Self> {
         if scanner.peek() == Some(b'"') {
             let text = scanner.maybe_text()?;
@@ -398,7 +398,7 @@ impl<'a> Block<'a> {
 }
 
 impl<'a> ToolUse<'a> {
-    /// A field of the input that is a string and not empty.
+    /// A field of the input, if it is a non-empty string.
     pub fn input_text(&self, field: &str) -> Option<Cow<'a, str>> {
         let text = self.input?.field(field)?.text()?;
         (!text.is_empty()).then(|| text.decode())
@@ -420,7 +420,7 @@ impl<'a> ToolResult<'a> {
 }
 
 impl<'a> Progress<'a> {
-    /// The entry of a sub-agent, where an entry of this kind carries one.
+    /// The entry of a sub-agent in an entry of this type, if there is one.
     fn sub_agent(kind: Kind, progress: Option<&Self>) -> Option<&ProgressEntry<'a>> {
         let progress = progress?;
         let is_agent = kind == Kind::Progress && progress.kind? == "agent_progress";

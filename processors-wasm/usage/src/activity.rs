@@ -1,4 +1,4 @@
-//! How long somebody was at work.
+//! Computes the working time in a session.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +9,20 @@ const SILENCE_MAX: i64 = 600 * 1_000_000;
 
 /// The blocks of work of a transcript.
 ///
-/// Lines go back in time now and then, so blocks can grow at both ends and meet; two of them are
-/// always further apart than a silence may last.
+/// The timestamps of lines sometimes go back, so blocks can grow at both ends and merge. Two blocks
+/// are always further apart than the longest silence.
 #[derive(Default)]
 pub struct Activity {
-    /// The ends of the blocks by their beginnings, in microseconds.
+    /// The ends of the blocks by their starts, in microseconds.
     blocks: BTreeMap<i64, i64>,
 }
 
 impl Activity {
-    /// Takes in a point in time.
+    /// Adds a timestamp.
     pub fn add(&mut self, time: Timestamp) {
         let time = time.micros();
 
-        // Nearly all lines go on where the last one stopped.
+        // Almost all lines continue the last block.
         if let Some(mut latest) = self.blocks.last_entry()
             && time >= *latest.key()
             && time - *latest.get() <= SILENCE_MAX
@@ -53,13 +53,13 @@ impl Activity {
         self.blocks.insert(start, end);
     }
 
-    /// The lengths of all blocks together, in whole seconds.
+    /// The total length of all blocks, in whole seconds.
     pub fn seconds(&self) -> i64 {
         let micros: i64 = self.blocks.iter().map(|(start, end)| end - start).sum();
         micros / 1_000_000
     }
 
-    /// The whole seconds from the first point in time to the last.
+    /// The whole seconds from the first timestamp to the last.
     pub fn wall_seconds(&self) -> i64 {
         let range = self.first().zip(self.last());
         range.map_or(0, |(first, last)| {
@@ -67,13 +67,13 @@ impl Activity {
         })
     }
 
-    /// The first point in time.
+    /// The first timestamp.
     pub fn first(&self) -> Option<Timestamp> {
         let (start, _) = self.blocks.first_key_value()?;
         Timestamp::from_micros(*start)
     }
 
-    /// The last point in time.
+    /// The last timestamp.
     pub fn last(&self) -> Option<Timestamp> {
         let (_, end) = self.blocks.last_key_value()?;
         Timestamp::from_micros(*end)

@@ -1,6 +1,6 @@
-//! Slash commands, as agents write them into the text of the user.
+//! Slash commands, which agents write into the user's text as tags.
 
-/// The tags that an agent writes around a command, or in front of one.
+/// The tags that an agent writes around or before a command.
 const TAGS: &[&str] = &[
     "command-name",
     "command-message",
@@ -17,15 +17,15 @@ const TAGS: &[&str] = &[
 const NAME: &str = "command-name";
 const ARGUMENTS: &str = "command-args";
 
-/// Whether a text of which this is the beginning can hold commands.
+/// Whether a text with this beginning can contain commands.
 pub fn begins_as_command(beginning: &str) -> bool {
     opening_tag(beginning.trim_start()).is_some()
 }
 
 /// The names of the commands in a text, without their slashes.
 ///
-/// Commands are in the run of tags that the text begins with. Further on, and within the arguments,
-/// a tag is part of the user's prose.
+/// Commands are in the run of tags at the beginning of the text. Further on, and inside the
+/// arguments, a tag is part of the user's prose.
 pub fn names(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text.trim_start();
     let tags = std::iter::from_fn(move || {
@@ -37,7 +37,7 @@ pub fn names(text: &str) -> impl Iterator<Item = &str> {
     tags.filter_map(|(tag, content)| name_of((tag == NAME).then_some(content)?))
 }
 
-/// The tag that a text begins with, and what follows it.
+/// The tag at the beginning of a text, and the rest of the text.
 fn opening_tag(text: &str) -> Option<(&'static str, &str)> {
     let text = text.strip_prefix('<')?;
     TAGS.iter().find_map(|tag| {
@@ -46,12 +46,12 @@ fn opening_tag(text: &str) -> Option<(&'static str, &str)> {
     })
 }
 
-/// What is in a tag, and what follows its end.
+/// The content of a tag, and the text after its end.
 fn split_content<'a>(tag: &str, text: &'a str) -> Option<(&'a str, &'a str)> {
     let closing = format!("</{tag}>");
     let first = text.find(&closing)?;
     let end = if tag == ARGUMENTS {
-        // Arguments can mention their own closing tag: the last one before those of another
+        // Arguments can contain their own closing tag. The last one before the tags of another
         // command ends them.
         let others = text[first..].find(&format!("<{tag}>"));
         let own = others.map_or(text, |others| &text[..first + others]);

@@ -1,20 +1,20 @@
-//! How a call of a tool failed, as far as its result tells.
+//! Classifies failed tool calls by their result.
 
 /// A kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// The tool says that something went wrong.
+    /// The tool reports an error.
     ToolError,
-    /// A command ended with an exit code.
+    /// A command exited with an error code.
     ExitCode,
-    /// The user refused or interrupted the call.
+    /// The user rejected or interrupted the call.
     Rejected,
-    /// Another call of the same message failed, and took this one with it.
+    /// The call was canceled because another call of the same message failed.
     SiblingFailed,
 }
 
 impl ErrorClass {
-    /// The class of a failed call whose result is this text.
+    /// Classifies a failed call by the text of its result.
     pub fn of(text: &str) -> Self {
         let text = text.trim_start();
         let text = text.strip_prefix("Error: ").unwrap_or(text);
@@ -39,7 +39,7 @@ impl ErrorClass {
         Self::ToolError
     }
 
-    /// The class as the table has it.
+    /// The name in the table.
     pub fn name(self) -> &'static str {
         match self {
             Self::ToolError => "tool_error",

@@ -1,5 +1,5 @@
-//! Calls of tools, skills, sub-agents and MCP servers, and slash commands: the table
-//! `usage.events`.
+//! The table `usage.events`: calls of tools, skills, sub-agents and MCP servers, and slash
+//! commands.
 
 use hashbrown::HashTable;
 use session_pipeline_processor::json::Text;
@@ -14,13 +14,13 @@ use crate::strings::{Span, Strings, hash};
 use crate::{BEGINNING_BYTES, Owner, VERSION, commands};
 
 rows! {
-    /// One call, or one command.
+    /// One call or command.
     pub struct EventRow<'a> in "events" {
-        /// The first `sessionId` of the file, else the session key.
+        /// The first `sessionId` of the file, or the session key.
         session_id: &'a str,
-        /// Whose session it is.
+        /// The user of the session.
         username: &'a str,
-        /// The line that it stands on.
+        /// The line of the event.
         line: u64,
         /// `uuid` of the entry.
         event_uuid: Option<&'a str>,
@@ -30,15 +30,15 @@ rows! {
         event_type: &'static str,
         /// The id of the call.
         tool_id: Option<&'a str>,
-        /// The tool.
+        /// The name of the tool.
         tool_name: Option<&'a str>,
-        /// The skill, of tool `Skill`.
+        /// The name of the skill, for the tool `Skill`.
         skill_name: Option<&'a str>,
-        /// The kind of sub-agent, of tools `Task` and `Agent`.
+        /// The type of the sub-agent, for the tools `Task` and `Agent`.
         subagent_type: Option<&'a str>,
         /// The command without its slash.
         command_name: Option<&'a str>,
-        /// The plugin that brings skill, sub-agent or command.
+        /// The plugin that provides the skill, sub-agent or command.
         plugin: Option<&'a str>,
         /// The server of an MCP tool.
         mcp_server: Option<&'a str>,
@@ -46,86 +46,86 @@ rows! {
         source: &'static str,
         /// Whether the call failed.
         is_error: bool,
-        /// How it failed.
+        /// The class of the failure.
         error_class: Option<&'static str>,
-        /// Whether it is a sub-agent's.
+        /// Whether it belongs to a sub-agent.
         is_sidechain: bool,
-        /// The model that called.
+        /// The model that made the call.
         model: Option<&'a str>,
-        /// Where the agent worked.
+        /// The working directory of the agent.
         cwd: Option<&'a str>,
-        /// On which branch.
+        /// The Git branch.
         git_branch: Option<&'a str>,
-        /// The agent's version.
+        /// The version of the agent.
         agent_version: Option<&'a str>,
-        /// When.
+        /// The time of the event.
         occurred_at: Option<Timestamp>,
         /// The version of this processor.
         processor_version: u32,
-        /// What identifies the event across files, where `tool_id` does not.
+        /// The identity of the event across files, if `tool_id` does not identify it.
         event_key: Option<&'a str>,
-        /// As in `usage.messages`.
+        /// See `usage.messages`.
         file_started_at: Option<Timestamp>,
-        /// As in `usage.messages`.
+        /// See `usage.messages`.
         file_ended_at: Option<Timestamp>,
-        /// As in `usage.messages`.
+        /// See `usage.messages`.
         is_own_session: bool,
-        /// As in `usage.messages`.
+        /// See `usage.messages`.
         first_run: Option<i64>,
-        /// As in `usage.messages`.
+        /// See `usage.messages`.
         is_superseded: bool,
     }
 }
 
-/// The events of a transcript, in its order; each call and each command once.
+/// The events of a transcript, in order. Each call and command occurs once.
 pub struct Events {
     records: Vec<Record>,
-    /// The ids that calls have, and results refer to.
+    /// The ids of calls, which results refer to.
     ids: Vec<CallId>,
     by_id: HashTable<usize>,
-    /// Records with a key of their own, by it.
+    /// Records with a separate key, by key.
     by_key: HashTable<usize>,
     keys: Keys,
 }
 
-/// An id of calls: of one, unless ids start over.
+/// The calls with an id. Usually one, unless the ids start over.
 struct CallId {
     id: Span,
-    /// The latest call of this id that no result has answered, and the others by
+    /// The latest unanswered call with this id. The others are linked by
     /// [`Record::next_unanswered`].
     unanswered: Option<usize>,
     /// The latest call that a result has answered.
     answered: Option<usize>,
-    /// The result came first: it answers the call that comes next.
+    /// The result came first. It answers the next call.
     early: Option<Answer>,
 }
 
 /// The result of a call.
 #[derive(Clone, Copy)]
 struct Answer {
-    /// `uuid` of its line: another copy of it answers no other call.
+    /// `uuid` of the line. Another copy of the line answers no other call.
     uuid: Option<Span>,
     failure: Option<ErrorClass>,
 }
 
-/// How many events there are of each kind.
+/// Counts of events by type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventCounts {
-    /// Calls of tools that are neither sub-agents nor of MCP servers.
+    /// Tool calls, without sub-agents and MCP servers.
     pub tool_calls: u64,
-    /// Failed calls of any kind.
+    /// Failed calls of any type.
     pub tool_errors: u64,
-    /// Calls of skills, which are calls of tools too.
+    /// Skill calls, which are also tool calls.
     pub skill_invocations: u64,
-    /// Calls of sub-agents.
+    /// Sub-agent calls.
     pub subagent_dispatches: u64,
-    /// Calls of tools of MCP servers.
+    /// Calls of MCP tools.
     pub mcp_calls: u64,
     /// Slash commands.
     pub slash_commands: u64,
-    /// Different tools of any kind.
+    /// Distinct tools of any type.
     pub distinct_tools: u64,
-    /// Different skills.
+    /// Distinct skills.
     pub distinct_skills: u64,
 }
 
@@ -140,16 +140,16 @@ struct Record {
     /// The part before the colon of an identifier `plugin:local`.
     plugin: Option<Span>,
     is_sidechain: bool,
-    /// As in [`EventRow`].
+    /// See [`EventRow`].
     event_key: Option<Span>,
-    /// A hash of what is called, where the id does not tell copies apart.
+    /// A hash of the tool and its input, if the id does not distinguish copies.
     content: u64,
     answer: Option<Answer>,
-    /// The call of the same id that came before this one, if no result has answered it.
+    /// The previous unanswered call with the same id.
     next_unanswered: Option<usize>,
 }
 
-/// What an event is about.
+/// The subject of an event.
 #[derive(Clone, Copy)]
 enum Subject {
     Tool,
@@ -159,7 +159,7 @@ enum Subject {
     Command(Span),
 }
 
-/// What all events of an entry share, still borrowed from the line.
+/// Data that all events of an entry share, borrowed from the line.
 struct Source<'e, 'a> {
     place: &'e Place<'a>,
     uuid: Option<Text<'a>>,
@@ -169,7 +169,7 @@ struct Source<'e, 'a> {
 }
 
 impl Events {
-    /// None yet; `keys` identifies commands.
+    /// No events yet. `keys` identifies commands.
     pub fn new(keys: Keys) -> Self {
         Self {
             records: Vec::new(),
@@ -180,7 +180,7 @@ impl Events {
         }
     }
 
-    /// Takes in the commands of an entry, and the result that it is itself.
+    /// Adds the commands of an entry, and its result if the entry is one.
     pub fn add_own<'a>(&mut self, strings: &mut Strings, place: &Place<'a>, entry: &Entry<'a>) {
         let is_command = match entry.kind {
             Kind::User => true,
@@ -206,8 +206,8 @@ impl Events {
         }
     }
 
-    /// Takes in the calls and results of a message on a line, which is the entry's own or carried
-    /// by it. `response` identifies the response that the message belongs to, where it has usage.
+    /// Adds the calls and results of a message. The message belongs to the entry or is embedded in
+    /// it. `response` identifies the response of the message, if it has usage.
     pub fn add_message<'a>(
         &mut self,
         strings: &mut Strings,
@@ -248,7 +248,7 @@ impl Events {
         let tool_id = tool_id.as_deref();
         let mut content = 0;
         let key = match tool_id {
-            // A unique id identifies the call, wherever it is found.
+            // A unique id identifies the call in every file.
             Some(id) if is_unique(id) => {
                 if self
                     .find_id(strings, id)
@@ -283,7 +283,7 @@ impl Events {
         }
     }
 
-    /// What identifies the response that calls: its calls may have ids that come up again.
+    /// Identifies the response that makes the calls, because the ids of its calls can recur.
     fn response(
         &self,
         strings: &Strings,
@@ -304,9 +304,9 @@ impl Events {
         }
     }
 
-    /// A key that no call has yet; `None` for a copy of a call that has been taken in, on the same
-    /// line written again. All calls on a line, and those on other lines of a response, are
-    /// different ones, though a gateway may give all of them one id.
+    /// Returns a key that no call has. `None` for a copy of a known call, which is the same line
+    /// written again. All calls on a line, and calls on different lines of a response, are
+    /// different calls, even if a gateway assigns the same id to all of them.
     fn free_key(
         &self,
         strings: &Strings,
@@ -330,7 +330,7 @@ impl Events {
         Some(key)
     }
 
-    /// Puts the record that was added last among the calls of an id.
+    /// Links the latest record to the calls with its id.
     fn call(&mut self, strings: &mut Strings, id: &str) {
         let at = self.records.len() - 1;
         let call_id = self.id_of(strings, id);
@@ -345,7 +345,7 @@ impl Events {
         }
     }
 
-    /// A result answers the nearest call of its id that is not answered yet.
+    /// A result answers the nearest unanswered call with its id.
     fn add_result(
         &mut self,
         strings: &mut Strings,
@@ -357,7 +357,7 @@ impl Events {
             return;
         };
         let id = id.decode();
-        // An id that starts over says too little where no call waits for a result.
+        // If no call is waiting, an id that starts over is ambiguous.
         let is_unique = is_unique(&id);
         let call_id = self.id_of(strings, &id);
         let uuid = uuid.filter(|uuid| !uuid.is_empty());
@@ -368,7 +368,7 @@ impl Events {
             let is_copy = known.is_some_and(|known| uuid.is_some_and(|uuid| uuid == known));
             if is_copy || call_id.unanswered.is_none() {
                 if is_copy || is_unique {
-                    // Only one of the copies may tell how the call ended.
+                    // Only one of the copies can report how the call ended.
                     answer.failure = answer.failure.or(failure);
                 }
                 return;
@@ -443,7 +443,7 @@ impl Events {
         self.by_id.find(hash(id), is_same).copied()
     }
 
-    /// The calls of an id, of which there may be none yet.
+    /// The calls with an id, created if needed.
     fn id_of(&mut self, strings: &mut Strings, id: &str) -> usize {
         if let Some(at) = self.find_id(strings, id) {
             return at;
@@ -461,17 +461,17 @@ impl Events {
         at
     }
 
-    /// How many events there are.
+    /// The number of events.
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no events.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// The sums.
+    /// The counts by type.
     pub fn counts(&self) -> EventCounts {
         let mut counts = EventCounts::default();
         let (mut tools, mut skills) = (Vec::new(), Vec::new());
@@ -495,7 +495,7 @@ impl Events {
         counts
     }
 
-    /// The rows.
+    /// The rows of the table.
     pub fn rows<'a>(&'a self, owner: &'a Owner<'a>) -> impl Iterator<Item = EventRow<'a>> {
         self.records.iter().map(|record| record.row(owner))
     }
@@ -521,21 +521,21 @@ impl Source<'_, '_> {
     }
 }
 
-/// A hash of what is called, and with which input.
+/// A hash of the tool and its input.
 fn content_of(tool_use: &ToolUse<'_>) -> u64 {
     let name = tool_use.name.map(|name| name.decode());
     let input = tool_use.input.map(|input| input.raw());
     hash(&(name, input))
 }
 
-/// What the call of a tool is about, and the plugin behind it.
+/// The subject of a tool call, and its plugin.
 fn subject_of(
     strings: &mut Strings,
     tool: &str,
     tool_use: &ToolUse<'_>,
 ) -> (Subject, Option<Span>) {
     if tool == "Skill" {
-        // The field was named otherwise in older versions.
+        // Older versions use another name for this field.
         let fields = ["skill", "name", "command"];
         let skill = fields.iter().find_map(|field| tool_use.input_text(field));
         let plugin = skill.as_deref().and_then(|skill| plugin_of(strings, skill));
@@ -556,14 +556,14 @@ fn subject_of(
     (Subject::Tool, None)
 }
 
-/// The plugin of an identifier `plugin:local`.
+/// The plugin in an identifier `plugin:local`.
 fn plugin_of(strings: &mut Strings, identifier: &str) -> Option<Span> {
     let (plugin, local) = identifier.split_once(':')?;
     (!plugin.is_empty() && !local.is_empty()).then(|| strings.intern(plugin))
 }
 
 fn count_distinct(mut names: Vec<Span>) -> u64 {
-    // Interned names: equal spans are equal names.
+    // Names are interned, so equal spans are equal names.
     names.sort_unstable();
     names.dedup();
     names.len() as u64
@@ -574,7 +574,7 @@ impl Record {
         Some(strings.get(self.event_key?))
     }
 
-    /// How a call failed, if it did.
+    /// The class of the failure, if the call failed.
     fn failure(&self) -> Option<ErrorClass> {
         self.answer?.failure
     }
@@ -656,8 +656,8 @@ mod tests {
     use super::EventRow;
     use crate::Usage;
 
-    /// Runs the processor and shows what each row of `usage.events` is about: all texts of it
-    /// but those that say where it stands.
+    /// Runs the processor and shows the content of each row of `usage.events`: all texts except for
+    /// its position.
     fn check(lines: &[&str], expected: &[&str]) {
         let host = MemoryHost::new(lines.join("\n").into_bytes());
         host.run::<Usage>(&SessionInfo::new("alice/s.jsonl"))
@@ -739,7 +739,7 @@ mod tests {
             call("u1", "k1", "Bash:0", "ls"),
             result("r1", "Bash:0", false),
             call("u2", "k2", "Bash:0", "make"),
-            // Written twice, call and result.
+            // Call and result, each written twice.
             call("u2", "k2", "Bash:0", "make"),
             result("r2", "Bash:0", true),
             result("r2", "Bash:0", true),
@@ -767,7 +767,7 @@ mod tests {
             "u1 tool_use call_0 Bash builtin",
         ];
         check(&[both, both], &expected);
-        // One line for each block, as agents write them; the last is written twice.
+        // One line per block, as agents write them. The last line is written twice.
         let lines = [
             call("u1", "k1", "call_0", "ls"),
             call("u2", "k1", "call_0", "ls"),

@@ -1,33 +1,33 @@
-//! What identifies a response, a call or a command across files.
+//! Identities of responses, calls and commands across files.
 //!
-//! An API gives every response an id of its own, but gateways do not: some give all responses the
-//! same short id, or start over in each session. So only a long id identifies by itself. What has a
-//! short id, or none, is identified by its first line.
+//! An API assigns a unique id to each response, but some gateways do not. They assign the same
+//! short id to all responses, or start over in each session. Therefore, only a long id is unique.
+//! An object with a short id or none is identified by its first line.
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::place::Place;
 
-/// Ids from this length on are unique by themselves: `msg_` and 24 characters more, or the 32
-/// hexadecimal digits of gateways. Among 27,000 ids of real sessions, none stood for two responses.
+/// Ids of at least this length are unique: `msg_` and 24 more characters, or the 32 hexadecimal
+/// digits of gateways. Of 27,000 ids in real sessions, none belonged to two responses.
 const UNIQUE_ID_CHARS: usize = 20;
 
-/// Whether an id is unique by itself, in whichever file it appears.
+/// Whether an id is unique across files.
 pub fn is_unique(id: &str) -> bool {
     id.len() >= UNIQUE_ID_CHARS && id.chars().nth(UNIQUE_ID_CHARS - 1).is_some()
 }
 
-/// Identities of what is on the lines of a file.
+/// Creates identities for objects on the lines of a file.
 pub struct Keys {
-    /// The key of the session: of what nothing else identifies.
+    /// The session key, for objects that nothing else identifies.
     file: String,
-    /// How often each identity without a `uuid` came up.
+    /// How often each identity without a `uuid` has occurred.
     repeats: HashMap<String, u64, FixedState>,
 }
 
 impl Keys {
-    /// For the lines of a session's file.
+    /// Creates identities for the file of a session.
     pub fn new(session_key: &str) -> Self {
         Self {
             file: session_key.to_owned(),
@@ -35,11 +35,11 @@ impl Keys {
         }
     }
 
-    /// Identifies something on a line, by the `uuid` of the line, which copies keep.
+    /// Identifies an object on a line by the line's `uuid`, which copies keep.
     ///
-    /// Without one, its session, its time and `content` have to do, and its number among its
-    /// likes. Where the line has neither session nor time, nothing tells a copy from another line
-    /// that looks the same: then it is this line of this file.
+    /// Without a `uuid`, the session, the time, `content` and the number among equal lines identify
+    /// the object. If the line has neither a session nor a time, it cannot be distinguished from a
+    /// similar line. The object is then identified by its line in this file.
     pub fn of_line(&mut self, place: &Place<'_>, uuid: Option<&str>, content: &str) -> String {
         if let Some(uuid) = uuid {
             return format!("line:{uuid}");
@@ -59,7 +59,7 @@ impl Keys {
         }
     }
 
-    /// Identifies a line without a `uuid`: the same for all that is on it.
+    /// Identifies a line without a `uuid`. The same for all objects on the line.
     pub fn once(&self, place: &Place<'_>, content: &str) -> String {
         format!("file:{}:{}:{content}", self.file, place.line)
     }

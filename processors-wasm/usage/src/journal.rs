@@ -1,10 +1,10 @@
-//! The one kind of file that lies among transcripts and is none.
+//! Journal files, which are stored with transcripts but are not transcripts.
 
-/// Whether a session of this key is the journal that a workflow of sub-agents keeps beside their
-/// transcripts (`<session>/subagents/…/journal.jsonl`): which agents were started, and what they
-/// returned, which stands in their own transcripts too. COUNTING rule 3.
+/// Whether this is the key of a journal, which a workflow of sub-agents stores next to their
+/// transcripts (`<session>/subagents/…/journal.jsonl`). It lists the started agents and their
+/// results, which are also in their own transcripts.
 ///
-/// Elsewhere somebody's session may well be called so.
+/// In other folders, a session can have this name.
 pub fn is_journal(key: &str) -> bool {
     key.ends_with("/journal.jsonl") && key.contains("/subagents/")
 }

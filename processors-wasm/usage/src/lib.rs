@@ -1,16 +1,17 @@
-//! The shipped processor `usage`: tokens, tools and time of a session.
+//! The shipped processor `usage`: tokens, tools and working time of a session.
 //!
-//! It says what one file holds, and counts no money: what of it is new in the light of other
-//! files, and what it cost, are views over these rows. The same bytes always give the same rows.
+//! It records the content of one file, without costs. Views over its rows determine which data is
+//! new compared to other files, and what it cost. The same bytes always produce the same rows.
 //!
-//! One pass gathers, one emits: the tokens of a message, the outcome of a call and the first
-//! readable time may all stand behind the line that needs them. What is gathered is kept small
-//! ([`strings`]), since a transcript may be larger than the memory of a guest.
+//! The processor collects data in one pass and then emits rows, because the tokens of a message,
+//! the result of a call and the first valid timestamp can come after the line that needs them.
+//! Collected data is compact ([`strings`]), because a transcript can be larger than the memory of a
+//! guest.
 //!
-//! [`messages`], [`events`] and [`sessions`] hold one table each; [`identity`] names what is in them
-//! across files, [`place`] says where and when a row belongs, [`commands`] which commands were
-//! given, [`errors`] how a tool failed, [`prompts`] what a person typed,
-//! [`activity`] how long somebody was at work, [`journal`] which files are no transcripts.
+//! [`messages`], [`events`] and [`sessions`] each produce one table. [`identity`] identifies
+//! objects across files, [`place`] provides the place and time of a row, [`commands`] parses slash
+//! commands, [`errors`] classifies tool failures, [`prompts`] counts prompts, [`activity`] computes
+//! working time, and [`journal`] detects files that are not transcripts.
 
 pub mod activity;
 pub mod commands;
@@ -36,11 +37,12 @@ use crate::place::Places;
 use crate::sessions::{Counts, SessionRow};
 use crate::strings::Strings;
 
-/// Raised whenever the same transcript would give other rows than before.
+/// Raise it when the same transcript produces other rows than before.
 pub const VERSION: u32 = 3;
 
-/// How much of a text tells whether a person typed it: longer than any tag, and than the white
-/// space that agents put before one. Whole texts may be long, and are not worth decoding for it.
+/// Number of bytes that are decoded to decide whether a person typed a text. Longer than any tag,
+/// and than the white space that agents write before one. Texts can be long, so they are not
+/// decoded completely.
 const BEGINNING_BYTES: usize = 512;
 
 /// The processor.
@@ -86,7 +88,7 @@ impl Processor for Usage {
     }
 }
 
-/// All that a transcript has told so far.
+/// The data collected from a transcript so far.
 pub struct Gathered {
     strings: Strings,
     places: Places,
@@ -95,22 +97,22 @@ pub struct Gathered {
     counts: Counts,
 }
 
-/// What all rows of a session share.
+/// Data that all rows of a session share.
 pub struct Owner<'a> {
     strings: &'a Strings,
-    /// The first `sessionId` of the file, or else its key.
+    /// The first `sessionId` of the file, or its key.
     session_id: &'a str,
     username: &'a str,
     /// The directory in which the session began.
     cwd: Option<&'a str>,
-    /// The first readable time of the file: that of whatever stands before it.
+    /// The first valid timestamp in the file. Used for lines before it.
     first_time: Option<Timestamp>,
-    /// The latest time in the file.
+    /// The latest timestamp in the file.
     last_time: Option<Timestamp>,
 }
 
 impl Gathered {
-    /// Of a session of this key, nothing yet.
+    /// Creates an empty collection for the session with this key.
     pub fn new(session_key: &str) -> Self {
         Self {
             strings: Strings::default(),

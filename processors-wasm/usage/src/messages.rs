@@ -1,9 +1,9 @@
-//! API messages and their tokens: the table `usage.messages`.
+//! The table `usage.messages`: API messages and their tokens.
 //!
-//! An agent writes a response of the model as several lines, each with the usage known by then,
-//! and resumed or sub-agent sessions repeat lines. So the records of one response are joined here
-//! within a file, and [`identity`](crate::identity) names the response, so that the reports join
-//! its copies across files.
+//! An agent writes a response of the model as several lines, each with the usage known so far.
+//! Resumed sessions and sub-agent sessions repeat lines. Therefore, the records of a response are
+//! merged within a file, and [`identity`](crate::identity) identifies the response, so that reports
+//! can merge copies in several files.
 
 use std::borrow::Cow;
 
@@ -20,125 +20,126 @@ use crate::strings::{Span, Strings, hash};
 rows! {
     /// One message of the model's API.
     pub struct MessageRow<'a> in "messages" {
-        /// `sessionId` of the line, else of the file, else the session key.
+        /// `sessionId` of the line, or of the file, or the session key.
         session_id: &'a str,
-        /// Whose session it is.
+        /// The user of the session.
         username: &'a str,
-        /// Where the message first appears.
+        /// The line on which the message first appears.
         line: u64,
-        /// The API's id of the message; of an advisor's or a compaction, the id with a suffix.
+        /// The message id from the API. For an advisor or a compaction, the id with a suffix.
         message_id: Option<&'a str>,
-        /// The API's id of the request.
+        /// The request id from the API.
         request_id: Option<&'a str>,
-        /// When the message first appears.
+        /// The time at which the message first appears.
         occurred_at: Option<Timestamp>,
         /// The model.
         model: Option<&'a str>,
-        /// How fast it was asked to be.
+        /// The requested speed.
         speed: Option<&'a str>,
-        /// Tokens read, apart from the cache.
+        /// Input tokens, without the cache.
         input_tokens: i64,
-        /// Tokens written.
+        /// Output tokens.
         output_tokens: i64,
         /// Tokens read from the cache.
         cache_read_tokens: i64,
-        /// Tokens written to the cache for five minutes, or for a time that is not said.
+        /// Tokens written to the cache for five minutes or an unknown lifetime.
         cache_creation_5m_tokens: i64,
-        /// Tokens written to the cache for an hour.
+        /// Tokens written to the cache for one hour.
         cache_creation_1h_tokens: i64,
-        /// Of the tokens written, those of thinking.
+        /// Thinking tokens, included in the output tokens.
         thinking_tokens: Option<i64>,
-        /// Whether it is a sub-agent's.
+        /// Whether it belongs to a sub-agent.
         is_sidechain: bool,
-        /// Whether the transcript says how the message ended and all its figures can be read; else
-        /// the tokens are a lower bound.
+        /// Whether the transcript has the end of the message and all its counts are readable.
+        /// Otherwise, the tokens are a lower bound.
         is_final: bool,
-        /// The agent's version.
+        /// The version of the agent.
         agent_version: Option<&'a str>,
-        /// The directory in which the session began; `usage.events` has where the agent worked.
+        /// The directory in which the session began. `usage.events` has the working directory of
+        /// the agent.
         cwd: Option<&'a str>,
-        /// On which branch.
+        /// The Git branch.
         git_branch: Option<&'a str>,
-        /// What identifies the response across files, where `message_id` does not.
+        /// The identity of the response across files, if `message_id` does not identify it.
         response_key: Option<&'a str>,
-        /// The first time in the file: of copies in several files, the original is in the one
-        /// that began first.
+        /// The first timestamp in the file. If several files have a copy, the original is in the
+        /// file that began first.
         file_started_at: Option<Timestamp>,
-        /// The latest time in the file.
+        /// The latest timestamp in the file.
         file_ended_at: Option<Timestamp>,
-        /// Whether the file had no other session than the one of this line up to here. A fork
-        /// begins with lines of the session that it was forked from.
+        /// Whether all lines up to this one belong to the session of this line. A fork begins with
+        /// lines of the original session.
         is_own_session: bool,
-        /// The run that recorded this response in this file first. The host fills it in.
+        /// The run that first recorded this response in this file. Set by the host.
         first_run: Option<i64>,
-        /// Whether the file no longer contains this response. The host sets it.
+        /// Whether the file no longer contains this response. Set by the host.
         is_superseded: bool,
     }
 }
 
-/// The messages of a transcript, in the order of their first appearance.
+/// The messages of a transcript, in order of their first appearance.
 pub struct Messages {
     records: Vec<Record>,
-    /// Those that a later record of the file can join, by what it has to match.
+    /// Messages that a later record of the file can belong to, by the data that must match.
     by_match: HashTable<usize>,
-    /// The response that the latest record of a local id belongs to.
+    /// The response of the latest record with a local id.
     latest_local: Option<usize>,
-    /// How many prompts a person has typed so far.
+    /// The number of prompts that a person has typed so far.
     prompts: u64,
     keys: Keys,
 }
 
-/// The line of a message, as far as messages are concerned.
+/// The data of a line that messages use.
 #[derive(Clone, Copy)]
 pub struct Line<'a> {
     /// `uuid`.
     pub uuid: Option<Text<'a>>,
     /// `requestId`.
     pub request_id: Option<Text<'a>>,
-    /// Whether it is a sub-agent's.
+    /// Whether it belongs to a sub-agent.
     pub is_sidechain: bool,
-    /// Whether it reports an error of the API in place of a response.
+    /// Whether it reports an API error instead of a response.
     pub is_api_error: bool,
 }
 
 /// The sums over the messages of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// How many messages there are.
+    /// The number of messages.
     pub messages: u64,
-    /// Their input tokens.
+    /// Input tokens.
     pub input: i64,
-    /// Their output tokens.
+    /// Output tokens.
     pub output: i64,
-    /// What they read from the cache.
+    /// Tokens read from the cache.
     pub cache_read: i64,
-    /// What they wrote to the cache for five minutes.
+    /// Tokens written to the cache for five minutes.
     pub cache_creation_5m: i64,
-    /// What they wrote to the cache for an hour.
+    /// Tokens written to the cache for one hour.
     pub cache_creation_1h: i64,
-    /// Whether one of them never got its final usage.
+    /// Whether the final usage of a message is missing.
     pub output_is_lower_bound: bool,
 }
 
 struct Record {
-    /// Of the first appearance, whoever wins.
+    /// The first appearance, regardless of which record is used.
     place: KeptPlace,
     message_id: Option<Span>,
     request_id: Option<Span>,
-    /// As in [`MessageRow`].
+    /// See [`MessageRow`].
     response_key: Option<Span>,
-    /// What later records have to match; `None` where none can.
+    /// The data that later records must match. `None` if none can match.
     matched: Option<Match<Span>>,
-    /// How many prompts came before the latest record of it.
+    /// The number of prompts before the latest record of the message.
     prompts: u64,
-    /// The input side of its figures.
+    /// The input side of its counts.
     input: Input,
     figures: Figures,
     is_final: bool,
     is_compaction: bool,
 }
 
-/// What the winning record brings.
+/// The data of the record that is used.
 #[derive(Clone, Copy)]
 struct Figures {
     model: Option<Span>,
@@ -147,7 +148,7 @@ struct Figures {
     is_sidechain: bool,
 }
 
-/// The input side of a response: the same in all of its records, but for a placeholder.
+/// The input side of a response. Equal in all its records, except for placeholders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Input([i64; 4]);
 
@@ -161,25 +162,25 @@ impl Input {
         ])
     }
 
-    /// Whether nothing was known yet when the record was written.
+    /// Whether no count was known when the record was written.
     fn is_placeholder(self) -> bool {
         self == Self::default()
     }
 }
 
-/// What records of one file have in common where they belong to one response.
+/// The data that records of one response in a file have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Match<S> {
-    /// The id alone, where it is unique by itself.
+    /// The id alone, if it is unique.
     Id(S),
-    /// Everything, where ids come up again for other responses: no prompt may come between.
+    /// All data, if ids recur for other responses. No prompt can be in between.
     Local {
         message_id: S,
         request_id: Option<S>,
         prompts: u64,
         input: Input,
     },
-    /// The line, where there is no id.
+    /// The line, if there is no id.
     Line(S),
 }
 
@@ -203,7 +204,7 @@ impl Match<Span> {
     }
 }
 
-/// One record of a message, still borrowed from the line.
+/// One record of a message, borrowed from the line.
 struct Sighting<'e, 'a> {
     place: &'e Place<'a>,
     /// `uuid` of the line.
@@ -221,7 +222,7 @@ struct Sighting<'e, 'a> {
 }
 
 impl Messages {
-    /// None yet; `keys` identifies those that have no unique id.
+    /// No messages yet. `keys` identifies messages without a unique id.
     pub fn new(keys: Keys) -> Self {
         Self {
             records: Vec::new(),
@@ -232,12 +233,12 @@ impl Messages {
         }
     }
 
-    /// A person has typed a prompt: what comes after it answers another request.
+    /// Records that a person has typed a prompt. Later messages answer another request.
     pub fn prompted(&mut self) {
         self.prompts += 1;
     }
 
-    /// Takes in the usage of a message; returns which of the responses here it belongs to.
+    /// Adds the usage of a message. Returns the response that it belongs to.
     pub fn add<'a>(
         &mut self,
         strings: &mut Strings,
@@ -269,8 +270,8 @@ impl Messages {
         at
     }
 
-    /// Adds the parts of a request that are billed separately, as rows of their own. Advisors are
-    /// other models that answer: messages. A compaction is a step within the message.
+    /// Adds the parts of a request that are billed separately, as separate rows. Advisors are other
+    /// models that answer, so they are messages. A compaction is a step within the message.
     fn add_iterations<'a>(
         &mut self,
         strings: &mut Strings,
@@ -287,7 +288,7 @@ impl Messages {
             };
             let part = |id: &Cow<'a, str>| Cow::Owned(format!("{id}:{name}:{count}"));
             let uuid = asking.uuid.as_ref().map(part);
-            // Also where the response has no id: it says what the row is.
+            // Also if the response has no id: the suffix shows the type of the row.
             let nameless = || is_compaction.then(|| Cow::Owned(format!(":{name}:{count}")));
             let message_id = asking.message_id.as_ref().map(part).or_else(nameless);
             *count += 1;
@@ -306,7 +307,7 @@ impl Messages {
         }
     }
 
-    /// Joins a record with the response that it belongs to, or begins a response with it.
+    /// Merges a record into its response, or begins a new response.
     fn add_sighting(&mut self, strings: &mut Strings, sighting: &Sighting<'_, '_>) -> usize {
         let input = Input::of(&sighting.tokens);
         let mut is_unique = sighting.is_unique;
@@ -316,7 +317,7 @@ impl Messages {
             && is_unique
             && !self.records[at].continues(input, self.prompts)
         {
-            // However long the id is, somebody gives it to every response.
+            // However long the id is, a gateway can assign it to every response.
             is_unique = false;
             matched = self.matched(sighting, is_unique, input);
             found = matched.and_then(|matched| self.find(strings, matched));
@@ -379,7 +380,7 @@ impl Messages {
         at
     }
 
-    /// What the response of a record has to have.
+    /// The data that the response of a record must have.
     fn matched<'s>(
         &self,
         sighting: &'s Sighting<'_, '_>,
@@ -398,14 +399,14 @@ impl Messages {
         }
     }
 
-    /// The response of a local id whose records so far were placeholders.
+    /// The response with a local id if all its records so far were placeholders.
     fn placeholder(&self, strings: &Strings, sighting: &Sighting<'_, '_>) -> Option<usize> {
         let matched = self.matched(sighting, false, Input::default())?;
         self.find(strings, matched)
     }
 
-    /// The response of the record before, if that had the same ids: a record without figures, or
-    /// with figures that can't be read, adds nothing to tell it from that.
+    /// The response of the previous record, if it had the same ids. A record without counts, or
+    /// with unreadable counts, cannot be distinguished from it.
     fn latest(&self, strings: &Strings, sighting: &Sighting<'_, '_>) -> Option<usize> {
         let at = self.latest_local?;
         let record = &self.records[at];
@@ -416,7 +417,7 @@ impl Messages {
         is_same.then_some(at)
     }
 
-    /// The figures of a placeholder are known now, and later records have to match them.
+    /// The counts of a placeholder are known now, and later records must match them.
     fn fill_placeholder(&mut self, strings: &Strings, at: usize, known: Input) {
         let record = &self.records[at];
         let entry = record.matched.and_then(|matched| {
@@ -453,13 +454,13 @@ impl Messages {
         }
     }
 
-    /// What identifies a response, as in `usage.messages`.
+    /// The identity of a response, as in `usage.messages`.
     pub fn identity(&self, at: usize) -> Option<Span> {
         let record = &self.records[at];
         record.response_key.or(record.message_id)
     }
 
-    /// The sums.
+    /// The sums over all messages.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         let add = |sum: &mut i64, figure: i64| *sum = sum.saturating_add(figure);
@@ -476,8 +477,8 @@ impl Messages {
         totals
     }
 
-    /// The models of the conversation, a message each: not of the sub-agents that it reports of,
-    /// unless the whole file is one's.
+    /// The models of the conversation, once per message. Without messages of sub-agents, unless the
+    /// whole file belongs to a sub-agent.
     pub fn models(&self) -> impl Iterator<Item = Span> + '_ {
         let is_side = |record: &&Record| record.figures.is_sidechain;
         let is_all_side = self.records.iter().all(|record| is_side(&record));
@@ -488,7 +489,7 @@ impl Messages {
             .filter_map(|record| record.figures.model)
     }
 
-    /// The rows.
+    /// The rows of the table.
     pub fn rows<'a>(&'a self, owner: &'a Owner<'a>) -> impl Iterator<Item = MessageRow<'a>> {
         self.records.iter().map(|record| record.row(owner))
     }
@@ -504,7 +505,7 @@ impl Sighting<'_, '_> {
         }
     }
 
-    /// What it says, for where nothing else identifies it.
+    /// The content, for messages that nothing else identifies.
     fn content(&self) -> String {
         let tokens = &self.tokens;
         format!(
@@ -519,8 +520,8 @@ impl Sighting<'_, '_> {
 }
 
 impl Record {
-    /// Whether a record of the same unique id can be of the same response: responses that share an
-    /// id all the same differ in what was read, and people type between them.
+    /// Whether a record with the same unique id can belong to the same response. Different
+    /// responses with the same id differ in their input counts and have prompts between them.
     fn continues(&self, input: Input, prompts: u64) -> bool {
         self.prompts == prompts
             || self.input == input
@@ -573,8 +574,8 @@ impl Record {
     }
 }
 
-/// Whether a message is a response of the API: not what the agent wrote in its place to report an
-/// error or an interruption, which has no tokens.
+/// Whether a message is a response of the API, and not a report of an error or an interruption by
+/// the agent, which has no tokens.
 fn is_response(message: &Message<'_>, is_api_error: bool) -> bool {
     let is_of_the_agent = is_api_error || message.model.is_some_and(|model| model == "<synthetic>");
     let Some(usage) = &message.usage else {
@@ -676,7 +677,7 @@ mod tests {
             line("r1", 5, 2),
             line("r2", 5, 1),
             line("r1", 6, 1),
-            // A placeholder, and what it stands for.
+            // A placeholder, and the record that replaces it.
             line("r3", 0, 1),
             line("r3", 7, 4),
             line("r3", 7, 5),

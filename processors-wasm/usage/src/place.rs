@@ -1,4 +1,4 @@
-//! Where and when: what a row takes from the line that it stems from.
+//! The place and time of a row, from the line that it comes from.
 
 use session_pipeline_processor::Timestamp;
 use session_pipeline_processor::json::Text;
@@ -6,13 +6,13 @@ use session_pipeline_processor::transcript::Entry;
 
 use crate::strings::{Span, Strings};
 
-/// The place of an entry in its transcript, still borrowed from the line.
+/// The place of an entry in its transcript, borrowed from the line.
 pub struct Place<'a> {
     /// The number of the line.
     pub line: u64,
-    /// The entry's own time, or that of the entry before; `None` before the first readable one.
+    /// The timestamp of the entry, or of the previous entry. `None` before the first valid one.
     pub occurred_at: Option<Timestamp>,
-    /// As in [`KeptPlace`].
+    /// See [`KeptPlace`].
     is_own_session: bool,
     session_id: Option<Text<'a>>,
     cwd: Option<Text<'a>>,
@@ -20,28 +20,28 @@ pub struct Place<'a> {
     agent_version: Option<Text<'a>>,
 }
 
-/// A [`Place`] that is kept.
+/// An owned [`Place`].
 #[derive(Clone, Copy, Debug)]
 pub struct KeptPlace {
     /// The number of the line.
     pub line: u64,
-    /// As in [`Place`].
+    /// See [`Place`].
     pub occurred_at: Option<Timestamp>,
-    /// `sessionId` of the line itself.
+    /// `sessionId` of the line.
     pub session_id: Option<Span>,
-    /// Whether no line so far was of another session.
+    /// Whether all lines so far belong to the session of this line.
     pub is_own_session: bool,
-    /// Where the agent worked.
+    /// The working directory of the agent.
     pub cwd: Option<Span>,
-    /// On which branch.
+    /// The Git branch.
     pub git_branch: Option<Span>,
-    /// The agent's version.
+    /// The version of the agent.
     pub agent_version: Option<Span>,
 }
 
-/// Goes along with the transcript and gives each entry its time.
+/// Follows the transcript and assigns a time to each entry.
 ///
-/// Never the clock: the same bytes must give the same rows.
+/// It never uses the clock, because the same bytes must produce the same rows.
 #[derive(Default)]
 pub struct Places {
     first_time: Option<Timestamp>,
@@ -74,19 +74,19 @@ impl Places {
         }
     }
 
-    /// The first readable time: that of all that stands before it.
+    /// The first valid timestamp. Used for lines before it.
     pub fn first_time(&self) -> Option<Timestamp> {
         self.first_time
     }
 }
 
 impl<'a> Place<'a> {
-    /// `sessionId` of the line, where it is not empty.
+    /// `sessionId` of the line, if it is not empty.
     pub fn session_id(&self) -> Option<Text<'a>> {
         self.session_id.filter(|id| !id.is_empty())
     }
 
-    /// The place, for longer than the line lives.
+    /// Converts to an owned place.
     pub fn keep(&self, strings: &mut Strings) -> KeptPlace {
         KeptPlace {
             line: self.line,

@@ -1,4 +1,4 @@
-//! What a person typed: prompts, each once, however often the agent reports it.
+//! Counts the prompts that a person typed, once each, however often the agent reports them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,18 +11,18 @@ use crate::strings::hash;
 #[derive(Default)]
 pub struct Prompts {
     count: u64,
-    /// How many prompts of a text are in the queue and were not seen to leave it, by its hash.
+    /// The number of queued prompts with a text, by the hash of the text.
     queued: BTreeMap<u64, u64>,
-    /// The lines that were taken in, by the hash of `uuid` and text: a copy in the same file adds nothing.
+    /// Processed lines, by the hash of `uuid` and text. A copy in the same file is ignored.
     seen: BTreeSet<u64>,
 }
 
 impl Prompts {
-    /// Takes in an entry; returns whether it is a prompt at its place in the conversation, and not
-    /// on its way there.
+    /// Processes an entry. Returns whether it is a prompt at its place in the conversation, and not
+    /// in the queue.
     ///
-    /// A prompt counts when it enters the queue. When the same text reaches the model later, as an
-    /// attachment or as a prompt, it has been counted.
+    /// A prompt is counted when it enters the queue. When the same text later reaches the model, as
+    /// an attachment or as a prompt, it is not counted again.
     pub fn add(&mut self, entry: &Entry<'_>) -> bool {
         if let Some(text) = queued_prompt(entry) {
             let is_new = entry.kind == Kind::QueueOperation || !self.take(&text);
@@ -46,7 +46,7 @@ impl Prompts {
         }
     }
 
-    /// Takes one prompt of that text out of the queue, if there is one.
+    /// Removes one prompt with this text from the queue, if there is one.
     fn take(&mut self, text: &str) -> bool {
         let key = hash(text.trim());
         let Some(count) = self.queued.get_mut(&key) else {
@@ -59,7 +59,7 @@ impl Prompts {
         true
     }
 
-    /// How many there are.
+    /// The number of prompts.
     pub fn count(&self) -> u64 {
         self.count
     }

@@ -1,4 +1,4 @@
-//! One row about the whole file: the table `usage.sessions`.
+//! The table `usage.sessions`: one row about the whole file.
 
 use std::collections::BTreeMap;
 
@@ -12,92 +12,92 @@ use crate::strings::{Span, Strings};
 use crate::{Gathered, Owner, VERSION};
 
 rows! {
-    /// What one file holds.
+    /// The totals of one file.
     pub struct SessionRow<'a> in "sessions" {
-        /// The first `sessionId` of the file, else the session key.
+        /// The first `sessionId` of the file, or the session key.
         session_id: &'a str,
-        /// Whose session it is.
+        /// The user of the session.
         username: &'a str,
-        /// The earliest time of any line.
+        /// The earliest timestamp of any line.
         started_at: Option<Timestamp>,
-        /// The latest.
+        /// The latest timestamp of any line.
         ended_at: Option<Timestamp>,
-        /// Time at work: all but silences above ten minutes.
+        /// Working time: all time except for silences longer than ten minutes.
         active_seconds: i64,
-        /// From the earliest time to the latest.
+        /// The time from the earliest to the latest timestamp.
         wall_seconds: i64,
-        /// What a person typed, prompts queued while the agent worked included.
+        /// Prompts that a person typed, including prompts queued while the agent was working.
         prompts: u64,
-        /// User lines without results of tools.
+        /// User lines without tool results.
         user_messages: u64,
-        /// User lines with them.
+        /// User lines with tool results.
         tool_results: u64,
         /// Assistant lines.
         assistant_messages: u64,
-        /// API messages: the rows of this file in `usage.messages`, compactions aside.
+        /// API messages: the rows of this file in `usage.messages`, without compactions.
         messages: u64,
-        /// Events `tool_use`.
+        /// Events of type `tool_use`.
         tool_calls: u64,
-        /// Events of any type that failed.
+        /// Failed events of any type.
         tool_errors: u64,
         /// Events with a skill.
         skill_invocations: u64,
-        /// Events `subagent`.
+        /// Events of type `subagent`.
         subagent_dispatches: u64,
-        /// Events `mcp_call`.
+        /// Events of type `mcp_call`.
         mcp_calls: u64,
-        /// Events `slash_command`.
+        /// Events of type `slash_command`.
         slash_commands: u64,
-        /// Different tools.
+        /// Distinct tools.
         distinct_tools: u64,
-        /// Different skills.
+        /// Distinct skills.
         distinct_skills: u64,
-        /// The model with most messages of the conversation; of equals, the first.
+        /// The model with the most messages in the conversation. If several are equal, the first.
         primary_model: Option<&'a str>,
-        /// Sums over the messages.
+        /// Sum over the messages.
         input_tokens: i64,
-        /// As above.
+        /// Sum over the messages.
         output_tokens: i64,
-        /// As above.
+        /// Sum over the messages.
         cache_read_tokens: i64,
-        /// Both kinds of cache writes.
+        /// Sum over the messages, for both lifetimes of cache writes.
         cache_creation_tokens: i64,
-        /// Those for five minutes.
+        /// Cache writes for five minutes.
         cache_creation_5m_tokens: i64,
-        /// Those for an hour.
+        /// Cache writes for one hour.
         cache_creation_1h_tokens: i64,
-        /// Whether a message never got its final usage.
+        /// Whether the final usage of a message is missing.
         output_is_lower_bound: bool,
-        /// Lines that are not blank; those of the next counts included.
+        /// Lines that are not blank, including the lines in the next counts.
         lines: u64,
-        /// Lines with something on them that could not be read.
+        /// Lines with content that could not be read.
         bad_lines: u64,
-        /// Entries whose type is absent or not known.
+        /// Entries with a missing or unknown type.
         unknown_types: u64,
-        /// Lines above the host's limit.
+        /// Lines above the host's line limit.
         passed_over_lines: u64,
-        /// Whether the last line is half written.
+        /// Whether the last line is incomplete.
         torn_tail: bool,
-        /// Whether the whole file is a sub-agent's.
+        /// Whether the whole file belongs to a sub-agent.
         is_sidechain: bool,
-        /// The first version of the agent that the file names.
+        /// The first version of the agent in the file.
         agent_version: Option<&'a str>,
-        /// Where the agent worked first.
+        /// The first working directory of the agent.
         cwd: Option<&'a str>,
-        /// The first branch.
+        /// The first Git branch.
         git_branch: Option<&'a str>,
         /// The version of this processor.
         processor_version: u32,
     }
 }
 
-/// What is counted entry by entry.
+/// Counts that are updated per entry.
 #[derive(Default)]
 pub struct Counts {
     /// The first `sessionId`.
     pub session_id: Option<Span>,
     agent_version: Option<Span>,
-    /// The first `cwd`: where the session began.
+    /// The first `cwd`: the directory in which the session began.
     pub cwd: Option<Span>,
     git_branch: Option<Span>,
     activity: Activity,
@@ -110,7 +110,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Takes in an entry; returns whether it is a prompt that a person typed.
+    /// Processes an entry. Returns whether it is a prompt that a person typed.
     pub fn add(&mut self, strings: &mut Strings, entry: &Entry<'_>) -> bool {
         let mut first = |known: &mut Option<Span>, text: Option<Text<'_>>| {
             if known.is_none() {
@@ -135,12 +135,12 @@ impl Counts {
         is_prompt
     }
 
-    /// The latest time of any line.
+    /// The latest timestamp of any line.
     pub fn last_time(&self) -> Option<Timestamp> {
         self.activity.last()
     }
 
-    /// The row, out of these counts and all else that was gathered.
+    /// Creates the row from these counts and the other collected data.
     pub fn row<'a>(
         &self,
         owner: &Owner<'a>,
@@ -195,14 +195,15 @@ impl Counts {
     }
 }
 
-/// The model with most messages; of equals, the first. What the agent itself wrote in a model's
-/// stead has no model.
+/// The model with the most messages. If several are equal, the first. Messages that the agent wrote
+/// instead of a model have no model.
 fn primary_model(strings: &Strings, models: impl Iterator<Item = Span>) -> Option<&str> {
     let mut counts = BTreeMap::<Span, u64>::new();
     for model in models {
         *counts.entry(model).or_default() += 1;
     }
-    // Spans rise in the order of first appearance, and the last of equal maxima is taken.
+    // Spans increase in order of first appearance. Iterate in reverse, because `max_by_key` returns
+    // the last of equal maxima.
     let models = counts.into_iter().rev();
     models
         .map(|(model, count)| (strings.get(model), count))

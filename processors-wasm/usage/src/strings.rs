@@ -1,7 +1,7 @@
-//! Many small strings in one place.
+//! Compact storage for many small strings.
 //!
-//! A record keeps a [`Span`] of two words instead of a string with an allocation of its own; ids
-//! are stored as they come, names that recur (models, tools, folders) once.
+//! A record stores a [`Span`] of two words instead of a separately allocated string. Ids are stored
+//! as they occur. Recurring names (models, tools, folders) are stored once.
 
 use std::hash::BuildHasher;
 
@@ -9,15 +9,15 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use session_pipeline_processor::json::Text;
 
-/// One of the [`Strings`]. Of interned ones, equal strings have equal spans, and what came first
-/// is smaller.
+/// A string in [`Strings`]. Interned strings are equal if their spans are, and earlier strings have
+/// smaller spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
     start: usize,
     length: usize,
 }
 
-/// Strings, end to end.
+/// A buffer of concatenated strings.
 #[derive(Default)]
 pub struct Strings {
     text: String,
@@ -35,7 +35,7 @@ impl Strings {
         span
     }
 
-    /// Stores a string, or finds it among those interned before.
+    /// Stores a string, or finds it among the interned ones.
     pub fn intern(&mut self, string: &str) -> Span {
         let hash = hash(string);
         let text = &self.text;
@@ -51,13 +51,13 @@ impl Strings {
         span
     }
 
-    /// Stores what is not empty.
+    /// Stores a string if it is not empty.
     pub fn keep_text(&mut self, text: Option<Text<'_>>) -> Option<Span> {
         let text = text.filter(|text| !text.is_empty())?;
         Some(self.keep(&text.decode()))
     }
 
-    /// Interns what is not empty.
+    /// Interns a string if it is not empty.
     pub fn intern_text(&mut self, text: Option<Text<'_>>) -> Option<Span> {
         let text = text.filter(|text| !text.is_empty())?;
         Some(self.intern(&text.decode()))
@@ -73,7 +73,7 @@ fn resolve(text: &str, span: Span) -> &str {
     &text[span.start..span.start + span.length]
 }
 
-/// As `==`, but not by the byte: that is how the C library of the guests compares.
+/// Like `==`, but faster in guests, where the C library compares byte by byte.
 fn is_equal(left: &str, right: &str) -> bool {
     let (left, left_rest) = left.as_bytes().as_chunks::<8>();
     let (right, right_rest) = right.as_bytes().as_chunks::<8>();
@@ -86,8 +86,8 @@ fn is_equal(left: &str, right: &str) -> bool {
             .all(|(left, right)| left == right)
 }
 
-/// A hash with a fixed seed, so that a run repeats itself exactly. Whoever forges collisions
-/// spends the fuel of their own session.
+/// A hash with a fixed seed, so that runs are deterministic. A user who forges collisions only uses
+/// the fuel of their own session.
 pub fn hash<T: std::hash::Hash + ?Sized>(value: &T) -> u64 {
     FixedState::with_seed(0).hash_one(value)
 }

@@ -1,13 +1,12 @@
-//! How far an item is to be trusted at first: computed here, and never by whoever found it.
+//! Computes the initial confidence of an item. The detector does not influence it.
 
 use crate::verification::{Detection, Detector};
 
-/// What the phrases' finds are trusted, in parts of what a model's are: they know the words, and
-/// not what they mean.
+/// The confidence in finds of the phrase detector, relative to finds of a model: phrases match
+/// words, not their meaning.
 const PHRASES_PARTS: (u32, u32) = (2, 3);
 
-/// The confidence of a new item, from 0 to 1. A word that names no detection counts like the
-/// weakest of them.
+/// The confidence of a new item, from 0 to 1. An unknown detection counts like the weakest one.
 pub fn of(detection: &str, detector: Detector) -> f64 {
     let percent = match Detection::of(detection) {
         Some(Detection::Correction | Detection::Definition) => 90,

@@ -1,12 +1,12 @@
-//! Ids of rows: hashes of what the rows are about, so that the same knowledge has the same id
-//! whoever finds it, and however often.
+//! Ids of rows. They are hashes of the content, so that the same knowledge has the same id,
+//! whichever session contains it and however often.
 
 use sha2::{Digest, Sha256};
 
-/// How many hexadecimal digits of a hash an id has.
+/// Number of hexadecimal digits in an id.
 const DIGITS: usize = 12;
 
-/// The id of an item: of its title and content, as they are.
+/// The id of an item: a hash of its exact title and content.
 ///
 /// ```
 /// use session_pipeline_verification::ids;
@@ -14,27 +14,27 @@ const DIGITS: usize = 12;
 /// assert_eq!(ids::item("Churn metric", "MRR based"), "kv_7749166c74f0");
 /// ```
 pub fn item(title: &str, content: &str) -> String {
-    // The separator is part of what deployments have ids of already; titles may hold it too.
+    // Existing deployments have ids with this separator. Titles can contain it, too.
     id("kv_", Sha256::digest(format!("{title}:{content}")))
 }
 
-/// The id of a piece of evidence: the same words of a session are evidence for an item once.
-/// `place` is the uuid of the line, or what stands for it where it has none.
+/// The id of a piece of evidence. The same words in a session are evidence for an item only once.
+/// `place` is the uuid of the line, or its substitute.
 pub fn evidence(session_key: &str, item_id: &str, place: &str, detection: &str) -> String {
     of_parts("ev_", &[session_key, item_id, place, detection])
 }
 
-/// The id of a relation between two items, whichever is named first.
+/// The id of a relation between two items. Independent of their order.
 pub fn relation(one: &str, other: &str, relation_type: &str) -> String {
     of_parts("kr_", &[one.min(other), one.max(other), relation_type])
 }
 
-/// The id of a contradiction between a new item and one that was there before.
+/// The id of a contradiction between a new item and an existing item.
 pub fn contradiction(new_item: &str, existing_item: &str) -> String {
     of_parts("kc_", &[new_item, existing_item])
 }
 
-/// Every part with its length before it, so that no two lists of parts read the same.
+/// Prefixes every part with its length, so that different lists of parts have different hashes.
 fn of_parts(prefix: &str, parts: &[&str]) -> String {
     let mut hasher = Sha256::new();
     for part in parts {

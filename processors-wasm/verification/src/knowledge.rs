@@ -1,8 +1,8 @@
-//! From what a session says to what is known: new items, evidence for known ones, and what
-//! relates them.
+//! Merges the statements of a session into the stored knowledge: adds new items, evidence for
+//! existing items, and relations.
 //!
-//! An item that is there is never written again, whoever says it once more: what people decided
-//! about it stands in its row. Items, relations and contradictions are added, or are there.
+//! An existing item is never overwritten, because its row contains decisions by people. Items,
+//! relations and contradictions are only added if they do not exist.
 
 mod alike;
 mod contradictions;
@@ -20,20 +20,20 @@ use crate::tables::{
 use crate::verification::{Detection, Detector, Verification};
 use crate::{confidence, ids};
 
-/// So many items are looked at when a new one is compared.
+/// Maximum number of items that a new item is compared with.
 pub const CANDIDATES_MAX: u32 = 100;
 
-/// All that is known, as a session sees and adds to it.
+/// The stored knowledge, as a session sees it and adds to it.
 pub struct Knowledge<'s, 'h> {
     session: &'s Session<'h>,
     detector: Detector,
-    /// What evidence this session has given so far.
+    /// Evidence that this session has added so far.
     evidence: BTreeSet<String>,
     session_id: String,
 }
 
 impl<'s, 'h> Knowledge<'s, 'h> {
-    /// What is known before the session adds to it.
+    /// Loads the stored knowledge for a session.
     pub fn new(session: &'s Session<'h>, detector: Detector) -> Self {
         Self {
             session,
@@ -43,15 +43,15 @@ impl<'s, 'h> Knowledge<'s, 'h> {
         }
     }
 
-    /// How the session is called in prompts and as a source.
+    /// The name of the session in prompts and as a source.
     pub fn session_id(&self) -> &str {
         &self.session_id
     }
 
-    /// Keeps what was found; answers whether it was new.
+    /// Stores a verification. Returns whether it is a new item.
     ///
     /// # Errors
-    /// When what is known can't be read, or a model that is needed does not answer.
+    /// The stored knowledge cannot be read, or a required model does not answer.
     pub fn keep(&mut self, found: &Verification) -> Result<bool, String> {
         let id = ids::item(&found.title, &found.content);
         let by_id = self.session.lookup::<Item>().equal("id", id.as_str());
@@ -72,10 +72,10 @@ impl<'s, 'h> Knowledge<'s, 'h> {
         Ok(true)
     }
 
-    /// The item that says the same in other words, if one is known.
+    /// The existing item that says the same in other words, if there is one.
     ///
-    /// A correction may overturn what is known while it is worded almost like it, so it is
-    /// compared with nothing but what the same session said before.
+    /// A correction can overturn an existing item and be worded almost like it. Therefore, it is
+    /// only compared with earlier statements of the same session.
     fn restated(&self, found: &Verification) -> Result<Option<Item>, String> {
         match Detection::of(&found.detection) {
             Some(Detection::Correction) => self.said_before(found),
@@ -104,7 +104,7 @@ impl<'s, 'h> Knowledge<'s, 'h> {
         });
     }
 
-    /// Adds the user's words for an item, once for each line and kind.
+    /// Adds the user's words as evidence for an item, once per line and type.
     fn give_evidence(&mut self, item_id: &str, found: &Verification) {
         let info = self.session.info();
         let line = format!("line {}", found.line);
@@ -126,7 +126,8 @@ impl<'s, 'h> Knowledge<'s, 'h> {
         });
     }
 
-    /// Notes the items that name so much of the same that a person should look at both.
+    /// Records items that name so many of the same things that a person should check them for
+    /// duplicates.
     fn relate(&self, id: &str, found: &Verification) -> Result<(), String> {
         for (item, overlap) in self.sharing_entities(id, found)? {
             let relation_id = ids::relation(id, &item.id, LIKELY_DUPLICATE);
@@ -152,7 +153,7 @@ impl<'s, 'h> Knowledge<'s, 'h> {
         Ok(())
     }
 
-    /// Items that count, the newest first: neither rejected nor ended, and nobody's own.
+    /// Active items, newest first: not rejected, not ended and not personal.
     fn candidates(&self) -> Lookup<'h, Item> {
         let mut items = self.session.lookup::<Item>().equal("is_personal", false);
         for status in ENDED {

@@ -1,11 +1,11 @@
-//! The shipped processor `verification`: what users corrected, confirmed and defined, kept as
-//! knowledge with its evidence.
+//! The shipped processor `verification`: statements that users corrected, confirmed or defined,
+//! stored as knowledge with evidence.
 //!
-//! [`turns`] says what was said in a session. A detector finds what was verified there:
-//! [`phrases`] in the guest itself, or [`llm`] with a model. What either finds is a
-//! [`verification`]; [`knowledge`] keeps it in the [`tables`], as an item of its own or as
-//! evidence for one that is known, with [`ids`], [`confidence`] and [`similarity`] computed from
-//! it. The rules for people stand in `docs/verification.md`.
+//! [`turns`] extracts the conversation of a session. A detector finds verified statements in it:
+//! [`phrases`] in the guest itself, or [`llm`] with a model. Both produce a [`verification`].
+//! [`knowledge`] stores it in the [`tables`], as a new item or as evidence for an existing one.
+//! [`ids`], [`confidence`] and [`similarity`] are computed from it. `docs/verification.md` explains
+//! the rules for users.
 
 pub mod confidence;
 pub mod ids;
@@ -30,7 +30,7 @@ use crate::tables::{Contradiction, Evidence, Item, Relation};
 use crate::turns::{LastTurns, Role, Turn};
 use crate::verification::{Detector, Verification};
 
-/// Raised whenever the same transcript would give other rows than before.
+/// Raise it when the same transcript produces other rows than before.
 pub const VERSION: u32 = 2;
 
 /// The processor.
@@ -81,7 +81,7 @@ fn find_by_phrases(session: &Session<'_>) -> Vec<Verification> {
     found
 }
 
-/// Asks the model once; not at all where the user said nothing.
+/// Sends one request to the model. Sends none if the user said nothing.
 fn find_by_llm(session: &Session<'_>, session_id: &str) -> Result<Vec<Verification>, String> {
     let mut last = LastTurns::default();
     session.transcript().for_each(|line, entry| {

@@ -1,9 +1,8 @@
-//! The detector `llm`: what is asked of a language model, and what is taken from its answers.
+//! The detector `llm`: requests to a language model, and parsing of its answers.
 //!
-//! Nothing here speaks to a model: [`extraction`] and [`judgement`] make requests and read
-//! answers, as texts. What goes into a prompt is somebody's text, and so is what comes out:
-//! everything from a transcript or a table is JSON when it goes in ([`encode`]), and no answer
-//! has an effect but the fields that are read here.
+//! This module does not call the model. [`extraction`] and [`judgement`] create requests and parse
+//! answers, as texts. Text in prompts and answers is untrusted. Everything from a transcript or
+//! table is encoded as JSON ([`encode`]), and only the fields that are parsed here have an effect.
 
 pub mod encode;
 pub mod extraction;
@@ -11,8 +10,8 @@ pub mod judgement;
 
 use session_pipeline_processor::llm::ErrorClass;
 
-/// Whether somebody answered, and the answer is none: asking again gives the same. Else nobody
-/// could be asked, or not now.
+/// Whether the model answered but the answer is invalid. Asking again would return the same.
+/// Otherwise, the model could not be reached.
 pub fn is_of_the_answer(class: ErrorClass) -> bool {
     matches!(
         class,

@@ -1,12 +1,12 @@
-//! The detector `phrases`: what a user corrected, confirmed or defined, told by signal phrases.
+//! The detector `phrases`, which finds corrections, confirmations and definitions by signal
+//! phrases.
 //!
-//! It needs no model and no account. What it looks at is what the user wrote, and of that the
-//! prose: code, logs, quotations and pasted documents are somebody else's words ([`prose`],
-//! [`lines`], [`quotations`]).
-//! [`sentences`] and [`words`] take the prose apart, [`signals`] has the phrases, [`mood`] tells
-//! statements from questions and errands. [`statements`] puts it together, and [`title`],
-//! [`domains`] and [`entities`] describe what was found. The rules are written down in
-//! `docs/verification.md`; who changes one changes that too.
+//! It needs no model and no account. It searches the prose that the user wrote. Code, logs,
+//! quotations and pasted documents are not the user's words ([`prose`], [`lines`], [`quotations`]).
+//! [`sentences`] and [`words`] split the prose, [`signals`] contains the phrases, and [`mood`]
+//! distinguishes statements from questions and errands. [`statements`] combines these steps.
+//! [`title`], [`domains`] and [`entities`] describe the result. `docs/verification.md` documents
+//! the rules. Update it when you change a rule.
 
 pub mod domains;
 pub mod entities;
@@ -24,10 +24,10 @@ use crate::turns::{Role, Turn};
 use crate::verification::Verification;
 use statements::Statement;
 
-/// So much of a text is what stands around its statements.
+/// Number of bytes at the beginning of a text that are searched for words of a domain.
 const AROUND_BYTES: usize = 4_000;
 
-/// What a user said in a turn; nothing where it is the model's.
+/// The verifications in a turn of the user. Empty for a turn of the model.
 pub fn detect(turn: &Turn) -> Vec<Verification> {
     if turn.role != Role::User {
         return Vec::new();

@@ -6,10 +6,10 @@ use crate::verification::Detector;
 
 const DETECTOR: &str = "detector";
 
-/// The detector that the settings name; `phrases` where they name none.
+/// The detector in the settings. The default is `phrases`.
 ///
 /// # Errors
-/// When they say what they can't: an unknown detector, or an unknown setting.
+/// An unknown detector or an unknown setting.
 pub fn detector(settings: &Settings) -> Result<Detector, String> {
     let is_unknown = |(name, _): &&(String, String)| name != DETECTOR;
     if let Some((name, _)) = settings.pairs.iter().find(is_unknown) {

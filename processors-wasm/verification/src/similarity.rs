@@ -1,23 +1,24 @@
-//! How alike two texts are: the ratio of Ratcliff and Obershelp.
+//! Text similarity, by the algorithm of Ratcliff and Obershelp.
 //!
-//! Twice the characters that match, over all characters; what matches is the longest common
-//! block, and, on either side of it, what matches there. It is what Python's `SequenceMatcher`
-//! computes with its `autojunk` off: that heuristic ignores frequent characters of texts from
-//! 200 on, and finds hardly anything alike in them.
+//! The ratio is twice the number of matching characters divided by the number of all characters.
+//! Matching characters are the longest common block and, recursively, the matching characters on
+//! either side of it. The result equals Python's `SequenceMatcher` with `autojunk` off. That
+//! heuristic ignores frequent characters in texts of 200 characters or more, and would find almost
+//! no similarity.
 
 use std::collections::HashMap;
 
-/// How many characters of a text are compared: far above what a title and its content have, and
-/// the work grows with the square of it.
+/// Maximum number of characters that are compared. Far above the length of a title and its content.
+/// The run time grows with the square of the length.
 pub const CHARS_COMPARED: usize = 2_000;
 
-/// Title and content as they are compared: in lower case, on one line.
+/// Title and content for comparison: in lower case, on one line.
 pub fn normalize(title: &str, content: &str) -> String {
     let text = format!("{title}\n{content}").to_lowercase();
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// How alike two texts are, from 0 to 1.
+/// The similarity of two texts, from 0 to 1.
 ///
 /// ```
 /// use session_pipeline_verification::similarity::ratio;
@@ -29,8 +30,8 @@ pub fn ratio(first: &str, second: &str) -> f64 {
     share(matching(&first, &second), first.len() + second.len())
 }
 
-/// Whether two texts are at least so alike. Most are not, and most of those are told by their
-/// lengths and letters alone.
+/// Whether two texts have at least this similarity. Most do not, and for most of those, comparing
+/// lengths and letters is sufficient.
 pub fn is_at_least(first: &str, second: &str, threshold: f64) -> bool {
     let (first, second) = (chars(first), chars(second));
     let total = first.len() + second.len();
@@ -50,7 +51,8 @@ fn share(matching: usize, total: usize) -> f64 {
     }
 }
 
-/// How many characters match whatever their order: never fewer than really match.
+/// The number of characters that match in any order, which is an upper bound for the matching
+/// characters.
 fn letters_in_common(first: &[char], second: &[char]) -> usize {
     let mut left: HashMap<char, usize> = HashMap::new();
     for letter in second {
@@ -66,7 +68,7 @@ fn letters_in_common(first: &[char], second: &[char]) -> usize {
     common
 }
 
-/// How many characters match.
+/// The number of matching characters.
 fn matching(first: &[char], second: &[char]) -> usize {
     let mut places: HashMap<char, Vec<usize>> = HashMap::new();
     for (place, letter) in second.iter().enumerate() {
@@ -79,7 +81,7 @@ fn matching(first: &[char], second: &[char]) -> usize {
         touched: Vec::new(),
     };
     let mut matched = 0;
-    // A stack of our own: the texts are somebody's, and recursion could follow their depth.
+    // Use an explicit stack, because recursion could be as deep as the untrusted texts are long.
     let mut open = vec![(0..first.len(), 0..second.len())];
     while let Some((ours, theirs)) = open.pop() {
         let (start, other_start, length) = blocks.longest(&ours, &theirs);
@@ -96,17 +98,17 @@ type Span = std::ops::Range<usize>;
 
 struct Blocks<'a> {
     first: &'a [char],
-    /// Where each letter stands in the second text.
+    /// The positions of each letter in the second text.
     places: HashMap<char, Vec<usize>>,
-    /// At `place + 1`: how long the block is that ends at the place, of the row at hand.
+    /// At `place + 1`: the length of the common block that ends at this place in the current row.
     lengths: Vec<usize>,
-    /// Which of them are not 0.
+    /// The indexes of nonzero lengths.
     touched: Vec<usize>,
 }
 
 impl Blocks<'_> {
-    /// The longest block that both spans hold: where it begins in each, and how long it is. Of
-    /// several the earliest in the first text, then the earliest in the second.
+    /// The longest common block of two spans: its start in each, and its length. Of several blocks,
+    /// the earliest in the first text, then the earliest in the second.
     fn longest(&mut self, ours: &Span, theirs: &Span) -> (usize, usize, usize) {
         let mut best = (ours.start, theirs.start, 0);
         let mut row: Vec<(usize, usize)> = Vec::new();
@@ -159,13 +161,14 @@ mod tests {
         check("", "abc", "0.000000");
         check("", "", "1.000000");
         check("abc", "abc", "1.000000");
-        // Of two blocks of one length the earlier counts, so the order of the texts matters.
+        // Of two blocks with the same length, the earlier one is used, so the order of the texts
+        // matters.
         check("tide", "diet", "0.250000");
         check("diet", "tide", "0.500000");
     }
 
-    /// With the heuristic, which ignores the frequent letters of a text from 200 characters on,
-    /// these two would be alike by 0.090253.
+    /// With the heuristic, which ignores frequent letters in texts of 200 characters or more, the
+    /// similarity would be 0.090253.
     #[test]
     fn long_texts_are_compared_as_short_ones_are() {
         let first = "churn is counted per month from the billing export, and a customer who pauses \

@@ -1,25 +1,25 @@
-//! The tables. When a row was made and last changed is the host's to say.
+//! The tables. The host adds the times of creation and of the last change.
 
 use session_pipeline_processor::json::JsonText;
 use session_pipeline_processor::{Timestamp, rows};
 
 rows! {
-    /// A piece of knowledge. What people decide about it stands in the same row, so a row that is
-    /// there is never written again by the processor.
+    /// A piece of knowledge. The row also contains decisions by people, so the processor never
+    /// overwrites an existing row.
     pub struct Item in shared "items" by id {
         /// [`ids::item`](crate::ids::item).
         id: String,
-        /// What it is about.
+        /// The subject.
         title: String,
-        /// What is known.
+        /// The statement.
         content: String,
         /// Always [`CATEGORY`].
         category: String,
-        /// Of whose session it was first found.
+        /// The user of the session in which it was first found.
         source_user: String,
-        /// The entities once more: people may change these.
+        /// Initially a copy of the entities. People can change them.
         tags: Option<JsonText>,
-        /// What it names, as a list.
+        /// The names in the statement, as a list.
         entities: Option<JsonText>,
         /// [`PENDING`] until a person decides.
         status: String,
@@ -29,108 +29,108 @@ rows! {
         domain: Option<String>,
         /// Always [`SOURCE_TYPE`].
         source_type: String,
-        /// In which session it was first found.
+        /// The session in which it was first found.
         source_ref: String,
-        /// Always [`SENSITIVITY`] at first.
+        /// Initially always [`SENSITIVITY`].
         sensitivity: String,
-        /// Personal items are nobody else's business: not a model's either.
+        /// Whether the item is private to its user. Private items are not sent to a model.
         is_personal: bool,
-        /// Whether it binds everybody.
+        /// Whether the item is binding for all users.
         is_required: bool,
     }
 }
 
 rows! {
-    /// The words of a user that show an item.
+    /// The words of a user that are evidence for an item.
     pub struct Evidence<'a> in "evidence" {
         /// [`ids::evidence`](crate::ids::evidence).
         id: String,
-        /// The item.
+        /// The id of the item.
         item_id: &'a str,
-        /// Whose session it was.
+        /// The user of the session.
         source_user: &'a str,
-        /// Which session.
+        /// The session.
         source_ref: &'a str,
-        /// How the item was verified, in the detector's word.
+        /// The type of verification, as named by the detector.
         detection_type: &'a str,
-        /// The words.
+        /// The quote.
         user_quote: &'a str,
-        /// `uuid` of the line that holds them.
+        /// `uuid` of the line with the quote.
         line_uuid: Option<&'a str>,
-        /// The line's number.
+        /// The number of the line.
         line: u64,
-        /// Which detector found them.
+        /// The detector that found the quote.
         detector: &'a str,
     }
 }
 
 rows! {
-    /// Two items that may be the same.
+    /// Two items that can be duplicates.
     pub struct Relation in shared "relations" by id {
         /// [`ids::relation`](crate::ids::relation).
         id: String,
         /// The item with the smaller id.
         item_a_id: String,
-        /// The other one.
+        /// The other item.
         item_b_id: String,
         /// Always [`LIKELY_DUPLICATE`].
         relation_type: String,
-        /// How much of what they name is the same.
+        /// The share of names that both items have.
         score: f64,
         /// Whether a person has decided.
         resolved: bool,
-        /// Who.
+        /// The person who decided.
         resolved_by: Option<String>,
-        /// When.
+        /// The time of the decision.
         resolved_at: Option<Timestamp>,
-        /// What.
+        /// The decision.
         resolution: Option<String>,
     }
 }
 
 rows! {
-    /// Two items that can't both be right.
+    /// Two contradicting items.
     pub struct Contradiction in shared "contradictions" by id {
         /// [`ids::contradiction`](crate::ids::contradiction).
         id: String,
-        /// The item that was new.
+        /// The new item.
         item_a_id: String,
-        /// The item that was there.
+        /// The existing item.
         item_b_id: String,
-        /// Why.
+        /// The explanation.
         explanation: String,
         /// `hard` or `soft`.
         severity: Option<String>,
-        /// What the model would do: an object of `action`, `justification`, `merged_content`.
+        /// The model's suggestion: an object with `action`, `justification` and `merged_content`.
         suggested_resolution: Option<JsonText>,
         /// Whether a person has decided.
         resolved: bool,
-        /// Who.
+        /// The person who decided.
         resolved_by: Option<String>,
-        /// When.
+        /// The time of the decision.
         resolved_at: Option<Timestamp>,
-        /// What.
+        /// The decision.
         resolution: Option<String>,
     }
 }
 
-/// What kind of knowledge it is.
+/// The category of items.
 pub const CATEGORY: &str = "business_logic";
-/// Where it comes from.
+/// The source type of items.
 pub const SOURCE_TYPE: &str = "user_verification";
-/// Who may see it.
+/// The initial sensitivity of items.
 pub const SENSITIVITY: &str = "internal";
 /// The status of a new item.
 pub const PENDING: &str = "pending";
-/// The status of an item that a person took over.
+/// The status of an item that a person approved.
 pub const APPROVED: &str = "approved";
-/// Statuses of items that count no more.
+/// Statuses of inactive items.
 pub const ENDED: [&str; 3] = ["rejected", "revoked", "expired"];
-/// The one type of relations.
+/// The only type of relations.
 pub const LIKELY_DUPLICATE: &str = "likely_duplicate";
 
 impl Item {
-    /// What the item names.
+    /// The names in the item.
     pub fn entities(&self) -> Vec<String> {
         let Some(list) = &self.entities else {
             return Vec::new();

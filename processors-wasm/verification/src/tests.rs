@@ -1,4 +1,4 @@
-//! The processor as a whole, over a host in memory and a model that says what it is told to.
+//! Tests of the whole processor, with a host in memory and a model with scripted answers.
 
 use session_pipeline_processor::json::{Json, JsonText};
 use session_pipeline_processor::llm::{ErrorClass, LlmError, Response};
@@ -11,7 +11,7 @@ use crate::Verifications;
 use crate::llm::encode;
 use crate::tables::{Contradiction, Item, Relation};
 
-/// A deployment: what is known, and who adds to it.
+/// A deployment: the stored knowledge, and the users who add to it.
 struct Deployment {
     host: MemoryHost<'static>,
     detector: &'static str,
@@ -34,7 +34,7 @@ impl Deployment {
         }
     }
 
-    /// Processes a session in which the user says this, a turn each.
+    /// Processes a session in which the user sends these turns.
     fn process(&mut self, key: &str, said: &[&str]) -> Result<u64, String> {
         let line = |(number, text): (usize, &&str)| {
             let number = number + 1;
@@ -67,7 +67,7 @@ impl Deployment {
         titles
     }
 
-    /// Item, user and quote of each piece of evidence that the last session gave.
+    /// Item, user and quote of each piece of evidence from the last session.
     fn evidence(&self) -> Vec<[String; 3]> {
         let text = |value: &OwnedValue| match value {
             OwnedValue::Text(text) => text.clone(),
@@ -120,7 +120,7 @@ impl Deployment {
     }
 }
 
-/// One verification of an answer.
+/// One verification in an answer.
 fn found(detection: &str, title: &str, content: &str, quote: &str, entities: &[&str]) -> String {
     encode::object([
         ("detection_type", encode::string(detection)),
@@ -286,7 +286,7 @@ fn no_answer_is_a_failed_attempt_and_never_nothing_found() {
     assert_eq!(result, Err("the answer is no JSON".to_owned()));
 }
 
-/// Stores one item, then another; answers what is known then.
+/// Stores one item, then another. Returns the stored items.
 fn known_after(first: &str, second: &str) -> Vec<String> {
     let mut deployment = Deployment::new("llm");
     let said = ["so it is with churn"];
@@ -446,7 +446,7 @@ fn items_that_name_the_same_are_related_once() {
     assert!(!relation.resolved);
 }
 
-/// A contradiction of the second item with the first, as the model answers.
+/// An answer in which the second item contradicts the first.
 fn judgement_of(deployment: &Deployment, id: Option<&str>) -> String {
     let known = deployment.rows::<Item>();
     let id = id.unwrap_or(&known[0].id);

@@ -1,8 +1,7 @@
-//! What was said in a session, and by whom: a transcript without all that nobody said.
+//! The conversation of a session: the turns of the user and the model.
 //!
-//! Agents write flat and nested entries, and texts as strings or as blocks. Results of tools,
-//! notes of the agent, sub-agents' entries and empty texts are no turns, whichever shape they
-//! have.
+//! Agents write flat and nested entries, with texts as strings or blocks. Tool results, notes by
+//! the agent, entries of sub-agents and empty texts are not turns, in any format.
 
 use std::collections::VecDeque;
 
@@ -11,26 +10,26 @@ use session_pipeline_processor::transcript::prompts::{
 };
 use session_pipeline_processor::transcript::{Entry, Kind};
 
-/// How many of the last turns a language model is shown.
+/// Maximum number of turns in a request to a language model.
 pub const LAST_TURNS: usize = 100;
 
 const REMINDER_BEGINS: &str = "<system-reminder>";
 const REMINDER_ENDS: &str = "</system-reminder>";
 
-/// One thing that somebody said.
+/// One turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// Who said it.
+    /// The speaker.
     pub role: Role,
-    /// What was said; never blank.
+    /// The text. Never blank.
     pub text: String,
-    /// The number of the line that holds it.
+    /// The number of the line.
     pub line: u64,
-    /// `uuid` of the line, where it has one.
+    /// `uuid` of the line, if it has one.
     pub uuid: Option<String>,
 }
 
-/// Who says something in a session.
+/// The speaker of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The person.
@@ -40,7 +39,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The role as transcripts write it.
+    /// The role, as in transcripts.
     pub fn name(self) -> &'static str {
         match self {
             Role::User => "user",
@@ -66,7 +65,7 @@ impl Role {
 }
 
 impl Turn {
-    /// The turn that an entry is, if it is one.
+    /// Converts an entry to a turn, if it is one.
     pub fn of(line: u64, entry: &Entry<'_>) -> Option<Self> {
         let role = Role::of(entry)?;
         let content = entry.says();
@@ -80,7 +79,7 @@ impl Turn {
             Role::Assistant if is_of_the_model(entry) => {
                 texts.extend(content.texts().map(|text| text.decode().into_owned()));
             }
-            // The one thing that a person says within the result of a tool.
+            // The comment of a user inside the result of a rejected tool call.
             Role::User => texts.push(said_in_rejection(entry)?),
             Role::Assistant => return None,
         }
@@ -95,7 +94,7 @@ impl Turn {
     }
 }
 
-/// Whether the model said it: neither a sub-agent, nor the agent in the model's name.
+/// Whether the main model wrote the entry, and not a sub-agent or the agent itself.
 fn is_of_the_model(entry: &Entry<'_>) -> bool {
     let model = entry.message.as_ref().and_then(|message| message.model);
     !entry.is_meta && !entry.is_sidechain && model.is_none_or(|model| model != "<synthetic>")
@@ -110,7 +109,7 @@ fn join_paragraphs(texts: &[&str]) -> String {
     texts.join("\n\n")
 }
 
-/// The text without what the agent put into it.
+/// The text without the parts that the agent added.
 fn without_reminders(text: &str) -> String {
     let mut kept = String::new();
     let mut rest = text;
@@ -125,14 +124,14 @@ fn without_reminders(text: &str) -> String {
     kept
 }
 
-/// The last turns of a session, as many as a language model is shown.
+/// The last turns of a session, up to the maximum for a language model.
 #[derive(Default)]
 pub struct LastTurns {
     turns: VecDeque<Turn>,
 }
 
 impl LastTurns {
-    /// Takes the next turn, and forgets the one that is now too long ago.
+    /// Adds a turn and drops the oldest if there are too many.
     pub fn push(&mut self, turn: Turn) {
         if self.turns.len() == LAST_TURNS {
             self.turns.pop_front();

@@ -1,38 +1,38 @@
-//! What a detector finds, whichever it is.
+//! The result of a detector.
 
-/// Something that a user verified.
+/// A statement that a user verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verification {
-    /// How it was verified, in the detector's own word; [`Detection::of`] understands it.
+    /// The type, as named by the detector. Parsed by [`Detection::of`].
     pub detection: String,
-    /// What it is about, in a few words.
+    /// The subject, in a few words.
     pub title: String,
-    /// What was verified.
+    /// The statement.
     pub content: String,
     /// The user's own words.
     pub quote: String,
-    /// The domain that it belongs to; `None` where it is none of those that there are.
+    /// The domain. `None` if it is not one of the known domains.
     pub domain: Option<String>,
-    /// What it names.
+    /// The names in the statement.
     pub entities: Vec<String>,
-    /// The line that holds the quote.
+    /// The line with the quote.
     pub line: u64,
-    /// `uuid` of that line, where it has one.
+    /// `uuid` of the line, if it has one.
     pub line_uuid: Option<String>,
 }
 
-/// How something was verified.
+/// The type of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detection {
-    /// The user put something right.
+    /// A correction by the user.
     Correction,
-    /// The user said that something is so.
+    /// A confirmation by the user.
     Confirmation,
-    /// The user said what something is, unasked.
+    /// A definition that the user gave without being asked.
     Definition,
 }
 
-/// The domains that knowledge belongs to.
+/// The domains of knowledge.
 pub const DOMAINS: [&str; 6] = [
     "finance",
     "engineering",
@@ -43,19 +43,19 @@ pub const DOMAINS: [&str; 6] = [
 ];
 
 impl Detection {
-    /// All that there are.
+    /// All types.
     pub const ALL: [Detection; 3] = [
         Detection::Correction,
         Detection::Confirmation,
         Detection::Definition,
     ];
 
-    /// The kind of that name; `None` for any other word.
+    /// Parses the name of a type. `None` for any other text.
     pub fn of(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// The kind as tables and models name it.
+    /// The name in tables and for models.
     pub fn name(self) -> &'static str {
         match self {
             Detection::Correction => "correction",
@@ -65,7 +65,7 @@ impl Detection {
     }
 }
 
-/// Which detector found something.
+/// The detector that found a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detector {
     /// Signal phrases, in the guest itself.
@@ -75,10 +75,10 @@ pub enum Detector {
 }
 
 impl Detector {
-    /// All that there are.
+    /// All detectors.
     pub const ALL: [Detector; 2] = [Detector::Phrases, Detector::Llm];
 
-    /// The detector as settings and tables name it.
+    /// The name in settings and tables.
     pub fn name(self) -> &'static str {
         match self {
             Detector::Phrases => "phrases",

@@ -1,4 +1,5 @@
-//! Time as an argument: only the binary's `main` chooses the system's clock.
+//! Wall-clock and monotonic time, passed in as an argument. Only the binary's `main` chooses the
+//! system clock.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,12 +15,12 @@ use serde::{Deserialize, Serialize};
 pub struct UtcMicros(pub i64);
 
 impl UtcMicros {
-    /// The same instant in nanoseconds, the unit of file times.
+    /// This instant in nanoseconds, the unit of file times. Saturates.
     pub fn as_nanos(self) -> i64 {
         self.0.saturating_mul(1000)
     }
 
-    /// This instant moved by a duration.
+    /// This instant plus `duration`. Saturates.
     pub fn plus(self, duration: Duration) -> Self {
         Self(
             self.0
@@ -27,14 +28,14 @@ impl UtcMicros {
         )
     }
 
-    /// This instant as date and time in UTC; `None` outside of the years -9999 to 9999.
+    /// This instant as a date and time in UTC. `None` outside of the years -9999 to 9999.
     fn civil(self) -> Option<jiff::civil::DateTime> {
         let epoch = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
         let since = jiff::SignedDuration::from_micros(self.0);
         epoch.checked_add(since).ok()
     }
 
-    /// This instant moved back by a duration.
+    /// This instant minus `duration`. Saturates.
     pub fn minus(self, duration: Duration) -> Self {
         Self(
             self.0
@@ -47,7 +48,7 @@ impl fmt::Display for UtcMicros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(timestamp) => timestamp.fmt(f),
-            // The last hours of the year 9999 are beyond a timestamp, and not beyond a date.
+            // A `Timestamp` ends some hours before the year 9999 does. A `DateTime` covers them.
             Err(_) => match self.civil() {
                 Some(civil) => write!(f, "{civil}Z"),
                 None => write!(f, "{} µs", self.0),
@@ -56,12 +57,12 @@ impl fmt::Display for UtcMicros {
     }
 }
 
-/// Why a text is no instant.
+/// The text is not a day or a timestamp.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is no time; write one like 2026-12-31 or 2026-12-31T00:00:00Z")]
+#[error("not a date or time; expected a value like 2026-12-31 or 2026-12-31T00:00:00Z")]
 pub struct NoInstant;
 
-/// A day, which begins at midnight in UTC, or a time with its zone.
+/// Accepts a day, which means midnight UTC, or an RFC 3339 timestamp with a time zone.
 impl FromStr for UtcMicros {
     type Err = NoInstant;
 
@@ -75,16 +76,16 @@ impl FromStr for UtcMicros {
     }
 }
 
-/// The two clocks that a run looks at.
+/// Wall-clock and monotonic time.
 pub trait Clock: Send + Sync {
-    /// The time of day, which may jump.
+    /// Wall-clock time. It can jump.
     fn now(&self) -> UtcMicros;
 
-    /// A time that only rises, for budgets and durations.
+    /// Monotonic time since an arbitrary origin, for budgets and durations.
     fn monotonic(&self) -> Duration;
 }
 
-/// The clocks of this machine.
+/// The clocks of the operating system.
 #[derive(Debug)]
 pub struct SystemClock {
     started: Instant,

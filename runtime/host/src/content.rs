@@ -1,6 +1,8 @@
-//! The snapshot of a session: its bytes up to the length at open, as lines, hashed as they are read.
+//! Session snapshots: the bytes of a session up to its length at open, split into lines and hashed
+//! while they are read.
 //!
-//! Read with `read()` and never mapped: another process that truncates a mapped file kills ours.
+//! Snapshots use `read()`, never `mmap`: if another process truncates a mapped file, the kernel
+//! kills this one.
 
 use std::fmt;
 use std::fs::File;
@@ -13,19 +15,20 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UtcMicros;
 use crate::sessions::{Observed, SessionsRoot};
 
-/// What is read at once: the measured optimum.
+/// Bytes per `read()`. 256 KiB measured fastest.
 const READ_BYTES: usize = 256 << 10;
-/// A guest that asks for less than this at once gets this much.
+/// Smallest chunk. A guest that requests less gets this much.
 const CHUNK_BYTES_MIN: usize = 4 << 10;
-/// A guest that asks for more than this at once gets this much: more only costs memory and cache.
+/// Largest chunk. A guest that requests more gets this much, because larger chunks only cost memory
+/// and cache.
 const CHUNK_BYTES_MAX: usize = 1 << 20;
 
-/// The MD5 of a session's bytes; lowercase hexadecimal in the database.
+/// The MD5 of a session's bytes. The database stores it in lowercase hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ContentHash(pub [u8; 16]);
 
 impl ContentHash {
-    /// Reads the hexadecimal form.
+    /// Parses 32 hexadecimal digits. Returns `None` for any other text.
     pub fn from_hex(hex: &str) -> Option<Self> {
         let mut bytes = [0; 16];
         let (pairs, []) = hex.as_bytes().as_chunks::<2>() else {
@@ -34,7 +37,8 @@ impl ContentHash {
         if pairs.len() != bytes.len() {
             return None;
         }
-        // Once for every session that is known, so without a detour over numbers of any length.
+        // Runs once per known session, so it decodes the digits directly instead of parsing
+        // integers.
         let digit = |byte: u8| char::from(byte).to_digit(16);
         for (byte, &[high, low]) in bytes.iter_mut().zip(pairs) {
             *byte = u8::try_from(digit(high)? << 4 | digit(low)?).ok()?;
@@ -55,25 +59,25 @@ impl fmt::Debug for ContentHash {
     }
 }
 
-/// Some whole lines.
+/// A run of whole lines.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Chunk {
-    /// The lines; empty only at the end.
+    /// The lines. Empty only at the end of the session.
     pub bytes: Vec<u8>,
-    /// The number of the first of them, from 1; without meaning where there is none.
+    /// The 1-based number of the first line. Meaningless if `bytes` is empty.
     pub first_line: u64,
-    /// How many lines above the line limit were left out just before.
+    /// Number of lines skipped just before this chunk because they exceed the line limit.
     pub passed_over: u32,
 }
 
-/// Why a snapshot could not be read to its end.
+/// A snapshot that could not be read to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The file holds less than it did at open.
-    #[error("the file became shorter while it was read")]
+    /// The file is shorter than it was at open.
+    #[error("the file was truncated while it was being read")]
     Shrunk,
-    /// The system says no.
-    #[error("the file can't be read")]
+    /// The operating system reports an error.
+    #[error("cannot read the file")]
     Io(#[source] io::Error),
 }
 
@@ -86,20 +90,21 @@ pub struct Snapshot {
     chunk_bytes_max: usize,
     unread: u64,
     hasher: Md5,
-    /// The length of an earlier content, where it matters whether it is still the beginning.
+    /// The length of an earlier version of this session, to check whether its bytes are still a
+    /// prefix.
     prefix_bytes: Option<u64>,
-    /// The hash of that many bytes, once they have been read.
+    /// The hash of the first `prefix_bytes` bytes, once they have been read.
     prefix_hash: Option<ContentHash>,
-    /// Bytes that were read and not yet handed out: the beginning of a line.
+    /// Bytes that were read but not returned yet: the beginning of a line.
     carry: Vec<u8>,
     next_line: u64,
 }
 
 impl Snapshot {
-    /// Opens a session as it is now. `read_at` is the time just before.
+    /// Opens a session in its current state. `read_at` is the time just before the call.
     ///
     /// # Errors
-    /// As [`SessionsRoot::open_session`].
+    /// See [`SessionsRoot::open_session`].
     pub fn open(
         root: &SessionsRoot,
         key: &str,
@@ -110,12 +115,12 @@ impl Snapshot {
         Ok(Self::new(file, observed, read_at, line_bytes_max))
     }
 
-    /// A session that lies nowhere but in memory: for what is tried out, and never committed.
+    /// A session that exists only in memory, for trial runs that are never committed.
     ///
     /// # Errors
-    /// When the system gives no memory for it.
+    /// The operating system cannot provide memory for it.
     pub fn of_bytes(bytes: &[u8], line_bytes_max: usize) -> io::Result<Self> {
-        let mut file = nowhere()?;
+        let mut file = unnamed_file()?;
         file.write_all(bytes)?;
         file.rewind()?;
         let observed = Observed {
@@ -142,41 +147,41 @@ impl Snapshot {
         }
     }
 
-    /// The same handed out in smaller pieces: about so much at once, whatever the guest asks for, and
-    /// at least a line. Its rows must not depend on it.
+    /// Limits chunks to about `bytes_max`, but at least one line, whatever the guest requests. The
+    /// rows of a processor must not depend on the chunk size.
     #[must_use]
     pub fn in_chunks_of(mut self, bytes_max: usize) -> Self {
         self.chunk_bytes_max = bytes_max.max(1);
         self
     }
 
-    /// Also hashes that many bytes at the beginning: where the session had this length before, the
-    /// hash tells whether it has only grown since.
+    /// Also hashes the first `bytes` bytes. If the session had this length before, the hash shows
+    /// whether the session has only grown since.
     #[must_use]
     pub fn hashing_prefix(mut self, bytes: Option<u64>) -> Self {
         self.prefix_bytes = bytes.filter(|bytes| *bytes <= self.observed.size);
         self
     }
 
-    /// The hash of the prefix, where that much was asked for and read.
+    /// The hash of the prefix, if one was requested and has been read.
     pub fn prefix_hash(&self) -> Option<ContentHash> {
         self.prefix_hash
     }
 
-    /// What the file system said of it at open.
+    /// The file metadata at open.
     pub fn observed(&self) -> Observed {
         self.observed
     }
 
-    /// When it was opened.
+    /// The time at which the session was opened.
     pub fn read_at(&self) -> UtcMicros {
         self.read_at
     }
 
-    /// Goes back to the first byte, up to the same length.
+    /// Returns to the first byte. The length stays the same.
     ///
     /// # Errors
-    /// When the file can't be moved to its beginning.
+    /// The file cannot be rewound.
     pub fn rewind(&mut self) -> Result<(), ReadError> {
         self.file.seek(SeekFrom::Start(0)).map_err(ReadError::Io)?;
         self.unread = self.observed.size;
@@ -187,12 +192,13 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The next whole lines of about `bytes_max`, at least one.
+    /// Returns the next whole lines, about `bytes_max` bytes and at least one line.
     ///
     /// # Errors
-    /// When the file became shorter, or can't be read.
+    /// The file was truncated or cannot be read.
     pub fn next_chunk(&mut self, bytes_max: usize) -> Result<Chunk, ReadError> {
-        // So no line within the measure can be above the line limit; a longer one stands alone.
+        // With this bound, every line inside a chunk is below the line limit. A longer line gets
+        // its own chunk.
         let bytes_max = bytes_max
             .clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX)
             .min(self.chunk_bytes_max)
@@ -202,8 +208,8 @@ impl Snapshot {
         let mut searched = 0;
         loop {
             if bytes.len() < bytes_max && self.unread > 0 {
-                let room = bytes_max - bytes.len();
-                self.read_more(&mut bytes, room)?;
+                let missing = bytes_max - bytes.len();
+                self.read_more(&mut bytes, missing)?;
                 continue;
             }
             if bytes.len() <= bytes_max && self.unread == 0 {
@@ -222,7 +228,7 @@ impl Snapshot {
                     (self.next_line, passed_over, searched) =
                         (self.next_line + 1, passed_over + 1, 0);
                 }
-                // Too long wherever it ends: nothing of it is kept.
+                // The line is too long wherever it ends. Drop its bytes.
                 None if bytes.len() > self.line_bytes_max => {
                     self.skip_line(&mut bytes)?;
                     (self.next_line, passed_over, searched) =
@@ -240,10 +246,10 @@ impl Snapshot {
         }
     }
 
-    /// Reads what is left, and gives the hash of the whole snapshot.
+    /// Reads the remaining bytes and returns the hash of the whole snapshot.
     ///
     /// # Errors
-    /// When the file became shorter, or can't be read.
+    /// The file was truncated or cannot be read.
     pub fn finish(&mut self) -> Result<ContentHash, ReadError> {
         let mut buffer = std::mem::take(&mut self.carry);
         while self.unread > 0 {
@@ -260,7 +266,7 @@ impl Snapshot {
             bytes.truncate(end);
         }
         let first_line = self.next_line;
-        // Nobody asks for the number after the last line, and most sessions are a single chunk.
+        // No caller needs the number after the last line, and most sessions are a single chunk.
         if self.unread > 0 || !self.carry.is_empty() {
             self.next_line += memchr_iter(b'\n', &bytes).count() as u64;
         }
@@ -271,7 +277,7 @@ impl Snapshot {
         }
     }
 
-    /// Replaces the present line, however long, by what was read beyond it.
+    /// Drops the current line, however long it is, and leaves in `bytes` what was read after it.
     fn skip_line(&mut self, bytes: &mut Vec<u8>) -> Result<(), ReadError> {
         loop {
             bytes.clear();
@@ -287,10 +293,10 @@ impl Snapshot {
         }
     }
 
-    /// Reads on by at most `room` bytes, hashing them.
-    fn read_more(&mut self, bytes: &mut Vec<u8>, room: usize) -> Result<(), ReadError> {
+    /// Reads and hashes at most `bytes_max` more bytes.
+    fn read_more(&mut self, bytes: &mut Vec<u8>, bytes_max: usize) -> Result<(), ReadError> {
         let start = bytes.len();
-        let wanted = (room as u64).min(self.unread);
+        let wanted = (bytes_max as u64).min(self.unread);
         bytes.reserve_exact(usize::try_from(wanted).unwrap_or(READ_BYTES));
         let read = (&mut self.file)
             .take(wanted)
@@ -307,7 +313,7 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// Hashes what was read next, and notes the hash at the end of the prefix.
+    /// Hashes the next bytes. Stores the intermediate hash at the end of the prefix.
     fn hash(&mut self, bytes: &[u8]) {
         let already = self.observed.size - self.unread;
         let rest = self
@@ -325,8 +331,8 @@ impl Snapshot {
     }
 }
 
-/// A file without a name, in memory where the system has such.
-fn nowhere() -> io::Result<File> {
+/// An unnamed file, in memory where the system supports it.
+fn unnamed_file() -> io::Result<File> {
     #[cfg(target_os = "linux")]
     let file = rustix::fs::memfd_create("session", rustix::fs::MemfdFlags::CLOEXEC)?.into();
     #[cfg(not(target_os = "linux"))]

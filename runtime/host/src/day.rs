@@ -1,4 +1,4 @@
-//! Days in UTC, as people write them: the bounds of a report and of a price.
+//! Days in UTC as people write them, for the bounds of reports and prices.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,9 +9,9 @@ use jiff::civil::Date;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Day(pub(crate) Date);
 
-/// Why a text is no day.
+/// The text is not a day.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is no day; write one like 2026-01-31")]
+#[error("not a day; expected a value like 2026-01-31")]
 pub struct NoDay;
 
 impl FromStr for Day {
@@ -28,12 +28,12 @@ impl fmt::Display for Day {
     }
 }
 
-/// `YYYY-MM-DD` and nothing else; other spellings of a date leave room for mistakes.
+/// Parses `YYYY-MM-DD`. Other spellings of a date are ambiguous and rejected.
 pub fn parse(text: &str) -> Option<Date> {
-    let is_spelt = text.len() == 10
+    let is_well_formed = text.len() == 10
         && text.bytes().enumerate().all(|(at, byte)| match at {
             4 | 7 => byte == b'-',
             _ => byte.is_ascii_digit(),
         });
-    is_spelt.then(|| text.parse().ok())?
+    is_well_formed.then(|| text.parse().ok())?
 }

@@ -1,4 +1,5 @@
-//! Why an attempt failed: one word each, the same in HTTP, command line, audit and database.
+//! Reasons why an attempt failed. Each kind has one name, which HTTP, the command line, the audit
+//! log and the database share.
 
 use std::fmt;
 
@@ -7,24 +8,24 @@ use serde::{Deserialize, Serialize};
 use crate::model::{ErrorClass, LlmError};
 use crate::redaction::without_secrets;
 
-/// Guest text kept anywhere is cut at this many bytes.
+/// Stored guest text is cut to this many bytes.
 pub const DETAIL_BYTES_MAX: usize = 4096;
 
-/// A kind of failure (ARCHITECTURE.md §5).
+/// A kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
-    /// The guest burned all its fuel.
+    /// The guest used all its fuel.
     OutOfFuel,
     /// The guest used up its CPU time.
     Deadline,
-    /// The guest wanted more memory or tables than it may have.
+    /// The guest requested more memory or tables than its limit.
     MemoryLimit,
-    /// The guest recursed too deep.
+    /// The guest recursed too deeply.
     StackOverflow,
-    /// The session is larger than the limit; it was not read.
+    /// The session is larger than the limit. It was not read.
     TooLarge,
-    /// The guest recorded too much, or handed over too much at once.
+    /// The guest recorded too much in total, or passed too much in one call.
     OutputLimit,
     /// The guest called the host too often.
     HostCallLimit,
@@ -32,26 +33,26 @@ pub enum FaultKind {
     Panic,
     /// The guest trapped.
     Trap,
-    /// The guest called into WASI where nothing is served.
+    /// The guest called a WASI function that the sandbox does not implement.
     Denied,
-    /// The guest itself gave the session back with a reason.
+    /// The guest rejected the session and returned a reason.
     Rejected,
-    /// The guest recorded something that does not fit its tables.
+    /// The guest recorded a row that does not fit its tables.
     BadRecord,
-    /// The language model gave no usable answer.
+    /// The language model returned no usable answer.
     Llm,
-    /// The session can't be read.
+    /// The session cannot be read.
     Input,
-    /// The component does not compile, link or describe itself.
+    /// The component does not compile or link, or its `describe` failed.
     Component,
-    /// Our process died while it was at this session.
+    /// The host process died while it processed this session.
     Crash,
-    /// The host itself is at a limit.
+    /// The host itself reached a limit.
     Host,
 }
 
 impl FaultKind {
-    /// The word for it.
+    /// The name in the API, the command line and the database, such as `out-of-fuel`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OutOfFuel => "out-of-fuel",
@@ -74,14 +75,14 @@ impl FaultKind {
         }
     }
 
-    /// The kind behind a word; one that this version does not know was the host's affair.
+    /// Parses a name. A name from a newer version maps to [`FaultKind::Host`].
     pub fn from_word(word: &str) -> Self {
         serde_json::from_value(serde_json::Value::String(word.to_owned())).unwrap_or(Self::Host)
     }
 
-    /// Whether the session or the component caused it, so that repeating it is pointless and the
-    /// session ends in quarantine. An outage must not cost anyone a session. Of an answer that a
-    /// language model did not give, only [`Fault::is_of_own_making`] knows.
+    /// Whether the session or the component caused the failure. Retrying such a failure is
+    /// pointless, so the session goes to quarantine. An outage must not quarantine sessions. For
+    /// [`FaultKind::Llm`] the answer depends on the class: use [`Fault::is_of_own_making`].
     pub fn is_of_own_making(self) -> bool {
         match self {
             Self::OutOfFuel
@@ -107,17 +108,17 @@ impl fmt::Display for FaultKind {
     }
 }
 
-/// A failure with what is known about it.
+/// A failure with its details.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// What kind.
+    /// The kind of failure.
     pub kind: FaultKind,
-    /// What happened, and what helps; cut and without control characters.
+    /// What happened and how to fix it. Truncated, without control characters.
     pub detail: String,
 }
 
 impl Fault {
-    /// A fault whose detail may hold text of a guest or a file.
+    /// Creates a fault. `detail` can contain untrusted text from a guest or a file.
     pub fn new(kind: FaultKind, detail: impl AsRef<str>) -> Self {
         Self {
             kind,
@@ -125,13 +126,13 @@ impl Fault {
         }
     }
 
-    /// A fault for want of an answer. Its detail begins with the class, so that it stays known
-    /// wherever the fault is kept.
+    /// A fault because the model returned no answer. The detail begins with the error class, so
+    /// that the class survives wherever the fault is stored.
     pub fn llm(error: &LlmError, consequence: &str) -> Self {
         Self::new(FaultKind::Llm, format!("{error}; {consequence}"))
     }
 
-    /// Why a language model gave no answer, where that is the fault.
+    /// The error class of the language model, if this is an `llm` fault.
     pub fn llm_class(&self) -> Option<ErrorClass> {
         let class = self.detail.split(": ").next().unwrap_or_default();
         (self.kind == FaultKind::Llm)
@@ -139,8 +140,8 @@ impl Fault {
             .flatten()
     }
 
-    /// Whether the session or the component caused it. An answer that was refused, or that is none,
-    /// counts; a model that is out of reach does not.
+    /// Whether the session or the component caused the failure. A refused or malformed answer
+    /// counts. An unreachable model does not.
     pub fn is_of_own_making(&self) -> bool {
         self.kind.is_of_own_making() || self.llm_class().is_some_and(ErrorClass::is_of_own_making)
     }
@@ -154,10 +155,11 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// Text of a guest as it is kept and shown to others: without what looks like a secret, since a
-/// guest may repeat what a transcript says.
+/// Prepares guest text for storage and display. Removes what looks like a secret, because a guest
+/// can repeat text from a transcript.
 pub fn shown(text: &str) -> String {
-    // Enough that what is cut off below has been looked at.
+    // The redaction must see more than the result keeps, so that no secret is cut in half at the
+    // end.
     let mut end = text.len().min(2 * DETAIL_BYTES_MAX);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -165,14 +167,14 @@ pub fn shown(text: &str) -> String {
     let cut = text.get(..end).unwrap_or_default();
     let cleaned = without_secrets(cut);
     match end < text.len() {
-        // Longer than what is kept, so that it is marked as cut.
+        // Too long even though the redacted part fits: mark it as cut.
         true if cleaned.len() <= DETAIL_BYTES_MAX => printable(&format!("{cleaned}…")),
         _ => printable(&cleaned),
     }
 }
 
-/// Hostile text made fit for terminals and logs: cut at [`DETAIL_BYTES_MAX`], control characters
-/// escaped (line breaks and tabs too: one detail is one line).
+/// Makes untrusted text safe for terminals and logs. Cuts it at [`DETAIL_BYTES_MAX`] and escapes
+/// control characters, including line breaks and tabs, so that a detail is always one line.
 pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(DETAIL_BYTES_MAX));
     for c in text.chars() {
@@ -191,9 +193,9 @@ pub fn printable(text: &str) -> String {
     out
 }
 
-/// Whether a character does more on a terminal than show itself: control characters, line and
-/// paragraph separators, and the bidirectional marks and overrides, which can make a terminal show
-/// other text than the stored text.
+/// Whether a terminal does more than print this character: control characters, line and paragraph
+/// separators, and bidirectional marks and overrides. The latter can make a terminal show a
+/// different text than the stored one.
 pub fn paints(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -202,8 +204,8 @@ pub fn paints(c: char) -> bool {
         )
 }
 
-/// Text of any length made fit for a terminal: as [`printable`], but not cut, and with its line
-/// breaks.
+/// Makes untrusted text of any length safe for terminals. Unlike [`printable`], it does not cut the
+/// text and keeps line breaks.
 pub fn printable_lines(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -216,7 +218,8 @@ pub fn printable_lines(text: &str) -> String {
     out
 }
 
-/// An error with all its causes, each printed once.
+/// Formats an error and its causes, separated by `: `. Skips a cause whose text is already
+/// included.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let causes = std::iter::successors(error.source(), |cause| cause.source());

@@ -1,7 +1,7 @@
-//! What a component is, before anybody trusts it: looked at in the sandbox, under limits, without
-//! a database.
+//! Inspects an untrusted component in the sandbox, under limits, without a database.
 //!
-//! Nothing is registered and no session is read; all that runs of the component is `describe`.
+//! Inspection registers nothing and reads no session. It runs only the component's `describe`
+//! function.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,53 +14,53 @@ use crate::manifest::Manifest;
 use crate::processor::Processor;
 use crate::sandbox::{self, Compiled, Engines, Names, sha256_hex};
 
-/// What there is to know of a component.
+/// The result of an inspection.
 #[derive(Debug)]
 pub struct Inspection {
-    /// Its SHA-256.
+    /// SHA-256 in lowercase hexadecimal.
     pub digest: String,
-    /// Its size.
+    /// File size in bytes.
     pub bytes: u64,
-    /// What it imports; empty where it does not compile.
+    /// Imports. Empty if the component does not compile.
     pub imports: Vec<Import>,
-    /// What it exports; empty where it does not compile.
+    /// Exports. Empty if the component does not compile.
     pub exports: Vec<String>,
-    /// What it says of itself, or why it is refused.
+    /// The description, or the reason why the component is rejected.
     pub described: Result<Described, Fault>,
 }
 
-/// What a component says of itself.
+/// The description that a component returns.
 #[derive(Debug)]
 pub struct Described {
-    /// Its checked manifest.
+    /// The validated manifest.
     pub manifest: Manifest,
-    /// Fuel that this took.
+    /// Fuel that `describe` used.
     pub fuel: u64,
 }
 
-/// A name that a component imports.
+/// An import of a component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Import {
-    /// The interface with its version.
+    /// The interface with its version, such as `wasi:io/poll@0.2.0`.
     pub name: String,
-    /// What lies behind it.
+    /// What implements the import.
     pub kind: ImportKind,
 }
 
-/// What lies behind an import.
+/// What implements an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ImportKind {
-    /// The contract: what is served.
+    /// The contract. The host implements it.
     Contract,
-    /// WASI, which toolchains pull in: there is nothing behind it.
+    /// WASI, which toolchains import on their own. The sandbox stubs it.
     Inert,
-    /// Something that is not allowed; the component is refused for it.
+    /// An interface that is not allowed. The component is rejected.
     Refused,
 }
 
 impl ImportKind {
-    /// The kind of an import by its name.
+    /// Classifies an import by its name.
     pub fn of(name: &str) -> Self {
         match name {
             _ if !sandbox::is_allowed_import(name) => Self::Refused,
@@ -69,7 +69,7 @@ impl ImportKind {
         }
     }
 
-    /// The word for it.
+    /// The name in JSON output.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Contract => "contract",
@@ -79,7 +79,7 @@ impl ImportKind {
     }
 }
 
-/// Looks at a component under these limits and settings; it is compiled in `scratch`.
+/// Inspects a component under these limits and settings. Compiles it in the folder `scratch`.
 pub fn inspect(
     compiler: &Compiler,
     limits: &Limits,
@@ -90,7 +90,7 @@ pub fn inspect(
     let digest = sha256_hex(component);
     let mut names = Names::default();
     let described = compile(compiler, limits, component, scratch)
-        .and_then(|compiled| look(limits, settings, &compiled, &digest, &mut names));
+        .and_then(|compiled| describe(limits, settings, &compiled, &digest, &mut names));
     let import = |name: String| Import {
         kind: ImportKind::of(&name),
         name,
@@ -114,22 +114,23 @@ fn compile(
     Ok(sandbox::compile(compiler, limits, component, scratch)?)
 }
 
-/// Refuses what plainly is no component: the compiler would say so in its own tongue.
+/// Rejects files that are clearly not components. The compiler's own errors for them are hard to
+/// understand.
 ///
 /// # Errors
-/// A fault of kind `component`, with the reason.
+/// A fault of kind `component` with the reason.
 pub fn recognise(component: &[u8]) -> Result<(), Fault> {
-    let refused = |detail| Err(Fault::new(FaultKind::Component, detail));
+    let rejected = |detail| Err(Fault::new(FaultKind::Component, detail));
     if !component.starts_with(b"\0asm") {
-        return refused("the file is no WebAssembly");
+        return rejected("the file is not WebAssembly");
     }
     if component.starts_with(b"\0asm\x01\0\0\0") {
-        return refused("the file is a core module and no component; build it for wasm32-wasip2");
+        return rejected("the file is a core module, not a component; build it for wasm32-wasip2");
     }
     Ok(())
 }
 
-fn look(
+fn describe(
     limits: &Limits,
     settings: Vec<(String, String)>,
     compiled: &Compiled,
@@ -138,7 +139,8 @@ fn look(
 ) -> Result<Described, Fault> {
     let limits = Arc::new(limits.clone());
     let engine = Engines::new(limits.as_ref().clone(), 0).under(&limits)?;
-    // Before it is loaded: what is refused for an import is told with all of them.
+    // List the names before loading, so that the report for a forbidden import includes all
+    // imports.
     *names = sandbox::names(&engine, compiled)?;
     let digest = digest.to_owned();
     let processor = Processor::load(&engine, &limits, compiled, digest, settings)?;

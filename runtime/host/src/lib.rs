@@ -1,4 +1,5 @@
-//! Executes processors: WebAssembly components that read a session inside a sandbox, without a database.
+//! Executes processors, which are WebAssembly components, over sessions. Runs them in a sandbox,
+//! without a database.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -29,11 +30,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`sessions`] finds the sessions below a root, [`content`] reads one, [`processor`] runs a component on it inside
-//! the [`sandbox`], and [`rows`] holds the result. The store crate stores rows, and the pipeline crate decides which
-//! session to process when. This crate compiles without DuckDB, and so does the test harness on top of it.
+//! A session passes through four modules. [`sessions`] finds it, [`content`] reads it,
+//! [`processor`] runs a component over it inside the [`sandbox`], and [`rows`] collects the result.
+//! Other crates store the rows and decide which session to process when. This crate and the test
+//! harness on top of it compile without DuckDB.
 //!
-//! This crate reads no environment and no clock of its own: time, paths and limits are passed in.
+//! This crate reads neither the environment nor the system clock. Callers pass in time, paths and
+//! limits.
 
 pub mod clock;
 pub mod content;

@@ -1,78 +1,81 @@
-//! What one session can cost, and who compiles components.
+//! Resource limits per session, and the choice of compiler.
 //!
-//! The configuration fills these in. They live here because the sandbox applies them and knows no
-//! configuration.
+//! The configuration fills in these values. They are defined here because the sandbox applies them
+//! and does not depend on the configuration.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Who turns components into machine code.
+/// How components are compiled to machine code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Compiler {
-    /// This process, without limits: for components that are trusted not to be bombs.
+    /// In this process, without limits. Only for trusted components.
     InProcess,
-    /// A child: `<program> <arguments> <component> <compiled>`, which sets its own limits by
-    /// [`crate::sandbox::compile_as_child`].
+    /// In a child process: `<program> <arguments> <component> <compiled>`. The child sets its own
+    /// limits in [`crate::sandbox::compile_as_child`].
     Child {
         /// The program.
         program: PathBuf,
-        /// Its first arguments.
+        /// The arguments that precede the two paths.
         arguments: Vec<String>,
     },
-    /// Another one, asked only for what is not in this folder yet: for tests, whose processes begin
-    /// with empty data dirs by the hundred. Whoever may write there says what machine code runs.
+    /// A cache folder in front of another compiler. For tests, which start hundreds of processes
+    /// with empty data directories. Anyone with write access to the folder controls the machine
+    /// code that runs.
     Shared {
-        /// The folder, made where it is missing; several processes may use it at once.
+        /// The cache folder. Created if missing. Several processes can use it at the same time.
         folder: PathBuf,
-        /// Who compiles what is not there.
+        /// The compiler for components that are not cached.
         compiler: Box<Compiler>,
     },
 }
 
-/// What a session may cost; ARCHITECTURE.md §5 has the table, and the faults when crossed.
+/// Resource limits for one session. Exceeding a limit produces the matching
+/// [`crate::fault::FaultKind`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Fuel that every session gets: about what a Rust guest burns on 10 MB.
+    /// Fuel for every session, about what a Rust guest uses for 10 MB of input.
     pub fuel_base: u64,
-    /// Fuel for each byte of input: a hundred times what Rust needs, seven times what JS needs.
+    /// Additional fuel per input byte: 100 times what Rust needs, 7 times what JavaScript needs.
     pub fuel_per_byte: u64,
-    /// CPU time that every session gets.
+    /// CPU time for every session.
     pub cpu_base: Duration,
-    /// Input that buys one more second of CPU time: half of what an interpreter reads in one.
+    /// Input bytes per additional second of CPU time: half of what an interpreter reads in a
+    /// second.
     pub bytes_per_cpu_second: u64,
-    /// Time for a session that asks a language model, waiting included.
+    /// Wall time for a session that uses a language model, including waiting.
     pub wall_max: Duration,
-    /// All linear memories together.
+    /// All linear memories together, in bytes.
     pub memory_bytes_max: usize,
-    /// Elements of all tables together; Python and JavaScript need 8,000.
+    /// Elements of all tables together. Python and JavaScript need 8,000.
     pub table_elements_max: usize,
-    /// The guest's stack.
+    /// The guest's stack, in bytes.
     pub stack_bytes_max: usize,
-    /// The largest session that is tried.
+    /// The largest session that is processed, in bytes.
     pub session_bytes_max: u64,
     /// Rows recorded for one session.
     pub rows_max: u64,
     /// Bytes recorded for one session.
     pub row_bytes_max: u64,
-    /// One row.
+    /// Bytes in one row.
     pub one_row_bytes_max: u64,
-    /// Rows that one look-up may find.
+    /// Rows that one lookup can return.
     pub lookup_rows_max: usize,
-    /// Bytes that one look-up may find; the guest needs as much memory for them.
+    /// Bytes that one lookup can return. The guest needs the same amount of memory for them.
     pub lookup_bytes_max: u64,
-    /// What one host call may lift out of the guest.
+    /// Bytes that one host call can copy out of the guest.
     pub call_bytes_max: usize,
-    /// Log kept for one session; what is beyond is cut with a note.
+    /// Bytes of log stored for one session. The rest is cut, with a note.
     pub log_bytes_max: usize,
-    /// Host calls of one session, WASI's included.
+    /// Host calls of one session, including WASI calls.
     pub host_calls_max: u64,
-    /// A transcript line; longer ones are passed over and counted.
+    /// Bytes in one transcript line. Longer lines are skipped and counted.
     pub line_bytes_max: usize,
-    /// A component file.
+    /// Bytes in a component file.
     pub component_bytes_max: u64,
-    /// Memory for compiling a component, where a child does it.
+    /// Memory for compiling a component in a child process, in bytes.
     pub compile_memory_bytes_max: u64,
-    /// CPU time for compiling a component, where a child does it.
+    /// CPU time for compiling a component in a child process.
     pub compile_cpu_max: Duration,
 }
 
@@ -105,13 +108,13 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Fuel for a session of that many bytes.
+    /// Fuel for a session of `bytes` bytes.
     pub fn fuel(&self, bytes: u64) -> u64 {
         self.fuel_base
             .saturating_add(self.fuel_per_byte.saturating_mul(bytes))
     }
 
-    /// CPU time for a session of that many bytes.
+    /// CPU time for a session of `bytes` bytes.
     pub fn cpu(&self, bytes: u64) -> Duration {
         self.cpu_base + Duration::from_secs(bytes / self.bytes_per_cpu_second.max(1))
     }

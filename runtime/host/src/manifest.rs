@@ -1,18 +1,18 @@
-//! What a processor says of itself, checked.
+//! The manifest that a processor returns from `describe`, and its validation.
 
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-/// Tables that a processor may have.
+/// Maximum number of tables per processor.
 const TABLES_MAX: usize = 32;
-/// Columns that a table may have.
+/// Maximum number of columns per table.
 const COLUMNS_MAX: usize = 100;
-/// Characters of a name.
+/// Maximum length of a name, in characters.
 const NAME_CHARS_MAX: usize = 63;
-/// Characters of a description.
+/// Maximum length of a description, in characters.
 const DESCRIPTION_CHARS_MAX: usize = 1000;
-/// Names of DuckDB's own schemas and catalogs, and of ours.
+/// Schemas and catalogs of DuckDB and of this program.
 const RESERVED_PROCESSORS: [&str; 6] = [
     "main",
     "temp",
@@ -21,7 +21,7 @@ const RESERVED_PROCESSORS: [&str; 6] = [
     "pg_catalog",
     "information_schema",
 ];
-/// Names of the host's own columns, and DuckDB's row id.
+/// Columns that the host adds, and DuckDB's row id.
 const RESERVED_COLUMNS: [&str; 6] = [
     "rowid",
     "session_seq",
@@ -31,68 +31,68 @@ const RESERVED_COLUMNS: [&str; 6] = [
     "updated_at",
 ];
 
-/// A checked manifest.
+/// A validated manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The processor's name, which is also its schema in the database.
+    /// The processor's name. It is also the name of its schema in the database.
     pub name: String,
-    /// A rising number: a raise means "process every session again".
+    /// The version. Raising it means "process every session again".
     pub version: u32,
     /// One sentence for people.
     pub description: String,
-    /// How often it wants to run, in seconds.
+    /// The interval between runs, in seconds.
     pub cadence_seconds: u32,
-    /// Whether sessions may be processed side by side.
+    /// Whether sessions can be processed in parallel.
     pub order: Order,
-    /// Whether it needs a language model.
+    /// Whether the processor needs a language model.
     pub uses_llm: bool,
-    /// Whether the host removes secrets from its rows before they are stored.
+    /// Whether the host removes secrets from rows before it stores them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub redacts_secrets: bool,
-    /// Its tables.
+    /// The tables of the processor.
     pub tables: Vec<TableSpec>,
 }
 
-/// In which order sessions may be processed.
+/// The order in which sessions are processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
     /// Any worker, any order.
     Independent,
-    /// One after the other.
+    /// One session after the other.
     Serial,
 }
 
 /// A table of a processor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableSpec {
-    /// Its name within the processor's schema.
+    /// The name within the processor's schema.
     pub name: String,
     /// For shared tables, the key column.
     pub shared_key: Option<String>,
-    /// The processor's columns, without the host's.
+    /// The processor's columns, without the columns that the host adds.
     pub columns: Vec<ColumnSpec>,
-    /// The columns whose first value that is not null identifies a row, where rows that a rewritten
-    /// session no longer yields are to be kept as superseded. Empty: they are replaced.
+    /// Columns whose first non-null value identifies a row. If set, rows that a rewritten session
+    /// no longer produces are kept and marked as superseded. If empty, such rows are deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub identity: Vec<String>,
 }
 
-/// Where the host marks rows that a rewritten session no longer yields.
+/// The column in which the host marks rows that a rewritten session no longer produces.
 pub const SUPERSEDED_COLUMN: &str = "is_superseded";
-/// Where the host notes which run recorded a row first in its session.
+/// The column in which the host stores the run that first recorded a row of its session.
 pub const FIRST_RUN_COLUMN: &str = "first_run";
 
 /// A column of a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnSpec {
-    /// Its name.
+    /// The name of the column.
     pub name: String,
-    /// What its cells hold.
+    /// The type of its values.
     pub kind: Kind,
 }
 
-/// The type of a column.
+/// The type of the values in a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -111,7 +111,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What the contract calls it.
+    /// The name in the contract.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bool => "bool",
@@ -123,7 +123,7 @@ impl Kind {
         }
     }
 
-    /// The column type in the database.
+    /// The column type in DuckDB.
     pub fn sql_type(self) -> &'static str {
         match self {
             Self::Bool => "BOOLEAN",
@@ -135,20 +135,20 @@ impl Kind {
     }
 }
 
-/// Why a manifest is refused.
+/// A manifest that is rejected.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
-    /// The name breaks the rule, or is taken by the database.
+    /// The name breaks the naming rule or is reserved by the database.
     #[error(
-        "the processor name `{0}` is not allowed; use [a-z][a-z0-9-]{{0,62}} and none of the database's own names"
+        "invalid processor name `{0}`: a name must match [a-z][a-z0-9-]{{0,62}} and must not be reserved by the database"
     )]
     ProcessorName(String),
-    /// A table's name breaks the rule.
-    #[error("the table name `{0}` is not allowed; use [a-z][a-z0-9_]{{0,62}}")]
+    /// A table name breaks the naming rule.
+    #[error("invalid table name `{0}`: a name must match [a-z][a-z0-9_]{{0,62}}")]
     TableName(String),
-    /// A column's name breaks the rule, or is the host's.
+    /// A column name breaks the naming rule or is reserved by the host.
     #[error(
-        "the column name `{table}.{column}` is not allowed; use [a-z][a-z0-9_]{{0,62}} and none of the host's own columns"
+        "invalid column name `{table}.{column}`: a name must match [a-z][a-z0-9_]{{0,62}} and must not be a column that the host adds"
     )]
     ColumnName {
         /// The table.
@@ -156,38 +156,38 @@ pub enum ManifestError {
         /// The column.
         column: String,
     },
-    /// Two tables, or two columns of a table, bear one name.
-    #[error("the name `{0}` stands twice; give each table and column a name of its own")]
+    /// Two tables, or two columns of a table, have the same name.
+    #[error("duplicate name `{0}`: table names and the columns of a table must be unique")]
     Duplicate(String),
-    /// Too many tables, or none or too many columns.
+    /// Too many tables, no columns or too many columns.
     #[error("{0}")]
     Count(String),
-    /// A shared table without its key column, or one of an independent processor.
-    #[error("the shared table `{table}` is not allowed: {reason}")]
+    /// A shared table without its key column, or in an independent processor.
+    #[error("invalid shared table `{table}`: {reason}")]
     Shared {
         /// The table.
         table: String,
-        /// Why.
+        /// The rule that the table breaks.
         reason: &'static str,
     },
-    /// Superseded rows are to be kept of a table that can't have them.
-    #[error("the superseded rows of the table `{table}` can't be kept: {reason}")]
+    /// A table asks to keep superseded rows but cannot.
+    #[error("cannot keep superseded rows of table `{table}`: {reason}")]
     Superseded {
         /// The table.
         table: String,
-        /// Why.
+        /// The rule that the table breaks.
         reason: String,
     },
     /// The cadence is zero.
-    #[error("the cadence is 0 seconds; give how often the processor should run")]
+    #[error("the cadence is 0 seconds; set how often the processor should run")]
     Cadence,
 }
 
 impl Manifest {
-    /// Checks a manifest by the rules of ARCHITECTURE.md §4.
+    /// Validates a manifest.
     ///
     /// # Errors
-    /// The first rule that is broken.
+    /// The first rule that the manifest breaks.
     pub fn check(self) -> Result<Self, ManifestError> {
         check_name(&self.name)?;
         if self.cadence_seconds == 0 {
@@ -195,7 +195,7 @@ impl Manifest {
         }
         if self.tables.len() > TABLES_MAX {
             return Err(ManifestError::Count(format!(
-                "{} tables are more than the {TABLES_MAX} allowed",
+                "the processor has {} tables; the limit is {TABLES_MAX}",
                 self.tables.len()
             )));
         }
@@ -250,32 +250,32 @@ impl TableSpec {
         let Some(key) = &self.shared_key else {
             return Ok(());
         };
-        let refused = |reason| {
+        let rejected = |reason| {
             Err(ManifestError::Shared {
                 table: self.name.clone(),
                 reason,
             })
         };
         if order != Order::Serial {
-            return refused("only a serial processor may declare one");
+            return rejected("only a serial processor can declare a shared table");
         }
         match self.columns.iter().find(|column| column.name == *key) {
             Some(column) if column.kind == Kind::Text => Ok(()),
-            Some(_) => refused("its key must be a text column"),
-            None => refused("its key is none of its columns"),
+            Some(_) => rejected("its key must be a text column"),
+            None => rejected("its key is not one of its columns"),
         }
     }
 }
 
 impl TableSpec {
-    /// The kind of a column and its index.
+    /// The index and the kind of a column.
     pub fn column(&self, name: &str) -> Option<(usize, Kind)> {
         let index = self.columns.iter().position(|column| column.name == name)?;
         Some((index, self.columns.get(index)?.kind))
     }
 
     fn check_identity(&self) -> Result<(), ManifestError> {
-        let refused = |reason: String| {
+        let rejected = |reason: String| {
             Err(ManifestError::Superseded {
                 table: self.name.clone(),
                 reason,
@@ -285,22 +285,22 @@ impl TableSpec {
             return Ok(());
         }
         if self.shared_key.is_some() {
-            return refused("rows of a shared table outlive their session anyway".to_owned());
+            return rejected("rows of a shared table already outlive their session".to_owned());
         }
         let kind = |name: &str| self.column(name).map(|(_, kind)| kind);
         for name in &self.identity {
             if kind(name) != Some(Kind::Text) {
                 let name = crate::fault::printable(name);
-                return refused(format!("`{name}` is not one of its text columns"));
+                return rejected(format!("`{name}` is not one of its text columns"));
             }
         }
         if kind(SUPERSEDED_COLUMN) != Some(Kind::Bool) {
-            return refused(format!(
+            return rejected(format!(
                 "it has no column `{SUPERSEDED_COLUMN}` of type bool"
             ));
         }
         if !matches!(kind(FIRST_RUN_COLUMN), None | Some(Kind::S64)) {
-            return refused(format!(
+            return rejected(format!(
                 "its column `{FIRST_RUN_COLUMN}` is not of type s64"
             ));
         }
@@ -308,17 +308,17 @@ impl TableSpec {
     }
 }
 
-/// Checks the name of a processor that is yet to be written.
+/// Checks the name of a processor before the processor is created.
 ///
 /// # Errors
-/// It breaks the rule, or is a name of DuckDB's or ours.
+/// The name breaks the naming rule or is reserved.
 pub fn check_name(name: &str) -> Result<(), ManifestError> {
     is_processor_name(name)
         .then_some(())
         .ok_or_else(|| ManifestError::ProcessorName(crate::fault::printable(name)))
 }
 
-/// Whether a processor may bear this name.
+/// Whether `name` is a valid processor name.
 pub fn is_processor_name(name: &str) -> bool {
     is_name(name, '-') && !RESERVED_PROCESSORS.contains(&name)
 }

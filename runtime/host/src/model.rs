@@ -1,40 +1,42 @@
-//! What a guest can ask a language model, what it receives, and who answers.
+//! Requests of guests to a language model, the answers, and the trait of the provider.
 //!
-//! A guest reaches a model only through the contract's `llm` interface, and only where its operator
-//! grants it. The sandbox knows a [`LanguageModel`]. Providers implement it above.
+//! A guest reaches a model only through the contract's `llm` interface, and only if the operator
+//! grants it. The sandbox depends on the [`LanguageModel`] trait. Providers implement it in other
+//! crates.
 
 use std::time::Duration;
 
-/// The variables that are looked up where the configuration names no other, in this order.
+/// Environment variables with the API key, in the order in which they are checked. Used if the
+/// configuration names no other variable.
 pub const KEY_VARIABLES: [&str; 2] = ["ANTHROPIC_API_KEY", "LLM_API_KEY"];
 
-/// One request of a guest.
+/// A request from a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Instructions that precede the prompt.
     pub system: Option<String>,
     /// The prompt.
     pub prompt: String,
-    /// The most tokens that the answer may have.
+    /// Maximum number of tokens in the answer.
     pub max_tokens: u32,
-    /// A JSON schema that the answer must fit.
+    /// A JSON schema that the answer must match.
     pub json_schema: Option<String>,
 }
 
-/// One answer.
+/// An answer from a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
-    /// The text, or the JSON document where a schema was given.
+    /// The text, or the JSON document if the request has a schema.
     pub text: String,
-    /// The model that answered.
+    /// The name of the model that answered.
     pub model: String,
-    /// Tokens of the request.
+    /// Tokens in the request.
     pub input_tokens: u64,
-    /// Tokens of the answer.
+    /// Tokens in the answer.
     pub output_tokens: u64,
 }
 
-/// For whom a request is made, so that it can be bounded and accounted for.
+/// The origin of a request, for budgets and accounting.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller<'a> {
     /// The run.
@@ -43,24 +45,24 @@ pub struct Caller<'a> {
     pub processor: &'a str,
     /// The session.
     pub session: &'a str,
-    /// How much of the session's wall time is left: the request's time-out.
+    /// The remaining wall time of the session, used as the request's timeout.
     pub time_left: Duration,
 }
 
 /// The classes of `llm-error` in the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorClass {
-    /// No provider is configured, or it can't be reached.
+    /// No provider is configured, or it cannot be reached.
     Unavailable,
-    /// The operator's budget is used up.
+    /// The operator's budget is exhausted.
     Budget,
-    /// The provider asks to slow down.
+    /// The provider limits the request rate.
     RateLimited,
-    /// The time ran out.
+    /// The request timed out.
     TimeOut,
     /// The model refused to answer.
     Refused,
-    /// The answer does not fit the schema, or is none.
+    /// The answer is not valid or does not match the schema.
     Malformed,
     /// The request or the answer is too large.
     TooLarge,
@@ -69,7 +71,7 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
-    /// All of them.
+    /// Every class.
     pub const ALL: [Self; 8] = [
         Self::Unavailable,
         Self::Budget,
@@ -81,12 +83,12 @@ impl ErrorClass {
         Self::Failed,
     ];
 
-    /// The class behind a word.
+    /// Parses the name of a class.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|class| class.as_str() == word)
     }
 
-    /// The word for it, as in the contract.
+    /// The name in the contract.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unavailable => "unavailable",
@@ -100,51 +102,51 @@ impl ErrorClass {
         }
     }
 
-    /// Whether the session or its processor caused it, so that asking again is pointless; the
-    /// others are outages, which must not cost anyone a session (ARCHITECTURE.md §5).
+    /// Whether the session or its processor caused the error. Retrying such a request is pointless.
+    /// The other classes are outages, which must not quarantine a session.
     pub fn is_of_own_making(self) -> bool {
         matches!(self, Self::Refused | Self::Malformed)
     }
 }
 
-/// Why there is no answer.
+/// A request that got no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {reason}", class.as_str())]
 pub struct LlmError {
-    /// Of which class.
+    /// The class of the error.
     pub class: ErrorClass,
-    /// A sentence for people, free of secrets.
+    /// A sentence for people, without secrets.
     pub reason: String,
 }
 
-/// Someone who answers: a provider with its budgets, cache and retries, or a test's stand-in.
+/// A provider with its budgets, cache and retries, or a test double.
 ///
-/// Called on a worker's thread, which waits; the caller holds neither a permit nor a transaction.
-/// That thread is confined where the kernel can do it, and so are the threads that it starts: open
-/// files and sockets on a thread that was there before.
+/// The worker's thread calls it and blocks. The caller holds neither a permit nor a transaction.
+/// Where the kernel supports it, this thread and the threads that it starts are confined.
+/// Implementations must open files and sockets on another thread that already exists.
 pub trait LanguageModel: std::fmt::Debug + Send + Sync {
-    /// Answers, or says why not, within `caller.time_left`.
+    /// Sends a request and waits at most `caller.time_left`.
     ///
     /// # Errors
-    /// The class tells a passing outage from a request that will never be answered.
+    /// The class separates temporary outages from requests that can never succeed.
     fn complete(&self, request: &Request, caller: Caller<'_>) -> Result<Response, LlmError>;
 
-    /// Why this run has to stop, where only its operator can help: a key that is not taken, an
-    /// account without money, a model that nobody knows (BEHAVIOUR.md A15). Its requests are
-    /// answered `unavailable` with the same reason; the next run asks again.
+    /// Why this run must stop until the operator acts: an invalid key, an account without credit,
+    /// or an unknown model. Requests of this run then fail with `unavailable` and the same reason.
+    /// The next run tries again.
     fn halted(&self, run_id: &str) -> Option<String> {
         let _ = run_id;
         None
     }
 
-    /// Breaks off what is under way, and takes no more: the process ends.
+    /// Aborts requests in progress and rejects new ones, because the process exits.
     fn stop(&self) {}
 }
 
-/// What to do where there is no language model, for those who need one.
+/// The error message for processors that need a language model when none is configured.
 pub fn what_to_set() -> String {
     let [first, second] = KEY_VARIABLES;
     format!(
-        "no language model is configured; set {first} (or {second}) in the environment, or `[llm]` in the config file (docs/llm.md)"
+        "no language model is configured; set {first} or {second} in the environment, or add `[llm]` to the config file (see docs/llm.md)"
     )
 }

@@ -1,7 +1,8 @@
-//! A processor at work: load → link → instantiate → call.
+//! Runs a processor: load, link, instantiate, call.
 //!
-//! Loading and linking happen once for each component, instantiating and calling once for each
-//! session. A store is never used again after a call: whatever a trap left behind goes with it.
+//! Loading and linking happen once per component. Instantiating and calling happen once per
+//! session. A Wasmtime store is dropped after one call, and with it any state that a trap left
+//! behind.
 
 mod describe;
 mod redact;
@@ -40,77 +41,79 @@ pub struct Processor {
     digest: String,
 }
 
-/// The session that a guest is told of: no times, so that the same bytes give the same rows.
+/// The session data that a guest receives. It has no timestamps, so that the same bytes produce the
+/// same rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionInfo {
-    /// Path below the sessions root.
+    /// The path relative to the sessions root.
     pub key: String,
-    /// First component of the key.
+    /// The first path component of the key.
     pub directory: String,
-    /// The user's e-mail where it is known, else the directory.
+    /// The user's e-mail address if known, otherwise the directory.
     pub username: String,
-    /// The user's id where it is known.
+    /// The user's id, if known.
     pub user_id: Option<String>,
 }
 
-/// What a processor may reach while it is at a session, besides the session itself.
+/// What a processor can access while it processes a session, in addition to the session itself.
 #[derive(Clone, Debug, Default)]
 pub struct Grants {
-    /// What is committed of its shared tables; `None`: nothing yet.
+    /// The committed rows of its shared tables. `None`: the tables are empty.
     pub shared: Option<Arc<dyn SharedRows>>,
-    /// The way to a language model; `None`: whoever asks is told that none is within reach.
+    /// Access to a language model. `None`: requests fail with `unavailable`.
     pub model: Option<ModelGrant>,
-    /// What WASI's randomness begins from; `None`: what follows from the processor and the session.
-    /// Another one shows whether rows depend on chance.
+    /// The seed of WASI randomness. `None`: a seed derived from the processor and the session.
+    /// Tests pass another seed to check whether rows depend on it.
     pub randomness: Option<[u8; 32]>,
 }
 
-/// What executing a session gave: all that committing needs, and nothing else.
+/// The result of executing a session: exactly what a commit needs.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Execution {
-    /// The rows, or why there are none.
+    /// The rows, or the reason why there are none.
     pub outcome: Result<Completed, Fault>,
-    /// The hash of the snapshot, where it could be read to its end.
+    /// The hash of the snapshot, if it was read to its end.
     pub hash: Option<ContentHash>,
-    /// The hash of the beginning that the snapshot was asked to hash too.
+    /// The hash of the prefix, if the snapshot was asked for one.
     #[serde(default)]
     pub prefix_hash: Option<ContentHash>,
-    /// The file became shorter while it was read: what the guest saw is no state of it.
+    /// Whether the file was truncated while it was read. The guest then saw a state that never
+    /// existed.
     pub has_shrunk: bool,
-    /// What the guest said.
+    /// The guest's log.
     pub log: Vec<LogLine>,
-    /// What it took.
+    /// The resources that the execution used.
     pub cost: Cost,
-    /// Where in the guest it was stopped: its functions by name, the innermost first. Empty where it
-    /// was not, or where nobody can tell.
+    /// The guest's call stack at the point where it was stopped, innermost function first. Empty if
+    /// the guest was not stopped or its functions have no names.
     pub backtrace: Vec<String>,
 }
 
-/// A session that was processed.
+/// The output of a successful execution.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Completed {
-    /// How many items the guest says it extracted.
+    /// The number of extracted items that the guest reports.
     pub items: u64,
-    /// Its rows, one entry for each table of the manifest; of a shared table what it upserted, in
-    /// that order, so that of equal keys the last one counts.
+    /// One entry per table of the manifest. For a shared table, the upserts in order: for equal
+    /// keys, the last one wins.
     pub tables: Vec<TableRows>,
 }
 
-/// What a session took.
+/// Resources used by one session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
-    /// Fuel burned.
+    /// Fuel used.
     pub fuel: u64,
-    /// The most that all memories together reached, in bytes.
+    /// Peak size of all memories together, in bytes.
     pub peak_memory: u64,
-    /// Bytes of the session.
+    /// Size of the session, in bytes.
     pub bytes: u64,
-    /// CPU time of the guest and of the host's work for it, in microseconds.
+    /// CPU time of the guest and of host calls on its behalf, in microseconds.
     pub guest_micros: u64,
 }
 
 impl Execution {
-    /// Of a session of which nothing came to be known.
+    /// A failed execution that did not read the session.
     pub fn without_content(fault: Fault, log: Vec<LogLine>, cost: Cost) -> Self {
         Self {
             outcome: Err(fault),
@@ -124,13 +127,13 @@ impl Execution {
     }
 }
 
-/// Why a call did not come to its end, and where it was.
-struct Stopped {
+/// A call that did not return, with the guest's call stack.
+struct CallError {
     fault: Fault,
     backtrace: Vec<String>,
 }
 
-impl From<Fault> for Stopped {
+impl From<Fault> for CallError {
     fn from(fault: Fault) -> Self {
         Self {
             fault,
@@ -140,11 +143,11 @@ impl From<Fault> for Stopped {
 }
 
 impl Processor {
-    /// Loads and links compiled code, and asks it what it is.
+    /// Loads and links compiled code, and calls `describe`.
     ///
     /// # Errors
-    /// A fault of kind `component` when an import is not allowed, the component does not fit the
-    /// contract, or its manifest is refused; another fault when describing itself ran into a limit.
+    /// A fault of kind `component` if an import is not allowed, the component does not match the
+    /// contract, or its manifest is rejected. Another fault if `describe` exceeds a limit.
     pub fn load(
         engine: &Arc<Engine>,
         limits: &Arc<Limits>,
@@ -152,15 +155,15 @@ impl Processor {
         digest: String,
         settings: Vec<(String, String)>,
     ) -> Result<Self, Fault> {
-        let refused = |detail: String| Fault::new(FaultKind::Component, detail);
+        let rejected = |detail: String| Fault::new(FaultKind::Component, detail);
         let component =
-            sandbox::load(engine, compiled).map_err(|error| refused(error.to_string()))?;
+            sandbox::load(engine, compiled).map_err(|error| rejected(error.to_string()))?;
         let component_type = component.component_type();
         let mut imports = Vec::new();
         for (name, _) in component_type.imports(engine.wasmtime()) {
             if !sandbox::is_allowed_import(name) {
-                return Err(refused(format!(
-                    "the import `{}` is not allowed; a processor may import the contract's interfaces at 1.0.0 and WASI 0.2",
+                return Err(rejected(format!(
+                    "import `{}` is not allowed; a processor can import the interfaces of contract 1.0.0 and of WASI 0.2",
                     printable(name)
                 )));
             }
@@ -172,8 +175,8 @@ impl Processor {
             ProcessorWithLlmPre::new(linker.instantiate_pre(&component)?)
         };
         let pre = link().map_err(|error| {
-            refused(format!(
-                "the component does not fit the contract: {error:#}"
+            rejected(format!(
+                "the component does not match the contract: {error:#}"
             ))
         })?;
         let (manifest, describe_fuel) =
@@ -191,27 +194,27 @@ impl Processor {
         })
     }
 
-    /// The names that its component imports: its capabilities, and WASI.
+    /// The imports of the component, which are its capabilities and WASI.
     pub fn imports(&self) -> &[String] {
         &self.imports
     }
 
-    /// Whether it can ask a language model, where it is granted one.
+    /// Whether the component imports the `llm` interface.
     pub fn asks_model(&self) -> bool {
         let mut imports = self.imports.iter();
         imports.any(|name| name.starts_with("session-pipeline:processor/llm@"))
     }
 
-    /// Fuel that it burned to describe itself.
+    /// Fuel that `describe` used.
     pub fn describe_fuel(&self) -> u64 {
         self.describe_fuel
     }
 
-    /// Asks it once more what it is, in a fresh instance and with this randomness: it must say the
-    /// same each time.
+    /// Calls `describe` again, in a new instance and with this random seed. A processor must return
+    /// the same manifest each time.
     ///
     /// # Errors
-    /// As [`Processor::load`].
+    /// See [`Processor::load`].
     pub fn describe_again(&self, randomness: [u8; 32]) -> Result<Manifest, Fault> {
         let described = describe::describe(
             &self.engine,
@@ -223,33 +226,33 @@ impl Processor {
         described.map(|(manifest, _)| manifest)
     }
 
-    /// What the processor says of itself.
+    /// The validated manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The SHA-256 of the component.
+    /// The SHA-256 of the component, in lowercase hexadecimal.
     pub fn digest(&self) -> &str {
         &self.digest
     }
 
-    /// The operator's settings, as `describe` and `process` are handed them.
+    /// The operator's settings. `describe` and `process` both receive them.
     pub fn settings(&self) -> &[(String, String)] {
         &self.settings
     }
 
-    /// The limits it runs under.
+    /// The limits under which the processor runs.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Processes one session in an instance of its own, by itself: no shared row is committed yet.
-    /// A failure of the guest is a result.
+    /// Processes one session in its own instance, with empty shared tables and without a language
+    /// model. A failure of the guest is part of the result.
     pub fn process(&self, session: &SessionInfo, snapshot: Snapshot) -> Execution {
         self.process_with(session, snapshot, &Grants::default())
     }
 
-    /// As [`Processor::process`], with all that the processor may reach besides the session.
+    /// Like [`Processor::process`], with grants.
     pub fn process_with(
         &self,
         session: &SessionInfo,
@@ -265,7 +268,7 @@ impl Processor {
             let limit = self.limits.session_bytes_max;
             let fault = Fault::new(
                 FaultKind::TooLarge,
-                format!("the session has {bytes} bytes; {limit} are allowed"),
+                format!("the session has {bytes} bytes; the limit is {limit}"),
             );
             return Execution::without_content(fault, Vec::new(), cost);
         }
@@ -291,7 +294,7 @@ impl Processor {
             Err(error) => {
                 let fault = Fault::new(
                     FaultKind::Host,
-                    format!("no instance could be made: {error:#}"),
+                    format!("cannot create an instance: {error:#}"),
                 );
                 return Execution::without_content(fault, Vec::new(), cost);
             }
@@ -300,7 +303,7 @@ impl Processor {
         let (outcome, backtrace) = match result {
             Ok(Ok(summary)) => (Ok(summary.items), Vec::new()),
             Ok(Err(reason)) => (Err(Fault::new(FaultKind::Rejected, reason)), Vec::new()),
-            Err(stopped) => (Err(stopped.fault), stopped.backtrace),
+            Err(error) => (Err(error.fault), error.backtrace),
         };
         let fuel_left = fuel_left(&mut store);
         cost.fuel = self
@@ -319,12 +322,15 @@ impl Processor {
         };
         cost.guest_micros = u64::try_from(guest_micros).unwrap_or(u64::MAX);
         let Some(mut grant) = grant else {
-            let fault = Fault::new(FaultKind::Host, "the session was lost on the way");
+            let fault = Fault::new(
+                FaultKind::Host,
+                "internal error: the call did not return the session",
+            );
             return Execution::without_content(fault, log, cost);
         };
         let unanswered = grant.model.take().and_then(|model| model.unanswered);
         let outcome = outcome.map_err(|fault| blamed(fault, unanswered));
-        // However far the guest read, the hash is that of all it was given to read.
+        // However much the guest read, hash everything that it could read.
         let hash = grant.snapshot.finish();
         let outcome = match (&hash, outcome) {
             (Err(error), Ok(_)) => Err(Fault::new(FaultKind::Input, sandbox::read_detail(error))),
@@ -355,7 +361,7 @@ impl Processor {
         store: &mut wasmtime::Store<HostState>,
         session: &SessionInfo,
         bytes: u64,
-    ) -> Result<Result<types::Summary, String>, Stopped> {
+    ) -> Result<Result<types::Summary, String>, CallError> {
         let info = types::SessionInfo {
             key: session.key.clone(),
             directory: session.directory.clone(),
@@ -371,13 +377,13 @@ impl Processor {
             let guest = instance.session_pipeline_processor_guest();
             guest.call_process(&mut *store, &info).await
         };
-        run_to_end(deadline, call)?.map_err(|error| Stopped {
+        run_to_end(deadline, call)?.map_err(|error| CallError {
             fault: fault_of(store, &error),
             backtrace: backtrace_of(&error),
         })
     }
 
-    /// Randomness that follows from the processor and the session alone.
+    /// A random seed that depends only on the processor and the session.
     fn seed(&self, key: &str) -> [u8; 32] {
         let mut hasher = Sha256::new();
         hasher.update(self.manifest.name.as_bytes());

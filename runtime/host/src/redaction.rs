@@ -1,9 +1,9 @@
 //! Removes what looks like a secret from a text, before the text leaves the machine or is shown to
-//! people other than its author.
+//! anyone but its author.
 //!
-//! Each secret is replaced by a marker that names its kind. Rules search a `view` of the text in
-//! which escapes are decoded, and what they find is mapped back. The result is stable: redacting it
-//! again changes nothing.
+//! Each secret is replaced by a marker with the kind of secret. Rules search a `view` of the text
+//! in which escapes are decoded. Their matches are mapped back to the original text. Redaction is
+//! idempotent.
 
 mod entropy;
 mod keys;
@@ -23,30 +23,30 @@ pub use known::KnownSecrets;
 
 use view::View;
 
-/// The version of the rules: raised when they find more, so that stored rows are redacted again.
+/// The version of the rules. Raise it when they find more, so that stored rows are redacted again.
 pub const RULES_VERSION: i64 = 1;
 
-/// How every marker begins, so that none is taken for a secret.
+/// The beginning of every marker. The rules never match it.
 const MARKER_START: &str = "[removed: ";
-/// What was removed may bring other things together that look like a secret.
+/// Replacing a secret can join text that then looks like another secret, so redaction repeats.
 const ROUNDS_MAX: usize = 4;
 
-/// A place in a text that looks like a secret.
+/// A range of a text that looks like a secret.
 #[derive(Clone, Copy, Debug)]
-struct Find {
+struct SecretMatch {
     start: usize,
     end: usize,
     kind: &'static str,
 }
 
-/// A text without secrets.
+/// A redacted text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clean<'t> {
-    /// The text; borrowed where nothing was removed.
+    /// The text. Borrowed if nothing was removed.
     pub text: Cow<'t, str>,
-    /// How many secrets were removed.
+    /// The number of removed secrets.
     pub found: usize,
-    /// The kind of what is left, where removing brought up something new each time.
+    /// The kind of a secret that remains, if every round found another one.
     pub left: Option<&'static str>,
 }
 
@@ -55,7 +55,7 @@ pub fn without_secrets(text: &str) -> Cow<'_, str> {
     clean(text, None).text
 }
 
-/// Removes what looks like a secret, and `own`, which is one for sure.
+/// Removes what looks like a secret, and every occurrence of `own`, a known secret.
 pub fn clean<'t>(text: &'t str, own: Option<&str>) -> Clean<'t> {
     let mut clean = Clean {
         text: Cow::Borrowed(text),
@@ -75,12 +75,13 @@ pub fn clean<'t>(text: &'t str, own: Option<&str>) -> Clean<'t> {
     clean
 }
 
-/// Whether the value of a key or variable of this name may be a secret.
+/// Whether the value of a key or variable with this name can be a secret.
 pub fn names_a_secret(name: &str) -> bool {
     words::strength(name).is_some()
 }
 
-/// As [`without_secrets`], of the texts in a JSON document; what is no JSON is searched as a text.
+/// Like [`without_secrets`], for each string in a JSON document. Text that is not JSON is redacted
+/// as a whole.
 pub fn json_without_secrets(text: &str) -> Cow<'_, str> {
     let cleaned = |text: &str| without_secrets(text).into_owned();
     json_by(text, &cleaned)
@@ -98,12 +99,12 @@ fn json_by<'t>(text: &'t str, clean: &dyn Fn(&str) -> String) -> Cow<'t, str> {
     }
 }
 
-/// Cleans every text of a document; serde_json bounds its depth.
+/// Redacts every string of a document. serde_json limits the depth.
 fn walk(value: &mut Value, name: &str, clean: &dyn Fn(&str) -> String, has_changed: &mut bool) {
     match value {
         Value::String(text) => {
             let cleaned = match clean(text) {
-                // The name of a field may announce what its value is.
+                // The name of a field can reveal that its value is a secret.
                 same if same == *text && !name.is_empty() => {
                     let pair = format!("{name}: \"{text}\"");
                     let cleaned = without_secrets(&pair).into_owned();
@@ -136,12 +137,12 @@ pub fn first_kind(text: &str, own: Option<&str>) -> Option<&'static str> {
     finds(text, own).first().map(|find| find.kind)
 }
 
-fn replaced(text: &str, mut finds: Vec<Find>) -> (String, usize) {
+fn replaced(text: &str, mut finds: Vec<SecretMatch>) -> (String, usize) {
     finds.sort_by_key(|find| (find.start, std::cmp::Reverse(find.end)));
     let mut out = String::with_capacity(text.len());
     let (mut at, mut count) = (0, 0);
     for find in finds {
-        // Within what was removed already; what reaches beyond it is removed, too.
+        // Skip a match inside a removed range. Remove the rest of one that extends beyond it.
         let start = find.start.max(at);
         if find.end <= at {
             continue;
@@ -159,19 +160,23 @@ fn replaced(text: &str, mut finds: Vec<Find>) -> (String, usize) {
     (out, count)
 }
 
-/// All finds, as ranges of the text itself.
-fn finds(text: &str, own: Option<&str>) -> Vec<Find> {
+/// All matches, as byte ranges of `text`.
+fn finds(text: &str, own: Option<&str>) -> Vec<SecretMatch> {
     let view = View::of(text);
     let mut finds = rules::finds(&view);
     finds.extend(keys::finds(&view));
     finds.extend(named::finds(&view));
     finds.extend(entropy::finds(&view.text));
     if let Some(own) = own.filter(|own| !own.is_empty()) {
-        finds.extend(view.text.match_indices(own).map(|(start, own)| Find {
-            start,
-            end: start + own.len(),
-            kind: "api-key",
-        }));
+        finds.extend(
+            view.text
+                .match_indices(own)
+                .map(|(start, own)| SecretMatch {
+                    start,
+                    end: start + own.len(),
+                    kind: "api-key",
+                }),
+        );
     }
     for find in &mut finds {
         (find.start, find.end) = view.range(find.start, find.end);

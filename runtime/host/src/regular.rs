@@ -1,8 +1,8 @@
-//! Opening files that have to be regular ones.
+//! Opens files that must be regular files.
 //!
-//! A FIFO in the place of a file would block whoever opens it until somebody writes, a device may
-//! never end, and of a folder no bytes can be read. So files are opened without blocking, and looked
-//! at before the first read or write.
+//! Opening a FIFO blocks until another process opens it for writing. A device can be endless. A
+//! directory has no bytes to read. Therefore files are opened without blocking, and their type is
+//! checked before the first read or write.
 
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read as _};
@@ -11,16 +11,16 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Opens a file by these options.
+/// Opens a file with these options.
 ///
 /// # Errors
-/// Those of opening; and one that names the kind, where it is no regular file.
+/// An I/O error, or an error with the file type if it is not a regular file.
 pub fn open_with(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     check(path)?;
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
     let file = options.custom_flags(flags).open(path)?;
-    // It may be another one by now; on a regular file the flag means nothing.
+    // The path can point to another file by now. On a regular file, the flags have no effect.
     must_be_regular(file.metadata()?.file_type())?;
     Ok(file)
 }
@@ -28,15 +28,15 @@ pub fn open_with(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
 /// Opens a file for reading.
 ///
 /// # Errors
-/// As [`open_with`].
+/// See [`open_with`].
 pub fn open(path: &Path) -> io::Result<File> {
     open_with(OpenOptions::new().read(true), path)
 }
 
-/// The bytes of a file of that many at most.
+/// Reads a file of at most `bytes_max` bytes.
 ///
 /// # Errors
-/// As [`open_with`], and where there are more bytes.
+/// See [`open_with`]. Also fails if the file is larger.
 pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = open(path)?;
@@ -45,26 +45,26 @@ pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 > bytes_max {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
-            format!("it has more than {bytes_max} bytes"),
+            format!("the file is larger than {bytes_max} bytes"),
         ));
     }
     Ok(bytes)
 }
 
-/// As [`read`], of a file of text.
+/// Like [`read`], for a text file.
 ///
 /// # Errors
-/// As [`read`], and where it is not UTF-8.
+/// See [`read`]. Also fails if the file is not UTF-8.
 pub fn read_to_string(path: &Path, bytes_max: u64) -> io::Result<String> {
     String::from_utf8(read(path, bytes_max)?)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the file is not UTF-8"))
 }
 
-/// Whether a file that others open can be one: it is a regular file, or not there. A path that can't
-/// be looked at is left to who opens it.
+/// Checks a file that other code opens: it must be a regular file or missing. If the metadata
+/// cannot be read, the check passes, and opening reports the error.
 ///
 /// # Errors
-/// One that names the kind, where it is something else.
+/// An error with the file type if it is not a regular file.
 pub fn check(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(metadata) => must_be_regular(metadata.file_type()),
@@ -85,7 +85,7 @@ fn must_be_regular(kind: FileType) -> io::Result<()> {
     } else {
         ("a device", io::ErrorKind::InvalidInput)
     };
-    let text = format!("it is {name}, not a regular file; remove it or put a file in its place");
+    let text = format!("the path is {name}, not a regular file; replace it with a regular file");
     Err(io::Error::new(error, text))
 }
 

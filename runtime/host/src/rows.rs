@@ -1,7 +1,8 @@
-//! The rows that a session recorded, column by column: what executing hands to committing.
+//! The rows that a session recorded, stored by column. Execution produces them and a commit stores
+//! them.
 //!
-//! Columns rather than rows, since the guest's values are dropped as soon as they are checked and
-//! the database takes columns.
+//! A columnar layout fits both sides: the guest's values are dropped once they are checked, and the
+//! database appends columns.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -14,14 +15,14 @@ use crate::manifest::{Kind, TableSpec};
 /// All rows of one session for one table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TableRows {
-    /// How many rows.
+    /// The number of rows.
     pub rows: usize,
-    /// One entry for each column of the table, in its order.
+    /// The columns, in the order of the table.
     pub columns: Vec<ColumnValues>,
 }
 
 impl TableRows {
-    /// No rows yet.
+    /// An empty set of rows for this table.
     pub fn new(table: &TableSpec) -> Self {
         Self {
             rows: 0,
@@ -33,7 +34,7 @@ impl TableRows {
         }
     }
 
-    /// Of the rows of a shared table, the last one of each key: which row it is.
+    /// Maps each key of a shared table to its last row.
     pub fn latest(&self, key_column: usize) -> HashMap<&str, usize> {
         match self.columns.get(key_column) {
             Some(ColumnValues::Text(keys)) => keys
@@ -45,7 +46,7 @@ impl TableRows {
         }
     }
 
-    /// About what they take in memory.
+    /// The approximate size in memory, in bytes.
     pub fn bytes(&self) -> u64 {
         let column_bytes = |column: &ColumnValues| match column {
             ColumnValues::Bool(values) => values.len(),
@@ -60,16 +61,16 @@ impl TableRows {
     }
 }
 
-/// The values of one column; `None` is null.
+/// The values of one column. `None` is null.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ColumnValues {
-    /// Truth values.
+    /// Booleans.
     Bool(Vec<Option<bool>>),
-    /// Integers.
+    /// Signed integers.
     S64(Vec<Option<i64>>),
     /// Finite numbers.
     F64(Vec<Option<f64>>),
-    /// Text, and JSON as text.
+    /// Text, or JSON as text.
     Text(TextValues),
     /// Microseconds since the epoch.
     Timestamp(Vec<Option<i64>>),
@@ -86,7 +87,7 @@ impl ColumnValues {
         }
     }
 
-    /// The values in order, one by one.
+    /// The values in order.
     pub fn cells(&self) -> Box<dyn Iterator<Item = Cell<'_>> + '_> {
         fn of<'a, T: Copy>(
             values: &'a [Option<T>],
@@ -108,7 +109,7 @@ impl ColumnValues {
         }
     }
 
-    /// Adds a null.
+    /// Appends a null.
     pub fn push_null(&mut self) {
         match self {
             Self::Bool(values) => values.push(None),
@@ -120,7 +121,7 @@ impl ColumnValues {
 }
 
 impl TableRows {
-    /// The texts of a column with its kind; `None` where it holds others.
+    /// The texts of a column. `None` if the column has another type.
     pub(crate) fn texts(&self, column: usize) -> Option<&TextValues> {
         match self.columns.get(column)? {
             ColumnValues::Text(texts) => Some(texts),
@@ -128,7 +129,7 @@ impl TableRows {
         }
     }
 
-    /// Puts other texts in the place of a column's.
+    /// Replaces the texts of a column.
     pub(crate) fn replace_texts(&mut self, column: usize, texts: TextValues) {
         if let Some(values) = self.columns.get_mut(column) {
             *values = ColumnValues::Text(texts);
@@ -136,16 +137,16 @@ impl TableRows {
     }
 }
 
-/// Texts in one buffer: a row of usage has a dozen short ones.
+/// Texts in a single buffer, because a typical row has a dozen short ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextValues {
     bytes: String,
-    /// The end of each text in `bytes`; `None` for null.
+    /// The end offset of each text in `bytes`. `None` is null.
     ends: Vec<Option<u32>>,
 }
 
 impl TextValues {
-    /// Adds a text or a null. A session records at most 64 MiB, so offsets fit.
+    /// Appends a text or a null. A session records at most 64 MiB, so offsets fit into `u32`.
     pub fn push(&mut self, text: Option<&str>) {
         self.ends.push(text.map(|text| {
             self.bytes.push_str(text);
@@ -167,12 +168,13 @@ impl TextValues {
     }
 }
 
-/// The value of one column in one row. JSON is text here: its column says what it is.
+/// The value of one column in one row. JSON is represented as text, because the column determines
+/// the type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell<'a> {
-    /// Absent.
+    /// Null.
     Null,
-    /// A truth value.
+    /// A boolean.
     Bool(bool),
     /// An integer.
     S64(i64),
@@ -185,7 +187,7 @@ pub enum Cell<'a> {
 }
 
 impl Cell<'_> {
-    /// The same for longer.
+    /// Copies borrowed text.
     pub fn into_owned(self) -> Cell<'static> {
         match self {
             Self::Null => Cell::Null,
@@ -197,7 +199,7 @@ impl Cell<'_> {
         }
     }
 
-    /// About what it weighs, as it is counted when a row is recorded.
+    /// The approximate size in bytes that counts toward the row limits.
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Text(text) => text.len() as u64 + 8,
@@ -205,7 +207,7 @@ impl Cell<'_> {
         }
     }
 
-    /// How two values of one column compare; `None` where one of them is null.
+    /// Compares two values of one column. `None` if one of them is null.
     pub(crate) fn compare(&self, other: &Cell<'_>) -> Option<Ordering> {
         match (self, other) {
             (Self::Bool(a), Cell::Bool(b)) => Some(a.cmp(b)),
@@ -213,7 +215,7 @@ impl Cell<'_> {
                 Some(a.cmp(b))
             }
             (Self::F64(a), Cell::F64(b)) => a.partial_cmp(b),
-            // By bytes, as the database compares them.
+            // Bytewise, like the database.
             (Self::Text(a), Cell::Text(b)) => Some(a.cmp(b)),
             _ => None,
         }

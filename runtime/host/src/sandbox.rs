@@ -1,9 +1,9 @@
-//! The walls around a guest: the engine, the limits and what is granted.
+//! The sandbox: the Wasmtime engine, the limits, and everything that a guest can access.
 //!
-//! Nothing is granted but the session's own lines, the processor's own tables and a bounded log.
-//! How a component is loaded and called stands in [`crate::processor`]; what WASI answers in the
-//! `wasi` room; how rows are taken in the `records` room; compiling in the `compile` room; what the
-//! kernel denies to the threads that run guests in the `worker` room.
+//! A guest can read the lines of its own session, write its own tables and write a bounded log. It
+//! has no other access. [`crate::processor`] loads and calls components. The module `wasi` stubs
+//! WASI, `records` accepts rows, `compile` compiles components, and `worker` restricts the system
+//! calls of threads that run guests.
 
 mod code;
 mod compile;
@@ -42,12 +42,12 @@ pub(crate) use wasi::is_allowed_import;
 pub use worker::confine_if_possible;
 pub use worker::{Confined, Reach, confine_thread};
 
-/// Memory kept resident in a pool slot, so that the next session there does not fault it in again:
-/// twice what a Rust guest needs.
+/// Memory that stays resident in a pool slot, so that the next session in the slot does not fault
+/// it in again. Twice what a Rust guest needs.
 const KEEP_RESIDENT_BYTES: usize = 4 << 20;
-/// Of a stack: what a Rust guest uses of it.
+/// Stack memory that stays resident in a pool slot: what a Rust guest uses.
 const STACK_KEEP_RESIDENT_BYTES: usize = 64 << 10;
-/// Core instances of one component; Python has 38.
+/// Core instances of one component. Python has 38.
 const CORE_INSTANCES_MAX: u32 = 64;
 /// Memories and tables of one component.
 const MEMORIES_MAX: u32 = 8;
@@ -55,14 +55,14 @@ const TABLES_MAX: u32 = 32;
 /// Metadata of one instance, in bytes.
 const INSTANCE_BYTES_MAX: usize = 4 << 20;
 
-/// The code that runs guests, shared by all processors.
+/// The Wasmtime engine that runs guests, shared by all processors.
 pub struct Engine(wasmtime::Engine);
 
 impl Engine {
-    /// An engine for as many sessions at once as there are workers, and one `describe` beside them.
+    /// Creates an engine for `workers` concurrent sessions and one concurrent `describe`.
     ///
     /// # Errors
-    /// When the address space for the pool can't be had.
+    /// The address space for the pool cannot be reserved.
     pub fn new(limits: &Limits, workers: usize) -> wasmtime::Result<Self> {
         let mut config = tuned(limits);
         let slots = u32::try_from(workers).unwrap_or(u32::MAX).saturating_add(1);
@@ -84,7 +84,7 @@ impl Engine {
             .table_elements(limits.table_elements_max)
             .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
             .table_keep_resident(64 << 10)
-            // Where the kernel can tell which pages were written, only those are cleared.
+            // If the kernel supports PAGEMAP_SCAN, only written pages are cleared.
             .pagemap_scan(Enabled::Auto);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         wasmtime::Engine::new(&config).map(Self)
@@ -94,8 +94,8 @@ impl Engine {
         &self.0
     }
 
-    /// Names everything that compiled code depends on: what is compiled for another engine is not
-    /// loaded.
+    /// Identifies everything that compiled code depends on. An engine does not load code with
+    /// another fingerprint.
     pub fn fingerprint(&self) -> String {
         fingerprint_of(&self.0)
     }
@@ -108,7 +108,7 @@ fn fingerprint_of(engine: &wasmtime::Engine) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-/// Everything that a guest may call: WASI, inert, and the contract.
+/// Links everything that a guest can call: stubbed WASI and the contract.
 pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     wasi::link(linker)?;
     contract::ProcessorWithLlm::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
@@ -121,21 +121,22 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// All that decides over the compiled code; compiling and running must agree in it.
+/// The settings that affect compiled code. The compiler and the runtime must use the same ones.
 fn tuned(limits: &Limits) -> EngineConfig {
     let mut config = EngineConfig::new();
     config
         .cranelift_opt_level(OptLevel::Speed)
         .consume_fuel(true)
-        // The same bytes must give the same rows on any machine.
+        // The same bytes must produce the same rows on any machine.
         .cranelift_nan_canonicalization(true)
         .wasm_relaxed_simd(false)
         .wasm_simd(true)
         .concurrency_support(false)
         .max_wasm_stack(limits.stack_bytes_max)
         .async_stack_size(limits.stack_bytes_max + (1 << 20))
-        // The whole address space of a 32-bit memory: no access then needs a check of its own,
-        // which is worth a third of the speed. Reserved is not used: the limiter bounds that.
+        // Reserves the whole address space of a 32-bit memory. Accesses then need no bounds checks,
+        // which saves a third of the run time. Reserved memory is not used memory. The limiter
+        // bounds the latter.
         .memory_reservation(4 << 30);
     config
 }

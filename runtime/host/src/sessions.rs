@@ -1,8 +1,8 @@
-//! The sessions on disk: the root folder and the one walker over it.
+//! Session files on disk: the root folder and the walker.
 //!
-//! Scan, health and listings all use this walker, so they can never disagree.
-//! Everything below the root is hostile: no link is followed, neither here nor when a session is
-//! opened, since every step goes through the descriptor of the folder before it.
+//! Scan, health and listings all use the same walker, so that they agree. The contents of the root
+//! are untrusted. Links are never followed, neither by the walker nor when a session is opened:
+//! each path component is opened relative to the descriptor of its parent folder.
 
 mod ahead;
 
@@ -18,17 +18,17 @@ use rustix::io::Errno;
 
 pub use ahead::Found;
 
-/// How deep folders may be nested: each level holds one descriptor open.
+/// Maximum nesting of folders. Each level needs an open descriptor.
 const DEPTH_MAX: usize = 64;
 
-/// What the file system says of a file: equal observations mean an unchanged file.
+/// The metadata of a file. If it is equal, the file is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Observed {
     /// Length in bytes.
     pub size: u64,
-    /// Time of the last change of content, in nanoseconds since the epoch.
+    /// Time of the last content change, in nanoseconds since the epoch.
     pub mtime_ns: i64,
-    /// Time of the last change of the inode; no program can set it.
+    /// Time of the last inode change, in nanoseconds since the epoch. Programs cannot set it.
     pub ctime_ns: i64,
 }
 
@@ -51,42 +51,43 @@ impl Observed {
     }
 }
 
-/// Something on the way that was passed over, and why. Never fatal.
+/// A path that the walker skipped, and the reason. Never fatal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// Where, fit for a terminal.
+    /// The path, safe to print.
     pub path: String,
-    /// What is the matter, and what helps.
+    /// The reason, and how to fix it.
     pub reason: String,
 }
 
-/// Notes and links listed by a walk; the others are counted.
+/// Maximum number of notes and of links that a walk lists. It counts the rest.
 const LISTED_MAX: usize = 100;
 
-/// What a walk came to.
+/// The result of a walk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Walk {
-    /// How many sessions were found.
+    /// The number of sessions found.
     pub found: u64,
-    /// What was passed over in a way that someone should know of, at most a hundred; one more says
-    /// how many others there are.
+    /// Skipped paths that the operator should know about, at most 100. A final entry reports how
+    /// many more there are.
     pub notes: Vec<Note>,
-    /// Notes that are not listed.
+    /// The number of notes that are not listed.
     pub notes_left_out: u64,
-    /// Linked folders and sessions, which are not followed.
+    /// Linked folders and sessions. They are not followed.
     pub links: Links,
-    /// Whether every folder could be read to its end. Where not, a session that was not seen may
-    /// still be there.
+    /// Whether every folder could be read completely. If not, sessions that were not seen can still
+    /// exist.
     pub is_complete: bool,
 }
 
-/// Links below the root that would lead to sessions. The policy is not to follow them, as a link
-/// may lead anywhere; but whoever set one expects its sessions to count, so each is named.
+/// Links below the root that could lead to sessions. They are not followed, because a link can
+/// point anywhere. They are reported, because the person who created a link expects its sessions to
+/// count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Links {
-    /// How many there are.
+    /// The number of links.
     pub count: u64,
-    /// Where, fit for a terminal; at most a hundred.
+    /// Their paths, safe to print. At most 100.
     pub paths: Vec<String>,
 }
 
@@ -99,27 +100,27 @@ impl Links {
         }
     }
 
-    /// How many are not listed.
+    /// The number of links that are not listed.
     pub fn left_out(&self) -> u64 {
         self.count.saturating_sub(self.paths.len() as u64)
     }
 }
 
 impl Walk {
-    /// Everything that was passed over, links included.
+    /// All skipped paths, including links.
     pub fn all_notes(&self) -> Vec<Note> {
         let mut notes = self.notes.clone();
         let linked = |path: &String| Note {
             path: path.clone(),
-            reason: "links are not followed, so no session behind it is processed; move its \
-                     target here, or mount it in place of the link"
+            reason: "links are not followed, so sessions behind this link are not processed; \
+                     move the target here, or mount it in place of the link"
                 .to_owned(),
         };
         notes.extend(self.links.paths.iter().map(linked));
         if let more @ 1.. = self.links.left_out() {
             notes.push(Note {
                 path: "…".to_owned(),
-                reason: format!("{more} more links are not followed"),
+                reason: format!("{more} more links that are not followed"),
             });
         }
         notes
@@ -133,19 +134,19 @@ impl Walk {
         }
     }
 
-    /// Counts what is not listed.
+    /// Adds the entry that counts the rest.
     fn end(&mut self) {
         self.links.paths.sort_unstable();
         if self.notes_left_out > 0 {
             self.notes.push(Note {
                 path: "…".to_owned(),
-                reason: format!("{} more are passed over", self.notes_left_out),
+                reason: format!("{} more paths were skipped", self.notes_left_out),
             });
         }
     }
 }
 
-/// The root folder of the sessions, held open.
+/// The root folder of the sessions, kept open.
 #[derive(Debug)]
 pub struct SessionsRoot {
     path: PathBuf,
@@ -154,10 +155,10 @@ pub struct SessionsRoot {
 }
 
 impl SessionsRoot {
-    /// Opens the root; the root itself may be a link. `None` where there is none.
+    /// Opens the root, which can be a link. Returns `None` if it does not exist.
     ///
     /// # Errors
-    /// When the root is there and can't be opened as a folder.
+    /// The root exists but cannot be opened as a folder.
     pub fn open(path: &Path) -> io::Result<Option<Self>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
@@ -171,25 +172,26 @@ impl SessionsRoot {
         }
     }
 
-    /// Where the root lies.
+    /// The path of the root.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The open folder itself.
+    /// The open root folder.
     pub fn folder(&self) -> BorrowedFd<'_> {
         self.folder.as_fd()
     }
 
-    /// How many sessions were opened through this value so far.
+    /// The number of sessions opened so far.
     pub fn opens(&self) -> u64 {
         self.opens.load(Ordering::Relaxed)
     }
 
-    /// Opens a session for reading without following any link and without waiting, say on a FIFO.
+    /// Opens a session for reading. Does not follow links and does not block on special files such
+    /// as FIFOs.
     ///
     /// # Errors
-    /// When it is gone, is no regular file, or can't be opened.
+    /// The session is gone, is not a regular file, or cannot be opened.
     pub fn open_session(&self, key: &str) -> io::Result<(File, Observed)> {
         let mut components = key.split('/').peekable();
         let mut folder: Option<OwnedFd> = None;
@@ -200,7 +202,7 @@ impl SessionsRoot {
             if component.is_empty() || component == "." || component == ".." {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
-                    "the session key is no plain path",
+                    "the session key contains an empty, `.` or `..` component",
                 ));
             }
             if components.peek().is_some() {
@@ -217,7 +219,7 @@ impl SessionsRoot {
             if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
-                    "it is no regular file",
+                    "not a regular file",
                 ));
             }
             self.opens.fetch_add(1, Ordering::Relaxed);
@@ -229,7 +231,8 @@ impl SessionsRoot {
         ))
     }
 
-    /// Observes one session without opening it; `None` where it is gone or no regular file.
+    /// Reads the metadata of a session without opening it. `None` if it is gone or not a regular
+    /// file.
     pub fn observe(&self, key: &str) -> Option<Observed> {
         let (folder, name) = match key.rsplit_once('/') {
             Some((folders, name)) => {
@@ -249,22 +252,24 @@ impl SessionsRoot {
             .then(|| Observed::of(&stat))
     }
 
-    /// Calls `visit` for every session below the root, in the order of the file system.
+    /// Calls `visit` for every session below the root, in file system order.
     ///
-    /// A session is a regular file `<user>/…/*.jsonl`; hidden files and folders, links, other files
-    /// and files right in the root are passed over. Links that may lead to sessions are listed.
+    /// A session is a regular file `<user>/…/*.jsonl`. The walker skips hidden files and folders,
+    /// links, other files, and files directly in the root. Links that could lead to sessions are
+    /// listed.
     ///
     /// # Errors
-    /// When the root itself can't be read.
+    /// The root itself cannot be read.
     pub fn walk(&self, visit: impl FnMut(&str, Observed)) -> io::Result<Walk> {
         self.walk_where(|_| true, visit)
     }
 
-    /// As [`SessionsRoot::walk`], only for what is wanted by its key; the key of a folder ends with a
-    /// slash. A session that is not wanted is counted and not looked at, a folder counts as one session.
+    /// Like [`SessionsRoot::walk`], limited to keys that `wants` accepts. The key of a folder ends
+    /// with a slash. A session that is not wanted is counted but not visited. A folder that is not
+    /// wanted counts as one session.
     ///
     /// # Errors
-    /// When the root itself can't be read.
+    /// The root itself cannot be read.
     pub fn walk_where(
         &self,
         mut wants: impl FnMut(&str) -> bool,
@@ -275,7 +280,7 @@ impl SessionsRoot {
             ..Walk::default()
         };
         let mut key = String::with_capacity(256);
-        // A descriptor of its own: reading moves the position within the folder.
+        // Use a separate descriptor, because reading moves the position in the folder.
         let root = rustix::fs::openat(
             &self.folder,
             c".",
@@ -288,7 +293,7 @@ impl SessionsRoot {
     }
 }
 
-/// Whether the walker could give this key: `<user>/…/*.jsonl`, nothing of it hidden.
+/// Whether the walker could produce this key: `<user>/…/*.jsonl` without hidden components.
 pub fn is_key(key: &str) -> bool {
     let mut components = key.split('/');
     key.ends_with(".jsonl")
@@ -345,11 +350,11 @@ fn walk_folder(
             continue;
         };
         if depth == DEPTH_MAX {
-            pass_over(
+            skip_unreadable(
                 walk,
                 key,
                 text,
-                format!("it is nested more than {DEPTH_MAX} folders deep; move it up"),
+                format!("the folder has more than {DEPTH_MAX} parent folders; move it up"),
             );
             continue;
         }
@@ -365,14 +370,15 @@ fn walk_folder(
             .and_then(|folder| walk_folder(folder, depth + 1, key, walk, wants, visit));
         key.truncate(length);
         match result {
-            // Gone since it was listed, or swapped for a link: as if it had not been there.
+            // The folder disappeared after it was listed, or was replaced by a link. Treat it as
+            // missing.
             Ok(()) | Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {}
             Err(errno) => {
-                pass_over(
+                skip_unreadable(
                     walk,
                     key,
                     text,
-                    format!("the folder can't be read ({errno}); check its permissions"),
+                    format!("cannot read the folder ({errno}); check its permissions"),
                 );
             }
         }
@@ -380,8 +386,9 @@ fn walk_folder(
     Ok(())
 }
 
-/// Whether a link stands where a session or a folder of sessions could. Its target is only asked
-/// what it is. One that is gone may have been a folder, say of a disk that is not mounted.
+/// Whether a link is in a place where a session or a folder of sessions could be. Only the type of
+/// its target is checked. A missing target counts, because it can be a folder on a disk that is not
+/// mounted.
 fn leads_to_sessions(folder: BorrowedFd<'_>, name: &CStr, is_session_name: bool) -> bool {
     match rustix::fs::statat(folder, name, AtFlags::NO_AUTOMOUNT) {
         Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
@@ -420,11 +427,11 @@ fn visit_session(
             key.truncate(length);
         }
         Ok(_) | Err(Errno::NOENT) => {}
-        Err(errno) => pass_over(
+        Err(errno) => skip_unreadable(
             walk,
             key,
             text,
-            format!("the file can't be observed ({errno})"),
+            format!("cannot read the metadata of the file ({errno})"),
         ),
     }
 }
@@ -433,23 +440,23 @@ fn utf8_name<'a>(name: &'a CStr, key: &str, walk: &mut Walk) -> Option<&'a str> 
     match name.to_str() {
         Ok(text) => Some(text),
         Err(_) => {
-            // Its keys could not be written down, so nothing below it can be known: it never was.
+            // Keys below it would not be UTF-8, so no session below it was ever stored.
             walk.note(Note {
                 path: crate::fault::printable(&format!("{key}{}", name.to_string_lossy())),
-                reason: "its name is not UTF-8; rename it".to_owned(),
+                reason: "the name is not UTF-8; rename it".to_owned(),
             });
             None
         }
     }
 }
 
-fn pass_over(walk: &mut Walk, key: &str, name: &str, reason: String) {
+fn skip_unreadable(walk: &mut Walk, key: &str, name: &str, reason: String) {
     let note = Note {
         path: crate::fault::printable(&format!("{key}{name}")),
         reason,
     };
     if walk.is_complete {
-        // The first that makes the walk incomplete is always listed, and before all others.
+        // The first note that makes the walk incomplete is always listed, before all others.
         walk.is_complete = false;
         walk.notes.insert(0, note);
     } else {

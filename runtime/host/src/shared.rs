@@ -1,7 +1,7 @@
-//! Shared tables as a session sees them: what is committed, with its own pending rows over it.
+//! Shared tables as a session sees them: the committed rows, overlaid with its own pending rows.
 //!
-//! A look-up is checked and answered here. Where the committed rows lie is the affair of whoever
-//! implements [`SharedRows`]: a session reaches them without knowing a database.
+//! This module validates and runs lookups. Implementations of [`SharedRows`] provide the committed
+//! rows, so that a session does not depend on a database.
 
 mod memory;
 mod overlay;
@@ -17,67 +17,67 @@ use crate::rows::Cell;
 pub use memory::MemoryRows;
 pub(crate) use overlay::{Answer, look_up};
 
-/// Conditions that one look-up may have.
+/// Maximum number of filters per lookup.
 pub const FILTERS_MAX: usize = 32;
-/// More rows than these are weighed before they are fetched: a row may have a megabyte.
+/// If a lookup can return more rows than this, their size is checked before they are fetched,
+/// because one row can have a megabyte.
 const UNWEIGHED_ROWS_MAX: usize = 256;
-/// Bytes of a key: what the database's own index takes, with room to spare.
+/// Maximum length of a key in bytes. Stays well below the limit of the database's index.
 pub const KEY_BYTES_MAX: usize = 1024;
 
 /// The committed rows of a processor's shared tables.
 ///
-/// Asked on a worker's thread in the middle of a session, which is confined where the kernel can do
-/// it; an implementation holds no transaction between two calls.
+/// Called on a worker's thread during a session. Where the kernel supports it, that thread is
+/// confined. Implementations must not keep a transaction open between two calls.
 pub trait SharedRows: fmt::Debug + Send + Sync {
-    /// How many rows a table holds: what a look-up without its key has to read.
+    /// The number of rows in a table. A lookup without a key must read them all.
     ///
     /// # Errors
-    /// A fault of kind `host` when they can't be read.
+    /// A fault of kind `host` if the rows cannot be read.
     fn count(&self, table: &TableSpec) -> Result<u64, Fault>;
 
-    /// The first rows that a query finds, in its order, besides those of the keys that are
-    /// replaced. Whoever asks for one key asks for one that is not.
+    /// Returns the first rows that match a query, in its order, except for rows with a key in
+    /// `replaced`. If the query selects a single key, that key is not in `replaced`.
     ///
     /// # Errors
-    /// A fault of kind `output-limit` when they are weighed and too heavy, of kind `host`
-    /// when they can't be read.
+    /// A fault of kind `output-limit` if the size is checked and too large. A fault of kind `host`
+    /// if the rows cannot be read.
     fn find(&self, query: &Query<'_>, replaced: &[&str]) -> Result<Vec<FoundRow>, Fault>;
 
-    /// When the rows of these keys were made, in microseconds; those that are not there are left
-    /// out.
+    /// The creation times of the rows with these keys, in microseconds. Missing keys are omitted.
     ///
     /// # Errors
-    /// A fault of kind `host` when they can't be read.
+    /// A fault of kind `host` if the rows cannot be read.
     fn created(&self, table: &TableSpec, keys: &[&str]) -> Result<HashMap<String, i64>, Fault>;
 }
 
-/// A checked look-up.
+/// A validated lookup.
 #[derive(Clone, Debug)]
 pub struct Query<'a> {
-    /// A shared table.
+    /// The shared table.
     pub table: &'a TableSpec,
-    /// Where its key stands among its columns.
+    /// The index of its key column.
     pub key: usize,
-    /// All of them must hold.
+    /// The filters. A row must match all of them.
     pub filters: &'a [Filter<'a>],
-    /// By what the rows are ordered; rows that are equal in it are ordered by their key.
+    /// The sort order. Rows that compare equal are sorted by their key.
     pub order: OrderBy,
-    /// Whether the largest comes first. Nulls come last all the same.
+    /// Whether the order is descending. Nulls come last in either order.
     pub descending: bool,
-    /// Rows at most.
+    /// Maximum number of rows.
     pub rows_max: usize,
-    /// Bytes at most of all rows together.
+    /// Maximum size of all rows together, in bytes.
     pub bytes_max: u64,
 }
 
 impl Query<'_> {
-    /// Whether what it finds is weighed before it is fetched. A few rows are not: what is left of
-    /// them under the session's own is weighed by whoever asked.
+    /// Whether the size of the result is checked before it is fetched. For a few rows, the caller
+    /// checks the size after it has overlaid the session's own rows.
     pub fn is_weighed(&self) -> bool {
         self.rows_max > UNWEIGHED_ROWS_MAX && self.wanted_key().is_none()
     }
 
-    /// The one key that it asks for, so that an index leads to the row.
+    /// The key, if the query selects a single key. The database then uses the index.
     pub fn wanted_key(&self) -> Option<&str> {
         self.filters.iter().find_map(|filter| match &filter.value {
             Cell::Text(key)
@@ -93,53 +93,53 @@ impl Query<'_> {
 /// One condition.
 #[derive(Clone, Debug)]
 pub struct Filter<'a> {
-    /// Which column.
+    /// The index of the column.
     pub column: usize,
-    /// How it compares with the value.
+    /// The comparison operator.
     pub comparison: Comparison,
-    /// The value, of the column's kind, or null.
+    /// A value of the column's kind, or null.
     pub value: Cell<'a>,
 }
 
-/// How a column compares with a value.
+/// A comparison operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
-    /// They are the same, or both null.
+    /// Both values are the same, or both are null.
     Equal,
-    /// They are not the same: a null differs from every value.
+    /// The values differ. Null differs from every other value.
     NotEqual,
-    /// Never with a null, like all that follow.
+    /// Less than the value. Never true for nulls, like the following operators.
     Less,
-    /// At most the value.
+    /// Less than or equal to the value.
     LessOrEqual,
-    /// Above the value.
+    /// Greater than the value.
     Greater,
-    /// At least the value.
+    /// Greater than or equal to the value.
     GreaterOrEqual,
 }
 
-/// By what rows are ordered.
+/// The sort key of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OrderBy {
-    /// One of the table's columns.
+    /// The index of a column.
     Column(usize),
-    /// When the row was first committed.
+    /// The time of the first commit.
     CreatedAt,
-    /// When it was last committed.
+    /// The time of the last commit.
     UpdatedAt,
 }
 
 /// A committed row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FoundRow {
-    /// One entry for each column of the table.
+    /// The cells, in column order.
     pub cells: Vec<Cell<'static>>,
-    /// What it is ordered by.
+    /// The value of the sort key.
     pub ordered_by: Cell<'static>,
 }
 
 impl Filter<'_> {
-    /// Whether a row fulfils it; the database's own judgement in other words.
+    /// Whether a cell matches this filter. Must agree with the comparison in the database.
     fn holds(&self, cell: &Cell<'_>) -> bool {
         let compared = cell.compare(&self.value);
         let are_same =

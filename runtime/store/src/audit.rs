@@ -1,4 +1,4 @@
-//! The table `audit_log`: who did what, when, and how it ended (BEHAVIOUR.md 4.5). Kept for ever.
+//! The table `audit_log`: who did what and when, and how it ended. Rows are never deleted.
 
 use std::time::Duration;
 
@@ -12,22 +12,22 @@ use crate::sql::timestamp;
 use crate::store::Store;
 use crate::transaction::in_transaction;
 
-/// The program of whoever acts (BEHAVIOUR.md 4.2).
+/// The kind of program that performed an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientKind {
-    /// Our command line.
+    /// The command line.
     Cli,
-    /// Any other client.
+    /// Any HTTP client.
     Web,
-    /// The scheduler, ours or another.
+    /// The built-in scheduler, or an external one.
     Scheduler,
-    /// The program by itself.
+    /// The service itself.
     System,
 }
 
 impl ClientKind {
-    /// The word for it.
+    /// The name in the database, such as `cli`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cli => "cli",
@@ -38,29 +38,29 @@ impl ClientKind {
     }
 }
 
-/// Who acts.
+/// The origin of an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
-    /// The user or the token; `None` for whoever sits at the machine.
+    /// The id of the user or token. `None` for a person with access to the machine.
     pub user_id: Option<String>,
-    /// Through what.
+    /// The kind of program.
     pub client_kind: ClientKind,
-    /// From where.
+    /// The IP address of the client.
     pub client_ip: Option<String>,
 }
 
 impl Actor {
-    /// Whoever uses the command line on the data dir itself.
+    /// A person who uses the command line directly on the data directory.
     pub fn cli() -> Self {
         Self::local(ClientKind::Cli)
     }
 
-    /// Our own scheduler.
+    /// The built-in scheduler.
     pub fn scheduler() -> Self {
         Self::local(ClientKind::Scheduler)
     }
 
-    /// The program by itself: what nobody asked for.
+    /// The service itself, for actions that no one requested.
     pub fn system() -> Self {
         Self::local(ClientKind::System)
     }
@@ -74,29 +74,29 @@ impl Actor {
     }
 }
 
-/// One row, as it is written.
+/// An audit row to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {
-    /// When it was done.
+    /// The time of the action.
     pub timestamp: UtcMicros,
-    /// By whom.
+    /// Who performed the action.
     pub actor: Actor,
-    /// What: `token.create`.
+    /// The action, such as `token.create`.
     pub action: String,
-    /// To what: `token:3`.
+    /// The affected resource, such as `token:3`.
     pub resource: String,
-    /// More of it, as JSON.
+    /// Details, as JSON.
     pub params: Option<String>,
-    /// How it ended: `ok`, `failed` or `interrupted`.
+    /// The result: `ok`, `failed` or `interrupted`.
     pub result: String,
-    /// How long it took.
+    /// The duration of the action.
     pub duration: Option<Duration>,
-    /// The run it belongs to.
+    /// The id of the run that the action belongs to.
     pub correlation_id: Option<String>,
 }
 
 impl AuditEntry {
-    /// Something that went well.
+    /// Creates an entry for a successful action.
     pub fn new(
         action: impl Into<String>,
         resource: impl Into<String>,
@@ -116,19 +116,20 @@ impl AuditEntry {
     }
 }
 
-/// An action whose audit row is written in its own transaction, so that none goes unrecorded.
+/// An action whose audit row is written in the same transaction, so that no such action is
+/// unrecorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audited {
-    /// What: `reprocess`.
+    /// The action, such as `reprocess`.
     pub action: &'static str,
-    /// Who asks for it.
+    /// Who requested the action.
     pub actor: Actor,
-    /// When.
+    /// The time of the action.
     pub now: UtcMicros,
 }
 
 impl Audited {
-    /// The row to it, once it is known what it came to.
+    /// Creates the audit entry once the result of the action is known.
     pub fn entry(self, resource: impl Into<String>, params: &serde_json::Value) -> AuditEntry {
         AuditEntry {
             params: Some(params.to_string()),
@@ -137,55 +138,56 @@ impl Audited {
     }
 }
 
-/// One row, as it is read.
+/// An audit row from the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRow {
-    /// Its number, as text.
+    /// The row's number, as text.
     pub id: String,
-    /// When it was done.
+    /// The time of the action.
     pub timestamp: UtcMicros,
-    /// By whom.
+    /// The id of the user or token.
     pub user_id: Option<String>,
-    /// What.
+    /// The action.
     pub action: String,
-    /// To what.
+    /// The affected resource.
     pub resource: Option<String>,
-    /// More of it, as JSON.
+    /// Details, as JSON.
     pub params: Option<String>,
-    /// How it ended.
+    /// The result.
     pub result: Option<String>,
-    /// How long it took.
+    /// The duration in milliseconds.
     pub duration_ms: Option<i64>,
-    /// From where.
+    /// The IP address of the client.
     pub client_ip: Option<String>,
-    /// Through what.
+    /// The kind of program.
     pub client_kind: Option<String>,
-    /// The run it belongs to.
+    /// The id of the run that the action belongs to.
     pub correlation_id: Option<String>,
 }
 
 impl Store {
-    /// Writes down what was done.
+    /// Writes an audit row.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// The database cannot be written.
     pub fn audit(&self, entry: AuditEntry) -> Result<(), StoreError> {
         self.write(move |connection| {
             in_transaction(connection, |connection| write_audit(connection, &entry))
         })
     }
 
-    /// The latest rows, the newest first; before the row of a time and an id, where one is given.
+    /// Returns the latest rows, newest first. If `before` is given, returns only rows before that
+    /// time and id.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn audit_rows(
         &self,
         before: Option<(UtcMicros, &str)>,
         limit: u32,
     ) -> Result<Vec<AuditRow>, StoreError> {
         let (at, id) = before.map(|(at, id)| (at.0, id)).unzip();
-        let refused = StoreError::database("to read the audit log");
+        let db_error = StoreError::database("read the audit log");
         let connection = self.reader()?;
         let mut statement = connection
             .prepare(
@@ -194,7 +196,7 @@ impl Store {
                  WHERE ? IS NULL OR (epoch_us(timestamp), length(id), id) < (?, length(?), ?) \
                  ORDER BY timestamp DESC, length(id) DESC, id DESC LIMIT ?",
             )
-            .map_err(&refused)?;
+            .map_err(&db_error)?;
         let rows = statement
             .query_map(params![at, at, id, id, limit], |row| {
                 Ok(AuditRow {
@@ -211,12 +213,12 @@ impl Store {
                     correlation_id: row.get(10)?,
                 })
             })
-            .map_err(&refused)?;
-        rows.collect::<Result<_, _>>().map_err(&refused)
+            .map_err(&db_error)?;
+        rows.collect::<Result<_, _>>().map_err(&db_error)
     }
 }
 
-/// Writes a row within the present transaction.
+/// Writes an audit row in the current transaction.
 pub fn write_audit(connection: &Connection, entry: &AuditEntry) -> Result<(), StoreError> {
     let id = (raise_counter(connection, "audit", 1)? + 1).to_string();
     let duration_ms = entry
@@ -240,6 +242,6 @@ pub fn write_audit(connection: &Connection, entry: &AuditEntry) -> Result<(), St
                 entry.correlation_id,
             ],
         )
-        .map_err(StoreError::database("an audit row"))?;
+        .map_err(StoreError::database("write an audit entry"))?;
     Ok(())
 }

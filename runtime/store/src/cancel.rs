@@ -1,8 +1,8 @@
-//! Cancellation of reads: work in the scope of a [`Cancellation`] ends early when its time is up, its
-//! client has disconnected, or the service stops.
+//! Cancels database reads. A read in the scope of a [`Cancellation`] ends early when its time is
+//! up, when its client disconnects, or when the service stops.
 //!
-//! The scope belongs to a thread. Every connection that the store opens for reading on that thread
-//! can be interrupted, so no function between the request and the statement has to pass anything on.
+//! A scope belongs to a thread. Every connection that the store opens for reading on that thread
+//! can be interrupted, so functions between the request and the statement need no extra parameter.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use duckdb::{Connection, InterruptHandle};
 
-/// Why reads were cancelled.
+/// The reason for a cancellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CancelReason {
-    /// They took longer than this.
+    /// The read exceeded this time limit.
     TimedOut(Duration),
-    /// The client that asked has disconnected.
+    /// The client disconnected.
     ClientGone,
     /// The service is stopping.
     Stopping,
@@ -28,20 +28,18 @@ impl fmt::Display for CancelReason {
         match self {
             Self::TimedOut(limit) => write!(
                 f,
-                "the request took longer than {} s and was cancelled; ask for fewer days, try again later, or raise `query_time_max` in the section `[service]` of the config file",
+                "the request took longer than {} s and was canceled; request fewer days, retry later, or raise `query_time_max` in the section `[service]` of the config file",
                 limit.as_secs_f64()
             ),
             Self::ClientGone => {
-                f.write_str("the request was cancelled because its client disconnected")
+                f.write_str("the request was canceled because the client disconnected")
             }
-            Self::Stopping => {
-                f.write_str("the service is stopping; try again when it is running again")
-            }
+            Self::Stopping => f.write_str("the service is stopping; retry after it has restarted"),
         }
     }
 }
 
-/// A handle that cancels the reads of one scope.
+/// Cancels the reads of one scope.
 #[derive(Clone, Default)]
 pub struct Cancellation(Arc<Reads>);
 
@@ -49,7 +47,7 @@ pub struct Cancellation(Arc<Reads>);
 struct Reads {
     reason: OnceLock<CancelReason>,
     is_over: AtomicBool,
-    /// Those of closed connections do nothing.
+    /// Handles of closed connections have no effect.
     handles: Mutex<Vec<Arc<InterruptHandle>>>,
 }
 
@@ -58,7 +56,7 @@ thread_local! {
 }
 
 impl Cancellation {
-    /// Runs `work` on this thread in the scope of this handle.
+    /// Runs `work` on this thread, in the scope of this handle.
     pub fn scope<T>(&self, work: impl FnOnce() -> T) -> T {
         let _scope = Scope {
             cancellation: self.clone(),
@@ -67,11 +65,11 @@ impl Cancellation {
         work()
     }
 
-    /// Cancels: no further read begins in the scope, and running statements are interrupted. The first
-    /// reason counts.
+    /// Rejects new reads in the scope and interrupts running statements. If called several times,
+    /// the first reason is kept.
     ///
-    /// DuckDB forgets an interrupt between two statements. Call this again until
-    /// [`Cancellation::is_over`].
+    /// DuckDB drops an interrupt that arrives between two statements. Repeat the call until
+    /// [`Cancellation::is_over`] returns true.
     pub fn cancel(&self, reason: CancelReason) {
         let _ = self.0.reason.set(reason);
         let handles = self
@@ -87,7 +85,7 @@ impl Cancellation {
         self.0.is_over.load(Ordering::SeqCst)
     }
 
-    /// Why it was cancelled; `None` where it was not.
+    /// The reason for the cancellation. `None` if the scope was not canceled.
     pub fn reason(&self) -> Option<CancelReason> {
         self.0.reason.get().copied()
     }
@@ -114,17 +112,17 @@ impl Drop for Scope {
     }
 }
 
-/// Why the scope of this thread was cancelled; `None` where it was not, or there is none.
+/// Why this thread's scope was canceled. `None` if it was not, or if there is no scope.
 pub(crate) fn current_reason() -> Option<CancelReason> {
     CURRENT.with_borrow(|current| current.as_ref()?.reason())
 }
 
-/// Refuses where the scope of this thread was cancelled.
+/// Fails if this thread's scope was canceled.
 pub(crate) fn check() -> Result<(), CancelReason> {
-    current_reason().map_or(Ok(()), |reason| Err(reason))
+    current_reason().map_or(Ok(()), Err)
 }
 
-/// Lets the scope of this thread interrupt the statements of a connection.
+/// Registers a connection with this thread's scope, so that its statements can be interrupted.
 pub(crate) fn watch(connection: &Connection) -> Result<(), CancelReason> {
     CURRENT.with_borrow(|current| {
         if let Some(current) = current {
@@ -139,7 +137,7 @@ pub(crate) fn watch(connection: &Connection) -> Result<(), CancelReason> {
     check()
 }
 
-// The gap between two statements can't be hit from outside.
+// These tests are here because an external test cannot hit the gap between two statements.
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
@@ -169,7 +167,9 @@ mod tests {
             });
             cancellation.scope(|| {
                 let read = store.reader().unwrap().execute_batch(ENDLESS);
-                let error = read.map_err(StoreError::database("a test")).unwrap_err();
+                let error = read
+                    .map_err(StoreError::database("run a test statement"))
+                    .unwrap_err();
                 assert!(
                     matches!(error, StoreError::Cancelled(CancelReason::ClientGone)),
                     "{error}"

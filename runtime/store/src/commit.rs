@@ -1,5 +1,5 @@
-//! Committing what sessions came to: rows and state of each session in one transaction, several
-//! sessions in one where they came together (PERFORMANCE.md part 2).
+//! Commits the outcomes of sessions. The rows and the state of a session are always in the same
+//! transaction. Several sessions share a transaction if they finish together.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ use crate::group::{CompletedSession, Entry, Group, SkippedSession};
 use crate::kill_point::reached;
 use crate::sql::{bigint, timestamp};
 use crate::store::Store;
-use crate::superseded::{self, Carried};
+use crate::superseded::{self, FirstRuns};
 use crate::table_rows::{append_by, column_array, delete_rows};
 use crate::transaction::in_transaction;
 use crate::{failures, shared};
 
 impl Store {
-    /// Commits a group: all of it, or, where something in it is refused, nothing of it.
+    /// Commits a group atomically.
     ///
     /// # Errors
-    /// When the database refuses; the caller may try the group's sessions one by one.
+    /// The database cannot be written. The caller can retry the sessions of the group individually.
     pub fn commit(&self, group: &Arc<Group>) -> Result<(), StoreError> {
         let group = Arc::clone(group);
         self.write(move |connection| {
@@ -51,10 +51,10 @@ fn write_group(connection: &Connection, group: &Group) -> Result<(), StoreError>
         0 => 0,
         count => raise_counter(connection, "session_seq", bigint(count as u64))? + 1,
     };
-    let carried = superseded::keep(connection, group, &completed, first_seq)?;
+    let first_runs = superseded::keep(connection, group, &completed, first_seq)?;
     delete_replaced(connection, &group.manifest, &completed)?;
     reached("rows replaced");
-    append_rows(connection, group, &completed, first_seq, &carried)?;
+    append_rows(connection, group, &completed, first_seq, &first_runs)?;
     reached("rows appended");
     let mut new = Vec::new();
     for (session, seq) in completed.iter().zip(first_seq..) {
@@ -63,7 +63,7 @@ fn write_group(connection: &Connection, group: &Group) -> Result<(), StoreError>
             None => new.push((*session, seq)),
         }
         if let Some(failure) = &session.failure {
-            failures::forget(connection, processor, &session.key, failure.row_id)?;
+            failures::delete(connection, processor, &session.key, failure.row_id)?;
         }
     }
     append_new_states(connection, group, &new)?;
@@ -74,7 +74,7 @@ fn write_group(connection: &Connection, group: &Group) -> Result<(), StoreError>
             Entry::Skipped(session) => {
                 update_observed(connection, processor, session)?;
                 if let Some(row_id) = session.failure_row {
-                    failures::forget(connection, processor, &session.key, row_id)?;
+                    failures::delete(connection, processor, &session.key, row_id)?;
                 }
             }
             Entry::Failed(session) => {
@@ -85,7 +85,7 @@ fn write_group(connection: &Connection, group: &Group) -> Result<(), StoreError>
     append_costs(connection, group)
 }
 
-/// Deletes what earlier contents of these sessions wrote.
+/// Deletes the rows of earlier versions of these sessions.
 fn delete_replaced(
     connection: &Connection,
     manifest: &Manifest,
@@ -97,7 +97,7 @@ fn delete_replaced(
             .filter_map(|session| session.known.map(|known| (session, known)))
     };
     let replaced: Vec<i64> = known().filter_map(|(_, known)| known.session_seq).collect();
-    // Legacy rows carry no number: their rows, if any, are found by the file, once.
+    // Legacy state rows have no session number. Their rows are found once, by file name.
     let legacy: Vec<&str> = known()
         .filter(|(_, known)| known.session_seq.is_none())
         .map(|(session, _)| session.key.as_str())
@@ -110,7 +110,7 @@ fn append_rows(
     group: &Group,
     completed: &[&CompletedSession],
     first_seq: i64,
-    carried: &Carried,
+    first_runs: &FirstRuns,
 ) -> Result<(), StoreError> {
     for (index, table) in group.manifest.tables.iter().enumerate() {
         let parts: Vec<_> = completed
@@ -157,7 +157,7 @@ fn append_rows(
                 .iter()
                 .filter_map(|(_, _, rows)| rows.columns.get(column));
             let array = if spec.name == FIRST_RUN_COLUMN && !table.identity.is_empty() {
-                carried.first_runs(table, &parts, &group.run_id)
+                first_runs.column(table, &parts, &group.run_id)
             } else {
                 column_array(spec.kind, values)
             };
@@ -168,7 +168,7 @@ fn append_rows(
             &group.manifest.name,
             &table.name,
             columns,
-            "a session's rows",
+            "write the rows of a session",
         )?;
     }
     Ok(())
@@ -179,13 +179,15 @@ fn append_batch(
     schema: &str,
     table: &str,
     columns: Vec<(&str, ArrayRef)>,
-    doing: &'static str,
+    action: &'static str,
 ) -> Result<(), StoreError> {
-    let refused = StoreError::database(doing);
+    let db_error = StoreError::database(action);
     let batch = RecordBatch::try_from_iter(columns)
-        .map_err(|error| refused(duckdb::Error::ToSqlConversionFailure(Box::new(error))))?;
-    let appender = connection.appender_to_db(table, schema).map_err(&refused)?;
-    append_by(appender, batch).map_err(&refused)
+        .map_err(|error| db_error(duckdb::Error::ToSqlConversionFailure(Box::new(error))))?;
+    let appender = connection
+        .appender_to_db(table, schema)
+        .map_err(&db_error)?;
+    append_by(appender, batch).map_err(&db_error)
 }
 
 fn observed_columns(observed: Option<Observed>) -> (Option<i64>, Option<i64>, Option<i64>) {
@@ -199,7 +201,7 @@ fn observed_columns(observed: Option<Observed>) -> (Option<i64>, Option<i64>, Op
     }
 }
 
-/// The column is an INTEGER since the legacy layout.
+/// The column has been an INTEGER since the legacy layout.
 fn items(session: &CompletedSession) -> i32 {
     i32::try_from(session.items).unwrap_or(i32::MAX)
 }
@@ -215,10 +217,10 @@ fn update_state(
     row_id: i64,
     seq: i64,
 ) -> Result<(), StoreError> {
-    let refused = StoreError::database("a session's state");
+    let db_error = StoreError::database("update the state of a session");
     let (size, mtime_ns, ctime_ns) = observed_columns(session.observed);
     let by_row_id = format!("{UPDATE_STATE} AND rowid = ?");
-    // By its handle first; the key alone would scan the table, and is right where the handle is not.
+    // Try the row id first. If it is stale, the key finds the row, but scans the table.
     for (sql, handle) in [(by_row_id.as_str(), Some(row_id)), (UPDATE_STATE, None)] {
         let hash = session.hash.to_string();
         let read_at = timestamp(session.read_at);
@@ -244,12 +246,12 @@ fn update_state(
         let updated = connection
             .prepare_cached(sql)
             .and_then(|mut statement| statement.execute(all.as_slice()))
-            .map_err(&refused)?;
+            .map_err(&db_error)?;
         if updated == 1 {
             return Ok(());
         }
     }
-    // The row is gone: someone removed it since the scan.
+    // The row was removed after the scan. Insert it again.
     append_new_states(connection, group, &[(session, seq)])
 }
 
@@ -335,7 +337,7 @@ fn append_new_states(
         "main",
         "session_processor_state",
         columns,
-        "the state of new sessions",
+        "write the state of new sessions",
     )
 }
 
@@ -347,7 +349,7 @@ fn update_observed(
     let (size, mtime_ns, ctime_ns) = observed_columns(session.observed);
     let sql = "UPDATE main.session_processor_state SET file_size = ?, file_mtime_ns = ?, file_ctime_ns = ?, \
          missing_since = NULL WHERE rowid = ? AND processor_name = ? AND session_file = ?";
-    // A stale handle only means that the file is hashed once more.
+    // If the row id is stale, the only effect is that the file is hashed again.
     connection
         .prepare_cached(sql)
         .and_then(|mut statement| {
@@ -360,7 +362,9 @@ fn update_observed(
                 session.key
             ])
         })
-        .map_err(StoreError::database("what was observed of a session"))?;
+        .map_err(StoreError::database(
+            "update the size and times of a session",
+        ))?;
     Ok(())
 }
 
@@ -370,7 +374,7 @@ fn append_costs(connection: &Connection, group: &Group) -> Result<(), StoreError
         .iter()
         .filter_map(|entry| match entry {
             Entry::Completed(session) => Some((session.key.as_str(), session.cost)),
-            // What was not tried has cost nothing.
+            // Sessions that were not attempted have no cost.
             Entry::Failed(session) => Some((session.key.as_str(), session.cost))
                 .filter(|(_, cost)| *cost != Cost::default()),
             Entry::Skipped(_) => None,
@@ -410,6 +414,6 @@ fn append_costs(connection: &Connection, group: &Group) -> Result<(), StoreError
         "main",
         "session_costs",
         columns,
-        "what sessions cost",
+        "write the cost of sessions",
     )
 }

@@ -1,5 +1,5 @@
-//! The table `component_files`: which component each file of the folder of processors last held
-//! that could be used, so that a broken replacement is survived, also by a restart.
+//! The table `component_files`: the last usable component of each file in the processors folder. If
+//! a file is replaced by a broken one, the previous component stays in use, even after a restart.
 
 use std::collections::BTreeMap;
 
@@ -13,37 +13,38 @@ use crate::sql::timestamp;
 use crate::store::Store;
 use crate::transaction::in_transaction;
 
-/// A component that described itself.
+/// A component whose `describe` succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Component {
     /// The name in its manifest.
     pub name: String,
     /// The version in its manifest.
     pub version: u32,
-    /// Its SHA-256.
+    /// The SHA-256 of the component.
     pub digest: String,
 }
 
-/// Files come and go by themselves, as far as the program can tell.
+/// The audited action for a change of a file. The service is the actor, because it cannot know who
+/// changed the file.
 fn audited(action: &'static str, now: UtcMicros) -> Audited {
     let actor = Actor::system();
     Audited { action, actor, now }
 }
 
 impl Store {
-    /// The last good component of each file, by the file's name.
+    /// The last usable component of each file, by file name.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn component_files(&self) -> Result<BTreeMap<String, Component>, StoreError> {
-        let refused = StoreError::database("to read which files hold which components");
+        let db_error = StoreError::database("read the component files");
         let connection = self.reader()?;
         let mut statement = connection
             .prepare(
                 "SELECT file_name, digest, processor_name, version \
                  FROM main.component_files JOIN main.components USING (digest)",
             )
-            .map_err(&refused)?;
+            .map_err(&db_error)?;
         let rows = statement
             .query_map([], |row| {
                 let component = Component {
@@ -53,35 +54,36 @@ impl Store {
                 };
                 Ok((row.get(0)?, component))
             })
-            .map_err(&refused)?;
-        rows.collect::<Result<_, _>>().map_err(&refused)
+            .map_err(&db_error)?;
+        rows.collect::<Result<_, _>>().map_err(&db_error)
     }
 
-    /// The digests of those components that others took over from, in the files of their processors.
+    /// The digests of components that were replaced by other components in the files of their
+    /// processors.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn superseded_components(&self) -> Result<Vec<String>, StoreError> {
-        let refused = StoreError::database("to read which components were replaced");
+        let db_error = StoreError::database("read the replaced components");
         let connection = self.reader()?;
         let mut statement = connection
             .prepare(
-                "WITH held AS (SELECT * FROM main.component_files JOIN main.components USING (digest)) \
+                "WITH current_files AS (SELECT * FROM main.component_files JOIN main.components USING (digest)) \
                  SELECT digest FROM main.components \
-                 WHERE processor_name IN (SELECT processor_name FROM held) \
-                 AND digest NOT IN (SELECT digest FROM held)",
+                 WHERE processor_name IN (SELECT processor_name FROM current_files) \
+                 AND digest NOT IN (SELECT digest FROM current_files)",
             )
-            .map_err(&refused)?;
+            .map_err(&db_error)?;
         let rows = statement
             .query_map([], |row| row.get(0))
-            .map_err(&refused)?;
-        rows.collect::<Result<_, _>>().map_err(&refused)
+            .map_err(&db_error)?;
+        rows.collect::<Result<_, _>>().map_err(&db_error)
     }
 
-    /// Records that a file holds this component, which is good.
+    /// Records that a file contains this usable component.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// The database cannot be written.
     pub fn record_component_file(
         &self,
         file: String,
@@ -97,7 +99,7 @@ impl Store {
                 ] {
                     let changed = connection
                         .execute(sql, values)
-                        .map_err(StoreError::database("which file holds a component"))?;
+                        .map_err(StoreError::database("record a component file"))?;
                     if changed > 0 {
                         break;
                     }
@@ -109,7 +111,7 @@ impl Store {
                         |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)),
                     )
                     .optional()
-                    .map_err(StoreError::database("to read what it knows of a component"))?;
+                    .map_err(StoreError::database("read a component"))?;
                 let (processor, version) = known.unzip();
                 let params = json!({ "digest": digest, "processor": processor, "version": version });
                 let resource = format!("processor-file:{file}");
@@ -118,10 +120,10 @@ impl Store {
         })
     }
 
-    /// Forgets a file that was taken away. What its component wrote stays.
+    /// Removes the record of a file that was deleted. The rows of its component remain.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// The database cannot be written.
     pub fn forget_component_file(&self, file: String, now: UtcMicros) -> Result<(), StoreError> {
         self.write(move |connection| {
             in_transaction(connection, |connection| {
@@ -130,7 +132,7 @@ impl Store {
                         "DELETE FROM main.component_files WHERE file_name = ?",
                         [&file],
                     )
-                    .map_err(StoreError::database("to forget a file of a component"))?;
+                    .map_err(StoreError::database("remove a component file"))?;
                 if removed == 0 {
                     return Ok(());
                 }

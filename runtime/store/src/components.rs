@@ -10,24 +10,24 @@ use crate::sql::timestamp;
 use crate::store::Store;
 use crate::transaction::in_transaction;
 
-/// What is known of a component.
+/// A row of `components`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownComponent {
-    /// The processor it is.
+    /// The name of the processor.
     pub processor_name: String,
-    /// The version of its manifest.
+    /// The version in the manifest.
     pub version: u32,
-    /// The SHA-256 of its compiled form, where one is kept.
+    /// The SHA-256 of the compiled code, if it is stored.
     pub compiled_sha256: Option<String>,
 }
 
 impl Store {
-    /// A component by its digest.
+    /// Looks up a component by its digest.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn component(&self, digest: &str) -> Result<Option<KnownComponent>, StoreError> {
-        let refused = StoreError::database("to read what it knows of a component");
+        let db_error = StoreError::database("read a component");
         let connection = self.reader()?;
         connection
             .prepare("SELECT processor_name, version, compiled_sha256 FROM main.components WHERE digest = ?")
@@ -42,19 +42,19 @@ impl Store {
                     })
                     .optional()
             })
-            .map_err(refused)
+            .map_err(db_error)
     }
 
     /// The versions of a processor's components, by digest.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn component_versions(&self, processor: &str) -> Result<HashMap<String, u32>, StoreError> {
-        let refused = StoreError::database("to read a processor's versions");
+        let db_error = StoreError::database("read the versions of a processor");
         let connection = self.reader()?;
         let mut statement = connection
             .prepare("SELECT digest, version FROM main.components WHERE processor_name = ?")
-            .map_err(&refused)?;
+            .map_err(&db_error)?;
         let rows = statement
             .query_map([processor], |row| {
                 Ok((
@@ -62,14 +62,14 @@ impl Store {
                     u32::try_from(row.get::<_, i64>(1)?).unwrap_or(u32::MAX),
                 ))
             })
-            .map_err(&refused)?;
-        rows.collect::<Result<_, _>>().map_err(&refused)
+            .map_err(&db_error)?;
+        rows.collect::<Result<_, _>>().map_err(&db_error)
     }
 
-    /// Records a component, or the new compiled form of a known one.
+    /// Records a component, or the new compiled code of a known component.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// The database cannot be written.
     pub fn record_component(
         &self,
         digest: String,
@@ -78,14 +78,14 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.write(move |connection| {
             in_transaction(connection, |connection| {
-                let refused = StoreError::database("a component");
+                let db_error = StoreError::database("record a component");
                 let KnownComponent { processor_name, version, compiled_sha256 } = component;
                 let updated = connection
                     .execute(
                         "UPDATE main.components SET compiled_sha256 = ? WHERE digest = ?",
                         params![compiled_sha256, digest],
                     )
-                    .map_err(&refused)?;
+                    .map_err(&db_error)?;
                 if updated == 0 {
                     connection
                         .execute(
@@ -93,7 +93,7 @@ impl Store {
                              VALUES (?, ?, ?, ?, ?)",
                             params![digest, processor_name, i64::from(version), compiled_sha256, timestamp(now)],
                         )
-                        .map_err(&refused)?;
+                        .map_err(&db_error)?;
                 }
                 Ok(())
             })

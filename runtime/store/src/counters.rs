@@ -1,10 +1,10 @@
-//! Counters in the database: numbers that are never used twice.
+//! Counters in the database, for numbers that are never reused.
 
 use duckdb::Connection;
 
 use crate::error::StoreError;
 
-/// The value of a counter; `None` where it was never raised.
+/// The value of a counter. `None` if it was never incremented.
 pub(crate) fn counter(connection: &Connection, name: &str) -> Result<Option<i64>, StoreError> {
     connection
         .query_row(
@@ -12,12 +12,13 @@ pub(crate) fn counter(connection: &Connection, name: &str) -> Result<Option<i64>
             [name],
             |row| row.get(0),
         )
-        .map_err(StoreError::database("to read a counter"))
+        .map_err(StoreError::database("read a counter"))
 }
 
-/// What a counter is after so many numbers were taken: more than before, and never negative.
+/// The value of a counter after it is incremented by `by`. Fails if the counter is negative or
+/// overflows.
 pub(crate) fn next(name: &str, before: i64, by: i64) -> Result<i64, StoreError> {
-    // Callers add one more to what this returns.
+    // Callers add 1 to the returned value.
     let after = before
         .checked_add(by)
         .filter(|after| before >= 0 && *after < i64::MAX);
@@ -27,17 +28,17 @@ pub(crate) fn next(name: &str, before: i64, by: i64) -> Result<i64, StoreError> 
     })
 }
 
-/// Raises a counter by `by` within the present transaction; gives its value before.
+/// Increments a counter by `by` in the current transaction. Returns the previous value.
 pub(crate) fn raise_counter(
     connection: &Connection,
     name: &str,
     by: i64,
 ) -> Result<i64, StoreError> {
-    let refused = StoreError::database("a counter");
+    let db_error = StoreError::database("increment a counter");
     let before: Option<i64> = connection
         .prepare_cached("SELECT max(value) FROM main.counters WHERE name = ?")
         .and_then(|mut statement| statement.query_row([name], |row| row.get(0)))
-        .map_err(&refused)?;
+        .map_err(&db_error)?;
     let value = next(name, before.unwrap_or(0), by)?;
     let sql = match before {
         Some(_) => "UPDATE main.counters SET value = ? WHERE name = ?",
@@ -46,6 +47,6 @@ pub(crate) fn raise_counter(
     connection
         .prepare_cached(sql)
         .and_then(|mut statement| statement.execute(duckdb::params![value, name]))
-        .map_err(&refused)?;
+        .map_err(&db_error)?;
     Ok(before.unwrap_or(0))
 }

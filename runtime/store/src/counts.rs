@@ -9,37 +9,37 @@ use crate::store::Store;
 /// The counts of one processor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProcessorStatus {
-    /// Its name.
+    /// The name of the processor.
     pub processor: String,
-    /// Sessions that were processed.
+    /// Processed sessions.
     pub sessions: i64,
-    /// Items extracted from them.
+    /// Items extracted from these sessions.
     pub items_extracted: i64,
-    /// Sessions that someone asked to process again.
+    /// Sessions that a user requested to process again.
     pub due: i64,
-    /// Sessions whose file is gone; their rows stay.
+    /// Sessions whose file is gone. Their rows remain.
     pub missing: i64,
     /// Sessions whose last attempt failed.
     pub failing: i64,
-    /// Those of them that are not tried any more.
+    /// Failed sessions in quarantine, which are not retried.
     pub quarantined: i64,
-    /// When the latest session was read.
+    /// The time at which the latest session was read.
     pub last_processed_at: Option<String>,
-    /// How the last run ended that has ended; `None` if there was none.
+    /// The result of the last finished run. `None` if there is none.
     pub last_run: Option<String>,
-    /// When it ended.
+    /// The time at which that run ended.
     pub last_run_at: Option<String>,
-    /// When the run in progress began; `None` if there is none.
+    /// The start of the run in progress. `None` if there is none.
     pub running_since: Option<String>,
 }
 
 impl Store {
-    /// What is known of each processor that has left a row.
+    /// The counts of each processor that has any rows.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn processor_counts(&self) -> Result<Vec<ProcessorStatus>, StoreError> {
-        let refused = StoreError::database("to count");
+        let db_error = StoreError::database("count sessions");
         let connection = self.reader()?;
         let mut statement = connection
             .prepare(
@@ -66,7 +66,7 @@ impl Store {
                 FROM names LEFT JOIN states USING (processor_name) LEFT JOIN failures USING (processor_name)
                     LEFT JOIN latest USING (processor_name)",
             )
-            .map_err(&refused)?;
+            .map_err(&db_error)?;
         let rows = statement
             .query_map([], |row| {
                 Ok(ProcessorStatus {
@@ -83,12 +83,12 @@ impl Store {
                     running_since: instant(row.get(10)?),
                 })
             })
-            .map_err(&refused)?;
-        rows.collect::<Result<_, _>>().map_err(&refused)
+            .map_err(&db_error)?;
+        rows.collect::<Result<_, _>>().map_err(&db_error)
     }
 }
 
-/// An instant as people and machines read it.
+/// Formats a timestamp.
 fn instant(micros: Option<i64>) -> Option<String> {
     micros.map(|micros| UtcMicros(micros).to_string())
 }

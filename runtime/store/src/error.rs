@@ -1,153 +1,155 @@
-//! Why the store could not do what was asked.
+//! Errors of the store.
 
 use std::path::PathBuf;
 
 use crate::cancel::{self, CancelReason};
 use crate::holder::Holder;
 
-/// Why the store could not do what it was asked.
+/// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another process holds the data dir.
-    #[error("the data dir `{data_dir}` is in use by {holder}; wait for it to end, or stop it")]
+    /// Another process has locked the data directory.
+    #[error(
+        "the data directory `{data_dir}` is in use by {holder}; wait for it to finish or stop it"
+    )]
     Locked {
-        /// The data dir.
+        /// The data directory.
         data_dir: PathBuf,
-        /// Who holds it.
+        /// The process that has locked it.
         holder: Holder,
     },
-    /// A program that knows nothing of our lock has the database open.
-    #[error("the database `{path}` is open in {holder}; close it there, and try again")]
+    /// A program that does not use our lock file has opened the database.
+    #[error("the database `{path}` is open in {holder}; close it there and retry")]
     OpenElsewhere {
         /// The database file.
         path: PathBuf,
-        /// What DuckDB tells of the program.
+        /// DuckDB's description of the program.
         holder: String,
     },
-    /// A file or folder of ours can't be used.
+    /// A file or folder of the data directory cannot be used.
     #[error(
-        "`{path}` can't be used; check that it exists, its permissions and the space on its disk"
+        "cannot access `{path}`; check that it exists, its permissions and the free disk space"
     )]
     Io {
-        /// Which one.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         #[source]
         source: std::io::Error,
     },
-    /// The database's shape could not be brought up to date.
-    #[error("the database `{path}` can't be brought up to date")]
+    /// The schema could not be migrated.
+    #[error("cannot migrate the database `{path}`")]
     Migration {
         /// The database file.
         path: PathBuf,
-        /// Why.
+        /// The failed migration.
         #[source]
         source: session_pipeline_migrations::MigrationError,
     },
-    /// A table of a processor has another shape than its manifest says.
+    /// A processor's table differs from its manifest.
     #[error(
-        "the table `{table}` does not fit its manifest: {difference}; give the new shape a new table name"
+        "the table `{table}` does not match the manifest: {difference}; use a new table name for the new columns"
     )]
     TableShape {
         /// The table.
         table: String,
-        /// What differs.
+        /// The difference.
         difference: String,
     },
-    /// The log beside the database is not what was written to it.
+    /// The database's log is corrupt.
     #[error(
-        "the log `{path}` of the database is damaged, and nothing was changed; put back a backup of both, or move the log away and start again: sessions that only it knew are processed again, users, tokens and audit rows that only it knew are gone"
+        "the log `{path}` of the database is damaged; nothing was changed. Restore a backup of the database and its log. Or move the log away and restart: sessions that are only in the log are processed again; users, tokens and audit entries that are only in the log are lost"
     )]
     DamagedLog {
-        /// The log.
+        /// The path of the log.
         path: PathBuf,
-        /// What DuckDB found.
+        /// DuckDB's error.
         #[source]
         source: duckdb::Error,
     },
-    /// The log beside the database is that of another one, or of another state of this one.
+    /// The log belongs to another database, or to another state of this one.
     #[error(
-        "the log `{path}` does not belong to the database beside it, or not to this state of it, and nothing was changed; put back the two files as they were together, or move the log away and start again: sessions that only it knew are processed again, users, tokens and audit rows that only it knew are not there"
+        "the log `{path}` does not belong to the database next to it, or not to its current state; nothing was changed. Restore the two files from the same backup. Or move the log away and restart: sessions that are only in the log are processed again; users, tokens and audit entries that are only in the log are lost"
     )]
     LogOfAnother {
-        /// The log.
+        /// The path of the log.
         path: PathBuf,
-        /// What DuckDB found.
+        /// DuckDB's error.
         #[source]
         source: duckdb::Error,
     },
-    /// The database file is not what was written to it, or never was a database.
+    /// The database file is corrupt, or is not a database.
     #[error(
-        "the database file `state/system.duckdb` of the data dir is damaged, or is none; put back a backup of it and of its log, or move both away and start again: all sessions are processed again, users, tokens and audit rows are gone"
+        "the database file `state/system.duckdb` of the data directory is damaged or is not a database. Restore a backup of the file and its log. Or move both away and restart: all sessions are processed again; users, tokens and audit entries are lost"
     )]
     Damaged(#[source] duckdb::Error),
-    /// To open the database takes more memory than it may have.
+    /// Opening the database needs more memory than its limit.
     #[error(
-        "the database can't be opened in the memory that it may have; raise `memory_limit` in the section `[database]` of the config file, and start again"
+        "cannot open the database within its memory limit; raise `memory_limit` in the section `[database]` of the config file and restart"
     )]
     TooLittleMemory(#[source] duckdb::Error),
-    /// The database file can't be opened at all.
+    /// The database file cannot be opened.
     #[error(
-        "the database `{path}` can't be opened; check its disk, and that this user may write to it and to its folder"
+        "cannot open the database `{path}`; check its disk, and that this user can write to the file and its folder"
     )]
     NotOpened {
         /// The database file.
         path: PathBuf,
-        /// What DuckDB says.
+        /// DuckDB's error.
         #[source]
         source: duckdb::Error,
     },
-    /// A newer DuckDB than ours wrote the file.
+    /// A newer version of DuckDB wrote the file.
     #[error(
-        "the database `{path}` was written by a newer DuckDB than the one of this program; use the version of the program that wrote it, or put back a backup from before"
+        "the database `{path}` was written by a newer version of DuckDB; use the program version that wrote it, or restore an older backup"
     )]
     NewerDuckDb {
         /// The database file.
         path: PathBuf,
-        /// What DuckDB says.
+        /// DuckDB's error.
         #[source]
         source: duckdb::Error,
     },
-    /// The disk took no more. What was committed before stands.
+    /// The disk is full or failed. Data that was committed before is safe.
     #[error(
-        "the disk did not take {doing}; free space on the disk of the data dir, and try again: nothing of it is lost"
+        "cannot {action}: the disk is full or not writable; free space on the disk of the data directory and retry: committed data is safe"
     )]
     DiskFull {
-        /// What was tried.
-        doing: &'static str,
-        /// Why.
+        /// What failed, as a verb phrase: `read the tokens`.
+        action: &'static str,
+        /// DuckDB's error.
         #[source]
         source: duckdb::Error,
     },
-    /// The database gave up on itself; only a new process can open it again.
+    /// DuckDB invalidated the database. Only a new process can open it again.
     #[error(
-        "the database stopped working and must be opened anew; look at its disk, free space where it is full, and start again: what was committed stands"
+        "the database stopped working and must be reopened; check its disk, free space if it is full, and restart: committed data is safe"
     )]
     Invalidated(#[source] duckdb::Error),
-    /// The request was cancelled before the database had answered.
+    /// The request was canceled before the database returned a result.
     #[error("{0}")]
     Cancelled(CancelReason),
-    /// A counter is not what this program can have written.
+    /// A counter has a value that this program cannot have written.
     #[error(
-        "the counter `{name}` of the database is {value}, which has no next number: it was changed by hand or is damaged; restore a backup of `state/`"
+        "the counter `{name}` of the database is {value} and cannot be incremented: it was changed manually or is damaged; restore a backup of `state/`"
     )]
     Counter {
-        /// Its name.
+        /// The name of the counter.
         name: String,
-        /// Its value.
+        /// The value of the counter.
         value: i64,
     },
     /// A statement failed.
-    #[error("the database refused {doing}")]
+    #[error("cannot {action}")]
     Database {
-        /// What was tried.
-        doing: &'static str,
-        /// Why.
+        /// What failed, as a verb phrase: `read the tokens`.
+        action: &'static str,
+        /// DuckDB's error.
         #[source]
         source: duckdb::Error,
     },
-    /// The writer thread is gone.
-    #[error("the database's writer has stopped; start again")]
+    /// The writer thread has exited.
+    #[error("the database writer has stopped; restart the program")]
     WriterStopped,
 }
 
@@ -158,31 +160,32 @@ impl From<CancelReason> for StoreError {
 }
 
 impl StoreError {
-    /// Turns an error of DuckDB into one of the store, by its class. `doing` says what failed.
-    pub fn database(doing: &'static str) -> impl Fn(duckdb::Error) -> Self {
-        // DuckDB has words for its errors, and nothing else that a program could look at.
+    /// Converts a DuckDB error, classified by its text. `action` completes the sentence "cannot …":
+    /// `read the tokens`.
+    pub fn database(action: &'static str) -> impl Fn(duckdb::Error) -> Self {
+        // DuckDB errors have no codes, so only their text can be examined.
         move |source| {
             let text = source.to_string();
-            // After an error of these kinds every statement is refused, until the file is opened anew.
+            // After a fatal or internal error, every statement fails until the file is reopened.
             if text.starts_with("FATAL Error") || text.starts_with("INTERNAL Error") {
                 Self::Invalidated(source)
             } else if is_damage(&text) {
                 Self::Damaged(source)
             } else if text.starts_with("INTERRUPT Error") {
-                // Without a scope, only the end of the service interrupts.
+                // Without a scope, only the shutdown of the service interrupts statements.
                 Self::Cancelled(cancel::current_reason().unwrap_or(CancelReason::Stopping))
             } else if ["Could not write", "Could not fsync"]
                 .iter()
-                .any(|refused| text.contains(refused))
+                .any(|pattern| text.contains(pattern))
             {
-                Self::DiskFull { doing, source }
+                Self::DiskFull { action, source }
             } else {
-                Self::Database { doing, source }
+                Self::Database { action, source }
             }
         }
     }
 
-    /// Whether it says something of the database or its disk, and nothing of what was to be written.
+    /// Whether the cause is the database or its disk, and not the data that was to be written.
     pub fn is_of_the_database(&self) -> bool {
         match self {
             Self::Database { .. } | Self::TableShape { .. } => false,
@@ -205,7 +208,7 @@ impl StoreError {
     }
 }
 
-/// Whether DuckDB says that what it read is not what it had written.
+/// Whether DuckDB reports that the file is corrupt.
 pub(crate) fn is_damage(text: &str) -> bool {
     let words = [
         "Corrupt database file",

@@ -17,10 +17,10 @@ use crate::state_rows::FailureRow;
 use crate::store::Store;
 
 impl Store {
-    /// All failure rows of a processor, by session key.
+    /// All failures of a processor, by session key.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn known_failures(
         &self,
         processor: &str,
@@ -28,17 +28,17 @@ impl Store {
         self.failures_of(processor, Keys::All)
     }
 
-    /// The failure rows of a processor for some sessions, by session key.
+    /// The failures of a processor for some sessions, by session key.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn failures_of(
         &self,
         processor: &str,
         keys: Keys<'_>,
     ) -> Result<HashMap<String, FailureRow>, StoreError> {
         let (condition, [a, b, c, d]) = keys.condition();
-        let refused = StoreError::database("to read its failures");
+        let db_error = StoreError::database("read the failed sessions");
         let connection = self.reader()?;
         let mut statement = connection
             .prepare(&format!(
@@ -47,7 +47,7 @@ impl Store {
                  own_attempts, missing_since IS NOT NULL FROM main.session_failures \
                  WHERE processor_name = ? AND {condition}",
             ))
-            .map_err(&refused)?;
+            .map_err(&db_error)?;
         let rows = statement
             .query_map(params![processor, a, b, c, d], |row| {
                 let observed = match (row.get(3)?, row.get(4)?, row.get(5)?) {
@@ -81,24 +81,24 @@ impl Store {
                 };
                 Ok((row.get(0)?, failure))
             })
-            .map_err(&refused)?;
-        rows.collect::<Result<_, _>>().map_err(&refused)
+            .map_err(&db_error)?;
+        rows.collect::<Result<_, _>>().map_err(&db_error)
     }
 }
 
-/// A count as the database keeps it.
-pub(crate) fn count(kept: i64) -> u32 {
-    u32::try_from(kept).unwrap_or(u32::MAX)
+/// Converts a stored count. Clamps invalid values.
+pub(crate) fn count(stored: i64) -> u32 {
+    u32::try_from(stored).unwrap_or(u32::MAX)
 }
 
-/// Records a failed attempt within the present transaction.
+/// Records a failed attempt in the current transaction.
 pub(crate) fn record(
     connection: &Connection,
     processor: &str,
     digest: &str,
     failed: &FailedSession,
 ) -> Result<(), StoreError> {
-    let refused = StoreError::database("a failure");
+    let db_error = StoreError::database("record a failed session");
     let hash = failed.hash.map(|hash| hash.to_string());
     let (size, mtime_ns, ctime_ns) = match failed.observed {
         Some(observed) => (
@@ -134,16 +134,18 @@ pub(crate) fn record(
                     failed.key,
                 ])
             })
-            .map_err(&refused)?,
+            .map_err(&db_error)?,
         None => 0,
     };
-    // A row that somebody released meanwhile does not come back because a file was touched.
+    // If the row was released in the meantime, do not create it again only because the file was
+    // touched.
     if updated == 1 || !failed.is_attempt {
         return Ok(());
     }
-    // The row was never there, or the handle went stale: by the key, which is slow and always right.
+    // The row never existed, or its row id is stale. Find it by its key, which is slow but always
+    // correct.
     let deleted = delete_by_key(connection, processor, &failed.key)?;
-    // A session that was released during the run starts over: nothing of before counts.
+    // A session that was released during the run starts over, without its earlier failures.
     let was_released = failed.failure_row.is_some() && deleted == 0;
     let failures = match was_released {
         true => failed.failures_if_released,
@@ -173,12 +175,12 @@ pub(crate) fn record(
                 maybe_timestamp(failures.quarantined_at),
             ])
         })
-        .map_err(&refused)?;
+        .map_err(&db_error)?;
     Ok(())
 }
 
-/// Forgets the failures of a session that has succeeded.
-pub(crate) fn forget(
+/// Deletes the failure row of a session that succeeded.
+pub(crate) fn delete(
     connection: &Connection,
     processor: &str,
     key: &str,
@@ -187,19 +189,19 @@ pub(crate) fn forget(
     let deleted = connection
         .prepare_cached("DELETE FROM main.session_failures WHERE rowid = ? AND processor_name = ? AND session_file = ?")
         .and_then(|mut statement| statement.execute(params![row_id, processor, key]))
-        .map_err(StoreError::database("a failure's end"))?;
+        .map_err(StoreError::database("delete the failure of a session"))?;
     if deleted == 0 {
         delete_by_key(connection, processor, key)?;
     }
     Ok(())
 }
 
-/// Returns how many rows that were.
+/// Returns the number of deleted rows.
 fn delete_by_key(connection: &Connection, processor: &str, key: &str) -> Result<usize, StoreError> {
     connection
         .prepare_cached(
             "DELETE FROM main.session_failures WHERE processor_name = ? AND session_file = ?",
         )
         .and_then(|mut statement| statement.execute(params![processor, key]))
-        .map_err(StoreError::database("a failure's end"))
+        .map_err(StoreError::database("delete the failure of a session"))
 }

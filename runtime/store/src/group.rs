@@ -1,4 +1,4 @@
-//! The outcomes of several sessions, which are committed together.
+//! The outcomes of several sessions that are committed together.
 
 use std::sync::Arc;
 
@@ -14,115 +14,116 @@ use crate::requests::ReprocessRequests;
 use crate::retry::Failures;
 use crate::state_rows::{FailureRow, StateRow};
 
-/// How the content of a session differs from the one that was processed before.
+/// How the content of a session differs from the content that was processed before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Change {
-    /// It begins with all of the content before: every row is yielded again.
+    /// The previous content is a prefix. Every row is produced again.
     Grown,
-    /// Something of the content before is gone, and the rows of it may be.
+    /// Part of the previous content is gone, and possibly its rows.
     Rewritten,
-    /// It has grown or was rewritten, and the rows that are not yielded again tell.
+    /// The session has grown or was rewritten. Rows that are not produced again show which.
     Unproven,
-    /// There is nothing to compare with.
+    /// There is no previous content.
     #[default]
     Unknown,
 }
 
-/// What some sessions of one run came to.
+/// The outcomes of some sessions of one run.
 #[derive(Debug)]
 pub struct Group {
     /// The processor.
     pub manifest: Arc<Manifest>,
-    /// The component's digest.
+    /// The component's SHA-256.
     pub digest: String,
-    /// The run.
+    /// The id of the run.
     pub run_id: String,
     /// The time of the commit, for `recorded_at`.
     pub now: UtcMicros,
-    /// The requests to process sessions again since the scan of the run.
+    /// Requests to process sessions again that arrived after the scan of this run.
     pub requests: Arc<ReprocessRequests>,
-    /// The sessions.
+    /// The outcome of each session.
     pub entries: Vec<Entry>,
 }
 
-/// What one session came to.
+/// The outcome of one session.
 #[derive(Debug)]
 pub enum Entry {
-    /// It was processed.
+    /// The session was processed.
     Completed(Box<CompletedSession>),
-    /// Its content is what it was.
+    /// The content has not changed.
     Skipped(SkippedSession),
     /// The attempt failed.
     Failed(Box<FailedSession>),
 }
 
-/// A session that was processed, with all that its state row says.
+/// A processed session, with the data for its state row.
 #[derive(Debug)]
 pub struct CompletedSession {
-    /// Its key.
+    /// The session key.
     pub key: String,
-    /// Whose it is.
+    /// The name of the session's user.
     pub username: String,
-    /// Its state row so far.
+    /// The previous state row.
     pub known: Option<StateRow>,
-    /// Its last failure, which is over once it is committed.
+    /// The last failure. The commit deletes it.
     pub failure: Option<Box<FailureRow>>,
-    /// The time just before its first byte was read.
+    /// The time just before the first byte was read.
     pub read_at: UtcMicros,
-    /// Size and times, where they can be trusted.
+    /// Size and times, if they are reliable.
     pub observed: Option<Observed>,
-    /// The hash of what was read.
+    /// The hash of the content.
     pub hash: ContentHash,
-    /// The count of the guest.
+    /// The number of items that the guest reports.
     pub items: u64,
-    /// Its rows.
+    /// The rows, one entry per table.
     pub tables: Vec<TableRows>,
-    /// What it took.
+    /// The resources used.
     pub cost: Cost,
-    /// How its content differs from the one before.
+    /// How the content differs from the previous content.
     pub change: Change,
 }
 
-/// A session whose content turned out to be what it was.
+/// A session whose content has not changed.
 #[derive(Debug)]
 pub struct SkippedSession {
-    /// Its key.
+    /// The session key.
     pub key: String,
-    /// Its state row.
+    /// The row id of its state row.
     pub row_id: i64,
-    /// The failure row of some content in between.
+    /// The row id of the failure of a version in between, if any.
     pub failure_row: Option<i64>,
-    /// Size and times, where they can be trusted.
+    /// Size and times, if they are reliable.
     pub observed: Option<Observed>,
 }
 
 /// A session whose attempt failed.
 #[derive(Debug)]
 pub struct FailedSession {
-    /// Its key.
+    /// The session key.
     pub key: String,
-    /// Its failure row so far.
+    /// The row id of the previous failure row.
     pub failure_row: Option<i64>,
-    /// The content that failed, where it could be read.
+    /// The hash of the content, if it could be read.
     pub hash: Option<ContentHash>,
-    /// Size and times, where they can be trusted.
+    /// Size and times, if they are reliable.
     pub observed: Option<Observed>,
-    /// How it goes on.
+    /// The new failure state.
     pub failures: Failures,
-    /// How it goes on if it was released from its earlier failures during the run.
+    /// The new failure state if the session was released from quarantine during the run.
     pub failures_if_released: Failures,
-    /// Why it failed.
+    /// The reason for the failure.
     pub fault: Fault,
-    /// When.
+    /// The time of the attempt.
     pub at: UtcMicros,
-    /// What it took.
+    /// The resources used.
     pub cost: Cost,
-    /// Whether it was tried; otherwise only what was observed of it changes.
+    /// Whether the session was attempted. If not, only its size and times are updated.
     pub is_attempt: bool,
 }
 
 impl Group {
-    /// The mark of a session that is committed: set if it was asked for again since the scan.
+    /// The value of `due` for a committed session: true if reprocessing was requested again after
+    /// the scan.
     pub(crate) fn still_due(&self, key: &str) -> Option<bool> {
         self.requests.includes(key).then_some(true)
     }

@@ -1,4 +1,4 @@
-//! What health asks of the database, each in one statement.
+//! The database queries of the health check. Each is one statement.
 
 use session_pipeline_host::clock::UtcMicros;
 
@@ -7,63 +7,63 @@ use crate::sql::timestamp;
 use crate::stats::Stats;
 use crate::store::Store;
 
-/// The failures of one processor's component.
+/// The failures of one processor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessorFailures {
-    /// The processor.
+    /// The name of the processor.
     pub processor: String,
     /// Sessions whose last attempt failed.
     pub failing: u64,
-    /// Those of them that are not tried any more.
+    /// Failed sessions in quarantine, which are not retried.
     pub quarantined: u64,
-    /// Whether one component failed on that many of them and never succeeded on any session.
+    /// If one component has failed on every session so far, the number of these sessions.
     pub failing_everywhere: Option<u64>,
-    /// Sessions that were read or tried since the given time.
+    /// Sessions that were read or attempted since the given time.
     pub recent: u64,
-    /// Those of them that are not tried any more.
+    /// Recent sessions in quarantine.
     pub recent_quarantined: u64,
 }
 
 /// The latest runs of one processor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LatestRuns {
-    /// The processor.
+    /// The name of the processor.
     pub processor: String,
-    /// When the run in progress began.
+    /// The start of the run in progress.
     pub running_since: Option<UtcMicros>,
-    /// When the last run ended that was not interrupted.
+    /// The end of the last run that was not interrupted.
     pub ended_at: Option<UtcMicros>,
-    /// What that one did.
+    /// The statistics of that run.
     pub stats: Option<Stats>,
 }
 
 impl Store {
-    /// Whether the database answers at all.
+    /// Checks that the database responds.
     ///
     /// # Errors
-    /// When it does not.
+    /// It does not respond.
     pub fn ping(&self) -> Result<(), StoreError> {
         let connection = self.reader()?;
         connection
             .query_row("SELECT 1", [], |_| Ok(()))
-            .map_err(StoreError::database("a question"))
+            .map_err(StoreError::database("check the database connection"))
     }
 
-    /// How many users there are.
+    /// The number of users.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn count_users(&self) -> Result<u64, StoreError> {
         let connection = self.reader()?;
         connection
             .query_row("SELECT count(*) FROM main.users", [], |row| row.get(0))
-            .map_err(StoreError::database("to count its users"))
+            .map_err(StoreError::database("count the users"))
     }
 
-    /// When a processor last read a session that it then processed.
+    /// The time at which a processor last read a session that it then processed.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn last_processed_at(&self, processor: &str) -> Result<Option<UtcMicros>, StoreError> {
         let connection = self.reader()?;
         connection
@@ -73,13 +73,13 @@ impl Store {
                 |row| row.get::<_, Option<i64>>(0),
             )
             .map(|micros| micros.map(UtcMicros))
-            .map_err(StoreError::database("to tell when it last processed"))
+            .map_err(StoreError::database("read the time of the last processed session"))
     }
 
-    /// The processors that ever ran, by name, each with its latest runs.
+    /// Every processor that ever ran with its latest runs, ordered by name.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn latest_runs(&self) -> Result<Vec<LatestRuns>, StoreError> {
         let connection = self.reader()?;
         connection
@@ -103,14 +103,14 @@ impl Store {
                     })?
                     .collect()
             })
-            .map_err(StoreError::database("to tell what ran"))
+            .map_err(StoreError::database("read the latest runs"))
     }
 
-    /// The processors on whose sessions the last attempt failed, in the order of their names, with
-    /// what became of the sessions since a time. A session whose file is gone is nobody's failure.
+    /// Every processor with failed sessions, ordered by name, with its recent sessions. Sessions
+    /// whose file is gone do not count as failures.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn failures_by_processor(
         &self,
         since: UtcMicros,
@@ -163,6 +163,6 @@ impl Store {
                     })?
                     .collect()
             })
-            .map_err(StoreError::database("to count failures"))
+            .map_err(StoreError::database("count failed sessions"))
     }
 }

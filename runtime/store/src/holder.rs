@@ -1,4 +1,4 @@
-//! Who holds a data directory, read from its lock file.
+//! Identifies the process that has locked a data directory, from the lock file.
 
 use std::fmt;
 use std::fs::{File, TryLockError};
@@ -7,12 +7,12 @@ use std::path::Path;
 
 use session_pipeline_host::regular;
 
-/// Who holds a data dir, as its lock file tells.
+/// The process that has locked a data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// Its process.
+    /// The process id.
     pub pid: Option<u32>,
-    /// Its address, where it is a server.
+    /// The URL, if the process is a server.
     pub url: Option<String>,
 }
 
@@ -27,19 +27,20 @@ impl fmt::Display for Holder {
 }
 
 impl Holder {
-    /// Who holds a data dir now; `None` where nobody does, or nobody can tell.
+    /// The process that has locked the data directory. `None` if it is unlocked or the lock cannot
+    /// be checked.
     pub fn of(state_dir: &Path) -> Option<Self> {
         let file = regular::open(&state_dir.join("lock")).ok()?;
         match file.try_lock_shared() {
             Err(TryLockError::WouldBlock) => Some(Self::read(&file)),
-            // It is given back with the file.
+            // Closing the file releases the lock.
             Ok(()) | Err(TryLockError::Error(_)) => None,
         }
     }
 
     pub(crate) fn read(file: &File) -> Self {
         let mut text = String::new();
-        // Who it is only makes the message better.
+        // Ignore errors. The holder only improves the error message.
         let _ = file.take(4096).read_to_string(&mut text);
         let mut lines = text.lines();
         let pid = lines.next().and_then(|pid| pid.parse().ok());

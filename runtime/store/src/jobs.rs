@@ -1,4 +1,5 @@
-//! The table `scheduler_jobs`: when each job last ran, so that a restart does not run all at once.
+//! The table `scheduler_jobs`: the last run of each job, so that a restart does not run all jobs at
+//! once.
 
 use duckdb::{Connection, params};
 use session_pipeline_host::clock::UtcMicros;
@@ -8,24 +9,24 @@ use crate::sql::maybe_timestamp;
 use crate::store::Store;
 use crate::transaction::in_transaction;
 
-/// What is kept of a job.
+/// A row of `scheduler_jobs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobRow {
-    /// The job.
+    /// The name of the job.
     pub name: String,
-    /// The tick that started its last run.
+    /// The tick that started the last run.
     pub last_run_at: Option<UtcMicros>,
-    /// How that run ended, in a word.
+    /// The status of that run.
     pub last_status: Option<String>,
 }
 
 impl Store {
-    /// All jobs that ever ran, in the order of their names.
+    /// All jobs that ever ran, ordered by name.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn jobs(&self) -> Result<Vec<JobRow>, StoreError> {
-        let refused = StoreError::database("to read its jobs");
+        let db_error = StoreError::database("read the scheduler jobs");
         let connection = self.reader()?;
         connection
             .prepare("SELECT name, epoch_us(last_run_at), last_status FROM main.scheduler_jobs ORDER BY name")
@@ -40,21 +41,21 @@ impl Store {
                     })?
                     .collect()
             })
-            .map_err(refused)
+            .map_err(db_error)
     }
 
-    /// Keeps a job's last run.
+    /// Stores the last run of a job.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// The database cannot be written.
     pub fn keep_job(&self, job: JobRow) -> Result<(), StoreError> {
         self.write(move |connection| {
-            in_transaction(connection, |connection| keep(connection, &job))
+            in_transaction(connection, |connection| write(connection, &job))
         })
     }
 }
 
-fn keep(connection: &Connection, job: &JobRow) -> Result<(), StoreError> {
+fn write(connection: &Connection, job: &JobRow) -> Result<(), StoreError> {
     let values = params![maybe_timestamp(job.last_run_at), job.last_status, job.name];
     for sql in [
         "UPDATE main.scheduler_jobs SET last_run_at = ?, last_status = ? WHERE name = ?",
@@ -63,7 +64,7 @@ fn keep(connection: &Connection, job: &JobRow) -> Result<(), StoreError> {
         let changed = connection
             .prepare_cached(sql)
             .and_then(|mut statement| statement.execute(values))
-            .map_err(StoreError::database("the last run of a job"))?;
+            .map_err(StoreError::database("record the last run of a job"))?;
         if changed > 0 {
             break;
         }

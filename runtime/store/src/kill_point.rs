@@ -1,9 +1,9 @@
-//! Named points at which a test ends the process as `kill -9` would: before, within and after
-//! everything that must be whole or not there at all.
+//! Named points at which a test kills the process, as `kill -9` does: before, during and after
+//! everything that must be atomic.
 //!
-//! Nothing happens at them unless a [`Plan`] was installed, and a packaged program, which is built
-//! without debug assertions, has none of them. A plan is the one thing of the process that is not
-//! passed in: points lie where nobody else has anything to say.
+//! Without an installed [`Plan`], the points have no effect. Packaged programs are built without
+//! debug assertions and contain no points. The plan is the only global state of the process,
+//! because the points are in code that has no other use for a parameter.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Every point there is.
+/// All points.
 pub const POINTS: [&str; 18] = [
     "scan done",
     "slot written",
@@ -22,36 +22,36 @@ pub const POINTS: [&str; 18] = [
     "rows replaced",
     "rows appended",
     "states written",
-    "transaction to be committed",
-    "transaction committed",
-    "blocks to be kept",
-    "checkpoint to be made",
-    "checkpoint made",
-    "database to be copied",
-    "database copied",
+    "before commit",
+    "after commit",
+    "before block backup",
+    "before checkpoint",
+    "after checkpoint",
+    "before database backup",
+    "after database backup",
     "migration",
-    "database to be named",
-    "cache file to be kept",
-    "cache file kept",
+    "before database rename",
+    "before cache write",
+    "after cache write",
 ];
 
 /// What happens at the points.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// Each point that is reached is written down, a line each.
+    /// Writes the name of each reached point to this file, one per line.
     Record(PathBuf),
-    /// The process ends at this place; from there on, points are written down.
+    /// Kills the process at this place. Records the points that are reached from then on.
     Kill(Place, PathBuf),
 }
 
-/// Where the process ends.
+/// The place at which the process is killed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// At the n-th point that is reached, counted from 1.
     Number(u64),
-    /// The first time that it comes to one of [`POINTS`].
+    /// The first time that this point is reached. One of [`POINTS`].
     Point(&'static str),
-    /// So long after it came to one for the n-th time, counted from 1: within what follows the point.
+    /// This long after the point was reached for the n-th time, counted from 1.
     After(&'static str, u64, Duration),
 }
 
@@ -68,7 +68,7 @@ impl FromStr for Plan {
                 Ok(Self::Kill(place.parse()?, PathBuf::from(path)))
             }
             _ => Err(format!(
-                "`{text}` is no plan; give `record:FILE` or `kill:PLACE:FILE`"
+                "invalid plan `{text}`; expected `record:FILE` or `kill:PLACE:FILE`"
             )),
         }
     }
@@ -90,7 +90,9 @@ impl FromStr for Place {
         };
         let known = POINTS.iter().find(|point| **point == name);
         let point = *known.ok_or_else(|| {
-            format!("`{name}` is neither the number nor the name of a point; give `NUMBER`, `NAME` or `NAME#NUMBER+MICROSECONDS`")
+            format!(
+                "invalid place `{name}`; expected `NUMBER`, `NAME` or `NAME#NUMBER+MICROSECONDS`"
+            )
         })?;
         let Some(after) = after else {
             return Ok(Self::Point(point));
@@ -106,34 +108,35 @@ impl FromStr for Place {
                 ))
             })
             .ok_or_else(|| {
-                format!("what follows `{name}#` is not `NUMBER+MICROSECONDS`, counted from 1")
+                format!("invalid text after `{name}#`; expected `NUMBER+MICROSECONDS`, with a number from 1")
             })
     }
 }
 
-static INSTALLED: OnceLock<Installed> = OnceLock::new();
+static INSTALLED: OnceLock<ActivePlan> = OnceLock::new();
 
-struct Installed {
+struct ActivePlan {
     reached: AtomicU64,
-    /// How often it came to the point after which it ends.
+    /// How often the point of [`Place::After`] was reached.
     before_the_end: AtomicU64,
     record: File,
     kill_at: Option<Place>,
-    /// Whether the place of the kill was reached.
+    /// Whether the process is about to be killed.
     is_dying: AtomicBool,
 }
 
-/// Installs a plan, for the rest of the process's life; the first one counts.
+/// Installs a plan for the lifetime of the process. If called several times, the first plan is
+/// kept.
 ///
 /// # Errors
-/// When the record can't be opened.
+/// The record file cannot be opened.
 pub fn install(plan: &Plan) -> std::io::Result<()> {
     let (path, kill_at) = match plan {
         Plan::Record(path) => (path, None),
         Plan::Kill(place, path) => (path, Some(place.clone())),
     };
     let record = OpenOptions::new().append(true).create(true).open(path)?;
-    INSTALLED.get_or_init(|| Installed {
+    INSTALLED.get_or_init(|| ActivePlan {
         reached: AtomicU64::new(0),
         before_the_end: AtomicU64::new(0),
         record,
@@ -143,7 +146,7 @@ pub fn install(plan: &Plan) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The process is at this point.
+/// Marks that the process has reached this point.
 #[inline]
 pub fn reached(point: &'static str) {
     if cfg!(debug_assertions)
@@ -153,10 +156,10 @@ pub fn reached(point: &'static str) {
     }
 }
 
-impl Installed {
+impl ActivePlan {
     #[cold]
     fn reached(&self, point: &'static str) {
-        debug_assert!(POINTS.contains(&point), "`{point}` is not listed");
+        debug_assert!(POINTS.contains(&point), "`{point}` is not in POINTS");
         let number = self.reached.fetch_add(1, Ordering::SeqCst) + 1;
         let delay = match &self.kill_at {
             None => return self.write_down(point),
@@ -186,12 +189,12 @@ impl Installed {
     }
 
     fn write_down(&self, point: &str) {
-        // A test that misses a line fails by itself.
+        // Ignore errors. A test that misses a line fails.
         let _ = (&self.record).write_all(format!("{point}\n").as_bytes());
     }
 }
 
-/// No destructor, no buffer and no exit handler has its turn.
+/// Kills the process without running destructors, flushing buffers or calling exit handlers.
 fn die() -> ! {
     let own = rustix::process::getpid();
     let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
@@ -217,9 +220,9 @@ mod tests {
             kill(Place::Point("scan done"))
         );
         assert_eq!(
-            "kill:checkpoint to be made#2+250:a:b".parse(),
+            "kill:before checkpoint#2+250:a:b".parse(),
             kill(Place::After(
-                "checkpoint to be made",
+                "before checkpoint",
                 2,
                 Duration::from_micros(250)
             ))
@@ -227,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_plan_is_refused() {
+    fn invalid_plans_are_rejected() {
         let wrong = [
             "",
             "record:",
@@ -244,7 +247,7 @@ mod tests {
             "go:3:f",
         ];
         for text in wrong {
-            assert!(text.parse::<Plan>().is_err(), "`{text}` was taken");
+            assert!(text.parse::<Plan>().is_err(), "`{text}` was accepted");
         }
     }
 }

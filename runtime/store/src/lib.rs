@@ -1,4 +1,5 @@
-//! The embedded database of a data directory: the single owner of its file.
+//! The embedded database of a data directory. This crate is the only one that opens the database
+//! file.
 //!
 //! ```
 //! use session_pipeline_host::clock::{Clock, SystemClock};
@@ -15,12 +16,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! One thread writes, any number of connections read. A session's rows and its state row commit in
-//! one transaction ([`Group`]). The store knows sessions, rows and faults from the host crate. It
-//! executes no processor and decides nothing: what to process, and when, is the pipeline's.
+//! One thread writes, and any number of connections read. The rows and the state row of a session
+//! are committed in one transaction ([`Group`]). The store knows the sessions, rows and faults of
+//! the host crate. It runs no processors and makes no decisions. The pipeline crate decides what to
+//! process and when.
 //!
-//! Only this crate opens the database file. Closing a second handle on it would release DuckDB's
-//! lock, so the handle that checkpoints need is closed after DuckDB's own.
+//! Closing a second handle on the database file would release DuckDB's lock. Therefore, the handle
+//! that checkpoints need is closed after DuckDB's own handles.
 
 mod audit;
 mod cancel;

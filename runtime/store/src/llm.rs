@@ -1,7 +1,8 @@
-//! The tables `llm_responses` and `llm_calls`: what language models answered, and what was asked.
+//! The tables `llm_responses` and `llm_calls`: responses of language models, and the requests to
+//! them.
 //!
-//! Both are written at once, by themselves: an answer that was paid for outlives its session's
-//! failure, and what may be spent is reserved before anything is sent.
+//! Both are written immediately, in separate transactions. A response that was paid for survives
+//! the failure of its session. The budget is reserved before a request is sent.
 
 use duckdb::{Connection, OptionalExt, Row, params};
 use session_pipeline_host::clock::UtcMicros;
@@ -13,69 +14,69 @@ use crate::sql::{bigint, timestamp};
 use crate::store::Store;
 use crate::transaction::in_transaction;
 
-/// What may be spent; each is reserved before a request is sent.
+/// Budgets for language models. All of them are reserved before a request is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budgets {
-    /// For one session in one run.
+    /// The budget of one session in one run.
     pub session: Budget,
-    /// For one run.
+    /// The budget of one run.
     pub run: Budget,
-    /// For one day of UTC, over restarts.
+    /// The budget of one UTC day, across restarts.
     pub day: Budget,
 }
 
-/// An amount of requests and tokens.
+/// A number of requests and tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Requests, repeated ones included.
+    /// Requests, including retries.
     pub calls_max: u64,
-    /// Tokens, of requests and answers together.
+    /// Tokens of requests and responses together.
     pub tokens_max: u64,
 }
 
 const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 
-/// A request that is about to be sent, with what it may come to at most.
+/// A request that is about to be sent, with its maximum number of tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LlmCall {
-    /// The run it is sent in.
+    /// The id of the run.
     pub run_id: String,
-    /// For which processor.
+    /// The name of the processor.
     pub processor_name: String,
-    /// For which session.
+    /// The session key.
     pub session_file: String,
-    /// To which model.
+    /// The name of the model.
     pub model: String,
-    /// Tokens of the request.
+    /// Tokens in the request.
     pub input_tokens: u64,
-    /// Tokens of the answer.
+    /// Maximum number of tokens in the response.
     pub output_tokens: u64,
 }
 
-/// What a request came to.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LlmOutcome {
     /// `answered`, or the class of the error.
     pub outcome: &'static str,
-    /// Tokens of request and answer; `None`: nobody knows, so that what was reserved stays.
+    /// Tokens in the request and the response. `None` if unknown. The reservation then remains.
     pub tokens: Option<(u64, u64)>,
-    /// What it cost; `None`: nobody knows.
+    /// The cost. `None` if unknown.
     pub cost: Option<Usd>,
 }
 
-/// Which budget has no room left.
+/// The budget that a request would exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OverBudget {
-    /// The session's in this run.
+    /// The budget of the session in this run.
     Session,
-    /// The run's.
+    /// The budget of the run.
     Run,
-    /// The day's.
+    /// The budget of the day.
     Day,
 }
 
 impl OverBudget {
-    /// The word for it, as in the names of the keys.
+    /// The name, as in the config keys.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Session => "session",
@@ -85,27 +86,27 @@ impl OverBudget {
     }
 }
 
-/// What a run asked of language models.
+/// The language model usage of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LlmUse {
-    /// Requests sent, repeated ones included.
+    /// Requests sent, including retries.
     pub calls: u64,
-    /// Tokens of the requests.
+    /// Tokens in the requests.
     pub input_tokens: u64,
-    /// Tokens of the answers.
+    /// Tokens in the responses.
     pub output_tokens: u64,
-    /// What those cost whose model has a price.
+    /// Cost of the requests to models with a price.
     pub cost: Usd,
-    /// Requests whose cost nobody knows.
+    /// Requests with an unknown cost.
     pub unpriced_calls: u64,
 }
 
-/// What each run asked: `run_id` and the columns that [`llm_use_at`] reads.
+/// The usage of each run: `run_id` and the columns that [`llm_use_at`] reads.
 pub(crate) const USES: &str = "SELECT run_id, count(*) AS calls, CAST(sum(input_tokens) AS BIGINT) AS input_tokens, \
      CAST(sum(output_tokens) AS BIGINT) AS output_tokens, CAST(coalesce(sum(cost_pico_dollars), 0) AS HUGEINT) AS cost, \
      count(*) FILTER (cost_pico_dollars IS NULL) AS unpriced_calls FROM main.llm_calls GROUP BY run_id";
 
-/// What stands from this column on; `None` where the run asked nothing.
+/// Reads the usage from this column on. `None` if the run sent no requests.
 pub(crate) fn llm_use_at(row: &Row<'_>, column: usize) -> duckdb::Result<Option<LlmUse>> {
     let Some(calls) = row.get(column)? else {
         return Ok(None);
@@ -122,10 +123,11 @@ pub(crate) fn llm_use_at(row: &Row<'_>, column: usize) -> duckdb::Result<Option<
 }
 
 impl Store {
-    /// Reserves what a request may come to, if every budget has room for it; gives its id.
+    /// Reserves the maximum cost of a request if it fits into every budget. Returns the id of the
+    /// call.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// The database cannot be written.
     pub fn reserve_llm_call(
         &self,
         call: LlmCall,
@@ -155,16 +157,16 @@ impl Store {
                             bigint(call.output_tokens),
                         ])
                     })
-                    .map_err(StoreError::database("a call of a language model"))?;
+                    .map_err(StoreError::database("reserve a language model call"))?;
                 Ok(Ok(id))
             })
         })
     }
 
-    /// Says what a request came to.
+    /// Records the outcome of a request.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// The database cannot be written.
     pub fn settle_llm_call(&self, id: i64, outcome: LlmOutcome) -> Result<(), StoreError> {
         self.write(move |connection| {
             in_transaction(connection, |connection| {
@@ -184,16 +186,16 @@ impl Store {
                             id,
                         ])
                     })
-                    .map_err(StoreError::database("what a language model's call came to"))?;
+                    .map_err(StoreError::database("record the result of a language model call"))?;
                 Ok(())
             })
         })
     }
 
-    /// What a run asked of language models.
+    /// The language model usage of a run.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn llm_use(&self, run_id: &str) -> Result<LlmUse, StoreError> {
         let connection = self.reader()?;
         let found = connection
@@ -204,15 +206,15 @@ impl Store {
                     .optional()
             })
             .map_err(StoreError::database(
-                "to read a run's calls of language models",
+                "read the language model calls of a run",
             ))?;
         Ok(found.flatten().unwrap_or_default())
     }
 
-    /// An answer that was kept, by the hash of its request.
+    /// Looks up a stored response by the hash of its request.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn llm_response(&self, request_hash: &str) -> Result<Option<String>, StoreError> {
         let connection = self.reader()?;
         connection
@@ -222,15 +224,13 @@ impl Store {
                     .query_row([request_hash], |row| row.get(0))
                     .optional()
             })
-            .map_err(StoreError::database(
-                "to read an answer of a language model",
-            ))
+            .map_err(StoreError::database("read a language model response"))
     }
 
-    /// Keeps an answer, at once and by itself.
+    /// Stores a response immediately, in its own transaction.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// The database cannot be written.
     pub fn keep_llm_response(
         &self,
         request_hash: String,
@@ -248,7 +248,7 @@ impl Store {
                     let changed = connection
                         .prepare_cached(sql)
                         .and_then(|mut statement| statement.execute(values))
-                        .map_err(StoreError::database("an answer of a language model"))?;
+                        .map_err(StoreError::database("store a language model response"))?;
                     if changed > 0 {
                         break;
                     }
@@ -259,7 +259,7 @@ impl Store {
     }
 }
 
-/// The first budget that has no room for a call.
+/// The first budget that the request would exceed.
 fn over_budget(
     connection: &Connection,
     call: &LlmCall,
@@ -272,23 +272,23 @@ fn over_budget(
                 "SELECT count(*), CAST(coalesce(sum(input_tokens + output_tokens), 0) AS BIGINT) FROM main.llm_calls WHERE {filter}"
             ))
             .and_then(|mut statement| statement.query_row(values, |row| Ok((row.get(0)?, row.get(1)?))))
-            .map_err(StoreError::database("to add up a budget"))
+            .map_err(StoreError::database("compute the used budget"))
     };
     let wanted = call.input_tokens.saturating_add(call.output_tokens);
-    let has_room = |(calls, tokens): (u64, u64), budget: Budget| {
+    let fits = |(calls, tokens): (u64, u64), budget: Budget| {
         calls < budget.calls_max && tokens.saturating_add(wanted) <= budget.tokens_max
     };
     let session = spent(
         "run_id = ? AND session_file = ?",
         &[&call.run_id, &call.session_file],
     )?;
-    if !has_room(session, budgets.session) {
+    if !fits(session, budgets.session) {
         return Ok(Some(OverBudget::Session));
     }
-    if !has_room(spent("run_id = ?", &[&call.run_id])?, budgets.run) {
+    if !fits(spent("run_id = ?", &[&call.run_id])?, budgets.run) {
         return Ok(Some(OverBudget::Run));
     }
     let midnight = timestamp(UtcMicros(now.0 - now.0.rem_euclid(DAY_MICROS)));
     let day = spent("sent_at >= ?", &[&midnight])?;
-    Ok((!has_room(day, budgets.day)).then_some(OverBudget::Day))
+    Ok((!fits(day, budgets.day)).then_some(OverBudget::Day))
 }

@@ -1,4 +1,4 @@
-//! Our own lock on the data dir, taken before the database is opened.
+//! The lock on the data directory. It is acquired before the database is opened.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek, Write};
@@ -10,7 +10,8 @@ use session_pipeline_host::regular;
 use crate::error::StoreError;
 use crate::holder::Holder;
 
-/// The lock, held as long as this value lives; the system gives it back if the process dies.
+/// The lock, held for the lifetime of this value. The operating system releases it if the process
+/// dies.
 #[derive(Debug)]
 pub(crate) struct DataDirLock {
     file: File,
@@ -46,7 +47,8 @@ impl DataDirLock {
         self.write(url)
     }
 
-    /// Written over what was there, and cut after it: whoever reads meanwhile finds our process.
+    /// Overwrites the content first and truncates afterwards, so that concurrent readers always
+    /// find our process id.
     fn write(&self, url: &str) -> Result<(), StoreError> {
         let text = format!("{}\n{url}", std::process::id());
         let text = format!("{}\n", text.trim_end());
@@ -63,8 +65,9 @@ impl DataDirLock {
 
 impl Drop for DataDirLock {
     fn drop(&mut self) {
-        // Closing alone would not do: a child that another thread is just starting has the file too,
-        // until it has become its program. What can't be unlocked goes with the last of them.
+        // Closing the file is not enough: a child process that another thread is starting has the
+        // file open until it calls `exec`. If unlocking fails, the lock is released with the last
+        // handle.
         let _ = self.file.unlock();
     }
 }

@@ -1,4 +1,4 @@
-//! What happens after commits were lost: every session is checked again, and operators are told.
+//! Recovery after lost commits: every session is checked again, and operators are notified.
 
 use duckdb::Connection;
 use serde_json::json;
@@ -10,16 +10,18 @@ use crate::sequence::NUMBER_MAX;
 use crate::store::Store;
 use crate::transaction::in_transaction;
 
-/// How many were lost, of which no operator knows yet.
+/// The number of missing commits that no operator has acknowledged.
 const LOST: &str = "lost_commit";
-/// The counters whose numbers nobody may use twice.
+/// Counters whose numbers must never be reused.
 const NUMBERS: [&str; 5] = ["session_seq", "run", "audit", "token", "llm_call"];
-/// Numbers that one commit may take of each, where the configuration does not allow it more.
+/// Numbers of each counter that one commit can use, unless the configuration allows more sessions
+/// per commit.
 const NUMBERS_PER_COMMIT: u64 = 100;
 
-/// After lost commits: every session is looked at again, and no number of theirs is used twice.
-/// What processors made comes again by that; who looks after the rest, health tells.
-pub(crate) fn make_good(
+/// After lost commits, marks every session for a new check and skips the numbers of the lost
+/// commits. Processing the sessions again restores the rows of processors. Health reports the data
+/// that cannot be restored.
+pub(crate) fn recover(
     connection: &Connection,
     lost: u64,
     sessions_per_commit: usize,
@@ -37,28 +39,28 @@ pub(crate) fn make_good(
             .execute_batch(&format!(
                 "UPDATE main.{table} SET file_size = NULL, file_mtime_ns = NULL, file_ctime_ns = NULL"
             ))
-            .map_err(StoreError::database("to look at every session again"))?;
+            .map_err(StoreError::database("mark all sessions for a new check"))?;
     }
     tracing::warn!(
-        "commits that were made are not in the database, {lost} in number: its log was lost or cut, or a backup was put back; every session is looked at again"
+        "{lost} commits are missing: the database log was lost or an older backup was restored; every session is checked again"
     );
     Ok(())
 }
 
 impl Store {
-    /// How many commits were lost, of which no operator knows yet.
+    /// The number of missing commits that no operator has acknowledged.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn lost_commits(&self) -> Result<u64, StoreError> {
         let lost = counter(&self.reader()?, LOST)?;
         Ok(lost.and_then(|lost| u64::try_from(lost).ok()).unwrap_or(0))
     }
 
-    /// An operator knows of the lost commits; gives how many there were.
+    /// Acknowledges the missing commits. Returns their number.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// The database cannot be written.
     pub fn acknowledge_lost_commits(&self, audited: Audited) -> Result<u64, StoreError> {
         let lost = self.lost_commits()?;
         if lost > 0 {
@@ -66,7 +68,7 @@ impl Store {
                 in_transaction(connection, |connection| {
                     connection
                         .execute("UPDATE main.counters SET value = 0 WHERE name = ?", [LOST])
-                        .map_err(StoreError::database("that lost commits are known"))?;
+                        .map_err(StoreError::database("acknowledge the missing commits"))?;
                     let entry = audited.entry("database", &json!({ "lost_commits": lost }));
                     write_audit(connection, &entry)
                 })

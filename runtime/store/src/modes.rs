@@ -1,4 +1,4 @@
-//! File modes below the data directory: transcripts, tokens and rows are for its owner alone.
+//! File modes below the data directory. Only its owner can access transcripts, tokens and rows.
 
 use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::io;
@@ -11,14 +11,14 @@ use crate::error::StoreError;
 
 const PRIVATE_FOLDER: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
-/// What everybody but the owner may do.
+/// The permissions of everyone except the owner.
 const OF_OTHERS: u32 = 0o077;
-/// Folders within folders that are looked into: there are two levels below `state/`.
+/// Maximum depth of nested folders that are checked. There are two levels below `state/`.
 const DEPTH_MAX: usize = 4;
-/// The first token, which lets its reader in.
+/// The file with the first admin token.
 const ADMIN_TOKEN: &str = "admin-token";
 
-/// Creates a folder with everything above it, where there is none.
+/// Creates a folder and its missing parents.
 pub(crate) fn folder(path: &Path, mode: u32) -> Result<(), StoreError> {
     let created = DirBuilder::new().recursive(true).mode(mode).create(path);
     created.map_err(|source| StoreError::Io {
@@ -27,11 +27,11 @@ pub(crate) fn folder(path: &Path, mode: u32) -> Result<(), StoreError> {
     })
 }
 
-/// Creates a folder that only its owner can enter, or takes the rights of others away, with a
-/// warning. Gives whether it was open to others.
+/// Creates a folder that only its owner can access. If the folder exists and other users can access
+/// it, removes their permissions and logs a warning. Returns whether other users could access it.
 pub fn private_folder(path: &Path) -> Result<bool, StoreError> {
     folder(path, PRIVATE_FOLDER)?;
-    // What can't be looked at says so to the first who needs something in it.
+    // If the metadata cannot be read, the first access to the folder reports the error.
     let Ok(metadata) = fs::metadata(path) else {
         return Ok(false);
     };
@@ -39,15 +39,15 @@ pub fn private_folder(path: &Path) -> Result<bool, StoreError> {
     let was_open = close(path, &metadata, PRIVATE_FOLDER);
     if was_open {
         tracing::warn!(
-            "`{}` was open to other users (mode {found:o}); its mode is {PRIVATE_FOLDER:o} now",
+            "`{}` was accessible to other users (mode {found:o}); changed its mode to {PRIVATE_FOLDER:o}",
             printable(&path.display().to_string())
         );
     }
     Ok(was_open)
 }
 
-/// Takes the rights of others to everything below a folder away. Of files that others could reach,
-/// since the folder was open to them, a warning tells.
+/// Removes the permissions of other users on everything below a folder. If the folder was
+/// accessible to them, logs a warning about the affected files.
 pub(crate) fn close_below(path: &Path, was_open: bool) {
     let mut closed = Vec::new();
     close_entries(path, DEPTH_MAX, &mut closed);
@@ -55,26 +55,26 @@ pub(crate) fn close_below(path: &Path, was_open: bool) {
         return;
     }
     let advice = match closed.contains(&path.join(ADMIN_TOKEN)) {
-        true => "; others may have read the admin token: revoke it",
+        true => "; other users may have read the admin token: revoke it",
         false => "",
     };
     tracing::warn!(
-        "{} files and folders in `{}` were open to other users, and are private now{advice}",
+        "{} files and folders in `{}` were accessible to other users and are private now{advice}",
         closed.len(),
         printable(&path.display().to_string())
     );
 }
 
-/// Makes a new file private.
+/// Restricts the access to a file to its owner.
 pub(crate) fn private_file(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(PRIVATE_FILE))
 }
 
 fn close_entries(path: &Path, depth: usize, closed: &mut Vec<PathBuf>) {
-    // What can't be listed can't be used either, and whoever needs it says so.
+    // If the folder cannot be listed, the first access to it reports the error.
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     for entry in entries {
-        // Never through a link: what it leads to is not ours.
+        // `metadata` does not follow links. The targets of links do not belong to us.
         let Ok(metadata) = entry.metadata() else {
             continue;
         };
@@ -93,7 +93,7 @@ fn close_entries(path: &Path, depth: usize, closed: &mut Vec<PathBuf>) {
     }
 }
 
-/// Takes the rights of others away; gives whether they had any, and have none now.
+/// Removes the permissions of other users. Returns whether they had any and have none now.
 fn close(path: &Path, metadata: &Metadata, mode: u32) -> bool {
     let found = metadata.permissions().mode() & 0o7777;
     if found & OF_OTHERS == 0 {
@@ -102,7 +102,7 @@ fn close(path: &Path, metadata: &Metadata, mode: u32) -> bool {
     let closed = fs::set_permissions(path, Permissions::from_mode(mode));
     if let Err(error) = &closed {
         tracing::warn!(
-            "`{}` is open to other users (mode {found:o}), and its mode can't be changed ({error}); run `chmod {mode:o}` on it as its owner",
+            "`{}` is accessible to other users (mode {found:o}) and its mode cannot be changed ({error}); run `chmod {mode:o}` on it as its owner",
             printable(&path.display().to_string())
         );
     }

@@ -1,16 +1,16 @@
-//! Amounts of money as whole pico-dollars: exact, however many are added.
+//! Amounts of money as integers in pico-dollars, so that sums are exact.
 //!
-//! A dollar per million tokens is a million pico-dollars per token, so that rates with up to six
-//! decimals are whole numbers, and so is every cost.
+//! A price of one dollar per million tokens is a million pico-dollars per token. Prices with up to
+//! six decimals are therefore integers, and so is every cost.
 
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Pico-dollars in a dollar.
+/// Pico-dollars per dollar.
 const PICO: i128 = 1_000_000_000_000;
 
-/// An amount of US dollars, exact to the pico-dollar.
+/// An amount in US dollars, exact to the pico-dollar.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Usd {
     /// The amount in pico-dollars.
@@ -18,14 +18,14 @@ pub struct Usd {
 }
 
 impl Usd {
-    /// The amount in dollars and cents as people read it, rounded half up: `1 234.50`.
+    /// Dollars and cents, rounded half up.
     pub fn cents(self) -> (i128, i128) {
         let cents = (self.pico_dollars + PICO / 200).div_euclid(PICO / 100);
         (cents.div_euclid(100), cents.rem_euclid(100))
     }
 }
 
-/// The exact decimal number, without zeros at its end.
+/// The exact decimal number, without trailing zeros.
 impl fmt::Display for Usd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.pico_dollars < 0 { "-" } else { "" };
@@ -42,7 +42,7 @@ impl fmt::Display for Usd {
     }
 }
 
-/// A JSON number with all its digits: no float ever stands in between.
+/// Serializes as a JSON number with all digits, without converting to a float.
 impl Serialize for Usd {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serde_json::value::RawValue::from_string(self.to_string())
@@ -51,12 +51,13 @@ impl Serialize for Usd {
     }
 }
 
-/// The way back, with all digits too: only from JSON text, where the number still stands as it was.
+/// Deserializes a JSON number with all digits. Works only for JSON text, where the number is
+/// unchanged.
 impl<'de> Deserialize<'de> for Usd {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
         let parsed = exact(number.get());
-        parsed.ok_or_else(|| serde::de::Error::custom("it is no amount of dollars"))
+        parsed.ok_or_else(|| serde::de::Error::custom("not an amount in dollars"))
     }
 }
 
@@ -79,8 +80,9 @@ fn exact(text: &str) -> Option<Usd> {
     })
 }
 
-/// A decimal number of up to six places in millionths: so a price per million tokens becomes
-/// pico-dollars per token. `None` for what is no such number, or negative, or above a million.
+/// Parses a decimal number with up to six decimals as an integer in millionths. This converts a
+/// price per million tokens to pico-dollars per token. `None` for any other text, negative numbers,
+/// and numbers above a million.
 pub fn millionths(text: &str) -> Option<i64> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
     let is_number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -135,7 +137,7 @@ mod tests {
         assert_eq!(millionths("0.30"), Some(300_000));
         assert_eq!(millionths("0.000001"), Some(1));
         assert_eq!(millionths("6.2500000"), Some(6_250_000));
-        for refused in [
+        for invalid in [
             "",
             ".",
             "3.",
@@ -146,7 +148,7 @@ mod tests {
             "inf",
             "1000001",
         ] {
-            assert_eq!(millionths(refused), None, "{refused}");
+            assert_eq!(millionths(invalid), None, "{invalid}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Opening the database of a data dir: lock, copy before an upgrade, migrations, lockdown.
+//! Opens the database of a data directory: lock, backup before an upgrade, migrations, lockdown.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,24 +10,24 @@ use session_pipeline_host::regular;
 use session_pipeline_migrations as migrations;
 
 use crate::audit::{Actor, AuditEntry, Audited, write_audit};
-use crate::checkpoint::{Checkpoints, kept_beside, log_beside, undo_half_done};
+use crate::checkpoint::{Checkpoints, backup_path, undo_interrupted, wal_path};
 use crate::error::{StoreError, is_damage};
 use crate::kill_point::reached;
 use crate::lock::DataDirLock;
-use crate::lost_commits::make_good;
+use crate::lost_commits::recover;
 use crate::sequence::Commits;
 use crate::store::{Opened, Store};
 use crate::transaction::{Writer, in_transaction};
 use crate::{modes, runs};
 
-/// Where a database is, and how much memory it can use.
+/// The location of a database and its memory limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// The data directory. The database is in `state/` below it.
+    /// The data directory. The database is in its `state/` folder.
     pub data_dir: PathBuf,
-    /// Memory of the buffer pool, in bytes.
+    /// Size of the buffer pool in bytes.
     pub memory_bytes: u64,
-    /// Sessions that one transaction can commit: a lost commit had assigned up to this many numbers.
+    /// Maximum number of sessions per transaction. A lost commit used at most this many numbers.
     pub group_sessions_max: usize,
 }
 
@@ -41,12 +41,12 @@ impl StoreOptions {
         }
     }
 
-    /// The folder of everything that the store writes.
+    /// The folder that contains everything the store writes.
     pub fn state_dir(&self) -> PathBuf {
         self.data_dir.join("state")
     }
 
-    /// Where the database puts what does not fit into its memory while a statement runs.
+    /// The folder for temporary data that does not fit into memory while a statement runs.
     pub fn spill_dir(&self) -> PathBuf {
         self.state_dir().join("spill")
     }
@@ -58,29 +58,30 @@ impl StoreOptions {
 }
 
 impl Store {
-    /// Opens the database of a data dir, making it where there is none and bringing it up to date.
+    /// Opens the database of a data directory. Creates it if it does not exist, and migrates it.
     ///
     /// # Errors
-    /// When another process holds it, it can't be read or written, or its version does not fit.
+    /// Another process has locked it, it cannot be read or written, or its schema version is not
+    /// supported.
     pub fn open(options: &StoreOptions, now: UtcMicros) -> Result<Self, StoreError> {
         Self::open_at(options, now, None)
     }
 
-    /// As [`Store::open`], for those who only ask: `None` where there is no database yet, and then
-    /// none is made.
+    /// Like [`Store::open`], for callers that only read. Returns `None` if there is no database,
+    /// and does not create one.
     ///
     /// # Errors
-    /// As [`Store::open`].
+    /// See [`Store::open`].
     pub fn open_existing(
         options: &StoreOptions,
         now: UtcMicros,
     ) -> Result<Option<Self>, StoreError> {
         let path = options.state_dir().join("system.duckdb");
-        // What may not be looked at is no absence.
+        // A path that cannot be accessed does not count as missing.
         match path.try_exists() {
             Ok(true) => Self::open(options, now).map(Some),
             Ok(false) => Ok(None),
-            // A file in the place of the folder is no absence either.
+            // Neither does a file in place of the folder.
             Err(source) => {
                 let path = match source.kind() {
                     std::io::ErrorKind::NotADirectory => options.state_dir(),
@@ -91,10 +92,10 @@ impl Store {
         }
     }
 
-    /// As [`Store::open`], up to a version of the schema: for the operator's `migrate --to`.
+    /// Like [`Store::open`], but migrates only up to a schema version, for `migrate --to`.
     ///
     /// # Errors
-    /// As [`Store::open`].
+    /// See [`Store::open`].
     pub fn open_at(
         options: &StoreOptions,
         now: UtcMicros,
@@ -111,11 +112,11 @@ impl Store {
         discard_spill(options)?;
         discard_exports(&export_dir)?;
         let mut opened = Opened::default();
-        let made = match path.exists() {
+        let created = match path.exists() {
             true => None,
-            false => Some(make(&path, options, now, version)?),
+            false => Some(create(&path, options, now, version)?),
         };
-        let ready = bring_up(&path, options, now, version, made, &mut opened);
+        let ready = open_and_migrate(&path, options, now, version, created, &mut opened);
         let (connection, checkpoints) = ready.inspect_err(|error| {
             if has_failed_to_upgrade(&opened, error) {
                 audit_failed_upgrade(&path, options, &opened, now, error);
@@ -133,10 +134,10 @@ impl Store {
         let writer = Writer::new(connection, commits, Arc::clone(&checkpoints));
         if opened.lost_commits > 0 {
             in_transaction(&writer, |connection| {
-                make_good(connection, opened.lost_commits, options.group_sessions_max)
+                recover(connection, opened.lost_commits, options.group_sessions_max)
             })?;
         }
-        // A schema that `migrate --to` stops at can be older than the audit log.
+        // After `migrate --to`, the schema can be older than the audit log.
         let has_upgraded = opened.version_before.is_some() && !opened.applied.is_empty();
         if has_upgraded && (is_current || has_audit_log(&writer)) {
             let params = serde_json::json!({
@@ -154,10 +155,10 @@ impl Store {
         Self::start(writer, opened, checkpoints, memory_bytes, lock)
     }
 
-    /// What a migration would do, without doing it.
+    /// Lists what a migration would do, without running it.
     ///
     /// # Errors
-    /// As [`Store::open_at`].
+    /// See [`Store::open_at`].
     pub fn plan_migration(
         options: &StoreOptions,
         to: Option<u32>,
@@ -165,7 +166,7 @@ impl Store {
         let state_dir = options.state_dir();
         let path = state_dir.join("system.duckdb");
         let migration = |source| unmigrated(&path, source);
-        // A database that is not there yet is not made by asking.
+        // Planning does not create a missing database.
         let (_held, connection) = if path.exists() {
             let lock = DataDirLock::take(&options.data_dir, &state_dir)?;
             check_files(&path)?;
@@ -175,7 +176,7 @@ impl Store {
             let in_memory = Connection::open_in_memory();
             (
                 None,
-                in_memory.map_err(StoreError::database("to open in memory"))?,
+                in_memory.map_err(StoreError::database("open an in-memory database"))?,
             )
         };
         let status = migrations::status(&connection).map_err(migration)?;
@@ -196,7 +197,7 @@ impl Store {
     }
 }
 
-/// Leaves an audit row of an upgrade.
+/// Writes an audit entry for an upgrade.
 fn audit_upgrade(
     writer: &Writer,
     params: &serde_json::Value,
@@ -215,7 +216,7 @@ fn audit_upgrade(
     in_transaction(writer, |connection| write_audit(connection, &entry))
 }
 
-/// Whether it was the upgrade that failed, of a database that is ours to write.
+/// Whether the upgrade failed, for a database that we are able to write.
 fn has_failed_to_upgrade(opened: &Opened, error: &StoreError) -> bool {
     use migrations::MigrationError::{Check, Checkpoint, Held, Shape, Step};
     match error {
@@ -224,7 +225,8 @@ fn has_failed_to_upgrade(opened: &Opened, error: &StoreError) -> bool {
             Held { .. } | Check { .. } | Step { .. } | Checkpoint { .. } => true,
             _ => false,
         },
-        // The copy of the database, or of the blocks that a checkpoint writes over.
+        // The backup of the database failed, or the backup of the blocks that a checkpoint
+        // overwrites.
         StoreError::Io { .. } => opened
             .version_before
             .is_some_and(|version| version < migrations::CURRENT),
@@ -232,8 +234,7 @@ fn has_failed_to_upgrade(opened: &Opened, error: &StoreError) -> bool {
     }
 }
 
-/// Leaves an audit row of an upgrade that failed, where the database can be written and already has an
-/// audit log.
+/// Writes an audit entry for a failed upgrade, if the database can be written and has an audit log.
 fn audit_failed_upgrade(
     path: &Path,
     options: &StoreOptions,
@@ -254,11 +255,11 @@ fn audit_failed_upgrade(
         }
     };
     if let Err(error) = audit() {
-        tracing::warn!("the failed upgrade is missing in the audit log: {error}");
+        tracing::warn!("cannot record the failed upgrade in the audit log: {error}");
     }
 }
 
-/// Whether there are the tables that an audit row is written to.
+/// Whether the tables exist that an audit entry needs.
 fn has_audit_log(connection: &Connection) -> bool {
     let sql = "SELECT count(*) = 2 FROM duckdb_tables() WHERE database_name = current_database() \
                AND schema_name = 'main' AND table_name IN ('audit_log', 'counters')";
@@ -267,43 +268,43 @@ fn has_audit_log(connection: &Connection) -> bool {
         .unwrap_or(false)
 }
 
-/// What a migration would do.
+/// The steps that a migration would run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MigrationPlan {
-    /// The version now; `None` where there is no database.
+    /// The current version. `None` if there is no database.
     pub version_before: Option<u32>,
-    /// The steps ahead: number and name.
+    /// The pending steps, each with number and name.
     pub pending: Vec<String>,
-    /// Tables that would be renamed, with their new names.
+    /// Tables that would be renamed, and their new names.
     pub renamed: Vec<(String, String)>,
 }
 
-/// What DuckDB opens has to be regular files: it would wait for ever for the other end of a FIFO.
+/// Checks that the files DuckDB opens are regular. It would block indefinitely on a FIFO.
 fn check_files(database_path: &Path) -> Result<(), StoreError> {
-    let unnamed = unnamed_beside(database_path);
+    let temporary = temporary_path(database_path);
     for path in [
         database_path.to_owned(),
-        log_beside(database_path),
-        log_beside(&unnamed),
-        unnamed,
+        wal_path(database_path),
+        wal_path(&temporary),
+        temporary,
     ] {
         regular::check(&path).map_err(|source| StoreError::Io { path, source })?;
     }
     Ok(())
 }
 
-/// Where a new database is made before it has its name.
-fn unnamed_beside(database_path: &Path) -> PathBuf {
-    let mut unnamed = database_path.as_os_str().to_owned();
-    unnamed.push(".new");
-    PathBuf::from(unnamed)
+/// The temporary path of a new database.
+fn temporary_path(database_path: &Path) -> PathBuf {
+    let mut temporary = database_path.as_os_str().to_owned();
+    temporary.push(".new");
+    PathBuf::from(temporary)
 }
 
-/// So much memory is enough to replay a log of one byte, with room to spare.
+/// Memory per byte of log that is always enough to replay the log.
 const MEMORY_PER_LOG_BYTE: u64 = 4;
 
-/// Brings the shape up to date; what its checkpoints may write over is kept, as at all others, where
-/// there is anything to lose.
+/// Migrates the schema. If `checkpoints` is given, backs up the blocks that the checkpoints of the
+/// migration can overwrite.
 fn migrate(
     connection: &mut Connection,
     path: &Path,
@@ -311,23 +312,23 @@ fn migrate(
     now: UtcMicros,
     to: Option<u32>,
 ) -> Result<migrations::Applied, StoreError> {
-    let beside = connection
+    let second = connection
         .try_clone()
-        .map_err(StoreError::database("a second connection"))?;
-    let mut refused = None;
+        .map_err(StoreError::database("open a second connection"))?;
+    let mut failure = None;
     let mut observer = |point: &migrations::Point| {
         reached("migration");
-        let kept = match (checkpoints, &point.action, point.moment) {
+        let backed_up = match (checkpoints, &point.action, point.moment) {
             (Some(checkpoints), migrations::Action::Checkpoint, migrations::Moment::Before) => {
-                checkpoints.keep(&beside)
+                checkpoints.back_up_blocks(&second)
             }
             (Some(checkpoints), migrations::Action::Checkpoint, migrations::Moment::After) => {
-                checkpoints.forget()
+                checkpoints.clear_backup()
             }
             _ => Ok(()),
         };
-        kept.map_err(|error| {
-            refused = Some(error);
+        backed_up.map_err(|error| {
+            failure = Some(error);
             migrations::Interrupted
         })
     };
@@ -339,43 +340,43 @@ fn migrate(
             observer: Some(&mut observer),
         },
     );
-    match refused {
-        Some(refused) => Err(refused),
+    match failure {
+        Some(error) => Err(error),
         None => applied.map_err(|source| unmigrated(path, source)),
     }
 }
 
-/// Opens the database, and brings its shape up to date after it was copied aside. One that was
-/// `made` just now has it.
-fn bring_up(
+/// Opens the database. If its schema is outdated, backs up the file and migrates it. A database
+/// that was just created is current.
+fn open_and_migrate(
     path: &Path,
     options: &StoreOptions,
     now: UtcMicros,
     version: Option<u32>,
-    made: Option<migrations::Applied>,
+    created: Option<migrations::Applied>,
     opened: &mut Opened,
 ) -> Result<(Connection, Checkpoints), StoreError> {
     let migration = |source| unmigrated(path, source);
     let (mut connection, mut checkpoints) = connect(path, options)?;
     let status = migrations::status(&connection).map_err(migration)?;
-    opened.version_before = status.version().filter(|_| made.is_none());
+    opened.version_before = status.version().filter(|_| created.is_none());
     let is_behind = !status.plan(version).map_err(migration)?.is_empty();
     if let Some(version) = status.version().filter(|_| is_behind) {
-        // No other handle may be open on the file while it is copied: closing one drops
+        // No other handle can be open while the file is copied, because closing one releases
         // DuckDB's lock.
         connection
             .close()
             .map_err(|(_, source)| StoreError::Database {
-                doing: "closing",
+                action: "close the database",
                 source,
             })?;
         drop(checkpoints);
-        reached("database to be copied");
-        opened.copy = Some(copy_aside(path, version)?);
-        reached("database copied");
+        reached("before database backup");
+        opened.copy = Some(back_up(path, version)?);
+        reached("after database backup");
         (connection, checkpoints) = connect(path, options)?;
     }
-    let applied = match made {
+    let applied = match created {
         Some(applied) => applied,
         None => migrate(&mut connection, path, Some(&checkpoints), now, version)?,
     };
@@ -383,72 +384,75 @@ fn bring_up(
     opened.renamed = applied
         .renamed
         .into_iter()
-        .map(|aside| (aside.from, aside.to))
+        .map(|renamed| (renamed.from, renamed.to))
         .collect();
     Ok((connection, checkpoints))
 }
 
-/// Opens the file, and what makes its checkpoints.
+/// Opens the database file and prepares its checkpoints.
 fn connect(path: &Path, options: &StoreOptions) -> Result<(Connection, Checkpoints), StoreError> {
-    undo_half_done(path)?;
-    // Threads and memory are set before the file is opened: replaying a log obeys them too. A
-    // database whose log wants more memory than it may have could never be opened again.
-    let log_bytes = fs::metadata(log_beside(path)).map_or(0, |log| log.len());
-    let usual = options.memory_bytes;
-    let at_first = usual.max(log_bytes.saturating_mul(MEMORY_PER_LOG_BYTE));
-    let settings = settings(options, at_first).map_err(StoreError::database("its settings"))?;
+    undo_interrupted(path)?;
+    // Set threads and memory before the file is opened, because they also apply to the replay of
+    // the log. With too little memory for its log, the database could never be opened again.
+    let log_bytes = fs::metadata(wal_path(path)).map_or(0, |log| log.len());
+    let normal = options.memory_bytes;
+    let initial = normal.max(log_bytes.saturating_mul(MEMORY_PER_LOG_BYTE));
+    let settings =
+        settings(options, initial).map_err(StoreError::database("apply the database settings"))?;
     let connection =
-        Connection::open_with_flags(path, settings).map_err(|error| refused(path, error))?;
+        Connection::open_with_flags(path, settings).map_err(|error| open_error(path, error))?;
     connection
         .execute_batch("PRAGMA disable_checkpoint_on_shutdown")
-        .map_err(StoreError::database("its settings"))?;
+        .map_err(StoreError::database("apply the database settings"))?;
     let checkpoints = Checkpoints::of(path)?;
-    if at_first > usual {
-        // In the file it takes no memory.
-        checkpoints.make(&connection)?;
+    if initial > normal {
+        // Move the log to the file, where it needs no memory.
+        checkpoints.run(&connection)?;
         connection
-            .execute_batch(&format!("SET memory_limit = '{usual}B'"))
-            .map_err(StoreError::database("its usual memory"))?;
+            .execute_batch(&format!("SET memory_limit = '{normal}B'"))
+            .map_err(StoreError::database(
+                "reset the memory limit of the database",
+            ))?;
     }
     Ok((connection, checkpoints))
 }
 
-/// How every database of ours is opened, whoever opens it.
+/// The DuckDB settings of every database that this program opens.
 ///
 /// # Errors
-/// When this DuckDB has no such setting.
+/// This version of DuckDB does not have a setting.
 pub fn settings(options: &StoreOptions, memory_bytes: u64) -> duckdb::Result<DatabaseConfig> {
     DatabaseConfig::default()
         .threads(1)?
         .max_memory(&format!("{memory_bytes}B"))?
         .enable_autoload_extension(false)?
         .with("autoinstall_known_extensions", "false")?
-        // For a new file. In older forms no log says of which database it is, and in which state of it:
-        // that of another one would be replayed into this.
+        // Applies to new files. In older formats, a log does not identify its database and state,
+        // so DuckDB would replay the log of another database.
         .with("storage_compatibility_version", "v1.5.0")?
-        // None but our own: see `checkpoint`.
+        // Disables automatic checkpoints: see the module `checkpoint`.
         .with("checkpoint_threshold", "1000TB")?
-        // Reports over many millions of messages group more than memory may hold.
+        // Reports over many millions of messages need more memory than the limit.
         .with("temp_directory", options.spill_dir().to_string_lossy())?
         .with("max_temp_directory_size", SPILL_MAX)
 }
 
-/// Makes a new database, there in one moment with all its tables: of a file that is half made nobody
-/// could say that nothing is lost with it.
-fn make(
+/// Creates a new database. It appears atomically, with all its tables, because an incomplete file
+/// would be indistinguishable from a database that lost data.
+fn create(
     path: &Path,
     options: &StoreOptions,
     now: UtcMicros,
     to: Option<u32>,
 ) -> Result<migrations::Applied, StoreError> {
-    let unnamed = unnamed_beside(path);
-    // The first two are left of one whose making was cut off. The log of a database that is gone, and
-    // the blocks kept of it, can't be of this one, however alike its headers are.
+    let temporary = temporary_path(path);
+    // The first two paths are left over from an interrupted creation. The log and the block backup
+    // belong to a deleted database and must not be applied to the new one.
     for path in [
-        unnamed.clone(),
-        log_beside(&unnamed),
-        log_beside(path),
-        kept_beside(path),
+        temporary.clone(),
+        wal_path(&temporary),
+        wal_path(path),
+        backup_path(path),
     ] {
         match fs::remove_file(&path) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -458,25 +462,26 @@ fn make(
         }
     }
     let settings = settings(options, options.memory_bytes);
-    let settings = settings.map_err(StoreError::database("its settings"))?;
-    let mut made = Connection::open_with_flags(&unnamed, settings)
-        .map_err(|error| refused(&unnamed, error))?;
-    let applied = migrate(&mut made, path, None, now, to)?;
-    made.close()
-        .map_err(|(_, error)| StoreError::database("closing")(error))?;
-    reached("database to be named");
-    modes::private_file(&unnamed).map_err(|source| StoreError::Io {
-        path: unnamed.clone(),
+    let settings = settings.map_err(StoreError::database("apply the database settings"))?;
+    let mut created = Connection::open_with_flags(&temporary, settings)
+        .map_err(|error| open_error(&temporary, error))?;
+    let applied = migrate(&mut created, path, None, now, to)?;
+    created
+        .close()
+        .map_err(|(_, error)| StoreError::database("close the database")(error))?;
+    reached("before database rename");
+    modes::private_file(&temporary).map_err(|source| StoreError::Io {
+        path: temporary.clone(),
         source,
     })?;
-    fs::rename(&unnamed, path).map_err(|source| StoreError::Io {
+    fs::rename(&temporary, path).map_err(|source| StoreError::Io {
         path: path.to_owned(),
         source,
     })?;
     Ok(applied)
 }
 
-/// Why the shape is not what it should be: a file that can't be read has none at all.
+/// Converts a migration error. If the file cannot be read, it is damaged.
 fn unmigrated(path: &Path, source: migrations::MigrationError) -> StoreError {
     match source {
         migrations::MigrationError::Read { source, .. } if is_damage(&source.to_string()) => {
@@ -489,8 +494,8 @@ fn unmigrated(path: &Path, source: migrations::MigrationError) -> StoreError {
     }
 }
 
-/// Why DuckDB does not open a file, by its words.
-fn refused(path: &Path, source: duckdb::Error) -> StoreError {
+/// Converts an error of opening a file, based on its text.
+fn open_error(path: &Path, source: duckdb::Error) -> StoreError {
     let text = source.to_string();
     let path = path.to_owned();
     if let Some(holder) = holder_of(&text) {
@@ -502,31 +507,32 @@ fn refused(path: &Path, source: duckdb::Error) -> StoreError {
     } else if text.contains("Out of Memory") {
         StoreError::TooLittleMemory(source)
     } else if text.contains("WAL does not match") || text.contains("WAL checkpoint iteration") {
-        let path = log_beside(&path);
+        let path = wal_path(&path);
         StoreError::LogOfAnother { path, source }
     } else if text.contains("WAL") {
-        let path = log_beside(&path);
+        let path = wal_path(&path);
         StoreError::DamagedLog { path, source }
     } else {
         StoreError::NotOpened { path, source }
     }
 }
 
-/// Who has the file open, as DuckDB words it: `…: Conflicting lock is held in PROGRAM (PID n)…`.
+/// The program that has the file open, parsed from DuckDB's text: `…: Conflicting lock is held in
+/// PROGRAM (PID n)…`.
 fn holder_of(error: &str) -> Option<String> {
     let (_, reason) = error.split_once("Could not set lock on file")?;
-    let told = reason.split_once("Conflicting lock is held in ");
-    let program = told.and_then(|(_, rest)| rest.split_once(')'));
+    let conflict = reason.split_once("Conflicting lock is held in ");
+    let program = conflict.and_then(|(_, rest)| rest.split_once(')'));
     Some(match program {
         Some((program, _)) => session_pipeline_host::fault::printable(&format!("{program})")),
         None => "another program".to_owned(),
     })
 }
 
-/// More than a report over a hundred million messages needs, and less than a disk misses.
+/// More than a report over a hundred million messages needs, and small enough for any disk.
 const SPILL_MAX: &str = "8GB";
 
-/// What a process left that was killed in the middle of a statement. Only under our lock.
+/// Deletes temporary data of a process that was killed during a statement. Requires our lock.
 fn discard_spill(options: &StoreOptions) -> Result<(), StoreError> {
     let path = options.spill_dir();
     match fs::remove_dir_all(&path) {
@@ -537,10 +543,10 @@ fn discard_spill(options: &StoreOptions) -> Result<(), StoreError> {
     }
 }
 
-/// How files begin that are exports on their way to somebody.
+/// The prefix of export files that are still being transferred.
 pub const EXPORT_PREFIX: &str = ".export-";
 
-/// The same for exports that nobody fetched any more.
+/// Deletes exports that were not fetched. Requires our lock.
 fn discard_exports(folder: &Path) -> Result<(), StoreError> {
     let io = |source| StoreError::Io {
         path: folder.to_owned(),
@@ -563,29 +569,29 @@ fn discard_exports(folder: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// From here on no statement can reach a file beside the database, whatever it says.
+/// Prevents all later statements from accessing files other than the database.
 fn lock_down(connection: &Connection, export_dir: &Path) -> Result<(), StoreError> {
     let folder = export_dir.to_string_lossy().replace('\'', "''");
     connection
         .execute_batch(&format!(
             "SET allowed_directories = ['{folder}']; SET enable_external_access = false; SET lock_configuration = true"
         ))
-        .map_err(StoreError::database("to be locked down"))
+        .map_err(StoreError::database("lock the database configuration"))
 }
 
-/// Copies a closed database beside itself, complete or not at all.
-fn copy_aside(path: &Path, version: u32) -> Result<PathBuf, StoreError> {
+/// Copies a closed database to a file next to it. The copy is atomic.
+fn back_up(path: &Path, version: u32) -> Result<PathBuf, StoreError> {
     let copy = path.with_file_name(format!("system.duckdb.before-upgrade-from-{version}"));
     for (from, to) in [
         (path.to_owned(), copy.clone()),
-        (log_beside(path), log_beside(&copy)),
+        (wal_path(path), wal_path(&copy)),
     ] {
         let at = |source| StoreError::Io {
             path: to.clone(),
             source,
         };
         if !from.exists() {
-            // A log left by an earlier copy would belong to another database.
+            // A log of an earlier backup would belong to another database.
             match fs::remove_file(&to) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(at(error));
@@ -603,7 +609,7 @@ fn copy_aside(path: &Path, version: u32) -> Result<PathBuf, StoreError> {
     Ok(copy)
 }
 
-// The one promise of this room that nobody outside can try: no statement of theirs ever runs.
+// This promise cannot be tested from outside, because no statement of a user ever runs.
 #[cfg(test)]
 mod tests {
     use super::*;

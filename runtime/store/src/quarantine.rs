@@ -1,5 +1,5 @@
-//! The rows of `session_failures` that are in quarantine: listed for people, and removed when an
-//! operator releases them.
+//! The sessions in quarantine, which are rows of `session_failures`. Lists them, and deletes the
+//! rows that an operator releases.
 
 use duckdb::params;
 use session_pipeline_host::clock::UtcMicros;
@@ -12,51 +12,51 @@ use crate::retry::Failures;
 use crate::store::Store;
 use crate::transaction::in_transaction;
 
-/// A session that is not tried any more.
+/// A session in quarantine. It is not retried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// The processor that does not try it.
+    /// The name of the processor.
     pub processor: String,
-    /// Its key.
+    /// The session key.
     pub session: String,
-    /// Why it failed last.
+    /// The last failure.
     pub fault: Fault,
-    /// How often it failed, and since when it is not tried.
+    /// The number of failures and the start of the quarantine.
     pub failures: Failures,
     /// The component that failed.
     pub component: Option<String>,
-    /// When it was tried last.
+    /// The time of the last attempt.
     pub last_attempt_at: UtcMicros,
-    /// Since when a run knows that its file is gone.
+    /// The time at which a run first found the file missing.
     pub missing_since: Option<UtcMicros>,
 }
 
-/// Which of those in quarantine; all of them, where neither is named.
+/// Selects sessions in quarantine. Without any condition, selects all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Which {
-    /// Those of this processor.
+    /// Only sessions of this processor.
     pub processor: Option<String>,
-    /// This session.
+    /// Only this session.
     pub session: Option<String>,
 }
 
-/// Which rows are meant; the parameters are processor and session, each twice.
-const MEANT: &str = "quarantined_at IS NOT NULL AND (? IS NULL OR processor_name = ?) \
+/// The condition for the selected rows. The parameters are processor and session, each twice.
+const IS_SELECTED: &str = "quarantined_at IS NOT NULL AND (? IS NULL OR processor_name = ?) \
      AND (? IS NULL OR session_file = ?)";
 
 impl Store {
-    /// The sessions in quarantine that are meant, in the order of processors and keys.
+    /// The selected sessions in quarantine, ordered by processor and key.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn held(&self, which: &Which) -> Result<Vec<Held>, StoreError> {
         self.held_after(which, None, u32::MAX)
     }
 
-    /// As [`Store::held`], only those after a processor and a key, and no more than a limit.
+    /// Like [`Store::held`], but returns only sessions after a processor and key, up to a limit.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn held_after(
         &self,
         which: &Which,
@@ -64,17 +64,17 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Held>, StoreError> {
         let (after_processor, after_session) = after.unzip();
-        let refused = StoreError::database("to read who is in quarantine");
+        let db_error = StoreError::database("read the sessions in quarantine");
         let connection = self.reader()?;
         let mut statement = connection
             .prepare(&format!(
                 "SELECT processor_name, session_file, fault, detail, attempts, own_attempts, component_digest, \
                  epoch_us(last_attempt_at), epoch_us(next_attempt_at), epoch_us(quarantined_at), \
-                 epoch_us(missing_since) FROM main.session_failures WHERE {MEANT} \
+                 epoch_us(missing_since) FROM main.session_failures WHERE {IS_SELECTED} \
                  AND (? IS NULL OR (processor_name, session_file) > (?, ?)) \
                  ORDER BY processor_name, session_file LIMIT {limit}"
             ))
-            .map_err(&refused)?;
+            .map_err(&db_error)?;
         let (processor, session) = (&which.processor, &which.session);
         let rows = statement
             .query_map(
@@ -110,15 +110,15 @@ impl Store {
                     })
                 },
             )
-            .map_err(&refused)?;
-        rows.collect::<Result<_, _>>().map_err(&refused)
+            .map_err(&db_error)?;
+        rows.collect::<Result<_, _>>().map_err(&db_error)
     }
 
-    /// Forgets the failures of those that are meant, and writes down who asked for it, together;
-    /// gives how many that were.
+    /// Deletes the failures of the selected sessions and records who requested it, in one
+    /// transaction. Returns the number of deleted rows.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// The database cannot be written.
     pub fn release(&self, which: &Which, actor: Actor, now: UtcMicros) -> Result<u64, StoreError> {
         let which = which.clone();
         self.write(move |connection| {
@@ -126,10 +126,10 @@ impl Store {
                 let (processor, session) = (&which.processor, &which.session);
                 let released = connection
                     .execute(
-                        &format!("DELETE FROM main.session_failures WHERE {MEANT}"),
+                        &format!("DELETE FROM main.session_failures WHERE {IS_SELECTED}"),
                         params![processor, processor, session, session],
                     )
-                    .map_err(StoreError::database("a release"))?
+                    .map_err(StoreError::database("release sessions from quarantine"))?
                     as u64;
                 let resource = match (session, processor) {
                     (Some(session), _) => format!("session:{session}"),

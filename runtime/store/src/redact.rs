@@ -1,4 +1,4 @@
-//! Redacting rows that were stored under older rules.
+//! Redacts rows that were stored under older redaction rules.
 
 use duckdb::{Connection, params};
 use session_pipeline_host::manifest::{ColumnSpec, Manifest, TableSpec};
@@ -12,14 +12,14 @@ use crate::store::Store;
 use crate::transaction::in_transaction;
 
 impl Store {
-    /// Removes secrets from a processor's rows, once for each version of the rules. Returns how many
-    /// values changed.
+    /// Removes secrets from a processor's rows, once for each version of the rules. Returns the
+    /// number of changed values.
     ///
     /// # Errors
-    /// When the database can't be read or written.
+    /// The database cannot be read or written.
     pub fn redact_rows(&self, manifest: &Manifest) -> Result<u64, StoreError> {
-        let failed = StoreError::database("to redact stored rows");
-        // Under which version of the rules the stored rows were redacted.
+        let failed = StoreError::database("redact stored rows");
+        // The counter stores the version of the rules that the stored rows were redacted with.
         let counter = format!("redaction:{}", manifest.name);
         let version: i64 = self
             .reader()?

@@ -1,26 +1,26 @@
 //! Requests to process sessions again that arrive during a run.
 //!
-//! A run reads the state rows once, at its scan. A session may be marked as due after that, and
-//! after its bytes were read; its commit would clear the mark, and the request would be lost. So a
-//! run watches the requests from its scan on, and its commits leave those sessions due. Both sides
-//! run on the writer's thread, one after the other. Nothing needs to be stored: a process that dies
-//! before the commit has not cleared any mark.
+//! A run reads the state rows once, during its scan. A session can be marked as due after the scan,
+//! and even after its bytes were read. The commit would then clear the mark and lose the request.
+//! Therefore, a run watches the requests from its scan on, and its commits leave those sessions
+//! due. Requests and commits both run on the writer's thread. Nothing needs to be stored: a process
+//! that dies before the commit has not cleared any mark.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// The requests for one processor since the scan of its run.
 #[derive(Debug, Default)]
-pub struct ReprocessRequests(Mutex<Requested>);
+pub struct ReprocessRequests(Mutex<RequestedKeys>);
 
 #[derive(Debug, Default)]
-struct Requested {
+struct RequestedKeys {
     all: bool,
     keys: HashSet<String>,
 }
 
 impl ReprocessRequests {
-    /// Whether a session was asked for.
+    /// Whether reprocessing of this session was requested.
     pub fn includes(&self, key: &str) -> bool {
         let requested = self.lock();
         requested.all || requested.keys.contains(key)
@@ -36,7 +36,7 @@ impl ReprocessRequests {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Requested> {
+    fn lock(&self) -> MutexGuard<'_, RequestedKeys> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -55,7 +55,7 @@ impl RequestWatches {
         requests
     }
 
-    /// Passes a request on to the run in progress, if there is one. `None` means all sessions.
+    /// Forwards a request to the run in progress, if there is one. `None` means all sessions.
     pub(crate) fn add(&self, processor: &str, key: Option<&str>) {
         if let Some(requests) = self.lock().get(processor).and_then(Weak::upgrade) {
             requests.add(key);

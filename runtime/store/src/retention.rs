@@ -1,4 +1,4 @@
-//! Removing what is kept for a time only, in transactions of a bounded size.
+//! Deletes expired rows, in transactions of limited size.
 
 use duckdb::{Connection, Params, params};
 use session_pipeline_host::clock::UtcMicros;
@@ -8,47 +8,48 @@ use crate::sql::timestamp;
 use crate::store::Store;
 use crate::transaction::in_transaction;
 
-/// From when on things are kept.
+/// The retention limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Runs that ended earlier are removed, save the last one of each processor, and with them what
-    /// their sessions cost.
+    /// Runs that ended before this time are deleted, with the costs of their sessions. The last run
+    /// of each processor is kept.
     pub runs_since: UtcMicros,
-    /// Requests to language models that were sent earlier are removed: as long as runs.
+    /// Requests to language models that were sent before this time are deleted. The same limit as
+    /// for runs.
     pub calls_since: UtcMicros,
-    /// Answers of language models that are older are removed.
+    /// Responses of language models that were stored before this time are deleted.
     pub responses_since: UtcMicros,
-    /// Failures of sessions whose files have been gone for longer are removed.
+    /// Failures of sessions whose files disappeared before this time are deleted.
     pub missing_failures_since: UtcMicros,
 }
 
-/// How much was removed.
+/// The number of deleted rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Runs.
+    /// Deleted runs.
     pub runs: u64,
-    /// What single sessions cost.
+    /// Deleted session costs.
     pub costs: u64,
-    /// Requests to language models.
+    /// Deleted requests to language models.
     pub calls: u64,
-    /// Answers of language models.
+    /// Deleted responses of language models.
     pub responses: u64,
-    /// Failures of sessions whose files are gone.
+    /// Deleted failures of sessions whose files are gone.
     pub failures: u64,
 }
 
-/// Runs removed in one transaction, each with what its sessions cost.
+/// Maximum number of runs per transaction. The costs of their sessions are deleted with them.
 const RUNS_MAX: u64 = 500;
 
-/// Runs that are old, save the last of each processor: health and status tell of that one.
+/// Expired runs, except for the last run of each processor, which health and status report.
 const OLD_RUNS: &str = "SELECT id FROM main.runs WHERE finished_at < ? AND CAST(id AS BIGINT) NOT IN \
      (SELECT max(CAST(id AS BIGINT)) FROM main.runs GROUP BY processor_name)";
 
 impl Store {
-    /// Removes what a plan does not keep. Where there is nothing of it, nothing is written.
+    /// Deletes expired rows. Writes nothing if there are none.
     ///
     /// # Errors
-    /// When the database refuses; what was removed before that is gone.
+    /// The database cannot be written. Rows that were deleted before the error stay deleted.
     pub fn sweep(&self, keep: Retention) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
         while self.has_old_runs(keep)? {
@@ -78,7 +79,7 @@ impl Store {
                 [timestamp(keep.runs_since)],
                 |row| row.get(0),
             )
-            .map_err(StoreError::database("to look for old runs"))
+            .map_err(StoreError::database("find expired runs"))
     }
 
     fn has_other_old_rows(&self, keep: Retention) -> Result<bool, StoreError> {
@@ -96,14 +97,14 @@ impl Store {
                 ],
                 |row| row.get(0),
             )
-            .map_err(StoreError::database("to look for old rows"))
+            .map_err(StoreError::database("find expired rows"))
     }
 }
 
 fn remove_runs(connection: &Connection, keep: Retention) -> Result<(u64, u64), StoreError> {
     let some = format!("{OLD_RUNS} ORDER BY CAST(id AS BIGINT) LIMIT {RUNS_MAX}");
     let since = timestamp(keep.runs_since);
-    // Both see the same runs: in one transaction nobody else adds to them.
+    // Both statements see the same runs, because they are in one transaction.
     let costs = remove(
         connection,
         &format!("DELETE FROM main.session_costs WHERE run_id IN ({some})"),
@@ -121,7 +122,7 @@ fn remove_others(connection: &Connection, keep: Retention) -> Result<Swept, Stor
     let older = |sql: &str, since| remove(connection, sql, [timestamp(since)]);
     Ok(Swept {
         runs: 0,
-        // Of the last runs the rows stay, and not what their sessions cost.
+        // The last run of each processor is kept, but the costs of its sessions are not.
         costs: older(
             "DELETE FROM main.session_costs WHERE run_id IN (SELECT id FROM main.runs WHERE finished_at < ?)",
             keep.runs_since,
@@ -145,5 +146,5 @@ fn remove(connection: &Connection, sql: &str, params: impl Params) -> Result<u64
     connection
         .execute(sql, params)
         .map(|removed| removed as u64)
-        .map_err(StoreError::database("to remove what is old"))
+        .map_err(StoreError::database("delete expired rows"))
 }

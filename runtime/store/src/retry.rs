@@ -1,7 +1,6 @@
-//! When a failed session is tried again: back-off and quarantine as a pure state machine
-//! (ARCHITECTURE.md §5).
+//! Decides when a failed session is retried: back-off and quarantine, as a pure state machine.
 //!
-//! Failures are recorded in the table `session_failures`.
+//! Failures are stored in the table `session_failures`.
 
 use std::time::Duration;
 
@@ -9,38 +8,39 @@ use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::ContentHash;
 use session_pipeline_host::fault::{Fault, FaultKind};
 
-/// Failures of its own making, on the same content by the same component, after which a session is
-/// tried no more.
+/// Number of failures that send a session to quarantine. Only failures caused by the session or the
+/// component count, for the same content and the same component.
 pub const FAILURES_MAX: u32 = 5;
-/// The longest wait between two attempts.
+/// The maximum back-off between two attempts.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// What is known of a session's failures on its present content by the present component.
+/// The failures of a session for its current content and the current component.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Failures {
-    /// All failures in a row: the wait follows from them.
+    /// All consecutive failures. They determine the back-off.
     pub attempts: u32,
-    /// Those of them that the session or the component caused: quarantine follows from these.
+    /// Failures that the session or the component caused. They determine the quarantine.
     pub own_attempts: u32,
-    /// When it may be tried again; `None`: at once.
+    /// The earliest time of the next attempt. `None`: immediately.
     pub next_attempt_at: Option<UtcMicros>,
-    /// Since when it is not tried any more.
+    /// The start of the quarantine. `None`: not in quarantine.
     pub quarantined_at: Option<UtcMicros>,
 }
 
-/// How the content that failed stands to the one that failed before it.
+/// How the content that failed compares to the content of the previous failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// It is the same, as far as is known.
+    /// The content is the same, as far as is known.
     Same,
-    /// It is another one: what was counted of the one before says nothing of it.
+    /// The content has changed. Earlier failures do not apply to it.
     Other,
-    /// It could not be read to its end. That is no sign of change, and no fault of a content.
+    /// The content could not be read completely. This is neither a change nor a failure of the
+    /// content.
     Unknown,
 }
 
 impl Content {
-    /// Holds a content against the one before it, each by its hash where it could be read.
+    /// Compares the content with the previous content. `None` is a content that could not be read.
     pub fn against(before: Option<ContentHash>, now: Option<ContentHash>) -> Self {
         match (before, now) {
             (_, None) => Self::Unknown,
@@ -51,7 +51,7 @@ impl Content {
 }
 
 impl Failures {
-    /// What one more failure of the same component makes of it at `now`.
+    /// Returns the state after one more failure of the same component at `now`.
     #[must_use]
     pub fn after(self, fault: &Fault, content: Content, now: UtcMicros, cadence: Duration) -> Self {
         let before = match content {
@@ -59,7 +59,7 @@ impl Failures {
             Content::Same | Content::Unknown => self,
         };
         let attempts = before.attempts.saturating_add(1);
-        // What nobody could read to its end is not held against any content.
+        // A content that could not be read completely is not blamed for the failure.
         let is_own = content != Content::Unknown && fault.is_of_own_making();
         let own_attempts = before.own_attempts.saturating_add(u32::from(is_own));
         let is_hopeless =
@@ -68,12 +68,12 @@ impl Failures {
             attempts,
             own_attempts,
             next_attempt_at: (attempts >= 2).then(|| now.plus(wait(attempts, cadence))),
-            // An outage in between lets nobody out.
+            // An outage in between does not end the quarantine.
             quarantined_at: before.quarantined_at.or(is_hopeless.then_some(now)),
         }
     }
 
-    /// Whether a run may try it now. A run that a person started ignores the wait.
+    /// Whether a run can try the session now. A run that a person started ignores the back-off.
     pub fn verdict(&self, now: UtcMicros, is_started_by_person: bool) -> Verdict {
         if self.quarantined_at.is_some() {
             Verdict::Quarantined
@@ -84,24 +84,24 @@ impl Failures {
         }
     }
 
-    /// Whether its time has not come yet, quarantine aside.
+    /// Whether the session is in back-off. Ignores the quarantine.
     pub fn waits(&self, now: UtcMicros, is_started_by_person: bool) -> bool {
         !is_started_by_person && self.next_attempt_at.is_some_and(|at| now < at)
     }
 }
 
-/// Whether a session may be tried.
+/// Whether a session can be tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may.
+    /// It can be tried.
     Try,
-    /// It waits after a failure.
+    /// It is in back-off after a failure.
     Waiting,
-    /// Not until its content or the component changes, or an operator releases it.
+    /// It is in quarantine until its content or the component changes, or an operator releases it.
     Quarantined,
 }
 
-/// The wait after the n-th failure in a row: cadence × 2^(n−1), at most a day.
+/// The back-off after the n-th consecutive failure: cadence × 2^(n−1), at most a day.
 fn wait(attempts: u32, cadence: Duration) -> Duration {
     let factor = 1_u32
         .checked_shl(attempts.saturating_sub(1))

@@ -1,5 +1,5 @@
-//! The table `runs`: no run without an open row, and no finished one without its audit, written in
-//! one transaction.
+//! The table `runs`. Every run has a row from its start on. The end of a run and its audit entry
+//! are written in one transaction.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::sql::timestamp;
 use crate::store::Store;
 use crate::transaction::{Writer, in_transaction};
 
-/// Who started a run.
+/// What started a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Trigger {
-    /// A request.
+    /// An HTTP request.
     Http,
     /// The scheduler.
     Scheduler,
@@ -29,7 +29,7 @@ pub enum Trigger {
 }
 
 impl Trigger {
-    /// The word for it.
+    /// The name in the database, such as `http`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -46,7 +46,7 @@ impl Trigger {
         }
     }
 
-    /// Who is taken to have acted where a crash left nothing else.
+    /// The assumed actor of a run that crashed, because the actual one is unknown.
     fn actor(self) -> Actor {
         let client_kind = match self {
             Self::Http => ClientKind::Web,
@@ -60,15 +60,15 @@ impl Trigger {
     }
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunResult {
-    /// Without any error.
+    /// The run completed without errors.
     Ok,
-    /// With errors, or not to its end.
+    /// The run had errors or did not complete.
     Failed,
-    /// Our process died.
+    /// The process died during the run.
     Interrupted,
 }
 
@@ -82,34 +82,34 @@ impl fmt::Display for RunResult {
     }
 }
 
-/// The end of a run, as it is recorded.
+/// The data recorded at the end of a run.
 #[derive(Clone, Debug)]
 pub struct RunRecord {
-    /// The run.
+    /// The id of the run.
     pub id: String,
-    /// The processor.
+    /// The name of the processor.
     pub processor_name: String,
-    /// Who started it.
+    /// Who started the run.
     pub actor: Actor,
-    /// How it ended.
+    /// The result.
     pub result: RunResult,
-    /// All stats, as JSON.
+    /// The statistics, as JSON.
     pub stats: String,
-    /// What the audit log keeps of them, as JSON.
+    /// The part of the statistics that the audit log stores, as JSON.
     pub audit_params: String,
-    /// Why it did not come to its end.
+    /// The error that stopped the run early.
     pub error: Option<String>,
-    /// When it ended.
+    /// The time at which the run ended.
     pub finished_at: UtcMicros,
-    /// How long it took.
+    /// The duration of the run.
     pub duration: Duration,
 }
 
 impl Store {
-    /// Opens the row of a run; gives the run's id.
+    /// Records the start of a run. Returns the id of the run.
     ///
     /// # Errors
-    /// When the database refuses; then there is no run.
+    /// The database cannot be written. Then the run must not start.
     pub fn begin_run(
         &self,
         processor: &str,
@@ -125,20 +125,20 @@ impl Store {
                         "INSERT INTO main.runs (id, processor_name, trigger, started_at) VALUES (?, ?, ?, ?)",
                         params![id, processor, trigger.as_str(), timestamp(now)],
                     )
-                    .map_err(StoreError::database("a new run"))?;
+                    .map_err(StoreError::database("record the start of a run"))?;
                 Ok(id)
             })
         })
     }
 
-    /// Closes the row of a run and writes its audit row, together.
+    /// Records the end of a run and writes its audit entry, in one transaction.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// The database cannot be written.
     pub fn finish_run(&self, run: RunRecord) -> Result<(), StoreError> {
         self.write(move |connection| {
             in_transaction(connection, |connection| {
-                let refused = StoreError::database("the end of a run");
+                let db_error = StoreError::database("record the end of a run");
                 let closed = connection
                     .execute(
                         "UPDATE main.runs SET finished_at = ?, result = ?, stats = ?, error = ? \
@@ -151,8 +151,8 @@ impl Store {
                             run.id
                         ],
                     )
-                    .map_err(&refused)?;
-                // One that a shutdown closed before has its audit row already.
+                    .map_err(&db_error)?;
+                // A run that a shutdown closed already has its audit entry.
                 if closed == 0 {
                     return Ok(());
                 }
@@ -161,58 +161,58 @@ impl Store {
         })
     }
 
-    /// Closes the runs that are still open, when the process has to end before they do.
+    /// Closes the runs that are still in progress, because the process must exit.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// The database cannot be written.
     pub fn close_open_runs(&self, now: UtcMicros) -> Result<u64, StoreError> {
         self.write_urgently(move |connection| close_interrupted(connection, now))
     }
 
-    /// The latest runs, the newest first; of one processor, where it is named, and before the run of
-    /// an id, where one is given.
+    /// Returns the latest runs, newest first. Optionally only runs of one processor, and only runs
+    /// before an id.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn runs(
         &self,
         processor: Option<&str>,
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<RunRow>, StoreError> {
-        let refused = StoreError::database("to read the runs");
+        let db_error = StoreError::database("read the runs");
         let connection = self.reader()?;
         let mut statement = connection
             .prepare(&runs_where(
                 "(? IS NULL OR processor_name = ?) AND (? IS NULL OR CAST(id AS BIGINT) < ?) \
                  ORDER BY CAST(id AS BIGINT) DESC LIMIT ?",
             ))
-            .map_err(&refused)?;
+            .map_err(&db_error)?;
         let rows = statement
             .query_map(
                 params![processor, processor, before, before, limit],
                 run_row,
             )
-            .map_err(&refused)?;
-        rows.collect::<Result<_, _>>().map_err(&refused)
+            .map_err(&db_error)?;
+        rows.collect::<Result<_, _>>().map_err(&db_error)
     }
 
-    /// One run; `None` where there is none of that id.
+    /// Looks up a run by its id.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn run_row(&self, id: &str) -> Result<Option<RunRow>, StoreError> {
-        let refused = StoreError::database("to read a run");
+        let db_error = StoreError::database("read a run");
         let connection = self.reader()?;
         let mut statement = connection
             .prepare(&runs_where("id = ?"))
-            .map_err(&refused)?;
-        let mut rows = statement.query_map([id], run_row).map_err(&refused)?;
-        rows.next().transpose().map_err(&refused)
+            .map_err(&db_error)?;
+        let mut rows = statement.query_map([id], run_row).map_err(&db_error)?;
+        rows.next().transpose().map_err(&db_error)
     }
 }
 
-/// Runs as [`run_row`] reads them, up to a condition.
+/// The query for the columns that [`run_row`] reads, with a condition.
 fn runs_where(condition: &str) -> String {
     format!(
         "SELECT id, processor_name, trigger, epoch_us(started_at), epoch_us(finished_at), result, stats, error, \
@@ -221,26 +221,26 @@ fn runs_where(condition: &str) -> String {
     )
 }
 
-/// A run as it is read.
+/// A row of `runs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunRow {
-    /// Its id.
+    /// The id of the run.
     pub id: String,
-    /// The processor.
+    /// The name of the processor.
     pub processor: String,
-    /// Who started it.
+    /// What started the run.
     pub trigger: Trigger,
-    /// When it began.
+    /// The time at which the run started.
     pub started_at: UtcMicros,
-    /// When it ended; `None` while it is at work.
+    /// The time at which the run ended. `None` while it is in progress.
     pub finished_at: Option<UtcMicros>,
-    /// How it ended.
+    /// The result.
     pub result: Option<RunResult>,
-    /// What it did, as JSON.
+    /// The statistics, as JSON.
     pub stats: Option<String>,
-    /// Why it did not come to its end.
+    /// The error that stopped the run early.
     pub error: Option<String>,
-    /// What it asked of language models; `None` where it asked nothing.
+    /// The language model usage. `None` if the run sent no requests.
     pub llm: Option<LlmUse>,
 }
 
@@ -263,27 +263,27 @@ fn run_row(row: &Row<'_>) -> duckdb::Result<RunRow> {
     })
 }
 
-/// Closes what a crash left open.
+/// Closes runs that a crash left open.
 pub(crate) fn close_interrupted(writer: &Writer, now: UtcMicros) -> Result<u64, StoreError> {
-    let refused = StoreError::database("to close interrupted runs");
+    let db_error = StoreError::database("close interrupted runs");
     let open: Vec<(String, String, String)> = writer
         .prepare("SELECT id, processor_name, trigger FROM main.runs WHERE finished_at IS NULL ORDER BY started_at, id")
         .and_then(|mut statement| {
             statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
         })
-        .map_err(&refused)?;
+        .map_err(&db_error)?;
     if open.is_empty() {
         return Ok(0);
     }
     in_transaction(writer, |connection| {
         for (id, processor_name, trigger) in &open {
-            let error = "the process ended before the run did";
+            let error = "the process exited during the run";
             connection
                 .execute(
                     "UPDATE main.runs SET finished_at = ?, result = 'interrupted', error = ? WHERE id = ?",
                     params![timestamp(now), error, id],
                 )
-                .map_err(&refused)?;
+                .map_err(&db_error)?;
             let record = RunRecord {
                 id: id.clone(),
                 processor_name: processor_name.clone(),
@@ -303,7 +303,7 @@ pub(crate) fn close_interrupted(writer: &Writer, now: UtcMicros) -> Result<u64, 
     })
 }
 
-/// The audit row of a run (BEHAVIOUR.md 4.2, A27).
+/// The audit entry of a run.
 fn audit_entry(run: RunRecord) -> AuditEntry {
     let action = format!("run_session_processor:{}", run.processor_name);
     let resource = format!("job:session-processor:{}", run.processor_name);

@@ -1,4 +1,4 @@
-//! The table `schema_version`: which shape the database has.
+//! The table `schema_version`: the version of the database schema.
 
 use session_pipeline_migrations as migrations;
 
@@ -6,19 +6,19 @@ use crate::error::StoreError;
 use crate::store::Store;
 
 impl Store {
-    /// The version of the database now; `None` where it tells none. Answers at once.
+    /// The schema version of the database. `None` if the table is empty.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// The database cannot be read.
     pub fn schema_version(&self) -> Result<Option<u32>, StoreError> {
         self.reader()?
             .query_row("SELECT max(version) FROM main.schema_version", [], |row| {
                 row.get(0)
             })
-            .map_err(StoreError::database("to tell its version"))
+            .map_err(StoreError::database("read the schema version"))
     }
 
-    /// The version that this program writes.
+    /// The schema version that this program uses.
     pub fn expected_schema_version(&self) -> u32 {
         migrations::CURRENT
     }

@@ -1,8 +1,9 @@
-//! The number of the last commit, in the database and beside it, so that a lost log is noticed.
+//! The number of the last commit, stored in the database and in a file next to it, to detect a lost
+//! log.
 //!
-//! DuckDB opens a database whose log is gone, or ends too early, in the state of before and without
-//! a word. So every commit bears a number, which is written into a file after it: the file may lag
-//! behind the database, and never leads. Where it leads, commits were lost.
+//! If the log is missing or truncated, DuckDB opens the database in an older state and reports no
+//! error. Therefore, every commit has a number, which is written to a file after the commit. The
+//! file can lag behind the database, but it is never ahead unless commits were lost.
 
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
@@ -16,24 +17,24 @@ use session_pipeline_host::regular;
 use crate::counters::{counter, next};
 use crate::error::StoreError;
 
-/// The file in `state`.
+/// The name of the file in `state`.
 const FILE: &str = "commits";
-/// The number of the last commit.
+/// The counter with the number of the last commit.
 const COUNTER: &str = "commit";
-/// No database is committed to more often: a file that says so is damaged.
+/// No database has more commits than this. A file with a larger number is damaged.
 pub(crate) const NUMBER_MAX: i64 = 1 << 40;
 
-/// Counts commits, for the one who makes them.
+/// Numbers the commits of the writer.
 #[derive(Debug)]
 pub(crate) struct Commits {
-    /// `None` in a database of an older version, which is only migrated and not written.
+    /// `None` for a database with an older schema, which is migrated but not written.
     last: Option<Cell<i64>>,
-    /// `None` where it can't be written: then nothing is noticed.
+    /// `None` if the file cannot be written. Lost commits are then not detected.
     file: Option<File>,
 }
 
 impl Commits {
-    /// Counts nothing.
+    /// Creates an instance that does not number commits.
     pub(crate) fn uncounted() -> Self {
         Self {
             last: None,
@@ -41,8 +42,8 @@ impl Commits {
         }
     }
 
-    /// Goes on from the last commit that the database or the file beside it knows; gives how many
-    /// the database does not know of. They are made good before anything else is done.
+    /// Continues after the last commit that the database or the file has recorded. Returns the
+    /// number of lost commits. The caller must recover from them before it writes anything else.
     pub(crate) fn resume(
         connection: &Connection,
         state_dir: &Path,
@@ -54,7 +55,7 @@ impl Commits {
                     "INSERT INTO main.counters (value, name) VALUES (0, ?)",
                     [COUNTER],
                 )
-                .map_err(StoreError::database("to count its commits"))?;
+                .map_err(StoreError::database("read the commit number"))?;
         }
         let known = known.unwrap_or(0);
         if !(0..=NUMBER_MAX).contains(&known) {
@@ -64,22 +65,22 @@ impl Commits {
             });
         }
         let path = state_dir.join(FILE);
-        let (told, file) = match read(&path) {
-            Ok((told, file)) => (told, Some(file)),
+        let (content, file) = match read(&path) {
+            Ok((content, file)) => (content, Some(file)),
             Err(error) => {
                 tracing::warn!(
-                    "`{}` can't be used ({error}), so that a lost log would not be noticed; check its permissions",
+                    "cannot use `{}` ({error}), so lost commits will not be detected; check its permissions",
                     path.display()
                 );
-                (Told::Nothing, None)
+                (FileContent::Empty, None)
             }
         };
-        let lost = match told {
-            Told::Nothing => 0,
-            Told::Number(number) => number.saturating_sub(known).max(0),
-            Told::Nonsense => {
+        let lost = match content {
+            FileContent::Empty => 0,
+            FileContent::Number(number) => number.saturating_sub(known).max(0),
+            FileContent::Damaged => {
                 tracing::warn!(
-                    "`{}` is damaged, so that nobody knows whether commits were lost; it is written anew",
+                    "`{}` is damaged, so it is unknown whether commits were lost; the file is recreated",
                     path.display()
                 );
                 0
@@ -90,12 +91,12 @@ impl Commits {
             file,
         };
         if lost == 0 {
-            commits.write_beside(known);
+            commits.write_file(known);
         }
         Ok((commits, lost.unsigned_abs()))
     }
 
-    /// The number of the commit that is about to be made, written into its transaction.
+    /// The number of the next commit. Writes it to the database in the current transaction.
     pub(crate) fn raise(&self, connection: &Connection) -> Result<Option<i64>, StoreError> {
         let Some(last) = &self.last else {
             return Ok(None);
@@ -104,65 +105,66 @@ impl Commits {
         connection
             .prepare_cached("UPDATE main.counters SET value = ? WHERE name = ?")
             .and_then(|mut statement| statement.execute(params![next, COUNTER]))
-            .map_err(StoreError::database("the number of a commit"))?;
+            .map_err(StoreError::database("record a commit number"))?;
         Ok(Some(next))
     }
 
-    /// The commit of that number was made.
-    pub(crate) fn made(&self, number: Option<i64>) {
+    /// Records that the commit with this number succeeded.
+    pub(crate) fn record_committed(&self, number: Option<i64>) {
         if let (Some(last), Some(number)) = (&self.last, number) {
             last.set(number);
-            self.write_beside(number);
+            self.write_file(number);
         }
     }
 
-    /// Not synced: what a power cut takes back only makes it lag.
-    fn write_beside(&self, number: i64) {
+    /// Does not sync the file. After a power failure, the file only lags behind.
+    fn write_file(&self, number: i64) {
         let Some(file) = &self.file else {
             return;
         };
         if let Err(error) = file.write_all_at(record(number).as_bytes(), 0) {
-            tracing::debug!("the number of a commit was not written beside the database: {error}");
+            tracing::debug!("cannot write the number of a commit to its file: {error}");
         }
     }
 }
 
-/// How many commits the file in a state folder tells of; `None` if there is none, or if it is not
-/// as this program writes it. Changes nothing.
+/// The number of commits that the file in a state folder has recorded. `None` if the file is
+/// missing or damaged. Changes nothing.
 pub fn recorded_commits(state_dir: &Path) -> Option<u64> {
     let bytes = std::fs::read(state_dir.join(FILE)).ok()?;
     parse(&bytes).and_then(|number| u64::try_from(number).ok())
 }
 
-/// What the file says.
+/// The content of the file.
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
-    /// It was just made.
-    Nothing,
+enum FileContent {
+    /// The file was just created.
+    Empty,
     Number(i64),
-    Nonsense,
+    Damaged,
 }
 
-/// The number, and beside it what it lacks to the largest one: so that neither is believed alone.
+/// The number and its complement. A damaged file does not have a matching pair.
 fn record(number: i64) -> String {
     format!("{number:020} {:020}\n", i64::MAX - number)
 }
 
-/// What the file says; what it can't mean is cut off, so that what is written stands alone.
-fn read(path: &Path) -> io::Result<(Told, File)> {
+/// Reads the file. Truncates a damaged file, so that the next write does not leave old bytes behind
+/// it.
+fn read(path: &Path) -> io::Result<(FileContent, File)> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     let mut file = regular::open_with(options.mode(0o600), path)?;
     let mut bytes = Vec::new();
     (&mut file).take(64).read_to_end(&mut bytes)?;
     if bytes.is_empty() {
-        return Ok((Told::Nothing, file));
+        return Ok((FileContent::Empty, file));
     }
     let Some(number) = parse(&bytes) else {
         file.set_len(0)?;
-        return Ok((Told::Nonsense, file));
+        return Ok((FileContent::Damaged, file));
     };
-    Ok((Told::Number(number), file))
+    Ok((FileContent::Number(number), file))
 }
 
 fn parse(bytes: &[u8]) -> Option<i64> {

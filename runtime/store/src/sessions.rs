@@ -1,6 +1,6 @@
-//! What is known of sessions, for people who ask: over all processors, with counts and times.
+//! Session states for display: over all processors, with counts and times.
 //!
-//! Runs read the leaner [`StateRows`](crate::state_rows::StateRows) instead.
+//! Runs read the more compact [`StateRows`](crate::state_rows::StateRows) instead.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,32 +23,32 @@ use crate::transaction::in_transaction;
 /// All state rows of some sessions.
 #[derive(Debug, Default)]
 pub struct SessionStates {
-    /// The rows, in the order of keys, then processors.
+    /// The rows, ordered by key and processor.
     pub rows: Vec<SessionState>,
-    /// The digests that [`StateRow::digest`] points to.
+    /// The digests that [`StateRow::digest`] refers to.
     pub digests: Vec<String>,
 }
 
-/// Which sessions are read, by their keys.
+/// Selects sessions by their keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys<'a> {
-    /// All of them.
+    /// All sessions.
     All,
-    /// This one.
+    /// The session with this key.
     One(&'a str),
-    /// Those after the first key, from the beginning where there is none, up to the last one.
+    /// The sessions after the first key, if any, up to and including the second key.
     Range(Option<&'a str>, &'a str),
 }
 
 impl<'a> Keys<'a> {
-    /// A condition on `session_file` with these keys as its four parameters.
+    /// A condition on `session_file`, with four parameters.
     const CONDITION: &'static str =
         "(? IS NULL OR session_file > ?) AND (? IS NULL OR session_file <= ?)";
-    /// The same for one key, which DuckDB finds faster.
+    /// The condition for a single key, which DuckDB evaluates faster.
     const IS_ONE: &'static str =
         "(? IS NULL OR session_file = ?) AND (? IS NULL OR session_file = ?)";
 
-    /// The condition, and its parameters.
+    /// The condition and its parameters.
     pub(crate) fn condition(self) -> (&'static str, [Option<&'a str>; 4]) {
         match self {
             Self::All => (Self::CONDITION, [None; 4]),
@@ -58,39 +58,39 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// A state row with what only people ask for.
+/// A state row with additional data for display.
 #[derive(Clone, Debug)]
 pub struct SessionState {
-    /// The processor.
+    /// The name of the processor.
     pub processor: String,
-    /// The session's key.
+    /// The session key.
     pub key: String,
-    /// Whose it is.
+    /// The name of the session's user.
     pub username: String,
-    /// What runs go by.
+    /// The state row that runs use.
     pub known: StateRow,
-    /// How many items were extracted.
+    /// The number of extracted items.
     pub items: i64,
-    /// Since when its file is gone.
+    /// The time at which a run first found the file missing.
     pub missing_since: Option<UtcMicros>,
 }
 
-/// What the last attempt that is remembered took, and in which run it was.
+/// The cost of the last recorded attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionCost {
-    /// The run.
+    /// The id of the run.
     pub run_id: String,
-    /// What it took.
+    /// The resources used.
     pub cost: Cost,
 }
 
 impl Store {
-    /// The next keys of sessions with a state row or a failure, in their order, after a key.
+    /// The next keys of sessions with a state row or a failure after a key, in order.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn known_keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
-        let refused = StoreError::database("to read which sessions are known");
+        let db_error = StoreError::database("read the known sessions");
         let connection = self.reader()?;
         let mut statement = connection
             .prepare(&format!(
@@ -98,20 +98,20 @@ impl Store {
                  UNION SELECT session_file FROM main.session_failures WHERE ? IS NULL OR session_file > ? \
                  ORDER BY session_file LIMIT {limit}"
             ))
-            .map_err(&refused)?;
+            .map_err(&db_error)?;
         let rows = statement
             .query_map([after; 4], |row| row.get(0))
-            .map_err(&refused)?;
-        rows.collect::<Result<_, _>>().map_err(&refused)
+            .map_err(&db_error)?;
+        rows.collect::<Result<_, _>>().map_err(&db_error)
     }
 
     /// The state rows of some sessions.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn session_states(&self, keys: Keys<'_>) -> Result<SessionStates, StoreError> {
         let (condition, parameters) = keys.condition();
-        let refused = StoreError::database("to read the state of its sessions");
+        let db_error = StoreError::database("read the state of the sessions");
         let connection = self.reader()?;
         let mut statement = connection
             .prepare(&format!(
@@ -121,11 +121,11 @@ impl Store {
                  FROM main.session_processor_state WHERE {condition} \
                  ORDER BY session_file, processor_name",
             ))
-            .map_err(&refused)?;
+            .map_err(&db_error)?;
         let mut states = SessionStates::default();
         let mut places: HashMap<String, u16> = HashMap::new();
-        let mut rows = statement.query(parameters).map_err(&refused)?;
-        while let Some(row) = rows.next().map_err(&refused)? {
+        let mut rows = statement.query(parameters).map_err(&db_error)?;
+        while let Some(row) = rows.next().map_err(&db_error)? {
             let read = || -> duckdb::Result<(SessionState, Option<String>)> {
                 let observed = match (row.get(4)?, row.get(5)?, row.get(6)?) {
                     (Some(size), Some(mtime_ns), Some(ctime_ns)) => Some(Observed {
@@ -158,7 +158,7 @@ impl Store {
                 };
                 Ok((state, row.get(10)?))
             };
-            let (mut state, digest) = read().map_err(&refused)?;
+            let (mut state, digest) = read().map_err(&db_error)?;
             state.known.digest = digest.map(|digest| {
                 let next = u16::try_from(places.len()).unwrap_or(u16::MAX);
                 *places.entry(digest).or_insert_with_key(|digest| {
@@ -171,10 +171,11 @@ impl Store {
         Ok(states)
     }
 
-    /// What a processor's last attempts at a session took, where that is still remembered.
+    /// The cost of a processor's last attempt at a session. `None` if it was never recorded or has
+    /// expired.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn session_cost(
         &self,
         processor: &str,
@@ -205,19 +206,19 @@ impl Store {
                     })
                     .optional()
             })
-            .map_err(StoreError::database("to read what a session took"))
+            .map_err(StoreError::database("read the cost of a session"))
     }
 
-    /// How many rows each session-owned table of a processor holds of one session, by table.
+    /// The number of rows of a session in each session-owned table of a processor.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn session_row_counts(
         &self,
         processor: &str,
         state: &SessionState,
     ) -> Result<Vec<(String, u64)>, StoreError> {
-        let refused = StoreError::database("to count a session's rows");
+        let db_error = StoreError::database("count the rows of a session");
         let connection = self.reader()?;
         let tables: Vec<String> = connection
             .prepare(
@@ -231,10 +232,10 @@ impl Store {
                     .query_map([processor], |row| row.get(0))?
                     .collect()
             })
-            .map_err(&refused)?;
+            .map_err(&db_error)?;
         let mut counts = Vec::new();
         for table in tables {
-            // By number, which finds its rows by the zones of the table; a legacy row has none.
+            // The session number uses the zone maps of the table. A legacy row has no number.
             let column = match state.known.session_seq {
                 Some(_) => "session_seq",
                 None => "session_file",
@@ -251,17 +252,17 @@ impl Store {
                 Some(seq) => count(seq),
                 None => count(&state.key),
             }
-            .map_err(&refused)?;
+            .map_err(&db_error)?;
             counts.push((table, u64::try_from(rows).unwrap_or(0)));
         }
         Ok(counts)
     }
 
-    /// Marks the sessions that a processor knows, or one of them, to be processed again. Deletes
-    /// nothing; gives how many are marked now.
+    /// Marks one or all sessions of a processor to be processed again. Deletes nothing. Returns the
+    /// number of marked sessions.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// The database cannot be written.
     pub fn mark_due(
         &self,
         processor: &str,
@@ -272,9 +273,9 @@ impl Store {
         let requests = Arc::clone(&self.requests);
         self.write(move |connection| {
             let marked = in_transaction(connection, |connection| {
-                let refused = StoreError::database("to mark sessions");
+                let db_error = StoreError::database("mark sessions for reprocessing");
                 let wanted = "processor_name = ? AND (? IS NULL OR session_file = ?)";
-                // What is marked already is not written again.
+                // Do not write rows that are already marked.
                 connection
                     .execute(
                         &format!(
@@ -283,7 +284,7 @@ impl Store {
                         ),
                         params![processor, key, key],
                     )
-                    .map_err(&refused)?;
+                    .map_err(&db_error)?;
                 let marked: i64 = connection
                     .query_row(
                         &format!(
@@ -292,7 +293,7 @@ impl Store {
                         params![processor, key, key],
                         |row| row.get(0),
                     )
-                    .map_err(&refused)?;
+                    .map_err(&db_error)?;
                 let params = json!({ "processor": processor, "session": key, "marked": marked });
                 let resource = format!("processor:{processor}");
                 write_audit(connection, &audited.entry(resource, &params))?;
@@ -303,8 +304,8 @@ impl Store {
         })
     }
 
-    /// Watches the requests to process sessions of a processor again, for a run that is about to
-    /// read the state rows: its commits must not clear the marks of requests made after that.
+    /// Watches the requests to process a processor's sessions again. A run calls this before it
+    /// reads the state rows, so that its commits do not clear the marks of later requests.
     pub fn watch_requests(&self, processor: &str) -> Arc<ReprocessRequests> {
         self.requests.watch(processor)
     }

@@ -1,4 +1,4 @@
-//! Shared tables: upserting a session's rows, and finding committed ones.
+//! Shared tables: upserts the rows of a session, and finds committed rows.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -20,16 +20,16 @@ use crate::sql::{bigint, quoted, table_of, timestamp};
 use crate::store::Store;
 use crate::table_rows::{append_by, column_array};
 
-/// Where upserted rows wait for the one statement that brings them into their table.
+/// Temporary table for the rows of an upsert.
 const STAGED: &str = "staged_rows";
-/// Replaced keys that are bound one by one, rather than put into a table.
+/// Up to this many replaced keys are bound as parameters. More keys go to a temporary table.
 const BOUND_KEYS_MAX: usize = 100;
-/// That table.
+/// Temporary table for replaced keys.
 const REPLACED: &str = "replaced_keys";
-/// Keys in one query.
+/// Maximum number of keys in one query.
 const KEYS_PER_QUERY: usize = 1000;
 
-/// The committed rows of a processor's shared tables, read on a connection of their own.
+/// The committed rows of a processor's shared tables, read on a separate connection.
 #[derive(Debug)]
 struct SharedTables {
     processor: String,
@@ -37,10 +37,10 @@ struct SharedTables {
 }
 
 impl Store {
-    /// The committed rows of a processor's shared tables; `None` where it has no such table.
+    /// The committed rows of a processor's shared tables. `None` if it has no shared tables.
     ///
     /// # Errors
-    /// When the database gives no connection.
+    /// The database cannot be opened for reading.
     pub fn shared_rows(
         &self,
         manifest: &Manifest,
@@ -61,10 +61,10 @@ impl Store {
     }
 }
 
-/// Brings rows into a shared table: of equal keys the last one, all its columns replaced where the
-/// key is known. One statement for all of them: to ask for each key would scan the table each time.
+/// Upserts rows into a shared table. Of rows with equal keys, the last one wins and replaces all
+/// columns. Uses a single statement, because a query per key would scan the table each time.
 ///
-/// Staged in memory first, where that statement can join with them.
+/// The rows are first appended to a temporary table, so that the statement can join with them.
 pub(crate) fn upsert(
     connection: &Connection,
     processor: &str,
@@ -72,12 +72,12 @@ pub(crate) fn upsert(
     parts: &[&TableRows],
     now: UtcMicros,
 ) -> Result<(), StoreError> {
-    let refused = StoreError::database("a session's shared rows");
+    let db_error = StoreError::database("write the shared rows of a session");
     let Some(key) = &table.shared_key else {
         return Ok(());
     };
     let rows = latest_rows(table, key, parts)
-        .map_err(|error| refused(duckdb::Error::ToSqlConversionFailure(Box::new(error))))?;
+        .map_err(|error| db_error(duckdb::Error::ToSqlConversionFailure(Box::new(error))))?;
     let columns: Vec<(String, &str)> = table
         .columns
         .iter()
@@ -93,36 +93,36 @@ pub(crate) fn upsert(
         .execute_batch(&format!(
             "CREATE OR REPLACE TEMP TABLE {STAGED} ({definition})"
         ))
-        .map_err(&refused)?;
+        .map_err(&db_error)?;
     let appender = connection
         .appender_to_catalog_and_db(STAGED, "temp", "main")
-        .map_err(&refused)?;
-    append_by(appender, rows).map_err(&refused)?;
+        .map_err(&db_error)?;
+    append_by(appender, rows).map_err(&db_error)?;
     let key = quoted(key);
     let replaced: String = columns
         .iter()
-        // Never the key: to assign what an index holds makes a new row of it.
+        // Do not assign the key. Assigning an indexed column would insert a new row.
         .filter(|(name, _)| *name != key)
-        .map(|(name, _)| format!("{name} = given.{name}, "))
+        .map(|(name, _)| format!("{name} = staged.{name}, "))
         .collect();
     let names = joined(&|name, _| name.to_owned());
-    let given = joined(&|name, _| format!("given.{name}"));
+    let values = joined(&|name, _| format!("staged.{name}"));
     let merge = format!(
-        "MERGE INTO {} AS kept USING {staged} AS given ON kept.{key} = given.{key} \
+        "MERGE INTO {} AS stored USING {staged} AS staged ON stored.{key} = staged.{key} \
          WHEN MATCHED THEN UPDATE SET {replaced}updated_at = $1 \
-         WHEN NOT MATCHED THEN INSERT (created_at, updated_at, {names}) VALUES ($1, $1, {given})",
+         WHEN NOT MATCHED THEN INSERT (created_at, updated_at, {names}) VALUES ($1, $1, {values})",
         table_of(processor, &table.name)
     );
     connection
         .execute(&merge, [timestamp(now)])
-        .map_err(&refused)?;
+        .map_err(&db_error)?;
     connection
         .execute_batch(&format!("DROP TABLE {staged}"))
-        .map_err(&refused)
+        .map_err(&db_error)
 }
 
-/// The rows of several sessions as a batch, of equal keys only the last one: of two rows of one key
-/// in a statement, which of them wins is nobody's promise.
+/// The rows of several sessions as one batch. Of rows with equal keys, keeps only the last, because
+/// the order within a statement is undefined.
 fn latest_rows(
     table: &TableSpec,
     key: &str,
@@ -153,9 +153,9 @@ fn latest_rows(
 }
 
 impl SharedTables {
-    /// The condition that a row is of none of these keys. Few of them are bound; many go into a
-    /// table of this connection's own, in memory.
-    fn unless(
+    /// The condition that excludes rows with these keys. A few keys are bound as parameters. Many
+    /// keys go to a temporary table.
+    fn exclude(
         &self,
         key: &str,
         replaced: &[&str],
@@ -179,14 +179,14 @@ impl SharedTables {
                 batch,
             )
         };
-        fill().map_err(unreadable)?;
+        fill().map_err(host_fault)?;
         Ok(format!(
             "NOT EXISTS (SELECT 1 FROM temp.main.{REPLACED} WHERE replaced_key = {key})"
         ))
     }
 
-    /// Refuses what would be more than the query allows before it is fetched.
-    fn weigh(&self, query: &Query<'_>, rest: &str, values: &[Value]) -> Result<(), Fault> {
+    /// Fails if the result would exceed the query's size limit.
+    fn check_size(&self, query: &Query<'_>, rest: &str, values: &[Value]) -> Result<(), Fault> {
         let sizes = query.table.columns.iter().map(|column| match column.kind {
             Kind::Text | Kind::Json => {
                 format!("coalesce(strlen({}), 0) + 8", quoted(&column.name))
@@ -197,7 +197,7 @@ impl SharedTables {
         let sql = format!(
             "SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM (SELECT {size} AS bytes {rest})"
         );
-        let bytes = self.ask(&sql, values, |row| row.get::<_, i64>(0))?;
+        let bytes = self.query(&sql, values, |row| row.get::<_, i64>(0))?;
         let bytes_max = query.bytes_max;
         if bytes
             .first()
@@ -206,7 +206,7 @@ impl SharedTables {
             return Err(Fault::new(
                 FaultKind::OutputLimit,
                 format!(
-                    "a look-up in `{}` found more than {bytes_max} bytes; ask for fewer by `limit` or filters",
+                    "a lookup in table `{}` found more than {bytes_max} bytes; narrow it with `limit` or filters",
                     query.table.name
                 ),
             ));
@@ -220,25 +220,25 @@ impl SharedTables {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks a query; `row` makes something of each row.
-    fn ask<T>(
+    /// Runs a query and maps each result row with `row`.
+    fn query<T>(
         &self,
         sql: &str,
         values: &[Value],
         mut row: impl FnMut(&duckdb::Row<'_>) -> duckdb::Result<T>,
     ) -> Result<Vec<T>, Fault> {
         let connection = self.connection();
-        let mut ask = || -> duckdb::Result<Vec<T>> {
+        let mut run = || -> duckdb::Result<Vec<T>> {
             let mut statement = connection.prepare_cached(sql)?;
             let rows = statement.query_map(params_from_iter(values), |found| row(found))?;
             rows.collect()
         };
-        ask().map_err(unreadable)
+        run().map_err(host_fault)
     }
 }
 
-fn unreadable(error: duckdb::Error) -> Fault {
-    let error = StoreError::database("to look up shared rows")(error);
+fn host_fault(error: duckdb::Error) -> Fault {
+    let error = StoreError::database("look up shared rows")(error);
     let cause = std::error::Error::source(&error)
         .map(|cause| format!(": {cause}"))
         .unwrap_or_default();
@@ -251,7 +251,7 @@ impl SharedRows for SharedTables {
             "SELECT count(*) FROM {}",
             table_of(&self.processor, &table.name)
         );
-        let counts = self.ask(&sql, &[], |row| row.get::<_, i64>(0))?;
+        let counts = self.query(&sql, &[], |row| row.get::<_, i64>(0))?;
         Ok(counts
             .first()
             .map_or(0, |count| u64::try_from(*count).unwrap_or(0)))
@@ -271,9 +271,9 @@ impl SharedRows for SharedTables {
         let key = name(query.key).unwrap_or_default();
         let (mut conditions, mut values) = conditions(query);
         let is_by_key = query.wanted_key().is_some();
-        // Whoever asks for one key asks for one that is not replaced.
+        // A query for a single key never asks for a replaced key.
         if !is_by_key && !replaced.is_empty() {
-            conditions.push(self.unless(&key, replaced, &mut values)?);
+            conditions.push(self.exclude(&key, replaced, &mut values)?);
         }
         let wanted = match conditions.is_empty() {
             true => String::new(),
@@ -281,7 +281,7 @@ impl SharedRows for SharedTables {
         };
         let table = table_of(&self.processor, &query.table.name);
         let rest = if is_by_key {
-            // One row at most; an order and a limit would make the database pass its index by.
+            // At most one row. With an order and a limit, DuckDB would not use the index.
             format!("FROM {table} {wanted}")
         } else {
             values.push(Value::BigInt(bigint(query.rows_max as u64)));
@@ -289,11 +289,11 @@ impl SharedRows for SharedTables {
             format!("FROM {table} {wanted} ORDER BY {order} {direction} NULLS LAST, {key} LIMIT ?")
         };
         if query.is_weighed() {
-            self.weigh(query, &rest, &values)?;
+            self.check_size(query, &rest, &values)?;
         }
         let names: Vec<String> = columns.iter().map(|column| quoted(&column.name)).collect();
         let sql = format!("SELECT {}, {order} {rest}", names.join(", "));
-        self.ask(&sql, &values, |row| {
+        self.query(&sql, &values, |row| {
             let mut cells = Vec::with_capacity(columns.len());
             for index in 0..columns.len() {
                 cells.push(cell_of(row.get_ref(index)?));
@@ -316,7 +316,7 @@ impl SharedRows for SharedTables {
                 .iter()
                 .map(|key| Value::Text((*key).to_owned()))
                 .collect();
-            let rows = self.ask(&sql, &values, |row| {
+            let rows = self.query(&sql, &values, |row| {
                 Ok((row.get::<_, String>(0)?, cell_of(row.get_ref(1)?)))
             })?;
             created.extend(rows.into_iter().filter_map(|(key, cell)| match cell {
@@ -328,7 +328,7 @@ impl SharedRows for SharedTables {
     }
 }
 
-/// The filters of a query as SQL, and the values that are bound to them.
+/// The filters of a query as SQL conditions, with their parameters.
 fn conditions(query: &Query<'_>) -> (Vec<String>, Vec<Value>) {
     let mut conditions = Vec::new();
     let mut values = Vec::new();
@@ -337,7 +337,7 @@ fn conditions(query: &Query<'_>) -> (Vec<String>, Vec<Value>) {
             continue;
         };
         let operator = match (filter.comparison, &filter.value) {
-            // The index serves `=` alone.
+            // Only `=` uses the index.
             (Comparison::Equal, Cell::Null) => "IS NOT DISTINCT FROM",
             (Comparison::Equal, _) => "=",
             (Comparison::NotEqual, _) => "IS DISTINCT FROM",
@@ -372,7 +372,7 @@ fn cell_of(value: ValueRef<'_>) -> Cell<'static> {
             Cell::Text(Cow::Owned(String::from_utf8_lossy(bytes).into_owned()))
         }
         ValueRef::Timestamp(TimeUnit::Microsecond, micros) => Cell::Timestamp(micros),
-        // Our columns hold nothing else.
+        // Processors' columns have no other types.
         _ => Cell::Null,
     }
 }

@@ -1,4 +1,4 @@
-//! The table `session_processor_state`: what is known of each session.
+//! The table `session_processor_state`: the state of each session.
 
 use duckdb::arrow::array::{
     Array, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
@@ -12,12 +12,12 @@ use crate::state_rows::{StateRow, StateRows};
 use crate::store::Store;
 
 impl Store {
-    /// All state rows of a processor, streamed: a query for each file would scan the table each time.
+    /// All state rows of a processor, streamed. A query per file would scan the table each time.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn known_sessions(&self, processor: &str) -> Result<StateRows, StoreError> {
-        let refused = StoreError::database("to read the state of its sessions");
+        let db_error = StoreError::database("read the state of the sessions");
         let connection = self.reader()?;
         let rows: i64 = connection
             .query_row(
@@ -25,7 +25,7 @@ impl Store {
                 [processor],
                 |row| row.get(0),
             )
-            .map_err(&refused)?;
+            .map_err(&db_error)?;
         let rows = usize::try_from(rows).unwrap_or(0);
         let mut statement = connection
             .prepare(
@@ -33,9 +33,9 @@ impl Store {
                  processed_at, file_hash, component_digest, due, missing_since IS NOT NULL \
                  FROM main.session_processor_state WHERE processor_name = ?",
             )
-            .map_err(&refused)?;
+            .map_err(&db_error)?;
         let mut known = StateRows::with_capacity(rows);
-        for (index, batch) in (0..).zip(statement.stream_arrow([processor]).map_err(&refused)?) {
+        for (index, batch) in (0..).zip(statement.stream_arrow([processor]).map_err(&db_error)?) {
             add_batch(&mut known, &batch);
             if index == 0 {
                 known.reserve_keys(rows);

@@ -1,4 +1,4 @@
-//! What the database records of the sessions of one processor, as a scan compares with it.
+//! The recorded state of a processor's sessions, in the form that a scan uses.
 
 use std::hash::BuildHasher;
 
@@ -10,43 +10,43 @@ use session_pipeline_host::sessions::Observed;
 
 use crate::retry::Failures;
 
-/// What the state row of a session says.
+/// The state row of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateRow {
-    /// The row's handle within this run.
+    /// The row id. Valid during this run.
     pub row_id: i64,
-    /// Size and times at the last read; `None`: hash next time.
+    /// Size and times at the last read. `None`: hash the file in the next run.
     pub observed: Option<Observed>,
-    /// The hash of what was read.
+    /// The hash of the content.
     pub hash: Option<ContentHash>,
-    /// When it was read.
+    /// The time at which the content was read.
     pub processed_at: Option<UtcMicros>,
-    /// The number under which its rows stand; `None` in a legacy row.
+    /// The session number of its rows. `None` in a legacy row.
     pub session_seq: Option<i64>,
-    /// The component that wrote it: an index into [`StateRows::digests`].
+    /// The component that wrote the row, as an index into [`StateRows::digests`].
     pub digest: Option<u16>,
-    /// Somebody asked to process it again.
+    /// A user requested to process the session again.
     pub is_due: bool,
-    /// The file was gone at an earlier run.
+    /// An earlier run found the file missing.
     pub is_missing: bool,
 }
 
 impl StateRow {
-    /// Whether an older system wrote it.
+    /// Whether the legacy system wrote the row.
     pub fn is_legacy(&self) -> bool {
         self.session_seq.is_none() && self.digest.is_none()
     }
 }
 
-/// All state rows of one processor: about 140 bytes a session.
+/// All state rows of one processor. About 140 bytes per session.
 #[derive(Debug, Default)]
 pub struct StateRows {
-    /// All keys one after the other: one allocation instead of a million.
+    /// All keys, concatenated, to avoid an allocation per key.
     keys: String,
     entries: Vec<(KeySpan, StateRow)>,
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
-    /// The digests that occur, each once.
+    /// The distinct digests.
     pub digests: Vec<String>,
 }
 
@@ -58,7 +58,7 @@ struct KeySpan {
 }
 
 impl StateRows {
-    /// With room for so many rows: to grow means to hash every key anew.
+    /// Reserves capacity for this many rows. Growing later would rehash every key.
     pub fn with_capacity(rows: usize) -> Self {
         Self {
             entries: Vec::with_capacity(rows),
@@ -67,16 +67,16 @@ impl StateRows {
         }
     }
 
-    /// Makes room for the keys of so many rows, by those that are there.
+    /// Reserves capacity for the keys of `rows` rows, estimated from the keys added so far.
     pub fn reserve_keys(&mut self, rows: usize) {
         if let Some(average) = self.keys.len().checked_div(self.entries.len()) {
-            // A little more than they are likely to need; growing would double what is there.
+            // Slightly more than the estimate, because growing later would double the allocation.
             let all = (average + average / 16 + 1).saturating_mul(rows);
             self.keys.reserve_exact(all.saturating_sub(self.keys.len()));
         }
     }
 
-    /// Adds a state row; its key must not be there yet.
+    /// Adds a state row. The key must be new.
     pub fn add(&mut self, key: &str, known: StateRow) {
         let span = KeySpan {
             start: self.keys.len() as u64,
@@ -93,7 +93,7 @@ impl StateRows {
             });
     }
 
-    /// The index of a digest, added where it is new.
+    /// The index of a digest. Adds new digests.
     pub fn digest_index(&mut self, digest: &str) -> u16 {
         let position = self
             .digests
@@ -122,12 +122,12 @@ impl StateRows {
             .copied()
     }
 
-    /// Whether there is none.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The state row of a session that the walk found, which counts as seen from now on.
+    /// Marks a session as seen by the walk and returns its state row.
     pub fn see(&mut self, key: &str) -> Option<StateRow> {
         let index = self.find(key)?;
         let (span, row) = self.entries.get_mut(index as usize)?;
@@ -135,7 +135,8 @@ impl StateRows {
         Some(*row)
     }
 
-    /// The state rows of sessions that the walk did not find, without those known to be missing.
+    /// The state rows of sessions that the walk did not find, except for those that were missing
+    /// before.
     pub fn newly_missing(&self) -> impl Iterator<Item = &StateRow> {
         let rows = self.entries.iter();
         rows.filter(|(span, row)| !span.is_seen && !row.is_missing)
@@ -151,23 +152,23 @@ fn key_of<'a>(keys: &'a str, entries: &[(KeySpan, StateRow)], index: u32) -> &'a
     })
 }
 
-/// What is recorded of a session's last failure.
+/// The last failure of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailureRow {
-    /// The row's handle within this run.
+    /// The row id. Valid during this run.
     pub row_id: i64,
-    /// The content that failed, where it could be read.
+    /// The hash of the content that failed, if it could be read.
     pub hash: Option<ContentHash>,
-    /// Size and times at the attempt; `None`: hash next time.
+    /// Size and times at the attempt. `None`: hash the file in the next run.
     pub observed: Option<Observed>,
     /// The component that failed.
     pub digest: Option<String>,
-    /// How often, and when to try again.
+    /// The number of failures and the time of the next attempt.
     pub failures: Failures,
-    /// Why it failed.
+    /// The reason for the failure.
     pub fault: Fault,
-    /// When it was tried last.
+    /// The time of the last attempt.
     pub last_attempt_at: UtcMicros,
-    /// The file was gone at an earlier run.
+    /// An earlier run found the file missing.
     pub is_missing: bool,
 }

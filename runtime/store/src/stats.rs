@@ -1,71 +1,71 @@
-//! What a run did, in figures: the part of a run's report that is recorded.
+//! The statistics of a run, which are the recorded part of its report.
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_host::fault::{Fault, printable};
 
-/// Errors listed in a report; the others are counted.
+/// Maximum number of errors in a report. The rest is only counted.
 const ERRORS_LISTED_MAX: usize = 100;
 
-/// What a run did (BEHAVIOUR.md 2.5, A10).
+/// The statistics of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
-    /// The processor.
+    /// The name of the processor.
     pub processor: String,
-    /// Candidates in all, also those that the caps left for later.
+    /// All candidates, including those that the caps postponed.
     pub scanned: u64,
-    /// Sessions processed.
+    /// Processed sessions.
     pub processed: u64,
-    /// Candidates whose content was what it had been.
+    /// Candidates whose content has not changed.
     pub skipped: u64,
-    /// Candidates left for the next run by a cap.
+    /// Candidates that a cap postponed to the next run.
     pub capped: u64,
     /// Sessions whose attempt failed.
     pub errors: u64,
     /// Items that the processor extracted.
     pub items_extracted: u64,
-    /// The failures, at most a hundred.
+    /// The failures. At most 100.
     pub errors_detail: Vec<SessionError>,
-    /// Sessions that wait after a failure; not in `scanned`.
+    /// Sessions in back-off after a failure. Not included in `scanned`.
     pub waiting: u64,
-    /// Sessions in quarantine; not in `scanned`.
+    /// Sessions in quarantine. Not included in `scanned`.
     pub quarantined: u64,
-    /// Bytes of the sessions that were tried.
+    /// Size of the attempted sessions, in bytes.
     pub bytes: u64,
-    /// Fuel burned.
+    /// Fuel used.
     pub fuel: u64,
-    /// How long the run took.
+    /// The duration of the run in milliseconds.
     pub duration_ms: u64,
 }
 
-/// One failure in a report.
+/// A failed session in a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionError {
-    /// The session's key.
+    /// The session key.
     pub session: String,
-    /// The fault's word.
+    /// The name of the fault kind.
     pub fault: String,
-    /// What happened.
+    /// The kind and the details.
     pub error: String,
 }
 
 impl Stats {
-    /// Whether no session failed, and something was tried if anything was due.
+    /// Whether no session failed, and at least one was attempted if any was due.
     pub fn is_ok(&self) -> bool {
         self.errors == 0 && self.tried_nothing().is_none()
     }
 
-    /// Why the run came to nothing, if sessions were due and none of them was looked at.
+    /// The error message if sessions were due and none was attempted.
     pub fn tried_nothing(&self) -> Option<String> {
         (self.capped > 0 && self.capped == self.scanned).then(|| {
             format!(
-                "no session was tried, although {} are due: the run ended before the first; raise \
-                 its caps, and look at what it waited for",
+                "no session was attempted, although {} are due: the run ended before the first one; \
+                 raise its caps, and check what it waited for",
                 self.capped
             )
         })
     }
 
-    /// Counts a failed session, and lists it if there is room.
+    /// Counts a failed session. Lists it if the limit is not reached.
     pub fn add_error(&mut self, key: &str, fault: &Fault) {
         self.errors += 1;
         if self.errors_detail.len() < ERRORS_LISTED_MAX {
@@ -77,7 +77,7 @@ impl Stats {
         }
     }
 
-    /// The parameters of the audit row of a run, as JSON.
+    /// The parameters of a run's audit entry, as JSON.
     pub fn audit_params(&self, unhandled_error: Option<&str>) -> String {
         let mut params = serde_json::json!({
             "processor": self.processor, "scanned": self.scanned, "processed": self.processed, "skipped": self.skipped,

@@ -1,4 +1,4 @@
-//! The open database: one writer thread, any number of readers.
+//! The open database: one writer thread and any number of readers.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,64 +15,66 @@ use crate::{cancel, lock, requests};
 
 type Job = Box<dyn FnOnce(&mut Writer) + Send>;
 
-/// What opening a store came to.
+/// What happened when the database was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Opened {
-    /// The version before; `None` for a new database.
+    /// The previous schema version. `None` for a new database.
     pub version_before: Option<u32>,
-    /// The versions applied now.
+    /// The schema versions that were applied.
     pub applied: Vec<u32>,
-    /// Tables in our way that were renamed, with their new names.
+    /// Tables whose names the schema needs, with the names they were renamed to.
     pub renamed: Vec<(String, String)>,
-    /// The copy made before an upgrade.
+    /// The path of the backup that was made before an upgrade.
     pub copy: Option<PathBuf>,
-    /// Runs that a crash had left open.
+    /// The number of runs that a crash left open.
     pub interrupted_runs: u64,
-    /// Commits that were made and are not there any more: the log was lost or cut.
+    /// The number of commits that are missing, because the log was lost or truncated.
     pub lost_commits: u64,
 }
 
-/// The open database of a data dir.
+/// The open database of a data directory.
 pub struct Store {
     reader: Mutex<Connection>,
-    // Before the thread, so that dropping the store ends it; and the lock last of all.
+    // The order of the fields matters: dropping the senders ends the writer thread, and the lock
+    // must be dropped last.
     jobs: Option<Queues<Sender<Job>>>,
     writer: Option<JoinHandle<()>>,
     opened: Opened,
     checkpoints: Arc<Checkpoints>,
     updates: Arc<Updates>,
-    /// Memory of the buffer pool, in bytes.
+    /// Size of the buffer pool in bytes.
     memory_bytes: u64,
     pub(crate) requests: Arc<requests::RequestWatches>,
     lock: lock::DataDirLock,
 }
 
-/// The two ends of the writer's queues. Every urgent job is taken before any other one that waits.
+/// The two ends of the writer's queues. Urgent jobs run before all other waiting jobs.
 struct Queues<End> {
     urgent: End,
-    usual: End,
+    normal: End,
 }
 
 impl Queues<Receiver<Job>> {
-    /// The next job; `None` when the store is dropped.
+    /// The next job. `None` once the store is dropped.
     fn next(&self) -> Option<Job> {
         select_biased! {
             recv(self.urgent) -> job => job.ok(),
-            recv(self.usual) -> job => job.ok(),
+            recv(self.normal) -> job => job.ok(),
         }
     }
 }
 
 impl Store {
-    /// What opening came to: migrations, runs closed as interrupted.
+    /// What happened when the database was opened, such as migrations and interrupted runs.
     pub fn opened(&self) -> &Opened {
         &self.opened
     }
 
-    /// Writes into the lock file where this process answers requests, for those who find it locked.
+    /// Writes this server's URL to the lock file, for other processes that find the data directory
+    /// locked.
     ///
     /// # Errors
-    /// When the file can't be written.
+    /// The file cannot be written.
     pub fn announce(&self, url: &str) -> Result<(), StoreError> {
         self.lock.announce(url)
     }
@@ -86,12 +88,12 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let reader = writer
             .try_clone()
-            .map_err(StoreError::database("a second connection"))?;
-        let ((urgent, urgent_jobs), (usual, usual_jobs)) = (bounded::<Job>(0), bounded::<Job>(0));
-        let jobs = Queues { urgent, usual };
+            .map_err(StoreError::database("open a second connection"))?;
+        let ((urgent, urgent_jobs), (normal, normal_jobs)) = (bounded::<Job>(0), bounded::<Job>(0));
+        let jobs = Queues { urgent, normal };
         let queues = Queues {
             urgent: urgent_jobs,
-            usual: usual_jobs,
+            normal: normal_jobs,
         };
         writer.set_prepared_statement_cache_capacity(64);
         let thread = std::thread::Builder::new()
@@ -119,49 +121,49 @@ impl Store {
         })
     }
 
-    /// A connection of its own for reading, whose statements end with the request of this thread.
+    /// A new connection for reading. Canceling this thread's request interrupts its statements.
     ///
     /// # Errors
-    /// When the request was cancelled, or there is no connection.
+    /// The request was canceled, or no connection could be opened.
     pub fn reader(&self) -> Result<Connection, StoreError> {
         let connection = self.lasting_reader()?;
         cancel::watch(&connection)?;
         Ok(connection)
     }
 
-    /// A connection of its own for reading, whatever becomes of the request of this thread.
+    /// A new connection for reading that a cancellation does not affect.
     pub fn lasting_reader(&self) -> Result<Connection, StoreError> {
         let template = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         template
             .try_clone()
-            .map_err(StoreError::database("another connection"))
+            .map_err(StoreError::database("open another connection"))
     }
 
-    /// Who brings the rollups of reports up to date.
+    /// Coordinates the updates of report rollups.
     pub fn updates(&self) -> &Arc<Updates> {
         &self.updates
     }
 
-    /// Memory of the buffer pool, in bytes.
+    /// Size of the buffer pool in bytes.
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes
     }
 
-    /// Ends what reports have the writer do, for the end of the service: it is not lost.
+    /// Stops rollup updates in progress, because the service is stopping. Committed work is kept.
     pub fn stop_updates(&self) {
         self.updates.stop();
     }
 
-    /// Runs a job on the writer's thread and waits for what it gives.
+    /// Runs a job on the writer's thread and returns its result.
     pub fn write<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.write_by(|jobs| &jobs.usual, job)
+        self.write_by(|jobs| &jobs.normal, job)
     }
 
-    /// As [`Store::write`], before every usual job that waits: for tokens, and for what ends the
-    /// service.
+    /// Like [`Store::write`], but before all waiting normal jobs. For tokens and for the shutdown
+    /// of the service.
     pub(crate) fn write_urgently<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
@@ -176,7 +178,7 @@ impl Store {
     ) -> Result<T, StoreError> {
         let (answer, result) = bounded(1);
         let job: Job = Box::new(move |connection| {
-            // Whoever asked waits for the answer; it can't be gone.
+            // The caller waits for the result, so sending cannot fail.
             let _ = answer.send(job(connection));
         });
         let jobs = self.jobs.as_ref().ok_or(StoreError::WriterStopped)?;
@@ -186,31 +188,32 @@ impl Store {
         result.recv().map_err(|_| StoreError::WriterStopped)?
     }
 
-    /// Brings the log into the database file, so that the next start is quick; where somebody reads
-    /// an older state, a later one does.
+    /// Writes the log to the database file, so that the next start is fast. Has no effect while a
+    /// reader uses an older state.
     ///
     /// # Errors
-    /// When the disk is full or gone.
+    /// The disk is full or failed.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
         self.write_urgently(|writer| writer.checkpoint())
     }
 
-    /// Whether the database file is still where it was opened. If it was removed or replaced since,
-    /// all that is written is lost when this process ends.
+    /// Whether the database file is still at the path from which it was opened. If it was removed
+    /// or replaced, everything written is lost when this process exits.
     pub fn is_in_place(&self) -> bool {
         self.checkpoints.is_in_place()
     }
 
-    /// What the log holds that is not in the database file yet, in bytes.
+    /// The size of the write-ahead log in bytes, which is the data that is not in the database file
+    /// yet.
     ///
     /// # Errors
-    /// When it can't be looked at.
+    /// The metadata of the log cannot be read.
     pub fn log_bytes(&self) -> Result<u64, StoreError> {
         self.checkpoints.log_bytes()
     }
 }
 
-/// So that whoever shares a pipeline, and whoever has only a store, can both be asked for it.
+/// Lets functions accept both a store and a value that contains one.
 impl AsRef<Self> for Store {
     fn as_ref(&self) -> &Self {
         self
@@ -229,7 +232,7 @@ impl Drop for Store {
     fn drop(&mut self) {
         drop(self.jobs.take());
         if let Some(writer) = self.writer.take() {
-            // The thread has nothing to tell that its jobs did not.
+            // Ignore the result. Errors were returned by the jobs.
             let _ = writer.join();
         }
     }

@@ -1,11 +1,11 @@
-//! Rows that outlive the content that yielded them, where a manifest asks for that.
+//! Keeps rows of earlier versions of a session, for tables whose manifest asks for it.
 //!
-//! Agents shorten transcripts in place, and people edit them; what was billed stays billed. So when
-//! a session was rewritten, rows of its earlier content that the new one does not yield again are
-//! not deleted: they move under the session's new number, marked as superseded. Neither are those
-//! that it does yield again, since a rewritten transcript may hold only a part of what a row came
-//! from: of these the first and the last are kept. And of each row it is remembered which run
-//! recorded it first, however often its session is processed again.
+//! Agents truncate transcripts in place, and people edit them, but billed usage stays billed. When
+//! a session was rewritten, rows that the new content does not produce are not deleted. They move
+//! to the session's new number and are marked as superseded. The same applies to rows that the new
+//! content produces again, because a rewritten transcript can contain only a part of the data of a
+//! row. Of these, the first and the last version are kept. The run that first recorded a row is
+//! also kept, however often its session is processed again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::error::StoreError;
 use crate::group::{Change, CompletedSession, Group};
 use crate::sql::{list, quoted, table_of};
 
-/// Which run recorded a row first: by table, the session's new number and the row's identity.
+/// The run that first recorded each row, by table, new session number and row identity.
 #[derive(Debug, Default)]
-pub(crate) struct Carried {
-    first_runs: HashMap<String, HashMap<(i64, String), i64>>,
+pub(crate) struct FirstRuns {
+    by_table: HashMap<String, HashMap<(i64, String), i64>>,
 }
 
-/// A row of an earlier content.
-struct Earlier {
+/// A row of an earlier version.
+struct EarlierRow {
     session_seq: i64,
     row_id: i64,
     identity: Option<String>,
@@ -34,28 +34,28 @@ struct Earlier {
     is_superseded: bool,
 }
 
-/// Moves what is to be kept of the earlier contents of these sessions under their new numbers, and
-/// returns what their new rows take over from the earlier ones.
+/// Moves the rows to keep to the new session numbers. Returns the first runs that the new rows
+/// inherit.
 pub(crate) fn keep(
     connection: &Connection,
     group: &Group,
     completed: &[&CompletedSession],
     first_seq: i64,
-) -> Result<Carried, StoreError> {
-    let mut carried = Carried::default();
+) -> Result<FirstRuns, StoreError> {
+    let mut inherited = FirstRuns::default();
     let replaced: HashMap<i64, (i64, &CompletedSession)> = completed
         .iter()
         .zip(first_seq..)
         .filter_map(|(session, seq)| Some((session.known?.session_seq?, (seq, *session))))
         .collect();
     if replaced.is_empty() {
-        return Ok(carried);
+        return Ok(inherited);
     }
     for (index, table) in group.manifest.tables.iter().enumerate() {
         if table.identity.is_empty() {
             continue;
         }
-        let yielded: HashMap<i64, HashSet<&str>> = replaced
+        let produced: HashMap<i64, HashSet<&str>> = replaced
             .values()
             .map(|(seq, session)| {
                 let rows = session.tables.get(index);
@@ -63,9 +63,9 @@ pub(crate) fn keep(
                 (*seq, identities.into_iter().flatten().flatten().collect())
             })
             .collect();
-        let mut kept: HashMap<(i64, String), Vec<i64>> = HashMap::new();
+        let mut to_keep: HashMap<(i64, String), Vec<i64>> = HashMap::new();
         let mut moved: HashMap<i64, Vec<i64>> = HashMap::new();
-        let first_runs = carried.first_runs.entry(table.name.clone()).or_default();
+        let first_runs = inherited.by_table.entry(table.name.clone()).or_default();
         for row in earlier(connection, &group.manifest.name, table, replaced.keys())? {
             let Some((seq, session)) = replaced.get(&row.session_seq) else {
                 continue;
@@ -73,21 +73,24 @@ pub(crate) fn keep(
             let Some(identity) = row.identity else {
                 continue;
             };
-            let is_yielded = yielded
+            let is_produced = produced
                 .get(seq)
                 .is_some_and(|new| new.contains(identity.as_str()));
-            if is_yielded && let Some(run) = row.first_run {
+            if is_produced && let Some(run) = row.first_run {
                 let first = first_runs.entry((*seq, identity.clone())).or_insert(run);
                 *first = run.min(*first);
             }
             let is_lost =
-                !is_yielded && matches!(session.change, Change::Rewritten | Change::Unproven);
+                !is_produced && matches!(session.change, Change::Rewritten | Change::Unproven);
             if row.is_superseded || is_lost || session.change == Change::Rewritten {
-                kept.entry((*seq, identity)).or_default().push(row.row_id);
+                to_keep
+                    .entry((*seq, identity))
+                    .or_default()
+                    .push(row.row_id);
             }
         }
-        // Rows are numbered in the order in which they were recorded.
-        for ((seq, _), mut rows) in kept {
+        // Row ids reflect the order in which rows were recorded.
+        for ((seq, _), mut rows) in to_keep {
             rows.sort_unstable();
             let moved = moved.entry(seq).or_default();
             moved.extend(rows.first());
@@ -101,25 +104,25 @@ pub(crate) fn keep(
             );
             connection
                 .execute_batch(&sql)
-                .map_err(StoreError::database("to keep superseded rows"))?;
+                .map_err(StoreError::database("keep superseded rows"))?;
         }
     }
-    Ok(carried)
+    Ok(inherited)
 }
 
-/// The rows of earlier contents, where they can be told from others.
+/// The rows of earlier versions, if they have an identity.
 fn earlier<'a>(
     connection: &Connection,
     processor: &str,
     table: &TableSpec,
     replaced: impl Iterator<Item = &'a i64>,
-) -> Result<Vec<Earlier>, StoreError> {
+) -> Result<Vec<EarlierRow>, StoreError> {
     let columns: Vec<String> = table.identity.iter().map(|name| quoted(name)).collect();
     let first_run = match table.column(FIRST_RUN_COLUMN) {
         Some(_) => FIRST_RUN_COLUMN,
         None => "CAST(NULL AS BIGINT)",
     };
-    // A row without the mark is of a version that identified nothing.
+    // A row without the mark was written by a version of the processor without identities.
     let sql = format!(
         "SELECT session_seq, rowid, coalesce({}), {first_run}, {SUPERSEDED_COLUMN} FROM {}
          WHERE session_seq IN ({}) AND {SUPERSEDED_COLUMN} IS NOT NULL",
@@ -127,10 +130,10 @@ fn earlier<'a>(
         table_of(processor, &table.name),
         list(replaced.copied())
     );
-    let rows = || -> duckdb::Result<Vec<Earlier>> {
+    let rows = || -> duckdb::Result<Vec<EarlierRow>> {
         let mut statement = connection.prepare(&sql)?;
         let rows = statement.query_map([], |row| {
-            Ok(Earlier {
+            Ok(EarlierRow {
                 session_seq: row.get(0)?,
                 row_id: row.get(1)?,
                 identity: row.get(2)?,
@@ -140,10 +143,10 @@ fn earlier<'a>(
         })?;
         rows.collect()
     };
-    rows().map_err(StoreError::database("to read the rows of earlier contents"))
+    rows().map_err(StoreError::database("read the previous rows of sessions"))
 }
 
-/// What identifies each row.
+/// The identity of each row.
 fn identities<'a>(table: &TableSpec, rows: &'a TableRows) -> Vec<Option<&'a str>> {
     let mut identities = vec![None; rows.rows];
     for name in &table.identity {
@@ -159,16 +162,16 @@ fn identities<'a>(table: &TableSpec, rows: &'a TableRows) -> Vec<Option<&'a str>
     identities
 }
 
-impl Carried {
-    /// The column that says which run recorded each row first, over the rows of some sessions.
-    pub(crate) fn first_runs(
+impl FirstRuns {
+    /// The column with the first run of each row, for the rows of some sessions.
+    pub(crate) fn column(
         &self,
         table: &TableSpec,
         parts: &[(&CompletedSession, i64, &TableRows)],
         run_id: &str,
     ) -> ArrayRef {
         let this_run = run_id.parse::<i64>().ok();
-        let known = self.first_runs.get(&table.name);
+        let known = self.by_table.get(&table.name);
         let mut runs = Vec::new();
         for (session, seq, rows) in parts {
             let Some(known) = known.filter(|_| session.known.is_some()) else {

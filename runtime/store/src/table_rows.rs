@@ -1,4 +1,4 @@
-//! Rows of processors' tables: appending them in batches, and deleting those of a session.
+//! Rows of processors' tables: appends them in batches, and deletes the rows of sessions.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use session_pipeline_host::rows::ColumnValues;
 use crate::error::StoreError;
 use crate::sql::{list, table_of};
 
-/// Deletes the session-owned rows that stand under these numbers, and those of these files.
+/// Deletes the session-owned rows with these session numbers or these file names.
 pub(crate) fn delete_rows(
     connection: &Connection,
     manifest: &Manifest,
     replaced: &[i64],
     legacy: &[&str],
 ) -> Result<(), StoreError> {
-    let refused = StoreError::database("to replace a session's rows");
+    let db_error = StoreError::database("delete the previous rows of sessions");
     for table in manifest
         .tables
         .iter()
@@ -32,13 +32,13 @@ pub(crate) fn delete_rows(
                 "DELETE FROM {name} WHERE session_seq IN ({})",
                 list(replaced.iter().copied())
             );
-            connection.execute_batch(&sql).map_err(&refused)?;
+            connection.execute_batch(&sql).map_err(&db_error)?;
         }
         for key in legacy {
             connection
                 .prepare_cached(&format!("DELETE FROM {name} WHERE session_file = ?"))
                 .and_then(|mut statement| statement.execute([key]))
-                .map_err(&refused)?;
+                .map_err(&db_error)?;
         }
     }
     Ok(())
@@ -50,7 +50,7 @@ pub(crate) fn append_by(mut appender: Appender<'_>, batch: RecordBatch) -> duckd
     appender.flush()
 }
 
-/// One column of a batch, from the parts of several sessions.
+/// Builds one column of a batch from the rows of several sessions.
 pub(crate) fn column_array<'a>(
     kind: Kind,
     parts: impl Iterator<Item = &'a ColumnValues>,

@@ -1,4 +1,5 @@
-//! The tables of processors: made at registration, widened by nullable columns, never dropped.
+//! The tables of processors. They are created at registration and extended with nullable columns.
+//! They are never dropped.
 
 use duckdb::Connection;
 use session_pipeline_host::manifest::{Manifest, TableSpec};
@@ -8,25 +9,25 @@ use crate::sql::{quoted, table_of};
 use crate::store::Store;
 use crate::transaction::in_transaction;
 
-/// The host's own columns of a session-owned table. No key and no index: they would keep the space
-/// of deleted rows from being used again.
+/// The columns that the host adds to session-owned tables. They have no key and no index, because
+/// an index would prevent DuckDB from reusing the space of deleted rows.
 const SESSION_COLUMNS: [(&str, &str); 3] = [
     ("session_seq", "BIGINT"),
     ("session_file", "VARCHAR"),
     ("recorded_at", "TIMESTAMP"),
 ];
 
-/// Those of a shared one. Nothing here is computed by the database: a default that is none has to
-/// be replayed from a log as it was, and times come from our clock.
+/// The columns that the host adds to shared tables. They have no defaults: DuckDB must replay a
+/// computed default exactly from the log, and times come from our clock.
 const SHARED_COLUMNS: [(&str, &str); 2] =
     [("created_at", "TIMESTAMP"), ("updated_at", "TIMESTAMP")];
 
 impl Store {
-    /// Makes the tables of a manifest, or holds those that are there against it. Where all is as it
-    /// should be, nothing is written.
+    /// Creates the tables of a manifest, or checks that existing tables match it. Writes nothing if
+    /// all tables match.
     ///
     /// # Errors
-    /// When a table is there in a shape that the manifest does not continue.
+    /// The columns of an existing table are not a prefix of the columns in the manifest.
     pub fn register_tables(&self, manifest: &Manifest) -> Result<(), StoreError> {
         let reader = self.reader()?;
         let mut statements = Vec::new();
@@ -43,22 +44,22 @@ impl Store {
         self.define(statements)
     }
 
-    /// Changes definitions in one transaction, and brings them into the database file at once,
-    /// where nobody reads an older state: a log that holds definitions is what DuckDB replays worst.
+    /// Changes definitions in one transaction, followed by a checkpoint unless a reader uses an
+    /// older state. DuckDB's replay of a log with definitions is the least reliable.
     pub fn define(&self, statements: Vec<String>) -> Result<(), StoreError> {
         self.write(move |connection| {
-            let refused = StoreError::database("a definition");
+            let db_error = StoreError::database("create or change a table");
             in_transaction(connection, |connection| {
                 statements
                     .iter()
-                    .try_for_each(|sql| connection.execute_batch(sql).map_err(&refused))
+                    .try_for_each(|sql| connection.execute_batch(sql).map_err(&db_error))
             })?;
             connection.checkpoint()
         })
     }
 }
 
-/// The statements that make a table what its manifest says.
+/// The statements that change a table to match the manifest.
 fn changes(
     connection: &Connection,
     processor: &str,
@@ -73,7 +74,7 @@ fn changes(
         .map(|(name, sql_type)| ((*name).to_owned(), *sql_type, " NOT NULL"))
         .chain(table.columns.iter().map(|column| {
             let is_key = table.shared_key.as_ref() == Some(&column.name);
-            // The one index: a row is found and replaced by its key.
+            // The only index. It finds and replaces a row by its key.
             let constraint = if is_key { " PRIMARY KEY" } else { "" };
             (column.name.clone(), column.kind.sql_type(), constraint)
         }))
@@ -101,7 +102,7 @@ fn changes(
             ),
             None => format!("the column `{found_name}` is no longer in the manifest"),
         };
-        return Err(misfit(processor, table, difference));
+        return Err(shape_error(processor, table, difference));
     }
     let key = key_of(connection, processor, &table.name)?;
     if key != table.shared_key {
@@ -110,8 +111,8 @@ fn changes(
             None => "no key".to_owned(),
         };
         let (found, wanted) = (named(&key), named(&table.shared_key));
-        let difference = format!("it has {found} and should have {wanted}");
-        return Err(misfit(processor, table, difference));
+        let difference = format!("the table has {found} and should have {wanted}");
+        return Err(shape_error(processor, table, difference));
     }
     let added = wanted.get(found.len()..).unwrap_or_default().iter();
     Ok(added
@@ -124,31 +125,31 @@ fn changes(
         .collect())
 }
 
-fn misfit(processor: &str, table: &TableSpec, difference: String) -> StoreError {
+fn shape_error(processor: &str, table: &TableSpec, difference: String) -> StoreError {
     StoreError::TableShape {
         table: format!("{processor}.{}", table.name),
         difference,
     }
 }
 
-/// The column that is a table's primary key.
+/// The primary key column of a table.
 fn key_of(
     connection: &Connection,
     schema: &str,
     table: &str,
 ) -> Result<Option<String>, StoreError> {
-    let refused = StoreError::database("to read the key of a table");
+    let db_error = StoreError::database("read the key of a table");
     let mut statement = connection
         .prepare(
             "SELECT constraint_column_names[1] FROM duckdb_constraints() \
              WHERE database_name = current_database() AND schema_name = ? AND table_name = ? \
              AND constraint_type = 'PRIMARY KEY'",
         )
-        .map_err(&refused)?;
+        .map_err(&db_error)?;
     let mut rows = statement
         .query_map([schema, table], |row| row.get(0))
-        .map_err(&refused)?;
-    rows.next().transpose().map_err(&refused)
+        .map_err(&db_error)?;
+    rows.next().transpose().map_err(&db_error)
 }
 
 fn columns(
@@ -156,20 +157,20 @@ fn columns(
     schema: &str,
     table: &str,
 ) -> Result<Vec<(String, String)>, StoreError> {
-    let refused = StoreError::database("to read the shape of a table");
+    let db_error = StoreError::database("read the columns of a table");
     let mut statement = connection
         .prepare(
             "SELECT column_name, data_type FROM duckdb_columns() \
              WHERE database_name = current_database() AND schema_name = ? AND table_name = ? ORDER BY column_index",
         )
-        .map_err(&refused)?;
+        .map_err(&db_error)?;
     let rows = statement
         .query_map([schema, table], |row| Ok((row.get(0)?, row.get(1)?)))
-        .map_err(&refused)?;
-    rows.collect::<Result<_, _>>().map_err(&refused)
+        .map_err(&db_error)?;
+    rows.collect::<Result<_, _>>().map_err(&db_error)
 }
 
-// What a reader does meanwhile can't be arranged from outside.
+// This test is here because an external test cannot control a concurrent reader.
 #[cfg(test)]
 mod tests {
     use crate::open::StoreOptions;

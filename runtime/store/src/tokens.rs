@@ -1,4 +1,4 @@
-//! The table `tokens`: digests and dates, never the text of a token.
+//! The table `tokens`. It stores the SHA-256 of each token, never its text.
 
 use duckdb::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
@@ -12,18 +12,18 @@ use crate::store::Store;
 use crate::transaction::in_transaction;
 use crate::users::user_of_email;
 
-/// What a caller may do; an admin may do all that an analyst may.
+/// The permissions of a caller. An admin has all permissions of an analyst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Reads reports, and uploads sessions.
+    /// Can read reports and upload sessions.
     Analyst,
-    /// Runs, changes and reads everything.
+    /// Can run, change and read everything.
     Admin,
 }
 
 impl Role {
-    /// The word for it.
+    /// The name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Analyst => "analyst",
@@ -31,7 +31,7 @@ impl Role {
         }
     }
 
-    /// The role of a word that the database holds; what is unknown may do the least.
+    /// Parses a name from the database. An unknown role gets the fewest permissions.
     pub(crate) fn from_word(word: &str) -> Self {
         match word {
             "admin" => Self::Admin,
@@ -40,50 +40,50 @@ impl Role {
     }
 }
 
-/// A token as it is kept and listed: all but its text.
+/// A stored token, without its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// Its id.
+    /// The id of the token.
     pub id: String,
-    /// Whose it is.
+    /// The id of its user, if it has one.
     pub user_id: Option<String>,
-    /// That user's e-mail.
+    /// The user's e-mail address.
     pub email: Option<String>,
-    /// What it allows.
+    /// The role that the token grants.
     pub role: Role,
-    /// What it is for.
+    /// The purpose of the token, for people.
     pub label: Option<String>,
-    /// When it was made.
+    /// The time of creation.
     pub created_at: UtcMicros,
-    /// From when on it is not good any more.
+    /// The time from which the token is no longer valid.
     pub expires_at: Option<UtcMicros>,
-    /// When it was taken back.
+    /// The time of revocation.
     pub revoked_at: Option<UtcMicros>,
-    /// When it was last used, to the minute.
+    /// The time of the last use, to the minute.
     pub last_used_at: Option<UtcMicros>,
 }
 
-/// What a new token is asked to be.
+/// The properties of a token to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewToken {
-    /// What it allows.
+    /// The role that the token grants.
     pub role: Role,
-    /// Whose it is, by e-mail; a user that is not there yet is made.
+    /// The e-mail address of the token's user. A missing user is created.
     pub email: Option<String>,
-    /// What it is for.
+    /// The purpose of the token, for people.
     pub label: Option<String>,
-    /// From when on it is not good any more.
+    /// The time from which the token is no longer valid.
     pub expires_at: Option<UtcMicros>,
 }
 
-/// A token with its digest.
+/// A token with the hash of its text.
 #[derive(Clone, Debug)]
 pub struct Key {
-    /// The token without its text.
+    /// The token.
     pub token: Token,
-    /// The SHA-256 of its text, in hex.
+    /// The SHA-256 of the token's text, in hexadecimal.
     pub sha256: String,
-    /// Whether its user can use it.
+    /// Whether the token's user is active.
     pub is_user_active: bool,
 }
 
@@ -92,50 +92,51 @@ const COLUMNS: &str = "SELECT t.id, t.user_id, u.email, t.role, t.label, epoch_u
      FROM main.tokens AS t LEFT JOIN main.users AS u ON u.id = t.user_id";
 
 impl Store {
-    /// All tokens, in the order in which they were made.
+    /// All tokens, in order of creation.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn tokens(&self) -> Result<Vec<Token>, StoreError> {
         Ok(self.keys()?.into_iter().map(|key| key.token).collect())
     }
 
-    /// The tokens after one, by its id, in the order in which they were created.
+    /// The tokens after the token with this id, in order of creation.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn tokens_after(&self, id: Option<&str>, limit: u32) -> Result<Vec<Token>, StoreError> {
-        let refused = StoreError::database("to read the tokens");
+        let db_error = StoreError::database("read the tokens");
         let connection = self.reader()?;
         let mut statement = connection
             .prepare(&format!(
                 "{COLUMNS} WHERE ? IS NULL OR (length(t.id), t.id) > (length(?), ?) \
                  ORDER BY length(t.id), t.id LIMIT {limit}"
             ))
-            .map_err(&refused)?;
-        let rows = statement.query_map([id; 3], key_of).map_err(&refused)?;
+            .map_err(&db_error)?;
+        let rows = statement.query_map([id; 3], key_of).map_err(&db_error)?;
         let tokens = rows.map(|key| key.map(|key| key.token));
-        tokens.collect::<Result<_, _>>().map_err(&refused)
+        tokens.collect::<Result<_, _>>().map_err(&db_error)
     }
 
-    /// All tokens with their digests.
+    /// All tokens with their hashes, in order of creation.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn keys(&self) -> Result<Vec<Key>, StoreError> {
-        let refused = StoreError::database("to read the tokens");
+        let db_error = StoreError::database("read the tokens");
         let connection = self.reader()?;
         let mut statement = connection
             .prepare(&format!("{COLUMNS} ORDER BY length(t.id), t.id"))
-            .map_err(&refused)?;
-        let rows = statement.query_map([], key_of).map_err(&refused)?;
-        rows.collect::<Result<_, _>>().map_err(&refused)
+            .map_err(&db_error)?;
+        let rows = statement.query_map([], key_of).map_err(&db_error)?;
+        rows.collect::<Result<_, _>>().map_err(&db_error)
     }
 
-    /// Stores a token by the SHA-256 of its text, with an audit row. Creates its user if needed.
+    /// Stores a token by the SHA-256 of its text and writes an audit entry. Creates its user if
+    /// needed.
     ///
     /// # Errors
-    /// When the database fails.
+    /// The database cannot be written.
     pub fn create_token(
         &self,
         new: &NewToken,
@@ -166,16 +167,16 @@ impl Store {
                             maybe_timestamp(new.expires_at),
                         ],
                     )
-                    .map_err(StoreError::database("a new token"))?;
+                    .map_err(StoreError::database("create a token"))?;
                 let key = key_by_id(connection, &id)?
-                    .ok_or_else(|| StoreError::database("a new token")(duckdb::Error::QueryReturnedNoRows))?;
+                    .ok_or_else(|| StoreError::database("create a token")(duckdb::Error::QueryReturnedNoRows))?;
                 write_audit(connection, &audit_entry("token.create", &key.token, actor, now))?;
                 Ok(key)
             })
         })
     }
 
-    /// Takes a token back with its audit row; `None` where there is no such token.
+    /// Revokes a token and writes an audit entry. `None` if there is no such token.
     pub fn revoke_token(
         &self,
         id: &str,
@@ -196,7 +197,7 @@ impl Store {
                         "UPDATE main.tokens SET revoked_at = ? WHERE id = ?",
                         params![timestamp(now), id],
                     )
-                    .map_err(StoreError::database("to revoke a token"))?;
+                    .map_err(StoreError::database("revoke a token"))?;
                 token.revoked_at = Some(now);
                 write_audit(connection, &audit_entry("token.revoke", &token, actor, now))?;
                 Ok(Some(token))
@@ -204,10 +205,10 @@ impl Store {
         })
     }
 
-    /// Records that a token was used now.
+    /// Records the time at which a token was used.
     ///
     /// # Errors
-    /// When the database fails.
+    /// The database cannot be written.
     pub fn record_token_use(&self, id: &str, now: UtcMicros) -> Result<(), StoreError> {
         let id = id.to_owned();
         self.write(move |connection| {
@@ -217,18 +218,18 @@ impl Store {
                     params![timestamp(now), id],
                 )
                 .map(|_| ())
-                .map_err(StoreError::database("the use of a token"))
+                .map_err(StoreError::database("record the use of a token"))
         })
     }
 }
 
 fn key_by_id(connection: &Connection, id: &str) -> Result<Option<Key>, StoreError> {
-    let refused = StoreError::database("to read a token");
+    let db_error = StoreError::database("read a token");
     let mut statement = connection
         .prepare(&format!("{COLUMNS} WHERE t.id = ?"))
-        .map_err(&refused)?;
-    let mut rows = statement.query_map([id], key_of).map_err(&refused)?;
-    rows.next().transpose().map_err(&refused)
+        .map_err(&db_error)?;
+    let mut rows = statement.query_map([id], key_of).map_err(&db_error)?;
+    rows.next().transpose().map_err(&db_error)
 }
 
 fn key_of(row: &Row<'_>) -> duckdb::Result<Key> {
@@ -250,7 +251,7 @@ fn key_of(row: &Row<'_>) -> duckdb::Result<Key> {
     })
 }
 
-/// The audit row of a token that came or went.
+/// The audit entry for a created or revoked token.
 fn audit_entry(action: &'static str, token: &Token, actor: Actor, now: UtcMicros) -> AuditEntry {
     AuditEntry {
         params: Some(

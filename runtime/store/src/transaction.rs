@@ -1,8 +1,9 @@
-//! Transactions that can't be half-done.
+//! Atomic transactions.
 //!
-//! After a failed statement DuckDB's COMMIT answers OK and rolls back. So a transaction here is a
-//! function: any error in it leaves by `?`, and nothing is committed. An error that does not leave
-//! is found all the same, since every commit begins with a statement of ours.
+//! After a failed statement DuckDB's COMMIT answers OK and rolls back. Therefore, a transaction is
+//! a function: every error leaves it through `?`, and nothing is committed. An error that the
+//! function swallows is also detected, because every commit starts with a statement of our own,
+//! which then fails.
 
 use std::cell::Cell;
 use std::ops::Deref;
@@ -15,17 +16,17 @@ use crate::error::StoreError;
 use crate::kill_point::reached;
 use crate::sequence::Commits;
 
-/// So much is added to the log before it is brought into the file.
+/// Growth of the log, in bytes, that triggers a checkpoint.
 const LOG_BYTES: u64 = 64 << 20;
 
-/// The one connection that writes, with the count of its commits.
+/// The only connection that writes. Numbers its commits.
 #[derive(Debug)]
 pub struct Writer {
-    // First, so that it is closed first.
+    // Must be the first field, so that it is closed first.
     connection: Connection,
     commits: Commits,
     checkpoints: Arc<Checkpoints>,
-    /// The length of the log, in bytes, from which on it is brought into the file.
+    /// The size of the log, in bytes, at which the next checkpoint is due.
     checkpoint_at: Cell<u64>,
 }
 
@@ -43,31 +44,31 @@ impl Writer {
         }
     }
 
-    /// Brings the log into the database file, where nobody reads an older state.
+    /// Writes the log to the database file, unless a reader uses an older state.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
-        self.checkpoints.make(&self.connection)
+        self.checkpoints.run(&self.connection)
     }
 
-    /// A checkpoint after a commit that made the log long. The commit stands, whatever becomes of it.
+    /// Runs a checkpoint if the log is large. A failure does not affect the commit.
     fn checkpoint_if_due(&self) {
         let bytes = || self.checkpoints.log_bytes();
         if !bytes().is_ok_and(|bytes| bytes >= self.checkpoint_at.get()) {
             return;
         }
         if let Err(error) = self.checkpoint() {
-            tracing::warn!("the log of the database can't be brought into its file: {error}");
+            tracing::warn!("cannot write the database log to the database file: {error}");
         }
-        // Where a full disk or a reader of an older state is in the way, not at every commit.
+        // If a full disk or a reader prevents the checkpoint, do not retry at every commit.
         let left = bytes().unwrap_or_default();
         self.checkpoint_at.set(left.saturating_add(LOG_BYTES));
     }
 
-    /// Nothing is written any more. What could not be brought into the file stands in the log.
+    /// Runs a last checkpoint. If it fails, the data remains in the log.
     pub(crate) fn end(self) {
         if self.checkpoints.log_bytes().is_ok_and(|bytes| bytes > 0)
             && let Err(error) = self.checkpoint()
         {
-            tracing::debug!("no checkpoint at the end: {error}");
+            tracing::debug!("the last checkpoint failed: {error}");
         }
     }
 }
@@ -80,37 +81,38 @@ impl Deref for Writer {
     }
 }
 
-/// Runs `work` in one transaction: committed if it gives `Ok`, rolled back otherwise.
+/// Runs `work` in a transaction. Commits if it returns `Ok`, otherwise rolls back.
 pub fn in_transaction<T>(
     connection: &Writer,
     work: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     connection
         .execute_batch("BEGIN TRANSACTION")
-        .map_err(StoreError::database("a new transaction"))?;
+        .map_err(StoreError::database("begin a transaction"))?;
     reached("transaction begun");
     let result = work(connection).and_then(|value| {
-        // Last of all: where a statement failed and nobody heeded it, this one is refused.
+        // Must be the last statement. If an error was swallowed, this statement fails.
         let number = connection.commits.raise(connection)?;
-        reached("transaction to be committed");
+        reached("before commit");
         connection
             .execute_batch("COMMIT")
-            .map_err(StoreError::database("a commit"))
+            .map_err(StoreError::database("commit a transaction"))
             .map(|()| (value, number))
     });
     if result.is_err() {
-        // A failed commit has ended the transaction already; then there is nothing to roll back.
+        // A failed commit has already ended the transaction. The rollback then fails, which is
+        // fine.
         let _ = connection.execute_batch("ROLLBACK");
     }
     result.map(|(value, number)| {
-        reached("transaction committed");
-        connection.commits.made(number);
+        reached("after commit");
+        connection.commits.record_committed(number);
         connection.checkpoint_if_due();
         value
     })
 }
 
-// No code of ours swallows an error, so nobody outside can try it.
+// This test is here because no code of this program swallows an error.
 #[cfg(test)]
 mod tests {
     use super::in_transaction;
@@ -126,7 +128,7 @@ mod tests {
         let result = store.write(move |connection| {
             in_transaction(connection, |connection| {
                 connection.execute_batch(add).unwrap();
-                // The same key once more.
+                // A duplicate key.
                 connection.execute_batch(add).unwrap_err();
                 Ok(())
             })

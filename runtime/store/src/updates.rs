@@ -1,6 +1,7 @@
-//! Who may bring the rollups of reports up to date: one at a time, in many short jobs of the writer.
+//! Serializes the updates of report rollups. An update consists of many short jobs of the writer.
 //!
-//! The turn is taken outside of the writer, so that commits and tokens never wait for a whole update.
+//! The turn is taken outside of the writer's thread, so that commits and tokens never wait for a
+//! complete update.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -11,16 +12,16 @@ use duckdb::{Connection, InterruptHandle};
 use crate::cancel::{self, CancelReason};
 use crate::error::StoreError;
 
-/// How often a thread that waits for its turn checks whether its request was cancelled.
+/// Interval at which a waiting thread checks for cancellation.
 const CHECK_EVERY: Duration = Duration::from_millis(20);
 
-/// The state that updates of the rollups share.
+/// The shared state of rollup updates.
 #[derive(Default)]
 pub struct Updates {
     is_taken: Mutex<bool>,
     freed: Condvar,
     is_stopping: AtomicBool,
-    /// Rises whenever rows change whose processing keeps its number.
+    /// Incremented when rows change without a new session number.
     generation: AtomicU64,
     reading: Mutex<Option<Arc<InterruptHandle>>>,
 }
@@ -29,7 +30,7 @@ impl Updates {
     /// Waits for the turn to update.
     ///
     /// # Errors
-    /// When the request of this thread is cancelled, or the service stops.
+    /// This thread's request was canceled, or the service is stopping.
     pub fn turn(&self) -> Result<Turn<'_>, StoreError> {
         let mut is_taken = self.is_taken.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -44,8 +45,8 @@ impl Updates {
         }
     }
 
-    /// Ends the update in progress after the job that the writer is running. What it has committed
-    /// stays, and the next update goes on from there.
+    /// Stops the update in progress after the current job of the writer. Committed work is kept,
+    /// and the next update continues from there.
     pub(crate) fn stop(&self) {
         self.is_stopping.store(true, Ordering::SeqCst);
         let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,12 +55,12 @@ impl Updates {
         }
     }
 
-    /// Invalidates plans that were made before: call it in the writer's job that changes rows.
+    /// Invalidates earlier plans. Call it in the writer's job that changes rows.
     pub fn invalidate(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Changes when plans are invalidated.
+    /// A number that changes when plans are invalidated.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
     }
@@ -72,22 +73,23 @@ impl Updates {
     }
 }
 
-/// The turn to update; it is free again when this is dropped.
+/// The turn to update. Dropping it releases the turn.
 pub struct Turn<'a>(&'a Updates);
 
 impl Turn<'_> {
-    /// Fails when the service stops. A round of an update that has begun asks for nothing else.
+    /// Fails if the service is stopping. Called during a round of an update.
     pub fn check(&self) -> Result<(), StoreError> {
         self.0.check()
     }
 
-    /// Fails when the service stops or the request of this thread was cancelled: between rounds.
+    /// Fails if the service is stopping or this thread's request was canceled. Called between
+    /// rounds.
     pub fn check_request(&self) -> Result<(), StoreError> {
         self.check()?;
         Ok(cancel::check()?)
     }
 
-    /// Lets [`Updates::stop`] interrupt the statements of this connection.
+    /// Registers a connection, so that [`Updates::stop`] can interrupt its statements.
     pub fn watch(&self, connection: &Connection) {
         let mut reading = self
             .0

@@ -7,37 +7,37 @@ use crate::error::StoreError;
 use crate::sql::timestamp;
 use crate::store::Store;
 
-/// A person, as tokens and folders know them.
+/// A person with tokens or session folders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Theirs for ever.
+    /// The permanent id.
     pub id: String,
-    /// No two users share one, however it is spelt.
+    /// The e-mail address. Unique, ignoring case.
     pub email: String,
-    /// How they are called.
+    /// The display name.
     pub name: Option<String>,
-    /// Whether their tokens are good.
+    /// Whether the user's tokens are valid.
     pub is_active: bool,
-    /// When they came.
+    /// The time of creation.
     pub created_at: UtcMicros,
-    /// When anything of this last changed.
+    /// The time of the last change.
     pub updated_at: UtcMicros,
 }
 
 impl Store {
-    /// All users, in the order of their e-mails.
+    /// All users, ordered by e-mail address.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn users(&self) -> Result<Vec<User>, StoreError> {
-        let refused = StoreError::database("to read the users");
+        let db_error = StoreError::database("read the users");
         let connection = self.reader()?;
         let mut statement = connection
             .prepare(
                 "SELECT id, email, name, active, epoch_us(created_at), epoch_us(updated_at) \
                  FROM main.users ORDER BY email, id",
             )
-            .map_err(&refused)?;
+            .map_err(&db_error)?;
         let rows = statement
             .query_map([], |row| {
                 Ok(User {
@@ -49,24 +49,25 @@ impl Store {
                     updated_at: UtcMicros(row.get(5)?),
                 })
             })
-            .map_err(&refused)?;
-        rows.collect::<Result<_, _>>().map_err(&refused)
+            .map_err(&db_error)?;
+        rows.collect::<Result<_, _>>().map_err(&db_error)
     }
 }
 
-/// The id of the user with an e-mail, made under `new_id` where there is none, within the present
-/// transaction. Spelling does not make another user: no index keeps e-mails apart, this does.
+/// The id of the user with this e-mail address, in the current transaction. Creates the user with
+/// the id `new_id` if needed. This function makes addresses unique, ignoring case. The table has no
+/// index for it.
 pub(crate) fn user_of_email(
     connection: &Connection,
     email: &str,
     new_id: &str,
     now: UtcMicros,
 ) -> Result<String, StoreError> {
-    let refused = StoreError::database("a user");
+    let db_error = StoreError::database("record a user");
     let known: Option<String> = connection
         .prepare_cached("SELECT min(id) FROM main.users WHERE lower(email) = lower(?)")
         .and_then(|mut statement| statement.query_row([email], |row| row.get(0)))
-        .map_err(&refused)?;
+        .map_err(&db_error)?;
     if let Some(id) = known {
         return Ok(id);
     }
@@ -75,6 +76,6 @@ pub(crate) fn user_of_email(
             "INSERT INTO main.users (id, email, active, created_at, updated_at) VALUES (?, ?, true, ?, ?)",
             params![new_id, email, timestamp(now), timestamp(now)],
         )
-        .map_err(&refused)?;
+        .map_err(&db_error)?;
     Ok(new_id.to_owned())
 }

@@ -1,5 +1,5 @@
-//! Sessions whose file is gone: marked, and forgotten after a long time where the operator asks for
-//! that (BEHAVIOUR.md A11); unasked, what a processor wrote is kept for ever.
+//! Sessions whose file is gone. They are marked as missing, and deleted after some time if the
+//! operator configures it. By default, their rows are kept permanently.
 
 use duckdb::{Connection, params};
 use session_pipeline_host::clock::UtcMicros;
@@ -11,30 +11,30 @@ use crate::store::Store;
 use crate::table_rows::delete_rows;
 use crate::transaction::in_transaction;
 
-/// Sessions forgotten in one transaction.
+/// Maximum number of sessions deleted in one transaction.
 const SESSIONS_MAX: i64 = 1000;
 
-/// A state row whose file is gone.
-type Vanished = (i64, Option<i64>, String);
+/// A missing session: row id, session number and key.
+type MissingSession = (i64, Option<i64>, String);
 
-/// The rows of sessions whose file disappeared since the last run, or is back.
+/// The sessions whose files disappeared or came back since the last run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PresenceChanges {
-    /// State rows whose file is gone.
+    /// Row ids of states whose file is gone.
     pub vanished: Vec<i64>,
-    /// State rows whose file came back.
+    /// Row ids of states whose file came back.
     pub returned: Vec<i64>,
-    /// Failure rows whose file is gone.
+    /// Row ids of failures whose file is gone.
     pub vanished_failures: Vec<i64>,
-    /// Failure rows whose file came back.
+    /// Row ids of failures whose file came back.
     pub returned_failures: Vec<i64>,
 }
 
 impl Store {
-    /// Marks sessions whose file is gone, or is back, as a plan found them.
+    /// Records which files disappeared or came back.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// The database cannot be written.
     pub fn mark_missing(
         &self,
         processor: &str,
@@ -74,7 +74,7 @@ impl Store {
                         );
                         connection
                             .execute(&sql, params![maybe_timestamp(*since), processor])
-                            .map_err(StoreError::database("what is missing"))?;
+                            .map_err(StoreError::database("record missing sessions"))?;
                     }
                 }
                 Ok(())
@@ -82,40 +82,41 @@ impl Store {
         })
     }
 
-    /// Removes the rows of a processor's sessions that have been missing since before `before`,
-    /// each session's rows and its state row together; gives how many sessions that were.
+    /// Deletes the sessions of a processor that have been missing since before `before`. The rows
+    /// and the state row of a session are deleted in the same transaction. Returns the number of
+    /// deleted sessions.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// The database cannot be written.
     pub fn forget_vanished(
         &self,
         manifest: &Manifest,
         before: UtcMicros,
     ) -> Result<u64, StoreError> {
-        let mut forgotten = 0;
+        let mut deleted = 0;
         loop {
             let manifest = manifest.clone();
             let count = self.write(move |connection| {
                 in_transaction(connection, |connection| {
-                    forget(connection, &manifest, before)
+                    delete_batch(connection, &manifest, before)
                 })
             })?;
             if count == 0 {
-                return Ok(forgotten);
+                return Ok(deleted);
             }
-            forgotten += count;
+            deleted += count;
         }
     }
 }
 
-fn forget(
+fn delete_batch(
     connection: &Connection,
     manifest: &Manifest,
     before: UtcMicros,
 ) -> Result<u64, StoreError> {
-    let refused = StoreError::database("to forget vanished sessions");
+    let db_error = StoreError::database("delete missing sessions");
     let processor = manifest.name.as_str();
-    let vanished: Vec<Vanished> = connection
+    let vanished: Vec<MissingSession> = connection
         .prepare(
             "SELECT rowid, session_seq, session_file FROM main.session_processor_state \
              WHERE processor_name = ? AND missing_since < ? ORDER BY rowid LIMIT ?",
@@ -127,7 +128,7 @@ fn forget(
                 })?
                 .collect()
         })
-        .map_err(&refused)?;
+        .map_err(&db_error)?;
     if vanished.is_empty() {
         return Ok(0);
     }
@@ -146,13 +147,13 @@ fn forget(
         );
         connection
             .execute(&sql, params![processor, processor])
-            .map_err(&refused)?;
+            .map_err(&db_error)?;
     }
     let sql = format!(
         "DELETE FROM main.session_processor_state WHERE processor_name = ? AND rowid IN ({rows})"
     );
     connection
         .execute(&sql, params![processor])
-        .map_err(&refused)?;
+        .map_err(&db_error)?;
     Ok(vanished.len() as u64)
 }

@@ -1,7 +1,7 @@
-//! The table `session_waits`: sessions that were due at a run and that its caps left for later.
+//! The table `session_waits`: sessions that were due in a run but were postponed by its caps.
 //!
-//! The next scan puts them first, in the order in which they were left, so that no stream of new
-//! sessions can starve them. A row says since when its session has been passed over.
+//! The next scan processes them first, in order of their waiting time, so that a stream of new
+//! sessions cannot starve them. Each row stores the time since which the session has been waiting.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::store::Store;
 use crate::table_rows::append_by;
 use crate::transaction::in_transaction;
 
-/// Keys compared in one statement.
+/// Maximum number of keys in one statement.
 const KEYS_MAX: usize = 1000;
 
 impl Store {
-    /// Since when each session of a processor has been passed over, by session key.
+    /// The time since which each session of a processor has been waiting, by session key.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// The database cannot be read.
     pub fn session_waits(&self, processor: &str) -> Result<HashMap<String, UtcMicros>, StoreError> {
         let connection = self.reader()?;
         connection
@@ -34,14 +34,14 @@ impl Store {
                     .query_map([processor], |row| Ok((row.get(0)?, UtcMicros(row.get(1)?))))?
                     .collect()
             })
-            .map_err(StoreError::database("to read which sessions were left over"))
+            .map_err(StoreError::database("read the waiting sessions"))
     }
 
-    /// Records which sessions a run left over: those that are new in the list at `now`, and no
-    /// longer those that are not in it.
+    /// Records the sessions that a run postponed. New sessions in `left` wait since `now`. Sessions
+    /// that are no longer in `left` stop waiting.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// The database cannot be written.
     pub fn record_waits(
         &self,
         processor: &str,
@@ -76,7 +76,7 @@ impl Store {
 }
 
 fn remove(connection: &Connection, processor: &str, keys: &[String]) -> Result<(), StoreError> {
-    let refused = StoreError::database("which sessions are no longer left over");
+    let db_error = StoreError::database("remove waiting sessions");
     for keys in keys.chunks(KEYS_MAX) {
         let places = vec!["?"; keys.len()].join(", ");
         let sql = format!(
@@ -86,7 +86,7 @@ fn remove(connection: &Connection, processor: &str, keys: &[String]) -> Result<(
         values.extend(keys.iter().map(|key| key as &dyn duckdb::ToSql));
         connection
             .execute(&sql, values.as_slice())
-            .map_err(&refused)?;
+            .map_err(&db_error)?;
     }
     Ok(())
 }
@@ -100,7 +100,7 @@ fn append(
     if keys.is_empty() {
         return Ok(());
     }
-    let refused = StoreError::database("which sessions were left over");
+    let db_error = StoreError::database("record waiting sessions");
     let columns: Vec<(&str, ArrayRef)> = vec![
         (
             "processor_name",
@@ -116,9 +116,9 @@ fn append(
         ),
     ];
     let batch = RecordBatch::try_from_iter(columns)
-        .map_err(|error| refused(duckdb::Error::ToSqlConversionFailure(Box::new(error))))?;
+        .map_err(|error| db_error(duckdb::Error::ToSqlConversionFailure(Box::new(error))))?;
     let appender = connection
         .appender_to_db("session_waits", "main")
-        .map_err(&refused)?;
-    append_by(appender, batch).map_err(&refused)
+        .map_err(&db_error)?;
+    append_by(appender, batch).map_err(&db_error)
 }

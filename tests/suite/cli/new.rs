@@ -152,10 +152,10 @@ fn a_name_that_is_taken_or_not_allowed_is_refused_with_the_reason() {
         ("usage", "ships with this program"),
         ("verification", "ships with this program"),
         ("session-pipeline-processor", "the name of the SDK"),
-        ("main", "is not allowed; use [a-z][a-z0-9-]{0,62}"),
-        ("Calls", "is not allowed; use [a-z][a-z0-9-]{0,62}"),
-        ("tool_calls", "is not allowed; use [a-z][a-z0-9-]{0,62}"),
-        ("../calls", "is not allowed; use [a-z][a-z0-9-]{0,62}"),
+        ("main", "a name must match [a-z][a-z0-9-]{0,62}"),
+        ("Calls", "a name must match [a-z][a-z0-9-]{0,62}"),
+        ("tool_calls", "a name must match [a-z][a-z0-9-]{0,62}"),
+        ("../calls", "a name must match [a-z][a-z0-9-]{0,62}"),
         ("", "it is empty"),
     ] {
         let ended = check(&dir, &["new", name]);

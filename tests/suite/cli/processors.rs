@@ -129,9 +129,9 @@ fn a_refused_component_ends_with_1_and_the_reason() {
     for (file, reason) in [
         (
             "bad.wasm",
-            "refused: component: the manifest is refused: the processor name",
+            "refused: component: the manifest is invalid: invalid processor name",
         ),
-        ("no.wasm", "refused: component: the file is no WebAssembly"),
+        ("no.wasm", "refused: component: the file is not WebAssembly"),
     ] {
         let ended = check(&dir, &["processors", "inspect", file]);
         assert_eq!(ended.code, 1, "{ended:?}");
@@ -153,7 +153,7 @@ fn what_lies_in_the_folder_is_listed_and_inspected_and_nothing_is_made() {
     let ended = check(&dir, &["processors", "list"]);
     assert_eq!(
         (ended.code, ended.stderr.as_str()),
-        (0, "`notes.wasm` is refused: the file is no WebAssembly\n"),
+        (0, "`notes.wasm` is refused: the file is not WebAssembly\n"),
         "{ended:?}"
     );
     insta::assert_snapshot!(words(&ended.stdout).join("\n"), @r"
@@ -171,7 +171,7 @@ fn what_lies_in_the_folder_is_listed_and_inspected_and_nothing_is_made() {
     assert_eq!(ended.code, 3, "{ended:?}");
     assert_eq!(
         ended.stderr,
-        "error: the processor `notes` is not at hand: `notes.wasm` is refused: the file is no WebAssembly\n"
+        "error: the processor `notes` is not at hand: `notes.wasm` is refused: the file is not WebAssembly\n"
     );
     assert_eq!(check(&dir, &["run", "moon"]).code, 2);
     let ended = check(&dir, &["run", "--all"]);
@@ -211,7 +211,7 @@ fn what_needs_a_language_model_is_listed_as_unavailable_and_passed_over_where_th
         words(&listed.stdout)[2],
         "verification 2 shipped every 15 min serial llm, transcript, records, log no never -"
     );
-    let remedy = "no language model is configured; set ANTHROPIC_API_KEY (or LLM_API_KEY) in the environment, or `[llm]` in the config file (docs/llm.md)";
+    let remedy = "no language model is configured; set ANTHROPIC_API_KEY or LLM_API_KEY in the environment, or add `[llm]` to the config file (see docs/llm.md)";
     assert_eq!(
         listed.stderr,
         format!("`verification` can't run: {remedy}\n")

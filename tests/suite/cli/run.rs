@@ -85,7 +85,7 @@ fn a_failed_session_ends_the_run_with_1_and_is_named() {
     assert_eq!(ended.code, 1);
     assert_eq!(
         ended.stderr,
-        "failed `ada/huge.jsonl`: too-large: the session has 1073741825 bytes; 1073741824 are allowed\n"
+        "failed `ada/huge.jsonl`: too-large: the session has 1073741825 bytes; the limit is 1073741824\n"
     );
     let [_, row] = words(&ended.stdout).try_into().unwrap();
     assert!(row.starts_with("usage 2 1 0 1 0 0 "), "{row}");

@@ -328,7 +328,7 @@ fn a_second_server_is_told_who_is_there_and_what_to_do() {
     let said = second.stderr.replace(url, "[url]");
     assert_eq!(
         said,
-        "error: the data dir `[data-dir]` is in use by the server at [url] (process [pid]); wait for it to end, or stop it\n"
+        "error: the data directory `[data-dir]` is in use by the server at [url] (process [pid]); wait for it to finish or stop it\n"
     );
     assert_eq!(serving.stop(), 0);
 }
@@ -351,8 +351,7 @@ fn a_program_that_has_the_database_open_past_our_lock_is_named() {
         "{ended:?}"
     );
     assert!(
-        ended.stderr.contains("(PID ")
-            && ended.stderr.ends_with("; close it there, and try again\n"),
+        ended.stderr.contains("(PID ") && ended.stderr.ends_with("; close it there and retry\n"),
         "{ended:?}"
     );
     assert_eq!(serving.stop(), 0);
@@ -495,7 +494,7 @@ fn a_component_that_is_dropped_is_run_without_a_restart_and_a_broken_one_changes
     assert!(listed[1].starts_with(row), "{listed:?}");
 
     dir.drop_processor("theirs.wasm", "no component");
-    let told = "`theirs.wasm` is refused: the file is no WebAssembly; \
+    let told = "`theirs.wasm` is refused: the file is not WebAssembly; \
                 version 1 of `faulty-versioned`, which it held before, goes on\n";
     dir.write("ada/two.jsonl", "two\n");
     assert_eq!(run(), 1);

@@ -132,7 +132,7 @@ fn sessions_settings_and_the_folder_for_regressions_are_the_callers() {
         assert!(
             ended
                 .stdout
-                .contains("tables failed: there is no table `calls`"),
+                .contains("tables failed: unknown table `calls`"),
             "{ended:?}"
         );
         assert!(ended.stdout.contains("  kept as kept/tables-"), "{ended:?}");
@@ -172,7 +172,7 @@ fn what_is_no_component_fails_and_what_is_not_there_is_wrong_use() {
     fs::write(dir.path().join("no.wasm"), "no component").unwrap();
     let ended = check(&dir, &["processors", "verify", "no.wasm"]);
     assert_eq!(ended.code, 1, "{ended:?}");
-    let why = "describes-itself failed: component: the file is no WebAssembly";
+    let why = "describes-itself failed: component: the file is not WebAssembly";
     assert!(ended.stdout.contains(why), "{ended:?}");
     let ended = check(&dir, &["processors", "verify", "missing.wasm"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");

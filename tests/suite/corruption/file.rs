@@ -13,8 +13,8 @@ use session_pipeline_store::StoreError;
 
 use super::{DataDir, is_refused_by_the_program, killed, refusal, run_through, usage};
 
-const DAMAGED: &str = "the database file `state/system.duckdb` of the data dir is damaged, or is none; \
-     put back a backup of it and of its log, or move both away and start again: ";
+const DAMAGED: &str = "the database file `state/system.duckdb` of the data directory is damaged or is not a database. \
+     Restore a backup of the file and its log. Or move both away and restart: ";
 
 /// A data dir with another database file.
 fn with_database(database: &[u8]) -> DataDir {
@@ -137,8 +137,8 @@ fn a_file_of_a_newer_duckdb_is_refused_with_both_numbers() {
     is_refused_by_the_program(
         &dir,
         &["run", "usage"],
-        "the database `[data-dir]/state/system.duckdb` was written by a newer DuckDB than the one of this program; \
-         use the version of the program that wrote it, or put back a backup from before: ",
+        "the database `[data-dir]/state/system.duckdb` was written by a newer version of DuckDB; \
+         use the program version that wrote it, or restore an older backup: ",
     );
     fs::write(dir.database_path(), killed().database()).unwrap();
     assert_eq!(&run_through(&dir), killed().end());

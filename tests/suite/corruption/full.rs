@@ -134,12 +134,15 @@ impl Told {
             said.contains("No space left on device") || said.contains("File too large"),
             "why is said: {ended:?}"
         );
-        if said.contains("the disk did not take ") {
+        if said.contains(": the disk is full or not writable") {
             Self::Commit
-        } else if said.contains("the database stopped working and must be opened anew") {
+        } else if said.contains("the database stopped working and must be reopened") {
             Self::Checkpoint
         } else {
-            assert!(said.contains("can't be "), "{ended:?}");
+            assert!(
+                said.contains("cannot ") || said.contains("can't be "),
+                "{ended:?}"
+            );
             Self::File
         }
     }
@@ -225,7 +228,10 @@ fn a_server_whose_disk_is_full_at_a_commit_goes_on_when_there_is_room_again() {
         limit(&serving, Some(bytes_of(&log_path(&dir)) + room));
         let ended = check(&dir, &["run", "usage"]);
         assert_eq!(ended.code, 3, "{ended:?}");
-        assert!(ended.stderr.contains("the disk did not take "), "{ended:?}");
+        assert!(
+            ended.stderr.contains(": the disk is full or not writable"),
+            "{ended:?}"
+        );
         limit(&serving, None);
         assert_eq!(check(&dir, &["status"]).code, 0, "it is as well as before");
     }
@@ -247,13 +253,13 @@ fn a_server_whose_database_gave_up_ends_and_says_so_and_the_next_one_goes_on() {
     assert!(
         ended
             .stderr
-            .contains("the database stopped working and must be opened anew; look at its disk"),
+            .contains("the database stopped working and must be reopened; check its disk"),
         "{ended:?}"
     );
     let (code, said) = serving.wait();
     assert_eq!(code, 3, "{said}");
     assert!(
-        said.contains("the database stopped working and must be opened anew"),
+        said.contains("the database stopped working and must be reopened"),
         "{said}"
     );
     let ended = check(&dir, &["run", "usage"]);

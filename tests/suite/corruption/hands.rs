@@ -135,7 +135,7 @@ fn a_data_dir_that_may_not_be_written_is_named_and_goes_on_when_it_may() {
     let told = |error: &StoreError| {
         let text = error.to_string();
         assert!(
-            text.contains("permissions") || text.contains("may write"),
+            text.contains("permissions") || text.contains("can write"),
             "{text}"
         );
         text
@@ -155,10 +155,7 @@ fn a_data_dir_that_may_not_be_written_is_named_and_goes_on_when_it_may() {
         let error = refusal(&dir).unwrap();
         assert!(matches!(error, StoreError::NotOpened { .. }), "{error:?}");
         let text = told(&error);
-        assert!(
-            text.contains("state/system.duckdb` can't be opened"),
-            "{text}"
-        );
+        assert!(text.contains("cannot open the database"), "{text}");
         allow(&dir.database_path(), 0o600);
     });
     assert_eq!(&run_through(&dir), killed().end());
@@ -183,7 +180,7 @@ fn a_data_dir_on_a_disk_that_is_read_only_is_named_and_goes_on_when_it_is_not() 
         assert!(
             ended
                 .stderr
-                .contains("state/lock` can't be used; check that it exists, its permissions")
+                .contains("state/lock`; check that it exists, its permissions")
                 && ended.stderr.contains("Read-only file system"),
             "{ended:?}"
         );

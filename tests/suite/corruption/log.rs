@@ -16,8 +16,8 @@ use super::{
 use crate::database::cell;
 use crate::guests::usage_dir;
 
-const DAMAGED: &str = "the log `[data-dir]/state/system.duckdb.wal` of the database is damaged, and nothing was changed; \
-     put back a backup of both, or move the log away and start again: ";
+const DAMAGED: &str = "the log `[data-dir]/state/system.duckdb.wal` of the database is damaged; nothing was changed. \
+     Restore a backup of the database and its log. Or move the log away and restart: ";
 
 /// A data dir with another log.
 fn with_log(log: &[u8]) -> DataDir {
@@ -158,9 +158,9 @@ fn is_refused_as_that_of_another(log: &[u8]) {
     is_refused_by_the_program(
         &dir,
         &["run", "usage"],
-        "the log `[data-dir]/state/system.duckdb.wal` does not belong to the database beside it, or not to this \
-         state of it, and nothing was changed; put back the two files as they were together, or move the log away \
-         and start again: ",
+        "the log `[data-dir]/state/system.duckdb.wal` does not belong to the database next to it, or not to its \
+         current state; nothing was changed. Restore the two files from the same backup. Or move the log away \
+         and restart: ",
     );
     move_the_log_away(&dir);
 }

@@ -138,7 +138,7 @@ fn health_warns_of_lost_commits_until_an_operator_takes_note() {
         ended.code == 0
             && ended
                 .stderr
-                .contains("commits that were made are not in the database"),
+                .contains("commits are missing: the database log was lost"),
         "{ended:?}"
     );
     for _ in 0..2 {

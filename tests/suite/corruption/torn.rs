@@ -84,8 +84,8 @@ fn checkpoint() -> &'static Checkpoint {
         let dir = killed().lay();
         run_through(&dir);
         dir.append(&super::key(1), super::conversation(500, 2));
-        let before = killed_at(&files_of(dir.path()), "checkpoint to be made");
-        let after = killed_at(&before, "checkpoint made")
+        let before = killed_at(&files_of(dir.path()), "before checkpoint");
+        let after = killed_at(&before, "after checkpoint")
             .remove(Path::new(DATABASE))
             .unwrap();
         let old = &before[Path::new(DATABASE)];
@@ -163,7 +163,7 @@ fn blocks_that_were_not_kept_to_the_end_are_of_no_checkpoint() {
 
 #[test]
 fn blocks_of_a_checkpoint_that_was_made_are_not_put_back() {
-    let files = killed_at(&checkpoint().before, "checkpoint made");
+    let files = killed_at(&checkpoint().before, "after checkpoint");
     assert!(
         files[Path::new(KEPT)].len() > PAGE,
         "it died before they were forgotten"

@@ -151,8 +151,8 @@ fn a_state_folder_that_others_could_read_is_closed_with_a_warning() {
     assert_eq!(output.status.code(), Some(0));
     let stderr = String::from_utf8(output.stderr).unwrap();
     for told in [
-        "state` was open to other users (mode 755)",
-        "others may have read the admin token",
+        "state` was accessible to other users (mode 755)",
+        "other users may have read the admin token",
     ] {
         assert!(stderr.contains(told), "{told}: {stderr}");
     }

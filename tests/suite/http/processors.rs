@@ -94,7 +94,7 @@ fn the_list_says_where_each_comes_from_and_which_files_are_refused() {
         ),
         (
             &FILE.into(),
-            &"the file is no WebAssembly".into(),
+            &"the file is not WebAssembly".into(),
             &VERSIONED.into(),
             &3.into()
         )

@@ -90,7 +90,7 @@ fn a_run_that_does_not_end_in_time_is_cut_off_and_recorded_so() {
     assert!(run.join().unwrap());
     assert_eq!(
         rows(&dir, "SELECT result, error FROM runs"),
-        ["interrupted | the process ended before the run did"]
+        ["interrupted | the process exited during the run"]
     );
     let audit = "SELECT result FROM audit_log WHERE action LIKE 'run%'";
     assert_eq!(rows(&dir, audit), ["interrupted"], "one row, not two");

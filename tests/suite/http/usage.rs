@@ -482,7 +482,7 @@ fn a_report_that_takes_too_long_is_cancelled_and_the_next_goes_on_from_there() {
             break;
         }
         if refusals == 0 {
-            insta::assert_snapshot!(answer.refusal(), @"503: the request took longer than 0.4 s and was cancelled; ask for fewer days, try again later, or raise `query_time_max` in the section `[service]` of the config file");
+            insta::assert_snapshot!(answer.refusal(), @"503: the request took longer than 0.4 s and was canceled; request fewer days, retry later, or raise `query_time_max` in the section `[service]` of the config file");
         }
         refusals += 1;
         assert!(refusals < 300, "each one goes on where the last one ended");

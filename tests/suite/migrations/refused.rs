@@ -15,7 +15,7 @@ fn a_newer_database_is_refused_with_both_numbers() {
         refused_after(
             "INSERT INTO schema_version VALUES (999, TIMESTAMP '2030-01-01', 'future', 'abc');"
         ),
-        "the database is at schema `999`, and this program knows schemas up to `37`; use the program that wrote it, or a newer one"
+        "the database is at schema `999`, but this program supports schemas up to `37`; use the program that wrote it, or a newer one"
     );
 }
 
@@ -25,7 +25,7 @@ fn a_newer_legacy_database_is_refused_with_both_numbers() {
         refused(&legacy(
             "INSERT INTO schema_version VALUES (115, TIMESTAMP '2026-01-02');"
         )),
-        "the database is at schema `115`, and this program knows schemas up to `37`; use the program that wrote it, or a newer one"
+        "the database is at schema `115`, but this program supports schemas up to `37`; use the program that wrote it, or a newer one"
     );
 }
 
@@ -37,8 +37,8 @@ fn a_database_below_the_legacy_layout_is_refused() {
                 "INSERT INTO schema_version VALUES ({version}, TIMESTAMP '2026-01-02');"
             ))),
             format!(
-                "the database is at schema `{version}`, and the oldest that can be taken over is `28`; \
-                 bring it to `28` with the system that wrote it, or start with an empty data dir"
+                "the database is at schema `{version}`, but the oldest supported schema is `28`; \
+                 upgrade it to `28` with the system that wrote it, or start with an empty data directory"
             )
         );
     }
@@ -48,8 +48,8 @@ fn a_database_below_the_legacy_layout_is_refused() {
 fn tables_without_a_version_are_refused() {
     assert_eq!(
         refused(LEGACY_LAYOUT),
-        "the database has tables (`session_extraction_state`) and no schema version, so it is not known whose they are; \
-         move the file away to start afresh, or restore the copy made before the last upgrade"
+        "the database has tables (`session_extraction_state`) but no schema version, so its origin is unknown; \
+         move the file away to start over, or restore the backup from before the last upgrade"
     );
     assert!(
         refused("CREATE SCHEMA usage; CREATE TABLE usage.events (line BIGINT);")
@@ -66,11 +66,11 @@ fn tables_without_a_version_are_refused() {
 fn a_gap_in_the_record_is_refused() {
     assert_eq!(
         refused_after("DELETE FROM schema_version WHERE version = 30;"),
-        "schema `30` is not recorded although `37` is; restore the copy made before the last upgrade"
+        "schema `30` is not recorded although `37` is; restore the backup from before the last upgrade"
     );
     assert_eq!(
         refused_after("DELETE FROM schema_version WHERE version = 28;"),
-        "schema `28` is not recorded although `37` is; restore the copy made before the last upgrade"
+        "schema `28` is not recorded although `37` is; restore the backup from before the last upgrade"
     );
 }
 
@@ -102,15 +102,15 @@ fn a_record_that_lost_a_part_is_not_taken_for_one_of_the_legacy_system() {
 fn a_number_that_another_system_gave_is_refused() {
     assert_eq!(
         refused_after("UPDATE schema_version SET name = 'news_template' WHERE version = 30;"),
-        "schema `30` is recorded as `news_template`, and this program knows it as `observed-file`: \
-         another system wrote this database; use that one, or start with an empty data dir"
+        "schema `30` is recorded as `news_template`, but this program expects `observed-file`: \
+         another system wrote this database; use that system, or start with an empty data directory"
     );
     assert_eq!(
         refused(&legacy(
             "INSERT INTO schema_version VALUES (31, TIMESTAMP '2026-01-02');"
         )),
-        "schema `31` is recorded as nothing, and this program knows it as `runs`: \
-         another system wrote this database; use that one, or start with an empty data dir"
+        "schema `31` is recorded as nothing, but this program expects `runs`: \
+         another system wrote this database; use that system, or start with an empty data directory"
     );
 }
 
@@ -129,7 +129,7 @@ fn there_is_no_way_down() {
     let error = migrate_to(&mut conn, Some(30)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the database is at schema `37`, and there is no way down to `30`; restore the copy made before the upgrade"
+        "the database is at schema `37` and cannot be downgraded to `30`; restore the backup from before the upgrade"
     );
 }
 
@@ -138,7 +138,7 @@ fn a_number_off_the_ladder_is_refused() {
     for to in [0, 27, 38] {
         assert_eq!(
             refused_to("", Some(to)),
-            format!("there is no schema `{to}`; choose one from `28` to `37`")
+            format!("schema `{to}` does not exist; choose a number from `28` to `37`")
         );
     }
 }
@@ -148,39 +148,39 @@ fn a_table_that_was_changed_by_hand_is_refused() {
     for (change, difference) in [
         (
             "DROP TABLE users",
-            "table `users` is not as schema `37` has it: it is missing;",
+            "table `users` does not match schema `37`: the table is missing;",
         ),
         (
             "ALTER TABLE runs DROP COLUMN stats",
-            "table `runs` is not as schema `37` has it: `stats VARCHAR` is missing;",
+            "table `runs` does not match schema `37`: `stats VARCHAR` is missing;",
         ),
         (
             "ALTER TABLE runs ADD COLUMN note VARCHAR",
-            "table `runs` is not as schema `37` has it: `note VARCHAR` is not ours;",
+            "table `runs` does not match schema `37`: unexpected column `note VARCHAR`;",
         ),
         (
             "ALTER TABLE session_costs ALTER fuel TYPE VARCHAR",
-            "table `session_costs` is not as schema `37` has it: `fuel VARCHAR` should be `fuel BIGINT`;",
+            "table `session_costs` does not match schema `37`: `fuel VARCHAR` should be `fuel BIGINT`;",
         ),
         (
             "ALTER TABLE session_costs ALTER run_id DROP NOT NULL",
-            "table `session_costs` is not as schema `37` has it: `run_id VARCHAR` should be `run_id VARCHAR NOT NULL`;",
+            "table `session_costs` does not match schema `37`: `run_id VARCHAR` should be `run_id VARCHAR NOT NULL`;",
         ),
         (
             "DROP TABLE counters; CREATE TABLE counters (name VARCHAR NOT NULL, value BIGINT NOT NULL)",
-            "table `counters` is not as schema `37` has it: its primary key `name` is missing;",
+            "table `counters` does not match schema `37`: the primary key `name` is missing;",
         ),
         (
             "DROP TABLE counters; CREATE TABLE counters (value BIGINT NOT NULL, name VARCHAR PRIMARY KEY)",
-            "table `counters` is not as schema `37` has it: its columns should stand in the order `name`, `value`;",
+            "table `counters` does not match schema `37`: the columns should be in the order `name`, `value`;",
         ),
         (
             "DROP TABLE counters; CREATE TABLE counters (name VARCHAR PRIMARY KEY, value BIGINT NOT NULL UNIQUE)",
-            "table `counters` is not as schema `37` has it: `UNIQUE(\"value\")` is not ours;",
+            "table `counters` does not match schema `37`: unexpected constraint `UNIQUE(\"value\")`;",
         ),
         (
             "ALTER TABLE session_costs ADD PRIMARY KEY (run_id)",
-            "table `session_costs` is not as schema `37` has it: it should have no primary key instead of `run_id`;",
+            "table `session_costs` does not match schema `37`: the primary key is `run_id` but there should be none;",
         ),
     ] {
         let message = refused_after(change);
@@ -210,8 +210,8 @@ fn a_changed_table_is_refused_before_the_next_step_builds_on_it() {
         .unwrap();
     assert_eq!(
         migrate(&mut conn).unwrap_err().to_string(),
-        "table `session_processor_state` is not as schema `29` has it: `note VARCHAR` is not ours; \
-         restore the copy made before the last upgrade, or change the table by hand to what `migrations/schema.sql` shows"
+        "table `session_processor_state` does not match schema `29`: unexpected column `note VARCHAR`; \
+         restore the backup from before the last upgrade, or change the table manually to match `migrations/schema.sql`"
     );
 }
 
@@ -224,7 +224,7 @@ fn a_step_that_fails_is_undone_and_names_its_statement() {
     let error = migrate(&mut conn).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "migration `29-session-processor-state` could not run `0029-session-processor-state/02-copy-legacy-rows.sql` and was undone"
+        "migration `29-session-processor-state` could not run `0029-session-processor-state/02-copy-legacy-rows.sql` and was rolled back"
     );
     assert_sources_are_not_repeated(&error);
     assert!(error.source().unwrap().to_string().contains("file_hash"));

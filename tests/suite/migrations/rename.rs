@@ -15,11 +15,11 @@ fn tables_of_the_legacy_system_with_our_names_are_kept_under_others() {
     assert_eq!(
         told,
         [
-            "table `runs` is kept as `legacy_runs_2`",
-            "table `audit_log` is kept as `legacy_audit_log`, without its indices \
+            "table `runs` was renamed to `legacy_runs_2`",
+            "table `audit_log` was renamed to `legacy_audit_log`, without its indexes \
              `idx_audit_action`, `idx_audit_timestamp`, `idx_audit_user`",
-            "view `tokens` is kept as `legacy_tokens`",
-            "table `users` is kept as `legacy_users`",
+            "view `tokens` was renamed to `legacy_tokens`",
+            "table `users` was renamed to `legacy_users`",
         ]
     );
     assert_eq!(forecast, applied.renamed);
@@ -51,7 +51,7 @@ fn a_table_is_kept_under_the_first_name_that_is_free() {
     let applied = migrate(&mut conn).unwrap();
     assert_eq!(
         applied.renamed[0].to_string(),
-        "table `runs` is kept as `legacy_runs_3`"
+        "table `runs` was renamed to `legacy_runs_3`"
     );
 }
 
@@ -94,7 +94,7 @@ fn a_table_that_others_refer_to_is_refused_before_anything_is_changed() {
             "CREATE TABLE users (id VARCHAR PRIMARY KEY);
              CREATE TABLE members (user_id VARCHAR REFERENCES users (id));"
         )),
-        "table `users` is in the way of ours and cannot be renamed, because `members` refer to it; \
-         drop those foreign keys, or rename the table by hand"
+        "cannot rename table `users` to free its name: foreign keys of `members` reference it; \
+         drop these foreign keys, or rename the table manually"
     );
 }

@@ -39,20 +39,20 @@ fn refusal_of(file: &str, bytes: impl AsRef<[u8]>) -> String {
 fn a_text_file_is_refused() {
     insta::assert_snapshot!(
         refusal_of("notes.wasm", "no component"),
-        @"`notes.wasm` is refused: the file is no WebAssembly"
+        @"`notes.wasm` is refused: the file is not WebAssembly"
     );
 }
 
 #[test]
 fn an_empty_file_is_refused() {
-    insta::assert_snapshot!(refusal_of("empty.wasm", ""), @"`empty.wasm` is refused: the file is no WebAssembly");
+    insta::assert_snapshot!(refusal_of("empty.wasm", ""), @"`empty.wasm` is refused: the file is not WebAssembly");
 }
 
 #[test]
 fn a_core_module_is_refused() {
     insta::assert_snapshot!(
         refusal_of("module.wasm", b"\0asm\x01\0\0\0"),
-        @"`module.wasm` is refused: the file is a core module and no component; build it for wasm32-wasip2"
+        @"`module.wasm` is refused: the file is a core module, not a component; build it for wasm32-wasip2"
     );
 }
 
@@ -103,11 +103,11 @@ fn a_component_that_describes_itself_badly_is_refused() {
     let bad = |way: &str| refusal_of("bad.wasm", misbehaving(way).1);
     insta::assert_snapshot!(
         bad("describe_bad_name"),
-        @"`bad.wasm` is refused: the manifest is refused: the processor name `Faulty; DROP SCHEMA main` is not allowed; use [a-z][a-z0-9-]{0,62} and none of the database's own names"
+        @"`bad.wasm` is refused: the manifest is invalid: invalid processor name `Faulty; DROP SCHEMA main`: a name must match [a-z][a-z0-9-]{0,62} and must not be reserved by the database"
     );
     insta::assert_snapshot!(
         bad("describe_two_tables_of_one_name"),
-        @"`bad.wasm` is refused: the manifest is refused: the name `lines` stands twice; give each table and column a name of its own"
+        @"`bad.wasm` is refused: the manifest is invalid: duplicate name `lines`: table names and the columns of a table must be unique"
     );
 }
 
@@ -281,7 +281,7 @@ fn code_compiled_by_somebody_else_is_refused_and_never_loaded() {
     );
     insta::assert_snapshot!(
         refusal_of("compiled.wasm", &code),
-        @"`compiled.wasm` is refused: the file is no WebAssembly"
+        @"`compiled.wasm` is refused: the file is not WebAssembly"
     );
 }
 

@@ -145,7 +145,7 @@ fn a_broken_replacement_leaves_the_last_good_one_in_work_also_after_a_restart() 
     look(&pipeline);
     let expected = [
         "faulty-versioned 3 of theirs.wasm, as it was",
-        "`theirs.wasm` is refused: the file is no WebAssembly; version 3 of `faulty-versioned`, which it held before, goes on",
+        "`theirs.wasm` is refused: the file is not WebAssembly; version 3 of `faulty-versioned`, which it held before, goes on",
     ];
     assert_eq!(standing(&pipeline), expected);
     let entry = health(&pipeline);
@@ -235,7 +235,7 @@ fn a_last_good_component_that_was_lost_is_not_said_to_go_on() {
     look(&pipeline);
     assert_eq!(
         standing(&pipeline),
-        ["`theirs.wasm` is refused: the file is no WebAssembly"]
+        ["`theirs.wasm` is refused: the file is not WebAssembly"]
     );
     // Its rows are there all the same, and so is the way back.
     dir.drop_processor(FILE, versioned(1));
@@ -286,7 +286,7 @@ fn a_component_whose_tables_have_another_shape_is_refused_with_the_difference() 
     look(&pipeline);
     insta::assert_snapshot!(standing(&pipeline).join("\n"), @"
     faulty-versioned 1 of theirs.wasm, as it was
-    `theirs.wasm` is refused: the table `faulty-versioned.lines` does not fit its manifest: column 5 is `text_of_line VARCHAR` and should be `line_as_text VARCHAR`; give the new shape a new table name; version 1 of `faulty-versioned`, which it held before, goes on
+    `theirs.wasm` is refused: the table `faulty-versioned.lines` does not match the manifest: column 5 is `text_of_line VARCHAR` and should be `line_as_text VARCHAR`; use a new table name for the new columns; version 1 of `faulty-versioned`, which it held before, goes on
     ");
     dir.write(KEY, "two\n");
     assert_eq!(pipeline.run(VERSIONED).stats.processed, 1);

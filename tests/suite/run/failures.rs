@@ -210,7 +210,7 @@ fn a_session_too_large_is_refused_by_its_length_and_never_quarantined() {
         assert_eq!((stats.errors, stats.quarantined), (1, 0));
         assert_eq!(
             stats.errors_detail[0].error,
-            "too-large: the session has 11 bytes; 10 are allowed"
+            "too-large: the session has 11 bytes; the limit is 10"
         );
     }
     assert!(pipeline.state(WELL_BEHAVED, "bob/small.jsonl").is_some());

@@ -104,8 +104,8 @@ fn runs_that_a_dead_process_left_open_are_closed_as_interrupted() {
     drop(pipeline);
     let runs = "SELECT id, processor_name, result, finished_at, error FROM runs ORDER BY CAST(id AS INTEGER)";
     insta::assert_snapshot!(rows(&dir, runs).join("\n"), @r"
-    1 | faulty-well-behaved | interrupted | 2100-01-01 00:01:00 | the process ended before the run did
-    2 | usage | interrupted | 2100-01-01 00:01:00 | the process ended before the run did
+    1 | faulty-well-behaved | interrupted | 2100-01-01 00:01:00 | the process exited during the run
+    2 | usage | interrupted | 2100-01-01 00:01:00 | the process exited during the run
     3 | faulty-well-behaved | ok | 2100-01-01 00:01:00 | -
     ");
     let audit =

@@ -179,7 +179,7 @@ fn work_without_end_at_the_start_is_no_processor() {
         fields: "(func $start (loop $again (br $again))) (start $start)".to_owned(),
         ..Raw::new("faulty-raw")
     });
-    assert_says(&fault, "it does not describe itself: out-of-fuel");
+    assert_says(&fault, "`describe` failed: out-of-fuel");
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn a_trap_at_the_start_is_no_processor() {
         fields: "(func $start unreachable) (start $start)".to_owned(),
         ..Raw::new("faulty-raw")
     });
-    assert_says(&fault, "it does not describe itself: trap");
+    assert_says(&fault, "`describe` failed: trap");
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn names_that_are_reserved_or_no_names_are_no_processor() {
             table: table.to_owned(),
             ..Raw::new("faulty-raw")
         });
-        assert_says(&fault, "is not allowed; use [a-z][a-z0-9_]");
+        assert_says(&fault, "a name must match [a-z][a-z0-9_]");
     }
     for column in [
         "session_seq",
@@ -352,7 +352,7 @@ fn names_that_are_reserved_or_no_names_are_no_processor() {
         "",
     ] {
         let fault = refusal(&Raw::new(name));
-        assert_says(&fault, "and none of the database's own names");
+        assert_says(&fault, "must not be reserved by the database");
     }
 }
 

@@ -64,7 +64,7 @@ fn check(component: &[u8]) {
     let text = error.to_string();
     assert!(
         text.starts_with("the component does not compile: ")
-            && text.contains("it may use 512 MiB of memory and 2 s of CPU time"),
+            && text.contains("the limit is 512 MiB of memory and 2 s of CPU time"),
         "{text}"
     );
     let left_over = std::fs::read_dir(scratch.path()).unwrap().count();
@@ -97,7 +97,7 @@ fn a_compiler_is_ended_after_its_time_however_much_memory_it_has() {
     );
     let text = compiled.err().unwrap().to_string();
     // Out of memory it would say so, and end by itself.
-    assert!(text.contains("the compiler ended with signal: "), "{text}");
+    assert!(text.contains("the compiler exited with signal: "), "{text}");
     assert!(text.contains("and 1 s of CPU time"), "{text}");
 }
 

@@ -73,7 +73,7 @@ fn a_session_may_have_as_many_bytes_as_the_limit() {
     assert_eq!(execution.hash, None, "it is not even read");
     let fault = execution.outcome.unwrap_err();
     assert_eq!(fault.kind, FaultKind::TooLarge);
-    assert_eq!(fault.detail, "the session has 16 bytes; 15 are allowed");
+    assert_eq!(fault.detail, "the session has 16 bytes; the limit is 15");
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! A language model in memory, which says what it was told to.
+//! A language model with scripted answers.
 
 use std::collections::VecDeque;
 
 use crate::llm::{ErrorClass, LlmError, Request, Response};
 
-/// Answers in their order, and what was asked.
+/// The remaining answers, in order, and the recorded requests.
 #[derive(Default)]
 pub(super) struct ScriptedModel {
     pub(super) answers: VecDeque<Result<Response, LlmError>>,

@@ -1,7 +1,7 @@
 //! Shared tables in memory, with the semantics of the real ones.
 //!
-//! What the real host answers with a fault is a panic here, with the same reason: a test should
-//! fail where it happens.
+//! Where the real host fails the session, this code panics with the same reason, so that a test
+//! fails at the cause.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use crate::table::{OwnedValue, Ownership, Table, Value};
 #[derive(Default)]
 pub(super) struct SharedTables {
     tables: BTreeMap<String, SharedTable>,
-    /// Sessions that were committed so far: what time is here.
+    /// The number of committed sessions, used as a logical clock.
     sessions: u64,
 }
 
@@ -115,7 +115,7 @@ impl SharedTables {
                 filters.all(|(column, filter)| holds(filter, &row.cells[*column]))
             })
             .collect();
-        // Stable, and by key so far.
+        // The sort is stable, and the rows are ordered by key.
         rows.sort_by(|a, b| {
             let ordering = match order_by {
                 Some("created_at") => Some(a.created.cmp(&b.created)),
@@ -143,7 +143,7 @@ impl SharedTables {
 }
 
 impl SharedTable {
-    /// What is committed, with what is pending over it.
+    /// The committed rows, overlaid with the pending rows.
     fn rows(&self) -> BTreeMap<&String, &SharedRow> {
         self.committed.iter().chain(&self.pending).collect()
     }
@@ -173,7 +173,7 @@ fn holds(filter: &Filter<'_>, cell: &OwnedValue) -> bool {
     }
 }
 
-/// How two values of one column compare; `None` where one is null.
+/// Compares two values of one column. `None` if one of them is null.
 fn compare(a: &OwnedValue, b: &OwnedValue) -> Option<Ordering> {
     match (a, b) {
         (OwnedValue::Null, _) | (_, OwnedValue::Null) => None,
@@ -215,7 +215,7 @@ mod tests {
         host
     }
 
-    /// What is done to the host in one session.
+    /// An action on the host during one session.
     fn in_session<T>(host: &MemoryHost<'_>, work: impl FnOnce(&Session<'_>) -> T) -> T {
         let info = SessionInfo::new("ada/one.jsonl");
         let done = work(&Session::new(host, &info));

@@ -1,37 +1,38 @@
-//! A place in JSON text that knows where the strings ahead of it end.
+//! A position in JSON text that knows where the following strings end.
 //!
-//! Strings and escapes are short and many in transcripts: on average a block of 64 bytes holds two
-//! escapes. So blocks are looked at as a whole: which of their bytes end or break a string is
-//! worked out once, escapes included, after simdjson (Langdale and Lemire, "Parsing Gigabytes of
-//! JSON per Second", 2019, section 3.1.1).
+//! Strings and escapes in transcripts are short and frequent: a block of 64 bytes has two escapes
+//! on average. Therefore, blocks are processed as a whole. The bytes that end or interrupt a string
+//! are computed once per block, including escapes. The algorithm is from simdjson (Langdale and
+//! Lemire, "Parsing Gigabytes of JSON per Second", 2019, section 3.1.1).
 //!
-//! A cursor is copied into a function that moves far, and back at its end, so that it lives in
-//! registers in between.
+//! A function that moves far copies the cursor and writes it back at its end, so that the cursor
+//! stays in registers.
 
 use wide::u8x16;
 
 use super::{Broken, Result};
 
-/// How many bytes are looked at as a whole.
+/// Size of a block in bytes.
 const BLOCK_BYTES: usize = 64;
 
-/// A position, with what is known of the block that it is in.
+/// A position, with the masks of its block.
 ///
-/// Bytes are taken as parts of strings: outside of them no backslash can stand, and whoever goes
-/// on there finds that out before the next string.
+/// The masks treat all bytes as parts of strings. Outside of strings, a backslash is invalid. A
+/// caller that continues there detects it before the next string.
 #[derive(Clone, Copy)]
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
-    /// Never before `block_start`.
+    /// Never less than `block_start`.
     pub(super) at: usize,
-    /// Whether anything that was stepped over is not JSON.
+    /// Whether any skipped text is not valid JSON.
     pub(super) is_damaged: bool,
-    /// Which bytes from `block_start` on end or break a string, or begin the digits of an escape.
+    /// The bytes from `block_start` on that end or interrupt a string, or begin the digits of an
+    /// escape.
     specials: u64,
-    /// Which are backslashes.
+    /// The bytes that are backslashes.
     backslashes: u64,
     block_start: usize,
-    /// Where the block ends that is known of: never between a backslash and what it escapes.
+    /// The end of the known block. Never between a backslash and the character it escapes.
     block_end: usize,
 }
 
@@ -53,7 +54,7 @@ impl<'a> Cursor<'a> {
         self.bytes.get(self.at).copied()
     }
 
-    /// The next byte that is not white space, without stepping over it.
+    /// The next byte that is not white space, without consuming it.
     #[inline(always)]
     pub(super) fn peek(&mut self) -> Option<u8> {
         match self.byte() {
@@ -66,13 +67,13 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// As [`Cursor::peek`], where a value or a mark must follow.
+    /// Like [`Cursor::peek`], where a value or punctuation must follow.
     #[inline(always)]
     pub(super) fn expect_more(&mut self) -> Result<u8> {
         self.peek().ok_or(Broken::Torn)
     }
 
-    /// Steps over a mark that must follow.
+    /// Consumes required punctuation.
     #[inline(always)]
     pub(super) fn expect(&mut self, mark: u8) -> Result<()> {
         if self.expect_more()? != mark {
@@ -82,7 +83,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Between two elements: steps over the comma, or answers true before the closing mark.
+    /// Between two elements: consumes the comma, or returns true before the closing bracket.
     #[inline(always)]
     pub(super) fn is_closed_by(&mut self, mark: u8) -> Result<bool> {
         let byte = self.expect_more()?;
@@ -97,8 +98,8 @@ impl<'a> Cursor<'a> {
         Err(Broken::Malformed)
     }
 
-    /// Steps over a truth value, null or a number within an array or object. A word or number that
-    /// JSON doesn't have damages only itself.
+    /// Skips a boolean, null or number inside an array or object. An invalid word or number only
+    /// damages itself.
     #[inline(always)]
     pub(super) fn skip_element(&mut self, first: u8) -> Result<()> {
         let start = self.at;
@@ -122,7 +123,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Steps over a truth value, null or a number.
+    /// Skips a boolean, null or number.
     #[inline(always)]
     pub(super) fn skip_plain(&mut self, first: u8) -> Result<()> {
         match first {
@@ -133,7 +134,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Of known length, so that the comparison is one of registers.
+    /// The length is a constant, so that the comparison uses registers.
     #[inline(always)]
     fn word<const LENGTH: usize>(&mut self, word: &[u8; LENGTH]) -> Result<()> {
         let rest = &self.bytes[self.at..];
@@ -174,7 +175,7 @@ impl<'a> Cursor<'a> {
             }
             self.digits()?;
         }
-        // Without an exponent it takes more than 300 digits to leave the range of `f64`.
+        // Without an exponent, only more than 300 digits exceed the range of `f64`.
         if has_exponent || self.at - start > 300 {
             return check_range(&self.bytes[start..self.at]);
         }
@@ -197,7 +198,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// Steps over the string whose opening quote is just behind; answers whether it has escapes.
+    /// Skips a string. The opening quote was consumed before. Returns whether it has escapes.
     #[inline(always)]
     pub(super) fn string_end(&mut self) -> Result<bool> {
         let mut at = self.at;
@@ -221,13 +222,13 @@ impl<'a> Cursor<'a> {
                     self.at = at + 1;
                     return Ok(backslashes != 0);
                 }
-                // Special only behind a backslash.
+                // Special only after a backslash.
                 Some(b'u') => {
                     let (end, is_damaged) = long_escape(self.bytes, at - 1)?;
                     self.is_damaged |= is_damaged;
                     at = end;
                 }
-                // A control character, or one that can't be escaped.
+                // A control character, or a character that cannot be escaped.
                 Some(_) => {
                     self.is_damaged = true;
                     at += 1;
@@ -237,8 +238,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Looks at the block that begins at `at`, within a string. Behind the end of the text stand
-    /// zeros, which break it.
+    /// Computes the masks of the block at `at`, inside a string. Zeros after the end of the text
+    /// interrupt the string.
     #[inline(always)]
     fn enter_block(&mut self, at: usize) {
         let rest = self.bytes.get(at..).unwrap_or_default();
@@ -264,16 +265,16 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// What the backslashes of a block escape.
+/// The characters that the backslashes of a block escape.
 struct Escapes {
     escaped: u64,
-    /// Whether the last byte escapes one that is not in the block.
+    /// Whether the last byte escapes a byte after the block.
     are_open: bool,
 }
 
 impl Escapes {
-    /// Of a run of backslashes each second one is escaped, and the byte behind it where their
-    /// number is odd: the carry of one subtraction finds the ends of all runs at once.
+    /// In a run of backslashes, every second one is escaped, and the following byte is if their
+    /// number is odd. The carry of a single subtraction finds the ends of all runs.
     #[inline(always)]
     fn of(backslashes: u64) -> Self {
         const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
@@ -285,7 +286,7 @@ impl Escapes {
         }
     }
 
-    /// Which of the escaped bytes need a second look: those that can't be escaped, and `u`.
+    /// The escaped bytes that need a second check: invalid escapes, and `u`.
     #[inline(always)]
     fn specials(&self, block: &[u8; BLOCK_BYTES]) -> u64 {
         let mut usual = 0;
@@ -347,7 +348,7 @@ fn check_range(number: &[u8]) -> Result<()> {
     Err(Broken::Malformed)
 }
 
-/// The end of `\uXXXX`, or of the two of them that are one surrogate pair, and whether it is
+/// The end of `\uXXXX`, or of two of them that form a surrogate pair. The flag is true if it is
 /// damaged.
 #[cold]
 fn long_escape(bytes: &[u8], at: usize) -> Result<(usize, bool)> {
@@ -368,7 +369,7 @@ fn long_escape(bytes: &[u8], at: usize) -> Result<(usize, bool)> {
     }
 }
 
-/// Whether a byte can belong to a number or word, valid or not.
+/// Whether a byte can be part of a number or word, valid or not.
 fn is_part_of_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'-' | b'.' | b'$')
 }

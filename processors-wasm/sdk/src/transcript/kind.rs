@@ -1,33 +1,34 @@
-//! The types of entries that agents are known to write.
+//! The known types of entries.
 
 use crate::scan::{Result, Scanner};
 
-/// What an entry calls itself in `type`.
+/// The `type` of an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
     /// `assistant`: a message of the model.
     Assistant,
-    /// `user`: a message to the model, a result of a tool included.
+    /// `user`: a message to the model, including tool results.
     User,
-    /// `system`: a note of the agent.
+    /// `system`: a note by the agent.
     System,
-    /// `progress`: what happens while a tool runs.
+    /// `progress`: progress of a running tool.
     Progress,
-    /// `tool_use_result`: a result that is an entry of its own.
+    /// `tool_use_result`: a result in a separate entry.
     ToolUseResult,
-    /// `attachment`: what the agent attached to the conversation.
+    /// `attachment`: an attachment of the agent to the conversation.
     Attachment,
-    /// `queue-operation`: a change to the queue of prompts typed while the agent works.
+    /// `queue-operation`: a change of the queue of prompts that were typed while the agent was
+    /// working.
     QueueOperation,
-    /// Any other type that agents are known to write.
+    /// Any other known type.
     Other,
-    /// No type, or one that nobody here has heard of.
+    /// No type, or an unknown one.
     #[default]
     Unknown,
 }
 
 impl Kind {
-    /// The kind of that name.
+    /// Parses the name of a type.
     pub fn of(name: &str) -> Self {
         match name {
             "assistant" => Self::Assistant,

@@ -1,18 +1,19 @@
-//! What a person typed, among all that looks like it.
+//! Detects prompts that a person typed.
 //!
-//! Agents write results, reminders, summaries and the output of commands as lines of the user:
-//! of a dozen such lines, one holds a prompt.
+//! Agents write results, reminders, summaries and command output as lines of the user. Only one of
+//! a dozen such lines is a prompt.
 
 use std::borrow::Cow;
 
 use crate::json::Text;
 use crate::transcript::{Content, Entry, Kind};
 
-/// How much of a text tells whether a person typed it: longer than any tag, and than the white
-/// space that agents put before one. Whole texts may be long, and are not worth decoding for it.
+/// Number of bytes that are decoded to decide whether a person typed a text. Longer than any tag,
+/// and than the white space that agents write before one. Texts can be long, so they are not
+/// decoded completely.
 const BEGINNING_BYTES: usize = 512;
 
-/// How texts begin that the agent wrote in the user's name, or that are commands.
+/// Beginnings of texts that the agent wrote in the user's name, or that are commands.
 const WRAPPERS: &[&str] = &[
     "<agent-message",
     "<agent-notification",
@@ -35,17 +36,17 @@ const WRAPPERS: &[&str] = &[
     "This session is being continued from a previous conversation",
 ];
 
-/// How the results of calls begin that a person rejected with a word on it.
+/// Beginnings of results for tool calls that a person rejected with a comment.
 const REJECTIONS: &[&str] = &[
     "The user doesn't want to ",
     "Permission for this tool use was denied",
 ];
 
-/// How the tags begin in which an editor describes what its user sees. They come alone, or in
-/// front of a prompt.
+/// Beginnings of tags in which an editor describes what the user sees. They occur alone, or before
+/// a prompt.
 const ENVELOPES: &[&str] = &["ide_", "ide-", "new-diagnostics"];
 
-/// The events that hooks run at.
+/// The events that trigger hooks.
 const HOOK_EVENTS: &[&str] = &[
     "ConfigChange",
     "Notification",
@@ -74,8 +75,8 @@ pub fn is_prompt(entry: &Entry<'_>) -> bool {
     entry.kind == Kind::User && may_be_of_a_person(entry) && entry.says().texts().any(is_typed)
 }
 
-/// Whether a person may have written the entry, were its texts typed: it is no result of a tool
-/// and no note of the agent's, and nothing says that it came in by itself.
+/// Whether a person can have written the entry, if its texts were typed: it is not a tool result or
+/// a note by the agent, and nothing marks it as automatic.
 pub fn may_be_of_a_person(entry: &Entry<'_>) -> bool {
     if entry.is_meta
         || entry.is_sidechain
@@ -86,7 +87,7 @@ pub fn may_be_of_a_person(entry: &Entry<'_>) -> bool {
     {
         return false;
     }
-    // Where a version of the agent says who wrote it, it is right.
+    // If a version of the agent records the author, trust it.
     let is_automatic = |source: &str| matches!(source, "system" | "sdk");
     let came_in_by_itself = entry
         .prompt_source
@@ -95,8 +96,8 @@ pub fn may_be_of_a_person(entry: &Entry<'_>) -> bool {
     !came_in_by_itself && entry.says().tool_results().next().is_none()
 }
 
-/// Whether a text in the user's name is of the user: neither blank, nor a command, nor one of
-/// the texts that agents put there.
+/// Whether a text in the user's name was written by the user: it is not blank, not a command, and
+/// not a text that agents write.
 pub fn is_typed(text: Text<'_>) -> bool {
     let beginning = text.beginning(BEGINNING_BYTES);
     if is_envelope(beginning.trim_start()) {
@@ -105,8 +106,8 @@ pub fn is_typed(text: Text<'_>) -> bool {
     is_of_a_person(&beginning)
 }
 
-/// The user's own words in a text in the user's name: without the envelopes that an editor put in
-/// front of them. `None` where the text is not of the user, as [`is_typed`] has it.
+/// The user's own words in a text in the user's name, without the editor's envelopes before them.
+/// `None` if the text was not written by the user, see [`is_typed`].
 pub fn words<'a>(text: Text<'a>) -> Option<Cow<'a, str>> {
     if !is_envelope(text.beginning(BEGINNING_BYTES).trim_start()) {
         return is_typed(text).then(|| text.decode());
@@ -116,9 +117,9 @@ pub fn words<'a>(text: Text<'a>) -> Option<Cow<'a, str>> {
     is_of_a_person(words).then(|| Cow::Owned(words.to_owned()))
 }
 
-/// The prompt that an entry adds to the queue while the agent works: its texts, where a person
-/// typed it. Agents report one when it is typed (`queue-operation`), when it reaches the model
-/// (an attachment), or both, and may send it as a prompt of its own later.
+/// The texts of the prompt that an entry adds to the queue, if a person typed it. Agents report
+/// such a prompt when it is typed (`queue-operation`), when it reaches the model (an attachment),
+/// or both, and can later send it as a separate prompt.
 pub fn queued_prompt(entry: &Entry<'_>) -> Option<String> {
     let content = match (entry.kind, &entry.attachment) {
         (Kind::QueueOperation, _) if entry.operation? == "enqueue" => &entry.content,
@@ -135,11 +136,11 @@ pub fn queued_prompt(entry: &Entry<'_>) -> Option<String> {
         return None;
     }
     let typed = typed_text(content);
-    // The queue holds commands as they were typed.
+    // The queue contains commands as typed.
     (!typed.is_empty() && !is_command(&typed)).then_some(typed)
 }
 
-/// What a person said when they rejected the call of a tool: the agent puts it into the result.
+/// The comment with which a person rejected a tool call. The agent writes it into the result.
 pub fn said_in_rejection(entry: &Entry<'_>) -> Option<String> {
     if entry.kind != Kind::User || entry.is_meta || entry.is_compact_summary {
         return None;
@@ -159,14 +160,14 @@ pub fn said_in_rejection(entry: &Entry<'_>) -> Option<String> {
     })
 }
 
-/// The user's own words in a content, a paragraph for each text; empty where there are none.
+/// The user's own words in a content, with a paragraph per text. Empty if there are none.
 pub fn typed_text(content: &Content<'_>) -> String {
     let texts: Vec<Cow<'_, str>> = content.texts().filter_map(words).collect();
     let texts: Vec<&str> = texts.iter().map(|text| text.trim()).collect();
     texts.join("\n\n")
 }
 
-/// Whether a text that begins like this is of a person.
+/// Whether a text with this beginning was written by a person.
 fn is_of_a_person(beginning: &str) -> bool {
     let beginning = beginning.trim_start();
     let is_wrapped = WRAPPERS
@@ -179,12 +180,12 @@ fn is_of_a_person(beginning: &str) -> bool {
         && !is_hook_feedback(first_line)
 }
 
-/// Whether a text begins like this: `Another Claude session sent a message:`.
+/// Matches `Another Claude session sent a message:`.
 fn is_message_of_a_session(first_line: &str) -> bool {
     first_line.starts_with("Another ") && first_line.contains("session sent a message:")
 }
 
-/// Whether a text begins like these: `Stop hook feedback:`, `PreToolUse:Bash hook error: …`.
+/// Matches `Stop hook feedback:`, `PreToolUse:Bash hook error: …` and similar.
 fn is_hook_feedback(first_line: &str) -> bool {
     let Some((hook, says)) = first_line.split_once(" hook ") else {
         return false;
@@ -205,7 +206,7 @@ fn is_envelope(text: &str) -> bool {
     tag.is_some_and(|tag| ENVELOPES.iter().any(|name| tag.starts_with(name)))
 }
 
-/// What follows the envelopes at the front of a text; nothing where one is not closed.
+/// The text after the envelopes at the beginning. Empty if an envelope is not closed.
 fn behind_envelopes(text: &str) -> &str {
     let mut rest = text.trim_start();
     while is_envelope(rest) {
@@ -219,7 +220,7 @@ fn behind_envelopes(text: &str) -> &str {
     rest
 }
 
-/// Whether a typed text is a slash command rather than a prompt, or a path that one begins with.
+/// Whether a typed text is a slash command and not a prompt that begins with a path.
 fn is_command(text: &str) -> bool {
     let name = text
         .strip_prefix('/')

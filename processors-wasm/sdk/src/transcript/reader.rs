@@ -1,4 +1,4 @@
-//! From lines to entries, and the count of what could not be read.
+//! Converts lines to entries, and counts damaged lines.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -9,28 +9,29 @@ use crate::transcript::{Entry, Kind};
 
 /// The entries of a session's transcript.
 ///
-/// A damaged value makes its line a bad one and costs nothing else: half of a surrogate pair,
-/// bytes that are not UTF-8, `NaN`, nesting that is too deep, usage that can't be read. So do a
-/// value that is not an object and text that is not JSON. Several values on one line are entries
-/// each, up to the first whose structure is broken. A last line that has no newline and ends within a
-/// value is a torn tail: the agent was writing, and the next run will read it whole.
+/// Damage affects only its value, but makes the line count as damaged. Damage is half a surrogate
+/// pair, invalid UTF-8, `NaN`, nesting that is too deep, or usage that cannot be read. Lines with
+/// values that are not objects and lines that are not JSON count as damaged, too. If a line has
+/// several values, each is an entry, up to the first one with broken structure. A last line that
+/// has no newline and ends inside a value is a torn tail: the agent was writing, and the next run
+/// will read the complete line.
 pub struct Transcript<'h> {
     lines: Lines<'h>,
     tally: Tally,
 }
 
-/// What a transcript holds, in lines.
+/// Line counts of a transcript.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Lines that are not blank; those of the other counts included.
+    /// Lines that are not blank, including the lines in the other counts.
     pub lines: u64,
-    /// Lines with something on them that could not be read.
+    /// Lines with content that could not be read.
     pub bad_lines: u64,
-    /// Entries whose type is absent or not known.
+    /// Entries with a missing or unknown type.
     pub unknown_types: u64,
-    /// Lines above the host's line limit, of which nothing is known but that they are there.
+    /// Lines that were skipped because they exceed the host's line limit.
     pub passed_over_lines: u64,
-    /// Whether the last line has no newline and ends within a value.
+    /// Whether the last line has no newline and ends inside a value.
     pub torn_tail: bool,
 }
 
@@ -42,7 +43,7 @@ impl<'h> Transcript<'h> {
         }
     }
 
-    /// Calls `each` with the line number and every entry, in order.
+    /// Calls `each` with the line number and the entry, for every entry in order.
     pub fn for_each(self, mut each: impl FnMut(u64, &Entry<'_>)) -> Tally {
         let outcome = self.try_for_each(|line, entry| {
             each(line, entry);
@@ -53,7 +54,7 @@ impl<'h> Transcript<'h> {
         }
     }
 
-    /// As [`Transcript::for_each`], until `each` fails.
+    /// Like [`Transcript::for_each`], until `each` fails.
     pub fn try_for_each<E>(
         mut self,
         mut each: impl FnMut(u64, &Entry<'_>) -> Result<(), E>,
@@ -67,7 +68,7 @@ impl<'h> Transcript<'h> {
     }
 }
 
-/// Reads one line into the tally and hands its entries to `each`.
+/// Reads one line, updates the tally and passes its entries to `each`.
 fn read_line<E>(
     line: &Line<'_>,
     tally: &mut Tally,
@@ -89,7 +90,7 @@ fn read_line<E>(
                 let mut messages = entry.message.iter().chain(sub_messages);
                 is_bad |= messages.any(|message| message.usage_is_unreadable);
                 is_bad |= scanner.is_damaged();
-                // A type that is damaged may well be a known one.
+                // A damaged type can be a known one.
                 if entry.kind == Kind::Unknown && !is_replaced && !scanner.is_damaged() {
                     tally.unknown_types += 1;
                 }
@@ -119,7 +120,7 @@ fn read_line<E>(
     Ok(())
 }
 
-/// The text of a line, and whether bytes of it were not UTF-8. Each run of those becomes one
+/// The text of a line, and whether it has invalid UTF-8. Each run of invalid bytes becomes one
 /// U+FFFD, so that the text is at most twice as long as the line.
 fn readable(bytes: &[u8]) -> (Cow<'_, str>, bool) {
     if let Ok(text) = simdutf8::basic::from_utf8(bytes) {

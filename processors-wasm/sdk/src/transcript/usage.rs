@@ -1,21 +1,21 @@
-//! Token figures of a message.
+//! Token counts of a message.
 
 use crate::json::{Json, Text};
 use crate::scan::{Result, Scanner};
 
-/// A larger figure is not one of a single response.
+/// A single response cannot have a larger count.
 const FIGURE_MAX: i64 = 100_000_000;
 
-/// What one message cost in tokens.
+/// The token usage of one message.
 #[derive(Clone, Debug, Default)]
 pub struct Usage<'a> {
-    /// The figures.
+    /// The token counts.
     pub tokens: Tokens,
-    /// `speed`, for instance `fast`.
+    /// `speed`, for example `fast`.
     pub speed: Option<Text<'a>>,
-    /// Those of `iterations` that are billed and that the figures above do not include.
+    /// The `iterations` that are billed but not included in the counts above.
     pub iterations: Vec<Iteration<'a>>,
-    /// Whether a figure can't be read: what can be is a lower bound.
+    /// Whether a count cannot be read. The readable counts are then a lower bound.
     pub is_incomplete: bool,
 }
 
@@ -24,24 +24,24 @@ pub struct Usage<'a> {
 pub struct Iteration<'a> {
     /// `type`.
     pub kind: IterationKind,
-    /// `model`, where it differs from the message's.
+    /// `model`, if it differs from the message's model.
     pub model: Option<Text<'a>>,
-    /// The figures.
+    /// The token counts.
     pub tokens: Tokens,
-    /// Whether a figure can't be read.
+    /// Whether a count cannot be read.
     pub is_incomplete: bool,
 }
 
-/// The iterations that a message's own figures do not include.
+/// The iterations that are not included in a message's own counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IterationKind {
-    /// `advisor_message`: an answer of another model.
+    /// `advisor_message`: an answer by another model.
     Advisor,
     /// `compaction`: the API summarized the conversation before it answered.
     Compaction,
 }
 
-/// Token figures as they stand in the transcript; each may be absent.
+/// Token counts as in the transcript. Each can be absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tokens {
     /// `input_tokens`.
@@ -50,24 +50,24 @@ pub struct Tokens {
     pub output: Option<i64>,
     /// `cache_read_input_tokens`.
     pub cache_read: Option<i64>,
-    /// `cache_creation_input_tokens`: what was written to the cache, not split by its lifetime.
+    /// `cache_creation_input_tokens`: tokens written to the cache, with any lifetime.
     pub cache_creation: Option<i64>,
     /// `cache_creation.ephemeral_5m_input_tokens`.
     pub cache_creation_5m_split: Option<i64>,
     /// `cache_creation.ephemeral_1h_input_tokens`.
     pub cache_creation_1h_split: Option<i64>,
-    /// The sum of all other figures of `cache_creation`.
+    /// The sum of all other counts in `cache_creation`.
     pub cache_creation_other_split: Option<i64>,
-    /// `output_tokens_details.thinking_tokens`; part of `output`.
+    /// `output_tokens_details.thinking_tokens`. Included in `output`.
     pub thinking: Option<i64>,
 }
 
-/// What reading figures brought to light.
+/// Problems found while reading the counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Notes {
     /// A value could not be read, or not exactly.
     is_unreadable: bool,
-    /// A figure that is billed is missing because of that.
+    /// Because of that, a billed count is missing.
     is_incomplete: bool,
 }
 
@@ -77,12 +77,12 @@ impl Notes {
         self.is_incomplete = true;
     }
 
-    /// The figure that a value is. A fraction is rounded up and noted.
+    /// Reads a count. Rounds a fraction up and reports it.
     fn figure(&mut self, json: Json<'_>) -> Option<i64> {
         let rounded = || json.f64().map(f64::ceil).filter(|float| *float <= 1e15);
         let exact = json.s64();
         let figure = exact.or_else(|| rounded().map(|float| float as i64));
-        // What is rounded up to zero is less than zero.
+        // A value that rounds up to zero is negative.
         let least = i64::from(exact.is_none());
         let figure = figure.filter(|figure| (least..=FIGURE_MAX).contains(figure));
         self.is_unreadable |= exact.is_none() && figure.is_some();
@@ -94,8 +94,8 @@ impl Notes {
 }
 
 impl Tokens {
-    /// Written to the cache for five minutes, or for a time that is not said: whatever the larger
-    /// of the flat figure and the sum of the split holds beyond the hour's.
+    /// Tokens written to the cache for five minutes or an unknown lifetime: the larger of the flat
+    /// count and the sum of the split, minus the tokens for one hour.
     pub fn cache_creation_5m(&self) -> i64 {
         let one_hour = self.cache_creation_1h();
         let split = [
@@ -109,12 +109,12 @@ impl Tokens {
         split.max(self.cache_creation.unwrap_or(0)) - one_hour
     }
 
-    /// Written to the cache for an hour.
+    /// Tokens written to the cache for one hour.
     pub fn cache_creation_1h(&self) -> i64 {
         self.cache_creation_1h_split.unwrap_or(0)
     }
 
-    /// All tokens that were paid for.
+    /// All billed tokens.
     pub fn total(&self) -> i64 {
         [
             self.input.unwrap_or(0),
@@ -131,7 +131,7 @@ impl Tokens {
         *self == Self::default()
     }
 
-    /// Reads the value of `key` if it is a figure; answers whether the key is one of ours.
+    /// Reads the value of `key` if it is a count. Returns whether the key is known.
     fn read_field(
         &mut self,
         scanner: &mut Scanner<'_>,
@@ -165,7 +165,7 @@ impl Tokens {
             match key {
                 "ephemeral_5m_input_tokens" => self.cache_creation_5m_split = notes.figure(json),
                 "ephemeral_1h_input_tokens" => self.cache_creation_1h_split = notes.figure(json),
-                // Lifetimes to come; what is not a number is not one of them.
+                // Future lifetimes. Values that are not numbers are ignored.
                 _ if json.f64().is_some() => {
                     let sum = self.cache_creation_other_split.unwrap_or(0);
                     let figure = notes.figure(json).unwrap_or(0);
@@ -187,14 +187,14 @@ impl Tokens {
             }
             Ok(())
         })?;
-        // Part of another figure: nothing that is billed is missing without it.
+        // This is part of another count, so no billed tokens are missing without it.
         notes.is_unreadable |= own.is_unreadable;
         Ok(())
     }
 }
 
 impl<'a> Usage<'a> {
-    /// Reads the value at hand; answers whether something in it can't be read exactly.
+    /// Reads a value. Returns whether a part of it cannot be read exactly.
     pub(super) fn read(place: &mut Option<Self>, scanner: &mut Scanner<'a>) -> Result<bool> {
         let usage = place.insert(Self::default());
         let mut notes = Notes::default();
@@ -264,7 +264,7 @@ impl<'a> Iteration<'a> {
         let kind = match kind.map(|kind| kind.decode()).as_deref() {
             Some("advisor_message") => IterationKind::Advisor,
             Some("compaction") => IterationKind::Compaction,
-            // Part of the message's own figures.
+            // Included in the message's own counts.
             _ => return Ok(None),
         };
         let is_incomplete = own.is_incomplete;

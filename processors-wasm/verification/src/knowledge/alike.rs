@@ -1,27 +1,27 @@
-//! What two items have in common.
+//! Measures the similarity of two items.
 
 use std::collections::BTreeSet;
 
 use crate::similarity::{is_at_least, normalize};
 
-/// Texts so alike say the same, whatever they name.
+/// Texts with at least this similarity say the same, whatever they name.
 pub const STRONGLY: f64 = 0.82;
-/// Texts so alike say the same, if they name the same things.
+/// Texts with at least this similarity say the same if they name the same things.
 pub const WITH_ENTITIES: f64 = 0.65;
-/// So many names in common are no accident.
+/// Having this many names in common is not a coincidence.
 pub const ENTITIES_MIN: usize = 2;
-/// Shorter texts are alike by accident.
+/// Shorter texts can be similar by coincidence.
 pub const CHARS_MIN: usize = 40;
 
-/// Words that turn a statement around.
+/// Words that negate a statement.
 const NEGATIONS: [&str; 10] = [
     "not", "no", "never", "don't", "doesn't", "isn't", "aren't", "without", "none", "cannot",
 ];
 
-/// A title and its content, made ready to be compared.
+/// A title and its content, prepared for comparison.
 pub struct Wording(String);
 
-/// What two lists of names have in common.
+/// The overlap of two lists of names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overlap {
     shared: usize,
@@ -29,24 +29,24 @@ pub struct Overlap {
 }
 
 impl Wording {
-    /// Of a title and its content.
+    /// Prepares a title and its content.
     pub fn of(title: &str, content: &str) -> Self {
         Self(normalize(title, content))
     }
 
-    /// Whether there is enough of it to be compared.
+    /// Whether the text is long enough to be compared.
     pub fn is_long_enough(&self) -> bool {
         self.0.chars().count() >= CHARS_MIN
     }
 
-    /// Whether both are long enough, and alike at least so much.
+    /// Whether both texts are long enough and have at least this similarity.
     pub fn is_alike(&self, other: &Self, threshold: f64) -> bool {
         let are_long_enough = self.is_long_enough() && other.is_long_enough();
         are_long_enough && is_at_least(&self.0, &other.0, threshold)
     }
 
-    /// Whether both say the same at the points where a letter changes all: their numbers, and the
-    /// words that turn a statement around.
+    /// Whether both texts agree where a single letter matters: in their numbers and their
+    /// negations.
     pub fn agrees(&self, other: &Self) -> bool {
         self.turning_points() == other.turning_points()
     }
@@ -63,7 +63,7 @@ impl Wording {
 }
 
 impl Overlap {
-    /// Of two lists of names, each of which counts once.
+    /// Computes the overlap of two lists of names. Each name counts once.
     pub fn of(one: &[String], other: &[String]) -> Self {
         let one: BTreeSet<&String> = one.iter().collect();
         let other: BTreeSet<&String> = other.iter().collect();
@@ -73,12 +73,12 @@ impl Overlap {
         }
     }
 
-    /// Whether it is no accident.
+    /// Whether the overlap is not a coincidence.
     pub fn is_telling(self) -> bool {
         self.shared >= ENTITIES_MIN
     }
 
-    /// How much of all the names both have.
+    /// The share of all names that both lists have.
     pub fn jaccard(self) -> f64 {
         match self.all {
             0 => 0.0,

@@ -1,4 +1,4 @@
-//! Which known items a new one contradicts, by a model's judgement.
+//! Uses a model to find existing items that a new item contradicts.
 
 use session_pipeline_processor::json::JsonText;
 use session_pipeline_processor::llm::Request;
@@ -10,15 +10,15 @@ use crate::llm::judgement::{self, Candidate};
 use crate::tables::{Contradiction, Item};
 use crate::verification::{DOMAINS, Verification};
 
-/// With more items a request is large.
+/// More items would make the request too large.
 const CANDIDATES_MANY: usize = 50;
 
 impl Knowledge<'_, '_> {
-    /// Asks about all candidates in one request; without any it asks nothing.
+    /// Asks the model about all candidates in one request. Sends no request if there are none.
     ///
     /// # Errors
-    /// When the model can't be asked now: the session is tried again, and its extraction comes
-    /// from the cache. An answer that is none is logged, and the item stands without judgement.
+    /// The model cannot be reached. The session is then retried, and its extraction comes from the
+    /// cache. An invalid answer is only logged, and the item is stored without a judgment.
     pub(super) fn judge(&self, id: &str, found: &Verification) -> Result<(), String> {
         let items = self.to_be_judged(id, found)?;
         if items.is_empty() {
@@ -49,7 +49,7 @@ impl Knowledge<'_, '_> {
         }
     }
 
-    /// Items of the same domain; of all where the new one has none.
+    /// Items of the same domain. If the new item has no domain, all items.
     fn to_be_judged(&self, id: &str, found: &Verification) -> Result<Vec<Item>, String> {
         let mut candidates = self.candidates().not_equal("id", id);
         if let Some(domain) = &found.domain {

@@ -1,4 +1,4 @@
-//! Whether something is known already in other words.
+//! Finds existing items that say the same in other words.
 
 use session_pipeline_processor::json::JsonText;
 
@@ -7,13 +7,13 @@ use super::alike::{Overlap, STRONGLY, WITH_ENTITIES, Wording};
 use crate::tables::{APPROVED, Item};
 use crate::verification::Verification;
 
-/// So many of a domain's items are put in the order of their age, to choose the oldest.
+/// Maximum number of a domain's items that are sorted by age to choose the oldest.
 const AGES_MAX: u32 = 500;
 
 impl Knowledge<'_, '_> {
-    /// What this session said before in other words: a person who says a thing twice, or a model
-    /// that words it anew when the session has grown. Where a number or a negation differs it is
-    /// another thing.
+    /// The earlier statement of this session that says the same in other words: a person repeats a
+    /// statement, or a model words it differently after the session has grown. A statement with a
+    /// different number or negation is a different one.
     pub(super) fn said_before(&self, found: &Verification) -> Result<Option<Item>, String> {
         let wording = Wording::of(&found.title, &found.content);
         let own = self.candidates().equal("source_ref", self.session_id());
@@ -24,11 +24,11 @@ impl Knowledge<'_, '_> {
                 && wording.agrees(&other)
                 && wording.is_alike(&other, STRONGLY)
         };
-        // The oldest: the newest come first.
+        // Take the oldest. The newest come first.
         Ok(items.into_iter().rev().find(is_same))
     }
 
-    /// What anybody said in other words.
+    /// The existing item of any session that says the same in other words.
     pub(super) fn known_alike(&self, found: &Verification) -> Result<Option<Item>, String> {
         let wording = Wording::of(&found.title, &found.content);
         let Some(domain) = &found.domain else {
@@ -53,7 +53,7 @@ impl Knowledge<'_, '_> {
         self.choose(kept)
     }
 
-    /// Items of the same domain that name enough of the same, save the item itself.
+    /// Other items of the same domain that name enough of the same things.
     pub(super) fn sharing_entities(
         &self,
         id: &str,
@@ -81,8 +81,8 @@ impl Knowledge<'_, '_> {
             .collect())
     }
 
-    /// Of several: what a person approved before the rest, what binds before the rest, then the
-    /// oldest, then the smallest id.
+    /// Chooses among several items: approved items first, then binding items, then the oldest, then
+    /// the smallest id.
     fn choose(&self, mut kept: Vec<Item>) -> Result<Option<Item>, String> {
         let rank = |item: &Item| (item.status != APPROVED, !item.is_required);
         let Some(best) = kept.iter().map(rank).min() else {

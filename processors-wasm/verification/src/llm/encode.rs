@@ -1,7 +1,7 @@
-//! Text as JSON, so that it cannot leave the place that a prompt gives it.
+//! Encodes text as JSON, so that it cannot break out of its place in a prompt.
 
-/// The text as a JSON string. Angle brackets are escaped too: no text can look like a mark of
-/// the prompt around it.
+/// Encodes a text as a JSON string. Angle brackets are escaped, too, so that no text can look like
+/// a tag of the prompt.
 pub fn string(text: &str) -> String {
     let mut json = String::with_capacity(text.len() + 2);
     json.push('"');
@@ -20,7 +20,7 @@ pub fn string(text: &str) -> String {
     json
 }
 
-/// An object of these fields, whose values are JSON.
+/// An object with these fields, whose values are JSON.
 pub fn object<'a>(fields: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let fields: Vec<String> = fields
         .into_iter()
@@ -29,7 +29,7 @@ pub fn object<'a>(fields: impl IntoIterator<Item = (&'a str, String)>) -> String
     format!("{{{}}}", fields.join(","))
 }
 
-/// A list of values that are JSON, one a line.
+/// A list of JSON values, one per line.
 pub fn lines(values: impl IntoIterator<Item = String>) -> String {
     let values: Vec<String> = values.into_iter().collect();
     format!("[\n{}\n]", values.join(",\n"))

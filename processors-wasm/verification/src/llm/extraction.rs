@@ -1,4 +1,5 @@
-//! What did the user correct, confirm or define? The request, and the answer.
+//! The request that extracts corrections, confirmations and definitions, and the parser of its
+//! answer.
 
 use session_pipeline_processor::json::Json;
 
@@ -6,24 +7,24 @@ use super::encode;
 use crate::turns::{Role, Turn};
 use crate::verification::{DOMAINS, Verification};
 
-/// The most tokens of an answer.
+/// Maximum number of tokens in an answer.
 pub const ANSWER_TOKENS: u32 = 4_096;
 
-/// A turn of more characters is pasted text for the most part; its beginning and its end tell
-/// what was said about it.
+/// A longer turn, in characters, is mostly pasted text. Its beginning and end contain the user's
+/// comment.
 const TURN_CHARS: usize = 8_000;
-/// So many characters of turns make a request; the oldest beyond are left out.
+/// Maximum number of characters of turns in a request. Older turns are dropped.
 const REQUEST_CHARS: usize = 200_000;
-/// A quote of fewer letters and digits stands in every text.
+/// A quote with fewer letters and digits matches every text.
 const QUOTE_LETTERS: usize = 3;
-/// So many names of an answer are kept, none longer than [`NAME_CHARS`].
+/// Maximum number of names from an answer. Names longer than [`NAME_CHARS`] are dropped.
 const ENTITIES_MAX: usize = 20;
 /// See [`ENTITIES_MAX`].
 const NAME_CHARS: usize = 200;
 
 const LEFT_OUT: &str = " [… left out …] ";
 
-/// What the answer must fit.
+/// The JSON schema of the answer.
 pub const SCHEMA: &str = r#"{"type":"object","additionalProperties":false,"required":["verifications"],"properties":{"verifications":{"type":"array","items":{"type":"object","additionalProperties":false,"required":["detection_type","title","content","user_quote","domain","entities"],"properties":{"detection_type":{"type":"string","enum":["correction","confirmation","unprompted_definition"]},"title":{"type":"string"},"content":{"type":"string"},"user_quote":{"type":"string"},"domain":{"type":"string","enum":["finance","engineering","product","data","operations","infrastructure"]},"entities":{"type":"array","items":{"type":"string"}}}}}}}"#;
 
 const TASK: &str = "\
@@ -99,20 +100,21 @@ fn shown_text(text: &str) -> String {
     head.chain(LEFT_OUT.chars()).chain(tail).collect()
 }
 
-/// What an answer says.
+/// A parsed answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extraction {
-    /// What can be kept.
+    /// The valid verifications.
     pub verifications: Vec<Verification>,
-    /// How many were left out because no turn of the user holds their quote.
+    /// The number of verifications that were dropped because no turn of the user contains their
+    /// quote.
     pub unquoted: usize,
 }
 
-/// Reads an answer.
+/// Parses an answer.
 ///
 /// # Errors
-/// When it is not what was asked for; a verification without title or content included. Fields
-/// that were not asked for are passed over.
+/// The answer does not match the schema, or a verification has no title or content. Unknown fields
+/// are ignored.
 pub fn read(answer: &str, turns: &[Turn]) -> Result<Extraction, String> {
     let json = Json::parse(answer.trim()).ok_or("the answer is no JSON")?;
     let list = json
@@ -140,7 +142,7 @@ pub fn read(answer: &str, turns: &[Turn]) -> Result<Extraction, String> {
         let letters = pieces(&wanted).flat_map(str::chars);
         let letters = letters.filter(|letter| letter.is_alphanumeric());
         let is_quotable = letters.count() >= QUOTE_LETTERS;
-        // Of several turns the last: it is the one that still stands.
+        // If several turns match, use the last one, which is still valid.
         let turn = said.iter().rev().find(|(_, said)| holds(said, &wanted));
         let Some((turn, _)) = turn.filter(|_| is_quotable) else {
             extraction.unquoted += 1;
@@ -177,10 +179,10 @@ fn on_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// How the host marks a secret that it removed from a request.
+/// The marker that the host inserts for a secret that it removed from a request.
 const MARKER_START: &str = "[removed: ";
 
-/// What a quote says before, between and after removed secrets.
+/// The parts of a quote before, between and after removed secrets.
 fn pieces(quote: &str) -> impl Iterator<Item = &str> {
     let mut parts = quote.split(MARKER_START);
     let first = parts.next();
@@ -188,7 +190,7 @@ fn pieces(quote: &str) -> impl Iterator<Item = &str> {
     first.into_iter().chain(behind).map(str::trim)
 }
 
-/// Whether a turn holds a quote; where the host removed a secret, the turn may hold anything.
+/// Whether a turn contains a quote. A removed secret matches any text.
 fn holds(said: &str, quote: &str) -> bool {
     let mut rest = Some(said);
     for piece in pieces(quote) {

@@ -1,9 +1,9 @@
-//! Which domain a statement belongs to, by its words.
+//! Determines the domain of a statement by its words.
 
 use super::words;
 use crate::verification::DOMAINS;
 
-/// Where no word tells: what sessions with coding agents are about.
+/// The default if no word matches: the usual subject of sessions with coding agents.
 pub const OTHERWISE: &str = "engineering";
 
 const FINANCE: &str = "\
@@ -34,8 +34,8 @@ const ENGINEERING: &str = "\
     repo repository rust python javascript typescript script struct syntax test tests type types \
     unit variable";
 
-/// The domain with the most words in the statement, else in the whole text that it stands in; of
-/// equally many the one that comes first among [`DOMAINS`].
+/// The domain with the most words in the statement, or else in the surrounding text. If several are
+/// equal, the first in [`DOMAINS`].
 pub fn of(statement: &str, text: &str) -> &'static str {
     most(statement).or_else(|| most(text)).unwrap_or(OTHERWISE)
 }

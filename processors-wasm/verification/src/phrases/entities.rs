@@ -1,15 +1,15 @@
-//! What a statement names.
+//! Extracts names from a statement.
 
 use super::words::{self, Word};
 
-/// How many names are kept.
+/// Maximum number of names.
 pub const ENTITIES_MAX: usize = 10;
-/// A longer one is no name.
+/// A longer text is not a name.
 const NAME_CHARS: usize = 80;
 
-/// The names in a statement, in order, each once: what stands in backticks; words that are
-/// written like names of code (`snake_case`, `camelCase`, `v1.2`, `a/b`); abbreviations in
-/// capitals; and words with a capital within a sentence.
+/// The distinct names in a statement, in order: text in backticks, words written like names in code
+/// (`snake_case`, `camelCase`, `v1.2`, `a/b`), abbreviations in capitals, and words with a capital
+/// inside a sentence.
 pub fn of(quote: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     let mut add = |name: &str| {
@@ -60,7 +60,7 @@ fn is_written_like_a_name(word: &str, is_first: bool) -> bool {
     is_code || (starts_large && !is_first)
 }
 
-/// `I'm`, `It's`.
+/// Matches `I'm` and `It's`.
 fn is_contraction(word: &str) -> bool {
     word.contains(['\'', '’'])
 }

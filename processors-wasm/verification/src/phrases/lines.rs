@@ -1,15 +1,15 @@
-//! What kind of line a line is.
+//! Classifies lines.
 
-/// How lines begin that are code, tables, diffs, prompts of a shell, or quotations.
+/// Beginnings of lines that are code, tables, diffs, shell prompts or quotations.
 const FOREIGN: &[char] = &[
     '>', '|', '$', '❯', '%', '{', '}', '[', '<', '@', '+', '/', '\\', '#', '⨯', '✔', '✗', '└', '│',
     '─', '=', ';',
 ];
-/// Signs of code. One may stand in prose, as in `a::b is gone`.
+/// Characters that indicate code. Prose can contain one of them, as in `a::b is gone`.
 const SIGNS: &[&str] = &[
     "()", "::", "==", "!=", "&&", "||", "+=", "->", "=>", "</", "/>", "\":",
 ];
-/// First words of lines that programs write.
+/// First words of lines that programs print.
 const LEVELS: &[&str] = &[
     "ERROR",
     "WARN",
@@ -23,10 +23,10 @@ const LEVELS: &[&str] = &[
     "Error",
     "Traceback",
 ];
-/// So much of prose, in percent, is letters and spaces.
+/// Minimum share of letters and spaces in prose, in percent.
 const LETTERS_PERCENT: usize = 75;
 
-/// Whether a line, its indentation included, is prose.
+/// Whether a line is prose, including its indentation.
 pub fn is_prose(line: &str) -> bool {
     let bare = line.trim();
     let is_indented = line.starts_with("    ") || line.starts_with('\t');
@@ -44,12 +44,12 @@ pub fn is_prose(line: &str) -> bool {
     !is_foreign && is_mostly_letters(bare)
 }
 
-/// Whether nothing is said.
+/// Whether a line has no content.
 pub fn is_blank(bare: &str) -> bool {
     !bare.contains(char::is_alphanumeric)
 }
 
-/// A heading makes a document of what follows it.
+/// Whether the line is a heading. The text after it is then a document.
 pub fn is_heading(bare: &str) -> bool {
     let rest = bare.trim_start_matches('#');
     let is_marked = rest.len() < bare.len() && rest.starts_with(' ');
@@ -57,14 +57,14 @@ pub fn is_heading(bare: &str) -> bool {
     is_marked || is_bold
 }
 
-/// Whether the line is the first of a list's item.
+/// Whether the line begins a list item.
 pub fn begins_item(bare: &str) -> bool {
     let digits = bare.trim_start_matches(|letter: char| letter.is_ascii_digit());
     let is_numbered = digits.len() < bare.len() && digits.starts_with([')', '.']);
     is_numbered || bare.starts_with(['-', '*', '•'])
 }
 
-/// A line of a pasted conversation: the rest is theirs too.
+/// Whether the line begins a pasted conversation. The rest is then not the user's words.
 pub fn speaks_for_another(bare: &str) -> bool {
     let Some((speaker, _)) = bare.split_once(':') else {
         return false;
@@ -83,7 +83,7 @@ pub fn speaks_for_another(bare: &str) -> bool {
     speakers.contains(&speaker.as_str())
 }
 
-/// The end of the element that a line opens and does not close.
+/// The end tag of an element that a line opens but does not close.
 pub fn opened_tag(bare: &str) -> Option<String> {
     let inner = bare.strip_prefix('<')?;
     let name: String = inner
@@ -94,7 +94,7 @@ pub fn opened_tag(bare: &str) -> Option<String> {
     (name.starts_with(char::is_alphabetic) && !bare.contains(&closing)).then_some(closing)
 }
 
-/// A line that a program wrote: it begins with a time, a level or a place in a file.
+/// Whether a program printed the line: it begins with a time, a log level or a file position.
 fn is_log(bare: &str) -> bool {
     let first = bare.split_whitespace().next().unwrap_or_default();
     let digits = first.chars().filter(char::is_ascii_digit).count();

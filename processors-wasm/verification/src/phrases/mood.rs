@@ -1,13 +1,13 @@
-//! Whether a sentence states something, or asks, wonders, or sends somebody on an errand.
+//! Distinguishes statements from questions, doubts and errands.
 
 use super::words::{Word, is_one_of};
 
-/// Words before a statement that say nothing.
+/// Filler words at the beginning of a sentence.
 const FILLERS: &str = "\
     ah ahh alright also and anyway but cool er great hey hi hm hmm just nice oh ok okay perfect \
     please right so sorry sure thanks then uh um well yeah yep yes";
 
-/// Verbs that begin questions, before one of [`SUBJECTS`].
+/// Verbs that begin a question, before one of [`SUBJECTS`].
 const ASKING: &str = "\
     am are aren't can can't could couldn't did didn't do does doesn't don't has hasn't have \
     haven't is isn't may might should shouldn't was wasn't were will won't would wouldn't";
@@ -16,7 +16,7 @@ const SUBJECTS: &str = "\
     a all an any anyone everything he i it my our she something that the there these they this \
     those we you your";
 
-/// What sentences contain that are not sure of themselves.
+/// Phrases that express doubt.
 const WONDERING: &[&[&str]] = &[
     &["i", "wonder"],
     &["i", "guess"],
@@ -32,7 +32,7 @@ const WONDERING: &[&[&str]] = &[
     &["possibly"],
 ];
 
-/// Verbs of errands: what is done once and says nothing about how things are.
+/// Verbs of errands, which are one-time tasks and not rules.
 const ERRANDS: &str = "\
     analyze ask build check checkout cherry-pick clean click commit compare continue debug \
     deploy describe do execute explain fetch find finish fix forget git give go hold ignore \
@@ -40,20 +40,20 @@ const ERRANDS: &str = "\
     restart retry revert review rollback run scan search see send show start stop summarize take \
     tell test try undo update verify wait";
 
-/// Other verbs by which somebody is told to do something.
+/// Other verbs of instructions.
 const ORDERS: &str = "\
     add allow always avoid bring call change copy create define delete document drop extract \
     generate get handle implement import include keep let let's lets list load log make move \
     name pass print provide put refactor remember remove rename replace return rewrite save set \
     simplify skip sort split store switch think turn use validate work write";
 
-/// How many fillers a sentence begins with.
+/// The number of filler words at the beginning of a sentence.
 pub fn fillers(words: &[Word]) -> usize {
     let is_filler = |word: &&Word| is_one_of(&word.text, FILLERS);
     words.iter().take_while(is_filler).count()
 }
 
-/// Whether the sentence asks: by its mark, or by how it begins.
+/// Whether the sentence is a question, by its punctuation or its beginning.
 pub fn is_question(words: &[Word], end: Option<char>) -> bool {
     if end == Some('?') {
         return true;
@@ -73,7 +73,7 @@ pub fn is_question(words: &[Word], end: Option<char>) -> bool {
     }
 }
 
-/// Whether the sentence is not sure of what it says.
+/// Whether the sentence expresses doubt.
 pub fn wonders(words: &[Word]) -> bool {
     WONDERING.iter().any(|phrase| {
         words.windows(phrase.len()).any(|window| {
@@ -85,18 +85,18 @@ pub fn wonders(words: &[Word]) -> bool {
     })
 }
 
-/// Whether the words send somebody on an errand.
+/// Whether the words are an errand.
 pub fn is_errand(words: &[Word]) -> bool {
     first_verb(words).is_some_and(|verb| is_one_of(verb, ERRANDS))
 }
 
-/// Whether the words tell somebody to do something, errands included.
+/// Whether the words are an instruction, including errands.
 pub fn is_order(words: &[Word]) -> bool {
     let is_order = |verb: &str| is_one_of(verb, ERRANDS) || is_one_of(verb, ORDERS);
     first_verb(words).is_some_and(is_order)
 }
 
-/// The first word that is no filler, behind `let's` and `you can` too.
+/// The first word that is not a filler. Also skips `let's` and `you can`.
 fn first_verb(words: &[Word]) -> Option<&str> {
     let rest = &words[fillers(words)..];
     let texts: Vec<&str> = rest.iter().take(4).map(|word| word.text.as_str()).collect();
@@ -119,7 +119,7 @@ fn first_verb(words: &[Word]) -> Option<&str> {
     texts.get(skipped).copied()
 }
 
-/// Whether the words tell what somebody did, does or will do at the moment.
+/// Whether the words report what a person did, is doing or will do.
 pub fn is_about_oneself(words: &[Word]) -> bool {
     let rest = &words[fillers(words)..];
     let text = |at: usize| rest.get(at).map_or("", |word| word.text.as_str());

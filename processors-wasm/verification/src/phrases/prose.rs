@@ -1,34 +1,34 @@
-//! What of a user's text is the user's own prose.
+//! Finds the user's own prose in a text.
 //!
-//! People paste: code, logs, reviews, plans, whole conversations. None of it is theirs to be
-//! held to. Where in doubt a passage counts as somebody else's: a statement that is missed is
-//! repeated one day, and one that was never made misleads.
+//! People paste code, logs, reviews, plans and whole conversations. These are not their own
+//! statements. If in doubt, a passage counts as pasted: a missed statement will be repeated one
+//! day, but a wrong one misleads.
 
 use std::ops::Range;
 
 use super::lines::{begins_item, is_blank, is_heading, is_prose, opened_tag, speaks_for_another};
 use super::words::is_one_of;
 
-/// A text above this is a document with, at most, a word before it.
+/// A longer text is a document, possibly with a remark before it.
 const DOCUMENT_BYTES: usize = 1_500;
-/// How long a passage may be and still be that word.
+/// Maximum length of such a remark.
 const LEAD_BYTES: usize = 600;
-/// Behind a colon so much is not the rest of a thought.
+/// After a colon, a longer text is not a continuation of the sentence.
 const ANNOUNCED_BYTES: usize = 600;
 
-/// With one of these before a colon, what follows is said by somebody else.
+/// With one of these words before a colon, the text after it is a quotation.
 const ANNOUNCING: &str = "\
     ci comment comments document email error errors feedback finding findings issue issues log \
     logs message output plan reply report response result results review reviewer run said says \
     spec suggestion suggestions summary ticket trace transcript warning warnings wrote";
 
-/// A passage of prose: lines that belong together.
+/// A passage of prose, which consists of consecutive lines.
 pub type Passage = Range<usize>;
 
 /// The passages of the text that are the user's own prose, in order.
 pub fn of(text: &str) -> Vec<Passage> {
     let is_document = text.len() > DOCUMENT_BYTES;
-    // Of a document nothing counts but its head, and it may be many megabytes.
+    // Only the beginning of a document counts. A document can have many megabytes.
     let seen = match is_document {
         true => &text[..text.floor_char_boundary(2 * LEAD_BYTES)],
         false => text,
@@ -102,14 +102,14 @@ impl Passages {
     }
 }
 
-/// Whether all that is behind this line is said by somebody else.
+/// Whether all text after this line is a quotation.
 fn announces(bare: &str, bytes_behind: usize) -> bool {
     let first = bare.to_lowercase();
     if first.starts_with("implement the following") {
         return true;
     }
     let Some(before) = bare.trim_end_matches(['*', '"']).strip_suffix(':') else {
-        // "i got this feedback, let me know what you think" announces without a colon.
+        // "i got this feedback, let me know what you think" announces a quotation without a colon.
         let words: Vec<&str> = first
             .split(|letter: char| !letter.is_alphanumeric())
             .collect();

@@ -1,12 +1,12 @@
-//! What in a passage is quoted.
+//! Masks quotations in a passage.
 
 use std::ops::Range;
 
-/// Marks that open and close a quotation or a name of code.
+/// Pairs of characters around a quotation or a name in code.
 const MARKS: [(&str, &str); 4] = [("`", "`"), ("\"", "\""), ("“", "”"), ("«", "»")];
 
-/// The passage with what is quoted in it made unreadable, byte for byte: names of code keep
-/// their length, and no phrase within a quotation can be mistaken for the user's.
+/// The passage with its quotations masked. It keeps its length in bytes, so that names in code keep
+/// their position, and phrases inside a quotation do not match.
 pub fn masked(passage: &str) -> String {
     let mut masked = passage.as_bytes().to_vec();
     for (opening, closing) in MARKS {
@@ -21,12 +21,12 @@ pub fn masked(passage: &str) -> String {
         }
     }
     mask_single_quoted(passage, &mut masked);
-    // Whole characters were replaced by as many ASCII bytes, so it is UTF-8 still.
+    // Whole characters were replaced by ASCII bytes, so the text is still UTF-8.
     String::from_utf8(masked).unwrap_or_default()
 }
 
-/// `'like this'`: a quote opens behind a space and closes before what is no letter, so that an
-/// apostrophe is none.
+/// Matches `'like this'`. A quote opens after a space and closes before a non-letter, so an
+/// apostrophe does not match.
 fn mask_single_quoted(passage: &str, masked: &mut [u8]) {
     let bytes = passage.as_bytes();
     let is_letter = |at: usize| {

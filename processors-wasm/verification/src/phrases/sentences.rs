@@ -1,23 +1,24 @@
-//! Where sentences begin and end.
+//! Splits a text into sentences.
 
 use std::ops::Range;
 
-/// Words that end with a dot and no sentence with them.
+/// Abbreviations that end with a period but do not end a sentence.
 const ABBREVIATIONS: &[&str] = &["e.g", "i.e", "vs", "cf", "approx", "resp", "incl"];
 
-/// A line that is at least so long was wrapped, if the next goes on in lower case.
+/// A line of at least this length was wrapped if the next line continues in lower case.
 const WRAPPED_CHARS: usize = 60;
 
-/// One sentence of a text.
+/// A sentence of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sentence {
-    /// Its place in the text, with the mark that ends it.
+    /// The range in the text, including the final punctuation.
     pub range: Range<usize>,
-    /// The mark that ends it; of several the one that says most.
+    /// The final punctuation. Of several characters, the most significant.
     pub end: Option<char>,
 }
 
-/// The sentences of a text, in order; marks within words (`a.b`, `1.5`, `x?y`) end none.
+/// The sentences of a text, in order. Punctuation inside words (`a.b`, `1.5`, `x?y`) does not end a
+/// sentence.
 pub fn of(text: &str) -> Vec<Sentence> {
     let mut sentences = Vec::new();
     let mut start = 0;
@@ -78,7 +79,7 @@ fn without_marker(sentence: &str) -> &str {
     sentence
 }
 
-/// Whether the line that ends at the newline goes on behind it.
+/// Whether the line continues after this newline.
 fn is_wrapped(text: &str, newline: usize) -> bool {
     let line = text[..newline].rsplit('\n').next().unwrap_or_default();
     let next = text[newline + 1..].chars().next();

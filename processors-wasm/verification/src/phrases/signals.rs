@@ -1,35 +1,34 @@
-//! The signal phrases: which words of a sentence say that something is put right, confirmed or
-//! defined.
+//! Signal phrases: words that mark a sentence as a correction, confirmation or definition.
 //!
-//! A phrase counts where it does the work, not wherever its words occur: `actually` at the
-//! beginning of a sentence, `instead of` in one that says what to do, `means` behind a term.
+//! A phrase only counts in the right position: `actually` at the beginning of a sentence, `instead
+//! of` in an instruction, `means` after a term.
 
 use super::mood;
 use super::words::{Word, is_one_of};
 use crate::verification::Detection;
 
-/// Words that say what to do or what has to be.
+/// Words of instructions and requirements.
 const DIRECTING: &str = "must need needs should use want";
-/// Words that say how things are.
+/// Words that describe facts.
 const STATING: &str = "are be is it's means that's was";
-/// Behind a `not`: it sets nothing against anything.
+/// After a `not`, these words do not express a contrast.
 const NO_CONTRAST: &str = "bad even just much necessarily only really sure to yet";
-/// A sentence of more words is more than what is not meant.
+/// A longer sentence contains more than the rejected alternative.
 const CONTRAST_WORDS: usize = 8;
 
 /// A phrase in a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signal {
-    /// What it says.
+    /// The type of the statement.
     pub kind: Detection,
-    /// How many words of the sentence are the phrase's own.
+    /// The number of words that belong to the phrase.
     pub words: usize,
-    /// For phrases that stand before what they are about (`No, …`): where that begins.
+    /// For phrases before their statement (`No, …`): the beginning of the statement.
     pub statement_at: Option<usize>,
 }
 
 impl Signal {
-    /// The phrase stands somewhere within its statement.
+    /// The phrase is inside its statement.
     fn within(kind: Detection, words: usize) -> Self {
         Self {
             kind,
@@ -38,7 +37,7 @@ impl Signal {
         }
     }
 
-    /// The phrase stands before its statement.
+    /// The phrase precedes its statement.
     fn before(kind: Detection, words: usize, statement_at: usize) -> Self {
         Self {
             kind,
@@ -48,7 +47,8 @@ impl Signal {
     }
 }
 
-/// The first signal of a sentence, corrections before definitions before confirmations.
+/// The first signal of a sentence. Corrections take precedence over definitions, and definitions
+/// over confirmations.
 pub fn of(words: &[Word]) -> Option<Signal> {
     let sentence = Sentence::new(words);
     let corrections = [
@@ -68,12 +68,12 @@ pub fn of(words: &[Word]) -> Option<Signal> {
         .or_else(|| sentence.confirms())
 }
 
-/// Whether the words say what to do or what has to be.
+/// Whether the words are an instruction or a requirement.
 pub fn directs(words: &[Word]) -> bool {
     words.iter().any(|word| is_one_of(&word.text, DIRECTING))
 }
 
-/// Whether the words are nothing but what is not meant: `Not in the cloud.`
+/// Whether the words only name the rejected alternative: `Not in the cloud.`
 pub fn is_contrast(words: &[Word]) -> bool {
     let texts: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
     match texts.as_slice() {
@@ -82,11 +82,11 @@ pub fn is_contrast(words: &[Word]) -> bool {
     }
 }
 
-/// The texts of a sentence's words, to be compared.
+/// The words of a sentence, for comparison.
 struct Sentence<'a> {
     words: &'a [Word],
     texts: Vec<&'a str>,
-    /// Where the sentence begins behind its fillers.
+    /// The beginning of the sentence without its fillers.
     start: usize,
 }
 
@@ -103,7 +103,7 @@ impl<'a> Sentence<'a> {
         self.texts.get(at).copied().unwrap_or_default()
     }
 
-    /// Where the phrase stands, from some word on.
+    /// The position of the phrase from a word on.
     fn find(&self, phrase: &[&str]) -> Option<usize> {
         self.texts
             .windows(phrase.len())
@@ -114,7 +114,7 @@ impl<'a> Sentence<'a> {
         self.texts[self.start..].starts_with(phrase)
     }
 
-    /// Whether a pause stands behind the word: a mark, or the end of the sentence.
+    /// Whether a pause follows the word: punctuation or the end of the sentence.
     fn pauses_behind(&self, at: usize) -> bool {
         let Some(word) = self.words.get(at) else {
             return false;
@@ -123,9 +123,9 @@ impl<'a> Sentence<'a> {
         is_last || word.mark.is_some_and(|mark| ",.:;!—–-…(".contains(mark))
     }
 
-    /// `no, …`; `no that …`.
+    /// Matches `no, …` and `no that …`.
     fn says_no(&self) -> Option<Signal> {
-        // A no behind a yes, or behind another filler than these, answers and corrects nothing.
+        // After a yes, or after other fillers than these, a no is an answer and not a correction.
         let no = self.start;
         if !matches!(self.text(no), "no" | "nope" | "nah") {
             return None;
@@ -138,7 +138,7 @@ impl<'a> Sentence<'a> {
             .then(|| Signal::before(Detection::Correction, 1, no + 1))
     }
 
-    /// `wrong, …`; `… is wrong`; `… is not right`; `not what I …`.
+    /// Matches `wrong, …`, `… is wrong`, `… is not right` and `not what I …`.
     fn says_wrong(&self) -> Option<Signal> {
         if matches!(self.text(self.start), "wrong" | "incorrect") && self.pauses_behind(self.start)
         {
@@ -171,13 +171,13 @@ impl<'a> Sentence<'a> {
         None
     }
 
-    /// A verdict ends its clause: a pause, or a reason, follows.
+    /// A verdict ends its clause: a pause or a reason follows.
     fn pauses_or_reasons(&self, at: usize) -> bool {
         self.pauses_behind(at)
             || ["because", "since", "as", "and", "but"].contains(&self.text(at + 1))
     }
 
-    /// Not `something is wrong`, not `if that is wrong`, not `tell me if I'm wrong`.
+    /// Excludes `something is wrong`, `if that is wrong` and `tell me if I'm wrong`.
     fn is_about_a_thing(&self, verdict: usize) -> bool {
         !self.texts[..verdict].iter().any(|text| {
             [
@@ -197,13 +197,13 @@ impl<'a> Sentence<'a> {
         })
     }
 
-    /// `actually, …`.
+    /// Matches `actually, …`.
     fn says_actually(&self) -> Option<Signal> {
         let is_first = self.text(self.start) == "actually";
         is_first.then(|| Signal::before(Detection::Correction, 1, self.start + 1))
     }
 
-    /// `… instead of …`, `… rather than …`, in a sentence that says what to do.
+    /// Matches `… instead of …` and `… rather than …` in an instruction.
     fn names_a_substitute(&self) -> Option<Signal> {
         let at = [["instead", "of"], ["rather", "than"]]
             .iter()
@@ -218,7 +218,7 @@ impl<'a> Sentence<'a> {
             .then(|| Signal::within(Detection::Correction, 2))
     }
 
-    /// Whether the words before say what to do, or what has to be.
+    /// Whether the preceding words are an instruction or a requirement.
     fn is_directive(&self, before: usize) -> bool {
         const DIRECTING: &[&str] = &[
             "always", "have", "i'd", "let's", "lets", "like", "must", "need", "needs", "prefer",
@@ -230,7 +230,7 @@ impl<'a> Sentence<'a> {
                 .any(|text| DIRECTING.contains(text))
     }
 
-    /// Whether a condition is still open at the word: `if we use X instead of Y`.
+    /// Whether a condition is open at the word: `if we use X instead of Y`.
     fn is_conditional(&self, at: usize) -> bool {
         let opens = |text: &str| {
             [
@@ -244,7 +244,7 @@ impl<'a> Sentence<'a> {
         !(condition..at).any(|place| self.words[place].mark == Some(','))
     }
 
-    /// `don't use`, `never use`, `stop using`, `we don't …`.
+    /// Matches `don't use`, `never use`, `stop using` and `we don't …`.
     fn forbids(&self) -> Option<Signal> {
         const FORBIDDING: &[&[&str]] = &[
             &["don't", "use"],
@@ -281,7 +281,7 @@ impl<'a> Sentence<'a> {
                 "believe",
             ]
             .contains(&self.text(at + phrase.len()));
-            // `we don't have X` says what there is; `we don't have to` is an errand less.
+            // `we don't have X` is a fact, and `we don't have to` cancels an errand.
             let says_what_there_is = self.text(at + phrase.len()) == "have"
                 && !matches!(self.text(at + phrase.len() + 1), "to" | "time" | "any");
             let says_nothing = says_what_we_do && is_of_the_mind && !says_what_there_is;
@@ -292,7 +292,7 @@ impl<'a> Sentence<'a> {
         None
     }
 
-    /// `should be … not …`, `should … not …`, `should have …`.
+    /// Matches `should be … not …`, `should … not …` and `should have …`.
     fn says_what_should_be(&self) -> Option<Signal> {
         let should = self.texts.iter().position(|text| *text == "should")?;
         let before = should.checked_sub(1).map_or("", |before| self.text(before));
@@ -306,7 +306,7 @@ impl<'a> Sentence<'a> {
         (not > should).then(|| Signal::within(Detection::Correction, 2))
     }
 
-    /// `we always …`, `we never …`.
+    /// Matches `we always …` and `we never …`.
     fn says_what_we_do(&self) -> Option<Signal> {
         let at = self
             .find(&["we", "always"])
@@ -319,7 +319,7 @@ impl<'a> Sentence<'a> {
             .then(|| Signal::within(Detection::Correction, 2))
     }
 
-    /// `use … not …`; `… is …, not …`; `not … but …`.
+    /// Matches `use … not …`, `… is …, not …` and `not … but …`.
     fn contrasts(&self) -> Option<Signal> {
         if self.starts_with(&["not"]) {
             let but = self.texts.iter().position(|text| *text == "but")?;
@@ -333,7 +333,8 @@ impl<'a> Sentence<'a> {
         (!self.is_conditional(verb)).then(|| Signal::within(Detection::Correction, 2))
     }
 
-    /// Where a `not` sets something against what was said before: behind a comma, or `and not`.
+    /// The position of a `not` that expresses a contrast to the words before it: after a comma, or
+    /// in `and not`.
     fn contrast(&self, from: usize) -> Option<usize> {
         (from..self.texts.len().saturating_sub(1)).find(|&at| {
             let before = at.checked_sub(1);
@@ -345,8 +346,8 @@ impl<'a> Sentence<'a> {
         })
     }
 
-    /// `… means …`, `… is defined as …`, `… stands for …`, `by … we mean …`, `… is computed …`,
-    /// `we call …`.
+    /// Matches `… means …`, `… is defined as …`, `… stands for …`, `by … we mean …`, `… is computed
+    /// …` and `we call …`.
     fn defines(&self) -> Option<Signal> {
         let definition = |words| Some(Signal::within(Detection::Definition, words));
         if let Some(at) = self.find(&["we", "mean"])
@@ -381,8 +382,7 @@ impl<'a> Sentence<'a> {
         (says_how && self.is_term(at)).then(|| Signal::within(Detection::Definition, phrase.len()))
     }
 
-    /// Whether what stands before the word is a term: a few words that refer to nothing said
-    /// before.
+    /// Whether the words before are a term: a few words that do not refer to earlier text.
     fn is_term(&self, end: usize) -> bool {
         const REFERRING: &[&str] = &[
             "and", "but", "because", "he", "how", "i", "if", "it", "or", "she", "so", "that",
@@ -396,7 +396,7 @@ impl<'a> Sentence<'a> {
             && !term.iter().any(|text| REFERRING.contains(text))
     }
 
-    /// `that's right`, `exactly`, `correct`, `confirmed`, before a statement.
+    /// Matches `that's right`, `exactly`, `correct` and `confirmed` before a statement.
     fn confirms(&self) -> Option<Signal> {
         const CONFIRMING: &[&[&str]] = &[
             &["that's", "right"],

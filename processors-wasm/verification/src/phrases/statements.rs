@@ -1,30 +1,29 @@
-//! From signal phrases to statements: what was put right, confirmed or defined, and in which
-//! words.
+//! Extracts the corrected, confirmed or defined statements that signal phrases mark.
 
 use super::signals::Signal;
 use super::words::Word;
 use super::{mood, prose, quotations, sentences, signals, words};
 use crate::verification::Detection;
 
-/// A statement has so many words beside its phrase.
+/// Minimum number of words in a statement, without its phrase.
 pub const WORDS_MIN: usize = 4;
-/// A sentence of more words is somebody's document, or several sentences without marks.
+/// A longer sentence is a document, or several sentences without punctuation.
 pub const WORDS_MAX: usize = 60;
-/// How long the content may be.
+/// Maximum length of the content.
 pub const CONTENT_CHARS: usize = 500;
 
-/// What a user stated.
+/// A statement of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement<'a> {
-    /// How.
+    /// The type of the statement.
     pub kind: Detection,
-    /// The statement in one line, without what leads to it.
+    /// The statement on one line, without its introduction.
     pub content: String,
     /// The user's own words.
     pub quote: &'a str,
 }
 
-/// The statements of a user's text, in order.
+/// The statements in a user's text, in order.
 pub fn of(text: &str) -> Vec<Statement<'_>> {
     let mut statements = Vec::new();
     for passage in prose::of(text) {
@@ -53,13 +52,13 @@ pub fn of(text: &str) -> Vec<Statement<'_>> {
     statements
 }
 
-/// A sentence with its words.
+/// A sentence and its words.
 struct Part<'a> {
     words: Vec<Word>,
     text: &'a str,
-    /// Where it begins in its passage.
+    /// The beginning in its passage.
     start: usize,
-    /// The mark that ends it.
+    /// The final punctuation.
     end: Option<char>,
 }
 
@@ -71,7 +70,7 @@ impl Part<'_> {
     }
 }
 
-/// The statement that the first of the sentences makes, and how many of them it takes.
+/// The statement that begins with the first sentence, and the number of sentences it uses.
 fn statement<'a>(passage: &'a str, sentences: &[Part<'a>]) -> Option<(Statement<'a>, usize)> {
     let first = sentences.first()?;
     if !first.states() {
@@ -108,7 +107,7 @@ fn statement<'a>(passage: &'a str, sentences: &[Part<'a>]) -> Option<(Statement<
     Some((statement, length))
 }
 
-/// A statement whose contrast is a sentence of its own: `It has to be local. Not in the cloud.`
+/// A statement with its contrast in a separate sentence: `It has to be local. Not in the cloud.`
 fn set_off<'a>(passage: &'a str, sentences: &[Part<'a>]) -> Option<(Statement<'a>, usize)> {
     let [first, next, ..] = sentences else {
         return None;
@@ -127,8 +126,8 @@ fn set_off<'a>(passage: &'a str, sentences: &[Part<'a>]) -> Option<(Statement<'a
     Some((statement, 2))
 }
 
-/// How many sentences a phrase reaches that stands before its statement: its own, if enough of
-/// it is left, or the next one too; none where there is no statement in them.
+/// The number of sentences that belong to a phrase before its statement: its own sentence if enough
+/// words remain, or also the next one. Zero if they contain no statement.
 fn reach(signal: &Signal, rest: &[Word], sentences: &[Part<'_>]) -> usize {
     let is_statement = |words: &[Word]| {
         let is_confirmed = signal.kind == Detection::Confirmation;
@@ -151,7 +150,7 @@ fn reach(signal: &Signal, rest: &[Word], sentences: &[Part<'_>]) -> usize {
     usize::from(is_verdict && first.words.len() >= signal.words + WORDS_MIN)
 }
 
-/// One line, its first letter large, no longer than allowed.
+/// Formats a text on one line, with a capital first letter, cut to the maximum length.
 fn content(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let line = line.trim_start_matches(|letter: char| {
@@ -169,7 +168,7 @@ fn content(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What is found, as `kind: content`, one a line.
+    /// Formats results as `type: content`, one per line.
     fn check(text: &str, expected: &[&str]) {
         let found: Vec<String> = of(text)
             .into_iter()

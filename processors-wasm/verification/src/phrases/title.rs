@@ -1,12 +1,12 @@
-//! What a statement is about, in a few words.
+//! Creates a short title for a statement.
 
 use super::statements::Statement;
 use crate::verification::Detection;
 
-/// How long a title may be.
+/// Maximum length of a title.
 pub const TITLE_CHARS: usize = 60;
 
-/// What stands between a term and its definition.
+/// The words between a term and its definition.
 const DEFINING: &[&str] = &[
     " means ",
     " is defined as ",
@@ -18,8 +18,8 @@ const DEFINING: &[&str] = &[
     " are calculated ",
 ];
 
-/// The term of a definition, where one stands before the phrase; else the beginning of the
-/// statement, up to its first clause's end or so many characters, at the end of a word.
+/// For a definition, the term before the phrase. Otherwise, the beginning of the statement, up to
+/// the end of its first clause or the maximum length, cut at a word.
 pub fn of(statement: &Statement<'_>) -> String {
     let content = &statement.content;
     if statement.kind == Detection::Definition {

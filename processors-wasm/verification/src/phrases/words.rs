@@ -1,19 +1,20 @@
-//! Words of a sentence, and what stands behind each.
+//! Splits a sentence into words with the punctuation after them.
 
-/// A word and its place.
+/// A word and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Word {
-    /// The word in lower case, its apostrophes straight.
+    /// The word in lower case, with straight apostrophes.
     pub text: String,
-    /// Where it begins in the sentence.
+    /// Its start in the sentence.
     pub start: usize,
-    /// Where it ends.
+    /// Its end in the sentence.
     pub end: usize,
-    /// The first mark behind it, where one stands before the next word.
+    /// The first punctuation character between this word and the next.
     pub mark: Option<char>,
 }
 
-/// The words of a sentence. What is joined within (`true/false`, `v1.2`, `don't`) is one.
+/// The words of a sentence. Words with punctuation inside (`true/false`, `v1.2`, `don't`) are not
+/// split.
 pub fn of(sentence: &str) -> Vec<Word> {
     let mut words: Vec<Word> = Vec::new();
     let mut chars = sentence.char_indices().peekable();
@@ -42,7 +43,7 @@ pub fn of(sentence: &str) -> Vec<Word> {
     words
 }
 
-/// Whether the word is one of a list's, which are set apart by spaces.
+/// Whether the word is in a space-separated list.
 pub fn is_one_of(word: &str, list: &str) -> bool {
     list.split_ascii_whitespace().any(|one| one == word)
 }

@@ -1,4 +1,4 @@
-//! What a processor says of itself when it is asked.
+//! Calls a processor's `describe` and converts the result into a manifest.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -13,13 +13,14 @@ use crate::sandbox::{
     Engine, HostState, Reach, confine_if_possible, fault_of, fuel_left, run_to_end,
 };
 
-/// The guest runs on a stack of its own.
+/// The stack of this thread. The guest has its own.
 const THREAD_STACK_BYTES: usize = 1 << 20;
 
-/// Asks in a fresh instance, with this randomness; gives what it said, checked, and the fuel it took.
+/// Calls `describe` in a new instance with this random seed. Returns the validated manifest and the
+/// fuel used.
 ///
-/// On a thread of its own, which opens nothing: the caller's has other work to do, and can't be
-/// confined.
+/// Runs on a separate, confined thread. The caller's thread cannot be confined because it has other
+/// work to do.
 pub(super) fn describe(
     engine: &Engine,
     limits: &Arc<Limits>,
@@ -29,7 +30,7 @@ pub(super) fn describe(
 ) -> Result<(Manifest, u64), Fault> {
     let work = || {
         confine_if_possible(Reach::default());
-        ask(engine, limits, pre, settings, randomness)
+        call(engine, limits, pre, settings, randomness)
     };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
@@ -37,14 +38,14 @@ pub(super) fn describe(
             .stack_size(THREAD_STACK_BYTES)
             .spawn_scoped(scope, work);
         let thread = thread.map_err(|error| {
-            let detail = format!("no thread could be started to ask what it is: {error}");
+            let detail = format!("cannot start a thread to call `describe`: {error}");
             Fault::new(FaultKind::Host, detail)
         })?;
         thread.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
 }
 
-fn ask(
+fn call(
     engine: &Engine,
     limits: &Arc<Limits>,
     pre: &ProcessorWithLlmPre<HostState>,
@@ -54,7 +55,7 @@ fn ask(
     let mut store = HostState::store(engine, limits, randomness, 0, None).map_err(|error| {
         Fault::new(
             FaultKind::Host,
-            format!("no instance could be made: {error:#}"),
+            format!("cannot create an instance: {error:#}"),
         )
     })?;
     let deadline = store.data().deadline;
@@ -69,7 +70,7 @@ fn ask(
         Ok(Ok(manifest)) => {
             let manifest = manifest_of(manifest).and_then(Manifest::check);
             let manifest = manifest.map_err(|error| {
-                let detail = format!("the manifest is refused: {error}");
+                let detail = format!("the manifest is invalid: {error}");
                 Fault::new(FaultKind::Component, detail)
             })?;
             let fuel_left = fuel_left(&mut store).unwrap_or(0);
@@ -77,20 +78,20 @@ fn ask(
         }
         Ok(Err(reason)) => Err(Fault::new(
             FaultKind::Component,
-            format!("it does not describe itself: {reason}"),
+            format!("`describe` failed: {reason}"),
         )),
         Err(fault) => Err(Fault::new(
             FaultKind::Component,
-            format!("it does not describe itself: {fault}"),
+            format!("`describe` failed: {fault}"),
         )),
     }
 }
 
-/// What begins the name of an `extra` pair that asks to keep a table's superseded rows; its value
-/// names the columns that identify a row, with commas between them.
+/// Prefix of the `extra` key that asks to keep the superseded rows of a table. The rest of the key
+/// is the table. The value lists the columns that identify a row, separated by commas.
 const KEEP_SUPERSEDED: &str = "keep-superseded:";
 
-/// The name of the `extra` pair that asks the host to remove secrets from rows.
+/// The `extra` key that asks the host to remove secrets from rows.
 const REDACT_SECRETS: &str = "redact-secrets";
 
 fn manifest_of(manifest: GuestManifest) -> Result<Manifest, ManifestError> {
@@ -119,7 +120,7 @@ fn manifest_of(manifest: GuestManifest) -> Result<Manifest, ManifestError> {
         identity: Vec::new(),
     };
     let mut tables: Vec<TableSpec> = manifest.tables.into_iter().map(table).collect();
-    // Pairs that this version does not know are for later ones.
+    // Ignore unknown keys. A newer version of the contract can define them.
     for (name, value) in &manifest.extra {
         let Some(wanted) = name.strip_prefix(KEEP_SUPERSEDED) else {
             continue;
@@ -128,7 +129,7 @@ fn manifest_of(manifest: GuestManifest) -> Result<Manifest, ManifestError> {
         let Some(table) = table.filter(|_| !value.is_empty()) else {
             return Err(ManifestError::Superseded {
                 table: printable(wanted),
-                reason: "there is no such table, or no column is named".to_owned(),
+                reason: "the table does not exist, or the value names no column".to_owned(),
             });
         };
         table.identity = value.split(',').map(str::to_owned).collect();

@@ -1,18 +1,18 @@
-//! Rows without what looks like a secret, for processors whose manifest asks for it.
+//! Removes secrets from rows, for processors whose manifest requests it.
 //!
-//! Such rows repeat what one user wrote, and others can read them. The words themselves stay in the
-//! user's transcript only.
+//! Such rows repeat text that one user wrote, and other users can read them. The secrets remain
+//! only in the user's transcript.
 
 use crate::manifest::{ColumnSpec, Kind, TableSpec};
 use crate::redaction::KnownSecrets;
 use crate::rows::{TableRows, TextValues};
 
-/// Endings of columns with ids and names, which other rows refer to.
+/// Suffixes of columns with ids and names that other rows refer to.
 const REFERENCES: [&str; 5] = ["_id", "_ref", "_uuid", "_user", "_by"];
 
-/// The columns of a table that can repeat what people wrote, with their positions.
+/// The columns of a table that can repeat text written by people, with their indexes.
 ///
-/// Ids, references and the key of a shared table are not among them.
+/// Excludes ids, references and the key of a shared table.
 pub fn redacted_columns(table: &TableSpec) -> impl Iterator<Item = (usize, &ColumnSpec)> {
     let columns = table.columns.iter().enumerate();
     columns
@@ -22,7 +22,8 @@ pub fn redacted_columns(table: &TableSpec) -> impl Iterator<Item = (usize, &Colu
         .filter(|(_, column)| table.shared_key.as_ref() != Some(&column.name))
 }
 
-/// The rows of one session, redacted. A secret that one text announces is removed from all of them.
+/// Redacts the rows of one session. A secret that one text labels as such is removed from all
+/// texts.
 pub(super) fn redacted(tables: &[TableSpec], mut rows: Vec<TableRows>) -> Vec<TableRows> {
     let mut known = KnownSecrets::default();
     for (table, rows) in tables.iter().zip(&rows) {
@@ -47,7 +48,7 @@ pub(super) fn redacted(tables: &[TableSpec], mut rows: Vec<TableRows>) -> Vec<Ta
     rows
 }
 
-/// One text of a column of this kind, redacted.
+/// Redacts one text of a column of this kind.
 pub fn redacted_text(known: &KnownSecrets, kind: Kind, text: &str) -> String {
     match kind {
         Kind::Json => known.clean_json(text),

@@ -1,22 +1,21 @@
-//! Secrets that are known by nothing but their disorder: long runs in which hardly a character
-//! repeats.
+//! Secrets without a known format: long runs of characters with high entropy.
 
-use crate::redaction::Find;
+use crate::redaction::SecretMatch;
 
 const KIND: &str = "high-entropy";
 
-/// Shorter ones can't be told from names.
+/// Shorter runs cannot be distinguished from names.
 const CHARS_MIN: usize = 24;
-/// Bits for each character, of 6 at most; long names in camel case stay below.
+/// Bits per character. The maximum is 6. Long camel-case names stay below this threshold.
 const BITS_MIN: f64 = 4.0;
-/// Hexadecimal digits carry 4 bits at most.
+/// Hexadecimal digits have at most 4 bits.
 const HEX_CHARS_MIN: usize = 32;
 const HEX_BITS_MIN: f64 = 3.0;
-/// Names with numbers in them have fewer digits.
+/// Names that contain numbers have fewer digits than this.
 const DIGITS_MIN: usize = 3;
 
-/// All runs that look drawn by lot.
-pub(super) fn finds(text: &str) -> Vec<Find> {
+/// Finds all runs that look random.
+pub(super) fn finds(text: &str) -> Vec<SecretMatch> {
     let bytes = text.as_bytes();
     let mut finds = Vec::new();
     let mut at = 0;
@@ -24,12 +23,12 @@ pub(super) fn finds(text: &str) -> Vec<Find> {
         let rest = bytes.get(at..).unwrap_or_default();
         let length = rest
             .iter()
-            .take_while(|byte| is_of_a_secret(**byte))
+            .take_while(|byte| is_secret_byte(**byte))
             .count();
         let run = bytes.get(at..at + length).unwrap_or_default();
         let before = bytes.get(at.saturating_sub(16)..at).unwrap_or_default();
-        if looks_drawn(run) && !is_a_known_id(run, before) {
-            finds.push(Find {
+        if looks_random(run) && !is_a_known_id(run, before) {
+            finds.push(SecretMatch {
                 start: at,
                 end: at + length,
                 kind: KIND,
@@ -40,11 +39,11 @@ pub(super) fn finds(text: &str) -> Vec<Find> {
     finds
 }
 
-fn is_of_a_secret(byte: u8) -> bool {
+fn is_secret_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'_' | b'-' | b'=' | b'.')
 }
 
-/// Ids that providers and tools give to messages, calls and contents.
+/// Whether the run is an id of a message, call or content hash that providers and tools generate.
 fn is_a_known_id(run: &[u8], before: &[u8]) -> bool {
     let ids: [&[u8]; 12] = [
         b"toolu_",
@@ -67,16 +66,16 @@ fn is_a_known_id(run: &[u8], before: &[u8]) -> bool {
     begins(&ids) || begins(&texts) || texts.iter().any(|text| before.ends_with(text))
 }
 
-fn looks_drawn(run: &[u8]) -> bool {
+fn looks_random(run: &[u8]) -> bool {
     if run.len() < CHARS_MIN {
         return false;
     }
-    // Paths, dotted names and names of several words are looked at part by part.
+    // Check each part of paths, dotted names and names of several words.
     let parts = run.split(|byte| matches!(byte, b'/' | b'.' | b'-' | b'_' | b'=' | b'+'));
-    if parts.clone().any(part_looks_drawn) {
+    if parts.clone().any(part_looks_random) {
         return true;
     }
-    // In base64 the marks come anywhere, between parts that are no words.
+    // In base64 these characters occur anywhere, between parts that are not words.
     let has_marks = run
         .iter()
         .any(|byte| matches!(byte, b'+' | b'/' | b'_' | b'-'));
@@ -95,25 +94,25 @@ fn looks_drawn(run: &[u8]) -> bool {
             && bits(run) >= BITS_MIN + 0.3
 }
 
-fn part_looks_drawn(part: &[u8]) -> bool {
+fn part_looks_random(part: &[u8]) -> bool {
     let digits = part.iter().filter(|byte| byte.is_ascii_digit()).count();
     let is_hex = part.iter().all(u8::is_ascii_hexdigit);
     if is_hex {
-        // Numbers alone are counts and times.
+        // Digits alone are counts and timestamps.
         return part.len() >= HEX_CHARS_MIN && digits < part.len() && bits(part) >= HEX_BITS_MIN;
     }
     part.len() >= CHARS_MIN && digits >= DIGITS_MIN && is_mixed(part) && bits(part) >= BITS_MIN
 }
 
-/// Whether letters and digits stand among each other, as they do in no word.
+/// Whether a part has both letters and digits, which words do not.
 fn is_mixed(part: &[u8]) -> bool {
     let has_digit = part.iter().any(u8::is_ascii_digit);
     let has_letter = part.iter().any(u8::is_ascii_alphabetic);
     has_digit && has_letter
 }
 
-/// How often upper case, lower case and digits follow each other: at every second place where they
-/// are random, and hardly in words.
+/// Number of changes between upper case, lower case and digits. About half of the positions in
+/// random text, few in words.
 fn switches(run: &[u8]) -> usize {
     let class = |byte: &u8| match byte {
         b'a'..=b'z' => 0,
@@ -127,7 +126,7 @@ fn switches(run: &[u8]) -> usize {
         .count()
 }
 
-/// Shannon's entropy of its characters.
+/// Shannon entropy in bits per character.
 fn bits(run: &[u8]) -> f64 {
     let mut counts = [0_u32; 128];
     for byte in run {

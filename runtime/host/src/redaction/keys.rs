@@ -1,14 +1,14 @@
-//! Private keys in blocks of lines, also those that are cut off at either end.
+//! Private keys in PEM-like blocks, including blocks that are cut off at either end.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::redaction::Find;
+use crate::redaction::SecretMatch;
 use crate::redaction::view::View;
 
 const KIND: &str = "private-key";
-/// A block without an end reaches at most so far.
+/// Maximum length of a block without an end marker.
 const BLOCK_BYTES_MAX: usize = 64 << 10;
 
 static MARKS: LazyLock<Regex> = LazyLock::new(|| {
@@ -17,9 +17,9 @@ static MARKS: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
-pub(super) fn finds(view: &View) -> Vec<Find> {
+pub(super) fn finds(view: &View) -> Vec<SecretMatch> {
     let text = view.text.as_str();
-    let mut finds: Vec<Find> = Vec::new();
+    let mut finds: Vec<SecretMatch> = Vec::new();
     let mut open: Option<usize> = None;
     let mut at = 0;
     for captures in MARKS.captures_iter(text) {
@@ -30,7 +30,7 @@ pub(super) fn finds(view: &View) -> Vec<Find> {
             continue;
         }
         let mut push = |start, end| {
-            finds.push(Find {
+            finds.push(SecretMatch {
                 start,
                 end,
                 kind: KIND,
@@ -62,7 +62,7 @@ pub(super) fn finds(view: &View) -> Vec<Find> {
             .and_then(|rest| rest.get(10..)?.find("----"))
             .map_or(start, |at| start + 10 + at + 5);
         let end = lines_after(text, header.min(text.len()), text.len());
-        finds.push(Find {
+        finds.push(SecretMatch {
             start,
             end,
             kind: KIND,
@@ -72,15 +72,15 @@ pub(super) fn finds(view: &View) -> Vec<Find> {
     finds
 }
 
-/// Longer lines are no lines of a block.
+/// Longer lines do not belong to a key block.
 const LINE_BYTES_MAX: usize = 512;
 
-/// Marks that code and mail put around lines.
+/// Characters that code and mail put around lines.
 const AROUND: [char; 12] = [
     '"', '\'', '+', ',', '>', '|', '*', '#', ' ', '\t', '\r', '\\',
 ];
 
-fn is_of_a_key(line: &str) -> bool {
+fn is_key_line(line: &str) -> bool {
     if line.len() > LINE_BYTES_MAX {
         return false;
     }
@@ -88,7 +88,7 @@ fn is_of_a_key(line: &str) -> bool {
     let is_base64 = line
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='));
-    // A word on a line of its own is no key.
+    // A single word on a line is not part of a key.
     let is_long = line.len() >= 16
         || line.is_empty()
         || line.ends_with('=')
@@ -101,7 +101,7 @@ fn is_of_a_key(line: &str) -> bool {
     is_base64 && is_long || is_header
 }
 
-/// Where lines that may be of a key end.
+/// The end of the lines that can belong to a key.
 fn lines_after(text: &str, start: usize, limit: usize) -> usize {
     let Some(rest) = text.get(start..super::value::floor(text, limit.min(start + BLOCK_BYTES_MAX)))
     else {
@@ -109,11 +109,11 @@ fn lines_after(text: &str, start: usize, limit: usize) -> usize {
     };
     let mut end = start;
     for (number, line) in rest.split_inclusive('\n').enumerate() {
-        if number == 0 && line.starts_with("-----BEGIN") || is_of_a_key(line.trim_end()) {
+        if number == 0 && line.starts_with("-----BEGIN") || is_key_line(line.trim_end()) {
             end += line.len();
             continue;
         }
-        // The last line may be cut off, or go on with something else.
+        // The last line can be truncated, or continue with other text.
         let line_start = line.len() - line.trim_start_matches(AROUND).len();
         let body = line.get(line_start..).unwrap_or_default();
         let letters = body
@@ -129,7 +129,7 @@ fn lines_after(text: &str, start: usize, limit: usize) -> usize {
     start + whole.trim_end().len()
 }
 
-/// Where lines that may be of a key begin.
+/// The start of the lines that can belong to a key.
 fn lines_before(text: &str, floor: usize, end: usize) -> usize {
     let floor = super::value::floor(text, floor.max(end.saturating_sub(BLOCK_BYTES_MAX)));
     let Some(before) = text.get(floor..end) else {
@@ -137,7 +137,7 @@ fn lines_before(text: &str, floor: usize, end: usize) -> usize {
     };
     let mut start = end;
     for line in before.split_inclusive('\n').rev() {
-        if !is_of_a_key(line.trim_end()) {
+        if !is_key_line(line.trim_end()) {
             break;
         }
         start -= line.len();

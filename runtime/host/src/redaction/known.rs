@@ -1,22 +1,23 @@
-//! Secrets that one text of a session or an item announces and another one only repeats.
+//! Secrets that one text of a session or an item labels as secret and other texts repeat without a
+//! label.
 
 use std::collections::BTreeSet;
 
-use crate::redaction::{Find, MARKER_START, finds, replaced, words};
+use crate::redaction::{MARKER_START, SecretMatch, finds, replaced, words};
 
-/// Shorter values are words of many texts.
+/// Shorter values occur in many texts as ordinary words.
 const CHARS_MIN: usize = 5;
-/// More are not remembered.
+/// Maximum number of remembered secrets.
 const SECRETS_MAX: usize = 1024;
 
-/// The secrets found so far in texts that belong together.
+/// The secrets found so far in a set of related texts.
 #[derive(Clone, Debug, Default)]
 pub struct KnownSecrets {
     values: BTreeSet<String>,
 }
 
 impl KnownSecrets {
-    /// Remembers the secrets of a text.
+    /// Remembers the secrets in a text.
     pub fn learn(&mut self, text: &str) {
         for find in finds(text, None) {
             let Some(value) = text.get(find.start..find.end).map(str::trim) else {
@@ -28,7 +29,8 @@ impl KnownSecrets {
             if words::is_odd(value) || !words::is_common(value) {
                 self.insert(value);
             }
-            // Names and titles are cut at marks, which a password may have.
+            // Names and titles can contain only a part of a password, because they are split at
+            // punctuation.
             let pieces = value.split(|c: char| !c.is_alphanumeric());
             pieces
                 .filter(|piece| words::is_odd(piece))
@@ -42,11 +44,11 @@ impl KnownSecrets {
         }
     }
 
-    /// Removes what looks like a secret, and every remembered one.
+    /// Removes what looks like a secret, and every remembered secret.
     pub fn clean(&self, text: &str) -> String {
         let repeated = self.values.iter().flat_map(|value| {
             text.match_indices(value.as_str())
-                .map(|(start, value)| Find {
+                .map(|(start, value)| SecretMatch {
                     start,
                     end: start + value.len(),
                     kind: "secret",
@@ -61,7 +63,7 @@ impl KnownSecrets {
         super::without_secrets(&text).into_owned()
     }
 
-    /// As [`Self::clean`], of the texts in a JSON document.
+    /// Like [`Self::clean`], for each string in a JSON document.
     pub fn clean_json(&self, text: &str) -> String {
         super::json_by(text, &|text| self.clean(text)).into_owned()
     }

@@ -1,19 +1,19 @@
-//! Secrets that a name announces: `DB_PASS=…`, `"apiKey": "…"`, `<password>…</password>`,
+//! Secrets that follow a telling name: `DB_PASS=…`, `"apiKey": "…"`, `<password>…</password>`,
 //! `--token …`.
 //!
-//! A pattern finds words that may belong to such a name. The name around the word decides how sure
-//! it is ([`words::strength`]), and the value has to look like a secret the more, the less sure the
-//! name is.
+//! A pattern finds words that can be part of such a name. The name around the word determines how
+//! strong the evidence is ([`words::strength`]). The weaker the evidence, the more the value itself
+//! must look like a secret.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::redaction::value::{self, Found, Name};
+use crate::redaction::value::{self, Name, ValueRange};
 use crate::redaction::view::View;
-use crate::redaction::{Find, words};
+use crate::redaction::{SecretMatch, words};
 
-/// Characters of a name that are looked at.
+/// Maximum number of bytes searched for the name on each side of a word.
 const NAME_BYTES_MAX: usize = 80;
 
 static WORDS: LazyLock<Regex> = LazyLock::new(|| {
@@ -22,8 +22,8 @@ static WORDS: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
-/// All values of names that announce secrets.
-pub(super) fn finds(view: &View) -> Vec<Find> {
+/// Finds the values of names that indicate secrets.
+pub(super) fn finds(view: &View) -> Vec<SecretMatch> {
     let text = view.text.as_str();
     let mut finds = Vec::new();
     let mut at = 0;
@@ -33,8 +33,8 @@ pub(super) fn finds(view: &View) -> Vec<Find> {
         let Some(name) = name(text, start, end) else {
             continue;
         };
-        if let Some(Found { start, end }) = value::after(view, &name) {
-            finds.push(Find {
+        if let Some(ValueRange { start, end }) = value::after(view, &name) {
+            finds.push(SecretMatch {
                 start,
                 end,
                 kind: name.kind(),
@@ -48,11 +48,11 @@ pub(super) fn finds(view: &View) -> Vec<Find> {
     finds
 }
 
-fn is_of_a_name(byte: u8) -> bool {
+fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
 }
 
-/// The bounds of the name that holds a word.
+/// The range of the name that contains a word.
 fn name_around(text: &str, floor: usize, start: usize, end: usize) -> (usize, usize) {
     let bytes = text.as_bytes();
     let lowest = floor.max(start.saturating_sub(NAME_BYTES_MAX));
@@ -60,13 +60,13 @@ fn name_around(text: &str, floor: usize, start: usize, end: usize) -> (usize, us
     let before = before
         .iter()
         .rev()
-        .take_while(|byte| is_of_a_name(**byte))
+        .take_while(|byte| is_name_byte(**byte))
         .count();
     let after = bytes.get(end..).unwrap_or_default();
     let after = after
         .iter()
         .take(NAME_BYTES_MAX)
-        .take_while(|byte| is_of_a_name(**byte))
+        .take_while(|byte| is_name_byte(**byte))
         .count();
     (start - before, end + after)
 }
@@ -88,7 +88,7 @@ fn name(text: &str, start: usize, end: usize) -> Option<Name<'_>> {
     })
 }
 
-/// A name of two words, such as `api key`.
+/// The strength of a name of two words, such as `api key`.
 fn spaced(text: &str, start: usize, last: &str) -> Option<words::Strength> {
     let before = text
         .get(start.saturating_sub(24)..start)?

@@ -1,56 +1,55 @@
-//! Secrets that are known by their form, by the command they are given to, or by the sentence they
-//! are in.
+//! Secrets with a known format, as an argument of a known command, or in a telling sentence.
 //!
-//! Each rule is one pattern whose group `secret`, or all of it, is removed. Patterns are searched in
-//! linear time. A set of all of them says in one go which ones occur at all.
+//! Each rule is one pattern. Its `secret` group, or the whole match, is removed. Patterns are
+//! matched in linear time. A `RegexSet` finds out in one scan which patterns occur at all.
 
 use std::sync::LazyLock;
 
 use regex::{Regex, RegexSet};
 
-use crate::redaction::Find;
+use crate::redaction::SecretMatch;
 use crate::redaction::value::{is_token, trimmed};
 use crate::redaction::view::{BARRIER, View};
 use crate::redaction::words::{is_common, is_odd, is_placeholder, is_word_like, names_a_secret};
 
-/// A kind of secret.
+/// A kind of secret and how to find it.
 struct Rule {
     kind: &'static str,
     pattern: String,
     check: Check,
 }
 
-/// What a match has to be besides.
+/// Additional conditions for a match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Check {
-    /// Nothing more.
+    /// No condition.
     Form,
-    /// It has a digit, so that it is not made of words.
+    /// Contains a digit, so that it does not consist of words.
     Digit,
-    /// No placeholder, and more than a mark.
+    /// Not a placeholder, and at least two characters.
     Argument,
-    /// An argument in a quoted or bare form, which may be trimmed; a word that may be prose.
+    /// A value in a sentence, quoted or bare. The value can be an ordinary word.
     Prose,
-    /// Like prose, but never a plain word.
+    /// Like [`Check::Prose`], but never an ordinary word.
     OddProse,
     /// Base64 of `user:password`.
     Basic,
-    /// Credentials after the name of their scheme.
+    /// Credentials after the name of an authentication scheme.
     Scheme,
-    /// The password of an address.
+    /// The password in a URL.
     Address,
-    /// The user of an address, where it is a token.
+    /// The user in a URL, if it is a token.
     User,
-    /// The values of cookies.
+    /// Cookie values.
     Cookie,
-    /// The last field of a line of `.pgpass`.
+    /// The last field of a line in `.pgpass`.
     Pgpass,
 }
 
-/// An argument of a command line.
+/// A command-line argument.
 const ARGUMENT: &str = r#"(?:"(?<secret>[^"\n]+)"|'(?<secret2>[^'\n]+)'|(?<secret3>[^\s"'`|]+))"#;
 
-/// Commands and the option that takes their password.
+/// Commands, and their option that takes a password.
 const COMMANDS: &[(&str, &str)] = &[
     (r"mysql[a-z_]*|mariadb[a-z-]*|mycli|mysqlsh", r"-p"),
     (r"sshpass", r"-p[ \t]*"),
@@ -107,7 +106,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Commands whose option takes `user:password`.
+/// Commands with an option that takes `user:password`.
 const USER_COMMANDS: &str = r"(?:curl|wget|https?|xh|xhs|httpie|curlie|ab|wrk|nikto|ffuf|gobuster|hey|siege|kafkacat|kcat|elasticdump|nats|svn|lwp-request)(?:\.exe)?";
 
 fn rules() -> Vec<Rule> {
@@ -134,7 +133,7 @@ fn rules() -> Vec<Rule> {
         check: Check::Argument,
     });
     for rule in &mut rules {
-        // Of ASCII: where a pattern asks for words of Unicode, the automaton gives up.
+        // ASCII word boundaries. With Unicode boundaries, the lazy DFA gives up on non-ASCII text.
         rule.pattern = rule.pattern.replace(r"\b", r"(?-u:\b)");
     }
     rules
@@ -364,7 +363,7 @@ const FORMS: &[(&str, &str, Check)] = &[
     ),
 ];
 
-/// The patterns and the set of all of them.
+/// All patterns, individually and as a set.
 struct Compiled {
     rules: Vec<(Rule, Regex)>,
     set: RegexSet,
@@ -396,8 +395,8 @@ const GROUPS: [&str; 6] = [
     "secret", "secret2", "secret3", "secret4", "secret5", "secret6",
 ];
 
-/// All that the rules find.
-pub(super) fn finds(view: &View) -> Vec<Find> {
+/// Finds the matches of all rules.
+pub(super) fn finds(view: &View) -> Vec<SecretMatch> {
     let text = view.text.as_str();
     let mut finds = Vec::new();
     for index in COMPILED.set.matches(text) {
@@ -416,12 +415,12 @@ pub(super) fn finds(view: &View) -> Vec<Find> {
                     .get(..secret.start())
                     .is_some_and(|before| before.ends_with(['"', '\'', '`', '“', '*']));
             let found = secret.as_str();
-            // Up to the next marker: what is behind it was looked at before.
+            // Only up to the next marker. The text after it was searched before.
             let found = found.split(BARRIER).next().unwrap_or_default();
             let behind = text.get(secret.end()..).unwrap_or_default();
             match rule.check.accepts(found, is_quoted, behind) {
                 Some(length) if length > 0 => {
-                    finds.push(Find {
+                    finds.push(SecretMatch {
                         start: secret.start(),
                         end: secret.start() + length,
                         kind: rule.kind,
@@ -429,7 +428,7 @@ pub(super) fn finds(view: &View) -> Vec<Find> {
                     at = whole.end();
                 }
                 _ if rule.check == Check::Cookie => at = whole.end(),
-                // Another one may begin within what was taken for a value.
+                // Another match can begin inside the rejected value.
                 _ => at = secret.start().max(whole.start() + 1).max(at + 1),
             }
             while !text.is_char_boundary(at) {
@@ -444,7 +443,7 @@ pub(super) fn finds(view: &View) -> Vec<Find> {
 }
 
 impl Check {
-    /// How much of a match is a secret; `None` or 0 where nothing is.
+    /// The length of the secret at the start of a match. `None` or 0 if there is none.
     fn accepts(self, found: &str, is_quoted: bool, behind: &str) -> Option<usize> {
         let holds = |holds: bool| holds.then_some(found.len());
         match self {
@@ -536,7 +535,7 @@ impl Check {
                 .all(|byte| byte.is_ascii_digit() || byte == b'%')
                 || value.len() >= 6;
         }
-        // A plain word at the end of its sentence.
+        // An ordinary word at the end of its sentence.
         let behind = behind
             .get(..super::value::floor(behind, 16))
             .unwrap_or_default();
@@ -559,7 +558,7 @@ fn has_digit_and_letter(value: &str) -> bool {
         && value.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
-/// Whether a text is base64 of a readable `user:password`.
+/// Whether a text is base64 of a printable `user:password`.
 fn is_basic(text: &str) -> bool {
     let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
     let (mut bits, mut count) = (0_u32, 0);

@@ -1,29 +1,29 @@
-//! The value that follows a name, and whether it is a secret.
+//! Finds the value that follows a name and decides whether it is a secret.
 
 use crate::redaction::view::{BARRIER, View};
 use crate::redaction::words::{
     self, Strength, is_code, is_common, is_odd, is_placeholder, names_a_secret,
 };
 
-/// Longer values are cut here; what follows is searched by the other rules.
+/// Longer values are cut here. The other rules search the rest.
 const VALUE_BYTES_MAX: usize = 512;
-/// What is looked at before a name.
+/// Bytes of the line before a name that are examined.
 const LINE_BEFORE_MAX: usize = 160;
-/// Marks that are removed from the end of a value.
+/// Maximum number of punctuation characters removed from the end of a value.
 const MARKS_MAX: usize = 8;
-/// Characters of a value with spaces and no quotation marks.
+/// Maximum length of an unquoted value with spaces, in characters.
 const LINE_CHARS_MAX: usize = 80;
-/// Words of one.
+/// Maximum number of words in such a value.
 const LINE_WORDS_MAX: usize = 12;
 
-/// The name of a secret and where it is.
+/// The name of a secret and its position.
 #[derive(Debug)]
 pub(super) struct Name<'t> {
     pub(super) text: &'t str,
     pub(super) start: usize,
     pub(super) end: usize,
     pub(super) strength: Strength,
-    /// Whether it is an option of a command line.
+    /// Whether it is a command-line option.
     pub(super) is_flag: bool,
 }
 
@@ -45,20 +45,20 @@ impl Name<'_> {
         endings.iter().any(|ending| name.ends_with(ending))
     }
 
-    /// Names as environments have them, whose values are never code.
-    fn is_of_environment(&self) -> bool {
+    /// Whether it is written like an environment variable. The value of one is never code.
+    fn is_env_variable(&self) -> bool {
         self.text.len() > 4 && !self.text.bytes().any(|byte| byte.is_ascii_lowercase())
     }
 }
 
-/// Where a secret is in the view.
+/// The range of a secret in the view.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
+pub(super) struct ValueRange {
     pub(super) start: usize,
     pub(super) end: usize,
 }
 
-/// A place in a text.
+/// A position in a text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor<'t> {
     text: &'t str,
@@ -98,20 +98,20 @@ impl<'t> Cursor<'t> {
     }
 }
 
-/// How a name and its value are separated.
+/// What separates a name and its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Separator {
     Equals,
     Colon,
-    /// A call, a list of arguments, or a pair of fields: only quoted values.
+    /// A call, a list of arguments, or a pair of fields. Only quoted values count.
     Argument,
     /// A column of a table.
     Bar,
     Blank,
 }
 
-/// The secret that a name announces, without its quotation marks.
-pub(super) fn after(view: &View, name: &Name<'_>) -> Option<Found> {
+/// The secret that follows `name`, without its quotation marks.
+pub(super) fn after(view: &View, name: &Name<'_>) -> Option<ValueRange> {
     let text = view.text.as_str();
     if let Some(found) = element(text, name) {
         return Some(found);
@@ -133,8 +133,8 @@ pub(super) fn after(view: &View, name: &Name<'_>) -> Option<Found> {
     context.value(cursor)
 }
 
-/// `<password>…</password>` and `<key>password</key><string>…</string>`.
-fn element(text: &str, name: &Name<'_>) -> Option<Found> {
+/// Handles `<password>…</password>` and `<key>password</key><string>…</string>`.
+fn element(text: &str, name: &Name<'_>) -> Option<ValueRange> {
     let before = text.get(..name.start)?;
     let mut cursor = Cursor::new(text, name.end);
     let tag = before.get(before.len().saturating_sub(1)..)?;
@@ -178,13 +178,13 @@ fn element(text: &str, name: &Name<'_>) -> Option<Found> {
         && !is_placeholder(content)
         && !content.contains(BARRIER);
     let fits = name.strength > Strength::Weak || is_token(content);
-    (is_secret && fits).then_some(Found {
+    (is_secret && fits).then_some(ValueRange {
         start,
         end: start + content.len(),
     })
 }
 
-/// Reads what stands between a name and its value; also whether nothing but the mark does.
+/// Reads the separator between a name and its value. The flag is true if no space surrounds it.
 fn separator(
     cursor: &mut Cursor<'_>,
     name: &Name<'_>,
@@ -240,14 +240,14 @@ fn separator(
         .then_some((Separator::Blank, true))
 }
 
-/// `aws configure set aws_secret_access_key …`, `heroku config:set`, `requirepass …`.
+/// Handles `aws configure set aws_secret_access_key …`, `heroku config:set` and `requirepass …`.
 fn is_configured(line: &str, name: &Name<'_>) -> bool {
     line.ends_with("configure set ")
         || line.ends_with("config set ")
         || line.trim().is_empty() && (name.is("requirepass") || name.is("masterauth"))
 }
 
-/// `name: DB_PASS` and `value: …` next to each other, in any notation.
+/// Handles `name: DB_PASS` followed by `value: …`, in any notation.
 fn pair(cursor: &mut Cursor<'_>, blanks: usize) -> Option<(Separator, bool)> {
     let mut ahead = *cursor;
     ahead.skip(40, |c| c.is_whitespace() || c == ',');
@@ -269,12 +269,12 @@ struct Context<'v, 'n> {
     view: &'v View,
     name: &'n Name<'n>,
     separator: Separator,
-    /// Whether there is a space between name and value.
+    /// Whether a space separates name and value.
     is_spaced: bool,
 }
 
 impl Context<'_, '_> {
-    fn value(&self, mut cursor: Cursor<'_>) -> Option<Found> {
+    fn value(&self, mut cursor: Cursor<'_>) -> Option<ValueRange> {
         self.block(&mut cursor);
         if self.name.strength == Strength::Weak {
             skip_scheme(&mut cursor);
@@ -303,7 +303,7 @@ impl Context<'_, '_> {
         self.unquoted(cursor)
     }
 
-    /// A block of YAML, and a quoted value on the next line.
+    /// Skips to the content of a YAML block, or to a quoted value on the next line.
     fn block(&self, cursor: &mut Cursor<'_>) {
         let mut ahead = *cursor;
         if self.separator != Separator::Colon {
@@ -316,8 +316,8 @@ impl Context<'_, '_> {
         }
     }
 
-    /// The text within quotation marks of the same depth.
-    fn quoted(&self, mut cursor: Cursor<'_>, quote: char) -> Option<Found> {
+    /// The text up to a closing quotation mark at the same escape depth.
+    fn quoted(&self, mut cursor: Cursor<'_>, quote: char) -> Option<ValueRange> {
         let depth = self.view.depth(cursor.at);
         let triple: String = std::iter::repeat_n(quote, 3).collect();
         let closing = match quote {
@@ -351,7 +351,7 @@ impl Context<'_, '_> {
                 }
             } else if c == closing || c == quote {
                 let deep = self.view.depth(cursor.at + at);
-                // SQL doubles a mark within a text.
+                // SQL doubles a quotation mark inside a string.
                 let is_doubled =
                     c == '\'' && deep == depth && rest.get(at + 1..)?.starts_with('\'') && at > 0;
                 if is_doubled {
@@ -361,15 +361,15 @@ impl Context<'_, '_> {
                     break;
                 }
             } else if c == '"' && self.view.depth(cursor.at + at) < depth {
-                // The text around it ends.
+                // The enclosing string ends here.
                 end = Some(at);
                 break;
             }
         }
-        // Cut off: up to the end of the line.
+        // The closing mark is missing. Take the rest of the line.
         let end = end.unwrap_or_else(|| rest.find('\n').unwrap_or(rest.len()));
         let content = rest.get(..end)?;
-        self.is_secret_text(content).then_some(Found {
+        self.is_secret_text(content).then_some(ValueRange {
             start: cursor.at,
             end: cursor.at + end,
         })
@@ -397,9 +397,9 @@ impl Context<'_, '_> {
         }
     }
 
-    /// A call whose argument is the secret: `Some("…")`, `getenv("X", "…")`. `Some(None)`: a call
-    /// that holds none.
-    fn wrapped(&self, cursor: Cursor<'_>) -> Option<Option<Found>> {
+    /// A call with the secret as its argument: `Some("…")`, `getenv("X", "…")`. Returns
+    /// `Some(None)` for a call without a secret.
+    fn wrapped(&self, cursor: Cursor<'_>) -> Option<Option<ValueRange>> {
         let mut ahead = cursor;
         let name = ahead.skip(60, |c| {
             c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '.' | '&')
@@ -424,13 +424,13 @@ impl Context<'_, '_> {
         )?;
         let is_secret =
             is_odd(content) && self.is_secret_text(content) && !content.contains(BARRIER);
-        Some(is_secret.then_some(Found {
+        Some(is_secret.then_some(ValueRange {
             start: ahead.at + 1,
             end: ahead.at + 1 + content.len(),
         }))
     }
 
-    fn unquoted(&self, cursor: Cursor<'_>) -> Option<Found> {
+    fn unquoted(&self, cursor: Cursor<'_>) -> Option<ValueRange> {
         let rest = cursor.rest();
         let rest = rest.get(..floor(rest, VALUE_BYTES_MAX))?;
         let ends = |c: char| {
@@ -442,7 +442,7 @@ impl Context<'_, '_> {
         let run = rest.get(..rest.find(ends).unwrap_or(rest.len()))?;
         let value = trimmed(cut_at_next(run));
         let found = |value: &str| {
-            Some(Found {
+            Some(ValueRange {
                 start: cursor.at,
                 end: cursor.at + value.len(),
             })
@@ -454,7 +454,7 @@ impl Context<'_, '_> {
         if let Some(line) = self.line(rest) {
             return found(line);
         }
-        // What a marker follows was looked at before.
+        // The text before a marker was searched before.
         if behind.starts_with(BARRIER) {
             return None;
         }
@@ -476,7 +476,7 @@ impl Context<'_, '_> {
             return false;
         }
         let is_environment =
-            name.is_of_environment() && self.separator == Separator::Equals && !self.is_spaced;
+            name.is_env_variable() && self.separator == Separator::Equals && !self.is_spaced;
         if !is_environment && (is_code(value) || is_code(run))
             || names_a_secret(value) && !is_odd(value)
         {
@@ -523,7 +523,8 @@ impl Context<'_, '_> {
                 if is_environment || !is_plain {
                     return true;
                 }
-                // Plain words: not the beginning of a sentence, and no variable's name.
+                // An ordinary word. It must not begin a sentence and must not be the name of a
+                // variable.
                 let is_variable = value.contains('_') || value.contains('.') || value.contains('/');
                 let is_argument =
                     behind.starts_with([',', ')', ';']) && self.separator == Separator::Equals;
@@ -532,7 +533,7 @@ impl Context<'_, '_> {
         }
     }
 
-    /// A value with spaces, up to the end of its line.
+    /// A value with spaces, which extends to the end of its line.
     fn line<'t>(&self, rest: &'t str) -> Option<&'t str> {
         let name = self.name;
         let marks = matches!(self.separator, Separator::Colon | Separator::Equals);
@@ -544,7 +545,8 @@ impl Context<'_, '_> {
         let is_phrase = name.ends_with(&["phrase", "mnemonic"]);
         let begins = before.trim_start_matches([' ', '\t', '-', '*', '>', '#']);
         let begins = begins.strip_prefix("export ").unwrap_or(begins);
-        // `spring.datasource.password`, `my password:` and names after quotation marks are no beginning.
+        // Not the beginning: `spring.datasource.password`, `my password:` and names after quotation
+        // marks.
         let is_beginning = is_whole && begins.is_empty();
         if !(is_phrase || is_beginning) {
             return None;
@@ -588,17 +590,17 @@ impl Context<'_, '_> {
     }
 }
 
-/// The type between a name and its value: `password: &str = "…"`.
+/// Skips a type between a name and its value, as in `password: &str = "…"`.
 fn skip_type(cursor: &mut Cursor<'_>) {
     let mut ahead = *cursor;
-    let is_of_a_type = |c: char| {
+    let is_type_char = |c: char| {
         c.is_ascii_alphabetic()
             || matches!(
                 c,
                 '&' | '\'' | '<' | '>' | '[' | ']' | '|' | '?' | '.' | ' ' | ':' | '_'
             )
     };
-    let bytes = ahead.skip(48, is_of_a_type);
+    let bytes = ahead.skip(48, is_type_char);
     let name = cursor.rest().get(..bytes).unwrap_or_default().trim();
     if is_type(name) && ahead.take("=") && !ahead.rest().starts_with('=') {
         ahead.blanks(4);
@@ -606,7 +608,7 @@ fn skip_type(cursor: &mut Cursor<'_>) {
     }
 }
 
-/// `Bearer`, `Basic` and others before the credentials themselves.
+/// Skips `Bearer`, `Basic` and other schemes that precede credentials.
 fn skip_scheme(cursor: &mut Cursor<'_>) {
     let mut ahead = *cursor;
     ahead.skip(1, |c| matches!(c, '"' | '\''));
@@ -637,13 +639,13 @@ fn skip_scheme(cursor: &mut Cursor<'_>) {
     }
 }
 
-/// A single word or a sentence for people.
+/// Whether a text is a single common word or a sentence for people.
 fn is_label(text: &str) -> bool {
     let words = text.split_whitespace().count();
     words == 1 && !is_odd(text) && is_common(text) || words > 1 && is_prose(text)
 }
 
-/// Several words of which some are everyone's.
+/// Whether a text has several words, some of them common.
 fn is_prose(text: &str) -> bool {
     let words: Vec<&str> = text.split_whitespace().collect();
     let common = words
@@ -656,7 +658,7 @@ fn is_prose(text: &str) -> bool {
         || names_a_secret(text)
 }
 
-/// Whether a value can be nothing but a token: a mix that no word has.
+/// Whether a value is clearly a token: a mix of characters that no word has.
 pub(super) fn is_token(value: &str) -> bool {
     let groups = value.split(' ').all(|group| {
         (2..=8).contains(&group.len())
@@ -679,7 +681,7 @@ pub(super) fn is_token(value: &str) -> bool {
         .filter(|part| words::is_word_like(part))
         .count();
     let parts = value.split(['-', '_', '.', ':']).count();
-    // `claude-haiku-4-5`, `gpt-4o-mini`: names with versions.
+    // Names with versions, such as `claude-haiku-4-5` and `gpt-4o-mini`.
     let is_name = names * 2 >= parts && parts > 1 && chars < 32;
     let is_solid_word = chars >= 16 && value.bytes().all(|byte| byte.is_ascii_alphanumeric());
     (has_digit && has_letter && chars >= 8
@@ -712,7 +714,7 @@ fn is_path(value: &str) -> bool {
         || value.contains("://") && !value.contains('@')
 }
 
-/// `String`, `Option<String>`, `string;`.
+/// Matches `String`, `Option<String>` and `string;`.
 fn is_type(value: &str) -> bool {
     let value = value
         .trim_start_matches(['&', '\'', '*'])
@@ -745,7 +747,7 @@ fn is_type(value: &str) -> bool {
     types.contains(&head.to_ascii_lowercase().as_str())
 }
 
-/// The part before the next pair of a list: `;Database=…`, `&user=…`, `, name: …`.
+/// The part before the next pair of a list, such as `;Database=…`, `&user=…` or `, name: …`.
 fn cut_at_next(run: &str) -> &str {
     for (at, mark) in run.char_indices().skip(1) {
         if !matches!(mark, ',' | ';' | '&' | '|') {
@@ -773,7 +775,7 @@ fn cut_at_next(run: &str) -> &str {
     run.find("</").and_then(|at| run.get(..at)).unwrap_or(run)
 }
 
-/// Without the marks of what is around it: a sentence, a list, brackets.
+/// Removes trailing punctuation of the surrounding sentence, list or brackets.
 pub(super) fn trimmed(value: &str) -> &str {
     let mut value = value;
     for _ in 0..MARKS_MAX {
@@ -784,7 +786,7 @@ pub(super) fn trimmed(value: &str) -> &str {
             let count = |wanted: char| value.chars().filter(|c| *c == wanted).count();
             count(close) > count(open)
         };
-        let goes = match last {
+        let is_trailing = match last {
             ',' | ';' | ':' | '.' => true,
             ')' => is_open('(', ')'),
             ']' => is_open('[', ']'),
@@ -794,7 +796,7 @@ pub(super) fn trimmed(value: &str) -> &str {
             '\\' => true,
             _ => false,
         };
-        if !goes {
+        if !is_trailing {
             return value;
         }
         value = value
@@ -804,7 +806,7 @@ pub(super) fn trimmed(value: &str) -> &str {
     value
 }
 
-/// What precedes a place on its line, and whether that is all of it.
+/// The text before a position on its line. The flag is true if the whole line prefix is included.
 fn line_before(text: &str, at: usize) -> (bool, &str) {
     let from = floor(text, at.saturating_sub(LINE_BEFORE_MAX));
     let before = text.get(from..at).unwrap_or_default();
@@ -814,7 +816,7 @@ fn line_before(text: &str, at: usize) -> (bool, &str) {
     }
 }
 
-/// The last boundary of a character at or before a place.
+/// The last character boundary at or before a position.
 pub(super) fn floor(text: &str, at: usize) -> usize {
     let mut at = at.min(text.len());
     while !text.is_char_boundary(at) {

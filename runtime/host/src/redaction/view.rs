@@ -1,17 +1,17 @@
-//! A text as a reader sees it: escapes decoded, invisible characters and line continuations removed.
+//! A text with escapes decoded and without invisible characters and line continuations.
 //!
-//! Rules search the view, and [`View::range`] maps what they find back to the original text.
+//! Rules search the view. [`View::range`] maps their matches back to the original text.
 
 use crate::redaction::MARKER_START;
 
-/// Stands for an existing marker, so that no rule reads across it.
+/// Replaces an existing marker in the view, so that no rule matches across it.
 pub(super) const BARRIER: char = '\u{1}';
 
-/// Longer texts that begin like a marker are none.
+/// Markers are shorter than this. Longer texts in brackets are not markers.
 const MARKER_BYTES_MAX: usize = 48;
 
-/// A piece of the view and the piece of the original it came from. Pieces of equal length that are
-/// not `decoded` were copied.
+/// A part of the view and the part of the original that it comes from. Parts that are not `decoded`
+/// are copies.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
     view_start: usize,
@@ -27,7 +27,7 @@ pub(super) struct View {
     pieces: Vec<Piece>,
 }
 
-/// What a special place decodes to, and how many bytes of the original it takes.
+/// The character that an escape decodes to, and the length of the escape in the original.
 struct Decoded {
     bytes: usize,
     text: Option<char>,
@@ -81,13 +81,13 @@ impl View {
         self.text.push_str(text);
     }
 
-    /// The last piece that begins at or before this place of the view and is not empty there.
+    /// The last non-empty piece that begins at or before this position in the view.
     fn piece(&self, at: usize) -> Option<&Piece> {
         let after = self.pieces.partition_point(|piece| piece.view_start <= at);
         self.pieces.get(after.checked_sub(1)?)
     }
 
-    /// The range of the original that became this range of the view.
+    /// The range in the original for a range in the view.
     pub(super) fn range(&self, start: usize, end: usize) -> (usize, usize) {
         let place = |at: usize, is_end: bool| {
             self.piece(at).map_or(0, |piece| match piece.decoded {
@@ -99,7 +99,7 @@ impl View {
         (place(start, false), place(end.saturating_sub(1), true))
     }
 
-    /// How many backslashes precede the quotation mark at this place in the original.
+    /// Number of backslashes before the quotation mark at this position in the original.
     pub(super) fn depth(&self, at: usize) -> usize {
         let piece = self.piece(at).filter(|piece| piece.decoded);
         piece.map_or(0, |piece| piece.end - piece.start - 1)
@@ -113,7 +113,7 @@ fn is_special(byte: u8) -> bool {
     )
 }
 
-/// Decodes what `rest` begins with; `None` where it is a character like any other.
+/// Decodes the escape at the start of `rest`. `None` if there is none.
 fn decode(rest: &str, before: &str, copied: Option<&str>) -> Option<Decoded> {
     let first = rest.chars().next()?;
     let removed = |bytes| Some(Decoded { bytes, text: None });
@@ -130,7 +130,8 @@ fn decode(rest: &str, before: &str, copied: Option<&str>) -> Option<Decoded> {
             text: Some(BARRIER),
         }),
         '\u{1b}' => removed(ansi(rest)),
-        // A tree of zero-width characters, soft hyphens, joiners, directions, variations and tags.
+        // Zero-width characters, soft hyphens, joiners, direction marks, variation selectors and
+        // tags.
         '\u{ad}'
         | '\u{34f}'
         | '\u{115f}'
@@ -156,11 +157,11 @@ fn last(before: &str, copied: Option<&str>) -> Option<char> {
     copied.or_else(|| before.chars().next_back())
 }
 
-/// Backslashes and what they escape, however often the text was encoded.
+/// Decodes backslashes and the escaped character, for any number of nested encodings.
 fn backslashes(rest: &str, last: Option<char>) -> Option<Decoded> {
     let count = rest.bytes().take_while(|byte| *byte == b'\\').count();
     let after = rest.get(count..)?;
-    // Consumed whole, so that a long run of them is counted once.
+    // Consume the whole run, so that a long run is counted only once.
     let run = || {
         (count > 1).then_some(Decoded {
             bytes: count,
@@ -178,7 +179,8 @@ fn backslashes(rest: &str, last: Option<char>) -> Option<Decoded> {
     };
     let decoded = match escaped {
         '\n' | '\r' => continuation(rest, count, last),
-        // Encoded once, twice or three times a line break has 1, 2 or 4; a continuation has 3 or 6.
+        // A line break that was encoded one, two or three times has 1, 2 or 4 backslashes. A
+        // continuation has 3 or 6.
         'n' if count == 3 || count == 6 => {
             let indent = indentation(after.get(1..).unwrap_or_default(), last);
             Some(Decoded {
@@ -203,7 +205,7 @@ fn backslashes(rest: &str, last: Option<char>) -> Option<Decoded> {
     decoded.or_else(run)
 }
 
-/// `u0041`, `u{41}`, `U00000041` or `x41`: the code point and its bytes.
+/// Parses `u0041`, `u{41}`, `U00000041` or `x41`. Returns the code point and its length in bytes.
 fn code_point(text: &str) -> Option<(u32, usize)> {
     let (digits, bytes) = match text.as_bytes() {
         [b'u', b'{', ..] => {
@@ -218,7 +220,7 @@ fn code_point(text: &str) -> Option<(u32, usize)> {
     Some((code, bytes))
 }
 
-/// A line break behind the mark that continues a line.
+/// Decodes a line break after a continuation character.
 fn continuation(rest: &str, mark: usize, last: Option<char>) -> Option<Decoded> {
     let after = rest.get(mark..)?;
     let line_break = match after.as_bytes() {
@@ -233,7 +235,7 @@ fn continuation(rest: &str, mark: usize, last: Option<char>) -> Option<Decoded> 
     })
 }
 
-/// The bytes of an indentation to skip, and what stands for it: nothing within a word.
+/// The length of an indentation and its replacement, which is empty inside a word.
 fn indentation(after: &str, last: Option<char>) -> (usize, Option<char>) {
     let bytes = after
         .bytes()
@@ -246,7 +248,7 @@ fn indentation(after: &str, last: Option<char>) -> (usize, Option<char>) {
     (bytes, separates.then_some(' '))
 }
 
-/// `&#65;` and `&#x41;`.
+/// Decodes `&#65;` and `&#x41;`.
 fn entity(rest: &str) -> Option<Decoded> {
     let digits = rest.strip_prefix("&#")?;
     let end = digits.bytes().take(9).position(|byte| byte == b';')?;
@@ -261,7 +263,7 @@ fn entity(rest: &str) -> Option<Decoded> {
     })
 }
 
-/// The bytes of a terminal's escape sequence.
+/// The length of a terminal escape sequence in bytes.
 fn ansi(rest: &str) -> usize {
     let Some(body) = rest.strip_prefix("\u{1b}[") else {
         return 1;

@@ -1,6 +1,6 @@
-//! Words that decide whether a name names a secret, and whether a value is one.
+//! Word lists that decide whether a name refers to a secret and whether a value is one.
 
-/// How sure a name makes it that its value is a secret.
+/// How strongly a name indicates that its value is a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Strength {
     /// `token`, `auth`: often followed by something else.
@@ -11,7 +11,7 @@ pub(super) enum Strength {
     Strong,
 }
 
-/// What may follow the word that counts, as in `PASSWORD_PROD`.
+/// Suffixes that do not change the meaning of a name, as in `PASSWORD_PROD`.
 const SUFFIXES: &[&str] = &[
     "value",
     "val",
@@ -101,7 +101,7 @@ const WEAK: &[&str] = &[
     "mnemonic",
 ];
 
-/// What precedes `key` where it opens something.
+/// Words before `key` in the name of a secret key.
 const KEYS: &[&str] = &[
     "api",
     "access",
@@ -159,7 +159,7 @@ const KEYS: &[&str] = &[
     "authorization",
 ];
 
-/// Words that make of a name one of something public.
+/// Words that mark a name as public.
 const PUBLIC: &[&str] = &[
     "public",
     "forgot",
@@ -189,7 +189,7 @@ const PUBLIC: &[&str] = &[
     "use",
 ];
 
-/// Words that a concatenated name ends with, such as `dbpassword`.
+/// Endings of names that are written as one word, such as `dbpassword`.
 const ENDINGS: &[(&str, Strength)] = &[
     ("password", Strength::Strong),
     ("passwd", Strength::Strong),
@@ -207,7 +207,7 @@ const ENDINGS: &[(&str, Strength)] = &[
     ("token", Strength::Weak),
 ];
 
-/// Words that end like one of those and are none.
+/// Words with such an ending that are not names of secrets.
 const OTHERS: &[&str] = &[
     "bypass",
     "compass",
@@ -220,7 +220,7 @@ const OTHERS: &[&str] = &[
     "onepass",
 ];
 
-/// Splits a name at marks and humps into lower-case words.
+/// Splits a name at punctuation and camel-case humps into lower-case words.
 pub(super) fn words_of(name: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut word = String::new();
@@ -250,7 +250,7 @@ pub(super) fn words_of(name: &str) -> Vec<String> {
     words
 }
 
-/// How sure a name is that of a secret; `None` where it is not.
+/// How strongly a name indicates a secret. `None` if it does not.
 pub(super) fn strength(name: &str) -> Option<Strength> {
     let mut words = words_of(name);
     while words.len() > 1 {
@@ -291,7 +291,7 @@ pub(super) fn strength(name: &str) -> Option<Strength> {
     })
 }
 
-/// Whether a text names a secret anywhere, as labels and variables do.
+/// Whether a text contains the name of a secret, as labels and variables do.
 pub(super) fn names_a_secret(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     [
@@ -312,7 +312,7 @@ pub(super) fn names_a_secret(text: &str) -> bool {
     .any(|word| text.contains(word))
 }
 
-/// Words that follow a name of a secret without being one.
+/// Words that often follow the name of a secret but are not secrets.
 pub(super) fn is_common(word: &str) -> bool {
     let word = word
         .trim_matches(|c: char| !c.is_alphanumeric())
@@ -646,7 +646,7 @@ const COMMON: &[&str] = &[
     "readonly",
 ];
 
-/// Whether a value stands for one, as `<password>`, `$PASSWORD` and `********` do.
+/// Whether a value is a placeholder, such as `<password>`, `$PASSWORD` or `********`.
 pub(super) fn is_placeholder(value: &str) -> bool {
     let inner = |start: &str, end: &str| {
         value
@@ -659,7 +659,7 @@ pub(super) fn is_placeholder(value: &str) -> bool {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"_-. :/|?!@>".contains(&byte))
     };
-    // A value that was generated has brackets anywhere, but hardly a word of letters between them.
+    // A generated value can contain brackets anywhere, but rarely around a word of letters.
     let is_word = |name: &str| {
         name.len() >= 2
             && is_name(name)
@@ -737,14 +737,14 @@ pub(super) fn is_placeholder(value: &str) -> bool {
         .any(|start| letters.starts_with(start) && letters.len() < 64)
 }
 
-/// Whether lower and upper case alternate, as in no word.
+/// Whether lower and upper case are mixed, which no word does.
 fn has_humps(text: &str) -> bool {
     let has_lower = text.bytes().any(|byte| byte.is_ascii_lowercase());
     let has_upper = text.bytes().skip(1).any(|byte| byte.is_ascii_uppercase());
     has_lower && has_upper
 }
 
-/// Whether a value reads like code: a call, a field, a path of names.
+/// Whether a value looks like code: a call, a field, a path of names.
 pub(super) fn is_code(value: &str) -> bool {
     let value = value
         .trim_start_matches(['&', '*', '!', '@'])
@@ -773,7 +773,8 @@ pub(super) fn is_code(value: &str) -> bool {
     if continues {
         return true;
     }
-    // `name.name`, `name(…`, `name[…`, `Name<Name>`: after the mark a name again, or the end.
+    // `name.name`, `name(…`, `name[…`, `Name<Name>`: another name or the end follows the
+    // punctuation.
     let Some(mark) = rest
         .chars()
         .next()
@@ -799,7 +800,7 @@ pub(super) fn is_code(value: &str) -> bool {
     is_word && code_bytes(rest) && next_is_word && (name >= 3 || mark == '.')
 }
 
-/// Whether letters read like a word or a name of words: vowels, and humps where words begin.
+/// Whether letters look like a word or a name of words: vowels, and humps only where words begin.
 pub(super) fn is_word_like(text: &str) -> bool {
     let words = words_of(text);
     !words.is_empty()
@@ -811,7 +812,7 @@ pub(super) fn is_word_like(text: &str) -> bool {
         })
 }
 
-/// Whether a text is more than a word: digits, marks or humps that no word has.
+/// Whether a text contains digits, punctuation or humps that no word has.
 pub(super) fn is_odd(value: &str) -> bool {
     let inner = value.trim_matches(|c: char| {
         matches!(

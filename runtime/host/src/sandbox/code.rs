@@ -1,5 +1,4 @@
-//! Compiled code in files: what they are called, how they come to be there whole, and a folder of
-//! them that processes share.
+//! Files with compiled code: their names, atomic writes, and a cache folder that processes share.
 
 use std::fs;
 use std::io::Write;
@@ -10,18 +9,18 @@ use tempfile::NamedTempFile;
 use crate::limits::{Compiler, Limits};
 use crate::sandbox::compile::{CompileError, Compiled, compile, compiler_fingerprint, sha256_hex};
 
-/// How names begin that are not yet those of anything; so do those of the compiler's folders.
+/// The prefix of unfinished files and of the compiler's temporary folders.
 pub const UNFINISHED: &str = ".tmp";
 
-/// Characters of a SHA-256 in hexadecimal.
+/// Length of a SHA-256 in hexadecimal.
 const DIGEST_LENGTH: usize = 64;
 
-/// What the file is called of a component that was compiled for engines of this fingerprint.
+/// The name of the file with the code of a component for engines with this fingerprint.
 pub fn file_name(digest: &str, fingerprint: &str) -> String {
     format!("{digest}-{fingerprint}.code")
 }
 
-/// Lays bytes down in a folder, without a name yet: what is then given one is whole, or not there.
+/// Writes and syncs a temporary file in `folder`. Once the caller gives it a name, it is complete.
 pub fn whole(folder: &Path, bytes: &[u8]) -> std::io::Result<NamedTempFile> {
     let mut file = NamedTempFile::with_prefix_in(UNFINISHED, folder)?;
     file.write_all(bytes)?;
@@ -29,7 +28,7 @@ pub fn whole(folder: &Path, bytes: &[u8]) -> std::io::Result<NamedTempFile> {
     Ok(file)
 }
 
-/// What was compiled before is taken from the folder; what was not is compiled and laid there.
+/// Returns cached code from the folder. On a miss, compiles the component and adds the code.
 pub(super) fn shared(
     folder: &Path,
     compiler: &Compiler,
@@ -46,19 +45,19 @@ pub(super) fn shared(
         return Ok(compiled);
     }
     let compiled = compile(compiler, limits, component, scratch)?;
-    // Whoever finds nothing compiles: that it can't be kept costs time and nothing else.
+    // Errors are ignored. If the code cannot be cached, another process compiles it again.
     let _ = fs::create_dir_all(folder)
         .and_then(|()| whole(folder, &packed(&compiled)))
         .and_then(|file| Ok(file.persist(&path)?));
     Ok(compiled)
 }
 
-/// The digest, then the code.
+/// The digest, followed by the code.
 fn packed(compiled: &Compiled) -> Vec<u8> {
     [compiled.sha256.as_bytes(), &compiled.code].concat()
 }
 
-/// The code, where it is what was packed.
+/// The code, if it matches its digest.
 fn unpacked(mut digest: Vec<u8>) -> Option<Compiled> {
     if digest.len() < DIGEST_LENGTH {
         return None;

@@ -1,7 +1,8 @@
-//! Turning components into machine code: in a child process with limits, since nothing inside the
-//! compiler bounds its memory or time.
+//! Compiles components to machine code in a child process with limits, because nothing inside the
+//! compiler limits its memory or time.
 //!
-//! Compiled code is native code: only what we compiled ourselves is loaded, by its digest.
+//! Compiled code is native code. Only code that this program compiled is loaded, verified by its
+//! digest.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write as _};
@@ -23,50 +24,50 @@ use crate::fault::{Fault, FaultKind, chain, printable};
 use crate::limits::{Compiler, Limits};
 use crate::sandbox::{Engine, code, confine, fingerprint_of, tuned};
 
-/// Of a child's standard error this much is kept.
+/// Maximum number of bytes stored from a child's standard error.
 const ERROR_BYTES_MAX: u64 = 4096;
-/// A child that has closed its standard error is looked at this often until it has ended.
+/// Poll interval for the exit of a child that closed its standard error.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
-/// Descriptors of a child: the standard three, its two files, and some room.
+/// File descriptors of a child: three standard streams, two files, and a reserve.
 const DESCRIPTORS_MAX: u64 = 16;
 
 /// Machine code for one engine, with its digest.
 #[derive(Debug)]
 pub struct Compiled {
-    /// What [`load`] takes.
+    /// The input of [`load`].
     pub code: Vec<u8>,
     /// The SHA-256 of `code`, in hexadecimal.
     pub sha256: String,
 }
 
 impl Compiled {
-    /// Code that was kept, with its digest worked out anew.
+    /// Wraps stored code and computes its digest.
     pub fn from_kept(code: Vec<u8>) -> Self {
         let sha256 = sha256_hex(&code);
         Self { code, sha256 }
     }
 }
 
-/// Why a component could not be compiled or loaded.
+/// A component that could not be compiled or loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
-    /// The file is too large to be tried.
-    #[error("the component has {bytes} bytes; {bytes_max} are allowed")]
+    /// The file is larger than the limit.
+    #[error("the component has {bytes} bytes; the limit is {bytes_max}")]
     TooLarge {
-        /// Its size.
+        /// The size of the component.
         bytes: u64,
         /// The limit.
         bytes_max: u64,
     },
-    /// The compiler refuses it, or ran into a limit.
+    /// The compiler rejected the component or exceeded a limit.
     #[error("the component does not compile: {0}")]
     Refused(String),
     /// The compiler could not be started, or its files could not be read or written.
-    #[error("the compiler can't be run on `{path}`; check permissions and free space")]
+    #[error("the compiler cannot use `{path}`; check permissions and free space")]
     Io {
-        /// The file or program at hand.
+        /// The affected file or program.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         #[source]
         source: std::io::Error,
     },
@@ -74,7 +75,7 @@ pub enum CompileError {
 
 impl From<CompileError> for Fault {
     fn from(error: CompileError) -> Self {
-        // A failure of our own can pass with the next attempt.
+        // A failure of the host can go away, so it is not blamed on the component.
         let kind = match error {
             CompileError::TooLarge { .. } | CompileError::Refused(_) => FaultKind::Component,
             CompileError::Io { .. } => FaultKind::Host,
@@ -83,11 +84,11 @@ impl From<CompileError> for Fault {
     }
 }
 
-/// Compiles a component, for an [`Engine`] of the same limits. `scratch` is a folder of ours for
-/// what goes between us and the child.
+/// Compiles a component for an [`Engine`] with the same limits. `scratch` is a private folder for
+/// the files that are exchanged with the child.
 ///
 /// # Errors
-/// When the component is too large, is refused or crosses a limit, or the child can't be run.
+/// The component is too large, is rejected or exceeds a limit, or the child cannot be run.
 pub fn compile(
     compiler: &Compiler,
     limits: &Limits,
@@ -128,7 +129,7 @@ pub fn compile(
                     },
                     ChildError::Failed(reason) => [input.clone(), output.clone()]
                         .into_iter()
-                        .find_map(|path| of_a_file(path, &reason))
+                        .find_map(|path| file_error(path, &reason))
                         .unwrap_or(CompileError::Refused(reason)),
                 },
             )?;
@@ -138,48 +139,52 @@ pub fn compile(
     Ok(Compiled::from_kept(code))
 }
 
-/// What the child says of its own files is nothing that it says of the component.
-fn of_a_file(path: PathBuf, reason: &str) -> Option<CompileError> {
-    let told = reason.strip_prefix(&format!("`{}` ", path.display()))?;
-    let source = std::io::Error::other(told.to_owned());
+/// Separates errors about the child's own files from errors about the component.
+fn file_error(path: PathBuf, reason: &str) -> Option<CompileError> {
+    let shown = path.display();
+    let cause = reason
+        .strip_prefix(&format!("cannot read `{shown}`: "))
+        .or_else(|| reason.strip_prefix(&format!("cannot write `{shown}`: ")))?;
+    let source = std::io::Error::other(cause.to_owned());
     Some(CompileError::Io { path, source })
 }
 
-/// The child's side of [`compile`]: takes its limits upon itself, and compiles.
+/// The child's side of [`compile`]: sets its own limits, then compiles.
 ///
-/// `arguments` are those that [`compile`] appends: input, output, memory and CPU seconds.
+/// `arguments` are the ones that [`compile`] appends: input, output, memory in bytes and CPU
+/// seconds.
 ///
 /// # Errors
-/// A sentence for the parent, which passes it on.
+/// A message for the parent, which reports it.
 pub fn compile_as_child(arguments: &[String]) -> Result<(), String> {
     let [input, output, memory, cpu_seconds] = arguments else {
-        return Err("this command is for the pipeline's own use".to_owned());
+        return Err("this command is internal".to_owned());
     };
     let number = |text: &String| {
         text.parse::<u64>()
-            .map_err(|error| format!("`{text}` is no number: {error}"))
+            .map_err(|error| format!("invalid number `{text}`: {error}"))
     };
     let limits = Limits {
         compile_memory_bytes_max: number(memory)?,
         compile_cpu_max: Duration::from_secs(number(cpu_seconds)?),
         ..Limits::default()
     };
-    // Nobody is left to take what it would go on to make.
+    // If the parent dies, no process would use the result.
     #[cfg(target_os = "linux")]
     set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(|error| format!("the compiler can't follow its parent: {error}"))?;
-    let component = fs::read(input).map_err(|error| format!("`{input}` can't be read: {error}"))?;
+        .map_err(|error| format!("cannot bind the compiler to its parent process: {error}"))?;
+    let component = fs::read(input).map_err(|error| format!("cannot read `{input}`: {error}"))?;
     let mut compiled = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(output)
-        .map_err(|error| format!("`{output}` can't be written: {error}"))?;
+        .map_err(|error| format!("cannot write `{output}`: {error}"))?;
     for (resource, most) in [
         (Resource::As, limits.compile_memory_bytes_max),
         (Resource::Cpu, limits.compile_cpu_max.as_secs()),
         (Resource::Core, 0),
-        // What it writes came out of that memory.
+        // The output is written from memory, so it needs no separate limit.
         (Resource::Fsize, limits.compile_memory_bytes_max),
         (Resource::Nofile, DESCRIPTORS_MAX),
     ] {
@@ -188,46 +193,46 @@ pub fn compile_as_child(arguments: &[String]) -> Result<(), String> {
             maximum: Some(most),
         };
         setrlimit(resource, limit)
-            .map_err(|error| format!("the compiler's limits can't be set: {error}"))?;
+            .map_err(|error| format!("cannot set the limits of the compiler: {error}"))?;
     }
-    // From here on it computes: what the compiler might be talked into finds no file, no socket and
-    // no other program.
+    // From here on, the process only computes. Even if a component exploits the compiler, it cannot
+    // open files or sockets or start programs.
     confine::to_computing()?;
     let code = precompile(&limits, &component)?;
     compiled
         .write_all(&code)
-        .map_err(|error| format!("`{output}` can't be written: {error}"))
+        .map_err(|error| format!("cannot write `{output}`: {error}"))
 }
 
-/// Makes a component of code that [`compile`] gave for an engine of the same limits, on this machine.
+/// Loads code that [`compile`] produced for an engine with the same limits on this machine.
 ///
 /// # Errors
-/// When the code is for another engine.
+/// The code was compiled for another engine.
 pub fn load(engine: &Engine, compiled: &Compiled) -> Result<Component, CompileError> {
     #[expect(
         unsafe_code,
-        reason = "wasmtime runs this as native code; callers hand over only what `compile` gave, checked by digest"
+        reason = "wasmtime runs this as native code; callers only pass code from `compile`, verified by its digest"
     )]
-    // SAFETY: `Compiled` holds what `compile` produced; what was kept on disk between is compared
-    // with the SHA-256 in the database by the registry, which is the only one to call this with it.
-    // Of a shared folder only tests know: it holds what `compile` gave to another one of them.
+    // SAFETY: `Compiled` contains output of `compile`. The registry is the only caller that passes
+    // stored code, and it compares that code with the SHA-256 in the database. Only tests use a
+    // shared folder, which contains output of `compile` from other tests.
     let component = unsafe { Component::deserialize(engine.wasmtime(), &compiled.code) };
     component.map_err(|error| CompileError::Refused(printable(&format!("{error:#}"))))
 }
 
-/// What a component imports and exports, by name.
+/// The names of the imports and exports of a component.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
-    /// The imports, fit for a terminal.
+    /// The imports, safe to print.
     pub imports: Vec<String>,
-    /// The exports, fit for a terminal.
+    /// The exports, safe to print.
     pub exports: Vec<String>,
 }
 
-/// Reads the names in what [`compile`] gave; nothing of the component runs.
+/// Reads the names from compiled code. Runs no code of the component.
 ///
 /// # Errors
-/// A fault of kind `component` when the code is for another engine.
+/// A fault of kind `component` if the code was compiled for another engine.
 pub fn names(engine: &Engine, compiled: &Compiled) -> Result<Names, Fault> {
     let component = load(engine, compiled)
         .map_err(|error| Fault::new(FaultKind::Component, error.to_string()))?;
@@ -240,7 +245,7 @@ pub fn names(engine: &Engine, compiled: &Compiled) -> Result<Names, Fault> {
     })
 }
 
-/// The SHA-256 of some bytes, in hexadecimal.
+/// The SHA-256 of `bytes`, in lowercase hexadecimal.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
@@ -248,7 +253,7 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Names everything but the component that the code depends on.
+/// Identifies everything that compiled code depends on, except the component.
 pub(super) fn compiler_fingerprint(limits: &Limits) -> Result<String, String> {
     compiler_engine(limits).map(|engine| fingerprint_of(&engine))
 }
@@ -263,28 +268,28 @@ fn precompile(limits: &Limits, component: &[u8]) -> Result<Vec<u8>, String> {
         .map_err(|error| printable(&format!("{error:#}")))
 }
 
-/// The compiler runs at most this long, and this many times the CPU time that it may use: on a busy
-/// machine it waits for its turn.
+/// The wall time limit is this base plus a multiple of the CPU time limit, because the compiler
+/// waits for a CPU on a busy machine.
 const WALL_BASE: Duration = Duration::from_secs(10);
 const WALL_PER_CPU: u32 = 10;
 
-/// The longest that a child may take, whatever it does.
+/// The wall time limit of a child.
 fn wall_max(limits: &Limits) -> Duration {
     let share = limits.compile_cpu_max.saturating_mul(WALL_PER_CPU);
     share.saturating_add(WALL_BASE)
 }
 
-/// How a child ended.
-struct Ended {
-    /// `None` where it was stopped at the end of its time.
+/// The exit of a child.
+struct ChildExit {
+    /// `None` if the child was killed because it exceeded its wall time.
     status: Option<ExitStatus>,
-    /// What it wrote to standard error.
+    /// Its standard error, truncated.
     text: Vec<u8>,
 }
 
-/// Waits for a child, and ends it after so much time: also one that sleeps or was stopped, which no
-/// CPU time ends.
-fn supervise(mut child: Child, wall_max: Duration) -> std::io::Result<Ended> {
+/// Waits for a child and kills it after `wall_max`. The CPU limit does not stop a child that sleeps
+/// or is suspended.
+fn supervise(mut child: Child, wall_max: Duration) -> std::io::Result<ChildExit> {
     let stderr = child.stderr.take();
     let child = Mutex::new(child);
     let locked = || child.lock().unwrap_or_else(PoisonError::into_inner);
@@ -294,7 +299,7 @@ fn supervise(mut child: Child, wall_max: Duration) -> std::io::Result<Ended> {
         let watchdog = || {
             if waits.recv_timeout(wall_max) == Err(RecvTimeoutError::Timeout) {
                 is_over.store(true, Ordering::SeqCst);
-                // One that has ended meanwhile is none to kill.
+                // If the child has exited in the meantime, there is nothing to kill.
                 let _ = locked().kill();
             }
         };
@@ -306,11 +311,11 @@ fn supervise(mut child: Child, wall_max: Duration) -> std::io::Result<Ended> {
             })?;
         let mut text = Vec::new();
         if let Some(stderr) = stderr {
-            // A child that can't tell why it failed has failed all the same.
+            // If reading fails, the exit status is still reported.
             let _ = stderr.take(ERROR_BYTES_MAX).read_to_end(&mut text);
         }
         let status = loop {
-            // Never waited for with the lock in hand, which the watchdog needs.
+            // Poll instead of waiting, because the watchdog needs the lock.
             let ended = locked().try_wait();
             match ended.transpose() {
                 Some(status) => break status,
@@ -320,7 +325,7 @@ fn supervise(mut child: Child, wall_max: Duration) -> std::io::Result<Ended> {
         drop(done);
         let is_over = is_over.load(Ordering::SeqCst);
         let status = status.map(|status| Some(status).filter(|_| !is_over));
-        status.map(|status| Ended { status, text })
+        status.map(|status| ChildExit { status, text })
     })
 }
 
@@ -348,11 +353,11 @@ fn run_child(
         .spawn()
         .map_err(ChildError::Start)?;
     let wall_max = wall_max(limits);
-    let Ended { status, text } = supervise(child, wall_max).map_err(ChildError::Start)?;
+    let ChildExit { status, text } = supervise(child, wall_max).map_err(ChildError::Start)?;
     let Some(status) = status else {
         let seconds = wall_max.as_secs();
         return Err(ChildError::Failed(format!(
-            "the compiler did not end within {seconds} s and was stopped"
+            "the compiler did not finish within {seconds} s and was killed"
         )));
     };
     if status.success() {
@@ -361,13 +366,13 @@ fn run_child(
     let said = String::from_utf8_lossy(&text);
     let said = printable(said.trim().trim_start_matches("error: "));
     let limits = format!(
-        "it may use {} MiB of memory and {} s of CPU time",
+        "the limit is {} MiB of memory and {} s of CPU time",
         limits.compile_memory_bytes_max >> 20,
         limits.compile_cpu_max.as_secs()
     );
     Err(ChildError::Failed(match status.code() {
         Some(_) if said.contains("out of memory") => format!("{said}; {limits}"),
         Some(_) if !said.is_empty() => said,
-        _ => format!("the compiler ended with {status}; {limits}"),
+        _ => format!("the compiler exited with {status}; {limits}"),
     }))
 }

@@ -1,11 +1,12 @@
-//! Confining the process that compiles: after this it can compute, and write to what it has open.
+//! Confines the process that compiles. Afterwards, it can only compute and write to files that are
+//! already open.
 //!
-//! A system-call filter (seccomp) with a list of what computing needs. Anything else fails with
-//! `EPERM`: no file can be opened, no socket made, no program started, no other process touched. It
-//! holds for this thread and all threads that it starts. Where the kernel or the architecture has no
-//! filters, the child goes on with its other limits.
+//! Installs a system-call filter (seccomp) that allows only the calls needed for computing. All
+//! other calls fail with `EPERM`: the process cannot open files or sockets, start programs or
+//! affect other processes. The filter applies to this thread and all threads that it starts. If the
+//! kernel or the architecture does not support filters, the child continues with its other limits.
 
-/// Confines the calling thread, for good.
+/// Confines the calling thread permanently.
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -18,10 +19,10 @@ pub(super) fn to_computing() -> Result<(), String> {
     let rules = COMPUTING.iter().map(|call| (*call, Vec::new())).collect();
     install(rules, denied(), SeccompAction::Allow)
         .map(|_| ())
-        .map_err(|error| format!("the compiler can't be confined: {error}"))
+        .map_err(|error| format!("cannot confine the compiler: {error}"))
 }
 
-/// Here the kernel knows no such filters, or nobody tried them.
+/// Seccomp is not available or not tested on this platform.
 #[cfg(not(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -30,7 +31,7 @@ pub(super) fn to_computing() -> Result<(), String> {
     Ok(())
 }
 
-/// What allocators, threads, clocks, panics and the end of a process need.
+/// System calls for allocators, threads, clocks, panics and process exit.
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -96,7 +97,7 @@ mod tests {
         let mut open = File::create(&path).unwrap();
         let confined = thread::spawn(move || {
             to_computing().unwrap();
-            // Threads inherit it, and allocate as before.
+            // Threads inherit the filter and can still allocate.
             let sum = thread::spawn(|| vec![1_u64; 1 << 20].iter().sum::<u64>());
             assert_eq!(sum.join().unwrap(), 1 << 20);
             open.write_all(b"written").unwrap();

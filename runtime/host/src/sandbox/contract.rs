@@ -1,6 +1,8 @@
-//! The contract as Rust: generated from `wit/`, and kept apart since generating takes its time.
+//! Rust bindings for the contract, generated from `wit/`. They are in a separate module because
+//! generating them is slow.
 //!
-//! Of the two worlds the larger one: a component that asks no model imports less, and fits as well.
+//! They use the larger of the two worlds. A component that does not use a model imports less, and
+//! fits this world as well.
 
 wasmtime::component::bindgen!({
     path: "../wit",

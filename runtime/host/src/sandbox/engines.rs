@@ -1,7 +1,7 @@
-//! One engine for each size of the guests' stack.
+//! One engine per guest stack size.
 //!
-//! All other limits hold for a session, so that one engine serves every processor; how deep a guest
-//! may recurse belongs to the engine. Code that was compiled for one of them runs on all.
+//! All other limits apply per session, so one engine can serve every processor. The stack size is a
+//! property of the engine. Code that was compiled for one of these engines runs on all of them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,33 +10,33 @@ use crate::fault::{Fault, FaultKind};
 use crate::limits::Limits;
 use crate::sandbox::Engine;
 
-/// The engines of a process, each made when it is first asked for.
+/// The engines of a process. Each is created when it is first used.
 #[derive(Debug)]
 pub struct Engines {
     pool: Limits,
     workers: usize,
-    made: Mutex<BTreeMap<usize, Arc<Engine>>>,
+    engines: Mutex<BTreeMap<usize, Arc<Engine>>>,
 }
 
 impl Engines {
-    /// Engines with pools for as many sessions at once as there are workers, with slots for the
-    /// memory and tables of `pool`.
+    /// Creates no engine yet. Each engine will have a pool for `workers` concurrent sessions, with
+    /// slots for the memory and tables of `pool`.
     pub fn new(pool: Limits, workers: usize) -> Self {
         Self {
             pool,
             workers,
-            made: Mutex::default(),
+            engines: Mutex::default(),
         }
     }
 
-    /// The engine for guests under these limits.
+    /// The engine for guests with these limits.
     ///
     /// # Errors
-    /// A fault of kind `host` when the address space for its pool can't be had.
+    /// A fault of kind `host` if the address space for the pool cannot be reserved.
     pub fn under(&self, limits: &Limits) -> Result<Arc<Engine>, Fault> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
         let stack_bytes_max = limits.stack_bytes_max;
-        if let Some(engine) = made.get(&stack_bytes_max) {
+        if let Some(engine) = engines.get(&stack_bytes_max) {
             return Ok(Arc::clone(engine));
         }
         let limits = Limits {
@@ -45,12 +45,12 @@ impl Engines {
         };
         let engine = Engine::new(&limits, self.workers).map_err(|error| {
             let detail = format!(
-                "the sandbox can't be made: {error:#}; lower `workers`, or the limits of memory, tables and stack"
+                "cannot create the sandbox: {error:#}; reduce `workers` or the memory, table and stack limits"
             );
             Fault::new(FaultKind::Host, detail)
         })?;
         let engine = Arc::new(engine);
-        made.insert(stack_bytes_max, Arc::clone(&engine));
+        engines.insert(stack_bytes_max, Arc::clone(&engine));
         Ok(engine)
     }
 }

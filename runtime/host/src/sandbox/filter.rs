@@ -1,4 +1,4 @@
-//! Filters of system calls (seccomp), from lists of calls.
+//! System-call filters (seccomp), built from lists of calls.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use seccompiler::{
     apply_filter,
 };
 
-/// Calls by their numbers, each with the conditions under which it matches; without any it always
-/// does.
+/// System call numbers with the conditions under which a rule matches. Without conditions, it
+/// always matches.
 pub(super) type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// A call that is denied fails with `EPERM`.
+/// A denied call fails with `EPERM`.
 pub(super) fn denied() -> SeccompAction {
     SeccompAction::Errno(libc::EPERM.unsigned_abs())
 }
 
-/// Filters the calls of the calling thread and of the threads that it starts, for good; `false`
-/// where the kernel has no filters.
+/// Permanently filters the system calls of the calling thread and of threads that it starts.
+/// Returns `false` if the kernel does not support filters.
 pub(super) fn install(
     rules: Rules,
     all_others: SeccompAction,
@@ -27,7 +27,7 @@ pub(super) fn install(
     let filter = SeccompFilter::new(rules, all_others, matching, arch?)?;
     let program: BpfProgram = filter.try_into()?;
     match apply_filter(&program) {
-        // A kernel without filters.
+        // The kernel does not support filters.
         Err(Error::Prctl(error) | Error::Seccomp(error))
             if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) =>
         {

@@ -1,5 +1,4 @@
-//! What a guest finds on the other side of its calls: one value for each session, and the faults
-//! that it runs into.
+//! The host side of a guest's calls: one value per session, and the faults that stop a guest.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,35 +23,35 @@ use crate::sandbox::log::{Level, LogLine, SessionLog};
 use crate::sandbox::{Engine, wasi};
 use crate::shared::SharedRows;
 
-/// Resources of WASI that a guest may hold at once; each costs the host some memory.
+/// WASI resources that a guest can have at the same time. Each uses host memory.
 const RESOURCES_MAX: usize = 1_000;
-/// Fuel between two looks at the clock: from a millisecond to a tenth of a second.
+/// Fuel between two checks of the clock, which takes between 1 and 100 ms.
 const FUEL_SLICE: u64 = 10_000_000;
-/// Calls of the host between two looks at the clock: a dear one costs no fuel to speak of, and
-/// takes milliseconds.
+/// Host calls between two checks of the clock. An expensive call takes milliseconds but little
+/// fuel.
 const CALLS_SLICE: u64 = 64;
 
-/// Fuel for a call of the host, whatever it does: about what it takes in instructions of a guest.
+/// Fuel for each host call, about the cost of a call in guest instructions.
 const FUEL_PER_CALL: u64 = 100;
-/// Fuel for a byte that goes from the guest to the host or back, in a message or a transcript.
+/// Fuel for each byte that is copied between the guest and the host, in a message or a transcript.
 pub(super) const FUEL_PER_BYTE: u64 = 1;
-/// What host calls cost is taken from the fuel when it has come to so much: to take it is not free.
+/// Host calls are charged once their cost reaches this amount, because charging takes time, too.
 const FUEL_OWED_MAX: u64 = 100_000;
 
-/// What a session may use.
+/// What one session can access.
 pub(crate) struct SessionGrant {
     pub(crate) snapshot: Snapshot,
     pub(crate) tables: Arc<[TableSpec]>,
     pub(crate) rows: Vec<TableRows>,
-    /// What is committed of the shared tables; `None`: nothing.
+    /// The committed rows of the shared tables. `None`: no rows.
     pub(crate) shared: Option<Arc<dyn SharedRows>>,
-    /// The way to a language model.
+    /// Access to a language model.
     pub(crate) model: Option<SessionModel>,
 }
 
 /// The host's side of one instance.
 pub(crate) struct HostState {
-    /// Nothing while the processor describes itself.
+    /// `None` during `describe`.
     pub(crate) grant: Option<SessionGrant>,
     pub(crate) log: SessionLog,
     pub(super) limits: Arc<Limits>,
@@ -62,15 +61,15 @@ pub(crate) struct HostState {
     pub(super) rows_recorded: u64,
     pub(super) bytes_recorded: u64,
     host_calls: u64,
-    /// Fuel that host calls cost and that was not taken yet.
+    /// The cost of host calls that is not charged yet.
     fuel_owed: u64,
     pub(crate) deadline: Deadline,
-    /// The first fault that the host itself found.
+    /// The first fault that the host found.
     fault: Option<Fault>,
 }
 
 impl HostState {
-    /// A store with all limits set, before anything of the guest has run.
+    /// Creates a store with all limits set. No guest code has run yet.
     pub(crate) fn store(
         engine: &Engine,
         limits: &Arc<Limits>,
@@ -119,25 +118,25 @@ impl HostState {
         Ok(store)
     }
 
-    /// Notes what a host call costs beside the call itself. The same work costs the same on any
-    /// machine, so that no session ends by its deadline on a slow one and not on a quick one.
+    /// Adds to the cost of host calls. The same work costs the same fuel on every machine, so that
+    /// a session does not exceed its deadline only on slow machines.
     pub(super) fn owe(&mut self, fuel: u64) {
         self.fuel_owed = self.fuel_owed.saturating_add(fuel);
     }
 
-    /// The highest that all memories together have reached.
+    /// The peak size of all memories together, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         self.memory.bytes as u64
     }
 
-    /// Notes a fault, and gives the error that stops the guest.
+    /// Records a fault and returns the error that stops the guest.
     pub(crate) fn fail(&mut self, kind: FaultKind, detail: &str) -> wasmtime::Error {
         let fault = self.fault.get_or_insert_with(|| Fault::new(kind, detail));
         wasmtime::format_err!("{fault}")
     }
 
     pub(crate) fn into_grant_and_log(self) -> (Option<SessionGrant>, Vec<LogLine>) {
-        // The streams hold the log too.
+        // The streams share the log.
         drop((self.wasi, self.resources));
         (self.grant, self.log.into_lines())
     }
@@ -146,12 +145,14 @@ impl HostState {
         if self.grant.is_none() {
             return Err(self.fail(
                 FaultKind::Component,
-                &format!("`describe` may call no import, and called `{call}`"),
+                &format!(
+                    "`describe` called the import `{call}`, but only `process` can call imports"
+                ),
             ));
         }
         self.grant
             .as_mut()
-            .ok_or_else(|| wasmtime::format_err!("there is no session"))
+            .ok_or_else(|| wasmtime::format_err!("internal error: no session"))
     }
 }
 
@@ -165,7 +166,7 @@ pub(crate) fn fault_of(store: &Store<HostState>, error: &wasmtime::Error) -> Fau
     let panic = stderr
         .find("panicked at")
         .map(|start| stderr.get(start..).unwrap_or_default().trim());
-    // A refused `memory.grow` looks like a panic, or like any trap, to the guest.
+    // The guest sees a denied `memory.grow` as a panic or as any other trap.
     if let Some(denied) = &state.memory.denied {
         return Fault::new(FaultKind::MemoryLimit, denied);
     }
@@ -173,14 +174,14 @@ pub(crate) fn fault_of(store: &Store<HostState>, error: &wasmtime::Error) -> Fau
         Some(Trap::OutOfFuel) => {
             return Fault::new(
                 FaultKind::OutOfFuel,
-                "the fuel for a session of this size is used up",
+                "the session used all the fuel for its size",
             );
         }
         Some(Trap::StackOverflow) => {
             let limit = state.limits.stack_bytes_max;
             return Fault::new(
                 FaultKind::StackOverflow,
-                format!("the stack of {limit} bytes is used up\n{error:#}"),
+                format!("the guest used all of its {limit} bytes of stack\n{error:#}"),
             );
         }
         _ => {}
@@ -188,7 +189,7 @@ pub(crate) fn fault_of(store: &Store<HostState>, error: &wasmtime::Error) -> Fau
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
         return Fault::new(
             FaultKind::Trap,
-            format!("the guest ended itself with exit status {}", exit.0),
+            format!("the guest exited with status {}", exit.0),
         );
     }
     if let Some(panic) = panic {
@@ -199,7 +200,7 @@ pub(crate) fn fault_of(store: &Store<HostState>, error: &wasmtime::Error) -> Fau
         let limit = state.limits.call_bytes_max;
         return Fault::new(
             FaultKind::OutputLimit,
-            format!("one call handed over more than {limit} bytes"),
+            format!("one call passed more than {limit} bytes"),
         );
     }
     let code = error
@@ -209,13 +210,13 @@ pub(crate) fn fault_of(store: &Store<HostState>, error: &wasmtime::Error) -> Fau
     Fault::new(FaultKind::Trap, format!("{code}{text}"))
 }
 
-/// Where in the guest an error happened: its functions by name, the innermost first. Empty where no
-/// call was under way, or where the guest was dropped as it stood.
+/// The guest functions on the call stack of an error, innermost first. Empty if no call was active
+/// or the guest was dropped.
 pub(crate) fn backtrace_of(error: &wasmtime::Error) -> Vec<String> {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
         return Vec::new();
     };
-    // Only its text has the names as people write them: `  0: 0x1a2b - module!function`.
+    // Only the formatted backtrace contains demangled names: `  0: 0x1a2b - module!function`.
     let text = backtrace.to_string();
     let function = |line: &str| {
         let (number, rest) = line.trim_start().split_once(": ")?;
@@ -249,7 +250,7 @@ fn count_call(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<()>
     Ok(())
 }
 
-/// Takes the fuel that host calls cost.
+/// Charges the pending cost of host calls.
 pub(super) fn pay(store: &mut StoreContextMut<'_, HostState>) -> wasmtime::Result<()> {
     let owed = std::mem::take(&mut store.data_mut().fuel_owed);
     let left = store.get_fuel()?.checked_sub(owed);
@@ -257,29 +258,29 @@ pub(super) fn pay(store: &mut StoreContextMut<'_, HostState>) -> wasmtime::Resul
     if left.is_none() {
         return Err(store.data_mut().fail(
             FaultKind::OutOfFuel,
-            "the fuel for a session of this size is used up, the last of it by calls of the host",
+            "the session used all the fuel for its size; host calls used the last of it",
         ));
     }
     Ok(())
 }
 
-/// The fuel that is left when a guest has ended, with all its host calls paid; an error where they
-/// cost more than there was.
+/// The remaining fuel after a guest returned, once all host calls are charged. An error if they
+/// cost more than what was left.
 pub(crate) fn fuel_left(store: &mut Store<HostState>) -> wasmtime::Result<u64> {
     pay(&mut store.as_context_mut())?;
     store.get_fuel()
 }
 
-/// How much of its thread's CPU time a store may use.
+/// The CPU time limit of a store's thread.
 #[derive(Clone, Copy)]
 pub(crate) struct Deadline {
-    /// The thread's CPU clock when the store was made.
+    /// The thread's CPU clock when the store was created.
     started: Duration,
     cpu_max: Duration,
 }
 
 impl Deadline {
-    /// CPU time since the store was made.
+    /// CPU time since the store was created.
     pub(crate) fn used(self) -> Duration {
         thread_cpu().saturating_sub(self.started)
     }
@@ -291,17 +292,17 @@ impl Deadline {
         let limit = self.cpu_max.as_secs_f64();
         Err(Fault::new(
             FaultKind::Deadline,
-            format!("the CPU time of {limit} s is used up"),
+            format!("the session used all of its {limit} s of CPU time"),
         ))
     }
 }
 
-/// Runs a guest to its end on this thread, looking at the thread's CPU clock after each slice of
-/// fuel. Where its time is over the guest is dropped where it stands.
+/// Runs a guest on this thread until it returns. Checks the thread's CPU clock after each slice of
+/// fuel. If the time is up, drops the guest.
 ///
-/// Fuel alone would do neither for deadlines nor for what epochs are usually taken for: the same
-/// fuel takes a hundred times longer where every access misses the caches. But a slice of it ends
-/// soon on any terms, and a check at each slice saves the guest a second check on every loop.
+/// Fuel alone cannot replace the deadline: the same fuel takes 100 times longer if every access
+/// misses the caches. Epochs are not needed: a slice always ends soon, and checking after each
+/// slice avoids a second check in every guest loop.
 pub(crate) fn run_to_end<T>(
     deadline: Deadline,
     call: impl Future<Output = wasmtime::Result<T>>,
@@ -309,7 +310,7 @@ pub(crate) fn run_to_end<T>(
     let mut call = pin!(call);
     let mut context = Context::from_waker(Waker::noop());
     loop {
-        // Nothing in a guest waits: whoever is not ready has used up a slice.
+        // Guests never wait, so a pending future has used up its slice.
         if let Poll::Ready(result) = call.as_mut().poll(&mut context) {
             return Ok(result);
         }
@@ -334,7 +335,7 @@ impl WasiView for HostState {
     }
 }
 
-/// Sums all memories and tables of a store, and remembers what it refused.
+/// Sums all memories and tables of a store, and records the first denied growth.
 struct MemoryLimiter {
     bytes_max: usize,
     elements_max: usize,
@@ -354,7 +355,7 @@ impl ResourceLimiter for MemoryLimiter {
         if bytes > self.bytes_max {
             let limit = self.bytes_max;
             self.denied = Some(format!(
-                "the guest wanted {bytes} bytes of memory; the limit is {limit}"
+                "the guest requested {bytes} bytes of memory; the limit is {limit}"
             ));
             return Ok(false);
         }
@@ -374,7 +375,7 @@ impl ResourceLimiter for MemoryLimiter {
         if elements > self.elements_max {
             let limit = self.elements_max;
             self.denied = Some(format!(
-                "the guest wanted {elements} table elements; the limit is {limit}"
+                "the guest requested {elements} table elements; the limit is {limit}"
             ));
             return Ok(false);
         }
@@ -405,7 +406,7 @@ impl transcript::Host for HostState {
     }
 }
 
-/// A read error as a detail, with its cause.
+/// Formats a read error with its cause, for a fault's detail.
 pub fn read_detail(error: &ReadError) -> String {
     match error {
         ReadError::Shrunk => error.to_string(),

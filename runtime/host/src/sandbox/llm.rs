@@ -1,8 +1,8 @@
-//! What a guest calls to ask a language model: `llm` of the contract.
+//! Implements the contract's `llm` interface, through which a guest uses a language model.
 //!
-//! Whoever answers takes seconds, so the worker's place goes to others meanwhile, and the session
-//! has so much wall time for all of its waiting. An answer that did not come is remembered: where
-//! the session then fails, that is why.
+//! Requests take seconds. The worker gives its slot to other sessions while it waits. The total
+//! wall time of a session is limited. A failed request is remembered: if the session then fails,
+//! that request is reported as the cause.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,22 +14,22 @@ use crate::model::{Caller, ErrorClass, LanguageModel, LlmError, Request, Respons
 use crate::sandbox::contract::session_pipeline::processor::llm;
 use crate::sandbox::host::{FUEL_PER_BYTE, HostState};
 
-/// A place to work that is given to others while its owner only waits.
+/// A worker slot that other sessions can use while its owner waits.
 pub trait Aside: Send + Sync {
-    /// Does what only waits, and gives the place to others meanwhile.
+    /// Runs `wait`, which only waits, without the slot.
     fn aside(&self, wait: &mut dyn FnMut());
 }
 
-/// A language model, and all that is needed to ask it.
+/// A language model and what is needed to call it.
 #[derive(Clone)]
 pub struct ModelGrant {
-    /// Who answers; `None` where nobody is configured.
+    /// The provider. `None` if none is configured.
     pub model: Option<Arc<dyn LanguageModel>>,
-    /// By which the session's time is measured.
+    /// The clock that measures the session's wall time.
     pub clock: Arc<dyn Clock>,
-    /// The worker's place.
+    /// The worker's slot.
     pub place: Arc<dyn Aside>,
-    /// The run.
+    /// The id of the run.
     pub run_id: Arc<str>,
 }
 
@@ -42,19 +42,19 @@ impl std::fmt::Debug for ModelGrant {
     }
 }
 
-/// A session's way to a language model.
+/// A session's access to a language model.
 pub(crate) struct SessionModel {
     pub(crate) grant: ModelGrant,
     pub(crate) processor: String,
     pub(crate) session: String,
     /// The clock when the session began.
     pub(crate) started: Duration,
-    /// The last answer, if there was none.
+    /// The error of the last request, if it failed.
     pub(crate) unanswered: Option<LlmError>,
 }
 
 impl SessionModel {
-    fn ask(
+    fn complete(
         &self,
         request: &Request,
         wall_max: Duration,
@@ -70,7 +70,7 @@ impl SessionModel {
             let seconds = wall_max.as_secs_f64();
             return failed(
                 ErrorClass::TimeOut,
-                format!("the session's {seconds} s of time are used up"),
+                format!("the session used all of its {seconds} s of wall time"),
             );
         }
         let caller = Caller {
@@ -85,13 +85,18 @@ impl SessionModel {
             .aside(&mut || answer = Some(model.complete(request, caller)));
         let response = match answer {
             Some(answer) => answer?,
-            None => return failed(ErrorClass::Failed, "nobody was asked".to_owned()),
+            None => {
+                return failed(
+                    ErrorClass::Failed,
+                    "internal error: the request was not sent".to_owned(),
+                );
+            }
         };
         let bytes = response.text.len();
         if bytes > bytes_max {
             return failed(
                 ErrorClass::TooLarge,
-                format!("the answer has {bytes} bytes; {bytes_max} are allowed"),
+                format!("the answer has {bytes} bytes; the limit is {bytes_max}"),
             );
         }
         Ok(response)
@@ -115,10 +120,10 @@ impl llm::Host for HostState {
             json_schema: request.json_schema,
         };
         let answer = match &grant.model {
-            Some(model) => model.ask(&request, wall_max, bytes_max),
+            Some(model) => model.complete(&request, wall_max, bytes_max),
             None => Err(LlmError {
                 class: ErrorClass::Unavailable,
-                reason: "no language model is within reach here".to_owned(),
+                reason: "this run has no access to a language model".to_owned(),
             }),
         };
         if let Some(model) = &mut grant.model {
@@ -150,16 +155,16 @@ fn contract_error(error: LlmError) -> llm::LlmError {
     of(error.reason)
 }
 
-/// The fault of a session that failed after its last request had no answer: that is why, whatever
-/// the guest made of it. So an outage is never held against a session, not even by a guest that
-/// asks again until a limit stops it. What the session did not cause stays what it was.
+/// The fault of a session that failed after its last request to a model failed. The failed request
+/// is the cause, however the guest reacted to it. An outage therefore never counts against a
+/// session, even if the guest retries until it exceeds a limit. Other faults stay unchanged.
 pub(crate) fn blamed(fault: Fault, unanswered: Option<LlmError>) -> Fault {
     match unanswered {
         Some(error) if fault.is_of_own_making() && fault.kind != FaultKind::Crash => {
             match fault.detail == error.to_string() {
-                // Given back with just that.
+                // The guest returned exactly the error of the request.
                 true => Fault::new(FaultKind::Llm, fault.detail),
-                false => Fault::llm(&error, &format!("then the session failed: {fault}")),
+                false => Fault::llm(&error, &format!("the session failed afterwards: {fault}")),
             }
         }
         _ => fault,

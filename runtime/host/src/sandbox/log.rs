@@ -1,4 +1,4 @@
-//! The bounded log of a session: messages, standard output and standard error of the guest.
+//! The bounded log of a session: log messages, standard output and standard error of the guest.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,54 +6,54 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::shown;
 
-/// How important a message is.
+/// The severity of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// For the author.
+    /// For the author of the processor.
     Debug,
-    /// For the curious operator; standard output too.
+    /// For an interested operator. Standard output uses this level.
     Info,
-    /// Something odd.
+    /// Something unexpected.
     Warn,
-    /// Something wrong; standard error too.
+    /// An error. Standard error uses this level.
     Error,
 }
 
-/// One message of a guest, fit for a terminal.
+/// One log message of a guest, safe to print.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
-    /// How important it is.
+    /// The severity.
     pub level: Level,
-    /// What it says.
+    /// The text.
     pub message: String,
 }
 
-/// The log of one session, shared with the streams that WASI writes to.
+/// The log of one session, shared with the WASI output streams.
 #[derive(Clone)]
-pub(crate) struct SessionLog(Arc<Mutex<Kept>>);
+pub(crate) struct SessionLog(Arc<Mutex<LogState>>);
 
-struct Kept {
+struct LogState {
     lines: Vec<LogLine>,
     bytes_left: usize,
-    /// Bytes that streams took since somebody asked.
+    /// Bytes written to streams since the last `take_stream_bytes`.
     stream_bytes: u64,
     is_cut: bool,
-    /// Lines that have not ended yet.
+    /// Lines without a line break so far.
     open_stdout: Vec<u8>,
     open_stderr: Vec<u8>,
-    /// The end of standard error, where a panic leaves its message.
+    /// The end of standard error, which contains the message of a panic.
     stderr_tail: Vec<u8>,
 }
 
-/// Costs of a line beside its text, so that empty lines are not free.
+/// Cost of a line in addition to its text, so that empty lines are not free.
 const LINE_OVERHEAD: usize = 32;
-/// A line of a stream is broken here; of standard error this much is kept for a panic's message.
+/// Stream lines are split at this length. It is also the size of the standard error tail.
 const STREAM_LINE_BYTES_MAX: usize = 8 << 10;
 
 impl SessionLog {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self(Arc::new(Mutex::new(Kept {
+        Self(Arc::new(Mutex::new(LogState {
             lines: Vec::new(),
             bytes_left: bytes_max,
             stream_bytes: 0,
@@ -64,57 +64,61 @@ impl SessionLog {
         })))
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        // A guest's trap unwinds nothing here; what is in the log is whole lines in any case.
+    fn state(&self) -> MutexGuard<'_, LogState> {
+        // Guest traps do not unwind through this lock, and the log only contains whole lines in any
+        // case.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn write(&self, level: Level, message: &str) {
-        self.kept().push(level, message);
+        self.state().push(level, message);
     }
 
-    /// Takes bytes of standard output or standard error; whole lines become messages.
+    /// Appends bytes of standard output or standard error. Each whole line becomes a message.
     pub(crate) fn write_stream(&self, stream: Stream, bytes: &[u8]) {
-        let mut kept = self.kept();
-        kept.stream_bytes = kept.stream_bytes.saturating_add(bytes.len() as u64);
+        let mut state = self.state();
+        state.stream_bytes = state.stream_bytes.saturating_add(bytes.len() as u64);
         if stream == Stream::Stderr {
-            kept.stderr_tail.extend_from_slice(bytes);
-            let surplus = kept.stderr_tail.len().saturating_sub(STREAM_LINE_BYTES_MAX);
-            kept.stderr_tail.drain(..surplus);
+            state.stderr_tail.extend_from_slice(bytes);
+            let surplus = state
+                .stderr_tail
+                .len()
+                .saturating_sub(STREAM_LINE_BYTES_MAX);
+            state.stderr_tail.drain(..surplus);
         }
-        let mut text = std::mem::take(kept.open_line(stream));
+        let mut text = std::mem::take(state.open_line(stream));
         text.extend_from_slice(bytes);
         let end = match memchr::memrchr(b'\n', &text) {
             _ if text.len() > STREAM_LINE_BYTES_MAX => text.len(),
             Some(newline) => newline + 1,
             None => 0,
         };
-        *kept.open_line(stream) = text.split_off(end);
-        kept.push_lines(stream, &text);
+        *state.open_line(stream) = text.split_off(end);
+        state.push_lines(stream, &text);
     }
 
-    /// How many bytes the streams took since the last call.
+    /// Returns the number of bytes written to streams since the last call.
     pub(crate) fn take_stream_bytes(&self) -> u64 {
-        std::mem::take(&mut self.kept().stream_bytes)
+        std::mem::take(&mut self.state().stream_bytes)
     }
 
-    /// The end of what was written to standard error.
+    /// The end of standard error, lossily decoded.
     pub(crate) fn stderr(&self) -> String {
-        String::from_utf8_lossy(&self.kept().stderr_tail).into_owned()
+        String::from_utf8_lossy(&self.state().stderr_tail).into_owned()
     }
 
-    /// Ends the log.
+    /// Flushes unfinished lines and returns the log.
     pub(crate) fn into_lines(self) -> Vec<LogLine> {
-        let mut kept = self.kept();
+        let mut state = self.state();
         for stream in [Stream::Stdout, Stream::Stderr] {
-            let rest = std::mem::take(kept.open_line(stream));
-            kept.push_lines(stream, &rest);
+            let rest = std::mem::take(state.open_line(stream));
+            state.push_lines(stream, &rest);
         }
-        std::mem::take(&mut kept.lines)
+        std::mem::take(&mut state.lines)
     }
 }
 
-impl Kept {
+impl LogState {
     fn open_line(&mut self, stream: Stream) -> &mut Vec<u8> {
         match stream {
             Stream::Stdout => &mut self.open_stdout,
@@ -143,7 +147,8 @@ impl Kept {
             if !std::mem::replace(&mut self.is_cut, true) {
                 self.lines.push(LogLine {
                     level: Level::Warn,
-                    message: "the log is cut here: it reached its limit".to_owned(),
+                    message: "the log reached its size limit; later messages are dropped"
+                        .to_owned(),
                 });
             }
             return;
@@ -156,7 +161,7 @@ impl Kept {
     }
 }
 
-/// Which stream of WASI.
+/// A standard output stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
     Stdout,

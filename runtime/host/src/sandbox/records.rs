@@ -1,8 +1,8 @@
-//! What a guest calls to keep rows and to find them again: `records` of the contract.
+//! Implements the contract's `records` interface, through which a guest stores and finds rows.
 //!
-//! `insert` and `upsert` are written by hand: rows go from the guest's memory straight into
-//! columns, where the generated binding would make a string of the host for each text first. That
-//! was a tenth of the time of a session. How rows are found again stands in the `lookup` room.
+//! `insert` and `upsert` do not use the generated bindings. They copy rows from guest memory
+//! directly into columns. The generated binding would allocate a `String` per text first, which
+//! cost a tenth of the run time of a session. The module `lookup` finds rows.
 
 mod lookup;
 
@@ -18,13 +18,13 @@ use crate::sandbox::contract::session_pipeline::processor::{records, types};
 use crate::sandbox::host::HostState;
 use crate::shared::KEY_BYTES_MAX;
 
-/// Nesting of a JSON value: what serde_json itself reads into a value.
+/// Maximum nesting of a JSON value. serde_json has the same limit for `Value`.
 const JSON_DEPTH_MAX: usize = 128;
-/// The years 1 to 9999, in microseconds.
+/// The first and last microsecond of the years 1 to 9999.
 const FIRST_INSTANT: i64 = -62_135_596_800_000_000;
 const LAST_INSTANT: i64 = 253_402_300_799_999_999;
 
-/// `value` of the contract, whose texts still lie in the guest's memory.
+/// The contract's `value`. Texts are still in guest memory.
 #[derive(ComponentType, Lift)]
 #[component(variant)]
 enum Value {
@@ -44,13 +44,13 @@ enum Value {
     Json(WasmStr),
 }
 
-/// Fuel for a recorded row.
+/// Fuel per recorded row.
 const FUEL_PER_ROW: u64 = 20;
-/// Fuel for a recorded byte, which is checked, and copied twice.
+/// Fuel per recorded byte, which is checked and copied twice.
 const FUEL_PER_BYTE: u64 = 2;
 
 impl records::Host for HostState {
-    /// What [`link`] stands before, like the other two.
+    /// Shadowed by [`link`], like `upsert` and `lookup`.
     fn insert(&mut self, _: String, _: Vec<types::Row>) -> wasmtime::Result<()> {
         Err(wasmtime::format_err!("the generated `insert` was linked"))
     }
@@ -71,7 +71,7 @@ impl records::Host for HostState {
     }
 }
 
-/// Puts our functions in the place of the generated ones.
+/// Replaces the generated functions with the ones in this module.
 pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut records = linker.instance("session-pipeline:processor/records@1.0.0")?;
@@ -92,7 +92,7 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// The two ways to keep rows: one for each kind of table.
+/// The function for each kind of table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
     Insert,
@@ -107,8 +107,8 @@ impl Call {
         }
     }
 
-    /// Why it can't be used on a table.
-    fn refused(self, spec: &TableSpec) -> Option<String> {
+    /// The reason why this function cannot be used on a table.
+    fn rejection(self, spec: &TableSpec) -> Option<String> {
         match (self, &spec.shared_key) {
             (Self::Insert, Some(_)) => {
                 Some(format!("the table `{}` is shared; use `upsert`", spec.name))
@@ -135,7 +135,7 @@ fn record(
     if recorded > rows_max {
         return Err(state.fail(
             FaultKind::OutputLimit,
-            &format!("more than {rows_max} rows were recorded"),
+            &format!("the session recorded more than {rows_max} rows"),
         ));
     }
     let grant = state.granted(call.name())?;
@@ -143,18 +143,20 @@ fn record(
         return Err(state.fail(FaultKind::BadRecord, &undeclared(&table)));
     };
     let tables = Arc::clone(&grant.tables);
-    let (Some(spec), Some(kept)) = (tables.get(index), grant.rows.get_mut(index)) else {
-        return Err(wasmtime::format_err!("a table without its rows"));
+    let (Some(spec), Some(slot)) = (tables.get(index), grant.rows.get_mut(index)) else {
+        return Err(wasmtime::format_err!(
+            "internal error: the table has no rows"
+        ));
     };
     // Taken out while they grow: the texts borrow the store, which holds them.
-    let mut kept = std::mem::take(kept);
-    let pushed = match call.refused(spec) {
+    let mut taken = std::mem::take(slot);
+    let pushed = match call.rejection(spec) {
         Some(reason) => Err((FaultKind::BadRecord, reason)),
-        None => push_rows(&store, spec, &mut kept, rows),
+        None => push_rows(&store, spec, &mut taken, rows),
     };
     let state = store.data_mut();
     if let Some(slot) = state.granted(call.name())?.rows.get_mut(index) {
-        *slot = kept;
+        *slot = taken;
     }
     let bytes = pushed.map_err(|(kind, detail)| state.fail(kind, &detail))?;
     let new_bytes = bytes.saturating_sub(state.bytes_recorded);
@@ -165,14 +167,14 @@ fn record(
 }
 
 fn undeclared(table: &str) -> String {
-    format!("there is no table `{table}`; declare it in the manifest")
+    format!("unknown table `{table}`; declare it in the manifest")
 }
 
-/// Adds rows to their columns; gives the bytes recorded by the session with them.
+/// Appends rows to their columns. Returns the total number of bytes that the session has recorded.
 fn push_rows(
     store: &StoreContextMut<'_, HostState>,
     spec: &TableSpec,
-    kept: &mut TableRows,
+    table_rows: &mut TableRows,
     rows: &[Vec<Value>],
 ) -> Result<u64, (FaultKind, String)> {
     let state = store.data();
@@ -180,31 +182,32 @@ fn push_rows(
     let name = &spec.name;
     let mut bytes = state.bytes_recorded;
     for row in rows {
-        let row_bytes = push_row(store, spec, kept, row)
+        let row_bytes = push_row(store, spec, table_rows, row)
             .map_err(|reason| (FaultKind::BadRecord, format!("table `{name}`: {reason}")))?;
         if row_bytes > one_max {
-            let detail = format!("a row of `{name}` has {row_bytes} bytes; {one_max} are allowed");
+            let detail =
+                format!("a row of table `{name}` has {row_bytes} bytes; the limit is {one_max}");
             return Err((FaultKind::BadRecord, detail));
         }
         bytes = bytes.saturating_add(row_bytes);
         if bytes > bytes_max {
-            let detail = format!("more than {bytes_max} bytes were recorded");
+            let detail = format!("the session recorded more than {bytes_max} bytes");
             return Err((FaultKind::OutputLimit, detail));
         }
     }
     Ok(bytes)
 }
 
-/// Adds a row to its columns; gives its size.
+/// Appends a row to its columns. Returns its size in bytes.
 fn push_row(
     store: &StoreContextMut<'_, HostState>,
     spec: &TableSpec,
-    kept: &mut TableRows,
+    table_rows: &mut TableRows,
     row: &[Value],
 ) -> Result<u64, String> {
     if row.len() != spec.columns.len() {
         return Err(format!(
-            "a row has {} values for {} columns",
+            "the row has {} values but the table has {} columns",
             row.len(),
             spec.columns.len()
         ));
@@ -213,15 +216,16 @@ fn push_row(
         check_key(store, spec, key, row)?;
     }
     let mut bytes = 0;
-    for ((column, values), value) in spec.columns.iter().zip(&mut kept.columns).zip(row) {
+    for ((column, values), value) in spec.columns.iter().zip(&mut table_rows.columns).zip(row) {
         bytes += push_value(store, column.kind, values, value)
             .map_err(|reason| format!("column `{}`: {reason}", column.name))?;
     }
-    kept.rows += 1;
+    table_rows.rows += 1;
     Ok(bytes)
 }
 
-/// A key must be there, and fit the index of its table. That it is text is checked with the rest.
+/// Checks that the key is present and fits into the index of its table. The column check verifies
+/// that it is text.
 fn check_key(
     store: &StoreContextMut<'_, HostState>,
     spec: &TableSpec,
@@ -229,21 +233,21 @@ fn check_key(
     row: &[Value],
 ) -> Result<(), String> {
     let place = spec.columns.iter().position(|column| column.name == key);
-    let refused = match place.and_then(|place| row.get(place)) {
+    let problem = match place.and_then(|place| row.get(place)) {
         Some(Value::Null) => "is null".to_owned(),
         Some(Value::Text(text)) => {
             let bytes = text.to_str(store).map_err(|error| error.to_string())?.len();
             match bytes {
                 0 => "is empty".to_owned(),
                 bytes if bytes > KEY_BYTES_MAX => {
-                    format!("has {bytes} bytes; {KEY_BYTES_MAX} are allowed")
+                    format!("has {bytes} bytes; the limit is {KEY_BYTES_MAX}")
                 }
                 _ => return Ok(()),
             }
         }
         _ => return Ok(()),
     };
-    Err(format!("the key `{key}` {refused}"))
+    Err(format!("the key `{key}` {problem}"))
 }
 
 fn push_value(
@@ -272,23 +276,23 @@ fn push_value(
             let text = text_of(text)?;
             if json_depth(&text) > JSON_DEPTH_MAX {
                 return Err(format!(
-                    "the JSON is nested more than {JSON_DEPTH_MAX} levels deep"
+                    "the JSON has more than {JSON_DEPTH_MAX} levels of nesting"
                 ));
             }
             serde_json::from_str::<serde::de::IgnoredAny>(&text)
-                .map_err(|error| format!("the JSON is broken: {error}"))?;
+                .map_err(|error| format!("invalid JSON: {error}"))?;
             values.push(Some(&text));
             return Ok(text.len() as u64 + 8);
         }
         (Kind::Timestamp, ColumnValues::Timestamp(values), Value::Timestamp(micros)) => {
             if !is_instant(*micros) {
                 return Err(format!(
-                    "the timestamp {micros} lies outside the years 1 to 9999"
+                    "the timestamp {micros} is outside of the years 1 to 9999"
                 ));
             }
             values.push(Some(*micros));
         }
-        _ => return Err(format!("the value is no {}", kind.name())),
+        _ => return Err(format!("the value is not of type {}", kind.name())),
     }
     Ok(8)
 }
@@ -297,7 +301,7 @@ fn is_instant(micros: i64) -> bool {
     (FIRST_INSTANT..=LAST_INSTANT).contains(&micros)
 }
 
-/// How deep brackets are nested outside of strings; ignoring a value does not limit it.
+/// The nesting depth of brackets outside of strings. `IgnoredAny` does not limit it.
 fn json_depth(text: &str) -> usize {
     let (mut depth, mut deepest, mut is_string, mut is_escaped) = (0_usize, 0, false, false);
     for byte in text.bytes() {

@@ -1,7 +1,7 @@
-//! What WASI answers: streams that end in the log, an empty environment, a clock that stands, and a
-//! refusal by name for everything else.
+//! Stubs for WASI: output streams that write to the log, an empty environment, a frozen clock, and
+//! a named error for everything else.
 //!
-//! Whatever waits must be refused: no fuel stops a guest that sleeps in the host.
+//! Every call that can wait must fail. Fuel does not stop a guest that sleeps in the host.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,20 +17,20 @@ use crate::fault::FaultKind;
 use crate::sandbox::host::HostState;
 use crate::sandbox::log::{SessionLog, Stream};
 
-/// The version of WASI that wasmtime-wasi defines: only there can its definitions be shadowed.
+/// The WASI version that wasmtime-wasi defines. Only definitions of this version can be shadowed.
 const WASI: &str = "0.2.12";
-/// The instant at which clocks stand: 2000-01-01T00:00:00Z.
+/// The time of the frozen clocks: 2000-01-01T00:00:00Z.
 const INSTANT: Duration = Duration::from_secs(946_684_800);
-/// Bytes of randomness for one call, which costs fuel as one call: more than a generator takes as its
-/// seed.
+/// Maximum number of random bytes per call, because each call costs the same fuel. More than any
+/// generator needs as its seed.
 const RANDOM_BYTES_MAX: u64 = 4 << 10;
-/// Bytes that a stream takes at once.
+/// Bytes that a stream accepts at once.
 const STREAM_BYTES_MAX: usize = 64 << 10;
 
-/// Interfaces of WASI that a component may import; what lies behind them is inert.
+/// WASI packages that a component can import. Their functions are stubs.
 const INTERFACES: [&str; 6] = ["io", "clocks", "random", "cli", "filesystem", "sockets"];
 
-/// Calls that wait, or reach for something outside.
+/// Functions that wait or access the outside world.
 const DENIED: [(&str, &[&str]); 6] = [
     ("wasi:io/poll", &["poll", "[method]pollable.block"]),
     ("wasi:filesystem/preopens", &["get-directories"]),
@@ -40,7 +40,7 @@ const DENIED: [(&str, &[&str]); 6] = [
     ("wasi:sockets/instance-network", &["instance-network"]),
 ];
 
-/// Whether a component may import this name at all.
+/// Whether a component is allowed to import this name.
 pub(crate) fn is_allowed_import(name: &str) -> bool {
     let Some((interface, version)) = name.split_once('@') else {
         return false;
@@ -65,7 +65,7 @@ pub(crate) fn is_allowed_import(name: &str) -> bool {
     }
 }
 
-/// Adds WASI to a linker, with the refusals over it.
+/// Adds WASI to a linker and replaces the functions in [`DENIED`].
 pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
     linker.allow_shadowing(true);
@@ -86,12 +86,12 @@ fn deny(
 ) -> wasmtime::Result<()> {
     let name = format!("{interface}#{function}");
     instance.func_new(function, move |mut store, _, _, _| {
-        let detail = format!("the call `{name}` is not served: a processor has no files, no network and nothing to wait for");
+        let detail = format!("the call `{name}` is denied: a processor cannot use files or the network and cannot wait");
         Err(store.data_mut().fail(FaultKind::Denied, &detail))
     })
 }
 
-/// The context of one session: everything in it follows from the seed.
+/// The WASI context of one session. It depends only on the seed.
 pub(crate) fn context(seed: [u8; 32], log: &SessionLog) -> WasiCtx {
     let mut insecure_seed = [0; 16];
     insecure_seed.copy_from_slice(seed.first_chunk::<16>().unwrap_or(&[0; 16]));
@@ -104,8 +104,8 @@ pub(crate) fn context(seed: [u8; 32], log: &SessionLog) -> WasiCtx {
             log: log.clone(),
             stream: Stream::Stderr,
         })
-        .wall_clock(Standing)
-        .monotonic_clock(Standing)
+        .wall_clock(FrozenClock)
+        .monotonic_clock(FrozenClock)
         .secure_random(Deterministic::new(seed.to_vec()))
         .insecure_random(Deterministic::new(seed.to_vec()))
         .insecure_random_seed(u128::from_le_bytes(insecure_seed))
@@ -116,10 +116,10 @@ pub(crate) fn context(seed: [u8; 32], log: &SessionLog) -> WasiCtx {
         .build()
 }
 
-/// A clock that always shows the same instant.
-struct Standing;
+/// A clock that always returns the same time.
+struct FrozenClock;
 
-impl HostWallClock for Standing {
+impl HostWallClock for FrozenClock {
     fn resolution(&self) -> Duration {
         Duration::from_secs(1)
     }
@@ -128,7 +128,7 @@ impl HostWallClock for Standing {
     }
 }
 
-impl HostMonotonicClock for Standing {
+impl HostMonotonicClock for FrozenClock {
     fn resolution(&self) -> u64 {
         1_000_000_000
     }
@@ -137,8 +137,8 @@ impl HostMonotonicClock for Standing {
     }
 }
 
-/// Standard output or error of a guest: takes everything, keeps what fits. A full pipe would answer
-/// "closed", and a harmless `println!` would panic.
+/// Standard output or standard error of a guest. Accepts everything and stores as much as fits. If
+/// it reported a full pipe, the guest would see "closed", and a harmless `println!` would panic.
 #[derive(Clone)]
 struct LogStream {
     log: SessionLog,

@@ -1,37 +1,37 @@
-//! Confining the threads that run guests: what no session needs, they can't do.
+//! Restricts the threads that run guests to the system calls and files that a session needs.
 //!
-//! Two restrictions of the kernel, both of the calling thread and the threads that it starts, and of
-//! no other one: Landlock says which files can be opened, and a system-call filter (seccomp) denies
-//! programs, sockets, new machine code and what reaches into other processes.
+//! Uses two kernel features, both for the calling thread and the threads that it starts. Landlock
+//! restricts the files that can be opened. A system-call filter (seccomp) denies programs, sockets,
+//! new machine code and access to other processes.
 //!
-//! This is a hurdle for native code that a bug in wasmtime let a guest run, and no boundary: the
-//! thread shares its memory and its open descriptors with threads that are not confined.
+//! This is defense in depth against native code that a guest runs through a bug in Wasmtime. It is
+//! not a boundary: the thread shares its memory and file descriptors with unconfined threads.
 
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Once;
 
-/// What a confined thread can open.
+/// The files that a confined thread can open.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reach<'a> {
-    /// Everything below this folder, for reading.
+    /// Everything below this folder, read-only.
     pub sessions: Option<BorrowedFd<'a>>,
-    /// Files in these folders, for all that is done with scratch files.
+    /// Files in these folders, with all operations that scratch files need.
     pub scratch: &'a [&'a Path],
 }
 
-/// Which restrictions hold for a thread.
+/// The restrictions that apply to a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confined {
-    /// Landlock.
+    /// Whether Landlock is active.
     pub files: bool,
-    /// The system-call filter.
+    /// Whether the system-call filter is active.
     pub calls: bool,
 }
 
-/// Confines the calling thread before it runs a guest. This is a precaution: where the kernel can't
-/// do it, the guest runs all the same, and the first thread of the process logs that.
+/// Confines the calling thread before it runs a guest. If the kernel does not support it, the guest
+/// runs anyway, and the first such thread of the process logs a message.
 pub fn confine_if_possible(reach: Reach<'_>) {
     static SAID: Once = Once::new();
     match confine_thread(reach) {
@@ -43,19 +43,19 @@ pub fn confine_if_possible(reach: Reach<'_>) {
             tracing::debug!(
                 landlock = files,
                 seccomp = calls,
-                "the kernel lacks some of the confinement for threads that run guests"
+                "the kernel does not support all restrictions for threads that run guests"
             );
         }),
         Err(error) => SAID.call_once(|| {
-            tracing::debug!(%error, "threads that run guests can't be confined");
+            tracing::debug!(%error, "cannot restrict threads that run guests");
         }),
     }
 }
 
-/// Confines the calling thread for good, as far as the kernel can.
+/// Permanently confines the calling thread as far as the kernel supports it.
 ///
 /// # Errors
-/// When a restriction that the kernel has could not be made; the other one may hold.
+/// A restriction that the kernel supports could not be applied. The other one can be active.
 pub fn confine_thread(reach: Reach<'_>) -> io::Result<Confined> {
     imp::confine_thread(reach)
 }
@@ -80,7 +80,7 @@ mod imp {
 
     pub(super) fn confine_thread(reach: Reach<'_>) -> io::Result<Confined> {
         let files = confine_files(reach).map_err(io::Error::other);
-        // Where one of them can't be made, the other one is worth having all the same.
+        // If one restriction fails, still apply the other.
         let calls = denied_calls()
             .map_err(seccompiler::Error::from)
             .and_then(|calls| install(calls, SeccompAction::Allow, denied()))
@@ -91,9 +91,9 @@ mod imp {
         })
     }
 
-    /// By Landlock, with as much of it as the kernel has.
+    /// Applies Landlock, with all features that the kernel supports.
     fn confine_files(reach: Reach<'_>) -> Result<bool, RulesetError> {
-        // No rule allows any port: what connects for a guest does so on a thread of its own.
+        // No rule allows a port. The language model provider connects on threads of its own.
         let mut ruleset = Ruleset::default()
             .handle_access(AccessFs::from_all(ABI::V5))?
             .handle_access(AccessNet::from_all(ABI::V4))?
@@ -107,7 +107,7 @@ mod imp {
             | AccessFs::MakeReg
             | AccessFs::RemoveFile
             | AccessFs::Truncate;
-        // A folder that is not there holds nothing to open.
+        // A missing folder contains no files to open.
         for folder in reach
             .scratch
             .iter()
@@ -119,11 +119,11 @@ mod imp {
         Ok(status.ruleset != RulesetStatus::NotEnforced)
     }
 
-    /// A list of what is denied, not of what is allowed: a worker also asks the database and writes
-    /// logs, by calls that change with the versions of the C library.
+    /// A deny list instead of an allow list: a worker also queries the database and writes logs,
+    /// and the system calls for that depend on the version of the C library.
     fn denied_calls() -> Result<Rules, seccompiler::BackendError> {
         let mut rules: Rules = DENIED.iter().map(|call| (*call, Vec::new())).collect();
-        // The kernel takes no more than the lower half of any of these arguments.
+        // The kernel only reads the lower 32 bits of these arguments.
         let when = |argument, operator, value| {
             let condition =
                 SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?;
@@ -133,18 +133,18 @@ mod imp {
         for call in [libc::SYS_kill, libc::SYS_tgkill] {
             rules.insert(call, vec![when(0, SeccompCmpOp::Ne, own)?]);
         }
-        // Code is compiled and loaded before the workers start.
+        // Components are compiled and loaded before the workers start.
         let executable = u64::from(libc::PROT_EXEC.unsigned_abs());
         for call in [libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_pkey_mprotect] {
             let operator = SeccompCmpOp::MaskedEq(executable);
             rules.insert(call, vec![when(2, operator, executable)?]);
         }
-        // Types into the terminal, as if the user did.
+        // TIOCSTI injects terminal input as if the user typed it.
         let fake_input = when(1, SeccompCmpOp::Eq, libc::TIOCSTI)?;
         rules.insert(libc::SYS_ioctl, vec![fake_input]);
         #[cfg(target_arch = "x86_64")]
         {
-            // The same calls by their other numbers, where the kernel has them.
+            // The same calls by their x32 numbers, if the kernel supports them.
             let other: Vec<_> = rules
                 .iter()
                 .map(|(call, rules)| (call | X32, rules.clone()))
@@ -155,19 +155,19 @@ mod imp {
         Ok(rules)
     }
 
-    /// The bit of calls by the x32 interface.
+    /// The bit that marks calls of the x32 ABI.
     #[cfg(target_arch = "x86_64")]
     const X32: i64 = 0x4000_0000;
 
-    /// The same number on every architecture; the C library's crate has it for some.
+    /// The number is the same on every architecture. The `libc` crate defines it only for some.
     const SYS_FCHMODAT2: i64 = 452;
 
     const DENIED: &[i64] = &[
-        // Programs.
+        // Starting programs.
         libc::SYS_execve,
         libc::SYS_execveat,
-        // Sockets that reach anything, which a pair does not: the runtime of WASI makes one for its
-        // signals on the first thread that needs it. And the ring, whose calls no filter sees.
+        // Sockets, except for `socketpair`, which the WASI runtime uses for signals on the first
+        // thread that needs it. Also io_uring, whose operations bypass the filter.
         libc::SYS_socket,
         libc::SYS_connect,
         libc::SYS_bind,
@@ -177,7 +177,7 @@ mod imp {
         libc::SYS_io_uring_setup,
         libc::SYS_io_uring_enter,
         libc::SYS_io_uring_register,
-        // Other processes.
+        // Accessing other processes.
         libc::SYS_ptrace,
         libc::SYS_process_vm_readv,
         libc::SYS_process_vm_writev,
@@ -190,7 +190,7 @@ mod imp {
         libc::SYS_rt_tgsigqueueinfo,
         libc::SYS_kcmp,
         libc::SYS_shmat,
-        // Interfaces with a long record of kernel bugs.
+        // Interfaces with a history of kernel bugs.
         libc::SYS_bpf,
         libc::SYS_perf_event_open,
         libc::SYS_userfaultfd,
@@ -198,7 +198,7 @@ mod imp {
         libc::SYS_add_key,
         libc::SYS_request_key,
         libc::SYS_keyctl,
-        // Other roots, mounts and namespaces.
+        // Changing roots, mounts and namespaces.
         libc::SYS_chroot,
         libc::SYS_pivot_root,
         libc::SYS_mount,
@@ -214,7 +214,7 @@ mod imp {
         libc::SYS_setns,
         libc::SYS_name_to_handle_at,
         libc::SYS_open_by_handle_at,
-        // The machine.
+        // Administering the machine.
         libc::SYS_init_module,
         libc::SYS_finit_module,
         libc::SYS_delete_module,
@@ -233,7 +233,7 @@ mod imp {
         libc::SYS_iopl,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_ioperm,
-        // Modes and owners of files, which Landlock does not look at.
+        // Changing modes and owners of files, which Landlock does not control.
         #[cfg(target_arch = "x86_64")]
         libc::SYS_chmod,
         libc::SYS_fchmod,
@@ -248,7 +248,7 @@ mod imp {
         libc::SYS_setxattr,
         libc::SYS_lsetxattr,
         libc::SYS_fsetxattr,
-        // Other users.
+        // Changing users.
         libc::SYS_setuid,
         libc::SYS_setgid,
         libc::SYS_setreuid,
@@ -262,7 +262,7 @@ mod imp {
     ];
 }
 
-/// No such restrictions are known here, or they are untested.
+/// These restrictions do not exist or are not tested on this platform.
 #[cfg(not(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")

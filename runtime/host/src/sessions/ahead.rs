@@ -1,5 +1,5 @@
-//! A walk that is ahead of whoever looks at what it finds: on a thread of its own, since asking the
-//! file system takes longer than anything that is done with the answers.
+//! A walk on a separate thread, ahead of the consumer of its results. Querying the file system
+//! takes longer than everything that is done with the results.
 
 use std::io;
 use std::mem::take;
@@ -9,18 +9,18 @@ use crossbeam_channel::{Receiver, bounded};
 
 use crate::sessions::{Observed, SessionsRoot, Walk};
 
-/// Sessions handed over at once: enough that handing over costs nothing.
+/// Sessions per batch. Large enough that the channel costs nothing.
 const BATCH_SESSIONS: usize = 1024;
-/// Batches that the walk may be ahead: about as many as it finds while a million state rows are read,
-/// at a hundred bytes a session some 26 MB.
+/// Maximum number of batches that the walk can be ahead. The walk finds about this many while a
+/// million state rows are read. At 100 bytes per session, they take about 26 MB.
 const BATCHES_AHEAD: usize = 256;
 
-/// Some sessions that the walk has found.
+/// A batch of sessions.
 #[derive(Default)]
 struct Batch {
-    /// All keys one after the other.
+    /// All keys, concatenated.
     keys: String,
-    /// Where each ends, and what was observed of it.
+    /// The end offset of each key, and the metadata of its session.
     found: Vec<(usize, Observed)>,
 }
 
@@ -31,11 +31,11 @@ impl Batch {
     }
 }
 
-/// What a walk finds, as it comes.
+/// The sessions that a walk finds, as a stream.
 pub struct Found(Receiver<Batch>);
 
 impl Found {
-    /// Calls `visit` for every session, up to the walk's end.
+    /// Calls `visit` for every session until the walk ends.
     pub fn each(self, mut visit: impl FnMut(&str, Observed)) {
         for batch in self.0 {
             let mut start = 0;
@@ -48,17 +48,18 @@ impl Found {
 }
 
 impl SessionsRoot {
-    /// As [`SessionsRoot::walk`], begun while `look` still gets ready for what is found, and ahead of
-    /// it from then on.
+    /// Like [`SessionsRoot::walk`], but starts before `consume` is ready for sessions and stays
+    /// ahead of it. Returns the result of `consume` and the result of the walk.
     ///
     /// # Errors
-    /// Those of the walk are its result, beside what `look` gave.
-    pub fn walk_ahead<T>(&self, look: impl FnOnce(Found) -> T) -> (T, io::Result<Walk>) {
+    /// The second value contains the errors of the walk.
+    pub fn walk_ahead<T>(&self, consume: impl FnOnce(Found) -> T) -> (T, io::Result<Walk>) {
         std::thread::scope(|scope| {
             let (batches, found) = bounded(BATCHES_AHEAD);
             let walker = scope.spawn(move || {
                 let mut batch = Batch::default();
-                // Where nobody listens any more, the walk is of no use to anybody.
+                // If the consumer stopped early, sending fails, and the rest of the walk has no
+                // effect.
                 let walk = self.walk(|key, observed| {
                     batch.push(key, observed);
                     if batch.found.len() == BATCH_SESSIONS {
@@ -68,9 +69,9 @@ impl SessionsRoot {
                 let _ = batches.send(batch);
                 walk
             });
-            let looked = look(Found(found));
+            let consumed = consume(Found(found));
             let walk = walker.join().unwrap_or_else(|panic| resume_unwind(panic));
-            (looked, walk)
+            (consumed, walk)
         })
     }
 }

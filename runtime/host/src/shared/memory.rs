@@ -1,4 +1,4 @@
-//! Shared tables in memory: for whoever processes sessions and commits nothing.
+//! Shared tables in memory, for callers that process sessions without committing them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -9,26 +9,26 @@ use crate::rows::TableRows;
 use crate::shared::overlay::by_order;
 use crate::shared::{FoundRow, OrderBy, Query, SharedRows};
 
-/// The shared tables of one processor, as they would stand in a database.
+/// The shared tables of one processor, with the same behavior as in the database.
 ///
-/// Two of them are equal when they hold the same rows, whenever these were made.
+/// Two values are equal if they contain the same rows. Creation times are ignored.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryRows {
-    tables: BTreeMap<String, BTreeMap<String, Kept>>,
-    /// Sessions whose rows were kept: what stands in for a clock.
+    tables: BTreeMap<String, BTreeMap<String, StoredRow>>,
+    /// A logical clock: the number of commits.
     now: i64,
 }
 
 #[derive(Clone, Debug)]
-struct Kept {
+struct StoredRow {
     cells: Vec<Cell<'static>>,
     created: i64,
     updated: i64,
 }
 
 impl MemoryRows {
-    /// Keeps what a session upserted: one entry for each table of the manifest, of which those
-    /// count that are shared.
+    /// Stores the rows that a session upserted. `tables` has one entry per table of the manifest.
+    /// Only shared tables are stored.
     pub fn commit(&mut self, manifest: &Manifest, tables: &[TableRows]) {
         for (spec, rows) in manifest.tables.iter().zip(tables) {
             if spec.shared_key.is_some() {
@@ -40,7 +40,7 @@ impl MemoryRows {
         self.now += 1;
     }
 
-    /// Adds or replaces a row of a shared table, its cells in the order of the columns.
+    /// Inserts or replaces a row of a shared table. The cells are in column order.
     pub fn keep(&mut self, spec: &TableSpec, cells: Vec<Cell<'static>>) {
         self.put(spec, cells);
         self.now += 1;
@@ -54,7 +54,7 @@ impl MemoryRows {
         let now = self.now;
         let table = self.tables.entry(spec.name.clone()).or_default();
         let created = table.get(&key).map_or(now, |known| known.created);
-        let row = Kept {
+        let row = StoredRow {
             cells,
             created,
             updated: now,
@@ -62,7 +62,7 @@ impl MemoryRows {
         table.insert(key, row);
     }
 
-    /// The rows of a table, in the order of their keys.
+    /// The rows of a table, ordered by key.
     pub fn rows(&self, table: &str) -> impl Iterator<Item = &[Cell<'static>]> {
         let rows = self
             .tables
@@ -120,7 +120,7 @@ impl SharedRows for MemoryRows {
             return Err(Fault::new(
                 FaultKind::OutputLimit,
                 format!(
-                    "a look-up in `{table}` found more than {bytes_max} bytes; ask for fewer by `limit` or filters"
+                    "a lookup in table `{table}` found more than {bytes_max} bytes; narrow it with `limit` or filters"
                 ),
             ));
         }
@@ -139,7 +139,7 @@ fn key_column(spec: &TableSpec) -> Option<usize> {
     spec.columns.iter().position(|column| column.name == *key)
 }
 
-/// Rows out of columns.
+/// Converts columns to rows.
 fn rows_of(rows: &TableRows) -> Vec<Vec<Cell<'static>>> {
     let mut whole = vec![Vec::with_capacity(rows.columns.len()); rows.rows];
     for column in &rows.columns {

@@ -1,8 +1,7 @@
-//! The answer to a look-up: committed rows, and over them those that the session has upserted and
-//! that nobody has committed yet.
+//! The result of a lookup: committed rows, overlaid with the rows that the session has upserted but
+//! not committed.
 //!
-//! A session may have a million of the latter, so that whole rows are made only of those that are
-//! in the answer.
+//! A session can have a million pending rows, so only rows of the result are assembled.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -12,29 +11,29 @@ use crate::rows::Cell;
 use crate::rows::TableRows;
 use crate::shared::{FoundRow, OrderBy, Query, SharedRows};
 
-/// What a look-up found.
+/// The result of a lookup.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
-    /// The rows in order: one entry for each column.
+    /// The rows in order. Each has one cell per column.
     pub(crate) rows: Vec<Vec<Cell<'static>>>,
-    /// How many rows had to be read for it.
+    /// The number of rows that were read.
     pub(crate) scanned: u64,
 }
 
-/// A row that may be in the answer.
+/// A row that can be part of the result.
 struct Candidate<'a> {
     key: String,
     ordered_by: Cell<'a>,
-    row: Whose,
+    row: RowSource,
 }
 
-enum Whose {
+enum RowSource {
     Committed(Vec<Cell<'static>>),
-    /// Which of the pending ones.
+    /// The index of the pending row.
     Pending(usize),
 }
 
-/// Answers a look-up; `committed` is `None` where there are no committed rows.
+/// Runs a lookup. `committed` is `None` if there are no committed rows.
 pub(crate) fn look_up(
     query: &Query<'_>,
     pending: &TableRows,
@@ -73,12 +72,12 @@ fn of_committed(query: &Query<'_>, row: FoundRow) -> Candidate<'static> {
     Candidate {
         key,
         ordered_by: row.ordered_by,
-        row: Whose::Committed(row.cells),
+        row: RowSource::Committed(row.cells),
     }
 }
 
-/// The pending rows that fulfil all conditions. They count as the newest; one that replaces a
-/// committed row was made when that was.
+/// The pending rows that match all filters. They count as the newest. A row that replaces a
+/// committed row keeps its creation time.
 fn of_pending<'a>(
     query: &Query<'_>,
     pending: &'a TableRows,
@@ -131,7 +130,7 @@ fn of_pending<'a>(
         .map(|((key, row), ordered_by)| Candidate {
             key: key.to_owned(),
             ordered_by,
-            row: Whose::Pending(row),
+            row: RowSource::Pending(row),
         })
         .collect())
 }
@@ -140,7 +139,7 @@ fn in_order(query: &Query<'_>, a: &Candidate<'_>, b: &Candidate<'_>) -> Ordering
     by_order(query, (&a.ordered_by, &a.key), (&b.ordered_by, &b.key))
 }
 
-/// The order of a query over values and keys: nulls last, and by key what is equal.
+/// The order of a query over values and keys: nulls last, and equal values by key.
 pub(super) fn by_order(query: &Query<'_>, a: (&Cell<'_>, &str), b: (&Cell<'_>, &str)) -> Ordering {
     let by_value = match (a.0, b.0) {
         (Cell::Null, Cell::Null) => Ordering::Equal,
@@ -158,14 +157,14 @@ pub(super) fn by_order(query: &Query<'_>, a: (&Cell<'_>, &str), b: (&Cell<'_>, &
     by_value.then_with(|| a.1.cmp(b.1))
 }
 
-/// Whole rows of those that are in the answer.
+/// Assembles the rows of the result.
 fn whole(candidates: Vec<Candidate<'_>>, pending: &TableRows) -> Vec<Vec<Cell<'static>>> {
     let mut places = HashMap::new();
     let mut rows = Vec::with_capacity(candidates.len());
     for candidate in candidates {
         rows.push(match candidate.row {
-            Whose::Committed(cells) => cells,
-            Whose::Pending(row) => {
+            RowSource::Committed(cells) => cells,
+            RowSource::Pending(row) => {
                 places.insert(row, rows.len());
                 Vec::with_capacity(pending.columns.len())
             }

@@ -105,9 +105,9 @@ pub(super) fn scratch(config: &Config) -> Result<PathBuf, Fault> {
 fn keep_at(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     let write = || -> std::io::Result<()> {
         let file = whole(folder, bytes)?;
-        reached("cache file to be kept");
+        reached("before cache write");
         file.persist(path)?;
-        reached("cache file kept");
+        reached("after cache write");
         fs::File::open(folder)?.sync_all()
     };
     write().map_err(|error| unwritable(path, &error))

@@ -131,7 +131,7 @@ impl Snapshot {
                 [],
                 |row| row.get(0),
             )
-            .map_err(StoreError::database("a report"))?;
+            .map_err(StoreError::database("run the report"))?;
         if !has_views {
             return Ok(None);
         }
@@ -161,7 +161,7 @@ impl Snapshot {
         made_from: &str,
         clock: &Arc<dyn Clock>,
     ) -> Result<Result<Self, Connection>, StoreError> {
-        let refused = StoreError::database("a report");
+        let refused = StoreError::database("run the report");
         // Before the transaction, so that it holds all that was committed by then.
         let as_of = clock.now();
         connection
@@ -205,7 +205,7 @@ fn read<Figures>(
         })?;
         rows.collect()
     };
-    rows().map_err(StoreError::database("a report"))
+    rows().map_err(StoreError::database("run the report"))
 }
 
 fn totals(row: &SqlRow<'_>) -> duckdb::Result<Totals> {

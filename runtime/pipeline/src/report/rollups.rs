@@ -172,7 +172,7 @@ pub(super) fn update_alone<T: Send + 'static>(
         loop {
             let connection = writer
                 .try_clone()
-                .map_err(StoreError::database("another connection"))?;
+                .map_err(StoreError::database("open another connection"))?;
             let Some(round) = Round::plan(connection, &updates, sizes)? else {
                 return then();
             };
@@ -193,7 +193,7 @@ fn prepare(writer: &Writer, made_from: &str) -> Result<(), StoreError> {
             .execute_batch(&format!(
                 "{TABLES} COMMENT ON TABLE usage.rollup_sessions IS '{made_from}'"
             ))
-            .map_err(StoreError::database("to make the tables of its rollups"))
+            .map_err(StoreError::database("create the rollup tables"))
     })?;
     // A log that holds definitions is what DuckDB replays worst.
     writer.checkpoint()
@@ -207,7 +207,7 @@ fn known_made_from(connection: &Connection) -> Result<Option<String>, StoreError
             [],
             |row| row.get(0),
         )
-        .map_err(StoreError::database("to look up its rollups"))
+        .map_err(StoreError::database("look up the rollups"))
 }
 
 /// Whether the rollups say what the tables of `usage` say.
@@ -226,7 +226,7 @@ pub(super) fn is_current(connection: &Connection, made_from: &str) -> Result<boo
     );
     connection
         .query_row(&sql, [], |row| row.get(0))
-        .map_err(StoreError::database("to compare its rollups"))
+        .map_err(StoreError::database("compare the rollups"))
 }
 
 /// Lets the rollups of some processings be made again: for a job that changes their rows and keeps
@@ -247,7 +247,7 @@ pub(super) fn forget(
         .execute_batch(&format!(
             "UPDATE usage.rollup_sessions SET is_complete = false WHERE session_seq IN (SELECT session_seq FROM {processings})"
         ))
-        .map_err(StoreError::database("to forget rollups"))
+        .map_err(StoreError::database("delete rollups"))
 }
 
 /// Rows on their way from one connection to another, whose temporary tables are its own.
@@ -303,7 +303,7 @@ impl Round {
         updates: &Arc<Updates>,
         sizes: Sizes,
     ) -> Result<Option<Self>, StoreError> {
-        let refused = StoreError::database("to plan an update of its rollups");
+        let refused = StoreError::database("plan a rollup update");
         let generation = updates.generation();
         let run = |sql: &str| connection.execute_batch(sql).map_err(&refused);
         let number = |sql: &str| {
@@ -385,7 +385,7 @@ impl Round {
         let numbers: Vec<i64> = connection
             .prepare(sql)
             .and_then(|mut statement| statement.query_map([slice], |row| row.get(0))?.collect())
-            .map_err(StoreError::database("to read the plan of its rollups"))?;
+            .map_err(StoreError::database("read the rollup plan"))?;
         let ids = format!("SELECT item, session_seq, slot FROM temp.plan WHERE slice = {slice}");
         let complete = format!("SELECT session_seq FROM temp.ends WHERE slice = {slice}");
         Ok(Batch {
@@ -427,7 +427,7 @@ impl Round {
                  INSERT INTO usage.rollup_sessions FROM temp.sessions WHERE is_complete IS NOT NULL;
                  DROP TABLE temp.sessions;",
             )
-            .map_err(StoreError::database("to mark which rollups change"))
+            .map_err(StoreError::database("mark the changed rollups"))
     }
 
     fn remove(&self, connection: &Connection, chunk: usize) -> Result<(), StoreError> {
@@ -442,9 +442,7 @@ impl Round {
                  DELETE FROM usage.call_rollups WHERE slot IN (FROM temp.slots);
                  DROP TABLE temp.slots;",
             )
-            .map_err(StoreError::database(
-                "to remove what changes of its rollups",
-            ))
+            .map_err(StoreError::database("delete the changed rollups"))
     }
 
     /// Whether rows have changed that the plan takes for what they were.
@@ -549,7 +547,7 @@ fn make(connection: &Connection, batch: &Batch) -> Result<(), StoreError> {
     if batch.ranges.is_empty() {
         return Ok(());
     }
-    let refused = StoreError::database("to make its rollups");
+    let refused = StoreError::database("update the rollups");
     let columns = "item UBIGINT, session_seq BIGINT, slot UBIGINT";
     fill(connection, "slice", columns, &batch.ids)?;
     fill(
@@ -605,7 +603,7 @@ fn fetch(connection: &Connection, sql: &str) -> Result<Rows, StoreError> {
         let mut statement = connection.prepare(sql)?;
         Ok(statement.query_arrow([])?.collect())
     };
-    rows().map_err(StoreError::database("to read the plan of its rollups"))
+    rows().map_err(StoreError::database("read the rollup plan"))
 }
 
 /// Makes a temporary table of rows from another connection.
@@ -624,7 +622,7 @@ fn fill(
         // Dropping an appender swallows its errors.
         appender.flush()
     };
-    filled().map_err(StoreError::database("to hand over the plan of its rollups"))
+    filled().map_err(StoreError::database("transfer the rollup plan"))
 }
 
 // What is read for a slice shows in its duration only.

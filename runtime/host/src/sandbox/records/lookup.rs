@@ -1,7 +1,7 @@
-//! What a guest calls to find rows of its shared tables: checked here, answered by
-//! [`crate::shared`], and paid for with fuel.
+//! Implements `lookup`, which finds rows in shared tables. Validates the request, runs it through
+//! [`crate::shared`] and charges fuel.
 //!
-//! Written by hand, since the generated binding could not reach the fuel.
+//! Does not use the generated binding, because that has no access to the fuel.
 
 use std::borrow::Cow;
 
@@ -16,15 +16,15 @@ use crate::sandbox::host::{FUEL_PER_BYTE as FUEL_PER_BYTE_ASKED, HostState, Sess
 use crate::sandbox::records::{is_instant, undeclared};
 use crate::shared::{self, Answer, Comparison, FILTERS_MAX, Filter, OrderBy, Query};
 
-/// Fuel for the call itself: what a query costs before it has read a row.
+/// Fuel for the call itself: the cost of a query before it reads a row.
 const FUEL_PER_CALL: u64 = 100_000;
-/// Fuel for a row that has to be read.
+/// Fuel per row that is read.
 const FUEL_PER_ROW: u64 = 20;
-/// Fuel for a byte that is found.
+/// Fuel per byte that is returned.
 const FUEL_PER_BYTE: u64 = 10;
 
-/// What the guest asks.
-struct Asked {
+/// The request of a guest.
+struct LookupRequest {
     table: String,
     filters: Vec<records::Filter>,
     order_by: Option<String>,
@@ -32,8 +32,8 @@ struct Asked {
     limit: u32,
 }
 
-impl Asked {
-    /// What was lifted out of the guest.
+impl LookupRequest {
+    /// The size of the request in guest memory.
     fn bytes(&self) -> u64 {
         let filters = self.filters.iter().map(|filter| {
             let value = match &filter.value {
@@ -58,36 +58,36 @@ pub(super) fn link(records: &mut LinkerInstance<'_, HostState>) -> wasmtime::Res
             bool,
             u32,
         )| {
-            let asked = Asked {
+            let request = LookupRequest {
                 table,
                 filters,
                 order_by,
                 descending,
                 limit,
             };
-            Ok((look_up(store, &asked)?,))
+            Ok((look_up(store, &request)?,))
         },
     )
 }
 
 fn look_up(
     mut store: StoreContextMut<'_, HostState>,
-    asked: &Asked,
+    request: &LookupRequest,
 ) -> wasmtime::Result<Vec<types::Row>> {
     let state = store.data_mut();
-    state.owe(asked.bytes().saturating_mul(FUEL_PER_BYTE_ASKED));
+    state.owe(request.bytes().saturating_mul(FUEL_PER_BYTE_ASKED));
     let (rows_max, bytes_max) = (state.limits.lookup_rows_max, state.limits.lookup_bytes_max);
     let grant = state.granted("records.lookup")?;
-    let answered = answer(grant, asked, rows_max, bytes_max);
+    let answered = answer(grant, request, rows_max, bytes_max);
     let (answer, kinds) = answered.map_err(|fault| state.fail(fault.kind, &fault.detail))?;
     let cells = answer.rows.iter().flatten();
     let bytes: u64 = cells.map(Cell::bytes).sum();
     charge(&mut store, answer.scanned, bytes)?;
     let state = store.data_mut();
     let too_much = |text: &str| {
-        let table = &asked.table;
+        let table = &request.table;
         let detail = format!(
-            "a look-up in `{table}` found more than {text}; ask for fewer by `limit` or filters"
+            "a lookup in table `{table}` found more than {text}; narrow it with `limit` or filters"
         );
         Err(Fault::new(FaultKind::OutputLimit, detail))
     };
@@ -96,7 +96,7 @@ fn look_up(
     } else if bytes > bytes_max {
         too_much(&format!("{bytes_max} bytes"))
     } else {
-        // A query takes milliseconds, and fuel says nothing of them.
+        // A query can take milliseconds, which the fuel does not measure.
         state.deadline.check()
     };
     within.map_err(|fault| state.fail(fault.kind, &fault.detail))?;
@@ -105,7 +105,7 @@ fn look_up(
     Ok(rows.map(row).collect())
 }
 
-/// Takes the fuel for a look-up.
+/// Charges the fuel for a lookup.
 fn charge(
     store: &mut StoreContextMut<'_, HostState>,
     rows: u64,
@@ -120,63 +120,64 @@ fn charge(
     if left.is_none() {
         return Err(store.data_mut().fail(
             FaultKind::OutOfFuel,
-            "the fuel for a session of this size is used up, the last of it by a look-up",
+            "the session used all the fuel for its size; a lookup used the last of it",
         ));
     }
     Ok(())
 }
 
-/// The rows that are asked for, and of what kinds their cells are.
+/// Runs the lookup. Returns the rows and the kinds of their columns.
 fn answer(
     grant: &SessionGrant,
-    asked: &Asked,
+    request: &LookupRequest,
     rows_max: usize,
     bytes_max: u64,
 ) -> Result<(Answer, Vec<Kind>), Fault> {
-    let refused = |detail: String| Fault::new(FaultKind::BadRecord, detail);
-    let name = &asked.table;
+    let rejected = |detail: String| Fault::new(FaultKind::BadRecord, detail);
+    let name = &request.table;
     let tables = grant.tables.iter().zip(&grant.rows);
     let (spec, pending) = tables
         .into_iter()
         .find(|(spec, _)| spec.name == *name)
-        .ok_or_else(|| refused(undeclared(name)))?;
+        .ok_or_else(|| rejected(undeclared(name)))?;
     let place = |column: &str| spec.columns.iter().position(|own| own.name == column);
     let key = spec.shared_key.as_deref().and_then(place).ok_or_else(|| {
-        refused(format!(
-            "the rows of the table `{name}` belong to their session; only shared tables can be looked up"
+        rejected(format!(
+            "table `{name}` is not shared; `lookup` only finds rows of shared tables"
         ))
     })?;
-    if asked.filters.len() > FILTERS_MAX {
-        return Err(refused(format!(
-            "a look-up in `{name}` has {} filters; {FILTERS_MAX} are allowed",
-            asked.filters.len()
+    if request.filters.len() > FILTERS_MAX {
+        return Err(rejected(format!(
+            "a lookup in table `{name}` has {} filters; the limit is {FILTERS_MAX}",
+            request.filters.len()
         )));
     }
-    let filters: Result<Vec<Filter<'_>>, String> = asked
+    let filters: Result<Vec<Filter<'_>>, String> = request
         .filters
         .iter()
         .map(|filter| filter_of(spec, filter))
         .collect();
-    let filters = filters.map_err(|reason| refused(format!("a look-up in `{name}`: {reason}")))?;
-    let order = match asked.order_by.as_deref() {
+    let filters =
+        filters.map_err(|reason| rejected(format!("lookup in table `{name}`: {reason}")))?;
+    let order = match request.order_by.as_deref() {
         None => OrderBy::Column(key),
         Some("created_at") => OrderBy::CreatedAt,
         Some("updated_at") => OrderBy::UpdatedAt,
         Some(column) => OrderBy::Column(place(column).ok_or_else(|| {
             let column = printable(column);
-            refused(format!(
-                "a look-up in `{name}` is ordered by `{column}`, which is none of its columns"
+            rejected(format!(
+                "a lookup in table `{name}` orders by the unknown column `{column}`"
             ))
         })?),
     };
-    // One row above the limit shows that there are more.
-    let limit = usize::try_from(asked.limit).unwrap_or(usize::MAX);
+    // One row more than the limit shows that there are more rows.
+    let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
     let query = Query {
         table: spec,
         key,
         filters: &filters,
         order,
-        descending: asked.descending,
+        descending: request.descending,
         rows_max: limit.min(rows_max.saturating_add(1)),
         bytes_max,
     };
@@ -189,7 +190,7 @@ fn filter_of<'a>(spec: &TableSpec, filter: &'a records::Filter) -> Result<Filter
     let name = printable(&filter.column);
     let mut columns = spec.columns.iter().enumerate();
     let Some((column, own)) = columns.find(|(_, own)| own.name == filter.column) else {
-        return Err(format!("there is no column `{name}`"));
+        return Err(format!("unknown column `{name}`"));
     };
     let value = match (own.kind, &filter.value) {
         (_, types::Value::Null) => Cell::Null,
@@ -204,7 +205,7 @@ fn filter_of<'a>(spec: &TableSpec, filter: &'a records::Filter) -> Result<Filter
         }
         (kind, _) => {
             return Err(format!(
-                "column `{name}`: the value of the filter is no {}",
+                "column `{name}`: the value of the filter is not of type {}",
                 kind.name()
             ));
         }
