@@ -105,15 +105,16 @@ fn no_variable_may_hold_what_is_not_allowed() {
         };
         for value in bad {
             let error = environment("", &[(name, value)]).expect_err(value);
-            let expected = format!("`{name}` in the environment can't be `{value}`; give ");
+            let expected =
+                format!("invalid value `{value}` for environment variable `{name}`: expected ");
             assert!(error.starts_with(&expected), "{error}");
-            assert!(error.ends_with(", or leave it unset"), "{error}");
+            assert!(error.ends_with("; unset it to use the default"), "{error}");
         }
     }
     let none = environment("", &[("SCHEDULER_STARTUP_GRACE_SECONDS", "0")]).unwrap();
     assert_eq!(none.scheduler.startup_grace, Duration::ZERO);
     let bad = [("SCHEDULER_VERIFICATION_SCHEDULE", "daily 4:15")];
-    insta::assert_snapshot!(environment("", &bad).unwrap_err(), @"`SCHEDULER_VERIFICATION_SCHEDULE` in the environment can't be `daily 4:15`; give a schedule: `every 15m`, `every 2h` or `daily 04:15,16:00` (in UTC); its character 7 is to be the first digit of an hour from 00 to 23, or leave it unset");
+    insta::assert_snapshot!(environment("", &bad).unwrap_err(), @"invalid value `daily 4:15` for environment variable `SCHEDULER_VERIFICATION_SCHEDULE`: expected a schedule: `every 15m`, `every 2h` or `daily 04:15,16:00` (in UTC); character 7 should be the first digit of an hour from 00 to 23; unset it to use the default");
 }
 
 #[test]
