@@ -1,9 +1,10 @@
-//! Language models as the pipeline sees them: what a guest may ask, what it is answered, and who
-//! answers.
+//! Language models: requests of guests, answers, and providers.
 //!
-//! A guest reaches one only through the contract's `llm` interface, where its operator grants it.
-//! How a request becomes bytes on a wire stands below this, one file per provider; the sandbox
-//! knows only the [`LanguageModel`].
+//! A guest reaches a model only through the contract's `llm` interface, and only if the operator
+//! grants it. The submodules of `wire` implement one provider format each. The sandbox only knows
+//! the trait [`LanguageModel`].
+//!
+//! [`LanguageModel`]: session_pipeline_host::model::LanguageModel
 
 mod attempt;
 mod breaker;

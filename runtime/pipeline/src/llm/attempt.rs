@@ -1,4 +1,5 @@
-//! One attempt: let through, reserved, sent, settled and read.
+//! One attempt: passes the breaker, reserves budget, sends the request, settles the budget and
+//! reads the answer.
 
 use std::time::Duration;
 
@@ -13,52 +14,52 @@ use crate::llm::schema;
 use crate::llm::transport::{Lost, Received};
 use crate::llm::wire::{Question, Rung, Said, Tokens, Trouble, trouble};
 
-/// A token of code or JSON has three bytes, one of English text four.
+/// Lower bound. Code and JSON have about three bytes per token, English text four.
 const BYTES_PER_TOKEN: u64 = 3;
-/// What servers add to a request: roles, formats, the instructions for a tool.
+/// Allowance for tokens that servers add to a request: roles, formats, instructions for a tool.
 const TOKENS_AROUND: u64 = 400;
-/// Of a model's name this much is believed.
+/// Maximum length of the model name in an answer, in characters.
 const MODEL_CHARS_MAX: usize = 200;
 
-/// What is asked, for whom, and since when.
+/// One attempt at a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt<'a> {
     pub request: &'a Request,
     pub schema: Option<&'a Value>,
     pub caller: Caller<'a>,
-    /// On the monotonic clock.
+    /// Start of the request on the monotonic clock.
     pub started: Duration,
     pub max_tokens: u32,
     pub rung: Rung,
 }
 
-/// How an attempt ended.
+/// The result of an attempt.
 #[derive(Debug)]
 pub(super) enum Ended {
     Answered(Response),
     Trouble(Trouble),
 }
 
-/// What is known of an attempt once it is over.
+/// The result of an attempt, with its token counts.
 struct Outcome {
     ended: Ended,
-    /// `None`: nobody knows what the provider counted.
+    /// `None`: the provider reported no count.
     tokens: Option<Tokens>,
 }
 
 impl Attempt<'_> {
-    /// What is left of the session's time.
+    /// The remaining time of the session.
     pub fn time_left(&self, connector: &Connector) -> Duration {
         let spent = connector.clock.monotonic().saturating_sub(self.started);
         self.caller.time_left.saturating_sub(spent)
     }
 
-    /// Sends the request, if breaker and budgets let it through.
+    /// Sends the request, if the breaker and the budgets allow it.
     pub fn send(&self, connector: &Connector) -> Result<Ended, LlmError> {
         let permit = connector.breaker.admit(connector.clock.monotonic());
         let permit = permit.map_err(|pause| {
             let reason = format!(
-                "it failed too often in a row; it is left alone for another {} s",
+                "too many failures in a row; requests are paused for another {} s",
                 pause.as_secs() + 1
             );
             connector.error(ErrorClass::Unavailable, reason)
@@ -106,18 +107,18 @@ impl Attempt<'_> {
         let reserved = connector
             .store
             .reserve_llm_call(call, budgets, connector.clock.now())
-            .map_err(|error| connector.refused_by_store(&error))?;
+            .map_err(|error| connector.store_error(&error))?;
         reserved.map_err(|over| {
             let over = over.as_str();
             let reason = format!(
-                "the {over}'s budget has no room for the request; it waits, or raise `llm.{over}_calls_max` and `llm.{over}_tokens_max`"
+                "the request exceeds the {over} budget; wait, or raise `llm.{over}_calls_max` and `llm.{over}_tokens_max`"
             );
             connector.error(ErrorClass::Budget, reason)
         })
     }
 
     fn settle(&self, connector: &Connector, id: i64, outcome: &Outcome) -> Result<(), LlmError> {
-        let word = match &outcome.ended {
+        let class = match &outcome.ended {
             Ended::Answered(_) => "answered",
             Ended::Trouble(trouble) => trouble.class().as_str(),
         };
@@ -128,12 +129,12 @@ impl Attempt<'_> {
                 .of_call(model, now, tokens.input, tokens.output)
         };
         let settled = LlmOutcome {
-            outcome: word,
+            outcome: class,
             tokens: outcome.tokens.map(|tokens| (tokens.input, tokens.output)),
             cost: outcome.tokens.and_then(cost),
         };
         let settled = connector.store.settle_llm_call(id, settled);
-        settled.map_err(|error| connector.refused_by_store(&error))
+        settled.map_err(|error| connector.store_error(&error))
     }
 
     fn outcome(
@@ -169,7 +170,7 @@ impl Attempt<'_> {
             }),
             Err(trouble) => Ended::Trouble(trouble),
         };
-        // A server that counts nothing has done something all the same.
+        // A server without token counts was used anyway, so zero counts are treated as unknown.
         let is_counted = tokens != Tokens::default();
         Outcome {
             ended,
@@ -177,7 +178,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// The answer, where it fits the schema.
+    /// The answer, if it matches the schema.
     fn judged(&self, said: Said) -> Result<Said, Trouble> {
         let Some(schema) = self.schema else {
             return Ok(said);
@@ -186,34 +187,34 @@ impl Attempt<'_> {
         if document.is_ok_and(|document| schema::fits(schema, &document)) {
             return Ok(said);
         }
-        let reason = "the model's answer does not fit the schema";
+        let reason = "the model's answer does not match the schema";
         Err(Trouble::Malformed(reason.to_owned()))
     }
 
     fn lost(&self, connector: &Connector, lost: Lost) -> Outcome {
         let (trouble, is_unsent) = match lost {
             Lost::TimedOut => {
-                let reason = "there was no answer in time".to_owned();
+                let reason = "no answer in time".to_owned();
                 (Trouble::Passing(ErrorClass::TimeOut, reason), false)
             }
             Lost::Unreachable(why) => {
-                let reason = format!("it can't be reached: {}", printable(&why));
+                let reason = format!("unreachable: {}", printable(&why));
                 (Trouble::Passing(ErrorClass::Unavailable, reason), true)
             }
             Lost::BrokenOff => {
-                let reason = "the answer broke off".to_owned();
+                let reason = "the connection broke during the answer".to_owned();
                 (Trouble::Passing(ErrorClass::Unavailable, reason), false)
             }
             Lost::TooLarge => {
-                let reason = "the answer is larger than any may be".to_owned();
+                let reason = "the answer exceeds the maximum size".to_owned();
                 (Trouble::TooLarge(reason), false)
             }
             Lost::Stopped => {
-                let reason = "we are ending".to_owned();
+                let reason = "the program is shutting down".to_owned();
                 (Trouble::Passing(ErrorClass::Unavailable, reason), false)
             }
         };
-        tracing::debug!(server = %connector.base, ?trouble, "no answer of a language model");
+        tracing::debug!(server = %connector.base, ?trouble, "no answer from the language model");
         Outcome {
             ended: Ended::Trouble(trouble),
             tokens: is_unsent.then(Tokens::default),

@@ -1,8 +1,7 @@
-//! A configured provider as a language model: what stands between a guest's request and the wire.
+//! A configured provider as a language model: everything between a guest's request and the wire.
 //!
-//! Secrets are taken out, a kept answer is looked for, and each attempt is let through by the hold,
-//! the breaker and the budgets before it is sent. While it waits nothing is held but the turn of its
-//! own request.
+//! It redacts secrets, looks up a cached answer, and lets each attempt pass rate limit, breaker and
+//! budgets. While a request waits, it blocks only identical requests.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,12 +28,12 @@ use crate::llm::under_way::UnderWay;
 use crate::llm::wire::{self, Rung, Trouble, Wire};
 use crate::report::Prices;
 
-/// Where Anthropic answers.
+/// The address of Anthropic's API.
 const ANTHROPIC: &str = "https://api.anthropic.com";
-/// A cut-off answer gets at most so many times the tokens it was given at first (BEHAVIOUR.md 7.12).
+/// A truncated answer is retried with up to this multiple of the requested tokens.
 const MORE_TOKENS_MAX: u32 = 4;
 
-/// A provider with all that stands before it.
+/// A provider with its limits and caches.
 pub(super) struct Connector {
     pub(super) config: LlmConfig,
     pub(super) secrets: Secrets,
@@ -49,17 +48,17 @@ pub(super) struct Connector {
     patience: Arc<dyn Patience>,
     under_way: UnderWay,
     stop: StopSign,
-    /// The way to JSON documents that the server knows.
+    /// The strictest JSON mode that the server supports, as far as known.
     rung: Mutex<Rung>,
-    /// The run that only its operator can help, and why.
+    /// The run that was halted until an operator acts, and the reason.
     halted: Mutex<Option<(String, String)>>,
 }
 
 impl Connector {
-    /// Makes a provider ready; nothing is sent yet.
+    /// Prepares a provider. Sends nothing.
     ///
     /// # Errors
-    /// When the system has no thread left or no certificates.
+    /// If the thread for requests can't be started, or certificates can't be loaded.
     pub fn new(
         config: &LlmConfig,
         secrets: Secrets,
@@ -69,10 +68,10 @@ impl Connector {
         store: Arc<Store>,
     ) -> Result<Self, String> {
         let base = match (&config.base_url, config.provider) {
-            // Where it is written as other providers want it.
+            // Other tools write Anthropic's base URL with `/v1`.
             (Some(base), None | Some(Provider::Anthropic)) => base.clone().without("/v1"),
             (Some(base), Some(Provider::OpenAiCompat)) => base.clone(),
-            (None, _) => Address::parse(ANTHROPIC).ok_or("its address can't be read")?,
+            (None, _) => Address::parse(ANTHROPIC).ok_or("invalid address")?,
         };
         Ok(Self {
             wire: wire::of(config),
@@ -93,7 +92,7 @@ impl Connector {
         })
     }
 
-    /// An error of this class; the reason names the provider's host.
+    /// An error of this class. The reason names the provider's host.
     pub(super) fn error(&self, class: ErrorClass, reason: impl fmt::Display) -> LlmError {
         LlmError {
             class,
@@ -106,11 +105,11 @@ impl Connector {
         }
     }
 
-    pub(super) fn refused_by_store(&self, error: &StoreError) -> LlmError {
-        tracing::error!(%error, "a language model's call could not be kept");
+    pub(super) fn store_error(&self, error: &StoreError) -> LlmError {
+        tracing::error!(%error, "cannot record a call to the language model");
         self.error(
             ErrorClass::Failed,
-            "the database did not take what is kept of it",
+            "the database could not record the request",
         )
     }
 
@@ -118,13 +117,13 @@ impl Connector {
         self.rung.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks until there is an answer, or no more to be gained by asking.
+    /// Sends attempts until one is answered or a retry makes no sense.
     fn ask(&self, mut attempt: Attempt<'_>) -> Result<Response, LlmError> {
         let mut pauses = Pauses::new(self.config.attempts_max);
         let mut is_repaired = false;
         let limit_max = attempt.max_tokens.saturating_mul(MORE_TOKENS_MAX);
         loop {
-            self.wait_for_leave(&attempt)?;
+            self.wait_for_rate_limit(&attempt)?;
             attempt.rung = *self.rung();
             let trouble = match attempt.send(self)? {
                 Ended::Answered(response) => return Ok(response),
@@ -137,7 +136,7 @@ impl Connector {
                 }
                 Trouble::OtherLimitName if self.wire.rename_limit() => continue,
                 Trouble::OtherLimitName => {
-                    let reason = "it does not know how a limit of tokens is given";
+                    let reason = "the server accepts neither name of the token limit";
                     return Err(self.error(ErrorClass::Failed, reason));
                 }
                 Trouble::Operator(reason) => return Err(self.halt(attempt.caller, &reason)),
@@ -146,17 +145,17 @@ impl Connector {
                 Trouble::Failed(reason) => return Err(self.error(ErrorClass::Failed, reason)),
                 Trouble::Truncated => {
                     let more = attempt.max_tokens.saturating_mul(2);
-                    // Only to one that is known to bear it (BEHAVIOUR.md 7.12).
+                    // Only for a provider that is known to support it.
                     let may =
                         self.config.provider != Some(Provider::OpenAiCompat) && more <= limit_max;
                     if !may || pauses.next().is_none() {
-                        let reason = "the answer was cut off at its limit of tokens";
+                        let reason = "the answer was truncated at its token limit";
                         return Err(self.error(ErrorClass::Malformed, reason));
                     }
                     attempt.max_tokens = more;
                 }
                 Trouble::Malformed(reason) => {
-                    // A model asked again may do better; but only once (FAULTS.md 142).
+                    // Repeating the request can help, but it is done only once.
                     if is_repaired || pauses.next().is_none() {
                         return Err(self.error(ErrorClass::Malformed, reason));
                     }
@@ -176,15 +175,15 @@ impl Connector {
         }
     }
 
-    /// Waits as long as the provider asked all of us to.
-    fn wait_for_leave(&self, attempt: &Attempt<'_>) -> Result<(), LlmError> {
+    /// Waits while the provider's rate limit applies, which all requests share.
+    fn wait_for_rate_limit(&self, attempt: &Attempt<'_>) -> Result<(), LlmError> {
         loop {
             if self.stop.is_up() {
-                return Err(self.error(ErrorClass::Unavailable, "we are ending"));
+                return Err(self.error(ErrorClass::Unavailable, "the program is shutting down"));
             }
             let time_left = attempt.time_left(self);
             if time_left.is_zero() {
-                let reason = "the session's time is over before there is an answer";
+                let reason = "the session's time limit was reached before an answer";
                 return Err(self.error(ErrorClass::TimeOut, reason));
             }
             let hold = self.hold.left(self.clock.monotonic());
@@ -193,7 +192,7 @@ impl Connector {
             }
             if hold >= time_left {
                 let reason = format!(
-                    "it asks to slow down for {} s, longer than the session's time",
+                    "rate limited for {} s, longer than the session's remaining time",
                     hold.as_secs() + 1
                 );
                 return Err(self.error(ErrorClass::RateLimited, reason));
@@ -202,10 +201,10 @@ impl Connector {
         }
     }
 
-    /// From now on the next way to a JSON document.
+    /// Switches to the next JSON mode.
     fn climb_down(&self, from: Rung) -> Result<(), LlmError> {
         let mut rung = self.rung();
-        // Another request may have found out meanwhile.
+        // Another request could have switched already.
         if *rung > from {
             return Ok(());
         }
@@ -216,16 +215,16 @@ impl Connector {
                 StructuredOutput::Auto => "auto",
             };
             let reason = format!(
-                "it knows no way to JSON answers that `llm.structured_output = \"{allowed}\"` allows"
+                "the server supports no JSON mode that `llm.structured_output = \"{allowed}\"` allows"
             );
             return Err(self.error(ErrorClass::Failed, reason));
         };
-        tracing::info!(server = %self.base, "the server does not know this way to JSON answers; the next one is tried");
+        tracing::info!(server = %self.base, "the server does not support this JSON mode; trying the next one");
         *rung = next;
         Ok(())
     }
 
-    /// Ends the run of this caller: only the operator can help.
+    /// Halts the run of this caller, because only the operator can resolve the error.
     fn halt(&self, caller: Caller<'_>, reason: &str) -> LlmError {
         let error = self.error(ErrorClass::Unavailable, reason);
         let mut halted = self.halted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,27 +241,30 @@ impl LanguageModel for Connector {
             return Err(LlmError { class, reason });
         }
         let redacted = redact(request, self.secrets.key.as_ref()).map_err(|held_back| {
-            self.error(ErrorClass::Failed, format!("nothing was sent: {held_back}"))
+            self.error(ErrorClass::Failed, format!("request not sent: {held_back}"))
         })?;
         if redacted.found > 0 {
             tracing::info!(
                 processor = caller.processor,
                 found = redacted.found,
-                "taken out of a request what looks like secrets"
+                "removed text that looks like secrets from a request"
             );
         }
         let request = redacted.request;
         let schema = request.json_schema.as_deref().map(serde_json::from_str);
-        let schema: Option<serde_json::Value> = schema
-            .transpose()
-            .map_err(|_| self.error(ErrorClass::Failed, "the request's JSON schema is no JSON"))?;
+        let schema: Option<serde_json::Value> = schema.transpose().map_err(|_| {
+            self.error(
+                ErrorClass::Failed,
+                "the request's JSON schema is not valid JSON",
+            )
+        })?;
         let hash = kept::hash_of(&self.config, &self.base, &request);
         let Some(_turn) = self.under_way.take(&hash, caller.time_left) else {
-            let reason = "another session is waiting for the same answer";
+            let reason = "timed out while another session sends the same request";
             return Err(self.error(ErrorClass::TimeOut, reason));
         };
         let text = self.store.llm_response(&hash);
-        let text = text.map_err(|error| self.refused_by_store(&error))?;
+        let text = text.map_err(|error| self.store_error(&error))?;
         if let Some(response) = text
             .as_deref()
             .and_then(|text| kept::read(text, &self.base))
@@ -285,7 +287,7 @@ impl LanguageModel for Connector {
                 tokens,
                 self.clock.now(),
             )
-            .map_err(|error| self.refused_by_store(&error))?;
+            .map_err(|error| self.store_error(&error))?;
         Ok(response)
     }
 

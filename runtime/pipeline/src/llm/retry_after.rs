@@ -1,14 +1,14 @@
-//! What a provider says of when to come again.
+//! Parses the `Retry-After` header.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use session_pipeline_host::clock::UtcMicros;
 
-/// The longest that anybody is believed: a mistake there must not end all work here.
+/// Upper bound for a wait, so that a wrong value does not stop all work.
 pub(super) const BELIEVED_MAX: Duration = Duration::from_secs(15 * 60);
 
-/// Reads a `Retry-After`: seconds or a date (RFC 9110, 10.2.3). What is neither says nothing, what
-/// is past says "now", and what is absurd says [`BELIEVED_MAX`].
+/// Parses seconds or a date (RFC 9110, section 10.2.3). Invalid text returns `None`. A time in the
+/// past returns zero, and longer waits are capped at [`BELIEVED_MAX`].
 pub(super) fn read(text: &str, now: UtcMicros) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<f64>() {

@@ -1,7 +1,7 @@
-//! Anthropic's Messages API, by its reference: docs/llm.md names the pages.
+//! Anthropic's Messages API. docs/llm.md links to its reference.
 //!
-//! A JSON document is had by `output_config.format` (structured outputs), else as the input of a tool
-//! that the model has to use.
+//! JSON answers use `output_config.format` (structured outputs), or the input of a tool that the
+//! model must call.
 
 use reqwest::header::{HeaderMap, HeaderValue};
 use serde::Deserialize;
@@ -14,9 +14,9 @@ use crate::llm::wire::{
     with_schema_in_words,
 };
 
-/// The version of the API that this file speaks.
+/// The API version in every request.
 const VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
-/// The tool that takes the answer.
+/// The tool whose input is the answer.
 const TOOL: &str = "answer";
 
 #[derive(Debug)]
@@ -44,7 +44,7 @@ enum Block {
     Other,
 }
 
-/// Counts that are no numbers are a mistake of the server's; those that are not there are none.
+/// Required counts must be numbers. Cache counts can be absent.
 #[derive(Debug, Deserialize)]
 struct Usage {
     input_tokens: u64,
@@ -126,9 +126,9 @@ fn said(question: &Question<'_>, message: Message) -> Result<Said, Trouble> {
         Some("refusal") => {
             return Err(Trouble::Refused("the model refused to answer".to_owned()));
         }
-        // Also what is only given where tools run on the server, and what is not known yet.
+        // Includes reasons for tools that run on the server, and unknown reasons.
         _ => {
-            let reason = "the answer did not end as answers end";
+            let reason = "the answer has an unexpected stop reason";
             return Err(Trouble::Malformed(reason.to_owned()));
         }
     }
@@ -150,7 +150,7 @@ fn said(question: &Question<'_>, message: Message) -> Result<Said, Trouble> {
     if question.schema.is_some() {
         let document = document_in(&text).map(str::to_owned);
         text = document
-            .ok_or_else(|| Trouble::Malformed("the model's answer is no JSON".to_owned()))?;
+            .ok_or_else(|| Trouble::Malformed("the model's answer is not JSON".to_owned()))?;
     }
     Ok(Said {
         text,

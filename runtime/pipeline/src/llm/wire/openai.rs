@@ -1,8 +1,7 @@
-//! OpenAI's chat completions, by its reference, as other servers speak them too: docs/llm.md names
-//! the pages.
+//! OpenAI's chat completions API, as other servers implement it too. docs/llm.md links to its
+//! reference.
 //!
-//! A JSON document is had by `response_format` of type `json_schema`, else `json_object`, else by
-//! asking for it.
+//! JSON answers use `response_format` of type `json_schema`, or `json_object`, or only the prompt.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,7 +18,8 @@ use crate::llm::wire::{
 
 #[derive(Debug, Default)]
 pub(in crate::llm) struct OpenAi {
-    /// Newer models know the limit as `max_completion_tokens` only, older servers as `max_tokens`.
+    /// Newer models accept the limit only as `max_completion_tokens`, older servers only as
+    /// `max_tokens`.
     is_limit_renamed: AtomicBool,
 }
 
@@ -139,7 +139,7 @@ fn said(question: &Question<'_>, completion: Completion) -> Result<Said, Trouble
             return Err(Trouble::Refused(reason.to_owned()));
         }
         _ => {
-            let reason = "the answer did not end as answers end";
+            let reason = "the answer has an unexpected finish reason";
             return Err(Trouble::Malformed(reason.to_owned()));
         }
     }
@@ -150,7 +150,7 @@ fn said(question: &Question<'_>, completion: Completion) -> Result<Said, Trouble
     if question.schema.is_some() {
         let document = document_in(&text).map(str::to_owned);
         text = document
-            .ok_or_else(|| Trouble::Malformed("the model's answer is no JSON".to_owned()))?;
+            .ok_or_else(|| Trouble::Malformed("the model's answer is not JSON".to_owned()))?;
     }
     Ok(Said {
         text,
