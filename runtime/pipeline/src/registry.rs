@@ -1,9 +1,9 @@
-//! Which processors there are, and how one is made ready: compiled once, kept, checked, described,
-//! its tables made.
+//! The registry of processors: which exist, and how a component becomes a processor that can run.
 //!
-//! Some ship with the program; others lie in the folder of processors, which is looked at again and
-//! again. `folder` is what lies there, [`plan`] what comes of it, `look` brings the two together;
-//! `kept` is what stays in the data dir, `make` how a component becomes a processor.
+//! Some processors ship with the program. Others are files in the folder of processors, which is
+//! checked repeatedly. `folder` lists and reads files. [`plan`] decides which of them run. `look`
+//! combines the two. `kept` stores components and their compiled code in the data directory. `make`
+//! compiles and loads a component.
 
 mod folder;
 mod kept;
@@ -33,27 +33,27 @@ use listing::Origin;
 use make::{Compiling, Made, Workshop};
 use plan::{Plan, Running};
 
-/// Why a processor is not at hand.
+/// Why a processor can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// There is none of that name.
-    #[error("Unknown processor `{name}`; known are: {known}")]
+    /// There is no processor with this name.
+    #[error("Unknown processor `{name}`; known processors: {known}")]
     Unknown {
         /// The name.
         name: String,
-        /// The known ones.
+        /// The known names, separated by commas.
         known: String,
     },
-    /// It is known, but no component of it is here.
-    #[error("the processor `{name}` is not installed here; installed are: {installed}")]
+    /// The program knows the name, but its component is not installed.
+    #[error("the processor `{name}` is not installed; installed processors: {installed}")]
     NotInstalled {
         /// The name.
         name: String,
-        /// Those that are.
+        /// The installed names, separated by commas.
         installed: String,
     },
-    /// A file is named like it, and refused.
-    #[error("the processor `{name}` is not at hand: `{file}` is refused: {reason}")]
+    /// A file with this name was rejected.
+    #[error("the processor `{name}` is unavailable: `{file}` was rejected: {reason}")]
     Refused {
         /// The name.
         name: String,
@@ -62,7 +62,7 @@ pub enum RegistryError {
         /// Why.
         reason: String,
     },
-    /// Its component can't be used.
+    /// The component can't be used.
     #[error("the processor `{name}` is unavailable: {fault}")]
     Unavailable {
         /// The name.
@@ -70,23 +70,24 @@ pub enum RegistryError {
         /// Why.
         fault: Fault,
     },
-    /// Under its settings it asks a language model, and there is none.
+    /// With its settings it needs a language model, and none is configured.
     #[error(
-        "the processor `{name}` is unavailable: under its present settings it needs a language model; {}",
+        "the processor `{name}` is unavailable: with its current settings it needs a language model; {}",
         model::what_to_set()
     )]
     NeedsModel {
         /// The name.
         name: String,
     },
-    /// The database refused.
+    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl RegistryError {
-    /// Whether the request is refused because the processor can't run here, which is no failure of
-    /// a run: an operator has to name another one, install it, or configure a language model.
+    /// Whether the request is rejected because the processor can't run here. This is not a failed
+    /// run: an operator has to use another name, install the processor, or configure a language
+    /// model.
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Unknown { .. }
@@ -101,22 +102,22 @@ impl RegistryError {
 /// The processors of this process.
 #[derive(Debug)]
 pub struct Registry {
-    /// By name, each with its digest.
+    /// Sorted by name, each with the digest of its component.
     shipped: Vec<(Shipped, String)>,
     folder: look::Folder,
-    /// How often those components want to run that were made ready, by digest; `None`: one could
-    /// not be.
+    /// Cadences of loaded components, by digest. `None`: the component could not be loaded.
     cadences: Mutex<HashMap<String, Option<Duration>>>,
 }
 
-/// Where the component of a processor comes from.
+/// The source of a processor's component.
 enum Source {
     Shipped(&'static [u8]),
     Dropped(Running),
 }
 
 impl Registry {
-    /// A registry of these components. What lies in the folder is found by looking there.
+    /// A registry with these shipped components. Call [`Registry::look`] to find those in the
+    /// folder.
     pub fn new(shipped: impl IntoIterator<Item = Shipped>) -> Self {
         let mut shipped: Vec<(Shipped, String)> = shipped
             .into_iter()
@@ -130,13 +131,13 @@ impl Registry {
         }
     }
 
-    /// The names, sorted.
+    /// The names of all processors that have a component, sorted.
     pub fn names(&self) -> Vec<String> {
         self.names_and(None)
     }
 
-    /// The names that have an entry in health and a job, sorted: those of the components, and those
-    /// that are known without one.
+    /// All names with a health check and a job, sorted. Includes known processors that are not
+    /// installed.
     pub fn known_names(&self) -> Vec<String> {
         self.names_and(Some(VERIFICATION))
     }
@@ -150,12 +151,12 @@ impl Registry {
         names
     }
 
-    /// What the last look at the folder came to.
+    /// The result of the last check of the folder.
     pub fn plan(&self) -> Arc<Plan> {
         self.folder.plan()
     }
 
-    /// Whether a name belongs to the program, so that no file may take it.
+    /// Whether the name belongs to the program, so that no file can use it.
     fn is_taken(&self, name: &str) -> bool {
         name == VERIFICATION || self.shipped(name).is_some()
     }
@@ -195,19 +196,19 @@ impl Registry {
         })
     }
 
-    /// Whether there is a processor of that name.
+    /// Checks that a processor with this name exists.
     ///
     /// # Errors
-    /// When there is none, or the one that is known by it is not installed.
+    /// If it does not exist or is not installed.
     pub fn check(&self, name: &str) -> Result<(), RegistryError> {
         self.source(name).map(|_| ())
     }
 
-    /// As [`Registry::check`], for those who have not looked into the folder yet: what may lie there
-    /// is no error.
+    /// Like [`Registry::check`], but before the folder was examined: any name could be that of a
+    /// file.
     ///
     /// # Errors
-    /// When the folder has no files, and there is no other processor of that name.
+    /// If the name is unknown and the folder contains no files.
     pub fn check_unseen(&self, name: &str, config: &Config) -> Result<(), RegistryError> {
         match self.check(name) {
             Err(RegistryError::Unknown { .. }) if folder::has_files(&config.processors_dir()) => {
@@ -217,12 +218,12 @@ impl Registry {
         }
     }
 
-    /// The digest of the component behind a name; `None` where there is none of that name.
+    /// The digest of the processor's component. `None`: the processor does not exist.
     pub fn digest(&self, name: &str) -> Option<String> {
         self.source(name).ok().map(|(_, digest)| digest)
     }
 
-    /// Where the component behind a name comes from; what there is none of would be dropped.
+    /// The origin of the processor's component. An unknown name counts as dropped.
     pub fn origin(&self, name: &str) -> Origin {
         match self.is_taken(name) {
             true => Origin::Shipped,
@@ -230,16 +231,16 @@ impl Registry {
         }
     }
 
-    /// The file in the folder of processors behind a name, fit for a terminal.
+    /// The processor's file in the folder of processors, escaped for a terminal.
     pub fn file(&self, name: &str) -> Option<String> {
         let plan = self.plan();
         Some(printable(&plan.running.get(name)?.file))
     }
 
-    /// The component behind a name.
+    /// The processor's component.
     ///
     /// # Errors
-    /// When there is none of that name, or it can't be read any more.
+    /// If the processor does not exist, or its component can't be read.
     pub fn component(
         &self,
         name: &str,
@@ -250,10 +251,10 @@ impl Registry {
         component.map_err(|fault| unavailable(name, fault))
     }
 
-    /// Makes a processor ready to run.
+    /// Loads a processor to run it, and creates its tables.
     ///
     /// # Errors
-    /// When the name is unknown, the component can't be used, or the database refuses.
+    /// If the name is unknown, the component can't be used, or the database fails.
     pub fn load(
         &self,
         name: &str,
@@ -273,7 +274,7 @@ impl Registry {
         record(&made, store, now)?;
         store.register_tables(made.processor.manifest())?;
         if name == "usage" {
-            // A price file that can't be used stops reports, which say so, and no run.
+            // An invalid price file must not stop a run. Reports return the error.
             let prices = report::Prices::of(config)
                 .unwrap_or_else(|_| report::Prices::shipped(config.data_dir.join("prices.toml")));
             report::register(store, &prices)?;
@@ -281,11 +282,11 @@ impl Registry {
         Ok(made.processor)
     }
 
-    /// Makes a processor only to look at it: nothing is written, in the data dir or the database.
-    /// Where it must be compiled, that is done in `scratch`.
+    /// Loads a processor for inspection. Writes nothing to the data directory or the database, and
+    /// compiles in `scratch` if necessary.
     ///
     /// # Errors
-    /// As [`Registry::load`].
+    /// Same as [`Registry::load`].
     pub fn look_at(
         &self,
         name: &str,
@@ -302,8 +303,8 @@ impl Registry {
         self.make(name, &workshop, store).map(|made| made.processor)
     }
 
-    /// As [`Registry::look_at`], for those who must not wait: `None` also where it would have to be
-    /// compiled first, or can't be used.
+    /// Like [`Registry::look_at`], without waiting: `None` if the processor is not compiled yet or
+    /// can't be used.
     pub fn glance_at(
         &self,
         name: &str,
@@ -320,7 +321,8 @@ impl Registry {
         Some(made.processor)
     }
 
-    /// Makes a processor, and holds its manifest against its name and what ran before.
+    /// Loads a processor and checks its manifest against its name, the operator's grants and the
+    /// versions that ran before.
     fn make(
         &self,
         name: &str,
@@ -341,14 +343,14 @@ impl Registry {
         let manifest = made.processor.manifest();
         let refused = |detail| unavailable(name, Fault::new(FaultKind::Component, detail));
         if manifest.name != name {
-            let detail = format!("the component calls itself `{}`", manifest.name);
+            let detail = format!("the component reports the name `{}`", manifest.name);
             return Err(refused(detail));
         }
         let is_shipped = matches!(source, Source::Shipped(_));
         if let Some(detail) = ungranted(&made.processor, config, is_shipped) {
             return Err(refused(detail));
         }
-        // Of a file it was asked when it took over; what runs since then goes on.
+        // The version of a file was checked when it took over.
         if is_shipped && !config.may_go_back(name) {
             let versions = match store {
                 Some(store) => store.component_versions(name)?,
@@ -366,15 +368,15 @@ impl Registry {
         Ok(made)
     }
 
-    /// How often processors want to run, by name, as far as their components were asked.
+    /// The cadences of all processors whose components have been loaded, by name.
     pub fn cadences(&self) -> HashMap<String, Duration> {
         let names = self.names().into_iter();
         let known = names.filter_map(|name| Some((self.cadence(&name)??, name)));
         known.map(|(cadence, name)| (name, cadence)).collect()
     }
 
-    /// How often a processor wants to run: `None` where its component was not asked yet, and
-    /// `Some(None)` where it could not answer.
+    /// The cadence of a processor. `None`: its component was not loaded yet. `Some(None)`: it could
+    /// not be loaded.
     pub fn cadence(&self, name: &str) -> Option<Option<Duration>> {
         let digest = self.digest(name)?;
         self.known_cadences().get(&digest).copied()
@@ -386,7 +388,7 @@ impl Registry {
                 made.processor.manifest().cadence_seconds.into(),
             )),
             Err(fault) if fault.kind == FaultKind::Component => None,
-            // Our own affair, which may go better the next time.
+            // An error of this machine, which could succeed next time.
             Err(_) => return,
         };
         self.known_cadences().insert(digest.to_owned(), cadence);
@@ -398,7 +400,7 @@ impl Registry {
 }
 
 impl Source {
-    /// The component, which for a file is what it was when it was looked at, or nothing.
+    /// The component. For a file, only bytes with the digest that was examined are returned.
     fn component(&self, config: &Config, digest: &str) -> Result<Cow<'static, [u8]>, Fault> {
         let running = match self {
             Self::Shipped(component) => return Ok(Cow::Borrowed(component)),
@@ -417,8 +419,8 @@ impl Source {
             _ => Err(Fault::new(
                 FaultKind::Component,
                 format!(
-                    "its component is gone, from the folder of processors and from `state/components`; \
-                     put `{}` there again",
+                    "its component is missing from the folder of processors and from `state/components`; \
+                     put `{}` back into the folder",
                     running.file
                 ),
             )),
@@ -426,13 +428,13 @@ impl Source {
     }
 }
 
-/// Why a processor may not run that asks for more than the operator grants it.
+/// Why the operator's grants do not allow the processor to run, if they don't.
 fn ungranted(processor: &Processor, config: &Config, is_shipped: bool) -> Option<String> {
     let name = &processor.manifest().name;
     let wants = processor.asks_model() && !config.grants_llm(name, is_shipped);
     wants.then(|| {
         format!(
-            "it asks for a language model, which it is not granted; set `llm = true` in `[processors.{name}]` to grant it"
+            "it uses a language model, which is not permitted; set `llm = true` in `[processors.{name}]` to permit it"
         )
     })
 }
@@ -445,22 +447,22 @@ fn unavailable(name: &str, fault: Fault) -> RegistryError {
 }
 
 impl Registry {
-    /// Removes what was kept of components that others took over from, and what an earlier process
-    /// left half done: once in the life of a process that holds the data dir, before any run. What
-    /// can't be removed costs room and nothing else.
+    /// Removes stored components that were replaced, and files that an earlier process left
+    /// incomplete. Call it once per process that holds the data directory, before any run. Files
+    /// that can't be removed only take up space.
     pub(crate) fn tidy(&self, config: &Config, store: &Store) -> Result<(), StoreError> {
         let mut superseded = store.superseded_components()?;
-        // A name that ships may once have been that of a file.
+        // A name that now ships could earlier have been that of a file.
         superseded.retain(|digest| self.shipped.iter().all(|(_, shipped)| shipped != digest));
         if let Err(error) = kept::discard(config, &superseded) {
-            tracing::warn!(%error, "old components can't be removed from the data dir");
+            tracing::warn!(%error, "cannot remove old components from the data directory");
         }
         Ok(())
     }
 }
 
-/// Records a component that can be used, with its compiled form, where the database does not know
-/// that yet.
+/// Records a usable component and the hash of its compiled code, if the database does not have them
+/// yet.
 fn record(made: &Made, store: &Store, now: UtcMicros) -> Result<(), StoreError> {
     let digest = made.processor.digest();
     let manifest = made.processor.manifest();

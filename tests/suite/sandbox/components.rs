@@ -79,7 +79,10 @@ fn a_guest_of_two_tables_of_one_name_is_unavailable() {
 #[test]
 fn a_guest_that_calls_itself_otherwise_is_unavailable() {
     let fault = refusal("somebody-else", well_behaved().1, small());
-    assert_says(&fault, "the component calls itself `faulty-well-behaved`");
+    assert_says(
+        &fault,
+        "the component reports the name `faulty-well-behaved`",
+    );
 }
 
 #[test]
@@ -114,7 +117,10 @@ fn a_component_may_be_as_large_as_the_limit_and_no_larger() {
     };
     let size = component.len();
     let fault = refusal("faulty-well-behaved", component, limits(size - 1));
-    let expected = format!("the component has {size} bytes; {} are allowed", size - 1);
+    let expected = format!(
+        "the component has {size} bytes, more than the allowed {}",
+        size - 1
+    );
     assert_eq!(fault.detail, expected);
     assert_eq!(
         Guest::try_load(component, &limits(size))

@@ -1,14 +1,14 @@
-//! A look at the folder of processors: what changed is read, compiled, asked what it is, and takes
-//! over where nothing speaks against it.
+//! Checks the folder of processors: reads, compiles and describes changed files, and lets them take
+//! over if they are valid.
 //!
-//! Only one look is at work at a time, and it may take as long as a compiler does. Whoever asks for
-//! names meanwhile gets the [`Plan`] of the look before.
+//! Only one check runs at a time, and it can take as long as the compiler. Callers who need names
+//! meanwhile get the [`Plan`] of the previous check.
 //!
-//! A file takes over only when it was the same before it was read and after it had described
-//! itself: one that is still being copied is not, or can't be compiled, and the component before it
-//! goes on. It is looked at again as soon as the file system says that it changed.
+//! A file takes over only if it did not change between the first read and the description of its
+//! component. A file that is still being copied fails this test or does not compile, and the
+//! previous component stays in use. The file is examined again when its metadata changes.
 //!
-//! `ask` is how a file comes to say what it holds, `takeover` how what it holds begins to run.
+//! `ask` finds out what a file contains. `takeover` makes a component the one that runs.
 
 mod ask;
 mod takeover;
@@ -30,42 +30,43 @@ use crate::registry::kept;
 use crate::registry::make::{Compiling, Workshop};
 use crate::registry::plan::{Holds, KnownFile, Plan, Refused, Running};
 
-/// The folder as this process knows it.
+/// The folder, as far as this process knows it.
 #[derive(Debug, Default)]
 pub(super) struct Folder {
     memory: Mutex<Memory>,
     plan: RwLock<Arc<Plan>>,
 }
 
-/// What looks before have learnt.
+/// Results of earlier checks.
 #[derive(Debug, Default)]
 struct Memory {
-    /// What the files held, by name.
+    /// The contents of files, by name.
     files: BTreeMap<String, Seen>,
-    /// The components that were asked, by digest.
+    /// Components that described themselves, by digest.
     asked: HashMap<String, Asked>,
-    /// What can't be used, by digest and whose limits and settings held, with the reasons.
+    /// Why components can't be used, by digest and by the processor whose limits and settings
+    /// applied.
     unusable: HashMap<(String, String), String>,
-    /// The last good component of each file, once the database was asked.
+    /// The last working component of each file, after it was read from the database.
     last_good: Option<BTreeMap<String, Component>>,
 }
 
-/// A file as it was when it was last read.
+/// A file at its last read.
 #[derive(Debug)]
 struct Seen {
     stamp: Stamp,
-    /// Whether the stamp can be trusted to change with the file.
+    /// Whether the file was unchanged long enough for the stamp to be trusted.
     is_quiet: bool,
     contents: Contents,
-    /// Why the last attempt to use it failed that may go better the next time.
+    /// Why the last attempt to use it failed, if a retry could succeed.
     trouble: Option<String>,
 }
 
 #[derive(Clone, Debug)]
 enum Contents {
-    /// Bytes of this digest.
+    /// A regular file with this digest.
     Digest(String),
-    /// It was not read, for this reason.
+    /// Not read, for this reason.
     Refused(String),
 }
 
@@ -73,21 +74,21 @@ enum Contents {
 #[derive(Debug)]
 struct Asked {
     component: Component,
-    /// Whether it is kept in the data dir, known to the database, and its tables are there.
+    /// Whether it is stored, recorded in the database, and its tables exist.
     is_kept: bool,
 }
 
-/// How far a look goes.
+/// How thorough a check is.
 #[derive(Clone, Copy)]
 enum Depth<'a> {
-    /// Nothing is compiled, made or written.
+    /// Compiles, loads and writes nothing.
     Notice,
-    /// All files, or one, are asked what they are; what takes over is kept unless the workshop
-    /// works aside.
+    /// Describes the components of all files, or of one. Those that take over are stored, unless
+    /// the check is read-only.
     Ask(Workshop<'a>, Option<&'a str>),
 }
 
-/// One look.
+/// One check of the folder.
 #[derive(Clone, Copy)]
 struct Look<'a> {
     registry: &'a Registry,
@@ -103,7 +104,7 @@ impl Folder {
         Arc::clone(&plan)
     }
 
-    /// Begins a look; `None` where another one is at work and nobody is to wait for it.
+    /// Locks the memory. `None` if another check is running and `waits` is false.
     fn enter(&self, waits: bool) -> Option<MutexGuard<'_, Memory>> {
         if waits {
             return Some(self.memory.lock().unwrap_or_else(PoisonError::into_inner));
@@ -126,11 +127,11 @@ impl Folder {
 }
 
 impl Registry {
-    /// Looks at the folder without compiling or writing anything: new files are not known by name
-    /// yet. Where another look is at work, its results will do.
+    /// Checks the folder without compiling or writing. The names of new files stay unknown. Returns
+    /// immediately if another check is running.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn notice(
         &self,
         config: &Config,
@@ -150,12 +151,12 @@ impl Registry {
         look.go(&mut memory)
     }
 
-    /// Looks at the folder, compiles what is new, keeps it, and lets it take over. May take as long
-    /// as the compiler's limits allow for every new file; `waits` says whether to wait for a look
-    /// that is at work already.
+    /// Checks the folder, compiles and stores new components, and lets them take over. It can take
+    /// as long as the compiler's limit for every new file. If another check is running, it waits
+    /// only if `waits` is set.
     ///
     /// # Errors
-    /// When the database refuses. A file that can't be used is no error.
+    /// If the database fails. A file that can't be used is not an error.
     pub fn look(
         &self,
         config: &Config,
@@ -182,10 +183,10 @@ impl Registry {
         look.go(&mut memory)
     }
 
-    /// As [`Registry::look`], but nothing is kept: new files are compiled in `scratch`.
+    /// Like [`Registry::look`], but stores nothing and compiles new files in `scratch`.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn look_aside(
         &self,
         config: &Config,
@@ -212,11 +213,11 @@ impl Registry {
         look.go(&mut memory)
     }
 
-    /// Looks at the folder before a run of this processor, and asks no more files than it takes to
-    /// find it: the run of one must not wait for the compiler of another.
+    /// Checks the folder before a run of this processor. It describes only the files necessary to
+    /// find it, so that the run does not wait while other components are compiled.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// If the database fails.
     pub fn look_for(
         &self,
         name: &str,
@@ -228,7 +229,7 @@ impl Registry {
         if self.is_taken(name) {
             return Ok(());
         }
-        // What runs already can run once more as it is.
+        // A processor that already runs can run again without a check.
         let is_known = self.plan().running.contains_key(name);
         let Some(mut memory) = self.folder.enter(!is_known) else {
             return Ok(());
@@ -266,13 +267,13 @@ impl Memory {
         self.last_good.as_ref()?.get(file)
     }
 
-    /// Whether nothing is to be learnt or recorded of the file behind a processor.
+    /// Whether the processor's file needs no further check or record.
     fn is_settled(&self, plan: &Plan, running: &Running) -> bool {
         !plan.unexamined.contains(&running.file)
             && self.last_good(&running.file) == Some(&running.component)
     }
 
-    /// Forgets what no file holds any more.
+    /// Removes entries that no file has anymore.
     fn tidy(&mut self) {
         let digests: HashSet<&str> = self
             .files
@@ -319,7 +320,8 @@ impl<'a> Look<'a> {
         Ok(())
     }
 
-    /// Where what takes over is kept, and of which files; `None`: this look writes nothing.
+    /// The store and workshop for components that take over, and the only file to consider. `None`:
+    /// the check writes nothing.
     fn keeper(&self) -> Option<(&'a Store, Workshop<'a>, Option<&'a str>)> {
         match (self.depth, self.store) {
             (Depth::Ask(workshop, only), Some(store))
@@ -331,7 +333,7 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Whoever takes a file away takes its processor away; its rows stay.
+    /// Removing a file removes its processor. The rows remain.
     fn forget_gone(&self, memory: &mut Memory, found: &[Found]) -> Result<(), StoreError> {
         let (Some((store, _, None)), Some(last_good)) = (self.keeper(), &mut memory.last_good)
         else {
@@ -350,16 +352,16 @@ impl<'a> Look<'a> {
         Ok(())
     }
 
-    /// The last good component of a file, as long as it is kept.
+    /// The last working component of a file, if it is still stored.
     fn last_good(&self, memory: &Memory, file: &str) -> Option<Component> {
         let component = memory.last_good(file)?;
         kept::has_component(self.config, &component.digest).then(|| component.clone())
     }
 
-    /// Where the folder can't be listed, nothing was taken away: what ran goes on.
+    /// The plan if the folder can't be listed: all processors stay in use.
     fn plan_blindly(&self, memory: &Memory, error: &io::Error) -> Result<Plan, StoreError> {
         let reason =
-            format!("the folder of processors can't be read ({error}); check its permissions");
+            format!("cannot read the folder of processors: {error}; check its permissions");
         let known = memory.last_good.iter().flatten();
         let files: Vec<KnownFile> = known
             .map(|(file, _)| KnownFile {

@@ -1,5 +1,5 @@
-//! From a component to a processor: its compiled form taken from what is kept or made anew, loaded,
-//! and asked what it is.
+//! Turns a component into a processor: takes its compiled code from the store or compiles it, loads
+//! it and describes it.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -13,7 +13,7 @@ use session_pipeline_store::KnownComponent;
 use crate::config::Config;
 use crate::registry::kept;
 
-/// What processors are made with.
+/// The environment for loading processors.
 #[derive(Clone, Copy)]
 pub(super) struct Workshop<'a> {
     pub(super) config: &'a Config,
@@ -21,29 +21,29 @@ pub(super) struct Workshop<'a> {
     pub(super) compiling: Compiling<'a>,
 }
 
-/// Where a component is compiled that has no compiled form yet.
+/// Where a component without compiled code is compiled.
 #[derive(Clone, Copy)]
 pub(super) enum Compiling<'a> {
-    /// Where the compiled forms are kept.
+    /// In the folder of stored components.
     Beside,
-    /// In this folder, since nothing may be written in the data dir.
+    /// In this folder, because nothing can be written to the data directory.
     In(&'a Path),
-    /// Nowhere: whoever asks must not wait.
+    /// Nowhere, because the caller must not wait.
     Never,
 }
 
-/// A processor, and the code that it was made of.
+/// A processor and its compiled code.
 pub(super) struct Made {
     pub(super) processor: Processor,
     pub(super) compiled: Compiled,
     engine: Arc<Engine>,
-    /// The component, where it was compiled now.
+    /// The component, if it was compiled just now.
     component: Option<Vec<u8>>,
 }
 
 impl Workshop<'_> {
-    /// Makes a processor under the limits and settings of `name`. `component` is asked only where
-    /// there is no compiled form.
+    /// Loads a processor with the limits and settings of `name`. `component` is called only if
+    /// there is no compiled code.
     pub(super) fn make<'c>(
         &self,
         name: &str,
@@ -68,11 +68,11 @@ impl Workshop<'_> {
             None => match self.compiling {
                 Compiling::Beside => compile(&kept::scratch(self.config)?)?,
                 Compiling::In(scratch) => compile(scratch)?,
-                // No fault of the component's: whoever may wait makes it.
+                // Not the component's fault. A caller that can wait will compile it.
                 Compiling::Never => {
                     return Err(Fault::new(
                         FaultKind::Host,
-                        "its compiled form is not kept; run it once",
+                        "it is not compiled yet; run it once",
                     ));
                 }
             },
@@ -90,7 +90,7 @@ impl Workshop<'_> {
 }
 
 impl Made {
-    /// Keeps what was compiled now; what was kept already stays as it is.
+    /// Stores a newly compiled component. Does nothing if it was already stored.
     pub(super) fn keep(&self, config: &Config) -> Result<(), Fault> {
         let Some(component) = &self.component else {
             return Ok(());

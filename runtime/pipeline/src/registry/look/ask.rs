@@ -1,4 +1,4 @@
-//! What a file holds: read, compiled, and asked.
+//! Examines the content of a file: reads, compiles and describes it.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,9 +17,9 @@ use crate::registry::ungranted;
 
 /// Why a file can't be used.
 pub(super) enum Objection {
-    /// It changed while it was looked at.
+    /// It changed during the check.
     Changing,
-    /// What it holds is no use, or something of ours stood in the way.
+    /// The component is invalid, or an error of this machine occurred.
     Fault(Fault),
 }
 
@@ -30,7 +30,7 @@ impl From<Fault> for Objection {
 }
 
 impl Look<'_> {
-    /// What a file holds, as far as this look goes.
+    /// The content of a file, as far as this check goes.
     pub(super) fn holds(
         &self,
         memory: &mut Memory,
@@ -54,13 +54,13 @@ impl Look<'_> {
         if let Some(asked) = memory.asked.get(&digest) {
             let trouble = memory.files.get(file).and_then(|seen| seen.trouble.clone());
             return Ok(match trouble {
-                // It could not be kept, and nobody tries again now.
+                // It could not be stored, and this check does not try again.
                 Some(reason) if !asked.is_kept && workshop.is_none() => Holds::Unusable(reason),
                 _ => Holds::Component(asked.component.clone()),
             });
         }
-        // Where what runs already can't be used any more, as the operator took a grant back, nothing
-        // goes on in its place: it stays, and its runs say why they are none.
+        // A running component can become unusable, for example if the operator revokes a
+        // permission. No older component replaces it: it stays, and its runs report the error.
         let runs_already = memory.last_good(file).cloned();
         let runs_already = runs_already.filter(|component| component.digest == digest);
         if let Some(reason) = memory.unusable.get(&(digest.clone(), guess.clone())) {
@@ -89,7 +89,7 @@ impl Look<'_> {
         }
     }
 
-    /// Reads a file, unless it is as it was; its bytes are given where they were read now.
+    /// Reads a file, unless it is unchanged. The bytes are returned if they were read now.
     fn read(
         &self,
         memory: &mut Memory,
@@ -134,7 +134,7 @@ impl Look<'_> {
         Ok((contents, bytes))
     }
 
-    /// What is known of a component without asking it: what the database remembers.
+    /// The component as recorded in the database, without describing it again.
     fn recall(&self, memory: &Memory, file: &str, digest: String) -> Result<Holds, StoreError> {
         let known = match self.store {
             Some(store) => store.component(&digest)?,
@@ -151,8 +151,8 @@ impl Look<'_> {
         Ok(trouble.map_or(Holds::Unexamined, Holds::Unusable))
     }
 
-    /// Compiles what a file holds, and asks it what it is: under the limits and settings of the
-    /// processor that the file held last or is named after, and then under its own.
+    /// Compiles a file and describes its component: first with the limits and settings of the
+    /// processor that the file contained last or is named after, then with those of its own name.
     pub(super) fn ask(
         &self,
         workshop: &Workshop<'_>,
@@ -183,7 +183,7 @@ impl Look<'_> {
                 let says = &made.processor.manifest().name;
                 if *says != name {
                     let detail = format!(
-                        "it calls itself `{name}`, and under the settings for that `{says}`"
+                        "it reports the name `{name}`, but with the settings of `{name}` it reports `{says}`"
                     );
                     return Err(Fault::new(FaultKind::Component, detail).into());
                 }
@@ -191,7 +191,7 @@ impl Look<'_> {
             if let Some(detail) = ungranted(&made.processor, self.config, false) {
                 return Err(Fault::new(FaultKind::Component, detail).into());
             }
-            // Only what stayed the same for all this time was whole when it was read.
+            // Only a file that did not change during the check was complete when it was read.
             match folder::stamp(&self.config.processors_dir(), file) == stamp {
                 true => Ok(made),
                 false => Err(Objection::Changing),
@@ -200,7 +200,7 @@ impl Look<'_> {
         Ok(attempt())
     }
 
-    /// The bytes of a file that was read before.
+    /// Reads a file again. Its digest must be unchanged.
     fn read_again(&self, file: &str, guess: &str, digest: &str) -> Result<Vec<u8>, Objection> {
         let bytes_max = self.config.limits_of(guess).component_bytes_max;
         match folder::read(&self.config.processors_dir(), file, bytes_max) {
@@ -214,7 +214,8 @@ impl Look<'_> {
 }
 
 impl Memory {
-    /// Remembers why a file can't be used, for as long as that can be told to last.
+    /// Remembers why a file can't be used: permanently for invalid components, else until the file
+    /// changes.
     pub(super) fn object(
         &mut self,
         file: &str,
@@ -233,8 +234,8 @@ impl Memory {
     }
 }
 
-/// Whose limits and settings hold while nobody knows yet what a file holds: those of the processor
-/// that it held last, or that it is named after.
+/// The processor whose limits and settings apply before the component was described: the one that
+/// the file contained last, or is named after.
 pub(super) fn guess(memory: &Memory, file: &str) -> String {
     match memory.last_good(file) {
         Some(component) => component.name.clone(),

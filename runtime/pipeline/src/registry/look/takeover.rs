@@ -1,4 +1,4 @@
-//! How what a file holds begins to run: decided, kept, and written down.
+//! Lets components take over: decides, stores and records.
 
 use std::collections::HashMap;
 
@@ -12,8 +12,8 @@ use crate::registry::plan::{Holds, KnownFile, Plan, Rules};
 use crate::registry::record;
 
 impl Look<'_> {
-    /// Decides, and lets take over what may; what then turns out not to fit its tables is refused,
-    /// and it is decided again without it.
+    /// Decides, and lets valid components take over. If a component turns out not to fit its
+    /// tables, it is rejected and the decision is repeated without it.
     pub(super) fn plan(
         &self,
         memory: &mut Memory,
@@ -53,8 +53,8 @@ impl Look<'_> {
         ))
     }
 
-    /// Keeps what begins to run, and writes down which file it came from. Gives a file that can't
-    /// take over after all, with what it holds then.
+    /// Stores components that take over and records their files. Returns the first file that can't
+    /// take over, with its new state.
     fn take_over(
         &self,
         memory: &mut Memory,
@@ -71,14 +71,14 @@ impl Look<'_> {
             }
             let runs_already = memory.last_good(file) == Some(component);
             if runs_already && !memory.asked.contains_key(&component.digest) {
-                // It can't be used any more, and whoever runs it is told.
+                // It became unusable. Its runs report the error.
                 continue;
             }
             let is_kept = |asked: &Asked| asked.is_kept;
             if !memory.asked.get(&component.digest).is_some_and(is_kept) {
                 let new = match made.remove(&component.digest) {
                     Some(new) => Ok(new),
-                    // An earlier look asked it, and kept nothing.
+                    // An earlier check described it without storing it.
                     None => self.ask(&workshop, memory, file, &component.digest, None)?,
                 };
                 let kept = match new {
@@ -110,7 +110,7 @@ impl Look<'_> {
         Ok(None)
     }
 
-    /// Keeps a component, and makes its tables.
+    /// Creates the tables of a component and stores it.
     fn keep(&self, store: &Store, made: &Made) -> Result<Result<(), Objection>, StoreError> {
         match store.register_tables(made.processor.manifest()) {
             Ok(()) => {}
@@ -128,17 +128,17 @@ impl Look<'_> {
     }
 }
 
-/// Logs what changed. What is refused is told by health and listings, to whoever asks there.
+/// Logs changes. Health and listings report rejected files.
 pub(super) fn tell(before: &Plan, after: &Plan) {
     for (name, running) in &after.running {
         if before.running.get(name) != Some(running) && !running.is_instead {
             let (file, version) = (&running.file, running.component.version);
-            tracing::info!(processor = name, file, version, "a component takes over");
+            tracing::info!(processor = name, file, version, "component took over");
         }
     }
     for name in before.running.keys() {
         if !after.running.contains_key(name) {
-            tracing::info!(processor = name, "its file was taken away");
+            tracing::info!(processor = name, "component file was removed");
         }
     }
     for refused in &after.refused {
@@ -150,7 +150,7 @@ pub(super) fn tell(before: &Plan, after: &Plan) {
                 file = refused.file,
                 reason = refused.reason,
                 instead,
-                "a file is refused"
+                "component file was rejected"
             );
         }
     }
