@@ -44,11 +44,11 @@ pub fn name_of(users: &[User], directory: &str) -> String {
 /// directory is resolved once.
 pub struct Identities<'a> {
     store: &'a Store,
-    known: Mutex<Known>,
+    cache: Mutex<IdentityCache>,
 }
 
 #[derive(Default)]
-struct Known {
+struct IdentityCache {
     users: Option<Vec<User>>,
     resolved: HashMap<String, Option<Identity>>,
 }
@@ -58,7 +58,7 @@ impl<'a> Identities<'a> {
     pub fn new(store: &'a Store) -> Self {
         Self {
             store,
-            known: Mutex::default(),
+            cache: Mutex::default(),
         }
     }
 
@@ -67,19 +67,19 @@ impl<'a> Identities<'a> {
     /// # Errors
     /// If the users can't be read.
     pub fn of(&self, directory: &str) -> Result<Option<Identity>, StoreError> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(identity) = known.resolved.get(directory) {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(identity) = cache.resolved.get(directory) {
             return Ok(identity.clone());
         }
-        if known.users.is_none() {
-            known.users = Some(self.store.users()?);
+        if cache.users.is_none() {
+            cache.users = Some(self.store.users()?);
         }
-        let users = known.users.as_deref().unwrap_or_default();
+        let users = cache.users.as_deref().unwrap_or_default();
         let identity = resolve(users, directory).map(|user| Identity {
             user_id: user.id.clone(),
             email: user.email.clone(),
         });
-        known
+        cache
             .resolved
             .insert(directory.to_owned(), identity.clone());
         Ok(identity)

@@ -37,24 +37,24 @@ const NUMBER_MAX: u32 = 1_000_000;
 #[derive(Debug)]
 pub struct InFlight {
     folder: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<WorkerState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct WorkerState {
     /// Slots that no worker uses.
     free: Vec<Slot>,
     next_number: u32,
     suspects: HashMap<Session, Suspect>,
     /// Number of workers that are processing a session.
-    inside: usize,
+    in_progress: usize,
     is_alone: bool,
     /// Workers that wait until no other session is processed. Workers that arrive later wait for
     /// them.
     alone_waiting: usize,
     waiting: usize,
-    was_told: bool,
+    has_warned: bool,
 }
 
 /// A processor with the key of one of its sessions.
@@ -86,7 +86,7 @@ impl InFlight {
             changed: Condvar::new(),
         };
         if let Err(error) = in_flight.read_slots() {
-            in_flight.lock().tell(&error);
+            in_flight.lock().warn_once(&error);
         }
         in_flight
     }
@@ -109,7 +109,7 @@ impl InFlight {
             match Slot::open(&self.path(number)).and_then(|slot| Ok((slot.read()?, slot))) {
                 Ok((Some(record), slot)) => state.suspect(record, slot),
                 Ok((None, slot)) => state.free.push(slot),
-                Err(error) => state.tell(&error),
+                Err(error) => state.warn_once(&error),
             }
         }
         Ok(())
@@ -176,18 +176,18 @@ impl InFlight {
             .mode(0o700)
             .create(&self.folder)
             .and_then(|()| Slot::open(&self.path(number)));
-        made.inspect_err(|error| state.tell(error)).ok()
+        made.inspect_err(|error| state.warn_once(error)).ok()
     }
 
     fn path(&self, number: u32) -> PathBuf {
         self.folder.join(number.to_string())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WorkerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn wait<'a>(&'a self, mut state: MutexGuard<'a, WorkerState>) -> MutexGuard<'a, WorkerState> {
         state.waiting += 1;
         let mut state = self
             .changed
@@ -204,7 +204,7 @@ fn number_of(name: &str) -> Option<u32> {
     (number < NUMBER_MAX && u32::to_string(&number) == name).then_some(number)
 }
 
-impl State {
+impl WorkerState {
     /// Registers the session in a slot as a suspect. A death alone is counted from the dead
     /// process's own record, in one write. If this process dies now, the next one counts the same.
     fn suspect(&mut self, mut record: Record, slot: Slot) {
@@ -218,7 +218,7 @@ impl State {
             return;
         }
         if let Err(error) = slot.write(&record) {
-            self.tell(&error);
+            self.warn_once(&error);
         }
         if let Some(known) = self.suspects.insert(session, Suspect { record, slot }) {
             self.release(known.slot);
@@ -234,14 +234,14 @@ impl State {
     fn release(&mut self, slot: Slot) {
         match slot.blank() {
             Ok(()) => self.free.push(slot),
-            Err(error) => self.tell(&error),
+            Err(error) => self.warn_once(&error),
         }
     }
 
     /// Warns once: the same error would repeat for every session.
-    fn tell(&mut self, error: &io::Error) {
-        if !self.was_told {
-            self.was_told = true;
+    fn warn_once(&mut self, error: &io::Error) {
+        if !self.has_warned {
+            self.has_warned = true;
             tracing::warn!(
                 "cannot write slots to `state/in-flight`, so a session that crashes the process would not be \
                  detected: {error}"
@@ -265,7 +265,7 @@ impl<'a> Seat<'a> {
         let mut state = in_flight.lock();
         if is_suspect {
             state.alone_waiting += 1;
-            while state.inside > 0 {
+            while state.in_progress > 0 {
                 state = in_flight.wait(state);
             }
             state.alone_waiting -= 1;
@@ -275,7 +275,7 @@ impl<'a> Seat<'a> {
                 state = in_flight.wait(state);
             }
         }
-        state.inside += 1;
+        state.in_progress += 1;
         drop(state);
         let record = record();
         if !is_suspect {
@@ -283,7 +283,7 @@ impl<'a> Seat<'a> {
                 self.slot = in_flight.take_slot();
             }
             if let Some(Err(error)) = self.slot.as_ref().map(|slot| slot.write(&record)) {
-                in_flight.lock().tell(&error);
+                in_flight.lock().warn_once(&error);
             }
         }
         Stay {
@@ -343,7 +343,7 @@ impl Stay<'_> {
         };
         let written = suspect.slot.write(&suspect.record);
         if let Err(error) = written {
-            state.tell(&error);
+            state.warn_once(&error);
         }
         Suspicion::Alone
     }
@@ -352,7 +352,7 @@ impl Stay<'_> {
 impl Drop for Stay<'_> {
     fn drop(&mut self) {
         let mut state = self.in_flight.lock();
-        state.inside -= 1;
+        state.in_progress -= 1;
         if let Some(record) = self.suspect.take() {
             state.is_alone = false;
             // The process survived, so the session did not crash it. A quarantined session stays a

@@ -157,7 +157,7 @@ fn suggestion(nearest: &[String]) -> String {
 }
 
 /// The data that a processor's sessions are compared with.
-struct Rule {
+struct ProcessorRule {
     failures: HashMap<String, FailureRow>,
     /// The component of the next run. `None`: the processor is no longer installed.
     component: Option<String>,
@@ -165,9 +165,9 @@ struct Rule {
 }
 
 /// The stored state of a range of sessions.
-struct Known {
+struct StoredStates {
     states: SessionStates,
-    rules: BTreeMap<Arc<str>, Rule>,
+    rules: BTreeMap<Arc<str>, ProcessorRule>,
 }
 
 /// Lists all sessions that are on disk or stored, with all processors that are installed or have
@@ -254,13 +254,13 @@ impl<'a> Pages<'a> {
                 let may_be_later =
                     |after: &str| key > after || (key.ends_with('/') && after.starts_with(key));
                 let found = found.borrow();
-                let has_room = || found.len() < limit;
+                let has_space = || found.len() < limit;
                 let is_smaller = || {
                     found
                         .last_key_value()
                         .is_some_and(|(last, _)| key < last.as_str())
                 };
-                part.after.is_none_or(may_be_later) && (has_room() || is_smaller())
+                part.after.is_none_or(may_be_later) && (has_space() || is_smaller())
             };
             let walk = root
                 .walk_where(is_in_part, |key, observed| {
@@ -298,7 +298,7 @@ impl<'a> Pages<'a> {
         };
         let last = last.clone();
         let range = Keys::Range(self.after.as_deref(), &last);
-        let known = Known::read(self.registry, self.store, range)?;
+        let known = StoredStates::read(self.registry, self.store, range)?;
         let mut states = known.states.rows.iter().peekable();
         let mut sessions = Vec::with_capacity(keys.len());
         for (key, file) in &keys {
@@ -309,7 +309,7 @@ impl<'a> Pages<'a> {
                 }
             }
             self.found.remove(key);
-            sessions.push(known.stand(key, *file, &own, self.is_gone_sure, self.now));
+            sessions.push(known.session(key, *file, &own, self.is_gone_sure, self.now));
         }
         self.after = Some(last);
         Ok(sessions)
@@ -333,7 +333,7 @@ pub fn show(
         .filter(|_| is_key(key))
         .and_then(|root| root.observe(key));
     registry.notice(config, store, now)?;
-    let known = Known::read(registry, store, Keys::One(key))?;
+    let known = StoredStates::read(registry, store, Keys::One(key))?;
     let is_known = !known.states.rows.is_empty()
         || known
             .rules
@@ -343,7 +343,7 @@ pub fn show(
         return Err(unknown(config, store, key));
     }
     let own: Vec<&SessionState> = known.states.rows.iter().collect();
-    let listed = known.stand(key, file, &own, root.is_some(), now);
+    let listed = known.session(key, file, &own, root.is_some(), now);
     let mut details = BTreeMap::new();
     for known_state in &listed.processors {
         let processor = known_state.processor.as_ref();
@@ -363,7 +363,7 @@ fn unknown(config: &Config, store: Option<&Store>, key: &str) -> ListingError {
     }
 }
 
-impl Known {
+impl StoredStates {
     fn read(
         registry: &Registry,
         store: Option<&Store>,
@@ -384,7 +384,7 @@ impl Known {
         names.dedup();
         let mut rules = BTreeMap::new();
         for name in names {
-            let mut rule = Rule {
+            let mut rule = ProcessorRule {
                 component: registry.digest(&name),
                 failures: HashMap::new(),
                 versions: HashMap::new(),
@@ -398,7 +398,7 @@ impl Known {
         Ok(Self { states, rules })
     }
 
-    fn stand(
+    fn session(
         &self,
         key: &str,
         file: Option<Observed>,
@@ -448,7 +448,7 @@ impl Known {
 
     fn judge(
         &self,
-        rule: &Rule,
+        rule: &ProcessorRule,
         row: Option<&SessionState>,
         failure: Option<&FailureRow>,
         observed: Observed,

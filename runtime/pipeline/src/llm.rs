@@ -6,20 +6,20 @@
 //!
 //! [`LanguageModel`]: session_pipeline_host::model::LanguageModel
 
+mod answer_cache;
 mod attempt;
+mod backoff;
 mod breaker;
 mod connector;
-mod hold;
-mod kept;
+mod in_progress;
 mod key;
 mod patience;
-mod pauses;
+mod rate_limit;
 mod redaction;
 mod retry_after;
 mod schema;
 mod setup;
 mod transport;
-mod under_way;
 mod wire;
 
 pub use key::{ApiKey, KeyError, Secrets};

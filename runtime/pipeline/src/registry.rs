@@ -2,14 +2,14 @@
 //!
 //! Some processors ship with the program. Others are files in the folder of processors, which is
 //! checked repeatedly. `folder` lists and reads files. [`plan`] decides which of them run. `look`
-//! combines the two. `kept` stores components and their compiled code in the data directory. `make`
+//! combines the two. `component_store` stores components and their compiled code in the data directory. `loader`
 //! compiles and loads a component.
 
+mod component_store;
 mod folder;
-mod kept;
 pub mod listing;
+mod loader;
 mod look;
-mod make;
 pub mod plan;
 
 use std::borrow::Cow;
@@ -30,7 +30,7 @@ use crate::report;
 use crate::shipped::{Shipped, VERIFICATION};
 
 use listing::Origin;
-use make::{Compiling, Made, Workshop};
+use loader::{Compiling, LoadedProcessor, Loader};
 use plan::{Plan, Running};
 
 /// Why a processor can't be used.
@@ -263,23 +263,23 @@ impl Registry {
         store: &Store,
         now: UtcMicros,
     ) -> Result<Processor, RegistryError> {
-        let workshop = Workshop {
+        let loader = Loader {
             config,
             engines,
-            compiling: Compiling::Beside,
+            compiling: Compiling::InStore,
         };
-        let made = self.make(name, &workshop, Some(store))?;
-        let kept = made.keep(config);
-        kept.map_err(|fault| unavailable(name, fault))?;
-        record(&made, store, now)?;
-        store.register_tables(made.processor.manifest())?;
+        let loaded = self.load_checked(name, &loader, Some(store))?;
+        let stored = loaded.keep(config);
+        stored.map_err(|fault| unavailable(name, fault))?;
+        record(&loaded, store, now)?;
+        store.register_tables(loaded.processor.manifest())?;
         if name == "usage" {
             // An invalid price file must not stop a run. Reports return the error.
             let prices = report::Prices::of(config)
                 .unwrap_or_else(|_| report::Prices::shipped(config.data_dir.join("prices.toml")));
             report::register(store, &prices)?;
         }
-        Ok(made.processor)
+        Ok(loaded.processor)
     }
 
     /// Loads a processor for inspection. Writes nothing to the data directory or the database, and
@@ -295,12 +295,13 @@ impl Registry {
         store: Option<&Store>,
         scratch: &Path,
     ) -> Result<Processor, RegistryError> {
-        let workshop = Workshop {
+        let loader = Loader {
             config,
             engines,
             compiling: Compiling::In(scratch),
         };
-        self.make(name, &workshop, store).map(|made| made.processor)
+        self.load_checked(name, &loader, store)
+            .map(|loaded| loaded.processor)
     }
 
     /// Like [`Registry::look_at`], without waiting: `None` if the processor is not compiled yet or
@@ -312,42 +313,42 @@ impl Registry {
         engines: &Engines,
         store: &Store,
     ) -> Option<Processor> {
-        let workshop = Workshop {
+        let loader = Loader {
             config,
             engines,
             compiling: Compiling::Never,
         };
-        let made = self.make(name, &workshop, Some(store)).ok()?;
-        Some(made.processor)
+        let loaded = self.load_checked(name, &loader, Some(store)).ok()?;
+        Some(loaded.processor)
     }
 
     /// Loads a processor and checks its manifest against its name, the operator's grants and the
     /// versions that ran before.
-    fn make(
+    fn load_checked(
         &self,
         name: &str,
-        workshop: &Workshop<'_>,
+        loader: &Loader<'_>,
         store: Option<&Store>,
-    ) -> Result<Made, RegistryError> {
-        let config = workshop.config;
+    ) -> Result<LoadedProcessor, RegistryError> {
+        let config = loader.config;
         let (source, digest) = self.source(name)?;
         let known = match store {
             Some(store) => store.component(&digest)?,
             None => None,
         };
-        let made = workshop.make(name, &digest, known.as_ref(), || {
+        let loaded = loader.load(name, &digest, known.as_ref(), || {
             source.component(config, &digest)
         });
-        self.remember_cadence(&digest, &made);
-        let made = made.map_err(|fault| unavailable(name, fault))?;
-        let manifest = made.processor.manifest();
+        self.remember_cadence(&digest, &loaded);
+        let loaded = loaded.map_err(|fault| unavailable(name, fault))?;
+        let manifest = loaded.processor.manifest();
         let refused = |detail| unavailable(name, Fault::new(FaultKind::Component, detail));
         if manifest.name != name {
             let detail = format!("the component reports the name `{}`", manifest.name);
             return Err(refused(detail));
         }
         let is_shipped = matches!(source, Source::Shipped(_));
-        if let Some(detail) = ungranted(&made.processor, config, is_shipped) {
+        if let Some(detail) = ungranted(&loaded.processor, config, is_shipped) {
             return Err(refused(detail));
         }
         // The version of a file was checked when it took over.
@@ -365,7 +366,7 @@ impl Registry {
                 )));
             }
         }
-        Ok(made)
+        Ok(loaded)
     }
 
     /// The cadences of all processors whose components have been loaded, by name.
@@ -382,10 +383,10 @@ impl Registry {
         self.known_cadences().get(&digest).copied()
     }
 
-    fn remember_cadence(&self, digest: &str, made: &Result<Made, Fault>) {
-        let cadence = match made {
-            Ok(made) => Some(Duration::from_secs(
-                made.processor.manifest().cadence_seconds.into(),
+    fn remember_cadence(&self, digest: &str, loaded: &Result<LoadedProcessor, Fault>) {
+        let cadence = match loaded {
+            Ok(loaded) => Some(Duration::from_secs(
+                loaded.processor.manifest().cadence_seconds.into(),
             )),
             Err(fault) if fault.kind == FaultKind::Component => None,
             // An error of this machine, which could succeed next time.
@@ -406,14 +407,14 @@ impl Source {
             Self::Shipped(component) => return Ok(Cow::Borrowed(component)),
             Self::Dropped(running) => running,
         };
-        if let Some(component) = kept::component(config, digest) {
+        if let Some(component) = component_store::component(config, digest) {
             return Ok(Cow::Owned(component));
         }
         let bytes_max = config
             .limits_of(&running.component.name)
             .component_bytes_max;
         match folder::read(&config.processors_dir(), &running.file, bytes_max) {
-            folder::Reading::Read(_, component) if sha256_hex(&component) == digest => {
+            folder::ReadResult::Read(_, component) if sha256_hex(&component) == digest => {
                 Ok(Cow::Owned(component))
             }
             _ => Err(Fault::new(
@@ -454,7 +455,7 @@ impl Registry {
         let mut superseded = store.superseded_components()?;
         // A name that now ships could earlier have been that of a file.
         superseded.retain(|digest| self.shipped.iter().all(|(_, shipped)| shipped != digest));
-        if let Err(error) = kept::discard(config, &superseded) {
+        if let Err(error) = component_store::discard(config, &superseded) {
             tracing::warn!(%error, "cannot remove old components from the data directory");
         }
         Ok(())
@@ -463,18 +464,18 @@ impl Registry {
 
 /// Records a usable component and the hash of its compiled code, if the database does not have them
 /// yet.
-fn record(made: &Made, store: &Store, now: UtcMicros) -> Result<(), StoreError> {
-    let digest = made.processor.digest();
-    let manifest = made.processor.manifest();
+fn record(loaded: &LoadedProcessor, store: &Store, now: UtcMicros) -> Result<(), StoreError> {
+    let digest = loaded.processor.digest();
+    let manifest = loaded.processor.manifest();
     let known = store.component(digest)?;
     let compiled_sha256 = known.and_then(|known| known.compiled_sha256);
-    if compiled_sha256.as_deref() == Some(made.compiled.sha256.as_str()) {
+    if compiled_sha256.as_deref() == Some(loaded.compiled.sha256.as_str()) {
         return Ok(());
     }
     let component = KnownComponent {
         processor_name: manifest.name.clone(),
         version: manifest.version,
-        compiled_sha256: Some(made.compiled.sha256.clone()),
+        compiled_sha256: Some(loaded.compiled.sha256.clone()),
     };
     store.record_component(digest.to_owned(), component, now)
 }

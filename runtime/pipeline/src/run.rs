@@ -44,7 +44,7 @@ pub struct Pipeline {
     permits: Arc<dispatch::Permits>,
     in_flight: InFlight,
     model: Option<Arc<dyn LanguageModel>>,
-    running: running::Running,
+    running: running::RunningProcessors,
     is_stopping: AtomicBool,
     swept_at: Mutex<Option<UtcMicros>>,
 }
@@ -110,7 +110,7 @@ impl Pipeline {
             permits,
             in_flight,
             model: None,
-            running: running::Running::default(),
+            running: running::RunningProcessors::default(),
             is_stopping: AtomicBool::new(false),
             swept_at: Mutex::default(),
         })
@@ -223,7 +223,7 @@ impl Pipeline {
             return Err(RunError::Stopping);
         }
         let started = self.clock.monotonic();
-        let loaded = match caught(|| Ok(self.processor(name)?)) {
+        let loaded = match catch_panic(|| Ok(self.processor(name)?)) {
             // A processor that can't run here has no run, so none is recorded.
             Err(RunError::Registry(error)) if error.is_refusal() => return Err(error.into()),
             loaded => loaded,
@@ -237,13 +237,13 @@ impl Pipeline {
             ..Stats::default()
         });
         let pass = |processor| self.pass(&processor, request, &id, &stats, progress);
-        let result = loaded.and_then(|processor| caught(|| pass(processor)));
+        let result = loaded.and_then(|processor| catch_panic(|| pass(processor)));
         let mut stats = stats.into_inner().unwrap_or_else(PoisonError::into_inner);
         let result = match result {
             Ok(_) if self.is_stopping() && stats.capped > 0 => Err(RunError::Interrupted),
-            Ok(passed) => match self.halted(&id) {
+            Ok(pass_report) => match self.halted(&id) {
                 Some(reason) => Err(RunError::Halted(reason)),
-                None => Ok(passed),
+                None => Ok(pass_report),
             },
             Err(error) => Err(error),
         };
@@ -270,13 +270,13 @@ impl Pipeline {
         };
         let finished = self.store.finish_run(record);
         self.sweep();
-        let passed = result?;
+        let pass_report = result?;
         finished?;
         Ok(RunReport {
             id,
             stats,
-            notes: passed.notes,
-            opens: passed.opens,
+            notes: pass_report.notes,
+            opens: pass_report.opens,
         })
     }
 
@@ -352,7 +352,7 @@ impl std::fmt::Debug for Pipeline {
 }
 
 /// Converts a panic in `work` to an error.
-fn caught<T>(work: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunError> {
+fn catch_panic<T>(work: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunError> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<String>()

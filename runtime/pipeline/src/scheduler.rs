@@ -25,8 +25,8 @@
 //! # -> Result<(), Box<dyn std::error::Error>> {
 //! let clock = Arc::new(SystemClock::default());
 //! let scheduler = Scheduler::new(pipeline.config(), cadences(&pipeline), clock)?;
-//! let asked = Arc::clone(&pipeline);
-//! let scheduler = scheduler.following(move || cadences_after_look(&asked));
+//! let current = Arc::clone(&pipeline);
+//! let scheduler = scheduler.following(move || cadences_after_look(&current));
 //! let watch = scheduler.watch(); // for health and for lists of jobs
 //! let store = Arc::clone(&pipeline);
 //! let run = move |processor: String| {
@@ -76,18 +76,18 @@ pub struct Scheduler {
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<SchedulerState>,
     tick: Duration,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SchedulerState {
     timetable: Timetable,
     last_tick_at: Option<UtcMicros>,
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SchedulerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -153,7 +153,7 @@ pub fn cadences(pipeline: &Pipeline) -> Vec<(String, Option<Duration>)> {
             let cadence = match registry.cadence(&name) {
                 Some(cadence) => cadence,
                 None if registry.check(&name).is_err() => None,
-                None => ask(pipeline, &name),
+                None => load_cadence(pipeline, &name),
             };
             let cadence = match registry.origin(&name) {
                 Origin::Shipped => cadence,
@@ -173,7 +173,7 @@ pub fn cadences_after_look(pipeline: &Pipeline) -> Vec<(String, Option<Duration>
     cadences(pipeline)
 }
 
-fn ask(pipeline: &Pipeline, name: &str) -> Option<Duration> {
+fn load_cadence(pipeline: &Pipeline, name: &str) -> Option<Duration> {
     match pipeline.processor(name) {
         Ok(processor) => {
             let seconds = processor.manifest().cadence_seconds;
@@ -202,7 +202,7 @@ impl Scheduler {
             config: config.clone(),
             processors: None,
             shared: Arc::new(Shared {
-                state: Mutex::new(State {
+                state: Mutex::new(SchedulerState {
                     timetable,
                     last_tick_at: None,
                 }),
@@ -243,7 +243,7 @@ impl Scheduler {
     {
         let run = Arc::new(run);
         let mut stop = pin!(stop);
-        let mut answer = self.ask(&store);
+        let mut answer = self.request_processors(&store);
         if tokio::time::timeout(self.startup_grace, &mut stop)
             .await
             .is_ok()
@@ -261,10 +261,12 @@ impl Scheduler {
                     let mut state = self.shared.state();
                     state.timetable.follow(&self.config, processors, &rows);
                     drop(state);
-                    answer = self.ask(&store);
+                    answer = self.request_processors(&store);
                 }
                 // If the call panicked, the processors stay the same.
-                Some(Err(TryRecvError::Disconnected)) | None => answer = self.ask(&store),
+                Some(Err(TryRecvError::Disconnected)) | None => {
+                    answer = self.request_processors(&store)
+                }
             }
             let due = {
                 let mut state = self.shared.state();
@@ -293,7 +295,7 @@ type ProcessorsReceiver = Receiver<(Vec<(String, Option<Duration>)>, Vec<JobRow>
 impl Scheduler {
     /// Calls `processors` on a separate thread, because it can wait for a compiler. Stopping does
     /// not wait for it.
-    fn ask<S: AsRef<Store> + Send + Sync + 'static>(
+    fn request_processors<S: AsRef<Store> + Send + Sync + 'static>(
         &self,
         store: &Arc<S>,
     ) -> Option<ProcessorsReceiver> {

@@ -263,7 +263,7 @@ fn text(error: StoreError) -> String {
 }
 
 /// The state rows and failures that one processor's sessions are compared with.
-struct Rule {
+struct StoredSessions {
     digest: Option<String>,
     version: u32,
     versions: Vec<Option<u32>>,
@@ -272,13 +272,13 @@ struct Rule {
     waits: HashMap<String, UtcMicros>,
 }
 
-impl Rule {
+impl StoredSessions {
     fn read(
         registry: &Registry,
         store: Option<&Store>,
         processor: &str,
     ) -> Result<Self, StoreError> {
-        let mut rule = Self {
+        let mut stored = Self {
             digest: registry.digest(processor),
             version: 0,
             versions: Vec::new(),
@@ -287,19 +287,19 @@ impl Rule {
             waits: HashMap::new(),
         };
         if let Some(store) = store {
-            rule.known = store.known_sessions(processor)?;
-            rule.waits = store.session_waits(processor)?;
-            rule.failures = store.known_failures(processor)?;
+            stored.known = store.known_sessions(processor)?;
+            stored.waits = store.session_waits(processor)?;
+            stored.failures = store.known_failures(processor)?;
             let versions = store.component_versions(processor)?;
             // A component that never ran here has no recorded version, so it makes no session due.
-            let own = rule.digest.as_ref().and_then(|own| versions.get(own));
-            rule.version = own.copied().unwrap_or(0);
-            let digests = rule.known.digests.iter();
-            rule.versions = digests
+            let own = stored.digest.as_ref().and_then(|own| versions.get(own));
+            stored.version = own.copied().unwrap_or(0);
+            let digests = stored.known.digests.iter();
+            stored.versions = digests
                 .map(|digest| versions.get(digest).copied())
                 .collect();
         }
-        Ok(rule)
+        Ok(stored)
     }
 
     fn context<'a>(&'a self, digest: &'a str, now: UtcMicros) -> ScanContext<'a> {
@@ -354,17 +354,17 @@ fn backlogs(sources: &Sources<'_>) -> (Vec<Backlog>, Result<Sessions, String>) {
     // If this read fails, the reads below fail as well and report it.
     let ran = store.map(Store::latest_runs);
     let ran = ran.and_then(Result::ok).unwrap_or_default();
-    let rules: Vec<Result<Rule, String>> = names
+    let stored_sessions: Vec<Result<StoredSessions, String>> = names
         .iter()
-        .map(|name| Rule::read(sources.registry, store, name).map_err(text))
+        .map(|name| StoredSessions::read(sources.registry, store, name).map_err(text))
         .collect();
-    let mut pending = vec![Pending::default(); rules.len()];
-    let contexts: Vec<Option<(&Rule, ScanContext<'_>)>> = rules
+    let mut pending = vec![Pending::default(); stored_sessions.len()];
+    let contexts: Vec<Option<(&StoredSessions, ScanContext<'_>)>> = stored_sessions
         .iter()
-        .map(|rule| {
-            let rule = rule.as_ref().ok()?;
-            let digest = rule.digest.as_deref().unwrap_or_default();
-            Some((rule, rule.context(digest, sources.now)))
+        .map(|stored| {
+            let stored = stored.as_ref().ok()?;
+            let digest = stored.digest.as_deref().unwrap_or_default();
+            Some((stored, stored.context(digest, sources.now)))
         })
         .collect();
     let mut files = Files::default();
@@ -373,18 +373,18 @@ fn backlogs(sources: &Sources<'_>) -> (Vec<Backlog>, Result<Sessions, String>) {
         let changed_at = UtcMicros(observed.mtime_ns.div_euclid(1000));
         files.count += 1;
         files.newest = files.newest.max(Some(changed_at));
-        for (rule, pending) in contexts.iter().zip(&mut pending) {
-            let Some((rule, context)) = rule else {
+        for (stored, pending) in contexts.iter().zip(&mut pending) {
+            let Some((stored, context)) = stored else {
                 continue;
             };
-            let (has_row, is_pending, left) = rule.standing(key, root, observed, context);
+            let (has_row, is_pending, left) = stored.standing(key, root, observed, context);
             if is_pending {
                 if let Some(since) = left {
-                    keep_oldest(&mut pending.left_over, key, since);
+                    update_oldest(&mut pending.left_over, key, since);
                 }
-                keep_oldest(&mut pending.oldest, key, changed_at);
+                update_oldest(&mut pending.oldest, key, changed_at);
                 if !has_row {
-                    keep_oldest(&mut pending.oldest_without_row, key, changed_at);
+                    update_oldest(&mut pending.oldest_without_row, key, changed_at);
                 }
             }
         }
@@ -395,9 +395,9 @@ fn backlogs(sources: &Sources<'_>) -> (Vec<Backlog>, Result<Sessions, String>) {
         links,
     });
     let files = walk.map(|_| files);
-    let backlogs = names.iter().zip(rules.into_iter().zip(pending));
+    let backlogs = names.iter().zip(stored_sessions.into_iter().zip(pending));
     let backlogs = backlogs
-        .map(|(name, (rule, pending))| {
+        .map(|(name, (stored, pending))| {
             let manifest = sources.cadences.get(name).copied();
             let cadence = manifest.unwrap_or(DEFAULT_CADENCE);
             let cadence = sources.config.cadence_of(name, cadence);
@@ -421,14 +421,14 @@ fn backlogs(sources: &Sources<'_>) -> (Vec<Backlog>, Result<Sessions, String>) {
                     Some(store) => store.last_processed_at(name).map_err(text),
                     None => Ok(None),
                 },
-                pending: rule.map(|_| pending),
+                pending: stored.map(|_| pending),
             }
         })
         .collect();
     (backlogs, sessions)
 }
 
-fn keep_oldest(oldest: &mut Option<Oldest>, key: &str, changed_at: UtcMicros) {
+fn update_oldest(oldest: &mut Option<Oldest>, key: &str, changed_at: UtcMicros) {
     // Ties are resolved by name, so that the result is deterministic.
     let is_older = oldest
         .as_ref()

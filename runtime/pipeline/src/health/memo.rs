@@ -10,7 +10,7 @@ use crate::health::checks::Schema;
 use crate::health::facts::Survey;
 
 /// Lifetime of a cached schema. Nothing else migrates a database while this process has it open.
-const HOLDS: Duration = Duration::from_secs(30);
+const SCHEMA_LIFETIME: Duration = Duration::from_secs(30);
 
 /// A cached schema check.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ impl SchemaMemo {
     pub fn kept(&self, clock: &dyn Clock) -> Option<Schema> {
         let kept = self.lock();
         let (at, schema) = kept.as_ref()?;
-        (clock.monotonic().saturating_sub(*at) < HOLDS).then(|| schema.clone())
+        (clock.monotonic().saturating_sub(*at) < SCHEMA_LIFETIME).then(|| schema.clone())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Duration, Schema)>> {
@@ -46,20 +46,20 @@ impl SchemaMemo {
 
 /// Lifetime of a survey as a multiple of its duration. At most a tenth of the time is spent on
 /// surveys, however many callers there are.
-const SURVEY_HOLDS_FACTOR: u32 = 10;
+const SURVEY_LIFETIME_FACTOR: u32 = 10;
 /// Maximum lifetime of a survey.
-const SURVEY_HOLDS_MAX: Duration = Duration::from_secs(300);
+const SURVEY_LIFETIME_MAX: Duration = Duration::from_secs(300);
 
 /// A cached survey of the sessions.
 #[derive(Debug, Default)]
 pub struct SurveyMemo {
-    kept: Mutex<Option<KeptSurvey>>,
+    kept: Mutex<Option<CachedSurvey>>,
     /// Locked during a survey, so that there is never more than one.
     surveying: Mutex<()>,
 }
 
 #[derive(Clone, Debug)]
-struct KeptSurvey {
+struct CachedSurvey {
     until: Duration,
     survey: Arc<Survey>,
 }
@@ -89,19 +89,19 @@ impl SurveyMemo {
         let survey = Arc::new(look());
         let ended = clock.monotonic();
         let took = ended.saturating_sub(began);
-        let holds = took.saturating_mul(SURVEY_HOLDS_FACTOR);
-        *self.lock() = Some(KeptSurvey {
-            until: ended.saturating_add(holds.min(SURVEY_HOLDS_MAX)),
+        let lifetime = took.saturating_mul(SURVEY_LIFETIME_FACTOR);
+        *self.lock() = Some(CachedSurvey {
+            until: ended.saturating_add(lifetime.min(SURVEY_LIFETIME_MAX)),
             survey: Arc::clone(&survey),
         });
         survey
     }
 
-    fn kept(&self) -> Option<KeptSurvey> {
+    fn kept(&self) -> Option<CachedSurvey> {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<KeptSurvey>> {
+    fn lock(&self) -> MutexGuard<'_, Option<CachedSurvey>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

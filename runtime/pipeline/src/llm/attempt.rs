@@ -11,8 +11,8 @@ use session_pipeline_store::{LlmCall, LlmOutcome};
 use crate::llm::connector::Connector;
 use crate::llm::retry_after;
 use crate::llm::schema;
-use crate::llm::transport::{Lost, Received};
-use crate::llm::wire::{Question, Rung, Said, Tokens, Trouble, trouble};
+use crate::llm::transport::{HttpAnswer, TransportError};
+use crate::llm::wire::{AttemptFailure, DecodedAnswer, JsonMode, Question, Tokens, classify};
 
 /// Lower bound. Code and JSON have about three bytes per token, English text four.
 const BYTES_PER_TOKEN: u64 = 3;
@@ -30,19 +30,19 @@ pub(super) struct Attempt<'a> {
     /// Start of the request on the monotonic clock.
     pub started: Duration,
     pub max_tokens: u32,
-    pub rung: Rung,
+    pub json_mode: JsonMode,
 }
 
 /// The result of an attempt.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(super) enum AttemptResult {
     Answered(Response),
-    Trouble(Trouble),
+    Failed(AttemptFailure),
 }
 
 /// The result of an attempt, with its token counts.
 struct Outcome {
-    ended: Ended,
+    ended: AttemptResult,
     /// `None`: the provider reported no count.
     tokens: Option<Tokens>,
 }
@@ -55,7 +55,7 @@ impl Attempt<'_> {
     }
 
     /// Sends the request, if the breaker and the budgets allow it.
-    pub fn send(&self, connector: &Connector) -> Result<Ended, LlmError> {
+    pub fn send(&self, connector: &Connector) -> Result<AttemptResult, LlmError> {
         let permit = connector.breaker.admit(connector.clock.monotonic());
         let permit = permit.map_err(|pause| {
             let reason = format!(
@@ -69,7 +69,7 @@ impl Attempt<'_> {
             schema: self.schema,
             model: &connector.config.model,
             max_tokens: self.max_tokens,
-            rung: self.rung,
+            json_mode: self.json_mode,
         };
         let body = connector.wire.body(&question).to_string().into_bytes();
         let id = self.reserve(connector, body.len())?;
@@ -81,11 +81,14 @@ impl Attempt<'_> {
         );
         let outcome = match sent {
             Ok(received) => self.outcome(connector, &question, received),
-            Err(lost) => self.lost(connector, lost),
+            Err(error) => self.unanswered(connector, error),
         };
         self.settle(connector, id, &outcome)?;
         match &outcome.ended {
-            Ended::Trouble(Trouble::Passing(ErrorClass::Unavailable | ErrorClass::TimeOut, _)) => {
+            AttemptResult::Failed(AttemptFailure::Transient(
+                ErrorClass::Unavailable | ErrorClass::TimeOut,
+                _,
+            )) => {
                 permit.failed(connector.clock.monotonic());
             }
             _ => permit.answered(),
@@ -119,8 +122,8 @@ impl Attempt<'_> {
 
     fn settle(&self, connector: &Connector, id: i64, outcome: &Outcome) -> Result<(), LlmError> {
         let class = match &outcome.ended {
-            Ended::Answered(_) => "answered",
-            Ended::Trouble(trouble) => trouble.class().as_str(),
+            AttemptResult::Answered(_) => "answered",
+            AttemptResult::Failed(failure) => failure.class().as_str(),
         };
         let (model, now) = (&connector.config.model, connector.clock.now());
         let cost = |tokens: Tokens| {
@@ -141,34 +144,34 @@ impl Attempt<'_> {
         &self,
         connector: &Connector,
         question: &Question<'_>,
-        received: Received,
+        received: HttpAnswer,
     ) -> Outcome {
         if !(200..300).contains(&received.status) {
-            let trouble = trouble(question, received.status, &received.body);
+            let failure = classify(question, received.status, &received.body);
             let asks = received.retry_after.as_deref();
             let asks = asks.and_then(|text| retry_after::read(text, connector.clock.now()));
-            if let (Trouble::Passing(..), Some(wait)) = (&trouble, asks) {
+            if let (AttemptFailure::Transient(..), Some(wait)) = (&failure, asks) {
                 connector
-                    .hold
+                    .rate_limit
                     .until(connector.clock.monotonic().saturating_add(wait));
             }
             return Outcome {
-                ended: Ended::Trouble(trouble),
+                ended: AttemptResult::Failed(failure),
                 tokens: Some(Tokens::default()),
             };
         }
-        let (tokens, said) = connector.wire.read(question, &received.body);
-        let ended = match said.and_then(|said| self.judged(said)) {
-            Ok(said) => Ended::Answered(Response {
-                text: said.text,
-                model: printable(&said.model)
+        let (tokens, answer) = connector.wire.read(question, &received.body);
+        let ended = match answer.and_then(|answer| self.judged(answer)) {
+            Ok(answer) => AttemptResult::Answered(Response {
+                text: answer.text,
+                model: printable(&answer.model)
                     .chars()
                     .take(MODEL_CHARS_MAX)
                     .collect(),
                 input_tokens: tokens.input,
                 output_tokens: tokens.output,
             }),
-            Err(trouble) => Ended::Trouble(trouble),
+            Err(failure) => AttemptResult::Failed(failure),
         };
         // A server without token counts was used anyway, so zero counts are treated as unknown.
         let is_counted = tokens != Tokens::default();
@@ -179,44 +182,56 @@ impl Attempt<'_> {
     }
 
     /// The answer, if it matches the schema.
-    fn judged(&self, said: Said) -> Result<Said, Trouble> {
+    fn judged(&self, answer: DecodedAnswer) -> Result<DecodedAnswer, AttemptFailure> {
         let Some(schema) = self.schema else {
-            return Ok(said);
+            return Ok(answer);
         };
-        let document = serde_json::from_str::<Value>(&said.text);
+        let document = serde_json::from_str::<Value>(&answer.text);
         if document.is_ok_and(|document| schema::fits(schema, &document)) {
-            return Ok(said);
+            return Ok(answer);
         }
         let reason = "the model's answer does not match the schema";
-        Err(Trouble::Malformed(reason.to_owned()))
+        Err(AttemptFailure::Malformed(reason.to_owned()))
     }
 
-    fn lost(&self, connector: &Connector, lost: Lost) -> Outcome {
-        let (trouble, is_unsent) = match lost {
-            Lost::TimedOut => {
+    fn unanswered(&self, connector: &Connector, error: TransportError) -> Outcome {
+        let (failure, is_unsent) = match error {
+            TransportError::TimedOut => {
                 let reason = "no answer in time".to_owned();
-                (Trouble::Passing(ErrorClass::TimeOut, reason), false)
+                (
+                    AttemptFailure::Transient(ErrorClass::TimeOut, reason),
+                    false,
+                )
             }
-            Lost::Unreachable(why) => {
+            TransportError::Unreachable(why) => {
                 let reason = format!("unreachable: {}", printable(&why));
-                (Trouble::Passing(ErrorClass::Unavailable, reason), true)
+                (
+                    AttemptFailure::Transient(ErrorClass::Unavailable, reason),
+                    true,
+                )
             }
-            Lost::BrokenOff => {
+            TransportError::Interrupted => {
                 let reason = "the connection broke during the answer".to_owned();
-                (Trouble::Passing(ErrorClass::Unavailable, reason), false)
+                (
+                    AttemptFailure::Transient(ErrorClass::Unavailable, reason),
+                    false,
+                )
             }
-            Lost::TooLarge => {
+            TransportError::TooLarge => {
                 let reason = "the answer exceeds the maximum size".to_owned();
-                (Trouble::TooLarge(reason), false)
+                (AttemptFailure::TooLarge(reason), false)
             }
-            Lost::Stopped => {
+            TransportError::Stopped => {
                 let reason = "the program is shutting down".to_owned();
-                (Trouble::Passing(ErrorClass::Unavailable, reason), false)
+                (
+                    AttemptFailure::Transient(ErrorClass::Unavailable, reason),
+                    false,
+                )
             }
         };
-        tracing::debug!(server = %connector.base, ?trouble, "no answer from the language model");
+        tracing::debug!(server = %connector.base, trouble = ?failure, "no answer from the language model");
         Outcome {
-            ended: Ended::Trouble(trouble),
+            ended: AttemptResult::Failed(failure),
             tokens: is_unsent.then(Tokens::default),
         }
     }

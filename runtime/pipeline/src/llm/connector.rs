@@ -15,17 +15,17 @@ use session_pipeline_store::{Store, StoreError};
 
 use crate::config::Address;
 use crate::config::{LlmConfig, Provider, StructuredOutput};
-use crate::llm::attempt::{Attempt, Ended};
+use crate::llm::answer_cache;
+use crate::llm::attempt::{Attempt, AttemptResult};
+use crate::llm::backoff::Backoff;
 use crate::llm::breaker::Breaker;
-use crate::llm::hold::Hold;
-use crate::llm::kept;
+use crate::llm::in_progress::RequestsInProgress;
 use crate::llm::key::{ApiKey, Secrets};
 use crate::llm::patience::{Patience, StopSign};
-use crate::llm::pauses::Pauses;
+use crate::llm::rate_limit::RateLimit;
 use crate::llm::redaction::redact;
 use crate::llm::transport::Transport;
-use crate::llm::under_way::UnderWay;
-use crate::llm::wire::{self, Rung, Trouble, Wire};
+use crate::llm::wire::{self, AttemptFailure, JsonMode, Wire};
 use crate::report::Prices;
 
 /// The address of Anthropic's API.
@@ -43,13 +43,13 @@ pub(super) struct Connector {
     pub(super) store: Arc<Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) prices: Prices,
-    pub(super) hold: Hold,
+    pub(super) rate_limit: RateLimit,
     pub(super) breaker: Breaker,
     patience: Arc<dyn Patience>,
-    under_way: UnderWay,
+    in_progress: RequestsInProgress,
     stop: StopSign,
     /// The strictest JSON mode that the server supports, as far as known.
-    rung: Mutex<Rung>,
+    json_mode: Mutex<JsonMode>,
     /// The run that was halted until an operator acts, and the reason.
     halted: Mutex<Option<(String, String)>>,
 }
@@ -83,11 +83,11 @@ impl Connector {
             clock,
             prices,
             patience,
-            hold: Hold::default(),
+            rate_limit: RateLimit::default(),
             breaker: Breaker::default(),
-            under_way: UnderWay::default(),
+            in_progress: RequestsInProgress::default(),
             stop: StopSign::default(),
-            rung: Mutex::new(Rung::Schema),
+            json_mode: Mutex::new(JsonMode::Schema),
             halted: Mutex::new(None),
         })
     }
@@ -113,57 +113,67 @@ impl Connector {
         )
     }
 
-    fn rung(&self) -> MutexGuard<'_, Rung> {
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+    fn json_mode(&self) -> MutexGuard<'_, JsonMode> {
+        self.json_mode
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends attempts until one is answered or a retry makes no sense.
     fn ask(&self, mut attempt: Attempt<'_>) -> Result<Response, LlmError> {
-        let mut pauses = Pauses::new(self.config.attempts_max);
+        let mut backoff = Backoff::new(self.config.attempts_max);
         let mut is_repaired = false;
         let limit_max = attempt.max_tokens.saturating_mul(MORE_TOKENS_MAX);
         loop {
             self.wait_for_rate_limit(&attempt)?;
-            attempt.rung = *self.rung();
-            let trouble = match attempt.send(self)? {
-                Ended::Answered(response) => return Ok(response),
-                Ended::Trouble(trouble) => trouble,
+            attempt.json_mode = *self.json_mode();
+            let failure = match attempt.send(self)? {
+                AttemptResult::Answered(response) => return Ok(response),
+                AttemptResult::Failed(failure) => failure,
             };
-            match trouble {
-                Trouble::UnknownWay => {
-                    self.climb_down(attempt.rung)?;
+            match failure {
+                AttemptFailure::UnsupportedMode => {
+                    self.switch_json_mode(attempt.json_mode)?;
                     continue;
                 }
-                Trouble::OtherLimitName if self.wire.rename_limit() => continue,
-                Trouble::OtherLimitName => {
+                AttemptFailure::UnknownLimitName if self.wire.rename_limit() => continue,
+                AttemptFailure::UnknownLimitName => {
                     let reason = "the server accepts neither name of the token limit";
                     return Err(self.error(ErrorClass::Failed, reason));
                 }
-                Trouble::Operator(reason) => return Err(self.halt(attempt.caller, &reason)),
-                Trouble::Refused(reason) => return Err(self.error(ErrorClass::Refused, reason)),
-                Trouble::TooLarge(reason) => return Err(self.error(ErrorClass::TooLarge, reason)),
-                Trouble::Failed(reason) => return Err(self.error(ErrorClass::Failed, reason)),
-                Trouble::Truncated => {
+                AttemptFailure::NeedsOperator(reason) => {
+                    return Err(self.halt(attempt.caller, &reason));
+                }
+                AttemptFailure::Refused(reason) => {
+                    return Err(self.error(ErrorClass::Refused, reason));
+                }
+                AttemptFailure::TooLarge(reason) => {
+                    return Err(self.error(ErrorClass::TooLarge, reason));
+                }
+                AttemptFailure::Failed(reason) => {
+                    return Err(self.error(ErrorClass::Failed, reason));
+                }
+                AttemptFailure::Truncated => {
                     let more = attempt.max_tokens.saturating_mul(2);
                     // Only for a provider that is known to support it.
                     let may =
                         self.config.provider != Some(Provider::OpenAiCompat) && more <= limit_max;
-                    if !may || pauses.next().is_none() {
+                    if !may || backoff.next().is_none() {
                         let reason = "the answer was truncated at its token limit";
                         return Err(self.error(ErrorClass::Malformed, reason));
                     }
                     attempt.max_tokens = more;
                 }
-                Trouble::Malformed(reason) => {
+                AttemptFailure::Malformed(reason) => {
                     // Repeating the request can help, but it is done only once.
-                    if is_repaired || pauses.next().is_none() {
+                    if is_repaired || backoff.next().is_none() {
                         return Err(self.error(ErrorClass::Malformed, reason));
                     }
                     is_repaired = true;
                 }
-                Trouble::Passing(class, reason) => {
+                AttemptFailure::Transient(class, reason) => {
                     let error = self.error(class, reason);
-                    let Some(pause) = pauses.next() else {
+                    let Some(pause) = backoff.next() else {
                         return Err(error);
                     };
                     if pause >= attempt.time_left(self) {
@@ -186,26 +196,26 @@ impl Connector {
                 let reason = "the session's time limit was reached before an answer";
                 return Err(self.error(ErrorClass::TimeOut, reason));
             }
-            let hold = self.hold.left(self.clock.monotonic());
-            if hold.is_zero() {
+            let rate_limit = self.rate_limit.remaining(self.clock.monotonic());
+            if rate_limit.is_zero() {
                 return Ok(());
             }
-            if hold >= time_left {
+            if rate_limit >= time_left {
                 let reason = format!(
                     "rate limited for {} s, longer than the session's remaining time",
-                    hold.as_secs() + 1
+                    rate_limit.as_secs() + 1
                 );
                 return Err(self.error(ErrorClass::RateLimited, reason));
             }
-            self.patience.wait(hold, &self.stop);
+            self.patience.wait(rate_limit, &self.stop);
         }
     }
 
     /// Switches to the next JSON mode.
-    fn climb_down(&self, from: Rung) -> Result<(), LlmError> {
-        let mut rung = self.rung();
+    fn switch_json_mode(&self, from: JsonMode) -> Result<(), LlmError> {
+        let mut json_mode = self.json_mode();
         // Another request could have switched already.
-        if *rung > from {
+        if *json_mode > from {
             return Ok(());
         }
         let Some(next) = from.next(self.config.structured_output) else {
@@ -220,7 +230,7 @@ impl Connector {
             return Err(self.error(ErrorClass::Failed, reason));
         };
         tracing::info!(server = %self.base, "the server does not support this JSON mode; trying the next one");
-        *rung = next;
+        *json_mode = next;
         Ok(())
     }
 
@@ -258,8 +268,8 @@ impl LanguageModel for Connector {
                 "the request's JSON schema is not valid JSON",
             )
         })?;
-        let hash = kept::hash_of(&self.config, &self.base, &request);
-        let Some(_turn) = self.under_way.take(&hash, caller.time_left) else {
+        let hash = answer_cache::key_of(&self.config, &self.base, &request);
+        let Some(_turn) = self.in_progress.take(&hash, caller.time_left) else {
             let reason = "timed out while another session sends the same request";
             return Err(self.error(ErrorClass::TimeOut, reason));
         };
@@ -267,7 +277,7 @@ impl LanguageModel for Connector {
         let text = text.map_err(|error| self.store_error(&error))?;
         if let Some(response) = text
             .as_deref()
-            .and_then(|text| kept::read(text, &self.base))
+            .and_then(|text| answer_cache::decode(text, &self.base))
         {
             return Ok(response);
         }
@@ -277,13 +287,13 @@ impl LanguageModel for Connector {
             caller,
             started,
             max_tokens: request.max_tokens,
-            rung: Rung::Schema,
+            json_mode: JsonMode::Schema,
         })?;
         let tokens = response.input_tokens.saturating_add(response.output_tokens);
         self.store
             .keep_llm_response(
                 hash,
-                kept::written(&response, &self.base),
+                answer_cache::encode(&response, &self.base),
                 tokens,
                 self.clock.now(),
             )

@@ -30,7 +30,7 @@ pub(super) struct Transport {
 
 /// A complete answer.
 #[derive(Debug)]
-pub(super) struct Received {
+pub(super) struct HttpAnswer {
     pub status: u16,
     pub retry_after: Option<String>,
     pub body: Vec<u8>,
@@ -38,13 +38,13 @@ pub(super) struct Received {
 
 /// Why there is no complete answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Lost {
+pub(super) enum TransportError {
     /// The request timed out.
     TimedOut,
     /// The server could not be reached.
     Unreachable(String),
     /// The connection broke during the answer.
-    BrokenOff,
+    Interrupted,
     /// The answer exceeds the maximum size.
     TooLarge,
     /// The program is shutting down.
@@ -94,7 +94,7 @@ impl Transport {
         headers: HeaderMap,
         body: Vec<u8>,
         time: Duration,
-    ) -> Result<Received, Lost> {
+    ) -> Result<HttpAnswer, TransportError> {
         let request = self
             .client
             .post(url)
@@ -104,14 +104,14 @@ impl Transport {
         let (answer, received) = bounded(1);
         {
             let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-            let runtime = runtime.as_ref().ok_or(Lost::Stopped)?;
+            let runtime = runtime.as_ref().ok_or(TransportError::Stopped)?;
             runtime.spawn(async move {
                 // Cannot fail: the caller waits.
                 let _ = answer.send(exchange(request).await);
             });
         }
         // The channel is closed if the runtime is gone.
-        received.recv().unwrap_or(Err(Lost::Stopped))
+        received.recv().unwrap_or(Err(TransportError::Stopped))
     }
 
     /// Aborts requests in progress and rejects new ones.
@@ -134,32 +134,39 @@ impl Drop for Transport {
     }
 }
 
-async fn exchange(request: reqwest::RequestBuilder) -> Result<Received, Lost> {
-    let mut response = request.send().await.map_err(|error| lost(&error))?;
+async fn exchange(request: reqwest::RequestBuilder) -> Result<HttpAnswer, TransportError> {
+    let mut response = request
+        .send()
+        .await
+        .map_err(|error| transport_error(&error))?;
     let status = response.status().as_u16();
     let retry_after = response.headers().get(RETRY_AFTER);
     let retry_after = retry_after.and_then(|value| value.to_str().ok().map(str::to_owned));
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| lost(&error))? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| transport_error(&error))?
+    {
         if body.len() + chunk.len() > BODY_BYTES_MAX {
-            return Err(Lost::TooLarge);
+            return Err(TransportError::TooLarge);
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Received {
+    Ok(HttpAnswer {
         status,
         retry_after,
         body,
     })
 }
 
-fn lost(error: &reqwest::Error) -> Lost {
+fn transport_error(error: &reqwest::Error) -> TransportError {
     if error.is_timeout() {
-        Lost::TimedOut
+        TransportError::TimedOut
     } else if error.is_connect() {
-        Lost::Unreachable(deepest(error))
+        TransportError::Unreachable(deepest(error))
     } else {
-        Lost::BrokenOff
+        TransportError::Interrupted
     }
 }
 

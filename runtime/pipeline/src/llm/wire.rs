@@ -20,7 +20,7 @@ pub(super) use openai::OpenAi;
 
 /// A way to get a JSON answer, strictest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rung {
+pub(super) enum JsonMode {
     /// The server enforces the schema.
     Schema,
     /// The server enforces JSON, or the input of a tool.
@@ -29,7 +29,7 @@ pub(super) enum Rung {
     Plain,
 }
 
-impl Rung {
+impl JsonMode {
     /// The next mode, if the configuration allows it.
     pub fn next(self, allowed: StructuredOutput) -> Option<Self> {
         match (self, allowed) {
@@ -48,7 +48,7 @@ pub(super) struct Question<'a> {
     pub schema: Option<&'a Value>,
     pub model: &'a str,
     pub max_tokens: u32,
-    pub rung: Rung,
+    pub json_mode: JsonMode,
 }
 
 /// Token counts of a provider.
@@ -60,20 +60,20 @@ pub(super) struct Tokens {
 
 /// The decoded answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Said {
+pub(super) struct DecodedAnswer {
     pub text: String,
     pub model: String,
 }
 
 /// Why there is no usable answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum AttemptFailure {
     /// A rate limit or an outage. Worth a retry.
-    Passing(ErrorClass, String),
+    Transient(ErrorClass, String),
     /// The server does not support this JSON mode.
-    UnknownWay,
+    UnsupportedMode,
     /// The server expects the other name of the token limit.
-    OtherLimitName,
+    UnknownLimitName,
     /// The answer was truncated at the token limit.
     Truncated,
     /// The answer is not in the expected format.
@@ -83,21 +83,21 @@ pub(super) enum Trouble {
     /// The request is too large for the model.
     TooLarge(String),
     /// Only the operator can resolve it: key, account, model or address.
-    Operator(String),
+    NeedsOperator(String),
     /// The provider rejected the request.
     Failed(String),
 }
 
-impl Trouble {
+impl AttemptFailure {
     /// The error class in the contract, if the request ends with this error.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Passing(class, _) => *class,
-            Self::UnknownWay | Self::OtherLimitName | Self::Failed(_) => ErrorClass::Failed,
+            Self::Transient(class, _) => *class,
+            Self::UnsupportedMode | Self::UnknownLimitName | Self::Failed(_) => ErrorClass::Failed,
             Self::Truncated | Self::Malformed(_) => ErrorClass::Malformed,
             Self::Refused(_) => ErrorClass::Refused,
             Self::TooLarge(_) => ErrorClass::TooLarge,
-            Self::Operator(_) => ErrorClass::Unavailable,
+            Self::NeedsOperator(_) => ErrorClass::Unavailable,
         }
     }
 }
@@ -114,7 +114,11 @@ pub(super) trait Wire: std::fmt::Debug + Send + Sync {
     fn body(&self, question: &Question<'_>) -> Value;
 
     /// Decodes the body of a successful answer, with its token counts.
-    fn read(&self, question: &Question<'_>, body: &[u8]) -> (Tokens, Result<Said, Trouble>);
+    fn read(
+        &self,
+        question: &Question<'_>,
+        body: &[u8],
+    ) -> (Tokens, Result<DecodedAnswer, AttemptFailure>);
 
     /// Switches to the other name of the token limit. Returns false if there is none.
     fn rename_limit(&self) -> bool {
@@ -132,41 +136,49 @@ pub(super) fn of(config: &LlmConfig) -> Box<dyn Wire> {
 
 /// Classifies an unsuccessful status with its error document. Both formats have the same error
 /// document.
-pub(super) fn trouble(question: &Question<'_>, status: u16, body: &[u8]) -> Trouble {
+pub(super) fn classify(question: &Question<'_>, status: u16, body: &[u8]) -> AttemptFailure {
     let error = serde_json::from_slice::<ErrorDocument>(body);
     let error = error.map(|document| document.error).unwrap_or_default();
-    let said = error.words();
-    let mentions = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    let text = error.words();
+    let mentions = |words: &[&str]| words.iter().any(|word| text.contains(word));
     let named = match error.name() {
         Some(name) => format!("status {status}, {name}"),
         None => format!("status {status}"),
     };
     match status {
-        300..=399 => Trouble::Operator(format!(
+        300..=399 => AttemptFailure::NeedsOperator(format!(
             "the server redirects requests ({named}), and redirects are not followed; set `llm.base_url` to the final address"
         )),
-        401 | 403 => Trouble::Operator(format!(
+        401 | 403 => AttemptFailure::NeedsOperator(format!(
             "the key was rejected ({named}); check the key and its permissions"
         )),
-        402 => Trouble::Operator(format!("payment required ({named}); check the account")),
-        404 | 405 | 410 => Trouble::Operator(format!(
+        402 => {
+            AttemptFailure::NeedsOperator(format!("payment required ({named}); check the account"))
+        }
+        404 | 405 | 410 => AttemptFailure::NeedsOperator(format!(
             "unknown model `{}` or wrong address ({named}); check `llm.model` and `llm.base_url`",
             session_pipeline_host::fault::printable(question.model)
         )),
-        408 => Trouble::Passing(
+        408 => AttemptFailure::Transient(
             ErrorClass::TimeOut,
             format!("the server timed out ({named})"),
         ),
-        429 if mentions(&["insufficient_quota", "spend_limit", "billing"]) => Trouble::Operator(
-            format!("the account has no credit left ({named}); check the account"),
-        ),
-        429 => Trouble::Passing(ErrorClass::RateLimited, format!("rate limited ({named})")),
-        409 | 425 | 500..=599 => Trouble::Passing(
+        429 if mentions(&["insufficient_quota", "spend_limit", "billing"]) => {
+            AttemptFailure::NeedsOperator(format!(
+                "the account has no credit left ({named}); check the account"
+            ))
+        }
+        429 => {
+            AttemptFailure::Transient(ErrorClass::RateLimited, format!("rate limited ({named})"))
+        }
+        409 | 425 | 500..=599 => AttemptFailure::Transient(
             ErrorClass::Unavailable,
             format!("the server is unavailable ({named})"),
         ),
-        413 => Trouble::TooLarge(format!("the request is too large for the server ({named})")),
-        400 | 422 if mentions(&["max_completion_tokens"]) => Trouble::OtherLimitName,
+        413 => {
+            AttemptFailure::TooLarge(format!("the request is too large for the server ({named})"))
+        }
+        400 | 422 if mentions(&["max_completion_tokens"]) => AttemptFailure::UnknownLimitName,
         400 | 422
             if mentions(&[
                 "context_length",
@@ -176,10 +188,10 @@ pub(super) fn trouble(question: &Question<'_>, status: u16, body: &[u8]) -> Trou
                 "context size",
             ]) =>
         {
-            Trouble::TooLarge(format!("the request is too large for the model ({named})"))
+            AttemptFailure::TooLarge(format!("the request is too large for the model ({named})"))
         }
         400 if mentions(&["credit balance", "billing", "usage limits", "spend limit"]) => {
-            Trouble::Operator(format!(
+            AttemptFailure::NeedsOperator(format!(
                 "the account has no credit left ({named}); check the account"
             ))
         }
@@ -198,9 +210,9 @@ pub(super) fn trouble(question: &Question<'_>, status: u16, body: &[u8]) -> Trou
                     "tool",
                 ]) =>
         {
-            Trouble::UnknownWay
+            AttemptFailure::UnsupportedMode
         }
-        _ => Trouble::Failed(format!("the request was rejected ({named})")),
+        _ => AttemptFailure::Failed(format!("the request was rejected ({named})")),
     }
 }
 
@@ -254,8 +266,8 @@ impl ErrorBody {
 }
 
 /// The error for a body that is not JSON in the expected format.
-fn no_document() -> Trouble {
-    Trouble::Malformed("the provider's answer is not JSON in the expected format".to_owned())
+fn invalid_document() -> AttemptFailure {
+    AttemptFailure::Malformed("the provider's answer is not JSON in the expected format".to_owned())
 }
 
 /// The system text with the schema as an instruction, for servers that do not enforce it.

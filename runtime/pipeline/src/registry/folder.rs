@@ -49,7 +49,7 @@ impl Stamp {
 
 /// A visible name in the folder that ends in `.wasm`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct FolderEntry {
     /// The file name.
     pub(super) file: String,
     /// Its metadata, or why it can't be a component.
@@ -58,11 +58,11 @@ pub(super) struct Found {
 
 /// The result of reading a file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(super) enum ReadResult {
     /// Its bytes, with the metadata at that time.
     Read(Stamp, Vec<u8>),
     /// Rejected until the file changes.
-    Refused(Stamp, String),
+    Rejected(Stamp, String),
     /// Could not be read this time.
     Failed(String),
     /// The file changed during the read.
@@ -71,7 +71,7 @@ pub(super) enum Reading {
 
 /// The visible `.wasm` files in the folder, sorted by name. Empty if there is no folder. The folder
 /// itself can be a link.
-pub(super) fn list(folder: &Path) -> io::Result<Vec<Found>> {
+pub(super) fn list(folder: &Path) -> io::Result<Vec<FolderEntry>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -93,7 +93,7 @@ pub(super) fn list(folder: &Path) -> io::Result<Vec<Found>> {
                 Err(error) => Err(unreadable(&error)),
             },
         };
-        found.push(Found {
+        found.push(FolderEntry {
             file: name.to_string_lossy().into_owned(),
             stamp,
         });
@@ -113,10 +113,10 @@ pub(super) fn has_files(folder: &Path) -> bool {
 }
 
 /// Reads a file, at most `bytes_max` bytes.
-pub(super) fn read(folder: &Path, file: &str, bytes_max: u64) -> Reading {
+pub(super) fn read(folder: &Path, file: &str, bytes_max: u64) -> ReadResult {
     match try_read(folder, file, bytes_max) {
         Ok(reading) => reading,
-        Err(error) => Reading::Failed(unreadable(&error)),
+        Err(error) => ReadResult::Failed(unreadable(&error)),
     }
 }
 
@@ -126,7 +126,7 @@ pub(super) fn stamp(folder: &Path, file: &str) -> Option<Stamp> {
     stamp_of(&metadata).ok()
 }
 
-fn try_read(folder: &Path, file: &str, bytes_max: u64) -> io::Result<Reading> {
+fn try_read(folder: &Path, file: &str, bytes_max: u64) -> io::Result<ReadResult> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let mut opened: File = OpenOptions::new()
         .read(true)
@@ -134,12 +134,12 @@ fn try_read(folder: &Path, file: &str, bytes_max: u64) -> io::Result<Reading> {
         .open(folder.join(file))?;
     let stamp = match stamp_of(&opened.metadata()?) {
         Ok(stamp) => stamp,
-        Err(reason) => return Ok(Reading::Failed(reason)),
+        Err(reason) => return Ok(ReadResult::Failed(reason)),
     };
     if stamp.size > bytes_max {
         let size = stamp.size;
         let reason = format!("the component has {size} bytes, more than the allowed {bytes_max}");
-        return Ok(Reading::Refused(stamp, reason));
+        return Ok(ReadResult::Rejected(stamp, reason));
     }
     let mut bytes = Vec::new();
     (&mut opened)
@@ -147,8 +147,8 @@ fn try_read(folder: &Path, file: &str, bytes_max: u64) -> io::Result<Reading> {
         .read_to_end(&mut bytes)?;
     let is_same = stamp_of(&opened.metadata()?) == Ok(stamp) && bytes.len() as u64 == stamp.size;
     Ok(match is_same {
-        true => Reading::Read(stamp, bytes),
-        false => Reading::Changing,
+        true => ReadResult::Read(stamp, bytes),
+        false => ReadResult::Changing,
     })
 }
 

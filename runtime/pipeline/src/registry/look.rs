@@ -8,9 +8,9 @@
 //! component. A file that is still being copied fails this test or does not compile, and the
 //! previous component stays in use. The file is examined again when its metadata changes.
 //!
-//! `ask` finds out what a file contains. `takeover` makes a component the one that runs.
+//! `examine` finds out what a file contains. `takeover` makes a component the one that runs.
 
-mod ask;
+mod examine;
 mod takeover;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -25,9 +25,9 @@ use session_pipeline_store::{Store, StoreError};
 
 use crate::config::Config;
 use crate::registry::Registry;
-use crate::registry::folder::{self, Found, Stamp};
-use crate::registry::kept;
-use crate::registry::make::{Compiling, Workshop};
+use crate::registry::component_store;
+use crate::registry::folder::{self, FolderEntry, Stamp};
+use crate::registry::loader::{Compiling, Loader};
 use crate::registry::plan::{Holds, KnownFile, Plan, Refused, Running};
 
 /// The folder, as far as this process knows it.
@@ -41,9 +41,9 @@ pub(super) struct Folder {
 #[derive(Debug, Default)]
 struct Memory {
     /// The contents of files, by name.
-    files: BTreeMap<String, Seen>,
+    files: BTreeMap<String, FileRead>,
     /// Components that described themselves, by digest.
-    asked: HashMap<String, Asked>,
+    described: HashMap<String, DescribedComponent>,
     /// Why components can't be used, by digest and by the processor whose limits and settings
     /// applied.
     unusable: HashMap<(String, String), String>,
@@ -53,13 +53,13 @@ struct Memory {
 
 /// A file at its last read.
 #[derive(Debug)]
-struct Seen {
+struct FileRead {
     stamp: Stamp,
     /// Whether the file was unchanged long enough for the stamp to be trusted.
     is_quiet: bool,
     contents: Contents,
     /// Why the last attempt to use it failed, if a retry could succeed.
-    trouble: Option<String>,
+    last_error: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -67,12 +67,12 @@ enum Contents {
     /// A regular file with this digest.
     Digest(String),
     /// Not read, for this reason.
-    Refused(String),
+    Rejected(String),
 }
 
 /// A component that described itself.
 #[derive(Debug)]
-struct Asked {
+struct DescribedComponent {
     component: Component,
     /// Whether it is stored, recorded in the database, and its tables exist.
     is_kept: bool,
@@ -80,22 +80,22 @@ struct Asked {
 
 /// How thorough a check is.
 #[derive(Clone, Copy)]
-enum Depth<'a> {
+enum CheckDepth<'a> {
     /// Compiles, loads and writes nothing.
     Notice,
     /// Describes the components of all files, or of one. Those that take over are stored, unless
     /// the check is read-only.
-    Ask(Workshop<'a>, Option<&'a str>),
+    Ask(Loader<'a>, Option<&'a str>),
 }
 
 /// One check of the folder.
 #[derive(Clone, Copy)]
-struct Look<'a> {
+struct FolderCheck<'a> {
     registry: &'a Registry,
     config: &'a Config,
     store: Option<&'a Store>,
     now: UtcMicros,
-    depth: Depth<'a>,
+    depth: CheckDepth<'a>,
 }
 
 impl Folder {
@@ -122,7 +122,7 @@ impl Folder {
             let mut current = self.plan.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *current, Arc::clone(&plan))
         };
-        takeover::tell(&before, &plan);
+        takeover::log_changes(&before, &plan);
     }
 }
 
@@ -141,14 +141,14 @@ impl Registry {
         let Some(mut memory) = self.folder.enter(false) else {
             return Ok(());
         };
-        let look = Look {
+        let check = FolderCheck {
             registry: self,
             config,
             store,
             now,
-            depth: Depth::Notice,
+            depth: CheckDepth::Notice,
         };
-        look.go(&mut memory)
+        check.run(&mut memory)
     }
 
     /// Checks the folder, compiles and stores new components, and lets them take over. It can take
@@ -168,19 +168,19 @@ impl Registry {
         let Some(mut memory) = self.folder.enter(waits) else {
             return Ok(());
         };
-        let workshop = Workshop {
+        let loader = Loader {
             config,
             engines,
-            compiling: Compiling::Beside,
+            compiling: Compiling::InStore,
         };
-        let look = Look {
+        let check = FolderCheck {
             registry: self,
             config,
             store: Some(store),
             now,
-            depth: Depth::Ask(workshop, None),
+            depth: CheckDepth::Ask(loader, None),
         };
-        look.go(&mut memory)
+        check.run(&mut memory)
     }
 
     /// Like [`Registry::look`], but stores nothing and compiles new files in `scratch`.
@@ -198,19 +198,19 @@ impl Registry {
         let Some(mut memory) = self.folder.enter(false) else {
             return Ok(());
         };
-        let workshop = Workshop {
+        let loader = Loader {
             config,
             engines,
             compiling: Compiling::In(scratch),
         };
-        let look = Look {
+        let check = FolderCheck {
             registry: self,
             config,
             store,
             now,
-            depth: Depth::Ask(workshop, None),
+            depth: CheckDepth::Ask(loader, None),
         };
-        look.go(&mut memory)
+        check.run(&mut memory)
     }
 
     /// Checks the folder before a run of this processor. It describes only the files necessary to
@@ -234,14 +234,14 @@ impl Registry {
         let Some(mut memory) = self.folder.enter(!is_known) else {
             return Ok(());
         };
-        let look = Look {
+        let check = FolderCheck {
             registry: self,
             config,
             store: Some(store),
             now,
-            depth: Depth::Notice,
+            depth: CheckDepth::Notice,
         };
-        look.go(&mut memory)?;
+        check.run(&mut memory)?;
         let plan = self.plan();
         let only = match plan.running.get(name) {
             Some(running) if memory.is_settled(&plan, running) => return Ok(()),
@@ -249,16 +249,16 @@ impl Registry {
             None if plan.unexamined.is_empty() => return Ok(()),
             None => None,
         };
-        let workshop = Workshop {
+        let loader = Loader {
             config,
             engines,
-            compiling: Compiling::Beside,
+            compiling: Compiling::InStore,
         };
-        let look = Look {
-            depth: Depth::Ask(workshop, only),
-            ..look
+        let check = FolderCheck {
+            depth: CheckDepth::Ask(loader, only),
+            ..check
         };
-        look.go(&mut memory)
+        check.run(&mut memory)
     }
 }
 
@@ -278,24 +278,24 @@ impl Memory {
         let digests: HashSet<&str> = self
             .files
             .values()
-            .filter_map(|seen| match &seen.contents {
+            .filter_map(|last_read| match &last_read.contents {
                 Contents::Digest(digest) => Some(digest.as_str()),
-                Contents::Refused(_) => None,
+                Contents::Rejected(_) => None,
             })
             .collect();
-        self.asked
+        self.described
             .retain(|digest, _| digests.contains(digest.as_str()));
         self.unusable
             .retain(|(digest, _), _| digests.contains(digest.as_str()));
     }
 }
 
-impl<'a> Look<'a> {
-    fn go(&self, memory: &mut Memory) -> Result<(), StoreError> {
+impl<'a> FolderCheck<'a> {
+    fn run(&self, memory: &mut Memory) -> Result<(), StoreError> {
         if let (None, Some(store)) = (&memory.last_good, self.store) {
             memory.last_good = Some(store.component_files()?);
         }
-        let mut made = HashMap::new();
+        let mut loaded = HashMap::new();
         let mut plan = match folder::list(&self.config.processors_dir()) {
             Ok(found) => {
                 memory
@@ -306,12 +306,12 @@ impl<'a> Look<'a> {
                 let mut files = Vec::new();
                 for found in found {
                     files.push(KnownFile {
-                        holds: self.holds(memory, &found, &mut made)?,
+                        holds: self.holds(memory, &found, &mut loaded)?,
                         last_good: self.last_good(memory, &found.file),
                         file: found.file,
                     });
                 }
-                self.plan(memory, files, &mut made)?
+                self.plan(memory, files, &mut loaded)?
             }
             Err(error) => self.plan_blindly(memory, &error)?,
         };
@@ -322,19 +322,19 @@ impl<'a> Look<'a> {
 
     /// The store and workshop for components that take over, and the only file to consider. `None`:
     /// the check writes nothing.
-    fn keeper(&self) -> Option<(&'a Store, Workshop<'a>, Option<&'a str>)> {
+    fn keeper(&self) -> Option<(&'a Store, Loader<'a>, Option<&'a str>)> {
         match (self.depth, self.store) {
-            (Depth::Ask(workshop, only), Some(store))
-                if matches!(workshop.compiling, Compiling::Beside) =>
+            (CheckDepth::Ask(loader, only), Some(store))
+                if matches!(loader.compiling, Compiling::InStore) =>
             {
-                Some((store, workshop, only))
+                Some((store, loader, only))
             }
             _ => None,
         }
     }
 
     /// Removing a file removes its processor. The rows remain.
-    fn forget_gone(&self, memory: &mut Memory, found: &[Found]) -> Result<(), StoreError> {
+    fn forget_gone(&self, memory: &mut Memory, found: &[FolderEntry]) -> Result<(), StoreError> {
         let (Some((store, _, None)), Some(last_good)) = (self.keeper(), &mut memory.last_good)
         else {
             return Ok(());
@@ -355,7 +355,7 @@ impl<'a> Look<'a> {
     /// The last working component of a file, if it is still stored.
     fn last_good(&self, memory: &Memory, file: &str) -> Option<Component> {
         let component = memory.last_good(file)?;
-        kept::has_component(self.config, &component.digest).then(|| component.clone())
+        component_store::has_component(self.config, &component.digest).then(|| component.clone())
     }
 
     /// The plan if the folder can't be listed: all processors stay in use.

@@ -8,7 +8,7 @@ use duckdb::{Connection, Row};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_store::{Audited, Store, StoreError, in_transaction, timestamp, write_audit};
 
-use crate::report::rollups::forget;
+use crate::report::rollups::invalidate;
 use crate::report::views::with_names;
 
 /// Maximum number of rows in each list.
@@ -165,7 +165,7 @@ pub fn prune(store: &Store, days: u32, audited: Audited) -> Result<(u64, u64), S
                 before.0
             );
             connection.execute_batch(&pruned).map_err(&refused)?;
-            forget(connection, &updates, "temp.pruned")?;
+            invalidate(connection, &updates, "temp.pruned")?;
             connection
                 .execute_batch("DROP TABLE temp.pruned")
                 .map_err(&refused)?;

@@ -8,7 +8,7 @@ use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_store::money::Usd;
 use session_pipeline_store::{Store, StoreError};
 
-use crate::report::rollups::{CALL_COUNTS, is_current, made_from, update, update_alone};
+use crate::report::rollups::{CALL_COUNTS, fingerprint, is_current, update, update_alone};
 use crate::report::views::{register, sums};
 use crate::report::{By, Calls, Days, Prices, Report, Row, Totals};
 
@@ -120,9 +120,9 @@ impl Snapshot {
         prices: &Prices,
         clock: &Arc<dyn Clock>,
     ) -> Result<Option<Self>, StoreError> {
-        let made_from = made_from(prices);
+        let fingerprint = fingerprint(prices);
         let mut connection = store.reader()?;
-        match Self::begin(connection, &made_from, clock)? {
+        match Self::begin(connection, &fingerprint, clock)? {
             Ok(snapshot) => return Ok(Some(snapshot)),
             Err(outdated) => connection = outdated,
         }
@@ -141,15 +141,15 @@ impl Snapshot {
         // Prices could have changed, and the views could be those of another version.
         register(store, prices)?;
         for _ in 0..UPDATES_MAX {
-            match Self::begin(connection, &made_from, clock)? {
+            match Self::begin(connection, &fingerprint, clock)? {
                 Ok(snapshot) => return Ok(Some(snapshot)),
                 Err(outdated) => connection = outdated,
             }
-            update(store, &turn, &made_from)?;
+            update(store, &turn, &fingerprint)?;
         }
         // Sessions are committed faster than updates complete, so block commits during the update.
-        let (stamp, clock) = (made_from.clone(), Arc::clone(clock));
-        let snapshot = update_alone(store, &made_from, move || {
+        let (stamp, clock) = (fingerprint.clone(), Arc::clone(clock));
+        let snapshot = update_alone(store, &fingerprint, move || {
             Self::begin(connection, &stamp, &clock)
         })?;
         // No other writer can have changed anything in between.
@@ -159,7 +159,7 @@ impl Snapshot {
     /// Starts the transaction. Returns the connection if the rollups are outdated.
     fn begin(
         connection: Connection,
-        made_from: &str,
+        fingerprint: &str,
         clock: &Arc<dyn Clock>,
     ) -> Result<Result<Self, Connection>, StoreError> {
         let refused = StoreError::database("to read a report");
@@ -168,7 +168,7 @@ impl Snapshot {
         connection
             .execute_batch("BEGIN TRANSACTION READ ONLY")
             .map_err(&refused)?;
-        if is_current(&connection, made_from)? {
+        if is_current(&connection, fingerprint)? {
             return Ok(Ok(Self { connection, as_of }));
         }
         connection.execute_batch("ROLLBACK").map_err(&refused)?;

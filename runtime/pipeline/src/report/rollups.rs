@@ -92,8 +92,8 @@ fn ids(of: &str) -> String {
 }
 
 /// A fingerprint of everything that the rollups derive from, except the tables of `usage`.
-pub(super) fn made_from(prices: &Prices) -> String {
-    format!("{} {}", views::made_from(prices), *TABLES_HASH)
+pub(super) fn fingerprint(prices: &Prices) -> String {
+    format!("{} {}", views::fingerprint(prices), *TABLES_HASH)
 }
 
 static TABLES_HASH: LazyLock<String> = LazyLock::new(|| sha256_hex(TABLES.as_bytes()));
@@ -126,8 +126,8 @@ impl Sizes {
 /// # Errors
 /// If the database fails, the service stops, or this thread's request is canceled. Completed steps
 /// stay.
-pub(super) fn update(store: &Store, turn: &Turn<'_>, made_from: &str) -> Result<(), StoreError> {
-    let stamp = made_from.to_owned();
+pub(super) fn update(store: &Store, turn: &Turn<'_>, fingerprint: &str) -> Result<(), StoreError> {
+    let stamp = fingerprint.to_owned();
     store.write(move |writer| prepare(writer, &stamp))?;
     loop {
         turn.check_request()?;
@@ -143,7 +143,7 @@ pub(super) fn update(store: &Store, turn: &Turn<'_>, made_from: &str) -> Result<
             turn.check()?;
             let batch = round.batch_of(step)?;
             let round = Arc::clone(&round);
-            is_valid = store.write(move |writer| round.take(writer, step, batch.as_ref()))?;
+            is_valid = store.write(move |writer| round.apply(writer, step, batch.as_ref()))?;
             if !is_valid {
                 break;
             }
@@ -161,13 +161,13 @@ pub(super) fn update(store: &Store, turn: &Turn<'_>, made_from: &str) -> Result<
 /// Same as [`update`].
 pub(super) fn update_alone<T: Send + 'static>(
     store: &Store,
-    made_from: &str,
+    fingerprint: &str,
     then: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     let (updates, sizes) = (Arc::clone(store.updates()), Sizes::of(store));
-    let made_from = made_from.to_owned();
+    let fingerprint = fingerprint.to_owned();
     store.write(move |writer| {
-        prepare(writer, &made_from)?;
+        prepare(writer, &fingerprint)?;
         loop {
             let connection = writer
                 .try_clone()
@@ -176,21 +176,21 @@ pub(super) fn update_alone<T: Send + 'static>(
                 return then();
             };
             for step in round.steps() {
-                round.take(writer, step, round.batch_of(step)?.as_ref())?;
+                round.apply(writer, step, round.batch_of(step)?.as_ref())?;
             }
         }
     })
 }
 
 /// Recreates the tables if the fingerprint differs.
-fn prepare(writer: &Writer, made_from: &str) -> Result<(), StoreError> {
-    if known_made_from(writer)?.as_deref() == Some(made_from) {
+fn prepare(writer: &Writer, fingerprint: &str) -> Result<(), StoreError> {
+    if stored_fingerprint(writer)?.as_deref() == Some(fingerprint) {
         return Ok(());
     }
     in_transaction(writer, |connection| {
         connection
             .execute_batch(&format!(
-                "{TABLES} COMMENT ON TABLE usage.rollup_sessions IS '{made_from}'"
+                "{TABLES} COMMENT ON TABLE usage.rollup_sessions IS '{fingerprint}'"
             ))
             .map_err(StoreError::database("to create the tables of the rollups"))
     })?;
@@ -199,7 +199,7 @@ fn prepare(writer: &Writer, made_from: &str) -> Result<(), StoreError> {
 }
 
 /// The fingerprint of the existing rollups. `None`: there are none.
-fn known_made_from(connection: &Connection) -> Result<Option<String>, StoreError> {
+fn stored_fingerprint(connection: &Connection) -> Result<Option<String>, StoreError> {
     connection
         .query_row(
             "SELECT max(comment) FROM duckdb_tables() WHERE schema_name = 'usage' AND table_name = 'rollup_sessions'",
@@ -213,8 +213,8 @@ fn known_made_from(connection: &Connection) -> Result<Option<String>, StoreError
 ///
 /// # Errors
 /// If the database fails.
-pub(super) fn is_current(connection: &Connection, made_from: &str) -> Result<bool, StoreError> {
-    if known_made_from(connection)?.as_deref() != Some(made_from) {
+pub(super) fn is_current(connection: &Connection, fingerprint: &str) -> Result<bool, StoreError> {
+    if stored_fingerprint(connection)?.as_deref() != Some(fingerprint) {
         return Ok(false);
     }
     // Numbers are never reused, so sets with the same size and hash are equal.
@@ -233,13 +233,13 @@ pub(super) fn is_current(connection: &Connection, made_from: &str) -> Result<boo
 ///
 /// # Errors
 /// If the database fails.
-pub(super) fn forget(
+pub(super) fn invalidate(
     connection: &Connection,
     updates: &Updates,
     processings: &str,
 ) -> Result<(), StoreError> {
     updates.invalidate();
-    if known_made_from(connection)?.is_none() {
+    if stored_fingerprint(connection)?.is_none() {
         return Ok(());
     }
     connection
@@ -396,7 +396,12 @@ impl Round {
     }
 
     /// Executes a step. Returns false and changes nothing if the plan is outdated.
-    fn take(&self, writer: &Writer, step: Step, batch: Option<&Batch>) -> Result<bool, StoreError> {
+    fn apply(
+        &self,
+        writer: &Writer,
+        step: Step,
+        batch: Option<&Batch>,
+    ) -> Result<bool, StoreError> {
         if matches!(step, Step::Make(_)) && batch.is_none_or(|batch| batch.ranges.is_empty()) {
             return Ok(true);
         }

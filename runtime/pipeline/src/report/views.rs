@@ -367,7 +367,7 @@ fn views() -> Vec<String> {
 static VIEWS_HASH: LazyLock<String> = LazyLock::new(|| sha256_hex(views().concat().as_bytes()));
 
 /// The fingerprint of everything that figures depend on: the SQL of the views, and the prices.
-pub(super) fn made_from(prices: &Prices) -> String {
+pub(super) fn fingerprint(prices: &Prices) -> String {
     format!("{} {}", *VIEWS_HASH, prices_hash(prices))
 }
 
@@ -378,7 +378,7 @@ pub(super) fn made_from(prices: &Prices) -> String {
 /// If the database fails.
 pub(crate) fn register(store: &Store, prices: &Prices) -> Result<(), StoreError> {
     // The hashes are stored in comments, because DuckDB rewrites the SQL of views.
-    let made_from = &*VIEWS_HASH;
+    let fingerprint = &*VIEWS_HASH;
     let mut statements = Vec::new();
     if !are_in_effect(store, prices)? {
         statements.extend(price_table(prices));
@@ -391,9 +391,9 @@ pub(crate) fn register(store: &Store, prices: &Prices) -> Result<(), StoreError>
             |row| row.get(0),
         )
         .map_err(StoreError::database("to look up the views of reports"))?;
-    if known.as_ref() != Some(made_from) {
+    if known.as_ref() != Some(fingerprint) {
         statements.extend(views());
-        statements.push(format!("COMMENT ON VIEW usage.by_model IS '{made_from}'"));
+        statements.push(format!("COMMENT ON VIEW usage.by_model IS '{fingerprint}'"));
     }
     if statements.is_empty() {
         return Ok(());

@@ -35,12 +35,12 @@ pub(super) struct Outcome {
     pub(super) entry: Option<Entry>,
     /// Only for serial processors. Dropped with the outcome once it is committed or discarded,
     /// which the worker waits for.
-    pub(super) in_hand: Option<Sender<Infallible>>,
+    pub(super) in_progress: Option<Sender<Infallible>>,
 }
 
 impl Pass<'_> {
     /// Processes one candidate, up to the entry to commit.
-    pub(super) fn look_at(&self, candidate: &Candidate, stay: &mut Stay<'_>) -> Outcome {
+    pub(super) fn process_candidate(&self, candidate: &Candidate, stay: &mut Stay<'_>) -> Outcome {
         let mut outcome = self.try_once(candidate, stay);
         // A file that became shorter is read once more, then left for the next run.
         if outcome.has_shrunk {
@@ -120,13 +120,7 @@ impl Pass<'_> {
                 .filter(|failure| failure.hash == Some(hash));
             match (candidate.check, failed_same) {
                 (Check::FailureHash { verdict, .. }, Some(failure)) => {
-                    return self.still_held_back(
-                        candidate,
-                        verdict,
-                        failure.failures,
-                        hash,
-                        observed,
-                    );
+                    return self.keep_failed(candidate, verdict, failure.failures, hash, observed);
                 }
                 (
                     Check::StateHash
@@ -254,7 +248,7 @@ impl Pass<'_> {
 
     /// A changed file with the same content that failed before. The session keeps waiting or stays
     /// in quarantine, and only its observation is updated.
-    fn still_held_back(
+    fn keep_failed(
         &self,
         candidate: &Candidate,
         verdict: Verdict,

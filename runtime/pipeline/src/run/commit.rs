@@ -29,7 +29,7 @@ impl Pass<'_> {
         progress: &dyn Progress,
     ) -> Result<(), RunError> {
         let limits = &self.pipeline.config.group;
-        let mut group = Pending::default();
+        let mut group = PendingGroup::default();
         let mut received = 0;
         loop {
             let (handed_out, more_may_follow) = dispatch.handed_out();
@@ -59,7 +59,7 @@ impl Pass<'_> {
                     group.add(outcome, &mut stats);
                     if group.entries.is_empty() {
                         // There is nothing to commit, so no worker has to wait.
-                        group.in_hand.clear();
+                        group.in_progress.clear();
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -73,7 +73,7 @@ impl Pass<'_> {
 
     fn commit(
         &self,
-        pending: Pending,
+        pending: PendingGroup,
         backlog: &Backlog,
         stats: &Mutex<Stats>,
     ) -> Result<(), RunError> {
@@ -97,7 +97,7 @@ impl Pass<'_> {
         };
         backlog.leave(pending.held_bytes);
         // Wakes the worker that waits for this commit.
-        drop(pending.in_hand);
+        drop(pending.in_progress);
         result
     }
 
@@ -186,15 +186,15 @@ fn count(entry: &Entry, stats: &mut Stats) {
 
 /// Outcomes for the next transaction.
 #[derive(Default)]
-struct Pending {
+struct PendingGroup {
     entries: Vec<Entry>,
     rows: u64,
     held_bytes: u64,
     since: Option<Instant>,
-    in_hand: Vec<Sender<Infallible>>,
+    in_progress: Vec<Sender<Infallible>>,
 }
 
-impl Pending {
+impl PendingGroup {
     fn add(&mut self, outcome: Outcome, stats: &mut Stats) {
         self.since.get_or_insert_with(Instant::now);
         self.held_bytes += outcome.held_bytes;
@@ -222,6 +222,6 @@ impl Pending {
             }
         }
         self.entries.extend(outcome.entry);
-        self.in_hand.extend(outcome.in_hand);
+        self.in_progress.extend(outcome.in_progress);
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct Dispatch {
 struct DispatchState {
     next: usize,
     attempts: u64,
-    in_hand: u64,
+    in_progress: u64,
     is_stopped: bool,
 }
 
@@ -64,7 +64,7 @@ impl Dispatch {
             }
             match self.attempts_max {
                 Some(max) if state.attempts >= max => state.is_stopped = true,
-                Some(max) if state.attempts + state.in_hand >= max => {
+                Some(max) if state.attempts + state.in_progress >= max => {
                     state = self
                         .changed
                         .wait(state)
@@ -75,7 +75,7 @@ impl Dispatch {
                 _ => {
                     let index = state.next;
                     state.next += 1;
-                    state.in_hand += 1;
+                    state.in_progress += 1;
                     return Some(index);
                 }
             }
@@ -85,7 +85,7 @@ impl Dispatch {
     /// Reports that a candidate is done.
     pub(super) fn done(&self, was_attempt: bool) {
         let mut state = self.state();
-        state.in_hand -= 1;
+        state.in_progress -= 1;
         state.attempts += u64::from(was_attempt);
         self.changed.notify_all();
     }
@@ -219,13 +219,13 @@ impl Drop for Permit<'_> {
 
 /// Limits the bytes of outcomes that wait for a commit.
 pub(super) struct Backlog {
-    held: Mutex<Held>,
+    state: Mutex<BacklogState>,
     changed: Condvar,
     bytes_max: u64,
 }
 
 #[derive(Default)]
-struct Held {
+struct BacklogState {
     bytes: u64,
     is_closed: bool,
 }
@@ -233,37 +233,39 @@ struct Held {
 impl Backlog {
     pub(super) fn new(bytes_max: u64) -> Self {
         Self {
-            held: Mutex::default(),
+            state: Mutex::default(),
             changed: Condvar::new(),
             bytes_max,
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, BacklogState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the bytes fit. An outcome larger than the limit waits until it is alone.
     pub(super) fn enter(&self, bytes: u64) {
-        let is_full = |held: &mut Held| {
-            !held.is_closed && held.bytes > 0 && held.bytes.saturating_add(bytes) > self.bytes_max
+        let is_full = |state: &mut BacklogState| {
+            !state.is_closed
+                && state.bytes > 0
+                && state.bytes.saturating_add(bytes) > self.bytes_max
         };
-        let mut held = self
+        let mut state = self
             .changed
-            .wait_while(self.held(), is_full)
+            .wait_while(self.state(), is_full)
             .unwrap_or_else(PoisonError::into_inner);
-        held.bytes = held.bytes.saturating_add(bytes);
+        state.bytes = state.bytes.saturating_add(bytes);
     }
 
     pub(super) fn leave(&self, bytes: u64) {
-        let mut held = self.held();
-        held.bytes = held.bytes.saturating_sub(bytes);
+        let mut state = self.state();
+        state.bytes = state.bytes.saturating_sub(bytes);
         self.changed.notify_all();
     }
 
     /// Stops all waits, because nothing is committed anymore.
     pub(super) fn close(&self) {
-        self.held().is_closed = true;
+        self.state().is_closed = true;
         self.changed.notify_all();
     }
 }

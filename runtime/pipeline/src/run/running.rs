@@ -8,12 +8,12 @@ use crate::run::RunError;
 
 /// The processors that are running.
 #[derive(Default)]
-pub(super) struct Running {
+pub(super) struct RunningProcessors {
     names: Mutex<BTreeSet<String>>,
     ended: Condvar,
 }
 
-impl Running {
+impl RunningProcessors {
     /// Locks a processor until the returned lock is dropped.
     pub(super) fn take(&self, name: &str) -> Result<RunLock<'_>, RunError> {
         if !self.lock().insert(name.to_owned()) {
@@ -44,7 +44,7 @@ impl Running {
 
 /// The lock on a processor. Released on drop, including after a panic.
 pub(super) struct RunLock<'a> {
-    running: &'a Running,
+    running: &'a RunningProcessors,
     name: String,
 }
 

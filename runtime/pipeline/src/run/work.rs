@@ -163,7 +163,8 @@ impl Pass<'_> {
                     self.confine();
                 }
                 let _permit = self.pipeline.permits.take();
-                let attempt = std::panic::AssertUnwindSafe(|| self.look_at(candidate, &mut stay));
+                let attempt =
+                    std::panic::AssertUnwindSafe(|| self.process_candidate(candidate, &mut stay));
                 std::panic::catch_unwind(attempt).unwrap_or_else(|_| {
                     let fault = Fault::new(
                         FaultKind::Host,
@@ -173,8 +174,8 @@ impl Pass<'_> {
                     self.failed(candidate, None, observed, fault, Cost::default())
                 })
             };
-            let (in_hand, settled) = bounded(0);
-            outcome.in_hand = is_serial.then_some(in_hand);
+            let (in_progress, settled) = bounded(0);
+            outcome.in_progress = is_serial.then_some(in_progress);
             dispatch.done(outcome.was_attempt);
             backlog.enter(outcome.held_bytes);
             let held_bytes = outcome.held_bytes;

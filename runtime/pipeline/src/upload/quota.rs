@@ -23,12 +23,12 @@ const SPACE_CHECKED_EVERY: u64 = 1 << 20;
 /// The usage of all users, shared by all uploads of the process.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    users: Mutex<HashMap<String, Arc<Mutex<Holding>>>>,
+    users: Mutex<HashMap<String, Arc<Mutex<UserUsage>>>>,
 }
 
 /// The usage of one user, including uploads in progress.
 #[derive(Debug, Default)]
-struct Holding {
+struct UserUsage {
     bytes: u64,
     files: u64,
     pending_bytes: u64,
@@ -57,7 +57,7 @@ impl Quota {
 /// The part of a user's quota that one upload uses. Returned on drop.
 #[derive(Debug)]
 pub(super) struct Share {
-    holding: Arc<Mutex<Holding>>,
+    usage: Arc<Mutex<UserUsage>>,
     quota: Quota,
     folder: PathBuf,
     bytes: u64,
@@ -77,13 +77,13 @@ impl Ledger {
         name: &str,
         now: UtcMicros,
     ) -> Result<Share, UploadError> {
-        let holding = {
+        let usage = {
             let mut users = lock(&self.users);
             let user = folder.to_string_lossy().into_owned();
             Arc::clone(users.entry(user).or_default())
         };
         let mut share = Share {
-            holding,
+            usage,
             quota: Quota::of(config),
             folder: folder.to_owned(),
             bytes: 0,
@@ -92,22 +92,22 @@ impl Ledger {
             has_begun: false,
         };
         share.check_space()?;
-        let holding = Arc::clone(&share.holding);
-        let mut holding = lock(&holding);
+        let usage = Arc::clone(&share.usage);
+        let mut usage = lock(&usage);
         let is_recent = |at: UtcMicros| now < at.plus(COUNTED_EVERY);
-        let is_first = holding.counted_at.is_none();
+        let is_first = usage.counted_at.is_none();
         if is_first {
-            holding.count(folder, now).map_err(UploadError::Io)?;
+            usage.count(folder, now).map_err(UploadError::Io)?;
         }
-        let mut checked = share.check(&holding, 0);
-        if checked.is_err() && !holding.counted_at.is_some_and(is_recent) {
-            holding.count(folder, now).map_err(UploadError::Io)?;
-            checked = share.check(&holding, 0);
+        let mut checked = share.check(&usage, 0);
+        if checked.is_err() && !usage.counted_at.is_some_and(is_recent) {
+            usage.count(folder, now).map_err(UploadError::Io)?;
+            checked = share.check(&usage, 0);
         }
         checked?;
-        holding.pending_files += share.new_files();
+        usage.pending_files += share.new_files();
         share.has_begun = true;
-        drop(holding);
+        drop(usage);
         Ok(share)
     }
 }
@@ -118,26 +118,26 @@ impl Share {
         if self.bytes - self.space_checked_at >= SPACE_CHECKED_EVERY {
             self.check_space()?;
         }
-        let holding = Arc::clone(&self.holding);
-        let mut holding = lock(&holding);
-        self.check(&holding, bytes)?;
-        holding.pending_bytes += bytes;
+        let usage = Arc::clone(&self.usage);
+        let mut usage = lock(&usage);
+        self.check(&usage, bytes)?;
+        usage.pending_bytes += bytes;
         self.bytes += bytes;
         Ok(())
     }
 
     /// Counts the finished upload.
     pub(super) fn keep(self) {
-        let mut holding = lock(&self.holding);
-        holding.bytes = holding
+        let mut usage = lock(&self.usage);
+        usage.bytes = usage
             .bytes
             .saturating_sub(self.replaces.unwrap_or(0))
             .saturating_add(self.bytes);
-        holding.files += self.new_files();
+        usage.files += self.new_files();
     }
 
-    fn check(&self, holding: &Holding, more: u64) -> Result<(), UploadError> {
-        let bytes = holding.bytes + holding.pending_bytes + more;
+    fn check(&self, usage: &UserUsage, more: u64) -> Result<(), UploadError> {
+        let bytes = usage.bytes + usage.pending_bytes + more;
         let bytes_max = self.quota.bytes_max;
         if bytes > bytes_max.saturating_add(self.replaces.unwrap_or(0)) {
             return Err(UploadError::Quota(format!(
@@ -145,7 +145,7 @@ impl Share {
                 bytesize::ByteSize(bytes_max).display().iec()
             )));
         }
-        let files = holding.files + holding.pending_files;
+        let files = usage.files + usage.pending_files;
         let files_max = self.quota.files_max;
         if !self.has_begun && files + self.new_files() > files_max {
             return Err(UploadError::Quota(format!(
@@ -179,13 +179,13 @@ impl Drop for Share {
         if !self.has_begun {
             return;
         }
-        let mut holding = lock(&self.holding);
-        holding.pending_bytes = holding.pending_bytes.saturating_sub(self.bytes);
-        holding.pending_files = holding.pending_files.saturating_sub(self.new_files());
+        let mut usage = lock(&self.usage);
+        usage.pending_bytes = usage.pending_bytes.saturating_sub(self.bytes);
+        usage.pending_files = usage.pending_files.saturating_sub(self.new_files());
     }
 }
 
-impl Holding {
+impl UserUsage {
     fn count(&mut self, folder: &Path, now: UtcMicros) -> io::Result<()> {
         let (mut bytes, mut files) = (0_u64, 0_u64);
         let mut folders = vec![folder.to_owned()];

@@ -11,11 +11,11 @@ use session_pipeline_host::sandbox::{Compiled, Engine, Engines};
 use session_pipeline_store::KnownComponent;
 
 use crate::config::Config;
-use crate::registry::kept;
+use crate::registry::component_store;
 
 /// The environment for loading processors.
 #[derive(Clone, Copy)]
-pub(super) struct Workshop<'a> {
+pub(super) struct Loader<'a> {
     pub(super) config: &'a Config,
     pub(super) engines: &'a Engines,
     pub(super) compiling: Compiling<'a>,
@@ -25,7 +25,7 @@ pub(super) struct Workshop<'a> {
 #[derive(Clone, Copy)]
 pub(super) enum Compiling<'a> {
     /// In the folder of stored components.
-    Beside,
+    InStore,
     /// In this folder, because nothing can be written to the data directory.
     In(&'a Path),
     /// Nowhere, because the caller must not wait.
@@ -33,7 +33,7 @@ pub(super) enum Compiling<'a> {
 }
 
 /// A processor and its compiled code.
-pub(super) struct Made {
+pub(super) struct LoadedProcessor {
     pub(super) processor: Processor,
     pub(super) compiled: Compiled,
     engine: Arc<Engine>,
@@ -41,16 +41,16 @@ pub(super) struct Made {
     component: Option<Vec<u8>>,
 }
 
-impl Workshop<'_> {
+impl Loader<'_> {
     /// Loads a processor with the limits and settings of `name`. `component` is called only if
     /// there is no compiled code.
-    pub(super) fn make<'c>(
+    pub(super) fn load<'c>(
         &self,
         name: &str,
         digest: &str,
         known: Option<&KnownComponent>,
         component: impl FnOnce() -> Result<Cow<'c, [u8]>, Fault>,
-    ) -> Result<Made, Fault> {
+    ) -> Result<LoadedProcessor, Fault> {
         let limits = Arc::new(self.config.limits_of(name).clone());
         let engine = self.engines.under(&limits)?;
         let compile = |scratch: &Path| {
@@ -63,10 +63,11 @@ impl Workshop<'_> {
             )?;
             Ok::<_, Fault>((compiled, Some(component.into_owned())))
         };
-        let (compiled, component) = match kept::code(self.config, &engine, digest, known) {
+        let (compiled, component) = match component_store::code(self.config, &engine, digest, known)
+        {
             Some(compiled) => (compiled, None),
             None => match self.compiling {
-                Compiling::Beside => compile(&kept::scratch(self.config)?)?,
+                Compiling::InStore => compile(&component_store::scratch(self.config)?)?,
                 Compiling::In(scratch) => compile(scratch)?,
                 // Not the component's fault. A caller that can wait will compile it.
                 Compiling::Never => {
@@ -80,7 +81,7 @@ impl Workshop<'_> {
         let settings = self.config.settings_of(name);
         let digest = digest.to_owned();
         let processor = Processor::load(&engine, &limits, &compiled, digest, settings)?;
-        Ok(Made {
+        Ok(LoadedProcessor {
             processor,
             compiled,
             engine,
@@ -89,13 +90,13 @@ impl Workshop<'_> {
     }
 }
 
-impl Made {
+impl LoadedProcessor {
     /// Stores a newly compiled component. Does nothing if it was already stored.
     pub(super) fn keep(&self, config: &Config) -> Result<(), Fault> {
         let Some(component) = &self.component else {
             return Ok(());
         };
         let digest = self.processor.digest();
-        kept::keep(config, &self.engine, digest, component, &self.compiled)
+        component_store::keep(config, &self.engine, digest, component, &self.compiled)
     }
 }

@@ -9,33 +9,35 @@ use session_pipeline_host::sandbox::sha256_hex;
 use session_pipeline_store::Component;
 use session_pipeline_store::StoreError;
 
-use crate::registry::folder::{self, Found, Reading};
-use crate::registry::look::{Asked, Contents, Depth, Look, Memory, Seen};
-use crate::registry::make::{Made, Workshop};
+use crate::registry::folder::{self, FolderEntry, ReadResult};
+use crate::registry::loader::{LoadedProcessor, Loader};
+use crate::registry::look::{
+    CheckDepth, Contents, DescribedComponent, FileRead, FolderCheck, Memory,
+};
 use crate::registry::plan::Holds;
 use crate::registry::ungranted;
 
 /// Why a file can't be used.
-pub(super) enum Objection {
+pub(super) enum Rejection {
     /// It changed during the check.
     Changing,
     /// The component is invalid, or an error of this machine occurred.
     Fault(Fault),
 }
 
-impl From<Fault> for Objection {
+impl From<Fault> for Rejection {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
     }
 }
 
-impl Look<'_> {
+impl FolderCheck<'_> {
     /// The content of a file, as far as this check goes.
     pub(super) fn holds(
         &self,
         memory: &mut Memory,
-        found: &Found,
-        made: &mut HashMap<String, Made>,
+        found: &FolderEntry,
+        loaded: &mut HashMap<String, LoadedProcessor>,
     ) -> Result<Holds, StoreError> {
         let file = found.file.as_str();
         let guess = guess(memory, file);
@@ -45,18 +47,21 @@ impl Look<'_> {
         };
         let digest = match contents {
             Contents::Digest(digest) => digest,
-            Contents::Refused(reason) => return Ok(Holds::Unusable(reason)),
+            Contents::Rejected(reason) => return Ok(Holds::Unusable(reason)),
         };
-        let workshop = match &self.depth {
-            Depth::Ask(workshop, only) if only.is_none_or(|only| only == file) => Some(workshop),
-            Depth::Ask(..) | Depth::Notice => None,
+        let loader = match &self.depth {
+            CheckDepth::Ask(loader, only) if only.is_none_or(|only| only == file) => Some(loader),
+            CheckDepth::Ask(..) | CheckDepth::Notice => None,
         };
-        if let Some(asked) = memory.asked.get(&digest) {
-            let trouble = memory.files.get(file).and_then(|seen| seen.trouble.clone());
-            return Ok(match trouble {
+        if let Some(described) = memory.described.get(&digest) {
+            let last_error = memory
+                .files
+                .get(file)
+                .and_then(|last_read| last_read.last_error.clone());
+            return Ok(match last_error {
                 // It could not be stored, and this check does not try again.
-                Some(reason) if !asked.is_kept && workshop.is_none() => Holds::Unusable(reason),
-                _ => Holds::Component(asked.component.clone()),
+                Some(reason) if !described.is_kept && loader.is_none() => Holds::Unusable(reason),
+                _ => Holds::Component(described.component.clone()),
             });
         }
         // A running component can become unusable, for example if the operator revokes a
@@ -67,23 +72,23 @@ impl Look<'_> {
             let refused = Holds::Unusable(reason.clone());
             return Ok(runs_already.map_or(refused, Holds::Component));
         }
-        let Some(workshop) = workshop else {
+        let Some(loader) = loader else {
             return self.recall(memory, file, digest);
         };
-        match self.ask(workshop, memory, file, &digest, bytes)? {
+        match self.ask(loader, memory, file, &digest, bytes)? {
             Ok(new) => {
                 let component = component_of(&new);
-                let asked = Asked {
+                let described = DescribedComponent {
                     component: component.clone(),
                     is_kept: false,
                 };
-                memory.asked.insert(digest.clone(), asked);
-                made.insert(digest, new);
+                memory.described.insert(digest.clone(), described);
+                loaded.insert(digest, new);
                 Ok(Holds::Component(component))
             }
-            Err(Objection::Changing) => Ok(Holds::Unexamined),
-            Err(Objection::Fault(fault)) => {
-                let refused = memory.object(file, digest, guess, &fault);
+            Err(Rejection::Changing) => Ok(Holds::Unexamined),
+            Err(Rejection::Fault(fault)) => {
+                let refused = memory.reject(file, digest, guess, &fault);
                 Ok(runs_already.map_or(refused, Holds::Component))
             }
         }
@@ -93,7 +98,7 @@ impl Look<'_> {
     fn read(
         &self,
         memory: &mut Memory,
-        found: &Found,
+        found: &FolderEntry,
         guess: &str,
     ) -> Result<(Contents, Option<Vec<u8>>), Holds> {
         let file = found.file.as_str();
@@ -101,36 +106,36 @@ impl Look<'_> {
             Ok(stamp) => *stamp,
             Err(reason) => return Err(Holds::Unusable(reason.clone())),
         };
-        if let Some(seen) = memory.files.get(file)
-            && seen.stamp == stamp
-            && seen.is_quiet
+        if let Some(last_read) = memory.files.get(file)
+            && last_read.stamp == stamp
+            && last_read.is_quiet
         {
-            return Ok((seen.contents.clone(), None));
+            return Ok((last_read.contents.clone(), None));
         }
         let bytes_max = self.config.limits_of(guess).component_bytes_max;
         let (stamp, contents, bytes) =
             match folder::read(&self.config.processors_dir(), file, bytes_max) {
-                Reading::Read(stamp, bytes) => match inspect::recognise(&bytes) {
+                ReadResult::Read(stamp, bytes) => match inspect::recognise(&bytes) {
                     Ok(()) => (stamp, Contents::Digest(sha256_hex(&bytes)), Some(bytes)),
-                    Err(fault) => (stamp, Contents::Refused(fault.detail), None),
+                    Err(fault) => (stamp, Contents::Rejected(fault.detail), None),
                 },
-                Reading::Refused(stamp, reason) => (stamp, Contents::Refused(reason), None),
-                Reading::Failed(reason) => {
+                ReadResult::Rejected(stamp, reason) => (stamp, Contents::Rejected(reason), None),
+                ReadResult::Failed(reason) => {
                     memory.files.remove(file);
                     return Err(Holds::Unusable(reason));
                 }
-                Reading::Changing => {
+                ReadResult::Changing => {
                     memory.files.remove(file);
                     return Err(Holds::Unexamined);
                 }
             };
-        let seen = Seen {
+        let last_read = FileRead {
             stamp,
             is_quiet: stamp.is_quiet(self.now, self.config.quiet_window),
             contents: contents.clone(),
-            trouble: None,
+            last_error: None,
         };
-        memory.files.insert(file.to_owned(), seen);
+        memory.files.insert(file.to_owned(), last_read);
         Ok((contents, bytes))
     }
 
@@ -147,40 +152,43 @@ impl Look<'_> {
                 digest,
             }));
         }
-        let trouble = memory.files.get(file).and_then(|seen| seen.trouble.clone());
-        Ok(trouble.map_or(Holds::Unexamined, Holds::Unusable))
+        let last_error = memory
+            .files
+            .get(file)
+            .and_then(|last_read| last_read.last_error.clone());
+        Ok(last_error.map_or(Holds::Unexamined, Holds::Unusable))
     }
 
     /// Compiles a file and describes its component: first with the limits and settings of the
     /// processor that the file contained last or is named after, then with those of its own name.
     pub(super) fn ask(
         &self,
-        workshop: &Workshop<'_>,
+        loader: &Loader<'_>,
         memory: &Memory,
         file: &str,
         digest: &str,
         bytes: Option<Vec<u8>>,
-    ) -> Result<Result<Made, Objection>, StoreError> {
+    ) -> Result<Result<LoadedProcessor, Rejection>, StoreError> {
         let known = match self.store {
             Some(store) => store.component(digest)?,
             None => None,
         };
         let guess = guess(memory, file);
-        let stamp = memory.files.get(file).map(|seen| seen.stamp);
-        let attempt = || -> Result<Made, Objection> {
+        let stamp = memory.files.get(file).map(|last_read| last_read.stamp);
+        let attempt = || -> Result<LoadedProcessor, Rejection> {
             let bytes = match bytes {
                 Some(bytes) => bytes,
                 None => self.read_again(file, &guess, digest)?,
             };
             let make = |name: &str| {
-                workshop.make(name, digest, known.as_ref(), || Ok(Cow::Borrowed(&bytes)))
+                loader.load(name, digest, known.as_ref(), || Ok(Cow::Borrowed(&bytes)))
             };
-            let mut made = make(&guess)?;
-            let name = made.processor.manifest().name.clone();
+            let mut loaded = make(&guess)?;
+            let name = loaded.processor.manifest().name.clone();
             let under = |name: &str| (self.config.limits_of(name), self.config.settings_of(name));
             if under(&name) != under(&guess) {
-                made = make(&name)?;
-                let says = &made.processor.manifest().name;
+                loaded = make(&name)?;
+                let says = &loaded.processor.manifest().name;
                 if *says != name {
                     let detail = format!(
                         "it reports the name `{name}`, but with the settings of `{name}` it reports `{says}`"
@@ -188,26 +196,26 @@ impl Look<'_> {
                     return Err(Fault::new(FaultKind::Component, detail).into());
                 }
             }
-            if let Some(detail) = ungranted(&made.processor, self.config, false) {
+            if let Some(detail) = ungranted(&loaded.processor, self.config, false) {
                 return Err(Fault::new(FaultKind::Component, detail).into());
             }
             // Only a file that did not change during the check was complete when it was read.
             match folder::stamp(&self.config.processors_dir(), file) == stamp {
-                true => Ok(made),
-                false => Err(Objection::Changing),
+                true => Ok(loaded),
+                false => Err(Rejection::Changing),
             }
         };
         Ok(attempt())
     }
 
     /// Reads a file again. Its digest must be unchanged.
-    fn read_again(&self, file: &str, guess: &str, digest: &str) -> Result<Vec<u8>, Objection> {
+    fn read_again(&self, file: &str, guess: &str, digest: &str) -> Result<Vec<u8>, Rejection> {
         let bytes_max = self.config.limits_of(guess).component_bytes_max;
         match folder::read(&self.config.processors_dir(), file, bytes_max) {
-            Reading::Read(_, bytes) if sha256_hex(&bytes) == digest => Ok(bytes),
-            Reading::Failed(reason) => Err(Fault::new(FaultKind::Host, reason).into()),
-            Reading::Read(..) | Reading::Refused(..) | Reading::Changing => {
-                Err(Objection::Changing)
+            ReadResult::Read(_, bytes) if sha256_hex(&bytes) == digest => Ok(bytes),
+            ReadResult::Failed(reason) => Err(Fault::new(FaultKind::Host, reason).into()),
+            ReadResult::Read(..) | ReadResult::Rejected(..) | ReadResult::Changing => {
+                Err(Rejection::Changing)
             }
         }
     }
@@ -216,7 +224,7 @@ impl Look<'_> {
 impl Memory {
     /// Remembers why a file can't be used: permanently for invalid components, else until the file
     /// changes.
-    pub(super) fn object(
+    pub(super) fn reject(
         &mut self,
         file: &str,
         digest: String,
@@ -225,10 +233,10 @@ impl Memory {
     ) -> Holds {
         let reason = fault.detail.clone();
         if fault.kind == FaultKind::Component {
-            self.asked.remove(&digest);
+            self.described.remove(&digest);
             self.unusable.insert((digest, guess), reason.clone());
-        } else if let Some(seen) = self.files.get_mut(file) {
-            seen.trouble = Some(reason.clone());
+        } else if let Some(last_read) = self.files.get_mut(file) {
+            last_read.last_error = Some(reason.clone());
         }
         Holds::Unusable(reason)
     }
@@ -243,11 +251,11 @@ pub(super) fn guess(memory: &Memory, file: &str) -> String {
     }
 }
 
-fn component_of(made: &Made) -> Component {
-    let manifest = made.processor.manifest();
+fn component_of(loaded: &LoadedProcessor) -> Component {
+    let manifest = loaded.processor.manifest();
     Component {
         name: manifest.name.clone(),
         version: manifest.version,
-        digest: made.processor.digest().to_owned(),
+        digest: loaded.processor.digest().to_owned(),
     }
 }

@@ -12,7 +12,7 @@ const VERSION: u32 = 2;
 
 /// Everything that an answer depends on.
 #[derive(Serialize)]
-struct Hashed<'a> {
+struct CacheKey<'a> {
     version: u32,
     provider: &'a str,
     /// Answers of another server are different, and so are those of a server without verified
@@ -27,7 +27,7 @@ struct Hashed<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct CachedAnswer {
     /// Scheme, host and port of the server that answered.
     address: String,
     text: String,
@@ -37,8 +37,8 @@ struct Written {
 }
 
 /// The cache key of a redacted request.
-pub(super) fn hash_of(config: &LlmConfig, address: &Address, request: &Request) -> String {
-    let hashed = Hashed {
+pub(super) fn key_of(config: &LlmConfig, address: &Address, request: &Request) -> String {
+    let hashed = CacheKey {
         version: VERSION,
         provider: config.provider.unwrap_or(Provider::Anthropic).as_str(),
         address: address.as_str(),
@@ -56,8 +56,8 @@ pub(super) fn hash_of(config: &LlmConfig, address: &Address, request: &Request) 
 }
 
 /// Serializes an answer for the cache.
-pub(super) fn written(response: &Response, address: &Address) -> String {
-    let written = Written {
+pub(super) fn encode(response: &Response, address: &Address) -> String {
+    let written = CachedAnswer {
         address: address.to_string(),
         text: response.text.clone(),
         model: response.model.clone(),
@@ -69,8 +69,8 @@ pub(super) fn written(response: &Response, address: &Address) -> String {
 }
 
 /// Parses a cached answer. `None` if another version wrote it or another server answered.
-pub(super) fn read(text: &str, address: &Address) -> Option<Response> {
-    let written: Written = serde_json::from_str(text).ok()?;
+pub(super) fn decode(text: &str, address: &Address) -> Option<Response> {
+    let written: CachedAnswer = serde_json::from_str(text).ok()?;
     if written.address != address.to_string() {
         return None;
     }

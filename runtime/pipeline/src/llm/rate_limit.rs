@@ -5,9 +5,9 @@ use std::time::Duration;
 
 /// The end of the wait, on the monotonic clock.
 #[derive(Debug, Default)]
-pub struct Hold(AtomicU64);
+pub struct RateLimit(AtomicU64);
 
-impl Hold {
+impl RateLimit {
     /// Extends the wait to this time.
     pub fn until(&self, then: Duration) {
         let micros = u64::try_from(then.as_micros()).unwrap_or(u64::MAX);
@@ -15,7 +15,7 @@ impl Hold {
     }
 
     /// The remaining wait at this time.
-    pub fn left(&self, now: Duration) -> Duration {
+    pub fn remaining(&self, now: Duration) -> Duration {
         Duration::from_micros(self.0.load(Ordering::SeqCst)).saturating_sub(now)
     }
 }

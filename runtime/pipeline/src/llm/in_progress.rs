@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// The hashes of requests in progress.
 #[derive(Debug, Default)]
-pub(super) struct UnderWay {
+pub(super) struct RequestsInProgress {
     hashes: Mutex<HashSet<String>>,
     left: Condvar,
 }
@@ -14,11 +14,11 @@ pub(super) struct UnderWay {
 /// Exclusive right to send a request. The next identical request starts when it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
-    of: &'a UnderWay,
+    of: &'a RequestsInProgress,
     hash: String,
 }
 
-impl UnderWay {
+impl RequestsInProgress {
     /// Waits until no identical request is in progress. `None` after the timeout.
     pub fn take(&self, hash: &str, time: Duration) -> Option<Turn<'_>> {
         let hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
