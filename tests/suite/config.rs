@@ -198,10 +198,7 @@ fn a_language_model_is_asked_as_the_file_says() {
         "https://example.com#secret",
     ] {
         let error = llm(&format!("base_url = \"{address}\"")).unwrap_err();
-        assert!(
-            error.contains("`llm.base_url` uses plain http://"),
-            "{error}"
-        );
+        assert!(error.contains("for `llm.base_url`: expected"), "{error}");
         assert!(!error.contains("CANARY"), "{error}");
     }
     insta::assert_snapshot!(refusal("[llm]\nbase_url = \"http://api.example.com/v1/of/ours\""), @"c.toml: `llm.base_url` uses plain http:// to another network, so keys and sessions could be read in transit; use an https:// address, or set `llm.allow_http = true`");

@@ -171,12 +171,12 @@ impl InFlight {
         }
         let number = state.next_number;
         state.next_number = number.saturating_add(1);
-        let made = fs::DirBuilder::new()
+        let created = fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.folder)
             .and_then(|()| Slot::open(&self.path(number)));
-        made.inspect_err(|error| state.warn_once(error)).ok()
+        created.inspect_err(|error| state.warn_once(error)).ok()
     }
 
     fn path(&self, number: u32) -> PathBuf {

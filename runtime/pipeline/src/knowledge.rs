@@ -43,7 +43,7 @@ pub struct ListPlace {
     pub is_decided: bool,
     /// When it was first found.
     pub created_at: UtcMicros,
-    /// Its id.
+    /// `kv_` and a hash of title and content.
     pub id: String,
 }
 
@@ -61,7 +61,7 @@ impl ListPlace {
 /// One piece of knowledge.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KnownItem {
-    /// Its id.
+    /// `kv_` and a hash of title and content.
     pub id: String,
     /// A short title.
     pub title: String,
@@ -92,7 +92,7 @@ pub struct KnownItem {
 /// A quote of a user that supports an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownEvidence {
-    /// Its id.
+    /// `ev_` and a hash.
     pub id: String,
     /// The session's key.
     pub session: String,

@@ -64,7 +64,7 @@ impl State {
 /// A session with its state for each processor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedSession {
-    /// Its key.
+    /// The session's key: its path below the sessions root.
     pub key: String,
     /// Its file. `None`: it is gone.
     pub file: Option<Observed>,
@@ -130,9 +130,9 @@ pub enum ListingError {
     /// The sessions root can't be read.
     #[error("cannot read sessions root `{path}`; check the path and its permissions")]
     Root {
-        /// The root.
+        /// The path of the sessions root.
         path: String,
-        /// Why.
+        /// The I/O error.
         #[source]
         source: io::Error,
     },

@@ -25,7 +25,7 @@ pub enum QuarantineError {
         "session `{session}` is not in quarantine; `session-pipeline quarantine list` lists those that are"
     )]
     NotHeld {
-        /// Its key.
+        /// The session's key: its path below the sessions root.
         session: String,
     },
     /// The database failed.

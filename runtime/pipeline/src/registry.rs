@@ -2,8 +2,8 @@
 //!
 //! Some processors ship with the program. Others are files in the folder of processors, which is
 //! checked repeatedly. `folder` lists and reads files. [`plan`] decides which of them run. `look`
-//! combines the two. `component_store` stores components and their compiled code in the data directory. `loader`
-//! compiles and loads a component.
+//! combines the two. `component_store` stores components and their compiled code in the data
+//! directory. `loader` compiles and loads a component.
 
 mod component_store;
 mod folder;
@@ -39,7 +39,7 @@ pub enum RegistryError {
     /// There is no processor with this name.
     #[error("Unknown processor `{name}`; known processors: {known}")]
     Unknown {
-        /// The name.
+        /// The requested name.
         name: String,
         /// The known names, separated by commas.
         known: String,
@@ -47,7 +47,7 @@ pub enum RegistryError {
     /// The program knows the name, but its component is not installed.
     #[error("the processor `{name}` is not installed; installed processors: {installed}")]
     NotInstalled {
-        /// The name.
+        /// The requested name.
         name: String,
         /// The installed names, separated by commas.
         installed: String,
@@ -55,19 +55,19 @@ pub enum RegistryError {
     /// A file with this name was rejected.
     #[error("the processor `{name}` is unavailable: `{file}` was rejected: {reason}")]
     Refused {
-        /// The name.
+        /// The requested name.
         name: String,
         /// The file.
         file: String,
-        /// Why.
+        /// The reason, with what to do.
         reason: String,
     },
     /// The component can't be used.
     #[error("the processor `{name}` is unavailable: {fault}")]
     Unavailable {
-        /// The name.
+        /// The requested name.
         name: String,
-        /// Why.
+        /// The fault of its component.
         fault: Fault,
     },
     /// With its settings it needs a language model, and none is configured.
@@ -76,7 +76,7 @@ pub enum RegistryError {
         model::what_to_set()
     )]
     NeedsModel {
-        /// The name.
+        /// The requested name.
         name: String,
     },
     /// The database failed.

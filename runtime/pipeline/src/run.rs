@@ -64,9 +64,9 @@ pub enum RunError {
     /// The sessions root can't be read.
     #[error("cannot read sessions root `{path}`; check the path and its permissions")]
     Sessions {
-        /// The root.
+        /// The path of the sessions root.
         path: String,
-        /// Why.
+        /// The I/O error.
         #[source]
         source: std::io::Error,
     },

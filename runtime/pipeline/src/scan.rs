@@ -36,7 +36,7 @@ pub struct ScanContext<'a> {
 /// A session that the run checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// Its key.
+    /// The session's key: its path below the sessions root.
     pub key: String,
     /// The observation of the walk.
     pub observed: Observed,

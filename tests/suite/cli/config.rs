@@ -137,7 +137,7 @@ fn a_key_that_can_be_none_stops_whoever_would_send_it_and_is_not_repeated() {
             .args(["run", "usage", "--data-dir", "."]);
         let ended = Ended::of(&dir, command.output().unwrap());
         assert_eq!(ended.code, 2, "{ended:?}");
-        let expected = format!("error: `{name}` in the environment is no key");
+        let expected = format!("error: `{name}` is not a valid key");
         assert!(ended.stderr.starts_with(&expected), "{ended:?}");
         assert!(!format!("{ended:?}").contains("CANARY"), "{ended:?}");
     }

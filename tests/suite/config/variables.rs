@@ -122,7 +122,7 @@ fn a_number_of_seconds_may_be_as_large_as_is_said_and_no_larger() {
     let bounds = VARIABLES.into_iter().filter_map(|name| {
         let error = environment("", &[(name, "x")]).unwrap_err();
         let (_, bounds) = error.split_once("seconds from ")?;
-        let (bounds, _) = bounds.split_once(',')?;
+        let (bounds, _) = bounds.split_once(';')?;
         let (_, max) = bounds.split_once(" to ")?;
         // A tick is not to be longer than an interval: all are as large as they may be.
         let given = [

@@ -139,7 +139,10 @@ impl Told {
         } else if said.contains("the database stopped working and must be opened anew") {
             Self::Checkpoint
         } else {
-            assert!(said.contains("can't be "), "{ended:?}");
+            assert!(
+                said.contains("can't be ") || said.contains("cannot "),
+                "{ended:?}"
+            );
             Self::File
         }
     }

@@ -146,7 +146,7 @@ fn a_root_that_is_no_folder_or_can_not_be_read_to_its_end_is_unknown() {
         assert_eq!(entry["status"], "unknown", "{entry}");
     }
     let detail = unreadable["detail"].as_str().unwrap();
-    assert!(detail.contains("can't be read"), "{detail}");
+    assert!(detail.contains("cannot read sessions root"), "{detail}");
     let detail = incomplete["detail"].as_str().unwrap();
     assert!(detail.contains("more than 64 folders deep"), "{detail}");
 }
@@ -257,7 +257,7 @@ fn a_session_that_was_passed_over_is_told_with_what_to_do() {
     insta::assert_snapshot!(text(&entry(&dir)), @r#"
     {
       "audience": "operator",
-      "detail": "`ada/stuck.jsonl` was never processed by `verification`: it is 2 h 1 min old, longer than the allowed 2 h, and newer sessions were processed",
+      "detail": "`ada/stuck.jsonl` was never processed by `verification`: it is 2 h 1 min old, more than the allowed 2 h, and newer sessions were processed",
       "last_processed": "2100-01-01T00:00:00Z",
       "next_action": "session-pipeline sessions show ada/stuck.jsonl",
       "session_files": 2,

@@ -117,10 +117,7 @@ fn a_component_may_be_as_large_as_the_limit_and_no_larger() {
     };
     let size = component.len();
     let fault = refusal("faulty-well-behaved", component, limits(size - 1));
-    let expected = format!(
-        "the component has {size} bytes, more than the allowed {}",
-        size - 1
-    );
+    let expected = format!("the component has {size} bytes; {} are allowed", size - 1);
     assert_eq!(fault.detail, expected);
     assert_eq!(
         Guest::try_load(component, &limits(size))

@@ -79,14 +79,14 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         #[source]
         source: io::Error,
     },
     /// The file is not valid TOML.
     #[error("{place}: {reason}; see docs/config.example.toml")]
     Syntax {
-        /// Where.
+        /// The position in the file.
         place: Place,
         /// The parser's message.
         reason: String,
@@ -94,7 +94,7 @@ pub enum ConfigError {
     /// The key does not exist.
     #[error("{place}: unknown key `{key}`; {remedy}")]
     UnknownKey {
-        /// Where.
+        /// The position in the file.
         place: Place,
         /// The full name of the key.
         key: String,
@@ -106,13 +106,13 @@ pub enum ConfigError {
         "{place}: `data_dir` is not allowed in this file, because the data directory determines where the file is; use `--data-dir`, or move the key to a file that `--config` names"
     )]
     DataDirInOwnFile {
-        /// Where.
+        /// The position in the file.
         place: Place,
     },
     /// The value is not allowed.
     #[error("{place}: invalid value {value} for `{key}`: expected {allowed}")]
     BadValue {
-        /// Where.
+        /// The position in the file.
         place: Place,
         /// The full name of the key.
         key: String,

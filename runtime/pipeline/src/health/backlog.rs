@@ -196,7 +196,7 @@ impl Backlog {
             figures.stuck_file_age_seconds = Some(age.as_secs());
             figures.stuck_file = Some(stuck.key.clone());
             let detail = format!(
-                "`{}` was never processed by `{}`: it is {} old, longer than the allowed {}, and newer sessions were processed",
+                "`{}` was never processed by `{}`: it is {} old, more than the allowed {}, and newer sessions were processed",
                 stuck.key,
                 self.processor,
                 in_words(age),

@@ -135,7 +135,7 @@ pub struct Facts {
     pub schema: Option<Schema>,
     /// The scheduler.
     pub scheduler: Option<SchedulerStatus>,
-    /// The disk of the data dir.
+    /// The disk of the data directory.
     pub disk: Result<DiskSpace, String>,
     /// The plan of the processors' folder.
     pub folder: Result<Arc<Plan>, String>,

@@ -34,8 +34,8 @@ impl SchemaMemo {
 
     /// The cached check, if it is recent enough.
     pub fn kept(&self, clock: &dyn Clock) -> Option<Schema> {
-        let kept = self.lock();
-        let (at, schema) = kept.as_ref()?;
+        let cached = self.lock();
+        let (at, schema) = cached.as_ref()?;
         (clock.monotonic().saturating_sub(*at) < SCHEMA_LIFETIME).then(|| schema.clone())
     }
 
@@ -53,7 +53,7 @@ const SURVEY_LIFETIME_MAX: Duration = Duration::from_secs(300);
 /// A cached survey of the sessions.
 #[derive(Debug, Default)]
 pub struct SurveyMemo {
-    kept: Mutex<Option<CachedSurvey>>,
+    cached: Mutex<Option<CachedSurvey>>,
     /// Locked during a survey, so that there is never more than one.
     surveying: Mutex<()>,
 }
@@ -68,19 +68,22 @@ impl SurveyMemo {
     /// The cached survey, or a new one if the cached one is too old. While another caller creates
     /// the new one, this returns the old one. If there is none, it waits.
     pub fn get(&self, clock: &dyn Clock, look: impl FnOnce() -> Survey) -> Arc<Survey> {
-        let kept = self.kept();
-        if let Some(kept) = kept.as_ref().filter(|kept| clock.monotonic() < kept.until) {
-            return Arc::clone(&kept.survey);
+        let cached = self.cached();
+        if let Some(cached) = cached
+            .as_ref()
+            .filter(|cached| clock.monotonic() < cached.until)
+        {
+            return Arc::clone(&cached.survey);
         }
-        let _surveying = match (self.surveying.try_lock(), kept) {
+        let _surveying = match (self.surveying.try_lock(), cached) {
             (Ok(surveying), _) => surveying,
             (Err(TryLockError::Poisoned(poisoned)), _) => poisoned.into_inner(),
-            (Err(TryLockError::WouldBlock), Some(kept)) => return kept.survey,
+            (Err(TryLockError::WouldBlock), Some(cached)) => return cached.survey,
             (Err(TryLockError::WouldBlock), None) => {
                 let surveying = self.surveying.lock();
                 let surveying = surveying.unwrap_or_else(PoisonError::into_inner);
-                if let Some(kept) = self.kept() {
-                    return kept.survey;
+                if let Some(cached) = self.cached() {
+                    return cached.survey;
                 }
                 surveying
             }
@@ -97,11 +100,11 @@ impl SurveyMemo {
         survey
     }
 
-    fn kept(&self) -> Option<CachedSurvey> {
+    fn cached(&self) -> Option<CachedSurvey> {
         self.lock().clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<CachedSurvey>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

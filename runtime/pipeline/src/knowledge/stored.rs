@@ -28,7 +28,7 @@ const ITEMS: &str = "\
 /// # Errors
 /// When the database can't be read.
 pub(super) fn items(store: &Store, wanted: &Wanted) -> Result<Vec<KnownItem>, StoreError> {
-    let refused = StoreError::database("to read knowledge items");
+    let refused = StoreError::database("read the knowledge items");
     let connection = store.reader()?;
     if !has_tables(&connection)? {
         return Ok(Vec::new());
@@ -74,12 +74,12 @@ pub(super) fn item(store: &Store, id: &str) -> Result<Option<KnownItem>, StoreEr
     connection
         .prepare(&format!("{ITEMS} AND id = ?"))
         .and_then(|mut statement| statement.query_row([id], item_of).optional())
-        .map_err(StoreError::database("to read an item"))
+        .map_err(StoreError::database("read a knowledge item"))
 }
 
 /// The evidence of an item, ordered by session and line.
 pub(super) fn evidence(store: &Store, item: &str) -> Result<Vec<KnownEvidence>, StoreError> {
-    let refused = StoreError::database("to read the evidence of an item");
+    let refused = StoreError::database("read the evidence of a knowledge item");
     let connection = store.reader()?;
     let mut statement = connection
         .prepare(
@@ -107,7 +107,7 @@ pub(super) fn evidence(store: &Store, item: &str) -> Result<Vec<KnownEvidence>, 
 
 /// The unresolved relations of an item, contradictions first.
 pub(super) fn ties(store: &Store, item: &str) -> Result<Vec<Tie>, StoreError> {
-    let refused = StoreError::database("to read the relations of an item");
+    let refused = StoreError::database("read the relations of a knowledge item");
     let connection = store.reader()?;
     let mut statement = connection
         .prepare(
@@ -152,7 +152,7 @@ pub(super) fn set_status(
                     "UPDATE verification.items SET status = ?, updated_at = ? WHERE id = ?",
                     duckdb::params![status, timestamp(audited.now), id],
                 )
-                .map_err(StoreError::database("to update an item"))?;
+                .map_err(StoreError::database("record the decision about an item"))?;
             write_audit(
                 connection,
                 &audited.entry(format!("knowledge:{id}"), &params),
@@ -170,7 +170,7 @@ fn has_tables(connection: &Connection) -> Result<bool, StoreError> {
             [],
             |row| row.get(0),
         )
-        .map_err(StoreError::database("to look up the tables of `verification`"))?;
+        .map_err(StoreError::database("search the knowledge items"))?;
     Ok(tables == 4)
 }
 

@@ -61,7 +61,7 @@ pub enum KeyError {
         "cannot read the file in `llm.api_key_file`; use the path of a file that contains the key, not the key itself, and check its permissions"
     )]
     Unreadable {
-        /// Why.
+        /// The I/O error.
         #[source]
         source: io::Error,
     },

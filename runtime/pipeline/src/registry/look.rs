@@ -75,7 +75,7 @@ enum Contents {
 struct DescribedComponent {
     component: Component,
     /// Whether it is stored, recorded in the database, and its tables exist.
-    is_kept: bool,
+    is_stored: bool,
 }
 
 /// How thorough a check is.

@@ -57,7 +57,7 @@ pub struct Running {
 pub struct Refused {
     /// The file name, escaped for a terminal.
     pub file: String,
-    /// Why.
+    /// The reason, with what to do.
     pub reason: String,
     /// The earlier component that stays in use.
     pub instead: Option<Component>,

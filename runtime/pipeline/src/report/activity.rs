@@ -157,7 +157,7 @@ pub fn prune(store: &Store, days: u32, audited: Audited) -> Result<(u64, u64), S
     let before = audited.now.minus(DAY.saturating_mul(days));
     let updates = Arc::clone(store.updates());
     store.write(move |connection| {
-        let refused = StoreError::database("to prune events");
+        let refused = StoreError::database("prune events");
         in_transaction(connection, |connection| {
             let pruned = format!(
                 "CREATE OR REPLACE TEMP TABLE pruned AS
@@ -198,5 +198,5 @@ fn all<T>(
         let rows = statement.query_map([instant.0], |found| row(found))?;
         rows.collect()
     };
-    rows().map_err(StoreError::database("to read the activity"))
+    rows().map_err(StoreError::database("read the activity"))
 }

@@ -157,7 +157,7 @@ fn copy(store: &Store, filter: &Filter, path: &Path, options: &str) -> Result<u6
         literal(&path.to_string_lossy()),
     );
     let rows = store.reader()?.execute(&sql, []);
-    Ok(rows.map_err(StoreError::database("to export events"))? as u64)
+    Ok(rows.map_err(StoreError::database("export data"))? as u64)
 }
 
 enum CsvError {
@@ -167,7 +167,7 @@ enum CsvError {
 
 /// Exports as CSV through [`csv::line`], streaming: there can be millions of rows.
 fn write_csv(store: &Store, filter: &Filter, file: File) -> Result<u64, CsvError> {
-    let refused = |error| CsvError::Store(StoreError::database("to export events")(error));
+    let refused = |error| CsvError::Store(StoreError::database("export data")(error));
     let columns = COLUMNS.map(|column| format!("CAST({0} AS VARCHAR) AS {0}", column.name));
     let connection = store.reader().map_err(CsvError::Store)?;
     let mut statement = connection

@@ -132,7 +132,7 @@ impl Snapshot {
                 [],
                 |row| row.get(0),
             )
-            .map_err(StoreError::database("to read a report"))?;
+            .map_err(StoreError::database("run the report"))?;
         if !has_views {
             return Ok(None);
         }
@@ -162,7 +162,7 @@ impl Snapshot {
         fingerprint: &str,
         clock: &Arc<dyn Clock>,
     ) -> Result<Result<Self, Connection>, StoreError> {
-        let refused = StoreError::database("to read a report");
+        let refused = StoreError::database("run the report");
         // Taken before the transaction, so that it includes everything committed before `as_of`.
         let as_of = clock.now();
         connection
@@ -206,7 +206,7 @@ fn read<Figures>(
         })?;
         rows.collect()
     };
-    rows().map_err(StoreError::database("to read a report"))
+    rows().map_err(StoreError::database("run the report"))
 }
 
 fn totals(row: &SqlRow<'_>) -> duckdb::Result<Totals> {

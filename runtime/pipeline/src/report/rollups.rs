@@ -171,7 +171,7 @@ pub(super) fn update_alone<T: Send + 'static>(
         loop {
             let connection = writer
                 .try_clone()
-                .map_err(StoreError::database("to open a connection"))?;
+                .map_err(StoreError::database("open another connection"))?;
             let Some(round) = Round::plan(connection, &updates, sizes)? else {
                 return then();
             };
@@ -192,7 +192,7 @@ fn prepare(writer: &Writer, fingerprint: &str) -> Result<(), StoreError> {
             .execute_batch(&format!(
                 "{TABLES} COMMENT ON TABLE usage.rollup_sessions IS '{fingerprint}'"
             ))
-            .map_err(StoreError::database("to create the tables of the rollups"))
+            .map_err(StoreError::database("create the rollup tables"))
     })?;
     // DuckDB replays a log with table definitions slowly.
     writer.checkpoint()
@@ -206,7 +206,7 @@ fn stored_fingerprint(connection: &Connection) -> Result<Option<String>, StoreEr
             [],
             |row| row.get(0),
         )
-        .map_err(StoreError::database("to look up the rollups"))
+        .map_err(StoreError::database("look up the rollups"))
 }
 
 /// Whether the rollups include all current rows of `usage`.
@@ -225,7 +225,7 @@ pub(super) fn is_current(connection: &Connection, fingerprint: &str) -> Result<b
     );
     connection
         .query_row(&sql, [], |row| row.get(0))
-        .map_err(StoreError::database("to compare the rollups"))
+        .map_err(StoreError::database("compare the rollups"))
 }
 
 /// Marks the rollups of some processings as incomplete, so that they are recreated. For jobs that
@@ -246,7 +246,7 @@ pub(super) fn invalidate(
         .execute_batch(&format!(
             "UPDATE usage.rollup_sessions SET is_complete = false WHERE session_seq IN (SELECT session_seq FROM {processings})"
         ))
-        .map_err(StoreError::database("to invalidate rollups"))
+        .map_err(StoreError::database("delete rollups"))
 }
 
 /// Rows in transfer between two connections, which cannot see each other's temporary tables.
@@ -303,7 +303,7 @@ impl Round {
         updates: &Arc<Updates>,
         sizes: Sizes,
     ) -> Result<Option<Self>, StoreError> {
-        let refused = StoreError::database("to plan an update of the rollups");
+        let refused = StoreError::database("plan a rollup update");
         let generation = updates.generation();
         let run = |sql: &str| connection.execute_batch(sql).map_err(&refused);
         let number = |sql: &str| {
@@ -385,7 +385,7 @@ impl Round {
         let numbers: Vec<i64> = connection
             .prepare(sql)
             .and_then(|mut statement| statement.query_map([slice], |row| row.get(0))?.collect())
-            .map_err(StoreError::database("to read the plan of the rollups"))?;
+            .map_err(StoreError::database("read the rollup plan"))?;
         let ids = format!("SELECT item, session_seq, slot FROM temp.plan WHERE slice = {slice}");
         let complete = format!("SELECT session_seq FROM temp.ends WHERE slice = {slice}");
         Ok(Batch {
@@ -432,7 +432,7 @@ impl Round {
                  INSERT INTO usage.rollup_sessions FROM temp.sessions WHERE is_complete IS NOT NULL;
                  DROP TABLE temp.sessions;",
             )
-            .map_err(StoreError::database("to mark changed rollups"))
+            .map_err(StoreError::database("mark the changed rollups"))
     }
 
     fn remove(&self, connection: &Connection, chunk: usize) -> Result<(), StoreError> {
@@ -447,7 +447,7 @@ impl Round {
                  DELETE FROM usage.call_rollups WHERE slot IN (FROM temp.slots);
                  DROP TABLE temp.slots;",
             )
-            .map_err(StoreError::database("to remove changed rollups"))
+            .map_err(StoreError::database("delete the changed rollups"))
     }
 
     /// Whether rows changed in a way that the plan does not include.
@@ -554,7 +554,7 @@ fn make(connection: &Connection, batch: &Batch) -> Result<(), StoreError> {
     if batch.ranges.is_empty() {
         return Ok(());
     }
-    let refused = StoreError::database("to write the rollups");
+    let refused = StoreError::database("update the rollups");
     let columns = "item UBIGINT, session_seq BIGINT, slot UBIGINT";
     fill(connection, "slice", columns, &batch.ids)?;
     fill(
@@ -610,7 +610,7 @@ fn fetch(connection: &Connection, sql: &str) -> Result<Rows, StoreError> {
         let mut statement = connection.prepare(sql)?;
         Ok(statement.query_arrow([])?.collect())
     };
-    rows().map_err(StoreError::database("to read the plan of the rollups"))
+    rows().map_err(StoreError::database("read the rollup plan"))
 }
 
 /// Creates a temporary table with rows from another connection.
@@ -629,7 +629,7 @@ fn fill(
         // Dropping the appender would ignore its errors.
         appender.flush()
     };
-    filled().map_err(StoreError::database("to copy the plan of the rollups"))
+    filled().map_err(StoreError::database("transfer the rollup plan"))
 }
 
 // `ranges` only affects speed, so no other test covers it.

@@ -390,7 +390,7 @@ pub(crate) fn register(store: &Store, prices: &Prices) -> Result<(), StoreError>
             [],
             |row| row.get(0),
         )
-        .map_err(StoreError::database("to look up the views of reports"))?;
+        .map_err(StoreError::database("read the report views"))?;
     if known.as_ref() != Some(fingerprint) {
         statements.extend(views());
         statements.push(format!("COMMENT ON VIEW usage.by_model IS '{fingerprint}'"));
@@ -459,7 +459,7 @@ fn are_in_effect(store: &Store, prices: &Prices) -> Result<bool, StoreError> {
             [],
             |row| row.get(0),
         )
-        .map_err(StoreError::database("to look up the price table"))?;
+        .map_err(StoreError::database("read the prices"))?;
     Ok(known == Some(prices_hash(prices)))
 }
 

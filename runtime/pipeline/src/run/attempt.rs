@@ -25,7 +25,7 @@ use crate::scan::{Candidate, Check, trusted};
 #[derive(Default)]
 pub(super) struct Outcome {
     pub(super) bytes: u64,
-    pub(super) held_bytes: u64,
+    pub(super) pending_bytes: u64,
     /// Set if the session stays in quarantine or keeps waiting after its content was hashed.
     pub(super) verdict: Option<Verdict>,
     pub(super) fuel: u64,
@@ -203,7 +203,7 @@ impl Pass<'_> {
         let bytes = candidate.observed.size;
         let cost = execution.cost;
         let change = candidate.change(hash, execution.prefix_hash);
-        let held_bytes = completed.tables.iter().map(TableRows::bytes).sum();
+        let pending_bytes = completed.tables.iter().map(TableRows::bytes).sum();
         let session = CompletedSession {
             key: session.key,
             username: session.username,
@@ -220,7 +220,7 @@ impl Pass<'_> {
         let entry = Some(Entry::Completed(Box::new(session)));
         Outcome {
             bytes,
-            held_bytes,
+            pending_bytes,
             fuel: cost.fuel,
             was_attempt: true,
             entry,

@@ -36,7 +36,7 @@ impl Pass<'_> {
             let is_last = received == handed_out && !more_may_follow;
             let is_full = group.entries.len() >= limits.sessions_max
                 || group.rows >= limits.rows_max
-                || group.held_bytes >= limits.bytes_max
+                || group.pending_bytes >= limits.bytes_max
                 || self.processor.manifest().order == Order::Serial;
             let waited = group.since.map(|since| since.elapsed());
             if !group.entries.is_empty()
@@ -95,7 +95,7 @@ impl Pass<'_> {
                 self.commit_one_by_one(group, stats)
             }
         };
-        backlog.leave(pending.held_bytes);
+        backlog.leave(pending.pending_bytes);
         // Wakes the worker that waits for this commit.
         drop(pending.in_progress);
         result
@@ -189,7 +189,7 @@ fn count(entry: &Entry, stats: &mut Stats) {
 struct PendingGroup {
     entries: Vec<Entry>,
     rows: u64,
-    held_bytes: u64,
+    pending_bytes: u64,
     since: Option<Instant>,
     in_progress: Vec<Sender<Infallible>>,
 }
@@ -197,7 +197,7 @@ struct PendingGroup {
 impl PendingGroup {
     fn add(&mut self, outcome: Outcome, stats: &mut Stats) {
         self.since.get_or_insert_with(Instant::now);
-        self.held_bytes += outcome.held_bytes;
+        self.pending_bytes += outcome.pending_bytes;
         stats.fuel = stats.fuel.saturating_add(outcome.fuel);
         if outcome.was_attempt {
             stats.bytes += outcome.bytes;

@@ -177,10 +177,10 @@ impl Pass<'_> {
             let (in_progress, settled) = bounded(0);
             outcome.in_progress = is_serial.then_some(in_progress);
             dispatch.done(outcome.was_attempt);
-            backlog.enter(outcome.held_bytes);
-            let held_bytes = outcome.held_bytes;
+            backlog.enter(outcome.pending_bytes);
+            let pending_bytes = outcome.pending_bytes;
             if outcomes.send(outcome).is_err() {
-                backlog.leave(held_bytes);
+                backlog.leave(pending_bytes);
                 return;
             }
             // A serial processor's next session depends on the rows of this one, so wait for the

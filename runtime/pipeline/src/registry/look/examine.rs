@@ -60,7 +60,7 @@ impl FolderCheck<'_> {
                 .and_then(|last_read| last_read.last_error.clone());
             return Ok(match last_error {
                 // It could not be stored, and this check does not try again.
-                Some(reason) if !described.is_kept && loader.is_none() => Holds::Unusable(reason),
+                Some(reason) if !described.is_stored && loader.is_none() => Holds::Unusable(reason),
                 _ => Holds::Component(described.component.clone()),
             });
         }
@@ -80,7 +80,7 @@ impl FolderCheck<'_> {
                 let component = component_of(&new);
                 let described = DescribedComponent {
                     component: component.clone(),
-                    is_kept: false,
+                    is_stored: false,
                 };
                 memory.described.insert(digest.clone(), described);
                 loaded.insert(digest, new);

@@ -74,18 +74,22 @@ impl FolderCheck<'_> {
                 // It became unusable. Its runs report the error.
                 continue;
             }
-            let is_kept = |described: &DescribedComponent| described.is_kept;
-            if !memory.described.get(&component.digest).is_some_and(is_kept) {
+            let is_stored = |described: &DescribedComponent| described.is_stored;
+            if !memory
+                .described
+                .get(&component.digest)
+                .is_some_and(is_stored)
+            {
                 let new = match loaded.remove(&component.digest) {
                     Some(new) => Ok(new),
                     // An earlier check described it without storing it.
                     None => self.ask(&loader, memory, file, &component.digest, None)?,
                 };
-                let kept = match new {
+                let stored = match new {
                     Ok(new) => self.keep(store, &new)?,
                     Err(objection) => Err(objection),
                 };
-                match kept {
+                match stored {
                     Ok(()) => {}
                     Err(Rejection::Changing) => {
                         return Ok(Some((file.to_owned(), Holds::Unexamined)));
@@ -97,7 +101,7 @@ impl FolderCheck<'_> {
                     }
                 }
                 if let Some(described) = memory.described.get_mut(&component.digest) {
-                    described.is_kept = true;
+                    described.is_stored = true;
                 }
             }
             if memory.last_good(file) != Some(component) {
