@@ -161,14 +161,14 @@ fn an_unknown_processor_is_wrong_use_and_the_known_ones_are_listed() {
     assert_eq!((ended.code, ended.stdout.as_str()), (2, ""));
     assert_eq!(
         ended.stderr,
-        "error: Unknown processor `usgae`; known are: usage, verification\n"
+        "error: Unknown processor `usgae`; known processors: usage, verification\n"
     );
     let ended = check(&dir, &["run", "usgae", "--json"]);
     assert_eq!(ended.code, 2);
     let document: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!(
         document["detail"],
-        "Unknown processor `usgae`; known are: usage, verification"
+        "Unknown processor `usgae`; known processors: usage, verification"
     );
 }
 

@@ -34,7 +34,7 @@ fn path_of(folder: &TempDir) -> String {
     folder.path().join("c.toml").display().to_string()
 }
 
-/// Why a file is refused.
+/// Why a file is rejected.
 fn refusal(text: &str) -> String {
     check(text).expect_err("it is refused")
 }
@@ -140,24 +140,24 @@ fn the_example_holds_every_key_and_all_are_allowed() {
 
 #[test]
 fn a_refusal_names_the_place_the_key_the_value_and_what_is_allowed() {
-    insta::assert_snapshot!(refusal("workers = 2\n\n[limits]\nrows_max = 3\nmemory_bytes_max = \"lots\"\n"), @r#"c.toml:5:20: `limits.memory_bytes_max` can't be `"lots"`; give a size from 64.0 KiB to 4.0 GiB, such as "16 MiB""#);
-    insta::assert_snapshot!(refusal("workers = 0"), @"c.toml:1:11: `workers` can't be `0`; give a whole number from 1 to 512");
-    insta::assert_snapshot!(refusal("sessions = \"\""), @r#"c.toml:1:12: `sessions` can't be `""`; give a path in full, or one that begins at the folder of this file, or leave it out"#);
-    insta::assert_snapshot!(refusal("sessions = \"~/.claude\""), @r#"c.toml:1:12: `sessions` can't be `"~/.claude"`; give a path in full, or one that begins at the folder of this file"#);
-    insta::assert_snapshot!(refusal("limits = 3"), @"c.toml:1:10: `limits` can't be `3`; give a table: `[limits]`");
-    insta::assert_snapshot!(refusal("[processors.usage]\nllm = \"yes\""), @r#"c.toml:2:7: `processors.usage.llm` can't be `"yes"`; give true or false"#);
-    insta::assert_snapshot!(refusal("[processors.usage.settings]\ndepth = 5"), @"c.toml:2:9: `processors.usage.settings.depth` can't be `5`; give some text in quotes, or leave it out");
-    insta::assert_snapshot!(refusal("[processors.Usage]"), @"c.toml:1:13: `processors` can't be `Usage`; give the name of a processor, [a-z][a-z0-9-]{0,62}");
-    insta::assert_snapshot!(refusal("[processors.usage]\nschedule = \"every 15x\""), @r#"c.toml:2:12: `processors.usage.schedule` can't be `"every 15x"`; give a schedule: `every 15m`, `every 2h` or `daily 04:15,16:00` (in UTC); its character 9 is to be `m` for minutes or `h` for hours"#);
-    insta::assert_snapshot!(refusal("quiet_window = \"-1 s\""), @r#"c.toml:1:16: `quiet_window` can't be `"-1 s"`; give a time from 0s to 1h, such as "30 s""#);
+    insta::assert_snapshot!(refusal("workers = 2\n\n[limits]\nrows_max = 3\nmemory_bytes_max = \"lots\"\n"), @r#"c.toml:5:20: invalid value `"lots"` for `limits.memory_bytes_max`: expected a size from 64.0 KiB to 4.0 GiB, such as "16 MiB""#);
+    insta::assert_snapshot!(refusal("workers = 0"), @"c.toml:1:11: invalid value `0` for `workers`: expected a whole number from 1 to 512");
+    insta::assert_snapshot!(refusal("sessions = \"\""), @r#"c.toml:1:12: invalid value `""` for `sessions`: expected an absolute path, or a path relative to the directory of this file; omit the key to leave it unset"#);
+    insta::assert_snapshot!(refusal("sessions = \"~/.claude\""), @r#"c.toml:1:12: invalid value `"~/.claude"` for `sessions`: expected an absolute path, or a path relative to the directory of this file"#);
+    insta::assert_snapshot!(refusal("limits = 3"), @"c.toml:1:10: invalid value `3` for `limits`: expected a table: `[limits]`");
+    insta::assert_snapshot!(refusal("[processors.usage]\nllm = \"yes\""), @r#"c.toml:2:7: invalid value `"yes"` for `processors.usage.llm`: expected true or false"#);
+    insta::assert_snapshot!(refusal("[processors.usage.settings]\ndepth = 5"), @"c.toml:2:9: invalid value `5` for `processors.usage.settings.depth`: expected a quoted string; omit the key to leave it unset");
+    insta::assert_snapshot!(refusal("[processors.Usage]"), @"c.toml:1:13: invalid value `Usage` for `processors`: expected the name of a processor, [a-z][a-z0-9-]{0,62}");
+    insta::assert_snapshot!(refusal("[processors.usage]\nschedule = \"every 15x\""), @r#"c.toml:2:12: invalid value `"every 15x"` for `processors.usage.schedule`: expected a schedule: `every 15m`, `every 2h` or `daily 04:15,16:00` (in UTC); character 9 should be `m` for minutes or `h` for hours"#);
+    insta::assert_snapshot!(refusal("quiet_window = \"-1 s\""), @r#"c.toml:1:16: invalid value `"-1 s"` for `quiet_window`: expected a duration from 0s to 1h, such as "30 s""#);
 }
 
 #[test]
 fn an_unknown_key_is_refused_with_the_one_that_was_meant() {
-    insta::assert_snapshot!(refusal("wrokers = 2"), @"c.toml:1:1: `wrokers` is no known key; did you mean `workers`?");
-    insta::assert_snapshot!(refusal("[limit]\nrows_max = 2"), @"c.toml:1:2: `limit` is no known key; did you mean `limits`?");
-    insta::assert_snapshot!(refusal("[processors.usage.limits]\nmemory = \"1 GiB\""), @"c.toml:2:1: `processors.usage.limits.memory` is no known key; did you mean `processors.usage.limits.memory_bytes_max`?");
-    insta::assert_snapshot!(refusal("[group]\nmoon = 1"), @"c.toml:2:1: `group.moon` is no known key; known here are: sessions_max, rows_max, bytes_max, wait_max");
+    insta::assert_snapshot!(refusal("wrokers = 2"), @"c.toml:1:1: unknown key `wrokers`; did you mean `workers`?");
+    insta::assert_snapshot!(refusal("[limit]\nrows_max = 2"), @"c.toml:1:2: unknown key `limit`; did you mean `limits`?");
+    insta::assert_snapshot!(refusal("[processors.usage.limits]\nmemory = \"1 GiB\""), @"c.toml:2:1: unknown key `processors.usage.limits.memory`; did you mean `processors.usage.limits.memory_bytes_max`?");
+    insta::assert_snapshot!(refusal("[group]\nmoon = 1"), @"c.toml:2:1: unknown key `group.moon`; known keys: sessions_max, rows_max, bytes_max, wait_max");
 }
 
 #[test]
@@ -198,12 +198,12 @@ fn a_language_model_is_asked_as_the_file_says() {
         "https://example.com#secret",
     ] {
         let error = llm(&format!("base_url = \"{address}\"")).unwrap_err();
-        assert!(error.contains("`llm.base_url` can't be"), "{error}");
+        assert!(error.contains("for `llm.base_url`: expected"), "{error}");
         assert!(!error.contains("CANARY"), "{error}");
     }
-    insta::assert_snapshot!(refusal("[llm]\nbase_url = \"http://api.example.com/v1/of/ours\""), @"c.toml: `llm.base_url` can't be plain http:// to another network, where keys and sessions could be read on their way; give an address that begins with https://, or set `llm.allow_http = true`");
-    insta::assert_snapshot!(refusal("[llm]\nprovider = \"openai_compat\""), @r#"c.toml: `llm.base_url` is missing, which `llm.provider = "openai_compat"` needs; give the server's address, such as "http://127.0.0.1:8080/v1""#);
-    insta::assert_snapshot!(refusal("[llm]\nprovider = \"openai\""), @r#"c.toml:2:12: `llm.provider` can't be `(hidden)`; give "anthropic" or "openai_compat""#);
+    insta::assert_snapshot!(refusal("[llm]\nbase_url = \"http://api.example.com/v1/of/ours\""), @"c.toml: `llm.base_url` uses plain http:// to another network, so keys and sessions could be read in transit; use an https:// address, or set `llm.allow_http = true`");
+    insta::assert_snapshot!(refusal("[llm]\nprovider = \"openai_compat\""), @r#"c.toml: `llm.base_url` is missing, but `llm.provider = "openai_compat"` needs it; set it to the server's address, such as "http://127.0.0.1:8080/v1""#);
+    insta::assert_snapshot!(refusal("[llm]\nprovider = \"openai\""), @r#"c.toml:2:12: invalid value `(hidden)` for `llm.provider`: expected "anthropic" or "openai_compat""#);
 }
 
 #[test]
@@ -253,7 +253,10 @@ fn a_file_found_by_the_data_dir_can_not_name_another() {
         ..Given::default()
     };
     let error = Config::make(&given).unwrap_err().to_string();
-    assert!(error.contains("`data_dir` can't be `\"other\"`"), "{error}");
+    assert!(
+        error.contains("`data_dir` is not allowed in this file"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -336,7 +339,7 @@ fn what_each_key_allows_is_told_with_its_bounds() {
             None => (String::new(), key.as_str()),
         };
         let refused = check(&format!("{section}{name} = {{ x = 1 }}\n")).unwrap_err();
-        let (_, allowed) = refused.split_once("; give ").unwrap();
+        let (_, allowed) = refused.split_once(": expected ").unwrap();
         format!("{key}: {allowed}")
     });
     let told: Vec<String> = told.collect();

@@ -231,7 +231,7 @@ fn the_schema_is_shown_only_where_it_was_asked_for_and_by_its_own_word() {
     let unreachable = Schema::Unreachable {
         detail: "gone".to_owned(),
     };
-    let no_version = "the database bears no version; run `session-pipeline migrate`";
+    let no_version = "the database has no version; run `session-pipeline migrate`";
     for (schema, headline, detail) in [
         (Schema::Ok, Headline::Healthy, None),
         (
@@ -369,7 +369,7 @@ fn a_database_that_is_gone_although_commits_were_made_is_an_error() {
     let entry = check(Look::default(), &dir, "duckdb_state");
     assert_eq!(entry["status"], "error", "{entry}");
     let detail = entry["detail"].as_str().unwrap();
-    assert!(detail.contains("is gone, although"), "{detail}");
+    assert!(detail.contains("is missing, although"), "{detail}");
     std::fs::remove_file(dir.path().join("state/commits")).unwrap();
     assert_eq!(
         Look::default().report(&dir).headline(),
@@ -437,8 +437,8 @@ fn the_disk_warns_before_it_is_full() {
     insta::assert_snapshot!(lines.join("\n"), @r#"
     {"audience":"operator","free_bytes":53687091200,"status":"ok","total_bytes":107374182400}
     {"audience":"operator","free_bytes":536870912,"status":"ok","total_bytes":107374182400}
-    {"audience":"operator","detail":"512.0 MiB are left for the data dir","free_bytes":536870911,"next_action":"free space on the disk of the data dir","status":"warning","total_bytes":107374182400}
-    {"audience":"operator","detail":"1.0 MiB are left for the data dir","free_bytes":1048576,"next_action":"free space on the disk of the data dir","status":"error","total_bytes":107374182400}
+    {"audience":"operator","detail":"512.0 MiB are free for the data directory","free_bytes":536870911,"next_action":"free space on the disk of the data directory","status":"warning","total_bytes":107374182400}
+    {"audience":"operator","detail":"1.0 MiB are free for the data directory","free_bytes":1048576,"next_action":"free space on the disk of the data directory","status":"error","total_bytes":107374182400}
     {"audience":"operator","detail":"permission denied","status":"unknown"}
     "#);
     assert_eq!(
@@ -547,7 +547,7 @@ fn quarantine_is_told_and_a_processor_that_fails_everywhere_degrades() {
         five["detail"]
             .as_str()
             .unwrap()
-            .contains("fails everywhere"),
+            .contains("and succeeded on none"),
         "{five}"
     );
 
@@ -592,7 +592,7 @@ fn a_session_in_quarantine_is_told_and_more_than_one_in_twenty_of_the_last_day_d
     insta::assert_snapshot!(text(&entry), @r#"
     {
       "audience": "operator",
-      "detail": "`faulty-panics` gave up on 1 of the 19 sessions of the last day, more than 5 %",
+      "detail": "`faulty-panics` quarantined 1 of the 19 sessions of the last day, more than 5%",
       "failing": 1,
       "next_action": "session-pipeline quarantine list",
       "quarantined": 1,

@@ -192,7 +192,7 @@ fn three_deaths_alone_are_a_crash_and_quarantine() {
     let failure = pipeline.failure(PANICS, KEY).unwrap();
     assert_eq!(failure.fault.kind, FaultKind::Crash);
     assert!(failure.failures.quarantined_at.is_some());
-    insta::assert_snapshot!(failure.fault.detail, @"our process died 3 times in a row while it was at this session alone; once that is mended, or if somebody ended it by hand: session-pipeline quarantine release --session 'ada/one.jsonl'");
+    insta::assert_snapshot!(failure.fault.detail, @"the process died 3 times in a row while it processed only this session; after fixing the cause, or if someone killed the process, run `session-pipeline quarantine release --session 'ada/one.jsonl'`");
     let stats = pipeline.run(PANICS).stats;
     assert_eq!((stats.errors, stats.quarantined), (0, 1), "nobody tries it");
     drop(pipeline);

@@ -364,7 +364,7 @@ fn a_processor_that_imports_a_model_without_a_grant_is_unavailable_and_says_how_
     let config = own(&dir, denied);
     insta::assert_snapshot!(
         refusal(config.clone(), &dir),
-        @"the processor `faulty-asks-model` is unavailable: component: it asks for a language model, which it is not granted; set `llm = true` in `[processors.faulty-asks-model]` to grant it"
+        @"the processor `faulty-asks-model` is unavailable: component: it uses a language model, which is not permitted; set `llm = true` in `[processors.faulty-asks-model]` to permit it"
     );
     assert!(!config.grants_llm(ASKS, true) && config.grants_llm("usage", true));
     assert!(!config.grants_llm("a-third-party", false));
@@ -377,7 +377,7 @@ fn a_processor_in_need_of_a_model_is_unavailable_without_one() {
     let config = own(&dir, in_need());
     insta::assert_snapshot!(
         refusal(config.clone(), &dir),
-        @"the processor `faulty-asks-model` is unavailable: under its present settings it needs a language model; no language model is configured; set ANTHROPIC_API_KEY or LLM_API_KEY in the environment, or add `[llm]` to the config file (see docs/llm.md)"
+        @"the processor `faulty-asks-model` is unavailable: with its current settings it needs a language model; no language model is configured; set ANTHROPIC_API_KEY or LLM_API_KEY in the environment, or add `[llm]` to the config file (see docs/llm.md)"
     );
     let model = ScriptedModel::new();
     model.answer("yes");

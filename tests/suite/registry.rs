@@ -139,7 +139,7 @@ fn a_dropped_component_is_a_processor_like_any_other() {
     let (dir, pipeline) = stage();
     assert_eq!(
         refusal(&pipeline, VERSIONED),
-        "Unknown processor `faulty-versioned`; known are: faulty-well-behaved, verification"
+        "Unknown processor `faulty-versioned`; known processors: faulty-well-behaved, verification"
     );
     dir.drop_processor(FILE, versioned(1));
     // Nobody has to be told: whoever runs it looks.
@@ -245,7 +245,7 @@ fn a_file_that_is_taken_away_takes_its_processor_along_and_leaves_its_rows() {
     look(&pipeline);
     assert_eq!(
         standing(&pipeline),
-        ["`theirs.wasm` is refused: the file is not WebAssembly"]
+        ["`theirs.wasm` was rejected: the file is not WebAssembly"]
     );
     // And what comes back goes on where it ended.
     dir.drop_processor(FILE, versioned(1));
@@ -281,8 +281,8 @@ fn a_folder_that_can_not_be_read_takes_nothing_away() {
     look(&pipeline);
     let expected = [
         "faulty-versioned 1 of theirs.wasm, as it was",
-        "`theirs.wasm` is refused: the folder of processors can't be read (Not a directory (os error 20)); \
-         check its permissions; version 1 of `faulty-versioned`, which it held before, goes on",
+        "`theirs.wasm` was rejected: cannot read the folder of processors: Not a directory (os error 20); \
+         check its permissions; version 1 of `faulty-versioned` stays in use",
     ];
     assert_eq!(standing(&pipeline), expected);
     drop(pipeline);

@@ -136,8 +136,8 @@ fn unknown_processors_and_sessions_are_refused_with_the_known_ones() {
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     pipeline.run(WELL_BEHAVED);
     let refusal = |processor, key| check(&pipeline, processor, key).unwrap_err().to_string();
-    insta::assert_snapshot!(refusal("moon", None), @"Unknown processor `moon`; known are: faulty-well-behaved, verification");
-    insta::assert_snapshot!(refusal(WELL_BEHAVED, Some("ada/onw.jsonl")), @"there is no session `ada/onw.jsonl`; did you mean `ada/one.jsonl`?");
+    insta::assert_snapshot!(refusal("moon", None), @"Unknown processor `moon`; known processors: faulty-well-behaved, verification");
+    insta::assert_snapshot!(refusal(WELL_BEHAVED, Some("ada/onw.jsonl")), @"unknown session `ada/onw.jsonl`; did you mean `ada/one.jsonl`?");
     assert!(!pipeline.state(WELL_BEHAVED, KEY).unwrap().is_due);
 }
 

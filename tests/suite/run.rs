@@ -161,7 +161,7 @@ fn a_lower_version_than_the_one_before_is_refused() {
     let error = pipeline
         .try_run_as(WELL_BEHAVED, RunRequest::cli())
         .unwrap_err();
-    insta::assert_snapshot!(error, @"the processor `faulty-well-behaved` is unavailable: component: its version 1 is lower than 2, which ran here before; use the newer component, or set `allow_lower_version = true` in `[processors.faulty-well-behaved]`");
+    insta::assert_snapshot!(error, @"the processor `faulty-well-behaved` is unavailable: component: version 1 is lower than version 2, which ran here before; use the newer component, or set `allow_lower_version = true` in `[processors.faulty-well-behaved]`");
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn an_unknown_processor_is_named_with_those_that_are_known() {
     let error = pipeline
         .try_run_as("nobody", RunRequest::cli())
         .unwrap_err();
-    insta::assert_snapshot!(error, @"Unknown processor `nobody`; known are: faulty-panics, faulty-well-behaved, verification");
+    insta::assert_snapshot!(error, @"Unknown processor `nobody`; known processors: faulty-panics, faulty-well-behaved, verification");
     drop(pipeline);
     assert_eq!(cell(&dir, "SELECT count(*) FROM runs"), "0");
     assert_eq!(cell(&dir, "SELECT count(*) FROM audit_log"), "0");

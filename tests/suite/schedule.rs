@@ -105,14 +105,14 @@ fn what_is_no_schedule_is_refused_at_its_place() {
     .into_iter()
     .map(|text| {
         let error = refusal(text);
-        let place = error.rsplit_once("; its ").unwrap().1;
+        let place = error.rsplit_once("; ").unwrap().1;
         format!("`{text}`: {place}")
     })
     .collect();
     insta::with_settings!({ prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!(refusals.join("\n"));
     });
-    insta::assert_snapshot!(refusal("every \u{1b}[1m"), @r"`every \u{1b}[1m` is no schedule; give a schedule: `every 15m`, `every 2h` or `daily 04:15,16:00` (in UTC); its character 7 is to be a digit");
+    insta::assert_snapshot!(refusal("every \u{1b}[1m"), @r"invalid schedule `every \u{1b}[1m`: expected a schedule: `every 15m`, `every 2h` or `daily 04:15,16:00` (in UTC); character 7 should be a digit");
 }
 
 #[test]

@@ -380,7 +380,7 @@ fn scheduled_runs_go_the_way_of_all_runs() {
         .collect();
     insta::assert_snapshot!(jobs.join("\n"), @r#"
     session-processor:usage, every 10m: Ok
-    session-processor:verification, every 15m: Refused("the processor `verification` is not installed here; installed are: usage")
+    session-processor:verification, every 15m: Refused("the processor `verification` is not installed; installed processors: usage")
     "#);
     insta::assert_snapshot!(
         rows(&dir, "SELECT name, last_run_at, last_status FROM scheduler_jobs ORDER BY name").join("\n"),

@@ -1,9 +1,9 @@
-//! One typed value with every setting and limit, made once at the start and passed in.
+//! Configuration: one typed value with every setting and limit, built once at startup and passed
+//! in.
 //!
-//! A flag wins over the environment, that over the file, that over the default. Flags and
-//! environment are the binary's affair, which hands them over as [`Given`]; the file is read in the
-//! `file` room, by the table of keys in the `keys` room, and what stands in the environment by the
-//! table in the `variables` room.
+//! Precedence: flag, environment variable, config file, default. The binary reads flags and
+//! environment variables and passes them as [`Given`]. The `file` module reads the config file with
+//! the key tables in `keys`. The table in `variables` defines the environment variables.
 
 mod address;
 mod file;
@@ -28,50 +28,50 @@ use session_pipeline_store::StoreOptions;
 
 use crate::schedule::Schedule;
 
-/// Where things lie and how much of everything is allowed.
+/// All paths, limits and settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The folder that holds what we keep, below `state/`.
+    /// The data directory. The program writes only below its `state/` and `export/`, and to
+    /// `user_sessions/`.
     pub data_dir: PathBuf,
-    /// The folder of `<user>/*.jsonl`; by default `user_sessions` below the data dir.
+    /// The folder with `<user>/*.jsonl`. Default: `user_sessions` in the data directory.
     pub sessions_root: PathBuf,
-    /// How many sessions are processed at once.
+    /// Number of sessions processed in parallel.
     pub workers: usize,
-    /// The limits of every processor that has none of its own; ask [`Config::limits_of`].
+    /// Limits for processors without their own. Use [`Config::limits_of`] to read them.
     pub limits: Limits,
-    /// What holds for single processors, by name.
+    /// Settings of single processors, by name.
     pub processors: BTreeMap<String, ProcessorConfig>,
-    /// After how many days the rows of a vanished session are removed; `None`: never
-    /// (BEHAVIOUR.md A11).
+    /// Days after which the rows of a session without a file are removed. `None`: never.
     pub keep_missing_days: Option<u32>,
-    /// The operator's own prices; `None`: `prices.toml` below the data dir, where it exists.
+    /// The operator's own prices. `None`: `prices.toml` in the data directory, if it exists.
     pub prices_file: Option<PathBuf>,
-    /// How long before a read a file must have been quiet for its observed times to be trusted
-    /// (BEHAVIOUR.md A3). Raise it for file systems with coarse times.
+    /// How long a file must be unchanged before a read for its observed times to be trusted. Raise
+    /// it for file systems with coarse timestamps.
     pub quiet_window: Duration,
-    /// How outcomes are put together into transactions.
+    /// How outcomes are grouped into transactions.
     pub group: GroupLimits,
-    /// Memory of the database's buffer pool, in bytes.
+    /// Memory limit of the database's buffer pool, in bytes.
     pub database_memory_bytes: u64,
-    /// What holds where the program serves requests.
+    /// Settings of the HTTP service.
     pub service: ServiceConfig,
-    /// Who compiles components.
+    /// Where components are compiled: in this process or in a child process.
     pub compiler: Compiler,
-    /// How the scheduler ticks.
+    /// Timing of the scheduler.
     pub scheduler: SchedulerConfig,
-    /// How old a session without any state row may grow before health speaks of it; `None`: four
-    /// times the grace (BEHAVIOUR.md 5.4).
+    /// Age at which health reports a session without a state row. `None`: four times the
+    /// processor's grace.
     pub stuck_file_grace: Option<Duration>,
-    /// Who answers where a processor asks a language model.
+    /// The language model that processors can use.
     pub llm: LlmConfig,
 }
 
-/// How the scheduler ticks (BEHAVIOUR.md 6.2).
+/// Timing of the scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SchedulerConfig {
-    /// How often it looks what is due.
+    /// Interval between two checks for due jobs.
     pub tick: Duration,
-    /// How long after the start it begins, so that a server comes up before it works.
+    /// Delay before the first check, so that the server answers requests before it starts to work.
     pub startup_grace: Duration,
 }
 
@@ -85,7 +85,7 @@ impl Default for SchedulerConfig {
 }
 
 impl Config {
-    /// The defaults for a data dir.
+    /// The defaults for a data directory.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         let data_dir = data_dir.into();
         Self {
@@ -107,22 +107,22 @@ impl Config {
         }
     }
 
-    /// The folder of everything that we write.
+    /// The folder for the database and all other state.
     pub fn state_dir(&self) -> PathBuf {
         self.data_dir.join("state")
     }
 
-    /// The folder where operators put components of others.
+    /// The folder with third-party components.
     pub fn processors_dir(&self) -> PathBuf {
         self.data_dir.join("processors")
     }
 
-    /// The one folder into which the database may write files.
+    /// The only folder into which the database can export files.
     pub fn export_dir(&self) -> PathBuf {
         self.data_dir.join("export")
     }
 
-    /// How the store opens the database.
+    /// Options for opening the database.
     pub fn store_options(&self) -> StoreOptions {
         StoreOptions {
             data_dir: self.data_dir.clone(),
@@ -131,7 +131,7 @@ impl Config {
         }
     }
 
-    /// The limits of one processor.
+    /// The limits of a processor: its own, or the common ones.
     pub fn limits_of(&self, processor: &str) -> &Limits {
         self.processors
             .get(processor)
@@ -139,48 +139,48 @@ impl Config {
             .unwrap_or(&self.limits)
     }
 
-    /// Whether a processor may ask a language model: as its operator says, or else where it ships
-    /// with the program.
+    /// Whether a processor can use a language model. The operator's setting takes precedence; by
+    /// default, only shipped processors can.
     pub fn grants_llm(&self, processor: &str, is_shipped: bool) -> bool {
         let own = self.processors.get(processor);
         own.and_then(|own| own.llm).unwrap_or(is_shipped)
     }
 
-    /// The operator's settings for one processor, by key.
+    /// The operator's settings for a processor, as key and value.
     pub fn settings_of(&self, processor: &str) -> Vec<(String, String)> {
         let own = self.processors.get(processor);
         own.map(|own| own.settings.clone().into_iter().collect())
             .unwrap_or_default()
     }
 
-    /// Whether a processor may run in a lower version than one that ran here before.
+    /// Whether a processor can run in a lower version than one that ran here before.
     pub fn may_go_back(&self, processor: &str) -> bool {
         let own = self.processors.get(processor);
         own.is_some_and(|own| own.may_go_back)
     }
 
-    /// When a processor runs whose manifest says this cadence.
+    /// The schedule of a processor whose manifest has this cadence.
     pub fn schedule_of(&self, processor: &str, cadence: Duration) -> Schedule {
         let own = self.processors.get(processor);
         own.and_then(|own| own.schedule.clone())
             .unwrap_or_else(|| Schedule::every(cadence))
     }
 
-    /// How often a processor runs, for those who judge whether it does: one setting moves both the
-    /// scheduler and health.
+    /// How often a processor runs. Health uses it to judge lag, so a change of the schedule also
+    /// changes the alarm.
     pub fn cadence_of(&self, processor: &str, cadence: Duration) -> Duration {
         let own = self.processors.get(processor);
         let interval = own.and_then(|own| own.interval);
         let scheduled = || {
             let schedule = own?.schedule.as_ref()?;
-            // At every tick is no length of time.
+            // A schedule shorter than a tick runs once per tick.
             Some(schedule.longest_gap().max(self.scheduler.tick))
         };
         interval.or_else(scheduled).unwrap_or(cadence)
     }
 
-    /// Limits for what all processors share: memory and tables as large as the largest of them
-    /// (ARCHITECTURE.md §5), all else as for everybody.
+    /// Limits for resources that all processors share. Memory and tables are as large as the
+    /// largest limit of any processor. All other limits are the common ones.
     pub fn pool_limits(&self) -> Limits {
         let own = self
             .processors
@@ -194,29 +194,29 @@ impl Config {
     }
 }
 
-/// What holds for runs that a request or the scheduler starts, and for the administration of usage.
+/// Settings for runs started by a request or the scheduler, for uploads, and for pruning usage
+/// events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceConfig {
-    /// Attempts at most in one run of a processor that uses a language model, so that a backlog
-    /// does not spend a day's budget at once; `None`: all (BEHAVIOUR.md 4.1).
+    /// Maximum attempts in one run of a processor that uses a language model, so that a backlog
+    /// does not spend a day's budget at once. `None`: no cap.
     pub llm_sessions_max: Option<u64>,
-    /// Time after which a run begins no further session, so that it ends before callers give up.
+    /// Time after which a run starts no new session, so that it ends before callers time out.
     pub run_time_max: Duration,
-    /// Time after which a report or a list that a request asks for is cancelled.
+    /// Time after which a requested report or list is canceled.
     pub query_time_max: Duration,
-    /// Events older than so many days are removed when somebody asks to prune; `None`: never
-    /// (BEHAVIOUR.md 8.8).
+    /// `prune` removes events older than this many days. `None`: never.
     pub usage_retention_days: Option<u32>,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For` header is trusted.
     pub trusted_proxies: Vec<Network>,
-    /// Host names that requests may be sent to, beside those of loopback and the addresses of the
-    /// server; in lower case.
+    /// Accepted host names in lower case, in addition to loopback names and the server's addresses.
     pub hosts: Vec<String>,
-    /// Bytes that the uploaded sessions of one user may take.
+    /// Quota for the uploaded sessions of one user, in bytes.
     pub user_bytes_max: u64,
-    /// How many sessions one user may upload.
+    /// Quota for the uploaded sessions of one user, in files.
     pub user_files_max: u64,
-    /// Uploads are rejected while the disk of the sessions has less free space than this; 0: never.
+    /// Uploads are rejected while the disk of the sessions has less free space than this, in bytes.
+    /// 0: no check.
     pub free_space_min: u64,
 }
 
@@ -236,34 +236,34 @@ impl Default for ServiceConfig {
     }
 }
 
-/// What holds for one processor.
+/// Settings of one processor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProcessorConfig {
-    /// Whether it may use a language model; `None`: only if it ships with the program.
+    /// Whether it can use a language model. `None`: only if it ships with the program.
     pub llm: Option<bool>,
-    /// Whether a component of a lower version may take over from one that ran here.
+    /// Whether a lower version of the component can replace one that ran here.
     pub may_go_back: bool,
-    /// When it runs; `None`: at the cadence of its manifest.
+    /// When it runs. `None`: at the cadence in its manifest.
     pub schedule: Option<Schedule>,
-    /// The interval that its environment variable gives, to the second; where the variable for its
-    /// schedule does not say otherwise, `schedule` is made of it.
+    /// The interval from its environment variable, to the second. `schedule` is derived from it
+    /// unless the variable for the schedule is also set.
     pub interval: Option<Duration>,
-    /// Limits of its own, complete; `None`: those of everybody.
+    /// Its own complete limits. `None`: the common limits.
     pub limits: Option<Limits>,
-    /// What its `describe` and `process` are handed.
+    /// The settings passed to its `describe` and `process`.
     pub settings: BTreeMap<String, String>,
 }
 
-/// When a group of outcomes is committed (PERFORMANCE.md part 2): whichever comes first.
+/// Thresholds for committing a group of outcomes. The first one reached triggers the commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupLimits {
-    /// Sessions in one transaction.
+    /// Sessions per transaction.
     pub sessions_max: usize,
-    /// Rows in one transaction.
+    /// Rows per transaction.
     pub rows_max: u64,
-    /// Bytes in one transaction.
+    /// Bytes per transaction.
     pub bytes_max: u64,
-    /// The longest that a finished session waits for others.
+    /// Maximum time that a finished session waits for others.
     pub wait_max: Duration,
 }
 

@@ -1,11 +1,11 @@
-//! Comma-separated values (RFC 4180) that are safe to open in a spreadsheet. All CSV that the
-//! program writes goes through [`line()`].
+//! Comma-separated values (RFC 4180) that are safe to open in a spreadsheet. All CSV output of the
+//! program goes through [`line()`].
 //!
-//! Text comes from transcripts, and a spreadsheet evaluates a cell that begins like a formula
-//! (OWASP, "CSV injection"). Such text gets a `'` in front, which makes it plain text. Spreadsheets
-//! trim a cell before they look at it, normalize its characters, and in many locales separate
-//! columns by `;` or tab even inside our quotes. So the `'` is also inserted behind blank and
-//! invisible characters, before compatibility forms such as `＝`, and behind a separator or a line
+//! Text comes from transcripts, and a spreadsheet evaluates a cell that starts like a formula
+//! (OWASP, "CSV injection"). Such text gets a leading `'`, which turns it into plain text.
+//! Spreadsheets trim and normalize a cell before they parse it. In many locales they also split
+//! columns at `;` or a tab, even inside quotes. So the `'` is also inserted after blank and
+//! invisible characters, before compatibility forms such as `＝`, and after a separator or line
 //! break within a cell.
 
 use std::fmt::Write as _;
@@ -15,13 +15,13 @@ use session_pipeline_host::fault::paints;
 /// One cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Cell<'a> {
-    /// Text of any origin.
+    /// Text from any source.
     Text(&'a str),
-    /// A number that the program formatted itself, written as it is.
+    /// A number formatted by the program, written unchanged.
     Number(&'a str),
 }
 
-/// Appends a line of cells with its line break.
+/// Appends one line of cells, including the line break.
 pub fn line<'a>(out: &mut String, cells: impl IntoIterator<Item = Cell<'a>>) {
     for (index, cell) in cells.into_iter().enumerate() {
         if index > 0 {
@@ -35,7 +35,7 @@ pub fn line<'a>(out: &mut String, cells: impl IntoIterator<Item = Cell<'a>>) {
     out.push_str("\r\n");
 }
 
-/// Digits with a sign, a point and an exponent.
+/// Whether the text is a finite number.
 fn is_number(text: &str) -> bool {
     text.parse::<f64>().is_ok_and(f64::is_finite)
 }
@@ -55,16 +55,16 @@ fn text_cell(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// The text with a `'` before everything that could begin a formula, and with control characters
-/// escaped, but for those that a cell may have.
+/// Inserts a `'` before every character that could start a formula, and escapes control characters
+/// except tabs and line breaks.
 fn guarded(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
-    // Whether everything since the last place where a cell could begin is skipped by spreadsheets.
+    // Whether spreadsheets skip all characters since the last place where a cell could start.
     let mut begins = true;
     let mut is_first = true;
     for c in text.chars() {
         if matches!(c, '\t' | '\r' | '\n') && is_first {
-            // By itself enough for some spreadsheets to evaluate what follows.
+            // Some spreadsheets evaluate the rest after such a character alone.
             out.push('\'');
             begins = false;
         }
@@ -74,7 +74,7 @@ fn guarded(text: &str) -> String {
         }
         begins = separates(c) || (begins && is_skipped(c));
         if paints(c) && !matches!(c, '\t' | '\r' | '\n') {
-            // It fits no spreadsheet, and would paint on a terminal.
+            // A spreadsheet cannot show it, and it could control a terminal.
             let _ = write!(out, "{}", c.escape_default());
         } else {
             out.push(c);
@@ -83,7 +83,7 @@ fn guarded(text: &str) -> String {
     out
 }
 
-/// Also in the forms that compatibility normalization (NFKC) turns into the ASCII ones.
+/// Includes the forms that compatibility normalization (NFKC) maps to the ASCII ones.
 fn begins_formula(c: char) -> bool {
     matches!(
         c,
@@ -109,7 +109,7 @@ fn begins_formula(c: char) -> bool {
     )
 }
 
-/// Where a spreadsheet that was not told our separator begins another cell.
+/// Where a spreadsheet with another separator starts a new cell.
 fn separates(c: char) -> bool {
     matches!(
         c,
@@ -117,8 +117,8 @@ fn separates(c: char) -> bool {
     )
 }
 
-/// What spreadsheets pass over at the beginning of a cell: blanks, quotes, controls and characters
-/// without a width.
+/// Characters that spreadsheets skip at the start of a cell: blanks, quotes, control characters and
+/// characters without a width.
 fn is_skipped(c: char) -> bool {
     c.is_whitespace()
         || paints(c)
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_begins_like_a_formula_is_kept_from_being_one() {
+    fn text_that_starts_like_a_formula_is_escaped() {
         for formula in [
             "=1+1", "+1", "-1", "@SUM(A1)", "\t1", "\r1", "\n1", "＝1", "＋1", "－1", "＠A1", "−1",
             "﹦1",
@@ -201,13 +201,13 @@ mod tests {
     }
 
     #[test]
-    fn escape_codes_are_written_out() {
+    fn escape_codes_are_escaped() {
         let escaped = r#""\u{1b}[2J\u{9b}\u{202e}x""#;
         assert_eq!(text("\u{1b}[2J\u{9b}\u{202e}x"), escaped);
     }
 
     #[test]
-    fn numbers_stay_numbers_and_nothing_else_passes_for_one() {
+    fn numbers_are_unchanged_and_other_text_is_escaped() {
         let mut out = String::new();
         let cells = ["-5", "0.0012", "1e300", "-1+2", "inf", "=1"];
         line(&mut out, cells.map(Cell::Number));

@@ -1,8 +1,8 @@
-//! Named checks, put together into one report: what works, what lags, and what to do.
+//! Health: named checks in one report, with what works, what lags and what to do.
 //!
-//! `facts` looks at the world and judges nothing; `backlog` and `checks` judge and look at nothing;
-//! here the entries come together.
-//! A check that can't run is `unknown` and worries nobody (BEHAVIOUR.md 5.1).
+//! `facts` collects without judging. `backlog` and `checks` judge without collecting. This module
+//! assembles the entries. A check that cannot run is `unknown` and does not degrade the overall
+//! status.
 
 mod backlog;
 mod checks;
@@ -28,24 +28,24 @@ pub use facts::{
 };
 pub use memo::{SchemaMemo, SurveyMemo};
 
-/// How one check came out.
+/// The result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// As it should be.
+    /// No problem.
     Ok,
-    /// Worth a look; never degrades.
+    /// Noteworthy. Never degrades the overall status.
     Info,
-    /// The check could not run; never degrades.
+    /// The check could not run. Never degrades the overall status.
     Unknown,
-    /// Something lags: degraded.
+    /// Something lags. The overall status is at least degraded.
     Warning,
-    /// Something does not work: unhealthy.
+    /// Something does not work. The overall status is unhealthy.
     Error,
 }
 
 impl Status {
-    /// The word for it.
+    /// The name in JSON and on the terminal.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -57,21 +57,20 @@ impl Status {
     }
 }
 
-/// What all checks come to.
+/// The overall status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Headline {
-    /// Nothing stands in the way.
+    /// No check has a warning or an error.
     Healthy,
-    /// Something lags.
+    /// At least one check has a warning.
     Degraded,
-    /// Something does not work.
+    /// At least one check has an error.
     Unhealthy,
 }
 
 impl Headline {
-    /// The headline over these checks: the worst of them counts, and only `warning` and `error` are
-    /// bad at all (BEHAVIOUR.md 5.1).
+    /// The worst of these statuses. Only `warning` and `error` have an effect.
     pub fn over(statuses: impl IntoIterator<Item = Status>) -> Self {
         let effects = statuses.into_iter().map(|status| match status {
             Status::Ok | Status::Info | Status::Unknown => Self::Healthy,
@@ -82,28 +81,28 @@ impl Headline {
     }
 }
 
-/// Whom a check concerns.
+/// Who needs to know about a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Audience {
-    /// Everybody.
+    /// Every user.
     Analyst,
-    /// Those who run the service.
+    /// The operators of the service.
     Operator,
 }
 
-/// One check.
+/// One check in a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// How it came out.
+    /// The result.
     pub status: Status,
-    /// Whom it concerns.
+    /// Who needs to know about it.
     pub audience: Audience,
-    /// What was found, in a sentence.
+    /// The finding, as a sentence.
     pub detail: Option<String>,
-    /// What to do next, where something is to be done.
+    /// What to do next, if anything.
     pub next_action: Option<String>,
-    /// What was measured.
+    /// The measurements.
     pub figures: Figures,
 }
 
@@ -129,34 +128,34 @@ impl Entry {
     }
 }
 
-/// What a check measured.
+/// The measurements of a check.
 #[derive(Clone, Debug, PartialEq, Serialize, Eq)]
 #[serde(untagged)]
 pub enum Figures {
-    /// Nothing that is a number.
+    /// No measurements.
     None {},
     /// How far a processor is behind.
     Backlog(BacklogFigures),
-    /// The version of the database.
+    /// The schema version of the database.
     Schema(SchemaFigures),
     /// The sessions on disk.
     Sessions(SessionsFigures),
-    /// How many users there are.
+    /// The number of users.
     Users(UsersFigures),
-    /// How the jobs stand.
+    /// The state of the scheduler's jobs.
     Scheduler(SchedulerFigures),
-    /// What failed, by processor.
+    /// Failed sessions of all processors.
     Quarantine(QuarantineFigures),
-    /// Space for the data dir.
+    /// Disk space for the data directory.
     Disk(DiskFigures),
 }
 
-/// All checks.
+/// The results of all checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// By name.
+    /// The checks, by name.
     pub entries: BTreeMap<String, Entry>,
-    /// When they were made.
+    /// When the facts were collected.
     pub at: UtcMicros,
 }
 
@@ -174,31 +173,31 @@ impl Report {
         }
     }
 
-    /// With what the configuration of the language model gives up, if it gives up anything.
+    /// Adds a warning if the configuration of the language model is insecure.
     #[must_use]
     pub fn with_model(mut self, config: &LlmConfig) -> Self {
         if !config.verify_ssl {
             let entry = Entry::new(Status::Warning, Figures::None {})
                 .detail("the language model's certificate is not verified, so anyone on the network path can read keys and sessions")
-                .next("set `llm.verify_ssl = true`, and add the server's certificate to those that the system trusts");
+                .next("set `llm.verify_ssl = true`, and add the server's certificate to the system's trust store");
             self.entries.insert("language_model".to_owned(), entry);
         }
         self
     }
 
-    /// The headline over all checks.
+    /// The overall status.
     pub fn headline(&self) -> Headline {
         Headline::over(self.entries.values().map(|entry| entry.status))
     }
 
-    /// The headline over the checks that concern everybody.
+    /// The overall status of the checks for every user.
     pub fn headline_for_analysts(&self) -> Headline {
         let entries = self.entries.values();
-        let theirs = entries.filter(|entry| entry.audience == Audience::Analyst);
-        Headline::over(theirs.map(|entry| entry.status))
+        let for_analysts = entries.filter(|entry| entry.audience == Audience::Analyst);
+        Headline::over(for_analysts.map(|entry| entry.status))
     }
 
-    /// The body of `/api/health/detailed` (BEHAVIOUR.md 5.3): operators' detail only for admins.
+    /// The body of `GET /api/health/detailed`. Only admins see the details of operators' checks.
     pub fn body(&self, role: Role, build: &Build) -> Body<'_> {
         let is_admin = role == Role::Admin;
         let services = self.entries.iter().map(|(name, entry)| {
@@ -221,75 +220,75 @@ impl Report {
     }
 }
 
-/// What the program says of itself; known when it was built, save the last.
+/// Build information, plus the start time of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Build {
-    /// Its version.
+    /// The program's version.
     pub version: &'static str,
-    /// The channel that it was released on.
+    /// The release channel.
     pub channel: &'static str,
-    /// The image that it was packed in.
+    /// The container image.
     pub image_tag: &'static str,
-    /// The commit that it was built from.
+    /// The source commit.
     pub commit_sha: &'static str,
     /// When this process started.
     pub deployed_at: UtcMicros,
 }
 
-/// The body of `/api/health/detailed`, and of `status --json`.
+/// The body of `GET /api/health/detailed` and of `status --json`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Body<'a> {
-    /// The headline over all checks.
+    /// The overall status.
     pub status: Headline,
-    /// The headline over those that concern everybody.
+    /// The overall status of the checks for every user.
     pub overall_analyst: Headline,
-    /// Who asks.
+    /// The caller's role.
     pub caller_role: Role,
     /// The program's version.
     pub version: &'a str,
-    /// The channel that it was released on.
+    /// The release channel.
     pub channel: &'a str,
-    /// The image that it was packed in; admins only.
+    /// The container image. Admins only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_tag: Option<&'a str>,
-    /// The commit that it was built from; admins only.
+    /// The source commit. Admins only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit_sha: Option<&'a str>,
-    /// The version of the database that this program makes.
+    /// The schema version that this program requires.
     pub schema_version: u32,
     /// When this process started.
     pub deployed_at: String,
-    /// When the checks were made.
+    /// When the facts were collected.
     pub timestamp: String,
     /// The checks, by name.
     pub services: BTreeMap<&'a str, Service<'a>>,
 }
 
-/// A check as a caller may see it.
+/// A check, limited to what the caller's role can see.
 #[derive(Clone, Debug, Serialize)]
 pub struct Service<'a> {
-    /// How it came out. Where it is shown in full, the schema's check says so by its own word alone
-    /// (BEHAVIOUR.md 5.3).
+    /// The result. Absent in the full view of the schema check, whose figures include their own
+    /// status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
-    /// Whom it concerns.
+    /// Who needs to know about it.
     pub audience: Audience,
-    /// What was found.
+    /// The finding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'a str>,
     /// What to do next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_action: Option<&'a str>,
-    /// What was measured.
+    /// The measurements.
     #[serde(flatten)]
     pub figures: Option<&'a Figures>,
 }
 
 impl<'a> Service<'a> {
     fn of(entry: &'a Entry, is_shown: bool) -> Self {
-        let has_own_word = is_shown && matches!(entry.figures, Figures::Schema(_));
+        let has_own_status = is_shown && matches!(entry.figures, Figures::Schema(_));
         Self {
-            status: (!has_own_word).then_some(entry.status),
+            status: (!has_own_status).then_some(entry.status),
             audience: entry.audience,
             detail: entry.detail.as_deref().filter(|_| is_shown),
             next_action: entry.next_action.as_deref().filter(|_| is_shown),
@@ -298,15 +297,15 @@ impl<'a> Service<'a> {
     }
 }
 
-/// The body of `/api/health`, which is open to everybody (BEHAVIOUR.md 5.2).
+/// The body of `GET /api/health`, which needs no token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Liveness {
-    /// `ok`, or `unhealthy` unless the schema is as it should be.
+    /// `ok`, or `unhealthy` if the schema version differs or cannot be read.
     pub status: &'static str,
-    /// The schema.
+    /// The schema check.
     #[serde(flatten)]
     pub schema: SchemaFigures,
-    /// Instead of numbers, where there are none.
+    /// Why there are no version numbers, if there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }

@@ -1,25 +1,27 @@
-//! Whose sessions a folder holds: the name of a directory made into a user (BEHAVIOUR.md 1.4, A29).
+//! Maps the first folder of a session's key to a user.
 //!
-//! The rule is pure; the users are read by [`session_pipeline_store`], and only when a run first asks.
+//! The rule is a pure function. [`session_pipeline_store`] reads the users, and only when a run
+//! needs the first one.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use session_pipeline_store::{Store, StoreError, User};
 
-/// The user behind a directory.
+/// The user that a directory belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The user's id.
     pub user_id: String,
-    /// The user's e-mail: the name that rows bear.
+    /// The user's e-mail address. Rows contain it as the user name.
     pub email: String,
 }
 
-/// The user of a directory: whose id it is, else whose e-mail begins with it and an `@`.
+/// Finds the user of a directory: the user with this id, else the user whose e-mail address has
+/// this local part.
 ///
-/// Of several with that local part it is the one changed last, and of those the one with the
-/// smallest id. A deactivated user's sessions are still theirs.
+/// If several users have the local part, the one updated last is used, then the one with the
+/// smallest id. Deactivated users keep their sessions.
 pub fn resolve<'a>(users: &'a [User], directory: &str) -> Option<&'a User> {
     let by_id = users.iter().find(|user| user.id == directory);
     by_id.or_else(|| {
@@ -31,53 +33,53 @@ pub fn resolve<'a>(users: &'a [User], directory: &str) -> Option<&'a User> {
     })
 }
 
-/// The name of whose sessions a directory holds: their e-mail, else the directory.
+/// The name of the directory's owner: the user's e-mail address, else the name of the directory.
 pub fn name_of(users: &[User], directory: &str) -> String {
     resolve(users, directory)
         .map_or(directory, |user| &user.email)
         .to_owned()
 }
 
-/// The identities that one run needs: users are read when the first session is really processed,
-/// and each directory is resolved once.
+/// Cache of identities for one run. Users are read when the first session is processed, and each
+/// directory is resolved once.
 pub struct Identities<'a> {
     store: &'a Store,
-    known: Mutex<Known>,
+    cache: Mutex<IdentityCache>,
 }
 
 #[derive(Default)]
-struct Known {
+struct IdentityCache {
     users: Option<Vec<User>>,
     resolved: HashMap<String, Option<Identity>>,
 }
 
 impl<'a> Identities<'a> {
-    /// Nobody is known yet, and nothing is read.
+    /// An empty cache. Reads nothing.
     pub fn new(store: &'a Store) -> Self {
         Self {
             store,
-            known: Mutex::default(),
+            cache: Mutex::default(),
         }
     }
 
-    /// The user behind a directory; `None` where nobody is.
+    /// The user of a directory, if there is one.
     ///
     /// # Errors
-    /// When the users can't be read.
+    /// If the users can't be read.
     pub fn of(&self, directory: &str) -> Result<Option<Identity>, StoreError> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(identity) = known.resolved.get(directory) {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(identity) = cache.resolved.get(directory) {
             return Ok(identity.clone());
         }
-        if known.users.is_none() {
-            known.users = Some(self.store.users()?);
+        if cache.users.is_none() {
+            cache.users = Some(self.store.users()?);
         }
-        let users = known.users.as_deref().unwrap_or_default();
+        let users = cache.users.as_deref().unwrap_or_default();
         let identity = resolve(users, directory).map(|user| Identity {
             user_id: user.id.clone(),
             email: user.email.clone(),
         });
-        known
+        cache
             .resolved
             .insert(directory.to_owned(), identity.clone());
         Ok(identity)

@@ -1,15 +1,15 @@
-//! What the workers are at, written down where it outlives our process, so that a session that
-//! brings the process down is found.
+//! Records which sessions the workers are processing. The records outlive the process, so that a
+//! session that crashes it is detected.
 //!
-//! Each worker has one small slot file below `state/in-flight`, and writes into it before it begins
-//! with a session. A process that opens the data dir after a death reads what the slots say: those
-//! sessions are *suspects*. They are tried first, one at a time, with nobody else at any session.
-//! A process that dies then had one session in hand, and that death is counted, in the very slot
-//! that the dead process wrote: no commit of it is needed. After [`DEATHS_MAX`] in a row the session
-//! is given up as a `crash`; one attempt that the process survives clears it. A process that is
-//! killed at random only makes its next run begin with a few sessions one by one.
+//! Each worker has a small slot file in `state/in-flight` and writes to it before it starts a
+//! session. A process that opens the data directory after a crash reads the slots. The sessions in
+//! them are *suspects*. A run tries them first, one at a time, while no other session is processed.
+//! If the process dies during such an attempt, the death is counted for that session, in the slot
+//! that the dead process wrote. This needs no commit. After [`DEATHS_MAX`] deaths in a row, the
+//! session goes into quarantine as a `crash`. One attempt that the process survives clears the
+//! suspicion. After a random kill, the next run only starts with a few sessions one by one.
 //!
-//! The files are a precaution: where they can't be written, a session is processed all the same.
+//! The files are a precaution. If they can't be written, sessions are processed anyway.
 
 mod slot;
 
@@ -25,34 +25,36 @@ use session_pipeline_host::content::ContentHash;
 pub use slot::Record;
 use slot::Slot;
 
-/// Deaths in a row, alone at one content by one component, after which it is not tried any more.
+/// Deaths in a row, alone with the same content and component, after which a session is not
+/// retried.
 pub const DEATHS_MAX: u32 = 3;
-/// More than any process has workers; what is beyond is not looked at.
+/// More than the number of workers in any process. Further files are ignored.
 const SLOTS_MAX: usize = 256;
-/// Slots are numbered from zero; a higher number is none of ours.
+/// Upper bound for slot numbers. Files with higher numbers are not slots.
 const NUMBER_MAX: u32 = 1_000_000;
 
-/// The slots of a data dir, and the suspects that the process before left in them.
+/// The slots of a data directory, with the suspects of the previous process.
 #[derive(Debug)]
 pub struct InFlight {
     folder: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<WorkerState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// Slots in which nobody is.
+struct WorkerState {
+    /// Slots that no worker uses.
     free: Vec<Slot>,
     next_number: u32,
     suspects: HashMap<Session, Suspect>,
-    /// How many are at a session right now.
-    inside: usize,
+    /// Number of workers that are processing a session.
+    in_progress: usize,
     is_alone: bool,
-    /// Those who wait until nobody is at any session; whoever comes after them waits as well.
+    /// Workers that wait until no other session is processed. Workers that arrive later wait for
+    /// them.
     alone_waiting: usize,
     waiting: usize,
-    was_told: bool,
+    has_warned: bool,
 }
 
 /// A processor with the key of one of its sessions.
@@ -64,19 +66,19 @@ struct Suspect {
     slot: Slot,
 }
 
-/// What is to become of a suspect.
+/// How to treat a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suspicion {
-    /// There is none.
+    /// Not a suspect.
     None,
-    /// It is tried, alone.
+    /// A suspect. It is tried alone.
     Alone,
-    /// It brought the process down too often, and is not tried.
+    /// It crashed the process too often and is not tried.
     Proven,
 }
 
 impl InFlight {
-    /// Reads what a dead process left. Only under the lock of the data dir.
+    /// Reads the slots of the previous process. Call it only with the lock on the data directory.
     pub fn open(state_dir: &Path) -> Self {
         let in_flight = Self {
             folder: state_dir.join("in-flight"),
@@ -84,7 +86,7 @@ impl InFlight {
             changed: Condvar::new(),
         };
         if let Err(error) = in_flight.read_slots() {
-            in_flight.lock().tell(&error);
+            in_flight.lock().warn_once(&error);
         }
         in_flight
     }
@@ -96,7 +98,7 @@ impl InFlight {
         };
         let mut numbers = Vec::new();
         for entry in entries {
-            // Other files are none of ours, and stay.
+            // Files with other names are ignored.
             let number = entry?.file_name().to_str().and_then(number_of);
             numbers.extend(number);
         }
@@ -107,13 +109,13 @@ impl InFlight {
             match Slot::open(&self.path(number)).and_then(|slot| Ok((slot.read()?, slot))) {
                 Ok((Some(record), slot)) => state.suspect(record, slot),
                 Ok((None, slot)) => state.free.push(slot),
-                Err(error) => state.tell(&error),
+                Err(error) => state.warn_once(&error),
             }
         }
         Ok(())
     }
 
-    /// The sessions that a dead process was at, with how often one died alone at each.
+    /// The sessions that the previous process was processing, with their counts of deaths.
     pub fn suspects(&self) -> Vec<Record> {
         let state = self.lock();
         let mut records: Vec<Record> = state
@@ -125,8 +127,8 @@ impl InFlight {
         records
     }
 
-    /// The suspects among the sessions that a run is going to try; all others of the processor are
-    /// cleared, since nothing is going to be tried of them.
+    /// The suspects among the sessions that a run will try. All other suspects of the processor are
+    /// cleared, because they will not be tried.
     pub(crate) fn suspects_among(
         &self,
         processor: &str,
@@ -143,12 +145,12 @@ impl InFlight {
         kept
     }
 
-    /// Where the slots lie, once there are any.
+    /// The folder of the slots. It might not exist yet.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// A worker's place; nothing is written yet.
+    /// A seat for one worker. Writes nothing yet.
     pub fn seat(&self) -> Seat<'_> {
         Seat {
             in_flight: self,
@@ -156,7 +158,7 @@ impl InFlight {
         }
     }
 
-    /// Forgets a suspect: what became of it is recorded.
+    /// Removes a suspect whose result has been recorded.
     pub(crate) fn settle(&self, processor: &str, session: &str) {
         self.lock()
             .clear(&(processor.to_owned(), session.to_owned()));
@@ -169,23 +171,23 @@ impl InFlight {
         }
         let number = state.next_number;
         state.next_number = number.saturating_add(1);
-        let made = fs::DirBuilder::new()
+        let created = fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.folder)
             .and_then(|()| Slot::open(&self.path(number)));
-        made.inspect_err(|error| state.tell(error)).ok()
+        created.inspect_err(|error| state.warn_once(error)).ok()
     }
 
     fn path(&self, number: u32) -> PathBuf {
         self.folder.join(number.to_string())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WorkerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn wait<'a>(&'a self, mut state: MutexGuard<'a, WorkerState>) -> MutexGuard<'a, WorkerState> {
         state.waiting += 1;
         let mut state = self
             .changed
@@ -198,13 +200,13 @@ impl InFlight {
 
 fn number_of(name: &str) -> Option<u32> {
     let number = name.parse().ok()?;
-    // As we write it, so that no two names are one slot.
+    // Only the canonical form, so that no two file names mean the same slot.
     (number < NUMBER_MAX && u32::to_string(&number) == name).then_some(number)
 }
 
-impl State {
-    /// Takes up what a slot says. A death alone is counted from what the dead process itself wrote,
-    /// in one write: if we die right here, the next one counts the same.
+impl WorkerState {
+    /// Registers the session in a slot as a suspect. A death alone is counted from the dead
+    /// process's own record, in one write. If this process dies now, the next one counts the same.
     fn suspect(&mut self, mut record: Record, slot: Slot) {
         record.deaths = record.deaths.saturating_add(u32::from(record.is_alone));
         record.is_alone = false;
@@ -216,7 +218,7 @@ impl State {
             return;
         }
         if let Err(error) = slot.write(&record) {
-            self.tell(&error);
+            self.warn_once(&error);
         }
         if let Some(known) = self.suspects.insert(session, Suspect { record, slot }) {
             self.release(known.slot);
@@ -232,23 +234,23 @@ impl State {
     fn release(&mut self, slot: Slot) {
         match slot.blank() {
             Ok(()) => self.free.push(slot),
-            Err(error) => self.tell(&error),
+            Err(error) => self.warn_once(&error),
         }
     }
 
-    /// Once is enough: what fails here fails for every session.
-    fn tell(&mut self, error: &io::Error) {
-        if !self.was_told {
-            self.was_told = true;
+    /// Warns once: the same error would repeat for every session.
+    fn warn_once(&mut self, error: &io::Error) {
+        if !self.has_warned {
+            self.has_warned = true;
             tracing::warn!(
-                "what the workers are at can't be written down below `state/in-flight`, so a session that brings \
-                 the process down would not be found: {error}"
+                "cannot write slots to `state/in-flight`, so a session that crashes the process would not be \
+                 detected: {error}"
             );
         }
     }
 }
 
-/// The place of one worker, with a slot of its own once it has begun; blank again when dropped.
+/// The seat of one worker. It has a slot from the first session on, which is blanked on drop.
 #[derive(Debug)]
 pub struct Seat<'a> {
     in_flight: &'a InFlight,
@@ -256,14 +258,14 @@ pub struct Seat<'a> {
 }
 
 impl<'a> Seat<'a> {
-    /// Writes down what comes next, as soon as that may begin: whoever is alone keeps all others
-    /// waiting, and waits for them.
+    /// Waits until the session can start, then records it. A suspect waits until no other session
+    /// is processed, and blocks all others.
     pub fn begin(&mut self, record: impl FnOnce() -> Record, is_suspect: bool) -> Stay<'a> {
         let in_flight = self.in_flight;
         let mut state = in_flight.lock();
         if is_suspect {
             state.alone_waiting += 1;
-            while state.inside > 0 {
+            while state.in_progress > 0 {
                 state = in_flight.wait(state);
             }
             state.alone_waiting -= 1;
@@ -273,7 +275,7 @@ impl<'a> Seat<'a> {
                 state = in_flight.wait(state);
             }
         }
-        state.inside += 1;
+        state.in_progress += 1;
         drop(state);
         let record = record();
         if !is_suspect {
@@ -281,7 +283,7 @@ impl<'a> Seat<'a> {
                 self.slot = in_flight.take_slot();
             }
             if let Some(Err(error)) = self.slot.as_ref().map(|slot| slot.write(&record)) {
-                in_flight.lock().tell(&error);
+                in_flight.lock().warn_once(&error);
             }
         }
         Stay {
@@ -300,7 +302,7 @@ impl Drop for Seat<'_> {
     }
 }
 
-/// The time that a worker is at one session.
+/// Guards the time in which a worker processes one session.
 #[derive(Debug)]
 pub struct Stay<'a> {
     in_flight: &'a InFlight,
@@ -309,13 +311,13 @@ pub struct Stay<'a> {
 }
 
 impl Stay<'_> {
-    /// Whether it is one that a dead process was at.
+    /// Whether the session is a suspect.
     pub fn is_suspect(&self) -> bool {
         self.suspect.is_some()
     }
 
-    /// To be asked just before a session is tried: judges a suspect by its content, and writes down
-    /// that it is tried alone.
+    /// Judges a suspect by its content, and records that it is tried alone. Call it just before the
+    /// session is tried.
     pub fn suspicion(&mut self, hash: Option<ContentHash>) -> Suspicion {
         let Some(now) = &self.suspect else {
             return Suspicion::None;
@@ -326,7 +328,7 @@ impl Stay<'_> {
             return Suspicion::None;
         };
         let before = &suspect.record;
-        // What was counted of another content or component says nothing of this one.
+        // Deaths with another content or component do not count.
         let is_same = before.component == now.component && before.content() == hash;
         let deaths = if is_same { before.deaths } else { 0 };
         if deaths >= DEATHS_MAX {
@@ -341,7 +343,7 @@ impl Stay<'_> {
         };
         let written = suspect.slot.write(&suspect.record);
         if let Err(error) = written {
-            state.tell(&error);
+            state.warn_once(&error);
         }
         Suspicion::Alone
     }
@@ -350,11 +352,11 @@ impl Stay<'_> {
 impl Drop for Stay<'_> {
     fn drop(&mut self) {
         let mut state = self.in_flight.lock();
-        state.inside -= 1;
+        state.in_progress -= 1;
         if let Some(record) = self.suspect.take() {
             state.is_alone = false;
-            // It is still here, so that session did not bring it down. One that is given up stays
-            // a suspect until that is recorded.
+            // The process survived, so the session did not crash it. A quarantined session stays a
+            // suspect until that is recorded.
             if !self.is_proven {
                 state.clear(&(record.processor, record.session));
             }

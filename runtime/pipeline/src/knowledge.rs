@@ -1,9 +1,9 @@
-//! What users verified, for the people who decide about it.
+//! Knowledge that users verified, for the people who decide about it.
 //!
-//! The processor `verification` adds items and never writes one again; here they are listed, shown
-//! with all that speaks for them, approved and rejected. Listed is what has evidence, or what a
-//! person approved: an item that no session shows any more waits for one that does. Personal items
-//! are nobody else's business, and are found by none of these.
+//! The processor `verification` adds items and never changes them. This module lists items, shows
+//! them with all their evidence, and approves or rejects them. Lists contain items that have
+//! evidence or that a person approved. An item without evidence appears again once a session
+//! supports it. Personal items are never listed or shown.
 
 mod shown;
 mod stored;
@@ -13,18 +13,18 @@ use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::fault::printable;
 use session_pipeline_store::{Actor, Audited, Store, StoreError};
 
-/// Which items are wanted: all conditions hold.
+/// Filters of a list. An item must match all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// Only of this status.
+    /// The status.
     pub status: Option<String>,
-    /// Only of this domain.
+    /// The domain.
     pub domain: Option<String>,
-    /// Only with this text in title or content, in any case.
+    /// A text that title or content contains, in any case.
     pub text: Option<String>,
-    /// Only those after this place of the list.
+    /// The place in the list after which the page starts.
     pub after: Option<ListPlace>,
-    /// So many at most.
+    /// Maximum number of items.
     pub limit: u32,
 }
 
@@ -36,14 +36,14 @@ impl Wanted {
     }
 }
 
-/// Where an item is in the list.
+/// The place of an item in the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListPlace {
     /// Whether a person has decided about the item.
     pub is_decided: bool,
     /// When it was first found.
     pub created_at: UtcMicros,
-    /// Its id.
+    /// `kv_` and a hash of title and content.
     pub id: String,
 }
 
@@ -61,94 +61,94 @@ impl ListPlace {
 /// One piece of knowledge.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KnownItem {
-    /// Its id.
+    /// `kv_` and a hash of title and content.
     pub id: String,
-    /// What it is about.
+    /// A short title.
     pub title: String,
-    /// What is known.
+    /// The knowledge itself.
     pub content: String,
     /// `pending` until a person decides.
     pub status: String,
-    /// The domain it belongs to.
+    /// The domain.
     pub domain: Option<String>,
-    /// How far it is to be trusted, from 0 to 1.
+    /// How reliable it is, from 0 to 1.
     pub confidence: f64,
-    /// What it names, as a JSON list.
+    /// The entities that it names, as a JSON list.
     pub entities: Option<String>,
-    /// Of whose session it was first found.
+    /// The user in whose session it was first found.
     pub source_user: String,
     /// When it was first found.
     pub created_at: UtcMicros,
-    /// When it was last changed.
+    /// When it was last updated.
     pub updated_at: UtcMicros,
-    /// How many pieces of evidence there are.
+    /// Number of pieces of evidence.
     pub evidence: u64,
-    /// How many users gave them.
+    /// Number of users who provided evidence.
     pub users: u64,
-    /// How many contradictions with others nobody has resolved.
+    /// Number of unresolved contradictions with other items.
     pub contradictions: u64,
 }
 
-/// A user's words that show an item.
+/// A quote of a user that supports an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownEvidence {
-    /// Its id.
+    /// `ev_` and a hash.
     pub id: String,
     /// The session's key.
     pub session: String,
-    /// The number of the line.
+    /// The line in the session, from 1.
     pub line: i64,
-    /// `uuid` of the line.
+    /// The `uuid` of the line.
     pub line_uuid: Option<String>,
-    /// Whose words they are.
+    /// The user.
     pub user: String,
-    /// The words.
+    /// The quote.
     pub quote: String,
-    /// How the item was verified by them.
+    /// How the user verified the item.
     pub detection: String,
-    /// Which detector found them.
+    /// The detector that found the quote.
     pub detector: String,
-    /// When.
+    /// When it was recorded.
     pub recorded_at: UtcMicros,
 }
 
-/// Another item that one has to do with.
+/// An unresolved relation to another item.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tie {
-    /// The other item.
+    /// The id of the other item.
     pub item: String,
-    /// Its title.
+    /// The title of the other item.
     pub title: String,
     /// `likely_duplicate` or `contradiction`.
     pub kind: String,
-    /// Of a duplicate how alike, of a contradiction how hard.
+    /// The similarity of a duplicate, or the severity of a contradiction.
     pub measure: Option<String>,
-    /// Of a contradiction: why.
+    /// The explanation of a contradiction.
     pub explanation: Option<String>,
 }
 
-/// All that is known of an item.
+/// An item with its evidence and relations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShownItem {
     /// The item.
     pub item: KnownItem,
-    /// What shows it, in the order of sessions and lines.
+    /// Its evidence, ordered by session and line.
     pub evidence: Vec<KnownEvidence>,
-    /// What it has to do with, unresolved.
+    /// Its unresolved relations.
     pub ties: Vec<Tie>,
 }
 
-/// What a person decides about an item.
+/// A decision about an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It holds.
+    /// Approve it.
     Approve,
-    /// It does not.
+    /// Reject it.
     Reject,
 }
 
 impl Decision {
-    /// The status that it gives an item.
+    /// The resulting status.
     pub fn status(self) -> &'static str {
         match self {
             Self::Approve => "approved",
@@ -164,37 +164,37 @@ impl Decision {
     }
 }
 
-/// Why nothing is shown or decided.
+/// Why knowledge can't be listed, shown or decided.
 #[derive(Debug, thiserror::Error)]
 pub enum KnowledgeError {
     /// There is no such item.
-    #[error("there is no item `{0}`; `session-pipeline knowledge list` shows those that there are")]
+    #[error("unknown item `{0}`; `session-pipeline knowledge list` lists all items")]
     Unknown(String),
-    /// The database refused.
+    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Lists items: the unresolved before the decided, then the newest first.
+/// Lists items: undecided before decided ones, then the newest first.
 ///
 /// # Errors
-/// When the database can't be read.
+/// If the database can't be read.
 pub fn list(store: Option<&Store>, wanted: &Wanted) -> Result<Vec<KnownItem>, KnowledgeError> {
     match store {
         Some(store) => {
             let items = stored::items(store, wanted)?.into_iter();
             let items = items.map(shown::item);
-            // What was removed must not be found either: a search would tell what it was.
+            // The search uses redacted texts. Otherwise it could reveal what was removed.
             Ok(items.filter(|item| wanted.text_is_in(item)).collect())
         }
         None => Ok(Vec::new()),
     }
 }
 
-/// Shows one item with all that speaks for it and against it.
+/// Shows one item with its evidence and relations.
 ///
 /// # Errors
-/// When there is no such item, or the database can't be read.
+/// If the item does not exist, or the database can't be read.
 pub fn show(store: Option<&Store>, id: &str) -> Result<ShownItem, KnowledgeError> {
     let unknown = || KnowledgeError::Unknown(printable(id));
     let store = store.ok_or_else(unknown)?;
@@ -206,10 +206,10 @@ pub fn show(store: Option<&Store>, id: &str) -> Result<ShownItem, KnowledgeError
     }))
 }
 
-/// Approves or rejects an item; what is decided so already is not decided again.
+/// Approves or rejects an item. Idempotent: an item that already has the status is unchanged.
 ///
 /// # Errors
-/// When there is no such item, or the database refuses.
+/// If the item does not exist, or the database fails.
 pub fn decide(
     store: Option<&Store>,
     id: &str,

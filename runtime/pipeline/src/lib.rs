@@ -1,4 +1,5 @@
-//! Decides: which sessions are processed, by which processors, when, and what reports say about it.
+//! The decisions of the pipeline: which sessions are processed, by which processors and when, and
+//! what reports contain.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -28,12 +29,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`scan`] compares the sessions on disk with the state rows, [`run`] processes what has changed,
-//! [`registry`] has the processors and [`scheduler`] starts them. The host crate executes processors, and the store
-//! crate commits their rows.
+//! [`scan`] compares the sessions on disk with the state rows. [`run`] processes those that
+//! changed. [`registry`] manages the processors, and [`scheduler`] starts them. The host crate
+//! executes processors, and the store crate commits their rows.
 //!
-//! This crate knows neither HTTP nor command lines, reads no environment and asks no clock of its
-//! own: time, paths and limits are passed in.
+//! This crate contains no HTTP and no command line. It does not read the environment or the system
+//! clock: time, paths and limits are arguments.
 
 pub mod config;
 pub mod csv;

@@ -1,7 +1,7 @@
-//! What the walker finds joined with what is known: how every session stands with every processor.
+//! Lists sessions: joins the sessions on disk with the stored state, for every processor.
 //!
-//! It goes by the rule of [`scan::judge`], so that a listing says what the next run will do.
-//! Nothing is read of the sessions themselves, and nothing is written.
+//! It uses [`scan::judge`], so a listing shows what the next run will do. It reads no session
+//! content and writes nothing.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -22,32 +22,33 @@ use crate::scan::{self, Check, ScanContext, Standing};
 
 /// Keys suggested for an unknown one.
 const SUGGESTIONS_MAX: usize = 3;
-/// Keys that a mistyped one is compared with: enough for a team, and done in a second.
+/// Maximum number of keys compared with a mistyped one. Enough for a team, and done within a
+/// second.
 const COMPARED_MAX: usize = 50_000;
-/// Sessions read from the database at once.
+/// Sessions per read from the database.
 pub const READ_AT_ONCE: usize = 10_000;
 
-/// How a session stands with a processor.
+/// The state of a session with one processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It was never processed; the next run does.
+    /// Never processed. The next run tries it.
     New,
-    /// It was processed as it is now.
+    /// Processed with its current content.
     Processed,
-    /// The next run looks at it: it changed, its last attempt failed, the processor has a new
-    /// version, or somebody asked for it.
+    /// The next run checks it: it changed, its last attempt failed, the processor has a new
+    /// version, or reprocessing was requested.
     Due,
     /// Its last attempt failed, and scheduled runs wait before the next one.
     Waiting,
-    /// It failed too often, and is not tried any more.
+    /// It failed too often and is not retried.
     Quarantined,
-    /// Its file is gone; its rows stay.
+    /// Its file is gone. Its rows remain.
     Missing,
 }
 
 impl State {
-    /// The word for it.
+    /// The name in JSON and on the terminal.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::New => "new",
@@ -60,55 +61,55 @@ impl State {
     }
 }
 
-/// A session with how it stands with each processor.
+/// A session with its state for each processor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedSession {
-    /// Its key.
+    /// The session's key: its path below the sessions root.
     pub key: String,
-    /// Its file; `None` where it is gone.
+    /// Its file. `None`: it is gone.
     pub file: Option<Observed>,
-    /// In the order of the processors' names.
+    /// One entry per processor, sorted by name.
     pub processors: Vec<ListedState>,
 }
 
-/// How a session stands with one processor.
+/// The state of a session with one processor, with details.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedState {
     /// The processor's name.
     pub processor: Arc<str>,
-    /// In a word.
+    /// The state.
     pub state: State,
-    /// How many items were extracted, where it was processed.
+    /// Number of items extracted, if it was processed.
     pub items: Option<i64>,
-    /// When the content was read that its rows come from.
+    /// When the content behind its rows was read.
     pub processed_at: Option<UtcMicros>,
-    /// Since when a run knows that its file is gone.
+    /// When a run first noticed that its file is gone.
     pub missing_since: Option<UtcMicros>,
-    /// Its last failure; boxed, since most sessions of a long list have none.
+    /// Its last failure. Boxed, because most sessions of a long list have none.
     pub failure: Option<Box<FailureRow>>,
 }
 
-/// The sessions of a data dir.
+/// The sessions of a data directory.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// In the order of their keys.
+    /// Sorted by key.
     pub sessions: Vec<ListedSession>,
-    /// What the walk passed over.
+    /// Files and folders that the walk skipped, with reasons.
     pub notes: Vec<Note>,
-    /// Whether there is a sessions root at all.
+    /// Whether the sessions root exists.
     pub has_root: bool,
 }
 
-/// All that is known of one session.
+/// One session in full.
 #[derive(Debug)]
 pub struct ShownSession {
-    /// As in the list.
+    /// The entry in the list.
     pub listed: ListedSession,
-    /// What goes beyond it, by the name of the processor.
+    /// Details by processor name.
     pub details: BTreeMap<String, SessionDetails>,
 }
 
-/// What the database has of one session from one processor.
+/// Stored data of one session from one processor.
 #[derive(Debug, Default)]
 pub struct SessionDetails {
     /// Its state row.
@@ -117,9 +118,9 @@ pub struct SessionDetails {
     pub component: Option<String>,
     /// That component's version.
     pub version: Option<u32>,
-    /// What its last attempt took.
+    /// The cost of its last attempt.
     pub cost: Option<SessionCost>,
-    /// Its rows, by table.
+    /// Number of rows by table.
     pub rows: Vec<(String, u64)>,
 }
 
@@ -127,53 +128,53 @@ pub struct SessionDetails {
 #[derive(Debug, thiserror::Error)]
 pub enum ListingError {
     /// The sessions root can't be read.
-    #[error("the sessions root `{path}` can't be read; check the path and its permissions")]
+    #[error("cannot read sessions root `{path}`; check the path and its permissions")]
     Root {
-        /// The root.
+        /// The path of the sessions root.
         path: String,
-        /// Why.
+        /// The I/O error.
         #[source]
         source: io::Error,
     },
-    /// There is no such session.
-    #[error("there is no session `{key}`{}", suggestion(nearest))]
+    /// The session does not exist.
+    #[error("unknown session `{key}`{}", suggestion(nearest))]
     UnknownSession {
         /// The key.
         key: String,
-        /// Keys that are like it, fit for a terminal.
+        /// Similar keys, escaped for a terminal.
         nearest: Vec<String>,
     },
-    /// The database refused.
+    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 fn suggestion(nearest: &[String]) -> String {
     match nearest {
-        [] => "; `sessions list` shows all there are".to_owned(),
+        [] => "; `session-pipeline sessions list` lists all sessions".to_owned(),
         keys => format!("; did you mean `{}`?", keys.join("`, or `")),
     }
 }
 
-/// What a processor's sessions are held against.
-struct Rule {
+/// The data that a processor's sessions are compared with.
+struct ProcessorRule {
     failures: HashMap<String, FailureRow>,
-    /// The component that the next run uses; `None`: nobody runs this processor any more.
+    /// The component of the next run. `None`: the processor is no longer installed.
     component: Option<String>,
     versions: HashMap<String, u32>,
 }
 
-/// All that the database says, read at once.
-struct Known {
+/// The stored state of a range of sessions.
+struct StoredStates {
     states: SessionStates,
-    rules: BTreeMap<Arc<str>, Rule>,
+    rules: BTreeMap<Arc<str>, ProcessorRule>,
 }
 
-/// Lists the sessions on disk and those that are only known, with all processors that there are or
-/// that left a row. Without a database all are new.
+/// Lists all sessions that are on disk or stored, with all processors that are installed or have
+/// state rows. Without a database, all sessions are new.
 ///
 /// # Errors
-/// When the root or the database can't be read.
+/// If the sessions root or the database can't be read.
 pub fn list(
     config: &Config,
     registry: &Registry,
@@ -196,17 +197,17 @@ pub fn list(
     })
 }
 
-/// Which part of a list is wanted.
+/// A part of the list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Part<'a> {
-    /// Only sessions after this key, in the order of keys.
+    /// Only sessions after this key.
     pub after: Option<&'a str>,
-    /// This many at most; `None`: all.
+    /// Maximum number of sessions. `None`: all.
     pub limit: Option<usize>,
 }
 
-/// The list of sessions, page by page: of all sessions, only their keys and what the file system
-/// says of them are held in memory; of a limited part, no more than that part.
+/// The list of sessions, page by page. Memory holds only keys and file metadata: of all sessions,
+/// or of the limited part.
 #[derive(Debug)]
 pub struct Pages<'a> {
     registry: &'a Registry,
@@ -214,19 +215,19 @@ pub struct Pages<'a> {
     now: UtcMicros,
     found: BTreeMap<String, Observed>,
     after: Option<String>,
-    // What an incomplete walk did not see, and what is below an absent root, may well be there.
+    // Missing files do not count as gone after an incomplete walk, or without a sessions root.
     is_gone_sure: bool,
-    /// What the walk passed over.
+    /// Files and folders that the walk skipped, with reasons.
     pub notes: Vec<Note>,
-    /// Whether there is a sessions root at all.
+    /// Whether the sessions root exists.
     pub has_root: bool,
 }
 
 impl<'a> Pages<'a> {
-    /// Finds the sessions on disk.
+    /// Walks over the sessions on disk.
     ///
     /// # Errors
-    /// When the root or the database can't be read.
+    /// If the sessions root or the database can't be read.
     pub fn open(
         config: &Config,
         registry: &'a Registry,
@@ -249,17 +250,17 @@ impl<'a> Pages<'a> {
             let limit = part.limit.unwrap_or(usize::MAX);
             let found = RefCell::new(&mut pages.found);
             let is_in_part = |key: &str| {
-                // A folder may hold later keys than its own.
+                // A folder can contain keys that sort after the folder's own path.
                 let may_be_later =
                     |after: &str| key > after || (key.ends_with('/') && after.starts_with(key));
                 let found = found.borrow();
-                let has_room = || found.len() < limit;
+                let has_space = || found.len() < limit;
                 let is_smaller = || {
                     found
                         .last_key_value()
                         .is_some_and(|(last, _)| key < last.as_str())
                 };
-                part.after.is_none_or(may_be_later) && (has_room() || is_smaller())
+                part.after.is_none_or(may_be_later) && (has_space() || is_smaller())
             };
             let walk = root
                 .walk_where(is_in_part, |key, observed| {
@@ -277,10 +278,10 @@ impl<'a> Pages<'a> {
         Ok(pages)
     }
 
-    /// The next sessions, in the order of their keys; none at the end.
+    /// The next sessions, sorted by key. Empty at the end.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn next(&mut self, limit: usize) -> Result<Vec<ListedSession>, ListingError> {
         let mut keys: BTreeMap<String, Option<Observed>> = BTreeMap::new();
         if let Some(store) = self.store {
@@ -297,7 +298,7 @@ impl<'a> Pages<'a> {
         };
         let last = last.clone();
         let range = Keys::Range(self.after.as_deref(), &last);
-        let known = Known::read(self.registry, self.store, range)?;
+        let known = StoredStates::read(self.registry, self.store, range)?;
         let mut states = known.states.rows.iter().peekable();
         let mut sessions = Vec::with_capacity(keys.len());
         for (key, file) in &keys {
@@ -308,17 +309,17 @@ impl<'a> Pages<'a> {
                 }
             }
             self.found.remove(key);
-            sessions.push(known.stand(key, *file, &own, self.is_gone_sure, self.now));
+            sessions.push(known.session(key, *file, &own, self.is_gone_sure, self.now));
         }
         self.after = Some(last);
         Ok(sessions)
     }
 }
 
-/// Tells everything that is known of one session.
+/// Shows one session in full.
 ///
 /// # Errors
-/// When there is no such session, or the root or the database can't be read.
+/// If the session does not exist, or the sessions root or the database can't be read.
 pub fn show(
     config: &Config,
     registry: &Registry,
@@ -332,7 +333,7 @@ pub fn show(
         .filter(|_| is_key(key))
         .and_then(|root| root.observe(key));
     registry.notice(config, store, now)?;
-    let known = Known::read(registry, store, Keys::One(key))?;
+    let known = StoredStates::read(registry, store, Keys::One(key))?;
     let is_known = !known.states.rows.is_empty()
         || known
             .rules
@@ -342,7 +343,7 @@ pub fn show(
         return Err(unknown(config, store, key));
     }
     let own: Vec<&SessionState> = known.states.rows.iter().collect();
-    let listed = known.stand(key, file, &own, root.is_some(), now);
+    let listed = known.session(key, file, &own, root.is_some(), now);
     let mut details = BTreeMap::new();
     for known_state in &listed.processors {
         let processor = known_state.processor.as_ref();
@@ -351,7 +352,7 @@ pub fn show(
     Ok(ShownSession { listed, details })
 }
 
-/// The error for an unknown key, with the keys that are most like it.
+/// The error for an unknown key, with similar keys.
 fn unknown(config: &Config, store: Option<&Store>, key: &str) -> ListingError {
     match nearest(config, store, key) {
         Ok(nearest) => ListingError::UnknownSession {
@@ -362,7 +363,7 @@ fn unknown(config: &Config, store: Option<&Store>, key: &str) -> ListingError {
     }
 }
 
-impl Known {
+impl StoredStates {
     fn read(
         registry: &Registry,
         store: Option<&Store>,
@@ -383,7 +384,7 @@ impl Known {
         names.dedup();
         let mut rules = BTreeMap::new();
         for name in names {
-            let mut rule = Rule {
+            let mut rule = ProcessorRule {
                 component: registry.digest(&name),
                 failures: HashMap::new(),
                 versions: HashMap::new(),
@@ -397,7 +398,7 @@ impl Known {
         Ok(Self { states, rules })
     }
 
-    fn stand(
+    fn session(
         &self,
         key: &str,
         file: Option<Observed>,
@@ -412,7 +413,7 @@ impl Known {
                 .copied()
                 .find(|state| *state.processor == **name);
             let failure = rule.failures.get(key);
-            // A processor that is no longer there has nothing to do with sessions it never met.
+            // A processor that is not installed appears only for sessions that it has state for.
             if row.is_none() && failure.is_none() && (rule.component.is_none() || file.is_none()) {
                 continue;
             }
@@ -447,20 +448,20 @@ impl Known {
 
     fn judge(
         &self,
-        rule: &Rule,
+        rule: &ProcessorRule,
         row: Option<&SessionState>,
         failure: Option<&FailureRow>,
         observed: Observed,
         now: UtcMicros,
     ) -> State {
-        // Of a processor that is no longer there, what failed under its own component still counts.
+        // Without an installed component, failures of the last component still count.
         let failed_digest = failure.and_then(|failure| failure.digest.clone());
         let digest = rule.component.clone().or(failed_digest).unwrap_or_default();
         let digests = self.states.digests.iter();
         let context = ScanContext {
             failures: &rule.failures,
             digest: &digest,
-            // A component that never ran here has not said its version yet: nothing is due by it.
+            // A component that never ran here has no recorded version, so it makes no session due.
             version: rule.versions.get(&digest).copied().unwrap_or(0),
             versions: digests
                 .map(|digest| rule.versions.get(digest).copied())
@@ -494,7 +495,7 @@ impl Known {
         let mut states = self.states.rows.iter();
         let mut state = states.find(|state| state.processor == processor).cloned();
         if let Some(state) = &mut state {
-            // The user can be created after the session was processed.
+            // The user could have been created after the session was processed.
             let directory = key.split('/').next().unwrap_or_default();
             state.username = name_of(&store.users()?, directory);
         }
@@ -531,8 +532,9 @@ fn unreadable(config: &Config, source: io::Error) -> ListingError {
     }
 }
 
-/// The keys that contain the given one, or that it contains (a path was given for a key); where there
-/// is none, those that are spelled most like it. No more than these are held in memory.
+/// Suggestions: keys that contain the given one or are contained in it (such as a path given as a
+/// key), else the keys with the most similar spelling. At most [`SUGGESTIONS_MAX`] are held in
+/// memory.
 fn nearest(
     config: &Config,
     store: Option<&Store>,
@@ -572,7 +574,7 @@ fn nearest(
 struct Nearest<'a> {
     given: &'a str,
     hits: BTreeSet<String>,
-    /// With how alike they are, the most alike first.
+    /// With their similarity, highest first.
     alike: Vec<(f64, String)>,
     compared: usize,
 }

@@ -1,24 +1,25 @@
-//! Language models as the pipeline sees them: what a guest may ask, what it is answered, and who
-//! answers.
+//! Language models: requests of guests, answers, and providers.
 //!
-//! A guest reaches one only through the contract's `llm` interface, where its operator grants it.
-//! How a request becomes bytes on a wire stands below this, one file per provider; the sandbox
-//! knows only the [`LanguageModel`].
+//! A guest reaches a model only through the contract's `llm` interface, and only if the operator
+//! grants it. The submodules of `wire` implement one provider format each. The sandbox only knows
+//! the trait [`LanguageModel`].
+//!
+//! [`LanguageModel`]: session_pipeline_host::model::LanguageModel
 
+mod answer_cache;
 mod attempt;
+mod backoff;
 mod breaker;
 mod connector;
-mod hold;
-mod kept;
+mod in_progress;
 mod key;
 mod patience;
-mod pauses;
+mod rate_limit;
 mod redaction;
 mod retry_after;
 mod schema;
 mod setup;
 mod transport;
-mod under_way;
 mod wire;
 
 pub use key::{ApiKey, KeyError, Secrets};

@@ -1,6 +1,7 @@
-//! Who is in quarantine, and how an operator lets them out.
+//! Lists sessions in quarantine and releases them.
 //!
-//! A released session has no failure any more: the next run tries it, and counts anew.
+//! A released session has no recorded failure. The next run tries it, and its failures are counted
+//! from zero.
 
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::fault::printable;
@@ -10,30 +11,32 @@ use crate::config::Config;
 use crate::listing::{self, ListingError};
 use crate::registry::{Registry, RegistryError};
 
-/// Why nobody was listed or let out.
+/// Why quarantined sessions can't be listed or released.
 #[derive(Debug, thiserror::Error)]
 pub enum QuarantineError {
-    /// There is no such processor.
+    /// The processor does not exist.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// There is no such session, or sessions can't be read.
+    /// The session does not exist, or sessions can't be read.
     #[error(transparent)]
     Listing(#[from] ListingError),
-    /// The session is there, and nobody keeps it from being tried.
-    #[error("the session `{session}` is not in quarantine; `quarantine list` shows those that are")]
+    /// The session exists, but is not in quarantine.
+    #[error(
+        "session `{session}` is not in quarantine; `session-pipeline quarantine list` lists those that are"
+    )]
     NotHeld {
-        /// Its key.
+        /// The session's key: its path below the sessions root.
         session: String,
     },
-    /// The database refused.
+    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Lists those in quarantine, in the order of processors and keys. Without a database nobody is.
+/// Lists sessions in quarantine, sorted by processor and key. Without a database, there are none.
 ///
 /// # Errors
-/// When the processor or the session is unknown, or the database can't be read.
+/// If the processor or the session does not exist, or the database can't be read.
 pub fn list(
     config: &Config,
     registry: &Registry,
@@ -44,10 +47,10 @@ pub fn list(
     page(config, registry, store, which, None, u32::MAX, now)
 }
 
-/// As [`list`], only those after a processor and a key, and no more than a limit.
+/// Like [`list`], but starts after a processor and key, and returns at most `limit` sessions.
 ///
 /// # Errors
-/// As [`list`].
+/// Same as [`list`].
 pub fn page(
     config: &Config,
     registry: &Registry,
@@ -62,17 +65,17 @@ pub fn page(
         None => Vec::new(),
     };
     if held.is_empty() && after.is_none() {
-        // Nothing found by a mistyped name must not look like nothing to find.
+        // A mistyped name must not look like an empty result.
         check_names(config, registry, store, which, now)?;
     }
     Ok(held)
 }
 
-/// Lets those out that are meant, and writes down who asked; gives how many that were.
+/// Releases the selected sessions, with an audit entry. Returns their number.
 ///
 /// # Errors
-/// When the processor or the session is unknown, the session is not in quarantine, or the database
-/// refuses.
+/// If the processor or the session does not exist, the session is not in quarantine, or the
+/// database fails.
 pub fn release(
     config: &Config,
     registry: &Registry,
@@ -104,7 +107,7 @@ fn check_names(
 ) -> Result<(), QuarantineError> {
     if let Some(processor) = &which.processor {
         match registry.check_unseen(processor, config) {
-            // Its sessions may be there from when it was.
+            // Sessions from the time when it was installed can still be in quarantine.
             Ok(()) | Err(RegistryError::NotInstalled { .. }) => {}
             Err(error) => return Err(error.into()),
         }

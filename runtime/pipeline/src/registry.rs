@@ -1,15 +1,15 @@
-//! Which processors there are, and how one is made ready: compiled once, kept, checked, described,
-//! its tables made.
+//! The registry of processors: which exist, and how a component becomes a processor that can run.
 //!
-//! Some ship with the program; others lie in the folder of processors, which is looked at again and
-//! again. `folder` is what lies there, [`plan`] what comes of it, `look` brings the two together;
-//! `kept` is what stays in the data dir, `make` how a component becomes a processor.
+//! Some processors ship with the program. Others are files in the folder of processors, which is
+//! checked repeatedly. `folder` lists and reads files. [`plan`] decides which of them run. `look`
+//! combines the two. `component_store` stores components and their compiled code in the data
+//! directory. `loader` compiles and loads a component.
 
+mod component_store;
 mod folder;
-mod kept;
 pub mod listing;
+mod loader;
 mod look;
-mod make;
 pub mod plan;
 
 use std::borrow::Cow;
@@ -30,63 +30,64 @@ use crate::report;
 use crate::shipped::{Shipped, VERIFICATION};
 
 use listing::Origin;
-use make::{Compiling, Made, Workshop};
+use loader::{Compiling, LoadedProcessor, Loader};
 use plan::{Plan, Running};
 
-/// Why a processor is not at hand.
+/// Why a processor can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// There is none of that name.
-    #[error("Unknown processor `{name}`; known are: {known}")]
+    /// There is no processor with this name.
+    #[error("Unknown processor `{name}`; known processors: {known}")]
     Unknown {
-        /// The name.
+        /// The requested name.
         name: String,
-        /// The known ones.
+        /// The known names, separated by commas.
         known: String,
     },
-    /// It is known, but no component of it is here.
-    #[error("the processor `{name}` is not installed here; installed are: {installed}")]
+    /// The program knows the name, but its component is not installed.
+    #[error("the processor `{name}` is not installed; installed processors: {installed}")]
     NotInstalled {
-        /// The name.
+        /// The requested name.
         name: String,
-        /// Those that are.
+        /// The installed names, separated by commas.
         installed: String,
     },
-    /// A file is named like it, and refused.
-    #[error("the processor `{name}` is not at hand: `{file}` is refused: {reason}")]
+    /// A file with this name was rejected.
+    #[error("the processor `{name}` is unavailable: `{file}` was rejected: {reason}")]
     Refused {
-        /// The name.
+        /// The requested name.
         name: String,
         /// The file.
         file: String,
-        /// Why.
+        /// The reason, with what to do.
         reason: String,
     },
-    /// Its component can't be used.
+    /// The component can't be used.
     #[error("the processor `{name}` is unavailable: {fault}")]
     Unavailable {
-        /// The name.
+        /// The requested name.
         name: String,
-        /// Why.
+        /// The fault of its component.
         fault: Fault,
     },
-    /// Under its settings it asks a language model, and there is none.
+    /// With its settings it needs a language model, and none is configured.
     #[error(
-        "the processor `{name}` is unavailable: under its present settings it needs a language model; {}",
+        "the processor `{name}` is unavailable: with its current settings it needs a language model; {}",
         model::what_to_set()
     )]
     NeedsModel {
-        /// The name.
+        /// The requested name.
         name: String,
     },
-    /// The database refused.
+    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl RegistryError {
-    /// Whether the request is refused because the processor can't run here, which is no failure of
-    /// a run: an operator has to name another one, install it, or configure a language model.
+    /// Whether the request is rejected because the processor can't run here. This is not a failed
+    /// run: an operator has to use another name, install the processor, or configure a language
+    /// model.
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Unknown { .. }
@@ -101,22 +102,22 @@ impl RegistryError {
 /// The processors of this process.
 #[derive(Debug)]
 pub struct Registry {
-    /// By name, each with its digest.
+    /// Sorted by name, each with the digest of its component.
     shipped: Vec<(Shipped, String)>,
     folder: look::Folder,
-    /// How often those components want to run that were made ready, by digest; `None`: one could
-    /// not be.
+    /// Cadences of loaded components, by digest. `None`: the component could not be loaded.
     cadences: Mutex<HashMap<String, Option<Duration>>>,
 }
 
-/// Where the component of a processor comes from.
+/// The source of a processor's component.
 enum Source {
     Shipped(&'static [u8]),
     Dropped(Running),
 }
 
 impl Registry {
-    /// A registry of these components. What lies in the folder is found by looking there.
+    /// A registry with these shipped components. Call [`Registry::look`] to find those in the
+    /// folder.
     pub fn new(shipped: impl IntoIterator<Item = Shipped>) -> Self {
         let mut shipped: Vec<(Shipped, String)> = shipped
             .into_iter()
@@ -130,13 +131,13 @@ impl Registry {
         }
     }
 
-    /// The names, sorted.
+    /// The names of all processors that have a component, sorted.
     pub fn names(&self) -> Vec<String> {
         self.names_and(None)
     }
 
-    /// The names that have an entry in health and a job, sorted: those of the components, and those
-    /// that are known without one.
+    /// All names with a health check and a job, sorted. Includes known processors that are not
+    /// installed.
     pub fn known_names(&self) -> Vec<String> {
         self.names_and(Some(VERIFICATION))
     }
@@ -150,12 +151,12 @@ impl Registry {
         names
     }
 
-    /// What the last look at the folder came to.
+    /// The result of the last check of the folder.
     pub fn plan(&self) -> Arc<Plan> {
         self.folder.plan()
     }
 
-    /// Whether a name belongs to the program, so that no file may take it.
+    /// Whether the name belongs to the program, so that no file can use it.
     fn is_taken(&self, name: &str) -> bool {
         name == VERIFICATION || self.shipped(name).is_some()
     }
@@ -195,19 +196,19 @@ impl Registry {
         })
     }
 
-    /// Whether there is a processor of that name.
+    /// Checks that a processor with this name exists.
     ///
     /// # Errors
-    /// When there is none, or the one that is known by it is not installed.
+    /// If it does not exist or is not installed.
     pub fn check(&self, name: &str) -> Result<(), RegistryError> {
         self.source(name).map(|_| ())
     }
 
-    /// As [`Registry::check`], for those who have not looked into the folder yet: what may lie there
-    /// is no error.
+    /// Like [`Registry::check`], but before the folder was examined: any name could be that of a
+    /// file.
     ///
     /// # Errors
-    /// When the folder has no files, and there is no other processor of that name.
+    /// If the name is unknown and the folder contains no files.
     pub fn check_unseen(&self, name: &str, config: &Config) -> Result<(), RegistryError> {
         match self.check(name) {
             Err(RegistryError::Unknown { .. }) if folder::has_files(&config.processors_dir()) => {
@@ -217,12 +218,12 @@ impl Registry {
         }
     }
 
-    /// The digest of the component behind a name; `None` where there is none of that name.
+    /// The digest of the processor's component. `None`: the processor does not exist.
     pub fn digest(&self, name: &str) -> Option<String> {
         self.source(name).ok().map(|(_, digest)| digest)
     }
 
-    /// Where the component behind a name comes from; what there is none of would be dropped.
+    /// The origin of the processor's component. An unknown name counts as dropped.
     pub fn origin(&self, name: &str) -> Origin {
         match self.is_taken(name) {
             true => Origin::Shipped,
@@ -230,16 +231,16 @@ impl Registry {
         }
     }
 
-    /// The file in the folder of processors behind a name, fit for a terminal.
+    /// The processor's file in the folder of processors, escaped for a terminal.
     pub fn file(&self, name: &str) -> Option<String> {
         let plan = self.plan();
         Some(printable(&plan.running.get(name)?.file))
     }
 
-    /// The component behind a name.
+    /// The processor's component.
     ///
     /// # Errors
-    /// When there is none of that name, or it can't be read any more.
+    /// If the processor does not exist, or its component can't be read.
     pub fn component(
         &self,
         name: &str,
@@ -250,10 +251,10 @@ impl Registry {
         component.map_err(|fault| unavailable(name, fault))
     }
 
-    /// Makes a processor ready to run.
+    /// Loads a processor to run it, and creates its tables.
     ///
     /// # Errors
-    /// When the name is unknown, the component can't be used, or the database refuses.
+    /// If the name is unknown, the component can't be used, or the database fails.
     pub fn load(
         &self,
         name: &str,
@@ -262,30 +263,30 @@ impl Registry {
         store: &Store,
         now: UtcMicros,
     ) -> Result<Processor, RegistryError> {
-        let workshop = Workshop {
+        let loader = Loader {
             config,
             engines,
-            compiling: Compiling::Beside,
+            compiling: Compiling::InStore,
         };
-        let made = self.make(name, &workshop, Some(store))?;
-        let kept = made.keep(config);
-        kept.map_err(|fault| unavailable(name, fault))?;
-        record(&made, store, now)?;
-        store.register_tables(made.processor.manifest())?;
+        let loaded = self.load_checked(name, &loader, Some(store))?;
+        let stored = loaded.keep(config);
+        stored.map_err(|fault| unavailable(name, fault))?;
+        record(&loaded, store, now)?;
+        store.register_tables(loaded.processor.manifest())?;
         if name == "usage" {
-            // A price file that can't be used stops reports, which say so, and no run.
+            // An invalid price file must not stop a run. Reports return the error.
             let prices = report::Prices::of(config)
                 .unwrap_or_else(|_| report::Prices::shipped(config.data_dir.join("prices.toml")));
             report::register(store, &prices)?;
         }
-        Ok(made.processor)
+        Ok(loaded.processor)
     }
 
-    /// Makes a processor only to look at it: nothing is written, in the data dir or the database.
-    /// Where it must be compiled, that is done in `scratch`.
+    /// Loads a processor for inspection. Writes nothing to the data directory or the database, and
+    /// compiles in `scratch` if necessary.
     ///
     /// # Errors
-    /// As [`Registry::load`].
+    /// Same as [`Registry::load`].
     pub fn look_at(
         &self,
         name: &str,
@@ -294,16 +295,17 @@ impl Registry {
         store: Option<&Store>,
         scratch: &Path,
     ) -> Result<Processor, RegistryError> {
-        let workshop = Workshop {
+        let loader = Loader {
             config,
             engines,
             compiling: Compiling::In(scratch),
         };
-        self.make(name, &workshop, store).map(|made| made.processor)
+        self.load_checked(name, &loader, store)
+            .map(|loaded| loaded.processor)
     }
 
-    /// As [`Registry::look_at`], for those who must not wait: `None` also where it would have to be
-    /// compiled first, or can't be used.
+    /// Like [`Registry::look_at`], without waiting: `None` if the processor is not compiled yet or
+    /// can't be used.
     pub fn glance_at(
         &self,
         name: &str,
@@ -311,44 +313,45 @@ impl Registry {
         engines: &Engines,
         store: &Store,
     ) -> Option<Processor> {
-        let workshop = Workshop {
+        let loader = Loader {
             config,
             engines,
             compiling: Compiling::Never,
         };
-        let made = self.make(name, &workshop, Some(store)).ok()?;
-        Some(made.processor)
+        let loaded = self.load_checked(name, &loader, Some(store)).ok()?;
+        Some(loaded.processor)
     }
 
-    /// Makes a processor, and holds its manifest against its name and what ran before.
-    fn make(
+    /// Loads a processor and checks its manifest against its name, the operator's grants and the
+    /// versions that ran before.
+    fn load_checked(
         &self,
         name: &str,
-        workshop: &Workshop<'_>,
+        loader: &Loader<'_>,
         store: Option<&Store>,
-    ) -> Result<Made, RegistryError> {
-        let config = workshop.config;
+    ) -> Result<LoadedProcessor, RegistryError> {
+        let config = loader.config;
         let (source, digest) = self.source(name)?;
         let known = match store {
             Some(store) => store.component(&digest)?,
             None => None,
         };
-        let made = workshop.make(name, &digest, known.as_ref(), || {
+        let loaded = loader.load(name, &digest, known.as_ref(), || {
             source.component(config, &digest)
         });
-        self.remember_cadence(&digest, &made);
-        let made = made.map_err(|fault| unavailable(name, fault))?;
-        let manifest = made.processor.manifest();
+        self.remember_cadence(&digest, &loaded);
+        let loaded = loaded.map_err(|fault| unavailable(name, fault))?;
+        let manifest = loaded.processor.manifest();
         let refused = |detail| unavailable(name, Fault::new(FaultKind::Component, detail));
         if manifest.name != name {
-            let detail = format!("the component calls itself `{}`", manifest.name);
+            let detail = format!("the component reports the name `{}`", manifest.name);
             return Err(refused(detail));
         }
         let is_shipped = matches!(source, Source::Shipped(_));
-        if let Some(detail) = ungranted(&made.processor, config, is_shipped) {
+        if let Some(detail) = ungranted(&loaded.processor, config, is_shipped) {
             return Err(refused(detail));
         }
-        // Of a file it was asked when it took over; what runs since then goes on.
+        // The version of a file was checked when it took over.
         if is_shipped && !config.may_go_back(name) {
             let versions = match store {
                 Some(store) => store.component_versions(name)?,
@@ -363,30 +366,30 @@ impl Registry {
                 )));
             }
         }
-        Ok(made)
+        Ok(loaded)
     }
 
-    /// How often processors want to run, by name, as far as their components were asked.
+    /// The cadences of all processors whose components have been loaded, by name.
     pub fn cadences(&self) -> HashMap<String, Duration> {
         let names = self.names().into_iter();
         let known = names.filter_map(|name| Some((self.cadence(&name)??, name)));
         known.map(|(cadence, name)| (name, cadence)).collect()
     }
 
-    /// How often a processor wants to run: `None` where its component was not asked yet, and
-    /// `Some(None)` where it could not answer.
+    /// The cadence of a processor. `None`: its component was not loaded yet. `Some(None)`: it could
+    /// not be loaded.
     pub fn cadence(&self, name: &str) -> Option<Option<Duration>> {
         let digest = self.digest(name)?;
         self.known_cadences().get(&digest).copied()
     }
 
-    fn remember_cadence(&self, digest: &str, made: &Result<Made, Fault>) {
-        let cadence = match made {
-            Ok(made) => Some(Duration::from_secs(
-                made.processor.manifest().cadence_seconds.into(),
+    fn remember_cadence(&self, digest: &str, loaded: &Result<LoadedProcessor, Fault>) {
+        let cadence = match loaded {
+            Ok(loaded) => Some(Duration::from_secs(
+                loaded.processor.manifest().cadence_seconds.into(),
             )),
             Err(fault) if fault.kind == FaultKind::Component => None,
-            // Our own affair, which may go better the next time.
+            // An error of this machine, which could succeed next time.
             Err(_) => return,
         };
         self.known_cadences().insert(digest.to_owned(), cadence);
@@ -398,27 +401,27 @@ impl Registry {
 }
 
 impl Source {
-    /// The component, which for a file is what it was when it was looked at, or nothing.
+    /// The component. For a file, only bytes with the digest that was examined are returned.
     fn component(&self, config: &Config, digest: &str) -> Result<Cow<'static, [u8]>, Fault> {
         let running = match self {
             Self::Shipped(component) => return Ok(Cow::Borrowed(component)),
             Self::Dropped(running) => running,
         };
-        if let Some(component) = kept::component(config, digest) {
+        if let Some(component) = component_store::component(config, digest) {
             return Ok(Cow::Owned(component));
         }
         let bytes_max = config
             .limits_of(&running.component.name)
             .component_bytes_max;
         match folder::read(&config.processors_dir(), &running.file, bytes_max) {
-            folder::Reading::Read(_, component) if sha256_hex(&component) == digest => {
+            folder::ReadResult::Read(_, component) if sha256_hex(&component) == digest => {
                 Ok(Cow::Owned(component))
             }
             _ => Err(Fault::new(
                 FaultKind::Component,
                 format!(
-                    "its component is gone, from the folder of processors and from `state/components`; \
-                     put `{}` there again",
+                    "its component is missing from the folder of processors and from `state/components`; \
+                     put `{}` back into the folder",
                     running.file
                 ),
             )),
@@ -426,13 +429,13 @@ impl Source {
     }
 }
 
-/// Why a processor may not run that asks for more than the operator grants it.
+/// Why the operator's grants do not allow the processor to run, if they don't.
 fn ungranted(processor: &Processor, config: &Config, is_shipped: bool) -> Option<String> {
     let name = &processor.manifest().name;
     let wants = processor.asks_model() && !config.grants_llm(name, is_shipped);
     wants.then(|| {
         format!(
-            "it asks for a language model, which it is not granted; set `llm = true` in `[processors.{name}]` to grant it"
+            "it uses a language model, which is not permitted; set `llm = true` in `[processors.{name}]` to permit it"
         )
     })
 }
@@ -445,34 +448,34 @@ fn unavailable(name: &str, fault: Fault) -> RegistryError {
 }
 
 impl Registry {
-    /// Removes what was kept of components that others took over from, and what an earlier process
-    /// left half done: once in the life of a process that holds the data dir, before any run. What
-    /// can't be removed costs room and nothing else.
+    /// Removes stored components that were replaced, and files that an earlier process left
+    /// incomplete. Call it once per process that holds the data directory, before any run. Files
+    /// that can't be removed only take up space.
     pub(crate) fn tidy(&self, config: &Config, store: &Store) -> Result<(), StoreError> {
         let mut superseded = store.superseded_components()?;
-        // A name that ships may once have been that of a file.
+        // A name that now ships could earlier have been that of a file.
         superseded.retain(|digest| self.shipped.iter().all(|(_, shipped)| shipped != digest));
-        if let Err(error) = kept::discard(config, &superseded) {
-            tracing::warn!(%error, "old components can't be removed from the data dir");
+        if let Err(error) = component_store::discard(config, &superseded) {
+            tracing::warn!(%error, "cannot remove old components from the data directory");
         }
         Ok(())
     }
 }
 
-/// Records a component that can be used, with its compiled form, where the database does not know
-/// that yet.
-fn record(made: &Made, store: &Store, now: UtcMicros) -> Result<(), StoreError> {
-    let digest = made.processor.digest();
-    let manifest = made.processor.manifest();
+/// Records a usable component and the hash of its compiled code, if the database does not have them
+/// yet.
+fn record(loaded: &LoadedProcessor, store: &Store, now: UtcMicros) -> Result<(), StoreError> {
+    let digest = loaded.processor.digest();
+    let manifest = loaded.processor.manifest();
     let known = store.component(digest)?;
     let compiled_sha256 = known.and_then(|known| known.compiled_sha256);
-    if compiled_sha256.as_deref() == Some(made.compiled.sha256.as_str()) {
+    if compiled_sha256.as_deref() == Some(loaded.compiled.sha256.as_str()) {
         return Ok(());
     }
     let component = KnownComponent {
         processor_name: manifest.name.clone(),
         version: manifest.version,
-        compiled_sha256: Some(made.compiled.sha256.clone()),
+        compiled_sha256: Some(loaded.compiled.sha256.clone()),
     };
     store.record_component(digest.to_owned(), component, now)
 }

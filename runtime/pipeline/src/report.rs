@@ -1,8 +1,9 @@
-//! Reports over what `usage` keeps: every message once over all files, however often it was copied.
+//! Reports on the data of `usage`. Each message counts once over all files, however often it was
+//! copied.
 //!
-//! Tokens are facts and prices a table: cost is worked out here, and again when prices change. The
-//! rule that tells copies apart stands in `views`, the price table in `prices`, and what is kept so
-//! that a report need not count everything again in `rollups`.
+//! Tokens are stored, prices are not: cost is calculated here, so it follows changes of the price
+//! table. `views` deduplicates copies, `prices` reads the price table, and `rollups` maintains the
+//! aggregates that make reports fast.
 
 pub mod activity;
 mod call;
@@ -26,25 +27,25 @@ pub use prices::{Prices, PricesError};
 pub use read::{tools, usage};
 pub(crate) use views::register;
 
-/// What a row of a report is about.
+/// The grouping of a report's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     /// Days, in UTC.
     Day,
     /// Months, in UTC.
     Month,
-    /// Sessions, by their id: what is new in each.
+    /// Sessions, by id. Copied messages count only in the first one.
     Session,
     /// Users.
     User,
-    /// Models, as the transcripts name them.
+    /// Models, by their names in transcripts.
     Model,
-    /// Repositories, or the folders that agents worked in.
+    /// Repositories, or the working directories of agents.
     Project,
 }
 
 impl By {
-    /// All of them.
+    /// All groupings.
     pub const ALL: [Self; 6] = [
         Self::Day,
         Self::Month,
@@ -54,7 +55,7 @@ impl By {
         Self::Project,
     ];
 
-    /// The name of a row's key.
+    /// The name of the key field in a row.
     pub fn key(self) -> &'static str {
         match self {
             Self::Day => "day",
@@ -67,89 +68,91 @@ impl By {
     }
 }
 
-/// The days that a report is about, in UTC: a message belongs to the day of its first appearance.
+/// The days of a report, in UTC and inclusive. A message belongs to the day of its first
+/// appearance.
 ///
-/// With either bound, what bears no time is left out.
+/// With either bound, messages without a timestamp are excluded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Days {
-    /// The first one.
+    /// The first day.
     pub since: Option<Day>,
-    /// The last one.
+    /// The last day.
     pub until: Option<Day>,
 }
 
-/// A report names so many models without a price, and not all that transcripts make up.
+/// Maximum number of models without a price that a report lists. Transcripts can contain any
+/// number.
 pub const UNKNOWN_MODELS_MAX: usize = 100;
 
-/// Sums over messages, each counted once.
+/// Sums over messages. Each message counts once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Input that was neither read from nor written to the cache.
+    /// Input tokens, without those read from or written to the cache.
     pub input_tokens: i64,
-    /// Output.
+    /// Output tokens.
     pub output_tokens: i64,
-    /// Input read from the cache.
+    /// Input tokens read from the cache.
     pub cache_read_tokens: i64,
-    /// Input written to the cache, for five minutes and for one hour.
+    /// Input tokens written to the cache, for five minutes or one hour.
     pub cache_creation_tokens: i64,
-    /// Cost in US dollars of what has a price; `None` where nothing has.
+    /// Cost in US dollars of all tokens with a price. `None` if none has one.
     pub cost_usd: Option<Usd>,
-    /// Whether the cost leaves something out: what has no price, or output that was never counted.
+    /// Whether the cost is incomplete: a model has no price, or an output count is not final.
     pub cost_is_lower_bound: bool,
-    /// Whether some message's final output count was never written.
+    /// Whether the final output count of some message was never written.
     pub output_is_lower_bound: bool,
-    /// Models without a price, at that time and speed: the first [`UNKNOWN_MODELS_MAX`] of them.
+    /// Models without a price at that time and speed, at most [`UNKNOWN_MODELS_MAX`].
     pub unknown_models: Vec<String>,
-    /// Messages.
+    /// Number of messages.
     pub messages: i64,
-    /// Distinct session ids.
+    /// Number of distinct session ids.
     pub sessions: i64,
 }
 
-/// How often a tool was called, each call counted once, and how calls failed.
+/// Calls of a tool and their failures. Each call counts once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Calls {
-    /// Calls.
+    /// Number of calls.
     pub calls: i64,
-    /// Calls that failed.
+    /// Number of failed calls. The following four fields break it down.
     pub errors: i64,
-    /// Of these: the tool refused.
+    /// The tool reported an error.
     pub tool_errors: i64,
-    /// A command ended with a code other than zero.
+    /// A command exited with a nonzero code.
     pub exit_codes: i64,
-    /// A person said no.
+    /// The user rejected the call.
     pub rejected: i64,
-    /// Another call of the same message failed.
+    /// The call was canceled because another call of the same message failed.
     pub siblings_failed: i64,
-    /// Distinct session ids.
+    /// Number of distinct session ids.
     pub sessions: i64,
 }
 
-/// One line of a report.
+/// One row of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row<Figures = Totals> {
-    /// What it is about; `None` where the transcript does not tell.
+    /// The value of the grouping. `None` if the transcript does not contain it.
     pub key: Option<String>,
-    /// Its sums.
+    /// The sums.
     pub totals: Figures,
 }
 
-/// A report: its JSON is the body of `report usage --json` (ARCHITECTURE.md §7), in which each row
-/// bears its key under the key's own name.
+/// A report. Its JSON is the output of `report usage --json`. Each row has its key under the name
+/// in `key`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report<Figures = Totals> {
-    /// The name of a row's key.
+    /// The name of the key field.
     pub key: &'static str,
     /// Every session that was committed before this time is included.
     pub as_of: UtcMicros,
-    /// The sums over all messages of these days, whatever the rows are about.
+    /// Sums over all messages of these days, independent of the grouping.
     pub totals: Totals,
-    /// Its rows, in order of their keys.
+    /// The rows, sorted by key.
     pub rows: Vec<Row<Figures>>,
 }
 
 impl<Figures> Report<Figures> {
-    /// A report of nothing.
+    /// A report without rows.
     pub fn empty(key: &'static str, as_of: UtcMicros) -> Self {
         let cost_usd = Some(Usd::default());
         let totals = Totals {
@@ -166,10 +169,10 @@ impl<Figures> Report<Figures> {
 }
 
 impl<Figures: DeserializeOwned> Report<Figures> {
-    /// Reads a report from its JSON, without losing a digit of it.
+    /// Parses a report from JSON without losing precision.
     ///
     /// # Errors
-    /// When the text is no report whose rows are about `key`.
+    /// If the text is not a report with this key.
     pub fn read(key: &'static str, text: &str) -> serde_json::Result<Self> {
         #[derive(Deserialize)]
         struct Raw {

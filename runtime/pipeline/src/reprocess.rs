@@ -1,6 +1,6 @@
-//! Asking for sessions to be processed again: they are marked due, and the next run does the rest.
+//! Marks sessions to be processed again by the next run.
 //!
-//! Nothing is deleted: the rows of before stay until the new ones replace them.
+//! Nothing is deleted. Existing rows stay until new ones replace them.
 
 use session_pipeline_store::{Audited, Store, StoreError};
 
@@ -8,34 +8,35 @@ use crate::config::Config;
 use crate::listing::{self, ListingError};
 use crate::registry::{Registry, RegistryError};
 
-/// What was marked.
+/// The result of marking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marked {
-    /// Sessions that are due now; those that were never processed are so anyway, and not counted.
+    /// Number of sessions that are now due. Sessions that were never processed are due anyway and
+    /// not counted.
     pub sessions: u64,
-    /// Sessions in quarantine among those that were asked for: no mark takes them out of it.
+    /// Number of selected sessions in quarantine. Marking does not release them.
     pub quarantined: u64,
 }
 
-/// Why nothing was marked.
+/// Why no session was marked.
 #[derive(Debug, thiserror::Error)]
 pub enum ReprocessError {
-    /// There is no such processor.
+    /// The processor does not exist.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// There is no such session, or sessions can't be read.
+    /// The session does not exist, or sessions can't be read.
     #[error(transparent)]
     Listing(#[from] ListingError),
-    /// The database refused.
+    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Marks all sessions that a processor has processed, or one of them. Without a database nothing
-/// was processed, and nothing is marked.
+/// Marks all sessions that the processor has processed, or one of them. Without a database, there
+/// are none.
 ///
 /// # Errors
-/// When the processor or the session is unknown, or the database refuses.
+/// If the processor or the session does not exist, or the database fails.
 pub fn reprocess(
     config: &Config,
     registry: &Registry,
@@ -47,7 +48,8 @@ pub fn reprocess(
     registry.notice(config, store, audited.now)?;
     registry.check(processor)?;
     if let Some(key) = key {
-        // Only whether it is there; a mistyped key must not look like a session without rows.
+        // Only checks that the session exists. A mistyped key must not look like a session without
+        // rows.
         listing::show(config, registry, store, key, audited.now)?;
     }
     let Some(store) = store else {

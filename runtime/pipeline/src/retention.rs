@@ -1,25 +1,25 @@
-//! What is removed after a time (ARCHITECTURE.md §6): a plan by the clock, and nothing else.
+//! Retention: what is removed after how long. A pure function of time.
 //!
-//! Runs and what their sessions cost, what language models were asked and answered, and failures of
-//! sessions whose files are gone. Never the audit log, and never what a processor wrote.
-//! [`Pipeline::sweep`](crate::run::Pipeline::sweep) carries it out.
+//! It covers runs and the costs of their sessions, requests to language models and their answers,
+//! and failures of sessions whose files are gone. The audit log and rows of processors are never
+//! removed. [`Pipeline::sweep`](crate::run::Pipeline::sweep) executes the plan.
 
 use std::time::Duration;
 
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_store::Retention;
 
-/// Runs and costs: a quarter tells how a processor develops.
+/// Runs and costs: a quarter shows the trend of a processor.
 const RUNS_DAYS: u64 = 90;
-/// Answers of language models: long enough that processing everything again soon asks nothing twice.
+/// Answers of language models: long enough that reprocessing soon does not repeat requests.
 const RESPONSES_DAYS: u64 = 30;
-/// Failures of sessions whose file is gone: a file that comes back later is tried anew.
+/// Failures of sessions whose files are gone. A file that returns later is tried again.
 const MISSING_FAILURES_DAYS: u64 = 90;
-/// How often somebody looks.
+/// Interval between two sweeps.
 const SWEPT_EVERY: Duration = Duration::from_secs(24 * 3600);
 
-/// What is kept at `now`. Where sessions are forgotten whose files are gone, their failures go no
-/// later.
+/// The retention limits at `now`. Failures are removed no later than the rows of the same missing
+/// session.
 pub fn plan(now: UtcMicros, keep_missing_days: Option<u32>) -> Retention {
     let days_ago = |days: u64| now.minus(Duration::from_secs(days * 24 * 3600));
     let missing_days = keep_missing_days.map_or(MISSING_FAILURES_DAYS, |days| {
@@ -33,7 +33,7 @@ pub fn plan(now: UtcMicros, keep_missing_days: Option<u32>) -> Retention {
     }
 }
 
-/// Whether it is time to look again. A clock that was set back is no reason to wait for it.
+/// Whether a sweep is due. Also true if the clock was set back.
 pub fn is_due(last: Option<UtcMicros>, now: UtcMicros) -> bool {
     last.is_none_or(|last| now < last || now >= last.plus(SWEPT_EVERY))
 }

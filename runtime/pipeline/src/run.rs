@@ -1,8 +1,8 @@
-//! One run: a pass of one processor over all its candidates, from the plan to the report.
+//! One run of a processor over all its candidates, from the scan to the report.
 //!
-//! A run takes no input but its processor, its caps and the clock: it looks at the world and brings
-//! the store up to date. Command line, HTTP and scheduler all start it by [`Pipeline::run`]: same
-//! lock, same audit.
+//! A run depends only on its processor, its caps and the clock. It reads the sessions on disk and
+//! updates the store. Command line, HTTP and scheduler all start runs with [`Pipeline::run`], so
+//! they share its lock and its audit entry.
 
 mod attempt;
 mod commit;
@@ -34,7 +34,7 @@ pub use dispatch::Progress;
 pub use report::RunReport;
 pub use request::RunRequest;
 
-/// All that runs share: opened once in a process.
+/// Everything that runs share. Opened once per process.
 pub struct Pipeline {
     config: Config,
     clock: Arc<dyn Clock>,
@@ -44,51 +44,53 @@ pub struct Pipeline {
     permits: Arc<dispatch::Permits>,
     in_flight: InFlight,
     model: Option<Arc<dyn LanguageModel>>,
-    running: running::Running,
+    running: running::RunningProcessors,
     is_stopping: AtomicBool,
     swept_at: Mutex<Option<UtcMicros>>,
 }
 
-/// Why there was no run, or why it did not come to its end.
+/// Why a run did not start or did not complete.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The same processor is at work.
+    /// The processor is already running.
     #[error("the processor `{0}` is already running; wait for it to end")]
     AlreadyRunning(String),
-    /// The processor is not at hand.
+    /// The processor is not available.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The database refused.
+    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The sessions root can't be read.
-    #[error("the sessions root `{path}` can't be read; check the path and its permissions")]
+    #[error("cannot read sessions root `{path}`; check the path and its permissions")]
     Sessions {
-        /// The root.
+        /// The path of the sessions root.
         path: String,
-        /// Why.
+        /// The I/O error.
         #[source]
         source: std::io::Error,
     },
-    /// No run begins any more.
-    #[error("the pipeline is stopping, and begins no run; try again when it is back")]
+    /// The pipeline is stopping and starts no runs.
+    #[error("the pipeline is stopping and starts no runs; try again after its restart")]
     Stopping,
-    /// It was stopped before it had dealt with all its sessions.
-    #[error("the run was stopped; what it had processed stands, and the next run does the rest")]
+    /// It was stopped before it processed all its sessions.
+    #[error(
+        "the run was interrupted; the sessions that it processed are committed, and the next run processes the rest"
+    )]
     Interrupted,
-    /// The language model does not answer until its operator has done something.
-    #[error("the run stopped: {0}; what it had processed stands")]
+    /// An error of the language model that its operator has to resolve.
+    #[error("the run stopped: {0}; the sessions that it processed are committed")]
     Halted(String),
-    /// A part of the pipeline itself broke.
-    #[error("the run broke off: {0}; please report it")]
+    /// An internal error.
+    #[error("the run failed with an internal error: {0}; please report it")]
     Broken(String),
 }
 
 impl Pipeline {
-    /// Opens the data dir, with the components it knows.
+    /// Opens the data directory.
     ///
     /// # Errors
-    /// When the database can't be opened.
+    /// If the database can't be opened.
     pub fn open(
         config: Config,
         clock: Arc<dyn Clock>,
@@ -108,20 +110,20 @@ impl Pipeline {
             permits,
             in_flight,
             model: None,
-            running: running::Running::default(),
+            running: running::RunningProcessors::default(),
             is_stopping: AtomicBool::new(false),
             swept_at: Mutex::default(),
         })
     }
 
-    /// The same with a language model for the processors that may ask one.
+    /// Adds a language model for the processors that can use one.
     #[must_use]
     pub fn with_language_model(mut self, model: Arc<dyn LanguageModel>) -> Self {
         self.model = Some(model);
         self
     }
 
-    /// Whether there is one.
+    /// Whether a language model is configured.
     pub fn has_language_model(&self) -> bool {
         self.model.is_some()
     }
@@ -136,12 +138,12 @@ impl Pipeline {
         &self.store
     }
 
-    /// What the workers are at, and what those of a dead process were at.
+    /// The sessions in progress, and those of a previous process that crashed.
     pub fn in_flight(&self) -> &InFlight {
         &self.in_flight
     }
 
-    /// The database, for whoever keeps something there beside the runs.
+    /// The database, with shared ownership.
     pub fn shared_store(&self) -> Arc<Store> {
         Arc::clone(&self.store)
     }
@@ -156,10 +158,10 @@ impl Pipeline {
         &self.clock
     }
 
-    /// Makes a processor ready, for one run or many.
+    /// Loads a processor for one or more runs.
     ///
     /// # Errors
-    /// As [`Registry::load`], and when it needs a language model and there is none.
+    /// Same as [`Registry::load`], and if it needs a language model and none is configured.
     pub fn processor(&self, name: &str) -> Result<Processor, RegistryError> {
         let processor = self.registry.load(
             name,
@@ -176,22 +178,22 @@ impl Pipeline {
         Ok(processor)
     }
 
-    /// Looks into the folder of processors, and lets take over what is new there. As long as
-    /// compiling takes, so not for threads that answer requests; `waits` says whether to wait for a
-    /// look that is at work already.
+    /// Checks the folder of processors and lets new components take over. It takes as long as
+    /// compiling, so do not call it on a thread that answers requests. `waits` tells whether to
+    /// wait for a check that is already running.
     ///
     /// # Errors
-    /// As [`Registry::look`].
+    /// Same as [`Registry::look`].
     pub fn look(&self, waits: bool) -> Result<(), StoreError> {
         let now = self.clock.now();
         self.registry
             .look(&self.config, &self.engines, &self.store, now, waits)
     }
 
-    /// Opens the sessions root; `None` where there is none.
+    /// Opens the sessions root. `None`: it does not exist.
     ///
     /// # Errors
-    /// When it is there and can't be read.
+    /// If it exists but can't be read.
     pub fn sessions_root(&self) -> Result<Option<SessionsRoot>, RunError> {
         let path = &self.config.sessions_root;
         SessionsRoot::open(path).map_err(|source| RunError::Sessions {
@@ -200,10 +202,10 @@ impl Pipeline {
         })
     }
 
-    /// Runs a processor over all its candidates: the one way to start a run, whoever asks.
+    /// Runs a processor over all its candidates. This is the only way to start a run.
     ///
     /// # Errors
-    /// When there was no run, or it did not come to its end. A session's failure is no error.
+    /// If the run did not start or did not complete. A failed session is not an error.
     pub fn run(
         &self,
         name: &str,
@@ -215,32 +217,33 @@ impl Pipeline {
             .look_for(name, &self.config, &self.engines, &self.store, now)?;
         self.registry.check(name)?;
         let _lock = self.running.take(name)?;
-        // Asked under the lock, so that whoever stops the pipeline and then waits waits for this one.
+        // Checked under the lock, so that a caller that stops the pipeline and waits also waits for
+        // this run.
         if self.is_stopping() {
             return Err(RunError::Stopping);
         }
         let started = self.clock.monotonic();
-        let loaded = match caught(|| Ok(self.processor(name)?)) {
-            // A processor that can't run here has no run, so nothing is recorded of one.
+        let loaded = match catch_panic(|| Ok(self.processor(name)?)) {
+            // A processor that can't run here has no run, so none is recorded.
             Err(RunError::Registry(error)) if error.is_refusal() => return Err(error.into()),
             loaded => loaded,
         };
         let id = self
             .store
             .begin_run(name, request.trigger, self.clock.now())?;
-        // Outside of the pass, so that a run that breaks off still tells what it had done.
+        // Outside the pass, so that a run that fails still reports its work.
         let stats = Mutex::new(Stats {
             processor: name.to_owned(),
             ..Stats::default()
         });
         let pass = |processor| self.pass(&processor, request, &id, &stats, progress);
-        let result = loaded.and_then(|processor| caught(|| pass(processor)));
+        let result = loaded.and_then(|processor| catch_panic(|| pass(processor)));
         let mut stats = stats.into_inner().unwrap_or_else(PoisonError::into_inner);
         let result = match result {
             Ok(_) if self.is_stopping() && stats.capped > 0 => Err(RunError::Interrupted),
-            Ok(passed) => match self.halted(&id) {
+            Ok(pass_report) => match self.halted(&id) {
                 Some(reason) => Err(RunError::Halted(reason)),
-                None => Ok(passed),
+                None => Ok(pass_report),
             },
             Err(error) => Err(error),
         };
@@ -267,18 +270,18 @@ impl Pipeline {
         };
         let finished = self.store.finish_run(record);
         self.sweep();
-        let passed = result?;
+        let pass_report = result?;
         finished?;
         Ok(RunReport {
             id,
             stats,
-            notes: passed.notes,
-            opens: passed.opens,
+            notes: pass_report.notes,
+            opens: pass_report.opens,
         })
     }
 
-    /// Removes what is kept for a time only, unless that was done within the last day. Upkeep must
-    /// not break the work: where it fails, that is a warning.
+    /// Removes data past its retention, at most once a day. Errors are logged as warnings, because
+    /// maintenance must not fail a run.
     pub fn sweep(&self) {
         let now = self.clock.now();
         {
@@ -293,13 +296,15 @@ impl Pipeline {
             .sweep(retention::plan(now, self.config.keep_missing_days))
         {
             Ok(swept) if swept == Swept::default() => {}
-            Ok(swept) => tracing::info!(?swept, "removed what is kept for a time only"),
-            Err(error) => tracing::warn!("what is old could not be removed: {}", chain(&error)),
+            Ok(swept) => tracing::info!(?swept, "removed data past its retention"),
+            Err(error) => {
+                tracing::warn!("cannot remove data past its retention: {}", chain(&error))
+            }
         }
     }
 
-    /// From now on no run begins, and those at work begin no further session; requests to a
-    /// language model are broken off.
+    /// Stops the pipeline: no run starts, running ones start no further session, and requests to a
+    /// language model are aborted.
     pub fn stop(&self) {
         self.is_stopping.store(true, Ordering::SeqCst);
         if let Some(model) = &self.model {
@@ -307,7 +312,7 @@ impl Pipeline {
         }
     }
 
-    /// Why a run goes no further, where only the operator of the language model can help.
+    /// Why a run was halted, if only the operator of the language model can resolve it.
     fn halted(&self, run_id: &str) -> Option<String> {
         self.model.as_ref()?.halted(run_id)
     }
@@ -317,12 +322,12 @@ impl Pipeline {
         self.is_stopping.load(Ordering::SeqCst)
     }
 
-    /// The processors that are at work, sorted.
+    /// The processors that are running, sorted.
     pub fn running(&self) -> Vec<String> {
         self.running.names()
     }
 
-    /// Waits until no run is at work; `false` if one still is when the time is over.
+    /// Waits until no run is in progress. Returns false after the timeout.
     pub fn wait_until_idle(&self, at_most: Duration) -> bool {
         self.running.wait_until_idle(at_most)
     }
@@ -346,8 +351,8 @@ impl std::fmt::Debug for Pipeline {
     }
 }
 
-/// A panic in `work` as an error.
-fn caught<T>(work: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunError> {
+/// Converts a panic in `work` to an error.
+fn catch_panic<T>(work: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunError> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<String>()

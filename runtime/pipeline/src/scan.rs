@@ -1,7 +1,7 @@
-//! What is due: the sessions on disk held against what is known of them (BEHAVIOUR.md A3 to A9).
+//! Scan: compares the sessions on disk with the stored state and decides which are due.
 //!
-//! A plan and nothing else: no file is read and nothing is written here. The walk feeds
-//! [`ScanPlan::visit`] one session at a time, so that a million stable sessions cost no list.
+//! This is pure planning: nothing is read from sessions, and nothing is written. The walk calls
+//! [`ScanPlan::visit`] for one session at a time, so unchanged sessions use no memory.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -13,19 +13,19 @@ use session_pipeline_store::retry::Verdict;
 use session_pipeline_store::state_rows::{FailureRow, StateRow, StateRows};
 use session_pipeline_store::{Change, PresenceChanges};
 
-/// The window within which the file's time may lag behind the clock (BEHAVIOUR.md 2.4). It binds
-/// legacy rows only; our own rows compare for equality.
+/// How far a file's modification time can lag behind the clock, in microseconds. Only legacy rows
+/// need it. Other rows compare observations for equality.
 const LEGACY_WINDOW_MICROS: i64 = 50_000;
 
-/// What a scan compares with.
+/// The stored state and settings for a scan.
 pub struct ScanContext<'a> {
     /// Failures by session key.
     pub failures: &'a HashMap<String, FailureRow>,
-    /// The digest of the component that runs.
+    /// The digest of the current component.
     pub digest: &'a str,
-    /// Its version.
+    /// The version of the current component.
     pub version: u32,
-    /// The versions of the digests in [`StateRows::digests`], in their order.
+    /// The versions of the components in [`StateRows::digests`], in the same order.
     pub versions: Vec<Option<u32>>,
     /// The time of the scan.
     pub now: UtcMicros,
@@ -33,37 +33,37 @@ pub struct ScanContext<'a> {
     pub is_started_by_person: bool,
 }
 
-/// A session to be looked at.
+/// A session that the run checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// Its key.
+    /// The session's key: its path below the sessions root.
     pub key: String,
-    /// What the walk saw of it.
+    /// The observation of the walk.
     pub observed: Observed,
     /// Its state row.
     pub known: Option<StateRow>,
     /// Its failure row.
     pub failure: Option<FailureRow>,
-    /// What must be found out before it is tried.
+    /// What to check before it is tried.
     pub check: Check,
-    /// Whether the component that runs is the one that wrote its rows.
+    /// Whether the current component wrote its rows.
     pub is_same_component: bool,
-    /// When it was tried last.
+    /// When it was last tried.
     last_tried_at: Option<UtcMicros>,
-    /// Since when the caps of runs have left it over.
+    /// Since when the caps of runs have skipped it.
     left_since: Option<UtcMicros>,
 }
 
 impl Candidate {
-    /// The length of the content that was processed last, where it is known.
+    /// The length of the content that was last processed, in bytes, if it is known.
     pub fn known_bytes(&self) -> Option<u64> {
         let known = self.known?;
         known.hash?;
         Some(known.observed?.size)
     }
 
-    /// How a content with these hashes differs from the one that was processed last.
-    /// `prefix` is the hash of its beginning of [`Candidate::known_bytes`].
+    /// How content with these hashes differs from the content that was last processed. `prefix` is
+    /// the hash of its first [`Candidate::known_bytes`] bytes.
     pub fn change(&self, hash: ContentHash, prefix: Option<ContentHash>) -> Change {
         let Some(known) = self.known.filter(|known| known.hash.is_some()) else {
             return Change::Unknown;
@@ -72,49 +72,49 @@ impl Candidate {
             _ if known.hash == Some(hash) => Change::Grown,
             Some(_) if prefix.is_some() && prefix == known.hash => Change::Grown,
             Some(_) => Change::Rewritten,
-            // The same component yields every row again that is still there.
+            // The same component produces all rows again that are still in the content.
             None if self.is_same_component => Change::Unproven,
             None => Change::Unknown,
         }
     }
 }
 
-/// What must be found out of a candidate before an instance is made for it.
+/// What to check before a candidate is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
-    /// Nothing: it has to be processed whatever its hash.
+    /// Nothing. It is processed regardless of its hash.
     Nothing,
-    /// Hash it first: where the hash is that of the state row it was only touched.
+    /// Hash the content. If it equals the hash in the state row, the session is unchanged.
     StateHash,
-    /// Hash it first: where the hash is that of its last failure it still waits, or stays in
-    /// quarantine; otherwise it is a session like any other.
+    /// Hash the content. If it equals the hash of the last failure, the session keeps waiting or
+    /// stays in quarantine. Otherwise it is processed.
     FailureHash {
-        /// Why it would not be tried.
+        /// The verdict if the content is the one that failed.
         verdict: Verdict,
-        /// Whether it was only touched where the hash is that of the state row.
+        /// Whether a hash equal to the one in the state row also means unchanged.
         or_state_hash: bool,
     },
 }
 
-/// The outcome of a scan.
+/// The result of a scan.
 #[derive(Debug, Default)]
 pub struct ScanPlan {
-    /// What is to be looked at; in the order of A8 after [`ScanPlan::finish`].
+    /// The candidates, in processing order after [`ScanPlan::finish`].
     pub candidates: Vec<Candidate>,
-    /// Since when the caps of runs have left sessions over, by key, as it was at the scan.
+    /// Since when the caps of runs have skipped sessions, by key, at the time of the scan.
     pub waits: HashMap<String, UtcMicros>,
-    /// How many wait after a failure.
+    /// Number of sessions that wait after a failure.
     pub waiting: u64,
-    /// How many are in quarantine.
+    /// Number of sessions in quarantine.
     pub quarantined: u64,
-    /// The rows whose file is gone, or is back.
+    /// The rows whose file is gone or has returned.
     pub presence: PresenceChanges,
     /// Failure rows whose file the walk found.
     seen_failures: HashSet<i64>,
 }
 
 impl ScanPlan {
-    /// A plan for the run after those that left these sessions over.
+    /// A plan with the sessions that earlier runs skipped.
     pub fn after(waits: HashMap<String, UtcMicros>) -> Self {
         Self {
             waits,
@@ -136,7 +136,7 @@ impl ScanPlan {
         } else {
             context.failures.get(key)
         };
-        // Back is back, also where its present content waits or fails.
+        // A file has returned even if its current content waits or fails.
         self.presence
             .returned
             .extend(row.filter(|row| row.is_missing).map(|row| row.row_id));
@@ -179,16 +179,15 @@ impl ScanPlan {
         });
     }
 
-    /// Ends the scan: puts the candidates in order, and finds the sessions that have vanished,
-    /// unless the walk came short or found nothing at all (an unmounted root is no deletion).
+    /// Ends the scan: sorts the candidates and finds missing sessions, unless the walk was
+    /// incomplete or found nothing. An unmounted root does not mean that sessions were deleted.
     pub fn finish(
         &mut self,
         walk: &Walk,
         known: &StateRows,
         failures: &HashMap<String, FailureRow>,
     ) {
-        // Those that earlier runs left over come first, the longest waiting before the others:
-        // however many sessions are new at each run, everyone's turn comes.
+        // Sessions skipped by earlier runs come first, longest wait first, so that none starves.
         self.candidates.sort_unstable_by(|a, b| {
             let rank = |candidate: &Candidate| {
                 let left_since = candidate.left_since;
@@ -215,8 +214,8 @@ impl ScanPlan {
     }
 }
 
-/// Since when a session has been left over, by the row of `session_waits`. A row from before its
-/// last attempt says nothing any more: the run that tried it died before it could remove the row.
+/// Since when a session has been skipped, according to `session_waits`. An entry older than the
+/// last attempt is stale: the process died before removing it.
 pub fn left_since(
     recorded: Option<UtcMicros>,
     last_tried_at: Option<UtcMicros>,
@@ -224,20 +223,20 @@ pub fn left_since(
     recorded.filter(|&since| last_tried_at.is_none_or(|tried| tried <= since))
 }
 
-/// How a session stands before the next run.
+/// The state of a session before the next run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It is processed as it is.
+    /// Processed with its current content.
     Settled,
-    /// It failed, and waits.
+    /// Failed, and waiting for a retry.
     Waiting,
-    /// It is not tried any more.
+    /// Not retried.
     Quarantined,
-    /// The next run looks at it.
+    /// The next run checks it.
     Candidate(Check),
 }
 
-/// Decides how a session on disk stands, by what is known of it: the one rule for runs and listings.
+/// Judges a session on disk by its stored state. Runs and listings share this rule.
 pub fn judge(
     row: Option<&StateRow>,
     failure: Option<&FailureRow>,
@@ -259,7 +258,8 @@ pub fn judge(
         (Verdict::Waiting, Some(last)) if last == observed => Standing::Waiting,
         (Verdict::Quarantined, Some(last)) if last == observed => Standing::Quarantined,
         (Verdict::Quarantined, None) if waits_unread(failure, context) => Standing::Waiting,
-        // Another size is other content; the same size may only have been touched.
+        // A different size means different content. With the same size, the content can be
+        // unchanged.
         (_, Some(last)) if last.size != observed.size => Standing::Candidate(check),
         (verdict, _) => Standing::Candidate(Check::FailureHash {
             verdict,
@@ -268,7 +268,7 @@ pub fn judge(
     }
 }
 
-/// Whether a session is due, and what has to be checked first.
+/// Whether a session is due, and what to check first.
 fn due(row: Option<&StateRow>, observed: Observed, context: &ScanContext<'_>) -> Option<Check> {
     let Some(row) = row else {
         return Some(Check::Nothing);
@@ -295,12 +295,13 @@ fn due(row: Option<&StateRow>, observed: Observed, context: &ScanContext<'_>) ->
     }
 }
 
-/// What is stored of an observation: nothing where the file changed so shortly before the read that
-/// a later change could bear the same time (BEHAVIOUR.md A3).
+/// The observation to store. `None` if the file changed so shortly before the read that a later
+/// change could have the same timestamp.
 pub fn trusted(observed: Observed, read_at: UtcMicros, quiet_window: Duration) -> Option<Observed> {
     let window_ns = i64::try_from(quiet_window.as_nanos()).unwrap_or(i64::MAX);
     let read_ns = read_at.as_nanos();
-    // A time in the future says nothing; the inode's own can't be set.
+    // A modification time in the future is useless. The change time of the inode can't be set by
+    // programs.
     let changed_ns = if observed.mtime_ns > read_ns {
         observed.ctime_ns
     } else {
@@ -309,7 +310,7 @@ pub fn trusted(observed: Observed, read_at: UtcMicros, quiet_window: Duration) -
     (changed_ns < read_ns.saturating_sub(window_ns)).then_some(observed)
 }
 
-/// Whether a session waits although another content of it is in quarantine: the present one could
+/// Whether a session waits although other content of it is in quarantine: its current content could
 /// not be read, so it is unknown which content it is.
 fn waits_unread(failure: &FailureRow, context: &ScanContext<'_>) -> bool {
     let (now, is_started_by_person) = (context.now, context.is_started_by_person);

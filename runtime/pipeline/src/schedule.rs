@@ -1,9 +1,7 @@
-//! When a job is due: a small grammar, and arithmetic over times that are passed in.
+//! Schedules: when a job is due.
 //!
-//! The grammar is that of BEHAVIOUR.md 6.3 without cron: `every 15m`, `every 2h`,
-//! `daily 04:15,16:00`. All times are UTC.
-//! No clock is asked and nothing is started here: the jobs and what a tick starts are in
-//! [`crate::scheduler`].
+//! The grammar is `every 15m`, `every 2h` or `daily 04:15,16:00`. All times are UTC. This module is
+//! pure: times are passed in, and [`crate::scheduler`] starts jobs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,73 +12,73 @@ use session_pipeline_host::clock::UtcMicros;
 const MICROS_PER_MINUTE: i64 = 60_000_000;
 const MINUTES_PER_DAY: u16 = 24 * 60;
 const MICROS_PER_DAY: i64 = MINUTES_PER_DAY as i64 * MICROS_PER_MINUTE;
-/// A leap year: whoever asks for more has counted in seconds.
+/// A leap year. A longer interval is probably a number of seconds.
 const INTERVAL_MINUTES_MAX: u32 = 366 * 24 * 60;
 
-/// What a schedule may be, in words that fit after "give".
+/// The accepted schedules, as a noun phrase for error messages.
 pub const ALLOWED: &str = "a schedule: `every 15m`, `every 2h` or `daily 04:15,16:00` (in UTC)";
 
 /// When a job runs.
 ///
 /// ```
 /// use session_pipeline_host::clock::UtcMicros;
-/// use crate::schedule::Schedule;
+/// use session_pipeline_pipeline::schedule::Schedule;
 ///
 /// let schedule: Schedule = "every 15m".parse()?;
 /// let start = UtcMicros(0);
-/// assert!(schedule.is_due(None, start), "what never ran is due");
+/// assert!(schedule.is_due(None, start), "a job that never ran is due");
 /// assert!(!schedule.is_due(Some(start), UtcMicros(14 * 60_000_000)));
 /// assert!(schedule.is_due(Some(start), UtcMicros(15 * 60_000_000)));
-/// # Ok::<(), crate::schedule::ScheduleError>(())
+/// # Ok::<(), session_pipeline_pipeline::schedule::ScheduleError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule(Form);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Form {
-    /// So many minutes after the last run; 0: at every tick.
+    /// Minutes after the last run. 0: at every tick.
     Every(u32),
-    /// Minutes of the day, rising, at least one.
+    /// Minutes of the day, sorted, not empty.
     Daily(Vec<u16>),
 }
 
-/// Why a text is no schedule.
+/// The text is not a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no schedule; give {}", self.remedy())]
+#[error("invalid schedule `{text}`: expected {}", self.remedy())]
 pub struct ScheduleError {
-    /// The text, fit for a terminal.
+    /// The text, escaped for a terminal.
     pub text: String,
-    /// The first character that does not fit, from 1; one past the end where the text is too short.
+    /// The position of the first invalid character, from 1. One past the end if the text is too
+    /// short.
     pub column: usize,
-    /// What is to stand there.
+    /// What is expected at this position.
     pub expected: &'static str,
 }
 
 impl ScheduleError {
-    /// What to give instead, and where the text went wrong.
+    /// What is accepted, and where the text is invalid.
     pub fn remedy(&self) -> String {
         let Self {
             column, expected, ..
         } = self;
-        format!("{ALLOWED}; its character {column} is to be {expected}")
+        format!("{ALLOWED}; character {column} should be {expected}")
     }
 }
 
 impl Schedule {
-    /// A schedule that never runs more often than once in `interval`: whole hours where it is a
-    /// multiple of one, else minutes, rounded up (BEHAVIOUR.md 6.2).
+    /// A schedule that runs at most once per `interval`. Rounds up to minutes.
     pub fn every(interval: Duration) -> Self {
         let minutes = interval.as_secs().div_ceil(60).max(1);
         let minutes = u32::try_from(minutes).unwrap_or(u32::MAX);
         Self(Form::Every(minutes.min(INTERVAL_MINUTES_MAX)))
     }
 
-    /// Whether a job is due (BEHAVIOUR.md 6.3). A job that never ran is due. An interval is due
-    /// from its last moment on. A daily schedule is due if one of its times has passed since the
-    /// last run, on whatever day: times missed between two ticks or while the server was down are
-    /// caught up by one run.
+    /// Whether a job is due. A job that never ran is due. With an interval, a job is due once the
+    /// interval has passed since its last run. With daily times, a job is due if one of the times
+    /// has passed since its last run, on any day. Times that were missed between two ticks or while
+    /// the server was down are made up for by one run.
     ///
-    /// A last run ahead of `now` is one of a clock that has been set back: see [`Schedule::settle`].
+    /// A last run in the future means that the clock was set back, see [`Schedule::settle`].
     pub fn is_due(&self, last_run_at: Option<UtcMicros>, now: UtcMicros) -> bool {
         let Some(last_run_at) = last_run_at else {
             return true;
@@ -96,11 +94,11 @@ impl Schedule {
         }
     }
 
-    /// The last run as it is to be taken at `now`, where the clock was set back since.
+    /// The last run to assume at `now`, if the clock was set back.
     ///
-    /// An interval begins anew, so that the job neither runs at once nor waits for the clock to
-    /// come back to where it was. A time of the day that was served is not served again when the
-    /// clock passes it a second time; but a last run more than a day ahead was never a true time.
+    /// An interval starts over, so that the job neither runs immediately nor waits until the clock
+    /// reaches the old time. A daily time that was already served is not repeated when the clock
+    /// passes it again. But a last run more than a day in the future was never correct.
     #[must_use]
     pub fn settle(&self, last_run_at: UtcMicros, now: UtcMicros) -> UtcMicros {
         let ahead_max = match &self.0 {
@@ -114,7 +112,7 @@ impl Schedule {
         }
     }
 
-    /// The first moment from `now` on at which the job is due, if nothing else happens.
+    /// The first time from `now` on at which the job is due.
     pub fn next_due_at(&self, last_run_at: Option<UtcMicros>, now: UtcMicros) -> UtcMicros {
         let Some(last_run_at) = last_run_at.filter(|_| !self.is_due(last_run_at, now)) else {
             return now;
@@ -128,7 +126,7 @@ impl Schedule {
             .max(now),
             Form::Daily(minutes) => {
                 let after = last_run_at.max(now);
-                // Each day has all the times, so one of that day, else of the next.
+                // Every day has all the times, so the next one is today or tomorrow.
                 [0, MICROS_PER_DAY]
                     .map(|later| UtcMicros(after.0.saturating_add(later)))
                     .into_iter()
@@ -138,7 +136,7 @@ impl Schedule {
         }
     }
 
-    /// The longest time between two runs that go as they should.
+    /// The longest planned time between two runs.
     pub fn longest_gap(&self) -> Duration {
         let minutes = match &self.0 {
             Form::Every(minutes) => *minutes,
@@ -152,14 +150,14 @@ impl Schedule {
         Duration::from_secs(u64::from(minutes) * 60)
     }
 
-    /// The interval, where it has one.
+    /// The interval, if it is an interval schedule.
     pub fn interval(&self) -> Option<Duration> {
         matches!(self.0, Form::Every(_)).then(|| self.longest_gap())
     }
 }
 
-/// The latest of the daily times up to and including `now`: one of the same day, else the last of
-/// the day before. `None` only at the beginning of time.
+/// The latest daily time at or before `now`: today's, else yesterday's last one. `None` only near
+/// the minimum time.
 fn latest_daily_time(minutes: &[u16], now: UtcMicros) -> Option<UtcMicros> {
     [0, MICROS_PER_DAY]
         .into_iter()
@@ -171,7 +169,7 @@ fn latest_daily_time(minutes: &[u16], now: UtcMicros) -> Option<UtcMicros> {
         })
 }
 
-/// These minutes of the day in which an instant lies.
+/// These minutes on the day of `day`.
 fn times_of_day(minutes: &[u16], day: UtcMicros) -> impl Iterator<Item = UtcMicros> {
     let midnight = day.0.saturating_sub(day.0.rem_euclid(MICROS_PER_DAY));
     minutes.iter().map(move |&minute| {
@@ -221,13 +219,13 @@ impl FromStr for Schedule {
     }
 }
 
-/// How many characters a text has in common with a word, from the first on.
+/// The length of the common prefix in characters.
 fn fitting(text: &str, word: &str) -> usize {
     let pairs = text.chars().zip(word.chars());
     pairs.take_while(|(text, word)| text == word).count()
 }
 
-/// What does not fit: how many characters are before it, and what is to stand there.
+/// The offset of the first invalid character, and what was expected.
 type Misfit = (usize, &'static str);
 
 /// `15m`, `2h`.
@@ -253,7 +251,7 @@ fn interval(text: &str) -> Result<Form, Misfit> {
         .and_then(|number| number.checked_mul(minutes_per_unit))
         .filter(|&minutes| minutes <= INTERVAL_MINUTES_MAX)
         .map(Form::Every)
-        .ok_or((0, "the beginning of a time of at most a year"))
+        .ok_or((0, "the start of an interval of at most a year"))
 }
 
 /// `04:15,16:00`.
@@ -290,7 +288,7 @@ fn minute_of_day(text: &str) -> Result<u16, Misfit> {
             _ => return Err(misfit),
         };
         minute += digit * value;
-        // As soon as it is too much, this digit is where.
+        // The digit that exceeds the limit is the invalid one.
         if minute >= MINUTES_PER_DAY || (value == 10 && digit > 5) {
             return Err(misfit);
         }
@@ -301,12 +299,12 @@ fn minute_of_day(text: &str) -> Result<u16, Misfit> {
     }
 }
 
-/// The job that runs a processor.
+/// The name of the job that runs a processor.
 pub fn job_name(processor: &str) -> String {
     format!("session-processor:{processor}")
 }
 
-/// Why there can be no timetable.
+/// The tick is longer than the interval of a job.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the scheduler's tick of {} s is longer than the interval of `{job}`, {} s; lower the tick (SCHEDULER_TICK_SECONDS), or raise the interval",
@@ -323,10 +321,10 @@ pub struct TickTooLong {
 }
 
 impl TickTooLong {
-    /// Holds a tick against an interval; none at all fits every tick.
+    /// Checks a tick against an interval. Without an interval, every tick is valid.
     ///
     /// # Errors
-    /// When the job would run less often than it should.
+    /// If the job would run less often than its interval.
     pub fn check(processor: &str, tick: Duration, interval: Option<Duration>) -> Result<(), Self> {
         match interval.filter(|interval| !interval.is_zero() && *interval < tick) {
             Some(interval) => Err(Self {

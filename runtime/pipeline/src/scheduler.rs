@@ -1,30 +1,33 @@
-//! The thin driver of the [`timetable`](crate::scheduler::timetable): it sleeps, asks what is due,
-//! and starts it.
+//! The async driver of the [`timetable`](crate::scheduler::timetable): sleeps, determines which
+//! jobs are due, and starts them.
 //!
-//! # The seam
+//! # Usage
 //!
-//! Whoever serves makes a [`Scheduler`] and awaits [`Scheduler::drive`], which takes three things:
-//! the store, which keeps the last runs; `run`, one function from the name of a processor to how its
-//! run ended; and `stop`, a future that ends when the process shall.
-//! `run` is the function that the endpoint calls, too: same lock, same audit (BEHAVIOUR.md A25).
-//! It is called on a task of its own, so it may take as long as it likes, but it must not block the
-//! thread: runs are blocking work, which belongs behind `spawn_blocking`.
-//! [`JobEnd`] says what became of it, and is made of a run's own result by `From`.
-//! [`Scheduler::following`] gives it a function that tells at every tick which processors there are.
+//! A server creates a [`Scheduler`] and awaits [`Scheduler::drive`] with three arguments:
+//!
+//! - the store, which saves the last runs of jobs;
+//! - `run`, a function from the name of a processor to the result of its run;
+//! - `stop`, a future that completes when the process should stop.
+//!
+//! `run` is the same function that the HTTP endpoint calls, so both share the lock and the audit
+//! entry. It is called on its own task, so it can take any time, but it must not block the thread.
+//! Runs block, so use `spawn_blocking`. [`JobEnd`] is the result of a job, and converts from the
+//! result of a run. [`Scheduler::following`] sets a function that returns the current processors at
+//! every tick.
 //!
 //! ```no_run
 //! # use std::sync::Arc;
 //! # use session_pipeline_host::clock::SystemClock;
-//! # use crate::run::{Pipeline, RunError, RunRequest};
-//! # use crate::scheduler::timetable::JobEnd;
-//! # use crate::scheduler::{Scheduler, cadences, cadences_after_look};
+//! # use session_pipeline_pipeline::run::{Pipeline, RunError, RunRequest};
+//! # use session_pipeline_pipeline::scheduler::timetable::JobEnd;
+//! # use session_pipeline_pipeline::scheduler::{Scheduler, cadences, cadences_after_look};
 //! # async fn serve(pipeline: Arc<Pipeline>, request: RunRequest, stop: impl Future<Output = ()>)
 //! # -> Result<(), Box<dyn std::error::Error>> {
 //! let clock = Arc::new(SystemClock::default());
 //! let scheduler = Scheduler::new(pipeline.config(), cadences(&pipeline), clock)?;
-//! let asked = Arc::clone(&pipeline);
-//! let scheduler = scheduler.following(move || cadences_after_look(&asked));
-//! let watch = scheduler.watch(); // for health, and for whoever lists the jobs
+//! let current = Arc::clone(&pipeline);
+//! let scheduler = scheduler.following(move || cadences_after_look(&current));
+//! let watch = scheduler.watch(); // for health and for lists of jobs
 //! let store = Arc::clone(&pipeline);
 //! let run = move |processor: String| {
 //!     let (pipeline, request) = (Arc::clone(&pipeline), request.clone());
@@ -57,14 +60,14 @@ use crate::run::{Pipeline, RunError, RunReport};
 use crate::schedule::TickTooLong;
 use crate::scheduler::timetable::{Job, JobEnd, Timetable};
 
-/// Tells which processors there are, each with its cadence.
+/// Returns the current processors with their cadences.
 type Processors = dyn Fn() -> Vec<(String, Option<Duration>)> + Send + Sync;
 
 /// Starts jobs when they are due.
 pub struct Scheduler {
     shared: Arc<Shared>,
     config: Config,
-    /// Who is asked at every tick; `None`: the jobs are what they were at the start.
+    /// Called at every tick. `None`: the jobs are fixed at the start.
     processors: Option<Arc<Processors>>,
     clock: Arc<dyn Clock>,
     tick: Duration,
@@ -73,39 +76,39 @@ pub struct Scheduler {
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<SchedulerState>,
     tick: Duration,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SchedulerState {
     timetable: Timetable,
     last_tick_at: Option<UtcMicros>,
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SchedulerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A look at a scheduler, for as long as the process lives.
+/// A handle to observe a scheduler.
 #[derive(Clone, Debug)]
 pub struct SchedulerWatch(Arc<Shared>);
 
-/// How a scheduler stands.
+/// The state of a scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SchedulerStatus {
-    /// How often it looks what is due.
+    /// The interval between two ticks.
     pub tick: Duration,
-    /// When it last did; `None`: not yet.
+    /// The last tick. `None`: there was none.
     pub last_tick_at: Option<UtcMicros>,
-    /// Its jobs.
+    /// The jobs.
     pub jobs: Vec<Job>,
 }
 
 impl SchedulerWatch {
-    /// How it stands now.
+    /// The current state.
     pub fn status(&self) -> SchedulerStatus {
         let state = self.0.state();
         SchedulerStatus {
@@ -132,17 +135,17 @@ impl From<&Result<RunReport, RunError>> for JobEnd {
     }
 }
 
-/// The processors that have jobs, known by name or at hand, with the cadence of their manifests:
-/// `None` where it can't be told, as the processor is unavailable or not installed.
+/// The processors that have jobs, with the cadences in their manifests. `None`: the processor is
+/// unavailable or not installed.
 ///
-/// Each is made ready for this the first time, which may take seconds: not for threads that answer
-/// requests. New files in the folder of processors are not among them before somebody
-/// [looked](Pipeline::look).
+/// The first call loads each processor, which can take seconds, so do not call it on a thread that
+/// answers requests. New files in the folder of processors are included only after
+/// [`Pipeline::look`].
 pub fn cadences(pipeline: &Pipeline) -> Vec<(String, Option<Duration>)> {
     let (registry, config) = (pipeline.registry(), pipeline.config());
     let now = pipeline.clock().now();
     if let Err(error) = registry.notice(config, Some(pipeline.store()), now) {
-        tracing::warn!(%error, "the folder of processors can't be looked at");
+        tracing::warn!(%error, "cannot check the folder of processors");
     }
     let names = registry.known_names().into_iter();
     names
@@ -150,11 +153,11 @@ pub fn cadences(pipeline: &Pipeline) -> Vec<(String, Option<Duration>)> {
             let cadence = match registry.cadence(&name) {
                 Some(cadence) => cadence,
                 None if registry.check(&name).is_err() => None,
-                None => ask(pipeline, &name),
+                None => load_cadence(pipeline, &name),
             };
             let cadence = match registry.origin(&name) {
                 Origin::Shipped => cadence,
-                // What others wish for does not stop a server whose tick is longer.
+                // A third-party cadence shorter than the tick must not stop the server.
                 Origin::Dropped => cadence.map(|cadence| cadence.max(config.scheduler.tick)),
             };
             (name, cadence)
@@ -162,33 +165,32 @@ pub fn cadences(pipeline: &Pipeline) -> Vec<(String, Option<Duration>)> {
         .collect()
 }
 
-/// As [`cadences`], once what is new in the folder of processors has taken over; as long as compiling
-/// takes.
+/// Like [`cadences`], but first lets new components take over. It can take as long as compiling.
 pub fn cadences_after_look(pipeline: &Pipeline) -> Vec<(String, Option<Duration>)> {
     if let Err(error) = pipeline.look(true) {
-        tracing::warn!(%error, "the folder of processors can't be looked at");
+        tracing::warn!(%error, "cannot check the folder of processors");
     }
     cadences(pipeline)
 }
 
-fn ask(pipeline: &Pipeline, name: &str) -> Option<Duration> {
+fn load_cadence(pipeline: &Pipeline, name: &str) -> Option<Duration> {
     match pipeline.processor(name) {
         Ok(processor) => {
             let seconds = processor.manifest().cadence_seconds;
             Some(Duration::from_secs(seconds.into()))
         }
         Err(error) => {
-            tracing::info!(processor = name, %error, "no cadence of its own");
+            tracing::info!(processor = name, %error, "cannot determine the cadence, so the default applies");
             None
         }
     }
 }
 
 impl Scheduler {
-    /// A scheduler of these processors, given with the cadences of their manifests.
+    /// A scheduler for these processors, with the cadences in their manifests.
     ///
     /// # Errors
-    /// When the tick is longer than the interval of a job.
+    /// If the tick is longer than the interval of a job.
     pub fn new(
         config: &Config,
         processors: impl IntoIterator<Item = (String, Option<Duration>)>,
@@ -200,7 +202,7 @@ impl Scheduler {
             config: config.clone(),
             processors: None,
             shared: Arc::new(Shared {
-                state: Mutex::new(State {
+                state: Mutex::new(SchedulerState {
                     timetable,
                     last_tick_at: None,
                 }),
@@ -212,9 +214,8 @@ impl Scheduler {
         })
     }
 
-    /// The same scheduler, which asks at every tick which processors there are, each with its
-    /// cadence. `processors` may take as long as it likes: the tick does not wait for it, and a
-    /// later one goes by what it gave.
+    /// Makes the scheduler call `processors` at every tick for the current processors and cadences.
+    /// The call can take any time. The tick does not wait for it, and a later tick uses its result.
     #[must_use]
     pub fn following(
         mut self,
@@ -224,16 +225,16 @@ impl Scheduler {
         self
     }
 
-    /// A look at it, which stays good while it drives.
+    /// A handle to observe the scheduler.
     pub fn watch(&self) -> SchedulerWatch {
         SchedulerWatch(Arc::clone(&self.shared))
     }
 
-    /// Starts what is due, tick by tick, until `stop` ends; then nothing new is started, and it
-    /// returns when the runs at work have ended. Whoever can't wait that long drops it.
+    /// Starts due jobs at every tick until `stop` completes. Then it starts no further job and
+    /// returns once all running jobs have ended. Drop the future to stop waiting.
     ///
-    /// `run` is called for different jobs at once, and never twice at once for the same.
-    /// Nothing happens before the start-up grace is over, so that a server comes up in peace.
+    /// `run` is called concurrently for different jobs, but never for the same one. Nothing starts
+    /// before the startup grace is over, so that the server can answer requests first.
     pub async fn drive<S, R, F>(self, store: Arc<S>, run: R, stop: impl Future<Output = ()>)
     where
         S: AsRef<Store> + Send + Sync + 'static,
@@ -242,28 +243,30 @@ impl Scheduler {
     {
         let run = Arc::new(run);
         let mut stop = pin!(stop);
-        let mut asked = self.ask(&store);
+        let mut answer = self.request_processors(&store);
         if tokio::time::timeout(self.startup_grace, &mut stop)
             .await
             .is_ok()
         {
             return;
         }
-        let rows = recall(Arc::clone(&store)).await;
+        let rows = read_jobs(Arc::clone(&store)).await;
         self.shared.state().timetable.remember(&rows);
         let mut runs = JoinSet::new();
         loop {
             let now = self.clock.now();
-            match asked.as_ref().map(Receiver::try_recv) {
+            match answer.as_ref().map(Receiver::try_recv) {
                 Some(Err(TryRecvError::Empty)) => {}
                 Some(Ok((processors, rows))) => {
                     let mut state = self.shared.state();
                     state.timetable.follow(&self.config, processors, &rows);
                     drop(state);
-                    asked = self.ask(&store);
+                    answer = self.request_processors(&store);
                 }
-                // Where it broke off, the processors are as they were.
-                Some(Err(TryRecvError::Disconnected)) | None => asked = self.ask(&store),
+                // If the call panicked, the processors stay the same.
+                Some(Err(TryRecvError::Disconnected)) | None => {
+                    answer = self.request_processors(&store)
+                }
             }
             let due = {
                 let mut state = self.shared.state();
@@ -276,7 +279,7 @@ impl Scheduler {
                 let (shared, store) = (Arc::clone(&self.shared), Arc::clone(&store));
                 runs.spawn(attend(job.name, run, shared, store));
             }
-            // Those that have ended are forgotten; nothing is to be learned from them.
+            // Finished runs have already been recorded by `attend`.
             while runs.try_join_next().is_some() {}
             if tokio::time::timeout(self.tick, &mut stop).await.is_ok() {
                 break;
@@ -286,65 +289,74 @@ impl Scheduler {
     }
 }
 
-/// What there is to run now, and what is kept of all jobs.
-type Asked = Receiver<(Vec<(String, Option<Duration>)>, Vec<JobRow>)>;
+/// The current processors, and the stored rows of all jobs.
+type ProcessorsReceiver = Receiver<(Vec<(String, Option<Duration>)>, Vec<JobRow>)>;
 
 impl Scheduler {
-    /// Begins to ask which processors there are, where it is to be asked at all: on a thread of its
-    /// own, for which nobody waits who stops, as it may wait for a compiler.
-    fn ask<S: AsRef<Store> + Send + Sync + 'static>(&self, store: &Arc<S>) -> Option<Asked> {
+    /// Calls `processors` on a separate thread, because it can wait for a compiler. Stopping does
+    /// not wait for it.
+    fn request_processors<S: AsRef<Store> + Send + Sync + 'static>(
+        &self,
+        store: &Arc<S>,
+    ) -> Option<ProcessorsReceiver> {
         let processors = Arc::clone(self.processors.as_ref()?);
         let store = Arc::clone(store);
-        let (answer, asked) = channel();
+        let (sender, receiver) = channel();
         let ask = move || {
             let processors = processors();
-            // A job that is new gets another start at the worst.
+            // Without rows, a new job only starts once too often.
             let rows = (*store).as_ref().jobs().unwrap_or_default();
-            // Whoever asked may have stopped.
-            let _ = answer.send((processors, rows));
+            // The scheduler might have stopped.
+            let _ = sender.send((processors, rows));
         };
         let thread = std::thread::Builder::new().name("look".to_owned());
-        // Where the system gives no thread, the next tick asks again.
-        thread.spawn(ask).ok().map(|_| asked)
+        // If the thread can't be started, the next tick tries again.
+        thread.spawn(ask).ok().map(|_| receiver)
     }
 }
 
-/// Waits for a run, and keeps the books however it ends: also where it panics.
+/// Waits for a run and records its result, even after a panic.
 async fn attend<S>(name: String, run: JoinHandle<JobEnd>, shared: Arc<Shared>, store: Arc<S>)
 where
     S: AsRef<Store> + Send + Sync + 'static,
 {
     let end = match run.await {
         Ok(end) => end,
-        Err(error) => JobEnd::Failed(format!("the run broke off: {error}")),
+        Err(error) => JobEnd::Failed(format!("the run failed with an internal error: {error}")),
     };
     if let Some(reason) = end.reason() {
-        tracing::warn!(job = name, end = end.as_str(), reason, "a scheduled run");
+        tracing::warn!(
+            job = name,
+            end = end.as_str(),
+            reason,
+            "scheduled run did not succeed"
+        );
     }
-    let word = end.as_str();
+    let status = end.as_str();
     let Some(tick) = shared.state().timetable.ended(&name, end) else {
         return;
     };
     let row = JobRow {
         name,
         last_run_at: Some(tick),
-        last_status: Some(word.to_owned()),
+        last_status: Some(status.to_owned()),
     };
-    // Bookkeeping must not stop the work: without the row, a restart runs the job once too often.
-    let kept = tokio::task::spawn_blocking(move || (*store).as_ref().keep_job(row)).await;
-    if let Ok(Err(error)) = kept {
-        tracing::warn!(%error, "the last run of a job can't be kept");
+    // A failed write must not stop the scheduler. Without the row, a restart runs the job once too
+    // often.
+    let saved = tokio::task::spawn_blocking(move || (*store).as_ref().keep_job(row)).await;
+    if let Ok(Err(error)) = saved {
+        tracing::warn!(%error, "cannot save the last run of a job");
     }
 }
 
-async fn recall<S>(store: Arc<S>) -> Vec<JobRow>
+async fn read_jobs<S>(store: Arc<S>) -> Vec<JobRow>
 where
     S: AsRef<Store> + Send + Sync + 'static,
 {
     match tokio::task::spawn_blocking(move || (*store).as_ref().jobs()).await {
         Ok(Ok(rows)) => rows,
         Ok(Err(error)) => {
-            tracing::warn!(%error, "the last runs of the jobs can't be read; all are due");
+            tracing::warn!(%error, "cannot read the last runs of the jobs, so all jobs are due");
             Vec::new()
         }
         Err(_) => Vec::new(),

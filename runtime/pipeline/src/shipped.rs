@@ -1,14 +1,13 @@
-//! The processors that ship with the program, as data that the program passes in.
+//! The processors that ship with the program. The program passes their components in.
 
-/// The processor that is known by name whether or not its component is there: health has its entry,
-/// and the scheduler its job (BEHAVIOUR.md A13).
+/// A processor with a health check and a job even if its component is not installed.
 pub const VERIFICATION: &str = "verification";
 
-/// A component that ships with the program, and the name it goes by.
+/// A component that ships with the program, with its name.
 #[derive(Clone, Copy, Debug)]
 pub struct Shipped {
     /// The processor's name.
     pub name: &'static str,
-    /// The component.
+    /// The bytes of the component.
     pub component: &'static [u8],
 }

@@ -1,12 +1,12 @@
-//! What the database knows of each processor, in counts.
+//! Statistics per processor from the database.
 
 use session_pipeline_store::{ProcessorStatus, Store, StoreError};
 
-/// The counts of every processor that is known by name or has left rows; without a database nobody
-/// has.
+/// The statistics of all processors in `names` or with state rows. Without a database, all counts
+/// are zero.
 ///
 /// # Errors
-/// When the database can't be read.
+/// If the database can't be read.
 pub fn processors<Name: AsRef<str>>(
     store: Option<&Store>,
     names: impl IntoIterator<Item = Name>,

@@ -1,8 +1,8 @@
-//! Tokens: who may do what, and how a caller shows it.
+//! API tokens: authentication and roles.
 //!
-//! A token's text is shown once and never kept; what is kept is its SHA-256, and callers are
-//! recognised by comparing digests in constant time. Where a process serves requests, the
-//! [`Keyring`] keeps the digests at hand: only that process can change them.
+//! The text of a token is shown once and never stored. The database stores its SHA-256, and digests
+//! are compared in constant time. A server keeps the digests in memory in a [`Keyring`], because
+//! only the server changes them.
 
 mod keyring;
 
@@ -14,24 +14,24 @@ use sha2::{Digest, Sha256};
 
 pub use keyring::Keyring;
 
-/// A shared secret of fewer characters is a typo, and must not grant anything (BEHAVIOUR.md 4.4).
+/// A shorter shared secret is probably a mistake and is rejected.
 pub const SCHEDULER_SECRET_CHARS_MIN: usize = 32;
 
-/// Where randomness comes from.
+/// A source of randomness.
 pub trait Randomness: Send + Sync {
-    /// Fills a buffer with random bytes that nobody can foretell.
+    /// Fills a buffer with cryptographically secure random bytes.
     ///
     /// # Errors
-    /// When the system has none to give.
+    /// If the operating system provides none.
     fn fill(&self, buffer: &mut [u8]) -> io::Result<()>;
 }
 
-/// A new token, with the one sight of its text.
+/// A new token with its text, which is available only here.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Created {
-    /// What is kept.
+    /// The stored token.
     pub token: Token,
-    /// What the caller shows.
+    /// The text that the caller presents.
     pub text: String,
 }
 
@@ -43,33 +43,33 @@ impl std::fmt::Debug for Created {
     }
 }
 
-/// Why a token could not be made or taken back.
+/// Why a token could not be created or revoked.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The e-mail is none.
-    #[error("`{0}` is no e-mail; write one like ada@example.com")]
+    /// The e-mail address is invalid.
+    #[error("invalid e-mail address `{0}`; write one like ada@example.com")]
     Email(String),
-    /// A label may be shown anywhere.
-    #[error("the label is too long or has control characters; give at most 200 characters")]
+    /// The label can't be displayed safely.
+    #[error("invalid label: it is longer than 200 characters or contains control characters")]
     Label,
-    /// It would never be good.
-    #[error("`{0}` lies in the past; give a later time, or none")]
+    /// The token would never be valid.
+    #[error("expiry `{0}` is in the past; use a later time, or none")]
     Expired(UtcMicros),
-    /// There is no such token.
-    #[error("there is no token `{0}`; `token list` shows all there are")]
+    /// The token does not exist.
+    #[error("unknown token `{0}`; `session-pipeline token list` lists all tokens")]
     Unknown(String),
-    /// No randomness.
-    #[error("the system gives no random numbers")]
+    /// There is no randomness.
+    #[error("the operating system provides no random numbers")]
     Randomness(#[source] io::Error),
-    /// The database refused.
+    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Makes a token, and its user where there is none of that e-mail; audited.
+/// Creates a token, and a user if none has this e-mail address. Audited.
 ///
 /// # Errors
-/// When what is asked for makes no sense, or the database refuses.
+/// If an argument is invalid, or the database fails.
 pub fn create(
     store: &Store,
     new: &NewToken,
@@ -80,11 +80,12 @@ pub fn create(
     create_once_told(store, new, randomness, actor, now, |_| Ok(()))
 }
 
-/// As [`create`], with the text told before the token is there: a process that is killed between the
-/// two has told of a token that opens nothing, and never made one that nobody knows.
+/// Like [`create`], but calls `tell` with the text before the token is stored. If the process is
+/// killed in between, the text belongs to no token. The reverse, a token that no one knows, cannot
+/// happen.
 ///
 /// # Errors
-/// As [`create`], and when it can't be told.
+/// Same as [`create`], and if `tell` fails.
 pub fn create_once_told(
     store: &Store,
     new: &NewToken,
@@ -100,7 +101,7 @@ pub fn create_once_told(
     })
 }
 
-/// As [`create_once_told`], with the digest for the [`Keyring`]. The second value is the text.
+/// Like [`create_once_told`], but returns the digest for the [`Keyring`], and the text.
 fn create_key(
     store: &Store,
     new: &NewToken,
@@ -132,16 +133,17 @@ fn create_key(
     Ok((key, text))
 }
 
-/// Takes a token back, from now on; audited. One that was taken back before stays as it is.
+/// Revokes a token immediately. Audited. Idempotent: an earlier revocation is unchanged.
 ///
 /// # Errors
-/// When there is no such token, or the database refuses.
+/// If the token does not exist, or the database fails.
 pub fn revoke(store: &Store, id: &str, actor: Actor, now: UtcMicros) -> Result<Token, TokenError> {
     let revoked = store.revoke_token(id, actor, now)?;
     revoked.ok_or_else(|| TokenError::Unknown(session_pipeline_host::fault::printable(id)))
 }
 
-/// One `@` between two parts of plain characters: enough that no key, path or table is broken by it.
+/// Whether a text is one `@` between two parts of plain characters. Such a text can't break a key,
+/// path or table.
 pub fn is_email(text: &str) -> bool {
     let is_part = |part: &str| {
         !part.is_empty()
@@ -153,28 +155,28 @@ pub fn is_email(text: &str) -> bool {
     text.len() <= 254 && parts.is_some_and(|(local, domain)| is_part(local) && is_part(domain))
 }
 
-/// Who asks, once recognised.
+/// An authenticated caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// What they may do.
+    /// The role.
     pub role: Role,
-    /// Their token; `None` for the scheduler's shared secret.
+    /// The id of the token. `None`: the scheduler's shared secret.
     pub token_id: Option<String>,
-    /// Who they are, where the token is somebody's.
+    /// The user's id, if the token has a user.
     pub user_id: Option<String>,
-    /// That user's e-mail.
+    /// The user's e-mail address.
     pub email: Option<String>,
-    /// Whether this use is to be written down by [`Keyring::record_use`].
+    /// Whether to store this use with [`Keyring::record_use`].
     pub is_use_due: bool,
 }
 
 impl Caller {
-    /// Whether it is the shared secret of an outer scheduler, and no person.
+    /// Whether the caller is an external scheduler with the shared secret.
     pub fn is_scheduler(&self) -> bool {
         self.token_id.is_none()
     }
 
-    /// How the audit log names them: the user, else the token.
+    /// The caller's name in the audit log: the user, else the token.
     pub fn audit_id(&self) -> String {
         match (&self.user_id, &self.token_id) {
             (Some(user), _) => user.clone(),
@@ -183,7 +185,7 @@ impl Caller {
         }
     }
 
-    /// Them as the audit log knows callers; `kind` is the program of a person.
+    /// The caller as an actor for the audit log. `kind` is the client program.
     pub fn actor(&self, kind: ClientKind, client_ip: Option<String>) -> Actor {
         Actor {
             user_id: Some(self.audit_id()),
@@ -197,42 +199,43 @@ impl Caller {
     }
 }
 
-/// Why a token is not good.
+/// Why a token is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// Nobody has this one.
-    #[error("this token is not known; ask an admin for one (`session-pipeline token create`)")]
+    /// The token does not exist.
+    #[error("unknown token; ask an admin to create one with `session-pipeline token create`")]
     Unknown,
-    /// It was taken back.
-    #[error("this token was revoked; ask an admin for another one")]
+    /// The token was revoked.
+    #[error("this token was revoked; ask an admin for a new one")]
     Revoked,
-    /// It ran out.
-    #[error("this token has expired; ask an admin for another one")]
+    /// The token has expired.
+    #[error("this token has expired; ask an admin for a new one")]
     Expired,
-    /// Its user may not come in.
+    /// The user is deactivated.
     #[error("the user of this token is deactivated; ask an admin")]
     Deactivated,
 }
 
-/// Why the shared secret is refused.
+/// The shared secret is too short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`SCHEDULER_API_TOKEN` has {chars} characters; give at least {SCHEDULER_SECRET_CHARS_MIN}, or leave it out"
+    "`SCHEDULER_API_TOKEN` has {chars} characters; use at least {SCHEDULER_SECRET_CHARS_MIN}, or unset it"
 )]
 pub struct ShortSecret {
-    /// How many it has.
+    /// The number of characters.
     pub chars: usize,
 }
 
-/// The shared secret of an outer scheduler; only its digest is kept.
+/// The digest of an external scheduler's shared secret.
 #[derive(Clone, Copy)]
 pub struct SchedulerSecret([u8; 32]);
 
 impl SchedulerSecret {
-    /// Takes what the environment says; nothing or blanks mean that there is none.
+    /// Reads the value of the environment variable. An empty or blank value means that there is no
+    /// secret.
     ///
     /// # Errors
-    /// When it is too short to be a secret.
+    /// If the secret is too short.
     pub fn of(text: Option<&str>) -> Result<Option<Self>, ShortSecret> {
         let text = text.unwrap_or_default().trim();
         match text.chars().count() {
@@ -261,13 +264,13 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Compares without telling by its duration where the first difference is.
+/// Compares in constant time.
 fn is_same(a: &[u8], b: &[u8]) -> bool {
     let differences = a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b));
     a.len() == b.len() && std::hint::black_box(differences) == 0
 }
 
-/// Sixteen random bytes as a UUID of version 4.
+/// Formats sixteen random bytes as a version 4 UUID.
 fn uuid(bytes: [u8; 16]) -> String {
     let mut bits = u128::from_be_bytes(bytes);
     bits = (bits & !(0xf << 76)) | (4 << 76);

@@ -1,7 +1,7 @@
-//! Transcripts that arrive over the network, put among the sessions (BEHAVIOUR.md 1.5, A24).
+//! Uploads: transcripts that arrive over the network and become sessions.
 //!
-//! A file is written under a hidden name beside its place, synced, and renamed: a run sees all of
-//! it or nothing. A transcript that is sent again takes the place of the one before.
+//! A file is written under a hidden name in its target folder, synced, and renamed, so a run sees
+//! either the complete file or none. Uploading the same name again replaces the file.
 
 mod quota;
 
@@ -16,59 +16,57 @@ use crate::config::Config;
 
 pub use quota::Ledger;
 
-/// The longest name.
+/// Maximum length of a file name.
 const NAME_CHARS_MAX: usize = 200;
 
-/// How the names of files begin that are not all there yet; hidden from runs.
+/// The prefix of unfinished uploads. The dot hides them from runs.
 const UNFINISHED: &str = ".upload-";
 
-/// Why an upload is refused.
+/// Why an upload is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
-    /// The name could lead out of the user's folder, or could not be that of a session.
+    /// The name could leave the user's folder or is not valid for a session.
     #[error(
         "invalid file name `{}`: send a name of 1 to 200 characters of A-Z a-z 0-9 . _ - that ends with `.jsonl` or `.jsonl.gz` and does not start with a dot",
         printable(.0)
     )]
     Name(String),
-    /// The user has uploaded as much as allowed.
+    /// The user's quota is used up.
     #[error(
         "{0}; ask an operator to remove old sessions or to raise the quota in the section `[service]` of the config file"
     )]
     Quota(String),
     /// The disk has too little free space.
-    #[error("the disk of the sessions has less than {} free; free some space, or lower `free_space_min` in the section `[service]` of the config file", bytesize::ByteSize(*.0).display().iec())]
+    #[error("the disk of the sessions has less than {} of free space; free some space, or lower `free_space_min` in the section `[service]` of the config file", bytesize::ByteSize(*.0).display().iec())]
     Space(u64),
-    /// The sessions are somebody else's.
+    /// The sessions root is outside the data directory.
     #[error(
-        "this service reads its sessions from another folder than its own, and puts none there; unset SESSION_DATA_DIR, or copy them there"
+        "uploads are disabled because the sessions root is outside the data directory; unset SESSION_DATA_DIR and `sessions` in the config file, or copy the session into the sessions root"
     )]
     ElsewhereRoot,
-    /// A folder has the name of the session.
+    /// A folder with this name exists.
     #[error(
-        "a folder among your sessions has the name `{0}`; send the session under another name, or ask an operator to remove the folder"
+        "`{0}` is the name of a folder in your sessions; use another name, or ask an operator to remove the folder"
     )]
     Folder(String),
-    /// Something else is where a folder has to be.
+    /// A file is in place of a folder.
     #[error(
-        "`{0}` in the data dir is not a folder, so your sessions cannot be stored there; ask an operator to move it away"
+        "`{0}` in the data directory is not a folder, so it cannot store sessions; ask an operator to remove it"
     )]
     NoFolder(String),
-    /// The file system allows only shorter names or paths.
-    #[error(
-        "the file name `{0}` is too long for the file system of the sessions; send the session under a shorter name"
-    )]
+    /// The file system does not allow a name or path of this length.
+    #[error("file name `{0}` is too long for the file system of the sessions; use a shorter name")]
     NameTooLong(String),
-    /// The folder was removed while the session arrived.
-    #[error("the folder of your sessions was removed during the upload; send the session again")]
+    /// The folder was removed during the upload.
+    #[error("the folder of your sessions was removed during the upload; upload the session again")]
     Removed,
-    /// There is no room, or no right to it.
-    #[error("the session can't be kept; check free space and permissions of the data dir")]
+    /// A write failed.
+    #[error("cannot store the session; check free space and permissions of the data directory")]
     Io(#[source] io::Error),
 }
 
 impl UploadError {
-    /// Whether the disk, or the user's share of it, is full.
+    /// Whether the disk or the user's quota is full.
     pub fn is_full(&self) -> bool {
         let full = [
             io::ErrorKind::StorageFull,
@@ -82,19 +80,19 @@ impl UploadError {
         }
     }
 
-    /// Why a file of this name could not be stored in the folder of its user.
+    /// Maps an I/O error for a file in the user's folder.
     fn of(error: io::Error, name: &str) -> Self {
         match error.kind() {
             io::ErrorKind::IsADirectory => Self::Folder(name.to_owned()),
             io::ErrorKind::InvalidFilename => Self::NameTooLong(name.to_owned()),
             io::ErrorKind::NotFound => Self::Removed,
-            // Without its text, which can have a path of this machine.
+            // Drop the text of the error, which can contain a path.
             kind => Self::Io(kind.into()),
         }
     }
 }
 
-/// A transcript on its way: removed unless it is finished.
+/// An upload in progress. It is removed on drop unless it was finished.
 #[derive(Debug)]
 pub struct Incoming {
     file: tempfile::NamedTempFile,
@@ -104,8 +102,8 @@ pub struct Incoming {
     share: quota::Share,
 }
 
-/// Whether a name may become a file's (BEHAVIOUR.md 1.2); what begins with a dot would be hidden
-/// from runs.
+/// Whether a name is valid for an uploaded file. Names with a leading dot would be hidden from
+/// runs.
 pub fn is_name(name: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     !name.starts_with('.')
@@ -113,12 +111,13 @@ pub fn is_name(name: &str) -> bool {
         && name.chars().all(is_allowed)
 }
 
-/// Removes what uploads left that a crash cut off; gives how many files. Only before any begins.
+/// Removes unfinished uploads after a crash. Returns the number of files. Call it before the first
+/// upload.
 ///
 /// # Errors
-/// When the folders of the users can't be read, or a file can't be removed; all others are.
+/// If a user's folder can't be read or a file can't be removed. All other files are removed anyway.
 pub fn discard_unfinished(config: &Config) -> io::Result<u64> {
-    if !is_ours(config) {
+    if !accepts_uploads(config) {
         return Ok(0);
     }
     let users = match fs::read_dir(&config.sessions_root) {
@@ -128,7 +127,7 @@ pub fn discard_unfinished(config: &Config) -> io::Result<u64> {
     let (mut removed, mut failed) = (0, None);
     for user in users {
         let user = user?;
-        // Not a link: what lies behind one is not ours.
+        // Do not follow links.
         if !user.file_type()?.is_dir() {
             continue;
         }
@@ -140,12 +139,12 @@ pub fn discard_unfinished(config: &Config) -> io::Result<u64> {
     failed.map_or(Ok(removed), Err)
 }
 
-/// The same in one folder. What can't be removed is in the way of none of the others.
+/// The same for one folder. Continues after errors.
 fn discard_unfinished_in(folder: &Path) -> io::Result<u64> {
     let (mut removed, mut failed) = (0, None);
     for file in fs::read_dir(folder)? {
         let file = file?;
-        // What uploads leave are files, so a folder is somebody else's.
+        // Uploads leave only files, so a folder has another origin.
         if !file.file_name().to_string_lossy().starts_with(UNFINISHED) || file.file_type()?.is_dir()
         {
             continue;
@@ -158,20 +157,20 @@ fn discard_unfinished_in(folder: &Path) -> io::Result<u64> {
     failed.map_or(Ok(removed), Err)
 }
 
-/// Whether sessions lie where uploads may put them.
-fn is_ours(config: &Config) -> bool {
+/// Whether the sessions root is the one that accepts uploads.
+fn accepts_uploads(config: &Config) -> bool {
     config.sessions_root == config.data_dir.join("user_sessions")
 }
 
-/// Makes the folder of a user, unless there is one. The folder of all sessions may be a link that the
-/// operator made. A link below it could lead anywhere.
-fn make_folder(root: &Path, user_id: &str) -> Result<PathBuf, UploadError> {
+/// Creates the folder of a user if necessary. The operator can make the sessions root a link, but
+/// links below it are not followed.
+fn create_folder(root: &Path, user_id: &str) -> Result<PathBuf, UploadError> {
     let folder = root.join(user_id);
-    let made = fs::create_dir_all(root).and_then(|()| fs::create_dir(&folder));
+    let created = fs::create_dir_all(root).and_then(|()| fs::create_dir(&folder));
     if fs::symlink_metadata(&folder).is_ok_and(|metadata| metadata.is_dir()) {
         return Ok(folder);
     }
-    match made.map_err(|error| error.kind()) {
+    match created.map_err(|error| error.kind()) {
         Err(io::ErrorKind::AlreadyExists) if root.is_dir() => {
             Err(UploadError::NoFolder(format!("user_sessions/{user_id}")))
         }
@@ -183,10 +182,10 @@ fn make_folder(root: &Path, user_id: &str) -> Result<PathBuf, UploadError> {
     }
 }
 
-/// Makes a place for a transcript of a user.
+/// Starts the upload of a transcript.
 ///
 /// # Errors
-/// When the name can't be used, the sessions are elsewhere, there is no room, or the disk fails.
+/// If the name is invalid, uploads are disabled, the quota or the disk is full, or the disk fails.
 pub fn begin(
     config: &Config,
     ledger: &Ledger,
@@ -194,10 +193,10 @@ pub fn begin(
     name: &str,
     now: UtcMicros,
 ) -> Result<Incoming, UploadError> {
-    if !is_ours(config) {
+    if !accepts_uploads(config) {
         return Err(UploadError::ElsewhereRoot);
     }
-    // An id is ours, and a name of one folder; but it comes from a table that people can change.
+    // The program creates ids that are valid names, but the table can be edited.
     if !is_name(name)
         || !is_name(user_id)
         || !session_pipeline_host::sessions::is_key(&format!("{user_id}/{name}"))
@@ -205,8 +204,8 @@ pub fn begin(
         return Err(UploadError::Name(name.to_owned()));
     }
     let failed = |error| UploadError::of(error, name);
-    let folder = make_folder(&config.sessions_root, user_id)?;
-    // Found out before the session is sent.
+    let folder = create_folder(&config.sessions_root, user_id)?;
+    // Report it before the upload is sent.
     match fs::symlink_metadata(folder.join(name)) {
         Ok(metadata) if metadata.is_dir() => return Err(UploadError::Folder(name.to_owned())),
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -227,15 +226,15 @@ pub fn begin(
 }
 
 impl Incoming {
-    /// How much has arrived.
+    /// The number of bytes received.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Puts it in its place, on the disk.
+    /// Moves the file to its place durably. Returns its size in bytes.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// If the disk fails.
     pub fn finish(self) -> Result<u64, UploadError> {
         let name = self.name;
         let place = || -> io::Result<()> {
@@ -251,10 +250,10 @@ impl Incoming {
             .map_err(|error| UploadError::of(error, &name))
     }
 
-    /// Writes further bytes.
+    /// Appends bytes.
     ///
     /// # Errors
-    /// When there is no room for them, or the disk fails.
+    /// If the quota or the disk is full, or the disk fails.
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), UploadError> {
         self.share.add(bytes.len() as u64)?;
         io::Write::write_all(self.file.as_file_mut(), bytes).map_err(UploadError::Io)?;

@@ -28,8 +28,8 @@ fn a_bad_value_stops_every_command_with_2_before_anything_is_made() {
         "[limits]\nrows_max = \"many\"\n",
     )
     .unwrap();
-    let expected = "error: [data-dir]/config.toml:2:12: `limits.rows_max` can't be `\"many\"`; \
-                    give a whole number from 1 to 100000000\n";
+    let expected = "error: [data-dir]/config.toml:2:12: invalid value `\"many\"` for `limits.rows_max`: \
+                    expected a whole number from 1 to 100000000\n";
     for arguments in COMMANDS {
         let ended = check(&dir, arguments);
         assert_eq!(
@@ -53,7 +53,7 @@ fn a_named_file_that_is_missing_is_wrong_use() {
     assert_eq!(ended.code, 2);
     assert_eq!(
         ended.stderr,
-        "error: the config file `nowhere.toml` can't be read; check its path and permissions: \
+        "error: cannot read config file `nowhere.toml`; check its path and permissions: \
          No such file or directory (os error 2)\n"
     );
     let ended = check(&dir, &["--config", "", "status"]);
@@ -137,7 +137,7 @@ fn a_key_that_can_be_none_stops_whoever_would_send_it_and_is_not_repeated() {
             .args(["run", "usage", "--data-dir", "."]);
         let ended = Ended::of(&dir, command.output().unwrap());
         assert_eq!(ended.code, 2, "{ended:?}");
-        let expected = format!("error: `{name}` in the environment is no key");
+        let expected = format!("error: `{name}` is not a valid key");
         assert!(ended.stderr.starts_with(&expected), "{ended:?}");
         assert!(!format!("{ended:?}").contains("CANARY"), "{ended:?}");
     }

@@ -153,7 +153,7 @@ fn what_lies_in_the_folder_is_listed_and_inspected_and_nothing_is_made() {
     let ended = check(&dir, &["processors", "list"]);
     assert_eq!(
         (ended.code, ended.stderr.as_str()),
-        (0, "`notes.wasm` is refused: the file is not WebAssembly\n"),
+        (0, "`notes.wasm` was rejected: the file is not WebAssembly\n"),
         "{ended:?}"
     );
     insta::assert_snapshot!(words(&ended.stdout).join("\n"), @r"
@@ -171,14 +171,14 @@ fn what_lies_in_the_folder_is_listed_and_inspected_and_nothing_is_made() {
     assert_eq!(ended.code, 3, "{ended:?}");
     assert_eq!(
         ended.stderr,
-        "error: the processor `notes` is not at hand: `notes.wasm` is refused: the file is not WebAssembly\n"
+        "error: the processor `notes` is unavailable: `notes.wasm` was rejected: the file is not WebAssembly\n"
     );
     assert_eq!(check(&dir, &["run", "moon"]).code, 2);
     let ended = check(&dir, &["run", "--all"]);
     assert!(
         ended
             .stderr
-            .contains("passed over: `notes.wasm` is refused"),
+            .contains("passed over: `notes.wasm` was rejected"),
         "{ended:?}"
     );
 }

@@ -111,7 +111,7 @@ fn whom_to_release_has_to_be_said_and_to_be_there() {
     );
     assert_eq!(
         ended.stderr,
-        "error: the session `ada/two.jsonl` is not in quarantine; `quarantine list` shows those that are\n"
+        "error: session `ada/two.jsonl` is not in quarantine; `session-pipeline quarantine list` lists those that are\n"
     );
     let count = &check(&dir, &["quarantine", "list", "--json"]).json()["count"];
     assert_eq!(*count, 1, "nobody was let out by mistake");

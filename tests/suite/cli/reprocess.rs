@@ -59,13 +59,13 @@ fn unknown_processors_and_sessions_are_wrong_use() {
     assert_eq!(ended.code, 2);
     assert_eq!(
         ended.stderr,
-        "error: Unknown processor `usgae`; known are: usage, verification\n"
+        "error: Unknown processor `usgae`; known processors: usage, verification\n"
     );
     let ended = check_examples(&dir, &["reprocess", "usage", "--session", "e47a10c9"]);
     assert_eq!(ended.code, 2);
     assert_eq!(
         ended.stderr,
-        format!("error: there is no session `e47a10c9`; did you mean `{KEY}`?\n")
+        format!("error: unknown session `e47a10c9`; did you mean `{KEY}`?\n")
     );
 }
 

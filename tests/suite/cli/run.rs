@@ -133,7 +133,7 @@ fn an_unknown_processor_is_all_that_is_told_even_without_a_sessions_root() {
     assert_eq!(ended.code, 2);
     assert_eq!(
         ended.stderr,
-        "error: Unknown processor `nonsense`; known are: usage, verification\n"
+        "error: Unknown processor `nonsense`; known processors: usage, verification\n"
     );
     assert!(
         !dir.path().join("state").exists(),
@@ -240,7 +240,7 @@ fn linked_folders_are_named_by_run_and_status_and_stop_nothing() {
     let line = words(&status.stdout)
         .into_iter()
         .find(|line| line.starts_with("sessions "));
-    insta::assert_snapshot!(line.unwrap(), @"sessions info links are not followed, and no session behind them is processed: `kim/linked.jsonl`, `lee`");
+    insta::assert_snapshot!(line.unwrap(), @"sessions info links are not followed, so sessions behind them are not processed: `kim/linked.jsonl`, `lee`");
     let json = check(&dir, &["status", "--json"]).json();
     let entry = &json["services"]["sessions"];
     assert_eq!(

@@ -385,7 +385,7 @@ fn a_short_shared_secret_stops_the_server_before_it_starts_and_an_empty_one_is_n
     assert_eq!(ended.code, 2);
     assert_eq!(
         ended.stderr,
-        "error: `SCHEDULER_API_TOKEN` has 31 characters; give at least 32, or leave it out\n"
+        "error: `SCHEDULER_API_TOKEN` has 31 characters; use at least 32, or unset it\n"
     );
     assert!(!dir.path().join("state").exists());
     assert_eq!(
@@ -494,8 +494,8 @@ fn a_component_that_is_dropped_is_run_without_a_restart_and_a_broken_one_changes
     assert!(listed[1].starts_with(row), "{listed:?}");
 
     dir.drop_processor("theirs.wasm", "no component");
-    let told = "`theirs.wasm` is refused: the file is not WebAssembly; \
-                version 1 of `faulty-versioned`, which it held before, goes on\n";
+    let told = "`theirs.wasm` was rejected: the file is not WebAssembly; \
+                version 1 of `faulty-versioned` stays in use\n";
     dir.write("ada/two.jsonl", "two\n");
     assert_eq!(run(), 1);
     assert_eq!(list().stderr, told);

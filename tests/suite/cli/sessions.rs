@@ -191,7 +191,7 @@ fn an_unknown_session_is_wrong_use_and_the_nearest_are_named() {
     assert_eq!((ended.code, ended.stdout.as_str()), (2, ""));
     assert_eq!(
         ended.stderr,
-        "error: there is no session `ada/oen.jsonl`; did you mean `ada/one.jsonl`?\n"
+        "error: unknown session `ada/oen.jsonl`; did you mean `ada/one.jsonl`?\n"
     );
     assert!(!dir.path().join("state").exists());
 }

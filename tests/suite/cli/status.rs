@@ -25,7 +25,7 @@ fn a_fresh_data_dir_is_healthy_and_looking_makes_nothing() {
     duckdb_state info there is no database yet
     processors ok
     quarantine ok 0 sessions failing
-    scheduler info off: nothing runs by itself
+    scheduler info the scheduler is off, so nothing runs automatically
     session_pipeline ok there are no session files yet
     session_pipeline:usage ok there are no session files yet
     sessions ok 0 session files
@@ -96,7 +96,7 @@ fn what_lags_is_told_with_what_to_do_and_ends_with_1() {
     assert!(ended.stdout.contains("extraction backlog"), "{ended:?}");
     assert_eq!(
         ended.stderr,
-        "session_pipeline: session-pipeline run verification, which says why where it can't\n"
+        "session_pipeline: session-pipeline run verification\n"
     );
     let json = check(&dir, &["status", "--json"]);
     assert_eq!(json.code, 1, "for machines too");
@@ -141,8 +141,8 @@ fn the_threshold_of_stuck_files_comes_from_the_environment() {
         assert_eq!(
             ended.stderr,
             format!(
-                "error: `SESSION_PIPELINE_STUCK_FILE_GRACE_SECONDS` in the environment can't be `{bad}`; \
-                 give a whole number of seconds from 1 to 31622400, or leave it unset\n"
+                "error: invalid value `{bad}` for environment variable `SESSION_PIPELINE_STUCK_FILE_GRACE_SECONDS`: \
+                 expected a whole number of seconds from 1 to 31622400; unset it to use the default\n"
             )
         );
     }

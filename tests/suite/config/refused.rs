@@ -109,9 +109,9 @@ proptest! {
         let line = comments.lines().count() + section.lines().count() + 1;
         let error = check(&format!("{comments}{section}{name} = {value}\n"));
         let error = error.expect_err("it is refused");
-        let place = format!("c.toml:{line}:{}: `{key}` can't be `", name.len() + 4);
+        let place = format!("c.toml:{line}:{}: invalid value `", name.len() + 4);
         prop_assert!(error.starts_with(&place), "{error}, and not {place}");
-        prop_assert!(error.contains("`; give "), "{error}");
+        prop_assert!(error.contains(&format!("` for `{key}`: expected ")), "{error}");
     }
 
     /// What is given wins over the file, and that over the default; a file in the data dir says

@@ -105,15 +105,16 @@ fn no_variable_may_hold_what_is_not_allowed() {
         };
         for value in bad {
             let error = environment("", &[(name, value)]).expect_err(value);
-            let expected = format!("`{name}` in the environment can't be `{value}`; give ");
+            let expected =
+                format!("invalid value `{value}` for environment variable `{name}`: expected ");
             assert!(error.starts_with(&expected), "{error}");
-            assert!(error.ends_with(", or leave it unset"), "{error}");
+            assert!(error.ends_with("; unset it to use the default"), "{error}");
         }
     }
     let none = environment("", &[("SCHEDULER_STARTUP_GRACE_SECONDS", "0")]).unwrap();
     assert_eq!(none.scheduler.startup_grace, Duration::ZERO);
     let bad = [("SCHEDULER_VERIFICATION_SCHEDULE", "daily 4:15")];
-    insta::assert_snapshot!(environment("", &bad).unwrap_err(), @"`SCHEDULER_VERIFICATION_SCHEDULE` in the environment can't be `daily 4:15`; give a schedule: `every 15m`, `every 2h` or `daily 04:15,16:00` (in UTC); its character 7 is to be the first digit of an hour from 00 to 23, or leave it unset");
+    insta::assert_snapshot!(environment("", &bad).unwrap_err(), @"invalid value `daily 4:15` for environment variable `SCHEDULER_VERIFICATION_SCHEDULE`: expected a schedule: `every 15m`, `every 2h` or `daily 04:15,16:00` (in UTC); character 7 should be the first digit of an hour from 00 to 23; unset it to use the default");
 }
 
 #[test]
@@ -121,7 +122,7 @@ fn a_number_of_seconds_may_be_as_large_as_is_said_and_no_larger() {
     let bounds = VARIABLES.into_iter().filter_map(|name| {
         let error = environment("", &[(name, "x")]).unwrap_err();
         let (_, bounds) = error.split_once("seconds from ")?;
-        let (bounds, _) = bounds.split_once(',')?;
+        let (bounds, _) = bounds.split_once(';')?;
         let (_, max) = bounds.split_once(" to ")?;
         // A tick is not to be longer than an interval: all are as large as they may be.
         let given = [

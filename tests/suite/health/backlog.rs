@@ -146,7 +146,7 @@ fn a_root_that_is_no_folder_or_can_not_be_read_to_its_end_is_unknown() {
         assert_eq!(entry["status"], "unknown", "{entry}");
     }
     let detail = unreadable["detail"].as_str().unwrap();
-    assert!(detail.contains("can't be read"), "{detail}");
+    assert!(detail.contains("cannot read sessions root"), "{detail}");
     let detail = incomplete["detail"].as_str().unwrap();
     assert!(detail.contains("more than 64 folders deep"), "{detail}");
 }
@@ -176,8 +176,8 @@ fn what_was_never_processed_is_a_warning_once_it_is_older_than_the_grace() {
     insta::assert_snapshot!(text(&entry(&dir)), @r#"
     {
       "audience": "operator",
-      "detail": "extraction backlog: a session file has waited for `verification` (job `session-processor:verification`, formerly `verification-detector`) for 2 h 5 min, and 30 min are allowed; it never processed any",
-      "next_action": "install `verification`: this version of the program comes without it",
+      "detail": "extraction backlog: a session file has waited 2 h 5 min for `verification` (job `session-processor:verification`, formerly `verification-detector`), longer than the allowed 30 min; it has never processed a session",
+      "next_action": "install `verification`: this version of the program does not include it",
       "session_files": 1,
       "stage": "extraction",
       "status": "warning"
@@ -195,10 +195,10 @@ fn a_stream_of_new_sessions_hides_nothing() {
     insta::assert_snapshot!(text(&entry(&dir)), @r#"
     {
       "audience": "operator",
-      "detail": "extraction backlog: a session file has waited for `verification` (job `session-processor:verification`, formerly `verification-detector`) for 1 d, and 30 min are allowed; it last processed one at 2099-12-31T01:46:40Z, 22 h 13 min before the newest changed",
+      "detail": "extraction backlog: a session file has waited 1 d for `verification` (job `session-processor:verification`, formerly `verification-detector`), longer than the allowed 30 min; it last processed a session at 2099-12-31T01:46:40Z, 22 h 13 min before the newest session changed",
       "lag_seconds": 79999,
       "last_processed": "2099-12-31T01:46:40Z",
-      "next_action": "install `verification`: this version of the program comes without it",
+      "next_action": "install `verification`: this version of the program does not include it",
       "session_files": 2,
       "stage": "extraction",
       "status": "warning"
@@ -257,7 +257,7 @@ fn a_session_that_was_passed_over_is_told_with_what_to_do() {
     insta::assert_snapshot!(text(&entry(&dir)), @r#"
     {
       "audience": "operator",
-      "detail": "`ada/stuck.jsonl` seems skipped by `verification`: it is 2 h 1 min old, more than 2 h, and was never processed, while newer ones were",
+      "detail": "`ada/stuck.jsonl` was never processed by `verification`: it is 2 h 1 min old, more than the allowed 2 h, and newer sessions were processed",
       "last_processed": "2100-01-01T00:00:00Z",
       "next_action": "session-pipeline sessions show ada/stuck.jsonl",
       "session_files": 2,
@@ -335,8 +335,8 @@ fn every_processor_has_its_entry_and_one_that_never_ran_is_no_warning() {
     insta::assert_snapshot!(text(&entry()), @r#"
     {
       "audience": "operator",
-      "detail": "extraction backlog: a session file has waited for `usage` (job `session-processor:usage`) for 1 d, and 20 min are allowed; it never processed any",
-      "next_action": "session-pipeline run usage, which says why where it can't",
+      "detail": "extraction backlog: a session file has waited 1 d for `usage` (job `session-processor:usage`), longer than the allowed 20 min; it has never processed a session",
+      "next_action": "session-pipeline run usage",
       "session_files": 1,
       "stage": "extraction",
       "status": "info"
@@ -416,9 +416,9 @@ fn a_session_that_the_caps_leave_over_for_too_long_is_told_however_fresh_its_fil
     insta::assert_snapshot!(text(&entry(1)), @r#"
     {
       "audience": "operator",
-      "detail": "`ada/old.jsonl` has been left over by the caps of the runs of `usage` for 1 h 20 min, more than 1 h 20 min: more is new than the runs process",
+      "detail": "the caps of `usage` runs have skipped `ada/old.jsonl` for 1 h 20 min, longer than the allowed 1 h 20 min: sessions arrive faster than the runs process them",
       "last_processed": "2100-01-01T00:01:00Z",
-      "next_action": "session-pipeline run usage, or raise `run_time_max` and `llm_sessions_max` in `[service]`",
+      "next_action": "run `session-pipeline run usage`, or raise `run_time_max` and `llm_sessions_max` in `[service]`",
       "session_files": 2,
       "stage": "extraction",
       "status": "info",
@@ -443,8 +443,8 @@ fn a_last_run_that_tried_nothing_although_something_was_due_is_a_warning() {
     insta::assert_snapshot!(text(&entry()), @r#"
     {
       "audience": "operator",
-      "detail": "the last run of `usage`, ended at 2100-01-01T00:00:00Z, tried none of the 1 sessions that were due",
-      "next_action": "session-pipeline run usage, which says why where it can't",
+      "detail": "the last run of `usage` ended at 2100-01-01T00:00:00Z and tried none of the 1 due sessions",
+      "next_action": "session-pipeline run usage",
       "session_files": 1,
       "stage": "extraction",
       "status": "warning"

@@ -89,7 +89,12 @@ fn an_old_file_that_was_passed_over_for_a_newer_one_is_told() {
     row(&dir, 0, "x/fresh.jsonl");
     check(&dir, &|_| {}, |entry, headline| {
         assert_eq!(entry["status"], "info");
-        assert!(entry["detail"].as_str().unwrap().contains("skipped"));
+        assert!(
+            entry["detail"]
+                .as_str()
+                .unwrap()
+                .contains("was never processed by")
+        );
         assert!(entry["stuck_file_age_seconds"].as_u64().unwrap() > 14_400);
         let stuck = entry["stuck_file"].as_str().unwrap();
         assert!(stuck.ends_with("stuck_old.jsonl"), "{stuck}");

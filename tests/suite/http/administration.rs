@@ -50,7 +50,7 @@ fn sessions_are_listed_and_one_is_shown_with_all_that_is_known() {
         (&"bob/two.jsonl".into(), &"panic".into())
     );
     let unknown = server.get("/api/admin/sessions?key=bob/tow.jsonl");
-    insta::assert_snapshot!(unknown.refusal(), @"404: there is no session `bob/tow.jsonl`; did you mean `bob/two.jsonl`?");
+    insta::assert_snapshot!(unknown.refusal(), @"404: unknown session `bob/tow.jsonl`; did you mean `bob/two.jsonl`?");
 }
 
 #[test]

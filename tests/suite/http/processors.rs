@@ -54,7 +54,7 @@ fn a_server_at_work_takes_a_component_up_runs_it_and_lets_it_go() {
     let run = format!("/api/admin/run-session-processor?processor={VERSIONED}");
     insta::assert_snapshot!(
         server.post(&run).refusal(),
-        @"400: Unknown processor `faulty-versioned`; known are: faulty-well-behaved, verification"
+        @"400: Unknown processor `faulty-versioned`; known processors: faulty-well-behaved, verification"
     );
     server.stop();
     assert_eq!(

@@ -64,9 +64,9 @@ fn a_release_that_does_not_say_whom_lets_nobody_out() {
     insta::assert_snapshot!(refusal(""), @"422: say which: a `processor`, a `session`, or `all` of them");
     insta::assert_snapshot!(refusal("?all=false"), @"422: say which: a `processor`, a `session`, or `all` of them");
     insta::assert_snapshot!(refusal("?all=true&session=ada/one.jsonl"), @"422: `all` goes without a `processor` or a `session`; leave one of them out");
-    insta::assert_snapshot!(refusal("?session=bob/fine.jsonl"), @"404: the session `bob/fine.jsonl` is not in quarantine; `quarantine list` shows those that are");
-    insta::assert_snapshot!(refusal("?session=bob/fien.jsonl"), @"404: there is no session `bob/fien.jsonl`; did you mean `bob/fine.jsonl`, or `bob/two.jsonl`?");
-    insta::assert_snapshot!(refusal("?processor=moon"), @"400: Unknown processor `moon`; known are: faulty-panics, verification");
+    insta::assert_snapshot!(refusal("?session=bob/fine.jsonl"), @"404: session `bob/fine.jsonl` is not in quarantine; `session-pipeline quarantine list` lists those that are");
+    insta::assert_snapshot!(refusal("?session=bob/fien.jsonl"), @"404: unknown session `bob/fien.jsonl`; did you mean `bob/fine.jsonl`, or `bob/two.jsonl`?");
+    insta::assert_snapshot!(refusal("?processor=moon"), @"400: Unknown processor `moon`; known processors: faulty-panics, verification");
     insta::assert_snapshot!(refusal("?moon=1"), @"422: moon: unknown field `moon`, expected one of `processor`, `session`, `all`");
     assert_eq!(server.get(PATH).json()["count"], 2);
     let odd = server.post(&format!("{PATH}/release?session=%00&processor=%00"));

@@ -131,8 +131,8 @@ fn what_did_not_run_leaves_no_audit_row() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[well_behaved()]);
     let refusal = |path: &str| server.post(path).refusal();
-    insta::assert_snapshot!(refusal(&run_of("moon")), @"400: Unknown processor `moon`; known are: faulty-well-behaved, verification");
-    insta::assert_snapshot!(refusal(&run_of("verification")), @"400: the processor `verification` is not installed here; installed are: faulty-well-behaved");
+    insta::assert_snapshot!(refusal(&run_of("moon")), @"400: Unknown processor `moon`; known processors: faulty-well-behaved, verification");
+    insta::assert_snapshot!(refusal(&run_of("verification")), @"400: the processor `verification` is not installed; installed processors: faulty-well-behaved");
     let path = run_of(WELL_BEHAVED);
     assert_eq!(server.send("POST", &path, "", "", &[]).status, 401);
     assert_eq!(
@@ -229,7 +229,7 @@ fn a_run_that_breaks_off_says_why_is_audited_and_gives_the_lock_back() {
     for _ in 0..2 {
         let answer = server.post(&run_of(WELL_BEHAVED));
         assert_eq!(answer.status, 500, "not 409: the lock is given back");
-        assert!(answer.refusal().contains("lower than 9"), "{answer:?}");
+        assert!(answer.refusal().contains("lower than version 9"), "{answer:?}");
     }
     server.stop();
     let audit =
@@ -256,7 +256,7 @@ fn a_panic_in_the_runner_is_a_failed_run_with_its_audit_row_and_gives_the_lock_b
         .pipeline
         .run(WELL_BEHAVED, &RunRequest::cli(), &Panics)
         .unwrap_err();
-    insta::assert_snapshot!(error, @"the run broke off: out of the blue; please report it");
+    insta::assert_snapshot!(error, @"the run failed with an internal error: out of the blue; please report it");
     assert_eq!(server.post(&run_of(WELL_BEHAVED)).status, 200);
     server.stop();
     let audit = "SELECT result, params LIKE '%unhandled_error%out of the blue%' FROM audit_log

@@ -37,7 +37,7 @@ fn a_run_that_is_stopped_ends_after_the_sessions_in_hand_and_the_next_does_the_r
         "/api/admin/run-session-processor?processor={WELL_BEHAVED}"
     ));
     assert_eq!(refused.status, 503);
-    insta::assert_snapshot!(refused.refusal(), @"503: the pipeline is stopping, and begins no run; try again when it is back");
+    insta::assert_snapshot!(refused.refusal(), @"503: the pipeline is stopping and starts no runs; try again after its restart");
     assert_eq!(server.stop(), Stopped { is_complete: true });
     let audit =
         "SELECT result, params LIKE '%unhandled_error%' FROM audit_log WHERE action LIKE 'run%'";

@@ -27,7 +27,7 @@ fn a_new_token_works_at_once_and_a_revoked_one_no_more() {
     let path = format!("{TOKENS}/{}", body["id"].as_str().unwrap());
     let revoked = server.send("DELETE", &path, &server.admin, "", &[]);
     assert_eq!(revoked.status, 200, "{revoked:?}");
-    insta::assert_snapshot!(asks().refusal(), @"401: this token was revoked; ask an admin for another one");
+    insta::assert_snapshot!(asks().refusal(), @"401: this token was revoked; ask an admin for a new one");
     let again = server.send("DELETE", &path, &server.admin, "", &[]);
     assert_eq!(
         again.json()["revoked_at"],
@@ -100,7 +100,7 @@ fn a_token_is_good_until_it_expires() {
     };
     assert_eq!(asks().status, 200);
     dir.clock().advance(Duration::from_secs(24 * 3600));
-    insta::assert_snapshot!(asks().refusal(), @"401: this token has expired; ask an admin for another one");
+    insta::assert_snapshot!(asks().refusal(), @"401: this token has expired; ask an admin for a new one");
 }
 
 #[test]
@@ -108,12 +108,12 @@ fn what_makes_no_sense_makes_no_token() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
     let refusal = |body| server.post_json(TOKENS, &body).refusal();
-    insta::assert_snapshot!(refusal(json!({ "role": "admin", "user": "bob" })), @"422: `bob` is no e-mail; write one like ada@example.com");
+    insta::assert_snapshot!(refusal(json!({ "role": "admin", "user": "bob" })), @"422: invalid e-mail address `bob`; write one like ada@example.com");
     insta::assert_snapshot!(refusal(json!({ "role": "admin", "expires_at": "soon" })), @"422: `soon` is no time; write one like 2026-12-31 or 2026-12-31T00:00:00Z");
-    insta::assert_snapshot!(refusal(json!({ "role": "admin", "expires_at": "2020-01-01" })), @"422: `2020-01-01T00:00:00Z` lies in the past; give a later time, or none");
-    insta::assert_snapshot!(refusal(json!({ "role": "admin", "label": "a\u{1b}[31mb" })), @"422: the label is too long or has control characters; give at most 200 characters");
+    insta::assert_snapshot!(refusal(json!({ "role": "admin", "expires_at": "2020-01-01" })), @"422: expiry `2020-01-01T00:00:00Z` is in the past; use a later time, or none");
+    insta::assert_snapshot!(refusal(json!({ "role": "admin", "label": "a\u{1b}[31mb" })), @"422: invalid label: it is longer than 200 characters or contains control characters");
     let unknown = server.send("DELETE", "/api/admin/tokens/99", &server.admin, "", &[]);
-    insta::assert_snapshot!(unknown.refusal(), @"404: there is no token `99`; `token list` shows all there are");
+    insta::assert_snapshot!(unknown.refusal(), @"404: unknown token `99`; `session-pipeline token list` lists all tokens");
     server.stop();
     assert_eq!(rows(&dir, "SELECT count(*) FROM tokens"), ["2"]);
 }

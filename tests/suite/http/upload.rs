@@ -541,6 +541,6 @@ fn a_disk_that_is_nearly_full_takes_no_uploads() {
     config.service.free_space_min = 1 << 60;
     let server = TestServer::start_with(&dir, config, HttpLimits::default(), &[]);
     let answer = upload(&server, &server.analyst, "a.jsonl", b"{}\n");
-    insta::assert_snapshot!(answer.refusal(), @"507: the disk of the sessions has less than 1.0 EiB free; free some space, or lower `free_space_min` in the section `[service]` of the config file");
+    insta::assert_snapshot!(answer.refusal(), @"507: the disk of the sessions has less than 1.0 EiB of free space; free some space, or lower `free_space_min` in the section `[service]` of the config file");
     assert_eq!(kept(&dir), []);
 }

@@ -107,7 +107,7 @@ fn what_only_the_operator_can_help_ends_the_run_and_the_next_one_asks_again() {
     let error = rig.ask(&plain("one")).unwrap_err();
     insta::assert_snapshot!(
         error.reason.replace(&rig.server.url(), "[server]"),
-        @"the language model at [server]: it does not take the key (status 401, authentication_error); check the key and what it may be used for"
+        @"the language model at [server]: the key was rejected (status 401, authentication_error); check the key and its permissions"
     );
     assert_eq!(rig.class_of(&plain("two")), (ErrorClass::Unavailable, 0));
     assert_eq!(rig.model.halted("run-1"), Some(error.reason));
@@ -161,7 +161,7 @@ fn a_server_that_is_not_there_is_unavailable() {
     });
     let error = rig.ask(&plain("Say hello")).unwrap_err();
     assert_eq!(error.class, ErrorClass::Unavailable);
-    assert!(error.reason.contains("can't be reached"), "{error}");
+    assert!(error.reason.contains("unreachable"), "{error}");
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn what_can_be_no_key_is_refused_and_not_repeated() {
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains("`ANTHROPIC_API_KEY` in the environment"),
+            error.contains("`ANTHROPIC_API_KEY` is not a valid key"),
             "{error}"
         );
         assert!(!error.contains("CAN"), "{error}");

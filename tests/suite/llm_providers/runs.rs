@@ -94,7 +94,7 @@ fn a_key_that_is_not_taken_stops_the_run_with_the_reason_and_costs_no_session() 
         .unwrap_err();
     assert!(matches!(error, RunError::Halted(_)), "{error}");
     let text = error.to_string();
-    assert!(text.contains("it does not take the key"), "{text}");
+    assert!(text.contains("the key was rejected"), "{text}");
     assert!(!text.contains("CANARY"), "{text}");
     assert_eq!(server.asked().len(), 1, "nobody asks in vain");
 

@@ -86,10 +86,10 @@ fn what_is_not_there_and_what_is_not_in_quarantine_is_told_apart() {
         let which = which(processor, session);
         check(&pipeline, &which).unwrap_err().to_string()
     };
-    insta::assert_snapshot!(refusal(None, Some("ada/onw.jsonl")), @"there is no session `ada/onw.jsonl`; did you mean `ada/one.jsonl`?");
-    insta::assert_snapshot!(refusal(None, Some("bob/fine.jsonl")), @"the session `bob/fine.jsonl` is not in quarantine; `quarantine list` shows those that are");
-    insta::assert_snapshot!(refusal(Some(WELL_BEHAVED), Some(ONE)), @"the session `ada/one.jsonl` is not in quarantine; `quarantine list` shows those that are");
-    insta::assert_snapshot!(refusal(Some("moon"), None), @"Unknown processor `moon`; known are: faulty-panics, faulty-well-behaved, verification");
+    insta::assert_snapshot!(refusal(None, Some("ada/onw.jsonl")), @"unknown session `ada/onw.jsonl`; did you mean `ada/one.jsonl`?");
+    insta::assert_snapshot!(refusal(None, Some("bob/fine.jsonl")), @"session `bob/fine.jsonl` is not in quarantine; `session-pipeline quarantine list` lists those that are");
+    insta::assert_snapshot!(refusal(Some(WELL_BEHAVED), Some(ONE)), @"session `ada/one.jsonl` is not in quarantine; `session-pipeline quarantine list` lists those that are");
+    insta::assert_snapshot!(refusal(Some("moon"), None), @"Unknown processor `moon`; known processors: faulty-panics, faulty-well-behaved, verification");
     assert_eq!(
         check(&pipeline, &which(Some("verification"), None)).unwrap(),
         0

@@ -39,20 +39,20 @@ fn refusal_of(file: &str, bytes: impl AsRef<[u8]>) -> String {
 fn a_text_file_is_refused() {
     insta::assert_snapshot!(
         refusal_of("notes.wasm", "no component"),
-        @"`notes.wasm` is refused: the file is not WebAssembly"
+        @"`notes.wasm` was rejected: the file is not WebAssembly"
     );
 }
 
 #[test]
 fn an_empty_file_is_refused() {
-    insta::assert_snapshot!(refusal_of("empty.wasm", ""), @"`empty.wasm` is refused: the file is not WebAssembly");
+    insta::assert_snapshot!(refusal_of("empty.wasm", ""), @"`empty.wasm` was rejected: the file is not WebAssembly");
 }
 
 #[test]
 fn a_core_module_is_refused() {
     insta::assert_snapshot!(
         refusal_of("module.wasm", b"\0asm\x01\0\0\0"),
-        @"`module.wasm` is refused: the file is a core module, not a component; build it for wasm32-wasip2"
+        @"`module.wasm` was rejected: the file is a core module, not a component; build it for wasm32-wasip2"
     );
 }
 
@@ -60,7 +60,7 @@ fn a_core_module_is_refused() {
 fn a_truncated_component_is_refused_wherever_it_was_cut() {
     for cut in [9, 1_000, USAGE.len() / 2, USAGE.len() - 1] {
         let refused = refusal_of("cut.wasm", &USAGE[..cut]);
-        let expected = "`cut.wasm` is refused: the component does not compile: ";
+        let expected = "`cut.wasm` was rejected: the component does not compile: ";
         assert!(refused.starts_with(expected), "{cut}: {refused}");
     }
 }
@@ -95,7 +95,7 @@ fn a_component_of_flipped_bits_harms_nobody() {
     dir.drop_processor("c.wasm", flipped);
     look(&pipeline);
     let told = standing(&pipeline).pop().unwrap();
-    assert!(told.starts_with("`c.wasm` is refused: "), "{told}");
+    assert!(told.starts_with("`c.wasm` was rejected: "), "{told}");
 }
 
 #[test]
@@ -103,11 +103,11 @@ fn a_component_that_describes_itself_badly_is_refused() {
     let bad = |way: &str| refusal_of("bad.wasm", misbehaving(way).1);
     insta::assert_snapshot!(
         bad("describe_bad_name"),
-        @"`bad.wasm` is refused: the manifest is invalid: invalid processor name `Faulty; DROP SCHEMA main`: a name must match [a-z][a-z0-9-]{0,62} and must not be reserved by the database"
+        @"`bad.wasm` was rejected: the manifest is invalid: invalid processor name `Faulty; DROP SCHEMA main`: a name must match [a-z][a-z0-9-]{0,62} and must not be reserved by the database"
     );
     insta::assert_snapshot!(
         bad("describe_two_tables_of_one_name"),
-        @"`bad.wasm` is refused: the manifest is invalid: duplicate name `lines`: table names and the columns of a table must be unique"
+        @"`bad.wasm` was rejected: the manifest is invalid: duplicate name `lines`: table names and the columns of a table must be unique"
     );
 }
 
@@ -115,12 +115,15 @@ fn a_component_that_describes_itself_badly_is_refused() {
 fn a_name_of_the_program_can_not_be_taken() {
     insta::assert_snapshot!(
         refusal_of("mine.wasm", well_behaved().1),
-        @"`mine.wasm` is refused: it calls itself `faulty-well-behaved`, which is a processor of the program; give it another name"
+        @"`mine.wasm` was rejected: its name `faulty-well-behaved` belongs to a processor of the program; rename the processor"
     );
     // Nor that of one that is known and not there.
     let named = patched(&versioned(1), "faulty-versioned", "verification    ");
     let refused = refusal_of("mine.wasm", named);
-    assert!(refused.contains("calls itself `verification`"), "{refused}");
+    assert!(
+        refused.contains("its name `verification` belongs to"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -133,7 +136,7 @@ fn an_impostor_of_a_higher_version_does_not_stand_in_the_way_of_the_program() {
     let shipped = patched(&versioned(1), "faulty-versioned", "faulty-copy-of-x");
     let pipeline = TestPipeline::open(&dir, &[("faulty-copy-of-x", shipped.leak())]);
     look(&pipeline);
-    assert!(standing(&pipeline)[0].starts_with("`mine.wasm` is refused"));
+    assert!(standing(&pipeline)[0].starts_with("`mine.wasm` was rejected"));
     assert_eq!(pipeline.run("faulty-copy-of-x").stats.processed, 1);
 }
 
@@ -144,7 +147,7 @@ fn of_two_files_of_one_processor_the_first_by_name_has_it() {
     dir.drop_processor("a.wasm", versioned(2));
     let expected = [
         "faulty-versioned 2 of a.wasm",
-        "`b.wasm` is refused: it calls itself `faulty-versioned`, as `a.wasm` does, which comes first; take one of the two away",
+        "`b.wasm` was rejected: its name `faulty-versioned` is also used by `a.wasm`, which takes precedence; remove one of the two files",
     ];
     look(&pipeline);
     assert_eq!(standing(&pipeline), expected);
@@ -173,7 +176,7 @@ fn a_link_is_not_followed() {
     symlink(&target, dir.processor_path("link.wasm")).unwrap();
     insta::assert_snapshot!(
         refusal(&dir),
-        @"`link.wasm` is refused: it is a link, and links are not followed; put the file itself there"
+        @"`link.wasm` was rejected: links are not followed; put the file itself into the folder"
     );
 }
 
@@ -182,7 +185,7 @@ fn a_folder_of_a_components_name_is_none() {
     let dir = DataDir::new();
     dir.write(KEY, "one\n");
     fs::create_dir_all(dir.processor_path("x.wasm")).unwrap();
-    insta::assert_snapshot!(refusal(&dir), @"`x.wasm` is refused: it is a folder and no file; move it away");
+    insta::assert_snapshot!(refusal(&dir), @"`x.wasm` was rejected: it is a folder; remove it");
 }
 
 #[test]
@@ -192,7 +195,7 @@ fn nobody_waits_for_a_pipe_of_a_components_name() {
     fs::create_dir(dir.path().join("processors")).unwrap();
     let (path, mode) = (dir.processor_path("pipe.wasm"), rustix::fs::Mode::RWXU);
     rustix::fs::mkfifoat(rustix::fs::CWD, path, mode).unwrap();
-    insta::assert_snapshot!(refusal(&dir), @"`pipe.wasm` is refused: it is no regular file; move it away");
+    insta::assert_snapshot!(refusal(&dir), @"`pipe.wasm` was rejected: it is not a regular file; remove it");
 }
 
 #[test]
@@ -204,7 +207,7 @@ fn a_name_that_is_no_text_is_told() {
     fs::create_dir(&folder).unwrap();
     let name = std::ffi::OsStr::from_bytes(b"z\xff\x1b[2J.wasm");
     fs::write(folder.join(name), versioned(2)).unwrap();
-    insta::assert_snapshot!(refusal(&dir), @r"`z�\u{1b}[2J.wasm` is refused: its name is not UTF-8; rename it");
+    insta::assert_snapshot!(refusal(&dir), @r"`z�\u{1b}[2J.wasm` was rejected: its name is not UTF-8; rename it");
 }
 
 #[test]
@@ -219,7 +222,7 @@ fn an_oversized_file_is_refused_by_its_length() {
     file.unwrap().set_len(1 << 40).unwrap();
     insta::assert_snapshot!(
         refusal(&dir),
-        @"`large.wasm` is refused: the component has 1099511627776 bytes; 33554432 are allowed"
+        @"`large.wasm` was rejected: the component has 1099511627776 bytes, more than the allowed 33554432"
     );
 }
 
@@ -238,7 +241,7 @@ fn a_component_may_be_as_large_as_the_limit_and_no_larger() {
         };
         let pipeline = TestPipeline::open_with(&dir, config, &[]);
         look(&pipeline);
-        let is_told = standing(&pipeline)[0].contains("is refused");
+        let is_told = standing(&pipeline)[0].contains("was rejected");
         assert_eq!(is_told, is_refused);
     }
 }
@@ -281,7 +284,7 @@ fn code_compiled_by_somebody_else_is_refused_and_never_loaded() {
     );
     insta::assert_snapshot!(
         refusal_of("compiled.wasm", &code),
-        @"`compiled.wasm` is refused: the file is not WebAssembly"
+        @"`compiled.wasm` was rejected: the file is not WebAssembly"
     );
 }
 
@@ -296,7 +299,7 @@ fn more_files_than_anybody_has_processors_are_refused_unread() {
     assert_eq!(told.len(), 101);
     assert_eq!(
         told[100],
-        "`100.wasm` is refused: there are more than 100 files in the folder; take away what is no processor"
+        "`100.wasm` was rejected: the folder contains more than 100 files; remove those that are not processors"
     );
 }
 
@@ -314,7 +317,7 @@ fn a_file_that_may_not_be_read_is_refused_until_it_may() {
     }
     look(&pipeline);
     let told = standing(&pipeline);
-    assert!(told[0].contains("it can't be read"), "{told:?}");
+    assert!(told[0].contains("cannot read the file"), "{told:?}");
     allow(0o600);
     assert_eq!(pipeline.run(VERSIONED).stats.processed, 1);
 }

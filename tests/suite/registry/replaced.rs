@@ -127,7 +127,7 @@ fn a_component_that_is_first_seen_half_copied_is_found_when_it_is_whole() {
     let refused = refusal(&pipeline, VERSIONED);
     assert!(
         refused.starts_with(
-            "the processor `faulty-versioned` is not at hand: `faulty-versioned.wasm` is refused: \
+            "the processor `faulty-versioned` is unavailable: `faulty-versioned.wasm` was rejected: \
              the component does not compile: "
         ),
         "{refused}"
@@ -145,7 +145,7 @@ fn a_broken_replacement_leaves_the_last_good_one_in_work_also_after_a_restart() 
     look(&pipeline);
     let expected = [
         "faulty-versioned 3 of theirs.wasm, as it was",
-        "`theirs.wasm` is refused: the file is not WebAssembly; version 3 of `faulty-versioned`, which it held before, goes on",
+        "`theirs.wasm` was rejected: the file is not WebAssembly; version 3 of `faulty-versioned` stays in use",
     ];
     assert_eq!(standing(&pipeline), expected);
     let entry = health(&pipeline);
@@ -235,7 +235,7 @@ fn a_last_good_component_that_was_lost_is_not_said_to_go_on() {
     look(&pipeline);
     assert_eq!(
         standing(&pipeline),
-        ["`theirs.wasm` is refused: the file is not WebAssembly"]
+        ["`theirs.wasm` was rejected: the file is not WebAssembly"]
     );
     // Its rows are there all the same, and so is the way back.
     dir.drop_processor(FILE, versioned(1));
@@ -251,9 +251,9 @@ fn a_lower_version_is_refused_unless_it_is_asked_for() {
     look(&pipeline);
     let expected = [
         "faulty-versioned 2 of theirs.wasm, as it was",
-        "`theirs.wasm` is refused: its version 1 is lower than 2, which ran here before; use the newer component, \
+        "`theirs.wasm` was rejected: version 1 is lower than version 2, which ran here before; use the newer component, \
          or set `allow_lower_version = true` in `[processors.faulty-versioned]`; \
-         version 2 of `faulty-versioned`, which it held before, goes on",
+         version 2 of `faulty-versioned` stays in use",
     ];
     assert_eq!(standing(&pipeline), expected);
     drop(pipeline);
@@ -286,7 +286,7 @@ fn a_component_whose_tables_have_another_shape_is_refused_with_the_difference() 
     look(&pipeline);
     insta::assert_snapshot!(standing(&pipeline).join("\n"), @"
     faulty-versioned 1 of theirs.wasm, as it was
-    `theirs.wasm` is refused: the table `faulty-versioned.lines` does not match the manifest: column 5 is `text_of_line VARCHAR` and should be `line_as_text VARCHAR`; use a new table name for the new columns; version 1 of `faulty-versioned`, which it held before, goes on
+    `theirs.wasm` was rejected: the table `faulty-versioned.lines` does not match the manifest: column 5 is `text_of_line VARCHAR` and should be `line_as_text VARCHAR`; use a new table name for the new columns; version 1 of `faulty-versioned` stays in use
     ");
     dir.write(KEY, "two\n");
     assert_eq!(pipeline.run(VERSIONED).stats.processed, 1);
@@ -301,7 +301,7 @@ fn a_replacement_that_asks_for_more_than_is_granted_does_not_take_over() {
     look(&pipeline);
     insta::assert_snapshot!(standing(&pipeline).join("\n"), @"
     faulty-versioned 1 of theirs.wasm, as it was
-    `theirs.wasm` is refused: it asks for a language model, which it is not granted; set `llm = true` in `[processors.faulty-asks-model]` to grant it; version 1 of `faulty-versioned`, which it held before, goes on
+    `theirs.wasm` was rejected: it uses a language model, which is not permitted; set `llm = true` in `[processors.faulty-asks-model]` to permit it; version 1 of `faulty-versioned` stays in use
     ");
 }
 

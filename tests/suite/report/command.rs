@@ -103,8 +103,8 @@ fn a_price_file_that_is_no_good_stops_reports_and_no_run() {
     std::fs::write(dir.path().join("prices.toml"), "[[price]]\nmodel = 'x'\n").unwrap();
     let ended = check_examples(&dir, &["run", "usage"]);
     assert_eq!(ended.code, 0);
-    insta::assert_snapshot!(ended.stderr, @"sessions are processed, but reports will be refused: the price file `[data-dir]/prices.toml`, entry 1 at line 1 (`x`): `from` is missing; write the first day, like 2026-01-31");
+    insta::assert_snapshot!(ended.stderr, @"sessions are processed, but reports will be refused: price file `[data-dir]/prices.toml`, entry 1 at line 1 (`x`): `from` is missing; write the first day, like 2026-01-31");
     let ended = check(&dir, &["report", "usage"]);
     assert_eq!(ended.code, 2);
-    insta::assert_snapshot!(ended.stderr, @"error: the price file `[data-dir]/prices.toml`, entry 1 at line 1 (`x`): `from` is missing; write the first day, like 2026-01-31");
+    insta::assert_snapshot!(ended.stderr, @"error: price file `[data-dir]/prices.toml`, entry 1 at line 1 (`x`): `from` is missing; write the first day, like 2026-01-31");
 }

@@ -80,7 +80,7 @@ fn an_empty_or_absent_root_is_reported_and_is_no_deletion() {
     assert_eq!(check(&ran), (String::new(), 0));
     assert_eq!(
         ran.notes[0].reason,
-        "no session is there any more, and all that are known are kept; check the path"
+        "no sessions found, although some were processed before; their rows are kept; check the path"
     );
     assert!(!pipeline.state(WELL_BEHAVED, KEY).unwrap().is_missing);
 
@@ -89,7 +89,7 @@ fn an_empty_or_absent_root_is_reported_and_is_no_deletion() {
     assert_eq!(check(&ran), (String::new(), 0));
     assert_eq!(
         ran.notes[0].reason,
-        "there is no such folder, so there are no sessions; check the path"
+        "this folder does not exist, so there are no sessions; check the path"
     );
     assert!(!pipeline.state(WELL_BEHAVED, KEY).unwrap().is_missing);
 }

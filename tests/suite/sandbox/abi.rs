@@ -366,7 +366,7 @@ fn a_guest_that_claims_the_name_of_another_is_unavailable_and_the_other_is_not()
     let error = pipeline.pipeline().processor("faulty-raw").unwrap_err();
     let text = session_pipeline_harness::pipeline::chain(&error);
     assert!(
-        text.contains("the component calls itself `usage`"),
+        text.contains("the component reports the name `usage`"),
         "{text}"
     );
     assert_eq!(pipeline.run(usage.0).stats.processed, 1);

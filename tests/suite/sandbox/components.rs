@@ -73,7 +73,10 @@ fn a_guest_of_two_tables_of_one_name_is_unavailable() {
 #[test]
 fn a_guest_that_calls_itself_otherwise_is_unavailable() {
     let fault = refusal("somebody-else", well_behaved().1, small());
-    assert_says(&fault, "the component calls itself `faulty-well-behaved`");
+    assert_says(
+        &fault,
+        "the component reports the name `faulty-well-behaved`",
+    );
 }
 
 #[test]

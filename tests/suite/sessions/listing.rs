@@ -260,11 +260,11 @@ fn an_unknown_key_is_answered_with_those_that_may_have_been_meant() {
     dir.write("ada/notes.txt", "one\n");
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     let refusal = |key: &str| show(&pipeline, key).unwrap_err().to_string();
-    insta::assert_snapshot!(refusal("second"), @"there is no session `second`; did you mean `ada/second-one.jsonl`?");
-    insta::assert_snapshot!(refusal("ada/frist-one.jsonl"), @"there is no session `ada/frist-one.jsonl`; did you mean `ada/first-one.jsonl`, or `ada/second-one.jsonl`?");
-    insta::assert_snapshot!(refusal("/srv/sessions/ada/first-one.jsonl"), @"there is no session `/srv/sessions/ada/first-one.jsonl`; did you mean `ada/first-one.jsonl`?");
-    insta::assert_snapshot!(refusal("bob/s"), @r"there is no session `bob/s`; did you mean `bob/s\u{1b}[2J.jsonl`?");
-    insta::assert_snapshot!(refusal("zzz"), @"there is no session `zzz`; `sessions list` shows all there are");
+    insta::assert_snapshot!(refusal("second"), @"unknown session `second`; did you mean `ada/second-one.jsonl`?");
+    insta::assert_snapshot!(refusal("ada/frist-one.jsonl"), @"unknown session `ada/frist-one.jsonl`; did you mean `ada/first-one.jsonl`, or `ada/second-one.jsonl`?");
+    insta::assert_snapshot!(refusal("/srv/sessions/ada/first-one.jsonl"), @"unknown session `/srv/sessions/ada/first-one.jsonl`; did you mean `ada/first-one.jsonl`?");
+    insta::assert_snapshot!(refusal("bob/s"), @r"unknown session `bob/s`; did you mean `bob/s\u{1b}[2J.jsonl`?");
+    insta::assert_snapshot!(refusal("zzz"), @"unknown session `zzz`; `session-pipeline sessions list` lists all sessions");
     for no_session in [
         "ada/.hidden.jsonl",
         "ada/notes.txt",

@@ -111,7 +111,7 @@ fn an_item_is_shown_with_every_piece_of_its_evidence() {
     assert!(
         unknown
             .to_string()
-            .starts_with(r"there is no item `kv_\u{1b}[2J`"),
+            .starts_with(r"unknown item `kv_\u{1b}[2J`"),
         "{unknown}"
     );
 }

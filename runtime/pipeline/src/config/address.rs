@@ -1,22 +1,23 @@
-//! Where a provider answers: an address that is checked before anything is sent to it.
+//! The address of a provider or proxy, validated before anything is sent to it.
 //!
-//! In logs and errors it is its scheme and host only: a path may name an account.
+//! Logs and errors show only its scheme, host and port. Its path can name an account.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use reqwest::Url;
 
-/// The address of a provider, or of a proxy.
+/// The address of a provider or a proxy.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address(Url);
 
-/// What is allowed, in words that fit after "give".
+/// The accepted form, as a noun phrase for error messages.
 pub const ALLOWED: &str =
     "an address like \"https://api.example.com/v1\", without user, password, `?` and `#`";
 
 impl Address {
-    /// Reads one; `None` for what is none, holds a secret, or would not be taken literally.
+    /// Parses an address. Returns `None` if it is invalid, contains credentials, a query or a
+    /// fragment.
     pub fn parse(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok()?;
         let is_plain = matches!(url.scheme(), "http" | "https")
@@ -28,18 +29,18 @@ impl Address {
         is_plain.then_some(Self(url))
     }
 
-    /// Whether what is sent there can be read on its way to another network: it goes without TLS
-    /// to neither this machine nor one of a private network.
-    pub fn is_readable_on_its_way(&self) -> bool {
-        !self.has_tls() && !self.is_near()
+    /// Whether data sent to the address can be read in transit: it uses no TLS and leads neither to
+    /// this machine nor to a private network.
+    pub fn is_readable_in_transit(&self) -> bool {
+        !self.has_tls() && !self.is_local()
     }
 
     pub(crate) fn has_tls(&self) -> bool {
         self.0.scheme() == "https"
     }
 
-    /// This machine, or one whose address or name is of no use on the internet.
-    fn is_near(&self) -> bool {
+    /// Whether the host is this machine or in a private network, judged by its address or name.
+    fn is_local(&self) -> bool {
         let host = self.0.host_str().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         match host.parse::<IpAddr>() {
@@ -47,7 +48,7 @@ impl Address {
             Ok(IpAddr::V6(ip)) => {
                 ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()
             }
-            // A name without a dot is one of this network, such as a container beside ours.
+            // A name without a dot belongs to this network, such as the name of a container.
             Err(_) => {
                 let is_local = |end| host.ends_with(end);
                 !host.contains('.') || [".local", ".internal", ".localhost"].iter().any(is_local)
@@ -55,7 +56,7 @@ impl Address {
         }
     }
 
-    /// The address of something below it.
+    /// Appends a path.
     pub(crate) fn join(&self, path: &str) -> Url {
         let mut url = self.0.clone();
         let below = self.0.path().trim_end_matches('/');
@@ -63,7 +64,7 @@ impl Address {
         url
     }
 
-    /// The same address without this last part of its path.
+    /// Removes a suffix from the path.
     pub(crate) fn without(mut self, last: &str) -> Self {
         let path = self.0.path().trim_end_matches('/');
         if let Some(rest) = path.strip_suffix(last) {
@@ -73,7 +74,7 @@ impl Address {
         self
     }
 
-    /// As text, in full.
+    /// The full address.
     pub(crate) fn as_str(&self) -> &str {
         self.0.as_str()
     }

@@ -1,7 +1,7 @@
-//! Reading the config file, and putting together what flags, environment, file and defaults say.
+//! Reads the config file and merges flags, environment, file and defaults.
 //!
-//! A bad value is never passed over and never stands for another: the first one ends the reading
-//! with its place, its name, what it is, and what is allowed (ARCHITECTURE.md §3).
+//! Every value is validated. The first invalid one ends the reading with an error that contains its
+//! place, its key, its value and what is allowed.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -26,38 +26,38 @@ use crate::config::{Config, Variables, variables};
 use crate::schedule::TickTooLong;
 use crate::schedule::{self, Schedule};
 
-/// The data dir where nothing else is said.
+/// The default data directory.
 const DEFAULT_DATA_DIR: &str = "./data";
-/// The file's name within a data dir.
+/// The name of the config file in the data directory.
 const FILE_NAME: &str = "config.toml";
-/// Far more than all keys take: a mistaken path shall not fill the memory.
+/// Far more than all keys need. A wrong path must not fill the memory.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Stands for a value that may be a secret.
+/// Replaces a value that could be a secret.
 pub(super) const HIDDEN: &str = "`(hidden)`";
-/// Of a bad value this much is repeated.
+/// Maximum length of a bad value in an error, in characters.
 const VALUE_CHARS_MAX: usize = 60;
 
-/// What flags and environment say; each of them wins over the file.
+/// Values from flags and environment variables. They take precedence over the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Given {
-    /// The data dir.
+    /// The data directory.
     pub data_dir: Option<PathBuf>,
-    /// The folder of the sessions.
+    /// The sessions root.
     pub sessions_root: Option<PathBuf>,
-    /// The config file; `None`: `config.toml` in the data dir, where there is one.
+    /// The config file. `None`: `config.toml` in the data directory, if it exists.
     pub config_file: Option<PathBuf>,
-    /// What the environment says beside what flags stand for, too.
+    /// Environment variables that have no flag.
     pub variables: Variables,
 }
 
-/// A place in a config file.
+/// A position in a config file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The file.
     pub file: PathBuf,
-    /// Its line, from 1.
+    /// The line, from 1.
     pub line: usize,
-    /// The character within the line, from 1.
+    /// The character in the line, from 1.
     pub column: usize,
 }
 
@@ -68,79 +68,89 @@ impl fmt::Display for Place {
     }
 }
 
-/// Why a config file is refused.
+/// Why a configuration is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file can't be read.
     #[error(
-        "the config file `{}` can't be read; check its path and permissions",
+        "cannot read config file `{}`; check its path and permissions",
         printable(&path.display().to_string())
     )]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         #[source]
         source: io::Error,
     },
-    /// The file is no TOML.
+    /// The file is not valid TOML.
     #[error("{place}: {reason}; see docs/config.example.toml")]
     Syntax {
-        /// Where.
+        /// The position in the file.
         place: Place,
-        /// What the parser says.
+        /// The parser's message.
         reason: String,
     },
-    /// There is no such key.
-    #[error("{place}: `{key}` is no known key; {remedy}")]
+    /// The key does not exist.
+    #[error("{place}: unknown key `{key}`; {remedy}")]
     UnknownKey {
-        /// Where.
+        /// The position in the file.
         place: Place,
-        /// The key's full name.
+        /// The full name of the key.
         key: String,
-        /// What may have been meant.
+        /// A suggestion, or the list of known keys.
         remedy: String,
     },
-    /// The value is not allowed.
-    #[error("{place}: `{key}` can't be {value}; give {allowed}")]
-    BadValue {
-        /// Where.
+    /// `data_dir` is in a file that was found through the data directory.
+    #[error(
+        "{place}: `data_dir` is not allowed in this file, because the data directory determines where the file is; use `--data-dir`, or move the key to a file that `--config` names"
+    )]
+    DataDirInOwnFile {
+        /// The position in the file.
         place: Place,
-        /// The key's full name.
+    },
+    /// The value is not allowed.
+    #[error("{place}: invalid value {value} for `{key}`: expected {allowed}")]
+    BadValue {
+        /// The position in the file.
+        place: Place,
+        /// The full name of the key.
         key: String,
-        /// The value in backticks, or words for one that may be a secret.
+        /// The value in backticks, or a placeholder if it could be a secret.
         value: String,
-        /// What is allowed.
+        /// The accepted values, as a noun phrase.
         allowed: String,
     },
     /// The value of an environment variable is not allowed.
-    #[error("`{name}` in the environment can't be {value}; give {allowed}, or leave it unset")]
+    #[error(
+        "invalid value {value} for environment variable `{name}`: expected {allowed}; unset it to use the default"
+    )]
     BadVariable {
         /// The variable.
         name: &'static str,
-        /// Its value in backticks, or words for one that may be a secret.
+        /// The value in backticks, or a placeholder if it could be a secret.
         value: String,
-        /// What is allowed.
+        /// The accepted values, as a noun phrase.
         allowed: String,
     },
-    /// Values that are allowed do not go together.
+    /// Valid values that contradict each other.
     #[error("{file}: {reason}", file = printable(&file.display().to_string()))]
     Together {
         /// The file.
         file: PathBuf,
-        /// Which, and what helps.
+        /// The conflict, and how to resolve it.
         reason: String,
     },
-    /// The scheduler would look less often than a job is to run.
+    /// The scheduler's tick is longer than the interval of a job.
     #[error(transparent)]
     Tick(#[from] TickTooLong),
 }
 
 impl Config {
-    /// Makes the one value: what is given wins over the file, and that over the defaults.
+    /// Builds the configuration. Precedence: flags and environment, file, defaults.
     ///
     /// # Errors
-    /// When a named file is not there, or a file holds anything that is not allowed.
+    /// If a file named by a flag does not exist, or a value or key is not allowed.
     pub fn make(given: &Given) -> Result<Self, ConfigError> {
         let data_dir = given
             .data_dir
@@ -199,8 +209,8 @@ fn read(path: &Path) -> io::Result<String> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
-/// Whether there is no such file. Where a file stands in for a folder there is none either; what
-/// needs that folder says so better.
+/// Whether the file does not exist. A file in place of its folder counts as well: later steps
+/// report that error better.
 fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -208,7 +218,7 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// A file's text and its name.
+/// The text of a config file, with its path for errors.
 struct Reader<'a> {
     path: &'a Path,
     text: &'a str,
@@ -225,9 +235,8 @@ impl Reader<'_> {
         for (name, value) in document.get_ref() {
             match name.get_ref().as_ref() {
                 "data_dir" if !is_named => {
-                    let allowed =
-                        "it only in a file that --config names; this one is found by the data dir";
-                    return Err(self.bad("data_dir", value, allowed.to_owned()));
+                    let place = self.place(value.span().start);
+                    return Err(ConfigError::DataDirInOwnFile { place });
                 }
                 "database" => self.section("database", value, DATABASE, draft)?,
                 "report" => self.section("report", value, REPORT, draft)?,
@@ -255,7 +264,7 @@ impl Reader<'_> {
             }
         }
         draft.config.limits = limits;
-        // Last, since their limits begin with those of everybody.
+        // Processors come last, because their limits default to the common ones.
         if let Some(value) = processors {
             self.processors(value, draft)?;
         }
@@ -290,7 +299,7 @@ impl Reader<'_> {
                         let section = format!("{section}.{SETTINGS}");
                         for (name, value) in self.table(&section, value)? {
                             let key = format!("{section}.{}", printable(name.get_ref()));
-                            let text = self.text_of(&key, value, "some text in quotes")?;
+                            let text = self.text_of(&key, value, "a quoted string")?;
                             own.settings
                                 .insert(name.get_ref().clone().into_owned(), text);
                         }
@@ -306,7 +315,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A section of which all keys are known.
+    /// Reads a section without free keys.
     fn section<T>(
         &self,
         section: &str,
@@ -320,7 +329,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// One key with its value; `sections` stand beside the keys, and are only suggested here.
+    /// Reads one key with its value. `sections` are only used for suggestions.
     fn entry<T>(
         &self,
         section: &str,
@@ -343,7 +352,7 @@ impl Reader<'_> {
                 key: full(known),
                 remedy: match nearest(known, &names) {
                     Some(name) => format!("did you mean `{}`?", full(name)),
-                    None => format!("known here are: {}", names.join(", ")),
+                    None => format!("known keys: {}", names.join(", ")),
                 },
             });
         };
@@ -380,7 +389,7 @@ impl Reader<'_> {
             Value::Schedule(put) => put(target, self.schedule(key, value)?),
             Value::Path(put) => {
                 let text = self.text_of(key, value, &wanted.allowed())?;
-                // A shell would have put the home folder there; nobody did.
+                // Only a shell expands `~`, and no shell has processed this value.
                 if text.starts_with('~') || text.contains(char::is_control) {
                     return Err(bad());
                 }
@@ -417,8 +426,13 @@ impl Reader<'_> {
         allowed: &str,
     ) -> Result<String, ConfigError> {
         let text = value.get_ref().as_str().filter(|text| !text.is_empty());
-        text.map(str::to_owned)
-            .ok_or_else(|| self.bad(key, value, format!("{allowed}, or leave it out")))
+        text.map(str::to_owned).ok_or_else(|| {
+            self.bad(
+                key,
+                value,
+                format!("{allowed}; omit the key to leave it unset"),
+            )
+        })
     }
 
     fn bad(&self, key: &str, value: &Spanned<DeValue<'_>>, allowed: String) -> ConfigError {
@@ -426,7 +440,7 @@ impl Reader<'_> {
         ConfigError::BadValue {
             place: self.place(span.start),
             key: key.to_owned(),
-            // An address may hold a password.
+            // An address can contain a password.
             value: match may_be_a_secret(key) {
                 true => HIDDEN.to_owned(),
                 false => format!(
@@ -456,7 +470,7 @@ fn whole(value: &DeValue<'_>) -> Option<u64> {
 }
 
 fn size(text: &str) -> Option<u64> {
-    // Only what begins with a digit: the crate would take `.5 MB`, and saturates what is too large.
+    // `ByteSize` also accepts `.5 MB`, and saturates values that are too large.
     text.starts_with(|c: char| c.is_ascii_digit())
         .then(|| text.parse::<ByteSize>().ok())?
         .map(|size| size.0)
@@ -467,7 +481,7 @@ fn time(text: &str) -> Option<Duration> {
     Duration::try_from(text.parse::<SignedDuration>().ok()?).ok()
 }
 
-/// Whether the value of a key may be a secret, or one that was pasted in the wrong place.
+/// Whether the value of a key could be a secret, or a secret pasted into the wrong place.
 pub(super) fn may_be_a_secret(key: &str) -> bool {
     key == "llm" || key.starts_with("llm.") || names_a_secret(key)
 }
@@ -480,7 +494,7 @@ pub(super) fn short(value: &str) -> String {
     text
 }
 
-/// The known name that is most like a mistyped one, if any is.
+/// The known name closest to a mistyped one, if any is close enough.
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let alike = |known: &&'a str| strsim::jaro_winkler(name, known);
     let best = known

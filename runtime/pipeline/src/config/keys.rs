@@ -1,7 +1,7 @@
-//! The keys of the config file: where each value goes, and what is allowed for it.
+//! The keys of the config file: the type, bounds and target of each value.
 //!
-//! One table for each section. Reading, the list of known keys, suggestions and the test of the
-//! commented example all go by these tables, so that none of them can know another key.
+//! Each section has one table. Reading, the list of known keys, suggestions and the test of
+//! `docs/config.example.toml` all use these tables, so they cannot diverge.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::schedule::{self, Schedule};
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-/// TOML has no larger integers.
+/// The largest integer in TOML.
 const COUNT_MAX: u64 = i64::MAX as u64;
 
-/// What a file says, on its way to a [`Config`].
+/// Values read from a file, before they become a [`Config`].
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) config: Config,
@@ -30,61 +30,62 @@ pub(super) struct Draft {
     pub(super) sessions_root: Option<PathBuf>,
 }
 
-/// A key that stands right in its section.
+/// A key in a section.
 pub(super) struct Key<T> {
     pub(super) name: &'static str,
     pub(super) value: Value<T>,
 }
 
-/// What a key's value is, within which bounds, and where it goes.
+/// The type of a key's value, its bounds, and the setter.
 pub(super) enum Value<T> {
-    /// A whole number.
+    /// An integer.
     Count(u64, u64, fn(&mut T, u64)),
-    /// A number of bytes.
+    /// A size in bytes.
     Size(u64, u64, fn(&mut T, u64)),
-    /// A length of time.
+    /// A duration.
     Time(Duration, Duration, fn(&mut T, Duration)),
-    /// Yes or no.
+    /// A Boolean.
     Flag(fn(&mut T, bool)),
-    /// When something runs.
+    /// A schedule.
     Schedule(fn(&mut T, Schedule)),
     /// A path.
     Path(fn(&mut T, PathBuf)),
-    /// A text, with what is allowed for it; where it goes says whether it is.
+    /// A string with a description of what is allowed. The setter returns `None` for an invalid
+    /// one.
     Text(&'static str, fn(&mut T, &str) -> Option<()>),
 }
 
-/// What kind of value a key takes.
+/// The type of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {
-    /// A whole number.
+    /// An integer.
     Count,
-    /// A number of bytes: `"256 MiB"`, or a whole number.
+    /// A size in bytes: `"256 MiB"`, or an integer.
     Size,
-    /// A length of time: `"30 s"`.
+    /// A duration: `"30 s"`.
     Time,
     /// `true` or `false`.
     Flag,
-    /// When something runs: `"every 15m"`.
+    /// A schedule: `"every 15m"`.
     Schedule,
-    /// A path; a relative one begins at the folder of the file.
+    /// A path, absolute or relative to the directory of the file.
     Path,
-    /// A text of a form of its own.
+    /// A string in a format of its own.
     Text,
 }
 
-/// A key of the config file.
+/// Documentation of one key in the config file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownKey {
-    /// Its full name; the name of a processor is given as `<name>`.
+    /// The full name, with `<name>` for the name of a processor.
     pub key: String,
-    /// What kind of value it takes.
+    /// The type of the value.
     pub kind: KeyKind,
-    /// What is allowed, in words.
+    /// The accepted values, as a noun phrase.
     pub allowed: String,
 }
 
-/// The name of the table of one processor's settings, which has no known keys.
+/// The table of a processor's settings, in which every key is allowed.
 pub(super) const SETTINGS: &str = "settings";
 
 pub(super) const TOP: &[Key<Draft>] = &[
@@ -402,7 +403,7 @@ pub(super) const LIMITS: &[Key<Limits>] = &[
     },
     Key {
         name: "memory_bytes_max",
-        // From a page of WebAssembly to the whole of a 32-bit memory.
+        // From one page of WebAssembly to the whole 32-bit address space.
         value: Value::Size(64 * KIB, 4 * GIB, |limits, bytes| {
             limits.memory_bytes_max = size(bytes);
         }),
@@ -431,7 +432,7 @@ pub(super) const LIMITS: &[Key<Limits>] = &[
     },
     Key {
         name: "row_bytes_max",
-        // Texts of one column are kept in one array, which holds less than 2 GiB.
+        // All texts of a column are in one array, which is limited to 2 GiB.
         value: Value::Size(KIB, GIB, |limits, bytes| limits.row_bytes_max = bytes),
     },
     Key {
@@ -486,7 +487,7 @@ pub(super) const LIMITS: &[Key<Limits>] = &[
     },
     Key {
         name: "compile_cpu_max",
-        // The system counts it in whole seconds.
+        // The operating system counts CPU time limits in whole seconds.
         value: Value::Time(
             Duration::from_secs(1),
             Duration::from_secs(3600),
@@ -512,7 +513,7 @@ pub(super) const PROCESSOR: &[Key<ProcessorConfig>] = &[
     },
 ];
 
-/// Every key that a config file may hold, save the free ones of `processors.<name>.settings`.
+/// Every key that a config file can contain, except the free keys of `processors.<name>.settings`.
 pub fn known_keys() -> Vec<KnownKey> {
     let mut keys = Vec::new();
     describe("", TOP, &mut keys);
@@ -550,23 +551,23 @@ impl<T> Value<T> {
         }
     }
 
-    /// What is allowed, in words that fit after "give".
+    /// The accepted values, as a noun phrase for error messages.
     pub(super) fn allowed(&self) -> String {
         match self {
             Self::Count(min, max, _) => format!("a whole number from {min} to {max}"),
             Self::Size(min, max, _) => format!(
                 "a size from {} to {}, such as \"16 MiB\"",
-                in_words(*min),
-                in_words(*max)
+                size_in_words(*min),
+                size_in_words(*max)
             ),
             Self::Time(min, max, _) => {
                 let (min, max) = (time_in_words(*min), time_in_words(*max));
-                format!("a time from {min} to {max}, such as \"30 s\"")
+                format!("a duration from {min} to {max}, such as \"30 s\"")
             }
             Self::Flag(_) => "true or false".to_owned(),
             Self::Schedule(_) => schedule::ALLOWED.to_owned(),
             Self::Path(_) => {
-                "a path in full, or one that begins at the folder of this file".to_owned()
+                "an absolute path, or a path relative to the directory of this file".to_owned()
             }
             Self::Text(allowed, _) => (*allowed).to_owned(),
         }
@@ -574,12 +575,12 @@ impl<T> Value<T> {
 }
 
 fn time_in_words(time: Duration) -> String {
-    // Every bound fits.
+    // Cannot fail: every bound fits.
     let time = SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
     format!("{time:#}")
 }
 
-fn in_words(bytes: u64) -> String {
+fn size_in_words(bytes: u64) -> String {
     ByteSize(bytes).display().iec().to_string()
 }
 

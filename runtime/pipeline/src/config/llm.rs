@@ -1,4 +1,4 @@
-//! What holds for language models: who answers, how it is reached, and what it may cost.
+//! Language models: the provider, the connection and the budgets.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,46 +7,46 @@ use session_pipeline_store::{Budget, Budgets};
 
 use crate::config::Address;
 
-/// The section `[llm]` (BEHAVIOUR.md 7.12). The key itself is no part of it.
+/// The section `[llm]`. It never contains the key itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LlmConfig {
-    /// Whose wire format is spoken; `None`: Anthropic's, where a key is found.
+    /// The provider's wire format. `None`: Anthropic's, if a key is found.
     pub provider: Option<Provider>,
-    /// The model that is asked for.
+    /// The id of the model.
     pub model: String,
-    /// Where it answers; `None`: where Anthropic does.
+    /// The address of the provider. `None`: Anthropic's own.
     pub base_url: Option<Address>,
-    /// A file that holds the key.
+    /// A file that contains the API key.
     pub api_key_file: Option<PathBuf>,
-    /// The environment variable that holds the key.
+    /// The environment variable that contains the API key.
     pub api_key_env: Option<String>,
-    /// How an answer is made to be a JSON document.
+    /// How answers are constrained to JSON.
     pub structured_output: StructuredOutput,
-    /// Whether a certificate must be one of the server's.
+    /// Whether the server's certificate is verified.
     pub verify_ssl: bool,
-    /// Whether another network may be asked without TLS.
+    /// Whether requests to another network can go without TLS.
     pub allow_http: bool,
-    /// A proxy that all requests go through.
+    /// A proxy for all requests.
     pub proxy: Option<Address>,
-    /// The longest that one request may take, below what is left of its session's time.
+    /// Maximum duration of one request. The session's remaining time can lower it.
     pub timeout: Duration,
-    /// How often a request is sent at most, before its session waits for another run.
+    /// Maximum attempts per request. After the last one, the session waits for another run.
     pub attempts_max: u32,
-    /// What may be spent.
+    /// Maximum calls and tokens per session, run and day.
     pub budgets: Budgets,
 }
 
-/// Whose wire format is spoken.
+/// The wire format of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provider {
     /// Anthropic's Messages API.
     Anthropic,
-    /// OpenAI's chat completions, which most servers speak, local ones too.
+    /// OpenAI's chat completions API, which most servers implement, including local ones.
     OpenAiCompat,
 }
 
 impl Provider {
-    /// The word for it, as in the config file.
+    /// The name in the config file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Anthropic => "anthropic",
@@ -55,15 +55,15 @@ impl Provider {
     }
 }
 
-/// How an answer is made to be a JSON document (BEHAVIOUR.md 7.12): what is tried where a server
-/// does not know the way before.
+/// How answers are constrained to JSON. Each variant also allows the ones before it, which are
+/// tried first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StructuredOutput {
-    /// The server holds the model to the schema, or the request fails.
+    /// The server enforces the schema, or the request fails.
     Strict,
-    /// Else it holds the model to JSON, or to a tool's input.
+    /// The server enforces JSON, or the input of a tool.
     Json,
-    /// Else the model is only asked to.
+    /// The prompt asks for JSON.
     Auto,
 }
 
@@ -100,17 +100,17 @@ impl Default for LlmConfig {
 }
 
 impl LlmConfig {
-    /// Why its values do not go together, if they don't.
+    /// Why the values contradict each other, if they do.
     pub(super) fn contradiction(&self) -> Option<String> {
         if self.provider == Some(Provider::OpenAiCompat) && self.base_url.is_none() {
             return Some(
-                "`llm.base_url` is missing, which `llm.provider = \"openai_compat\"` needs; give the server's address, such as \"http://127.0.0.1:8080/v1\""
+                "`llm.base_url` is missing, but `llm.provider = \"openai_compat\"` needs it; set it to the server's address, such as \"http://127.0.0.1:8080/v1\""
                     .to_owned(),
             );
         }
         let base_url = self.base_url.as_ref()?;
-        (base_url.is_readable_on_its_way() && !self.allow_http).then(|| {
-            "`llm.base_url` can't be plain http:// to another network, where keys and sessions could be read on their way; give an address that begins with https://, or set `llm.allow_http = true`"
+        (base_url.is_readable_in_transit() && !self.allow_http).then(|| {
+            "`llm.base_url` uses plain http:// to another network, so keys and sessions could be read in transit; use an https:// address, or set `llm.allow_http = true`"
                 .to_owned()
         })
     }

@@ -1,9 +1,9 @@
-//! A network, as operators write one: `10.0.0.0/8`, `fd00::/8` or a single address.
+//! An IP network, written as `10.0.0.0/8`, `fd00::/8` or a single address.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// All addresses that begin with the same bits.
+/// All addresses with the same prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
@@ -11,7 +11,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Whether an address lies in it. An IPv4 address that is written as an IPv6 one is the same
+    /// Whether the network contains an address. An IPv4-mapped IPv6 address counts as the IPv4
     /// address.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
@@ -28,9 +28,9 @@ impl Network {
     }
 }
 
-/// Why a text is no network.
+/// The text is not an IP network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is no network; write one like 10.0.0.0/8, fd00::/8 or 127.0.0.1")]
+#[error("not an IP network; write one like 10.0.0.0/8, fd00::/8 or 127.0.0.1")]
 pub struct NoNetwork;
 
 impl FromStr for Network {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn invalid_networks_are_rejected() {
         for text in [
             "",
             "/8",

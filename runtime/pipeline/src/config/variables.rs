@@ -1,7 +1,7 @@
-//! The environment variables that no flag stands for (BEHAVIOUR.md 5.4 and 6.2).
+//! Environment variables without a flag.
 //!
-//! The program's `main` looks them up by the list here, and hands over what it finds. An empty one
-//! is a mistake in a script, and never the default.
+//! `main` looks up the names in [`VARIABLES`] and passes the values it finds. An empty value is an
+//! error, because it is usually a mistake in a script.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,10 +14,10 @@ use crate::config::{Config, ConfigError};
 use crate::schedule::{Schedule, ScheduleError};
 use crate::shipped::VERIFICATION;
 
-/// What stands in the environment, by name.
+/// Values of environment variables, by name.
 pub type Variables = BTreeMap<&'static str, OsString>;
 
-/// The names of all that are looked up.
+/// The names of all variables in the table.
 pub const VARIABLES: [&str; 6] = {
     let mut names = [""; TABLE.len()];
     let mut index = 0;
@@ -37,16 +37,16 @@ struct Variable {
 }
 
 enum Value {
-    /// A whole number of seconds, from the least to the most.
+    /// An integer number of seconds, with minimum and maximum.
     Seconds(u64, u64, fn(&mut Config, Duration)),
-    /// When something runs.
+    /// A schedule.
     Schedule(fn(&mut Config, Schedule)),
 }
 
 const DAY: u64 = 24 * 3600;
 const YEAR: u64 = 366 * DAY;
 
-/// A later one wins over an earlier one.
+/// A later entry takes precedence over an earlier one.
 const TABLE: [Variable; 6] = [
     Variable {
         name: "SCHEDULER_TICK_SECONDS",
@@ -57,7 +57,7 @@ const TABLE: [Variable; 6] = [
         value: Value::Seconds(0, DAY, |config, time| config.scheduler.startup_grace = time),
     },
     Variable {
-        // Its name is that of the job before there were processors, and stays for compatibility.
+        // The name is older than processors. It stays for compatibility.
         name: "SCHEDULER_VERIFICATION_DETECTOR_INTERVAL",
         value: Value::Seconds(1, YEAR, |config, time| {
             set_interval(config, VERIFICATION, time);
@@ -89,10 +89,10 @@ fn set_interval(config: &mut Config, processor: &str, interval: Duration) {
     own.schedule = Some(Schedule::every(interval));
 }
 
-/// Puts what the environment says into a configuration, over what the file said.
+/// Applies the environment variables to a configuration that already includes the file.
 ///
 /// # Errors
-/// When a value is not allowed.
+/// If a value is not allowed.
 pub(super) fn apply(variables: &Variables, config: &mut Config) -> Result<(), ConfigError> {
     for variable in &TABLE {
         let Some(value) = variables.get(variable.name) else {
@@ -109,7 +109,7 @@ pub(super) fn apply(variables: &Variables, config: &mut Config) -> Result<(), Co
         };
         match variable.value {
             Value::Seconds(min, max, put) => {
-                // Digits alone: the standard parser would take a sign.
+                // Only digits: the standard parser accepts a sign.
                 let digits = Some(&*text).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
                 let seconds = digits.and_then(|digits| digits.parse::<u64>().ok());
                 let seconds = seconds.filter(|seconds| (min..=max).contains(seconds));

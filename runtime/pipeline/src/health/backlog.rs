@@ -1,5 +1,5 @@
-//! The entries `session_pipeline` and `session_pipeline:<name>`: whether a processor keeps up with
-//! the sessions (BEHAVIOUR.md 5.4 and A13).
+//! The checks `session_pipeline` and `session_pipeline:<name>`: whether a processor keeps up with
+//! the sessions.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use crate::health::{Entry, Figures, Status};
 use crate::schedule::job_name;
 use crate::shipped::VERIFICATION;
 
-/// How far behind a processor may be.
+/// How long a processor can lag before health reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grace {
-    /// Before it is said to lag: twice its cadence, so that one late run is no news.
+    /// Before the processor lags: twice its cadence, so that one late run causes no warning.
     pub lag: Duration,
-    /// Before a session without a state row is said to be stuck: four times as long, unless the
-    /// operator says otherwise.
+    /// Before a session without a state row counts as stuck: four times `lag`, unless the operator
+    /// configured another value.
     pub stuck: Duration,
 }
 
 impl Grace {
-    /// The grace of a processor with this cadence.
+    /// The grace for a cadence.
     pub fn of(cadence: Duration, stuck_file_grace: Option<Duration>) -> Self {
         let lag = cadence.saturating_mul(2);
         Self {
@@ -31,94 +31,94 @@ impl Grace {
     }
 }
 
-/// What is known of one processor and all sessions. What could not be read is an error's text.
+/// The backlog of one processor. An `Err` is the text of a read error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {
     /// The processor.
     pub processor: String,
-    /// Whether its component is there.
+    /// Whether a component with this name is installed.
     pub is_installed: bool,
-    /// Whether it ever ran here.
+    /// Whether it ever ran in this data directory.
     pub has_run: bool,
-    /// How far behind it may be.
+    /// How long it can lag.
     pub grace: Grace,
-    /// The time.
+    /// The current time.
     pub now: UtcMicros,
     /// The sessions on disk.
     pub files: Result<Files, String>,
-    /// When it last read a session that it then processed; `None`: never.
+    /// When it last read a session that it then processed. `None`: never.
     pub last_processed_at: Result<Option<UtcMicros>, String>,
-    /// What it has yet to do.
+    /// The sessions waiting for it.
     pub pending: Result<Pending, String>,
-    /// When its run in progress began.
+    /// Start time of the run in progress.
     pub running_since: Option<UtcMicros>,
-    /// When its last run ended, and what was due then, if that run tried none of it.
+    /// If the last run tried no session: when it ended, and how many sessions were due.
     pub tried_nothing: Option<(UtcMicros, u64)>,
 }
 
-/// The sessions on disk.
+/// The session files on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Files {
-    /// How many there are.
+    /// Number of files.
     pub count: u64,
-    /// When one of them last changed; `None` where there is none.
+    /// The latest modification time. `None` if there are no files.
     pub newest: Option<UtcMicros>,
 }
 
-/// What a processor has yet to do, sessions in quarantine left out.
+/// The sessions waiting for a processor, without those in quarantine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pending {
-    /// The oldest of the sessions that have no state row or changed since.
+    /// The oldest session that has no state row or changed since it was processed.
     pub oldest: Option<Oldest>,
-    /// The oldest of those that have no state row.
+    /// The oldest session without a state row.
     pub oldest_without_row: Option<Oldest>,
-    /// The one that the caps of runs have left over for the longest time, since when. Its file may
-    /// have changed a moment ago.
+    /// The session that the caps of runs have skipped for the longest time, with the start of that
+    /// time. Its file could have changed recently.
     pub left_over: Option<Oldest>,
 }
 
-/// A session that waits.
+/// A waiting session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Oldest {
-    /// Its key.
+    /// The session's key.
     pub key: String,
-    /// When it last changed, or since when it waits.
+    /// Its modification time, or the start of its wait.
     pub changed_at: UtcMicros,
 }
 
-/// What the check measured.
+/// The measurements of the check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct BacklogFigures {
-    /// Which stage lags.
+    /// The stage that lags.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stage: Option<&'static str>,
-    /// How many sessions there are.
+    /// Number of session files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_files: Option<u64>,
     /// When a session was last read and processed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_processed: Option<String>,
-    /// How far the last processing lies behind the newest session.
+    /// Time between the last processing and the newest session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_seconds: Option<u64>,
-    /// How old the oldest session without a state row is.
+    /// Age of the oldest session without a state row, or wait of the longest-skipped session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stuck_file_age_seconds: Option<u64>,
-    /// Which one that is.
+    /// The key of that session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stuck_file: Option<String>,
-    /// When the run in progress began.
+    /// Start time of the run in progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub running_since: Option<String>,
 }
 
-/// How long before `now` something was; nothing is younger than now.
+/// Time since `at`; zero if it is in the future.
 fn age(at: UtcMicros, now: UtcMicros) -> Duration {
     Duration::from_micros(u64::try_from(now.0.saturating_sub(at.0)).unwrap_or(0))
 }
 
 impl Backlog {
-    /// The name of its entry.
+    /// The name of the check.
     pub fn entry_name(&self) -> String {
         match self.processor.as_str() {
             VERIFICATION => "session_pipeline".to_owned(),
@@ -126,7 +126,7 @@ impl Backlog {
         }
     }
 
-    /// The table of BEHAVIOUR.md 5.4, row by row; row 7 as A13 has it. Never `error`.
+    /// Judges the backlog. Never returns [`Status::Error`].
     pub fn judge(&self) -> Entry {
         let mut figures = BacklogFigures {
             running_since: self.running_since.map(|at| at.to_string()),
@@ -135,31 +135,28 @@ impl Backlog {
         let unknown = |detail: String, figures| {
             Entry::new(Status::Unknown, Figures::Backlog(figures)).detail(detail)
         };
-        // Rows 1 and 3.
         let files = match &self.files {
             Ok(files) => files,
             Err(error) => return unknown(error.clone(), figures),
         };
-        // Row 2.
         let Some(newest) = files.newest else {
             return Entry::new(Status::Ok, Figures::Backlog(figures))
                 .detail("there are no session files yet");
         };
         figures.session_files = Some(files.count);
-        // Row 4.
         let last_processed_at = match &self.last_processed_at {
             Ok(last_processed_at) => *last_processed_at,
             Err(error) => return unknown(error.clone(), figures),
         };
         figures.last_processed = last_processed_at.map(|at| at.to_string());
-        // Where it can't be told what waits, the newest session stands for all.
+        // Without the pending sessions, the newest session is the best estimate.
         let oldest = match &self.pending {
             Ok(pending) => pending.oldest.as_ref().map(|oldest| oldest.changed_at),
             Err(_) => Some(newest),
         };
         let waits = oldest.map(|oldest| age(oldest, self.now));
         let waits = waits.unwrap_or_default();
-        // Rows 5 to 7. A file from the future is no lag.
+        // A modification time in the future is not lag.
         let lag = match last_processed_at {
             Some(processed) => age(processed, newest.min(self.now)),
             None => Duration::MAX,
@@ -167,8 +164,8 @@ impl Backlog {
         if lag > self.grace.lag && waits > self.grace.lag {
             figures.stage = Some("extraction");
             figures.lag_seconds = last_processed_at.map(|_| lag.as_secs());
-            // What nobody ever asked to run lags behind nobody's wish; but `verification`, which the
-            // whole check was made for, is missed where it never ran.
+            // A processor that no one ever ran is not an alarm. The exception is `verification`,
+            // which the check was built for.
             let is_missed = self.processor == VERIFICATION || self.has_run;
             let status = if is_missed || last_processed_at.is_some() {
                 Status::Warning
@@ -184,11 +181,10 @@ impl Backlog {
             figures.stage = Some("extraction");
             return Entry::new(Status::Warning, Figures::Backlog(figures))
                 .detail(format!(
-                    "the last run of `{name}`, ended at {at}, tried none of the {due} sessions that were due"
+                    "the last run of `{name}` ended at {at} and tried none of the {due} due sessions"
                 ))
                 .next(self.next_action());
         }
-        // Rows 8 to 10.
         let stuck = self.pending.as_ref().ok();
         let stuck = stuck.and_then(|pending| pending.oldest_without_row.as_ref());
         let stuck = stuck
@@ -200,7 +196,7 @@ impl Backlog {
             figures.stuck_file_age_seconds = Some(age.as_secs());
             figures.stuck_file = Some(stuck.key.clone());
             let detail = format!(
-                "`{}` seems skipped by `{}`: it is {} old, more than {}, and was never processed, while newer ones were",
+                "`{}` was never processed by `{}`: it is {} old, more than the allowed {}, and newer sessions were processed",
                 stuck.key,
                 self.processor,
                 in_words(age),
@@ -222,14 +218,14 @@ impl Backlog {
             let name = &self.processor;
             return Entry::new(Status::Info, Figures::Backlog(figures))
                 .detail(format!(
-                    "`{}` has been left over by the caps of the runs of `{name}` for {}, more than {}: more is new than \
-                     the runs process",
+                    "the caps of `{name}` runs have skipped `{}` for {}, longer than the allowed {}: sessions arrive faster than \
+                     the runs process them",
                     left.key,
                     in_words(age),
                     in_words(self.grace.stuck),
                 ))
                 .next(format!(
-                    "session-pipeline run {name}, or raise `run_time_max` and `llm_sessions_max` in `[service]`"
+                    "run `session-pipeline run {name}`, or raise `run_time_max` and `llm_sessions_max` in `[service]`"
                 ));
         }
         Entry::new(Status::Ok, Figures::Backlog(figures))
@@ -248,16 +244,16 @@ impl Backlog {
             ""
         };
         let behind = match last_processed_at {
-            None => "it never processed any".to_owned(),
+            None => "it has never processed a session".to_owned(),
             Some(at) => format!(
-                "it last processed one at {at}, {} before the newest changed",
+                "it last processed a session at {at}, {} before the newest session changed",
                 in_words(lag)
             ),
         };
         format!(
-            "extraction backlog: a session file has waited for `{name}` (job `{}`{formerly}) for {}, and {} are allowed; {behind}",
-            job_name(name),
+            "extraction backlog: a session file has waited {} for `{name}` (job `{}`{formerly}), longer than the allowed {}; {behind}",
             in_words(waits),
+            job_name(name),
             in_words(self.grace.lag),
         )
     }
@@ -265,14 +261,14 @@ impl Backlog {
     fn next_action(&self) -> String {
         let name = &self.processor;
         if self.is_installed {
-            format!("session-pipeline run {name}, which says why where it can't")
+            format!("session-pipeline run {name}")
         } else {
-            format!("install `{name}`: this version of the program comes without it")
+            format!("install `{name}`: this version of the program does not include it")
         }
     }
 }
 
-/// `2 h 5 min`, to the two largest units.
+/// Formats a duration with its two largest units: `2 h 5 min`.
 fn in_words(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let parts = [

@@ -1,4 +1,4 @@
-//! The checks beside the backlogs. None of them speaks up on a fresh data dir (BEHAVIOUR.md A13).
+//! All checks except the backlogs. On a fresh data directory, none of them warns.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,53 +15,53 @@ use crate::registry::plan::Plan;
 use crate::scheduler::SchedulerStatus;
 use crate::scheduler::timetable::JobEnd;
 
-/// Below this the database can't be sure to finish a checkpoint.
+/// With less free space, the database might not complete a checkpoint.
 const DISK_BYTES_ERROR: u64 = 64 << 20;
-/// Below this an upgrade's copy or a large report may not fit.
+/// With less free space, an upgrade's copy of the database or a large report might not fit.
 const DISK_BYTES_WARNING: u64 = 512 << 20;
-/// So many failures of a component that never succeeded are no accident of one session.
+/// With this many failed sessions and no success, the component is the problem, not a session.
 const FAILURES_EVERYWHERE: u64 = 5;
-/// Where more of the last day's sessions of a processor are in quarantine, that is no accident of
+/// With a larger share of the last day's sessions in quarantine, the processor is the problem, not
 /// single sessions.
 const QUARANTINED_PERCENT_MAX: u64 = 5;
-/// Links that a detail names; the others are counted.
+/// Maximum number of links in a detail. The others are only counted.
 const LINKS_NAMED_MAX: usize = 10;
-/// So many ticks may pass before the scheduler is said to stand still: a laptop that slept wakes
-/// up in between.
+/// Ticks without a sign of life before the scheduler counts as stalled. A laptop that wakes from
+/// sleep ticks again before that.
 const TICKS_MISSED_MAX: u32 = 10;
 
-/// How the database's shape stands to the program.
+/// The database's schema, compared with the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Schema {
-    /// As it should be.
+    /// The expected version.
     Ok,
     /// Another version.
     Mismatch {
-        /// The one that the database bears; `None`: none.
+        /// The version of the database. `None`: it has none.
         current: Option<u32>,
     },
-    /// It can't be read.
+    /// The version can't be read.
     Unreachable {
-        /// Why.
+        /// The error.
         detail: String,
     },
 }
 
-/// The schema's own words (BEHAVIOUR.md 5.2).
+/// The status and versions of the schema check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SchemaFigures {
     /// `ok`, `mismatch` or `unreachable`.
     pub db_schema: &'static str,
-    /// The version that the database bears.
+    /// The schema version of the database.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current: Option<u32>,
-    /// The version of this program.
+    /// The schema version of this program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<u32>,
 }
 
 impl Schema {
-    /// Its own words.
+    /// The measurements of the check.
     pub fn figures(&self) -> SchemaFigures {
         let expected = session_pipeline_migrations::CURRENT;
         let (db_schema, current) = match self {
@@ -72,16 +72,16 @@ impl Schema {
         SchemaFigures {
             db_schema,
             current,
-            // Numbers come together, or a detail instead of them.
+            // Either both versions are present, or a detail replaces them.
             expected: current.map(|_| expected),
         }
     }
 
-    /// What stands in the place of numbers.
+    /// The text that replaces the versions, if any.
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::Mismatch { current: None } => {
-                Some("the database bears no version; run `session-pipeline migrate`".to_owned())
+                Some("the database has no version; run `session-pipeline migrate`".to_owned())
             }
             Self::Unreachable { detail } => Some(detail.clone()),
             Self::Ok | Self::Mismatch { .. } => None,
@@ -89,71 +89,71 @@ impl Schema {
     }
 }
 
-/// How many users there are.
+/// The number of users.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UsersFigures {
-    /// So many.
+    /// The number of users.
     pub count: u64,
 }
 
-/// How the jobs stand.
+/// The state of the scheduler.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SchedulerFigures {
-    /// When it last looked what is due.
+    /// When it last checked for due jobs.
     pub last_tick_at: Option<String>,
-    /// Its jobs.
+    /// The jobs.
     pub jobs: Vec<JobFigures>,
 }
 
-/// How one job stands.
+/// The state of one job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct JobFigures {
-    /// The job.
+    /// The name of the job.
     pub name: String,
-    /// When it runs.
+    /// Its schedule.
     pub schedule: String,
-    /// Whether it runs right now.
+    /// Whether a run is in progress.
     pub running: bool,
-    /// When it last did.
+    /// When it last ran.
     pub last_run_at: Option<String>,
-    /// How that ended: `ok`, `failed` or `refused`.
+    /// The result of its last run: `ok`, `failed` or `refused`.
     pub last_status: Option<&'static str>,
-    /// Why, where it did not go well and this process knows.
+    /// The reason, if the last run failed and was started by this process.
     pub last_reason: Option<String>,
 }
 
-/// The sessions on disk.
+/// The session files on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SessionsFigures {
-    /// How many there are.
+    /// Number of session files.
     pub session_files: u64,
-    /// Linked folders and linked sessions, which are not followed.
+    /// Number of links to folders and sessions. They are not followed.
     pub links: u64,
 }
 
-/// What failed, by processor.
+/// Failed sessions of all processors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct QuarantineFigures {
-    /// Sessions that are not tried any more.
+    /// Sessions in quarantine. They are not retried.
     pub quarantined: u64,
-    /// Sessions whose last attempt failed, those in quarantine included.
+    /// Sessions whose last attempt failed, including those in quarantine.
     pub failing: u64,
-    /// Sessions read or tried in the last day, by those processors.
+    /// Sessions that these processors read or tried in the last day.
     pub sessions_last_day: u64,
-    /// Those of them that are in quarantine.
+    /// How many of those are in quarantine.
     pub quarantined_last_day: u64,
 }
 
-/// Space for the data dir.
+/// Disk space for the data directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DiskFigures {
-    /// Bytes that may still be written.
+    /// Free space, in bytes.
     pub free_bytes: u64,
-    /// Bytes in all.
+    /// Total space, in bytes.
     pub total_bytes: u64,
 }
 
-/// Judges everything but the backlogs.
+/// Adds all checks except the backlogs.
 pub(super) fn add_all(facts: &Facts, entries: &mut BTreeMap<String, Entry>) {
     let mut add = |name: &str, entry: Entry| entries.insert(name.to_owned(), entry);
     add("duckdb_state", database(&facts.database));
@@ -180,7 +180,7 @@ fn plain(status: Status) -> Entry {
     Entry::new(status, Figures::None {})
 }
 
-/// Several times what the log holds before it is brought into the file by itself.
+/// Several times the log size at which DuckDB checkpoints on its own.
 const LOG_BYTES_TOO_MANY: u64 = 512_000_000;
 
 fn database(database: &DatabaseFacts) -> Entry {
@@ -190,41 +190,45 @@ fn database(database: &DatabaseFacts) -> Entry {
             .next("session-pipeline run usage"),
         DatabaseFacts::Gone(commits) => plain(Status::Error)
             .detail(format!(
-                "the database `state/system.duckdb` is gone, although {commits} commits were made to it"
+                "the database `state/system.duckdb` is missing, although `state/commits` records {commits} commits"
             ))
-            .next("restore a backup of `state/`; or remove `state/commits` to start over: users, tokens and audit entries are gone then"),
+            .next("restore the database and its log from a backup as described in docs/operate.md, and leave `state/commits` in place; or remove `state/commits` to start over without users, tokens and audit entries"),
         DatabaseFacts::Open {
             is_in_place: false, ..
         } => plain(Status::Error)
             .detail(
-                "the database file was removed or replaced while this process has it open: what is written now is lost at its end",
+                "the database file was removed or replaced while this process has it open; everything written from now on is lost when the process ends",
             )
-            .next("export what you need, stop the server, and restore a backup of `state/`"),
+            .next("export what you need, stop the server, and restore the database from a backup as described in docs/operate.md; leave `state/commits` in place"),
         DatabaseFacts::Open {
             answer: Ok(()),
             lost_commits: Ok(lost @ 1..),
             ..
         } => plain(Status::Warning)
             .detail(format!(
-                "commits were lost, {lost} in number: with the log of the database, or since a backup from before them was put back; sessions are processed again, but users, tokens and audit rows of then are gone"
+                "{}: the database log was lost or an older backup was restored; sessions will be processed again, but users, tokens and audit entries created in those commits are gone",
+                match lost {
+                    1 => "1 commit is missing".to_owned(),
+                    lost => format!("{lost} commits are missing"),
+                }
             ))
-            .next("look which of those you miss, then session-pipeline status --acknowledge"),
+            .next("check which users and tokens are missing, then run `session-pipeline status --acknowledge`"),
         DatabaseFacts::Open {
             answer: Ok(()),
             log_bytes: Ok(bytes @ LOG_BYTES_TOO_MANY..),
             ..
         } => plain(Status::Warning)
             .detail(format!(
-                "the log of the database has grown to {} MB: somebody reads an older state, so that it can't be brought into the file",
+                "the database log has grown to {} MB: a long read prevents a checkpoint",
                 bytes / 1_000_000
             ))
-            .next("wait for the reports and exports that are being made, or start the server again"),
+            .next("wait for running reports and exports to end, or restart the server"),
         DatabaseFacts::Open { answer: Ok(()), .. } => plain(Status::Ok),
         DatabaseFacts::Open {
             answer: Err(error), ..
         } => plain(Status::Error)
             .detail(error.clone())
-            .next("look at the disk, and start again"),
+            .next("check the disk, then restart"),
     };
     Entry {
         audience: Audience::Analyst,
@@ -272,10 +276,10 @@ fn sessions(sessions: &Result<Sessions, String>) -> Entry {
     };
     Entry::new(Status::Info, figures)
         .detail(format!(
-            "links are not followed, and no session behind them is processed: {}{more}",
+            "links are not followed, so sessions behind them are not processed: {}{more}",
             named.join(", ")
         ))
-        .next("move what they lead to below the sessions root, or mount it in place of the link")
+        .next("move the linked folders and files into the sessions root, or mount them in place of the links")
 }
 
 fn users(count: &Result<u64, String>) -> Entry {
@@ -287,7 +291,7 @@ fn users(count: &Result<u64, String>) -> Entry {
 
 fn scheduler(status: Option<&SchedulerStatus>, now: UtcMicros) -> Entry {
     let Some(status) = status else {
-        return plain(Status::Info).detail("off: nothing runs by itself");
+        return plain(Status::Info).detail("the scheduler is off, so nothing runs automatically");
     };
     let jobs = status.jobs.iter().map(|job| JobFigures {
         name: job.name.clone(),
@@ -307,13 +311,13 @@ fn scheduler(status: Option<&SchedulerStatus>, now: UtcMicros) -> Entry {
         jobs: jobs.collect(),
     });
     let Some(last_tick_at) = status.last_tick_at else {
-        return Entry::new(Status::Info, figures).detail("it has not ticked yet");
+        return Entry::new(Status::Info, figures).detail("the scheduler has not ticked yet");
     };
     let silent_max = (status.tick * TICKS_MISSED_MAX).max(Duration::from_secs(300));
     if now > last_tick_at.plus(silent_max) {
         return Entry::new(Status::Warning, figures)
-            .detail(format!("it stands still since {last_tick_at}"))
-            .next("restart the server, and look at what it logged then");
+            .detail(format!("the scheduler has not ticked since {last_tick_at}"))
+            .next("restart the server, and check what it logged at that time");
     }
     Entry::new(Status::Ok, figures)
 }
@@ -340,15 +344,15 @@ fn quarantine(failures: &Result<Vec<ProcessorFailures>, String>) -> Entry {
     if let Some((processor, count)) = everywhere {
         return Entry::new(Status::Warning, figures)
             .detail(format!(
-                "`{processor}` fails everywhere: on {count} sessions, and it never succeeded on any as it is now"
+                "`{processor}` failed on {count} sessions and succeeded on none with its current component"
             ))
-            .next("session-pipeline sessions list --state waiting, and --state quarantined");
+            .next("session-pipeline sessions list --state waiting --state quarantined");
     }
     let too_many = failures.iter().find(|failures| has_too_many(failures));
     if let Some(failures) = too_many {
         return Entry::new(Status::Warning, figures)
             .detail(format!(
-                "`{}` gave up on {} of the {} sessions of the last day, more than {QUARANTINED_PERCENT_MAX} %",
+                "`{}` quarantined {} of the {} sessions of the last day, more than {QUARANTINED_PERCENT_MAX}%",
                 failures.processor, failures.recent_quarantined, failures.recent
             ))
             .next("session-pipeline quarantine list");
@@ -360,7 +364,7 @@ fn quarantine(failures: &Result<Vec<ProcessorFailures>, String>) -> Entry {
             .collect();
         return Entry::new(Status::Info, figures)
             .detail(format!(
-                "sessions that failed too often and are not tried any more: {}",
+                "sessions in quarantine after too many failures: {}",
                 named.join(", ")
             ))
             .next("session-pipeline quarantine list");
@@ -368,7 +372,8 @@ fn quarantine(failures: &Result<Vec<ProcessorFailures>, String>) -> Entry {
     Entry::new(Status::Ok, figures)
 }
 
-/// What lies in the folder of processors: whoever put a file there shall learn that it does not run.
+/// Reports rejected files in the folder of processors, so that the operator learns that they do not
+/// run.
 fn processors(folder: &Result<Arc<Plan>, String>) -> Entry {
     let plan = match folder {
         Ok(plan) => plan,
@@ -378,18 +383,18 @@ fn processors(folder: &Result<Arc<Plan>, String>) -> Entry {
         let refused: Vec<String> = plan.refused.iter().map(ToString::to_string).collect();
         return plain(Status::Warning)
             .detail(printable(&refused.join("; ")))
-            .next("put another file in its place, or take it away; `session-pipeline processors inspect FILE` looks at one");
+            .next("replace or remove the file; inspect it with `session-pipeline processors inspect FILE`");
     }
     if !plan.unexamined.is_empty() {
         return plain(Status::Info).detail(format!(
-            "not looked at yet: {}",
+            "not examined yet: {}",
             printable(&plan.unexamined.join(", "))
         ));
     }
     plain(Status::Ok)
 }
 
-/// Whether more of the last day's sessions are in quarantine than single ones would be.
+/// Whether too large a share of the last day's sessions is in quarantine.
 fn has_too_many(failures: &ProcessorFailures) -> bool {
     failures.recent_quarantined.saturating_mul(100)
         > failures.recent.saturating_mul(QUARANTINED_PERCENT_MAX)
@@ -415,8 +420,8 @@ fn disk(space: &Result<super::DiskSpace, String>) -> Entry {
     }
     entry
         .detail(format!(
-            "{} are left for the data dir",
+            "{} are free for the data directory",
             bytesize::ByteSize(space.free_bytes).display().iec()
         ))
-        .next("free space on the disk of the data dir")
+        .next("free space on the disk of the data directory")
 }

@@ -1,5 +1,4 @@
-//! Looking at the world for health: the sessions, the database, the disk. Nothing is judged here,
-//! and nothing is written.
+//! Collects the facts for health: sessions, database, disk. Judges nothing and writes nothing.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,10 +23,10 @@ use crate::scan::{self, Check, ScanContext, Standing};
 use crate::scheduler::SchedulerStatus;
 use crate::scheduler::timetable::DEFAULT_CADENCE;
 
-/// How far back the sessions lie of which a part may be in quarantine before that is a warning.
+/// The time span of sessions for which the share in quarantine is checked.
 const RECENT: Duration = Duration::from_secs(24 * 3600);
 
-/// What to look at.
+/// The sources of facts.
 pub struct Sources<'a> {
     /// The configuration.
     pub config: &'a Config,
@@ -35,15 +34,15 @@ pub struct Sources<'a> {
     pub registry: &'a Registry,
     /// The database.
     pub database: Database<'a>,
-    /// The cadences of the manifests, by processor, where they are known.
+    /// Cadences from manifests by processor, as far as known.
     pub cadences: &'a HashMap<String, Duration>,
-    /// How the scheduler stands; `None`: there is none in this process.
+    /// The scheduler's state. `None`: this process has no scheduler.
     pub scheduler: Option<SchedulerStatus>,
-    /// Who tells how full the disk is.
+    /// Measures the disk.
     pub disk: &'a dyn DiskProbe,
-    /// The schema, where the caller asked for it.
+    /// The schema check, if the caller wants it in the report.
     pub schema: Option<Schema>,
-    /// The time.
+    /// The current time.
     pub now: UtcMicros,
 }
 
@@ -56,12 +55,12 @@ impl<'a> Sources<'a> {
     }
 }
 
-/// The database, as far as there is one.
+/// The database, if there is one.
 #[derive(Clone, Copy, Debug)]
 pub enum Database<'a> {
-    /// Nobody has made one yet.
+    /// There is no database yet.
     Absent,
-    /// It is open.
+    /// The database is open.
     Open(&'a Store),
 }
 
@@ -74,18 +73,18 @@ impl<'a> From<Option<&'a Store>> for Database<'a> {
 /// Space on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskSpace {
-    /// Bytes that we may still write.
+    /// Free space for this process, in bytes.
     pub free_bytes: u64,
-    /// Bytes in all.
+    /// Total space, in bytes.
     pub total_bytes: u64,
 }
 
-/// Tells how full a disk is.
+/// Measures free disk space.
 pub trait DiskProbe {
     /// The space on the disk of an existing folder.
     ///
     /// # Errors
-    /// When the system does not say.
+    /// If the operating system cannot report it.
     fn space(&self, folder: &Path) -> io::Result<DiskSpace>;
 }
 
@@ -103,27 +102,27 @@ impl DiskProbe for SystemDisk {
     }
 }
 
-/// What a walk over the sessions found, compared with what is known of them: the slow part.
+/// The slow facts: all sessions on disk, compared with the state rows.
 #[derive(Clone, Debug)]
 pub struct Survey {
     /// Each processor's backlog.
     backlogs: Vec<Backlog>,
     /// The sessions on disk.
     sessions: Result<Sessions, String>,
-    /// What the folder of processors comes to.
+    /// The plan of the processors' folder.
     folder: Result<Arc<Plan>, String>,
 }
 
 /// The sessions on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sessions {
-    /// How many there are.
+    /// Number of session files.
     pub count: u64,
-    /// Links below the root, which are not followed.
+    /// Links below the sessions root. They are not followed.
     pub links: Links,
 }
 
-/// What was seen. What could not be read is an error's text.
+/// The collected facts. An `Err` is the text of a read error.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Each processor's backlog.
@@ -132,43 +131,43 @@ pub struct Facts {
     pub sessions: Result<Sessions, String>,
     /// The database.
     pub database: DatabaseFacts,
-    /// Its schema, where it was asked for.
+    /// The schema check, if the caller wants it in the report.
     pub schema: Option<Schema>,
     /// The scheduler.
     pub scheduler: Option<SchedulerStatus>,
-    /// The disk of the data dir.
+    /// The disk of the data directory.
     pub disk: Result<DiskSpace, String>,
-    /// What the folder of processors comes to.
+    /// The plan of the processors' folder.
     pub folder: Result<Arc<Plan>, String>,
-    /// The time.
+    /// The current time.
     pub now: UtcMicros,
 }
 
-/// What the database says.
+/// Facts about the database.
 #[derive(Clone, Debug)]
 pub enum DatabaseFacts {
-    /// There is none.
+    /// There is no database.
     Absent,
-    /// There is none any more: that many commits were made to it.
+    /// The database is missing, although this many commits are recorded.
     Gone(u64),
-    /// It is there.
+    /// The database is open.
     Open {
-        /// Whether its file is still where it was opened.
+        /// Whether the file is still at the path where it was opened.
         is_in_place: bool,
-        /// Whether it answers.
+        /// Whether it answers a query.
         answer: Result<(), String>,
-        /// How many commits were lost, of which no operator knows yet.
+        /// Number of lost commits that no operator has acknowledged.
         lost_commits: Result<u64, String>,
-        /// What its log holds that is not in its file yet, in bytes.
+        /// Size of the log, in bytes.
         log_bytes: Result<u64, String>,
-        /// How many users it has.
+        /// Number of users.
         users: Result<u64, String>,
-        /// What failed.
+        /// Failed sessions by processor.
         failures: Result<Vec<ProcessorFailures>, String>,
     },
 }
 
-/// How the schema of an open database stands to this program.
+/// Compares the schema version of an open database with this program's.
 pub fn schema(store: &Store) -> Schema {
     match store.schema_version() {
         Ok(Some(CURRENT)) => Schema::Ok,
@@ -180,9 +179,10 @@ pub fn schema(store: &Store) -> Schema {
 }
 
 impl Survey {
-    /// Walks over all sessions and reads their state rows, so not for threads that answer requests.
+    /// Walks over all sessions and reads their state rows. Slow: do not call it on a thread that
+    /// answers requests.
     pub fn of(sources: &Sources<'_>) -> Self {
-        // First of all, since the others go by the names.
+        // The folder comes first, because the backlogs depend on its processor names.
         let folder = folder(sources);
         let (backlogs, sessions) = backlogs(sources);
         Self {
@@ -194,14 +194,14 @@ impl Survey {
 }
 
 impl Facts {
-    /// Looks at everything. As long as a walk over the sessions takes, so not for threads that
-    /// answer requests.
+    /// Collects all facts, including a new survey. Slow: do not call it on a thread that answers
+    /// requests.
     pub fn gather(sources: Sources<'_>) -> Self {
         let survey = Survey::of(&sources);
         Self::after(&survey, sources)
     }
 
-    /// Looks at everything but what a survey has found.
+    /// Adds all other facts to a survey.
     pub fn after(survey: &Survey, sources: Sources<'_>) -> Self {
         let Survey {
             backlogs,
@@ -244,7 +244,7 @@ fn folder(sources: &Sources<'_>) -> Result<Arc<Plan>, String> {
 }
 
 fn disk(sources: &Sources<'_>) -> Result<DiskSpace, String> {
-    // Of a data dir that nobody has made yet, the disk that it would lie on.
+    // The data directory might not exist yet. Its closest existing ancestor is on the same disk.
     let folder = sources.config.data_dir.ancestors();
     let mut folder = folder.map(|folder| match folder.as_os_str().is_empty() {
         true => Path::new("."),
@@ -262,8 +262,8 @@ fn text(error: StoreError) -> String {
     printable(&chain(&error))
 }
 
-/// What one processor's sessions are held against.
-struct Rule {
+/// The state rows and failures that one processor's sessions are compared with.
+struct StoredSessions {
     digest: Option<String>,
     version: u32,
     versions: Vec<Option<u32>>,
@@ -272,13 +272,13 @@ struct Rule {
     waits: HashMap<String, UtcMicros>,
 }
 
-impl Rule {
+impl StoredSessions {
     fn read(
         registry: &Registry,
         store: Option<&Store>,
         processor: &str,
     ) -> Result<Self, StoreError> {
-        let mut rule = Self {
+        let mut stored = Self {
             digest: registry.digest(processor),
             version: 0,
             versions: Vec::new(),
@@ -287,19 +287,19 @@ impl Rule {
             waits: HashMap::new(),
         };
         if let Some(store) = store {
-            rule.known = store.known_sessions(processor)?;
-            rule.waits = store.session_waits(processor)?;
-            rule.failures = store.known_failures(processor)?;
+            stored.known = store.known_sessions(processor)?;
+            stored.waits = store.session_waits(processor)?;
+            stored.failures = store.known_failures(processor)?;
             let versions = store.component_versions(processor)?;
-            // One that never ran here has not said its version yet: nothing is due by it.
-            let own = rule.digest.as_ref().and_then(|own| versions.get(own));
-            rule.version = own.copied().unwrap_or(0);
-            let digests = rule.known.digests.iter();
-            rule.versions = digests
+            // A component that never ran here has no recorded version, so it makes no session due.
+            let own = stored.digest.as_ref().and_then(|own| versions.get(own));
+            stored.version = own.copied().unwrap_or(0);
+            let digests = stored.known.digests.iter();
+            stored.versions = digests
                 .map(|digest| versions.get(digest).copied())
                 .collect();
         }
-        Ok(rule)
+        Ok(stored)
     }
 
     fn context<'a>(&'a self, digest: &'a str, now: UtcMicros) -> ScanContext<'a> {
@@ -314,7 +314,7 @@ impl Rule {
     }
 
     /// Whether a session has a state row, whether it waits for this processor, and since when the
-    /// caps of runs have left it over. Old rows bear whole paths for keys (BEHAVIOUR.md 1.3).
+    /// caps of runs have skipped it. Old rows have absolute paths as keys.
     fn standing(
         &self,
         key: &str,
@@ -326,7 +326,7 @@ impl Rule {
         let row = self.known.get(key).or_else(by_path);
         let failure = self.failures.get(key);
         let standing = match failure.and_then(|failure| failure.digest.as_deref()) {
-            // Where nobody runs it any more, what failed under its own component still counts.
+            // Without an installed component, failures of the last component still count.
             Some(digest) if self.digest.is_none() => {
                 scan::judge(row, failure, observed, &self.context(digest, context.now))
             }
@@ -347,24 +347,24 @@ impl Rule {
     }
 }
 
-/// One walk for all processors; and the same walker as that of every run.
+/// Walks the sessions once for all processors, with the same walker as a run.
 fn backlogs(sources: &Sources<'_>) -> (Vec<Backlog>, Result<Sessions, String>) {
     let store = sources.store();
     let names = sources.registry.known_names();
-    // Where that can't be read, the other questions fail as well and say so.
+    // If this read fails, the reads below fail as well and report it.
     let ran = store.map(Store::latest_runs);
     let ran = ran.and_then(Result::ok).unwrap_or_default();
-    let rules: Vec<Result<Rule, String>> = names
+    let stored_sessions: Vec<Result<StoredSessions, String>> = names
         .iter()
-        .map(|name| Rule::read(sources.registry, store, name).map_err(text))
+        .map(|name| StoredSessions::read(sources.registry, store, name).map_err(text))
         .collect();
-    let mut pending = vec![Pending::default(); rules.len()];
-    let contexts: Vec<Option<(&Rule, ScanContext<'_>)>> = rules
+    let mut pending = vec![Pending::default(); stored_sessions.len()];
+    let contexts: Vec<Option<(&StoredSessions, ScanContext<'_>)>> = stored_sessions
         .iter()
-        .map(|rule| {
-            let rule = rule.as_ref().ok()?;
-            let digest = rule.digest.as_deref().unwrap_or_default();
-            Some((rule, rule.context(digest, sources.now)))
+        .map(|stored| {
+            let stored = stored.as_ref().ok()?;
+            let digest = stored.digest.as_deref().unwrap_or_default();
+            Some((stored, stored.context(digest, sources.now)))
         })
         .collect();
     let mut files = Files::default();
@@ -373,18 +373,18 @@ fn backlogs(sources: &Sources<'_>) -> (Vec<Backlog>, Result<Sessions, String>) {
         let changed_at = UtcMicros(observed.mtime_ns.div_euclid(1000));
         files.count += 1;
         files.newest = files.newest.max(Some(changed_at));
-        for (rule, pending) in contexts.iter().zip(&mut pending) {
-            let Some((rule, context)) = rule else {
+        for (stored, pending) in contexts.iter().zip(&mut pending) {
+            let Some((stored, context)) = stored else {
                 continue;
             };
-            let (has_row, is_pending, left) = rule.standing(key, root, observed, context);
+            let (has_row, is_pending, left) = stored.standing(key, root, observed, context);
             if is_pending {
                 if let Some(since) = left {
-                    keep_oldest(&mut pending.left_over, key, since);
+                    update_oldest(&mut pending.left_over, key, since);
                 }
-                keep_oldest(&mut pending.oldest, key, changed_at);
+                update_oldest(&mut pending.oldest, key, changed_at);
                 if !has_row {
-                    keep_oldest(&mut pending.oldest_without_row, key, changed_at);
+                    update_oldest(&mut pending.oldest_without_row, key, changed_at);
                 }
             }
         }
@@ -395,9 +395,9 @@ fn backlogs(sources: &Sources<'_>) -> (Vec<Backlog>, Result<Sessions, String>) {
         links,
     });
     let files = walk.map(|_| files);
-    let backlogs = names.iter().zip(rules.into_iter().zip(pending));
+    let backlogs = names.iter().zip(stored_sessions.into_iter().zip(pending));
     let backlogs = backlogs
-        .map(|(name, (rule, pending))| {
+        .map(|(name, (stored, pending))| {
             let manifest = sources.cadences.get(name).copied();
             let cadence = manifest.unwrap_or(DEFAULT_CADENCE);
             let cadence = sources.config.cadence_of(name, cadence);
@@ -421,15 +421,15 @@ fn backlogs(sources: &Sources<'_>) -> (Vec<Backlog>, Result<Sessions, String>) {
                     Some(store) => store.last_processed_at(name).map_err(text),
                     None => Ok(None),
                 },
-                pending: rule.map(|_| pending),
+                pending: stored.map(|_| pending),
             }
         })
         .collect();
     (backlogs, sessions)
 }
 
-fn keep_oldest(oldest: &mut Option<Oldest>, key: &str, changed_at: UtcMicros) {
-    // Of two of the same moment the first by name, so that two looks agree.
+fn update_oldest(oldest: &mut Option<Oldest>, key: &str, changed_at: UtcMicros) {
+    // Ties are resolved by name, so that the result is deterministic.
     let is_older = oldest
         .as_ref()
         .is_none_or(|oldest| (changed_at, key) < (oldest.changed_at, oldest.key.as_str()));
@@ -444,9 +444,7 @@ fn keep_oldest(oldest: &mut Option<Oldest>, key: &str, changed_at: UtcMicros) {
 fn walk(root: &Path, visit: impl FnMut(&str, Observed)) -> Result<Links, String> {
     let unreadable = |error: io::Error| {
         let root = printable(&root.display().to_string());
-        format!(
-            "the sessions root `{root}` can't be read ({error}); check the path and its permissions"
-        )
+        format!("cannot read sessions root `{root}`: {error}; check the path and its permissions")
     };
     let Some(root) = SessionsRoot::open(root).map_err(unreadable)? else {
         return Ok(Links::default());
@@ -460,7 +458,7 @@ fn walk(root: &Path, visit: impl FnMut(&str, Observed)) -> Result<Links, String>
     match notes.first().filter(|_| !is_complete) {
         None => Ok(links),
         Some(note) => Err(format!(
-            "not all sessions can be looked at: `{}`: {}",
+            "cannot read all sessions: `{}`: {}",
             note.path, note.reason
         )),
     }

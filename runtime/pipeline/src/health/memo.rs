@@ -1,6 +1,5 @@
-//! Answers that are kept for a while: about the schema, so that probes by the second do not wait on
-//! a busy database (BEHAVIOUR.md 5.2), and about the sessions, which no caller may have walked over
-//! as often as they like.
+//! Caches for health. The schema is cached so that frequent probes do not wait for a busy database.
+//! The survey is cached so that callers cannot make the server walk over all sessions too often.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
@@ -10,16 +9,17 @@ use session_pipeline_host::clock::Clock;
 use crate::health::checks::Schema;
 use crate::health::facts::Survey;
 
-/// How long an answer holds: between two probes nobody migrates a database that we hold.
-const HOLDS: Duration = Duration::from_secs(30);
+/// Lifetime of a cached schema. Nothing else migrates a database while this process has it open.
+const SCHEMA_LIFETIME: Duration = Duration::from_secs(30);
 
-/// Shared by all who ask for the schema.
+/// A cached schema check.
 #[derive(Debug, Default)]
 pub struct SchemaMemo(Mutex<Option<(Duration, Schema)>>);
 
 impl SchemaMemo {
-    /// The last answer, or a new one where that is too old. That the database can't be reached is
-    /// never kept: the next probe shall see it come back. Nobody waits for another's look.
+    /// The cached check, or a new one if the cached one is too old. An unreachable database is
+    /// never cached, so that the next probe detects its recovery. Concurrent callers do not wait
+    /// for each other.
     pub fn get(&self, clock: &dyn Clock, look: impl FnOnce() -> Schema) -> Schema {
         if let Some(schema) = self.kept(clock) {
             return schema;
@@ -32,11 +32,11 @@ impl SchemaMemo {
         schema
     }
 
-    /// The last answer, as long as it holds.
+    /// The cached check, if it is recent enough.
     pub fn kept(&self, clock: &dyn Clock) -> Option<Schema> {
-        let kept = self.lock();
-        let (at, schema) = kept.as_ref()?;
-        (clock.monotonic().saturating_sub(*at) < HOLDS).then(|| schema.clone())
+        let cached = self.lock();
+        let (at, schema) = cached.as_ref()?;
+        (clock.monotonic().saturating_sub(*at) < SCHEMA_LIFETIME).then(|| schema.clone())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Duration, Schema)>> {
@@ -44,43 +44,46 @@ impl SchemaMemo {
     }
 }
 
-/// How long a survey holds: this many times as long as it took, so that however many ask, no more
-/// than a tenth of the time goes into surveys.
-const SURVEY_HOLDS_FACTOR: u32 = 10;
-/// And no longer than this.
-const SURVEY_HOLDS_MAX: Duration = Duration::from_secs(300);
+/// Lifetime of a survey as a multiple of its duration. At most a tenth of the time is spent on
+/// surveys, however many callers there are.
+const SURVEY_LIFETIME_FACTOR: u32 = 10;
+/// Maximum lifetime of a survey.
+const SURVEY_LIFETIME_MAX: Duration = Duration::from_secs(300);
 
-/// The last survey of the sessions, shared by all who ask for it.
+/// A cached survey of the sessions.
 #[derive(Debug, Default)]
 pub struct SurveyMemo {
-    kept: Mutex<Option<KeptSurvey>>,
-    /// Locked while a survey is made: never two at once.
+    cached: Mutex<Option<CachedSurvey>>,
+    /// Locked during a survey, so that there is never more than one.
     surveying: Mutex<()>,
 }
 
 #[derive(Clone, Debug)]
-struct KeptSurvey {
+struct CachedSurvey {
     until: Duration,
     survey: Arc<Survey>,
 }
 
 impl SurveyMemo {
-    /// The last survey as long as it holds, or a new one. While another caller makes the new one,
-    /// the last one holds on; without any, this waits for it.
+    /// The cached survey, or a new one if the cached one is too old. While another caller creates
+    /// the new one, this returns the old one. If there is none, it waits.
     pub fn get(&self, clock: &dyn Clock, look: impl FnOnce() -> Survey) -> Arc<Survey> {
-        let kept = self.kept();
-        if let Some(kept) = kept.as_ref().filter(|kept| clock.monotonic() < kept.until) {
-            return Arc::clone(&kept.survey);
+        let cached = self.cached();
+        if let Some(cached) = cached
+            .as_ref()
+            .filter(|cached| clock.monotonic() < cached.until)
+        {
+            return Arc::clone(&cached.survey);
         }
-        let _surveying = match (self.surveying.try_lock(), kept) {
+        let _surveying = match (self.surveying.try_lock(), cached) {
             (Ok(surveying), _) => surveying,
             (Err(TryLockError::Poisoned(poisoned)), _) => poisoned.into_inner(),
-            (Err(TryLockError::WouldBlock), Some(kept)) => return kept.survey,
+            (Err(TryLockError::WouldBlock), Some(cached)) => return cached.survey,
             (Err(TryLockError::WouldBlock), None) => {
                 let surveying = self.surveying.lock();
                 let surveying = surveying.unwrap_or_else(PoisonError::into_inner);
-                if let Some(kept) = self.kept() {
-                    return kept.survey;
+                if let Some(cached) = self.cached() {
+                    return cached.survey;
                 }
                 surveying
             }
@@ -89,19 +92,19 @@ impl SurveyMemo {
         let survey = Arc::new(look());
         let ended = clock.monotonic();
         let took = ended.saturating_sub(began);
-        let holds = took.saturating_mul(SURVEY_HOLDS_FACTOR);
-        *self.lock() = Some(KeptSurvey {
-            until: ended.saturating_add(holds.min(SURVEY_HOLDS_MAX)),
+        let lifetime = took.saturating_mul(SURVEY_LIFETIME_FACTOR);
+        *self.lock() = Some(CachedSurvey {
+            until: ended.saturating_add(lifetime.min(SURVEY_LIFETIME_MAX)),
             survey: Arc::clone(&survey),
         });
         survey
     }
 
-    fn kept(&self) -> Option<KeptSurvey> {
+    fn cached(&self) -> Option<CachedSurvey> {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<KeptSurvey>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<CachedSurvey>> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

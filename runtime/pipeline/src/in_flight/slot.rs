@@ -1,7 +1,7 @@
-//! One slot file: what a worker is at, in a form that tells whether it is whole.
+//! One slot file: the session that a worker is processing, in a format that detects partial writes.
 //!
-//! A line that names the length and the MD5 of what follows, and then one JSON document. Anything
-//! else (a blank slot, half a record, another program's file) is no record, and nobody's trouble.
+//! The first line contains the length and the MD5 of the rest, which is one JSON document. Anything
+//! else (a blank slot, a partial record, an unrelated file) is ignored.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -14,14 +14,14 @@ use serde::{Deserialize, Serialize};
 use session_pipeline_host::content::ContentHash;
 use session_pipeline_store::kill_point::reached;
 
-/// How every record begins; the number is that of the form.
+/// The start of every record, with the version of the format.
 const MAGIC: &str = "in-flight 1";
-/// What stands at the beginning of a slot in which nobody is.
+/// The start of an unused slot.
 const BLANK: &[u8] = b"nobody\n";
-/// More than the longest key takes with every character escaped.
+/// More than the longest key with every character escaped.
 const RECORD_BYTES_MAX: u64 = 64 << 10;
 
-/// What a worker is at.
+/// A session in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The processor.
@@ -30,30 +30,30 @@ pub struct Record {
     pub session: String,
     /// The digest of the component.
     pub component: String,
-    /// The session's size when the scan saw it.
+    /// The session's size at the time of the scan, in bytes.
     pub size: u64,
-    /// The MD5 of its content in hexadecimal, where that was known beforehand.
+    /// The MD5 of its content in hexadecimal, if it was known before.
     pub hash: Option<String>,
-    /// Whether nobody else was at any session.
+    /// Whether no other session was processed at the time.
     pub is_alone: bool,
-    /// How often a process died before while it was alone at this content.
+    /// How often a process died while it processed this content alone.
     pub deaths: u32,
 }
 
 impl Record {
-    /// The content, where it was known.
+    /// The hash of the content, if it was known.
     pub fn content(&self) -> Option<ContentHash> {
         self.hash.as_deref().and_then(ContentHash::from_hex)
     }
 
-    /// The bytes of a slot.
+    /// The bytes of the slot file.
     pub fn encode(&self) -> Vec<u8> {
         let document = serde_json::to_string(self).unwrap_or_default();
         let digest = ContentHash(Md5::digest(document.as_bytes()).into());
         format!("{MAGIC} {} {digest}\n{document}", document.len()).into_bytes()
     }
 
-    /// Reads the bytes of a slot; what follows the record in it is left from a longer one.
+    /// Parses a slot file. Bytes after the record are left from a longer one and ignored.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let text = bytes.strip_prefix(MAGIC.as_bytes())?.strip_prefix(b" ")?;
         let end = memchr::memchr(b'\n', text)?;
@@ -68,13 +68,13 @@ impl Record {
     }
 }
 
-/// An open slot file. Writing is one system call, and nothing is synced: it has to outlive our
-/// process, not the machine.
+/// An open slot file. A write is one system call without a sync: it has to outlive the process, not
+/// the machine.
 #[derive(Debug)]
 pub(super) struct Slot(File);
 
 impl Slot {
-    /// Opens a slot, making it where it is not there. Never through a link.
+    /// Opens a slot, and creates it if it does not exist. Does not follow links.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = OpenOptions::new()
@@ -86,7 +86,7 @@ impl Slot {
             .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
             .open(path)?;
         if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is no regular file"));
+            return Err(io::Error::other("not a regular file"));
         }
         Ok(Self(file))
     }

@@ -1,18 +1,18 @@
-//! Knowledge as it is shown to others: once more without what looks like a secret.
+//! Knowledge as it is shown: redacted again.
 //!
-//! Stored rows are redacted already. The rules can have become stricter since.
+//! Stored rows are already redacted, but the rules could have become stricter since.
 
 use session_pipeline_host::redaction::KnownSecrets;
 
 use crate::knowledge::{KnownItem, ShownItem};
 
-/// An item by itself.
+/// Redacts an item.
 pub(super) fn item(item: KnownItem) -> KnownItem {
     let known = learned(&item, &[]);
     item_by(&known, item)
 }
 
-/// An item with all that belongs to it.
+/// Redacts an item with its evidence and relations.
 pub(super) fn all(shown: ShownItem) -> ShownItem {
     let quotes: Vec<&str> = shown
         .evidence

@@ -1,6 +1,6 @@
 //! The tables of `verification`, as people read them and decide.
 //!
-//! They are the processor's own: before it has run once they are not there, and nothing is known.
+//! The tables belong to the processor. They do not exist before its first run.
 
 use duckdb::{Connection, OptionalExt, Row, params};
 use session_pipeline_host::clock::UtcMicros;
@@ -8,7 +8,7 @@ use session_pipeline_store::{Audited, Store, StoreError, in_transaction, timesta
 
 use crate::knowledge::{KnownEvidence, KnownItem, Tie, Wanted};
 
-/// Items that may be shown, with counts of what stands beside them.
+/// Visible items, with the numbers of quotes, users and contradictions.
 const ITEMS: &str = "\
     WITH shown AS (SELECT item_id, count(*) AS evidence, count(DISTINCT source_user) AS users \
                    FROM verification.evidence GROUP BY item_id), \
@@ -23,14 +23,14 @@ const ITEMS: &str = "\
     LEFT JOIN shown ON shown.item_id = items.id LEFT JOIN contested ON contested.item = items.id \
     WHERE is_personal IS NOT TRUE AND (evidence > 0 OR status = 'approved')";
 
-/// The items that fit, those that wait for a person first, then the newest.
+/// The items that match, undecided ones first, then the newest.
 ///
 /// # Errors
 /// When the database can't be read.
 pub(super) fn items(store: &Store, wanted: &Wanted) -> Result<Vec<KnownItem>, StoreError> {
     let refused = StoreError::database("read the knowledge items");
     let connection = store.reader()?;
-    if !is_there(&connection)? {
+    if !has_tables(&connection)? {
         return Ok(Vec::new());
     }
     let sql = format!(
@@ -68,7 +68,7 @@ pub(super) fn items(store: &Store, wanted: &Wanted) -> Result<Vec<KnownItem>, St
 /// When the database can't be read.
 pub(super) fn item(store: &Store, id: &str) -> Result<Option<KnownItem>, StoreError> {
     let connection = store.reader()?;
-    if !is_there(&connection)? {
+    if !has_tables(&connection)? {
         return Ok(None);
     }
     connection
@@ -77,7 +77,7 @@ pub(super) fn item(store: &Store, id: &str) -> Result<Option<KnownItem>, StoreEr
         .map_err(StoreError::database("read a knowledge item"))
 }
 
-/// What shows an item, in the order of sessions and lines.
+/// The evidence of an item, ordered by session and line.
 pub(super) fn evidence(store: &Store, item: &str) -> Result<Vec<KnownEvidence>, StoreError> {
     let refused = StoreError::database("read the evidence of a knowledge item");
     let connection = store.reader()?;
@@ -105,7 +105,7 @@ pub(super) fn evidence(store: &Store, item: &str) -> Result<Vec<KnownEvidence>, 
     rows.collect::<Result<_, _>>().map_err(&refused)
 }
 
-/// What an item has to do with, contradictions first.
+/// The unresolved relations of an item, contradictions first.
 pub(super) fn ties(store: &Store, item: &str) -> Result<Vec<Tie>, StoreError> {
     let refused = StoreError::database("read the relations of a knowledge item");
     let connection = store.reader()?;
@@ -136,7 +136,7 @@ pub(super) fn ties(store: &Store, item: &str) -> Result<Vec<Tie>, StoreError> {
     rows.collect::<Result<_, _>>().map_err(&refused)
 }
 
-/// Gives an item a status, with its audit row.
+/// Sets the status of an item and writes an audit entry, in one transaction.
 pub(super) fn set_status(
     store: &Store,
     id: &str,
@@ -161,8 +161,8 @@ pub(super) fn set_status(
     })
 }
 
-/// Whether the processor has made its tables.
-fn is_there(connection: &Connection) -> Result<bool, StoreError> {
+/// Whether the processor has created its tables.
+fn has_tables(connection: &Connection) -> Result<bool, StoreError> {
     let tables: i64 = connection
         .query_row(
             "SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = 'verification' \
@@ -197,7 +197,7 @@ fn item_of(row: &Row<'_>) -> duckdb::Result<KnownItem> {
     })
 }
 
-/// A text; an empty one where there is none.
+/// A text column; NULL becomes an empty string.
 fn text_of(row: &Row<'_>, index: usize) -> duckdb::Result<String> {
     Ok(row.get::<_, Option<String>>(index)?.unwrap_or_default())
 }

@@ -1,4 +1,5 @@
-//! One attempt: let through, reserved, sent, settled and read.
+//! One attempt: passes the breaker, reserves budget, sends the request, settles the budget and
+//! reads the answer.
 
 use std::time::Duration;
 
@@ -10,55 +11,55 @@ use session_pipeline_store::{LlmCall, LlmOutcome};
 use crate::llm::connector::Connector;
 use crate::llm::retry_after;
 use crate::llm::schema;
-use crate::llm::transport::{Lost, Received};
-use crate::llm::wire::{Question, Rung, Said, Tokens, Trouble, trouble};
+use crate::llm::transport::{HttpAnswer, TransportError};
+use crate::llm::wire::{AttemptFailure, DecodedAnswer, JsonMode, Question, Tokens, classify};
 
-/// A token of code or JSON has three bytes, one of English text four.
+/// Lower bound. Code and JSON have about three bytes per token, English text four.
 const BYTES_PER_TOKEN: u64 = 3;
-/// What servers add to a request: roles, formats, the instructions for a tool.
+/// Allowance for tokens that servers add to a request: roles, formats, instructions for a tool.
 const TOKENS_AROUND: u64 = 400;
-/// Of a model's name this much is believed.
+/// Maximum length of the model name in an answer, in characters.
 const MODEL_CHARS_MAX: usize = 200;
 
-/// What is asked, for whom, and since when.
+/// One attempt at a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt<'a> {
     pub request: &'a Request,
     pub schema: Option<&'a Value>,
     pub caller: Caller<'a>,
-    /// On the monotonic clock.
+    /// Start of the request on the monotonic clock.
     pub started: Duration,
     pub max_tokens: u32,
-    pub rung: Rung,
+    pub json_mode: JsonMode,
 }
 
-/// How an attempt ended.
+/// The result of an attempt.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(super) enum AttemptResult {
     Answered(Response),
-    Trouble(Trouble),
+    Failed(AttemptFailure),
 }
 
-/// What is known of an attempt once it is over.
+/// The result of an attempt, with its token counts.
 struct Outcome {
-    ended: Ended,
-    /// `None`: nobody knows what the provider counted.
+    ended: AttemptResult,
+    /// `None`: the provider reported no count.
     tokens: Option<Tokens>,
 }
 
 impl Attempt<'_> {
-    /// What is left of the session's time.
+    /// The remaining time of the session.
     pub fn time_left(&self, connector: &Connector) -> Duration {
         let spent = connector.clock.monotonic().saturating_sub(self.started);
         self.caller.time_left.saturating_sub(spent)
     }
 
-    /// Sends the request, if breaker and budgets let it through.
-    pub fn send(&self, connector: &Connector) -> Result<Ended, LlmError> {
+    /// Sends the request, if the breaker and the budgets allow it.
+    pub fn send(&self, connector: &Connector) -> Result<AttemptResult, LlmError> {
         let permit = connector.breaker.admit(connector.clock.monotonic());
         let permit = permit.map_err(|pause| {
             let reason = format!(
-                "it failed too often in a row; it is left alone for another {} s",
+                "too many failures in a row; requests are paused for another {} s",
                 pause.as_secs() + 1
             );
             connector.error(ErrorClass::Unavailable, reason)
@@ -68,7 +69,7 @@ impl Attempt<'_> {
             schema: self.schema,
             model: &connector.config.model,
             max_tokens: self.max_tokens,
-            rung: self.rung,
+            json_mode: self.json_mode,
         };
         let body = connector.wire.body(&question).to_string().into_bytes();
         let id = self.reserve(connector, body.len())?;
@@ -80,11 +81,14 @@ impl Attempt<'_> {
         );
         let outcome = match sent {
             Ok(received) => self.outcome(connector, &question, received),
-            Err(lost) => self.lost(connector, lost),
+            Err(error) => self.unanswered(connector, error),
         };
         self.settle(connector, id, &outcome)?;
         match &outcome.ended {
-            Ended::Trouble(Trouble::Passing(ErrorClass::Unavailable | ErrorClass::TimeOut, _)) => {
+            AttemptResult::Failed(AttemptFailure::Transient(
+                ErrorClass::Unavailable | ErrorClass::TimeOut,
+                _,
+            )) => {
                 permit.failed(connector.clock.monotonic());
             }
             _ => permit.answered(),
@@ -106,20 +110,20 @@ impl Attempt<'_> {
         let reserved = connector
             .store
             .reserve_llm_call(call, budgets, connector.clock.now())
-            .map_err(|error| connector.refused_by_store(&error))?;
+            .map_err(|error| connector.store_error(&error))?;
         reserved.map_err(|over| {
             let over = over.as_str();
             let reason = format!(
-                "the {over}'s budget has no room for the request; it waits, or raise `llm.{over}_calls_max` and `llm.{over}_tokens_max`"
+                "the request exceeds the {over} budget; wait, or raise `llm.{over}_calls_max` and `llm.{over}_tokens_max`"
             );
             connector.error(ErrorClass::Budget, reason)
         })
     }
 
     fn settle(&self, connector: &Connector, id: i64, outcome: &Outcome) -> Result<(), LlmError> {
-        let word = match &outcome.ended {
-            Ended::Answered(_) => "answered",
-            Ended::Trouble(trouble) => trouble.class().as_str(),
+        let class = match &outcome.ended {
+            AttemptResult::Answered(_) => "answered",
+            AttemptResult::Failed(failure) => failure.class().as_str(),
         };
         let (model, now) = (&connector.config.model, connector.clock.now());
         let cost = |tokens: Tokens| {
@@ -128,48 +132,48 @@ impl Attempt<'_> {
                 .of_call(model, now, tokens.input, tokens.output)
         };
         let settled = LlmOutcome {
-            outcome: word,
+            outcome: class,
             tokens: outcome.tokens.map(|tokens| (tokens.input, tokens.output)),
             cost: outcome.tokens.and_then(cost),
         };
         let settled = connector.store.settle_llm_call(id, settled);
-        settled.map_err(|error| connector.refused_by_store(&error))
+        settled.map_err(|error| connector.store_error(&error))
     }
 
     fn outcome(
         &self,
         connector: &Connector,
         question: &Question<'_>,
-        received: Received,
+        received: HttpAnswer,
     ) -> Outcome {
         if !(200..300).contains(&received.status) {
-            let trouble = trouble(question, received.status, &received.body);
+            let failure = classify(question, received.status, &received.body);
             let asks = received.retry_after.as_deref();
             let asks = asks.and_then(|text| retry_after::read(text, connector.clock.now()));
-            if let (Trouble::Passing(..), Some(wait)) = (&trouble, asks) {
+            if let (AttemptFailure::Transient(..), Some(wait)) = (&failure, asks) {
                 connector
-                    .hold
+                    .rate_limit
                     .until(connector.clock.monotonic().saturating_add(wait));
             }
             return Outcome {
-                ended: Ended::Trouble(trouble),
+                ended: AttemptResult::Failed(failure),
                 tokens: Some(Tokens::default()),
             };
         }
-        let (tokens, said) = connector.wire.read(question, &received.body);
-        let ended = match said.and_then(|said| self.judged(said)) {
-            Ok(said) => Ended::Answered(Response {
-                text: said.text,
-                model: printable(&said.model)
+        let (tokens, answer) = connector.wire.read(question, &received.body);
+        let ended = match answer.and_then(|answer| self.judged(answer)) {
+            Ok(answer) => AttemptResult::Answered(Response {
+                text: answer.text,
+                model: printable(&answer.model)
                     .chars()
                     .take(MODEL_CHARS_MAX)
                     .collect(),
                 input_tokens: tokens.input,
                 output_tokens: tokens.output,
             }),
-            Err(trouble) => Ended::Trouble(trouble),
+            Err(failure) => AttemptResult::Failed(failure),
         };
-        // A server that counts nothing has done something all the same.
+        // A server without token counts was used anyway, so zero counts are treated as unknown.
         let is_counted = tokens != Tokens::default();
         Outcome {
             ended,
@@ -177,45 +181,57 @@ impl Attempt<'_> {
         }
     }
 
-    /// The answer, where it fits the schema.
-    fn judged(&self, said: Said) -> Result<Said, Trouble> {
+    /// The answer, if it matches the schema.
+    fn judged(&self, answer: DecodedAnswer) -> Result<DecodedAnswer, AttemptFailure> {
         let Some(schema) = self.schema else {
-            return Ok(said);
+            return Ok(answer);
         };
-        let document = serde_json::from_str::<Value>(&said.text);
+        let document = serde_json::from_str::<Value>(&answer.text);
         if document.is_ok_and(|document| schema::fits(schema, &document)) {
-            return Ok(said);
+            return Ok(answer);
         }
-        let reason = "the model's answer does not fit the schema";
-        Err(Trouble::Malformed(reason.to_owned()))
+        let reason = "the model's answer does not match the schema";
+        Err(AttemptFailure::Malformed(reason.to_owned()))
     }
 
-    fn lost(&self, connector: &Connector, lost: Lost) -> Outcome {
-        let (trouble, is_unsent) = match lost {
-            Lost::TimedOut => {
-                let reason = "there was no answer in time".to_owned();
-                (Trouble::Passing(ErrorClass::TimeOut, reason), false)
+    fn unanswered(&self, connector: &Connector, error: TransportError) -> Outcome {
+        let (failure, is_unsent) = match error {
+            TransportError::TimedOut => {
+                let reason = "no answer in time".to_owned();
+                (
+                    AttemptFailure::Transient(ErrorClass::TimeOut, reason),
+                    false,
+                )
             }
-            Lost::Unreachable(why) => {
-                let reason = format!("it can't be reached: {}", printable(&why));
-                (Trouble::Passing(ErrorClass::Unavailable, reason), true)
+            TransportError::Unreachable(why) => {
+                let reason = format!("unreachable: {}", printable(&why));
+                (
+                    AttemptFailure::Transient(ErrorClass::Unavailable, reason),
+                    true,
+                )
             }
-            Lost::BrokenOff => {
-                let reason = "the answer broke off".to_owned();
-                (Trouble::Passing(ErrorClass::Unavailable, reason), false)
+            TransportError::Interrupted => {
+                let reason = "the connection broke during the answer".to_owned();
+                (
+                    AttemptFailure::Transient(ErrorClass::Unavailable, reason),
+                    false,
+                )
             }
-            Lost::TooLarge => {
-                let reason = "the answer is larger than any may be".to_owned();
-                (Trouble::TooLarge(reason), false)
+            TransportError::TooLarge => {
+                let reason = "the answer exceeds the maximum size".to_owned();
+                (AttemptFailure::TooLarge(reason), false)
             }
-            Lost::Stopped => {
-                let reason = "we are ending".to_owned();
-                (Trouble::Passing(ErrorClass::Unavailable, reason), false)
+            TransportError::Stopped => {
+                let reason = "the program is shutting down".to_owned();
+                (
+                    AttemptFailure::Transient(ErrorClass::Unavailable, reason),
+                    false,
+                )
             }
         };
-        tracing::debug!(server = %connector.base, ?trouble, "no answer of a language model");
+        tracing::debug!(server = %connector.base, trouble = ?failure, "no answer from the language model");
         Outcome {
-            ended: Ended::Trouble(trouble),
+            ended: AttemptResult::Failed(failure),
             tokens: is_unsent.then(Tokens::default),
         }
     }

@@ -1,27 +1,28 @@
-//! A circuit breaker: a provider that keeps failing is left alone for a while, then asked once.
+//! A circuit breaker. After repeated failures of a provider, requests are paused, then one probe is
+//! sent.
 //!
-//! A pure state machine; whoever asks says what time it is.
+//! A pure state machine: the caller passes the time.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// So many failures in a row open it.
+/// Failures in a row that open the breaker.
 const FAILURES_MAX: u32 = 5;
-/// It is open for so long at first, and for twice as long after each probe that fails.
+/// Duration of the first pause. It doubles after each failed probe.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
 
-/// Lets requests through, or not.
+/// Admits or rejects requests.
 #[derive(Debug, Default)]
 pub struct Breaker(Mutex<State>);
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// All may go; so many failed in a row.
+    /// All requests are admitted. Counts failures in a row.
     Closed(u32),
-    /// Nobody may go until then; the pause was so long.
+    /// No request is admitted until `until`. `pause` is the length of the pause.
     Open { until: Duration, pause: Duration },
-    /// One is under way, and decides.
+    /// One probe is in progress. Its result closes or reopens the breaker.
     Probing { pause: Duration },
 }
 
@@ -31,19 +32,19 @@ impl Default for State {
     }
 }
 
-/// The right to ask once. Whoever drops it without a word has learned nothing.
+/// Permission for one request. Dropping it without a result does not count as a failure.
 #[derive(Debug)]
-#[must_use = "how the request went decides about the next ones"]
+#[must_use = "report the result of the request"]
 pub struct Permit<'a> {
     breaker: &'a Breaker,
     is_settled: bool,
 }
 
 impl Breaker {
-    /// Lets one request through at this time.
+    /// Admits one request at this time.
     ///
     /// # Errors
-    /// How long to leave the provider alone.
+    /// If the breaker is open: the remaining pause.
     pub fn admit(&self, now: Duration) -> Result<Permit<'_>, Duration> {
         let mut state = self.state();
         match *state {
@@ -64,13 +65,13 @@ impl Breaker {
 }
 
 impl Permit<'_> {
-    /// The provider answered, whatever it said.
+    /// Reports an answer of the provider, including an error answer.
     pub fn answered(mut self) {
         self.is_settled = true;
         *self.breaker.state() = State::Closed(0);
     }
 
-    /// The provider failed.
+    /// Reports a failure of the provider.
     pub fn failed(mut self, now: Duration) {
         self.is_settled = true;
         let mut state = self.breaker.state();
@@ -81,7 +82,7 @@ impl Permit<'_> {
             }
             State::Closed(_) => FIRST_PAUSE,
             State::Probing { pause } => (pause * 2).min(LONGEST_PAUSE),
-            // Sent before it opened; it is open already.
+            // The request was sent before the breaker opened.
             State::Open { .. } => return,
         };
         let until = now.saturating_add(pause);
@@ -96,7 +97,7 @@ impl Drop for Permit<'_> {
         }
         let mut state = self.breaker.state();
         if let State::Probing { pause } = *state {
-            // The next one may probe at once.
+            // Lets the next request probe immediately.
             *state = State::Open {
                 until: Duration::ZERO,
                 pause,

@@ -1,8 +1,7 @@
-//! A configured provider as a language model: what stands between a guest's request and the wire.
+//! A configured provider as a language model: everything between a guest's request and the wire.
 //!
-//! Secrets are taken out, a kept answer is looked for, and each attempt is let through by the hold,
-//! the breaker and the budgets before it is sent. While it waits nothing is held but the turn of its
-//! own request.
+//! It redacts secrets, looks up a cached answer, and lets each attempt pass rate limit, breaker and
+//! budgets. While a request waits, it blocks only identical requests.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,25 +15,25 @@ use session_pipeline_store::{Store, StoreError};
 
 use crate::config::Address;
 use crate::config::{LlmConfig, Provider, StructuredOutput};
-use crate::llm::attempt::{Attempt, Ended};
+use crate::llm::answer_cache;
+use crate::llm::attempt::{Attempt, AttemptResult};
+use crate::llm::backoff::Backoff;
 use crate::llm::breaker::Breaker;
-use crate::llm::hold::Hold;
-use crate::llm::kept;
+use crate::llm::in_progress::RequestsInProgress;
 use crate::llm::key::{ApiKey, Secrets};
 use crate::llm::patience::{Patience, StopSign};
-use crate::llm::pauses::Pauses;
+use crate::llm::rate_limit::RateLimit;
 use crate::llm::redaction::redact;
 use crate::llm::transport::Transport;
-use crate::llm::under_way::UnderWay;
-use crate::llm::wire::{self, Rung, Trouble, Wire};
+use crate::llm::wire::{self, AttemptFailure, JsonMode, Wire};
 use crate::report::Prices;
 
-/// Where Anthropic answers.
+/// The address of Anthropic's API.
 const ANTHROPIC: &str = "https://api.anthropic.com";
-/// A cut-off answer gets at most so many times the tokens it was given at first (BEHAVIOUR.md 7.12).
+/// A truncated answer is retried with up to this multiple of the requested tokens.
 const MORE_TOKENS_MAX: u32 = 4;
 
-/// A provider with all that stands before it.
+/// A provider with its limits and caches.
 pub(super) struct Connector {
     pub(super) config: LlmConfig,
     pub(super) secrets: Secrets,
@@ -44,22 +43,22 @@ pub(super) struct Connector {
     pub(super) store: Arc<Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) prices: Prices,
-    pub(super) hold: Hold,
+    pub(super) rate_limit: RateLimit,
     pub(super) breaker: Breaker,
     patience: Arc<dyn Patience>,
-    under_way: UnderWay,
+    in_progress: RequestsInProgress,
     stop: StopSign,
-    /// The way to JSON documents that the server knows.
-    rung: Mutex<Rung>,
-    /// The run that only its operator can help, and why.
+    /// The strictest JSON mode that the server supports, as far as known.
+    json_mode: Mutex<JsonMode>,
+    /// The run that was halted until an operator acts, and the reason.
     halted: Mutex<Option<(String, String)>>,
 }
 
 impl Connector {
-    /// Makes a provider ready; nothing is sent yet.
+    /// Prepares a provider. Sends nothing.
     ///
     /// # Errors
-    /// When the system has no thread left or no certificates.
+    /// If the thread for requests can't be started, or certificates can't be loaded.
     pub fn new(
         config: &LlmConfig,
         secrets: Secrets,
@@ -69,10 +68,10 @@ impl Connector {
         store: Arc<Store>,
     ) -> Result<Self, String> {
         let base = match (&config.base_url, config.provider) {
-            // Where it is written as other providers want it.
+            // Other tools write Anthropic's base URL with `/v1`.
             (Some(base), None | Some(Provider::Anthropic)) => base.clone().without("/v1"),
             (Some(base), Some(Provider::OpenAiCompat)) => base.clone(),
-            (None, _) => Address::parse(ANTHROPIC).ok_or("its address can't be read")?,
+            (None, _) => Address::parse(ANTHROPIC).ok_or("invalid address")?,
         };
         Ok(Self {
             wire: wire::of(config),
@@ -84,16 +83,16 @@ impl Connector {
             clock,
             prices,
             patience,
-            hold: Hold::default(),
+            rate_limit: RateLimit::default(),
             breaker: Breaker::default(),
-            under_way: UnderWay::default(),
+            in_progress: RequestsInProgress::default(),
             stop: StopSign::default(),
-            rung: Mutex::new(Rung::Schema),
+            json_mode: Mutex::new(JsonMode::Schema),
             halted: Mutex::new(None),
         })
     }
 
-    /// An error of this class; the reason names the provider's host.
+    /// An error of this class. The reason names the provider's host.
     pub(super) fn error(&self, class: ErrorClass, reason: impl fmt::Display) -> LlmError {
         LlmError {
             class,
@@ -106,65 +105,75 @@ impl Connector {
         }
     }
 
-    pub(super) fn refused_by_store(&self, error: &StoreError) -> LlmError {
-        tracing::error!(%error, "a language model's call could not be kept");
+    pub(super) fn store_error(&self, error: &StoreError) -> LlmError {
+        tracing::error!(%error, "cannot record a call to the language model");
         self.error(
             ErrorClass::Failed,
-            "the database did not take what is kept of it",
+            "the database could not record the request",
         )
     }
 
-    fn rung(&self) -> MutexGuard<'_, Rung> {
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+    fn json_mode(&self) -> MutexGuard<'_, JsonMode> {
+        self.json_mode
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks until there is an answer, or no more to be gained by asking.
+    /// Sends attempts until one is answered or a retry makes no sense.
     fn ask(&self, mut attempt: Attempt<'_>) -> Result<Response, LlmError> {
-        let mut pauses = Pauses::new(self.config.attempts_max);
+        let mut backoff = Backoff::new(self.config.attempts_max);
         let mut is_repaired = false;
         let limit_max = attempt.max_tokens.saturating_mul(MORE_TOKENS_MAX);
         loop {
-            self.wait_for_leave(&attempt)?;
-            attempt.rung = *self.rung();
-            let trouble = match attempt.send(self)? {
-                Ended::Answered(response) => return Ok(response),
-                Ended::Trouble(trouble) => trouble,
+            self.wait_for_rate_limit(&attempt)?;
+            attempt.json_mode = *self.json_mode();
+            let failure = match attempt.send(self)? {
+                AttemptResult::Answered(response) => return Ok(response),
+                AttemptResult::Failed(failure) => failure,
             };
-            match trouble {
-                Trouble::UnknownWay => {
-                    self.climb_down(attempt.rung)?;
+            match failure {
+                AttemptFailure::UnsupportedMode => {
+                    self.switch_json_mode(attempt.json_mode)?;
                     continue;
                 }
-                Trouble::OtherLimitName if self.wire.rename_limit() => continue,
-                Trouble::OtherLimitName => {
-                    let reason = "it does not know how a limit of tokens is given";
+                AttemptFailure::UnknownLimitName if self.wire.rename_limit() => continue,
+                AttemptFailure::UnknownLimitName => {
+                    let reason = "the server accepts neither name of the token limit";
                     return Err(self.error(ErrorClass::Failed, reason));
                 }
-                Trouble::Operator(reason) => return Err(self.halt(attempt.caller, &reason)),
-                Trouble::Refused(reason) => return Err(self.error(ErrorClass::Refused, reason)),
-                Trouble::TooLarge(reason) => return Err(self.error(ErrorClass::TooLarge, reason)),
-                Trouble::Failed(reason) => return Err(self.error(ErrorClass::Failed, reason)),
-                Trouble::Truncated => {
+                AttemptFailure::NeedsOperator(reason) => {
+                    return Err(self.halt(attempt.caller, &reason));
+                }
+                AttemptFailure::Refused(reason) => {
+                    return Err(self.error(ErrorClass::Refused, reason));
+                }
+                AttemptFailure::TooLarge(reason) => {
+                    return Err(self.error(ErrorClass::TooLarge, reason));
+                }
+                AttemptFailure::Failed(reason) => {
+                    return Err(self.error(ErrorClass::Failed, reason));
+                }
+                AttemptFailure::Truncated => {
                     let more = attempt.max_tokens.saturating_mul(2);
-                    // Only to one that is known to bear it (BEHAVIOUR.md 7.12).
+                    // Only for a provider that is known to support it.
                     let may =
                         self.config.provider != Some(Provider::OpenAiCompat) && more <= limit_max;
-                    if !may || pauses.next().is_none() {
-                        let reason = "the answer was cut off at its limit of tokens";
+                    if !may || backoff.next().is_none() {
+                        let reason = "the answer was truncated at its token limit";
                         return Err(self.error(ErrorClass::Malformed, reason));
                     }
                     attempt.max_tokens = more;
                 }
-                Trouble::Malformed(reason) => {
-                    // A model asked again may do better; but only once (FAULTS.md 142).
-                    if is_repaired || pauses.next().is_none() {
+                AttemptFailure::Malformed(reason) => {
+                    // Repeating the request can help, but it is done only once.
+                    if is_repaired || backoff.next().is_none() {
                         return Err(self.error(ErrorClass::Malformed, reason));
                     }
                     is_repaired = true;
                 }
-                Trouble::Passing(class, reason) => {
+                AttemptFailure::Transient(class, reason) => {
                     let error = self.error(class, reason);
-                    let Some(pause) = pauses.next() else {
+                    let Some(pause) = backoff.next() else {
                         return Err(error);
                     };
                     if pause >= attempt.time_left(self) {
@@ -176,37 +185,37 @@ impl Connector {
         }
     }
 
-    /// Waits as long as the provider asked all of us to.
-    fn wait_for_leave(&self, attempt: &Attempt<'_>) -> Result<(), LlmError> {
+    /// Waits while the provider's rate limit applies, which all requests share.
+    fn wait_for_rate_limit(&self, attempt: &Attempt<'_>) -> Result<(), LlmError> {
         loop {
             if self.stop.is_up() {
-                return Err(self.error(ErrorClass::Unavailable, "we are ending"));
+                return Err(self.error(ErrorClass::Unavailable, "the program is shutting down"));
             }
             let time_left = attempt.time_left(self);
             if time_left.is_zero() {
-                let reason = "the session's time is over before there is an answer";
+                let reason = "the session's time limit was reached before an answer";
                 return Err(self.error(ErrorClass::TimeOut, reason));
             }
-            let hold = self.hold.left(self.clock.monotonic());
-            if hold.is_zero() {
+            let rate_limit = self.rate_limit.remaining(self.clock.monotonic());
+            if rate_limit.is_zero() {
                 return Ok(());
             }
-            if hold >= time_left {
+            if rate_limit >= time_left {
                 let reason = format!(
-                    "it asks to slow down for {} s, longer than the session's time",
-                    hold.as_secs() + 1
+                    "rate limited for {} s, longer than the session's remaining time",
+                    rate_limit.as_secs() + 1
                 );
                 return Err(self.error(ErrorClass::RateLimited, reason));
             }
-            self.patience.wait(hold, &self.stop);
+            self.patience.wait(rate_limit, &self.stop);
         }
     }
 
-    /// From now on the next way to a JSON document.
-    fn climb_down(&self, from: Rung) -> Result<(), LlmError> {
-        let mut rung = self.rung();
-        // Another request may have found out meanwhile.
-        if *rung > from {
+    /// Switches to the next JSON mode.
+    fn switch_json_mode(&self, from: JsonMode) -> Result<(), LlmError> {
+        let mut json_mode = self.json_mode();
+        // Another request could have switched already.
+        if *json_mode > from {
             return Ok(());
         }
         let Some(next) = from.next(self.config.structured_output) else {
@@ -216,16 +225,16 @@ impl Connector {
                 StructuredOutput::Auto => "auto",
             };
             let reason = format!(
-                "it knows no way to JSON answers that `llm.structured_output = \"{allowed}\"` allows"
+                "the server supports no JSON mode that `llm.structured_output = \"{allowed}\"` allows"
             );
             return Err(self.error(ErrorClass::Failed, reason));
         };
-        tracing::info!(server = %self.base, "the server does not know this way to JSON answers; the next one is tried");
-        *rung = next;
+        tracing::info!(server = %self.base, "the server does not support this JSON mode; trying the next one");
+        *json_mode = next;
         Ok(())
     }
 
-    /// Ends the run of this caller: only the operator can help.
+    /// Halts the run of this caller, because only the operator can resolve the error.
     fn halt(&self, caller: Caller<'_>, reason: &str) -> LlmError {
         let error = self.error(ErrorClass::Unavailable, reason);
         let mut halted = self.halted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,30 +251,33 @@ impl LanguageModel for Connector {
             return Err(LlmError { class, reason });
         }
         let redacted = redact(request, self.secrets.key.as_ref()).map_err(|held_back| {
-            self.error(ErrorClass::Failed, format!("nothing was sent: {held_back}"))
+            self.error(ErrorClass::Failed, format!("request not sent: {held_back}"))
         })?;
         if redacted.found > 0 {
             tracing::info!(
                 processor = caller.processor,
                 found = redacted.found,
-                "taken out of a request what looks like secrets"
+                "removed text that looks like secrets from a request"
             );
         }
         let request = redacted.request;
         let schema = request.json_schema.as_deref().map(serde_json::from_str);
-        let schema: Option<serde_json::Value> = schema
-            .transpose()
-            .map_err(|_| self.error(ErrorClass::Failed, "the request's JSON schema is no JSON"))?;
-        let hash = kept::hash_of(&self.config, &self.base, &request);
-        let Some(_turn) = self.under_way.take(&hash, caller.time_left) else {
-            let reason = "another session is waiting for the same answer";
+        let schema: Option<serde_json::Value> = schema.transpose().map_err(|_| {
+            self.error(
+                ErrorClass::Failed,
+                "the request's JSON schema is not valid JSON",
+            )
+        })?;
+        let hash = answer_cache::key_of(&self.config, &self.base, &request);
+        let Some(_turn) = self.in_progress.take(&hash, caller.time_left) else {
+            let reason = "timed out while another session sends the same request";
             return Err(self.error(ErrorClass::TimeOut, reason));
         };
         let text = self.store.llm_response(&hash);
-        let text = text.map_err(|error| self.refused_by_store(&error))?;
+        let text = text.map_err(|error| self.store_error(&error))?;
         if let Some(response) = text
             .as_deref()
-            .and_then(|text| kept::read(text, &self.base))
+            .and_then(|text| answer_cache::decode(text, &self.base))
         {
             return Ok(response);
         }
@@ -275,17 +287,17 @@ impl LanguageModel for Connector {
             caller,
             started,
             max_tokens: request.max_tokens,
-            rung: Rung::Schema,
+            json_mode: JsonMode::Schema,
         })?;
         let tokens = response.input_tokens.saturating_add(response.output_tokens);
         self.store
             .keep_llm_response(
                 hash,
-                kept::written(&response, &self.base),
+                answer_cache::encode(&response, &self.base),
                 tokens,
                 self.clock.now(),
             )
-            .map_err(|error| self.refused_by_store(&error))?;
+            .map_err(|error| self.store_error(&error))?;
         Ok(response)
     }
 

@@ -1,7 +1,7 @@
-//! The key of a provider: where it comes from, and how it stays out of everything else.
+//! The API key of a provider: where it is read, and how it stays secret.
 //!
-//! It comes from the environment or from a file that only its owner can read, never from the config
-//! file, which is shown around.
+//! It comes from the environment or from a file that only its owner can read. It is never in the
+//! config file, because people share config files.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -13,22 +13,22 @@ use session_pipeline_host::model::KEY_VARIABLES;
 
 use crate::config::{LlmConfig, Provider};
 
-/// Longer than any key: a mistaken path shall not fill the memory.
+/// Longer than any key. A wrong path must not fill the memory.
 const KEY_BYTES_MAX: u64 = 16 << 10;
 
-/// A key. It prints as nothing, is never serialised, and only goes into a request's header.
+/// A key. It is redacted in debug output, never serialized, and only sent in a request header.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(String);
 
 impl ApiKey {
-    /// A key of this text; `None` where no header can carry it.
+    /// Creates a key. `None` if a header can't contain it.
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
         let is_sendable = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
         is_sendable.then(|| Self(text.to_owned()))
     }
 
-    /// The text itself: for the header, and to look for it where it must not be.
+    /// The key itself, for the header and for redaction.
     pub(super) fn expose(&self) -> &str {
         &self.0
     }
@@ -40,44 +40,42 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// Why a key can't be used; never with anything of its text.
+/// Why a key can't be used. Never contains any part of the key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The variable holds none.
+    /// The variable contains no valid key.
     #[error(
-        "{name} in the environment is no key; give it the provider's key, in one line without spaces, or leave it unset"
+        "{name} is not a valid key; set it to the provider's key, on one line without spaces, or unset it"
     )]
     Variable {
-        /// The variable in backticks, or words for one that the configuration names.
+        /// The variable in backticks, or a description of one that the configuration names.
         name: String,
     },
-    /// The configuration names a variable that is not there.
+    /// The configured variable is not set.
     #[error(
-        "`llm.api_key_env` names a variable that is not in the environment; give the name of a variable that holds the key, never the key itself"
+        "`llm.api_key_env` names an environment variable that is not set; use the name of a variable that contains the key, not the key itself"
     )]
     NoVariable,
     /// The file can't be read.
     #[error(
-        "the file that `llm.api_key_file` names can't be read; give the path of a file that holds the key, never the key itself, and check its permissions"
+        "cannot read the file in `llm.api_key_file`; use the path of a file that contains the key, not the key itself, and check its permissions"
     )]
     Unreadable {
-        /// Why.
+        /// The I/O error.
         #[source]
         source: io::Error,
     },
-    /// Others can read the file.
-    #[error(
-        "the file that `llm.api_key_file` names can be read by others than its owner; run `chmod 600` on it"
-    )]
+    /// Other users can access the file.
+    #[error("other users can access the file in `llm.api_key_file`; run `chmod 600` on it")]
     Open,
-    /// The file holds none.
+    /// The file contains no valid key.
     #[error(
-        "the file that `llm.api_key_file` names holds no key; put the provider's key alone into it, in one line without spaces"
+        "the file in `llm.api_key_file` contains no valid key; it must contain only the provider's key, on one line without spaces"
     )]
     File,
 }
 
-/// What was found where keys are kept.
+/// Secrets from the environment and key files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Secrets {
     /// The provider's key.
@@ -85,12 +83,12 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Looks the key up: the file or variable that the configuration names, else the variables
-    /// that everybody uses. The latter are no concern of a provider that is no Anthropic one, since
-    /// a key is shown to nobody but whom it is for.
+    /// Looks up the key: in the configured file or variable, else in the usual variables. Only
+    /// Anthropic's provider reads Anthropic's variable, because a key must not be sent to another
+    /// server.
     ///
     /// # Errors
-    /// When what is there can't be a key, or what is named is not there.
+    /// If the configured source does not exist, or does not contain a valid key.
     pub fn look_up(
         config: &LlmConfig,
         environment: impl Fn(&str) -> Option<OsString>,
@@ -105,13 +103,16 @@ impl Secrets {
             Some(of_file(path)?)
         } else if let Some(name) = &config.api_key_env {
             let value = environment(name).ok_or(KeyError::NoVariable)?;
-            Some(read("the variable that `llm.api_key_env` names", value)?)
+            Some(read(
+                "the environment variable in `llm.api_key_env`",
+                value,
+            )?)
         } else {
-            let everybodys: &[&str] = match config.provider {
+            let usual: &[&str] = match config.provider {
                 None | Some(Provider::Anthropic) => &KEY_VARIABLES,
                 Some(Provider::OpenAiCompat) => &["LLM_API_KEY"],
             };
-            let mut found = everybodys
+            let mut found = usual
                 .iter()
                 .filter_map(|name| Some((*name, environment(name)?)));
             found
@@ -126,7 +127,7 @@ impl Secrets {
 fn of_file(path: &Path) -> Result<ApiKey, KeyError> {
     let unreadable = |source| KeyError::Unreadable { source };
     let file = session_pipeline_host::regular::open(path).map_err(unreadable)?;
-    // Of the file that is open, which nobody can put another in the place of.
+    // The mode of the open file, which cannot be swapped anymore.
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
     if mode & 0o077 != 0 {
         return Err(KeyError::Open);

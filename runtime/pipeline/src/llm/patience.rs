@@ -1,15 +1,15 @@
-//! Waiting as an argument, as time is one: between attempts, and until a provider may be asked again.
+//! Waiting as a dependency, like the clock, so that tests do not wait.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Somebody who waits.
+/// Waits between attempts and for rate limits.
 pub trait Patience: std::fmt::Debug + Send + Sync {
-    /// Waits for so long, or until it is told to stop.
+    /// Waits for this long, or until the stop signal.
     fn wait(&self, time: Duration, stop: &StopSign);
 }
 
-/// Waits for real.
+/// Waits in real time.
 #[derive(Debug, Default)]
 pub struct RealPatience;
 
@@ -19,7 +19,7 @@ impl Patience for RealPatience {
     }
 }
 
-/// What tells those who wait to stop.
+/// A signal that interrupts waits.
 #[derive(Debug, Default)]
 pub struct StopSign {
     is_up: Mutex<bool>,
@@ -27,15 +27,15 @@ pub struct StopSign {
 }
 
 impl StopSign {
-    /// Whether it was raised.
+    /// Whether the signal was raised.
     pub fn is_up(&self) -> bool {
         *self.is_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for so long, or until it is raised.
+    /// Waits for this long, or until the signal is raised.
     pub fn wait_for(&self, time: Duration) {
         let is_up = self.is_up.lock().unwrap_or_else(PoisonError::into_inner);
-        // Who holds the lock after a panic did nothing to it.
+        // A poisoned lock is harmless here.
         drop(self.raised.wait_timeout_while(is_up, time, |is_up| !*is_up));
     }
 

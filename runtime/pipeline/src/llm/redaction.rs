@@ -1,43 +1,43 @@
-//! What looks like a secret is removed from a request before the request leaves.
+//! Removes secrets from a request before it is sent.
 //!
-//! The rules are those of [`session_pipeline_host::redaction`]. Where they can't make sure that nothing is left, the
-//! request does not leave at all.
+//! The rules are those of [`session_pipeline_host::redaction`]. If they can't ensure that no secret
+//! is left, the request is not sent.
 
 use session_pipeline_host::model::Request;
 use session_pipeline_host::redaction::{clean, first_kind};
 
 use crate::llm::key::ApiKey;
 
-/// More is not searched; it would not fit any model either.
+/// Larger requests are not searched. They would not fit into any model.
 const TEXT_BYTES_MAX: usize = 16 << 20;
 
-/// A request that may leave, and how much was removed from it.
+/// A request without secrets, and the number removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redacted {
     /// The request.
     pub request: Request,
-    /// How many secrets were removed.
+    /// Number of secrets removed.
     pub found: usize,
 }
 
-/// Why a request must not leave.
+/// Why a request can't be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeldBack {
-    /// It is too large to be searched.
-    #[error("the request is too large to be looked through for secrets")]
+    /// It is too large to search.
+    #[error("the request is too large to search for secrets")]
     TooLarge,
-    /// A schema can't be changed and mean the same.
-    #[error("the request's JSON schema holds what looks like a secret ({0})")]
+    /// The schema contains a secret. It can't be redacted without changing its meaning.
+    #[error("the request's JSON schema contains text that looks like a secret ({0})")]
     Schema(&'static str),
-    /// Something is left after everything that was found was removed.
-    #[error("what looks like a secret ({0}) could not be taken out of the request")]
+    /// A secret is left after redaction.
+    #[error("text that looks like a secret ({0}) could not be removed from the request")]
     Left(&'static str),
 }
 
-/// Removes all that looks like a secret from a request; `own` is a key that is one for sure.
+/// Removes all text that looks like a secret. `own` is the provider's key.
 ///
 /// # Errors
-/// When the rules can't make sure that nothing is left.
+/// If the rules can't ensure that no secret is left.
 pub fn redact(request: &Request, own: Option<&ApiKey>) -> Result<Redacted, HeldBack> {
     let own = own.map(ApiKey::expose);
     let texts = [&request.system, &request.json_schema];

@@ -1,15 +1,15 @@
-//! The part of JSON Schema that requests use: what is sent of it, and whether an answer fits.
+//! A subset of JSON Schema: which keywords are sent, and whether an answer matches.
 //!
-//! Checked by us also where a server promises it, since an answer that is kept must be a good one.
-//! Words that are not known here forbid nothing; fields beyond the schema are no fault, whoever reads
-//! the answer passes them over (BEHAVIOUR.md 7.3).
+//! Answers are checked even if the server promises to enforce the schema, because cached answers
+//! must be valid. Unknown keywords are ignored. Additional properties are allowed, because readers
+//! ignore them.
 
 use serde_json::{Map, Value};
 
-/// Deeper documents fit nothing.
+/// Deeper documents match no schema.
 const DEPTH_MAX: usize = 64;
 
-/// Words that servers refuse where they hold a model to a schema; we check them ourselves.
+/// Keywords that servers reject in enforced schemas. Answers are checked against them here.
 const NOT_SENT: [&str; 10] = [
     "minimum",
     "maximum",
@@ -23,10 +23,10 @@ const NOT_SENT: [&str; 10] = [
     "uniqueItems",
 ];
 
-/// The schema as servers take it that hold a model to it: every object closed, and no word that
-/// they refuse.
+/// The schema in the form that servers enforce: every object is closed, and unsupported keywords
+/// are removed.
 pub(super) fn closed(schema: &Value) -> Value {
-    // Names of properties are no words of the schema.
+    // Property names are not keywords.
     let each = |schemas: &Value| match schemas {
         Value::Object(named) => {
             let closed = named

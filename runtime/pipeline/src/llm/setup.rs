@@ -1,4 +1,4 @@
-//! From a configuration to a language model.
+//! Creates the language model from the configuration.
 
 use std::sync::Arc;
 
@@ -12,29 +12,29 @@ use crate::llm::key::{KeyError, Secrets};
 use crate::llm::patience::{Patience, RealPatience};
 use crate::report::{Prices, PricesError};
 
-/// Why a language model can't be had as it is configured.
+/// Why the configured language model can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// The key can't be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// What requests cost can't be read.
+    /// The price file can't be used.
     #[error(transparent)]
     Prices(#[from] PricesError),
-    /// Nothing can be sent.
+    /// The HTTP client can't be created.
     #[error(
-        "requests to the language model can't be made ready: {0}; check `[llm]` in the config file and the system's certificates"
+        "cannot set up requests to the language model: {0}; check `[llm]` in the config file and the system's certificates"
     )]
     Transport(String),
 }
 
-/// The language model of a configuration; `None` where none is configured.
+/// The configured language model. `None` if none is configured.
 ///
-/// Anthropic is asked where there is a key for it, and a server that speaks OpenAI's format where the
-/// configuration names one: local servers need no key.
+/// Anthropic is used if there is a key for it. An OpenAI-compatible server is used if the
+/// configuration names one, with or without a key, because local servers need none.
 ///
 /// # Errors
-/// When something stands there that can't be used: it is never passed over.
+/// If the key, the prices or the certificates are configured but can't be used.
 pub fn from_config(
     config: &Config,
     secrets: Secrets,
@@ -44,10 +44,10 @@ pub fn from_config(
     with_patience(config, secrets, clock, Arc::new(RealPatience), store)
 }
 
-/// As [`from_config`], by somebody who waits otherwise.
+/// Like [`from_config`], with another way to wait.
 ///
 /// # Errors
-/// As [`from_config`].
+/// Same as [`from_config`].
 pub fn with_patience(
     config: &Config,
     secrets: Secrets,
@@ -60,7 +60,7 @@ pub fn with_patience(
     }
     if !config.llm.verify_ssl {
         tracing::warn!(
-            "`llm.verify_ssl = false`: the language model's certificate is not verified, so anyone on the network path can read keys and sessions; set it to true"
+            "`llm.verify_ssl = false`: the language model's certificate is not verified, so anyone on the network path can read keys and sessions; set it to `true`"
         );
     }
     let prices = Prices::of(config)?;
@@ -69,7 +69,7 @@ pub fn with_patience(
     Ok(Some(Arc::new(connector)))
 }
 
-/// Whether there is a language model by this configuration, usable or not.
+/// Whether a language model is configured, usable or not.
 pub fn is_configured(config: &LlmConfig, secrets: &Secrets) -> bool {
     secrets.key.is_some() || config.provider == Some(Provider::OpenAiCompat)
 }

@@ -1,8 +1,8 @@
-//! One request to a provider and its answer, as bytes: bounded in time and size, and never led
-//! elsewhere.
+//! HTTP transport: one request to a provider and its answer as bytes, limited in time and size,
+//! without redirects.
 //!
-//! Whoever asks waits on a thread of its own. The requests run on a small runtime of theirs, so that
-//! it does not matter whether that thread belongs to another one.
+//! The caller blocks its own thread. Requests run on a separate small async runtime, so the caller
+//! can be on a thread of any other runtime.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -15,61 +15,61 @@ use tokio::runtime::{Builder, Runtime};
 use crate::config::Address;
 use crate::config::LlmConfig;
 
-/// Far more than the longest answer that a model can give.
+/// Far more than the longest answer of a model.
 const BODY_BYTES_MAX: usize = 8 << 20;
-/// A machine that is there answers sooner.
+/// Maximum time to connect.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Sends requests.
 #[derive(Debug)]
 pub(super) struct Transport {
     client: Client,
-    /// `None` once it was stopped.
+    /// `None` after [`Transport::stop`].
     runtime: Mutex<Option<Runtime>>,
 }
 
-/// What came back.
+/// A complete answer.
 #[derive(Debug)]
-pub(super) struct Received {
+pub(super) struct HttpAnswer {
     pub status: u16,
     pub retry_after: Option<String>,
     pub body: Vec<u8>,
 }
 
-/// Why nothing came back.
+/// Why there is no complete answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Lost {
-    /// The time ran out.
+pub(super) enum TransportError {
+    /// The request timed out.
     TimedOut,
-    /// Nobody took the request.
+    /// The server could not be reached.
     Unreachable(String),
-    /// The answer broke off.
-    BrokenOff,
-    /// The answer is larger than any.
+    /// The connection broke during the answer.
+    Interrupted,
+    /// The answer exceeds the maximum size.
     TooLarge,
-    /// We ourselves are ending.
+    /// The program is shutting down.
     Stopped,
 }
 
 impl Transport {
-    /// Makes ready what requests need.
+    /// Creates the HTTP client and its runtime.
     ///
     /// # Errors
-    /// When the system has no thread left or no certificates.
+    /// If the thread can't be started, or certificates can't be loaded.
     pub fn new(config: &LlmConfig, base: &Address) -> Result<Self, String> {
-        // One that the program chose before stands as it is.
+        // Fails if a provider is already installed, which then stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut client = Client::builder()
             .user_agent(concat!("session-pipeline/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
-            // Repeated requests cost money: who repeats them is decided in one place.
+            // Retries cost money, so only the connector decides about them.
             .retry(reqwest::retry::never())
             .connect_timeout(CONNECT_TIME_MAX)
             .tls_danger_accept_invalid_certs(!config.verify_ssl)
-            // The environment is read by `main` alone.
+            // Only `main` reads the environment.
             .no_proxy();
         if !base.has_tls() {
-            // Nor needs a machine any certificates that only asks a server beside it.
+            // Without TLS, no certificates are needed. A minimal container has none.
             client = client.tls_certs_only([]);
         }
         if let Some(proxy) = &config.proxy {
@@ -87,14 +87,14 @@ impl Transport {
         })
     }
 
-    /// Sends a request and waits for the whole answer.
+    /// Sends a request and waits for the complete answer.
     pub fn send(
         &self,
         url: Url,
         headers: HeaderMap,
         body: Vec<u8>,
         time: Duration,
-    ) -> Result<Received, Lost> {
+    ) -> Result<HttpAnswer, TransportError> {
         let request = self
             .client
             .post(url)
@@ -104,17 +104,17 @@ impl Transport {
         let (answer, received) = bounded(1);
         {
             let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-            let runtime = runtime.as_ref().ok_or(Lost::Stopped)?;
+            let runtime = runtime.as_ref().ok_or(TransportError::Stopped)?;
             runtime.spawn(async move {
-                // Whoever asked waits for it.
+                // Cannot fail: the caller waits.
                 let _ = answer.send(exchange(request).await);
             });
         }
-        // Nobody sends anything any more where the runtime is gone.
-        received.recv().unwrap_or(Err(Lost::Stopped))
+        // The channel is closed if the runtime is gone.
+        received.recv().unwrap_or(Err(TransportError::Stopped))
     }
 
-    /// Breaks off what is under way, and takes no more.
+    /// Aborts requests in progress and rejects new ones.
     pub fn stop(&self) {
         let runtime = self
             .runtime
@@ -129,48 +129,55 @@ impl Transport {
 
 impl Drop for Transport {
     fn drop(&mut self) {
-        // A runtime that is merely dropped waits, which it must not do on another one's thread.
+        // Dropping a runtime blocks, which is not allowed on a thread of another runtime.
         self.stop();
     }
 }
 
-async fn exchange(request: reqwest::RequestBuilder) -> Result<Received, Lost> {
-    let mut response = request.send().await.map_err(|error| lost(&error))?;
+async fn exchange(request: reqwest::RequestBuilder) -> Result<HttpAnswer, TransportError> {
+    let mut response = request
+        .send()
+        .await
+        .map_err(|error| transport_error(&error))?;
     let status = response.status().as_u16();
     let retry_after = response.headers().get(RETRY_AFTER);
     let retry_after = retry_after.and_then(|value| value.to_str().ok().map(str::to_owned));
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| lost(&error))? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| transport_error(&error))?
+    {
         if body.len() + chunk.len() > BODY_BYTES_MAX {
-            return Err(Lost::TooLarge);
+            return Err(TransportError::TooLarge);
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Received {
+    Ok(HttpAnswer {
         status,
         retry_after,
         body,
     })
 }
 
-fn lost(error: &reqwest::Error) -> Lost {
+fn transport_error(error: &reqwest::Error) -> TransportError {
     if error.is_timeout() {
-        Lost::TimedOut
+        TransportError::TimedOut
     } else if error.is_connect() {
-        Lost::Unreachable(deepest(error))
+        TransportError::Unreachable(deepest(error))
     } else {
-        Lost::BrokenOff
+        TransportError::Interrupted
     }
 }
 
-/// The reason behind all others: those above it name the whole address.
+/// The innermost error. The outer ones contain the full URL.
 fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
     let mut deepest = error;
     while let Some(source) = deepest.source() {
         deepest = source;
     }
     match deepest.downcast_ref::<reqwest::Error>() {
-        Some(_) => "it can't be set up".to_owned(),
+        Some(_) => "cannot set up the connection".to_owned(),
         None => deepest.to_string(),
     }
 }

@@ -1,7 +1,8 @@
-//! How a request becomes bytes, and what an answer says: one file per wire format below.
+//! Wire formats: how a request is encoded and an answer decoded. Each submodule implements one
+//! format.
 //!
-//! What is read here comes from outside. It fills typed values or is an error of a class; no text of
-//! a provider reaches an error, since it may repeat what it was asked.
+//! Answers are untrusted. They are parsed into typed values or an error class. Errors never contain
+//! text of a provider, because it can repeat the request.
 
 mod anthropic;
 mod openai;
@@ -17,19 +18,19 @@ use crate::llm::key::ApiKey;
 pub(super) use anthropic::Anthropic;
 pub(super) use openai::OpenAi;
 
-/// A way to have an answer be a JSON document, the strictest first.
+/// A way to get a JSON answer, strictest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rung {
-    /// The server holds the model to the schema.
+pub(super) enum JsonMode {
+    /// The server enforces the schema.
     Schema,
-    /// The server holds it to JSON, or to a tool's input.
+    /// The server enforces JSON, or the input of a tool.
     Json,
-    /// The model is asked to.
+    /// The prompt asks for JSON.
     Plain,
 }
 
-impl Rung {
-    /// The next one, where the configuration allows it.
+impl JsonMode {
+    /// The next mode, if the configuration allows it.
     pub fn next(self, allowed: StructuredOutput) -> Option<Self> {
         match (self, allowed) {
             (Self::Schema, StructuredOutput::Json | StructuredOutput::Auto) => Some(Self::Json),
@@ -39,83 +40,87 @@ impl Rung {
     }
 }
 
-/// What is asked in one attempt.
+/// The content of one attempt.
 #[derive(Clone, Debug)]
 pub(super) struct Question<'a> {
     pub request: &'a Request,
-    /// The schema of the request, read.
+    /// The parsed schema of the request.
     pub schema: Option<&'a Value>,
     pub model: &'a str,
     pub max_tokens: u32,
-    pub rung: Rung,
+    pub json_mode: JsonMode,
 }
 
-/// Tokens that a provider counted.
+/// Token counts of a provider.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tokens {
     pub input: u64,
     pub output: u64,
 }
 
-/// What an answer says.
+/// The decoded answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Said {
+pub(super) struct DecodedAnswer {
     pub text: String,
     pub model: String,
 }
 
-/// Why an answer is none.
+/// Why there is no usable answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// It may go away: a limit or an outage. Asked again.
-    Passing(ErrorClass, String),
-    /// The server does not know this way to a JSON document.
-    UnknownWay,
-    /// The server wants the limit of tokens by its other name.
-    OtherLimitName,
-    /// The answer was cut off at the limit of tokens.
+pub(super) enum AttemptFailure {
+    /// A rate limit or an outage. Worth a retry.
+    Transient(ErrorClass, String),
+    /// The server does not support this JSON mode.
+    UnsupportedMode,
+    /// The server expects the other name of the token limit.
+    UnknownLimitName,
+    /// The answer was truncated at the token limit.
     Truncated,
-    /// The answer is none.
+    /// The answer is not in the expected format.
     Malformed(String),
-    /// The model refused.
+    /// The model refused to answer.
     Refused(String),
     /// The request is too large for the model.
     TooLarge(String),
-    /// Only the operator can help: key, account, model or address.
-    Operator(String),
-    /// The provider does not take this request.
+    /// Only the operator can resolve it: key, account, model or address.
+    NeedsOperator(String),
+    /// The provider rejected the request.
     Failed(String),
 }
 
-impl Trouble {
-    /// The class of the contract, if it ends here.
+impl AttemptFailure {
+    /// The error class in the contract, if the request ends with this error.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Passing(class, _) => *class,
-            Self::UnknownWay | Self::OtherLimitName | Self::Failed(_) => ErrorClass::Failed,
+            Self::Transient(class, _) => *class,
+            Self::UnsupportedMode | Self::UnknownLimitName | Self::Failed(_) => ErrorClass::Failed,
             Self::Truncated | Self::Malformed(_) => ErrorClass::Malformed,
             Self::Refused(_) => ErrorClass::Refused,
             Self::TooLarge(_) => ErrorClass::TooLarge,
-            Self::Operator(_) => ErrorClass::Unavailable,
+            Self::NeedsOperator(_) => ErrorClass::Unavailable,
         }
     }
 }
 
 /// A wire format.
 pub(super) trait Wire: std::fmt::Debug + Send + Sync {
-    /// Where requests go, below the base address.
+    /// The path of requests, relative to the base address.
     fn path(&self) -> &'static str;
 
-    /// The header that carries the key, and others.
+    /// The headers of a request, including the key.
     fn headers(&self, key: Option<&ApiKey>) -> HeaderMap;
 
     /// The body of a request.
     fn body(&self, question: &Question<'_>) -> Value;
 
-    /// What a good status's body says, with the tokens that were counted.
-    fn read(&self, question: &Question<'_>, body: &[u8]) -> (Tokens, Result<Said, Trouble>);
+    /// Decodes the body of a successful answer, with its token counts.
+    fn read(
+        &self,
+        question: &Question<'_>,
+        body: &[u8],
+    ) -> (Tokens, Result<DecodedAnswer, AttemptFailure>);
 
-    /// Told that the server wants the limit of tokens by its other name; whether there is one.
+    /// Switches to the other name of the token limit. Returns false if there is none.
     fn rename_limit(&self) -> bool {
         false
     }
@@ -129,43 +134,51 @@ pub(super) fn of(config: &LlmConfig) -> Box<dyn Wire> {
     }
 }
 
-/// What a status other than 200 means, and the error document that came with it: both formats have
-/// the same.
-pub(super) fn trouble(question: &Question<'_>, status: u16, body: &[u8]) -> Trouble {
+/// Classifies an unsuccessful status with its error document. Both formats have the same error
+/// document.
+pub(super) fn classify(question: &Question<'_>, status: u16, body: &[u8]) -> AttemptFailure {
     let error = serde_json::from_slice::<ErrorDocument>(body);
     let error = error.map(|document| document.error).unwrap_or_default();
-    let said = error.words();
-    let mentions = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    let text = error.words();
+    let mentions = |words: &[&str]| words.iter().any(|word| text.contains(word));
     let named = match error.name() {
         Some(name) => format!("status {status}, {name}"),
         None => format!("status {status}"),
     };
     match status {
-        300..=399 => Trouble::Operator(format!(
-            "it sends requests elsewhere ({named}), which nobody follows; set `llm.base_url` to the final address"
+        300..=399 => AttemptFailure::NeedsOperator(format!(
+            "the server redirects requests ({named}), and redirects are not followed; set `llm.base_url` to the final address"
         )),
-        401 | 403 => Trouble::Operator(format!(
-            "it does not take the key ({named}); check the key and what it may be used for"
+        401 | 403 => AttemptFailure::NeedsOperator(format!(
+            "the key was rejected ({named}); check the key and its permissions"
         )),
-        402 => Trouble::Operator(format!("it wants to be paid ({named}); see to the account")),
-        404 | 405 | 410 => Trouble::Operator(format!(
-            "it does not know the model `{}` or the address ({named}); check `llm.model` and `llm.base_url`",
+        402 => {
+            AttemptFailure::NeedsOperator(format!("payment required ({named}); check the account"))
+        }
+        404 | 405 | 410 => AttemptFailure::NeedsOperator(format!(
+            "unknown model `{}` or wrong address ({named}); check `llm.model` and `llm.base_url`",
             session_pipeline_host::fault::printable(question.model)
         )),
-        408 => Trouble::Passing(ErrorClass::TimeOut, format!("it took too long ({named})")),
-        429 if mentions(&["insufficient_quota", "spend_limit", "billing"]) => Trouble::Operator(
-            format!("the account's money is spent ({named}); see to the account"),
+        408 => AttemptFailure::Transient(
+            ErrorClass::TimeOut,
+            format!("the server timed out ({named})"),
         ),
-        429 => Trouble::Passing(
-            ErrorClass::RateLimited,
-            format!("it asks to slow down ({named})"),
-        ),
-        409 | 425 | 500..=599 => Trouble::Passing(
+        429 if mentions(&["insufficient_quota", "spend_limit", "billing"]) => {
+            AttemptFailure::NeedsOperator(format!(
+                "the account has no credit left ({named}); check the account"
+            ))
+        }
+        429 => {
+            AttemptFailure::Transient(ErrorClass::RateLimited, format!("rate limited ({named})"))
+        }
+        409 | 425 | 500..=599 => AttemptFailure::Transient(
             ErrorClass::Unavailable,
-            format!("it is out of order ({named})"),
+            format!("the server is unavailable ({named})"),
         ),
-        413 => Trouble::TooLarge(format!("the request is too large for it ({named})")),
-        400 | 422 if mentions(&["max_completion_tokens"]) => Trouble::OtherLimitName,
+        413 => {
+            AttemptFailure::TooLarge(format!("the request is too large for the server ({named})"))
+        }
+        400 | 422 if mentions(&["max_completion_tokens"]) => AttemptFailure::UnknownLimitName,
         400 | 422
             if mentions(&[
                 "context_length",
@@ -175,11 +188,11 @@ pub(super) fn trouble(question: &Question<'_>, status: u16, body: &[u8]) -> Trou
                 "context size",
             ]) =>
         {
-            Trouble::TooLarge(format!("the request is too large for the model ({named})"))
+            AttemptFailure::TooLarge(format!("the request is too large for the model ({named})"))
         }
         400 if mentions(&["credit balance", "billing", "usage limits", "spend limit"]) => {
-            Trouble::Operator(format!(
-                "the account's money is spent ({named}); see to the account"
+            AttemptFailure::NeedsOperator(format!(
+                "the account has no credit left ({named}); check the account"
             ))
         }
         400 | 422
@@ -197,13 +210,13 @@ pub(super) fn trouble(question: &Question<'_>, status: u16, body: &[u8]) -> Trou
                     "tool",
                 ]) =>
         {
-            Trouble::UnknownWay
+            AttemptFailure::UnsupportedMode
         }
-        _ => Trouble::Failed(format!("it does not take the request ({named})")),
+        _ => AttemptFailure::Failed(format!("the request was rejected ({named})")),
     }
 }
 
-/// `{"error": {"type", "code", "message"}}`, and what others make of it.
+/// `{"error": {"type", "code", "message"}}`, and the variants of other servers.
 #[derive(Debug, Default, Deserialize)]
 struct ErrorDocument {
     #[serde(default)]
@@ -225,7 +238,7 @@ impl Default for ErrorBody {
 }
 
 impl ErrorBody {
-    /// All that it says, to look for words in.
+    /// The whole document in lower case, to search for keywords.
     fn words(&self) -> String {
         match self {
             Self::Object(object) => Value::Object(object.clone()).to_string().to_lowercase(),
@@ -234,7 +247,7 @@ impl ErrorBody {
         }
     }
 
-    /// Its name, where it has one: a word, which can repeat nothing.
+    /// The error's code or type, if it is a plain word, which cannot repeat the request.
     fn name(&self) -> Option<&str> {
         let Self::Object(object) = self else {
             return None;
@@ -252,12 +265,12 @@ impl ErrorBody {
     }
 }
 
-/// What a body that should be JSON is not.
-fn no_document() -> Trouble {
-    Trouble::Malformed("the provider's answer is no JSON of its format".to_owned())
+/// The error for a body that is not JSON in the expected format.
+fn invalid_document() -> AttemptFailure {
+    AttemptFailure::Malformed("the provider's answer is not JSON in the expected format".to_owned())
 }
 
-/// What follows the system text where the schema is not held to by the server.
+/// The system text with the schema as an instruction, for servers that do not enforce it.
 fn with_schema_in_words(system: Option<&str>, schema: &Value) -> String {
     let system = system.unwrap_or_default();
     let gap = if system.is_empty() { "" } else { "\n\n" };
@@ -266,8 +279,8 @@ fn with_schema_in_words(system: Option<&str>, schema: &Value) -> String {
     )
 }
 
-/// The JSON document in a text that may say more: the text itself, else what stands in a code fence,
-/// else from the first `{` to the last `}` (BEHAVIOUR.md 7.12).
+/// Extracts the JSON document from a text: the text itself, else the content of a code fence, else
+/// everything from the first `{` to the last `}`.
 fn document_in(text: &str) -> Option<&str> {
     let is_document = |text: &&str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
     let fenced = || {
@@ -288,7 +301,7 @@ fn json_headers() -> HeaderMap {
     headers
 }
 
-/// A header's value that libraries do not print.
+/// A header value that libraries do not log.
 fn sensitive(value: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(value).ok()?;
     value.set_sensitive(true);

@@ -1,8 +1,7 @@
-//! The folder of processors: which files lie in it, and what they hold. Nothing is judged here, and
-//! nothing written.
+//! The folder of processors: lists and reads its files. Judges nothing and writes nothing.
 //!
-//! Whoever may put a file there is trusted no further than a transcript: no link is followed, only
-//! regular files are opened, and no more of one is read than a component may have.
+//! The files are untrusted, like transcripts. Links are not followed, only regular files are
+//! opened, and at most the maximum size of a component is read.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -12,11 +11,11 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use session_pipeline_host::clock::UtcMicros;
 
-/// More files than anybody has processors; the others are refused, so that a folder of the wrong
-/// things is not compiled for days.
+/// More files than any installation needs. The rest is rejected, so that a folder of unrelated
+/// files does not keep the compiler busy.
 const FILES_MAX: usize = 100;
 
-/// What the file system says of a file: equal stamps mean an unchanged file.
+/// File metadata. An equal stamp means an unchanged file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     device: u64,
@@ -37,8 +36,8 @@ impl Stamp {
         }
     }
 
-    /// Whether the file had been quiet for so long before `now`. The times of a younger one may yet
-    /// stand still while it changes, as with sessions (BEHAVIOUR.md A3).
+    /// Whether the file was unchanged for `window` before `now`. A file that changed more recently
+    /// can change again without a new timestamp.
     pub(super) fn is_quiet(&self, now: UtcMicros, window: std::time::Duration) -> bool {
         let (seconds, nanos) = self.mtime;
         let changed_at = seconds
@@ -48,31 +47,31 @@ impl Stamp {
     }
 }
 
-/// A name in the folder that ends like a component's.
+/// A visible name in the folder that ends in `.wasm`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    /// The name.
+pub(super) struct FolderEntry {
+    /// The file name.
     pub(super) file: String,
-    /// What the file system says of it, or why it is none.
+    /// Its metadata, or why it can't be a component.
     pub(super) stamp: Result<Stamp, String>,
 }
 
-/// What reading a file came to.
+/// The result of reading a file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Reading {
-    /// Its bytes, and what the file system says of what was read.
+pub(super) enum ReadResult {
+    /// Its bytes, with the metadata at that time.
     Read(Stamp, Vec<u8>),
-    /// It is not read as long as it is so.
-    Refused(Stamp, String),
-    /// It could not be read now.
+    /// Rejected until the file changes.
+    Rejected(Stamp, String),
+    /// Could not be read this time.
     Failed(String),
-    /// It changed while it was read.
+    /// The file changed during the read.
     Changing,
 }
 
-/// The files in the folder that end in `.wasm` and are not hidden, in the order of their names;
-/// none where there is no folder. The folder itself may be a link.
-pub(super) fn list(folder: &Path) -> io::Result<Vec<Found>> {
+/// The visible `.wasm` files in the folder, sorted by name. Empty if there is no folder. The folder
+/// itself can be a link.
+pub(super) fn list(folder: &Path) -> io::Result<Vec<FolderEntry>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -89,12 +88,12 @@ pub(super) fn list(folder: &Path) -> io::Result<Vec<Found>> {
             None => Err("its name is not UTF-8; rename it".to_owned()),
             Some(_) => match fs::symlink_metadata(folder.join(&name)) {
                 Ok(metadata) => stamp_of(&metadata),
-                // Gone since it was listed.
+                // Removed since it was listed.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => Err(unreadable(&error)),
             },
         };
-        found.push(Found {
+        found.push(FolderEntry {
             file: name.to_string_lossy().into_owned(),
             stamp,
         });
@@ -102,32 +101,32 @@ pub(super) fn list(folder: &Path) -> io::Result<Vec<Found>> {
     found.sort_by(|a, b| a.file.cmp(&b.file));
     for surplus in found.iter_mut().skip(FILES_MAX) {
         surplus.stamp = Err(format!(
-            "there are more than {FILES_MAX} files in the folder; take away what is no processor"
+            "the folder contains more than {FILES_MAX} files; remove those that are not processors"
         ));
     }
     Ok(found)
 }
 
-/// Whether any file in the folder may be a component.
+/// Whether the folder contains any file that could be a component.
 pub(super) fn has_files(folder: &Path) -> bool {
     list(folder).is_ok_and(|found| !found.is_empty())
 }
 
-/// Reads a file, and no more of it than `bytes_max`.
-pub(super) fn read(folder: &Path, file: &str, bytes_max: u64) -> Reading {
+/// Reads a file, at most `bytes_max` bytes.
+pub(super) fn read(folder: &Path, file: &str, bytes_max: u64) -> ReadResult {
     match try_read(folder, file, bytes_max) {
         Ok(reading) => reading,
-        Err(error) => Reading::Failed(unreadable(&error)),
+        Err(error) => ReadResult::Failed(unreadable(&error)),
     }
 }
 
-/// The stamp of a file as it is now, where it is a regular one.
+/// The current metadata of a regular file.
 pub(super) fn stamp(folder: &Path, file: &str) -> Option<Stamp> {
     let metadata = fs::symlink_metadata(folder.join(file)).ok()?;
     stamp_of(&metadata).ok()
 }
 
-fn try_read(folder: &Path, file: &str, bytes_max: u64) -> io::Result<Reading> {
+fn try_read(folder: &Path, file: &str, bytes_max: u64) -> io::Result<ReadResult> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let mut opened: File = OpenOptions::new()
         .read(true)
@@ -135,12 +134,12 @@ fn try_read(folder: &Path, file: &str, bytes_max: u64) -> io::Result<Reading> {
         .open(folder.join(file))?;
     let stamp = match stamp_of(&opened.metadata()?) {
         Ok(stamp) => stamp,
-        Err(reason) => return Ok(Reading::Failed(reason)),
+        Err(reason) => return Ok(ReadResult::Failed(reason)),
     };
     if stamp.size > bytes_max {
         let size = stamp.size;
-        let reason = format!("the component has {size} bytes; {bytes_max} are allowed");
-        return Ok(Reading::Refused(stamp, reason));
+        let reason = format!("the component has {size} bytes, more than the allowed {bytes_max}");
+        return Ok(ReadResult::Rejected(stamp, reason));
     }
     let mut bytes = Vec::new();
     (&mut opened)
@@ -148,8 +147,8 @@ fn try_read(folder: &Path, file: &str, bytes_max: u64) -> io::Result<Reading> {
         .read_to_end(&mut bytes)?;
     let is_same = stamp_of(&opened.metadata()?) == Ok(stamp) && bytes.len() as u64 == stamp.size;
     Ok(match is_same {
-        true => Reading::Read(stamp, bytes),
-        false => Reading::Changing,
+        true => ReadResult::Read(stamp, bytes),
+        false => ReadResult::Changing,
     })
 }
 
@@ -158,14 +157,14 @@ fn stamp_of(metadata: &Metadata) -> Result<Stamp, String> {
     if kind.is_file() {
         Ok(Stamp::of(metadata))
     } else if kind.is_symlink() {
-        Err("it is a link, and links are not followed; put the file itself there".to_owned())
+        Err("links are not followed; put the file itself into the folder".to_owned())
     } else if kind.is_dir() {
-        Err("it is a folder and no file; move it away".to_owned())
+        Err("it is a folder; remove it".to_owned())
     } else {
-        Err("it is no regular file; move it away".to_owned())
+        Err("it is not a regular file; remove it".to_owned())
     }
 }
 
 fn unreadable(error: &io::Error) -> String {
-    format!("it can't be read ({error}); check its permissions")
+    format!("cannot read the file: {error}; check its permissions")
 }

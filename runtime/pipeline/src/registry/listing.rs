@@ -1,6 +1,6 @@
-//! The processors as an operator sees them: what each is, what it may do, and whether it can run.
+//! The list of processors for operators: what each one is, what it can do, and whether it can run.
 //!
-//! Each is asked in the sandbox what it is, as for a run, but nothing is written.
+//! Each component is loaded and described in the sandbox, as for a run, but nothing is written.
 
 use std::path::Path;
 
@@ -16,18 +16,18 @@ use crate::config::Config;
 use crate::registry::{Registry, RegistryError};
 use crate::status;
 
-/// Where a processor comes from.
+/// The origin of a processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// It ships with the program.
     Shipped,
-    /// It lies in the folder of processors.
+    /// It is a file in the folder of processors.
     Dropped,
 }
 
 impl Origin {
-    /// The word for it.
+    /// The name in JSON and on the terminal.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Shipped => "shipped",
@@ -36,50 +36,49 @@ impl Origin {
     }
 }
 
-/// One processor.
+/// One processor in the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ListedProcessor {
     /// Its name.
     pub name: String,
     /// Where it comes from.
     pub origin: Origin,
-    /// The file in the folder of processors that it comes from, fit for a terminal; `None` where it
-    /// ships.
+    /// Its file in the folder of processors, escaped for a terminal. `None`: it ships with the
+    /// program.
     pub file: Option<String>,
     /// The SHA-256 of its component.
     pub digest: String,
-    /// Its version; like all that it says of itself `None` where it is unavailable.
+    /// Its version. This and all other fields from the manifest are `None` if it is unavailable.
     pub version: Option<u32>,
-    /// One sentence.
+    /// A description of one sentence.
     pub description: Option<String>,
-    /// How often it wants to run.
+    /// Its cadence in the manifest, in seconds.
     pub cadence_seconds: Option<u32>,
-    /// Whether its sessions may be processed side by side.
+    /// Whether its sessions can be processed in parallel.
     pub order: Option<Order>,
-    /// Whether it needs a language model under its settings.
+    /// Whether it needs a language model with its settings.
     pub uses_llm: Option<bool>,
-    /// What its component imports of the contract: all that it can do.
+    /// The interfaces of the contract that it imports.
     pub capabilities: Option<Vec<String>>,
-    /// Whether the operator grants it a language model.
+    /// Whether the operator permits it to use a language model.
     pub llm_granted: bool,
-    /// The operator's schedule, which wins over the cadence.
+    /// The operator's schedule, which takes precedence over the cadence.
     pub schedule: Option<String>,
-    /// Why it can't run; `None` where it can.
+    /// Why it can't run. `None`: it can.
     pub unavailable: Option<String>,
-    /// How its last run ended that has ended; `None` if there was none.
+    /// The result of its last completed run. `None`: there was none.
     pub last_run: Option<String>,
-    /// When it ended.
+    /// When that run ended.
     pub last_run_at: Option<String>,
-    /// When its run in progress began; `None` if there is none.
+    /// When its run in progress started. `None`: there is none.
     pub running_since: Option<String>,
 }
 
-/// Lists the processors, in the order of their names, as far as looks into the folder of processors
-/// have found them. One that never ran here is compiled in `scratch`; one that needs a language model
-/// can run only if there is one (`has_model`).
+/// Lists the known processors, sorted by name. Components that never ran here are compiled in
+/// `scratch`. A processor that needs a language model is available only if `has_model` is set.
 ///
 /// # Errors
-/// When the database can't be read. A processor that can't run is no error.
+/// If the database can't be read. A processor that can't run is not an error.
 pub fn list(
     registry: &Registry,
     config: &Config,
@@ -121,8 +120,8 @@ pub fn list(
             order: manifest.map(|manifest| manifest.order),
             uses_llm: manifest.map(|manifest| manifest.uses_llm),
             capabilities: processor.as_ref().map(capabilities),
-            // What ships is granted a model unless the operator says no, what does not only where
-            // they say so (ARCHITECTURE.md §4).
+            // Shipped processors can use a model by default, others only with the operator's
+            // permission.
             llm_granted: config.grants_llm(name, registry.origin(name) == Origin::Shipped),
             schedule: own
                 .and_then(|own| own.schedule.as_ref())
@@ -142,12 +141,12 @@ fn capabilities(processor: &Processor) -> Vec<String> {
         .iter()
         .filter(|name| ImportKind::of(name) == ImportKind::Contract)
         .map(|name| short(name))
-        // The types are how both sides speak, and give nothing.
+        // The interface `types` has no functions.
         .filter(|name| name != "types")
         .collect()
 }
 
-/// `session-pipeline:processor/records@1.0.0` as `records`.
+/// The interface in an import: `session-pipeline:processor/records@1.0.0` becomes `records`.
 fn short(import: &str) -> String {
     let interface = import.rsplit('/').next().unwrap_or(import);
     let name = interface.split('@').next().unwrap_or(interface);

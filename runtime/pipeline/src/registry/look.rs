@@ -1,16 +1,16 @@
-//! A look at the folder of processors: what changed is read, compiled, asked what it is, and takes
-//! over where nothing speaks against it.
+//! Checks the folder of processors: reads, compiles and describes changed files, and lets them take
+//! over if they are valid.
 //!
-//! Only one look is at work at a time, and it may take as long as a compiler does. Whoever asks for
-//! names meanwhile gets the [`Plan`] of the look before.
+//! Only one check runs at a time, and it can take as long as the compiler. Callers who need names
+//! meanwhile get the [`Plan`] of the previous check.
 //!
-//! A file takes over only when it was the same before it was read and after it had described
-//! itself: one that is still being copied is not, or can't be compiled, and the component before it
-//! goes on. It is looked at again as soon as the file system says that it changed.
+//! A file takes over only if it did not change between the first read and the description of its
+//! component. A file that is still being copied fails this test or does not compile, and the
+//! previous component stays in use. The file is examined again when its metadata changes.
 //!
-//! `ask` is how a file comes to say what it holds, `takeover` how what it holds begins to run.
+//! `examine` finds out what a file contains. `takeover` makes a component the one that runs.
 
-mod ask;
+mod examine;
 mod takeover;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -25,76 +25,77 @@ use session_pipeline_store::{Store, StoreError};
 
 use crate::config::Config;
 use crate::registry::Registry;
-use crate::registry::folder::{self, Found, Stamp};
-use crate::registry::kept;
-use crate::registry::make::{Compiling, Workshop};
+use crate::registry::component_store;
+use crate::registry::folder::{self, FolderEntry, Stamp};
+use crate::registry::loader::{Compiling, Loader};
 use crate::registry::plan::{Holds, KnownFile, Plan, Refused, Running};
 
-/// The folder as this process knows it.
+/// The folder, as far as this process knows it.
 #[derive(Debug, Default)]
 pub(super) struct Folder {
     memory: Mutex<Memory>,
     plan: RwLock<Arc<Plan>>,
 }
 
-/// What looks before have learnt.
+/// Results of earlier checks.
 #[derive(Debug, Default)]
 struct Memory {
-    /// What the files held, by name.
-    files: BTreeMap<String, Seen>,
-    /// The components that were asked, by digest.
-    asked: HashMap<String, Asked>,
-    /// What can't be used, by digest and whose limits and settings held, with the reasons.
+    /// The contents of files, by name.
+    files: BTreeMap<String, FileRead>,
+    /// Components that described themselves, by digest.
+    described: HashMap<String, DescribedComponent>,
+    /// Why components can't be used, by digest and by the processor whose limits and settings
+    /// applied.
     unusable: HashMap<(String, String), String>,
-    /// The last good component of each file, once the database was asked.
+    /// The last working component of each file, after it was read from the database.
     last_good: Option<BTreeMap<String, Component>>,
 }
 
-/// A file as it was when it was last read.
+/// A file at its last read.
 #[derive(Debug)]
-struct Seen {
+struct FileRead {
     stamp: Stamp,
-    /// Whether the stamp can be trusted to change with the file.
+    /// Whether the file was unchanged long enough for the stamp to be trusted.
     is_quiet: bool,
     contents: Contents,
-    /// Why the last attempt to use it failed that may go better the next time.
-    trouble: Option<String>,
+    /// Why the last attempt to use it failed, if a retry could succeed.
+    last_error: Option<String>,
 }
 
 #[derive(Clone, Debug)]
 enum Contents {
-    /// Bytes of this digest.
+    /// A regular file with this digest.
     Digest(String),
-    /// It was not read, for this reason.
-    Refused(String),
+    /// Not read, for this reason.
+    Rejected(String),
 }
 
 /// A component that described itself.
 #[derive(Debug)]
-struct Asked {
+struct DescribedComponent {
     component: Component,
-    /// Whether it is kept in the data dir, known to the database, and its tables are there.
-    is_kept: bool,
+    /// Whether it is stored, recorded in the database, and its tables exist.
+    is_stored: bool,
 }
 
-/// How far a look goes.
+/// How thorough a check is.
 #[derive(Clone, Copy)]
-enum Depth<'a> {
-    /// Nothing is compiled, made or written.
+enum CheckDepth<'a> {
+    /// Compiles, loads and writes nothing.
     Notice,
-    /// All files, or one, are asked what they are; what takes over is kept unless the workshop
-    /// works aside.
-    Ask(Workshop<'a>, Option<&'a str>),
+    /// Describes the components of all files, or of one. Those that take over are stored, unless
+    /// the check is read-only.
+    Ask(Loader<'a>, Option<&'a str>),
 }
 
-/// One look.
+/// One check of the folder.
 #[derive(Clone, Copy)]
-struct Look<'a> {
+struct FolderCheck<'a> {
     registry: &'a Registry,
     config: &'a Config,
     store: Option<&'a Store>,
     now: UtcMicros,
-    depth: Depth<'a>,
+    depth: CheckDepth<'a>,
 }
 
 impl Folder {
@@ -103,7 +104,7 @@ impl Folder {
         Arc::clone(&plan)
     }
 
-    /// Begins a look; `None` where another one is at work and nobody is to wait for it.
+    /// Locks the memory. `None` if another check is running and `waits` is false.
     fn enter(&self, waits: bool) -> Option<MutexGuard<'_, Memory>> {
         if waits {
             return Some(self.memory.lock().unwrap_or_else(PoisonError::into_inner));
@@ -121,16 +122,16 @@ impl Folder {
             let mut current = self.plan.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *current, Arc::clone(&plan))
         };
-        takeover::tell(&before, &plan);
+        takeover::log_changes(&before, &plan);
     }
 }
 
 impl Registry {
-    /// Looks at the folder without compiling or writing anything: new files are not known by name
-    /// yet. Where another look is at work, its results will do.
+    /// Checks the folder without compiling or writing. The names of new files stay unknown. Returns
+    /// immediately if another check is running.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn notice(
         &self,
         config: &Config,
@@ -140,22 +141,22 @@ impl Registry {
         let Some(mut memory) = self.folder.enter(false) else {
             return Ok(());
         };
-        let look = Look {
+        let check = FolderCheck {
             registry: self,
             config,
             store,
             now,
-            depth: Depth::Notice,
+            depth: CheckDepth::Notice,
         };
-        look.go(&mut memory)
+        check.run(&mut memory)
     }
 
-    /// Looks at the folder, compiles what is new, keeps it, and lets it take over. May take as long
-    /// as the compiler's limits allow for every new file; `waits` says whether to wait for a look
-    /// that is at work already.
+    /// Checks the folder, compiles and stores new components, and lets them take over. It can take
+    /// as long as the compiler's limit for every new file. If another check is running, it waits
+    /// only if `waits` is set.
     ///
     /// # Errors
-    /// When the database refuses. A file that can't be used is no error.
+    /// If the database fails. A file that can't be used is not an error.
     pub fn look(
         &self,
         config: &Config,
@@ -167,25 +168,25 @@ impl Registry {
         let Some(mut memory) = self.folder.enter(waits) else {
             return Ok(());
         };
-        let workshop = Workshop {
+        let loader = Loader {
             config,
             engines,
-            compiling: Compiling::Beside,
+            compiling: Compiling::InStore,
         };
-        let look = Look {
+        let check = FolderCheck {
             registry: self,
             config,
             store: Some(store),
             now,
-            depth: Depth::Ask(workshop, None),
+            depth: CheckDepth::Ask(loader, None),
         };
-        look.go(&mut memory)
+        check.run(&mut memory)
     }
 
-    /// As [`Registry::look`], but nothing is kept: new files are compiled in `scratch`.
+    /// Like [`Registry::look`], but stores nothing and compiles new files in `scratch`.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn look_aside(
         &self,
         config: &Config,
@@ -197,26 +198,26 @@ impl Registry {
         let Some(mut memory) = self.folder.enter(false) else {
             return Ok(());
         };
-        let workshop = Workshop {
+        let loader = Loader {
             config,
             engines,
             compiling: Compiling::In(scratch),
         };
-        let look = Look {
+        let check = FolderCheck {
             registry: self,
             config,
             store,
             now,
-            depth: Depth::Ask(workshop, None),
+            depth: CheckDepth::Ask(loader, None),
         };
-        look.go(&mut memory)
+        check.run(&mut memory)
     }
 
-    /// Looks at the folder before a run of this processor, and asks no more files than it takes to
-    /// find it: the run of one must not wait for the compiler of another.
+    /// Checks the folder before a run of this processor. It describes only the files necessary to
+    /// find it, so that the run does not wait while other components are compiled.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// If the database fails.
     pub fn look_for(
         &self,
         name: &str,
@@ -228,19 +229,19 @@ impl Registry {
         if self.is_taken(name) {
             return Ok(());
         }
-        // What runs already can run once more as it is.
+        // A processor that already runs can run again without a check.
         let is_known = self.plan().running.contains_key(name);
         let Some(mut memory) = self.folder.enter(!is_known) else {
             return Ok(());
         };
-        let look = Look {
+        let check = FolderCheck {
             registry: self,
             config,
             store: Some(store),
             now,
-            depth: Depth::Notice,
+            depth: CheckDepth::Notice,
         };
-        look.go(&mut memory)?;
+        check.run(&mut memory)?;
         let plan = self.plan();
         let only = match plan.running.get(name) {
             Some(running) if memory.is_settled(&plan, running) => return Ok(()),
@@ -248,16 +249,16 @@ impl Registry {
             None if plan.unexamined.is_empty() => return Ok(()),
             None => None,
         };
-        let workshop = Workshop {
+        let loader = Loader {
             config,
             engines,
-            compiling: Compiling::Beside,
+            compiling: Compiling::InStore,
         };
-        let look = Look {
-            depth: Depth::Ask(workshop, only),
-            ..look
+        let check = FolderCheck {
+            depth: CheckDepth::Ask(loader, only),
+            ..check
         };
-        look.go(&mut memory)
+        check.run(&mut memory)
     }
 }
 
@@ -266,35 +267,35 @@ impl Memory {
         self.last_good.as_ref()?.get(file)
     }
 
-    /// Whether nothing is to be learnt or recorded of the file behind a processor.
+    /// Whether the processor's file needs no further check or record.
     fn is_settled(&self, plan: &Plan, running: &Running) -> bool {
         !plan.unexamined.contains(&running.file)
             && self.last_good(&running.file) == Some(&running.component)
     }
 
-    /// Forgets what no file holds any more.
+    /// Removes entries that no file has anymore.
     fn tidy(&mut self) {
         let digests: HashSet<&str> = self
             .files
             .values()
-            .filter_map(|seen| match &seen.contents {
+            .filter_map(|last_read| match &last_read.contents {
                 Contents::Digest(digest) => Some(digest.as_str()),
-                Contents::Refused(_) => None,
+                Contents::Rejected(_) => None,
             })
             .collect();
-        self.asked
+        self.described
             .retain(|digest, _| digests.contains(digest.as_str()));
         self.unusable
             .retain(|(digest, _), _| digests.contains(digest.as_str()));
     }
 }
 
-impl<'a> Look<'a> {
-    fn go(&self, memory: &mut Memory) -> Result<(), StoreError> {
+impl<'a> FolderCheck<'a> {
+    fn run(&self, memory: &mut Memory) -> Result<(), StoreError> {
         if let (None, Some(store)) = (&memory.last_good, self.store) {
             memory.last_good = Some(store.component_files()?);
         }
-        let mut made = HashMap::new();
+        let mut loaded = HashMap::new();
         let mut plan = match folder::list(&self.config.processors_dir()) {
             Ok(found) => {
                 memory
@@ -305,12 +306,12 @@ impl<'a> Look<'a> {
                 let mut files = Vec::new();
                 for found in found {
                     files.push(KnownFile {
-                        holds: self.holds(memory, &found, &mut made)?,
+                        holds: self.holds(memory, &found, &mut loaded)?,
                         last_good: self.last_good(memory, &found.file),
                         file: found.file,
                     });
                 }
-                self.plan(memory, files, &mut made)?
+                self.plan(memory, files, &mut loaded)?
             }
             Err(error) => self.plan_blindly(memory, &error)?,
         };
@@ -319,20 +320,21 @@ impl<'a> Look<'a> {
         Ok(())
     }
 
-    /// Where what takes over is kept, and of which files; `None`: this look writes nothing.
-    fn keeper(&self) -> Option<(&'a Store, Workshop<'a>, Option<&'a str>)> {
+    /// The store and workshop for components that take over, and the only file to consider. `None`:
+    /// the check writes nothing.
+    fn keeper(&self) -> Option<(&'a Store, Loader<'a>, Option<&'a str>)> {
         match (self.depth, self.store) {
-            (Depth::Ask(workshop, only), Some(store))
-                if matches!(workshop.compiling, Compiling::Beside) =>
+            (CheckDepth::Ask(loader, only), Some(store))
+                if matches!(loader.compiling, Compiling::InStore) =>
             {
-                Some((store, workshop, only))
+                Some((store, loader, only))
             }
             _ => None,
         }
     }
 
-    /// Whoever takes a file away takes its processor away; its rows stay.
-    fn forget_gone(&self, memory: &mut Memory, found: &[Found]) -> Result<(), StoreError> {
+    /// Removing a file removes its processor. The rows remain.
+    fn forget_gone(&self, memory: &mut Memory, found: &[FolderEntry]) -> Result<(), StoreError> {
         let (Some((store, _, None)), Some(last_good)) = (self.keeper(), &mut memory.last_good)
         else {
             return Ok(());
@@ -350,16 +352,16 @@ impl<'a> Look<'a> {
         Ok(())
     }
 
-    /// The last good component of a file, as long as it is kept.
+    /// The last working component of a file, if it is still stored.
     fn last_good(&self, memory: &Memory, file: &str) -> Option<Component> {
         let component = memory.last_good(file)?;
-        kept::has_component(self.config, &component.digest).then(|| component.clone())
+        component_store::has_component(self.config, &component.digest).then(|| component.clone())
     }
 
-    /// Where the folder can't be listed, nothing was taken away: what ran goes on.
+    /// The plan if the folder can't be listed: all processors stay in use.
     fn plan_blindly(&self, memory: &Memory, error: &io::Error) -> Result<Plan, StoreError> {
         let reason =
-            format!("the folder of processors can't be read ({error}); check its permissions");
+            format!("cannot read the folder of processors: {error}; check its permissions");
         let known = memory.last_good.iter().flatten();
         let files: Vec<KnownFile> = known
             .map(|(file, _)| KnownFile {

@@ -1,97 +1,94 @@
-//! Which files of the folder of processors run, which are refused, and what goes on instead: a pure
-//! plan over what is known of each file.
+//! Decides which files in the folder of processors run, which are rejected, and which earlier
+//! components stay in use. A pure function of the state of each file.
 //!
-//! A file is never named after what it holds: only the component says what processor it is. So a
-//! broken file stands for the processor that it held last.
+//! Only the component determines the name of a processor, not the name of the file. A broken file
+//! therefore represents the processor that it last contained.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use session_pipeline_store::Component;
 
-/// What a file holds now.
+/// The content of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holds {
-    /// A component that can be used.
+    /// A usable component.
     Component(Component),
-    /// Something else; with the reason.
+    /// Something else, with the reason.
     Unusable(String),
-    /// Nobody has looked yet.
+    /// Not examined yet.
     Unexamined,
 }
 
-/// One file, and what is known of it.
+/// A file and its history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownFile {
-    /// Its name.
+    /// The file name.
     pub file: String,
-    /// What it holds now.
+    /// Its current content.
     pub holds: Holds,
-    /// What it held when it last could be used.
+    /// The last usable component in it.
     pub last_good: Option<Component>,
 }
 
-/// The rules of the house.
+/// Facts for the decision.
 pub struct Rules<'a> {
-    /// Whether a name belongs to the program.
+    /// Whether the name belongs to a shipped processor.
     pub is_taken: &'a dyn Fn(&str) -> bool,
     /// The highest version of a processor that ran here.
     pub highest_version: &'a dyn Fn(&str) -> Option<u32>,
-    /// Whether the operator lets a processor go back to a lower version.
+    /// Whether the operator permits a lower version.
     pub may_go_back: &'a dyn Fn(&str) -> bool,
 }
 
-/// A processor that a file stands for.
+/// A processor from a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
     /// The file.
     pub file: String,
     /// The component.
     pub component: Component,
-    /// Whether the file holds it no more, and it goes on as the last good one.
+    /// Whether it is the last working component, which the file no longer contains.
     pub is_instead: bool,
 }
 
-/// A file that does not run as it is.
+/// A file that does not run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// The file, fit for a terminal.
+    /// The file name, escaped for a terminal.
     pub file: String,
-    /// Why.
+    /// The reason, with what to do.
     pub reason: String,
-    /// The component that goes on instead.
+    /// The earlier component that stays in use.
     pub instead: Option<Component>,
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is refused: {}", self.file, self.reason)?;
+        write!(f, "`{}` was rejected: {}", self.file, self.reason)?;
         match &self.instead {
             Some(Component { name, version, .. }) => {
-                write!(
-                    f,
-                    "; version {version} of `{name}`, which it held before, goes on"
-                )
+                write!(f, "; version {version} of `{name}` stays in use")
             }
             None => Ok(()),
         }
     }
 }
 
-/// What comes of the folder.
+/// The decision about the folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The processors, by name.
+    /// The processors that run, by name.
     pub running: BTreeMap<String, Running>,
-    /// The files that are refused, in the order of their names.
+    /// The rejected files, sorted by name.
     pub refused: Vec<Refused>,
-    /// The files that nobody has looked at yet, in the order of their names.
+    /// The files that were not examined yet, sorted by name.
     pub unexamined: Vec<String>,
 }
 
 impl Plan {
-    /// Decides. The files come in the order of their names, and of two that say the same name the
-    /// first one has it.
+    /// Decides. The files must be sorted by name. Of two files with the same processor name, the
+    /// first one runs.
     pub fn of(files: &[KnownFile], rules: &Rules<'_>) -> Self {
         let mut plan = Self::default();
         let mut left_over = Vec::new();
@@ -114,7 +111,7 @@ impl Plan {
             };
             left_over.push((known, refusal));
         }
-        // Only now, since a good file goes before the memory of another one.
+        // A usable file takes precedence over the earlier component of another one.
         for (known, refusal) in left_over {
             let instead = plan.keep_last_good(known, rules);
             match refusal {
@@ -129,7 +126,7 @@ impl Plan {
         plan
     }
 
-    /// Why a component may not run that can.
+    /// Why a usable component must not run, if there is a reason.
     fn objection(
         &self,
         component: &Component,
@@ -139,18 +136,18 @@ impl Plan {
         let Component { name, version, .. } = component;
         if (rules.is_taken)(name) {
             return Some(format!(
-                "it calls itself `{name}`, which is a processor of the program; give it another name"
+                "its name `{name}` belongs to a processor of the program; rename the processor"
             ));
         }
         if let Some(first) = self.running.get(name) {
             return Some(format!(
-                "it calls itself `{name}`, as `{}` does, which comes first; take one of the two away",
+                "its name `{name}` is also used by `{}`, which takes precedence; remove one of the two files",
                 session_pipeline_host::fault::printable(&first.file)
             ));
         }
-        // What runs already was asked for when it began to.
-        let is_at_work = |last_good: &Component| last_good.digest == component.digest;
-        if known.last_good.as_ref().is_some_and(is_at_work) || (rules.may_go_back)(name) {
+        // The version was checked when the component took over.
+        let runs_already = |last_good: &Component| last_good.digest == component.digest;
+        if known.last_good.as_ref().is_some_and(runs_already) || (rules.may_go_back)(name) {
             return None;
         }
         let highest = (rules.highest_version)(name).filter(|highest| highest > version)?;
@@ -172,10 +169,10 @@ impl Plan {
     }
 }
 
-/// What to say of a component that is older than one that ran here.
+/// The reason for rejecting a component older than one that ran here.
 pub(super) fn lower_version(name: &str, version: u32, highest: u32) -> String {
     format!(
-        "its version {version} is lower than {highest}, which ran here before; use the newer component, \
+        "version {version} is lower than version {highest}, which ran here before; use the newer component, \
          or set `allow_lower_version = true` in `[processors.{name}]`"
     )
 }

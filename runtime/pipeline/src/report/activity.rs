@@ -1,5 +1,5 @@
-//! Who did how much, for operators (BEHAVIOUR.md 8.8): tools, users, failures, active days, and the
-//! actions of ours that take long. Each call counts once over all files.
+//! Activity for operators: top tools and users, error rates, active users per day, and slow
+//! actions. Each call counts once over all files.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,42 +8,42 @@ use duckdb::{Connection, Row};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_store::{Audited, Store, StoreError, in_transaction, timestamp, write_audit};
 
-use crate::report::rollups::forget;
+use crate::report::rollups::invalidate;
 use crate::report::views::with_names;
 
-/// Rows of each list.
+/// Maximum number of rows in each list.
 const ROWS_MAX: u32 = 10;
-/// An action that was done less often has no percentiles worth telling.
+/// Actions with fewer samples are omitted, because their percentiles mean little.
 const ACTIONS_MIN: u32 = 5;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How far back to look.
+/// The time span of the lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
-    /// So many days before now.
+    /// The last N days.
     Days(u32),
-    /// Everything.
+    /// All time.
     All,
 }
 
-/// What was going on.
+/// Activity in a window.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Activity {
-    /// Tool, source, calls.
+    /// Tool, source, number of calls.
     pub top_tools: Vec<(String, String, i64)>,
-    /// User, calls.
+    /// User, number of calls.
     pub top_users: Vec<(String, i64)>,
-    /// Tool, calls, failures, the one by the other to four places.
+    /// Tool, calls, errors, and the error rate rounded to four decimals.
     pub error_rate: Vec<(String, i64, i64, f64)>,
-    /// Day and users, always for thirty days, the oldest first.
+    /// Day and number of active users for the last thirty days, oldest first.
     pub dau_series: Vec<(String, i64)>,
-    /// Their mean, to one place.
+    /// Mean of the series, rounded to one decimal.
     pub dau_avg: f64,
-    /// What takes long.
+    /// The slowest actions.
     pub slow_actions: Vec<SlowAction>,
 }
 
-/// How long an audited action takes, in milliseconds.
+/// Durations of an audited action, in milliseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SlowAction {
     /// The action.
@@ -54,23 +54,23 @@ pub struct SlowAction {
     pub p95: f64,
     /// The 99th percentile.
     pub p99: f64,
-    /// The longest.
+    /// The maximum.
     pub max_ms: i64,
-    /// How often it was done.
+    /// Number of samples.
     pub n: i64,
 }
 
-/// What was going on within a window before now. The views of `usage` must be there.
+/// Collects the activity in a window before now. Requires the views of `usage`.
 ///
 /// # Errors
-/// When the database can't be read.
+/// If the database can't be read.
 pub fn activity(store: &Store, window: Window, now: UtcMicros) -> Result<Activity, StoreError> {
     let connection = store.reader()?;
     let since = match window {
         Window::Days(days) => now.minus(DAY.saturating_mul(days)),
         Window::All => UtcMicros(i64::MIN),
     };
-    // Without a lower bound, what bears no time counts too.
+    // Without a lower bound, calls without a timestamp count too.
     let calls = match window {
         Window::Days(_) => "usage.distinct_calls WHERE occurred_at >= make_timestamp(?)",
         Window::All => "usage.distinct_calls WHERE ? IS NOT NULL",
@@ -147,12 +147,12 @@ pub fn activity(store: &Store, window: Window, now: UtcMicros) -> Result<Activit
     })
 }
 
-/// Removes the events that lie so many days or more before now; gives how many were removed and
-/// how many are left. What bears no time stays. The sessions themselves stay processed, so their
-/// events come back only when somebody asks for it.
+/// Deletes events that are at least this many days old. Returns the numbers of deleted and
+/// remaining events. Events without a timestamp stay. The sessions stay processed, so the events
+/// return only if they are reprocessed.
 ///
 /// # Errors
-/// When the database refuses.
+/// If the database fails.
 pub fn prune(store: &Store, days: u32, audited: Audited) -> Result<(u64, u64), StoreError> {
     let before = audited.now.minus(DAY.saturating_mul(days));
     let updates = Arc::clone(store.updates());
@@ -165,7 +165,7 @@ pub fn prune(store: &Store, days: u32, audited: Audited) -> Result<(u64, u64), S
                 before.0
             );
             connection.execute_batch(&pruned).map_err(&refused)?;
-            forget(connection, &updates, "temp.pruned")?;
+            invalidate(connection, &updates, "temp.pruned")?;
             connection
                 .execute_batch("DROP TABLE temp.pruned")
                 .map_err(&refused)?;

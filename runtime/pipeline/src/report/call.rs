@@ -1,4 +1,5 @@
-//! What one request of our own to a language model costs, by the same table as everybody's.
+//! The cost of one of the pipeline's own requests to a language model, from the same price table as
+//! reports.
 
 use jiff::Timestamp;
 use jiff::tz::Offset;
@@ -8,7 +9,7 @@ use session_pipeline_store::money::Usd;
 use crate::report::prices::{Prices, Rate};
 
 impl Prices {
-    /// What so many tokens of a model cost at a time; `None` where nobody knows.
+    /// The cost of these tokens at this time. `None` if the model has no price.
     pub fn of_call(&self, model: &str, at: UtcMicros, input: u64, output: u64) -> Option<Usd> {
         let at = Timestamp::from_microsecond(at.0).ok()?;
         let day = Offset::UTC.to_datetime(at).date();
@@ -36,7 +37,7 @@ impl Prices {
     }
 }
 
-/// The name of a model, which is its id without the day it was made.
+/// The name of a model: its id without the date.
 fn without_date(id: &str) -> &str {
     match id.rsplit_once('-') {
         Some((name, "latest")) => name,

@@ -1,7 +1,7 @@
-//! Events as a file, for other programs (BEHAVIOUR.md 8.8).
+//! Exports events to a file for other programs.
 //!
-//! It is written into the one folder that the database can write to. The caller reads it from there
-//! and removes it.
+//! The file is written to the only folder that the database can write to. The caller reads and
+//! removes it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -17,42 +17,42 @@ use crate::config::Config;
 use crate::csv::{self, Cell};
 use crate::report::views::with_names;
 
-/// What kind of file.
+/// The file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Comma-separated values, with a header.
     Csv,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
     /// Parquet.
     Parquet,
 }
 
-/// Which events.
+/// The selection of events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// From this instant on.
+    /// Events at or after this time.
     pub since: Option<UtcMicros>,
-    /// Before this one.
+    /// Events before this time.
     pub until: Option<UtcMicros>,
-    /// Only of this user: their e-mail, or the folder of sessions that are no user's.
+    /// Events of this user: the e-mail address, or the folder of sessions without a user.
     pub username: Option<String>,
-    /// Only of this source.
+    /// Events of this source.
     pub source: Option<String>,
 }
 
-/// An export, removed when it is dropped: whoever opened the file before can still read it.
+/// An exported file. It is removed on drop. A file that is already open stays readable.
 #[derive(Debug)]
 pub struct Exported {
-    /// The file.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Its rows.
+    /// The number of rows.
     pub rows: u64,
 }
 
 impl Drop for Exported {
     fn drop(&mut self) {
-        // What is left behind is removed at the next start.
+        // Leftover files are removed at the next start.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -73,7 +73,7 @@ const fn number(name: &'static str) -> Column {
     Column { name, is_number }
 }
 
-/// The columns after `id`, in their order.
+/// The columns after `id`.
 const COLUMNS: [Column; 25] = [
     text("session_file"),
     text("session_id"),
@@ -102,14 +102,14 @@ const COLUMNS: [Column; 25] = [
     text("recorded_at"),
 ];
 
-/// CSV is written in pieces of this size.
+/// Size of the write buffer for CSV.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Writes the events that fit, in the order in which they occurred. Their first column is the hash
-/// of what tells events apart: session, uuid, tool id, type, tool and command.
+/// Exports the selected events, ordered by time. The first column, `id`, is the hash of the fields
+/// that identify an event: session, uuid, tool id, type, tool and command.
 ///
 /// # Errors
-/// When the database or the disk refuses.
+/// If the database or the disk fails.
 pub fn export(
     store: &Store,
     config: &Config,
@@ -121,7 +121,7 @@ pub fn export(
     private_folder(&folder)?;
     let number = EXPORTS.fetch_add(1, Ordering::Relaxed);
     let path = folder.join(format!("{}{}-{number}", EXPORT_PREFIX, std::process::id()));
-    // Before the first byte is in it, nobody else may read it; the database keeps the mode.
+    // Create the file with a private mode before anything is written. The database keeps the mode.
     let file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -131,7 +131,7 @@ pub fn export(
             path: path.clone(),
             source,
         })?;
-    // From here on it is removed on every way out.
+    // Dropping this value removes the file on every error path.
     let mut exported = Exported { path, rows: 0 };
     exported.rows = match format {
         Format::Csv => write_csv(store, filter, file).map_err(|error| match error {
@@ -147,10 +147,10 @@ pub fn export(
     Ok(exported)
 }
 
-/// The events as the database itself writes them.
+/// Exports with DuckDB's own writer.
 fn copy(store: &Store, filter: &Filter, path: &Path, options: &str) -> Result<u64, StoreError> {
     let columns = COLUMNS.map(|column| column.name).join(", ");
-    // Without a temporary file, which would have the mode of any new file.
+    // A temporary file would get the default mode.
     let sql = format!(
         "COPY ({}) TO {} ({options}, USE_TMP_FILE false)",
         select(&columns, filter),
@@ -165,7 +165,7 @@ enum CsvError {
     Io(std::io::Error),
 }
 
-/// The events through the one writer of CSV, in pieces: there may be many millions.
+/// Exports as CSV through [`csv::line`], streaming: there can be millions of rows.
 fn write_csv(store: &Store, filter: &Filter, file: File) -> Result<u64, CsvError> {
     let refused = |error| CsvError::Store(StoreError::database("export data")(error));
     let columns = COLUMNS.map(|column| format!("CAST({0} AS VARCHAR) AS {0}", column.name));
@@ -234,7 +234,7 @@ fn condition(filter: &Filter) -> String {
     conditions.join(" AND ")
 }
 
-/// A text as SQL: COPY takes no parameters.
+/// A string literal in SQL. COPY does not accept parameters.
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\0', "").replace('\'', "''"))
 }

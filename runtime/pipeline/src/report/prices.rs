@@ -1,7 +1,7 @@
-//! The price table: what ships, and the operator's own file over it.
+//! The price table: the shipped prices, overridden by the operator's file.
 //!
-//! It is read for every report and never kept with the tokens, so history is priced anew whenever
-//! it changes (COUNTING rule 5). docs/prices.md explains the format, `prices.toml` is what ships.
+//! It is read for every report and never stored with the tokens, so a change applies to all
+//! history. docs/prices.md explains the format. `prices.toml` contains the shipped prices.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,55 +17,55 @@ use crate::config::Config;
 
 const SHIPPED: &str = include_str!("prices.toml");
 
-/// Far more than any price list has: a mistaken path must not fill the memory.
+/// Far more than any price list needs. A wrong path must not fill the memory.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// A number that stands for one: rates and multipliers count in millionths.
+/// The fixed-point representation of 1: rates and multipliers are in millionths.
 const ONE: i64 = 1_000_000;
 
-/// Prices that are in effect: the operator's where there are, else the shipped ones.
+/// The effective prices: the operator's where they exist, else the shipped ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prices {
-    /// Where the operator's own file lies, or would lie.
+    /// The path of the operator's file. It might not exist.
     pub file: PathBuf,
     pub(super) rates: Vec<Rate>,
 }
 
-/// Why an operator's price file can't be used.
+/// Why the operator's price file can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PricesError {
-    /// It can't be read.
-    #[error("the price file `{path}` can't be read; check that it is there and may be read", path = .path.display())]
+    /// The file can't be read.
+    #[error("cannot read price file `{path}`; check that it exists and is readable", path = .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         #[source]
         source: std::io::Error,
     },
-    /// It is no TOML.
-    #[error("the price file `{path}` is no TOML at line {line}: {reason}", path = .path.display())]
+    /// The file is not valid TOML.
+    #[error("price file `{path}` is not valid TOML at line {line}: {reason}", path = .path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// Where, from 1.
+        /// The line, from 1.
         line: usize,
-        /// What the parser says.
+        /// The parser's message.
         reason: String,
     },
-    /// One of its entries says something that it can't.
-    #[error("the price file `{path}`, {entry}: {reason}", path = .path.display())]
+    /// An entry is invalid.
+    #[error("price file `{path}`, {entry}: {reason}", path = .path.display())]
     Entry {
         /// The file.
         path: PathBuf,
-        /// Which one, with its line.
+        /// The entry with its line.
         entry: String,
-        /// What is wrong, and what would be right.
+        /// What is wrong, and how to fix it.
         reason: String,
     },
 }
 
-/// Pico-dollars per token.
+/// Picodollars per token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Amounts {
     pub input: i64,
@@ -75,37 +75,37 @@ pub(super) struct Amounts {
     pub cache_write_1h: i64,
 }
 
-/// What a token costs under one set of circumstances.
+/// The price of tokens under certain conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rate {
-    /// A name that stands for every form of a model's id, or exactly one id.
+    /// The name of a model in all its forms, or exactly one id if `is_exact`.
     pub model: String,
     pub is_exact: bool,
-    /// For ids that name a region.
+    /// Whether it applies to ids with a region.
     pub is_regional: bool,
     pub is_fast: bool,
     /// The first day.
     pub from: Date,
-    /// The day after the last one.
+    /// The day after the last one. `None`: no end.
     pub before: Option<Date>,
-    /// Input, cache included, is more than this.
+    /// Applies to requests with more input tokens than this, including cached ones.
     pub context_above: i64,
-    /// And no more than this, if there is a limit.
+    /// Applies up to this number of input tokens. `None`: no limit.
     pub context_upto: Option<i64>,
     pub amounts: Amounts,
 }
 
 impl Prices {
-    /// What is in effect with this configuration.
+    /// The effective prices for a configuration.
     ///
     /// # Errors
-    /// When the operator's file is there, or named, and can't be used.
+    /// If the operator's file can't be used, or is configured but does not exist.
     pub fn of(config: &Config) -> Result<Self, PricesError> {
         let by_default = config.data_dir.join("prices.toml");
         let file = config.prices_file.clone().unwrap_or(by_default);
         match regular::read_to_string(&file, FILE_BYTES_MAX) {
             Ok(text) => Self::over_shipped(file, &text),
-            // Where none is named there need be none.
+            // The default file is optional.
             Err(error)
                 if config.prices_file.is_none() && error.kind() == std::io::ErrorKind::NotFound =>
             {
@@ -115,18 +115,19 @@ impl Prices {
         }
     }
 
-    /// What ships, where the operator's own file would lie at that path.
+    /// The shipped prices, with the path where the operator's file would be.
     pub fn shipped(file: PathBuf) -> Self {
         #[expect(
             clippy::expect_used,
             reason = "the shipped table is part of the program, and a test reads it"
         )]
-        let entries = read(Path::new("prices.toml"), SHIPPED).expect("what ships can be read");
+        let entries =
+            read(Path::new("prices.toml"), SHIPPED).expect("the shipped price table is valid");
         let rates = in_effect(&entries, &[]);
         Self { file, rates }
     }
 
-    /// What ships, with the operator's entries over it.
+    /// The shipped prices, overridden by the operator's entries.
     fn over_shipped(file: PathBuf, text: &str) -> Result<Self, PricesError> {
         let operators = read(&file, text)?;
         let shipped = read(&file, SHIPPED)?;
@@ -135,7 +136,7 @@ impl Prices {
     }
 }
 
-/// An entry of a price file, for one of its ids.
+/// An entry of a price file for one id.
 #[derive(Clone, Debug)]
 struct Entry {
     id: String,
@@ -154,7 +155,7 @@ impl Entry {
         self.id == other.id && begins_before_end(self, other) && begins_before_end(other, self)
     }
 
-    /// The entry on its days from `from` on and before `before`; `None` where there are none.
+    /// The entry limited to the days from `from` and before `before`. `None` if no day is left.
     fn within(self, from: Date, before: Option<Date>) -> Option<Self> {
         let from = self.from.max(from);
         let before = self.before.into_iter().chain(before).min();
@@ -165,7 +166,7 @@ impl Entry {
         })
     }
 
-    /// What is left of its days without those of another one.
+    /// The entry without the days of another one.
     fn without(self, other: &Self) -> Vec<Self> {
         if !self.overlaps(other) {
             return vec![self];
@@ -185,7 +186,7 @@ impl Entry {
         rest
     }
 
-    /// Its rate under every set of circumstances.
+    /// The rates for every combination of context, speed and region.
     fn rates(&self) -> Result<Vec<Rate>, String> {
         let is_exact = !is_name(&self.id);
         let threshold = self.long.map(|(above, _)| above);
@@ -211,7 +212,7 @@ impl Entry {
                         context_above,
                         context_upto,
                         amounts: amounts.times(fast).and_then(|a| a.times(regional)).ok_or(
-                            "its rates times `fast` and `regional` have more than six decimals; use fewer",
+                            "the rates multiplied by `fast` and `regional` have more than six decimals; use fewer",
                         )?,
                     });
                 }
@@ -222,7 +223,7 @@ impl Entry {
 }
 
 impl Amounts {
-    /// `None` where a product is no whole number of pico-dollars.
+    /// Multiplies all rates. `None` if a product is not a whole number of picodollars.
     fn times(self, millionths: i64) -> Option<Self> {
         let times = |amount: i64| {
             let product = i128::from(amount) * i128::from(millionths);
@@ -239,8 +240,8 @@ impl Amounts {
     }
 }
 
-/// Whether an id stands for every form of itself: a Claude model without date, provider or version
-/// of a provider's. Every other one is taken as it is.
+/// Whether an id stands for all forms of a model: a Claude model without a date, a provider prefix
+/// or a provider's version. Other ids are matched exactly.
 fn is_name(id: &str) -> bool {
     let is_plain = id
         .bytes()
@@ -252,12 +253,13 @@ fn is_name(id: &str) -> bool {
     id.starts_with("claude-") && is_plain && !is_dated && !is_versioned && last != "latest"
 }
 
-/// The rates of both tables, the operator's on the days that they name.
+/// The effective rates: the operator's on the days that they cover, else the shipped ones.
 fn in_effect(shipped: &[Entry], operators: &[Entry]) -> Vec<Rate> {
     let mut entries: Vec<Entry> = operators.to_vec();
     for entry in shipped {
         let is_first = |other: &Entry| other.id != entry.id || entry.from <= other.from;
-        // What is dated before a model was there has a clock to blame, and never had another price.
+        // A date before the model existed comes from a wrong clock. The model's first price
+        // applies.
         let from = if shipped.iter().all(is_first) {
             Date::constant(1, 1, 1)
         } else {
@@ -275,7 +277,7 @@ fn in_effect(shipped: &[Entry], operators: &[Entry]) -> Vec<Rate> {
         }
         entries.extend(rest);
     }
-    // Rates that are no whole numbers were refused when the file was read.
+    // Entries with invalid rates were rejected when the file was read.
     let mut rates: Vec<Rate> = entries
         .iter()
         .flat_map(|entry| entry.rates().unwrap_or_default())
@@ -299,7 +301,7 @@ fn in_effect(shipped: &[Entry], operators: &[Entry]) -> Vec<Rate> {
     rates
 }
 
-/// The entries of a file, each once for its model and once for every alias.
+/// The entries of a file, one for each model and alias.
 fn read(path: &Path, text: &str) -> Result<Vec<Entry>, PricesError> {
     let line_of = |at: usize| {
         text.get(..at)
@@ -320,7 +322,7 @@ fn read(path: &Path, text: &str) -> Result<Vec<Entry>, PricesError> {
     let add = |entries: &mut Vec<(Entry, String)>, entry: Entry, place: &str| {
         if let Some((_, other)) = entries.iter().find(|(other, _)| other.overlaps(&entry)) {
             let reason = format!(
-                "it prices `{}` on days on which {other} does too; end one the day before the other begins",
+                "its days for `{}` overlap with {other}; end one the day before the other starts",
                 printable(&entry.id)
             );
             return Err(refused(place.to_owned(), reason));
@@ -343,7 +345,7 @@ fn read(path: &Path, text: &str) -> Result<Vec<Entry>, PricesError> {
                 line_of(price.span().start)
             );
             let DeValue::Table(price) = price.get_ref() else {
-                let reason = "it is no table; begin it with `[[price]]`".to_owned();
+                let reason = "not a table; start it with `[[price]]`".to_owned();
                 return Err(refused(place, reason));
             };
             if let Some(model) = price
@@ -361,7 +363,7 @@ fn read(path: &Path, text: &str) -> Result<Vec<Entry>, PricesError> {
         }
     }
     for (family, place) in &families {
-        // Until the agent resolves the name to the next model.
+        // An entry of a family ends when the agent starts to resolve the name to the next model.
         let next = families
             .iter()
             .filter(|(other, _)| other.name == family.name && other.from > family.from)
@@ -384,18 +386,18 @@ fn not_a_price(
     refused(
         format!("line {line}"),
         format!(
-            "`{}` is nothing that it may hold; it holds entries that begin with `[[price]]`",
+            "unknown key `{}`; a price file contains entries that start with `[[price]]`",
             printable(name)
         ),
     )
 }
 
-/// The models that one name without a version stood for, such as `opus`, each at its time.
+/// A model that an unversioned name such as `opus` refers to, from a certain day on.
 struct Family {
     name: String,
-    /// The day on which the agent began to resolve the name to this model.
+    /// The day on which the agent started to resolve the name to this model.
     from: Date,
-    /// The model's prices under that name.
+    /// The model's prices, with the name as id.
     prices: Vec<Entry>,
 }
 
@@ -422,7 +424,7 @@ fn entries_of(price: &DeTable<'_>) -> Result<(Vec<Entry>, Option<Family>), Strin
     let from =
         date(price, "from")?.ok_or("`from` is missing; write the first day, like 2026-01-31")?;
     let before = day_after_last(price, from)?;
-    // Only looked at: whether they are there is the affair of whoever keeps the table.
+    // Only the syntax is checked. The fields are optional.
     date(price, "checked")?;
     text(price, "source")?;
     let long = match price.get("long_context").map(Spanned::get_ref) {
@@ -440,7 +442,7 @@ fn entries_of(price: &DeTable<'_>) -> Result<(Vec<Entry>, Option<Family>), Strin
                 _ => None,
             };
             let above = above.ok_or(
-                "`long_context`: `above` is no count of tokens; write one like `above = 200_000`",
+                "`long_context`: `above` is not a number of tokens; write it like `above = 200_000`",
             )?;
             let amounts = amounts(long).map_err(within)?;
             let before = day_after_last(long, from).map_err(within)?;
@@ -448,7 +450,7 @@ fn entries_of(price: &DeTable<'_>) -> Result<(Vec<Entry>, Option<Family>), Strin
         }
         Some(_) => {
             return Err(
-                "`long_context` is no table; write `{ above = 200_000, input = … }`".to_owned(),
+                "`long_context` is not a table; write `{ above = 200_000, input = … }`".to_owned(),
             );
         }
     };
@@ -459,11 +461,11 @@ fn entries_of(price: &DeTable<'_>) -> Result<(Vec<Entry>, Option<Family>), Strin
         before,
         amounts: amounts(price)?,
         long: None,
-        // A model that has no fast mode can't be paid for by it.
+        // A model without a fast mode never has this multiplier in its usage.
         fast: ONE,
         regional: number(price, "regional")?.unwrap_or(ONE),
     };
-    // Where the long context or the fast mode ends, another price begins.
+    // A new period starts where the long context or the fast mode ends.
     let ends = [long.and_then(|(_, end)| end), fast.and_then(|(_, end)| end)];
     let ends: BTreeSet<Date> = ends.into_iter().flatten().collect();
     let starts = std::iter::once(from).chain(ends.iter().copied());
@@ -490,12 +492,12 @@ fn entries_of(price: &DeTable<'_>) -> Result<(Vec<Entry>, Option<Family>), Strin
                 let alias = alias.get_ref().as_str();
                 ids.push(
                     alias
-                        .ok_or("`aliases` holds more than texts; write `[\"…\"]`")?
+                        .ok_or("`aliases` contains a value that is not a string; write `[\"…\"]`")?
                         .to_owned(),
                 );
             }
         }
-        Some(_) => return Err("`aliases` is no list of texts; write `[\"…\"]`".to_owned()),
+        Some(_) => return Err("`aliases` is not a list of strings; write `[\"…\"]`".to_owned()),
     }
     let mut entries = Vec::new();
     for id in ids
@@ -504,7 +506,7 @@ fn entries_of(price: &DeTable<'_>) -> Result<(Vec<Entry>, Option<Family>), Strin
         .collect::<BTreeSet<_>>()
     {
         if id.is_empty() {
-            return Err("a model's id is empty; write it as transcripts do".to_owned());
+            return Err("a model id is empty; write the id as in transcripts".to_owned());
         }
         for period in &periods {
             let entry = Entry {
@@ -529,20 +531,20 @@ fn entries_of(price: &DeTable<'_>) -> Result<(Vec<Entry>, Option<Family>), Strin
     Ok((entries, family))
 }
 
-/// The day after the last one that a table names, if it does.
+/// The day after the last day in `until`, if it is set.
 fn day_after_last(table: &DeTable<'_>, from: Date) -> Result<Option<Date>, String> {
     let before = date(table, "until")?.map(|last| {
-        // The day after the last day there is does not exist, and nothing happens on it.
+        // The maximum date has no next day, and no message can have a later date.
         last.tomorrow().unwrap_or(Date::MAX)
     });
     if before.is_some_and(|before| before <= from) {
-        return Err("`until`, the last day, lies before `from`; swap them".to_owned());
+        return Err("`until` is before `from`; swap them".to_owned());
     }
     Ok(before)
 }
 
-/// What `fast` multiplies by, and the day after its last one: `fast = 6`, or a table with `times`
-/// and `until`.
+/// The multiplier in `fast`, and the day after its last one. Either `fast = 6`, or a table with
+/// `times` and `until`.
 fn fast(price: &DeTable<'_>, from: Date) -> Result<Option<(i64, Option<Date>)>, String> {
     let Some(DeValue::Table(fast)) = price.get("fast").map(Spanned::get_ref) else {
         return Ok(number(price, "fast")?.map(|times| (times, None)));
@@ -555,7 +557,7 @@ fn fast(price: &DeTable<'_>, from: Date) -> Result<Option<(i64, Option<Date>)>, 
     Ok(Some((times, day_after_last(fast, from).map_err(within)?)))
 }
 
-/// The family that a model belongs to, and since when its name means this model.
+/// The family of a model, and the day from which its name refers to this model.
 fn family(price: &DeTable<'_>, from: Date) -> Result<Option<(String, Date)>, String> {
     let (name, since) = match price.get("family").map(Spanned::get_ref) {
         Some(DeValue::Table(family)) => {
@@ -574,7 +576,7 @@ fn family(price: &DeTable<'_>, from: Date) -> Result<Option<(String, Date)>, Str
     Ok(Some((name, since.unwrap_or(from))))
 }
 
-/// An id as models are compared by: the mark of the large context window is no part of it.
+/// Normalizes an id for comparisons. The suffix for the large context window is removed.
 fn as_compared(id: &str) -> String {
     let id = id.trim().to_lowercase();
     id.strip_suffix("[1m]")
@@ -592,7 +594,7 @@ const AMOUNTS: [&str; 5] = [
 fn amounts(table: &DeTable<'_>) -> Result<Amounts, String> {
     let amount = |name: &str| {
         number(table, name)?.ok_or_else(|| {
-            format!("`{name}` is missing; write US dollars per million tokens, 0 where it is free")
+            format!("`{name}` is missing; write US dollars per million tokens, or 0 if it is free")
         })
     };
     let [input, output, cache_read, cache_write_5m, cache_write_1h] = AMOUNTS;
@@ -611,7 +613,7 @@ fn known_fields(table: &DeTable<'_>, known: &[&str]) -> Result<(), String> {
         .find(|name| !known.contains(&name.get_ref().as_ref()));
     match unknown {
         Some(name) => Err(format!(
-            "`{}` is no field; there are {}",
+            "unknown field `{}`; known fields: {}",
             printable(name.get_ref()),
             known.join(", ")
         )),
@@ -619,7 +621,7 @@ fn known_fields(table: &DeTable<'_>, known: &[&str]) -> Result<(), String> {
     }
 }
 
-/// A number as it is written, never as a float: prices are exact.
+/// Parses a number from its text, without floating point, because prices are exact.
 fn number(table: &DeTable<'_>, name: &str) -> Result<Option<i64>, String> {
     let written = match table.get(name).map(Spanned::get_ref) {
         None => return Ok(None),
@@ -631,7 +633,7 @@ fn number(table: &DeTable<'_>, name: &str) -> Result<Option<i64>, String> {
     let read = millionths(plain(written).trim_start_matches('+'));
     let reason = || {
         format!(
-            "`{name}` is no number from 0 to 1000000 with at most six decimals; write it like 0.25"
+            "`{name}` is not a number from 0 to 1000000 with at most six decimals; write it like 0.25"
         )
     };
     read.map(Some).ok_or_else(reason)
@@ -645,7 +647,7 @@ fn text(table: &DeTable<'_>, name: &str) -> Result<Option<String>, String> {
     match table.get(name).map(Spanned::get_ref) {
         None => Ok(None),
         Some(DeValue::String(text)) => Ok(Some(text.to_string())),
-        Some(_) => Err(format!("`{name}` is no text; put it in quotes")),
+        Some(_) => Err(format!("`{name}` is not a string; put it in quotes")),
     }
 }
 
@@ -660,5 +662,5 @@ fn date(table: &DeTable<'_>, name: &str) -> Result<Option<Date>, String> {
     };
     session_pipeline_host::day::parse(&written)
         .map(Some)
-        .ok_or_else(|| format!("`{name}` is no day; write it like 2026-01-31"))
+        .ok_or_else(|| format!("`{name}` is not a date; write it like 2026-01-31"))
 }

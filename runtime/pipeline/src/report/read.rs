@@ -1,4 +1,4 @@
-//! Asking the rollups: one report, read in one transaction so that its rows add up to its totals.
+//! Reads reports from the rollups, each in one transaction, so that its rows add up to its totals.
 
 use std::sync::Arc;
 
@@ -8,17 +8,17 @@ use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_store::money::Usd;
 use session_pipeline_store::{Store, StoreError};
 
-use crate::report::rollups::{CALL_COUNTS, is_current, made_from, update, update_alone};
+use crate::report::rollups::{CALL_COUNTS, fingerprint, is_current, update, update_alone};
 use crate::report::views::{register, sums};
 use crate::report::{By, Calls, Days, Prices, Report, Row, Totals};
 
-/// How often the rollups are brought up to date for one report, before commits have to wait for it.
+/// Maximum number of updates per report before commits are blocked during the next one.
 const UPDATES_MAX: u32 = 3;
 
-/// The usage of what was processed; `None` where `usage` never ran.
+/// The usage report. `None`: `usage` never ran.
 ///
 /// # Errors
-/// When the database can't be read.
+/// If the database can't be read.
 pub fn usage(
     store: &Store,
     prices: &Prices,
@@ -54,10 +54,10 @@ pub fn usage(
     Ok(Some(report))
 }
 
-/// The calls of tools in what was processed; its totals are those of [`usage`].
+/// The report on calls of tools. Its totals are those of [`usage`]. `None`: `usage` never ran.
 ///
 /// # Errors
-/// When the database can't be read.
+/// If the database can't be read.
 pub fn tools(
     store: &Store,
     prices: &Prices,
@@ -88,7 +88,8 @@ pub fn tools(
     Ok(Some(report))
 }
 
-/// Rows for [`totals`], those of the keys first; the cost as a text with twelve places.
+/// SQL for rows that [`totals`] reads: first the groups, then the total. Costs are texts with
+/// twelve decimals.
 fn totals_sql(text: &str, key: &str, filter: &str) -> String {
     let names = if key.contains("directories.") {
         "LEFT JOIN usage.directories USING (directory)"
@@ -104,24 +105,24 @@ fn totals_sql(text: &str, key: &str, filter: &str) -> String {
     )
 }
 
-/// One state of the database, in which the rollups are up to date.
+/// A database transaction in which the rollups are current.
 struct Snapshot {
-    /// In a transaction, which ends with it.
+    /// The connection with the open transaction. Dropping it ends the transaction.
     connection: Connection,
-    /// Every session that was committed before this time is in it.
+    /// Every session that was committed before this time is included.
     as_of: UtcMicros,
 }
 
 impl Snapshot {
-    /// `None` where `usage` never ran.
+    /// `None` if `usage` never ran.
     fn open(
         store: &Store,
         prices: &Prices,
         clock: &Arc<dyn Clock>,
     ) -> Result<Option<Self>, StoreError> {
-        let made_from = made_from(prices);
+        let fingerprint = fingerprint(prices);
         let mut connection = store.reader()?;
-        match Self::begin(connection, &made_from, clock)? {
+        match Self::begin(connection, &fingerprint, clock)? {
             Ok(snapshot) => return Ok(Some(snapshot)),
             Err(outdated) => connection = outdated,
         }
@@ -135,39 +136,39 @@ impl Snapshot {
         if !has_views {
             return Ok(None);
         }
-        // Until the snapshot is there, nobody else may begin an update.
+        // Blocks other updates until the snapshot is open.
         let turn = store.updates().turn()?;
-        // Prices may have changed since, and the views may be those of another version.
+        // Prices could have changed, and the views could be those of another version.
         register(store, prices)?;
         for _ in 0..UPDATES_MAX {
-            match Self::begin(connection, &made_from, clock)? {
+            match Self::begin(connection, &fingerprint, clock)? {
                 Ok(snapshot) => return Ok(Some(snapshot)),
                 Err(outdated) => connection = outdated,
             }
-            update(store, &turn, &made_from)?;
+            update(store, &turn, &fingerprint)?;
         }
-        // Sessions are committed as fast as reports are made. Now the commits wait.
-        let (stamp, clock) = (made_from.clone(), Arc::clone(clock));
-        let snapshot = update_alone(store, &made_from, move || {
+        // Sessions are committed faster than updates complete, so block commits during the update.
+        let (stamp, clock) = (fingerprint.clone(), Arc::clone(clock));
+        let snapshot = update_alone(store, &fingerprint, move || {
             Self::begin(connection, &stamp, &clock)
         })?;
-        // No other writer can have come in between.
+        // No other writer can have changed anything in between.
         Ok(snapshot.ok())
     }
 
-    /// Begins the transaction; the connection comes back where the rollups are outdated in it.
+    /// Starts the transaction. Returns the connection if the rollups are outdated.
     fn begin(
         connection: Connection,
-        made_from: &str,
+        fingerprint: &str,
         clock: &Arc<dyn Clock>,
     ) -> Result<Result<Self, Connection>, StoreError> {
         let refused = StoreError::database("run the report");
-        // Before the transaction, so that it holds all that was committed by then.
+        // Taken before the transaction, so that it includes everything committed before `as_of`.
         let as_of = clock.now();
         connection
             .execute_batch("BEGIN TRANSACTION READ ONLY")
             .map_err(&refused)?;
-        if is_current(&connection, made_from)? {
+        if is_current(&connection, fingerprint)? {
             return Ok(Ok(Self { connection, as_of }));
         }
         connection.execute_batch("ROLLBACK").map_err(&refused)?;
@@ -235,7 +236,7 @@ fn calls(row: &SqlRow<'_>) -> duckdb::Result<Calls> {
     })
 }
 
-/// A decimal with twelve places, which the database gives as a text.
+/// Parses a decimal with twelve decimals from a text column.
 fn usd(row: &SqlRow<'_>, index: usize) -> duckdb::Result<Option<Usd>> {
     let text: Option<String> = row.get(index)?;
     let digits = |text: String| text.replace('.', "").parse::<i128>().ok();

@@ -1,20 +1,20 @@
-//! The tables that reports read: the sums of the views at the finest grain of any report, brought up
-//! to date from what has changed.
+//! Rollups: the tables that reports read. They contain the sums of the views at the finest
+//! granularity of any report, and are updated incrementally.
 //!
-//! Copies of a message are in several files, so the sums of a file depend on others. The unit here is
-//! a *slot*: the messages and calls that are in exactly the same processings. What is in one
-//! processing only, which is nearly everything, is the slot of that processing; what a fork shares
-//! with its origin is another one. Each slot is worked out by itself. So a new file costs what it
-//! holds, and the slots that it shares something with; a file that links 100,000 sessions makes
-//! 100,000 small slots once, and no later change has to look at more than its own.
+//! Copies of a message are in several files, so the sums of one file depend on others. The unit of
+//! an update is a *slot*: the messages and calls that are in exactly the same set of processings.
+//! (A processing is one processed version of a session file, identified by `session_seq`.) Nearly
+//! all rows are in one processing only, and form the slot of that processing. The rows that a fork
+//! shares with its origin form another slot. Slots are computed independently. A new file therefore
+//! costs its own rows plus the slots that it shares rows with. A file that links 100,000 sessions
+//! creates 100,000 small slots once, and later changes only touch their own.
 //!
-//! An update is made in rounds of bounded size. A round is planned on a connection for reading. The
-//! writer then removes the slots that change, and makes them again slice by slice, each in a short
-//! job, so that other jobs never wait for more than one slice. Processings that are not complete in
-//! between are marked so, which the next update goes by: nothing depends on a round coming to its
-//! end.
+//! An update consists of rounds of bounded size. A reader connection plans a round. The writer
+//! removes the slots that change and recreates them slice by slice. Each slice is a short job, so
+//! other jobs wait for at most one slice. Processings that are incomplete in between are marked,
+//! and the next update starts from these marks. An interrupted round is therefore harmless.
 //!
-//! All of it follows from the tables of `usage` and the prices, and can be dropped at any time.
+//! All rollups derive from the tables of `usage` and the prices, and can be dropped at any time.
 
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -28,7 +28,7 @@ use crate::report::views::{
     self, CALLS, EVENT_KEY, MESSAGE_KEY, PROJECT, distinct_calls, distinct_messages, priced,
 };
 
-/// The columns of `usage.call_rollups` that are counts.
+/// The count columns of `usage.call_rollups`.
 pub(super) const CALL_COUNTS: [&str; 6] = [
     "calls",
     "errors",
@@ -54,13 +54,12 @@ CREATE OR REPLACE TABLE usage.call_rollups (
     siblings_failed BIGINT NOT NULL
 );";
 
-/// The processings whose rows are there now.
+/// The processings whose rows are current.
 const PRESENT: &str = "SELECT session_seq FROM main.session_processor_state
     WHERE processor_name = 'usage' AND session_seq IS NOT NULL";
 
-/// Copies of a message have the same id here; a message that nothing identifies has one that no other
-/// file has. It can be computed from the rows of `usage.messages` and from those of
-/// [`distinct_messages`].
+/// The id of a message. Copies have the same id. A message without a key has an id that occurs in
+/// no other file. It can be computed over `usage.messages` and over [`distinct_messages`].
 static MESSAGE_ID: LazyLock<String> = LazyLock::new(|| {
     format!(
         "CASE WHEN {MESSAGE_KEY} IS NULL THEN hash(session_seq, 'message', line // 4096)
@@ -68,7 +67,7 @@ static MESSAGE_ID: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// The same for calls, over `usage.events` and [`distinct_calls`].
+/// The id of a call, over `usage.events` and [`distinct_calls`].
 static CALL_ID: LazyLock<String> = LazyLock::new(|| {
     format!(
         "CASE WHEN {EVENT_KEY} IS NULL THEN hash(session_seq, 'call', line // 4096)
@@ -76,13 +75,13 @@ static CALL_ID: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// The slot of what is in a set of processings: its first one, so that slots are stored in the order of
-/// processings and found without a search, and a hash of the set. Two slots with the same hash are made
-/// together, which is as right.
+/// The slot of a set of processings: the first `session_seq`, so that slots are stored in the order
+/// of processings, and a hash of the set. If two sets collide, they share a slot and are updated
+/// together, which is still correct.
 const SLOT: &str =
     "CAST(min(session_seq) AS UBIGINT) * 1048576 + bit_xor(hash(session_seq)) % 1048576";
 
-/// The ids of the messages and calls of some processings.
+/// SQL for the ids of the messages and calls of some processings.
 fn ids(of: &str) -> String {
     format!(
         "SELECT session_seq, {} AS item FROM usage.messages {of}
@@ -92,24 +91,24 @@ fn ids(of: &str) -> String {
     )
 }
 
-/// What rollups of this version follow from, beside the tables of `usage`.
-pub(super) fn made_from(prices: &Prices) -> String {
-    format!("{} {}", views::made_from(prices), *TABLES_HASH)
+/// A fingerprint of everything that the rollups derive from, except the tables of `usage`.
+pub(super) fn fingerprint(prices: &Prices) -> String {
+    format!("{} {}", views::fingerprint(prices), *TABLES_HASH)
 }
 
 static TABLES_HASH: LazyLock<String> = LazyLock::new(|| sha256_hex(TABLES.as_bytes()));
 
-/// How much is done at once, by the memory that the database may have.
+/// The sizes of rounds and slices, derived from the memory limit of the database.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
-    /// Messages and calls that a round adds, beside those that they share something with.
+    /// Messages and calls that a round adds, not counting those that share slots with them.
     round_rows: u64,
-    /// Messages and calls of a slice: about a tenth of a second for the writer.
+    /// Messages and calls in a slice. The writer needs about a tenth of a second for it.
     slice_rows: u64,
 }
 
 impl Sizes {
-    /// Memory for a row of a slice, copies grouped and ranked.
+    /// Memory per row of a slice, in bytes, including grouping and ranking of copies.
     const ROW_BYTES: u64 = 4096;
 
     fn of(store: &Store) -> Self {
@@ -121,14 +120,14 @@ impl Sizes {
     }
 }
 
-/// Brings the rollups up to date with what is there now, by the prices that the database holds. What
-/// is committed meanwhile can be missing.
+/// Updates the rollups to the current rows and prices in the database. Sessions committed during
+/// the update can be missing.
 ///
 /// # Errors
-/// When the database refuses, the service stops, or the request of this thread is cancelled. What was
-/// done stays.
-pub(super) fn update(store: &Store, turn: &Turn<'_>, made_from: &str) -> Result<(), StoreError> {
-    let stamp = made_from.to_owned();
+/// If the database fails, the service stops, or this thread's request is canceled. Completed steps
+/// stay.
+pub(super) fn update(store: &Store, turn: &Turn<'_>, fingerprint: &str) -> Result<(), StoreError> {
+    let stamp = fingerprint.to_owned();
     store.write(move |writer| prepare(writer, &stamp))?;
     loop {
         turn.check_request()?;
@@ -144,7 +143,7 @@ pub(super) fn update(store: &Store, turn: &Turn<'_>, made_from: &str) -> Result<
             turn.check()?;
             let batch = round.batch_of(step)?;
             let round = Arc::clone(&round);
-            is_valid = store.write(move |writer| round.take(writer, step, batch.as_ref()))?;
+            is_valid = store.write(move |writer| round.apply(writer, step, batch.as_ref()))?;
             if !is_valid {
                 break;
             }
@@ -155,20 +154,20 @@ pub(super) fn update(store: &Store, turn: &Turn<'_>, made_from: &str) -> Result<
     }
 }
 
-/// As [`update`], while no other job of the writer runs: for the little that commits keep adding. Runs
-/// `then` before others can write.
+/// Like [`update`], as one job of the writer, which blocks commits. Use it for the few sessions
+/// that are committed during updates. Runs `then` in the same job.
 ///
 /// # Errors
-/// As [`update`].
+/// Same as [`update`].
 pub(super) fn update_alone<T: Send + 'static>(
     store: &Store,
-    made_from: &str,
+    fingerprint: &str,
     then: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     let (updates, sizes) = (Arc::clone(store.updates()), Sizes::of(store));
-    let made_from = made_from.to_owned();
+    let fingerprint = fingerprint.to_owned();
     store.write(move |writer| {
-        prepare(writer, &made_from)?;
+        prepare(writer, &fingerprint)?;
         loop {
             let connection = writer
                 .try_clone()
@@ -177,30 +176,30 @@ pub(super) fn update_alone<T: Send + 'static>(
                 return then();
             };
             for step in round.steps() {
-                round.take(writer, step, round.batch_of(step)?.as_ref())?;
+                round.apply(writer, step, round.batch_of(step)?.as_ref())?;
             }
         }
     })
 }
 
-/// Makes the tables anew where they follow from something else.
-fn prepare(writer: &Writer, made_from: &str) -> Result<(), StoreError> {
-    if known_made_from(writer)?.as_deref() == Some(made_from) {
+/// Recreates the tables if the fingerprint differs.
+fn prepare(writer: &Writer, fingerprint: &str) -> Result<(), StoreError> {
+    if stored_fingerprint(writer)?.as_deref() == Some(fingerprint) {
         return Ok(());
     }
     in_transaction(writer, |connection| {
         connection
             .execute_batch(&format!(
-                "{TABLES} COMMENT ON TABLE usage.rollup_sessions IS '{made_from}'"
+                "{TABLES} COMMENT ON TABLE usage.rollup_sessions IS '{fingerprint}'"
             ))
             .map_err(StoreError::database("create the rollup tables"))
     })?;
-    // A log that holds definitions is what DuckDB replays worst.
+    // DuckDB replays a log with table definitions slowly.
     writer.checkpoint()
 }
 
-/// What the rollups that are there were made from; `None` where there are none.
-fn known_made_from(connection: &Connection) -> Result<Option<String>, StoreError> {
+/// The fingerprint of the existing rollups. `None`: there are none.
+fn stored_fingerprint(connection: &Connection) -> Result<Option<String>, StoreError> {
     connection
         .query_row(
             "SELECT max(comment) FROM duckdb_tables() WHERE schema_name = 'usage' AND table_name = 'rollup_sessions'",
@@ -210,15 +209,15 @@ fn known_made_from(connection: &Connection) -> Result<Option<String>, StoreError
         .map_err(StoreError::database("look up the rollups"))
 }
 
-/// Whether the rollups say what the tables of `usage` say.
+/// Whether the rollups include all current rows of `usage`.
 ///
 /// # Errors
-/// When the database refuses.
-pub(super) fn is_current(connection: &Connection, made_from: &str) -> Result<bool, StoreError> {
-    if known_made_from(connection)?.as_deref() != Some(made_from) {
+/// If the database fails.
+pub(super) fn is_current(connection: &Connection, fingerprint: &str) -> Result<bool, StoreError> {
+    if stored_fingerprint(connection)?.as_deref() != Some(fingerprint) {
         return Ok(false);
     }
-    // Numbers are never used twice, so sets of the same size and sum of hashes are the same.
+    // Numbers are never reused, so sets with the same size and hash are equal.
     let sql = format!(
         "SELECT (SELECT (count(*), bit_xor(hash(session_seq)), true) FROM ({PRESENT}))
             IS NOT DISTINCT FROM
@@ -229,18 +228,18 @@ pub(super) fn is_current(connection: &Connection, made_from: &str) -> Result<boo
         .map_err(StoreError::database("compare the rollups"))
 }
 
-/// Lets the rollups of some processings be made again: for a job that changes their rows and keeps
-/// their numbers. `processings` is a table of their numbers.
+/// Marks the rollups of some processings as incomplete, so that they are recreated. For jobs that
+/// change rows without a new `session_seq`. `processings` is a table with a column `session_seq`.
 ///
 /// # Errors
-/// When the database refuses.
-pub(super) fn forget(
+/// If the database fails.
+pub(super) fn invalidate(
     connection: &Connection,
     updates: &Updates,
     processings: &str,
 ) -> Result<(), StoreError> {
     updates.invalidate();
-    if known_made_from(connection)?.is_none() {
+    if stored_fingerprint(connection)?.is_none() {
         return Ok(());
     }
     connection
@@ -250,54 +249,55 @@ pub(super) fn forget(
         .map_err(StoreError::database("delete rollups"))
 }
 
-/// Rows on their way from one connection to another, whose temporary tables are its own.
+/// Rows in transfer between two connections, which cannot see each other's temporary tables.
 type Rows = Vec<RecordBatch>;
 
-/// A part of an update: which slots it removes, and what is in those that it makes instead.
+/// A part of an update: the slots to remove, and the content of the slots that replace them.
 struct Round {
-    /// Holds the plan, in temporary tables.
+    /// The connection whose temporary tables contain the plan.
     connection: Mutex<Connection>,
     updates: Arc<Updates>,
-    /// [`Updates::generation`] before the plan was made.
+    /// [`Updates::generation`] before the plan.
     generation: u64,
-    /// How many slices there are.
+    /// Number of slices.
     slices: i64,
-    /// Whether nothing was left out of the round.
+    /// Whether the round includes all changes.
     is_last: bool,
-    /// The slots that are removed, by the job that does.
+    /// The slots to remove, one entry per job.
     slots: Vec<Rows>,
-    /// The processings that are gone, forgotten, new, or in a slot that is removed; and whether each
-    /// is there and complete at once, there and not complete yet, or not there any more (NULL).
+    /// The affected processings: removed, invalidated, new, or in a slot that is removed. The
+    /// second column tells whether a processing is complete without a slice (true), incomplete
+    /// (false) or removed (NULL).
     sessions: Rows,
 }
 
-/// A job of the writer.
+/// One job of the writer.
 #[derive(Clone, Copy)]
 enum Step {
-    /// Marks which processings change, removes the first slots, and makes the first slice where there are
-    /// no others.
+    /// Marks the affected processings, removes the first chunk of slots, and writes the first slice
+    /// if there is no other chunk.
     Begin,
-    /// Removes more slots.
+    /// Removes another chunk of slots.
     Remove(usize),
-    /// Makes a slice.
+    /// Writes a slice.
     Make(i64),
 }
 
-/// How many batches of slots one job removes; DuckDB hands over 2,048 rows in each.
+/// Maximum number of batches in a chunk. DuckDB returns 2,048 rows per batch.
 const REMOVED_BATCHES: usize = 4;
 
-/// What the writer makes in one job.
+/// The rows that the writer needs for one slice.
 struct Batch {
-    /// Ids with their processing and slot.
+    /// Ids with their processings and slots.
     ids: Rows,
-    /// The processings that are complete with it.
+    /// The processings that are complete after this slice.
     complete: Rows,
-    /// Where its processings are: the smallest and the largest number of each range.
+    /// Ranges of `session_seq` that contain all processings of the slice, inclusive.
     ranges: Vec<(i64, i64)>,
 }
 
 impl Round {
-    /// Plans a round on a connection of its own; `None` where nothing has changed.
+    /// Plans a round on its own connection. `None` if nothing changed.
     fn plan(
         connection: Connection,
         updates: &Arc<Updates>,
@@ -311,7 +311,7 @@ impl Round {
                 .query_row(sql, [], |row| row.get::<_, i64>(0))
                 .map_err(&refused)
         };
-        // One state of the database for all of the plan. It ends with the connection.
+        // One snapshot for the whole plan.
         run("BEGIN TRANSACTION")?;
         run(&format!(
             "CREATE TEMP TABLE present AS {PRESENT};
@@ -334,13 +334,13 @@ impl Round {
         let of_fresh = "SELECT session_seq FROM usage.messages SEMI JOIN temp.fresh USING (session_seq)
             UNION ALL
             SELECT session_seq FROM usage.events SEMI JOIN temp.fresh USING (session_seq) WHERE tool_name IS NOT NULL";
-        // What is gone goes first, so that nothing is in the place of what replaces it.
-        let room = if gone_now == gone {
+        // Removals come first, so that new slots do not collide with old ones.
+        let budget = if gone_now == gone {
             sizes.round_rows
         } else {
             0
         };
-        run(&bounded("fresh", of_fresh, room))?;
+        run(&bounded("fresh", of_fresh, budget))?;
         let fresh_now = number("SELECT count(*) FROM temp.fresh_now")?;
         run(&changed())?;
         run(&sliced(sizes.slice_rows))?;
@@ -359,8 +359,8 @@ impl Round {
         }))
     }
 
-    /// The jobs of the round, in their order. All that is removed is removed before the first slice,
-    /// since slots are made again under the same number.
+    /// The jobs of the round in order. All removals precede the first slice, because recreated
+    /// slots have the same numbers.
     fn steps(&self) -> Vec<Step> {
         let is_short = self.slots.len() <= 1;
         std::iter::once(Step::Begin)
@@ -369,7 +369,7 @@ impl Round {
             .collect()
     }
 
-    /// What a step makes.
+    /// The rows for a step, if it writes a slice.
     fn batch_of(&self, step: Step) -> Result<Option<Batch>, StoreError> {
         match step {
             Step::Begin if self.slots.len() <= 1 => self.batch(0).map(Some),
@@ -378,7 +378,7 @@ impl Round {
         }
     }
 
-    /// A slice of the plan.
+    /// The rows for a slice of the plan.
     fn batch(&self, slice: i64) -> Result<Batch, StoreError> {
         let connection = lock(&self.connection);
         let sql = "SELECT DISTINCT session_seq FROM temp.plan WHERE slice = ? ORDER BY session_seq";
@@ -395,8 +395,13 @@ impl Round {
         })
     }
 
-    /// Takes a step; `false` where the plan is outdated, and nothing is done.
-    fn take(&self, writer: &Writer, step: Step, batch: Option<&Batch>) -> Result<bool, StoreError> {
+    /// Executes a step. Returns false and changes nothing if the plan is outdated.
+    fn apply(
+        &self,
+        writer: &Writer,
+        step: Step,
+        batch: Option<&Batch>,
+    ) -> Result<bool, StoreError> {
         if matches!(step, Step::Make(_)) && batch.is_none_or(|batch| batch.ranges.is_empty()) {
             return Ok(true);
         }
@@ -417,7 +422,7 @@ impl Round {
         })
     }
 
-    /// Marks which processings are incomplete until the end of the round, and which are not there.
+    /// Marks the affected processings as incomplete, and removes those that are gone.
     fn mark(&self, connection: &Connection) -> Result<(), StoreError> {
         let columns = "session_seq BIGINT, is_complete BOOLEAN";
         fill(connection, "sessions", columns, &self.sessions)?;
@@ -445,7 +450,7 @@ impl Round {
             .map_err(StoreError::database("delete the changed rollups"))
     }
 
-    /// Whether rows have changed that the plan takes for what they were.
+    /// Whether rows changed in a way that the plan does not include.
     fn is_outdated(&self) -> bool {
         self.updates.generation() != self.generation
     }
@@ -455,7 +460,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes the first of some processings, at least one, until they have as many rows as fit.
+/// Selects the first processings up to a total of `most` rows, but at least one.
 fn bounded(table: &str, rows: &str, most: u64) -> String {
     format!(
         "CREATE TEMP TABLE {table}_now AS SELECT session_seq FROM (
@@ -468,8 +473,8 @@ fn bounded(table: &str, rows: &str, most: u64) -> String {
     )
 }
 
-/// Works out what is in the slots that change: `temp.slots` are those that are removed, `temp.pairs`
-/// the ids with their processings that are to be in slots again.
+/// Computes the affected slots. `temp.slots` contains the slots to remove, and `temp.pairs` the ids
+/// and processings to assign to slots again.
 fn changed() -> String {
     format!(
         "CREATE TEMP TABLE fresh_pairs AS
@@ -488,11 +493,13 @@ fn changed() -> String {
     )
 }
 
-/// Gives each id its slot, and cuts slices of about as many rows; an id is never cut in two. They
-/// are in the order of processings, so that a slice is read from one place of the tables.
+/// Assigns each id to a slot, and splits the ids into slices of about `slice_rows` rows. All rows
+/// of an id are in one slice. Slices follow the order of processings, so that each one reads a
+/// contiguous part of the tables.
 ///
-/// `temp.sessions` says of each processing what becomes of its mark, and `temp.ends` with which slice
-/// each is complete. One that was incomplete before stays so until it is one of the fresh.
+/// `temp.sessions` contains the new mark of each processing. `temp.ends` contains the slice after
+/// which it is complete. A processing that was incomplete before the round stays so until it is in
+/// `fresh_now`.
 fn sliced(slice_rows: u64) -> String {
     format!(
         "CREATE TEMP TABLE sets AS
@@ -519,10 +526,10 @@ fn sliced(slice_rows: u64) -> String {
     )
 }
 
-/// Ranges that hold all of these numbers, which are in order, and leave out what is far from them: a fork
-/// can be far from its origin, and nothing in between is to be read.
+/// Splits sorted numbers into inclusive ranges at large gaps. A fork can be far from its origin,
+/// and the rows in between should not be read.
 fn ranges(numbers: &[i64]) -> Vec<(i64, i64)> {
-    /// A range costs more than to read so many processings.
+    /// Reading another range costs more than reading this many processings.
     const APART: i64 = 500;
     const RANGES_MAX: usize = 16;
     let mut gaps: Vec<(i64, i64)> = numbers
@@ -542,7 +549,7 @@ fn ranges(numbers: &[i64]) -> Vec<(i64, i64)> {
     firsts.zip(lasts).collect()
 }
 
-/// Makes the rollups of a batch, within the present transaction.
+/// Writes the rollups of a batch in the current transaction.
 fn make(connection: &Connection, batch: &Batch) -> Result<(), StoreError> {
     if batch.ranges.is_empty() {
         return Ok(());
@@ -606,7 +613,7 @@ fn fetch(connection: &Connection, sql: &str) -> Result<Rows, StoreError> {
     rows().map_err(StoreError::database("read the rollup plan"))
 }
 
-/// Makes a temporary table of rows from another connection.
+/// Creates a temporary table with rows from another connection.
 fn fill(
     connection: &Connection,
     table: &str,
@@ -619,19 +626,19 @@ fn fill(
         for batch in rows {
             appender.append_record_batch(batch.clone())?;
         }
-        // Dropping an appender swallows its errors.
+        // Dropping the appender would ignore its errors.
         appender.flush()
     };
     filled().map_err(StoreError::database("transfer the rollup plan"))
 }
 
-// What is read for a slice shows in its duration only.
+// `ranges` only affects speed, so no other test covers it.
 #[cfg(test)]
 mod tests {
     use super::ranges;
 
     #[test]
-    fn what_is_far_from_all_numbers_is_in_no_range() {
+    fn large_gaps_are_in_no_range() {
         assert_eq!(ranges(&[]), []);
         assert_eq!(ranges(&[7]), [(7, 7)]);
         assert_eq!(ranges(&[1, 2, 400]), [(1, 400)]);

@@ -1,8 +1,8 @@
-//! The views over what `usage` keeps: every message and every call once, priced and summed.
+//! Views over the tables of `usage`: every message and call once, with prices and sums.
 //!
-//! They are plain SQL over `usage.messages`, `usage.events` and `usage.prices`, for whoever asks the
-//! database by themselves; nothing in them is kept. Reports come from `rollups`, which is made of
-//! the same SQL and says the same.
+//! They are plain SQL over `usage.messages`, `usage.events` and `usage.prices` for users who query
+//! the database directly. They store nothing. Reports read `rollups` instead, which are built from
+//! the same SQL and contain the same sums.
 
 use std::sync::LazyLock;
 
@@ -12,33 +12,34 @@ use session_pipeline_store::{Store, StoreError};
 use crate::report::UNKNOWN_MODELS_MAX;
 use crate::report::prices::{Prices, Rate};
 
-/// What identifies a response across files: its id where that is unique by itself, else what
-/// `usage` found to identify it. Rows of its earlier versions have neither; there the id is taken
-/// together with the request, or else the session.
+/// The key of a response across files: its id if that is unique by itself, else the key that
+/// `usage` computed. Rows of earlier versions of `usage` have no such key. There the id is combined
+/// with the request id, or with the session id.
 pub(super) const MESSAGE_KEY: &str = "coalesce(
     response_key,
     CASE WHEN length(message_id) >= 20 THEN message_id END,
     CASE WHEN message_id IS NOT NULL THEN concat_ws(chr(31), message_id, coalesce(request_id, session_id)) END
 )";
 
-/// What identifies a call or a command across files.
+/// The key of a call or command across files.
 pub(super) const EVENT_KEY: &str = "coalesce(event_key, tool_id)";
 
-/// The order of the copies of one response or call, the original first: the one in the file that
-/// began first; of files that began together, the one that has had no other session before the
-/// line, that of the conversation, the one that ended first (what a fork repeats, it continues).
-/// Ties are broken by the path, so that the order in which files were processed never shows.
+/// The order of copies of a response or call, original first: the copy in the file that started
+/// first. Among files that started together, a file that had no other session before the line
+/// precedes others, then the main conversation precedes sidechains, then the file that ended first
+/// precedes its forks. Ties are broken by path, so that the result does not depend on the order of
+/// processing.
 const ORIGINAL_FIRST: &str = "file_started_at NULLS LAST, coalesce(NOT is_own_session, false),
     coalesce(is_sidechain, false), file_ended_at NULLS LAST, session_file, line";
 
-/// Rows of a table of `usage`, told apart by whether others have the same key: `copies` has those that
-/// share one, with the user whose copies count (`owner`), and the rest is left to stream by.
+/// Separates rows of a `usage` table by whether their key occurs more than once. `copies` contains
+/// the rows that do, with the user whose copies count (`owner`). All other rows are streamed.
 ///
-/// Nearly every row is there once. So only the hashes of keys are grouped; what shares one with
-/// another row is then told apart in full.
+/// Nearly every key occurs once, so only hashes of keys are grouped first. Rows with a repeated
+/// hash are then compared by key.
 ///
-/// Of the copies of several users, those of the user count whose copy an earlier run processed: a
-/// transcript that comes later can't take over what another user has spent, whatever it says.
+/// If several users have copies, those of the user whose copy was processed in the earliest run
+/// count. A later transcript cannot claim another user's usage.
 fn with_copies(source: &str, key: &str, only: &str) -> String {
     format!(
         "shared AS MATERIALIZED (
@@ -63,8 +64,8 @@ owned AS (
 
 /// Every message once over all files.
 ///
-/// The original says when, where and in which session; the copy with the most complete figures gives
-/// the tokens: not a sidechain's replay, then the largest total.
+/// The original determines time, place and session. The copy with the most complete token counts
+/// determines the tokens: copies outside sidechains first, then the largest total.
 pub(super) fn distinct_messages(source: &str) -> String {
     format!(
         "WITH {copies},
@@ -105,13 +106,13 @@ FROM ranked WHERE appearance = 1",
     )
 }
 
-/// What each model that occurs costs, under all circumstances.
+/// The rates of each model that occurs.
 ///
-/// An entry for the id itself goes before one for the model's name. The name of a Claude model is
-/// what is left of its id without provider, region, date, version of a provider's, window and marks
-/// of thinking, with `-` for `.`: `us.anthropic.claude-sonnet-4-5-20250929-v1:0` is
-/// `claude-sonnet-4-5` in a region. Gateways swap version and kind: `claude-4.6-opus` is
-/// `claude-opus-4-6` where only that has a price.
+/// An entry for the exact id takes precedence over one for the model's name. The name of a Claude
+/// model is its id without provider, region, date, provider version, context window and thinking
+/// suffix, with `.` replaced by `-`. For example, `us.anthropic.claude-sonnet-4-5-20250929-v1:0`
+/// becomes `claude-sonnet-4-5` with a region. Gateways swap version and kind: `claude-4.6-opus`
+/// becomes `claude-opus-4-6` if only that name has a price.
 const RATES: &str = r"CREATE OR REPLACE VIEW usage.rates AS
 WITH ids AS (
     SELECT model, regexp_replace(lower(trim(model)), '\[1m\]$', '') AS id
@@ -147,7 +148,8 @@ FROM named JOIN usage.prices ON prices.is_exact = named.is_exact
     AND prices.model = CASE WHEN named.is_exact THEN named.id ELSE named.name END
     AND prices.is_regional = (named.is_regional AND NOT named.is_exact)";
 
-/// When a rate holds for a message. One without a time costs what it would today.
+/// The condition under which a rate applies to a message. Messages without a timestamp use current
+/// rates.
 const HOLDS: &str = "rate.model = message.model
     AND rate.is_fast = (coalesce(message.speed, '') = 'fast')
     AND coalesce(message.occurred_at, TIMESTAMP '9999-12-30') >= rate.begins_at
@@ -155,8 +157,8 @@ const HOLDS: &str = "rate.model = message.model
     AND CAST(input_tokens AS DOUBLE) + cache_read_tokens + cache_creation_5m_tokens + cache_creation_1h_tokens > rate.context_above
     AND CAST(input_tokens AS DOUBLE) + cache_read_tokens + cache_creation_5m_tokens + cache_creation_1h_tokens <= rate.context_upto";
 
-/// Messages with their cost; NULL where nobody knows the price. What has no tokens, and what the
-/// agent made up itself, costs nothing.
+/// Messages with their cost, or NULL without a price. Messages without tokens and messages that the
+/// agent generated itself are free.
 fn priced_messages() -> String {
     format!(
         "CREATE OR REPLACE VIEW usage.priced_messages AS
@@ -166,7 +168,7 @@ FROM usage.distinct_messages AS message LEFT JOIN usage.rates AS rate ON {HOLDS}
     )
 }
 
-/// The cost of tokens that one rate holds for.
+/// SQL for the cost of tokens with the same rate.
 fn cost(model: &str) -> String {
     format!(
         "CASE
@@ -180,8 +182,8 @@ fn cost(model: &str) -> String {
     )
 }
 
-/// Every call of a tool once over all files: a sub-agent's stands in its own file and in the
-/// parent's progress lines, and only one of them may hold how it ended.
+/// Every call of a tool once over all files. A subagent's call is in its own file and in the
+/// parent's progress lines, and possibly only one of them contains the result.
 pub(super) fn distinct_calls(source: &str) -> String {
     format!(
         "WITH {copies},
@@ -205,7 +207,7 @@ FROM ranked WHERE appearance = 1",
     )
 }
 
-/// Every event once over all files, commands and calls: the rows of `usage.events` that are no copies.
+/// Every event once over all files: the rows of `usage.events` without copies.
 fn distinct_events() -> String {
     format!(
         "CREATE OR REPLACE VIEW usage.distinct_events AS
@@ -221,15 +223,15 @@ SELECT * FROM usage.events AS event SEMI JOIN (FROM ranked WHERE appearance = 1)
     )
 }
 
-/// The largest number that a report can hold; only made-up tokens come near it.
+/// The largest number in a report. Only fabricated token counts can reach it.
 const MOST: &str = "9223372036854775807";
 
-/// Messages by a key, their session, model and rate, with what they cost.
+/// Messages grouped by a key, session, model and rate, with their cost.
 ///
-/// Tokens are summed for each session and rate first, and priced then: millions of messages come
-/// down to thousands of sums before anything costly is done with them.
-/// What has no tokens stays apart, so that these sums add up to the same cost at every grain.
-/// A compaction within a message costs tokens and is not a message.
+/// Tokens are summed per session and rate before they are priced, which reduces millions of
+/// messages to thousands of sums. Messages without tokens form separate groups, so that costs are
+/// the same at every granularity. A compaction within a message costs tokens, but is not counted as
+/// a message.
 pub(super) fn priced(key: &str, messages: &str) -> String {
     format!(
         "WITH rates AS MATERIALIZED (SELECT *, row_number() OVER () AS rate_id FROM usage.rates),
@@ -249,7 +251,7 @@ SELECT spent.*, {} AS cost_usd FROM spent LEFT JOIN rates AS rate ON rate.rate_i
     )
 }
 
-/// The sums that every view and every report share, over rows of [`priced`] with a `key`.
+/// The sums of every view and report, over rows of [`priced`] with a column `key`.
 pub(super) fn sums(priced: &str, grouping: &str) -> String {
     let sum = |tokens: &str, name: &str| {
         format!("CAST(least(coalesce(sum({tokens}), 0), {MOST}) AS BIGINT) AS {name}")
@@ -263,10 +265,10 @@ pub(super) fn sums(priced: &str, grouping: &str) -> String {
             "cache_creation_tokens",
         ),
         "CASE WHEN count(*) = 0 THEN 0 ELSE sum(cost_usd) END AS cost_usd".to_owned(),
-        // What has no final output count costs at least this, too.
+        // Without a final output count, the cost is a lower bound too.
         "coalesce(bool_or(cost_usd IS NULL OR NOT is_final), false) AS cost_is_lower_bound".to_owned(),
         "coalesce(bool_or(NOT is_final), false) AS output_is_lower_bound".to_owned(),
-        // A transcript can make up any number of names, and they are part of every row.
+        // A transcript can contain any number of names, and the list is in every row.
         format!(
             "coalesce(list_sort(list(DISTINCT model) FILTER (cost_usd IS NULL AND model IS NOT NULL))[:{UNKNOWN_MODELS_MAX}], []) AS unknown_models"
         ),
@@ -292,10 +294,10 @@ pub(super) const CALLS: &str = "count(*) AS calls,
     count(*) FILTER (error_class = 'rejected') AS rejected,
     count(*) FILTER (error_class = 'sibling_failed') AS siblings_failed";
 
-/// The repository that a folder belongs to, where its path tells (COUNTING, wish 9): whatever lies
-/// below a folder of work trees (`.claude/worktrees`, `.git/worktrees`, `.worktrees`, or beside the repository
-/// `<repository>.worktrees` and `<repository>-worktrees`) belongs to the repository it was made for.
-/// The letter of a drive is the same in either case.
+/// The repository that a folder belongs to, derived from its path. Folders of worktrees
+/// (`.claude/worktrees`, `.git/worktrees`, `.worktrees`, and next to the repository
+/// `<repository>.worktrees` and `<repository>-worktrees`) belong to the repository. Drive letters
+/// are case-insensitive.
 pub(super) const PROJECT: &str = r"regexp_replace(
     regexp_replace(
         CASE WHEN regexp_matches(cwd, '^[a-z]:') THEN upper(left(cwd, 1)) || substr(cwd, 2) ELSE cwd END,
@@ -304,13 +306,13 @@ pub(super) const PROJECT: &str = r"regexp_replace(
     '^(.+?)(?:[/\\]\.claude[/\\]worktrees|[/\\]\.git[/\\]worktrees|[/\\]\.worktrees|\.worktrees|-worktrees)[/\\].*$', '\1'
 )";
 
-/// The folder that a session is in, which its user is found by.
+/// The first folder of a session's key, which determines its user.
 pub(super) const DIRECTORY: &str = "split_part(session_file, '/', 1)";
 
-/// Whose sessions a folder holds, by the users of now: as [`crate::identity::resolve`] finds them.
+/// The current user of each folder, by the rule of [`crate::identity::resolve`].
 ///
-/// Rows have the name that the user had when they were written. A user who is created later is the
-/// same person, so names are resolved when somebody asks.
+/// Rows contain the user's name at the time they were written. Reports resolve the current name, so
+/// that a user who is created later is recognized.
 const DIRECTORIES: &str = "CREATE OR REPLACE VIEW usage.directories AS
 WITH by_id AS (SELECT id AS directory, email FROM main.users),
 by_local_part AS (
@@ -319,7 +321,7 @@ by_local_part AS (
 )
 FROM by_id UNION ALL (FROM by_local_part ANTI JOIN by_id USING (directory))";
 
-/// Rows of `usage` with the names of now.
+/// SQL for rows of `usage` with current user names.
 pub(super) fn with_names(rows: &str) -> String {
     format!(
         "SELECT named.* REPLACE (coalesce(directories.email, {DIRECTORY}) AS username)
@@ -327,7 +329,7 @@ pub(super) fn with_names(rows: &str) -> String {
     )
 }
 
-/// The views, each after those it asks.
+/// The views, ordered by dependency.
 fn views() -> Vec<String> {
     let by = |view: &str, key: &str, column: &str| {
         format!(
@@ -364,19 +366,19 @@ fn views() -> Vec<String> {
 
 static VIEWS_HASH: LazyLock<String> = LazyLock::new(|| sha256_hex(views().concat().as_bytes()));
 
-/// What every figure is worked out by: the SQL of the views, and prices.
-pub(super) fn made_from(prices: &Prices) -> String {
+/// The fingerprint of everything that figures depend on: the SQL of the views, and the prices.
+pub(super) fn fingerprint(prices: &Prices) -> String {
     format!("{} {}", *VIEWS_HASH, prices_hash(prices))
 }
 
-/// Makes the views over the tables of `usage`, where they are not there as this version has them,
-/// and the prices that they use, where those in effect are not there.
+/// Creates the views over the tables of `usage` and the price table, if they differ from those of
+/// this version and configuration.
 ///
 /// # Errors
-/// When the database refuses.
+/// If the database fails.
 pub(crate) fn register(store: &Store, prices: &Prices) -> Result<(), StoreError> {
-    // The comments name what view and prices were made from: the database rewrites the text.
-    let made_from = &*VIEWS_HASH;
+    // The hashes are stored in comments, because DuckDB rewrites the SQL of views.
+    let fingerprint = &*VIEWS_HASH;
     let mut statements = Vec::new();
     if !are_in_effect(store, prices)? {
         statements.extend(price_table(prices));
@@ -389,9 +391,9 @@ pub(crate) fn register(store: &Store, prices: &Prices) -> Result<(), StoreError>
             |row| row.get(0),
         )
         .map_err(StoreError::database("read the report views"))?;
-    if known.as_ref() != Some(made_from) {
+    if known.as_ref() != Some(fingerprint) {
         statements.extend(views());
-        statements.push(format!("COMMENT ON VIEW usage.by_model IS '{made_from}'"));
+        statements.push(format!("COMMENT ON VIEW usage.by_model IS '{fingerprint}'"));
     }
     if statements.is_empty() {
         return Ok(());
@@ -399,8 +401,8 @@ pub(crate) fn register(store: &Store, prices: &Prices) -> Result<(), StoreError>
     store.define(statements)
 }
 
-/// A session's sums are those of the messages that first appeared in it: what is new in it. What its
-/// files hold, copies from elsewhere included, is `held_messages`.
+/// The sums of a session include only messages that first appeared in it. `held_messages` counts
+/// all messages in its files, including copies from other sessions.
 fn by_session() -> String {
     format!(
         "CREATE OR REPLACE VIEW usage.by_session AS
@@ -469,7 +471,7 @@ fn price_rows(prices: &Prices) -> Vec<String> {
     prices.rates.iter().map(price_row).collect()
 }
 
-/// A rate as a row of values: dollars per token.
+/// A rate as a row of SQL values, in dollars per token.
 fn price_row(rate: &Rate) -> String {
     let per_token = |pico_dollars: i64| super::Usd {
         pico_dollars: pico_dollars.into(),
@@ -485,7 +487,7 @@ fn price_row(rate: &Rate) -> String {
         rate.before
             .map_or_else(|| "9999-12-31".to_owned(), |before| before.to_string()),
         rate.context_above,
-        // Made-up tokens can come to more than the largest whole number.
+        // Fabricated token counts can exceed the largest integer.
         rate.context_upto
             .map_or_else(|| "'infinity'".to_owned(), |upto| upto.to_string()),
         per_token(amounts.input),

@@ -1,4 +1,4 @@
-//! One attempt at one candidate: what becomes of it, up to what is to be committed.
+//! One attempt at one candidate, up to the entry to commit.
 
 use std::convert::Infallible;
 use std::io::ErrorKind;
@@ -21,35 +21,35 @@ use crate::in_flight::{DEATHS_MAX, Record, Stay, Suspicion};
 use crate::run::work::Pass;
 use crate::scan::{Candidate, Check, trusted};
 
-/// What became of one candidate.
+/// The outcome of one candidate.
 #[derive(Default)]
 pub(super) struct Outcome {
     pub(super) bytes: u64,
-    pub(super) held_bytes: u64,
-    /// For the stats: a session that stays in quarantine or goes on waiting after all.
+    pub(super) pending_bytes: u64,
+    /// Set if the session stays in quarantine or keeps waiting after its content was hashed.
     pub(super) verdict: Option<Verdict>,
     pub(super) fuel: u64,
     pub(super) was_attempt: bool,
-    /// The file became shorter while it was read.
+    /// Whether the file became shorter during the read.
     has_shrunk: bool,
     pub(super) entry: Option<Entry>,
-    /// Of a serial processor: dropped with the outcome as soon as that is committed, or never will
-    /// be; its worker waits for that.
-    pub(super) in_hand: Option<Sender<Infallible>>,
+    /// Only for serial processors. Dropped with the outcome once it is committed or discarded,
+    /// which the worker waits for.
+    pub(super) in_progress: Option<Sender<Infallible>>,
 }
 
 impl Pass<'_> {
-    /// Deals with one candidate, up to what is to be committed.
-    pub(super) fn look_at(&self, candidate: &Candidate, stay: &mut Stay<'_>) -> Outcome {
+    /// Processes one candidate, up to the entry to commit.
+    pub(super) fn process_candidate(&self, candidate: &Candidate, stay: &mut Stay<'_>) -> Outcome {
         let mut outcome = self.try_once(candidate, stay);
-        // A file that became shorter is read again once, then left for the next run.
+        // A file that became shorter is read once more, then left for the next run.
         if outcome.has_shrunk {
             outcome = self.try_once(candidate, stay);
         }
         outcome
     }
 
-    /// What is written down of a session before it is begun.
+    /// The record to write before the session is started.
     pub(super) fn record(&self, candidate: &Candidate) -> Record {
         Record {
             processor: self.processor.manifest().name.clone(),
@@ -68,9 +68,9 @@ impl Pass<'_> {
         let mut snapshot = match Snapshot::open(self.root, &candidate.key, read_at, line_bytes_max)
         {
             Ok(snapshot) => snapshot.hashing_prefix(candidate.known_bytes()),
-            // Gone since the scan: the next one will know.
+            // The file was removed after the scan. The next scan will notice.
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                tracing::debug!(session = %printable(&candidate.key), "gone since the scan");
+                tracing::debug!(session = %printable(&candidate.key), "session was removed after the scan");
                 return Outcome {
                     entry: None,
                     ..self.skipped(candidate, None)
@@ -79,7 +79,7 @@ impl Pass<'_> {
             Err(error) => {
                 let fault = Fault::new(
                     FaultKind::Input,
-                    format!("the session can't be opened: {error}"),
+                    format!("cannot open the session: {error}"),
                 );
                 let observed = self.seen(candidate);
                 let mut outcome = self.failed(candidate, None, observed, fault, Cost::default());
@@ -93,7 +93,7 @@ impl Pass<'_> {
             self.pipeline.config.quiet_window,
         );
         let mut known_hash = None;
-        // A suspect's deaths are those of its content.
+        // Deaths count for the content, so a suspect is hashed first.
         if (candidate.check != Check::Nothing || stay.is_suspect())
             && snapshot.observed().size <= self.processor.limits().session_bytes_max
         {
@@ -114,19 +114,13 @@ impl Pass<'_> {
             let is_as_in_state = candidate
                 .known
                 .is_some_and(|known| known.hash == Some(hash) && !known.is_due);
-            let failed_so = candidate
+            let failed_same = candidate
                 .failure
                 .as_ref()
                 .filter(|failure| failure.hash == Some(hash));
-            match (candidate.check, failed_so) {
+            match (candidate.check, failed_same) {
                 (Check::FailureHash { verdict, .. }, Some(failure)) => {
-                    return self.still_held_back(
-                        candidate,
-                        verdict,
-                        failure.failures,
-                        hash,
-                        observed,
-                    );
+                    return self.keep_failed(candidate, verdict, failure.failures, hash, observed);
                 }
                 (
                     Check::StateHash
@@ -144,8 +138,8 @@ impl Pass<'_> {
             let fault = Fault::new(
                 FaultKind::Crash,
                 format!(
-                    "our process died {DEATHS_MAX} times in a row while it was at this session alone; once that is \
-                     mended, or if somebody ended it by hand: session-pipeline quarantine release --session '{key}'"
+                    "the process died {DEATHS_MAX} times in a row while it processed only this session; after fixing the \
+                     cause, or if someone killed the process, run `session-pipeline quarantine release --session '{key}'`"
                 ),
             );
             return self.failed(candidate, known_hash, observed, fault, Cost::default());
@@ -171,7 +165,7 @@ impl Pass<'_> {
             Err(error) => {
                 let fault = Fault::new(
                     FaultKind::Host,
-                    format!("its user can't be looked up: {error}"),
+                    format!("cannot look up the user of the session: {error}"),
                 );
                 return self.failed(candidate, None, observed, fault, Cost::default());
             }
@@ -197,7 +191,7 @@ impl Pass<'_> {
             (Ok(completed), Some(hash)) => (completed, hash),
             (Ok(_), None) => {
                 let fault =
-                    Fault::new(FaultKind::Input, "the session could not be read to its end");
+                    Fault::new(FaultKind::Input, "the session could not be read completely");
                 return self.failed(candidate, None, observed, fault, execution.cost);
             }
             (Err(fault), hash) => {
@@ -209,7 +203,7 @@ impl Pass<'_> {
         let bytes = candidate.observed.size;
         let cost = execution.cost;
         let change = candidate.change(hash, execution.prefix_hash);
-        let held_bytes = completed.tables.iter().map(TableRows::bytes).sum();
+        let pending_bytes = completed.tables.iter().map(TableRows::bytes).sum();
         let session = CompletedSession {
             key: session.key,
             username: session.username,
@@ -226,7 +220,7 @@ impl Pass<'_> {
         let entry = Some(Entry::Completed(Box::new(session)));
         Outcome {
             bytes,
-            held_bytes,
+            pending_bytes,
             fuel: cost.fuel,
             was_attempt: true,
             entry,
@@ -234,8 +228,8 @@ impl Pass<'_> {
         }
     }
 
-    /// A session whose content is what it was: only what was observed of it changes, and a failure
-    /// of some content in between is over.
+    /// A session with unchanged content. Updates its observation and removes a failure of other
+    /// content in between.
     fn skipped(&self, candidate: &Candidate, observed: Option<Observed>) -> Outcome {
         let entry = candidate.known.map(|known| {
             Entry::Skipped(SkippedSession {
@@ -252,9 +246,9 @@ impl Pass<'_> {
         }
     }
 
-    /// A touched session whose content is the one that failed: it goes on waiting, or stays in
-    /// quarantine; only what was observed of it changes.
-    fn still_held_back(
+    /// A changed file with the same content that failed before. The session keeps waiting or stays
+    /// in quarantine, and only its observation is updated.
+    fn keep_failed(
         &self,
         candidate: &Candidate,
         verdict: Verdict,
@@ -263,7 +257,7 @@ impl Pass<'_> {
         observed: Option<Observed>,
     ) -> Outcome {
         if verdict == Verdict::Try {
-            // The scan never asks this of a session that may be tried.
+            // Cannot happen: the scan requests this check only for other verdicts.
             return Outcome {
                 entry: None,
                 ..self.skipped(candidate, None)
@@ -295,7 +289,8 @@ impl Pass<'_> {
         }
     }
 
-    /// What the walk saw of a session that nobody could open, so that it waits like any other.
+    /// The observation of the walk for a session that can't be opened, so that it waits like other
+    /// failed sessions.
     pub(super) fn seen(&self, candidate: &Candidate) -> Option<Observed> {
         let quiet_window = self.pipeline.config.quiet_window;
         trusted(candidate.observed, self.pipeline.now(), quiet_window)
@@ -325,7 +320,7 @@ impl Pass<'_> {
         }
     }
 
-    /// What is recorded of a failed attempt, and when the session is tried again.
+    /// The failure row of an attempt, including when the session is retried.
     pub(super) fn failed_session(&self, attempt: FailedAttempt<'_>, fault: Fault) -> FailedSession {
         let FailedAttempt {
             key,
@@ -339,8 +334,8 @@ impl Pass<'_> {
             failure.filter(|failure| failure.digest.as_deref() == Some(self.processor.digest()));
         let known_hash = before.and_then(|failure| failure.hash);
         let failures = before.map(|failure| failure.failures).unwrap_or_default();
-        // What is in quarantine is another content than the one observed now, as far as anybody
-        // knows: with nothing kept of it the next run looks for itself.
+        // The content is unknown, and could differ from the quarantined one. Without an
+        // observation, the next run checks it again.
         let observed = observed.filter(|_| hash.is_some() || failures.quarantined_at.is_none());
         let manifest = self.processor.manifest();
         let cadence = self.pipeline.config.cadence_of(
@@ -366,10 +361,10 @@ impl Pass<'_> {
     }
 }
 
-/// An attempt that failed, as far as it got.
+/// A failed attempt.
 pub(super) struct FailedAttempt<'a> {
     pub(super) key: &'a str,
-    /// The last failure before it.
+    /// The previous failure.
     pub(super) failure: Option<&'a FailureRow>,
     pub(super) hash: Option<ContentHash>,
     pub(super) observed: Option<Observed>,

@@ -1,4 +1,5 @@
-//! The thread of the caller: takes outcomes as they come, and commits them in groups.
+//! The committing side of a run: receives outcomes on the caller's thread and commits them in
+//! groups.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +18,8 @@ use crate::run::dispatch::{Backlog, Dispatch, Progress};
 use crate::run::work::Pass;
 
 impl Pass<'_> {
-    /// Takes outcomes as they come and commits them in groups; a lone session at once.
+    /// Receives outcomes and commits them in groups. A serial processor's outcomes are committed
+    /// one by one.
     pub(super) fn commit_all(
         &self,
         finished: &Receiver<Outcome>,
@@ -27,14 +29,14 @@ impl Pass<'_> {
         progress: &dyn Progress,
     ) -> Result<(), RunError> {
         let limits = &self.pipeline.config.group;
-        let mut group = Pending::default();
+        let mut group = PendingGroup::default();
         let mut received = 0;
         loop {
             let (handed_out, more_may_follow) = dispatch.handed_out();
             let is_last = received == handed_out && !more_may_follow;
             let is_full = group.entries.len() >= limits.sessions_max
                 || group.rows >= limits.rows_max
-                || group.held_bytes >= limits.bytes_max
+                || group.pending_bytes >= limits.bytes_max
                 || self.processor.manifest().order == Order::Serial;
             let waited = group.since.map(|since| since.elapsed());
             if !group.entries.is_empty()
@@ -43,8 +45,8 @@ impl Pass<'_> {
                 self.commit(std::mem::take(&mut group), backlog, stats)?;
                 continue;
             }
-            // With nothing to commit there is nothing to look at before the next outcome, or the
-            // end of all workers.
+            // An empty group has no deadline, so wait for the next outcome or the end of all
+            // workers.
             let outcome = match waited {
                 None => finished.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(waited) => finished.recv_timeout(limits.wait_max.saturating_sub(waited)),
@@ -56,8 +58,8 @@ impl Pass<'_> {
                     let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
                     group.add(outcome, &mut stats);
                     if group.entries.is_empty() {
-                        // Nothing of it is committed, so nobody has to wait for that.
-                        group.in_hand.clear();
+                        // There is nothing to commit, so no worker has to wait.
+                        group.in_progress.clear();
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -71,7 +73,7 @@ impl Pass<'_> {
 
     fn commit(
         &self,
-        pending: Pending,
+        pending: PendingGroup,
         backlog: &Backlog,
         stats: &Mutex<Stats>,
     ) -> Result<(), RunError> {
@@ -87,21 +89,24 @@ impl Pass<'_> {
             }
             Err(error) if error.is_of_the_database() => Err(error.into()),
             Err(error) => {
-                tracing::warn!("a group of sessions was refused, each is tried alone: {error}");
+                tracing::warn!(
+                    "cannot commit a group of sessions, so each is committed separately: {error}"
+                );
                 self.commit_one_by_one(group, stats)
             }
         };
-        backlog.leave(pending.held_bytes);
-        // Committed, or refused and told: whoever waited for it goes on.
-        drop(pending.in_hand);
+        backlog.leave(pending.pending_bytes);
+        // Wakes the worker that waits for this commit.
+        drop(pending.in_progress);
         result
     }
 
-    /// After a refused group: so that one bad session costs only itself.
+    /// Commits the entries of a rejected group separately, so that an invalid session does not
+    /// affect others.
     fn commit_one_by_one(&self, group: Arc<Group>, stats: &Mutex<Stats>) -> Result<(), RunError> {
         let Some(group) = Arc::into_inner(group) else {
             return Err(RunError::Broken(
-                "a refused group is still in use".to_owned(),
+                "a rejected group is still in use".to_owned(),
             ));
         };
         for entry in group.entries {
@@ -117,13 +122,13 @@ impl Pass<'_> {
                 (Err(error), Some(Entry::Completed(session))) => {
                     let fault = Fault::new(
                         FaultKind::Host,
-                        format!("its rows could not be committed: {error}"),
+                        format!("cannot commit the rows of the session: {error}"),
                     );
                     stats.add_error(&session.key, &fault);
                     drop(stats);
                     self.record_rejected(session, fault)?;
                 }
-                // The database takes nothing at all: that is no session's fault.
+                // Without rows, the session can't be the cause.
                 (Err(error), _) => return Err(error.into()),
                 (Ok(()), None) => {}
             }
@@ -131,8 +136,8 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Records that the database rejected the rows of a session, so that it waits like any other
-    /// failed one and is counted by health.
+    /// Records that the database rejected the rows of a session, so that it waits for a retry and
+    /// health counts it.
     fn record_rejected(&self, session: &CompletedSession, fault: Fault) -> Result<(), RunError> {
         let attempt = FailedAttempt {
             key: &session.key,
@@ -146,8 +151,7 @@ impl Pass<'_> {
         Ok(self.pipeline.store.commit(&group)?)
     }
 
-    /// A session that was given up for the deaths it caused is no suspect any more once that is
-    /// recorded.
+    /// Clears the suspicion of a session that crashed the process, once its quarantine is recorded.
     fn settle(&self, entry: &Entry) {
         if let Entry::Failed(failed) = entry
             && failed.fault.kind == FaultKind::Crash
@@ -169,7 +173,7 @@ impl Pass<'_> {
     }
 }
 
-/// Counts what is committed, so that a run that breaks off reports what really stands.
+/// Counts committed entries only, so that an aborted run reports correct numbers.
 fn count(entry: &Entry, stats: &mut Stats) {
     match entry {
         Entry::Completed(session) => {
@@ -180,27 +184,27 @@ fn count(entry: &Entry, stats: &mut Stats) {
     }
 }
 
-/// Outcomes on their way into one transaction.
+/// Outcomes for the next transaction.
 #[derive(Default)]
-struct Pending {
+struct PendingGroup {
     entries: Vec<Entry>,
     rows: u64,
-    held_bytes: u64,
+    pending_bytes: u64,
     since: Option<Instant>,
-    in_hand: Vec<Sender<Infallible>>,
+    in_progress: Vec<Sender<Infallible>>,
 }
 
-impl Pending {
+impl PendingGroup {
     fn add(&mut self, outcome: Outcome, stats: &mut Stats) {
         self.since.get_or_insert_with(Instant::now);
-        self.held_bytes += outcome.held_bytes;
+        self.pending_bytes += outcome.pending_bytes;
         stats.fuel = stats.fuel.saturating_add(outcome.fuel);
         if outcome.was_attempt {
             stats.bytes += outcome.bytes;
         }
         match (outcome.verdict, &outcome.entry) {
             (Some(verdict), _) => {
-                // It was a candidate only until its hash was known.
+                // After hashing, it is no longer a candidate.
                 stats.scanned -= 1;
                 match verdict {
                     Verdict::Quarantined => stats.quarantined += 1,
@@ -218,6 +222,6 @@ impl Pending {
             }
         }
         self.entries.extend(outcome.entry);
-        self.in_hand.extend(outcome.in_hand);
+        self.in_progress.extend(outcome.in_progress);
     }
 }

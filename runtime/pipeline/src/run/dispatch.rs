@@ -1,25 +1,25 @@
-//! Who does what when: candidates handed out in order under the caps, permits for workers, and a
-//! bound on what waits for the writer.
+//! Coordinates a run: hands out candidates in order within the caps, limits concurrent sessions,
+//! and bounds the outcomes that wait for a commit.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use session_pipeline_host::sandbox::Aside;
 
-/// Someone who watches a run.
+/// Observes the progress of a run.
 pub trait Progress: Sync {
-    /// The scan is done: so many candidates, of so many bytes.
+    /// Called after the scan, with the number of candidates and their size in bytes.
     fn planned(&self, sessions: u64, bytes: u64);
-    /// One candidate is dealt with.
+    /// Called after each candidate, with its size in bytes.
     fn advanced(&self, bytes: u64);
 }
 
-/// Nobody watches.
+/// Ignores progress.
 impl Progress for () {
     fn planned(&self, _: u64, _: u64) {}
     fn advanced(&self, _: u64) {}
 }
 
-/// Hands out candidates by their place in the order.
+/// Hands out candidates in order.
 pub(super) struct Dispatch {
     state: Mutex<DispatchState>,
     changed: Condvar,
@@ -31,7 +31,7 @@ pub(super) struct Dispatch {
 struct DispatchState {
     next: usize,
     attempts: u64,
-    in_hand: u64,
+    in_progress: u64,
     is_stopped: bool,
 }
 
@@ -49,9 +49,9 @@ impl Dispatch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next candidate. Where a cap is near it waits for those in hand: one that turns out to be
-    /// unchanged costs no attempt, and its place goes to the next. The first candidate is handed
-    /// out even if the time is up, so that every run makes progress.
+    /// The next candidate. If the candidates in progress could reach the cap, it waits for them: an
+    /// unchanged one does not count as an attempt and frees its place. The first candidate is
+    /// handed out even if the time is up, so that every run makes progress.
     pub(super) fn next(
         &self,
         must_stop: impl Fn() -> bool,
@@ -64,7 +64,7 @@ impl Dispatch {
             }
             match self.attempts_max {
                 Some(max) if state.attempts >= max => state.is_stopped = true,
-                Some(max) if state.attempts + state.in_hand >= max => {
+                Some(max) if state.attempts + state.in_progress >= max => {
                     state = self
                         .changed
                         .wait(state)
@@ -75,28 +75,28 @@ impl Dispatch {
                 _ => {
                     let index = state.next;
                     state.next += 1;
-                    state.in_hand += 1;
+                    state.in_progress += 1;
                     return Some(index);
                 }
             }
         }
     }
 
-    /// A candidate is no longer in hand.
+    /// Reports that a candidate is done.
     pub(super) fn done(&self, was_attempt: bool) {
         let mut state = self.state();
-        state.in_hand -= 1;
+        state.in_progress -= 1;
         state.attempts += u64::from(was_attempt);
         self.changed.notify_all();
     }
 
-    /// No further candidate is handed out.
+    /// Stops handing out candidates.
     pub(super) fn stop(&self) {
         self.state().is_stopped = true;
         self.changed.notify_all();
     }
 
-    /// How many were handed out, and whether more may follow.
+    /// The number of candidates handed out, and whether more can follow.
     pub(super) fn handed_out(&self) -> (usize, bool) {
         let state = self.state();
         (
@@ -106,11 +106,12 @@ impl Dispatch {
     }
 }
 
-/// Sessions beside those at work that may wait for a language model, of all processors together:
-/// each keeps an instance.
+/// Maximum number of sessions of all processors that wait for a language model without a permit.
+/// Each one occupies a guest instance.
 const ASIDE_MAX: usize = 16;
 
-/// As many permits as workers for the whole process, given out in the order of asking.
+/// Permits for sessions that run at the same time, one per worker in the process, handed out in
+/// FIFO order.
 pub(super) struct Permits {
     queue: Mutex<PermitQueue>,
     changed: Condvar,
@@ -119,7 +120,7 @@ pub(super) struct Permits {
 
 struct PermitQueue {
     free: usize,
-    /// Sessions that wait for a language model, their permits in use by others.
+    /// Sessions that wait for a language model and have lent their permits.
     aside: usize,
     next_ticket: u64,
     now_serving: u64,
@@ -141,7 +142,8 @@ impl Permits {
         }
     }
 
-    /// How many sessions can be under way at once: those at work, and those that wait.
+    /// Maximum number of sessions in progress: those with a permit, and those that wait for a
+    /// model.
     pub(super) fn sessions_max(&self) -> usize {
         self.permits.saturating_add(ASIDE_MAX)
     }
@@ -176,8 +178,8 @@ impl Permits {
     }
 }
 
-/// For whoever holds a permit. Where too many wait already it is kept: every session under way has
-/// an instance, and there is room for so many.
+/// Lends the caller's permit to others during a wait. If too many sessions wait already, the caller
+/// keeps its permit, because the number of guest instances is limited.
 impl Aside for Permits {
     fn aside(&self, wait: &mut dyn FnMut()) {
         let mut queue = self.queue();
@@ -188,15 +190,15 @@ impl Aside for Permits {
         queue.aside += 1;
         drop(queue);
         self.release();
-        let _back = BackToWork(self);
+        let _restore = Reacquire(self);
         wait();
     }
 }
 
-/// Takes the permit again on every way out, a panic included.
-struct BackToWork<'a>(&'a Permits);
+/// Acquires the permit again on drop, including after a panic.
+struct Reacquire<'a>(&'a Permits);
 
-impl Drop for BackToWork<'_> {
+impl Drop for Reacquire<'_> {
     fn drop(&mut self) {
         let permits = self.0;
         permits.acquire(permits.queue());
@@ -204,7 +206,7 @@ impl Drop for BackToWork<'_> {
     }
 }
 
-/// The right to use a core; given back when dropped.
+/// A permit to run a session. Returned on drop.
 pub(super) struct Permit<'a> {
     permits: &'a Permits,
 }
@@ -215,15 +217,15 @@ impl Drop for Permit<'_> {
     }
 }
 
-/// A bound on the bytes of outcomes that wait to be committed.
+/// Limits the bytes of outcomes that wait for a commit.
 pub(super) struct Backlog {
-    held: Mutex<Held>,
+    state: Mutex<BacklogState>,
     changed: Condvar,
     bytes_max: u64,
 }
 
 #[derive(Default)]
-struct Held {
+struct BacklogState {
     bytes: u64,
     is_closed: bool,
 }
@@ -231,42 +233,44 @@ struct Held {
 impl Backlog {
     pub(super) fn new(bytes_max: u64) -> Self {
         Self {
-            held: Mutex::default(),
+            state: Mutex::default(),
             changed: Condvar::new(),
             bytes_max,
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, BacklogState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for room. What is larger than the whole bound goes alone.
+    /// Waits until the bytes fit. An outcome larger than the limit waits until it is alone.
     pub(super) fn enter(&self, bytes: u64) {
-        let is_full = |held: &mut Held| {
-            !held.is_closed && held.bytes > 0 && held.bytes.saturating_add(bytes) > self.bytes_max
+        let is_full = |state: &mut BacklogState| {
+            !state.is_closed
+                && state.bytes > 0
+                && state.bytes.saturating_add(bytes) > self.bytes_max
         };
-        let mut held = self
+        let mut state = self
             .changed
-            .wait_while(self.held(), is_full)
+            .wait_while(self.state(), is_full)
             .unwrap_or_else(PoisonError::into_inner);
-        held.bytes = held.bytes.saturating_add(bytes);
+        state.bytes = state.bytes.saturating_add(bytes);
     }
 
     pub(super) fn leave(&self, bytes: u64) {
-        let mut held = self.held();
-        held.bytes = held.bytes.saturating_sub(bytes);
+        let mut state = self.state();
+        state.bytes = state.bytes.saturating_sub(bytes);
         self.changed.notify_all();
     }
 
-    /// Nothing is committed any more, so nobody waits for room.
+    /// Stops all waits, because nothing is committed anymore.
     pub(super) fn close(&self) {
-        self.held().is_closed = true;
+        self.state().is_closed = true;
         self.changed.notify_all();
     }
 }
 
-// How many wait at once can't be arranged from outside without as many processors.
+// An integration test would need a processor for each waiting session.
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -274,8 +278,8 @@ mod tests {
     use super::{ASIDE_MAX, Permits};
     use session_pipeline_host::sandbox::Aside;
 
-    /// Takes the only permit and waits, while another does the same, so many deep; gives what is
-    /// free and who waits at the bottom.
+    /// Nests this many sessions, each of which takes the only permit and waits for the next one.
+    /// Returns the numbers of free permits and waiting sessions at the innermost one.
     fn wait_in_turn(permits: &Permits, deep: usize) -> (usize, usize) {
         let _permit = permits.take();
         let mut bottom = (0, 0);
@@ -292,18 +296,18 @@ mod tests {
     }
 
     #[test]
-    fn a_permit_goes_to_others_as_long_as_there_is_room_for_those_who_wait() {
+    fn waiting_sessions_lend_their_permits_up_to_a_limit() {
         let permits = Permits::new(1);
         assert_eq!(wait_in_turn(&permits, ASIDE_MAX), (1, ASIDE_MAX));
-        // One more finds no room, and keeps its permit.
+        // One more waiting session keeps its permit.
         assert_eq!(wait_in_turn(&permits, ASIDE_MAX + 1), (0, ASIDE_MAX));
         let queue = permits.queue();
-        assert_eq!((queue.free, queue.aside), (1, 0), "all is as before");
+        assert_eq!((queue.free, queue.aside), (1, 0), "the state is restored");
     }
 
     #[test]
-    #[expect(clippy::panic, reason = "it is what the test is about")]
-    fn a_permit_is_taken_again_by_whoever_panics_while_it_waits() {
+    #[expect(clippy::panic, reason = "the test covers a panic")]
+    fn a_permit_is_reacquired_after_a_panic_during_a_wait() {
         let permits = Permits::new(1);
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             let _permit = permits.take();

@@ -1,4 +1,4 @@
-//! A pass within a run: the plan, then the work on it.
+//! A pass of a run: the scan and the work on its candidates.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,8 +17,8 @@ use crate::run::work::Pass;
 use crate::run::{Pipeline, RunError, RunRequest};
 use crate::scan::{ScanContext, ScanPlan};
 
-/// What a pass has to tell beside its numbers.
-pub(super) struct Passed {
+/// The results of a pass, in addition to its stats.
+pub(super) struct PassReport {
     pub(super) notes: Vec<Note>,
     pub(super) opens: u64,
 }
@@ -31,18 +31,18 @@ impl Pipeline {
         run_id: &str,
         stats: &Mutex<Stats>,
         progress: &dyn Progress,
-    ) -> Result<Passed, RunError> {
+    ) -> Result<PassReport, RunError> {
         let Some(root) = &self.sessions_root()? else {
             let path = printable(&self.config.sessions_root.display().to_string());
             let reason =
-                "there is no such folder, so there are no sessions; check the path".to_owned();
-            return Ok(Passed {
+                "this folder does not exist, so there are no sessions; check the path".to_owned();
+            return Ok(PassReport {
                 notes: vec![Note { path, reason }],
                 opens: 0,
             });
         };
         let name = processor.manifest().name.as_str();
-        // Before the state rows are read.
+        // Must start before the state rows are read.
         let requests = self.store.watch_requests(name);
         let scanned_at = self.clock.now();
         let (mut plan, walk) = self.plan(root, processor, request.is_started_by_person)?;
@@ -50,7 +50,7 @@ impl Pipeline {
         if processor.manifest().redacts_secrets {
             let redacted = self.store.redact_rows(processor.manifest())?;
             if redacted > 0 {
-                tracing::info!(redacted, "secrets were removed from stored rows");
+                tracing::info!(redacted, "removed secrets from stored rows");
             }
         }
         let suspects = self.put_suspects_first(processor, &mut plan);
@@ -62,7 +62,7 @@ impl Pipeline {
         self.store
             .mark_missing(name, &plan.presence, self.clock.now())?;
         if let Some(days) = self.config.keep_missing_days {
-            // What a run that saw little or nothing calls missing may be there all the same.
+            // After an incomplete or empty walk, missing sessions could still exist.
             if walk.is_complete && walk.found > 0 {
                 let kept = Duration::from_secs(u64::from(days) * 24 * 3600);
                 let before = self.clock.now().minus(kept);
@@ -86,8 +86,8 @@ impl Pipeline {
             requests,
             identities: Identities::new(&self.store),
             grants: self.grants(processor, run_id)?,
-            // Loading and scanning are over: a budget that they use up would leave every session
-            // for a next run, which would have no more time than this one.
+            // Started after loading and scanning. Otherwise a time budget that they exhaust would
+            // leave all sessions to the next run, which would exhaust it too.
             started: self.clock.monotonic(),
         };
         let handed_out = pass.work_through(&plan.candidates, stats, progress)?;
@@ -95,13 +95,13 @@ impl Pipeline {
         let left: Vec<&str> = left.map(|candidate| candidate.key.as_str()).collect();
         self.store
             .record_waits(name, &plan.waits, &left, scanned_at)?;
-        Ok(Passed {
+        Ok(PassReport {
             notes: walk.all_notes(),
             opens: root.opens(),
         })
     }
 
-    /// What the sessions of a run may reach.
+    /// What the sessions of a run can access.
     fn grants(&self, processor: &Processor, run_id: &str) -> Result<Grants, RunError> {
         let model = processor.asks_model().then(|| ModelGrant {
             model: self.model.clone(),
@@ -116,10 +116,10 @@ impl Pipeline {
         })
     }
 
-    /// What a run would look at now.
+    /// Scans the sessions and plans a run.
     ///
     /// # Errors
-    /// When the root or the database can't be read.
+    /// If the sessions root or the database can't be read.
     pub fn plan(
         &self,
         root: &SessionsRoot,
@@ -158,14 +158,14 @@ impl Pipeline {
         if walk.found == 0 && !known.is_empty() {
             let path = printable(&root.path().display().to_string());
             let reason =
-                "no session is there any more, and all that are known are kept; check the path"
+                "no sessions found, although some were processed before; their rows are kept; check the path"
                     .to_owned();
             walk.notes.push(Note { path, reason });
         }
         Ok((plan, walk))
     }
 
-    /// The candidates that a dead process was at come first; gives how many they are.
+    /// Moves suspects to the front of the candidates. Returns their number.
     fn put_suspects_first(&self, processor: &Processor, plan: &mut ScanPlan) -> usize {
         let name = &processor.manifest().name;
         let candidates = &plan.candidates;

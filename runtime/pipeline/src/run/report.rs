@@ -1,17 +1,17 @@
-//! What a run did, in numbers and words.
+//! The report of a run.
 
 use session_pipeline_host::sessions::Note;
 use session_pipeline_store::Stats;
 
-/// The outcome of a run that came to its end.
+/// The result of a completed run.
 #[derive(Clone, Debug)]
 pub struct RunReport {
     /// The run's id.
     pub id: String,
-    /// What it did.
+    /// Its statistics.
     pub stats: Stats,
-    /// What the walk passed over.
+    /// Files and folders that the walk skipped, with reasons.
     pub notes: Vec<Note>,
-    /// How many session files were opened: none where nothing is new.
+    /// Number of session files opened. 0 if nothing changed.
     pub opens: u64,
 }

@@ -1,4 +1,4 @@
-//! What a run is asked for.
+//! The parameters of a run.
 
 use std::time::Duration;
 
@@ -6,25 +6,25 @@ use session_pipeline_store::{Actor, Trigger};
 
 use crate::config::Config;
 
-/// What a run is asked for.
+/// The parameters of a run.
 #[derive(Clone, Debug)]
 pub struct RunRequest {
-    /// Through what.
+    /// How the run was started.
     pub trigger: Trigger,
-    /// Who asks, for the audit log.
+    /// Who started it, for the audit log.
     pub actor: Actor,
-    /// Whether that is a person, so that no wait after a failure counts.
+    /// Whether a person started it. Then waits after failures are ignored.
     pub is_started_by_person: bool,
-    /// Attempts at most.
+    /// Maximum number of attempts.
     pub max_sessions: Option<u64>,
-    /// Attempts at most, of a processor that uses a language model.
+    /// Maximum number of attempts of a processor that uses a language model.
     pub max_llm_sessions: Option<u64>,
-    /// Time after which no further session is begun.
+    /// Time after which no further session is started.
     pub time_budget: Option<Duration>,
 }
 
 impl RunRequest {
-    /// A run from the command line: without caps.
+    /// A run from the command line, without caps.
     pub fn cli() -> Self {
         Self {
             trigger: Trigger::Cli,
@@ -36,7 +36,7 @@ impl RunRequest {
         }
     }
 
-    /// A run within a service, by its caps (ARCHITECTURE.md §8).
+    /// A run in the service, with its caps.
     pub fn service(config: &Config, trigger: Trigger, actor: Actor) -> Self {
         Self {
             trigger,

@@ -1,4 +1,4 @@
-//! Which processors are at work: at most one run of each.
+//! The lock on running processors: at most one run of each.
 
 use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use crate::run::RunError;
 
-/// The processors that are at work.
+/// The processors that are running.
 #[derive(Default)]
-pub(super) struct Running {
+pub(super) struct RunningProcessors {
     names: Mutex<BTreeSet<String>>,
     ended: Condvar,
 }
 
-impl Running {
-    /// Keeps a processor from running twice, as long as what is given back lives.
+impl RunningProcessors {
+    /// Locks a processor until the returned lock is dropped.
     pub(super) fn take(&self, name: &str) -> Result<RunLock<'_>, RunError> {
         if !self.lock().insert(name.to_owned()) {
             return Err(RunError::AlreadyRunning(name.to_owned()));
@@ -42,9 +42,9 @@ impl Running {
     }
 }
 
-/// Given back on every way out, a panic included.
+/// The lock on a processor. Released on drop, including after a panic.
 pub(super) struct RunLock<'a> {
-    running: &'a Running,
+    running: &'a RunningProcessors,
     name: String,
 }
 

@@ -1,4 +1,4 @@
-//! Working through the candidates: workers execute, the caller's thread groups and commits.
+//! Works through the candidates: workers execute guests, and the caller's thread commits.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -20,13 +20,13 @@ use crate::run::dispatch::{Backlog, Dispatch, Progress};
 use crate::run::{Pipeline, RunError, RunRequest};
 use crate::scan::Candidate;
 
-/// The guest may use 1 MiB of the stack; the rest is ours.
+/// Up to 1 MiB of the stack is for the guest, the rest for the host.
 const WORKER_STACK_BYTES: usize = 4 << 20;
-/// Outcomes that may wait for the committing thread.
+/// Capacity of the channel to the committing thread.
 const OUTCOMES_MAX: usize = 256;
 
-/// What comes from the workers. Dropping it stops them, and waits until they have: none of them
-/// may wait for room, for the channel or for its commit once no one takes their outcomes.
+/// The receiving end of the workers' outcomes. Dropping it stops the workers and waits for them, so
+/// that none is blocked on the backlog, the channel or a commit.
 struct Outcomes<'a> {
     finished: Receiver<Outcome>,
     dispatch: &'a Dispatch,
@@ -41,25 +41,26 @@ impl Drop for Outcomes<'_> {
     }
 }
 
-/// One pass over the candidates of a run.
+/// The work on the candidates of a run.
 pub(super) struct Pass<'a> {
     pub(super) pipeline: &'a Pipeline,
     pub(super) root: &'a SessionsRoot,
     pub(super) processor: &'a Processor,
-    /// So many candidates at the beginning are sessions that a dead process was at.
+    /// Number of suspects at the front of the candidates.
     pub(super) suspects: usize,
     pub(super) request: &'a RunRequest,
     pub(super) run_id: &'a str,
-    /// The requests to process sessions again since the scan.
+    /// Requests to reprocess sessions since the scan.
     pub(super) requests: Arc<ReprocessRequests>,
-    /// When the first candidate could be handed out: the time budget counts from here.
+    /// Start of the time budget, on the monotonic clock.
     pub(super) started: Duration,
     pub(super) identities: Identities<'a>,
     pub(super) grants: Grants,
 }
 
 impl Pass<'_> {
-    /// Returns how many candidates were handed out; the others are left for the next run.
+    /// Works through the candidates. Returns the number handed out; the rest is left for the next
+    /// run.
     pub(super) fn work_through(
         &self,
         candidates: &[Candidate],
@@ -80,8 +81,8 @@ impl Pass<'_> {
         );
         let result = std::thread::scope(|scope| {
             let (sender, finished) = bounded(OUTCOMES_MAX);
-            // Dropped before the scope waits for its threads, on every way out, a panic included;
-            // and after the sender, which would keep it waiting.
+            // Dropped before the scope joins its threads, on every path including a panic, and
+            // after the sender, which would keep the channel open.
             let finished = Outcomes {
                 finished,
                 dispatch: &dispatch,
@@ -96,7 +97,7 @@ impl Pass<'_> {
                     .stack_size(WORKER_STACK_BYTES);
                 if let Err(source) = thread.spawn_scoped(scope, worker) {
                     return Err(RunError::Broken(format!(
-                        "no worker could be started: {source}"
+                        "cannot start a worker thread: {source}"
                     )));
                 }
             }
@@ -110,7 +111,7 @@ impl Pass<'_> {
         result.map(|()| handed_out)
     }
 
-    /// The tightest cap that holds for this processor.
+    /// The tightest cap for this processor.
     fn attempts_max(&self) -> Option<u64> {
         let for_llm = self
             .request
@@ -119,12 +120,12 @@ impl Pass<'_> {
         self.request.max_sessions.into_iter().chain(for_llm).min()
     }
 
-    /// Takes from this thread what no session needs, before it runs a guest.
+    /// Restricts this thread to what sessions need, before it runs a guest.
     fn confine(&self) {
         let spill = self.pipeline.config.store_options().spill_dir();
-        // The database makes the folder when it first needs it, which a confined thread can't.
+        // DuckDB creates the folder on first use, which a confined thread can't.
         if let Err(error) = DirBuilder::new().recursive(true).mode(0o700).create(&spill) {
-            tracing::debug!(%error, "threads that run guests are not confined");
+            tracing::debug!(%error, "cannot confine threads that run guests");
             return;
         }
         confine_if_possible(Reach {
@@ -157,33 +158,34 @@ impl Pass<'_> {
         {
             let mut outcome = {
                 let mut stay = seat.begin(|| self.record(candidate), index < self.suspects);
-                // Once the folder of slots is there, and never where there is nothing to do.
+                // After the slots folder exists, and only if there is a session.
                 if !std::mem::replace(&mut is_confined, true) {
                     self.confine();
                 }
                 let _permit = self.pipeline.permits.take();
-                let attempt = std::panic::AssertUnwindSafe(|| self.look_at(candidate, &mut stay));
+                let attempt =
+                    std::panic::AssertUnwindSafe(|| self.process_candidate(candidate, &mut stay));
                 std::panic::catch_unwind(attempt).unwrap_or_else(|_| {
                     let fault = Fault::new(
                         FaultKind::Host,
-                        "the host panicked at this session; please report it",
+                        "internal error: the host panicked on this session; please report it",
                     );
                     let observed = self.seen(candidate);
                     self.failed(candidate, None, observed, fault, Cost::default())
                 })
             };
-            let (in_hand, settled) = bounded(0);
-            outcome.in_hand = is_serial.then_some(in_hand);
+            let (in_progress, settled) = bounded(0);
+            outcome.in_progress = is_serial.then_some(in_progress);
             dispatch.done(outcome.was_attempt);
-            backlog.enter(outcome.held_bytes);
-            let held_bytes = outcome.held_bytes;
+            backlog.enter(outcome.pending_bytes);
+            let pending_bytes = outcome.pending_bytes;
             if outcomes.send(outcome).is_err() {
-                backlog.leave(held_bytes);
+                backlog.leave(pending_bytes);
                 return;
             }
-            // The next session of a serial processor builds on what this one left: no permit is
-            // held meanwhile. Nothing is ever sent; the other end goes when the outcome is settled,
-            // or at once where there is none to wait for.
+            // A serial processor's next session depends on the rows of this one, so wait for the
+            // commit, without a permit. Nothing is ever sent: the other end is dropped once the
+            // outcome is settled, or immediately for independent processors.
             let _ = settled.recv();
         }
     }

@@ -1,7 +1,7 @@
-//! Which jobs there are, and which of them a tick starts: the scheduler as a pure state machine.
+//! The jobs and which of them are due: the scheduler as a pure state machine.
 //!
-//! A job is never started while it runs, its last run moves on however it ended, and a job that
-//! missed many of its times runs once (BEHAVIOUR.md 6.4).
+//! A job never starts while it is running. Every result counts as a last run, including failures. A
+//! job that missed several of its times runs once.
 
 use std::time::Duration;
 
@@ -11,24 +11,23 @@ use session_pipeline_store::JobRow;
 use crate::config::Config;
 use crate::schedule::{Schedule, TickTooLong, job_name};
 
-/// How often a processor runs that can't say so itself, as it is not installed or unavailable:
-/// what BEHAVIOUR.md 6.1 gives `verification`.
+/// The cadence of a processor that is not installed or unavailable.
 pub const DEFAULT_CADENCE: Duration = Duration::from_secs(900);
 
-/// A job, and how it stands.
+/// A job and its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     /// `session-processor:<name>`.
     pub name: String,
-    /// The processor that it runs.
+    /// The processor to run.
     pub processor: String,
-    /// When it runs.
+    /// Its schedule.
     pub schedule: Schedule,
-    /// The tick that started the last run that has ended; `None`: it never ran.
+    /// The tick that started its last completed run. `None`: it never ran.
     pub last_run_at: Option<UtcMicros>,
-    /// How that run ended.
+    /// The result of that run.
     pub last_end: Option<JobEnd>,
-    /// The tick that started the run at work; `None`: it does not run.
+    /// The tick that started the run in progress. `None`: it is not running.
     pub running_since: Option<UtcMicros>,
 }
 
@@ -47,25 +46,25 @@ impl Job {
     fn remember(&mut self, rows: &[JobRow]) {
         if let Some(row) = rows.iter().find(|row| row.name == self.name) {
             self.last_run_at = row.last_run_at;
-            self.last_end = row.last_status.as_deref().map(JobEnd::from_word);
+            self.last_end = row.last_status.as_deref().map(JobEnd::from_status);
         }
     }
 }
 
-/// How a job's run ended.
+/// The result of a job's run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobEnd {
-    /// It ran, and no session failed.
+    /// The run completed, and no session failed.
     Ok,
-    /// It ran, and sessions failed or it did not come to its end; with what happened.
+    /// Sessions failed, or the run did not complete. Contains the reason.
     Failed(String),
-    /// There was no run: the processor is not installed, unavailable, or already at work; with the
-    /// reason.
+    /// There was no run, because the processor is not installed, unavailable or already running.
+    /// Contains the reason.
     Refused(String),
 }
 
 impl JobEnd {
-    /// The word for it, which the table keeps.
+    /// The status in the database and in health.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -74,7 +73,7 @@ impl JobEnd {
         }
     }
 
-    /// What happened, where something did.
+    /// The reason, unless the run succeeded.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Ok => None,
@@ -82,9 +81,9 @@ impl JobEnd {
         }
     }
 
-    /// What the table kept, without the reason.
-    fn from_word(word: &str) -> Self {
-        match word {
+    /// Parses a stored status. The reason is not stored.
+    fn from_status(status: &str) -> Self {
+        match status {
             "ok" => Self::Ok,
             "refused" => Self::Refused(String::new()),
             _ => Self::Failed(String::new()),
@@ -99,10 +98,10 @@ pub struct Timetable {
 }
 
 impl Timetable {
-    /// A job for each processor, given with the cadence of its manifest, where it has one.
+    /// A job for each processor, with the cadence in its manifest or the default.
     ///
     /// # Errors
-    /// When the tick is longer than the interval of a job.
+    /// If the tick is longer than the interval of a job.
     pub fn new(
         config: &Config,
         processors: impl IntoIterator<Item = (String, Option<Duration>)>,
@@ -117,22 +116,22 @@ impl Timetable {
         Ok(Self { jobs })
     }
 
-    /// The jobs, as they stand.
+    /// The jobs with their states.
     pub fn jobs(&self) -> &[Job] {
         &self.jobs
     }
 
-    /// Takes over what a process before knew of the jobs that there still are.
+    /// Restores the last runs from stored rows.
     pub fn remember(&mut self, rows: &[JobRow]) {
         for job in &mut self.jobs {
             job.remember(rows);
         }
     }
 
-    /// Goes by the processors that there are now: a new one gets a job, which goes on from where
-    /// one of its name ended, and the job of one that is gone goes as soon as it does not run.
+    /// Updates the jobs to the current processors. A new processor gets a job, with the stored last
+    /// run of that name. The job of a removed processor is removed once it is not running.
     ///
-    /// A cadence shorter than the tick means every tick: it is too late to refuse it.
+    /// A cadence shorter than the tick means every tick, because it is too late to reject it.
     pub fn follow(
         &mut self,
         config: &Config,
@@ -159,7 +158,7 @@ impl Timetable {
         self.jobs.sort_by(|a, b| a.processor.cmp(&b.processor));
     }
 
-    /// The jobs that begin at this tick; from now on they run.
+    /// Marks the due jobs as running and returns them.
     #[must_use]
     pub fn start_due(&mut self, now: UtcMicros) -> Vec<Job> {
         let mut started = Vec::new();
@@ -167,7 +166,7 @@ impl Timetable {
             if job.running_since.is_some() {
                 continue;
             }
-            // The clock may have been set back since.
+            // The clock could have been set back.
             job.last_run_at = job
                 .last_run_at
                 .map(|last_run_at| job.schedule.settle(last_run_at, now));
@@ -179,8 +178,9 @@ impl Timetable {
         started
     }
 
-    /// A run has ended, however: the job's last run is the tick that started it, so that a job that
-    /// fails runs at its cadence and not at every tick. Gives that tick; `None` where it did not run.
+    /// Records the result of a run. The last run is the tick that started it, so a failing job runs
+    /// at its cadence and not at every tick. Returns that tick, or `None` if the job was not
+    /// running.
     pub fn ended(&mut self, name: &str, end: JobEnd) -> Option<UtcMicros> {
         let job = self.jobs.iter_mut().find(|job| job.name == name)?;
         let tick = job.running_since.take()?;

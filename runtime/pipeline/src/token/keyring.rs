@@ -1,8 +1,8 @@
 //! The tokens of a serving process, in memory: checking one never waits for the database.
 //!
-//! Only this process changes tokens while it serves, and every change goes through the ring. The ring
-//! is never replaced by a list that was read earlier, so a concurrent change cannot bring a revoked
-//! token back.
+//! Only this process changes tokens while it serves, and every change goes through the keyring. The
+//! keyring is never replaced by a list that was read earlier, so a concurrent change cannot restore
+//! a revoked token.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -22,8 +22,8 @@ const USE_RECORDED_EVERY: Duration = Duration::from_secs(60);
 /// The tokens that a serving process accepts.
 pub struct Keyring {
     scheduler: Option<SchedulerSecret>,
-    /// Held from before a change is committed until the ring has it, so that the ring sees changes
-    /// in the order of their commits.
+    /// Held from before a change is committed until the keyring contains it, so that the keyring
+    /// applies changes in commit order.
     changes: Mutex<()>,
     keys: RwLock<Vec<Key>>,
 }
@@ -46,10 +46,10 @@ impl Keyring {
         self.read().iter().all(|key| key.token.revoked_at.is_some())
     }
 
-    /// Creates a token as [`super::create`] does, and accepts it from now on.
+    /// Creates a token like [`super::create`], and accepts it immediately.
     ///
     /// # Errors
-    /// As [`super::create`].
+    /// Same as [`super::create`].
     pub fn create(
         &self,
         store: &Store,
@@ -61,10 +61,10 @@ impl Keyring {
         self.create_once_told(store, new, randomness, actor, now, |_| Ok(()))
     }
 
-    /// Creates a token as [`super::create_once_told`] does, and accepts it from now on.
+    /// Creates a token like [`super::create_once_told`], and accepts it immediately.
     ///
     /// # Errors
-    /// As [`super::create_once_told`].
+    /// Same as [`super::create_once_told`].
     pub fn create_once_told(
         &self,
         store: &Store,
@@ -81,12 +81,12 @@ impl Keyring {
         Ok(Created { token, text })
     }
 
-    /// Revokes a token as [`super::revoke`] does. The ring rejects it before the database is asked,
-    /// so that it is rejected whatever happens after that. Where the database fails, nobody knows
-    /// whether the revocation was stored: the token stays rejected until the process ends.
+    /// Revokes a token like [`super::revoke`]. The keyring rejects the token before the database is
+    /// updated. If the update fails, it is unknown whether the revocation was stored, so the token
+    /// stays rejected until the process ends.
     ///
     /// # Errors
-    /// As [`super::revoke`].
+    /// Same as [`super::revoke`].
     pub fn revoke(
         &self,
         store: &Store,
@@ -94,8 +94,8 @@ impl Keyring {
         actor: Actor,
         now: UtcMicros,
     ) -> Result<Token, TokenError> {
-        // At once, and again when no other change is in progress: one that has just created this
-        // token may not have added it yet.
+        // Reject it immediately, and again once no other change is in progress: a change that
+        // created this token might not have added it yet.
         self.reject(id, now);
         let _order = self.order();
         self.reject(id, now);
@@ -112,10 +112,10 @@ impl Keyring {
         }
     }
 
-    /// Identifies a caller by the text of a token. Never waits for the database.
+    /// Authenticates a caller by the text of a token. Never waits for the database.
     ///
     /// # Errors
-    /// When the token is not valid.
+    /// If the token is not valid.
     pub fn recognise(&self, text: &str, now: UtcMicros) -> Result<Caller, Denied> {
         let presented = digest(text);
         let is_scheduler = self
@@ -123,7 +123,7 @@ impl Keyring {
             .is_some_and(|secret| is_same(&secret.0, &presented));
         let presented = hex(&presented);
         let keys = self.read();
-        // All are compared, whichever is the right one.
+        // Compare all keys, so that the duration does not reveal the position of a match.
         let key = keys.iter().fold(None, |found, key| {
             let is_it = is_same(key.sha256.as_bytes(), presented.as_bytes());
             if is_it { Some(key) } else { found }
@@ -161,10 +161,10 @@ impl Keyring {
         })
     }
 
-    /// Whether a caller who was identified earlier would still be let in: for requests that take long.
+    /// Checks again that a caller is still authorized, for long requests.
     ///
     /// # Errors
-    /// When the caller's token is no longer valid.
+    /// If the caller's token is no longer valid.
     pub fn check_again(&self, caller: &Caller, now: UtcMicros) -> Result<(), Denied> {
         let Some(id) = &caller.token_id else {
             return Ok(());
@@ -179,10 +179,10 @@ impl Keyring {
         }
     }
 
-    /// Stores when a token was used.
+    /// Stores the time of the last use of a token.
     ///
     /// # Errors
-    /// When the database fails.
+    /// If the database fails.
     pub fn record_use(&self, store: &Store, id: &str, now: UtcMicros) -> Result<(), StoreError> {
         if let Some(key) = self.write().iter_mut().find(|key| key.token.id == id) {
             key.token.last_used_at = Some(now);

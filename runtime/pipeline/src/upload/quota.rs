@@ -1,7 +1,7 @@
-//! How much each user has uploaded, so that one of them cannot fill the disk.
+//! Upload quotas per user, so that one user cannot fill the disk.
 //!
-//! A user's folder is counted once and then followed; files that an operator adds or removes are
-//! noticed when the folder is counted again, before an upload is rejected.
+//! A user's folder is counted once and then tracked. It is counted again before an upload is
+//! rejected, to include files that an operator added or removed.
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,20 +15,20 @@ use session_pipeline_host::clock::UtcMicros;
 use crate::config::ServiceConfig;
 use crate::upload::{UNFINISHED, UploadError};
 
-/// A folder is not counted more often than this, however many uploads are rejected.
+/// Minimum time between two counts of a folder, however many uploads are rejected.
 const COUNTED_EVERY: Duration = Duration::from_secs(60);
-/// The free space is looked up again after this many bytes of an upload.
+/// Free space is checked again after this many bytes of an upload.
 const SPACE_CHECKED_EVERY: u64 = 1 << 20;
 
-/// What the folders of users hold, for all uploads of a process.
+/// The usage of all users, shared by all uploads of the process.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    users: Mutex<HashMap<String, Arc<Mutex<Holding>>>>,
+    users: Mutex<HashMap<String, Arc<Mutex<UserUsage>>>>,
 }
 
-/// What one user's folder holds, with what is on its way into it.
+/// The usage of one user, including uploads in progress.
 #[derive(Debug, Default)]
-struct Holding {
+struct UserUsage {
     bytes: u64,
     files: u64,
     pending_bytes: u64,
@@ -36,7 +36,7 @@ struct Holding {
     counted_at: Option<UtcMicros>,
 }
 
-/// What one user may upload, and how much space uploads leave.
+/// The quota of one user, and the free space to leave.
 #[derive(Clone, Copy, Debug)]
 struct Quota {
     bytes_max: u64,
@@ -54,22 +54,22 @@ impl Quota {
     }
 }
 
-/// The share of one upload in its user's quota; given back when it is dropped.
+/// The part of a user's quota that one upload uses. Returned on drop.
 #[derive(Debug)]
 pub(super) struct Share {
-    holding: Arc<Mutex<Holding>>,
+    usage: Arc<Mutex<UserUsage>>,
     quota: Quota,
     folder: PathBuf,
     bytes: u64,
-    /// The file that the upload will replace has this many bytes; `None`: it replaces none.
+    /// Size of the file that the upload replaces, in bytes. `None`: it replaces none.
     replaces: Option<u64>,
     space_checked_at: u64,
-    /// Whether its file counts as pending.
+    /// Whether its file is counted as pending.
     has_begun: bool,
 }
 
 impl Ledger {
-    /// Takes up an upload of a file in the folder of its user.
+    /// Reserves quota for an upload to a file in the user's folder.
     pub(super) fn share(
         &self,
         config: &ServiceConfig,
@@ -77,13 +77,13 @@ impl Ledger {
         name: &str,
         now: UtcMicros,
     ) -> Result<Share, UploadError> {
-        let holding = {
+        let usage = {
             let mut users = lock(&self.users);
             let user = folder.to_string_lossy().into_owned();
             Arc::clone(users.entry(user).or_default())
         };
         let mut share = Share {
-            holding,
+            usage,
             quota: Quota::of(config),
             folder: folder.to_owned(),
             bytes: 0,
@@ -92,52 +92,52 @@ impl Ledger {
             has_begun: false,
         };
         share.check_space()?;
-        let holding = Arc::clone(&share.holding);
-        let mut holding = lock(&holding);
+        let usage = Arc::clone(&share.usage);
+        let mut usage = lock(&usage);
         let is_recent = |at: UtcMicros| now < at.plus(COUNTED_EVERY);
-        let is_first = holding.counted_at.is_none();
+        let is_first = usage.counted_at.is_none();
         if is_first {
-            holding.count(folder, now).map_err(UploadError::Io)?;
+            usage.count(folder, now).map_err(UploadError::Io)?;
         }
-        let mut checked = share.check(&holding, 0);
-        if checked.is_err() && !holding.counted_at.is_some_and(is_recent) {
-            holding.count(folder, now).map_err(UploadError::Io)?;
-            checked = share.check(&holding, 0);
+        let mut checked = share.check(&usage, 0);
+        if checked.is_err() && !usage.counted_at.is_some_and(is_recent) {
+            usage.count(folder, now).map_err(UploadError::Io)?;
+            checked = share.check(&usage, 0);
         }
         checked?;
-        holding.pending_files += share.new_files();
+        usage.pending_files += share.new_files();
         share.has_begun = true;
-        drop(holding);
+        drop(usage);
         Ok(share)
     }
 }
 
 impl Share {
-    /// Takes up further bytes, before they are written.
+    /// Reserves quota for further bytes, before they are written.
     pub(super) fn add(&mut self, bytes: u64) -> Result<(), UploadError> {
         if self.bytes - self.space_checked_at >= SPACE_CHECKED_EVERY {
             self.check_space()?;
         }
-        let holding = Arc::clone(&self.holding);
-        let mut holding = lock(&holding);
-        self.check(&holding, bytes)?;
-        holding.pending_bytes += bytes;
+        let usage = Arc::clone(&self.usage);
+        let mut usage = lock(&usage);
+        self.check(&usage, bytes)?;
+        usage.pending_bytes += bytes;
         self.bytes += bytes;
         Ok(())
     }
 
-    /// The upload is in its place.
+    /// Counts the finished upload.
     pub(super) fn keep(self) {
-        let mut holding = lock(&self.holding);
-        holding.bytes = holding
+        let mut usage = lock(&self.usage);
+        usage.bytes = usage
             .bytes
             .saturating_sub(self.replaces.unwrap_or(0))
             .saturating_add(self.bytes);
-        holding.files += self.new_files();
+        usage.files += self.new_files();
     }
 
-    fn check(&self, holding: &Holding, more: u64) -> Result<(), UploadError> {
-        let bytes = holding.bytes + holding.pending_bytes + more;
+    fn check(&self, usage: &UserUsage, more: u64) -> Result<(), UploadError> {
+        let bytes = usage.bytes + usage.pending_bytes + more;
         let bytes_max = self.quota.bytes_max;
         if bytes > bytes_max.saturating_add(self.replaces.unwrap_or(0)) {
             return Err(UploadError::Quota(format!(
@@ -145,7 +145,7 @@ impl Share {
                 bytesize::ByteSize(bytes_max).display().iec()
             )));
         }
-        let files = holding.files + holding.pending_files;
+        let files = usage.files + usage.pending_files;
         let files_max = self.quota.files_max;
         if !self.has_begun && files + self.new_files() > files_max {
             return Err(UploadError::Quota(format!(
@@ -161,14 +161,14 @@ impl Share {
 
     fn check_space(&mut self) -> Result<(), UploadError> {
         self.space_checked_at = self.bytes;
-        let floor = self.quota.free_space_min;
-        if floor == 0 {
+        let free_min = self.quota.free_space_min;
+        if free_min == 0 {
             return Ok(());
         }
         let stat =
             rustix::fs::statvfs(&self.folder).map_err(|errno| UploadError::Io(errno.into()))?;
-        if stat.f_bavail.saturating_mul(stat.f_frsize) < floor {
-            return Err(UploadError::Space(floor));
+        if stat.f_bavail.saturating_mul(stat.f_frsize) < free_min {
+            return Err(UploadError::Space(free_min));
         }
         Ok(())
     }
@@ -179,19 +179,19 @@ impl Drop for Share {
         if !self.has_begun {
             return;
         }
-        let mut holding = lock(&self.holding);
-        holding.pending_bytes = holding.pending_bytes.saturating_sub(self.bytes);
-        holding.pending_files = holding.pending_files.saturating_sub(self.new_files());
+        let mut usage = lock(&self.usage);
+        usage.pending_bytes = usage.pending_bytes.saturating_sub(self.bytes);
+        usage.pending_files = usage.pending_files.saturating_sub(self.new_files());
     }
 }
 
-impl Holding {
+impl UserUsage {
     fn count(&mut self, folder: &Path, now: UtcMicros) -> io::Result<()> {
         let (mut bytes, mut files) = (0_u64, 0_u64);
         let mut folders = vec![folder.to_owned()];
         while let Some(below) = folders.pop() {
             let entries = match fs::read_dir(&below) {
-                // What can't be read is no session, and could be gone in the meantime.
+                // A subfolder that can't be read contains no sessions, or was removed meanwhile.
                 Err(_) if below != folder => continue,
                 entries => entries?,
             };
@@ -203,7 +203,7 @@ impl Holding {
                 } else if kind.is_file()
                     && !entry.file_name().to_string_lossy().starts_with(UNFINISHED)
                 {
-                    // Gone in the meantime: it takes nothing.
+                    // A file that was removed meanwhile has no size.
                     bytes = bytes.saturating_add(length_of(&entry.path()).unwrap_or(0));
                     files += 1;
                 }

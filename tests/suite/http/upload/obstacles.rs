@@ -36,7 +36,7 @@ fn a_folder_with_the_name_of_the_session_is_a_conflict() {
     let folder = folder(&dir, &server);
     fs::create_dir(folder.join("empty.jsonl")).unwrap();
     fs::create_dir_all(folder.join("full.jsonl/sub")).unwrap();
-    insta::assert_snapshot!(send(&server, "empty.jsonl").refusal(), @"409: a folder among your sessions has the name `empty.jsonl`; send the session under another name, or ask an operator to remove the folder");
+    insta::assert_snapshot!(send(&server, "empty.jsonl").refusal(), @"409: `empty.jsonl` is the name of a folder in your sessions; use another name, or ask an operator to remove the folder");
     assert_eq!(send(&server, "full.jsonl").status, 409);
     assert_eq!(send(&server, "full.jsonl.gz").status, 409);
     assert_eq!(send(&server, "other.jsonl").status, 200);
@@ -80,7 +80,7 @@ fn a_file_or_link_in_place_of_the_users_folder_is_a_conflict() {
     let refusal = || send(&server, "s1.jsonl").refusal();
     fs::write(&folder, "a file").unwrap();
     let id = folder.file_name().unwrap().to_str().unwrap();
-    insta::assert_snapshot!(refusal().replace(id, "USER"), @"409: `user_sessions/USER` in the data dir is not a folder, so your sessions cannot be stored there; ask an operator to move it away");
+    insta::assert_snapshot!(refusal().replace(id, "USER"), @"409: `user_sessions/USER` in the data directory is not a folder, so it cannot store sessions; ask an operator to remove it");
     fs::remove_file(&folder).unwrap();
     for target in [&outside, Path::new("/nowhere/at/all")] {
         symlink(target, &folder).unwrap();
@@ -92,7 +92,7 @@ fn a_file_or_link_in_place_of_the_users_folder_is_a_conflict() {
     fs::remove_file(&folder).unwrap();
     fs::remove_dir_all(dir.sessions_root()).unwrap();
     fs::write(dir.sessions_root(), "a file").unwrap();
-    insta::assert_snapshot!(refusal(), @"409: `user_sessions` in the data dir is not a folder, so your sessions cannot be stored there; ask an operator to move it away");
+    insta::assert_snapshot!(refusal(), @"409: `user_sessions` in the data directory is not a folder, so it cannot store sessions; ask an operator to remove it");
     assert_eq!(fs::read_dir(outside).unwrap().count(), 0);
 }
 
@@ -113,7 +113,7 @@ fn a_name_that_the_file_system_has_no_room_for_is_a_bad_request() {
     let server = TestServer::start_with(&dir, config, HttpLimits::default(), &[]);
     assert_eq!(send(&server, "s1.jsonl").status, 200);
     let refusal = send(&server, &format!("{}.jsonl", "a".repeat(194))).refusal();
-    insta::assert_snapshot!(refusal.replace(&"a".repeat(194), "AAA"), @"400: the file name `AAA.jsonl` is too long for the file system of the sessions; send the session under a shorter name");
+    insta::assert_snapshot!(refusal.replace(&"a".repeat(194), "AAA"), @"400: file name `AAA.jsonl` is too long for the file system of the sessions; use a shorter name");
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_folder_that_may_not_be_written_or_read_is_our_failure_with_a_reason() {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         };
         mode(&folder, 0o500);
-        insta::assert_snapshot!(send(&server, "s1.jsonl").refusal(), @"500: the session can't be kept; check free space and permissions of the data dir: permission denied");
+        insta::assert_snapshot!(send(&server, "s1.jsonl").refusal(), @"500: cannot store the session; check free space and permissions of the data directory: permission denied");
         mode(&folder, 0o000);
         assert_eq!(send(&server, "s1.jsonl").status, 500);
         mode(&folder, 0o700);

@@ -1,7 +1,7 @@
-//! Anthropic's Messages API, by its reference: docs/llm.md names the pages.
+//! Anthropic's Messages API. docs/llm.md links to its reference.
 //!
-//! A JSON document is had by `output_config.format` (structured outputs), else as the input of a tool
-//! that the model has to use.
+//! JSON answers use `output_config.format` (structured outputs), or the input of a tool that the
+//! model must call.
 
 use reqwest::header::{HeaderMap, HeaderValue};
 use serde::Deserialize;
@@ -10,13 +10,13 @@ use serde_json::{Map, Value, json};
 use crate::llm::key::ApiKey;
 use crate::llm::schema;
 use crate::llm::wire::{
-    Question, Rung, Said, Tokens, Trouble, Wire, document_in, json_headers, no_document, sensitive,
-    with_schema_in_words,
+    AttemptFailure, DecodedAnswer, JsonMode, Question, Tokens, Wire, document_in, invalid_document,
+    json_headers, sensitive, with_schema_in_words,
 };
 
-/// The version of the API that this file speaks.
+/// The API version in every request.
 const VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
-/// The tool that takes the answer.
+/// The tool whose input is the answer.
 const TOOL: &str = "answer";
 
 #[derive(Debug)]
@@ -44,7 +44,7 @@ enum Block {
     Other,
 }
 
-/// Counts that are no numbers are a mistake of the server's; those that are not there are none.
+/// Required counts must be numbers. Cache counts can be absent.
 #[derive(Debug, Deserialize)]
 struct Usage {
     input_tokens: u64,
@@ -75,14 +75,14 @@ impl Wire for Anthropic {
         let prompt = json!({"role": "user", "content": question.request.prompt});
         put("messages", json!([prompt]));
         let mut system = question.request.system.clone();
-        match (question.schema, question.rung) {
+        match (question.schema, question.json_mode) {
             (None, _) => {}
-            (Some(schema), Rung::Schema) => {
+            (Some(schema), JsonMode::Schema) => {
                 let schema = schema::closed(schema);
                 let format = json!({"type": "json_schema", "schema": schema});
                 put("output_config", json!({"format": format}));
             }
-            (Some(schema), Rung::Json) => {
+            (Some(schema), JsonMode::Json) => {
                 let tool = json!({
                     "name": TOOL,
                     "description": "Takes the whole answer.",
@@ -91,7 +91,7 @@ impl Wire for Anthropic {
                 put("tools", json!([tool]));
                 put("tool_choice", json!({"type": "tool", "name": TOOL}));
             }
-            (Some(schema), Rung::Plain) => {
+            (Some(schema), JsonMode::Plain) => {
                 system = Some(with_schema_in_words(system.as_deref(), schema));
             }
         }
@@ -101,9 +101,13 @@ impl Wire for Anthropic {
         Value::Object(body)
     }
 
-    fn read(&self, question: &Question<'_>, body: &[u8]) -> (Tokens, Result<Said, Trouble>) {
+    fn read(
+        &self,
+        question: &Question<'_>,
+        body: &[u8],
+    ) -> (Tokens, Result<DecodedAnswer, AttemptFailure>) {
         let Ok(message) = serde_json::from_slice::<Message>(body) else {
-            return (Tokens::default(), Err(no_document()));
+            return (Tokens::default(), Err(invalid_document()));
         };
         let cached = message.usage.cache_creation_input_tokens.unwrap_or(0);
         let cached = cached.saturating_add(message.usage.cache_read_input_tokens.unwrap_or(0));
@@ -111,28 +115,30 @@ impl Wire for Anthropic {
             input: message.usage.input_tokens.saturating_add(cached),
             output: message.usage.output_tokens,
         };
-        (tokens, said(question, message))
+        (tokens, decode(question, message))
     }
 }
 
-fn said(question: &Question<'_>, message: Message) -> Result<Said, Trouble> {
+fn decode(question: &Question<'_>, message: Message) -> Result<DecodedAnswer, AttemptFailure> {
     match message.stop_reason.as_deref() {
         Some("end_turn" | "stop_sequence" | "tool_use") => {}
-        Some("max_tokens") => return Err(Trouble::Truncated),
+        Some("max_tokens") => return Err(AttemptFailure::Truncated),
         Some("model_context_window_exceeded") => {
             let reason = "request and answer are larger than the model's context window";
-            return Err(Trouble::TooLarge(reason.to_owned()));
+            return Err(AttemptFailure::TooLarge(reason.to_owned()));
         }
         Some("refusal") => {
-            return Err(Trouble::Refused("the model refused to answer".to_owned()));
+            return Err(AttemptFailure::Refused(
+                "the model refused to answer".to_owned(),
+            ));
         }
-        // Also what is only given where tools run on the server, and what is not known yet.
+        // Includes reasons for tools that run on the server, and unknown reasons.
         _ => {
-            let reason = "the answer did not end as answers end";
-            return Err(Trouble::Malformed(reason.to_owned()));
+            let reason = "the answer has an unexpected stop reason";
+            return Err(AttemptFailure::Malformed(reason.to_owned()));
         }
     }
-    let is_by_tool = question.schema.is_some() && question.rung == Rung::Json;
+    let is_by_tool = question.schema.is_some() && question.json_mode == JsonMode::Json;
     let mut text = String::new();
     for block in message.content {
         match block {
@@ -145,14 +151,17 @@ fn said(question: &Question<'_>, message: Message) -> Result<Said, Trouble> {
         }
     }
     if text.trim().is_empty() {
-        return Err(Trouble::Refused("the model's answer is empty".to_owned()));
+        return Err(AttemptFailure::Refused(
+            "the model's answer is empty".to_owned(),
+        ));
     }
     if question.schema.is_some() {
         let document = document_in(&text).map(str::to_owned);
-        text = document
-            .ok_or_else(|| Trouble::Malformed("the model's answer is no JSON".to_owned()))?;
+        text = document.ok_or_else(|| {
+            AttemptFailure::Malformed("the model's answer is not JSON".to_owned())
+        })?;
     }
-    Ok(Said {
+    Ok(DecodedAnswer {
         text,
         model: message.model,
     })

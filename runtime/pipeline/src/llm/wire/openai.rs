@@ -1,8 +1,7 @@
-//! OpenAI's chat completions, by its reference, as other servers speak them too: docs/llm.md names
-//! the pages.
+//! OpenAI's chat completions API, as other servers implement it too. docs/llm.md links to its
+//! reference.
 //!
-//! A JSON document is had by `response_format` of type `json_schema`, else `json_object`, else by
-//! asking for it.
+//! JSON answers use `response_format` of type `json_schema`, or `json_object`, or only the prompt.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,13 +12,14 @@ use serde_json::{Map, Value, json};
 use crate::llm::key::ApiKey;
 use crate::llm::schema;
 use crate::llm::wire::{
-    Question, Rung, Said, Tokens, Trouble, Wire, document_in, json_headers, no_document, sensitive,
-    with_schema_in_words,
+    AttemptFailure, DecodedAnswer, JsonMode, Question, Tokens, Wire, document_in, invalid_document,
+    json_headers, sensitive, with_schema_in_words,
 };
 
 #[derive(Debug, Default)]
 pub(in crate::llm) struct OpenAi {
-    /// Newer models know the limit as `max_completion_tokens` only, older servers as `max_tokens`.
+    /// Newer models accept the limit only as `max_completion_tokens`, older servers only as
+    /// `max_tokens`.
     is_limit_renamed: AtomicBool,
 }
 
@@ -74,17 +74,17 @@ impl Wire for OpenAi {
         let mut system = question.request.system.clone();
         let mut format = None;
         if let Some(schema) = question.schema {
-            match question.rung {
-                Rung::Schema => {
+            match question.json_mode {
+                JsonMode::Schema => {
                     format = Some(json!({
                         "type": "json_schema",
                         "json_schema": {"name": "answer", "strict": true, "schema": schema::closed(schema)},
                     }));
                 }
-                Rung::Json => format = Some(json!({"type": "json_object"})),
-                Rung::Plain => {}
+                JsonMode::Json => format = Some(json!({"type": "json_object"})),
+                JsonMode::Plain => {}
             }
-            if question.rung != Rung::Schema {
+            if question.json_mode != JsonMode::Schema {
                 system = Some(with_schema_in_words(system.as_deref(), schema));
             }
         }
@@ -105,9 +105,13 @@ impl Wire for OpenAi {
         Value::Object(body)
     }
 
-    fn read(&self, question: &Question<'_>, body: &[u8]) -> (Tokens, Result<Said, Trouble>) {
+    fn read(
+        &self,
+        question: &Question<'_>,
+        body: &[u8],
+    ) -> (Tokens, Result<DecodedAnswer, AttemptFailure>) {
         let Ok(completion) = serde_json::from_slice::<Completion>(body) else {
-            return (Tokens::default(), Err(no_document()));
+            return (Tokens::default(), Err(invalid_document()));
         };
         let tokens = completion
             .usage
@@ -116,7 +120,7 @@ impl Wire for OpenAi {
                 input: usage.prompt_tokens,
                 output: usage.completion_tokens,
             });
-        (tokens, said(question, completion))
+        (tokens, decode(question, completion))
     }
 
     fn rename_limit(&self) -> bool {
@@ -124,35 +128,43 @@ impl Wire for OpenAi {
     }
 }
 
-fn said(question: &Question<'_>, completion: Completion) -> Result<Said, Trouble> {
+fn decode(
+    question: &Question<'_>,
+    completion: Completion,
+) -> Result<DecodedAnswer, AttemptFailure> {
     let Some(choice) = completion.choices.into_iter().next() else {
-        return Err(no_document());
+        return Err(invalid_document());
     };
     if choice.message.refusal.is_some_and(|text| !text.is_empty()) {
-        return Err(Trouble::Refused("the model refused to answer".to_owned()));
+        return Err(AttemptFailure::Refused(
+            "the model refused to answer".to_owned(),
+        ));
     }
     match choice.finish_reason.as_deref() {
         Some("stop") => {}
-        Some("length") => return Err(Trouble::Truncated),
+        Some("length") => return Err(AttemptFailure::Truncated),
         Some("content_filter") => {
             let reason = "the provider's filter withheld the answer";
-            return Err(Trouble::Refused(reason.to_owned()));
+            return Err(AttemptFailure::Refused(reason.to_owned()));
         }
         _ => {
-            let reason = "the answer did not end as answers end";
-            return Err(Trouble::Malformed(reason.to_owned()));
+            let reason = "the answer has an unexpected finish reason";
+            return Err(AttemptFailure::Malformed(reason.to_owned()));
         }
     }
     let mut text = choice.message.content.unwrap_or_default();
     if text.trim().is_empty() {
-        return Err(Trouble::Refused("the model's answer is empty".to_owned()));
+        return Err(AttemptFailure::Refused(
+            "the model's answer is empty".to_owned(),
+        ));
     }
     if question.schema.is_some() {
         let document = document_in(&text).map(str::to_owned);
-        text = document
-            .ok_or_else(|| Trouble::Malformed("the model's answer is no JSON".to_owned()))?;
+        text = document.ok_or_else(|| {
+            AttemptFailure::Malformed("the model's answer is not JSON".to_owned())
+        })?;
     }
-    Ok(Said {
+    Ok(DecodedAnswer {
         text,
         model: completion
             .model

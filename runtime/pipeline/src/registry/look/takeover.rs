@@ -1,28 +1,28 @@
-//! How what a file holds begins to run: decided, kept, and written down.
+//! Lets components take over: decides, stores and records.
 
 use std::collections::HashMap;
 
 use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_store::{Store, StoreError};
 
-use crate::registry::look::ask::{Objection, guess};
-use crate::registry::look::{Asked, Look, Memory};
-use crate::registry::make::Made;
+use crate::registry::loader::LoadedProcessor;
+use crate::registry::look::examine::{Rejection, guess};
+use crate::registry::look::{DescribedComponent, FolderCheck, Memory};
 use crate::registry::plan::{Holds, KnownFile, Plan, Rules};
 use crate::registry::record;
 
-impl Look<'_> {
-    /// Decides, and lets take over what may; what then turns out not to fit its tables is refused,
-    /// and it is decided again without it.
+impl FolderCheck<'_> {
+    /// Decides, and lets valid components take over. If a component turns out not to fit its
+    /// tables, it is rejected and the decision is repeated without it.
     pub(super) fn plan(
         &self,
         memory: &mut Memory,
         mut files: Vec<KnownFile>,
-        made: &mut HashMap<String, Made>,
+        loaded: &mut HashMap<String, LoadedProcessor>,
     ) -> Result<Plan, StoreError> {
         loop {
             let plan = self.decide(&files)?;
-            let Some((file, holds)) = self.take_over(memory, &plan, made)? else {
+            let Some((file, holds)) = self.take_over(memory, &plan, loaded)? else {
                 return Ok(plan);
             };
             let refused = files.iter_mut().find(|known| known.file == file);
@@ -53,15 +53,15 @@ impl Look<'_> {
         ))
     }
 
-    /// Keeps what begins to run, and writes down which file it came from. Gives a file that can't
-    /// take over after all, with what it holds then.
+    /// Stores components that take over and records their files. Returns the first file that can't
+    /// take over, with its new state.
     fn take_over(
         &self,
         memory: &mut Memory,
         plan: &Plan,
-        made: &mut HashMap<String, Made>,
+        loaded: &mut HashMap<String, LoadedProcessor>,
     ) -> Result<Option<(String, Holds)>, StoreError> {
-        let Some((store, workshop, only)) = self.keeper() else {
+        let Some((store, loader, only)) = self.keeper() else {
             return Ok(None);
         };
         for running in plan.running.values().filter(|running| !running.is_instead) {
@@ -70,34 +70,38 @@ impl Look<'_> {
                 continue;
             }
             let runs_already = memory.last_good(file) == Some(component);
-            if runs_already && !memory.asked.contains_key(&component.digest) {
-                // It can't be used any more, and whoever runs it is told.
+            if runs_already && !memory.described.contains_key(&component.digest) {
+                // It became unusable. Its runs report the error.
                 continue;
             }
-            let is_kept = |asked: &Asked| asked.is_kept;
-            if !memory.asked.get(&component.digest).is_some_and(is_kept) {
-                let new = match made.remove(&component.digest) {
+            let is_stored = |described: &DescribedComponent| described.is_stored;
+            if !memory
+                .described
+                .get(&component.digest)
+                .is_some_and(is_stored)
+            {
+                let new = match loaded.remove(&component.digest) {
                     Some(new) => Ok(new),
-                    // An earlier look asked it, and kept nothing.
-                    None => self.ask(&workshop, memory, file, &component.digest, None)?,
+                    // An earlier check described it without storing it.
+                    None => self.ask(&loader, memory, file, &component.digest, None)?,
                 };
-                let kept = match new {
+                let stored = match new {
                     Ok(new) => self.keep(store, &new)?,
                     Err(objection) => Err(objection),
                 };
-                match kept {
+                match stored {
                     Ok(()) => {}
-                    Err(Objection::Changing) => {
+                    Err(Rejection::Changing) => {
                         return Ok(Some((file.to_owned(), Holds::Unexamined)));
                     }
-                    Err(Objection::Fault(fault)) => {
+                    Err(Rejection::Fault(fault)) => {
                         let (digest, guess) = (component.digest.clone(), guess(memory, file));
-                        let holds = memory.object(file, digest, guess, &fault);
+                        let holds = memory.reject(file, digest, guess, &fault);
                         return Ok(Some((file.to_owned(), holds)));
                     }
                 }
-                if let Some(asked) = memory.asked.get_mut(&component.digest) {
-                    asked.is_kept = true;
+                if let Some(described) = memory.described.get_mut(&component.digest) {
+                    described.is_stored = true;
                 }
             }
             if memory.last_good(file) != Some(component) {
@@ -110,9 +114,13 @@ impl Look<'_> {
         Ok(None)
     }
 
-    /// Keeps a component, and makes its tables.
-    fn keep(&self, store: &Store, made: &Made) -> Result<Result<(), Objection>, StoreError> {
-        match store.register_tables(made.processor.manifest()) {
+    /// Creates the tables of a component and stores it.
+    fn keep(
+        &self,
+        store: &Store,
+        loaded: &LoadedProcessor,
+    ) -> Result<Result<(), Rejection>, StoreError> {
+        match store.register_tables(loaded.processor.manifest()) {
             Ok(()) => {}
             Err(error @ StoreError::TableShape { .. }) => {
                 let fault = Fault::new(FaultKind::Component, error.to_string());
@@ -120,25 +128,25 @@ impl Look<'_> {
             }
             Err(error) => return Err(error),
         }
-        if let Err(fault) = made.keep(self.config) {
+        if let Err(fault) = loaded.keep(self.config) {
             return Ok(Err(fault.into()));
         }
-        record(made, store, self.now)?;
+        record(loaded, store, self.now)?;
         Ok(Ok(()))
     }
 }
 
-/// Logs what changed. What is refused is told by health and listings, to whoever asks there.
-pub(super) fn tell(before: &Plan, after: &Plan) {
+/// Logs changes. Health and listings report rejected files.
+pub(super) fn log_changes(before: &Plan, after: &Plan) {
     for (name, running) in &after.running {
         if before.running.get(name) != Some(running) && !running.is_instead {
             let (file, version) = (&running.file, running.component.version);
-            tracing::info!(processor = name, file, version, "a component takes over");
+            tracing::info!(processor = name, file, version, "component took over");
         }
     }
     for name in before.running.keys() {
         if !after.running.contains_key(name) {
-            tracing::info!(processor = name, "its file was taken away");
+            tracing::info!(processor = name, "component file was removed");
         }
     }
     for refused in &after.refused {
@@ -150,7 +158,7 @@ pub(super) fn tell(before: &Plan, after: &Plan) {
                 file = refused.file,
                 reason = refused.reason,
                 instead,
-                "a file is refused"
+                "component file was rejected"
             );
         }
     }

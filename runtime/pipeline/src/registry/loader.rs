@@ -1,5 +1,5 @@
-//! From a component to a processor: its compiled form taken from what is kept or made anew, loaded,
-//! and asked what it is.
+//! Turns a component into a processor: takes its compiled code from the store or compiles it, loads
+//! it and describes it.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -11,46 +11,46 @@ use session_pipeline_host::sandbox::{Compiled, Engine, Engines};
 use session_pipeline_store::KnownComponent;
 
 use crate::config::Config;
-use crate::registry::kept;
+use crate::registry::component_store;
 
-/// What processors are made with.
+/// The environment for loading processors.
 #[derive(Clone, Copy)]
-pub(super) struct Workshop<'a> {
+pub(super) struct Loader<'a> {
     pub(super) config: &'a Config,
     pub(super) engines: &'a Engines,
     pub(super) compiling: Compiling<'a>,
 }
 
-/// Where a component is compiled that has no compiled form yet.
+/// Where a component without compiled code is compiled.
 #[derive(Clone, Copy)]
 pub(super) enum Compiling<'a> {
-    /// Where the compiled forms are kept.
-    Beside,
-    /// In this folder, since nothing may be written in the data dir.
+    /// In the folder of stored components.
+    InStore,
+    /// In this folder, because nothing can be written to the data directory.
     In(&'a Path),
-    /// Nowhere: whoever asks must not wait.
+    /// Nowhere, because the caller must not wait.
     Never,
 }
 
-/// A processor, and the code that it was made of.
-pub(super) struct Made {
+/// A processor and its compiled code.
+pub(super) struct LoadedProcessor {
     pub(super) processor: Processor,
     pub(super) compiled: Compiled,
     engine: Arc<Engine>,
-    /// The component, where it was compiled now.
+    /// The component, if it was compiled just now.
     component: Option<Vec<u8>>,
 }
 
-impl Workshop<'_> {
-    /// Makes a processor under the limits and settings of `name`. `component` is asked only where
-    /// there is no compiled form.
-    pub(super) fn make<'c>(
+impl Loader<'_> {
+    /// Loads a processor with the limits and settings of `name`. `component` is called only if
+    /// there is no compiled code.
+    pub(super) fn load<'c>(
         &self,
         name: &str,
         digest: &str,
         known: Option<&KnownComponent>,
         component: impl FnOnce() -> Result<Cow<'c, [u8]>, Fault>,
-    ) -> Result<Made, Fault> {
+    ) -> Result<LoadedProcessor, Fault> {
         let limits = Arc::new(self.config.limits_of(name).clone());
         let engine = self.engines.under(&limits)?;
         let compile = |scratch: &Path| {
@@ -63,16 +63,17 @@ impl Workshop<'_> {
             )?;
             Ok::<_, Fault>((compiled, Some(component.into_owned())))
         };
-        let (compiled, component) = match kept::code(self.config, &engine, digest, known) {
+        let (compiled, component) = match component_store::code(self.config, &engine, digest, known)
+        {
             Some(compiled) => (compiled, None),
             None => match self.compiling {
-                Compiling::Beside => compile(&kept::scratch(self.config)?)?,
+                Compiling::InStore => compile(&component_store::scratch(self.config)?)?,
                 Compiling::In(scratch) => compile(scratch)?,
-                // No fault of the component's: whoever may wait makes it.
+                // Not the component's fault. A caller that can wait will compile it.
                 Compiling::Never => {
                     return Err(Fault::new(
                         FaultKind::Host,
-                        "its compiled form is not kept; run it once",
+                        "it is not compiled yet; run it once",
                     ));
                 }
             },
@@ -80,7 +81,7 @@ impl Workshop<'_> {
         let settings = self.config.settings_of(name);
         let digest = digest.to_owned();
         let processor = Processor::load(&engine, &limits, &compiled, digest, settings)?;
-        Ok(Made {
+        Ok(LoadedProcessor {
             processor,
             compiled,
             engine,
@@ -89,13 +90,13 @@ impl Workshop<'_> {
     }
 }
 
-impl Made {
-    /// Keeps what was compiled now; what was kept already stays as it is.
+impl LoadedProcessor {
+    /// Stores a newly compiled component. Does nothing if it was already stored.
     pub(super) fn keep(&self, config: &Config) -> Result<(), Fault> {
         let Some(component) = &self.component else {
             return Ok(());
         };
         let digest = self.processor.digest();
-        kept::keep(config, &self.engine, digest, component, &self.compiled)
+        component_store::keep(config, &self.engine, digest, component, &self.compiled)
     }
 }

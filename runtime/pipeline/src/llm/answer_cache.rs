@@ -1,4 +1,4 @@
-//! Answers that are kept: by what they are found, and how they are written.
+//! The cache of answers: its keys and its format.
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_host::model::{Request, Response};
@@ -7,15 +7,16 @@ use sha2::{Digest, Sha256};
 use crate::config::Address;
 use crate::config::{LlmConfig, Provider};
 
-/// Raised when what is hashed or written changes its meaning.
+/// Part of the key. Increase it when the meaning of keys or answers changes.
 const VERSION: u32 = 2;
 
-/// What is hashed: all that an answer depends on.
+/// Everything that an answer depends on.
 #[derive(Serialize)]
-struct Hashed<'a> {
+struct CacheKey<'a> {
     version: u32,
     provider: &'a str,
-    /// Another server's answer is another answer, and so is one of a server that nobody verified.
+    /// Answers of another server are different, and so are those of a server without verified
+    /// certificate.
     address: &'a str,
     verify_ssl: bool,
     model: &'a str,
@@ -26,7 +27,7 @@ struct Hashed<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct CachedAnswer {
     /// Scheme, host and port of the server that answered.
     address: String,
     text: String,
@@ -35,9 +36,9 @@ struct Written {
     output_tokens: u64,
 }
 
-/// The hash of a request as it leaves, secrets taken out.
-pub(super) fn hash_of(config: &LlmConfig, address: &Address, request: &Request) -> String {
-    let hashed = Hashed {
+/// The cache key of a redacted request.
+pub(super) fn key_of(config: &LlmConfig, address: &Address, request: &Request) -> String {
+    let hashed = CacheKey {
         version: VERSION,
         provider: config.provider.unwrap_or(Provider::Anthropic).as_str(),
         address: address.as_str(),
@@ -48,28 +49,28 @@ pub(super) fn hash_of(config: &LlmConfig, address: &Address, request: &Request) 
         max_tokens: request.max_tokens,
         json_schema: request.json_schema.as_deref(),
     };
-    // Texts and numbers always become JSON.
+    // Serializing strings and numbers cannot fail.
     let bytes = serde_json::to_vec(&hashed).unwrap_or_default();
     let digest = Sha256::digest(&bytes);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// An answer as it is kept.
-pub(super) fn written(response: &Response, address: &Address) -> String {
-    let written = Written {
+/// Serializes an answer for the cache.
+pub(super) fn encode(response: &Response, address: &Address) -> String {
+    let written = CachedAnswer {
         address: address.to_string(),
         text: response.text.clone(),
         model: response.model.clone(),
         input_tokens: response.input_tokens,
         output_tokens: response.output_tokens,
     };
-    // As above.
+    // Cannot fail, as above.
     serde_json::to_string(&written).unwrap_or_default()
 }
 
-/// The way back; `None` for what another version wrote or another server answered.
-pub(super) fn read(text: &str, address: &Address) -> Option<Response> {
-    let written: Written = serde_json::from_str(text).ok()?;
+/// Parses a cached answer. `None` if another version wrote it or another server answered.
+pub(super) fn decode(text: &str, address: &Address) -> Option<Response> {
+    let written: CachedAnswer = serde_json::from_str(text).ok()?;
     if written.address != address.to_string() {
         return None;
     }

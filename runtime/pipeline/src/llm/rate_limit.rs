@@ -1,21 +1,21 @@
-//! When a provider asks to slow down it asks all of us: one time before which nobody sends anything.
+//! The rate limit of a provider. It applies to all requests, so all wait until the same time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Until when everybody waits, on the monotonic clock.
+/// The end of the wait, on the monotonic clock.
 #[derive(Debug, Default)]
-pub struct Hold(AtomicU64);
+pub struct RateLimit(AtomicU64);
 
-impl Hold {
-    /// Nobody sends anything before then.
+impl RateLimit {
+    /// Extends the wait to this time.
     pub fn until(&self, then: Duration) {
         let micros = u64::try_from(then.as_micros()).unwrap_or(u64::MAX);
         self.0.fetch_max(micros, Ordering::SeqCst);
     }
 
-    /// How long to wait at this time.
-    pub fn left(&self, now: Duration) -> Duration {
+    /// The remaining wait at this time.
+    pub fn remaining(&self, now: Duration) -> Duration {
         Duration::from_micros(self.0.load(Ordering::SeqCst)).saturating_sub(now)
     }
 }

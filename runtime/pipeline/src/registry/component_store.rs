@@ -1,8 +1,7 @@
-//! Components and their compiled forms in `state/components`: what is kept there, and what of it is
-//! believed.
+//! Stored components and their compiled code in `state/components`.
 //!
-//! A compiled form is run as machine code, so only one that we wrote is taken: by the SHA-256 that
-//! stands in the database. Nothing that lies elsewhere is ever taken for one.
+//! Compiled code runs as machine code, so only code that this program wrote is loaded. The SHA-256
+//! in the database identifies it. Code from other places is never loaded.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +14,7 @@ use session_pipeline_store::kill_point::reached;
 
 use crate::config::Config;
 
-/// The folder of what is kept.
+/// The folder of stored components.
 fn folder(config: &Config) -> PathBuf {
     config.state_dir().join("components")
 }
@@ -28,7 +27,7 @@ fn code_path(config: &Config, engine: &Engine, digest: &str) -> PathBuf {
     folder(config).join(file_name(digest, &engine.fingerprint()))
 }
 
-/// The compiled form that is kept, if it is the one that we wrote.
+/// The stored compiled code, if its hash matches the database.
 pub(super) fn code(
     config: &Config,
     engine: &Engine,
@@ -41,18 +40,18 @@ pub(super) fn code(
     (compiled.sha256 == sha256).then_some(compiled)
 }
 
-/// The component that is kept under a digest, if it is still what it was.
+/// The stored component, if its hash matches the digest.
 pub(super) fn component(config: &Config, digest: &str) -> Option<Vec<u8>> {
     let bytes = regular::read(&component_path(config, digest), u64::MAX).ok()?;
     (sha256_hex(&bytes) == digest).then_some(bytes)
 }
 
-/// Whether a component is kept under a digest.
+/// Whether a component with this digest is stored.
 pub(super) fn has_component(config: &Config, digest: &str) -> bool {
     component_path(config, digest).is_file()
 }
 
-/// Keeps a component with its compiled form.
+/// Stores a component with its compiled code.
 pub(super) fn keep(
     config: &Config,
     engine: &Engine,
@@ -65,8 +64,8 @@ pub(super) fn keep(
     keep_at(&folder, &code_path(config, engine, digest), &compiled.code)
 }
 
-/// Removes what a process left that ended while it compiled or wrote, and what is kept of these
-/// components. Only for whoever holds the data dir, before anything is made ready in it.
+/// Removes incomplete files of interrupted processes, and the stored files of `superseded`
+/// components. Call it only with the lock on the data directory, before any component is loaded.
 pub(super) fn discard(config: &Config, superseded: &[String]) -> std::io::Result<()> {
     let entries = match fs::read_dir(folder(config)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -89,7 +88,8 @@ pub(super) fn discard(config: &Config, superseded: &[String]) -> std::io::Result
     Ok(())
 }
 
-/// A folder of ours for what goes between us and the compiler: on the disk of what is kept.
+/// Creates the folder, which is also the scratch folder of the compiler: a rename must stay on the
+/// same disk.
 pub(super) fn scratch(config: &Config) -> Result<PathBuf, Fault> {
     use std::os::unix::fs::DirBuilderExt;
     let folder = folder(config);
@@ -101,7 +101,7 @@ pub(super) fn scratch(config: &Config) -> Result<PathBuf, Fault> {
     Ok(folder)
 }
 
-/// Writes a file that is complete or not there at all.
+/// Writes a file atomically and durably.
 fn keep_at(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     let write = || -> std::io::Result<()> {
         let file = whole(folder, bytes)?;
@@ -117,7 +117,7 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Fault {
     Fault::new(
         FaultKind::Host,
         format!(
-            "`{}` can't be written: {error}; check permissions and free space",
+            "cannot write `{}`: {error}; check permissions and free space",
             path.display()
         ),
     )

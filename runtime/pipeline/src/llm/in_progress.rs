@@ -1,25 +1,25 @@
-//! Requests that are under way: whoever asks the same waits for the answer of the first.
+//! Requests in progress. A second identical request waits for the first one.
 
 use std::collections::HashSet;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The hashes of those under way.
+/// The hashes of requests in progress.
 #[derive(Debug, Default)]
-pub(super) struct UnderWay {
+pub(super) struct RequestsInProgress {
     hashes: Mutex<HashSet<String>>,
     left: Condvar,
 }
 
-/// The turn of one request; the next one's comes when it is dropped.
+/// Exclusive right to send a request. The next identical request starts when it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
-    of: &'a UnderWay,
+    of: &'a RequestsInProgress,
     hash: String,
 }
 
-impl UnderWay {
-    /// Waits until nobody else asks the same; `None` where the time is over before.
+impl RequestsInProgress {
+    /// Waits until no identical request is in progress. `None` after the timeout.
     pub fn take(&self, hash: &str, time: Duration) -> Option<Turn<'_>> {
         let hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut hashes, _) = self
