@@ -105,7 +105,7 @@ fn a_component_above_the_limit_is_refused_by_its_size() {
         dir.path(),
     );
     let said = inspection.described.unwrap_err().to_string();
-    assert!(said.contains("are allowed"), "{said}");
+    assert!(said.contains("the limit is"), "{said}");
 }
 
 #[test]

@@ -218,7 +218,7 @@ fn links_and_notes_beyond_a_hundred_are_counted_and_not_listed() {
     assert_eq!(walk.notes.iter().filter(counted).count(), 1);
     assert!(walk.notes.len() <= 102, "{}", walk.notes.len());
     let is_deep =
-        |note: &session_pipeline_host::sessions::Note| note.reason.contains("64 folders deep");
+        |note: &session_pipeline_host::sessions::Note| note.reason.contains("64 parent folders");
     assert!(
         walk.notes.iter().any(is_deep),
         "what hides sessions is always listed"

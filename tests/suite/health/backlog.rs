@@ -148,7 +148,7 @@ fn a_root_that_is_no_folder_or_can_not_be_read_to_its_end_is_unknown() {
     let detail = unreadable["detail"].as_str().unwrap();
     assert!(detail.contains("cannot read sessions root"), "{detail}");
     let detail = incomplete["detail"].as_str().unwrap();
-    assert!(detail.contains("more than 64 folders deep"), "{detail}");
+    assert!(detail.contains("more than 64 parent folders"), "{detail}");
 }
 
 #[test]

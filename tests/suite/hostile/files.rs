@@ -174,7 +174,7 @@ fn a_state_folder_that_others_could_read_is_closed_with_a_warning() {
     let output = ended(&dir, &["run", "usage"]).unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(
-        !stderr.contains("open to other users"),
+        !stderr.contains("accessible to other users"),
         "once is enough: {stderr}"
     );
 }

@@ -186,7 +186,7 @@ fn a_table_that_was_changed_by_hand_is_refused() {
         let message = refused_after(change);
         assert!(message.starts_with(difference), "{change}: {message}");
         assert!(
-            message.ends_with("change the table by hand to what `migrations/schema.sql` shows"),
+            message.ends_with("change the table manually to match `migrations/schema.sql`"),
             "{message}"
         );
     }
@@ -199,7 +199,7 @@ fn who_asks_whether_the_tables_are_right_is_told_which_one_is_not() {
     verify(&conn).unwrap();
     conn.execute_batch("DROP TABLE users").unwrap();
     let error = verify(&conn).unwrap_err().to_string();
-    assert!(error.starts_with("table `users` is not"), "{error}");
+    assert!(error.starts_with("table `users` does not match"), "{error}");
 }
 
 #[test]

@@ -340,7 +340,7 @@ fn names_that_are_reserved_or_no_names_are_no_processor() {
             columns: ["line", column],
             ..Raw::new("faulty-raw")
         });
-        assert_says(&fault, "and none of the host's own columns");
+        assert_says(&fault, "must not be a column that the host adds");
     }
     for name in [
         "main",

@@ -137,7 +137,7 @@ fn a_compiler_that_sleeps_is_stopped_too() {
         let error = compile(&compiler, &limits, USAGE, scratch.path()).unwrap_err();
         let text = error.to_string();
         assert!(
-            text.contains("did not end within 11 s"),
+            text.contains("did not finish within 11 s"),
             "{script}: {error}"
         );
         assert!(begun.elapsed() < Duration::from_secs(120), "{script}");

@@ -67,7 +67,7 @@ fn a_guest_of_a_name_that_is_sql_is_unavailable() {
 #[test]
 fn a_guest_of_two_tables_of_one_name_is_unavailable() {
     let fault = refusal_of("describe_two_tables_of_one_name");
-    assert_says(&fault, "the name `lines` stands twice");
+    assert_says(&fault, "duplicate name `lines`");
 }
 
 #[test]
