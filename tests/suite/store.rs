@@ -252,7 +252,8 @@ fn audited_upgrades(dir: &DataDir) -> Vec<String> {
 #[test]
 fn an_upgrade_leaves_an_audit_row_and_so_does_one_that_fails() {
     let dir = DataDir::new();
-    let to = |version| Store::open_at(&dir.config().store_options(), clock::START, version).map(drop);
+    let to =
+        |version| Store::open_at(&dir.config().store_options(), clock::START, version).map(drop);
     to(Some(31)).unwrap();
     to(Some(34)).unwrap();
     execute(&dir, "ALTER TABLE runs ADD COLUMN note VARCHAR");
