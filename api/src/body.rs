@@ -15,11 +15,17 @@ pub mod usage;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::problem::Class;
+
 /// What every failed request answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// The reason, and what to do about it.
     pub detail: String,
+    /// The class of the problem; servers of earlier versions do not name it.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub class: Option<Class>,
 }
 
 /// Whether the service is alive.

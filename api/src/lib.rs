@@ -6,3 +6,4 @@ pub mod body;
 pub mod build;
 pub mod cli;
 pub mod http;
+pub mod problem;

@@ -3,13 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use session_pipeline_pipeline::health::Report;
 use session_pipeline_pipeline::scheduler::SchedulerStatus;
 use session_pipeline_pipeline::scheduler::timetable::{Job, JobEnd};
-use session_pipeline_store::Role;
 use utoipa::ToSchema;
-
-use crate::build::Build;
 
 /// Whether everything works and keeps up (BEHAVIOUR.md 5.3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -199,16 +195,6 @@ pub enum JobWord {
     Failed,
     /// There was no run.
     Refused,
-}
-
-impl DetailedHealth {
-    /// The body for a caller of that role.
-    ///
-    /// # Errors
-    /// When a report has a figure that is not described here.
-    pub fn of(report: &Report, role: Role, build: &Build) -> serde_json::Result<Self> {
-        serde_json::from_value(serde_json::to_value(report.body(role, build))?)
-    }
 }
 
 /// The scheduler, and when its jobs run.

@@ -47,7 +47,7 @@ pub(super) async fn list(
     let before = asked::cursor(query.cursor.as_deref(), place)?;
     let rows = move |service: &Service| {
         let before = before.as_ref().map(|(at, id)| (*at, id.as_str()));
-        Ok(service.pipeline.store().audit_rows(before, limit + 1)?)
+        Ok(service.database()?.audit_rows(before, limit + 1)?)
     };
     let rows = service.read(Role::Admin, rows).await?;
     let (rows, next) = asked::page(rows, limit, |row| format!("{}-{}", row.timestamp.0, row.id));
