@@ -193,7 +193,7 @@ impl std::fmt::Debug for Service {
     }
 }
 
-/// The routes of a server, with all that stands before them.
+/// The routes of a server, behind its checks.
 fn router(service: Arc<Service>) -> Router {
     let (routes, _) = documented();
     let watched = middleware::from_fn_with_state(Arc::clone(&service), denials::watched);

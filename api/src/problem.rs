@@ -87,7 +87,7 @@ pub enum Class {
 }
 
 impl Class {
-    /// All classes. Where several have the same status, the first one stands for it.
+    /// All classes. Where several have the same status, the first one represents it.
     const ALL: [Self; 21] = [
         Self::BadRequest,
         Self::UnknownProcessor,

@@ -2,11 +2,12 @@
 
 use clap::{Args, Subcommand};
 use session_pipeline_host::fault::printable;
+use session_pipeline_pipeline::knowledge::Tie;
 
 use super::client::{Call, Need, segment};
 use super::table::{count_of, facts, table};
 use super::{Exit, Failure, Global, hint, print, print_json};
-use crate::body::knowledge::{Evidence, Knowledge, Related, ShownKnowledge};
+use crate::body::knowledge::{Evidence, Knowledge, ShownKnowledge};
 
 const PATH: &str = "/api/knowledge";
 
@@ -178,8 +179,8 @@ fn evidence_of(evidence: &Evidence) -> String {
     )
 }
 
-fn related_of(related: &Related) -> String {
-    let other = format!("{} {}", printable(&related.id), printable(&related.title));
+fn related_of(related: &Tie) -> String {
+    let other = format!("{} {}", printable(&related.item), printable(&related.title));
     facts(
         "  ",
         &[

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use session_pipeline_host::inspect::{self, ImportKind, Inspection};
 use session_pipeline_host::manifest::{Manifest, Order, TableSpec};
+use session_pipeline_pipeline::registry::listing::ListedProcessor;
 use session_pipeline_pipeline::registry::plan::Refused;
 
 use super::client::Need;
@@ -11,7 +12,7 @@ use super::component::{self, Component};
 use super::progress::Spinner;
 use super::table::{bytes, facts, number, table};
 use super::{Exit, Failure, Global, hint, print, print_json, verify};
-use crate::body::admin::{Processor, Processors, RefusedFile};
+use crate::body::admin::{Processors, RefusedFile};
 
 /// The list of processors.
 pub(super) const PATH: &str = "/api/admin/processors";
@@ -82,7 +83,7 @@ pub(super) fn refused(refused: &RefusedFile) -> String {
     Refused::from(refused.clone()).to_string()
 }
 
-fn people(processors: &[Processor]) -> String {
+fn people(processors: &[ListedProcessor]) -> String {
     let mut table = table(&[
         "processor",
         "version",
@@ -110,11 +111,11 @@ fn people(processors: &[Processor]) -> String {
             processor
                 .version
                 .map_or_else(none, |version| version.to_string()),
-            processor.origin.clone(),
+            processor.origin.as_str().to_owned(),
             runs.unwrap_or_else(none),
             processor
                 .order
-                .map_or_else(none, |order| order.as_str().to_owned()),
+                .map_or_else(none, |order| self::order(order).to_owned()),
             capabilities.map_or_else(none, |names| names.join(", ")),
             available.to_owned(),
             processor

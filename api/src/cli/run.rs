@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use clap::Args;
 use session_pipeline_host::fault::printable;
+use session_pipeline_store::Stats;
 
 use super::client::{Call, Client, Need};
 use super::table::{bytes, number, table};
 use super::{Exit, Failure, Global, hint, print, print_json};
 use crate::body::admin::Processors;
-use crate::body::run::{RunBody, RunStats};
+use crate::body::run::RunBody;
 
 use watch::Watch;
 
@@ -163,7 +164,7 @@ fn notes(body: &RunBody) {
 }
 
 /// What a person should know beside the numbers.
-fn failures(stats: &RunStats) {
+fn failures(stats: &Stats) {
     for error in stats.errors_detail.iter().take(ERRORS_SHOWN) {
         let (session, error) = (printable(&error.session), printable(&error.error));
         hint(&format!("failed `{session}`: {error}"));

@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 use session_pipeline_host::fault::printable;
+use session_pipeline_pipeline::health::{Headline, Status};
 use session_pipeline_pipeline::run::Progress;
 use session_pipeline_store::ProcessorStatus;
 
 use super::client::{Call, Need};
 use super::table::{count_of, number, table};
 use super::{Exit, Failure, Global, hint, print, print_json};
-use crate::body::health::{Acknowledged, Check, CheckStatus, DetailedHealth, Headline};
+use crate::body::health::{Acknowledged, Check, DetailedHealth};
 use crate::http::{Listener, Report};
 
 #[derive(Debug, Args)]
@@ -106,10 +107,7 @@ fn word(word: &impl serde::Serialize) -> String {
 /// What to do about all that is not well.
 fn actions(body: &DetailedHealth) {
     for (name, check) in &body.services {
-        let is_bad = matches!(
-            check.status,
-            Some(CheckStatus::Warning | CheckStatus::Error)
-        );
+        let is_bad = matches!(check.status, Some(Status::Warning | Status::Error));
         if let Some(action) = check.next_action.as_deref().filter(|_| is_bad) {
             hint(&format!("{name}: {}", printable(action)));
         }

@@ -6,14 +6,14 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_store::Role;
+use session_pipeline_store::{AuditRow, Role};
 use utoipa::IntoParams;
 
 use super::Service;
 use super::asked::{self, Asked};
 use super::caller::Admin;
 use super::problem::{ApiError, Refusals};
-use crate::body::admin::{Audit, AuditLine};
+use crate::body::admin::Audit;
 
 /// Which rows.
 #[derive(Deserialize, IntoParams)]
@@ -51,6 +51,6 @@ pub(super) async fn list(
     };
     let rows = service.read(Role::Admin, rows).await?;
     let (rows, next) = asked::page(rows, limit, |row| format!("{}-{}", row.timestamp.0, row.id));
-    let entries = rows.into_iter().map(AuditLine::from).collect();
+    let entries = rows.into_iter().map(AuditRow::without_secrets).collect();
     Ok(Json(Audit { entries, next }))
 }

@@ -7,7 +7,9 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use session_pipeline_pipeline::health::{self, Facts, Report, Schema, Sources, Survey, SystemDisk};
+use session_pipeline_pipeline::health::{
+    self, Facts, Health, Report, Schema, Sources, Survey, SystemDisk,
+};
 use session_pipeline_pipeline::status;
 use session_pipeline_store::Audited;
 use utoipa::IntoParams;
@@ -17,8 +19,8 @@ use super::asked::Asked;
 use super::caller::{Admin, Known};
 use super::local;
 use super::problem::{ApiError, Failures, Refusals};
+use crate::body::Version;
 use crate::body::health::{Acknowledged, DetailedHealth, Scheduler};
-use crate::body::{Health, Liveness, SchemaState, Version};
 use crate::build::build;
 
 /// Whether the service is alive. Always 200; the body tells.
@@ -55,25 +57,14 @@ impl Service {
 }
 
 fn alive(schema: &Schema) -> Health {
-    let figures = schema.figures();
-    let (status, db_schema) = match schema {
-        Schema::Ok => (Liveness::Ok, SchemaState::Ok),
-        Schema::Mismatch { .. } => (Liveness::Unhealthy, SchemaState::Mismatch),
-        Schema::Unreachable { .. } => (Liveness::Unhealthy, SchemaState::Unreachable),
-    };
-    let detail = match schema {
+    let health = Health::from(schema);
+    match schema {
         // The reason may name paths, and this route is open.
-        Schema::Unreachable { .. } => {
-            Some("the database does not answer; the log has the reason".to_owned())
-        }
-        schema => schema.detail(),
-    };
-    Health {
-        status,
-        db_schema,
-        current: figures.current,
-        expected: figures.expected,
-        detail,
+        Schema::Unreachable { .. } => Health {
+            detail: Some("the database does not answer; the log has the reason".to_owned()),
+            ..health
+        },
+        Schema::Ok | Schema::Mismatch { .. } => health,
     }
 }
 

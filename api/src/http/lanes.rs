@@ -73,7 +73,7 @@ impl Service {
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         if self.is_local() {
-            // Its user can stop the command, and nobody else waits.
+            // Its user can stop the command, and no other request waits.
             return self.off_thread(None, work).await;
         }
         let limit = self.config().service.query_time_max;

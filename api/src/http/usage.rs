@@ -24,7 +24,7 @@ use super::problem::{ApiError, Refusals};
 use super::reprocess::mark;
 use crate::body::Problem;
 use crate::body::admin::Marked;
-use crate::body::usage::{Activity, PruneStatus, Pruned, UsageReport};
+use crate::body::usage::{PruneStatus, Pruned, UsageReport};
 
 /// The processor behind all of this.
 const USAGE: &str = "usage";
@@ -327,14 +327,14 @@ pub(super) struct SummaryQuery {
 /// Who did how much: tools, users, failures, active days, and our own slow actions.
 #[utoipa::path(get, path = "/api/admin/usage/summary", operation_id = "summarize_usage", tag = "usage", security(("bearer" = ["admin"])),
     params(SummaryQuery), responses(
-        (status = 200, body = Activity),
+        (status = 200, body = activity::Activity),
         (status = 400, body = Problem, description = "The processor is not installed."),
         Refusals))]
 pub(super) async fn summary(
     State(service): State<Arc<Service>>,
     _: Admin,
     Asked(asked): Asked<SummaryQuery>,
-) -> Result<Json<Activity>, ApiError> {
+) -> Result<Json<activity::Activity>, ApiError> {
     let window = match asked.window {
         Window::Week => activity::Window::Days(7),
         Window::Month => activity::Window::Days(30),
@@ -344,5 +344,5 @@ pub(super) async fn summary(
         let now = with_tables(service)?;
         Ok(activity::activity(service.database()?, window, now)?)
     });
-    Ok(Json(summary.await?.into()))
+    Ok(Json(summary.await?))
 }

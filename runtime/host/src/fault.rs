@@ -114,6 +114,9 @@ pub struct Fault {
     pub kind: FaultKind,
     /// What happened, and what helps; cut and without control characters.
     pub detail: String,
+    /// Why a language model gave no answer, where that is the fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_error: Option<ErrorClass>,
 }
 
 impl Fault {
@@ -122,27 +125,37 @@ impl Fault {
         Self {
             kind,
             detail: shown(detail.as_ref()),
+            model_error: None,
         }
     }
 
-    /// A fault for want of an answer. Its detail begins with the class, so that it stays known
-    /// wherever the fault is kept.
-    pub fn llm(error: &LlmError, consequence: &str) -> Self {
-        Self::new(FaultKind::Llm, format!("{error}; {consequence}"))
+    /// A fault because a language model gave no answer.
+    pub fn llm(error: &LlmError, detail: impl AsRef<str>) -> Self {
+        Self {
+            model_error: Some(error.class),
+            ..Self::new(FaultKind::Llm, detail)
+        }
     }
 
-    /// Why a language model gave no answer, where that is the fault.
-    pub fn llm_class(&self) -> Option<ErrorClass> {
-        let class = self.detail.split(": ").next().unwrap_or_default();
-        (self.kind == FaultKind::Llm)
-            .then(|| ErrorClass::from_word(class))
-            .flatten()
+    /// A fault as it was stored. The stored detail of a fault of a language model begins with the
+    /// class.
+    pub fn stored(kind: &str, detail: String) -> Self {
+        let kind = FaultKind::from_word(kind);
+        let class = match kind {
+            FaultKind::Llm => detail.split(": ").next(),
+            _ => None,
+        };
+        Self {
+            kind,
+            model_error: class.and_then(ErrorClass::from_word),
+            detail,
+        }
     }
 
     /// Whether the session or the component caused it. An answer that was refused, or that is none,
     /// counts; a model that is out of reach does not.
     pub fn is_of_own_making(&self) -> bool {
-        self.kind.is_of_own_making() || self.llm_class().is_some_and(ErrorClass::is_of_own_making)
+        self.kind.is_of_own_making() || self.model_error.is_some_and(ErrorClass::is_of_own_making)
     }
 }
 

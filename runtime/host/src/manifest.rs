@@ -53,11 +53,12 @@ pub struct Manifest {
     pub tables: Vec<TableSpec>,
 }
 
-/// In which order sessions may be processed.
+/// Whether sessions may be processed side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = ProcessorOrder))]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
-    /// Any worker, any order.
+    /// In any order, by any worker.
     Independent,
     /// One after the other.
     Serial,

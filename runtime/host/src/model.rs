@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The variables that are looked up where the configuration names no other, in this order.
 pub const KEY_VARIABLES: [&str; 2] = ["ANTHROPIC_API_KEY", "LLM_API_KEY"];
 
@@ -48,7 +50,8 @@ pub struct Caller<'a> {
 }
 
 /// The classes of `llm-error` in the contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ErrorClass {
     /// No provider is configured, or it can't be reached.
     Unavailable,

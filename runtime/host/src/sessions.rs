@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 pub use ahead::Found;
 
@@ -51,12 +52,13 @@ impl Observed {
     }
 }
 
-/// Something on the way that was passed over, and why. Never fatal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Something that a run passed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = RunNote))]
 pub struct Note {
-    /// Where, fit for a terminal.
+    /// Its path below the sessions root.
     pub path: String,
-    /// What is the matter, and what helps.
+    /// Why it was passed over, and what helps.
     pub reason: String,
 }
 

@@ -8,6 +8,7 @@
 mod shown;
 mod stored;
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::fault::printable;
@@ -113,17 +114,21 @@ pub struct KnownEvidence {
 }
 
 /// Another item that one has to do with.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Related))]
 pub struct Tie {
     /// The other item.
+    #[serde(rename = "id")]
     pub item: String,
-    /// Its title.
+    /// What it is about.
     pub title: String,
     /// `likely_duplicate` or `contradiction`.
     pub kind: String,
-    /// Of a duplicate how alike, of a contradiction how hard.
+    /// Of a duplicate how alike, of a contradiction `hard` or `soft`; null where nobody says.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub measure: Option<String>,
-    /// Of a contradiction: why.
+    /// Of a contradiction why.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub explanation: Option<String>,
 }
 

@@ -1,10 +1,12 @@
 //! The table `audit_log`: who did what, when, and how it ended (BEHAVIOUR.md 4.5). Kept for ever.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use duckdb::{Connection, params};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_host::redaction::json_without_secrets;
 
 use crate::counters::raise_counter;
 use crate::error::StoreError;
@@ -137,31 +139,56 @@ impl Audited {
     }
 }
 
-/// One row, as it is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Who did what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = AuditLine))]
 pub struct AuditRow {
-    /// Its number, as text.
+    /// Its number.
     pub id: String,
     /// When it was done.
+    #[serde(serialize_with = "as_text")]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub timestamp: UtcMicros,
-    /// By whom.
+    /// By which user or token; null for whoever sat at the machine.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub user_id: Option<String>,
-    /// What.
+    /// What: `run_session_processor:usage`.
     pub action: String,
-    /// To what.
+    /// To what: `job:session-processor:usage`.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub resource: Option<String>,
-    /// More of it, as JSON.
+    /// More of it, as JSON in a text.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub params: Option<String>,
-    /// How it ended.
+    /// How it ended: `ok`, `failed` or `interrupted`.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub result: Option<String>,
     /// How long it took.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub duration_ms: Option<i64>,
     /// From where.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub client_ip: Option<String>,
-    /// Through what.
+    /// Through what: `cli`, `web` or `scheduler`.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub client_kind: Option<String>,
     /// The run it belongs to.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub correlation_id: Option<String>,
+}
+
+fn as_text<S: Serializer>(instant: &UtcMicros, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(instant)
+}
+
+impl AuditRow {
+    /// The same without what looks like a secret: earlier versions stored parameters as they came.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        let params = self.params.as_deref().map(json_without_secrets);
+        self.params = params.map(Cow::into_owned);
+        self
+    }
 }
 
 impl Store {

@@ -4,6 +4,7 @@
 //! failure, and what may be spent is reserved before anything is sent.
 
 use duckdb::{Connection, OptionalExt, Row, params};
+use serde::{Deserialize, Serialize};
 use session_pipeline_host::clock::UtcMicros;
 
 use crate::counters::raise_counter;
@@ -85,8 +86,9 @@ impl OverBudget {
     }
 }
 
-/// What a run asked of language models.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a run asked of language models. What came out of the cache is not asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = RunLlm))]
 pub struct LlmUse {
     /// Requests sent, repeated ones included.
     pub calls: u64,
@@ -94,7 +96,9 @@ pub struct LlmUse {
     pub input_tokens: u64,
     /// Tokens of the answers.
     pub output_tokens: u64,
-    /// What those cost whose model has a price.
+    /// Cost in US dollars of the requests whose model has a price.
+    #[serde(rename = "cost_usd")]
+    #[cfg_attr(feature = "schema", schema(value_type = f64))]
     pub cost: Usd,
     /// Requests whose cost nobody knows.
     pub unpriced_calls: u64,

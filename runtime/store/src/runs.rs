@@ -16,8 +16,9 @@ use crate::sql::timestamp;
 use crate::store::Store;
 use crate::transaction::{Writer, in_transaction};
 
-/// Who started a run.
+/// Through what a run was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Started))]
 #[serde(rename_all = "lowercase")]
 pub enum Trigger {
     /// A request.
@@ -62,13 +63,14 @@ impl Trigger {
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Ended))]
 #[serde(rename_all = "lowercase")]
 pub enum RunResult {
     /// Without any error.
     Ok,
     /// With errors, or not to its end.
     Failed,
-    /// Our process died.
+    /// It was stopped, or the process died.
     Interrupted,
 }
 

@@ -158,8 +158,8 @@ pub(crate) fn blamed(fault: Fault, unanswered: Option<LlmError>) -> Fault {
         Some(error) if fault.is_of_own_making() && fault.kind != FaultKind::Crash => {
             match fault.detail == error.to_string() {
                 // Given back with just that.
-                true => Fault::new(FaultKind::Llm, fault.detail),
-                false => Fault::llm(&error, &format!("then the session failed: {fault}")),
+                true => Fault::llm(&error, fault.detail),
+                false => Fault::llm(&error, format!("{error}; then the session failed: {fault}")),
             }
         }
         _ => fault,

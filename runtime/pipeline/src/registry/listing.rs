@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use session_pipeline_host::inspect::ImportKind;
 use session_pipeline_host::manifest::Order;
 use session_pipeline_host::model;
@@ -17,7 +17,7 @@ use crate::registry::{Registry, RegistryError};
 use crate::status;
 
 /// Where a processor comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// It ships with the program.
@@ -37,40 +37,54 @@ impl Origin {
 }
 
 /// One processor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Processor))]
 pub struct ListedProcessor {
     /// Its name.
     pub name: String,
-    /// Where it comes from.
+    /// Where it comes from: `shipped` with the program, or `dropped` into the folder of processors.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub origin: Origin,
-    /// The file in the folder of processors that it comes from, fit for a terminal; `None` where it
-    /// ships.
+    /// The file in the folder of processors; null where it ships.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub file: Option<String>,
     /// The SHA-256 of its component.
     pub digest: String,
-    /// Its version; like all that it says of itself `None` where it is unavailable.
+    /// Its version; like all that it says of itself null where it is unavailable.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub version: Option<u32>,
     /// One sentence.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub description: Option<String>,
     /// How often it wants to run.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub cadence_seconds: Option<u32>,
     /// Whether its sessions may be processed side by side.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub order: Option<Order>,
     /// Whether it needs a language model under its settings.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub uses_llm: Option<bool>,
     /// What its component imports of the contract: all that it can do.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub capabilities: Option<Vec<String>>,
     /// Whether the operator grants it a language model.
     pub llm_granted: bool,
     /// The operator's schedule, which wins over the cadence.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub schedule: Option<String>,
-    /// Why it can't run; `None` where it can.
+    /// Why it can't run; null where it can.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub unavailable: Option<String>,
-    /// How its last run ended that has ended; `None` if there was none.
+    /// How its last run ended that has ended; null if there was none.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub last_run: Option<String>,
     /// When it ended.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub last_run_at: Option<String>,
-    /// When its run in progress began; `None` if there is none.
+    /// When its run in progress began; null if there is none.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub running_since: Option<String>,
 }
 
