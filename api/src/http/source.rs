@@ -21,7 +21,7 @@ pub(crate) enum Source {
     /// A pipeline, which can run processors.
     Pipeline(Arc<Pipeline>),
     /// A data directory without anything that runs processors.
-    DataDir(DataDir),
+    DataDir(Box<DataDir>),
 }
 
 /// A data directory, as far as it exists.

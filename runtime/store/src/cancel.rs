@@ -121,7 +121,7 @@ pub(crate) fn current_reason() -> Option<CancelReason> {
 
 /// Refuses where the scope of this thread was cancelled.
 pub(crate) fn check() -> Result<(), CancelReason> {
-    current_reason().map_or(Ok(()), |reason| Err(reason))
+    current_reason().map_or(Ok(()), Err)
 }
 
 /// Lets the scope of this thread interrupt the statements of a connection.

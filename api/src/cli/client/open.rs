@@ -27,7 +27,7 @@ pub(in crate::cli) enum Need {
 
 /// What was opened.
 enum Handle {
-    Store(Option<Store>),
+    Store(Option<Box<Store>>),
     Pipeline(Box<Pipeline>),
 }
 
@@ -66,9 +66,9 @@ impl Global {
         let options = config.store_options();
         Ok(match need {
             Need::Existing | Need::Processors => {
-                Handle::Store(Store::open_existing(&options, clock.now())?)
+                Handle::Store(Store::open_existing(&options, clock.now())?.map(Box::new))
             }
-            Need::Database => Handle::Store(Some(Store::open(&options, clock.now())?)),
+            Need::Database => Handle::Store(Some(Box::new(Store::open(&options, clock.now())?))),
             Need::Pipeline => {
                 Handle::Pipeline(Box::new(Pipeline::open(config, clock, registry())?))
             }
@@ -84,13 +84,13 @@ impl Global {
                 let config = self.config()?;
                 let has_model = need == Need::Processors
                     && llm::is_configured(&config.llm, &self.secrets(&config)?);
-                Source::DataDir(DataDir {
+                Source::DataDir(Box::new(DataDir {
                     config,
                     registry: registry(),
                     clock: Arc::new(SystemClock::default()),
-                    store,
+                    store: store.map(|store| *store),
                     has_model,
-                })
+                }))
             }
         })
     }
