@@ -15,51 +15,17 @@ pub mod usage;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::problem::Class;
+
 /// What every failed request answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// The reason, and what to do about it.
     pub detail: String,
-}
-
-/// Whether the service is alive.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Health {
-    /// `ok` only if the database is.
-    pub status: Liveness,
-    /// Whether the database answers, and in the version that this program writes.
-    pub db_schema: SchemaState,
-    /// The version that it has.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub current: Option<u32>,
-    /// The version that it should have.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub expected: Option<u32>,
-    /// Why there are no versions to show.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
-}
-
-/// The word for a service that answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Liveness {
-    /// All is well.
-    Ok,
-    /// It can't do its work.
-    Unhealthy,
-}
-
-/// The word for a database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SchemaState {
-    /// It has the version of this program.
-    Ok,
-    /// It has another one.
-    Mismatch,
-    /// It does not answer.
-    Unreachable,
+    /// The class of the problem; servers of earlier versions do not name it.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub class: Option<Class>,
 }
 
 /// What serves.

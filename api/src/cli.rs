@@ -45,7 +45,9 @@ use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::run::Pipeline;
 use session_pipeline_pipeline::shipped::{Shipped, VERIFICATION};
 
-pub use error::{Exit, Failure};
+pub use error::Failure;
+
+pub use crate::problem::Exit;
 
 /// Runs sandboxed processors over AI coding-agent transcripts and keeps what they extract.
 #[derive(Debug, Parser)]

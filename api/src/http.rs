@@ -17,6 +17,7 @@ mod health;
 mod knowledge;
 mod lanes;
 mod limits;
+mod local;
 mod openapi;
 mod pace;
 mod problem;
@@ -26,6 +27,7 @@ mod reprocess;
 mod runs;
 mod server;
 mod sessions;
+mod source;
 mod stream;
 mod tokens;
 mod upload;
@@ -50,18 +52,23 @@ use utoipa_axum::routes;
 use lanes::Lanes;
 use problem::ApiError;
 
+use crate::problem::Class;
+
 pub use limits::HttpLimits;
+pub(crate) use local::{Listener, LocalCaller, Report, local_router};
 pub use server::{ServeError, Server, Stopped};
+pub(crate) use source::{DataDir, Source};
 
 /// All that the handlers share.
 pub struct Service {
-    pipeline: Arc<Pipeline>,
-    keyring: Keyring,
+    source: Source,
+    /// `None`: callers are in this process, and need no token.
+    keyring: Option<Keyring>,
     randomness: Box<dyn Randomness>,
     limits: HttpLimits,
     started_at: UtcMicros,
     /// The description of the routes, as it is served.
-    document: String,
+    document: OnceLock<String>,
     lanes: Lanes,
     denials: denials::Denials,
     uploads: Arc<Semaphore>,
@@ -91,10 +98,27 @@ impl Service {
         {
             tracing::warn!("what unfinished uploads left could not be removed: {error}");
         }
-        Ok(Self {
-            keyring: Keyring::open(pipeline.store(), scheduler)?,
-            started_at: pipeline.clock().now(),
-            document: documented().1.to_pretty_json().unwrap_or_default(),
+        let keyring = Keyring::open(pipeline.store(), scheduler)?;
+        let source = Source::Pipeline(pipeline);
+        Ok(Self::over(source, Some(keyring), randomness, limits))
+    }
+
+    /// The service of a command that works on the data directory itself: for [`local_router`] only.
+    pub(crate) fn local(source: Source, randomness: Box<dyn Randomness>) -> Self {
+        Self::over(source, None, randomness, HttpLimits::default())
+    }
+
+    fn over(
+        source: Source,
+        keyring: Option<Keyring>,
+        randomness: Box<dyn Randomness>,
+        limits: HttpLimits,
+    ) -> Self {
+        Self {
+            started_at: source.clock().now(),
+            source,
+            keyring,
+            document: OnceLock::new(),
             lanes: Lanes::new(&limits),
             denials: denials::Denials::default(),
             uploads: Arc::new(Semaphore::new(limits.uploads_max)),
@@ -105,10 +129,9 @@ impl Service {
             scheduler: None,
             asked: OnceLock::new(),
             broken: watch::Sender::default(),
-            pipeline,
             randomness,
             limits,
-        })
+        }
     }
 
     /// The same service, which tells of this scheduler.
@@ -121,10 +144,15 @@ impl Service {
     /// How often each processor wants to run. They are asked at the first call, which may take
     /// seconds; those that come later are asked when they take over.
     fn cadences(&self) -> HashMap<String, Duration> {
-        self.asked.get_or_init(|| {
-            cadences(&self.pipeline);
-        });
-        self.pipeline.registry().cadences()
+        match &self.source {
+            Source::Pipeline(pipeline) => {
+                self.asked.get_or_init(|| {
+                    cadences(pipeline);
+                });
+                pipeline.registry().cadences()
+            }
+            Source::DataDir(dir) => dir.cadences(),
+        }
     }
 
     /// Does work on a thread of its own, without waiting for others: only for what is quick.
@@ -150,7 +178,7 @@ impl Service {
 
     /// A database that gave up on itself takes the process with it: only a new one can open it.
     fn note(&self, error: &ApiError) {
-        if error.is_fatal {
+        if error.class == Class::DatabaseClosed {
             let reason = error.detail.clone();
             self.broken.send_replace(Some(reason));
         }
@@ -165,7 +193,7 @@ impl std::fmt::Debug for Service {
     }
 }
 
-/// The routes with all that stands before them.
+/// The routes of a server, behind its checks.
 fn router(service: Arc<Service>) -> Router {
     let (routes, _) = documented();
     let watched = middleware::from_fn_with_state(Arc::clone(&service), denials::watched);

@@ -6,6 +6,7 @@ pub mod body;
 pub mod build;
 pub mod cli;
 pub mod http;
+pub mod problem;
 
 /// Returns freed memory to the system. Requests, runs and DuckDB allocate on many threads, and the C
 /// library keeps an arena for each: a server that received uploads for hours grew without a leak.

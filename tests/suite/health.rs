@@ -15,8 +15,8 @@ use session_pipeline_harness::{DataDir, TestClock, TestPipeline, cases as case_c
 use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::health::{
-    Build, Database, DatabaseFacts, DiskProbe, DiskSpace, Facts, Headline, Liveness, Report,
-    Schema, SchemaMemo, Sources, Status, Survey, SurveyMemo, schema,
+    Build, Database, DatabaseFacts, DiskProbe, DiskSpace, Facts, Headline, Health, Report, Schema,
+    SchemaMemo, Sources, Status, Survey, SurveyMemo, schema,
 };
 use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::scheduler::SchedulerStatus;
@@ -254,7 +254,10 @@ fn the_schema_is_shown_only_where_it_was_asked_for_and_by_its_own_word() {
         let entry = check(with(schema.clone()), &dir, "db_schema");
         assert!(entry.get("status").is_none(), "{entry}");
         assert_eq!(entry["detail"].as_str(), detail);
-        assert_eq!(entry["db_schema"], Liveness::from(schema).schema.db_schema);
+        assert_eq!(
+            entry["db_schema"],
+            serde_json::json!(Health::from(&schema).db_schema)
+        );
     }
 }
 
@@ -263,11 +266,11 @@ fn liveness_says_which_version_there_is_and_which_is_expected() {
     let dir = DataDir::new();
     let now = clock::START;
     let store = Store::open_at(&dir.config().store_options(), now, Some(31)).unwrap();
-    let behind = Liveness::from(schema(&store));
+    let behind = Health::from(&schema(&store));
     drop(store);
     let store = Store::open(&dir.config().store_options(), now).unwrap();
-    let fits = Liveness::from(schema(&store));
-    let unreachable = Liveness::from(Schema::Unreachable {
+    let fits = Health::from(&schema(&store));
+    let unreachable = Health::from(&Schema::Unreachable {
         detail: "gone".to_owned(),
     });
     let lines = [fits, behind, unreachable];

@@ -84,7 +84,8 @@ impl Answer {
     /// The status with the reason.
     pub fn refusal(&self) -> String {
         let body = self.json();
-        assert_eq!(body.as_object().unwrap().len(), 1, "{body}");
+        assert_eq!(body.as_object().unwrap().len(), 2, "{body}");
+        assert!(body["class"].is_string(), "{body}");
         format!("{}: {}", self.status, body["detail"].as_str().unwrap())
     }
 }

@@ -165,7 +165,7 @@ fn a_session_that_fails_for_want_of_an_answer_fails_by_its_class() {
         let word = class.as_str();
         assert_eq!(fault.to_string(), format!("llm: {word}: so it is"));
         assert_eq!(
-            (fault.kind, fault.llm_class()),
+            (fault.kind, fault.model_error),
             (FaultKind::Llm, Some(class))
         );
         assert_eq!(fault.is_of_own_making(), class.is_of_own_making(), "{word}");
@@ -181,7 +181,7 @@ fn only_a_refused_or_malformed_answer_is_of_the_sessions_own_making() {
                 class: *class,
                 reason: "refused: malformed: or so".to_owned(),
             };
-            Fault::llm(&error, "then the session failed").is_of_own_making()
+            Fault::llm(&error, "the session failed").is_of_own_making()
         })
         .map(ErrorClass::as_str)
         .collect();
@@ -195,7 +195,7 @@ fn a_guest_that_panics_for_want_of_an_answer_is_not_to_blame() {
     let model = ScriptedModel::new();
     model.fail(ErrorClass::RateLimited, "slow down");
     let fault = fault(&model, &[json!({"ask": "?", "or": "panic"})]);
-    assert_eq!(fault.llm_class(), Some(ErrorClass::RateLimited));
+    assert_eq!(fault.model_error, Some(ErrorClass::RateLimited));
     assert!(fault.detail.contains("panicked at"), "{fault}");
 }
 
@@ -338,7 +338,7 @@ fn an_answer_that_is_larger_than_a_call_may_be_is_too_large() {
     model.answer(&"y".repeat((64 << 10) + 1));
     let ask = [json!({"ask": "?", "or": "give back"})];
     let fault = fault_under(&new_dir(), limits, &model, &ask);
-    assert_eq!(fault.llm_class(), Some(ErrorClass::TooLarge));
+    assert_eq!(fault.model_error, Some(ErrorClass::TooLarge));
     assert!(
         fault
             .detail

@@ -3,13 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use session_pipeline_pipeline::health::Report;
+use session_pipeline_pipeline::health::{Audience, Headline, SchemaState, Status};
 use session_pipeline_pipeline::scheduler::SchedulerStatus;
 use session_pipeline_pipeline::scheduler::timetable::{Job, JobEnd};
-use session_pipeline_store::Role;
 use utoipa::ToSchema;
-
-use crate::build::Build;
 
 /// Whether everything works and keeps up (BEHAVIOUR.md 5.3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -41,44 +38,6 @@ pub struct DetailedHealth {
     pub services: BTreeMap<String, Check>,
 }
 
-/// The word for all checks together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Headline {
-    /// Nothing stands in the way.
-    Healthy,
-    /// Something lags.
-    Degraded,
-    /// Something does not work.
-    Unhealthy,
-}
-
-/// The word for one check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum CheckStatus {
-    /// As it should be.
-    Ok,
-    /// Worth a look; degrades nothing.
-    Info,
-    /// The check could not run; degrades nothing.
-    Unknown,
-    /// Something lags.
-    Warning,
-    /// Something does not work.
-    Error,
-}
-
-/// Whom a check concerns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Audience {
-    /// Everybody.
-    Analyst,
-    /// Those who run the service.
-    Operator,
-}
-
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -95,7 +54,7 @@ pub enum CallerRole {
 pub struct Check {
     /// How it came out; the schema's check says so by `db_schema` where it is shown in full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<CheckStatus>,
+    pub status: Option<Status>,
     /// Whom it concerns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(required = true)]
@@ -132,7 +91,7 @@ pub struct Check {
     pub links: Option<u64>,
     /// How the database's version stands to the program's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub db_schema: Option<super::SchemaState>,
+    pub db_schema: Option<SchemaState>,
     /// The version that the database has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current: Option<u32>,
@@ -199,16 +158,6 @@ pub enum JobWord {
     Failed,
     /// There was no run.
     Refused,
-}
-
-impl DetailedHealth {
-    /// The body for a caller of that role.
-    ///
-    /// # Errors
-    /// When a report has a figure that is not described here.
-    pub fn of(report: &Report, role: Role, build: &Build) -> serde_json::Result<Self> {
-        serde_json::from_value(serde_json::to_value(report.body(role, build))?)
-    }
 }
 
 /// The scheduler, and when its jobs run.

@@ -55,7 +55,7 @@ pub struct ShownKnowledge {
     /// What shows it, in the order of sessions and lines.
     pub evidence: Vec<Evidence>,
     /// What it has to do with, unresolved.
-    pub related: Vec<Related>,
+    pub related: Vec<Tie>,
 }
 
 /// A user's words that show an item.
@@ -80,23 +80,6 @@ pub struct Evidence {
     pub detector: String,
     /// When.
     pub recorded_at: String,
-}
-
-/// Another item that one has to do with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Related {
-    /// The other item.
-    pub id: String,
-    /// What it is about.
-    pub title: String,
-    /// `likely_duplicate` or `contradiction`.
-    pub kind: String,
-    /// Of a duplicate how alike, of a contradiction `hard` or `soft`; null where nobody says.
-    #[schema(required = true)]
-    pub measure: Option<String>,
-    /// Of a contradiction why.
-    #[schema(required = true)]
-    pub explanation: Option<String>,
 }
 
 impl From<&KnownItem> for Item {
@@ -126,7 +109,7 @@ impl From<&ShownItem> for ShownKnowledge {
         Self {
             item: Item::from(&shown.item),
             evidence: shown.evidence.iter().map(Evidence::from).collect(),
-            related: shown.ties.iter().map(Related::from).collect(),
+            related: shown.ties.clone(),
         }
     }
 }
@@ -143,18 +126,6 @@ impl From<&KnownEvidence> for Evidence {
             detection_type: evidence.detection.clone(),
             detector: evidence.detector.clone(),
             recorded_at: evidence.recorded_at.to_string(),
-        }
-    }
-}
-
-impl From<&Tie> for Related {
-    fn from(tie: &Tie) -> Self {
-        Self {
-            id: tie.item.clone(),
-            title: tie.title.clone(),
-            kind: tie.kind.clone(),
-            measure: tie.measure.clone(),
-            explanation: tie.explanation.clone(),
         }
     }
 }

@@ -2,13 +2,12 @@
 
 use clap::{Args, Subcommand};
 use session_pipeline_host::fault::printable;
-use session_pipeline_pipeline::knowledge::{self, Decision, Wanted};
-use session_pipeline_store::{Actor, Store};
+use session_pipeline_pipeline::knowledge::Tie;
 
-use super::client::{Reach, segment};
+use super::client::{Call, Need, segment};
 use super::table::{count_of, facts, table};
 use super::{Exit, Failure, Global, hint, print, print_json};
-use crate::body::knowledge::{Evidence, Item, Knowledge, Related, ShownKnowledge};
+use crate::body::knowledge::{Evidence, Knowledge, ShownKnowledge};
 
 const PATH: &str = "/api/knowledge";
 
@@ -51,16 +50,9 @@ pub(super) fn knowledge(global: &Global, command: &KnowledgeCommand) -> Result<E
     match command {
         KnowledgeCommand::List(arguments) => list(global, arguments),
         KnowledgeCommand::Show(arguments) => show(global, &arguments.id),
-        KnowledgeCommand::Approve(arguments) => decide(global, &arguments.id, Decision::Approve),
-        KnowledgeCommand::Reject(arguments) => decide(global, &arguments.id, Decision::Reject),
+        KnowledgeCommand::Approve(arguments) => decide(global, &arguments.id, "approve"),
+        KnowledgeCommand::Reject(arguments) => decide(global, &arguments.id, "reject"),
     }
-}
-
-/// The database, or the server that holds it.
-fn open(global: &Global) -> Result<Reach<Option<Store>>, Failure> {
-    let config = &global.config()?;
-    let now = super::now();
-    global.reach(|| Store::open_existing(&config.store_options(), now))
 }
 
 fn list(global: &Global, arguments: &ListArgs) -> Result<Exit, Failure> {
@@ -70,36 +62,16 @@ fn list(global: &Global, arguments: &ListArgs) -> Result<Exit, Failure> {
         text,
         limit,
     } = arguments;
-    let listed = match open(global)? {
-        Reach::Here(store) => {
-            let wanted = Wanted {
-                status: status.clone(),
-                domain: domain.clone(),
-                text: text.clone(),
-                after: None,
-                limit: *limit,
-            };
-            let items = knowledge::list(store.as_ref(), &wanted)?;
-            Knowledge {
-                items: items.iter().map(Item::from).collect(),
-                next: None,
-            }
-        }
-        Reach::Server(client) => {
-            let limit = limit.to_string();
-            let filters = [("status", status), ("domain", domain), ("text", text)];
-            let mut query = vec![("limit", limit.as_str())];
-            query.extend(
-                filters
-                    .iter()
-                    .filter_map(|(name, value)| Some((*name, value.as_deref()?))),
-            );
-            // As many as were asked for are on the first page.
-            Knowledge {
-                next: None,
-                ..client.get(PATH, &query)?
-            }
-        }
+    let rows = limit.to_string();
+    let call = Call::get(PATH)
+        .query([("limit", rows.as_str())])
+        .given("status", status.as_deref())
+        .given("domain", domain.as_deref())
+        .given("text", text.as_deref());
+    // As many as were asked for are on the first page.
+    let listed = Knowledge {
+        next: None,
+        ..global.connect(Need::Existing)?.call(&call)?
     };
     if global.json {
         print_json(&listed)?;
@@ -142,10 +114,8 @@ fn none() -> String {
 }
 
 fn show(global: &Global, id: &str) -> Result<Exit, Failure> {
-    let shown = match open(global)? {
-        Reach::Here(store) => ShownKnowledge::from(&knowledge::show(store.as_ref(), id)?),
-        Reach::Server(client) => client.get(&format!("{PATH}/{}", segment(id)), &[])?,
-    };
+    let call = Call::get(format!("{PATH}/{}", segment(id)));
+    let shown: ShownKnowledge = global.connect(Need::Existing)?.call(&call)?;
     if global.json {
         print_json(&shown)?;
     } else {
@@ -209,8 +179,8 @@ fn evidence_of(evidence: &Evidence) -> String {
     )
 }
 
-fn related_of(related: &Related) -> String {
-    let other = format!("{} {}", printable(&related.id), printable(&related.title));
+fn related_of(related: &Tie) -> String {
+    let other = format!("{} {}", printable(&related.item), printable(&related.title));
     facts(
         "  ",
         &[
@@ -222,21 +192,9 @@ fn related_of(related: &Related) -> String {
     )
 }
 
-fn decide(global: &Global, id: &str, decision: Decision) -> Result<Exit, Failure> {
-    let shown = match open(global)? {
-        Reach::Here(store) => {
-            let decided =
-                knowledge::decide(store.as_ref(), id, decision, Actor::cli(), super::now())?;
-            ShownKnowledge::from(&decided)
-        }
-        Reach::Server(client) => {
-            let verb = match decision {
-                Decision::Approve => "approve",
-                Decision::Reject => "reject",
-            };
-            client.post(&format!("{PATH}/{}/{verb}", segment(id)), &[])?
-        }
-    };
+fn decide(global: &Global, id: &str, verb: &str) -> Result<Exit, Failure> {
+    let call = Call::post(format!("{PATH}/{}/{verb}", segment(id)));
+    let shown: ShownKnowledge = global.connect(Need::Existing)?.call(&call)?;
     if global.json {
         print_json(&shown)?;
     } else {

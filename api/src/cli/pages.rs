@@ -1,15 +1,15 @@
-//! Lists of a server, page by page.
+//! Lists of a router, page by page.
 
 use serde::de::DeserializeOwned;
 
 use super::Failure;
-use super::client::Client;
+use super::client::{Call, Client};
 use crate::body::admin::Processors;
 use crate::body::quarantine::Quarantine;
 use crate::body::session::Sessions;
 use crate::body::token::Tokens;
 
-/// The largest page that a server sends.
+/// The largest page that a router sends.
 const PAGE_ROWS: &str = "1000";
 
 /// One page of a list.
@@ -24,17 +24,16 @@ pub(super) trait Page: DeserializeOwned {
 /// The page that begins at a cursor, or the first one.
 ///
 /// # Errors
-/// When the server does not send it.
+/// When the router does not send it.
 pub(super) fn page<T: Page>(
     client: &Client,
     path: &str,
     query: &[(&str, &str)],
     cursor: Option<&str>,
 ) -> Result<T, Failure> {
-    let mut query = query.to_vec();
-    query.push(("limit", PAGE_ROWS));
-    query.extend(cursor.map(|cursor| ("cursor", cursor)));
-    let mut page: T = client.get(path, &query)?;
+    let call = Call::get(path).query(query.iter().copied());
+    let call = call.query([("limit", PAGE_ROWS)]).given("cursor", cursor);
+    let mut page: T = client.call(&call)?;
     // A server that goes in circles would never be done.
     if page
         .next()
@@ -49,7 +48,7 @@ pub(super) fn page<T: Page>(
 /// All pages of a list as one.
 ///
 /// # Errors
-/// When the server does not send one of them.
+/// When the router does not send one of them.
 pub(super) fn all<T: Page>(
     client: &Client,
     path: &str,

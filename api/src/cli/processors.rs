@@ -4,18 +4,18 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use session_pipeline_host::inspect::{self, ImportKind, Inspection};
 use session_pipeline_host::manifest::{Manifest, Order, TableSpec};
-use session_pipeline_host::sandbox::Engines;
-use session_pipeline_pipeline::llm;
-use session_pipeline_pipeline::registry::listing;
+use session_pipeline_pipeline::registry::listing::ListedProcessor;
 use session_pipeline_pipeline::registry::plan::Refused;
-use session_pipeline_store::Store;
 
-use super::client::Reach;
+use super::client::Need;
 use super::component::{self, Component};
 use super::progress::Spinner;
 use super::table::{bytes, facts, number, table};
 use super::{Exit, Failure, Global, hint, print, print_json, verify};
-use crate::body::admin::{Processor, Processors, RefusedFile};
+use crate::body::admin::{Processors, RefusedFile};
+
+/// The list of processors.
+pub(super) const PATH: &str = "/api/admin/processors";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ProcessorsCommand {
@@ -45,23 +45,13 @@ pub(super) fn processors(global: &Global, command: &ProcessorsCommand) -> Result
 
 fn list(global: &Global) -> Result<Exit, Failure> {
     let config = &global.config()?;
-    let registry = super::registry();
-    let now = super::now();
-    let listed = match global.reach(|| Store::open_existing(&config.store_options(), now))? {
-        Reach::Here(store) => {
-            let (store, scratch) = (store.as_ref(), std::env::temp_dir());
-            let engines = Engines::new(config.pool_limits(), 0);
-            // What no run has compiled yet is compiled here, and kept nowhere.
-            let spinner = Spinner::new();
-            spinner.say("asking the components in `processors/` what they are");
-            registry.look_aside(config, &engines, store, &scratch, now)?;
-            let has_model = llm::is_configured(&config.llm, &global.secrets(config)?);
-            let listed = listing::list(&registry, config, store, &scratch, has_model)?;
-            spinner.clear();
-            Processors::new(listed, &registry.plan())
-        }
-        Reach::Server(client) => super::pages::all(&client, "/api/admin/processors", &[])?,
-    };
+    let client = global.connect(Need::Processors)?;
+    // What no run has compiled yet may be compiled for this.
+    let spinner = Spinner::new();
+    spinner.say("asking the components in `processors/` what they are");
+    let listed: Result<Processors, Failure> = super::pages::all(&client, PATH, &[]);
+    spinner.clear();
+    let listed = listed?;
     if global.json {
         print_json(&listed)?;
     } else {
@@ -76,7 +66,7 @@ fn list(global: &Global) -> Result<Exit, Failure> {
     for file in &listed.refused_files {
         hint(&refused(file));
     }
-    let known = registry.known_names();
+    let known = super::registry().known_names();
     for name in config.processors.keys() {
         let is_known = known.contains(name) || processors.iter().any(|known| known.name == *name);
         if !is_known {
@@ -93,7 +83,7 @@ pub(super) fn refused(refused: &RefusedFile) -> String {
     Refused::from(refused.clone()).to_string()
 }
 
-fn people(processors: &[Processor]) -> String {
+fn people(processors: &[ListedProcessor]) -> String {
     let mut table = table(&[
         "processor",
         "version",
@@ -121,11 +111,11 @@ fn people(processors: &[Processor]) -> String {
             processor
                 .version
                 .map_or_else(none, |version| version.to_string()),
-            processor.origin.clone(),
+            processor.origin.as_str().to_owned(),
             runs.unwrap_or_else(none),
             processor
                 .order
-                .map_or_else(none, |order| order.as_str().to_owned()),
+                .map_or_else(none, |order| self::order(order).to_owned()),
             capabilities.map_or_else(none, |names| names.join(", ")),
             available.to_owned(),
             processor

@@ -2,14 +2,11 @@
 
 use clap::{Args, Subcommand};
 use session_pipeline_host::fault::printable;
-use session_pipeline_pipeline::quarantine;
-use session_pipeline_store::Which;
-use session_pipeline_store::{Actor, Store};
 
-use super::client::Reach;
+use super::client::{Call, Need};
 use super::table::{LongTable, count_of};
 use super::{Exit, Failure, Global, hint, print, print_json};
-use crate::body::quarantine::{Quarantine, Quarantined, Released, meant};
+use crate::body::quarantine::{Quarantine, Quarantined, Released};
 
 const PATH: &str = "/api/admin/quarantine";
 /// Of a fault's text, so much stands in a row of the table.
@@ -64,20 +61,8 @@ pub(super) fn quarantine(global: &Global, command: &QuarantineCommand) -> Result
 }
 
 fn list(global: &Global, named: &NamedArgs) -> Result<Exit, Failure> {
-    let config = &global.config()?;
-    let now = super::now();
-    let listed: Quarantine =
-        match global.reach(|| Store::open_existing(&config.store_options(), now))? {
-            Reach::Here(store) => {
-                let which = Which {
-                    processor: named.processor.clone(),
-                    session: named.session.clone(),
-                };
-                let registry = super::registry();
-                quarantine::list(config, &registry, store.as_ref(), &which, now)?.into()
-            }
-            Reach::Server(client) => super::pages::all(&client, PATH, &named.query())?,
-        };
+    let client = global.connect(Need::Existing)?;
+    let listed: Quarantine = super::pages::all(&client, PATH, &named.query())?;
     if global.json {
         print_json(&listed)?;
     } else {
@@ -130,30 +115,10 @@ fn row(held: &Quarantined) -> [String; 6] {
 }
 
 fn release(global: &Global, arguments: &ReleaseArgs) -> Result<Exit, Failure> {
-    let config = &global.config()?;
-    let named = &arguments.named;
-    let which = meant(
-        named.processor.clone(),
-        named.session.clone(),
-        arguments.all,
-    )
-    .map_err(Failure::wrong_use)?;
-    let now = super::now();
-    let released: Released =
-        match global.reach(|| Store::open_existing(&config.store_options(), now))? {
-            Reach::Here(store) => {
-                let registry = super::registry();
-                let actor = Actor::cli();
-                let released =
-                    quarantine::release(config, &registry, store.as_ref(), &which, actor, now)?;
-                Released { released }
-            }
-            Reach::Server(client) => {
-                let mut query = named.query();
-                query.extend(arguments.all.then_some(("all", "true")));
-                client.post(&format!("{PATH}/release"), &query)?
-            }
-        };
+    let call = Call::post(format!("{PATH}/release"))
+        .query(arguments.named.query())
+        .given("all", arguments.all.then_some("true"));
+    let released: Released = global.connect(Need::Existing)?.call(&call)?;
     if global.json {
         print_json(&released)?;
     } else {

@@ -1,19 +1,20 @@
 //! `report`: what was extracted, for people and for machines.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
-use session_pipeline_host::clock::{Clock, SystemClock};
 use session_pipeline_host::day::Day;
 use session_pipeline_host::fault::printable;
 use session_pipeline_pipeline::csv::{self, Cell};
 use session_pipeline_pipeline::report::{self, Calls, Days, Prices, Report, Row, Totals};
-use session_pipeline_store::Store;
+use session_pipeline_pipeline::run::Progress;
 use session_pipeline_store::money::Usd;
 
-use super::client::Reach;
+use super::client::{Call, Need};
 use super::table::{number, table};
 use super::{Exit, Failure, Global, hint, print, print_json};
+use crate::http::{self, Listener};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ReportCommand {
@@ -56,16 +57,17 @@ enum By {
 }
 
 impl By {
-    /// What the runtime calls it; `None` for tools, whose calls cost no tokens of their own.
-    fn messages(self) -> Option<report::By> {
+    /// The word for it.
+    fn key(self) -> &'static str {
         match self {
-            Self::Day => Some(report::By::Day),
-            Self::Month => Some(report::By::Month),
-            Self::Session => Some(report::By::Session),
-            Self::User => Some(report::By::User),
-            Self::Model => Some(report::By::Model),
-            Self::Project => Some(report::By::Project),
-            Self::Tool => None,
+            Self::Day => report::By::Day.key(),
+            Self::Month => report::By::Month.key(),
+            Self::Session => report::By::Session.key(),
+            Self::User => report::By::User.key(),
+            Self::Model => report::By::Model.key(),
+            Self::Project => report::By::Project.key(),
+            // Tools' calls cost no tokens of their own.
+            Self::Tool => "tool",
         }
     }
 }
@@ -83,69 +85,54 @@ pub(super) fn report(global: &Global, command: &ReportCommand) -> Result<Exit, F
             "`--until {until}` lies before `--since {since}`; swap them"
         )));
     }
-    let config = global.config()?;
-    let prices = Prices::of(&config)?;
+    let by = arguments.by.key();
+    let bounds = [days.since, days.until].map(|day| day.map(|day| day.to_string()));
+    let [since, until] = bounds.each_ref().map(Option::as_deref);
+    let call = Call::get("/api/usage/summary")
+        .query([("by", by)])
+        .given("since", since)
+        .given("until", until)
+        .heard_by(Arc::new(Empty));
+    let text = global.connect(Need::Existing)?.text(&call)?;
     let ask = Ask {
         global,
         is_csv: arguments.csv,
-        prices: &prices,
     };
-    let by = arguments.by.messages();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    match global.reach(|| Store::open_existing(&config.store_options(), super::now()))? {
-        Reach::Here(store) => match by {
-            Some(by) => {
-                let report = store.map(|store| report::usage(&store, &prices, by, days, &clock));
-                ask.print(report.transpose()?.flatten(), by.key())
-            }
-            None => {
-                let report = store.map(|store| report::tools(&store, &prices, days, &clock));
-                ask.print(report.transpose()?.flatten(), "tool")
-            }
-        },
-        Reach::Server(client) => {
-            let key = by.map_or("tool", report::By::key);
-            let bounds = [("since", days.since), ("until", days.until)];
-            let bounds = bounds.map(|(name, day)| (name, day.map(|day| day.to_string())));
-            let mut query = vec![("by", key)];
-            let given = bounds
-                .iter()
-                .filter_map(|(name, day)| Some((*name, day.as_deref()?)));
-            query.extend(given);
-            let text = client.get_text("/api/usage/summary", &query)?;
-            match by {
-                Some(_) => ask.print_text::<Totals>(&text, key),
-                None => ask.print_text::<Calls>(&text, key),
-            }
-        }
+    match arguments.by {
+        By::Tool => ask.print_text::<Calls>(&text, by),
+        _ => ask.print_text::<Totals>(&text, by),
     }
+}
+
+/// Says why a report is empty.
+struct Empty;
+
+impl Listener for Empty {
+    fn hear(&self, report: http::Report<'_>) -> bool {
+        if let http::Report::NothingProcessed = report {
+            hint("nothing was processed yet; `session-pipeline run usage` does");
+        }
+        true
+    }
+}
+
+impl Progress for Empty {
+    fn planned(&self, _: u64, _: u64) {}
+    fn advanced(&self, _: u64) {}
 }
 
 /// How a report is to be shown.
 struct Ask<'a> {
     global: &'a Global,
     is_csv: bool,
-    prices: &'a Prices,
 }
 
 impl Ask<'_> {
-    /// Shows a report as a server wrote it.
+    /// Shows a report as the router wrote it.
     fn print_text<F: Figures>(&self, text: &str, key: &'static str) -> Result<Exit, Failure> {
         let report = Report::<F>::read(key, text).map_err(|error| {
             Failure::could_not_run(format!("the server's report can't be read: {error}"))
         })?;
-        self.print(Some(report), key)
-    }
-
-    fn print<F: Figures>(
-        &self,
-        report: Option<Report<F>>,
-        key: &'static str,
-    ) -> Result<Exit, Failure> {
-        if report.is_none() {
-            hint("nothing was processed yet; `session-pipeline run usage` does");
-        }
-        let report = report.unwrap_or_else(|| Report::empty(key, super::now()));
         if self.global.json {
             print_json(&report)?;
         } else if self.is_csv {
@@ -156,7 +143,7 @@ impl Ask<'_> {
                 "as of {}: every session committed before that time is included",
                 report.as_of
             ));
-            remarks(&report.totals, self.prices);
+            remarks(&report.totals, &Prices::file_of(&self.global.config()?));
         }
         Ok(Exit::Done)
     }
@@ -357,7 +344,7 @@ fn dollars(cost: Usd) -> String {
 const UNKNOWN_MODELS_TOLD: usize = 10;
 
 /// What the numbers leave out, and what to do about it.
-fn remarks(totals: &Totals, prices: &Prices) {
+fn remarks(totals: &Totals, prices: &Path) {
     if totals.output_is_lower_bound {
         hint(
             "≥ output: the transcripts never got the final output count of some messages, so output, and what it costs, is at least this",
@@ -381,6 +368,6 @@ fn remarks(totals: &Totals, prices: &Prices) {
     hint(&format!(
         "≥ cost: no price is known for {}; add one to `{}` (docs/prices.md shows how)",
         models.join(", "),
-        prices.file.display()
+        prices.display()
     ));
 }

@@ -1,10 +1,8 @@
 //! `reprocess`: mark sessions, so that the next run processes them again.
 
 use clap::Args;
-use session_pipeline_pipeline::reprocess;
-use session_pipeline_store::{Actor, Audited, Store};
 
-use super::client::Reach;
+use super::client::{Call, Need};
 use super::table::count_of;
 use super::{Exit, Failure, Global, hint, print, print_json};
 use crate::body::admin::Marked;
@@ -19,36 +17,15 @@ pub(super) struct ReprocessArgs {
 }
 
 pub(super) fn reprocess(global: &Global, arguments: &ReprocessArgs) -> Result<Exit, Failure> {
-    let config = &global.config()?;
-    let registry = super::registry();
     let (processor, session) = (arguments.processor.as_str(), arguments.session.as_deref());
     if global.api.is_none() {
         // Before the data dir is asked for anything.
-        registry.check_unseen(processor, config)?;
+        super::registry().check_unseen(processor, &global.config()?)?;
     }
-    let now = super::now();
-    let marked = match global.reach(|| Store::open_existing(&config.store_options(), now))? {
-        Reach::Here(store) => {
-            let store = store.as_ref();
-            let audited = Audited {
-                action: "reprocess",
-                actor: Actor::cli(),
-                now,
-            };
-            let marked =
-                reprocess::reprocess(config, &registry, store, processor, session, audited)?;
-            Marked {
-                processor: processor.to_owned(),
-                marked: marked.sessions,
-                quarantined: marked.quarantined,
-            }
-        }
-        Reach::Server(client) => {
-            let mut query = vec![("processor", processor)];
-            query.extend(session.map(|key| ("session", key)));
-            client.post("/api/admin/reprocess", &query)?
-        }
-    };
+    let call = Call::post("/api/admin/reprocess")
+        .query([("processor", processor)])
+        .given("session", session);
+    let marked: Marked = global.connect(Need::Existing)?.call(&call)?;
     if global.json {
         print_json(&marked)?;
     } else {

@@ -1,22 +1,20 @@
 //! `run`: process the sessions that are new or changed.
 
+mod watch;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
-use session_pipeline_host::clock::SystemClock;
 use session_pipeline_host::fault::printable;
-use session_pipeline_pipeline::registry::RegistryError;
-use session_pipeline_pipeline::report::Prices;
-use session_pipeline_pipeline::run::{Pipeline, RunError, RunRequest};
-use session_pipeline_store::LlmUse;
+use session_pipeline_store::Stats;
 
-use super::client::{Client, Reach};
-use super::progress::Bar;
+use super::client::{Call, Client, Need};
 use super::table::{bytes, number, table};
 use super::{Exit, Failure, Global, hint, print, print_json};
 use crate::body::admin::Processors;
-use crate::body::run::{RunBody, RunStats};
+use crate::body::run::RunBody;
+
+use watch::Watch;
 
 /// Failures shown to a person; `--json` has more.
 const ERRORS_SHOWN: usize = 10;
@@ -45,11 +43,22 @@ pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<Exit, Failure>
         // Before a data dir is made for it, or anything else is said.
         super::registry().check_unseen(name, &config)?;
     }
-    let open = || Pipeline::open(config, Arc::new(SystemClock::default()), super::registry());
-    let bodies = match global.reach(open)? {
-        Reach::Here(pipeline) => run_here(&global.with_language_model(pipeline)?, arguments)?,
-        Reach::Server(client) => run_there(&client, arguments)?,
+    let client = global.connect(Need::Pipeline)?;
+    let names = match &arguments.processor {
+        Some(name) => vec![name.clone()],
+        None => names(&client)?,
     };
+    let no_root = super::no_sessions_root(&config);
+    let mut bodies = Vec::new();
+    for name in &names {
+        bodies.push(run_one(
+            &client,
+            arguments,
+            name,
+            &no_root,
+            bodies.is_empty(),
+        )?);
+    }
     for body in &bodies {
         failures(&body.details);
     }
@@ -62,115 +71,54 @@ pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<Exit, Failure>
     Ok(if is_ok { Exit::Done } else { Exit::Findings })
 }
 
-fn run_here(pipeline: &Pipeline, arguments: &RunArgs) -> Result<Vec<RunBody>, Failure> {
-    let names = match &arguments.processor {
-        Some(name) => vec![name.clone()],
-        None => {
-            pipeline.look(true)?;
-            let registry = pipeline.registry();
-            for refused in &registry.plan().refused {
-                hint(&format!("passed over: {refused}"));
-            }
-            registry.names()
-        }
-    };
-    let request = RunRequest {
-        max_sessions: arguments.max_sessions,
-        time_budget: arguments
-            .time_budget
-            .map(|seconds| Duration::from_secs(seconds.into())),
-        ..RunRequest::cli()
-    };
-    let has_root = pipeline.sessions_root()?.is_some();
-    if !has_root {
-        hint(&super::no_sessions_root(pipeline.config()));
+/// Runs one processor; what concerns the data directory is said with the first one.
+fn run_one(
+    client: &Client,
+    arguments: &RunArgs,
+    name: &str,
+    no_root: &str,
+    is_first: bool,
+) -> Result<RunBody, Failure> {
+    let max_sessions = arguments.max_sessions.map(|cap| cap.to_string());
+    let time_budget = arguments.time_budget.map(|cap| cap.to_string());
+    let watch = Arc::new(Watch::new(name, no_root, is_first));
+    let call = Call::post("/api/admin/run-session-processor")
+        .query([("processor", name)])
+        .given("max_sessions", max_sessions.as_deref())
+        .given("time_budget", time_budget.as_deref())
+        .heard_by(Arc::clone(&watch) as _);
+    let body = client.call(&call);
+    watch.clear();
+    let body: RunBody = body?;
+    // Without a root there is nothing to report but that, which is reported already.
+    if watch.has_root() {
+        notes(&body);
     }
-    if let Err(error) = Prices::of(pipeline.config()) {
-        hint(&format!(
-            "sessions are processed, but reports will be refused: {error}"
-        ));
-    }
-    let mut bodies = Vec::new();
-    for name in &names {
-        let bar = Bar::new(name);
-        let report = pipeline.run(name, &request, &bar);
-        bar.clear();
-        let report = match report {
-            Err(RunError::Registry(
-                error @ (RegistryError::Unavailable { .. } | RegistryError::NeedsModel { .. }),
-            )) if arguments.all => {
-                hint(&format!("passed over: {error}"));
-                continue;
-            }
-            report => report?,
-        };
-        let asked = pipeline.store().llm_use(&report.id)?;
-        if asked.calls > 0 {
-            hint(&asked_models(name, asked));
-        }
-        let body = RunBody::from(report);
-        // Without a root there is nothing to report but that, which is reported above.
-        if has_root {
-            notes(&body);
-        }
-        bodies.push(body);
-    }
-    if bodies.iter().any(|body| body.details.processed > 0) {
-        pipeline.store().checkpoint()?;
-    }
-    Ok(bodies)
+    Ok(body)
 }
 
-fn run_there(client: &Client, arguments: &RunArgs) -> Result<Vec<RunBody>, Failure> {
-    let names = match &arguments.processor {
-        Some(name) => vec![name.clone()],
-        None => {
-            let listed: Processors = client.get("/api/admin/processors", &[])?;
-            for refused in &listed.refused_files {
-                hint(&format!(
-                    "passed over: {}",
-                    super::processors::refused(refused)
-                ));
-            }
-            let (can_run, others): (Vec<_>, Vec<_>) = listed
-                .processors
-                .into_iter()
-                .partition(|processor| processor.unavailable.is_none());
-            for processor in others {
-                let reason = processor.unavailable.unwrap_or_default();
-                hint(&format!(
-                    "passed over: `{}` can't run: {reason}",
-                    processor.name
-                ));
-            }
-            can_run
-                .into_iter()
-                .map(|processor| processor.name)
-                .collect()
-        }
-    };
-    let caps = [
-        (
-            "max_sessions",
-            arguments.max_sessions.map(|cap| cap.to_string()),
-        ),
-        (
-            "time_budget",
-            arguments.time_budget.map(|cap| cap.to_string()),
-        ),
-    ];
-    let mut bodies = Vec::new();
-    for name in &names {
-        let mut query = vec![("processor", name.as_str())];
-        let given = caps
-            .iter()
-            .filter_map(|(key, cap)| Some((*key, cap.as_deref()?)));
-        query.extend(given);
-        let body: RunBody = client.post("/api/admin/run-session-processor", &query)?;
-        notes(&body);
-        bodies.push(body);
+/// The processors that can run.
+fn names(client: &Client) -> Result<Vec<String>, Failure> {
+    let listed: Processors = super::pages::all(client, super::processors::PATH, &[])?;
+    for refused in &listed.refused_files {
+        hint(&format!(
+            "passed over: {}",
+            super::processors::refused(refused)
+        ));
     }
-    Ok(bodies)
+    let (can_run, others): (Vec<_>, Vec<_>) = listed
+        .processors
+        .into_iter()
+        .partition(|processor| processor.unavailable.is_none());
+    for processor in others {
+        let reason = processor.unavailable.unwrap_or_default();
+        hint(&format!(
+            "passed over: `{}` can't run: {reason}",
+            processor.name
+        ));
+    }
+    let names = can_run.into_iter().map(|processor| processor.name);
+    Ok(names.collect())
 }
 
 fn people(bodies: &[RunBody]) -> String {
@@ -204,26 +152,6 @@ fn people(bodies: &[RunBody]) -> String {
     table.trim_fmt()
 }
 
-/// What a run asked of language models, and what it paid.
-fn asked_models(processor: &str, asked: LlmUse) -> String {
-    let requests = if asked.calls == 1 {
-        "request"
-    } else {
-        "requests"
-    };
-    let cost = match asked.unpriced_calls {
-        0 => format!("${}", asked.cost),
-        unpriced => format!(
-            "${} and what {unpriced} cost that have no price",
-            asked.cost
-        ),
-    };
-    format!(
-        "`{processor}` sent {} {requests} to the language model: {} tokens in, {} out, {cost}",
-        asked.calls, asked.input_tokens, asked.output_tokens
-    )
-}
-
 /// What a run passed over.
 fn notes(body: &RunBody) {
     for note in body.notes.iter().take(NOTES_SHOWN) {
@@ -236,7 +164,7 @@ fn notes(body: &RunBody) {
 }
 
 /// What a person should know beside the numbers.
-fn failures(stats: &RunStats) {
+fn failures(stats: &Stats) {
     for error in stats.errors_detail.iter().take(ERRORS_SHOWN) {
         let (session, error) = (printable(&error.session), printable(&error.error));
         hint(&format!("failed `{session}`: {error}"));

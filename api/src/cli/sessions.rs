@@ -1,5 +1,7 @@
 //! `sessions`: which there are, and how each stands with every processor.
 
+mod local;
+
 use std::cell::RefCell;
 
 use clap::{Args, Subcommand};
@@ -7,17 +9,16 @@ use serde::ser::{Error, SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::fault::printable;
-use session_pipeline_pipeline::listing::{self, Pages, Part};
-use session_pipeline_store::Store;
 
-use super::client::Reach;
+use super::client::{Call, Client, Need};
 use super::pages::page;
 use super::table::{LongTable, bytes, count_of, facts, moment, number};
-use super::{Exit, Failure, Global, hint, print, print_json};
+use super::{Exit, Failure, Global, print, print_json};
 use crate::body::session::{Session, Sessions, Shown, ShownStanding, Standing, State, StateCounts};
 
-/// Notes shown to a person.
-const NOTES_SHOWN: usize = 10;
+use local::LocalPages;
+
+const PATH: &str = "/api/admin/sessions";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SessionsCommand {
@@ -55,34 +56,23 @@ pub(super) fn sessions(global: &Global, command: &SessionsCommand) -> Result<Exi
 }
 
 fn list(global: &Global, arguments: &ListArgs) -> Result<Exit, Failure> {
-    let config = &global.config()?;
-    let registry = super::registry();
+    let config = global.config()?;
     if let (Some(processor), None) = (&arguments.processor, &global.api) {
-        registry.check_unseen(processor, config)?;
+        super::registry().check_unseen(processor, &config)?;
     }
-    let now = super::now();
-    match global.reach(|| Store::open_existing(&config.store_options(), now))? {
-        Reach::Here(store) => {
-            let mut pages = Pages::open(config, &registry, store.as_ref(), Part::default(), now)?;
-            if !pages.has_root {
-                hint(&super::no_sessions_root(config));
-            }
-            for note in pages.notes.iter().take(NOTES_SHOWN) {
-                hint(&format!("passed over `{}`: {}", note.path, note.reason));
-            }
-            write(global, arguments, || {
-                let page = pages.next(listing::READ_AT_ONCE)?;
-                Ok(page.iter().map(Session::from).collect())
-            })
+    match global.connect(Need::Existing)? {
+        client @ Client::Local(_) => {
+            let mut pages = LocalPages::start(client, super::no_sessions_root(&config));
+            write(global, arguments, || pages.next())
         }
-        Reach::Server(client) => {
+        client @ Client::Server(_) => {
             // Where the next page begins; `None` at the end.
             let mut cursor = Some(None);
             write(global, arguments, || {
                 let Some(from) = cursor.take() else {
                     return Ok(Vec::new());
                 };
-                let page: Sessions = page(&client, "/api/admin/sessions", &[], from.as_deref())?;
+                let page: Sessions = page(&client, PATH, &[], from.as_deref())?;
                 cursor = page.next.map(Some);
                 Ok(page.sessions)
             })
@@ -256,16 +246,8 @@ pub(super) fn second(instant: &str) -> String {
 }
 
 fn show(global: &Global, arguments: &ShowArgs) -> Result<Exit, Failure> {
-    let config = &global.config()?;
-    let now = super::now();
-    let key = arguments.key.as_str();
-    let shown = match global.reach(|| Store::open_existing(&config.store_options(), now))? {
-        Reach::Here(store) => {
-            let registry = super::registry();
-            Shown::from(&listing::show(config, &registry, store.as_ref(), key, now)?)
-        }
-        Reach::Server(client) => client.get("/api/admin/sessions", &[("key", key)])?,
-    };
+    let call = Call::get(PATH).query([("key", arguments.key.as_str())]);
+    let shown: Shown = global.connect(Need::Existing)?.call(&call)?;
     if global.json {
         print_json(&shown)?;
     } else {

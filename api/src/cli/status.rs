@@ -1,24 +1,18 @@
 //! `status`: whether everything works and keeps up, and what is known of each processor.
 
-use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 use session_pipeline_host::fault::printable;
-use session_pipeline_host::sandbox::Engines;
-use session_pipeline_pipeline::config::Config;
-use session_pipeline_pipeline::health::{Facts, Report, Sources, SystemDisk};
-use session_pipeline_pipeline::registry::Registry;
-use session_pipeline_pipeline::status;
+use session_pipeline_pipeline::health::{Headline, Status};
+use session_pipeline_pipeline::run::Progress;
 use session_pipeline_store::ProcessorStatus;
-use session_pipeline_store::Role;
-use session_pipeline_store::{Actor, Audited, Store};
 
-use super::client::Reach;
+use super::client::{Call, Need};
 use super::table::{count_of, number, table};
 use super::{Exit, Failure, Global, hint, print, print_json};
-use crate::body::health::{Acknowledged, Check, CheckStatus, DetailedHealth, Headline};
-use crate::build::build;
+use crate::body::health::{Acknowledged, Check, DetailedHealth};
+use crate::http::{Listener, Report};
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
@@ -28,49 +22,18 @@ pub(super) struct StatusArgs {
 }
 
 pub(super) fn status(global: &Global, arguments: &StatusArgs) -> Result<Exit, Failure> {
-    let config = &global.config()?;
-    let now = super::now();
-    let (body, counts) =
-        match global.reach(|| Store::open_existing(&config.store_options(), now))? {
-            Reach::Here(store) => {
-                if let (true, Some(store)) = (arguments.acknowledge, &store) {
-                    store.acknowledge_lost_commits(Audited {
-                        action: "health.acknowledge",
-                        actor: Actor::cli(),
-                        now,
-                    })?;
-                }
-                let registry = super::registry();
-                registry.notice(config, store.as_ref(), now)?;
-                let facts = Facts::gather(Sources {
-                    config,
-                    registry: &registry,
-                    database: store.as_ref().into(),
-                    cadences: &cadences(config, &registry, store.as_ref()),
-                    // It runs in the server, and there is none: it would hold the data dir.
-                    scheduler: None,
-                    disk: &SystemDisk,
-                    schema: None,
-                    now,
-                });
-                let report = Report::of(&facts).with_model(&config.llm);
-                let body = DetailedHealth::of(&report, Role::Admin, &build(now))
-                    .map_err(|error| Failure::could_not_run(error.to_string()))?;
-                let processors = status::processors(store.as_ref(), registry.names())?;
-                (body, Some(counts(&processors)))
-            }
-            Reach::Server(client) => {
-                if arguments.acknowledge {
-                    let _: Acknowledged = client.post("/api/admin/health/acknowledge", &[])?;
-                }
-                (client.get("/api/health/detailed", &[])?, None)
-            }
-        };
+    let client = global.connect(Need::Existing)?;
+    if arguments.acknowledge {
+        let _: Acknowledged = client.call(&Call::post("/api/admin/health/acknowledge"))?;
+    }
+    let counts = Arc::new(Counts::default());
+    let call = Call::get("/api/health/detailed").heard_by(Arc::clone(&counts) as _);
+    let body: DetailedHealth = client.call(&call)?;
     if global.json {
         print_json(&body)?;
     } else {
         let headline = word(&body.status);
-        let parts = [Some(headline), Some(checks(&body)), counts];
+        let parts = [Some(headline), Some(checks(&body)), counts.take()];
         print(&parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n"))?;
         actions(&body);
     }
@@ -80,22 +43,30 @@ pub(super) fn status(global: &Global, arguments: &StatusArgs) -> Result<Exit, Fa
     })
 }
 
-/// The cadences of processors that ran here before: nobody waits for a compiler to learn a status.
-fn cadences(
-    config: &Config,
-    registry: &Registry,
-    store: Option<&Store>,
-) -> HashMap<String, Duration> {
-    let Some(store) = store else {
-        return HashMap::new();
-    };
-    let engines = Engines::new(config.pool_limits(), 0);
-    let known = registry.names().into_iter().filter_map(|name| {
-        let processor = registry.glance_at(&name, config, &engines, store)?;
-        let cadence = Duration::from_secs(processor.manifest().cadence_seconds.into());
-        Some((name, cadence))
-    });
-    known.collect()
+/// The counts of each processor, for people; a server does not report them.
+#[derive(Default)]
+struct Counts(Mutex<Option<String>>);
+
+impl Counts {
+    fn take(&self) -> Option<String> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.take()
+    }
+}
+
+impl Listener for Counts {
+    fn hear(&self, report: Report<'_>) -> bool {
+        if let Report::Counts(processors) = report {
+            let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            *counts = Some(table_of(processors));
+        }
+        true
+    }
+}
+
+impl Progress for Counts {
+    fn planned(&self, _: u64, _: u64) {}
+    fn advanced(&self, _: u64) {}
 }
 
 fn checks(body: &DetailedHealth) -> String {
@@ -136,17 +107,14 @@ fn word(word: &impl serde::Serialize) -> String {
 /// What to do about all that is not well.
 fn actions(body: &DetailedHealth) {
     for (name, check) in &body.services {
-        let is_bad = matches!(
-            check.status,
-            Some(CheckStatus::Warning | CheckStatus::Error)
-        );
+        let is_bad = matches!(check.status, Some(Status::Warning | Status::Error));
         if let Some(action) = check.next_action.as_deref().filter(|_| is_bad) {
             hint(&format!("{name}: {}", printable(action)));
         }
     }
 }
 
-fn counts(processors: &[ProcessorStatus]) -> String {
+fn table_of(processors: &[ProcessorStatus]) -> String {
     let mut table = table(&[
         "processor",
         "sessions",

@@ -2,14 +2,12 @@
 
 use clap::{Args, Subcommand};
 use session_pipeline_host::fault::printable;
-use session_pipeline_pipeline::token;
-use session_pipeline_store::{self as store, Actor, Store};
+use session_pipeline_store as store;
 
-use super::client::{Reach, segment};
-use super::random::SystemRandomness;
+use super::client::{Call, Need, segment};
 use super::table::table;
 use super::{Exit, Failure, Global, hint, print, print_json};
-use crate::body::token::{CreatedToken, NewToken, Role, Token, Tokens, asked};
+use crate::body::token::{CreatedToken, NewToken, Role, Token, Tokens};
 
 const PATH: &str = "/api/admin/tokens";
 
@@ -54,11 +52,6 @@ pub(super) fn token(global: &Global, command: &TokenCommand) -> Result<Exit, Fai
     }
 }
 
-fn open(global: &Global) -> Result<Reach<Store>, Failure> {
-    let config = global.config()?;
-    global.reach(|| Store::open(&config.store_options(), super::now()))
-}
-
 fn create(global: &Global, arguments: &CreateArgs) -> Result<Exit, Failure> {
     let new = NewToken {
         role: arguments.role,
@@ -66,19 +59,8 @@ fn create(global: &Global, arguments: &CreateArgs) -> Result<Exit, Failure> {
         label: arguments.label.clone(),
         expires_at: arguments.expires.clone(),
     };
-    let created: CreatedToken = match open(global)? {
-        Reach::Here(store) => {
-            let new = asked(new).map_err(Failure::wrong_use)?;
-            let created =
-                token::create(&store, &new, &SystemRandomness, Actor::cli(), super::now())?;
-            CreatedToken {
-                id: created.token.id,
-                token: created.text,
-                role: created.token.role.into(),
-            }
-        }
-        Reach::Server(client) => client.post_json(PATH, &new)?,
-    };
+    let client = global.connect(Need::Database)?;
+    let created: CreatedToken = client.call(&Call::post(PATH).json(&new)?)?;
     if global.json {
         print_json(&created)?;
     } else {
@@ -92,16 +74,8 @@ fn create(global: &Global, arguments: &CreateArgs) -> Result<Exit, Failure> {
 }
 
 fn list(global: &Global) -> Result<Exit, Failure> {
-    let tokens = match open(global)? {
-        Reach::Here(store) => {
-            let tokens = store.tokens()?;
-            Tokens {
-                tokens: tokens.into_iter().map(Token::from).collect(),
-                next: None,
-            }
-        }
-        Reach::Server(client) => super::pages::all(&client, PATH, &[])?,
-    };
+    let client = global.connect(Need::Database)?;
+    let tokens: Tokens = super::pages::all(&client, PATH, &[])?;
     if global.json {
         print_json(&tokens)?;
     } else {
@@ -140,10 +114,8 @@ fn people(tokens: &Tokens) -> String {
 }
 
 fn revoke(global: &Global, id: &str) -> Result<Exit, Failure> {
-    let revoked: Token = match open(global)? {
-        Reach::Here(store) => token::revoke(&store, id, Actor::cli(), super::now())?.into(),
-        Reach::Server(client) => client.delete(&format!("{PATH}/{}", segment(id)))?,
-    };
+    let client = global.connect(Need::Database)?;
+    let revoked: Token = client.call(&Call::delete(format!("{PATH}/{}", segment(id))))?;
     if global.json {
         print_json(&revoked)?;
     } else {

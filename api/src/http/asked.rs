@@ -3,11 +3,11 @@
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::problem::ApiError;
+use crate::problem::Class;
 
 /// The parameters of a request: all known, all of the right kind.
 pub(super) struct Asked<T>(pub(super) T);
@@ -31,7 +31,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let sent = Json::from_request(request, state).await;
         sent.map(|Json(sent)| Self(sent))
-            .map_err(|error: JsonRejection| ApiError::new(error.status(), cause(&error)))
+            .map_err(|error: JsonRejection| ApiError::of_library(error.status(), cause(&error)))
     }
 }
 
@@ -44,9 +44,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let Path(name) = Path::<String>::from_request_parts(parts, state)
             .await
-            .map_err(|_| {
-                ApiError::new(StatusCode::NOT_FOUND, "nothing has a name that is no text")
-            })?;
+            .map_err(|_| ApiError::new(Class::NotFound, "nothing has a name that is no text"))?;
         Ok(Self(name))
     }
 }

@@ -6,14 +6,14 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_store::Role;
+use session_pipeline_store::{AuditRow, Role};
 use utoipa::IntoParams;
 
 use super::Service;
 use super::asked::{self, Asked};
 use super::caller::Admin;
 use super::problem::{ApiError, Refusals};
-use crate::body::admin::{Audit, AuditLine};
+use crate::body::admin::Audit;
 
 /// Which rows.
 #[derive(Deserialize, IntoParams)]
@@ -47,10 +47,10 @@ pub(super) async fn list(
     let before = asked::cursor(query.cursor.as_deref(), place)?;
     let rows = move |service: &Service| {
         let before = before.as_ref().map(|(at, id)| (*at, id.as_str()));
-        Ok(service.pipeline.store().audit_rows(before, limit + 1)?)
+        Ok(service.database()?.audit_rows(before, limit + 1)?)
     };
     let rows = service.read(Role::Admin, rows).await?;
     let (rows, next) = asked::page(rows, limit, |row| format!("{}-{}", row.timestamp.0, row.id));
-    let entries = rows.into_iter().map(AuditLine::from).collect();
+    let entries = rows.into_iter().map(AuditRow::without_secrets).collect();
     Ok(Json(Audit { entries, next }))
 }

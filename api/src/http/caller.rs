@@ -8,27 +8,53 @@ use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, header};
 use session_pipeline_pipeline::token::Caller;
 use session_pipeline_store::Role;
 use session_pipeline_store::{Actor, ClientKind};
 
 use super::Service;
 use super::denials::Recognised;
+use super::local::LocalCaller;
 use super::problem::ApiError;
+use crate::problem::Class;
 
 /// Someone with a good token, of whatever role.
 pub(super) struct Known {
     pub(super) caller: Caller,
     ip: Option<IpAddr>,
+    /// The caller in this process, where that is who asks.
+    pub(super) local: Option<LocalCaller>,
 }
 
 impl Known {
     /// The caller as the audit log names them. Which program a request comes from is nothing that it
     /// is believed about: only the token tells a scheduler.
     pub(super) fn actor(&self) -> Actor {
+        if self.local.is_some() {
+            return Actor::cli();
+        }
         self.caller
             .actor(ClientKind::Web, self.ip.map(|ip| ip.to_string()))
+    }
+
+    /// Whether it is the shared secret of an outer scheduler, and no person.
+    pub(super) fn is_scheduler(&self) -> bool {
+        self.local.is_none() && self.caller.is_scheduler()
+    }
+
+    fn of(local: LocalCaller) -> Self {
+        Self {
+            caller: Caller {
+                role: Role::Admin,
+                token_id: None,
+                user_id: None,
+                email: None,
+                is_use_due: false,
+            },
+            ip: None,
+            local: Some(local),
+        }
     }
 
     /// Rejects a caller whose token was revoked, or expired, since the request began.
@@ -36,9 +62,12 @@ impl Known {
     /// # Errors
     /// When it was.
     pub(super) fn check_again(&self, service: &Service) -> Result<(), ApiError> {
-        let now = service.pipeline.clock().now();
-        let checked = service.keyring.check_again(&self.caller, now);
-        checked.map_err(|error| ApiError::new(StatusCode::UNAUTHORIZED, error.to_string()))
+        let now = service.clock().now();
+        let Some(keyring) = &service.keyring else {
+            return Ok(());
+        };
+        let checked = keyring.check_again(&self.caller, now);
+        checked.map_err(|error| ApiError::new(Class::Unauthenticated, error.to_string()))
     }
 }
 
@@ -53,8 +82,10 @@ pub(super) struct Identified(pub(super) Result<Caller, String>);
 pub(super) fn identify(headers: &HeaderMap, service: &Service) -> Result<Caller, String> {
     let token =
         bearer(headers).ok_or("a token is missing: send it as `Authorization: Bearer …`")?;
-    let now = service.pipeline.clock().now();
-    let recognised = service.keyring.recognise(token, now);
+    let now = service.clock().now();
+    let keyring = service.keyring.as_ref();
+    let keyring = keyring.ok_or("requests from outside are not accepted here")?;
+    let recognised = keyring.recognise(token, now);
     recognised.map_err(|error| error.to_string())
 }
 
@@ -70,7 +101,7 @@ pub(super) fn client_address(
     service: &Service,
 ) -> Option<IpAddr> {
     let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>()?;
-    let trusted = &service.pipeline.config().service.trusted_proxies;
+    let trusted = &service.config().service.trusted_proxies;
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut address = peer.ip().to_canonical();
     let forwarded = headers.get_all("x-forwarded-for").iter().rev();
@@ -103,6 +134,8 @@ fn hop_address(hop: &[u8]) -> Option<IpAddr> {
 pub(super) struct Analyst {
     /// The role of their token, which is at least that of an analyst.
     pub(super) role: Role,
+    /// As in [`Known`].
+    pub(super) local: Option<LocalCaller>,
 }
 
 /// Someone who may do everything.
@@ -115,20 +148,23 @@ impl FromRequestParts<Arc<Service>> for Known {
         parts: &mut Parts,
         service: &Arc<Service>,
     ) -> Result<Self, ApiError> {
+        if let Some(local) = parts.extensions.get::<LocalCaller>() {
+            return Ok(Self::of(local.clone()));
+        }
         let identified = parts.extensions.remove::<Identified>();
         let caller = identified
             .unwrap_or_else(|| Identified(identify(&parts.headers, service)))
             .0
-            .map_err(|detail| ApiError::new(StatusCode::UNAUTHORIZED, detail))?;
-        let now = service.pipeline.clock().now();
+            .map_err(|detail| ApiError::new(Class::Unauthenticated, detail))?;
+        let now = service.clock().now();
         if let Some(id) = caller.token_id.clone().filter(|_| caller.is_use_due) {
             let service = Arc::clone(service);
             // Nobody waits for this; a use that can't be written down is no reason to refuse it.
             tokio::task::spawn_blocking(move || {
-                let recorded = service
-                    .keyring
-                    .record_use(service.pipeline.store(), &id, now);
-                if let Err(error) = recorded {
+                let (Some(keyring), Some(store)) = (&service.keyring, service.store()) else {
+                    return;
+                };
+                if let Err(error) = keyring.record_use(store, &id, now) {
                     tracing::warn!("the use of token {id} was not written down: {error}");
                 }
             });
@@ -136,6 +172,7 @@ impl FromRequestParts<Arc<Service>> for Known {
         let known = Self {
             caller,
             ip: client_address(&parts.headers, &parts.extensions, service),
+            local: None,
         };
         if let Some(recognised) = parts.extensions.get::<Recognised>() {
             // A second extractor of the same request finds the same caller.
@@ -153,8 +190,11 @@ impl FromRequestParts<Arc<Service>> for Analyst {
         service: &Arc<Service>,
     ) -> Result<Self, ApiError> {
         let known = Known::from_request_parts(parts, service).await?;
-        let role = known.caller.role;
-        wanted(&known, Role::Analyst).map(|()| Self { role })
+        wanted(&known, Role::Analyst)?;
+        Ok(Self {
+            role: known.caller.role,
+            local: known.local,
+        })
     }
 }
 
@@ -176,7 +216,7 @@ fn wanted(known: &Known, role: Role) -> Result<(), ApiError> {
     }
     let (has, needs) = (known.caller.role.as_str(), role.as_str());
     let detail = format!("this token is of role `{has}`; this needs `{needs}`");
-    Err(ApiError::new(StatusCode::FORBIDDEN, detail))
+    Err(ApiError::new(Class::Forbidden, detail))
 }
 
 /// The token of a request; the scheme may be spelt in any case.

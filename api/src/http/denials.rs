@@ -156,7 +156,7 @@ pub(super) async fn watched(
         client_ip: address.map(|address| address.to_string()),
     });
     let resource = format!("{method} {}", route.as_str());
-    let now = service.pipeline.clock().now();
+    let now = service.clock().now();
     let entries = service.denials.note(Kind::of(status, resource, actor), now);
     if !entries.is_empty() {
         let service = Arc::clone(&service);
@@ -170,7 +170,8 @@ pub(super) async fn watched(
 impl Service {
     fn write_denials(&self, entries: Vec<AuditEntry>) {
         for entry in entries {
-            if let Err(error) = self.pipeline.store().audit(entry) {
+            let Some(store) = self.store() else { return };
+            if let Err(error) = store.audit(entry) {
                 tracing::warn!("a denied request is missing in the audit log: {error}");
             }
         }
@@ -178,7 +179,7 @@ impl Service {
 
     /// Writes down what was denied and only counted so far.
     pub fn finish_denials(&self) {
-        self.write_denials(self.denials.rest(self.pipeline.clock().now()));
+        self.write_denials(self.denials.rest(self.clock().now()));
     }
 }
 

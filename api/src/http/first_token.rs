@@ -13,7 +13,7 @@ use super::Service;
 impl Service {
     /// Where the first admin token lies.
     pub fn admin_token_path(&self) -> PathBuf {
-        self.pipeline.config().state_dir().join("admin-token")
+        self.config().state_dir().join("admin-token")
     }
 
     /// Makes an admin token where nobody has any, and writes it where only the owner of the data
@@ -22,7 +22,10 @@ impl Service {
     /// # Errors
     /// When the database or the disk refuses.
     pub fn make_first_token(&self) -> Result<bool, TokenError> {
-        if !self.keyring.is_empty() {
+        let (Some(keyring), Some(store)) = (&self.keyring, self.store()) else {
+            return Ok(false);
+        };
+        if !keyring.is_empty() {
             return Ok(false);
         }
         let new = NewToken {
@@ -31,7 +34,7 @@ impl Service {
             label: Some("the first one, in state/admin-token".to_owned()),
             expires_at: None,
         };
-        let (store, now) = (self.pipeline.store(), self.pipeline.clock().now());
+        let now = self.clock().now();
         let path = self.admin_token_path();
         let tell = |text: &str| {
             let write = || -> std::io::Result<()> {
@@ -47,8 +50,7 @@ impl Service {
             write().map_err(|source| StoreError::Io { path, source })
         };
         let randomness = self.randomness.as_ref();
-        self.keyring
-            .create_once_told(store, &new, randomness, Actor::cli(), now, tell)?;
+        keyring.create_once_told(store, &new, randomness, Actor::cli(), now, tell)?;
         Ok(true)
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, BodyDataStream, HttpBody, to_bytes};
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use futures_util::{FutureExt, StreamExt};
@@ -21,8 +21,9 @@ use tokio::sync::Mutex;
 use super::caller::{self, Identified};
 use super::connections::Connection;
 use super::pace::{Pace, paced};
-use super::problem::ApiError;
+use super::problem::{ApiError, logged};
 use super::{Service, head, upload};
+use crate::problem::Class;
 
 /// This much of a body is read after its request was answered: twice the largest upload.
 const DRAINED_BYTES_MAX: usize = 128 << 20;
@@ -31,16 +32,22 @@ const ALWAYS_ANSWERED: [&str; 2] = ["/api/health", "/api/version"];
 /// More than any refusal of a library's own says.
 const REFUSAL_BYTES_MAX: usize = 4096;
 
-pub(super) fn stand_before(routes: Router, service: Arc<Service>) -> Router {
+/// Answers what is at no route.
+pub(super) fn with_fallbacks(routes: Router) -> Router {
     routes
         .fallback(|| async {
             let detail = "there is nothing here; /api/openapi.json shows what there is";
-            ApiError::new(StatusCode::NOT_FOUND, detail)
+            ApiError::new(Class::NotFound, detail)
         })
         .method_not_allowed_fallback(|| async {
             let detail = "this method is not allowed here; /api/openapi.json shows those that are";
-            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+            ApiError::new(Class::MethodNotAllowed, detail)
         })
+}
+
+pub(super) fn stand_before(routes: Router, service: Arc<Service>) -> Router {
+    with_fallbacks(routes)
+        .layer(middleware::from_fn(logged))
         .layer(DefaultBodyLimit::max(service.limits.body_bytes_max))
         .layer(middleware::from_fn_with_state(
             Arc::clone(&service),
@@ -75,7 +82,7 @@ async fn in_time(State(service): State<Arc<Service>>, request: Request, next: Ne
     let chunks = Arc::new(Mutex::new(body.into_data_stream()));
     let is_late = Arc::new(AtomicBool::new(false));
     let admitted = connection.as_deref().map_or(Ok(()), |connection| {
-        head::check(&parts, connection, &service.pipeline.config().service.hosts)?;
+        head::check(&parts, connection, &service.config().service.hosts)?;
         has_room(connection, parts.uri.path())
     });
     let busy = connection
@@ -101,7 +108,7 @@ async fn in_time(State(service): State<Arc<Service>>, request: Request, next: Ne
             limits.upload_time_max.as_secs_f64(),
             limits.upload_rate_min
         );
-        response = ApiError::new(StatusCode::REQUEST_TIMEOUT, detail).into_response();
+        response = ApiError::new(Class::RequestTimeout, detail).into_response();
         close(&mut response);
     } else if is_read {
         drain(chunks, limits.drain_time_max);
@@ -122,7 +129,7 @@ fn has_room(connection: &Connection, path: &str) -> Result<(), ApiError> {
         return Ok(());
     }
     let detail = "too many connections are open; try again in a few seconds";
-    Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, detail))
+    Err(ApiError::new(Class::Unavailable, detail))
 }
 
 fn close(response: &mut Response) {
@@ -147,7 +154,7 @@ fn drain(chunks: Arc<Mutex<BodyDataStream>>, time_max: Duration) {
 }
 
 /// Gives refusals that a library wrote the form of ours.
-async fn in_json(request: Request, next: Next) -> Response {
+pub(super) async fn in_json(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();
     let is_failure = status.is_client_error() || status.is_server_error();
@@ -166,11 +173,15 @@ async fn in_json(request: Request, next: Next) -> Response {
             .to_lowercase(),
         text => printable(text),
     };
-    ApiError::new(status, detail).into_response()
+    ApiError::of_library(status, detail).into_response()
 }
 
 /// A handler that panics costs only its own request.
-async fn caught(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
+pub(super) async fn caught(
+    State(service): State<Arc<Service>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     answer.unwrap_or_else(|panic| {
         panicked(service.randomness.as_ref(), panic.as_ref()).into_response()
@@ -190,7 +201,7 @@ pub(super) fn panicked(randomness: &dyn Randomness, panic: &(dyn Any + Send)) ->
         .unwrap_or("a panic without a message");
     tracing::error!(id, "a request panicked: {}", printable(text));
     let detail = format!("something broke on our side; the log has more of it under {id}");
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+    ApiError::new(Class::Internal, detail)
 }
 
 // A panic that nobody can cause from outside: no handler of ours is known to panic.

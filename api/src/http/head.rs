@@ -6,11 +6,12 @@ use std::sync::atomic::Ordering;
 
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
-use axum::http::{StatusCode, Version, header};
+use axum::http::{Version, header};
 use session_pipeline_host::fault::printable;
 
 use super::connections::Connection;
 use super::problem::ApiError;
+use crate::problem::Class;
 
 /// As much of a line is looked at: more than the fields that decide where a body ends take.
 const LINE_BYTES_MAX: usize = 256;
@@ -57,7 +58,7 @@ pub(super) fn check(
                 "this server does not answer to the host name `{}`; use its address, or add the name to `hosts` in the section `[service]` of the config file",
                 printable(&name)
             );
-            return Err(ApiError::new(StatusCode::MISDIRECTED_REQUEST, detail));
+            return Err(ApiError::new(Class::Misdirected, detail));
         }
     }
     Ok(())

@@ -4,24 +4,30 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use session_pipeline_pipeline::health::{self, Facts, Report, Schema, Sources, Survey, SystemDisk};
+use session_pipeline_pipeline::health::{
+    self, Facts, Health, Report, Schema, Sources, Survey, SystemDisk,
+};
+use session_pipeline_pipeline::status;
 use session_pipeline_store::Audited;
 use utoipa::IntoParams;
 
 use super::Service;
 use super::asked::Asked;
 use super::caller::{Admin, Known};
+use super::local;
 use super::problem::{ApiError, Failures, Refusals};
+use crate::body::Version;
 use crate::body::health::{Acknowledged, DetailedHealth, Scheduler};
-use crate::body::{Health, Liveness, SchemaState, Version};
 use crate::build::build;
 
 /// Whether the service is alive. Always 200; the body tells.
 #[utoipa::path(get, path = "/api/health", operation_id = "health", tag = "health", security(()),
     responses((status = 200, body = Health), Failures))]
 pub(super) async fn health(State(service): State<Arc<Service>>) -> Result<Json<Health>, ApiError> {
-    if let Some(schema) = service.schema.kept(service.pipeline.clock().as_ref()) {
+    if let Some(schema) = service.schema.kept(service.clock().as_ref()) {
         return Ok(Json(alive(&schema)));
     }
     // Without a place in the queue: a probe must not wait for reports.
@@ -34,9 +40,14 @@ pub(super) async fn health(State(service): State<Arc<Service>>) -> Result<Json<H
 impl Service {
     /// How the database's shape stands, looked at twice a minute at most.
     fn look_at_schema(&self) -> Schema {
-        let clock = self.pipeline.clock();
+        let clock = self.clock();
         self.schema.get(clock.as_ref(), || {
-            let schema = health::schema(self.pipeline.store());
+            let schema = match self.store() {
+                Some(store) => health::schema(store),
+                None => Schema::Unreachable {
+                    detail: "there is no database yet".to_owned(),
+                },
+            };
             if let Schema::Unreachable { detail } = &schema {
                 tracing::error!("the database does not answer: {detail}");
             }
@@ -46,40 +57,31 @@ impl Service {
 }
 
 fn alive(schema: &Schema) -> Health {
-    let figures = schema.figures();
-    let (status, db_schema) = match schema {
-        Schema::Ok => (Liveness::Ok, SchemaState::Ok),
-        Schema::Mismatch { .. } => (Liveness::Unhealthy, SchemaState::Mismatch),
-        Schema::Unreachable { .. } => (Liveness::Unhealthy, SchemaState::Unreachable),
-    };
-    let detail = match schema {
+    let health = Health::from(schema);
+    match schema {
         // The reason may name paths, and this route is open.
-        Schema::Unreachable { .. } => {
-            Some("the database does not answer; the log has the reason".to_owned())
-        }
-        schema => schema.detail(),
-    };
-    Health {
-        status,
-        db_schema,
-        current: figures.current,
-        expected: figures.expected,
-        detail,
+        Schema::Unreachable { .. } => Health {
+            detail: Some("the database does not answer; the log has the reason".to_owned()),
+            ..health
+        },
+        Schema::Ok | Schema::Mismatch { .. } => health,
     }
 }
 
 /// Which version serves, and since when.
 #[utoipa::path(get, path = "/api/version", operation_id = "version", tag = "health", security(()),
     responses((status = 200, body = Version), Failures))]
-pub(super) async fn version(State(service): State<Arc<Service>>) -> Json<Version> {
+pub(super) async fn version(
+    State(service): State<Arc<Service>>,
+) -> Result<Json<Version>, ApiError> {
     let build = build(service.started_at);
-    Json(Version {
+    Ok(Json(Version {
         version: build.version.to_owned(),
         channel: build.channel.to_owned(),
         image_tag: build.image_tag.to_owned(),
-        schema_version: service.pipeline.store().expected_schema_version(),
+        schema_version: service.database()?.expected_schema_version(),
         deployed_at: service.started_at.to_string(),
-    })
+    }))
 }
 
 /// What to look at besides.
@@ -98,32 +100,41 @@ pub(super) async fn detailed(
     State(service): State<Arc<Service>>,
     known: Known,
     Asked(asked): Asked<DetailedQuery>,
-) -> Result<Json<DetailedHealth>, ApiError> {
+) -> Result<Response, ApiError> {
     let includes_schema = asked
         .include
         .is_some_and(|include| include.split(',').any(|word| word.trim() == "schema"));
-    let role = known.caller.role;
+    let (role, local) = (known.caller.role, known.local);
     let look = move |service: &Service| {
-        let pipeline = &service.pipeline;
+        if local.is_some() {
+            let (store, now) = (service.store(), service.clock().now());
+            service.registry().notice(service.config(), store, now)?;
+        }
         let cadences = service.cadences();
         let sources = Sources {
-            config: pipeline.config(),
-            registry: pipeline.registry(),
-            database: Some(pipeline.store()).into(),
+            config: service.config(),
+            registry: service.registry(),
+            database: service.store().into(),
             cadences: &cadences,
             scheduler: service.scheduler.as_ref().map(|watch| watch.status()),
             disk: &SystemDisk,
             schema: includes_schema.then(|| service.look_at_schema()),
-            now: pipeline.clock().now(),
+            now: service.clock().now(),
         };
-        let clock = pipeline.clock().as_ref();
+        let clock = service.clock().as_ref();
         let survey = service.survey.get(clock, || Survey::of(&sources));
         let facts = Facts::after(&survey, sources);
-        let report = Report::of(&facts).with_model(&pipeline.config().llm);
-        DetailedHealth::of(&report, role, &build(service.started_at))
+        let report = Report::of(&facts).with_model(&service.config().llm);
+        if let Some(local) = &local {
+            let names = service.registry().names();
+            let counts = status::processors(service.store(), names)?;
+            local.report(local::Report::Counts(&counts));
+        }
+        serde_json::to_vec(&report.body(role, &build(service.started_at)))
             .map_err(|error| ApiError::internal(&error))
     };
-    service.read(role, look).await.map(Json)
+    let body = service.read(role, look).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// Takes note of commits that were lost, so that health warns of them no more.
@@ -135,12 +146,15 @@ pub(super) async fn acknowledge(
 ) -> Result<Json<Acknowledged>, ApiError> {
     let actor = known.actor();
     let acknowledged = service.query(move |service| {
-        let now = service.pipeline.clock().now();
-        let lost_commits = service.pipeline.store().acknowledge_lost_commits(Audited {
+        let audited = Audited {
             action: "health.acknowledge",
             actor,
-            now,
-        })?;
+            now: service.clock().now(),
+        };
+        let lost_commits = match service.store() {
+            Some(store) => store.acknowledge_lost_commits(audited)?,
+            None => 0,
+        };
         Ok(Acknowledged { lost_commits })
     });
     Ok(Json(acknowledged.await?))

@@ -71,7 +71,7 @@ pub(super) async fn list(
     };
     let items = service
         .read(analyst.role, move |service| {
-            Ok(knowledge::list(Some(service.pipeline.store()), &wanted)?)
+            Ok(knowledge::list(service.store(), &wanted)?)
         })
         .await?;
     let place = |item: &KnownItem| {
@@ -96,7 +96,7 @@ pub(super) async fn show(
     Named(id): Named,
 ) -> Result<Json<ShownKnowledge>, ApiError> {
     let shown = service.read(analyst.role, move |service| {
-        let shown = knowledge::show(Some(service.pipeline.store()), &id)?;
+        let shown = knowledge::show(service.store(), &id)?;
         Ok(ShownKnowledge::from(&shown))
     });
     Ok(Json(shown.await?))
@@ -138,8 +138,7 @@ async fn decide(
 ) -> Result<Json<ShownKnowledge>, ApiError> {
     let actor = known.actor();
     let shown = service.query(move |service| {
-        let pipeline = &service.pipeline;
-        let (store, now) = (Some(pipeline.store()), pipeline.clock().now());
+        let (store, now) = (service.store(), service.clock().now());
         let shown = knowledge::decide(store, &id, decision, actor, now)?;
         Ok(ShownKnowledge::from(&shown))
     });

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use session_pipeline_store::Role;
 use session_pipeline_store::{CancelReason, Cancellation};
 use tokio::sync::{Semaphore, watch};
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 
 use super::problem::ApiError;
 use super::{HttpLimits, Service};
+use crate::problem::Class;
 
 /// DuckDB forgets an interrupt between two statements, so it is repeated this often.
 const INTERRUPT_EVERY: Duration = Duration::from_millis(20);
@@ -50,6 +50,9 @@ impl Service {
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
+        if self.is_local() {
+            return self.off_thread(None, work).await;
+        }
         let permit = Arc::clone(&self.lanes.admins).acquire_owned().await;
         self.off_thread(permit.ok(), work).await
     }
@@ -69,7 +72,11 @@ impl Service {
         role: Role,
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let limit = self.pipeline.config().service.query_time_max;
+        if self.is_local() {
+            // Its user can stop the command, and no other request waits.
+            return self.off_thread(None, work).await;
+        }
+        let limit = self.config().service.query_time_max;
         let until = Instant::now() + limit;
         let lane = match role {
             Role::Analyst => &self.lanes.analysts,
@@ -83,7 +90,7 @@ impl Service {
                 role.as_str(),
                 limit.as_secs_f64()
             );
-            return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+            return Err(ApiError::new(Class::Unavailable, detail));
         };
         let cancellation = Cancellation::default();
         let _gone = CancelledWhenDropped(cancellation.clone());

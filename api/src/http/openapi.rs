@@ -25,7 +25,7 @@ pub(super) fn frame() -> OpenApi {
                 .title("Session Pipeline")
                 .version(env!("CARGO_PKG_VERSION"))
                 .description(Some(
-                    "Sandboxed processors over AI coding-agent transcripts. Every failure answers `{\"detail\": …}`. \
+                    "Sandboxed processors over AI coding-agent transcripts. Every failure answers `{\"detail\": …, \"class\": …}`. \
                      Any request can be answered with 400 where its head is malformed, 421 where its `Host` is not a name of \
                      this server, and 503 while too many connections are open.",
                 ))
@@ -44,5 +44,9 @@ pub(super) fn frame() -> OpenApi {
     responses((status = 200, description = "An OpenAPI document.", content_type = "application/json"), Failures))]
 pub(super) async fn get(State(service): State<Arc<Service>>) -> Response {
     let kind = [(header::CONTENT_TYPE, "application/json")];
-    (kind, service.document.clone()).into_response()
+    let document = service.document.get_or_init(|| {
+        let (_, document) = super::documented();
+        document.to_pretty_json().unwrap_or_default()
+    });
+    (kind, document.clone()).into_response()
 }

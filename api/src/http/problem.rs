@@ -1,70 +1,128 @@
 //! What went wrong, as a status and one JSON body for all of it.
 
+use std::sync::Arc;
+
 use axum::Json;
+use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use session_pipeline_pipeline::knowledge::KnowledgeError;
-use session_pipeline_pipeline::listing::ListingError;
-use session_pipeline_pipeline::quarantine::QuarantineError;
-use session_pipeline_pipeline::registry::RegistryError;
-use session_pipeline_pipeline::report::PricesError;
-use session_pipeline_pipeline::reprocess::ReprocessError;
-use session_pipeline_pipeline::run::RunError;
-use session_pipeline_pipeline::token::TokenError;
-use session_pipeline_store::StoreError;
+use session_pipeline_host::fault::chain;
 use utoipa::IntoResponses;
 
+use super::server::ServeError;
 use crate::body::Problem;
-use session_pipeline_host::fault::chain;
+use crate::problem::{Class, HasClass};
 
 /// Seconds after which a client can try again what is busy now.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
-/// A request that is refused or failed.
+/// A request that is rejected or failed.
 #[derive(Debug)]
 pub(super) struct ApiError {
-    pub(super) status: StatusCode,
+    pub(super) class: Class,
+    status: StatusCode,
     pub(super) detail: String,
-    /// Whether nothing else will work any more either.
-    pub(super) is_fatal: bool,
+    /// Whether it is a failure of the program or the system that no log has yet.
+    is_for_log: bool,
 }
 
 impl ApiError {
-    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+    pub(super) fn new(class: Class, detail: impl Into<String>) -> Self {
         Self {
+            class,
+            status: class.status(),
+            detail: detail.into(),
+            is_for_log: false,
+        }
+    }
+
+    /// A rejection by a library, which chose its status.
+    pub(super) fn of_library(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            class: Class::of(status),
             status,
             detail: detail.into(),
-            is_fatal: false,
+            is_for_log: false,
         }
     }
 
     pub(super) fn bad(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, detail)
+        Self::new(Class::BadRequest, detail)
     }
 
     pub(super) fn unprocessable(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+        Self::new(Class::InvalidParameter, detail)
     }
 
     pub(super) fn stopping() -> Self {
         let detail = "the service is stopping; try again when it is back";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        Self::new(Class::Unavailable, detail)
     }
 
-    /// Our own failure, told with all its causes.
+    /// A failure of the program or the system, with all its causes.
     pub(super) fn internal(error: &dyn std::error::Error) -> Self {
-        let detail = chain(error);
-        tracing::error!("{detail}");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+        Self::failure(Class::Internal, error)
     }
+
+    fn failure(class: Class, error: &dyn std::error::Error) -> Self {
+        let error = Self::new(class, chain(error));
+        Self {
+            is_for_log: error.status == StatusCode::INTERNAL_SERVER_ERROR,
+            ..error
+        }
+    }
+
+    /// Logs a failure that is sent to no client.
+    pub(super) fn log(&self) {
+        if self.is_for_log {
+            tracing::error!("{}", self.detail);
+        }
+    }
+}
+
+impl<E: HasClass> From<E> for ApiError {
+    fn from(error: E) -> Self {
+        Self::failure(error.class(), &error)
+    }
+}
+
+impl HasClass for ServeError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Listen { .. } | Self::Threads(_) | Self::NoPipeline => Class::Internal,
+            Self::Store(error) => error.class(),
+        }
+    }
+}
+
+/// A failure that belongs into the server's log. It is not logged where it occurs, because a command
+/// that runs alone prints it.
+#[derive(Clone)]
+struct ForTheLog(Arc<str>);
+
+/// Logs the failures of the program and the system.
+pub(super) async fn logged(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    if let Some(ForTheLog(detail)) = response.extensions().get() {
+        tracing::error!("{detail}");
+    }
+    response
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let for_the_log = self
+            .is_for_log
+            .then(|| ForTheLog(self.detail.as_str().into()));
         let problem = Problem {
             detail: self.detail,
+            class: Some(self.class),
         };
         let mut response = (self.status, Json(problem)).into_response();
+        if let Some(failure) = for_the_log {
+            response.extensions_mut().insert(failure);
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("Bearer");
             response
@@ -80,109 +138,6 @@ impl IntoResponse for ApiError {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response
-    }
-}
-
-impl From<StoreError> for ApiError {
-    fn from(error: StoreError) -> Self {
-        let is_fatal = matches!(
-            error,
-            StoreError::Invalidated(_) | StoreError::WriterStopped
-        );
-        if matches!(error, StoreError::Cancelled(_)) {
-            return Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
-        }
-        Self {
-            is_fatal,
-            ..Self::internal(&error)
-        }
-    }
-}
-
-impl From<RegistryError> for ApiError {
-    fn from(error: RegistryError) -> Self {
-        match error {
-            RegistryError::Store(error) => error.into(),
-            error if error.is_refusal() => Self::bad(error.to_string()),
-            error => Self::internal(&error),
-        }
-    }
-}
-
-impl From<RunError> for ApiError {
-    fn from(error: RunError) -> Self {
-        match error {
-            RunError::AlreadyRunning(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
-            RunError::Registry(error) => error.into(),
-            RunError::Store(error) => error.into(),
-            RunError::Stopping | RunError::Interrupted => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
-            }
-            error @ (RunError::Sessions { .. } | RunError::Halted(_) | RunError::Broken(_)) => {
-                Self::internal(&error)
-            }
-        }
-    }
-}
-
-impl From<ListingError> for ApiError {
-    fn from(error: ListingError) -> Self {
-        match error {
-            ListingError::UnknownSession { .. } => {
-                Self::new(StatusCode::NOT_FOUND, error.to_string())
-            }
-            ListingError::Store(error) => error.into(),
-            error @ ListingError::Root { .. } => Self::internal(&error),
-        }
-    }
-}
-
-impl From<ReprocessError> for ApiError {
-    fn from(error: ReprocessError) -> Self {
-        match error {
-            ReprocessError::Registry(error) => error.into(),
-            ReprocessError::Listing(error) => error.into(),
-            ReprocessError::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<KnowledgeError> for ApiError {
-    fn from(error: KnowledgeError) -> Self {
-        match error {
-            KnowledgeError::Store(error) => error.into(),
-            KnowledgeError::Unknown(_) => Self::new(StatusCode::NOT_FOUND, error.to_string()),
-        }
-    }
-}
-
-impl From<QuarantineError> for ApiError {
-    fn from(error: QuarantineError) -> Self {
-        match error {
-            QuarantineError::Registry(error) => error.into(),
-            QuarantineError::Listing(error) => error.into(),
-            QuarantineError::Store(error) => error.into(),
-            QuarantineError::NotHeld { .. } => Self::new(StatusCode::NOT_FOUND, error.to_string()),
-        }
-    }
-}
-
-impl From<TokenError> for ApiError {
-    fn from(error: TokenError) -> Self {
-        match error {
-            TokenError::Email(_) | TokenError::Label | TokenError::Expired(_) => {
-                Self::unprocessable(error.to_string())
-            }
-            TokenError::Unknown(_) => Self::new(StatusCode::NOT_FOUND, error.to_string()),
-            TokenError::Store(error) => error.into(),
-            error @ TokenError::Randomness(_) => Self::internal(&error),
-        }
-    }
-}
-
-impl From<PricesError> for ApiError {
-    fn from(error: PricesError) -> Self {
-        Self::internal(&error)
     }
 }
 

@@ -1,17 +1,19 @@
 //! The processors, and whether each can run.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
+use session_pipeline_host::sandbox::Engines;
 use session_pipeline_pipeline::registry::listing::{self, ListedProcessor};
 use utoipa::IntoParams;
 
-use super::Service;
 use super::asked::{self, Asked};
 use super::caller::Admin;
 use super::problem::{ApiError, Refusals};
+use super::{Service, Source};
 use crate::body::admin::Processors;
 
 /// Which processors.
@@ -32,21 +34,18 @@ pub(super) struct ProcessorsQuery {
     params(ProcessorsQuery), responses((status = 200, body = Processors), Refusals))]
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
-    _: Admin,
+    Admin(known): Admin,
     Asked(query): Asked<ProcessorsQuery>,
 ) -> Result<Json<Processors>, ApiError> {
     let limit = asked::limit(query.limit)?;
     let listed = move |service: &Service| {
-        let pipeline = &service.pipeline;
-        // What another look finds that is at work already is listed the next time.
-        pipeline.look(false)?;
-        let scratch = pipeline.config().state_dir();
+        let scratch = service.look(known.local.is_some())?;
         let listed = listing::list(
-            pipeline.registry(),
-            pipeline.config(),
-            Some(pipeline.store()),
+            service.registry(),
+            service.config(),
+            service.store(),
             &scratch,
-            pipeline.has_language_model(),
+            service.has_language_model(),
         )?;
         let after = query.cursor.as_deref();
         let is_after = |name: &str| after.is_none_or(|after| name > after);
@@ -57,8 +56,37 @@ pub(super) async fn list(
         });
         Ok(Processors {
             next,
-            ..Processors::new(listed, &pipeline.registry().plan())
+            ..Processors::new(listed, &service.registry().plan())
         })
     };
     service.query(listed).await.map(Json)
+}
+
+impl Service {
+    /// Looks at the folder of processors; returns the folder in which to compile what no run has
+    /// compiled yet.
+    fn look(&self, is_local: bool) -> Result<PathBuf, ApiError> {
+        match &self.source {
+            Source::Pipeline(pipeline) => {
+                // For a server, what another look finds that is at work already is listed the next
+                // time. A command is about to run them all, so what is compiled here stays.
+                pipeline.look(is_local)?;
+                if is_local {
+                    for name in pipeline.registry().names() {
+                        // The list has the reason of a failure.
+                        let _ = pipeline.processor(&name);
+                    }
+                }
+                Ok(pipeline.config().state_dir())
+            }
+            Source::DataDir(dir) => {
+                let scratch = std::env::temp_dir();
+                let engines = Engines::new(dir.config.pool_limits(), 0);
+                let (store, now) = (dir.store.as_ref(), dir.clock.now());
+                dir.registry
+                    .look_aside(&dir.config, &engines, store, &scratch, now)?;
+                Ok(scratch)
+            }
+        }
+    }
 }

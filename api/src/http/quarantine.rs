@@ -73,16 +73,15 @@ pub(super) async fn list(
         session: query.session,
     };
     let listed = service.read(Role::Admin, move |service| {
-        let pipeline = &service.pipeline;
         let after = after.as_ref();
         Ok(quarantine::page(
-            pipeline.config(),
-            pipeline.registry(),
-            Some(pipeline.store()),
+            service.config(),
+            service.registry(),
+            service.store(),
             &which,
             after.map(|(processor, key)| (processor.as_str(), key.as_str())),
             limit + 1,
-            pipeline.clock().now(),
+            service.clock().now(),
         )?)
     });
     let place = |held: &Held| format!("{}/{}", held.processor, held.session);
@@ -109,14 +108,13 @@ pub(super) async fn release(
         meant(asked.processor, asked.session, asked.all).map_err(ApiError::unprocessable)?;
     let actor = known.actor();
     let released = service.query(move |service| {
-        let pipeline = &service.pipeline;
         Ok(quarantine::release(
-            pipeline.config(),
-            pipeline.registry(),
-            Some(pipeline.store()),
+            service.config(),
+            service.registry(),
+            service.store(),
             &which,
             actor,
-            pipeline.clock().now(),
+            service.clock().now(),
         )?)
     });
     Ok(Json(Released {

@@ -60,12 +60,11 @@ pub(super) fn mark(
     session: Option<&str>,
     actor: Actor,
 ) -> Result<Marked, ApiError> {
-    let pipeline = &service.pipeline;
-    let now = pipeline.clock().now();
+    let now = service.clock().now();
     let marked = reprocess::reprocess(
-        pipeline.config(),
-        pipeline.registry(),
-        Some(pipeline.store()),
+        service.config(),
+        service.registry(),
+        service.store(),
         processor,
         session,
         Audited { action, actor, now },

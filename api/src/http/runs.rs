@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde::Deserialize;
-use session_pipeline_pipeline::run::{RunError, RunReport, RunRequest};
+use session_pipeline_pipeline::report::Prices;
+use session_pipeline_pipeline::run::{Pipeline, RunError, RunReport, RunRequest};
 use session_pipeline_store::Role;
 use session_pipeline_store::Trigger;
 use utoipa::IntoParams;
@@ -15,9 +15,11 @@ use utoipa::IntoParams;
 use super::Service;
 use super::asked::{self, Asked, Named};
 use super::caller::Admin;
+use super::local::{LocalCaller, Report};
 use super::problem::{ApiError, Refusals};
 use crate::body::Problem;
 use crate::body::run::{Run, RunBody, Runs};
+use crate::problem::Class;
 
 /// Which run.
 #[derive(Deserialize, IntoParams)]
@@ -52,19 +54,22 @@ pub(super) async fn run(
             "`max_sessions` can't be 0; give a number from 1 on, or leave it out",
         ));
     }
-    let config = service.pipeline.config();
-    let request = RunRequest::service(config, Trigger::Http, known.actor());
+    let request = match &known.local {
+        Some(_) => RunRequest::cli(),
+        None => RunRequest::service(service.config(), Trigger::Http, known.actor()),
+    };
     let time_budget = asked
         .time_budget
         .map(|seconds| Duration::from_secs(seconds.into()));
     let request = RunRequest {
         // The shared secret is a scheduler's, and schedulers wait after failures.
-        is_started_by_person: !known.caller.is_scheduler(),
+        is_started_by_person: !known.is_scheduler(),
         max_sessions: asked.max_sessions,
         time_budget: request.time_budget.into_iter().chain(time_budget).min(),
         ..request
     };
-    let report = run_off_thread(&service, asked.processor, request)
+    let pipeline = Arc::clone(service.pipeline()?);
+    let report = run_off_thread(pipeline, asked.processor, request, known.local)
         .await
         .map_err(ApiError::from)
         .inspect_err(|error| service.note(error))?;
@@ -73,16 +78,19 @@ pub(super) async fn run(
 
 /// A run has a thread of its own, which neither a client that goes away nor a full pool can stop.
 pub(super) async fn run_off_thread(
-    service: &Arc<Service>,
+    pipeline: Arc<Pipeline>,
     processor: String,
     request: RunRequest,
+    local: Option<LocalCaller>,
 ) -> Result<RunReport, RunError> {
     let (answer, report) = tokio::sync::oneshot::channel();
-    let worker = Arc::clone(service);
     std::thread::Builder::new()
         .name("run".to_owned())
         .spawn(move || {
-            let report = worker.pipeline.run(&processor, &request, &());
+            let report = match &local {
+                Some(local) => run_watched(&pipeline, &processor, &request, local),
+                None => pipeline.run(&processor, &request, &()),
+            };
             // Whoever asked may be gone; the run and its audit row are not.
             let _ = answer.send(report);
         })
@@ -90,6 +98,31 @@ pub(super) async fn run_off_thread(
     report
         .await
         .unwrap_or_else(|_| Err(RunError::Broken("its thread panicked".to_owned())))
+}
+
+/// Runs for a caller in this process, who hears of everything that concerns the run.
+fn run_watched(
+    pipeline: &Pipeline,
+    processor: &str,
+    request: &RunRequest,
+    local: &LocalCaller,
+) -> Result<RunReport, RunError> {
+    if pipeline.sessions_root()?.is_none() {
+        local.report(Report::NoSessionsRoot);
+    }
+    if let Err(error) = Prices::of(pipeline.config()) {
+        local.report(Report::UnusablePrices(&error));
+    }
+    local.report(Report::RunBegins);
+    let report = pipeline.run(processor, request, local)?;
+    let used = pipeline.store().llm_use(&report.id)?;
+    if used.calls > 0 {
+        local.report(Report::ModelUse(used));
+    }
+    if report.stats.processed > 0 {
+        pipeline.store().checkpoint()?;
+    }
+    Ok(report)
 }
 
 /// Which runs.
@@ -118,7 +151,7 @@ pub(super) async fn list(
     let limit = asked::limit(query.limit)?;
     let before = asked::cursor(query.cursor.as_deref(), |text| text.parse().ok())?;
     let rows = move |service: &Service| {
-        let store = service.pipeline.store();
+        let store = service.database()?;
         Ok(store.runs(query.processor.as_deref(), before, limit + 1)?)
     };
     let runs = service.read(Role::Admin, rows).await?;
@@ -139,8 +172,8 @@ pub(super) async fn show(
     Named(id): Named,
 ) -> Result<Json<Run>, ApiError> {
     let shown = session_pipeline_host::fault::printable(&id);
-    let row = move |service: &Service| Ok(service.pipeline.store().run_row(&id)?);
+    let row = move |service: &Service| Ok(service.database()?.run_row(&id)?);
     let run = service.read(Role::Admin, row).await?;
     run.map(|row| Json(row.into()))
-        .ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, format!("there is no run `{shown}`")))
+        .ok_or_else(|| ApiError::new(Class::NotFound, format!("there is no run `{shown}`")))
 }

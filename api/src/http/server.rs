@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use session_pipeline_pipeline::run::RunRequest;
+use session_pipeline_pipeline::run::{Pipeline, RunRequest};
 use session_pipeline_pipeline::scheduler::Scheduler;
 use session_pipeline_pipeline::scheduler::timetable::JobEnd;
 use session_pipeline_store::{Actor, StoreError, Trigger};
@@ -27,7 +27,7 @@ use super::connections::Connections;
 use super::problem::ApiError;
 use super::runs::run_off_thread;
 use super::stream::ClientStream;
-use super::{Service, router};
+use super::{Service, Source, router};
 
 /// Threads that answer requests; they never wait for anything but the network.
 const ANSWERING_THREADS: usize = 2;
@@ -53,6 +53,9 @@ pub enum ServeError {
     /// The system gave no threads.
     #[error("the service can't start its threads")]
     Threads(#[source] io::Error),
+    /// The service was made for commands in its own process.
+    #[error("a service without a pipeline can't listen; please report it")]
+    NoPipeline,
     /// The data dir refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -62,6 +65,7 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct Server {
     service: Arc<Service>,
+    pipeline: Arc<Pipeline>,
     url: String,
     runtime: Runtime,
     stopping: watch::Sender<bool>,
@@ -97,6 +101,10 @@ impl Server {
     /// # Errors
     /// When the address is taken, or the system or the data dir refuses.
     pub fn start(service: Arc<Service>, address: SocketAddr) -> Result<Self, ServeError> {
+        let Source::Pipeline(pipeline) = &service.source else {
+            return Err(ServeError::NoPipeline);
+        };
+        let pipeline = Arc::clone(pipeline);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(ANSWERING_THREADS)
             .max_blocking_threads(WAITING_THREADS_MAX)
@@ -109,12 +117,13 @@ impl Server {
             .block_on(TcpListener::bind(address))
             .map_err(listen)?;
         let url = format!("http://{}", listener.local_addr().map_err(listen)?);
-        service.pipeline.store().announce(&url)?;
+        pipeline.store().announce(&url)?;
         let stopping = watch::Sender::new(false);
         let accept = accept(listener, Arc::clone(&service), stopping.subscribe());
         let accepting = runtime.spawn(accept);
         Ok(Self {
             service,
+            pipeline,
             url,
             runtime,
             stopping,
@@ -124,17 +133,20 @@ impl Server {
 
     /// Starts runs by schedule, in the way of all runs, until the service stops.
     pub fn schedule(&self, scheduler: Scheduler) {
-        let pipeline = Arc::clone(&self.service.pipeline);
+        let pipeline = Arc::clone(&self.pipeline);
         let service = Arc::clone(&self.service);
+        let running = Arc::clone(&self.pipeline);
         let run = move |processor: String| {
-            let service = Arc::clone(&service);
+            let (service, pipeline) = (Arc::clone(&service), Arc::clone(&running));
             async move {
-                let config = service.pipeline.config();
+                let config = pipeline.config();
                 let request = RunRequest::service(config, Trigger::Scheduler, Actor::scheduler());
-                let result = run_off_thread(&service, processor, request).await;
+                let result = run_off_thread(pipeline, processor, request, None).await;
                 let end = JobEnd::from(&result);
                 if let Err(error) = result {
-                    service.note(&ApiError::from(error));
+                    let error = ApiError::from(error);
+                    error.log();
+                    service.note(&error);
                 }
                 end
             }
@@ -198,7 +210,7 @@ impl Server {
     /// Stops: no run begins any more, those at work end after the sessions in hand, requests get
     /// their answers, and the database is brought to rest. What takes longer than allowed is cut off.
     pub fn stop(self) -> Stopped {
-        let pipeline = Arc::clone(&self.service.pipeline);
+        let pipeline = self.pipeline;
         let until = Instant::now() + self.service.limits.stop_time_max;
         let left = || until.saturating_duration_since(Instant::now());
         pipeline.stop();

@@ -12,6 +12,7 @@ use utoipa::IntoParams;
 use super::Service;
 use super::asked::{self, Asked};
 use super::caller::Admin;
+use super::local::{LocalCaller, Report};
 use super::problem::{ApiError, Refusals};
 use crate::body::Problem;
 use crate::body::session::{Session, Sessions, SessionsAnswer, Shown};
@@ -39,20 +40,23 @@ pub(super) struct SessionsQuery {
         Refusals))]
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
-    _: Admin,
+    Admin(known): Admin,
     Asked(query): Asked<SessionsQuery>,
 ) -> Result<Json<SessionsAnswer>, ApiError> {
     let limit = asked::limit(query.limit)?;
     let sessions = service.read(Role::Admin, move |service| {
-        let pipeline = &service.pipeline;
-        let (config, registry) = (pipeline.config(), pipeline.registry());
-        let (store, now) = (Some(pipeline.store()), pipeline.clock().now());
-        Ok(match &query.key {
-            Some(key) => {
+        let (config, registry) = (service.config(), service.registry());
+        let (store, now) = (service.store(), service.clock().now());
+        Ok(match (&query.key, &known.local) {
+            (None, Some(local)) => {
+                report_all(service, local)?;
+                SessionsAnswer::List(Sessions::from(Vec::new()))
+            }
+            (Some(key), _) => {
                 let shown = listing::show(config, registry, store, key, now)?;
                 SessionsAnswer::One(Shown::from(&shown))
             }
-            None => {
+            (None, None) => {
                 let wanted = limit as usize + 1;
                 let part = Part {
                     after: query.cursor.as_deref(),
@@ -70,4 +74,26 @@ pub(super) async fn list(
         })
     });
     Ok(Json(sessions.await?))
+}
+
+/// Reports all sessions to a caller in this process: one walk is enough for them, and no list is too
+/// long.
+fn report_all(service: &Service, local: &LocalCaller) -> Result<(), ApiError> {
+    let (config, registry) = (service.config(), service.registry());
+    let (store, now) = (service.store(), service.clock().now());
+    let mut pages = Pages::open(config, registry, store, Part::default(), now)?;
+    if !pages.has_root {
+        local.report(Report::NoSessionsRoot);
+    }
+    local.report(Report::Skipped(&pages.notes));
+    loop {
+        let page = pages.next(listing::READ_AT_ONCE)?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        let page = page.iter().map(Session::from).collect();
+        if !local.report(Report::Sessions(page)) {
+            return Ok(());
+        }
+    }
 }

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
+use session_pipeline_pipeline::token;
 use utoipa::IntoParams;
 
 use super::Service;
@@ -14,6 +15,7 @@ use super::caller::Admin;
 use super::problem::{ApiError, Refusals};
 use crate::body::Problem;
 use crate::body::token::{CreatedToken, NewToken, Token, Tokens};
+use crate::problem::Class;
 
 /// Which tokens.
 #[derive(Deserialize, IntoParams)]
@@ -38,7 +40,7 @@ pub(super) async fn list(
 ) -> Result<Json<Tokens>, ApiError> {
     let limit = asked::limit(query.limit)?;
     let listed = move |service: &Service| {
-        let store = service.pipeline.store();
+        let store = service.database()?;
         Ok(store.tokens_after(query.cursor.as_deref(), limit + 1)?)
     };
     let tokens = service.about_tokens(listed).await?;
@@ -59,19 +61,20 @@ pub(super) async fn create(
     Admin(known): Admin,
     Sent(new): Sent<NewToken>,
 ) -> Result<(StatusCode, Json<CreatedToken>), ApiError> {
-    if known.caller.is_scheduler() {
+    if known.is_scheduler() {
         // A shared secret must not be able to outlive its own change (BEHAVIOUR.md 4.4).
         let detail = "the scheduler's secret makes no tokens; use a token of your own";
-        return Err(ApiError::new(StatusCode::FORBIDDEN, detail));
+        return Err(ApiError::new(Class::Forbidden, detail));
     }
     let actor = known.actor();
     let created = service.about_tokens(move |service| {
-        let (store, now) = (service.pipeline.store(), service.pipeline.clock().now());
+        let (store, now) = (service.database()?, service.clock().now());
         let new = crate::body::token::asked(new).map_err(ApiError::unprocessable)?;
         let randomness = service.randomness.as_ref();
-        Ok(service
-            .keyring
-            .create(store, &new, randomness, actor, now)?)
+        Ok(match &service.keyring {
+            Some(keyring) => keyring.create(store, &new, randomness, actor, now)?,
+            None => token::create(store, &new, randomness, actor, now)?,
+        })
     });
     let created = created.await?;
     let body = CreatedToken {
@@ -95,8 +98,11 @@ pub(super) async fn revoke(
 ) -> Result<Json<Token>, ApiError> {
     let actor = known.actor();
     let revoked = service.about_tokens(move |service| {
-        let (store, now) = (service.pipeline.store(), service.pipeline.clock().now());
-        Ok(service.keyring.revoke(store, &id, actor, now)?)
+        let (store, now) = (service.database()?, service.clock().now());
+        Ok(match &service.keyring {
+            Some(keyring) => keyring.revoke(store, &id, actor, now)?,
+            None => token::revoke(store, &id, actor, now)?,
+        })
     });
     Ok(Json(revoked.await?.into()))
 }

@@ -21,6 +21,7 @@ use super::caller::Known;
 use super::problem::{ApiError, Refusals};
 use crate::body::Problem;
 use crate::body::usage::Uploaded;
+use crate::problem::Class;
 
 pub(super) use uploaders::Uploaders;
 
@@ -55,7 +56,7 @@ pub(super) async fn upload(
     let Some(user) = known.caller.user_id.clone() else {
         let detail =
             "this token belongs to nobody; upload with one made by `token create --user EMAIL`";
-        return Err(ApiError::new(StatusCode::FORBIDDEN, detail));
+        return Err(ApiError::new(Class::Forbidden, detail));
     };
     let _turn = service.uploaders.turn(&user, &service.limits).await?;
     let (request, body) = FormBody::of(request, service.limits.upload_bytes_max)?;
@@ -81,7 +82,7 @@ fn unreadable(status: StatusCode, reason: &str) -> ApiError {
     let detail = format!(
         "the form cannot be read ({reason}); send `multipart/form-data` with the session in the field `file`"
     );
-    ApiError::new(status, detail)
+    ApiError::of_library(status, detail)
 }
 
 async fn keep(
@@ -96,7 +97,7 @@ async fn keep(
     let is_gzip = name != sent;
     let (owner, filename) = (user.to_owned(), name.clone());
     let begin = move |service: &Service| {
-        let (config, now) = (service.pipeline.config(), service.pipeline.clock().now());
+        let (config, now) = (service.config(), service.clock().now());
         Ok(upload::begin(
             config,
             &service.ledger,
@@ -120,13 +121,13 @@ async fn keep(
     let (actor, filename) = (known.actor(), name.clone());
     let size = service.write_upload(move |service| {
         let size = sink.finish()?.finish()?;
-        let now = service.pipeline.clock().now();
+        let now = service.clock().now();
         let params = serde_json::json!({ "filename": filename, "bytes": size });
         let resource = format!(
             "session:{}/{filename}",
             actor.user_id.as_deref().unwrap_or_default()
         );
-        service.pipeline.store().audit(AuditEntry {
+        service.database()?.audit(AuditEntry {
             params: Some(params.to_string()),
             ..AuditEntry::new("session.upload", resource, actor, now)
         })?;
@@ -155,14 +156,14 @@ impl From<UploadError> for ApiError {
     fn from(error: UploadError) -> Self {
         match error {
             error if error.is_full() => Self::new(
-                StatusCode::INSUFFICIENT_STORAGE,
+                Class::InsufficientStorage,
                 session_pipeline_host::fault::chain(&error),
             ),
             UploadError::Name(_) | UploadError::NameTooLong(_) => Self::bad(error.to_string()),
             UploadError::ElsewhereRoot
             | UploadError::Folder(_)
             | UploadError::NoFolder(_)
-            | UploadError::Removed => Self::new(StatusCode::CONFLICT, error.to_string()),
+            | UploadError::Removed => Self::new(Class::Conflict, error.to_string()),
             error => Self::internal(&error),
         }
     }

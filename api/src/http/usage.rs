@@ -19,11 +19,12 @@ use utoipa::{IntoParams, ToSchema};
 use super::Service;
 use super::asked::Asked;
 use super::caller::{Admin, Analyst};
+use super::local;
 use super::problem::{ApiError, Refusals};
 use super::reprocess::mark;
 use crate::body::Problem;
 use crate::body::admin::Marked;
-use crate::body::usage::{Activity, PruneStatus, Pruned, UsageReport};
+use crate::body::usage::{PruneStatus, Pruned, UsageReport};
 
 /// The processor behind all of this.
 const USAGE: &str = "usage";
@@ -77,7 +78,10 @@ pub(super) async fn report(
     Asked(asked): Asked<ReportQuery>,
 ) -> Result<Response, ApiError> {
     let day = |name: &str, text: Option<String>| -> Result<Option<Day>, ApiError> {
-        let day = text.map(|text| text.parse().map_err(|error| unread(name, &text, &error)));
+        let day = text.map(|text| {
+            text.parse()
+                .map_err(|error| ApiError::unprocessable(unread(name, &text, &error)))
+        });
         day.transpose()
     };
     let days = Days {
@@ -99,18 +103,32 @@ pub(super) async fn report(
         By::Project => Some(report::By::Project),
         By::Tool => None,
     };
+    let local = analyst.local;
     let body = service.read(analyst.role, move |service| {
-        let prices = Prices::of(service.pipeline.config())?;
-        let (store, clock) = (service.pipeline.store(), service.pipeline.clock());
+        let prices = Prices::of(service.config())?;
+        let (store, clock) = (service.store(), service.clock());
         let now = clock.now();
+        let nothing = || {
+            if let Some(local) = &local {
+                local.report(local::Report::NothingProcessed);
+            }
+        };
         let body = match by {
             Some(by) => {
-                let report = report::usage(store, &prices, by, days, clock)?;
-                serde_json::to_vec(&report.unwrap_or_else(|| Report::empty(by.key(), now)))
+                let report = store.map(|store| report::usage(store, &prices, by, days, clock));
+                let report = report.transpose()?.flatten().unwrap_or_else(|| {
+                    nothing();
+                    Report::empty(by.key(), now)
+                });
+                serde_json::to_vec(&report)
             }
             None => {
-                let report = report::tools(store, &prices, days, clock)?;
-                serde_json::to_vec(&report.unwrap_or_else(|| Report::empty("tool", now)))
+                let report = store.map(|store| report::tools(store, &prices, days, clock));
+                let report = report.transpose()?.flatten().unwrap_or_else(|| {
+                    nothing();
+                    Report::empty("tool", now)
+                });
+                serde_json::to_vec(&report)
             }
         };
         body.map_err(|error| ApiError::internal(&error))
@@ -119,9 +137,9 @@ pub(super) async fn report(
     Ok((kind, body.await?).into_response())
 }
 
-fn unread(name: &str, text: &str, error: &dyn std::error::Error) -> ApiError {
+fn unread(name: &str, text: &str, error: &dyn std::error::Error) -> String {
     let text = session_pipeline_host::fault::printable(text);
-    ApiError::unprocessable(format!("`{name}` can't be `{text}`: {error}"))
+    format!("`{name}` can't be `{text}`: {error}")
 }
 
 /// Marks all sessions, so that the next run extracts usage again; deletes nothing.
@@ -149,7 +167,7 @@ pub(super) async fn prune(
     State(service): State<Arc<Service>>,
     Admin(known): Admin,
 ) -> Result<Json<Pruned>, ApiError> {
-    let Some(days) = service.pipeline.config().service.usage_retention_days else {
+    let Some(days) = service.config().service.usage_retention_days else {
         let reason = "no retention is set: USAGE_EVENTS_RETENTION_DAYS is 0 or not there";
         return Ok(Json(Pruned {
             status: PruneStatus::Skipped,
@@ -162,7 +180,7 @@ pub(super) async fn prune(
     let actor = known.actor();
     let pruned = service.query(move |service| {
         let now = with_tables(service)?;
-        let store = service.pipeline.store();
+        let store = service.database()?;
         let audited = Audited {
             action: "usage.prune",
             actor,
@@ -182,8 +200,8 @@ pub(super) async fn prune(
 
 /// Sees to it that the tables and views are there, also where no run was yet; gives the time.
 fn with_tables(service: &Service) -> Result<UtcMicros, ApiError> {
-    service.pipeline.processor(USAGE)?;
-    Ok(service.pipeline.clock().now())
+    service.pipeline()?.processor(USAGE)?;
+    Ok(service.clock().now())
 }
 
 /// What kind of file.
@@ -233,10 +251,7 @@ pub(super) async fn export(
     let instant = |name: &str, text: Option<String>| -> Result<Option<UtcMicros>, ApiError> {
         let instant = text.map(|text| {
             let read = text.parse::<UtcMicros>();
-            read.map_err(|error| ApiError {
-                status: axum::http::StatusCode::BAD_REQUEST,
-                ..unread(name, &text, &error)
-            })
+            read.map_err(|error| ApiError::bad(unread(name, &text, &error)))
         });
         instant.transpose()
     };
@@ -258,7 +273,7 @@ pub(super) async fn export(
     let actor = known.actor();
     let file = service.read(Role::Admin, move |service| {
         let now = with_tables(service)?;
-        let (config, store) = (service.pipeline.config(), service.pipeline.store());
+        let (config, store) = (service.config(), service.database()?);
         let exported = export::export(store, config, format, &filter)?;
         let params = serde_json::json!({ "format": name, "row_count": exported.rows });
         store.audit(AuditEntry {
@@ -312,14 +327,14 @@ pub(super) struct SummaryQuery {
 /// Who did how much: tools, users, failures, active days, and our own slow actions.
 #[utoipa::path(get, path = "/api/admin/usage/summary", operation_id = "summarize_usage", tag = "usage", security(("bearer" = ["admin"])),
     params(SummaryQuery), responses(
-        (status = 200, body = Activity),
+        (status = 200, body = activity::Activity),
         (status = 400, body = Problem, description = "The processor is not installed."),
         Refusals))]
 pub(super) async fn summary(
     State(service): State<Arc<Service>>,
     _: Admin,
     Asked(asked): Asked<SummaryQuery>,
-) -> Result<Json<Activity>, ApiError> {
+) -> Result<Json<activity::Activity>, ApiError> {
     let window = match asked.window {
         Window::Week => activity::Window::Days(7),
         Window::Month => activity::Window::Days(30),
@@ -327,7 +342,7 @@ pub(super) async fn summary(
     };
     let summary = service.read(Role::Admin, move |service| {
         let now = with_tables(service)?;
-        Ok(activity::activity(service.pipeline.store(), window, now)?)
+        Ok(activity::activity(service.database()?, window, now)?)
     });
-    Ok(Json(summary.await?.into()))
+    Ok(Json(summary.await?))
 }

@@ -115,6 +115,9 @@ pub struct Fault {
     pub kind: FaultKind,
     /// What happened and how to fix it. Truncated, without control characters.
     pub detail: String,
+    /// Why a language model gave no answer, where that is the fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_error: Option<ErrorClass>,
 }
 
 impl Fault {
@@ -123,27 +126,38 @@ impl Fault {
         Self {
             kind,
             detail: shown(detail.as_ref()),
+            model_error: None,
         }
     }
 
     /// A fault because the model returned no answer. The detail begins with the error class, so
     /// that the class survives wherever the fault is stored.
-    pub fn llm(error: &LlmError, consequence: &str) -> Self {
-        Self::new(FaultKind::Llm, format!("{error}; {consequence}"))
+    pub fn llm(error: &LlmError, detail: impl AsRef<str>) -> Self {
+        Self {
+            model_error: Some(error.class),
+            ..Self::new(FaultKind::Llm, detail)
+        }
     }
 
-    /// The error class of the language model, if this is an `llm` fault.
-    pub fn llm_class(&self) -> Option<ErrorClass> {
-        let class = self.detail.split(": ").next().unwrap_or_default();
-        (self.kind == FaultKind::Llm)
-            .then(|| ErrorClass::from_word(class))
-            .flatten()
+    /// A fault as it was stored. The stored detail of a fault of a language model begins with the
+    /// class.
+    pub fn stored(kind: &str, detail: String) -> Self {
+        let kind = FaultKind::from_word(kind);
+        let class = match kind {
+            FaultKind::Llm => detail.split(": ").next(),
+            _ => None,
+        };
+        Self {
+            kind,
+            model_error: class.and_then(ErrorClass::from_word),
+            detail,
+        }
     }
 
     /// Whether the session or the component caused the failure. A refused or malformed answer
     /// counts. An unreachable model does not.
     pub fn is_of_own_making(&self) -> bool {
-        self.kind.is_of_own_making() || self.llm_class().is_some_and(ErrorClass::is_of_own_making)
+        self.kind.is_of_own_making() || self.model_error.is_some_and(ErrorClass::is_of_own_making)
     }
 }
 

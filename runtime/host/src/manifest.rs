@@ -55,9 +55,10 @@ pub struct Manifest {
 
 /// The order in which sessions are processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = ProcessorOrder))]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
-    /// Any worker, any order.
+    /// In any order, by any worker.
     Independent,
     /// One session after the other.
     Serial,

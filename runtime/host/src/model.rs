@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Environment variables with the API key, in the order in which they are checked. Used if the
 /// configuration names no other variable.
 pub const KEY_VARIABLES: [&str; 2] = ["ANTHROPIC_API_KEY", "LLM_API_KEY"];
@@ -50,7 +52,8 @@ pub struct Caller<'a> {
 }
 
 /// The classes of `llm-error` in the contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ErrorClass {
     /// No provider is configured, or it cannot be reached.
     Unavailable,

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 pub use ahead::Found;
 
@@ -52,7 +53,8 @@ impl Observed {
 }
 
 /// A path that the walker skipped, and the reason. Never fatal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = RunNote))]
 pub struct Note {
     /// The path, safe to print.
     pub path: String,

@@ -11,7 +11,7 @@ mod memo;
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_store::Role;
 
@@ -20,7 +20,7 @@ use crate::config::LlmConfig;
 pub use backlog::{Backlog, BacklogFigures, Files, Grace, Oldest, Pending};
 pub use checks::{
     DiskFigures, JobFigures, QuarantineFigures, SchedulerFigures, Schema, SchemaFigures,
-    SessionsFigures, UsersFigures,
+    SchemaState, SessionsFigures, UsersFigures,
 };
 pub use facts::{
     Database, DatabaseFacts, DiskProbe, DiskSpace, Facts, Sessions, Sources, Survey, SystemDisk,
@@ -29,7 +29,8 @@ pub use facts::{
 pub use memo::{SchemaMemo, SurveyMemo};
 
 /// The result of one check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = CheckStatus))]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// No problem.
@@ -58,7 +59,8 @@ impl Status {
 }
 
 /// The overall status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Headline {
     /// No check has a warning or an error.
@@ -82,7 +84,8 @@ impl Headline {
 }
 
 /// Who needs to know about a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Audience {
     /// Every user.
@@ -297,28 +300,48 @@ impl<'a> Service<'a> {
     }
 }
 
-/// The body of `GET /api/health`, which needs no token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Liveness {
+/// Whether the service is alive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Health {
     /// `ok`, or `unhealthy` if the schema version differs or cannot be read.
-    pub status: &'static str,
-    /// The schema check.
-    #[serde(flatten)]
-    pub schema: SchemaFigures,
+    pub status: Liveness,
+    /// Whether the database answers, and in the version that this program writes.
+    pub db_schema: SchemaState,
+    /// The version that it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current: Option<u32>,
+    /// The version that it should have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<u32>,
     /// Why there are no version numbers, if there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
-impl From<Schema> for Liveness {
-    fn from(schema: Schema) -> Self {
+/// The word for a service that answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Liveness {
+    /// All is well.
+    Ok,
+    /// It can't do its work.
+    Unhealthy,
+}
+
+impl From<&Schema> for Health {
+    fn from(schema: &Schema) -> Self {
+        let figures = schema.figures();
         Self {
-            status: match schema {
-                Schema::Ok => "ok",
-                Schema::Mismatch { .. } | Schema::Unreachable { .. } => "unhealthy",
+            status: match figures.db_schema {
+                SchemaState::Ok => Liveness::Ok,
+                SchemaState::Mismatch | SchemaState::Unreachable => Liveness::Unhealthy,
             },
+            db_schema: figures.db_schema,
+            current: figures.current,
+            expected: figures.expected,
             detail: schema.detail(),
-            schema: schema.figures(),
         }
     }
 }

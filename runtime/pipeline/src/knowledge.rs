@@ -8,6 +8,7 @@
 mod shown;
 mod stored;
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::fault::printable;
@@ -113,17 +114,21 @@ pub struct KnownEvidence {
 }
 
 /// An unresolved relation to another item.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Related))]
 pub struct Tie {
     /// The id of the other item.
+    #[serde(rename = "id")]
     pub item: String,
     /// The title of the other item.
     pub title: String,
     /// `likely_duplicate` or `contradiction`.
     pub kind: String,
     /// The similarity of a duplicate, or the severity of a contradiction.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub measure: Option<String>,
     /// The explanation of a contradiction.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub explanation: Option<String>,
 }
 

@@ -1,10 +1,12 @@
 //! The table `audit_log`: who did what and when, and how it ended. Rows are never deleted.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use duckdb::{Connection, params};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_host::redaction::json_without_secrets;
 
 use crate::counters::raise_counter;
 use crate::error::StoreError;
@@ -139,30 +141,55 @@ impl Audited {
 }
 
 /// An audit row from the database.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = AuditLine))]
 pub struct AuditRow {
     /// The row's number, as text.
     pub id: String,
     /// The time of the action.
+    #[serde(serialize_with = "as_text")]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub timestamp: UtcMicros,
     /// The id of the user or token.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub user_id: Option<String>,
     /// The action.
     pub action: String,
     /// The affected resource.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub resource: Option<String>,
     /// Details, as JSON.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub params: Option<String>,
     /// The result.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub result: Option<String>,
     /// The duration in milliseconds.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub duration_ms: Option<i64>,
     /// The IP address of the client.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub client_ip: Option<String>,
     /// The kind of program.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub client_kind: Option<String>,
     /// The id of the run that the action belongs to.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub correlation_id: Option<String>,
+}
+
+fn as_text<S: Serializer>(instant: &UtcMicros, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(instant)
+}
+
+impl AuditRow {
+    /// The same without what looks like a secret: earlier versions stored parameters as they came.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        let params = self.params.as_deref().map(json_without_secrets);
+        self.params = params.map(Cow::into_owned);
+        self
+    }
 }
 
 impl Store {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use duckdb::{Connection, params};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::ContentHash;
-use session_pipeline_host::fault::{Fault, FaultKind};
+use session_pipeline_host::fault::Fault;
 use session_pipeline_host::sessions::Observed;
 
 use crate::error::StoreError;
@@ -72,10 +72,10 @@ impl Store {
                         next_attempt_at: row.get::<_, Option<i64>>(8)?.map(UtcMicros),
                         quarantined_at: row.get::<_, Option<i64>>(9)?.map(UtcMicros),
                     },
-                    fault: Fault {
-                        kind: FaultKind::from_word(&row.get::<_, String>(11)?),
-                        detail: row.get::<_, Option<String>>(12)?.unwrap_or_default(),
-                    },
+                    fault: Fault::stored(
+                        &row.get::<_, String>(11)?,
+                        row.get::<_, Option<String>>(12)?.unwrap_or_default(),
+                    ),
                     last_attempt_at: UtcMicros(row.get(10)?),
                     is_missing: row.get(14)?,
                 };

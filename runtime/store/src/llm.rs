@@ -5,6 +5,7 @@
 //! the failure of its session. The budget is reserved before a request is sent.
 
 use duckdb::{Connection, OptionalExt, Row, params};
+use serde::{Deserialize, Serialize};
 use session_pipeline_host::clock::UtcMicros;
 
 use crate::counters::raise_counter;
@@ -87,7 +88,8 @@ impl OverBudget {
 }
 
 /// The language model usage of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = RunLlm))]
 pub struct LlmUse {
     /// Requests sent, including retries.
     pub calls: u64,
@@ -96,6 +98,8 @@ pub struct LlmUse {
     /// Tokens in the responses.
     pub output_tokens: u64,
     /// Cost of the requests to models with a price.
+    #[serde(rename = "cost_usd")]
+    #[cfg_attr(feature = "schema", schema(value_type = f64))]
     pub cost: Usd,
     /// Requests with an unknown cost.
     pub unpriced_calls: u64,

@@ -3,7 +3,7 @@
 
 use duckdb::params;
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_host::fault::{Fault, FaultKind};
+use session_pipeline_host::fault::Fault;
 
 use crate::audit::{Actor, AuditEntry, write_audit};
 use crate::error::StoreError;
@@ -94,10 +94,10 @@ impl Store {
                     Ok(Held {
                         processor: row.get(0)?,
                         session: row.get(1)?,
-                        fault: Fault {
-                            kind: FaultKind::from_word(&row.get::<_, String>(2)?),
-                            detail: row.get::<_, Option<String>>(3)?.unwrap_or_default(),
-                        },
+                        fault: Fault::stored(
+                            &row.get::<_, String>(2)?,
+                            row.get::<_, Option<String>>(3)?.unwrap_or_default(),
+                        ),
                         failures: Failures {
                             attempts: count(row.get(4)?),
                             own_attempts: count(row.get(5)?),

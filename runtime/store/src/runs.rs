@@ -18,6 +18,7 @@ use crate::transaction::{Writer, in_transaction};
 
 /// What started a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Started))]
 #[serde(rename_all = "lowercase")]
 pub enum Trigger {
     /// An HTTP request.
@@ -62,6 +63,7 @@ impl Trigger {
 
 /// The result of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Ended))]
 #[serde(rename_all = "lowercase")]
 pub enum RunResult {
     /// The run completed without errors.

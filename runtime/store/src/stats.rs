@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_host::fault::{Fault, printable};
+use session_pipeline_host::redaction::without_secrets;
 
 /// Maximum number of errors in a report. The rest is only counted.
 const ERRORS_LISTED_MAX: usize = 100;
 
 /// The statistics of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = RunStats))]
 pub struct Stats {
     /// The name of the processor.
     pub processor: String,
@@ -24,6 +26,7 @@ pub struct Stats {
     /// Items that the processor extracted.
     pub items_extracted: u64,
     /// The failures. At most 100.
+    #[cfg_attr(feature = "schema", schema(max_items = 100))]
     pub errors_detail: Vec<SessionError>,
     /// Sessions in back-off after a failure. Not included in `scanned`.
     pub waiting: u64,
@@ -39,6 +42,7 @@ pub struct Stats {
 
 /// A failed session in a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = FailedSession))]
 pub struct SessionError {
     /// The session key.
     pub session: String,
@@ -49,6 +53,15 @@ pub struct SessionError {
 }
 
 impl Stats {
+    /// The same without what looks like a secret: earlier versions stored errors as they came.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        for failed in &mut self.errors_detail {
+            failed.error = without_secrets(&failed.error).into_owned();
+        }
+        self
+    }
+
     /// Whether no session failed, and at least one was attempted if any was due.
     pub fn is_ok(&self) -> bool {
         self.errors == 0 && self.tried_nothing().is_none()

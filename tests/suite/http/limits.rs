@@ -94,7 +94,7 @@ fn a_client_whose_body_drips_is_sent_away_with_a_reason() {
     assert!(said.starts_with("HTTP/1.1 408 "), "{said}");
     assert!(
         said.contains(
-            r#"{"detail":"the request body did not arrive in time: send it within 0.1 s, an upload within 0.1 s and at 8192 bytes a second or more"}"#
+            r#"{"detail":"the request body did not arrive in time: send it within 0.1 s, an upload within 0.1 s and at 8192 bytes a second or more","class":"request_timeout"}"#
         ),
         "{said}"
     );

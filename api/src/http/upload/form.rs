@@ -13,6 +13,7 @@ use axum::http::{StatusCode, header};
 use futures_util::{Stream, StreamExt};
 
 use crate::http::problem::ApiError;
+use crate::problem::Class;
 
 /// What the form around a file may take.
 const FORM_BYTES_MAX: u64 = 64 << 10;
@@ -100,7 +101,7 @@ impl FormBody {
             "the session is larger than {} bytes; split it",
             self.bytes_max
         );
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+        ApiError::new(Class::TooLarge, detail)
     }
 }
 

@@ -3,11 +3,11 @@
 
 use std::io::{self, Write};
 
-use axum::http::StatusCode;
 use flate2::write::GzDecoder;
 use session_pipeline_pipeline::upload::{Incoming, UploadError};
 
 use crate::http::problem::ApiError;
+use crate::problem::Class;
 
 /// Members of one gzip file: each costs a few microseconds, even an empty one. A program that flushes
 /// each line as a member writes fewer in a file of the largest size.
@@ -137,9 +137,7 @@ impl Write for Limited {
 
 fn refusal(error: io::Error, members: u32) -> ApiError {
     match error.downcast::<WriteError>() {
-        Ok(error @ WriteError::TooLarge(_)) => {
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
-        }
+        Ok(error @ WriteError::TooLarge(_)) => ApiError::new(Class::TooLarge, error.to_string()),
         Ok(WriteError::Upload(error)) => error.into(),
         Err(error) if members > 1 => invalid(&format!(
             "what comes after member {} is not another complete member: {error}",

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::http::HttpLimits;
 use crate::http::problem::ApiError;
+use crate::problem::Class;
 
 /// The uploads of each user, so that no user takes the places of others.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ impl Uploaders {
         };
         let too_many = || {
             ApiError::new(
-                StatusCode::TOO_MANY_REQUESTS,
+                Class::TooManyRequests,
                 format!("you have {most} uploads in progress; wait for one to end, and try again"),
             )
         };

@@ -162,9 +162,9 @@ pub(crate) fn blamed(fault: Fault, unanswered: Option<LlmError>) -> Fault {
     match unanswered {
         Some(error) if fault.is_of_own_making() && fault.kind != FaultKind::Crash => {
             match fault.detail == error.to_string() {
-                // The guest returned exactly the error of the request.
-                true => Fault::new(FaultKind::Llm, fault.detail),
-                false => Fault::llm(&error, &format!("the session failed afterwards: {fault}")),
+                // Given back with just that.
+                true => Fault::llm(&error, fault.detail),
+                false => Fault::llm(&error, format!("{error}; then the session failed: {fault}")),
             }
         }
         _ => fault,

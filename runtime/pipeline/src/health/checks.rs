@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::fault::printable;
 use session_pipeline_store::ProcessorFailures;
@@ -47,11 +47,24 @@ pub enum Schema {
     },
 }
 
+/// The word for a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum SchemaState {
+    /// It has the version of this program.
+    Ok,
+    /// It has another one.
+    Mismatch,
+    /// It does not answer.
+    Unreachable,
+}
+
 /// The status and versions of the schema check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SchemaFigures {
     /// `ok`, `mismatch` or `unreachable`.
-    pub db_schema: &'static str,
+    pub db_schema: SchemaState,
     /// The schema version of the database.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current: Option<u32>,
@@ -65,9 +78,9 @@ impl Schema {
     pub fn figures(&self) -> SchemaFigures {
         let expected = session_pipeline_migrations::CURRENT;
         let (db_schema, current) = match self {
-            Self::Ok => ("ok", Some(expected)),
-            Self::Mismatch { current } => ("mismatch", *current),
-            Self::Unreachable { .. } => ("unreachable", None),
+            Self::Ok => (SchemaState::Ok, Some(expected)),
+            Self::Mismatch { current } => (SchemaState::Mismatch, *current),
+            Self::Unreachable { .. } => (SchemaState::Unreachable, None),
         };
         SchemaFigures {
             db_schema,

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use session_pipeline_host::inspect::ImportKind;
 use session_pipeline_host::manifest::Order;
 use session_pipeline_host::model;
@@ -17,7 +17,7 @@ use crate::registry::{Registry, RegistryError};
 use crate::status;
 
 /// The origin of a processor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// It ships with the program.
@@ -37,40 +37,55 @@ impl Origin {
 }
 
 /// One processor in the list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Processor))]
 pub struct ListedProcessor {
     /// Its name.
     pub name: String,
-    /// Where it comes from.
+    /// Where it comes from: `shipped` with the program, or `dropped` into the folder of processors.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub origin: Origin,
     /// Its file in the folder of processors, escaped for a terminal. `None`: it ships with the
     /// program.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub file: Option<String>,
     /// The SHA-256 of its component.
     pub digest: String,
     /// Its version. This and all other fields from the manifest are `None` if it is unavailable.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub version: Option<u32>,
     /// A description of one sentence.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub description: Option<String>,
     /// Its cadence in the manifest, in seconds.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub cadence_seconds: Option<u32>,
     /// Whether its sessions can be processed in parallel.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub order: Option<Order>,
     /// Whether it needs a language model with its settings.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub uses_llm: Option<bool>,
     /// The interfaces of the contract that it imports.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub capabilities: Option<Vec<String>>,
     /// Whether the operator permits it to use a language model.
     pub llm_granted: bool,
     /// The operator's schedule, which takes precedence over the cadence.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub schedule: Option<String>,
     /// Why it can't run. `None`: it can.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub unavailable: Option<String>,
     /// The result of its last completed run. `None`: there was none.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub last_run: Option<String>,
     /// When that run ended.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub last_run_at: Option<String>,
     /// When its run in progress started. `None`: there is none.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub running_since: Option<String>,
 }
 

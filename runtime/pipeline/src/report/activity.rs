@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use duckdb::{Connection, Row};
+use serde::Serialize;
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_store::{Audited, Store, StoreError, in_transaction, timestamp, write_audit};
 
@@ -27,32 +28,81 @@ pub enum Window {
 }
 
 /// Activity in a window.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Activity {
     /// Tool, source, number of calls.
-    pub top_tools: Vec<(String, String, i64)>,
+    pub top_tools: Vec<TopTool>,
     /// User, number of calls.
-    pub top_users: Vec<(String, i64)>,
+    pub top_users: Vec<TopUser>,
     /// Tool, calls, errors, and the error rate rounded to four decimals.
-    pub error_rate: Vec<(String, i64, i64, f64)>,
+    pub error_rate: Vec<ErrorRate>,
     /// Day and number of active users for the last thirty days, oldest first.
-    pub dau_series: Vec<(String, i64)>,
+    #[cfg_attr(feature = "schema", schema(min_items = 30, max_items = 30))]
+    pub dau_series: Vec<ActiveUsers>,
     /// Mean of the series, rounded to one decimal.
     pub dau_avg: f64,
     /// The slowest actions.
     pub slow_actions: Vec<SlowAction>,
 }
 
+/// How often a tool was called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct TopTool {
+    /// The tool.
+    pub tool_name: String,
+    /// `builtin`, `mcp` or `plugin`.
+    pub source: String,
+    /// Calls.
+    pub invocations: i64,
+}
+
+/// How much a user had done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct TopUser {
+    /// The user.
+    pub username: String,
+    /// Calls of tools.
+    pub tool_calls: i64,
+}
+
+/// How often calls of a tool fail.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ErrorRate {
+    /// The tool.
+    pub tool_name: String,
+    /// Calls.
+    pub invocations: i64,
+    /// Calls that failed.
+    pub errors: i64,
+    /// The one by the other, to four places.
+    pub rate: f64,
+}
+
+/// Users of one day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ActiveUsers {
+    /// The day, in UTC.
+    pub day: String,
+    /// Users of whom an event is known.
+    pub active_users: i64,
+}
+
 /// Durations of an audited action, in milliseconds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SlowAction {
     /// The action.
     pub action: String,
-    /// The median.
+    /// Half took at most so long.
     pub p50: f64,
-    /// The 95th percentile.
+    /// Of a hundred, ninety-five.
     pub p95: f64,
-    /// The 99th percentile.
+    /// Of a hundred, ninety-nine.
     pub p99: f64,
     /// The maximum.
     pub max_ms: i64,
@@ -82,7 +132,13 @@ pub fn activity(store: &Store, window: Window, now: UtcMicros) -> Result<Activit
              ORDER BY calls DESC, tool_name, source LIMIT {ROWS_MAX}"
         ),
         since,
-        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        |row| {
+            Ok(TopTool {
+                tool_name: row.get(0)?,
+                source: row.get(1)?,
+                invocations: row.get(2)?,
+            })
+        },
     )?;
     let top_users = all(
         &connection,
@@ -91,7 +147,12 @@ pub fn activity(store: &Store, window: Window, now: UtcMicros) -> Result<Activit
              ORDER BY calls DESC, username LIMIT {ROWS_MAX}"
         ),
         since,
-        |row| Ok((row.get(0)?, row.get(1)?)),
+        |row| {
+            Ok(TopUser {
+                username: row.get(0)?,
+                tool_calls: row.get(1)?,
+            })
+        },
     )?;
     let error_rate = all(
         &connection,
@@ -101,9 +162,16 @@ pub fn activity(store: &Store, window: Window, now: UtcMicros) -> Result<Activit
              FROM {calls} GROUP BY ALL ORDER BY rate DESC, calls DESC, tool_name LIMIT {ROWS_MAX}"
         ),
         since,
-        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        |row| {
+            Ok(ErrorRate {
+                tool_name: row.get(0)?,
+                invocations: row.get(1)?,
+                errors: row.get(2)?,
+                rate: row.get(3)?,
+            })
+        },
     )?;
-    let dau_series: Vec<(String, i64)> = all(
+    let dau_series: Vec<ActiveUsers> = all(
         &connection,
         &format!(
             "WITH days AS (
@@ -114,7 +182,12 @@ pub fn activity(store: &Store, window: Window, now: UtcMicros) -> Result<Activit
             with_names("SELECT session_file, username, occurred_at FROM usage.events")
         ),
         now,
-        |row| Ok((row.get(0)?, row.get(1)?)),
+        |row| {
+            Ok(ActiveUsers {
+                day: row.get(0)?,
+                active_users: row.get(1)?,
+            })
+        },
     )?;
     let slow_actions = all(
         &connection,
@@ -136,7 +209,7 @@ pub fn activity(store: &Store, window: Window, now: UtcMicros) -> Result<Activit
             })
         },
     )?;
-    let users: i64 = dau_series.iter().map(|(_, users)| users).sum();
+    let users: i64 = dau_series.iter().map(|day| day.active_users).sum();
     Ok(Activity {
         top_tools,
         top_users,

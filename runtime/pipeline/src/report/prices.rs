@@ -101,8 +101,7 @@ impl Prices {
     /// # Errors
     /// If the operator's file can't be used, or is configured but does not exist.
     pub fn of(config: &Config) -> Result<Self, PricesError> {
-        let by_default = config.data_dir.join("prices.toml");
-        let file = config.prices_file.clone().unwrap_or(by_default);
+        let file = Self::file_of(config);
         match regular::read_to_string(&file, FILE_BYTES_MAX) {
             Ok(text) => Self::over_shipped(file, &text),
             // The default file is optional.
@@ -113,6 +112,12 @@ impl Prices {
             }
             Err(source) => Err(PricesError::Unreadable { path: file, source }),
         }
+    }
+
+    /// Where the operator's own file is, or would be.
+    pub fn file_of(config: &Config) -> PathBuf {
+        let by_default = config.data_dir.join("prices.toml");
+        config.prices_file.clone().unwrap_or(by_default)
     }
 
     /// The shipped prices, with the path where the operator's file would be.

@@ -1,0 +1,79 @@
+//! The router in this process, for commands that work on the data directory themselves.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, header};
+use session_pipeline_pipeline::run::Progress;
+use tokio::runtime::Runtime;
+use tower::ServiceExt as _;
+
+use super::{Answer, Call};
+use crate::cli::Failure;
+use crate::cli::random::SystemRandomness;
+use crate::http::{Listener, LocalCaller, Report, Service, Source, local_router};
+
+/// The router in this process.
+#[derive(Clone)]
+pub(in crate::cli) struct Local {
+    router: Router,
+    runtime: Arc<Runtime>,
+}
+
+impl Local {
+    /// A router over what a command opened.
+    ///
+    /// # Errors
+    /// When the system gives no runtime.
+    pub(super) fn over(source: Source) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        Ok(Self {
+            router: local_router(Service::local(source, Box::new(SystemRandomness))),
+            runtime: Arc::new(runtime),
+        })
+    }
+
+    pub(super) fn answer(&self, call: &Call<'_>) -> Result<Answer, Failure> {
+        let listener = call.listener.clone();
+        let caller = LocalCaller(listener.unwrap_or_else(|| Arc::new(NoListener)));
+        let request = Request::builder()
+            .method(call.method.clone())
+            .uri(call.target())
+            .header(header::CONTENT_TYPE, "application/json")
+            .extension(caller)
+            .body(Body::from(call.body.clone().unwrap_or_default()))
+            // All that a command can make too long for it is an argument.
+            .map_err(|error| Failure::wrong_use(format!("the arguments are too long: {error}")))?;
+        let answer = async {
+            let Ok(response) = self.router.clone().oneshot(request).await;
+            let (head, body) = response.into_parts();
+            let body = to_bytes(body, usize::MAX).await;
+            body.map(|body| (head.status, body))
+        };
+        let (status, body) = self
+            .runtime
+            .block_on(answer)
+            .map_err(|error| Failure::could_not_run(error.to_string()))?;
+        let text = String::from_utf8(body.into())
+            .map_err(|error| Failure::could_not_run(error.to_string()))?;
+        Ok(Answer { status, text })
+    }
+}
+
+/// For calls whose handlers have nothing to report.
+struct NoListener;
+
+impl Listener for NoListener {
+    fn hear(&self, _: Report<'_>) -> bool {
+        true
+    }
+}
+
+impl Progress for NoListener {
+    fn planned(&self, _: u64, _: u64) {}
+    fn advanced(&self, _: u64) {}
+}

@@ -1,0 +1,140 @@
+//! A server that holds the data directory, asked over HTTP.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use session_pipeline_host::fault::printable;
+use session_pipeline_host::regular;
+use session_pipeline_store::Holder;
+use ureq::Agent;
+
+use super::origin::Origin;
+use super::{Answer, Call};
+use crate::cli::{Failure, Global, hint};
+
+/// A server that is there answers a connection at once.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// More than a list of a million sessions.
+const ANSWER_BYTES_MAX: u64 = 1 << 30;
+/// More than any token has.
+const TOKEN_BYTES_MAX: u64 = 4096;
+
+/// A server, and the token to show.
+pub(in crate::cli) struct Remote {
+    agent: Agent,
+    url: String,
+    token: String,
+}
+
+impl Global {
+    /// Whether this address is the one that the server which holds the data dir announced. Of a
+    /// server that is gone the address is worth nothing: anybody may listen there now.
+    pub(super) fn is_own_server(&self, url: &str) -> Result<bool, Failure> {
+        let holder = Holder::of(&self.config()?.state_dir());
+        let announced = holder.and_then(|holder| Origin::of(&holder.url?));
+        Ok(announced.is_some_and(|announced| Origin::of(url) == Some(announced)))
+    }
+
+    pub(super) fn server(&self, url: &str, is_own: bool) -> Result<Remote, Failure> {
+        let url = url.trim_end_matches('/').to_owned();
+        let shown = printable(&url);
+        let explicit = self.token.as_deref().and_then(filled);
+        let token = match explicit {
+            Some(token) => Some(token),
+            None if is_own => self.stored_token()?,
+            None => {
+                return Err(Failure::could_not_run(format!(
+                    "no token for the server at {shown}: the stored token is sent only to the server that holds this data \
+                     directory; set SESSION_PIPELINE_TOKEN to a token of that server"
+                )));
+            }
+        };
+        let Some(token) = token else {
+            let file = self.admin_token_path()?.display().to_string();
+            return Err(Failure::could_not_run(format!(
+                "the server at {shown} wants a token: put one into SESSION_PIPELINE_TOKEN; an admin makes one by \
+                 `session-pipeline token create --role analyst`, and the first one lies in `{}`",
+                printable(&file),
+            )));
+        };
+        if Origin::of(&url).is_none_or(|origin| origin.exposes()) {
+            hint(&format!(
+                "warning: {shown} is plain HTTP beyond this machine, so the token and the data can be read on the way; use https"
+            ));
+        }
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            // A proxy of the environment would read the token, even one for a server on loopback.
+            .proxy(None)
+            .timeout_connect(Some(CONNECT_TIME_MAX))
+            .user_agent(concat!("session-pipeline/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .new_agent();
+        Ok(Remote { agent, url, token })
+    }
+
+    /// The token that belongs to the server of this data dir.
+    fn stored_token(&self) -> Result<Option<String>, Failure> {
+        if let Some(token) = self.scheduler_token.as_deref().and_then(filled) {
+            return Ok(Some(token));
+        }
+        let file = self.admin_token_path()?;
+        let text = regular::read_to_string(&file, TOKEN_BYTES_MAX);
+        Ok(text.ok().as_deref().and_then(filled))
+    }
+
+    fn admin_token_path(&self) -> Result<PathBuf, Failure> {
+        Ok(self.config()?.state_dir().join("admin-token"))
+    }
+}
+
+/// A token without the white space around it; `None` for an empty one.
+fn filled(token: &str) -> Option<String> {
+    let token = token.trim();
+    (!token.is_empty()).then(|| token.to_owned())
+}
+
+impl Remote {
+    pub(super) fn answer(&self, call: &Call<'_>) -> Result<Answer, Failure> {
+        let mut request = ureq::http::Request::builder()
+            .method(call.method.clone())
+            .uri(format!("{}{}", self.url, call.target()))
+            .header("Authorization", format!("Bearer {}", self.token));
+        if call.body.is_some() {
+            request = request.header("Content-Type", "application/json");
+        }
+        let unreachable = |error: &dyn std::error::Error| {
+            let url = printable(&self.url);
+            Failure::could_not_run(format!(
+                "the server at {url} can't be reached ({error}); check the address, and that it is running"
+            ))
+        };
+        let sent = match &call.body {
+            Some(body) => request
+                .body(body.clone())
+                .map_err(ureq::Error::from)
+                .and_then(|request| self.agent.run(request)),
+            None => request
+                .body(())
+                .map_err(ureq::Error::from)
+                .and_then(|request| self.agent.run(request)),
+        };
+        let mut response = sent.map_err(|error| unreachable(&error))?;
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(ANSWER_BYTES_MAX)
+            .read_to_string()
+            .map_err(|error| unreachable(&error))?;
+        Ok(Answer {
+            status: response.status(),
+            text,
+        })
+    }
+
+    /// The address, fit for a terminal.
+    pub(super) fn shown(&self) -> String {
+        printable(&self.url)
+    }
+}

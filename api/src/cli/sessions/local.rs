@@ -1,0 +1,81 @@
+//! A list of sessions from the router in this process: its handler reports one page after the other,
+//! so that neither side holds the whole list.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{JoinHandle, spawn};
+
+use session_pipeline_pipeline::run::Progress;
+
+use super::PATH;
+use crate::body::session::Session;
+use crate::cli::client::{Call, Client};
+use crate::cli::{Failure, hint};
+use crate::http::{Listener, Report};
+
+/// Notes shown to a person.
+const NOTES_SHOWN: usize = 10;
+/// Pages that wait to be printed.
+const PAGES_WAITING: usize = 1;
+
+/// The pages that are reported.
+pub(super) struct LocalPages {
+    pages: Receiver<Vec<Session>>,
+    call: Option<JoinHandle<Result<String, Failure>>>,
+}
+
+impl LocalPages {
+    /// Calls the router; `no_root` is the hint for a data directory without sessions.
+    pub(super) fn start(client: Client, no_root: String) -> Self {
+        let (send, pages) = sync_channel(PAGES_WAITING);
+        let listener = Arc::new(ListListener { send, no_root });
+        let call = spawn(move || client.text(&Call::get(PATH).heard_by(listener)));
+        Self {
+            pages,
+            call: Some(call),
+        }
+    }
+
+    /// The next sessions; none at the end.
+    pub(super) fn next(&mut self) -> Result<Vec<Session>, Failure> {
+        if let Ok(page) = self.pages.recv() {
+            return Ok(page);
+        }
+        let ended = self.call.take().map(JoinHandle::join);
+        match ended {
+            None => Ok(Vec::new()),
+            Some(Ok(answer)) => answer.map(|_| Vec::new()),
+            Some(Err(_)) => Err(Failure::could_not_run(
+                "the list broke off; please report it",
+            )),
+        }
+    }
+}
+
+/// Listens to the handler.
+struct ListListener {
+    send: SyncSender<Vec<Session>>,
+    no_root: String,
+}
+
+impl Listener for ListListener {
+    fn hear(&self, report: Report<'_>) -> bool {
+        match report {
+            Report::NoSessionsRoot => hint(&self.no_root),
+            Report::Skipped(notes) => {
+                for note in notes.iter().take(NOTES_SHOWN) {
+                    hint(&format!("passed over `{}`: {}", note.path, note.reason));
+                }
+            }
+            // It fails when the pages are wanted no more.
+            Report::Sessions(page) => return self.send.send(page).is_ok(),
+            _ => {}
+        }
+        true
+    }
+}
+
+impl Progress for ListListener {
+    fn planned(&self, _: u64, _: u64) {}
+    fn advanced(&self, _: u64) {}
+}

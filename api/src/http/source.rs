@@ -1,0 +1,124 @@
+//! What the handlers work on: a whole pipeline, or only the parts of a data directory that one
+//! command needs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use session_pipeline_host::clock::Clock;
+use session_pipeline_host::sandbox::Engines;
+use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::registry::Registry;
+use session_pipeline_pipeline::run::Pipeline;
+use session_pipeline_store::Store;
+
+use super::Service;
+use super::problem::ApiError;
+use crate::problem::Class;
+
+/// What the handlers work on.
+pub(crate) enum Source {
+    /// A pipeline, which can run processors.
+    Pipeline(Arc<Pipeline>),
+    /// A data directory without anything that runs processors.
+    DataDir(Box<DataDir>),
+}
+
+/// A data directory, as far as it exists.
+pub(crate) struct DataDir {
+    pub(crate) config: Config,
+    pub(crate) registry: Registry,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// `None` where there is no database yet.
+    pub(crate) store: Option<Store>,
+    /// Whether a run would have a language model.
+    pub(crate) has_model: bool,
+}
+
+impl Source {
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        match self {
+            Self::Pipeline(pipeline) => pipeline.clock(),
+            Self::DataDir(dir) => &dir.clock,
+        }
+    }
+}
+
+impl DataDir {
+    /// The cadences of the processors that ran here before: a status does not wait for a compiler.
+    pub(super) fn cadences(&self) -> HashMap<String, Duration> {
+        let Some(store) = &self.store else {
+            return HashMap::new();
+        };
+        let engines = Engines::new(self.config.pool_limits(), 0);
+        let names = self.registry.names().into_iter();
+        let known = names.filter_map(|name| {
+            let processor = self
+                .registry
+                .glance_at(&name, &self.config, &engines, store)?;
+            let cadence = Duration::from_secs(processor.manifest().cadence_seconds.into());
+            Some((name, cadence))
+        });
+        known.collect()
+    }
+}
+
+impl Service {
+    /// Whether its callers are in this process.
+    pub(super) fn is_local(&self) -> bool {
+        self.keyring.is_none()
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        match &self.source {
+            Source::Pipeline(pipeline) => pipeline.config(),
+            Source::DataDir(dir) => &dir.config,
+        }
+    }
+
+    pub(super) fn registry(&self) -> &Registry {
+        match &self.source {
+            Source::Pipeline(pipeline) => pipeline.registry(),
+            Source::DataDir(dir) => &dir.registry,
+        }
+    }
+
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        self.source.clock()
+    }
+
+    /// The database; `None` where there is none yet.
+    pub(super) fn store(&self) -> Option<&Store> {
+        match &self.source {
+            Source::Pipeline(pipeline) => Some(pipeline.store()),
+            Source::DataDir(dir) => dir.store.as_ref(),
+        }
+    }
+
+    /// Whether a run would have a language model.
+    pub(super) fn has_language_model(&self) -> bool {
+        match &self.source {
+            Source::Pipeline(pipeline) => pipeline.has_language_model(),
+            Source::DataDir(dir) => dir.has_model,
+        }
+    }
+
+    /// The database, for a request that is not possible without one.
+    pub(super) fn database(&self) -> Result<&Store, ApiError> {
+        self.store().ok_or_else(|| {
+            let detail = "there is no database yet; `session-pipeline run` creates it";
+            ApiError::new(Class::Database, detail)
+        })
+    }
+
+    /// The pipeline, for a request that runs processors.
+    pub(super) fn pipeline(&self) -> Result<&Arc<Pipeline>, ApiError> {
+        match &self.source {
+            Source::Pipeline(pipeline) => Ok(pipeline),
+            Source::DataDir(_) => Err(ApiError::new(
+                Class::Internal,
+                "this command opened no pipeline; please report it",
+            )),
+        }
+    }
+}
