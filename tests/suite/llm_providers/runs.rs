@@ -106,7 +106,7 @@ fn a_key_that_is_not_taken_stops_the_run_with_the_reason_and_costs_no_session() 
     assert_eq!((ran.stats.processed, ran.stats.errors), (4, 0));
     drop(pipeline);
     let ends =
-        "SELECT result, error LIKE '%does not take the key%' FROM runs ORDER BY CAST(id AS BIGINT)";
+        "SELECT result, error LIKE '%the key was rejected%' FROM runs ORDER BY CAST(id AS BIGINT)";
     assert_eq!(rows(&dir, ends), ["failed | true", "ok | -"]);
 }
 
