@@ -153,7 +153,10 @@ fn what_lies_in_the_folder_is_listed_and_inspected_and_nothing_is_made() {
     let ended = check(&dir, &["processors", "list"]);
     assert_eq!(
         (ended.code, ended.stderr.as_str()),
-        (0, "`notes.wasm` was rejected: the file is not WebAssembly\n"),
+        (
+            0,
+            "`notes.wasm` was rejected: the file is not WebAssembly\n"
+        ),
         "{ended:?}"
     );
     insta::assert_snapshot!(words(&ended.stdout).join("\n"), @r"

@@ -229,7 +229,10 @@ fn a_run_that_breaks_off_says_why_is_audited_and_gives_the_lock_back() {
     for _ in 0..2 {
         let answer = server.post(&run_of(WELL_BEHAVED));
         assert_eq!(answer.status, 500, "not 409: the lock is given back");
-        assert!(answer.refusal().contains("lower than version 9"), "{answer:?}");
+        assert!(
+            answer.refusal().contains("lower than version 9"),
+            "{answer:?}"
+        );
     }
     server.stop();
     let audit =
