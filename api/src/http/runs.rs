@@ -91,7 +91,9 @@ pub(super) async fn run_off_thread(
                 Some(local) => run_watched(&pipeline, &processor, &request, local),
                 None => pipeline.run(&processor, &request, &()),
             };
-            // Whoever asked may be gone; the run and its audit row are not.
+            // Before the answer: a command ends after it, and closing the store takes time.
+            drop(pipeline);
+            // The caller can be gone. The run and its audit row are not.
             let _ = answer.send(report);
         })
         .map_err(|error| RunError::Broken(format!("the system gave it no thread ({error})")))?;

@@ -41,18 +41,22 @@ fn killed_at(files: &Files, point: &str) -> Files {
     let dir = lay(files);
     let record = dir.path().join("killed-at");
     let mut command = Command::new(program::path());
-    let status = command
+    let output = command
         .args(["run", "usage", "--data-dir"])
         .arg(dir.path())
         .env(
             "SESSION_PIPELINE_KILL_POINTS",
             format!("kill:{point}:{}", record.display()),
         )
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    let signal = status.unwrap().signal();
-    assert_eq!(signal, Some(rustix::process::Signal::KILL.as_raw()));
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let signal = output.status.signal();
+    assert_eq!(
+        signal,
+        Some(rustix::process::Signal::KILL.as_raw()),
+        "killed at `{point}`: {output:?}"
+    );
     fs::remove_file(record).unwrap();
     files_of(dir.path())
 }

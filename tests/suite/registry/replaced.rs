@@ -322,7 +322,7 @@ fn what_runs_and_loses_its_grant_stays_and_says_why_it_does_not_run() {
         look(&pipeline);
         assert_eq!(standing(&pipeline), ["faulty-asks-model 1 of theirs.wasm"]);
         let refused = refusal(&pipeline, name);
-        let expected = "the processor `faulty-asks-model` is unavailable: component: it asks for a language model";
+        let expected = "the processor `faulty-asks-model` is unavailable: component: it uses a language model, which is not permitted";
         assert!(refused.starts_with(expected), "{refused}");
     }
 }

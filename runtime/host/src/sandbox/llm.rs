@@ -164,7 +164,10 @@ pub(crate) fn blamed(fault: Fault, unanswered: Option<LlmError>) -> Fault {
             match fault.detail == error.to_string() {
                 // Given back with just that.
                 true => Fault::llm(&error, fault.detail),
-                false => Fault::llm(&error, format!("{error}; then the session failed: {fault}")),
+                false => Fault::llm(
+                    &error,
+                    format!("{error}; the session failed afterwards: {fault}"),
+                ),
             }
         }
         _ => fault,
