@@ -1,4 +1,4 @@
-//! The async driver of the [`timetable`](crate::scheduler::timetable): sleeps, determines which
+//! The async driver of the [`timetable`]: sleeps, determines which
 //! jobs are due, and starts them.
 //!
 //! # Usage

@@ -89,7 +89,7 @@ impl Turn<'_> {
         Ok(cancel::check()?)
     }
 
-    /// Registers a connection, so that [`Updates::stop`] can interrupt its statements.
+    /// Registers a connection, so that stopping the service can interrupt its statements.
     pub fn watch(&self, connection: &Connection) {
         let mut reading = self
             .0
