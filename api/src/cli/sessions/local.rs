@@ -20,7 +20,8 @@ const PAGES_WAITING: usize = 1;
 
 /// The pages that are reported.
 pub(super) struct LocalPages {
-    pages: Receiver<Vec<Session>>,
+    /// `None` once no more are wanted.
+    pages: Option<Receiver<Vec<Session>>>,
     call: Option<JoinHandle<Result<String, Failure>>>,
 }
 
@@ -31,14 +32,14 @@ impl LocalPages {
         let listener = Arc::new(ListListener { send, no_root });
         let call = spawn(move || client.text(&Call::get(PATH).heard_by(listener)));
         Self {
-            pages,
+            pages: Some(pages),
             call: Some(call),
         }
     }
 
     /// The next sessions; none at the end.
     pub(super) fn next(&mut self) -> Result<Vec<Session>, Failure> {
-        if let Ok(page) = self.pages.recv() {
+        if let Some(Ok(page)) = self.pages.as_ref().map(Receiver::recv) {
             return Ok(page);
         }
         let ended = self.call.take().map(JoinHandle::join);
@@ -48,6 +49,17 @@ impl LocalPages {
             Some(Err(_)) => Err(Failure::could_not_run(
                 "the list broke off; please report it",
             )),
+        }
+    }
+}
+
+/// Ends the call, which closes the store on its thread: the process must not end in the middle of that.
+impl Drop for LocalPages {
+    fn drop(&mut self) {
+        // The handler stops when it can no longer send a page.
+        self.pages = None;
+        if let Some(call) = self.call.take() {
+            let _ = call.join();
         }
     }
 }
