@@ -109,7 +109,7 @@ impl Config {
 
     /// The folder for the database and all other state.
     pub fn state_dir(&self) -> PathBuf {
-        self.data_dir.join("state")
+        self.store_options().state_dir()
     }
 
     /// The folder with third-party components.
@@ -119,7 +119,7 @@ impl Config {
 
     /// The only folder into which the database can export files.
     pub fn export_dir(&self) -> PathBuf {
-        self.data_dir.join("export")
+        self.store_options().export_dir()
     }
 
     /// Options for opening the database.

@@ -1,7 +1,5 @@
 //! Works through the candidates: workers execute guests, and the caller's thread commits.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,8 +9,7 @@ use session_pipeline_host::manifest::Order;
 use session_pipeline_host::processor::{Cost, Grants, Processor};
 use session_pipeline_host::sandbox::{Reach, confine_if_possible};
 use session_pipeline_host::sessions::SessionsRoot;
-use session_pipeline_store::ReprocessRequests;
-use session_pipeline_store::Stats;
+use session_pipeline_store::{ReprocessRequests, Stats, private_folder};
 
 use crate::identity::Identities;
 use crate::run::attempt::Outcome;
@@ -124,7 +121,7 @@ impl Pass<'_> {
     fn confine(&self) {
         let spill = self.pipeline.config.store_options().spill_dir();
         // DuckDB creates the folder on first use, which a confined thread can't.
-        if let Err(error) = DirBuilder::new().recursive(true).mode(0o700).create(&spill) {
+        if let Err(error) = private_folder(&spill) {
             tracing::debug!(%error, "cannot confine threads that run guests");
             return;
         }
