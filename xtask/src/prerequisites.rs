@@ -1,4 +1,4 @@
-//! What a build needs on this machine besides cargo: the guests' target and a C++ compiler.
+//! What a build needs on this machine besides cargo: the guests' target, a C++ compiler and make.
 //! Says what is missing in one line, before cargo says it in a hundred.
 
 use std::env;
@@ -18,6 +18,10 @@ pub fn ensure(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     ensure_cxx_compiler()?;
+    ensure!(
+        can_start("make"),
+        "the memory allocator is built with make, and `make` does not start: install it"
+    );
     eprintln!(
         "First build in `{}`: about 30 to 40 minutes on two cores, since DuckDB and wasmtime are compiled. Later builds take seconds.",
         workspace.target_dir.display()
