@@ -1,5 +1,5 @@
 //! Lines 1 and 2: the sandboxed `usage` against the same code native, and against MD5 of the same
-//! bytes. Beside them, what it costs to confine the thread.
+//! bytes. It also prints the cost of confining the thread.
 //!
 //! `cargo xtask bench sandbox -- FOLDER` measures over a sessions root; without one over the
 //! examples that ship. CPU time of one thread, in alternating rounds.

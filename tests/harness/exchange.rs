@@ -12,8 +12,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::manifest::{Kind, Manifest, TableSpec};
-use session_pipeline_host::rows::Cell;
-use session_pipeline_host::rows::TableRows;
+use session_pipeline_host::rows::{Cell, TableRows};
 use session_pipeline_host::shared::MemoryRows;
 
 /// The rows of each table by its name, in the order in which they were recorded.

@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use session_pipeline_host::clock::Clock as _;
-use session_pipeline_pipeline::config::Address;
-use session_pipeline_pipeline::config::{LlmConfig, Provider};
+use session_pipeline_pipeline::config::{Address, LlmConfig, Provider};
 use session_pipeline_pipeline::llm::{Patience, StopSign};
 
 use crate::TestClock;

@@ -8,9 +8,8 @@ use session_pipeline_host::sessions::Note;
 use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::run::{Pipeline, RunError, RunRequest};
 use session_pipeline_pipeline::shipped::Shipped;
-use session_pipeline_store::Stats;
 use session_pipeline_store::state_rows::{FailureRow, StateRow};
-use session_pipeline_store::{Actor, Trigger};
+use session_pipeline_store::{Actor, Stats, Trigger};
 
 use crate::data_dir::DataDir;
 

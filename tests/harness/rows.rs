@@ -9,8 +9,7 @@
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::manifest::Manifest;
 use session_pipeline_host::processor::Completed;
-use session_pipeline_host::rows::Cell;
-use session_pipeline_host::rows::{ColumnValues, TableRows};
+use session_pipeline_host::rows::{Cell, ColumnValues, TableRows};
 
 /// The cells of a column as people read them; nulls as `-`.
 pub fn texts(column: &ColumnValues) -> Vec<String> {

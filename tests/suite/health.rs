@@ -22,8 +22,7 @@ use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::scheduler::SchedulerStatus;
 use session_pipeline_pipeline::scheduler::timetable::{Job, JobEnd};
 use session_pipeline_pipeline::shipped::Shipped;
-use session_pipeline_store::Role;
-use session_pipeline_store::{Actor, AuditEntry, Store};
+use session_pipeline_store::{Actor, AuditEntry, Role, Store};
 
 use crate::documents::names;
 use crate::guests::{PANICS, POISON, misbehaving, panics, usage};

@@ -4,7 +4,7 @@
 //! from the numbers without a word. So in every test a good session lies beside the odd one and is
 //! counted, the run has no error unless it says which, and what is odd is counted or reported.
 //!
-//! What a single room makes of odd input is held against it in `sessions.rs` (the walk),
+//! Odd input of a single module is tested in `sessions.rs` (the walk),
 //! `content.rs` (lines and limits) and `usage/lines.rs` (the guest alone).
 
 mod contents;

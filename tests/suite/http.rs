@@ -33,8 +33,7 @@ use session_pipeline_pipeline::run::Pipeline;
 use session_pipeline_pipeline::scheduler::{Scheduler, cadences, cadences_after_look};
 use session_pipeline_pipeline::shipped::Shipped;
 use session_pipeline_pipeline::token::{self, Randomness, SchedulerSecret};
-use session_pipeline_store::Actor;
-use session_pipeline_store::{NewToken, Role};
+use session_pipeline_store::{Actor, NewToken, Role};
 use ureq::http::Request;
 
 /// The shared secret of a scheduler, just long enough.

@@ -1,6 +1,6 @@
 //! The suite: one module for every word of the workspace, and one for every danger.
 //!
-//! What `runtime/pipeline/src/scan.rs` promises is held against it in `scan.rs` here, and so on.
+//! What `runtime/pipeline/src/scan.rs` promises is tested in `scan.rs` here, and so on.
 //! All that tests are made of stands in the harness; SQL on a test's database goes through `database.rs`.
 #![expect(
     clippy::indexing_slicing,

@@ -7,8 +7,7 @@ use session_pipeline_harness::{DataDir, TestPipeline, cases, clock};
 use session_pipeline_host::clock::{Clock as _, UtcMicros};
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::retention::{is_due, plan};
-use session_pipeline_store::Store;
-use session_pipeline_store::Swept;
+use session_pipeline_store::{Store, Swept};
 
 use crate::database::{cell, execute, rows};
 use crate::guests::{PANICS, POISON, WELL_BEHAVED, lines_of, panics, well_behaved};

@@ -14,8 +14,7 @@ use session_pipeline_host::manifest::{ColumnSpec, Kind, Manifest, Order, TableSp
 use session_pipeline_host::processor::Cost;
 use session_pipeline_host::rows::{ColumnValues, TableRows};
 use session_pipeline_migrations::LEGACY_LAYOUT;
-use session_pipeline_store::Change;
-use session_pipeline_store::{CompletedSession, Entry, Group, Opened, Store, StoreError};
+use session_pipeline_store::{Change, CompletedSession, Entry, Group, Opened, Store, StoreError};
 
 use crate::database::{cell, execute, rows};
 

@@ -8,8 +8,7 @@ use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, cases};
 use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_pipeline::token::{Denied, Keyring, Randomness, SchedulerSecret, is_email};
-use session_pipeline_store::{Actor, Store};
-use session_pipeline_store::{NewToken, Role};
+use session_pipeline_store::{Actor, NewToken, Role, Store};
 
 #[derive(Default)]
 struct Counting(AtomicU64);

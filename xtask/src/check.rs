@@ -6,10 +6,9 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::prerequisites;
 use crate::stages::{Outcome, Stages};
 use crate::workspace::{Workspace, metadata, status};
-use crate::{deny, tidy, walls};
+use crate::{deny, prerequisites, tidy, walls};
 
 /// Check format, layout, dependency walls, dependencies, lints and docs.
 ///

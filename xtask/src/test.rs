@@ -3,12 +3,11 @@
 //! Test runners write straight to the terminal.
 //! Counts come from nextest's JUnit file, or from the lines that Rust's own runner prints.
 
-use std::env;
 use std::ffi::OsString;
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::{env, fs};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 use session_pipeline_pipeline::registry::listing::ListedProcessor;
 use session_pipeline_pipeline::registry::plan::{Plan, Refused};
-use session_pipeline_store::AuditRow;
-use session_pipeline_store::Component;
+use session_pipeline_store::{AuditRow, Component};
 use utoipa::ToSchema;
 
 /// The processors.

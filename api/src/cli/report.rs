@@ -340,7 +340,7 @@ fn dollars(cost: Usd) -> String {
     format!("${}.{cents:02}", number(dollars))
 }
 
-/// So many models without a price are named to people.
+/// How many models without a price the remark names.
 const UNKNOWN_MODELS_TOLD: usize = 10;
 
 /// What the numbers leave out, and what to do about it.

@@ -10,8 +10,7 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, header};
 use session_pipeline_pipeline::token::Caller;
-use session_pipeline_store::Role;
-use session_pipeline_store::{Actor, ClientKind};
+use session_pipeline_store::{Actor, ClientKind, Role};
 
 use super::Service;
 use super::denials::Recognised;

@@ -5,8 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use session_pipeline_pipeline::token::TokenError;
-use session_pipeline_store::{Actor, StoreError};
-use session_pipeline_store::{NewToken, Role};
+use session_pipeline_store::{Actor, NewToken, Role, StoreError};
 
 use super::Service;
 

@@ -14,11 +14,10 @@ use session_pipeline_pipeline::status;
 use session_pipeline_store::Audited;
 use utoipa::IntoParams;
 
-use super::Service;
 use super::asked::Asked;
 use super::caller::{Admin, Known};
-use super::local;
 use super::problem::{ApiError, Failures, Refusals};
+use super::{Service, local};
 use crate::body::Version;
 use crate::body::health::{Acknowledged, DetailedHealth, Scheduler};
 use crate::build::build;

@@ -7,8 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use session_pipeline_store::Role;
-use session_pipeline_store::{CancelReason, Cancellation};
+use session_pipeline_store::{CancelReason, Cancellation, Role};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 

@@ -6,8 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use session_pipeline_pipeline::quarantine;
-use session_pipeline_store::Role;
-use session_pipeline_store::{Held, Which};
+use session_pipeline_store::{Held, Role, Which};
 use utoipa::IntoParams;
 
 use super::Service;

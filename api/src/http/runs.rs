@@ -8,8 +8,7 @@ use axum::extract::State;
 use serde::Deserialize;
 use session_pipeline_pipeline::report::Prices;
 use session_pipeline_pipeline::run::{Pipeline, RunError, RunReport, RunRequest};
-use session_pipeline_store::Role;
-use session_pipeline_store::Trigger;
+use session_pipeline_store::{Role, Trigger};
 use utoipa::IntoParams;
 
 use super::Service;

@@ -126,7 +126,7 @@ impl<'s, 'h> Knowledge<'s, 'h> {
         });
     }
 
-    /// Records items that name so many of the same things that a person should check them for
+    /// Records items that share enough entities that a person should check them for
     /// duplicates.
     fn relate(&self, id: &str, found: &Verification) -> Result<(), String> {
         for (item, overlap) in self.sharing_entities(id, found)? {

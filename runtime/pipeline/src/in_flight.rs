@@ -14,11 +14,10 @@
 mod slot;
 
 use std::collections::HashMap;
-use std::fs;
-use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::{fs, io};
 
 use session_pipeline_host::content::ContentHash;
 

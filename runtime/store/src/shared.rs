@@ -11,8 +11,7 @@ use duckdb::{Connection, params_from_iter};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::manifest::{Kind, Manifest, TableSpec};
-use session_pipeline_host::rows::Cell;
-use session_pipeline_host::rows::TableRows;
+use session_pipeline_host::rows::{Cell, TableRows};
 use session_pipeline_host::shared::{Comparison, FoundRow, OrderBy, Query, SharedRows};
 
 use crate::error::StoreError;

@@ -9,9 +9,8 @@ use session_pipeline_host::fault::Fault;
 
 use super::checks::Broken;
 use super::laws::{Given, Law, Trial, Tries};
-use super::regressions;
 use super::report::{Failure, Judged, Verdict};
-use super::{Options, VerifyError};
+use super::{Options, VerifyError, regressions};
 use crate::subject::Subject;
 
 /// Attempts at making a failing session simpler.

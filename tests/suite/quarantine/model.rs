@@ -13,9 +13,8 @@ use session_pipeline_host::fault::FaultKind;
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::quarantine;
 use session_pipeline_pipeline::run::{Progress, RunRequest};
-use session_pipeline_store::Actor;
-use session_pipeline_store::Which;
 use session_pipeline_store::retry::FAILURES_MAX;
+use session_pipeline_store::{Actor, Which};
 
 use crate::guests::{PANICS, POISON, panics};
 

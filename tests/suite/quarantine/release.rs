@@ -2,8 +2,7 @@
 
 use session_pipeline_harness::{DataDir, TestPipeline};
 use session_pipeline_pipeline::quarantine::{self, QuarantineError};
-use session_pipeline_store::Actor;
-use session_pipeline_store::Which;
+use session_pipeline_store::{Actor, Which};
 
 use crate::database::rows;
 use crate::guests::{PANICS, POISON, WELL_BEHAVED, panics, well_behaved};

@@ -12,13 +12,11 @@ use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::ContentHash;
 use session_pipeline_host::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
 use session_pipeline_host::processor::Cost;
-use session_pipeline_host::rows::Cell;
-use session_pipeline_host::rows::{ColumnValues, TableRows};
+use session_pipeline_host::rows::{Cell, ColumnValues, TableRows};
 use session_pipeline_host::shared::{
     Comparison, Filter, FoundRow, MemoryRows, OrderBy, Query, SharedRows,
 };
-use session_pipeline_store::Change;
-use session_pipeline_store::{CompletedSession, Entry, Group, Store};
+use session_pipeline_store::{Change, CompletedSession, Entry, Group, Store};
 
 use crate::guests::prepared_dir;
 

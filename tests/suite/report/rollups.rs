@@ -13,8 +13,7 @@ use session_pipeline_host::clock::Clock;
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::report::{self, By, Days, Prices};
 use session_pipeline_pipeline::token::{self, Randomness};
-use session_pipeline_store::{Actor, CancelReason, StoreError};
-use session_pipeline_store::{NewToken, Role};
+use session_pipeline_store::{Actor, CancelReason, NewToken, Role, StoreError};
 
 use super::agreement::line;
 use super::{reported, tools_reported};

@@ -10,8 +10,7 @@ use session_pipeline_host::limits::Limits;
 use session_pipeline_host::processor::Cost;
 use session_pipeline_pipeline::config::{Config, ProcessorConfig};
 use session_pipeline_pipeline::run::{Progress, RunRequest};
-use session_pipeline_store::Change;
-use session_pipeline_store::{CompletedSession, Entry, Group};
+use session_pipeline_store::{Change, CompletedSession, Entry, Group};
 
 use super::{KEY, MINUTE, capped, check, dir_with, summary};
 use crate::database::{cell, rows};

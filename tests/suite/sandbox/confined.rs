@@ -24,7 +24,7 @@ use session_pipeline_host::sessions::SessionsRoot;
 
 use crate::guests::misbehaving;
 
-/// What this kernel can do, found out on a thread that nobody needs.
+/// What this kernel supports, tried on a thread of its own, since confinement is permanent.
 fn can() -> Confined {
     let dir = tempfile::tempdir().unwrap();
     let folder = File::open(dir.path()).unwrap();
@@ -211,7 +211,7 @@ fn a_confined_thread_reads_sessions_writes_scratch_files_and_follows_no_link_out
     fs::write(at("sessions/ada/one.jsonl"), "{}\n").unwrap();
     fs::write(at("other/secret"), "secret").unwrap();
     symlink(at("other/secret"), at("sessions/ada/link.jsonl")).unwrap();
-    // What is moved in beside the links is read as what was there before.
+    // Files that are moved in next to the links are readable, like those that were there before.
     fs::rename(at("other"), at("sessions/bob")).unwrap();
     fs::create_dir(at("other")).unwrap();
     fs::write(at("other/secret"), "secret").unwrap();

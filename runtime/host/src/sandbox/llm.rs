@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::fault::{Fault, FaultKind};
-use crate::model::what_to_set;
-use crate::model::{Caller, ErrorClass, LanguageModel, LlmError, Request, Response};
+use crate::model::{Caller, ErrorClass, LanguageModel, LlmError, Request, Response, what_to_set};
 use crate::sandbox::contract::session_pipeline::processor::llm;
 use crate::sandbox::host::{FUEL_PER_BYTE, HostState};
 

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::fault::{Fault, FaultKind};
 use crate::manifest::{Manifest, TableSpec};
-use crate::rows::Cell;
-use crate::rows::TableRows;
+use crate::rows::{Cell, TableRows};
 use crate::shared::overlay::by_order;
 use crate::shared::{FoundRow, OrderBy, Query, SharedRows};
 

@@ -7,8 +7,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use crate::fault::Fault;
-use crate::rows::Cell;
-use crate::rows::TableRows;
+use crate::rows::{Cell, TableRows};
 use crate::shared::{FoundRow, OrderBy, Query, SharedRows};
 
 /// The result of a lookup.

@@ -12,9 +12,8 @@ use bytesize::ByteSize;
 use jiff::SignedDuration;
 use session_pipeline_host::fault::printable;
 use session_pipeline_host::limits::Limits;
-use session_pipeline_host::manifest;
 use session_pipeline_host::redaction::{names_a_secret, without_secrets};
-use session_pipeline_host::regular;
+use session_pipeline_host::{manifest, regular};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -23,8 +22,7 @@ use crate::config::keys::{
     SETTINGS, TOP, Value,
 };
 use crate::config::{Config, Variables, variables};
-use crate::schedule::TickTooLong;
-use crate::schedule::{self, Schedule};
+use crate::schedule::{self, Schedule, TickTooLong};
 
 /// The default data directory.
 const DEFAULT_DATA_DIR: &str = "./data";

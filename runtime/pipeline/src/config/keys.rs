@@ -10,9 +10,10 @@ use bytesize::ByteSize;
 use jiff::SignedDuration;
 use session_pipeline_host::limits::Limits;
 
-use crate::config::Address;
 use crate::config::address::ALLOWED as ADDRESS_ALLOWED;
-use crate::config::{Config, GroupLimits, LlmConfig, ProcessorConfig, Provider, StructuredOutput};
+use crate::config::{
+    Address, Config, GroupLimits, LlmConfig, ProcessorConfig, Provider, StructuredOutput,
+};
 
 use crate::schedule::{self, Schedule};
 

@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 use session_pipeline_host::model::{Request, Response};
 use sha2::{Digest, Sha256};
 
-use crate::config::Address;
-use crate::config::{LlmConfig, Provider};
+use crate::config::{Address, LlmConfig, Provider};
 
 /// Part of the key. Increase it when the meaning of keys or answers changes.
 const VERSION: u32 = 2;

@@ -9,10 +9,9 @@ use session_pipeline_host::model::{Caller, ErrorClass, LlmError, Request, Respon
 use session_pipeline_store::{LlmCall, LlmOutcome};
 
 use crate::llm::connector::Connector;
-use crate::llm::retry_after;
-use crate::llm::schema;
 use crate::llm::transport::{HttpAnswer, TransportError};
 use crate::llm::wire::{AttemptFailure, DecodedAnswer, JsonMode, Question, Tokens, classify};
+use crate::llm::{retry_after, schema};
 
 /// Lower bound. Code and JSON have about three bytes per token, English text four.
 const BYTES_PER_TOKEN: u64 = 3;

@@ -13,8 +13,7 @@ use session_pipeline_host::model::{
 use session_pipeline_host::redaction::clean;
 use session_pipeline_store::{Store, StoreError};
 
-use crate::config::Address;
-use crate::config::{LlmConfig, Provider, StructuredOutput};
+use crate::config::{Address, LlmConfig, Provider, StructuredOutput};
 use crate::llm::answer_cache;
 use crate::llm::attempt::{Attempt, AttemptResult};
 use crate::llm::backoff::Backoff;

@@ -12,8 +12,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Proxy, Url, redirect};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::config::Address;
-use crate::config::LlmConfig;
+use crate::config::{Address, LlmConfig};
 
 /// Far more than the longest answer of a model.
 const BODY_BYTES_MAX: usize = 8 << 20;

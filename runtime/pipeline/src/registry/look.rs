@@ -20,15 +20,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::sandbox::Engines;
-use session_pipeline_store::Component;
-use session_pipeline_store::{Store, StoreError};
+use session_pipeline_store::{Component, Store, StoreError};
 
 use crate::config::Config;
-use crate::registry::Registry;
-use crate::registry::component_store;
 use crate::registry::folder::{self, FolderEntry, Stamp};
 use crate::registry::loader::{Compiling, Loader};
 use crate::registry::plan::{Holds, KnownFile, Plan, Refused, Running};
+use crate::registry::{Registry, component_store};
 
 /// The folder, as far as this process knows it.
 #[derive(Debug, Default)]

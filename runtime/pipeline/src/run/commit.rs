@@ -8,9 +8,8 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::manifest::Order;
-use session_pipeline_store::Stats;
 use session_pipeline_store::retry::Verdict;
-use session_pipeline_store::{CompletedSession, Entry, Group};
+use session_pipeline_store::{CompletedSession, Entry, Group, Stats};
 
 use crate::run::RunError;
 use crate::run::attempt::{FailedAttempt, Outcome};

@@ -7,9 +7,8 @@ use session_pipeline_host::fault::printable;
 use session_pipeline_host::processor::{Grants, Processor};
 use session_pipeline_host::sandbox::{Aside, ModelGrant};
 use session_pipeline_host::sessions::{Note, SessionsRoot, Walk};
-use session_pipeline_store::Stats;
-use session_pipeline_store::StoreError;
 use session_pipeline_store::kill_point::reached;
+use session_pipeline_store::{Stats, StoreError};
 
 use crate::identity::Identities;
 use crate::run::dispatch::Progress;

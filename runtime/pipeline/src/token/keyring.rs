@@ -8,8 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 use std::time::Duration;
 
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_store::{Actor, Store, StoreError};
-use session_pipeline_store::{Key, NewToken, Role, Token};
+use session_pipeline_store::{Actor, Key, NewToken, Role, Store, StoreError, Token};
 
 use crate::token::{
     Caller, Created, Denied, Randomness, SchedulerSecret, TokenError, create_key, digest, hex,

@@ -4,11 +4,10 @@
 //! rejected, to include files that an operator added or removed.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use std::{fs, io};
 
 use session_pipeline_host::clock::UtcMicros;
 

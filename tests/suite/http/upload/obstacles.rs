@@ -137,7 +137,7 @@ fn a_folder_that_may_not_be_written_or_read_is_our_failure_with_a_reason() {
         assert_eq!(
             send(&server, "s1.jsonl").status,
             200,
-            "what lies beside it is in nobody's way"
+            "what is next to it does not matter"
         );
         mode(&folder.join("closed"), 0o700);
     });

@@ -6,8 +6,7 @@ use std::collections::HashMap;
 use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::inspect;
 use session_pipeline_host::sandbox::sha256_hex;
-use session_pipeline_store::Component;
-use session_pipeline_store::StoreError;
+use session_pipeline_store::{Component, StoreError};
 
 use crate::registry::folder::{self, FolderEntry, ReadResult};
 use crate::registry::loader::{LoadedProcessor, Loader};
