@@ -99,7 +99,7 @@ impl ColumnValues {
         match self {
             Self::Bool(values) => of(values, Cell::Bool),
             Self::S64(values) => of(values, Cell::S64),
-            Self::F64(values) => of(values, Cell::F64),
+            Self::F64(values) => of(values, Cell::number),
             Self::Timestamp(values) => of(values, Cell::Timestamp),
             Self::Text(values) => Box::new(
                 values
@@ -187,6 +187,13 @@ pub enum Cell<'a> {
 }
 
 impl Cell<'_> {
+    /// A finite number. Negative zero becomes zero: the two are equal, so the database returns
+    /// whichever it met first.
+    pub fn number(value: f64) -> Self {
+        // Adding zero changes no other number.
+        Self::F64(value + 0.0)
+    }
+
     /// Copies borrowed text.
     pub fn into_owned(self) -> Cell<'static> {
         match self {

@@ -366,7 +366,7 @@ fn cell_of(value: ValueRef<'_>) -> Cell<'static> {
     match value {
         ValueRef::Boolean(value) => Cell::Bool(value),
         ValueRef::BigInt(value) => Cell::S64(value),
-        ValueRef::Double(value) => Cell::F64(value),
+        ValueRef::Double(value) => Cell::number(value),
         ValueRef::Text(bytes) => {
             Cell::Text(Cow::Owned(String::from_utf8_lossy(bytes).into_owned()))
         }
