@@ -15,7 +15,7 @@ pub mod usage;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::problem::Class;
+use crate::problem::ProblemClass;
 
 /// What every failed request answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -25,7 +25,7 @@ pub struct Problem {
     /// The class of the problem; servers of earlier versions do not name it.
     #[serde(default)]
     #[schema(required = true)]
-    pub class: Option<Class>,
+    pub class: Option<ProblemClass>,
 }
 
 /// What serves.

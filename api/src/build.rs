@@ -2,11 +2,11 @@
 
 use session_pipeline_host::clock::UtcMicros;
 
-pub use session_pipeline_pipeline::health::Build;
+pub use session_pipeline_pipeline::health::BuildInfo;
 
 /// This build, in a process that began then.
-pub fn build(started_at: UtcMicros) -> Build {
-    Build {
+pub fn build(started_at: UtcMicros) -> BuildInfo {
+    BuildInfo {
         version: env!("CARGO_PKG_VERSION"),
         channel: option_env!("RELEASE_CHANNEL").unwrap_or("dev"),
         image_tag: option_env!("IMAGE_TAG").unwrap_or("unknown"),

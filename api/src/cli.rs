@@ -39,13 +39,13 @@ use clap::{Args, Parser, Subcommand};
 use session_pipeline_host::clock::{Clock as _, SystemClock, UtcMicros};
 use session_pipeline_host::fault::{printable, printable_lines};
 use session_pipeline_host::limits::Compiler;
-use session_pipeline_pipeline::config::{Config, Given, Variables};
-use session_pipeline_pipeline::llm::{self, Secrets, SetupError};
+use session_pipeline_pipeline::config::{Config, ConfigOverrides, Variables};
+use session_pipeline_pipeline::llm::{self, LlmSecrets, SetupError};
 use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::run::Pipeline;
-use session_pipeline_pipeline::shipped::{Shipped, VERIFICATION};
+use session_pipeline_pipeline::shipped::{ShippedProcessor, VERIFICATION};
 
-pub use error::Failure;
+pub use error::CommandFailure;
 
 pub use crate::problem::Exit;
 
@@ -54,7 +54,7 @@ pub use crate::problem::Exit;
 #[command(name = "session-pipeline", bin_name = "session-pipeline", version, after_help = EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
-    global: Global,
+    global: GlobalArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -64,7 +64,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done; 1 done with failed sessions or fin
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
-struct Global {
+struct GlobalArgs {
     /// Folder that holds what is kept (below `state/`) [default: ./data]
     #[arg(long, global = true, env = "DATA_DIR", hide_env_values = true, value_name = "DIR", value_parser = folder)]
     data_dir: Option<PathBuf>,
@@ -97,7 +97,7 @@ struct Global {
     scheduler_token: Option<String>,
     /// Sessions at most in one run of a service, where a language model is used
     #[arg(long, global = true, hide = true, env = "SESSION_PROCESSOR_MAX_PER_RUN", value_parser = attempts_max)]
-    max_per_run: Option<Cap>,
+    max_per_run: Option<SessionLimit>,
     /// Days that events are kept when somebody prunes them; 0: for ever
     #[arg(long, global = true, hide = true, env = "USAGE_EVENTS_RETENTION_DAYS", value_parser = clap::value_parser!(u32).range(0..=36_500))]
     usage_retention_days: Option<u32>,
@@ -118,12 +118,12 @@ struct Global {
     environment: Option<Environment>,
     /// What only tests ask for
     #[arg(skip)]
-    hooks: Hooks,
+    hooks: TestHooks,
 }
 
 /// What tests ask of the program, and the program itself never does: its `main` has no way to.
 #[derive(Clone, Debug, Default)]
-pub struct Hooks {
+pub struct TestHooks {
     /// The folder of compiled components that tests share.
     pub compiled: Option<PathBuf>,
 }
@@ -208,18 +208,20 @@ fn url(text: &str) -> Result<String, String> {
 
 /// How many sessions a run may try; `None`: as many as there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Cap(Option<u64>);
+struct SessionLimit(Option<u64>);
 
 /// Empty or not positive: none (ARCHITECTURE.md §8).
-fn attempts_max(text: &str) -> Result<Cap, String> {
+fn attempts_max(text: &str) -> Result<SessionLimit, String> {
     let text = text.trim();
     if text.is_empty() {
-        return Ok(Cap(None));
+        return Ok(SessionLimit(None));
     }
     let count: i64 = text
         .parse()
         .map_err(|_| "it is no whole number; give one, or leave it empty for no cap".to_owned())?;
-    Ok(Cap(u64::try_from(count).ok().filter(|count| *count > 0)))
+    Ok(SessionLimit(
+        u64::try_from(count).ok().filter(|count| *count > 0),
+    ))
 }
 
 /// A text that names something.
@@ -237,7 +239,7 @@ pub fn main(
     arguments: impl IntoIterator<Item = OsString>,
     variables: Variables,
     environment: Environment,
-    hooks: Hooks,
+    hooks: TestHooks,
 ) -> ExitCode {
     let mut cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
@@ -270,7 +272,7 @@ pub fn main(
     }
 }
 
-fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
+fn dispatch(cli: &Cli) -> Result<Exit, CommandFailure> {
     let global = &cli.global;
     // A bad value stops every command, also one that would not have asked for it; but for the child
     // that compiles, which knows no data dir: its parent says all that it needs.
@@ -295,26 +297,26 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Completions(arguments) => completions::completions(arguments),
         Command::CompileComponent { arguments } => {
             session_pipeline_host::sandbox::compile_as_child(arguments)
-                .map_err(Failure::could_not_run)?;
+                .map_err(CommandFailure::could_not_run)?;
             Ok(Exit::Done)
         }
     }
 }
 
-impl Global {
+impl GlobalArgs {
     /// The one configuration of this process.
-    fn config(&self) -> Result<Config, Failure> {
+    fn config(&self) -> Result<Config, CommandFailure> {
         if let Some(config) = self.config.get() {
             return Ok(config.clone());
         }
-        let mut config = Config::make(&Given {
+        let mut config = Config::load(&ConfigOverrides {
             data_dir: self.data_dir.clone(),
             sessions_root: self.sessions.clone(),
             config_file: self.config_file.clone(),
             variables: self.variables.clone(),
         })?;
         let program = std::env::current_exe().map_err(|error| {
-            Failure::could_not_run(format!("the program can't find itself: {error}"))
+            CommandFailure::could_not_run(format!("the program can't find itself: {error}"))
         })?;
         config.compiler = Compiler::Child {
             program,
@@ -326,7 +328,7 @@ impl Global {
                 compiler: Box::new(config.compiler),
             };
         }
-        if let Some(Cap(cap)) = self.max_per_run {
+        if let Some(SessionLimit(cap)) = self.max_per_run {
             config.service.llm_sessions_max = cap;
         }
         if let Some(days) = self.usage_retention_days {
@@ -336,7 +338,7 @@ impl Global {
     }
 
     /// Opens the pipeline, with the language model that is configured.
-    fn pipeline(&self) -> Result<Pipeline, Failure> {
+    fn pipeline(&self) -> Result<Pipeline, CommandFailure> {
         self.with_language_model(Pipeline::open(
             self.config()?,
             Arc::new(SystemClock::default()),
@@ -345,7 +347,7 @@ impl Global {
     }
 
     /// The same with the language model that is configured, if one is.
-    fn with_language_model(&self, pipeline: Pipeline) -> Result<Pipeline, Failure> {
+    fn with_language_model(&self, pipeline: Pipeline) -> Result<Pipeline, CommandFailure> {
         let config = pipeline.config();
         let secrets = self.secrets(config)?;
         let clock = Arc::clone(pipeline.clock());
@@ -357,9 +359,9 @@ impl Global {
     }
 
     /// The key of the language model, where the configuration says.
-    fn secrets(&self, config: &Config) -> Result<Secrets, Failure> {
+    fn secrets(&self, config: &Config) -> Result<LlmSecrets, CommandFailure> {
         let environment = |name: &str| self.environment?(name);
-        let secrets = Secrets::look_up(&config.llm, environment);
+        let secrets = LlmSecrets::load(&config.llm, environment);
         Ok(secrets.map_err(SetupError::from)?)
     }
 }
@@ -369,13 +371,13 @@ fn registry() -> Registry {
 }
 
 /// The processors that ship with the program.
-fn shipped() -> [Shipped; 2] {
+fn shipped() -> [ShippedProcessor; 2] {
     [
-        Shipped {
+        ShippedProcessor {
             name: "usage",
             component: session_pipeline_bundle::USAGE,
         },
-        Shipped {
+        ShippedProcessor {
             name: VERIFICATION,
             component: session_pipeline_bundle::VERIFICATION,
         },
@@ -419,7 +421,7 @@ fn log_to_stderr(verbose: u8, has_colors: bool) {
 
 /// Writes text for people to standard output. Names, paths and messages in it come from outside, and
 /// their escape codes do not reach the terminal.
-fn print(text: &str) -> Result<(), Failure> {
+fn print(text: &str) -> Result<(), CommandFailure> {
     print_exact(&format!(
         "{}\n",
         printable_lines(text.trim_end_matches('\n'))
@@ -427,14 +429,14 @@ fn print(text: &str) -> Result<(), Failure> {
 }
 
 /// Writes to standard output. A reader that has gone away (`| head`) is no failure.
-fn print_exact(text: &str) -> Result<(), Failure> {
+fn print_exact(text: &str) -> Result<(), CommandFailure> {
     let mut stdout = std::io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
     {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(
-            Failure::could_not_run(format!("standard output can't be written: {error}")),
+            CommandFailure::could_not_run(format!("standard output can't be written: {error}")),
         ),
         _ => Ok(()),
     }
@@ -450,10 +452,10 @@ fn hint(text: &str) {
 }
 
 /// Writes one JSON document to standard output, as it is made: it may be long.
-fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+fn print_json(value: &impl serde::Serialize) -> Result<(), CommandFailure> {
     let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
     let mut serializer =
-        serde_json::Serializer::with_formatter(&mut stdout, json::Printable::default());
+        serde_json::Serializer::with_formatter(&mut stdout, json::TerminalSafe::default());
     let written = value
         .serialize(&mut serializer)
         .map_err(std::io::Error::from)
@@ -461,7 +463,7 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
         .and_then(|()| stdout.flush());
     match written {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(
-            Failure::could_not_run(format!("the result can't be written: {error}")),
+            CommandFailure::could_not_run(format!("the result can't be written: {error}")),
         ),
         _ => Ok(()),
     }

@@ -39,11 +39,11 @@ use std::time::Duration;
 
 use axum::{Router, middleware};
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_pipeline::health::{SchemaMemo, SurveyMemo};
+use session_pipeline_pipeline::health::{SchemaCache, SurveyCache};
 use session_pipeline_pipeline::run::Pipeline;
-use session_pipeline_pipeline::scheduler::{SchedulerWatch, cadences};
+use session_pipeline_pipeline::scheduler::{SchedulerHandle, cadences};
 use session_pipeline_pipeline::token::{Keyring, Randomness, SchedulerSecret};
-use session_pipeline_pipeline::upload::Ledger;
+use session_pipeline_pipeline::upload::UploadQuotas;
 use session_pipeline_store::StoreError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use utoipa_axum::router::OpenApiRouter;
@@ -52,16 +52,16 @@ use utoipa_axum::routes;
 use lanes::Lanes;
 use problem::ApiError;
 
-use crate::problem::Class;
+use crate::problem::ProblemClass;
 
 pub use limits::HttpLimits;
-pub(crate) use local::{Listener, LocalCaller, Report, local_router};
-pub use server::{ServeError, Server, Stopped};
-pub(crate) use source::{DataDir, Source};
+pub(crate) use local::{Listener, LocalCaller, LocalReport, local_router};
+pub use server::{ServeError, Server, Shutdown};
+pub(crate) use source::{HandlerSource, ReadOnlyDataDir};
 
 /// All that the handlers share.
-pub struct Service {
-    source: Source,
+pub struct ServiceState {
+    source: HandlerSource,
     /// `None`: callers are in this process, and need no token.
     keyring: Option<Keyring>,
     randomness: Box<dyn Randomness>,
@@ -73,17 +73,17 @@ pub struct Service {
     denials: denials::Denials,
     uploads: Arc<Semaphore>,
     uploaders: upload::Uploaders,
-    ledger: Ledger,
-    schema: SchemaMemo,
-    survey: SurveyMemo,
-    scheduler: Option<SchedulerWatch>,
+    ledger: UploadQuotas,
+    schema: SchemaCache,
+    survey: SurveyCache,
+    scheduler: Option<SchedulerHandle>,
     /// Whether the processors were asked for their cadences.
     asked: OnceLock<()>,
     /// Why the process has to end; `None` as long as it need not.
     broken: watch::Sender<Option<String>>,
 }
 
-impl Service {
+impl ServiceState {
     /// A service over an open pipeline.
     ///
     /// # Errors
@@ -99,17 +99,17 @@ impl Service {
             tracing::warn!("what unfinished uploads left could not be removed: {error}");
         }
         let keyring = Keyring::open(pipeline.store(), scheduler)?;
-        let source = Source::Pipeline(pipeline);
+        let source = HandlerSource::Pipeline(pipeline);
         Ok(Self::over(source, Some(keyring), randomness, limits))
     }
 
     /// The service of a command that works on the data directory itself: for [`local_router`] only.
-    pub(crate) fn local(source: Source, randomness: Box<dyn Randomness>) -> Self {
+    pub(crate) fn local(source: HandlerSource, randomness: Box<dyn Randomness>) -> Self {
         Self::over(source, None, randomness, HttpLimits::default())
     }
 
     fn over(
-        source: Source,
+        source: HandlerSource,
         keyring: Option<Keyring>,
         randomness: Box<dyn Randomness>,
         limits: HttpLimits,
@@ -123,9 +123,9 @@ impl Service {
             denials: denials::Denials::default(),
             uploads: Arc::new(Semaphore::new(limits.uploads_max)),
             uploaders: upload::Uploaders::default(),
-            ledger: Ledger::default(),
-            schema: SchemaMemo::default(),
-            survey: SurveyMemo::default(),
+            ledger: UploadQuotas::default(),
+            schema: SchemaCache::default(),
+            survey: SurveyCache::default(),
             scheduler: None,
             asked: OnceLock::new(),
             broken: watch::Sender::default(),
@@ -136,7 +136,7 @@ impl Service {
 
     /// The same service, which tells of this scheduler.
     #[must_use]
-    pub fn with_scheduler(mut self, watch: SchedulerWatch) -> Self {
+    pub fn with_scheduler(mut self, watch: SchedulerHandle) -> Self {
         self.scheduler = Some(watch);
         self
     }
@@ -145,13 +145,13 @@ impl Service {
     /// seconds; those that come later are asked when they take over.
     fn cadences(&self) -> HashMap<String, Duration> {
         match &self.source {
-            Source::Pipeline(pipeline) => {
+            HandlerSource::Pipeline(pipeline) => {
                 self.asked.get_or_init(|| {
                     cadences(pipeline);
                 });
                 pipeline.registry().cadences()
             }
-            Source::DataDir(dir) => dir.cadences(),
+            HandlerSource::DataDir(dir) => dir.cadences(),
         }
     }
 
@@ -178,14 +178,14 @@ impl Service {
 
     /// A database that gave up on itself takes the process with it: only a new one can open it.
     fn note(&self, error: &ApiError) {
-        if error.class == Class::DatabaseClosed {
+        if error.class == ProblemClass::DatabaseClosed {
             let reason = error.detail.clone();
             self.broken.send_replace(Some(reason));
         }
     }
 }
 
-impl std::fmt::Debug for Service {
+impl std::fmt::Debug for ServiceState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Service")
             .field("limits", &self.limits)
@@ -194,7 +194,7 @@ impl std::fmt::Debug for Service {
 }
 
 /// The routes of a server, behind its checks.
-fn router(service: Arc<Service>) -> Router {
+fn router(service: Arc<ServiceState>) -> Router {
     let (routes, _) = documented();
     let watched = middleware::from_fn_with_state(Arc::clone(&service), denials::watched);
     let routes = routes.layer(watched);
@@ -202,7 +202,7 @@ fn router(service: Arc<Service>) -> Router {
 }
 
 /// The routes with their description, made from one another.
-fn documented() -> (Router<Arc<Service>>, utoipa::openapi::OpenApi) {
+fn documented() -> (Router<Arc<ServiceState>>, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(openapi::frame())
         .routes(routes!(health::health))
         .routes(routes!(health::version))

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use session_pipeline::cli::Hooks;
+use session_pipeline::cli::TestHooks;
 use session_pipeline_pipeline::config::{VARIABLES, Variables};
 
 fn main() -> ExitCode {
@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         std::env::args_os(),
         variables(),
         environment,
-        Hooks::default(),
+        TestHooks::default(),
     )
 }
 

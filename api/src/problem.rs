@@ -12,7 +12,7 @@ use session_pipeline_pipeline::listing::ListingError;
 use session_pipeline_pipeline::llm::SetupError;
 use session_pipeline_pipeline::quarantine::QuarantineError;
 use session_pipeline_pipeline::registry::RegistryError;
-use session_pipeline_pipeline::report::PricesError;
+use session_pipeline_pipeline::report::PriceTableError;
 use session_pipeline_pipeline::reprocess::ReprocessError;
 use session_pipeline_pipeline::run::RunError;
 use session_pipeline_pipeline::token::TokenError;
@@ -41,7 +41,7 @@ impl From<Exit> for ExitCode {
 /// The class of a problem, as the problem document names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Class {
+pub enum ProblemClass {
     /// The request is malformed.
     BadRequest,
     /// No processor has this name.
@@ -86,7 +86,7 @@ pub enum Class {
     InsufficientStorage,
 }
 
-impl Class {
+impl ProblemClass {
     /// All classes. Where several have the same status, the first one represents it.
     const ALL: [Self; 21] = [
         Self::BadRequest,
@@ -162,114 +162,114 @@ impl Class {
 }
 
 /// An error that has a class.
-pub(crate) trait HasClass: Error + Sized {
+pub(crate) trait Classify: Error + Sized {
     /// Its class.
-    fn class(&self) -> Class;
+    fn class(&self) -> ProblemClass;
 }
 
-impl HasClass for StoreError {
-    fn class(&self) -> Class {
+impl Classify for StoreError {
+    fn class(&self) -> ProblemClass {
         match self {
-            Self::Invalidated(_) | Self::WriterStopped => Class::DatabaseClosed,
-            Self::Cancelled(_) => Class::Unavailable,
-            _ => Class::Database,
+            Self::Invalidated(_) | Self::WriterStopped => ProblemClass::DatabaseClosed,
+            Self::Canceled(_) => ProblemClass::Unavailable,
+            _ => ProblemClass::Database,
         }
     }
 }
 
-impl HasClass for RegistryError {
-    fn class(&self) -> Class {
+impl Classify for RegistryError {
+    fn class(&self) -> ProblemClass {
         match self {
-            Self::Unknown { .. } => Class::UnknownProcessor,
-            Self::NotInstalled { .. } | Self::Refused { .. } | Self::NeedsModel { .. } => {
-                Class::ProcessorNotReady
+            Self::Unknown { .. } => ProblemClass::UnknownProcessor,
+            Self::NotInstalled { .. } | Self::Rejected { .. } | Self::NeedsModel { .. } => {
+                ProblemClass::ProcessorNotReady
             }
-            Self::Unavailable { .. } => Class::ProcessorUnavailable,
+            Self::Unavailable { .. } => ProblemClass::ProcessorUnavailable,
             Self::Store(error) => error.class(),
         }
     }
 }
 
-impl HasClass for RunError {
-    fn class(&self) -> Class {
+impl Classify for RunError {
+    fn class(&self) -> ProblemClass {
         match self {
-            Self::AlreadyRunning(_) => Class::Conflict,
+            Self::AlreadyRunning(_) => ProblemClass::Conflict,
             Self::Registry(error) => error.class(),
             Self::Store(error) => error.class(),
-            Self::Stopping | Self::Interrupted => Class::Unavailable,
-            Self::Sessions { .. } | Self::Halted(_) | Self::Broken(_) => Class::Internal,
+            Self::Stopping | Self::Interrupted => ProblemClass::Unavailable,
+            Self::Sessions { .. } | Self::Halted(_) | Self::Internal(_) => ProblemClass::Internal,
         }
     }
 }
 
-impl HasClass for ListingError {
-    fn class(&self) -> Class {
+impl Classify for ListingError {
+    fn class(&self) -> ProblemClass {
         match self {
-            Self::UnknownSession { .. } => Class::NotFound,
-            Self::Root { .. } => Class::Internal,
+            Self::UnknownSession { .. } => ProblemClass::NotFound,
+            Self::Root { .. } => ProblemClass::Internal,
             Self::Store(error) => error.class(),
         }
     }
 }
 
-impl HasClass for ReprocessError {
-    fn class(&self) -> Class {
-        match self {
-            Self::Registry(error) => error.class(),
-            Self::Listing(error) => error.class(),
-            Self::Store(error) => error.class(),
-        }
-    }
-}
-
-impl HasClass for KnowledgeError {
-    fn class(&self) -> Class {
-        match self {
-            Self::Unknown(_) => Class::NotFound,
-            Self::Store(error) => error.class(),
-        }
-    }
-}
-
-impl HasClass for QuarantineError {
-    fn class(&self) -> Class {
+impl Classify for ReprocessError {
+    fn class(&self) -> ProblemClass {
         match self {
             Self::Registry(error) => error.class(),
             Self::Listing(error) => error.class(),
             Self::Store(error) => error.class(),
-            Self::NotHeld { .. } => Class::NotFound,
         }
     }
 }
 
-impl HasClass for TokenError {
-    fn class(&self) -> Class {
+impl Classify for KnowledgeError {
+    fn class(&self) -> ProblemClass {
         match self {
-            Self::Email(_) | Self::Label | Self::Expired(_) => Class::InvalidParameter,
-            Self::Unknown(_) => Class::NotFound,
-            Self::Randomness(_) => Class::Internal,
+            Self::Unknown(_) => ProblemClass::NotFound,
             Self::Store(error) => error.class(),
         }
     }
 }
 
-impl HasClass for PricesError {
-    fn class(&self) -> Class {
-        Class::Configuration
-    }
-}
-
-impl HasClass for ConfigError {
-    fn class(&self) -> Class {
-        Class::Configuration
-    }
-}
-
-impl HasClass for SetupError {
-    fn class(&self) -> Class {
+impl Classify for QuarantineError {
+    fn class(&self) -> ProblemClass {
         match self {
-            Self::Key(_) | Self::Prices(_) => Class::Configuration,
-            Self::Transport(_) => Class::Internal,
+            Self::Registry(error) => error.class(),
+            Self::Listing(error) => error.class(),
+            Self::Store(error) => error.class(),
+            Self::NotQuarantined { .. } => ProblemClass::NotFound,
+        }
+    }
+}
+
+impl Classify for TokenError {
+    fn class(&self) -> ProblemClass {
+        match self {
+            Self::Email(_) | Self::Label | Self::Expired(_) => ProblemClass::InvalidParameter,
+            Self::Unknown(_) => ProblemClass::NotFound,
+            Self::Randomness(_) => ProblemClass::Internal,
+            Self::Store(error) => error.class(),
+        }
+    }
+}
+
+impl Classify for PriceTableError {
+    fn class(&self) -> ProblemClass {
+        ProblemClass::Configuration
+    }
+}
+
+impl Classify for ConfigError {
+    fn class(&self) -> ProblemClass {
+        ProblemClass::Configuration
+    }
+}
+
+impl Classify for SetupError {
+    fn class(&self) -> ProblemClass {
+        match self {
+            Self::Key(_) | Self::Prices(_) => ProblemClass::Configuration,
+            Self::Transport(_) => ProblemClass::Internal,
         }
     }
 }
@@ -280,12 +280,14 @@ mod tests {
 
     #[test]
     fn the_list_names_no_class_twice_and_every_word_reads_back() {
-        for class in Class::ALL {
-            let named = Class::ALL.into_iter().filter(|other| *other == class);
+        for class in ProblemClass::ALL {
+            let named = ProblemClass::ALL
+                .into_iter()
+                .filter(|other| *other == class);
             assert_eq!(named.count(), 1, "{class:?}");
             let word = serde_json::to_string(&class).unwrap();
-            assert_eq!(serde_json::from_str::<Class>(&word).unwrap(), class);
-            assert_eq!(Class::of(class.status()).status(), class.status());
+            assert_eq!(serde_json::from_str::<ProblemClass>(&word).unwrap(), class);
+            assert_eq!(ProblemClass::of(class.status()).status(), class.status());
         }
     }
 
@@ -313,6 +315,6 @@ mod tests {
             let class = error.class();
             assert_eq!((class.status().as_u16(), class.exit()), (status, exit));
         }
-        assert_eq!(Class::Configuration.exit(), Exit::WrongUse);
+        assert_eq!(ProblemClass::Configuration.exit(), Exit::WrongUse);
     }
 }

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use session_pipeline::cli::{self, Hooks};
+use session_pipeline::cli::{self, TestHooks};
 use session_pipeline_pipeline::config::{VARIABLES, Variables};
 use session_pipeline_store::kill_point;
 
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "error: {KILL_POINTS}: {error}");
         return ExitCode::from(2);
     }
-    let hooks = Hooks {
+    let hooks = TestHooks {
         compiled: environment(COMPILED).map(PathBuf::from),
     };
     cli::main(std::env::args_os(), variables(), environment, hooks)
@@ -35,7 +35,7 @@ fn kill_points() -> Result<(), String> {
     let Some(plan) = std::env::var_os(KILL_POINTS) else {
         return Ok(());
     };
-    let plan: kill_point::Plan = plan.to_string_lossy().parse()?;
+    let plan: kill_point::KillPlan = plan.to_string_lossy().parse()?;
     kill_point::install(&plan).map_err(|error| error.to_string())
 }
 

@@ -10,14 +10,14 @@ use duckdb::{Connection, Transaction};
 
 use crate::catalog::Catalog;
 use crate::error::MigrationError;
-use crate::ladder::{Statement, Step, Task};
-use crate::record::Found;
-use crate::rename::{self, Renamed};
+use crate::ladder::{Statement, StatementKind, Step};
+use crate::record::DatabaseState;
+use crate::rename::{self, RenamedObject};
 use crate::shape;
 use crate::status::status;
 
 /// The options of [`apply()`].
-pub struct Apply<'a> {
+pub struct MigrationOptions<'a> {
     /// The time to record, in microseconds since the epoch.
     pub now_micros: i64,
     /// The number to stop at. `None`: the newest.
@@ -27,11 +27,11 @@ pub struct Apply<'a> {
 }
 
 /// Observes a migration: a progress bar, or a test that interrupts it.
-pub type Observer<'a> = dyn FnMut(&Point) -> Result<(), Interrupted> + 'a;
+pub type Observer<'a> = dyn FnMut(&Point) -> Result<(), StopMigration> + 'a;
 
 /// Returned by an [`Observer`] to stop the migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Interrupted;
+pub struct StopMigration;
 
 /// A point at which a process could die.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,16 +70,16 @@ pub enum Action {
 
 /// The result of [`apply()`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Applied {
+pub struct MigrationReport {
     /// The state in which the database was found.
-    pub found: Found,
+    pub found: DatabaseState,
     /// The numbers that were applied, in order. Empty if the database was up to date.
     pub applied: Vec<u32>,
     /// The tables and views that were renamed.
-    pub renamed: Vec<Renamed>,
+    pub renamed: Vec<RenamedObject>,
 }
 
-impl Apply<'_> {
+impl MigrationOptions<'_> {
     /// Applies all steps and records this time.
     #[must_use]
     pub fn at(now_micros: i64) -> Self {
@@ -99,14 +99,17 @@ impl Apply<'_> {
 /// # Errors
 /// A database that must not be changed is rejected before anything is written. An error during a
 /// step leaves the database at the previous number. Earlier steps stay applied.
-pub fn apply(conn: &mut Connection, options: Apply<'_>) -> Result<Applied, MigrationError> {
-    let Apply {
+pub fn apply(
+    conn: &mut Connection,
+    options: MigrationOptions<'_>,
+) -> Result<MigrationReport, MigrationError> {
+    let MigrationOptions {
         now_micros,
         to,
         mut observer,
     } = options;
     let mut observe = |point: Point| match observer.as_mut() {
-        Some(observer) => observer(&point).map_err(|Interrupted| MigrationError::Interrupted {
+        Some(observer) => observer(&point).map_err(|StopMigration| MigrationError::Interrupted {
             point: point.to_string(),
         }),
         None => Ok(()),
@@ -114,7 +117,7 @@ pub fn apply(conn: &mut Connection, options: Apply<'_>) -> Result<Applied, Migra
 
     let status = status(conn)?;
     let plan = status.plan(to)?;
-    let mut applied = Applied {
+    let mut applied = MigrationReport {
         found: status.found,
         applied: Vec::new(),
         renamed: Vec::new(),
@@ -137,7 +140,7 @@ fn run_step(
     step: &Step,
     now_micros: i64,
     observe: &mut Observe<'_>,
-) -> Result<Vec<Renamed>, MigrationError> {
+) -> Result<Vec<RenamedObject>, MigrationError> {
     let failed = |action: String| {
         move |source: duckdb::Error| MigrationError::Step {
             number: step.number,
@@ -158,7 +161,7 @@ fn run_step(
         .iter()
         .filter(|statement| statement.only.holds(&catalog));
 
-    for sql in renamed.iter().flat_map(Renamed::statements) {
+    for sql in renamed.iter().flat_map(RenamedObject::statements) {
         around(step, Action::Rename(sql.clone()), observe, || {
             let done = transaction.execute(&sql, []);
             done.map(drop).map_err(failed(format!("run `{sql}`")))
@@ -219,10 +222,10 @@ fn run_statement(
         source: Box::new(source),
     };
     match statement.task {
-        Task::Change => {
+        StatementKind::Change => {
             transaction.execute(statement.sql, []).map_err(failed)?;
         }
-        Task::Check => {
+        StatementKind::Check => {
             let count = transaction
                 .query_row(statement.sql, [], |row| row.get::<_, i64>(0))
                 .map_err(failed)?;

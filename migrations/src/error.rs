@@ -107,7 +107,7 @@ pub enum MigrationError {
     #[error(
         "cannot rename table `{table}` to free its name: foreign keys of {holders} reference it; drop these foreign keys, or rename the table manually"
     )]
-    Held {
+    ReferencedTable {
         /// The name of the table.
         table: String,
         /// The tables with a foreign key on it, in backticks.

@@ -147,14 +147,14 @@ pub struct Statement {
     /// The text of the file.
     pub sql: &'static str,
     /// Whether it is a change or a check.
-    pub task: Task,
+    pub task: StatementKind,
     /// The condition for running it.
-    pub only: Only,
+    pub only: Condition,
 }
 
 /// The kind of a [`Statement`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Task {
+pub enum StatementKind {
     /// A change of the database.
     Change,
     /// A check. It counts errors, and any result except zero fails the step.
@@ -165,21 +165,21 @@ pub enum Task {
 ///
 /// All conditions of a step are evaluated before its first statement runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Only {
+pub enum Condition {
     /// No condition.
     Always,
     /// The table exists.
     IfTable(&'static str),
     /// The table exists and lacks the column.
-    IfLacking(&'static str, &'static str),
+    IfColumnMissing(&'static str, &'static str),
 }
 
-impl Only {
+impl Condition {
     pub(crate) fn holds(self, catalog: &Catalog) -> bool {
         match self {
             Self::Always => true,
             Self::IfTable(table) => catalog.tables.contains_key(table),
-            Self::IfLacking(table, column) => catalog
+            Self::IfColumnMissing(table, column) => catalog
                 .tables
                 .get(table)
                 .is_some_and(|table| table.column(column).is_none()),
@@ -212,23 +212,23 @@ impl Statement {
         Self {
             file,
             sql,
-            task: Task::Change,
-            only: Only::Always,
+            task: StatementKind::Change,
+            only: Condition::Always,
         }
     }
 
     const fn if_table(mut self, table: &'static str) -> Self {
-        self.only = Only::IfTable(table);
+        self.only = Condition::IfTable(table);
         self
     }
 
     const fn if_lacking(mut self, table: &'static str, column: &'static str) -> Self {
-        self.only = Only::IfLacking(table, column);
+        self.only = Condition::IfColumnMissing(table, column);
         self
     }
 
     const fn checking(mut self) -> Self {
-        self.task = Task::Check;
+        self.task = StatementKind::Check;
         self
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! 1. Create a folder `sql/NNNN-some-words/` with one statement per file, and list it at the end of
 //!    [`LADDER`]. Never change a released step.
-//! 2. Make every statement safe to run twice, with `IF NOT EXISTS` or a condition ([`Only`]).
+//! 2. Make every statement safe to run twice, with `IF NOT EXISTS` or a condition ([`Condition`]).
 //! 3. To add columns, rebuild the table as `0030` does. Do not use `ALTER TABLE`: DuckDB 1.5.6
 //!    cannot replay an `ADD COLUMN` on a table with a computed default, so a crash right after it
 //!    makes the database unusable. [`verify`] compares tables with their newest `CREATE TABLE`, so
@@ -33,10 +33,14 @@ mod rename;
 mod shape;
 mod status;
 
-pub use apply::{Action, Applied, Apply, Interrupted, Moment, Observer, Point, apply};
+pub use apply::{
+    Action, MigrationOptions, MigrationReport, Moment, Observer, Point, StopMigration, apply,
+};
 pub use error::MigrationError;
-pub use ladder::{CURRENT, LADDER, LEGACY_LAYOUT, OLDEST, Only, Statement, Step, Task};
-pub use record::Found;
-pub use rename::{ObjectKind, Renamed};
+pub use ladder::{
+    CURRENT, Condition, LADDER, LEGACY_LAYOUT, OLDEST, Statement, StatementKind, Step,
+};
+pub use record::DatabaseState;
+pub use rename::{ObjectKind, RenamedObject};
 pub use shape::{describe, verify};
 pub use status::{Status, status};

@@ -16,7 +16,7 @@ const LISTED_MAX: usize = 5;
 
 /// The state in which a database was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
+pub enum DatabaseState {
     /// The database is empty.
     Fresh,
     /// The legacy system wrote the database. It recorded numbers without names and checksums.
@@ -25,7 +25,7 @@ pub enum Found {
     At(u32),
 }
 
-impl Found {
+impl DatabaseState {
     /// The number of the database, if it has one.
     #[must_use]
     pub fn number(self) -> Option<u32> {
@@ -43,7 +43,7 @@ impl Found {
     }
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for DatabaseState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fresh => write!(f, "a fresh database"),
@@ -66,7 +66,7 @@ impl Row {
 }
 
 /// Reads the record. Fails if the database must not be migrated.
-pub(crate) fn read(conn: &Connection, catalog: &Catalog) -> Result<Found, MigrationError> {
+pub(crate) fn read(conn: &Connection, catalog: &Catalog) -> Result<DatabaseState, MigrationError> {
     let rows = rows(conn, catalog)?;
     let Some(newest) = rows.iter().map(|row| row.version).max() else {
         return fresh(conn, catalog);
@@ -78,7 +78,7 @@ pub(crate) fn read(conn: &Connection, catalog: &Catalog) -> Result<Found, Migrat
         return Err(MigrationError::TooOld { found: newest });
     };
     if found <= NEWEST_LEGACY && rows.iter().all(Row::is_unnamed) {
-        return Ok(Found::Legacy(found));
+        return Ok(DatabaseState::Legacy(found));
     }
     // Check for a record of another system first. Its gaps are not gaps.
     for step in LADDER.iter().filter(|step| step.number <= found) {
@@ -110,11 +110,11 @@ pub(crate) fn read(conn: &Connection, catalog: &Catalog) -> Result<Found, Migrat
             });
         }
     }
-    Ok(Found::At(found))
+    Ok(DatabaseState::At(found))
 }
 
 /// A database without a version is fresh only if it has no tables or views.
-fn fresh(conn: &Connection, catalog: &Catalog) -> Result<Found, MigrationError> {
+fn fresh(conn: &Connection, catalog: &Catalog) -> Result<DatabaseState, MigrationError> {
     let mut others: Vec<String> = catalog
         .tables
         .keys()
@@ -124,7 +124,7 @@ fn fresh(conn: &Connection, catalog: &Catalog) -> Result<Found, MigrationError> 
         .collect();
     others.extend(catalog::outside_main(conn)?);
     if others.is_empty() {
-        return Ok(Found::Fresh);
+        return Ok(DatabaseState::Fresh);
     }
     let hidden = others.len().saturating_sub(LISTED_MAX);
     let mut tables = listed(others.iter().take(LISTED_MAX));

@@ -17,7 +17,7 @@ use crate::shape::{self, TableShape};
 /// Its rows, columns and constraints stay unchanged. Views over it refer to it by name, as all
 /// DuckDB views do. They read our table afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Renamed {
+pub struct RenamedObject {
     /// The number of the step that needs the name.
     pub number: u32,
     /// Whether it is a table or a view.
@@ -44,7 +44,7 @@ pub(crate) fn plan(
     conn: &Connection,
     catalog: &Catalog,
     number: u32,
-) -> Result<Vec<Renamed>, MigrationError> {
+) -> Result<Vec<RenamedObject>, MigrationError> {
     let mut plan = Vec::new();
     for from in shape::introduced_by(number) {
         let kind = if catalog.views.contains(&from) {
@@ -60,12 +60,12 @@ pub(crate) fn plan(
         };
         let holders = catalog::referencing_tables(conn, &from)?;
         if !holders.is_empty() {
-            return Err(MigrationError::Held {
+            return Err(MigrationError::ReferencedTable {
                 table: from,
                 holders: listed(holders),
             });
         }
-        plan.push(Renamed {
+        plan.push(RenamedObject {
             number,
             kind,
             to: free_name(&from, catalog),
@@ -76,7 +76,7 @@ pub(crate) fn plan(
     Ok(plan)
 }
 
-impl Renamed {
+impl RenamedObject {
     /// The statements that rename it, in order.
     pub(crate) fn statements(&self) -> Vec<String> {
         let rename = format!(
@@ -118,7 +118,7 @@ impl ObjectKind {
     }
 }
 
-impl fmt::Display for Renamed {
+impl fmt::Display for RenamedObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,

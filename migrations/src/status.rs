@@ -5,19 +5,19 @@ use duckdb::Connection;
 use crate::catalog::Catalog;
 use crate::error::MigrationError;
 use crate::ladder::{CURRENT, LADDER, OLDEST, Step};
-use crate::record::{self, Found};
-use crate::rename::{self, Renamed};
+use crate::record::{self, DatabaseState};
+use crate::rename::{self, RenamedObject};
 use crate::shape;
 
 /// The state of a database and its pending steps.
 #[derive(Debug)]
 pub struct Status {
     /// The state in which the database was found.
-    pub found: Found,
+    pub found: DatabaseState,
     /// The steps to reach [`CURRENT`], in order.
     pub pending: Vec<&'static Step>,
     /// The tables and views that these steps would rename.
-    pub renamed: Vec<Renamed>,
+    pub renamed: Vec<RenamedObject>,
 }
 
 /// Examines a database without changing it.
@@ -27,7 +27,7 @@ pub struct Status {
 pub fn status(conn: &Connection) -> Result<Status, MigrationError> {
     let catalog = Catalog::read(conn)?;
     let found = record::read(conn, &catalog)?;
-    if let Found::At(number) = found {
+    if let DatabaseState::At(number) = found {
         shape::verify_at(&catalog, number)?;
     }
     let pending: Vec<&'static Step> = LADDER

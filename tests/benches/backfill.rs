@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use session_pipeline_harness::measure::{Figures, Material, child, watched_child};
+use session_pipeline_harness::measure::{BenchSessions, Measurement, child, watched_child};
 use session_pipeline_harness::program;
 
 const ROUNDS: usize = 3;
@@ -46,7 +46,7 @@ fn small_sessions(program: &Path) -> Result<(), Box<dyn Error>> {
         "{SMALL_SESSIONS} new sessions of {} bytes and {ROWS} rows",
         bytes / SMALL_SESSIONS
     );
-    let mut rates = Figures::default();
+    let mut rates = Measurement::default();
     for round in 0..ROUNDS {
         let mut run = Command::new(program);
         run.arg("--data-dir")
@@ -61,7 +61,7 @@ fn small_sessions(program: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 fn much_data(program: &Path) -> Result<(), Box<dyn Error>> {
-    let Material { root, keys, bytes } = Material::of_arguments()?;
+    let BenchSessions { root, keys, bytes } = BenchSessions::of_arguments()?;
     let copies = MUCH_BYTES.div_ceil(bytes.max(1));
     let scratch = tempfile::tempdir()?;
     let copied = scratch.path().join("sessions");

@@ -15,15 +15,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use duckdb::Connection;
-use session_pipeline_harness::measure::{Figures, child, watched_child};
+use session_pipeline_harness::measure::{Measurement, child, watched_child};
 use session_pipeline_harness::program;
 use session_pipeline_host::clock::SystemClock;
 use session_pipeline_host::sessions::SessionsRoot;
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::registry::Registry;
-use session_pipeline_pipeline::report::{self, By, Days, Prices};
+use session_pipeline_pipeline::report::{self, DayRange, PriceTable, ReportGrouping};
 use session_pipeline_pipeline::run::Pipeline;
-use session_pipeline_pipeline::shipped::Shipped;
+use session_pipeline_pipeline::shipped::ShippedProcessor;
 
 const ROUNDS: usize = 3;
 const MANY_MESSAGES: u64 = 10_000_000;
@@ -76,7 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn open(data_dir: &Path) -> Result<Pipeline, Box<dyn Error>> {
-    let registry = Registry::new([Shipped {
+    let registry = Registry::new([ShippedProcessor {
         name: "usage",
         component: session_pipeline_bundle::USAGE,
     }]);
@@ -110,13 +110,13 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
         started.elapsed().as_secs_f64()
     );
     let pipeline = open(data_dir.path())?;
-    let prices = Prices::of(pipeline.config())?;
+    let prices = PriceTable::load(pipeline.config())?;
     let report = || {
         report::usage(
             pipeline.store(),
             &prices,
-            By::Day,
-            Days::default(),
+            ReportGrouping::Day,
+            DayRange::default(),
             pipeline.clock(),
         )
     };
@@ -126,8 +126,8 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
         "first report, which counts everything: {:.2} s",
         started.elapsed().as_secs_f64()
     );
-    for by in By::ALL {
-        let mut seconds = Figures::default();
+    for by in ReportGrouping::ALL {
+        let mut seconds = Measurement::default();
         let mut rows = 0;
         for _ in 0..ROUNDS {
             let started = Instant::now();
@@ -135,7 +135,7 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
                 pipeline.store(),
                 &prices,
                 by,
-                Days::default(),
+                DayRange::default(),
                 pipeline.clock(),
             )?;
             seconds.add(started.elapsed().as_secs_f64());
@@ -143,10 +143,15 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
         }
         println!("by {:<8} {seconds} s, {rows} rows", by.key());
     }
-    let mut seconds = Figures::default();
+    let mut seconds = Measurement::default();
     for _ in 0..ROUNDS {
         let started = Instant::now();
-        report::tools(pipeline.store(), &prices, Days::default(), pipeline.clock())?;
+        report::tools(
+            pipeline.store(),
+            &prices,
+            DayRange::default(),
+            pipeline.clock(),
+        )?;
         seconds.add(started.elapsed().as_secs_f64());
     }
     println!("by tool     {seconds} s");
@@ -190,8 +195,11 @@ fn much_data(ccusage: &str, like: Option<&Path>) -> Result<(), Box<dyn Error>> {
     theirs
         .args(["claude", "daily", "--offline", "--json", "-z", "UTC"])
         .env("CLAUDE_CONFIG_DIR", scratch.path().join("agent"));
-    let (mut report, mut query, mut other) =
-        (Figures::default(), Figures::default(), Figures::default());
+    let (mut report, mut query, mut other) = (
+        Measurement::default(),
+        Measurement::default(),
+        Measurement::default(),
+    );
     for _ in 0..3 * ROUNDS {
         report.add(
             child(&mut command(&["report", "usage", "--json"]))?
@@ -204,14 +212,14 @@ fn much_data(ccusage: &str, like: Option<&Path>) -> Result<(), Box<dyn Error>> {
         }
     }
     let pipeline = open(&data_dir)?;
-    let prices = Prices::of(pipeline.config())?;
+    let prices = PriceTable::load(pipeline.config())?;
     for _ in 0..3 * ROUNDS {
         let started = Instant::now();
         report::usage(
             pipeline.store(),
             &prices,
-            By::Day,
-            Days::default(),
+            ReportGrouping::Day,
+            DayRange::default(),
             pipeline.clock(),
         )?;
         query.add(started.elapsed().as_secs_f64());

@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use md5::{Digest, Md5};
 use rustix::time::{ClockId, clock_gettime};
-use session_pipeline_harness::measure::{Figures, Material};
+use session_pipeline_harness::measure::{BenchSessions, Measurement};
 use session_pipeline_host::clock::{SystemClock, UtcMicros};
 use session_pipeline_host::content::Snapshot;
 use session_pipeline_host::processor::SessionInfo;
-use session_pipeline_host::sandbox::{Reach, confine_thread};
+use session_pipeline_host::sandbox::{FileAccess, confine_thread};
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::run::Pipeline;
-use session_pipeline_pipeline::shipped::Shipped;
+use session_pipeline_pipeline::shipped::ShippedProcessor;
 use session_pipeline_processor::native::MemoryHost;
 use session_pipeline_usage::Usage;
 
@@ -28,7 +28,7 @@ const ROUND_BYTES_MIN: u64 = 40_000_000;
 const LINE_BYTES_MAX: usize = 16 << 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let Material { root, keys, bytes } = Material::of_arguments()?;
+    let BenchSessions { root, keys, bytes } = BenchSessions::of_arguments()?;
     let repeats = ROUND_BYTES_MIN.div_ceil(bytes.max(1));
     println!(
         "{} files, {:.1} MB, {repeats} times a round",
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let data_dir = tempfile::tempdir()?;
     let mut config = Config::new(data_dir.path());
     config.workers = 1;
-    let registry = Registry::new([Shipped {
+    let registry = Registry::new([ShippedProcessor {
         name: "usage",
         component: session_pipeline_bundle::USAGE,
     }]);
@@ -53,12 +53,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let megabytes = (bytes * repeats) as f64 / 1e6;
     let rate = |took: Duration| megabytes / took.as_secs_f64();
     let (mut native, mut md5, mut reading, mut sandboxed, mut guest, mut confined) = (
-        Figures::default(),
-        Figures::default(),
-        Figures::default(),
-        Figures::default(),
-        Figures::default(),
-        Figures::default(),
+        Measurement::default(),
+        Measurement::default(),
+        Measurement::default(),
+        Measurement::default(),
+        Measurement::default(),
+        Measurement::default(),
     );
     for _ in 0..ROUNDS {
         let native_took = cpu(|| {
@@ -110,9 +110,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let whole_took = cpu(whole);
         let confined_took = std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                let reach = Reach {
+                let reach = FileAccess {
                     sessions: Some(root.folder()),
-                    ..Reach::default()
+                    ..FileAccess::default()
                 };
                 confine_thread(reach).expect("what the kernel has can be used");
                 cpu(whole)

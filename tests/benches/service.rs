@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use session_pipeline::http::{HttpLimits, Server, Service};
+use session_pipeline::http::{HttpLimits, Server, ServiceState};
 use session_pipeline_bundle::{USAGE, faulty};
 use session_pipeline_host::clock::SystemClock;
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::run::{Pipeline, RunRequest};
-use session_pipeline_pipeline::shipped::Shipped;
+use session_pipeline_pipeline::shipped::ShippedProcessor;
 use session_pipeline_pipeline::token::Randomness;
 
 const PROCESSORS: [&str; 4] = [
@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for session in 0..sessions {
         write_session(&config, session)?;
     }
-    let shipped = PROCESSORS.map(|name| Shipped {
+    let shipped = PROCESSORS.map(|name| ShippedProcessor {
         name,
         component: match name.strip_prefix("faulty-") {
             Some(way) => faulty(&way.replace('-', "_")).unwrap_or_default(),
@@ -62,7 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for name in PROCESSORS {
         pipeline.processor(name)?;
     }
-    let service = Service::new(
+    let service = ServiceState::new(
         Arc::clone(&pipeline),
         None,
         Box::new(Fixed),

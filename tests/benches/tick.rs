@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fs;
 use std::process::Command;
 
-use session_pipeline_harness::measure::{Figures, child, watched_child};
+use session_pipeline_harness::measure::{Measurement, child, watched_child};
 use session_pipeline_harness::program;
 
 const ROUNDS: usize = 9;
@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "first run: {sessions} sessions in {:.1} s",
         first.wall.as_secs_f64()
     );
-    let (mut ticks, mut finds) = (Figures::default(), Figures::default());
+    let (mut ticks, mut finds) = (Measurement::default(), Measurement::default());
     for _ in 0..ROUNDS {
         ticks.add(child(&mut run)?.wall.as_secs_f64());
         finds.add(child(&mut find)?.wall.as_secs_f64());

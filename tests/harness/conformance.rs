@@ -40,8 +40,8 @@ use std::path::{Path, PathBuf};
 use session_pipeline_host::fault::Fault;
 use session_pipeline_host::sessions::SessionsRoot;
 
-pub use laws::{LAWS, Law, Trial};
-pub use report::{Failure, Judged, Report, Verdict};
+pub use laws::{LAWS, Law, LawInput};
+pub use report::{ConformanceReport, LawResult, LawViolation, Verdict};
 
 use crate::subject::Subject;
 
@@ -106,13 +106,13 @@ pub fn verify(
     subject: &Subject,
     options: &Options,
     begin: &mut dyn FnMut(&'static Law),
-) -> Result<Report, VerifyError> {
+) -> Result<ConformanceReport, VerifyError> {
     let mut laws = Vec::with_capacity(LAWS.len());
     for law in &LAWS {
         begin(law);
         laws.push(search::search(law, subject, options)?);
     }
-    Ok(Report {
+    Ok(ConformanceReport {
         component: Some(subject.manifest().clone()),
         seed: options.seed,
         cases: options.cases,
@@ -121,18 +121,18 @@ pub fn verify(
 }
 
 /// What is to be said of a component that is refused: it does not describe itself as it has to.
-pub fn refused(fault: &Fault, options: &Options) -> Report {
-    let laws = LAWS.iter().map(|law| Judged {
+pub fn refused(fault: &Fault, options: &Options) -> ConformanceReport {
+    let laws = LAWS.iter().map(|law| LawResult {
         law,
         sessions: 0,
         unanswered: 0,
         verdict: if law.is_of_itself() {
-            Verdict::Failed(Failure::of_itself(fault.to_string()))
+            Verdict::Failed(LawViolation::of_itself(fault.to_string()))
         } else {
             Verdict::Untried
         },
     });
-    Report {
+    ConformanceReport {
         component: None,
         seed: options.seed,
         cases: options.cases,

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_host::manifest::{Kind, Manifest, TableSpec};
+use session_pipeline_host::manifest::{ColumnKind, Manifest, TableSpec};
 use session_pipeline_host::rows::{Cell, TableRows};
 use session_pipeline_host::shared::MemoryRows;
 
@@ -69,7 +69,7 @@ pub fn shared_from(manifest: &Manifest, document: &Value) -> Result<MemoryRows, 
         for (place, row) in rows.iter().enumerate() {
             let cells = cells_of(spec, row)
                 .map_err(|reason| format!("row {} of `{name}`: {reason}", place + 1))?;
-            shared.keep(spec, cells);
+            shared.insert(spec, cells);
         }
     }
     Ok(shared)
@@ -103,14 +103,14 @@ fn cells_of(spec: &TableSpec, row: &Value) -> Result<Vec<Cell<'static>>, String>
     cells.collect()
 }
 
-fn cell_of(kind: Kind, value: &Value) -> Option<Cell<'static>> {
+fn cell_of(kind: ColumnKind, value: &Value) -> Option<Cell<'static>> {
     let text = || value.as_str().map(ToOwned::to_owned);
     Some(match kind {
         _ if value.is_null() => Cell::Null,
-        Kind::Bool => Cell::Bool(value.as_bool()?),
-        Kind::S64 => Cell::S64(value.as_i64()?),
-        Kind::F64 => Cell::F64(value.as_f64()?),
-        Kind::Text | Kind::Json => Cell::Text(Cow::Owned(text()?)),
-        Kind::Timestamp => Cell::Timestamp(text()?.parse::<UtcMicros>().ok()?.0),
+        ColumnKind::Bool => Cell::Bool(value.as_bool()?),
+        ColumnKind::S64 => Cell::S64(value.as_i64()?),
+        ColumnKind::F64 => Cell::F64(value.as_f64()?),
+        ColumnKind::Text | ColumnKind::Json => Cell::Text(Cow::Owned(text()?)),
+        ColumnKind::Timestamp => Cell::Timestamp(text()?.parse::<UtcMicros>().ok()?.0),
     })
 }

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use session_pipeline_host::fault::Fault;
 use session_pipeline_host::limits::{Compiler, Limits};
 use session_pipeline_host::manifest::Manifest;
-use session_pipeline_host::processor::{Completed, Execution};
+use session_pipeline_host::processor::{Execution, SessionOutput};
 use session_pipeline_host::sandbox::Compiled;
 
 use crate::compiled;
 use crate::data_dir::DataDir;
 use crate::over::Over;
 use crate::rows::rows_of;
-use crate::subject::{self, Circumstances, Subject};
+use crate::subject::{self, Invocation, Subject};
 
 /// A component that is ready to be given transcripts.
 ///
@@ -33,7 +33,7 @@ pub struct Guest(Subject);
 pub struct Extracted {
     /// How many items the guest says it extracted.
     pub items: u64,
-    completed: Completed,
+    completed: SessionOutput,
     manifest: Manifest,
 }
 
@@ -86,8 +86,7 @@ impl Guest {
 
     /// Gives it a transcript, as the session `ada/one.jsonl`.
     pub fn process(&self, transcript: impl AsRef<[u8]>) -> Execution {
-        self.0
-            .process(transcript.as_ref(), &Circumstances::default())
+        self.0.process(transcript.as_ref(), &Invocation::default())
     }
 
     /// Gives it every session of a data dir.

@@ -74,8 +74,8 @@ pub use llm::ScriptedModel;
 pub use llm_server::LlmServer;
 pub use over::Over;
 #[cfg(feature = "pipeline")]
-pub use pipeline::{Ran, TestPipeline};
-pub use session::Session;
+pub use pipeline::{FinishedRun, TestPipeline};
+pub use session::Transcript;
 pub use strategies::{cases, seed};
-pub use subject::{Circumstances, Subject};
+pub use subject::{Invocation, Subject};
 pub use tally::{counted, tally};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use session_pipeline_host::model::{
-    Caller, ErrorClass, LanguageModel, LlmError, Request, Response,
+    LanguageModel, LlmCaller, LlmError, LlmErrorClass, LlmRequest, LlmResponse,
 };
 
 use crate::clock::TestClock;
@@ -32,22 +32,22 @@ pub struct ScriptedModel {
 
 #[derive(Debug, Default)]
 struct State {
-    answers: VecDeque<Answer>,
-    asked: Vec<Asked>,
+    answers: VecDeque<ScriptedAnswer>,
+    asked: Vec<ReceivedRequest>,
     is_held: bool,
 }
 
 #[derive(Debug)]
-struct Answer {
+struct ScriptedAnswer {
     result: Result<String, LlmError>,
     takes: Option<(Arc<TestClock>, Duration)>,
 }
 
 /// A request as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct ReceivedRequest {
     /// What was asked.
-    pub request: Request,
+    pub request: LlmRequest,
     /// In which run.
     pub run_id: String,
     /// By which processor.
@@ -75,7 +75,7 @@ impl ScriptedModel {
     }
 
     /// One more request that has no answer.
-    pub fn fail(&self, class: ErrorClass, reason: &str) -> &Self {
+    pub fn fail(&self, class: LlmErrorClass, reason: &str) -> &Self {
         let reason = reason.to_owned();
         self.push(Err(LlmError { class, reason }), None)
     }
@@ -85,7 +85,9 @@ impl ScriptedModel {
         result: Result<String, LlmError>,
         takes: Option<(Arc<TestClock>, Duration)>,
     ) -> &Self {
-        self.state().answers.push_back(Answer { result, takes });
+        self.state()
+            .answers
+            .push_back(ScriptedAnswer { result, takes });
         self
     }
 
@@ -102,7 +104,7 @@ impl ScriptedModel {
     }
 
     /// All requests so far.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<ReceivedRequest> {
         self.state().asked.clone()
     }
 
@@ -127,9 +129,13 @@ impl ScriptedModel {
 }
 
 impl LanguageModel for ScriptedModel {
-    fn complete(&self, request: &Request, caller: Caller<'_>) -> Result<Response, LlmError> {
+    fn complete(
+        &self,
+        request: &LlmRequest,
+        caller: LlmCaller<'_>,
+    ) -> Result<LlmResponse, LlmError> {
         let mut state = self.state();
-        state.asked.push(Asked {
+        state.asked.push(ReceivedRequest {
             request: request.clone(),
             run_id: caller.run_id.to_owned(),
             processor: caller.processor.to_owned(),
@@ -141,9 +147,9 @@ impl LanguageModel for ScriptedModel {
             .changed
             .wait_while(state, |state| state.is_held)
             .unwrap_or_else(PoisonError::into_inner);
-        let answer = state.answers.pop_front().unwrap_or_else(|| Answer {
+        let answer = state.answers.pop_front().unwrap_or_else(|| ScriptedAnswer {
             result: Err(LlmError {
-                class: ErrorClass::Unavailable,
+                class: LlmErrorClass::Unavailable,
                 reason: "no answer is scripted".to_owned(),
             }),
             takes: None,
@@ -151,7 +157,7 @@ impl LanguageModel for ScriptedModel {
         if let Some((clock, time)) = answer.takes {
             clock.advance(time);
         }
-        answer.result.map(|text| Response {
+        answer.result.map(|text| LlmResponse {
             input_tokens: request.prompt.len() as u64,
             output_tokens: text.len() as u64,
             text,

@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use session_pipeline_host::clock::Clock as _;
-use session_pipeline_pipeline::config::{Address, LlmConfig, Provider};
-use session_pipeline_pipeline::llm::{Patience, StopSign};
+use session_pipeline_pipeline::config::{LlmConfig, Provider, ProviderUrl};
+use session_pipeline_pipeline::llm::{Sleeper, StopSignal};
 
 use crate::TestClock;
 
 /// What the server does with one request.
 #[derive(Clone, Debug)]
-pub enum Act {
+pub enum ScriptedAct {
     /// It answers.
     Answer {
         /// The status.
@@ -41,7 +41,7 @@ pub enum Act {
     Flood(usize),
 }
 
-impl Act {
+impl ScriptedAct {
     /// An answer with this status and body.
     pub fn answer(status: u16, body: impl ToString) -> Self {
         Self::Answer {
@@ -73,7 +73,7 @@ impl Act {
 
 /// How a model's answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum StopReason {
     /// It said all that it had to say.
     Done,
     /// The limit of tokens cut it off.
@@ -83,16 +83,16 @@ pub enum End {
 }
 
 /// An answer of a model in a provider's format: so many tokens of request and answer.
-pub fn said(provider: Provider, text: &str, end: End, tokens: (u64, u64)) -> Act {
+pub fn said(provider: Provider, text: &str, end: StopReason, tokens: (u64, u64)) -> ScriptedAct {
     let (input, output) = tokens;
     let body = match provider {
         Provider::Anthropic => json!({
             "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-haiku-4-5-20251001",
             "content": [{"type": "text", "text": text}],
             "stop_reason": match end {
-                End::Done => "end_turn",
-                End::Limit => "max_tokens",
-                End::Refusal => "refusal",
+                StopReason::Done => "end_turn",
+                StopReason::Limit => "max_tokens",
+                StopReason::Refusal => "refusal",
             },
             "stop_sequence": null,
             "usage": {"input_tokens": input, "output_tokens": output},
@@ -102,23 +102,23 @@ pub fn said(provider: Provider, text: &str, end: End, tokens: (u64, u64)) -> Act
             "choices": [{
                 "index": 0,
                 "message": match end {
-                    End::Refusal => json!({"role": "assistant", "content": null, "refusal": "I can't"}),
+                    StopReason::Refusal => json!({"role": "assistant", "content": null, "refusal": "I can't"}),
                     _ => json!({"role": "assistant", "content": text, "refusal": null}),
                 },
                 "finish_reason": match end {
-                    End::Limit => "length",
+                    StopReason::Limit => "length",
                     _ => "stop",
                 },
             }],
             "usage": {"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output},
         }),
     };
-    Act::answer(200, body)
+    ScriptedAct::answer(200, body)
 }
 
 /// A request that reached the server.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct HttpRequest {
     /// Its path.
     pub path: String,
     /// Its headers, their names in small letters.
@@ -129,7 +129,7 @@ pub struct Asked {
     pub body: Value,
 }
 
-impl Asked {
+impl HttpRequest {
     /// What a user is made to say in it.
     pub fn prompt(&self) -> &str {
         let messages = self.body["messages"].as_array();
@@ -148,9 +148,9 @@ impl Asked {
 
 #[derive(Debug, Default)]
 struct Shared {
-    script: Mutex<VecDeque<Act>>,
-    beyond: Mutex<Beyond>,
-    asked: Mutex<Vec<Asked>>,
+    script: Mutex<VecDeque<ScriptedAct>>,
+    beyond: Mutex<AfterScript>,
+    asked: Mutex<Vec<HttpRequest>>,
     /// Connections that are left open.
     open: Mutex<Vec<TcpStream>>,
     is_over: AtomicBool,
@@ -158,15 +158,15 @@ struct Shared {
 
 /// What is done when the script is over.
 #[derive(Clone)]
-struct Beyond(Arc<dyn Fn(&Asked) -> Act + Send + Sync>);
+struct AfterScript(Arc<dyn Fn(&HttpRequest) -> ScriptedAct + Send + Sync>);
 
-impl Default for Beyond {
+impl Default for AfterScript {
     fn default() -> Self {
-        Self(Arc::new(|_| Act::answer(418, "the script is over")))
+        Self(Arc::new(|_| ScriptedAct::answer(418, "the script is over")))
     }
 }
 
-impl fmt::Debug for Beyond {
+impl fmt::Debug for AfterScript {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Beyond(…)")
     }
@@ -221,27 +221,31 @@ impl LlmServer {
     }
 
     /// Adds to the script.
-    pub fn will(&self, act: Act) -> &Self {
+    pub fn will(&self, act: ScriptedAct) -> &Self {
         locked(&self.shared.script).push_back(act);
         self
     }
 
     /// Adds an answer of the model to the script, of 100 and 20 tokens.
     pub fn will_say(&self, text: &str) -> &Self {
-        self.will(said(self.provider, text, End::Done, (100, 20)))
+        self.will(said(self.provider, text, StopReason::Done, (100, 20)))
     }
 
     /// From now on it answers what is beyond its script as a model would that knows nothing but the
     /// request: the same each time.
-    pub fn otherwise(&self, says: impl Fn(&Asked) -> String + Send + Sync + 'static) -> &Self {
+    pub fn otherwise(
+        &self,
+        says: impl Fn(&HttpRequest) -> String + Send + Sync + 'static,
+    ) -> &Self {
         let provider = self.provider;
-        let act = move |asked: &Asked| said(provider, &says(asked), End::Done, (100, 20));
-        *locked(&self.shared.beyond) = Beyond(Arc::new(act));
+        let act =
+            move |asked: &HttpRequest| said(provider, &says(asked), StopReason::Done, (100, 20));
+        *locked(&self.shared.beyond) = AfterScript(Arc::new(act));
         self
     }
 
     /// The requests that it has read, in the order in which they came.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<HttpRequest> {
         locked(&self.shared.asked).clone()
     }
 
@@ -271,7 +275,7 @@ impl LlmServer {
     pub fn config(&self) -> LlmConfig {
         LlmConfig {
             provider: Some(self.provider),
-            base_url: Some(Address::parse(&self.url()).expect("an address")),
+            base_url: Some(ProviderUrl::parse(&self.url()).expect("an address")),
             ..LlmConfig::default()
         }
     }
@@ -296,42 +300,42 @@ fn serve(shared: &Shared, stream: TcpStream) -> io::Result<()> {
             return Ok(());
         }
         let act = locked(&shared.script).pop_front();
-        if let Some(Act::Reset) = act {
+        if let Some(ScriptedAct::Reset) = act {
             return reset(shared);
         }
         let asked = read(&mut reader)?;
         locked(&shared.asked).push(asked.clone());
         let beyond = locked(&shared.beyond).clone();
         match act.unwrap_or_else(|| beyond.0(&asked)) {
-            Act::Answer {
+            ScriptedAct::Answer {
                 status,
                 headers,
                 body,
             } => write(&stream, status, &headers, body.as_bytes(), body.len())?,
-            Act::HalfAnswer => {
+            ScriptedAct::HalfAnswer => {
                 write(&stream, 200, &[], b"{\"id\":", 4000)?;
                 return stream.shutdown(std::net::Shutdown::Both);
             }
-            Act::Stall => {
+            ScriptedAct::Stall => {
                 write(&stream, 200, &[], b"{\"id\":", 4000)?;
                 locked(&shared.open).push(stream);
                 return Ok(());
             }
-            Act::Silence => {
+            ScriptedAct::Silence => {
                 locked(&shared.open).push(stream);
                 return Ok(());
             }
-            Act::Flood(bytes) => {
+            ScriptedAct::Flood(bytes) => {
                 write(&stream, 200, &[], &vec![b' '; bytes], bytes)?;
             }
-            Act::Reset => return reset(shared),
+            ScriptedAct::Reset => return reset(shared),
         }
     }
 }
 
 /// What nobody has read yet turns the end of a connection into a reset.
 fn reset(shared: &Shared) -> io::Result<()> {
-    locked(&shared.asked).push(Asked {
+    locked(&shared.asked).push(HttpRequest {
         path: String::new(),
         headers: Vec::new(),
         text: String::new(),
@@ -340,7 +344,7 @@ fn reset(shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
-fn read(reader: &mut impl BufRead) -> io::Result<Asked> {
+fn read(reader: &mut impl BufRead) -> io::Result<HttpRequest> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -358,7 +362,7 @@ fn read(reader: &mut impl BufRead) -> io::Result<Asked> {
     let mut text = String::new();
     reader.take(length.unwrap_or(0)).read_to_string(&mut text)?;
     let body = serde_json::from_str(&text).unwrap_or_default();
-    Ok(Asked {
+    Ok(HttpRequest {
         path,
         headers,
         text,
@@ -414,8 +418,8 @@ impl TestPatience {
     }
 }
 
-impl Patience for TestPatience {
-    fn wait(&self, time: Duration, _stop: &StopSign) {
+impl Sleeper for TestPatience {
+    fn wait(&self, time: Duration, _stop: &StopSignal) {
         locked(&self.waits).push(time);
         self.clock.advance(time);
     }

@@ -10,9 +10,9 @@ use session_pipeline_host::sessions::SessionsRoot;
 
 /// The figures of one thing over all rounds.
 #[derive(Clone, Debug, Default)]
-pub struct Figures(Vec<f64>);
+pub struct Measurement(Vec<f64>);
 
-impl Figures {
+impl Measurement {
     /// Adds a round.
     pub fn add(&mut self, figure: f64) {
         self.0.push(figure);
@@ -45,7 +45,7 @@ impl Figures {
     }
 }
 
-impl std::fmt::Display for Figures {
+impl std::fmt::Display for Measurement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (low, high) = self.spread();
         write!(f, "{:.3} ({low:.3} to {high:.3})", self.median())
@@ -54,7 +54,7 @@ impl std::fmt::Display for Figures {
 
 /// The sessions that a benchmark works on.
 #[derive(Debug)]
-pub struct Material {
+pub struct BenchSessions {
     /// Their root.
     pub root: SessionsRoot,
     /// Their keys, sorted.
@@ -63,7 +63,7 @@ pub struct Material {
     pub bytes: u64,
 }
 
-impl Material {
+impl BenchSessions {
     /// The sessions of the folder that the program's arguments name, or else the examples that ship.
     ///
     /// # Errors

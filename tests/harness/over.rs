@@ -12,7 +12,7 @@ use session_pipeline_host::shared::MemoryRows;
 
 use crate::data_dir::DataDir;
 use crate::rows::rows_of;
-use crate::subject::{Circumstances, Subject, session_of};
+use crate::subject::{Invocation, Subject, session_of};
 
 /// What came of every session, in the order of their keys.
 ///
@@ -57,11 +57,11 @@ impl Over {
         let line_bytes_max = subject.processor().limits().line_bytes_max;
         let mut shared = Arc::new(MemoryRows::default());
         let give = |key: String| {
-            let snapshot = Snapshot::of_bytes(&dir.read(&key), line_bytes_max)
+            let snapshot = Snapshot::from_bytes(&dir.read(&key), line_bytes_max)
                 .expect("a session can be laid down");
-            let circumstances = Circumstances {
+            let circumstances = Invocation {
                 shared: Some(Arc::clone(&shared)),
-                ..Circumstances::default()
+                ..Invocation::default()
             };
             let execution = subject.process_snapshot(&session_of(&key), snapshot, &circumstances);
             drop(circumstances);

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use session_pipeline_host::model::LanguageModel;
-use session_pipeline_host::sessions::Note;
+use session_pipeline_host::sessions::SkippedPath;
 use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::run::{Pipeline, RunError, RunRequest};
-use session_pipeline_pipeline::shipped::Shipped;
+use session_pipeline_pipeline::shipped::ShippedProcessor;
 use session_pipeline_store::state_rows::{FailureRow, StateRow};
-use session_pipeline_store::{Actor, Stats, Trigger};
+use session_pipeline_store::{Actor, RunStats, Trigger};
 
 use crate::data_dir::DataDir;
 
@@ -34,13 +34,13 @@ pub struct TestPipeline {
 
 /// A run that came to its end.
 #[derive(Clone, Debug)]
-pub struct Ran {
+pub struct FinishedRun {
     /// The run's id.
     pub id: String,
     /// What it did.
-    pub stats: Stats,
+    pub stats: RunStats,
     /// What the walk passed over.
-    pub notes: Vec<Note>,
+    pub notes: Vec<SkippedPath>,
     /// How many sessions it opened.
     pub opens: u64,
 }
@@ -72,7 +72,7 @@ impl TestPipeline {
     ) -> Result<Self, RunError> {
         let shipped = components
             .iter()
-            .map(|&(name, component)| Shipped { name, component });
+            .map(|&(name, component)| ShippedProcessor { name, component });
         let clock = Arc::clone(dir.clock());
         let pipeline = Pipeline::open(config, clock, Registry::new(shipped))?;
         Ok(Self { pipeline })
@@ -87,17 +87,17 @@ impl TestPipeline {
     }
 
     /// Runs a processor as the command line does: without caps, and ignoring waits.
-    pub fn run(&self, processor: &str) -> Ran {
+    pub fn run(&self, processor: &str) -> FinishedRun {
         self.run_as(processor, RunRequest::cli())
     }
 
     /// Runs a processor as the scheduler does, but without caps: failed sessions wait.
-    pub fn run_scheduled(&self, processor: &str) -> Ran {
+    pub fn run_scheduled(&self, processor: &str) -> FinishedRun {
         self.run_as(processor, scheduled())
     }
 
     /// Runs a processor as asked; a run that breaks off ends the test.
-    pub fn run_as(&self, processor: &str, request: RunRequest) -> Ran {
+    pub fn run_as(&self, processor: &str, request: RunRequest) -> FinishedRun {
         self.try_run_as(processor, request)
             .unwrap_or_else(|error| panic!("`{processor}` did not run: {}", chain(&error)))
     }
@@ -106,9 +106,13 @@ impl TestPipeline {
     ///
     /// # Errors
     /// As [`Pipeline::run`].
-    pub fn try_run_as(&self, processor: &str, request: RunRequest) -> Result<Ran, RunError> {
+    pub fn try_run_as(
+        &self,
+        processor: &str,
+        request: RunRequest,
+    ) -> Result<FinishedRun, RunError> {
         let report = self.pipeline.run(processor, &request, &())?;
-        Ok(Ran {
+        Ok(FinishedRun {
             id: report.id,
             stats: report.stats,
             notes: report.notes,
@@ -118,13 +122,13 @@ impl TestPipeline {
 
     /// The state row of a session.
     pub fn state(&self, processor: &str, key: &str) -> Option<StateRow> {
-        let known = self.pipeline.store().known_sessions(processor);
+        let known = self.pipeline.store().state_rows(processor);
         known.expect("the state can be read").get(key).copied()
     }
 
     /// The failure row of a session.
     pub fn failure(&self, processor: &str, key: &str) -> Option<FailureRow> {
-        let failures = self.pipeline.store().known_failures(processor);
+        let failures = self.pipeline.store().failures(processor);
         failures.expect("the failures can be read").remove(key)
     }
 

@@ -74,7 +74,7 @@ pub enum Disturbance {
 
 /// How one start of the program ended.
 #[derive(Debug)]
-pub enum End {
+pub enum ProgramEnd {
     /// By itself.
     Came(Output),
     /// By a kill, with the points that were written down: that at which it died, or all from the
@@ -97,7 +97,7 @@ pub enum End {
 ///
 /// # Panics
 /// When it can't be started.
-pub fn live(mut command: Command, dir: &DataDir, disturbance: &Disturbance) -> End {
+pub fn live(mut command: Command, dir: &DataDir, disturbance: &Disturbance) -> ProgramEnd {
     let record = dir.path().join("killed-at");
     // What an earlier start wrote down is not what this one did.
     let _ = fs::remove_file(&record);
@@ -119,9 +119,9 @@ pub fn live(mut command: Command, dir: &DataDir, disturbance: &Disturbance) -> E
         .wait_with_output()
         .expect("the program can be waited for");
     if output.status.signal() != Some(KILL) {
-        return End::Came(output);
+        return ProgramEnd::Came(output);
     }
     // There is none where it was not killed at a point.
     let points = fs::read_to_string(&record).unwrap_or_default();
-    End::Died(points.lines().map(ToOwned::to_owned).collect())
+    ProgramEnd::Died(points.lines().map(ToOwned::to_owned).collect())
 }

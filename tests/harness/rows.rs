@@ -8,7 +8,7 @@
 
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::manifest::Manifest;
-use session_pipeline_host::processor::Completed;
+use session_pipeline_host::processor::SessionOutput;
 use session_pipeline_host::rows::{Cell, ColumnValues, TableRows};
 
 /// The cells of a column as people read them; nulls as `-`.
@@ -36,7 +36,7 @@ pub fn text_of(cell: &Cell<'_>) -> String {
 )]
 pub(crate) fn rows_of(
     manifest: &Manifest,
-    completed: &Completed,
+    completed: &SessionOutput,
     table: &str,
     columns: &str,
 ) -> Vec<String> {
@@ -59,7 +59,11 @@ pub(crate) fn rows_of(
 }
 
 /// The first difference between the session-owned rows of two sessions, in words.
-pub fn difference(manifest: &Manifest, one: &Completed, other: &Completed) -> Option<String> {
+pub fn difference(
+    manifest: &Manifest,
+    one: &SessionOutput,
+    other: &SessionOutput,
+) -> Option<String> {
     let pairs = one.tables.iter().zip(&other.tables);
     let mut owned = manifest
         .tables

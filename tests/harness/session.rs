@@ -24,7 +24,7 @@ pub const MONDAY_MORNING: UtcMicros = UtcMicros(1_767_603_600_000_000);
 /// assert_eq!(session.text().lines().count(), 5);
 /// ```
 #[derive(Clone, Debug)]
-pub struct Session {
+pub struct Transcript {
     id: String,
     cwd: String,
     git_branch: String,
@@ -37,7 +37,7 @@ pub struct Session {
     last_tool: Option<String>,
 }
 
-impl Session {
+impl Transcript {
     /// An empty transcript of the session of this id.
     pub fn new(id: &str) -> Self {
         Self {
@@ -143,8 +143,8 @@ impl Session {
 
     /// The model answers: one line for each block, all with the message's id and usage.
     #[must_use]
-    pub fn assistant(mut self, message: impl FnOnce(Message) -> Message) -> Self {
-        let message = message(Message::new(&self));
+    pub fn assistant(mut self, message: impl FnOnce(AgentMessage) -> AgentMessage) -> Self {
+        let message = message(AgentMessage::new(&self));
         for line in message.lines() {
             self.last_tool = line.tool.or(self.last_tool);
             let mut extra = json!({ "message": line.message });
@@ -185,8 +185,8 @@ impl Session {
 
     /// A sub-agent's answer, as the parent's transcript reports it while the tool runs.
     #[must_use]
-    pub fn progress(mut self, message: impl FnOnce(Message) -> Message) -> Self {
-        let message = message(Message::new(&self));
+    pub fn progress(mut self, message: impl FnOnce(AgentMessage) -> AgentMessage) -> Self {
+        let message = message(AgentMessage::new(&self));
         let parent = self.last_tool.clone().unwrap_or_default();
         for line in message.lines() {
             let inner = json!({
@@ -289,7 +289,7 @@ impl Session {
     }
 }
 
-impl AsRef<[u8]> for Session {
+impl AsRef<[u8]> for Transcript {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -297,7 +297,7 @@ impl AsRef<[u8]> for Session {
 
 /// An answer of the model in the making.
 #[derive(Clone, Debug)]
-pub struct Message {
+pub struct AgentMessage {
     model: String,
     id: Option<String>,
     request: Option<String>,
@@ -313,8 +313,8 @@ struct MessageLine {
     tool: Option<String>,
 }
 
-impl Message {
-    fn new(session: &Session) -> Self {
+impl AgentMessage {
+    fn new(session: &Transcript) -> Self {
         // As long as those of the API: shorter ones are no identity.
         let place = format!("{:0>16}_{}_{}", "", session.id, session.entries);
         Self {

@@ -8,9 +8,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::session::Session;
+use crate::session::Transcript;
 
-pub use files::{Action, FILES, Folder, Mtime, actions, data_dir};
+pub use files::{FILES, FolderAction, GeneratedFolder, ModifiedAt, actions, data_dir};
 
 /// How many cases every property is tried with, more or less by its cost: what `cargo xtask` says,
 /// or 32.
@@ -62,11 +62,11 @@ pub fn valid_transcript() -> impl Strategy<Value = Vec<u8>> {
 /// version of an agent writes them.
 pub fn unheard_of_transcript() -> impl Strategy<Value = Vec<u8>> {
     let turns = vec(
-        prop_oneof![turn(), unheard_of_line().prop_map(Turn::Raw)],
+        prop_oneof![turn(), unheard_of_line().prop_map(ConversationStep::Raw)],
         0..8,
     );
     (unheard_of_line(), turns).prop_map(|(first, mut turns)| {
-        turns.insert(0, Turn::Raw(first));
+        turns.insert(0, ConversationStep::Raw(first));
         session_of(&turns).bytes().to_vec()
     })
 }
@@ -81,15 +81,18 @@ pub fn two_transcripts() -> impl Strategy<Value = [Vec<u8>; 2]> {
 /// A transcript with lines that are odd, but lines: other values than objects, blank ones, old
 /// shapes, several values on one line.
 pub fn odd_transcript() -> impl Strategy<Value = Vec<u8>> {
-    vec(prop_oneof![turn(), odd_line().prop_map(Turn::Raw)], 0..8)
-        .prop_map(|turns| session_of(&turns).bytes().to_vec())
+    vec(
+        prop_oneof![turn(), odd_line().prop_map(ConversationStep::Raw)],
+        0..8,
+    )
+    .prop_map(|turns| session_of(&turns).bytes().to_vec())
 }
 
 /// A transcript that something happened to: cut anywhere, bytes overwritten, half lines, binary
 /// lines. Nothing in it can be relied upon.
 pub fn damaged_transcript() -> impl Strategy<Value = Vec<u8>> {
     let turns = vec(
-        prop_oneof![2 => turn(), 1 => odd_line().prop_map(Turn::Raw), 2 => broken_line().prop_map(Turn::Raw)],
+        prop_oneof![2 => turn(), 1 => odd_line().prop_map(ConversationStep::Raw), 2 => broken_line().prop_map(ConversationStep::Raw)],
         0..8,
     );
     // A power cut leaves NULs, a bad copy leaves anything.
@@ -143,7 +146,7 @@ pub fn growing_transcript() -> impl Strategy<Value = Vec<Vec<u8>>> {
 
 /// What happens next in a conversation.
 #[derive(Clone, Debug)]
-pub enum Turn {
+pub enum ConversationStep {
     /// A person types.
     User(String),
     /// The model answers with text, at this cost.
@@ -161,35 +164,38 @@ pub enum Turn {
 }
 
 /// One turn of a conversation as agents write it.
-pub fn turn() -> impl Strategy<Value = Turn> {
+pub fn turn() -> impl Strategy<Value = ConversationStep> {
     prop_oneof![
         // Any text at all, quotes, control characters and other scripts included.
-        any::<String>().prop_map(Turn::User),
-        (0..2_000_000_u64, 0..100_000_u64).prop_map(|(input, output)| Turn::Says(input, output)),
+        any::<String>().prop_map(ConversationStep::User),
+        (0..2_000_000_u64, 0..100_000_u64)
+            .prop_map(|(input, output)| ConversationStep::Says(input, output)),
         (
             prop::sample::select(vec!["Bash", "Read", "Task", "Skill", "mcp__github__search"]),
             any::<bool>()
         )
-            .prop_map(|(tool, is_ok)| Turn::Calls(tool, is_ok)),
-        (0..100_000_u64).prop_map(Turn::Reports),
-        prop::sample::select(vec!["/clear", "/plugin:run now"]).prop_map(Turn::Command),
-        (1..7200_u64).prop_map(Turn::Wait),
+            .prop_map(|(tool, is_ok)| ConversationStep::Calls(tool, is_ok)),
+        (0..100_000_u64).prop_map(ConversationStep::Reports),
+        prop::sample::select(vec!["/clear", "/plugin:run now"]).prop_map(ConversationStep::Command),
+        (1..7200_u64).prop_map(ConversationStep::Wait),
     ]
 }
 
 /// A transcript of these turns.
-pub fn session_of(turns: &[Turn]) -> Session {
+pub fn session_of(turns: &[ConversationStep]) -> Transcript {
     session_named("s1", turns)
 }
 
 /// A transcript of these turns, of the session of this id.
-pub fn session_named(id: &str, turns: &[Turn]) -> Session {
+pub fn session_named(id: &str, turns: &[ConversationStep]) -> Transcript {
     turns
         .iter()
-        .fold(Session::new(id), |session, turn| match turn {
-            Turn::User(text) => session.user(text),
-            Turn::Says(input, output) => session.assistant(|m| m.tokens(*input, *output)),
-            Turn::Calls(tool, is_ok) => {
+        .fold(Transcript::new(id), |session, turn| match turn {
+            ConversationStep::User(text) => session.user(text),
+            ConversationStep::Says(input, output) => {
+                session.assistant(|m| m.tokens(*input, *output))
+            }
+            ConversationStep::Calls(tool, is_ok) => {
                 let result = if *is_ok {
                     Ok("done")
                 } else {
@@ -197,10 +203,10 @@ pub fn session_named(id: &str, turns: &[Turn]) -> Session {
                 };
                 session.assistant(|m| m.tool(tool)).tool_result(result)
             }
-            Turn::Reports(output) => session.progress(|m| m.tokens(1, *output)),
-            Turn::Command(command) => session.slash_command(command),
-            Turn::Wait(seconds) => session.wait(Duration::from_secs(*seconds)),
-            Turn::Raw(line) => session.raw_line(line),
+            ConversationStep::Reports(output) => session.progress(|m| m.tokens(1, *output)),
+            ConversationStep::Command(command) => session.slash_command(command),
+            ConversationStep::Wait(seconds) => session.wait(Duration::from_secs(*seconds)),
+            ConversationStep::Raw(line) => session.raw_line(line),
         })
 }
 
@@ -300,7 +306,7 @@ fn member_name() -> impl Strategy<Value = String> {
 /// Files, messages and all else are named by small numbers, so that messages recur: in one file
 /// while they are streamed, in others as forks, resumed sessions, replays and sub-agents' own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sighting {
+pub struct MessageRecord {
     /// Which of [`FILES`].
     pub file: usize,
     /// Which message; its model, speed and input follow from it.
@@ -324,7 +330,7 @@ pub struct Sighting {
 }
 
 /// The sightings in a folder of transcripts, in the order of their lines.
-pub fn sightings() -> impl Strategy<Value = Vec<Sighting>> {
+pub fn sightings() -> impl Strategy<Value = Vec<MessageRecord>> {
     let sighting = (
         (
             0..FILES.len(),
@@ -346,7 +352,7 @@ pub fn sightings() -> impl Strategy<Value = Vec<Sighting>> {
             (file, message, has_request, session),
             (output, is_sidechain, is_progress, is_final),
             (hour, place),
-        )| Sighting {
+        )| MessageRecord {
             file,
             message,
             has_request,

@@ -15,11 +15,13 @@ use std::sync::Arc;
 use session_pipeline_host::clock::SystemClock;
 use session_pipeline_host::content::Snapshot;
 use session_pipeline_host::fault::{Fault, FaultKind};
-use session_pipeline_host::inspect::recognise;
+use session_pipeline_host::inspect::check_header;
 use session_pipeline_host::limits::{Compiler, Limits};
 use session_pipeline_host::manifest::Manifest;
 use session_pipeline_host::processor::{Cost, Execution, Grants, Processor, SessionInfo};
-use session_pipeline_host::sandbox::{self, Aside, CompileError, Compiled, Engine, ModelGrant};
+use session_pipeline_host::sandbox::{
+    self, CompileError, Compiled, Engine, ModelGrant, WorkerSlot,
+};
 use session_pipeline_host::shared::{MemoryRows, SharedRows};
 
 /// The key of a session that has no other.
@@ -35,7 +37,7 @@ pub struct Subject {
 
 /// How a session is given to it, where it is not the usual way.
 #[derive(Clone, Debug, Default)]
-pub struct Circumstances {
+pub struct Invocation {
     /// What is committed of its shared tables.
     pub shared: Option<Arc<MemoryRows>>,
     /// Bytes that one call for lines gives at most, besides a longer line.
@@ -56,7 +58,7 @@ impl Subject {
         settings: Vec<(String, String)>,
         component: &[u8],
     ) -> Result<Self, Fault> {
-        recognise(component)?;
+        check_header(component)?;
         let compiled = compile(compiler, limits, component)?;
         Self::of(&Arc::new(compiled), limits, settings)
     }
@@ -110,9 +112,9 @@ impl Subject {
     }
 
     /// Gives it a transcript, as the session [`KEY`].
-    pub fn process(&self, transcript: &[u8], circumstances: &Circumstances) -> Execution {
+    pub fn process(&self, transcript: &[u8], circumstances: &Invocation) -> Execution {
         let line_bytes_max = self.processor.limits().line_bytes_max;
-        match Snapshot::of_bytes(transcript, line_bytes_max) {
+        match Snapshot::from_bytes(transcript, line_bytes_max) {
             Ok(snapshot) => self.process_snapshot(&session_of(KEY), snapshot, circumstances),
             Err(error) => {
                 let fault = host(format!("the session can't be laid down: {error}"));
@@ -126,19 +128,20 @@ impl Subject {
         &self,
         session: &SessionInfo,
         snapshot: Snapshot,
-        circumstances: &Circumstances,
+        circumstances: &Invocation,
     ) -> Execution {
         let snapshot = match circumstances.chunk_bytes_max {
-            Some(bytes_max) => snapshot.in_chunks_of(bytes_max),
+            Some(bytes_max) => snapshot.with_chunk_size(bytes_max),
             None => snapshot,
         };
         let shared = circumstances.shared.clone();
         let grants = Grants {
             shared: shared.map(|rows| rows as Arc<dyn SharedRows>),
-            model: self.processor.asks_model().then(no_model),
+            model: self.processor.imports_llm().then(no_model),
             randomness: circumstances.randomness,
         };
-        self.processor.process_with(session, snapshot, &grants)
+        self.processor
+            .process_with_grants(session, snapshot, &grants)
     }
 }
 
@@ -153,7 +156,7 @@ pub fn compile(compiler: &Compiler, limits: &Limits, component: &[u8]) -> Result
         let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
         let kind = match error {
             CompileError::Io { .. } => FaultKind::Host,
-            CompileError::TooLarge { .. } | CompileError::Refused(_) => FaultKind::Component,
+            CompileError::TooLarge { .. } | CompileError::Rejected(_) => FaultKind::Component,
         };
         Fault::new(kind, format!("{error}{cause}"))
     })
@@ -173,15 +176,15 @@ pub fn session_of(key: &str) -> SessionInfo {
 /// Nobody answers; so a session that fails for it is known to have failed for that.
 fn no_model() -> ModelGrant {
     struct Here;
-    impl Aside for Here {
-        fn aside(&self, wait: &mut dyn FnMut()) {
+    impl WorkerSlot for Here {
+        fn release_while(&self, wait: &mut dyn FnMut()) {
             wait();
         }
     }
     ModelGrant {
         model: None,
         clock: Arc::new(SystemClock::default()),
-        place: Arc::new(Here),
+        slot: Arc::new(Here),
         run_id: "".into(),
     }
 }

@@ -48,15 +48,15 @@ pub fn tally(what: &str, count: u64) {
 /// ```
 pub fn counted(cases: u32) -> Config {
     Config {
-        result_cache: || Box::new(Counting(0)),
+        result_cache: || Box::new(CountedCases(0)),
         ..Config::with_cases(cases)
     }
 }
 
 /// Remembers no result: proptest shows each to its cache, and here they are counted.
-struct Counting(u64);
+struct CountedCases(u64);
 
-impl ResultCache for Counting {
+impl ResultCache for CountedCases {
     fn key(&self, _: &ResultCacheKey<'_>) -> u64 {
         0
     }
@@ -70,7 +70,7 @@ impl ResultCache for Counting {
     }
 }
 
-impl Drop for Counting {
+impl Drop for CountedCases {
     fn drop(&mut self) {
         tally("cases", self.0);
     }

@@ -10,23 +10,23 @@ use std::time::Duration;
 
 use session_pipeline_host::limits::Limits;
 use session_pipeline_pipeline::config::{
-    Config, ConfigError, Given, ProcessorConfig, Provider, StructuredOutput, known_keys,
+    Config, ConfigError, ConfigOverrides, ProcessorConfig, Provider, StructuredOutput, config_keys,
 };
 use tempfile::TempDir;
 
 /// The configuration that a file gives, named by `--config`.
 fn check(text: &str) -> Result<Config, String> {
     let folder = tempfile::tempdir().unwrap();
-    let made = Config::make(&named(&folder, text));
+    let made = Config::load(&named(&folder, text));
     made.map_err(|error| error.to_string().replace(&path_of(&folder), "c.toml"))
 }
 
-fn named(folder: &TempDir, text: &str) -> Given {
+fn named(folder: &TempDir, text: &str) -> ConfigOverrides {
     fs::write(folder.path().join("c.toml"), text).unwrap();
-    Given {
+    ConfigOverrides {
         data_dir: Some("data".into()),
         config_file: Some(folder.path().join("c.toml")),
-        ..Given::default()
+        ..ConfigOverrides::default()
     }
 }
 
@@ -108,7 +108,7 @@ fn the_example_states_the_defaults_as_they_are() {
     let made = check(&uncommented(&example(), false)).unwrap();
     let own = ProcessorConfig {
         llm: Some(true),
-        may_go_back: false,
+        allow_lower_version: false,
         limits: Some(Limits::default()),
         settings: [("key".to_owned(), "value".to_owned())].into(),
         schedule: None,
@@ -130,7 +130,7 @@ fn the_example_holds_every_key_and_all_are_allowed() {
     let mut there = keys_of(&text);
     there.retain(|key| key != "processors.usage.settings.key");
     there.sort_unstable();
-    let mut known: Vec<String> = known_keys()
+    let mut known: Vec<String> = config_keys()
         .into_iter()
         .map(|known| known.key.replace("<name>", "usage"))
         .collect();
@@ -224,22 +224,22 @@ fn a_file_that_is_no_toml_is_refused_at_its_place() {
 #[test]
 fn a_named_file_must_be_there_and_the_one_in_the_data_dir_need_not() {
     let folder = tempfile::tempdir().unwrap();
-    let mut given = Given {
+    let mut given = ConfigOverrides {
         data_dir: Some(folder.path().to_owned()),
-        ..Given::default()
+        ..ConfigOverrides::default()
     };
-    assert_eq!(Config::make(&given).unwrap(), Config::new(folder.path()));
+    assert_eq!(Config::load(&given).unwrap(), Config::new(folder.path()));
     given.config_file = Some(folder.path().join("c.toml"));
-    let error = Config::make(&given).unwrap_err();
+    let error = Config::load(&given).unwrap_err();
     assert!(matches!(error, ConfigError::Unreadable { .. }), "{error}");
     assert!(error.to_string().contains(&path_of(&folder)), "{error}");
 
     fs::write(folder.path().join("config.toml"), "workers = 7").unwrap();
     given.config_file = None;
-    assert_eq!(Config::make(&given).unwrap().workers, 7);
+    assert_eq!(Config::load(&given).unwrap().workers, 7);
     fs::write(folder.path().join("config.toml"), b"# caf\xe9").unwrap();
     assert!(matches!(
-        Config::make(&given),
+        Config::load(&given),
         Err(ConfigError::Unreadable { .. })
     ));
 }
@@ -248,11 +248,11 @@ fn a_named_file_must_be_there_and_the_one_in_the_data_dir_need_not() {
 fn a_file_found_by_the_data_dir_can_not_name_another() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("config.toml"), "data_dir = \"other\"").unwrap();
-    let given = Given {
+    let given = ConfigOverrides {
         data_dir: Some(folder.path().to_owned()),
-        ..Given::default()
+        ..ConfigOverrides::default()
     };
-    let error = Config::make(&given).unwrap_err().to_string();
+    let error = Config::load(&given).unwrap_err().to_string();
     assert!(
         error.contains("`data_dir` is not allowed in this file"),
         "{error}"
@@ -330,7 +330,7 @@ fn everything_has_its_place_in_the_data_dir() {
 #[test]
 fn what_each_key_allows_is_told_with_its_bounds() {
     // Those of one processor are those of all, by the same table.
-    let keys = known_keys().into_iter();
+    let keys = config_keys().into_iter();
     let keys = keys.filter(|known| !known.key.starts_with("processors.<name>.limits."));
     let told = keys.map(|known| {
         let key = known.key.replace("<name>", "usage");
@@ -371,9 +371,9 @@ fn a_file_may_have_a_mebibyte_and_no_more() {
 #[test]
 fn only_a_processor_that_is_named_may_go_back_to_a_lower_version() {
     let config = check("[processors.a]\nallow_lower_version = true\n[processors.b]\n").unwrap();
-    assert!(config.may_go_back("a"));
-    assert!(!config.may_go_back("b"));
-    assert!(!config.may_go_back("c"));
+    assert!(config.allows_lower_version("a"));
+    assert!(!config.allows_lower_version("b"));
+    assert!(!config.allows_lower_version("c"));
 }
 
 #[test]

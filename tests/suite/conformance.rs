@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use session_pipeline_bundle::{USAGE, VERIFICATION, faulty};
 use session_pipeline_harness::conformance::{
-    self, LAWS, Options, Report, Verdict, VerifyError, sessions_at, verify,
+    self, ConformanceReport, LAWS, Options, Verdict, VerifyError, sessions_at, verify,
 };
-use session_pipeline_harness::{DataDir, Guest, Session, Subject};
+use session_pipeline_harness::{DataDir, Guest, Subject, Transcript};
 use session_pipeline_host::fault::FaultKind;
 use session_pipeline_host::limits::{Compiler, Limits};
 
@@ -29,12 +29,12 @@ const BREAKERS: [(&str, &str); 12] = [
     ("tables", "strays_from_its_tables"),
 ];
 
-fn held_to_laws(component: &[u8], options: &Options) -> Report {
+fn held_to_laws(component: &[u8], options: &Options) -> ConformanceReport {
     verify(Guest::load(component).subject(), options, &mut |_| {}).unwrap()
 }
 
 /// The files in which the law that failed keeps its sessions.
-fn kept(report: &Report) -> Vec<PathBuf> {
+fn kept(report: &ConformanceReport) -> Vec<PathBuf> {
     let mut laws = report.laws.iter();
     let failure = laws.find_map(|judged| match &judged.verdict {
         Verdict::Failed(failure) => Some(failure.kept.clone()),
@@ -136,7 +136,7 @@ fn what_failed_is_kept_and_tried_first_the_next_time() {
 #[test]
 fn a_session_that_is_given_is_tried_too_and_made_shorter() {
     let dir = DataDir::new();
-    let mut session = Session::new("s1");
+    let mut session = Transcript::new("s1");
     for number in 0..40 {
         session = session.user(&format!("line {number}"));
     }
@@ -215,6 +215,6 @@ fn a_session_that_can_not_be_read_and_a_machine_in_the_way_are_no_verdict() {
 #[test]
 fn a_law_blames_nobody_for_the_kind_of_fault_that_another_law_is_about() {
     let guest = Guest::load(faulty("strays_from_its_tables").unwrap());
-    let session = Session::new("s1").assistant(|m| m.tool("Bash"));
+    let session = Transcript::new("s1").assistant(|m| m.tool("Bash"));
     assert_eq!(guest.fail(&session).kind, FaultKind::BadRecord);
 }

@@ -40,10 +40,10 @@ fn check(bytes: &[u8], line_bytes_max: usize) -> (Vec<String>, String) {
         .iter()
         .map(|chunk| {
             if chunk.bytes.is_empty() {
-                return format!("end:{}", chunk.passed_over);
+                return format!("end:{}", chunk.skipped_lines);
             }
             let text = String::from_utf8_lossy(&chunk.bytes).into_owned();
-            format!("{}:{}:{text:?}", chunk.first_line, chunk.passed_over)
+            format!("{}:{}:{text:?}", chunk.first_line, chunk.skipped_lines)
         })
         .collect();
     (texts, snapshot.finish().unwrap().to_string())
@@ -176,11 +176,11 @@ fn a_file_that_becomes_shorter_while_it_is_read_is_an_error() {
     let mut snapshot = snapshot(&dir, &b"a line\n".repeat(2000), LINE_BYTES_MAX);
     snapshot.next_chunk(0).unwrap();
     dir.write(KEY, "short\n");
-    assert!(matches!(snapshot.finish(), Err(ReadError::Shrunk)));
+    assert!(matches!(snapshot.finish(), Err(ReadError::Truncated)));
 
     let mut snapshot = self::snapshot(&dir, &b"a line\n".repeat(2000), LINE_BYTES_MAX);
     dir.write(KEY, "");
-    assert!(matches!(snapshot.next_chunk(0), Err(ReadError::Shrunk)));
+    assert!(matches!(snapshot.next_chunk(0), Err(ReadError::Truncated)));
 }
 
 #[test]
@@ -243,7 +243,7 @@ proptest! {
             while rest.next_if(|(_, _, fits)| !fits).is_some() {
                 passed_over += 1;
             }
-            prop_assert_eq!(chunk.passed_over, passed_over);
+            prop_assert_eq!(chunk.skipped_lines, passed_over);
             if let Some((number, _, _)) = rest.peek() {
                 prop_assert_eq!(chunk.first_line, *number);
             }

@@ -21,7 +21,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use session_pipeline_harness::{DataDir, Session, TestPipeline, clock};
+use session_pipeline_harness::{DataDir, TestPipeline, Transcript, clock};
 use session_pipeline_pipeline::config::{Config, GroupLimits};
 use session_pipeline_store::{Store, StoreError};
 
@@ -51,8 +51,8 @@ fn key(number: usize) -> String {
     format!("user-{}/{number}.jsonl", number % 2)
 }
 
-fn conversation(number: usize, turns: usize) -> Session {
-    (0..turns).fold(Session::new(&format!("s{number}")), |session, turn| {
+fn conversation(number: usize, turns: usize) -> Transcript {
+    (0..turns).fold(Transcript::new(&format!("s{number}")), |session, turn| {
         session.user("go on").assistant(|message| {
             let message = message.id(&format!("msg_{number}_{turn}"));
             message

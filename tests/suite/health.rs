@@ -15,13 +15,14 @@ use session_pipeline_harness::{DataDir, TestClock, TestPipeline, cases as case_c
 use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::health::{
-    Build, Database, DatabaseFacts, DiskProbe, DiskSpace, Facts, Headline, Health, Report, Schema,
-    SchemaMemo, Sources, Status, Survey, SurveyMemo, schema,
+    BuildInfo, CheckStatus, DatabaseFacts, DatabaseSource, DiskProbe, DiskSpace, Health,
+    HealthFacts, HealthReport, HealthSources, OverallStatus, SchemaCache, SchemaStatus,
+    SessionSurvey, SurveyCache, schema,
 };
 use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::scheduler::SchedulerStatus;
-use session_pipeline_pipeline::scheduler::timetable::{Job, JobEnd};
-use session_pipeline_pipeline::shipped::Shipped;
+use session_pipeline_pipeline::scheduler::timetable::{Job, JobResult};
+use session_pipeline_pipeline::shipped::ShippedProcessor;
 use session_pipeline_store::{Actor, AuditEntry, Role, Store};
 
 use crate::documents::names;
@@ -29,7 +30,7 @@ use crate::guests::{PANICS, POISON, misbehaving, panics, usage};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-const BUILD: Build = Build {
+const BUILD: BuildInfo = BuildInfo {
     version: "1.2.3",
     channel: "stable",
     image_tag: "image",
@@ -69,7 +70,7 @@ struct Look<'a> {
     cadences: HashMap<String, Duration>,
     scheduler: Option<SchedulerStatus>,
     disk: Disk,
-    schema: Option<Schema>,
+    schema: Option<SchemaStatus>,
     config: &'a dyn Fn(&mut Config),
 }
 
@@ -77,7 +78,7 @@ impl Default for Look<'_> {
     fn default() -> Self {
         let (name, component) = usage();
         Self {
-            registry: Registry::new([Shipped { name, component }]),
+            registry: Registry::new([ShippedProcessor { name, component }]),
             cadences: HashMap::from([("usage".to_owned(), Duration::from_secs(600))]),
             scheduler: None,
             disk: Disk(Some(50 << 30)),
@@ -88,19 +89,19 @@ impl Default for Look<'_> {
 }
 
 impl Look<'_> {
-    fn report(self, dir: &DataDir) -> Report {
-        Report::of(&self.facts(dir))
+    fn report(self, dir: &DataDir) -> HealthReport {
+        HealthReport::judge(&self.facts(dir))
     }
 
-    fn facts(self, dir: &DataDir) -> Facts {
+    fn facts(self, dir: &DataDir) -> HealthFacts {
         let mut config = dir.config();
         (self.config)(&mut config);
         let now = dir.clock().now();
         let store = Store::open_existing(&config.store_options(), now).unwrap();
-        Facts::gather(Sources {
+        HealthFacts::collect(HealthSources {
             config: &config,
             registry: &self.registry,
-            database: Database::from(store.as_ref()),
+            database: DatabaseSource::from(store.as_ref()),
             cadences: &self.cadences,
             scheduler: self.scheduler,
             disk: &self.disk,
@@ -111,7 +112,7 @@ impl Look<'_> {
 }
 
 /// The body that somebody of this role gets.
-fn body(report: &Report, role: Role) -> Value {
+fn body(report: &HealthReport, role: Role) -> Value {
     serde_json::to_value(report.body(role, &BUILD)).unwrap()
 }
 
@@ -136,13 +137,13 @@ fn migrated() -> DataDir {
 fn a_fresh_data_dir_is_healthy_and_nothing_is_made_by_looking() {
     let dir = DataDir::without_sessions_root();
     let report = Look::default().report(&dir);
-    assert_eq!(report.headline(), Headline::Healthy);
+    assert_eq!(report.headline(), OverallStatus::Healthy);
     insta::with_settings!({ prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!(text(&body(&report, Role::Admin)));
     });
     assert!(!dir.path().join("state").exists());
     let migrated = Look::default().report(&migrated());
-    assert_eq!(migrated.headline(), Headline::Healthy);
+    assert_eq!(migrated.headline(), OverallStatus::Healthy);
 }
 
 #[test]
@@ -151,7 +152,7 @@ fn operators_detail_is_for_admins_only() {
     dir.write("ada/one.jsonl", "{}\n");
     dir.set_age("ada/one.jsonl", Duration::from_secs(7200));
     let look = Look {
-        schema: Some(Schema::Mismatch { current: Some(28) }),
+        schema: Some(SchemaStatus::Mismatch { current: Some(28) }),
         ..Look::default()
     };
     let report = look.report(&dir);
@@ -198,21 +199,21 @@ proptest! {
     #[test]
     fn invariant_only_warnings_degrade_and_only_errors_are_unhealthy(
         statuses in vec(prop::sample::select(vec![
-            Status::Ok, Status::Info, Status::Unknown, Status::Warning, Status::Error,
+            CheckStatus::Ok, CheckStatus::Info, CheckStatus::Unknown, CheckStatus::Warning, CheckStatus::Error,
         ]), 0..6),
     ) {
-        let expected = if statuses.contains(&Status::Error) {
-            Headline::Unhealthy
-        } else if statuses.contains(&Status::Warning) {
-            Headline::Degraded
+        let expected = if statuses.contains(&CheckStatus::Error) {
+            OverallStatus::Unhealthy
+        } else if statuses.contains(&CheckStatus::Warning) {
+            OverallStatus::Degraded
         } else {
-            Headline::Healthy
+            OverallStatus::Healthy
         };
-        prop_assert_eq!(Headline::over(statuses.clone()), expected);
+        prop_assert_eq!(OverallStatus::worst_of(statuses.clone()), expected);
         // No other check makes a bad one better.
         for length in 0..statuses.len() {
             let fewer = statuses.iter().copied().take(length);
-            prop_assert!(Headline::over(fewer) <= expected);
+            prop_assert!(OverallStatus::worst_of(fewer) <= expected);
         }
     }
 }
@@ -227,23 +228,23 @@ fn the_schema_is_shown_only_where_it_was_asked_for_and_by_its_own_word() {
         schema: Some(schema),
         ..Look::default()
     };
-    let unreachable = Schema::Unreachable {
+    let unreachable = SchemaStatus::Unreachable {
         detail: "gone".to_owned(),
     };
     let no_version = "the database has no version; run `session-pipeline migrate`";
     for (schema, headline, detail) in [
-        (Schema::Ok, Headline::Healthy, None),
+        (SchemaStatus::Ok, OverallStatus::Healthy, None),
         (
-            Schema::Mismatch { current: Some(28) },
-            Headline::Unhealthy,
+            SchemaStatus::Mismatch { current: Some(28) },
+            OverallStatus::Unhealthy,
             None,
         ),
         (
-            Schema::Mismatch { current: None },
-            Headline::Unhealthy,
+            SchemaStatus::Mismatch { current: None },
+            OverallStatus::Unhealthy,
             Some(no_version),
         ),
-        (unreachable, Headline::Unhealthy, Some("gone")),
+        (unreachable, OverallStatus::Unhealthy, Some("gone")),
     ] {
         assert_eq!(
             with(schema.clone()).report(&dir).headline(),
@@ -269,7 +270,7 @@ fn liveness_says_which_version_there_is_and_which_is_expected() {
     drop(store);
     let store = Store::open(&dir.config().store_options(), now).unwrap();
     let fits = Health::from(&schema(&store));
-    let unreachable = Health::from(&Schema::Unreachable {
+    let unreachable = Health::from(&SchemaStatus::Unreachable {
         detail: "gone".to_owned(),
     });
     let lines = [fits, behind, unreachable];
@@ -284,20 +285,20 @@ fn liveness_says_which_version_there_is_and_which_is_expected() {
 #[test]
 fn the_schema_is_looked_at_once_in_half_a_minute_and_never_again_while_it_is_gone() {
     let clock = TestClock::default();
-    let memo = SchemaMemo::default();
-    let gone = || Schema::Unreachable {
+    let memo = SchemaCache::default();
+    let gone = || SchemaStatus::Unreachable {
         detail: "gone".to_owned(),
     };
     assert_eq!(memo.get(&clock, gone), gone());
     assert_eq!(
-        memo.get(&clock, || Schema::Ok),
-        Schema::Ok,
+        memo.get(&clock, || SchemaStatus::Ok),
+        SchemaStatus::Ok,
         "what is gone may come back"
     );
     clock.advance(Duration::from_secs(29));
-    assert_eq!(memo.get(&clock, gone), Schema::Ok);
+    assert_eq!(memo.get(&clock, gone), SchemaStatus::Ok);
     clock.advance(Duration::from_secs(1));
-    let other = Schema::Mismatch { current: None };
+    let other = SchemaStatus::Mismatch { current: None };
     assert_eq!(memo.get(&clock, || other.clone()), other);
 }
 
@@ -305,16 +306,16 @@ fn the_schema_is_looked_at_once_in_half_a_minute_and_never_again_while_it_is_gon
 fn one_survey_is_made_at_a_time_and_those_who_come_meanwhile_get_the_last_one() {
     use std::sync::mpsc::channel;
     let dir = migrated();
-    let memo = SurveyMemo::default();
+    let memo = SurveyCache::default();
     let clock = TestClock::default();
     let survey = || {
         let config = dir.config();
         let registry = Registry::new([]);
         let now = clock.now();
-        Survey::of(&Sources {
+        SessionSurvey::collect(&HealthSources {
             config: &config,
             registry: &registry,
-            database: Database::Absent,
+            database: DatabaseSource::Absent,
             cadences: &HashMap::new(),
             scheduler: None,
             disk: &Disk(None),
@@ -358,7 +359,10 @@ fn a_sessions_root_that_can_not_be_read_degrades() {
         check(Look::default(), &dir, "sessions")["status"],
         "warning"
     );
-    assert_eq!(Look::default().report(&dir).headline(), Headline::Degraded);
+    assert_eq!(
+        Look::default().report(&dir).headline(),
+        OverallStatus::Degraded
+    );
 }
 
 #[test]
@@ -366,7 +370,10 @@ fn a_database_that_is_gone_although_commits_were_made_is_an_error() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}\n");
     TestPipeline::open(&dir, &[usage()]).run("usage");
-    assert_eq!(Look::default().report(&dir).headline(), Headline::Healthy);
+    assert_eq!(
+        Look::default().report(&dir).headline(),
+        OverallStatus::Healthy
+    );
     std::fs::remove_file(dir.database_path()).unwrap();
     let entry = check(Look::default(), &dir, "duckdb_state");
     assert_eq!(entry["status"], "error", "{entry}");
@@ -375,7 +382,7 @@ fn a_database_that_is_gone_although_commits_were_made_is_an_error() {
     std::fs::remove_file(dir.path().join("state/commits")).unwrap();
     assert_eq!(
         Look::default().report(&dir).headline(),
-        Headline::Healthy,
+        OverallStatus::Healthy,
         "started over"
     );
 }
@@ -397,26 +404,26 @@ fn a_database_removed_or_replaced_while_it_is_open_is_an_error() {
         let store = Store::open(&config.store_options(), clock::START).unwrap();
         let registry = Registry::new([]);
         let headline = || {
-            let facts = Facts::gather(Sources {
+            let facts = HealthFacts::collect(HealthSources {
                 config: &config,
                 registry: &registry,
-                database: Database::Open(&store),
+                database: DatabaseSource::Open(&store),
                 cadences: &HashMap::new(),
                 scheduler: None,
                 disk: &Disk(Some(50 << 30)),
                 schema: None,
                 now: clock::START,
             });
-            Report::of(&facts).headline()
+            HealthReport::judge(&facts).headline()
         };
-        assert_eq!(headline(), Headline::Healthy);
+        assert_eq!(headline(), OverallStatus::Healthy);
         let aside = dir.path().join("aside");
         std::fs::rename(dir.path().join("state"), &aside).unwrap();
         if is_replaced {
             std::fs::create_dir(dir.path().join("state")).unwrap();
             std::fs::copy(aside.join("system.duckdb"), dir.database_path()).unwrap();
         }
-        assert_eq!(headline(), Headline::Unhealthy, "{is_replaced}");
+        assert_eq!(headline(), OverallStatus::Unhealthy, "{is_replaced}");
     }
 }
 
@@ -445,9 +452,9 @@ fn the_disk_warns_before_it_is_full() {
     "#);
     assert_eq!(
         disk(Some(1 << 20)).report(&dir).headline(),
-        Headline::Unhealthy
+        OverallStatus::Unhealthy
     );
-    assert_eq!(disk(None).report(&dir).headline(), Headline::Healthy);
+    assert_eq!(disk(None).report(&dir).headline(), OverallStatus::Healthy);
 }
 
 #[test]
@@ -465,10 +472,10 @@ fn the_disk_of_a_data_dir_that_is_not_there_yet_is_the_one_it_would_lie_on() {
     let dir = DataDir::new();
     for data_dir in [dir.path().join("not/there/yet"), "not-there-either".into()] {
         let registry = Registry::new([]);
-        let facts = Facts::gather(Sources {
+        let facts = HealthFacts::collect(HealthSources {
             config: &Config::new(data_dir),
             registry: &registry,
-            database: Database::Absent,
+            database: DatabaseSource::Absent,
             cadences: &HashMap::new(),
             scheduler: None,
             disk: &OnlyThere,
@@ -487,7 +494,7 @@ fn the_scheduler_is_no_news_unless_it_stands_still() {
         processor: "usage".to_owned(),
         schedule: "every 10m".parse().unwrap(),
         last_run_at: Some(clock::START),
-        last_end: Some(JobEnd::Refused("it is not installed".to_owned())),
+        last_end: Some(JobResult::Rejected("it is not installed".to_owned())),
         running_since: None,
     };
     let ticked = |seconds: Option<u64>| SchedulerStatus {
@@ -500,11 +507,11 @@ fn the_scheduler_is_no_news_unless_it_stands_still() {
         ..Look::default()
     };
     for (scheduler, status, headline) in [
-        (None, "info", Headline::Healthy),
-        (Some(ticked(None)), "info", Headline::Healthy),
-        (Some(ticked(Some(0))), "ok", Headline::Healthy),
-        (Some(ticked(Some(300))), "ok", Headline::Healthy),
-        (Some(ticked(Some(301))), "warning", Headline::Degraded),
+        (None, "info", OverallStatus::Healthy),
+        (Some(ticked(None)), "info", OverallStatus::Healthy),
+        (Some(ticked(Some(0))), "ok", OverallStatus::Healthy),
+        (Some(ticked(Some(300))), "ok", OverallStatus::Healthy),
+        (Some(ticked(Some(301))), "warning", OverallStatus::Degraded),
     ] {
         let entry = check(look(scheduler.clone()), &dir, "scheduler");
         assert_eq!(entry["status"], status, "{entry}");
@@ -520,7 +527,7 @@ fn the_scheduler_is_no_news_unless_it_stands_still() {
 fn quarantine_is_told_and_a_processor_that_fails_everywhere_degrades() {
     let dir = DataDir::new();
     let look = |way: (&'static str, &'static [u8])| Look {
-        registry: Registry::new([Shipped {
+        registry: Registry::new([ShippedProcessor {
             name: way.0,
             component: way.1,
         }]),
@@ -565,7 +572,7 @@ fn quarantine_is_told_and_a_processor_that_fails_everywhere_degrades() {
 fn a_session_in_quarantine_is_told_and_more_than_one_in_twenty_of_the_last_day_degrade() {
     let dir = DataDir::new();
     let look = || Look {
-        registry: Registry::new([Shipped {
+        registry: Registry::new([ShippedProcessor {
             name: PANICS,
             component: panics().1,
         }]),
@@ -603,7 +610,7 @@ fn a_session_in_quarantine_is_told_and_more_than_one_in_twenty_of_the_last_day_d
       "status": "warning"
     }
     "#);
-    assert_eq!(look().report(&dir).headline(), Headline::Degraded);
+    assert_eq!(look().report(&dir).headline(), OverallStatus::Degraded);
     // One of 20 is not.
     dir.write("ada/19.jsonl", "fine\n");
     run(1);
@@ -612,7 +619,7 @@ fn a_session_in_quarantine_is_told_and_more_than_one_in_twenty_of_the_last_day_d
         (&entry["status"], &entry["sessions_last_day"]),
         (&"info".into(), &20.into())
     );
-    assert_eq!(look().report(&dir).headline(), Headline::Healthy);
+    assert_eq!(look().report(&dir).headline(), OverallStatus::Healthy);
     // One that did well today and fails now counts once.
     dir.append("ada/19.jsonl", POISON);
     run(1);
@@ -661,7 +668,7 @@ fn what_is_in_quarantine_and_gone_is_nobodys_trouble() {
 fn a_database_that_does_not_answer_is_unhealthy_for_everybody() {
     let dir = migrated();
     let refused = || "the database refused".to_owned();
-    let facts = Facts {
+    let facts = HealthFacts {
         database: DatabaseFacts::Open {
             is_in_place: true,
             answer: Err(refused()),
@@ -672,7 +679,7 @@ fn a_database_that_does_not_answer_is_unhealthy_for_everybody() {
         },
         ..Look::default().facts(&dir)
     };
-    let report = Report::of(&facts);
+    let report = HealthReport::judge(&facts);
     let body = body(&report, Role::Analyst);
     assert_eq!(body["status"], "unhealthy");
     assert_eq!(body["overall_analyst"], "unhealthy");
@@ -689,7 +696,7 @@ fn a_database_that_does_not_answer_is_unhealthy_for_everybody() {
 fn a_log_that_is_never_brought_into_the_database_is_a_warning() {
     let dir = migrated();
     let state = |log_bytes: u64| {
-        let facts = Facts {
+        let facts = HealthFacts {
             database: DatabaseFacts::Open {
                 is_in_place: true,
                 answer: Ok(()),
@@ -700,7 +707,7 @@ fn a_log_that_is_never_brought_into_the_database_is_a_warning() {
             },
             ..Look::default().facts(&dir)
         };
-        body(&Report::of(&facts), Role::Analyst)["services"]["duckdb_state"].clone()
+        body(&HealthReport::judge(&facts), Role::Analyst)["services"]["duckdb_state"].clone()
     };
     assert_eq!(state(511_999_999)["status"], "ok");
     let state = state(512_000_000);
@@ -745,7 +752,7 @@ fn ago(seconds: u64) -> UtcMicros {
 fn a_certificate_that_nobody_verifies_is_a_warning() {
     let dir = migrated();
     let mut config = dir.config();
-    let report = |config: &Config| Look::default().report(&dir).with_model(&config.llm);
+    let report = |config: &Config| Look::default().report(&dir).with_model_config(&config.llm);
     let checked =
         |config: &Config| body(&report(config), Role::Admin)["services"]["language_model"].clone();
     assert_eq!(checked(&config), Value::Null);

@@ -17,7 +17,7 @@ mod terminal;
 use std::thread;
 
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
-use session_pipeline_harness::{DataDir, Session, TestPipeline};
+use session_pipeline_harness::{DataDir, TestPipeline, Transcript};
 
 use crate::database::rows;
 use crate::guests;
@@ -32,7 +32,7 @@ const BESIDE: &str = "zoe/good.jsonl";
 fn put_good_beside(dir: &DataDir) {
     dir.write(
         BESIDE,
-        Session::new("good").assistant(|m| m.id("good").tokens(3, 4)),
+        Transcript::new("good").assistant(|m| m.id("good").tokens(3, 4)),
     );
 }
 

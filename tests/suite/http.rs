@@ -24,14 +24,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
-use session_pipeline::http::{HttpLimits, Server, Service};
+use session_pipeline::http::{HttpLimits, Server, ServiceState};
 use session_pipeline_harness::DataDir;
 use session_pipeline_host::model::LanguageModel;
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::run::Pipeline;
-use session_pipeline_pipeline::scheduler::{Scheduler, cadences, cadences_after_look};
-use session_pipeline_pipeline::shipped::Shipped;
+use session_pipeline_pipeline::scheduler::{Scheduler, cadences, cadences_after_examination};
+use session_pipeline_pipeline::shipped::ShippedProcessor;
 use session_pipeline_pipeline::token::{self, Randomness, SchedulerSecret};
 use session_pipeline_store::{Actor, NewToken, Role};
 use ureq::http::Request;
@@ -131,7 +131,7 @@ impl TestServer {
             Some(
                 scheduler
                     .unwrap()
-                    .following(move || cadences_after_look(&asked)),
+                    .with_processor_source(move || cadences_after_examination(&asked)),
             )
         })
     }
@@ -146,7 +146,7 @@ impl TestServer {
     ) -> Self {
         let shipped = components
             .iter()
-            .map(|&(name, component)| Shipped { name, component });
+            .map(|&(name, component)| ShippedProcessor { name, component });
         let clock = Arc::clone(dir.clock());
         let mut pipeline = Pipeline::open(config, clock, Registry::new(shipped)).unwrap();
         if let Some(model) = model {
@@ -169,8 +169,9 @@ impl TestServer {
         };
         let admin = token(Role::Admin, "admin@example.com");
         let analyst = token(Role::Analyst, "ada@example.com");
-        let secret = SchedulerSecret::of(Some(SECRET)).unwrap();
-        let service = Service::new(Arc::clone(&pipeline), secret, Box::new(randomness), limits);
+        let secret = SchedulerSecret::parse(Some(SECRET)).unwrap();
+        let service =
+            ServiceState::new(Arc::clone(&pipeline), secret, Box::new(randomness), limits);
         let mut service = service.unwrap();
         if let Some(scheduler) = &scheduler {
             service = service.with_scheduler(scheduler.watch());
@@ -241,7 +242,7 @@ impl TestServer {
     }
 
     /// Stops the service, so that the database can be looked into.
-    pub fn stop(mut self) -> session_pipeline::http::Stopped {
+    pub fn stop(mut self) -> session_pipeline::http::Shutdown {
         self.server.take().unwrap().stop()
     }
 }

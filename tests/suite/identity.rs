@@ -2,7 +2,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use session_pipeline_harness::{DataDir, Session, TestPipeline, cases};
+use session_pipeline_harness::{DataDir, TestPipeline, Transcript, cases};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_pipeline::identity::{Identities, Identity, resolve};
 use session_pipeline_store::User;
@@ -150,7 +150,7 @@ fn with_users() -> DataDir {
 fn rows_bear_the_e_mail_of_the_user_and_else_the_directory() {
     let dir = with_users();
     for directory in ["ada", "0b6f8f9e-6c7d-4b8e-9d57-1f2a3b4c5d6e", "eve"] {
-        let session = Session::new(directory).user("hello");
+        let session = Transcript::new(directory).user("hello");
         dir.write(&format!("{directory}/one.jsonl"), session);
     }
     let pipeline = TestPipeline::open(&dir, &[usage()]);

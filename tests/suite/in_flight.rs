@@ -21,10 +21,10 @@ use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_host::content::ContentHash;
 use session_pipeline_host::fault::FaultKind;
 use session_pipeline_pipeline::config::Config;
-use session_pipeline_pipeline::in_flight::{DEATHS_MAX, InFlight, Record, Suspicion};
+use session_pipeline_pipeline::in_flight::{DEATHS_MAX, InFlight, InFlightRecord, Suspicion};
 use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::run::{Pipeline, RunRequest};
-use session_pipeline_pipeline::shipped::Shipped;
+use session_pipeline_pipeline::shipped::ShippedProcessor;
 
 use crate::guests::{PANICS, POISON, panics, prepared_dir};
 
@@ -79,7 +79,7 @@ fn be_the_child(told: &str) {
     let clock = Arc::new(DeadlyClock {
         is_abort: how == "abort",
     });
-    let registry = Registry::new([Shipped { name, component }]);
+    let registry = Registry::new([ShippedProcessor { name, component }]);
     let pipeline = Pipeline::open(config, clock, registry).unwrap();
     let ran = pipeline.run(PANICS, &RunRequest::cli(), &());
     panic!("nobody died: {ran:?}");
@@ -149,8 +149,8 @@ fn plant(dir: &DataDir, number: u32, bytes: &[u8]) {
     fs::write(folder(dir).join(number.to_string()), bytes).unwrap();
 }
 
-fn record(session: &str) -> Record {
-    Record {
+fn record(session: &str) -> InFlightRecord {
+    InFlightRecord {
         processor: PANICS.to_owned(),
         session: session.to_owned(),
         component: "c".to_owned(),
@@ -320,7 +320,11 @@ fn a_run_that_ends_well_leaves_nobody_in_the_slots() {
         .map(|slot| fs::read(slot.unwrap().path()).unwrap())
         .collect();
     assert!(!slots.is_empty());
-    assert!(slots.iter().all(|slot| Record::decode(slot).is_none()));
+    assert!(
+        slots
+            .iter()
+            .all(|slot| InFlightRecord::decode(slot).is_none())
+    );
     assert_eq!(check(&dir), []);
 }
 
@@ -365,7 +369,7 @@ fn where_nothing_can_be_written_down_sessions_are_processed_all_the_same() {
 fn a_session_costs_one_write() {
     let dir = tempfile::tempdir().unwrap();
     let in_flight = InFlight::open(dir.path());
-    let mut seat = in_flight.seat();
+    let mut seat = in_flight.worker_seat();
     let writes = || {
         let io = fs::read_to_string("/proc/thread-self/io").unwrap();
         let line = io.lines().find(|line| line.starts_with("syscw:")).unwrap();
@@ -397,7 +401,7 @@ fn work(path: &Path, workers: usize, suspects: usize) {
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(move || {
-                let mut seat = in_flight.seat();
+                let mut seat = in_flight.worker_seat();
                 loop {
                     let number = next.fetch_add(1, Ordering::SeqCst);
                     if number >= suspects + 200 {
@@ -441,16 +445,16 @@ proptest! {
         bit in 0..8_u32,
         rest in vec(any::<u8>(), 0..50),
     ) {
-        let written = Record { session, processor, deaths, ..record("") };
+        let written = InFlightRecord { session, processor, deaths, ..record("") };
         let bytes = written.encode();
-        prop_assert_eq!(Record::decode(&bytes), Some(written.clone()));
+        prop_assert_eq!(InFlightRecord::decode(&bytes), Some(written.clone()));
         let longer = [&bytes[..], &rest[..]].concat();
-        prop_assert_eq!(Record::decode(&longer), Some(written.clone()), "over a longer one");
+        prop_assert_eq!(InFlightRecord::decode(&longer), Some(written.clone()), "over a longer one");
         let torn = &bytes[..place.index(bytes.len())];
-        prop_assert_eq!(Record::decode(torn), None);
+        prop_assert_eq!(InFlightRecord::decode(torn), None);
         let mut flipped = bytes.clone();
         flipped[place.index(bytes.len())] ^= 1 << bit;
-        let read = Record::decode(&flipped);
+        let read = InFlightRecord::decode(&flipped);
         prop_assert!(read.is_none() || read == Some(written));
     }
 
@@ -468,7 +472,7 @@ proptest! {
             plant(&dir, number, bytes);
         }
         // One that is whole, of a content or a component that there is not.
-        let told = Record {
+        let told = InFlightRecord {
             hash: hash.map(|hash| ContentHash(hash).to_string()),
             is_alone,
             deaths,

@@ -31,7 +31,7 @@ fn check(component: &[u8]) -> Inspection {
 #[test]
 fn a_component_is_told_with_all_that_it_imports_and_says() {
     let inspection = check(USAGE);
-    let described = inspection.described.as_ref().unwrap();
+    let described = inspection.description.as_ref().unwrap();
     assert_eq!(described.manifest.name, "usage");
     assert!(described.fuel > 0);
     assert_eq!(inspection.bytes, USAGE.len() as u64);
@@ -55,7 +55,7 @@ fn a_component_is_told_with_all_that_it_imports_and_says() {
             .lines()
             .all(|name| name.starts_with("wasi:"))
     );
-    assert_eq!(names(ImportKind::Refused), "");
+    assert_eq!(names(ImportKind::Forbidden), "");
     assert_eq!(
         inspection.exports,
         ["session-pipeline:processor/guest@1.0.0"]
@@ -64,7 +64,7 @@ fn a_component_is_told_with_all_that_it_imports_and_says() {
 
 #[test]
 fn what_is_no_component_is_refused_in_plain_words() {
-    let refusal = |component: &[u8]| check(component).described.unwrap_err().to_string();
+    let refusal = |component: &[u8]| check(component).description.unwrap_err().to_string();
     insta::assert_snapshot!(refusal(b"workers = 1"), @"component: the file is not WebAssembly");
     insta::assert_snapshot!(refusal(b""), @"component: the file is not WebAssembly");
     insta::assert_snapshot!(refusal(b"\0asm\x01\0\0\0"), @"component: the file is a core module, not a component; build it for wasm32-wasip2");
@@ -84,7 +84,7 @@ fn a_component_that_does_not_describe_itself_is_refused_and_its_imports_are_told
         "describe_bad_name",
     ] {
         let inspection = check(faulty(way).unwrap());
-        let fault = inspection.described.unwrap_err();
+        let fault = inspection.description.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Component, "{way}: {fault}");
         assert!(!inspection.imports.is_empty(), "{way}");
     }
@@ -104,7 +104,7 @@ fn a_component_above_the_limit_is_refused_by_its_size() {
         USAGE,
         dir.path(),
     );
-    let said = inspection.described.unwrap_err().to_string();
+    let said = inspection.description.unwrap_err().to_string();
     assert!(said.contains("the limit is"), "{said}");
 }
 
@@ -117,16 +117,16 @@ fn the_kind_of_an_import_follows_from_its_name() {
         ),
         (
             "session-pipeline:processor/records@2.0.0",
-            ImportKind::Refused,
+            ImportKind::Forbidden,
         ),
         (
             "session-pipeline:processor/secrets@1.0.0",
-            ImportKind::Refused,
+            ImportKind::Forbidden,
         ),
         ("wasi:cli/environment@0.2.6", ImportKind::Inert),
-        ("wasi:http/outgoing-handler@0.2.6", ImportKind::Refused),
-        ("wasi:cli/environment@0.3.0", ImportKind::Refused),
-        ("host:shell/run", ImportKind::Refused),
+        ("wasi:http/outgoing-handler@0.2.6", ImportKind::Forbidden),
+        ("wasi:cli/environment@0.3.0", ImportKind::Forbidden),
+        ("host:shell/run", ImportKind::Forbidden),
     ] {
         assert_eq!(ImportKind::of(name), kind, "{name}");
     }

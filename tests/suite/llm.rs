@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use session_pipeline_bundle::USAGE;
-use session_pipeline_harness::llm::Asked;
+use session_pipeline_harness::llm::ReceivedRequest;
 use session_pipeline_harness::{DataDir, Guest, ScriptedModel, TestPipeline};
 use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::inspect::inspect;
 use session_pipeline_host::limits::Limits;
-use session_pipeline_host::model::{ErrorClass, LlmError, Request};
+use session_pipeline_host::model::{LlmError, LlmErrorClass, LlmRequest};
 use session_pipeline_pipeline::config::{Config, ProcessorConfig};
 use session_pipeline_pipeline::run::{RunError, RunRequest};
 
@@ -104,8 +104,8 @@ fn a_request_reaches_the_model_as_it_was_made_and_the_answer_the_guest() {
     assert_eq!((ran.stats.processed, ran.stats.errors), (1, 0));
     drop(pipeline);
 
-    let asked = |prompt: &str, system: Option<&str>, json_schema: Option<&str>| Asked {
-        request: Request {
+    let asked = |prompt: &str, system: Option<&str>, json_schema: Option<&str>| ReceivedRequest {
+        request: LlmRequest {
             system: system.map(str::to_owned),
             prompt: prompt.to_owned(),
             max_tokens: 77,
@@ -132,20 +132,20 @@ fn a_request_reaches_the_model_as_it_was_made_and_the_answer_the_guest() {
 #[test]
 fn each_class_of_error_reaches_the_guest_with_its_reason_and_may_be_got_over() {
     let dir = new_dir();
-    let lines: Vec<Value> = ErrorClass::ALL
+    let lines: Vec<Value> = LlmErrorClass::ALL
         .iter()
         .map(|_| json!({"ask": "?"}))
         .collect();
     dir.write("ada/one.jsonl", transcript(&lines));
     let model = ScriptedModel::new();
-    for class in ErrorClass::ALL {
+    for class in LlmErrorClass::ALL {
         model.fail(class, &format!("because of {}", class.as_str()));
     }
     let pipeline = open(&dir, &model);
     let stats = pipeline.run(ASKS).stats;
     assert_eq!((stats.processed, stats.errors), (1, 0));
     drop(pipeline);
-    let expected: Vec<String> = ErrorClass::ALL
+    let expected: Vec<String> = LlmErrorClass::ALL
         .iter()
         .enumerate()
         .map(|(index, class)| {
@@ -158,7 +158,7 @@ fn each_class_of_error_reaches_the_guest_with_its_reason_and_may_be_got_over() {
 
 #[test]
 fn a_session_that_fails_for_want_of_an_answer_fails_by_its_class() {
-    for class in ErrorClass::ALL {
+    for class in LlmErrorClass::ALL {
         let model = ScriptedModel::new();
         model.fail(class, "so it is");
         let fault = fault(&model, &[json!({"ask": "?", "or": "give back"})]);
@@ -168,34 +168,34 @@ fn a_session_that_fails_for_want_of_an_answer_fails_by_its_class() {
             (fault.kind, fault.model_error),
             (FaultKind::Llm, Some(class))
         );
-        assert_eq!(fault.is_of_own_making(), class.is_of_own_making(), "{word}");
+        assert_eq!(fault.is_permanent(), class.is_permanent(), "{word}");
     }
 }
 
 #[test]
 fn only_a_refused_or_malformed_answer_is_of_the_sessions_own_making() {
-    let own: Vec<&str> = ErrorClass::ALL
+    let own: Vec<&str> = LlmErrorClass::ALL
         .into_iter()
         .filter(|class| {
             let error = LlmError {
                 class: *class,
                 reason: "refused: malformed: or so".to_owned(),
             };
-            Fault::llm(&error, "the session failed").is_of_own_making()
+            Fault::llm(&error, "the session failed").is_permanent()
         })
-        .map(ErrorClass::as_str)
+        .map(LlmErrorClass::as_str)
         .collect();
     assert_eq!(own, ["refused", "malformed"]);
-    assert!(!Fault::new(FaultKind::Host, "refused: by the disk").is_of_own_making());
-    assert!(Fault::new(FaultKind::Panic, "unavailable: so said the guest").is_of_own_making());
+    assert!(!Fault::new(FaultKind::Host, "refused: by the disk").is_permanent());
+    assert!(Fault::new(FaultKind::Panic, "unavailable: so said the guest").is_permanent());
 }
 
 #[test]
 fn a_guest_that_panics_for_want_of_an_answer_is_not_to_blame() {
     let model = ScriptedModel::new();
-    model.fail(ErrorClass::RateLimited, "slow down");
+    model.fail(LlmErrorClass::RateLimited, "slow down");
     let fault = fault(&model, &[json!({"ask": "?", "or": "panic"})]);
-    assert_eq!(fault.model_error, Some(ErrorClass::RateLimited));
+    assert_eq!(fault.model_error, Some(LlmErrorClass::RateLimited));
     assert!(fault.detail.contains("panicked at"), "{fault}");
 }
 
@@ -212,13 +212,15 @@ fn a_guest_that_asks_again_for_ever_ends_by_a_limit_and_an_outage_is_still_to_bl
         "llm: unavailable: no answer is scripted; the session failed afterwards: \
          host-call-limit: the guest called the host more than 100 times"
     );
-    assert!(!fault.is_of_own_making());
+    assert!(!fault.is_permanent());
 }
 
 #[test]
 fn what_fails_after_an_answer_is_the_guests_own_affair() {
     let model = ScriptedModel::new();
-    model.fail(ErrorClass::TimeOut, "too slow").answer("there");
+    model
+        .fail(LlmErrorClass::TimeOut, "too slow")
+        .answer("there");
     let lines = [
         json!({"ask": "?"}),
         json!({"ask": "once more?"}),
@@ -274,7 +276,7 @@ fn each_session_has_its_own_time() {
     let pipeline = TestPipeline::open_with(&dir, config, &components());
     let pipeline = pipeline.with_language_model(Arc::clone(&model) as Arc<_>);
     assert_eq!(pipeline.run(ASKS).stats.processed, 3);
-    let is_whole = |asked: &Asked| asked.time_left == Duration::from_secs(180);
+    let is_whole = |asked: &ReceivedRequest| asked.time_left == Duration::from_secs(180);
     assert!(model.asked().iter().all(is_whole));
 }
 
@@ -338,7 +340,7 @@ fn an_answer_that_is_larger_than_a_call_may_be_is_too_large() {
     model.answer(&"y".repeat((64 << 10) + 1));
     let ask = [json!({"ask": "?", "or": "give back"})];
     let fault = fault_under(&new_dir(), limits, &model, &ask);
-    assert_eq!(fault.model_error, Some(ErrorClass::TooLarge));
+    assert_eq!(fault.model_error, Some(LlmErrorClass::TooLarge));
     assert!(
         fault
             .detail
@@ -397,7 +399,7 @@ fn without_a_model_a_processor_that_can_do_without_is_told_that_there_is_none() 
         database::rows(&dir, ANSWERS),
         [format!(
             "1 | - | unavailable | {}",
-            session_pipeline_host::model::what_to_set()
+            session_pipeline_host::model::missing_model_error()
         )]
     );
 }
@@ -446,8 +448,8 @@ fn a_processor_without_the_model_that_it_needs_leaves_no_run_and_no_audit_row() 
         session_pipeline_harness::pipeline::scheduled(),
     ] {
         let result = pipeline.pipeline().run(ASKS, &request, &());
-        assert!(matches!(&result, Err(RunError::Registry(error)) if error.is_refusal()));
-        let end = session_pipeline_pipeline::scheduler::timetable::JobEnd::from(&result);
+        assert!(matches!(&result, Err(RunError::Registry(error)) if error.is_rejection()));
+        let end = session_pipeline_pipeline::scheduler::timetable::JobResult::from(&result);
         assert_eq!(end.as_str(), "refused");
         assert!(
             pipeline.pipeline().running().is_empty(),

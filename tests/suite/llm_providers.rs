@@ -14,14 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use session_pipeline_harness::llm_server::{Act, End, TestPatience, said};
+use session_pipeline_harness::llm_server::{ScriptedAct, StopReason, TestPatience, said};
 use session_pipeline_harness::{DataDir, LlmServer};
 use session_pipeline_host::clock::Clock;
 use session_pipeline_host::model::{
-    Caller, ErrorClass, LanguageModel, LlmError, Request, Response,
+    LanguageModel, LlmCaller, LlmError, LlmErrorClass, LlmRequest, LlmResponse,
 };
 use session_pipeline_pipeline::config::{Config, Provider, StructuredOutput};
-use session_pipeline_pipeline::llm::{self, ApiKey, Secrets};
+use session_pipeline_pipeline::llm::{self, ApiKey, LlmSecrets};
 use session_pipeline_store::Store;
 
 const BOTH: [Provider; 2] = [Provider::Anthropic, Provider::OpenAiCompat];
@@ -58,7 +58,7 @@ impl Rig {
         let store = Arc::new(Store::open(&config.store_options(), dir.clock().now()).unwrap());
         let patience = Arc::new(TestPatience::new(dir.clock()));
         let clock = Arc::clone(dir.clock());
-        let secrets = Secrets {
+        let secrets = LlmSecrets {
             key: ApiKey::new(KEY),
         };
         let of_model = Arc::clone(&store);
@@ -88,12 +88,12 @@ impl Rig {
         Self::over(dir, server, config)
     }
 
-    fn ask(&self, request: &Request) -> Result<Response, LlmError> {
+    fn ask(&self, request: &LlmRequest) -> Result<LlmResponse, LlmError> {
         self.model.complete(request, caller())
     }
 
     /// The class and the number of requests that it took.
-    fn class_of(&self, request: &Request) -> (ErrorClass, usize) {
+    fn class_of(&self, request: &LlmRequest) -> (LlmErrorClass, usize) {
         let before = self.server.asked().len();
         let error = self.ask(request).unwrap_err();
         assert!(!error.reason.contains("CANARY"), "{error}");
@@ -101,8 +101,8 @@ impl Rig {
     }
 }
 
-fn caller() -> Caller<'static> {
-    Caller {
+fn caller() -> LlmCaller<'static> {
+    LlmCaller {
         run_id: "run-1",
         processor: "verification",
         session: "ada/one.jsonl",
@@ -110,8 +110,8 @@ fn caller() -> Caller<'static> {
     }
 }
 
-fn plain(prompt: &str) -> Request {
-    Request {
+fn plain(prompt: &str) -> LlmRequest {
+    LlmRequest {
         system: Some("Be brief.".to_owned()),
         prompt: prompt.to_owned(),
         max_tokens: 100,
@@ -119,8 +119,8 @@ fn plain(prompt: &str) -> Request {
     }
 }
 
-fn with_schema(prompt: &str) -> Request {
-    Request {
+fn with_schema(prompt: &str) -> LlmRequest {
+    LlmRequest {
         json_schema: Some(SCHEMA.to_owned()),
         ..plain(prompt)
     }
@@ -194,7 +194,7 @@ fn a_request_goes_over_the_wire_as_openai_wants_it() {
 
 #[test]
 fn a_server_that_knows_no_schemas_is_asked_in_the_next_way_and_from_then_on_only_so() {
-    let unknown = Act::error(
+    let unknown = ScriptedAct::error(
         400,
         "invalid_request_error",
         "response_format: unknown schema",
@@ -236,8 +236,8 @@ fn a_server_that_knows_no_schemas_is_asked_in_the_next_way_and_from_then_on_only
 fn where_anthropic_knows_no_schemas_a_tool_takes_the_answer() {
     let rig = Rig::new(Provider::Anthropic);
     rig.server
-        .will(Act::error(400, "invalid_request_error", "output_config: not supported by this model"))
-        .will(Act::answer(
+        .will(ScriptedAct::error(400, "invalid_request_error", "output_config: not supported by this model"))
+        .will(ScriptedAct::answer(
             200,
             json!({
                 "model": "claude-old", "stop_reason": "tool_use",
@@ -257,7 +257,8 @@ fn where_anthropic_knows_no_schemas_a_tool_takes_the_answer() {
 
 #[test]
 fn the_configuration_says_how_far_down_the_ways_to_json_go() {
-    let unknown = || Act::error(400, "invalid_request_error", "json_schema is not supported");
+    let unknown =
+        || ScriptedAct::error(400, "invalid_request_error", "json_schema is not supported");
     for (allowed, requests) in [
         (StructuredOutput::Strict, 1),
         (StructuredOutput::Json, 2),
@@ -273,7 +274,7 @@ fn the_configuration_says_how_far_down_the_ways_to_json_go() {
             let (class, asked) = rig.class_of(&with_schema("Find"));
             assert_eq!(
                 (class, asked),
-                (ErrorClass::Failed, requests),
+                (LlmErrorClass::Failed, requests),
                 "{provider:?} {allowed:?}"
             );
         }
@@ -285,7 +286,7 @@ fn a_server_that_wants_the_limit_by_its_new_name_gets_it() {
     let rig = Rig::new(Provider::OpenAiCompat);
     let reason = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.";
     rig.server
-        .will(Act::error(400, "invalid_request_error", reason))
+        .will(ScriptedAct::error(400, "invalid_request_error", reason))
         .will_say("hello");
     rig.ask(&plain("Say hello")).unwrap();
     let body = &rig.server.asked()[1].body;
@@ -295,7 +296,7 @@ fn a_server_that_wants_the_limit_by_its_new_name_gets_it() {
 
 #[test]
 fn a_cut_off_answer_of_anthropic_gets_more_tokens_and_is_never_taken_for_whole() {
-    let cut = |provider| said(provider, "{\"found\":[\"on", End::Limit, (100, 100));
+    let cut = |provider| said(provider, "{\"found\":[\"on", StopReason::Limit, (100, 100));
     let rig = Rig::new(Provider::Anthropic);
     rig.server.will(cut(Provider::Anthropic)).will_say(FITS);
     assert_eq!(rig.ask(&with_schema("Find")).unwrap().text, FITS);
@@ -312,13 +313,16 @@ fn a_cut_off_answer_of_anthropic_gets_more_tokens_and_is_never_taken_for_whole()
     for _ in 0..9 {
         rig.server.will(cut(Provider::Anthropic));
     }
-    assert_eq!(rig.class_of(&with_schema("Find")).0, ErrorClass::Malformed);
+    assert_eq!(
+        rig.class_of(&with_schema("Find")).0,
+        LlmErrorClass::Malformed
+    );
     assert_eq!(limits(&rig), [100, 200, 400]);
 
     let rig = Rig::new(Provider::OpenAiCompat);
     rig.server.will(cut(Provider::OpenAiCompat));
     assert_eq!(
         rig.class_of(&with_schema("Find")),
-        (ErrorClass::Malformed, 1)
+        (LlmErrorClass::Malformed, 1)
     );
 }

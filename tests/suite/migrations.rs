@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 
 use duckdb::Connection;
 use session_pipeline_migrations::{
-    Applied, Apply, Interrupted, LEGACY_LAYOUT, MigrationError, Point, apply, describe,
+    LEGACY_LAYOUT, MigrationError, MigrationOptions, MigrationReport, Point, StopMigration, apply,
+    describe,
 };
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_store as store;
@@ -44,7 +45,7 @@ const LEGACY_WITH_ALL_IN_THE_WAY: &str = "
 ";
 
 /// Applies the ladder to a database made by `setup`; gives what was done and what the database then holds.
-fn check(setup: &str) -> (Applied, String) {
+fn check(setup: &str) -> (MigrationReport, String) {
     let mut conn = database(setup);
     let applied = migrate(&mut conn).unwrap();
     (applied, dump(&conn))
@@ -73,16 +74,16 @@ fn database(setup: &str) -> Connection {
     conn
 }
 
-fn migrate(conn: &mut Connection) -> Result<Applied, MigrationError> {
+fn migrate(conn: &mut Connection) -> Result<MigrationReport, MigrationError> {
     migrate_to(conn, None)
 }
 
-fn migrate_to(conn: &mut Connection, to: Option<u32>) -> Result<Applied, MigrationError> {
+fn migrate_to(conn: &mut Connection, to: Option<u32>) -> Result<MigrationReport, MigrationError> {
     apply(
         conn,
-        Apply {
+        MigrationOptions {
             to,
-            ..Apply::at(NOW)
+            ..MigrationOptions::at(NOW)
         },
     )
 }
@@ -90,13 +91,13 @@ fn migrate_to(conn: &mut Connection, to: Option<u32>) -> Result<Applied, Migrati
 /// Applies the ladder with somebody watching, who may end it.
 fn migrate_watched(
     conn: &mut Connection,
-    mut watch: impl FnMut(&Point) -> Result<(), Interrupted>,
-) -> Result<Applied, MigrationError> {
+    mut watch: impl FnMut(&Point) -> Result<(), StopMigration>,
+) -> Result<MigrationReport, MigrationError> {
     apply(
         conn,
-        Apply {
+        MigrationOptions {
             observer: Some(&mut watch),
-            ..Apply::at(NOW)
+            ..MigrationOptions::at(NOW)
         },
     )
 }

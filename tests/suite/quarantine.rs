@@ -11,7 +11,7 @@ use session_pipeline_harness::{cases, clock, counted};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::ContentHash;
 use session_pipeline_host::fault::{DETAIL_BYTES_MAX, Fault, FaultKind, printable};
-use session_pipeline_store::retry::{Content, FAILURES_MAX, Failures, Verdict};
+use session_pipeline_store::retry::{FAILURES_MAX, FailedContent, FailureState, RetryDecision};
 
 const CADENCE: Duration = Duration::from_secs(600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -41,18 +41,23 @@ const OUTAGES: [FaultKind; 5] = [
 ];
 
 /// What so many failures of one kind in a row on one content come to.
-fn failed(times: u32, fault: FaultKind) -> Failures {
-    failed_again(Failures::default(), times, fault, Content::Same)
+fn failed(times: u32, fault: FaultKind) -> FailureState {
+    failed_again(FailureState::default(), times, fault, FailedContent::Same)
 }
 
-fn failed_again(before: Failures, times: u32, fault: FaultKind, content: Content) -> Failures {
+fn failed_again(
+    before: FailureState,
+    times: u32,
+    fault: FaultKind,
+    content: FailedContent,
+) -> FailureState {
     let fault = Fault::new(fault, "on purpose");
     (0..times).fold(before, |failures, _| {
         failures.after(&fault, content, clock::START, CADENCE)
     })
 }
 
-fn wait_of(failures: Failures) -> Option<Duration> {
+fn wait_of(failures: FailureState) -> Option<Duration> {
     let micros = failures.next_attempt_at?.0 - clock::START.0;
     Some(Duration::from_micros(micros.unsigned_abs()))
 }
@@ -61,7 +66,7 @@ fn wait_of(failures: Failures) -> Option<Duration> {
 fn the_first_failure_is_tried_again_at_once() {
     let failures = failed(1, FaultKind::Panic);
     assert_eq!((failures.attempts, wait_of(failures)), (1, None));
-    assert_eq!(failures.verdict(clock::START, false), Verdict::Try);
+    assert_eq!(failures.verdict(clock::START, false), RetryDecision::Try);
 }
 
 #[test]
@@ -83,16 +88,16 @@ fn a_waiting_session_is_tried_when_its_time_has_come() {
     let due_at = failures.next_attempt_at.unwrap();
     assert_eq!(
         failures.verdict(UtcMicros(due_at.0 - 1), false),
-        Verdict::Waiting
+        RetryDecision::Waiting
     );
-    assert_eq!(failures.verdict(due_at, false), Verdict::Try);
+    assert_eq!(failures.verdict(due_at, false), RetryDecision::Try);
 }
 
 #[test]
 fn a_run_that_a_person_started_does_not_wait() {
     assert_eq!(
         failed(2, FaultKind::Panic).verdict(clock::START, true),
-        Verdict::Try
+        RetryDecision::Try
     );
 }
 
@@ -107,7 +112,7 @@ fn the_fifth_failure_of_its_own_making_is_quarantine_for_whoever_asks() {
             let later = clock::START.plus(400 * DAY);
             assert_eq!(
                 failures.verdict(later, by_person),
-                Verdict::Quarantined,
+                RetryDecision::Quarantined,
                 "{fault}"
             );
         }
@@ -121,7 +126,7 @@ fn an_outage_costs_nobody_a_session() {
         assert_eq!(failures.quarantined_at, None, "{fault}");
         assert_eq!(
             failures.verdict(clock::START.plus(DAY), false),
-            Verdict::Try,
+            RetryDecision::Try,
             "{fault}"
         );
     }
@@ -131,7 +136,7 @@ fn an_outage_costs_nobody_a_session() {
 fn a_session_that_brought_our_process_down_is_not_tried_again() {
     assert_eq!(
         failed(1, FaultKind::Crash).verdict(clock::START, true),
-        Verdict::Quarantined
+        RetryDecision::Quarantined
     );
 }
 
@@ -139,7 +144,7 @@ fn a_session_that_brought_our_process_down_is_not_tried_again() {
 fn an_outage_in_between_is_not_held_against_a_session_and_forgives_it_nothing() {
     let almost = failed(FAILURES_MAX - 1, FaultKind::Panic);
     for fault in OUTAGES {
-        for content in [Content::Same, Content::Unknown] {
+        for content in [FailedContent::Same, FailedContent::Unknown] {
             let through = failed_again(almost, 3, fault, content);
             assert_eq!(
                 (
@@ -151,7 +156,7 @@ fn an_outage_in_between_is_not_held_against_a_session_and_forgives_it_nothing() 
                 "{fault}"
             );
             assert_eq!(wait_of(through), Some(Duration::from_secs(600 * 64)));
-            let last = failed_again(through, 1, FaultKind::Trap, Content::Same);
+            let last = failed_again(through, 1, FaultKind::Trap, FailedContent::Same);
             assert!(last.quarantined_at.is_some(), "{fault}");
         }
     }
@@ -160,18 +165,23 @@ fn an_outage_in_between_is_not_held_against_a_session_and_forgives_it_nothing() 
 #[test]
 fn another_content_is_counted_anew() {
     let almost = failed(FAILURES_MAX - 1, FaultKind::Panic);
-    let other = failed_again(almost, 1, FaultKind::Panic, Content::Other);
+    let other = failed_again(almost, 1, FaultKind::Panic, FailedContent::Other);
     assert_eq!(other, failed(1, FaultKind::Panic));
 }
 
 #[test]
 fn what_could_not_be_read_to_its_end_is_counted_for_the_wait_alone() {
     for fault in OWN {
-        let failures = failed_again(Failures::default(), 20, fault, Content::Unknown);
+        let failures = failed_again(FailureState::default(), 20, fault, FailedContent::Unknown);
         assert_eq!((failures.attempts, failures.own_attempts), (20, 0));
         assert_eq!(failures.quarantined_at, None, "{fault}");
     }
-    let crash = failed_again(Failures::default(), 1, FaultKind::Crash, Content::Unknown);
+    let crash = failed_again(
+        FailureState::default(),
+        1,
+        FaultKind::Crash,
+        FailedContent::Unknown,
+    );
     assert!(
         crash.quarantined_at.is_some(),
         "but nobody tries a crash again"
@@ -182,11 +192,11 @@ fn what_could_not_be_read_to_its_end_is_counted_for_the_wait_alone() {
 fn an_outage_lets_nobody_out_of_quarantine() {
     let held = failed(FAILURES_MAX, FaultKind::Panic);
     for fault in OUTAGES {
-        let after = failed_again(held, 2, fault, Content::Unknown);
+        let after = failed_again(held, 2, fault, FailedContent::Unknown);
         assert_eq!(after.quarantined_at, held.quarantined_at);
         assert_eq!(after.own_attempts, FAILURES_MAX);
     }
-    let other = failed_again(held, 1, FaultKind::Panic, Content::Other);
+    let other = failed_again(held, 1, FaultKind::Panic, FailedContent::Other);
     assert_eq!(other.quarantined_at, None, "another content does");
 }
 
@@ -194,37 +204,33 @@ fn an_outage_lets_nobody_out_of_quarantine() {
 fn contents_are_told_apart_by_their_hashes_where_there_are_any() {
     let (one, two) = (Some(ContentHash([1; 16])), Some(ContentHash([2; 16])));
     for (before, now, content) in [
-        (one, one, Content::Same),
-        (one, two, Content::Other),
-        (one, None, Content::Unknown),
-        (None, None, Content::Unknown),
-        (None, one, Content::Same),
+        (one, one, FailedContent::Same),
+        (one, two, FailedContent::Other),
+        (one, None, FailedContent::Unknown),
+        (None, None, FailedContent::Unknown),
+        (None, one, FailedContent::Same),
     ] {
-        assert_eq!(Content::against(before, now), content);
+        assert_eq!(FailedContent::compare(before, now), content);
     }
 }
 
 #[test]
 fn every_fault_has_a_word_and_is_found_by_it() {
     for fault in OWN.into_iter().chain(OUTAGES).chain([FaultKind::Crash]) {
-        assert_eq!(FaultKind::from_word(fault.as_str()), fault);
-        assert_eq!(
-            fault.is_of_own_making(),
-            !OUTAGES.contains(&fault),
-            "{fault}"
-        );
+        assert_eq!(FaultKind::parse(fault.as_str()), fault);
+        assert_eq!(fault.is_permanent(), !OUTAGES.contains(&fault), "{fault}");
     }
     assert_eq!(
-        FaultKind::from_word("a word of a later version"),
+        FaultKind::parse("a word of a later version"),
         FaultKind::Host
     );
 }
 
-fn any_content() -> impl Strategy<Value = Content> {
+fn any_content() -> impl Strategy<Value = FailedContent> {
     prop_oneof![
-        6 => Just(Content::Same),
-        1 => Just(Content::Other),
-        2 => Just(Content::Unknown),
+        6 => Just(FailedContent::Same),
+        1 => Just(FailedContent::Other),
+        2 => Just(FailedContent::Unknown),
     ]
 }
 
@@ -246,11 +252,11 @@ proptest! {
         cadence_seconds in 1..=u32::MAX,
     ) {
         let cadence = Duration::from_secs(u64::from(cadence_seconds));
-        let mut failures = Failures::default();
+        let mut failures = FailureState::default();
         let mut last = Duration::ZERO;
         for fault in faults {
             let fault = Fault::new(fault, "");
-            failures = failures.after(&fault, Content::Same, clock::START, cadence);
+            failures = failures.after(&fault, FailedContent::Same, clock::START, cadence);
             let wait = wait_of(failures).unwrap_or_default();
             prop_assert!(wait >= last && wait <= DAY);
             last = wait;
@@ -261,15 +267,15 @@ proptest! {
     fn invariant_only_a_crash_or_five_failures_of_one_contents_own_making_quarantine(
         history in vec((any_fault(), any_content()), 1..40),
     ) {
-        let mut failures = Failures::default();
+        let mut failures = FailureState::default();
         // All failures of the present content, and those of its own making.
         let (mut attempts, mut own, mut is_held) = (0, 0, false);
         for (fault, content) in history {
-            if content == Content::Other {
+            if content == FailedContent::Other {
                 (attempts, own, is_held) = (0, 0, false);
             }
             attempts += 1;
-            own += u32::from(content != Content::Unknown && !OUTAGES.contains(&fault));
+            own += u32::from(content != FailedContent::Unknown && !OUTAGES.contains(&fault));
             is_held |= fault == FaultKind::Crash || own >= FAILURES_MAX;
             failures = failures.after(&Fault::new(fault, ""), content, clock::START, CADENCE);
             prop_assert_eq!((failures.attempts, failures.own_attempts), (attempts, own));
@@ -282,7 +288,7 @@ proptest! {
         history in vec((any_fault(), any_content()), 0..20),
         outage in vec((prop::sample::select(&OUTAGES[..]), any_content()), 1..40),
     ) {
-        let mut failures = Failures::default();
+        let mut failures = FailureState::default();
         for (fault, content) in history {
             failures = failures.after(&Fault::new(fault, ""), content, clock::START, CADENCE);
         }

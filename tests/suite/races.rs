@@ -17,12 +17,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::inotify;
-use session_pipeline_harness::{DataDir, Session, cases, seed, tally};
+use session_pipeline_harness::{DataDir, Transcript, cases, seed, tally};
 use session_pipeline_host::clock::SystemClock;
 use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::run::{Pipeline, RunRequest};
-use session_pipeline_pipeline::shipped::Shipped;
-use session_pipeline_store::Stats;
+use session_pipeline_pipeline::shipped::ShippedProcessor;
+use session_pipeline_store::RunStats;
 
 use crate::database;
 use crate::guests::{WELL_BEHAVED, usage, well_behaved};
@@ -46,7 +46,8 @@ fn rounds() -> u64 {
 
 /// A pipeline by the clocks of this machine: those that files are stamped with.
 fn pipeline(dir: &DataDir) -> Pipeline {
-    let shipped = [well_behaved(), usage()].map(|(name, component)| Shipped { name, component });
+    let shipped =
+        [well_behaved(), usage()].map(|(name, component)| ShippedProcessor { name, component });
     let pipeline = Pipeline::open(
         dir.config(),
         Arc::new(SystemClock::default()),
@@ -93,7 +94,7 @@ fn run_beside(pipeline: &Pipeline, others: Vec<Box<dyn FnMut() + Send + '_>>) ->
     acts.into_inner()
 }
 
-fn run(pipeline: &Pipeline, processor: &str) -> Stats {
+fn run(pipeline: &Pipeline, processor: &str) -> RunStats {
     pipeline
         .run(processor, &RunRequest::cli(), &())
         .unwrap()
@@ -118,7 +119,7 @@ impl Chance {
     }
 
     fn lines(&mut self) -> Vec<u8> {
-        let mut session = Session::new("s1");
+        let mut session = Transcript::new("s1");
         for _ in 0..=self.below(4) {
             let tokens = self.below(1000) as u64;
             session = session

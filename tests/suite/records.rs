@@ -16,7 +16,7 @@ use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::limits::Limits;
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::run::RunRequest;
-use session_pipeline_store::{Actor, Audited};
+use session_pipeline_store::{Actor, AuditedAction};
 
 use crate::database;
 use crate::guests::misbehaving;
@@ -558,7 +558,7 @@ fn to_process_a_session_again_changes_no_shared_row_but_when_it_was_changed() {
     let before = database::rows(&dir, rows);
     let pipeline = TestPipeline::open(&dir, &components());
     dir.clock().advance(Duration::from_secs(60));
-    let asked = Audited {
+    let asked = AuditedAction {
         action: "reprocess",
         actor: Actor::cli(),
         now: dir.clock().now(),

@@ -138,7 +138,7 @@ proptest! {
     ) {
         let text = parts.join(" ");
         let once = clean(&text, None);
-        if once.left.is_none() {
+        if once.remaining.is_none() {
             prop_assert_eq!(&without_secrets(&once.text), &once.text);
         }
     }

@@ -15,7 +15,9 @@ use session_pipeline_bundle::faulty;
 use session_pipeline_harness::{DataDir, TestPipeline, program};
 use session_pipeline_host::limits::Compiler;
 use session_pipeline_pipeline::config::Config;
-use session_pipeline_pipeline::health::{Entry, Facts, Report, Sources, Status, SystemDisk};
+use session_pipeline_pipeline::health::{
+    CheckResult, CheckStatus, HealthFacts, HealthReport, HealthSources, SystemDisk,
+};
 use session_pipeline_pipeline::registry::listing;
 use session_pipeline_pipeline::run::{RunError, RunRequest};
 
@@ -70,7 +72,7 @@ fn compiling(dir: &DataDir) -> Config {
 }
 
 fn look(pipeline: &TestPipeline) {
-    pipeline.pipeline().look(true).unwrap();
+    pipeline.pipeline().examine_folder(true).unwrap();
 }
 
 /// What the folder came to, a line for each processor and each refused file.
@@ -78,22 +80,22 @@ fn standing(pipeline: &TestPipeline) -> Vec<String> {
     let plan = pipeline.pipeline().registry().plan();
     let running = plan.running.values().map(|running| {
         let (file, version) = (&running.file, running.component.version);
-        let instead = match running.is_instead {
+        let instead = match running.is_last_good {
             true => ", as it was",
             false => "",
         };
         format!("{} {version} of {file}{instead}", running.component.name)
     });
-    let refused = plan.refused.iter().map(ToString::to_string);
+    let refused = plan.rejected.iter().map(ToString::to_string);
     let unexamined = plan.unexamined.iter();
     let unexamined = unexamined.map(|file| format!("{file} is not looked at yet"));
     running.chain(refused).chain(unexamined).collect()
 }
 
 /// The health of the folder.
-fn health(pipeline: &TestPipeline) -> Entry {
+fn health(pipeline: &TestPipeline) -> CheckResult {
     let pipeline = pipeline.pipeline();
-    let facts = Facts::gather(Sources {
+    let facts = HealthFacts::collect(HealthSources {
         config: pipeline.config(),
         registry: pipeline.registry(),
         database: Some(pipeline.store()).into(),
@@ -103,13 +105,13 @@ fn health(pipeline: &TestPipeline) -> Entry {
         schema: None,
         now: pipeline.clock().now(),
     });
-    let mut report = Report::of(&facts);
+    let mut report = HealthReport::judge(&facts);
     report.entries.remove("processors").unwrap()
 }
 
 /// The digest of the component that processed a session.
 fn processed_by(pipeline: &TestPipeline, key: &str) -> String {
-    let known = pipeline.pipeline().store().known_sessions(VERSIONED);
+    let known = pipeline.pipeline().store().state_rows(VERSIONED);
     let known = known.unwrap();
     let digest = known.get(key).unwrap().digest.unwrap();
     known.digests[usize::from(digest)].clone()
@@ -168,7 +170,7 @@ fn a_dropped_component_is_a_processor_like_any_other() {
     faulty-versioned dropped Some("theirs.wasm") Some(1) llm: false None
     faulty-well-behaved shipped None Some(1) llm: true None
     "#);
-    assert_eq!(health(&pipeline).status, Status::Ok);
+    assert_eq!(health(&pipeline).status, CheckStatus::Ok);
     drop(pipeline);
     assert_eq!(
         rows(
@@ -205,14 +207,14 @@ fn those_who_only_ask_compile_nothing_and_know_what_ran_before() {
     let (dir, pipeline) = stage();
     dir.drop_processor(FILE, versioned(1));
     let registry = pipeline.pipeline().registry();
-    assert_eq!(health(&pipeline).status, Status::Info);
+    assert_eq!(health(&pipeline).status, CheckStatus::Info);
     assert_eq!(standing(&pipeline), ["theirs.wasm is not looked at yet"]);
     assert_eq!(registry.names(), [WELL_BEHAVED]);
     look(&pipeline);
     drop(pipeline);
 
     let pipeline = open(&dir);
-    assert_eq!(health(&pipeline).status, Status::Ok);
+    assert_eq!(health(&pipeline).status, CheckStatus::Ok);
     assert_eq!(standing(&pipeline), ["faulty-versioned 1 of theirs.wasm"]);
 }
 
@@ -228,7 +230,7 @@ fn a_file_that_is_taken_away_takes_its_processor_along_and_leaves_its_rows() {
     assert_eq!(standing(&pipeline), [""; 0]);
     assert_eq!(
         health(&pipeline).status,
-        Status::Ok,
+        CheckStatus::Ok,
         "that was the operator's wish"
     );
     assert_eq!(pipeline.pipeline().registry().names(), [WELL_BEHAVED]);
@@ -329,7 +331,7 @@ fn nobody_waits_for_the_compiler_of_another() {
     dir.write("ada/two.jsonl", "two\n");
     assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 1);
     assert_eq!(pipeline.run(VERSIONED).stats.processed, 1);
-    assert_eq!(health(&pipeline).status, Status::Ok);
+    assert_eq!(health(&pipeline).status, CheckStatus::Ok);
     assert_eq!(standing(&pipeline), ["faulty-versioned 1 of theirs.wasm"]);
 
     fs::write(&held, "").unwrap();

@@ -13,9 +13,10 @@ use proptest::prelude::*;
 use serde_json::json;
 use session_pipeline_harness::session::MONDAY_MORNING;
 use session_pipeline_harness::strategies::transcript;
-use session_pipeline_harness::{DataDir, Session, TestPipeline, cases};
+use session_pipeline_harness::{DataDir, TestPipeline, Transcript, cases};
 use session_pipeline_pipeline::report::{
-    self, By, Calls, Days, Prices, Report, Row, Totals, UNKNOWN_MODELS_MAX,
+    self, DayRange, PriceTable, ReportGrouping, ReportRow, ToolCalls, UNKNOWN_MODELS_MAX,
+    UsageReport, UsageTotals,
 };
 use session_pipeline_store::money::Usd;
 
@@ -23,21 +24,21 @@ use crate::documents::names;
 use crate::guests::{usage, usage_dir};
 
 /// Processes what is in a data dir, and reports.
-fn check(dir: &DataDir, by: By) -> Report {
+fn check(dir: &DataDir, by: ReportGrouping) -> UsageReport {
     let pipeline = TestPipeline::open(dir, &[usage()]);
     pipeline.run("usage");
     reported(&pipeline, by)
 }
 
 /// The report on what was processed.
-pub fn reported(pipeline: &TestPipeline, by: By) -> Report {
-    let prices = Prices::of(pipeline.pipeline().config()).unwrap();
+pub fn reported(pipeline: &TestPipeline, by: ReportGrouping) -> UsageReport {
+    let prices = PriceTable::load(pipeline.pipeline().config()).unwrap();
     let store = pipeline.pipeline().store();
     report::usage(
         store,
         &prices,
         by,
-        Days::default(),
+        DayRange::default(),
         pipeline.pipeline().clock(),
     )
     .unwrap()
@@ -45,17 +46,22 @@ pub fn reported(pipeline: &TestPipeline, by: By) -> Report {
 }
 
 /// The report on calls of tools.
-pub fn tools_reported(pipeline: &TestPipeline) -> Report<Calls> {
-    let prices = Prices::of(pipeline.pipeline().config()).unwrap();
+pub fn tools_reported(pipeline: &TestPipeline) -> UsageReport<ToolCalls> {
+    let prices = PriceTable::load(pipeline.pipeline().config()).unwrap();
     let store = pipeline.pipeline().store();
-    report::tools(store, &prices, Days::default(), pipeline.pipeline().clock())
-        .unwrap()
-        .unwrap()
+    report::tools(
+        store,
+        &prices,
+        DayRange::default(),
+        pipeline.pipeline().clock(),
+    )
+    .unwrap()
+    .unwrap()
 }
 
 /// Its rows in short: key, input, output, messages, sessions.
-fn rows(report: &Report) -> Vec<String> {
-    let row = |key: &str, totals: &Totals| {
+fn rows(report: &UsageReport) -> Vec<String> {
+    let row = |key: &str, totals: &UsageTotals| {
         format!(
             "{key}: {} in, {} out, {} messages, {} sessions",
             totals.input_tokens, totals.output_tokens, totals.messages, totals.sessions
@@ -76,32 +82,38 @@ fn evening(day: u64) -> session_pipeline_host::clock::UtcMicros {
 fn before_anything_ran_there_is_no_report() {
     let dir = DataDir::new();
     let pipeline = TestPipeline::open(&dir, &[usage()]);
-    let prices = Prices::of(pipeline.pipeline().config()).unwrap();
+    let prices = PriceTable::load(pipeline.pipeline().config()).unwrap();
     let store = pipeline.pipeline().store();
     assert_eq!(
         report::usage(
             store,
             &prices,
-            By::Day,
-            Days::default(),
+            ReportGrouping::Day,
+            DayRange::default(),
             pipeline.pipeline().clock()
         )
         .unwrap(),
         None
     );
     assert_eq!(
-        report::tools(store, &prices, Days::default(), pipeline.pipeline().clock()).unwrap(),
+        report::tools(
+            store,
+            &prices,
+            DayRange::default(),
+            pipeline.pipeline().clock()
+        )
+        .unwrap(),
         None
     );
 }
 
 #[test]
 fn a_run_over_nothing_reports_zeros() {
-    let report = check(&DataDir::new(), By::Day);
+    let report = check(&DataDir::new(), ReportGrouping::Day);
     assert_eq!(report.rows, []);
-    let totals = Totals {
+    let totals = UsageTotals {
         cost_usd: Some(Usd::default()),
-        ..Totals::default()
+        ..UsageTotals::default()
     };
     assert_eq!(report.totals, totals, "nothing costs nothing");
 }
@@ -109,13 +121,13 @@ fn a_run_over_nothing_reports_zeros() {
 #[test]
 fn a_day_ends_at_midnight_in_utc() {
     let dir = DataDir::new();
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .at(evening(0))
         .assistant(|m| m.tokens(1, 10))
         .wait(Duration::from_secs(59))
         .assistant(|m| m.tokens(2, 20));
     dir.write("ada/one.jsonl", session);
-    insta::assert_snapshot!(rows(&check(&dir, By::Day)).join("\n"), @"
+    insta::assert_snapshot!(rows(&check(&dir, ReportGrouping::Day)).join("\n"), @"
     2026-01-05: 1 in, 10 out, 1 messages, 1 sessions
     2026-01-06: 2 in, 20 out, 1 messages, 1 sessions
     total: 3 in, 30 out, 2 messages, 1 sessions
@@ -125,7 +137,7 @@ fn a_day_ends_at_midnight_in_utc() {
 #[test]
 fn a_message_belongs_to_the_day_and_session_of_its_first_appearance() {
     let dir = DataDir::new();
-    let message = |session: Session, output| {
+    let message = |session: Transcript, output| {
         session.assistant(move |m| {
             m.id("msg_00000000000000000001")
                 .request("req_1")
@@ -135,13 +147,13 @@ fn a_message_belongs_to_the_day_and_session_of_its_first_appearance() {
     // The file that comes first by its name is the later copy, and the larger one.
     dir.write(
         "ada/a.jsonl",
-        message(Session::new("resumed").at(evening(3)), 500),
+        message(Transcript::new("resumed").at(evening(3)), 500),
     );
     dir.write(
         "ada/b.jsonl",
-        message(Session::new("first").at(evening(0)), 2),
+        message(Transcript::new("first").at(evening(0)), 2),
     );
-    insta::assert_snapshot!(rows(&check(&dir, By::Day)).join("\n"), @"
+    insta::assert_snapshot!(rows(&check(&dir, ReportGrouping::Day)).join("\n"), @"
     2026-01-05: 1 in, 500 out, 1 messages, 1 sessions
     total: 1 in, 500 out, 1 messages, 1 sessions
     ");
@@ -150,7 +162,7 @@ fn a_message_belongs_to_the_day_and_session_of_its_first_appearance() {
 #[test]
 fn a_replay_in_another_file_loses_against_the_original() {
     let dir = DataDir::new();
-    let message = |session: Session, output| {
+    let message = |session: Transcript, output| {
         session.assistant(move |m| {
             m.id("msg_00000000000000000001")
                 .request("req_1")
@@ -159,27 +171,27 @@ fn a_replay_in_another_file_loses_against_the_original() {
     };
     dir.write(
         "ada/a.jsonl",
-        message(Session::new("s1").sidechain("a1"), 500),
+        message(Transcript::new("s1").sidechain("a1"), 500),
     );
-    dir.write("ada/b.jsonl", message(Session::new("s1"), 2));
-    assert_eq!(check(&dir, By::Day).totals.output_tokens, 2);
+    dir.write("ada/b.jsonl", message(Transcript::new("s1"), 2));
+    assert_eq!(check(&dir, ReportGrouping::Day).totals.output_tokens, 2);
 }
 
 #[test]
 fn messages_without_a_request_are_one_within_a_session_and_two_in_two() {
     let dir = DataDir::new();
-    let session = |id| Session::new(id).assistant(|m| m.id("msg_1").without_request());
+    let session = |id| Transcript::new(id).assistant(|m| m.id("msg_1").without_request());
     dir.write("ada/a.jsonl", session("s1"));
     dir.write("ada/b.jsonl", session("s1"));
-    assert_eq!(check(&dir, By::Day).totals.messages, 1);
+    assert_eq!(check(&dir, ReportGrouping::Day).totals.messages, 1);
     dir.write("ada/c.jsonl", session("s2"));
-    assert_eq!(check(&dir, By::Day).totals.messages, 2);
+    assert_eq!(check(&dir, ReportGrouping::Day).totals.messages, 2);
 }
 
 #[test]
 fn a_message_is_final_if_any_file_says_how_it_ended() {
     let dir = DataDir::new();
-    let session = || Session::new("s1");
+    let session = || Transcript::new("s1");
     dir.write(
         "ada/a.jsonl",
         session().assistant(|m| {
@@ -188,21 +200,29 @@ fn a_message_is_final_if_any_file_says_how_it_ended() {
                 .streaming()
         }),
     );
-    assert!(check(&dir, By::Day).totals.output_is_lower_bound);
+    assert!(
+        check(&dir, ReportGrouping::Day)
+            .totals
+            .output_is_lower_bound
+    );
     dir.write(
         "ada/b.jsonl",
         session().assistant(|m| m.id("msg_00000000000000000001").request("req_1")),
     );
-    assert!(!check(&dir, By::Day).totals.output_is_lower_bound);
+    assert!(
+        !check(&dir, ReportGrouping::Day)
+            .totals
+            .output_is_lower_bound
+    );
 }
 
 #[test]
 fn what_bears_no_time_and_no_model_has_a_row_without_a_key_at_the_end() {
     let dir = DataDir::new();
     let untold = json!({ "type": "assistant", "requestId": "r", "message": { "id": "m", "usage": { "input_tokens": 7 } } });
-    dir.write("ada/a.jsonl", Session::new("s1").assistant(|m| m));
+    dir.write("ada/a.jsonl", Transcript::new("s1").assistant(|m| m));
     dir.write("ada/b.jsonl", format!("{untold}\n"));
-    for by in [By::Day, By::Model] {
+    for by in [ReportGrouping::Day, ReportGrouping::Model] {
         let report = check(&dir, by);
         let [told, untold] = report.rows.as_slice() else {
             panic!("two rows: {report:?}")
@@ -218,9 +238,9 @@ fn a_model_without_a_price_is_named_and_makes_the_cost_a_lower_bound() {
     let model = "claude-nimbus-1-preview";
     dir.write(
         "ada/a.jsonl",
-        Session::new("s1").assistant(|m| m.model(model)),
+        Transcript::new("s1").assistant(|m| m.model(model)),
     );
-    let totals = check(&dir, By::Day).totals;
+    let totals = check(&dir, ReportGrouping::Day).totals;
     assert_eq!(totals.unknown_models, [model]);
     assert!(totals.cost_is_lower_bound);
     assert_eq!(totals.cost_usd, None, "no price is not a price of nothing");
@@ -229,12 +249,12 @@ fn a_model_without_a_price_is_named_and_makes_the_cost_a_lower_bound() {
 #[test]
 fn models_that_a_transcript_makes_up_do_not_fill_every_report() {
     let dir = DataDir::new();
-    let session = (0..150).fold(Session::new("s1"), |session, number| {
+    let session = (0..150).fold(Transcript::new("s1"), |session, number| {
         let name = format!("made-up-{number:03}");
         session.assistant(|m| m.id(&name).model(&name))
     });
     dir.write("ada/a.jsonl", session);
-    let report = check(&dir, By::User);
+    let report = check(&dir, ReportGrouping::User);
     assert_eq!(report.rows.len(), 1);
     for totals in [&report.totals, &report.rows[0].totals] {
         assert_eq!(totals.messages, 150);
@@ -250,18 +270,18 @@ fn models_that_a_transcript_makes_up_do_not_fill_every_report() {
 #[test]
 fn what_a_session_cost_stays_when_it_shrinks_or_vanishes() {
     let dir = DataDir::new();
-    let two = Session::new("s1").assistant(|m| m).assistant(|m| m);
+    let two = Transcript::new("s1").assistant(|m| m).assistant(|m| m);
     dir.write("ada/a.jsonl", two);
-    assert_eq!(check(&dir, By::Day).totals.messages, 2);
-    dir.write("ada/a.jsonl", Session::new("s1").assistant(|m| m));
+    assert_eq!(check(&dir, ReportGrouping::Day).totals.messages, 2);
+    dir.write("ada/a.jsonl", Transcript::new("s1").assistant(|m| m));
     assert_eq!(
-        check(&dir, By::Day).totals.messages,
+        check(&dir, ReportGrouping::Day).totals.messages,
         2,
         "what was billed stays billed"
     );
     dir.delete("ada/a.jsonl");
     assert_eq!(
-        check(&dir, By::Day).totals.messages,
+        check(&dir, ReportGrouping::Day).totals.messages,
         2,
         "rows outlive files"
     );
@@ -285,8 +305,8 @@ pub const TOTALS: [&str; 10] = [
 #[test]
 fn the_names_in_a_report_are_those_that_others_rely_on() {
     let dir = DataDir::new();
-    dir.write("ada/a.jsonl", Session::new("s1").assistant(|m| m));
-    let report = serde_json::to_value(check(&dir, By::Day)).unwrap();
+    dir.write("ada/a.jsonl", Transcript::new("s1").assistant(|m| m));
+    let report = serde_json::to_value(check(&dir, ReportGrouping::Day)).unwrap();
     assert_eq!(names(&report), ["as_of", "rows", "totals"]);
     assert_eq!(names(&report["totals"]), TOTALS);
     let row = names(&report["rows"][0]);
@@ -294,7 +314,7 @@ fn the_names_in_a_report_are_those_that_others_rely_on() {
 }
 
 /// What adds up over rows.
-fn sums<'a>(totals: impl IntoIterator<Item = &'a Totals>) -> [i64; 5] {
+fn sums<'a>(totals: impl IntoIterator<Item = &'a UsageTotals>) -> [i64; 5] {
     let figures = totals.into_iter().map(|totals| {
         [
             totals.input_tokens,
@@ -322,7 +342,7 @@ proptest! {
         let pipeline = TestPipeline::open(&dir, &[usage()]);
         pipeline.run("usage");
         let mut totals = Vec::new();
-        for by in By::ALL {
+        for by in ReportGrouping::ALL {
             let report = reported(&pipeline, by);
             prop_assert_eq!(sums(report.rows.iter().map(|row| &row.totals)), sums([&report.totals]));
             let bound = report.rows.iter().any(|row| row.totals.output_is_lower_bound);

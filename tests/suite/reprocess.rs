@@ -6,9 +6,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::strategies::valid_transcript;
 use session_pipeline_harness::{DataDir, TestPipeline, cases};
-use session_pipeline_pipeline::reprocess::{Marked, ReprocessError, reprocess};
+use session_pipeline_pipeline::reprocess::{ReprocessError, ReprocessReport, reprocess};
 use session_pipeline_pipeline::run::{Progress, RunRequest};
-use session_pipeline_store::{Actor, Audited};
+use session_pipeline_store::{Actor, AuditedAction};
 
 use crate::database::{cell, execute, rows};
 use crate::guests::{PANICS, POISON, WELL_BEHAVED, lines_of, panics, prepared_dir, well_behaved};
@@ -20,7 +20,7 @@ fn check(
     pipeline: &TestPipeline,
     processor: &str,
     key: Option<&str>,
-) -> Result<Marked, ReprocessError> {
+) -> Result<ReprocessReport, ReprocessError> {
     let pipeline = pipeline.pipeline();
     reprocess(
         pipeline.config(),
@@ -28,7 +28,7 @@ fn check(
         Some(pipeline.store()),
         processor,
         key,
-        Audited {
+        AuditedAction {
             action: "reprocess",
             actor: Actor::cli(),
             now: pipeline.clock().now(),
@@ -36,8 +36,8 @@ fn check(
     )
 }
 
-fn marked(sessions: u64, quarantined: u64) -> Marked {
-    Marked {
+fn marked(sessions: u64, quarantined: u64) -> ReprocessReport {
+    ReprocessReport {
         sessions,
         quarantined,
     }
@@ -276,14 +276,14 @@ fn a_request_for_one_processor_does_not_touch_the_run_of_another() {
 #[test]
 fn a_release_from_quarantine_during_a_run_is_not_undone_by_it() {
     use session_pipeline_pipeline::quarantine::release;
-    use session_pipeline_store::Which;
+    use session_pipeline_store::QuarantineFilter;
     struct Releases<'a>(&'a TestPipeline);
     impl Progress for Releases<'_> {
         fn planned(&self, _: u64, _: u64) {
             let pipeline = self.0.pipeline();
-            let which = Which {
+            let which = QuarantineFilter {
                 session: Some(KEY.to_owned()),
-                ..Which::default()
+                ..QuarantineFilter::default()
             };
             let now = pipeline.clock().now();
             let (config, registry, store) =

@@ -7,7 +7,7 @@ use session_pipeline_harness::{DataDir, TestPipeline, cases, clock};
 use session_pipeline_host::clock::{Clock as _, UtcMicros};
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::retention::{is_due, plan};
-use session_pipeline_store::{Store, Swept};
+use session_pipeline_store::{DeletedRows, Store};
 
 use crate::database::{cell, execute, rows};
 use crate::guests::{PANICS, POISON, WELL_BEHAVED, lines_of, panics, well_behaved};
@@ -52,10 +52,10 @@ fn filled() -> DataDir {
     dir
 }
 
-fn sweep(dir: &DataDir) -> Swept {
+fn sweep(dir: &DataDir) -> DeletedRows {
     let now = dir.clock().now();
     let store = Store::open(&dir.config().store_options(), now).unwrap();
-    store.sweep(plan(now, None)).unwrap()
+    store.delete_expired(plan(now, None)).unwrap()
 }
 
 fn left(dir: &DataDir) -> [Vec<String>; 6] {
@@ -74,7 +74,7 @@ fn left(dir: &DataDir) -> [Vec<String>; 6] {
 fn what_is_just_too_old_goes_and_what_is_just_not_stays() {
     let dir = filled();
     let swept = sweep(&dir);
-    let expected = Swept {
+    let expected = DeletedRows {
         runs: 2,
         costs: 3,
         calls: 1,
@@ -96,7 +96,7 @@ fn what_is_just_too_old_goes_and_what_is_just_not_stays() {
         ]
     );
     let again = left(&dir);
-    assert_eq!(sweep(&dir), Swept::default(), "nothing is left to do");
+    assert_eq!(sweep(&dir), DeletedRows::default(), "nothing is left to do");
     assert_eq!(left(&dir), again);
 }
 
@@ -170,7 +170,13 @@ fn a_sweep_that_fails_does_not_fail_the_run() {
     );
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     let now = dir.clock().now();
-    assert!(pipeline.pipeline().store().sweep(plan(now, None)).is_err());
+    assert!(
+        pipeline
+            .pipeline()
+            .store()
+            .delete_expired(plan(now, None))
+            .is_err()
+    );
     dir.append("ada/one.jsonl", "two\n");
     assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 1);
 }

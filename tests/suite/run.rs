@@ -9,10 +9,10 @@ mod told;
 use std::time::Duration;
 
 use session_pipeline_harness::strategies::valid_transcript;
-use session_pipeline_harness::{DataDir, Ran, TestPipeline, cases, pipeline};
+use session_pipeline_harness::{DataDir, FinishedRun, TestPipeline, cases, pipeline};
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::run::{RunError, RunRequest};
-use session_pipeline_store::Stats;
+use session_pipeline_store::RunStats;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -24,7 +24,7 @@ const KEY: &str = "ada/one.jsonl";
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The stats that are not zero, as a line.
-fn summary(stats: &Stats) -> String {
+fn summary(stats: &RunStats) -> String {
     let counts = [
         ("scanned", stats.scanned),
         ("processed", stats.processed),
@@ -44,7 +44,7 @@ fn summary(stats: &Stats) -> String {
 }
 
 /// What a run did, and how many sessions it opened for that.
-fn check(ran: &Ran) -> (String, u64) {
+fn check(ran: &FinishedRun) -> (String, u64) {
     (summary(&ran.stats), ran.opens)
 }
 

@@ -13,9 +13,9 @@ use session_pipeline_harness::{DataDir, TestPipeline, clock};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::ContentHash;
 use session_pipeline_host::fault::{Fault, FaultKind};
-use session_pipeline_host::sessions::{Observed, Walk};
-use session_pipeline_pipeline::scan::{Check, ScanContext, ScanPlan, trusted};
-use session_pipeline_store::retry::{Content, Failures, Verdict};
+use session_pipeline_host::sessions::{FileStat, WalkReport};
+use session_pipeline_pipeline::scan::{ContentCheck, ScanContext, ScanPlan, trusted};
+use session_pipeline_store::retry::{FailedContent, FailureState, RetryDecision};
 use session_pipeline_store::state_rows::{FailureRow, StateRow, StateRows};
 
 use crate::database::execute;
@@ -32,8 +32,8 @@ const SAME: u16 = 1;
 const OTHER_BUILD: u16 = 2;
 
 /// A file that was changed so long before the scan.
-fn file(age: Duration) -> Observed {
-    Observed {
+fn file(age: Duration) -> FileStat {
+    FileStat {
         size: 100,
         mtime_ns: clock::START.as_nanos() - nanos(age),
         ctime_ns: 1_790_000_000_000_000_000,
@@ -74,9 +74,14 @@ fn legacy_row() -> StateRow {
 
 /// A failure of the present component on the present file.
 fn failure(attempts: u32) -> FailureRow {
-    let failures = (0..attempts).fold(Failures::default(), |failures, _| {
+    let failures = (0..attempts).fold(FailureState::default(), |failures, _| {
         let fault = Fault::new(FaultKind::Panic, "on purpose");
-        failures.after(&fault, Content::Same, clock::START, Duration::from_secs(60))
+        failures.after(
+            &fault,
+            FailedContent::Same,
+            clock::START,
+            Duration::from_secs(60),
+        )
     });
     FailureRow {
         row_id: 9,
@@ -92,7 +97,7 @@ fn failure(attempts: u32) -> FailureRow {
 
 /// A scan of these files at the clock's start, by the scheduler.
 fn scan(
-    files: &[(&str, Observed)],
+    files: &[(&str, FileStat)],
     rows: &[(&str, StateRow)],
     failures: &[(&str, FailureRow)],
     is_started_by_person: bool,
@@ -120,17 +125,17 @@ fn scan(
     for (key, observed) in files {
         plan.visit(key, *observed, &mut known, &context);
     }
-    let walk = Walk {
+    let walk = WalkReport {
         found: files.len() as u64,
         is_complete: true,
-        ..Walk::default()
+        ..WalkReport::default()
     };
     plan.finish(&walk, &known, &failures);
     plan
 }
 
 /// What a scan makes of one file, in a word.
-fn check(file: Observed, row: Option<StateRow>, failure: Option<FailureRow>) -> &'static str {
+fn check(file: FileStat, row: Option<StateRow>, failure: Option<FailureRow>) -> &'static str {
     word(&scan(
         &[(KEY, file)],
         &row.map(|row| (KEY, row)).into_iter().collect::<Vec<_>>(),
@@ -148,13 +153,13 @@ fn word(plan: &ScanPlan) -> &'static str {
         [] if plan.quarantined == 1 => "in quarantine",
         [] => "stable",
         [candidate] => match candidate.check {
-            Check::Nothing => "process",
-            Check::StateHash => "hash first",
-            Check::FailureHash {
-                verdict: Verdict::Waiting,
+            ContentCheck::Nothing => "process",
+            ContentCheck::StateHash => "hash first",
+            ContentCheck::FailureHash {
+                verdict: RetryDecision::Waiting,
                 ..
             } => "waits if the hash is that of the failure",
-            Check::FailureHash { .. } => "in quarantine if the hash is that of the failure",
+            ContentCheck::FailureHash { .. } => "in quarantine if the hash is that of the failure",
         },
         _ => "more than one",
     }
@@ -172,7 +177,7 @@ fn a_session_whose_size_and_times_are_those_of_its_row_is_stable() {
 
 #[test]
 fn another_size_is_another_content() {
-    let grown = Observed {
+    let grown = FileStat {
         size: 101,
         ..file(HOUR)
     };
@@ -182,17 +187,17 @@ fn another_size_is_another_content() {
 #[test]
 fn another_time_of_the_same_size_may_only_be_a_touch_so_it_is_hashed_first() {
     for observed in [
-        Observed {
+        FileStat {
             mtime_ns: file(HOUR).mtime_ns + 1,
             ..file(HOUR)
         },
         // Backwards too: a file that was restored from a copy.
-        Observed {
+        FileStat {
             mtime_ns: file(HOUR).mtime_ns - 1,
             ..file(HOUR)
         },
         // The mtime was forged; the ctime can't be.
-        Observed {
+        FileStat {
             ctime_ns: file(HOUR).ctime_ns + 1,
             ..file(HOUR)
         },
@@ -251,7 +256,7 @@ fn a_legacy_row_without_a_time_is_processed() {
 fn a_legacy_row_goes_by_the_time_at_which_it_was_processed() {
     let at = |micros_before: i64| {
         let processed_ns = legacy_row().processed_at.unwrap().as_nanos();
-        let observed = Observed {
+        let observed = FileStat {
             mtime_ns: processed_ns - micros_before * 1000,
             ..file(HOUR)
         };
@@ -298,7 +303,7 @@ fn a_session_that_waits_and_was_touched_is_hashed_to_see_if_it_is_the_same() {
         check(touched, None, Some(failure(5))),
         "in quarantine if the hash is that of the failure"
     );
-    let grown = Observed {
+    let grown = FileStat {
         size: 101,
         ..touched
     };
@@ -336,7 +341,7 @@ fn a_person_ignores_the_wait_and_not_the_quarantine() {
 
 #[test]
 fn what_never_was_tried_comes_first_then_what_was_tried_longest_ago_then_what_is_oldest() {
-    let changed = |age| Observed {
+    let changed = |age| FileStat {
         size: 200,
         ..file(age)
     };
@@ -405,7 +410,7 @@ fn a_vanished_session_is_marked_once_and_a_file_that_returns_is_noticed() {
     ];
     let plan = scan(&[(KEY, file(HOUR))], &rows, &[], false);
     assert_eq!(
-        (plan.presence.vanished, plan.presence.returned),
+        (plan.presence.missing, plan.presence.returned),
         (vec![7], vec![8])
     );
 }
@@ -421,7 +426,7 @@ fn a_component_that_wrote_many_rows_is_known_once() {
 #[test]
 fn a_walk_that_found_nothing_or_came_short_is_no_deletion() {
     assert_eq!(
-        scan(&[], &[(KEY, own_row())], &[], false).presence.vanished,
+        scan(&[], &[(KEY, own_row())], &[], false).presence.missing,
         [0; 0],
         "the root may not be mounted"
     );
@@ -431,18 +436,18 @@ fn a_walk_that_found_nothing_or_came_short_is_no_deletion() {
     known.add(KEY, own_row());
     assert!(!known.is_empty());
     let mut plan = ScanPlan::default();
-    let walk = Walk {
+    let walk = WalkReport {
         found: 5,
         is_complete: false,
-        ..Walk::default()
+        ..WalkReport::default()
     };
     let failures = HashMap::from([("ada/two.jsonl".to_owned(), failure(5))]);
     plan.finish(&walk, &known, &failures);
     assert_eq!(
-        plan.presence.vanished, [0; 0],
+        plan.presence.missing, [0; 0],
         "the folder could not be read"
     );
-    assert_eq!(plan.presence.vanished_failures, [0; 0]);
+    assert_eq!(plan.presence.missing_failures, [0; 0]);
 }
 
 #[test]
@@ -464,7 +469,7 @@ fn failures_of_files_that_are_gone_are_marked_once_and_those_that_are_back_as_we
     let plan = scan(&[("ada/back.jsonl", file(HOUR))], &[], &failures, false);
     assert_eq!(
         (
-            plan.presence.vanished_failures,
+            plan.presence.missing_failures,
             plan.presence.returned_failures
         ),
         (vec![9], vec![8])
@@ -480,7 +485,7 @@ fn what_is_in_quarantine_and_could_not_be_read_waits_and_is_then_looked_at() {
     };
     assert_eq!(check(file(HOUR), None, Some(unread.clone())), "waits");
     let is_over = FailureRow {
-        failures: Failures {
+        failures: FailureState {
             next_attempt_at: Some(clock::START),
             ..unread.failures
         },
@@ -509,7 +514,7 @@ fn times_are_kept_only_if_no_later_change_could_bear_them_too() {
 #[test]
 fn a_time_in_the_future_says_nothing_so_the_inode_decides() {
     let window = Duration::from_millis(50);
-    let future = |changed: Duration| Observed {
+    let future = |changed: Duration| FileStat {
         size: 100,
         mtime_ns: clock::START.as_nanos() + 1,
         ctime_ns: clock::START.as_nanos() - nanos(changed),

@@ -9,14 +9,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_bundle::USAGE;
 use session_pipeline_harness::pipeline::scheduled;
-use session_pipeline_harness::{DataDir, PausedClock, Session, cases, clock};
+use session_pipeline_harness::{DataDir, PausedClock, Transcript, cases, clock};
 use session_pipeline_host::clock::Clock;
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::run::{Pipeline, RunError};
-use session_pipeline_pipeline::scheduler::timetable::JobEnd;
-use session_pipeline_pipeline::scheduler::{Scheduler, SchedulerWatch, cadences};
-use session_pipeline_pipeline::shipped::Shipped;
+use session_pipeline_pipeline::scheduler::timetable::JobResult;
+use session_pipeline_pipeline::scheduler::{Scheduler, SchedulerHandle, cadences};
+use session_pipeline_pipeline::shipped::ShippedProcessor;
 use session_pipeline_store::{JobRow, Store};
 
 use crate::database::rows;
@@ -26,7 +26,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// What one run of a job does: how long it takes, and how it ends; `None`: it panics.
 #[derive(Clone, Debug)]
-struct Play(Duration, Option<JobEnd>);
+struct Play(Duration, Option<JobResult>);
 
 /// The times at which each processor was started, in seconds since the stage was set.
 type Starts = BTreeMap<String, Vec<u64>>;
@@ -62,7 +62,7 @@ impl Stage {
         processors: &[(&str, u64)],
         time: Duration,
         play: impl Fn(&str) -> Play + Send + Sync + 'static,
-    ) -> SchedulerWatch {
+    ) -> SchedulerHandle {
         let processors = processors.iter().map(|&(name, minutes)| {
             (
                 name.to_owned(),
@@ -100,7 +100,7 @@ impl Stage {
             }
         };
         scheduler
-            .drive(Arc::clone(&self.store), run, tokio::time::sleep(time))
+            .run(Arc::clone(&self.store), run, tokio::time::sleep(time))
             .await;
         // Here and not in the run: what panics there is a failed run, and no failed test.
         let most_at_once = most_at_once.load(Ordering::SeqCst);
@@ -120,7 +120,7 @@ impl Stage {
 
 /// A short run that goes well.
 fn well() -> Play {
-    Play(Duration::from_secs(1), Some(JobEnd::Ok))
+    Play(Duration::from_secs(1), Some(JobResult::Ok))
 }
 
 /// Runs a test in time that passes as soon as everybody waits for it.
@@ -167,7 +167,7 @@ fn nothing_starts_before_the_grace_is_over_and_a_stop_in_it_is_prompt() {
 fn a_job_at_work_is_not_started_again_and_follows_at_the_tick_after_its_end() {
     paused(async {
         let stage = Stage::set().await;
-        let slow = Play(MINUTE * 25 - Duration::from_secs(5), Some(JobEnd::Ok));
+        let slow = Play(MINUTE * 25 - Duration::from_secs(5), Some(JobResult::Ok));
         stage
             .drive(&[("usage", 10)], HOUR, move |_| slow.clone())
             .await;
@@ -182,7 +182,7 @@ fn a_slow_job_delays_no_other() {
         let jobs = [("slow", 10), ("usage", 10), ("verification", 15)];
         stage
             .drive(&jobs, HOUR, |name| match name {
-                "slow" => Play(HOUR * 5, Some(JobEnd::Ok)),
+                "slow" => Play(HOUR * 5, Some(JobResult::Ok)),
                 _ => well(),
             })
             .await;
@@ -201,8 +201,8 @@ fn a_job_that_fails_is_refused_or_panics_runs_at_its_cadence_too() {
         let watch = stage
             .drive(&jobs, MINUTE * 25, |name| {
                 let end = match name {
-                    "fails" => Some(JobEnd::Failed("3 sessions failed".to_owned())),
-                    "refused" => Some(JobEnd::Refused("already running".to_owned())),
+                    "fails" => Some(JobResult::Failed("3 sessions failed".to_owned())),
+                    "refused" => Some(JobResult::Rejected("already running".to_owned())),
                     _ => None,
                 };
                 Play(Duration::ZERO, end)
@@ -286,7 +286,7 @@ fn a_clock_that_jumps_neither_fires_a_burst_nor_stops_a_job() {
 fn a_stop_waits_for_what_is_at_work_and_its_books_are_kept() {
     paused(async {
         let stage = Stage::set().await;
-        let slow = Play(MINUTE * 5, Some(JobEnd::Ok));
+        let slow = Play(MINUTE * 5, Some(JobResult::Ok));
         stage
             .drive(&[("usage", 1)], MINUTE, move |_| slow.clone())
             .await;
@@ -305,7 +305,7 @@ fn a_stop_waits_for_what_is_at_work_and_its_books_are_kept() {
 fn a_watch_tells_what_is_at_work() {
     paused(async {
         let stage = Stage::set().await;
-        let seen: Arc<Mutex<Option<SchedulerWatch>>> = Arc::default();
+        let seen: Arc<Mutex<Option<SchedulerHandle>>> = Arc::default();
         let config = stage.config.clone();
         let clock: Arc<dyn Clock> = Arc::clone(&stage.clock) as _;
         let processors = [("usage".to_owned(), Some(MINUTE * 10))];
@@ -315,16 +315,16 @@ fn a_watch_tells_what_is_at_work() {
             let status = seen.lock().unwrap().as_ref().unwrap().status();
             assert_eq!(status.last_tick_at, Some(clock::START));
             assert_eq!(status.jobs[0].running_since, Some(clock::START));
-            async { JobEnd::Ok }
+            async { JobResult::Ok }
         };
         let watch = scheduler.watch();
         scheduler
-            .drive(Arc::clone(&stage.store), run, tokio::time::sleep(MINUTE))
+            .run(Arc::clone(&stage.store), run, tokio::time::sleep(MINUTE))
             .await;
         let job = &watch.status().jobs[0];
         assert_eq!(
             (job.running_since, &job.last_end),
-            (None, &Some(JobEnd::Ok))
+            (None, &Some(JobResult::Ok))
         );
     });
 }
@@ -333,19 +333,19 @@ fn a_watch_tells_what_is_at_work() {
 fn a_run_that_a_person_has_at_work_is_refused_and_one_that_broke_off_failed() {
     let ends = [
         RunError::AlreadyRunning("usage".to_owned()),
-        RunError::Broken("a panic".to_owned()),
+        RunError::Internal("a panic".to_owned()),
     ]
-    .map(|error| JobEnd::from(&Err(error)).as_str());
+    .map(|error| JobResult::from(&Err(error)).as_str());
     assert_eq!(ends, ["refused", "failed"]);
 }
 
 #[test]
 fn scheduled_runs_go_the_way_of_all_runs() {
     let dir = DataDir::new();
-    dir.write("ada/one.jsonl", Session::new("s1").user("hello"));
+    dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
     let mut config = dir.config();
     config.scheduler.startup_grace = Duration::ZERO;
-    let registry = Registry::new([Shipped {
+    let registry = Registry::new([ShippedProcessor {
         name: "usage",
         component: USAGE,
     }]);
@@ -359,14 +359,10 @@ fn scheduled_runs_go_the_way_of_all_runs() {
         let pipeline = Arc::clone(&pipeline);
         async move {
             let run = move || pipeline.run(&processor, &scheduled(), &());
-            JobEnd::from(&tokio::task::spawn_blocking(run).await.unwrap())
+            JobResult::from(&tokio::task::spawn_blocking(run).await.unwrap())
         }
     };
-    paused(async {
-        scheduler
-            .drive(store, run, tokio::time::sleep(MINUTE))
-            .await
-    });
+    paused(async { scheduler.run(store, run, tokio::time::sleep(MINUTE)).await });
     let jobs = watch.status().jobs.into_iter();
     let jobs: Vec<String> = jobs
         .map(|job| {
@@ -420,8 +416,8 @@ proptest! {
                 let (seconds, end) = plays[*index % plays.len()];
                 Play(Duration::from_secs(seconds), match end {
                     0 => None,
-                    1 => Some(JobEnd::Failed("no".to_owned())),
-                    _ => Some(JobEnd::Ok),
+                    1 => Some(JobResult::Failed("no".to_owned())),
+                    _ => Some(JobResult::Ok),
                 })
             }).await;
             stage.starts()

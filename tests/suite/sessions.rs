@@ -15,12 +15,12 @@ use proptest::collection::btree_map;
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use session_pipeline_harness::{DataDir, cases};
-use session_pipeline_host::sessions::{SessionsRoot, Walk};
+use session_pipeline_host::sessions::{SessionsRoot, WalkReport};
 
 use crate::hostile::without_roots_powers;
 
 /// Walks a data dir; gives the keys, sorted, and what the walk came to.
-fn check(dir: &DataDir) -> (BTreeSet<String>, Walk) {
+fn check(dir: &DataDir) -> (BTreeSet<String>, WalkReport) {
     let root = SessionsRoot::open(&dir.sessions_root()).unwrap().unwrap();
     let mut keys = BTreeSet::new();
     let walk = root
@@ -28,7 +28,7 @@ fn check(dir: &DataDir) -> (BTreeSet<String>, Walk) {
             assert!(keys.insert(key.to_owned()), "`{key}` is visited once");
             assert_eq!(
                 Some(observed),
-                root.observe(key),
+                root.stat(key),
                 "`{key}` is observed the same by itself"
             );
         })
@@ -37,20 +37,20 @@ fn check(dir: &DataDir) -> (BTreeSet<String>, Walk) {
     let (ahead, walk_ahead) = root.walk_ahead(|found| {
         let mut ahead = BTreeSet::new();
         found.each(|key, observed| {
-            assert_eq!(Some(observed), root.observe(key));
+            assert_eq!(Some(observed), root.stat(key));
             assert!(ahead.insert(key.to_owned()), "`{key}` is visited once");
         });
         ahead
     });
     assert_eq!((&ahead, &walk_ahead.unwrap()), (&keys, &walk));
-    assert_eq!(root.opens(), 0, "a walk opens no session");
+    assert_eq!(root.sessions_opened(), 0, "a walk opens no session");
     (keys, walk)
 }
 
 fn keys_of(dir: &DataDir) -> Vec<String> {
     let (keys, walk) = check(dir);
     assert_eq!(
-        (walk.notes, walk.is_complete),
+        (walk.skipped, walk.is_complete),
         (Vec::new(), true),
         "nothing to complain about"
     );
@@ -173,7 +173,7 @@ fn no_link_is_followed_wherever_it_leads() {
     ];
     assert_eq!(walk.links.paths, named, "each is named");
     assert_eq!(walk.links.count, named.len() as u64);
-    let notes = walk.all_notes();
+    let notes = walk.all_skipped();
     assert_eq!(notes.len(), named.len());
     assert_eq!(notes[2].path, "ada/folder");
     assert!(notes[2].reason.starts_with("links are not followed"));
@@ -187,7 +187,7 @@ fn no_link_is_followed_wherever_it_leads() {
         "ada/loop/one.jsonl",
     ] {
         assert!(root.open_session(key).is_err(), "`{key}` is not opened");
-        assert_eq!(root.observe(key), None, "`{key}` is not observed");
+        assert_eq!(root.stat(key), None, "`{key}` is not observed");
     }
     assert!(root.open_session("ada/one.jsonl").is_ok());
 }
@@ -206,21 +206,22 @@ fn links_and_notes_beyond_a_hundred_are_counted_and_not_listed() {
     dir.write(&deep, "{}");
     let (_, walk) = check(&dir);
     assert_eq!((walk.links.count, walk.links.paths.len()), (150, 100));
-    assert_eq!(walk.links.left_out(), 50);
-    let notes = walk.all_notes();
+    assert_eq!(walk.links.unlisted(), 50);
+    let notes = walk.all_skipped();
     assert_eq!(
         notes.last().unwrap().reason,
         "50 more links that are not followed"
     );
-    let counted = |note: &&session_pipeline_host::sessions::Note| {
+    let counted = |note: &&session_pipeline_host::sessions::SkippedPath| {
         note.reason.ends_with("more paths were skipped")
     };
-    assert_eq!(walk.notes.iter().filter(counted).count(), 1);
-    assert!(walk.notes.len() <= 102, "{}", walk.notes.len());
-    let is_deep =
-        |note: &session_pipeline_host::sessions::Note| note.reason.contains("64 parent folders");
+    assert_eq!(walk.skipped.iter().filter(counted).count(), 1);
+    assert!(walk.skipped.len() <= 102, "{}", walk.skipped.len());
+    let is_deep = |note: &session_pipeline_host::sessions::SkippedPath| {
+        note.reason.contains("64 parent folders")
+    };
     assert!(
-        walk.notes.iter().any(is_deep),
+        walk.skipped.iter().any(is_deep),
         "what hides sessions is always listed"
     );
     assert!(!walk.is_complete);
@@ -255,7 +256,7 @@ fn a_key_that_is_no_plain_path_opens_nothing() {
     ] {
         assert!(root.open_session(key).is_err(), "`{key}` is not opened");
     }
-    assert_eq!(root.opens(), 0);
+    assert_eq!(root.sessions_opened(), 0);
 }
 
 #[test]
@@ -288,7 +289,7 @@ fn a_folder_that_has_become_a_pipe_is_waited_for_by_nobody() {
     // Whoever waits goes on waiting, so not in the thread of the test.
     std::thread::spawn(move || {
         let key = "ada/one.jsonl";
-        tell.send((root.open_session(key).is_err(), root.observe(key)))
+        tell.send((root.open_session(key).is_err(), root.stat(key)))
     });
     let told = told.recv_timeout(Duration::from_secs(60));
     assert_eq!(told, Ok((true, None)));
@@ -307,7 +308,7 @@ fn a_name_that_is_not_utf8_is_reported_and_nothing_else_is_lost() {
     let (keys, walk) = check(&dir);
     assert_eq!(keys.into_iter().collect::<Vec<_>>(), ["ada/one.jsonl"]);
     let mut notes: Vec<String> = walk
-        .notes
+        .skipped
         .iter()
         .map(|note| format!("{}: {}", note.path, note.reason))
         .collect();
@@ -329,7 +330,7 @@ fn a_note_can_not_paint_on_a_terminal() {
     fs::create_dir(dir.session_path("ada")).unwrap();
     fs::write(dir.sessions_root().join("ada").join(name), "").unwrap();
     let (_, walk) = check(&dir);
-    assert_eq!(walk.notes[0].path, "ada/\\u{1b}[2J\u{fffd}.jsonl");
+    assert_eq!(walk.skipped[0].path, "ada/\\u{1b}[2J\u{fffd}.jsonl");
 }
 
 #[test]
@@ -365,7 +366,7 @@ fn a_folder_that_can_not_be_read_is_reported_and_the_walk_is_not_complete() {
         let (keys, walk) = check(&dir);
         assert_eq!(keys.into_iter().collect::<Vec<_>>(), ["ada/one.jsonl"]);
         assert!(!walk.is_complete);
-        assert_eq!(walk.notes[0].path, "bob/locked");
+        assert_eq!(walk.skipped[0].path, "bob/locked");
     });
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o700)).unwrap();
 }
@@ -380,7 +381,7 @@ fn folders_nested_without_end_are_reported_and_the_walk_is_not_complete() {
     assert_eq!(keys.into_iter().collect::<Vec<_>>(), ["bob/one.jsonl"]);
     assert!(!walk.is_complete);
     assert_eq!(
-        walk.notes[0].reason,
+        walk.skipped[0].reason,
         "the folder has more than 64 parent folders; move it up"
     );
 }
@@ -399,7 +400,7 @@ fn what_is_observed_is_what_the_file_system_says() {
     dir.write("ada/one.jsonl", "12345");
     dir.set_mtime_ns("ada/one.jsonl", 1_234_567_890_123_456_789);
     let root = SessionsRoot::open(&dir.sessions_root()).unwrap().unwrap();
-    let observed = root.observe("ada/one.jsonl").unwrap();
+    let observed = root.stat("ada/one.jsonl").unwrap();
     assert_eq!(observed.size, 5);
     assert_eq!(observed.mtime_ns, 1_234_567_890_123_456_789);
     let (mut file, at_open) = root.open_session("ada/one.jsonl").unwrap();
@@ -410,7 +411,7 @@ fn what_is_observed_is_what_the_file_system_says() {
     );
 
     dir.set_mtime_ns("ada/one.jsonl", -1);
-    assert_eq!(root.observe("ada/one.jsonl").unwrap().mtime_ns, -1);
+    assert_eq!(root.stat("ada/one.jsonl").unwrap().mtime_ns, -1);
 }
 
 #[test]

@@ -10,11 +10,13 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_op
 use session_pipeline_harness::redact::redact;
 use session_pipeline_harness::{DataDir, TestPipeline, clock};
 use session_pipeline_host::content::ContentHash;
-use session_pipeline_host::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
+use session_pipeline_host::manifest::{ColumnKind, ColumnSpec, Manifest, Order, TableSpec};
 use session_pipeline_host::processor::Cost;
 use session_pipeline_host::rows::{ColumnValues, TableRows};
 use session_pipeline_migrations::LEGACY_LAYOUT;
-use session_pipeline_store::{Change, CompletedSession, Entry, Group, Opened, Store, StoreError};
+use session_pipeline_store::{
+    CommitGroup, CompletedSession, ContentChange, OpenReport, SessionOutcome, Store, StoreError,
+};
 
 use crate::database::{cell, execute, rows};
 
@@ -108,7 +110,7 @@ fn a_plan_to_migrate_respects_the_lock_and_changes_nothing() {
     assert_eq!(fs::read(dir.database_path()).unwrap(), before);
 
     let store = open(&dir).unwrap();
-    assert_eq!(plan.pending.len(), store.opened().applied.len());
+    assert_eq!(plan.pending.len(), store.open_report().applied.len());
     assert!(matches!(
         Store::plan_migration(&dir.config().store_options(), None),
         Err(StoreError::Locked { .. })
@@ -142,7 +144,7 @@ fn a_database_whose_making_was_cut_off_is_made_anew() {
         fs::write(state.join("system.duckdb.wal"), "another").unwrap();
         fs::write(state.join("checkpoint"), "its blocks").unwrap();
         let store = Store::open(&dir.config().store_options(), clock::START).unwrap();
-        assert_eq!(store.opened().version_before, None);
+        assert_eq!(store.open_report().version_before, None);
         let kept = state.join("checkpoint");
         assert!(!kept.exists(), "blocks of another one");
         drop(store);
@@ -160,21 +162,25 @@ fn a_database_whose_making_was_cut_off_is_made_anew() {
 fn a_new_database_is_made_without_a_copy() {
     let dir = DataDir::without_sessions_root();
     let store = open(&dir).unwrap();
-    let opened = store.opened().clone();
+    let opened = store.open_report().clone();
     assert_eq!(
-        (opened.version_before, opened.copy, opened.interrupted_runs),
+        (
+            opened.version_before,
+            opened.backup,
+            opened.interrupted_runs
+        ),
         (None, None, 0)
     );
     assert!(!opened.applied.is_empty());
     drop(store);
 
     let store = open(&dir).unwrap();
-    let expected = Opened {
+    let expected = OpenReport {
         version_before: opened.applied.last().copied(),
-        ..Opened::default()
+        ..OpenReport::default()
     };
     assert_eq!(
-        store.opened(),
+        store.open_report(),
         &expected,
         "opening it again changes nothing"
     );
@@ -184,9 +190,9 @@ fn a_new_database_is_made_without_a_copy() {
 fn before_an_upgrade_the_database_is_copied_beside_itself() {
     let dir = legacy_dir();
     let store = open(&dir).unwrap();
-    let opened = store.opened().clone();
+    let opened = store.open_report().clone();
     assert_eq!(opened.version_before, Some(28));
-    let copy = opened.copy.unwrap();
+    let copy = opened.backup.unwrap();
     assert_eq!(
         copy,
         dir.path()
@@ -220,7 +226,7 @@ fn a_log_that_belongs_to_the_database_is_copied_with_it() {
     }
     let wal = dir.path().join("state/system.duckdb.wal");
     assert!(wal.exists(), "the change stands in the log");
-    let copy = open(&dir).unwrap().opened().copy.clone().unwrap();
+    let copy = open(&dir).unwrap().open_report().backup.clone().unwrap();
     assert_eq!(legacy_rows(&copy), 2);
 }
 
@@ -234,7 +240,7 @@ fn a_copy_of_an_earlier_try_is_replaced_together_with_its_log() {
         "old",
     )
     .unwrap();
-    let copy = open(&dir).unwrap().opened().copy.clone().unwrap();
+    let copy = open(&dir).unwrap().open_report().backup.clone().unwrap();
     assert_eq!(legacy_rows(&copy), 1);
 }
 
@@ -357,7 +363,7 @@ fn names_are_quoted_so_that_none_of_them_is_a_statement() {
     let hostile = "x\"; DROP TABLE main.runs; --";
     let column = ColumnSpec {
         name: hostile.to_owned(),
-        kind: Kind::Text,
+        kind: ColumnKind::Text,
     };
     let manifest = Manifest {
         name: hostile.to_owned(),
@@ -387,7 +393,7 @@ fn names_are_quoted_so_that_none_of_them_is_a_statement() {
 }
 
 /// A manifest with one table of these columns.
-fn manifest(columns: &[(&str, Kind)]) -> Manifest {
+fn manifest(columns: &[(&str, ColumnKind)]) -> Manifest {
     let columns = columns.iter().map(|(name, kind)| ColumnSpec {
         name: (*name).to_owned(),
         kind: *kind,
@@ -414,7 +420,7 @@ fn a_manifest_may_add_columns_and_what_stands_in_the_table_stays() {
     let dir = DataDir::new();
     let store = open(&dir).unwrap();
     store
-        .register_tables(&manifest(&[("a", Kind::Text)]))
+        .register_tables(&manifest(&[("a", ColumnKind::Text)]))
         .unwrap();
     drop(store);
     execute(
@@ -423,7 +429,10 @@ fn a_manifest_may_add_columns_and_what_stands_in_the_table_stays() {
     );
     let store = open(&dir).unwrap();
     store
-        .register_tables(&manifest(&[("a", Kind::Text), ("b", Kind::S64)]))
+        .register_tables(&manifest(&[
+            ("a", ColumnKind::Text),
+            ("b", ColumnKind::S64),
+        ]))
         .unwrap();
     drop(store);
     assert_eq!(rows(&dir, "SELECT a, b FROM demo.facts"), ["kept | -"]);
@@ -433,17 +442,21 @@ fn a_manifest_may_add_columns_and_what_stands_in_the_table_stays() {
 fn any_other_change_of_a_table_is_refused_with_the_difference() {
     let dir = DataDir::new();
     let store = open(&dir).unwrap();
-    let before = manifest(&[("a", Kind::Text), ("b", Kind::S64)]);
+    let before = manifest(&[("a", ColumnKind::Text), ("b", ColumnKind::S64)]);
     store.register_tables(&before).unwrap();
-    let refused = |columns: &[(&str, Kind)]| {
+    let refused = |columns: &[(&str, ColumnKind)]| {
         let error = store.register_tables(&manifest(columns)).unwrap_err();
         error.to_string()
     };
     let texts = [
-        refused(&[("a", Kind::Text)]),
-        refused(&[("a", Kind::Text), ("b", Kind::F64)]),
-        refused(&[("b", Kind::S64), ("a", Kind::Text)]),
-        refused(&[("a", Kind::Text), ("new", Kind::Bool), ("b", Kind::S64)]),
+        refused(&[("a", ColumnKind::Text)]),
+        refused(&[("a", ColumnKind::Text), ("b", ColumnKind::F64)]),
+        refused(&[("b", ColumnKind::S64), ("a", ColumnKind::Text)]),
+        refused(&[
+            ("a", ColumnKind::Text),
+            ("new", ColumnKind::Bool),
+            ("b", ColumnKind::S64),
+        ]),
     ];
     insta::assert_snapshot!(texts.join("\n"), @r"
     the table `demo.facts` does not match the manifest: the column `b` is no longer in the manifest; use a new table name for the new columns
@@ -455,7 +468,7 @@ fn any_other_change_of_a_table_is_refused_with_the_difference() {
 }
 
 /// As [`manifest`], the table shared by that key.
-fn shared_by(key: &str, columns: &[(&str, Kind)]) -> Manifest {
+fn shared_by(key: &str, columns: &[(&str, ColumnKind)]) -> Manifest {
     let mut shared = manifest(columns);
     shared.order = Order::Serial;
     shared.tables[0].shared_key = Some(key.to_owned());
@@ -467,7 +480,7 @@ fn a_shared_table_may_be_widened_too_and_keeps_its_key() {
     let dir = DataDir::new();
     let store = open(&dir).unwrap();
     store
-        .register_tables(&shared_by("a", &[("a", Kind::Text)]))
+        .register_tables(&shared_by("a", &[("a", ColumnKind::Text)]))
         .unwrap();
     drop(store);
     execute(
@@ -475,7 +488,7 @@ fn a_shared_table_may_be_widened_too_and_keeps_its_key() {
         "INSERT INTO demo.facts VALUES (TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-02', 'kept')",
     );
     let store = open(&dir).unwrap();
-    let wider = shared_by("a", &[("a", Kind::Text), ("b", Kind::S64)]);
+    let wider = shared_by("a", &[("a", ColumnKind::Text), ("b", ColumnKind::S64)]);
     store.register_tables(&wider).unwrap();
     store.register_tables(&wider).unwrap();
     drop(store);
@@ -490,7 +503,7 @@ fn a_shared_table_may_be_widened_too_and_keeps_its_key() {
 fn a_table_changes_neither_its_key_nor_to_whom_its_rows_belong() {
     let dir = DataDir::new();
     let store = open(&dir).unwrap();
-    let columns = [("a", Kind::Text), ("b", Kind::Text)];
+    let columns = [("a", ColumnKind::Text), ("b", ColumnKind::Text)];
     let refused = |manifest: &Manifest| store.register_tables(manifest).unwrap_err().to_string();
     store.register_tables(&shared_by("a", &columns)).unwrap();
     let texts = [
@@ -517,15 +530,15 @@ fn two_pipelines_do_not_share_a_data_dir() {
 }
 
 /// A session of which one row is to be kept.
-fn completed(key: &str) -> Entry {
-    let spec = manifest(&[("a", Kind::S64)]).tables.remove(0);
+fn completed(key: &str) -> SessionOutcome {
+    let spec = manifest(&[("a", ColumnKind::S64)]).tables.remove(0);
     let mut rows = TableRows::new(&spec);
     rows.rows = 1;
     rows.columns = vec![ColumnValues::S64(vec![Some(7)])];
-    Entry::Completed(Box::new(CompletedSession {
+    SessionOutcome::Completed(Box::new(CompletedSession {
         key: key.to_owned(),
         username: "ada".to_owned(),
-        known: None,
+        state_row: None,
         failure: None,
         read_at: clock::START,
         observed: None,
@@ -533,7 +546,7 @@ fn completed(key: &str) -> Entry {
         items: 1,
         tables: vec![rows],
         cost: Cost::default(),
-        change: Change::Unknown,
+        change: ContentChange::Unknown,
     }))
 }
 
@@ -541,16 +554,16 @@ fn completed(key: &str) -> Entry {
 fn a_statement_that_fails_in_the_middle_of_a_commit_leaves_nothing_of_it() {
     let dir = DataDir::new();
     let store = open(&dir).unwrap();
-    let manifest = Arc::new(manifest(&[("a", Kind::S64)]));
+    let manifest = Arc::new(manifest(&[("a", ColumnKind::S64)]));
     store.register_tables(&manifest).unwrap();
     let commit = |keys: &[&str]| {
-        store.commit(&Arc::new(Group {
+        store.commit(&Arc::new(CommitGroup {
             manifest: Arc::clone(&manifest),
             digest: "d".to_owned(),
             run_id: "1".to_owned(),
             now: clock::START,
             requests: Arc::default(),
-            entries: keys.iter().map(|key| completed(key)).collect(),
+            outcomes: keys.iter().map(|key| completed(key)).collect(),
         }))
     };
     // Rows stand before states, so that when the second state of one key is refused much is done.

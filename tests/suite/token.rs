@@ -7,7 +7,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, cases};
 use session_pipeline_host::clock::{Clock, UtcMicros};
-use session_pipeline_pipeline::token::{Denied, Keyring, Randomness, SchedulerSecret, is_email};
+use session_pipeline_pipeline::token::{
+    Keyring, Randomness, SchedulerSecret, TokenRejection, is_email,
+};
 use session_pipeline_store::{Actor, NewToken, Role, Store};
 
 #[derive(Default)]
@@ -85,15 +87,15 @@ proptest! {
             }
             let now = dir.clock().now();
             for known in &known {
-                let recognised = keyring.recognise(&known.text, now);
+                let recognised = keyring.authenticate(&known.text, now);
                 let expected = match known {
-                    Known { is_revoked: true, .. } => Err(Denied::Revoked),
-                    Known { expires_at: Some(at), .. } if *at <= now => Err(Denied::Expired),
+                    Known { is_revoked: true, .. } => Err(TokenRejection::Revoked),
+                    Known { expires_at: Some(at), .. } if *at <= now => Err(TokenRejection::Expired),
                     Known { id, role, .. } => Ok((Some(id.clone()), *role)),
                 };
                 prop_assert_eq!(recognised.map(|caller| (caller.token_id, caller.role)), expected);
                 let almost = known.text.get(..known.text.len() - 1).unwrap();
-                prop_assert_eq!(keyring.recognise(almost, now), Err(Denied::Unknown));
+                prop_assert_eq!(keyring.authenticate(almost, now), Err(TokenRejection::Unknown));
             }
             prop_assert_eq!(keyring.is_empty(), known.iter().all(|known| known.is_revoked));
         }
@@ -122,12 +124,12 @@ fn no_concurrent_change_brings_a_revoked_token_back() {
         let mut texts = Vec::new();
         for _ in 0..PAIRS {
             let created = make().unwrap();
-            assert!(keyring.recognise(&created.text, now).is_ok());
+            assert!(keyring.authenticate(&created.text, now).is_ok());
             if thread.is_multiple_of(2) {
                 let id = &created.token.id;
                 keyring.revoke(&store, id, Actor::cli(), now).unwrap();
-                let denied = keyring.recognise(&created.text, now);
-                assert_eq!(denied, Err(Denied::Revoked), "token {id}");
+                let denied = keyring.authenticate(&created.text, now);
+                assert_eq!(denied, Err(TokenRejection::Revoked), "token {id}");
             }
             texts.push(created.text);
         }
@@ -146,7 +148,7 @@ fn no_concurrent_change_brings_a_revoked_token_back() {
     for ring in [&keyring, &after_restart] {
         for (thread, texts) in &done {
             for text in texts {
-                let is_good = ring.recognise(text, now).is_ok();
+                let is_good = ring.authenticate(text, now).is_ok();
                 assert_eq!(is_good, !thread.is_multiple_of(2));
             }
         }
@@ -171,20 +173,20 @@ fn a_revocation_that_the_database_fails_is_in_force_all_the_same() {
     let broken = Store::open(&elsewhere.config().store_options(), now).unwrap();
     let failed = keyring.revoke(&broken, &created.token.id, Actor::cli(), now);
     assert!(failed.is_err(), "{failed:?}");
-    let denied = keyring.recognise(&created.text, now);
-    assert_eq!(denied, Err(Denied::Revoked));
+    let denied = keyring.authenticate(&created.text, now);
+    assert_eq!(denied, Err(TokenRejection::Revoked));
 }
 
 #[test]
 fn nothing_and_blanks_are_no_secret_and_a_short_one_is_a_mistake() {
     for none in [None, Some(""), Some("  \n")] {
-        assert!(SchedulerSecret::of(none).unwrap().is_none(), "{none:?}");
+        assert!(SchedulerSecret::parse(none).unwrap().is_none(), "{none:?}");
     }
     let long = "x".repeat(32);
-    assert!(SchedulerSecret::of(Some(&long)).unwrap().is_some());
-    assert!(SchedulerSecret::of(Some(&long[1..])).is_err());
+    assert!(SchedulerSecret::parse(Some(&long)).unwrap().is_some());
+    assert!(SchedulerSecret::parse(Some(&long[1..])).is_err());
     assert!(
-        SchedulerSecret::of(Some(&format!(" {} ", &long[1..]))).is_err(),
+        SchedulerSecret::parse(Some(&format!(" {} ", &long[1..]))).is_err(),
         "blanks around it do not count"
     );
 }
@@ -193,11 +195,11 @@ fn nothing_and_blanks_are_no_secret_and_a_short_one_is_a_mistake() {
 fn an_empty_token_is_nobodys_even_without_a_secret() {
     let dir = DataDir::new();
     let store = Store::open(&dir.config().store_options(), dir.clock().now()).unwrap();
-    let keyring = Keyring::open(&store, SchedulerSecret::of(Some("")).unwrap()).unwrap();
+    let keyring = Keyring::open(&store, SchedulerSecret::parse(Some("")).unwrap()).unwrap();
     for text in ["", " ", "sp_"] {
         assert_eq!(
-            keyring.recognise(text, dir.clock().now()),
-            Err(Denied::Unknown),
+            keyring.authenticate(text, dir.clock().now()),
+            Err(TokenRejection::Unknown),
             "{text:?}"
         );
     }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use session_pipeline_bundle::USAGE;
 use session_pipeline_harness::{DataDir, Extracted, Guest, TestPipeline};
 use session_pipeline_pipeline::config::Config;
-use session_pipeline_pipeline::report::{By, Report, Totals};
+use session_pipeline_pipeline::report::{ReportGrouping, UsageReport, UsageTotals};
 
 use crate::guests;
 use crate::report::reported;
@@ -34,7 +34,7 @@ fn extract(transcript: impl AsRef<[u8]>) -> Extracted {
 }
 
 /// A report over a folder of sessions.
-fn report_of(dir: &DataDir, sessions_root: PathBuf, by: By) -> Report {
+fn report_of(dir: &DataDir, sessions_root: PathBuf, by: ReportGrouping) -> UsageReport {
     let config = Config {
         sessions_root,
         ..dir.config()
@@ -45,8 +45,8 @@ fn report_of(dir: &DataDir, sessions_root: PathBuf, by: By) -> Report {
 }
 
 /// What a pipeline's messages come to, each counted once over all files.
-fn totals(pipeline: &TestPipeline) -> Totals {
-    reported(pipeline, By::Day).totals
+fn totals(pipeline: &TestPipeline) -> UsageTotals {
+    reported(pipeline, ReportGrouping::Day).totals
 }
 
 /// The sessions that `cargo xtask run` shows.
@@ -57,7 +57,7 @@ pub fn examples() -> PathBuf {
 /// Input, output, cache read, cache written, messages.
 type Sums = [i64; 5];
 
-fn sums_of(totals: &Totals) -> Sums {
+fn sums_of(totals: &UsageTotals) -> Sums {
     [
         totals.input_tokens,
         totals.output_tokens,

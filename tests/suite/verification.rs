@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use session_pipeline_harness::{DataDir, Ran, ScriptedModel, Session, TestPipeline};
+use session_pipeline_harness::{DataDir, FinishedRun, ScriptedModel, TestPipeline, Transcript};
 use session_pipeline_host::model::LanguageModel;
 use session_pipeline_pipeline::config::Config;
 
@@ -60,7 +60,7 @@ fn config(dir: &DataDir, detector: &str) -> Config {
 }
 
 /// Runs, and nothing may fail.
-fn run(dir: &DataDir, pipeline: &TestPipeline) -> Ran {
+fn run(dir: &DataDir, pipeline: &TestPipeline) -> FinishedRun {
     dir.clock().advance(Duration::from_secs(1));
     let ran = pipeline.run(VERIFICATION);
     assert_eq!(ran.stats.errors, 0, "{:?}", ran.stats.errors_detail);
@@ -68,8 +68,8 @@ fn run(dir: &DataDir, pipeline: &TestPipeline) -> Ran {
 }
 
 /// A session in which the user says these things.
-fn said(id: &str, texts: &[&str]) -> Session {
-    let session = Session::new(id);
+fn said(id: &str, texts: &[&str]) -> Transcript {
+    let session = Transcript::new(id);
     texts
         .iter()
         .fold(session, |session, text| session.user(text))

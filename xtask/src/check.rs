@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::stages::{Outcome, Stages};
+use crate::stages::{StageResult, Stages};
 use crate::workspace::{Workspace, metadata, status};
 use crate::{deny, prerequisites, tidy, walls};
 
@@ -100,14 +100,14 @@ pub fn check(workspace: &Workspace, only: &[Check], stages: &mut Stages) -> Resu
     Ok(())
 }
 
-pub fn print_findings(findings: Vec<Finding>) -> Outcome {
+pub fn print_findings(findings: Vec<Finding>) -> StageResult {
     for finding in &findings {
         println!("{finding}");
     }
-    Outcome::of(findings.is_empty())
+    StageResult::of(findings.is_empty())
 }
 
-fn fmt(workspace: &Workspace) -> Result<Outcome> {
+fn fmt(workspace: &Workspace) -> Result<StageResult> {
     let ours = workspace.cargo(["fmt", "--all", "--check"]);
     let mut guests = workspace.guest_cargo("fmt");
     guests.args(["--all", "--check"]);
@@ -115,10 +115,10 @@ fn fmt(workspace: &Workspace) -> Result<Outcome> {
     examples.current_dir(workspace.root.join("examples"));
     let examples = status(examples)?.success();
     let rest = both(ours, guests)?;
-    Ok(Outcome::of(examples && rest.is_ok))
+    Ok(StageResult::of(examples && rest.is_ok))
 }
 
-fn clippy(workspace: &Workspace) -> Result<Outcome> {
+fn clippy(workspace: &Workspace) -> Result<StageResult> {
     // Warnings become errors behind `--`, never by RUSTFLAGS: that would rebuild every dependency.
     let strict = ["--workspace", "--all-targets", "--", "-D", "warnings"];
     let mut ours = workspace.cargo(["clippy"]);
@@ -128,7 +128,7 @@ fn clippy(workspace: &Workspace) -> Result<Outcome> {
     both(ours, guests)
 }
 
-fn docs(workspace: &Workspace) -> Result<Outcome> {
+fn docs(workspace: &Workspace) -> Result<StageResult> {
     let args = ["--workspace", "--no-deps"];
     let mut ours = workspace.cargo(["doc"]);
     ours.args(args).env("RUSTDOCFLAGS", "-D warnings");
@@ -138,8 +138,8 @@ fn docs(workspace: &Workspace) -> Result<Outcome> {
 }
 
 /// The second runs even if the first fails, so that one look shows everything.
-fn both(ours: Command, guests: Command) -> Result<Outcome> {
+fn both(ours: Command, guests: Command) -> Result<StageResult> {
     let ours = status(ours)?;
     let guests = status(guests)?;
-    Ok(Outcome::of(ours.success() && guests.success()))
+    Ok(StageResult::of(ours.success() && guests.success()))
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
-use crate::stages::Outcome;
+use crate::stages::StageResult;
 use crate::workspace::{Workspace, status};
 
 /// The workspaces of the repository, each with a lock file of its own.
@@ -19,7 +19,7 @@ const MANIFESTS: [&str; 4] = [
 
 /// Checks every workspace. Skips what it cannot check, with a message: everything where cargo-deny is not
 /// installed, and advisories where their database cannot be fetched.
-pub fn check(workspace: &Workspace) -> Result<Outcome> {
+pub fn check(workspace: &Workspace) -> Result<StageResult> {
     let is_installed = {
         let mut version = workspace.cargo(["deny", "--version"]);
         version.stdout(Stdio::null()).stderr(Stdio::null());
@@ -29,7 +29,7 @@ pub fn check(workspace: &Workspace) -> Result<Outcome> {
         eprintln!(
             "skipped: licenses and advisories were not checked, because cargo-deny is not installed; run `cargo install --locked cargo-deny`"
         );
-        return Ok(Outcome::skipped());
+        return Ok(StageResult::skipped());
     }
     let mut is_ok = true;
     for manifest in MANIFESTS {
@@ -46,7 +46,7 @@ pub fn check(workspace: &Workspace) -> Result<Outcome> {
     } else {
         eprintln!("skipped: advisories were not checked, because their database cannot be fetched");
     }
-    Ok(Outcome::of(is_ok))
+    Ok(StageResult::of(is_ok))
 }
 
 fn deny(workspace: &Workspace, manifest: &str, subcommand: &str, args: &[&str]) -> Command {

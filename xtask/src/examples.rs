@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::stages::Outcome;
+use crate::stages::StageResult;
 use crate::test;
 use crate::workspace::Workspace;
 
@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 ///
 /// The target directory is their own: with the features of this workspace, their dependencies would be compiled a
 /// second time in any case. It stays, so that later runs take seconds.
-pub fn check(workspace: &Workspace) -> Result<Outcome> {
+pub fn check(workspace: &Workspace) -> Result<StageResult> {
     let mut command = workspace.cargo(["test", "--workspace", "--tests", "--locked"]);
     command.current_dir(workspace.root.join("examples")).env(
         "CARGO_TARGET_DIR",

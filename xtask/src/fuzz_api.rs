@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::stages::Outcome;
+use crate::stages::StageResult;
 use crate::workspace::{Workspace, status};
 use crate::{prerequisites, run};
 
@@ -49,17 +49,17 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
 
 /// The same as a stage of all tests, which have built the program already; without schemathesis it
 /// is skipped.
-pub fn quick(workspace: &Workspace) -> Result<Outcome> {
+pub fn quick(workspace: &Workspace) -> Result<StageResult> {
     let Some(schemathesis) = schemathesis() else {
         eprintln!("skipped: schemathesis is not installed; `pip install schemathesis` does that");
-        return Ok(Outcome::skipped());
+        return Ok(StageResult::skipped());
     };
     let args = Args {
         cases: CASES_QUICK,
         seed: SEED,
         args: Vec::new(),
     };
-    fuzz(workspace, &schemathesis, &args).map(Outcome::of)
+    fuzz(workspace, &schemathesis, &args).map(StageResult::of)
 }
 
 fn schemathesis() -> Option<PathBuf> {

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Result, ensure};
 
 use crate::stages::Stages;
-use crate::tally::{Sums, Tally};
+use crate::tally::{CounterSums, TestCounters};
 use crate::workspace::Workspace;
 use crate::{prerequisites, test};
 
@@ -94,7 +94,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     // The tests of crashes start the program, and cargo builds no other package's program for a test.
     ensure!(workspace.build()?, "the build failed");
     let seed = args.seed.unwrap_or_else(random_seed);
-    let tally = Tally::new(workspace, "soak-tally")?;
+    let tally = TestCounters::new(workspace, "soak-tally")?;
     let mut stages = Stages::default();
     let modules = match args.modules.as_slice() {
         [] => MODULES.map(|module| module.name.to_owned()).to_vec(),
@@ -142,7 +142,7 @@ fn random_seed() -> u32 {
 }
 
 /// The counts that a person wants to see.
-fn told(sums: &Sums) -> String {
+fn told(sums: &CounterSums) -> String {
     let mut text = String::new();
     let mut say =
         |line: String| writeln!(text, "{line}").expect("a string takes all that is written");
@@ -200,7 +200,8 @@ mod tests {
 
     #[test]
     fn points_that_were_missed_are_named() {
-        let sums = Sums::of("7 kills\n2 killed at: scan done\n0 killed at: migration\n9 cases\n");
+        let sums =
+            CounterSums::of("7 kills\n2 killed at: scan done\n0 killed at: migration\n9 cases\n");
         let told = told(&sums);
         assert!(told.contains("Kills survived: 7"), "{told}");
         assert!(

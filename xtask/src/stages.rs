@@ -14,7 +14,7 @@ pub struct TestCounts {
 
 /// What came of one stage.
 #[derive(Default)]
-pub struct Outcome {
+pub struct StageResult {
     pub is_ok: bool,
     /// Something that it needs is not here.
     pub is_skipped: bool,
@@ -22,7 +22,7 @@ pub struct Outcome {
     pub tests: Option<TestCounts>,
 }
 
-impl Outcome {
+impl StageResult {
     pub fn of(is_ok: bool) -> Self {
         Self {
             is_ok,
@@ -43,7 +43,7 @@ impl Outcome {
 struct Stage {
     name: String,
     duration: Duration,
-    outcome: Outcome,
+    outcome: StageResult,
 }
 
 #[derive(Default)]
@@ -54,12 +54,12 @@ pub struct Stages {
 impl Stages {
     /// Runs one stage and remembers what came of it.
     /// An error is a failed stage: the later ones run all the same.
-    pub fn run(&mut self, name: &str, work: impl FnOnce() -> Result<Outcome>) -> bool {
+    pub fn run(&mut self, name: &str, work: impl FnOnce() -> Result<StageResult>) -> bool {
         eprintln!("\n==> {name}");
         let started = Instant::now();
         let outcome = work().unwrap_or_else(|error| {
             eprintln!("error: {error:#}");
-            Outcome::of(false)
+            StageResult::of(false)
         });
         let is_ok = outcome.is_ok;
         self.finished.push(Stage {
@@ -94,8 +94,8 @@ impl Stages {
         } in &self.finished
         {
             let word = match outcome {
-                Outcome { is_ok: false, .. } => "FAILED",
-                Outcome {
+                StageResult { is_ok: false, .. } => "FAILED",
+                StageResult {
                     is_skipped: true, ..
                 } => "skipped",
                 _ => "ok",
@@ -138,11 +138,11 @@ mod tests {
             passed: 3,
             failed: 1,
         });
-        stages.run("fmt", || Ok(Outcome::of(true)));
+        stages.run("fmt", || Ok(StageResult::of(true)));
         stages.run("tests", || {
-            Ok(Outcome {
+            Ok(StageResult {
                 tests,
-                ..Outcome::of(false)
+                ..StageResult::of(false)
             })
         });
         stages.run("doc tests", || anyhow::bail!("no runner"));
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn a_skipped_stage_is_told_and_fails_nothing() {
         let mut stages = Stages::default();
-        stages.run("api fuzz", || Ok(Outcome::skipped()));
+        stages.run("api fuzz", || Ok(StageResult::skipped()));
         assert!(stages.summary().trim_end().ends_with("skipped"));
         assert_eq!(stages.exit_code(), ExitCode::SUCCESS);
     }

@@ -13,9 +13,9 @@ use crate::workspace::Workspace;
 const TALLY: &str = "SESSION_PIPELINE_TALLY";
 
 /// Where tests write down what they count.
-pub struct Tally(PathBuf);
+pub struct TestCounters(PathBuf);
 
-impl Tally {
+impl TestCounters {
     /// An empty one.
     pub fn new(workspace: &Workspace, name: &str) -> Result<Self> {
         let folder = workspace.target_dir.join("xtask");
@@ -35,22 +35,22 @@ impl Tally {
         command.env(TALLY, &self.0);
     }
 
-    pub fn sums(&self) -> Result<Sums> {
+    pub fn sums(&self) -> Result<CounterSums> {
         read(&self.0)
     }
 }
 
-fn read(path: &Path) -> Result<Sums> {
+fn read(path: &Path) -> Result<CounterSums> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    Ok(Sums::of(&text))
+    Ok(CounterSums::of(&text))
 }
 
 /// What was counted, by name.
 #[derive(Debug, Default, PartialEq)]
-pub struct Sums(BTreeMap<String, u64>);
+pub struct CounterSums(BTreeMap<String, u64>);
 
-impl Sums {
+impl CounterSums {
     pub fn of(text: &str) -> Self {
         let mut sums = Self::default();
         for line in text.lines() {
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn counts_of_one_name_are_summed_and_other_lines_passed_over() {
-        let sums = Sums::of(
+        let sums = CounterSums::of(
             "2 kills\n\nno number\n1 killed at: scan done\n3 kills\n0 killed at: migration\n",
         );
         assert_eq!(sums.of_name("kills"), 5);

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
 use crate::prerequisites;
-use crate::stages::{Outcome, Stages};
+use crate::stages::{StageResult, Stages};
 use crate::workspace::{Workspace, output, status};
 use project::{Language, Project};
 
@@ -52,7 +52,7 @@ pub fn all(workspace: &Workspace, stages: &mut Stages) -> Result<()> {
 }
 
 fn check(workspace: &Workspace, only: &[Language], stages: &mut Stages) -> Result<()> {
-    let folder = Folder::emptied(workspace)?;
+    let folder = ProjectsFolder::emptied(workspace)?;
     let mut processors = Vec::new();
     for &language in only {
         let project = Project::new(workspace, &folder, language);
@@ -72,7 +72,7 @@ fn check(workspace: &Workspace, only: &[Language], stages: &mut Stages) -> Resul
 }
 
 /// Where projects are made, each time anew, and what they have in common.
-struct Folder {
+struct ProjectsFolder {
     /// A folder a language. Always at the same place, or cargo would keep every try for ever.
     projects: PathBuf,
     /// Where all processors run.
@@ -81,7 +81,7 @@ struct Folder {
     cargo_target: PathBuf,
 }
 
-impl Folder {
+impl ProjectsFolder {
     fn emptied(workspace: &Workspace) -> Result<Self> {
         let base = workspace.target_dir.join("xtask/templates");
         let folder = Self {
@@ -115,10 +115,14 @@ fn registry_is_reached(workspace: &Workspace) -> Result<bool> {
 }
 
 /// Holds the rows of all processors against each other, as the database has them.
-fn same_rows(workspace: &Workspace, folder: &Folder, processors: &[String]) -> Result<Outcome> {
+fn same_rows(
+    workspace: &Workspace,
+    folder: &ProjectsFolder,
+    processors: &[String],
+) -> Result<StageResult> {
     if processors.len() < 2 {
         eprintln!("skipped: there are not two processors to compare");
-        return Ok(Outcome::skipped());
+        return Ok(StageResult::skipped());
     }
     let example = ["build", "--workspace", "--quiet", "--example", "table_rows"];
     ensure!(
@@ -131,7 +135,7 @@ fn same_rows(workspace: &Workspace, folder: &Folder, processors: &[String]) -> R
         rows.insert(processor, found);
     }
     let Some((first, expected)) = rows.pop_first() else {
-        return Ok(Outcome::skipped());
+        return Ok(StageResult::skipped());
     };
     ensure!(
         !expected.is_empty(),
@@ -164,7 +168,7 @@ fn same_rows(workspace: &Workspace, folder: &Folder, processors: &[String]) -> R
         processors.len(),
         expected.lines().count()
     );
-    Ok(Outcome::of(is_ok))
+    Ok(StageResult::of(is_ok))
 }
 
 /// The rows of a session-owned table, a line each.

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::check::{Check, check};
-use crate::stages::{Outcome, Stages, TestCounts};
+use crate::stages::{StageResult, Stages, TestCounts};
 use crate::workspace::{Workspace, status};
 use crate::{examples, fuzz_api, prerequisites, templates, tidy};
 
@@ -48,7 +48,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
         check(workspace, Check::value_variants(), &mut stages)?;
     }
     // The suite starts the program, and cargo builds no other package's program for a test.
-    if stages.run("build", || workspace.build().map(Outcome::of)) {
+    if stages.run("build", || workspace.build().map(StageResult::of)) {
         test(workspace, args, &mut stages)?;
     }
     let tests = stages.tests();
@@ -127,7 +127,7 @@ impl<'a> Runner<'a> {
         command
     }
 
-    fn workspace_tests(&self) -> Result<Outcome> {
+    fn workspace_tests(&self) -> Result<StageResult> {
         let has_nextest = Command::new("cargo-nextest")
             .args(["nextest", "--version"])
             .stdout(Stdio::null())
@@ -141,7 +141,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn nextest(&self) -> Result<Outcome> {
+    fn nextest(&self) -> Result<StageResult> {
         // nextest keeps its store in the clone, wherever the target dir is.
         let profile = env::var("NEXTEST_PROFILE").unwrap_or_else(|_| "default".to_owned());
         let junit = self
@@ -165,13 +165,13 @@ impl<'a> Runner<'a> {
         let tests = fs::read_to_string(&junit)
             .ok()
             .and_then(|text| junit_counts(&text));
-        Ok(Outcome {
+        Ok(StageResult {
             tests,
-            ..Outcome::of(is_ok)
+            ..StageResult::of(is_ok)
         })
     }
 
-    fn cargo_test(&self) -> Result<Outcome> {
+    fn cargo_test(&self) -> Result<StageResult> {
         let mut command =
             self.workspace
                 .cargo(["test", "--workspace", "--tests", "--no-fail-fast"]);
@@ -184,7 +184,7 @@ impl<'a> Runner<'a> {
     }
 
     /// The guests' own tests, compiled for this machine.
-    fn guest_tests(&self) -> Result<Outcome> {
+    fn guest_tests(&self) -> Result<StageResult> {
         let mut command = self.workspace.guest_cargo("test");
         command.args(["--workspace", "--tests", "--no-fail-fast"]);
         // A guest's word is its folder: then all its tests are meant.
@@ -201,7 +201,7 @@ impl<'a> Runner<'a> {
         counted(self.prepare(command))
     }
 
-    fn unreferenced_snapshots(&self) -> Result<Outcome> {
+    fn unreferenced_snapshots(&self) -> Result<StageResult> {
         let references = fs::read_to_string(&self.snapshot_references)
             .with_context(|| format!("cannot read `{}`", self.snapshot_references.display()))?;
         let referenced: Vec<_> = references
@@ -222,12 +222,12 @@ impl<'a> Runner<'a> {
                 is_ok = false;
             }
         }
-        Ok(Outcome::of(is_ok))
+        Ok(StageResult::of(is_ok))
     }
 }
 
 /// Runs Rust's own test runner, passing on what it prints and adding up its results.
-pub fn counted(mut command: Command) -> Result<Outcome> {
+pub fn counted(mut command: Command) -> Result<StageResult> {
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
@@ -244,9 +244,9 @@ pub fn counted(mut command: Command) -> Result<Outcome> {
         }
     }
     let is_ok = child.wait().context("cannot wait for the tests")?.success();
-    Ok(Outcome {
+    Ok(StageResult {
         tests: Some(tests),
-        ..Outcome::of(is_ok)
+        ..StageResult::of(is_ok)
     })
 }
 

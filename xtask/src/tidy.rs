@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 use crate::check::Finding;
 
 /// The project's text files by their path from the root, with `/` between the parts.
-type Texts = BTreeMap<String, String>;
+type TextFiles = BTreeMap<String, String>;
 
 /// Every file that is in git or would be added to it, as a path from the root.
 pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
@@ -43,7 +43,7 @@ pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
 }
 
 pub fn findings(root: &Path) -> Result<Vec<Finding>> {
-    let mut texts = Texts::new();
+    let mut texts = TextFiles::new();
     for path in files(root)? {
         let bytes = fs::read(root.join(&path))
             .with_context(|| format!("cannot read `{}`", path.display()))?;
@@ -55,7 +55,7 @@ pub fn findings(root: &Path) -> Result<Vec<Finding>> {
     Ok(judge(&texts))
 }
 
-fn judge(texts: &Texts) -> Vec<Finding> {
+fn judge(texts: &TextFiles) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in texts {
         findings.extend(forbidden_name(path));
@@ -173,7 +173,7 @@ fn second_opener(path: &str, text: &str) -> Option<Finding> {
     })
 }
 
-fn unlisted_migrations(texts: &Texts) -> Vec<Finding> {
+fn unlisted_migrations(texts: &TextFiles) -> Vec<Finding> {
     let list: String = texts_below(texts, "migrations/src/")
         .map(|(_, text)| text)
         .collect();
@@ -191,7 +191,7 @@ fn unlisted_migrations(texts: &Texts) -> Vec<Finding> {
         .collect()
 }
 
-fn untested_faulty_guests(texts: &Texts) -> Vec<Finding> {
+fn untested_faulty_guests(texts: &TextFiles) -> Vec<Finding> {
     let tests: String = texts_below(texts, "tests/suite/")
         .map(|(_, text)| text)
         .collect();
@@ -216,7 +216,7 @@ fn faulty_guest(path: &str) -> Option<&str> {
 }
 
 fn texts_below<'a>(
-    texts: &'a Texts,
+    texts: &'a TextFiles,
     prefix: &'a str,
 ) -> impl Iterator<Item = (&'a String, &'a str)> {
     let below = texts

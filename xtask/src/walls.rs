@@ -24,18 +24,18 @@ const SUITE: &str = "session-pipeline-harness";
 const OPTIONAL_IN_HARNESS: &[&str] = &["session-pipeline-store", "session-pipeline-pipeline"];
 
 /// Crates that stay in one room, and why.
-const KEPT: &[Kept] = &[
-    Kept {
+const KEPT: &[AllowedEdge] = &[
+    AllowedEdge {
         prefix: "axum",
         homes: &["session-pipeline"],
         reason: "the pipeline knows nothing of HTTP",
     },
-    Kept {
+    AllowedEdge {
         prefix: "wasmtime",
         homes: &["session-pipeline-host"],
         reason: "the sandbox has one owner",
     },
-    Kept {
+    AllowedEdge {
         prefix: "duckdb",
         homes: &[
             "session-pipeline-store",
@@ -44,24 +44,24 @@ const KEPT: &[Kept] = &[
         ],
         reason: "the store owns the database, and reports of the pipeline query it",
     },
-    Kept {
+    AllowedEdge {
         prefix: "libduckdb-sys",
         homes: &[],
         reason: "DuckDB is reached through its safe crate only",
     },
-    Kept {
+    AllowedEdge {
         prefix: "reqwest",
         homes: &["session-pipeline-pipeline"],
         reason: "what leaves this machine goes through the room that takes secrets out",
     },
-    Kept {
+    AllowedEdge {
         prefix: "memmap",
         homes: &[],
         reason: "a transcript cut short while it is mapped would kill the process; read it instead",
     },
 ];
 
-struct Kept {
+struct AllowedEdge {
     prefix: &'static str,
     homes: &'static [&'static str],
     reason: &'static str,

@@ -2,28 +2,28 @@
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_pipeline::registry::listing::ListedProcessor;
-use session_pipeline_pipeline::registry::plan::{Plan, Refused};
-use session_pipeline_store::{AuditRow, Component};
+use session_pipeline_pipeline::registry::plan::{FolderPlan, RejectedFile};
+use session_pipeline_store::{AuditRow, LoadedComponent};
 use utoipa::ToSchema;
 
 /// The processors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Processors {
+pub struct ProcessorsBody {
     /// In the order of their names.
     pub processors: Vec<ListedProcessor>,
     /// Files in the folder of processors that are refused, in the order of their names.
-    pub refused_files: Vec<RefusedFile>,
+    pub refused_files: Vec<RejectedFileBody>,
     /// Where the next page begins: send it as `cursor`. Absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-impl Processors {
+impl ProcessorsBody {
     /// What was listed, with what the folder came to.
-    pub fn new(listed: Vec<ListedProcessor>, folder: &Plan) -> Self {
+    pub fn new(listed: Vec<ListedProcessor>, folder: &FolderPlan) -> Self {
         Self {
             processors: listed,
-            refused_files: folder.refused.iter().map(RefusedFile::from).collect(),
+            refused_files: folder.rejected.iter().map(RejectedFileBody::from).collect(),
             next: None,
         }
     }
@@ -31,7 +31,7 @@ impl Processors {
 
 /// A file in the folder of processors that does not run as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct RefusedFile {
+pub struct RejectedFileBody {
     /// Its name.
     pub file: String,
     /// Why.
@@ -47,11 +47,11 @@ pub struct RefusedFile {
     pub digest: Option<String>,
 }
 
-impl From<RefusedFile> for Refused {
-    fn from(refused: RefusedFile) -> Self {
+impl From<RejectedFileBody> for RejectedFile {
+    fn from(refused: RejectedFileBody) -> Self {
         let parts = (refused.processor, refused.version, refused.digest);
         let instead = match parts {
-            (Some(name), Some(version), Some(digest)) => Some(Component {
+            (Some(name), Some(version), Some(digest)) => Some(LoadedComponent {
                 name,
                 version,
                 digest,
@@ -61,14 +61,14 @@ impl From<RefusedFile> for Refused {
         Self {
             file: refused.file,
             reason: refused.reason,
-            instead,
+            active_component: instead,
         }
     }
 }
 
-impl From<&Refused> for RefusedFile {
-    fn from(refused: &Refused) -> Self {
-        let instead = refused.instead.as_ref();
+impl From<&RejectedFile> for RejectedFileBody {
+    fn from(refused: &RejectedFile) -> Self {
+        let instead = refused.active_component.as_ref();
         Self {
             file: refused.file.clone(),
             reason: refused.reason.clone(),
@@ -81,7 +81,7 @@ impl From<&Refused> for RefusedFile {
 
 /// What was marked to be processed again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Marked {
+pub struct ReprocessBody {
     /// The processor.
     pub processor: String,
     /// Sessions that are due now; those never processed are so anyway, and not counted.
@@ -92,7 +92,7 @@ pub struct Marked {
 
 /// The latest rows of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Audit {
+pub struct AuditBody {
     /// The newest first.
     pub entries: Vec<AuditRow>,
     /// Where the next page begins: send it as `cursor`. Absent on the last page.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use session_pipeline_pipeline::health::{Audience, Headline, SchemaState, Status};
+use session_pipeline_pipeline::health::{CheckAudience, CheckStatus, OverallStatus, SchemaState};
 use session_pipeline_pipeline::scheduler::SchedulerStatus;
-use session_pipeline_pipeline::scheduler::timetable::{Job, JobEnd};
+use session_pipeline_pipeline::scheduler::timetable::{Job, JobResult};
 use utoipa::ToSchema;
 
 /// Whether everything works and keeps up (BEHAVIOUR.md 5.3).
@@ -13,9 +13,9 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub struct DetailedHealth {
     /// What all checks come to.
-    pub status: Headline,
+    pub status: OverallStatus,
     /// What those come to that concern everybody.
-    pub overall_analyst: Headline,
+    pub overall_analyst: OverallStatus,
     /// Who asks.
     pub caller_role: CallerRole,
     /// The version of the program.
@@ -35,7 +35,7 @@ pub struct DetailedHealth {
     /// When the checks were made.
     pub timestamp: String,
     /// The checks, by name.
-    pub services: BTreeMap<String, Check>,
+    pub services: BTreeMap<String, HealthCheckBody>,
 }
 
 /// Who asks.
@@ -51,14 +51,14 @@ pub enum CallerRole {
 /// One check; which figures it has depends on what it looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Check {
+pub struct HealthCheckBody {
     /// How it came out; the schema's check says so by `db_schema` where it is shown in full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<Status>,
+    pub status: Option<CheckStatus>,
     /// Whom it concerns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(required = true)]
-    pub audience: Option<Audience>,
+    pub audience: Option<CheckAudience>,
     /// What was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -106,7 +106,7 @@ pub struct Check {
     pub last_tick_at: Option<String>,
     /// The scheduler's jobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jobs: Option<Vec<JobState>>,
+    pub jobs: Option<Vec<JobStateBody>>,
     /// Sessions that are not tried any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantined: Option<u64>,
@@ -130,7 +130,7 @@ pub struct Check {
 /// How one job stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct JobState {
+pub struct JobStateBody {
     /// Its name, `session-processor:` and that of the processor.
     pub name: String,
     /// When it runs.
@@ -142,7 +142,7 @@ pub struct JobState {
     pub last_run_at: Option<String>,
     /// How that ended.
     #[schema(required = true)]
-    pub last_status: Option<JobWord>,
+    pub last_status: Option<JobResultWord>,
     /// Why, where it did not go well and this process knows.
     #[schema(required = true)]
     pub last_reason: Option<String>,
@@ -151,7 +151,7 @@ pub struct JobState {
 /// The word for how a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum JobWord {
+pub enum JobResultWord {
     /// It ran.
     Ok,
     /// It ran, and something failed.
@@ -162,7 +162,7 @@ pub enum JobWord {
 
 /// The scheduler, and when its jobs run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Scheduler {
+pub struct SchedulerBody {
     /// Whether this service starts runs by itself.
     pub enabled: bool,
     /// How often it looks what is due.
@@ -192,13 +192,13 @@ pub struct ScheduledJob {
     pub last_run_at: Option<String>,
     /// How it ended.
     #[schema(required = true)]
-    pub last_status: Option<JobWord>,
+    pub last_status: Option<JobResultWord>,
     /// Why, where it did not go well and this process knows.
     #[schema(required = true)]
     pub last_reason: Option<String>,
 }
 
-impl From<Option<SchedulerStatus>> for Scheduler {
+impl From<Option<SchedulerStatus>> for SchedulerBody {
     fn from(status: Option<SchedulerStatus>) -> Self {
         let enabled = status.is_some();
         let tick_seconds = status.as_ref().map(|status| status.tick.as_secs());
@@ -218,7 +218,7 @@ impl From<Option<SchedulerStatus>> for Scheduler {
 
 impl From<Job> for ScheduledJob {
     fn from(job: Job) -> Self {
-        let reason = job.last_end.as_ref().and_then(JobEnd::reason);
+        let reason = job.last_end.as_ref().and_then(JobResult::reason);
         Self {
             schedule: job.schedule.to_string(),
             running_since: job.running_since.map(|at| at.to_string()),
@@ -227,9 +227,9 @@ impl From<Job> for ScheduledJob {
                 .filter(|reason| !reason.is_empty())
                 .map(str::to_owned),
             last_status: job.last_end.as_ref().map(|end| match end {
-                JobEnd::Ok => JobWord::Ok,
-                JobEnd::Failed(_) => JobWord::Failed,
-                JobEnd::Refused(_) => JobWord::Refused,
+                JobResult::Ok => JobResultWord::Ok,
+                JobResult::Failed(_) => JobResultWord::Failed,
+                JobResult::Rejected(_) => JobResultWord::Refused,
             }),
             name: job.name,
             processor: job.processor,
@@ -239,7 +239,7 @@ impl From<Job> for ScheduledJob {
 
 /// What an operator took note of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Acknowledged {
+pub struct AcknowledgmentBody {
     /// Commits that were lost.
     pub lost_commits: u64,
 }

@@ -1,14 +1,16 @@
 //! Knowledge: what users verified, and what speaks for it.
 
 use serde::{Deserialize, Serialize};
-use session_pipeline_pipeline::knowledge::{KnownEvidence, KnownItem, ShownItem, Tie};
+use session_pipeline_pipeline::knowledge::{
+    Evidence, ItemRelation, KnowledgeItem, KnowledgeItemDetails,
+};
 use utoipa::ToSchema;
 
 /// The items that were asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Knowledge {
+pub struct KnowledgeBody {
     /// Those that wait for a person first, then the newest first.
-    pub items: Vec<Item>,
+    pub items: Vec<KnowledgeItemBody>,
     /// Where the next page begins: send it as `cursor`. Absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
@@ -16,7 +18,7 @@ pub struct Knowledge {
 
 /// One piece of knowledge.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Item {
+pub struct KnowledgeItemBody {
     /// Its id.
     pub id: String,
     /// What it is about.
@@ -48,19 +50,19 @@ pub struct Item {
 
 /// All that is known of an item.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct ShownKnowledge {
+pub struct KnowledgeDetailsBody {
     /// The item.
     #[serde(flatten)]
-    pub item: Item,
+    pub item: KnowledgeItemBody,
     /// What shows it, in the order of sessions and lines.
-    pub evidence: Vec<Evidence>,
+    pub evidence: Vec<EvidenceBody>,
     /// What it has to do with, unresolved.
-    pub related: Vec<Tie>,
+    pub related: Vec<ItemRelation>,
 }
 
 /// A user's words that show an item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Evidence {
+pub struct EvidenceBody {
     /// Its id.
     pub id: String,
     /// The session's key.
@@ -82,8 +84,8 @@ pub struct Evidence {
     pub recorded_at: String,
 }
 
-impl From<&KnownItem> for Item {
-    fn from(item: &KnownItem) -> Self {
+impl From<&KnowledgeItem> for KnowledgeItemBody {
+    fn from(item: &KnowledgeItem) -> Self {
         // A list by the contract; where somebody made it something else, it names nothing.
         let entities = item.entities.as_deref().map(serde_json::from_str);
         Self {
@@ -104,18 +106,18 @@ impl From<&KnownItem> for Item {
     }
 }
 
-impl From<&ShownItem> for ShownKnowledge {
-    fn from(shown: &ShownItem) -> Self {
+impl From<&KnowledgeItemDetails> for KnowledgeDetailsBody {
+    fn from(shown: &KnowledgeItemDetails) -> Self {
         Self {
-            item: Item::from(&shown.item),
-            evidence: shown.evidence.iter().map(Evidence::from).collect(),
+            item: KnowledgeItemBody::from(&shown.item),
+            evidence: shown.evidence.iter().map(EvidenceBody::from).collect(),
             related: shown.ties.clone(),
         }
     }
 }
 
-impl From<&KnownEvidence> for Evidence {
-    fn from(evidence: &KnownEvidence) -> Self {
+impl From<&Evidence> for EvidenceBody {
+    fn from(evidence: &Evidence) -> Self {
         Self {
             id: evidence.id.clone(),
             session: evidence.session.clone(),

@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_host::redaction::without_secrets;
-use session_pipeline_store::{Held, Which};
+use session_pipeline_store::{QuarantineFilter, QuarantinedSession};
 use utoipa::ToSchema;
 
 /// The sessions in quarantine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Quarantine {
+pub struct QuarantineBody {
     /// In the order of processors and keys.
-    pub sessions: Vec<Quarantined>,
+    pub sessions: Vec<QuarantinedSessionBody>,
     /// How many they are; of a page, how many are on it.
     pub count: usize,
     /// Where the next page begins: send it as `cursor`. Absent on the last page.
@@ -19,7 +19,7 @@ pub struct Quarantine {
 
 /// A session that a processor does not try any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Quarantined {
+pub struct QuarantinedSessionBody {
     /// The processor.
     pub processor: String,
     /// The session's key.
@@ -47,23 +47,23 @@ pub struct Quarantined {
 
 /// What was let out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Released {
+pub struct ReleaseBody {
     /// Sessions that the next run tries again, each with a new count.
     pub released: u64,
 }
 
-impl From<Vec<Held>> for Quarantine {
-    fn from(held: Vec<Held>) -> Self {
+impl From<Vec<QuarantinedSession>> for QuarantineBody {
+    fn from(held: Vec<QuarantinedSession>) -> Self {
         Self {
             count: held.len(),
-            sessions: held.into_iter().map(Quarantined::from).collect(),
+            sessions: held.into_iter().map(QuarantinedSessionBody::from).collect(),
             next: None,
         }
     }
 }
 
-impl From<Held> for Quarantined {
-    fn from(held: Held) -> Self {
+impl From<QuarantinedSession> for QuarantinedSessionBody {
+    fn from(held: QuarantinedSession) -> Self {
         Self {
             processor: held.processor,
             session: held.session,
@@ -89,10 +89,10 @@ pub fn meant(
     processor: Option<String>,
     session: Option<String>,
     all: bool,
-) -> Result<Which, String> {
+) -> Result<QuarantineFilter, String> {
     let is_named = processor.is_some() || session.is_some();
     match (is_named, all) {
-        (true, false) | (false, true) => Ok(Which { processor, session }),
+        (true, false) | (false, true) => Ok(QuarantineFilter { processor, session }),
         (false, false) => Err("say which: a `processor`, a `session`, or `all` of them".to_owned()),
         (true, true) => {
             Err("`all` goes without a `processor` or a `session`; leave one of them out".to_owned())

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_host::redaction::without_secrets;
-use session_pipeline_host::sessions::Note;
+use session_pipeline_host::sessions::SkippedPath;
 use session_pipeline_pipeline::run::RunReport;
-use session_pipeline_store::{LlmUse, RunResult, RunRow, Stats, Trigger};
+use session_pipeline_store::{LlmUsage, RunResult, RunRow, RunStats, Trigger};
 use utoipa::ToSchema;
 
 /// A run that came to its end.
@@ -13,10 +13,10 @@ pub struct RunBody {
     /// Whether no session failed, and something was tried if anything was due.
     pub ok: bool,
     /// What it did.
-    pub details: Stats,
+    pub details: RunStats,
     /// What it passed over below the sessions root, such as links, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<Note>,
+    pub notes: Vec<SkippedPath>,
 }
 
 impl From<RunReport> for RunBody {
@@ -31,9 +31,9 @@ impl From<RunReport> for RunBody {
 
 /// The latest runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Runs {
+pub struct RunsBody {
     /// The newest first.
-    pub runs: Vec<Run>,
+    pub runs: Vec<RunSummary>,
     /// Where the next page begins: send it as `cursor`. Absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
@@ -41,7 +41,7 @@ pub struct Runs {
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Run {
+pub struct RunSummary {
     /// Its id.
     pub id: String,
     /// The processor.
@@ -61,17 +61,17 @@ pub struct Run {
     pub error: Option<String>,
     /// What it did; null while it is at work, and where a crash cut it off.
     #[schema(required = true)]
-    pub stats: Option<Stats>,
+    pub stats: Option<RunStats>,
     /// What it asked of language models; null where it asked nothing.
     #[schema(required = true)]
-    pub llm: Option<LlmUse>,
+    pub llm: Option<LlmUsage>,
 }
 
-impl From<RunRow> for Run {
+impl From<RunRow> for RunSummary {
     fn from(row: RunRow) -> Self {
         let stats = row
             .stats
-            .and_then(|stats| serde_json::from_str::<Stats>(&stats).ok());
+            .and_then(|stats| serde_json::from_str::<RunStats>(&stats).ok());
         Self {
             id: row.id,
             processor: row.processor,
@@ -81,7 +81,7 @@ impl From<RunRow> for Run {
             result: row.result,
             // Rows of earlier versions were written as they came.
             error: row.error.map(|error| without_secrets(&error).into_owned()),
-            stats: stats.map(Stats::without_secrets),
+            stats: stats.map(RunStats::without_secrets),
             llm: row.llm,
         }
     }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::redaction::without_secrets;
-use session_pipeline_host::sessions::Observed;
+use session_pipeline_host::sessions::FileStat;
 use session_pipeline_pipeline::listing::{
-    ListedSession, ListedState, SessionDetails, ShownSession,
+    ListedSession, ProcessorState, SessionDetails, SessionWithDetails,
 };
 use utoipa::ToSchema;
 
@@ -26,7 +26,7 @@ use utoipa::ToSchema;
     clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum SessionStateWord {
     /// Never processed
     New,
     /// Processed as they are now
@@ -41,10 +41,10 @@ pub enum State {
     Missing,
 }
 
-impl State {
+impl SessionStateWord {
     /// The word for it.
     pub fn as_str(self) -> &'static str {
-        use session_pipeline_pipeline::listing::State as Known;
+        use session_pipeline_pipeline::listing::ProcessingState as Known;
         match self {
             Self::New => Known::New.as_str(),
             Self::Processed => Known::Processed.as_str(),
@@ -56,9 +56,9 @@ impl State {
     }
 }
 
-impl From<session_pipeline_pipeline::listing::State> for State {
-    fn from(state: session_pipeline_pipeline::listing::State) -> Self {
-        use session_pipeline_pipeline::listing::State as Known;
+impl From<session_pipeline_pipeline::listing::ProcessingState> for SessionStateWord {
+    fn from(state: session_pipeline_pipeline::listing::ProcessingState) -> Self {
+        use session_pipeline_pipeline::listing::ProcessingState as Known;
         match state {
             Known::New => Self::New,
             Known::Processed => Self::Processed,
@@ -95,22 +95,22 @@ pub struct StateCounts {
 
 impl StateCounts {
     /// Counts the sessions of a list.
-    pub fn of(sessions: &[Session]) -> Self {
+    pub fn of(sessions: &[SessionBody]) -> Self {
         let mut counts = Self::default();
         counts.add(sessions);
         counts
     }
 
     /// Counts further sessions.
-    pub fn add(&mut self, sessions: &[Session]) {
+    pub fn add(&mut self, sessions: &[SessionBody]) {
         for known in sessions.iter().flat_map(|session| &session.processors) {
             let count = match known.state {
-                State::New => &mut self.new,
-                State::Processed => &mut self.processed,
-                State::Due => &mut self.due,
-                State::Waiting => &mut self.waiting,
-                State::Quarantined => &mut self.quarantined,
-                State::Missing => &mut self.missing,
+                SessionStateWord::New => &mut self.new,
+                SessionStateWord::Processed => &mut self.processed,
+                SessionStateWord::Due => &mut self.due,
+                SessionStateWord::Waiting => &mut self.waiting,
+                SessionStateWord::Quarantined => &mut self.quarantined,
+                SessionStateWord::Missing => &mut self.missing,
             };
             *count.get_or_insert(0) += 1;
         }
@@ -119,12 +119,12 @@ impl StateCounts {
     /// Those that are there, with their words.
     pub fn words(&self) -> impl Iterator<Item = (&'static str, u64)> {
         [
-            (State::New, self.new),
-            (State::Processed, self.processed),
-            (State::Due, self.due),
-            (State::Waiting, self.waiting),
-            (State::Quarantined, self.quarantined),
-            (State::Missing, self.missing),
+            (SessionStateWord::New, self.new),
+            (SessionStateWord::Processed, self.processed),
+            (SessionStateWord::Due, self.due),
+            (SessionStateWord::Waiting, self.waiting),
+            (SessionStateWord::Quarantined, self.quarantined),
+            (SessionStateWord::Missing, self.missing),
         ]
         .into_iter()
         .filter_map(|(state, count)| Some((state.as_str(), count?)))
@@ -133,9 +133,9 @@ impl StateCounts {
 
 /// The sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Sessions {
+pub struct SessionsBody {
     /// In the order of their keys.
-    pub sessions: Vec<Session>,
+    pub sessions: Vec<SessionBody>,
     /// How many they are; of a page, how many are on it.
     pub count: usize,
     /// How they stand; of a page, how those on it do.
@@ -145,8 +145,8 @@ pub struct Sessions {
     pub next: Option<String>,
 }
 
-impl From<Vec<Session>> for Sessions {
-    fn from(sessions: Vec<Session>) -> Self {
+impl From<Vec<SessionBody>> for SessionsBody {
+    fn from(sessions: Vec<SessionBody>) -> Self {
         Self {
             count: sessions.len(),
             states: StateCounts::of(&sessions),
@@ -158,7 +158,7 @@ impl From<Vec<Session>> for Sessions {
 
 /// One session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Session {
+pub struct SessionBody {
     /// Its path below the sessions root.
     pub key: String,
     /// The first folder of that.
@@ -170,16 +170,16 @@ pub struct Session {
     #[schema(required = true)]
     pub modified_at: Option<String>,
     /// How it stands, in the order of the processors' names.
-    pub processors: Vec<Standing>,
+    pub processors: Vec<ProcessorStateBody>,
 }
 
 /// How a session stands with one processor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Standing {
+pub struct ProcessorStateBody {
     /// The processor.
     pub processor: String,
     /// In a word.
-    pub state: State,
+    pub state: SessionStateWord,
     /// How many items were extracted, where it was processed.
     #[schema(required = true)]
     pub items: Option<i64>,
@@ -191,12 +191,12 @@ pub struct Standing {
     pub missing_since: Option<String>,
     /// Its last failure.
     #[schema(required = true)]
-    pub failure: Option<Failure>,
+    pub failure: Option<LastFailureBody>,
 }
 
 /// All that is known of one session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Shown {
+pub struct SessionDetailsBody {
     /// Its path below the sessions root.
     pub key: String,
     /// The first folder of that.
@@ -208,33 +208,33 @@ pub struct Shown {
     #[schema(required = true)]
     pub modified_at: Option<String>,
     /// How it stands, in the order of the processors' names.
-    pub processors: Vec<ShownStanding>,
+    pub processors: Vec<ProcessorDetailsBody>,
 }
 
 /// How a session stands with one processor, with all that goes beyond the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ShownStanding {
+pub struct ProcessorDetailsBody {
     /// As in the list.
     #[serde(flatten)]
-    pub standing: Standing,
+    pub standing: ProcessorStateBody,
     /// What goes beyond it.
     #[serde(flatten)]
-    pub details: Details,
+    pub details: StateDetails,
 }
 
 /// The sessions, or the one that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
-pub enum SessionsAnswer {
+pub enum SessionsOrDetails {
     /// All of them.
-    List(Sessions),
+    List(SessionsBody),
     /// One.
-    One(Shown),
+    One(SessionDetailsBody),
 }
 
 /// The last failure of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Failure {
+pub struct LastFailureBody {
     /// The fault's word.
     pub fault: String,
     /// What happened.
@@ -253,7 +253,7 @@ pub struct Failure {
 
 /// What goes beyond the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Details {
+pub struct StateDetails {
     /// The name that its rows bear.
     #[schema(required = true)]
     pub username: Option<String>,
@@ -270,14 +270,14 @@ pub struct Details {
     pub version: Option<u32>,
     /// What its last attempt took.
     #[schema(required = true)]
-    pub cost: Option<Cost>,
+    pub cost: Option<AttemptCost>,
     /// How many rows it has, by table.
     pub rows: BTreeMap<String, u64>,
 }
 
 /// What an attempt took.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Cost {
+pub struct AttemptCost {
     /// The run.
     pub run: String,
     /// Fuel burned.
@@ -290,25 +290,29 @@ pub struct Cost {
     pub guest_micros: u64,
 }
 
-impl From<&ListedSession> for Session {
+impl From<&ListedSession> for SessionBody {
     fn from(session: &ListedSession) -> Self {
         Self {
             key: session.key.clone(),
             user: session.key.split('/').next().unwrap_or_default().to_owned(),
             bytes: session.file.map(|file| file.size),
             modified_at: session.file.map(|file| modified(&file).to_string()),
-            processors: session.processors.iter().map(Standing::from).collect(),
+            processors: session
+                .processors
+                .iter()
+                .map(ProcessorStateBody::from)
+                .collect(),
         }
     }
 }
 
-impl From<&ShownSession> for Shown {
-    fn from(shown: &ShownSession) -> Self {
-        let session = Session::from(&shown.listed);
+impl From<&SessionWithDetails> for SessionDetailsBody {
+    fn from(shown: &SessionWithDetails) -> Self {
+        let session = SessionBody::from(&shown.listed);
         let processors = session.processors.into_iter().map(|standing| {
             let details = shown.details.get(&standing.processor);
-            ShownStanding {
-                details: details.map(Details::from).unwrap_or_default(),
+            ProcessorDetailsBody {
+                details: details.map(StateDetails::from).unwrap_or_default(),
                 standing,
             }
         });
@@ -322,12 +326,12 @@ impl From<&ShownSession> for Shown {
     }
 }
 
-fn modified(file: &Observed) -> UtcMicros {
+fn modified(file: &FileStat) -> UtcMicros {
     UtcMicros(file.mtime_ns.div_euclid(1000))
 }
 
-impl From<&ListedState> for Standing {
-    fn from(known: &ListedState) -> Self {
+impl From<&ProcessorState> for ProcessorStateBody {
+    fn from(known: &ProcessorState) -> Self {
         let text = |at: Option<UtcMicros>| at.map(|at| at.to_string());
         Self {
             processor: known.processor.to_string(),
@@ -335,7 +339,7 @@ impl From<&ListedState> for Standing {
             items: known.items,
             processed_at: text(known.processed_at),
             missing_since: text(known.missing_since),
-            failure: known.failure.as_ref().map(|failure| Failure {
+            failure: known.failure.as_ref().map(|failure| LastFailureBody {
                 fault: failure.fault.kind.as_str().to_owned(),
                 // Rows of earlier versions were written as they came.
                 detail: without_secrets(&failure.fault.detail).into_owned(),
@@ -348,7 +352,7 @@ impl From<&ListedState> for Standing {
     }
 }
 
-impl From<&SessionDetails> for Details {
+impl From<&SessionDetails> for StateDetails {
     fn from(details: &SessionDetails) -> Self {
         let state = details.state.as_ref();
         Self {
@@ -357,7 +361,7 @@ impl From<&SessionDetails> for Details {
             due: state.is_some_and(|state| state.known.is_due),
             component: details.component.clone(),
             version: details.version,
-            cost: details.cost.as_ref().map(|cost| Cost {
+            cost: details.cost.as_ref().map(|cost| AttemptCost {
                 run: cost.run_id.clone(),
                 fuel: cost.cost.fuel,
                 peak_memory: cost.cost.peak_memory,

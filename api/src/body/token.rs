@@ -8,14 +8,14 @@ use utoipa::ToSchema;
 /// What a token allows; an admin may do all that an analyst may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum RoleWord {
     /// Reads reports, and uploads sessions
     Analyst,
     /// Runs, changes and reads everything
     Admin,
 }
 
-impl From<store::Role> for Role {
+impl From<store::Role> for RoleWord {
     fn from(role: store::Role) -> Self {
         match role {
             store::Role::Analyst => Self::Analyst,
@@ -24,11 +24,11 @@ impl From<store::Role> for Role {
     }
 }
 
-impl From<Role> for store::Role {
-    fn from(role: Role) -> Self {
+impl From<RoleWord> for store::Role {
+    fn from(role: RoleWord) -> Self {
         match role {
-            Role::Analyst => Self::Analyst,
-            Role::Admin => Self::Admin,
+            RoleWord::Analyst => Self::Analyst,
+            RoleWord::Admin => Self::Admin,
         }
     }
 }
@@ -36,9 +36,9 @@ impl From<Role> for store::Role {
 /// What a new token is asked to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct NewToken {
+pub struct NewTokenBody {
     /// What it allows.
-    pub role: Role,
+    pub role: RoleWord,
     /// The e-mail of its user; a user that is not there yet is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 254)]
@@ -54,20 +54,20 @@ pub struct NewToken {
 
 /// A new token. Its text is shown here and never again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct CreatedToken {
+pub struct CreatedTokenBody {
     /// Its id.
     pub id: String,
     /// What to send as `Authorization: Bearer …`.
     pub token: String,
     /// What it allows.
-    pub role: Role,
+    pub role: RoleWord,
 }
 
 /// All tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Tokens {
+pub struct TokensBody {
     /// In the order in which they were made.
-    pub tokens: Vec<Token>,
+    pub tokens: Vec<TokenBody>,
     /// Where the next page begins: send it as `cursor`. Absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
@@ -75,11 +75,11 @@ pub struct Tokens {
 
 /// A token, without its text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Token {
+pub struct TokenBody {
     /// Its id.
     pub id: String,
     /// What it allows.
-    pub role: Role,
+    pub role: RoleWord,
     /// The id of its user.
     #[schema(required = true)]
     pub user_id: Option<String>,
@@ -102,7 +102,7 @@ pub struct Token {
     pub last_used_at: Option<String>,
 }
 
-impl From<store::Token> for Token {
+impl From<store::Token> for TokenBody {
     fn from(token: store::Token) -> Self {
         Self {
             id: token.id,
@@ -122,7 +122,7 @@ impl From<store::Token> for Token {
 ///
 /// # Errors
 /// When the time is none, in words for whoever asked.
-pub fn asked(new: NewToken) -> Result<store::NewToken, String> {
+pub fn asked(new: NewTokenBody) -> Result<store::NewToken, String> {
     Ok(store::NewToken {
         role: new.role.into(),
         email: new.user,

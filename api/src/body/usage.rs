@@ -8,29 +8,29 @@ use utoipa::ToSchema;
 
 /// A report by days, months, sessions, users, models, projects, or tools.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct UsageReport {
+pub struct UsageReportBody {
     /// Every session that was committed before this time is included.
     #[schema(format = DateTime)]
     pub as_of: String,
     /// The sums over all messages of these days, whatever the rows are about.
-    pub totals: UsageTotals,
+    pub totals: UsageTotalsBody,
     /// In order of their keys.
     pub rows: Vec<UsageRow>,
 }
 
-/// A row: what it is about, and its sums. Rows about tools have those of [`ToolRow`].
+/// A row: what it is about, and its sums. Rows about tools have those of [`UsageToolRow`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum UsageRow {
     /// Calls of one tool.
-    Tool(ToolRow),
+    Tool(UsageToolRow),
     /// Messages of one day, month, session, user, model or project.
-    Messages(MessageRow),
+    Messages(UsageMessageRow),
 }
 
 /// Sums over messages, each counted once over all files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct UsageTotals {
+pub struct UsageTotalsBody {
     /// Input that was neither read from nor written to the cache.
     pub input_tokens: i64,
     /// Output.
@@ -56,7 +56,7 @@ pub struct UsageTotals {
 
 /// The sums of one row. Of the first six fields one is there: the one that was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct MessageRow {
+pub struct UsageMessageRow {
     /// The day, in UTC; null where the transcript does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub day: Option<String>,
@@ -100,7 +100,7 @@ pub struct MessageRow {
 
 /// How often a tool was called, and how calls failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct ToolRow {
+pub struct UsageToolRow {
     /// The tool.
     #[schema(required = true)]
     pub tool: Option<String>,
@@ -122,7 +122,7 @@ pub struct ToolRow {
 
 /// What pruning did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Pruned {
+pub struct PruneBody {
     /// `ok`, or `skipped` where no retention is set.
     pub status: PruneStatus,
     /// Why nothing was pruned.
@@ -151,7 +151,7 @@ pub enum PruneStatus {
 
 /// An uploaded session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Uploaded {
+pub struct UploadBody {
     /// `ok`.
     pub status: String,
     /// The name under which it lies.

@@ -13,27 +13,27 @@ use serde::de::DeserializeOwned;
 use session_pipeline_host::fault::printable_lines;
 use ureq::http::{Method, StatusCode};
 
-use super::Failure;
+use super::CommandFailure;
 use crate::body::Problem;
 use crate::http::Listener;
-use crate::problem::Class;
+use crate::problem::ProblemClass;
 
-pub(super) use local::Local;
-pub(super) use open::Need;
+pub(super) use local::LocalClient;
+pub(super) use open::OpenMode;
 pub(super) use origin::is_address;
-pub(super) use remote::Remote;
+pub(super) use remote::RemoteClient;
 
 /// Where a command sends its calls.
 pub(super) enum Client {
     /// The router in this process, which holds the data directory now.
-    Local(Local),
+    Local(LocalClient),
     /// The server that holds it.
-    Server(Remote),
+    Server(RemoteClient),
 }
 
 /// One call of a route.
 #[derive(Clone)]
-pub(super) struct Call<'a> {
+pub(super) struct RouteCall<'a> {
     method: Method,
     path: String,
     query: Vec<(&'a str, &'a str)>,
@@ -41,7 +41,7 @@ pub(super) struct Call<'a> {
     listener: Option<Arc<dyn Listener>>,
 }
 
-impl<'a> Call<'a> {
+impl<'a> RouteCall<'a> {
     fn new(method: Method, path: impl Into<String>) -> Self {
         Self {
             method,
@@ -76,9 +76,9 @@ impl<'a> Call<'a> {
     }
 
     /// Sends a JSON document.
-    pub(super) fn json(mut self, body: &impl Serialize) -> Result<Self, Failure> {
+    pub(super) fn json(mut self, body: &impl Serialize) -> Result<Self, CommandFailure> {
         let body = serde_json::to_string(body);
-        self.body = Some(body.map_err(|error| Failure::could_not_run(error.to_string()))?);
+        self.body = Some(body.map_err(|error| CommandFailure::could_not_run(error.to_string()))?);
         Ok(self)
     }
 
@@ -100,17 +100,20 @@ impl<'a> Call<'a> {
 }
 
 /// What a router answered.
-struct Answer {
+struct RouteResponse {
     status: StatusCode,
     text: String,
 }
 
 impl Client {
     /// The document that a call returns.
-    pub(super) fn call<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, Failure> {
+    pub(super) fn call<T: DeserializeOwned>(
+        &self,
+        call: &RouteCall<'_>,
+    ) -> Result<T, CommandFailure> {
         let text = self.text(call)?;
         serde_json::from_str(&text).map_err(|error| {
-            Failure::could_not_run(match self {
+            CommandFailure::could_not_run(match self {
                 Self::Server(server) => format!(
                     "the answer of the server at {} can't be read ({error}); it may be of another version",
                     server.shown()
@@ -121,8 +124,8 @@ impl Client {
     }
 
     /// The same as text.
-    pub(super) fn text(&self, call: &Call<'_>) -> Result<String, Failure> {
-        let Answer { status, text } = match self {
+    pub(super) fn text(&self, call: &RouteCall<'_>) -> Result<String, CommandFailure> {
+        let RouteResponse { status, text } = match self {
             Self::Local(local) => local.answer(call)?,
             Self::Server(server) => server.answer(call)?,
         };
@@ -140,18 +143,18 @@ impl Client {
             class: None,
         });
         // A server of an earlier version names no class.
-        let class = problem.class.unwrap_or_else(|| Class::of(status));
+        let class = problem.class.unwrap_or_else(|| ProblemClass::of(status));
         let detail = match self {
             Self::Local(_) => problem.detail,
             Self::Server(server) => match (class, printable_lines(&problem.detail)) {
-                (Class::Unauthenticated | Class::Forbidden, detail) => format!(
+                (ProblemClass::Unauthenticated | ProblemClass::Forbidden, detail) => format!(
                     "the server at {} refuses: {detail}; another token goes into SESSION_PIPELINE_TOKEN",
                     server.shown()
                 ),
                 (_, detail) => detail,
             },
         };
-        Err(Failure::of(class, detail))
+        Err(CommandFailure::of(class, detail))
     }
 }
 

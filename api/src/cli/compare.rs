@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
-use session_pipeline_harness::{Circumstances, Subject, conformance, rows};
+use session_pipeline_harness::{Invocation, Subject, conformance, rows};
 use session_pipeline_host::fault::printable;
 use session_pipeline_host::manifest::{Manifest, Order};
 use session_pipeline_host::processor::Execution;
@@ -15,7 +15,7 @@ use similar::TextDiff;
 
 use super::progress::Spinner;
 use super::table::{bytes, count_of, number, table};
-use super::{Exit, Failure, Global, component, hint, print, print_json, replay, verify};
+use super::{CommandFailure, Exit, GlobalArgs, component, hint, print, print_json, replay, verify};
 
 /// Sessions whose difference is shown to a person.
 const SHOWN_MAX: usize = 20;
@@ -39,29 +39,32 @@ pub(super) struct CompareArgs {
     settings: Vec<(String, String)>,
 }
 
-pub(super) fn compare(global: &Global, arguments: &CompareArgs) -> Result<Exit, Failure> {
+pub(super) fn compare(
+    global: &GlobalArgs,
+    arguments: &CompareArgs,
+) -> Result<Exit, CommandFailure> {
     let root = global.config()?.sessions_root;
     let sessions = conformance::sessions_at(&root).map_err(|error| {
-        Failure::wrong_use(format!(
+        CommandFailure::wrong_use(format!(
             "{error}; name a session, or a folder of them, with --sessions"
         ))
     })?;
     if sessions.is_empty() {
-        return Err(Failure::wrong_use(format!(
+        return Err(CommandFailure::wrong_use(format!(
             "there are no sessions below `{}`; name a folder of them with --sessions",
             printable(&root.display().to_string())
         )));
     }
     let spinner = Spinner::new();
     spinner.say("compiling");
-    let mut old = Side::load(global, &arguments.old, &arguments.settings)?;
-    let mut new = Side::load(global, &arguments.new, &arguments.settings)?;
+    let mut old = ComparedComponent::load(global, &arguments.old, &arguments.settings)?;
+    let mut new = ComparedComponent::load(global, &arguments.new, &arguments.settings)?;
     let mut different = Vec::new();
     for (number, path) in sessions.iter().enumerate() {
         spinner.say(&format!("session {} of {}", number + 1, sessions.len()));
         let (before, after) = (old.rows_of(path)?, new.rows_of(path)?);
         if before != after {
-            different.push(Different {
+            different.push(SessionDifference {
                 session: key(&root, path),
                 diff: diff(&before, &after),
             });
@@ -102,14 +105,14 @@ struct Comparison {
     manifest: Option<String>,
     /// How many both have read.
     sessions: u64,
-    different: Vec<Different>,
-    old: Spent,
-    new: Spent,
+    different: Vec<SessionDifference>,
+    old: ComponentCost,
+    new: ComponentCost,
 }
 
 /// A session whose rows are not the same.
 #[derive(Debug, Serialize)]
-struct Different {
+struct SessionDifference {
     session: String,
     /// Unified, a row a line.
     diff: String,
@@ -117,7 +120,7 @@ struct Different {
 
 /// What one component took for all sessions.
 #[derive(Debug, Default, Serialize)]
-struct Spent {
+struct ComponentCost {
     rows: u64,
     failed: u64,
     fuel: u64,
@@ -127,34 +130,38 @@ struct Spent {
 }
 
 /// One of the two components.
-struct Side {
+struct ComparedComponent {
     subject: Subject,
     /// Read by the session at hand, and added to when that has let go of them.
     shared: Arc<MemoryRows>,
-    spent: Spent,
+    spent: ComponentCost,
 }
 
-impl Side {
-    fn load(global: &Global, given: &str, settings: &[(String, String)]) -> Result<Self, Failure> {
+impl ComparedComponent {
+    fn load(
+        global: &GlobalArgs,
+        given: &str,
+        settings: &[(String, String)],
+    ) -> Result<Self, CommandFailure> {
         let mut component = component::find(global, given)?;
         component.settings.extend(settings.iter().cloned());
         Ok(Self {
             subject: replay::load(&global.config()?, component, given)?,
             shared: Arc::default(),
-            spent: Spent::default(),
+            spent: ComponentCost::default(),
         })
     }
 
     /// The rows of a session as text, a line each; or why there are none.
-    fn rows_of(&mut self, path: &Path) -> Result<String, Failure> {
+    fn rows_of(&mut self, path: &Path) -> Result<String, CommandFailure> {
         let line_bytes_max = self.subject.processor().limits().line_bytes_max;
         let (session, snapshot) = replay::open_file(path, line_bytes_max).map_err(|error| {
             let path = printable(&path.display().to_string());
-            Failure::could_not_run(format!("the session `{path}` can't be read: {error}"))
+            CommandFailure::could_not_run(format!("the session `{path}` can't be read: {error}"))
         })?;
-        let circumstances = Circumstances {
+        let circumstances = Invocation {
             shared: Some(Arc::clone(&self.shared)),
-            ..Circumstances::default()
+            ..Invocation::default()
         };
         let execution = self
             .subject

@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use super::{Cli, Exit, Failure};
+use super::{Cli, CommandFailure, Exit};
 
 #[derive(Debug, Args)]
 pub(super) struct CompletionsArgs {
@@ -13,7 +13,7 @@ pub(super) struct CompletionsArgs {
     shell: Shell,
 }
 
-pub(super) fn completions(arguments: &CompletionsArgs) -> Result<Exit, Failure> {
+pub(super) fn completions(arguments: &CompletionsArgs) -> Result<Exit, CommandFailure> {
     let mut script = Vec::new();
     clap_complete::generate(
         arguments.shell,
@@ -24,7 +24,7 @@ pub(super) fn completions(arguments: &CompletionsArgs) -> Result<Exit, Failure> 
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(&script).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(
-            Failure::could_not_run(format!("standard output can't be written: {error}")),
+            CommandFailure::could_not_run(format!("standard output can't be written: {error}")),
         ),
         _ => Ok(Exit::Done),
     }

@@ -9,10 +9,10 @@ use session_pipeline_host::limits::Limits;
 use session_pipeline_host::sandbox::Engines;
 use session_pipeline_pipeline::config::Config;
 
-use super::{Failure, Global};
+use super::{CommandFailure, GlobalArgs};
 
 /// A component with what holds for it.
-pub(super) struct Component {
+pub(super) struct LoadedArgument {
     pub(super) bytes: Cow<'static, [u8]>,
     pub(super) limits: Limits,
     pub(super) settings: Vec<(String, String)>,
@@ -22,22 +22,22 @@ pub(super) struct Component {
 
 /// Finds the component that is meant. A name before a file; whoever means a file of that name
 /// writes `./usage`.
-pub(super) fn find(global: &Global, given: &str) -> Result<Component, Failure> {
+pub(super) fn find(global: &GlobalArgs, given: &str) -> Result<LoadedArgument, CommandFailure> {
     let config = &global.config()?;
     let registry = super::registry();
     if registry.check(given).is_err() && !Path::new(given).exists() {
         // Perhaps the name of one that lies in the folder of processors.
         let (engines, scratch) = (Engines::new(config.pool_limits(), 0), std::env::temp_dir());
-        registry.look_aside(config, &engines, None, &scratch, super::now())?;
+        registry.examine_folder_read_only(config, &engines, None, &scratch, super::now())?;
     }
     Ok(match registry.component(given, config) {
-        Ok(bytes) => Component {
+        Ok(bytes) => LoadedArgument {
             bytes,
             limits: config.limits_of(given).clone(),
             settings: config.settings_of(given),
             path: None,
         },
-        Err(_) => Component {
+        Err(_) => LoadedArgument {
             bytes: read(config, given, &registry.names())?.into(),
             limits: config.limits.clone(),
             settings: Vec::new(),
@@ -47,10 +47,10 @@ pub(super) fn find(global: &Global, given: &str) -> Result<Component, Failure> {
 }
 
 /// Reads a component file, and no more of it than one byte above what is allowed.
-fn read(config: &Config, path: &str, known: &[String]) -> Result<Vec<u8>, Failure> {
+fn read(config: &Config, path: &str, known: &[String]) -> Result<Vec<u8>, CommandFailure> {
     let shown = session_pipeline_host::fault::printable(path);
     let refused = |reason: String| {
-        Failure::wrong_use(format!(
+        CommandFailure::wrong_use(format!(
             "`{shown}` is no component file ({reason}) and no processor; known are: {}",
             known.join(", ")
         ))

@@ -1,18 +1,18 @@
 //! How a command fails, as an exit code and as words.
 
-use session_pipeline_host::fault::chain;
+use session_pipeline_host::fault::error_chain;
 
 use super::hint;
-use crate::problem::{Class, Exit, HasClass};
+use crate::problem::{Classify, Exit, ProblemClass};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
-pub struct Failure {
+pub struct CommandFailure {
     exit: Exit,
     message: String,
 }
 
-impl Failure {
+impl CommandFailure {
     /// The outside world stands in the way.
     pub fn could_not_run(message: impl Into<String>) -> Self {
         Self {
@@ -44,7 +44,7 @@ impl Failure {
     }
 
     /// A problem of this class.
-    pub(super) fn of(class: Class, message: impl Into<String>) -> Self {
+    pub(super) fn of(class: ProblemClass, message: impl Into<String>) -> Self {
         Self {
             exit: class.exit(),
             message: message.into(),
@@ -52,8 +52,8 @@ impl Failure {
     }
 }
 
-impl<E: HasClass> From<E> for Failure {
+impl<E: Classify> From<E> for CommandFailure {
     fn from(error: E) -> Self {
-        Self::of(error.class(), chain(&error))
+        Self::of(error.class(), error_chain(&error))
     }
 }

@@ -3,21 +3,24 @@
 use std::io::{self, Write};
 
 use serde_json::ser::{Formatter, PrettyFormatter};
-use session_pipeline_host::fault::paints;
+use session_pipeline_host::fault::is_unsafe_for_terminal;
 
 /// Escapes what JSON allows in a string and a terminal obeys: DEL, C1 codes and bidirectional
 /// overrides. Any reader of JSON gets the same text.
 #[derive(Default)]
-pub(super) struct Printable(PrettyFormatter<'static>);
+pub(super) struct TerminalSafe(PrettyFormatter<'static>);
 
-impl Formatter for Printable {
+impl Formatter for TerminalSafe {
     fn write_string_fragment<W: ?Sized + Write>(
         &mut self,
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
         let mut plain = 0;
-        for (index, c) in fragment.char_indices().filter(|(_, c)| paints(*c)) {
+        for (index, c) in fragment
+            .char_indices()
+            .filter(|(_, c)| is_unsafe_for_terminal(*c))
+        {
             let before = fragment.get(plain..index).unwrap_or_default();
             writer.write_all(before.as_bytes())?;
             // All of them lie in the first plane.

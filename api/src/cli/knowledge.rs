@@ -2,19 +2,19 @@
 
 use clap::{Args, Subcommand};
 use session_pipeline_host::fault::printable;
-use session_pipeline_pipeline::knowledge::Tie;
+use session_pipeline_pipeline::knowledge::ItemRelation;
 
-use super::client::{Call, Need, segment};
+use super::client::{OpenMode, RouteCall, segment};
 use super::table::{count_of, facts, table};
-use super::{Exit, Failure, Global, hint, print, print_json};
-use crate::body::knowledge::{Evidence, Knowledge, ShownKnowledge};
+use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
+use crate::body::knowledge::{EvidenceBody, KnowledgeBody, KnowledgeDetailsBody};
 
 const PATH: &str = "/api/knowledge";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KnowledgeCommand {
     /// List what has evidence, and what was approved
-    List(ListArgs),
+    List(KnowledgeListArgs),
     /// Show one item with every piece of its evidence
     Show(ItemArgs),
     /// Take an item over as known
@@ -24,7 +24,7 @@ pub(super) enum KnowledgeCommand {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct ListArgs {
+pub(super) struct KnowledgeListArgs {
     /// Only of this status: pending, approved, rejected, revoked, expired
     #[arg(long, value_name = "STATUS", value_parser = super::filled)]
     status: Option<String>,
@@ -46,7 +46,10 @@ pub(super) struct ItemArgs {
     id: String,
 }
 
-pub(super) fn knowledge(global: &Global, command: &KnowledgeCommand) -> Result<Exit, Failure> {
+pub(super) fn knowledge(
+    global: &GlobalArgs,
+    command: &KnowledgeCommand,
+) -> Result<Exit, CommandFailure> {
     match command {
         KnowledgeCommand::List(arguments) => list(global, arguments),
         KnowledgeCommand::Show(arguments) => show(global, &arguments.id),
@@ -55,23 +58,23 @@ pub(super) fn knowledge(global: &Global, command: &KnowledgeCommand) -> Result<E
     }
 }
 
-fn list(global: &Global, arguments: &ListArgs) -> Result<Exit, Failure> {
-    let ListArgs {
+fn list(global: &GlobalArgs, arguments: &KnowledgeListArgs) -> Result<Exit, CommandFailure> {
+    let KnowledgeListArgs {
         status,
         domain,
         text,
         limit,
     } = arguments;
     let rows = limit.to_string();
-    let call = Call::get(PATH)
+    let call = RouteCall::get(PATH)
         .query([("limit", rows.as_str())])
         .given("status", status.as_deref())
         .given("domain", domain.as_deref())
         .given("text", text.as_deref());
     // As many as were asked for are on the first page.
-    let listed = Knowledge {
+    let listed = KnowledgeBody {
         next: None,
-        ..global.connect(Need::Existing)?.call(&call)?
+        ..global.connect(OpenMode::Existing)?.call(&call)?
     };
     if global.json {
         print_json(&listed)?;
@@ -84,7 +87,7 @@ fn list(global: &Global, arguments: &ListArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn people(listed: &Knowledge) -> String {
+fn people(listed: &KnowledgeBody) -> String {
     let count = count_of(listed.items.len() as u64, "item", "items");
     if listed.items.is_empty() {
         return count;
@@ -113,9 +116,9 @@ fn none() -> String {
     "-".to_owned()
 }
 
-fn show(global: &Global, id: &str) -> Result<Exit, Failure> {
-    let call = Call::get(format!("{PATH}/{}", segment(id)));
-    let shown: ShownKnowledge = global.connect(Need::Existing)?.call(&call)?;
+fn show(global: &GlobalArgs, id: &str) -> Result<Exit, CommandFailure> {
+    let call = RouteCall::get(format!("{PATH}/{}", segment(id)));
+    let shown: KnowledgeDetailsBody = global.connect(OpenMode::Existing)?.call(&call)?;
     if global.json {
         print_json(&shown)?;
     } else {
@@ -124,7 +127,7 @@ fn show(global: &Global, id: &str) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn shown_people(shown: &ShownKnowledge) -> String {
+fn shown_people(shown: &KnowledgeDetailsBody) -> String {
     let item = &shown.item;
     let entities: Vec<String> = item.entities.iter().map(|name| printable(name)).collect();
     let mut text = facts(
@@ -165,7 +168,7 @@ fn shown_people(shown: &ShownKnowledge) -> String {
     text
 }
 
-fn evidence_of(evidence: &Evidence) -> String {
+fn evidence_of(evidence: &EvidenceBody) -> String {
     let place = format!("{}, line {}", printable(&evidence.session), evidence.line);
     facts(
         "  ",
@@ -179,7 +182,7 @@ fn evidence_of(evidence: &Evidence) -> String {
     )
 }
 
-fn related_of(related: &Tie) -> String {
+fn related_of(related: &ItemRelation) -> String {
     let other = format!("{} {}", printable(&related.item), printable(&related.title));
     facts(
         "  ",
@@ -192,9 +195,9 @@ fn related_of(related: &Tie) -> String {
     )
 }
 
-fn decide(global: &Global, id: &str, verb: &str) -> Result<Exit, Failure> {
-    let call = Call::post(format!("{PATH}/{}/{verb}", segment(id)));
-    let shown: ShownKnowledge = global.connect(Need::Existing)?.call(&call)?;
+fn decide(global: &GlobalArgs, id: &str, verb: &str) -> Result<Exit, CommandFailure> {
+    let call = RouteCall::post(format!("{PATH}/{}/{verb}", segment(id)));
+    let shown: KnowledgeDetailsBody = global.connect(OpenMode::Existing)?.call(&call)?;
     if global.json {
         print_json(&shown)?;
     } else {

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 use session_pipeline_store::Store;
 
-use super::{Exit, Failure, Global, print, print_json};
+use super::{CommandFailure, Exit, GlobalArgs, print, print_json};
 
 #[derive(Debug, Args)]
 pub(super) struct MigrateArgs {
@@ -16,17 +16,20 @@ pub(super) struct MigrateArgs {
     dry_run: bool,
 }
 
-pub(super) fn migrate(global: &Global, arguments: &MigrateArgs) -> Result<Exit, Failure> {
+pub(super) fn migrate(
+    global: &GlobalArgs,
+    arguments: &MigrateArgs,
+) -> Result<Exit, CommandFailure> {
     let config = global.config()?;
     if arguments.dry_run {
         return dry_run(global, &config, arguments.to);
     }
     let store = Store::open_at(&config.store_options(), super::now(), arguments.to)?;
-    let opened = store.opened();
+    let opened = store.open_report();
     if global.json {
         print_json(&json!({
             "version_before": opened.version_before, "applied": opened.applied, "renamed": opened.renamed,
-            "copy": opened.copy.as_ref().map(|copy| copy.display().to_string()),
+            "copy": opened.backup.as_ref().map(|copy| copy.display().to_string()),
         }))?;
         return Ok(Exit::Done);
     }
@@ -43,7 +46,7 @@ pub(super) fn migrate(global: &Global, arguments: &MigrateArgs) -> Result<Exit, 
             "\nkept the table `{from}` of another shape as `{to}`"
         ));
     }
-    if let Some(copy) = &opened.copy {
+    if let Some(copy) = &opened.backup {
         text.push_str(&format!(
             "\nthe database as it was is kept as `{}`",
             copy.display()
@@ -54,10 +57,10 @@ pub(super) fn migrate(global: &Global, arguments: &MigrateArgs) -> Result<Exit, 
 }
 
 fn dry_run(
-    global: &Global,
+    global: &GlobalArgs,
     config: &session_pipeline_pipeline::config::Config,
     to: Option<u32>,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, CommandFailure> {
     let plan = Store::plan_migration(&config.store_options(), to)?;
     if global.json {
         print_json(&json!({

@@ -10,7 +10,7 @@ use session_pipeline_bundle::kit::{Language, ProjectFile, Steps};
 use session_pipeline_host::fault::printable;
 use session_pipeline_host::manifest::check_name;
 
-use super::{Exit, Failure, Global, print, print_json};
+use super::{CommandFailure, Exit, GlobalArgs, print, print_json};
 
 /// The package that a project in Rust depends on: in one lock file no other may bear its name.
 const SDK: &str = "session-pipeline-processor";
@@ -24,31 +24,31 @@ pub(super) struct NewArgs {
     #[arg(value_parser = super::filled)]
     name: String,
     /// What it is written in
-    #[arg(long, value_enum, default_value_t = Lang::Rust)]
-    lang: Lang,
+    #[arg(long, value_enum, default_value_t = TemplateLanguage::Rust)]
+    lang: TemplateLanguage,
     /// Where to make it: a folder that is empty or not there [default: ./<NAME>]
     #[arg(long, value_name = "DIR", value_parser = super::folder)]
     path: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Lang {
+enum TemplateLanguage {
     Rust,
     Js,
     Python,
 }
 
-impl From<Lang> for Language {
-    fn from(lang: Lang) -> Self {
+impl From<TemplateLanguage> for Language {
+    fn from(lang: TemplateLanguage) -> Self {
         match lang {
-            Lang::Rust => Self::Rust,
-            Lang::Js => Self::JavaScript,
-            Lang::Python => Self::Python,
+            TemplateLanguage::Rust => Self::Rust,
+            TemplateLanguage::Js => Self::JavaScript,
+            TemplateLanguage::Python => Self::Python,
         }
     }
 }
 
-pub(super) fn new(global: &Global, arguments: &NewArgs) -> Result<Exit, Failure> {
+pub(super) fn new(global: &GlobalArgs, arguments: &NewArgs) -> Result<Exit, CommandFailure> {
     let name = &arguments.name;
     let language = Language::from(arguments.lang);
     check(name)?;
@@ -76,15 +76,15 @@ pub(super) fn new(global: &Global, arguments: &NewArgs) -> Result<Exit, Failure>
     Ok(Exit::Done)
 }
 
-fn check(name: &str) -> Result<(), Failure> {
-    check_name(name).map_err(|error| Failure::wrong_use(error.to_string()))?;
+fn check(name: &str) -> Result<(), CommandFailure> {
+    check_name(name).map_err(|error| CommandFailure::wrong_use(error.to_string()))?;
     if super::shipped().iter().any(|shipped| shipped.name == name) {
-        return Err(Failure::wrong_use(format!(
+        return Err(CommandFailure::wrong_use(format!(
             "`{name}` is a processor that ships with this program; take another name"
         )));
     }
     if name == SDK {
-        return Err(Failure::wrong_use(format!(
+        return Err(CommandFailure::wrong_use(format!(
             "`{name}` is the name of the SDK that processors are written with; take another"
         )));
     }
@@ -92,9 +92,9 @@ fn check(name: &str) -> Result<(), Failure> {
 }
 
 /// Makes the folder, or finds it empty: what somebody has written is never written over.
-fn make_room(path: &Path, shown: &str) -> Result<(), Failure> {
+fn make_room(path: &Path, shown: &str) -> Result<(), CommandFailure> {
     let refused = |reason: &str| {
-        Failure::wrong_use(format!(
+        CommandFailure::wrong_use(format!(
             "`{shown}` {reason}; name another place with --path, or remove it"
         ))
     };
@@ -103,16 +103,19 @@ fn make_room(path: &Path, shown: &str) -> Result<(), Failure> {
             None => Ok(()),
             Some(_) => Err(refused("is not empty")),
         },
-        Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir_all(path)
-            .map_err(|error| Failure::could_not_run(format!("`{shown}` can't be made: {error}"))),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            fs::create_dir_all(path).map_err(|error| {
+                CommandFailure::could_not_run(format!("`{shown}` can't be made: {error}"))
+            })
+        }
         Err(error) if error.kind() == ErrorKind::NotADirectory => Err(refused("is no folder")),
-        Err(error) => Err(Failure::could_not_run(format!(
+        Err(error) => Err(CommandFailure::could_not_run(format!(
             "`{shown}` can't be read: {error}"
         ))),
     }
 }
 
-fn write(project: &Path, file: &ProjectFile) -> Result<(), Failure> {
+fn write(project: &Path, file: &ProjectFile) -> Result<(), CommandFailure> {
     let path = project.join(&file.path);
     let written = path
         .parent()
@@ -122,7 +125,7 @@ fn write(project: &Path, file: &ProjectFile) -> Result<(), Failure> {
         .and_then(|mut made| made.write_all(file.text.as_bytes()));
     written.map_err(|error| {
         let shown = printable(&path.display().to_string());
-        Failure::could_not_run(format!(
+        CommandFailure::could_not_run(format!(
             "`{shown}` can't be written: {error}; the project is not whole, so remove it before the next try"
         ))
     })

@@ -2,12 +2,12 @@
 
 use serde::de::DeserializeOwned;
 
-use super::Failure;
-use super::client::{Call, Client};
-use crate::body::admin::Processors;
-use crate::body::quarantine::Quarantine;
-use crate::body::session::Sessions;
-use crate::body::token::Tokens;
+use super::CommandFailure;
+use super::client::{Client, RouteCall};
+use crate::body::admin::ProcessorsBody;
+use crate::body::quarantine::QuarantineBody;
+use crate::body::session::SessionsBody;
+use crate::body::token::TokensBody;
 
 /// The largest page that a router sends.
 const PAGE_ROWS: &str = "1000";
@@ -30,8 +30,8 @@ pub(super) fn page<T: Page>(
     path: &str,
     query: &[(&str, &str)],
     cursor: Option<&str>,
-) -> Result<T, Failure> {
-    let call = Call::get(path).query(query.iter().copied());
+) -> Result<T, CommandFailure> {
+    let call = RouteCall::get(path).query(query.iter().copied());
     let call = call.query([("limit", PAGE_ROWS)]).given("cursor", cursor);
     let mut page: T = client.call(&call)?;
     // A server that goes in circles would never be done.
@@ -53,7 +53,7 @@ pub(super) fn all<T: Page>(
     client: &Client,
     path: &str,
     query: &[(&str, &str)],
-) -> Result<T, Failure> {
+) -> Result<T, CommandFailure> {
     let mut all: T = page(client, path, query, None)?;
     while let Some(cursor) = all.next().take() {
         let mut later: T = page(client, path, query, Some(&cursor))?;
@@ -63,7 +63,7 @@ pub(super) fn all<T: Page>(
     Ok(all)
 }
 
-impl Page for Tokens {
+impl Page for TokensBody {
     fn next(&mut self) -> &mut Option<String> {
         &mut self.next
     }
@@ -73,7 +73,7 @@ impl Page for Tokens {
     }
 }
 
-impl Page for Processors {
+impl Page for ProcessorsBody {
     fn next(&mut self) -> &mut Option<String> {
         &mut self.next
     }
@@ -83,7 +83,7 @@ impl Page for Processors {
     }
 }
 
-impl Page for Quarantine {
+impl Page for QuarantineBody {
     fn next(&mut self) -> &mut Option<String> {
         &mut self.next
     }
@@ -94,7 +94,7 @@ impl Page for Quarantine {
     }
 }
 
-impl Page for Sessions {
+impl Page for SessionsBody {
     fn next(&mut self) -> &mut Option<String> {
         &mut self.next
     }

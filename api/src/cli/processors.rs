@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use session_pipeline_host::inspect::{self, ImportKind, Inspection};
 use session_pipeline_host::manifest::{Manifest, Order, TableSpec};
 use session_pipeline_pipeline::registry::listing::ListedProcessor;
-use session_pipeline_pipeline::registry::plan::Refused;
+use session_pipeline_pipeline::registry::plan::RejectedFile;
 
-use super::client::Need;
-use super::component::{self, Component};
+use super::client::OpenMode;
+use super::component::{self, LoadedArgument};
 use super::progress::Spinner;
 use super::table::{bytes, facts, number, table};
-use super::{Exit, Failure, Global, hint, print, print_json, verify};
-use crate::body::admin::{Processors, RefusedFile};
+use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json, verify};
+use crate::body::admin::{ProcessorsBody, RejectedFileBody};
 
 /// The list of processors.
 pub(super) const PATH: &str = "/api/admin/processors";
@@ -35,7 +35,10 @@ pub(super) struct InspectArgs {
     component: String,
 }
 
-pub(super) fn processors(global: &Global, command: &ProcessorsCommand) -> Result<Exit, Failure> {
+pub(super) fn processors(
+    global: &GlobalArgs,
+    command: &ProcessorsCommand,
+) -> Result<Exit, CommandFailure> {
     match command {
         ProcessorsCommand::List => list(global),
         ProcessorsCommand::Inspect(arguments) => inspect(global, &arguments.component),
@@ -43,13 +46,13 @@ pub(super) fn processors(global: &Global, command: &ProcessorsCommand) -> Result
     }
 }
 
-fn list(global: &Global) -> Result<Exit, Failure> {
+fn list(global: &GlobalArgs) -> Result<Exit, CommandFailure> {
     let config = &global.config()?;
-    let client = global.connect(Need::Processors)?;
+    let client = global.connect(OpenMode::Processors)?;
     // What no run has compiled yet may be compiled for this.
     let spinner = Spinner::new();
     spinner.say("asking the components in `processors/` what they are");
-    let listed: Result<Processors, Failure> = super::pages::all(&client, PATH, &[]);
+    let listed: Result<ProcessorsBody, CommandFailure> = super::pages::all(&client, PATH, &[]);
     spinner.clear();
     let listed = listed?;
     if global.json {
@@ -79,8 +82,8 @@ fn list(global: &Global) -> Result<Exit, Failure> {
 }
 
 /// What to say of a refused file.
-pub(super) fn refused(refused: &RefusedFile) -> String {
-    Refused::from(refused.clone()).to_string()
+pub(super) fn refused(refused: &RejectedFileBody) -> String {
+    RejectedFile::from(refused.clone()).to_string()
 }
 
 fn people(processors: &[ListedProcessor]) -> String {
@@ -144,10 +147,10 @@ pub(super) fn cadence(seconds: u32) -> String {
     }
 }
 
-fn inspect(global: &Global, given: &str) -> Result<Exit, Failure> {
+fn inspect(global: &GlobalArgs, given: &str) -> Result<Exit, CommandFailure> {
     let config = &global.config()?;
     let scratch = std::env::temp_dir();
-    let Component {
+    let LoadedArgument {
         bytes,
         limits,
         settings,
@@ -159,7 +162,7 @@ fn inspect(global: &Global, given: &str) -> Result<Exit, Failure> {
     } else {
         print(&inspected(&inspection))?;
     }
-    match &inspection.described {
+    match &inspection.description {
         Ok(_) => Ok(Exit::Done),
         Err(fault) => {
             hint(&format!("refused: {fault}"));
@@ -169,7 +172,7 @@ fn inspect(global: &Global, given: &str) -> Result<Exit, Failure> {
 }
 
 fn document(inspection: &Inspection) -> Value {
-    let described = inspection.described.as_ref().ok();
+    let described = inspection.description.as_ref().ok();
     json!({
         "digest": inspection.digest,
         "bytes": inspection.bytes,
@@ -177,12 +180,12 @@ fn document(inspection: &Inspection) -> Value {
         "exports": inspection.exports,
         "manifest": described.map(|described| &described.manifest),
         "describe_fuel": described.map(|described| described.fuel),
-        "refused": inspection.described.as_ref().err().map(ToString::to_string),
+        "refused": inspection.description.as_ref().err().map(ToString::to_string),
     })
 }
 
 fn inspected(inspection: &Inspection) -> String {
-    let described = inspection.described.as_ref().ok();
+    let described = inspection.description.as_ref().ok();
     let manifest = described.map(|described| &described.manifest);
     let mut text = facts(
         "",
@@ -216,7 +219,11 @@ fn inspected(inspection: &Inspection) -> String {
             ("size", Some(bytes(inspection.bytes))),
         ],
     );
-    for kind in [ImportKind::Contract, ImportKind::Refused, ImportKind::Inert] {
+    for kind in [
+        ImportKind::Contract,
+        ImportKind::Forbidden,
+        ImportKind::Inert,
+    ] {
         let imports = inspection.imports.iter();
         let names: Vec<&str> = imports
             .filter(|import| import.kind == kind)
@@ -224,7 +231,7 @@ fn inspected(inspection: &Inspection) -> String {
             .collect();
         let title = match kind {
             ImportKind::Contract => "imports of the contract",
-            ImportKind::Refused => "imports that are not allowed",
+            ImportKind::Forbidden => "imports that are not allowed",
             ImportKind::Inert => "imports with nothing behind them",
         };
         section(&mut text, title, &names);

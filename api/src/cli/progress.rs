@@ -11,9 +11,9 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// The bar of a run.
 #[derive(Debug)]
-pub(super) struct Bar(ProgressBar);
+pub(super) struct RunBar(ProgressBar);
 
-impl Bar {
+impl RunBar {
     pub(super) fn new(label: &str) -> Self {
         let bar = if std::io::stderr().is_terminal() {
             ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(10))
@@ -32,7 +32,7 @@ impl Bar {
     }
 }
 
-impl Progress for Bar {
+impl Progress for RunBar {
     fn planned(&self, _sessions: u64, bytes: u64) {
         self.0.disable_steady_tick();
         self.0.set_style(style(

@@ -3,10 +3,10 @@
 use clap::{Args, Subcommand};
 use session_pipeline_host::fault::printable;
 
-use super::client::{Call, Need};
+use super::client::{OpenMode, RouteCall};
 use super::table::{LongTable, count_of};
-use super::{Exit, Failure, Global, hint, print, print_json};
-use crate::body::quarantine::{Quarantine, Quarantined, Released};
+use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
+use crate::body::quarantine::{QuarantineBody, QuarantinedSessionBody, ReleaseBody};
 
 const PATH: &str = "/api/admin/quarantine";
 /// Of a fault's text, so much stands in a row of the table.
@@ -15,13 +15,13 @@ const DETAIL_CHARS_SHOWN: usize = 60;
 #[derive(Debug, Subcommand)]
 pub(super) enum QuarantineCommand {
     /// List the sessions that failed too often and are not tried any more
-    List(ListArgs),
+    List(QuarantineListArgs),
     /// Let sessions out: the next run tries them, and counts their failures anew
     Release(ReleaseArgs),
 }
 
 #[derive(Debug, Args)]
-pub(super) struct ListArgs {
+pub(super) struct QuarantineListArgs {
     #[command(flatten)]
     named: NamedArgs,
 }
@@ -53,16 +53,19 @@ impl NamedArgs {
     }
 }
 
-pub(super) fn quarantine(global: &Global, command: &QuarantineCommand) -> Result<Exit, Failure> {
+pub(super) fn quarantine(
+    global: &GlobalArgs,
+    command: &QuarantineCommand,
+) -> Result<Exit, CommandFailure> {
     match command {
         QuarantineCommand::List(arguments) => list(global, &arguments.named),
         QuarantineCommand::Release(arguments) => release(global, arguments),
     }
 }
 
-fn list(global: &Global, named: &NamedArgs) -> Result<Exit, Failure> {
-    let client = global.connect(Need::Existing)?;
-    let listed: Quarantine = super::pages::all(&client, PATH, &named.query())?;
+fn list(global: &GlobalArgs, named: &NamedArgs) -> Result<Exit, CommandFailure> {
+    let client = global.connect(OpenMode::Existing)?;
+    let listed: QuarantineBody = super::pages::all(&client, PATH, &named.query())?;
     if global.json {
         print_json(&listed)?;
     } else {
@@ -76,7 +79,7 @@ fn list(global: &Global, named: &NamedArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn people(listed: &Quarantine) -> String {
+fn people(listed: &QuarantineBody) -> String {
     let count = count_of(
         listed.count as u64,
         "session in quarantine",
@@ -97,7 +100,7 @@ fn people(listed: &Quarantine) -> String {
     format!("{}\n{count}", LongTable::new(header).page(&rows))
 }
 
-fn row(held: &Quarantined) -> [String; 6] {
+fn row(held: &QuarantinedSessionBody) -> [String; 6] {
     let since = held.quarantined_at.as_deref();
     let mut detail = printable(&held.detail);
     if let Some((cut, _)) = detail.char_indices().nth(DETAIL_CHARS_SHOWN) {
@@ -114,11 +117,11 @@ fn row(held: &Quarantined) -> [String; 6] {
     ]
 }
 
-fn release(global: &Global, arguments: &ReleaseArgs) -> Result<Exit, Failure> {
-    let call = Call::post(format!("{PATH}/release"))
+fn release(global: &GlobalArgs, arguments: &ReleaseArgs) -> Result<Exit, CommandFailure> {
+    let call = RouteCall::post(format!("{PATH}/release"))
         .query(arguments.named.query())
         .given("all", arguments.all.then_some("true"));
-    let released: Released = global.connect(Need::Existing)?.call(&call)?;
+    let released: ReleaseBody = global.connect(OpenMode::Existing)?.call(&call)?;
     if global.json {
         print_json(&released)?;
     } else {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::{Value, json};
 use session_pipeline_harness::subject::session_of;
-use session_pipeline_harness::{Circumstances, Subject, exchange, rows};
+use session_pipeline_harness::{Invocation, Subject, exchange, rows};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::Snapshot;
 use session_pipeline_host::fault::{Fault, printable};
@@ -17,9 +17,9 @@ use session_pipeline_host::sessions::{SessionsRoot, is_key};
 use session_pipeline_host::shared::MemoryRows;
 use session_pipeline_pipeline::config::Config;
 
-use super::component::{self, Component};
+use super::component::{self, LoadedArgument};
 use super::table::{bytes, count_of, facts, number, table};
-use super::{Exit, Failure, Global, print, print_json, verify};
+use super::{CommandFailure, Exit, GlobalArgs, print, print_json, verify};
 
 /// Rows of a table that are shown to a person.
 const ROWS_SHOWN: usize = 100;
@@ -48,7 +48,7 @@ pub(super) struct ReplayArgs {
     settings: Vec<(String, String)>,
 }
 
-pub(super) fn replay(global: &Global, arguments: &ReplayArgs) -> Result<Exit, Failure> {
+pub(super) fn replay(global: &GlobalArgs, arguments: &ReplayArgs) -> Result<Exit, CommandFailure> {
     let config = global.config()?;
     let mut component = component::find(global, &arguments.processor)?;
     component
@@ -62,9 +62,9 @@ pub(super) fn replay(global: &Global, arguments: &ReplayArgs) -> Result<Exit, Fa
         Some(path) => shared_rows(manifest, path)?,
         None => MemoryRows::default(),
     };
-    let circumstances = Circumstances {
+    let circumstances = Invocation {
         shared: Some(Arc::new(shared.clone())),
-        ..Circumstances::default()
+        ..Invocation::default()
     };
     let execution = subject.process_snapshot(&session, snapshot, &circumstances);
     if let Ok(completed) = &execution.outcome {
@@ -82,8 +82,12 @@ pub(super) fn replay(global: &Global, arguments: &ReplayArgs) -> Result<Exit, Fa
 }
 
 /// Makes a component ready; `given` is what it was called.
-pub(super) fn load(config: &Config, component: Component, given: &str) -> Result<Subject, Failure> {
-    let Component {
+pub(super) fn load(
+    config: &Config,
+    component: LoadedArgument,
+    given: &str,
+) -> Result<Subject, CommandFailure> {
+    let LoadedArgument {
         bytes,
         limits,
         settings,
@@ -91,7 +95,7 @@ pub(super) fn load(config: &Config, component: Component, given: &str) -> Result
     } = component;
     Subject::load(&config.compiler, &limits, settings, &bytes).map_err(|fault| {
         let given = printable(given);
-        Failure::could_not_run(format!(
+        CommandFailure::could_not_run(format!(
             "`{given}` can't be used: {fault}; `processors inspect {given}` shows what it is"
         ))
     })
@@ -103,7 +107,7 @@ fn open(
     config: &Config,
     given: &str,
     line_bytes_max: usize,
-) -> Result<(SessionInfo, Snapshot), Failure> {
+) -> Result<(SessionInfo, Snapshot), CommandFailure> {
     let root = SessionsRoot::open(&config.sessions_root).ok().flatten();
     if let Some(root) = root.filter(|_| is_key(given))
         && let Ok(snapshot) = Snapshot::open(&root, given, UtcMicros(0), line_bytes_max)
@@ -113,7 +117,7 @@ fn open(
     let opened = open_file(Path::new(given), line_bytes_max);
     opened.map_err(|error| {
         let (given, root) = (printable(given), config.sessions_root.display().to_string());
-        Failure::wrong_use(format!(
+        CommandFailure::wrong_use(format!(
             "`{given}` is no session below `{}`, and no file ({error}); `sessions list` shows the keys",
             printable(&root)
         ))
@@ -137,10 +141,10 @@ pub(super) fn open_file(
     Ok((session_of(&key), snapshot))
 }
 
-fn shared_rows(manifest: &Manifest, path: &Path) -> Result<MemoryRows, Failure> {
+fn shared_rows(manifest: &Manifest, path: &Path) -> Result<MemoryRows, CommandFailure> {
     let refused = |reason: String| {
         let path = printable(&path.display().to_string());
-        Failure::wrong_use(format!(
+        CommandFailure::wrong_use(format!(
             "`{path}` holds no shared tables: {reason}; give what `replay --json` prints, or {{\"<table>\": [{{\"<column>\": …}}]}}"
         ))
     };

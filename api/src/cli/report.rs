@@ -6,14 +6,16 @@ use std::sync::Arc;
 use clap::{Args, Subcommand, ValueEnum};
 use session_pipeline_host::day::Day;
 use session_pipeline_host::fault::printable;
-use session_pipeline_pipeline::csv::{self, Cell};
-use session_pipeline_pipeline::report::{self, Calls, Days, Prices, Report, Row, Totals};
+use session_pipeline_pipeline::csv::{self, CsvCell};
+use session_pipeline_pipeline::report::{
+    self, DayRange, PriceTable, ReportRow, ToolCalls, UsageReport, UsageTotals,
+};
 use session_pipeline_pipeline::run::Progress;
 use session_pipeline_store::money::Usd;
 
-use super::client::{Call, Need};
+use super::client::{OpenMode, RouteCall};
 use super::table::{number, table};
-use super::{Exit, Failure, Global, hint, print, print_json};
+use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
 use crate::http::{self, Listener};
 
 #[derive(Debug, Subcommand)]
@@ -25,8 +27,8 @@ pub(super) enum ReportCommand {
 #[derive(Debug, Args)]
 pub(super) struct UsageArgs {
     /// What a row stands for
-    #[arg(long, value_enum, default_value_t = By::Day)]
-    by: By,
+    #[arg(long, value_enum, default_value_t = GroupingArg::Day)]
+    by: GroupingArg,
     /// The first day, in UTC; a message belongs to the day on which it first appeared
     #[arg(long, value_name = "YYYY-MM-DD")]
     since: Option<Day>,
@@ -39,7 +41,7 @@ pub(super) struct UsageArgs {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum By {
+enum GroupingArg {
     /// Days, in UTC
     Day,
     /// Months, in UTC
@@ -56,82 +58,86 @@ enum By {
     Project,
 }
 
-impl By {
+impl GroupingArg {
     /// The word for it.
     fn key(self) -> &'static str {
         match self {
-            Self::Day => report::By::Day.key(),
-            Self::Month => report::By::Month.key(),
-            Self::Session => report::By::Session.key(),
-            Self::User => report::By::User.key(),
-            Self::Model => report::By::Model.key(),
-            Self::Project => report::By::Project.key(),
+            Self::Day => report::ReportGrouping::Day.key(),
+            Self::Month => report::ReportGrouping::Month.key(),
+            Self::Session => report::ReportGrouping::Session.key(),
+            Self::User => report::ReportGrouping::User.key(),
+            Self::Model => report::ReportGrouping::Model.key(),
+            Self::Project => report::ReportGrouping::Project.key(),
             // Tools' calls cost no tokens of their own.
             Self::Tool => "tool",
         }
     }
 }
 
-pub(super) fn report(global: &Global, command: &ReportCommand) -> Result<Exit, Failure> {
+pub(super) fn report(global: &GlobalArgs, command: &ReportCommand) -> Result<Exit, CommandFailure> {
     let ReportCommand::Usage(arguments) = command;
-    let days = Days {
+    let days = DayRange {
         since: arguments.since,
         until: arguments.until,
     };
     if let (Some(since), Some(until)) = (days.since, days.until)
         && until < since
     {
-        return Err(Failure::wrong_use(format!(
+        return Err(CommandFailure::wrong_use(format!(
             "`--until {until}` lies before `--since {since}`; swap them"
         )));
     }
     let by = arguments.by.key();
     let bounds = [days.since, days.until].map(|day| day.map(|day| day.to_string()));
     let [since, until] = bounds.each_ref().map(Option::as_deref);
-    let call = Call::get("/api/usage/summary")
+    let call = RouteCall::get("/api/usage/summary")
         .query([("by", by)])
         .given("since", since)
         .given("until", until)
-        .heard_by(Arc::new(Empty));
-    let text = global.connect(Need::Existing)?.text(&call)?;
-    let ask = Ask {
+        .heard_by(Arc::new(EmptyReport));
+    let text = global.connect(OpenMode::Existing)?.text(&call)?;
+    let ask = Display {
         global,
         is_csv: arguments.csv,
     };
     match arguments.by {
-        By::Tool => ask.print_text::<Calls>(&text, by),
-        _ => ask.print_text::<Totals>(&text, by),
+        GroupingArg::Tool => ask.print_text::<ToolCalls>(&text, by),
+        _ => ask.print_text::<UsageTotals>(&text, by),
     }
 }
 
 /// Says why a report is empty.
-struct Empty;
+struct EmptyReport;
 
-impl Listener for Empty {
-    fn hear(&self, report: http::Report<'_>) -> bool {
-        if let http::Report::NothingProcessed = report {
+impl Listener for EmptyReport {
+    fn hear(&self, report: http::LocalReport<'_>) -> bool {
+        if let http::LocalReport::NothingProcessed = report {
             hint("nothing was processed yet; `session-pipeline run usage` does");
         }
         true
     }
 }
 
-impl Progress for Empty {
+impl Progress for EmptyReport {
     fn planned(&self, _: u64, _: u64) {}
     fn advanced(&self, _: u64) {}
 }
 
 /// How a report is to be shown.
-struct Ask<'a> {
-    global: &'a Global,
+struct Display<'a> {
+    global: &'a GlobalArgs,
     is_csv: bool,
 }
 
-impl Ask<'_> {
+impl Display<'_> {
     /// Shows a report as the router wrote it.
-    fn print_text<F: Figures>(&self, text: &str, key: &'static str) -> Result<Exit, Failure> {
-        let report = Report::<F>::read(key, text).map_err(|error| {
-            Failure::could_not_run(format!("the server's report can't be read: {error}"))
+    fn print_text<F: RowColumns>(
+        &self,
+        text: &str,
+        key: &'static str,
+    ) -> Result<Exit, CommandFailure> {
+        let report = UsageReport::<F>::read(key, text).map_err(|error| {
+            CommandFailure::could_not_run(format!("the server's report can't be read: {error}"))
         })?;
         if self.global.json {
             print_json(&report)?;
@@ -143,14 +149,14 @@ impl Ask<'_> {
                 "as of {}: every session committed before that time is included",
                 report.as_of
             ));
-            remarks(&report.totals, &Prices::file_of(&self.global.config()?));
+            remarks(&report.totals, &PriceTable::file_of(&self.global.config()?));
         }
         Ok(Exit::Done)
     }
 }
 
 /// What a row shows beside its key.
-trait Figures: serde::Serialize + serde::de::DeserializeOwned {
+trait RowColumns: serde::Serialize + serde::de::DeserializeOwned {
     const COLUMNS: &'static [&'static str];
     const FIELDS: &'static [&'static str];
     /// The fields that are no numbers.
@@ -158,12 +164,12 @@ trait Figures: serde::Serialize + serde::de::DeserializeOwned {
     fn cells(&self) -> Vec<String>;
     fn fields(&self) -> Vec<String>;
     /// The last row.
-    fn total(report: &Report<Self>) -> Vec<String>
+    fn total(report: &UsageReport<Self>) -> Vec<String>
     where
         Self: Sized;
 }
 
-impl Figures for Totals {
+impl RowColumns for UsageTotals {
     const COLUMNS: &'static [&'static str] = &[
         "input",
         "output",
@@ -223,12 +229,12 @@ impl Figures for Totals {
         ]
     }
 
-    fn total(report: &Report<Self>) -> Vec<String> {
+    fn total(report: &UsageReport<Self>) -> Vec<String> {
         report.totals.cells()
     }
 }
 
-impl Figures for Calls {
+impl RowColumns for ToolCalls {
     const COLUMNS: &'static [&'static str] = &[
         "calls",
         "errors",
@@ -257,7 +263,7 @@ impl Figures for Calls {
         self.counts().map(|count| count.to_string()).to_vec()
     }
 
-    fn total(report: &Report<Self>) -> Vec<String> {
+    fn total(report: &UsageReport<Self>) -> Vec<String> {
         let rows = report.rows.iter().map(|row| row.totals.counts());
         let [calls, errors, tool, exit, rejected, sibling, _] =
             rows.fold([0; 7], |sums, counts| {
@@ -278,7 +284,7 @@ trait Counts {
     fn counts(&self) -> [i64; 7];
 }
 
-impl Counts for Calls {
+impl Counts for ToolCalls {
     fn counts(&self) -> [i64; 7] {
         [
             self.calls,
@@ -292,30 +298,30 @@ impl Counts for Calls {
     }
 }
 
-fn comma_separated<F: Figures>(report: &Report<F>) -> String {
+fn comma_separated<F: RowColumns>(report: &UsageReport<F>) -> String {
     let mut out = String::new();
     let header = std::iter::once(report.key).chain(F::FIELDS.iter().copied());
-    csv::line(&mut out, header.map(Cell::Text));
-    for Row { key, totals } in &report.rows {
+    csv::line(&mut out, header.map(CsvCell::Text));
+    for ReportRow { key, totals } in &report.rows {
         let fields = totals.fields();
         let fields = F::FIELDS.iter().zip(&fields);
         let fields = fields.map(|(name, field)| match F::TEXTS.contains(name) {
-            true => Cell::Text(field),
-            false => Cell::Number(field),
+            true => CsvCell::Text(field),
+            false => CsvCell::Number(field),
         });
-        let key = Cell::Text(key.as_deref().unwrap_or_default());
+        let key = CsvCell::Text(key.as_deref().unwrap_or_default());
         csv::line(&mut out, std::iter::once(key).chain(fields));
     }
     out
 }
 
-fn people<F: Figures>(report: &Report<F>) -> String {
+fn people<F: RowColumns>(report: &UsageReport<F>) -> String {
     let header: Vec<&str> = std::iter::once(report.key)
         .chain(F::COLUMNS.iter().copied())
         .collect();
     let mut table = table(&header);
     let row = |name: String, cells: Vec<String>| std::iter::once(name).chain(cells);
-    for Row { key, totals } in &report.rows {
+    for ReportRow { key, totals } in &report.rows {
         let name = key
             .as_deref()
             .map_or_else(|| "unknown".to_owned(), printable);
@@ -344,7 +350,7 @@ fn dollars(cost: Usd) -> String {
 const UNKNOWN_MODELS_TOLD: usize = 10;
 
 /// What the numbers leave out, and what to do about it.
-fn remarks(totals: &Totals, prices: &Path) {
+fn remarks(totals: &UsageTotals, prices: &Path) {
     if totals.output_is_lower_bound {
         hint(
             "≥ output: the transcripts never got the final output count of some messages, so output, and what it costs, is at least this",

@@ -2,10 +2,10 @@
 
 use clap::Args;
 
-use super::client::{Call, Need};
+use super::client::{OpenMode, RouteCall};
 use super::table::count_of;
-use super::{Exit, Failure, Global, hint, print, print_json};
-use crate::body::admin::Marked;
+use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
+use crate::body::admin::ReprocessBody;
 
 #[derive(Debug, Args)]
 pub(super) struct ReprocessArgs {
@@ -16,16 +16,19 @@ pub(super) struct ReprocessArgs {
     session: Option<String>,
 }
 
-pub(super) fn reprocess(global: &Global, arguments: &ReprocessArgs) -> Result<Exit, Failure> {
+pub(super) fn reprocess(
+    global: &GlobalArgs,
+    arguments: &ReprocessArgs,
+) -> Result<Exit, CommandFailure> {
     let (processor, session) = (arguments.processor.as_str(), arguments.session.as_deref());
     if global.api.is_none() {
         // Before the data dir is asked for anything.
-        super::registry().check_unseen(processor, &global.config()?)?;
+        super::registry().check_before_examination(processor, &global.config()?)?;
     }
-    let call = Call::post("/api/admin/reprocess")
+    let call = RouteCall::post("/api/admin/reprocess")
         .query([("processor", processor)])
         .given("session", session);
-    let marked: Marked = global.connect(Need::Existing)?.call(&call)?;
+    let marked: ReprocessBody = global.connect(OpenMode::Existing)?.call(&call)?;
     if global.json {
         print_json(&marked)?;
     } else {

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use clap::Args;
 use session_pipeline_host::fault::printable;
-use session_pipeline_store::Stats;
+use session_pipeline_store::RunStats;
 
-use super::client::{Call, Client, Need};
+use super::client::{Client, OpenMode, RouteCall};
 use super::table::{bytes, number, table};
-use super::{Exit, Failure, Global, hint, print, print_json};
-use crate::body::admin::Processors;
+use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
+use crate::body::admin::ProcessorsBody;
 use crate::body::run::RunBody;
 
-use watch::Watch;
+use watch::RunProgress;
 
 /// Failures shown to a person; `--json` has more.
 const ERRORS_SHOWN: usize = 10;
@@ -37,13 +37,13 @@ pub(super) struct RunArgs {
     time_budget: Option<u32>,
 }
 
-pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<Exit, Failure> {
+pub(super) fn run(global: &GlobalArgs, arguments: &RunArgs) -> Result<Exit, CommandFailure> {
     let config = global.config()?;
     if let (Some(name), None) = (&arguments.processor, &global.api) {
         // Before a data dir is made for it, or anything else is said.
-        super::registry().check_unseen(name, &config)?;
+        super::registry().check_before_examination(name, &config)?;
     }
-    let client = global.connect(Need::Pipeline)?;
+    let client = global.connect(OpenMode::Pipeline)?;
     let names = match &arguments.processor {
         Some(name) => vec![name.clone()],
         None => names(&client)?,
@@ -78,11 +78,11 @@ fn run_one(
     name: &str,
     no_root: &str,
     is_first: bool,
-) -> Result<RunBody, Failure> {
+) -> Result<RunBody, CommandFailure> {
     let max_sessions = arguments.max_sessions.map(|cap| cap.to_string());
     let time_budget = arguments.time_budget.map(|cap| cap.to_string());
-    let watch = Arc::new(Watch::new(name, no_root, is_first));
-    let call = Call::post("/api/admin/run-session-processor")
+    let watch = Arc::new(RunProgress::new(name, no_root, is_first));
+    let call = RouteCall::post("/api/admin/run-session-processor")
         .query([("processor", name)])
         .given("max_sessions", max_sessions.as_deref())
         .given("time_budget", time_budget.as_deref())
@@ -98,8 +98,8 @@ fn run_one(
 }
 
 /// The processors that can run.
-fn names(client: &Client) -> Result<Vec<String>, Failure> {
-    let listed: Processors = super::pages::all(client, super::processors::PATH, &[])?;
+fn names(client: &Client) -> Result<Vec<String>, CommandFailure> {
+    let listed: ProcessorsBody = super::pages::all(client, super::processors::PATH, &[])?;
     for refused in &listed.refused_files {
         hint(&format!(
             "passed over: {}",
@@ -164,7 +164,7 @@ fn notes(body: &RunBody) {
 }
 
 /// What a person should know beside the numbers.
-fn failures(stats: &Stats) {
+fn failures(stats: &RunStats) {
     for error in stats.errors_detail.iter().take(ERRORS_SHOWN) {
         let (session, error) = (printable(&error.session), printable(&error.error));
         hint(&format!("failed `{session}`: {error}"));

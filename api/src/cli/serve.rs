@@ -7,14 +7,14 @@ use clap::Args;
 use serde::Serialize;
 use session_pipeline_pipeline::registry::listing;
 use session_pipeline_pipeline::run::Pipeline;
-use session_pipeline_pipeline::scheduler::{Scheduler, cadences, cadences_after_look};
+use session_pipeline_pipeline::scheduler::{Scheduler, cadences, cadences_after_examination};
 use session_pipeline_pipeline::token::SchedulerSecret;
 use session_pipeline_store::{Actor, AuditEntry};
 
 use super::random::SystemRandomness;
 use super::table::facts;
-use super::{Exit, Failure, Global, hint, print, print_json};
-use crate::http::{HttpLimits, Server, Service};
+use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
+use crate::http::{HttpLimits, Server, ServiceState};
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
@@ -28,29 +28,29 @@ pub(super) struct ServeArgs {
 
 /// What is told at the start.
 #[derive(Serialize)]
-struct Started {
+struct StartMessage {
     url: String,
     data_dir: String,
     sessions: String,
-    processors: Vec<Runs>,
+    processors: Vec<ScheduleLine>,
     admin_token: String,
 }
 
 /// A processor and when it runs.
 #[derive(Serialize)]
-struct Runs {
+struct ScheduleLine {
     name: String,
     schedule: Option<String>,
     cadence_seconds: Option<u32>,
     unavailable: Option<String>,
 }
 
-pub(super) fn serve(global: &Global, arguments: &ServeArgs) -> Result<Exit, Failure> {
-    let secret = SchedulerSecret::of(global.scheduler_token.as_deref())
-        .map_err(|error| Failure::wrong_use(error.to_string()))?;
+pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, CommandFailure> {
+    let secret = SchedulerSecret::parse(global.scheduler_token.as_deref())
+        .map_err(|error| CommandFailure::wrong_use(error.to_string()))?;
     let pipeline = Arc::new(global.pipeline()?);
     pipeline.sweep();
-    let mut service = Service::new(
+    let mut service = ServiceState::new(
         Arc::clone(&pipeline),
         secret,
         Box::new(SystemRandomness),
@@ -62,8 +62,8 @@ pub(super) fn serve(global: &Global, arguments: &ServeArgs) -> Result<Exit, Fail
         let clock = Arc::clone(pipeline.clock());
         let asked = Arc::clone(&pipeline);
         let scheduler = Scheduler::new(pipeline.config(), cadences(&pipeline), clock)
-            .map_err(|error| Failure::wrong_use(error.to_string()))?
-            .following(move || cadences_after_look(&asked));
+            .map_err(|error| CommandFailure::wrong_use(error.to_string()))?
+            .with_processor_source(move || cadences_after_examination(&asked));
         service = service.with_scheduler(scheduler.watch());
         Some(scheduler)
     };
@@ -105,13 +105,13 @@ pub(super) fn serve(global: &Global, arguments: &ServeArgs) -> Result<Exit, Fail
         &scratch,
         pipeline.has_language_model(),
     )?;
-    let started = Started {
+    let started = StartMessage {
         url: server.url().to_owned(),
         data_dir: config.data_dir.display().to_string(),
         sessions: config.sessions_root.display().to_string(),
         processors: listed
             .into_iter()
-            .map(|listed| Runs {
+            .map(|listed| ScheduleLine {
                 name: listed.name,
                 schedule: listed.schedule,
                 cadence_seconds: listed.cadence_seconds,
@@ -147,27 +147,27 @@ pub(super) fn serve(global: &Global, arguments: &ServeArgs) -> Result<Exit, Fail
     }
     match reason {
         None => Ok(Exit::Done),
-        Some(reason) => Err(Failure::could_not_run(reason)),
+        Some(reason) => Err(CommandFailure::could_not_run(reason)),
     }
 }
 
 /// What the scheduler would see to: what lies in the folder of processors takes over at the start.
 /// A compiler may take its time, and requests are answered meanwhile.
-fn look_once(pipeline: &Arc<Pipeline>) -> Result<(), Failure> {
+fn look_once(pipeline: &Arc<Pipeline>) -> Result<(), CommandFailure> {
     let pipeline = Arc::clone(pipeline);
     let look = move || {
-        if let Err(error) = pipeline.look(true) {
+        if let Err(error) = pipeline.examine_folder(true) {
             tracing::warn!(%error, "the folder of processors can't be looked at");
         }
     };
     let thread = std::thread::Builder::new().name("look".to_owned());
     let spawned = thread.spawn(look);
     spawned.map(drop).map_err(|error| {
-        Failure::could_not_run(format!("the service can't start its threads ({error})"))
+        CommandFailure::could_not_run(format!("the service can't start its threads ({error})"))
     })
 }
 
-fn people(started: &Started, no_scheduler: bool) -> String {
+fn people(started: &StartMessage, no_scheduler: bool) -> String {
     let processors = started.processors.iter().map(|runs| {
         let when = match (&runs.unavailable, &runs.schedule, runs.cadence_seconds) {
             (Some(reason), _, _) => format!("can't run: {reason}"),

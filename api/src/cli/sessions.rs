@@ -10,11 +10,14 @@ use serde::{Serialize, Serializer};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::fault::printable;
 
-use super::client::{Call, Client, Need};
+use super::client::{Client, OpenMode, RouteCall};
 use super::pages::page;
 use super::table::{LongTable, bytes, count_of, facts, moment, number};
-use super::{Exit, Failure, Global, print, print_json};
-use crate::body::session::{Session, Sessions, Shown, ShownStanding, Standing, State, StateCounts};
+use super::{CommandFailure, Exit, GlobalArgs, print, print_json};
+use crate::body::session::{
+    ProcessorDetailsBody, ProcessorStateBody, SessionBody, SessionDetailsBody, SessionStateWord,
+    SessionsBody, StateCounts,
+};
 
 use local::LocalPages;
 
@@ -23,13 +26,13 @@ const PATH: &str = "/api/admin/sessions";
 #[derive(Debug, Subcommand)]
 pub(super) enum SessionsCommand {
     /// List the sessions, and how each stands with every processor
-    List(ListArgs),
+    List(SessionListArgs),
     /// Show everything that is known of one session
     Show(ShowArgs),
 }
 
 #[derive(Debug, Args)]
-pub(super) struct ListArgs {
+pub(super) struct SessionListArgs {
     /// Only sessions of this user: the first folder of their keys
     #[arg(long, value_name = "USER", value_parser = super::filled)]
     user: Option<String>,
@@ -38,7 +41,7 @@ pub(super) struct ListArgs {
     processor: Option<String>,
     /// Only those that stand so; may be given several times
     #[arg(long, value_enum, value_name = "STATE")]
-    state: Vec<State>,
+    state: Vec<SessionStateWord>,
 }
 
 #[derive(Debug, Args)]
@@ -48,19 +51,22 @@ pub(super) struct ShowArgs {
     key: String,
 }
 
-pub(super) fn sessions(global: &Global, command: &SessionsCommand) -> Result<Exit, Failure> {
+pub(super) fn sessions(
+    global: &GlobalArgs,
+    command: &SessionsCommand,
+) -> Result<Exit, CommandFailure> {
     match command {
         SessionsCommand::List(arguments) => list(global, arguments),
         SessionsCommand::Show(arguments) => show(global, arguments),
     }
 }
 
-fn list(global: &Global, arguments: &ListArgs) -> Result<Exit, Failure> {
+fn list(global: &GlobalArgs, arguments: &SessionListArgs) -> Result<Exit, CommandFailure> {
     let config = global.config()?;
     if let (Some(processor), None) = (&arguments.processor, &global.api) {
-        super::registry().check_unseen(processor, &config)?;
+        super::registry().check_before_examination(processor, &config)?;
     }
-    match global.connect(Need::Existing)? {
+    match global.connect(OpenMode::Existing)? {
         client @ Client::Local(_) => {
             let mut pages = LocalPages::start(client, super::no_sessions_root(&config));
             write(global, arguments, || pages.next())
@@ -72,7 +78,7 @@ fn list(global: &Global, arguments: &ListArgs) -> Result<Exit, Failure> {
                 let Some(from) = cursor.take() else {
                     return Ok(Vec::new());
                 };
-                let page: Sessions = page(&client, PATH, &[], from.as_deref())?;
+                let page: SessionsBody = page(&client, PATH, &[], from.as_deref())?;
                 cursor = page.next.map(Some);
                 Ok(page.sessions)
             })
@@ -82,10 +88,10 @@ fn list(global: &Global, arguments: &ListArgs) -> Result<Exit, Failure> {
 
 /// Writes sessions as they come, so that no list is too long; `next` gives none at the end.
 fn write(
-    global: &Global,
-    arguments: &ListArgs,
-    next: impl FnMut() -> Result<Vec<Session>, Failure>,
-) -> Result<Exit, Failure> {
+    global: &GlobalArgs,
+    arguments: &SessionListArgs,
+    next: impl FnMut() -> Result<Vec<SessionBody>, CommandFailure>,
+) -> Result<Exit, CommandFailure> {
     let mut listed = ListedPages {
         next,
         arguments,
@@ -93,7 +99,7 @@ fn write(
         states: StateCounts::default(),
     };
     if global.json {
-        let document = Document {
+        let document = JsonDocument {
             listed: RefCell::new(listed),
             failure: RefCell::new(None),
         };
@@ -135,13 +141,13 @@ fn write(
 /// The sessions that were asked for, page by page, with what was counted so far.
 struct ListedPages<'a, F> {
     next: F,
-    arguments: &'a ListArgs,
+    arguments: &'a SessionListArgs,
     count: u64,
     states: StateCounts,
 }
 
-impl<F: FnMut() -> Result<Vec<Session>, Failure>> ListedPages<'_, F> {
-    fn page(&mut self) -> Result<Option<Vec<Session>>, Failure> {
+impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> ListedPages<'_, F> {
+    fn page(&mut self) -> Result<Option<Vec<SessionBody>>, CommandFailure> {
         let mut sessions = (self.next)()?;
         if sessions.is_empty() {
             return Ok(None);
@@ -154,13 +160,13 @@ impl<F: FnMut() -> Result<Vec<Session>, Failure>> ListedPages<'_, F> {
 }
 
 /// The list as one JSON document that is written while it is read.
-struct Document<'a, F> {
+struct JsonDocument<'a, F> {
     listed: RefCell<ListedPages<'a, F>>,
     /// Why it ended early.
-    failure: RefCell<Option<Failure>>,
+    failure: RefCell<Option<CommandFailure>>,
 }
 
-impl<F: FnMut() -> Result<Vec<Session>, Failure>> Serialize for Document<'_, F> {
+impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for JsonDocument<'_, F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut document = serializer.serialize_struct("Sessions", 3)?;
         document.serialize_field("sessions", &DocumentRows(self))?;
@@ -171,9 +177,9 @@ impl<F: FnMut() -> Result<Vec<Session>, Failure>> Serialize for Document<'_, F> 
     }
 }
 
-struct DocumentRows<'a, 'b, F>(&'a Document<'b, F>);
+struct DocumentRows<'a, 'b, F>(&'a JsonDocument<'b, F>);
 
-impl<F: FnMut() -> Result<Vec<Session>, Failure>> Serialize for DocumentRows<'_, '_, F> {
+impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for DocumentRows<'_, '_, F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut rows = serializer.serialize_seq(None)?;
         loop {
@@ -195,8 +201,9 @@ impl<F: FnMut() -> Result<Vec<Session>, Failure>> Serialize for DocumentRows<'_,
 }
 
 /// Leaves what was asked for: sessions of the user, and of them only the states that fit.
-fn narrow(sessions: &mut Vec<Session>, arguments: &ListArgs) {
-    let is_wanted = |state: State| arguments.state.is_empty() || arguments.state.contains(&state);
+fn narrow(sessions: &mut Vec<SessionBody>, arguments: &SessionListArgs) {
+    let is_wanted =
+        |state: SessionStateWord| arguments.state.is_empty() || arguments.state.contains(&state);
     sessions.retain_mut(|session| {
         session.processors.retain(|known| {
             let only = arguments.processor.as_ref();
@@ -208,8 +215,8 @@ fn narrow(sessions: &mut Vec<Session>, arguments: &ListArgs) {
 }
 
 /// A row for each processor.
-fn rows(session: &Session) -> Vec<[String; 7]> {
-    let row = |known: &Standing| {
+fn rows(session: &SessionBody) -> Vec<[String; 7]> {
+    let row = |known: &ProcessorStateBody| {
         [
             printable(&session.key),
             session.bytes.map_or_else(none, bytes),
@@ -224,13 +231,17 @@ fn rows(session: &Session) -> Vec<[String; 7]> {
 }
 
 /// The time that goes with a state: since when, or, for one that waits, until when.
-fn when(known: &Standing) -> Option<&str> {
+fn when(known: &ProcessorStateBody) -> Option<&str> {
     let failure = known.failure.as_ref();
     match known.state {
-        State::Missing => known.missing_since.as_deref(),
-        State::Waiting => failure.and_then(|failure| failure.next_attempt_at.as_deref()),
-        State::Quarantined => failure.and_then(|failure| failure.quarantined_at.as_deref()),
-        State::New | State::Processed | State::Due => known.processed_at.as_deref(),
+        SessionStateWord::Missing => known.missing_since.as_deref(),
+        SessionStateWord::Waiting => failure.and_then(|failure| failure.next_attempt_at.as_deref()),
+        SessionStateWord::Quarantined => {
+            failure.and_then(|failure| failure.quarantined_at.as_deref())
+        }
+        SessionStateWord::New | SessionStateWord::Processed | SessionStateWord::Due => {
+            known.processed_at.as_deref()
+        }
     }
 }
 
@@ -245,9 +256,9 @@ pub(super) fn second(instant: &str) -> String {
         .map_or_else(|_| printable(instant), moment)
 }
 
-fn show(global: &Global, arguments: &ShowArgs) -> Result<Exit, Failure> {
-    let call = Call::get(PATH).query([("key", arguments.key.as_str())]);
-    let shown: Shown = global.connect(Need::Existing)?.call(&call)?;
+fn show(global: &GlobalArgs, arguments: &ShowArgs) -> Result<Exit, CommandFailure> {
+    let call = RouteCall::get(PATH).query([("key", arguments.key.as_str())]);
+    let shown: SessionDetailsBody = global.connect(OpenMode::Existing)?.call(&call)?;
     if global.json {
         print_json(&shown)?;
     } else {
@@ -256,7 +267,7 @@ fn show(global: &Global, arguments: &ShowArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn shown_people(shown: &Shown) -> String {
+fn shown_people(shown: &SessionDetailsBody) -> String {
     let file = match (shown.bytes, shown.modified_at.as_deref()) {
         (Some(size), Some(at)) => format!("{}, changed {}", bytes(size), second(at)),
         _ => "gone".to_owned(),
@@ -276,8 +287,8 @@ fn shown_people(shown: &Shown) -> String {
     text
 }
 
-fn processor_facts(known: &ShownStanding) -> Vec<(&'static str, Option<String>)> {
-    let ShownStanding { standing, details } = known;
+fn processor_facts(known: &ProcessorDetailsBody) -> Vec<(&'static str, Option<String>)> {
+    let ProcessorDetailsBody { standing, details } = known;
     let component = details
         .component
         .as_ref()

@@ -4,15 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 use session_pipeline_host::fault::printable;
-use session_pipeline_pipeline::health::{Headline, Status};
+use session_pipeline_pipeline::health::{CheckStatus, OverallStatus};
 use session_pipeline_pipeline::run::Progress;
 use session_pipeline_store::ProcessorStatus;
 
-use super::client::{Call, Need};
+use super::client::{OpenMode, RouteCall};
 use super::table::{count_of, number, table};
-use super::{Exit, Failure, Global, hint, print, print_json};
-use crate::body::health::{Acknowledged, Check, DetailedHealth};
-use crate::http::{Listener, Report};
+use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
+use crate::body::health::{AcknowledgmentBody, DetailedHealth, HealthCheckBody};
+use crate::http::{Listener, LocalReport};
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
@@ -21,13 +21,14 @@ pub(super) struct StatusArgs {
     acknowledge: bool,
 }
 
-pub(super) fn status(global: &Global, arguments: &StatusArgs) -> Result<Exit, Failure> {
-    let client = global.connect(Need::Existing)?;
+pub(super) fn status(global: &GlobalArgs, arguments: &StatusArgs) -> Result<Exit, CommandFailure> {
+    let client = global.connect(OpenMode::Existing)?;
     if arguments.acknowledge {
-        let _: Acknowledged = client.call(&Call::post("/api/admin/health/acknowledge"))?;
+        let _: AcknowledgmentBody =
+            client.call(&RouteCall::post("/api/admin/health/acknowledge"))?;
     }
     let counts = Arc::new(Counts::default());
-    let call = Call::get("/api/health/detailed").heard_by(Arc::clone(&counts) as _);
+    let call = RouteCall::get("/api/health/detailed").heard_by(Arc::clone(&counts) as _);
     let body: DetailedHealth = client.call(&call)?;
     if global.json {
         print_json(&body)?;
@@ -38,8 +39,8 @@ pub(super) fn status(global: &Global, arguments: &StatusArgs) -> Result<Exit, Fa
         actions(&body);
     }
     Ok(match body.status {
-        Headline::Healthy => Exit::Done,
-        Headline::Degraded | Headline::Unhealthy => Exit::Findings,
+        OverallStatus::Healthy => Exit::Done,
+        OverallStatus::Degraded | OverallStatus::Unhealthy => Exit::Findings,
     })
 }
 
@@ -55,8 +56,8 @@ impl Counts {
 }
 
 impl Listener for Counts {
-    fn hear(&self, report: Report<'_>) -> bool {
-        if let Report::Counts(processors) = report {
+    fn hear(&self, report: LocalReport<'_>) -> bool {
+        if let LocalReport::Counts(processors) = report {
             let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             *counts = Some(table_of(processors));
         }
@@ -82,7 +83,7 @@ fn checks(body: &DetailedHealth) -> String {
 }
 
 /// The one number that says most, where a check has nothing to tell.
-fn figure(check: &Check) -> Option<String> {
+fn figure(check: &HealthCheckBody) -> Option<String> {
     let session_files = check
         .session_files
         .map(|files| count_of(files, "session file", "session files"));
@@ -107,7 +108,10 @@ fn word(word: &impl serde::Serialize) -> String {
 /// What to do about all that is not well.
 fn actions(body: &DetailedHealth) {
     for (name, check) in &body.services {
-        let is_bad = matches!(check.status, Some(Status::Warning | Status::Error));
+        let is_bad = matches!(
+            check.status,
+            Some(CheckStatus::Warning | CheckStatus::Error)
+        );
         if let Some(action) = check.next_action.as_deref().filter(|_| is_bad) {
             hint(&format!("{name}: {}", printable(action)));
         }

@@ -4,10 +4,10 @@ use clap::{Args, Subcommand};
 use session_pipeline_host::fault::printable;
 use session_pipeline_store as store;
 
-use super::client::{Call, Need, segment};
+use super::client::{OpenMode, RouteCall, segment};
 use super::table::table;
-use super::{Exit, Failure, Global, hint, print, print_json};
-use crate::body::token::{CreatedToken, NewToken, Role, Token, Tokens};
+use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
+use crate::body::token::{CreatedTokenBody, NewTokenBody, RoleWord, TokenBody, TokensBody};
 
 const PATH: &str = "/api/admin/tokens";
 
@@ -25,7 +25,7 @@ pub(super) enum TokenCommand {
 pub(super) struct CreateArgs {
     /// What it allows
     #[arg(long, value_enum)]
-    role: Role,
+    role: RoleWord,
     /// The e-mail of its user, who is made if nobody has it yet
     #[arg(long, value_name = "EMAIL", value_parser = super::filled)]
     user: Option<String>,
@@ -44,7 +44,7 @@ pub(super) struct RevokeArgs {
     id: String,
 }
 
-pub(super) fn token(global: &Global, command: &TokenCommand) -> Result<Exit, Failure> {
+pub(super) fn token(global: &GlobalArgs, command: &TokenCommand) -> Result<Exit, CommandFailure> {
     match command {
         TokenCommand::Create(arguments) => create(global, arguments),
         TokenCommand::List => list(global),
@@ -52,15 +52,15 @@ pub(super) fn token(global: &Global, command: &TokenCommand) -> Result<Exit, Fai
     }
 }
 
-fn create(global: &Global, arguments: &CreateArgs) -> Result<Exit, Failure> {
-    let new = NewToken {
+fn create(global: &GlobalArgs, arguments: &CreateArgs) -> Result<Exit, CommandFailure> {
+    let new = NewTokenBody {
         role: arguments.role,
         user: arguments.user.clone(),
         label: arguments.label.clone(),
         expires_at: arguments.expires.clone(),
     };
-    let client = global.connect(Need::Database)?;
-    let created: CreatedToken = client.call(&Call::post(PATH).json(&new)?)?;
+    let client = global.connect(OpenMode::Database)?;
+    let created: CreatedTokenBody = client.call(&RouteCall::post(PATH).json(&new)?)?;
     if global.json {
         print_json(&created)?;
     } else {
@@ -73,9 +73,9 @@ fn create(global: &Global, arguments: &CreateArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn list(global: &Global) -> Result<Exit, Failure> {
-    let client = global.connect(Need::Database)?;
-    let tokens: Tokens = super::pages::all(&client, PATH, &[])?;
+fn list(global: &GlobalArgs) -> Result<Exit, CommandFailure> {
+    let client = global.connect(OpenMode::Database)?;
+    let tokens: TokensBody = super::pages::all(&client, PATH, &[])?;
     if global.json {
         print_json(&tokens)?;
     } else {
@@ -84,7 +84,7 @@ fn list(global: &Global) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn people(tokens: &Tokens) -> String {
+fn people(tokens: &TokensBody) -> String {
     let mut table = table(&[
         "token",
         "role",
@@ -113,9 +113,9 @@ fn people(tokens: &Tokens) -> String {
     table.trim_fmt()
 }
 
-fn revoke(global: &Global, id: &str) -> Result<Exit, Failure> {
-    let client = global.connect(Need::Database)?;
-    let revoked: Token = client.call(&Call::delete(format!("{PATH}/{}", segment(id))))?;
+fn revoke(global: &GlobalArgs, id: &str) -> Result<Exit, CommandFailure> {
+    let client = global.connect(OpenMode::Database)?;
+    let revoked: TokenBody = client.call(&RouteCall::delete(format!("{PATH}/{}", segment(id))))?;
     if global.json {
         print_json(&revoked)?;
     } else {

@@ -6,13 +6,13 @@ use clap::Args;
 use serde_json::{Value, json};
 use session_pipeline_harness::Subject;
 use session_pipeline_harness::conformance::{
-    self, CASES, Judged, LAWS, Options, Report, Verdict, VerifyError,
+    self, CASES, ConformanceReport, LAWS, LawResult, Options, Verdict, VerifyError,
 };
 use session_pipeline_host::fault::{FaultKind, printable};
 
-use super::component::{self, Component};
+use super::component::{self, LoadedArgument};
 use super::progress::Spinner;
-use super::{Exit, Failure, Global, hint, print, print_json};
+use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
 
 pub(super) const AFTER_HELP: &str = "Sessions are generated; those of --sessions (a file, or all below a folder) are tried too. \
      Neither a data dir nor a server is needed, nothing is committed, and no language model is within reach.\n\
@@ -45,7 +45,7 @@ pub(super) fn setting(text: &str) -> Result<(String, String), String> {
     }
 }
 
-pub(super) fn verify(global: &Global, arguments: &VerifyArgs) -> Result<Exit, Failure> {
+pub(super) fn verify(global: &GlobalArgs, arguments: &VerifyArgs) -> Result<Exit, CommandFailure> {
     let config = global.config()?;
     let mut component = component::find(global, &arguments.component)?;
     component
@@ -53,7 +53,7 @@ pub(super) fn verify(global: &Global, arguments: &VerifyArgs) -> Result<Exit, Fa
         .extend(arguments.settings.iter().cloned());
     let sessions = match &global.sessions {
         Some(path) => conformance::sessions_at(path).map_err(|error| {
-            Failure::wrong_use(format!(
+            CommandFailure::wrong_use(format!(
                 "{error}; name a session, or a folder of them, with --sessions"
             ))
         })?,
@@ -66,7 +66,7 @@ pub(super) fn verify(global: &Global, arguments: &VerifyArgs) -> Result<Exit, Fa
         sessions,
         regressions: Some(regressions.unwrap_or_else(|| beside(&component, &arguments.component))),
     };
-    let Component {
+    let LoadedArgument {
         bytes,
         limits,
         settings,
@@ -80,7 +80,7 @@ pub(super) fn verify(global: &Global, arguments: &VerifyArgs) -> Result<Exit, Fa
             conformance::verify(&subject, &options, &mut begin)?
         }
         Err(fault) if fault.kind == FaultKind::Host => {
-            return Err(Failure::could_not_run(fault.to_string()));
+            return Err(CommandFailure::could_not_run(fault.to_string()));
         }
         Err(fault) => conformance::refused(&fault, &options),
     };
@@ -98,7 +98,7 @@ pub(super) fn verify(global: &Global, arguments: &VerifyArgs) -> Result<Exit, Fa
 }
 
 /// Beside the component, or in the present folder where it was given by its name.
-fn beside(component: &Component, given: &str) -> PathBuf {
+fn beside(component: &LoadedArgument, given: &str) -> PathBuf {
     match &component.path {
         Some(path) => {
             let stem = path.file_stem().unwrap_or(path.as_os_str());
@@ -110,8 +110,8 @@ fn beside(component: &Component, given: &str) -> PathBuf {
     }
 }
 
-fn document(report: &Report) -> Value {
-    let law = |judged: &Judged| {
+fn document(report: &ConformanceReport) -> Value {
+    let law = |judged: &LawResult| {
         let failure = match &judged.verdict {
             Verdict::Failed(failure) => Some(failure),
             Verdict::Held | Verdict::Untried => None,
@@ -144,7 +144,7 @@ fn document(report: &Report) -> Value {
 }
 
 /// How many laws failed, how to see what went on, and what becomes of the sessions for which they did.
-fn advice(report: &Report, component: &str) -> String {
+fn advice(report: &ConformanceReport, component: &str) -> String {
     let kept = report.laws.iter().find_map(|judged| match &judged.verdict {
         Verdict::Failed(failure) => failure.kept.first(),
         Verdict::Held | Verdict::Untried => None,
@@ -171,7 +171,7 @@ fn quoted(word: &str) -> String {
     }
 }
 
-impl From<VerifyError> for Failure {
+impl From<VerifyError> for CommandFailure {
     fn from(error: VerifyError) -> Self {
         Self::could_not_run(error.to_string())
     }

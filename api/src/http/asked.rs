@@ -7,12 +7,12 @@ use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::problem::ApiError;
-use crate::problem::Class;
+use crate::problem::ProblemClass;
 
 /// The parameters of a request: all known, all of the right kind.
-pub(super) struct Asked<T>(pub(super) T);
+pub(super) struct ValidQuery<T>(pub(super) T);
 
-impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for ValidQuery<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
@@ -23,9 +23,9 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
 }
 
 /// The JSON body of a request.
-pub(super) struct Sent<T>(pub(super) T);
+pub(super) struct ValidJson<T>(pub(super) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for ValidJson<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
@@ -36,15 +36,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
 }
 
 /// The last part of a path, where it names something.
-pub(super) struct Named(pub(super) String);
+pub(super) struct ValidName(pub(super) String);
 
-impl<S: Send + Sync> FromRequestParts<S> for Named {
+impl<S: Send + Sync> FromRequestParts<S> for ValidName {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let Path(name) = Path::<String>::from_request_parts(parts, state)
             .await
-            .map_err(|_| ApiError::new(Class::NotFound, "nothing has a name that is no text"))?;
+            .map_err(|_| {
+                ApiError::new(ProblemClass::NotFound, "nothing has a name that is no text")
+            })?;
         Ok(Self(name))
     }
 }

@@ -9,11 +9,11 @@ use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_store::{AuditRow, Role};
 use utoipa::IntoParams;
 
-use super::Service;
-use super::asked::{self, Asked};
+use super::ServiceState;
+use super::asked::{self, ValidQuery};
 use super::caller::Admin;
-use super::problem::{ApiError, Refusals};
-use crate::body::admin::Audit;
+use super::problem::{ApiError, AuthenticatedResponses};
+use crate::body::admin::AuditBody;
 
 /// Which rows.
 #[derive(Deserialize, IntoParams)]
@@ -37,20 +37,20 @@ fn place(text: &str) -> Option<(UtcMicros, String)> {
 
 /// Who did what, the newest first.
 #[utoipa::path(get, path = "/api/admin/audit", operation_id = "list_audit", tag = "admin", security(("bearer" = ["admin"])),
-    params(AuditQuery), responses((status = 200, body = Audit), Refusals))]
+    params(AuditQuery), responses((status = 200, body = AuditBody), AuthenticatedResponses))]
 pub(super) async fn list(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
     _: Admin,
-    Asked(query): Asked<AuditQuery>,
-) -> Result<Json<Audit>, ApiError> {
+    ValidQuery(query): ValidQuery<AuditQuery>,
+) -> Result<Json<AuditBody>, ApiError> {
     let limit = asked::limit(query.limit)?;
     let before = asked::cursor(query.cursor.as_deref(), place)?;
-    let rows = move |service: &Service| {
+    let rows = move |service: &ServiceState| {
         let before = before.as_ref().map(|(at, id)| (*at, id.as_str()));
         Ok(service.database()?.audit_rows(before, limit + 1)?)
     };
     let rows = service.read(Role::Admin, rows).await?;
     let (rows, next) = asked::page(rows, limit, |row| format!("{}-{}", row.timestamp.0, row.id));
     let entries = rows.into_iter().map(AuditRow::without_secrets).collect();
-    Ok(Json(Audit { entries, next }))
+    Ok(Json(AuditBody { entries, next }))
 }

@@ -9,24 +9,24 @@ use std::sync::Arc;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, header};
-use session_pipeline_pipeline::token::Caller;
+use session_pipeline_pipeline::token::AuthenticatedCaller;
 use session_pipeline_store::{Actor, ClientKind, Role};
 
-use super::Service;
-use super::denials::Recognised;
+use super::ServiceState;
+use super::denials::RecognizedCaller;
 use super::local::LocalCaller;
 use super::problem::ApiError;
-use crate::problem::Class;
+use crate::problem::ProblemClass;
 
 /// Someone with a good token, of whatever role.
-pub(super) struct Known {
-    pub(super) caller: Caller,
+pub(super) struct AnyRole {
+    pub(super) caller: AuthenticatedCaller,
     ip: Option<IpAddr>,
     /// The caller in this process, where that is who asks.
     pub(super) local: Option<LocalCaller>,
 }
 
-impl Known {
+impl AnyRole {
     /// The caller as the audit log names them. Which program a request comes from is nothing that it
     /// is believed about: only the token tells a scheduler.
     pub(super) fn actor(&self) -> Actor {
@@ -44,7 +44,7 @@ impl Known {
 
     fn of(local: LocalCaller) -> Self {
         Self {
-            caller: Caller {
+            caller: AuthenticatedCaller {
                 role: Role::Admin,
                 token_id: None,
                 user_id: None,
@@ -60,31 +60,34 @@ impl Known {
     ///
     /// # Errors
     /// When it was.
-    pub(super) fn check_again(&self, service: &Service) -> Result<(), ApiError> {
+    pub(super) fn check_again(&self, service: &ServiceState) -> Result<(), ApiError> {
         let now = service.clock().now();
         let Some(keyring) = &service.keyring else {
             return Ok(());
         };
-        let checked = keyring.check_again(&self.caller, now);
-        checked.map_err(|error| ApiError::new(Class::Unauthenticated, error.to_string()))
+        let checked = keyring.recheck(&self.caller, now);
+        checked.map_err(|error| ApiError::new(ProblemClass::Unauthenticated, error.to_string()))
     }
 }
 
 /// Who sends a request, by its headers alone; the error is for a 401.
 #[derive(Clone, Debug)]
-pub(super) struct Identified(pub(super) Result<Caller, String>);
+pub(super) struct CallerIdentity(pub(super) Result<AuthenticatedCaller, String>);
 
 /// Identifies the caller before anything else of a request is read.
 ///
 /// # Errors
 /// When there is no valid token, with what a 401 says.
-pub(super) fn identify(headers: &HeaderMap, service: &Service) -> Result<Caller, String> {
+pub(super) fn identify(
+    headers: &HeaderMap,
+    service: &ServiceState,
+) -> Result<AuthenticatedCaller, String> {
     let token =
         bearer(headers).ok_or("a token is missing: send it as `Authorization: Bearer …`")?;
     let now = service.clock().now();
     let keyring = service.keyring.as_ref();
     let keyring = keyring.ok_or("requests from outside are not accepted here")?;
-    let recognised = keyring.recognise(token, now);
+    let recognised = keyring.authenticate(token, now);
     recognised.map_err(|error| error.to_string())
 }
 
@@ -97,7 +100,7 @@ const HOPS_MAX: usize = 32;
 pub(super) fn client_address(
     headers: &HeaderMap,
     extensions: &Extensions,
-    service: &Service,
+    service: &ServiceState,
 ) -> Option<IpAddr> {
     let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>()?;
     let trusted = &service.config().service.trusted_proxies;
@@ -133,28 +136,28 @@ fn hop_address(hop: &[u8]) -> Option<IpAddr> {
 pub(super) struct Analyst {
     /// The role of their token, which is at least that of an analyst.
     pub(super) role: Role,
-    /// As in [`Known`].
+    /// As in [`AnyRole`].
     pub(super) local: Option<LocalCaller>,
 }
 
 /// Someone who may do everything.
-pub(super) struct Admin(pub(super) Known);
+pub(super) struct Admin(pub(super) AnyRole);
 
-impl FromRequestParts<Arc<Service>> for Known {
+impl FromRequestParts<Arc<ServiceState>> for AnyRole {
     type Rejection = ApiError;
 
     async fn from_request_parts(
         parts: &mut Parts,
-        service: &Arc<Service>,
+        service: &Arc<ServiceState>,
     ) -> Result<Self, ApiError> {
         if let Some(local) = parts.extensions.get::<LocalCaller>() {
             return Ok(Self::of(local.clone()));
         }
-        let identified = parts.extensions.remove::<Identified>();
+        let identified = parts.extensions.remove::<CallerIdentity>();
         let caller = identified
-            .unwrap_or_else(|| Identified(identify(&parts.headers, service)))
+            .unwrap_or_else(|| CallerIdentity(identify(&parts.headers, service)))
             .0
-            .map_err(|detail| ApiError::new(Class::Unauthenticated, detail))?;
+            .map_err(|detail| ApiError::new(ProblemClass::Unauthenticated, detail))?;
         let now = service.clock().now();
         if let Some(id) = caller.token_id.clone().filter(|_| caller.is_use_due) {
             let service = Arc::clone(service);
@@ -173,7 +176,7 @@ impl FromRequestParts<Arc<Service>> for Known {
             ip: client_address(&parts.headers, &parts.extensions, service),
             local: None,
         };
-        if let Some(recognised) = parts.extensions.get::<Recognised>() {
+        if let Some(recognised) = parts.extensions.get::<RecognizedCaller>() {
             // A second extractor of the same request finds the same caller.
             let _ = recognised.0.set(known.actor());
         }
@@ -181,14 +184,14 @@ impl FromRequestParts<Arc<Service>> for Known {
     }
 }
 
-impl FromRequestParts<Arc<Service>> for Analyst {
+impl FromRequestParts<Arc<ServiceState>> for Analyst {
     type Rejection = ApiError;
 
     async fn from_request_parts(
         parts: &mut Parts,
-        service: &Arc<Service>,
+        service: &Arc<ServiceState>,
     ) -> Result<Self, ApiError> {
-        let known = Known::from_request_parts(parts, service).await?;
+        let known = AnyRole::from_request_parts(parts, service).await?;
         wanted(&known, Role::Analyst)?;
         Ok(Self {
             role: known.caller.role,
@@ -197,25 +200,25 @@ impl FromRequestParts<Arc<Service>> for Analyst {
     }
 }
 
-impl FromRequestParts<Arc<Service>> for Admin {
+impl FromRequestParts<Arc<ServiceState>> for Admin {
     type Rejection = ApiError;
 
     async fn from_request_parts(
         parts: &mut Parts,
-        service: &Arc<Service>,
+        service: &Arc<ServiceState>,
     ) -> Result<Self, ApiError> {
-        let known = Known::from_request_parts(parts, service).await?;
+        let known = AnyRole::from_request_parts(parts, service).await?;
         wanted(&known, Role::Admin).map(|()| Self(known))
     }
 }
 
-fn wanted(known: &Known, role: Role) -> Result<(), ApiError> {
+fn wanted(known: &AnyRole, role: Role) -> Result<(), ApiError> {
     if known.caller.role >= role {
         return Ok(());
     }
     let (has, needs) = (known.caller.role.as_str(), role.as_str());
     let detail = format!("this token is of role `{has}`; this needs `{needs}`");
-    Err(ApiError::new(Class::Forbidden, detail))
+    Err(ApiError::new(ProblemClass::Forbidden, detail))
 }
 
 /// The token of a request; the scheme may be spelt in any case.

@@ -53,7 +53,7 @@ pub(super) struct Connection {
 
 /// A place among the connections; given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionPermit {
     pub(super) connection: Arc<Connection>,
     connections: Arc<Connections>,
     id: u64,
@@ -72,7 +72,7 @@ impl Connections {
 
     /// A place for a new connection. Waits only while all places are taken by busy connections and
     /// by those that are no older than [`IDLE_TIME_MIN`].
-    pub(super) async fn place(self: &Arc<Self>, listen: IpAddr, local: IpAddr) -> Place {
+    pub(super) async fn place(self: &Arc<Self>, listen: IpAddr, local: IpAddr) -> ConnectionPermit {
         let (permit, is_reserved) = self.permit().await;
         let connection = Arc::new(Connection {
             listen,
@@ -84,7 +84,7 @@ impl Connections {
         });
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         self.open().insert(id, Arc::clone(&connection));
-        Place {
+        ConnectionPermit {
             connection,
             connections: Arc::clone(self),
             id,
@@ -154,7 +154,7 @@ impl Connections {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.connections.open().remove(&self.id);
     }
@@ -167,9 +167,9 @@ impl Connection {
     }
 
     /// Marks the connection as busy until the response to the current request is sent.
-    pub(super) fn busy(self: &Arc<Self>) -> Busy {
+    pub(super) fn busy(self: &Arc<Self>) -> BusyGuard {
         *self.idle_since() = None;
-        Busy(Arc::clone(self))
+        BusyGuard(Arc::clone(self))
     }
 
     fn idle_since(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -181,15 +181,15 @@ impl Connection {
 
 /// A request of an authenticated caller runs on the connection.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<Connection>);
+pub(super) struct BusyGuard(Arc<Connection>);
 
-impl Drop for Busy {
+impl Drop for BusyGuard {
     fn drop(&mut self) {
         *self.0.idle_since() = Some(Instant::now());
     }
 }
 
-impl Busy {
+impl BusyGuard {
     /// The same body; the connection is busy until all of it is sent.
     pub(super) fn until_sent(self, body: Body) -> Body {
         Body::new(BusyBody { body, _busy: self })
@@ -198,7 +198,7 @@ impl Busy {
 
 struct BusyBody {
     body: Body,
-    _busy: Busy,
+    _busy: BusyGuard,
 }
 
 impl HttpBody for BusyBody {

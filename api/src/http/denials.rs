@@ -15,7 +15,7 @@ use axum::response::Response;
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_store::{Actor, AuditEntry, ClientKind};
 
-use super::Service;
+use super::ServiceState;
 use super::caller::client_address;
 
 /// How long requests of one kind are counted before they are written down.
@@ -27,11 +27,11 @@ const WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// Who asks, as soon as a token was recognised.
 #[derive(Clone, Default)]
-pub(super) struct Recognised(pub(super) Arc<OnceLock<Actor>>);
+pub(super) struct RecognizedCaller(pub(super) Arc<OnceLock<Actor>>);
 
 /// What makes two requests alike.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Kind {
+struct DenialKind {
     status: u16,
     resource: String,
     user_id: Option<String>,
@@ -39,7 +39,7 @@ struct Kind {
     is_scheduler: bool,
 }
 
-impl Kind {
+impl DenialKind {
     fn of(status: StatusCode, resource: String, actor: Actor) -> Self {
         Self {
             status: status.as_u16(),
@@ -85,18 +85,18 @@ impl Kind {
 
 /// What was denied since the window began.
 #[derive(Default)]
-pub(super) struct Denials(Mutex<Window>);
+pub(super) struct Denials(Mutex<DenialWindow>);
 
 #[derive(Default)]
-struct Window {
+struct DenialWindow {
     began: UtcMicros,
     /// How many of each kind came after the first.
-    more: HashMap<Kind, u64>,
+    more: HashMap<DenialKind, u64>,
 }
 
 impl Denials {
     /// Counts a request; gives what is to be written down now.
-    fn note(&self, kind: Kind, now: UtcMicros) -> Vec<AuditEntry> {
+    fn note(&self, kind: DenialKind, now: UtcMicros) -> Vec<AuditEntry> {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_over = now >= window.began.plus(WINDOW) || now < window.began;
         let mut entries = match is_over {
@@ -104,7 +104,7 @@ impl Denials {
             false => Vec::new(),
         };
         let has_room = window.more.len() < KINDS_MAX || window.more.contains_key(&kind);
-        let kind = if has_room { kind } else { Kind::other() };
+        let kind = if has_room { kind } else { DenialKind::other() };
         match window.more.get_mut(&kind) {
             Some(more) => *more = more.saturating_add(1),
             None => {
@@ -122,7 +122,7 @@ impl Denials {
     }
 }
 
-impl Window {
+impl DenialWindow {
     fn restart(&mut self, now: UtcMicros) -> Vec<AuditEntry> {
         self.began = now;
         let more = self.more.drain().filter(|(_, more)| *more > 0);
@@ -132,11 +132,11 @@ impl Window {
 
 /// Writes down what comes of a request, where it was denied or failed to change something.
 pub(super) async fn watched(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let recognised = Recognised::default();
+    let recognised = RecognizedCaller::default();
     request.extensions_mut().insert(recognised.clone());
     let method = request.method().clone();
     // The route and never the path, which a caller may fill at will.
@@ -157,7 +157,9 @@ pub(super) async fn watched(
     });
     let resource = format!("{method} {}", route.as_str());
     let now = service.clock().now();
-    let entries = service.denials.note(Kind::of(status, resource, actor), now);
+    let entries = service
+        .denials
+        .note(DenialKind::of(status, resource, actor), now);
     if !entries.is_empty() {
         let service = Arc::clone(&service);
         let written = tokio::task::spawn_blocking(move || service.write_denials(entries));
@@ -167,7 +169,7 @@ pub(super) async fn watched(
     response
 }
 
-impl Service {
+impl ServiceState {
     fn write_denials(&self, entries: Vec<AuditEntry>) {
         for entry in entries {
             let Some(store) = self.store() else { return };
@@ -187,11 +189,11 @@ impl Service {
 mod tests {
     use super::*;
 
-    fn kind(number: usize) -> Kind {
-        Kind {
+    fn kind(number: usize) -> DenialKind {
+        DenialKind {
             status: 401,
             client_ip: Some(format!("10.0.0.{number}")),
-            ..Kind::other()
+            ..DenialKind::other()
         }
     }
 

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use session_pipeline_pipeline::token::TokenError;
 use session_pipeline_store::{Actor, NewToken, Role, StoreError};
 
-use super::Service;
+use super::ServiceState;
 
-impl Service {
+impl ServiceState {
     /// Where the first admin token lies.
     pub fn admin_token_path(&self) -> PathBuf {
         self.config().state_dir().join("admin-token")
@@ -49,7 +49,7 @@ impl Service {
             write().map_err(|source| StoreError::Io { path, source })
         };
         let randomness = self.randomness.as_ref();
-        keyring.create_once_told(store, &new, randomness, Actor::cli(), now, tell)?;
+        keyring.create_with_preview(store, &new, randomness, Actor::cli(), now, tell)?;
         Ok(true)
     }
 }

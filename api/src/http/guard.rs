@@ -18,12 +18,12 @@ use session_pipeline_host::fault::printable;
 use session_pipeline_pipeline::token::Randomness;
 use tokio::sync::Mutex;
 
-use super::caller::{self, Identified};
+use super::caller::{self, CallerIdentity};
 use super::connections::Connection;
-use super::pace::{Pace, paced};
+use super::pace::{BodyDeadline, paced};
 use super::problem::{ApiError, logged};
-use super::{Service, head, upload};
-use crate::problem::Class;
+use super::{ServiceState, head, upload};
+use crate::problem::ProblemClass;
 
 /// This much of a body is read after its request was answered: twice the largest upload.
 const DRAINED_BYTES_MAX: usize = 128 << 20;
@@ -37,15 +37,15 @@ pub(super) fn with_fallbacks(routes: Router) -> Router {
     routes
         .fallback(|| async {
             let detail = "there is nothing here; /api/openapi.json shows what there is";
-            ApiError::new(Class::NotFound, detail)
+            ApiError::new(ProblemClass::NotFound, detail)
         })
         .method_not_allowed_fallback(|| async {
             let detail = "this method is not allowed here; /api/openapi.json shows those that are";
-            ApiError::new(Class::MethodNotAllowed, detail)
+            ApiError::new(ProblemClass::MethodNotAllowed, detail)
         })
 }
 
-pub(super) fn stand_before(routes: Router, service: Arc<Service>) -> Router {
+pub(super) fn stand_before(routes: Router, service: Arc<ServiceState>) -> Router {
     with_fallbacks(routes)
         .layer(middleware::from_fn(logged))
         .layer(DefaultBodyLimit::max(service.limits.body_bytes_max))
@@ -60,15 +60,20 @@ pub(super) fn stand_before(routes: Router, service: Arc<Service>) -> Router {
 /// Checks a request's head, decides who asks, and bounds the time for its body. A response is sent as
 /// soon as it is known; what the client is still sending is read for a moment longer, so that a
 /// client that only listens afterwards finds it.
-async fn in_time(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
+async fn in_time(
+    State(service): State<Arc<ServiceState>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let limits = &service.limits;
     let (mut parts, body) = request.into_parts();
     let caller = caller::identify(&parts.headers, &service);
     let is_upload = caller.is_ok() && parts.uri.path() == upload::PATH;
     let pace = if is_upload {
-        Pace::new(limits.upload_time_max).at_least(limits.upload_rate_min, limits.body_time_max)
+        BodyDeadline::new(limits.upload_time_max)
+            .at_least(limits.upload_rate_min, limits.body_time_max)
     } else {
-        Pace::new(limits.body_time_max)
+        BodyDeadline::new(limits.body_time_max)
     };
     let connection = parts.extensions.get::<Arc<Connection>>().cloned();
     let is_reserved = connection
@@ -88,7 +93,7 @@ async fn in_time(State(service): State<Arc<Service>>, request: Request, next: Ne
     let busy = connection
         .filter(|_| admitted.is_ok() && caller.is_ok())
         .map(|connection| connection.busy());
-    parts.extensions.insert(Identified(caller));
+    parts.extensions.insert(CallerIdentity(caller));
     let mut response = match admitted {
         Ok(()) => {
             let body = paced(Arc::clone(&chunks), Arc::clone(&is_late), pace);
@@ -108,7 +113,7 @@ async fn in_time(State(service): State<Arc<Service>>, request: Request, next: Ne
             limits.upload_time_max.as_secs_f64(),
             limits.upload_rate_min
         );
-        response = ApiError::new(Class::RequestTimeout, detail).into_response();
+        response = ApiError::new(ProblemClass::RequestTimeout, detail).into_response();
         close(&mut response);
     } else if is_read {
         drain(chunks, limits.drain_time_max);
@@ -129,7 +134,7 @@ fn has_room(connection: &Connection, path: &str) -> Result<(), ApiError> {
         return Ok(());
     }
     let detail = "too many connections are open; try again in a few seconds";
-    Err(ApiError::new(Class::Unavailable, detail))
+    Err(ApiError::new(ProblemClass::Unavailable, detail))
 }
 
 fn close(response: &mut Response) {
@@ -178,7 +183,7 @@ pub(super) async fn in_json(request: Request, next: Next) -> Response {
 
 /// A handler that panics costs only its own request.
 pub(super) async fn caught(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -201,7 +206,7 @@ pub(super) fn panicked(randomness: &dyn Randomness, panic: &(dyn Any + Send)) ->
         .unwrap_or("a panic without a message");
     tracing::error!(id, "a request panicked: {}", printable(text));
     let detail = format!("something broke on our side; the log has more of it under {id}");
-    ApiError::new(Class::Internal, detail)
+    ApiError::new(ProblemClass::Internal, detail)
 }
 
 // A panic that nobody can cause from outside: no handler of ours is known to panic.
@@ -217,9 +222,9 @@ mod tests {
     use super::panicked;
     use crate::body::Problem;
 
-    struct Fixed;
+    struct FixedBody;
 
-    impl Randomness for Fixed {
+    impl Randomness for FixedBody {
         fn fill(&self, buffer: &mut [u8]) -> std::io::Result<()> {
             buffer.fill(0xab);
             Ok(())
@@ -250,7 +255,7 @@ mod tests {
             .finish();
         let panic: Box<dyn std::any::Any + Send> = Box::new("a secret of ours");
         let error =
-            tracing::subscriber::with_default(subscriber, || panicked(&Fixed, panic.as_ref()));
+            tracing::subscriber::with_default(subscriber, || panicked(&FixedBody, panic.as_ref()));
         let response = error.into_response();
         assert_eq!(response.status(), 500);
         let body = to_bytes(response.into_body(), 4096).await.unwrap();

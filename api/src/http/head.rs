@@ -11,7 +11,7 @@ use session_pipeline_host::fault::printable;
 
 use super::connections::Connection;
 use super::problem::ApiError;
-use crate::problem::Class;
+use crate::problem::ProblemClass;
 
 /// As much of a line is looked at: more than the fields that decide where a body ends take.
 const LINE_BYTES_MAX: usize = 256;
@@ -58,7 +58,7 @@ pub(super) fn check(
                 "this server does not answer to the host name `{}`; use its address, or add the name to `hosts` in the section `[service]` of the config file",
                 printable(&name)
             );
-            return Err(ApiError::new(Class::Misdirected, detail));
+            return Err(ApiError::new(ProblemClass::Misdirected, detail));
         }
     }
     Ok(())
@@ -96,7 +96,7 @@ fn is_ours(name: &str, connection: &Connection, hosts: &[String]) -> bool {
 /// such a request has to be the connection's last one.
 #[derive(Debug, Default)]
 pub(super) struct HeadScan {
-    place: Place,
+    place: HeadPosition,
     /// The present line without its line feed: its first bytes, its last one, and its length.
     line: Vec<u8>,
     last: u8,
@@ -108,7 +108,7 @@ pub(super) struct HeadScan {
 }
 
 #[derive(Debug, Default)]
-enum Place {
+enum HeadPosition {
     #[default]
     Head,
     /// This many bytes of the body are still to come.
@@ -118,28 +118,28 @@ enum Place {
 
 /// A head that must not be answered.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(super) struct MalformedHead;
 
 impl HeadScan {
     /// Takes the next bytes of the connection.
     ///
     /// # Errors
     /// When they belong to a head that is malformed.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<(), MalformedHead> {
         let mut rest = bytes;
         while !rest.is_empty() {
             match &mut self.place {
-                Place::Unknown => return Ok(()),
-                Place::Body(left) => {
+                HeadPosition::Unknown => return Ok(()),
+                HeadPosition::Body(left) => {
                     let taken =
                         usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
                     *left -= taken as u64;
                     if *left == 0 {
-                        self.place = Place::Head;
+                        self.place = HeadPosition::Head;
                     }
                     rest = rest.get(taken..).unwrap_or_default();
                 }
-                Place::Head => {
+                HeadPosition::Head => {
                     let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
                         self.keep(rest);
                         return Ok(());
@@ -161,12 +161,12 @@ impl HeadScan {
         self.line_length += bytes.len();
     }
 
-    fn end_line(&mut self) -> Result<(), Malformed> {
+    fn end_line(&mut self) -> Result<(), MalformedHead> {
         let line = std::mem::take(&mut self.line);
         let last = std::mem::take(&mut self.last);
         let length = std::mem::take(&mut self.line_length);
         if last != b'\r' {
-            return Err(Malformed);
+            return Err(MalformedHead);
         }
         if length == 1 {
             // Empty lines before a request are passed over, as the library does.
@@ -188,31 +188,33 @@ impl HeadScan {
             // The library goes by the last coding, in however many fields and behind whichever others.
             let is_plain = value.trim_ascii().eq_ignore_ascii_case(b"chunked");
             if !is_plain || std::mem::replace(&mut self.is_chunked, true) {
-                return Err(Malformed);
+                return Err(MalformedHead);
             }
         } else if name.eq_ignore_ascii_case(b"content-length") {
             let digits = value.trim_ascii();
             let is_number = length <= LINE_BYTES_MAX && digits.iter().all(u8::is_ascii_digit);
             let number = str::from_utf8(digits).ok().filter(|_| is_number);
-            let number: u64 = number.and_then(|text| text.parse().ok()).ok_or(Malformed)?;
+            let number: u64 = number
+                .and_then(|text| text.parse().ok())
+                .ok_or(MalformedHead)?;
             if self.content_length.replace(number).is_some() {
-                return Err(Malformed);
+                return Err(MalformedHead);
             }
         }
         Ok(())
     }
 
-    fn end_head(&mut self) -> Result<(), Malformed> {
+    fn end_head(&mut self) -> Result<(), MalformedHead> {
         let Self {
             content_length,
             is_chunked,
             ..
         } = std::mem::take(self);
         self.place = match (content_length, is_chunked) {
-            (Some(_), true) => return Err(Malformed),
-            (None, true) => Place::Unknown,
-            (Some(0) | None, false) => Place::Head,
-            (Some(length), false) => Place::Body(length),
+            (Some(_), true) => return Err(MalformedHead),
+            (None, true) => HeadPosition::Unknown,
+            (Some(0) | None, false) => HeadPosition::Head,
+            (Some(length), false) => HeadPosition::Body(length),
         };
         Ok(())
     }
@@ -220,10 +222,10 @@ impl HeadScan {
 
 #[cfg(test)]
 mod tests {
-    use super::{HeadScan, Malformed};
+    use super::{HeadScan, MalformedHead};
 
     /// What a scan makes of a connection's bytes, whole and byte by byte.
-    fn scan(bytes: &[u8]) -> Result<(), Malformed> {
+    fn scan(bytes: &[u8]) -> Result<(), MalformedHead> {
         let whole = HeadScan::default().feed(bytes);
         let mut scan = HeadScan::default();
         let single = bytes.iter().try_for_each(|byte| scan.feed(&[*byte]));
@@ -268,9 +270,9 @@ mod tests {
             "POST / HTTP/1.1\r\nTransfer-Encoding: \x0bchunked\r\n\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding:\r\n\r\n",
         ] {
-            assert_eq!(scan(head.as_bytes()), Err(Malformed), "{head:?}");
+            assert_eq!(scan(head.as_bytes()), Err(MalformedHead), "{head:?}");
             let second = format!("{get}{head}");
-            assert_eq!(scan(second.as_bytes()), Err(Malformed), "{second:?}");
+            assert_eq!(scan(second.as_bytes()), Err(MalformedHead), "{second:?}");
         }
     }
 }

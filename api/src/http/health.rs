@@ -8,25 +8,27 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use session_pipeline_pipeline::health::{
-    self, Facts, Health, Report, Schema, Sources, Survey, SystemDisk,
+    self, Health, HealthFacts, HealthReport, HealthSources, SchemaStatus, SessionSurvey, SystemDisk,
 };
 use session_pipeline_pipeline::status;
-use session_pipeline_store::Audited;
+use session_pipeline_store::AuditedAction;
 use utoipa::IntoParams;
 
-use super::asked::Asked;
-use super::caller::{Admin, Known};
-use super::problem::{ApiError, Failures, Refusals};
-use super::{Service, local};
+use super::asked::ValidQuery;
+use super::caller::{Admin, AnyRole};
+use super::problem::{ApiError, AuthenticatedResponses, CommonResponses};
+use super::{ServiceState, local};
 use crate::body::Version;
-use crate::body::health::{Acknowledged, DetailedHealth, Scheduler};
+use crate::body::health::{AcknowledgmentBody, DetailedHealth, SchedulerBody};
 use crate::build::build;
 
 /// Whether the service is alive. Always 200; the body tells.
 #[utoipa::path(get, path = "/api/health", operation_id = "health", tag = "health", security(()),
-    responses((status = 200, body = Health), Failures))]
-pub(super) async fn health(State(service): State<Arc<Service>>) -> Result<Json<Health>, ApiError> {
-    if let Some(schema) = service.schema.kept(service.clock().as_ref()) {
+    responses((status = 200, body = Health), CommonResponses))]
+pub(super) async fn health(
+    State(service): State<Arc<ServiceState>>,
+) -> Result<Json<Health>, ApiError> {
+    if let Some(schema) = service.schema.cached(service.clock().as_ref()) {
         return Ok(Json(alive(&schema)));
     }
     // Without a place in the queue: a probe must not wait for reports.
@@ -36,18 +38,18 @@ pub(super) async fn health(State(service): State<Arc<Service>>) -> Result<Json<H
     Ok(Json(alive(&schema)))
 }
 
-impl Service {
+impl ServiceState {
     /// How the database's shape stands, looked at twice a minute at most.
-    fn look_at_schema(&self) -> Schema {
+    fn look_at_schema(&self) -> SchemaStatus {
         let clock = self.clock();
         self.schema.get(clock.as_ref(), || {
             let schema = match self.store() {
                 Some(store) => health::schema(store),
-                None => Schema::Unreachable {
+                None => SchemaStatus::Unreachable {
                     detail: "there is no database yet".to_owned(),
                 },
             };
-            if let Schema::Unreachable { detail } = &schema {
+            if let SchemaStatus::Unreachable { detail } = &schema {
                 tracing::error!("the database does not answer: {detail}");
             }
             schema
@@ -55,23 +57,23 @@ impl Service {
     }
 }
 
-fn alive(schema: &Schema) -> Health {
+fn alive(schema: &SchemaStatus) -> Health {
     let health = Health::from(schema);
     match schema {
         // The reason may name paths, and this route is open.
-        Schema::Unreachable { .. } => Health {
+        SchemaStatus::Unreachable { .. } => Health {
             detail: Some("the database does not answer; the log has the reason".to_owned()),
             ..health
         },
-        Schema::Ok | Schema::Mismatch { .. } => health,
+        SchemaStatus::Ok | SchemaStatus::Mismatch { .. } => health,
     }
 }
 
 /// Which version serves, and since when.
 #[utoipa::path(get, path = "/api/version", operation_id = "version", tag = "health", security(()),
-    responses((status = 200, body = Version), Failures))]
+    responses((status = 200, body = Version), CommonResponses))]
 pub(super) async fn version(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
 ) -> Result<Json<Version>, ApiError> {
     let build = build(service.started_at);
     Ok(Json(Version {
@@ -94,23 +96,25 @@ pub(super) struct DetailedQuery {
 
 /// Whether everything works and keeps up. Operators' detail is shown to admins only.
 #[utoipa::path(get, path = "/api/health/detailed", operation_id = "detailed_health", tag = "health", security(("bearer" = [])),
-    params(DetailedQuery), responses((status = 200, body = DetailedHealth), Refusals))]
+    params(DetailedQuery), responses((status = 200, body = DetailedHealth), AuthenticatedResponses))]
 pub(super) async fn detailed(
-    State(service): State<Arc<Service>>,
-    known: Known,
-    Asked(asked): Asked<DetailedQuery>,
+    State(service): State<Arc<ServiceState>>,
+    known: AnyRole,
+    ValidQuery(asked): ValidQuery<DetailedQuery>,
 ) -> Result<Response, ApiError> {
     let includes_schema = asked
         .include
         .is_some_and(|include| include.split(',').any(|word| word.trim() == "schema"));
     let (role, local) = (known.caller.role, known.local);
-    let look = move |service: &Service| {
+    let look = move |service: &ServiceState| {
         if local.is_some() {
             let (store, now) = (service.store(), service.clock().now());
-            service.registry().notice(service.config(), store, now)?;
+            service
+                .registry()
+                .check_folder(service.config(), store, now)?;
         }
         let cadences = service.cadences();
-        let sources = Sources {
+        let sources = HealthSources {
             config: service.config(),
             registry: service.registry(),
             database: service.store().into(),
@@ -121,13 +125,15 @@ pub(super) async fn detailed(
             now: service.clock().now(),
         };
         let clock = service.clock().as_ref();
-        let survey = service.survey.get(clock, || Survey::of(&sources));
-        let facts = Facts::after(&survey, sources);
-        let report = Report::of(&facts).with_model(&service.config().llm);
+        let survey = service
+            .survey
+            .get(clock, || SessionSurvey::collect(&sources));
+        let facts = HealthFacts::from_survey(&survey, sources);
+        let report = HealthReport::judge(&facts).with_model_config(&service.config().llm);
         if let Some(local) = &local {
             let names = service.registry().names();
             let counts = status::processors(service.store(), names)?;
-            local.report(local::Report::Counts(&counts));
+            local.report(local::LocalReport::Counts(&counts));
         }
         serde_json::to_vec(&report.body(role, &build(service.started_at)))
             .map_err(|error| ApiError::internal(&error))
@@ -138,14 +144,14 @@ pub(super) async fn detailed(
 
 /// Takes note of commits that were lost, so that health warns of them no more.
 #[utoipa::path(post, path = "/api/admin/health/acknowledge", operation_id = "acknowledge_health", tag = "admin", security(("bearer" = ["admin"])),
-    responses((status = 200, body = Acknowledged), Refusals))]
+    responses((status = 200, body = AcknowledgmentBody), AuthenticatedResponses))]
 pub(super) async fn acknowledge(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
     Admin(known): Admin,
-) -> Result<Json<Acknowledged>, ApiError> {
+) -> Result<Json<AcknowledgmentBody>, ApiError> {
     let actor = known.actor();
     let acknowledged = service.query(move |service| {
-        let audited = Audited {
+        let audited = AuditedAction {
             action: "health.acknowledge",
             actor,
             now: service.clock().now(),
@@ -154,15 +160,18 @@ pub(super) async fn acknowledge(
             Some(store) => store.acknowledge_lost_commits(audited)?,
             None => 0,
         };
-        Ok(Acknowledged { lost_commits })
+        Ok(AcknowledgmentBody { lost_commits })
     });
     Ok(Json(acknowledged.await?))
 }
 
 /// The scheduler and its jobs.
 #[utoipa::path(get, path = "/api/admin/scheduler", operation_id = "show_scheduler", tag = "admin", security(("bearer" = ["admin"])),
-    responses((status = 200, body = Scheduler), Refusals))]
-pub(super) async fn scheduler(State(service): State<Arc<Service>>, _: Admin) -> Json<Scheduler> {
+    responses((status = 200, body = SchedulerBody), AuthenticatedResponses))]
+pub(super) async fn scheduler(
+    State(service): State<Arc<ServiceState>>,
+    _: Admin,
+) -> Json<SchedulerBody> {
     let status = service.scheduler.as_ref().map(|watch| watch.status());
     Json(status.into())
 }

@@ -12,8 +12,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::problem::ApiError;
-use super::{HttpLimits, Service};
-use crate::problem::Class;
+use super::{HttpLimits, ServiceState};
+use crate::problem::ProblemClass;
 
 /// DuckDB forgets an interrupt between two statements, so it is repeated this often.
 const INTERRUPT_EVERY: Duration = Duration::from_millis(20);
@@ -43,7 +43,7 @@ impl Lanes {
     }
 }
 
-impl Service {
+impl ServiceState {
     /// Changes something, in the place of an admin.
     pub(super) async fn query<T: Send + 'static>(
         self: &Arc<Self>,
@@ -89,7 +89,7 @@ impl Service {
                 role.as_str(),
                 limit.as_secs_f64()
             );
-            return Err(ApiError::new(Class::Unavailable, detail));
+            return Err(ApiError::new(ProblemClass::Unavailable, detail));
         };
         let cancellation = Cancellation::default();
         let _gone = CancelledWhenDropped(cancellation.clone());

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use axum::{Router, middleware};
-use session_pipeline_host::sessions::Note;
-use session_pipeline_pipeline::report::PricesError;
+use session_pipeline_host::sessions::SkippedPath;
+use session_pipeline_pipeline::report::PriceTableError;
 use session_pipeline_pipeline::run::Progress;
-use session_pipeline_store::{LlmUse, ProcessorStatus};
+use session_pipeline_store::{LlmUsage, ProcessorStatus};
 
-use super::{Service, documented, guard};
-use crate::body::session::Session;
+use super::{ServiceState, documented, guard};
+use crate::body::session::SessionBody;
 
 /// A caller in the same process, who needs no token. A handler finds it among the extensions of a
 /// request, where no request from outside can put it.
@@ -22,23 +22,23 @@ pub(crate) struct LocalCaller(pub(crate) Arc<dyn Listener>);
 /// Listens to what a handler reports to a caller in the same process.
 pub(crate) trait Listener: Progress + Send + Sync {
     /// Takes one report; `false` if no more are wanted.
-    fn hear(&self, report: Report<'_>) -> bool;
+    fn hear(&self, report: LocalReport<'_>) -> bool;
 }
 
 /// What a handler reports beyond its response.
-pub(crate) enum Report<'a> {
+pub(crate) enum LocalReport<'a> {
     /// There is no sessions root.
     NoSessionsRoot,
     /// The walk over the sessions skipped these.
-    Skipped(&'a [Note]),
+    Skipped(&'a [SkippedPath]),
     /// Reports are not possible with this price file.
-    UnusablePrices(&'a PricesError),
+    UnusablePrices(&'a PriceTableError),
     /// A run begins.
     RunBegins,
     /// What a run sent to language models.
-    ModelUse(LlmUse),
+    ModelUse(LlmUsage),
     /// The next sessions of a list.
-    Sessions(Vec<Session>),
+    Sessions(Vec<SessionBody>),
     /// The counts of each processor.
     Counts(&'a [ProcessorStatus]),
     /// The report is empty because nothing was processed yet.
@@ -46,7 +46,7 @@ pub(crate) enum Report<'a> {
 }
 
 impl LocalCaller {
-    pub(super) fn report(&self, report: Report<'_>) -> bool {
+    pub(super) fn report(&self, report: LocalReport<'_>) -> bool {
         self.0.hear(report)
     }
 }
@@ -61,8 +61,8 @@ impl Progress for LocalCaller {
     }
 }
 
-/// The routes over a service that [`Service::local`] made.
-pub(crate) fn local_router(service: Service) -> Router {
+/// The routes over a service that [`ServiceState::local`] made.
+pub(crate) fn local_router(service: ServiceState) -> Router {
     let service = Arc::new(service);
     let (routes, _) = documented();
     guard::with_fallbacks(routes.with_state(Arc::clone(&service)))

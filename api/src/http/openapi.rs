@@ -8,8 +8,8 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
 
-use super::Service;
-use super::problem::Failures;
+use super::ServiceState;
+use super::problem::CommonResponses;
 
 /// What holds for all routes.
 pub(super) fn frame() -> OpenApi {
@@ -41,8 +41,8 @@ pub(super) fn frame() -> OpenApi {
 
 /// This description.
 #[utoipa::path(get, path = "/api/openapi.json", operation_id = "describe_api", tag = "health", security(()),
-    responses((status = 200, description = "An OpenAPI document.", content_type = "application/json"), Failures))]
-pub(super) async fn get(State(service): State<Arc<Service>>) -> Response {
+    responses((status = 200, description = "An OpenAPI document.", content_type = "application/json"), CommonResponses))]
+pub(super) async fn get(State(service): State<Arc<ServiceState>>) -> Response {
     let kind = [(header::CONTENT_TYPE, "application/json")];
     let document = service.document.get_or_init(|| {
         let (_, document) = super::documented();

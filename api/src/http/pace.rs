@@ -11,20 +11,20 @@ use tokio::time::Instant;
 
 /// How long a body may take.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct BodyDeadline {
     until: Instant,
-    rate: Option<Rate>,
+    rate: Option<MinimumRate>,
 }
 
 /// A rate below which a client runs out of time: waiting uses up time, bytes earn it.
 #[derive(Debug)]
-struct Rate {
+struct MinimumRate {
     bytes_per_second: u64,
     left: Duration,
     max: Duration,
 }
 
-impl Pace {
+impl BodyDeadline {
     /// A body that has to be there after this time.
     pub(super) fn new(time_max: Duration) -> Self {
         Self {
@@ -36,7 +36,7 @@ impl Pace {
     /// Also ends a body that comes more slowly than this rate for longer than this time.
     pub(super) fn at_least(self, bytes_per_second: u64, time_max: Duration) -> Self {
         Self {
-            rate: Some(Rate {
+            rate: Some(MinimumRate {
                 bytes_per_second: bytes_per_second.max(1),
                 left: time_max,
                 max: time_max,
@@ -66,7 +66,7 @@ impl Pace {
 pub(super) fn paced(
     chunks: Arc<Mutex<BodyDataStream>>,
     is_late: Arc<AtomicBool>,
-    pace: Pace,
+    pace: BodyDeadline,
 ) -> impl Stream<Item = Result<Bytes, axum::Error>> {
     futures_util::stream::unfold(
         (chunks, is_late, pace),

@@ -7,12 +7,12 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use session_pipeline_host::fault::chain;
+use session_pipeline_host::fault::error_chain;
 use utoipa::IntoResponses;
 
 use super::server::ServeError;
 use crate::body::Problem;
-use crate::problem::{Class, HasClass};
+use crate::problem::{Classify, ProblemClass};
 
 /// Seconds after which a client can try again what is busy now.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
@@ -20,7 +20,7 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 /// A request that is rejected or failed.
 #[derive(Debug)]
 pub(super) struct ApiError {
-    pub(super) class: Class,
+    pub(super) class: ProblemClass,
     status: StatusCode,
     pub(super) detail: String,
     /// Whether it is a failure of the program or the system that no log has yet.
@@ -28,7 +28,7 @@ pub(super) struct ApiError {
 }
 
 impl ApiError {
-    pub(super) fn new(class: Class, detail: impl Into<String>) -> Self {
+    pub(super) fn new(class: ProblemClass, detail: impl Into<String>) -> Self {
         Self {
             class,
             status: class.status(),
@@ -40,7 +40,7 @@ impl ApiError {
     /// A rejection by a library, which chose its status.
     pub(super) fn of_library(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
-            class: Class::of(status),
+            class: ProblemClass::of(status),
             status,
             detail: detail.into(),
             is_for_log: false,
@@ -48,25 +48,25 @@ impl ApiError {
     }
 
     pub(super) fn bad(detail: impl Into<String>) -> Self {
-        Self::new(Class::BadRequest, detail)
+        Self::new(ProblemClass::BadRequest, detail)
     }
 
     pub(super) fn unprocessable(detail: impl Into<String>) -> Self {
-        Self::new(Class::InvalidParameter, detail)
+        Self::new(ProblemClass::InvalidParameter, detail)
     }
 
     pub(super) fn stopping() -> Self {
         let detail = "the service is stopping; try again when it is back";
-        Self::new(Class::Unavailable, detail)
+        Self::new(ProblemClass::Unavailable, detail)
     }
 
     /// A failure of the program or the system, with all its causes.
     pub(super) fn internal(error: &dyn std::error::Error) -> Self {
-        Self::failure(Class::Internal, error)
+        Self::failure(ProblemClass::Internal, error)
     }
 
-    fn failure(class: Class, error: &dyn std::error::Error) -> Self {
-        let error = Self::new(class, chain(error));
+    fn failure(class: ProblemClass, error: &dyn std::error::Error) -> Self {
+        let error = Self::new(class, error_chain(error));
         Self {
             is_for_log: error.status == StatusCode::INTERNAL_SERVER_ERROR,
             ..error
@@ -81,16 +81,16 @@ impl ApiError {
     }
 }
 
-impl<E: HasClass> From<E> for ApiError {
+impl<E: Classify> From<E> for ApiError {
     fn from(error: E) -> Self {
         Self::failure(error.class(), &error)
     }
 }
 
-impl HasClass for ServeError {
-    fn class(&self) -> Class {
+impl Classify for ServeError {
+    fn class(&self) -> ProblemClass {
         match self {
-            Self::Listen { .. } | Self::Threads(_) | Self::NoPipeline => Class::Internal,
+            Self::Listen { .. } | Self::Threads(_) | Self::NoPipeline => ProblemClass::Internal,
             Self::Store(error) => error.class(),
         }
     }
@@ -99,12 +99,12 @@ impl HasClass for ServeError {
 /// A failure that belongs into the server's log. It is not logged where it occurs, because a command
 /// that runs alone prints it.
 #[derive(Clone)]
-struct ForTheLog(Arc<str>);
+struct LoggedFailure(Arc<str>);
 
 /// Logs the failures of the program and the system.
 pub(super) async fn logged(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
-    if let Some(ForTheLog(detail)) = response.extensions().get() {
+    if let Some(LoggedFailure(detail)) = response.extensions().get() {
         tracing::error!("{detail}");
     }
     response
@@ -114,7 +114,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let for_the_log = self
             .is_for_log
-            .then(|| ForTheLog(self.detail.as_str().into()));
+            .then(|| LoggedFailure(self.detail.as_str().into()));
         let problem = Problem {
             detail: self.detail,
             class: Some(self.class),
@@ -144,7 +144,7 @@ impl IntoResponse for ApiError {
 /// What any request may be answered with.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "it only describes what other types answer")]
-pub(super) enum Failures {
+pub(super) enum CommonResponses {
     /// Our own failure; the reason is in the body, more of it in the log.
     #[response(status = 500)]
     Internal(Problem),
@@ -156,7 +156,7 @@ pub(super) enum Failures {
 /// What a request that needs a token may be answered with beside that.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "it only describes what other types answer")]
-pub(super) enum Refusals {
+pub(super) enum AuthenticatedResponses {
     /// There is no token, or it is not good.
     #[response(status = 401)]
     NoToken(Problem),

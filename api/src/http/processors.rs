@@ -10,11 +10,11 @@ use session_pipeline_host::sandbox::Engines;
 use session_pipeline_pipeline::registry::listing::{self, ListedProcessor};
 use utoipa::IntoParams;
 
-use super::asked::{self, Asked};
+use super::asked::{self, ValidQuery};
 use super::caller::Admin;
-use super::problem::{ApiError, Refusals};
-use super::{Service, Source};
-use crate::body::admin::Processors;
+use super::problem::{ApiError, AuthenticatedResponses};
+use super::{HandlerSource, ServiceState};
+use crate::body::admin::ProcessorsBody;
 
 /// Which processors.
 #[derive(Deserialize, IntoParams)]
@@ -31,14 +31,14 @@ pub(super) struct ProcessorsQuery {
 
 /// The processors, in the order of their names.
 #[utoipa::path(get, path = "/api/admin/processors", operation_id = "list_processors", tag = "admin", security(("bearer" = ["admin"])),
-    params(ProcessorsQuery), responses((status = 200, body = Processors), Refusals))]
+    params(ProcessorsQuery), responses((status = 200, body = ProcessorsBody), AuthenticatedResponses))]
 pub(super) async fn list(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
     Admin(known): Admin,
-    Asked(query): Asked<ProcessorsQuery>,
-) -> Result<Json<Processors>, ApiError> {
+    ValidQuery(query): ValidQuery<ProcessorsQuery>,
+) -> Result<Json<ProcessorsBody>, ApiError> {
     let limit = asked::limit(query.limit)?;
-    let listed = move |service: &Service| {
+    let listed = move |service: &ServiceState| {
         let scratch = service.look(known.local.is_some())?;
         let listed = listing::list(
             service.registry(),
@@ -54,23 +54,23 @@ pub(super) async fn list(
         let (listed, next) = asked::page(listed.collect(), limit, |processor: &ListedProcessor| {
             processor.name.clone()
         });
-        Ok(Processors {
+        Ok(ProcessorsBody {
             next,
-            ..Processors::new(listed, &service.registry().plan())
+            ..ProcessorsBody::new(listed, &service.registry().plan())
         })
     };
     service.query(listed).await.map(Json)
 }
 
-impl Service {
+impl ServiceState {
     /// Looks at the folder of processors; returns the folder in which to compile what no run has
     /// compiled yet.
     fn look(&self, is_local: bool) -> Result<PathBuf, ApiError> {
         match &self.source {
-            Source::Pipeline(pipeline) => {
+            HandlerSource::Pipeline(pipeline) => {
                 // For a server, what another look finds that is at work already is listed the next
                 // time. A command is about to run them all, so what is compiled here stays.
-                pipeline.look(is_local)?;
+                pipeline.examine_folder(is_local)?;
                 if is_local {
                     for name in pipeline.registry().names() {
                         // The list has the reason of a failure.
@@ -79,12 +79,17 @@ impl Service {
                 }
                 Ok(pipeline.config().state_dir())
             }
-            Source::DataDir(dir) => {
+            HandlerSource::DataDir(dir) => {
                 let scratch = std::env::temp_dir();
                 let engines = Engines::new(dir.config.pool_limits(), 0);
                 let (store, now) = (dir.store.as_ref(), dir.clock.now());
-                dir.registry
-                    .look_aside(&dir.config, &engines, store, &scratch, now)?;
+                dir.registry.examine_folder_read_only(
+                    &dir.config,
+                    &engines,
+                    store,
+                    &scratch,
+                    now,
+                )?;
                 Ok(scratch)
             }
         }

@@ -6,15 +6,15 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use session_pipeline_pipeline::quarantine;
-use session_pipeline_store::{Held, Role, Which};
+use session_pipeline_store::{QuarantineFilter, QuarantinedSession, Role};
 use utoipa::IntoParams;
 
-use super::Service;
-use super::asked::{self, Asked};
+use super::ServiceState;
+use super::asked::{self, ValidQuery};
 use super::caller::Admin;
-use super::problem::{ApiError, Refusals};
+use super::problem::{ApiError, AuthenticatedResponses};
 use crate::body::Problem;
-use crate::body::quarantine::{Quarantine, Released, meant};
+use crate::body::quarantine::{QuarantineBody, ReleaseBody, meant};
 
 /// Which of those in quarantine.
 #[derive(Deserialize, IntoParams)]
@@ -56,18 +56,18 @@ pub(super) struct ReleaseQuery {
 /// The sessions that failed too often and are not tried any more.
 #[utoipa::path(get, path = "/api/admin/quarantine", operation_id = "list_quarantine", tag = "admin", security(("bearer" = ["admin"])),
     params(QuarantineQuery), responses(
-        (status = 200, body = Quarantine),
+        (status = 200, body = QuarantineBody),
         (status = 400, body = Problem, description = "There is no such processor."),
         (status = 404, body = Problem, description = "There is no such session."),
-        Refusals))]
+        AuthenticatedResponses))]
 pub(super) async fn list(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
     _: Admin,
-    Asked(query): Asked<QuarantineQuery>,
-) -> Result<Json<Quarantine>, ApiError> {
+    ValidQuery(query): ValidQuery<QuarantineQuery>,
+) -> Result<Json<QuarantineBody>, ApiError> {
     let limit = asked::limit(query.limit)?;
     let after = asked::cursor(query.cursor.as_deref(), place)?;
-    let which = Which {
+    let which = QuarantineFilter {
         processor: query.processor,
         session: query.session,
     };
@@ -83,9 +83,9 @@ pub(super) async fn list(
             service.clock().now(),
         )?)
     });
-    let place = |held: &Held| format!("{}/{}", held.processor, held.session);
+    let place = |held: &QuarantinedSession| format!("{}/{}", held.processor, held.session);
     let (held, next) = asked::page(listed.await?, limit, place);
-    Ok(Json(Quarantine {
+    Ok(Json(QuarantineBody {
         next,
         ..held.into()
     }))
@@ -94,15 +94,15 @@ pub(super) async fn list(
 /// Lets sessions out: the next run tries them, and counts their failures anew.
 #[utoipa::path(post, path = "/api/admin/quarantine/release", operation_id = "release_quarantine", tag = "admin", security(("bearer" = ["admin"])),
     params(ReleaseQuery), responses(
-        (status = 200, body = Released),
+        (status = 200, body = ReleaseBody),
         (status = 400, body = Problem, description = "There is no such processor."),
         (status = 404, body = Problem, description = "There is no such session, or it is not in quarantine."),
-        Refusals))]
+        AuthenticatedResponses))]
 pub(super) async fn release(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
     Admin(known): Admin,
-    Asked(asked): Asked<ReleaseQuery>,
-) -> Result<Json<Released>, ApiError> {
+    ValidQuery(asked): ValidQuery<ReleaseQuery>,
+) -> Result<Json<ReleaseBody>, ApiError> {
     let which =
         meant(asked.processor, asked.session, asked.all).map_err(ApiError::unprocessable)?;
     let actor = known.actor();
@@ -116,7 +116,7 @@ pub(super) async fn release(
             service.clock().now(),
         )?)
     });
-    Ok(Json(Released {
+    Ok(Json(ReleaseBody {
         released: released.await?,
     }))
 }

@@ -6,15 +6,15 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use session_pipeline_pipeline::reprocess;
-use session_pipeline_store::{Actor, Audited};
+use session_pipeline_store::{Actor, AuditedAction};
 use utoipa::IntoParams;
 
-use super::Service;
-use super::asked::Asked;
+use super::ServiceState;
+use super::asked::ValidQuery;
 use super::caller::Admin;
-use super::problem::{ApiError, Refusals};
+use super::problem::{ApiError, AuthenticatedResponses};
 use crate::body::Problem;
-use crate::body::admin::Marked;
+use crate::body::admin::ReprocessBody;
 
 /// Which sessions.
 #[derive(Deserialize, IntoParams)]
@@ -30,15 +30,15 @@ pub(super) struct ReprocessQuery {
 /// Marks sessions, so that the next run processes them again; deletes nothing.
 #[utoipa::path(post, path = "/api/admin/reprocess", operation_id = "reprocess", tag = "admin", security(("bearer" = ["admin"])),
     params(ReprocessQuery), responses(
-        (status = 200, body = Marked),
+        (status = 200, body = ReprocessBody),
         (status = 400, body = Problem, description = "There is no such processor, or it is not installed."),
         (status = 404, body = Problem, description = "There is no such session."),
-        Refusals))]
+        AuthenticatedResponses))]
 pub(super) async fn reprocess(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
     Admin(known): Admin,
-    Asked(asked): Asked<ReprocessQuery>,
-) -> Result<Json<Marked>, ApiError> {
+    ValidQuery(asked): ValidQuery<ReprocessQuery>,
+) -> Result<Json<ReprocessBody>, ApiError> {
     let actor = known.actor();
     let marked = service.query(move |service| {
         mark(
@@ -54,12 +54,12 @@ pub(super) async fn reprocess(
 
 /// Marks for whoever asks.
 pub(super) fn mark(
-    service: &Service,
+    service: &ServiceState,
     action: &'static str,
     processor: &str,
     session: Option<&str>,
     actor: Actor,
-) -> Result<Marked, ApiError> {
+) -> Result<ReprocessBody, ApiError> {
     let now = service.clock().now();
     let marked = reprocess::reprocess(
         service.config(),
@@ -67,9 +67,9 @@ pub(super) fn mark(
         service.store(),
         processor,
         session,
-        Audited { action, actor, now },
+        AuditedAction { action, actor, now },
     )?;
-    Ok(Marked {
+    Ok(ReprocessBody {
         processor: processor.to_owned(),
         marked: marked.sessions,
         quarantined: marked.quarantined,

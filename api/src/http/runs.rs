@@ -6,19 +6,19 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use session_pipeline_pipeline::report::Prices;
+use session_pipeline_pipeline::report::PriceTable;
 use session_pipeline_pipeline::run::{Pipeline, RunError, RunReport, RunRequest};
 use session_pipeline_store::{Role, Trigger};
 use utoipa::IntoParams;
 
-use super::Service;
-use super::asked::{self, Asked, Named};
+use super::ServiceState;
+use super::asked::{self, ValidName, ValidQuery};
 use super::caller::Admin;
-use super::local::{LocalCaller, Report};
-use super::problem::{ApiError, Refusals};
+use super::local::{LocalCaller, LocalReport};
+use super::problem::{ApiError, AuthenticatedResponses};
 use crate::body::Problem;
-use crate::body::run::{Run, RunBody, Runs};
-use crate::problem::Class;
+use crate::body::run::{RunBody, RunSummary, RunsBody};
+use crate::problem::ProblemClass;
 
 /// Which run.
 #[derive(Deserialize, IntoParams)]
@@ -42,11 +42,11 @@ pub(super) struct RunQuery {
         (status = 200, body = RunBody),
         (status = 400, body = Problem, description = "There is no such processor, or it is not installed."),
         (status = 409, body = Problem, description = "This processor is at work, whoever started it."),
-        Refusals))]
+        AuthenticatedResponses))]
 pub(super) async fn run(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
     Admin(known): Admin,
-    Asked(asked): Asked<RunQuery>,
+    ValidQuery(asked): ValidQuery<RunQuery>,
 ) -> Result<Json<RunBody>, ApiError> {
     if asked.max_sessions == Some(0) {
         return Err(ApiError::unprocessable(
@@ -95,10 +95,10 @@ pub(super) async fn run_off_thread(
             // The caller can be gone. The run and its audit row are not.
             let _ = answer.send(report);
         })
-        .map_err(|error| RunError::Broken(format!("the system gave it no thread ({error})")))?;
+        .map_err(|error| RunError::Internal(format!("the system gave it no thread ({error})")))?;
     report
         .await
-        .unwrap_or_else(|_| Err(RunError::Broken("its thread panicked".to_owned())))
+        .unwrap_or_else(|_| Err(RunError::Internal("its thread panicked".to_owned())))
 }
 
 /// Runs for a caller in this process, who hears of everything that concerns the run.
@@ -109,16 +109,16 @@ fn run_watched(
     local: &LocalCaller,
 ) -> Result<RunReport, RunError> {
     if pipeline.sessions_root()?.is_none() {
-        local.report(Report::NoSessionsRoot);
+        local.report(LocalReport::NoSessionsRoot);
     }
-    if let Err(error) = Prices::of(pipeline.config()) {
-        local.report(Report::UnusablePrices(&error));
+    if let Err(error) = PriceTable::load(pipeline.config()) {
+        local.report(LocalReport::UnusablePrices(&error));
     }
-    local.report(Report::RunBegins);
+    local.report(LocalReport::RunBegins);
     let report = pipeline.run(processor, request, local)?;
     let used = pipeline.store().llm_use(&report.id)?;
     if used.calls > 0 {
-        local.report(Report::ModelUse(used));
+        local.report(LocalReport::ModelUse(used));
     }
     if report.stats.processed > 0 {
         pipeline.store().checkpoint()?;
@@ -143,38 +143,38 @@ pub(super) struct RunsQuery {
 
 /// The latest runs, the newest first.
 #[utoipa::path(get, path = "/api/admin/runs", operation_id = "list_runs", tag = "runs", security(("bearer" = ["admin"])),
-    params(RunsQuery), responses((status = 200, body = Runs), Refusals))]
+    params(RunsQuery), responses((status = 200, body = RunsBody), AuthenticatedResponses))]
 pub(super) async fn list(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
     _: Admin,
-    Asked(query): Asked<RunsQuery>,
-) -> Result<Json<Runs>, ApiError> {
+    ValidQuery(query): ValidQuery<RunsQuery>,
+) -> Result<Json<RunsBody>, ApiError> {
     let limit = asked::limit(query.limit)?;
     let before = asked::cursor(query.cursor.as_deref(), |text| text.parse().ok())?;
-    let rows = move |service: &Service| {
+    let rows = move |service: &ServiceState| {
         let store = service.database()?;
         Ok(store.runs(query.processor.as_deref(), before, limit + 1)?)
     };
     let runs = service.read(Role::Admin, rows).await?;
     let (runs, next) = asked::page(runs, limit, |run| run.id.clone());
-    let runs = runs.into_iter().map(Run::from).collect();
-    Ok(Json(Runs { runs, next }))
+    let runs = runs.into_iter().map(RunSummary::from).collect();
+    Ok(Json(RunsBody { runs, next }))
 }
 
 /// One run.
 #[utoipa::path(get, path = "/api/admin/runs/{id}", operation_id = "show_run", tag = "runs", security(("bearer" = ["admin"])),
     params(("id" = String, Path, description = "The id of the run.")), responses(
-        (status = 200, body = Run),
+        (status = 200, body = RunSummary),
         (status = 404, body = Problem, description = "There is no such run."),
-        Refusals))]
+        AuthenticatedResponses))]
 pub(super) async fn show(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
     _: Admin,
-    Named(id): Named,
-) -> Result<Json<Run>, ApiError> {
+    ValidName(id): ValidName,
+) -> Result<Json<RunSummary>, ApiError> {
     let shown = session_pipeline_host::fault::printable(&id);
-    let row = move |service: &Service| Ok(service.database()?.run_row(&id)?);
+    let row = move |service: &ServiceState| Ok(service.database()?.run_row(&id)?);
     let run = service.read(Role::Admin, row).await?;
     run.map(|row| Json(row.into()))
-        .ok_or_else(|| ApiError::new(Class::NotFound, format!("there is no run `{shown}`")))
+        .ok_or_else(|| ApiError::new(ProblemClass::NotFound, format!("there is no run `{shown}`")))
 }

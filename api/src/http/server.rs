@@ -15,7 +15,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use session_pipeline_pipeline::run::{Pipeline, RunRequest};
 use session_pipeline_pipeline::scheduler::Scheduler;
-use session_pipeline_pipeline::scheduler::timetable::JobEnd;
+use session_pipeline_pipeline::scheduler::timetable::JobResult;
 use session_pipeline_store::{Actor, StoreError, Trigger};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -27,7 +27,7 @@ use super::connections::Connections;
 use super::problem::ApiError;
 use super::runs::run_off_thread;
 use super::stream::ClientStream;
-use super::{Service, Source, router};
+use super::{HandlerSource, ServiceState, router};
 
 /// Threads that answer requests; they never wait for anything but the network.
 const ANSWERING_THREADS: usize = 2;
@@ -64,7 +64,7 @@ pub enum ServeError {
 /// A service that answers requests until it is stopped.
 #[derive(Debug)]
 pub struct Server {
-    service: Arc<Service>,
+    service: Arc<ServiceState>,
     pipeline: Arc<Pipeline>,
     url: String,
     runtime: Runtime,
@@ -90,7 +90,7 @@ impl Signals {
 
 /// How a service ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stopped {
+pub struct Shutdown {
     /// Whether all runs had come to their end; others were cut off, and are recorded so.
     pub is_complete: bool,
 }
@@ -100,8 +100,8 @@ impl Server {
     ///
     /// # Errors
     /// When the address is taken, or the system or the data dir refuses.
-    pub fn start(service: Arc<Service>, address: SocketAddr) -> Result<Self, ServeError> {
-        let Source::Pipeline(pipeline) = &service.source else {
+    pub fn start(service: Arc<ServiceState>, address: SocketAddr) -> Result<Self, ServeError> {
+        let HandlerSource::Pipeline(pipeline) = &service.source else {
             return Err(ServeError::NoPipeline);
         };
         let pipeline = Arc::clone(pipeline);
@@ -117,7 +117,7 @@ impl Server {
             .block_on(TcpListener::bind(address))
             .map_err(listen)?;
         let url = format!("http://{}", listener.local_addr().map_err(listen)?);
-        pipeline.store().announce(&url)?;
+        pipeline.store().publish_url(&url)?;
         let stopping = watch::Sender::new(false);
         let accept = accept(listener, Arc::clone(&service), stopping.subscribe());
         let accepting = runtime.spawn(accept);
@@ -142,7 +142,7 @@ impl Server {
                 let config = pipeline.config();
                 let request = RunRequest::service(config, Trigger::Scheduler, Actor::scheduler());
                 let result = run_off_thread(pipeline, processor, request, None).await;
-                let end = JobEnd::from(&result);
+                let end = JobResult::from(&result);
                 if let Err(error) = result {
                     let error = ApiError::from(error);
                     error.log();
@@ -157,7 +157,7 @@ impl Server {
                 // An error says that the server is gone, which is a stop too.
                 let _ = stopping.wait_for(|stopping| *stopping).await;
             };
-            scheduler.drive(pipeline, run, stop).await;
+            scheduler.run(pipeline, run, stop).await;
         });
     }
 
@@ -167,7 +167,7 @@ impl Server {
     }
 
     /// The service behind it.
-    pub fn service(&self) -> &Arc<Service> {
+    pub fn service(&self) -> &Arc<ServiceState> {
         &self.service
     }
 
@@ -209,12 +209,12 @@ impl Server {
 
     /// Stops: no run begins any more, those at work end after the sessions in hand, requests get
     /// their answers, and the database is brought to rest. What takes longer than allowed is cut off.
-    pub fn stop(self) -> Stopped {
+    pub fn stop(self) -> Shutdown {
         let pipeline = self.pipeline;
         let until = Instant::now() + self.service.limits.stop_time_max;
         let left = || until.saturating_duration_since(Instant::now());
         pipeline.stop();
-        pipeline.store().stop_updates();
+        pipeline.store().stop_rollup_updates();
         self.stopping.send_replace(true);
         let is_complete = pipeline.wait_until_idle(left().saturating_sub(ANSWER_TIME));
         if !is_complete {
@@ -240,15 +240,19 @@ impl Server {
         // can all of the log be brought into the file.
         self.runtime.shutdown_timeout(left());
         let rest = pipeline.store().checkpoint();
-        if let Err(error) = rest.and_then(|()| pipeline.store().announce("")) {
+        if let Err(error) = rest.and_then(|()| pipeline.store().publish_url("")) {
             tracing::warn!("the database was not brought to rest: {error}");
         }
-        Stopped { is_complete }
+        Shutdown { is_complete }
     }
 }
 
 /// Takes connections until the service stops, then waits for those at work.
-async fn accept(listener: TcpListener, service: Arc<Service>, mut stopping: watch::Receiver<bool>) {
+async fn accept(
+    listener: TcpListener,
+    service: Arc<ServiceState>,
+    mut stopping: watch::Receiver<bool>,
+) {
     let limits = service.limits.clone();
     let connections = Connections::new(&limits);
     let graceful = GracefulShutdown::new();

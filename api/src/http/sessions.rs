@@ -5,17 +5,17 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use session_pipeline_pipeline::listing::{self, ListedSession, Pages, Part};
+use session_pipeline_pipeline::listing::{self, ListRange, ListedSession, SessionPages};
 use session_pipeline_store::Role;
 use utoipa::IntoParams;
 
-use super::Service;
-use super::asked::{self, Asked};
+use super::ServiceState;
+use super::asked::{self, ValidQuery};
 use super::caller::Admin;
-use super::local::{LocalCaller, Report};
-use super::problem::{ApiError, Refusals};
+use super::local::{LocalCaller, LocalReport};
+use super::problem::{ApiError, AuthenticatedResponses};
 use crate::body::Problem;
-use crate::body::session::{Session, Sessions, SessionsAnswer, Shown};
+use crate::body::session::{SessionBody, SessionDetailsBody, SessionsBody, SessionsOrDetails};
 
 /// Which sessions.
 #[derive(Deserialize, IntoParams)]
@@ -35,14 +35,14 @@ pub(super) struct SessionsQuery {
 /// The sessions in the order of their keys, and how each stands with every processor.
 #[utoipa::path(get, path = "/api/admin/sessions", operation_id = "list_sessions", tag = "admin", security(("bearer" = ["admin"])),
     params(SessionsQuery), responses(
-        (status = 200, body = SessionsAnswer),
+        (status = 200, body = SessionsOrDetails),
         (status = 404, body = Problem, description = "There is no such session."),
-        Refusals))]
+        AuthenticatedResponses))]
 pub(super) async fn list(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
     Admin(known): Admin,
-    Asked(query): Asked<SessionsQuery>,
-) -> Result<Json<SessionsAnswer>, ApiError> {
+    ValidQuery(query): ValidQuery<SessionsQuery>,
+) -> Result<Json<SessionsOrDetails>, ApiError> {
     let limit = asked::limit(query.limit)?;
     let sessions = service.read(Role::Admin, move |service| {
         let (config, registry) = (service.config(), service.registry());
@@ -50,25 +50,26 @@ pub(super) async fn list(
         Ok(match (&query.key, &known.local) {
             (None, Some(local)) => {
                 report_all(service, local)?;
-                SessionsAnswer::List(Sessions::from(Vec::new()))
+                SessionsOrDetails::List(SessionsBody::from(Vec::new()))
             }
             (Some(key), _) => {
                 let shown = listing::show(config, registry, store, key, now)?;
-                SessionsAnswer::One(Shown::from(&shown))
+                SessionsOrDetails::One(SessionDetailsBody::from(&shown))
             }
             (None, None) => {
                 let wanted = limit as usize + 1;
-                let part = Part {
+                let part = ListRange {
                     after: query.cursor.as_deref(),
                     limit: Some(wanted),
                 };
-                let listed = Pages::open(config, registry, store, part, now)?.next(wanted)?;
+                let listed =
+                    SessionPages::open(config, registry, store, part, now)?.next(wanted)?;
                 let place = |session: &ListedSession| session.key.clone();
                 let (listed, next) = asked::page(listed, limit, place);
-                let sessions: Vec<_> = listed.iter().map(Session::from).collect();
-                SessionsAnswer::List(Sessions {
+                let sessions: Vec<_> = listed.iter().map(SessionBody::from).collect();
+                SessionsOrDetails::List(SessionsBody {
                     next,
-                    ..Sessions::from(sessions)
+                    ..SessionsBody::from(sessions)
                 })
             }
         })
@@ -78,21 +79,21 @@ pub(super) async fn list(
 
 /// Reports all sessions to a caller in this process: one walk is enough for them, and no list is too
 /// long.
-fn report_all(service: &Service, local: &LocalCaller) -> Result<(), ApiError> {
+fn report_all(service: &ServiceState, local: &LocalCaller) -> Result<(), ApiError> {
     let (config, registry) = (service.config(), service.registry());
     let (store, now) = (service.store(), service.clock().now());
-    let mut pages = Pages::open(config, registry, store, Part::default(), now)?;
+    let mut pages = SessionPages::open(config, registry, store, ListRange::default(), now)?;
     if !pages.has_root {
-        local.report(Report::NoSessionsRoot);
+        local.report(LocalReport::NoSessionsRoot);
     }
-    local.report(Report::Skipped(&pages.notes));
+    local.report(LocalReport::Skipped(&pages.notes));
     loop {
         let page = pages.next(listing::READ_AT_ONCE)?;
         if page.is_empty() {
             return Ok(());
         }
-        let page = page.iter().map(Session::from).collect();
-        if !local.report(Report::Sessions(page)) {
+        let page = page.iter().map(SessionBody::from).collect();
+        if !local.report(LocalReport::Sessions(page)) {
             return Ok(());
         }
     }

@@ -12,20 +12,20 @@ use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::run::Pipeline;
 use session_pipeline_store::Store;
 
-use super::Service;
+use super::ServiceState;
 use super::problem::ApiError;
-use crate::problem::Class;
+use crate::problem::ProblemClass;
 
 /// What the handlers work on.
-pub(crate) enum Source {
+pub(crate) enum HandlerSource {
     /// A pipeline, which can run processors.
     Pipeline(Arc<Pipeline>),
     /// A data directory without anything that runs processors.
-    DataDir(Box<DataDir>),
+    DataDir(Box<ReadOnlyDataDir>),
 }
 
 /// A data directory, as far as it exists.
-pub(crate) struct DataDir {
+pub(crate) struct ReadOnlyDataDir {
     pub(crate) config: Config,
     pub(crate) registry: Registry,
     pub(crate) clock: Arc<dyn Clock>,
@@ -35,7 +35,7 @@ pub(crate) struct DataDir {
     pub(crate) has_model: bool,
 }
 
-impl Source {
+impl HandlerSource {
     pub(super) fn clock(&self) -> &Arc<dyn Clock> {
         match self {
             Self::Pipeline(pipeline) => pipeline.clock(),
@@ -44,7 +44,7 @@ impl Source {
     }
 }
 
-impl DataDir {
+impl ReadOnlyDataDir {
     /// The cadences of the processors that ran here before: a status does not wait for a compiler.
     pub(super) fn cadences(&self) -> HashMap<String, Duration> {
         let Some(store) = &self.store else {
@@ -55,7 +55,7 @@ impl DataDir {
         let known = names.filter_map(|name| {
             let processor = self
                 .registry
-                .glance_at(&name, &self.config, &engines, store)?;
+                .load_if_compiled(&name, &self.config, &engines, store)?;
             let cadence = Duration::from_secs(processor.manifest().cadence_seconds.into());
             Some((name, cadence))
         });
@@ -63,7 +63,7 @@ impl DataDir {
     }
 }
 
-impl Service {
+impl ServiceState {
     /// Whether its callers are in this process.
     pub(super) fn is_local(&self) -> bool {
         self.keyring.is_none()
@@ -71,15 +71,15 @@ impl Service {
 
     pub(super) fn config(&self) -> &Config {
         match &self.source {
-            Source::Pipeline(pipeline) => pipeline.config(),
-            Source::DataDir(dir) => &dir.config,
+            HandlerSource::Pipeline(pipeline) => pipeline.config(),
+            HandlerSource::DataDir(dir) => &dir.config,
         }
     }
 
     pub(super) fn registry(&self) -> &Registry {
         match &self.source {
-            Source::Pipeline(pipeline) => pipeline.registry(),
-            Source::DataDir(dir) => &dir.registry,
+            HandlerSource::Pipeline(pipeline) => pipeline.registry(),
+            HandlerSource::DataDir(dir) => &dir.registry,
         }
     }
 
@@ -90,16 +90,16 @@ impl Service {
     /// The database; `None` where there is none yet.
     pub(super) fn store(&self) -> Option<&Store> {
         match &self.source {
-            Source::Pipeline(pipeline) => Some(pipeline.store()),
-            Source::DataDir(dir) => dir.store.as_ref(),
+            HandlerSource::Pipeline(pipeline) => Some(pipeline.store()),
+            HandlerSource::DataDir(dir) => dir.store.as_ref(),
         }
     }
 
     /// Whether a run would have a language model.
     pub(super) fn has_language_model(&self) -> bool {
         match &self.source {
-            Source::Pipeline(pipeline) => pipeline.has_language_model(),
-            Source::DataDir(dir) => dir.has_model,
+            HandlerSource::Pipeline(pipeline) => pipeline.has_language_model(),
+            HandlerSource::DataDir(dir) => dir.has_model,
         }
     }
 
@@ -107,16 +107,16 @@ impl Service {
     pub(super) fn database(&self) -> Result<&Store, ApiError> {
         self.store().ok_or_else(|| {
             let detail = "there is no database yet; `session-pipeline run` creates it";
-            ApiError::new(Class::Database, detail)
+            ApiError::new(ProblemClass::Database, detail)
         })
     }
 
     /// The pipeline, for a request that runs processors.
     pub(super) fn pipeline(&self) -> Result<&Arc<Pipeline>, ApiError> {
         match &self.source {
-            Source::Pipeline(pipeline) => Ok(pipeline),
-            Source::DataDir(_) => Err(ApiError::new(
-                Class::Internal,
+            HandlerSource::Pipeline(pipeline) => Ok(pipeline),
+            HandlerSource::DataDir(_) => Err(ApiError::new(
+                ProblemClass::Internal,
                 "this command opened no pipeline; please report it",
             )),
         }

@@ -9,13 +9,13 @@ use serde::Deserialize;
 use session_pipeline_pipeline::token;
 use utoipa::IntoParams;
 
-use super::Service;
-use super::asked::{self, Asked, Named, Sent};
+use super::ServiceState;
+use super::asked::{self, ValidJson, ValidName, ValidQuery};
 use super::caller::Admin;
-use super::problem::{ApiError, Refusals};
+use super::problem::{ApiError, AuthenticatedResponses};
 use crate::body::Problem;
-use crate::body::token::{CreatedToken, NewToken, Token, Tokens};
-use crate::problem::Class;
+use crate::body::token::{CreatedTokenBody, NewTokenBody, TokenBody, TokensBody};
+use crate::problem::ProblemClass;
 
 /// Which tokens.
 #[derive(Deserialize, IntoParams)]
@@ -32,39 +32,39 @@ pub(super) struct TokensQuery {
 
 /// The tokens, without their texts, in the order in which they were created.
 #[utoipa::path(get, path = "/api/admin/tokens", operation_id = "list_tokens", tag = "tokens", security(("bearer" = ["admin"])),
-    params(TokensQuery), responses((status = 200, body = Tokens), Refusals))]
+    params(TokensQuery), responses((status = 200, body = TokensBody), AuthenticatedResponses))]
 pub(super) async fn list(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
     _: Admin,
-    Asked(query): Asked<TokensQuery>,
-) -> Result<Json<Tokens>, ApiError> {
+    ValidQuery(query): ValidQuery<TokensQuery>,
+) -> Result<Json<TokensBody>, ApiError> {
     let limit = asked::limit(query.limit)?;
-    let listed = move |service: &Service| {
+    let listed = move |service: &ServiceState| {
         let store = service.database()?;
         Ok(store.tokens_after(query.cursor.as_deref(), limit + 1)?)
     };
     let tokens = service.about_tokens(listed).await?;
     let (tokens, next) = asked::page(tokens, limit, |token| token.id.clone());
-    let tokens = tokens.into_iter().map(Token::from).collect();
-    Ok(Json(Tokens { tokens, next }))
+    let tokens = tokens.into_iter().map(TokenBody::from).collect();
+    Ok(Json(TokensBody { tokens, next }))
 }
 
 /// Makes a token; its text is shown this once.
 #[utoipa::path(post, path = "/api/admin/tokens", operation_id = "create_token", tag = "tokens", security(("bearer" = ["admin"])),
-    request_body = NewToken, responses(
-        (status = 201, body = CreatedToken),
+    request_body = NewTokenBody, responses(
+        (status = 201, body = CreatedTokenBody),
         (status = 400, body = Problem, description = "The body is no JSON."),
         (status = 415, body = Problem, description = "The body does not say that it is JSON."),
-        Refusals))]
+        AuthenticatedResponses))]
 pub(super) async fn create(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
     Admin(known): Admin,
-    Sent(new): Sent<NewToken>,
-) -> Result<(StatusCode, Json<CreatedToken>), ApiError> {
+    ValidJson(new): ValidJson<NewTokenBody>,
+) -> Result<(StatusCode, Json<CreatedTokenBody>), ApiError> {
     if known.is_scheduler() {
         // A shared secret must not be able to outlive its own change (BEHAVIOUR.md 4.4).
         let detail = "the scheduler's secret makes no tokens; use a token of your own";
-        return Err(ApiError::new(Class::Forbidden, detail));
+        return Err(ApiError::new(ProblemClass::Forbidden, detail));
     }
     let actor = known.actor();
     let created = service.about_tokens(move |service| {
@@ -77,7 +77,7 @@ pub(super) async fn create(
         })
     });
     let created = created.await?;
-    let body = CreatedToken {
+    let body = CreatedTokenBody {
         id: created.token.id,
         token: created.text,
         role: created.token.role.into(),
@@ -88,14 +88,14 @@ pub(super) async fn create(
 /// Takes a token back, from now on.
 #[utoipa::path(delete, path = "/api/admin/tokens/{id}", operation_id = "revoke_token", tag = "tokens", security(("bearer" = ["admin"])),
     params(("id" = String, Path, description = "The id of the token.")), responses(
-        (status = 200, body = Token),
+        (status = 200, body = TokenBody),
         (status = 404, body = Problem, description = "There is no such token."),
-        Refusals))]
+        AuthenticatedResponses))]
 pub(super) async fn revoke(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
     Admin(known): Admin,
-    Named(id): Named,
-) -> Result<Json<Token>, ApiError> {
+    ValidName(id): ValidName,
+) -> Result<Json<TokenBody>, ApiError> {
     let actor = known.actor();
     let revoked = service.about_tokens(move |service| {
         let (store, now) = (service.database()?, service.clock().now());

@@ -15,13 +15,13 @@ use session_pipeline_store::AuditEntry;
 use utoipa::ToSchema;
 
 use self::form::FormBody;
-use self::sink::Sink;
-use super::Service;
-use super::caller::Known;
-use super::problem::{ApiError, Refusals};
+use self::sink::UploadFile;
+use super::ServiceState;
+use super::caller::AnyRole;
+use super::problem::{ApiError, AuthenticatedResponses};
 use crate::body::Problem;
-use crate::body::usage::Uploaded;
-use crate::problem::Class;
+use crate::body::usage::UploadBody;
+use crate::problem::ProblemClass;
 
 pub(super) use uploaders::Uploaders;
 
@@ -41,22 +41,22 @@ pub(super) struct UploadForm {
 /// one before.
 #[utoipa::path(post, path = "/api/upload/sessions", operation_id = "upload_session", tag = "upload", security(("bearer" = [])),
     request_body(content = UploadForm, content_type = "multipart/form-data"), responses(
-        (status = 200, body = Uploaded),
+        (status = 200, body = UploadBody),
         (status = 400, body = Problem, description = "The form is malformed or has no file, the file's name can't be that of a session, or it is no gzip."),
         (status = 409, body = Problem, description = "The sessions are outside of the data dir, or something else is in the place of the session or its folder."),
         (status = 415, body = Problem, description = "The body is no form."),
         (status = 429, body = Problem, description = "The token's user has as many uploads in progress as are allowed."),
         (status = 507, body = Problem, description = "The user's quota is used up, or the disk is nearly full."),
-        Refusals))]
+        AuthenticatedResponses))]
 pub(super) async fn upload(
-    State(service): State<Arc<Service>>,
-    known: Known,
+    State(service): State<Arc<ServiceState>>,
+    known: AnyRole,
     request: Request,
-) -> Result<Json<Uploaded>, ApiError> {
+) -> Result<Json<UploadBody>, ApiError> {
     let Some(user) = known.caller.user_id.clone() else {
         let detail =
             "this token belongs to nobody; upload with one made by `token create --user EMAIL`";
-        return Err(ApiError::new(Class::Forbidden, detail));
+        return Err(ApiError::new(ProblemClass::Forbidden, detail));
     };
     let _turn = service.uploaders.turn(&user, &service.limits).await?;
     let (request, body) = FormBody::of(request, service.limits.upload_bytes_max)?;
@@ -86,17 +86,17 @@ fn unreadable(status: StatusCode, reason: &str) -> ApiError {
 }
 
 async fn keep(
-    service: &Arc<Service>,
-    known: &Known,
+    service: &Arc<ServiceState>,
+    known: &AnyRole,
     user: &str,
     mut field: Field<'_>,
     body: &FormBody,
-) -> Result<Uploaded, ApiError> {
+) -> Result<UploadBody, ApiError> {
     let sent = field.file_name().unwrap_or_default().to_owned();
     let name = sent.strip_suffix(".gz").unwrap_or(&sent).to_owned();
     let is_gzip = name != sent;
     let (owner, filename) = (user.to_owned(), name.clone());
-    let begin = move |service: &Service| {
+    let begin = move |service: &ServiceState| {
         let (config, now) = (service.config(), service.clock().now());
         Ok(upload::begin(
             config,
@@ -107,7 +107,7 @@ async fn keep(
         )?)
     };
     let incoming = service.write_upload(begin).await?;
-    let mut sink = Sink::new(incoming, service.limits.upload_bytes_max, is_gzip);
+    let mut sink = UploadFile::new(incoming, service.limits.upload_bytes_max, is_gzip);
     while let Some(chunk) = field.chunk().await.map_err(|error| body.refusal(&error))? {
         sink = service
             .write_upload(move |_| {
@@ -133,14 +133,14 @@ async fn keep(
         })?;
         Ok(size)
     });
-    Ok(Uploaded {
+    Ok(UploadBody {
         status: "ok".to_owned(),
         filename: name,
         size: size.await?,
     })
 }
 
-impl Service {
+impl ServiceState {
     /// Writes to the disk on a thread of its own. Only as many uploads as are allowed write at once;
     /// one whose client is slow takes none of these places while it waits.
     async fn write_upload<T: Send + 'static>(
@@ -156,14 +156,14 @@ impl From<UploadError> for ApiError {
     fn from(error: UploadError) -> Self {
         match error {
             error if error.is_full() => Self::new(
-                Class::InsufficientStorage,
-                session_pipeline_host::fault::chain(&error),
+                ProblemClass::InsufficientStorage,
+                session_pipeline_host::fault::error_chain(&error),
             ),
             UploadError::Name(_) | UploadError::NameTooLong(_) => Self::bad(error.to_string()),
-            UploadError::ElsewhereRoot
+            UploadError::ForeignRoot
             | UploadError::Folder(_)
-            | UploadError::NoFolder(_)
-            | UploadError::Removed => Self::new(Class::Conflict, error.to_string()),
+            | UploadError::NotAFolder(_)
+            | UploadError::Removed => Self::new(ProblemClass::Conflict, error.to_string()),
             error => Self::internal(&error),
         }
     }

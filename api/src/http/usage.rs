@@ -10,19 +10,21 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::day::Day;
-use session_pipeline_pipeline::report::{self, Days, Prices, Report, activity, export};
-use session_pipeline_store::{AuditEntry, Audited, Role};
+use session_pipeline_pipeline::report::{
+    self, DayRange, PriceTable, UsageReport, activity, export,
+};
+use session_pipeline_store::{AuditEntry, AuditedAction, Role};
 use tokio::io::{AsyncReadExt, BufReader};
 use utoipa::{IntoParams, ToSchema};
 
-use super::asked::Asked;
+use super::asked::ValidQuery;
 use super::caller::{Admin, Analyst};
-use super::problem::{ApiError, Refusals};
+use super::problem::{ApiError, AuthenticatedResponses};
 use super::reprocess::mark;
-use super::{Service, local};
+use super::{ServiceState, local};
 use crate::body::Problem;
-use crate::body::admin::Marked;
-use crate::body::usage::{PruneStatus, Pruned, UsageReport};
+use crate::body::admin::ReprocessBody;
+use crate::body::usage::{PruneBody, PruneStatus, UsageReportBody};
 
 /// The processor behind all of this.
 const USAGE: &str = "usage";
@@ -32,7 +34,7 @@ const PIECE_BYTES: usize = 64 << 10;
 /// What a row stands for.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum By {
+pub(super) enum GroupingParam {
     /// Days, in UTC.
     #[default]
     Day,
@@ -58,7 +60,7 @@ pub(super) struct ReportQuery {
     /// What a row stands for.
     #[serde(default)]
     #[param(inline)]
-    by: By,
+    by: GroupingParam,
     /// The first day, in UTC.
     #[param(format = Date)]
     since: Option<String>,
@@ -69,11 +71,11 @@ pub(super) struct ReportQuery {
 
 /// Tokens, cost and messages, each message counted once over all files.
 #[utoipa::path(get, path = "/api/usage/summary", operation_id = "report_usage", tag = "usage", security(("bearer" = ["analyst"])),
-    params(ReportQuery), responses((status = 200, body = UsageReport), Refusals))]
+    params(ReportQuery), responses((status = 200, body = UsageReportBody), AuthenticatedResponses))]
 pub(super) async fn report(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
     analyst: Analyst,
-    Asked(asked): Asked<ReportQuery>,
+    ValidQuery(asked): ValidQuery<ReportQuery>,
 ) -> Result<Response, ApiError> {
     let day = |name: &str, text: Option<String>| -> Result<Option<Day>, ApiError> {
         let day = text.map(|text| {
@@ -82,7 +84,7 @@ pub(super) async fn report(
         });
         day.transpose()
     };
-    let days = Days {
+    let days = DayRange {
         since: day("since", asked.since)?,
         until: day("until", asked.until)?,
     };
@@ -93,22 +95,22 @@ pub(super) async fn report(
         return Err(ApiError::unprocessable(detail));
     }
     let by = match asked.by {
-        By::Day => Some(report::By::Day),
-        By::Month => Some(report::By::Month),
-        By::Session => Some(report::By::Session),
-        By::User => Some(report::By::User),
-        By::Model => Some(report::By::Model),
-        By::Project => Some(report::By::Project),
-        By::Tool => None,
+        GroupingParam::Day => Some(report::ReportGrouping::Day),
+        GroupingParam::Month => Some(report::ReportGrouping::Month),
+        GroupingParam::Session => Some(report::ReportGrouping::Session),
+        GroupingParam::User => Some(report::ReportGrouping::User),
+        GroupingParam::Model => Some(report::ReportGrouping::Model),
+        GroupingParam::Project => Some(report::ReportGrouping::Project),
+        GroupingParam::Tool => None,
     };
     let local = analyst.local;
     let body = service.read(analyst.role, move |service| {
-        let prices = Prices::of(service.config())?;
+        let prices = PriceTable::load(service.config())?;
         let (store, clock) = (service.store(), service.clock());
         let now = clock.now();
         let nothing = || {
             if let Some(local) = &local {
-                local.report(local::Report::NothingProcessed);
+                local.report(local::LocalReport::NothingProcessed);
             }
         };
         let body = match by {
@@ -116,7 +118,7 @@ pub(super) async fn report(
                 let report = store.map(|store| report::usage(store, &prices, by, days, clock));
                 let report = report.transpose()?.flatten().unwrap_or_else(|| {
                     nothing();
-                    Report::empty(by.key(), now)
+                    UsageReport::empty(by.key(), now)
                 });
                 serde_json::to_vec(&report)
             }
@@ -124,7 +126,7 @@ pub(super) async fn report(
                 let report = store.map(|store| report::tools(store, &prices, days, clock));
                 let report = report.transpose()?.flatten().unwrap_or_else(|| {
                     nothing();
-                    Report::empty("tool", now)
+                    UsageReport::empty("tool", now)
                 });
                 serde_json::to_vec(&report)
             }
@@ -143,13 +145,13 @@ fn unread(name: &str, text: &str, error: &dyn std::error::Error) -> String {
 /// Marks all sessions, so that the next run extracts usage again; deletes nothing.
 #[utoipa::path(post, path = "/api/admin/usage/reprocess", operation_id = "reprocess_usage", tag = "usage", security(("bearer" = ["admin"])),
     responses(
-        (status = 200, body = Marked),
+        (status = 200, body = ReprocessBody),
         (status = 400, body = Problem, description = "The processor is not installed."),
-        Refusals))]
+        AuthenticatedResponses))]
 pub(super) async fn reprocess(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
     Admin(known): Admin,
-) -> Result<Json<Marked>, ApiError> {
+) -> Result<Json<ReprocessBody>, ApiError> {
     let actor = known.actor();
     let marked = service.query(move |service| mark(service, "usage.reprocess", USAGE, None, actor));
     Ok(Json(marked.await?))
@@ -158,16 +160,16 @@ pub(super) async fn reprocess(
 /// Removes the events that are older than the retention that the operator set.
 #[utoipa::path(post, path = "/api/admin/usage/prune", operation_id = "prune_usage", tag = "usage", security(("bearer" = ["admin"])),
     responses(
-        (status = 200, body = Pruned),
+        (status = 200, body = PruneBody),
         (status = 400, body = Problem, description = "The processor is not installed."),
-        Refusals))]
+        AuthenticatedResponses))]
 pub(super) async fn prune(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
     Admin(known): Admin,
-) -> Result<Json<Pruned>, ApiError> {
+) -> Result<Json<PruneBody>, ApiError> {
     let Some(days) = service.config().service.usage_retention_days else {
         let reason = "no retention is set: USAGE_EVENTS_RETENTION_DAYS is 0 or not there";
-        return Ok(Json(Pruned {
+        return Ok(Json(PruneBody {
             status: PruneStatus::Skipped,
             reason: Some(reason.to_owned()),
             retention_days: None,
@@ -179,7 +181,7 @@ pub(super) async fn prune(
     let pruned = service.query(move |service| {
         let now = with_tables(service)?;
         let store = service.database()?;
-        let audited = Audited {
+        let audited = AuditedAction {
             action: "usage.prune",
             actor,
             now,
@@ -187,7 +189,7 @@ pub(super) async fn prune(
         Ok(activity::prune(store, days, audited)?)
     });
     let (deleted, remaining) = pruned.await?;
-    Ok(Json(Pruned {
+    Ok(Json(PruneBody {
         status: PruneStatus::Ok,
         reason: None,
         retention_days: Some(days),
@@ -197,7 +199,7 @@ pub(super) async fn prune(
 }
 
 /// Sees to it that the tables and views are there, also where no run was yet; gives the time.
-fn with_tables(service: &Service) -> Result<UtcMicros, ApiError> {
+fn with_tables(service: &ServiceState) -> Result<UtcMicros, ApiError> {
     service.pipeline()?.processor(USAGE)?;
     Ok(service.clock().now())
 }
@@ -205,7 +207,7 @@ fn with_tables(service: &Service) -> Result<UtcMicros, ApiError> {
 /// What kind of file.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Format {
+pub(super) enum ExportFormatParam {
     /// Comma-separated values, with a header.
     #[default]
     Csv,
@@ -223,7 +225,7 @@ pub(super) struct ExportQuery {
     /// What kind of file.
     #[serde(default)]
     #[param(inline)]
-    format: Format,
+    format: ExportFormatParam,
     /// From this instant on: a day in UTC, or a time with its zone.
     since: Option<String>,
     /// Before this one.
@@ -240,11 +242,11 @@ pub(super) struct ExportQuery {
         (status = 200, description = "The events.", content(
             (String = "text/csv"), (String = "application/x-ndjson"), (String = "application/octet-stream"))),
         (status = 400, body = Problem, description = "A time can't be read, or the processor is not installed."),
-        Refusals))]
+        AuthenticatedResponses))]
 pub(super) async fn export(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
     Admin(known): Admin,
-    Asked(asked): Asked<ExportQuery>,
+    ValidQuery(asked): ValidQuery<ExportQuery>,
 ) -> Result<Response, ApiError> {
     let instant = |name: &str, text: Option<String>| -> Result<Option<UtcMicros>, ApiError> {
         let instant = text.map(|text| {
@@ -253,17 +255,17 @@ pub(super) async fn export(
         });
         instant.transpose()
     };
-    let filter = export::Filter {
+    let filter = export::EventFilter {
         since: instant("since", asked.since)?,
         until: instant("until", asked.until)?,
         username: asked.user_id,
         source: asked.source,
     };
     let (format, kind, name) = match asked.format {
-        Format::Csv => (export::Format::Csv, "text/csv; charset=utf-8", "csv"),
-        Format::Json => (export::Format::Json, "application/x-ndjson", "json"),
-        Format::Parquet => (
-            export::Format::Parquet,
+        ExportFormatParam::Csv => (export::ExportFormat::Csv, "text/csv; charset=utf-8", "csv"),
+        ExportFormatParam::Json => (export::ExportFormat::Json, "application/x-ndjson", "json"),
+        ExportFormatParam::Parquet => (
+            export::ExportFormat::Parquet,
             "application/octet-stream",
             "parquet",
         ),
@@ -298,7 +300,7 @@ pub(super) async fn export(
 
 /// How far back to look.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
-pub(super) enum Window {
+pub(super) enum SummaryWindowParam {
     /// Seven days.
     #[default]
     #[serde(rename = "7d")]
@@ -319,7 +321,7 @@ pub(super) struct SummaryQuery {
     /// How far back to look.
     #[serde(default)]
     #[param(inline)]
-    window: Window,
+    window: SummaryWindowParam,
 }
 
 /// Who did how much: tools, users, failures, active days, and our own slow actions.
@@ -327,16 +329,16 @@ pub(super) struct SummaryQuery {
     params(SummaryQuery), responses(
         (status = 200, body = activity::Activity),
         (status = 400, body = Problem, description = "The processor is not installed."),
-        Refusals))]
+        AuthenticatedResponses))]
 pub(super) async fn summary(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ServiceState>>,
     _: Admin,
-    Asked(asked): Asked<SummaryQuery>,
+    ValidQuery(asked): ValidQuery<SummaryQuery>,
 ) -> Result<Json<activity::Activity>, ApiError> {
     let window = match asked.window {
-        Window::Week => activity::Window::Days(7),
-        Window::Month => activity::Window::Days(30),
-        Window::All => activity::Window::All,
+        SummaryWindowParam::Week => activity::ActivityWindow::Days(7),
+        SummaryWindowParam::Month => activity::ActivityWindow::Days(30),
+        SummaryWindowParam::All => activity::ActivityWindow::All,
     };
     let summary = service.read(Role::Admin, move |service| {
         let now = with_tables(service)?;

@@ -60,19 +60,19 @@ impl fmt::Display for UtcMicros {
 /// The text is not a day or a timestamp.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a date or time; expected a value like 2026-12-31 or 2026-12-31T00:00:00Z")]
-pub struct NoInstant;
+pub struct InvalidTimestamp;
 
 /// Accepts a day, which means midnight UTC, or an RFC 3339 timestamp with a time zone.
 impl FromStr for UtcMicros {
-    type Err = NoInstant;
+    type Err = InvalidTimestamp;
 
-    fn from_str(text: &str) -> Result<Self, NoInstant> {
+    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
         let is_day = text.parse::<crate::day::Day>().is_ok();
         let midnight = is_day.then(|| format!("{text}T00:00:00Z"));
         let timestamp = midnight.as_deref().unwrap_or(text).parse();
         timestamp
             .map(|timestamp: jiff::Timestamp| Self(timestamp.as_microsecond()))
-            .map_err(|_| NoInstant)
+            .map_err(|_| InvalidTimestamp)
     }
 }
 

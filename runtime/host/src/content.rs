@@ -13,7 +13,7 @@ use memchr::{memchr, memchr_iter, memrchr};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UtcMicros;
-use crate::sessions::{Observed, SessionsRoot};
+use crate::sessions::{FileStat, SessionsRoot};
 
 /// Bytes per `read()`. 256 KiB measured fastest.
 const READ_BYTES: usize = 256 << 10;
@@ -67,7 +67,7 @@ pub struct Chunk {
     /// The 1-based number of the first line. Meaningless if `bytes` is empty.
     pub first_line: u64,
     /// Number of lines skipped just before this chunk because they exceed the line limit.
-    pub passed_over: u32,
+    pub skipped_lines: u32,
 }
 
 /// A snapshot that could not be read to its end.
@@ -75,7 +75,7 @@ pub struct Chunk {
 pub enum ReadError {
     /// The file is shorter than it was at open.
     #[error("the file was truncated while it was being read")]
-    Shrunk,
+    Truncated,
     /// The operating system reports an error.
     #[error("cannot read the file")]
     Io(#[source] io::Error),
@@ -84,7 +84,7 @@ pub enum ReadError {
 /// A session opened for reading.
 pub struct Snapshot {
     file: File,
-    observed: Observed,
+    observed: FileStat,
     read_at: UtcMicros,
     line_bytes_max: usize,
     chunk_bytes_max: usize,
@@ -119,11 +119,11 @@ impl Snapshot {
     ///
     /// # Errors
     /// The operating system cannot provide memory for it.
-    pub fn of_bytes(bytes: &[u8], line_bytes_max: usize) -> io::Result<Self> {
+    pub fn from_bytes(bytes: &[u8], line_bytes_max: usize) -> io::Result<Self> {
         let mut file = unnamed_file()?;
         file.write_all(bytes)?;
         file.rewind()?;
-        let observed = Observed {
+        let observed = FileStat {
             size: bytes.len() as u64,
             mtime_ns: 0,
             ctime_ns: 0,
@@ -131,7 +131,7 @@ impl Snapshot {
         Ok(Self::new(file, observed, UtcMicros(0), line_bytes_max))
     }
 
-    fn new(file: File, observed: Observed, read_at: UtcMicros, line_bytes_max: usize) -> Self {
+    fn new(file: File, observed: FileStat, read_at: UtcMicros, line_bytes_max: usize) -> Self {
         Self {
             file,
             observed,
@@ -150,7 +150,7 @@ impl Snapshot {
     /// Limits chunks to about `bytes_max`, but at least one line, whatever the guest requests. The
     /// rows of a processor must not depend on the chunk size.
     #[must_use]
-    pub fn in_chunks_of(mut self, bytes_max: usize) -> Self {
+    pub fn with_chunk_size(mut self, bytes_max: usize) -> Self {
         self.chunk_bytes_max = bytes_max.max(1);
         self
     }
@@ -158,7 +158,7 @@ impl Snapshot {
     /// Also hashes the first `bytes` bytes. If the session had this length before, the hash shows
     /// whether the session has only grown since.
     #[must_use]
-    pub fn hashing_prefix(mut self, bytes: Option<u64>) -> Self {
+    pub fn with_prefix_hash(mut self, bytes: Option<u64>) -> Self {
         self.prefix_bytes = bytes.filter(|bytes| *bytes <= self.observed.size);
         self
     }
@@ -169,7 +169,7 @@ impl Snapshot {
     }
 
     /// The file metadata at open.
-    pub fn observed(&self) -> Observed {
+    pub fn observed(&self) -> FileStat {
         self.observed
     }
 
@@ -273,7 +273,7 @@ impl Snapshot {
         Chunk {
             bytes,
             first_line,
-            passed_over,
+            skipped_lines: passed_over,
         }
     }
 
@@ -305,7 +305,7 @@ impl Snapshot {
         self.hash(bytes.get(start..).unwrap_or_default());
         self.unread -= read as u64;
         if read == 0 && wanted > 0 {
-            Err(ReadError::Shrunk)
+            Err(ReadError::Truncated)
         } else {
             Ok(())
         }

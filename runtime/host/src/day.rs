@@ -12,13 +12,13 @@ pub struct Day(pub(crate) Date);
 /// The text is not a day.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a day; expected a value like 2026-01-31")]
-pub struct NoDay;
+pub struct InvalidDay;
 
 impl FromStr for Day {
-    type Err = NoDay;
+    type Err = InvalidDay;
 
-    fn from_str(text: &str) -> Result<Self, NoDay> {
-        parse(text).map(Self).ok_or(NoDay)
+    fn from_str(text: &str) -> Result<Self, InvalidDay> {
+        parse(text).map(Self).ok_or(InvalidDay)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ErrorClass, LlmError};
+use crate::model::{LlmError, LlmErrorClass};
 use crate::redaction::without_secrets;
 
 /// Stored guest text is cut to this many bytes.
@@ -76,14 +76,14 @@ impl FaultKind {
     }
 
     /// Parses a name. A name from a newer version maps to [`FaultKind::Host`].
-    pub fn from_word(word: &str) -> Self {
+    pub fn parse(word: &str) -> Self {
         serde_json::from_value(serde_json::Value::String(word.to_owned())).unwrap_or(Self::Host)
     }
 
     /// Whether the session or the component caused the failure. Retrying such a failure is
     /// pointless, so the session goes to quarantine. An outage must not quarantine sessions. For
-    /// [`FaultKind::Llm`] the answer depends on the class: use [`Fault::is_of_own_making`].
-    pub fn is_of_own_making(self) -> bool {
+    /// [`FaultKind::Llm`] the answer depends on the class: use [`Fault::is_permanent`].
+    pub fn is_permanent(self) -> bool {
         match self {
             Self::OutOfFuel
             | Self::Deadline
@@ -117,7 +117,7 @@ pub struct Fault {
     pub detail: String,
     /// Why a language model gave no answer, where that is the fault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model_error: Option<ErrorClass>,
+    pub model_error: Option<LlmErrorClass>,
 }
 
 impl Fault {
@@ -125,7 +125,7 @@ impl Fault {
     pub fn new(kind: FaultKind, detail: impl AsRef<str>) -> Self {
         Self {
             kind,
-            detail: shown(detail.as_ref()),
+            detail: redacted_and_printable(detail.as_ref()),
             model_error: None,
         }
     }
@@ -142,22 +142,22 @@ impl Fault {
     /// A fault as it was stored. The stored detail of a fault of a language model begins with the
     /// class.
     pub fn stored(kind: &str, detail: String) -> Self {
-        let kind = FaultKind::from_word(kind);
+        let kind = FaultKind::parse(kind);
         let class = match kind {
             FaultKind::Llm => detail.split(": ").next(),
             _ => None,
         };
         Self {
             kind,
-            model_error: class.and_then(ErrorClass::from_word),
+            model_error: class.and_then(LlmErrorClass::parse),
             detail,
         }
     }
 
     /// Whether the session or the component caused the failure. A refused or malformed answer
     /// counts. An unreachable model does not.
-    pub fn is_of_own_making(&self) -> bool {
-        self.kind.is_of_own_making() || self.model_error.is_some_and(ErrorClass::is_of_own_making)
+    pub fn is_permanent(&self) -> bool {
+        self.kind.is_permanent() || self.model_error.is_some_and(LlmErrorClass::is_permanent)
     }
 }
 
@@ -171,7 +171,7 @@ impl std::error::Error for Fault {}
 
 /// Prepares guest text for storage and display. Removes what looks like a secret, because a guest
 /// can repeat text from a transcript.
-pub fn shown(text: &str) -> String {
+pub fn redacted_and_printable(text: &str) -> String {
     // The redaction must see more than the result keeps, so that no secret is cut in half at the
     // end.
     let mut end = text.len().min(2 * DETAIL_BYTES_MAX);
@@ -193,7 +193,7 @@ pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(DETAIL_BYTES_MAX));
     for c in text.chars() {
         let start = out.len();
-        if paints(c) {
+        if is_unsafe_for_terminal(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
@@ -210,7 +210,7 @@ pub fn printable(text: &str) -> String {
 /// Whether a terminal does more than print this character: control characters, line and paragraph
 /// separators, and bidirectional marks and overrides. The latter can make a terminal show a
 /// different text than the stored one.
-pub fn paints(c: char) -> bool {
+pub fn is_unsafe_for_terminal(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
@@ -225,7 +225,7 @@ pub fn printable_lines(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\n' => out.push(c),
-            c if paints(c) => out.extend(c.escape_default()),
+            c if is_unsafe_for_terminal(c) => out.extend(c.escape_default()),
             c => out.push(c),
         }
     }
@@ -234,7 +234,7 @@ pub fn printable_lines(text: &str) -> String {
 
 /// Formats an error and its causes, separated by `: `. Skips a cause whose text is already
 /// included.
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     for cause in causes.map(ToString::to_string) {

@@ -12,7 +12,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::limits::{Compiler, Limits};
 use crate::manifest::Manifest;
 use crate::processor::Processor;
-use crate::sandbox::{self, Compiled, Engines, Names, sha256_hex};
+use crate::sandbox::{self, Compiled, Engines, ImportsAndExports, sha256_hex};
 
 /// The result of an inspection.
 #[derive(Debug)]
@@ -26,12 +26,12 @@ pub struct Inspection {
     /// Exports. Empty if the component does not compile.
     pub exports: Vec<String>,
     /// The description, or the reason why the component is rejected.
-    pub described: Result<Described, Fault>,
+    pub description: Result<Description, Fault>,
 }
 
 /// The description that a component returns.
 #[derive(Debug)]
-pub struct Described {
+pub struct Description {
     /// The validated manifest.
     pub manifest: Manifest,
     /// Fuel that `describe` used.
@@ -56,14 +56,14 @@ pub enum ImportKind {
     /// WASI, which toolchains import on their own. The sandbox stubs it.
     Inert,
     /// An interface that is not allowed. The component is rejected.
-    Refused,
+    Forbidden,
 }
 
 impl ImportKind {
     /// Classifies an import by its name.
     pub fn of(name: &str) -> Self {
         match name {
-            _ if !sandbox::is_allowed_import(name) => Self::Refused,
+            _ if !sandbox::is_allowed_import(name) => Self::Forbidden,
             name if name.starts_with("wasi:") => Self::Inert,
             _ => Self::Contract,
         }
@@ -74,7 +74,7 @@ impl ImportKind {
         match self {
             Self::Contract => "contract",
             Self::Inert => "inert",
-            Self::Refused => "refused",
+            Self::Forbidden => "refused",
         }
     }
 }
@@ -88,7 +88,7 @@ pub fn inspect(
     scratch: &Path,
 ) -> Inspection {
     let digest = sha256_hex(component);
-    let mut names = Names::default();
+    let mut names = ImportsAndExports::default();
     let described = compile(compiler, limits, component, scratch)
         .and_then(|compiled| describe(limits, settings, &compiled, &digest, &mut names));
     let import = |name: String| Import {
@@ -100,7 +100,7 @@ pub fn inspect(
         bytes: component.len() as u64,
         imports: names.imports.into_iter().map(import).collect(),
         exports: names.exports,
-        described,
+        description: described,
     }
 }
 
@@ -110,7 +110,7 @@ fn compile(
     component: &[u8],
     scratch: &Path,
 ) -> Result<Compiled, Fault> {
-    recognise(component)?;
+    check_header(component)?;
     Ok(sandbox::compile(compiler, limits, component, scratch)?)
 }
 
@@ -119,7 +119,7 @@ fn compile(
 ///
 /// # Errors
 /// A fault of kind `component` with the reason.
-pub fn recognise(component: &[u8]) -> Result<(), Fault> {
+pub fn check_header(component: &[u8]) -> Result<(), Fault> {
     let rejected = |detail| Err(Fault::new(FaultKind::Component, detail));
     if !component.starts_with(b"\0asm") {
         return rejected("the file is not WebAssembly");
@@ -135,16 +135,16 @@ fn describe(
     settings: Vec<(String, String)>,
     compiled: &Compiled,
     digest: &str,
-    names: &mut Names,
-) -> Result<Described, Fault> {
+    names: &mut ImportsAndExports,
+) -> Result<Description, Fault> {
     let limits = Arc::new(limits.clone());
-    let engine = Engines::new(limits.as_ref().clone(), 0).under(&limits)?;
+    let engine = Engines::new(limits.as_ref().clone(), 0).for_limits(&limits)?;
     // List the names before loading, so that the report for a forbidden import includes all
     // imports.
     *names = sandbox::names(&engine, compiled)?;
     let digest = digest.to_owned();
     let processor = Processor::load(&engine, &limits, compiled, digest, settings)?;
-    Ok(Described {
+    Ok(Description {
         manifest: processor.manifest().clone(),
         fuel: processor.describe_fuel(),
     })

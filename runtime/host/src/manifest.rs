@@ -90,13 +90,13 @@ pub struct ColumnSpec {
     /// The name of the column.
     pub name: String,
     /// The type of its values.
-    pub kind: Kind,
+    pub kind: ColumnKind,
 }
 
 /// The type of the values in a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ColumnKind {
     /// Truth values.
     Bool,
     /// Signed integers.
@@ -111,7 +111,7 @@ pub enum Kind {
     Json,
 }
 
-impl Kind {
+impl ColumnKind {
     /// The name in the contract.
     pub fn name(self) -> &'static str {
         match self {
@@ -261,7 +261,7 @@ impl TableSpec {
             return rejected("only a serial processor can declare a shared table");
         }
         match self.columns.iter().find(|column| column.name == *key) {
-            Some(column) if column.kind == Kind::Text => Ok(()),
+            Some(column) if column.kind == ColumnKind::Text => Ok(()),
             Some(_) => rejected("its key must be a text column"),
             None => rejected("its key is not one of its columns"),
         }
@@ -270,7 +270,7 @@ impl TableSpec {
 
 impl TableSpec {
     /// The index and the kind of a column.
-    pub fn column(&self, name: &str) -> Option<(usize, Kind)> {
+    pub fn column(&self, name: &str) -> Option<(usize, ColumnKind)> {
         let index = self.columns.iter().position(|column| column.name == name)?;
         Some((index, self.columns.get(index)?.kind))
     }
@@ -290,17 +290,17 @@ impl TableSpec {
         }
         let kind = |name: &str| self.column(name).map(|(_, kind)| kind);
         for name in &self.identity {
-            if kind(name) != Some(Kind::Text) {
+            if kind(name) != Some(ColumnKind::Text) {
                 let name = crate::fault::printable(name);
                 return rejected(format!("`{name}` is not one of its text columns"));
             }
         }
-        if kind(SUPERSEDED_COLUMN) != Some(Kind::Bool) {
+        if kind(SUPERSEDED_COLUMN) != Some(ColumnKind::Bool) {
             return rejected(format!(
                 "it has no column `{SUPERSEDED_COLUMN}` of type bool"
             ));
         }
-        if !matches!(kind(FIRST_RUN_COLUMN), None | Some(Kind::S64)) {
+        if !matches!(kind(FIRST_RUN_COLUMN), None | Some(ColumnKind::S64)) {
             return rejected(format!(
                 "its column `{FIRST_RUN_COLUMN}` is not of type s64"
             ));

@@ -14,7 +14,7 @@ pub const KEY_VARIABLES: [&str; 2] = ["ANTHROPIC_API_KEY", "LLM_API_KEY"];
 
 /// A request from a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct LlmRequest {
     /// Instructions that precede the prompt.
     pub system: Option<String>,
     /// The prompt.
@@ -27,7 +27,7 @@ pub struct Request {
 
 /// An answer from a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Response {
+pub struct LlmResponse {
     /// The text, or the JSON document if the request has a schema.
     pub text: String,
     /// The name of the model that answered.
@@ -40,7 +40,7 @@ pub struct Response {
 
 /// The origin of a request, for budgets and accounting.
 #[derive(Clone, Copy, Debug)]
-pub struct Caller<'a> {
+pub struct LlmCaller<'a> {
     /// The run.
     pub run_id: &'a str,
     /// The processor.
@@ -54,7 +54,7 @@ pub struct Caller<'a> {
 /// The classes of `llm-error` in the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ErrorClass {
+pub enum LlmErrorClass {
     /// No provider is configured, or it cannot be reached.
     Unavailable,
     /// The operator's budget is exhausted.
@@ -73,7 +73,7 @@ pub enum ErrorClass {
     Failed,
 }
 
-impl ErrorClass {
+impl LlmErrorClass {
     /// Every class.
     pub const ALL: [Self; 8] = [
         Self::Unavailable,
@@ -87,7 +87,7 @@ impl ErrorClass {
     ];
 
     /// Parses the name of a class.
-    pub fn from_word(word: &str) -> Option<Self> {
+    pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|class| class.as_str() == word)
     }
 
@@ -107,7 +107,7 @@ impl ErrorClass {
 
     /// Whether the session or its processor caused the error. Retrying such a request is pointless.
     /// The other classes are outages, which must not quarantine a session.
-    pub fn is_of_own_making(self) -> bool {
+    pub fn is_permanent(self) -> bool {
         matches!(self, Self::Refused | Self::Malformed)
     }
 }
@@ -117,7 +117,7 @@ impl ErrorClass {
 #[error("{}: {reason}", class.as_str())]
 pub struct LlmError {
     /// The class of the error.
-    pub class: ErrorClass,
+    pub class: LlmErrorClass,
     /// A sentence for people, without secrets.
     pub reason: String,
 }
@@ -132,12 +132,16 @@ pub trait LanguageModel: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// The class separates temporary outages from requests that can never succeed.
-    fn complete(&self, request: &Request, caller: Caller<'_>) -> Result<Response, LlmError>;
+    fn complete(
+        &self,
+        request: &LlmRequest,
+        caller: LlmCaller<'_>,
+    ) -> Result<LlmResponse, LlmError>;
 
     /// Why this run must stop until the operator acts: an invalid key, an account without credit,
     /// or an unknown model. Requests of this run then fail with `unavailable` and the same reason.
     /// The next run tries again.
-    fn halted(&self, run_id: &str) -> Option<String> {
+    fn halt_reason(&self, run_id: &str) -> Option<String> {
         let _ = run_id;
         None
     }
@@ -147,7 +151,7 @@ pub trait LanguageModel: std::fmt::Debug + Send + Sync {
 }
 
 /// The error message for processors that need a language model when none is configured.
-pub fn what_to_set() -> String {
+pub fn missing_model_error() -> String {
     let [first, second] = KEY_VARIABLES;
     format!(
         "no language model is configured; set {first} or {second} in the environment, or add `[llm]` to the config file (see docs/llm.md)"

@@ -71,7 +71,7 @@ pub struct Grants {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Execution {
     /// The rows, or the reason why there are none.
-    pub outcome: Result<Completed, Fault>,
+    pub outcome: Result<SessionOutput, Fault>,
     /// The hash of the snapshot, if it was read to its end.
     pub hash: Option<ContentHash>,
     /// The hash of the prefix, if the snapshot was asked for one.
@@ -79,7 +79,7 @@ pub struct Execution {
     pub prefix_hash: Option<ContentHash>,
     /// Whether the file was truncated while it was read. The guest then saw a state that never
     /// existed.
-    pub has_shrunk: bool,
+    pub was_truncated: bool,
     /// The guest's log.
     pub log: Vec<LogLine>,
     /// The resources that the execution used.
@@ -91,7 +91,7 @@ pub struct Execution {
 
 /// The output of a successful execution.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Completed {
+pub struct SessionOutput {
     /// The number of extracted items that the guest reports.
     pub items: u64,
     /// One entry per table of the manifest. For a shared table, the upserts in order: for equal
@@ -119,7 +119,7 @@ impl Execution {
             outcome: Err(fault),
             hash: None,
             prefix_hash: None,
-            has_shrunk: false,
+            was_truncated: false,
             log,
             cost,
             backtrace: Vec::new(),
@@ -200,7 +200,7 @@ impl Processor {
     }
 
     /// Whether the component imports the `llm` interface.
-    pub fn asks_model(&self) -> bool {
+    pub fn imports_llm(&self) -> bool {
         let mut imports = self.imports.iter();
         imports.any(|name| name.starts_with("session-pipeline:processor/llm@"))
     }
@@ -215,7 +215,7 @@ impl Processor {
     ///
     /// # Errors
     /// See [`Processor::load`].
-    pub fn describe_again(&self, randomness: [u8; 32]) -> Result<Manifest, Fault> {
+    pub fn describe(&self, randomness: [u8; 32]) -> Result<Manifest, Fault> {
         let described = describe::describe(
             &self.engine,
             &self.limits,
@@ -249,11 +249,11 @@ impl Processor {
     /// Processes one session in its own instance, with empty shared tables and without a language
     /// model. A failure of the guest is part of the result.
     pub fn process(&self, session: &SessionInfo, snapshot: Snapshot) -> Execution {
-        self.process_with(session, snapshot, &Grants::default())
+        self.process_with_grants(session, snapshot, &Grants::default())
     }
 
     /// Like [`Processor::process`], with grants.
-    pub fn process_with(
+    pub fn process_with_grants(
         &self,
         session: &SessionInfo,
         snapshot: Snapshot,
@@ -334,10 +334,11 @@ impl Processor {
         let hash = grant.snapshot.finish();
         let outcome = match (&hash, outcome) {
             (Err(error), Ok(_)) => Err(Fault::new(FaultKind::Input, sandbox::read_detail(error))),
-            (Err(ReadError::Shrunk), Err(_)) => {
-                Err(Fault::new(FaultKind::Input, ReadError::Shrunk.to_string()))
-            }
-            (_, outcome) => outcome.map(|items| Completed {
+            (Err(ReadError::Truncated), Err(_)) => Err(Fault::new(
+                FaultKind::Input,
+                ReadError::Truncated.to_string(),
+            )),
+            (_, outcome) => outcome.map(|items| SessionOutput {
                 items,
                 tables: match self.manifest.redacts_secrets {
                     true => redact::redacted(&self.tables, grant.rows),
@@ -347,7 +348,7 @@ impl Processor {
         };
         Execution {
             outcome,
-            has_shrunk: matches!(hash, Err(ReadError::Shrunk)),
+            was_truncated: matches!(hash, Err(ReadError::Truncated)),
             hash: hash.ok(),
             prefix_hash: grant.snapshot.prefix_hash(),
             log,

@@ -41,13 +41,13 @@ struct SecretMatch {
 
 /// A redacted text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Clean<'t> {
+pub struct RedactedText<'t> {
     /// The text. Borrowed if nothing was removed.
     pub text: Cow<'t, str>,
     /// The number of removed secrets.
     pub found: usize,
     /// The kind of a secret that remains, if every round found another one.
-    pub left: Option<&'static str>,
+    pub remaining: Option<&'static str>,
 }
 
 /// Removes what looks like a secret.
@@ -56,15 +56,15 @@ pub fn without_secrets(text: &str) -> Cow<'_, str> {
 }
 
 /// Removes what looks like a secret, and every occurrence of `own`, a known secret.
-pub fn clean<'t>(text: &'t str, own: Option<&str>) -> Clean<'t> {
-    let mut clean = Clean {
+pub fn clean<'t>(text: &'t str, own: Option<&str>) -> RedactedText<'t> {
+    let mut clean = RedactedText {
         text: Cow::Borrowed(text),
         found: 0,
-        left: None,
+        remaining: None,
     };
     for _ in 0..ROUNDS_MAX {
         let finds = finds(&clean.text, own);
-        clean.left = finds.first().map(|find| find.kind);
+        clean.remaining = finds.first().map(|find| find.kind);
         if finds.is_empty() {
             break;
         }
@@ -76,7 +76,7 @@ pub fn clean<'t>(text: &'t str, own: Option<&str>) -> Clean<'t> {
 }
 
 /// Whether the value of a key or variable with this name can be a secret.
-pub fn names_a_secret(name: &str) -> bool {
+pub fn is_secret_name(name: &str) -> bool {
     words::strength(name).is_some()
 }
 

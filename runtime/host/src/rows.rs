@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::{Kind, TableSpec};
+use crate::manifest::{ColumnKind, TableSpec};
 
 /// All rows of one session for one table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ impl TableRows {
     }
 
     /// Maps each key of a shared table to its last row.
-    pub fn latest(&self, key_column: usize) -> HashMap<&str, usize> {
+    pub fn last_row_by_key(&self, key_column: usize) -> HashMap<&str, usize> {
         match self.columns.get(key_column) {
             Some(ColumnValues::Text(keys)) => keys
                 .iter()
@@ -77,13 +77,13 @@ pub enum ColumnValues {
 }
 
 impl ColumnValues {
-    fn new(kind: Kind) -> Self {
+    fn new(kind: ColumnKind) -> Self {
         match kind {
-            Kind::Bool => Self::Bool(Vec::new()),
-            Kind::S64 => Self::S64(Vec::new()),
-            Kind::F64 => Self::F64(Vec::new()),
-            Kind::Text | Kind::Json => Self::Text(TextValues::default()),
-            Kind::Timestamp => Self::Timestamp(Vec::new()),
+            ColumnKind::Bool => Self::Bool(Vec::new()),
+            ColumnKind::S64 => Self::S64(Vec::new()),
+            ColumnKind::F64 => Self::F64(Vec::new()),
+            ColumnKind::Text | ColumnKind::Json => Self::Text(TextValues::default()),
+            ColumnKind::Timestamp => Self::Timestamp(Vec::new()),
         }
     }
 

@@ -29,18 +29,20 @@ use wasmtime::{
 
 use crate::limits::Limits;
 
-pub use code::{UNFINISHED, file_name, whole};
+pub use code::{TEMPORARY_PREFIX, file_name, write_temporary};
 pub use compile::sha256_hex;
-pub use compile::{CompileError, Compiled, Names, compile, compile_as_child, load, names};
+pub use compile::{
+    CompileError, Compiled, ImportsAndExports, compile, compile_as_child, load, names,
+};
 pub use engines::Engines;
 pub use host::read_detail;
 pub(crate) use host::{HostState, SessionGrant, backtrace_of, fault_of, fuel_left, run_to_end};
-pub use llm::{Aside, ModelGrant};
+pub use llm::{ModelGrant, WorkerSlot};
 pub(crate) use llm::{SessionModel, blamed};
-pub use log::{Level, LogLine};
+pub use log::{LogLevel, LogLine};
 pub(crate) use wasi::is_allowed_import;
 pub use worker::confine_if_possible;
-pub use worker::{Confined, Reach, confine_thread};
+pub use worker::{Confinement, FileAccess, confine_thread};
 
 /// Memory that stays resident in a pool slot, so that the next session in the slot does not fault
 /// it in again. Twice what a Rust guest needs.

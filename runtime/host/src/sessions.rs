@@ -17,14 +17,14 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-pub use ahead::Found;
+pub use ahead::FoundSessions;
 
 /// Maximum nesting of folders. Each level needs an open descriptor.
 const DEPTH_MAX: usize = 64;
 
 /// The metadata of a file. If it is equal, the file is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Observed {
+pub struct FileStat {
     /// Length in bytes.
     pub size: u64,
     /// Time of the last content change, in nanoseconds since the epoch.
@@ -33,7 +33,7 @@ pub struct Observed {
     pub ctime_ns: i64,
 }
 
-impl Observed {
+impl FileStat {
     fn of(stat: &rustix::fs::Stat) -> Self {
         #[expect(
             clippy::unnecessary_cast,
@@ -55,7 +55,7 @@ impl Observed {
 /// A path that the walker skipped, and the reason. Never fatal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = RunNote))]
-pub struct Note {
+pub struct SkippedPath {
     /// The path, safe to print.
     pub path: String,
     /// The reason, and how to fix it.
@@ -67,16 +67,16 @@ const LISTED_MAX: usize = 100;
 
 /// The result of a walk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Walk {
+pub struct WalkReport {
     /// The number of sessions found.
     pub found: u64,
     /// Skipped paths that the operator should know about, at most 100. A final entry reports how
     /// many more there are.
-    pub notes: Vec<Note>,
+    pub skipped: Vec<SkippedPath>,
     /// The number of notes that are not listed.
-    pub notes_left_out: u64,
+    pub unlisted: u64,
     /// Linked folders and sessions. They are not followed.
-    pub links: Links,
+    pub links: SkippedLinks,
     /// Whether every folder could be read completely. If not, sessions that were not seen can still
     /// exist.
     pub is_complete: bool,
@@ -86,14 +86,14 @@ pub struct Walk {
 /// point anywhere. They are reported, because the person who created a link expects its sessions to
 /// count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Links {
+pub struct SkippedLinks {
     /// The number of links.
     pub count: u64,
     /// Their paths, safe to print. At most 100.
     pub paths: Vec<String>,
 }
 
-impl Links {
+impl SkippedLinks {
     fn add(&mut self, key: &str, name: &str) {
         self.count += 1;
         if self.paths.len() < LISTED_MAX {
@@ -103,24 +103,24 @@ impl Links {
     }
 
     /// The number of links that are not listed.
-    pub fn left_out(&self) -> u64 {
+    pub fn unlisted(&self) -> u64 {
         self.count.saturating_sub(self.paths.len() as u64)
     }
 }
 
-impl Walk {
+impl WalkReport {
     /// All skipped paths, including links.
-    pub fn all_notes(&self) -> Vec<Note> {
-        let mut notes = self.notes.clone();
-        let linked = |path: &String| Note {
+    pub fn all_skipped(&self) -> Vec<SkippedPath> {
+        let mut notes = self.skipped.clone();
+        let linked = |path: &String| SkippedPath {
             path: path.clone(),
             reason: "links are not followed, so sessions behind this link are not processed; \
                      move the target here, or mount it in place of the link"
                 .to_owned(),
         };
         notes.extend(self.links.paths.iter().map(linked));
-        if let more @ 1.. = self.links.left_out() {
-            notes.push(Note {
+        if let more @ 1.. = self.links.unlisted() {
+            notes.push(SkippedPath {
                 path: "…".to_owned(),
                 reason: format!("{more} more links that are not followed"),
             });
@@ -128,21 +128,21 @@ impl Walk {
         notes
     }
 
-    fn note(&mut self, note: Note) {
-        if self.notes.len() < LISTED_MAX {
-            self.notes.push(note);
+    fn note(&mut self, note: SkippedPath) {
+        if self.skipped.len() < LISTED_MAX {
+            self.skipped.push(note);
         } else {
-            self.notes_left_out += 1;
+            self.unlisted += 1;
         }
     }
 
     /// Adds the entry that counts the rest.
     fn end(&mut self) {
         self.links.paths.sort_unstable();
-        if self.notes_left_out > 0 {
-            self.notes.push(Note {
+        if self.unlisted > 0 {
+            self.skipped.push(SkippedPath {
                 path: "…".to_owned(),
-                reason: format!("{} more paths were skipped", self.notes_left_out),
+                reason: format!("{} more paths were skipped", self.unlisted),
             });
         }
     }
@@ -185,7 +185,7 @@ impl SessionsRoot {
     }
 
     /// The number of sessions opened so far.
-    pub fn opens(&self) -> u64 {
+    pub fn sessions_opened(&self) -> u64 {
         self.opens.load(Ordering::Relaxed)
     }
 
@@ -194,7 +194,7 @@ impl SessionsRoot {
     ///
     /// # Errors
     /// The session is gone, is not a regular file, or cannot be opened.
-    pub fn open_session(&self, key: &str) -> io::Result<(File, Observed)> {
+    pub fn open_session(&self, key: &str) -> io::Result<(File, FileStat)> {
         let mut components = key.split('/').peekable();
         let mut folder: Option<OwnedFd> = None;
         while let Some(component) = components.next() {
@@ -225,7 +225,7 @@ impl SessionsRoot {
                 ));
             }
             self.opens.fetch_add(1, Ordering::Relaxed);
-            return Ok((File::from(file), Observed::of(&stat)));
+            return Ok((File::from(file), FileStat::of(&stat)));
         }
         Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -235,7 +235,7 @@ impl SessionsRoot {
 
     /// Reads the metadata of a session without opening it. `None` if it is gone or not a regular
     /// file.
-    pub fn observe(&self, key: &str) -> Option<Observed> {
+    pub fn stat(&self, key: &str) -> Option<FileStat> {
         let (folder, name) = match key.rsplit_once('/') {
             Some((folders, name)) => {
                 let mut folder: Option<OwnedFd> = None;
@@ -251,7 +251,7 @@ impl SessionsRoot {
         };
         let stat = rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
         (FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
-            .then(|| Observed::of(&stat))
+            .then(|| FileStat::of(&stat))
     }
 
     /// Calls `visit` for every session below the root, in file system order.
@@ -262,8 +262,8 @@ impl SessionsRoot {
     ///
     /// # Errors
     /// The root itself cannot be read.
-    pub fn walk(&self, visit: impl FnMut(&str, Observed)) -> io::Result<Walk> {
-        self.walk_where(|_| true, visit)
+    pub fn walk(&self, visit: impl FnMut(&str, FileStat)) -> io::Result<WalkReport> {
+        self.walk_filtered(|_| true, visit)
     }
 
     /// Like [`SessionsRoot::walk`], limited to keys that `wants` accepts. The key of a folder ends
@@ -272,14 +272,14 @@ impl SessionsRoot {
     ///
     /// # Errors
     /// The root itself cannot be read.
-    pub fn walk_where(
+    pub fn walk_filtered(
         &self,
         mut wants: impl FnMut(&str) -> bool,
-        mut visit: impl FnMut(&str, Observed),
-    ) -> io::Result<Walk> {
-        let mut walk = Walk {
+        mut visit: impl FnMut(&str, FileStat),
+    ) -> io::Result<WalkReport> {
+        let mut walk = WalkReport {
             is_complete: true,
-            ..Walk::default()
+            ..WalkReport::default()
         };
         let mut key = String::with_capacity(256);
         // Use a separate descriptor, because reading moves the position in the folder.
@@ -315,9 +315,9 @@ fn walk_folder(
     folder: OwnedFd,
     depth: usize,
     key: &mut String,
-    walk: &mut Walk,
+    walk: &mut WalkReport,
     wants: &mut impl FnMut(&str) -> bool,
-    visit: &mut impl FnMut(&str, Observed),
+    visit: &mut impl FnMut(&str, FileStat),
 ) -> rustix::io::Result<()> {
     let mut dir = Dir::new(folder)?;
     let mut folders = Vec::new();
@@ -406,9 +406,9 @@ fn visit_session(
     folder: BorrowedFd<'_>,
     name: &CStr,
     key: &mut String,
-    walk: &mut Walk,
+    walk: &mut WalkReport,
     wants: &mut impl FnMut(&str) -> bool,
-    visit: &mut impl FnMut(&str, Observed),
+    visit: &mut impl FnMut(&str, FileStat),
 ) {
     let Some(text) = utf8_name(name, key, walk) else {
         return;
@@ -425,7 +425,7 @@ fn visit_session(
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
             key.push_str(text);
             walk.found += 1;
-            visit(key, Observed::of(&stat));
+            visit(key, FileStat::of(&stat));
             key.truncate(length);
         }
         Ok(_) | Err(Errno::NOENT) => {}
@@ -438,12 +438,12 @@ fn visit_session(
     }
 }
 
-fn utf8_name<'a>(name: &'a CStr, key: &str, walk: &mut Walk) -> Option<&'a str> {
+fn utf8_name<'a>(name: &'a CStr, key: &str, walk: &mut WalkReport) -> Option<&'a str> {
     match name.to_str() {
         Ok(text) => Some(text),
         Err(_) => {
             // Keys below it would not be UTF-8, so no session below it was ever stored.
-            walk.note(Note {
+            walk.note(SkippedPath {
                 path: crate::fault::printable(&format!("{key}{}", name.to_string_lossy())),
                 reason: "the name is not UTF-8; rename it".to_owned(),
             });
@@ -452,15 +452,15 @@ fn utf8_name<'a>(name: &'a CStr, key: &str, walk: &mut Walk) -> Option<&'a str> 
     }
 }
 
-fn skip_unreadable(walk: &mut Walk, key: &str, name: &str, reason: String) {
-    let note = Note {
+fn skip_unreadable(walk: &mut WalkReport, key: &str, name: &str, reason: String) {
+    let note = SkippedPath {
         path: crate::fault::printable(&format!("{key}{name}")),
         reason,
     };
     if walk.is_complete {
         // The first note that makes the walk incomplete is always listed, before all others.
         walk.is_complete = false;
-        walk.notes.insert(0, note);
+        walk.skipped.insert(0, note);
     } else {
         walk.note(note);
     }

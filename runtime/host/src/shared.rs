@@ -15,7 +15,7 @@ use crate::manifest::TableSpec;
 use crate::rows::Cell;
 
 pub use memory::MemoryRows;
-pub(crate) use overlay::{Answer, look_up};
+pub(crate) use overlay::{OverlayRows, look_up};
 
 /// Maximum number of filters per lookup.
 pub const FILTERS_MAX: usize = 32;
@@ -42,24 +42,28 @@ pub trait SharedRows: fmt::Debug + Send + Sync {
     /// # Errors
     /// A fault of kind `output-limit` if the size is checked and too large. A fault of kind `host`
     /// if the rows cannot be read.
-    fn find(&self, query: &Query<'_>, replaced: &[&str]) -> Result<Vec<FoundRow>, Fault>;
+    fn find(&self, query: &LookupQuery<'_>, replaced: &[&str]) -> Result<Vec<FoundRow>, Fault>;
 
     /// The creation times of the rows with these keys, in microseconds. Missing keys are omitted.
     ///
     /// # Errors
     /// A fault of kind `host` if the rows cannot be read.
-    fn created(&self, table: &TableSpec, keys: &[&str]) -> Result<HashMap<String, i64>, Fault>;
+    fn creation_times(
+        &self,
+        table: &TableSpec,
+        keys: &[&str],
+    ) -> Result<HashMap<String, i64>, Fault>;
 }
 
 /// A validated lookup.
 #[derive(Clone, Debug)]
-pub struct Query<'a> {
+pub struct LookupQuery<'a> {
     /// The shared table.
     pub table: &'a TableSpec,
     /// The index of its key column.
     pub key: usize,
     /// The filters. A row must match all of them.
-    pub filters: &'a [Filter<'a>],
+    pub filters: &'a [LookupFilter<'a>],
     /// The sort order. Rows that compare equal are sorted by their key.
     pub order: OrderBy,
     /// Whether the order is descending. Nulls come last in either order.
@@ -70,15 +74,15 @@ pub struct Query<'a> {
     pub bytes_max: u64,
 }
 
-impl Query<'_> {
+impl LookupQuery<'_> {
     /// Whether the size of the result is checked before it is fetched. For a few rows, the caller
     /// checks the size after it has overlaid the session's own rows.
-    pub fn is_weighed(&self) -> bool {
-        self.rows_max > UNWEIGHED_ROWS_MAX && self.wanted_key().is_none()
+    pub fn checks_size_first(&self) -> bool {
+        self.rows_max > UNWEIGHED_ROWS_MAX && self.single_key().is_none()
     }
 
     /// The key, if the query selects a single key. The database then uses the index.
-    pub fn wanted_key(&self) -> Option<&str> {
+    pub fn single_key(&self) -> Option<&str> {
         self.filters.iter().find_map(|filter| match &filter.value {
             Cell::Text(key)
                 if filter.column == self.key && filter.comparison == Comparison::Equal =>
@@ -92,7 +96,7 @@ impl Query<'_> {
 
 /// One condition.
 #[derive(Clone, Debug)]
-pub struct Filter<'a> {
+pub struct LookupFilter<'a> {
     /// The index of the column.
     pub column: usize,
     /// The comparison operator.
@@ -138,7 +142,7 @@ pub struct FoundRow {
     pub ordered_by: Cell<'static>,
 }
 
-impl Filter<'_> {
+impl LookupFilter<'_> {
     /// Whether a cell matches this filter. Must agree with the comparison in the database.
     fn holds(&self, cell: &Cell<'_>) -> bool {
         let compared = cell.compare(&self.value);

@@ -2,7 +2,7 @@
 //! in.
 //!
 //! Precedence: flag, environment variable, config file, default. The binary reads flags and
-//! environment variables and passes them as [`Given`]. The `file` module reads the config file with
+//! environment variables and passes them as [`ConfigOverrides`]. The `file` module reads the config file with
 //! the key tables in `keys`. The table in `variables` defines the environment variables.
 
 mod address;
@@ -16,11 +16,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use address::Address;
-pub use file::{ConfigError, Given, Place};
-pub use keys::{KeyKind, KnownKey, known_keys};
+pub use address::ProviderUrl;
+pub use file::{ConfigError, ConfigOverrides, FilePosition};
+pub use keys::{ConfigKey, ConfigValueKind, config_keys};
 pub use llm::{LlmConfig, Provider, StructuredOutput};
-pub use network::{Network, NoNetwork};
+pub use network::{InvalidNetwork, IpNetwork};
 pub use variables::{VARIABLES, Variables};
 
 use session_pipeline_host::limits::{Compiler, Limits};
@@ -154,9 +154,9 @@ impl Config {
     }
 
     /// Whether a processor can run in a lower version than one that ran here before.
-    pub fn may_go_back(&self, processor: &str) -> bool {
+    pub fn allows_lower_version(&self, processor: &str) -> bool {
         let own = self.processors.get(processor);
-        own.is_some_and(|own| own.may_go_back)
+        own.is_some_and(|own| own.allow_lower_version)
     }
 
     /// The schedule of a processor whose manifest has this cadence.
@@ -208,7 +208,7 @@ pub struct ServiceConfig {
     /// `prune` removes events older than this many days. `None`: never.
     pub usage_retention_days: Option<u32>,
     /// Proxies whose `X-Forwarded-For` header is trusted.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<IpNetwork>,
     /// Accepted host names in lower case, in addition to loopback names and the server's addresses.
     pub hosts: Vec<String>,
     /// Quota for the uploaded sessions of one user, in bytes.
@@ -242,7 +242,7 @@ pub struct ProcessorConfig {
     /// Whether it can use a language model. `None`: only if it ships with the program.
     pub llm: Option<bool>,
     /// Whether a lower version of the component can replace one that ran here.
-    pub may_go_back: bool,
+    pub allow_lower_version: bool,
     /// When it runs. `None`: at the cadence in its manifest.
     pub schedule: Option<Schedule>,
     /// The interval from its environment variable, to the second. `schedule` is derived from it

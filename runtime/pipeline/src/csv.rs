@@ -10,11 +10,11 @@
 
 use std::fmt::Write as _;
 
-use session_pipeline_host::fault::paints;
+use session_pipeline_host::fault::is_unsafe_for_terminal;
 
 /// One cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Cell<'a> {
+pub enum CsvCell<'a> {
     /// Text from any source.
     Text(&'a str),
     /// A number formatted by the program, written unchanged.
@@ -22,14 +22,14 @@ pub enum Cell<'a> {
 }
 
 /// Appends one line of cells, including the line break.
-pub fn line<'a>(out: &mut String, cells: impl IntoIterator<Item = Cell<'a>>) {
+pub fn line<'a>(out: &mut String, cells: impl IntoIterator<Item = CsvCell<'a>>) {
     for (index, cell) in cells.into_iter().enumerate() {
         if index > 0 {
             out.push(',');
         }
         match cell {
-            Cell::Number(number) if is_number(number) => out.push_str(number),
-            Cell::Number(text) | Cell::Text(text) => text_cell(out, text),
+            CsvCell::Number(number) if is_number(number) => out.push_str(number),
+            CsvCell::Number(text) | CsvCell::Text(text) => text_cell(out, text),
         }
     }
     out.push_str("\r\n");
@@ -73,7 +73,7 @@ fn guarded(text: &str) -> String {
             out.push('\'');
         }
         begins = separates(c) || (begins && is_skipped(c));
-        if paints(c) && !matches!(c, '\t' | '\r' | '\n') {
+        if is_unsafe_for_terminal(c) && !matches!(c, '\t' | '\r' | '\n') {
             // A spreadsheet cannot show it, and it could control a terminal.
             let _ = write!(out, "{}", c.escape_default());
         } else {
@@ -121,7 +121,7 @@ fn separates(c: char) -> bool {
 /// characters without a width.
 fn is_skipped(c: char) -> bool {
     c.is_whitespace()
-        || paints(c)
+        || is_unsafe_for_terminal(c)
         || matches!(
             c,
             '"' | '\u{ad}'
@@ -153,7 +153,7 @@ mod tests {
 
     fn text(cell: &str) -> String {
         let mut out = String::new();
-        line(&mut out, [Cell::Text(cell)]);
+        line(&mut out, [CsvCell::Text(cell)]);
         out.strip_suffix("\r\n").unwrap().to_owned()
     }
 
@@ -210,7 +210,7 @@ mod tests {
     fn numbers_are_unchanged_and_other_text_is_escaped() {
         let mut out = String::new();
         let cells = ["-5", "0.0012", "1e300", "-1+2", "inf", "=1"];
-        line(&mut out, cells.map(Cell::Number));
+        line(&mut out, cells.map(CsvCell::Number));
         assert_eq!(out, "-5,0.0012,1e300,\"'-1+2\",inf,\"'=1\"\r\n");
     }
 }

@@ -17,22 +17,24 @@ use session_pipeline_store::Role;
 
 use crate::config::LlmConfig;
 
-pub use backlog::{Backlog, BacklogFigures, Files, Grace, Oldest, Pending};
+pub use backlog::{
+    BacklogFigures, LagGrace, PendingSessions, ProcessorBacklog, SessionFiles, WaitingSession,
+};
 pub use checks::{
-    DiskFigures, JobFigures, QuarantineFigures, SchedulerFigures, Schema, SchemaFigures,
-    SchemaState, SessionsFigures, UsersFigures,
+    DiskFigures, JobFigures, QuarantineFigures, SchedulerFigures, SchemaFigures, SchemaState,
+    SchemaStatus, SessionsFigures, UsersFigures,
 };
 pub use facts::{
-    Database, DatabaseFacts, DiskProbe, DiskSpace, Facts, Sessions, Sources, Survey, SystemDisk,
-    schema,
+    DatabaseFacts, DatabaseSource, DiskProbe, DiskSpace, HealthFacts, HealthSources, SessionSurvey,
+    SessionsFacts, SystemDisk, schema,
 };
-pub use memo::{SchemaMemo, SurveyMemo};
+pub use memo::{SchemaCache, SurveyCache};
 
 /// The result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = CheckStatus))]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub enum CheckStatus {
     /// No problem.
     Ok,
     /// Noteworthy. Never degrades the overall status.
@@ -45,7 +47,7 @@ pub enum Status {
     Error,
 }
 
-impl Status {
+impl CheckStatus {
     /// The name in JSON and on the terminal.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -62,7 +64,7 @@ impl Status {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum Headline {
+pub enum OverallStatus {
     /// No check has a warning or an error.
     Healthy,
     /// At least one check has a warning.
@@ -71,13 +73,13 @@ pub enum Headline {
     Unhealthy,
 }
 
-impl Headline {
+impl OverallStatus {
     /// The worst of these statuses. Only `warning` and `error` have an effect.
-    pub fn over(statuses: impl IntoIterator<Item = Status>) -> Self {
+    pub fn worst_of(statuses: impl IntoIterator<Item = CheckStatus>) -> Self {
         let effects = statuses.into_iter().map(|status| match status {
-            Status::Ok | Status::Info | Status::Unknown => Self::Healthy,
-            Status::Warning => Self::Degraded,
-            Status::Error => Self::Unhealthy,
+            CheckStatus::Ok | CheckStatus::Info | CheckStatus::Unknown => Self::Healthy,
+            CheckStatus::Warning => Self::Degraded,
+            CheckStatus::Error => Self::Unhealthy,
         });
         effects.max().unwrap_or(Self::Healthy)
     }
@@ -87,7 +89,7 @@ impl Headline {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum Audience {
+pub enum CheckAudience {
     /// Every user.
     Analyst,
     /// The operators of the service.
@@ -96,24 +98,24 @@ pub enum Audience {
 
 /// One check in a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct CheckResult {
     /// The result.
-    pub status: Status,
+    pub status: CheckStatus,
     /// Who needs to know about it.
-    pub audience: Audience,
+    pub audience: CheckAudience,
     /// The finding, as a sentence.
     pub detail: Option<String>,
     /// What to do next, if anything.
     pub next_action: Option<String>,
     /// The measurements.
-    pub figures: Figures,
+    pub figures: CheckFigures,
 }
 
-impl Entry {
-    fn new(status: Status, figures: Figures) -> Self {
+impl CheckResult {
+    fn new(status: CheckStatus, figures: CheckFigures) -> Self {
         Self {
             status,
-            audience: Audience::Operator,
+            audience: CheckAudience::Operator,
             detail: None,
             next_action: None,
             figures,
@@ -134,7 +136,7 @@ impl Entry {
 /// The measurements of a check.
 #[derive(Clone, Debug, PartialEq, Serialize, Eq)]
 #[serde(untagged)]
-pub enum Figures {
+pub enum CheckFigures {
     /// No measurements.
     None {},
     /// How far a processor is behind.
@@ -155,16 +157,16 @@ pub enum Figures {
 
 /// The results of all checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct HealthReport {
     /// The checks, by name.
-    pub entries: BTreeMap<String, Entry>,
+    pub entries: BTreeMap<String, CheckResult>,
     /// When the facts were collected.
     pub at: UtcMicros,
 }
 
-impl Report {
+impl HealthReport {
     /// Judges the facts.
-    pub fn of(facts: &Facts) -> Self {
+    pub fn judge(facts: &HealthFacts) -> Self {
         let mut entries = BTreeMap::new();
         for backlog in &facts.backlogs {
             entries.insert(backlog.entry_name(), backlog.judge());
@@ -178,9 +180,9 @@ impl Report {
 
     /// Adds a warning if the configuration of the language model is insecure.
     #[must_use]
-    pub fn with_model(mut self, config: &LlmConfig) -> Self {
+    pub fn with_model_config(mut self, config: &LlmConfig) -> Self {
         if !config.verify_ssl {
-            let entry = Entry::new(Status::Warning, Figures::None {})
+            let entry = CheckResult::new(CheckStatus::Warning, CheckFigures::None {})
                 .detail("the language model's certificate is not verified, so anyone on the network path can read keys and sessions")
                 .next("set `llm.verify_ssl = true`, and add the server's certificate to the system's trust store");
             self.entries.insert("language_model".to_owned(), entry);
@@ -189,25 +191,25 @@ impl Report {
     }
 
     /// The overall status.
-    pub fn headline(&self) -> Headline {
-        Headline::over(self.entries.values().map(|entry| entry.status))
+    pub fn headline(&self) -> OverallStatus {
+        OverallStatus::worst_of(self.entries.values().map(|entry| entry.status))
     }
 
     /// The overall status of the checks for every user.
-    pub fn headline_for_analysts(&self) -> Headline {
+    pub fn headline_for_analysts(&self) -> OverallStatus {
         let entries = self.entries.values();
-        let for_analysts = entries.filter(|entry| entry.audience == Audience::Analyst);
-        Headline::over(for_analysts.map(|entry| entry.status))
+        let for_analysts = entries.filter(|entry| entry.audience == CheckAudience::Analyst);
+        OverallStatus::worst_of(for_analysts.map(|entry| entry.status))
     }
 
     /// The body of `GET /api/health/detailed`. Only admins see the details of operators' checks.
-    pub fn body(&self, role: Role, build: &Build) -> Body<'_> {
+    pub fn body(&self, role: Role, build: &BuildInfo) -> HealthBody<'_> {
         let is_admin = role == Role::Admin;
         let services = self.entries.iter().map(|(name, entry)| {
-            let is_shown = is_admin || entry.audience == Audience::Analyst;
-            (name.as_str(), Service::of(entry, is_shown))
+            let is_shown = is_admin || entry.audience == CheckAudience::Analyst;
+            (name.as_str(), CheckBody::of(entry, is_shown))
         });
-        Body {
+        HealthBody {
             status: self.headline(),
             overall_analyst: self.headline_for_analysts(),
             caller_role: role,
@@ -225,7 +227,7 @@ impl Report {
 
 /// Build information, plus the start time of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Build {
+pub struct BuildInfo {
     /// The program's version.
     pub version: &'static str,
     /// The release channel.
@@ -240,11 +242,11 @@ pub struct Build {
 
 /// The body of `GET /api/health/detailed` and of `status --json`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Body<'a> {
+pub struct HealthBody<'a> {
     /// The overall status.
-    pub status: Headline,
+    pub status: OverallStatus,
     /// The overall status of the checks for every user.
-    pub overall_analyst: Headline,
+    pub overall_analyst: OverallStatus,
     /// The caller's role.
     pub caller_role: Role,
     /// The program's version.
@@ -264,18 +266,18 @@ pub struct Body<'a> {
     /// When the facts were collected.
     pub timestamp: String,
     /// The checks, by name.
-    pub services: BTreeMap<&'a str, Service<'a>>,
+    pub services: BTreeMap<&'a str, CheckBody<'a>>,
 }
 
 /// A check, limited to what the caller's role can see.
 #[derive(Clone, Debug, Serialize)]
-pub struct Service<'a> {
+pub struct CheckBody<'a> {
     /// The result. Absent in the full view of the schema check, whose figures include their own
     /// status.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<Status>,
+    pub status: Option<CheckStatus>,
     /// Who needs to know about it.
-    pub audience: Audience,
+    pub audience: CheckAudience,
     /// The finding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'a str>,
@@ -284,12 +286,12 @@ pub struct Service<'a> {
     pub next_action: Option<&'a str>,
     /// The measurements.
     #[serde(flatten)]
-    pub figures: Option<&'a Figures>,
+    pub figures: Option<&'a CheckFigures>,
 }
 
-impl<'a> Service<'a> {
-    fn of(entry: &'a Entry, is_shown: bool) -> Self {
-        let has_own_status = is_shown && matches!(entry.figures, Figures::Schema(_));
+impl<'a> CheckBody<'a> {
+    fn of(entry: &'a CheckResult, is_shown: bool) -> Self {
+        let has_own_status = is_shown && matches!(entry.figures, CheckFigures::Schema(_));
         Self {
             status: (!has_own_status).then_some(entry.status),
             audience: entry.audience,
@@ -330,8 +332,8 @@ pub enum Liveness {
     Unhealthy,
 }
 
-impl From<&Schema> for Health {
-    fn from(schema: &Schema) -> Self {
+impl From<&SchemaStatus> for Health {
+    fn from(schema: &SchemaStatus) -> Self {
         let figures = schema.figures();
         Self {
             status: match figures.db_schema {

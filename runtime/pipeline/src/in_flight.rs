@@ -21,7 +21,7 @@ use std::{fs, io};
 
 use session_pipeline_host::content::ContentHash;
 
-pub use slot::Record;
+pub use slot::InFlightRecord;
 use slot::Slot;
 
 /// Deaths in a row, alone with the same content and component, after which a session is not
@@ -45,7 +45,7 @@ struct WorkerState {
     /// Slots that no worker uses.
     free: Vec<Slot>,
     next_number: u32,
-    suspects: HashMap<Session, Suspect>,
+    suspects: HashMap<InFlightSession, Suspect>,
     /// Number of workers that are processing a session.
     in_progress: usize,
     is_alone: bool,
@@ -57,11 +57,11 @@ struct WorkerState {
 }
 
 /// A processor with the key of one of its sessions.
-type Session = (String, String);
+type InFlightSession = (String, String);
 
 #[derive(Debug)]
 struct Suspect {
-    record: Record,
+    record: InFlightRecord,
     slot: Slot,
 }
 
@@ -115,9 +115,9 @@ impl InFlight {
     }
 
     /// The sessions that the previous process was processing, with their counts of deaths.
-    pub fn suspects(&self) -> Vec<Record> {
+    pub fn suspects(&self) -> Vec<InFlightRecord> {
         let state = self.lock();
-        let mut records: Vec<Record> = state
+        let mut records: Vec<InFlightRecord> = state
             .suspects
             .values()
             .map(|suspect| suspect.record.clone())
@@ -150,8 +150,8 @@ impl InFlight {
     }
 
     /// A seat for one worker. Writes nothing yet.
-    pub fn seat(&self) -> Seat<'_> {
-        Seat {
+    pub fn worker_seat(&self) -> WorkerSeat<'_> {
+        WorkerSeat {
             in_flight: self,
             slot: None,
         }
@@ -206,7 +206,7 @@ fn number_of(name: &str) -> Option<u32> {
 impl WorkerState {
     /// Registers the session in a slot as a suspect. A death alone is counted from the dead
     /// process's own record, in one write. If this process dies now, the next one counts the same.
-    fn suspect(&mut self, mut record: Record, slot: Slot) {
+    fn suspect(&mut self, mut record: InFlightRecord, slot: Slot) {
         record.deaths = record.deaths.saturating_add(u32::from(record.is_alone));
         record.is_alone = false;
         let session = (record.processor.clone(), record.session.clone());
@@ -224,7 +224,7 @@ impl WorkerState {
         }
     }
 
-    fn clear(&mut self, session: &Session) {
+    fn clear(&mut self, session: &InFlightSession) {
         if let Some(suspect) = self.suspects.remove(session) {
             self.release(suspect.slot);
         }
@@ -251,15 +251,19 @@ impl WorkerState {
 
 /// The seat of one worker. It has a slot from the first session on, which is blanked on drop.
 #[derive(Debug)]
-pub struct Seat<'a> {
+pub struct WorkerSeat<'a> {
     in_flight: &'a InFlight,
     slot: Option<Slot>,
 }
 
-impl<'a> Seat<'a> {
+impl<'a> WorkerSeat<'a> {
     /// Waits until the session can start, then records it. A suspect waits until no other session
     /// is processed, and blocks all others.
-    pub fn begin(&mut self, record: impl FnOnce() -> Record, is_suspect: bool) -> Stay<'a> {
+    pub fn begin(
+        &mut self,
+        record: impl FnOnce() -> InFlightRecord,
+        is_suspect: bool,
+    ) -> SessionGuard<'a> {
         let in_flight = self.in_flight;
         let mut state = in_flight.lock();
         if is_suspect {
@@ -285,7 +289,7 @@ impl<'a> Seat<'a> {
                 in_flight.lock().warn_once(&error);
             }
         }
-        Stay {
+        SessionGuard {
             in_flight,
             suspect: is_suspect.then_some(record),
             is_proven: false,
@@ -293,7 +297,7 @@ impl<'a> Seat<'a> {
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for WorkerSeat<'_> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
             self.in_flight.lock().release(slot);
@@ -303,13 +307,13 @@ impl Drop for Seat<'_> {
 
 /// Guards the time in which a worker processes one session.
 #[derive(Debug)]
-pub struct Stay<'a> {
+pub struct SessionGuard<'a> {
     in_flight: &'a InFlight,
-    suspect: Option<Record>,
+    suspect: Option<InFlightRecord>,
     is_proven: bool,
 }
 
-impl Stay<'_> {
+impl SessionGuard<'_> {
     /// Whether the session is a suspect.
     pub fn is_suspect(&self) -> bool {
         self.suspect.is_some()
@@ -334,7 +338,7 @@ impl Stay<'_> {
             self.is_proven = true;
             return Suspicion::Proven;
         }
-        suspect.record = Record {
+        suspect.record = InFlightRecord {
             hash: hash.map(|hash| hash.to_string()),
             is_alone: true,
             deaths,
@@ -348,7 +352,7 @@ impl Stay<'_> {
     }
 }
 
-impl Drop for Stay<'_> {
+impl Drop for SessionGuard<'_> {
     fn drop(&mut self) {
         let mut state = self.in_flight.lock();
         state.in_progress -= 1;

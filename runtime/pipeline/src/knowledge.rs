@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::fault::printable;
-use session_pipeline_store::{Actor, Audited, Store, StoreError};
+use session_pipeline_store::{Actor, AuditedAction, Store, StoreError};
 
 /// Filters of a list. An item must match all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct KnowledgeFilter {
     /// The status.
     pub status: Option<String>,
     /// The domain.
@@ -24,13 +24,13 @@ pub struct Wanted {
     /// A text that title or content contains, in any case.
     pub text: Option<String>,
     /// The place in the list after which the page starts.
-    pub after: Option<ListPlace>,
+    pub after: Option<KnowledgeCursor>,
     /// Maximum number of items.
     pub limit: u32,
 }
 
-impl Wanted {
-    fn text_is_in(&self, item: &KnownItem) -> bool {
+impl KnowledgeFilter {
+    fn text_is_in(&self, item: &KnowledgeItem) -> bool {
         let text = format!("{} {}", item.title, item.content).to_lowercase();
         let wanted = self.text.as_ref().map(|wanted| wanted.to_lowercase());
         wanted.is_none_or(|wanted| text.contains(&wanted))
@@ -39,7 +39,7 @@ impl Wanted {
 
 /// The place of an item in the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListPlace {
+pub struct KnowledgeCursor {
     /// Whether a person has decided about the item.
     pub is_decided: bool,
     /// When it was first found.
@@ -48,9 +48,9 @@ pub struct ListPlace {
     pub id: String,
 }
 
-impl ListPlace {
+impl KnowledgeCursor {
     /// The place of an item.
-    pub fn of(item: &KnownItem) -> Self {
+    pub fn of(item: &KnowledgeItem) -> Self {
         Self {
             is_decided: item.status != "pending",
             created_at: item.created_at,
@@ -61,7 +61,7 @@ impl ListPlace {
 
 /// One piece of knowledge.
 #[derive(Clone, Debug, PartialEq)]
-pub struct KnownItem {
+pub struct KnowledgeItem {
     /// `kv_` and a hash of title and content.
     pub id: String,
     /// A short title.
@@ -92,7 +92,7 @@ pub struct KnownItem {
 
 /// A quote of a user that supports an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnownEvidence {
+pub struct Evidence {
     /// `ev_` and a hash.
     pub id: String,
     /// The session's key.
@@ -116,7 +116,7 @@ pub struct KnownEvidence {
 /// An unresolved relation to another item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Related))]
-pub struct Tie {
+pub struct ItemRelation {
     /// The id of the other item.
     #[serde(rename = "id")]
     pub item: String,
@@ -134,13 +134,13 @@ pub struct Tie {
 
 /// An item with its evidence and relations.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ShownItem {
+pub struct KnowledgeItemDetails {
     /// The item.
-    pub item: KnownItem,
+    pub item: KnowledgeItem,
     /// Its evidence, ordered by session and line.
-    pub evidence: Vec<KnownEvidence>,
+    pub evidence: Vec<Evidence>,
     /// Its unresolved relations.
-    pub ties: Vec<Tie>,
+    pub ties: Vec<ItemRelation>,
 }
 
 /// A decision about an item.
@@ -154,7 +154,7 @@ pub enum Decision {
 
 impl Decision {
     /// The resulting status.
-    pub fn status(self) -> &'static str {
+    pub fn status_after(self) -> &'static str {
         match self {
             Self::Approve => "approved",
             Self::Reject => "rejected",
@@ -184,7 +184,10 @@ pub enum KnowledgeError {
 ///
 /// # Errors
 /// If the database can't be read.
-pub fn list(store: Option<&Store>, wanted: &Wanted) -> Result<Vec<KnownItem>, KnowledgeError> {
+pub fn list(
+    store: Option<&Store>,
+    wanted: &KnowledgeFilter,
+) -> Result<Vec<KnowledgeItem>, KnowledgeError> {
     match store {
         Some(store) => {
             let items = stored::items(store, wanted)?.into_iter();
@@ -200,11 +203,11 @@ pub fn list(store: Option<&Store>, wanted: &Wanted) -> Result<Vec<KnownItem>, Kn
 ///
 /// # Errors
 /// If the item does not exist, or the database can't be read.
-pub fn show(store: Option<&Store>, id: &str) -> Result<ShownItem, KnowledgeError> {
+pub fn show(store: Option<&Store>, id: &str) -> Result<KnowledgeItemDetails, KnowledgeError> {
     let unknown = || KnowledgeError::Unknown(printable(id));
     let store = store.ok_or_else(unknown)?;
     let item = stored::item(store, id)?.ok_or_else(unknown)?;
-    Ok(shown::all(ShownItem {
+    Ok(shown::all(KnowledgeItemDetails {
         evidence: stored::evidence(store, id)?,
         ties: stored::ties(store, id)?,
         item,
@@ -221,16 +224,16 @@ pub fn decide(
     decision: Decision,
     actor: Actor,
     now: UtcMicros,
-) -> Result<ShownItem, KnowledgeError> {
+) -> Result<KnowledgeItemDetails, KnowledgeError> {
     let shown = show(store, id)?;
-    if let Some(store) = store.filter(|_| shown.item.status != decision.status()) {
-        let audited = Audited {
+    if let Some(store) = store.filter(|_| shown.item.status != decision.status_after()) {
+        let audited = AuditedAction {
             action: decision.action(),
             actor,
             now,
         };
         let params = json!({ "before": shown.item.status, "title": printable(&shown.item.title) });
-        stored::set_status(store, id, decision.status(), audited, &params)?;
+        stored::set_status(store, id, decision.status_after(), audited, &params)?;
     }
     show(store, id)
 }

@@ -10,15 +10,17 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_host::sessions::{Note, Observed, SessionsRoot, is_key};
-use session_pipeline_store::retry::Verdict;
+use session_pipeline_host::sessions::{FileStat, SessionsRoot, SkippedPath, is_key};
+use session_pipeline_store::retry::RetryDecision;
 use session_pipeline_store::state_rows::FailureRow;
-use session_pipeline_store::{Keys, SessionCost, SessionState, SessionStates, Store, StoreError};
+use session_pipeline_store::{
+    SessionCost, SessionSelection, SessionStateRow, SessionStateRows, Store, StoreError,
+};
 
 use crate::config::Config;
 use crate::identity::name_of;
 use crate::registry::Registry;
-use crate::scan::{self, Check, ScanContext, Standing};
+use crate::scan::{self, ContentCheck, ScanContext, SessionStanding};
 
 /// Keys suggested for an unknown one.
 const SUGGESTIONS_MAX: usize = 3;
@@ -31,7 +33,7 @@ pub const READ_AT_ONCE: usize = 10_000;
 /// The state of a session with one processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum ProcessingState {
     /// Never processed. The next run tries it.
     New,
     /// Processed with its current content.
@@ -47,7 +49,7 @@ pub enum State {
     Missing,
 }
 
-impl State {
+impl ProcessingState {
     /// The name in JSON and on the terminal.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -67,18 +69,18 @@ pub struct ListedSession {
     /// The session's key: its path below the sessions root.
     pub key: String,
     /// Its file. `None`: it is gone.
-    pub file: Option<Observed>,
+    pub file: Option<FileStat>,
     /// One entry per processor, sorted by name.
-    pub processors: Vec<ListedState>,
+    pub processors: Vec<ProcessorState>,
 }
 
 /// The state of a session with one processor, with details.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedState {
+pub struct ProcessorState {
     /// The processor's name.
     pub processor: Arc<str>,
     /// The state.
-    pub state: State,
+    pub state: ProcessingState,
     /// Number of items extracted, if it was processed.
     pub items: Option<i64>,
     /// When the content behind its rows was read.
@@ -95,14 +97,14 @@ pub struct Listing {
     /// Sorted by key.
     pub sessions: Vec<ListedSession>,
     /// Files and folders that the walk skipped, with reasons.
-    pub notes: Vec<Note>,
+    pub notes: Vec<SkippedPath>,
     /// Whether the sessions root exists.
     pub has_root: bool,
 }
 
 /// One session in full.
 #[derive(Debug)]
-pub struct ShownSession {
+pub struct SessionWithDetails {
     /// The entry in the list.
     pub listed: ListedSession,
     /// Details by processor name.
@@ -113,7 +115,7 @@ pub struct ShownSession {
 #[derive(Debug, Default)]
 pub struct SessionDetails {
     /// Its state row.
-    pub state: Option<SessionState>,
+    pub state: Option<SessionStateRow>,
     /// The digest of the component that wrote its rows.
     pub component: Option<String>,
     /// That component's version.
@@ -166,7 +168,7 @@ struct ProcessorRule {
 
 /// The stored state of a range of sessions.
 struct StoredStates {
-    states: SessionStates,
+    states: SessionStateRows,
     rules: BTreeMap<Arc<str>, ProcessorRule>,
 }
 
@@ -181,7 +183,7 @@ pub fn list(
     store: Option<&Store>,
     now: UtcMicros,
 ) -> Result<Listing, ListingError> {
-    let mut pages = Pages::open(config, registry, store, Part::default(), now)?;
+    let mut pages = SessionPages::open(config, registry, store, ListRange::default(), now)?;
     let mut sessions = Vec::new();
     loop {
         let mut page = pages.next(READ_AT_ONCE)?;
@@ -199,7 +201,7 @@ pub fn list(
 
 /// A part of the list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Part<'a> {
+pub struct ListRange<'a> {
     /// Only sessions after this key.
     pub after: Option<&'a str>,
     /// Maximum number of sessions. `None`: all.
@@ -209,21 +211,21 @@ pub struct Part<'a> {
 /// The list of sessions, page by page. Memory holds only keys and file metadata: of all sessions,
 /// or of the limited part.
 #[derive(Debug)]
-pub struct Pages<'a> {
+pub struct SessionPages<'a> {
     registry: &'a Registry,
     store: Option<&'a Store>,
     now: UtcMicros,
-    found: BTreeMap<String, Observed>,
+    found: BTreeMap<String, FileStat>,
     after: Option<String>,
     // Missing files do not count as gone after an incomplete walk, or without a sessions root.
     is_gone_sure: bool,
     /// Files and folders that the walk skipped, with reasons.
-    pub notes: Vec<Note>,
+    pub notes: Vec<SkippedPath>,
     /// Whether the sessions root exists.
     pub has_root: bool,
 }
 
-impl<'a> Pages<'a> {
+impl<'a> SessionPages<'a> {
     /// Walks over the sessions on disk.
     ///
     /// # Errors
@@ -232,7 +234,7 @@ impl<'a> Pages<'a> {
         config: &Config,
         registry: &'a Registry,
         store: Option<&'a Store>,
-        part: Part<'_>,
+        part: ListRange<'_>,
         now: UtcMicros,
     ) -> Result<Self, ListingError> {
         let root = open_root(config)?;
@@ -263,7 +265,7 @@ impl<'a> Pages<'a> {
                 part.after.is_none_or(may_be_later) && (has_space() || is_smaller())
             };
             let walk = root
-                .walk_where(is_in_part, |key, observed| {
+                .walk_filtered(is_in_part, |key, observed| {
                     let mut found = found.borrow_mut();
                     found.insert(key.to_owned(), observed);
                     if found.len() > limit {
@@ -272,9 +274,9 @@ impl<'a> Pages<'a> {
                 })
                 .map_err(|source| unreadable(config, source))?;
             pages.is_gone_sure = walk.is_complete && walk.found > 0;
-            pages.notes = walk.notes;
+            pages.notes = walk.skipped;
         }
-        registry.notice(config, store, now)?;
+        registry.check_folder(config, store, now)?;
         Ok(pages)
     }
 
@@ -283,9 +285,9 @@ impl<'a> Pages<'a> {
     /// # Errors
     /// If the database can't be read.
     pub fn next(&mut self, limit: usize) -> Result<Vec<ListedSession>, ListingError> {
-        let mut keys: BTreeMap<String, Option<Observed>> = BTreeMap::new();
+        let mut keys: BTreeMap<String, Option<FileStat>> = BTreeMap::new();
         if let Some(store) = self.store {
-            let known = store.known_keys(self.after.as_deref(), limit)?;
+            let known = store.session_keys(self.after.as_deref(), limit)?;
             keys.extend(known.into_iter().map(|key| (key, None)));
         }
         let found = self.found.iter().take(limit);
@@ -297,7 +299,7 @@ impl<'a> Pages<'a> {
             return Ok(Vec::new());
         };
         let last = last.clone();
-        let range = Keys::Range(self.after.as_deref(), &last);
+        let range = SessionSelection::Range(self.after.as_deref(), &last);
         let known = StoredStates::read(self.registry, self.store, range)?;
         let mut states = known.states.rows.iter().peekable();
         let mut sessions = Vec::with_capacity(keys.len());
@@ -326,14 +328,14 @@ pub fn show(
     store: Option<&Store>,
     key: &str,
     now: UtcMicros,
-) -> Result<ShownSession, ListingError> {
+) -> Result<SessionWithDetails, ListingError> {
     let root = open_root(config)?;
     let file = root
         .as_ref()
         .filter(|_| is_key(key))
-        .and_then(|root| root.observe(key));
-    registry.notice(config, store, now)?;
-    let known = StoredStates::read(registry, store, Keys::One(key))?;
+        .and_then(|root| root.stat(key));
+    registry.check_folder(config, store, now)?;
+    let known = StoredStates::read(registry, store, SessionSelection::One(key))?;
     let is_known = !known.states.rows.is_empty()
         || known
             .rules
@@ -342,14 +344,14 @@ pub fn show(
     if file.is_none() && !is_known {
         return Err(unknown(config, store, key));
     }
-    let own: Vec<&SessionState> = known.states.rows.iter().collect();
+    let own: Vec<&SessionStateRow> = known.states.rows.iter().collect();
     let listed = known.session(key, file, &own, root.is_some(), now);
     let mut details = BTreeMap::new();
     for known_state in &listed.processors {
         let processor = known_state.processor.as_ref();
         details.insert(processor.to_owned(), known.details(store, processor, key)?);
     }
-    Ok(ShownSession { listed, details })
+    Ok(SessionWithDetails { listed, details })
 }
 
 /// The error for an unknown key, with similar keys.
@@ -367,9 +369,9 @@ impl StoredStates {
     fn read(
         registry: &Registry,
         store: Option<&Store>,
-        keys: Keys<'_>,
+        keys: SessionSelection<'_>,
     ) -> Result<Self, StoreError> {
-        let mut states = SessionStates::default();
+        let mut states = SessionStateRows::default();
         let mut names = registry.names();
         if let Some(store) = store {
             states = store.session_states(keys)?;
@@ -401,8 +403,8 @@ impl StoredStates {
     fn session(
         &self,
         key: &str,
-        file: Option<Observed>,
-        states: &[&SessionState],
+        file: Option<FileStat>,
+        states: &[&SessionStateRow],
         is_gone_sure: bool,
         now: UtcMicros,
     ) -> ListedSession {
@@ -420,17 +422,17 @@ impl StoredStates {
             let state = match file {
                 Some(observed) => self.judge(rule, row, failure, observed, now),
                 None if is_gone_sure || row.is_some_and(|row| row.known.is_missing) => {
-                    State::Missing
+                    ProcessingState::Missing
                 }
                 None => match (row, failure) {
                     (_, Some(failure)) if failure.failures.quarantined_at.is_some() => {
-                        State::Quarantined
+                        ProcessingState::Quarantined
                     }
-                    (Some(row), _) if !row.known.is_due => State::Processed,
-                    _ => State::Due,
+                    (Some(row), _) if !row.known.is_due => ProcessingState::Processed,
+                    _ => ProcessingState::Due,
                 },
             };
-            processors.push(ListedState {
+            processors.push(ProcessorState {
                 processor: Arc::clone(name),
                 state,
                 items: row.map(|row| row.items),
@@ -449,11 +451,11 @@ impl StoredStates {
     fn judge(
         &self,
         rule: &ProcessorRule,
-        row: Option<&SessionState>,
+        row: Option<&SessionStateRow>,
         failure: Option<&FailureRow>,
-        observed: Observed,
+        observed: FileStat,
         now: UtcMicros,
-    ) -> State {
+    ) -> ProcessingState {
         // Without an installed component, failures of the last component still count.
         let failed_digest = failure.and_then(|failure| failure.digest.clone());
         let digest = rule.component.clone().or(failed_digest).unwrap_or_default();
@@ -470,16 +472,20 @@ impl StoredStates {
             is_started_by_person: false,
         };
         match scan::judge(row.map(|row| &row.known), failure, observed, &context) {
-            Standing::Settled => State::Processed,
-            Standing::Waiting => State::Waiting,
-            Standing::Quarantined => State::Quarantined,
-            Standing::Candidate(Check::FailureHash { verdict, .. }) => match verdict {
-                Verdict::Quarantined => State::Quarantined,
-                Verdict::Waiting => State::Waiting,
-                Verdict::Try => State::Due,
-            },
-            Standing::Candidate(_) if row.is_none() && failure.is_none() => State::New,
-            Standing::Candidate(_) => State::Due,
+            SessionStanding::Settled => ProcessingState::Processed,
+            SessionStanding::Waiting => ProcessingState::Waiting,
+            SessionStanding::Quarantined => ProcessingState::Quarantined,
+            SessionStanding::Candidate(ContentCheck::FailureHash { verdict, .. }) => {
+                match verdict {
+                    RetryDecision::Quarantined => ProcessingState::Quarantined,
+                    RetryDecision::Waiting => ProcessingState::Waiting,
+                    RetryDecision::Try => ProcessingState::Due,
+                }
+            }
+            SessionStanding::Candidate(_) if row.is_none() && failure.is_none() => {
+                ProcessingState::New
+            }
+            SessionStanding::Candidate(_) => ProcessingState::Due,
         }
     }
 
@@ -554,13 +560,13 @@ fn nearest(
             }
             is_folder
         };
-        root.walk_where(consider, |_, _| {})
+        root.walk_filtered(consider, |_, _| {})
             .map_err(|source| unreadable(config, source))?;
     }
     if let Some(store) = store {
         let mut after: Option<String> = None;
         loop {
-            let keys = store.known_keys(after.as_deref(), READ_AT_ONCE)?;
+            let keys = store.session_keys(after.as_deref(), READ_AT_ONCE)?;
             keys.iter().for_each(|key| nearest.consider(key));
             match keys.into_iter().next_back() {
                 Some(last) => after = Some(last),

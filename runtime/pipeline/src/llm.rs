@@ -22,7 +22,7 @@ mod setup;
 mod transport;
 mod wire;
 
-pub use key::{ApiKey, KeyError, Secrets};
-pub use patience::{Patience, RealPatience, StopSign};
-pub use redaction::{HeldBack, Redacted, redact};
+pub use key::{ApiKey, KeyError, LlmSecrets};
+pub use patience::{RealSleeper, Sleeper, StopSignal};
+pub use redaction::{RedactedRequest, RedactionError, redact};
 pub use setup::{SetupError, from_config, is_configured, with_patience};

@@ -5,7 +5,7 @@
 
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::fault::printable;
-use session_pipeline_store::{Actor, Held, Store, StoreError, Which};
+use session_pipeline_store::{Actor, QuarantineFilter, QuarantinedSession, Store, StoreError};
 
 use crate::config::Config;
 use crate::listing::{self, ListingError};
@@ -24,7 +24,7 @@ pub enum QuarantineError {
     #[error(
         "session `{session}` is not in quarantine; `session-pipeline quarantine list` lists those that are"
     )]
-    NotHeld {
+    NotQuarantined {
         /// The session's key: its path below the sessions root.
         session: String,
     },
@@ -41,9 +41,9 @@ pub fn list(
     config: &Config,
     registry: &Registry,
     store: Option<&Store>,
-    which: &Which,
+    which: &QuarantineFilter,
     now: UtcMicros,
-) -> Result<Vec<Held>, QuarantineError> {
+) -> Result<Vec<QuarantinedSession>, QuarantineError> {
     page(config, registry, store, which, None, u32::MAX, now)
 }
 
@@ -55,13 +55,13 @@ pub fn page(
     config: &Config,
     registry: &Registry,
     store: Option<&Store>,
-    which: &Which,
+    which: &QuarantineFilter,
     after: Option<(&str, &str)>,
     limit: u32,
     now: UtcMicros,
-) -> Result<Vec<Held>, QuarantineError> {
+) -> Result<Vec<QuarantinedSession>, QuarantineError> {
     let held = match store {
-        Some(store) => store.held_after(which, after, limit)?,
+        Some(store) => store.sessions_in_quarantine_after(which, after, limit)?,
         None => Vec::new(),
     };
     if held.is_empty() && after.is_none() {
@@ -80,13 +80,13 @@ pub fn release(
     config: &Config,
     registry: &Registry,
     store: Option<&Store>,
-    which: &Which,
+    which: &QuarantineFilter,
     actor: Actor,
     now: UtcMicros,
 ) -> Result<u64, QuarantineError> {
     if page(config, registry, store, which, None, 1, now)?.is_empty() {
         return match &which.session {
-            Some(session) => Err(QuarantineError::NotHeld {
+            Some(session) => Err(QuarantineError::NotQuarantined {
                 session: printable(session),
             }),
             None => Ok(0),
@@ -102,11 +102,11 @@ fn check_names(
     config: &Config,
     registry: &Registry,
     store: Option<&Store>,
-    which: &Which,
+    which: &QuarantineFilter,
     now: UtcMicros,
 ) -> Result<(), QuarantineError> {
     if let Some(processor) = &which.processor {
-        match registry.check_unseen(processor, config) {
+        match registry.check_before_examination(processor, config) {
             // Sessions from the time when it was installed can still be in quarantine.
             Ok(()) | Err(RegistryError::NotInstalled { .. }) => {}
             Err(error) => return Err(error.into()),

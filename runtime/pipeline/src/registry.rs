@@ -23,15 +23,15 @@ use session_pipeline_host::fault::{Fault, FaultKind, printable};
 use session_pipeline_host::model;
 use session_pipeline_host::processor::Processor;
 use session_pipeline_host::sandbox::{Engines, sha256_hex};
-use session_pipeline_store::{KnownComponent, Store, StoreError};
+use session_pipeline_store::{ComponentRecord, Store, StoreError};
 
 use crate::config::Config;
 use crate::report;
-use crate::shipped::{Shipped, VERIFICATION};
+use crate::shipped::{ShippedProcessor, VERIFICATION};
 
-use listing::Origin;
+use listing::ProcessorOrigin;
 use loader::{Compiling, LoadedProcessor, Loader};
-use plan::{Plan, Running};
+use plan::{ActiveProcessor, FolderPlan};
 
 /// Why a processor can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ pub enum RegistryError {
     },
     /// A file with this name was rejected.
     #[error("the processor `{name}` is unavailable: `{file}` was rejected: {reason}")]
-    Refused {
+    Rejected {
         /// The requested name.
         name: String,
         /// The file.
@@ -73,7 +73,7 @@ pub enum RegistryError {
     /// With its settings it needs a language model, and none is configured.
     #[error(
         "the processor `{name}` is unavailable: with its current settings it needs a language model; {}",
-        model::what_to_set()
+        model::missing_model_error()
     )]
     NeedsModel {
         /// The requested name.
@@ -88,11 +88,11 @@ impl RegistryError {
     /// Whether the request is rejected because the processor can't run here. This is not a failed
     /// run: an operator has to use another name, install the processor, or configure a language
     /// model.
-    pub fn is_refusal(&self) -> bool {
+    pub fn is_rejection(&self) -> bool {
         match self {
             Self::Unknown { .. }
             | Self::NotInstalled { .. }
-            | Self::Refused { .. }
+            | Self::Rejected { .. }
             | Self::NeedsModel { .. } => true,
             Self::Unavailable { .. } | Self::Store(_) => false,
         }
@@ -103,30 +103,30 @@ impl RegistryError {
 #[derive(Debug)]
 pub struct Registry {
     /// Sorted by name, each with the digest of its component.
-    shipped: Vec<(Shipped, String)>,
-    folder: look::Folder,
+    shipped: Vec<(ShippedProcessor, String)>,
+    folder: look::ProcessorsFolder,
     /// Cadences of loaded components, by digest. `None`: the component could not be loaded.
     cadences: Mutex<HashMap<String, Option<Duration>>>,
 }
 
 /// The source of a processor's component.
-enum Source {
+enum ComponentSource {
     Shipped(&'static [u8]),
-    Dropped(Running),
+    Dropped(ActiveProcessor),
 }
 
 impl Registry {
-    /// A registry with these shipped components. Call [`Registry::look`] to find those in the
+    /// A registry with these shipped components. Call [`Registry::examine_folder`] to find those in the
     /// folder.
-    pub fn new(shipped: impl IntoIterator<Item = Shipped>) -> Self {
-        let mut shipped: Vec<(Shipped, String)> = shipped
+    pub fn new(shipped: impl IntoIterator<Item = ShippedProcessor>) -> Self {
+        let mut shipped: Vec<(ShippedProcessor, String)> = shipped
             .into_iter()
             .map(|shipped| (shipped, sha256_hex(shipped.component)))
             .collect();
         shipped.sort_by_key(|(shipped, _)| shipped.name);
         Self {
             shipped,
-            folder: look::Folder::default(),
+            folder: look::ProcessorsFolder::default(),
             cadences: Mutex::default(),
         }
     }
@@ -152,7 +152,7 @@ impl Registry {
     }
 
     /// The result of the last check of the folder.
-    pub fn plan(&self) -> Arc<Plan> {
+    pub fn plan(&self) -> Arc<FolderPlan> {
         self.folder.plan()
     }
 
@@ -161,19 +161,19 @@ impl Registry {
         name == VERIFICATION || self.shipped(name).is_some()
     }
 
-    fn shipped(&self, name: &str) -> Option<&(Shipped, String)> {
+    fn shipped(&self, name: &str) -> Option<&(ShippedProcessor, String)> {
         let mut shipped = self.shipped.iter();
         shipped.find(|(shipped, _)| shipped.name == name)
     }
 
-    fn source(&self, name: &str) -> Result<(Source, String), RegistryError> {
+    fn source(&self, name: &str) -> Result<(ComponentSource, String), RegistryError> {
         if let Some((shipped, digest)) = self.shipped(name) {
-            return Ok((Source::Shipped(shipped.component), digest.clone()));
+            return Ok((ComponentSource::Shipped(shipped.component), digest.clone()));
         }
         let plan = self.plan();
         if let Some(running) = plan.running.get(name) {
             let digest = running.component.digest.clone();
-            return Ok((Source::Dropped(running.clone()), digest));
+            return Ok((ComponentSource::Dropped(running.clone()), digest));
         }
         if name == VERIFICATION {
             return Err(RegistryError::NotInstalled {
@@ -182,9 +182,9 @@ impl Registry {
             });
         }
         let (name, file) = (printable(name), printable(&format!("{name}.wasm")));
-        let refused = plan.refused.iter().find(|refused| refused.file == file);
+        let refused = plan.rejected.iter().find(|refused| refused.file == file);
         Err(match refused {
-            Some(refused) => RegistryError::Refused {
+            Some(refused) => RegistryError::Rejected {
                 name,
                 file,
                 reason: refused.reason.clone(),
@@ -209,7 +209,11 @@ impl Registry {
     ///
     /// # Errors
     /// If the name is unknown and the folder contains no files.
-    pub fn check_unseen(&self, name: &str, config: &Config) -> Result<(), RegistryError> {
+    pub fn check_before_examination(
+        &self,
+        name: &str,
+        config: &Config,
+    ) -> Result<(), RegistryError> {
         match self.check(name) {
             Err(RegistryError::Unknown { .. }) if folder::has_files(&config.processors_dir()) => {
                 Ok(())
@@ -224,10 +228,10 @@ impl Registry {
     }
 
     /// The origin of the processor's component. An unknown name counts as dropped.
-    pub fn origin(&self, name: &str) -> Origin {
+    pub fn origin(&self, name: &str) -> ProcessorOrigin {
         match self.is_taken(name) {
-            true => Origin::Shipped,
-            false => Origin::Dropped,
+            true => ProcessorOrigin::Shipped,
+            false => ProcessorOrigin::Dropped,
         }
     }
 
@@ -275,8 +279,9 @@ impl Registry {
         store.register_tables(loaded.processor.manifest())?;
         if name == "usage" {
             // An invalid price file must not stop a run. Reports return the error.
-            let prices = report::Prices::of(config)
-                .unwrap_or_else(|_| report::Prices::shipped(config.data_dir.join("prices.toml")));
+            let prices = report::PriceTable::load(config).unwrap_or_else(|_| {
+                report::PriceTable::shipped(config.data_dir.join("prices.toml"))
+            });
             report::register(store, &prices)?;
         }
         Ok(loaded.processor)
@@ -287,7 +292,7 @@ impl Registry {
     ///
     /// # Errors
     /// Same as [`Registry::load`].
-    pub fn look_at(
+    pub fn load_read_only(
         &self,
         name: &str,
         config: &Config,
@@ -304,9 +309,9 @@ impl Registry {
             .map(|loaded| loaded.processor)
     }
 
-    /// Like [`Registry::look_at`], without waiting: `None` if the processor is not compiled yet or
+    /// Like [`Registry::load_read_only`], without waiting: `None` if the processor is not compiled yet or
     /// can't be used.
-    pub fn glance_at(
+    pub fn load_if_compiled(
         &self,
         name: &str,
         config: &Config,
@@ -347,12 +352,12 @@ impl Registry {
             let detail = format!("the component reports the name `{}`", manifest.name);
             return Err(refused(detail));
         }
-        let is_shipped = matches!(source, Source::Shipped(_));
+        let is_shipped = matches!(source, ComponentSource::Shipped(_));
         if let Some(detail) = ungranted(&loaded.processor, config, is_shipped) {
             return Err(refused(detail));
         }
         // The version of a file was checked when it took over.
-        if is_shipped && !config.may_go_back(name) {
+        if is_shipped && !config.allows_lower_version(name) {
             let versions = match store {
                 Some(store) => store.component_versions(name)?,
                 None => HashMap::new(),
@@ -400,7 +405,7 @@ impl Registry {
     }
 }
 
-impl Source {
+impl ComponentSource {
     /// The component. For a file, only bytes with the digest that was examined are returned.
     fn component(&self, config: &Config, digest: &str) -> Result<Cow<'static, [u8]>, Fault> {
         let running = match self {
@@ -432,7 +437,7 @@ impl Source {
 /// Why the operator's grants do not allow the processor to run, if they don't.
 fn ungranted(processor: &Processor, config: &Config, is_shipped: bool) -> Option<String> {
     let name = &processor.manifest().name;
-    let wants = processor.asks_model() && !config.grants_llm(name, is_shipped);
+    let wants = processor.imports_llm() && !config.grants_llm(name, is_shipped);
     wants.then(|| {
         format!(
             "it uses a language model, which is not permitted; set `llm = true` in `[processors.{name}]` to permit it"
@@ -452,7 +457,7 @@ impl Registry {
     /// incomplete. Call it once per process that holds the data directory, before any run. Files
     /// that can't be removed only take up space.
     pub(crate) fn tidy(&self, config: &Config, store: &Store) -> Result<(), StoreError> {
-        let mut superseded = store.superseded_components()?;
+        let mut superseded = store.replaced_components()?;
         // A name that now ships could earlier have been that of a file.
         superseded.retain(|digest| self.shipped.iter().all(|(_, shipped)| shipped != digest));
         if let Err(error) = component_store::discard(config, &superseded) {
@@ -472,7 +477,7 @@ fn record(loaded: &LoadedProcessor, store: &Store, now: UtcMicros) -> Result<(),
     if compiled_sha256.as_deref() == Some(loaded.compiled.sha256.as_str()) {
         return Ok(());
     }
-    let component = KnownComponent {
+    let component = ComponentRecord {
         processor_name: manifest.name.clone(),
         version: manifest.version,
         compiled_sha256: Some(loaded.compiled.sha256.clone()),

@@ -23,13 +23,13 @@ use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::day::Day;
 use session_pipeline_store::money::Usd;
 
-pub use prices::{Prices, PricesError};
+pub use prices::{PriceTable, PriceTableError};
 pub use read::{tools, usage};
 pub(crate) use views::register;
 
 /// The grouping of a report's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
+pub enum ReportGrouping {
     /// Days, in UTC.
     Day,
     /// Months, in UTC.
@@ -44,7 +44,7 @@ pub enum By {
     Project,
 }
 
-impl By {
+impl ReportGrouping {
     /// All groupings.
     pub const ALL: [Self; 6] = [
         Self::Day,
@@ -73,7 +73,7 @@ impl By {
 ///
 /// With either bound, messages without a timestamp are excluded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Days {
+pub struct DayRange {
     /// The first day.
     pub since: Option<Day>,
     /// The last day.
@@ -86,7 +86,7 @@ pub const UNKNOWN_MODELS_MAX: usize = 100;
 
 /// Sums over messages. Each message counts once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Totals {
+pub struct UsageTotals {
     /// Input tokens, without those read from or written to the cache.
     pub input_tokens: i64,
     /// Output tokens.
@@ -111,7 +111,7 @@ pub struct Totals {
 
 /// Calls of a tool and their failures. Each call counts once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Calls {
+pub struct ToolCalls {
     /// Number of calls.
     pub calls: i64,
     /// Number of failed calls. The following four fields break it down.
@@ -130,7 +130,7 @@ pub struct Calls {
 
 /// One row of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row<Figures = Totals> {
+pub struct ReportRow<Figures = UsageTotals> {
     /// The value of the grouping. `None` if the transcript does not contain it.
     pub key: Option<String>,
     /// The sums.
@@ -140,24 +140,24 @@ pub struct Row<Figures = Totals> {
 /// A report. Its JSON is the output of `report usage --json`. Each row has its key under the name
 /// in `key`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report<Figures = Totals> {
+pub struct UsageReport<Figures = UsageTotals> {
     /// The name of the key field.
     pub key: &'static str,
     /// Every session that was committed before this time is included.
     pub as_of: UtcMicros,
     /// Sums over all messages of these days, independent of the grouping.
-    pub totals: Totals,
+    pub totals: UsageTotals,
     /// The rows, sorted by key.
-    pub rows: Vec<Row<Figures>>,
+    pub rows: Vec<ReportRow<Figures>>,
 }
 
-impl<Figures> Report<Figures> {
+impl<Figures> UsageReport<Figures> {
     /// A report without rows.
     pub fn empty(key: &'static str, as_of: UtcMicros) -> Self {
         let cost_usd = Some(Usd::default());
-        let totals = Totals {
+        let totals = UsageTotals {
             cost_usd,
-            ..Totals::default()
+            ..UsageTotals::default()
         };
         Self {
             key,
@@ -168,7 +168,7 @@ impl<Figures> Report<Figures> {
     }
 }
 
-impl<Figures: DeserializeOwned> Report<Figures> {
+impl<Figures: DeserializeOwned> UsageReport<Figures> {
     /// Parses a report from JSON without losing precision.
     ///
     /// # Errors
@@ -181,10 +181,10 @@ impl<Figures: DeserializeOwned> Report<Figures> {
             rows: Vec<Box<RawValue>>,
         }
         let raw: Raw = serde_json::from_str(text)?;
-        let row = |raw: Box<RawValue>| -> serde_json::Result<Row<Figures>> {
+        let row = |raw: Box<RawValue>| -> serde_json::Result<ReportRow<Figures>> {
             let fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(raw.get())?;
             let name = fields.get(key).map(|raw| serde_json::from_str(raw.get()));
-            Ok(Row {
+            Ok(ReportRow {
                 key: name.transpose()?.flatten(),
                 totals: serde_json::from_str(raw.get())?,
             })
@@ -198,7 +198,7 @@ impl<Figures: DeserializeOwned> Report<Figures> {
     }
 }
 
-impl<Figures: Serialize> Serialize for Report<Figures> {
+impl<Figures: Serialize> Serialize for UsageReport<Figures> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Keyed<'a, Figures> {

@@ -2,7 +2,7 @@
 //!
 //! Nothing is deleted. Existing rows stay until new ones replace them.
 
-use session_pipeline_store::{Audited, Store, StoreError};
+use session_pipeline_store::{AuditedAction, Store, StoreError};
 
 use crate::config::Config;
 use crate::listing::{self, ListingError};
@@ -10,7 +10,7 @@ use crate::registry::{Registry, RegistryError};
 
 /// The result of marking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marked {
+pub struct ReprocessReport {
     /// Number of sessions that are now due. Sessions that were never processed are due anyway and
     /// not counted.
     pub sessions: u64,
@@ -43,9 +43,9 @@ pub fn reprocess(
     store: Option<&Store>,
     processor: &str,
     key: Option<&str>,
-    audited: Audited,
-) -> Result<Marked, ReprocessError> {
-    registry.notice(config, store, audited.now)?;
+    audited: AuditedAction,
+) -> Result<ReprocessReport, ReprocessError> {
+    registry.check_folder(config, store, audited.now)?;
     registry.check(processor)?;
     if let Some(key) = key {
         // Only checks that the session exists. A mistyped key must not look like a session without
@@ -53,16 +53,16 @@ pub fn reprocess(
         listing::show(config, registry, store, key, audited.now)?;
     }
     let Some(store) = store else {
-        return Ok(Marked::default());
+        return Ok(ReprocessReport::default());
     };
     let sessions = store.mark_due(processor, key, audited)?;
-    let failures = store.known_failures(processor)?;
+    let failures = store.failures(processor)?;
     let quarantined = failures
         .iter()
         .filter(|(failed, _)| key.is_none_or(|key| *failed == key))
         .filter(|(_, failure)| failure.failures.quarantined_at.is_some())
         .count();
-    Ok(Marked {
+    Ok(ReprocessReport {
         sessions,
         quarantined: quarantined as u64,
     })

@@ -2,12 +2,12 @@
 //!
 //! It covers runs and the costs of their sessions, requests to language models and their answers,
 //! and failures of sessions whose files are gone. The audit log and rows of processors are never
-//! removed. [`Pipeline::sweep`](crate::run::Pipeline::sweep) executes the plan.
+//! removed. [`Pipeline::delete_expired`](crate::run::Pipeline::sweep) executes the plan.
 
 use std::time::Duration;
 
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_store::Retention;
+use session_pipeline_store::RetentionLimits;
 
 /// Runs and costs: a quarter shows the trend of a processor.
 const RUNS_DAYS: u64 = 90;
@@ -20,12 +20,12 @@ const SWEPT_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// The retention limits at `now`. Failures are removed no later than the rows of the same missing
 /// session.
-pub fn plan(now: UtcMicros, keep_missing_days: Option<u32>) -> Retention {
+pub fn plan(now: UtcMicros, keep_missing_days: Option<u32>) -> RetentionLimits {
     let days_ago = |days: u64| now.minus(Duration::from_secs(days * 24 * 3600));
     let missing_days = keep_missing_days.map_or(MISSING_FAILURES_DAYS, |days| {
         u64::from(days).min(MISSING_FAILURES_DAYS)
     });
-    Retention {
+    RetentionLimits {
         runs_since: days_ago(RUNS_DAYS),
         calls_since: days_ago(RUNS_DAYS),
         responses_since: days_ago(RESPONSES_DAYS),

@@ -18,12 +18,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use session_pipeline_host::clock::{Clock, UtcMicros};
-use session_pipeline_host::fault::{chain, printable};
+use session_pipeline_host::fault::{error_chain, printable};
 use session_pipeline_host::model::LanguageModel;
 use session_pipeline_host::processor::Processor;
 use session_pipeline_host::sandbox::Engines;
 use session_pipeline_host::sessions::SessionsRoot;
-use session_pipeline_store::{RunRecord, RunResult, Stats, Store, StoreError, Swept};
+use session_pipeline_store::{DeletedRows, RunEnd, RunResult, RunStats, Store, StoreError};
 
 use crate::config::Config;
 use crate::in_flight::InFlight;
@@ -83,7 +83,7 @@ pub enum RunError {
     Halted(String),
     /// An internal error.
     #[error("the run failed with an internal error: {0}; please report it")]
-    Broken(String),
+    Internal(String),
 }
 
 impl Pipeline {
@@ -183,11 +183,11 @@ impl Pipeline {
     /// wait for a check that is already running.
     ///
     /// # Errors
-    /// Same as [`Registry::look`].
-    pub fn look(&self, waits: bool) -> Result<(), StoreError> {
+    /// Same as [`Registry::examine_folder`].
+    pub fn examine_folder(&self, waits: bool) -> Result<(), StoreError> {
         let now = self.clock.now();
         self.registry
-            .look(&self.config, &self.engines, &self.store, now, waits)
+            .examine_folder(&self.config, &self.engines, &self.store, now, waits)
     }
 
     /// Opens the sessions root. `None`: it does not exist.
@@ -214,7 +214,7 @@ impl Pipeline {
     ) -> Result<RunReport, RunError> {
         let now = self.clock.now();
         self.registry
-            .look_for(name, &self.config, &self.engines, &self.store, now)?;
+            .examine_folder_for(name, &self.config, &self.engines, &self.store, now)?;
         self.registry.check(name)?;
         let _lock = self.running.take(name)?;
         // Checked under the lock, so that a caller that stops the pipeline and waits also waits for
@@ -225,16 +225,16 @@ impl Pipeline {
         let started = self.clock.monotonic();
         let loaded = match catch_panic(|| Ok(self.processor(name)?)) {
             // A processor that can't run here has no run, so none is recorded.
-            Err(RunError::Registry(error)) if error.is_refusal() => return Err(error.into()),
+            Err(RunError::Registry(error)) if error.is_rejection() => return Err(error.into()),
             loaded => loaded,
         };
         let id = self
             .store
             .begin_run(name, request.trigger, self.clock.now())?;
         // Outside the pass, so that a run that fails still reports its work.
-        let stats = Mutex::new(Stats {
+        let stats = Mutex::new(RunStats {
             processor: name.to_owned(),
-            ..Stats::default()
+            ..RunStats::default()
         });
         let pass = |processor| self.pass(&processor, request, &id, &stats, progress);
         let result = loaded.and_then(|processor| catch_panic(|| pass(processor)));
@@ -250,10 +250,10 @@ impl Pipeline {
         let duration = self.clock.monotonic().saturating_sub(started);
         stats.duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let error = match &result {
-            Ok(_) => stats.tried_nothing(),
-            Err(error) => Some(chain(error)),
+            Ok(_) => stats.nothing_attempted_error(),
+            Err(error) => Some(error_chain(error)),
         };
-        let record = RunRecord {
+        let record = RunEnd {
             id: id.clone(),
             processor_name: name.to_owned(),
             actor: request.actor.clone(),
@@ -293,12 +293,15 @@ impl Pipeline {
         }
         match self
             .store
-            .sweep(retention::plan(now, self.config.keep_missing_days))
+            .delete_expired(retention::plan(now, self.config.keep_missing_days))
         {
-            Ok(swept) if swept == Swept::default() => {}
+            Ok(swept) if swept == DeletedRows::default() => {}
             Ok(swept) => tracing::info!(?swept, "removed data past its retention"),
             Err(error) => {
-                tracing::warn!("cannot remove data past its retention: {}", chain(&error))
+                tracing::warn!(
+                    "cannot remove data past its retention: {}",
+                    error_chain(&error)
+                )
             }
         }
     }
@@ -314,7 +317,7 @@ impl Pipeline {
 
     /// Why a run was halted, if only the operator of the language model can resolve it.
     fn halted(&self, run_id: &str) -> Option<String> {
-        self.model.as_ref()?.halted(run_id)
+        self.model.as_ref()?.halt_reason(run_id)
     }
 
     /// Whether [`Pipeline::stop`] was called.
@@ -358,7 +361,7 @@ fn catch_panic<T>(work: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunEr
             .downcast_ref::<String>()
             .map(String::as_str)
             .or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(RunError::Broken(printable(
+        Err(RunError::Internal(printable(
             text.unwrap_or("a panic without a message"),
         )))
     })

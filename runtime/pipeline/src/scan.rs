@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::ContentHash;
-use session_pipeline_host::sessions::{Observed, Walk};
-use session_pipeline_store::retry::Verdict;
+use session_pipeline_host::sessions::{FileStat, WalkReport};
+use session_pipeline_store::retry::RetryDecision;
 use session_pipeline_store::state_rows::{FailureRow, StateRow, StateRows};
-use session_pipeline_store::{Change, PresenceChanges};
+use session_pipeline_store::{ContentChange, PresenceChanges};
 
 /// How far a file's modification time can lag behind the clock, in microseconds. Only legacy rows
 /// need it. Other rows compare observations for equality.
@@ -39,13 +39,13 @@ pub struct Candidate {
     /// The session's key: its path below the sessions root.
     pub key: String,
     /// The observation of the walk.
-    pub observed: Observed,
+    pub observed: FileStat,
     /// Its state row.
     pub known: Option<StateRow>,
     /// Its failure row.
     pub failure: Option<FailureRow>,
     /// What to check before it is tried.
-    pub check: Check,
+    pub check: ContentCheck,
     /// Whether the current component wrote its rows.
     pub is_same_component: bool,
     /// When it was last tried.
@@ -64,24 +64,24 @@ impl Candidate {
 
     /// How content with these hashes differs from the content that was last processed. `prefix` is
     /// the hash of its first [`Candidate::known_bytes`] bytes.
-    pub fn change(&self, hash: ContentHash, prefix: Option<ContentHash>) -> Change {
+    pub fn change(&self, hash: ContentHash, prefix: Option<ContentHash>) -> ContentChange {
         let Some(known) = self.known.filter(|known| known.hash.is_some()) else {
-            return Change::Unknown;
+            return ContentChange::Unknown;
         };
         match known.observed {
-            _ if known.hash == Some(hash) => Change::Grown,
-            Some(_) if prefix.is_some() && prefix == known.hash => Change::Grown,
-            Some(_) => Change::Rewritten,
+            _ if known.hash == Some(hash) => ContentChange::Grown,
+            Some(_) if prefix.is_some() && prefix == known.hash => ContentChange::Grown,
+            Some(_) => ContentChange::Rewritten,
             // The same component produces all rows again that are still in the content.
-            None if self.is_same_component => Change::Unproven,
-            None => Change::Unknown,
+            None if self.is_same_component => ContentChange::Unproven,
+            None => ContentChange::Unknown,
         }
     }
 }
 
 /// What to check before a candidate is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Check {
+pub enum ContentCheck {
     /// Nothing. It is processed regardless of its hash.
     Nothing,
     /// Hash the content. If it equals the hash in the state row, the session is unchanged.
@@ -90,7 +90,7 @@ pub enum Check {
     /// stays in quarantine. Otherwise it is processed.
     FailureHash {
         /// The verdict if the content is the one that failed.
-        verdict: Verdict,
+        verdict: RetryDecision,
         /// Whether a hash equal to the one in the state row also means unchanged.
         or_state_hash: bool,
     },
@@ -126,11 +126,11 @@ impl ScanPlan {
     pub fn visit(
         &mut self,
         key: &str,
-        observed: Observed,
+        observed: FileStat,
         known: &mut StateRows,
         context: &ScanContext<'_>,
     ) {
-        let row = known.see(key);
+        let row = known.mark_seen(key);
         let failure = if context.failures.is_empty() {
             None
         } else {
@@ -147,23 +147,23 @@ impl ScanPlan {
                 .extend(failure.is_missing.then_some(failure.row_id));
         }
         let check = match judge(row.as_ref(), failure, observed, context) {
-            Standing::Settled => return,
-            Standing::Waiting => {
+            SessionStanding::Settled => return,
+            SessionStanding::Waiting => {
                 self.waiting += 1;
                 return;
             }
-            Standing::Quarantined => {
+            SessionStanding::Quarantined => {
                 self.quarantined += 1;
                 return;
             }
-            Standing::Candidate(check) => check,
+            SessionStanding::Candidate(check) => check,
         };
         let last_tried_at = row
             .and_then(|row| row.processed_at)
             .max(failure.map(|failure| failure.last_attempt_at));
         let left_since = match self.waits.is_empty() {
             true => None,
-            false => left_since(self.waits.get(key).copied(), last_tried_at),
+            false => skipped_since(self.waits.get(key).copied(), last_tried_at),
         };
         self.candidates.push(Candidate {
             left_since,
@@ -183,7 +183,7 @@ impl ScanPlan {
     /// incomplete or found nothing. An unmounted root does not mean that sessions were deleted.
     pub fn finish(
         &mut self,
-        walk: &Walk,
+        walk: &WalkReport,
         known: &StateRows,
         failures: &HashMap<String, FailureRow>,
     ) {
@@ -202,13 +202,13 @@ impl ScanPlan {
         });
         if walk.is_complete && walk.found > 0 {
             self.presence
-                .vanished
+                .missing
                 .extend(known.newly_missing().map(|row| row.row_id));
             let unseen = failures.values().filter(|failure| {
                 !failure.is_missing && !self.seen_failures.contains(&failure.row_id)
             });
             self.presence
-                .vanished_failures
+                .missing_failures
                 .extend(unseen.map(|failure| failure.row_id));
         }
     }
@@ -216,7 +216,7 @@ impl ScanPlan {
 
 /// Since when a session has been skipped, according to `session_waits`. An entry older than the
 /// last attempt is stale: the process died before removing it.
-pub fn left_since(
+pub fn skipped_since(
     recorded: Option<UtcMicros>,
     last_tried_at: Option<UtcMicros>,
 ) -> Option<UtcMicros> {
@@ -225,7 +225,7 @@ pub fn left_since(
 
 /// The state of a session before the next run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum SessionStanding {
     /// Processed with its current content.
     Settled,
     /// Failed, and waiting for a retry.
@@ -233,71 +233,79 @@ pub enum Standing {
     /// Not retried.
     Quarantined,
     /// The next run checks it.
-    Candidate(Check),
+    Candidate(ContentCheck),
 }
 
 /// Judges a session on disk by its stored state. Runs and listings share this rule.
 pub fn judge(
     row: Option<&StateRow>,
     failure: Option<&FailureRow>,
-    observed: Observed,
+    observed: FileStat,
     context: &ScanContext<'_>,
-) -> Standing {
+) -> SessionStanding {
     let Some(check) = due(row, observed, context) else {
-        return Standing::Settled;
+        return SessionStanding::Settled;
     };
     let Some(failure) = failure.filter(|failure| failure.digest.as_deref() == Some(context.digest))
     else {
-        return Standing::Candidate(check);
+        return SessionStanding::Candidate(check);
     };
     let verdict = failure
         .failures
         .verdict(context.now, context.is_started_by_person);
     match (verdict, failure.observed) {
-        (Verdict::Try, _) => Standing::Candidate(check),
-        (Verdict::Waiting, Some(last)) if last == observed => Standing::Waiting,
-        (Verdict::Quarantined, Some(last)) if last == observed => Standing::Quarantined,
-        (Verdict::Quarantined, None) if waits_unread(failure, context) => Standing::Waiting,
+        (RetryDecision::Try, _) => SessionStanding::Candidate(check),
+        (RetryDecision::Waiting, Some(last)) if last == observed => SessionStanding::Waiting,
+        (RetryDecision::Quarantined, Some(last)) if last == observed => {
+            SessionStanding::Quarantined
+        }
+        (RetryDecision::Quarantined, None) if waits_unread(failure, context) => {
+            SessionStanding::Waiting
+        }
         // A different size means different content. With the same size, the content can be
         // unchanged.
-        (_, Some(last)) if last.size != observed.size => Standing::Candidate(check),
-        (verdict, _) => Standing::Candidate(Check::FailureHash {
+        (_, Some(last)) if last.size != observed.size => SessionStanding::Candidate(check),
+        (verdict, _) => SessionStanding::Candidate(ContentCheck::FailureHash {
             verdict,
-            or_state_hash: check == Check::StateHash,
+            or_state_hash: check == ContentCheck::StateHash,
         }),
     }
 }
 
 /// Whether a session is due, and what to check first.
-fn due(row: Option<&StateRow>, observed: Observed, context: &ScanContext<'_>) -> Option<Check> {
+fn due(
+    row: Option<&StateRow>,
+    observed: FileStat,
+    context: &ScanContext<'_>,
+) -> Option<ContentCheck> {
     let Some(row) = row else {
-        return Some(Check::Nothing);
+        return Some(ContentCheck::Nothing);
     };
     if row.is_due || row.processed_at.is_none() {
-        return Some(Check::Nothing);
+        return Some(ContentCheck::Nothing);
     }
     let written_by = row
         .digest
         .and_then(|digest| context.versions.get(usize::from(digest)).copied().flatten());
     if written_by.is_some_and(|version| version < context.version) {
-        return Some(Check::Nothing);
+        return Some(ContentCheck::Nothing);
     }
     match (row.observed, row.processed_at) {
         (Some(last), _) if last == observed => None,
-        (Some(last), _) if last.size != observed.size => Some(Check::Nothing),
+        (Some(last), _) if last.size != observed.size => Some(ContentCheck::Nothing),
         (None, Some(processed_at)) if row.is_legacy() => {
             let age_micros = processed_at
                 .0
                 .saturating_sub(observed.mtime_ns.div_euclid(1000));
-            (age_micros <= LEGACY_WINDOW_MICROS).then_some(Check::StateHash)
+            (age_micros <= LEGACY_WINDOW_MICROS).then_some(ContentCheck::StateHash)
         }
-        _ => Some(Check::StateHash),
+        _ => Some(ContentCheck::StateHash),
     }
 }
 
 /// The observation to store. `None` if the file changed so shortly before the read that a later
 /// change could have the same timestamp.
-pub fn trusted(observed: Observed, read_at: UtcMicros, quiet_window: Duration) -> Option<Observed> {
+pub fn trusted(observed: FileStat, read_at: UtcMicros, quiet_window: Duration) -> Option<FileStat> {
     let window_ns = i64::try_from(quiet_window.as_nanos()).unwrap_or(i64::MAX);
     let read_ns = read_at.as_nanos();
     // A modification time in the future is useless. The change time of the inode can't be set by
@@ -314,5 +322,5 @@ pub fn trusted(observed: Observed, read_at: UtcMicros, quiet_window: Duration) -
 /// not be read, so it is unknown which content it is.
 fn waits_unread(failure: &FailureRow, context: &ScanContext<'_>) -> bool {
     let (now, is_started_by_person) = (context.now, context.is_started_by_person);
-    !failure.fault.is_of_own_making() && failure.failures.waits(now, is_started_by_person)
+    !failure.fault.is_permanent() && failure.failures.is_in_backoff(now, is_started_by_person)
 }

@@ -32,10 +32,10 @@ pub const ALLOWED: &str = "a schedule: `every 15m`, `every 2h` or `daily 04:15,1
 /// # Ok::<(), session_pipeline_pipeline::schedule::ScheduleError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Schedule(Form);
+pub struct Schedule(ScheduleForm);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Form {
+enum ScheduleForm {
     /// Minutes after the last run. 0: at every tick.
     Every(u32),
     /// Minutes of the day, sorted, not empty.
@@ -44,7 +44,7 @@ enum Form {
 
 /// The text is not a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid schedule `{text}`: expected {}", self.remedy())]
+#[error("invalid schedule `{text}`: expected {}", self.expectation())]
 pub struct ScheduleError {
     /// The text, escaped for a terminal.
     pub text: String,
@@ -57,7 +57,7 @@ pub struct ScheduleError {
 
 impl ScheduleError {
     /// What is accepted, and where the text is invalid.
-    pub fn remedy(&self) -> String {
+    pub fn expectation(&self) -> String {
         let Self {
             column, expected, ..
         } = self;
@@ -70,7 +70,7 @@ impl Schedule {
     pub fn every(interval: Duration) -> Self {
         let minutes = interval.as_secs().div_ceil(60).max(1);
         let minutes = u32::try_from(minutes).unwrap_or(u32::MAX);
-        Self(Form::Every(minutes.min(INTERVAL_MINUTES_MAX)))
+        Self(ScheduleForm::Every(minutes.min(INTERVAL_MINUTES_MAX)))
     }
 
     /// Whether a job is due. A job that never ran is due. With an interval, a job is due once the
@@ -84,11 +84,11 @@ impl Schedule {
             return true;
         };
         match &self.0 {
-            Form::Every(minutes) => {
+            ScheduleForm::Every(minutes) => {
                 let interval = i64::from(*minutes) * MICROS_PER_MINUTE;
                 last_run_at <= now && now.0.saturating_sub(last_run_at.0) >= interval
             }
-            Form::Daily(minutes) => {
+            ScheduleForm::Daily(minutes) => {
                 latest_daily_time(minutes, now).is_some_and(|at| last_run_at < at)
             }
         }
@@ -102,8 +102,8 @@ impl Schedule {
     #[must_use]
     pub fn settle(&self, last_run_at: UtcMicros, now: UtcMicros) -> UtcMicros {
         let ahead_max = match &self.0 {
-            Form::Every(_) => 0,
-            Form::Daily(_) => MICROS_PER_DAY,
+            ScheduleForm::Every(_) => 0,
+            ScheduleForm::Daily(_) => MICROS_PER_DAY,
         };
         if last_run_at.0.saturating_sub(now.0) > ahead_max {
             now
@@ -118,13 +118,13 @@ impl Schedule {
             return now;
         };
         match &self.0 {
-            Form::Every(minutes) => UtcMicros(
+            ScheduleForm::Every(minutes) => UtcMicros(
                 last_run_at
                     .0
                     .saturating_add(i64::from(*minutes) * MICROS_PER_MINUTE),
             )
             .max(now),
-            Form::Daily(minutes) => {
+            ScheduleForm::Daily(minutes) => {
                 let after = last_run_at.max(now);
                 // Every day has all the times, so the next one is today or tomorrow.
                 [0, MICROS_PER_DAY]
@@ -139,8 +139,8 @@ impl Schedule {
     /// The longest planned time between two runs.
     pub fn longest_gap(&self) -> Duration {
         let minutes = match &self.0 {
-            Form::Every(minutes) => *minutes,
-            Form::Daily(minutes) => {
+            ScheduleForm::Every(minutes) => *minutes,
+            ScheduleForm::Daily(minutes) => {
                 let after_midnight = minutes.first().map(|first| first + MINUTES_PER_DAY);
                 let next = minutes.iter().copied().skip(1).chain(after_midnight);
                 let gaps = minutes.iter().zip(next).map(|(at, next)| next - at);
@@ -152,7 +152,7 @@ impl Schedule {
 
     /// The interval, if it is an interval schedule.
     pub fn interval(&self) -> Option<Duration> {
-        matches!(self.0, Form::Every(_)).then(|| self.longest_gap())
+        matches!(self.0, ScheduleForm::Every(_)).then(|| self.longest_gap())
     }
 }
 
@@ -180,11 +180,11 @@ fn times_of_day(minutes: &[u16], day: UtcMicros) -> impl Iterator<Item = UtcMicr
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Form::Every(minutes) if *minutes > 0 && minutes.is_multiple_of(60) => {
+            ScheduleForm::Every(minutes) if *minutes > 0 && minutes.is_multiple_of(60) => {
                 write!(f, "every {}h", minutes / 60)
             }
-            Form::Every(minutes) => write!(f, "every {minutes}m"),
-            Form::Daily(minutes) => {
+            ScheduleForm::Every(minutes) => write!(f, "every {minutes}m"),
+            ScheduleForm::Daily(minutes) => {
                 f.write_str("daily ")?;
                 for (index, minute) in minutes.iter().enumerate() {
                     let comma = if index == 0 { "" } else { "," };
@@ -229,7 +229,7 @@ fn fitting(text: &str, word: &str) -> usize {
 type Misfit = (usize, &'static str);
 
 /// `15m`, `2h`.
-fn interval(text: &str) -> Result<Form, Misfit> {
+fn interval(text: &str) -> Result<ScheduleForm, Misfit> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
@@ -250,12 +250,12 @@ fn interval(text: &str) -> Result<Form, Misfit> {
         .ok()
         .and_then(|number| number.checked_mul(minutes_per_unit))
         .filter(|&minutes| minutes <= INTERVAL_MINUTES_MAX)
-        .map(Form::Every)
+        .map(ScheduleForm::Every)
         .ok_or((0, "the start of an interval of at most a year"))
 }
 
 /// `04:15,16:00`.
-fn times(text: &str) -> Result<Form, Misfit> {
+fn times(text: &str) -> Result<ScheduleForm, Misfit> {
     let mut minutes = Vec::new();
     let mut offset = 0;
     for time in text.split(',') {
@@ -264,7 +264,7 @@ fn times(text: &str) -> Result<Form, Misfit> {
     }
     minutes.sort_unstable();
     minutes.dedup();
-    Ok(Form::Daily(minutes))
+    Ok(ScheduleForm::Daily(minutes))
 }
 
 fn minute_of_day(text: &str) -> Result<u16, Misfit> {

@@ -3,7 +3,7 @@
 //!
 //! # Usage
 //!
-//! A server creates a [`Scheduler`] and awaits [`Scheduler::drive`] with three arguments:
+//! A server creates a [`Scheduler`] and awaits [`Scheduler::run`] with three arguments:
 //!
 //! - the store, which saves the last runs of jobs;
 //! - `run`, a function from the name of a processor to the result of its run;
@@ -11,8 +11,8 @@
 //!
 //! `run` is the same function that the HTTP endpoint calls, so both share the lock and the audit
 //! entry. It is called on its own task, so it can take any time, but it must not block the thread.
-//! Runs block, so use `spawn_blocking`. [`JobEnd`] is the result of a job, and converts from the
-//! result of a run. [`Scheduler::following`] sets a function that returns the current processors at
+//! Runs block, so use `spawn_blocking`. [`JobResult`] is the result of a job, and converts from the
+//! result of a run. [`Scheduler::with_processor_source`] sets a function that returns the current processors at
 //! every tick.
 //!
 //! ```no_run
@@ -55,17 +55,17 @@ use session_pipeline_store::{JobRow, Store};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::Config;
-use crate::registry::listing::Origin;
+use crate::registry::listing::ProcessorOrigin;
 use crate::run::{Pipeline, RunError, RunReport};
 use crate::schedule::TickTooLong;
-use crate::scheduler::timetable::{Job, JobEnd, Timetable};
+use crate::scheduler::timetable::{Job, JobResult, Timetable};
 
 /// Returns the current processors with their cadences.
 type Processors = dyn Fn() -> Vec<(String, Option<Duration>)> + Send + Sync;
 
 /// Starts jobs when they are due.
 pub struct Scheduler {
-    shared: Arc<Shared>,
+    shared: Arc<SchedulerShared>,
     config: Config,
     /// Called at every tick. `None`: the jobs are fixed at the start.
     processors: Option<Arc<Processors>>,
@@ -75,7 +75,7 @@ pub struct Scheduler {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct SchedulerShared {
     state: Mutex<SchedulerState>,
     tick: Duration,
 }
@@ -86,7 +86,7 @@ struct SchedulerState {
     last_tick_at: Option<UtcMicros>,
 }
 
-impl Shared {
+impl SchedulerShared {
     fn state(&self) -> MutexGuard<'_, SchedulerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,7 +94,7 @@ impl Shared {
 
 /// A handle to observe a scheduler.
 #[derive(Clone, Debug)]
-pub struct SchedulerWatch(Arc<Shared>);
+pub struct SchedulerHandle(Arc<SchedulerShared>);
 
 /// The state of a scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +107,7 @@ pub struct SchedulerStatus {
     pub jobs: Vec<Job>,
 }
 
-impl SchedulerWatch {
+impl SchedulerHandle {
     /// The current state.
     pub fn status(&self) -> SchedulerStatus {
         let state = self.0.state();
@@ -119,16 +119,16 @@ impl SchedulerWatch {
     }
 }
 
-impl From<&Result<RunReport, RunError>> for JobEnd {
+impl From<&Result<RunReport, RunError>> for JobResult {
     fn from(result: &Result<RunReport, RunError>) -> Self {
         match result {
-            Ok(report) => match (report.stats.tried_nothing(), report.stats.errors) {
+            Ok(report) => match (report.stats.nothing_attempted_error(), report.stats.errors) {
                 (Some(reason), _) => Self::Failed(reason),
                 (None, 0) => Self::Ok,
                 (None, errors) => Self::Failed(format!("{errors} sessions failed")),
             },
             Err(error @ (RunError::AlreadyRunning(_) | RunError::Registry(_))) => {
-                Self::Refused(error.to_string())
+                Self::Rejected(error.to_string())
             }
             Err(error) => Self::Failed(error.to_string()),
         }
@@ -140,11 +140,11 @@ impl From<&Result<RunReport, RunError>> for JobEnd {
 ///
 /// The first call loads each processor, which can take seconds, so do not call it on a thread that
 /// answers requests. New files in the folder of processors are included only after
-/// [`Pipeline::look`].
+/// [`Pipeline::examine_folder`].
 pub fn cadences(pipeline: &Pipeline) -> Vec<(String, Option<Duration>)> {
     let (registry, config) = (pipeline.registry(), pipeline.config());
     let now = pipeline.clock().now();
-    if let Err(error) = registry.notice(config, Some(pipeline.store()), now) {
+    if let Err(error) = registry.check_folder(config, Some(pipeline.store()), now) {
         tracing::warn!(%error, "cannot check the folder of processors");
     }
     let names = registry.known_names().into_iter();
@@ -156,9 +156,11 @@ pub fn cadences(pipeline: &Pipeline) -> Vec<(String, Option<Duration>)> {
                 None => load_cadence(pipeline, &name),
             };
             let cadence = match registry.origin(&name) {
-                Origin::Shipped => cadence,
+                ProcessorOrigin::Shipped => cadence,
                 // A third-party cadence shorter than the tick must not stop the server.
-                Origin::Dropped => cadence.map(|cadence| cadence.max(config.scheduler.tick)),
+                ProcessorOrigin::Dropped => {
+                    cadence.map(|cadence| cadence.max(config.scheduler.tick))
+                }
             };
             (name, cadence)
         })
@@ -166,8 +168,8 @@ pub fn cadences(pipeline: &Pipeline) -> Vec<(String, Option<Duration>)> {
 }
 
 /// Like [`cadences`], but first lets new components take over. It can take as long as compiling.
-pub fn cadences_after_look(pipeline: &Pipeline) -> Vec<(String, Option<Duration>)> {
-    if let Err(error) = pipeline.look(true) {
+pub fn cadences_after_examination(pipeline: &Pipeline) -> Vec<(String, Option<Duration>)> {
+    if let Err(error) = pipeline.examine_folder(true) {
         tracing::warn!(%error, "cannot check the folder of processors");
     }
     cadences(pipeline)
@@ -201,7 +203,7 @@ impl Scheduler {
         Ok(Self {
             config: config.clone(),
             processors: None,
-            shared: Arc::new(Shared {
+            shared: Arc::new(SchedulerShared {
                 state: Mutex::new(SchedulerState {
                     timetable,
                     last_tick_at: None,
@@ -217,7 +219,7 @@ impl Scheduler {
     /// Makes the scheduler call `processors` at every tick for the current processors and cadences.
     /// The call can take any time. The tick does not wait for it, and a later tick uses its result.
     #[must_use]
-    pub fn following(
+    pub fn with_processor_source(
         mut self,
         processors: impl Fn() -> Vec<(String, Option<Duration>)> + Send + Sync + 'static,
     ) -> Self {
@@ -226,8 +228,8 @@ impl Scheduler {
     }
 
     /// A handle to observe the scheduler.
-    pub fn watch(&self) -> SchedulerWatch {
-        SchedulerWatch(Arc::clone(&self.shared))
+    pub fn watch(&self) -> SchedulerHandle {
+        SchedulerHandle(Arc::clone(&self.shared))
     }
 
     /// Starts due jobs at every tick until `stop` completes. Then it starts no further job and
@@ -235,11 +237,11 @@ impl Scheduler {
     ///
     /// `run` is called concurrently for different jobs, but never for the same one. Nothing starts
     /// before the startup grace is over, so that the server can answer requests first.
-    pub async fn drive<S, R, F>(self, store: Arc<S>, run: R, stop: impl Future<Output = ()>)
+    pub async fn run<S, R, F>(self, store: Arc<S>, run: R, stop: impl Future<Output = ()>)
     where
         S: AsRef<Store> + Send + Sync + 'static,
         R: Fn(String) -> F + Send + Sync + 'static,
-        F: Future<Output = JobEnd> + Send + 'static,
+        F: Future<Output = JobResult> + Send + 'static,
     {
         let run = Arc::new(run);
         let mut stop = pin!(stop);
@@ -251,7 +253,7 @@ impl Scheduler {
             return;
         }
         let rows = read_jobs(Arc::clone(&store)).await;
-        self.shared.state().timetable.remember(&rows);
+        self.shared.state().timetable.restore(&rows);
         let mut runs = JoinSet::new();
         loop {
             let now = self.clock.now();
@@ -259,7 +261,9 @@ impl Scheduler {
                 Some(Err(TryRecvError::Empty)) => {}
                 Some(Ok((processors, rows))) => {
                     let mut state = self.shared.state();
-                    state.timetable.follow(&self.config, processors, &rows);
+                    state
+                        .timetable
+                        .update_processors(&self.config, processors, &rows);
                     drop(state);
                     answer = self.request_processors(&store);
                 }
@@ -316,13 +320,17 @@ impl Scheduler {
 }
 
 /// Waits for a run and records its result, even after a panic.
-async fn attend<S>(name: String, run: JoinHandle<JobEnd>, shared: Arc<Shared>, store: Arc<S>)
-where
+async fn attend<S>(
+    name: String,
+    run: JoinHandle<JobResult>,
+    shared: Arc<SchedulerShared>,
+    store: Arc<S>,
+) where
     S: AsRef<Store> + Send + Sync + 'static,
 {
     let end = match run.await {
         Ok(end) => end,
-        Err(error) => JobEnd::Failed(format!("the run failed with an internal error: {error}")),
+        Err(error) => JobResult::Failed(format!("the run failed with an internal error: {error}")),
     };
     if let Some(reason) = end.reason() {
         tracing::warn!(
@@ -333,7 +341,7 @@ where
         );
     }
     let status = end.as_str();
-    let Some(tick) = shared.state().timetable.ended(&name, end) else {
+    let Some(tick) = shared.state().timetable.finish(&name, end) else {
         return;
     };
     let row = JobRow {
@@ -343,7 +351,7 @@ where
     };
     // A failed write must not stop the scheduler. Without the row, a restart runs the job once too
     // often.
-    let saved = tokio::task::spawn_blocking(move || (*store).as_ref().keep_job(row)).await;
+    let saved = tokio::task::spawn_blocking(move || (*store).as_ref().record_job(row)).await;
     if let Ok(Err(error)) = saved {
         tracing::warn!(%error, "cannot save the last run of a job");
     }

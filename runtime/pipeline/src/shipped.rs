@@ -5,7 +5,7 @@ pub const VERIFICATION: &str = "verification";
 
 /// A component that ships with the program, with its name.
 #[derive(Clone, Copy, Debug)]
-pub struct Shipped {
+pub struct ShippedProcessor {
     /// The processor's name.
     pub name: &'static str,
     /// The bytes of the component.

@@ -9,7 +9,9 @@ mod keyring;
 use std::io;
 
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_store::{Actor, ClientKind, Key, NewToken, Role, Store, StoreError, Token};
+use session_pipeline_store::{
+    Actor, ClientKind, NewToken, Role, Store, StoreError, Token, TokenRecord,
+};
 use sha2::{Digest, Sha256};
 
 pub use keyring::Keyring;
@@ -28,14 +30,14 @@ pub trait Randomness: Send + Sync {
 
 /// A new token with its text, which is available only here.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Created {
+pub struct CreatedToken {
     /// The stored token.
     pub token: Token,
     /// The text that the caller presents.
     pub text: String,
 }
 
-impl std::fmt::Debug for Created {
+impl std::fmt::Debug for CreatedToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Created")
             .field("token", &self.token)
@@ -76,8 +78,8 @@ pub fn create(
     randomness: &dyn Randomness,
     actor: Actor,
     now: UtcMicros,
-) -> Result<Created, TokenError> {
-    create_once_told(store, new, randomness, actor, now, |_| Ok(()))
+) -> Result<CreatedToken, TokenError> {
+    create_with_preview(store, new, randomness, actor, now, |_| Ok(()))
 }
 
 /// Like [`create`], but calls `tell` with the text before the token is stored. If the process is
@@ -86,22 +88,22 @@ pub fn create(
 ///
 /// # Errors
 /// Same as [`create`], and if `tell` fails.
-pub fn create_once_told(
+pub fn create_with_preview(
     store: &Store,
     new: &NewToken,
     randomness: &dyn Randomness,
     actor: Actor,
     now: UtcMicros,
     tell: impl FnOnce(&str) -> Result<(), StoreError>,
-) -> Result<Created, TokenError> {
+) -> Result<CreatedToken, TokenError> {
     let (key, text) = create_key(store, new, randomness, actor, now, tell)?;
-    Ok(Created {
+    Ok(CreatedToken {
         token: key.token,
         text,
     })
 }
 
-/// Like [`create_once_told`], but returns the digest for the [`Keyring`], and the text.
+/// Like [`create_with_preview`], but returns the digest for the [`Keyring`], and the text.
 fn create_key(
     store: &Store,
     new: &NewToken,
@@ -109,7 +111,7 @@ fn create_key(
     actor: Actor,
     now: UtcMicros,
     tell: impl FnOnce(&str) -> Result<(), StoreError>,
-) -> Result<(Key, String), TokenError> {
+) -> Result<(TokenRecord, String), TokenError> {
     if let Some(email) = new.email.as_deref().filter(|email| !is_email(email)) {
         return Err(TokenError::Email(session_pipeline_host::fault::printable(
             email,
@@ -157,7 +159,7 @@ pub fn is_email(text: &str) -> bool {
 
 /// An authenticated caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
+pub struct AuthenticatedCaller {
     /// The role.
     pub role: Role,
     /// The id of the token. `None`: the scheduler's shared secret.
@@ -170,7 +172,7 @@ pub struct Caller {
     pub is_use_due: bool,
 }
 
-impl Caller {
+impl AuthenticatedCaller {
     /// Whether the caller is an external scheduler with the shared secret.
     pub fn is_scheduler(&self) -> bool {
         self.token_id.is_none()
@@ -201,7 +203,7 @@ impl Caller {
 
 /// Why a token is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
+pub enum TokenRejection {
     /// The token does not exist.
     #[error("unknown token; ask an admin to create one with `session-pipeline token create`")]
     Unknown,
@@ -221,7 +223,7 @@ pub enum Denied {
 #[error(
     "`SCHEDULER_API_TOKEN` has {chars} characters; use at least {SCHEDULER_SECRET_CHARS_MIN}, or unset it"
 )]
-pub struct ShortSecret {
+pub struct SecretTooShort {
     /// The number of characters.
     pub chars: usize,
 }
@@ -236,11 +238,11 @@ impl SchedulerSecret {
     ///
     /// # Errors
     /// If the secret is too short.
-    pub fn of(text: Option<&str>) -> Result<Option<Self>, ShortSecret> {
+    pub fn parse(text: Option<&str>) -> Result<Option<Self>, SecretTooShort> {
         let text = text.unwrap_or_default().trim();
         match text.chars().count() {
             0 => Ok(None),
-            chars if chars < SCHEDULER_SECRET_CHARS_MIN => Err(ShortSecret { chars }),
+            chars if chars < SCHEDULER_SECRET_CHARS_MIN => Err(SecretTooShort { chars }),
             _ => Ok(Some(Self(digest(text)))),
         }
     }

@@ -14,7 +14,7 @@ use session_pipeline_host::fault::printable;
 
 use crate::config::Config;
 
-pub use quota::Ledger;
+pub use quota::UploadQuotas;
 
 /// Maximum length of a file name.
 const NAME_CHARS_MAX: usize = 200;
@@ -43,7 +43,7 @@ pub enum UploadError {
     #[error(
         "uploads are disabled because the sessions root is outside the data directory; unset SESSION_DATA_DIR and `sessions` in the config file, or copy the session into the sessions root"
     )]
-    ElsewhereRoot,
+    ForeignRoot,
     /// A folder with this name exists.
     #[error(
         "`{0}` is the name of a folder in your sessions; use another name, or ask an operator to remove the folder"
@@ -53,7 +53,7 @@ pub enum UploadError {
     #[error(
         "`{0}` in the data directory is not a folder, so it cannot store sessions; ask an operator to remove it"
     )]
-    NoFolder(String),
+    NotAFolder(String),
     /// The file system does not allow a name or path of this length.
     #[error("file name `{0}` is too long for the file system of the sessions; use a shorter name")]
     NameTooLong(String),
@@ -94,7 +94,7 @@ impl UploadError {
 
 /// An upload in progress. It is removed on drop unless it was finished.
 #[derive(Debug)]
-pub struct Incoming {
+pub struct IncomingUpload {
     file: tempfile::NamedTempFile,
     folder: PathBuf,
     name: String,
@@ -172,10 +172,10 @@ fn create_folder(root: &Path, user_id: &str) -> Result<PathBuf, UploadError> {
     }
     match created.map_err(|error| error.kind()) {
         Err(io::ErrorKind::AlreadyExists) if root.is_dir() => {
-            Err(UploadError::NoFolder(format!("user_sessions/{user_id}")))
+            Err(UploadError::NotAFolder(format!("user_sessions/{user_id}")))
         }
         Err(io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) => {
-            Err(UploadError::NoFolder("user_sessions".to_owned()))
+            Err(UploadError::NotAFolder("user_sessions".to_owned()))
         }
         Err(kind) => Err(UploadError::of(kind.into(), user_id)),
         Ok(()) => Err(UploadError::Removed),
@@ -188,13 +188,13 @@ fn create_folder(root: &Path, user_id: &str) -> Result<PathBuf, UploadError> {
 /// If the name is invalid, uploads are disabled, the quota or the disk is full, or the disk fails.
 pub fn begin(
     config: &Config,
-    ledger: &Ledger,
+    ledger: &UploadQuotas,
     user_id: &str,
     name: &str,
     now: UtcMicros,
-) -> Result<Incoming, UploadError> {
+) -> Result<IncomingUpload, UploadError> {
     if !accepts_uploads(config) {
-        return Err(UploadError::ElsewhereRoot);
+        return Err(UploadError::ForeignRoot);
     }
     // The program creates ids that are valid names, but the table can be edited.
     if !is_name(name)
@@ -216,7 +216,7 @@ pub fn begin(
         .prefix(UNFINISHED)
         .tempfile_in(&folder)
         .map_err(failed)?;
-    Ok(Incoming {
+    Ok(IncomingUpload {
         file,
         name: name.to_owned(),
         size: 0,
@@ -225,7 +225,7 @@ pub fn begin(
     })
 }
 
-impl Incoming {
+impl IncomingUpload {
     /// The number of bytes received.
     pub fn size(&self) -> u64 {
         self.size

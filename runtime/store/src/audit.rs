@@ -121,7 +121,7 @@ impl AuditEntry {
 /// An action whose audit row is written in the same transaction, so that no such action is
 /// unrecorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Audited {
+pub struct AuditedAction {
     /// The action, such as `reprocess`.
     pub action: &'static str,
     /// Who requested the action.
@@ -130,7 +130,7 @@ pub struct Audited {
     pub now: UtcMicros,
 }
 
-impl Audited {
+impl AuditedAction {
     /// Creates the audit entry once the result of the action is known.
     pub fn entry(self, resource: impl Into<String>, params: &serde_json::Value) -> AuditEntry {
         AuditEntry {

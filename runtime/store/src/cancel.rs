@@ -171,10 +171,10 @@ mod tests {
                     .map_err(StoreError::database("run a test statement"))
                     .unwrap_err();
                 assert!(
-                    matches!(error, StoreError::Cancelled(CancelReason::ClientGone)),
+                    matches!(error, StoreError::Canceled(CancelReason::ClientGone)),
                     "{error}"
                 );
-                assert!(matches!(store.reader(), Err(StoreError::Cancelled(_))));
+                assert!(matches!(store.reader(), Err(StoreError::Canceled(_))));
             });
         });
         assert!(started.elapsed() < Duration::from_secs(30));

@@ -21,7 +21,7 @@ use md5::{Digest as _, Md5};
 use session_pipeline_host::regular;
 
 use crate::error::StoreError;
-use crate::kill_point::reached;
+use crate::kill_point::kill_point;
 
 /// The backup file in `state`. Empty between checkpoints.
 const FILE: &str = "checkpoint";
@@ -81,9 +81,9 @@ impl Checkpoints {
     /// for readers would block every writer until the longest report is done.
     pub(crate) fn run(&self, connection: &Connection) -> Result<(), StoreError> {
         self.back_up_blocks(connection)?;
-        reached("before checkpoint");
+        kill_point("before checkpoint");
         let done = connection.execute_batch("CHECKPOINT");
-        reached("after checkpoint");
+        kill_point("after checkpoint");
         match done {
             Err(error) if error.to_string().contains("Cannot CHECKPOINT") => {
                 tracing::debug!("skipped a checkpoint because a reader uses an older state");
@@ -97,7 +97,7 @@ impl Checkpoints {
 
     /// Copies the blocks that a checkpoint can overwrite to the backup file.
     pub(crate) fn back_up_blocks(&self, connection: &Connection) -> Result<(), StoreError> {
-        reached("before block backup");
+        kill_point("before block backup");
         let db_error = StoreError::database("list the metadata blocks");
         let block_bytes: u64 = connection
             .query_row("SELECT block_size FROM pragma_database_size()", [], |row| {

@@ -11,12 +11,12 @@ use duckdb::{Connection, params};
 use session_pipeline_host::manifest::{FIRST_RUN_COLUMN, Manifest};
 use session_pipeline_host::processor::Cost;
 use session_pipeline_host::rows::TableRows;
-use session_pipeline_host::sessions::Observed;
+use session_pipeline_host::sessions::FileStat;
 
 use crate::counters::raise_counter;
 use crate::error::StoreError;
-use crate::group::{CompletedSession, Entry, Group, SkippedSession};
-use crate::kill_point::reached;
+use crate::group::{CommitGroup, CompletedSession, SessionOutcome, SkippedSession};
+use crate::kill_point::kill_point;
 use crate::sql::{bigint, timestamp};
 use crate::store::Store;
 use crate::superseded::{self, FirstRuns};
@@ -29,7 +29,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be written. The caller can retry the sessions of the group individually.
-    pub fn commit(&self, group: &Arc<Group>) -> Result<(), StoreError> {
+    pub fn commit(&self, group: &Arc<CommitGroup>) -> Result<(), StoreError> {
         let group = Arc::clone(group);
         self.write(move |connection| {
             in_transaction(connection, |connection| write_group(connection, &group))
@@ -37,13 +37,13 @@ impl Store {
     }
 }
 
-fn write_group(connection: &Connection, group: &Group) -> Result<(), StoreError> {
+fn write_group(connection: &Connection, group: &CommitGroup) -> Result<(), StoreError> {
     let processor = group.manifest.name.as_str();
     let completed: Vec<&CompletedSession> = group
-        .entries
+        .outcomes
         .iter()
         .filter_map(|entry| match entry {
-            Entry::Completed(session) => Some(session.as_ref()),
+            SessionOutcome::Completed(session) => Some(session.as_ref()),
             _ => None,
         })
         .collect();
@@ -53,12 +53,12 @@ fn write_group(connection: &Connection, group: &Group) -> Result<(), StoreError>
     };
     let first_runs = superseded::keep(connection, group, &completed, first_seq)?;
     delete_replaced(connection, &group.manifest, &completed)?;
-    reached("rows replaced");
+    kill_point("rows replaced");
     append_rows(connection, group, &completed, first_seq, &first_runs)?;
-    reached("rows appended");
+    kill_point("rows appended");
     let mut new = Vec::new();
     for (session, seq) in completed.iter().zip(first_seq..) {
-        match session.known {
+        match session.state_row {
             Some(known) => update_state(connection, group, session, known.row_id, seq)?,
             None => new.push((*session, seq)),
         }
@@ -67,17 +67,17 @@ fn write_group(connection: &Connection, group: &Group) -> Result<(), StoreError>
         }
     }
     append_new_states(connection, group, &new)?;
-    reached("states written");
-    for entry in &group.entries {
+    kill_point("states written");
+    for entry in &group.outcomes {
         match entry {
-            Entry::Completed(_) => {}
-            Entry::Skipped(session) => {
+            SessionOutcome::Completed(_) => {}
+            SessionOutcome::Skipped(session) => {
                 update_observed(connection, processor, session)?;
                 if let Some(row_id) = session.failure_row {
                     failures::delete(connection, processor, &session.key, row_id)?;
                 }
             }
-            Entry::Failed(session) => {
+            SessionOutcome::Failed(session) => {
                 failures::record(connection, processor, &group.digest, session)?
             }
         }
@@ -94,7 +94,7 @@ fn delete_replaced(
     let known = || {
         completed
             .iter()
-            .filter_map(|session| session.known.map(|known| (session, known)))
+            .filter_map(|session| session.state_row.map(|known| (session, known)))
     };
     let replaced: Vec<i64> = known().filter_map(|(_, known)| known.session_seq).collect();
     // Legacy state rows have no session number. Their rows are found once, by file name.
@@ -107,7 +107,7 @@ fn delete_replaced(
 
 fn append_rows(
     connection: &Connection,
-    group: &Group,
+    group: &CommitGroup,
     completed: &[&CompletedSession],
     first_seq: i64,
     first_runs: &FirstRuns,
@@ -190,7 +190,7 @@ fn append_batch(
     append_by(appender, batch).map_err(&db_error)
 }
 
-fn observed_columns(observed: Option<Observed>) -> (Option<i64>, Option<i64>, Option<i64>) {
+fn observed_columns(observed: Option<FileStat>) -> (Option<i64>, Option<i64>, Option<i64>) {
     match observed {
         Some(observed) => (
             Some(bigint(observed.size)),
@@ -212,7 +212,7 @@ const UPDATE_STATE: &str = "UPDATE main.session_processor_state SET username = ?
 
 fn update_state(
     connection: &Connection,
-    group: &Group,
+    group: &CommitGroup,
     session: &CompletedSession,
     row_id: i64,
     seq: i64,
@@ -257,7 +257,7 @@ fn update_state(
 
 fn append_new_states(
     connection: &Connection,
-    group: &Group,
+    group: &CommitGroup,
     new: &[(&CompletedSession, i64)],
 ) -> Result<(), StoreError> {
     if new.is_empty() {
@@ -368,16 +368,16 @@ fn update_observed(
     Ok(())
 }
 
-fn append_costs(connection: &Connection, group: &Group) -> Result<(), StoreError> {
+fn append_costs(connection: &Connection, group: &CommitGroup) -> Result<(), StoreError> {
     let costs: Vec<(&str, Cost)> = group
-        .entries
+        .outcomes
         .iter()
         .filter_map(|entry| match entry {
-            Entry::Completed(session) => Some((session.key.as_str(), session.cost)),
+            SessionOutcome::Completed(session) => Some((session.key.as_str(), session.cost)),
             // Sessions that were not attempted have no cost.
-            Entry::Failed(session) => Some((session.key.as_str(), session.cost))
+            SessionOutcome::Failed(session) => Some((session.key.as_str(), session.cost))
                 .filter(|(_, cost)| *cost != Cost::default()),
-            Entry::Skipped(_) => None,
+            SessionOutcome::Skipped(_) => None,
         })
         .collect();
     if costs.is_empty() {

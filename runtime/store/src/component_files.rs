@@ -7,7 +7,7 @@ use duckdb::{OptionalExt, params};
 use serde_json::json;
 use session_pipeline_host::clock::UtcMicros;
 
-use crate::audit::{Actor, Audited, write_audit};
+use crate::audit::{Actor, AuditedAction, write_audit};
 use crate::error::StoreError;
 use crate::sql::timestamp;
 use crate::store::Store;
@@ -15,7 +15,7 @@ use crate::transaction::in_transaction;
 
 /// A component whose `describe` succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Component {
+pub struct LoadedComponent {
     /// The name in its manifest.
     pub name: String,
     /// The version in its manifest.
@@ -26,9 +26,9 @@ pub struct Component {
 
 /// The audited action for a change of a file. The service is the actor, because it cannot know who
 /// changed the file.
-fn audited(action: &'static str, now: UtcMicros) -> Audited {
+fn audited(action: &'static str, now: UtcMicros) -> AuditedAction {
     let actor = Actor::system();
-    Audited { action, actor, now }
+    AuditedAction { action, actor, now }
 }
 
 impl Store {
@@ -36,7 +36,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn component_files(&self) -> Result<BTreeMap<String, Component>, StoreError> {
+    pub fn component_files(&self) -> Result<BTreeMap<String, LoadedComponent>, StoreError> {
         let db_error = StoreError::database("read the component files");
         let connection = self.reader()?;
         let mut statement = connection
@@ -47,7 +47,7 @@ impl Store {
             .map_err(&db_error)?;
         let rows = statement
             .query_map([], |row| {
-                let component = Component {
+                let component = LoadedComponent {
                     digest: row.get(1)?,
                     name: row.get(2)?,
                     version: u32::try_from(row.get::<_, i64>(3)?).unwrap_or(u32::MAX),
@@ -63,7 +63,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn superseded_components(&self) -> Result<Vec<String>, StoreError> {
+    pub fn replaced_components(&self) -> Result<Vec<String>, StoreError> {
         let db_error = StoreError::database("read the replaced components");
         let connection = self.reader()?;
         let mut statement = connection
@@ -124,7 +124,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be written.
-    pub fn forget_component_file(&self, file: String, now: UtcMicros) -> Result<(), StoreError> {
+    pub fn remove_component_file(&self, file: String, now: UtcMicros) -> Result<(), StoreError> {
         self.write(move |connection| {
             in_transaction(connection, |connection| {
                 let removed = connection

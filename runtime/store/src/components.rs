@@ -12,7 +12,7 @@ use crate::transaction::in_transaction;
 
 /// A row of `components`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnownComponent {
+pub struct ComponentRecord {
     /// The name of the processor.
     pub processor_name: String,
     /// The version in the manifest.
@@ -26,7 +26,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn component(&self, digest: &str) -> Result<Option<KnownComponent>, StoreError> {
+    pub fn component(&self, digest: &str) -> Result<Option<ComponentRecord>, StoreError> {
         let db_error = StoreError::database("read a component");
         let connection = self.reader()?;
         connection
@@ -34,7 +34,7 @@ impl Store {
             .and_then(|mut statement| {
                 statement
                     .query_row([digest], |row| {
-                        Ok(KnownComponent {
+                        Ok(ComponentRecord {
                             processor_name: row.get(0)?,
                             version: u32::try_from(row.get::<_, i64>(1)?).unwrap_or(u32::MAX),
                             compiled_sha256: row.get(2)?,
@@ -73,13 +73,13 @@ impl Store {
     pub fn record_component(
         &self,
         digest: String,
-        component: KnownComponent,
+        component: ComponentRecord,
         now: UtcMicros,
     ) -> Result<(), StoreError> {
         self.write(move |connection| {
             in_transaction(connection, |connection| {
                 let db_error = StoreError::database("record a component");
-                let KnownComponent { processor_name, version, compiled_sha256 } = component;
+                let ComponentRecord { processor_name, version, compiled_sha256 } = component;
                 let updated = connection
                     .execute(
                         "UPDATE main.components SET compiled_sha256 = ? WHERE digest = ?",

@@ -71,7 +71,7 @@ pub enum StoreError {
     #[error(
         "the log `{path}` does not belong to the database next to it, or not to its current state; nothing was changed. Restore the two files from the same backup. Or move the log away and restart: sessions that are only in the log are processed again; users, tokens and audit entries that are only in the log are lost"
     )]
-    LogOfAnother {
+    ForeignLog {
         /// The path of the log.
         path: PathBuf,
         /// DuckDB's error.
@@ -87,12 +87,12 @@ pub enum StoreError {
     #[error(
         "cannot open the database within its memory limit; raise `memory_limit` in the section `[database]` of the config file and restart"
     )]
-    TooLittleMemory(#[source] duckdb::Error),
+    MemoryLimitTooLow(#[source] duckdb::Error),
     /// The database file cannot be opened.
     #[error(
         "cannot open the database `{path}`; check its disk, and that this user can write to the file and its folder"
     )]
-    NotOpened {
+    CannotOpen {
         /// The database file.
         path: PathBuf,
         /// DuckDB's error.
@@ -128,7 +128,7 @@ pub enum StoreError {
     Invalidated(#[source] duckdb::Error),
     /// The request was canceled before the database returned a result.
     #[error("{0}")]
-    Cancelled(CancelReason),
+    Canceled(CancelReason),
     /// A counter has a value that this program cannot have written.
     #[error(
         "the counter `{name}` of the database is {value} and cannot be incremented: it was changed manually or is damaged; restore a backup of `state/`"
@@ -155,7 +155,7 @@ pub enum StoreError {
 
 impl From<CancelReason> for StoreError {
     fn from(reason: CancelReason) -> Self {
-        Self::Cancelled(reason)
+        Self::Canceled(reason)
     }
 }
 
@@ -173,7 +173,7 @@ impl StoreError {
                 Self::Damaged(source)
             } else if text.starts_with("INTERRUPT Error") {
                 // Without a scope, only the shutdown of the service interrupts statements.
-                Self::Cancelled(cancel::current_reason().unwrap_or(CancelReason::Stopping))
+                Self::Canceled(cancel::current_reason().unwrap_or(CancelReason::Stopping))
             } else if ["Could not write", "Could not fsync"]
                 .iter()
                 .any(|pattern| text.contains(pattern))
@@ -186,7 +186,7 @@ impl StoreError {
     }
 
     /// Whether the cause is the database or its disk, and not the data that was to be written.
-    pub fn is_of_the_database(&self) -> bool {
+    pub fn is_database_failure(&self) -> bool {
         match self {
             Self::Database { .. } | Self::TableShape { .. } => false,
             Self::Locked { .. }
@@ -194,15 +194,15 @@ impl StoreError {
             | Self::Io { .. }
             | Self::Migration { .. }
             | Self::DamagedLog { .. }
-            | Self::LogOfAnother { .. }
+            | Self::ForeignLog { .. }
             | Self::Damaged(_)
-            | Self::TooLittleMemory(_)
-            | Self::NotOpened { .. }
+            | Self::MemoryLimitTooLow(_)
+            | Self::CannotOpen { .. }
             | Self::NewerDuckDb { .. }
             | Self::DiskFull { .. }
             | Self::Counter { .. }
             | Self::Invalidated(_)
-            | Self::Cancelled(_)
+            | Self::Canceled(_)
             | Self::WriterStopped => true,
         }
     }

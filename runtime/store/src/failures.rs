@@ -6,12 +6,12 @@ use duckdb::{Connection, params};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::ContentHash;
 use session_pipeline_host::fault::Fault;
-use session_pipeline_host::sessions::Observed;
+use session_pipeline_host::sessions::FileStat;
 
 use crate::error::StoreError;
 use crate::group::FailedSession;
-use crate::retry::Failures;
-use crate::sessions::Keys;
+use crate::retry::FailureState;
+use crate::sessions::SessionSelection;
 use crate::sql::{bigint, maybe_timestamp, timestamp};
 use crate::state_rows::FailureRow;
 use crate::store::Store;
@@ -21,11 +21,8 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn known_failures(
-        &self,
-        processor: &str,
-    ) -> Result<HashMap<String, FailureRow>, StoreError> {
-        self.failures_of(processor, Keys::All)
+    pub fn failures(&self, processor: &str) -> Result<HashMap<String, FailureRow>, StoreError> {
+        self.failures_of(processor, SessionSelection::All)
     }
 
     /// The failures of a processor for some sessions, by session key.
@@ -35,7 +32,7 @@ impl Store {
     pub fn failures_of(
         &self,
         processor: &str,
-        keys: Keys<'_>,
+        keys: SessionSelection<'_>,
     ) -> Result<HashMap<String, FailureRow>, StoreError> {
         let (condition, [a, b, c, d]) = keys.condition();
         let db_error = StoreError::database("read the failed sessions");
@@ -51,7 +48,7 @@ impl Store {
         let rows = statement
             .query_map(params![processor, a, b, c, d], |row| {
                 let observed = match (row.get(3)?, row.get(4)?, row.get(5)?) {
-                    (Some(size), Some(mtime_ns), Some(ctime_ns)) => Some(Observed {
+                    (Some(size), Some(mtime_ns), Some(ctime_ns)) => Some(FileStat {
                         size,
                         mtime_ns,
                         ctime_ns,
@@ -66,7 +63,7 @@ impl Store {
                         .and_then(ContentHash::from_hex),
                     observed,
                     digest: row.get(6)?,
-                    failures: Failures {
+                    failures: FailureState {
                         attempts: count(row.get(7)?),
                         own_attempts: count(row.get(13)?),
                         next_attempt_at: row.get::<_, Option<i64>>(8)?.map(UtcMicros),

@@ -8,15 +8,15 @@ use session_pipeline_host::fault::Fault;
 use session_pipeline_host::manifest::Manifest;
 use session_pipeline_host::processor::Cost;
 use session_pipeline_host::rows::TableRows;
-use session_pipeline_host::sessions::Observed;
+use session_pipeline_host::sessions::FileStat;
 
 use crate::requests::ReprocessRequests;
-use crate::retry::Failures;
+use crate::retry::FailureState;
 use crate::state_rows::{FailureRow, StateRow};
 
 /// How the content of a session differs from the content that was processed before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Change {
+pub enum ContentChange {
     /// The previous content is a prefix. Every row is produced again.
     Grown,
     /// Part of the previous content is gone, and possibly its rows.
@@ -30,7 +30,7 @@ pub enum Change {
 
 /// The outcomes of some sessions of one run.
 #[derive(Debug)]
-pub struct Group {
+pub struct CommitGroup {
     /// The processor.
     pub manifest: Arc<Manifest>,
     /// The component's SHA-256.
@@ -42,12 +42,12 @@ pub struct Group {
     /// Requests to process sessions again that arrived after the scan of this run.
     pub requests: Arc<ReprocessRequests>,
     /// The outcome of each session.
-    pub entries: Vec<Entry>,
+    pub outcomes: Vec<SessionOutcome>,
 }
 
 /// The outcome of one session.
 #[derive(Debug)]
-pub enum Entry {
+pub enum SessionOutcome {
     /// The session was processed.
     Completed(Box<CompletedSession>),
     /// The content has not changed.
@@ -64,13 +64,13 @@ pub struct CompletedSession {
     /// The name of the session's user.
     pub username: String,
     /// The previous state row.
-    pub known: Option<StateRow>,
+    pub state_row: Option<StateRow>,
     /// The last failure. The commit deletes it.
     pub failure: Option<Box<FailureRow>>,
     /// The time just before the first byte was read.
     pub read_at: UtcMicros,
     /// Size and times, if they are reliable.
-    pub observed: Option<Observed>,
+    pub observed: Option<FileStat>,
     /// The hash of the content.
     pub hash: ContentHash,
     /// The number of items that the guest reports.
@@ -80,7 +80,7 @@ pub struct CompletedSession {
     /// The resources used.
     pub cost: Cost,
     /// How the content differs from the previous content.
-    pub change: Change,
+    pub change: ContentChange,
 }
 
 /// A session whose content has not changed.
@@ -93,7 +93,7 @@ pub struct SkippedSession {
     /// The row id of the failure of a version in between, if any.
     pub failure_row: Option<i64>,
     /// Size and times, if they are reliable.
-    pub observed: Option<Observed>,
+    pub observed: Option<FileStat>,
 }
 
 /// A session whose attempt failed.
@@ -106,11 +106,11 @@ pub struct FailedSession {
     /// The hash of the content, if it could be read.
     pub hash: Option<ContentHash>,
     /// Size and times, if they are reliable.
-    pub observed: Option<Observed>,
+    pub observed: Option<FileStat>,
     /// The new failure state.
-    pub failures: Failures,
+    pub failures: FailureState,
     /// The new failure state if the session was released from quarantine during the run.
-    pub failures_if_released: Failures,
+    pub failures_if_released: FailureState,
     /// The reason for the failure.
     pub fault: Fault,
     /// The time of the attempt.
@@ -121,7 +121,7 @@ pub struct FailedSession {
     pub is_attempt: bool,
 }
 
-impl Group {
+impl CommitGroup {
     /// The value of `due` for a committed session: true if reprocessing was requested again after
     /// the scan.
     pub(crate) fn still_due(&self, key: &str) -> Option<bool> {

@@ -4,7 +4,7 @@ use session_pipeline_host::clock::UtcMicros;
 
 use crate::error::StoreError;
 use crate::sql::timestamp;
-use crate::stats::Stats;
+use crate::stats::RunStats;
 use crate::store::Store;
 
 /// The failures of one processor.
@@ -34,7 +34,7 @@ pub struct LatestRuns {
     /// The end of the last run that was not interrupted.
     pub ended_at: Option<UtcMicros>,
     /// The statistics of that run.
-    pub stats: Option<Stats>,
+    pub stats: Option<RunStats>,
 }
 
 impl Store {

@@ -29,7 +29,7 @@ impl fmt::Display for Holder {
 impl Holder {
     /// The process that has locked the data directory. `None` if it is unlocked or the lock cannot
     /// be checked.
-    pub fn of(state_dir: &Path) -> Option<Self> {
+    pub fn current(state_dir: &Path) -> Option<Self> {
         let file = regular::open(&state_dir.join("lock")).ok()?;
         match file.try_lock_shared() {
             Err(TryLockError::WouldBlock) => Some(Self::read(&file)),

@@ -48,7 +48,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be written.
-    pub fn keep_job(&self, job: JobRow) -> Result<(), StoreError> {
+    pub fn record_job(&self, job: JobRow) -> Result<(), StoreError> {
         self.write(move |connection| {
             in_transaction(connection, |connection| write(connection, &job))
         })

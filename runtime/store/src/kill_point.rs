@@ -1,7 +1,7 @@
 //! Named points at which a test kills the process, as `kill -9` does: before, during and after
 //! everything that must be atomic.
 //!
-//! Without an installed [`Plan`], the points have no effect. Packaged programs are built without
+//! Without an installed [`KillPlan`], the points have no effect. Packaged programs are built without
 //! debug assertions and contain no points. The plan is the only global state of the process,
 //! because the points are in code that has no other use for a parameter.
 
@@ -37,16 +37,16 @@ pub const POINTS: [&str; 18] = [
 
 /// What happens at the points.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Plan {
+pub enum KillPlan {
     /// Writes the name of each reached point to this file, one per line.
     Record(PathBuf),
     /// Kills the process at this place. Records the points that are reached from then on.
-    Kill(Place, PathBuf),
+    Kill(KillPlace, PathBuf),
 }
 
 /// The place at which the process is killed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum KillPlace {
     /// At the n-th point that is reached, counted from 1.
     Number(u64),
     /// The first time that this point is reached. One of [`POINTS`].
@@ -55,7 +55,7 @@ pub enum Place {
     After(&'static str, u64, Duration),
 }
 
-impl FromStr for Plan {
+impl FromStr for KillPlan {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -74,7 +74,7 @@ impl FromStr for Plan {
     }
 }
 
-impl FromStr for Place {
+impl FromStr for KillPlace {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -117,10 +117,10 @@ static INSTALLED: OnceLock<ActivePlan> = OnceLock::new();
 
 struct ActivePlan {
     reached: AtomicU64,
-    /// How often the point of [`Place::After`] was reached.
+    /// How often the point of [`KillPlace::After`] was reached.
     before_the_end: AtomicU64,
     record: File,
-    kill_at: Option<Place>,
+    kill_at: Option<KillPlace>,
     /// Whether the process is about to be killed.
     is_dying: AtomicBool,
 }
@@ -130,10 +130,10 @@ struct ActivePlan {
 ///
 /// # Errors
 /// The record file cannot be opened.
-pub fn install(plan: &Plan) -> std::io::Result<()> {
+pub fn install(plan: &KillPlan) -> std::io::Result<()> {
     let (path, kill_at) = match plan {
-        Plan::Record(path) => (path, None),
-        Plan::Kill(place, path) => (path, Some(place.clone())),
+        KillPlan::Record(path) => (path, None),
+        KillPlan::Kill(place, path) => (path, Some(place.clone())),
     };
     let record = OpenOptions::new().append(true).create(true).open(path)?;
     INSTALLED.get_or_init(|| ActivePlan {
@@ -148,7 +148,7 @@ pub fn install(plan: &Plan) -> std::io::Result<()> {
 
 /// Marks that the process has reached this point.
 #[inline]
-pub fn reached(point: &'static str) {
+pub fn kill_point(point: &'static str) {
     if cfg!(debug_assertions)
         && let Some(installed) = INSTALLED.get()
     {
@@ -163,9 +163,9 @@ impl ActivePlan {
         let number = self.reached.fetch_add(1, Ordering::SeqCst) + 1;
         let delay = match &self.kill_at {
             None => return self.write_down(point),
-            Some(Place::Number(at)) => (*at == number).then_some(Duration::ZERO),
-            Some(Place::Point(at)) => (*at == point).then_some(Duration::ZERO),
-            Some(Place::After(at, nth, delay)) => (*at == point
+            Some(KillPlace::Number(at)) => (*at == number).then_some(Duration::ZERO),
+            Some(KillPlace::Point(at)) => (*at == point).then_some(Duration::ZERO),
+            Some(KillPlace::After(at, nth, delay)) => (*at == point
                 && self.before_the_end.fetch_add(1, Ordering::SeqCst) + 1 == *nth)
                 .then_some(*delay),
         };
@@ -207,21 +207,21 @@ fn die() -> ! {
 mod tests {
     use super::*;
 
-    fn kill(place: Place) -> Result<Plan, String> {
-        Ok(Plan::Kill(place, PathBuf::from("a:b")))
+    fn kill(place: KillPlace) -> Result<KillPlan, String> {
+        Ok(KillPlan::Kill(place, PathBuf::from("a:b")))
     }
 
     #[test]
     fn a_plan_names_a_place_by_number_by_name_or_by_the_time_after_it() {
-        assert_eq!("record:f".parse(), Ok(Plan::Record(PathBuf::from("f"))));
-        assert_eq!("kill:3:a:b".parse(), kill(Place::Number(3)));
+        assert_eq!("record:f".parse(), Ok(KillPlan::Record(PathBuf::from("f"))));
+        assert_eq!("kill:3:a:b".parse(), kill(KillPlace::Number(3)));
         assert_eq!(
             "kill:scan done:a:b".parse(),
-            kill(Place::Point("scan done"))
+            kill(KillPlace::Point("scan done"))
         );
         assert_eq!(
             "kill:before checkpoint#2+250:a:b".parse(),
-            kill(Place::After(
+            kill(KillPlace::After(
                 "before checkpoint",
                 2,
                 Duration::from_micros(250)
@@ -247,7 +247,7 @@ mod tests {
             "go:3:f",
         ];
         for text in wrong {
-            assert!(text.parse::<Plan>().is_err(), "`{text}` was accepted");
+            assert!(text.parse::<KillPlan>().is_err(), "`{text}` was accepted");
         }
     }
 }

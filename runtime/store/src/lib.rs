@@ -17,7 +17,7 @@
 //! ```
 //!
 //! One thread writes, and any number of connections read. The rows and the state row of a session
-//! are committed in one transaction ([`Group`]). The store knows the sessions, rows and faults of
+//! are committed in one transaction ([`CommitGroup`]). The store knows the sessions, rows and faults of
 //! the host crate. It runs no processors and makes no decisions. The pipeline crate decides what to
 //! process and when.
 //!
@@ -70,30 +70,32 @@ mod users;
 mod vanished;
 mod waits;
 
-pub use audit::{Actor, AuditEntry, AuditRow, Audited, ClientKind, write_audit};
+pub use audit::{Actor, AuditEntry, AuditRow, AuditedAction, ClientKind, write_audit};
 pub use cancel::{CancelReason, Cancellation};
-pub use component_files::Component;
-pub use components::KnownComponent;
+pub use component_files::LoadedComponent;
+pub use components::ComponentRecord;
 pub use counts::ProcessorStatus;
 pub use error::StoreError;
-pub use group::{Change, CompletedSession, Entry, FailedSession, Group, SkippedSession};
+pub use group::{
+    CommitGroup, CompletedSession, ContentChange, FailedSession, SessionOutcome, SkippedSession,
+};
 pub use health::{LatestRuns, ProcessorFailures};
 pub use holder::Holder;
 pub use jobs::JobRow;
-pub use llm::{Budget, Budgets, LlmCall, LlmOutcome, LlmUse, OverBudget};
+pub use llm::{Budget, Budgets, ExceededBudget, LlmCall, LlmOutcome, LlmUsage};
 pub use modes::private_folder;
 pub use open::{EXPORT_PREFIX, MigrationPlan, StoreOptions, settings};
-pub use quarantine::{Held, Which};
+pub use quarantine::{QuarantineFilter, QuarantinedSession};
 pub use requests::ReprocessRequests;
-pub use retention::{Retention, Swept};
-pub use runs::{RunRecord, RunResult, RunRow, Trigger};
+pub use retention::{DeletedRows, RetentionLimits};
+pub use runs::{RunEnd, RunResult, RunRow, Trigger};
 pub use sequence::recorded_commits;
-pub use sessions::{Keys, SessionCost, SessionState, SessionStates};
+pub use sessions::{SessionCost, SessionSelection, SessionStateRow, SessionStateRows};
 pub use sql::timestamp;
-pub use stats::{SessionError, Stats};
-pub use store::{Opened, Store};
-pub use tokens::{Key, NewToken, Role, Token};
+pub use stats::{RunStats, SessionError};
+pub use store::{OpenReport, Store};
+pub use tokens::{NewToken, Role, Token, TokenRecord};
 pub use transaction::{Writer, in_transaction};
-pub use updates::{Turn, Updates};
+pub use updates::{RollupUpdates, UpdateTurn};
 pub use users::User;
 pub use vanished::PresenceChanges;

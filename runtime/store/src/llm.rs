@@ -67,7 +67,7 @@ pub struct LlmOutcome {
 
 /// The budget that a request would exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OverBudget {
+pub enum ExceededBudget {
     /// The budget of the session in this run.
     Session,
     /// The budget of the run.
@@ -76,7 +76,7 @@ pub enum OverBudget {
     Day,
 }
 
-impl OverBudget {
+impl ExceededBudget {
     /// The name, as in the config keys.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -90,7 +90,7 @@ impl OverBudget {
 /// The language model usage of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = RunLlm))]
-pub struct LlmUse {
+pub struct LlmUsage {
     /// Requests sent, including retries.
     pub calls: u64,
     /// Tokens in the requests.
@@ -111,11 +111,11 @@ pub(crate) const USES: &str = "SELECT run_id, count(*) AS calls, CAST(sum(input_
      count(*) FILTER (cost_pico_dollars IS NULL) AS unpriced_calls FROM main.llm_calls GROUP BY run_id";
 
 /// Reads the usage from this column on. `None` if the run sent no requests.
-pub(crate) fn llm_use_at(row: &Row<'_>, column: usize) -> duckdb::Result<Option<LlmUse>> {
+pub(crate) fn llm_use_at(row: &Row<'_>, column: usize) -> duckdb::Result<Option<LlmUsage>> {
     let Some(calls) = row.get(column)? else {
         return Ok(None);
     };
-    Ok(Some(LlmUse {
+    Ok(Some(LlmUsage {
         calls,
         input_tokens: row.get(column + 1)?,
         output_tokens: row.get(column + 2)?,
@@ -137,7 +137,7 @@ impl Store {
         call: LlmCall,
         budgets: Budgets,
         now: UtcMicros,
-    ) -> Result<Result<i64, OverBudget>, StoreError> {
+    ) -> Result<Result<i64, ExceededBudget>, StoreError> {
         self.write(move |connection| {
             in_transaction(connection, |connection| {
                 if let Some(over) = over_budget(connection, &call, budgets, now)? {
@@ -200,7 +200,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn llm_use(&self, run_id: &str) -> Result<LlmUse, StoreError> {
+    pub fn llm_use(&self, run_id: &str) -> Result<LlmUsage, StoreError> {
         let connection = self.reader()?;
         let found = connection
             .prepare(&format!("FROM ({USES}) WHERE run_id = ?"))
@@ -235,7 +235,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be written.
-    pub fn keep_llm_response(
+    pub fn store_llm_response(
         &self,
         request_hash: String,
         response: String,
@@ -269,7 +269,7 @@ fn over_budget(
     call: &LlmCall,
     budgets: Budgets,
     now: UtcMicros,
-) -> Result<Option<OverBudget>, StoreError> {
+) -> Result<Option<ExceededBudget>, StoreError> {
     let spent = |filter: &str, values: &[&dyn duckdb::ToSql]| -> Result<(u64, u64), StoreError> {
         connection
             .prepare_cached(&format!(
@@ -287,12 +287,12 @@ fn over_budget(
         &[&call.run_id, &call.session_file],
     )?;
     if !fits(session, budgets.session) {
-        return Ok(Some(OverBudget::Session));
+        return Ok(Some(ExceededBudget::Session));
     }
     if !fits(spent("run_id = ?", &[&call.run_id])?, budgets.run) {
-        return Ok(Some(OverBudget::Run));
+        return Ok(Some(ExceededBudget::Run));
     }
     let midnight = timestamp(UtcMicros(now.0 - now.0.rem_euclid(DAY_MICROS)));
     let day = spent("sent_at >= ?", &[&midnight])?;
-    Ok((!fits(day, budgets.day)).then_some(OverBudget::Day))
+    Ok((!fits(day, budgets.day)).then_some(ExceededBudget::Day))
 }

@@ -3,7 +3,7 @@
 use duckdb::Connection;
 use serde_json::json;
 
-use crate::audit::{Audited, write_audit};
+use crate::audit::{AuditedAction, write_audit};
 use crate::counters::{counter, raise_counter};
 use crate::error::StoreError;
 use crate::sequence::NUMBER_MAX;
@@ -61,7 +61,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be written.
-    pub fn acknowledge_lost_commits(&self, audited: Audited) -> Result<u64, StoreError> {
+    pub fn acknowledge_lost_commits(&self, audited: AuditedAction) -> Result<u64, StoreError> {
         let lost = self.lost_commits()?;
         if lost > 0 {
             self.write(move |connection| {

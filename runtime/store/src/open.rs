@@ -9,14 +9,14 @@ use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::regular;
 use session_pipeline_migrations as migrations;
 
-use crate::audit::{Actor, AuditEntry, Audited, write_audit};
+use crate::audit::{Actor, AuditEntry, AuditedAction, write_audit};
 use crate::checkpoint::{Checkpoints, backup_path, undo_interrupted, wal_path};
 use crate::error::{StoreError, is_damage};
-use crate::kill_point::reached;
+use crate::kill_point::kill_point;
 use crate::lock::DataDirLock;
 use crate::lost_commits::recover;
 use crate::sequence::Commits;
-use crate::store::{Opened, Store};
+use crate::store::{OpenReport, Store};
 use crate::transaction::{Writer, in_transaction};
 use crate::{modes, runs};
 
@@ -111,7 +111,7 @@ impl Store {
         modes::close_below(&state_dir, was_open);
         discard_spill(options)?;
         discard_exports(&export_dir)?;
-        let mut opened = Opened::default();
+        let mut opened = OpenReport::default();
         let created = match path.exists() {
             true => None,
             false => Some(create(&path, options, now, version)?),
@@ -204,7 +204,7 @@ fn audit_upgrade(
     result: &str,
     now: UtcMicros,
 ) -> Result<(), StoreError> {
-    let audited = Audited {
+    let audited = AuditedAction {
         action: "database.migrate",
         actor: Actor::system(),
         now,
@@ -217,12 +217,12 @@ fn audit_upgrade(
 }
 
 /// Whether the upgrade failed, for a database that we are able to write.
-fn has_failed_to_upgrade(opened: &Opened, error: &StoreError) -> bool {
-    use migrations::MigrationError::{Check, Checkpoint, Held, Shape, Step};
+fn has_failed_to_upgrade(opened: &OpenReport, error: &StoreError) -> bool {
+    use migrations::MigrationError::{Check, Checkpoint, ReferencedTable, Shape, Step};
     match error {
         StoreError::Migration { source, .. } => match source {
             Shape { number, .. } => *number < migrations::CURRENT,
-            Held { .. } | Check { .. } | Step { .. } | Checkpoint { .. } => true,
+            ReferencedTable { .. } | Check { .. } | Step { .. } | Checkpoint { .. } => true,
             _ => false,
         },
         // The backup of the database failed, or the backup of the blocks that a checkpoint
@@ -238,13 +238,13 @@ fn has_failed_to_upgrade(opened: &Opened, error: &StoreError) -> bool {
 fn audit_failed_upgrade(
     path: &Path,
     options: &StoreOptions,
-    opened: &Opened,
+    opened: &OpenReport,
     now: UtcMicros,
     error: &StoreError,
 ) {
     let params = serde_json::json!({
         "from": opened.version_before,
-        "error": session_pipeline_host::fault::chain(error),
+        "error": session_pipeline_host::fault::error_chain(error),
     });
     let audit = || -> Result<(), StoreError> {
         let (connection, checkpoints) = connect(path, options)?;
@@ -311,13 +311,13 @@ fn migrate(
     checkpoints: Option<&Checkpoints>,
     now: UtcMicros,
     to: Option<u32>,
-) -> Result<migrations::Applied, StoreError> {
+) -> Result<migrations::MigrationReport, StoreError> {
     let second = connection
         .try_clone()
         .map_err(StoreError::database("open a second connection"))?;
     let mut failure = None;
     let mut observer = |point: &migrations::Point| {
-        reached("migration");
+        kill_point("migration");
         let backed_up = match (checkpoints, &point.action, point.moment) {
             (Some(checkpoints), migrations::Action::Checkpoint, migrations::Moment::Before) => {
                 checkpoints.back_up_blocks(&second)
@@ -329,12 +329,12 @@ fn migrate(
         };
         backed_up.map_err(|error| {
             failure = Some(error);
-            migrations::Interrupted
+            migrations::StopMigration
         })
     };
     let applied = migrations::apply(
         connection,
-        migrations::Apply {
+        migrations::MigrationOptions {
             now_micros: now.0,
             to,
             observer: Some(&mut observer),
@@ -353,8 +353,8 @@ fn open_and_migrate(
     options: &StoreOptions,
     now: UtcMicros,
     version: Option<u32>,
-    created: Option<migrations::Applied>,
-    opened: &mut Opened,
+    created: Option<migrations::MigrationReport>,
+    opened: &mut OpenReport,
 ) -> Result<(Connection, Checkpoints), StoreError> {
     let migration = |source| unmigrated(path, source);
     let (mut connection, mut checkpoints) = connect(path, options)?;
@@ -371,9 +371,9 @@ fn open_and_migrate(
                 source,
             })?;
         drop(checkpoints);
-        reached("before database backup");
-        opened.copy = Some(back_up(path, version)?);
-        reached("after database backup");
+        kill_point("before database backup");
+        opened.backup = Some(back_up(path, version)?);
+        kill_point("after database backup");
         (connection, checkpoints) = connect(path, options)?;
     }
     let applied = match created {
@@ -444,7 +444,7 @@ fn create(
     options: &StoreOptions,
     now: UtcMicros,
     to: Option<u32>,
-) -> Result<migrations::Applied, StoreError> {
+) -> Result<migrations::MigrationReport, StoreError> {
     let temporary = temporary_path(path);
     // The first two paths are left over from an interrupted creation. The log and the block backup
     // belong to a deleted database and must not be applied to the new one.
@@ -469,7 +469,7 @@ fn create(
     created
         .close()
         .map_err(|(_, error)| StoreError::database("close the database")(error))?;
-    reached("before database rename");
+    kill_point("before database rename");
     modes::private_file(&temporary).map_err(|source| StoreError::Io {
         path: temporary.clone(),
         source,
@@ -505,15 +505,15 @@ fn open_error(path: &Path, source: duckdb::Error) -> StoreError {
     } else if is_damage(&text) {
         StoreError::Damaged(source)
     } else if text.contains("Out of Memory") {
-        StoreError::TooLittleMemory(source)
+        StoreError::MemoryLimitTooLow(source)
     } else if text.contains("WAL does not match") || text.contains("WAL checkpoint iteration") {
         let path = wal_path(&path);
-        StoreError::LogOfAnother { path, source }
+        StoreError::ForeignLog { path, source }
     } else if text.contains("WAL") {
         let path = wal_path(&path);
         StoreError::DamagedLog { path, source }
     } else {
-        StoreError::NotOpened { path, source }
+        StoreError::CannotOpen { path, source }
     }
 }
 

@@ -8,13 +8,13 @@ use session_pipeline_host::fault::Fault;
 use crate::audit::{Actor, AuditEntry, write_audit};
 use crate::error::StoreError;
 use crate::failures::count;
-use crate::retry::Failures;
+use crate::retry::FailureState;
 use crate::store::Store;
 use crate::transaction::in_transaction;
 
 /// A session in quarantine. It is not retried.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct QuarantinedSession {
     /// The name of the processor.
     pub processor: String,
     /// The session key.
@@ -22,7 +22,7 @@ pub struct Held {
     /// The last failure.
     pub fault: Fault,
     /// The number of failures and the start of the quarantine.
-    pub failures: Failures,
+    pub failures: FailureState,
     /// The component that failed.
     pub component: Option<String>,
     /// The time of the last attempt.
@@ -33,7 +33,7 @@ pub struct Held {
 
 /// Selects sessions in quarantine. Without any condition, selects all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Which {
+pub struct QuarantineFilter {
     /// Only sessions of this processor.
     pub processor: Option<String>,
     /// Only this session.
@@ -49,20 +49,23 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn held(&self, which: &Which) -> Result<Vec<Held>, StoreError> {
-        self.held_after(which, None, u32::MAX)
+    pub fn sessions_in_quarantine(
+        &self,
+        which: &QuarantineFilter,
+    ) -> Result<Vec<QuarantinedSession>, StoreError> {
+        self.sessions_in_quarantine_after(which, None, u32::MAX)
     }
 
-    /// Like [`Store::held`], but returns only sessions after a processor and key, up to a limit.
+    /// Like [`Store::sessions_in_quarantine`], but returns only sessions after a processor and key, up to a limit.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn held_after(
+    pub fn sessions_in_quarantine_after(
         &self,
-        which: &Which,
+        which: &QuarantineFilter,
         after: Option<(&str, &str)>,
         limit: u32,
-    ) -> Result<Vec<Held>, StoreError> {
+    ) -> Result<Vec<QuarantinedSession>, StoreError> {
         let (after_processor, after_session) = after.unzip();
         let db_error = StoreError::database("read the sessions in quarantine");
         let connection = self.reader()?;
@@ -91,14 +94,14 @@ impl Store {
                     let instant = |index| -> duckdb::Result<Option<UtcMicros>> {
                         Ok(row.get::<_, Option<i64>>(index)?.map(UtcMicros))
                     };
-                    Ok(Held {
+                    Ok(QuarantinedSession {
                         processor: row.get(0)?,
                         session: row.get(1)?,
                         fault: Fault::stored(
                             &row.get::<_, String>(2)?,
                             row.get::<_, Option<String>>(3)?.unwrap_or_default(),
                         ),
-                        failures: Failures {
+                        failures: FailureState {
                             attempts: count(row.get(4)?),
                             own_attempts: count(row.get(5)?),
                             next_attempt_at: instant(8)?,
@@ -119,7 +122,12 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be written.
-    pub fn release(&self, which: &Which, actor: Actor, now: UtcMicros) -> Result<u64, StoreError> {
+    pub fn release(
+        &self,
+        which: &QuarantineFilter,
+        actor: Actor,
+        now: UtcMicros,
+    ) -> Result<u64, StoreError> {
         let which = which.clone();
         self.write(move |connection| {
             in_transaction(connection, |connection| {

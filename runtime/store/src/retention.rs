@@ -10,7 +10,7 @@ use crate::transaction::in_transaction;
 
 /// The retention limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
+pub struct RetentionLimits {
     /// Runs that ended before this time are deleted, with the costs of their sessions. The last run
     /// of each processor is kept.
     pub runs_since: UtcMicros,
@@ -25,7 +25,7 @@ pub struct Retention {
 
 /// The number of deleted rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
+pub struct DeletedRows {
     /// Deleted runs.
     pub runs: u64,
     /// Deleted session costs.
@@ -50,8 +50,8 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be written. Rows that were deleted before the error stay deleted.
-    pub fn sweep(&self, keep: Retention) -> Result<Swept, StoreError> {
-        let mut swept = Swept::default();
+    pub fn delete_expired(&self, keep: RetentionLimits) -> Result<DeletedRows, StoreError> {
+        let mut swept = DeletedRows::default();
         while self.has_old_runs(keep)? {
             let (costs, runs) = self.write(move |connection| {
                 in_transaction(connection, |connection| remove_runs(connection, keep))
@@ -63,7 +63,7 @@ impl Store {
             let others = self.write(move |connection| {
                 in_transaction(connection, |connection| remove_others(connection, keep))
             })?;
-            swept = Swept {
+            swept = DeletedRows {
                 runs: swept.runs,
                 costs: swept.costs + others.costs,
                 ..others
@@ -72,7 +72,7 @@ impl Store {
         Ok(swept)
     }
 
-    fn has_old_runs(&self, keep: Retention) -> Result<bool, StoreError> {
+    fn has_old_runs(&self, keep: RetentionLimits) -> Result<bool, StoreError> {
         self.reader()?
             .query_row(
                 &format!("SELECT EXISTS ({OLD_RUNS})"),
@@ -82,7 +82,7 @@ impl Store {
             .map_err(StoreError::database("find expired runs"))
     }
 
-    fn has_other_old_rows(&self, keep: Retention) -> Result<bool, StoreError> {
+    fn has_other_old_rows(&self, keep: RetentionLimits) -> Result<bool, StoreError> {
         self.reader()?
             .query_row(
                 "SELECT EXISTS (SELECT 1 FROM main.runs WHERE finished_at < ?) \
@@ -101,7 +101,7 @@ impl Store {
     }
 }
 
-fn remove_runs(connection: &Connection, keep: Retention) -> Result<(u64, u64), StoreError> {
+fn remove_runs(connection: &Connection, keep: RetentionLimits) -> Result<(u64, u64), StoreError> {
     let some = format!("{OLD_RUNS} ORDER BY CAST(id AS BIGINT) LIMIT {RUNS_MAX}");
     let since = timestamp(keep.runs_since);
     // Both statements see the same runs, because they are in one transaction.
@@ -118,9 +118,12 @@ fn remove_runs(connection: &Connection, keep: Retention) -> Result<(u64, u64), S
     Ok((costs, runs))
 }
 
-fn remove_others(connection: &Connection, keep: Retention) -> Result<Swept, StoreError> {
+fn remove_others(
+    connection: &Connection,
+    keep: RetentionLimits,
+) -> Result<DeletedRows, StoreError> {
     let older = |sql: &str, since| remove(connection, sql, [timestamp(since)]);
-    Ok(Swept {
+    Ok(DeletedRows {
         runs: 0,
         // The last run of each processor is kept, but the costs of its sessions are not.
         costs: older(

@@ -16,7 +16,7 @@ const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// The failures of a session for its current content and the current component.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Failures {
+pub struct FailureState {
     /// All consecutive failures. They determine the back-off.
     pub attempts: u32,
     /// Failures that the session or the component caused. They determine the quarantine.
@@ -29,7 +29,7 @@ pub struct Failures {
 
 /// How the content that failed compares to the content of the previous failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
+pub enum FailedContent {
     /// The content is the same, as far as is known.
     Same,
     /// The content has changed. Earlier failures do not apply to it.
@@ -39,9 +39,9 @@ pub enum Content {
     Unknown,
 }
 
-impl Content {
+impl FailedContent {
     /// Compares the content with the previous content. `None` is a content that could not be read.
-    pub fn against(before: Option<ContentHash>, now: Option<ContentHash>) -> Self {
+    pub fn compare(before: Option<ContentHash>, now: Option<ContentHash>) -> Self {
         match (before, now) {
             (_, None) => Self::Unknown,
             (Some(before), Some(now)) if before != now => Self::Other,
@@ -50,17 +50,23 @@ impl Content {
     }
 }
 
-impl Failures {
+impl FailureState {
     /// Returns the state after one more failure of the same component at `now`.
     #[must_use]
-    pub fn after(self, fault: &Fault, content: Content, now: UtcMicros, cadence: Duration) -> Self {
+    pub fn after(
+        self,
+        fault: &Fault,
+        content: FailedContent,
+        now: UtcMicros,
+        cadence: Duration,
+    ) -> Self {
         let before = match content {
-            Content::Other => Self::default(),
-            Content::Same | Content::Unknown => self,
+            FailedContent::Other => Self::default(),
+            FailedContent::Same | FailedContent::Unknown => self,
         };
         let attempts = before.attempts.saturating_add(1);
         // A content that could not be read completely is not blamed for the failure.
-        let is_own = content != Content::Unknown && fault.is_of_own_making();
+        let is_own = content != FailedContent::Unknown && fault.is_permanent();
         let own_attempts = before.own_attempts.saturating_add(u32::from(is_own));
         let is_hopeless =
             fault.kind == FaultKind::Crash || (is_own && own_attempts >= FAILURES_MAX);
@@ -74,25 +80,25 @@ impl Failures {
     }
 
     /// Whether a run can try the session now. A run that a person started ignores the back-off.
-    pub fn verdict(&self, now: UtcMicros, is_started_by_person: bool) -> Verdict {
+    pub fn verdict(&self, now: UtcMicros, is_started_by_person: bool) -> RetryDecision {
         if self.quarantined_at.is_some() {
-            Verdict::Quarantined
-        } else if self.waits(now, is_started_by_person) {
-            Verdict::Waiting
+            RetryDecision::Quarantined
+        } else if self.is_in_backoff(now, is_started_by_person) {
+            RetryDecision::Waiting
         } else {
-            Verdict::Try
+            RetryDecision::Try
         }
     }
 
     /// Whether the session is in back-off. Ignores the quarantine.
-    pub fn waits(&self, now: UtcMicros, is_started_by_person: bool) -> bool {
+    pub fn is_in_backoff(&self, now: UtcMicros, is_started_by_person: bool) -> bool {
         !is_started_by_person && self.next_attempt_at.is_some_and(|at| now < at)
     }
 }
 
 /// Whether a session can be tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RetryDecision {
     /// It can be tried.
     Try,
     /// It is in back-off after a failure.

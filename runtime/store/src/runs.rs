@@ -11,7 +11,7 @@ use session_pipeline_host::clock::UtcMicros;
 use crate::audit::{Actor, AuditEntry, ClientKind, write_audit};
 use crate::counters::raise_counter;
 use crate::error::StoreError;
-use crate::llm::{self, LlmUse, llm_use_at};
+use crate::llm::{self, LlmUsage, llm_use_at};
 use crate::sql::timestamp;
 use crate::store::Store;
 use crate::transaction::{Writer, in_transaction};
@@ -86,7 +86,7 @@ impl fmt::Display for RunResult {
 
 /// The data recorded at the end of a run.
 #[derive(Clone, Debug)]
-pub struct RunRecord {
+pub struct RunEnd {
     /// The id of the run.
     pub id: String,
     /// The name of the processor.
@@ -137,7 +137,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be written.
-    pub fn finish_run(&self, run: RunRecord) -> Result<(), StoreError> {
+    pub fn finish_run(&self, run: RunEnd) -> Result<(), StoreError> {
         self.write(move |connection| {
             in_transaction(connection, |connection| {
                 let db_error = StoreError::database("record the end of a run");
@@ -243,7 +243,7 @@ pub struct RunRow {
     /// The error that stopped the run early.
     pub error: Option<String>,
     /// The language model usage. `None` if the run sent no requests.
-    pub llm: Option<LlmUse>,
+    pub llm: Option<LlmUsage>,
 }
 
 fn run_row(row: &Row<'_>) -> duckdb::Result<RunRow> {
@@ -286,7 +286,7 @@ pub(crate) fn close_interrupted(writer: &Writer, now: UtcMicros) -> Result<u64, 
                     params![timestamp(now), error, id],
                 )
                 .map_err(&db_error)?;
-            let record = RunRecord {
+            let record = RunEnd {
                 id: id.clone(),
                 processor_name: processor_name.clone(),
                 actor: Trigger::from_word(trigger).actor(),
@@ -306,7 +306,7 @@ pub(crate) fn close_interrupted(writer: &Writer, now: UtcMicros) -> Result<u64, 
 }
 
 /// The audit entry of a run.
-fn audit_entry(run: RunRecord) -> AuditEntry {
+fn audit_entry(run: RunEnd) -> AuditEntry {
     let action = format!("run_session_processor:{}", run.processor_name);
     let resource = format!("job:session-processor:{}", run.processor_name);
     AuditEntry {

@@ -10,9 +10,9 @@ use serde_json::json;
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::ContentHash;
 use session_pipeline_host::processor::Cost;
-use session_pipeline_host::sessions::Observed;
+use session_pipeline_host::sessions::FileStat;
 
-use crate::audit::{Audited, write_audit};
+use crate::audit::{AuditedAction, write_audit};
 use crate::error::StoreError;
 use crate::requests::ReprocessRequests;
 use crate::sql::{quoted, table_of};
@@ -22,16 +22,16 @@ use crate::transaction::in_transaction;
 
 /// All state rows of some sessions.
 #[derive(Debug, Default)]
-pub struct SessionStates {
+pub struct SessionStateRows {
     /// The rows, ordered by key and processor.
-    pub rows: Vec<SessionState>,
+    pub rows: Vec<SessionStateRow>,
     /// The digests that [`StateRow::digest`] refers to.
     pub digests: Vec<String>,
 }
 
 /// Selects sessions by their keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keys<'a> {
+pub enum SessionSelection<'a> {
     /// All sessions.
     All,
     /// The session with this key.
@@ -40,7 +40,7 @@ pub enum Keys<'a> {
     Range(Option<&'a str>, &'a str),
 }
 
-impl<'a> Keys<'a> {
+impl<'a> SessionSelection<'a> {
     /// A condition on `session_file`, with four parameters.
     const CONDITION: &'static str =
         "(? IS NULL OR session_file > ?) AND (? IS NULL OR session_file <= ?)";
@@ -60,7 +60,7 @@ impl<'a> Keys<'a> {
 
 /// A state row with additional data for display.
 #[derive(Clone, Debug)]
-pub struct SessionState {
+pub struct SessionStateRow {
     /// The name of the processor.
     pub processor: String,
     /// The session key.
@@ -89,7 +89,11 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn known_keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+    pub fn session_keys(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError> {
         let db_error = StoreError::database("read the known sessions");
         let connection = self.reader()?;
         let mut statement = connection
@@ -109,7 +113,10 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn session_states(&self, keys: Keys<'_>) -> Result<SessionStates, StoreError> {
+    pub fn session_states(
+        &self,
+        keys: SessionSelection<'_>,
+    ) -> Result<SessionStateRows, StoreError> {
         let (condition, parameters) = keys.condition();
         let db_error = StoreError::database("read the state of the sessions");
         let connection = self.reader()?;
@@ -122,13 +129,13 @@ impl Store {
                  ORDER BY session_file, processor_name",
             ))
             .map_err(&db_error)?;
-        let mut states = SessionStates::default();
+        let mut states = SessionStateRows::default();
         let mut places: HashMap<String, u16> = HashMap::new();
         let mut rows = statement.query(parameters).map_err(&db_error)?;
         while let Some(row) = rows.next().map_err(&db_error)? {
-            let read = || -> duckdb::Result<(SessionState, Option<String>)> {
+            let read = || -> duckdb::Result<(SessionStateRow, Option<String>)> {
                 let observed = match (row.get(4)?, row.get(5)?, row.get(6)?) {
-                    (Some(size), Some(mtime_ns), Some(ctime_ns)) => Some(Observed {
+                    (Some(size), Some(mtime_ns), Some(ctime_ns)) => Some(FileStat {
                         size,
                         mtime_ns,
                         ctime_ns,
@@ -136,7 +143,7 @@ impl Store {
                     _ => None,
                 };
                 let missing_since: Option<i64> = row.get(12)?;
-                let state = SessionState {
+                let state = SessionStateRow {
                     processor: row.get(0)?,
                     key: row.get(1)?,
                     username: row.get(2)?,
@@ -216,7 +223,7 @@ impl Store {
     pub fn session_row_counts(
         &self,
         processor: &str,
-        state: &SessionState,
+        state: &SessionStateRow,
     ) -> Result<Vec<(String, u64)>, StoreError> {
         let db_error = StoreError::database("count the rows of a session");
         let connection = self.reader()?;
@@ -267,7 +274,7 @@ impl Store {
         &self,
         processor: &str,
         key: Option<&str>,
-        audited: Audited,
+        audited: AuditedAction,
     ) -> Result<u64, StoreError> {
         let (processor, key) = (processor.to_owned(), key.map(str::to_owned));
         let requests = Arc::clone(&self.requests);

@@ -10,9 +10,9 @@ use duckdb::types::{TimeUnit, Value, ValueRef};
 use duckdb::{Connection, params_from_iter};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::fault::{Fault, FaultKind};
-use session_pipeline_host::manifest::{Kind, Manifest, TableSpec};
+use session_pipeline_host::manifest::{ColumnKind, Manifest, TableSpec};
 use session_pipeline_host::rows::{Cell, TableRows};
-use session_pipeline_host::shared::{Comparison, FoundRow, OrderBy, Query, SharedRows};
+use session_pipeline_host::shared::{Comparison, FoundRow, LookupQuery, OrderBy, SharedRows};
 
 use crate::error::StoreError;
 use crate::sql::{bigint, quoted, table_of, timestamp};
@@ -131,7 +131,7 @@ fn latest_rows(
     let mut latest = HashMap::new();
     let mut count = 0;
     for part in parts {
-        let rows = part.latest(key.unwrap_or_default());
+        let rows = part.last_row_by_key(key.unwrap_or_default());
         latest.extend(rows.into_iter().map(|(key, row)| (key, count + row)));
         count += part.rows;
     }
@@ -185,9 +185,14 @@ impl SharedTables {
     }
 
     /// Fails if the result would exceed the query's size limit.
-    fn check_size(&self, query: &Query<'_>, rest: &str, values: &[Value]) -> Result<(), Fault> {
+    fn check_size(
+        &self,
+        query: &LookupQuery<'_>,
+        rest: &str,
+        values: &[Value],
+    ) -> Result<(), Fault> {
         let sizes = query.table.columns.iter().map(|column| match column.kind {
-            Kind::Text | Kind::Json => {
+            ColumnKind::Text | ColumnKind::Json => {
                 format!("coalesce(strlen({}), 0) + 8", quoted(&column.name))
             }
             _ => "8".to_owned(),
@@ -256,7 +261,7 @@ impl SharedRows for SharedTables {
             .map_or(0, |count| u64::try_from(*count).unwrap_or(0)))
     }
 
-    fn find(&self, query: &Query<'_>, replaced: &[&str]) -> Result<Vec<FoundRow>, Fault> {
+    fn find(&self, query: &LookupQuery<'_>, replaced: &[&str]) -> Result<Vec<FoundRow>, Fault> {
         if query.rows_max == 0 {
             return Ok(Vec::new());
         }
@@ -269,7 +274,7 @@ impl SharedRows for SharedTables {
         };
         let key = name(query.key).unwrap_or_default();
         let (mut conditions, mut values) = conditions(query);
-        let is_by_key = query.wanted_key().is_some();
+        let is_by_key = query.single_key().is_some();
         // A query for a single key never asks for a replaced key.
         if !is_by_key && !replaced.is_empty() {
             conditions.push(self.exclude(&key, replaced, &mut values)?);
@@ -287,7 +292,7 @@ impl SharedRows for SharedTables {
             let direction = if query.descending { "DESC" } else { "ASC" };
             format!("FROM {table} {wanted} ORDER BY {order} {direction} NULLS LAST, {key} LIMIT ?")
         };
-        if query.is_weighed() {
+        if query.checks_size_first() {
             self.check_size(query, &rest, &values)?;
         }
         let names: Vec<String> = columns.iter().map(|column| quoted(&column.name)).collect();
@@ -302,7 +307,11 @@ impl SharedRows for SharedTables {
         })
     }
 
-    fn created(&self, table: &TableSpec, keys: &[&str]) -> Result<HashMap<String, i64>, Fault> {
+    fn creation_times(
+        &self,
+        table: &TableSpec,
+        keys: &[&str],
+    ) -> Result<HashMap<String, i64>, Fault> {
         let key = quoted(table.shared_key.as_deref().unwrap_or_default());
         let mut created = HashMap::new();
         for keys in keys.chunks(KEYS_PER_QUERY) {
@@ -328,7 +337,7 @@ impl SharedRows for SharedTables {
 }
 
 /// The filters of a query as SQL conditions, with their parameters.
-fn conditions(query: &Query<'_>) -> (Vec<String>, Vec<Value>) {
+fn conditions(query: &LookupQuery<'_>) -> (Vec<String>, Vec<Value>) {
     let mut conditions = Vec::new();
     let mut values = Vec::new();
     for filter in query.filters {

@@ -5,7 +5,7 @@ use duckdb::arrow::array::{
 };
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::ContentHash;
-use session_pipeline_host::sessions::Observed;
+use session_pipeline_host::sessions::FileStat;
 
 use crate::error::StoreError;
 use crate::state_rows::{StateRow, StateRows};
@@ -16,7 +16,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn known_sessions(&self, processor: &str) -> Result<StateRows, StoreError> {
+    pub fn state_rows(&self, processor: &str) -> Result<StateRows, StoreError> {
         let db_error = StoreError::database("read the state of the sessions");
         let connection = self.reader()?;
         let rows: i64 = connection
@@ -71,7 +71,7 @@ fn add_batch(known: &mut StateRows, batch: &RecordBatch) {
             continue;
         };
         let observed = match (integer(2, row), integer(3, row), integer(4, row)) {
-            (Some(size), Some(mtime_ns), Some(ctime_ns)) => Some(Observed {
+            (Some(size), Some(mtime_ns), Some(ctime_ns)) => Some(FileStat {
                 size: u64::try_from(size).unwrap_or(0),
                 mtime_ns,
                 ctime_ns,

@@ -6,9 +6,9 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::ContentHash;
 use session_pipeline_host::fault::Fault;
-use session_pipeline_host::sessions::Observed;
+use session_pipeline_host::sessions::FileStat;
 
-use crate::retry::Failures;
+use crate::retry::FailureState;
 
 /// The state row of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct StateRow {
     /// The row id. Valid during this run.
     pub row_id: i64,
     /// Size and times at the last read. `None`: hash the file in the next run.
-    pub observed: Option<Observed>,
+    pub observed: Option<FileStat>,
     /// The hash of the content.
     pub hash: Option<ContentHash>,
     /// The time at which the content was read.
@@ -128,7 +128,7 @@ impl StateRows {
     }
 
     /// Marks a session as seen by the walk and returns its state row.
-    pub fn see(&mut self, key: &str) -> Option<StateRow> {
+    pub fn mark_seen(&mut self, key: &str) -> Option<StateRow> {
         let index = self.find(key)?;
         let (span, row) = self.entries.get_mut(index as usize)?;
         span.is_seen = true;
@@ -160,11 +160,11 @@ pub struct FailureRow {
     /// The hash of the content that failed, if it could be read.
     pub hash: Option<ContentHash>,
     /// Size and times at the attempt. `None`: hash the file in the next run.
-    pub observed: Option<Observed>,
+    pub observed: Option<FileStat>,
     /// The component that failed.
     pub digest: Option<String>,
     /// The number of failures and the time of the next attempt.
-    pub failures: Failures,
+    pub failures: FailureState,
     /// The reason for the failure.
     pub fault: Fault,
     /// The time of the last attempt.

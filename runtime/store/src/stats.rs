@@ -10,7 +10,7 @@ const ERRORS_LISTED_MAX: usize = 100;
 /// The statistics of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = RunStats))]
-pub struct Stats {
+pub struct RunStats {
     /// The name of the processor.
     pub processor: String,
     /// All candidates, including those that the caps postponed.
@@ -52,7 +52,7 @@ pub struct SessionError {
     pub error: String,
 }
 
-impl Stats {
+impl RunStats {
     /// The same without what looks like a secret: earlier versions stored errors as they came.
     #[must_use]
     pub fn without_secrets(mut self) -> Self {
@@ -64,11 +64,11 @@ impl Stats {
 
     /// Whether no session failed, and at least one was attempted if any was due.
     pub fn is_ok(&self) -> bool {
-        self.errors == 0 && self.tried_nothing().is_none()
+        self.errors == 0 && self.nothing_attempted_error().is_none()
     }
 
     /// The error message if sessions were due and none was attempted.
-    pub fn tried_nothing(&self) -> Option<String> {
+    pub fn nothing_attempted_error(&self) -> Option<String> {
         (self.capped > 0 && self.capped == self.scanned).then(|| {
             format!(
                 "no session was attempted, although {} are due: the run ended before the first one; \

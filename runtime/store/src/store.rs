@@ -10,14 +10,14 @@ use duckdb::Connection;
 use crate::checkpoint::Checkpoints;
 use crate::error::StoreError;
 use crate::transaction::Writer;
-use crate::updates::Updates;
+use crate::updates::RollupUpdates;
 use crate::{cancel, lock, requests};
 
 type Job = Box<dyn FnOnce(&mut Writer) + Send>;
 
 /// What happened when the database was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Opened {
+pub struct OpenReport {
     /// The previous schema version. `None` for a new database.
     pub version_before: Option<u32>,
     /// The schema versions that were applied.
@@ -25,7 +25,7 @@ pub struct Opened {
     /// Tables whose names the schema needs, with the names they were renamed to.
     pub renamed: Vec<(String, String)>,
     /// The path of the backup that was made before an upgrade.
-    pub copy: Option<PathBuf>,
+    pub backup: Option<PathBuf>,
     /// The number of runs that a crash left open.
     pub interrupted_runs: u64,
     /// The number of commits that are missing, because the log was lost or truncated.
@@ -39,9 +39,9 @@ pub struct Store {
     // must be dropped last.
     jobs: Option<Queues<Sender<Job>>>,
     writer: Option<JoinHandle<()>>,
-    opened: Opened,
+    opened: OpenReport,
     checkpoints: Arc<Checkpoints>,
-    updates: Arc<Updates>,
+    updates: Arc<RollupUpdates>,
     /// Size of the buffer pool in bytes.
     memory_bytes: u64,
     pub(crate) requests: Arc<requests::RequestWatches>,
@@ -66,7 +66,7 @@ impl Queues<Receiver<Job>> {
 
 impl Store {
     /// What happened when the database was opened, such as migrations and interrupted runs.
-    pub fn opened(&self) -> &Opened {
+    pub fn open_report(&self) -> &OpenReport {
         &self.opened
     }
 
@@ -75,13 +75,13 @@ impl Store {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn announce(&self, url: &str) -> Result<(), StoreError> {
+    pub fn publish_url(&self, url: &str) -> Result<(), StoreError> {
         self.lock.announce(url)
     }
 
     pub(crate) fn start(
         mut writer: Writer,
-        opened: Opened,
+        opened: OpenReport,
         checkpoints: Arc<Checkpoints>,
         memory_bytes: u64,
         lock: lock::DataDirLock,
@@ -126,13 +126,13 @@ impl Store {
     /// # Errors
     /// The request was canceled, or no connection could be opened.
     pub fn reader(&self) -> Result<Connection, StoreError> {
-        let connection = self.lasting_reader()?;
+        let connection = self.uncancelable_reader()?;
         cancel::watch(&connection)?;
         Ok(connection)
     }
 
     /// A new connection for reading that a cancellation does not affect.
-    pub fn lasting_reader(&self) -> Result<Connection, StoreError> {
+    pub fn uncancelable_reader(&self) -> Result<Connection, StoreError> {
         let template = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         template
             .try_clone()
@@ -140,7 +140,7 @@ impl Store {
     }
 
     /// Coordinates the updates of report rollups.
-    pub fn updates(&self) -> &Arc<Updates> {
+    pub fn rollup_updates(&self) -> &Arc<RollupUpdates> {
         &self.updates
     }
 
@@ -150,7 +150,7 @@ impl Store {
     }
 
     /// Stops rollup updates in progress, because the service is stopping. Committed work is kept.
-    pub fn stop_updates(&self) {
+    pub fn stop_rollup_updates(&self) {
         self.updates.stop();
     }
 
@@ -199,7 +199,7 @@ impl Store {
 
     /// Whether the database file is still at the path from which it was opened. If it was removed
     /// or replaced, everything written is lost when this process exits.
-    pub fn is_in_place(&self) -> bool {
+    pub fn is_file_in_place(&self) -> bool {
         self.checkpoints.is_in_place()
     }
 

@@ -16,7 +16,7 @@ use session_pipeline_host::manifest::{FIRST_RUN_COLUMN, SUPERSEDED_COLUMN, Table
 use session_pipeline_host::rows::{ColumnValues, TableRows};
 
 use crate::error::StoreError;
-use crate::group::{Change, CompletedSession, Group};
+use crate::group::{CommitGroup, CompletedSession, ContentChange};
 use crate::sql::{list, quoted, table_of};
 
 /// The run that first recorded each row, by table, new session number and row identity.
@@ -38,7 +38,7 @@ struct EarlierRow {
 /// inherit.
 pub(crate) fn keep(
     connection: &Connection,
-    group: &Group,
+    group: &CommitGroup,
     completed: &[&CompletedSession],
     first_seq: i64,
 ) -> Result<FirstRuns, StoreError> {
@@ -46,7 +46,7 @@ pub(crate) fn keep(
     let replaced: HashMap<i64, (i64, &CompletedSession)> = completed
         .iter()
         .zip(first_seq..)
-        .filter_map(|(session, seq)| Some((session.known?.session_seq?, (seq, *session))))
+        .filter_map(|(session, seq)| Some((session.state_row?.session_seq?, (seq, *session))))
         .collect();
     if replaced.is_empty() {
         return Ok(inherited);
@@ -80,9 +80,12 @@ pub(crate) fn keep(
                 let first = first_runs.entry((*seq, identity.clone())).or_insert(run);
                 *first = run.min(*first);
             }
-            let is_lost =
-                !is_produced && matches!(session.change, Change::Rewritten | Change::Unproven);
-            if row.is_superseded || is_lost || session.change == Change::Rewritten {
+            let is_lost = !is_produced
+                && matches!(
+                    session.change,
+                    ContentChange::Rewritten | ContentChange::Unproven
+                );
+            if row.is_superseded || is_lost || session.change == ContentChange::Rewritten {
                 to_keep
                     .entry((*seq, identity))
                     .or_default()
@@ -174,7 +177,7 @@ impl FirstRuns {
         let known = self.by_table.get(&table.name);
         let mut runs = Vec::new();
         for (session, seq, rows) in parts {
-            let Some(known) = known.filter(|_| session.known.is_some()) else {
+            let Some(known) = known.filter(|_| session.state_row.is_some()) else {
                 runs.extend(std::iter::repeat_n(this_run, rows.rows));
                 continue;
             };

@@ -7,7 +7,7 @@ use duckdb::arrow::array::{
     TimestampMicrosecondArray,
 };
 use duckdb::{Appender, Connection};
-use session_pipeline_host::manifest::{Kind, Manifest};
+use session_pipeline_host::manifest::{ColumnKind, Manifest};
 use session_pipeline_host::rows::ColumnValues;
 
 use crate::error::StoreError;
@@ -52,7 +52,7 @@ pub(crate) fn append_by(mut appender: Appender<'_>, batch: RecordBatch) -> duckd
 
 /// Builds one column of a batch from the rows of several sessions.
 pub(crate) fn column_array<'a>(
-    kind: Kind,
+    kind: ColumnKind,
     parts: impl Iterator<Item = &'a ColumnValues>,
 ) -> ArrayRef {
     let (mut bools, mut integers, mut floats) = (Vec::new(), Vec::new(), Vec::new());
@@ -68,10 +68,10 @@ pub(crate) fn column_array<'a>(
         }
     }
     match kind {
-        Kind::Bool => Arc::new(BooleanArray::from(bools)),
-        Kind::S64 => Arc::new(Int64Array::from(integers)),
-        Kind::F64 => Arc::new(Float64Array::from(floats)),
-        Kind::Text | Kind::Json => Arc::new(texts.finish()),
-        Kind::Timestamp => Arc::new(TimestampMicrosecondArray::from(integers)),
+        ColumnKind::Bool => Arc::new(BooleanArray::from(bools)),
+        ColumnKind::S64 => Arc::new(Int64Array::from(integers)),
+        ColumnKind::F64 => Arc::new(Float64Array::from(floats)),
+        ColumnKind::Text | ColumnKind::Json => Arc::new(texts.finish()),
+        ColumnKind::Timestamp => Arc::new(TimestampMicrosecondArray::from(integers)),
     }
 }

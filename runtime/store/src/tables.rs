@@ -41,12 +41,12 @@ impl Store {
             0,
             format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(&manifest.name)),
         );
-        self.define(statements)
+        self.change_tables(statements)
     }
 
     /// Changes definitions in one transaction, followed by a checkpoint unless a reader uses an
     /// older state. DuckDB's replay of a log with definitions is the least reliable.
-    pub fn define(&self, statements: Vec<String>) -> Result<(), StoreError> {
+    pub fn change_tables(&self, statements: Vec<String>) -> Result<(), StoreError> {
         self.write(move |connection| {
             let db_error = StoreError::database("create or change a table");
             in_transaction(connection, |connection| {
@@ -194,7 +194,7 @@ mod tests {
         write("INSERT INTO main.counters VALUES ('old', 1)").unwrap();
         write("UPDATE main.counters SET value = 2").unwrap();
         store
-            .define(vec!["CREATE TABLE main.defined (a BIGINT)".to_owned()])
+            .change_tables(vec!["CREATE TABLE main.defined (a BIGINT)".to_owned()])
             .unwrap();
         store.checkpoint().unwrap();
         drop(reader);

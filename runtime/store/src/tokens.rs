@@ -78,7 +78,7 @@ pub struct NewToken {
 
 /// A token with the hash of its text.
 #[derive(Clone, Debug)]
-pub struct Key {
+pub struct TokenRecord {
     /// The token.
     pub token: Token,
     /// The SHA-256 of the token's text, in hexadecimal.
@@ -97,7 +97,11 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn tokens(&self) -> Result<Vec<Token>, StoreError> {
-        Ok(self.keys()?.into_iter().map(|key| key.token).collect())
+        Ok(self
+            .token_records()?
+            .into_iter()
+            .map(|key| key.token)
+            .collect())
     }
 
     /// The tokens after the token with this id, in order of creation.
@@ -122,7 +126,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn keys(&self) -> Result<Vec<Key>, StoreError> {
+    pub fn token_records(&self) -> Result<Vec<TokenRecord>, StoreError> {
         let db_error = StoreError::database("read the tokens");
         let connection = self.reader()?;
         let mut statement = connection
@@ -144,7 +148,7 @@ impl Store {
         new_user_id: &str,
         actor: Actor,
         now: UtcMicros,
-    ) -> Result<Key, StoreError> {
+    ) -> Result<TokenRecord, StoreError> {
         let (new, sha256, new_user_id) = (new.clone(), sha256.to_owned(), new_user_id.to_owned());
         self.write_urgently(move |connection| {
             in_transaction(connection, |connection| {
@@ -186,7 +190,7 @@ impl Store {
         let id = id.to_owned();
         self.write_urgently(move |connection| {
             in_transaction(connection, |connection| {
-                let Some(Key { mut token, .. }) = key_by_id(connection, &id)? else {
+                let Some(TokenRecord { mut token, .. }) = key_by_id(connection, &id)? else {
                     return Ok(None);
                 };
                 if token.revoked_at.is_some() {
@@ -223,7 +227,7 @@ impl Store {
     }
 }
 
-fn key_by_id(connection: &Connection, id: &str) -> Result<Option<Key>, StoreError> {
+fn key_by_id(connection: &Connection, id: &str) -> Result<Option<TokenRecord>, StoreError> {
     let db_error = StoreError::database("read a token");
     let mut statement = connection
         .prepare(&format!("{COLUMNS} WHERE t.id = ?"))
@@ -232,9 +236,9 @@ fn key_by_id(connection: &Connection, id: &str) -> Result<Option<Key>, StoreErro
     rows.next().transpose().map_err(&db_error)
 }
 
-fn key_of(row: &Row<'_>) -> duckdb::Result<Key> {
+fn key_of(row: &Row<'_>) -> duckdb::Result<TokenRecord> {
     let instant = |index: usize| row.get::<_, Option<i64>>(index).map(|at| at.map(UtcMicros));
-    Ok(Key {
+    Ok(TokenRecord {
         token: Token {
             id: row.get(0)?,
             user_id: row.get(1)?,

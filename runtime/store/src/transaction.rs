@@ -13,7 +13,7 @@ use duckdb::Connection;
 
 use crate::checkpoint::Checkpoints;
 use crate::error::StoreError;
-use crate::kill_point::reached;
+use crate::kill_point::kill_point;
 use crate::sequence::Commits;
 
 /// Growth of the log, in bytes, that triggers a checkpoint.
@@ -89,11 +89,11 @@ pub fn in_transaction<T>(
     connection
         .execute_batch("BEGIN TRANSACTION")
         .map_err(StoreError::database("begin a transaction"))?;
-    reached("transaction begun");
+    kill_point("transaction begun");
     let result = work(connection).and_then(|value| {
         // Must be the last statement. If an error was swallowed, this statement fails.
         let number = connection.commits.raise(connection)?;
-        reached("before commit");
+        kill_point("before commit");
         connection
             .execute_batch("COMMIT")
             .map_err(StoreError::database("commit a transaction"))
@@ -105,7 +105,7 @@ pub fn in_transaction<T>(
         let _ = connection.execute_batch("ROLLBACK");
     }
     result.map(|(value, number)| {
-        reached("after commit");
+        kill_point("after commit");
         connection.commits.record_committed(number);
         connection.checkpoint_if_due();
         value

@@ -17,7 +17,7 @@ const CHECK_EVERY: Duration = Duration::from_millis(20);
 
 /// The shared state of rollup updates.
 #[derive(Default)]
-pub struct Updates {
+pub struct RollupUpdates {
     is_taken: Mutex<bool>,
     freed: Condvar,
     is_stopping: AtomicBool,
@@ -26,19 +26,19 @@ pub struct Updates {
     reading: Mutex<Option<Arc<InterruptHandle>>>,
 }
 
-impl Updates {
+impl RollupUpdates {
     /// Waits for the turn to update.
     ///
     /// # Errors
     /// This thread's request was canceled, or the service is stopping.
-    pub fn turn(&self) -> Result<Turn<'_>, StoreError> {
+    pub fn turn(&self) -> Result<UpdateTurn<'_>, StoreError> {
         let mut is_taken = self.is_taken.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             self.check()?;
             cancel::check()?;
             if !*is_taken {
                 *is_taken = true;
-                return Ok(Turn(self));
+                return Ok(UpdateTurn(self));
             }
             let waited = self.freed.wait_timeout(is_taken, CHECK_EVERY);
             is_taken = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -67,16 +67,16 @@ impl Updates {
 
     fn check(&self) -> Result<(), StoreError> {
         if self.is_stopping.load(Ordering::SeqCst) {
-            return Err(StoreError::Cancelled(CancelReason::Stopping));
+            return Err(StoreError::Canceled(CancelReason::Stopping));
         }
         Ok(())
     }
 }
 
 /// The turn to update. Dropping it releases the turn.
-pub struct Turn<'a>(&'a Updates);
+pub struct UpdateTurn<'a>(&'a RollupUpdates);
 
-impl Turn<'_> {
+impl UpdateTurn<'_> {
     /// Fails if the service is stopping. Called during a round of an update.
     pub fn check(&self) -> Result<(), StoreError> {
         self.0.check()
@@ -100,7 +100,7 @@ impl Turn<'_> {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for UpdateTurn<'_> {
     fn drop(&mut self) {
         let mut is_taken = self
             .0

@@ -21,11 +21,11 @@ type MissingSession = (i64, Option<i64>, String);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PresenceChanges {
     /// Row ids of states whose file is gone.
-    pub vanished: Vec<i64>,
+    pub missing: Vec<i64>,
     /// Row ids of states whose file came back.
     pub returned: Vec<i64>,
     /// Row ids of failures whose file is gone.
-    pub vanished_failures: Vec<i64>,
+    pub missing_failures: Vec<i64>,
     /// Row ids of failures whose file came back.
     pub returned_failures: Vec<i64>,
 }
@@ -45,12 +45,12 @@ impl Store {
         for (table, vanished, returned) in [
             (
                 "session_processor_state",
-                &changes.vanished,
+                &changes.missing,
                 &changes.returned,
             ),
             (
                 "session_failures",
-                &changes.vanished_failures,
+                &changes.missing_failures,
                 &changes.returned_failures,
             ),
         ] {
@@ -88,7 +88,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be written.
-    pub fn forget_vanished(
+    pub fn delete_missing_sessions(
         &self,
         manifest: &Manifest,
         before: UtcMicros,

@@ -1,15 +1,15 @@
 //! Whether a law holds for one session.
 
 use session_pipeline_host::fault::{Fault, FaultKind};
-use session_pipeline_host::processor::{Completed, Execution};
+use session_pipeline_host::processor::{Execution, SessionOutput};
 
-use super::laws::Trial;
+use super::laws::LawInput;
 use crate::rows::difference;
-use crate::subject::{Circumstances, Subject};
+use crate::subject::{Invocation, Subject};
 
 /// Why nobody can say that a law holds.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub(super) enum LawFailure {
     /// It does not: why.
     Law(String),
     /// The machine is in the way.
@@ -23,9 +23,9 @@ const CHUNKS: [usize; 2] = [1, 700];
 /// Where chance begins, besides where it does in a run.
 const CHANCES: [[u8; 32]; 2] = [[1; 32], [254; 32]];
 
-pub(super) fn describes_itself(subject: &Subject, _: &Trial) -> Result<(), Broken> {
+pub(super) fn describes_itself(subject: &Subject, _: &LawInput) -> Result<(), LawFailure> {
     for chance in CHANCES {
-        let again = subject.processor().describe_again(chance);
+        let again = subject.processor().describe(chance);
         match again {
             Ok(again) if again == *subject.manifest() => {}
             Ok(again) => {
@@ -33,16 +33,16 @@ pub(super) fn describes_itself(subject: &Subject, _: &Trial) -> Result<(), Broke
                 let (first, again) = (said(subject.manifest()), said(&again));
                 return broken(format!("it said {first}, and then {again}"));
             }
-            Err(fault) if fault.kind == FaultKind::Host => return Err(Broken::Host(fault)),
+            Err(fault) if fault.kind == FaultKind::Host => return Err(LawFailure::Host(fault)),
             Err(fault) => return broken(format!("once it did, and then not: {fault}")),
         }
     }
     Ok(())
 }
 
-pub(super) fn does_not_fail(subject: &Subject, trial: &Trial) -> Result<(), Broken> {
+pub(super) fn does_not_fail(subject: &Subject, trial: &LawInput) -> Result<(), LawFailure> {
     for session in &trial.sessions {
-        match outcome(subject.process(session, &Circumstances::default()))? {
+        match outcome(subject.process(session, &Invocation::default()))? {
             Err(fault) if !is_of_another_law(&fault) => {
                 return broken(format!("it failed: {fault}"));
             }
@@ -52,19 +52,19 @@ pub(super) fn does_not_fail(subject: &Subject, trial: &Trial) -> Result<(), Brok
     Ok(())
 }
 
-pub(super) fn gives_the_same_rows(subject: &Subject, trial: &Trial) -> Result<(), Broken> {
-    let mut others = vec![Circumstances::default()];
-    others.extend(CHANCES.map(|chance| Circumstances {
+pub(super) fn gives_the_same_rows(subject: &Subject, trial: &LawInput) -> Result<(), LawFailure> {
+    let mut others = vec![Invocation::default()];
+    others.extend(CHANCES.map(|chance| Invocation {
         randomness: Some(chance),
-        ..Circumstances::default()
+        ..Invocation::default()
     }));
     compare_with(subject, trial, &others, |_| String::new())
 }
 
-pub(super) fn heeds_no_chunks(subject: &Subject, trial: &Trial) -> Result<(), Broken> {
-    let others = CHUNKS.map(|bytes| Circumstances {
+pub(super) fn heeds_no_chunks(subject: &Subject, trial: &LawInput) -> Result<(), LawFailure> {
+    let others = CHUNKS.map(|bytes| Invocation {
         chunk_bytes_max: Some(bytes),
-        ..Circumstances::default()
+        ..Invocation::default()
     });
     compare_with(subject, trial, &others, |other| {
         let bytes = other.chunk_bytes_max.unwrap_or_default();
@@ -72,16 +72,16 @@ pub(super) fn heeds_no_chunks(subject: &Subject, trial: &Trial) -> Result<(), Br
     })
 }
 
-pub(super) fn stays_within_memory(subject: &Subject, trial: &Trial) -> Result<(), Broken> {
+pub(super) fn stays_within_memory(subject: &Subject, trial: &LawInput) -> Result<(), LawFailure> {
     fails_not_by(subject, trial, FaultKind::MemoryLimit)
 }
 
-pub(super) fn keeps_to_its_tables(subject: &Subject, trial: &Trial) -> Result<(), Broken> {
+pub(super) fn keeps_to_its_tables(subject: &Subject, trial: &LawInput) -> Result<(), LawFailure> {
     fails_not_by(subject, trial, FaultKind::BadRecord)
 }
 
-pub(super) fn counts_once(subject: &Subject, trial: &Trial) -> Result<(), Broken> {
-    let mut memory = super::growth::Memory::new(subject);
+pub(super) fn counts_once(subject: &Subject, trial: &LawInput) -> Result<(), LawFailure> {
+    let mut memory = super::growth::GrowingTables::new(subject);
     for session in &trial.sessions {
         let first = memory.process(session)?;
         let shared = memory.shared();
@@ -96,9 +96,9 @@ pub(super) fn counts_once(subject: &Subject, trial: &Trial) -> Result<(), Broken
     Ok(())
 }
 
-fn fails_not_by(subject: &Subject, trial: &Trial, kind: FaultKind) -> Result<(), Broken> {
+fn fails_not_by(subject: &Subject, trial: &LawInput, kind: FaultKind) -> Result<(), LawFailure> {
     for session in &trial.sessions {
-        match outcome(subject.process(session, &Circumstances::default()))? {
+        match outcome(subject.process(session, &Invocation::default()))? {
             Err(fault) if fault.kind == kind => return broken(fault.detail),
             _ => {}
         }
@@ -108,12 +108,12 @@ fn fails_not_by(subject: &Subject, trial: &Trial, kind: FaultKind) -> Result<(),
 
 fn compare_with(
     subject: &Subject,
-    trial: &Trial,
-    others: &[Circumstances],
-    how: impl Fn(&Circumstances) -> String,
-) -> Result<(), Broken> {
+    trial: &LawInput,
+    others: &[Invocation],
+    how: impl Fn(&Invocation) -> String,
+) -> Result<(), LawFailure> {
     for session in &trial.sessions {
-        let usual = outcome(subject.process(session, &Circumstances::default()))?;
+        let usual = outcome(subject.process(session, &Invocation::default()))?;
         for other in others {
             let unusual = outcome(subject.process(session, other))?;
             let how = how(other);
@@ -132,10 +132,10 @@ fn compare_with(
 /// Whether two outcomes are the same, as far as the rows of the session go.
 pub(super) fn same(
     subject: &Subject,
-    one: &Result<Completed, Fault>,
-    other: &Result<Completed, Fault>,
+    one: &Result<SessionOutput, Fault>,
+    other: &Result<SessionOutput, Fault>,
     when: &str,
-) -> Result<(), Broken> {
+) -> Result<(), LawFailure> {
     match (one, other) {
         (Ok(one), Ok(other)) => match difference(subject.manifest(), one, other) {
             Some(difference) => broken(format!("{difference} {when}")),
@@ -151,10 +151,10 @@ pub(super) fn same(
 }
 
 /// What came of a session, where it is the component's own doing.
-pub(super) fn outcome(execution: Execution) -> Result<Result<Completed, Fault>, Broken> {
+pub(super) fn outcome(execution: Execution) -> Result<Result<SessionOutput, Fault>, LawFailure> {
     match execution.outcome {
-        Err(fault) if fault.kind == FaultKind::Host => Err(Broken::Host(fault)),
-        Err(fault) if fault.kind == FaultKind::Llm => Err(Broken::Unanswered),
+        Err(fault) if fault.kind == FaultKind::Host => Err(LawFailure::Host(fault)),
+        Err(fault) if fault.kind == FaultKind::Llm => Err(LawFailure::Unanswered),
         outcome => Ok(outcome),
     }
 }
@@ -167,6 +167,6 @@ fn is_of_another_law(fault: &Fault) -> bool {
     )
 }
 
-pub(super) fn broken<T>(why: impl Into<String>) -> Result<T, Broken> {
-    Err(Broken::Law(why.into()))
+pub(super) fn broken<T>(why: impl Into<String>) -> Result<T, LawFailure> {
+    Err(LawFailure::Law(why.into()))
 }

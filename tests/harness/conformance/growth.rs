@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use session_pipeline_host::fault::{Fault, FaultKind};
-use session_pipeline_host::processor::Completed;
+use session_pipeline_host::processor::SessionOutput;
 use session_pipeline_host::shared::MemoryRows;
 
-use super::checks::{Broken, broken, outcome, same};
-use super::laws::Trial;
-use crate::subject::{Circumstances, Subject};
+use super::checks::{LawFailure, broken, outcome, same};
+use super::laws::LawInput;
+use crate::subject::{Invocation, Subject};
 
 /// Bytes that a session is brought to before it is multiplied: enough that what grows with the
 /// square of the lines outweighs what grows with them.
@@ -22,12 +22,12 @@ const TIMES_MAX: u64 = 6;
 const SLACK: u64 = 200_000;
 
 /// A component, and the shared tables that it has filled so far.
-pub(super) struct Memory<'s> {
+pub(super) struct GrowingTables<'s> {
     subject: &'s Subject,
     shared: MemoryRows,
 }
 
-impl<'s> Memory<'s> {
+impl<'s> GrowingTables<'s> {
     pub(super) fn new(subject: &'s Subject) -> Self {
         Self {
             subject,
@@ -36,10 +36,13 @@ impl<'s> Memory<'s> {
     }
 
     /// Processes a session; what it upserted is committed, unless it failed.
-    pub(super) fn process(&mut self, session: &[u8]) -> Result<Result<Completed, Fault>, Broken> {
-        let circumstances = Circumstances {
+    pub(super) fn process(
+        &mut self,
+        session: &[u8],
+    ) -> Result<Result<SessionOutput, Fault>, LawFailure> {
+        let circumstances = Invocation {
             shared: Some(Arc::new(self.shared.clone())),
-            ..Circumstances::default()
+            ..Invocation::default()
         };
         let outcome = outcome(self.subject.process(session, &circumstances))?;
         if let Ok(completed) = &outcome {
@@ -61,12 +64,12 @@ impl<'s> Memory<'s> {
     }
 }
 
-pub(super) fn grows(subject: &Subject, trial: &Trial) -> Result<(), Broken> {
+pub(super) fn grows(subject: &Subject, trial: &LawInput) -> Result<(), LawFailure> {
     let Some((last, before)) = trial.sessions.split_last() else {
         return Ok(());
     };
-    let fresh = Memory::new(subject).process(last)?;
-    let mut memory = Memory::new(subject);
+    let fresh = GrowingTables::new(subject).process(last)?;
+    let mut memory = GrowingTables::new(subject);
     for moment in before {
         // What a moment gives, or that it fails, is past by the next one.
         let _ = memory.process(moment)?;
@@ -85,13 +88,13 @@ pub(super) fn grows(subject: &Subject, trial: &Trial) -> Result<(), Broken> {
     )
 }
 
-pub(super) fn heeds_no_order(subject: &Subject, trial: &Trial) -> Result<(), Broken> {
+pub(super) fn heeds_no_order(subject: &Subject, trial: &LawInput) -> Result<(), LawFailure> {
     let [one, other] = trial.sessions.as_slice() else {
         return Ok(());
     };
     for (first, second) in [(one, other), (other, one)] {
-        let alone = Memory::new(subject).process(second)?;
-        let mut memory = Memory::new(subject);
+        let alone = GrowingTables::new(subject).process(second)?;
+        let mut memory = GrowingTables::new(subject);
         let _ = memory.process(first)?;
         let after = memory.process(second)?;
         same(subject, &alone, &after, "after the other session")?;
@@ -99,14 +102,14 @@ pub(super) fn heeds_no_order(subject: &Subject, trial: &Trial) -> Result<(), Bro
     Ok(())
 }
 
-pub(super) fn burns_in_proportion(subject: &Subject, trial: &Trial) -> Result<(), Broken> {
+pub(super) fn burns_in_proportion(subject: &Subject, trial: &LawInput) -> Result<(), LawFailure> {
     for session in &trial.sessions {
         let unit = unit(session);
         if unit.is_empty() {
             continue;
         }
-        let burned = |times: usize| -> Result<Option<u64>, Broken> {
-            let execution = subject.process(&unit.repeat(times), &Circumstances::default());
+        let burned = |times: usize| -> Result<Option<u64>, LawFailure> {
+            let execution = subject.process(&unit.repeat(times), &Invocation::default());
             let fuel = execution.cost.fuel;
             match outcome(execution)? {
                 Err(fault) if matches!(fault.kind, FaultKind::OutOfFuel | FaultKind::Deadline) => {

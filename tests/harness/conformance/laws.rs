@@ -5,7 +5,7 @@ use std::fmt;
 use proptest::prelude::*;
 use session_pipeline_host::manifest::{Manifest, Order};
 
-use super::checks::{self, Broken};
+use super::checks::{self, LawFailure};
 use super::growth;
 use crate::strategies::{
     damaged_transcript, growing_transcript, transcript, two_transcripts, unheard_of_transcript,
@@ -15,12 +15,12 @@ use crate::subject::Subject;
 
 /// What a law is tried on: mostly one session; else the moments of one that grows, or several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trial {
+pub struct LawInput {
     /// The transcripts.
     pub sessions: Vec<Vec<u8>>,
 }
 
-impl Trial {
+impl LawInput {
     /// One session.
     pub fn of(session: Vec<u8>) -> Self {
         Self {
@@ -39,28 +39,28 @@ pub struct Law {
     pub name: &'static str,
     /// What it says, in a line.
     pub says: &'static str,
-    pub(super) tries: Tries,
-    pub(super) check: fn(&Subject, &Trial) -> Result<(), Broken>,
+    pub(super) tries: InputKind,
+    pub(super) check: fn(&Subject, &LawInput) -> Result<(), LawFailure>,
 }
 
 /// On what a law is tried.
-pub(super) enum Tries {
+pub(super) enum InputKind {
     /// On nothing but the component.
     Itself,
     /// On this one session.
-    Once(fn() -> Trial),
+    Once(fn() -> LawInput),
     /// On sessions made by chance, and on those that are given.
     Many {
-        made: fn() -> BoxedStrategy<Trial>,
+        made: fn() -> BoxedStrategy<LawInput>,
         /// What becomes of a session that somebody gives.
-        given: fn(&Given<'_>) -> Option<Trial>,
+        given: fn(&GivenSession<'_>) -> Option<LawInput>,
         /// How many times fewer cases: for those that take long.
         seldom: u32,
     },
 }
 
 /// A session that somebody gives.
-pub(super) struct Given<'a> {
+pub(super) struct GivenSession<'a> {
     pub(super) session: &'a [u8],
     /// The one that was given before it.
     pub(super) before: Option<&'a [u8]>,
@@ -71,7 +71,7 @@ pub(super) struct Given<'a> {
 impl Law {
     /// Whether it is about the component and no session.
     pub fn is_of_itself(&self) -> bool {
-        matches!(self.tries, Tries::Itself)
+        matches!(self.tries, InputKind::Itself)
     }
 }
 
@@ -86,20 +86,20 @@ pub const LAWS: [Law; 12] = [
     Law {
         name: "describes-itself",
         says: "It describes itself validly, and the same each time.",
-        tries: Tries::Itself,
+        tries: InputKind::Itself,
         check: checks::describes_itself,
     },
     Law {
         name: "empty-session",
         says: "The empty session does not fail it.",
-        tries: Tries::Once(|| Trial::of(Vec::new())),
+        tries: InputKind::Once(|| LawInput::of(Vec::new())),
         check: checks::does_not_fail,
     },
     Law {
         name: "unknown-events",
         says: "Events of types that it does not know do not fail it.",
-        tries: Tries::Many {
-            made: || unheard_of_transcript().prop_map(Trial::of).boxed(),
+        tries: InputKind::Many {
+            made: || unheard_of_transcript().prop_map(LawInput::of).boxed(),
             given: as_it_is,
             seldom: 1,
         },
@@ -108,7 +108,7 @@ pub const LAWS: [Law; 12] = [
     Law {
         name: "damaged-lines",
         says: "Lines that are damaged, half written or no text at all do not fail it.",
-        tries: Tries::Many {
+        tries: InputKind::Many {
             made: || damaged_transcript().prop_map(damaged).boxed(),
             given: |given| Some(damaged(half(given.session).to_vec())),
             seldom: 1,
@@ -118,8 +118,8 @@ pub const LAWS: [Law; 12] = [
     Law {
         name: "same-rows",
         says: "The same bytes give the same rows, whatever chance says.",
-        tries: Tries::Many {
-            made: || transcript().prop_map(Trial::of).boxed(),
+        tries: InputKind::Many {
+            made: || transcript().prop_map(LawInput::of).boxed(),
             given: as_it_is,
             seldom: 1,
         },
@@ -128,8 +128,8 @@ pub const LAWS: [Law; 12] = [
     Law {
         name: "chunks",
         says: "It does not matter in which portions the lines are read.",
-        tries: Tries::Many {
-            made: || transcript().prop_map(Trial::of).boxed(),
+        tries: InputKind::Many {
+            made: || transcript().prop_map(LawInput::of).boxed(),
             given: as_it_is,
             seldom: 1,
         },
@@ -138,8 +138,8 @@ pub const LAWS: [Law; 12] = [
     Law {
         name: "once",
         says: "A session that is processed twice counts once, in shared tables too.",
-        tries: Tries::Many {
-            made: || transcript().prop_map(Trial::of).boxed(),
+        tries: InputKind::Many {
+            made: || transcript().prop_map(LawInput::of).boxed(),
             given: as_it_is,
             seldom: 1,
         },
@@ -148,14 +148,14 @@ pub const LAWS: [Law; 12] = [
     Law {
         name: "growth",
         says: "A session that grew gives the rows that it would give if it were new.",
-        tries: Tries::Many {
+        tries: InputKind::Many {
             made: || {
                 let moments = growing_transcript();
-                moments.prop_map(|sessions| Trial { sessions }).boxed()
+                moments.prop_map(|sessions| LawInput { sessions }).boxed()
             },
             given: |given| {
                 let sessions = vec![half(given.session).to_vec(), given.session.to_vec()];
-                Some(Trial { sessions })
+                Some(LawInput { sessions })
             },
             seldom: 1,
         },
@@ -164,11 +164,11 @@ pub const LAWS: [Law; 12] = [
     Law {
         name: "order",
         says: "The order of sessions that have nothing to do with each other does not matter.",
-        tries: Tries::Many {
+        tries: InputKind::Many {
             made: || {
                 let sessions = two_transcripts();
                 sessions
-                    .prop_map(|sessions| Trial {
+                    .prop_map(|sessions| LawInput {
                         sessions: sessions.into(),
                     })
                     .boxed()
@@ -178,7 +178,7 @@ pub const LAWS: [Law; 12] = [
                 // processor that remembers may make something of what they have.
                 let is_independent = given.manifest.order == Order::Independent;
                 let sessions = vec![given.before?.to_vec(), given.session.to_vec()];
-                is_independent.then_some(Trial { sessions })
+                is_independent.then_some(LawInput { sessions })
             },
             seldom: 1,
         },
@@ -187,9 +187,9 @@ pub const LAWS: [Law; 12] = [
     Law {
         name: "fuel",
         says: "What it burns grows no worse than the session does.",
-        tries: Tries::Many {
-            made: || valid_transcript().prop_map(Trial::of).boxed(),
-            given: |given| Some(Trial::of(growth::beginning(given.session).to_vec())),
+        tries: InputKind::Many {
+            made: || valid_transcript().prop_map(LawInput::of).boxed(),
+            given: |given| Some(LawInput::of(growth::beginning(given.session).to_vec())),
             seldom: 8,
         },
         check: growth::burns_in_proportion,
@@ -197,9 +197,9 @@ pub const LAWS: [Law; 12] = [
     Law {
         name: "memory",
         says: "It stays within its memory, also with long sessions.",
-        tries: Tries::Many {
+        tries: InputKind::Many {
             made: || {
-                let long = |session: Vec<u8>| Trial::of(growth::long(&session));
+                let long = |session: Vec<u8>| LawInput::of(growth::long(&session));
                 transcript().prop_map(long).boxed()
             },
             given: as_it_is,
@@ -210,8 +210,8 @@ pub const LAWS: [Law; 12] = [
     Law {
         name: "tables",
         says: "It records no row that does not fit its tables.",
-        tries: Tries::Many {
-            made: || transcript().prop_map(Trial::of).boxed(),
+        tries: InputKind::Many {
+            made: || transcript().prop_map(LawInput::of).boxed(),
             given: as_it_is,
             seldom: 1,
         },
@@ -219,13 +219,13 @@ pub const LAWS: [Law; 12] = [
     },
 ];
 
-fn as_it_is(given: &Given<'_>) -> Option<Trial> {
-    Some(Trial::of(given.session.to_vec()))
+fn as_it_is(given: &GivenSession<'_>) -> Option<LawInput> {
+    Some(LawInput::of(given.session.to_vec()))
 }
 
 /// A session of which nothing is left is the affair of a law of its own.
-fn damaged(session: Vec<u8>) -> Trial {
-    Trial::of(match session.is_empty() {
+fn damaged(session: Vec<u8>) -> LawInput {
+    LawInput::of(match session.is_empty() {
         true => b"{".to_vec(),
         false => session,
     })

@@ -9,11 +9,15 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use super::VerifyError;
-use super::laws::{Law, Trial};
+use super::laws::{Law, LawInput};
 use super::search::at;
 
 /// Keeps the sessions of a trial; gives their files.
-pub(super) fn keep(folder: &Path, law: &Law, trial: &Trial) -> Result<Vec<PathBuf>, VerifyError> {
+pub(super) fn keep(
+    folder: &Path,
+    law: &Law,
+    trial: &LawInput,
+) -> Result<Vec<PathBuf>, VerifyError> {
     if trial.sessions.is_empty() {
         return Ok(Vec::new());
     }
@@ -32,7 +36,7 @@ pub(super) fn keep(folder: &Path, law: &Law, trial: &Trial) -> Result<Vec<PathBu
 }
 
 /// The trials of a law that are kept.
-pub(super) fn of(folder: &Path, law: &Law) -> Result<Vec<Trial>, VerifyError> {
+pub(super) fn of(folder: &Path, law: &Law) -> Result<Vec<LawInput>, VerifyError> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
@@ -53,7 +57,7 @@ pub(super) fn of(folder: &Path, law: &Law) -> Result<Vec<Trial>, VerifyError> {
     let read = |paths: BTreeMap<u32, PathBuf>| {
         let sessions = paths.values().map(|path| at(path, fs::read(path)));
         let sessions = sessions.collect::<Result<_, _>>()?;
-        Ok(Trial { sessions })
+        Ok(LawInput { sessions })
     };
     trials.into_values().map(read).collect()
 }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use session_pipeline_host::fault::printable;
 use session_pipeline_host::manifest::Manifest;
 
-use super::laws::{Law, Trial};
+use super::laws::{Law, LawInput};
 
 /// All laws, with what is to be said of each.
 #[derive(Debug)]
-pub struct Report {
+pub struct ConformanceReport {
     /// What the component says of itself; `None` where it was refused.
     pub component: Option<Manifest>,
     /// From which the generated sessions followed.
@@ -18,12 +18,12 @@ pub struct Report {
     /// How many of them there were for each law.
     pub cases: u32,
     /// One entry for each law, in their order.
-    pub laws: Vec<Judged>,
+    pub laws: Vec<LawResult>,
 }
 
 /// A law, and whether it held.
 #[derive(Debug)]
-pub struct Judged {
+pub struct LawResult {
     /// The law.
     pub law: &'static Law,
     /// Sessions that it was tried on.
@@ -41,26 +41,26 @@ pub enum Verdict {
     /// For all that was tried.
     Held,
     /// Not for this.
-    Failed(Failure),
+    Failed(LawViolation),
     /// Nobody knows: the component can't be loaded.
     Untried,
 }
 
 /// For what a law failed.
 #[derive(Debug)]
-pub struct Failure {
+pub struct LawViolation {
     /// Why, in words.
     pub why: String,
     /// The sessions, as small as they were made.
-    pub trial: Trial,
+    pub trial: LawInput,
     /// From which file they came; else chance made them.
     pub given: Option<PathBuf>,
     /// Where they are kept.
     pub kept: Vec<PathBuf>,
 }
 
-impl Failure {
-    pub(super) fn new(why: String, trial: Trial) -> Self {
+impl LawViolation {
+    pub(super) fn new(why: String, trial: LawInput) -> Self {
         Self {
             // Cells of a guest may stand in it.
             why: printable(&why),
@@ -71,11 +71,11 @@ impl Failure {
     }
 
     pub(super) fn of_itself(why: String) -> Self {
-        Self::new(why, Trial::none())
+        Self::new(why, LawInput::none())
     }
 }
 
-impl Report {
+impl ConformanceReport {
     /// Whether all laws hold.
     pub fn holds(&self) -> bool {
         let mut laws = self.laws.iter();
@@ -84,13 +84,13 @@ impl Report {
 
     /// The names of the laws that failed.
     pub fn failed(&self) -> Vec<&'static str> {
-        let failed = |judged: &&Judged| matches!(judged.verdict, Verdict::Failed(_));
+        let failed = |judged: &&LawResult| matches!(judged.verdict, Verdict::Failed(_));
         let laws = self.laws.iter().filter(failed);
         laws.map(|judged| judged.law.name).collect()
     }
 }
 
-impl Judged {
+impl LawResult {
     /// The word for it.
     pub fn word(&self) -> &'static str {
         match self.verdict {
@@ -101,7 +101,7 @@ impl Judged {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for ConformanceReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.component {
             Some(manifest) => writeln!(f, "{} {}", manifest.name, manifest.version)?,

@@ -7,9 +7,9 @@ use std::path::Path;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use session_pipeline_host::fault::Fault;
 
-use super::checks::Broken;
-use super::laws::{Given, Law, Trial, Tries};
-use super::report::{Failure, Judged, Verdict};
+use super::checks::LawFailure;
+use super::laws::{GivenSession, InputKind, Law, LawInput};
+use super::report::{LawResult, LawViolation, Verdict};
 use super::{Options, VerifyError, regressions};
 use crate::subject::Subject;
 
@@ -21,7 +21,7 @@ const SHORTENINGS_MAX: u32 = 400;
 const SHORTENED_BYTES_MAX: usize = 4 << 20;
 
 /// A law at work on a component.
-struct Trying<'a> {
+struct LawSearch<'a> {
     law: &'static Law,
     subject: &'a Subject,
     sessions: Cell<u64>,
@@ -30,28 +30,28 @@ struct Trying<'a> {
     host: RefCell<Option<Fault>>,
 }
 
-impl Trying<'_> {
+impl LawSearch<'_> {
     /// Why the law does not hold for these sessions, if it does not.
-    fn broken(&self, trial: &Trial) -> Option<String> {
+    fn broken(&self, trial: &LawInput) -> Option<String> {
         if self.host.borrow().is_some() {
             return None;
         }
         match (self.law.check)(self.subject, trial) {
             Ok(()) => None,
-            Err(Broken::Law(why)) => Some(why),
-            Err(Broken::Unanswered) => {
+            Err(LawFailure::Law(why)) => Some(why),
+            Err(LawFailure::Unanswered) => {
                 self.unanswered.set(self.unanswered.get() + 1);
                 None
             }
-            Err(Broken::Host(fault)) => {
+            Err(LawFailure::Host(fault)) => {
                 self.host.replace(Some(fault));
                 None
             }
         }
     }
 
-    /// As [`Trying::broken`], for a session that counts as tried.
-    fn tried(&self, trial: &Trial) -> Option<String> {
+    /// As [`LawSearch::broken`], for a session that counts as tried.
+    fn tried(&self, trial: &LawInput) -> Option<String> {
         let sessions = trial.sessions.len() as u64;
         self.sessions.set(self.sessions.get() + sessions);
         self.broken(trial)
@@ -63,8 +63,8 @@ pub(super) fn search(
     law: &'static Law,
     subject: &Subject,
     options: &Options,
-) -> Result<Judged, VerifyError> {
-    let trying = Trying {
+) -> Result<LawResult, VerifyError> {
+    let trying = LawSearch {
         law,
         subject,
         sessions: Cell::new(0),
@@ -84,7 +84,7 @@ pub(super) fn search(
             Verdict::Failed(failure)
         }
     };
-    Ok(Judged {
+    Ok(LawResult {
         law,
         sessions: trying.sessions.get(),
         unanswered: trying.unanswered.get(),
@@ -92,15 +92,15 @@ pub(super) fn search(
     })
 }
 
-fn failure(trying: &Trying<'_>, options: &Options) -> Result<Option<Failure>, VerifyError> {
-    let by_itself = |trial: Trial| {
+fn failure(trying: &LawSearch<'_>, options: &Options) -> Result<Option<LawViolation>, VerifyError> {
+    let by_itself = |trial: LawInput| {
         let why = trying.tried(&trial)?;
-        Some(Failure::new(why, trial))
+        Some(LawViolation::new(why, trial))
     };
     match &trying.law.tries {
-        Tries::Itself => Ok(by_itself(Trial::none())),
-        Tries::Once(trial) => Ok(by_itself(trial())),
-        Tries::Many {
+        InputKind::Itself => Ok(by_itself(LawInput::none())),
+        InputKind::Once(trial) => Ok(by_itself(trial())),
+        InputKind::Many {
             made,
             given,
             seldom,
@@ -108,7 +108,7 @@ fn failure(trying: &Trying<'_>, options: &Options) -> Result<Option<Failure>, Ve
             if let Some(folder) = &options.regressions {
                 for trial in regressions::of(folder, trying.law)? {
                     if let Some(why) = trying.tried(&trial) {
-                        return Ok(Some(Failure::new(why, trial)));
+                        return Ok(Some(LawViolation::new(why, trial)));
                     }
                 }
             }
@@ -123,15 +123,15 @@ fn failure(trying: &Trying<'_>, options: &Options) -> Result<Option<Failure>, Ve
 
 /// Tries the sessions that were given, and makes the first that fails shorter by lines.
 fn among_given(
-    trying: &Trying<'_>,
+    trying: &LawSearch<'_>,
     options: &Options,
-    trial_of: fn(&Given<'_>) -> Option<Trial>,
-) -> Result<Option<Failure>, VerifyError> {
+    trial_of: fn(&GivenSession<'_>) -> Option<LawInput>,
+) -> Result<Option<LawViolation>, VerifyError> {
     let mut before: Option<Vec<u8>> = None;
     for path in &options.sessions {
         let session = fs::read(path).map_err(|error| VerifyError::io(path, error))?;
         let given = |session: &[u8]| {
-            trial_of(&Given {
+            trial_of(&GivenSession {
                 session,
                 before: before.as_deref(),
                 manifest: trying.subject.manifest(),
@@ -144,9 +144,9 @@ fn among_given(
                 Some((trying.broken(&trial)?, trial))
             };
             let (why, trial) = shortened(&session, shorter).unwrap_or((why, trial));
-            return Ok(Some(Failure {
+            return Ok(Some(LawViolation {
                 given: Some(path.clone()),
-                ..Failure::new(why, trial)
+                ..LawViolation::new(why, trial)
             }));
         }
         before = Some(session);
@@ -156,11 +156,11 @@ fn among_given(
 
 /// Tries sessions that chance makes, and makes the first that fails simpler.
 fn among_made(
-    trying: &Trying<'_>,
-    made: &proptest::strategy::BoxedStrategy<Trial>,
+    trying: &LawSearch<'_>,
+    made: &proptest::strategy::BoxedStrategy<LawInput>,
     cases: u32,
     seed: u64,
-) -> Option<Failure> {
+) -> Option<LawViolation> {
     let config = Config {
         cases,
         max_shrink_iters: SHRINKS_MAX,
@@ -180,14 +180,14 @@ fn among_made(
     let (why, trial) = match trial.sessions.as_slice() {
         [session] => {
             let shorter = |session: &[u8]| {
-                let trial = Trial::of(session.to_vec());
+                let trial = LawInput::of(session.to_vec());
                 Some((trying.broken(&trial)?, trial))
             };
             shortened(session, shorter).unwrap_or((why.to_string(), trial))
         }
         _ => (why.to_string(), trial),
     };
-    Some(Failure::new(why, trial))
+    Some(LawViolation::new(why, trial))
 }
 
 /// Each law has a chance of its own, so that a new one does not change what the others find.

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::transcript;
 use crate::data_dir::DataDir;
 
-/// The files that [`Action`]s are about, by position: two users, and a nested session.
+/// The files that [`FolderAction`]s are about, by position: two users, and a nested session.
 pub const FILES: [&str; 4] = [
     "ada/a.jsonl",
     "ada/b.jsonl",
@@ -33,9 +33,9 @@ pub const FILES: [&str; 4] = [
 /// invariant_what_is_laid_down_lies_there();
 /// ```
 #[derive(Clone, Debug)]
-pub struct Folder(pub Vec<(String, Vec<u8>, Mtime)>);
+pub struct GeneratedFolder(pub Vec<(String, Vec<u8>, ModifiedAt)>);
 
-impl Folder {
+impl GeneratedFolder {
     /// Lays all of it down.
     pub fn lay(&self, dir: &DataDir) {
         for (key, content, mtime) in &self.0 {
@@ -47,7 +47,7 @@ impl Folder {
 
 /// A data dir of a few users and sessions: of any transcripts, with names that have to be quoted
 /// somewhere, sub-agents' sessions among them, old, fresh and of the future.
-pub fn data_dir() -> impl Strategy<Value = Folder> {
+pub fn data_dir() -> impl Strategy<Value = GeneratedFolder> {
     let users = vec![
         "ada",
         "bob",
@@ -65,14 +65,14 @@ pub fn data_dir() -> impl Strategy<Value = Folder> {
     let key = (prop::sample::select(users), prop::sample::select(names));
     let key = key.prop_map(|(user, name)| format!("{user}/{name}"));
     let mtime = prop_oneof![
-        4 => Just(Mtime::Quiet),
-        1 => Just(Mtime::JustNow),
-        1 => Just(Mtime::Ahead),
-        1 => Just(Mtime::Ancient),
+        4 => Just(ModifiedAt::Quiet),
+        1 => Just(ModifiedAt::JustNow),
+        1 => Just(ModifiedAt::Ahead),
+        1 => Just(ModifiedAt::Ancient),
     ];
     prop::collection::btree_map(key, (transcript(), mtime), 0..6).prop_map(|files| {
         let file = |(key, (content, mtime))| (key, content, mtime);
-        Folder(files.into_iter().map(file).collect())
+        GeneratedFolder(files.into_iter().map(file).collect())
     })
 }
 
@@ -81,13 +81,13 @@ pub fn data_dir() -> impl Strategy<Value = Folder> {
 /// Files are named by position, so that a shrunk list of actions still makes sense; what can't be
 /// done (a file that is not there) is not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum FolderAction {
     /// A file is written anew.
-    Write(usize, &'static str, Mtime),
+    Write(usize, &'static str, ModifiedAt),
     /// A file grows.
-    Append(usize, &'static str, Mtime),
+    Append(usize, &'static str, ModifiedAt),
     /// Only a file's times change.
-    Touch(usize, Mtime),
+    Touch(usize, ModifiedAt),
     /// A file becomes another one.
     Rename(usize, usize),
     /// A file goes.
@@ -103,7 +103,7 @@ pub enum Action {
 
 /// When a file says that it was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mtime {
+pub enum ModifiedAt {
     /// A minute ago.
     Quiet,
     /// Within the window in which times are not trusted.
@@ -114,7 +114,7 @@ pub enum Mtime {
     Ancient,
 }
 
-impl Mtime {
+impl ModifiedAt {
     fn forge(self, dir: &DataDir, key: &str) {
         match self {
             Self::Quiet => dir.touch(key),
@@ -126,8 +126,8 @@ impl Mtime {
     }
 }
 
-impl Action {
-    /// Lets it happen; [`Action::Run`] is left to the caller.
+impl FolderAction {
+    /// Lets it happen; [`FolderAction::Run`] is left to the caller.
     pub fn apply(&self, dir: &DataDir) {
         match *self {
             Self::Write(file, content, mtime) => {
@@ -153,15 +153,15 @@ impl Action {
 ///
 /// `contents` are what files are written with and grow by; few and short ones, some of one length,
 /// so that contents recur.
-pub fn actions(contents: &'static [&'static str]) -> impl Strategy<Value = Vec<Action>> {
+pub fn actions(contents: &'static [&'static str]) -> impl Strategy<Value = Vec<FolderAction>> {
     let file = || 0..FILES.len();
     let content = move || prop::sample::select(contents);
     let mtime = || {
         prop_oneof![
-            4 => Just(Mtime::Quiet),
-            2 => Just(Mtime::JustNow),
-            1 => Just(Mtime::Ahead),
-            1 => Just(Mtime::Ancient),
+            4 => Just(ModifiedAt::Quiet),
+            2 => Just(ModifiedAt::JustNow),
+            1 => Just(ModifiedAt::Ahead),
+            1 => Just(ModifiedAt::Ancient),
         ]
     };
     let tick = prop::sample::select(vec![
@@ -171,13 +171,13 @@ pub fn actions(contents: &'static [&'static str]) -> impl Strategy<Value = Vec<A
         Duration::from_secs(86_400),
     ]);
     let action = prop_oneof![
-        4 => (file(), content(), mtime()).prop_map(|(file, content, mtime)| Action::Write(file, content, mtime)),
-        2 => (file(), content(), mtime()).prop_map(|(file, content, mtime)| Action::Append(file, content, mtime)),
-        2 => (file(), mtime()).prop_map(|(file, mtime)| Action::Touch(file, mtime)),
-        1 => (file(), file()).prop_map(|(from, to)| Action::Rename(from, to)),
-        1 => file().prop_map(Action::Delete),
-        2 => tick.prop_map(Action::Tick),
-        6 => any::<bool>().prop_map(|by_person| Action::Run { by_person }),
+        4 => (file(), content(), mtime()).prop_map(|(file, content, mtime)| FolderAction::Write(file, content, mtime)),
+        2 => (file(), content(), mtime()).prop_map(|(file, content, mtime)| FolderAction::Append(file, content, mtime)),
+        2 => (file(), mtime()).prop_map(|(file, mtime)| FolderAction::Touch(file, mtime)),
+        1 => (file(), file()).prop_map(|(from, to)| FolderAction::Rename(from, to)),
+        1 => file().prop_map(FolderAction::Delete),
+        2 => tick.prop_map(FolderAction::Tick),
+        6 => any::<bool>().prop_map(|by_person| FolderAction::Run { by_person }),
     ];
     vec(action, 1..40)
 }

@@ -217,7 +217,7 @@ fn the_program_itself_obeys_no_variable_of_tests() {
     let dir = DataDir::new();
     dir.write(
         "ada/one.jsonl",
-        session_pipeline_harness::Session::new("s1").user("hello"),
+        session_pipeline_harness::Transcript::new("s1").user("hello"),
     );
     let program = session_pipeline_harness::program::path().with_file_name("session-pipeline");
     let (record, folder) = (dir.path().join("record"), dir.path().join("compiled"));

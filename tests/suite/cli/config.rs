@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use session_pipeline_harness::{DataDir, Session};
+use session_pipeline_harness::{DataDir, Transcript};
 
 use super::{Ended, check, check_compiling, program};
 use crate::documents::names;
@@ -108,7 +108,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 #[test]
 fn limits_of_the_file_bind_also_what_a_child_compiles() {
     let dir = DataDir::new();
-    dir.write("ada/one.jsonl", Session::new("s1").user("hello"));
+    dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
     dir.write("ada/two.jsonl", "{}\n");
     // Another stack is another engine; what was compiled for one runs on all.
     let config = "workers = 3\n[limits]\nstack_bytes_max = \"2 MiB\"\nmemory_bytes_max = \"512 MiB\"\n\
@@ -125,7 +125,7 @@ fn limits_of_the_file_bind_also_what_a_child_compiles() {
 #[test]
 fn a_key_that_can_be_none_stops_whoever_would_send_it_and_is_not_repeated() {
     let dir = DataDir::new();
-    dir.write("ada/one.jsonl", Session::new("one").user("hi"));
+    dir.write("ada/one.jsonl", Transcript::new("one").user("hi"));
     for (name, value) in [
         ("ANTHROPIC_API_KEY", ""),
         ("ANTHROPIC_API_KEY", "CANARY of two words"),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use session_pipeline_harness::{DataDir, Session};
+use session_pipeline_harness::{DataDir, Transcript};
 
 use super::{check, words};
 use crate::documents::names;
@@ -13,7 +13,7 @@ const KEY: &str = "ada/one.jsonl";
 fn quarantined() -> DataDir {
     let dir = DataDir::new();
     let session = || {
-        Session::new("s1")
+        Transcript::new("s1")
             .user("hello")
             .assistant(|m| m.tokens(10, 5).tool("Bash"))
     };

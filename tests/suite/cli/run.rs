@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use session_pipeline_harness::{DataDir, Session};
+use session_pipeline_harness::{DataDir, Transcript};
 
 use super::{check, check_examples, words};
 use crate::documents::{STATS, names};
@@ -73,7 +73,7 @@ fn a_run_out_of_its_time_begins_no_further_session() {
 #[test]
 fn a_failed_session_ends_the_run_with_1_and_is_named() {
     let dir = DataDir::new();
-    dir.write("ada/fine.jsonl", Session::new("s1").user("hello"));
+    dir.write("ada/fine.jsonl", Transcript::new("s1").user("hello"));
     dir.write("ada/huge.jsonl", "");
     // One byte above the limit, none of it on the disk.
     let file = fs::File::options()
@@ -115,7 +115,7 @@ fn a_name_that_is_no_text_is_passed_over_with_a_hint() {
     use std::os::unix::ffi::OsStrExt;
 
     let dir = DataDir::new();
-    dir.write("ada/fine.jsonl", Session::new("s1").user("hello"));
+    dir.write("ada/fine.jsonl", Transcript::new("s1").user("hello"));
     let name = std::ffi::OsStr::from_bytes(b"caf\xe9.jsonl");
     fs::write(dir.sessions_root().join("ada").join(name), "{}").unwrap();
     let ended = check(&dir, &["run", "usage"]);
@@ -145,7 +145,7 @@ fn an_unknown_processor_is_all_that_is_told_even_without_a_sessions_root() {
 fn what_users_put_right_is_found_listed_and_decided() {
     let dir = DataDir::new();
     let text = "No, churn is counted per month from MRR.";
-    dir.write("ada/one.jsonl", Session::new("s1").user(text));
+    dir.write("ada/one.jsonl", Transcript::new("s1").user(text));
     let ended = check(&dir, &["run", "verification", "--json"]);
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(ended.json()["details"]["items_extracted"], 1);
@@ -175,7 +175,7 @@ fn what_users_put_right_is_found_listed_and_decided() {
 
 /// A session of one message, of 100 tokens in and 10 out.
 fn one_message(id: &str) -> String {
-    Session::new(id)
+    Transcript::new(id)
         .assistant(|message| {
             let message = message
                 .id(&format!("msg-{id}"))

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use session_pipeline_harness::{DataDir, Session, compiled, program as real};
+use session_pipeline_harness::{DataDir, Transcript, compiled, program as real};
 
 use super::{Ended, check, check_examples, program, words};
 use crate::database::cell;
@@ -423,7 +423,7 @@ fn commands_with_a_route_go_through_the_server_that_holds_the_data_dir() {
     let dir = DataDir::new();
     dir.write(
         "ada/one.jsonl",
-        Session::new("s1")
+        Transcript::new("s1")
             .user("hello")
             .assistant(|m| m.tokens(10, 5)),
     );
@@ -624,7 +624,7 @@ fn without_a_token_a_command_says_how_to_get_one() {
 fn a_server_may_be_named_and_one_that_is_not_there_is_told() {
     let dir = DataDir::new();
     let elsewhere = DataDir::new();
-    elsewhere.write("ada/one.jsonl", Session::new("s1").user("hello"));
+    elsewhere.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
     let serving = Serving::start(&elsewhere, &[]);
     let token = fs::read_to_string(elsewhere.path().join("state/admin-token")).unwrap();
     let url = serving.started["url"].as_str().unwrap().to_owned();
@@ -679,7 +679,7 @@ fn no_token_reaches_the_log_however_much_is_logged() {
     const SECRET: &str = "canary-of-the-scheduler-0123456789abcdef";
     const WRONG: &str = "canary-of-a-stranger-0123456789abcdef";
     let dir = DataDir::new();
-    dir.write("ada/one.jsonl", Session::new("s1").user("hello"));
+    dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
     let mut serving = Serving::start_with(&dir, &[("SCHEDULER_API_TOKEN", SECRET)], &["-vvv"]);
     let url = serving.started["url"].as_str().unwrap().to_owned();
     let ask = |method: &str, path: &str, token: &str, body: &str| -> String {
@@ -725,7 +725,7 @@ fn the_retention_of_usage_is_that_of_the_environment() {
     const DAYS: &str = "USAGE_EVENTS_RETENTION_DAYS";
     let pruned = |environment: &[(&str, &str)]| {
         let dir = DataDir::new();
-        let old = Session::new("s1").assistant(|message| message.tool("Bash"));
+        let old = Transcript::new("s1").assistant(|message| message.tool("Bash"));
         dir.write("ada/one.jsonl", old);
         assert_eq!(check(&dir, &["run", "usage"]).code, 0);
         assert_eq!(cell(&dir, "SELECT count(*) FROM usage.events"), "1");
@@ -768,7 +768,7 @@ fn the_tour_of_the_api_runs() {
     let dir = DataDir::new();
     dir.write(
         "ada/one.jsonl",
-        Session::new("s1")
+        Transcript::new("s1")
             .user("hello")
             .assistant(|m| m.tokens(10, 5)),
     );

@@ -1,6 +1,6 @@
 //! `sessions`: the list for people and for machines, and one session in full.
 
-use session_pipeline_harness::{DataDir, Session};
+use session_pipeline_harness::{DataDir, Transcript};
 
 use super::{check, check_examples, words};
 use crate::documents::names;
@@ -200,7 +200,7 @@ fn an_unknown_session_is_wrong_use_and_the_nearest_are_named() {
 fn control_characters_of_a_name_never_reach_the_terminal() {
     let dir = DataDir::new();
     let key = "ada/\u{1b}[2Jone\ntwo\u{202e}.jsonl";
-    dir.write(key, Session::new("s1").user("hello"));
+    dir.write(key, Transcript::new("s1").user("hello"));
     assert_eq!(check(&dir, &["run", "usage"]).code, 0);
     for arguments in [&["sessions", "list"][..], &["sessions", "show", key]] {
         let ended = check(&dir, arguments);

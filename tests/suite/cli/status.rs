@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_pipeline_harness::{DataDir, Session};
+use session_pipeline_harness::{DataDir, Transcript};
 
 use super::{Ended, check, check_examples, program, words};
 use crate::documents::names;
@@ -85,7 +85,7 @@ fn status_as_json_is_the_body_of_the_detailed_health() {
 fn what_lags_is_told_with_what_to_do_and_ends_with_1() {
     let dir = DataDir::new();
     assert_eq!(check(&dir, &["migrate"]).code, 0);
-    dir.write("ada/one.jsonl", Session::new("s1").user("hello"));
+    dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
     // By the clock of this machine, as the program goes by.
     let file = std::fs::File::open(dir.session_path("ada/one.jsonl")).unwrap();
     let changed_at = std::time::SystemTime::now() - Duration::from_secs(86_400);

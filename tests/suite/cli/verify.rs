@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use session_pipeline_bundle::{USAGE, faulty};
-use session_pipeline_harness::{DataDir, Session};
+use session_pipeline_harness::{DataDir, Transcript};
 
 use super::check;
 use crate::documents::names;
@@ -108,7 +108,7 @@ fn a_broken_law_ends_with_1_the_reason_and_a_session_that_is_kept() {
 fn sessions_settings_and_the_folder_for_regressions_are_the_callers() {
     let dir = DataDir::new();
     let file = give(&dir, "strays_from_its_tables");
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .user("hello")
         .assistant(|m| m.tool("Bash"));
     dir.write("ada/given.jsonl", &session);

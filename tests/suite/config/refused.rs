@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::cases;
-use session_pipeline_pipeline::config::{Config, Given, KeyKind, known_keys};
+use session_pipeline_pipeline::config::{Config, ConfigOverrides, ConfigValueKind, config_keys};
 
 use super::check;
 
 /// A value that no key of this kind may have.
-fn bad_value(kind: KeyKind) -> BoxedStrategy<String> {
+fn bad_value(kind: ConfigValueKind) -> BoxedStrategy<String> {
     let everywhere = || {
         prop::sample::select(vec![
             "\"\"",
@@ -30,7 +30,7 @@ fn bad_value(kind: KeyKind) -> BoxedStrategy<String> {
     let nonsense = "[a-z ]{1,12}".prop_map(|text| format!("\"{text}\""));
     let negative = (i64::MIN..0).prop_map(|number| number.to_string());
     match kind {
-        KeyKind::Count => prop_oneof![
+        ConfigValueKind::Count => prop_oneof![
             everywhere(),
             nonsense,
             negative,
@@ -38,7 +38,7 @@ fn bad_value(kind: KeyKind) -> BoxedStrategy<String> {
             Just("\"5\"".to_owned())
         ]
         .boxed(),
-        KeyKind::Size => prop_oneof![
+        ConfigValueKind::Size => prop_oneof![
             everywhere(),
             nonsense,
             negative,
@@ -49,7 +49,7 @@ fn bad_value(kind: KeyKind) -> BoxedStrategy<String> {
             Just(i64::MAX.to_string())
         ]
         .boxed(),
-        KeyKind::Time => prop_oneof![
+        ConfigValueKind::Time => prop_oneof![
             everywhere(),
             nonsense,
             negative,
@@ -59,10 +59,10 @@ fn bad_value(kind: KeyKind) -> BoxedStrategy<String> {
             Just("\"90000 h\"".to_owned())
         ]
         .boxed(),
-        KeyKind::Flag => {
+        ConfigValueKind::Flag => {
             prop_oneof![everywhere(), nonsense, negative, Just("1".to_owned())].boxed()
         }
-        KeyKind::Schedule => prop_oneof![
+        ConfigValueKind::Schedule => prop_oneof![
             everywhere(),
             nonsense,
             negative,
@@ -71,7 +71,7 @@ fn bad_value(kind: KeyKind) -> BoxedStrategy<String> {
             Just("\"daily 24:00\"".to_owned())
         ]
         .boxed(),
-        KeyKind::Path => prop_oneof![
+        ConfigValueKind::Path => prop_oneof![
             everywhere(),
             negative,
             Just("true".to_owned()),
@@ -79,7 +79,7 @@ fn bad_value(kind: KeyKind) -> BoxedStrategy<String> {
             Just("\"a\\u0000b\"".to_owned())
         ]
         .boxed(),
-        KeyKind::Text => prop_oneof![
+        ConfigValueKind::Text => prop_oneof![
             everywhere(),
             negative,
             Just("true".to_owned()),
@@ -96,7 +96,7 @@ proptest! {
     /// Whatever key it is and whatever else stands in the file: a bad value is refused by name.
     #[test]
     fn invariant_a_bad_value_of_any_key_is_refused_by_its_name(
-        (key, value) in prop::sample::select(known_keys())
+        (key, value) in prop::sample::select(config_keys())
             .prop_flat_map(|known| (Just(known.key), bad_value(known.kind))),
         comments in vec("[ a-z=\\[\\]]{0,10}", 0..3),
     ) {
@@ -141,11 +141,11 @@ proptest! {
         };
         fs::create_dir_all(&home).unwrap();
         fs::write(home.join("config.toml"), &text).unwrap();
-        let config = Config::make(&Given {
+        let config = Config::load(&ConfigOverrides {
             data_dir: data_dir.map(|number| path("data", number)),
             sessions_root: sessions.map(|number| path("flag", number)),
             config_file: is_named.then(|| home.join("config.toml")),
-            ..Given::default()
+            ..ConfigOverrides::default()
         })
         .unwrap();
 

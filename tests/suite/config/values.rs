@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use session_pipeline_harness::{DataDir, TestPipeline};
 use session_pipeline_host::fault::FaultKind;
-use session_pipeline_pipeline::config::{Config, Given, KeyKind, known_keys};
+use session_pipeline_pipeline::config::{Config, ConfigOverrides, ConfigValueKind, config_keys};
 use session_pipeline_pipeline::run::{RunError, RunRequest};
 use session_pipeline_store::{Actor, Trigger};
 
@@ -18,13 +18,13 @@ use crate::guests::{
 /// The configuration of a data dir, as its file says.
 fn config_of(dir: &DataDir, text: &str) -> Config {
     let folder = tempfile::tempdir().unwrap();
-    let given = Given {
+    let given = ConfigOverrides {
         data_dir: Some(dir.path().to_owned()),
         ..named(&folder, text)
     };
     Config {
         workers: 2,
-        ..Config::make(&given).unwrap()
+        ..Config::load(&given).unwrap()
     }
 }
 
@@ -165,14 +165,16 @@ fn thread_cpu() -> Duration {
 
 /// Every key that is a number, a size or a time, at the least that is allowed.
 fn smallest_values() -> Vec<(String, String)> {
-    let keys = known_keys().into_iter().filter_map(|known| {
+    let keys = config_keys().into_iter().filter_map(|known| {
         let least = |allowed: &str| {
             let (_, rest) = allowed.split_once(" from ")?;
             Some(rest.split_once(" to ")?.0.to_owned())
         };
         let value = match known.kind {
-            KeyKind::Count => least(&known.allowed)?,
-            KeyKind::Size | KeyKind::Time => format!("\"{}\"", least(&known.allowed)?),
+            ConfigValueKind::Count => least(&known.allowed)?,
+            ConfigValueKind::Size | ConfigValueKind::Time => {
+                format!("\"{}\"", least(&known.allowed)?)
+            }
             _ => return None,
         };
         Some((known.key.replace("<name>", WELL_BEHAVED), value))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_pipeline_pipeline::config::{Config, Given, VARIABLES};
+use session_pipeline_pipeline::config::{Config, ConfigOverrides, VARIABLES};
 
 use super::named;
 
@@ -14,13 +14,13 @@ fn environment(file: &str, variables: &[(&str, &str)]) -> Result<Config, String>
         found.unwrap_or_else(|| panic!("nobody looks `{name}` up"))
     };
     let variables = variables.iter();
-    let given = Given {
+    let given = ConfigOverrides {
         variables: variables
             .map(|(name, value)| (named_variable(name), (*value).into()))
             .collect(),
         ..named(&folder, file)
     };
-    Config::make(&given).map_err(|error| error.to_string())
+    Config::load(&given).map_err(|error| error.to_string())
 }
 
 fn scheduled(config: &Config, processor: &str) -> String {

@@ -153,7 +153,7 @@ fn a_data_dir_that_may_not_be_written_is_named_and_goes_on_when_it_may() {
         allow(&state, 0o700);
         allow(&dir.database_path(), 0o400);
         let error = refusal(&dir).unwrap();
-        assert!(matches!(error, StoreError::NotOpened { .. }), "{error:?}");
+        assert!(matches!(error, StoreError::CannotOpen { .. }), "{error:?}");
         let text = told(&error);
         assert!(text.contains("cannot open the database"), "{text}");
         allow(&dir.database_path(), 0o600);

@@ -49,7 +49,7 @@ fn is_refused_or_a_day(log: &[u8]) -> Result<Option<usize>, TestCaseError> {
                 matches!(
                     error,
                     // One bit may be of what says whose log it is.
-                    StoreError::DamagedLog { .. } | StoreError::LogOfAnother { .. }
+                    StoreError::DamagedLog { .. } | StoreError::ForeignLog { .. }
                 ),
                 "{:?}",
                 error

@@ -24,10 +24,10 @@ fn counter(dir: &DataDir, name: &str) -> i64 {
 /// How many commits are missed when it is opened.
 fn lost(dir: &DataDir) -> u64 {
     let store = Store::open(&dir.config().store_options(), clock::START).unwrap();
-    let lost = store.opened().lost_commits;
+    let lost = store.open_report().lost_commits;
     drop(store);
     let again = Store::open(&dir.config().store_options(), clock::START).unwrap();
-    assert_eq!(again.opened().lost_commits, 0, "it is missed once");
+    assert_eq!(again.open_report().lost_commits, 0, "it is missed once");
     lost
 }
 

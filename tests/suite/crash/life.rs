@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use session_pipeline_harness::program::{self, Disturbance, End};
-use session_pipeline_harness::{DataDir, Session, tally};
+use session_pipeline_harness::program::{self, Disturbance, ProgramEnd};
+use session_pipeline_harness::{DataDir, Transcript, tally};
 
 use crate::database::rows;
 use crate::guests::misbehaving;
@@ -67,8 +67,8 @@ fn conversation(number: usize, turns: usize) -> String {
     )
 }
 
-fn usage_of(number: usize, turns: usize) -> Session {
-    (0..turns).fold(Session::new(&format!("s{number}")), |session, turn| {
+fn usage_of(number: usize, turns: usize) -> Transcript {
+    (0..turns).fold(Transcript::new(&format!("s{number}")), |session, turn| {
         session
             .user("go on")
             .assistant(|message| {
@@ -139,11 +139,11 @@ impl Life {
         for start in 0..STARTS_MAX {
             let command = self.program(&["run", processor]);
             match program::live(command, &self.dir, &disturb(start)) {
-                End::Died(points) => {
+                ProgramEnd::Died(points) => {
                     self.deaths.push(points);
                     tally("kills", 1);
                 }
-                End::Came(output) => {
+                ProgramEnd::Came(output) => {
                     let said = String::from_utf8_lossy(&output.stderr);
                     assert_eq!(output.status.code(), Some(0), "start {start}: {said}");
                     return;

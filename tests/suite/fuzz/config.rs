@@ -4,7 +4,7 @@ use std::fs;
 
 use proptest::prelude::*;
 use session_pipeline_harness::fuzz::{damaged_text, fuzz};
-use session_pipeline_pipeline::config::{Config, Given};
+use session_pipeline_pipeline::config::{Config, ConfigOverrides};
 
 const GOOD: [&str; 5] = [
     "workers = 4\nquiet_window = \"50 ms\"\n[database]\nmemory_limit = \"256 MiB\"\n",
@@ -36,14 +36,14 @@ const WORDS: [&str; 16] = [
 fn invariant_a_config_file_is_refused_at_a_place_in_it_or_gives_the_same_each_time() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.toml");
-    let given = Given {
+    let given = ConfigOverrides {
         data_dir: Some("data".into()),
         config_file: Some(path.clone()),
-        ..Given::default()
+        ..ConfigOverrides::default()
     };
     let read = |text: &str| {
         fs::write(&path, text).unwrap();
-        Config::make(&given)
+        Config::load(&given)
     };
     fuzz(file!(), &damaged_text(&GOOD, &WORDS), |text| {
         match read(&text) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::fuzz::{damaged_text, fuzz};
-use session_pipeline_host::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
+use session_pipeline_host::manifest::{ColumnKind, ColumnSpec, Manifest, Order, TableSpec};
 
 /// Names, most of them good; and what the database or the host keeps for itself.
 fn name() -> impl Strategy<Value = String> {
@@ -31,13 +31,13 @@ fn name() -> impl Strategy<Value = String> {
 
 fn column() -> impl Strategy<Value = ColumnSpec> {
     let kinds = vec![
-        Kind::Bool,
-        Kind::S64,
-        Kind::F64,
-        Kind::Text,
-        Kind::Text,
-        Kind::Timestamp,
-        Kind::Json,
+        ColumnKind::Bool,
+        ColumnKind::S64,
+        ColumnKind::F64,
+        ColumnKind::Text,
+        ColumnKind::Text,
+        ColumnKind::Timestamp,
+        ColumnKind::Json,
     ];
     (name(), prop::sample::select(kinds)).prop_map(|(name, kind)| ColumnSpec { name, kind })
 }
@@ -118,7 +118,7 @@ fn is_allowed(manifest: &Manifest) -> bool {
             manifest.order == Order::Serial
                 && columns
                     .filter(|column| column.name == *key)
-                    .any(|column| column.kind == Kind::Text)
+                    .any(|column| column.kind == ColumnKind::Text)
         };
         is_name(&table.name, b'_')
             && (1..=100).contains(&table.columns.len())

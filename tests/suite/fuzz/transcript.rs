@@ -11,15 +11,15 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use session_pipeline_harness::fuzz::{damaged, damaged_text, fuzz};
-use session_pipeline_harness::{DataDir, Session};
+use session_pipeline_harness::{DataDir, Transcript};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::{ContentHash, Snapshot};
 use session_pipeline_host::sessions::SessionsRoot;
 
 const KEY: &str = "ada/one.jsonl";
 
-fn conversation() -> Session {
-    Session::new("s1")
+fn conversation() -> Transcript {
+    Transcript::new("s1")
         .user("naïve, \u{1}, \"quoted\" and 日本")
         .assistant(|m| m.model("claude-opus-4-5").tokens(100, 20).tool("Bash"))
         .tool_result(Err("exit code 1"))
@@ -35,7 +35,7 @@ fn reading(root: &SessionsRoot, sizes: &[usize], line_bytes_max: usize) -> Readi
     let (mut lines, mut passed_over) = (BTreeMap::new(), 0);
     for size in sizes.iter().cycle() {
         let chunk = snapshot.next_chunk(*size).unwrap();
-        passed_over += u64::from(chunk.passed_over);
+        passed_over += u64::from(chunk.skipped_lines);
         if chunk.bytes.is_empty() {
             break;
         }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
-use session_pipeline_harness::{DataDir, Session, TestPipeline, cases, clock};
+use session_pipeline_harness::{DataDir, TestPipeline, Transcript, cases, clock};
 use session_pipeline_pipeline::health::{
-    Backlog, Entry, Figures, Files, Grace, Headline, Oldest, Pending, Status,
+    CheckFigures, CheckResult, CheckStatus, LagGrace, OverallStatus, PendingSessions,
+    ProcessorBacklog, SessionFiles, WaitingSession,
 };
 use session_pipeline_pipeline::run::RunRequest;
 
@@ -19,46 +20,46 @@ use crate::guests::usage;
 const CADENCE: Duration = Duration::from_secs(900);
 
 /// A processor that has nothing to do, and never did anything.
-fn idle(processor: &str) -> Backlog {
-    Backlog {
+fn idle(processor: &str) -> ProcessorBacklog {
+    ProcessorBacklog {
         processor: processor.to_owned(),
         is_installed: true,
         has_run: false,
-        grace: Grace::of(CADENCE, None),
+        grace: LagGrace::of(CADENCE, None),
         now: clock::START,
-        files: Ok(Files::default()),
+        files: Ok(SessionFiles::default()),
         last_processed_at: Ok(None),
-        pending: Ok(Pending::default()),
+        pending: Ok(PendingSessions::default()),
         running_since: None,
         tried_nothing: None,
     }
 }
 
-fn oldest(seconds: u64) -> Option<Oldest> {
-    Some(Oldest {
+fn oldest(seconds: u64) -> Option<WaitingSession> {
+    Some(WaitingSession {
         key: "ada/one.jsonl".to_owned(),
         changed_at: ago(seconds),
     })
 }
 
 /// One file of this age, that waits.
-fn waiting(processor: &str, seconds: u64) -> Backlog {
-    Backlog {
-        files: Ok(Files {
+fn waiting(processor: &str, seconds: u64) -> ProcessorBacklog {
+    ProcessorBacklog {
+        files: Ok(SessionFiles {
             count: 1,
             newest: Some(ago(seconds)),
         }),
-        pending: Ok(Pending {
+        pending: Ok(PendingSessions {
             oldest: oldest(seconds),
             oldest_without_row: oldest(seconds),
-            left_over: None,
+            skipped: None,
         }),
         ..idle(processor)
     }
 }
 
-fn told(entry: &Entry) -> String {
-    let Figures::Backlog(figures) = &entry.figures else {
+fn told(entry: &CheckResult) -> String {
+    let CheckFigures::Backlog(figures) = &entry.figures else {
         panic!("{entry:?}")
     };
     let figures = serde_json::to_string(figures).unwrap();
@@ -71,7 +72,7 @@ fn told(entry: &Entry) -> String {
 
 #[test]
 fn where_the_last_processing_can_not_be_read_it_is_unknown() {
-    let backlog = Backlog {
+    let backlog = ProcessorBacklog {
         last_processed_at: Err("the database refused".to_owned()),
         ..waiting("verification", 7200)
     };
@@ -85,8 +86,8 @@ fn where_the_last_processing_can_not_be_read_it_is_unknown() {
 
 #[test]
 fn where_only_the_rows_can_not_be_read_what_is_recent_is_ok_and_what_lags_is_still_told() {
-    let backlog = |newest, processed| Backlog {
-        files: Ok(Files {
+    let backlog = |newest, processed| ProcessorBacklog {
+        files: Ok(SessionFiles {
             count: 3,
             newest: Some(ago(newest)),
         }),
@@ -94,8 +95,8 @@ fn where_only_the_rows_can_not_be_read_what_is_recent_is_ok_and_what_lags_is_sti
         pending: Err("the database refused".to_owned()),
         ..idle("verification")
     };
-    assert_eq!(backlog(60, 0).judge().status, Status::Ok);
-    assert_eq!(backlog(7200, 20_000).judge().status, Status::Warning);
+    assert_eq!(backlog(60, 0).judge().status, CheckStatus::Ok);
+    assert_eq!(backlog(7200, 20_000).judge().status, CheckStatus::Warning);
 }
 
 // The bounds of the table, which no chance finds.
@@ -103,19 +104,23 @@ fn where_only_the_rows_can_not_be_read_what_is_recent_is_ok_and_what_lags_is_sti
 #[test]
 fn what_has_waited_just_as_long_as_is_allowed_is_no_backlog() {
     let status = |waits: u64, processed: Option<u64>| {
-        let backlog = Backlog {
+        let backlog = ProcessorBacklog {
             last_processed_at: Ok(processed.map(ago)),
             ..waiting("verification", waits)
         };
         backlog.judge().status
     };
     // Half an hour is allowed, and two hours until it seems passed over.
-    assert_eq!(status(1800, None), Status::Ok);
-    assert_eq!(status(1801, None), Status::Warning);
-    assert_eq!(status(1801, Some(3601)), Status::Ok, "not behind by more");
-    assert_eq!(status(1801, Some(3602)), Status::Warning);
-    assert_eq!(status(7200, Some(0)), Status::Ok);
-    assert_eq!(status(7201, Some(0)), Status::Info);
+    assert_eq!(status(1800, None), CheckStatus::Ok);
+    assert_eq!(status(1801, None), CheckStatus::Warning);
+    assert_eq!(
+        status(1801, Some(3601)),
+        CheckStatus::Ok,
+        "not behind by more"
+    );
+    assert_eq!(status(1801, Some(3602)), CheckStatus::Warning);
+    assert_eq!(status(7200, Some(0)), CheckStatus::Ok);
+    assert_eq!(status(7201, Some(0)), CheckStatus::Info);
 }
 
 // The rows that data dirs show.
@@ -329,7 +334,7 @@ fn the_grace_follows_the_cadence_and_the_cadence_every_setting_of_the_schedule()
 #[test]
 fn every_processor_has_its_entry_and_one_that_never_ran_is_no_warning() {
     let dir = DataDir::new();
-    dir.write("ada/one.jsonl", Session::new("s1").user("hello"));
+    dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
     dir.set_age("ada/one.jsonl", Duration::from_secs(86_400));
     let entry = || check(Look::default(), &dir, "session_pipeline:usage");
     insta::assert_snapshot!(text(&entry()), @r#"
@@ -357,9 +362,9 @@ fn every_processor_has_its_entry_and_one_that_never_ran_is_no_warning() {
 #[test]
 fn one_that_ran_and_processed_nothing_is_a_warning() {
     let mut backlog = waiting("usage", 7200);
-    assert_eq!(backlog.judge().status, Status::Info);
+    assert_eq!(backlog.judge().status, CheckStatus::Info);
     backlog.has_run = true;
-    assert_eq!(backlog.judge().status, Status::Warning);
+    assert_eq!(backlog.judge().status, CheckStatus::Warning);
 }
 
 #[test]
@@ -487,18 +492,18 @@ proptest! {
             let ages = files.iter().filter(|(_, stands)| wanted(*stands)).map(|(age, _)| *age);
             ages.max()
         };
-        let as_oldest = |age: Option<i64>| age.map(|age| Oldest { key: "k".to_owned(), changed_at: at(age) });
+        let as_oldest = |age: Option<i64>| age.map(|age| WaitingSession { key: "k".to_owned(), changed_at: at(age) });
         let pending = eldest(&|stands| stands != Stands::Settled);
         let without_row = eldest(&|stands| stands == Stands::WithoutRow);
         let newest = files.iter().map(|(age, _)| *age).min();
-        let entry = Backlog {
-            grace: Grace::of(seconds(cadence), stuck.map(seconds)),
-            files: Ok(Files {
+        let entry = ProcessorBacklog {
+            grace: LagGrace::of(seconds(cadence), stuck.map(seconds)),
+            files: Ok(SessionFiles {
                 count: files.len() as u64,
                 newest: newest.map(at),
             }),
             last_processed_at: Ok(processed.map(at)),
-            pending: Ok(Pending { oldest: as_oldest(pending), oldest_without_row: as_oldest(without_row), left_over: None }),
+            pending: Ok(PendingSessions { oldest: as_oldest(pending), oldest_without_row: as_oldest(without_row), skipped: None }),
             ..idle("verification")
         }
         .judge();
@@ -507,21 +512,21 @@ proptest! {
         let stuck_grace = stuck.unwrap_or(8 * cadence);
         let is_late = pending.is_some_and(|age| age > grace);
         let expected = match (newest, processed) {
-            (None, _) => Status::Ok,
-            (Some(_), None) if is_late => Status::Warning,
-            (Some(_), None) => Status::Ok,
-            (Some(newest), Some(processed)) if processed - newest > grace && is_late => Status::Warning,
-            _ if without_row.is_some_and(|age| age > stuck_grace) => Status::Info,
-            _ => Status::Ok,
+            (None, _) => CheckStatus::Ok,
+            (Some(_), None) if is_late => CheckStatus::Warning,
+            (Some(_), None) => CheckStatus::Ok,
+            (Some(newest), Some(processed)) if processed - newest > grace && is_late => CheckStatus::Warning,
+            _ if without_row.is_some_and(|age| age > stuck_grace) => CheckStatus::Info,
+            _ => CheckStatus::Ok,
         };
         prop_assert_eq!(entry.status, expected);
-        prop_assert_ne!(Headline::over([entry.status]), Headline::Unhealthy);
-        let Figures::Backlog(figures) = &entry.figures else { panic!("{entry:?}") };
+        prop_assert_ne!(OverallStatus::worst_of([entry.status]), OverallStatus::Unhealthy);
+        let CheckFigures::Backlog(figures) = &entry.figures else { panic!("{entry:?}") };
         let lag = newest.zip(processed).map(|(newest, processed)| u64::try_from(processed - newest).unwrap_or(0));
-        let is_warning = entry.status == Status::Warning;
+        let is_warning = entry.status == CheckStatus::Warning;
         prop_assert_eq!(figures.lag_seconds, lag.filter(|_| is_warning));
         let age = without_row.map(|age| u64::try_from(age).unwrap());
-        prop_assert_eq!(figures.stuck_file_age_seconds, age.filter(|_| entry.status == Status::Info));
-        prop_assert_eq!(entry.next_action.is_some(), entry.status != Status::Ok);
+        prop_assert_eq!(figures.stuck_file_age_seconds, age.filter(|_| entry.status == CheckStatus::Info));
+        prop_assert_eq!(entry.next_action.is_some(), entry.status != CheckStatus::Ok);
     }
 }

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{Seek as _, SeekFrom, Write as _};
 
 use serde_json::Value;
-use session_pipeline_harness::{DataDir, Session};
+use session_pipeline_harness::{DataDir, Transcript};
 
 use super::{GOOD, counted, put_good_beside, run_well};
 use crate::database::rows;
@@ -54,7 +54,7 @@ const ONE_BAD: &str = "3 | 1 | 0 | 0 | false | 2";
 
 #[test]
 fn a_last_line_may_be_half_written_at_any_byte_and_is_whole_at_the_next_run() {
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .raw_line(r#"{"type":"user","message":{"content":"na\u00efve é 日本 \ud83d\ude00"},"n":-1.5e-3,"ok":[true,null]}"#)
         .raw_line(GOOD);
     let whole = session.bytes();
@@ -337,7 +337,7 @@ fn control_characters_and_odd_scripts_reach_the_database_as_they_are() {
     let name = "a\u{1b}[31m\u{0}b'\"; DROP TABLE runs; --\u{202e}\u{1f600}\n";
     let dir = usage_dir();
     put_good_beside(&dir);
-    let session = Session::new(name)
+    let session = Transcript::new(name)
         .cwd(name)
         .git_branch(name)
         .assistant(|m| m.model(name).tool(name));

@@ -1,6 +1,6 @@
 //! Numbers and texts that a hand put into the database: no panic, and no escape code on a terminal.
 
-use session_pipeline_harness::{DataDir, Session, compiled, program};
+use session_pipeline_harness::{DataDir, Transcript, compiled, program};
 
 use crate::database::{execute, rows};
 
@@ -20,7 +20,7 @@ fn used() -> DataDir {
     let dir = DataDir::new();
     dir.write(
         "ada/one.jsonl",
-        Session::new("s1").assistant(|m| m.tokens(10, 5).tool("Bash")),
+        Transcript::new("s1").assistant(|m| m.tokens(10, 5).tool("Bash")),
     );
     assert_eq!(check(&dir, &["run", "usage"]).0, 0);
     assert_eq!(check(&dir, &["token", "create", "--role", "admin"]).0, 0);

@@ -3,7 +3,7 @@
 use std::fs;
 
 use duckdb::Connection;
-use session_pipeline_harness::{DataDir, Session};
+use session_pipeline_harness::{DataDir, Transcript};
 
 use crate::cli::{check, check_examples};
 use crate::database::{execute, rows};
@@ -166,7 +166,7 @@ fn no_cell_of_any_report_is_a_formula_or_an_escape_code() {
         .collect();
     for number in 0..forms.len() {
         let id = format!("s{number}");
-        let session = Session::new(&id).assistant(|m| m.id(&id).tokens(1, 2).tool("Read"));
+        let session = Transcript::new(&id).assistant(|m| m.id(&id).tokens(1, 2).tool("Read"));
         dir.write(&format!("ada/{id}.jsonl"), session);
     }
     assert_eq!(check(&dir, &["run", "usage"]).code, 0);

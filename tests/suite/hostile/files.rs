@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use session_pipeline_harness::{DataDir, Session, compiled, program};
+use session_pipeline_harness::{DataDir, Transcript, compiled, program};
 
 use crate::guests::usage;
 use crate::http::TestServer;
@@ -74,7 +74,7 @@ fn what_is_no_file_in_the_place_of_one_is_named_and_never_hangs() {
         ("state/commits", &["run", "usage"]),
     ] {
         let dir = DataDir::new();
-        dir.write("ada/one.jsonl", Session::new("s1").user("hello"));
+        dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
         assert_eq!(
             ended(&dir, &["run", "usage"]).unwrap().status.code(),
             Some(0)
@@ -98,7 +98,7 @@ fn what_is_no_file_in_the_place_of_one_is_named_and_never_hangs() {
 #[test]
 fn what_is_no_file_among_the_kept_components_never_hangs() {
     let dir = DataDir::new();
-    dir.write("ada/one.jsonl", Session::new("s1").user("hello"));
+    dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
     assert_eq!(
         ended(&dir, &["run", "usage"]).unwrap().status.code(),
         Some(0)
@@ -131,7 +131,7 @@ fn all_below(folder: &Path, visit: &mut dyn FnMut(&Path)) {
 #[test]
 fn a_state_folder_that_others_could_read_is_closed_with_a_warning() {
     let dir = DataDir::new();
-    dir.write("ada/one.jsonl", Session::new("s1").user("hello"));
+    dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
     assert_eq!(
         ended(&dir, &["run", "usage"]).unwrap().status.code(),
         Some(0)
@@ -186,7 +186,7 @@ fn an_export_is_private_from_its_first_byte() {
     fs::create_dir(&folder).unwrap();
     fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
     for session in 0..40 {
-        let mut events = Session::new(&format!("s{session}"));
+        let mut events = Transcript::new(&format!("s{session}"));
         for _ in 0..200 {
             events = events.assistant(|m| m.tool("Bash"));
         }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use session_pipeline_harness::{DataDir, Session, TestPipeline};
+use session_pipeline_harness::{DataDir, TestPipeline, Transcript};
 
 use super::{BESIDE, assert_is_counted, counted, put_good_beside, run_well, without_roots_powers};
 use crate::database::rows;
@@ -31,7 +31,10 @@ fn folders_pipes_and_sockets_of_a_sessions_name_are_none_and_nobody_waits_for_th
 #[test]
 fn links_are_not_followed_whether_they_lead_inside_or_out() {
     let outside = DataDir::new();
-    outside.write("eve/secret.jsonl", Session::new("secret").assistant(|m| m));
+    outside.write(
+        "eve/secret.jsonl",
+        Transcript::new("secret").assistant(|m| m),
+    );
     let dir = usage_dir();
     put_good_beside(&dir);
     let root = dir.sessions_root();
@@ -65,7 +68,7 @@ fn a_file_in_the_place_of_a_folder_and_hidden_files_are_no_sessions() {
 fn a_session_that_may_not_be_read_is_an_error_of_its_own_and_tried_again() {
     let dir = usage_dir();
     put_good_beside(&dir);
-    dir.write("ada/locked.jsonl", Session::new("s1").assistant(|m| m));
+    dir.write("ada/locked.jsonl", Transcript::new("s1").assistant(|m| m));
     let path = dir.session_path("ada/locked.jsonl");
     let allow = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     allow(0o000);
@@ -103,7 +106,7 @@ fn a_folder_that_may_not_be_read_is_reported_and_its_sessions_are_not_missing() 
     put_good_beside(&dir);
     dir.write(
         "ada/s1/subagents/agent-1.jsonl",
-        Session::new("s1").assistant(|m| m),
+        Transcript::new("s1").assistant(|m| m),
     );
     run_well(&dir);
     let folder = dir.session_path("ada/s1");
@@ -141,10 +144,10 @@ fn names_with_line_breaks_quotes_and_escape_codes_are_keys_like_any_other() {
     put_good_beside(&dir);
     for name in names {
         // The folder of a user may be called like this, too.
-        dir.write(&format!("ada/{name}"), Session::new("s1").user("hello"));
+        dir.write(&format!("ada/{name}"), Transcript::new("s1").user("hello"));
         dir.write(
             &format!("{name}/one.jsonl"),
-            Session::new("s2").user("hello"),
+            Transcript::new("s2").user("hello"),
         );
     }
     run_well(&dir);

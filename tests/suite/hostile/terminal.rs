@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use session_pipeline_harness::{DataDir, Session, compiled, program};
+use session_pipeline_harness::{DataDir, Transcript, compiled, program};
 
 /// Clears the screen, sets the title, reads from right to left; also as C1 codes of one character.
 const PAINT: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\r\u{8}";
@@ -48,7 +48,7 @@ fn the_name_of_a_failed_session_is_told_without_its_escape_codes() {
 #[test]
 fn names_out_of_transcripts_are_shown_without_their_escape_codes() {
     let dir = DataDir::new();
-    let session = Session::new(PAINT)
+    let session = Transcript::new(PAINT)
         .cwd(PAINT)
         .git_branch(PAINT)
         .assistant(|m| m.model(PAINT).tool(PAINT));

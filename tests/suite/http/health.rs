@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use session_pipeline_harness::{DataDir, Session};
+use session_pipeline_harness::{DataDir, Transcript};
 
 use super::{Answer, TestServer};
 use crate::database::rows;
@@ -77,7 +77,7 @@ fn a_service_without_a_scheduler_says_so() {
 #[test]
 fn the_scheduler_runs_what_is_due_and_leaves_an_audit_row() {
     let dir = DataDir::new();
-    dir.write("ada/one.jsonl", Session::new("s1").user("hello"));
+    dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
     let server = TestServer::start_with_scheduler(&dir, &[usage()]);
     let began = Instant::now();
     let job = loop {

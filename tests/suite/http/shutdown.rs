@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_pipeline::http::{HttpLimits, Stopped};
+use session_pipeline::http::{HttpLimits, Shutdown};
 use session_pipeline_harness::DataDir;
 use session_pipeline_pipeline::run::{Progress, RunError, RunRequest};
 
@@ -38,7 +38,7 @@ fn a_run_that_is_stopped_ends_after_the_sessions_in_hand_and_the_next_does_the_r
     ));
     assert_eq!(refused.status, 503);
     insta::assert_snapshot!(refused.refusal(), @"503: the pipeline is stopping and starts no runs; try again after its restart");
-    assert_eq!(server.stop(), Stopped { is_complete: true });
+    assert_eq!(server.stop(), Shutdown { is_complete: true });
     let audit =
         "SELECT result, params LIKE '%unhandled_error%' FROM audit_log WHERE action LIKE 'run%'";
     assert_eq!(rows(&dir, audit), ["interrupted | true"]);
@@ -84,7 +84,7 @@ fn a_run_that_does_not_end_in_time_is_cut_off_and_recorded_so() {
             .is_err()
     });
     wait_until("the run begins", || !server.pipeline.running().is_empty());
-    assert_eq!(server.stop(), Stopped { is_complete: false });
+    assert_eq!(server.stop(), Shutdown { is_complete: false });
     // A process would have ended by now; here the run comes to its end after all.
     drop(go);
     assert!(run.join().unwrap());
@@ -122,7 +122,7 @@ fn a_request_at_work_gets_its_answer() {
             .unwrap()
             .is_empty()
     });
-    assert_eq!(server.stop(), Stopped { is_complete: true });
+    assert_eq!(server.stop(), Shutdown { is_complete: true });
     let status = asked.join().unwrap();
     assert!(
         [200, 503].contains(&status),

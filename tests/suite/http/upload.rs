@@ -10,7 +10,7 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use session_pipeline::http::HttpLimits;
-use session_pipeline_harness::{DataDir, Session};
+use session_pipeline_harness::{DataDir, Transcript};
 use session_pipeline_pipeline::config::Config;
 
 use super::{Answer, SECRET, TestServer};
@@ -64,7 +64,7 @@ fn pair(name: &str, content: &str) -> (String, String) {
 fn an_upload_is_a_session_of_the_tokens_user() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[usage()]);
-    let transcript = Session::new("s1").user("hello").text();
+    let transcript = Transcript::new("s1").user("hello").text();
     let answer = upload(&server, &server.analyst, "s1.jsonl", transcript.as_bytes());
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(
@@ -245,8 +245,8 @@ fn sessions_that_lie_elsewhere_are_not_ours_to_write() {
 fn a_gzip_of_several_members_is_kept_whole_and_all_of_it_is_processed() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[usage()]);
-    let first = Session::new("s1").user("hello").text();
-    let second = Session::new("s1").user("and again").text();
+    let first = Transcript::new("s1").user("hello").text();
+    let second = Transcript::new("s1").user("and again").text();
     let members = [
         gzip(first.as_bytes()),
         gzip(b""),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use session_pipeline::http::HttpLimits;
-use session_pipeline_harness::{DataDir, Session};
+use session_pipeline_harness::{DataDir, Transcript};
 use session_pipeline_pipeline::config::{Config, ServiceConfig};
 
 use super::TestServer;
@@ -19,7 +19,7 @@ const ADMIN: &str = "/api/admin/usage";
 /// A day before the clock's now, and a month before it.
 fn sessions(dir: &DataDir) {
     let session = |id: &str, day: &str| {
-        Session::new(id)
+        Transcript::new(id)
             .at(day.parse().unwrap())
             .user("go")
             .assistant(|m| m.tokens(100, 20).tool("Bash"))
@@ -62,7 +62,7 @@ fn analysts_read_the_report_by_each_of_its_keys() {
         let body = report(&format!("?by={by}"));
         assert_eq!(body["totals"], all["totals"], "{by}");
         assert!(body["rows"][0].get(by).is_some(), "{by}: {body}");
-        serde_json::from_value::<session_pipeline::body::usage::UsageReport>(body).unwrap();
+        serde_json::from_value::<session_pipeline::body::usage::UsageReportBody>(body).unwrap();
     }
     let days = report("?since=2099-12-02&until=2099-12-31");
     assert_eq!(days["totals"]["messages"], 1);
@@ -338,7 +338,7 @@ fn a_parquet_export_is_whole_even_without_rows() {
 fn a_user_who_is_created_later_is_one_person_everywhere() {
     let dir = DataDir::new();
     let session = |id: &str| {
-        Session::new(id)
+        Transcript::new(id)
             .at("2099-12-31T10:00:00Z".parse().unwrap())
             .user("go")
             .assistant(|m| m.tokens(100, 20).tool("Bash"))

@@ -5,8 +5,8 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::cases;
-use session_pipeline_harness::llm_server::{Act, End, said};
-use session_pipeline_host::model::{Caller, ErrorClass};
+use session_pipeline_harness::llm_server::{ScriptedAct, StopReason, said};
+use session_pipeline_host::model::{LlmCaller, LlmErrorClass};
 use session_pipeline_pipeline::config::Provider;
 
 use super::{Rig, caller, plain};
@@ -14,15 +14,15 @@ use crate::database::rows;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-fn other_session() -> Caller<'static> {
-    Caller {
+fn other_session() -> LlmCaller<'static> {
+    LlmCaller {
         session: "bob/two.jsonl",
         ..caller()
     }
 }
 
-fn other_run() -> Caller<'static> {
-    Caller {
+fn other_run() -> LlmCaller<'static> {
+    LlmCaller {
         run_id: "run-2",
         ..other_session()
     }
@@ -56,7 +56,7 @@ fn each_budget_of_requests_ends_what_it_is_for_and_no_more() {
                 Ok(_) => assert!(lets, "{name}: {caller:?}"),
                 Err(error) => {
                     assert!(!lets, "{name}: {caller:?}");
-                    assert_eq!(error.class, ErrorClass::Budget);
+                    assert_eq!(error.class, LlmErrorClass::Budget);
                     assert!(
                         error.reason.contains(&format!("`llm.{name}_calls_max`")),
                         "{error}"
@@ -75,7 +75,7 @@ fn a_request_that_could_go_over_a_budget_of_tokens_is_not_sent() {
     rig.server.will_say("hello");
     let mut large = plain("Say hello");
     large.max_tokens = 4_900;
-    assert_eq!(rig.class_of(&large), (ErrorClass::Budget, 0));
+    assert_eq!(rig.class_of(&large), (LlmErrorClass::Budget, 0));
     large.max_tokens = 3_000;
     rig.ask(&large).unwrap();
     // It came to 120 tokens, so that there is room again.
@@ -91,9 +91,9 @@ fn repeated_requests_are_paid_for_from_the_same_budget() {
         config.llm.attempts_max = 5;
     });
     for _ in 0..5 {
-        rig.server.will(Act::error(500, "api_error", ""));
+        rig.server.will(ScriptedAct::error(500, "api_error", ""));
     }
-    assert_eq!(rig.class_of(&plain("one")), (ErrorClass::Budget, 2));
+    assert_eq!(rig.class_of(&plain("one")), (LlmErrorClass::Budget, 2));
 }
 
 #[test]
@@ -104,9 +104,9 @@ fn a_day_is_one_day_over_restarts_and_the_next_one_has_its_own_budget() {
     rig.server.will_say("one");
     rig.ask(&plain("one")).unwrap();
     let rig = rig.restarted();
-    assert_eq!(rig.class_of(&plain("two")), (ErrorClass::Budget, 0));
+    assert_eq!(rig.class_of(&plain("two")), (LlmErrorClass::Budget, 0));
     rig.dir.clock().advance(DAY - Duration::from_micros(1));
-    assert_eq!(rig.class_of(&plain("two")), (ErrorClass::Budget, 0));
+    assert_eq!(rig.class_of(&plain("two")), (LlmErrorClass::Budget, 0));
     rig.dir.clock().advance(Duration::from_micros(1));
     rig.server.will_say("two");
     rig.ask(&plain("two")).unwrap();
@@ -115,8 +115,8 @@ fn a_day_is_one_day_over_restarts_and_the_next_one_has_its_own_budget() {
 #[test]
 fn what_nobody_knows_the_end_of_stays_reserved() {
     let rig = Rig::new(Provider::Anthropic);
-    rig.server.will(Act::Silence);
-    let hurried = Caller {
+    rig.server.will(ScriptedAct::Silence);
+    let hurried = LlmCaller {
         time_left: Duration::from_millis(200),
         ..caller()
     };
@@ -131,11 +131,11 @@ fn what_nobody_knows_the_end_of_stays_reserved() {
 fn tokens_and_cost_are_recorded_with_the_run() {
     let rig = Rig::new(Provider::Anthropic);
     rig.server
-        .will(Act::error(529, "overloaded_error", ""))
+        .will(ScriptedAct::error(529, "overloaded_error", ""))
         .will(said(
             Provider::Anthropic,
             "hello",
-            End::Done,
+            StopReason::Done,
             (1_000_000, 200_000),
         ))
         .will_say("bye");
@@ -206,9 +206,9 @@ proptest! {
             // What a budget kept from being asked.
             rig.server.forget();
             if fails {
-                rig.server.will(Act::error(529, "overloaded_error", ""));
+                rig.server.will(ScriptedAct::error(529, "overloaded_error", ""));
             }
-            rig.server.will(said(Provider::Anthropic, "yes", End::Done, (50, output)));
+            rig.server.will(said(Provider::Anthropic, "yes", StopReason::Done, (50, output)));
             if rig.model.complete(&request, callers[who]).is_ok() {
                 spent_by_us += 50 + output;
             }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use session_pipeline_harness::llm_server::{Act, End, said};
-use session_pipeline_host::model::{Caller, ErrorClass};
+use session_pipeline_harness::llm_server::{ScriptedAct, StopReason, said};
+use session_pipeline_host::model::{LlmCaller, LlmErrorClass};
 use session_pipeline_pipeline::config::Provider;
 
 use super::{BOTH, FITS, Rig, caller, plain, with_schema};
@@ -13,7 +13,7 @@ const THRICE: usize = 3;
 
 #[test]
 fn every_status_has_its_class_and_only_what_may_pass_is_asked_again() {
-    use ErrorClass::{Failed, RateLimited, TimeOut, TooLarge, Unavailable};
+    use LlmErrorClass::{Failed, RateLimited, TimeOut, TooLarge, Unavailable};
     for provider in BOTH {
         for (status, name, message, class, times, halts) in [
             (301, "", "", Unavailable, ONCE, true),
@@ -80,7 +80,7 @@ fn every_status_has_its_class_and_only_what_may_pass_is_asked_again() {
         ] {
             let rig = Rig::new(provider);
             for _ in 0..times {
-                rig.server.will(Act::error(status, name, message));
+                rig.server.will(ScriptedAct::error(status, name, message));
             }
             let found = rig.class_of(&plain("Say hello"));
             assert_eq!(
@@ -88,7 +88,7 @@ fn every_status_has_its_class_and_only_what_may_pass_is_asked_again() {
                 (class, times),
                 "{provider:?} {status} {name} {message}"
             );
-            let halted = rig.model.halted("run-1");
+            let halted = rig.model.halt_reason("run-1");
             assert_eq!(
                 halted.is_some(),
                 halts,
@@ -102,20 +102,24 @@ fn every_status_has_its_class_and_only_what_may_pass_is_asked_again() {
 fn what_only_the_operator_can_help_ends_the_run_and_the_next_one_asks_again() {
     let rig = Rig::new(Provider::Anthropic);
     rig.server
-        .will(Act::error(401, "authentication_error", "invalid x-api-key"))
+        .will(ScriptedAct::error(
+            401,
+            "authentication_error",
+            "invalid x-api-key",
+        ))
         .will_say("hello");
     let error = rig.ask(&plain("one")).unwrap_err();
     insta::assert_snapshot!(
         error.reason.replace(&rig.server.url(), "[server]"),
         @"the language model at [server]: the key was rejected (status 401, authentication_error); check the key and its permissions"
     );
-    assert_eq!(rig.class_of(&plain("two")), (ErrorClass::Unavailable, 0));
-    assert_eq!(rig.model.halted("run-1"), Some(error.reason));
-    let of_next = Caller {
+    assert_eq!(rig.class_of(&plain("two")), (LlmErrorClass::Unavailable, 0));
+    assert_eq!(rig.model.halt_reason("run-1"), Some(error.reason));
+    let of_next = LlmCaller {
         run_id: "run-2",
         ..caller()
     };
-    assert_eq!(rig.model.halted("run-2"), None);
+    assert_eq!(rig.model.halt_reason("run-2"), None);
     rig.model.complete(&plain("two"), of_next).unwrap();
 }
 
@@ -123,10 +127,10 @@ fn what_only_the_operator_can_help_ends_the_run_and_the_next_one_asks_again() {
 fn an_outage_that_passes_costs_nobody_anything_but_time() {
     for provider in BOTH {
         for act in [
-            Act::answer(500, "<html>oops</html>"),
-            Act::answer(529, "{}"),
-            Act::Reset,
-            Act::HalfAnswer,
+            ScriptedAct::answer(500, "<html>oops</html>"),
+            ScriptedAct::answer(529, "{}"),
+            ScriptedAct::Reset,
+            ScriptedAct::HalfAnswer,
         ] {
             let rig = Rig::new(provider);
             rig.server
@@ -160,17 +164,17 @@ fn a_server_that_is_not_there_is_unavailable() {
         config.llm.base_url = gone.config().base_url;
     });
     let error = rig.ask(&plain("Say hello")).unwrap_err();
-    assert_eq!(error.class, ErrorClass::Unavailable);
+    assert_eq!(error.class, LlmErrorClass::Unavailable);
     assert!(error.reason.contains("unreachable"), "{error}");
 }
 
 #[test]
 fn silence_and_an_answer_that_stalls_end_with_the_sessions_time() {
     for provider in BOTH {
-        for act in [Act::Silence, Act::Stall] {
+        for act in [ScriptedAct::Silence, ScriptedAct::Stall] {
             let rig = Rig::new(provider);
             rig.server.will(act);
-            let hurried = Caller {
+            let hurried = LlmCaller {
                 time_left: Duration::from_millis(300),
                 ..caller()
             };
@@ -178,7 +182,7 @@ fn silence_and_an_answer_that_stalls_end_with_the_sessions_time() {
                 .model
                 .complete(&plain("Say hello"), hurried)
                 .unwrap_err();
-            assert_eq!(error.class, ErrorClass::TimeOut, "{error}");
+            assert_eq!(error.class, LlmErrorClass::TimeOut, "{error}");
             assert_eq!(rig.server.asked().len(), 1);
         }
     }
@@ -195,7 +199,7 @@ fn retry_after_is_waited_for_by_everybody() {
     ] {
         let rig = Rig::new(Provider::Anthropic);
         rig.server
-            .will(Act::error(429, "rate_limit_error", "").with("retry-after", asks))
+            .will(ScriptedAct::error(429, "rate_limit_error", "").with("retry-after", asks))
             .will_say("hello");
         rig.ask(&plain("Say hello")).unwrap();
         let waited = rig.patience.elapsed().as_secs();
@@ -210,17 +214,17 @@ fn retry_after_is_waited_for_by_everybody() {
 #[test]
 fn nobody_asks_while_a_provider_wants_to_be_left_alone_and_absurd_wishes_are_cut() {
     let rig = Rig::new(Provider::Anthropic);
-    let slow = Act::error(429, "rate_limit_error", "").with("retry-after", "999999999999");
+    let slow = ScriptedAct::error(429, "rate_limit_error", "").with("retry-after", "999999999999");
     rig.server.will(slow).will_say("hello");
-    assert_eq!(rig.class_of(&plain("one")), (ErrorClass::RateLimited, 1));
+    assert_eq!(rig.class_of(&plain("one")), (LlmErrorClass::RateLimited, 1));
     // Another session, another run: the wish was one to all of us.
-    let other = Caller {
+    let other = LlmCaller {
         run_id: "run-2",
         session: "bob/two.jsonl",
         ..caller()
     };
     let error = rig.model.complete(&plain("two"), other).unwrap_err();
-    assert_eq!(error.class, ErrorClass::RateLimited);
+    assert_eq!(error.class, LlmErrorClass::RateLimited);
     assert_eq!(rig.server.asked().len(), 1);
     rig.dir.clock().advance(Duration::from_secs(15 * 60));
     assert_eq!(rig.ask(&plain("two")).unwrap().text, "hello");
@@ -230,31 +234,31 @@ fn nobody_asks_while_a_provider_wants_to_be_left_alone_and_absurd_wishes_are_cut
 fn a_provider_that_keeps_failing_is_left_alone_and_then_asked_once() {
     let rig = Rig::with(Provider::Anthropic, |config| config.llm.attempts_max = 1);
     for _ in 0..6 {
-        rig.server.will(Act::error(500, "api_error", ""));
+        rig.server.will(ScriptedAct::error(500, "api_error", ""));
     }
     for _ in 0..5 {
-        assert_eq!(rig.class_of(&plain("one")), (ErrorClass::Unavailable, 1));
+        assert_eq!(rig.class_of(&plain("one")), (LlmErrorClass::Unavailable, 1));
     }
-    assert_eq!(rig.class_of(&plain("one")), (ErrorClass::Unavailable, 0));
+    assert_eq!(rig.class_of(&plain("one")), (LlmErrorClass::Unavailable, 0));
     rig.dir.clock().advance(Duration::from_secs(30));
     assert_eq!(
         rig.class_of(&plain("one")),
-        (ErrorClass::Unavailable, 1),
+        (LlmErrorClass::Unavailable, 1),
         "the probe"
     );
     rig.dir.clock().advance(Duration::from_secs(59));
     assert_eq!(
         rig.class_of(&plain("one")),
-        (ErrorClass::Unavailable, 0),
+        (LlmErrorClass::Unavailable, 0),
         "twice as long"
     );
     rig.dir.clock().advance(Duration::from_secs(1));
     rig.server.will_say("hello");
     assert_eq!(rig.ask(&plain("one")).unwrap().text, "hello");
     rig.server
-        .will(Act::error(500, "api_error", ""))
+        .will(ScriptedAct::error(500, "api_error", ""))
         .will_say("hello");
-    assert_eq!(rig.class_of(&plain("two")), (ErrorClass::Unavailable, 1));
+    assert_eq!(rig.class_of(&plain("two")), (LlmErrorClass::Unavailable, 1));
     rig.ask(&plain("two")).unwrap();
 }
 
@@ -262,12 +266,15 @@ fn a_provider_that_keeps_failing_is_left_alone_and_then_asked_once() {
 fn a_refusal_is_one_and_so_is_an_empty_answer() {
     for provider in BOTH {
         for act in [
-            said(provider, "", End::Refusal, (10, 1)),
-            said(provider, " \n", End::Done, (10, 1)),
+            said(provider, "", StopReason::Refusal, (10, 1)),
+            said(provider, " \n", StopReason::Done, (10, 1)),
         ] {
             let rig = Rig::new(provider);
             rig.server.will(act);
-            assert_eq!(rig.class_of(&with_schema("Find")), (ErrorClass::Refused, 1));
+            assert_eq!(
+                rig.class_of(&with_schema("Find")),
+                (LlmErrorClass::Refused, 1)
+            );
         }
     }
 }
@@ -305,11 +312,15 @@ fn a_body_that_is_no_answer_is_asked_for_once_more_and_then_malformed() {
         for body in NO_ANSWERS.into_iter().chain([deep.as_str()]) {
             let rig = Rig::new(provider);
             rig.server
-                .will(Act::answer(200, body))
-                .will(Act::answer(200, body));
+                .will(ScriptedAct::answer(200, body))
+                .will(ScriptedAct::answer(200, body));
             let found = rig.class_of(&with_schema("Find"));
             let short: String = body.chars().take(80).collect();
-            assert_eq!(found, (ErrorClass::Malformed, 2), "{provider:?}: {short}");
+            assert_eq!(
+                found,
+                (LlmErrorClass::Malformed, 2),
+                "{provider:?}: {short}"
+            );
         }
     }
 }
@@ -346,7 +357,7 @@ fn a_document_that_does_not_fit_the_schema_is_malformed_and_fields_beyond_it_are
                 }
                 Err(error) => {
                     assert!(!fits, "{provider:?}: {text}");
-                    assert_eq!(error.class, ErrorClass::Malformed);
+                    assert_eq!(error.class, LlmErrorClass::Malformed);
                 }
             }
         }
@@ -356,8 +367,11 @@ fn a_document_that_does_not_fit_the_schema_is_malformed_and_fields_beyond_it_are
 #[test]
 fn an_answer_without_end_is_not_read_to_its_end() {
     let rig = Rig::new(Provider::Anthropic);
-    rig.server.will(Act::Flood(9 << 20));
-    assert_eq!(rig.class_of(&plain("Say hello")), (ErrorClass::TooLarge, 1));
+    rig.server.will(ScriptedAct::Flood(9 << 20));
+    assert_eq!(
+        rig.class_of(&plain("Say hello")),
+        (LlmErrorClass::TooLarge, 1)
+    );
 }
 
 #[test]
@@ -366,10 +380,10 @@ fn nobody_is_led_elsewhere() {
     elsewhere.will_say("gotcha");
     let rig = Rig::new(Provider::Anthropic);
     rig.server
-        .will(Act::answer(307, "").with("location", elsewhere.url()));
+        .will(ScriptedAct::answer(307, "").with("location", elsewhere.url()));
     assert_eq!(
         rig.class_of(&plain("Say hello")),
-        (ErrorClass::Unavailable, 1)
+        (LlmErrorClass::Unavailable, 1)
     );
     assert!(elsewhere.asked().is_empty());
 }
@@ -377,7 +391,7 @@ fn nobody_is_led_elsewhere() {
 #[test]
 fn what_is_under_way_is_broken_off_when_the_process_ends() {
     let rig = Rig::new(Provider::Anthropic);
-    rig.server.will(Act::Silence);
+    rig.server.will(ScriptedAct::Silence);
     let model = &rig.model;
     let error = std::thread::scope(|scope| {
         let asking = scope.spawn(|| rig.ask(&plain("Say hello")).unwrap_err());
@@ -387,6 +401,6 @@ fn what_is_under_way_is_broken_off_when_the_process_ends() {
         model.stop();
         asking.join().unwrap()
     });
-    assert_eq!(error.class, ErrorClass::Unavailable);
-    assert_eq!(rig.class_of(&plain("two")), (ErrorClass::Unavailable, 0));
+    assert_eq!(error.class, LlmErrorClass::Unavailable);
+    assert_eq!(rig.class_of(&plain("two")), (LlmErrorClass::Unavailable, 0));
 }

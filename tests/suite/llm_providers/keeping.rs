@@ -1,7 +1,7 @@
 //! Answers are kept at once: what was answered is never paid for again.
 
-use session_pipeline_harness::llm_server::Act;
-use session_pipeline_host::model::{Caller, ErrorClass, Request};
+use session_pipeline_harness::llm_server::ScriptedAct;
+use session_pipeline_host::model::{LlmCaller, LlmErrorClass, LlmRequest};
 use session_pipeline_pipeline::config::Provider;
 
 use super::{BOTH, FITS, Rig, caller, plain, with_schema};
@@ -15,7 +15,7 @@ fn an_answer_is_kept_for_every_later_run_and_over_restarts() {
         let first = rig.ask(&with_schema("Find")).unwrap();
         assert_eq!(rig.ask(&with_schema("Find")).unwrap(), first);
         let rig = rig.restarted();
-        let later = Caller {
+        let later = LlmCaller {
             run_id: "run-9",
             session: "bob/two.jsonl",
             ..caller()
@@ -34,28 +34,28 @@ fn any_difference_makes_another_request() {
     let rig = Rig::new(Provider::Anthropic);
     let same = with_schema("Find");
     let others = [
-        Request {
+        LlmRequest {
             system: None,
             ..same.clone()
         },
-        Request {
+        LlmRequest {
             prompt: "Find!".to_owned(),
             ..same.clone()
         },
-        Request {
+        LlmRequest {
             max_tokens: 101,
             ..same.clone()
         },
-        Request {
+        LlmRequest {
             json_schema: Some("{}".to_owned()),
             ..same.clone()
         },
-        Request {
+        LlmRequest {
             json_schema: None,
             ..same.clone()
         },
         // One text's end is no other one's beginning.
-        Request {
+        LlmRequest {
             system: Some("Be brief.F".to_owned()),
             prompt: "ind".to_owned(),
             ..same.clone()
@@ -89,7 +89,7 @@ fn what_is_no_good_answer_is_not_kept() {
     rig.server.will_say("no JSON").will_say("{}").will_say(FITS);
     assert_eq!(
         rig.class_of(&with_schema("Find")),
-        (ErrorClass::Malformed, 2)
+        (LlmErrorClass::Malformed, 2)
     );
     assert_eq!(rig.ask(&with_schema("Find")).unwrap().text, FITS);
 }
@@ -111,7 +111,7 @@ fn sessions_that_ask_the_same_at_once_pay_once() {
 fn when_the_first_of_them_fails_the_next_one_asks() {
     let rig = Rig::with(Provider::Anthropic, |config| config.llm.attempts_max = 1);
     rig.server
-        .will(Act::error(500, "api_error", ""))
+        .will(ScriptedAct::error(500, "api_error", ""))
         .will_say("hello");
     let results = std::thread::scope(|scope| {
         let asking = || scope.spawn(|| rig.ask(&plain("Say hello")).is_ok());

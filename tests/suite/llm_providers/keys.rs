@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use session_pipeline_harness::DataDir;
-use session_pipeline_harness::llm_server::Act;
+use session_pipeline_harness::llm_server::ScriptedAct;
 use session_pipeline_host::clock::Clock as _;
-use session_pipeline_host::model::Caller;
+use session_pipeline_host::model::LlmCaller;
 use session_pipeline_pipeline::config::{LlmConfig, Provider};
-use session_pipeline_pipeline::llm::{self, ApiKey, KeyError, Secrets};
+use session_pipeline_pipeline::llm::{self, ApiKey, KeyError, LlmSecrets};
 use session_pipeline_store::Store;
 
 use super::{KEY, Rig, plain};
@@ -23,7 +23,7 @@ fn found(config: &LlmConfig, variables: &[(&str, &str)]) -> Result<Option<ApiKey
         let (_, value) = variables.find(|(known, _)| *known == name)?;
         Some(OsString::from(value))
     };
-    Secrets::look_up(config, look_up).map(|secrets| secrets.key)
+    LlmSecrets::load(config, look_up).map(|secrets| secrets.key)
 }
 
 fn key(text: &str) -> Option<ApiKey> {
@@ -128,10 +128,10 @@ fn without_a_key_there_is_no_model_but_a_local_server_needs_none() {
     let store = Arc::new(Store::open(&config.store_options(), dir.clock().now()).unwrap());
     let model = |config: &_| {
         let clock = Arc::clone(dir.clock());
-        llm::from_config(config, Secrets::default(), clock, Arc::clone(&store)).unwrap()
+        llm::from_config(config, LlmSecrets::default(), clock, Arc::clone(&store)).unwrap()
     };
     assert!(model(&config).is_none());
-    assert!(session_pipeline_host::model::what_to_set().contains("ANTHROPIC_API_KEY"));
+    assert!(session_pipeline_host::model::missing_model_error().contains("ANTHROPIC_API_KEY"));
 
     let server = session_pipeline_harness::LlmServer::start(Provider::OpenAiCompat);
     server.will_say("hello");
@@ -149,7 +149,7 @@ fn the_key_is_in_no_error_no_debug_output_and_no_database() {
     // A server that repeats all that it was told.
     for status in [400, 401, 404, 418, 429, 500, 500, 500] {
         rig.server
-            .will(Act::error(status, "invalid_request_error", KEY));
+            .will(ScriptedAct::error(status, "invalid_request_error", KEY));
     }
     let mut said = String::new();
     for (number, run_id) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
@@ -157,7 +157,7 @@ fn the_key_is_in_no_error_no_debug_output_and_no_database() {
         let request = plain(&format!("{number} {KEY}"));
         let error = rig.model.complete(&request, caller).unwrap_err();
         said.push_str(&format!("{error:?} {error}"));
-        said.push_str(&format!("{:?}", rig.model.halted(run_id)));
+        said.push_str(&format!("{:?}", rig.model.halt_reason(run_id)));
     }
     said.push_str(&format!("{:?} {:?}", rig.model, rig.config));
     said.push_str(&format!("{:?}", ApiKey::new(KEY)));
@@ -175,8 +175,8 @@ fn the_key_is_in_no_error_no_debug_output_and_no_database() {
     assert!(!bytes.windows(6).any(|window| window == b"CANARY"));
 }
 
-fn llm_caller(run_id: &str) -> Caller<'_> {
-    Caller {
+fn llm_caller(run_id: &str) -> LlmCaller<'_> {
+    LlmCaller {
         run_id,
         ..super::caller()
     }

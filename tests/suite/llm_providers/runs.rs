@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use session_pipeline_harness::llm_server::Act;
+use session_pipeline_harness::llm_server::ScriptedAct;
 use session_pipeline_harness::{DataDir, LlmServer, TestPipeline};
 use session_pipeline_pipeline::config::{Config, Provider};
-use session_pipeline_pipeline::llm::{self, ApiKey, Secrets};
+use session_pipeline_pipeline::llm::{self, ApiKey, LlmSecrets};
 use session_pipeline_pipeline::run::RunError;
 
 use super::{BOTH, KEY};
@@ -19,7 +19,7 @@ fn open(dir: &DataDir, config: Config) -> TestPipeline {
     let pipeline = TestPipeline::open_with(dir, config.clone(), &[misbehaving("asks_model")]);
     let (clock, store) = (Arc::clone(dir.clock()), pipeline.pipeline().shared_store());
     let key = ApiKey::new(KEY);
-    let model = llm::from_config(&config, Secrets { key }, clock, store).unwrap();
+    let model = llm::from_config(&config, LlmSecrets { key }, clock, store).unwrap();
     pipeline.with_language_model(model.unwrap())
 }
 
@@ -79,7 +79,11 @@ fn a_session_that_fails_after_its_answer_pays_nothing_the_next_time() {
 #[test]
 fn a_key_that_is_not_taken_stops_the_run_with_the_reason_and_costs_no_session() {
     let server = LlmServer::start(Provider::Anthropic);
-    server.will(Act::error(401, "authentication_error", "invalid x-api-key"));
+    server.will(ScriptedAct::error(
+        401,
+        "authentication_error",
+        "invalid x-api-key",
+    ));
     let dir = DataDir::new();
     for number in 0..4 {
         write(
@@ -113,7 +117,7 @@ fn a_key_that_is_not_taken_stops_the_run_with_the_reason_and_costs_no_session() 
 #[test]
 fn a_pipeline_that_stops_waits_for_no_answer() {
     let server = LlmServer::start(Provider::Anthropic);
-    server.will(Act::Silence);
+    server.will(ScriptedAct::Silence);
     let dir = DataDir::new();
     write(&dir, "ada/one.jsonl", "Why?");
     let pipeline = open(&dir, asking(&server, &dir));
@@ -127,5 +131,5 @@ fn a_pipeline_that_stops_waits_for_no_answer() {
         let _ = run.join().unwrap();
     });
     let failure = pipeline.failure(ASKS, "ada/one.jsonl").unwrap();
-    assert!(!failure.fault.is_of_own_making(), "{}", failure.fault);
+    assert!(!failure.fault.is_permanent(), "{}", failure.fault);
 }

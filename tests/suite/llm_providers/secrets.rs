@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use session_pipeline_harness::cases;
-use session_pipeline_host::model::{ErrorClass, Request};
+use session_pipeline_host::model::{LlmErrorClass, LlmRequest};
 use session_pipeline_pipeline::config::Provider;
 use session_pipeline_pipeline::llm::redact;
 
@@ -124,7 +124,7 @@ fn nothing_of_it_reaches_the_server_nor_the_database() {
         let rig = Rig::new(provider);
         rig.server.will_say("noted");
         let texts: Vec<String> = canaries().into_iter().map(|(_, text)| text).collect();
-        let request = Request {
+        let request = LlmRequest {
             system: Some(texts.join("\n")),
             prompt: serde_json::json!(texts).to_string(),
             max_tokens: 10,
@@ -142,17 +142,17 @@ fn nothing_of_it_reaches_the_server_nor_the_database() {
 #[test]
 fn a_request_that_can_not_be_cleaned_is_held_back() {
     let rig = Rig::new(Provider::Anthropic);
-    let smuggled = Request {
+    let smuggled = LlmRequest {
         json_schema: Some("{\"description\": \"AKIAIOSFODNN7EXAMPLE\"}".to_owned()),
         ..plain("Find")
     };
     let error = rig.ask(&smuggled).unwrap_err();
-    assert_eq!(error.class, ErrorClass::Failed);
+    assert_eq!(error.class, LlmErrorClass::Failed);
     assert!(error.reason.contains("request not sent"), "{error}");
     assert!(!error.reason.contains("AKIA"), "{error}");
     assert_eq!(
         rig.class_of(&plain(&"x ".repeat(9 << 20))),
-        (ErrorClass::Failed, 0)
+        (LlmErrorClass::Failed, 0)
     );
     assert_eq!(rig.store.llm_use("run-1").unwrap().calls, 0);
 }

@@ -7,7 +7,7 @@ use duckdb::Connection;
 use proptest::prelude::*;
 use session_pipeline_harness::cases;
 use session_pipeline_migrations::{
-    Action, Applied, Apply, Interrupted, MigrationError, Moment, Point, apply,
+    Action, MigrationError, MigrationOptions, MigrationReport, Moment, Point, StopMigration, apply,
 };
 
 use super::rename::in_the_way;
@@ -62,13 +62,13 @@ fn apply_in_file(setup: impl Fn(&Connection), mut watch: impl FnMut(&Path, &Poin
 fn apply_to_a_new_point(
     conn: &mut Connection,
     passed: &mut Vec<Point>,
-) -> Result<Applied, MigrationError> {
+) -> Result<MigrationReport, MigrationError> {
     migrate_watched(conn, |point| {
         if passed.contains(point) {
             return Ok(());
         }
         passed.push(point.clone());
-        Err(Interrupted)
+        Err(StopMigration)
     })
 }
 
@@ -123,10 +123,10 @@ fn the_observer_sees_both_sides_of_everything_in_order() {
     };
     apply(
         &mut conn,
-        Apply {
+        MigrationOptions {
             to: Some(29),
             observer: Some(&mut observer),
-            ..Apply::at(NOW)
+            ..MigrationOptions::at(NOW)
         },
     )
     .unwrap();

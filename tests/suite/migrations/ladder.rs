@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use session_pipeline_migrations::{
-    CURRENT, LADDER, OLDEST, Only, Statement, Step, Task, describe, verify,
+    CURRENT, Condition, LADDER, OLDEST, Statement, StatementKind, Step, describe, verify,
 };
 
 use super::{database, migrate, migrations_dir};
@@ -120,8 +120,8 @@ fn line_endings_of_a_checkout_do_not_change_a_checksum() {
         Statement {
             file: "one.sql",
             sql,
-            task: Task::Change,
-            only: Only::Always,
+            task: StatementKind::Change,
+            only: Condition::Always,
         }
     }
     let checksum = |statements| {

@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 
-use session_pipeline_migrations::{Found, LEGACY_LAYOUT, status, verify};
+use session_pipeline_migrations::{DatabaseState, LEGACY_LAYOUT, status, verify};
 
 use super::{
     assert_sources_are_not_repeated, count, database, dump, legacy, legacy_at_28, migrate,
@@ -228,7 +228,7 @@ fn a_step_that_fails_is_undone_and_names_its_statement() {
     );
     assert_sources_are_not_repeated(&error);
     assert!(error.source().unwrap().to_string().contains("file_hash"));
-    assert_eq!(status(&conn).unwrap().found, Found::At(28));
+    assert_eq!(status(&conn).unwrap().found, DatabaseState::At(28));
     assert_eq!(
         texts(&conn, "SELECT table_name FROM duckdb_tables() ORDER BY 1"),
         ["schema_version", "session_extraction_state"]
@@ -244,7 +244,7 @@ fn looking_changes_nothing_and_names_what_is_pending() {
     let conn = database(&legacy_at_28(""));
     let before = dump(&conn);
     let status = status(&conn).unwrap();
-    assert_eq!(status.found, Found::Legacy(28));
+    assert_eq!(status.found, DatabaseState::Legacy(28));
     assert_eq!(status.found.to_string(), "schema 28 of the legacy system");
     let pending = |to| -> Vec<u32> {
         let plan = status.plan(to).unwrap();

@@ -6,7 +6,9 @@ use duckdb::types::{TimeUnit, Value};
 use duckdb::{Connection, params};
 use proptest::prelude::*;
 use session_pipeline_harness::cases;
-use session_pipeline_migrations::{Applied, Apply, CURRENT, Found, LADDER, apply};
+use session_pipeline_migrations::{
+    CURRENT, DatabaseState, LADDER, MigrationOptions, MigrationReport, apply,
+};
 
 use super::{NOW, database, dump, legacy_at_28, migrate};
 
@@ -96,8 +98,8 @@ proptest! {
         migrate(&mut conn).unwrap();
         let once = dump(&conn);
 
-        let again = apply(&mut conn, Apply::at(NOW + later)).unwrap();
-        prop_assert_eq!(again, Applied { found: Found::At(CURRENT), applied: Vec::new(), renamed: Vec::new() });
+        let again = apply(&mut conn, MigrationOptions::at(NOW + later)).unwrap();
+        prop_assert_eq!(again, MigrationReport { found: DatabaseState::At(CURRENT), applied: Vec::new(), renamed: Vec::new() });
         prop_assert_eq!(dump(&conn), once);
     }
 }

@@ -1,7 +1,7 @@
 //! What becomes of a database, empty or of the system before.
 
 use duckdb::params;
-use session_pipeline_migrations::{CURRENT, Found, OLDEST, status};
+use session_pipeline_migrations::{CURRENT, DatabaseState, OLDEST, status};
 
 use super::{check, count, database, dump, legacy, legacy_at_28, migrate, migrate_to, texts};
 
@@ -9,7 +9,7 @@ use super::{check, count, database, dump, legacy, legacy_at_28, migrate, migrate
 fn a_fresh_database_gets_every_number_and_no_legacy_table() {
     let mut conn = database("");
     let applied = migrate(&mut conn).unwrap();
-    assert_eq!(applied.found, Found::Fresh);
+    assert_eq!(applied.found, DatabaseState::Fresh);
     assert_eq!(applied.applied, (OLDEST..=CURRENT).collect::<Vec<_>>());
     assert_eq!(
         texts(&conn, "SELECT table_name FROM duckdb_tables() ORDER BY 1"),
@@ -49,14 +49,14 @@ fn a_fresh_database_gets_every_number_and_no_legacy_table() {
             "37 session-waits 2026-09-21 14:13:20",
         ]
     );
-    assert_eq!(status(&conn).unwrap().found, Found::At(CURRENT));
+    assert_eq!(status(&conn).unwrap().found, DatabaseState::At(CURRENT));
 }
 
 #[test]
 fn an_empty_schema_version_is_a_fresh_database_too() {
     let (applied, end) =
         check("CREATE TABLE schema_version (version INTEGER NOT NULL, applied_at TIMESTAMP);");
-    assert_eq!(applied.found, Found::Fresh);
+    assert_eq!(applied.found, DatabaseState::Fresh);
     assert_eq!(end, check("").1);
 }
 
@@ -68,7 +68,7 @@ fn a_legacy_row_becomes_a_row_of_verification() {
              ('ada/two.jsonl', 'ada', NULL, NULL, NULL);",
     ));
     let applied = migrate(&mut conn).unwrap();
-    assert_eq!(applied.found, Found::Legacy(28));
+    assert_eq!(applied.found, DatabaseState::Legacy(28));
     assert_eq!(
         texts(
             &conn,
@@ -126,7 +126,7 @@ fn a_row_that_is_already_there_wins_over_the_legacy_one() {
 #[test]
 fn a_legacy_database_without_its_table_is_no_trouble() {
     let (applied, end) = check(&legacy_at_28("DROP TABLE session_extraction_state;"));
-    assert_eq!(applied.found, Found::Legacy(28));
+    assert_eq!(applied.found, DatabaseState::Legacy(28));
     assert_eq!(
         end.replace("2026-01-02 03:04:05", "2026-09-21 14:13:20"),
         check("").1,
@@ -146,12 +146,12 @@ fn a_database_that_the_seed_brought_to_29_is_taken_over() {
          INSERT INTO session_processor_state VALUES ('usage', 'ada/one.jsonl', 'ada', NULL, 9, 'abc');",
     ));
     let applied = migrate(&mut conn).unwrap();
-    assert_eq!(applied.found, Found::Legacy(29));
+    assert_eq!(applied.found, DatabaseState::Legacy(29));
     assert_eq!(
         count(&conn, "SELECT count(*) FROM session_processor_state"),
         1
     );
-    assert_eq!(status(&conn).unwrap().found, Found::At(CURRENT));
+    assert_eq!(status(&conn).unwrap().found, DatabaseState::At(CURRENT));
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_two_column_schema_version_is_widened_and_keeps_its_rows() {
             "28 2026-01-02 03:04:05 legacy 64",
         ]
     );
-    assert_eq!(migrate(&mut conn).unwrap().found, Found::At(28));
+    assert_eq!(migrate(&mut conn).unwrap().found, DatabaseState::At(28));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::quarantine;
 use session_pipeline_pipeline::run::{Progress, RunRequest};
 use session_pipeline_store::retry::FAILURES_MAX;
-use session_pipeline_store::{Actor, Which};
+use session_pipeline_store::{Actor, QuarantineFilter};
 
 use crate::guests::{PANICS, POISON, panics};
 
@@ -431,7 +431,7 @@ impl Machine {
             pipeline.config(),
             pipeline.registry(),
             Some(pipeline.store()),
-            &Which::default(),
+            &QuarantineFilter::default(),
             Actor::cli(),
             pipeline.clock().now(),
         )
@@ -522,7 +522,9 @@ impl StateMachineTest for Machine {
         assert_eq!(found, expected, "{model:#?}");
         // Who is listed, and who is counted: those whose files are gone are nobody's trouble.
         let store = pipeline.pipeline().store();
-        let held = store.held(&Which::default()).unwrap();
+        let held = store
+            .sessions_in_quarantine(&QuarantineFilter::default())
+            .unwrap();
         let failure = model.failure.as_ref().filter(|failure| failure.is_held);
         assert_eq!(held.len(), usize::from(failure.is_some()));
         let since = UtcMicros(0);

@@ -2,7 +2,7 @@
 
 use session_pipeline_harness::{DataDir, TestPipeline};
 use session_pipeline_pipeline::quarantine::{self, QuarantineError};
-use session_pipeline_store::{Actor, Which};
+use session_pipeline_store::{Actor, QuarantineFilter};
 
 use crate::database::rows;
 use crate::guests::{PANICS, POISON, WELL_BEHAVED, panics, well_behaved};
@@ -23,14 +23,14 @@ fn quarantined() -> (DataDir, TestPipeline) {
     (dir, pipeline)
 }
 
-fn which(processor: Option<&str>, session: Option<&str>) -> Which {
-    Which {
+fn which(processor: Option<&str>, session: Option<&str>) -> QuarantineFilter {
+    QuarantineFilter {
         processor: processor.map(str::to_owned),
         session: session.map(str::to_owned),
     }
 }
 
-fn list(pipeline: &TestPipeline, which: &Which) -> Result<Vec<String>, QuarantineError> {
+fn list(pipeline: &TestPipeline, which: &QuarantineFilter) -> Result<Vec<String>, QuarantineError> {
     let pipeline = pipeline.pipeline();
     let (config, registry) = (pipeline.config(), pipeline.registry());
     let now = pipeline.clock().now();
@@ -38,7 +38,7 @@ fn list(pipeline: &TestPipeline, which: &Which) -> Result<Vec<String>, Quarantin
     Ok(held.into_iter().map(|held| held.session).collect())
 }
 
-fn check(pipeline: &TestPipeline, which: &Which) -> Result<u64, QuarantineError> {
+fn check(pipeline: &TestPipeline, which: &QuarantineFilter) -> Result<u64, QuarantineError> {
     let pipeline = pipeline.pipeline();
     quarantine::release(
         pipeline.config(),
@@ -54,7 +54,10 @@ fn check(pipeline: &TestPipeline, which: &Which) -> Result<u64, QuarantineError>
 fn a_released_session_is_tried_by_the_next_run_and_counted_anew() {
     let (_dir, pipeline) = quarantined();
     assert_eq!(check(&pipeline, &which(None, Some(ONE))).unwrap(), 1);
-    assert_eq!(list(&pipeline, &Which::default()).unwrap(), [TWO]);
+    assert_eq!(
+        list(&pipeline, &QuarantineFilter::default()).unwrap(),
+        [TWO]
+    );
     // Scheduled: it does not even wait.
     let stats = pipeline.run_scheduled(PANICS).stats;
     assert_eq!((stats.errors, stats.quarantined), (1, 1));
@@ -74,7 +77,7 @@ fn those_of_a_processor_are_released_together_and_everybody_when_nobody_is_named
         [ONE, TWO]
     );
     assert_eq!(check(&pipeline, &which(Some(PANICS), None)).unwrap(), 2);
-    assert_eq!(check(&pipeline, &Which::default()).unwrap(), 0);
+    assert_eq!(check(&pipeline, &QuarantineFilter::default()).unwrap(), 0);
     assert_eq!(pipeline.run(PANICS).stats.errors, 2);
 }
 
@@ -98,7 +101,10 @@ fn what_is_not_there_and_what_is_not_in_quarantine_is_told_apart() {
         list(&pipeline, &which(None, Some("bob/fine.jsonl"))).unwrap(),
         [""; 0]
     );
-    assert_eq!(list(&pipeline, &Which::default()).unwrap(), [ONE, TWO]);
+    assert_eq!(
+        list(&pipeline, &QuarantineFilter::default()).unwrap(),
+        [ONE, TWO]
+    );
 }
 
 #[test]
@@ -106,7 +112,7 @@ fn a_release_is_audited_with_whom_it_was_for_and_a_refused_one_is_not() {
     let (dir, pipeline) = quarantined();
     check(&pipeline, &which(None, Some("bob/fine.jsonl"))).unwrap_err();
     check(&pipeline, &which(Some(PANICS), Some(ONE))).unwrap();
-    check(&pipeline, &Which::default()).unwrap();
+    check(&pipeline, &QuarantineFilter::default()).unwrap();
     drop(pipeline);
     let audit = "SELECT action, resource, params, result, client_kind FROM audit_log
         WHERE action LIKE 'quarantine%' ORDER BY CAST(id AS INTEGER)";
@@ -123,7 +129,7 @@ fn a_session_that_waits_is_not_released_and_goes_on_waiting() {
     let pipeline = TestPipeline::open(&dir, &[panics()]);
     pipeline.run(PANICS);
     pipeline.run(PANICS);
-    assert_eq!(check(&pipeline, &Which::default()).unwrap(), 0);
+    assert_eq!(check(&pipeline, &QuarantineFilter::default()).unwrap(), 0);
     assert_eq!(pipeline.run_scheduled(PANICS).stats.waiting, 1);
 }
 
@@ -133,7 +139,9 @@ fn one_whose_file_is_gone_is_listed_and_counted_no_more_and_stays_in_when_it_is_
     dir.rename(ONE, "ada/.aside");
     pipeline.run(PANICS);
     let store = pipeline.pipeline().store();
-    let held = store.held(&which(None, Some(ONE))).unwrap();
+    let held = store
+        .sessions_in_quarantine(&which(None, Some(ONE)))
+        .unwrap();
     assert!(held[0].missing_since.is_some());
     let since = pipeline.pipeline().clock().now();
     let counted = store.failures_by_processor(since).unwrap();
@@ -146,7 +154,10 @@ fn one_whose_file_is_gone_is_listed_and_counted_no_more_and_stays_in_when_it_is_
     let stats = pipeline.run(PANICS).stats;
     assert_eq!((stats.errors, stats.quarantined), (0, 2));
     assert_eq!(
-        store.held(&which(None, Some(ONE))).unwrap()[0].missing_since,
+        store
+            .sessions_in_quarantine(&which(None, Some(ONE)))
+            .unwrap()[0]
+            .missing_since,
         None
     );
 }
@@ -159,14 +170,16 @@ fn without_a_database_nobody_is_in_quarantine() {
     let registry = pipeline.pipeline().registry();
     let now = pipeline.pipeline().clock().now();
     let config = dir.config();
-    let listed = quarantine::list(&config, registry, None, &Which::default(), now).unwrap();
+    let listed =
+        quarantine::list(&config, registry, None, &QuarantineFilter::default(), now).unwrap();
     assert_eq!(listed, []);
-    let release =
-        |which: &Which| quarantine::release(&config, registry, None, which, Actor::cli(), now);
-    assert_eq!(release(&Which::default()).unwrap(), 0);
+    let release = |which: &QuarantineFilter| {
+        quarantine::release(&config, registry, None, which, Actor::cli(), now)
+    };
+    assert_eq!(release(&QuarantineFilter::default()).unwrap(), 0);
     assert!(matches!(
         release(&which(None, Some(ONE))),
-        Err(QuarantineError::NotHeld { .. })
+        Err(QuarantineError::NotQuarantined { .. })
     ));
     assert!(matches!(
         release(&which(None, Some(TWO))),

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 
 use session_pipeline_harness::{DataDir, TestPipeline};
 use session_pipeline_pipeline::run::{Progress, RunRequest};
-use session_pipeline_store::Stats;
+use session_pipeline_store::RunStats;
 
 use crate::database::rows;
 use crate::guests::{WELL_BEHAVED, lines_of, well_behaved};
@@ -21,7 +21,7 @@ impl<F: Fn() + Sync> Progress for Between<F> {
     fn advanced(&self, _: u64) {}
 }
 
-fn run_with(pipeline: &TestPipeline, act: impl Fn() + Sync) -> Stats {
+fn run_with(pipeline: &TestPipeline, act: impl Fn() + Sync) -> RunStats {
     let request = RunRequest::cli();
     let report = pipeline
         .pipeline()

@@ -10,23 +10,23 @@ use proptest::sample::{Index, select};
 use session_pipeline_harness::{cases, clock, counted};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::ContentHash;
-use session_pipeline_host::manifest::{ColumnSpec, Kind, Manifest, Order, TableSpec};
+use session_pipeline_host::manifest::{ColumnKind, ColumnSpec, Manifest, Order, TableSpec};
 use session_pipeline_host::processor::Cost;
 use session_pipeline_host::rows::{Cell, ColumnValues, TableRows};
 use session_pipeline_host::shared::{
-    Comparison, Filter, FoundRow, MemoryRows, OrderBy, Query, SharedRows,
+    Comparison, FoundRow, LookupFilter, LookupQuery, MemoryRows, OrderBy, SharedRows,
 };
-use session_pipeline_store::{Change, CompletedSession, Entry, Group, Store};
+use session_pipeline_store::{CommitGroup, CompletedSession, ContentChange, SessionOutcome, Store};
 
 use crate::guests::prepared_dir;
 
-const KINDS: [Kind; 6] = [
-    Kind::Bool,
-    Kind::S64,
-    Kind::F64,
-    Kind::Text,
-    Kind::Timestamp,
-    Kind::Json,
+const KINDS: [ColumnKind; 6] = [
+    ColumnKind::Bool,
+    ColumnKind::S64,
+    ColumnKind::F64,
+    ColumnKind::Text,
+    ColumnKind::Timestamp,
+    ColumnKind::Json,
 ];
 const COMPARISONS: [Comparison; 6] = [
     Comparison::Equal,
@@ -64,7 +64,7 @@ struct Table {
 fn table() -> impl Strategy<Value = Table> {
     (vec(select(&KINDS[..]), 1..6), any::<Index>()).prop_map(|(mut kinds, key)| {
         let key = key.index(kinds.len() + 1);
-        kinds.insert(key, Kind::Text);
+        kinds.insert(key, ColumnKind::Text);
         let columns = kinds.into_iter().enumerate();
         let columns = columns.map(|(number, kind)| ColumnSpec {
             name: format!("c{number}"),
@@ -89,16 +89,16 @@ fn key() -> impl Strategy<Value = String> {
 }
 
 /// Anything that a column of this kind may hold.
-fn cell(kind: Kind) -> BoxedStrategy<Cell<'static>> {
+fn cell(kind: ColumnKind) -> BoxedStrategy<Cell<'static>> {
     let value = match kind {
-        Kind::Bool => any::<bool>().prop_map(Cell::Bool).boxed(),
-        Kind::S64 => prop_oneof![
+        ColumnKind::Bool => any::<bool>().prop_map(Cell::Bool).boxed(),
+        ColumnKind::S64 => prop_oneof![
             select(vec![i64::MIN, -1, 0, 1, (1 << 53) + 1, i64::MAX]),
             any::<i64>()
         ]
         .prop_map(Cell::S64)
         .boxed(),
-        Kind::F64 => prop_oneof![
+        ColumnKind::F64 => prop_oneof![
             select(vec![
                 f64::MIN,
                 -0.0,
@@ -112,16 +112,16 @@ fn cell(kind: Kind) -> BoxedStrategy<Cell<'static>> {
         ]
         .prop_map(Cell::F64)
         .boxed(),
-        Kind::Text => prop_oneof![key(), Just(String::new()), any::<String>()]
+        ColumnKind::Text => prop_oneof![key(), Just(String::new()), any::<String>()]
             .prop_map(|text| Cell::Text(text.into()))
             .boxed(),
-        Kind::Timestamp => prop_oneof![
+        ColumnKind::Timestamp => prop_oneof![
             select(vec![INSTANTS[0], -1, 0, 1, INSTANTS[1]]),
             INSTANTS[0]..INSTANTS[1]
         ]
         .prop_map(Cell::Timestamp)
         .boxed(),
-        Kind::Json => select(vec!["null", "1", "1.0", "{}", "[\"a\"]", "\"\\u0000\""])
+        ColumnKind::Json => select(vec!["null", "1", "1.0", "{}", "[\"a\"]", "\"\\u0000\""])
             .prop_map(|text| Cell::Text(text.into()))
             .boxed(),
     };
@@ -234,7 +234,7 @@ fn commit(store: &Store, manifest: &Arc<Manifest>, number: usize, tables: Vec<Ta
     let session = CompletedSession {
         key: format!("ada/{number}.jsonl"),
         username: "ada".to_owned(),
-        known: None,
+        state_row: None,
         failure: None,
         read_at: now,
         observed: None,
@@ -242,15 +242,15 @@ fn commit(store: &Store, manifest: &Arc<Manifest>, number: usize, tables: Vec<Ta
         items: 1,
         tables,
         cost: Cost::default(),
-        change: Change::Unknown,
+        change: ContentChange::Unknown,
     };
-    let group = Group {
+    let group = CommitGroup {
         manifest: Arc::clone(manifest),
         digest: "d".to_owned(),
         run_id: "1".to_owned(),
         now,
         requests: Arc::default(),
-        entries: vec![Entry::Completed(Box::new(session))],
+        outcomes: vec![SessionOutcome::Completed(Box::new(session))],
     };
     store.commit(&Arc::new(group)).unwrap();
 }
@@ -258,14 +258,14 @@ fn commit(store: &Store, manifest: &Arc<Manifest>, number: usize, tables: Vec<Ta
 /// What is told, in words: debug text, since a number that is not the same as itself should show.
 fn told(rows: &dyn SharedRows, table: &Table, question: &Question) -> Result<Vec<String>, String> {
     let filters = question.filters.iter();
-    let filters: Vec<Filter<'_>> = filters
-        .map(|(column, comparison, value)| Filter {
+    let filters: Vec<LookupFilter<'_>> = filters
+        .map(|(column, comparison, value)| LookupFilter {
             column: *column,
             comparison: *comparison,
             value: value.clone(),
         })
         .collect();
-    let query = Query {
+    let query = LookupQuery {
         table: &table.spec,
         key: table.key,
         filters: &filters,
@@ -276,7 +276,7 @@ fn told(rows: &dyn SharedRows, table: &Table, question: &Question) -> Result<Vec
     };
     let replaced: Vec<&str> = question.replaced.iter().map(String::as_str).collect();
     // Whoever asks for the key of a row that is replaced asks nobody.
-    let replaced = match query.wanted_key().is_some() {
+    let replaced = match query.single_key().is_some() {
         true => Vec::new(),
         false => replaced,
     };
@@ -322,7 +322,7 @@ proptest! {
             prop_assert_eq!(counts[0], counts[1]);
             let created = |rows: &dyn SharedRows| {
                 let keys: Vec<&str> = KEYS.to_vec();
-                let created = rows.created(&table.spec, &keys).unwrap();
+                let created = rows.creation_times(&table.spec, &keys).unwrap();
                 created.into_keys().collect::<BTreeSet<_>>()
             };
             prop_assert_eq!(created(&in_memory), created(&*in_database));

@@ -6,48 +6,50 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use session_pipeline_harness::cases;
-use session_pipeline_pipeline::registry::plan::{Holds, KnownFile, Plan, Rules};
-use session_pipeline_store::Component;
+use session_pipeline_pipeline::registry::plan::{
+    ComponentFile, FileContent, FolderPlan, PlanRules,
+};
+use session_pipeline_store::LoadedComponent;
 
 /// The name that ships.
 const TAKEN: &str = "usage";
 
-fn component() -> impl Strategy<Value = Component> {
+fn component() -> impl Strategy<Value = LoadedComponent> {
     let name = prop::sample::select(vec![TAKEN, "a", "b", "c"]);
-    (name, 1_u32..4).prop_map(|(name, version)| Component {
+    (name, 1_u32..4).prop_map(|(name, version)| LoadedComponent {
         name: name.to_owned(),
         version,
         digest: format!("{name}-{version}"),
     })
 }
 
-fn holds() -> impl Strategy<Value = Holds> {
+fn holds() -> impl Strategy<Value = FileContent> {
     prop_oneof![
-        3 => component().prop_map(Holds::Component),
-        1 => Just(Holds::Unusable("broken".to_owned())),
-        1 => Just(Holds::Unexamined),
+        3 => component().prop_map(FileContent::Component),
+        1 => Just(FileContent::Unusable("broken".to_owned())),
+        1 => Just(FileContent::Unexamined),
     ]
 }
 
-fn files() -> impl Strategy<Value = Vec<KnownFile>> {
+fn files() -> impl Strategy<Value = Vec<ComponentFile>> {
     vec((holds(), option::of(component())), 0..6).prop_map(|files| {
         let files = files.into_iter().enumerate();
-        let files = files.map(|(number, (holds, last_good))| KnownFile {
+        let files = files.map(|(number, (holds, last_good))| ComponentFile {
             file: format!("{number}.wasm"),
-            holds,
+            content: holds,
             last_good,
         });
         files.collect()
     })
 }
 
-fn plan(files: &[KnownFile], highest: &BTreeMap<String, u32>, may_go_back: bool) -> Plan {
-    Plan::of(
+fn plan(files: &[ComponentFile], highest: &BTreeMap<String, u32>, may_go_back: bool) -> FolderPlan {
+    FolderPlan::decide(
         files,
-        &Rules {
+        &PlanRules {
             is_taken: &|name| name == TAKEN,
             highest_version: &|name| highest.get(name).copied(),
-            may_go_back: &|_| may_go_back,
+            allows_lower_version: &|_| may_go_back,
         },
     )
 }
@@ -75,8 +77,8 @@ proptest! {
         let plan = plan(&files, &highest, may_go_back);
         for known in &files {
             let as_it_is = plan.running.values()
-                .filter(|running| !running.is_instead && running.file == known.file).count();
-            let refused = plan.refused.iter().filter(|refused| refused.file == known.file).count();
+                .filter(|running| !running.is_last_good && running.file == known.file).count();
+            let refused = plan.rejected.iter().filter(|refused| refused.file == known.file).count();
             let unexamined = plan.unexamined.iter().filter(|file| **file == known.file).count();
             prop_assert_eq!(as_it_is + refused + unexamined, 1, "{:?}: {:?}", known, plan);
         }
@@ -84,10 +86,10 @@ proptest! {
             prop_assert_eq!(name, &running.component.name);
             prop_assert_ne!(name, TAKEN);
             let known = files.iter().find(|known| known.file == running.file).unwrap();
-            if running.is_instead {
+            if running.is_last_good {
                 prop_assert_eq!(known.last_good.as_ref(), Some(&running.component));
             } else {
-                prop_assert_eq!(&known.holds, &Holds::Component(running.component.clone()));
+                prop_assert_eq!(&known.content, &FileContent::Component(running.component.clone()));
             }
         }
     }
@@ -102,7 +104,7 @@ proptest! {
         for known in &files {
             let Some(last_good) = &known.last_good else { continue };
             let runs_as_it_is = plan.running.values()
-                .any(|running| !running.is_instead && running.file == known.file);
+                .any(|running| !running.is_last_good && running.file == known.file);
             if !runs_as_it_is && last_good.name != TAKEN {
                 prop_assert!(plan.running.contains_key(&last_good.name), "{:?}: {:?}", known, plan);
             }
@@ -115,7 +117,7 @@ proptest! {
         files in files(), highest in highest(),
     ) {
         let plan = plan(&files, &highest, false);
-        for running in plan.running.values().filter(|running| !running.is_instead) {
+        for running in plan.running.values().filter(|running| !running.is_last_good) {
             let known = files.iter().find(|known| known.file == running.file).unwrap();
             let was_running = known.last_good.as_ref() == Some(&running.component);
             let floor = highest.get(&running.component.name).copied().unwrap_or(0);
@@ -130,12 +132,12 @@ proptest! {
     ) {
         let plan = plan(&files, &highest, may_go_back);
         for known in &files {
-            let Holds::Component(component) = &known.holds else { continue };
+            let FileContent::Component(component) = &known.content else { continue };
             let floor = highest.get(&component.name).copied().unwrap_or(0);
             let may = may_go_back || component.version >= floor
                 || known.last_good.as_ref() == Some(component);
             if component.name != TAKEN && may {
-                prop_assert!(!plan.running[&component.name].is_instead, "{:?}", plan);
+                prop_assert!(!plan.running[&component.name].is_last_good, "{:?}", plan);
             }
         }
     }

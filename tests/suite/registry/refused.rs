@@ -7,7 +7,7 @@ use session_pipeline_bundle::USAGE;
 use session_pipeline_harness::{DataDir, TestPipeline};
 use session_pipeline_host::limits::Limits;
 use session_pipeline_pipeline::config::Config;
-use session_pipeline_pipeline::health::Status;
+use session_pipeline_pipeline::health::CheckStatus;
 
 use super::{FILE, KEY, VERSIONED, health, look, open, patched, stage, standing, versioned};
 use crate::guests::{WELL_BEHAVED, misbehaving, well_behaved};
@@ -21,7 +21,7 @@ fn refusal(dir: &DataDir) -> String {
     let told = standing(&pipeline);
     assert_eq!(told.len(), 2, "{told:?}");
     assert_eq!(told[0], "faulty-versioned 1 of theirs.wasm");
-    assert_eq!(health(&pipeline).status, Status::Warning);
+    assert_eq!(health(&pipeline).status, CheckStatus::Warning);
     for name in [VERSIONED, WELL_BEHAVED] {
         assert_eq!(pipeline.run(name).stats.processed, 1, "{name}");
     }
@@ -260,7 +260,7 @@ fn hidden_files_and_files_of_other_names_are_passed_over() {
     }
     look(&pipeline);
     assert_eq!(standing(&pipeline), [""; 0]);
-    assert_eq!(health(&pipeline).status, Status::Ok);
+    assert_eq!(health(&pipeline).status, CheckStatus::Ok);
 }
 
 /// (The compiled form runs as machine code: nobody but us may make one.)

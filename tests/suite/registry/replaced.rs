@@ -3,7 +3,7 @@
 use std::fs;
 
 use session_pipeline_harness::TestPipeline;
-use session_pipeline_pipeline::health::Status;
+use session_pipeline_pipeline::health::CheckStatus;
 use session_pipeline_pipeline::run::{Progress, RunRequest};
 
 use super::{
@@ -110,12 +110,12 @@ fn a_half_copied_component_leaves_the_one_before_in_work_and_is_tried_again() {
             2,
             "in work, and refused: {length}"
         );
-        assert_eq!(health(&pipeline).status, Status::Warning);
+        assert_eq!(health(&pipeline).status, CheckStatus::Warning);
     }
     dir.copy_processor(FILE, &whole);
     assert_eq!(pipeline.run(VERSIONED).stats.processed, 1);
     assert_eq!(processed_by(&pipeline, KEY), sha256(&whole));
-    assert_eq!(health(&pipeline).status, Status::Ok);
+    assert_eq!(health(&pipeline).status, CheckStatus::Ok);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_broken_replacement_leaves_the_last_good_one_in_work_also_after_a_restart() 
     let entry = health(&pipeline);
     assert_eq!(
         (entry.status, entry.detail.as_deref()),
-        (Status::Warning, Some(expected[1]))
+        (CheckStatus::Warning, Some(expected[1]))
     );
     drop(pipeline);
 
@@ -215,7 +215,7 @@ fn what_is_kept_is_the_last_good_component_and_nothing_half_done() {
     // What is older has to be compiled anew, and can be.
     let mut config = compiling(&dir);
     let own = config.processors.entry(VERSIONED.to_owned()).or_default();
-    own.may_go_back = true;
+    own.allow_lower_version = true;
     dir.drop_processor(FILE, versioned(1));
     let pipeline = TestPipeline::open_with(&dir, config, &[]);
     dir.write(KEY, "three\n");
@@ -264,7 +264,7 @@ fn a_lower_version_is_refused_unless_it_is_asked_for() {
 
     let mut config = dir.config();
     let own = config.processors.entry(VERSIONED.to_owned()).or_default();
-    own.may_go_back = true;
+    own.allow_lower_version = true;
     let pipeline = TestPipeline::open_with(&dir, config, &[]);
     dir.write(KEY, "two\n");
     assert_eq!(pipeline.run(VERSIONED).stats.processed, 1);

@@ -6,10 +6,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use session_pipeline_harness::session::MONDAY_MORNING;
-use session_pipeline_harness::strategies::{FILES, Sighting, sightings};
+use session_pipeline_harness::strategies::{FILES, MessageRecord, sightings};
 use session_pipeline_harness::{DataDir, TestPipeline, cases};
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_pipeline::report::{By, Report};
+use session_pipeline_pipeline::report::{ReportGrouping, UsageReport};
 
 use super::reported;
 use crate::guests::{usage, usage_dir};
@@ -49,11 +49,11 @@ fn model(message: u64) -> usize {
     usize::try_from(message).unwrap() % MODELS.len()
 }
 
-fn time(sighting: &Sighting) -> UtcMicros {
+fn time(sighting: &MessageRecord) -> UtcMicros {
     MONDAY_MORNING.plus(Duration::from_secs(u64::from(sighting.hour) * 3_600))
 }
 
-pub(super) fn line(sighting: &Sighting) -> String {
+pub(super) fn line(sighting: &MessageRecord) -> String {
     let [input, read, written] = inputs(sighting.message);
     let stop = sighting.is_final.then_some("end_turn");
     let message = json!({
@@ -85,7 +85,7 @@ pub(super) fn line(sighting: &Sighting) -> String {
 }
 
 /// The files, by their places in [`FILES`].
-fn files(sightings: &[Sighting]) -> [String; FILES.len()] {
+fn files(sightings: &[MessageRecord]) -> [String; FILES.len()] {
     let mut files = [const { String::new() }; FILES.len()];
     for sighting in sightings {
         files[sighting.file].push_str(&line(sighting));
@@ -96,8 +96,8 @@ fn files(sightings: &[Sighting]) -> [String; FILES.len()] {
 /// What is known of a message: where it first appeared, and its best record.
 #[derive(Clone)]
 struct Known<'a> {
-    first: &'a Sighting,
-    best: &'a Sighting,
+    first: &'a MessageRecord,
+    best: &'a MessageRecord,
     is_final: bool,
     /// Whether the file had no other session before.
     is_own: bool,
@@ -105,14 +105,14 @@ struct Known<'a> {
     place: usize,
 }
 
-fn better<'a>(one: &'a Sighting, other: &'a Sighting) -> &'a Sighting {
-    let rank = |sighting: &Sighting| (!sighting.is_sidechain, sighting.output);
+fn better<'a>(one: &'a MessageRecord, other: &'a MessageRecord) -> &'a MessageRecord {
+    let rank = |sighting: &MessageRecord| (!sighting.is_sidechain, sighting.output);
     if rank(other) > rank(one) { other } else { one }
 }
 
 /// Every message once: first within its file, in the order of lines; then over the files of the user
 /// whom a run saw first with it, in the order in which the files began.
-fn count<'a>(sightings: &'a [Sighting], order: &[usize]) -> Vec<Known<'a>> {
+fn count<'a>(sightings: &'a [MessageRecord], order: &[usize]) -> Vec<Known<'a>> {
     let of_file = |file: usize| {
         sightings
             .iter()
@@ -208,25 +208,25 @@ fn add(counted: &mut Counted, known: &Known<'_>) {
 }
 
 /// What a report by that ought to say.
-fn expected(messages: &[Known<'_>], by: By) -> BTreeMap<String, Counted> {
+fn expected(messages: &[Known<'_>], by: ReportGrouping) -> BTreeMap<String, Counted> {
     let mut rows = BTreeMap::new();
     for known in messages {
         let first = known.first;
         let day = time(first).to_string();
         let key = match by {
-            By::Day => day[..10].to_owned(),
-            By::Month => day[..7].to_owned(),
-            By::Session => format!("session-{}", first.session),
-            By::User => FILES[first.file].split('/').next().unwrap().to_owned(),
-            By::Model => MODELS[model(first.message)].0.to_owned(),
-            By::Project => PLACES[known.place].1.to_owned(),
+            ReportGrouping::Day => day[..10].to_owned(),
+            ReportGrouping::Month => day[..7].to_owned(),
+            ReportGrouping::Session => format!("session-{}", first.session),
+            ReportGrouping::User => FILES[first.file].split('/').next().unwrap().to_owned(),
+            ReportGrouping::Model => MODELS[model(first.message)].0.to_owned(),
+            ReportGrouping::Project => PLACES[known.place].1.to_owned(),
         };
         add(rows.entry(key).or_default(), known);
     }
     rows
 }
 
-fn said(report: &Report) -> BTreeMap<String, Counted> {
+fn said(report: &UsageReport) -> BTreeMap<String, Counted> {
     let rows = report.rows.iter().map(|row| {
         let totals = &row.totals;
         let sums = super::sums([totals]);
@@ -245,7 +245,7 @@ fn check_agreement(pipeline: &TestPipeline, messages: &[Known<'_>]) {
     if messages.is_empty() {
         total.1 = Some(0);
     }
-    for by in By::ALL {
+    for by in ReportGrouping::ALL {
         let report = reported(pipeline, by);
         assert_eq!(said(&report), expected(messages, by), "{by:?}");
         let totals = &report.totals;
@@ -259,7 +259,7 @@ fn check_agreement(pipeline: &TestPipeline, messages: &[Known<'_>]) {
         assert_eq!(totals.output_is_lower_bound, total.3, "{by:?}");
     }
     let tools = super::tools_reported(pipeline);
-    assert_eq!(tools.totals, reported(pipeline, By::Day).totals);
+    assert_eq!(tools.totals, reported(pipeline, ReportGrouping::Day).totals);
 }
 
 proptest! {
@@ -291,7 +291,7 @@ proptest! {
 #[test]
 fn a_fork_that_ties_with_its_original_leaves_the_messages_to_the_file_that_sorts_first() {
     let dir = DataDir::new();
-    let said = |session| Sighting {
+    let said = |session| MessageRecord {
         file: 0,
         message: 1,
         has_request: true,
@@ -307,7 +307,7 @@ fn a_fork_that_ties_with_its_original_leaves_the_messages_to_the_file_that_sorts
     dir.write("ada/b.jsonl", line(&said(1)));
     let pipeline = TestPipeline::open(&dir, &[usage()]);
     pipeline.run("usage");
-    let report = reported(&pipeline, By::Session);
+    let report = reported(&pipeline, ReportGrouping::Session);
     let keys: Vec<_> = report.rows.iter().map(|row| row.key.as_deref()).collect();
     assert_eq!(keys, [Some("session-1")]);
 }

@@ -1,6 +1,6 @@
 //! `report usage` as people and spreadsheets see it.
 
-use session_pipeline_harness::{DataDir, Session};
+use session_pipeline_harness::{DataDir, Transcript};
 
 use crate::cli::{check, check_examples, words};
 
@@ -40,13 +40,13 @@ fn csv_is_what_json_says_and_nothing_in_it_is_a_formula() {
     let hostile = "=HYPERLINK(\"http://example.org\",\"x\")";
     dir.write(
         "ada/a.jsonl",
-        Session::new("s1")
+        Transcript::new("s1")
             .cwd(hostile)
             .assistant(|m| m.tokens(1_000, 0)),
     );
     dir.write(
         "ada/b.jsonl",
-        Session::new("s2")
+        Transcript::new("s2")
             .cwd("/home/dev/a,b")
             .assistant(|m| m.model("=x")),
     );

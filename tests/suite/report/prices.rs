@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
-use session_pipeline_harness::session::{MONDAY_MORNING, Message};
-use session_pipeline_harness::{DataDir, Session, TestPipeline};
+use session_pipeline_harness::session::{AgentMessage, MONDAY_MORNING};
+use session_pipeline_harness::{DataDir, TestPipeline, Transcript};
 use session_pipeline_pipeline::config::Config;
-use session_pipeline_pipeline::report::{By, Prices, PricesError};
+use session_pipeline_pipeline::report::{PriceTable, PriceTableError, ReportGrouping};
 
 use super::{check, reported};
 use crate::guests::{usage, usage_dir};
 
 /// What one message costs, in dollars; `?` where nobody knows.
-fn cost(message: impl FnOnce(Message) -> Message) -> String {
+fn cost(message: impl FnOnce(AgentMessage) -> AgentMessage) -> String {
     let dir = usage_dir();
-    dir.write("ada/a.jsonl", Session::new("s1").assistant(message));
+    dir.write("ada/a.jsonl", Transcript::new("s1").assistant(message));
     cost_of(&dir)
 }
 
 fn cost_of(dir: &DataDir) -> String {
-    let totals = check(dir, By::Day).totals;
+    let totals = check(dir, ReportGrouping::Day).totals;
     totals
         .cost_usd
         .map_or_else(|| "?".to_owned(), |cost| cost.to_string())
@@ -26,7 +26,7 @@ fn cost_of(dir: &DataDir) -> String {
 
 /// A million tokens of each kind, kept below any threshold: what the table says, times ten.
 fn rates(model: &str) -> String {
-    let kinds: [fn(Message) -> Message; 5] = [
+    let kinds: [fn(AgentMessage) -> AgentMessage; 5] = [
         |m| m.tokens(100_000, 0),
         |m| m.tokens(0, 100_000),
         |m| m.tokens(0, 0).cache(100_000, 0, 0),
@@ -36,12 +36,12 @@ fn rates(model: &str) -> String {
     let dir = usage_dir();
     for (number, kind) in kinds.into_iter().enumerate() {
         // Late enough for every model there is.
-        let session = Session::new(&format!("s{number}"))
+        let session = Transcript::new(&format!("s{number}"))
             .at(MONDAY_MORNING.plus(Duration::from_secs(330 * 86_400)));
         let session = session.assistant(|m| kind(m.model(model)));
         dir.write(&format!("ada/{number}.jsonl"), session);
     }
-    let report = check(&dir, By::Session);
+    let report = check(&dir, ReportGrouping::Session);
     let costs = report.rows.iter().map(|row| {
         let cost = row.totals.cost_usd;
         cost.map_or_else(|| "?".to_owned(), |cost| cost.to_string())
@@ -145,7 +145,7 @@ fn a_model_is_known_by_every_form_of_its_id() {
 
 #[test]
 fn a_cache_write_for_an_hour_costs_more_than_one_for_five_minutes() {
-    let opus = |m: Message| m.model("claude-opus-4-5").tokens(0, 0);
+    let opus = |m: AgentMessage| m.model("claude-opus-4-5").tokens(0, 0);
     assert_eq!(cost(|m| opus(m).cache(0, 1_000, 0)), "0.00625");
     assert_eq!(cost(|m| opus(m).cache(0, 0, 1_000)), "0.01");
     assert_eq!(cost(|m| opus(m).cache(0, 1_000, 1_000)), "0.01625");
@@ -153,7 +153,7 @@ fn a_cache_write_for_an_hour_costs_more_than_one_for_five_minutes() {
 
 #[test]
 fn above_the_threshold_every_token_of_a_request_costs_more() {
-    let sonnet = |m: Message| m.model("claude-sonnet-4-5");
+    let sonnet = |m: AgentMessage| m.model("claude-sonnet-4-5");
     // 3 + 15 per million at 200,000 of input; 6 + 22.50 for one more.
     assert_eq!(cost(|m| sonnet(m).tokens(200_000, 1_000)), "0.615");
     assert_eq!(cost(|m| sonnet(m).tokens(200_001, 1_000)), "1.222506");
@@ -167,12 +167,12 @@ fn above_the_threshold_every_token_of_a_request_costs_more() {
 
 #[test]
 fn fast_mode_multiplies_what_a_model_costs() {
-    let fast = |m: Message| m.tokens(1_000, 1_000).usage("speed", "fast".into());
+    let fast = |m: AgentMessage| m.tokens(1_000, 1_000).usage("speed", "fast".into());
     assert_eq!(cost(|m| fast(m.model("claude-opus-4-6"))), "0.18");
     assert_eq!(cost(|m| fast(m.model("claude-opus-5"))), "0.06");
     // A model without fast mode has no other price.
     assert_eq!(cost(|m| fast(m.model("claude-opus-4-5"))), "0.03");
-    let standard = |m: Message| m.tokens(1_000, 1_000).usage("speed", "standard".into());
+    let standard = |m: AgentMessage| m.tokens(1_000, 1_000).usage("speed", "standard".into());
     assert_eq!(cost(|m| standard(m.model("claude-opus-4-6"))), "0.03");
 }
 
@@ -239,7 +239,8 @@ fn an_operators_long_context_fast_mode_and_family_can_end() {
     let next = price("y", "2", "family = \"ours\"").replace("2026-01-01", "2026-01-08");
     std::fs::write(&file, price("x", "1", more) + &next).unwrap();
     let on = |day: u64, name: &str, model: &str, speed: &str| {
-        let session = Session::new(name).at(MONDAY_MORNING.plus(Duration::from_secs(day * 86_400)));
+        let session =
+            Transcript::new(name).at(MONDAY_MORNING.plus(Duration::from_secs(day * 86_400)));
         let session = session.assistant(|m| {
             m.model(model)
                 .tokens(1_000_000, 0)
@@ -254,7 +255,7 @@ fn an_operators_long_context_fast_mode_and_family_can_end() {
     on(2, "d", "x", "fast");
     on(2, "e", "ours", "standard");
     on(3, "f", "ours", "standard");
-    let report = check(&dir, By::Session);
+    let report = check(&dir, ReportGrouping::Session);
     let costs = report
         .rows
         .iter()
@@ -267,9 +268,9 @@ fn what_the_agent_made_up_itself_costs_nothing_and_is_no_unknown_model() {
     let dir = usage_dir();
     dir.write(
         "ada/a.jsonl",
-        Session::new("s1").assistant(|m| m.model("<synthetic>").tokens(5, 5)),
+        Transcript::new("s1").assistant(|m| m.model("<synthetic>").tokens(5, 5)),
     );
-    let totals = check(&dir, By::Day).totals;
+    let totals = check(&dir, ReportGrouping::Day).totals;
     assert_eq!(totals.cost_usd.unwrap().to_string(), "0");
     assert!(!totals.cost_is_lower_bound && totals.unknown_models.is_empty());
 }
@@ -277,11 +278,11 @@ fn what_the_agent_made_up_itself_costs_nothing_and_is_no_unknown_model() {
 #[test]
 fn an_unknown_model_beside_a_known_one_makes_the_cost_at_least_that_of_the_known_one() {
     let dir = usage_dir();
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .assistant(|m| m.model("claude-opus-4-5").tokens(1_000, 0))
         .assistant(|m| m.model("claude-nimbus-1-preview"));
     dir.write("ada/a.jsonl", session);
-    let totals = check(&dir, By::Day).totals;
+    let totals = check(&dir, ReportGrouping::Day).totals;
     assert_eq!(totals.cost_usd.unwrap().to_string(), "0.005");
     assert!(totals.cost_is_lower_bound);
     assert_eq!(totals.unknown_models, ["claude-nimbus-1-preview"]);
@@ -292,9 +293,9 @@ fn output_that_was_never_counted_makes_the_cost_a_lower_bound_too() {
     let dir = usage_dir();
     dir.write(
         "ada/a.jsonl",
-        Session::new("s1").assistant(|m| m.streaming()),
+        Transcript::new("s1").assistant(|m| m.streaming()),
     );
-    let totals = check(&dir, By::Day).totals;
+    let totals = check(&dir, ReportGrouping::Day).totals;
     assert!(totals.cost_is_lower_bound && totals.unknown_models.is_empty());
 }
 
@@ -303,16 +304,16 @@ fn tokens_that_no_response_has_stop_no_report_and_count_for_nothing() {
     let dir = usage_dir();
     let most = i64::MAX as u64;
     let huge = |name| {
-        Session::new(name)
+        Transcript::new(name)
             .assistant(|m| m.id("m").request("r").tokens(most, most).cache(most, 0, 0))
     };
     dir.write("ada/a.jsonl", huge("s1"));
     dir.write("ada/b.jsonl", huge("s2"));
     dir.write(
         "ada/c.jsonl",
-        Session::new("s3").assistant(|m| m.tokens(most, 3)),
+        Transcript::new("s3").assistant(|m| m.tokens(most, 3)),
     );
-    let totals = check(&dir, By::Day).totals;
+    let totals = check(&dir, ReportGrouping::Day).totals;
     assert_eq!((totals.input_tokens, totals.output_tokens), (0, 3));
     assert!(totals.messages >= 2 && totals.cost_is_lower_bound);
 }
@@ -329,7 +330,8 @@ fn price(model: &str, input: &str, more: &str) -> String {
 fn an_operators_file_adds_models_and_overrides_prices_on_the_days_that_it_names() {
     let dir = usage_dir();
     let on = |day: u64, name: &str, model: &str| {
-        let session = Session::new(name).at(MONDAY_MORNING.plus(Duration::from_secs(day * 86_400)));
+        let session =
+            Transcript::new(name).at(MONDAY_MORNING.plus(Duration::from_secs(day * 86_400)));
         dir.write(
             &format!("ada/{name}.jsonl"),
             session.assistant(|m| m.model(model).tokens(1_000_000, 0)),
@@ -343,8 +345,8 @@ fn an_operators_file_adds_models_and_overrides_prices_on_the_days_that_it_names(
     let pipeline = TestPipeline::open(&dir, &[usage()]);
     pipeline.run("usage");
     let costs = || {
-        let report = reported(&pipeline, By::Session);
-        let cost = |row: &super::Row| row.totals.cost_usd.map(|cost| cost.to_string());
+        let report = reported(&pipeline, ReportGrouping::Session);
+        let cost = |row: &super::ReportRow| row.totals.cost_usd.map(|cost| cost.to_string());
         let costs: Vec<_> = report
             .rows
             .iter()
@@ -380,7 +382,7 @@ fn a_price_file_can_be_named_and_then_has_to_be_there() {
     let dir = usage_dir();
     dir.write(
         "ada/a.jsonl",
-        Session::new("s1").assistant(|m| m.model("x").tokens(1_000_000, 0)),
+        Transcript::new("s1").assistant(|m| m.model("x").tokens(1_000_000, 0)),
     );
     let file = dir.path().join("ours.toml");
     let config = || Config {
@@ -388,13 +390,13 @@ fn a_price_file_can_be_named_and_then_has_to_be_there() {
         ..dir.config()
     };
     assert!(matches!(
-        Prices::of(&config()),
-        Err(PricesError::Unreadable { .. })
+        PriceTable::load(&config()),
+        Err(PriceTableError::Unreadable { .. })
     ));
     std::fs::write(&file, price("x", "7", "")).unwrap();
     let pipeline = TestPipeline::open_with(&dir, config(), &[usage()]);
     pipeline.run("usage");
-    let totals = reported(&pipeline, By::Day).totals;
+    let totals = reported(&pipeline, ReportGrouping::Day).totals;
     assert_eq!(totals.cost_usd.unwrap().to_string(), "7");
 }
 
@@ -404,7 +406,7 @@ fn a_price_file_that_can_not_be_used_says_where_why_and_what_to_do() {
     let file = dir.path().join("prices.toml");
     let check = |text: &str| {
         std::fs::write(&file, text).unwrap();
-        let error = Prices::of(&dir.config()).unwrap_err().to_string();
+        let error = PriceTable::load(&dir.config()).unwrap_err().to_string();
         error.replace(file.to_str().unwrap(), "FILE")
     };
     let x = price("x", "1", "");
@@ -461,7 +463,7 @@ fn the_example_in_the_documentation_can_be_used_as_it_stands() {
     std::fs::write(dir.path().join("prices.toml"), example).unwrap();
     dir.write(
         "ada/a.jsonl",
-        Session::new("s1").assistant(|m| m.model("our-gateway/claude").tokens(1_000_000, 0)),
+        Transcript::new("s1").assistant(|m| m.model("our-gateway/claude").tokens(1_000_000, 0)),
     );
     assert_eq!(cost_of(&dir), "2.5");
 }

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use session_pipeline_harness::strategies::{FILES, Sighting, sightings};
-use session_pipeline_harness::{DataDir, Session, TestPipeline, cases};
+use session_pipeline_harness::strategies::{FILES, MessageRecord, sightings};
+use session_pipeline_harness::{DataDir, TestPipeline, Transcript, cases};
 use session_pipeline_host::clock::Clock;
 use session_pipeline_pipeline::config::Config;
-use session_pipeline_pipeline::report::{self, By, Days, Prices};
+use session_pipeline_pipeline::report::{self, DayRange, PriceTable, ReportGrouping};
 use session_pipeline_pipeline::token::{self, Randomness};
 use session_pipeline_store::{Actor, CancelReason, NewToken, Role, StoreError};
 
@@ -27,7 +27,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 #[derive(Clone, Debug)]
 enum Step {
     /// It holds these from now on.
-    Write(usize, Vec<Sighting>),
+    Write(usize, Vec<MessageRecord>),
     /// It goes, and its rows stay.
     Vanish(usize),
     /// It goes, and after some days its rows are removed.
@@ -59,7 +59,7 @@ fn open(dir: &DataDir) -> TestPipeline {
 
 fn every_report(pipeline: &TestPipeline) -> Vec<Value> {
     let tools = json!(tools_reported(pipeline));
-    By::ALL
+    ReportGrouping::ALL
         .map(|by| json!(reported(pipeline, by)))
         .into_iter()
         .chain([tools])
@@ -94,7 +94,7 @@ proptest! {
     fn invariant_a_report_after_any_history_is_one_that_was_worked_out_from_nothing(steps in steps()) {
         let dir = usage_dir();
         // An empty root is no deletion, so one file stays.
-        dir.write("zed/stays.jsonl", Session::new("s0").assistant(|m| m.tokens(1, 1)));
+        dir.write("zed/stays.jsonl", Transcript::new("s0").assistant(|m| m.tokens(1, 1)));
         let mut pipeline = open(&dir);
         for step in &steps {
             take(&dir, &pipeline, step);
@@ -142,13 +142,13 @@ fn unmarked(dir: &DataDir) -> usize {
 #[test]
 fn only_the_slots_of_what_changed_are_worked_out_anew() {
     let dir = usage_dir();
-    let message = |id: &str| Session::new("s1").assistant(|m| m.id(&long(id)));
+    let message = |id: &str| Transcript::new("s1").assistant(|m| m.id(&long(id)));
     for (key, id) in [("ada/a", "m1"), ("ada/copy", "m1"), ("ada/other", "m2")] {
         dir.write(&format!("{key}.jsonl"), message(id));
     }
     let pipeline = TestPipeline::open(&dir, &[usage()]);
     pipeline.run("usage");
-    reported(&pipeline, By::Day);
+    reported(&pipeline, ReportGrouping::Day);
     drop(pipeline);
     assert_eq!(
         slots(&dir),
@@ -158,7 +158,7 @@ fn only_the_slots_of_what_changed_are_worked_out_anew() {
     dir.write("ada/third.jsonl", message("m1"));
     let pipeline = TestPipeline::open(&dir, &[usage()]);
     pipeline.run("usage");
-    reported(&pipeline, By::Day);
+    reported(&pipeline, ReportGrouping::Day);
     drop(pipeline);
     assert_eq!(
         slots(&dir),
@@ -183,7 +183,7 @@ fn a_file_that_links_all_sessions_slows_no_later_report() {
     // A file of its own, one that copies from a linked session, and one that the link copies from.
     let message = |session: &str, number: u64| {
         let id = many::message_id(number);
-        Session::new(session).assistant(move |m| m.id(&id).request(&id.replace("msg", "req")))
+        Transcript::new(session).assistant(move |m| m.id(&id).request(&id.replace("msg", "req")))
     };
     let files = [
         ("eve/own.jsonl", message("own", 900_000_000)),
@@ -191,7 +191,7 @@ fn a_file_that_links_all_sessions_slows_no_later_report() {
         ("eve/linked.jsonl", message("linked", 3_000 * 4 + 3)),
     ];
     let pipeline = TestPipeline::open(&dir, &[usage()]);
-    let first = reported(&pipeline, By::Day);
+    let first = reported(&pipeline, ReportGrouping::Day);
     assert_eq!(first.totals.messages, 20_000);
     drop(pipeline);
     for (key, session) in files {
@@ -200,7 +200,7 @@ fn a_file_that_links_all_sessions_slows_no_later_report() {
         let pipeline = TestPipeline::open(&dir, &[usage()]);
         pipeline.run("usage");
         let started = Instant::now();
-        reported(&pipeline, By::Day);
+        reported(&pipeline, ReportGrouping::Day);
         let took = started.elapsed();
         drop(pipeline);
         println!("{key}: {took:?}");
@@ -213,7 +213,10 @@ fn a_file_that_links_all_sessions_slows_no_later_report() {
     dir.write("eve/linked.jsonl", grown);
     let pipeline = TestPipeline::open(&dir, &[usage()]);
     pipeline.run("usage");
-    assert_eq!(reported(&pipeline, By::Day).totals.messages, 20_002);
+    assert_eq!(
+        reported(&pipeline, ReportGrouping::Day).totals.messages,
+        20_002
+    );
     drop(pipeline);
     assert!((1..10).contains(&unmarked(&dir)));
     agree(&dir);
@@ -262,7 +265,7 @@ fn a_report_fits_in_the_smallest_memory() {
         },
     );
     let pipeline = TestPipeline::open_with(&dir, sliced(&dir), &[usage()]);
-    let report = reported(&pipeline, By::Session);
+    let report = reported(&pipeline, ReportGrouping::Session);
     assert_eq!(report.totals.messages, 500 * 50 + 50 + 100_000);
     drop(pipeline);
     agree(&dir);
@@ -283,7 +286,7 @@ fn tokens_are_created_while_rollups_are_made() {
     let (took, waits) = std::thread::scope(|threads| {
         let report = threads.spawn(|| {
             let started = Instant::now();
-            let report = reported(&pipeline, By::Day);
+            let report = reported(&pipeline, ReportGrouping::Day);
             is_reported.store(true, Ordering::SeqCst);
             assert_eq!(report.totals.messages, 100_000);
             started.elapsed()
@@ -341,28 +344,34 @@ fn rollups_that_a_stop_interrupts_are_made_to_their_end_by_the_next_report() {
     };
     many::add(&dir, &many);
     let pipeline = TestPipeline::open_with(&dir, sliced(&dir), &[usage()]);
-    let prices = Prices::of(pipeline.pipeline().config()).unwrap();
+    let prices = PriceTable::load(pipeline.pipeline().config()).unwrap();
     let store = pipeline.pipeline().store();
     std::thread::scope(|threads| {
         let report = threads.spawn(|| {
             let clock = pipeline.pipeline().clock();
-            report::usage(store, &prices, By::Day, Days::default(), clock)
+            report::usage(
+                store,
+                &prices,
+                ReportGrouping::Day,
+                DayRange::default(),
+                clock,
+            )
         });
         // Until it has its turn, and some time of it.
         std::thread::sleep(Duration::from_millis(300));
         let stopped = Instant::now();
-        store.stop_updates();
+        store.stop_rollup_updates();
         let ended = report.join().unwrap();
         assert!(stopped.elapsed() < Duration::from_secs(4));
         assert!(
-            matches!(ended, Err(StoreError::Cancelled(CancelReason::Stopping))),
+            matches!(ended, Err(StoreError::Canceled(CancelReason::Stopping))),
             "{ended:?}"
         );
     });
     drop(pipeline);
     let pipeline = TestPipeline::open_with(&dir, sliced(&dir), &[usage()]);
     assert_eq!(
-        reported(&pipeline, By::Day).totals.messages,
+        reported(&pipeline, ReportGrouping::Day).totals.messages,
         1_000 * 90 + 10
     );
     drop(pipeline);
@@ -373,7 +382,7 @@ fn rollups_that_a_stop_interrupts_are_made_to_their_end_by_the_next_report() {
 fn a_report_has_every_session_that_was_committed_before_its_time() {
     const RUNS: usize = 12;
     let dir = usage_dir();
-    dir.write("ada/0.jsonl", Session::new("s0").assistant(|m| m));
+    dir.write("ada/0.jsonl", Transcript::new("s0").assistant(|m| m));
     let pipeline = TestPipeline::open(&dir, &[usage()]);
     pipeline.run("usage");
     let committed = Mutex::new(Vec::new());
@@ -382,7 +391,7 @@ fn a_report_has_every_session_that_was_committed_before_its_time() {
         for _ in 0..2 {
             threads.spawn(|| {
                 while !is_done.load(Ordering::SeqCst) {
-                    let report = reported(&pipeline, By::Day);
+                    let report = reported(&pipeline, ReportGrouping::Day);
                     let committed = committed.lock().unwrap();
                     let before = committed.iter().filter(|at| **at < report.as_of).count();
                     // One message of a new session, and one more of the session that grows.
@@ -391,11 +400,11 @@ fn a_report_has_every_session_that_was_committed_before_its_time() {
                 }
             });
         }
-        let mut grows = Session::new("grows");
+        let mut grows = Transcript::new("grows");
         for run in 0..RUNS {
             grows = grows.assistant(|m| m);
             dir.write("ada/grows.jsonl", grows.clone());
-            let new = Session::new(&format!("n{run}")).assistant(|m| m);
+            let new = Transcript::new(&format!("n{run}")).assistant(|m| m);
             dir.write(&format!("ada/new{run}.jsonl"), new);
             pipeline.run("usage");
             committed.lock().unwrap().push(dir.clock().now());
@@ -404,7 +413,10 @@ fn a_report_has_every_session_that_was_committed_before_its_time() {
         is_done.store(true, Ordering::SeqCst);
     });
     let all = 1 + 2 * i64::try_from(RUNS).unwrap();
-    assert_eq!(reported(&pipeline, By::Day).totals.messages, all);
+    assert_eq!(
+        reported(&pipeline, ReportGrouping::Day).totals.messages,
+        all
+    );
 }
 
 #[test]
@@ -412,13 +424,13 @@ fn a_report_of_what_has_not_changed_writes_nothing() {
     let dir = usage_dir();
     dir.write(
         "ada/a.jsonl",
-        Session::new("s1").assistant(|m| m.tokens(1, 1)),
+        Transcript::new("s1").assistant(|m| m.tokens(1, 1)),
     );
     let pipeline = TestPipeline::open(&dir, &[usage()]);
     pipeline.run("usage");
-    reported(&pipeline, By::Day);
+    reported(&pipeline, ReportGrouping::Day);
     pipeline.pipeline().store().checkpoint().unwrap();
-    reported(&pipeline, By::Month);
+    reported(&pipeline, ReportGrouping::Month);
     let log = dir.database_path().with_extension("duckdb.wal");
     assert!(!log.exists(), "whatever is written stands in the log first");
 }

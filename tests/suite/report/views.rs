@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use session_pipeline_harness::session::MONDAY_MORNING;
-use session_pipeline_harness::{DataDir, Session, TestPipeline};
-use session_pipeline_pipeline::report::{self, By, Days, Prices};
+use session_pipeline_harness::{DataDir, TestPipeline, Transcript};
+use session_pipeline_pipeline::report::{self, DayRange, PriceTable, ReportGrouping};
 
 use super::{check, evening, reported, rows, tools_reported};
 use crate::database;
 use crate::guests::{usage, usage_dir};
 
 /// A data dir in which `usage` ran, with nobody at its database.
-fn processed(files: &[(&str, Session)]) -> DataDir {
+fn processed(files: &[(&str, Transcript)]) -> DataDir {
     let dir = usage_dir();
     for (key, session) in files {
         dir.write(key, session);
@@ -22,15 +22,15 @@ fn processed(files: &[(&str, Session)]) -> DataDir {
     dir
 }
 
-fn message(session: Session, id: &str) -> Session {
+fn message(session: Transcript, id: &str) -> Transcript {
     let id = format!("msg_{id:0>24}");
     session.assistant(|m| m.id(&id).request(&id).tokens(1_000, 0))
 }
 
 #[test]
 fn every_view_adds_up_to_the_same() {
-    let first = message(message(Session::new("s1"), "m1"), "m2");
-    let fork = message(message(Session::new("s2").at(evening(1)), "m2"), "m3");
+    let first = message(message(Transcript::new("s1"), "m1"), "m2");
+    let fork = message(message(Transcript::new("s2").at(evening(1)), "m2"), "m3");
     let dir = processed(&[("ada/a.jsonl", first), ("bob/b.jsonl", fork)]);
     for view in [
         "daily",
@@ -52,9 +52,9 @@ fn every_view_adds_up_to_the_same() {
 
 #[test]
 fn a_session_is_told_with_what_is_new_in_it_and_with_what_it_holds() {
-    let first = message(message(Session::new("s1"), "m1"), "m2");
-    let fork = message(message(Session::new("s2").at(evening(1)), "m2"), "m3");
-    let copy = message(Session::new("s3").at(evening(2)), "m1");
+    let first = message(message(Transcript::new("s1"), "m1"), "m2");
+    let fork = message(message(Transcript::new("s2").at(evening(1)), "m2"), "m3");
+    let copy = message(Transcript::new("s3").at(evening(2)), "m1");
     let dir = processed(&[
         ("ada/a.jsonl", first),
         ("ada/b.jsonl", fork),
@@ -84,10 +84,10 @@ fn work_trees_belong_to_their_repository_where_their_path_tells() {
         "/",
     ];
     for (number, folder) in folders.into_iter().enumerate() {
-        let session = Session::new(&format!("s{number}")).cwd(folder);
+        let session = Transcript::new(&format!("s{number}")).cwd(folder);
         dir.write(&format!("ada/{number}.jsonl"), session.assistant(|m| m));
     }
-    let report = check(&dir, By::Project);
+    let report = check(&dir, ReportGrouping::Project);
     let rows: Vec<_> = report
         .rows
         .iter()
@@ -108,7 +108,7 @@ fn work_trees_belong_to_their_repository_where_their_path_tells() {
 #[test]
 fn a_call_that_stands_in_two_files_is_one_and_failed_if_either_says_so() {
     let dir = usage_dir();
-    let parent = Session::new("s1")
+    let parent = Transcript::new("s1")
         .assistant(|m| {
             m.tool_use(
                 "toolu_000000000000000000000001",
@@ -123,7 +123,7 @@ fn a_call_that_stands_in_two_files_is_one_and_failed_if_either_says_so() {
                 serde_json::json!({}),
             )
         });
-    let agent = Session::new("s1")
+    let agent = Transcript::new("s1")
         .at(evening(0))
         .sidechain("a1")
         .assistant(|m| {
@@ -164,7 +164,10 @@ fn a_call_that_stands_in_two_files_is_one_and_failed_if_either_says_so() {
         })
         .collect();
     assert_eq!(rows, ["Bash 1 1 1 1", "Read 1 0 0 1", "Task 1 0 0 1"]);
-    assert_eq!(report.totals, reported(&pipeline, By::Day).totals);
+    assert_eq!(
+        report.totals,
+        reported(&pipeline, ReportGrouping::Day).totals
+    );
 }
 
 #[test]
@@ -173,7 +176,7 @@ fn days_choose_messages_by_their_first_appearance_and_the_totals_are_theirs() {
     let untold = serde_json::json!({ "message": { "id": "m", "usage": { "input_tokens": 7 } } });
     for day in 0..4 {
         let session = message(
-            Session::new(&format!("s{day}")).at(evening(day)),
+            Transcript::new(&format!("s{day}")).at(evening(day)),
             &format!("m{day}"),
         );
         dir.write(&format!("ada/{day}.jsonl"), session);
@@ -181,15 +184,15 @@ fn days_choose_messages_by_their_first_appearance_and_the_totals_are_theirs() {
     // A copy of Monday's on Thursday is Monday's.
     dir.write(
         "ada/copy.jsonl",
-        message(Session::new("s9").at(evening(3)), "m0"),
+        message(Transcript::new("s9").at(evening(3)), "m0"),
     );
     dir.write("ada/untold.jsonl", format!("{untold}\n"));
     let pipeline = TestPipeline::open(&dir, &[usage()]);
     pipeline.run("usage");
-    let prices = Prices::of(pipeline.pipeline().config()).unwrap();
+    let prices = PriceTable::load(pipeline.pipeline().config()).unwrap();
     let told = |since: Option<&str>, until: Option<&str>| {
         let day = |text: &str| text.parse().unwrap();
-        let days = Days {
+        let days = DayRange {
             since: since.map(day),
             until: until.map(day),
         };
@@ -197,7 +200,7 @@ fn days_choose_messages_by_their_first_appearance_and_the_totals_are_theirs() {
         let report = report::usage(
             store,
             &prices,
-            By::Session,
+            ReportGrouping::Session,
             days,
             pipeline.pipeline().clock(),
         )
@@ -257,7 +260,7 @@ fn messages_without_an_id_on_one_line_stand_for_themselves() {
     let dir = usage_dir();
     let value = r#"{"timestamp":"2026-01-05T09:00:00Z","message":{"usage":{"input_tokens":5,"output_tokens":1}}}"#;
     dir.write("ada/a.jsonl", format!("{value}{value}\n"));
-    insta::assert_snapshot!(rows(&check(&dir, By::Day)).join("\n"), @"
+    insta::assert_snapshot!(rows(&check(&dir, ReportGrouping::Day)).join("\n"), @"
     2026-01-05: 10 in, 2 out, 2 messages, 1 sessions
     total: 10 in, 2 out, 2 messages, 1 sessions
     ");
@@ -265,7 +268,7 @@ fn messages_without_an_id_on_one_line_stand_for_themselves() {
 
 #[test]
 fn views_and_prices_of_another_version_are_made_anew() {
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .at(MONDAY_MORNING)
         .wait(Duration::from_secs(1));
     let dir = processed(&[("ada/a.jsonl", message(session, "m1"))]);

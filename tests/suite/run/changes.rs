@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_pipeline_harness::{DataDir, Session, TestPipeline};
+use session_pipeline_harness::{DataDir, TestPipeline, Transcript};
 use session_pipeline_pipeline::run::{Progress, RunRequest};
 
 use super::{KEY, MINUTE, check, dir_with, summary};
@@ -45,7 +45,7 @@ fn a_torn_last_line_is_read_again_when_it_is_whole() {
     let dir = DataDir::new();
     dir.write(
         KEY,
-        Session::new("s1").user("fix it").torn("{\"type\":\"us"),
+        Transcript::new("s1").user("fix it").torn("{\"type\":\"us"),
     );
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     assert_eq!(pipeline.run(WELL_BEHAVED).stats.items_extracted, 2);

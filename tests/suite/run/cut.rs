@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use session_pipeline_harness::{DataDir, Ran, TestPipeline, cases};
+use session_pipeline_harness::{DataDir, FinishedRun, TestPipeline, cases};
 use session_pipeline_host::clock::Clock;
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::run::{Progress, RunRequest};
-use session_pipeline_store::{Actor, Audited};
+use session_pipeline_store::{Actor, AuditedAction};
 
 use super::{KEY, MINUTE, capped, check, dir_with, summary};
 use crate::database::rows;
@@ -67,7 +67,7 @@ fn a_touched_session_does_not_use_up_the_cap() {
 
 /// A run with a budget of 100 s, on a clock that moves by so much at each look at it. One worker,
 /// so that the looks come one after the other.
-fn run_with_budget(dir: &DataDir, seconds_per_look: u64, budget: Option<u64>) -> Ran {
+fn run_with_budget(dir: &DataDir, seconds_per_look: u64, budget: Option<u64>) -> FinishedRun {
     let config = Config {
         workers: 1,
         ..dir.config()
@@ -256,7 +256,7 @@ proptest! {
                 }
             }
             if is_asked_again {
-                let audited = Audited { action: "reprocess", actor: Actor::cli(), now: dir.clock().now() };
+                let audited = AuditedAction { action: "reprocess", actor: Actor::cli(), now: dir.clock().now() };
                 pipeline.pipeline().store().mark_due(WELL_BEHAVED, None, audited).unwrap();
             }
             dir.clock().advance(MINUTE);

@@ -10,7 +10,7 @@ use session_pipeline_host::limits::Limits;
 use session_pipeline_host::processor::Cost;
 use session_pipeline_pipeline::config::{Config, ProcessorConfig};
 use session_pipeline_pipeline::run::{Progress, RunRequest};
-use session_pipeline_store::{Change, CompletedSession, Entry, Group};
+use session_pipeline_store::{CommitGroup, CompletedSession, ContentChange, SessionOutcome};
 
 use super::{KEY, MINUTE, capped, check, dir_with, summary};
 use crate::database::{cell, rows};
@@ -258,7 +258,7 @@ impl Progress for TakesTheRow<'_> {
         let session = CompletedSession {
             key: self.1.to_owned(),
             username: "ada".to_owned(),
-            known: None,
+            state_row: None,
             failure: None,
             read_at: clock::START,
             observed: None,
@@ -266,15 +266,15 @@ impl Progress for TakesTheRow<'_> {
             items: 0,
             tables: Vec::new(),
             cost: Cost::default(),
-            change: Change::Unknown,
+            change: ContentChange::Unknown,
         };
-        let group = Group {
+        let group = CommitGroup {
             manifest: Arc::new(processor.manifest().clone()),
             digest: "another".to_owned(),
             run_id: "0".to_owned(),
             now: clock::START,
             requests: Arc::default(),
-            entries: vec![Entry::Completed(Box::new(session))],
+            outcomes: vec![SessionOutcome::Completed(Box::new(session))],
         };
         pipeline.store().commit(&Arc::new(group)).unwrap();
     }

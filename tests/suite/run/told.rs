@@ -99,7 +99,10 @@ fn runs_that_a_dead_process_left_open_are_closed_as_interrupted() {
     drop(pipeline);
     dir.clock().advance(MINUTE);
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
-    assert_eq!(pipeline.pipeline().store().opened().interrupted_runs, 2);
+    assert_eq!(
+        pipeline.pipeline().store().open_report().interrupted_runs,
+        2
+    );
     pipeline.run(WELL_BEHAVED);
     drop(pipeline);
     let runs = "SELECT id, processor_name, result, finished_at, error FROM runs ORDER BY CAST(id AS INTEGER)";
@@ -120,7 +123,7 @@ fn runs_that_a_dead_process_left_open_are_closed_as_interrupted() {
     );
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     assert_eq!(
-        pipeline.pipeline().store().opened().interrupted_runs,
+        pipeline.pipeline().store().open_report().interrupted_runs,
         0,
         "they are closed once"
     );

@@ -2,7 +2,7 @@
 //! no toolchain would make.
 
 use session_pipeline_bundle::faulty;
-use session_pipeline_harness::{Guest, Session, TestPipeline};
+use session_pipeline_harness::{Guest, TestPipeline, Transcript};
 use session_pipeline_host::fault::{Fault, FaultKind};
 
 use super::raw::Raw;
@@ -268,7 +268,7 @@ fn a_table_that_begins_above_the_limit_is_no_processor() {
 #[test]
 fn names_that_lead_to_other_tables_lead_nowhere() {
     let (dir, usage) = (session_pipeline_harness::DataDir::new(), usage());
-    dir.write("ada/s1.jsonl", Session::new("s1").user("hello"));
+    dir.write("ada/s1.jsonl", Transcript::new("s1").user("hello"));
     let names = [
         "usage.events",
         "\"usage\".\"events\"",
@@ -359,7 +359,7 @@ fn names_that_are_reserved_or_no_names_are_no_processor() {
 #[test]
 fn a_guest_that_claims_the_name_of_another_is_unavailable_and_the_other_is_not() {
     let dir = session_pipeline_harness::DataDir::new();
-    dir.write("ada/s1.jsonl", Session::new("s1").user("hello"));
+    dir.write("ada/s1.jsonl", Transcript::new("s1").user("hello"));
     let (_, component) = Raw::new("usage").component();
     let usage = usage();
     let pipeline = TestPipeline::open(&dir, &[("faulty-raw", component), usage]);

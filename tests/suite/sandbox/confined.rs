@@ -18,18 +18,20 @@ use rustix::process::{Pid, Signal, getpid, kill_process, test_kill_process};
 use session_pipeline_bundle::USAGE;
 use session_pipeline_harness::{DataDir, Guest, TestPipeline};
 use session_pipeline_host::limits::{Compiler, Limits};
-use session_pipeline_host::model::{Caller, LanguageModel, LlmError, Request, Response};
-use session_pipeline_host::sandbox::{Confined, Engine, Reach, compile, confine_thread, load};
+use session_pipeline_host::model::{LanguageModel, LlmCaller, LlmError, LlmRequest, LlmResponse};
+use session_pipeline_host::sandbox::{
+    Confinement, Engine, FileAccess, compile, confine_thread, load,
+};
 use session_pipeline_host::sessions::SessionsRoot;
 
 use crate::guests::misbehaving;
 
 /// What this kernel supports, tried on a thread of its own, since confinement is permanent.
-fn can() -> Confined {
+fn can() -> Confinement {
     let dir = tempfile::tempdir().unwrap();
     let folder = File::open(dir.path()).unwrap();
     let confined = thread::spawn(move || {
-        confine_thread(Reach {
+        confine_thread(FileAccess {
             sessions: Some(folder.as_fd()),
             scratch: &[],
         })
@@ -46,7 +48,7 @@ fn confined<T: Send + 'static>(
     let sessions = File::open(sessions).unwrap();
     let scratch = scratch.to_owned();
     let thread = thread::spawn(move || {
-        confine_thread(Reach {
+        confine_thread(FileAccess {
             sessions: Some(sessions.as_fd()),
             scratch: &[&scratch, Path::new("/nowhere")],
         })
@@ -88,7 +90,7 @@ fn start_a_program() -> Result<(), ErrorKind> {
 }
 
 impl LanguageModel for Probe {
-    fn complete(&self, _: &Request, _: Caller<'_>) -> Result<Response, LlmError> {
+    fn complete(&self, _: &LlmRequest, _: LlmCaller<'_>) -> Result<LlmResponse, LlmError> {
         let (sender, receiver) = &*self.watcher.lock().unwrap();
         let thread = rustix::thread::gettid().as_raw_nonzero().get();
         sender.send(thread.try_into().unwrap()).unwrap();
@@ -114,7 +116,7 @@ impl LanguageModel for Probe {
             state,
         };
         *self.found.lock().unwrap() = Some(found);
-        Ok(Response {
+        Ok(LlmResponse {
             text: "answer".to_owned(),
             model: "probe".to_owned(),
             input_tokens: 1,

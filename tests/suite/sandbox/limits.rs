@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use session_pipeline_bundle::{FAULTY, USAGE};
-use session_pipeline_harness::{Guest, Session};
+use session_pipeline_harness::{Guest, Transcript};
 use session_pipeline_host::fault::FaultKind;
 use session_pipeline_host::limits::Limits;
 use session_pipeline_host::processor::Execution;
@@ -192,7 +192,7 @@ fn outcome(execution: &Execution) -> String {
 
 #[test]
 fn the_same_bytes_give_the_same_rows_for_the_same_fuel() {
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .user("hello")
         .assistant(|m| m.tokens(10, 20).tool("Bash"))
         .tool_result(Ok("done"));
@@ -200,7 +200,7 @@ fn the_same_bytes_give_the_same_rows_for_the_same_fuel() {
     let first = outcome(&usage.process(&session));
     assert_eq!(outcome(&usage.process(&session)), first, "at once");
     // Whatever another session leaves behind in the pool's memory.
-    usage.extract(Session::new("s2").user(&"long ".repeat(100_000)));
+    usage.extract(Transcript::new("s2").user(&"long ".repeat(100_000)));
     assert_eq!(outcome(&usage.process(&session)), first, "after another");
     let elsewhere = Guest::load(USAGE);
     assert_eq!(outcome(&elsewhere.process(&session)), first, "elsewhere");

@@ -5,13 +5,13 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use session_pipeline_harness::strategies::{Action, FILES, actions};
+use session_pipeline_harness::strategies::{FILES, FolderAction, actions};
 use session_pipeline_harness::{DataDir, TestPipeline, cases, counted, pipeline};
 use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_host::content::ContentHash;
 use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_pipeline::run::RunRequest;
-use session_pipeline_store::retry::{Content, Failures, Verdict};
+use session_pipeline_store::retry::{FailedContent, FailureState, RetryDecision};
 
 use super::HOUR;
 use crate::database::{cell, execute, rows};
@@ -46,7 +46,7 @@ struct ModelRow {
 
 struct ModelFailure {
     content: Vec<u8>,
-    failures: Failures,
+    failures: FailureState,
 }
 
 /// Size, mtime and ctime.
@@ -105,15 +105,15 @@ impl Model {
                 .map(|failure| failure.failures)
                 .unwrap_or_default();
             match failed_so.verdict(now, by_person) {
-                Verdict::Waiting => {
+                RetryDecision::Waiting => {
                     counts.waiting += 1;
                     continue;
                 }
-                Verdict::Quarantined => {
+                RetryDecision::Quarantined => {
                     counts.quarantined += 1;
                     continue;
                 }
-                Verdict::Try => counts.scanned += 1,
+                RetryDecision::Try => counts.scanned += 1,
             }
             match self.rows.get_mut(key) {
                 Some(row) if row.content == *content => {
@@ -127,7 +127,7 @@ impl Model {
                         content: content.clone(),
                         failures: failed_so.after(
                             &Fault::new(FaultKind::Panic, ""),
-                            Content::Same,
+                            FailedContent::Same,
                             now,
                             cadence,
                         ),
@@ -205,7 +205,7 @@ fn request(by_person: bool) -> RunRequest {
 }
 
 /// Lets all of it happen, holding every run against the model, with a restart in the middle.
-fn live_through(actions: &[Action]) -> Result<(), TestCaseError> {
+fn live_through(actions: &[FolderAction]) -> Result<(), TestCaseError> {
     let dir = prepared_dir();
     let mut model = Model::default();
     let mut pipeline = TestPipeline::open(&dir, &[panics()]);
@@ -214,12 +214,12 @@ fn live_through(actions: &[Action]) -> Result<(), TestCaseError> {
     drop(manifest);
     // The end is a run as well, and one with nothing new after it.
     let settle = [
-        Action::Tick(HOUR),
-        Action::Run { by_person: true },
-        Action::Run { by_person: false },
+        FolderAction::Tick(HOUR),
+        FolderAction::Run { by_person: true },
+        FolderAction::Run { by_person: false },
     ];
     for (step, action) in actions.iter().chain(&settle).enumerate() {
-        let &Action::Run { by_person } = action else {
+        let &FolderAction::Run { by_person } = action else {
             action.apply(&dir);
             continue;
         };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use session_pipeline_host::sessions::Observed;
+use session_pipeline_host::sessions::FileStat;
 use session_pipeline_pipeline::scan::ScanPlan;
 use session_pipeline_store::state_rows::{FailureRow, StateRow};
 
@@ -16,14 +16,14 @@ use super::{
 struct Case {
     key: &'static str,
     /// `None`: the file is gone.
-    file: Option<Observed>,
+    file: Option<FileStat>,
     row: Option<StateRow>,
     failure: Option<FailureRow>,
 }
 
 fn case(
     key: &'static str,
-    file: Option<Observed>,
+    file: Option<FileStat>,
     row: Option<StateRow>,
     failure: Option<FailureRow>,
 ) -> Case {
@@ -38,7 +38,7 @@ fn case(
 /// A data directory with a session in each situation. The component that runs has version 3.
 fn data_dir() -> Vec<Case> {
     let on_disk = Some(file(HOUR));
-    let grown = Some(Observed {
+    let grown = Some(FileStat {
         size: 140,
         ..file(HOUR / 4)
     });
@@ -161,16 +161,16 @@ fn shown(plan: &ScanPlan, keys: &HashMap<i64, &str>) -> String {
         candidates.join("\n    "),
         plan.waiting,
         plan.quarantined,
-        keys(&plan.presence.vanished),
+        keys(&plan.presence.missing),
         keys(&plan.presence.returned),
     )
 }
 
-fn on_disk(file: Observed) -> String {
+fn on_disk(file: FileStat) -> String {
     format!("{} B, {}", file.size, age(file))
 }
 
-fn age(file: Observed) -> String {
+fn age(file: FileStat) -> String {
     let age = session_pipeline_harness::clock::START.as_nanos() - file.mtime_ns;
     let age = Duration::from_nanos(age.unsigned_abs());
     assert!(age > MILLISECOND);
@@ -200,7 +200,7 @@ fn reason(case: &Case) -> String {
             false => "not the file that failed",
         });
     }
-    let compare = |known: Observed| match known {
+    let compare = |known: FileStat| match known {
         known if known == file => "same size and times",
         known if known.size == file.size => "same size, other times",
         _ => "other size",

@@ -8,7 +8,7 @@ use session_pipeline_harness::{cases, clock};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::schedule::TickTooLong;
-use session_pipeline_pipeline::scheduler::timetable::{JobEnd, Timetable};
+use session_pipeline_pipeline::scheduler::timetable::{JobResult, Timetable};
 use session_pipeline_store::JobRow;
 
 use super::{HOUR, MINUTE, at, schedule};
@@ -94,7 +94,7 @@ fn what_was_kept_counts_for_the_jobs_that_there_still_are() {
         last_run_at: Some(at(0, "11:50")),
         last_status: Some("failed".to_owned()),
     };
-    jobs.remember(&[row("session-processor:gone"), row("session-processor:p1")]);
+    jobs.restore(&[row("session-processor:gone"), row("session-processor:p1")]);
     assert_eq!(started(&mut jobs, at(0, "12:00")), ["p0"]);
     assert_eq!(started(&mut jobs, at(0, "12:05")), ["p1"]);
 }
@@ -111,10 +111,10 @@ fn after_three_days_down_every_job_runs_once() {
             last_status: None,
         })
         .collect();
-    jobs.remember(&rows);
+    jobs.restore(&rows);
     assert_eq!(started(&mut jobs, at(0, "12:00")), ["p0", "p1", "p2", "p3"]);
     for job in jobs.clone().jobs() {
-        jobs.ended(&job.name, JobEnd::Ok);
+        jobs.finish(&job.name, JobResult::Ok);
     }
     assert!(started(&mut jobs, at(0, "12:01")).is_empty());
     assert_eq!(started(&mut jobs, at(0, "18:00")), ["p0", "p1", "p3"]);
@@ -124,10 +124,10 @@ fn after_three_days_down_every_job_runs_once() {
 fn a_daily_time_just_before_midnight_is_not_missed_between_two_ticks() {
     let mut jobs = timetable(&["daily 23:59"]);
     assert_eq!(started(&mut jobs, at(0, "12:00")), ["p0"], "it never ran");
-    jobs.ended("session-processor:p0", JobEnd::Ok);
+    jobs.finish("session-processor:p0", JobResult::Ok);
     assert!(started(&mut jobs, at(0, "23:58:31")).is_empty());
     assert_eq!(started(&mut jobs, at(1, "00:00:31")), ["p0"]);
-    jobs.ended("session-processor:p0", JobEnd::Ok);
+    jobs.finish("session-processor:p0", JobResult::Ok);
     assert!(started(&mut jobs, at(1, "00:02:31")).is_empty());
 }
 
@@ -139,9 +139,9 @@ fn a_daily_time_that_passed_while_the_server_was_down_over_midnight_is_caught_up
         last_status: Some("ok".to_owned()),
     };
     let mut jobs = timetable(&["daily 04:15,23:00"]);
-    jobs.remember(&[last]);
+    jobs.restore(&[last]);
     assert_eq!(started(&mut jobs, at(1, "00:30")), ["p0"]);
-    jobs.ended("session-processor:p0", JobEnd::Failed("no".to_owned()));
+    jobs.finish("session-processor:p0", JobResult::Failed("no".to_owned()));
     assert!(started(&mut jobs, at(1, "04:14:59")).is_empty());
     assert_eq!(started(&mut jobs, at(1, "04:15")), ["p0"]);
 }
@@ -151,7 +151,7 @@ fn a_clock_set_back_neither_stops_a_job_nor_runs_it_at_once() {
     let mut jobs = timetable(&["every 15m", "daily 09:00"]);
     let all = |jobs: &mut Timetable| {
         for job in jobs.clone().jobs() {
-            jobs.ended(&job.name, JobEnd::Ok);
+            jobs.finish(&job.name, JobResult::Ok);
         }
     };
     assert_eq!(started(&mut jobs, at(0, "09:00:10")), ["p0", "p1"]);
@@ -174,7 +174,7 @@ fn a_clock_set_on_is_one_run_and_no_burst() {
     let mut runs = 0;
     for minute in 0..30 {
         for job in jobs.clone().jobs() {
-            jobs.ended(&job.name, JobEnd::Ok);
+            jobs.finish(&job.name, JobResult::Ok);
         }
         let now = at(40, "10:00").plus(MINUTE * minute);
         runs += started(&mut jobs, now).len();
@@ -242,21 +242,21 @@ fn rows_of(jobs: &Timetable) -> Vec<JobRow> {
 fn restarted(jobs: &Timetable) -> Timetable {
     let rows = rows_of(jobs);
     let mut jobs = timetable(&SCHEDULES);
-    jobs.remember(&rows);
+    jobs.restore(&rows);
     jobs
 }
 
 #[test]
 fn a_new_process_knows_how_a_job_ended_and_not_why() {
     for (end, word, reason) in [
-        (JobEnd::Ok, "ok", None),
+        (JobResult::Ok, "ok", None),
         (
-            JobEnd::Failed("3 failed".to_owned()),
+            JobResult::Failed("3 failed".to_owned()),
             "failed",
             Some("3 failed"),
         ),
         (
-            JobEnd::Refused("not here".to_owned()),
+            JobResult::Rejected("not here".to_owned()),
             "refused",
             Some("not here"),
         ),
@@ -264,7 +264,7 @@ fn a_new_process_knows_how_a_job_ended_and_not_why() {
         assert_eq!((end.as_str(), end.reason()), (word, reason));
         let mut jobs = timetable(&SCHEDULES);
         started(&mut jobs, at(0, "00:00"));
-        jobs.ended("session-processor:p0", end);
+        jobs.finish("session-processor:p0", end);
         let after = restarted(&jobs).jobs()[0].last_end.clone().unwrap();
         assert_eq!((after.as_str(), after.reason()), (word, reason.map(|_| "")));
     }
@@ -274,7 +274,7 @@ fn a_new_process_knows_how_a_job_ended_and_not_why() {
 fn a_processor_that_comes_gets_a_job_and_one_that_goes_takes_its_job_along() {
     let mut timetable = timetable(&["every 10m", "every 10m"]);
     assert_eq!(started(&mut timetable, at(0, "00:00")), ["p0", "p1"]);
-    timetable.ended("session-processor:p0", JobEnd::Ok);
+    timetable.finish("session-processor:p0", JobResult::Ok);
     let kept = JobRow {
         name: "session-processor:new".to_owned(),
         last_run_at: Some(at(0, "00:00")),
@@ -289,10 +289,10 @@ fn a_processor_that_comes_gets_a_job_and_one_that_goes_takes_its_job_along() {
         let jobs = timetable.jobs().iter();
         jobs.map(|job| job.processor.clone()).collect()
     };
-    timetable.follow(&config, now(&["new", "newer"]), std::slice::from_ref(&kept));
+    timetable.update_processors(&config, now(&["new", "newer"]), std::slice::from_ref(&kept));
     assert_eq!(names(&timetable), ["new", "newer", "p1"], "p1 is at work");
-    timetable.ended("session-processor:p1", JobEnd::Ok);
-    timetable.follow(&config, now(&["new", "newer"]), &[kept]);
+    timetable.finish("session-processor:p1", JobResult::Ok);
+    timetable.update_processors(&config, now(&["new", "newer"]), &[kept]);
     assert_eq!(names(&timetable), ["new", "newer"]);
     assert_eq!(
         started(&mut timetable, at(0, "00:00:01")),
@@ -306,18 +306,18 @@ fn a_processor_that_comes_gets_a_job_and_one_that_goes_takes_its_job_along() {
 fn a_processor_that_stays_keeps_its_job_and_goes_by_its_new_cadence() {
     let mut timetable = timetable(&["every 10m"]);
     assert_eq!(started(&mut timetable, at(0, "00:00")), ["p0"]);
-    timetable.ended("session-processor:p0", JobEnd::Ok);
+    timetable.finish("session-processor:p0", JobResult::Ok);
     let mut config = Config::new("data");
     config.scheduler.tick = MINUTE * 5;
     let follow = |timetable: &mut Timetable, cadence| {
-        timetable.follow(&config, [("p0".to_owned(), Some(cadence))], &[]);
+        timetable.update_processors(&config, [("p0".to_owned(), Some(cadence))], &[]);
     };
     follow(&mut timetable, HOUR);
     assert_eq!(started(&mut timetable, at(0, "00:20")), [""; 0]);
     follow(&mut timetable, MINUTE * 20);
     assert_eq!(started(&mut timetable, at(0, "00:20")), ["p0"]);
     // Shorter than the tick is every tick.
-    timetable.ended("session-processor:p0", JobEnd::Ok);
+    timetable.finish("session-processor:p0", JobResult::Ok);
     follow(&mut timetable, Duration::from_secs(1));
     assert_eq!(timetable.jobs()[0].schedule.interval(), Some(MINUTE * 5));
 }
@@ -354,8 +354,8 @@ proptest! {
                 }
                 Event::End { job, is_well } => {
                     let index = job.index(models.len());
-                    let end = if is_well { JobEnd::Ok } else { JobEnd::Failed("no".to_owned()) };
-                    let tick = jobs.ended(&format!("session-processor:p{index}"), end);
+                    let end = if is_well { JobResult::Ok } else { JobResult::Failed("no".to_owned()) };
+                    let tick = jobs.finish(&format!("session-processor:p{index}"), end);
                     let model = &mut models[index];
                     prop_assert_eq!(tick.is_some(), model.running_since.is_some());
                     model.last_start = model.running_since.take().or(model.last_start);
@@ -390,7 +390,7 @@ proptest! {
             if restart == 0 {
                 let rows = rows_of(&jobs);
                 jobs = timetable(&[&text]);
-                jobs.remember(&rows);
+                jobs.restore(&rows);
             }
             let has_passed = last.is_none_or(|last| {
                 (last / 86_400..=now / 86_400).any(|day| {
@@ -404,7 +404,7 @@ proptest! {
             prop_assert_eq!(starts, usize::from(has_passed), "{} s, last {:?}", now, last);
             if has_passed {
                 last = Some(now);
-                jobs.ended("session-processor:p0", JobEnd::Ok);
+                jobs.finish("session-processor:p0", JobResult::Ok);
             }
         }
     }
@@ -444,7 +444,7 @@ proptest! {
                 }
                 Event::End { job, .. } => {
                     let index = job.index(models.len());
-                    jobs.ended(&format!("session-processor:p{index}"), JobEnd::Ok);
+                    jobs.finish(&format!("session-processor:p{index}"), JobResult::Ok);
                     models[index].running_since = None;
                     models[index].quiet_since = now;
                 }

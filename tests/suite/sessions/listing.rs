@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, TestPipeline, cases};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_pipeline::listing::{
-    self, ListedSession, Listing, ListingError, Pages, Part, ShownSession,
+    self, ListRange, ListedSession, Listing, ListingError, SessionPages, SessionWithDetails,
 };
-use session_pipeline_pipeline::scan::Check;
-use session_pipeline_store::{Actor, Audited};
+use session_pipeline_pipeline::scan::ContentCheck;
+use session_pipeline_store::{Actor, AuditedAction};
 
 use crate::database::execute;
 use crate::guests::{PANICS, POISON, WELL_BEHAVED, panics, prepared_dir, well_behaved};
@@ -22,7 +22,7 @@ fn list(pipeline: &TestPipeline) -> Listing {
     listing::list(config, registry, Some(pipeline.store()), now).unwrap()
 }
 
-fn show(pipeline: &TestPipeline, key: &str) -> Result<ShownSession, ListingError> {
+fn show(pipeline: &TestPipeline, key: &str) -> Result<SessionWithDetails, ListingError> {
     let pipeline = pipeline.pipeline();
     let (config, registry) = (pipeline.config(), pipeline.registry());
     let now = pipeline.clock().now();
@@ -30,8 +30,8 @@ fn show(pipeline: &TestPipeline, key: &str) -> Result<ShownSession, ListingError
 }
 
 /// Someone who asks for sessions to be processed again.
-fn asked() -> Audited {
-    Audited {
+fn asked() -> AuditedAction {
+    AuditedAction {
         action: "reprocess",
         actor: Actor::cli(),
         now: UtcMicros(0),
@@ -132,7 +132,8 @@ fn a_list_is_the_same_by_pages_of_any_size_and_from_any_place() {
     let now = inner.clock().now();
     for limit in 1..=8 {
         // One walk for all pages, and one for each.
-        let mut pages = Pages::open(config, registry, store, Part::default(), now).unwrap();
+        let mut pages =
+            SessionPages::open(config, registry, store, ListRange::default(), now).unwrap();
         let mut first = Vec::new();
         while let Some(page) = Some(pages.next(limit).unwrap()).filter(|page| !page.is_empty()) {
             first.extend(page);
@@ -143,11 +144,11 @@ fn a_list_is_the_same_by_pages_of_any_size_and_from_any_place() {
             let after = second
                 .last()
                 .map(|session: &ListedSession| session.key.clone());
-            let part = Part {
+            let part = ListRange {
                 after: after.as_deref(),
                 limit: Some(limit),
             };
-            let mut pages = Pages::open(config, registry, store, part, now).unwrap();
+            let mut pages = SessionPages::open(config, registry, store, part, now).unwrap();
             let page = pages.next(limit).unwrap();
             if page.is_empty() {
                 break;
@@ -337,7 +338,7 @@ proptest! {
         let processor = pipeline.pipeline().processor(PANICS).unwrap();
         let (plan, _) = pipeline.pipeline().plan(&root, &processor, false).unwrap();
         // A touched file that failed may only have been touched: it is hashed, and then left alone.
-        let is_tried = |check: Check| !matches!(check, Check::FailureHash { .. });
+        let is_tried = |check: ContentCheck| !matches!(check, ContentCheck::FailureHash { .. });
         let mut tried: Vec<String> = plan.candidates.iter().filter(|candidate| is_tried(candidate.check))
             .map(|candidate| candidate.key.clone()).collect();
         tried.sort_unstable();

@@ -1,7 +1,7 @@
 //! Sub-agents: wherever an agent leaves what they did, it counts, and once.
 
 use serde_json::{Value, json};
-use session_pipeline_harness::{DataDir, Session, TestPipeline};
+use session_pipeline_harness::{DataDir, TestPipeline, Transcript};
 
 use super::{HAIKU, OPUS, extract};
 use crate::database::rows;
@@ -24,7 +24,7 @@ fn reported(depth: usize, id: &str) -> Value {
     })
 }
 
-fn progress(session: Session, kind: &str, inner: &Value) -> Session {
+fn progress(session: Transcript, kind: &str, inner: &Value) -> Transcript {
     session.entry(
         "progress",
         json!({ "data": { "type": kind, "message": inner } }),
@@ -33,7 +33,7 @@ fn progress(session: Session, kind: &str, inner: &Value) -> Session {
 
 #[test]
 fn a_report_counts_however_many_agents_it_comes_through() {
-    let session = (1..=4).fold(Session::new("s1"), |session, depth| {
+    let session = (1..=4).fold(Transcript::new("s1"), |session, depth| {
         progress(
             session,
             "agent_progress",
@@ -60,7 +60,7 @@ fn a_report_counts_however_many_agents_it_comes_through() {
 
 #[test]
 fn what_is_nested_in_progress_of_another_kind_is_no_report() {
-    let session = progress(Session::new("s1"), "hook_progress", &reported(2, "m1"));
+    let session = progress(Transcript::new("s1"), "hook_progress", &reported(2, "m1"));
     assert!(extract(session).rows("messages", "line").is_empty());
 }
 
@@ -71,7 +71,7 @@ fn usage_that_can_not_be_read_makes_a_bad_line_at_any_depth() {
         let broken: Value =
             serde_json::from_str(&text.replace("\"input_tokens\":3", "\"input_tokens\":-3"))
                 .unwrap();
-        let extracted = extract(progress(Session::new("s1"), "agent_progress", &broken));
+        let extracted = extract(progress(Transcript::new("s1"), "agent_progress", &broken));
         assert_eq!(
             extracted.rows("sessions", "lines bad_lines messages output_tokens"),
             ["1 | 1 | 1 | 4"],
@@ -88,7 +88,7 @@ fn a_call_of_a_sub_agent_fails_by_the_result_that_progress_reports() {
         "type": "tool_result", "tool_use_id": "tool-of-m1", "is_error": true,
         "content": [{ "type": "text", "text": "Exit code 2" }],
     }));
-    let session = progress(Session::new("s1"), "agent_progress", &reported(1, "m1"));
+    let session = progress(Transcript::new("s1"), "agent_progress", &reported(1, "m1"));
     let extracted = extract(progress(session, "agent_progress", &failed));
     assert_eq!(
         extracted.rows("events", "tool_name is_error error_class"),
@@ -101,8 +101,8 @@ fn a_call_of_a_sub_agent_fails_by_the_result_that_progress_reports() {
 }
 
 /// One message of a sub-agent of session `s1`.
-fn agents(id: &str) -> Session {
-    Session::new("s1")
+fn agents(id: &str) -> Transcript {
+    Transcript::new("s1")
         .sidechain(id)
         .assistant(|m| m.id(&format!("msg-of-{id}")).model(HAIKU).tool("Read"))
 }
@@ -112,7 +112,7 @@ fn the_file_of_a_sub_agent_is_found_in_every_layout_and_a_journal_is_no_transcri
     let dir = DataDir::new();
     dir.write(
         "ada/s1.jsonl",
-        Session::new("s1").assistant(|m| m.tool("Task")),
+        Transcript::new("s1").assistant(|m| m.tool("Task")),
     );
     dir.write("ada/agent-flat.jsonl", agents("flat"));
     dir.write("ada/s1/subagents/agent-nested.jsonl", agents("nested"));
@@ -123,14 +123,14 @@ fn the_file_of_a_sub_agent_is_found_in_every_layout_and_a_journal_is_no_transcri
     // It repeats what agents returned: whatever stands in it stands in their own files too.
     dir.write(
         "ada/s1/subagents/workflows/wf_1/journal.jsonl",
-        Session::new("s1")
+        Transcript::new("s1")
             .line(&json!({ "type": "started", "agentId": "deep" }))
             .assistant(|m| m.id("msg-of-journal").tool("Bash")),
     );
     // Only beside sub-agents is it one: a person may call a session so.
     dir.write(
         "bob/journal.jsonl",
-        Session::new("s2").assistant(|m| m.id("msg-of-bob")),
+        Transcript::new("s2").assistant(|m| m.id("msg-of-bob")),
     );
 
     let pipeline = TestPipeline::open(&dir, &[guests::usage()]);
@@ -159,15 +159,15 @@ fn the_file_of_a_sub_agent_is_found_in_every_layout_and_a_journal_is_no_transcri
 
 #[test]
 fn a_file_is_a_sub_agents_if_all_that_is_said_in_it_is() {
-    let is_sidechain = |session: Session| extract(session).text("sessions", "is_sidechain");
+    let is_sidechain = |session: Transcript| extract(session).text("sessions", "is_sidechain");
     assert_eq!(is_sidechain(agents("a1").user("look there")), "true");
-    assert_eq!(is_sidechain(Session::new("s1").user("hello")), "false");
+    assert_eq!(is_sidechain(Transcript::new("s1").user("hello")), "false");
     assert_eq!(
-        is_sidechain(Session::new("s1").summary("Nobody spoke")),
+        is_sidechain(Transcript::new("s1").summary("Nobody spoke")),
         "false"
     );
     // A replay within a conversation is no sub-agent's file.
-    let replay = Session::new("s1")
+    let replay = Transcript::new("s1")
         .user("hello")
         .sidechain("a1")
         .user("look around");
@@ -177,7 +177,7 @@ fn a_file_is_a_sub_agents_if_all_that_is_said_in_it_is() {
 #[test]
 fn a_chatty_sub_agent_does_not_decide_the_model_of_a_conversation() {
     let chatty = (0..5).fold(
-        Session::new("s1").assistant(|m| m.model(OPUS)),
+        Transcript::new("s1").assistant(|m| m.model(OPUS)),
         |session, _| session.progress(|m| m.model(HAIKU)),
     );
     assert_eq!(extract(chatty).text("sessions", "primary_model"), OPUS);
@@ -197,7 +197,7 @@ fn the_source_of_a_call_is_its_name_and_not_what_sticks_to_the_turn() {
         ] },
         "attributionSkill": "plug:pdf", "attributionPlugin": "plug", "attributionMcpServer": "jira",
     });
-    let session = Session::new("s1").entry("assistant", attributed);
+    let session = Transcript::new("s1").entry("assistant", attributed);
     assert_eq!(
         extract(session).rows("events", "tool_name skill_name plugin mcp_server source"),
         [

@@ -2,9 +2,9 @@
 //! worked out by hand, and what the reports say.
 
 use serde_json::{Value, json};
-use session_pipeline_harness::session::Message;
-use session_pipeline_harness::{DataDir, Session, TestPipeline};
-use session_pipeline_pipeline::report::{By, Report, Totals};
+use session_pipeline_harness::session::AgentMessage;
+use session_pipeline_harness::{DataDir, TestPipeline, Transcript};
+use session_pipeline_pipeline::report::{ReportGrouping, UsageReport, UsageTotals};
 
 use crate::guests::{usage, usage_dir};
 use crate::report::{reported, tools_reported};
@@ -29,12 +29,12 @@ impl Reports {
         }
     }
 
-    fn by(&self, by: By) -> Report {
+    fn by(&self, by: ReportGrouping) -> UsageReport {
         reported(&self.pipeline, by)
     }
 
-    fn totals(&self) -> Totals {
-        self.by(By::Day).totals
+    fn totals(&self) -> UsageTotals {
+        self.by(ReportGrouping::Day).totals
     }
 
     /// Input, output, cache read, cache written, messages and dollars.
@@ -43,9 +43,9 @@ impl Reports {
     }
 
     /// The same for each row of a report.
-    fn rows(&self, by: By) -> Vec<String> {
+    fn rows(&self, by: ReportGrouping) -> Vec<String> {
         let rows = self.by(by).rows;
-        let row = |row: &session_pipeline_pipeline::report::Row| {
+        let row = |row: &session_pipeline_pipeline::report::ReportRow| {
             format!(
                 "{}: {}",
                 row.key.as_deref().unwrap_or("-"),
@@ -74,7 +74,7 @@ impl Reports {
     }
 }
 
-fn show(totals: &Totals) -> String {
+fn show(totals: &UsageTotals) -> String {
     let cost = totals
         .cost_usd
         .map_or("?".to_owned(), |cost| cost.to_string());
@@ -153,7 +153,11 @@ fn a_compaction_within_a_request_is_billed() {
         reports.sums(),
         "203000 in, 4500 out, 0 read, 0 written, 1 messages, $0.6765"
     );
-    for by in [By::Session, By::Model, By::Project] {
+    for by in [
+        ReportGrouping::Session,
+        ReportGrouping::Model,
+        ReportGrouping::Project,
+    ] {
         let rows = reports.by(by).rows;
         assert_eq!(rows.len(), 1);
         assert_eq!(show(&rows[0].totals), reports.sums());
@@ -180,7 +184,7 @@ fn a_whole_number_written_as_a_float_counts() {
     let part = r#"{"input_tokens":204.8,"output_tokens":30}"#;
     let reports = Reports::of(answer("m1", SONNET, whole) + &answer("m2", "glm-4.5", part));
     assert_eq!(
-        reports.rows(By::Model),
+        reports.rows(ReportGrouping::Model),
         [
             format!("{SONNET}: 512 in, 64 out, 1024 read, 0 written, 1 messages, $0.0028032"),
             "glm-4.5: 205 in, 30 out, 0 read, 0 written, 1 messages, $?".to_owned(),
@@ -310,9 +314,9 @@ fn an_unreadable_value_costs_only_that_value() {
 /// Case 17.
 #[test]
 fn a_session_belongs_to_the_project_that_it_began_in() {
-    let step = |m: Message, input, output| m.tokens(input, output).model(SONNET);
+    let step = |m: AgentMessage, input, output| m.tokens(input, output).model(SONNET);
     let moving = |folders: [&str; 3]| {
-        Session::new("s1")
+        Transcript::new("s1")
             .cwd(folders[0])
             .user("go")
             .assistant(|m| step(m, 100, 10))
@@ -322,7 +326,7 @@ fn a_session_belongs_to_the_project_that_it_began_in() {
             .assistant(|m| step(m, 300, 30))
     };
     let projects = |folders| {
-        let rows = Reports::of(moving(folders).bytes()).rows(By::Project);
+        let rows = Reports::of(moving(folders).bytes()).rows(ReportGrouping::Project);
         rows.join("; ")
     };
     let figures = "600 in, 60 out, 0 read, 0 written, 3 messages, $0.0027";
@@ -371,12 +375,14 @@ fn the_letter_of_a_drive_makes_no_other_project() {
         ("b", r"C:\kim\shop"),
         ("c", r"C:\kim\shop\"),
     ] {
-        let session = Session::new(name).cwd(folder).assistant(|m| m.tokens(1, 1));
+        let session = Transcript::new(name)
+            .cwd(folder)
+            .assistant(|m| m.tokens(1, 1));
         dir.write(&format!("kim/{name}.jsonl"), session);
     }
     let pipeline = TestPipeline::open(&dir, &[usage()]);
     pipeline.run("usage");
-    let rows = reported(&pipeline, By::Project).rows;
+    let rows = reported(&pipeline, ReportGrouping::Project).rows;
     let keys: Vec<_> = rows.iter().map(|row| row.key.as_deref().unwrap()).collect();
     assert_eq!(keys, [r"C:\kim\shop"]);
 }
@@ -514,15 +520,18 @@ fn what_the_agent_wrote_for_an_error_is_no_message() {
     let reports = Reports::of([answered, made_up, error, odd].concat());
     let expected = "100 in, 10 out, 0 read, 0 written, 1 messages, $0.00045";
     assert_eq!(reports.sums(), expected);
-    assert_eq!(reports.rows(By::Model), [format!("{SONNET}: {expected}")]);
+    assert_eq!(
+        reports.rows(ReportGrouping::Model),
+        [format!("{SONNET}: {expected}")]
+    );
     assert!(!reports.totals().output_is_lower_bound);
-    let session = &reports.by(By::Session).rows[0];
+    let session = &reports.by(ReportGrouping::Session).rows[0];
     assert_eq!(session.totals.messages, 1);
 }
 
 #[test]
 fn a_denied_permission_is_a_rejection() {
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .assistant(|m| m.tool("Bash"))
         .tool_result(Err(
             "Permission for this tool use was denied. The tool use was rejected.\nThe user said: use make",

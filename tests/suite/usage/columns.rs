@@ -2,14 +2,14 @@
 //! names.
 
 use serde_json::json;
-use session_pipeline_harness::Session;
+use session_pipeline_harness::Transcript;
 
 use super::{OPUS, SONNET, extract};
 
 /// A session in which every column has something to say; later lines name another folder, branch
 /// and version than the first.
-fn session() -> Session {
-    Session::new("s1")
+fn session() -> Transcript {
+    Transcript::new("s1")
         .cwd("/home/dev/one")
         .git_branch("first")
         .version("2.1.1")

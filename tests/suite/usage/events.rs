@@ -1,13 +1,13 @@
 //! Calls, commands and prompts.
 
 use serde_json::json;
-use session_pipeline_harness::Session;
+use session_pipeline_harness::Transcript;
 
 use super::extract;
 
 #[test]
 fn every_kind_of_call_has_its_name_and_its_source() {
-    let session = Session::new("s1").assistant(|m| {
+    let session = Transcript::new("s1").assistant(|m| {
         m.tool("Bash")
             .tool_with("Skill", json!({ "skill": "pdf" }))
             .tool_with("Skill", json!({ "skill": "plug:pdf" }))
@@ -33,14 +33,16 @@ fn every_kind_of_call_has_its_name_and_its_source() {
 
 #[test]
 fn the_counts_of_a_session_are_those_of_its_events() {
-    let session = Session::new("s1").slash_command("/review").assistant(|m| {
-        m.tool("Bash")
-            .tool("Bash")
-            .tool_with("Skill", json!({ "skill": "pdf" }))
-            .tool_with("Skill", json!({ "skill": "pdf" }))
-            .tool_with("Task", json!({ "subagent_type": "Explore" }))
-            .tool("mcp__github__create_issue")
-    });
+    let session = Transcript::new("s1")
+        .slash_command("/review")
+        .assistant(|m| {
+            m.tool("Bash")
+                .tool("Bash")
+                .tool_with("Skill", json!({ "skill": "pdf" }))
+                .tool_with("Skill", json!({ "skill": "pdf" }))
+                .tool_with("Task", json!({ "subagent_type": "Explore" }))
+                .tool("mcp__github__create_issue")
+        });
     let extracted = extract(session.tool_result(Err("Exit code 1")));
     assert_eq!(extracted.items, 7);
     assert_eq!(
@@ -54,7 +56,7 @@ fn the_counts_of_a_session_are_those_of_its_events() {
 
 /// How a call failed, by what its result says.
 fn error_class(result: &str) -> String {
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .assistant(|m| m.tool("Bash"))
         .tool_result(Err(result));
     extract(session).text("events", "is_error error_class")
@@ -82,7 +84,7 @@ fn a_failed_call_has_a_class() {
         "true | rejected"
     );
     assert_eq!(error_class("connection refused"), "true | tool_error");
-    let fine = Session::new("s1")
+    let fine = Transcript::new("s1")
         .assistant(|m| m.tool("Bash"))
         .tool_result(Ok("Exit code 1"));
     assert_eq!(
@@ -93,7 +95,7 @@ fn a_failed_call_has_a_class() {
 
 #[test]
 fn a_result_may_stand_anywhere_and_on_a_line_of_its_own() {
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .tool_result_of("toolu_00000000000000000001", Err("Exit code 1"))
         .assistant(|m| {
             m.tool_use("toolu_00000000000000000001", "Bash", json!({}))
@@ -114,7 +116,7 @@ fn a_result_may_stand_anywhere_and_on_a_line_of_its_own() {
 
 #[test]
 fn of_two_results_of_a_call_the_first_failure_says_how() {
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .assistant(|m| m.tool_use("toolu_00000000000000000001", "Bash", json!({})))
         .tool_result_of("toolu_00000000000000000001", Ok("so far so good"))
         .tool_result_of("toolu_00000000000000000001", Err("Exit code 1"))
@@ -128,7 +130,7 @@ fn of_two_results_of_a_call_the_first_failure_says_how() {
 #[test]
 fn a_call_before_the_first_readable_time_has_that_time() {
     let call = json!([{ "type": "tool_use", "id": "t1", "name": "Bash", "input": {} }]);
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .entry(
             "assistant",
             json!({ "timestamp": null, "message": { "content": call } }),
@@ -142,7 +144,7 @@ fn a_call_before_the_first_readable_time_has_that_time() {
 
 #[test]
 fn a_call_of_a_skill_that_names_none_is_a_call_and_no_skill() {
-    let session = Session::new("s1").assistant(|m| m.tool_with("Skill", json!({ "skill": 7 })));
+    let session = Transcript::new("s1").assistant(|m| m.tool_with("Skill", json!({ "skill": 7 })));
     assert_eq!(
         extract(session).rows("sessions", "tool_calls skill_invocations distinct_skills"),
         ["1 | 0 | 0"]
@@ -154,8 +156,8 @@ const TOOL_ID: &str = "toolu_00000000000000000001";
 
 #[test]
 fn a_call_counts_once_however_often_its_line_is_repeated() {
-    let call = |session: Session| session.assistant(|m| m.tool_use(TOOL_ID, "Bash", json!({})));
-    let extracted = extract(call(call(Session::new("s1"))));
+    let call = |session: Transcript| session.assistant(|m| m.tool_use(TOOL_ID, "Bash", json!({})));
+    let extracted = extract(call(call(Transcript::new("s1"))));
     assert_eq!(
         extracted.rows("events", "line tool_id"),
         [format!("1 | {TOOL_ID}")]
@@ -164,7 +166,7 @@ fn a_call_counts_once_however_often_its_line_is_repeated() {
 
 #[test]
 fn a_null_in_a_tools_input_drops_nothing() {
-    let session = Session::new("s1").assistant(|m| {
+    let session = Transcript::new("s1").assistant(|m| {
         m.tool_use(
             "t1",
             "Bash",
@@ -178,7 +180,8 @@ fn a_null_in_a_tools_input_drops_nothing() {
 
 /// The commands of a user text.
 fn commands(text: &str) -> Vec<String> {
-    extract(Session::new("s1").user(text)).rows("events", "event_type command_name plugin source")
+    extract(Transcript::new("s1").user(text))
+        .rows("events", "event_type command_name plugin source")
 }
 
 #[test]
@@ -203,7 +206,7 @@ fn a_command_in_a_block_of_text_counts_too() {
         { "type": "text", "text": "and then <command-name>/c</command-name>" },
     ]);
     assert_eq!(
-        extract(Session::new("s1").user_content(blocks)).rows("events", "command_name"),
+        extract(Transcript::new("s1").user_content(blocks)).rows("events", "command_name"),
         ["a", "b"],
         "one for every tag of a text that begins with one"
     );
@@ -211,12 +214,12 @@ fn a_command_in_a_block_of_text_counts_too() {
 
 #[test]
 fn a_command_that_the_agent_answers_itself_counts_too() {
-    let extracted = extract(Session::new("s1").local_command("/cost"));
+    let extracted = extract(Transcript::new("s1").local_command("/cost"));
     assert_eq!(
         extracted.rows("events", "event_type command_name"),
         ["slash_command | cost"]
     );
-    let other = Session::new("s1").entry(
+    let other = Transcript::new("s1").entry(
         "system",
         json!({ "subtype": "informational", "content": "<command-name>/cost</command-name>" }),
     );
@@ -224,18 +227,27 @@ fn a_command_that_the_agent_answers_itself_counts_too() {
 }
 
 /// Prompts, user messages and results of a session.
-fn spoken(session: Session) -> String {
+fn spoken(session: Transcript) -> String {
     extract(session).text("sessions", "prompts user_messages tool_results")
 }
 
 #[test]
 fn what_a_person_types_is_a_prompt() {
-    assert_eq!(spoken(Session::new("s1").user("fix the test")), "1 | 1 | 0");
+    assert_eq!(
+        spoken(Transcript::new("s1").user("fix the test")),
+        "1 | 1 | 0"
+    );
     let blocks =
         json!([{ "type": "image", "source": {} }, { "type": "text", "text": "like this" }]);
-    assert_eq!(spoken(Session::new("s1").user_content(blocks)), "1 | 1 | 0");
+    assert_eq!(
+        spoken(Transcript::new("s1").user_content(blocks)),
+        "1 | 1 | 0"
+    );
     let typed = json!({ "message": { "content": "go on" }, "promptSource": "typed" });
-    assert_eq!(spoken(Session::new("s1").entry("user", typed)), "1 | 1 | 0");
+    assert_eq!(
+        spoken(Transcript::new("s1").entry("user", typed)),
+        "1 | 1 | 0"
+    );
 }
 
 #[test]
@@ -248,9 +260,16 @@ fn what_the_agent_writes_in_the_users_name_is_none() {
         "This session is being continued from a previous conversation that ran out of context.",
         "   ",
     ] {
-        assert_eq!(spoken(Session::new("s1").user(text)), "0 | 1 | 0", "{text}");
+        assert_eq!(
+            spoken(Transcript::new("s1").user(text)),
+            "0 | 1 | 0",
+            "{text}"
+        );
     }
-    assert_eq!(spoken(Session::new("s1").meta("a reminder")), "0 | 1 | 0");
+    assert_eq!(
+        spoken(Transcript::new("s1").meta("a reminder")),
+        "0 | 1 | 0"
+    );
     for members in [
         json!({ "message": { "content": "so far" }, "isCompactSummary": true }),
         json!({ "message": { "content": "3 files" }, "toolUseResult": { "count": 3 } }),
@@ -259,20 +278,20 @@ fn what_the_agent_writes_in_the_users_name_is_none() {
         json!({ "message": { "content": "do it" }, "origin": { "kind": "task-notification" } }),
     ] {
         assert_eq!(
-            spoken(Session::new("s1").entry("user", members.clone())),
+            spoken(Transcript::new("s1").entry("user", members.clone())),
             "0 | 1 | 0",
             "{members}"
         );
     }
     assert_eq!(
-        spoken(Session::new("s1").sidechain("a1").user("look around")),
+        spoken(Transcript::new("s1").sidechain("a1").user("look around")),
         "0 | 1 | 0"
     );
 }
 
 #[test]
 fn the_result_of_a_tool_is_neither_a_prompt_nor_a_message() {
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .assistant(|m| m.tool("Bash"))
         .tool_result(Ok("done"));
     assert_eq!(spoken(session), "0 | 0 | 1");

@@ -3,7 +3,7 @@
 use std::fs;
 
 use session_pipeline_harness::{DataDir, Extracted};
-use session_pipeline_pipeline::report::By;
+use session_pipeline_pipeline::report::ReportGrouping;
 
 use crate::database::{cell, rows};
 
@@ -68,7 +68,7 @@ fn noted(select: impl Fn(&Noted) -> bool) -> Sums {
 #[test]
 fn the_examples_come_to_what_was_worked_out_by_hand() {
     let dir = DataDir::new();
-    let report = report_of(&dir, examples(), By::Day);
+    let report = report_of(&dir, examples(), ReportGrouping::Day);
     assert_eq!(sums_of(&report.totals), noted(|_| true));
     // The same once more, for whoever compares this with what `cargo xtask run` shows: ada's
     // session, her sub-agent, what is new in her fork, bob's session, chidi's.
@@ -107,7 +107,7 @@ fn the_examples_come_to_what_was_worked_out_by_hand() {
 #[test]
 fn the_models_of_the_examples_come_to_what_was_worked_out_by_hand() {
     let dir = DataDir::new();
-    let report = report_of(&dir, examples(), By::Model);
+    let report = report_of(&dir, examples(), ReportGrouping::Model);
     let models: Vec<_> = report
         .rows
         .iter()
@@ -124,7 +124,7 @@ fn the_models_of_the_examples_come_to_what_was_worked_out_by_hand() {
 /// A data dir in which the examples were processed, its database closed.
 fn processed() -> DataDir {
     let dir = DataDir::new();
-    report_of(&dir, examples(), By::Day);
+    report_of(&dir, examples(), ReportGrouping::Day);
     dir
 }
 
@@ -220,7 +220,7 @@ fn the_examples_hold_all_that_is_counted_in_a_way_of_its_own() {
 #[test]
 fn an_independent_count_of_the_examples_comes_to_the_same() {
     let dir = DataDir::new();
-    let report = report_of(&dir, examples(), By::Day);
+    let report = report_of(&dir, examples(), ReportGrouping::Day);
     let (sums, is_lower_bound) = independent_count(&examples());
     assert_eq!(sums, sums_of(&report.totals));
     assert_eq!(is_lower_bound, report.totals.output_is_lower_bound);

@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::strategies::valid_transcript;
 use session_pipeline_harness::{TestPipeline, cases};
-use session_pipeline_pipeline::report::{By, Report, Totals};
+use session_pipeline_pipeline::report::{ReportGrouping, UsageReport, UsageTotals};
 
 use super::{Sums, report_of, sums_of};
 use crate::guests::{self, usage_dir};
@@ -21,7 +21,7 @@ fn own(transcript: &[u8], name: &str) -> Vec<u8> {
 }
 
 /// The report after runs that each find some more of these files.
-fn report_after(runs: &[Vec<(&str, &[u8])>]) -> Report {
+fn report_after(runs: &[Vec<(&str, &[u8])>]) -> UsageReport {
     let dir = usage_dir();
     let pipeline = TestPipeline::open(&dir, &[guests::usage()]);
     for files in runs {
@@ -30,12 +30,12 @@ fn report_after(runs: &[Vec<(&str, &[u8])>]) -> Report {
         }
         assert_eq!(pipeline.run("usage").stats.errors, 0);
     }
-    reported(&pipeline, By::Day)
+    reported(&pipeline, ReportGrouping::Day)
 }
 
 /// Tokens, messages and the bound, row by row: what copies must not change.
-fn counted(report: &Report) -> Vec<(Option<String>, Sums, bool)> {
-    let count = |totals: &Totals| (sums_of(totals), totals.output_is_lower_bound);
+fn counted(report: &UsageReport) -> Vec<(Option<String>, Sums, bool)> {
+    let count = |totals: &UsageTotals| (sums_of(totals), totals.output_is_lower_bound);
     let rows = report.rows.iter().map(|row| {
         let (sums, bound) = count(&row.totals);
         (row.key.clone(), sums, bound)
@@ -92,7 +92,7 @@ proptest! {
         }
         // A file of nothing, since a pattern that fits no file is an error.
         dir.write("ada/empty.jsonl", "");
-        let report = report_of(&dir, dir.sessions_root(), By::Day);
+        let report = report_of(&dir, dir.sessions_root(), ReportGrouping::Day);
         let (sums, is_lower_bound) = independent_count(&dir.sessions_root());
         prop_assert_eq!(sums, sums_of(&report.totals));
         prop_assert_eq!(is_lower_bound, report.totals.output_is_lower_bound);

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use session_pipeline_harness::strategies::growing_transcript;
-use session_pipeline_harness::{DataDir, Session, TestPipeline, cases};
+use session_pipeline_harness::{DataDir, TestPipeline, Transcript, cases};
 
 use crate::database::rows;
 use crate::guests::{self, usage_dir};
@@ -56,7 +56,7 @@ proptest! {
     ) {
         let dir = usage_dir();
         // Another session stays: an empty root is taken for one that is not mounted.
-        dir.write("bob/two.jsonl", Session::new("s2").assistant(|m| m.tool("Bash")));
+        dir.write("bob/two.jsonl", Transcript::new("s2").assistant(|m| m.tool("Bash")));
         let pipeline = TestPipeline::open(&dir, &[guests::usage()]);
         for (moment, is_absent) in moments.iter().zip(absences.iter().cycle()) {
             dir.write(KEY, moment);
@@ -80,8 +80,8 @@ proptest! {
     }
 }
 
-fn one_message() -> Session {
-    Session::new("s1")
+fn one_message() -> Transcript {
+    Transcript::new("s1")
         .user("go on")
         .assistant(|m| m.tokens(10, 20).tool("Bash"))
 }
@@ -95,10 +95,10 @@ fn counted(dir: &DataDir) -> Vec<String> {
 }
 
 /// What is counted after the session vanished and came back with this content.
-fn back_with(content: &Session) -> Vec<String> {
+fn back_with(content: &Transcript) -> Vec<String> {
     let dir = DataDir::new();
     dir.write(KEY, one_message());
-    dir.write("bob/two.jsonl", Session::new("s2").user("hello"));
+    dir.write("bob/two.jsonl", Transcript::new("s2").user("hello"));
     let pipeline = TestPipeline::open(&dir, &[guests::usage()]);
     pipeline.run("usage");
     dir.delete(KEY);
@@ -121,7 +121,7 @@ fn a_session_that_comes_back_as_it_was_counts_once() {
 fn a_session_that_comes_back_changed_counts_once_with_what_it_had() {
     let grown = one_message().assistant(|m| m.tokens(1, 2));
     assert_eq!(back_with(&grown), ["2 | 22"]);
-    let other = Session::new("s1").assistant(|m| m.id("another").tokens(5, 7));
+    let other = Transcript::new("s1").assistant(|m| m.id("another").tokens(5, 7));
     assert_eq!(
         back_with(&other),
         ["2 | 27"],

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 use session_pipeline_harness::{DataDir, TestPipeline};
-use session_pipeline_pipeline::report::By;
+use session_pipeline_pipeline::report::ReportGrouping;
 
 use super::{SONNET, sums_of};
 use crate::database::rows;
@@ -57,8 +57,8 @@ fn run(pipeline: &TestPipeline) {
 
 /// Input, output and messages of all, and what they cost; every report has the same totals.
 fn totals(pipeline: &TestPipeline) -> (i64, i64, i64, String) {
-    let by_day = reported(pipeline, By::Day).totals;
-    for by in By::ALL {
+    let by_day = reported(pipeline, ReportGrouping::Day).totals;
+    for by in ReportGrouping::ALL {
         assert_eq!(reported(pipeline, by).totals, by_day, "{by:?}");
     }
     let [input, output, _, _, messages] = sums_of(&by_day);
@@ -71,7 +71,7 @@ fn totals(pipeline: &TestPipeline) -> (i64, i64, i64, String) {
 }
 
 /// Key, input and output of each row.
-fn by(pipeline: &TestPipeline, by: By) -> Vec<(String, i64, i64)> {
+fn by(pipeline: &TestPipeline, by: ReportGrouping) -> Vec<(String, i64, i64)> {
     let rows = reported(pipeline, by).rows.into_iter();
     rows.map(|row| {
         let totals = row.totals;
@@ -264,7 +264,7 @@ fn a_rewritten_file_that_keeps_a_part_of_a_response_changes_nothing_of_it() {
         run(&pipeline);
         let row = |key: &str, input, output| (key.to_owned(), input, output);
         assert_eq!(
-            by(&pipeline, By::Day),
+            by(&pipeline, ReportGrouping::Day),
             [row("2026-03-01", 100, 50), row("2026-03-04", 7, 7)]
         );
     }
@@ -345,11 +345,11 @@ fn a_fork_leaves_its_responses_to_the_session_that_it_came_from() {
         run(&pipeline);
         let row = |key: &str, input, output| (key.to_owned(), input, output);
         assert_eq!(
-            by(&pipeline, By::Day),
+            by(&pipeline, ReportGrouping::Day),
             [row("2026-03-01", 3000, 300), row("2026-03-05", 500, 50)]
         );
         assert_eq!(
-            by(&pipeline, By::Session),
+            by(&pipeline, ReportGrouping::Session),
             [row("s-new", 500, 50), row("s-old", 3000, 300)]
         );
         assert_eq!(totals(&pipeline), (3500, 350, 3, "0.01575".to_owned()));
@@ -428,11 +428,11 @@ fn another_users_response_can_not_be_taken_over_by_a_later_upload() {
     run(&pipeline);
     let row = |key: &str, input, output| (key.to_owned(), input, output);
     let expected = [row("eve", 5, 5), row("kim", 1000, 100)];
-    assert_eq!(by(&pipeline, By::User), expected);
+    assert_eq!(by(&pipeline, ReportGrouping::User), expected);
     dir.append("eve/x.jsonl", transcript(&claim));
     dir.write("eve/y.jsonl", transcript(&claim));
     run(&pipeline);
-    assert_eq!(by(&pipeline, By::User), expected);
+    assert_eq!(by(&pipeline, ReportGrouping::User), expected);
     // The victim's session goes on, and all is processed again: who was first is remembered.
     dir.append(
         "kim/s.jsonl",
@@ -441,11 +441,11 @@ fn another_users_response_can_not_be_taken_over_by_a_later_upload() {
     dir.append("eve/y.jsonl", "\n");
     run(&pipeline);
     assert_eq!(
-        by(&pipeline, By::User),
+        by(&pipeline, ReportGrouping::User),
         [row("eve", 5, 5), row("kim", 1001, 101)]
     );
     assert_eq!(
-        by(&pipeline, By::Day),
+        by(&pipeline, ReportGrouping::Day),
         [row("2019-12-31", 5, 5), row("2026-03-02", 1001, 101)]
     );
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use session_pipeline_bundle::USAGE;
 use session_pipeline_harness::strategies::transcript;
-use session_pipeline_harness::{Guest, Session, cases};
+use session_pipeline_harness::{Guest, Transcript, cases};
 use session_pipeline_host::limits::Limits;
 
 use super::extract;
@@ -22,7 +22,7 @@ const GOOD: &str = r#"{"type":"assistant","requestId":"r","message":{"usage":{"i
 
 #[test]
 fn a_transcript_may_end_at_any_byte() {
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .user("naïve, \u{1}, \"quoted\" and 日本")
         .raw_line(GOOD)
         .raw_line(r#"{"type":"user","message":{"content":"\ud83d\ude00 \u00e9"},"n":-1.5e-3,"ok":[true,null]}"#);

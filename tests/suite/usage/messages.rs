@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use session_pipeline_harness::Session;
+use session_pipeline_harness::Transcript;
 use session_pipeline_harness::session::MONDAY_MORNING;
 
 use super::{HAIKU, OPUS, SONNET, extract};
 
 /// A message of one key.
-fn keyed(session: Session, input: u64, output: u64) -> Session {
+fn keyed(session: Transcript, input: u64, output: u64) -> Transcript {
     session.assistant(|m| m.id("msg_1").request("req_1").tokens(input, output))
 }
 
 #[test]
 fn the_lines_of_a_streamed_message_are_one_with_the_final_count() {
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .user("go on")
         .assistant(|m| {
             m.id("msg_1")
@@ -44,7 +44,7 @@ fn the_lines_of_a_streamed_message_are_one_with_the_final_count() {
 #[test]
 fn the_largest_record_of_a_message_wins_wherever_it_stands() {
     for (first, second) in [(2, 200), (200, 2)] {
-        let session = keyed(keyed(Session::new("s1"), 10, first), 10, second);
+        let session = keyed(keyed(Transcript::new("s1"), 10, first), 10, second);
         assert_eq!(
             extract(session).rows("messages", "line output_tokens"),
             ["1 | 200"]
@@ -54,10 +54,10 @@ fn the_largest_record_of_a_message_wins_wherever_it_stands() {
 
 #[test]
 fn a_replay_in_a_sub_agent_loses_against_the_original_however_large() {
-    let original = keyed(Session::new("s1"), 10, 20);
-    let replay = keyed(Session::new("s1").sidechain("a1"), 10, 5_000);
+    let original = keyed(Transcript::new("s1"), 10, 20);
+    let replay = keyed(Transcript::new("s1").sidechain("a1"), 10, 5_000);
     for order in [[&original, &replay], [&replay, &original]] {
-        let transcript = order.map(Session::bytes).concat();
+        let transcript = order.map(Transcript::bytes).concat();
         assert_eq!(
             extract(transcript).rows("messages", "output_tokens is_sidechain"),
             ["20 | false"]
@@ -67,7 +67,7 @@ fn a_replay_in_a_sub_agent_loses_against_the_original_however_large() {
 
 #[test]
 fn another_request_is_another_message() {
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .assistant(|m| m.id("msg_1").request("req_1"))
         .assistant(|m| m.id("msg_1").request("req_2"));
     assert_eq!(
@@ -78,8 +78,8 @@ fn another_request_is_another_message() {
 
 #[test]
 fn without_a_request_a_message_is_known_by_its_id_and_its_figures() {
-    let session = |id| Session::new(id).assistant(|m| m.id("msg_1").without_request());
-    let other = Session::new("s2").assistant(|m| m.id("msg_1").without_request().tokens(11, 5));
+    let session = |id| Transcript::new(id).assistant(|m| m.id("msg_1").without_request());
+    let other = Transcript::new("s2").assistant(|m| m.id("msg_1").without_request().tokens(11, 5));
     let transcript = [session("s1"), session("s1"), other]
         .map(|session| session.bytes().to_vec())
         .concat();
@@ -93,7 +93,7 @@ fn without_a_request_a_message_is_known_by_its_id_and_its_figures() {
 fn a_line_that_names_no_session_is_of_the_one_that_the_file_names() {
     let message = json!({ "id": "msg_1", "usage": { "input_tokens": 1, "output_tokens": 2 } });
     let unnamed = json!({ "type": "assistant", "message": message });
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .line(&unnamed)
         .line(&unnamed)
         .assistant(|m| m.id("msg_1").without_request().tokens(1, 7))
@@ -106,7 +106,7 @@ fn a_line_that_names_no_session_is_of_the_one_that_the_file_names() {
 
 #[test]
 fn a_line_without_an_id_stands_for_itself() {
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .assistant(|m| m.without_id())
         .assistant(|m| m.without_id());
     assert_eq!(
@@ -123,7 +123,7 @@ fn an_advisor_is_a_message_of_its_own_model() {
           "cache_read_input_tokens": 7 },
         { "type": "compaction", "input_tokens": 5, "output_tokens": 5 },
     ]);
-    let line = |session: Session| {
+    let line = |session: Transcript| {
         let iterations = iterations.clone();
         session.assistant(|m| {
             m.id("msg_1")
@@ -133,7 +133,7 @@ fn an_advisor_is_a_message_of_its_own_model() {
         })
     };
     // Twice: a streamed message repeats its advisors too.
-    let extracted = extract(line(line(Session::new("s1"))));
+    let extracted = extract(line(line(Transcript::new("s1"))));
     let mut rows = extracted.rows(
         "messages",
         "message_id model input_tokens output_tokens cache_read_tokens",
@@ -157,7 +157,7 @@ fn an_advisor_is_a_message_of_its_own_model() {
 #[test]
 fn cache_writes_are_told_apart_and_an_unsplit_one_counts_for_five_minutes() {
     let split = |flat: Value, split: Value| {
-        let session = Session::new("s1").assistant(|m| {
+        let session = Transcript::new("s1").assistant(|m| {
             m.usage("cache_creation_input_tokens", flat)
                 .usage("cache_creation", split)
         });
@@ -179,7 +179,7 @@ fn cache_writes_are_told_apart_and_an_unsplit_one_counts_for_five_minutes() {
 
 #[test]
 fn thinking_and_speed_are_kept_where_the_transcript_tells() {
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .assistant(|m| {
             m.usage("speed", json!("fast"))
                 .usage("output_tokens_details", json!({ "thinking_tokens": 3 }))
@@ -194,7 +194,7 @@ fn thinking_and_speed_are_kept_where_the_transcript_tells() {
 #[test]
 fn usage_counts_in_a_line_of_any_type_and_of_none() {
     let message = |id: &str| json!({ "id": id, "model": OPUS, "usage": { "input_tokens": 1, "output_tokens": 2 } });
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .entry(
             "user",
             json!({ "message": message("msg_1"), "requestId": "r" }),
@@ -217,7 +217,7 @@ fn usage_counts_in_a_line_of_any_type_and_of_none() {
 
 #[test]
 fn what_a_sub_agent_reports_while_it_runs_counts_as_its_own() {
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .assistant(|m| m.tool("Task").id("msg_1").request("req_1"))
         .progress(|m| {
             m.tool("Grep")
@@ -249,7 +249,7 @@ fn what_a_sub_agent_reports_while_it_runs_counts_as_its_own() {
 fn progress_of_another_kind_is_no_message() {
     let inner =
         json!({ "type": "assistant", "message": { "id": "m", "usage": { "input_tokens": 1 } } });
-    let session = Session::new("s1").entry(
+    let session = Transcript::new("s1").entry(
         "progress",
         json!({ "data": { "type": "bash_progress", "message": inner } }),
     );
@@ -259,7 +259,7 @@ fn progress_of_another_kind_is_no_message() {
 #[test]
 fn the_sum_that_a_finished_sub_agent_reports_counts_nothing_twice() {
     let usage = json!({ "input_tokens": 1_000, "output_tokens": 1_000 });
-    let session = Session::new("s1").assistant(|m| m.tool("Task")).entry(
+    let session = Transcript::new("s1").assistant(|m| m.tool("Task")).entry(
         "user",
         json!({
             "message": { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "t", "content": "done" }] },
@@ -275,7 +275,7 @@ fn the_sum_that_a_finished_sub_agent_reports_counts_nothing_twice() {
 #[test]
 fn output_is_a_lower_bound_where_no_line_of_a_message_says_how_it_ended() {
     let session = |last: bool| {
-        let session = Session::new("s1")
+        let session = Transcript::new("s1")
             .assistant(|m| m.id("msg_1").request("req_1").streaming())
             .assistant(|m| m.id("msg_2").request("req_2"));
         if last {
@@ -294,7 +294,7 @@ fn output_is_a_lower_bound_where_no_line_of_a_message_says_how_it_ended() {
 #[test]
 fn a_line_without_a_readable_time_takes_the_one_before_or_else_the_first() {
     let untimed = |time: Value| json!({ "message": { "model": OPUS, "usage": { "input_tokens": 1 } }, "timestamp": time });
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .entry("assistant", untimed(Value::Null))
         .entry("assistant", untimed(json!("yesterday")))
         .user("at nine and two seconds")
@@ -315,7 +315,7 @@ fn a_line_without_a_readable_time_takes_the_one_before_or_else_the_first() {
 fn without_any_time_there_is_none() {
     let line =
         json!({ "type": "assistant", "message": { "id": "m", "usage": { "input_tokens": 1 } } });
-    let extracted = extract(Session::new("s1").line(&line));
+    let extracted = extract(Transcript::new("s1").line(&line));
     assert_eq!(
         extracted.rows("messages", "occurred_at session_id"),
         ["- | ada/one.jsonl"]
@@ -331,11 +331,13 @@ fn without_any_time_there_is_none() {
 
 /// Active and wall seconds of a session with entries at these seconds.
 fn seconds(offsets: &[u64]) -> String {
-    let session = offsets.iter().fold(Session::new("s1"), |session, offset| {
-        session
-            .at(MONDAY_MORNING.plus(Duration::from_secs(*offset)))
-            .user("here I am")
-    });
+    let session = offsets
+        .iter()
+        .fold(Transcript::new("s1"), |session, offset| {
+            session
+                .at(MONDAY_MORNING.plus(Duration::from_secs(*offset)))
+                .user("here I am")
+        });
     extract(session).text("sessions", "active_seconds wall_seconds")
 }
 
@@ -369,7 +371,7 @@ fn an_empty_file_has_a_row_of_zeros() {
 #[test]
 fn the_model_of_most_messages_is_the_primary_one_and_of_equals_the_first() {
     let primary = |models: &[&str]| {
-        let session = models.iter().fold(Session::new("s1"), |session, model| {
+        let session = models.iter().fold(Transcript::new("s1"), |session, model| {
             session.assistant(|m| m.model(model))
         });
         extract(session).text("sessions", "primary_model")

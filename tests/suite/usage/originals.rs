@@ -4,14 +4,14 @@
 //! are told here in the harness's words; `tests/PARITY.md` says which rule is held where.
 
 use serde_json::json;
-use session_pipeline_harness::{DataDir, Session, TestPipeline};
+use session_pipeline_harness::{DataDir, TestPipeline, Transcript};
 
 use super::extract;
 use crate::database::{execute, rows};
 use crate::guests;
 
 /// Events and session of a transcript, in the columns that the legacy system had too.
-fn check(session: &Session) -> String {
+fn check(session: &Transcript) -> String {
     let extracted = extract(session);
     let events = extracted.rows(
         "events",
@@ -26,8 +26,8 @@ fn check(session: &Session) -> String {
     [events, vec![session]].concat().join("\n")
 }
 
-fn one_call() -> Session {
-    Session::new("s1")
+fn one_call() -> Transcript {
+    Transcript::new("s1")
         .user("list the files")
         .assistant(|m| m.tool_with("Bash", json!({ "command": "ls" })))
         .tool_result(Ok("README.md"))
@@ -44,7 +44,7 @@ fn one_call_of_a_tool() {
 
 #[test]
 fn one_call_of_an_mcp_server() {
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .user("open an issue")
         .assistant(|m| m.tool("mcp__github__create_issue"));
     insta::assert_snapshot!(check(&session), @"
@@ -55,7 +55,7 @@ fn one_call_of_an_mcp_server() {
 
 #[test]
 fn a_skill_of_a_plugin_that_a_command_began() {
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .slash_command("/myplug:my-skill")
         .assistant(|m| m.tool_with("Skill", json!({ "skill": "myplug:my-skill" })));
     insta::assert_snapshot!(check(&session), @"
@@ -67,7 +67,7 @@ fn a_skill_of_a_plugin_that_a_command_began() {
 
 #[test]
 fn the_name_of_a_skill_in_the_words_of_older_versions() {
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .assistant(|m| m.tool_with("Skill", json!({ "name": "pdf" })))
         .assistant(|m| m.tool_with("Skill", json!({ "skill": null, "name": "p:docx" })));
     insta::assert_snapshot!(check(&session), @"
@@ -79,7 +79,7 @@ fn the_name_of_a_skill_in_the_words_of_older_versions() {
 
 #[test]
 fn a_command_of_a_plugin() {
-    let session = Session::new("s1").slash_command("/compound:debug");
+    let session = Transcript::new("s1").slash_command("/compound:debug");
     insta::assert_snapshot!(check(&session), @"
     slash_command | - | - | - | compound:debug | plugin | compound | false
     ada | 0 | 0 | 0 | 0 | 0 | 1 | 0 | 0 | 0 | 0
@@ -88,7 +88,7 @@ fn a_command_of_a_plugin() {
 
 #[test]
 fn a_sub_agent_of_a_plugin() {
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .assistant(|m| m.tool_with("Task", json!({ "subagent_type": "myplug:my-agent" })));
     insta::assert_snapshot!(check(&session), @"
     subagent | Task | - | myplug:my-agent | - | plugin | myplug | false
@@ -98,7 +98,7 @@ fn a_sub_agent_of_a_plugin() {
 
 #[test]
 fn a_call_that_fails() {
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .assistant(|m| m.tool("Bash"))
         .tool_result(Err("Exit code 1"));
     insta::assert_snapshot!(check(&session), @"
@@ -108,8 +108,8 @@ fn a_call_that_fails() {
 }
 
 /// A dozen turns with an event of every kind, of which one fails.
-fn mixed() -> Session {
-    Session::new("s1")
+fn mixed() -> Transcript {
+    Transcript::new("s1")
         .slash_command("/myplug:my-skill")
         .assistant(|m| m.tool("Bash"))
         .tool_result(Ok("done"))
@@ -139,7 +139,7 @@ fn a_session_of_all_kinds() {
 
 #[test]
 fn a_session_in_which_nobody_spoke() {
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .entry(
             "system",
             json!({ "subtype": "informational", "content": "hello" }),
@@ -158,7 +158,7 @@ fn two_calls_of_one_turn_are_two_events() {
         { "type": "tool_use", "id": "t1", "name": "Bash", "input": {} },
         { "type": "tool_use", "id": "t2", "name": "Bash", "input": {} },
     ]);
-    let session = Session::new("s1").entry(
+    let session = Transcript::new("s1").entry(
         "assistant",
         json!({ "message": { "role": "assistant", "content": content } }),
     );
@@ -177,7 +177,7 @@ fn only_a_result_that_says_so_is_a_failure() {
         let block = json!({
             "type": "tool_result", "tool_use_id": "t1", "is_error": is_error, "content": "x",
         });
-        let session = Session::new("s1")
+        let session = Transcript::new("s1")
             .assistant(|m| m.tool_use("t1", "Bash", json!({})))
             .user_content(json!([block]));
         extract(session).text("events", "is_error")

@@ -1,7 +1,7 @@
 //! Knowledge for people: listed, shown with its evidence, approved and rejected.
 
 use session_pipeline_harness::{DataDir, TestPipeline};
-use session_pipeline_pipeline::knowledge::{self, Decision, KnowledgeError, Wanted};
+use session_pipeline_pipeline::knowledge::{self, Decision, KnowledgeError, KnowledgeFilter};
 use session_pipeline_store::Actor;
 
 use super::{by_phrases, prepared_dir, run, said};
@@ -19,15 +19,15 @@ fn dir_of_two() -> DataDir {
     dir
 }
 
-fn all() -> Wanted {
-    Wanted {
+fn all() -> KnowledgeFilter {
+    KnowledgeFilter {
         limit: 100,
-        ..Wanted::default()
+        ..KnowledgeFilter::default()
     }
 }
 
 /// What a list shows, one text an item.
-fn listed(pipeline: &TestPipeline, wanted: &Wanted) -> Vec<String> {
+fn listed(pipeline: &TestPipeline, wanted: &KnowledgeFilter) -> Vec<String> {
     let items = knowledge::list(Some(pipeline.pipeline().store()), wanted).unwrap();
     let mut texts: Vec<String> = items
         .iter()
@@ -38,7 +38,7 @@ fn listed(pipeline: &TestPipeline, wanted: &Wanted) -> Vec<String> {
 }
 
 fn id_of(pipeline: &TestPipeline, text: &str) -> String {
-    let wanted = Wanted {
+    let wanted = KnowledgeFilter {
         text: Some(text.to_owned()),
         ..all()
     };
@@ -62,7 +62,7 @@ fn a_list_has_filters_and_nothing_is_known_before_the_processor_ran() {
     let churn = "Churn is counted per month from MRR pending 1";
     let cards = "We never store card numbers ourselves pending 2";
     assert_eq!(listed(&pipeline, &all()), [churn, cards]);
-    let only = |change: fn(&mut Wanted)| {
+    let only = |change: fn(&mut KnowledgeFilter)| {
         let mut wanted = all();
         change(&mut wanted);
         listed(&pipeline, &wanted)

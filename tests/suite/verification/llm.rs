@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use session_pipeline_harness::{DataDir, ScriptedModel, TestPipeline};
 use session_pipeline_host::fault::FaultKind;
-use session_pipeline_host::model::ErrorClass;
+use session_pipeline_host::model::LlmErrorClass;
 use session_pipeline_pipeline::registry::listing;
 
 use super::{EVIDENCE, ITEMS, VERIFICATION, by_llm, config, found, run, said, verification};
@@ -194,7 +194,7 @@ fn fault_of(tell: impl FnOnce(&ScriptedModel)) -> (FaultKind, String) {
 
 #[test]
 fn no_answer_fails_the_attempt_and_is_never_nothing_found() {
-    for class in ErrorClass::ALL {
+    for class in LlmErrorClass::ALL {
         let (kind, detail) = fault_of(|model| {
             model.fail(class, "as told");
         });
@@ -233,7 +233,7 @@ fn a_retry_makes_what_the_first_attempt_would_have_made() {
         let pipeline = by_llm(&dir, &model);
         if is_interrupted {
             answers(&model);
-            model.fail(ErrorClass::RateLimited, "in the middle of the items");
+            model.fail(LlmErrorClass::RateLimited, "in the middle of the items");
             assert_eq!(pipeline.run(VERIFICATION).stats.errors, 1);
         }
         answers(&model);
@@ -416,10 +416,10 @@ fn one_request_judges_all_candidates_and_only_contradictions_with_them_are_kept(
 #[test]
 fn a_judge_that_is_away_fails_the_attempt_and_one_that_refuses_leaves_the_item() {
     for (class, errors, items) in [
-        (ErrorClass::TimeOut, 1, 1),
-        (ErrorClass::Budget, 1, 1),
-        (ErrorClass::Refused, 0, 2),
-        (ErrorClass::Malformed, 0, 2),
+        (LlmErrorClass::TimeOut, 1, 1),
+        (LlmErrorClass::Budget, 1, 1),
+        (LlmErrorClass::Refused, 0, 2),
+        (LlmErrorClass::Malformed, 0, 2),
     ] {
         let dir = DataDir::new();
         let model = ScriptedModel::new();
@@ -469,7 +469,7 @@ fn without_a_provider_the_detector_llm_is_unavailable_and_phrases_is_not() {
     };
     assert_eq!(
         listed(false),
-        Some(session_pipeline_host::model::what_to_set())
+        Some(session_pipeline_host::model::missing_model_error())
     );
     assert_eq!(listed(true), None);
     drop(opened);

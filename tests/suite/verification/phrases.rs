@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::json;
-use session_pipeline_harness::{DataDir, Session, cases};
+use session_pipeline_harness::{DataDir, Transcript, cases};
 use session_pipeline_host::clock::Clock as _;
-use session_pipeline_store::{Actor, Audited};
+use session_pipeline_store::{Actor, AuditedAction};
 
 use super::{EVIDENCE, ITEMS, VERIFICATION, by_phrases, prepared_dir, run, said};
 use crate::database::{cell, execute, rows};
@@ -13,7 +13,7 @@ use crate::database::{cell, execute, rows};
 #[test]
 fn what_a_user_puts_right_is_an_item_with_its_words_as_evidence() {
     let dir = DataDir::new();
-    let session = Session::new("s1")
+    let session = Transcript::new("s1")
         .user("how do we count churn?")
         .assistant(|m| m.text("We always count churn per week, never per month."))
         .tool_result(Ok("No, that is wrong, we never count anything here"))
@@ -58,7 +58,7 @@ fn notices_of_other_agents_are_no_words_of_the_user() {
     let pipeline = by_phrases(&dir);
     assert_eq!(run(&dir, &pipeline).stats.items_extracted, 0);
     // What a person says to a rejection is theirs.
-    let rejected = Session::new("s2").assistant(|m| m.tool("Bash")).tool_result(Err(&format!(
+    let rejected = Transcript::new("s2").assistant(|m| m.tool("Bash")).tool_result(Err(&format!(
         "Permission for this tool use was denied. The tool use was rejected. The user said:\n{claim}"
     )));
     dir.write("kim/t.jsonl", rejected);
@@ -168,7 +168,7 @@ fn what_a_person_decided_is_never_written_over() {
     dir.write("bob/two.jsonl", said("s2", &text));
     let pipeline = by_phrases(&dir);
     run(&dir, &pipeline);
-    let audited = Audited {
+    let audited = AuditedAction {
         action: "reprocess",
         actor: Actor::cli(),
         now: dir.clock().now(),

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use session_pipeline_harness::llm_server::{Act, Asked, TestPatience};
-use session_pipeline_harness::program::{self, Disturbance, End};
+use session_pipeline_harness::llm_server::{HttpRequest, ScriptedAct, TestPatience};
+use session_pipeline_harness::program::{self, Disturbance, ProgramEnd};
 use session_pipeline_harness::{DataDir, LlmServer, TestPipeline, cases};
 use session_pipeline_pipeline::config::Provider;
-use session_pipeline_pipeline::llm::{self, ApiKey, Secrets};
+use session_pipeline_pipeline::llm::{self, ApiKey, LlmSecrets};
 
 use super::{VERIFICATION, config, found, prepared_dir, run, said, verification};
 use crate::database::{cell, rows};
@@ -33,7 +33,7 @@ fn asking(dir: &DataDir, server: &LlmServer) -> TestPipeline {
     let pipeline = TestPipeline::open_with(dir, config.clone(), &[guests::verification()]);
     let (clock, store) = (Arc::clone(dir.clock()), pipeline.pipeline().shared_store());
     let patience = Arc::new(TestPatience::new(dir.clock()));
-    let secrets = Secrets {
+    let secrets = LlmSecrets {
         key: ApiKey::new("a-key-of-these-tests"),
     };
     let model = llm::with_patience(&config, secrets, clock, patience, store).unwrap();
@@ -62,7 +62,7 @@ fn talk(dir: &DataDir) {
 
 /// A model that takes every turn of the user for a statement, and every second known item for a
 /// contradiction: the same request has the same answer.
-fn oracle(asked: &Asked) -> String {
+fn oracle(asked: &HttpRequest) -> String {
     let prompt = asked.prompt();
     if let Some((_, list)) = prompt.rsplit_once("as a JSON list:\n") {
         let known: Vec<Value> = serde_json::from_str(list).unwrap();
@@ -110,7 +110,7 @@ fn knowledge(dir: &DataDir) -> Vec<String> {
 
 #[test]
 fn the_same_is_known_over_both_formats_and_however_often_the_provider_failed() {
-    let known = |provider: Provider, troubles: &[Act]| {
+    let known = |provider: Provider, troubles: &[ScriptedAct]| {
         let dir = DataDir::new();
         talk(&dir);
         let server = LlmServer::start(provider);
@@ -135,11 +135,11 @@ fn the_same_is_known_over_both_formats_and_however_often_the_provider_failed() {
     assert!(contradictions > 0, "{expected:#?}");
     for provider in BOTH {
         let troubles = [
-            Act::error(500, "api_error", "oops"),
-            Act::HalfAnswer,
-            Act::error(429, "rate_limit_error", "slowly").with("retry-after", 2),
-            Act::answer(200, "no json"),
-            Act::Reset,
+            ScriptedAct::error(500, "api_error", "oops"),
+            ScriptedAct::HalfAnswer,
+            ScriptedAct::error(429, "rate_limit_error", "slowly").with("retry-after", 2),
+            ScriptedAct::answer(200, "no json"),
+            ScriptedAct::Reset,
         ];
         let (found, asked) = known(provider, &troubles);
         assert_eq!(found, expected, "{provider:?}");
@@ -196,7 +196,7 @@ fn run_program(dir: &DataDir, kill_at: Option<usize>) -> Option<String> {
     };
     let mut run = program::on(dir);
     run.args(["run", VERIFICATION]);
-    let End::Came(output) = program::live(run, dir, &disturbance) else {
+    let ProgramEnd::Came(output) = program::live(run, dir, &disturbance) else {
         return None;
     };
     let told = String::from_utf8(output.stderr).unwrap();

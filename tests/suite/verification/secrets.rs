@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use session_pipeline_harness::{DataDir, ScriptedModel, TestPipeline};
-use session_pipeline_pipeline::knowledge::{self, Wanted};
+use session_pipeline_pipeline::knowledge::{self, KnowledgeFilter};
 
 use super::{by_llm, by_phrases, found, run, said, verification};
 use crate::database::{cell, execute, rows};
@@ -42,9 +42,9 @@ fn everything(dir: &DataDir, pipeline: impl FnOnce() -> TestPipeline) -> (String
         .collect();
     let pipeline = pipeline();
     let store = Some(pipeline.pipeline().store());
-    let wanted = Wanted {
+    let wanted = KnowledgeFilter {
         limit: 100,
-        ..Wanted::default()
+        ..KnowledgeFilter::default()
     };
     let items = knowledge::list(store, &wanted).unwrap();
     let shown: Vec<String> = items
@@ -126,10 +126,10 @@ fn rows_of_an_older_program_are_cleaned_when_shown_and_by_the_next_run() {
     let (_, shown) = everything(&dir, || by_phrases(&dir));
     assert!(!shown.contains("Tr0ub4dor"), "{shown}");
     let pipeline = by_phrases(&dir);
-    let wanted = Wanted {
+    let wanted = KnowledgeFilter {
         text: Some("tr0ub4dor".to_owned()),
         limit: 100,
-        ..Wanted::default()
+        ..KnowledgeFilter::default()
     };
     let found = knowledge::list(Some(pipeline.pipeline().store()), &wanted).unwrap();
     assert!(found.is_empty(), "a search tells what was removed");

@@ -10,10 +10,10 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{Folder, registry_is_reached};
+use super::{ProjectsFolder, registry_is_reached};
 use crate::prerequisites::can_start;
 use crate::run;
-use crate::stages::Outcome;
+use crate::stages::StageResult;
 use crate::workspace::{Workspace, forget_this_crate, output, status};
 
 /// What there is a template for.
@@ -59,13 +59,13 @@ impl Language {
 
 pub struct Project<'a> {
     workspace: &'a Workspace,
-    folder: &'a Folder,
+    folder: &'a ProjectsFolder,
     language: Language,
     pub name: String,
 }
 
 impl<'a> Project<'a> {
-    pub fn new(workspace: &'a Workspace, folder: &'a Folder, language: Language) -> Self {
+    pub fn new(workspace: &'a Workspace, folder: &'a ProjectsFolder, language: Language) -> Self {
         let name = format!("words-{}", language.word());
         Self {
             workspace,
@@ -75,26 +75,26 @@ impl<'a> Project<'a> {
         }
     }
 
-    pub fn check(&self) -> Result<Outcome> {
+    pub fn check(&self) -> Result<StageResult> {
         for program in self.language.programs() {
             if !can_start(program) {
                 eprintln!("skipped: `{program}` is not here");
-                return Ok(Outcome::skipped());
+                return Ok(StageResult::skipped());
             }
         }
         let (project, steps) = self.make()?;
         if !self.bring_packages(&project, &steps)? {
             eprintln!("skipped: its packages could not be installed; is there a network?");
-            return Ok(Outcome::skipped());
+            return Ok(StageResult::skipped());
         }
         let is_built = step(&project, word(&steps, "build")?)?;
         if !is_built && self.language == Language::Python && !venv_is_whole(&project) {
             eprintln!("skipped: its packages could not be installed; is there a network?");
-            return Ok(Outcome::skipped());
+            return Ok(StageResult::skipped());
         }
         if !is_built && self.language == Language::Rust && !registry_is_reached(self.workspace)? {
             eprintln!("skipped: its packages could not be had; is there a network?");
-            return Ok(Outcome::skipped());
+            return Ok(StageResult::skipped());
         }
         ensure!(is_built, "the project could not be built");
         ensure!(step(&project, word(&steps, "test")?)?, "its tests failed");
@@ -102,7 +102,7 @@ impl<'a> Project<'a> {
         self.inspect(&component)?;
         self.verify(&component)?;
         self.run(&component)?;
-        Ok(Outcome::of(true))
+        Ok(StageResult::of(true))
     }
 
     /// Makes the project; gives its folder, and what the program says of it.

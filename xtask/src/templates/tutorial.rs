@@ -6,8 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Folder, registry_is_reached, table_rows};
-use crate::stages::Outcome;
+use super::{ProjectsFolder, registry_is_reached, table_rows};
+use crate::stages::StageResult;
 use crate::workspace::{Workspace, forget_this_crate, status};
 
 const TUTORIAL: &str = "docs/write-a-processor.md";
@@ -15,7 +15,7 @@ const TUTORIAL: &str = "docs/write-a-processor.md";
 const PROCESSOR: &str = "tool-calls";
 const TABLE: &str = "calls";
 
-pub fn check(workspace: &Workspace, folder: &Folder) -> Result<Outcome> {
+pub fn check(workspace: &Workspace, folder: &ProjectsFolder) -> Result<StageResult> {
     let text = fs::read_to_string(workspace.root.join(TUTORIAL))
         .with_context(|| format!("cannot read `{TUTORIAL}`"))?;
     let target = folder
@@ -45,7 +45,7 @@ pub fn check(workspace: &Workspace, folder: &Folder) -> Result<Outcome> {
             "`{TUTORIAL}` does not do what it says"
         );
         eprintln!("skipped: its packages could not be had; is there a network?");
-        return Ok(Outcome::skipped());
+        return Ok(StageResult::skipped());
     }
 
     let rows = table_rows(
@@ -58,7 +58,7 @@ pub fn check(workspace: &Workspace, folder: &Folder) -> Result<Outcome> {
         rows.lines().count() == 2,
         "the tutorial's processor wrote other rows: {rows}"
     );
-    Ok(Outcome::of(true))
+    Ok(StageResult::of(true))
 }
 
 /// The blocks of a page that are commands (`sh`) or files (`file=`), as one script. What a project

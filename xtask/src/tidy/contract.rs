@@ -1,13 +1,13 @@
 //! `docs/contract.md` shows the contract as it is: every file of it, whole, as a block of its own.
 
-use super::Texts;
+use super::TextFiles;
 use crate::check::Finding;
 
 const PAGE: &str = "docs/contract.md";
 const CONTRACT: &str = "runtime/wit/";
 
 /// The files that the page does not show as they are.
-pub(super) fn findings(texts: &Texts) -> Vec<Finding> {
+pub(super) fn findings(texts: &TextFiles) -> Vec<Finding> {
     let page = texts.get(PAGE).map(String::as_str).unwrap_or_default();
     let files = texts.iter().filter(|(path, _)| path.starts_with(CONTRACT));
     let differing = files.filter(|(_, text)| !page.contains(&format!("```wit\n{text}```\n")));

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::Texts;
+use super::TextFiles;
 use crate::check::Finding;
 
 const CRATES: [&str; 5] = [
@@ -20,7 +20,7 @@ const CRATES: [&str; 5] = [
 /// Which module imports which, with a file that does so.
 type Imports = BTreeMap<String, BTreeMap<String, String>>;
 
-pub(super) fn findings(texts: &Texts) -> Vec<Finding> {
+pub(super) fn findings(texts: &TextFiles) -> Vec<Finding> {
     let of_crate = |folder: &str| {
         let cycles = cycles(&imports(folder, texts));
         cycles
@@ -47,7 +47,7 @@ fn finding(folder: &str, steps: &[(String, String)]) -> Finding {
     }
 }
 
-fn imports(folder: &str, texts: &Texts) -> Imports {
+fn imports(folder: &str, texts: &TextFiles) -> Imports {
     let files: Vec<(Vec<&str>, &str, String)> = texts
         .iter()
         .filter_map(|(path, text)| {

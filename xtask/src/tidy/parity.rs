@@ -1,7 +1,7 @@
 //! What `tests/PARITY.md`, `tests/FAULTS.md` and the invariants of `ARCHITECTURE.md` claim: every rule
 //! and every case has a test or a reason why not, and every test exists.
 
-use super::Texts;
+use super::TextFiles;
 use crate::check::Finding;
 
 const PARITY: &str = "tests/PARITY.md";
@@ -9,7 +9,7 @@ const FAULTS: &str = "tests/FAULTS.md";
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
 
 /// What is wrong with the tables, by the lines of their documents.
-pub(super) fn findings(texts: &Texts) -> Vec<Finding> {
+pub(super) fn findings(texts: &TextFiles) -> Vec<Finding> {
     let mut findings = Vec::new();
     for document in [PARITY, FAULTS, ARCHITECTURE] {
         let text = texts.get(document).map(String::as_str).unwrap_or_default();
@@ -31,7 +31,7 @@ fn holders(line: &str) -> Option<&str> {
     (!is_head).then_some(holders)
 }
 
-fn judge(texts: &Texts, document: &str, number: usize, holders: &str) -> Vec<Finding> {
+fn judge(texts: &TextFiles, document: &str, number: usize, holders: &str) -> Vec<Finding> {
     let finding = |reason: String, remedy: &str| Finding {
         place: format!("{document}:{number}"),
         reason,
@@ -56,7 +56,7 @@ fn judge(texts: &Texts, document: &str, number: usize, holders: &str) -> Vec<Fin
         .collect()
 }
 
-fn is_there(texts: &Texts, test: &str) -> bool {
+fn is_there(texts: &TextFiles, test: &str) -> bool {
     let Some((module, function)) = test.rsplit_once("::") else {
         return false;
     };
@@ -80,7 +80,7 @@ mod tests {
     fn check(path: &str, document: &str) -> Vec<String> {
         let suite = "//! x\n#[test]\nfn it_runs() {}\nproptest! {\n    #[test]\n    fn\n    invariant_it_runs(\n";
         let texts = [(path, document), ("tests/suite/run/twice.rs", suite)];
-        let texts: Texts = texts
+        let texts: TextFiles = texts
             .map(|(path, text)| (path.into(), text.into()))
             .into_iter()
             .collect();

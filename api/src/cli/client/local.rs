@@ -10,34 +10,34 @@ use session_pipeline_pipeline::run::Progress;
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 
-use super::{Answer, Call};
-use crate::cli::Failure;
+use super::{RouteCall, RouteResponse};
+use crate::cli::CommandFailure;
 use crate::cli::random::SystemRandomness;
-use crate::http::{Listener, LocalCaller, Report, Service, Source, local_router};
+use crate::http::{HandlerSource, Listener, LocalCaller, LocalReport, ServiceState, local_router};
 
 /// The router in this process.
 #[derive(Clone)]
-pub(in crate::cli) struct Local {
+pub(in crate::cli) struct LocalClient {
     router: Router,
     runtime: Arc<Runtime>,
 }
 
-impl Local {
+impl LocalClient {
     /// A router over what a command opened.
     ///
     /// # Errors
     /// When the system gives no runtime.
-    pub(super) fn over(source: Source) -> io::Result<Self> {
+    pub(super) fn over(source: HandlerSource) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()?;
         Ok(Self {
-            router: local_router(Service::local(source, Box::new(SystemRandomness))),
+            router: local_router(ServiceState::local(source, Box::new(SystemRandomness))),
             runtime: Arc::new(runtime),
         })
     }
 
-    pub(super) fn answer(&self, call: &Call<'_>) -> Result<Answer, Failure> {
+    pub(super) fn answer(&self, call: &RouteCall<'_>) -> Result<RouteResponse, CommandFailure> {
         let listener = call.listener.clone();
         let caller = LocalCaller(listener.unwrap_or_else(|| Arc::new(NoListener)));
         let request = Request::builder()
@@ -47,7 +47,9 @@ impl Local {
             .extension(caller)
             .body(Body::from(call.body.clone().unwrap_or_default()))
             // All that a command can make too long for it is an argument.
-            .map_err(|error| Failure::wrong_use(format!("the arguments are too long: {error}")))?;
+            .map_err(|error| {
+                CommandFailure::wrong_use(format!("the arguments are too long: {error}"))
+            })?;
         let answer = async {
             let Ok(response) = self.router.clone().oneshot(request).await;
             let (head, body) = response.into_parts();
@@ -57,10 +59,10 @@ impl Local {
         let (status, body) = self
             .runtime
             .block_on(answer)
-            .map_err(|error| Failure::could_not_run(error.to_string()))?;
+            .map_err(|error| CommandFailure::could_not_run(error.to_string()))?;
         let text = String::from_utf8(body.into())
-            .map_err(|error| Failure::could_not_run(error.to_string()))?;
-        Ok(Answer { status, text })
+            .map_err(|error| CommandFailure::could_not_run(error.to_string()))?;
+        Ok(RouteResponse { status, text })
     }
 }
 
@@ -68,7 +70,7 @@ impl Local {
 struct NoListener;
 
 impl Listener for NoListener {
-    fn hear(&self, _: Report<'_>) -> bool {
+    fn hear(&self, _: LocalReport<'_>) -> bool {
         true
     }
 }

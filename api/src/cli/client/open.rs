@@ -8,16 +8,16 @@ use session_pipeline_pipeline::llm;
 use session_pipeline_pipeline::run::{Pipeline, RunError};
 use session_pipeline_store::{Store, StoreError};
 
-use super::{Client, Local};
-use crate::cli::{Failure, Global, registry};
-use crate::http::{DataDir, Source};
+use super::{Client, LocalClient};
+use crate::cli::{CommandFailure, GlobalArgs, registry};
+use crate::http::{HandlerSource, ReadOnlyDataDir};
 
 /// What a command needs when no server does its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::cli) enum Need {
+pub(in crate::cli) enum OpenMode {
     /// The database, if there is one; none is created.
     Existing,
-    /// As [`Need::Existing`], and whether a language model is configured.
+    /// As [`OpenMode::Existing`], and whether a language model is configured.
     Processors,
     /// The database, which is created where there is none.
     Database,
@@ -26,7 +26,7 @@ pub(in crate::cli) enum Need {
 }
 
 /// What was opened.
-enum Handle {
+enum LocalHandle {
     Store(Option<Box<Store>>),
     Pipeline(Box<Pipeline>),
 }
@@ -39,18 +39,18 @@ fn url_of_holder(error: &RunError) -> Option<&str> {
     }
 }
 
-impl Global {
+impl GlobalArgs {
     /// Opens what a command needs, or finds the server that has it open: the one that `--api`
     /// names, else the one in the lock file.
-    pub(in crate::cli) fn connect(&self, need: Need) -> Result<Client, Failure> {
+    pub(in crate::cli) fn connect(&self, need: OpenMode) -> Result<Client, CommandFailure> {
         if let Some(url) = &self.api {
             return Ok(Client::Server(self.server(url, self.is_own_server(url)?)?));
         }
         match self.open(need, self.config()?) {
             Ok(opened) => {
                 let source = self.source(opened, need)?;
-                let local = Local::over(source).map_err(|error| {
-                    Failure::could_not_run(format!("the command can't start ({error})"))
+                let local = LocalClient::over(source).map_err(|error| {
+                    CommandFailure::could_not_run(format!("the command can't start ({error})"))
                 })?;
                 Ok(Client::Local(local))
             }
@@ -61,30 +61,32 @@ impl Global {
         }
     }
 
-    fn open(&self, need: Need, config: Config) -> Result<Handle, RunError> {
+    fn open(&self, need: OpenMode, config: Config) -> Result<LocalHandle, RunError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let options = config.store_options();
         Ok(match need {
-            Need::Existing | Need::Processors => {
-                Handle::Store(Store::open_existing(&options, clock.now())?.map(Box::new))
+            OpenMode::Existing | OpenMode::Processors => {
+                LocalHandle::Store(Store::open_existing(&options, clock.now())?.map(Box::new))
             }
-            Need::Database => Handle::Store(Some(Box::new(Store::open(&options, clock.now())?))),
-            Need::Pipeline => {
-                Handle::Pipeline(Box::new(Pipeline::open(config, clock, registry())?))
+            OpenMode::Database => {
+                LocalHandle::Store(Some(Box::new(Store::open(&options, clock.now())?)))
+            }
+            OpenMode::Pipeline => {
+                LocalHandle::Pipeline(Box::new(Pipeline::open(config, clock, registry())?))
             }
         })
     }
 
-    fn source(&self, opened: Handle, need: Need) -> Result<Source, Failure> {
+    fn source(&self, opened: LocalHandle, need: OpenMode) -> Result<HandlerSource, CommandFailure> {
         Ok(match opened {
-            Handle::Pipeline(pipeline) => {
-                Source::Pipeline(Arc::new(self.with_language_model(*pipeline)?))
+            LocalHandle::Pipeline(pipeline) => {
+                HandlerSource::Pipeline(Arc::new(self.with_language_model(*pipeline)?))
             }
-            Handle::Store(store) => {
+            LocalHandle::Store(store) => {
                 let config = self.config()?;
-                let has_model = need == Need::Processors
+                let has_model = need == OpenMode::Processors
                     && llm::is_configured(&config.llm, &self.secrets(&config)?);
-                Source::DataDir(Box::new(DataDir {
+                HandlerSource::DataDir(Box::new(ReadOnlyDataDir {
                     config,
                     registry: registry(),
                     clock: Arc::new(SystemClock::default()),

@@ -6,13 +6,13 @@ use ureq::http::Uri;
 
 /// Who answers at an address: its scheme, host and port.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Origin {
+pub(super) struct ServerOrigin {
     is_tls: bool,
     host: String,
     port: u16,
 }
 
-impl Origin {
+impl ServerOrigin {
     pub(super) fn of(url: &str) -> Option<Self> {
         let uri: Uri = url.parse().ok()?;
         let is_tls = match uri.scheme_str()? {
@@ -46,5 +46,5 @@ impl Origin {
 
 /// Whether a text is an address of a server.
 pub(in crate::cli) fn is_address(text: &str) -> bool {
-    Origin::of(text).is_some_and(|origin| !origin.host.is_empty())
+    ServerOrigin::of(text).is_some_and(|origin| !origin.host.is_empty())
 }

@@ -8,9 +8,9 @@ use session_pipeline_host::regular;
 use session_pipeline_store::Holder;
 use ureq::Agent;
 
-use super::origin::Origin;
-use super::{Answer, Call};
-use crate::cli::{Failure, Global, hint};
+use super::origin::ServerOrigin;
+use super::{RouteCall, RouteResponse};
+use crate::cli::{CommandFailure, GlobalArgs, hint};
 
 /// A server that is there answers a connection at once.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
@@ -20,22 +20,22 @@ const ANSWER_BYTES_MAX: u64 = 1 << 30;
 const TOKEN_BYTES_MAX: u64 = 4096;
 
 /// A server, and the token to show.
-pub(in crate::cli) struct Remote {
+pub(in crate::cli) struct RemoteClient {
     agent: Agent,
     url: String,
     token: String,
 }
 
-impl Global {
+impl GlobalArgs {
     /// Whether this address is the one that the server which holds the data dir announced. Of a
     /// server that is gone the address is worth nothing: anybody may listen there now.
-    pub(super) fn is_own_server(&self, url: &str) -> Result<bool, Failure> {
-        let holder = Holder::of(&self.config()?.state_dir());
-        let announced = holder.and_then(|holder| Origin::of(&holder.url?));
-        Ok(announced.is_some_and(|announced| Origin::of(url) == Some(announced)))
+    pub(super) fn is_own_server(&self, url: &str) -> Result<bool, CommandFailure> {
+        let holder = Holder::current(&self.config()?.state_dir());
+        let announced = holder.and_then(|holder| ServerOrigin::of(&holder.url?));
+        Ok(announced.is_some_and(|announced| ServerOrigin::of(url) == Some(announced)))
     }
 
-    pub(super) fn server(&self, url: &str, is_own: bool) -> Result<Remote, Failure> {
+    pub(super) fn server(&self, url: &str, is_own: bool) -> Result<RemoteClient, CommandFailure> {
         let url = url.trim_end_matches('/').to_owned();
         let shown = printable(&url);
         let explicit = self.token.as_deref().and_then(filled);
@@ -43,7 +43,7 @@ impl Global {
             Some(token) => Some(token),
             None if is_own => self.stored_token()?,
             None => {
-                return Err(Failure::could_not_run(format!(
+                return Err(CommandFailure::could_not_run(format!(
                     "no token for the server at {shown}: the stored token is sent only to the server that holds this data \
                      directory; set SESSION_PIPELINE_TOKEN to a token of that server"
                 )));
@@ -51,13 +51,13 @@ impl Global {
         };
         let Some(token) = token else {
             let file = self.admin_token_path()?.display().to_string();
-            return Err(Failure::could_not_run(format!(
+            return Err(CommandFailure::could_not_run(format!(
                 "the server at {shown} wants a token: put one into SESSION_PIPELINE_TOKEN; an admin makes one by \
                  `session-pipeline token create --role analyst`, and the first one lies in `{}`",
                 printable(&file),
             )));
         };
-        if Origin::of(&url).is_none_or(|origin| origin.exposes()) {
+        if ServerOrigin::of(&url).is_none_or(|origin| origin.exposes()) {
             hint(&format!(
                 "warning: {shown} is plain HTTP beyond this machine, so the token and the data can be read on the way; use https"
             ));
@@ -71,11 +71,11 @@ impl Global {
             .user_agent(concat!("session-pipeline/", env!("CARGO_PKG_VERSION")))
             .build()
             .new_agent();
-        Ok(Remote { agent, url, token })
+        Ok(RemoteClient { agent, url, token })
     }
 
     /// The token that belongs to the server of this data dir.
-    fn stored_token(&self) -> Result<Option<String>, Failure> {
+    fn stored_token(&self) -> Result<Option<String>, CommandFailure> {
         if let Some(token) = self.scheduler_token.as_deref().and_then(filled) {
             return Ok(Some(token));
         }
@@ -84,7 +84,7 @@ impl Global {
         Ok(text.ok().as_deref().and_then(filled))
     }
 
-    fn admin_token_path(&self) -> Result<PathBuf, Failure> {
+    fn admin_token_path(&self) -> Result<PathBuf, CommandFailure> {
         Ok(self.config()?.state_dir().join("admin-token"))
     }
 }
@@ -95,8 +95,8 @@ fn filled(token: &str) -> Option<String> {
     (!token.is_empty()).then(|| token.to_owned())
 }
 
-impl Remote {
-    pub(super) fn answer(&self, call: &Call<'_>) -> Result<Answer, Failure> {
+impl RemoteClient {
+    pub(super) fn answer(&self, call: &RouteCall<'_>) -> Result<RouteResponse, CommandFailure> {
         let mut request = ureq::http::Request::builder()
             .method(call.method.clone())
             .uri(format!("{}{}", self.url, call.target()))
@@ -106,7 +106,7 @@ impl Remote {
         }
         let unreachable = |error: &dyn std::error::Error| {
             let url = printable(&self.url);
-            Failure::could_not_run(format!(
+            CommandFailure::could_not_run(format!(
                 "the server at {url} can't be reached ({error}); check the address, and that it is running"
             ))
         };
@@ -127,7 +127,7 @@ impl Remote {
             .limit(ANSWER_BYTES_MAX)
             .read_to_string()
             .map_err(|error| unreachable(&error))?;
-        Ok(Answer {
+        Ok(RouteResponse {
             status: response.status(),
             text,
         })

@@ -4,22 +4,22 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use session_pipeline_pipeline::run::Progress;
-use session_pipeline_store::LlmUse;
+use session_pipeline_store::LlmUsage;
 
 use crate::cli::hint;
-use crate::cli::progress::Bar;
-use crate::http::{Listener, Report};
+use crate::cli::progress::RunBar;
+use crate::http::{Listener, LocalReport};
 
 /// Someone who watches a run.
-pub(super) struct Watch {
+pub(super) struct RunProgress {
     name: String,
     no_root: String,
     is_first: bool,
     lacks_root: AtomicBool,
-    bar: OnceLock<Bar>,
+    bar: OnceLock<RunBar>,
 }
 
-impl Watch {
+impl RunProgress {
     /// `no_root` is the hint for a data directory without sessions; only the first run says it.
     pub(super) fn new(name: &str, no_root: &str, is_first: bool) -> Self {
         Self {
@@ -44,22 +44,22 @@ impl Watch {
     }
 }
 
-impl Listener for Watch {
-    fn hear(&self, report: Report<'_>) -> bool {
+impl Listener for RunProgress {
+    fn hear(&self, report: LocalReport<'_>) -> bool {
         match report {
-            Report::NoSessionsRoot => {
+            LocalReport::NoSessionsRoot => {
                 self.lacks_root.store(true, Ordering::SeqCst);
                 if self.is_first {
                     hint(&self.no_root);
                 }
             }
-            Report::UnusablePrices(error) if self.is_first => hint(&format!(
+            LocalReport::UnusablePrices(error) if self.is_first => hint(&format!(
                 "sessions are processed, but reports will be refused: {error}"
             )),
-            Report::RunBegins => {
-                self.bar.get_or_init(|| Bar::new(&self.name));
+            LocalReport::RunBegins => {
+                self.bar.get_or_init(|| RunBar::new(&self.name));
             }
-            Report::ModelUse(used) => {
+            LocalReport::ModelUse(used) => {
                 self.clear();
                 hint(&asked_models(&self.name, used));
             }
@@ -69,7 +69,7 @@ impl Listener for Watch {
     }
 }
 
-impl Progress for Watch {
+impl Progress for RunProgress {
     fn planned(&self, sessions: u64, bytes: u64) {
         if let Some(bar) = self.bar.get() {
             bar.planned(sessions, bytes);
@@ -84,7 +84,7 @@ impl Progress for Watch {
 }
 
 /// What a run asked of language models, and what it paid.
-fn asked_models(processor: &str, asked: LlmUse) -> String {
+fn asked_models(processor: &str, asked: LlmUsage) -> String {
     let requests = if asked.calls == 1 {
         "request"
     } else {

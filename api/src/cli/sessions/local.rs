@@ -8,10 +8,10 @@ use std::thread::{JoinHandle, spawn};
 use session_pipeline_pipeline::run::Progress;
 
 use super::PATH;
-use crate::body::session::Session;
-use crate::cli::client::{Call, Client};
-use crate::cli::{Failure, hint};
-use crate::http::{Listener, Report};
+use crate::body::session::SessionBody;
+use crate::cli::client::{Client, RouteCall};
+use crate::cli::{CommandFailure, hint};
+use crate::http::{Listener, LocalReport};
 
 /// Notes shown to a person.
 const NOTES_SHOWN: usize = 10;
@@ -21,8 +21,8 @@ const PAGES_WAITING: usize = 1;
 /// The pages that are reported.
 pub(super) struct LocalPages {
     /// `None` once no more are wanted.
-    pages: Option<Receiver<Vec<Session>>>,
-    call: Option<JoinHandle<Result<String, Failure>>>,
+    pages: Option<Receiver<Vec<SessionBody>>>,
+    call: Option<JoinHandle<Result<String, CommandFailure>>>,
 }
 
 impl LocalPages {
@@ -30,7 +30,7 @@ impl LocalPages {
     pub(super) fn start(client: Client, no_root: String) -> Self {
         let (send, pages) = sync_channel(PAGES_WAITING);
         let listener = Arc::new(ListListener { send, no_root });
-        let call = spawn(move || client.text(&Call::get(PATH).heard_by(listener)));
+        let call = spawn(move || client.text(&RouteCall::get(PATH).heard_by(listener)));
         Self {
             pages: Some(pages),
             call: Some(call),
@@ -38,7 +38,7 @@ impl LocalPages {
     }
 
     /// The next sessions; none at the end.
-    pub(super) fn next(&mut self) -> Result<Vec<Session>, Failure> {
+    pub(super) fn next(&mut self) -> Result<Vec<SessionBody>, CommandFailure> {
         if let Some(Ok(page)) = self.pages.as_ref().map(Receiver::recv) {
             return Ok(page);
         }
@@ -46,7 +46,7 @@ impl LocalPages {
         match ended {
             None => Ok(Vec::new()),
             Some(Ok(answer)) => answer.map(|_| Vec::new()),
-            Some(Err(_)) => Err(Failure::could_not_run(
+            Some(Err(_)) => Err(CommandFailure::could_not_run(
                 "the list broke off; please report it",
             )),
         }
@@ -66,21 +66,21 @@ impl Drop for LocalPages {
 
 /// Listens to the handler.
 struct ListListener {
-    send: SyncSender<Vec<Session>>,
+    send: SyncSender<Vec<SessionBody>>,
     no_root: String,
 }
 
 impl Listener for ListListener {
-    fn hear(&self, report: Report<'_>) -> bool {
+    fn hear(&self, report: LocalReport<'_>) -> bool {
         match report {
-            Report::NoSessionsRoot => hint(&self.no_root),
-            Report::Skipped(notes) => {
+            LocalReport::NoSessionsRoot => hint(&self.no_root),
+            LocalReport::Skipped(notes) => {
                 for note in notes.iter().take(NOTES_SHOWN) {
                     hint(&format!("passed over `{}`: {}", note.path, note.reason));
                 }
             }
             // It fails when the pages are wanted no more.
-            Report::Sessions(page) => return self.send.send(page).is_ok(),
+            LocalReport::Sessions(page) => return self.send.send(page).is_ok(),
             _ => {}
         }
         true

@@ -13,7 +13,7 @@ use axum::http::{StatusCode, header};
 use futures_util::{Stream, StreamExt};
 
 use crate::http::problem::ApiError;
-use crate::problem::Class;
+use crate::problem::ProblemClass;
 
 /// What the form around a file may take.
 const FORM_BYTES_MAX: u64 = 64 << 10;
@@ -58,7 +58,7 @@ impl FormBody {
             return Err(form.too_large());
         }
         let (parts, body) = request.into_parts();
-        let bounded = Bounded {
+        let bounded = BodyChunks {
             chunks: body.into_data_stream(),
             state: Arc::clone(&form.state),
             left: form_max,
@@ -101,12 +101,12 @@ impl FormBody {
             "the session is larger than {} bytes; split it",
             self.bytes_max
         );
-        ApiError::new(Class::TooLarge, detail)
+        ApiError::new(ProblemClass::TooLarge, detail)
     }
 }
 
 /// A body, chunk by chunk.
-struct Bounded {
+struct BodyChunks {
     chunks: BodyDataStream,
     state: Arc<FormState>,
     left: u64,
@@ -114,7 +114,7 @@ struct Bounded {
     has_given: bool,
 }
 
-impl Bounded {
+impl BodyChunks {
     fn end(&self, end: FormEnd) -> Poll<Option<Result<Bytes, axum::Error>>> {
         let mut last = self
             .state
@@ -127,7 +127,7 @@ impl Bounded {
     }
 }
 
-impl Stream for Bounded {
+impl Stream for BodyChunks {
     type Item = Result<Bytes, axum::Error>;
 
     fn poll_next(

@@ -4,31 +4,31 @@
 use std::io::{self, Write};
 
 use flate2::write::GzDecoder;
-use session_pipeline_pipeline::upload::{Incoming, UploadError};
+use session_pipeline_pipeline::upload::{IncomingUpload, UploadError};
 
 use crate::http::problem::ApiError;
-use crate::problem::Class;
+use crate::problem::ProblemClass;
 
 /// Members of one gzip file: each costs a few microseconds, even an empty one. A program that flushes
 /// each line as a member writes fewer in a file of the largest size.
 const MEMBERS_MAX: u32 = 100_000;
 
 /// A file on its way to the disk.
-pub(super) enum Sink {
+pub(super) enum UploadFile {
     /// As it is sent.
-    Plain(Limited),
+    Plain(LimitedWriter),
     /// Decompressed.
-    Gzip(Members),
+    Gzip(GzipMembers),
 }
 
-impl Sink {
-    pub(super) fn new(incoming: Incoming, bytes_max: u64, is_gzip: bool) -> Self {
-        let limited = Limited {
+impl UploadFile {
+    pub(super) fn new(incoming: IncomingUpload, bytes_max: u64, is_gzip: bool) -> Self {
+        let limited = LimitedWriter {
             incoming,
             bytes_max,
         };
         if is_gzip {
-            Self::Gzip(Members {
+            Self::Gzip(GzipMembers {
                 decoder: Some(Box::new(GzDecoder::new(limited))),
                 members: 1,
                 is_at_start: true,
@@ -49,7 +49,7 @@ impl Sink {
     ///
     /// # Errors
     /// When a gzip is not complete.
-    pub(super) fn finish(self) -> Result<Incoming, ApiError> {
+    pub(super) fn finish(self) -> Result<IncomingUpload, ApiError> {
         match self {
             Self::Plain(limited) => Ok(limited.incoming),
             Self::Gzip(mut members) => members.end_member().map(|limited| limited.incoming),
@@ -58,14 +58,14 @@ impl Sink {
 }
 
 /// A gzip file: one member or several, one after the other (RFC 1952).
-pub(super) struct Members {
-    decoder: Option<Box<GzDecoder<Limited>>>,
+pub(super) struct GzipMembers {
+    decoder: Option<Box<GzDecoder<LimitedWriter>>>,
     members: u32,
     /// Whether the present member has no bytes yet.
     is_at_start: bool,
 }
 
-impl Members {
+impl GzipMembers {
     fn write_all(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -97,7 +97,7 @@ impl Members {
         Ok(())
     }
 
-    fn end_member(&mut self) -> Result<Limited, ApiError> {
+    fn end_member(&mut self) -> Result<LimitedWriter, ApiError> {
         let decoder = self.decoder.take().ok_or_else(|| invalid("it is over"))?;
         let ended = decoder.finish();
         ended.map_err(|error| refusal(error, self.members))
@@ -105,8 +105,8 @@ impl Members {
 }
 
 /// Stops a file at its limit, also one that was small before it was decompressed.
-pub(super) struct Limited {
-    incoming: Incoming,
+pub(super) struct LimitedWriter {
+    incoming: IncomingUpload,
     bytes_max: u64,
 }
 
@@ -119,7 +119,7 @@ enum WriteError {
     Upload(UploadError),
 }
 
-impl Write for Limited {
+impl Write for LimitedWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let size = self.incoming.size().saturating_add(bytes.len() as u64);
         if size > self.bytes_max {
@@ -137,7 +137,9 @@ impl Write for Limited {
 
 fn refusal(error: io::Error, members: u32) -> ApiError {
     match error.downcast::<WriteError>() {
-        Ok(error @ WriteError::TooLarge(_)) => ApiError::new(Class::TooLarge, error.to_string()),
+        Ok(error @ WriteError::TooLarge(_)) => {
+            ApiError::new(ProblemClass::TooLarge, error.to_string())
+        }
         Ok(WriteError::Upload(error)) => error.into(),
         Err(error) if members > 1 => invalid(&format!(
             "what comes after member {} is not another complete member: {error}",

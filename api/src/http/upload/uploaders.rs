@@ -7,15 +7,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::http::HttpLimits;
 use crate::http::problem::ApiError;
-use crate::problem::Class;
+use crate::problem::ProblemClass;
 
 /// The uploads of each user, so that no user takes the places of others.
 #[derive(Debug, Default)]
-pub(in crate::http) struct Uploaders(Mutex<HashMap<String, Turns>>);
+pub(in crate::http) struct Uploaders(Mutex<HashMap<String, UploadQueue>>);
 
 /// The uploads of one user: those in progress, and those that wait.
 #[derive(Clone, Debug)]
-struct Turns {
+struct UploadQueue {
     running: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
 }
@@ -33,7 +33,7 @@ impl Uploaders {
         let most = limits.uploads_per_user_max;
         let turns = {
             let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let turns = users.entry(user.to_owned()).or_insert_with(|| Turns {
+            let turns = users.entry(user.to_owned()).or_insert_with(|| UploadQueue {
                 running: Arc::new(Semaphore::new(most)),
                 waiting: Arc::new(Semaphore::new(most)),
             });
@@ -41,7 +41,7 @@ impl Uploaders {
         };
         let too_many = || {
             ApiError::new(
-                Class::TooManyRequests,
+                ProblemClass::TooManyRequests,
                 format!("you have {most} uploads in progress; wait for one to end, and try again"),
             )
         };

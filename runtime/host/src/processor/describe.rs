@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use crate::fault::{Fault, FaultKind, printable};
 use crate::limits::Limits;
-use crate::manifest::{ColumnSpec, Kind, Manifest, ManifestError, Order, TableSpec};
+use crate::manifest::{ColumnKind, ColumnSpec, Manifest, ManifestError, Order, TableSpec};
 use crate::sandbox::contract::ProcessorWithLlmPre;
 use crate::sandbox::contract::exports::session_pipeline::processor::guest::Manifest as GuestManifest;
 use crate::sandbox::contract::session_pipeline::processor::types;
 use crate::sandbox::{
-    Engine, HostState, Reach, confine_if_possible, fault_of, fuel_left, run_to_end,
+    Engine, FileAccess, HostState, confine_if_possible, fault_of, fuel_left, run_to_end,
 };
 
 /// The stack of this thread. The guest has its own.
@@ -29,7 +29,7 @@ pub(super) fn describe(
     randomness: [u8; 32],
 ) -> Result<(Manifest, u64), Fault> {
     let work = || {
-        confine_if_possible(Reach::default());
+        confine_if_possible(FileAccess::default());
         call(engine, limits, pre, settings, randomness)
     };
     std::thread::scope(|scope| {
@@ -96,12 +96,12 @@ const REDACT_SECRETS: &str = "redact-secrets";
 
 fn manifest_of(manifest: GuestManifest) -> Result<Manifest, ManifestError> {
     let kind = |kind| match kind {
-        types::Kind::Bool => Kind::Bool,
-        types::Kind::S64 => Kind::S64,
-        types::Kind::F64 => Kind::F64,
-        types::Kind::Text => Kind::Text,
-        types::Kind::Timestamp => Kind::Timestamp,
-        types::Kind::Json => Kind::Json,
+        types::Kind::Bool => ColumnKind::Bool,
+        types::Kind::S64 => ColumnKind::S64,
+        types::Kind::F64 => ColumnKind::F64,
+        types::Kind::Text => ColumnKind::Text,
+        types::Kind::Timestamp => ColumnKind::Timestamp,
+        types::Kind::Json => ColumnKind::Json,
     };
     let table = |table: types::Table| TableSpec {
         name: table.name,

@@ -3,7 +3,7 @@
 //! Such rows repeat text that one user wrote, and other users can read them. The secrets remain
 //! only in the user's transcript.
 
-use crate::manifest::{ColumnSpec, Kind, TableSpec};
+use crate::manifest::{ColumnKind, ColumnSpec, TableSpec};
 use crate::redaction::KnownSecrets;
 use crate::rows::{TableRows, TextValues};
 
@@ -16,7 +16,7 @@ const REFERENCES: [&str; 5] = ["_id", "_ref", "_uuid", "_user", "_by"];
 pub fn redacted_columns(table: &TableSpec) -> impl Iterator<Item = (usize, &ColumnSpec)> {
     let columns = table.columns.iter().enumerate();
     columns
-        .filter(|(_, column)| matches!(column.kind, Kind::Text | Kind::Json))
+        .filter(|(_, column)| matches!(column.kind, ColumnKind::Text | ColumnKind::Json))
         .filter(|(_, column)| column.name != "id")
         .filter(|(_, column)| !REFERENCES.iter().any(|end| column.name.ends_with(end)))
         .filter(|(_, column)| table.shared_key.as_ref() != Some(&column.name))
@@ -49,9 +49,9 @@ pub(super) fn redacted(tables: &[TableSpec], mut rows: Vec<TableRows>) -> Vec<Ta
 }
 
 /// Redacts one text of a column of this kind.
-pub fn redacted_text(known: &KnownSecrets, kind: Kind, text: &str) -> String {
+pub fn redacted_text(known: &KnownSecrets, kind: ColumnKind, text: &str) -> String {
     match kind {
-        Kind::Json => known.clean_json(text),
+        ColumnKind::Json => known.clean_json(text),
         _ => known.clean(text),
     }
 }

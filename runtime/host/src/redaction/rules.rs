@@ -13,15 +13,15 @@ use crate::redaction::view::{BARRIER, View};
 use crate::redaction::words::{is_common, is_odd, is_placeholder, is_word_like, names_a_secret};
 
 /// A kind of secret and how to find it.
-struct Rule {
+struct RedactionRule {
     kind: &'static str,
     pattern: String,
-    check: Check,
+    check: RuleCheck,
 }
 
 /// Additional conditions for a match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Check {
+enum RuleCheck {
     /// No condition.
     Form,
     /// Contains a digit, so that it does not consist of words.
@@ -30,7 +30,7 @@ enum Check {
     Argument,
     /// A value in a sentence, quoted or bare. The value can be an ordinary word.
     Prose,
-    /// Like [`Check::Prose`], but never an ordinary word.
+    /// Like [`RuleCheck::Prose`], but never an ordinary word.
     OddProse,
     /// Base64 of `user:password`.
     Basic,
@@ -109,28 +109,28 @@ const COMMANDS: &[(&str, &str)] = &[
 /// Commands with an option that takes `user:password`.
 const USER_COMMANDS: &str = r"(?:curl|wget|https?|xh|xhs|httpie|curlie|ab|wrk|nikto|ffuf|gobuster|hey|siege|kafkacat|kcat|elasticdump|nats|svn|lwp-request)(?:\.exe)?";
 
-fn rules() -> Vec<Rule> {
-    let mut rules: Vec<Rule> = FORMS
+fn rules() -> Vec<RedactionRule> {
+    let mut rules: Vec<RedactionRule> = FORMS
         .iter()
-        .map(|(kind, pattern, check)| Rule {
+        .map(|(kind, pattern, check)| RedactionRule {
             kind,
             pattern: (*pattern).to_owned(),
             check: *check,
         })
         .collect();
     for (command, option) in COMMANDS {
-        rules.push(Rule {
+        rules.push(RedactionRule {
             kind: "password",
             pattern: format!(r"\b(?:{command})\b(?:[^\n|]*?[ \t])??[ \t]*{option}{ARGUMENT}"),
-            check: Check::Argument,
+            check: RuleCheck::Argument,
         });
     }
-    rules.push(Rule {
+    rules.push(RedactionRule {
         kind: "password",
         pattern: format!(
             r#"\b{USER_COMMANDS}\b[^\n]*?[ \t](?:-u|--user|-U|--proxy-user|-a|--auth|-A)[ \t=]*(?:"[^\s:"]*:(?<secret>[^"\n]+)"|'[^\s:']*:(?<secret2>[^'\n]+)'|[^\s:"'/]*:(?<secret3>[^\s"'`|]+))"#
         ),
-        check: Check::Argument,
+        check: RuleCheck::Argument,
     });
     for rule in &mut rules {
         // ASCII word boundaries. With Unicode boundaries, the lazy DFA gives up on non-ASCII text.
@@ -139,237 +139,237 @@ fn rules() -> Vec<Rule> {
     rules
 }
 
-const FORMS: &[(&str, &str, Check)] = &[
+const FORMS: &[(&str, &str, RuleCheck)] = &[
     (
         "aws-key",
         r"(?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])[A-Z0-9]{16}",
-        Check::Form,
+        RuleCheck::Form,
     ),
-    ("aws-key", r"ABSK[A-Za-z0-9+/]{40,}={0,2}", Check::Form),
+    ("aws-key", r"ABSK[A-Za-z0-9+/]{40,}={0,2}", RuleCheck::Form),
     (
         "github-token",
         r"gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{20,}",
-        Check::Form,
+        RuleCheck::Form,
     ),
     (
         "gitlab-token",
         r"gl(?:pat|dt|rt|cbt|ptt|ft|soat|imt|agent|oas)-[A-Za-z0-9_.-]{16,}|GR1348941[A-Za-z0-9_-]{16,}",
-        Check::Form,
+        RuleCheck::Form,
     ),
     (
         "slack-token",
         r"xox[abceoprs](?:\.xox[a-z])?-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}",
-        Check::Form,
+        RuleCheck::Form,
     ),
     (
         "slack-webhook",
         r"hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9_/-]{16,}",
-        Check::Form,
+        RuleCheck::Form,
     ),
     (
         "webhook",
         r"discord(?:app)?\.com/api/webhooks/[0-9]+/(?<secret>[A-Za-z0-9_-]{20,})|webhook\.office\.com/(?<secret2>[^\s\x22'<>]{20,})",
-        Check::Form,
+        RuleCheck::Form,
     ),
-    ("api-key", r"sk-ant-[A-Za-z0-9_-]{8,}", Check::Form),
+    ("api-key", r"sk-ant-[A-Za-z0-9_-]{8,}", RuleCheck::Form),
     (
         "api-key",
         r"sk-(?:proj|svcacct|admin|or-v1|live|test|lf|org|None)-[A-Za-z0-9_-]{12,}",
-        Check::Form,
+        RuleCheck::Form,
     ),
-    ("api-key", r"\bsk-[A-Za-z0-9]{16,}", Check::Form),
-    ("api-key", r"\bsk-[A-Za-z0-9_-]{20,}", Check::Digit),
+    ("api-key", r"\bsk-[A-Za-z0-9]{16,}", RuleCheck::Form),
+    ("api-key", r"\bsk-[A-Za-z0-9_-]{20,}", RuleCheck::Digit),
     (
         "api-key",
         r"\b(?:gsk_|pplx-|r8_|xai-|fw_|nvapi-|tvly-|fc-|csk-|co_|sk_|pk_live_|rk_|tgp_v1_|jina_|up_|esecret_|key-)[A-Za-z0-9_-]{20,}",
-        Check::Digit,
+        RuleCheck::Digit,
     ),
     (
         "google-key",
         r"AIza[0-9A-Za-z_-]{32,}|ya29\.[0-9A-Za-z_-]{20,}|GOCSPX-[0-9A-Za-z_-]{20,}|1//0[0-9A-Za-z_-]{30,}",
-        Check::Form,
+        RuleCheck::Form,
     ),
     (
         "stripe-key",
         r"[srp]k_(?:live|test|prod)_[0-9A-Za-z]{8,}|whsec_[0-9A-Za-z+/=]{16,}",
-        Check::Form,
+        RuleCheck::Form,
     ),
     (
         "twilio-key",
         r"\b(?:SK|AC|AP|CA|IS|MG|PN|VA)[0-9a-f]{32}\b",
-        Check::Form,
+        RuleCheck::Form,
     ),
     (
         "package-token",
         r"npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{16,}|rubygems_[a-f0-9]{32,}|dckr_(?:pat|oat)_[A-Za-z0-9_-]{20,}|\boy2[a-z0-9]{43}\b|\bcio[A-Za-z0-9]{32}\b|AKCp[A-Za-z0-9]{60,}",
-        Check::Form,
+        RuleCheck::Form,
     ),
     (
         "huggingface-token",
         r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}",
-        Check::Form,
+        RuleCheck::Form,
     ),
     (
         "sendgrid-key",
         r"SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}",
-        Check::Form,
+        RuleCheck::Form,
     ),
     (
         "cloud-token",
         r"do[opr]_v1_[a-f0-9]{32,}|hv[sbr]\.[A-Za-z0-9_-]{20,}|[a-zA-Z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{40,}|AGE-SECRET-KEY-(?:PQ-)?1[0-9A-Z]{40,}|shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}|gl(?:sa|c)_[A-Za-z0-9_+=/]{30,}|lin_(?:api|oauth)_[A-Za-z0-9]{30,}|ntn_[A-Za-z0-9]{30,}|secret_[A-Za-z0-9]{43}\b|pul-[a-f0-9]{40}|dapi[a-f0-9]{32}|dp\.(?:pt|st|ct|sa|scim|audit)\.[A-Za-z0-9._-]{30,}|PMAK-[a-f0-9]{24}-[a-f0-9]{34}|NRAK-[A-Z0-9]{27}|NRJS-[a-f0-9]{19}|sntry[su]_[A-Za-z0-9+/=_]{32,}|figd_[A-Za-z0-9_-]{30,}|sq0(?:csp|atp)-[A-Za-z0-9_-]{22,}|EAAA[A-Za-z0-9_-]{50,}|EAACEdEose0cBA[A-Za-z0-9]+|key-[a-f0-9]{32}|[a-f0-9]{32}-us[0-9]{1,2}\b|xkeysib-[a-f0-9]{32,}-?[A-Za-z0-9]*|pat[A-Za-z0-9]{14}\.[a-f0-9]{60,}|ATATT3[A-Za-z0-9_=-]{60,}|ATBB[A-Za-z0-9]{24,}|ATCTT3[A-Za-z0-9_=-]{60,}|sbp_[a-f0-9]{40}|sb_secret_[A-Za-z0-9_-]{20,}|nfp_[A-Za-z0-9]{30,}|vercel_[A-Za-z0-9_]{20,}|fo1_[A-Za-z0-9_-]{40,}|FlyV1 fm[0-9]_[A-Za-z0-9+/=_,-]{40,}|CCIPAT_[A-Za-z0-9_]{30,}|bkua_[a-z0-9]{40}|tskey-[a-z]+-[A-Za-z0-9-]{16,}|ops_eyJ[A-Za-z0-9+/=_-]{40,}|A3-[A-Z0-9]{6}-[A-Z0-9-]{26,}|phc_[A-Za-z0-9]{40,}|phx_[A-Za-z0-9]{40,}|rnd_[A-Za-z0-9]{28,}|pscale_(?:tkn|oauth|pw)_[A-Za-z0-9_.=-]{32,}|ghs_[A-Za-z0-9]{30,}|HRKU-[A-Za-z0-9_-]{30,}|LTAI[A-Za-z0-9]{16,22}\b|AKID[A-Za-z0-9]{32}\b|t1\.[A-Z0-9a-z_-]+={0,2}\.[A-Z0-9a-z_-]{86}={0,2}|AQVN[A-Za-z0-9_-]{35,}|v1\.0-[a-f0-9]{24}-[a-f0-9]{140,}",
-        Check::Form,
+        RuleCheck::Form,
     ),
-    ("cloud-token", r"\bs\.[A-Za-z0-9]{24}\b", Check::Digit),
+    ("cloud-token", r"\bs\.[A-Za-z0-9]{24}\b", RuleCheck::Digit),
     (
         "telegram-token",
         r"[0-9]{8,10}:AA[A-Za-z0-9_-]{33}",
-        Check::Form,
+        RuleCheck::Form,
     ),
     (
         "azure-key",
         r"(?i:Account|SharedAccess|Shared)Key=(?<secret>[A-Za-z0-9+/]{30,}=*)|[?&](?:sig|Signature|X-Amz-Signature|X-Goog-Signature)=(?<secret2>[A-Za-z0-9%+/_-]{20,}={0,2})|[A-Za-z0-9_~.]{3}8Q~[A-Za-z0-9_~.-]{31,34}",
-        Check::Form,
+        RuleCheck::Form,
     ),
     (
         "jwt",
         r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*",
-        Check::Form,
+        RuleCheck::Form,
     ),
-    ("private-key", r"\b0x[0-9a-fA-F]{64}\b", Check::Form),
+    ("private-key", r"\b0x[0-9a-fA-F]{64}\b", RuleCheck::Form),
     (
         "private-key",
         r"\b[xyz]prv[1-9A-HJ-NP-Za-km-z]{100,112}\b",
-        Check::Form,
+        RuleCheck::Form,
     ),
     (
         "private-key",
         r"(?s)(?:b3BlbnNzaC1rZXktdjE|MII[EJC][A-Za-z0-9+/]{2}IBAAKC)[A-Za-z0-9+/=\r\n \t]+",
-        Check::Form,
+        RuleCheck::Form,
     ),
     (
         "one-time-secret",
         r"(?i)otpauth(?:-migration)?://[^\s\x22'<>`]*?[?&](?:secret|data)=(?<secret>[^&\s\x22'<>`]+)",
-        Check::Form,
+        RuleCheck::Form,
     ),
     (
         "password-hash",
         r"\$(?:apr1|1|2[abxy]?|5|6|7|y|gy|sha1|argon2(?:id|i|d)|scrypt|pbkdf2[a-z0-9-]*|bcrypt-sha256)\$[./A-Za-z0-9$=,+-]{20,}|\{(?:S?SHA(?:256|512)?|S?MD5|CRYPT|PBKDF2[A-Z0-9_]*)\}[A-Za-z0-9+/=.$]{16,}|\bpbkdf2_sha(?:256|1)\$[0-9]+\$[A-Za-z0-9+/=$]{20,}|\bSCRAM-SHA-256\$[^\s\x22']{20,}",
-        Check::Form,
+        RuleCheck::Form,
     ),
     (
         "credentials",
         r"(?i)\b(?:authorization|x-auth)[\x22']?[ \t]*[:=][ \t]*[\x22']?(?:basic|bearer|token|digest|apikey|negotiate|ntlm)[ \t]+(?<secret>[A-Za-z0-9+/._~=-]{4,})",
-        Check::Argument,
+        RuleCheck::Argument,
     ),
     (
         "credentials",
         r"(?i)\bbasic[ \t]+(?<secret>[A-Za-z0-9+/_-]{6,}={0,2})",
-        Check::Basic,
+        RuleCheck::Basic,
     ),
     (
         "credentials",
         r"(?i)\b(?:bearer|token)[ \t]+[\x22']?(?<secret>[A-Za-z0-9+/._~-]{12,}=*)",
-        Check::Scheme,
+        RuleCheck::Scheme,
     ),
     (
         "password",
         r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@\x22'`<>|]*:(?<secret>[^\s\x22'`<>\x01]{1,200})@",
-        Check::Address,
+        RuleCheck::Address,
     ),
     (
         "credentials",
         r"[A-Za-z][A-Za-z0-9+.-]*://(?<secret>[^\s/:@\x22'`<>]{8,})(?::(?:x-oauth-basic|x-oauth-token|x)?)?@[A-Za-z0-9\[]",
-        Check::User,
+        RuleCheck::User,
     ),
     (
         "password",
         r"(?i)jdbc:oracle:[a-z]+:[^\s/@\x22']+/(?<secret>[^\s@\x22']+)@|\b(?:sqlplus|sqlldr|expdp|impdp|rman)\b[^\n]*?[ \t][^\s/@\x22']+/(?<secret2>[^\s@\x22']+)@",
-        Check::Argument,
+        RuleCheck::Argument,
     ),
     (
         "password",
         r"(?i)\bidentified[ \t\r\n]+(?:with[ \t\r\n]+\S+[ \t\r\n]+)?(?:by|as)[ \t\r\n]+(?:password[ \t]+)?(?:values[ \t]+)?(?:'(?<secret>(?:[^'\n]|'')+)'|\x22(?<secret2>[^\x22\n]+)\x22|(?<secret3>[^\s'\x22;,]{3,}))",
-        Check::Argument,
+        RuleCheck::Argument,
     ),
     (
         "password",
         r"(?i)\b(?:password|passphrase)[ \t\r\n]+(?:=[ \t]*)?'(?<secret>(?:[^'\n]|'')+)'",
-        Check::Argument,
+        RuleCheck::Argument,
     ),
     (
         "password",
         r"(?i)\b(?:machine|login|account|default|user)[ \t\r\n]+\S+(?:[ \t\r\n]+(?:login|account|user|port)[ \t\r\n]+\S+)*[ \t\r\n]+passw(?:or)?d[ \t\r\n]+(?:\x22(?<secret>[^\x22\n]+)\x22|(?<secret2>[^\s\x22]+))",
-        Check::Argument,
+        RuleCheck::Argument,
     ),
     (
         "password",
         r"(?m)^[ \t>+-]*(?:[A-Za-z0-9_.*-]+|\[[0-9a-fA-F:]+\]):(?:[0-9]{2,5}|\*):(?:[A-Za-z_*][^\s:]*):(?:[A-Za-z_*][^\s:/]*):(?<secret>[^\s\x22'`]+)[ \t\r]*$",
-        Check::Pgpass,
+        RuleCheck::Pgpass,
     ),
     (
         "password",
         r"(?m)\bUSER[ \t]+\S+[ \t]*\r?\n(?:[^\n]*\n)?[ \t<>CS:-]*PASS[ \t]+(?<secret>\S+)",
-        Check::Argument,
+        RuleCheck::Argument,
     ),
     (
         "password",
         r"(?i)\bLOGIN[ \t]+\x22?[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+\x22?[ \t]+\x22?(?<secret>[^\s\x22]{4,})",
-        Check::Prose,
+        RuleCheck::Prose,
     ),
     (
         "password",
         r"(?i)\bConvertTo-SecureString[ \t]+(?:-String[ \t]+)?(?:\x22(?<secret>[^\x22\n]+)\x22|'(?<secret2>[^'\n]+)')",
-        Check::Argument,
+        RuleCheck::Argument,
     ),
     (
         "password",
         r"(?i)\b(?:NetworkCredential|PSCredential|PasswordAuthentication|UsernamePasswordCredentials|HTTPBasicAuth|BasicAuth|basic_auth|SetBasicAuth|login)\([^\n\x22'()]*[\x22'][^\x22'\n]*[\x22'][^\n\x22'()]*,[^\n\x22'(),]*[\x22'](?<secret>[^\x22'\n]+)[\x22']",
-        Check::Argument,
+        RuleCheck::Argument,
     ),
     (
         "password",
         r"(?i)\b(?:echo|printf)[ \t]+(?:-n[ \t]+|-e[ \t]+)?(?:\x22(?<secret>[^\x22\n]+)\x22|'(?<secret2>[^'\n]+)'|(?<secret3>[^\s\x22'`|]+))[ \t]*\|[ \t]*(?:sudo[ \t]+(?:-[A-Za-z]+[ \t]+)*-[A-Za-z]*S|docker[ \t]+login|podman[ \t]+login|helm[ \t]+registry|passwd|(?:sudo[ \t]+)?chpasswd|gh[ \t]+auth|cryptsetup|gpg|openssl|npm[ \t]+login|kinit|su[ \t]|vault)",
-        Check::Argument,
+        RuleCheck::Argument,
     ),
     (
         "cookie",
         r"(?i)\b(?:set-)?cookie2?[\x22'`*\]]*[ \t]*[:=,][ \t]*[\x22'`]?(?<secret>[A-Za-z0-9_.!#$%&*+^|~-]{1,64}=[^\r\n\x22'`\x01]+)",
-        Check::Cookie,
+        RuleCheck::Cookie,
     ),
     (
         "cookie",
         r"\b(?:curl|http|https|xh|wget)\b[^\n]*?[ \t](?:-b|--cookie)[ \t=]*(?:\x22(?<secret>[^\x22\n]*=[^\x22\n]+)\x22|'(?<secret2>[^'\n]*=[^'\n]+)'|(?<secret3>[^\s\x22'`=-][^\s\x22'`=]*=[^\s\x22'`]+))",
-        Check::Cookie,
+        RuleCheck::Cookie,
     ),
     (
         "cookie",
         r"(?i)\b(?:PHPSESSID|JSESSIONID|ASP\.NET_SessionId|\.AspNetCore\.[A-Za-z.]+|connect\.sid|laravel_session|__(?:Secure|Host)-[A-Za-z0-9._-]+|remember_(?:web|user)[a-z0-9_]*|XSRF-TOKEN|csrftoken)=(?<secret>[^\s;,&\x22'`]{6,})",
-        Check::Argument,
+        RuleCheck::Argument,
     ),
     (
         "password",
         r"(?i)\b(?:pass ?word|passwd|pass ?phrase|pass ?code|passwort|pwd|pw|login)\b(?:[ \t]+(?:for|of|on|at|in|to|from)(?:[ \t]+[^\s,;]+){1,5}?)?[ \t]*(?:\([^)\n]{0,40}\))?[ \t]*(?:\bis\b|\bwas\b|\bare\b|\bto\b|\bas\b|\bist\b|\blautet\b|=|->|→|:)[ \t]*(?:now|still|just|simply|always|currently|probably|called)?:?[ \t]*(?:\x22(?<secret>[^\x22\n]+)\x22|'(?<secret2>[^'\n]+)'|`(?<secret3>[^`\n]+)`|\*\*(?<secret4>[^*\n]+)\*\*|“(?<secret5>[^”\n]+)”|(?<secret6>[^\s\x22'`“”*][^\s\x22'`“”]*))",
-        Check::Prose,
+        RuleCheck::Prose,
     ),
     (
         "password",
         r"(?i)\b(?:use|try|enter|type|with|the)[ \t]+(?:the[ \t]+)?(?:password|passphrase|passcode|pw|pwd|pin)[ \t]+(?:\x22(?<secret>[^\x22\n]+)\x22|'(?<secret2>[^'\n]+)'|`(?<secret3>[^`\n]+)`|(?<secret4>[^\s\x22'`“”]+))",
-        Check::OddProse,
+        RuleCheck::OddProse,
     ),
     (
         "secret",
         r"(?i)\b(?:secret|token|(?:api|access|secret|private|auth|setup|licen[sc]e|encryption|signing)[ _-]?key|one[- ]time (?:code|secret)|(?:otp|totp|2fa|mfa)(?:[ _-](?:secret|seed|key|code))?|pin|creds?|credentials)\b(?:[ \t]+(?:for|of|on|at|in|to|from)(?:[ \t]+[^\s,;]+){1,5}?)?[ \t]*(?:\([^)\n]{0,40}\))?[ \t]*(?:\bis\b|\bwas\b|\bto\b|\bare\b|=|->|→|:)[ \t]*(?:now|still|just)?:?[ \t]*(?:\x22(?<secret>[^\x22\n]+)\x22|'(?<secret2>[^'\n]+)'|`(?<secret3>[^`\n]+)`|(?<secret4>(?:[A-Z2-7]{4}[ -]){3,15}[A-Z2-7]{2,4}|[^\s\x22'`“”]+))",
-        Check::OddProse,
+        RuleCheck::OddProse,
     ),
 ];
 
 /// All patterns, individually and as a set.
-struct Compiled {
-    rules: Vec<(Rule, Regex)>,
+struct CompiledRules {
+    rules: Vec<(RedactionRule, Regex)>,
     set: RegexSet,
 }
 
-static COMPILED: LazyLock<Compiled> = LazyLock::new(|| {
+static COMPILED: LazyLock<CompiledRules> = LazyLock::new(|| {
     let rules = rules();
     let patterns: Vec<&str> = rules.iter().map(|rule| rule.pattern.as_str()).collect();
     #[expect(
@@ -385,7 +385,7 @@ static COMPILED: LazyLock<Compiled> = LazyLock::new(|| {
         let regex = super::compiled(&rule.pattern);
         (rule, regex)
     });
-    Compiled {
+    CompiledRules {
         rules: compiled.collect(),
         set,
     }
@@ -427,7 +427,7 @@ pub(super) fn finds(view: &View) -> Vec<SecretMatch> {
                     });
                     at = whole.end();
                 }
-                _ if rule.check == Check::Cookie => at = whole.end(),
+                _ if rule.check == RuleCheck::Cookie => at = whole.end(),
                 // Another match can begin inside the rejected value.
                 _ => at = secret.start().max(whole.start() + 1).max(at + 1),
             }
@@ -442,7 +442,7 @@ pub(super) fn finds(view: &View) -> Vec<SecretMatch> {
     finds
 }
 
-impl Check {
+impl RuleCheck {
     /// The length of the secret at the start of a match. `None` or 0 if there is none.
     fn accepts(self, found: &str, is_quoted: bool, behind: &str) -> Option<usize> {
         let holds = |holds: bool| holds.then_some(found.len());

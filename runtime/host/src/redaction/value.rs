@@ -60,12 +60,12 @@ pub(super) struct ValueRange {
 
 /// A position in a text.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cursor<'t> {
+pub(super) struct ValueCursor<'t> {
     text: &'t str,
     pub(super) at: usize,
 }
 
-impl<'t> Cursor<'t> {
+impl<'t> ValueCursor<'t> {
     pub(super) fn new(text: &'t str, at: usize) -> Self {
         Self { text, at }
     }
@@ -116,7 +116,7 @@ pub(super) fn after(view: &View, name: &Name<'_>) -> Option<ValueRange> {
     if let Some(found) = element(text, name) {
         return Some(found);
     }
-    let mut cursor = Cursor::new(text, name.end);
+    let mut cursor = ValueCursor::new(text, name.end);
     let closed = cursor.skip(6, |c| {
         matches!(c, '"' | '\'' | '`' | '*' | ']' | ')' | '?' | '!')
     });
@@ -136,7 +136,7 @@ pub(super) fn after(view: &View, name: &Name<'_>) -> Option<ValueRange> {
 /// Handles `<password>…</password>` and `<key>password</key><string>…</string>`.
 fn element(text: &str, name: &Name<'_>) -> Option<ValueRange> {
     let before = text.get(..name.start)?;
-    let mut cursor = Cursor::new(text, name.end);
+    let mut cursor = ValueCursor::new(text, name.end);
     let tag = before.get(before.len().saturating_sub(1)..)?;
     let near = line_before(text, name.start).1;
     let is_tag = tag == "<"
@@ -186,7 +186,7 @@ fn element(text: &str, name: &Name<'_>) -> Option<ValueRange> {
 
 /// Reads the separator between a name and its value. The flag is true if no space surrounds it.
 fn separator(
-    cursor: &mut Cursor<'_>,
+    cursor: &mut ValueCursor<'_>,
     name: &Name<'_>,
     is_quoted: bool,
     blanks: usize,
@@ -212,7 +212,8 @@ fn separator(
         cursor.skip(3, |c| c == '*');
         return Some((Separator::Colon, blanks == 0));
     }
-    let quote = |cursor: Cursor<'_>| cursor.peek().is_some_and(|c| matches!(c, '"' | '\'' | '`'));
+    let quote =
+        |cursor: ValueCursor<'_>| cursor.peek().is_some_and(|c| matches!(c, '"' | '\'' | '`'));
     if !is_quoted && blanks == 0 && cursor.take("(") {
         cursor.blanks(4);
         return quote(*cursor).then_some((Separator::Argument, true));
@@ -248,7 +249,7 @@ fn is_configured(line: &str, name: &Name<'_>) -> bool {
 }
 
 /// Handles `name: DB_PASS` followed by `value: …`, in any notation.
-fn pair(cursor: &mut Cursor<'_>, blanks: usize) -> Option<(Separator, bool)> {
+fn pair(cursor: &mut ValueCursor<'_>, blanks: usize) -> Option<(Separator, bool)> {
     let mut ahead = *cursor;
     ahead.skip(40, |c| c.is_whitespace() || c == ',');
     if ahead.at == cursor.at && blanks == 0 {
@@ -274,7 +275,7 @@ struct Context<'v, 'n> {
 }
 
 impl Context<'_, '_> {
-    fn value(&self, mut cursor: Cursor<'_>) -> Option<ValueRange> {
+    fn value(&self, mut cursor: ValueCursor<'_>) -> Option<ValueRange> {
         self.block(&mut cursor);
         if self.name.strength == Strength::Weak {
             skip_scheme(&mut cursor);
@@ -304,7 +305,7 @@ impl Context<'_, '_> {
     }
 
     /// Skips to the content of a YAML block, or to a quoted value on the next line.
-    fn block(&self, cursor: &mut Cursor<'_>) {
+    fn block(&self, cursor: &mut ValueCursor<'_>) {
         let mut ahead = *cursor;
         if self.separator != Separator::Colon {
             return;
@@ -317,7 +318,7 @@ impl Context<'_, '_> {
     }
 
     /// The text up to a closing quotation mark at the same escape depth.
-    fn quoted(&self, mut cursor: Cursor<'_>, quote: char) -> Option<ValueRange> {
+    fn quoted(&self, mut cursor: ValueCursor<'_>, quote: char) -> Option<ValueRange> {
         let depth = self.view.depth(cursor.at);
         let triple: String = std::iter::repeat_n(quote, 3).collect();
         let closing = match quote {
@@ -399,7 +400,7 @@ impl Context<'_, '_> {
 
     /// A call with the secret as its argument: `Some("…")`, `getenv("X", "…")`. Returns
     /// `Some(None)` for a call without a secret.
-    fn wrapped(&self, cursor: Cursor<'_>) -> Option<Option<ValueRange>> {
+    fn wrapped(&self, cursor: ValueCursor<'_>) -> Option<Option<ValueRange>> {
         let mut ahead = cursor;
         let name = ahead.skip(60, |c| {
             c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '.' | '&')
@@ -430,7 +431,7 @@ impl Context<'_, '_> {
         }))
     }
 
-    fn unquoted(&self, cursor: Cursor<'_>) -> Option<ValueRange> {
+    fn unquoted(&self, cursor: ValueCursor<'_>) -> Option<ValueRange> {
         let rest = cursor.rest();
         let rest = rest.get(..floor(rest, VALUE_BYTES_MAX))?;
         let ends = |c: char| {
@@ -591,7 +592,7 @@ impl Context<'_, '_> {
 }
 
 /// Skips a type between a name and its value, as in `password: &str = "…"`.
-fn skip_type(cursor: &mut Cursor<'_>) {
+fn skip_type(cursor: &mut ValueCursor<'_>) {
     let mut ahead = *cursor;
     let is_type_char = |c: char| {
         c.is_ascii_alphabetic()
@@ -609,7 +610,7 @@ fn skip_type(cursor: &mut Cursor<'_>) {
 }
 
 /// Skips `Bearer`, `Basic` and other schemes that precede credentials.
-fn skip_scheme(cursor: &mut Cursor<'_>) {
+fn skip_scheme(cursor: &mut ValueCursor<'_>) {
     let mut ahead = *cursor;
     ahead.skip(1, |c| matches!(c, '"' | '\''));
     for scheme in [

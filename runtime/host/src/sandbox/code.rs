@@ -10,7 +10,7 @@ use crate::limits::{Compiler, Limits};
 use crate::sandbox::compile::{CompileError, Compiled, compile, compiler_fingerprint, sha256_hex};
 
 /// The prefix of unfinished files and of the compiler's temporary folders.
-pub const UNFINISHED: &str = ".tmp";
+pub const TEMPORARY_PREFIX: &str = ".tmp";
 
 /// Length of a SHA-256 in hexadecimal.
 const DIGEST_LENGTH: usize = 64;
@@ -21,8 +21,8 @@ pub fn file_name(digest: &str, fingerprint: &str) -> String {
 }
 
 /// Writes and syncs a temporary file in `folder`. Once the caller gives it a name, it is complete.
-pub fn whole(folder: &Path, bytes: &[u8]) -> std::io::Result<NamedTempFile> {
-    let mut file = NamedTempFile::with_prefix_in(UNFINISHED, folder)?;
+pub fn write_temporary(folder: &Path, bytes: &[u8]) -> std::io::Result<NamedTempFile> {
+    let mut file = NamedTempFile::with_prefix_in(TEMPORARY_PREFIX, folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     Ok(file)
@@ -36,7 +36,7 @@ pub(super) fn shared(
     component: &[u8],
     scratch: &Path,
 ) -> Result<Compiled, CompileError> {
-    let fingerprint = compiler_fingerprint(limits).map_err(CompileError::Refused)?;
+    let fingerprint = compiler_fingerprint(limits).map_err(CompileError::Rejected)?;
     let path = folder.join(file_name(&sha256_hex(component), &fingerprint));
     if let Some(compiled) = crate::regular::read(&path, u64::MAX)
         .ok()
@@ -47,7 +47,7 @@ pub(super) fn shared(
     let compiled = compile(compiler, limits, component, scratch)?;
     // Errors are ignored. If the code cannot be cached, another process compiles it again.
     let _ = fs::create_dir_all(folder)
-        .and_then(|()| whole(folder, &packed(&compiled)))
+        .and_then(|()| write_temporary(folder, &packed(&compiled)))
         .and_then(|file| Ok(file.persist(&path)?));
     Ok(compiled)
 }
@@ -63,6 +63,6 @@ fn unpacked(mut digest: Vec<u8>) -> Option<Compiled> {
         return None;
     }
     let code = digest.split_off(DIGEST_LENGTH);
-    let compiled = Compiled::from_kept(code);
+    let compiled = Compiled::from_stored(code);
     (compiled.sha256.as_bytes() == digest).then_some(compiled)
 }

@@ -20,7 +20,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
-use crate::fault::{Fault, FaultKind, chain, printable};
+use crate::fault::{Fault, FaultKind, error_chain, printable};
 use crate::limits::{Compiler, Limits};
 use crate::sandbox::{Engine, code, confine, fingerprint_of, tuned};
 
@@ -42,7 +42,7 @@ pub struct Compiled {
 
 impl Compiled {
     /// Wraps stored code and computes its digest.
-    pub fn from_kept(code: Vec<u8>) -> Self {
+    pub fn from_stored(code: Vec<u8>) -> Self {
         let sha256 = sha256_hex(&code);
         Self { code, sha256 }
     }
@@ -61,7 +61,7 @@ pub enum CompileError {
     },
     /// The compiler rejected the component or exceeded a limit.
     #[error("the component does not compile: {0}")]
-    Refused(String),
+    Rejected(String),
     /// The compiler could not be started, or its files could not be read or written.
     #[error("the compiler cannot use `{path}`; check permissions and free space")]
     Io {
@@ -77,10 +77,10 @@ impl From<CompileError> for Fault {
     fn from(error: CompileError) -> Self {
         // A failure of the host can go away, so it is not blamed on the component.
         let kind = match error {
-            CompileError::TooLarge { .. } | CompileError::Refused(_) => FaultKind::Component,
+            CompileError::TooLarge { .. } | CompileError::Rejected(_) => FaultKind::Component,
             CompileError::Io { .. } => FaultKind::Host,
         };
-        Self::new(kind, chain(&error))
+        Self::new(kind, error_chain(&error))
     }
 }
 
@@ -103,7 +103,7 @@ pub fn compile(
         });
     }
     let code = match compiler {
-        Compiler::InProcess => precompile(limits, component).map_err(CompileError::Refused)?,
+        Compiler::InProcess => precompile(limits, component).map_err(CompileError::Rejected)?,
         Compiler::Shared { folder, compiler } => {
             return code::shared(folder, compiler, limits, component, scratch);
         }
@@ -130,13 +130,13 @@ pub fn compile(
                     ChildError::Failed(reason) => [input.clone(), output.clone()]
                         .into_iter()
                         .find_map(|path| file_error(path, &reason))
-                        .unwrap_or(CompileError::Refused(reason)),
+                        .unwrap_or(CompileError::Rejected(reason)),
                 },
             )?;
             fs::read(&output).map_err(at(&output))?
         }
     };
-    Ok(Compiled::from_kept(code))
+    Ok(Compiled::from_stored(code))
 }
 
 /// Separates errors about the child's own files from errors about the component.
@@ -217,12 +217,12 @@ pub fn load(engine: &Engine, compiled: &Compiled) -> Result<Component, CompileEr
     // stored code, and it compares that code with the SHA-256 in the database. Only tests use a
     // shared folder, which contains output of `compile` from other tests.
     let component = unsafe { Component::deserialize(engine.wasmtime(), &compiled.code) };
-    component.map_err(|error| CompileError::Refused(printable(&format!("{error:#}"))))
+    component.map_err(|error| CompileError::Rejected(printable(&format!("{error:#}"))))
 }
 
 /// The names of the imports and exports of a component.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names {
+pub struct ImportsAndExports {
     /// The imports, safe to print.
     pub imports: Vec<String>,
     /// The exports, safe to print.
@@ -233,13 +233,13 @@ pub struct Names {
 ///
 /// # Errors
 /// A fault of kind `component` if the code was compiled for another engine.
-pub fn names(engine: &Engine, compiled: &Compiled) -> Result<Names, Fault> {
+pub fn names(engine: &Engine, compiled: &Compiled) -> Result<ImportsAndExports, Fault> {
     let component = load(engine, compiled)
         .map_err(|error| Fault::new(FaultKind::Component, error.to_string()))?;
     let component_type = component.component_type();
     let imports = component_type.imports(engine.wasmtime());
     let exports = component_type.exports(engine.wasmtime());
-    Ok(Names {
+    Ok(ImportsAndExports {
         imports: imports.map(|(name, _)| printable(name)).collect(),
         exports: exports.map(|(name, _)| printable(name)).collect(),
     })

@@ -33,7 +33,7 @@ impl Engines {
     ///
     /// # Errors
     /// A fault of kind `host` if the address space for the pool cannot be reserved.
-    pub fn under(&self, limits: &Limits) -> Result<Arc<Engine>, Fault> {
+    pub fn for_limits(&self, limits: &Limits) -> Result<Arc<Engine>, Fault> {
         let mut engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
         let stack_bytes_max = limits.stack_bytes_max;
         if let Some(engine) = engines.get(&stack_bytes_max) {

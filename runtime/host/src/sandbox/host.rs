@@ -19,7 +19,7 @@ use crate::manifest::TableSpec;
 use crate::rows::TableRows;
 use crate::sandbox::contract::session_pipeline::processor::{log, transcript, types};
 use crate::sandbox::llm::SessionModel;
-use crate::sandbox::log::{Level, LogLine, SessionLog};
+use crate::sandbox::log::{LogLevel, LogLine, SessionLog};
 use crate::sandbox::{Engine, wasi};
 use crate::shared::SharedRows;
 
@@ -398,7 +398,7 @@ impl transcript::Host for HostState {
                 Ok(transcript::Chunk {
                     bytes: chunk.bytes,
                     first_line: chunk.first_line,
-                    passed_over: chunk.passed_over,
+                    passed_over: chunk.skipped_lines,
                 })
             }
             Err(error) => Err(self.fail(FaultKind::Input, &read_detail(&error))),
@@ -409,7 +409,7 @@ impl transcript::Host for HostState {
 /// Formats a read error with its cause, for a fault's detail.
 pub fn read_detail(error: &ReadError) -> String {
     match error {
-        ReadError::Shrunk => error.to_string(),
+        ReadError::Truncated => error.to_string(),
         ReadError::Io(cause) => format!("{error}: {cause}"),
     }
 }
@@ -419,10 +419,10 @@ impl log::Host for HostState {
         self.granted("log.log")?;
         self.owe((message.len() as u64).saturating_mul(FUEL_PER_BYTE));
         let level = match level {
-            log::Level::Debug => Level::Debug,
-            log::Level::Info => Level::Info,
-            log::Level::Warn => Level::Warn,
-            log::Level::Error => Level::Error,
+            log::Level::Debug => LogLevel::Debug,
+            log::Level::Info => LogLevel::Info,
+            log::Level::Warn => LogLevel::Warn,
+            log::Level::Error => LogLevel::Error,
         };
         self.log.write(level, &message);
         Ok(())

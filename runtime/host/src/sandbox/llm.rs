@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::fault::{Fault, FaultKind};
-use crate::model::{Caller, ErrorClass, LanguageModel, LlmError, Request, Response, what_to_set};
+use crate::model::{
+    LanguageModel, LlmCaller, LlmError, LlmErrorClass, LlmRequest, LlmResponse, missing_model_error,
+};
 use crate::sandbox::contract::session_pipeline::processor::llm;
 use crate::sandbox::host::{FUEL_PER_BYTE, HostState};
 
 /// A worker slot that other sessions can use while its owner waits.
-pub trait Aside: Send + Sync {
+pub trait WorkerSlot: Send + Sync {
     /// Runs `wait`, which only waits, without the slot.
-    fn aside(&self, wait: &mut dyn FnMut());
+    fn release_while(&self, wait: &mut dyn FnMut());
 }
 
 /// A language model and what is needed to call it.
@@ -27,7 +29,7 @@ pub struct ModelGrant {
     /// The clock that measures the session's wall time.
     pub clock: Arc<dyn Clock>,
     /// The worker's slot.
-    pub place: Arc<dyn Aside>,
+    pub slot: Arc<dyn WorkerSlot>,
     /// The id of the run.
     pub run_id: Arc<str>,
 }
@@ -55,24 +57,24 @@ pub(crate) struct SessionModel {
 impl SessionModel {
     fn complete(
         &self,
-        request: &Request,
+        request: &LlmRequest,
         wall_max: Duration,
         bytes_max: usize,
-    ) -> Result<Response, LlmError> {
+    ) -> Result<LlmResponse, LlmError> {
         let failed = |class, reason: String| Err(LlmError { class, reason });
         let Some(model) = &self.grant.model else {
-            return failed(ErrorClass::Unavailable, what_to_set());
+            return failed(LlmErrorClass::Unavailable, missing_model_error());
         };
         let used = self.grant.clock.monotonic().saturating_sub(self.started);
         let time_left = wall_max.saturating_sub(used);
         if time_left.is_zero() {
             let seconds = wall_max.as_secs_f64();
             return failed(
-                ErrorClass::TimeOut,
+                LlmErrorClass::TimeOut,
                 format!("the session used all of its {seconds} s of wall time"),
             );
         }
-        let caller = Caller {
+        let caller = LlmCaller {
             run_id: &self.grant.run_id,
             processor: &self.processor,
             session: &self.session,
@@ -80,13 +82,13 @@ impl SessionModel {
         };
         let mut answer = None;
         self.grant
-            .place
-            .aside(&mut || answer = Some(model.complete(request, caller)));
+            .slot
+            .release_while(&mut || answer = Some(model.complete(request, caller)));
         let response = match answer {
             Some(answer) => answer?,
             None => {
                 return failed(
-                    ErrorClass::Failed,
+                    LlmErrorClass::Failed,
                     "internal error: the request was not sent".to_owned(),
                 );
             }
@@ -94,7 +96,7 @@ impl SessionModel {
         let bytes = response.text.len();
         if bytes > bytes_max {
             return failed(
-                ErrorClass::TooLarge,
+                LlmErrorClass::TooLarge,
                 format!("the answer has {bytes} bytes; the limit is {bytes_max}"),
             );
         }
@@ -112,7 +114,7 @@ impl llm::Host for HostState {
         let asked = request.system.as_ref().map_or(0, String::len) + request.prompt.len() + schema;
         self.owe((asked as u64).saturating_mul(FUEL_PER_BYTE));
         let grant = self.granted("llm.complete")?;
-        let request = Request {
+        let request = LlmRequest {
             system: request.system,
             prompt: request.prompt,
             max_tokens: request.max_tokens,
@@ -121,7 +123,7 @@ impl llm::Host for HostState {
         let answer = match &grant.model {
             Some(model) => model.complete(&request, wall_max, bytes_max),
             None => Err(LlmError {
-                class: ErrorClass::Unavailable,
+                class: LlmErrorClass::Unavailable,
                 reason: "this run has no access to a language model".to_owned(),
             }),
         };
@@ -142,14 +144,14 @@ impl llm::Host for HostState {
 
 fn contract_error(error: LlmError) -> llm::LlmError {
     let of = match error.class {
-        ErrorClass::Unavailable => llm::LlmError::Unavailable,
-        ErrorClass::Budget => llm::LlmError::Budget,
-        ErrorClass::RateLimited => llm::LlmError::RateLimited,
-        ErrorClass::TimeOut => llm::LlmError::TimeOut,
-        ErrorClass::Refused => llm::LlmError::Refused,
-        ErrorClass::Malformed => llm::LlmError::Malformed,
-        ErrorClass::TooLarge => llm::LlmError::TooLarge,
-        ErrorClass::Failed => llm::LlmError::Failed,
+        LlmErrorClass::Unavailable => llm::LlmError::Unavailable,
+        LlmErrorClass::Budget => llm::LlmError::Budget,
+        LlmErrorClass::RateLimited => llm::LlmError::RateLimited,
+        LlmErrorClass::TimeOut => llm::LlmError::TimeOut,
+        LlmErrorClass::Refused => llm::LlmError::Refused,
+        LlmErrorClass::Malformed => llm::LlmError::Malformed,
+        LlmErrorClass::TooLarge => llm::LlmError::TooLarge,
+        LlmErrorClass::Failed => llm::LlmError::Failed,
     };
     of(error.reason)
 }
@@ -159,7 +161,7 @@ fn contract_error(error: LlmError) -> llm::LlmError {
 /// session, even if the guest retries until it exceeds a limit. Other faults stay unchanged.
 pub(crate) fn blamed(fault: Fault, unanswered: Option<LlmError>) -> Fault {
     match unanswered {
-        Some(error) if fault.is_of_own_making() && fault.kind != FaultKind::Crash => {
+        Some(error) if fault.is_permanent() && fault.kind != FaultKind::Crash => {
             match fault.detail == error.to_string() {
                 // Given back with just that.
                 true => Fault::llm(&error, fault.detail),

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::fault::shown;
+use crate::fault::redacted_and_printable;
 
 /// The severity of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub enum LogLevel {
     /// For the author of the processor.
     Debug,
     /// For an interested operator. Standard output uses this level.
@@ -24,7 +24,7 @@ pub enum Level {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
     /// The severity.
-    pub level: Level,
+    pub level: LogLevel,
     /// The text.
     pub message: String,
 }
@@ -70,7 +70,7 @@ impl SessionLog {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn write(&self, level: Level, message: &str) {
+    pub(crate) fn write(&self, level: LogLevel, message: &str) {
         self.state().push(level, message);
     }
 
@@ -128,9 +128,9 @@ impl LogState {
 
     fn push_lines(&mut self, stream: Stream, text: &[u8]) {
         let level = if stream == Stream::Stderr {
-            Level::Error
+            LogLevel::Error
         } else {
-            Level::Info
+            LogLevel::Info
         };
         for line in text
             .split(|&byte| byte == b'\n')
@@ -140,13 +140,13 @@ impl LogState {
         }
     }
 
-    fn push(&mut self, level: Level, message: &str) {
+    fn push(&mut self, level: LogLevel, message: &str) {
         let cost = message.len().min(crate::fault::DETAIL_BYTES_MAX) + LINE_OVERHEAD;
         if cost > self.bytes_left {
             self.bytes_left = 0;
             if !std::mem::replace(&mut self.is_cut, true) {
                 self.lines.push(LogLine {
-                    level: Level::Warn,
+                    level: LogLevel::Warn,
                     message: "the log reached its size limit; later messages are dropped"
                         .to_owned(),
                 });
@@ -156,7 +156,7 @@ impl LogState {
         self.bytes_left -= cost;
         self.lines.push(LogLine {
             level,
-            message: shown(message),
+            message: redacted_and_printable(message),
         });
     }
 }

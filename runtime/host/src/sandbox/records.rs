@@ -12,13 +12,13 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, WasmStr};
 
 use crate::fault::FaultKind;
-use crate::manifest::{Kind, TableSpec};
+use crate::manifest::{ColumnKind, TableSpec};
 use crate::rows::{ColumnValues, TableRows};
 use crate::sandbox::contract::session_pipeline::processor::{records, types};
 use crate::sandbox::host::HostState;
 use crate::shared::KEY_BYTES_MAX;
 
-/// Maximum nesting of a JSON value. serde_json has the same limit for `Value`.
+/// Maximum nesting of a JSON value. serde_json has the same limit for its `Value`.
 const JSON_DEPTH_MAX: usize = 128;
 /// The first and last microsecond of the years 1 to 9999.
 const FIRST_INSTANT: i64 = -62_135_596_800_000_000;
@@ -27,7 +27,7 @@ const LAST_INSTANT: i64 = 253_402_300_799_999_999;
 /// The contract's `value`. Texts are still in guest memory.
 #[derive(ComponentType, Lift)]
 #[component(variant)]
-enum Value {
+enum EmittedValue {
     #[component(name = "null")]
     Null,
     #[component(name = "bool")]
@@ -77,14 +77,14 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     let mut records = linker.instance("session-pipeline:processor/records@1.0.0")?;
     records.func_wrap(
         "insert",
-        |store, (table, rows): (WasmStr, Vec<Vec<Value>>)| {
-            record(store, Call::Insert, &table, &rows)
+        |store, (table, rows): (WasmStr, Vec<Vec<EmittedValue>>)| {
+            record(store, RecordsCall::Insert, &table, &rows)
         },
     )?;
     records.func_wrap(
         "upsert",
-        |store, (table, rows): (WasmStr, Vec<Vec<Value>>)| {
-            record(store, Call::Upsert, &table, &rows)
+        |store, (table, rows): (WasmStr, Vec<Vec<EmittedValue>>)| {
+            record(store, RecordsCall::Upsert, &table, &rows)
         },
     )?;
     lookup::link(&mut records)?;
@@ -94,12 +94,12 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
 
 /// The function for each kind of table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
+enum RecordsCall {
     Insert,
     Upsert,
 }
 
-impl Call {
+impl RecordsCall {
     fn name(self) -> &'static str {
         match self {
             Self::Insert => "records.insert",
@@ -124,9 +124,9 @@ impl Call {
 
 fn record(
     mut store: StoreContextMut<'_, HostState>,
-    call: Call,
+    call: RecordsCall,
     table: &WasmStr,
-    rows: &[Vec<Value>],
+    rows: &[Vec<EmittedValue>],
 ) -> wasmtime::Result<()> {
     let table = table.to_str(&store)?.into_owned();
     let state = store.data_mut();
@@ -175,7 +175,7 @@ fn push_rows(
     store: &StoreContextMut<'_, HostState>,
     spec: &TableSpec,
     table_rows: &mut TableRows,
-    rows: &[Vec<Value>],
+    rows: &[Vec<EmittedValue>],
 ) -> Result<u64, (FaultKind, String)> {
     let state = store.data();
     let (bytes_max, one_max) = (state.limits.row_bytes_max, state.limits.one_row_bytes_max);
@@ -203,7 +203,7 @@ fn push_row(
     store: &StoreContextMut<'_, HostState>,
     spec: &TableSpec,
     table_rows: &mut TableRows,
-    row: &[Value],
+    row: &[EmittedValue],
 ) -> Result<u64, String> {
     if row.len() != spec.columns.len() {
         return Err(format!(
@@ -230,12 +230,12 @@ fn check_key(
     store: &StoreContextMut<'_, HostState>,
     spec: &TableSpec,
     key: &str,
-    row: &[Value],
+    row: &[EmittedValue],
 ) -> Result<(), String> {
     let place = spec.columns.iter().position(|column| column.name == key);
     let problem = match place.and_then(|place| row.get(place)) {
-        Some(Value::Null) => "is null".to_owned(),
-        Some(Value::Text(text)) => {
+        Some(EmittedValue::Null) => "is null".to_owned(),
+        Some(EmittedValue::Text(text)) => {
             let bytes = text.to_str(store).map_err(|error| error.to_string())?.len();
             match bytes {
                 0 => "is empty".to_owned(),
@@ -252,27 +252,31 @@ fn check_key(
 
 fn push_value(
     store: &StoreContextMut<'_, HostState>,
-    kind: Kind,
+    kind: ColumnKind,
     values: &mut ColumnValues,
-    value: &Value,
+    value: &EmittedValue,
 ) -> Result<u64, String> {
     let text_of = |text: &WasmStr| text.to_str(store).map_err(|error| error.to_string());
     match (kind, values, value) {
-        (_, values, Value::Null) => values.push_null(),
-        (Kind::Bool, ColumnValues::Bool(values), Value::Bool(value)) => values.push(Some(*value)),
-        (Kind::S64, ColumnValues::S64(values), Value::S64(value)) => values.push(Some(*value)),
-        (Kind::F64, ColumnValues::F64(values), Value::F64(value)) => {
+        (_, values, EmittedValue::Null) => values.push_null(),
+        (ColumnKind::Bool, ColumnValues::Bool(values), EmittedValue::Bool(value)) => {
+            values.push(Some(*value))
+        }
+        (ColumnKind::S64, ColumnValues::S64(values), EmittedValue::S64(value)) => {
+            values.push(Some(*value))
+        }
+        (ColumnKind::F64, ColumnValues::F64(values), EmittedValue::F64(value)) => {
             if !value.is_finite() {
                 return Err("the number is not finite".to_owned());
             }
             values.push(Some(*value));
         }
-        (Kind::Text, ColumnValues::Text(values), Value::Text(text)) => {
+        (ColumnKind::Text, ColumnValues::Text(values), EmittedValue::Text(text)) => {
             let text = text_of(text)?;
             values.push(Some(&text));
             return Ok(text.len() as u64 + 8);
         }
-        (Kind::Json, ColumnValues::Text(values), Value::Json(text)) => {
+        (ColumnKind::Json, ColumnValues::Text(values), EmittedValue::Json(text)) => {
             let text = text_of(text)?;
             if json_depth(&text) > JSON_DEPTH_MAX {
                 return Err(format!(
@@ -284,7 +288,11 @@ fn push_value(
             values.push(Some(&text));
             return Ok(text.len() as u64 + 8);
         }
-        (Kind::Timestamp, ColumnValues::Timestamp(values), Value::Timestamp(micros)) => {
+        (
+            ColumnKind::Timestamp,
+            ColumnValues::Timestamp(values),
+            EmittedValue::Timestamp(micros),
+        ) => {
             if !is_instant(*micros) {
                 return Err(format!(
                     "the timestamp {micros} is outside of the years 1 to 9999"

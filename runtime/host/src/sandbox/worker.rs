@@ -14,7 +14,7 @@ use std::sync::Once;
 
 /// The files that a confined thread can open.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Reach<'a> {
+pub struct FileAccess<'a> {
     /// Everything below this folder, read-only.
     pub sessions: Option<BorrowedFd<'a>>,
     /// Files in these folders, with all operations that scratch files need.
@@ -23,7 +23,7 @@ pub struct Reach<'a> {
 
 /// The restrictions that apply to a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Confined {
+pub struct Confinement {
     /// Whether Landlock is active.
     pub files: bool,
     /// Whether the system-call filter is active.
@@ -32,14 +32,14 @@ pub struct Confined {
 
 /// Confines the calling thread before it runs a guest. If the kernel does not support it, the guest
 /// runs anyway, and the first such thread of the process logs a message.
-pub fn confine_if_possible(reach: Reach<'_>) {
+pub fn confine_if_possible(reach: FileAccess<'_>) {
     static SAID: Once = Once::new();
     match confine_thread(reach) {
-        Ok(Confined {
+        Ok(Confinement {
             files: true,
             calls: true,
         }) => {}
-        Ok(Confined { files, calls }) => SAID.call_once(|| {
+        Ok(Confinement { files, calls }) => SAID.call_once(|| {
             tracing::debug!(
                 landlock = files,
                 seccomp = calls,
@@ -56,7 +56,7 @@ pub fn confine_if_possible(reach: Reach<'_>) {
 ///
 /// # Errors
 /// A restriction that the kernel supports could not be applied. The other one can be active.
-pub fn confine_thread(reach: Reach<'_>) -> io::Result<Confined> {
+pub fn confine_thread(reach: FileAccess<'_>) -> io::Result<Confinement> {
     imp::confine_thread(reach)
 }
 
@@ -76,23 +76,23 @@ mod imp {
     };
 
     use super::super::filter::{Rules, denied, install};
-    use super::{Confined, Reach};
+    use super::{Confinement, FileAccess};
 
-    pub(super) fn confine_thread(reach: Reach<'_>) -> io::Result<Confined> {
+    pub(super) fn confine_thread(reach: FileAccess<'_>) -> io::Result<Confinement> {
         let files = confine_files(reach).map_err(io::Error::other);
         // If one restriction fails, still apply the other.
         let calls = denied_calls()
             .map_err(seccompiler::Error::from)
             .and_then(|calls| install(calls, SeccompAction::Allow, denied()))
             .map_err(io::Error::other);
-        Ok(Confined {
+        Ok(Confinement {
             files: files?,
             calls: calls?,
         })
     }
 
     /// Applies Landlock, with all features that the kernel supports.
-    fn confine_files(reach: Reach<'_>) -> Result<bool, RulesetError> {
+    fn confine_files(reach: FileAccess<'_>) -> Result<bool, RulesetError> {
         // No rule allows a port. The language model provider connects on threads of its own.
         let mut ruleset = Ruleset::default()
             .handle_access(AccessFs::from_all(ABI::V5))?
@@ -270,10 +270,10 @@ mod imp {
 mod imp {
     use std::io;
 
-    use super::{Confined, Reach};
+    use super::{Confinement, FileAccess};
 
-    pub(super) fn confine_thread(_: Reach<'_>) -> io::Result<Confined> {
-        Ok(Confined {
+    pub(super) fn confine_thread(_: FileAccess<'_>) -> io::Result<Confinement> {
+        Ok(Confinement {
             files: false,
             calls: false,
         })

@@ -7,7 +7,7 @@ use std::panic::resume_unwind;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use crate::sessions::{Observed, SessionsRoot, Walk};
+use crate::sessions::{FileStat, SessionsRoot, WalkReport};
 
 /// Sessions per batch. Large enough that the channel costs nothing.
 const BATCH_SESSIONS: usize = 1024;
@@ -21,22 +21,22 @@ struct Batch {
     /// All keys, concatenated.
     keys: String,
     /// The end offset of each key, and the metadata of its session.
-    found: Vec<(usize, Observed)>,
+    found: Vec<(usize, FileStat)>,
 }
 
 impl Batch {
-    fn push(&mut self, key: &str, observed: Observed) {
+    fn push(&mut self, key: &str, observed: FileStat) {
         self.keys.push_str(key);
         self.found.push((self.keys.len(), observed));
     }
 }
 
 /// The sessions that a walk finds, as a stream.
-pub struct Found(Receiver<Batch>);
+pub struct FoundSessions(Receiver<Batch>);
 
-impl Found {
+impl FoundSessions {
     /// Calls `visit` for every session until the walk ends.
-    pub fn each(self, mut visit: impl FnMut(&str, Observed)) {
+    pub fn each(self, mut visit: impl FnMut(&str, FileStat)) {
         for batch in self.0 {
             let mut start = 0;
             for (end, observed) in batch.found {
@@ -53,7 +53,10 @@ impl SessionsRoot {
     ///
     /// # Errors
     /// The second value contains the errors of the walk.
-    pub fn walk_ahead<T>(&self, consume: impl FnOnce(Found) -> T) -> (T, io::Result<Walk>) {
+    pub fn walk_ahead<T>(
+        &self,
+        consume: impl FnOnce(FoundSessions) -> T,
+    ) -> (T, io::Result<WalkReport>) {
         std::thread::scope(|scope| {
             let (batches, found) = bounded(BATCHES_AHEAD);
             let walker = scope.spawn(move || {
@@ -69,7 +72,7 @@ impl SessionsRoot {
                 let _ = batches.send(batch);
                 walk
             });
-            let consumed = consume(Found(found));
+            let consumed = consume(FoundSessions(found));
             let walk = walker.join().unwrap_or_else(|panic| resume_unwind(panic));
             (consumed, walk)
         })

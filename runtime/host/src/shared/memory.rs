@@ -6,7 +6,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::manifest::{Manifest, TableSpec};
 use crate::rows::{Cell, TableRows};
 use crate::shared::overlay::by_order;
-use crate::shared::{FoundRow, OrderBy, Query, SharedRows};
+use crate::shared::{FoundRow, LookupQuery, OrderBy, SharedRows};
 
 /// The shared tables of one processor, with the same behavior as in the database.
 ///
@@ -40,7 +40,7 @@ impl MemoryRows {
     }
 
     /// Inserts or replaces a row of a shared table. The cells are in column order.
-    pub fn keep(&mut self, spec: &TableSpec, cells: Vec<Cell<'static>>) {
+    pub fn insert(&mut self, spec: &TableSpec, cells: Vec<Cell<'static>>) {
         self.put(spec, cells);
         self.now += 1;
     }
@@ -88,11 +88,11 @@ impl SharedRows for MemoryRows {
         Ok(self.tables.get(&table.name).map_or(0, BTreeMap::len) as u64)
     }
 
-    fn find(&self, query: &Query<'_>, replaced: &[&str]) -> Result<Vec<FoundRow>, Fault> {
+    fn find(&self, query: &LookupQuery<'_>, replaced: &[&str]) -> Result<Vec<FoundRow>, Fault> {
         let replaced: HashSet<&str> = replaced.iter().copied().collect();
         let rows = self.tables.get(&query.table.name).into_iter().flatten();
         let wanted = rows.filter(|(key, row)| {
-            let holds = |filter: &super::Filter<'_>| {
+            let holds = |filter: &super::LookupFilter<'_>| {
                 let cell = row.cells.get(filter.column);
                 cell.is_some_and(|cell| filter.holds(cell))
             };
@@ -114,7 +114,7 @@ impl SharedRows for MemoryRows {
         });
         found.truncate(query.rows_max);
         let cells = found.iter().flat_map(|(_, row)| &row.cells);
-        if query.is_weighed() && cells.map(Cell::bytes).sum::<u64>() > query.bytes_max {
+        if query.checks_size_first() && cells.map(Cell::bytes).sum::<u64>() > query.bytes_max {
             let (table, bytes_max) = (&query.table.name, query.bytes_max);
             return Err(Fault::new(
                 FaultKind::OutputLimit,
@@ -126,7 +126,11 @@ impl SharedRows for MemoryRows {
         Ok(found.into_iter().map(|(_, row)| row).collect())
     }
 
-    fn created(&self, table: &TableSpec, keys: &[&str]) -> Result<HashMap<String, i64>, Fault> {
+    fn creation_times(
+        &self,
+        table: &TableSpec,
+        keys: &[&str],
+    ) -> Result<HashMap<String, i64>, Fault> {
         let rows = self.tables.get(&table.name);
         let created = |key: &&str| Some(((*key).to_owned(), rows?.get(*key)?.created));
         Ok(keys.iter().filter_map(created).collect())

@@ -8,11 +8,11 @@ use std::collections::HashMap;
 
 use crate::fault::Fault;
 use crate::rows::{Cell, TableRows};
-use crate::shared::{FoundRow, OrderBy, Query, SharedRows};
+use crate::shared::{FoundRow, LookupQuery, OrderBy, SharedRows};
 
 /// The result of a lookup.
 #[derive(Debug, Default)]
-pub(crate) struct Answer {
+pub(crate) struct OverlayRows {
     /// The rows in order. Each has one cell per column.
     pub(crate) rows: Vec<Vec<Cell<'static>>>,
     /// The number of rows that were read.
@@ -20,7 +20,7 @@ pub(crate) struct Answer {
 }
 
 /// A row that can be part of the result.
-struct Candidate<'a> {
+struct OverlayCandidate<'a> {
     key: String,
     ordered_by: Cell<'a>,
     row: RowSource,
@@ -34,20 +34,20 @@ enum RowSource {
 
 /// Runs a lookup. `committed` is `None` if there are no committed rows.
 pub(crate) fn look_up(
-    query: &Query<'_>,
+    query: &LookupQuery<'_>,
     pending: &TableRows,
     committed: Option<&dyn SharedRows>,
-) -> Result<Answer, Fault> {
-    let latest = pending.latest(query.key);
+) -> Result<OverlayRows, Fault> {
+    let latest = pending.last_row_by_key(query.key);
     let mut scanned = pending.rows as u64;
     let mut candidates = Vec::new();
     if let Some(committed) = committed {
-        scanned = scanned.saturating_add(match query.wanted_key() {
+        scanned = scanned.saturating_add(match query.single_key() {
             Some(_) => 1,
             None => committed.count(query.table)?,
         });
         let is_replaced = |key: &str| latest.contains_key(key);
-        if !query.wanted_key().is_some_and(is_replaced) {
+        if !query.single_key().is_some_and(is_replaced) {
             let mut replaced: Vec<&str> = latest.keys().copied().collect();
             replaced.sort_unstable();
             let found = committed.find(query, &replaced)?;
@@ -57,18 +57,18 @@ pub(crate) fn look_up(
     candidates.extend(of_pending(query, pending, &latest, committed)?);
     candidates.sort_by(|a, b| in_order(query, a, b));
     candidates.truncate(query.rows_max);
-    Ok(Answer {
+    Ok(OverlayRows {
         rows: whole(candidates, pending),
         scanned,
     })
 }
 
-fn of_committed(query: &Query<'_>, row: FoundRow) -> Candidate<'static> {
+fn of_committed(query: &LookupQuery<'_>, row: FoundRow) -> OverlayCandidate<'static> {
     let key = match row.cells.get(query.key) {
         Some(Cell::Text(key)) => key.clone().into_owned(),
         _ => String::new(),
     };
-    Candidate {
+    OverlayCandidate {
         key,
         ordered_by: row.ordered_by,
         row: RowSource::Committed(row.cells),
@@ -78,11 +78,11 @@ fn of_committed(query: &Query<'_>, row: FoundRow) -> Candidate<'static> {
 /// The pending rows that match all filters. They count as the newest. A row that replaces a
 /// committed row keeps its creation time.
 fn of_pending<'a>(
-    query: &Query<'_>,
+    query: &LookupQuery<'_>,
     pending: &'a TableRows,
     latest: &HashMap<&str, usize>,
     committed: Option<&dyn SharedRows>,
-) -> Result<Vec<Candidate<'a>>, Fault> {
+) -> Result<Vec<OverlayCandidate<'a>>, Fault> {
     let mut is_wanted = vec![false; pending.rows];
     for row in latest.values() {
         if let Some(is_wanted) = is_wanted.get_mut(*row) {
@@ -115,7 +115,9 @@ fn of_pending<'a>(
         OrderBy::CreatedAt => {
             let keys: Vec<&str> = wanted.iter().map(|(key, _)| *key).collect();
             let created = match committed {
-                Some(committed) if !keys.is_empty() => committed.created(query.table, &keys)?,
+                Some(committed) if !keys.is_empty() => {
+                    committed.creation_times(query.table, &keys)?
+                }
                 _ => HashMap::new(),
             };
             let created = |key: &&str| created.get(*key).copied().unwrap_or(i64::MAX);
@@ -126,7 +128,7 @@ fn of_pending<'a>(
     };
     let candidates = wanted.into_iter().zip(ordered_by);
     Ok(candidates
-        .map(|((key, row), ordered_by)| Candidate {
+        .map(|((key, row), ordered_by)| OverlayCandidate {
             key: key.to_owned(),
             ordered_by,
             row: RowSource::Pending(row),
@@ -134,12 +136,20 @@ fn of_pending<'a>(
         .collect())
 }
 
-fn in_order(query: &Query<'_>, a: &Candidate<'_>, b: &Candidate<'_>) -> Ordering {
+fn in_order(
+    query: &LookupQuery<'_>,
+    a: &OverlayCandidate<'_>,
+    b: &OverlayCandidate<'_>,
+) -> Ordering {
     by_order(query, (&a.ordered_by, &a.key), (&b.ordered_by, &b.key))
 }
 
 /// The order of a query over values and keys: nulls last, and equal values by key.
-pub(super) fn by_order(query: &Query<'_>, a: (&Cell<'_>, &str), b: (&Cell<'_>, &str)) -> Ordering {
+pub(super) fn by_order(
+    query: &LookupQuery<'_>,
+    a: (&Cell<'_>, &str),
+    b: (&Cell<'_>, &str),
+) -> Ordering {
     let by_value = match (a.0, b.0) {
         (Cell::Null, Cell::Null) => Ordering::Equal,
         (Cell::Null, _) => Ordering::Greater,
@@ -157,7 +167,7 @@ pub(super) fn by_order(query: &Query<'_>, a: (&Cell<'_>, &str), b: (&Cell<'_>, &
 }
 
 /// Assembles the rows of the result.
-fn whole(candidates: Vec<Candidate<'_>>, pending: &TableRows) -> Vec<Vec<Cell<'static>>> {
+fn whole(candidates: Vec<OverlayCandidate<'_>>, pending: &TableRows) -> Vec<Vec<Cell<'static>>> {
     let mut places = HashMap::new();
     let mut rows = Vec::with_capacity(candidates.len());
     for candidate in candidates {

@@ -9,13 +9,13 @@ use reqwest::Url;
 
 /// The address of a provider or a proxy.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Address(Url);
+pub struct ProviderUrl(Url);
 
 /// The accepted form, as a noun phrase for error messages.
 pub const ALLOWED: &str =
     "an address like \"https://api.example.com/v1\", without user, password, `?` and `#`";
 
-impl Address {
+impl ProviderUrl {
     /// Parses an address. Returns `None` if it is invalid, contains credentials, a query or a
     /// fragment.
     pub fn parse(text: &str) -> Option<Self> {
@@ -80,7 +80,7 @@ impl Address {
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for ProviderUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -92,7 +92,7 @@ impl fmt::Display for Address {
     }
 }
 
-impl fmt::Debug for Address {
+impl fmt::Debug for ProviderUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }

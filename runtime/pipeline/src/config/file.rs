@@ -12,14 +12,14 @@ use bytesize::ByteSize;
 use jiff::SignedDuration;
 use session_pipeline_host::fault::printable;
 use session_pipeline_host::limits::Limits;
-use session_pipeline_host::redaction::{names_a_secret, without_secrets};
+use session_pipeline_host::redaction::{is_secret_name, without_secrets};
 use session_pipeline_host::{manifest, regular};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::keys::{
-    DATABASE, Draft, GROUP, HEALTH, Key, LIMITS, LLM, PROCESSOR, REPORT, SCHEDULER, SERVICE,
-    SETTINGS, TOP, Value,
+    ConfigValue, DATABASE, Draft, GROUP, HEALTH, Key, LIMITS, LLM, PROCESSOR, REPORT, SCHEDULER,
+    SERVICE, SETTINGS, TOP,
 };
 use crate::config::{Config, Variables, variables};
 use crate::schedule::{self, Schedule, TickTooLong};
@@ -37,7 +37,7 @@ const VALUE_CHARS_MAX: usize = 60;
 
 /// Values from flags and environment variables. They take precedence over the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Given {
+pub struct ConfigOverrides {
     /// The data directory.
     pub data_dir: Option<PathBuf>,
     /// The sessions root.
@@ -50,7 +50,7 @@ pub struct Given {
 
 /// A position in a config file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct FilePosition {
     /// The file.
     pub file: PathBuf,
     /// The line, from 1.
@@ -59,7 +59,7 @@ pub struct Place {
     pub column: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FilePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = printable(&self.file.display().to_string());
         write!(f, "{file}:{}:{}", self.line, self.column)
@@ -85,7 +85,7 @@ pub enum ConfigError {
     #[error("{place}: {reason}; see docs/config.example.toml")]
     Syntax {
         /// The position in the file.
-        place: Place,
+        place: FilePosition,
         /// The parser's message.
         reason: String,
     },
@@ -93,7 +93,7 @@ pub enum ConfigError {
     #[error("{place}: unknown key `{key}`; {remedy}")]
     UnknownKey {
         /// The position in the file.
-        place: Place,
+        place: FilePosition,
         /// The full name of the key.
         key: String,
         /// A suggestion, or the list of known keys.
@@ -105,13 +105,13 @@ pub enum ConfigError {
     )]
     DataDirInOwnFile {
         /// The position in the file.
-        place: Place,
+        place: FilePosition,
     },
     /// The value is not allowed.
     #[error("{place}: invalid value {value} for `{key}`: expected {allowed}")]
     BadValue {
         /// The position in the file.
-        place: Place,
+        place: FilePosition,
         /// The full name of the key.
         key: String,
         /// The value in backticks, or a placeholder if it could be a secret.
@@ -133,7 +133,7 @@ pub enum ConfigError {
     },
     /// Valid values that contradict each other.
     #[error("{file}: {reason}", file = printable(&file.display().to_string()))]
-    Together {
+    Contradiction {
         /// The file.
         file: PathBuf,
         /// The conflict, and how to resolve it.
@@ -149,7 +149,7 @@ impl Config {
     ///
     /// # Errors
     /// If a file named by a flag does not exist, or a value or key is not allowed.
-    pub fn make(given: &Given) -> Result<Self, ConfigError> {
+    pub fn load(given: &ConfigOverrides) -> Result<Self, ConfigError> {
         let data_dir = given
             .data_dir
             .clone()
@@ -180,7 +180,7 @@ impl Config {
             config.sessions_root = root;
         }
         if let Some(reason) = config.llm.contradiction() {
-            return Err(ConfigError::Together { file: path, reason });
+            return Err(ConfigError::Contradiction { file: path, reason });
         }
         variables::apply(&given.variables, &mut config)?;
         for (name, own) in &config.processors {
@@ -361,16 +361,16 @@ impl Reader<'_> {
         &self,
         key: &str,
         value: &Spanned<DeValue<'_>>,
-        wanted: &Value<T>,
+        wanted: &ConfigValue<T>,
         target: &mut T,
     ) -> Result<(), ConfigError> {
         let bad = || self.bad(key, value, wanted.allowed());
         match wanted {
-            Value::Count(min, max, put) => {
+            ConfigValue::Count(min, max, put) => {
                 let count = whole(value.get_ref()).filter(|count| (min..=max).contains(&count));
                 put(target, count.ok_or_else(bad)?);
             }
-            Value::Size(min, max, put) => {
+            ConfigValue::Size(min, max, put) => {
                 let bytes = match value.get_ref() {
                     DeValue::String(text) => size(text),
                     value => whole(value),
@@ -378,14 +378,14 @@ impl Reader<'_> {
                 let bytes = bytes.filter(|bytes| (min..=max).contains(&bytes));
                 put(target, bytes.ok_or_else(bad)?);
             }
-            Value::Time(min, max, put) => {
+            ConfigValue::Time(min, max, put) => {
                 let time = value.get_ref().as_str().and_then(time);
                 let time = time.filter(|time| (min..=max).contains(&time));
                 put(target, time.ok_or_else(bad)?);
             }
-            Value::Flag(put) => put(target, value.get_ref().as_bool().ok_or_else(bad)?),
-            Value::Schedule(put) => put(target, self.schedule(key, value)?),
-            Value::Path(put) => {
+            ConfigValue::Flag(put) => put(target, value.get_ref().as_bool().ok_or_else(bad)?),
+            ConfigValue::Schedule(put) => put(target, self.schedule(key, value)?),
+            ConfigValue::Path(put) => {
                 let text = self.text_of(key, value, &wanted.allowed())?;
                 // Only a shell expands `~`, and no shell has processed this value.
                 if text.starts_with('~') || text.contains(char::is_control) {
@@ -394,7 +394,7 @@ impl Reader<'_> {
                 let folder = self.path.parent().unwrap_or(Path::new(""));
                 put(target, folder.join(text));
             }
-            Value::Text(allowed, put) => {
+            ConfigValue::Text(allowed, put) => {
                 let text = self.text_of(key, value, allowed)?;
                 put(target, &text).ok_or_else(bad)?;
             }
@@ -405,7 +405,7 @@ impl Reader<'_> {
     fn schedule(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Schedule, ConfigError> {
         let text = self.text_of(key, value, schedule::ALLOWED)?;
         text.parse()
-            .map_err(|error: schedule::ScheduleError| self.bad(key, value, error.remedy()))
+            .map_err(|error: schedule::ScheduleError| self.bad(key, value, error.expectation()))
     }
 
     fn table<'v, 'i>(
@@ -450,10 +450,10 @@ impl Reader<'_> {
         }
     }
 
-    fn place(&self, offset: usize) -> Place {
+    fn place(&self, offset: usize) -> FilePosition {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Place {
+        FilePosition {
             file: self.path.to_owned(),
             line: before.matches('\n').count() + 1,
             column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
@@ -481,7 +481,7 @@ fn time(text: &str) -> Option<Duration> {
 
 /// Whether the value of a key could be a secret, or a secret pasted into the wrong place.
 pub(super) fn may_be_a_secret(key: &str) -> bool {
-    key == "llm" || key.starts_with("llm.") || names_a_secret(key)
+    key == "llm" || key.starts_with("llm.") || is_secret_name(key)
 }
 
 pub(super) fn short(value: &str) -> String {

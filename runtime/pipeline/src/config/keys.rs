@@ -12,7 +12,7 @@ use session_pipeline_host::limits::Limits;
 
 use crate::config::address::ALLOWED as ADDRESS_ALLOWED;
 use crate::config::{
-    Address, Config, GroupLimits, LlmConfig, ProcessorConfig, Provider, StructuredOutput,
+    Config, GroupLimits, LlmConfig, ProcessorConfig, Provider, ProviderUrl, StructuredOutput,
 };
 
 use crate::schedule::{self, Schedule};
@@ -34,11 +34,11 @@ pub(super) struct Draft {
 /// A key in a section.
 pub(super) struct Key<T> {
     pub(super) name: &'static str,
-    pub(super) value: Value<T>,
+    pub(super) value: ConfigValue<T>,
 }
 
 /// The type of a key's value, its bounds, and the setter.
-pub(super) enum Value<T> {
+pub(super) enum ConfigValue<T> {
     /// An integer.
     Count(u64, u64, fn(&mut T, u64)),
     /// A size in bytes.
@@ -58,7 +58,7 @@ pub(super) enum Value<T> {
 
 /// The type of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyKind {
+pub enum ConfigValueKind {
     /// An integer.
     Count,
     /// A size in bytes: `"256 MiB"`, or an integer.
@@ -77,11 +77,11 @@ pub enum KeyKind {
 
 /// Documentation of one key in the config file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnownKey {
+pub struct ConfigKey {
     /// The full name, with `<name>` for the name of a processor.
     pub key: String,
     /// The type of the value.
-    pub kind: KeyKind,
+    pub kind: ConfigValueKind,
     /// The accepted values, as a noun phrase.
     pub allowed: String,
 }
@@ -92,26 +92,26 @@ pub(super) const SETTINGS: &str = "settings";
 pub(super) const TOP: &[Key<Draft>] = &[
     Key {
         name: "data_dir",
-        value: Value::Path(|draft, path| draft.data_dir = Some(path)),
+        value: ConfigValue::Path(|draft, path| draft.data_dir = Some(path)),
     },
     Key {
         name: "sessions",
-        value: Value::Path(|draft, path| draft.sessions_root = Some(path)),
+        value: ConfigValue::Path(|draft, path| draft.sessions_root = Some(path)),
     },
     Key {
         name: "workers",
         // Each worker reserves 32 GiB of address space, of which a process has 128 TiB.
-        value: Value::Count(1, 512, |draft, count| draft.config.workers = size(count)),
+        value: ConfigValue::Count(1, 512, |draft, count| draft.config.workers = size(count)),
     },
     Key {
         name: "quiet_window",
-        value: Value::Time(Duration::ZERO, Duration::from_secs(3600), |draft, time| {
+        value: ConfigValue::Time(Duration::ZERO, Duration::from_secs(3600), |draft, time| {
             draft.config.quiet_window = time;
         }),
     },
     Key {
         name: "keep_missing_days",
-        value: Value::Count(1, 36_500, |draft, days| {
+        value: ConfigValue::Count(1, 36_500, |draft, days| {
             draft.config.keep_missing_days = u32::try_from(days).ok();
         }),
     },
@@ -119,7 +119,7 @@ pub(super) const TOP: &[Key<Draft>] = &[
 
 pub(super) const DATABASE: &[Key<Draft>] = &[Key {
     name: "memory_limit",
-    value: Value::Size(64 * MIB, 1024 * GIB, |draft, bytes| {
+    value: ConfigValue::Size(64 * MIB, 1024 * GIB, |draft, bytes| {
         draft.config.database_memory_bytes = bytes;
     }),
 }];
@@ -127,13 +127,13 @@ pub(super) const DATABASE: &[Key<Draft>] = &[Key {
 pub(super) const SERVICE: &[Key<Draft>] = &[
     Key {
         name: "llm_sessions_max",
-        value: Value::Count(1, COUNT_MAX, |draft, count| {
+        value: ConfigValue::Count(1, COUNT_MAX, |draft, count| {
             draft.config.service.llm_sessions_max = Some(count);
         }),
     },
     Key {
         name: "run_time_max",
-        value: Value::Time(
+        value: ConfigValue::Time(
             Duration::from_secs(1),
             Duration::from_secs(24 * 3600),
             |draft, time| draft.config.service.run_time_max = time,
@@ -141,7 +141,7 @@ pub(super) const SERVICE: &[Key<Draft>] = &[
     },
     Key {
         name: "query_time_max",
-        value: Value::Time(
+        value: ConfigValue::Time(
             Duration::from_secs(1),
             Duration::from_secs(3600),
             |draft, time| draft.config.service.query_time_max = time,
@@ -149,13 +149,13 @@ pub(super) const SERVICE: &[Key<Draft>] = &[
     },
     Key {
         name: "usage_retention_days",
-        value: Value::Count(1, 36_500, |draft, days| {
+        value: ConfigValue::Count(1, 36_500, |draft, days| {
             draft.config.service.usage_retention_days = u32::try_from(days).ok();
         }),
     },
     Key {
         name: "trusted_proxies",
-        value: Value::Text(
+        value: ConfigValue::Text(
             "addresses or networks with commas between them, such as \"127.0.0.1, 10.0.0.0/8\"",
             |draft, text| {
                 let networks = text.split(',').map(|network| network.trim().parse().ok());
@@ -166,7 +166,7 @@ pub(super) const SERVICE: &[Key<Draft>] = &[
     },
     Key {
         name: "hosts",
-        value: Value::Text(
+        value: ConfigValue::Text(
             "host names with commas between them, such as \"pipeline.example.com, pipeline\"",
             |draft, text| {
                 let is_host = |host: &String| {
@@ -182,19 +182,19 @@ pub(super) const SERVICE: &[Key<Draft>] = &[
     },
     Key {
         name: "user_bytes_max",
-        value: Value::Size(MIB, 1 << 60, |draft, bytes| {
+        value: ConfigValue::Size(MIB, 1 << 60, |draft, bytes| {
             draft.config.service.user_bytes_max = bytes;
         }),
     },
     Key {
         name: "user_files_max",
-        value: Value::Count(1, 1 << 40, |draft, count| {
+        value: ConfigValue::Count(1, 1 << 40, |draft, count| {
             draft.config.service.user_files_max = count;
         }),
     },
     Key {
         name: "free_space_min",
-        value: Value::Size(0, 1 << 50, |draft, bytes| {
+        value: ConfigValue::Size(0, 1 << 50, |draft, bytes| {
             draft.config.service.free_space_min = bytes;
         }),
     },
@@ -202,13 +202,13 @@ pub(super) const SERVICE: &[Key<Draft>] = &[
 
 pub(super) const REPORT: &[Key<Draft>] = &[Key {
     name: "prices",
-    value: Value::Path(|draft, path| draft.config.prices_file = Some(path)),
+    value: ConfigValue::Path(|draft, path| draft.config.prices_file = Some(path)),
 }];
 
 pub(super) const SCHEDULER: &[Key<Draft>] = &[
     Key {
         name: "tick",
-        value: Value::Time(
+        value: ConfigValue::Time(
             Duration::from_secs(1),
             Duration::from_secs(24 * 3600),
             |draft, time| draft.config.scheduler.tick = time,
@@ -216,7 +216,7 @@ pub(super) const SCHEDULER: &[Key<Draft>] = &[
     },
     Key {
         name: "startup_grace",
-        value: Value::Time(
+        value: ConfigValue::Time(
             Duration::ZERO,
             Duration::from_secs(24 * 3600),
             |draft, time| {
@@ -228,7 +228,7 @@ pub(super) const SCHEDULER: &[Key<Draft>] = &[
 
 pub(super) const HEALTH: &[Key<Draft>] = &[Key {
     name: "stuck_file_grace",
-    value: Value::Time(
+    value: ConfigValue::Time(
         Duration::from_secs(1),
         Duration::from_secs(366 * 24 * 3600),
         |draft, time| draft.config.stuck_file_grace = Some(time),
@@ -238,7 +238,7 @@ pub(super) const HEALTH: &[Key<Draft>] = &[Key {
 pub(super) const LLM: &[Key<LlmConfig>] = &[
     Key {
         name: "provider",
-        value: Value::Text("\"anthropic\" or \"openai_compat\"", |llm, text| {
+        value: ConfigValue::Text("\"anthropic\" or \"openai_compat\"", |llm, text| {
             let known = [Provider::Anthropic, Provider::OpenAiCompat];
             llm.provider = Some(known.into_iter().find(|known| known.as_str() == text)?);
             Some(())
@@ -246,7 +246,7 @@ pub(super) const LLM: &[Key<LlmConfig>] = &[
     },
     Key {
         name: "model",
-        value: Value::Text(
+        value: ConfigValue::Text(
             "the model's id as its provider writes it, without spaces",
             |llm, text| {
                 let is_id = text.len() <= 200 && text.chars().all(|c| c.is_ascii_graphic());
@@ -256,18 +256,18 @@ pub(super) const LLM: &[Key<LlmConfig>] = &[
     },
     Key {
         name: "base_url",
-        value: Value::Text(ADDRESS_ALLOWED, |llm, text| {
-            llm.base_url = Some(Address::parse(text)?);
+        value: ConfigValue::Text(ADDRESS_ALLOWED, |llm, text| {
+            llm.base_url = Some(ProviderUrl::parse(text)?);
             Some(())
         }),
     },
     Key {
         name: "api_key_file",
-        value: Value::Path(|llm, path| llm.api_key_file = Some(path)),
+        value: ConfigValue::Path(|llm, path| llm.api_key_file = Some(path)),
     },
     Key {
         name: "api_key_env",
-        value: Value::Text("the name of an environment variable", |llm, text| {
+        value: ConfigValue::Text("the name of an environment variable", |llm, text| {
             let is_name = !text.starts_with(|c: char| c.is_ascii_digit())
                 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
             is_name.then(|| llm.api_key_env = Some(text.to_owned()))
@@ -275,7 +275,7 @@ pub(super) const LLM: &[Key<LlmConfig>] = &[
     },
     Key {
         name: "structured_output",
-        value: Value::Text("\"strict\", \"json\" or \"auto\"", |llm, text| {
+        value: ConfigValue::Text("\"strict\", \"json\" or \"auto\"", |llm, text| {
             llm.structured_output = match text {
                 "strict" => StructuredOutput::Strict,
                 "json" => StructuredOutput::Json,
@@ -287,22 +287,22 @@ pub(super) const LLM: &[Key<LlmConfig>] = &[
     },
     Key {
         name: "verify_ssl",
-        value: Value::Flag(|llm, verify| llm.verify_ssl = verify),
+        value: ConfigValue::Flag(|llm, verify| llm.verify_ssl = verify),
     },
     Key {
         name: "allow_http",
-        value: Value::Flag(|llm, allow| llm.allow_http = allow),
+        value: ConfigValue::Flag(|llm, allow| llm.allow_http = allow),
     },
     Key {
         name: "proxy",
-        value: Value::Text(ADDRESS_ALLOWED, |llm, text| {
-            llm.proxy = Some(Address::parse(text)?);
+        value: ConfigValue::Text(ADDRESS_ALLOWED, |llm, text| {
+            llm.proxy = Some(ProviderUrl::parse(text)?);
             Some(())
         }),
     },
     Key {
         name: "timeout",
-        value: Value::Time(
+        value: ConfigValue::Time(
             Duration::from_secs(1),
             Duration::from_secs(3600),
             |llm, time| {
@@ -312,39 +312,39 @@ pub(super) const LLM: &[Key<LlmConfig>] = &[
     },
     Key {
         name: "attempts_max",
-        value: Value::Count(1, 10, |llm, count| {
+        value: ConfigValue::Count(1, 10, |llm, count| {
             llm.attempts_max = u32::try_from(count).unwrap_or(u32::MAX);
         }),
     },
     Key {
         name: "session_calls_max",
-        value: Value::Count(0, COUNT_MAX, |llm, count| {
+        value: ConfigValue::Count(0, COUNT_MAX, |llm, count| {
             llm.budgets.session.calls_max = count
         }),
     },
     Key {
         name: "session_tokens_max",
-        value: Value::Count(0, COUNT_MAX, |llm, count| {
+        value: ConfigValue::Count(0, COUNT_MAX, |llm, count| {
             llm.budgets.session.tokens_max = count
         }),
     },
     Key {
         name: "run_calls_max",
-        value: Value::Count(0, COUNT_MAX, |llm, count| llm.budgets.run.calls_max = count),
+        value: ConfigValue::Count(0, COUNT_MAX, |llm, count| llm.budgets.run.calls_max = count),
     },
     Key {
         name: "run_tokens_max",
-        value: Value::Count(0, COUNT_MAX, |llm, count| {
+        value: ConfigValue::Count(0, COUNT_MAX, |llm, count| {
             llm.budgets.run.tokens_max = count
         }),
     },
     Key {
         name: "day_calls_max",
-        value: Value::Count(0, COUNT_MAX, |llm, count| llm.budgets.day.calls_max = count),
+        value: ConfigValue::Count(0, COUNT_MAX, |llm, count| llm.budgets.day.calls_max = count),
     },
     Key {
         name: "day_tokens_max",
-        value: Value::Count(0, COUNT_MAX, |llm, count| {
+        value: ConfigValue::Count(0, COUNT_MAX, |llm, count| {
             llm.budgets.day.tokens_max = count
         }),
     },
@@ -353,19 +353,19 @@ pub(super) const LLM: &[Key<LlmConfig>] = &[
 pub(super) const GROUP: &[Key<GroupLimits>] = &[
     Key {
         name: "sessions_max",
-        value: Value::Count(1, 10_000, |group, count| group.sessions_max = size(count)),
+        value: ConfigValue::Count(1, 10_000, |group, count| group.sessions_max = size(count)),
     },
     Key {
         name: "rows_max",
-        value: Value::Count(1, 10_000_000, |group, count| group.rows_max = count),
+        value: ConfigValue::Count(1, 10_000_000, |group, count| group.rows_max = count),
     },
     Key {
         name: "bytes_max",
-        value: Value::Size(64 * KIB, GIB, |group, bytes| group.bytes_max = bytes),
+        value: ConfigValue::Size(64 * KIB, GIB, |group, bytes| group.bytes_max = bytes),
     },
     Key {
         name: "wait_max",
-        value: Value::Time(Duration::ZERO, Duration::from_secs(10), |group, time| {
+        value: ConfigValue::Time(Duration::ZERO, Duration::from_secs(10), |group, time| {
             group.wait_max = time;
         }),
     },
@@ -374,15 +374,15 @@ pub(super) const GROUP: &[Key<GroupLimits>] = &[
 pub(super) const LIMITS: &[Key<Limits>] = &[
     Key {
         name: "fuel_base",
-        value: Value::Count(1, COUNT_MAX, |limits, count| limits.fuel_base = count),
+        value: ConfigValue::Count(1, COUNT_MAX, |limits, count| limits.fuel_base = count),
     },
     Key {
         name: "fuel_per_byte",
-        value: Value::Count(0, COUNT_MAX, |limits, count| limits.fuel_per_byte = count),
+        value: ConfigValue::Count(0, COUNT_MAX, |limits, count| limits.fuel_per_byte = count),
     },
     Key {
         name: "cpu_base",
-        value: Value::Time(
+        value: ConfigValue::Time(
             Duration::from_millis(10),
             Duration::from_secs(24 * 3600),
             |limits, time| limits.cpu_base = time,
@@ -390,13 +390,13 @@ pub(super) const LIMITS: &[Key<Limits>] = &[
     },
     Key {
         name: "bytes_per_cpu_second",
-        value: Value::Size(KIB, 1024 * GIB, |limits, bytes| {
+        value: ConfigValue::Size(KIB, 1024 * GIB, |limits, bytes| {
             limits.bytes_per_cpu_second = bytes;
         }),
     },
     Key {
         name: "wall_max",
-        value: Value::Time(
+        value: ConfigValue::Time(
             Duration::from_secs(1),
             Duration::from_secs(24 * 3600),
             |limits, time| limits.wall_max = time,
@@ -405,91 +405,91 @@ pub(super) const LIMITS: &[Key<Limits>] = &[
     Key {
         name: "memory_bytes_max",
         // From one page of WebAssembly to the whole 32-bit address space.
-        value: Value::Size(64 * KIB, 4 * GIB, |limits, bytes| {
+        value: ConfigValue::Size(64 * KIB, 4 * GIB, |limits, bytes| {
             limits.memory_bytes_max = size(bytes);
         }),
     },
     Key {
         name: "table_elements_max",
-        value: Value::Count(1, 10_000_000, |limits, count| {
+        value: ConfigValue::Count(1, 10_000_000, |limits, count| {
             limits.table_elements_max = size(count);
         }),
     },
     Key {
         name: "stack_bytes_max",
-        value: Value::Size(64 * KIB, 64 * MIB, |limits, bytes| {
+        value: ConfigValue::Size(64 * KIB, 64 * MIB, |limits, bytes| {
             limits.stack_bytes_max = size(bytes);
         }),
     },
     Key {
         name: "session_bytes_max",
-        value: Value::Size(1, 1024 * GIB, |limits, bytes| {
+        value: ConfigValue::Size(1, 1024 * GIB, |limits, bytes| {
             limits.session_bytes_max = bytes
         }),
     },
     Key {
         name: "rows_max",
-        value: Value::Count(1, 100_000_000, |limits, count| limits.rows_max = count),
+        value: ConfigValue::Count(1, 100_000_000, |limits, count| limits.rows_max = count),
     },
     Key {
         name: "row_bytes_max",
         // All texts of a column are in one array, which is limited to 2 GiB.
-        value: Value::Size(KIB, GIB, |limits, bytes| limits.row_bytes_max = bytes),
+        value: ConfigValue::Size(KIB, GIB, |limits, bytes| limits.row_bytes_max = bytes),
     },
     Key {
         name: "one_row_bytes_max",
-        value: Value::Size(KIB, 64 * MIB, |limits, bytes| {
+        value: ConfigValue::Size(KIB, 64 * MIB, |limits, bytes| {
             limits.one_row_bytes_max = bytes
         }),
     },
     Key {
         name: "lookup_rows_max",
-        value: Value::Count(1, 1_000_000, |limits, count| {
+        value: ConfigValue::Count(1, 1_000_000, |limits, count| {
             limits.lookup_rows_max = size(count);
         }),
     },
     Key {
         name: "lookup_bytes_max",
-        value: Value::Size(64 * KIB, GIB, |limits, bytes| {
+        value: ConfigValue::Size(64 * KIB, GIB, |limits, bytes| {
             limits.lookup_bytes_max = bytes
         }),
     },
     Key {
         name: "call_bytes_max",
-        value: Value::Size(64 * KIB, GIB, |limits, bytes| {
+        value: ConfigValue::Size(64 * KIB, GIB, |limits, bytes| {
             limits.call_bytes_max = size(bytes)
         }),
     },
     Key {
         name: "log_bytes_max",
-        value: Value::Size(0, 64 * MIB, |limits, bytes| {
+        value: ConfigValue::Size(0, 64 * MIB, |limits, bytes| {
             limits.log_bytes_max = size(bytes)
         }),
     },
     Key {
         name: "host_calls_max",
-        value: Value::Count(1, COUNT_MAX, |limits, count| limits.host_calls_max = count),
+        value: ConfigValue::Count(1, COUNT_MAX, |limits, count| limits.host_calls_max = count),
     },
     Key {
         name: "line_bytes_max",
-        value: Value::Size(KIB, GIB, |limits, bytes| {
+        value: ConfigValue::Size(KIB, GIB, |limits, bytes| {
             limits.line_bytes_max = size(bytes)
         }),
     },
     Key {
         name: "component_bytes_max",
-        value: Value::Size(KIB, GIB, |limits, bytes| limits.component_bytes_max = bytes),
+        value: ConfigValue::Size(KIB, GIB, |limits, bytes| limits.component_bytes_max = bytes),
     },
     Key {
         name: "compile_memory_bytes_max",
-        value: Value::Size(64 * MIB, 1024 * GIB, |limits, bytes| {
+        value: ConfigValue::Size(64 * MIB, 1024 * GIB, |limits, bytes| {
             limits.compile_memory_bytes_max = bytes;
         }),
     },
     Key {
         name: "compile_cpu_max",
         // The operating system counts CPU time limits in whole seconds.
-        value: Value::Time(
+        value: ConfigValue::Time(
             Duration::from_secs(1),
             Duration::from_secs(3600),
             |limits, time| {
@@ -502,20 +502,22 @@ pub(super) const LIMITS: &[Key<Limits>] = &[
 pub(super) const PROCESSOR: &[Key<ProcessorConfig>] = &[
     Key {
         name: "llm",
-        value: Value::Flag(|processor, is_granted| processor.llm = Some(is_granted)),
+        value: ConfigValue::Flag(|processor, is_granted| processor.llm = Some(is_granted)),
     },
     Key {
         name: "allow_lower_version",
-        value: Value::Flag(|processor, is_allowed| processor.may_go_back = is_allowed),
+        value: ConfigValue::Flag(|processor, is_allowed| {
+            processor.allow_lower_version = is_allowed
+        }),
     },
     Key {
         name: "schedule",
-        value: Value::Schedule(|processor, schedule| processor.schedule = Some(schedule)),
+        value: ConfigValue::Schedule(|processor, schedule| processor.schedule = Some(schedule)),
     },
 ];
 
 /// Every key that a config file can contain, except the free keys of `processors.<name>.settings`.
-pub fn known_keys() -> Vec<KnownKey> {
+pub fn config_keys() -> Vec<ConfigKey> {
     let mut keys = Vec::new();
     describe("", TOP, &mut keys);
     describe("database.", DATABASE, &mut keys);
@@ -531,24 +533,24 @@ pub fn known_keys() -> Vec<KnownKey> {
     keys
 }
 
-fn describe<T>(section: &str, table: &[Key<T>], keys: &mut Vec<KnownKey>) {
-    keys.extend(table.iter().map(|key| KnownKey {
+fn describe<T>(section: &str, table: &[Key<T>], keys: &mut Vec<ConfigKey>) {
+    keys.extend(table.iter().map(|key| ConfigKey {
         key: format!("{section}{}", key.name),
         kind: key.value.kind(),
         allowed: key.value.allowed(),
     }));
 }
 
-impl<T> Value<T> {
-    fn kind(&self) -> KeyKind {
+impl<T> ConfigValue<T> {
+    fn kind(&self) -> ConfigValueKind {
         match self {
-            Self::Count(..) => KeyKind::Count,
-            Self::Size(..) => KeyKind::Size,
-            Self::Time(..) => KeyKind::Time,
-            Self::Flag(..) => KeyKind::Flag,
-            Self::Schedule(..) => KeyKind::Schedule,
-            Self::Path(..) => KeyKind::Path,
-            Self::Text(..) => KeyKind::Text,
+            Self::Count(..) => ConfigValueKind::Count,
+            Self::Size(..) => ConfigValueKind::Size,
+            Self::Time(..) => ConfigValueKind::Time,
+            Self::Flag(..) => ConfigValueKind::Flag,
+            Self::Schedule(..) => ConfigValueKind::Schedule,
+            Self::Path(..) => ConfigValueKind::Path,
+            Self::Text(..) => ConfigValueKind::Text,
         }
     }
 

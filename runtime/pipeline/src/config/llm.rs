@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use session_pipeline_store::{Budget, Budgets};
 
-use crate::config::Address;
+use crate::config::ProviderUrl;
 
 /// The section `[llm]`. It never contains the key itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct LlmConfig {
     /// The id of the model.
     pub model: String,
     /// The address of the provider. `None`: Anthropic's own.
-    pub base_url: Option<Address>,
+    pub base_url: Option<ProviderUrl>,
     /// A file that contains the API key.
     pub api_key_file: Option<PathBuf>,
     /// The environment variable that contains the API key.
@@ -27,7 +27,7 @@ pub struct LlmConfig {
     /// Whether requests to another network can go without TLS.
     pub allow_http: bool,
     /// A proxy for all requests.
-    pub proxy: Option<Address>,
+    pub proxy: Option<ProviderUrl>,
     /// Maximum duration of one request. The session's remaining time can lower it.
     pub timeout: Duration,
     /// Maximum attempts per request. After the last one, the session waits for another run.

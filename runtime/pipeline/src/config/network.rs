@@ -5,12 +5,12 @@ use std::str::FromStr;
 
 /// All addresses with the same prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
+pub struct IpNetwork {
     address: IpAddr,
     prefix: u32,
 }
 
-impl Network {
+impl IpNetwork {
     /// Whether the network contains an address. An IPv4-mapped IPv6 address counts as the IPv4
     /// address.
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -31,28 +31,28 @@ impl Network {
 /// The text is not an IP network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an IP network; write one like 10.0.0.0/8, fd00::/8 or 127.0.0.1")]
-pub struct NoNetwork;
+pub struct InvalidNetwork;
 
-impl FromStr for Network {
-    type Err = NoNetwork;
+impl FromStr for IpNetwork {
+    type Err = InvalidNetwork;
 
-    fn from_str(text: &str) -> Result<Self, NoNetwork> {
+    fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
         };
-        let address: IpAddr = address.parse().map_err(|_| NoNetwork)?;
+        let address: IpAddr = address.parse().map_err(|_| InvalidNetwork)?;
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             Some(prefix) if prefix.bytes().all(|byte| byte.is_ascii_digit()) => {
-                prefix.parse().map_err(|_| NoNetwork)?
+                prefix.parse().map_err(|_| InvalidNetwork)?
             }
-            Some(_) => return Err(NoNetwork),
+            Some(_) => return Err(InvalidNetwork),
             None => bits,
         };
         match prefix <= bits {
             true => Ok(Self { address, prefix }),
-            false => Err(NoNetwork),
+            false => Err(InvalidNetwork),
         }
     }
 }
@@ -72,7 +72,7 @@ mod tests {
             ("0.0.0.0/0", "203.0.113.9", "::1"),
             ("::/0", "2001:db8::1", "10.0.0.1"),
         ] {
-            let network: Network = network.parse().unwrap();
+            let network: IpNetwork = network.parse().unwrap();
             assert!(
                 network.contains(inside.parse().unwrap()),
                 "{network:?} {inside}"
@@ -98,7 +98,7 @@ mod tests {
             "localhost",
             "1.2.3.4 /8",
         ] {
-            assert_eq!(text.parse::<Network>(), Err(NoNetwork), "{text}");
+            assert_eq!(text.parse::<IpNetwork>(), Err(InvalidNetwork), "{text}");
         }
     }
 }

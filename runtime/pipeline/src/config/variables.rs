@@ -33,10 +33,10 @@ pub const VARIABLES: [&str; 6] = {
 
 struct Variable {
     name: &'static str,
-    value: Value,
+    value: VariableValue,
 }
 
-enum Value {
+enum VariableValue {
     /// An integer number of seconds, with minimum and maximum.
     Seconds(u64, u64, fn(&mut Config, Duration)),
     /// A schedule.
@@ -50,26 +50,26 @@ const YEAR: u64 = 366 * DAY;
 const TABLE: [Variable; 6] = [
     Variable {
         name: "SCHEDULER_TICK_SECONDS",
-        value: Value::Seconds(1, DAY, |config, time| config.scheduler.tick = time),
+        value: VariableValue::Seconds(1, DAY, |config, time| config.scheduler.tick = time),
     },
     Variable {
         name: "SCHEDULER_STARTUP_GRACE_SECONDS",
-        value: Value::Seconds(0, DAY, |config, time| config.scheduler.startup_grace = time),
+        value: VariableValue::Seconds(0, DAY, |config, time| config.scheduler.startup_grace = time),
     },
     Variable {
         // The name is older than processors. It stays for compatibility.
         name: "SCHEDULER_VERIFICATION_DETECTOR_INTERVAL",
-        value: Value::Seconds(1, YEAR, |config, time| {
+        value: VariableValue::Seconds(1, YEAR, |config, time| {
             set_interval(config, VERIFICATION, time);
         }),
     },
     Variable {
         name: "SCHEDULER_USAGE_PROCESSOR_INTERVAL",
-        value: Value::Seconds(1, YEAR, |config, time| set_interval(config, "usage", time)),
+        value: VariableValue::Seconds(1, YEAR, |config, time| set_interval(config, "usage", time)),
     },
     Variable {
         name: "SCHEDULER_VERIFICATION_SCHEDULE",
-        value: Value::Schedule(|config, schedule| {
+        value: VariableValue::Schedule(|config, schedule| {
             let own = config
                 .processors
                 .entry(VERIFICATION.to_owned())
@@ -79,7 +79,7 @@ const TABLE: [Variable; 6] = [
     },
     Variable {
         name: "SESSION_PIPELINE_STUCK_FILE_GRACE_SECONDS",
-        value: Value::Seconds(1, YEAR, |config, time| config.stuck_file_grace = Some(time)),
+        value: VariableValue::Seconds(1, YEAR, |config, time| config.stuck_file_grace = Some(time)),
     },
 ];
 
@@ -108,7 +108,7 @@ pub(super) fn apply(variables: &Variables, config: &mut Config) -> Result<(), Co
             allowed,
         };
         match variable.value {
-            Value::Seconds(min, max, put) => {
+            VariableValue::Seconds(min, max, put) => {
                 // Only digits: the standard parser accepts a sign.
                 let digits = Some(&*text).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
                 let seconds = digits.and_then(|digits| digits.parse::<u64>().ok());
@@ -119,10 +119,10 @@ pub(super) fn apply(variables: &Variables, config: &mut Config) -> Result<(), Co
                     Duration::from_secs(seconds.ok_or_else(|| bad(allowed()))?),
                 );
             }
-            Value::Schedule(put) => {
+            VariableValue::Schedule(put) => {
                 let schedule = text
                     .parse()
-                    .map_err(|error: ScheduleError| bad(error.remedy()))?;
+                    .map_err(|error: ScheduleError| bad(error.expectation()))?;
                 put(config, schedule);
             }
         }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use serde::Serialize;
 use session_pipeline_host::clock::UtcMicros;
 
-use crate::health::{Entry, Figures, Status};
+use crate::health::{CheckFigures, CheckResult, CheckStatus};
 use crate::schedule::job_name;
 use crate::shipped::VERIFICATION;
 
 /// How long a processor can lag before health reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grace {
+pub struct LagGrace {
     /// Before the processor lags: twice its cadence, so that one late run causes no warning.
     pub lag: Duration,
     /// Before a session without a state row counts as stuck: four times `lag`, unless the operator
@@ -20,7 +20,7 @@ pub struct Grace {
     pub stuck: Duration,
 }
 
-impl Grace {
+impl LagGrace {
     /// The grace for a cadence.
     pub fn of(cadence: Duration, stuck_file_grace: Option<Duration>) -> Self {
         let lag = cadence.saturating_mul(2);
@@ -33,7 +33,7 @@ impl Grace {
 
 /// The backlog of one processor. An `Err` is the text of a read error.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backlog {
+pub struct ProcessorBacklog {
     /// The processor.
     pub processor: String,
     /// Whether a component with this name is installed.
@@ -41,15 +41,15 @@ pub struct Backlog {
     /// Whether it ever ran in this data directory.
     pub has_run: bool,
     /// How long it can lag.
-    pub grace: Grace,
+    pub grace: LagGrace,
     /// The current time.
     pub now: UtcMicros,
     /// The sessions on disk.
-    pub files: Result<Files, String>,
+    pub files: Result<SessionFiles, String>,
     /// When it last read a session that it then processed. `None`: never.
     pub last_processed_at: Result<Option<UtcMicros>, String>,
     /// The sessions waiting for it.
-    pub pending: Result<Pending, String>,
+    pub pending: Result<PendingSessions, String>,
     /// Start time of the run in progress.
     pub running_since: Option<UtcMicros>,
     /// If the last run tried no session: when it ended, and how many sessions were due.
@@ -58,7 +58,7 @@ pub struct Backlog {
 
 /// The session files on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Files {
+pub struct SessionFiles {
     /// Number of files.
     pub count: u64,
     /// The latest modification time. `None` if there are no files.
@@ -67,19 +67,19 @@ pub struct Files {
 
 /// The sessions waiting for a processor, without those in quarantine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pending {
+pub struct PendingSessions {
     /// The oldest session that has no state row or changed since it was processed.
-    pub oldest: Option<Oldest>,
+    pub oldest: Option<WaitingSession>,
     /// The oldest session without a state row.
-    pub oldest_without_row: Option<Oldest>,
+    pub oldest_without_row: Option<WaitingSession>,
     /// The session that the caps of runs have skipped for the longest time, with the start of that
     /// time. Its file could have changed recently.
-    pub left_over: Option<Oldest>,
+    pub skipped: Option<WaitingSession>,
 }
 
 /// A waiting session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Oldest {
+pub struct WaitingSession {
     /// The session's key.
     pub key: String,
     /// Its modification time, or the start of its wait.
@@ -117,7 +117,7 @@ fn age(at: UtcMicros, now: UtcMicros) -> Duration {
     Duration::from_micros(u64::try_from(now.0.saturating_sub(at.0)).unwrap_or(0))
 }
 
-impl Backlog {
+impl ProcessorBacklog {
     /// The name of the check.
     pub fn entry_name(&self) -> String {
         match self.processor.as_str() {
@@ -126,21 +126,21 @@ impl Backlog {
         }
     }
 
-    /// Judges the backlog. Never returns [`Status::Error`].
-    pub fn judge(&self) -> Entry {
+    /// Judges the backlog. Never returns [`CheckStatus::Error`].
+    pub fn judge(&self) -> CheckResult {
         let mut figures = BacklogFigures {
             running_since: self.running_since.map(|at| at.to_string()),
             ..BacklogFigures::default()
         };
         let unknown = |detail: String, figures| {
-            Entry::new(Status::Unknown, Figures::Backlog(figures)).detail(detail)
+            CheckResult::new(CheckStatus::Unknown, CheckFigures::Backlog(figures)).detail(detail)
         };
         let files = match &self.files {
             Ok(files) => files,
             Err(error) => return unknown(error.clone(), figures),
         };
         let Some(newest) = files.newest else {
-            return Entry::new(Status::Ok, Figures::Backlog(figures))
+            return CheckResult::new(CheckStatus::Ok, CheckFigures::Backlog(figures))
                 .detail("there are no session files yet");
         };
         figures.session_files = Some(files.count);
@@ -168,18 +168,18 @@ impl Backlog {
             // which the check was built for.
             let is_missed = self.processor == VERIFICATION || self.has_run;
             let status = if is_missed || last_processed_at.is_some() {
-                Status::Warning
+                CheckStatus::Warning
             } else {
-                Status::Info
+                CheckStatus::Info
             };
-            return Entry::new(status, Figures::Backlog(figures))
+            return CheckResult::new(status, CheckFigures::Backlog(figures))
                 .detail(self.in_words(waits, last_processed_at, lag))
                 .next(self.next_action());
         }
         if let (Some((at, due)), Some(_)) = (self.tried_nothing, oldest) {
             let name = &self.processor;
             figures.stage = Some("extraction");
-            return Entry::new(Status::Warning, Figures::Backlog(figures))
+            return CheckResult::new(CheckStatus::Warning, CheckFigures::Backlog(figures))
                 .detail(format!(
                     "the last run of `{name}` ended at {at} and tried none of the {due} due sessions"
                 ))
@@ -202,13 +202,13 @@ impl Backlog {
                 in_words(age),
                 in_words(self.grace.stuck),
             );
-            return Entry::new(Status::Info, Figures::Backlog(figures))
+            return CheckResult::new(CheckStatus::Info, CheckFigures::Backlog(figures))
                 .detail(detail)
                 .next(format!("session-pipeline sessions show {}", stuck.key));
         }
         let left_over = self.pending.as_ref().ok();
         let left_over = left_over
-            .and_then(|pending| pending.left_over.as_ref())
+            .and_then(|pending| pending.skipped.as_ref())
             .map(|left| (left, age(left.changed_at, self.now)))
             .filter(|(_, age)| *age > self.grace.stuck);
         if let Some((left, age)) = left_over {
@@ -216,7 +216,7 @@ impl Backlog {
             figures.stuck_file_age_seconds = Some(age.as_secs());
             figures.stuck_file = Some(left.key.clone());
             let name = &self.processor;
-            return Entry::new(Status::Info, Figures::Backlog(figures))
+            return CheckResult::new(CheckStatus::Info, CheckFigures::Backlog(figures))
                 .detail(format!(
                     "the caps of `{name}` runs have skipped `{}` for {}, longer than the allowed {}: sessions arrive faster than \
                      the runs process them",
@@ -228,7 +228,7 @@ impl Backlog {
                     "run `session-pipeline run {name}`, or raise `run_time_max` and `llm_sessions_max` in `[service]`"
                 ));
         }
-        Entry::new(Status::Ok, Figures::Backlog(figures))
+        CheckResult::new(CheckStatus::Ok, CheckFigures::Backlog(figures))
     }
 
     fn in_words(

@@ -9,11 +9,11 @@ use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::fault::printable;
 use session_pipeline_store::ProcessorFailures;
 
-use crate::health::facts::{DatabaseFacts, Facts, Sessions};
-use crate::health::{Audience, Entry, Figures, Status};
-use crate::registry::plan::Plan;
+use crate::health::facts::{DatabaseFacts, HealthFacts, SessionsFacts};
+use crate::health::{CheckAudience, CheckFigures, CheckResult, CheckStatus};
+use crate::registry::plan::FolderPlan;
 use crate::scheduler::SchedulerStatus;
-use crate::scheduler::timetable::JobEnd;
+use crate::scheduler::timetable::JobResult;
 
 /// With less free space, the database might not complete a checkpoint.
 const DISK_BYTES_ERROR: u64 = 64 << 20;
@@ -32,7 +32,7 @@ const TICKS_MISSED_MAX: u32 = 10;
 
 /// The database's schema, compared with the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Schema {
+pub enum SchemaStatus {
     /// The expected version.
     Ok,
     /// Another version.
@@ -73,7 +73,7 @@ pub struct SchemaFigures {
     pub expected: Option<u32>,
 }
 
-impl Schema {
+impl SchemaStatus {
     /// The measurements of the check.
     pub fn figures(&self) -> SchemaFigures {
         let expected = session_pipeline_migrations::CURRENT;
@@ -167,8 +167,8 @@ pub struct DiskFigures {
 }
 
 /// Adds all checks except the backlogs.
-pub(super) fn add_all(facts: &Facts, entries: &mut BTreeMap<String, Entry>) {
-    let mut add = |name: &str, entry: Entry| entries.insert(name.to_owned(), entry);
+pub(super) fn add_all(facts: &HealthFacts, entries: &mut BTreeMap<String, CheckResult>) {
+    let mut add = |name: &str, entry: CheckResult| entries.insert(name.to_owned(), entry);
     add("duckdb_state", database(&facts.database));
     if let DatabaseFacts::Open {
         users, failures, ..
@@ -189,26 +189,26 @@ pub(super) fn add_all(facts: &Facts, entries: &mut BTreeMap<String, Entry>) {
     add("processors", processors(&facts.folder));
 }
 
-fn plain(status: Status) -> Entry {
-    Entry::new(status, Figures::None {})
+fn plain(status: CheckStatus) -> CheckResult {
+    CheckResult::new(status, CheckFigures::None {})
 }
 
 /// Several times the log size at which DuckDB checkpoints on its own.
 const LOG_BYTES_TOO_MANY: u64 = 512_000_000;
 
-fn database(database: &DatabaseFacts) -> Entry {
+fn database(database: &DatabaseFacts) -> CheckResult {
     let entry = match database {
-        DatabaseFacts::Absent => plain(Status::Info)
+        DatabaseFacts::Absent => plain(CheckStatus::Info)
             .detail("there is no database yet")
             .next("session-pipeline run usage"),
-        DatabaseFacts::Gone(commits) => plain(Status::Error)
+        DatabaseFacts::Gone(commits) => plain(CheckStatus::Error)
             .detail(format!(
                 "the database `state/system.duckdb` is missing, although `state/commits` records {commits} commits"
             ))
             .next("restore the database and its log from a backup as described in docs/operate.md, and leave `state/commits` in place; or remove `state/commits` to start over without users, tokens and audit entries"),
         DatabaseFacts::Open {
             is_in_place: false, ..
-        } => plain(Status::Error)
+        } => plain(CheckStatus::Error)
             .detail(
                 "the database file was removed or replaced while this process has it open; everything written from now on is lost when the process ends",
             )
@@ -217,7 +217,7 @@ fn database(database: &DatabaseFacts) -> Entry {
             answer: Ok(()),
             lost_commits: Ok(lost @ 1..),
             ..
-        } => plain(Status::Warning)
+        } => plain(CheckStatus::Warning)
             .detail(format!(
                 "{}: the database log was lost or an older backup was restored; sessions will be processed again, but users, tokens and audit entries created in those commits are gone",
                 match lost {
@@ -230,52 +230,52 @@ fn database(database: &DatabaseFacts) -> Entry {
             answer: Ok(()),
             log_bytes: Ok(bytes @ LOG_BYTES_TOO_MANY..),
             ..
-        } => plain(Status::Warning)
+        } => plain(CheckStatus::Warning)
             .detail(format!(
                 "the database log has grown to {} MB: a long read prevents a checkpoint",
                 bytes / 1_000_000
             ))
             .next("wait for running reports and exports to end, or restart the server"),
-        DatabaseFacts::Open { answer: Ok(()), .. } => plain(Status::Ok),
+        DatabaseFacts::Open { answer: Ok(()), .. } => plain(CheckStatus::Ok),
         DatabaseFacts::Open {
             answer: Err(error), ..
-        } => plain(Status::Error)
+        } => plain(CheckStatus::Error)
             .detail(error.clone())
             .next("check the disk, then restart"),
     };
-    Entry {
-        audience: Audience::Analyst,
+    CheckResult {
+        audience: CheckAudience::Analyst,
         ..entry
     }
 }
 
-fn schema(schema: &Schema) -> Entry {
+fn schema(schema: &SchemaStatus) -> CheckResult {
     let status = match schema {
-        Schema::Ok => Status::Ok,
-        Schema::Mismatch { .. } | Schema::Unreachable { .. } => Status::Error,
+        SchemaStatus::Ok => CheckStatus::Ok,
+        SchemaStatus::Mismatch { .. } | SchemaStatus::Unreachable { .. } => CheckStatus::Error,
     };
-    Entry {
+    CheckResult {
         detail: schema.detail(),
-        ..Entry::new(status, Figures::Schema(schema.figures()))
+        ..CheckResult::new(status, CheckFigures::Schema(schema.figures()))
     }
 }
 
-fn sessions(sessions: &Result<Sessions, String>) -> Entry {
+fn sessions(sessions: &Result<SessionsFacts, String>) -> CheckResult {
     let sessions = match sessions {
         Ok(sessions) => sessions,
         Err(error) => {
-            return plain(Status::Warning)
+            return plain(CheckStatus::Warning)
                 .detail(error.clone())
                 .next("make the sessions root and all folders below it readable");
         }
     };
     let links = &sessions.links;
-    let figures = Figures::Sessions(SessionsFigures {
+    let figures = CheckFigures::Sessions(SessionsFigures {
         session_files: sessions.count,
         links: links.count,
     });
     if links.count == 0 {
-        return Entry::new(Status::Ok, figures);
+        return CheckResult::new(CheckStatus::Ok, figures);
     }
     let named: Vec<String> = links
         .paths
@@ -287,7 +287,7 @@ fn sessions(sessions: &Result<Sessions, String>) -> Entry {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    Entry::new(Status::Info, figures)
+    CheckResult::new(CheckStatus::Info, figures)
         .detail(format!(
             "links are not followed, so sessions behind them are not processed: {}{more}",
             named.join(", ")
@@ -295,53 +295,58 @@ fn sessions(sessions: &Result<Sessions, String>) -> Entry {
         .next("move the linked folders and files into the sessions root, or mount them in place of the links")
 }
 
-fn users(count: &Result<u64, String>) -> Entry {
+fn users(count: &Result<u64, String>) -> CheckResult {
     match count {
-        Ok(count) => Entry::new(Status::Ok, Figures::Users(UsersFigures { count: *count })),
-        Err(error) => plain(Status::Error).detail(error.clone()),
+        Ok(count) => CheckResult::new(
+            CheckStatus::Ok,
+            CheckFigures::Users(UsersFigures { count: *count }),
+        ),
+        Err(error) => plain(CheckStatus::Error).detail(error.clone()),
     }
 }
 
-fn scheduler(status: Option<&SchedulerStatus>, now: UtcMicros) -> Entry {
+fn scheduler(status: Option<&SchedulerStatus>, now: UtcMicros) -> CheckResult {
     let Some(status) = status else {
-        return plain(Status::Info).detail("the scheduler is off, so nothing runs automatically");
+        return plain(CheckStatus::Info)
+            .detail("the scheduler is off, so nothing runs automatically");
     };
     let jobs = status.jobs.iter().map(|job| JobFigures {
         name: job.name.clone(),
         schedule: job.schedule.to_string(),
         running: job.running_since.is_some(),
         last_run_at: job.last_run_at.map(|at| at.to_string()),
-        last_status: job.last_end.as_ref().map(JobEnd::as_str),
+        last_status: job.last_end.as_ref().map(JobResult::as_str),
         last_reason: job
             .last_end
             .as_ref()
-            .and_then(JobEnd::reason)
+            .and_then(JobResult::reason)
             .filter(|reason| !reason.is_empty())
             .map(str::to_owned),
     });
-    let figures = Figures::Scheduler(SchedulerFigures {
+    let figures = CheckFigures::Scheduler(SchedulerFigures {
         last_tick_at: status.last_tick_at.map(|at| at.to_string()),
         jobs: jobs.collect(),
     });
     let Some(last_tick_at) = status.last_tick_at else {
-        return Entry::new(Status::Info, figures).detail("the scheduler has not ticked yet");
+        return CheckResult::new(CheckStatus::Info, figures)
+            .detail("the scheduler has not ticked yet");
     };
     let silent_max = (status.tick * TICKS_MISSED_MAX).max(Duration::from_secs(300));
     if now > last_tick_at.plus(silent_max) {
-        return Entry::new(Status::Warning, figures)
+        return CheckResult::new(CheckStatus::Warning, figures)
             .detail(format!("the scheduler has not ticked since {last_tick_at}"))
             .next("restart the server, and check what it logged at that time");
     }
-    Entry::new(Status::Ok, figures)
+    CheckResult::new(CheckStatus::Ok, figures)
 }
 
-fn quarantine(failures: &Result<Vec<ProcessorFailures>, String>) -> Entry {
+fn quarantine(failures: &Result<Vec<ProcessorFailures>, String>) -> CheckResult {
     let failures = match failures {
         Ok(failures) => failures,
-        Err(error) => return plain(Status::Unknown).detail(error.clone()),
+        Err(error) => return plain(CheckStatus::Unknown).detail(error.clone()),
     };
     let quarantined = failures.iter().map(|failures| failures.quarantined).sum();
-    let figures = Figures::Quarantine(QuarantineFigures {
+    let figures = CheckFigures::Quarantine(QuarantineFigures {
         quarantined,
         failing: failures.iter().map(|failures| failures.failing).sum(),
         sessions_last_day: failures.iter().map(|failures| failures.recent).sum(),
@@ -355,7 +360,7 @@ fn quarantine(failures: &Result<Vec<ProcessorFailures>, String>) -> Entry {
         (count >= FAILURES_EVERYWHERE).then_some((&failures.processor, count))
     });
     if let Some((processor, count)) = everywhere {
-        return Entry::new(Status::Warning, figures)
+        return CheckResult::new(CheckStatus::Warning, figures)
             .detail(format!(
                 "`{processor}` failed on {count} sessions and succeeded on none with its current component"
             ))
@@ -363,7 +368,7 @@ fn quarantine(failures: &Result<Vec<ProcessorFailures>, String>) -> Entry {
     }
     let too_many = failures.iter().find(|failures| has_too_many(failures));
     if let Some(failures) = too_many {
-        return Entry::new(Status::Warning, figures)
+        return CheckResult::new(CheckStatus::Warning, figures)
             .detail(format!(
                 "`{}` quarantined {} of the {} sessions of the last day, more than {QUARANTINED_PERCENT_MAX}%",
                 failures.processor, failures.recent_quarantined, failures.recent
@@ -375,36 +380,36 @@ fn quarantine(failures: &Result<Vec<ProcessorFailures>, String>) -> Entry {
         let named: Vec<String> = named
             .map(|failures| format!("{} of `{}`", failures.quarantined, failures.processor))
             .collect();
-        return Entry::new(Status::Info, figures)
+        return CheckResult::new(CheckStatus::Info, figures)
             .detail(format!(
                 "sessions in quarantine after too many failures: {}",
                 named.join(", ")
             ))
             .next("session-pipeline quarantine list");
     }
-    Entry::new(Status::Ok, figures)
+    CheckResult::new(CheckStatus::Ok, figures)
 }
 
 /// Reports rejected files in the folder of processors, so that the operator learns that they do not
 /// run.
-fn processors(folder: &Result<Arc<Plan>, String>) -> Entry {
+fn processors(folder: &Result<Arc<FolderPlan>, String>) -> CheckResult {
     let plan = match folder {
         Ok(plan) => plan,
-        Err(error) => return plain(Status::Unknown).detail(error.clone()),
+        Err(error) => return plain(CheckStatus::Unknown).detail(error.clone()),
     };
-    if !plan.refused.is_empty() {
-        let refused: Vec<String> = plan.refused.iter().map(ToString::to_string).collect();
-        return plain(Status::Warning)
+    if !plan.rejected.is_empty() {
+        let refused: Vec<String> = plan.rejected.iter().map(ToString::to_string).collect();
+        return plain(CheckStatus::Warning)
             .detail(printable(&refused.join("; ")))
             .next("replace or remove the file; inspect it with `session-pipeline processors inspect FILE`");
     }
     if !plan.unexamined.is_empty() {
-        return plain(Status::Info).detail(format!(
+        return plain(CheckStatus::Info).detail(format!(
             "not examined yet: {}",
             printable(&plan.unexamined.join(", "))
         ));
     }
-    plain(Status::Ok)
+    plain(CheckStatus::Ok)
 }
 
 /// Whether too large a share of the last day's sessions is in quarantine.
@@ -413,22 +418,22 @@ fn has_too_many(failures: &ProcessorFailures) -> bool {
         > failures.recent.saturating_mul(QUARANTINED_PERCENT_MAX)
 }
 
-fn disk(space: &Result<super::DiskSpace, String>) -> Entry {
+fn disk(space: &Result<super::DiskSpace, String>) -> CheckResult {
     let space = match space {
         Ok(space) => space,
-        Err(error) => return plain(Status::Unknown).detail(error.clone()),
+        Err(error) => return plain(CheckStatus::Unknown).detail(error.clone()),
     };
     let status = match space.free_bytes {
-        ..DISK_BYTES_ERROR => Status::Error,
-        DISK_BYTES_ERROR..DISK_BYTES_WARNING => Status::Warning,
-        _ => Status::Ok,
+        ..DISK_BYTES_ERROR => CheckStatus::Error,
+        DISK_BYTES_ERROR..DISK_BYTES_WARNING => CheckStatus::Warning,
+        _ => CheckStatus::Ok,
     };
-    let figures = Figures::Disk(DiskFigures {
+    let figures = CheckFigures::Disk(DiskFigures {
         free_bytes: space.free_bytes,
         total_bytes: space.total_bytes,
     });
-    let entry = Entry::new(status, figures);
-    if status == Status::Ok {
+    let entry = CheckResult::new(status, figures);
+    if status == CheckStatus::Ok {
         return entry;
     }
     entry

@@ -7,19 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_host::fault::{chain, printable};
-use session_pipeline_host::sessions::{Links, Observed, SessionsRoot, Walk};
+use session_pipeline_host::fault::{error_chain, printable};
+use session_pipeline_host::sessions::{FileStat, SessionsRoot, SkippedLinks, WalkReport};
 use session_pipeline_migrations::CURRENT;
-use session_pipeline_store::retry::Verdict;
+use session_pipeline_store::retry::RetryDecision;
 use session_pipeline_store::state_rows::{FailureRow, StateRows};
 use session_pipeline_store::{ProcessorFailures, Store, StoreError, recorded_commits};
 
 use crate::config::Config;
-use crate::health::backlog::{Backlog, Files, Grace, Oldest, Pending};
-use crate::health::checks::Schema;
+use crate::health::backlog::{
+    LagGrace, PendingSessions, ProcessorBacklog, SessionFiles, WaitingSession,
+};
+use crate::health::checks::SchemaStatus;
 use crate::registry::Registry;
-use crate::registry::plan::Plan;
-use crate::scan::{self, Check, ScanContext, Standing};
+use crate::registry::plan::FolderPlan;
+use crate::scan::{self, ContentCheck, ScanContext, SessionStanding};
 use crate::scheduler::SchedulerStatus;
 use crate::scheduler::timetable::DEFAULT_CADENCE;
 
@@ -27,13 +29,13 @@ use crate::scheduler::timetable::DEFAULT_CADENCE;
 const RECENT: Duration = Duration::from_secs(24 * 3600);
 
 /// The sources of facts.
-pub struct Sources<'a> {
+pub struct HealthSources<'a> {
     /// The configuration.
     pub config: &'a Config,
     /// The processors.
     pub registry: &'a Registry,
     /// The database.
-    pub database: Database<'a>,
+    pub database: DatabaseSource<'a>,
     /// Cadences from manifests by processor, as far as known.
     pub cadences: &'a HashMap<String, Duration>,
     /// The scheduler's state. `None`: this process has no scheduler.
@@ -41,30 +43,30 @@ pub struct Sources<'a> {
     /// Measures the disk.
     pub disk: &'a dyn DiskProbe,
     /// The schema check, if the caller wants it in the report.
-    pub schema: Option<Schema>,
+    pub schema: Option<SchemaStatus>,
     /// The current time.
     pub now: UtcMicros,
 }
 
-impl<'a> Sources<'a> {
+impl<'a> HealthSources<'a> {
     fn store(&self) -> Option<&'a Store> {
         match self.database {
-            Database::Absent => None,
-            Database::Open(store) => Some(store),
+            DatabaseSource::Absent => None,
+            DatabaseSource::Open(store) => Some(store),
         }
     }
 }
 
 /// The database, if there is one.
 #[derive(Clone, Copy, Debug)]
-pub enum Database<'a> {
+pub enum DatabaseSource<'a> {
     /// There is no database yet.
     Absent,
     /// The database is open.
     Open(&'a Store),
 }
 
-impl<'a> From<Option<&'a Store>> for Database<'a> {
+impl<'a> From<Option<&'a Store>> for DatabaseSource<'a> {
     fn from(store: Option<&'a Store>) -> Self {
         store.map_or(Self::Absent, Self::Open)
     }
@@ -104,41 +106,41 @@ impl DiskProbe for SystemDisk {
 
 /// The slow facts: all sessions on disk, compared with the state rows.
 #[derive(Clone, Debug)]
-pub struct Survey {
+pub struct SessionSurvey {
     /// Each processor's backlog.
-    backlogs: Vec<Backlog>,
+    backlogs: Vec<ProcessorBacklog>,
     /// The sessions on disk.
-    sessions: Result<Sessions, String>,
+    sessions: Result<SessionsFacts, String>,
     /// The plan of the processors' folder.
-    folder: Result<Arc<Plan>, String>,
+    folder: Result<Arc<FolderPlan>, String>,
 }
 
 /// The sessions on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sessions {
+pub struct SessionsFacts {
     /// Number of session files.
     pub count: u64,
     /// Links below the sessions root. They are not followed.
-    pub links: Links,
+    pub links: SkippedLinks,
 }
 
 /// The collected facts. An `Err` is the text of a read error.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct HealthFacts {
     /// Each processor's backlog.
-    pub backlogs: Vec<Backlog>,
+    pub backlogs: Vec<ProcessorBacklog>,
     /// The sessions on disk.
-    pub sessions: Result<Sessions, String>,
+    pub sessions: Result<SessionsFacts, String>,
     /// The database.
     pub database: DatabaseFacts,
     /// The schema check, if the caller wants it in the report.
-    pub schema: Option<Schema>,
+    pub schema: Option<SchemaStatus>,
     /// The scheduler.
     pub scheduler: Option<SchedulerStatus>,
     /// The disk of the data directory.
     pub disk: Result<DiskSpace, String>,
     /// The plan of the processors' folder.
-    pub folder: Result<Arc<Plan>, String>,
+    pub folder: Result<Arc<FolderPlan>, String>,
     /// The current time.
     pub now: UtcMicros,
 }
@@ -168,20 +170,20 @@ pub enum DatabaseFacts {
 }
 
 /// Compares the schema version of an open database with this program's.
-pub fn schema(store: &Store) -> Schema {
+pub fn schema(store: &Store) -> SchemaStatus {
     match store.schema_version() {
-        Ok(Some(CURRENT)) => Schema::Ok,
-        Ok(current) => Schema::Mismatch { current },
-        Err(error) => Schema::Unreachable {
+        Ok(Some(CURRENT)) => SchemaStatus::Ok,
+        Ok(current) => SchemaStatus::Mismatch { current },
+        Err(error) => SchemaStatus::Unreachable {
             detail: text(error),
         },
     }
 }
 
-impl Survey {
+impl SessionSurvey {
     /// Walks over all sessions and reads their state rows. Slow: do not call it on a thread that
     /// answers requests.
-    pub fn of(sources: &Sources<'_>) -> Self {
+    pub fn collect(sources: &HealthSources<'_>) -> Self {
         // The folder comes first, because the backlogs depend on its processor names.
         let folder = folder(sources);
         let (backlogs, sessions) = backlogs(sources);
@@ -193,28 +195,28 @@ impl Survey {
     }
 }
 
-impl Facts {
+impl HealthFacts {
     /// Collects all facts, including a new survey. Slow: do not call it on a thread that answers
     /// requests.
-    pub fn gather(sources: Sources<'_>) -> Self {
-        let survey = Survey::of(&sources);
-        Self::after(&survey, sources)
+    pub fn collect(sources: HealthSources<'_>) -> Self {
+        let survey = SessionSurvey::collect(&sources);
+        Self::from_survey(&survey, sources)
     }
 
     /// Adds all other facts to a survey.
-    pub fn after(survey: &Survey, sources: Sources<'_>) -> Self {
-        let Survey {
+    pub fn from_survey(survey: &SessionSurvey, sources: HealthSources<'_>) -> Self {
+        let SessionSurvey {
             backlogs,
             sessions,
             folder,
         } = survey.clone();
         let database = match sources.database {
-            Database::Absent => match recorded_commits(&sources.config.state_dir()) {
+            DatabaseSource::Absent => match recorded_commits(&sources.config.state_dir()) {
                 Some(commits @ 1..) => DatabaseFacts::Gone(commits),
                 _ => DatabaseFacts::Absent,
             },
-            Database::Open(store) => DatabaseFacts::Open {
-                is_in_place: store.is_in_place(),
+            DatabaseSource::Open(store) => DatabaseFacts::Open {
+                is_in_place: store.is_file_in_place(),
                 answer: store.ping().map_err(text),
                 lost_commits: store.lost_commits().map_err(text),
                 log_bytes: store.log_bytes().map_err(text),
@@ -237,13 +239,13 @@ impl Facts {
     }
 }
 
-fn folder(sources: &Sources<'_>) -> Result<Arc<Plan>, String> {
+fn folder(sources: &HealthSources<'_>) -> Result<Arc<FolderPlan>, String> {
     let (registry, store) = (sources.registry, sources.store());
-    let noticed = registry.notice(sources.config, store, sources.now);
+    let noticed = registry.check_folder(sources.config, store, sources.now);
     noticed.map(|()| registry.plan()).map_err(text)
 }
 
-fn disk(sources: &Sources<'_>) -> Result<DiskSpace, String> {
+fn disk(sources: &HealthSources<'_>) -> Result<DiskSpace, String> {
     // The data directory might not exist yet. Its closest existing ancestor is on the same disk.
     let folder = sources.config.data_dir.ancestors();
     let mut folder = folder.map(|folder| match folder.as_os_str().is_empty() {
@@ -259,7 +261,7 @@ fn disk(sources: &Sources<'_>) -> Result<DiskSpace, String> {
 }
 
 fn text(error: StoreError) -> String {
-    printable(&chain(&error))
+    printable(&error_chain(&error))
 }
 
 /// The state rows and failures that one processor's sessions are compared with.
@@ -287,9 +289,9 @@ impl StoredSessions {
             waits: HashMap::new(),
         };
         if let Some(store) = store {
-            stored.known = store.known_sessions(processor)?;
+            stored.known = store.state_rows(processor)?;
             stored.waits = store.session_waits(processor)?;
-            stored.failures = store.known_failures(processor)?;
+            stored.failures = store.failures(processor)?;
             let versions = store.component_versions(processor)?;
             // A component that never ran here has no recorded version, so it makes no session due.
             let own = stored.digest.as_ref().and_then(|own| versions.get(own));
@@ -319,7 +321,7 @@ impl StoredSessions {
         &self,
         key: &str,
         root: &Path,
-        observed: Observed,
+        observed: FileStat,
         context: &ScanContext<'_>,
     ) -> (bool, bool, Option<UtcMicros>) {
         let by_path = || self.known.get(&root.join(key).to_string_lossy());
@@ -333,22 +335,22 @@ impl StoredSessions {
             _ => scan::judge(row, failure, observed, context),
         };
         let is_pending = match standing {
-            Standing::Settled | Standing::Quarantined => false,
-            Standing::Candidate(Check::FailureHash { verdict, .. }) => {
-                verdict != Verdict::Quarantined
+            SessionStanding::Settled | SessionStanding::Quarantined => false,
+            SessionStanding::Candidate(ContentCheck::FailureHash { verdict, .. }) => {
+                verdict != RetryDecision::Quarantined
             }
-            Standing::Waiting | Standing::Candidate(_) => true,
+            SessionStanding::Waiting | SessionStanding::Candidate(_) => true,
         };
         let last_tried_at = row
             .and_then(|row| row.processed_at)
             .max(failure.map(|failure| failure.last_attempt_at));
-        let left_since = scan::left_since(self.waits.get(key).copied(), last_tried_at);
+        let left_since = scan::skipped_since(self.waits.get(key).copied(), last_tried_at);
         (row.is_some(), is_pending, left_since)
     }
 }
 
 /// Walks the sessions once for all processors, with the same walker as a run.
-fn backlogs(sources: &Sources<'_>) -> (Vec<Backlog>, Result<Sessions, String>) {
+fn backlogs(sources: &HealthSources<'_>) -> (Vec<ProcessorBacklog>, Result<SessionsFacts, String>) {
     let store = sources.store();
     let names = sources.registry.known_names();
     // If this read fails, the reads below fail as well and report it.
@@ -358,7 +360,7 @@ fn backlogs(sources: &Sources<'_>) -> (Vec<Backlog>, Result<Sessions, String>) {
         .iter()
         .map(|name| StoredSessions::read(sources.registry, store, name).map_err(text))
         .collect();
-    let mut pending = vec![Pending::default(); stored_sessions.len()];
+    let mut pending = vec![PendingSessions::default(); stored_sessions.len()];
     let contexts: Vec<Option<(&StoredSessions, ScanContext<'_>)>> = stored_sessions
         .iter()
         .map(|stored| {
@@ -367,7 +369,7 @@ fn backlogs(sources: &Sources<'_>) -> (Vec<Backlog>, Result<Sessions, String>) {
             Some((stored, stored.context(digest, sources.now)))
         })
         .collect();
-    let mut files = Files::default();
+    let mut files = SessionFiles::default();
     let root = &sources.config.sessions_root;
     let walk = walk(root, |key, observed| {
         let changed_at = UtcMicros(observed.mtime_ns.div_euclid(1000));
@@ -380,7 +382,7 @@ fn backlogs(sources: &Sources<'_>) -> (Vec<Backlog>, Result<Sessions, String>) {
             let (has_row, is_pending, left) = stored.standing(key, root, observed, context);
             if is_pending {
                 if let Some(since) = left {
-                    update_oldest(&mut pending.left_over, key, since);
+                    update_oldest(&mut pending.skipped, key, since);
                 }
                 update_oldest(&mut pending.oldest, key, changed_at);
                 if !has_row {
@@ -390,7 +392,7 @@ fn backlogs(sources: &Sources<'_>) -> (Vec<Backlog>, Result<Sessions, String>) {
         }
     });
     drop(contexts);
-    let sessions = walk.clone().map(|links| Sessions {
+    let sessions = walk.clone().map(|links| SessionsFacts {
         count: files.count,
         links,
     });
@@ -405,16 +407,16 @@ fn backlogs(sources: &Sources<'_>) -> (Vec<Backlog>, Result<Sessions, String>) {
             let tried_nothing = || {
                 let runs = runs?;
                 let stats = runs.stats.as_ref()?;
-                stats.tried_nothing()?;
+                stats.nothing_attempted_error()?;
                 Some((runs.ended_at?, stats.scanned))
             };
-            Backlog {
+            ProcessorBacklog {
                 running_since: runs.and_then(|runs| runs.running_since),
                 tried_nothing: tried_nothing(),
                 processor: name.clone(),
                 is_installed: sources.registry.digest(name).is_some(),
                 has_run: runs.is_some(),
-                grace: Grace::of(cadence, sources.config.stuck_file_grace),
+                grace: LagGrace::of(cadence, sources.config.stuck_file_grace),
                 now: sources.now,
                 files: files.clone(),
                 last_processed_at: match store {
@@ -428,30 +430,30 @@ fn backlogs(sources: &Sources<'_>) -> (Vec<Backlog>, Result<Sessions, String>) {
     (backlogs, sessions)
 }
 
-fn update_oldest(oldest: &mut Option<Oldest>, key: &str, changed_at: UtcMicros) {
+fn update_oldest(oldest: &mut Option<WaitingSession>, key: &str, changed_at: UtcMicros) {
     // Ties are resolved by name, so that the result is deterministic.
     let is_older = oldest
         .as_ref()
         .is_none_or(|oldest| (changed_at, key) < (oldest.changed_at, oldest.key.as_str()));
     if is_older {
-        *oldest = Some(Oldest {
+        *oldest = Some(WaitingSession {
             key: key.to_owned(),
             changed_at,
         });
     }
 }
 
-fn walk(root: &Path, visit: impl FnMut(&str, Observed)) -> Result<Links, String> {
+fn walk(root: &Path, visit: impl FnMut(&str, FileStat)) -> Result<SkippedLinks, String> {
     let unreadable = |error: io::Error| {
         let root = printable(&root.display().to_string());
         format!("cannot read sessions root `{root}`: {error}; check the path and its permissions")
     };
     let Some(root) = SessionsRoot::open(root).map_err(unreadable)? else {
-        return Ok(Links::default());
+        return Ok(SkippedLinks::default());
     };
-    let Walk {
+    let WalkReport {
         is_complete,
-        notes,
+        skipped: notes,
         links,
         ..
     } = root.walk(visit).map_err(unreadable)?;

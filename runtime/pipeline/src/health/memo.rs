@@ -6,40 +6,40 @@ use std::time::Duration;
 
 use session_pipeline_host::clock::Clock;
 
-use crate::health::checks::Schema;
-use crate::health::facts::Survey;
+use crate::health::checks::SchemaStatus;
+use crate::health::facts::SessionSurvey;
 
 /// Lifetime of a cached schema. Nothing else migrates a database while this process has it open.
 const SCHEMA_LIFETIME: Duration = Duration::from_secs(30);
 
 /// A cached schema check.
 #[derive(Debug, Default)]
-pub struct SchemaMemo(Mutex<Option<(Duration, Schema)>>);
+pub struct SchemaCache(Mutex<Option<(Duration, SchemaStatus)>>);
 
-impl SchemaMemo {
+impl SchemaCache {
     /// The cached check, or a new one if the cached one is too old. An unreachable database is
     /// never cached, so that the next probe detects its recovery. Concurrent callers do not wait
     /// for each other.
-    pub fn get(&self, clock: &dyn Clock, look: impl FnOnce() -> Schema) -> Schema {
-        if let Some(schema) = self.kept(clock) {
+    pub fn get(&self, clock: &dyn Clock, look: impl FnOnce() -> SchemaStatus) -> SchemaStatus {
+        if let Some(schema) = self.cached(clock) {
             return schema;
         }
         let now = clock.monotonic();
         let schema = look();
-        if !matches!(schema, Schema::Unreachable { .. }) {
+        if !matches!(schema, SchemaStatus::Unreachable { .. }) {
             *self.lock() = Some((now, schema.clone()));
         }
         schema
     }
 
     /// The cached check, if it is recent enough.
-    pub fn kept(&self, clock: &dyn Clock) -> Option<Schema> {
+    pub fn cached(&self, clock: &dyn Clock) -> Option<SchemaStatus> {
         let cached = self.lock();
         let (at, schema) = cached.as_ref()?;
         (clock.monotonic().saturating_sub(*at) < SCHEMA_LIFETIME).then(|| schema.clone())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Duration, Schema)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Duration, SchemaStatus)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -52,7 +52,7 @@ const SURVEY_LIFETIME_MAX: Duration = Duration::from_secs(300);
 
 /// A cached survey of the sessions.
 #[derive(Debug, Default)]
-pub struct SurveyMemo {
+pub struct SurveyCache {
     cached: Mutex<Option<CachedSurvey>>,
     /// Locked during a survey, so that there is never more than one.
     surveying: Mutex<()>,
@@ -61,13 +61,17 @@ pub struct SurveyMemo {
 #[derive(Clone, Debug)]
 struct CachedSurvey {
     until: Duration,
-    survey: Arc<Survey>,
+    survey: Arc<SessionSurvey>,
 }
 
-impl SurveyMemo {
+impl SurveyCache {
     /// The cached survey, or a new one if the cached one is too old. While another caller creates
     /// the new one, this returns the old one. If there is none, it waits.
-    pub fn get(&self, clock: &dyn Clock, look: impl FnOnce() -> Survey) -> Arc<Survey> {
+    pub fn get(
+        &self,
+        clock: &dyn Clock,
+        look: impl FnOnce() -> SessionSurvey,
+    ) -> Arc<SessionSurvey> {
         let cached = self.cached();
         if let Some(cached) = cached
             .as_ref()

@@ -12,7 +12,7 @@ use md5::{Digest as _, Md5};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use session_pipeline_host::content::ContentHash;
-use session_pipeline_store::kill_point::reached;
+use session_pipeline_store::kill_point::kill_point;
 
 /// The start of every record, with the version of the format.
 const MAGIC: &str = "in-flight 1";
@@ -23,7 +23,7 @@ const RECORD_BYTES_MAX: u64 = 64 << 10;
 
 /// A session in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct InFlightRecord {
     /// The processor.
     pub processor: String,
     /// The session's key.
@@ -40,7 +40,7 @@ pub struct Record {
     pub deaths: u32,
 }
 
-impl Record {
+impl InFlightRecord {
     /// The hash of the content, if it was known.
     pub fn content(&self) -> Option<ContentHash> {
         self.hash.as_deref().and_then(ContentHash::from_hex)
@@ -91,15 +91,15 @@ impl Slot {
         Ok(Self(file))
     }
 
-    pub(super) fn read(&self) -> io::Result<Option<Record>> {
+    pub(super) fn read(&self) -> io::Result<Option<InFlightRecord>> {
         let mut bytes = Vec::new();
         (&self.0).take(RECORD_BYTES_MAX).read_to_end(&mut bytes)?;
-        Ok(Record::decode(&bytes))
+        Ok(InFlightRecord::decode(&bytes))
     }
 
-    pub(super) fn write(&self, record: &Record) -> io::Result<()> {
+    pub(super) fn write(&self, record: &InFlightRecord) -> io::Result<()> {
         self.0.write_all_at(&record.encode(), 0)?;
-        reached("slot written");
+        kill_point("slot written");
         Ok(())
     }
 

@@ -4,23 +4,23 @@
 
 use session_pipeline_host::redaction::KnownSecrets;
 
-use crate::knowledge::{KnownItem, ShownItem};
+use crate::knowledge::{KnowledgeItem, KnowledgeItemDetails};
 
 /// Redacts an item.
-pub(super) fn item(item: KnownItem) -> KnownItem {
+pub(super) fn item(item: KnowledgeItem) -> KnowledgeItem {
     let known = learned(&item, &[]);
     item_by(&known, item)
 }
 
 /// Redacts an item with its evidence and relations.
-pub(super) fn all(shown: ShownItem) -> ShownItem {
+pub(super) fn all(shown: KnowledgeItemDetails) -> KnowledgeItemDetails {
     let quotes: Vec<&str> = shown
         .evidence
         .iter()
         .map(|evidence| evidence.quote.as_str())
         .collect();
     let known = learned(&shown.item, &quotes);
-    let mut shown = ShownItem {
+    let mut shown = KnowledgeItemDetails {
         item: item_by(&known, shown.item),
         ..shown
     };
@@ -34,7 +34,7 @@ pub(super) fn all(shown: ShownItem) -> ShownItem {
     shown
 }
 
-fn learned(item: &KnownItem, others: &[&str]) -> KnownSecrets {
+fn learned(item: &KnowledgeItem, others: &[&str]) -> KnownSecrets {
     let mut known = KnownSecrets::default();
     for text in [item.title.as_str(), item.content.as_str()]
         .iter()
@@ -45,8 +45,8 @@ fn learned(item: &KnownItem, others: &[&str]) -> KnownSecrets {
     known
 }
 
-fn item_by(known: &KnownSecrets, item: KnownItem) -> KnownItem {
-    KnownItem {
+fn item_by(known: &KnownSecrets, item: KnowledgeItem) -> KnowledgeItem {
+    KnowledgeItem {
         title: known.clean(&item.title),
         content: known.clean(&item.content),
         entities: item.entities.as_deref().map(|text| known.clean_json(text)),

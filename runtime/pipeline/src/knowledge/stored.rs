@@ -4,9 +4,11 @@
 
 use duckdb::{Connection, OptionalExt, Row, params};
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_store::{Audited, Store, StoreError, in_transaction, timestamp, write_audit};
+use session_pipeline_store::{
+    AuditedAction, Store, StoreError, in_transaction, timestamp, write_audit,
+};
 
-use crate::knowledge::{KnownEvidence, KnownItem, Tie, Wanted};
+use crate::knowledge::{Evidence, ItemRelation, KnowledgeFilter, KnowledgeItem};
 
 /// Visible items, with the numbers of quotes, users and contradictions.
 const ITEMS: &str = "\
@@ -27,7 +29,10 @@ const ITEMS: &str = "\
 ///
 /// # Errors
 /// When the database can't be read.
-pub(super) fn items(store: &Store, wanted: &Wanted) -> Result<Vec<KnownItem>, StoreError> {
+pub(super) fn items(
+    store: &Store,
+    wanted: &KnowledgeFilter,
+) -> Result<Vec<KnowledgeItem>, StoreError> {
     let refused = StoreError::database("read the knowledge items");
     let connection = store.reader()?;
     if !has_tables(&connection)? {
@@ -40,7 +45,7 @@ pub(super) fn items(store: &Store, wanted: &Wanted) -> Result<Vec<KnownItem>, St
          ORDER BY status <> 'pending', created_at DESC, id LIMIT {}",
         wanted.limit
     );
-    let Wanted {
+    let KnowledgeFilter {
         status,
         domain,
         text,
@@ -66,7 +71,7 @@ pub(super) fn items(store: &Store, wanted: &Wanted) -> Result<Vec<KnownItem>, St
 ///
 /// # Errors
 /// When the database can't be read.
-pub(super) fn item(store: &Store, id: &str) -> Result<Option<KnownItem>, StoreError> {
+pub(super) fn item(store: &Store, id: &str) -> Result<Option<KnowledgeItem>, StoreError> {
     let connection = store.reader()?;
     if !has_tables(&connection)? {
         return Ok(None);
@@ -78,7 +83,7 @@ pub(super) fn item(store: &Store, id: &str) -> Result<Option<KnownItem>, StoreEr
 }
 
 /// The evidence of an item, ordered by session and line.
-pub(super) fn evidence(store: &Store, item: &str) -> Result<Vec<KnownEvidence>, StoreError> {
+pub(super) fn evidence(store: &Store, item: &str) -> Result<Vec<Evidence>, StoreError> {
     let refused = StoreError::database("read the evidence of a knowledge item");
     let connection = store.reader()?;
     let mut statement = connection
@@ -89,7 +94,7 @@ pub(super) fn evidence(store: &Store, item: &str) -> Result<Vec<KnownEvidence>, 
         .map_err(&refused)?;
     let evidence = |row: &Row<'_>| {
         let text = |index| text_of(row, index);
-        Ok(KnownEvidence {
+        Ok(Evidence {
             id: text(0)?,
             session: row.get(1)?,
             line: row.get::<_, Option<i64>>(2)?.unwrap_or_default(),
@@ -106,7 +111,7 @@ pub(super) fn evidence(store: &Store, item: &str) -> Result<Vec<KnownEvidence>, 
 }
 
 /// The unresolved relations of an item, contradictions first.
-pub(super) fn ties(store: &Store, item: &str) -> Result<Vec<Tie>, StoreError> {
+pub(super) fn ties(store: &Store, item: &str) -> Result<Vec<ItemRelation>, StoreError> {
     let refused = StoreError::database("read the relations of a knowledge item");
     let connection = store.reader()?;
     let mut statement = connection
@@ -124,7 +129,7 @@ pub(super) fn ties(store: &Store, item: &str) -> Result<Vec<Tie>, StoreError> {
         )
         .map_err(&refused)?;
     let tie = |row: &Row<'_>| {
-        Ok(Tie {
+        Ok(ItemRelation {
             item: row.get(0)?,
             title: text_of(row, 1)?,
             kind: text_of(row, 2)?,
@@ -141,7 +146,7 @@ pub(super) fn set_status(
     store: &Store,
     id: &str,
     status: &'static str,
-    audited: Audited,
+    audited: AuditedAction,
     params: &serde_json::Value,
 ) -> Result<(), StoreError> {
     let (id, params) = (id.to_owned(), params.clone());
@@ -174,13 +179,13 @@ fn has_tables(connection: &Connection) -> Result<bool, StoreError> {
     Ok(tables == 4)
 }
 
-fn item_of(row: &Row<'_>) -> duckdb::Result<KnownItem> {
+fn item_of(row: &Row<'_>) -> duckdb::Result<KnowledgeItem> {
     let text = |index| text_of(row, index);
     let count = |index| -> duckdb::Result<u64> {
         let count: i64 = row.get(index)?;
         Ok(u64::try_from(count).unwrap_or(0))
     };
-    Ok(KnownItem {
+    Ok(KnowledgeItem {
         id: row.get(0)?,
         title: text(1)?,
         content: text(2)?,

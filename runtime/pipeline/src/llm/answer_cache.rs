@@ -1,10 +1,10 @@
 //! The cache of answers: its keys and its format.
 
 use serde::{Deserialize, Serialize};
-use session_pipeline_host::model::{Request, Response};
+use session_pipeline_host::model::{LlmRequest, LlmResponse};
 use sha2::{Digest, Sha256};
 
-use crate::config::{Address, LlmConfig, Provider};
+use crate::config::{LlmConfig, Provider, ProviderUrl};
 
 /// Part of the key. Increase it when the meaning of keys or answers changes.
 const VERSION: u32 = 2;
@@ -36,7 +36,7 @@ struct CachedAnswer {
 }
 
 /// The cache key of a redacted request.
-pub(super) fn key_of(config: &LlmConfig, address: &Address, request: &Request) -> String {
+pub(super) fn key_of(config: &LlmConfig, address: &ProviderUrl, request: &LlmRequest) -> String {
     let hashed = CacheKey {
         version: VERSION,
         provider: config.provider.unwrap_or(Provider::Anthropic).as_str(),
@@ -55,7 +55,7 @@ pub(super) fn key_of(config: &LlmConfig, address: &Address, request: &Request) -
 }
 
 /// Serializes an answer for the cache.
-pub(super) fn encode(response: &Response, address: &Address) -> String {
+pub(super) fn encode(response: &LlmResponse, address: &ProviderUrl) -> String {
     let written = CachedAnswer {
         address: address.to_string(),
         text: response.text.clone(),
@@ -68,12 +68,12 @@ pub(super) fn encode(response: &Response, address: &Address) -> String {
 }
 
 /// Parses a cached answer. `None` if another version wrote it or another server answered.
-pub(super) fn decode(text: &str, address: &Address) -> Option<Response> {
+pub(super) fn decode(text: &str, address: &ProviderUrl) -> Option<LlmResponse> {
     let written: CachedAnswer = serde_json::from_str(text).ok()?;
     if written.address != address.to_string() {
         return None;
     }
-    Some(Response {
+    Some(LlmResponse {
         text: written.text,
         model: written.model,
         input_tokens: written.input_tokens,

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 use session_pipeline_host::fault::printable;
-use session_pipeline_host::model::{Caller, ErrorClass, LlmError, Request, Response};
+use session_pipeline_host::model::{LlmCaller, LlmError, LlmErrorClass, LlmRequest, LlmResponse};
 use session_pipeline_store::{LlmCall, LlmOutcome};
 
 use crate::llm::connector::Connector;
 use crate::llm::transport::{HttpAnswer, TransportError};
-use crate::llm::wire::{AttemptFailure, DecodedAnswer, JsonMode, Question, Tokens, classify};
+use crate::llm::wire::{
+    AttemptFailure, DecodedAnswer, JsonMode, PreparedRequest, TokenCounts, classify,
+};
 use crate::llm::{retry_after, schema};
 
 /// Lower bound. Code and JSON have about three bytes per token, English text four.
@@ -23,9 +25,9 @@ const MODEL_CHARS_MAX: usize = 200;
 /// One attempt at a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt<'a> {
-    pub request: &'a Request,
+    pub request: &'a LlmRequest,
     pub schema: Option<&'a Value>,
-    pub caller: Caller<'a>,
+    pub caller: LlmCaller<'a>,
     /// Start of the request on the monotonic clock.
     pub started: Duration,
     pub max_tokens: u32,
@@ -35,15 +37,15 @@ pub(super) struct Attempt<'a> {
 /// The result of an attempt.
 #[derive(Debug)]
 pub(super) enum AttemptResult {
-    Answered(Response),
+    Answered(LlmResponse),
     Failed(AttemptFailure),
 }
 
 /// The result of an attempt, with its token counts.
-struct Outcome {
+struct AttemptOutcome {
     ended: AttemptResult,
     /// `None`: the provider reported no count.
-    tokens: Option<Tokens>,
+    tokens: Option<TokenCounts>,
 }
 
 impl Attempt<'_> {
@@ -61,9 +63,9 @@ impl Attempt<'_> {
                 "too many failures in a row; requests are paused for another {} s",
                 pause.as_secs() + 1
             );
-            connector.error(ErrorClass::Unavailable, reason)
+            connector.error(LlmErrorClass::Unavailable, reason)
         })?;
-        let question = Question {
+        let question = PreparedRequest {
             request: self.request,
             schema: self.schema,
             model: &connector.config.model,
@@ -85,7 +87,7 @@ impl Attempt<'_> {
         self.settle(connector, id, &outcome)?;
         match &outcome.ended {
             AttemptResult::Failed(AttemptFailure::Transient(
-                ErrorClass::Unavailable | ErrorClass::TimeOut,
+                LlmErrorClass::Unavailable | LlmErrorClass::TimeOut,
                 _,
             )) => {
                 permit.failed(connector.clock.monotonic());
@@ -115,20 +117,25 @@ impl Attempt<'_> {
             let reason = format!(
                 "the request exceeds the {over} budget; wait, or raise `llm.{over}_calls_max` and `llm.{over}_tokens_max`"
             );
-            connector.error(ErrorClass::Budget, reason)
+            connector.error(LlmErrorClass::Budget, reason)
         })
     }
 
-    fn settle(&self, connector: &Connector, id: i64, outcome: &Outcome) -> Result<(), LlmError> {
+    fn settle(
+        &self,
+        connector: &Connector,
+        id: i64,
+        outcome: &AttemptOutcome,
+    ) -> Result<(), LlmError> {
         let class = match &outcome.ended {
             AttemptResult::Answered(_) => "answered",
             AttemptResult::Failed(failure) => failure.class().as_str(),
         };
         let (model, now) = (&connector.config.model, connector.clock.now());
-        let cost = |tokens: Tokens| {
+        let cost = |tokens: TokenCounts| {
             connector
                 .prices
-                .of_call(model, now, tokens.input, tokens.output)
+                .cost_of_call(model, now, tokens.input, tokens.output)
         };
         let settled = LlmOutcome {
             outcome: class,
@@ -142,9 +149,9 @@ impl Attempt<'_> {
     fn outcome(
         &self,
         connector: &Connector,
-        question: &Question<'_>,
+        question: &PreparedRequest<'_>,
         received: HttpAnswer,
-    ) -> Outcome {
+    ) -> AttemptOutcome {
         if !(200..300).contains(&received.status) {
             let failure = classify(question, received.status, &received.body);
             let asks = received.retry_after.as_deref();
@@ -154,14 +161,14 @@ impl Attempt<'_> {
                     .rate_limit
                     .until(connector.clock.monotonic().saturating_add(wait));
             }
-            return Outcome {
+            return AttemptOutcome {
                 ended: AttemptResult::Failed(failure),
-                tokens: Some(Tokens::default()),
+                tokens: Some(TokenCounts::default()),
             };
         }
         let (tokens, answer) = connector.wire.read(question, &received.body);
         let ended = match answer.and_then(|answer| self.judged(answer)) {
-            Ok(answer) => AttemptResult::Answered(Response {
+            Ok(answer) => AttemptResult::Answered(LlmResponse {
                 text: answer.text,
                 model: printable(&answer.model)
                     .chars()
@@ -173,8 +180,8 @@ impl Attempt<'_> {
             Err(failure) => AttemptResult::Failed(failure),
         };
         // A server without token counts was used anyway, so zero counts are treated as unknown.
-        let is_counted = tokens != Tokens::default();
-        Outcome {
+        let is_counted = tokens != TokenCounts::default();
+        AttemptOutcome {
             ended,
             tokens: is_counted.then_some(tokens),
         }
@@ -193,26 +200,26 @@ impl Attempt<'_> {
         Err(AttemptFailure::Malformed(reason.to_owned()))
     }
 
-    fn unanswered(&self, connector: &Connector, error: TransportError) -> Outcome {
+    fn unanswered(&self, connector: &Connector, error: TransportError) -> AttemptOutcome {
         let (failure, is_unsent) = match error {
             TransportError::TimedOut => {
                 let reason = "no answer in time".to_owned();
                 (
-                    AttemptFailure::Transient(ErrorClass::TimeOut, reason),
+                    AttemptFailure::Transient(LlmErrorClass::TimeOut, reason),
                     false,
                 )
             }
             TransportError::Unreachable(why) => {
                 let reason = format!("unreachable: {}", printable(&why));
                 (
-                    AttemptFailure::Transient(ErrorClass::Unavailable, reason),
+                    AttemptFailure::Transient(LlmErrorClass::Unavailable, reason),
                     true,
                 )
             }
             TransportError::Interrupted => {
                 let reason = "the connection broke during the answer".to_owned();
                 (
-                    AttemptFailure::Transient(ErrorClass::Unavailable, reason),
+                    AttemptFailure::Transient(LlmErrorClass::Unavailable, reason),
                     false,
                 )
             }
@@ -223,15 +230,15 @@ impl Attempt<'_> {
             TransportError::Stopped => {
                 let reason = "the program is shutting down".to_owned();
                 (
-                    AttemptFailure::Transient(ErrorClass::Unavailable, reason),
+                    AttemptFailure::Transient(LlmErrorClass::Unavailable, reason),
                     false,
                 )
             }
         };
         tracing::debug!(server = %connector.base, trouble = ?failure, "no answer from the language model");
-        Outcome {
+        AttemptOutcome {
             ended: AttemptResult::Failed(failure),
-            tokens: is_unsent.then(Tokens::default),
+            tokens: is_unsent.then(TokenCounts::default),
         }
     }
 }

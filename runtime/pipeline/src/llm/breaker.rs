@@ -14,10 +14,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
 
 /// Admits or rejects requests.
 #[derive(Debug, Default)]
-pub struct Breaker(Mutex<State>);
+pub struct Breaker(Mutex<BreakerState>);
 
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum BreakerState {
     /// All requests are admitted. Counts failures in a row.
     Closed(u32),
     /// No request is admitted until `until`. `pause` is the length of the pause.
@@ -26,7 +26,7 @@ enum State {
     Probing { pause: Duration },
 }
 
-impl Default for State {
+impl Default for BreakerState {
     fn default() -> Self {
         Self::Closed(0)
     }
@@ -35,7 +35,7 @@ impl Default for State {
 /// Permission for one request. Dropping it without a result does not count as a failure.
 #[derive(Debug)]
 #[must_use = "report the result of the request"]
-pub struct Permit<'a> {
+pub struct ProbePermit<'a> {
     breaker: &'a Breaker,
     is_settled: bool,
 }
@@ -45,30 +45,32 @@ impl Breaker {
     ///
     /// # Errors
     /// If the breaker is open: the remaining pause.
-    pub fn admit(&self, now: Duration) -> Result<Permit<'_>, Duration> {
+    pub fn admit(&self, now: Duration) -> Result<ProbePermit<'_>, Duration> {
         let mut state = self.state();
         match *state {
-            State::Closed(_) => {}
-            State::Open { until, pause } if now >= until => *state = State::Probing { pause },
-            State::Open { until, .. } => return Err(until.saturating_sub(now)),
-            State::Probing { pause } => return Err(pause),
+            BreakerState::Closed(_) => {}
+            BreakerState::Open { until, pause } if now >= until => {
+                *state = BreakerState::Probing { pause }
+            }
+            BreakerState::Open { until, .. } => return Err(until.saturating_sub(now)),
+            BreakerState::Probing { pause } => return Err(pause),
         }
-        Ok(Permit {
+        Ok(ProbePermit {
             breaker: self,
             is_settled: false,
         })
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> std::sync::MutexGuard<'_, BreakerState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Permit<'_> {
+impl ProbePermit<'_> {
     /// Reports an answer of the provider, including an error answer.
     pub fn answered(mut self) {
         self.is_settled = true;
-        *self.breaker.state() = State::Closed(0);
+        *self.breaker.state() = BreakerState::Closed(0);
     }
 
     /// Reports a failure of the provider.
@@ -76,29 +78,29 @@ impl Permit<'_> {
         self.is_settled = true;
         let mut state = self.breaker.state();
         let pause = match *state {
-            State::Closed(failures) if failures + 1 < FAILURES_MAX => {
-                *state = State::Closed(failures + 1);
+            BreakerState::Closed(failures) if failures + 1 < FAILURES_MAX => {
+                *state = BreakerState::Closed(failures + 1);
                 return;
             }
-            State::Closed(_) => FIRST_PAUSE,
-            State::Probing { pause } => (pause * 2).min(LONGEST_PAUSE),
+            BreakerState::Closed(_) => FIRST_PAUSE,
+            BreakerState::Probing { pause } => (pause * 2).min(LONGEST_PAUSE),
             // The request was sent before the breaker opened.
-            State::Open { .. } => return,
+            BreakerState::Open { .. } => return,
         };
         let until = now.saturating_add(pause);
-        *state = State::Open { until, pause };
+        *state = BreakerState::Open { until, pause };
     }
 }
 
-impl Drop for Permit<'_> {
+impl Drop for ProbePermit<'_> {
     fn drop(&mut self) {
         if self.is_settled {
             return;
         }
         let mut state = self.breaker.state();
-        if let State::Probing { pause } = *state {
+        if let BreakerState::Probing { pause } = *state {
             // Lets the next request probe immediately.
-            *state = State::Open {
+            *state = BreakerState::Open {
                 until: Duration::ZERO,
                 pause,
             };

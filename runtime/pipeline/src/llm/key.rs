@@ -77,19 +77,19 @@ pub enum KeyError {
 
 /// Secrets from the environment and key files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Secrets {
+pub struct LlmSecrets {
     /// The provider's key.
     pub key: Option<ApiKey>,
 }
 
-impl Secrets {
+impl LlmSecrets {
     /// Looks up the key: in the configured file or variable, else in the usual variables. Only
     /// Anthropic's provider reads Anthropic's variable, because a key must not be sent to another
     /// server.
     ///
     /// # Errors
     /// If the configured source does not exist, or does not contain a valid key.
-    pub fn look_up(
+    pub fn load(
         config: &LlmConfig,
         environment: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, KeyError> {

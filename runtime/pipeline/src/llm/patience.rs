@@ -4,31 +4,31 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Waits between attempts and for rate limits.
-pub trait Patience: std::fmt::Debug + Send + Sync {
+pub trait Sleeper: std::fmt::Debug + Send + Sync {
     /// Waits for this long, or until the stop signal.
-    fn wait(&self, time: Duration, stop: &StopSign);
+    fn wait(&self, time: Duration, stop: &StopSignal);
 }
 
 /// Waits in real time.
 #[derive(Debug, Default)]
-pub struct RealPatience;
+pub struct RealSleeper;
 
-impl Patience for RealPatience {
-    fn wait(&self, time: Duration, stop: &StopSign) {
+impl Sleeper for RealSleeper {
+    fn wait(&self, time: Duration, stop: &StopSignal) {
         stop.wait_for(time);
     }
 }
 
 /// A signal that interrupts waits.
 #[derive(Debug, Default)]
-pub struct StopSign {
+pub struct StopSignal {
     is_up: Mutex<bool>,
     raised: Condvar,
 }
 
-impl StopSign {
+impl StopSignal {
     /// Whether the signal was raised.
-    pub fn is_up(&self) -> bool {
+    pub fn is_raised(&self) -> bool {
         *self.is_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -3,7 +3,7 @@
 //! The rules are those of [`session_pipeline_host::redaction`]. If they can't ensure that no secret
 //! is left, the request is not sent.
 
-use session_pipeline_host::model::Request;
+use session_pipeline_host::model::LlmRequest;
 use session_pipeline_host::redaction::{clean, first_kind};
 
 use crate::llm::key::ApiKey;
@@ -13,16 +13,16 @@ const TEXT_BYTES_MAX: usize = 16 << 20;
 
 /// A request without secrets, and the number removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Redacted {
+pub struct RedactedRequest {
     /// The request.
-    pub request: Request,
+    pub request: LlmRequest,
     /// Number of secrets removed.
     pub found: usize,
 }
 
 /// Why a request can't be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HeldBack {
+pub enum RedactionError {
     /// It is too large to search.
     #[error("the request is too large to search for secrets")]
     TooLarge,
@@ -38,30 +38,33 @@ pub enum HeldBack {
 ///
 /// # Errors
 /// If the rules can't ensure that no secret is left.
-pub fn redact(request: &Request, own: Option<&ApiKey>) -> Result<Redacted, HeldBack> {
+pub fn redact(
+    request: &LlmRequest,
+    own: Option<&ApiKey>,
+) -> Result<RedactedRequest, RedactionError> {
     let own = own.map(ApiKey::expose);
     let texts = [&request.system, &request.json_schema];
     let bytes = texts.into_iter().flatten().map(String::len).sum::<usize>() + request.prompt.len();
     if bytes > TEXT_BYTES_MAX {
-        return Err(HeldBack::TooLarge);
+        return Err(RedactionError::TooLarge);
     }
     let schema = request.json_schema.as_deref();
     if let Some(kind) = schema.and_then(|text| first_kind(text, own)) {
-        return Err(HeldBack::Schema(kind));
+        return Err(RedactionError::Schema(kind));
     }
     let mut found = 0;
     let mut cleaned = |text: &str| {
         let clean = clean(text, own);
         found += clean.found;
-        match clean.left {
-            Some(kind) => Err(HeldBack::Left(kind)),
+        match clean.remaining {
+            Some(kind) => Err(RedactionError::Left(kind)),
             None => Ok(clean.text.into_owned()),
         }
     };
-    let request = Request {
+    let request = LlmRequest {
         system: request.system.as_deref().map(&mut cleaned).transpose()?,
         prompt: cleaned(&request.prompt)?,
         ..request.clone()
     };
-    Ok(Redacted { request, found })
+    Ok(RedactedRequest { request, found })
 }

@@ -8,9 +8,9 @@ use session_pipeline_store::Store;
 
 use crate::config::{Config, LlmConfig, Provider};
 use crate::llm::connector::Connector;
-use crate::llm::key::{KeyError, Secrets};
-use crate::llm::patience::{Patience, RealPatience};
-use crate::report::{Prices, PricesError};
+use crate::llm::key::{KeyError, LlmSecrets};
+use crate::llm::patience::{RealSleeper, Sleeper};
+use crate::report::{PriceTable, PriceTableError};
 
 /// Why the configured language model can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum SetupError {
     Key(#[from] KeyError),
     /// The price file can't be used.
     #[error(transparent)]
-    Prices(#[from] PricesError),
+    Prices(#[from] PriceTableError),
     /// The HTTP client can't be created.
     #[error(
         "cannot set up requests to the language model: {0}; check `[llm]` in the config file and the system's certificates"
@@ -37,11 +37,11 @@ pub enum SetupError {
 /// If the key, the prices or the certificates are configured but can't be used.
 pub fn from_config(
     config: &Config,
-    secrets: Secrets,
+    secrets: LlmSecrets,
     clock: Arc<dyn Clock>,
     store: Arc<Store>,
 ) -> Result<Option<Arc<dyn LanguageModel>>, SetupError> {
-    with_patience(config, secrets, clock, Arc::new(RealPatience), store)
+    with_patience(config, secrets, clock, Arc::new(RealSleeper), store)
 }
 
 /// Like [`from_config`], with another way to wait.
@@ -50,9 +50,9 @@ pub fn from_config(
 /// Same as [`from_config`].
 pub fn with_patience(
     config: &Config,
-    secrets: Secrets,
+    secrets: LlmSecrets,
     clock: Arc<dyn Clock>,
-    patience: Arc<dyn Patience>,
+    patience: Arc<dyn Sleeper>,
     store: Arc<Store>,
 ) -> Result<Option<Arc<dyn LanguageModel>>, SetupError> {
     if !is_configured(&config.llm, &secrets) {
@@ -63,13 +63,13 @@ pub fn with_patience(
             "`llm.verify_ssl = false`: the language model's certificate is not verified, so anyone on the network path can read keys and sessions; set it to `true`"
         );
     }
-    let prices = Prices::of(config)?;
+    let prices = PriceTable::load(config)?;
     let connector = Connector::new(&config.llm, secrets, prices, clock, patience, store);
     let connector = connector.map_err(SetupError::Transport)?;
     Ok(Some(Arc::new(connector)))
 }
 
 /// Whether a language model is configured, usable or not.
-pub fn is_configured(config: &LlmConfig, secrets: &Secrets) -> bool {
+pub fn is_configured(config: &LlmConfig, secrets: &LlmSecrets) -> bool {
     secrets.key.is_some() || config.provider == Some(Provider::OpenAiCompat)
 }

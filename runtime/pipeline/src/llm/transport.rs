@@ -12,7 +12,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Proxy, Url, redirect};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::config::{Address, LlmConfig};
+use crate::config::{LlmConfig, ProviderUrl};
 
 /// Far more than the longest answer of a model.
 const BODY_BYTES_MAX: usize = 8 << 20;
@@ -55,7 +55,7 @@ impl Transport {
     ///
     /// # Errors
     /// If the thread can't be started, or certificates can't be loaded.
-    pub fn new(config: &LlmConfig, base: &Address) -> Result<Self, String> {
+    pub fn new(config: &LlmConfig, base: &ProviderUrl) -> Result<Self, String> {
         // Fails if a provider is already installed, which then stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut client = Client::builder()

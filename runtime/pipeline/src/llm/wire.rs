@@ -10,7 +10,7 @@ mod openai;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde_json::Value;
-use session_pipeline_host::model::{ErrorClass, Request};
+use session_pipeline_host::model::{LlmErrorClass, LlmRequest};
 
 use crate::config::{LlmConfig, Provider, StructuredOutput};
 use crate::llm::key::ApiKey;
@@ -42,8 +42,8 @@ impl JsonMode {
 
 /// The content of one attempt.
 #[derive(Clone, Debug)]
-pub(super) struct Question<'a> {
-    pub request: &'a Request,
+pub(super) struct PreparedRequest<'a> {
+    pub request: &'a LlmRequest,
     /// The parsed schema of the request.
     pub schema: Option<&'a Value>,
     pub model: &'a str,
@@ -53,7 +53,7 @@ pub(super) struct Question<'a> {
 
 /// Token counts of a provider.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tokens {
+pub(super) struct TokenCounts {
     pub input: u64,
     pub output: u64,
 }
@@ -69,7 +69,7 @@ pub(super) struct DecodedAnswer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AttemptFailure {
     /// A rate limit or an outage. Worth a retry.
-    Transient(ErrorClass, String),
+    Transient(LlmErrorClass, String),
     /// The server does not support this JSON mode.
     UnsupportedMode,
     /// The server expects the other name of the token limit.
@@ -90,14 +90,16 @@ pub(super) enum AttemptFailure {
 
 impl AttemptFailure {
     /// The error class in the contract, if the request ends with this error.
-    pub fn class(&self) -> ErrorClass {
+    pub fn class(&self) -> LlmErrorClass {
         match self {
             Self::Transient(class, _) => *class,
-            Self::UnsupportedMode | Self::UnknownLimitName | Self::Failed(_) => ErrorClass::Failed,
-            Self::Truncated | Self::Malformed(_) => ErrorClass::Malformed,
-            Self::Refused(_) => ErrorClass::Refused,
-            Self::TooLarge(_) => ErrorClass::TooLarge,
-            Self::NeedsOperator(_) => ErrorClass::Unavailable,
+            Self::UnsupportedMode | Self::UnknownLimitName | Self::Failed(_) => {
+                LlmErrorClass::Failed
+            }
+            Self::Truncated | Self::Malformed(_) => LlmErrorClass::Malformed,
+            Self::Refused(_) => LlmErrorClass::Refused,
+            Self::TooLarge(_) => LlmErrorClass::TooLarge,
+            Self::NeedsOperator(_) => LlmErrorClass::Unavailable,
         }
     }
 }
@@ -111,14 +113,14 @@ pub(super) trait Wire: std::fmt::Debug + Send + Sync {
     fn headers(&self, key: Option<&ApiKey>) -> HeaderMap;
 
     /// The body of a request.
-    fn body(&self, question: &Question<'_>) -> Value;
+    fn body(&self, question: &PreparedRequest<'_>) -> Value;
 
     /// Decodes the body of a successful answer, with its token counts.
     fn read(
         &self,
-        question: &Question<'_>,
+        question: &PreparedRequest<'_>,
         body: &[u8],
-    ) -> (Tokens, Result<DecodedAnswer, AttemptFailure>);
+    ) -> (TokenCounts, Result<DecodedAnswer, AttemptFailure>);
 
     /// Switches to the other name of the token limit. Returns false if there is none.
     fn rename_limit(&self) -> bool {
@@ -136,7 +138,7 @@ pub(super) fn of(config: &LlmConfig) -> Box<dyn Wire> {
 
 /// Classifies an unsuccessful status with its error document. Both formats have the same error
 /// document.
-pub(super) fn classify(question: &Question<'_>, status: u16, body: &[u8]) -> AttemptFailure {
+pub(super) fn classify(question: &PreparedRequest<'_>, status: u16, body: &[u8]) -> AttemptFailure {
     let error = serde_json::from_slice::<ErrorDocument>(body);
     let error = error.map(|document| document.error).unwrap_or_default();
     let text = error.words();
@@ -160,7 +162,7 @@ pub(super) fn classify(question: &Question<'_>, status: u16, body: &[u8]) -> Att
             session_pipeline_host::fault::printable(question.model)
         )),
         408 => AttemptFailure::Transient(
-            ErrorClass::TimeOut,
+            LlmErrorClass::TimeOut,
             format!("the server timed out ({named})"),
         ),
         429 if mentions(&["insufficient_quota", "spend_limit", "billing"]) => {
@@ -168,11 +170,12 @@ pub(super) fn classify(question: &Question<'_>, status: u16, body: &[u8]) -> Att
                 "the account has no credit left ({named}); check the account"
             ))
         }
-        429 => {
-            AttemptFailure::Transient(ErrorClass::RateLimited, format!("rate limited ({named})"))
-        }
+        429 => AttemptFailure::Transient(
+            LlmErrorClass::RateLimited,
+            format!("rate limited ({named})"),
+        ),
         409 | 425 | 500..=599 => AttemptFailure::Transient(
-            ErrorClass::Unavailable,
+            LlmErrorClass::Unavailable,
             format!("the server is unavailable ({named})"),
         ),
         413 => {

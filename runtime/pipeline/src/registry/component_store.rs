@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 
 use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::regular;
-use session_pipeline_host::sandbox::{Compiled, Engine, UNFINISHED, file_name, sha256_hex, whole};
-use session_pipeline_store::KnownComponent;
-use session_pipeline_store::kill_point::reached;
+use session_pipeline_host::sandbox::{
+    Compiled, Engine, TEMPORARY_PREFIX, file_name, sha256_hex, write_temporary,
+};
+use session_pipeline_store::ComponentRecord;
+use session_pipeline_store::kill_point::kill_point;
 
 use crate::config::Config;
 
@@ -32,11 +34,11 @@ pub(super) fn code(
     config: &Config,
     engine: &Engine,
     digest: &str,
-    known: Option<&KnownComponent>,
+    known: Option<&ComponentRecord>,
 ) -> Option<Compiled> {
     let sha256 = known?.compiled_sha256.as_deref()?;
     let code = regular::read(&code_path(config, engine, digest), u64::MAX).ok()?;
-    let compiled = Compiled::from_kept(code);
+    let compiled = Compiled::from_stored(code);
     (compiled.sha256 == sha256).then_some(compiled)
 }
 
@@ -79,9 +81,9 @@ pub(super) fn discard(config: &Config, superseded: &[String]) -> std::io::Result
             let rest = name.strip_prefix(digest.as_str());
             rest.is_some_and(|rest| rest == ".wasm" || rest.ends_with(".code"))
         };
-        if name.starts_with(UNFINISHED) && entry.file_type()?.is_dir() {
+        if name.starts_with(TEMPORARY_PREFIX) && entry.file_type()?.is_dir() {
             fs::remove_dir_all(entry.path())?;
-        } else if name.starts_with(UNFINISHED) || superseded.iter().any(is_of) {
+        } else if name.starts_with(TEMPORARY_PREFIX) || superseded.iter().any(is_of) {
             fs::remove_file(entry.path())?;
         }
     }
@@ -104,10 +106,10 @@ pub(super) fn scratch(config: &Config) -> Result<PathBuf, Fault> {
 /// Writes a file atomically and durably.
 fn keep_at(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     let write = || -> std::io::Result<()> {
-        let file = whole(folder, bytes)?;
-        reached("before cache write");
+        let file = write_temporary(folder, bytes)?;
+        kill_point("before cache write");
         file.persist(path)?;
-        reached("after cache write");
+        kill_point("after cache write");
         fs::File::open(folder)?.sync_all()
     };
     write().map_err(|error| unwritable(path, &error))

@@ -19,14 +19,14 @@ use crate::status;
 /// The origin of a processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Origin {
+pub enum ProcessorOrigin {
     /// It ships with the program.
     Shipped,
     /// It is a file in the folder of processors.
     Dropped,
 }
 
-impl Origin {
+impl ProcessorOrigin {
     /// The name in JSON and on the terminal.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ pub struct ListedProcessor {
     pub name: String,
     /// Where it comes from: `shipped` with the program, or `dropped` into the folder of processors.
     #[cfg_attr(feature = "schema", schema(value_type = String))]
-    pub origin: Origin,
+    pub origin: ProcessorOrigin,
     /// Its file in the folder of processors, escaped for a terminal. `None`: it ships with the
     /// program.
     #[cfg_attr(feature = "schema", schema(required = true))]
@@ -107,10 +107,13 @@ pub fn list(
     let mut processors = Vec::new();
     for name in &names {
         let (processor, unavailable) =
-            match registry.look_at(name, config, &engines, store, scratch) {
+            match registry.load_read_only(name, config, &engines, store, scratch) {
                 Ok(processor) => {
                     let lacks_model = processor.manifest().uses_llm && !has_model;
-                    (Some(processor), lacks_model.then(model::what_to_set))
+                    (
+                        Some(processor),
+                        lacks_model.then(model::missing_model_error),
+                    )
                 }
                 Err(RegistryError::Store(error)) => return Err(error),
                 Err(RegistryError::Unavailable { fault, .. }) => (None, Some(fault.to_string())),
@@ -118,7 +121,7 @@ pub fn list(
                     error @ (RegistryError::Unknown { .. }
                     | RegistryError::NotInstalled { .. }
                     | RegistryError::NeedsModel { .. }
-                    | RegistryError::Refused { .. }),
+                    | RegistryError::Rejected { .. }),
                 ) => (None, Some(error.to_string())),
             };
         let manifest = processor.as_ref().map(Processor::manifest);
@@ -137,7 +140,7 @@ pub fn list(
             capabilities: processor.as_ref().map(capabilities),
             // Shipped processors can use a model by default, others only with the operator's
             // permission.
-            llm_granted: config.grants_llm(name, registry.origin(name) == Origin::Shipped),
+            llm_granted: config.grants_llm(name, registry.origin(name) == ProcessorOrigin::Shipped),
             schedule: own
                 .and_then(|own| own.schedule.as_ref())
                 .map(ToString::to_string),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::processor::Processor;
 use session_pipeline_host::sandbox::{Compiled, Engine, Engines};
-use session_pipeline_store::KnownComponent;
+use session_pipeline_store::ComponentRecord;
 
 use crate::config::Config;
 use crate::registry::component_store;
@@ -48,11 +48,11 @@ impl Loader<'_> {
         &self,
         name: &str,
         digest: &str,
-        known: Option<&KnownComponent>,
+        known: Option<&ComponentRecord>,
         component: impl FnOnce() -> Result<Cow<'c, [u8]>, Fault>,
     ) -> Result<LoadedProcessor, Fault> {
         let limits = Arc::new(self.config.limits_of(name).clone());
-        let engine = self.engines.under(&limits)?;
+        let engine = self.engines.for_limits(&limits)?;
         let compile = |scratch: &Path| {
             let component = component()?;
             let compiled = session_pipeline_host::sandbox::compile(

@@ -2,7 +2,7 @@
 //! over if they are valid.
 //!
 //! Only one check runs at a time, and it can take as long as the compiler. Callers who need names
-//! meanwhile get the [`Plan`] of the previous check.
+//! meanwhile get the [`FolderPlan`] of the previous check.
 //!
 //! A file takes over only if it did not change between the first read and the description of its
 //! component. A file that is still being copied fails this test or does not compile, and the
@@ -20,24 +20,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::sandbox::Engines;
-use session_pipeline_store::{Component, Store, StoreError};
+use session_pipeline_store::{LoadedComponent, Store, StoreError};
 
 use crate::config::Config;
 use crate::registry::folder::{self, FolderEntry, Stamp};
 use crate::registry::loader::{Compiling, Loader};
-use crate::registry::plan::{Holds, KnownFile, Plan, Refused, Running};
+use crate::registry::plan::{
+    ActiveProcessor, ComponentFile, FileContent, FolderPlan, RejectedFile,
+};
 use crate::registry::{Registry, component_store};
 
 /// The folder, as far as this process knows it.
 #[derive(Debug, Default)]
-pub(super) struct Folder {
-    memory: Mutex<Memory>,
-    plan: RwLock<Arc<Plan>>,
+pub(super) struct ProcessorsFolder {
+    memory: Mutex<ExaminedFiles>,
+    plan: RwLock<Arc<FolderPlan>>,
 }
 
 /// Results of earlier checks.
 #[derive(Debug, Default)]
-struct Memory {
+struct ExaminedFiles {
     /// The contents of files, by name.
     files: BTreeMap<String, FileRead>,
     /// Components that described themselves, by digest.
@@ -46,7 +48,7 @@ struct Memory {
     /// applied.
     unusable: HashMap<(String, String), String>,
     /// The last working component of each file, after it was read from the database.
-    last_good: Option<BTreeMap<String, Component>>,
+    last_good: Option<BTreeMap<String, LoadedComponent>>,
 }
 
 /// A file at its last read.
@@ -71,7 +73,7 @@ enum Contents {
 /// A component that described itself.
 #[derive(Debug)]
 struct DescribedComponent {
-    component: Component,
+    component: LoadedComponent,
     /// Whether it is stored, recorded in the database, and its tables exist.
     is_stored: bool,
 }
@@ -96,14 +98,14 @@ struct FolderCheck<'a> {
     depth: CheckDepth<'a>,
 }
 
-impl Folder {
-    pub(super) fn plan(&self) -> Arc<Plan> {
+impl ProcessorsFolder {
+    pub(super) fn plan(&self) -> Arc<FolderPlan> {
         let plan = self.plan.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&plan)
     }
 
     /// Locks the memory. `None` if another check is running and `waits` is false.
-    fn enter(&self, waits: bool) -> Option<MutexGuard<'_, Memory>> {
+    fn enter(&self, waits: bool) -> Option<MutexGuard<'_, ExaminedFiles>> {
         if waits {
             return Some(self.memory.lock().unwrap_or_else(PoisonError::into_inner));
         }
@@ -114,7 +116,7 @@ impl Folder {
         }
     }
 
-    fn publish(&self, plan: Plan) {
+    fn publish(&self, plan: FolderPlan) {
         let plan = Arc::new(plan);
         let before = {
             let mut current = self.plan.write().unwrap_or_else(PoisonError::into_inner);
@@ -130,7 +132,7 @@ impl Registry {
     ///
     /// # Errors
     /// If the database can't be read.
-    pub fn notice(
+    pub fn check_folder(
         &self,
         config: &Config,
         store: Option<&Store>,
@@ -155,7 +157,7 @@ impl Registry {
     ///
     /// # Errors
     /// If the database fails. A file that can't be used is not an error.
-    pub fn look(
+    pub fn examine_folder(
         &self,
         config: &Config,
         engines: &Engines,
@@ -181,11 +183,11 @@ impl Registry {
         check.run(&mut memory)
     }
 
-    /// Like [`Registry::look`], but stores nothing and compiles new files in `scratch`.
+    /// Like [`Registry::examine_folder`], but stores nothing and compiles new files in `scratch`.
     ///
     /// # Errors
     /// If the database can't be read.
-    pub fn look_aside(
+    pub fn examine_folder_read_only(
         &self,
         config: &Config,
         engines: &Engines,
@@ -216,7 +218,7 @@ impl Registry {
     ///
     /// # Errors
     /// If the database fails.
-    pub fn look_for(
+    pub fn examine_folder_for(
         &self,
         name: &str,
         config: &Config,
@@ -260,13 +262,13 @@ impl Registry {
     }
 }
 
-impl Memory {
-    fn last_good(&self, file: &str) -> Option<&Component> {
+impl ExaminedFiles {
+    fn last_good(&self, file: &str) -> Option<&LoadedComponent> {
         self.last_good.as_ref()?.get(file)
     }
 
     /// Whether the processor's file needs no further check or record.
-    fn is_settled(&self, plan: &Plan, running: &Running) -> bool {
+    fn is_settled(&self, plan: &FolderPlan, running: &ActiveProcessor) -> bool {
         !plan.unexamined.contains(&running.file)
             && self.last_good(&running.file) == Some(&running.component)
     }
@@ -289,7 +291,7 @@ impl Memory {
 }
 
 impl<'a> FolderCheck<'a> {
-    fn run(&self, memory: &mut Memory) -> Result<(), StoreError> {
+    fn run(&self, memory: &mut ExaminedFiles) -> Result<(), StoreError> {
         if let (None, Some(store)) = (&memory.last_good, self.store) {
             memory.last_good = Some(store.component_files()?);
         }
@@ -303,8 +305,8 @@ impl<'a> FolderCheck<'a> {
                 self.forget_gone(memory, &found)?;
                 let mut files = Vec::new();
                 for found in found {
-                    files.push(KnownFile {
-                        holds: self.holds(memory, &found, &mut loaded)?,
+                    files.push(ComponentFile {
+                        content: self.holds(memory, &found, &mut loaded)?,
                         last_good: self.last_good(memory, &found.file),
                         file: found.file,
                     });
@@ -313,7 +315,7 @@ impl<'a> FolderCheck<'a> {
             }
             Err(error) => self.plan_blindly(memory, &error)?,
         };
-        plan.refused.sort_by(|a, b| a.file.cmp(&b.file));
+        plan.rejected.sort_by(|a, b| a.file.cmp(&b.file));
         self.registry.folder.publish(plan);
         Ok(())
     }
@@ -332,7 +334,11 @@ impl<'a> FolderCheck<'a> {
     }
 
     /// Removing a file removes its processor. The rows remain.
-    fn forget_gone(&self, memory: &mut Memory, found: &[FolderEntry]) -> Result<(), StoreError> {
+    fn forget_gone(
+        &self,
+        memory: &mut ExaminedFiles,
+        found: &[FolderEntry],
+    ) -> Result<(), StoreError> {
         let (Some((store, _, None)), Some(last_good)) = (self.keeper(), &mut memory.last_good)
         else {
             return Ok(());
@@ -344,36 +350,40 @@ impl<'a> FolderCheck<'a> {
             .cloned()
             .collect();
         for file in gone {
-            store.forget_component_file(file.clone(), self.now)?;
+            store.remove_component_file(file.clone(), self.now)?;
             last_good.remove(&file);
         }
         Ok(())
     }
 
     /// The last working component of a file, if it is still stored.
-    fn last_good(&self, memory: &Memory, file: &str) -> Option<Component> {
+    fn last_good(&self, memory: &ExaminedFiles, file: &str) -> Option<LoadedComponent> {
         let component = memory.last_good(file)?;
         component_store::has_component(self.config, &component.digest).then(|| component.clone())
     }
 
     /// The plan if the folder can't be listed: all processors stay in use.
-    fn plan_blindly(&self, memory: &Memory, error: &io::Error) -> Result<Plan, StoreError> {
+    fn plan_blindly(
+        &self,
+        memory: &ExaminedFiles,
+        error: &io::Error,
+    ) -> Result<FolderPlan, StoreError> {
         let reason =
             format!("cannot read the folder of processors: {error}; check its permissions");
         let known = memory.last_good.iter().flatten();
-        let files: Vec<KnownFile> = known
-            .map(|(file, _)| KnownFile {
+        let files: Vec<ComponentFile> = known
+            .map(|(file, _)| ComponentFile {
                 file: file.clone(),
-                holds: Holds::Unusable(reason.clone()),
+                content: FileContent::Unusable(reason.clone()),
                 last_good: self.last_good(memory, file),
             })
             .collect();
         let mut plan = self.decide(&files)?;
-        if plan.refused.is_empty() {
-            plan.refused.push(Refused {
+        if plan.rejected.is_empty() {
+            plan.rejected.push(RejectedFile {
                 file: "processors".to_owned(),
                 reason,
-                instead: None,
+                active_component: None,
             });
         }
         Ok(plan)

@@ -7,7 +7,9 @@ use std::time::Duration;
 use duckdb::{Connection, Row};
 use serde::Serialize;
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_store::{Audited, Store, StoreError, in_transaction, timestamp, write_audit};
+use session_pipeline_store::{
+    AuditedAction, Store, StoreError, in_transaction, timestamp, write_audit,
+};
 
 use crate::report::rollups::invalidate;
 use crate::report::views::with_names;
@@ -20,7 +22,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The time span of the lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Window {
+pub enum ActivityWindow {
     /// The last N days.
     Days(u32),
     /// All time.
@@ -114,16 +116,20 @@ pub struct SlowAction {
 ///
 /// # Errors
 /// If the database can't be read.
-pub fn activity(store: &Store, window: Window, now: UtcMicros) -> Result<Activity, StoreError> {
+pub fn activity(
+    store: &Store,
+    window: ActivityWindow,
+    now: UtcMicros,
+) -> Result<Activity, StoreError> {
     let connection = store.reader()?;
     let since = match window {
-        Window::Days(days) => now.minus(DAY.saturating_mul(days)),
-        Window::All => UtcMicros(i64::MIN),
+        ActivityWindow::Days(days) => now.minus(DAY.saturating_mul(days)),
+        ActivityWindow::All => UtcMicros(i64::MIN),
     };
     // Without a lower bound, calls without a timestamp count too.
     let calls = match window {
-        Window::Days(_) => "usage.distinct_calls WHERE occurred_at >= make_timestamp(?)",
-        Window::All => "usage.distinct_calls WHERE ? IS NOT NULL",
+        ActivityWindow::Days(_) => "usage.distinct_calls WHERE occurred_at >= make_timestamp(?)",
+        ActivityWindow::All => "usage.distinct_calls WHERE ? IS NOT NULL",
     };
     let top_tools = all(
         &connection,
@@ -226,9 +232,9 @@ pub fn activity(store: &Store, window: Window, now: UtcMicros) -> Result<Activit
 ///
 /// # Errors
 /// If the database fails.
-pub fn prune(store: &Store, days: u32, audited: Audited) -> Result<(u64, u64), StoreError> {
+pub fn prune(store: &Store, days: u32, audited: AuditedAction) -> Result<(u64, u64), StoreError> {
     let before = audited.now.minus(DAY.saturating_mul(days));
-    let updates = Arc::clone(store.updates());
+    let updates = Arc::clone(store.rollup_updates());
     store.write(move |connection| {
         let refused = StoreError::database("prune events");
         in_transaction(connection, |connection| {

@@ -6,14 +6,14 @@ use jiff::tz::Offset;
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_store::money::Usd;
 
-use crate::report::prices::{Prices, Rate};
+use crate::report::prices::{PriceRate, PriceTable};
 
-impl Prices {
+impl PriceTable {
     /// The cost of these tokens at this time. `None` if the model has no price.
-    pub fn of_call(&self, model: &str, at: UtcMicros, input: u64, output: u64) -> Option<Usd> {
+    pub fn cost_of_call(&self, model: &str, at: UtcMicros, input: u64, output: u64) -> Option<Usd> {
         let at = Timestamp::from_microsecond(at.0).ok()?;
         let day = Offset::UTC.to_datetime(at).date();
-        let holds = |rate: &&Rate| {
+        let holds = |rate: &&PriceRate| {
             let context = i64::try_from(input).unwrap_or(i64::MAX);
             !rate.is_fast
                 && !rate.is_regional

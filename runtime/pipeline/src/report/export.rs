@@ -14,12 +14,12 @@ use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_store::{EXPORT_PREFIX, Store, StoreError, private_folder};
 
 use crate::config::Config;
-use crate::csv::{self, Cell};
+use crate::csv::{self, CsvCell};
 use crate::report::views::with_names;
 
 /// The file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum ExportFormat {
     /// Comma-separated values, with a header.
     Csv,
     /// One JSON object per line.
@@ -30,7 +30,7 @@ pub enum Format {
 
 /// The selection of events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
+pub struct EventFilter {
     /// Events at or after this time.
     pub since: Option<UtcMicros>,
     /// Events before this time.
@@ -43,14 +43,14 @@ pub struct Filter {
 
 /// An exported file. It is removed on drop. A file that is already open stays readable.
 #[derive(Debug)]
-pub struct Exported {
+pub struct ExportFile {
     /// The path of the file.
     pub path: PathBuf,
     /// The number of rows.
     pub rows: u64,
 }
 
-impl Drop for Exported {
+impl Drop for ExportFile {
     fn drop(&mut self) {
         // Leftover files are removed at the next start.
         let _ = fs::remove_file(&self.path);
@@ -58,23 +58,23 @@ impl Drop for Exported {
 }
 
 /// A column of an export.
-struct Column {
+struct ExportColumn {
     name: &'static str,
     is_number: bool,
 }
 
-const fn text(name: &'static str) -> Column {
+const fn text(name: &'static str) -> ExportColumn {
     let is_number = false;
-    Column { name, is_number }
+    ExportColumn { name, is_number }
 }
 
-const fn number(name: &'static str) -> Column {
+const fn number(name: &'static str) -> ExportColumn {
     let is_number = true;
-    Column { name, is_number }
+    ExportColumn { name, is_number }
 }
 
 /// The columns after `id`.
-const COLUMNS: [Column; 25] = [
+const COLUMNS: [ExportColumn; 25] = [
     text("session_file"),
     text("session_id"),
     text("username"),
@@ -113,9 +113,9 @@ const PIECE_BYTES: usize = 1 << 20;
 pub fn export(
     store: &Store,
     config: &Config,
-    format: Format,
-    filter: &Filter,
-) -> Result<Exported, StoreError> {
+    format: ExportFormat,
+    filter: &EventFilter,
+) -> Result<ExportFile, StoreError> {
     static EXPORTS: AtomicU64 = AtomicU64::new(0);
     let folder = config.export_dir();
     private_folder(&folder)?;
@@ -132,23 +132,28 @@ pub fn export(
             source,
         })?;
     // Dropping this value removes the file on every error path.
-    let mut exported = Exported { path, rows: 0 };
+    let mut exported = ExportFile { path, rows: 0 };
     exported.rows = match format {
-        Format::Csv => write_csv(store, filter, file).map_err(|error| match error {
+        ExportFormat::Csv => write_csv(store, filter, file).map_err(|error| match error {
             CsvError::Store(error) => error,
             CsvError::Io(source) => StoreError::Io {
                 path: exported.path.clone(),
                 source,
             },
         })?,
-        Format::Json => copy(store, filter, &exported.path, "FORMAT json")?,
-        Format::Parquet => copy(store, filter, &exported.path, "FORMAT parquet")?,
+        ExportFormat::Json => copy(store, filter, &exported.path, "FORMAT json")?,
+        ExportFormat::Parquet => copy(store, filter, &exported.path, "FORMAT parquet")?,
     };
     Ok(exported)
 }
 
 /// Exports with DuckDB's own writer.
-fn copy(store: &Store, filter: &Filter, path: &Path, options: &str) -> Result<u64, StoreError> {
+fn copy(
+    store: &Store,
+    filter: &EventFilter,
+    path: &Path,
+    options: &str,
+) -> Result<u64, StoreError> {
     let columns = COLUMNS.map(|column| column.name).join(", ");
     // A temporary file would get the default mode.
     let sql = format!(
@@ -166,7 +171,7 @@ enum CsvError {
 }
 
 /// Exports as CSV through [`csv::line`], streaming: there can be millions of rows.
-fn write_csv(store: &Store, filter: &Filter, file: File) -> Result<u64, CsvError> {
+fn write_csv(store: &Store, filter: &EventFilter, file: File) -> Result<u64, CsvError> {
     let refused = |error| CsvError::Store(StoreError::database("export data")(error));
     let columns = COLUMNS.map(|column| format!("CAST({0} AS VARCHAR) AS {0}", column.name));
     let connection = store.reader().map_err(CsvError::Store)?;
@@ -176,7 +181,10 @@ fn write_csv(store: &Store, filter: &Filter, file: File) -> Result<u64, CsvError
     let mut file = file;
     let mut out = String::new();
     let names = COLUMNS.iter().map(|column| column.name);
-    csv::line(&mut out, std::iter::once("id").chain(names).map(Cell::Text));
+    csv::line(
+        &mut out,
+        std::iter::once("id").chain(names).map(CsvCell::Text),
+    );
     let mut rows = 0;
     for batch in statement.stream_arrow([]).map_err(refused)? {
         let texts: Vec<Option<&StringArray>> = batch
@@ -190,8 +198,8 @@ fn write_csv(store: &Store, filter: &Filter, file: File) -> Result<u64, CsvError
                 let value = value.map_or("", |column| column.value(row));
                 let column = index.checked_sub(1).and_then(|index| COLUMNS.get(index));
                 match column {
-                    Some(column) if column.is_number => Cell::Number(value),
-                    _ => Cell::Text(value),
+                    Some(column) if column.is_number => CsvCell::Number(value),
+                    _ => CsvCell::Text(value),
                 }
             });
             csv::line(&mut out, cells);
@@ -206,7 +214,7 @@ fn write_csv(store: &Store, filter: &Filter, file: File) -> Result<u64, CsvError
     Ok(rows)
 }
 
-fn select(columns: &str, filter: &Filter) -> String {
+fn select(columns: &str, filter: &EventFilter) -> String {
     format!(
         "SELECT sha256(concat_ws('|', session_id, coalesce(event_uuid, ''), coalesce(tool_id, ''), event_type,
             coalesce(tool_name, ''), coalesce(command_name, ''))) AS id, {columns}
@@ -216,7 +224,7 @@ fn select(columns: &str, filter: &Filter) -> String {
     )
 }
 
-fn condition(filter: &Filter) -> String {
+fn condition(filter: &EventFilter) -> String {
     let mut conditions = vec!["true".to_owned()];
     let texts = [("username", &filter.username), ("source", &filter.source)];
     for (column, wanted) in texts {

@@ -25,15 +25,15 @@ const ONE: i64 = 1_000_000;
 
 /// The effective prices: the operator's where they exist, else the shipped ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prices {
+pub struct PriceTable {
     /// The path of the operator's file. It might not exist.
     pub file: PathBuf,
-    pub(super) rates: Vec<Rate>,
+    pub(super) rates: Vec<PriceRate>,
 }
 
 /// Why the operator's price file can't be used.
 #[derive(Debug, thiserror::Error)]
-pub enum PricesError {
+pub enum PriceTableError {
     /// The file can't be read.
     #[error("cannot read price file `{path}`; check that it exists and is readable", path = .path.display())]
     Unreadable {
@@ -77,7 +77,7 @@ pub(super) struct Amounts {
 
 /// The price of tokens under certain conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rate {
+pub(super) struct PriceRate {
     /// The name of a model in all its forms, or exactly one id if `is_exact`.
     pub model: String,
     pub is_exact: bool,
@@ -95,12 +95,12 @@ pub(super) struct Rate {
     pub amounts: Amounts,
 }
 
-impl Prices {
+impl PriceTable {
     /// The effective prices for a configuration.
     ///
     /// # Errors
     /// If the operator's file can't be used, or is configured but does not exist.
-    pub fn of(config: &Config) -> Result<Self, PricesError> {
+    pub fn load(config: &Config) -> Result<Self, PriceTableError> {
         let file = Self::file_of(config);
         match regular::read_to_string(&file, FILE_BYTES_MAX) {
             Ok(text) => Self::over_shipped(file, &text),
@@ -110,7 +110,7 @@ impl Prices {
             {
                 Ok(Self::shipped(file))
             }
-            Err(source) => Err(PricesError::Unreadable { path: file, source }),
+            Err(source) => Err(PriceTableError::Unreadable { path: file, source }),
         }
     }
 
@@ -133,7 +133,7 @@ impl Prices {
     }
 
     /// The shipped prices, overridden by the operator's entries.
-    fn over_shipped(file: PathBuf, text: &str) -> Result<Self, PricesError> {
+    fn over_shipped(file: PathBuf, text: &str) -> Result<Self, PriceTableError> {
         let operators = read(&file, text)?;
         let shipped = read(&file, SHIPPED)?;
         let rates = in_effect(&shipped, &operators);
@@ -192,7 +192,7 @@ impl Entry {
     }
 
     /// The rates for every combination of context, speed and region.
-    fn rates(&self) -> Result<Vec<Rate>, String> {
+    fn rates(&self) -> Result<Vec<PriceRate>, String> {
         let is_exact = !is_name(&self.id);
         let threshold = self.long.map(|(above, _)| above);
         let mut contexts = vec![(-1, threshold, self.amounts)];
@@ -207,7 +207,7 @@ impl Entry {
         for &(context_above, context_upto, amounts) in &contexts {
             for (is_fast, fast) in speeds {
                 for &(is_regional, regional) in regions {
-                    rates.push(Rate {
+                    rates.push(PriceRate {
                         model: self.id.clone(),
                         is_exact,
                         is_regional,
@@ -259,7 +259,7 @@ fn is_name(id: &str) -> bool {
 }
 
 /// The effective rates: the operator's on the days that they cover, else the shipped ones.
-fn in_effect(shipped: &[Entry], operators: &[Entry]) -> Vec<Rate> {
+fn in_effect(shipped: &[Entry], operators: &[Entry]) -> Vec<PriceRate> {
     let mut entries: Vec<Entry> = operators.to_vec();
     for entry in shipped {
         let is_first = |other: &Entry| other.id != entry.id || entry.from <= other.from;
@@ -283,7 +283,7 @@ fn in_effect(shipped: &[Entry], operators: &[Entry]) -> Vec<Rate> {
         entries.extend(rest);
     }
     // Entries with invalid rates were rejected when the file was read.
-    let mut rates: Vec<Rate> = entries
+    let mut rates: Vec<PriceRate> = entries
         .iter()
         .flat_map(|entry| entry.rates().unwrap_or_default())
         .collect();
@@ -307,17 +307,17 @@ fn in_effect(shipped: &[Entry], operators: &[Entry]) -> Vec<Rate> {
 }
 
 /// The entries of a file, one for each model and alias.
-fn read(path: &Path, text: &str) -> Result<Vec<Entry>, PricesError> {
+fn read(path: &Path, text: &str) -> Result<Vec<Entry>, PriceTableError> {
     let line_of = |at: usize| {
         text.get(..at)
             .map_or(1, |before| before.matches('\n').count() + 1)
     };
-    let document = DeTable::parse(text).map_err(|error| PricesError::Syntax {
+    let document = DeTable::parse(text).map_err(|error| PriceTableError::Syntax {
         path: path.to_owned(),
         line: line_of(error.span().map_or(0, |span| span.start)),
         reason: error.message().trim().replace('\n', ", "),
     })?;
-    let refused = |entry: String, reason: String| PricesError::Entry {
+    let refused = |entry: String, reason: String| PriceTableError::Entry {
         path: path.to_owned(),
         entry,
         reason,
@@ -384,10 +384,10 @@ fn read(path: &Path, text: &str) -> Result<Vec<Entry>, PricesError> {
 }
 
 fn not_a_price(
-    refused: &impl Fn(String, String) -> PricesError,
+    refused: &impl Fn(String, String) -> PriceTableError,
     line: usize,
     name: &str,
-) -> PricesError {
+) -> PriceTableError {
     refused(
         format!("line {line}"),
         format!(

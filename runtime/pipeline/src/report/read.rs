@@ -10,7 +10,9 @@ use session_pipeline_store::{Store, StoreError};
 
 use crate::report::rollups::{CALL_COUNTS, fingerprint, is_current, update, update_alone};
 use crate::report::views::{register, sums};
-use crate::report::{By, Calls, Days, Prices, Report, Row, Totals};
+use crate::report::{
+    DayRange, PriceTable, ReportGrouping, ReportRow, ToolCalls, UsageReport, UsageTotals,
+};
 
 /// Maximum number of updates per report before commits are blocked during the next one.
 const UPDATES_MAX: u32 = 3;
@@ -21,28 +23,28 @@ const UPDATES_MAX: u32 = 3;
 /// If the database can't be read.
 pub fn usage(
     store: &Store,
-    prices: &Prices,
-    by: By,
-    days: Days,
+    prices: &PriceTable,
+    by: ReportGrouping,
+    days: DayRange,
     clock: &Arc<dyn Clock>,
-) -> Result<Option<Report>, StoreError> {
+) -> Result<Option<UsageReport>, StoreError> {
     let (key, text) = match by {
-        By::Day => ("day", "CAST(key AS VARCHAR)"),
-        By::Month => (
+        ReportGrouping::Day => ("day", "CAST(key AS VARCHAR)"),
+        ReportGrouping::Month => (
             "CAST(date_trunc('month', day) AS DATE)",
             "strftime(key, '%Y-%m')",
         ),
-        By::Session => ("session_id", "key"),
-        By::User => ("coalesce(directories.email, directory)", "key"),
-        By::Model => ("model", "key"),
-        By::Project => ("project", "key"),
+        ReportGrouping::Session => ("session_id", "key"),
+        ReportGrouping::User => ("coalesce(directories.email, directory)", "key"),
+        ReportGrouping::Model => ("model", "key"),
+        ReportGrouping::Project => ("project", "key"),
     };
-    let Some(snapshot) = Snapshot::open(store, prices, clock)? else {
+    let Some(snapshot) = ReadSnapshot::open(store, prices, clock)? else {
         return Ok(None);
     };
     let (filter, parameters) = filter(days);
     let sql = totals_sql(text, key, &filter);
-    let mut report = Report::empty(by.key(), snapshot.as_of);
+    let mut report = UsageReport::empty(by.key(), snapshot.as_of);
     let connection = snapshot.connection;
     for (is_total, row) in read(&connection, &sql, &parameters, totals)? {
         if is_total {
@@ -60,15 +62,15 @@ pub fn usage(
 /// If the database can't be read.
 pub fn tools(
     store: &Store,
-    prices: &Prices,
-    days: Days,
+    prices: &PriceTable,
+    days: DayRange,
     clock: &Arc<dyn Clock>,
-) -> Result<Option<Report<Calls>>, StoreError> {
-    let Some(snapshot) = Snapshot::open(store, prices, clock)? else {
+) -> Result<Option<UsageReport<ToolCalls>>, StoreError> {
+    let Some(snapshot) = ReadSnapshot::open(store, prices, clock)? else {
         return Ok(None);
     };
     let (filter, parameters) = filter(days);
-    let mut report = Report::empty("tool", snapshot.as_of);
+    let mut report = UsageReport::empty("tool", snapshot.as_of);
     let connection = snapshot.connection;
     let of_messages = totals_sql("NULL", "NULL", &filter);
     if let Some((_, row)) = read(&connection, &of_messages, &parameters, totals)?.pop() {
@@ -106,18 +108,18 @@ fn totals_sql(text: &str, key: &str, filter: &str) -> String {
 }
 
 /// A database transaction in which the rollups are current.
-struct Snapshot {
+struct ReadSnapshot {
     /// The connection with the open transaction. Dropping it ends the transaction.
     connection: Connection,
     /// Every session that was committed before this time is included.
     as_of: UtcMicros,
 }
 
-impl Snapshot {
+impl ReadSnapshot {
     /// `None` if `usage` never ran.
     fn open(
         store: &Store,
-        prices: &Prices,
+        prices: &PriceTable,
         clock: &Arc<dyn Clock>,
     ) -> Result<Option<Self>, StoreError> {
         let fingerprint = fingerprint(prices);
@@ -137,7 +139,7 @@ impl Snapshot {
             return Ok(None);
         }
         // Blocks other updates until the snapshot is open.
-        let turn = store.updates().turn()?;
+        let turn = store.rollup_updates().turn()?;
         // Prices could have changed, and the views could be those of another version.
         register(store, prices)?;
         for _ in 0..UPDATES_MAX {
@@ -176,7 +178,7 @@ impl Snapshot {
     }
 }
 
-fn filter(days: Days) -> (String, Vec<Value>) {
+fn filter(days: DayRange) -> (String, Vec<Value>) {
     let mut filters = vec!["true".to_owned()];
     let mut parameters = Vec::new();
     if let Some(since) = days.since {
@@ -195,22 +197,22 @@ fn read<Figures>(
     sql: &str,
     parameters: &[Value],
     figures: impl Fn(&SqlRow<'_>) -> duckdb::Result<Figures>,
-) -> Result<Vec<(bool, Row<Figures>)>, StoreError> {
+) -> Result<Vec<(bool, ReportRow<Figures>)>, StoreError> {
     let rows = || -> duckdb::Result<Vec<_>> {
         let mut statement = connection.prepare(sql)?;
         let rows = statement.query_map(params_from_iter(parameters), |row| {
             let is_total: i64 = row.get(0)?;
             let key = row.get(1)?;
             let totals = figures(row)?;
-            Ok((is_total == 1, Row { key, totals }))
+            Ok((is_total == 1, ReportRow { key, totals }))
         })?;
         rows.collect()
     };
     rows().map_err(StoreError::database("run the report"))
 }
 
-fn totals(row: &SqlRow<'_>) -> duckdb::Result<Totals> {
-    Ok(Totals {
+fn totals(row: &SqlRow<'_>) -> duckdb::Result<UsageTotals> {
+    Ok(UsageTotals {
         input_tokens: row.get(2)?,
         output_tokens: row.get(3)?,
         cache_read_tokens: row.get(4)?,
@@ -224,8 +226,8 @@ fn totals(row: &SqlRow<'_>) -> duckdb::Result<Totals> {
     })
 }
 
-fn calls(row: &SqlRow<'_>) -> duckdb::Result<Calls> {
-    Ok(Calls {
+fn calls(row: &SqlRow<'_>) -> duckdb::Result<ToolCalls> {
+    Ok(ToolCalls {
         calls: row.get(2)?,
         errors: row.get(3)?,
         tool_errors: row.get(4)?,

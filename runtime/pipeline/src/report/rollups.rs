@@ -21,9 +21,11 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use duckdb::Connection;
 use duckdb::arrow::record_batch::RecordBatch;
 use session_pipeline_host::sandbox::sha256_hex;
-use session_pipeline_store::{Store, StoreError, Turn, Updates, Writer, in_transaction};
+use session_pipeline_store::{
+    RollupUpdates, Store, StoreError, UpdateTurn, Writer, in_transaction,
+};
 
-use crate::report::Prices;
+use crate::report::PriceTable;
 use crate::report::views::{
     self, CALLS, EVENT_KEY, MESSAGE_KEY, PROJECT, distinct_calls, distinct_messages, priced,
 };
@@ -92,7 +94,7 @@ fn ids(of: &str) -> String {
 }
 
 /// A fingerprint of everything that the rollups derive from, except the tables of `usage`.
-pub(super) fn fingerprint(prices: &Prices) -> String {
+pub(super) fn fingerprint(prices: &PriceTable) -> String {
     format!("{} {}", views::fingerprint(prices), *TABLES_HASH)
 }
 
@@ -126,15 +128,19 @@ impl Sizes {
 /// # Errors
 /// If the database fails, the service stops, or this thread's request is canceled. Completed steps
 /// stay.
-pub(super) fn update(store: &Store, turn: &Turn<'_>, fingerprint: &str) -> Result<(), StoreError> {
+pub(super) fn update(
+    store: &Store,
+    turn: &UpdateTurn<'_>,
+    fingerprint: &str,
+) -> Result<(), StoreError> {
     let stamp = fingerprint.to_owned();
     store.write(move |writer| prepare(writer, &stamp))?;
     loop {
         turn.check_request()?;
-        let connection = store.lasting_reader()?;
+        let connection = store.uncancelable_reader()?;
         turn.watch(&connection);
         turn.check()?;
-        let Some(round) = Round::plan(connection, store.updates(), Sizes::of(store))? else {
+        let Some(round) = Round::plan(connection, store.rollup_updates(), Sizes::of(store))? else {
             return Ok(());
         };
         let round = Arc::new(round);
@@ -164,7 +170,7 @@ pub(super) fn update_alone<T: Send + 'static>(
     fingerprint: &str,
     then: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    let (updates, sizes) = (Arc::clone(store.updates()), Sizes::of(store));
+    let (updates, sizes) = (Arc::clone(store.rollup_updates()), Sizes::of(store));
     let fingerprint = fingerprint.to_owned();
     store.write(move |writer| {
         prepare(writer, &fingerprint)?;
@@ -235,7 +241,7 @@ pub(super) fn is_current(connection: &Connection, fingerprint: &str) -> Result<b
 /// If the database fails.
 pub(super) fn invalidate(
     connection: &Connection,
-    updates: &Updates,
+    updates: &RollupUpdates,
     processings: &str,
 ) -> Result<(), StoreError> {
     updates.invalidate();
@@ -256,8 +262,8 @@ type Rows = Vec<RecordBatch>;
 struct Round {
     /// The connection whose temporary tables contain the plan.
     connection: Mutex<Connection>,
-    updates: Arc<Updates>,
-    /// [`Updates::generation`] before the plan.
+    updates: Arc<RollupUpdates>,
+    /// [`RollupUpdates::generation`] before the plan.
     generation: u64,
     /// Number of slices.
     slices: i64,
@@ -273,7 +279,7 @@ struct Round {
 
 /// One job of the writer.
 #[derive(Clone, Copy)]
-enum Step {
+enum RollupStep {
     /// Marks the affected processings, removes the first chunk of slots, and writes the first slice
     /// if there is no other chunk.
     Begin,
@@ -287,7 +293,7 @@ enum Step {
 const REMOVED_BATCHES: usize = 4;
 
 /// The rows that the writer needs for one slice.
-struct Batch {
+struct RollupBatch {
     /// Ids with their processings and slots.
     ids: Rows,
     /// The processings that are complete after this slice.
@@ -300,7 +306,7 @@ impl Round {
     /// Plans a round on its own connection. `None` if nothing changed.
     fn plan(
         connection: Connection,
-        updates: &Arc<Updates>,
+        updates: &Arc<RollupUpdates>,
         sizes: Sizes,
     ) -> Result<Option<Self>, StoreError> {
         let refused = StoreError::database("plan a rollup update");
@@ -361,25 +367,25 @@ impl Round {
 
     /// The jobs of the round in order. All removals precede the first slice, because recreated
     /// slots have the same numbers.
-    fn steps(&self) -> Vec<Step> {
+    fn steps(&self) -> Vec<RollupStep> {
         let is_short = self.slots.len() <= 1;
-        std::iter::once(Step::Begin)
-            .chain((1..self.slots.len()).map(Step::Remove))
-            .chain((i64::from(is_short)..self.slices).map(Step::Make))
+        std::iter::once(RollupStep::Begin)
+            .chain((1..self.slots.len()).map(RollupStep::Remove))
+            .chain((i64::from(is_short)..self.slices).map(RollupStep::Make))
             .collect()
     }
 
     /// The rows for a step, if it writes a slice.
-    fn batch_of(&self, step: Step) -> Result<Option<Batch>, StoreError> {
+    fn batch_of(&self, step: RollupStep) -> Result<Option<RollupBatch>, StoreError> {
         match step {
-            Step::Begin if self.slots.len() <= 1 => self.batch(0).map(Some),
-            Step::Make(slice) => self.batch(slice).map(Some),
-            Step::Begin | Step::Remove(_) => Ok(None),
+            RollupStep::Begin if self.slots.len() <= 1 => self.batch(0).map(Some),
+            RollupStep::Make(slice) => self.batch(slice).map(Some),
+            RollupStep::Begin | RollupStep::Remove(_) => Ok(None),
         }
     }
 
     /// The rows for a slice of the plan.
-    fn batch(&self, slice: i64) -> Result<Batch, StoreError> {
+    fn batch(&self, slice: i64) -> Result<RollupBatch, StoreError> {
         let connection = lock(&self.connection);
         let sql = "SELECT DISTINCT session_seq FROM temp.plan WHERE slice = ? ORDER BY session_seq";
         let numbers: Vec<i64> = connection
@@ -388,7 +394,7 @@ impl Round {
             .map_err(StoreError::database("read the rollup plan"))?;
         let ids = format!("SELECT item, session_seq, slot FROM temp.plan WHERE slice = {slice}");
         let complete = format!("SELECT session_seq FROM temp.ends WHERE slice = {slice}");
-        Ok(Batch {
+        Ok(RollupBatch {
             ids: fetch(&connection, &ids)?,
             complete: fetch(&connection, &complete)?,
             ranges: ranges(&numbers),
@@ -399,10 +405,11 @@ impl Round {
     fn apply(
         &self,
         writer: &Writer,
-        step: Step,
-        batch: Option<&Batch>,
+        step: RollupStep,
+        batch: Option<&RollupBatch>,
     ) -> Result<bool, StoreError> {
-        if matches!(step, Step::Make(_)) && batch.is_none_or(|batch| batch.ranges.is_empty()) {
+        if matches!(step, RollupStep::Make(_)) && batch.is_none_or(|batch| batch.ranges.is_empty())
+        {
             return Ok(true);
         }
         in_transaction(writer, |connection| {
@@ -410,12 +417,12 @@ impl Round {
                 return Ok(false);
             }
             match step {
-                Step::Begin => {
+                RollupStep::Begin => {
                     self.mark(connection)?;
                     self.remove(connection, 0)?;
                 }
-                Step::Remove(chunk) => self.remove(connection, chunk)?,
-                Step::Make(_) => {}
+                RollupStep::Remove(chunk) => self.remove(connection, chunk)?,
+                RollupStep::Make(_) => {}
             }
             batch.map_or(Ok(()), |batch| make(connection, batch))?;
             Ok(true)
@@ -550,7 +557,7 @@ fn ranges(numbers: &[i64]) -> Vec<(i64, i64)> {
 }
 
 /// Writes the rollups of a batch in the current transaction.
-fn make(connection: &Connection, batch: &Batch) -> Result<(), StoreError> {
+fn make(connection: &Connection, batch: &RollupBatch) -> Result<(), StoreError> {
     if batch.ranges.is_empty() {
         return Ok(());
     }

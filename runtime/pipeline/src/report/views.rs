@@ -10,7 +10,7 @@ use session_pipeline_host::sandbox::sha256_hex;
 use session_pipeline_store::{Store, StoreError};
 
 use crate::report::UNKNOWN_MODELS_MAX;
-use crate::report::prices::{Prices, Rate};
+use crate::report::prices::{PriceRate, PriceTable};
 
 /// The key of a response across files: its id if that is unique by itself, else the key that
 /// `usage` computed. Rows of earlier versions of `usage` have no such key. There the id is combined
@@ -367,7 +367,7 @@ fn views() -> Vec<String> {
 static VIEWS_HASH: LazyLock<String> = LazyLock::new(|| sha256_hex(views().concat().as_bytes()));
 
 /// The fingerprint of everything that figures depend on: the SQL of the views, and the prices.
-pub(super) fn fingerprint(prices: &Prices) -> String {
+pub(super) fn fingerprint(prices: &PriceTable) -> String {
     format!("{} {}", *VIEWS_HASH, prices_hash(prices))
 }
 
@@ -376,7 +376,7 @@ pub(super) fn fingerprint(prices: &Prices) -> String {
 ///
 /// # Errors
 /// If the database fails.
-pub(crate) fn register(store: &Store, prices: &Prices) -> Result<(), StoreError> {
+pub(crate) fn register(store: &Store, prices: &PriceTable) -> Result<(), StoreError> {
     // The hashes are stored in comments, because DuckDB rewrites the SQL of views.
     let fingerprint = &*VIEWS_HASH;
     let mut statements = Vec::new();
@@ -398,7 +398,7 @@ pub(crate) fn register(store: &Store, prices: &Prices) -> Result<(), StoreError>
     if statements.is_empty() {
         return Ok(());
     }
-    store.define(statements)
+    store.change_tables(statements)
 }
 
 /// The sums of a session include only messages that first appeared in it. `held_messages` counts
@@ -426,7 +426,7 @@ FROM new FULL JOIN held USING (session_id)",
     )
 }
 
-fn price_table(prices: &Prices) -> Vec<String> {
+fn price_table(prices: &PriceTable) -> Vec<String> {
     let mut statements = vec![
         "CREATE OR REPLACE TABLE usage.prices (
             model VARCHAR NOT NULL, is_exact BOOLEAN NOT NULL, is_regional BOOLEAN NOT NULL, is_fast BOOLEAN NOT NULL,
@@ -451,7 +451,7 @@ fn price_table(prices: &Prices) -> Vec<String> {
     statements
 }
 
-fn are_in_effect(store: &Store, prices: &Prices) -> Result<bool, StoreError> {
+fn are_in_effect(store: &Store, prices: &PriceTable) -> Result<bool, StoreError> {
     let known: Option<String> = store
         .reader()?
         .query_row(
@@ -463,16 +463,16 @@ fn are_in_effect(store: &Store, prices: &Prices) -> Result<bool, StoreError> {
     Ok(known == Some(prices_hash(prices)))
 }
 
-fn prices_hash(prices: &Prices) -> String {
+fn prices_hash(prices: &PriceTable) -> String {
     sha256_hex(price_rows(prices).concat().as_bytes())
 }
 
-fn price_rows(prices: &Prices) -> Vec<String> {
+fn price_rows(prices: &PriceTable) -> Vec<String> {
     prices.rates.iter().map(price_row).collect()
 }
 
 /// A rate as a row of SQL values, in dollars per token.
-fn price_row(rate: &Rate) -> String {
+fn price_row(rate: &PriceRate) -> String {
     let per_token = |pico_dollars: i64| super::Usd {
         pico_dollars: pico_dollars.into(),
     };

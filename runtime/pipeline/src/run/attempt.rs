@@ -11,15 +11,15 @@ use session_pipeline_host::fault::{Fault, FaultKind, printable};
 use session_pipeline_host::processor::{Cost, SessionInfo};
 use session_pipeline_host::rows::TableRows;
 use session_pipeline_host::sandbox;
-use session_pipeline_host::sessions::Observed;
-use session_pipeline_store::kill_point::reached;
-use session_pipeline_store::retry::{Content, Failures, Verdict};
+use session_pipeline_host::sessions::FileStat;
+use session_pipeline_store::kill_point::kill_point;
+use session_pipeline_store::retry::{FailedContent, FailureState, RetryDecision};
 use session_pipeline_store::state_rows::FailureRow;
-use session_pipeline_store::{CompletedSession, Entry, FailedSession, SkippedSession};
+use session_pipeline_store::{CompletedSession, FailedSession, SessionOutcome, SkippedSession};
 
-use crate::in_flight::{DEATHS_MAX, Record, Stay, Suspicion};
+use crate::in_flight::{DEATHS_MAX, InFlightRecord, SessionGuard, Suspicion};
 use crate::run::work::Pass;
-use crate::scan::{Candidate, Check, trusted};
+use crate::scan::{Candidate, ContentCheck, trusted};
 
 /// The outcome of one candidate.
 #[derive(Default)]
@@ -27,12 +27,12 @@ pub(super) struct Outcome {
     pub(super) bytes: u64,
     pub(super) pending_bytes: u64,
     /// Set if the session stays in quarantine or keeps waiting after its content was hashed.
-    pub(super) verdict: Option<Verdict>,
+    pub(super) verdict: Option<RetryDecision>,
     pub(super) fuel: u64,
     pub(super) was_attempt: bool,
     /// Whether the file became shorter during the read.
     has_shrunk: bool,
-    pub(super) entry: Option<Entry>,
+    pub(super) entry: Option<SessionOutcome>,
     /// Only for serial processors. Dropped with the outcome once it is committed or discarded,
     /// which the worker waits for.
     pub(super) in_progress: Option<Sender<Infallible>>,
@@ -40,7 +40,11 @@ pub(super) struct Outcome {
 
 impl Pass<'_> {
     /// Processes one candidate, up to the entry to commit.
-    pub(super) fn process_candidate(&self, candidate: &Candidate, stay: &mut Stay<'_>) -> Outcome {
+    pub(super) fn process_candidate(
+        &self,
+        candidate: &Candidate,
+        stay: &mut SessionGuard<'_>,
+    ) -> Outcome {
         let mut outcome = self.try_once(candidate, stay);
         // A file that became shorter is read once more, then left for the next run.
         if outcome.has_shrunk {
@@ -50,8 +54,8 @@ impl Pass<'_> {
     }
 
     /// The record to write before the session is started.
-    pub(super) fn record(&self, candidate: &Candidate) -> Record {
-        Record {
+    pub(super) fn record(&self, candidate: &Candidate) -> InFlightRecord {
+        InFlightRecord {
             processor: self.processor.manifest().name.clone(),
             session: candidate.key.clone(),
             component: self.processor.digest().to_owned(),
@@ -62,12 +66,12 @@ impl Pass<'_> {
         }
     }
 
-    fn try_once(&self, candidate: &Candidate, stay: &mut Stay<'_>) -> Outcome {
+    fn try_once(&self, candidate: &Candidate, stay: &mut SessionGuard<'_>) -> Outcome {
         let read_at = self.pipeline.now();
         let line_bytes_max = self.processor.limits().line_bytes_max;
         let mut snapshot = match Snapshot::open(self.root, &candidate.key, read_at, line_bytes_max)
         {
-            Ok(snapshot) => snapshot.hashing_prefix(candidate.known_bytes()),
+            Ok(snapshot) => snapshot.with_prefix_hash(candidate.known_bytes()),
             // The file was removed after the scan. The next scan will notice.
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 tracing::debug!(session = %printable(&candidate.key), "session was removed after the scan");
@@ -94,7 +98,7 @@ impl Pass<'_> {
         );
         let mut known_hash = None;
         // Deaths count for the content, so a suspect is hashed first.
-        if (candidate.check != Check::Nothing || stay.is_suspect())
+        if (candidate.check != ContentCheck::Nothing || stay.is_suspect())
             && snapshot.observed().size <= self.processor.limits().session_bytes_max
         {
             let hash = match snapshot
@@ -119,12 +123,12 @@ impl Pass<'_> {
                 .as_ref()
                 .filter(|failure| failure.hash == Some(hash));
             match (candidate.check, failed_same) {
-                (Check::FailureHash { verdict, .. }, Some(failure)) => {
+                (ContentCheck::FailureHash { verdict, .. }, Some(failure)) => {
                     return self.keep_failed(candidate, verdict, failure.failures, hash, observed);
                 }
                 (
-                    Check::StateHash
-                    | Check::FailureHash {
+                    ContentCheck::StateHash
+                    | ContentCheck::FailureHash {
                         or_state_hash: true,
                         ..
                     },
@@ -152,7 +156,7 @@ impl Pass<'_> {
         candidate: &Candidate,
         snapshot: Snapshot,
         read_at: UtcMicros,
-        observed: Option<Observed>,
+        observed: Option<FileStat>,
     ) -> Outcome {
         let directory = candidate
             .key
@@ -182,8 +186,8 @@ impl Pass<'_> {
         };
         let execution = self
             .processor
-            .process_with(&session, snapshot, &self.grants);
-        reached("session processed");
+            .process_with_grants(&session, snapshot, &self.grants);
+        kill_point("session processed");
         for line in &execution.log {
             tracing::debug!(session = %printable(&candidate.key), level = ?line.level, "{}", line.message);
         }
@@ -196,7 +200,7 @@ impl Pass<'_> {
             }
             (Err(fault), hash) => {
                 let mut outcome = self.failed(candidate, hash, observed, fault, execution.cost);
-                outcome.has_shrunk = execution.has_shrunk;
+                outcome.has_shrunk = execution.was_truncated;
                 return outcome;
             }
         };
@@ -207,7 +211,7 @@ impl Pass<'_> {
         let session = CompletedSession {
             key: session.key,
             username: session.username,
-            known: candidate.known,
+            state_row: candidate.known,
             failure: candidate.failure.clone().map(Box::new),
             read_at,
             observed,
@@ -217,7 +221,7 @@ impl Pass<'_> {
             cost,
             change,
         };
-        let entry = Some(Entry::Completed(Box::new(session)));
+        let entry = Some(SessionOutcome::Completed(Box::new(session)));
         Outcome {
             bytes,
             pending_bytes,
@@ -230,9 +234,9 @@ impl Pass<'_> {
 
     /// A session with unchanged content. Updates its observation and removes a failure of other
     /// content in between.
-    fn skipped(&self, candidate: &Candidate, observed: Option<Observed>) -> Outcome {
+    fn skipped(&self, candidate: &Candidate, observed: Option<FileStat>) -> Outcome {
         let entry = candidate.known.map(|known| {
-            Entry::Skipped(SkippedSession {
+            SessionOutcome::Skipped(SkippedSession {
                 key: candidate.key.clone(),
                 row_id: known.row_id,
                 failure_row: candidate.failure.as_ref().map(|failure| failure.row_id),
@@ -251,12 +255,12 @@ impl Pass<'_> {
     fn keep_failed(
         &self,
         candidate: &Candidate,
-        verdict: Verdict,
-        failures: Failures,
+        verdict: RetryDecision,
+        failures: FailureState,
         hash: ContentHash,
-        observed: Option<Observed>,
+        observed: Option<FileStat>,
     ) -> Outcome {
-        if verdict == Verdict::Try {
+        if verdict == RetryDecision::Try {
             // Cannot happen: the scan requests this check only for other verdicts.
             return Outcome {
                 entry: None,
@@ -268,7 +272,7 @@ impl Pass<'_> {
             .as_ref()
             .filter(|_| observed.is_some())
             .map(|failure| {
-                Entry::Failed(Box::new(FailedSession {
+                SessionOutcome::Failed(Box::new(FailedSession {
                     key: candidate.key.clone(),
                     failure_row: Some(failure.row_id),
                     hash: Some(hash),
@@ -291,7 +295,7 @@ impl Pass<'_> {
 
     /// The observation of the walk for a session that can't be opened, so that it waits like other
     /// failed sessions.
-    pub(super) fn seen(&self, candidate: &Candidate) -> Option<Observed> {
+    pub(super) fn seen(&self, candidate: &Candidate) -> Option<FileStat> {
         let quiet_window = self.pipeline.config.quiet_window;
         trusted(candidate.observed, self.pipeline.now(), quiet_window)
     }
@@ -300,7 +304,7 @@ impl Pass<'_> {
         &self,
         candidate: &Candidate,
         hash: Option<ContentHash>,
-        observed: Option<Observed>,
+        observed: Option<FileStat>,
         fault: Fault,
         cost: Cost,
     ) -> Outcome {
@@ -315,7 +319,9 @@ impl Pass<'_> {
             bytes: candidate.observed.size,
             fuel: cost.fuel,
             was_attempt: true,
-            entry: Some(Entry::Failed(Box::new(self.failed_session(attempt, fault)))),
+            entry: Some(SessionOutcome::Failed(Box::new(
+                self.failed_session(attempt, fault),
+            ))),
             ..Outcome::default()
         }
     }
@@ -342,8 +348,8 @@ impl Pass<'_> {
             &manifest.name,
             Duration::from_secs(u64::from(manifest.cadence_seconds)),
         );
-        let after = |before: Failures, known_hash| {
-            let content = Content::against(known_hash, hash);
+        let after = |before: FailureState, known_hash| {
+            let content = FailedContent::compare(known_hash, hash);
             before.after(&fault, content, now, cadence)
         };
         FailedSession {
@@ -352,7 +358,7 @@ impl Pass<'_> {
             hash: hash.or(known_hash),
             observed,
             failures: after(failures, known_hash),
-            failures_if_released: after(Failures::default(), None),
+            failures_if_released: after(FailureState::default(), None),
             fault,
             at: now,
             cost,
@@ -367,6 +373,6 @@ pub(super) struct FailedAttempt<'a> {
     /// The previous failure.
     pub(super) failure: Option<&'a FailureRow>,
     pub(super) hash: Option<ContentHash>,
-    pub(super) observed: Option<Observed>,
+    pub(super) observed: Option<FileStat>,
     pub(super) cost: Cost,
 }

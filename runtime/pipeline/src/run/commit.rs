@@ -8,12 +8,12 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::manifest::Order;
-use session_pipeline_store::retry::Verdict;
-use session_pipeline_store::{CompletedSession, Entry, Group, Stats};
+use session_pipeline_store::retry::RetryDecision;
+use session_pipeline_store::{CommitGroup, CompletedSession, RunStats, SessionOutcome};
 
 use crate::run::RunError;
 use crate::run::attempt::{FailedAttempt, Outcome};
-use crate::run::dispatch::{Backlog, Dispatch, Progress};
+use crate::run::dispatch::{Dispatch, DispatchQueue, Progress};
 use crate::run::work::Pass;
 
 impl Pass<'_> {
@@ -23,8 +23,8 @@ impl Pass<'_> {
         &self,
         finished: &Receiver<Outcome>,
         dispatch: &Dispatch,
-        backlog: &Backlog,
-        stats: &Mutex<Stats>,
+        backlog: &DispatchQueue,
+        stats: &Mutex<RunStats>,
         progress: &dyn Progress,
     ) -> Result<(), RunError> {
         let limits = &self.pipeline.config.group;
@@ -73,20 +73,20 @@ impl Pass<'_> {
     fn commit(
         &self,
         pending: PendingGroup,
-        backlog: &Backlog,
-        stats: &Mutex<Stats>,
+        backlog: &DispatchQueue,
+        stats: &Mutex<RunStats>,
     ) -> Result<(), RunError> {
         let group = Arc::new(self.group(pending.entries));
         let result = match self.pipeline.store.commit(&group) {
             Ok(()) => {
                 let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
-                group.entries.iter().for_each(|entry| {
+                group.outcomes.iter().for_each(|entry| {
                     count(entry, &mut stats);
                     self.settle(entry);
                 });
                 Ok(())
             }
-            Err(error) if error.is_of_the_database() => Err(error.into()),
+            Err(error) if error.is_database_failure() => Err(error.into()),
             Err(error) => {
                 tracing::warn!(
                     "cannot commit a group of sessions, so each is committed separately: {error}"
@@ -102,23 +102,27 @@ impl Pass<'_> {
 
     /// Commits the entries of a rejected group separately, so that an invalid session does not
     /// affect others.
-    fn commit_one_by_one(&self, group: Arc<Group>, stats: &Mutex<Stats>) -> Result<(), RunError> {
+    fn commit_one_by_one(
+        &self,
+        group: Arc<CommitGroup>,
+        stats: &Mutex<RunStats>,
+    ) -> Result<(), RunError> {
         let Some(group) = Arc::into_inner(group) else {
-            return Err(RunError::Broken(
+            return Err(RunError::Internal(
                 "a rejected group is still in use".to_owned(),
             ));
         };
-        for entry in group.entries {
+        for entry in group.outcomes {
             let alone = Arc::new(self.group(vec![entry]));
             let result = self.pipeline.store.commit(&alone);
             let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
-            match (result, alone.entries.first()) {
+            match (result, alone.outcomes.first()) {
                 (Ok(()), Some(entry)) => {
                     count(entry, &mut stats);
                     self.settle(entry);
                 }
-                (Err(error), _) if error.is_of_the_database() => return Err(error.into()),
-                (Err(error), Some(Entry::Completed(session))) => {
+                (Err(error), _) if error.is_database_failure() => return Err(error.into()),
+                (Err(error), Some(SessionOutcome::Completed(session))) => {
                     let fault = Fault::new(
                         FaultKind::Host,
                         format!("cannot commit the rows of the session: {error}"),
@@ -146,13 +150,13 @@ impl Pass<'_> {
             cost: session.cost,
         };
         let failed = self.failed_session(attempt, fault);
-        let group = Arc::new(self.group(vec![Entry::Failed(Box::new(failed))]));
+        let group = Arc::new(self.group(vec![SessionOutcome::Failed(Box::new(failed))]));
         Ok(self.pipeline.store.commit(&group)?)
     }
 
     /// Clears the suspicion of a session that crashed the process, once its quarantine is recorded.
-    fn settle(&self, entry: &Entry) {
-        if let Entry::Failed(failed) = entry
+    fn settle(&self, entry: &SessionOutcome) {
+        if let SessionOutcome::Failed(failed) = entry
             && failed.fault.kind == FaultKind::Crash
         {
             let processor = &self.processor.manifest().name;
@@ -160,33 +164,33 @@ impl Pass<'_> {
         }
     }
 
-    fn group(&self, entries: Vec<Entry>) -> Group {
-        Group {
+    fn group(&self, entries: Vec<SessionOutcome>) -> CommitGroup {
+        CommitGroup {
             manifest: Arc::new(self.processor.manifest().clone()),
             digest: self.processor.digest().to_owned(),
             run_id: self.run_id.to_owned(),
             now: self.pipeline.now(),
             requests: Arc::clone(&self.requests),
-            entries,
+            outcomes: entries,
         }
     }
 }
 
 /// Counts committed entries only, so that an aborted run reports correct numbers.
-fn count(entry: &Entry, stats: &mut Stats) {
+fn count(entry: &SessionOutcome, stats: &mut RunStats) {
     match entry {
-        Entry::Completed(session) => {
+        SessionOutcome::Completed(session) => {
             stats.processed += 1;
             stats.items_extracted = stats.items_extracted.saturating_add(session.items);
         }
-        Entry::Skipped(_) | Entry::Failed(_) => {}
+        SessionOutcome::Skipped(_) | SessionOutcome::Failed(_) => {}
     }
 }
 
 /// Outcomes for the next transaction.
 #[derive(Default)]
 struct PendingGroup {
-    entries: Vec<Entry>,
+    entries: Vec<SessionOutcome>,
     rows: u64,
     pending_bytes: u64,
     since: Option<Instant>,
@@ -194,7 +198,7 @@ struct PendingGroup {
 }
 
 impl PendingGroup {
-    fn add(&mut self, outcome: Outcome, stats: &mut Stats) {
+    fn add(&mut self, outcome: Outcome, stats: &mut RunStats) {
         self.since.get_or_insert_with(Instant::now);
         self.pending_bytes += outcome.pending_bytes;
         stats.fuel = stats.fuel.saturating_add(outcome.fuel);
@@ -206,13 +210,15 @@ impl PendingGroup {
                 // After hashing, it is no longer a candidate.
                 stats.scanned -= 1;
                 match verdict {
-                    Verdict::Quarantined => stats.quarantined += 1,
-                    Verdict::Waiting | Verdict::Try => stats.waiting += 1,
+                    RetryDecision::Quarantined => stats.quarantined += 1,
+                    RetryDecision::Waiting | RetryDecision::Try => stats.waiting += 1,
                 }
             }
-            (None, None | Some(Entry::Skipped(_))) => stats.skipped += 1,
-            (None, Some(Entry::Failed(failed))) => stats.add_error(&failed.key, &failed.fault),
-            (None, Some(Entry::Completed(completed))) => {
+            (None, None | Some(SessionOutcome::Skipped(_))) => stats.skipped += 1,
+            (None, Some(SessionOutcome::Failed(failed))) => {
+                stats.add_error(&failed.key, &failed.fault)
+            }
+            (None, Some(SessionOutcome::Completed(completed))) => {
                 self.rows += completed
                     .tables
                     .iter()

@@ -3,7 +3,7 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use session_pipeline_host::sandbox::Aside;
+use session_pipeline_host::sandbox::WorkerSlot;
 
 /// Observes the progress of a run.
 pub trait Progress: Sync {
@@ -180,8 +180,8 @@ impl Permits {
 
 /// Lends the caller's permit to others during a wait. If too many sessions wait already, the caller
 /// keeps its permit, because the number of guest instances is limited.
-impl Aside for Permits {
-    fn aside(&self, wait: &mut dyn FnMut()) {
+impl WorkerSlot for Permits {
+    fn release_while(&self, wait: &mut dyn FnMut()) {
         let mut queue = self.queue();
         if queue.aside >= ASIDE_MAX {
             drop(queue);
@@ -218,7 +218,7 @@ impl Drop for Permit<'_> {
 }
 
 /// Limits the bytes of outcomes that wait for a commit.
-pub(super) struct Backlog {
+pub(super) struct DispatchQueue {
     state: Mutex<BacklogState>,
     changed: Condvar,
     bytes_max: u64,
@@ -230,7 +230,7 @@ struct BacklogState {
     is_closed: bool,
 }
 
-impl Backlog {
+impl DispatchQueue {
     pub(super) fn new(bytes_max: u64) -> Self {
         Self {
             state: Mutex::default(),
@@ -276,14 +276,14 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::{ASIDE_MAX, Permits};
-    use session_pipeline_host::sandbox::Aside;
+    use session_pipeline_host::sandbox::WorkerSlot;
 
     /// Nests this many sessions, each of which takes the only permit and waits for the next one.
     /// Returns the numbers of free permits and waiting sessions at the innermost one.
     fn wait_in_turn(permits: &Permits, deep: usize) -> (usize, usize) {
         let _permit = permits.take();
         let mut bottom = (0, 0);
-        permits.aside(&mut || {
+        permits.release_while(&mut || {
             bottom = match deep {
                 1 => {
                     let queue = permits.queue();
@@ -311,7 +311,7 @@ mod tests {
         let permits = Permits::new(1);
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             let _permit = permits.take();
-            permits.aside(&mut || panic!("a model that panics"));
+            permits.release_while(&mut || panic!("a model that panics"));
         }));
         assert!(panicked.is_err());
         let queue = permits.queue();

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use session_pipeline_host::fault::printable;
 use session_pipeline_host::processor::{Grants, Processor};
-use session_pipeline_host::sandbox::{Aside, ModelGrant};
-use session_pipeline_host::sessions::{Note, SessionsRoot, Walk};
-use session_pipeline_store::kill_point::reached;
-use session_pipeline_store::{Stats, StoreError};
+use session_pipeline_host::sandbox::{ModelGrant, WorkerSlot};
+use session_pipeline_host::sessions::{SessionsRoot, SkippedPath, WalkReport};
+use session_pipeline_store::kill_point::kill_point;
+use session_pipeline_store::{RunStats, StoreError};
 
 use crate::identity::Identities;
 use crate::run::dispatch::Progress;
@@ -18,7 +18,7 @@ use crate::scan::{ScanContext, ScanPlan};
 
 /// The results of a pass, in addition to its stats.
 pub(super) struct PassReport {
-    pub(super) notes: Vec<Note>,
+    pub(super) notes: Vec<SkippedPath>,
     pub(super) opens: u64,
 }
 
@@ -28,7 +28,7 @@ impl Pipeline {
         processor: &Processor,
         request: &RunRequest,
         run_id: &str,
-        stats: &Mutex<Stats>,
+        stats: &Mutex<RunStats>,
         progress: &dyn Progress,
     ) -> Result<PassReport, RunError> {
         let Some(root) = &self.sessions_root()? else {
@@ -36,7 +36,7 @@ impl Pipeline {
             let reason =
                 "this folder does not exist, so there are no sessions; check the path".to_owned();
             return Ok(PassReport {
-                notes: vec![Note { path, reason }],
+                notes: vec![SkippedPath { path, reason }],
                 opens: 0,
             });
         };
@@ -45,7 +45,7 @@ impl Pipeline {
         let requests = self.store.watch_requests(name);
         let scanned_at = self.clock.now();
         let (mut plan, walk) = self.plan(root, processor, request.is_started_by_person)?;
-        reached("scan done");
+        kill_point("scan done");
         if processor.manifest().redacts_secrets {
             let redacted = self.store.redact_rows(processor.manifest())?;
             if redacted > 0 {
@@ -65,7 +65,9 @@ impl Pipeline {
             if walk.is_complete && walk.found > 0 {
                 let kept = Duration::from_secs(u64::from(days) * 24 * 3600);
                 let before = self.clock.now().minus(kept);
-                let forgotten = self.store.forget_vanished(processor.manifest(), before)?;
+                let forgotten = self
+                    .store
+                    .delete_missing_sessions(processor.manifest(), before)?;
                 tracing::info!(processor = %name, forgotten, "sessions missing for {days} days");
             }
         }
@@ -95,17 +97,17 @@ impl Pipeline {
         self.store
             .record_waits(name, &plan.waits, &left, scanned_at)?;
         Ok(PassReport {
-            notes: walk.all_notes(),
-            opens: root.opens(),
+            notes: walk.all_skipped(),
+            opens: root.sessions_opened(),
         })
     }
 
     /// What the sessions of a run can access.
     fn grants(&self, processor: &Processor, run_id: &str) -> Result<Grants, RunError> {
-        let model = processor.asks_model().then(|| ModelGrant {
+        let model = processor.imports_llm().then(|| ModelGrant {
             model: self.model.clone(),
             clock: Arc::clone(&self.clock),
-            place: Arc::clone(&self.permits) as Arc<dyn Aside>,
+            slot: Arc::clone(&self.permits) as Arc<dyn WorkerSlot>,
             run_id: run_id.into(),
         });
         Ok(Grants {
@@ -124,12 +126,12 @@ impl Pipeline {
         root: &SessionsRoot,
         processor: &Processor,
         is_started_by_person: bool,
-    ) -> Result<(ScanPlan, Walk), RunError> {
+    ) -> Result<(ScanPlan, WalkReport), RunError> {
         let manifest = processor.manifest();
         let now = self.clock.now();
         let (looked, walk) = root.walk_ahead(|found| {
-            let mut known = self.store.known_sessions(&manifest.name)?;
-            let failures = self.store.known_failures(&manifest.name)?;
+            let mut known = self.store.state_rows(&manifest.name)?;
+            let failures = self.store.failures(&manifest.name)?;
             let versions = self.store.component_versions(&manifest.name)?;
             let waits = self.store.session_waits(&manifest.name)?;
             let context = ScanContext {
@@ -159,7 +161,7 @@ impl Pipeline {
             let reason =
                 "no sessions found, although some were processed before; their rows are kept; check the path"
                     .to_owned();
-            walk.notes.push(Note { path, reason });
+            walk.skipped.push(SkippedPath { path, reason });
         }
         Ok((plan, walk))
     }

@@ -7,13 +7,13 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::manifest::Order;
 use session_pipeline_host::processor::{Cost, Grants, Processor};
-use session_pipeline_host::sandbox::{Reach, confine_if_possible};
+use session_pipeline_host::sandbox::{FileAccess, confine_if_possible};
 use session_pipeline_host::sessions::SessionsRoot;
-use session_pipeline_store::{ReprocessRequests, Stats, private_folder};
+use session_pipeline_store::{ReprocessRequests, RunStats, private_folder};
 
 use crate::identity::Identities;
 use crate::run::attempt::Outcome;
-use crate::run::dispatch::{Backlog, Dispatch, Progress};
+use crate::run::dispatch::{Dispatch, DispatchQueue, Progress};
 use crate::run::{Pipeline, RunError, RunRequest};
 use crate::scan::Candidate;
 
@@ -27,7 +27,7 @@ const OUTCOMES_MAX: usize = 256;
 struct Outcomes<'a> {
     finished: Receiver<Outcome>,
     dispatch: &'a Dispatch,
-    backlog: &'a Backlog,
+    backlog: &'a DispatchQueue,
 }
 
 impl Drop for Outcomes<'_> {
@@ -61,7 +61,7 @@ impl Pass<'_> {
     pub(super) fn work_through(
         &self,
         candidates: &[Candidate],
-        stats: &Mutex<Stats>,
+        stats: &Mutex<RunStats>,
         progress: &dyn Progress,
     ) -> Result<usize, RunError> {
         let config = &self.pipeline.config;
@@ -70,7 +70,7 @@ impl Pass<'_> {
             Order::Independent => config.workers.clamp(1, candidates.len().max(1)),
         };
         let dispatch = Dispatch::new(candidates.len(), self.attempts_max());
-        let backlog = Backlog::new(
+        let backlog = DispatchQueue::new(
             config
                 .group
                 .bytes_max
@@ -93,7 +93,7 @@ impl Pass<'_> {
                     .name(format!("worker-{number}"))
                     .stack_size(WORKER_STACK_BYTES);
                 if let Err(source) = thread.spawn_scoped(scope, worker) {
-                    return Err(RunError::Broken(format!(
+                    return Err(RunError::Internal(format!(
                         "cannot start a worker thread: {source}"
                     )));
                 }
@@ -125,7 +125,7 @@ impl Pass<'_> {
             tracing::debug!(%error, "cannot confine threads that run guests");
             return;
         }
-        confine_if_possible(Reach {
+        confine_if_possible(FileAccess {
             sessions: Some(self.root.folder()),
             scratch: &[self.pipeline.in_flight.folder(), &spill],
         });
@@ -135,7 +135,7 @@ impl Pass<'_> {
         &self,
         candidates: &[Candidate],
         dispatch: &Dispatch,
-        backlog: &Backlog,
+        backlog: &DispatchQueue,
         outcomes: Sender<Outcome>,
     ) {
         let clock = &self.pipeline.clock;
@@ -147,7 +147,7 @@ impl Pass<'_> {
                 .is_some_and(|budget| clock.monotonic().saturating_sub(self.started) > budget)
         };
         let is_serial = self.processor.manifest().order == Order::Serial;
-        let mut seat = self.pipeline.in_flight.seat();
+        let mut seat = self.pipeline.in_flight.worker_seat();
         let mut is_confined = false;
         while let Some((index, candidate)) = dispatch
             .next(must_stop, is_time_up)

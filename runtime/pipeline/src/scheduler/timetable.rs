@@ -26,7 +26,7 @@ pub struct Job {
     /// The tick that started its last completed run. `None`: it never ran.
     pub last_run_at: Option<UtcMicros>,
     /// The result of that run.
-    pub last_end: Option<JobEnd>,
+    pub last_end: Option<JobResult>,
     /// The tick that started the run in progress. `None`: it is not running.
     pub running_since: Option<UtcMicros>,
 }
@@ -46,30 +46,30 @@ impl Job {
     fn remember(&mut self, rows: &[JobRow]) {
         if let Some(row) = rows.iter().find(|row| row.name == self.name) {
             self.last_run_at = row.last_run_at;
-            self.last_end = row.last_status.as_deref().map(JobEnd::from_status);
+            self.last_end = row.last_status.as_deref().map(JobResult::from_status);
         }
     }
 }
 
 /// The result of a job's run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum JobEnd {
+pub enum JobResult {
     /// The run completed, and no session failed.
     Ok,
     /// Sessions failed, or the run did not complete. Contains the reason.
     Failed(String),
     /// There was no run, because the processor is not installed, unavailable or already running.
     /// Contains the reason.
-    Refused(String),
+    Rejected(String),
 }
 
-impl JobEnd {
+impl JobResult {
     /// The status in the database and in health.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Failed(_) => "failed",
-            Self::Refused(_) => "refused",
+            Self::Rejected(_) => "refused",
         }
     }
 
@@ -77,7 +77,7 @@ impl JobEnd {
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Ok => None,
-            Self::Failed(reason) | Self::Refused(reason) => Some(reason),
+            Self::Failed(reason) | Self::Rejected(reason) => Some(reason),
         }
     }
 
@@ -85,7 +85,7 @@ impl JobEnd {
     fn from_status(status: &str) -> Self {
         match status {
             "ok" => Self::Ok,
-            "refused" => Self::Refused(String::new()),
+            "refused" => Self::Rejected(String::new()),
             _ => Self::Failed(String::new()),
         }
     }
@@ -122,7 +122,7 @@ impl Timetable {
     }
 
     /// Restores the last runs from stored rows.
-    pub fn remember(&mut self, rows: &[JobRow]) {
+    pub fn restore(&mut self, rows: &[JobRow]) {
         for job in &mut self.jobs {
             job.remember(rows);
         }
@@ -132,7 +132,7 @@ impl Timetable {
     /// run of that name. The job of a removed processor is removed once it is not running.
     ///
     /// A cadence shorter than the tick means every tick, because it is too late to reject it.
-    pub fn follow(
+    pub fn update_processors(
         &mut self,
         config: &Config,
         processors: impl IntoIterator<Item = (String, Option<Duration>)>,
@@ -181,7 +181,7 @@ impl Timetable {
     /// Records the result of a run. The last run is the tick that started it, so a failing job runs
     /// at its cadence and not at every tick. Returns that tick, or `None` if the job was not
     /// running.
-    pub fn ended(&mut self, name: &str, end: JobEnd) -> Option<UtcMicros> {
+    pub fn finish(&mut self, name: &str, end: JobResult) -> Option<UtcMicros> {
         let job = self.jobs.iter_mut().find(|job| job.name == name)?;
         let tick = job.running_since.take()?;
         job.last_run_at = Some(tick);

@@ -8,11 +8,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 use std::time::Duration;
 
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_store::{Actor, Key, NewToken, Role, Store, StoreError, Token};
+use session_pipeline_store::{Actor, NewToken, Role, Store, StoreError, Token, TokenRecord};
 
 use crate::token::{
-    Caller, Created, Denied, Randomness, SchedulerSecret, TokenError, create_key, digest, hex,
-    is_same, revoke,
+    AuthenticatedCaller, CreatedToken, Randomness, SchedulerSecret, TokenError, TokenRejection,
+    create_key, digest, hex, is_same, revoke,
 };
 
 /// How often the last use of a token is written to the database.
@@ -24,7 +24,7 @@ pub struct Keyring {
     /// Held from before a change is committed until the keyring contains it, so that the keyring
     /// applies changes in commit order.
     changes: Mutex<()>,
-    keys: RwLock<Vec<Key>>,
+    keys: RwLock<Vec<TokenRecord>>,
 }
 
 impl Keyring {
@@ -36,7 +36,7 @@ impl Keyring {
         Ok(Self {
             scheduler,
             changes: Mutex::new(()),
-            keys: RwLock::new(store.keys()?),
+            keys: RwLock::new(store.token_records()?),
         })
     }
 
@@ -56,15 +56,15 @@ impl Keyring {
         randomness: &dyn Randomness,
         actor: Actor,
         now: UtcMicros,
-    ) -> Result<Created, TokenError> {
-        self.create_once_told(store, new, randomness, actor, now, |_| Ok(()))
+    ) -> Result<CreatedToken, TokenError> {
+        self.create_with_preview(store, new, randomness, actor, now, |_| Ok(()))
     }
 
-    /// Creates a token like [`super::create_once_told`], and accepts it immediately.
+    /// Creates a token like [`super::create_with_preview`], and accepts it immediately.
     ///
     /// # Errors
-    /// Same as [`super::create_once_told`].
-    pub fn create_once_told(
+    /// Same as [`super::create_with_preview`].
+    pub fn create_with_preview(
         &self,
         store: &Store,
         new: &NewToken,
@@ -72,12 +72,12 @@ impl Keyring {
         actor: Actor,
         now: UtcMicros,
         tell: impl FnOnce(&str) -> Result<(), StoreError>,
-    ) -> Result<Created, TokenError> {
+    ) -> Result<CreatedToken, TokenError> {
         let _order = self.order();
         let (key, text) = create_key(store, new, randomness, actor, now, tell)?;
         let token = key.token.clone();
         self.write().push(key);
-        Ok(Created { token, text })
+        Ok(CreatedToken { token, text })
     }
 
     /// Revokes a token like [`super::revoke`]. The keyring rejects the token before the database is
@@ -115,7 +115,11 @@ impl Keyring {
     ///
     /// # Errors
     /// If the token is not valid.
-    pub fn recognise(&self, text: &str, now: UtcMicros) -> Result<Caller, Denied> {
+    pub fn authenticate(
+        &self,
+        text: &str,
+        now: UtcMicros,
+    ) -> Result<AuthenticatedCaller, TokenRejection> {
         let presented = digest(text);
         let is_scheduler = self
             .scheduler
@@ -128,7 +132,7 @@ impl Keyring {
             if is_it { Some(key) } else { found }
         });
         if is_scheduler {
-            return Ok(Caller {
+            return Ok(AuthenticatedCaller {
                 role: Role::Admin,
                 token_id: None,
                 user_id: None,
@@ -136,22 +140,22 @@ impl Keyring {
                 is_use_due: false,
             });
         }
-        let Key {
+        let TokenRecord {
             token,
             is_user_active,
             ..
-        } = key.ok_or(Denied::Unknown)?;
+        } = key.ok_or(TokenRejection::Unknown)?;
         if token.revoked_at.is_some() {
-            return Err(Denied::Revoked);
+            return Err(TokenRejection::Revoked);
         }
         if token.expires_at.is_some_and(|expires_at| expires_at <= now) {
-            return Err(Denied::Expired);
+            return Err(TokenRejection::Expired);
         }
         if !is_user_active {
-            return Err(Denied::Deactivated);
+            return Err(TokenRejection::Deactivated);
         }
         let is_recent = |used: UtcMicros| now < used.plus(USE_RECORDED_EVERY) && used <= now;
-        Ok(Caller {
+        Ok(AuthenticatedCaller {
             role: token.role,
             token_id: Some(token.id.clone()),
             user_id: token.user_id.clone(),
@@ -164,16 +168,20 @@ impl Keyring {
     ///
     /// # Errors
     /// If the caller's token is no longer valid.
-    pub fn check_again(&self, caller: &Caller, now: UtcMicros) -> Result<(), Denied> {
+    pub fn recheck(
+        &self,
+        caller: &AuthenticatedCaller,
+        now: UtcMicros,
+    ) -> Result<(), TokenRejection> {
         let Some(id) = &caller.token_id else {
             return Ok(());
         };
         let keys = self.read();
         let key = keys.iter().find(|key| key.token.id == *id);
-        let token = &key.ok_or(Denied::Unknown)?.token;
+        let token = &key.ok_or(TokenRejection::Unknown)?.token;
         match (token.revoked_at, token.expires_at) {
-            (Some(_), _) => Err(Denied::Revoked),
-            (None, Some(expires_at)) if expires_at <= now => Err(Denied::Expired),
+            (Some(_), _) => Err(TokenRejection::Revoked),
+            (None, Some(expires_at)) if expires_at <= now => Err(TokenRejection::Expired),
             _ => Ok(()),
         }
     }
@@ -193,11 +201,11 @@ impl Keyring {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Vec<Key>> {
+    fn read(&self) -> RwLockReadGuard<'_, Vec<TokenRecord>> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Vec<Key>> {
+    fn write(&self) -> RwLockWriteGuard<'_, Vec<TokenRecord>> {
         self.keys.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -21,7 +21,7 @@ const SPACE_CHECKED_EVERY: u64 = 1 << 20;
 
 /// The usage of all users, shared by all uploads of the process.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct UploadQuotas {
     users: Mutex<HashMap<String, Arc<Mutex<UserUsage>>>>,
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Share {
     has_begun: bool,
 }
 
-impl Ledger {
+impl UploadQuotas {
     /// Reserves quota for an upload to a file in the user's folder.
     pub(super) fn share(
         &self,

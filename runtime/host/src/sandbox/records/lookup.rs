@@ -9,12 +9,14 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
 
 use crate::fault::{Fault, FaultKind, printable};
-use crate::manifest::{Kind, TableSpec};
+use crate::manifest::{ColumnKind, TableSpec};
 use crate::rows::Cell;
 use crate::sandbox::contract::session_pipeline::processor::{records, types};
 use crate::sandbox::host::{FUEL_PER_BYTE as FUEL_PER_BYTE_ASKED, HostState, SessionGrant, pay};
 use crate::sandbox::records::{is_instant, undeclared};
-use crate::shared::{self, Answer, Comparison, FILTERS_MAX, Filter, OrderBy, Query};
+use crate::shared::{
+    self, Comparison, FILTERS_MAX, LookupFilter, LookupQuery, OrderBy, OverlayRows,
+};
 
 /// Fuel for the call itself: the cost of a query before it reads a row.
 const FUEL_PER_CALL: u64 = 100_000;
@@ -132,7 +134,7 @@ fn answer(
     request: &LookupRequest,
     rows_max: usize,
     bytes_max: u64,
-) -> Result<(Answer, Vec<Kind>), Fault> {
+) -> Result<(OverlayRows, Vec<ColumnKind>), Fault> {
     let rejected = |detail: String| Fault::new(FaultKind::BadRecord, detail);
     let name = &request.table;
     let tables = grant.tables.iter().zip(&grant.rows);
@@ -152,7 +154,7 @@ fn answer(
             request.filters.len()
         )));
     }
-    let filters: Result<Vec<Filter<'_>>, String> = request
+    let filters: Result<Vec<LookupFilter<'_>>, String> = request
         .filters
         .iter()
         .map(|filter| filter_of(spec, filter))
@@ -172,7 +174,7 @@ fn answer(
     };
     // One row more than the limit shows that there are more rows.
     let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
-    let query = Query {
+    let query = LookupQuery {
         table: spec,
         key,
         filters: &filters,
@@ -186,7 +188,10 @@ fn answer(
     Ok((answer, kinds))
 }
 
-fn filter_of<'a>(spec: &TableSpec, filter: &'a records::Filter) -> Result<Filter<'a>, String> {
+fn filter_of<'a>(
+    spec: &TableSpec,
+    filter: &'a records::Filter,
+) -> Result<LookupFilter<'a>, String> {
     let name = printable(&filter.column);
     let mut columns = spec.columns.iter().enumerate();
     let Some((column, own)) = columns.find(|(_, own)| own.name == filter.column) else {
@@ -194,13 +199,12 @@ fn filter_of<'a>(spec: &TableSpec, filter: &'a records::Filter) -> Result<Filter
     };
     let value = match (own.kind, &filter.value) {
         (_, types::Value::Null) => Cell::Null,
-        (Kind::Bool, types::Value::Bool(value)) => Cell::Bool(*value),
-        (Kind::S64, types::Value::S64(value)) => Cell::S64(*value),
-        (Kind::F64, types::Value::F64(value)) if value.is_finite() => Cell::F64(*value),
-        (Kind::Text, types::Value::Text(text)) | (Kind::Json, types::Value::Json(text)) => {
-            Cell::Text(Cow::Borrowed(text))
-        }
-        (Kind::Timestamp, types::Value::Timestamp(micros)) if is_instant(*micros) => {
+        (ColumnKind::Bool, types::Value::Bool(value)) => Cell::Bool(*value),
+        (ColumnKind::S64, types::Value::S64(value)) => Cell::S64(*value),
+        (ColumnKind::F64, types::Value::F64(value)) if value.is_finite() => Cell::F64(*value),
+        (ColumnKind::Text, types::Value::Text(text))
+        | (ColumnKind::Json, types::Value::Json(text)) => Cell::Text(Cow::Borrowed(text)),
+        (ColumnKind::Timestamp, types::Value::Timestamp(micros)) if is_instant(*micros) => {
             Cell::Timestamp(*micros)
         }
         (kind, _) => {
@@ -218,20 +222,20 @@ fn filter_of<'a>(spec: &TableSpec, filter: &'a records::Filter) -> Result<Filter
         records::Comparison::Greater => Comparison::Greater,
         records::Comparison::GreaterOrEqual => Comparison::GreaterOrEqual,
     };
-    Ok(Filter {
+    Ok(LookupFilter {
         column,
         comparison,
         value,
     })
 }
 
-fn value_of((cell, kind): (Cell<'static>, &Kind)) -> types::Value {
+fn value_of((cell, kind): (Cell<'static>, &ColumnKind)) -> types::Value {
     match (cell, kind) {
         (Cell::Null, _) => types::Value::Null,
         (Cell::Bool(value), _) => types::Value::Bool(value),
         (Cell::S64(value), _) => types::Value::S64(value),
         (Cell::F64(value), _) => types::Value::F64(value),
-        (Cell::Text(text), Kind::Json) => types::Value::Json(text.into_owned()),
+        (Cell::Text(text), ColumnKind::Json) => types::Value::Json(text.into_owned()),
         (Cell::Text(text), _) => types::Value::Text(text.into_owned()),
         (Cell::Timestamp(micros), _) => types::Value::Timestamp(micros),
     }

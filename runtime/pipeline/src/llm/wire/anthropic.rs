@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use crate::llm::key::ApiKey;
 use crate::llm::schema;
 use crate::llm::wire::{
-    AttemptFailure, DecodedAnswer, JsonMode, Question, Tokens, Wire, document_in, invalid_document,
-    json_headers, sensitive, with_schema_in_words,
+    AttemptFailure, DecodedAnswer, JsonMode, PreparedRequest, TokenCounts, Wire, document_in,
+    invalid_document, json_headers, sensitive, with_schema_in_words,
 };
 
 /// The API version in every request.
@@ -67,7 +67,7 @@ impl Wire for Anthropic {
         headers
     }
 
-    fn body(&self, question: &Question<'_>) -> Value {
+    fn body(&self, question: &PreparedRequest<'_>) -> Value {
         let mut body = Map::new();
         let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
         put("model", json!(question.model));
@@ -103,15 +103,15 @@ impl Wire for Anthropic {
 
     fn read(
         &self,
-        question: &Question<'_>,
+        question: &PreparedRequest<'_>,
         body: &[u8],
-    ) -> (Tokens, Result<DecodedAnswer, AttemptFailure>) {
+    ) -> (TokenCounts, Result<DecodedAnswer, AttemptFailure>) {
         let Ok(message) = serde_json::from_slice::<Message>(body) else {
-            return (Tokens::default(), Err(invalid_document()));
+            return (TokenCounts::default(), Err(invalid_document()));
         };
         let cached = message.usage.cache_creation_input_tokens.unwrap_or(0);
         let cached = cached.saturating_add(message.usage.cache_read_input_tokens.unwrap_or(0));
-        let tokens = Tokens {
+        let tokens = TokenCounts {
             input: message.usage.input_tokens.saturating_add(cached),
             output: message.usage.output_tokens,
         };
@@ -119,7 +119,10 @@ impl Wire for Anthropic {
     }
 }
 
-fn decode(question: &Question<'_>, message: Message) -> Result<DecodedAnswer, AttemptFailure> {
+fn decode(
+    question: &PreparedRequest<'_>,
+    message: Message,
+) -> Result<DecodedAnswer, AttemptFailure> {
     match message.stop_reason.as_deref() {
         Some("end_turn" | "stop_sequence" | "tool_use") => {}
         Some("max_tokens") => return Err(AttemptFailure::Truncated),

@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 use crate::llm::key::ApiKey;
 use crate::llm::schema;
 use crate::llm::wire::{
-    AttemptFailure, DecodedAnswer, JsonMode, Question, Tokens, Wire, document_in, invalid_document,
-    json_headers, sensitive, with_schema_in_words,
+    AttemptFailure, DecodedAnswer, JsonMode, PreparedRequest, TokenCounts, Wire, document_in,
+    invalid_document, json_headers, sensitive, with_schema_in_words,
 };
 
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ impl Wire for OpenAi {
         headers
     }
 
-    fn body(&self, question: &Question<'_>) -> Value {
+    fn body(&self, question: &PreparedRequest<'_>) -> Value {
         let limit = if self.is_limit_renamed.load(Ordering::SeqCst) {
             "max_completion_tokens"
         } else {
@@ -107,16 +107,16 @@ impl Wire for OpenAi {
 
     fn read(
         &self,
-        question: &Question<'_>,
+        question: &PreparedRequest<'_>,
         body: &[u8],
-    ) -> (Tokens, Result<DecodedAnswer, AttemptFailure>) {
+    ) -> (TokenCounts, Result<DecodedAnswer, AttemptFailure>) {
         let Ok(completion) = serde_json::from_slice::<Completion>(body) else {
-            return (Tokens::default(), Err(invalid_document()));
+            return (TokenCounts::default(), Err(invalid_document()));
         };
         let tokens = completion
             .usage
             .as_ref()
-            .map_or(Tokens::default(), |usage| Tokens {
+            .map_or(TokenCounts::default(), |usage| TokenCounts {
                 input: usage.prompt_tokens,
                 output: usage.completion_tokens,
             });
@@ -129,7 +129,7 @@ impl Wire for OpenAi {
 }
 
 fn decode(
-    question: &Question<'_>,
+    question: &PreparedRequest<'_>,
     completion: Completion,
 ) -> Result<DecodedAnswer, AttemptFailure> {
     let Some(choice) = completion.choices.into_iter().next() else {

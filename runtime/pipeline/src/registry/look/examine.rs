@@ -6,25 +6,25 @@ use std::collections::HashMap;
 use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::inspect;
 use session_pipeline_host::sandbox::sha256_hex;
-use session_pipeline_store::{Component, StoreError};
+use session_pipeline_store::{LoadedComponent, StoreError};
 
 use crate::registry::folder::{self, FolderEntry, ReadResult};
 use crate::registry::loader::{LoadedProcessor, Loader};
 use crate::registry::look::{
-    CheckDepth, Contents, DescribedComponent, FileRead, FolderCheck, Memory,
+    CheckDepth, Contents, DescribedComponent, ExaminedFiles, FileRead, FolderCheck,
 };
-use crate::registry::plan::Holds;
+use crate::registry::plan::FileContent;
 use crate::registry::ungranted;
 
 /// Why a file can't be used.
-pub(super) enum Rejection {
+pub(super) enum ExaminationFailure {
     /// It changed during the check.
     Changing,
     /// The component is invalid, or an error of this machine occurred.
     Fault(Fault),
 }
 
-impl From<Fault> for Rejection {
+impl From<Fault> for ExaminationFailure {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
     }
@@ -34,10 +34,10 @@ impl FolderCheck<'_> {
     /// The content of a file, as far as this check goes.
     pub(super) fn holds(
         &self,
-        memory: &mut Memory,
+        memory: &mut ExaminedFiles,
         found: &FolderEntry,
         loaded: &mut HashMap<String, LoadedProcessor>,
-    ) -> Result<Holds, StoreError> {
+    ) -> Result<FileContent, StoreError> {
         let file = found.file.as_str();
         let guess = guess(memory, file);
         let (contents, bytes) = match self.read(memory, found, &guess) {
@@ -46,7 +46,7 @@ impl FolderCheck<'_> {
         };
         let digest = match contents {
             Contents::Digest(digest) => digest,
-            Contents::Rejected(reason) => return Ok(Holds::Unusable(reason)),
+            Contents::Rejected(reason) => return Ok(FileContent::Unusable(reason)),
         };
         let loader = match &self.depth {
             CheckDepth::Ask(loader, only) if only.is_none_or(|only| only == file) => Some(loader),
@@ -59,8 +59,10 @@ impl FolderCheck<'_> {
                 .and_then(|last_read| last_read.last_error.clone());
             return Ok(match last_error {
                 // It could not be stored, and this check does not try again.
-                Some(reason) if !described.is_stored && loader.is_none() => Holds::Unusable(reason),
-                _ => Holds::Component(described.component.clone()),
+                Some(reason) if !described.is_stored && loader.is_none() => {
+                    FileContent::Unusable(reason)
+                }
+                _ => FileContent::Component(described.component.clone()),
             });
         }
         // A running component can become unusable, for example if the operator revokes a
@@ -68,8 +70,8 @@ impl FolderCheck<'_> {
         let runs_already = memory.last_good(file).cloned();
         let runs_already = runs_already.filter(|component| component.digest == digest);
         if let Some(reason) = memory.unusable.get(&(digest.clone(), guess.clone())) {
-            let refused = Holds::Unusable(reason.clone());
-            return Ok(runs_already.map_or(refused, Holds::Component));
+            let refused = FileContent::Unusable(reason.clone());
+            return Ok(runs_already.map_or(refused, FileContent::Component));
         }
         let Some(loader) = loader else {
             return self.recall(memory, file, digest);
@@ -83,12 +85,12 @@ impl FolderCheck<'_> {
                 };
                 memory.described.insert(digest.clone(), described);
                 loaded.insert(digest, new);
-                Ok(Holds::Component(component))
+                Ok(FileContent::Component(component))
             }
-            Err(Rejection::Changing) => Ok(Holds::Unexamined),
-            Err(Rejection::Fault(fault)) => {
+            Err(ExaminationFailure::Changing) => Ok(FileContent::Unexamined),
+            Err(ExaminationFailure::Fault(fault)) => {
                 let refused = memory.reject(file, digest, guess, &fault);
-                Ok(runs_already.map_or(refused, Holds::Component))
+                Ok(runs_already.map_or(refused, FileContent::Component))
             }
         }
     }
@@ -96,14 +98,14 @@ impl FolderCheck<'_> {
     /// Reads a file, unless it is unchanged. The bytes are returned if they were read now.
     fn read(
         &self,
-        memory: &mut Memory,
+        memory: &mut ExaminedFiles,
         found: &FolderEntry,
         guess: &str,
-    ) -> Result<(Contents, Option<Vec<u8>>), Holds> {
+    ) -> Result<(Contents, Option<Vec<u8>>), FileContent> {
         let file = found.file.as_str();
         let stamp = match &found.stamp {
             Ok(stamp) => *stamp,
-            Err(reason) => return Err(Holds::Unusable(reason.clone())),
+            Err(reason) => return Err(FileContent::Unusable(reason.clone())),
         };
         if let Some(last_read) = memory.files.get(file)
             && last_read.stamp == stamp
@@ -114,18 +116,18 @@ impl FolderCheck<'_> {
         let bytes_max = self.config.limits_of(guess).component_bytes_max;
         let (stamp, contents, bytes) =
             match folder::read(&self.config.processors_dir(), file, bytes_max) {
-                ReadResult::Read(stamp, bytes) => match inspect::recognise(&bytes) {
+                ReadResult::Read(stamp, bytes) => match inspect::check_header(&bytes) {
                     Ok(()) => (stamp, Contents::Digest(sha256_hex(&bytes)), Some(bytes)),
                     Err(fault) => (stamp, Contents::Rejected(fault.detail), None),
                 },
                 ReadResult::Rejected(stamp, reason) => (stamp, Contents::Rejected(reason), None),
                 ReadResult::Failed(reason) => {
                     memory.files.remove(file);
-                    return Err(Holds::Unusable(reason));
+                    return Err(FileContent::Unusable(reason));
                 }
                 ReadResult::Changing => {
                     memory.files.remove(file);
-                    return Err(Holds::Unexamined);
+                    return Err(FileContent::Unexamined);
                 }
             };
         let last_read = FileRead {
@@ -139,13 +141,18 @@ impl FolderCheck<'_> {
     }
 
     /// The component as recorded in the database, without describing it again.
-    fn recall(&self, memory: &Memory, file: &str, digest: String) -> Result<Holds, StoreError> {
+    fn recall(
+        &self,
+        memory: &ExaminedFiles,
+        file: &str,
+        digest: String,
+    ) -> Result<FileContent, StoreError> {
         let known = match self.store {
             Some(store) => store.component(&digest)?,
             None => None,
         };
         if let Some(known) = known {
-            return Ok(Holds::Component(Component {
+            return Ok(FileContent::Component(LoadedComponent {
                 name: known.processor_name,
                 version: known.version,
                 digest,
@@ -155,7 +162,7 @@ impl FolderCheck<'_> {
             .files
             .get(file)
             .and_then(|last_read| last_read.last_error.clone());
-        Ok(last_error.map_or(Holds::Unexamined, Holds::Unusable))
+        Ok(last_error.map_or(FileContent::Unexamined, FileContent::Unusable))
     }
 
     /// Compiles a file and describes its component: first with the limits and settings of the
@@ -163,18 +170,18 @@ impl FolderCheck<'_> {
     pub(super) fn ask(
         &self,
         loader: &Loader<'_>,
-        memory: &Memory,
+        memory: &ExaminedFiles,
         file: &str,
         digest: &str,
         bytes: Option<Vec<u8>>,
-    ) -> Result<Result<LoadedProcessor, Rejection>, StoreError> {
+    ) -> Result<Result<LoadedProcessor, ExaminationFailure>, StoreError> {
         let known = match self.store {
             Some(store) => store.component(digest)?,
             None => None,
         };
         let guess = guess(memory, file);
         let stamp = memory.files.get(file).map(|last_read| last_read.stamp);
-        let attempt = || -> Result<LoadedProcessor, Rejection> {
+        let attempt = || -> Result<LoadedProcessor, ExaminationFailure> {
             let bytes = match bytes {
                 Some(bytes) => bytes,
                 None => self.read_again(file, &guess, digest)?,
@@ -201,26 +208,31 @@ impl FolderCheck<'_> {
             // Only a file that did not change during the check was complete when it was read.
             match folder::stamp(&self.config.processors_dir(), file) == stamp {
                 true => Ok(loaded),
-                false => Err(Rejection::Changing),
+                false => Err(ExaminationFailure::Changing),
             }
         };
         Ok(attempt())
     }
 
     /// Reads a file again. Its digest must be unchanged.
-    fn read_again(&self, file: &str, guess: &str, digest: &str) -> Result<Vec<u8>, Rejection> {
+    fn read_again(
+        &self,
+        file: &str,
+        guess: &str,
+        digest: &str,
+    ) -> Result<Vec<u8>, ExaminationFailure> {
         let bytes_max = self.config.limits_of(guess).component_bytes_max;
         match folder::read(&self.config.processors_dir(), file, bytes_max) {
             ReadResult::Read(_, bytes) if sha256_hex(&bytes) == digest => Ok(bytes),
             ReadResult::Failed(reason) => Err(Fault::new(FaultKind::Host, reason).into()),
             ReadResult::Read(..) | ReadResult::Rejected(..) | ReadResult::Changing => {
-                Err(Rejection::Changing)
+                Err(ExaminationFailure::Changing)
             }
         }
     }
 }
 
-impl Memory {
+impl ExaminedFiles {
     /// Remembers why a file can't be used: permanently for invalid components, else until the file
     /// changes.
     pub(super) fn reject(
@@ -229,7 +241,7 @@ impl Memory {
         digest: String,
         guess: String,
         fault: &Fault,
-    ) -> Holds {
+    ) -> FileContent {
         let reason = fault.detail.clone();
         if fault.kind == FaultKind::Component {
             self.described.remove(&digest);
@@ -237,22 +249,22 @@ impl Memory {
         } else if let Some(last_read) = self.files.get_mut(file) {
             last_read.last_error = Some(reason.clone());
         }
-        Holds::Unusable(reason)
+        FileContent::Unusable(reason)
     }
 }
 
 /// The processor whose limits and settings apply before the component was described: the one that
 /// the file contained last, or is named after.
-pub(super) fn guess(memory: &Memory, file: &str) -> String {
+pub(super) fn guess(memory: &ExaminedFiles, file: &str) -> String {
     match memory.last_good(file) {
         Some(component) => component.name.clone(),
         None => file.strip_suffix(".wasm").unwrap_or(file).to_owned(),
     }
 }
 
-fn component_of(loaded: &LoadedProcessor) -> Component {
+fn component_of(loaded: &LoadedProcessor) -> LoadedComponent {
     let manifest = loaded.processor.manifest();
-    Component {
+    LoadedComponent {
         name: manifest.name.clone(),
         version: manifest.version,
         digest: loaded.processor.digest().to_owned(),

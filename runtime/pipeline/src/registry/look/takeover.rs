@@ -6,9 +6,9 @@ use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_store::{Store, StoreError};
 
 use crate::registry::loader::LoadedProcessor;
-use crate::registry::look::examine::{Rejection, guess};
-use crate::registry::look::{DescribedComponent, FolderCheck, Memory};
-use crate::registry::plan::{Holds, KnownFile, Plan, Rules};
+use crate::registry::look::examine::{ExaminationFailure, guess};
+use crate::registry::look::{DescribedComponent, ExaminedFiles, FolderCheck};
+use crate::registry::plan::{ComponentFile, FileContent, FolderPlan, PlanRules};
 use crate::registry::record;
 
 impl FolderCheck<'_> {
@@ -16,10 +16,10 @@ impl FolderCheck<'_> {
     /// tables, it is rejected and the decision is repeated without it.
     pub(super) fn plan(
         &self,
-        memory: &mut Memory,
-        mut files: Vec<KnownFile>,
+        memory: &mut ExaminedFiles,
+        mut files: Vec<ComponentFile>,
         loaded: &mut HashMap<String, LoadedProcessor>,
-    ) -> Result<Plan, StoreError> {
+    ) -> Result<FolderPlan, StoreError> {
         loop {
             let plan = self.decide(&files)?;
             let Some((file, holds)) = self.take_over(memory, &plan, loaded)? else {
@@ -27,28 +27,28 @@ impl FolderCheck<'_> {
             };
             let refused = files.iter_mut().find(|known| known.file == file);
             match refused {
-                Some(known) => known.holds = holds,
+                Some(known) => known.content = holds,
                 None => return Ok(plan),
             }
         }
     }
 
-    pub(super) fn decide(&self, files: &[KnownFile]) -> Result<Plan, StoreError> {
+    pub(super) fn decide(&self, files: &[ComponentFile]) -> Result<FolderPlan, StoreError> {
         let mut highest = HashMap::new();
         for known in files {
-            if let (Holds::Component(component), Some(store)) = (&known.holds, self.store)
+            if let (FileContent::Component(component), Some(store)) = (&known.content, self.store)
                 && !highest.contains_key(&component.name)
             {
                 let versions = store.component_versions(&component.name)?;
                 highest.insert(component.name.clone(), versions.into_values().max());
             }
         }
-        Ok(Plan::of(
+        Ok(FolderPlan::decide(
             files,
-            &Rules {
+            &PlanRules {
                 is_taken: &|name| self.registry.is_taken(name),
                 highest_version: &|name| highest.get(name).copied().flatten(),
-                may_go_back: &|name| self.config.may_go_back(name),
+                allows_lower_version: &|name| self.config.allows_lower_version(name),
             },
         ))
     }
@@ -57,14 +57,18 @@ impl FolderCheck<'_> {
     /// take over, with its new state.
     fn take_over(
         &self,
-        memory: &mut Memory,
-        plan: &Plan,
+        memory: &mut ExaminedFiles,
+        plan: &FolderPlan,
         loaded: &mut HashMap<String, LoadedProcessor>,
-    ) -> Result<Option<(String, Holds)>, StoreError> {
+    ) -> Result<Option<(String, FileContent)>, StoreError> {
         let Some((store, loader, only)) = self.keeper() else {
             return Ok(None);
         };
-        for running in plan.running.values().filter(|running| !running.is_instead) {
+        for running in plan
+            .running
+            .values()
+            .filter(|running| !running.is_last_good)
+        {
             let (file, component) = (running.file.as_str(), &running.component);
             if only.is_some_and(|only| only != file) {
                 continue;
@@ -91,10 +95,10 @@ impl FolderCheck<'_> {
                 };
                 match stored {
                     Ok(()) => {}
-                    Err(Rejection::Changing) => {
-                        return Ok(Some((file.to_owned(), Holds::Unexamined)));
+                    Err(ExaminationFailure::Changing) => {
+                        return Ok(Some((file.to_owned(), FileContent::Unexamined)));
                     }
-                    Err(Rejection::Fault(fault)) => {
+                    Err(ExaminationFailure::Fault(fault)) => {
                         let (digest, guess) = (component.digest.clone(), guess(memory, file));
                         let holds = memory.reject(file, digest, guess, &fault);
                         return Ok(Some((file.to_owned(), holds)));
@@ -119,7 +123,7 @@ impl FolderCheck<'_> {
         &self,
         store: &Store,
         loaded: &LoadedProcessor,
-    ) -> Result<Result<(), Rejection>, StoreError> {
+    ) -> Result<Result<(), ExaminationFailure>, StoreError> {
         match store.register_tables(loaded.processor.manifest()) {
             Ok(()) => {}
             Err(error @ StoreError::TableShape { .. }) => {
@@ -137,9 +141,9 @@ impl FolderCheck<'_> {
 }
 
 /// Logs changes. Health and listings report rejected files.
-pub(super) fn log_changes(before: &Plan, after: &Plan) {
+pub(super) fn log_changes(before: &FolderPlan, after: &FolderPlan) {
     for (name, running) in &after.running {
-        if before.running.get(name) != Some(running) && !running.is_instead {
+        if before.running.get(name) != Some(running) && !running.is_last_good {
             let (file, version) = (&running.file, running.component.version);
             tracing::info!(processor = name, file, version, "component took over");
         }
@@ -149,9 +153,9 @@ pub(super) fn log_changes(before: &Plan, after: &Plan) {
             tracing::info!(processor = name, "component file was removed");
         }
     }
-    for refused in &after.refused {
-        if !before.refused.contains(refused) {
-            let instead = refused.instead.as_ref();
+    for refused in &after.rejected {
+        if !before.rejected.contains(refused) {
+            let instead = refused.active_component.as_ref();
             let instead =
                 instead.map(|component| format!("{} {}", component.name, component.version));
             tracing::info!(
