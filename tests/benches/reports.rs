@@ -76,10 +76,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn open(data_dir: &Path) -> Result<Pipeline, Box<dyn Error>> {
-    let registry = Registry::new([ShippedProcessor {
-        name: "usage",
-        component: session_pipeline_bundle::USAGE,
-    }]);
+    let registry = Registry::new([ShippedProcessor::new(
+        "usage",
+        session_pipeline_bundle::USAGE,
+    )]);
     let clock = Arc::new(SystemClock::default());
     Ok(Pipeline::open(Config::new(data_dir), clock, registry)?)
 }

@@ -39,10 +39,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let data_dir = tempfile::tempdir()?;
     let mut config = Config::new(data_dir.path());
     config.workers = 1;
-    let registry = Registry::new([ShippedProcessor {
-        name: "usage",
-        component: session_pipeline_bundle::USAGE,
-    }]);
+    let registry = Registry::new([ShippedProcessor::new(
+        "usage",
+        session_pipeline_bundle::USAGE,
+    )]);
     let pipeline = Pipeline::open(config, Arc::new(SystemClock::default()), registry)?;
     let processor = pipeline.processor("usage")?;
     let contents: Vec<(String, Vec<u8>)> = keys

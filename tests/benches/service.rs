@@ -50,13 +50,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     for session in 0..sessions {
         write_session(&config, session)?;
     }
-    let shipped = PROCESSORS.map(|name| ShippedProcessor {
-        name,
-        component: match name.strip_prefix("faulty-") {
-            Some(way) => faulty(&way.replace('-', "_")).unwrap_or_default(),
-            None => USAGE,
-        },
-    });
+    let component = |name: &str| match name.strip_prefix("faulty-") {
+        Some(way) => faulty(&way.replace('-', "_")).unwrap_or_default(),
+        None => USAGE,
+    };
+    let shipped = PROCESSORS.map(|name| ShippedProcessor::new(name, component(name)));
     let clock = Arc::new(SystemClock::default());
     let pipeline = Arc::new(Pipeline::open(config, clock, Registry::new(shipped))?);
     for name in PROCESSORS {

@@ -1,7 +1,9 @@
 //! The guests that tests of the pipeline run, and what they leave.
 
+use session_pipeline::shipped::SHIPPED;
 use session_pipeline_bundle::{USAGE, VERIFICATION, faulty};
 use session_pipeline_harness::{DataDir, TestPipeline};
+use session_pipeline_pipeline::shipped::ShippedProcessor;
 
 /// Keeps one row a line, whatever the transcript says.
 pub const WELL_BEHAVED: &str = "faulty-well-behaved";
@@ -45,6 +47,15 @@ pub fn misbehaving(way: &str) -> (&'static str, &'static [u8]) {
 /// The processor `usage`.
 pub fn usage() -> (&'static str, &'static [u8]) {
     ("usage", USAGE)
+}
+
+/// A processor under its rules if it ships with the program.
+pub fn shipped(name: &'static str, component: &'static [u8]) -> ShippedProcessor {
+    let known = SHIPPED.into_iter().find(|shipped| shipped.name == name);
+    ShippedProcessor {
+        component,
+        ..known.unwrap_or(ShippedProcessor::new(name, component))
+    }
 }
 
 /// The processor `verification`.

@@ -22,11 +22,10 @@ use session_pipeline_pipeline::health::{
 use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::scheduler::SchedulerStatus;
 use session_pipeline_pipeline::scheduler::timetable::{Job, JobResult};
-use session_pipeline_pipeline::shipped::ShippedProcessor;
 use session_pipeline_store::{Actor, AuditEntry, Role, Store};
 
 use crate::documents::names;
-use crate::guests::{PANICS, POISON, misbehaving, panics, usage};
+use crate::guests::{PANICS, POISON, misbehaving, panics, shipped, usage};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -78,7 +77,7 @@ impl Default for Look<'_> {
     fn default() -> Self {
         let (name, component) = usage();
         Self {
-            registry: Registry::new([ShippedProcessor { name, component }]),
+            registry: Registry::new([shipped(name, component)]),
             cadences: HashMap::from([("usage".to_owned(), Duration::from_secs(600))]),
             scheduler: None,
             disk: Disk(Some(50 << 30)),
@@ -527,10 +526,7 @@ fn the_scheduler_is_no_news_unless_it_stands_still() {
 fn quarantine_is_told_and_a_processor_that_fails_everywhere_degrades() {
     let dir = DataDir::new();
     let look = |way: (&'static str, &'static [u8])| Look {
-        registry: Registry::new([ShippedProcessor {
-            name: way.0,
-            component: way.1,
-        }]),
+        registry: Registry::new([shipped(way.0, way.1)]),
         ..Look::default()
     };
     for number in 0..4 {
@@ -572,10 +568,7 @@ fn quarantine_is_told_and_a_processor_that_fails_everywhere_degrades() {
 fn a_session_in_quarantine_is_told_and_more_than_one_in_twenty_of_the_last_day_degrade() {
     let dir = DataDir::new();
     let look = || Look {
-        registry: Registry::new([ShippedProcessor {
-            name: PANICS,
-            component: panics().1,
-        }]),
+        registry: Registry::new([shipped(PANICS, panics().1)]),
         ..Look::default()
     };
     dir.write("ada/poison.jsonl", POISON);

@@ -79,7 +79,7 @@ fn be_the_child(told: &str) {
     let clock = Arc::new(DeadlyClock {
         is_abort: how == "abort",
     });
-    let registry = Registry::new([ShippedProcessor { name, component }]);
+    let registry = Registry::new([ShippedProcessor::new(name, component)]);
     let pipeline = Pipeline::open(config, clock, registry).unwrap();
     let ran = pipeline.run(PANICS, &RunRequest::cli(), &());
     panic!("nobody died: {ran:?}");

@@ -47,7 +47,7 @@ fn rounds() -> u64 {
 /// A pipeline by the clocks of this machine: those that files are stamped with.
 fn pipeline(dir: &DataDir) -> Pipeline {
     let shipped =
-        [well_behaved(), usage()].map(|(name, component)| ShippedProcessor { name, component });
+        [well_behaved(), usage()].map(|(name, component)| ShippedProcessor::new(name, component));
     let pipeline = Pipeline::open(
         dir.config(),
         Arc::new(SystemClock::default()),

@@ -11,7 +11,7 @@ use session_pipeline_bundle::USAGE;
 use session_pipeline_harness::pipeline::scheduled;
 use session_pipeline_harness::{DataDir, PausedClock, Transcript, cases, clock};
 use session_pipeline_host::clock::Clock;
-use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::config::{Config, ProcessorConfig};
 use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::run::{Pipeline, RunError};
 use session_pipeline_pipeline::scheduler::timetable::JobResult;
@@ -20,6 +20,7 @@ use session_pipeline_pipeline::shipped::ShippedProcessor;
 use session_pipeline_store::{JobRow, Store};
 
 use crate::database::rows;
+use crate::guests::misbehaving;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -345,10 +346,16 @@ fn scheduled_runs_go_the_way_of_all_runs() {
     dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
     let mut config = dir.config();
     config.scheduler.startup_grace = Duration::ZERO;
-    let registry = Registry::new([ShippedProcessor {
-        name: "usage",
-        component: USAGE,
-    }]);
+    let needs_model = ProcessorConfig {
+        settings: [("uses-llm".to_owned(), "true".to_owned())].into(),
+        ..ProcessorConfig::default()
+    };
+    let processors = &mut config.processors;
+    processors.insert("faulty-asks-model".to_owned(), needs_model);
+    let registry = Registry::new(
+        [("usage", USAGE), misbehaving("asks_model")]
+            .map(|(name, component)| ShippedProcessor::new(name, component)),
+    );
     let clock: Arc<dyn Clock> = Arc::clone(dir.clock()) as _;
     let pipeline = Pipeline::open(config, Arc::clone(&clock), registry).unwrap();
     let pipeline = Arc::new(pipeline);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use session_pipeline_pipeline::config::{Config, ConfigOverrides, VARIABLES};
+use session_pipeline::shipped::SHIPPED;
+use session_pipeline_pipeline::config::{Config, ConfigOverrides, variable_names};
 
 use super::named;
 
@@ -10,7 +11,8 @@ use super::named;
 fn environment(file: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
     let folder = tempfile::tempdir().unwrap();
     let named_variable = |name: &str| {
-        let found = VARIABLES.into_iter().find(|known| *known == name);
+        let mut known = variable_names(&SHIPPED).into_iter();
+        let found = known.find(|known| *known == name);
         found.unwrap_or_else(|| panic!("nobody looks `{name}` up"))
     };
     let variables = variables.iter();
@@ -18,6 +20,7 @@ fn environment(file: &str, variables: &[(&str, &str)]) -> Result<Config, String>
         variables: variables
             .map(|(name, value)| (named_variable(name), (*value).into()))
             .collect(),
+        shipped: SHIPPED.to_vec(),
         ..named(&folder, file)
     };
     Config::load(&given).map_err(|error| error.to_string())
@@ -95,7 +98,7 @@ fn the_environment_wins_over_the_file_and_a_schedule_over_an_interval() {
 
 #[test]
 fn no_variable_may_hold_what_is_not_allowed() {
-    for name in VARIABLES {
+    for name in variable_names(&SHIPPED) {
         let bad = match name {
             "SCHEDULER_VERIFICATION_SCHEDULE" => {
                 vec!["", "hourly", "every 15", "daily 24:00", "cron 0 5 * * 1"]
@@ -119,7 +122,7 @@ fn no_variable_may_hold_what_is_not_allowed() {
 
 #[test]
 fn a_number_of_seconds_may_be_as_large_as_is_said_and_no_larger() {
-    let bounds = VARIABLES.into_iter().filter_map(|name| {
+    let bounds = variable_names(&SHIPPED).into_iter().filter_map(|name| {
         let error = environment("", &[(name, "x")]).unwrap_err();
         let (_, bounds) = error.split_once("seconds from ")?;
         let (bounds, _) = bounds.split_once(';')?;

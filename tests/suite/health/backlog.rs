@@ -15,15 +15,15 @@ use session_pipeline_pipeline::run::RunRequest;
 
 use super::{Look, ago, check, migrated, row, text};
 use crate::database::execute;
-use crate::guests::usage;
+use crate::guests::{shipped, usage};
 
 const CADENCE: Duration = Duration::from_secs(900);
 
 /// A processor that has nothing to do, and never did anything.
-fn idle(processor: &str) -> ProcessorBacklog {
+fn idle(name: &'static str) -> ProcessorBacklog {
     ProcessorBacklog {
-        processor: processor.to_owned(),
-        is_installed: true,
+        processor: name.to_owned(),
+        shipped: shipped(name, &[]),
         has_run: false,
         grace: LagGrace::of(CADENCE, None),
         now: clock::START,
@@ -43,7 +43,7 @@ fn oldest(seconds: u64) -> Option<WaitingSession> {
 }
 
 /// One file of this age, that waits.
-fn waiting(processor: &str, seconds: u64) -> ProcessorBacklog {
+fn waiting(name: &'static str, seconds: u64) -> ProcessorBacklog {
     ProcessorBacklog {
         files: Ok(SessionFiles {
             count: 1,
@@ -54,7 +54,7 @@ fn waiting(processor: &str, seconds: u64) -> ProcessorBacklog {
             oldest_without_row: oldest(seconds),
             skipped: None,
         }),
-        ..idle(processor)
+        ..idle(name)
     }
 }
 
