@@ -21,7 +21,7 @@ use session_pipeline_host::clock::SystemClock;
 use session_pipeline_host::sessions::SessionsRoot;
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::registry::Registry;
-use session_pipeline_pipeline::report::{self, DayRange, PriceTable, ReportGrouping};
+use session_pipeline_pipeline::report::{self, DayRange, PriceTable, ReportGrouping, ToolGrouping};
 use session_pipeline_pipeline::run::Pipeline;
 use session_pipeline_pipeline::shipped::ShippedProcessor;
 
@@ -141,7 +141,7 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
             seconds.add(started.elapsed().as_secs_f64());
             rows = report.map_or(0, |report| report.rows.len());
         }
-        println!("by {:<8} {seconds} s, {rows} rows", by.key());
+        println!("by {:<12} {seconds} s, {rows} rows", by.key());
     }
     let mut seconds = Measurement::default();
     for _ in 0..ROUNDS {
@@ -149,12 +149,13 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
         report::tools(
             pipeline.store(),
             &prices,
+            ToolGrouping::Tool,
             DayRange::default(),
             pipeline.clock(),
         )?;
         seconds.add(started.elapsed().as_secs_f64());
     }
-    println!("by tool     {seconds} s");
+    println!("by tool         {seconds} s");
     drop(pipeline);
     let mut command = Command::new(program::path());
     command
