@@ -18,7 +18,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use session_pipeline_harness::{DataDir, cases};
 use session_pipeline_host::sessions::{SessionsRoot, WalkReport};
 
-use crate::hostile::without_roots_powers;
+use crate::hostile::without_root_privileges;
 
 /// Walks the sessions root of a data directory, and returns the keys and the report of the walk.
 fn check(dir: &DataDir) -> (BTreeSet<String>, WalkReport) {
@@ -363,7 +363,7 @@ fn an_unreadable_folder_is_reported_and_makes_the_walk_incomplete() {
     dir.write("bob/locked/two.jsonl", "{}");
     let locked = dir.session_path("bob/locked");
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
-    without_roots_powers(|| {
+    without_root_privileges(|| {
         let (keys, walk) = check(&dir);
         assert_eq!(keys.into_iter().collect::<Vec<_>>(), ["ada/one.jsonl"]);
         assert!(!walk.is_complete);
