@@ -100,7 +100,7 @@ impl<'a> Project<'a> {
         ensure!(is_built, "the project could not be built");
         ensure!(
             step(&project, command_named(&steps, "test")?)?,
-            "its tests failed"
+            "the tests of the project failed"
         );
         let component = project.join(command_named(&steps, "component")?);
         self.inspect(&component)?;
