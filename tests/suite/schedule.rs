@@ -281,7 +281,7 @@ proptest! {
 
     /// A job is due exactly if one of its daily times is after the last run and not after now.
     #[test]
-    fn invariant_a_daily_schedule_is_due_once_any_of_its_times_has_passed(
+    fn invariant_a_daily_schedule_is_due_as_soon_as_one_of_its_times_has_passed(
         times in vec((0_i64..24, 0_i64..60), 1..4),
         last_seconds in -400_000_i64..100_000,
         now_seconds in 0_i64..86_400,

@@ -132,7 +132,7 @@ fn hidden_files_and_folders_are_skipped() {
 }
 
 #[test]
-fn a_folder_named_like_a_session_is_a_folder() {
+fn a_folder_named_like_a_session_is_walked_like_any_folder() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl/two.jsonl", "{}");
     assert_eq!(keys_of(&dir), ["ada/one.jsonl/two.jsonl"]);

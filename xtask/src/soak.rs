@@ -153,7 +153,7 @@ fn counter_summary(sums: &CounterSums) -> String {
         .collect();
     if sums.get("kills") > 0 {
         say(format!(
-            "Kills survived: {}, of them {} within a commit and {} within a checkpoint",
+            "Kills survived: {} ({} within a commit, {} within a checkpoint)",
             sums.get("kills"),
             sums.get("killed within: commit"),
             sums.get("killed within: checkpoint"),
@@ -163,10 +163,10 @@ fn counter_summary(sums: &CounterSums) -> String {
             Some((point, kills)) if missed.is_empty() => {
                 format!("each at least {kills} times (`{point}`)")
             }
-            _ => format!("never at: {}", missed.join(", ")),
+            _ => format!("never hit: {}", missed.join(", ")),
         };
         say(format!(
-            "Named points hit: {} of {}, {rest}",
+            "Kill points hit: {} of {}, {rest}",
             points.len() - missed.len(),
             points.len()
         ));
@@ -205,7 +205,7 @@ mod tests {
         let summary = counter_summary(&sums);
         assert!(summary.contains("Kills survived: 7"), "{summary}");
         assert!(
-            summary.contains("Named points hit: 1 of 2, never at: migration"),
+            summary.contains("Kill points hit: 1 of 2, never hit: migration"),
             "{summary}"
         );
         assert!(summary.ends_with("Cases tried: 9\n"), "{summary}");

@@ -112,7 +112,7 @@ fn an_old_file_below_the_threshold_is_ok() {
 }
 
 #[test]
-fn nothing_unprocessed_is_ok() {
+fn no_unprocessed_session_files_is_ok() {
     let dir = migrated();
     write_session(&dir, "processed.jsonl", 60);
     insert_row(&dir, 0, "x/processed.jsonl");

@@ -89,7 +89,7 @@ fn all_cases() -> Vec<Case> {
 }
 
 #[test]
-fn a_scan_plan_decides_about_each_session_for_a_reason() {
+fn a_scan_plan_has_a_decision_with_a_reason_for_each_session() {
     let mut table = String::new();
     let mut line = |cells: [&str; 5]| {
         let [key, file, known, failed, decision] = cells;
@@ -121,7 +121,7 @@ fn a_scan_plan_decides_about_each_session_for_a_reason() {
 }
 
 #[test]
-fn a_scan_plan_orders_the_sessions_and_counts_the_others() {
+fn a_scan_plan_lists_due_sessions_in_order_and_counts_the_others() {
     let cases = all_cases();
     let files: Vec<_> = cases
         .iter()

@@ -100,7 +100,7 @@ fn stored_runs_are_restored_for_existing_jobs() {
 }
 
 #[test]
-fn after_three_days_down_every_job_runs_once() {
+fn a_tick_after_three_days_of_downtime_starts_every_job_once() {
     let mut jobs = timetable(&["every 15m", "every 2h", "daily 09:00,10:00", "daily 18:00"]);
     let rows: Vec<JobRow> = jobs
         .jobs()
