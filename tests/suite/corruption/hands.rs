@@ -16,7 +16,7 @@ use super::full::{has_own_mounts, in_a_namespace};
 use super::{DataDir, Ended, check, conversation, key, killed, refusal, run_through};
 use crate::cli::serve::Serving;
 use crate::guests::usage_dir;
-use crate::hostile::without_roots_powers;
+use crate::hostile::without_root_privileges;
 use session_pipeline_store::StoreError;
 
 /// Sees every file of a folder that is opened or closed, whoever does it.
@@ -140,7 +140,7 @@ fn a_data_dir_that_may_not_be_written_is_named_and_goes_on_when_it_may() {
         );
         text
     };
-    without_roots_powers(|| {
+    without_root_privileges(|| {
         // The lock, the folder, the database.
         let lock = state.join("lock");
         allow(&lock, 0o400);
