@@ -38,7 +38,7 @@ fn legacy_dir() -> DataDir {
 }
 
 #[test]
-fn a_data_directory_in_use_is_rejected_with_the_name_of_its_user() {
+fn the_error_for_a_data_directory_in_use_names_its_owner() {
     let dir = DataDir::new();
     let store = open(&dir).unwrap();
     let error = open(&dir).unwrap_err();
