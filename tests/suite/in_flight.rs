@@ -55,7 +55,7 @@ impl Clock for DeadlyClock {
             if self.is_abort {
                 std::process::abort();
             }
-            println!("at it");
+            println!("worker waits");
             loop {
                 std::thread::park();
             }
@@ -111,7 +111,7 @@ fn kill_in_session(dir: &DataDir, workers: usize) {
     for _ in 0..workers {
         lines
             .by_ref()
-            .find(|line| line.as_ref().unwrap().contains("at it"))
+            .find(|line| line.as_ref().unwrap().contains("worker waits"))
             .unwrap()
             .unwrap();
     }

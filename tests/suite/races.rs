@@ -2,8 +2,8 @@
 //!
 //! After the writers stop, one more run must produce the same database as a fresh one over the same
 //! files. Nothing outside the sessions root is opened, even if a folder is replaced by a link.
-//! `between` tests deterministic changes between the scan and the open. `descriptors` tests a process
-//! without free file descriptors.
+//! `between` tests deterministic changes between the scan and the open. `descriptors` tests a
+//! process without free file descriptors.
 
 mod between;
 mod descriptors;
@@ -61,8 +61,8 @@ fn pipeline(dir: &DataDir) -> Pipeline {
     pipeline
 }
 
-/// Runs both processors repeatedly while the actors run in other threads. Returns how often the
-/// actors acted.
+/// Runs both processors repeatedly while the actors run in other threads. Returns the number of
+/// actions.
 fn run_concurrently(pipeline: &Pipeline, actors: Vec<Box<dyn FnMut() + Send + '_>>) -> u64 {
     let (is_over, acts) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
@@ -277,7 +277,7 @@ impl AccessWatch {
     }
 }
 
-/// Replaces a folder by a link to `outside`, and restores it.
+/// Replaces a folder with a link to `outside`, and restores it.
 fn swap(folder: &Path, hidden: &Path, outside: &Path) {
     fs::rename(folder, hidden).unwrap();
     symlink(outside, folder).unwrap();

@@ -188,7 +188,7 @@ fn a_failed_deletion_of_expired_rows_does_not_fail_the_run() {
 }
 
 #[test]
-fn expired_rows_are_deleted_once_a_day_or_at_once_after_the_clock_moves_back() {
+fn expired_rows_are_deleted_daily_and_immediately_after_the_clock_moves_back() {
     let now = clock::START;
     assert!(is_due(None, now), "never deleted before");
     assert!(!is_due(Some(now), now));

@@ -87,7 +87,7 @@ fn a_lock_is_released_with_its_owner_even_if_a_child_inherited_the_descriptor() 
 }
 
 #[test]
-fn a_lock_file_of_a_dead_process_does_not_lock() {
+fn a_lock_file_of_a_dead_process_does_not_block_opening() {
     let dir = DataDir::new();
     fs::create_dir(dir.path().join("state")).unwrap();
     fs::write(

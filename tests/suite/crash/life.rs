@@ -13,7 +13,7 @@ use crate::guests::misbehaving;
 /// A serial processor that stores words across all sessions.
 const SERIAL_PROCESSOR: &str = "faulty-remembers";
 const PROCESSORS: [&str; 2] = ["usage", SERIAL_PROCESSOR];
-/// Processors and their tables with one session per row.
+/// The tables whose rows belong to sessions, with their processors.
 const TABLES: [(&str, &str); 5] = [
     ("usage", "messages"),
     ("usage", "events"),
