@@ -178,7 +178,7 @@ fn a_run_that_tried_none_of_the_due_sessions_is_recorded_as_failed() {
     drop(pipeline);
     let runs = "SELECT result, error FROM runs ORDER BY CAST(id AS INTEGER)";
     insta::assert_snapshot!(rows(&dir, runs).join("\n"), @r"
-    failed | no session was attempted, although 2 are due: the run ended before the first one; raise its caps, and summary_and_opens what it waited for
+    failed | no session was attempted, although 2 are due: the run ended before the first one; raise its caps, and check what it waited for
     ok | -
     ok | -
     ");

@@ -83,7 +83,7 @@ fn an_empty_or_missing_root_is_reported_and_does_not_mark_sessions_as_missing() 
     assert_eq!(summary_and_opens(&run), (String::new(), 0));
     assert_eq!(
         run.notes[0].reason,
-        "no sessions found, although some were processed before; their rows are kept; summary_and_opens the path"
+        "no sessions found, although some were processed before; their rows are kept; check the path"
     );
     assert!(!pipeline.state(WELL_BEHAVED, KEY).unwrap().is_missing);
 
@@ -92,7 +92,7 @@ fn an_empty_or_missing_root_is_reported_and_does_not_mark_sessions_as_missing() 
     assert_eq!(summary_and_opens(&run), (String::new(), 0));
     assert_eq!(
         run.notes[0].reason,
-        "this folder does not exist, so there are no sessions; summary_and_opens the path"
+        "this folder does not exist, so there are no sessions; check the path"
     );
     assert!(!pipeline.state(WELL_BEHAVED, KEY).unwrap().is_missing);
 }
