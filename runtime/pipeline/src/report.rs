@@ -11,7 +11,9 @@ pub mod export;
 mod prices;
 mod read;
 mod rollups;
+mod skills;
 mod views;
+mod waste;
 mod zone;
 
 use std::collections::BTreeMap;
@@ -27,7 +29,9 @@ use session_pipeline_store::money::Usd;
 
 pub use prices::{PriceTable, PriceTableError};
 pub use read::{tools, usage};
+pub use skills::{SKILL_USERS_MAX, SkillKind, SkillUse, SkillsReport, skills};
 pub(crate) use views::register;
+pub use waste::{WasteGrouping, WasteReport, WasteRow, waste};
 
 /// The grouping of a report's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,6 +226,34 @@ pub struct UsageTotals {
     /// The tokens of these runs as their results report them.
     #[serde(default)]
     pub unrecorded_tokens: i64,
+    /// In a report by session: the cost as the agent itself reports it. It includes requests that
+    /// are in no transcript.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_cost_usd: Option<Usd>,
+    /// In a report by session: the output as the agent itself reports it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_output_tokens: Option<i64>,
+}
+
+/// A type of lines that this version does not know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct UnknownKind {
+    /// The type.
+    pub kind: String,
+    /// Number of distinct session ids.
+    pub sessions: i64,
+    /// Number of lines.
+    pub lines: i64,
+    /// Time of the first line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_seen: Option<String>,
+    /// Time of the latest line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<String>,
+    /// The latest version of the agent that wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_version: Option<String>,
 }
 
 /// Calls of a tool and their failures. Each call counts once.
@@ -276,6 +308,8 @@ pub struct UsageReport<Figures = UsageTotals> {
     pub rows: Vec<ReportRow<Figures>>,
     /// Number of rows beyond the limit.
     pub omitted_rows: u64,
+    /// Types of lines that are in no figure because this version does not know them.
+    pub unknown_kinds: Vec<UnknownKind>,
 }
 
 impl<Figures> UsageReport<Figures> {
@@ -292,6 +326,7 @@ impl<Figures> UsageReport<Figures> {
             totals,
             rows: Vec::new(),
             omitted_rows: 0,
+            unknown_kinds: Vec::new(),
         }
     }
 }
@@ -309,6 +344,8 @@ impl<Figures: DeserializeOwned> UsageReport<Figures> {
             rows: Vec<Box<RawValue>>,
             #[serde(default)]
             omitted_rows: u64,
+            #[serde(default)]
+            unknown_kinds: Vec<UnknownKind>,
         }
         let raw: Raw = serde_json::from_str(text)?;
         let row = |raw: Box<RawValue>| -> serde_json::Result<ReportRow<Figures>> {
@@ -325,6 +362,7 @@ impl<Figures: DeserializeOwned> UsageReport<Figures> {
             totals: serde_json::from_str(raw.totals.get())?,
             rows: raw.rows.into_iter().map(row).collect::<Result<_, _>>()?,
             omitted_rows: raw.omitted_rows,
+            unknown_kinds: raw.unknown_kinds,
         })
     }
 }
@@ -346,11 +384,12 @@ impl<Figures: Serialize> Serialize for UsageReport<Figures> {
                 figures: &row.totals,
             })
             .collect();
-        let mut report = serializer.serialize_struct("Report", 4)?;
+        let mut report = serializer.serialize_struct("Report", 5)?;
         report.serialize_field("as_of", &self.as_of.to_string())?;
         report.serialize_field("totals", &self.totals)?;
         report.serialize_field("rows", &rows)?;
         report.serialize_field("omitted_rows", &self.omitted_rows)?;
+        report.serialize_field("unknown_kinds", &self.unknown_kinds)?;
         report.end()
     }
 }

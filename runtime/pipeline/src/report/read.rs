@@ -1,5 +1,7 @@
 //! Reads reports from the rollups, each in one transaction, so that its rows add up to its totals.
 
+mod drift;
+mod kinds;
 mod runs;
 
 use std::sync::Arc;
@@ -53,6 +55,10 @@ pub fn usage(
     }
     report.omitted_rows = row_count.saturating_sub(report.rows.len() as u64);
     runs::add_unrecorded(connection, &mut report, by, &key, &conditions)?;
+    if by == ReportGrouping::Session {
+        drift::add_agent_totals(connection, &mut report)?;
+    }
+    report.unknown_kinds = kinds::unknown_kinds(connection)?;
     Ok(Some(report))
 }
 
@@ -202,7 +208,7 @@ pub(super) struct Key {
 /// The current name of the user of a row.
 const USER: &str = "coalesce(directories.email, directory)";
 
-const USERS: &str = "LEFT JOIN usage.directories USING (directory)";
+pub(super) const USERS: &str = "LEFT JOIN usage.directories USING (directory)";
 
 /// The types of sub-agents from the calls that started them. A sub-agent's own file does not
 /// contain its type.
@@ -257,13 +263,13 @@ impl Key {
 
 /// The conditions of a report, over any rollup.
 pub(super) struct Conditions {
-    sql: String,
-    parameters: Vec<Value>,
+    pub(super) sql: String,
+    pub(super) parameters: Vec<Value>,
     needs_users: bool,
 }
 
 impl Conditions {
-    fn of(filter: &ReportFilter) -> Self {
+    pub(super) fn of(filter: &ReportFilter) -> Self {
         let mut conditions = vec!["true"];
         let mut parameters = Vec::new();
         let mut bound = |condition, day: Option<Date>| {
@@ -308,11 +314,11 @@ impl Conditions {
 }
 
 /// A database transaction in which the rollups are current.
-struct ReadSnapshot {
+pub(super) struct ReadSnapshot {
     /// The connection with the open transaction. Dropping it ends the transaction.
-    connection: Connection,
+    pub(super) connection: Connection,
     /// Every session that was committed before this time is included.
-    as_of: UtcMicros,
+    pub(super) as_of: UtcMicros,
 }
 
 impl ReadSnapshot {
@@ -329,7 +335,7 @@ impl ReadSnapshot {
     }
 
     /// `None` if `usage` never ran.
-    fn open(
+    pub(super) fn open(
         store: &Store,
         prices: &PriceTable,
         clock: &Arc<dyn Clock>,
@@ -435,6 +441,8 @@ fn totals(row: &SqlRow<'_>) -> duckdb::Result<UsageTotals> {
         unpriced_messages: row.get(14)?,
         unrecorded_runs: 0,
         unrecorded_tokens: 0,
+        agent_cost_usd: None,
+        agent_output_tokens: None,
     })
 }
 
@@ -459,7 +467,7 @@ fn calls(row: &SqlRow<'_>) -> duckdb::Result<ToolCalls> {
 }
 
 /// Parses a decimal with twelve decimals from a text column.
-fn usd(row: &SqlRow<'_>, index: usize) -> duckdb::Result<Option<Usd>> {
+pub(super) fn usd(row: &SqlRow<'_>, index: usize) -> duckdb::Result<Option<Usd>> {
     let text: Option<String> = row.get(index)?;
     let digits = |text: String| text.replace('.', "").parse::<i128>().ok();
     Ok(text
@@ -467,7 +475,7 @@ fn usd(row: &SqlRow<'_>, index: usize) -> duckdb::Result<Option<Usd>> {
         .map(|pico_dollars| Usd { pico_dollars }))
 }
 
-fn texts(value: Value) -> Vec<String> {
+pub(super) fn texts(value: Value) -> Vec<String> {
     let Value::List(values) = value else {
         return Vec::new();
     };

@@ -29,7 +29,8 @@ pub(super) const EVENT_KEY: &str = "coalesce(event_key, tool_id)";
 /// precedes others, then the main conversation precedes sidechains, then the file that ended first
 /// precedes its forks. Ties are broken by path, so that the result does not depend on the order of
 /// processing.
-const ORIGINAL_FIRST: &str = "file_started_at NULLS LAST, coalesce(NOT is_own_session, false),
+pub(super) const ORIGINAL_FIRST: &str =
+    "file_started_at NULLS LAST, coalesce(NOT is_own_session, false),
     coalesce(is_sidechain, false), file_ended_at NULLS LAST, session_file, line";
 
 /// Separates rows of a `usage` table by whether their key occurs more than once. `copies` contains
@@ -40,7 +41,7 @@ const ORIGINAL_FIRST: &str = "file_started_at NULLS LAST, coalesce(NOT is_own_se
 ///
 /// If several users have copies, those of the user whose copy was processed in the earliest run
 /// count. A later transcript cannot claim another user's usage.
-fn with_copies(source: &str, key: &str) -> String {
+pub(super) fn with_copies(source: &str, key: &str) -> String {
     format!(
         "shared AS MATERIALIZED (
     SELECT hash({key}) AS key_hash FROM {source} AS row_of WHERE {key} IS NOT NULL

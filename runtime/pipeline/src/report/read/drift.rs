@@ -1,0 +1,76 @@
+//! The agent's own totals, next to ours.
+//!
+//! Since version 2.1.248, agents write cumulative totals into interactive sessions. They include
+//! requests that are in no transcript, such as those for titles, and the final counts of
+//! sub-agents, which agents often do not write.
+
+use std::collections::HashMap;
+
+use duckdb::Connection;
+use session_pipeline_store::StoreError;
+use session_pipeline_store::money::Usd;
+
+use crate::report::{UsageReport, UsageTotals};
+
+struct AgentTotal {
+    /// `None` if the agent knew no price for some model.
+    cost: Option<Usd>,
+    output_tokens: i64,
+}
+
+/// Adds the agent's totals to the rows of a report by session, and to its totals.
+pub(super) fn add_agent_totals(
+    connection: &Connection,
+    report: &mut UsageReport,
+) -> Result<(), StoreError> {
+    let known = agent_totals(connection)?;
+    let (mut cost, mut output_tokens) = (None, None);
+    for row in &mut report.rows {
+        let Some(agent) = row.key.as_ref().and_then(|key| known.get(key)) else {
+            continue;
+        };
+        add(&mut row.totals.agent_cost_usd, agent.cost);
+        row.totals.agent_output_tokens = Some(agent.output_tokens);
+        add(&mut cost, agent.cost);
+        output_tokens = Some(
+            agent
+                .output_tokens
+                .saturating_add(output_tokens.unwrap_or(0)),
+        );
+    }
+    let totals: &mut UsageTotals = &mut report.totals;
+    (totals.agent_cost_usd, totals.agent_output_tokens) = (cost, output_tokens);
+    Ok(())
+}
+
+fn add(sum: &mut Option<Usd>, cost: Option<Usd>) {
+    let Some(cost) = cost else { return };
+    let pico_dollars = sum.map_or(0, |sum| sum.pico_dollars);
+    *sum = Some(Usd {
+        pico_dollars: pico_dollars.saturating_add(cost.pico_dollars),
+    });
+}
+
+/// The latest totals of each session. A fork repeats those of its original under the same id.
+fn agent_totals(connection: &Connection) -> Result<HashMap<String, AgentTotal>, StoreError> {
+    let sql = "SELECT session_id,
+            CAST(CAST(CASE WHEN NOT bool_or(has_unknown_model_cost) THEN max(total_cost_usd) END AS DECIMAL(38, 12)) AS VARCHAR),
+            CAST(sum(output_tokens) AS BIGINT)
+        FROM (
+            SELECT *, rank() OVER (PARTITION BY session_id ORDER BY occurred_at DESC NULLS LAST, session_file) AS place
+            FROM usage.agent_totals WHERE total_cost_usd BETWEEN 0 AND 1e15
+        ) WHERE place = 1 GROUP BY session_id";
+    let rows = || -> duckdb::Result<HashMap<_, _>> {
+        let mut statement = connection.prepare(sql)?;
+        let rows = statement.query_map([], |row| {
+            let output_tokens: Option<i64> = row.get(2)?;
+            let total = AgentTotal {
+                cost: super::usd(row, 1)?,
+                output_tokens: output_tokens.unwrap_or(0),
+            };
+            Ok((row.get(0)?, total))
+        })?;
+        rows.collect()
+    };
+    rows().map_err(StoreError::database("run the report"))
+}

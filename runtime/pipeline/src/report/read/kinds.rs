@@ -1,0 +1,39 @@
+//! Types of lines that this version of `usage` does not know. New versions of agents add them, and
+//! what they contain is in no figure.
+
+use duckdb::Connection;
+use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_store::StoreError;
+
+use crate::report::UnknownKind;
+
+/// Maximum number of kinds in a report. A transcript can contain any number.
+const KINDS_MAX: usize = 50;
+
+/// The unknown kinds, the most frequent first.
+pub(super) fn unknown_kinds(connection: &Connection) -> Result<Vec<UnknownKind>, StoreError> {
+    let sql = format!(
+        "SELECT kind, count(DISTINCT session_id), CAST(sum(lines) AS BIGINT), epoch_us(min(first_seen)),
+            epoch_us(max(last_seen)), max(agent_version)
+        FROM usage.unknown_kinds GROUP BY kind ORDER BY 2 DESC, kind LIMIT {KINDS_MAX}"
+    );
+    let rows = || -> duckdb::Result<Vec<UnknownKind>> {
+        let mut statement = connection.prepare(&sql)?;
+        let rows = statement.query_map([], |row| {
+            let time = |index| -> duckdb::Result<Option<String>> {
+                let micros: Option<i64> = row.get(index)?;
+                Ok(micros.map(|micros| UtcMicros(micros).to_string()))
+            };
+            Ok(UnknownKind {
+                kind: row.get(0)?,
+                sessions: row.get(1)?,
+                lines: row.get(2)?,
+                first_seen: time(3)?,
+                last_seen: time(4)?,
+                agent_version: row.get(5)?,
+            })
+        })?;
+        rows.collect()
+    };
+    rows().map_err(StoreError::database("run the report"))
+}
