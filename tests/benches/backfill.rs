@@ -10,7 +10,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use session_pipeline_harness::measure::{BenchSessions, Measurement, child, watched_child};
+use session_pipeline_harness::measure::{
+    BenchSessions, Measurement, run_child, run_child_tracking_memory,
+};
 use session_pipeline_harness::program;
 
 const ROUNDS: usize = 3;
@@ -54,14 +56,14 @@ fn small_sessions(program: &Path) -> Result<(), Box<dyn Error>> {
             .arg("--sessions")
             .arg(&root)
             .args(["run", "usage"]);
-        rates.add(SMALL_SESSIONS as f64 / child(&mut run)?.wall.as_secs_f64());
+        rates.add(SMALL_SESSIONS as f64 / run_child(&mut run)?.wall.as_secs_f64());
     }
     println!("line 7: {rates} sessions/s   must be 2,000, goal 6,000");
     Ok(())
 }
 
 fn much_data(program: &Path) -> Result<(), Box<dyn Error>> {
-    let BenchSessions { root, keys, bytes } = BenchSessions::of_arguments()?;
+    let BenchSessions { root, keys, bytes } = BenchSessions::from_arguments()?;
     let copies = MUCH_BYTES.div_ceil(bytes.max(1));
     let scratch = tempfile::tempdir()?;
     let copied = scratch.path().join("sessions");
@@ -78,7 +80,7 @@ fn much_data(program: &Path) -> Result<(), Box<dyn Error>> {
         .arg("--sessions")
         .arg(&copied)
         .args(["run", "usage"]);
-    let cost = watched_child(&mut run)?;
+    let cost = run_child_tracking_memory(&mut run)?;
     let megabytes = (bytes * copies) as f64 / 1e6;
     let seconds = cost.wall.as_secs_f64();
     println!(

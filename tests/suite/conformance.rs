@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use session_pipeline_bundle::{USAGE, VERIFICATION, faulty};
 use session_pipeline_harness::conformance::{
-    self, ConformanceReport, LAWS, Options, Verdict, VerifyError, sessions_at, verify,
+    self, ConformanceReport, LAWS, Options, Verdict, VerifyError, session_files, verify,
 };
 use session_pipeline_harness::{DataDir, Guest, Subject, Transcript};
 use session_pipeline_host::fault::FaultKind;
@@ -37,7 +37,7 @@ fn held_to_laws(component: &[u8], options: &Options) -> ConformanceReport {
 fn kept(report: &ConformanceReport) -> Vec<PathBuf> {
     let mut laws = report.laws.iter();
     let failure = laws.find_map(|judged| match &judged.verdict {
-        Verdict::Failed(failure) => Some(failure.kept.clone()),
+        Verdict::Failed(failure) => Some(failure.saved.clone()),
         Verdict::Held | Verdict::Untried => None,
     });
     failure.unwrap_or_default()
@@ -46,7 +46,7 @@ fn kept(report: &ConformanceReport) -> Vec<PathBuf> {
 #[test]
 fn the_shipped_processors_keep_all_laws() {
     let options = Options {
-        sessions: sessions_at(&examples()).unwrap(),
+        sessions: session_files(&examples()).unwrap(),
         ..Options::default()
     };
     assert!(options.sessions.len() >= 5, "{options:?}");
@@ -88,7 +88,7 @@ fn the_same_seed_finds_the_same_and_another_one_something_else() {
         let report = held_to_laws(faulty("panics_at_damage").unwrap(), &options);
         let judged = &report.laws[3];
         match &judged.verdict {
-            Verdict::Failed(failure) => (judged.sessions, failure.trial.clone()),
+            Verdict::Failed(failure) => (judged.sessions, failure.input.clone()),
             verdict => panic!("{verdict:?}"),
         }
     };
@@ -124,7 +124,7 @@ fn what_failed_is_kept_and_tried_first_the_next_time() {
             seed: 77,
             ..options
         };
-        assert_eq!(sessions_at(&folder).unwrap().len(), files);
+        assert_eq!(session_files(&folder).unwrap().len(), files);
         let second = held_to_laws(faulty(way).unwrap(), &options);
         assert_eq!((second.failed(), kept(&second)), (vec![law], kept_first));
         let good = held_to_laws(faulty("well_behaved").unwrap(), &options);
@@ -145,17 +145,26 @@ fn a_session_that_is_given_is_tried_too_and_made_shorter() {
     dir.write("ada/given.jsonl", &session);
     let options = Options {
         cases: 1,
-        sessions: sessions_at(&dir.sessions_root()).unwrap(),
+        sessions: session_files(&dir.sessions_root()).unwrap(),
         ..Options::default()
     };
     let report = held_to_laws(faulty("rejects_unknown_events").unwrap(), &options);
     let Verdict::Failed(failure) = &report.laws[2].verdict else {
         panic!("{report}")
     };
-    assert!(failure.given.as_ref().unwrap().ends_with("ada/given.jsonl"));
-    let text = String::from_utf8_lossy(&failure.trial.sessions[0]).into_owned();
+    assert!(
+        failure
+            .source
+            .as_ref()
+            .unwrap()
+            .ends_with("ada/given.jsonl")
+    );
+    let text = String::from_utf8_lossy(&failure.input.sessions[0]).into_owned();
     assert_eq!(text, "{\"type\":\"brand-new\",\"sessionId\":\"s1\"}\n");
-    assert_eq!(failure.why, "it failed: rejected: `brand-new` is unknown");
+    assert_eq!(
+        failure.reason,
+        "it failed: rejected: `brand-new` is unknown"
+    );
 }
 
 #[test]
@@ -166,7 +175,7 @@ fn a_component_that_does_not_say_what_it_is_fails_the_first_law_and_is_tried_on_
         "describe_calls_imports",
     ] {
         let fault = Guest::try_load(faulty(way).unwrap(), &Limits::default()).unwrap_err();
-        let report = conformance::refused(&fault, &Options::default());
+        let report = conformance::rejection_report(&fault, &Options::default());
         assert_eq!(report.failed(), ["describes-itself"]);
         assert!(!report.holds());
         let untried = |verdict: &Verdict| matches!(verdict, Verdict::Untried);
@@ -192,7 +201,10 @@ fn what_needs_a_language_model_is_told_apart_from_what_fails() {
 fn a_session_that_can_not_be_read_and_a_machine_in_the_way_are_no_verdict() {
     let dir = DataDir::new();
     let missing = dir.path().join("missing.jsonl");
-    assert!(matches!(sessions_at(&missing), Err(VerifyError::Io { .. })));
+    assert!(matches!(
+        session_files(&missing),
+        Err(VerifyError::Io { .. })
+    ));
     let options = Options {
         cases: 1,
         sessions: vec![missing],
@@ -216,5 +228,5 @@ fn a_session_that_can_not_be_read_and_a_machine_in_the_way_are_no_verdict() {
 fn a_law_blames_nobody_for_the_kind_of_fault_that_another_law_is_about() {
     let guest = Guest::load(faulty("strays_from_its_tables").unwrap());
     let session = Transcript::new("s1").assistant(|m| m.tool("Bash"));
-    assert_eq!(guest.fail(&session).kind, FaultKind::BadRecord);
+    assert_eq!(guest.expect_fault(&session).kind, FaultKind::BadRecord);
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use life::{ALL_DAYS, Life, SESSIONS};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use session_pipeline_harness::program::Disturbance;
+use session_pipeline_harness::program::Interruption;
 use session_pipeline_harness::{cases, counted, tally};
 use session_pipeline_store::kill_point::POINTS;
 
@@ -34,7 +34,7 @@ fn undisturbed(days: usize) -> &'static BTreeMap<&'static str, Vec<String>> {
         [const { OnceLock::new() }; ALL_DAYS + 1];
     LEFT[days].get_or_init(|| {
         let mut life = Life::prepared();
-        life.live(days, |_, _| Disturbance::None);
+        life.live(days, |_, _| Interruption::None);
         let left = life.end();
         assert_eq!(life.deaths.len(), 0);
         assert!(left["messages"].len() > SESSIONS && left["state"].len() > SESSIONS);
@@ -52,7 +52,7 @@ fn tally_points(life: &Life) {
 fn killed_at_each_point_in_turn_it_ends_as_if_nothing_had_happened() {
     let mut life = Life::from_an_older_database();
     life.live(ALL_DAYS, |_, start| {
-        Disturbance::At((2 * start + 1).to_string())
+        Interruption::At((2 * start + 1).to_string())
     });
     assert_eq!(&life.end(), undisturbed(ALL_DAYS));
     tally_points(&life);
@@ -74,8 +74,8 @@ fn killed_at_every_point_there_is_by_its_name_it_ends_as_if_nothing_had_happened
         };
         // The first start of each run dies there, if it comes there, and the second goes on.
         life.live(DAYS_BY_NAME, |_, start| match start {
-            0 => Disturbance::At(point.to_owned()),
-            _ => Disturbance::None,
+            0 => Interruption::At(point.to_owned()),
+            _ => Interruption::None,
         });
         assert_eq!(
             &life.end(),
@@ -123,7 +123,7 @@ proptest! {
     ) {
         let kills: Vec<Vec<u64>> = std::iter::once(first).chain(others).collect();
         let mut life = Life::prepared();
-        life.live(ALL_DAYS, |day, start| kills[day].get(start).map_or(Disturbance::None, |point| Disturbance::At(point.to_string())));
+        life.live(ALL_DAYS, |day, start| kills[day].get(start).map_or(Interruption::None, |point| Interruption::At(point.to_string())));
         tally_points(&life);
         prop_assert!(!life.deaths.is_empty(), "it was never killed");
         prop_assert_eq!(&life.end(), undisturbed(ALL_DAYS));
@@ -139,7 +139,7 @@ proptest! {
         kills[0].insert(0, first);
         let mut life = Life::prepared();
         life.live(ALL_DAYS, |day, start| {
-            kills[day].get(start).map_or(Disturbance::None, |millis| Disturbance::After(Duration::from_millis(*millis)))
+            kills[day].get(start).map_or(Interruption::None, |millis| Interruption::After(Duration::from_millis(*millis)))
         });
         prop_assert!(!life.deaths.is_empty(), "it was never killed");
         prop_assert_eq!(&life.end(), undisturbed(ALL_DAYS));
@@ -155,8 +155,8 @@ proptest! {
     ) {
         let mut life = Life::prepared();
         life.live(ALL_DAYS, |day, start| match (kills[day], start) {
-            ((point, nth, micros), 0) => Disturbance::At(format!("{point}#{nth}+{micros}")),
-            _ => Disturbance::None,
+            ((point, nth, micros), 0) => Interruption::At(format!("{point}#{nth}+{micros}")),
+            _ => Interruption::None,
         });
         prop_assert!(!life.deaths.is_empty(), "it was never killed");
         prop_assert_eq!(&life.end(), undisturbed(ALL_DAYS));

@@ -117,7 +117,7 @@ fn a_request_reaches_the_model_as_it_was_made_and_the_answer_the_guest() {
         time_left: Duration::from_secs(180),
     };
     assert_eq!(
-        model.asked(),
+        model.requests(),
         [
             asked("What?", Some("Be brief."), Some("{\"type\":\"object\"}")),
             asked("Why?", None, None)
@@ -251,7 +251,7 @@ fn a_session_has_so_much_time_for_all_its_answers_and_is_told_what_is_left() {
         "llm: time-out: the session used all of its 100 s of wall time"
     );
     let left: Vec<u64> = model
-        .asked()
+        .requests()
         .iter()
         .map(|asked| asked.time_left.as_secs())
         .collect();
@@ -277,7 +277,7 @@ fn each_session_has_its_own_time() {
     let pipeline = pipeline.with_language_model(Arc::clone(&model) as Arc<_>);
     assert_eq!(pipeline.run(ASKS).stats.processed, 3);
     let is_whole = |asked: &ReceivedRequest| asked.time_left == Duration::from_secs(180);
-    assert!(model.asked().iter().all(is_whole));
+    assert!(model.requests().iter().all(is_whole));
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn while_a_session_waits_for_an_answer_others_work_in_its_place() {
     let dir = new_dir();
     dir.write("ada/one.jsonl", transcript(&[json!({"ask": "?"})]));
     let model = ScriptedModel::new();
-    model.answer("at last").hold();
+    model.answer("at last").hold_answers();
     let config = Config {
         workers: 1,
         ..dir.config()
@@ -294,10 +294,10 @@ fn while_a_session_waits_for_an_answer_others_work_in_its_place() {
     let pipeline = pipeline.with_language_model(Arc::clone(&model) as Arc<_>);
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| pipeline.run(ASKS).stats);
-        model.wait_until_asked(1);
+        model.wait_for_requests(1);
         // There is one worker, and it waits: with its permit in hand this would never end.
         assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 1);
-        model.let_go();
+        model.release_answers();
         assert_eq!(asking.join().unwrap().processed, 1);
     });
 }
@@ -313,7 +313,7 @@ fn more_sessions_wait_at_once_than_there_are_workers_and_all_come_to_their_end()
         );
         model.answer("yes");
     }
-    model.hold();
+    model.hold_answers();
     let config = Config {
         workers: 2,
         ..dir.config()
@@ -323,9 +323,9 @@ fn more_sessions_wait_at_once_than_there_are_workers_and_all_come_to_their_end()
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| pipeline.run(ASKS).stats);
         // Both workers of this run wait, and another run has two more.
-        model.wait_until_asked(2);
+        model.wait_for_requests(2);
         assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 4);
-        model.let_go();
+        model.release_answers();
         assert_eq!(asking.join().unwrap().processed, 4);
     });
 }
@@ -445,7 +445,7 @@ fn a_processor_without_the_model_that_it_needs_leaves_no_run_and_no_audit_row() 
     let pipeline = TestPipeline::open_with(&dir, own(&dir, in_need()), &components());
     for request in [
         RunRequest::cli(),
-        session_pipeline_harness::pipeline::scheduled(),
+        session_pipeline_harness::pipeline::scheduled_request(),
     ] {
         let result = pipeline.pipeline().run(ASKS, &request, &());
         assert!(matches!(&result, Err(RunError::Registry(error)) if error.is_rejection()));

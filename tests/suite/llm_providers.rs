@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use session_pipeline_harness::llm_server::{ScriptedAct, StopReason, TestPatience, said};
+use session_pipeline_harness::llm_server::{ServerAction, StopReason, TestSleeper, model_answer};
 use session_pipeline_harness::{DataDir, LlmServer};
 use session_pipeline_host::clock::Clock;
 use session_pipeline_host::model::{
@@ -36,7 +36,7 @@ struct Rig {
     server: LlmServer,
     config: Config,
     store: Arc<Store>,
-    patience: Arc<TestPatience>,
+    patience: Arc<TestSleeper>,
     model: Arc<dyn LanguageModel>,
 }
 
@@ -56,7 +56,7 @@ impl Rig {
 
     fn over(dir: DataDir, server: LlmServer, config: Config) -> Self {
         let store = Arc::new(Store::open(&config.store_options(), dir.clock().now()).unwrap());
-        let patience = Arc::new(TestPatience::new(dir.clock()));
+        let patience = Arc::new(TestSleeper::new(dir.clock()));
         let clock = Arc::clone(dir.clock());
         let secrets = LlmSecrets {
             key: ApiKey::new(KEY),
@@ -94,10 +94,10 @@ impl Rig {
 
     /// The class and the number of requests that it took.
     fn class_of(&self, request: &LlmRequest) -> (LlmErrorClass, usize) {
-        let before = self.server.asked().len();
+        let before = self.server.requests().len();
         let error = self.ask(request).unwrap_err();
         assert!(!error.reason.contains("CANARY"), "{error}");
-        (error.class, self.server.asked().len() - before)
+        (error.class, self.server.requests().len() - before)
     }
 }
 
@@ -129,14 +129,14 @@ fn with_schema(prompt: &str) -> LlmRequest {
 #[test]
 fn a_request_goes_over_the_wire_as_anthropic_wants_it() {
     let rig = Rig::new(Provider::Anthropic);
-    rig.server.will_say("hello").will_say(FITS);
+    rig.server.enqueue_answer("hello").enqueue_answer(FITS);
     let response = rig.ask(&plain("Say hello")).unwrap();
     assert_eq!(response.text, "hello");
     assert_eq!(response.model, "claude-haiku-4-5-20251001");
     assert_eq!((response.input_tokens, response.output_tokens), (100, 20));
     assert_eq!(rig.ask(&with_schema("Find")).unwrap().text, FITS);
 
-    let asked = rig.server.asked();
+    let asked = rig.server.requests();
     assert_eq!(asked[0].path, "/v1/messages");
     assert_eq!(asked[0].header("x-api-key"), Some(KEY));
     assert_eq!(asked[0].header("anthropic-version"), Some("2023-06-01"));
@@ -162,14 +162,14 @@ fn a_request_goes_over_the_wire_as_openai_wants_it() {
     let rig = Rig::with(Provider::OpenAiCompat, |config| {
         config.llm.model = "gpt-of-ours".to_owned();
     });
-    rig.server.will_say("hello").will_say(FITS);
+    rig.server.enqueue_answer("hello").enqueue_answer(FITS);
     let response = rig.ask(&plain("Say hello")).unwrap();
     assert_eq!(response.text, "hello");
     assert_eq!(response.model, "local-model");
     assert_eq!((response.input_tokens, response.output_tokens), (100, 20));
     assert_eq!(rig.ask(&with_schema("Find")).unwrap().text, FITS);
 
-    let asked = rig.server.asked();
+    let asked = rig.server.requests();
     assert_eq!(asked[0].path, "/v1/chat/completions");
     assert_eq!(
         asked[0].header("authorization"),
@@ -194,20 +194,20 @@ fn a_request_goes_over_the_wire_as_openai_wants_it() {
 
 #[test]
 fn a_server_that_knows_no_schemas_is_asked_in_the_next_way_and_from_then_on_only_so() {
-    let unknown = ScriptedAct::error(
+    let unknown = ServerAction::error(
         400,
         "invalid_request_error",
         "response_format: unknown schema",
     );
     let rig = Rig::new(Provider::OpenAiCompat);
     rig.server
-        .will(unknown.clone())
-        .will(unknown)
-        .will_say("Here it is:\n```json\n{\"found\":[\"one\"]}\n```\nAnything else?");
+        .enqueue(unknown.clone())
+        .enqueue(unknown)
+        .enqueue_answer("Here it is:\n```json\n{\"found\":[\"one\"]}\n```\nAnything else?");
     assert_eq!(rig.ask(&with_schema("Find")).unwrap().text, FITS);
-    rig.server.will_say(FITS);
+    rig.server.enqueue_answer(FITS);
     rig.ask(&with_schema("Find more")).unwrap();
-    let asked = rig.server.asked();
+    let asked = rig.server.requests();
     let formats = asked
         .iter()
         .map(|asked| asked.body["response_format"]["type"].clone());
@@ -236,8 +236,8 @@ fn a_server_that_knows_no_schemas_is_asked_in_the_next_way_and_from_then_on_only
 fn where_anthropic_knows_no_schemas_a_tool_takes_the_answer() {
     let rig = Rig::new(Provider::Anthropic);
     rig.server
-        .will(ScriptedAct::error(400, "invalid_request_error", "output_config: not supported by this model"))
-        .will(ScriptedAct::answer(
+        .enqueue(ServerAction::error(400, "invalid_request_error", "output_config: not supported by this model"))
+        .enqueue(ServerAction::answer(
             200,
             json!({
                 "model": "claude-old", "stop_reason": "tool_use",
@@ -248,7 +248,7 @@ fn where_anthropic_knows_no_schemas_a_tool_takes_the_answer() {
     let response = rig.ask(&with_schema("Find")).unwrap();
     assert_eq!(response.text, FITS);
     assert_eq!(response.input_tokens, 13, "what was cached was read, too");
-    let body = &rig.server.asked()[1].body;
+    let body = &rig.server.requests()[1].body;
     assert_eq!(
         body["tool_choice"],
         json!({"type": "tool", "name": "answer"})
@@ -258,7 +258,7 @@ fn where_anthropic_knows_no_schemas_a_tool_takes_the_answer() {
 #[test]
 fn the_configuration_says_how_far_down_the_ways_to_json_go() {
     let unknown =
-        || ScriptedAct::error(400, "invalid_request_error", "json_schema is not supported");
+        || ServerAction::error(400, "invalid_request_error", "json_schema is not supported");
     for (allowed, requests) in [
         (StructuredOutput::Strict, 1),
         (StructuredOutput::Json, 2),
@@ -269,7 +269,7 @@ fn the_configuration_says_how_far_down_the_ways_to_json_go() {
                 config.llm.structured_output = allowed;
             });
             for _ in 0..4 {
-                rig.server.will(unknown());
+                rig.server.enqueue(unknown());
             }
             let (class, asked) = rig.class_of(&with_schema("Find"));
             assert_eq!(
@@ -286,22 +286,24 @@ fn a_server_that_wants_the_limit_by_its_new_name_gets_it() {
     let rig = Rig::new(Provider::OpenAiCompat);
     let reason = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.";
     rig.server
-        .will(ScriptedAct::error(400, "invalid_request_error", reason))
-        .will_say("hello");
+        .enqueue(ServerAction::error(400, "invalid_request_error", reason))
+        .enqueue_answer("hello");
     rig.ask(&plain("Say hello")).unwrap();
-    let body = &rig.server.asked()[1].body;
+    let body = &rig.server.requests()[1].body;
     assert_eq!(body["max_completion_tokens"], 100);
     assert!(body.get("max_tokens").is_none());
 }
 
 #[test]
 fn a_cut_off_answer_of_anthropic_gets_more_tokens_and_is_never_taken_for_whole() {
-    let cut = |provider| said(provider, "{\"found\":[\"on", StopReason::Limit, (100, 100));
+    let cut = |provider| model_answer(provider, "{\"found\":[\"on", StopReason::Limit, (100, 100));
     let rig = Rig::new(Provider::Anthropic);
-    rig.server.will(cut(Provider::Anthropic)).will_say(FITS);
+    rig.server
+        .enqueue(cut(Provider::Anthropic))
+        .enqueue_answer(FITS);
     assert_eq!(rig.ask(&with_schema("Find")).unwrap().text, FITS);
     let limits = |rig: &Rig| {
-        let asked = rig.server.asked();
+        let asked = rig.server.requests();
         let limits = asked
             .iter()
             .map(|asked| asked.body["max_tokens"].as_u64().unwrap());
@@ -311,7 +313,7 @@ fn a_cut_off_answer_of_anthropic_gets_more_tokens_and_is_never_taken_for_whole()
 
     let rig = Rig::with(Provider::Anthropic, |config| config.llm.attempts_max = 9);
     for _ in 0..9 {
-        rig.server.will(cut(Provider::Anthropic));
+        rig.server.enqueue(cut(Provider::Anthropic));
     }
     assert_eq!(
         rig.class_of(&with_schema("Find")).0,
@@ -320,7 +322,7 @@ fn a_cut_off_answer_of_anthropic_gets_more_tokens_and_is_never_taken_for_whole()
     assert_eq!(limits(&rig), [100, 200, 400]);
 
     let rig = Rig::new(Provider::OpenAiCompat);
-    rig.server.will(cut(Provider::OpenAiCompat));
+    rig.server.enqueue(cut(Provider::OpenAiCompat));
     assert_eq!(
         rig.class_of(&with_schema("Find")),
         (LlmErrorClass::Malformed, 1)

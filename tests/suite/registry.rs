@@ -225,7 +225,7 @@ fn a_file_that_is_taken_away_takes_its_processor_along_and_leaves_its_rows() {
     let (dir, pipeline) = stage();
     dir.drop_processor(FILE, versioned(1));
     pipeline.run(VERSIONED);
-    dir.take_processor(FILE);
+    dir.remove_processor(FILE);
     look(&pipeline);
     assert_eq!(standing(&pipeline), [""; 0]);
     assert_eq!(

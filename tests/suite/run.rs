@@ -232,7 +232,7 @@ fn the_scheduler_and_the_command_line_see_the_same_candidates_but_for_those_that
         ("waiting 1".to_owned(), 0)
     );
     assert_eq!(
-        summary(&pipeline.run_as(PANICS, pipeline::scheduled()).stats),
+        summary(&pipeline.run_as(PANICS, pipeline::scheduled_request()).stats),
         "waiting 1"
     );
     assert_eq!(summary(&pipeline.run(PANICS).stats), "scanned 1, errors 1");

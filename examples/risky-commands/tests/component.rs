@@ -30,7 +30,7 @@ fn little_memory_is_enough() {
         memory_bytes_max: 4 << 20,
         ..Limits::default()
     };
-    let guest = Guest::load(&COMPONENT).under(&limits);
+    let guest = Guest::load(&COMPONENT).with_limits(&limits);
     let line = [SESSION, b"\n"].concat();
     assert!(guest.extract(line.repeat(2_000)).items > 2_000);
 }

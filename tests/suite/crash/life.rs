@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use session_pipeline_harness::program::{self, Disturbance, ProgramEnd};
+use session_pipeline_harness::program::{self, Interruption, ProgramEnd};
 use session_pipeline_harness::{DataDir, Transcript, tally};
 
 use crate::database::rows;
@@ -129,21 +129,21 @@ impl Life {
     }
 
     fn program(&self, arguments: &[&str]) -> Command {
-        let mut command = program::on(&self.dir);
+        let mut command = program::command_with_data_dir(&self.dir);
         command.arg("--json").args(arguments);
         command
     }
 
     /// Runs a processor until it comes to its end; `disturb` is asked before each start.
-    fn run(&mut self, processor: &str, mut disturb: impl FnMut(usize) -> Disturbance) {
+    fn run(&mut self, processor: &str, mut disturb: impl FnMut(usize) -> Interruption) {
         for start in 0..STARTS_MAX {
             let command = self.program(&["run", processor]);
-            match program::live(command, &self.dir, &disturb(start)) {
-                ProgramEnd::Died(points) => {
+            match program::run(command, &self.dir, &disturb(start)) {
+                ProgramEnd::Killed(points) => {
                     self.deaths.push(points);
                     tally("kills", 1);
                 }
-                ProgramEnd::Came(output) => {
+                ProgramEnd::Exited(output) => {
                     let said = String::from_utf8_lossy(&output.stderr);
                     assert_eq!(output.status.code(), Some(0), "start {start}: {said}");
                     return;
@@ -154,7 +154,7 @@ impl Life {
     }
 
     /// Lives through the first days; `disturb` is asked before each start of each day.
-    pub fn live(&mut self, days: usize, mut disturb: impl FnMut(usize, usize) -> Disturbance) {
+    pub fn live(&mut self, days: usize, mut disturb: impl FnMut(usize, usize) -> Interruption) {
         for (day, happens) in DAYS.iter().enumerate().take(days) {
             happens(&self.dir);
             for processor in PROCESSORS {

@@ -3,7 +3,7 @@
 use std::fs;
 
 use proptest::prelude::*;
-use session_pipeline_harness::fuzz::{damaged_text, fuzz};
+use session_pipeline_harness::fuzz::{fuzz, mutated_text};
 use session_pipeline_pipeline::config::{Config, ConfigOverrides};
 
 const GOOD: [&str; 5] = [
@@ -45,7 +45,7 @@ fn invariant_a_config_file_is_refused_at_a_place_in_it_or_gives_the_same_each_ti
         fs::write(&path, text).unwrap();
         Config::load(&given)
     };
-    fuzz(file!(), &damaged_text(&GOOD, &WORDS), |text| {
+    fuzz(file!(), &mutated_text(&GOOD, &WORDS), |text| {
         match read(&text) {
             Err(error) => {
                 let said = error.to_string();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use session_pipeline_harness::fuzz::{damaged_text, fuzz};
+use session_pipeline_harness::fuzz::{fuzz, mutated_text};
 use session_pipeline_host::manifest::{ColumnKind, ColumnSpec, Manifest, Order, TableSpec};
 
 /// Names, most of them good; and what the database or the host keeps for itself.
@@ -25,7 +25,7 @@ fn name() -> impl Strategy<Value = String> {
     let words = ["-", "_", "A", "é", "\0", "\"", ";", " ", ".", "/", "0"];
     prop_oneof![
         3 => prop::sample::select(vec!["usage", "words", "lines", "found"]).prop_map(ToOwned::to_owned),
-        2 => damaged_text(&good, &words),
+        2 => mutated_text(&good, &words),
     ]
 }
 

@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 
 use proptest::prelude::*;
 use session_pipeline_harness::DataDir;
-use session_pipeline_harness::fuzz::{damaged_text, fuzz};
+use session_pipeline_harness::fuzz::{fuzz, mutated_text};
 use session_pipeline_host::fault::printable;
 use session_pipeline_host::sessions::{SessionsRoot, is_key};
 use session_pipeline_pipeline::token::is_email;
@@ -47,7 +47,7 @@ fn invariant_no_key_of_a_session_leads_out_of_the_root() {
     link("ada/link.jsonl", &outside.join("outside.jsonl"));
     let path = fs::canonicalize(dir.sessions_root()).unwrap();
     let root = SessionsRoot::open(&path).unwrap().unwrap();
-    fuzz(file!(), &damaged_text(&GOOD, &WORDS), |key| {
+    fuzz(file!(), &mutated_text(&GOOD, &WORDS), |key| {
         if let Ok((file, observed)) = root.open_session(&key) {
             let opened = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
             prop_assert!(
@@ -70,7 +70,7 @@ fn invariant_no_key_of_a_session_leads_out_of_the_root() {
 
 #[test]
 fn invariant_names_that_are_accepted_are_plain_and_what_is_shown_is_harmless() {
-    fuzz(file!(), &damaged_text(&GOOD, &WORDS), |name| {
+    fuzz(file!(), &mutated_text(&GOOD, &WORDS), |name| {
         if upload::is_name(&name) {
             prop_assert!(is_plain(&name), "an upload");
             prop_assert!(

@@ -1,7 +1,7 @@
 //! The grammar of schedules.
 
 use proptest::prelude::*;
-use session_pipeline_harness::fuzz::{damaged_text, fuzz};
+use session_pipeline_harness::fuzz::{fuzz, mutated_text};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_pipeline::schedule::Schedule;
 
@@ -28,7 +28,7 @@ fn invariant_a_text_is_refused_at_its_place_or_a_schedule_that_reads_what_it_wri
         "4294967296",
         "-1",
     ];
-    let texts = damaged_text(&good, &words);
+    let texts = mutated_text(&good, &words);
     fuzz(
         file!(),
         &(texts, any::<i64>(), any::<i64>()),

@@ -10,7 +10,7 @@ use md5::{Digest as _, Md5};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
-use session_pipeline_harness::fuzz::{damaged, damaged_text, fuzz};
+use session_pipeline_harness::fuzz::{fuzz, mutated, mutated_text};
 use session_pipeline_harness::{DataDir, Transcript};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::{ContentHash, Snapshot};
@@ -74,7 +74,7 @@ fn invariant_a_transcript_reads_the_same_in_whatever_chunks_it_comes() {
         b"\n\n\n".to_vec(),
         Vec::new(),
     ];
-    let bytes = damaged(good, &["\n", "\r\n", "\n\n", "\0", "\u{feff}", "{}\n"]);
+    let bytes = mutated(good, &["\n", "\r\n", "\n\n", "\0", "\u{feff}", "{}\n"]);
     let sizes = || {
         vec(
             prop_oneof![Just(0_usize), 1..10_000_usize, Just(usize::MAX)],
@@ -140,7 +140,7 @@ fn invariant_a_line_reads_as_the_json_that_it_is() {
         "\t",
         "\u{feff}",
     ];
-    fuzz(file!(), &damaged_text(&good, &words), |line| {
+    fuzz(file!(), &mutated_text(&good, &words), |line| {
         laws::hold_line(&line).map_err(TestCaseError::fail)
     });
 }
@@ -160,7 +160,7 @@ fn invariant_a_transcript_gives_an_entry_for_every_object_on_its_line() {
     let words = [
         "\n", "\r\n", "{}", "[]", "\"", "\\", "{\"", "}", "1", " ", "\u{feff}", "\0",
     ];
-    fuzz(file!(), &damaged(good, &words), |bytes| {
+    fuzz(file!(), &mutated(good, &words), |bytes| {
         laws::hold_transcript(&bytes).map_err(TestCaseError::fail)
     });
 }

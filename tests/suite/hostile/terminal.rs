@@ -11,7 +11,7 @@ const PAINT: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\r\u{8}";
 
 /// What the program prints for people on both streams, with its exit code.
 fn check(dir: &DataDir, arguments: &[&str]) -> (i32, String) {
-    let mut command = program::in_folder(dir);
+    let mut command = program::command(dir);
     command.envs(compiled::environment());
     let output = command.args(arguments).output().unwrap();
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());

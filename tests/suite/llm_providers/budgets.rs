@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::cases;
-use session_pipeline_harness::llm_server::{ScriptedAct, StopReason, said};
+use session_pipeline_harness::llm_server::{ServerAction, StopReason, model_answer};
 use session_pipeline_host::model::{LlmCaller, LlmErrorClass};
 use session_pipeline_pipeline::config::Provider;
 
@@ -45,7 +45,7 @@ fn each_budget_of_requests_ends_what_it_is_for_and_no_more() {
             budget.calls_max = 2;
         });
         for text in ["1", "2", "3", "4", "5"] {
-            rig.server.will_say(text);
+            rig.server.enqueue_answer(text);
         }
         rig.ask(&plain("one")).unwrap();
         rig.ask(&plain("two")).unwrap();
@@ -72,7 +72,7 @@ fn a_request_that_could_go_over_a_budget_of_tokens_is_not_sent() {
     let rig = Rig::with(Provider::OpenAiCompat, |config| {
         config.llm.budgets.day.tokens_max = 5_000;
     });
-    rig.server.will_say("hello");
+    rig.server.enqueue_answer("hello");
     let mut large = plain("Say hello");
     large.max_tokens = 4_900;
     assert_eq!(rig.class_of(&large), (LlmErrorClass::Budget, 0));
@@ -80,7 +80,7 @@ fn a_request_that_could_go_over_a_budget_of_tokens_is_not_sent() {
     rig.ask(&large).unwrap();
     // It came to 120 tokens, so that there is room again.
     large.prompt.push('!');
-    rig.server.will_say("hello");
+    rig.server.enqueue_answer("hello");
     rig.ask(&large).unwrap();
 }
 
@@ -91,7 +91,8 @@ fn repeated_requests_are_paid_for_from_the_same_budget() {
         config.llm.attempts_max = 5;
     });
     for _ in 0..5 {
-        rig.server.will(ScriptedAct::error(500, "api_error", ""));
+        rig.server
+            .enqueue(ServerAction::error(500, "api_error", ""));
     }
     assert_eq!(rig.class_of(&plain("one")), (LlmErrorClass::Budget, 2));
 }
@@ -101,21 +102,21 @@ fn a_day_is_one_day_over_restarts_and_the_next_one_has_its_own_budget() {
     let rig = Rig::with(Provider::Anthropic, |config| {
         config.llm.budgets.day.calls_max = 1;
     });
-    rig.server.will_say("one");
+    rig.server.enqueue_answer("one");
     rig.ask(&plain("one")).unwrap();
     let rig = rig.restarted();
     assert_eq!(rig.class_of(&plain("two")), (LlmErrorClass::Budget, 0));
     rig.dir.clock().advance(DAY - Duration::from_micros(1));
     assert_eq!(rig.class_of(&plain("two")), (LlmErrorClass::Budget, 0));
     rig.dir.clock().advance(Duration::from_micros(1));
-    rig.server.will_say("two");
+    rig.server.enqueue_answer("two");
     rig.ask(&plain("two")).unwrap();
 }
 
 #[test]
 fn what_nobody_knows_the_end_of_stays_reserved() {
     let rig = Rig::new(Provider::Anthropic);
-    rig.server.will(ScriptedAct::Silence);
+    rig.server.enqueue(ServerAction::Silence);
     let hurried = LlmCaller {
         time_left: Duration::from_millis(200),
         ..caller()
@@ -131,14 +132,14 @@ fn what_nobody_knows_the_end_of_stays_reserved() {
 fn tokens_and_cost_are_recorded_with_the_run() {
     let rig = Rig::new(Provider::Anthropic);
     rig.server
-        .will(ScriptedAct::error(529, "overloaded_error", ""))
-        .will(said(
+        .enqueue(ServerAction::error(529, "overloaded_error", ""))
+        .enqueue(model_answer(
             Provider::Anthropic,
             "hello",
             StopReason::Done,
             (1_000_000, 200_000),
         ))
-        .will_say("bye");
+        .enqueue_answer("bye");
     rig.ask(&plain("one")).unwrap();
     rig.model.complete(&plain("two"), other_run()).unwrap();
     let spent = rig.store.llm_use("run-1").unwrap();
@@ -176,7 +177,7 @@ fn a_model_without_a_price_costs_nobody_knows_what() {
     let rig = Rig::with(Provider::OpenAiCompat, |config| {
         config.llm.model = "of-ours".to_owned()
     });
-    rig.server.will_say("hello");
+    rig.server.enqueue_answer("hello");
     rig.ask(&plain("one")).unwrap();
     let spent = rig.store.llm_use("run-1").unwrap();
     assert_eq!((spent.calls, spent.unpriced_calls), (1, 1));
@@ -204,11 +205,11 @@ proptest! {
             request.max_tokens = max_tokens;
             let output = output.min(u64::from(max_tokens));
             // What a budget kept from being asked.
-            rig.server.forget();
+            rig.server.clear_script();
             if fails {
-                rig.server.will(ScriptedAct::error(529, "overloaded_error", ""));
+                rig.server.enqueue(ServerAction::error(529, "overloaded_error", ""));
             }
-            rig.server.will(said(Provider::Anthropic, "yes", StopReason::Done, (50, output)));
+            rig.server.enqueue(model_answer(Provider::Anthropic, "yes", StopReason::Done, (50, output)));
             if rig.model.complete(&request, callers[who]).is_ok() {
                 spent_by_us += 50 + output;
             }

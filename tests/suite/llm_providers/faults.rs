@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_pipeline_harness::llm_server::{ScriptedAct, StopReason, said};
+use session_pipeline_harness::llm_server::{ServerAction, StopReason, model_answer};
 use session_pipeline_host::model::{LlmCaller, LlmErrorClass};
 use session_pipeline_pipeline::config::Provider;
 
@@ -80,7 +80,8 @@ fn every_status_has_its_class_and_only_what_may_pass_is_asked_again() {
         ] {
             let rig = Rig::new(provider);
             for _ in 0..times {
-                rig.server.will(ScriptedAct::error(status, name, message));
+                rig.server
+                    .enqueue(ServerAction::error(status, name, message));
             }
             let found = rig.class_of(&plain("Say hello"));
             assert_eq!(
@@ -102,12 +103,12 @@ fn every_status_has_its_class_and_only_what_may_pass_is_asked_again() {
 fn what_only_the_operator_can_help_ends_the_run_and_the_next_one_asks_again() {
     let rig = Rig::new(Provider::Anthropic);
     rig.server
-        .will(ScriptedAct::error(
+        .enqueue(ServerAction::error(
             401,
             "authentication_error",
             "invalid x-api-key",
         ))
-        .will_say("hello");
+        .enqueue_answer("hello");
     let error = rig.ask(&plain("one")).unwrap_err();
     insta::assert_snapshot!(
         error.reason.replace(&rig.server.url(), "[server]"),
@@ -127,16 +128,16 @@ fn what_only_the_operator_can_help_ends_the_run_and_the_next_one_asks_again() {
 fn an_outage_that_passes_costs_nobody_anything_but_time() {
     for provider in BOTH {
         for act in [
-            ScriptedAct::answer(500, "<html>oops</html>"),
-            ScriptedAct::answer(529, "{}"),
-            ScriptedAct::Reset,
-            ScriptedAct::HalfAnswer,
+            ServerAction::answer(500, "<html>oops</html>"),
+            ServerAction::answer(529, "{}"),
+            ServerAction::Reset,
+            ServerAction::HalfAnswer,
         ] {
             let rig = Rig::new(provider);
             rig.server
-                .will(act.clone())
-                .will(act.clone())
-                .will_say("hello");
+                .enqueue(act.clone())
+                .enqueue(act.clone())
+                .enqueue_answer("hello");
             assert_eq!(
                 rig.ask(&plain("Say hello")).unwrap().text,
                 "hello",
@@ -171,9 +172,9 @@ fn a_server_that_is_not_there_is_unavailable() {
 #[test]
 fn silence_and_an_answer_that_stalls_end_with_the_sessions_time() {
     for provider in BOTH {
-        for act in [ScriptedAct::Silence, ScriptedAct::Stall] {
+        for act in [ServerAction::Silence, ServerAction::Stall] {
             let rig = Rig::new(provider);
-            rig.server.will(act);
+            rig.server.enqueue(act);
             let hurried = LlmCaller {
                 time_left: Duration::from_millis(300),
                 ..caller()
@@ -183,7 +184,7 @@ fn silence_and_an_answer_that_stalls_end_with_the_sessions_time() {
                 .complete(&plain("Say hello"), hurried)
                 .unwrap_err();
             assert_eq!(error.class, LlmErrorClass::TimeOut, "{error}");
-            assert_eq!(rig.server.asked().len(), 1);
+            assert_eq!(rig.server.requests().len(), 1);
         }
     }
 }
@@ -199,8 +200,8 @@ fn retry_after_is_waited_for_by_everybody() {
     ] {
         let rig = Rig::new(Provider::Anthropic);
         rig.server
-            .will(ScriptedAct::error(429, "rate_limit_error", "").with("retry-after", asks))
-            .will_say("hello");
+            .enqueue(ServerAction::error(429, "rate_limit_error", "").with("retry-after", asks))
+            .enqueue_answer("hello");
         rig.ask(&plain("Say hello")).unwrap();
         let waited = rig.patience.elapsed().as_secs();
         // Our own pause before the second attempt counts towards it.
@@ -214,8 +215,8 @@ fn retry_after_is_waited_for_by_everybody() {
 #[test]
 fn nobody_asks_while_a_provider_wants_to_be_left_alone_and_absurd_wishes_are_cut() {
     let rig = Rig::new(Provider::Anthropic);
-    let slow = ScriptedAct::error(429, "rate_limit_error", "").with("retry-after", "999999999999");
-    rig.server.will(slow).will_say("hello");
+    let slow = ServerAction::error(429, "rate_limit_error", "").with("retry-after", "999999999999");
+    rig.server.enqueue(slow).enqueue_answer("hello");
     assert_eq!(rig.class_of(&plain("one")), (LlmErrorClass::RateLimited, 1));
     // Another session, another run: the wish was one to all of us.
     let other = LlmCaller {
@@ -225,7 +226,7 @@ fn nobody_asks_while_a_provider_wants_to_be_left_alone_and_absurd_wishes_are_cut
     };
     let error = rig.model.complete(&plain("two"), other).unwrap_err();
     assert_eq!(error.class, LlmErrorClass::RateLimited);
-    assert_eq!(rig.server.asked().len(), 1);
+    assert_eq!(rig.server.requests().len(), 1);
     rig.dir.clock().advance(Duration::from_secs(15 * 60));
     assert_eq!(rig.ask(&plain("two")).unwrap().text, "hello");
 }
@@ -234,7 +235,8 @@ fn nobody_asks_while_a_provider_wants_to_be_left_alone_and_absurd_wishes_are_cut
 fn a_provider_that_keeps_failing_is_left_alone_and_then_asked_once() {
     let rig = Rig::with(Provider::Anthropic, |config| config.llm.attempts_max = 1);
     for _ in 0..6 {
-        rig.server.will(ScriptedAct::error(500, "api_error", ""));
+        rig.server
+            .enqueue(ServerAction::error(500, "api_error", ""));
     }
     for _ in 0..5 {
         assert_eq!(rig.class_of(&plain("one")), (LlmErrorClass::Unavailable, 1));
@@ -253,11 +255,11 @@ fn a_provider_that_keeps_failing_is_left_alone_and_then_asked_once() {
         "twice as long"
     );
     rig.dir.clock().advance(Duration::from_secs(1));
-    rig.server.will_say("hello");
+    rig.server.enqueue_answer("hello");
     assert_eq!(rig.ask(&plain("one")).unwrap().text, "hello");
     rig.server
-        .will(ScriptedAct::error(500, "api_error", ""))
-        .will_say("hello");
+        .enqueue(ServerAction::error(500, "api_error", ""))
+        .enqueue_answer("hello");
     assert_eq!(rig.class_of(&plain("two")), (LlmErrorClass::Unavailable, 1));
     rig.ask(&plain("two")).unwrap();
 }
@@ -266,11 +268,11 @@ fn a_provider_that_keeps_failing_is_left_alone_and_then_asked_once() {
 fn a_refusal_is_one_and_so_is_an_empty_answer() {
     for provider in BOTH {
         for act in [
-            said(provider, "", StopReason::Refusal, (10, 1)),
-            said(provider, " \n", StopReason::Done, (10, 1)),
+            model_answer(provider, "", StopReason::Refusal, (10, 1)),
+            model_answer(provider, " \n", StopReason::Done, (10, 1)),
         ] {
             let rig = Rig::new(provider);
-            rig.server.will(act);
+            rig.server.enqueue(act);
             assert_eq!(
                 rig.class_of(&with_schema("Find")),
                 (LlmErrorClass::Refused, 1)
@@ -312,8 +314,8 @@ fn a_body_that_is_no_answer_is_asked_for_once_more_and_then_malformed() {
         for body in NO_ANSWERS.into_iter().chain([deep.as_str()]) {
             let rig = Rig::new(provider);
             rig.server
-                .will(ScriptedAct::answer(200, body))
-                .will(ScriptedAct::answer(200, body));
+                .enqueue(ServerAction::answer(200, body))
+                .enqueue(ServerAction::answer(200, body));
             let found = rig.class_of(&with_schema("Find"));
             let short: String = body.chars().take(80).collect();
             assert_eq!(
@@ -349,7 +351,7 @@ fn a_document_that_does_not_fit_the_schema_is_malformed_and_fields_beyond_it_are
             ("nothing found", false),
         ] {
             let rig = Rig::new(provider);
-            rig.server.will_say(text).will_say(text);
+            rig.server.enqueue_answer(text).enqueue_answer(text);
             match rig.ask(&with_schema("Find")) {
                 Ok(response) => {
                     assert!(fits, "{provider:?}: {text}");
@@ -367,7 +369,7 @@ fn a_document_that_does_not_fit_the_schema_is_malformed_and_fields_beyond_it_are
 #[test]
 fn an_answer_without_end_is_not_read_to_its_end() {
     let rig = Rig::new(Provider::Anthropic);
-    rig.server.will(ScriptedAct::Flood(9 << 20));
+    rig.server.enqueue(ServerAction::Flood(9 << 20));
     assert_eq!(
         rig.class_of(&plain("Say hello")),
         (LlmErrorClass::TooLarge, 1)
@@ -377,25 +379,25 @@ fn an_answer_without_end_is_not_read_to_its_end() {
 #[test]
 fn nobody_is_led_elsewhere() {
     let elsewhere = session_pipeline_harness::LlmServer::start(Provider::Anthropic);
-    elsewhere.will_say("gotcha");
+    elsewhere.enqueue_answer("gotcha");
     let rig = Rig::new(Provider::Anthropic);
     rig.server
-        .will(ScriptedAct::answer(307, "").with("location", elsewhere.url()));
+        .enqueue(ServerAction::answer(307, "").with("location", elsewhere.url()));
     assert_eq!(
         rig.class_of(&plain("Say hello")),
         (LlmErrorClass::Unavailable, 1)
     );
-    assert!(elsewhere.asked().is_empty());
+    assert!(elsewhere.requests().is_empty());
 }
 
 #[test]
 fn what_is_under_way_is_broken_off_when_the_process_ends() {
     let rig = Rig::new(Provider::Anthropic);
-    rig.server.will(ScriptedAct::Silence);
+    rig.server.enqueue(ServerAction::Silence);
     let model = &rig.model;
     let error = std::thread::scope(|scope| {
         let asking = scope.spawn(|| rig.ask(&plain("Say hello")).unwrap_err());
-        while rig.server.asked().is_empty() {
+        while rig.server.requests().is_empty() {
             std::thread::yield_now();
         }
         model.stop();

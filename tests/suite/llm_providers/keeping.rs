@@ -1,6 +1,6 @@
 //! Answers are kept at once: what was answered is never paid for again.
 
-use session_pipeline_harness::llm_server::ScriptedAct;
+use session_pipeline_harness::llm_server::ServerAction;
 use session_pipeline_host::model::{LlmCaller, LlmErrorClass, LlmRequest};
 use session_pipeline_pipeline::config::Provider;
 
@@ -11,7 +11,7 @@ use crate::database::execute;
 fn an_answer_is_kept_for_every_later_run_and_over_restarts() {
     for provider in BOTH {
         let rig = Rig::new(provider);
-        rig.server.will_say(FITS);
+        rig.server.enqueue_answer(FITS);
         let first = rig.ask(&with_schema("Find")).unwrap();
         assert_eq!(rig.ask(&with_schema("Find")).unwrap(), first);
         let rig = rig.restarted();
@@ -24,7 +24,7 @@ fn an_answer_is_kept_for_every_later_run_and_over_restarts() {
             rig.model.complete(&with_schema("Find"), later).unwrap(),
             first
         );
-        assert_eq!(rig.server.asked().len(), 1);
+        assert_eq!(rig.server.requests().len(), 1);
         assert_eq!(rig.store.llm_use("run-9").unwrap().calls, 0);
     }
 }
@@ -62,10 +62,10 @@ fn any_difference_makes_another_request() {
         },
     ];
     for request in std::iter::once(&same).chain(&others) {
-        rig.server.will_say(FITS);
+        rig.server.enqueue_answer(FITS);
         rig.ask(request).unwrap();
     }
-    assert_eq!(rig.server.asked().len(), 1 + others.len());
+    assert_eq!(rig.server.requests().len(), 1 + others.len());
 
     let Rig {
         dir,
@@ -78,15 +78,18 @@ fn any_difference_makes_another_request() {
     drop((store, model));
     config.llm.model = "claude-opus-4-5".to_owned();
     let rig = Rig::over(dir, server, config);
-    rig.server.will_say(FITS);
+    rig.server.enqueue_answer(FITS);
     rig.ask(&same).unwrap();
-    assert_eq!(rig.server.acts_left(), 0, "another model is asked");
+    assert_eq!(rig.server.actions_left(), 0, "another model is asked");
 }
 
 #[test]
 fn what_is_no_good_answer_is_not_kept() {
     let rig = Rig::new(Provider::Anthropic);
-    rig.server.will_say("no JSON").will_say("{}").will_say(FITS);
+    rig.server
+        .enqueue_answer("no JSON")
+        .enqueue_answer("{}")
+        .enqueue_answer(FITS);
     assert_eq!(
         rig.class_of(&with_schema("Find")),
         (LlmErrorClass::Malformed, 2)
@@ -97,22 +100,22 @@ fn what_is_no_good_answer_is_not_kept() {
 #[test]
 fn sessions_that_ask_the_same_at_once_pay_once() {
     let rig = Rig::new(Provider::Anthropic);
-    rig.server.will_say("hello");
+    rig.server.enqueue_answer("hello");
     let texts = std::thread::scope(|scope| {
         let asking = || scope.spawn(|| rig.ask(&plain("Say hello")).unwrap().text);
         let all = [asking(), asking(), asking(), asking()];
         all.map(|one| one.join().unwrap())
     });
     assert_eq!(texts, ["hello"; 4]);
-    assert_eq!(rig.server.asked().len(), 1);
+    assert_eq!(rig.server.requests().len(), 1);
 }
 
 #[test]
 fn when_the_first_of_them_fails_the_next_one_asks() {
     let rig = Rig::with(Provider::Anthropic, |config| config.llm.attempts_max = 1);
     rig.server
-        .will(ScriptedAct::error(500, "api_error", ""))
-        .will_say("hello");
+        .enqueue(ServerAction::error(500, "api_error", ""))
+        .enqueue_answer("hello");
     let results = std::thread::scope(|scope| {
         let asking = || scope.spawn(|| rig.ask(&plain("Say hello")).is_ok());
         [asking(), asking()].map(|one| one.join().unwrap())
@@ -123,7 +126,9 @@ fn when_the_first_of_them_fails_the_next_one_asks() {
 #[test]
 fn what_another_version_kept_is_asked_for_anew() {
     let rig = Rig::new(Provider::Anthropic);
-    rig.server.will_say("hello").will_say("hello again");
+    rig.server
+        .enqueue_answer("hello")
+        .enqueue_answer("hello again");
     rig.ask(&plain("Say hello")).unwrap();
     let Rig {
         dir,
@@ -147,7 +152,7 @@ fn what_another_version_kept_is_asked_for_anew() {
 fn an_answer_is_used_only_for_the_server_that_gave_it() {
     for provider in BOTH {
         let rig = Rig::new(provider);
-        rig.server.will_say("of one");
+        rig.server.enqueue_answer("of one");
         rig.ask(&plain("Say hello")).unwrap();
         let Rig {
             dir,
@@ -164,7 +169,7 @@ fn an_answer_is_used_only_for_the_server_that_gave_it() {
         assert_eq!(stored["address"], address.as_str());
 
         let other = session_pipeline_harness::LlmServer::start(provider);
-        other.will_say("of the other");
+        other.enqueue_answer("of the other");
         config.llm.base_url = other.config().base_url;
         let rig = Rig::over(dir, other, config.clone());
         assert_eq!(rig.ask(&plain("Say hello")).unwrap().text, "of the other");
@@ -191,7 +196,7 @@ fn an_answer_is_used_only_for_the_server_that_gave_it() {
             } = rig;
             drop((store, model));
             config.llm.verify_ssl = false;
-            server.will_say("of anyone");
+            server.enqueue_answer("of anyone");
             Rig::over(dir, server, config)
         };
         assert_eq!(rig.ask(&plain("Say hello")).unwrap().text, "of anyone");

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use session_pipeline_harness::DataDir;
-use session_pipeline_harness::llm_server::ScriptedAct;
+use session_pipeline_harness::llm_server::ServerAction;
 use session_pipeline_host::clock::Clock as _;
 use session_pipeline_host::model::LlmCaller;
 use session_pipeline_pipeline::config::{LlmConfig, Provider};
@@ -134,13 +134,13 @@ fn without_a_key_there_is_no_model_but_a_local_server_needs_none() {
     assert!(session_pipeline_host::model::missing_model_error().contains("ANTHROPIC_API_KEY"));
 
     let server = session_pipeline_harness::LlmServer::start(Provider::OpenAiCompat);
-    server.will_say("hello");
+    server.enqueue_answer("hello");
     config.llm = server.config();
     let local = model(&config).unwrap();
     local
         .complete(&plain("Say hello"), super::caller())
         .unwrap();
-    assert_eq!(server.asked()[0].header("authorization"), None);
+    assert_eq!(server.requests()[0].header("authorization"), None);
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn the_key_is_in_no_error_no_debug_output_and_no_database() {
     // A server that repeats all that it was told.
     for status in [400, 401, 404, 418, 429, 500, 500, 500] {
         rig.server
-            .will(ScriptedAct::error(status, "invalid_request_error", KEY));
+            .enqueue(ServerAction::error(status, "invalid_request_error", KEY));
     }
     let mut said = String::new();
     for (number, run_id) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
@@ -162,11 +162,11 @@ fn the_key_is_in_no_error_no_debug_output_and_no_database() {
     said.push_str(&format!("{:?} {:?}", rig.model, rig.config));
     said.push_str(&format!("{:?}", ApiKey::new(KEY)));
     assert!(!said.contains("CANARY"), "{said}");
-    let last = rig.server.asked().pop().unwrap();
+    let last = rig.server.requests().pop().unwrap();
     assert_eq!(last.header("x-api-key"), Some(KEY), "there it belongs");
     assert!(!last.text.contains("CANARY"), "{}", last.text);
 
-    rig.server.will_say(KEY);
+    rig.server.enqueue_answer(KEY);
     let Rig {
         dir, store, model, ..
     } = rig;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use session_pipeline_harness::llm_server::ScriptedAct;
+use session_pipeline_harness::llm_server::ServerAction;
 use session_pipeline_harness::{DataDir, LlmServer, TestPipeline};
 use session_pipeline_pipeline::config::{Config, Provider};
 use session_pipeline_pipeline::llm::{self, ApiKey, LlmSecrets};
@@ -41,7 +41,7 @@ fn write(dir: &DataDir, key: &str, prompt: &str) {
 fn what_a_guest_asks_is_answered_by_the_provider_and_recorded_with_the_run() {
     for provider in BOTH {
         let server = LlmServer::start(provider);
-        server.will_say("Because.");
+        server.enqueue_answer("Because.");
         let dir = DataDir::new();
         write(&dir, "ada/one.jsonl", "Why?");
         let pipeline = open(&dir, asking(&server, &dir));
@@ -53,7 +53,7 @@ fn what_a_guest_asks_is_answered_by_the_provider_and_recorded_with_the_run() {
             (1, 100, 20)
         );
         drop(pipeline);
-        assert_eq!(server.asked().len(), 1);
+        assert_eq!(server.requests().len(), 1);
         let answers = "SELECT text FROM \"faulty-asks-model\".answers";
         assert_eq!(rows(&dir, answers), ["Because."]);
     }
@@ -62,7 +62,7 @@ fn what_a_guest_asks_is_answered_by_the_provider_and_recorded_with_the_run() {
 #[test]
 fn a_session_that_fails_after_its_answer_pays_nothing_the_next_time() {
     let server = LlmServer::start(Provider::Anthropic);
-    server.will_say("Because.");
+    server.enqueue_answer("Because.");
     let dir = DataDir::new();
     let ask = json!({"ask": "Why?"});
     dir.write(
@@ -73,13 +73,13 @@ fn a_session_that_fails_after_its_answer_pays_nothing_the_next_time() {
     assert_eq!(pipeline.run(ASKS).stats.errors, 1);
     dir.write("ada/one.jsonl", format!("{ask}\n"));
     assert_eq!(pipeline.run(ASKS).stats.processed, 1);
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
 fn a_key_that_is_not_taken_stops_the_run_with_the_reason_and_costs_no_session() {
     let server = LlmServer::start(Provider::Anthropic);
-    server.will(ScriptedAct::error(
+    server.enqueue(ServerAction::error(
         401,
         "authentication_error",
         "invalid x-api-key",
@@ -100,11 +100,11 @@ fn a_key_that_is_not_taken_stops_the_run_with_the_reason_and_costs_no_session() 
     let text = error.to_string();
     assert!(text.contains("the key was rejected"), "{text}");
     assert!(!text.contains("CANARY"), "{text}");
-    assert_eq!(server.asked().len(), 1, "nobody asks in vain");
+    assert_eq!(server.requests().len(), 1, "nobody asks in vain");
 
     // The operator has put it right.
     for _ in 0..4 {
-        server.will_say("Because.");
+        server.enqueue_answer("Because.");
     }
     let ran = pipeline.run(ASKS);
     assert_eq!((ran.stats.processed, ran.stats.errors), (4, 0));
@@ -117,14 +117,14 @@ fn a_key_that_is_not_taken_stops_the_run_with_the_reason_and_costs_no_session() 
 #[test]
 fn a_pipeline_that_stops_waits_for_no_answer() {
     let server = LlmServer::start(Provider::Anthropic);
-    server.will(ScriptedAct::Silence);
+    server.enqueue(ServerAction::Silence);
     let dir = DataDir::new();
     write(&dir, "ada/one.jsonl", "Why?");
     let pipeline = open(&dir, asking(&server, &dir));
     std::thread::scope(|scope| {
         let run = scope
             .spawn(|| pipeline.try_run_as(ASKS, session_pipeline_pipeline::run::RunRequest::cli()));
-        while server.asked().is_empty() {
+        while server.requests().is_empty() {
             std::thread::yield_now();
         }
         pipeline.pipeline().stop();

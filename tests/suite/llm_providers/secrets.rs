@@ -122,7 +122,7 @@ fn what_people_write_stays_as_it_is() {
 fn nothing_of_it_reaches_the_server_nor_the_database() {
     for provider in BOTH {
         let rig = Rig::new(provider);
-        rig.server.will_say("noted");
+        rig.server.enqueue_answer("noted");
         let texts: Vec<String> = canaries().into_iter().map(|(_, text)| text).collect();
         let request = LlmRequest {
             system: Some(texts.join("\n")),
@@ -131,7 +131,7 @@ fn nothing_of_it_reaches_the_server_nor_the_database() {
             json_schema: None,
         };
         rig.ask(&request).unwrap();
-        let sent = rig.server.asked()[0].text.replace("\\n", "\n");
+        let sent = rig.server.requests()[0].text.replace("\\n", "\n");
         for (secret, _) in canaries() {
             assert!(!sent.contains(&secret), "{secret}");
         }

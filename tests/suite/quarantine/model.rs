@@ -371,7 +371,7 @@ struct Blocking<'a>(&'a DataDir);
 
 impl Progress for Blocking<'_> {
     fn planned(&self, _: u64, _: u64) {
-        if self.0.has(KEY) {
+        if self.0.has_session(KEY) {
             self.0.rename(KEY, ASIDE);
             fs::create_dir(self.0.session_path(KEY)).unwrap();
         }
@@ -396,7 +396,7 @@ impl Machine {
     fn run(&mut self, model: &Model, by_person: bool) -> Report {
         let request = match by_person {
             true => RunRequest::cli(),
-            false => pipeline::scheduled(),
+            false => pipeline::scheduled_request(),
         };
         self.pipeline(model);
         let pipeline = self.pipeline.as_ref().unwrap().pipeline();
@@ -405,7 +405,7 @@ impl Machine {
                 let report = pipeline
                     .run(PANICS, &request, &Blocking(&self.dir))
                     .unwrap();
-                if self.dir.has(ASIDE) && model.is_there {
+                if self.dir.has_session(ASIDE) && model.is_there {
                     fs::remove_dir(self.dir.session_path(KEY)).unwrap();
                     self.dir.rename(ASIDE, KEY);
                     self.dir.touch(KEY);

@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use session_pipeline_harness::{DataDir, TestPipeline, alone};
+use session_pipeline_harness::{DataDir, TestPipeline, isolated};
 use session_pipeline_pipeline::run::RunRequest;
 
 use crate::database::{cell, rows};
@@ -26,7 +26,7 @@ fn set_limit(current: u64) {
 
 #[test]
 fn without_descriptors_nothing_is_lost_and_nothing_quarantined() {
-    if !alone::in_child(
+    if !isolated::run_in_child(
         "races::descriptors::without_descriptors_nothing_is_lost_and_nothing_quarantined",
     ) {
         return;

@@ -63,7 +63,7 @@ proptest! {
                 }
                 Action::Take => {
                     if std::mem::take(&mut is_there) {
-                        dir.take_processor(FILE);
+                        dir.remove_processor(FILE);
                     }
                     expected = None;
                 }

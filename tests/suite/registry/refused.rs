@@ -160,7 +160,7 @@ fn of_two_files_of_one_processor_the_first_by_name_has_it() {
     dir.drop_processor("b.wasm", versioned(2));
     look(&pipeline);
     assert_eq!(standing(&pipeline), expected);
-    dir.take_processor("a.wasm");
+    dir.remove_processor("a.wasm");
     look(&pipeline);
     assert_eq!(standing(&pipeline), ["faulty-versioned 2 of b.wasm"]);
     assert_eq!(pipeline.run(VERSIONED).stats.scanned, 0);

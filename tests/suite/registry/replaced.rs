@@ -79,7 +79,7 @@ fn a_run_whose_file_is_taken_away_comes_to_its_end() {
     let (dir, pipeline) = stage();
     dir.drop_processor(FILE, versioned(1));
     let take = Meanwhile(|| {
-        dir.take_processor(FILE);
+        dir.remove_processor(FILE);
         look(&pipeline);
     });
     let run = pipeline

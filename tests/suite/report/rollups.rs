@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use session_pipeline_harness::strategies::{FILES, MessageRecord, sightings};
+use session_pipeline_harness::strategies::{FILES, MessageRecord, message_records};
 use session_pipeline_harness::{DataDir, TestPipeline, Transcript, cases};
 use session_pipeline_host::clock::Clock;
 use session_pipeline_pipeline::config::Config;
@@ -37,7 +37,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let file = 0..FILES.len();
     let step = prop_oneof![
-        4 => (file.clone(), sightings()).prop_map(|(file, sightings)| Step::Write(file, sightings)),
+        4 => (file.clone(), message_records()).prop_map(|(file, sightings)| Step::Write(file, sightings)),
         1 => file.clone().prop_map(Step::Vanish),
         1 => file.prop_map(Step::Forget),
     ];
@@ -68,7 +68,7 @@ fn every_report(pipeline: &TestPipeline) -> Vec<Value> {
 
 fn take(dir: &DataDir, pipeline: &TestPipeline, step: &Step) {
     let delete = |file: &usize| {
-        if dir.has(FILES[*file]) {
+        if dir.has_session(FILES[*file]) {
             dir.delete(FILES[*file]);
         }
     };

@@ -74,7 +74,7 @@ fn run_with_budget(dir: &DataDir, seconds_per_look: u64, budget: Option<u64>) ->
     };
     let pipeline = TestPipeline::open_with(dir, config, &[well_behaved()]);
     dir.clock()
-        .advance_at_each_look(Duration::from_secs(seconds_per_look));
+        .advance_on_each_read(Duration::from_secs(seconds_per_look));
     let time_budget = budget.map(Duration::from_secs);
     let ran = pipeline.run_as(
         WELL_BEHAVED,
@@ -83,7 +83,7 @@ fn run_with_budget(dir: &DataDir, seconds_per_look: u64, budget: Option<u64>) ->
             ..RunRequest::cli()
         },
     );
-    dir.clock().advance_at_each_look(Duration::ZERO);
+    dir.clock().advance_on_each_read(Duration::ZERO);
     ran
 }
 
@@ -150,7 +150,7 @@ fn a_run_tries_one_session_however_little_time_it_has() {
             ..dir.config()
         };
         let pipeline = TestPipeline::open_with(&dir, config, &[well_behaved()]);
-        dir.clock().advance_at_each_look(Duration::from_secs(60));
+        dir.clock().advance_on_each_read(Duration::from_secs(60));
         for left in [2, 1, 0] {
             let request = RunRequest {
                 time_budget: Some(Duration::ZERO),
@@ -159,7 +159,7 @@ fn a_run_tries_one_session_however_little_time_it_has() {
             let stats = pipeline.run_as(WELL_BEHAVED, request).stats;
             assert_eq!((stats.processed, stats.capped), (1, left));
         }
-        dir.clock().advance_at_each_look(Duration::ZERO);
+        dir.clock().advance_on_each_read(Duration::ZERO);
     }
 }
 

@@ -364,7 +364,7 @@ fn a_guest_that_claims_the_name_of_another_is_unavailable_and_the_other_is_not()
     let usage = usage();
     let pipeline = TestPipeline::open(&dir, &[("faulty-raw", component), usage]);
     let error = pipeline.pipeline().processor("faulty-raw").unwrap_err();
-    let text = session_pipeline_harness::pipeline::chain(&error);
+    let text = session_pipeline_harness::pipeline::error_text(&error);
     assert!(
         text.contains("the component reports the name `usage`"),
         "{text}"

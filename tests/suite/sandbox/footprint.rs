@@ -7,7 +7,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use session_pipeline_bundle::FAULTY;
 use session_pipeline_harness::measure::Footprint;
-use session_pipeline_harness::{DataDir, TestPipeline, alone, cases};
+use session_pipeline_harness::{DataDir, TestPipeline, cases, isolated};
 use session_pipeline_host::limits::Limits;
 use session_pipeline_pipeline::config::Config;
 
@@ -33,7 +33,7 @@ fn assert_no_more(before: Footprint, after: Footprint) {
 
 #[test]
 fn misbehaviour_leaves_neither_threads_nor_descriptors_nor_memory() {
-    if !alone::in_child(
+    if !isolated::run_in_child(
         "sandbox::footprint::misbehaviour_leaves_neither_threads_nor_descriptors_nor_memory",
     ) {
         return;
@@ -76,7 +76,7 @@ fn misbehaviour_leaves_neither_threads_nor_descriptors_nor_memory() {
 
 #[test]
 fn components_of_chance_leave_neither_threads_nor_descriptors_nor_memory() {
-    if !alone::in_child(
+    if !isolated::run_in_child(
         "sandbox::footprint::components_of_chance_leave_neither_threads_nor_descriptors_nor_memory",
     ) {
         return;

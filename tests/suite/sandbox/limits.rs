@@ -15,7 +15,7 @@ fn a_session_may_burn_its_fuel_and_little_more() {
     let guest = guest("well_behaved");
     let fuel = guest.process(QUIET).cost.fuel;
     let with = |fuel_base| {
-        guest.under(&Limits {
+        guest.with_limits(&Limits {
             fuel_base,
             fuel_per_byte: 0,
             ..small()
@@ -23,7 +23,7 @@ fn a_session_may_burn_its_fuel_and_little_more() {
     };
     assert_eq!(with(fuel).extract(QUIET).items, 2);
     // What is used up shows only where a function or a round of a loop begins.
-    let fault = with(fuel - fuel / 10).fail(QUIET);
+    let fault = with(fuel - fuel / 10).expect_fault(QUIET);
     assert_eq!(fault.kind, FaultKind::OutOfFuel);
 }
 
@@ -33,13 +33,13 @@ fn every_byte_of_a_session_brings_fuel() {
     let fuel_base = guest.process(QUIET).cost.fuel;
     let long = QUIET.repeat(100);
     let with = |fuel_per_byte| {
-        guest.under(&Limits {
+        guest.with_limits(&Limits {
             fuel_base,
             fuel_per_byte,
             ..small()
         })
     };
-    assert_eq!(with(0).fail(&long).kind, FaultKind::OutOfFuel);
+    assert_eq!(with(0).expect_fault(&long).kind, FaultKind::OutOfFuel);
     assert_eq!(with(2_000).extract(&long).items, 200);
 }
 
@@ -50,20 +50,23 @@ fn a_session_may_use_its_memory_to_the_last_page() {
     let session = "x".repeat(2 << 20);
     let peak = usize::try_from(guest.process(&session).cost.peak_memory).unwrap();
     let with = |memory_bytes_max| {
-        guest.under(&Limits {
+        guest.with_limits(&Limits {
             memory_bytes_max,
             ..small()
         })
     };
     assert_eq!(with(peak).extract(&session).items, 1);
-    assert_eq!(with(peak - 1).fail(&session).kind, FaultKind::MemoryLimit);
+    assert_eq!(
+        with(peak - 1).expect_fault(&session).kind,
+        FaultKind::MemoryLimit
+    );
 }
 
 #[test]
 fn a_session_may_have_as_many_bytes_as_the_limit() {
     let guest = guest("well_behaved");
     let with = |bytes: usize| {
-        guest.under(&Limits {
+        guest.with_limits(&Limits {
             session_bytes_max: bytes as u64,
             ..small()
         })
@@ -80,13 +83,13 @@ fn a_session_may_have_as_many_bytes_as_the_limit() {
 fn a_session_may_record_as_many_rows_as_the_limit() {
     let guest = guest("well_behaved");
     let with = |rows_max| {
-        guest.under(&Limits {
+        guest.with_limits(&Limits {
             rows_max,
             ..small()
         })
     };
     assert_eq!(with(2).extract(QUIET).rows("lines", "line"), ["1", "2"]);
-    assert_eq!(with(1).fail(QUIET).kind, FaultKind::OutputLimit);
+    assert_eq!(with(1).expect_fault(QUIET).kind, FaultKind::OutputLimit);
 }
 
 #[test]
@@ -95,22 +98,25 @@ fn a_row_may_have_as_many_bytes_as_the_limit() {
     let row_bytes = 8 + 8 + "{\"n\":1}".len() as u64;
     let guest = guest("well_behaved");
     let with = |one_row_bytes_max| {
-        guest.under(&Limits {
+        guest.with_limits(&Limits {
             one_row_bytes_max,
             ..small()
         })
     };
     assert_eq!(with(row_bytes).extract(QUIET).items, 2);
-    assert_eq!(with(row_bytes - 1).fail(QUIET).kind, FaultKind::BadRecord);
+    assert_eq!(
+        with(row_bytes - 1).expect_fault(QUIET).kind,
+        FaultKind::BadRecord
+    );
 
     let with = |row_bytes_max| {
-        guest.under(&Limits {
+        guest.with_limits(&Limits {
             row_bytes_max,
             ..small()
         })
     };
     assert_eq!(with(2 * row_bytes).extract(QUIET).items, 2);
-    let fault = with(2 * row_bytes - 1).fail(QUIET);
+    let fault = with(2 * row_bytes - 1).expect_fault(QUIET);
     assert_eq!(fault.kind, FaultKind::OutputLimit);
 }
 
@@ -118,13 +124,16 @@ fn a_row_may_have_as_many_bytes_as_the_limit() {
 fn a_call_may_hand_over_what_the_limit_allows() {
     let guest = guest("floods_one_call");
     let with = |call_bytes_max| {
-        guest.under(&Limits {
+        guest.with_limits(&Limits {
             call_bytes_max,
             ..small()
         })
     };
     assert_eq!(with(64 << 20).extract(MISBEHAVE).items, 3);
-    assert_eq!(with(16 << 20).fail(MISBEHAVE).kind, FaultKind::OutputLimit);
+    assert_eq!(
+        with(16 << 20).expect_fault(MISBEHAVE).kind,
+        FaultKind::OutputLimit
+    );
 }
 
 #[test]
@@ -133,7 +142,10 @@ fn a_log_within_its_limit_is_kept_whole() {
         log_bytes_max: 4 << 20,
         ..small()
     };
-    let log = guest("floods_log").under(&roomy).process(MISBEHAVE).log;
+    let log = guest("floods_log")
+        .with_limits(&roomy)
+        .process(MISBEHAVE)
+        .log;
     assert_eq!(log.len(), 2_000, "a thousand messages and as many lines");
     assert!(!log.iter().any(is_note));
 }
@@ -143,20 +155,23 @@ fn a_session_may_call_the_host_as_often_as_the_limit() {
     // A thousand messages and a thousand lines on standard error, each of more than one call.
     let guest = guest("floods_log");
     let with = |host_calls_max| {
-        guest.under(&Limits {
+        guest.with_limits(&Limits {
             host_calls_max,
             ..small()
         })
     };
     assert_eq!(with(100_000).extract(MISBEHAVE).items, 3);
-    assert_eq!(with(2_000).fail(MISBEHAVE).kind, FaultKind::HostCallLimit);
+    assert_eq!(
+        with(2_000).expect_fault(MISBEHAVE).kind,
+        FaultKind::HostCallLimit
+    );
 }
 
 #[test]
 fn a_line_above_the_limit_is_left_out_and_one_at_it_is_not() {
     let guest = guest("well_behaved");
     let with = |line_bytes_max| {
-        guest.under(&Limits {
+        guest.with_limits(&Limits {
             line_bytes_max,
             ..small()
         })
@@ -178,7 +193,7 @@ fn tables_of_functions_have_a_limit_too() {
         table_elements_max: 1,
         ..small()
     };
-    let fault = guest("well_behaved").try_under(&limits).unwrap_err();
+    let fault = guest("well_behaved").try_with_limits(&limits).unwrap_err();
     assert_eq!(fault.kind, FaultKind::Component);
     assert_says(&fault, "table elements; the limit is 1");
 }
@@ -211,7 +226,7 @@ fn a_failure_leaves_nothing_behind_for_the_next_session() {
     for way in ["panics", "grows_memory", "recurses", "floods_rows"] {
         let guest = guest(way);
         let first = outcome(&guest.process(QUIET));
-        guest.fail(MISBEHAVE);
+        guest.expect_fault(MISBEHAVE);
         assert_eq!(outcome(&guest.process(QUIET)), first, "{way}");
     }
 }
@@ -247,7 +262,9 @@ fn calls_of_the_host_cost_fuel_so_that_their_end_is_the_same_on_any_machine() {
         "logs_long_lines_endlessly",
     ] {
         let run = || {
-            let execution = guest(name).under(&endless(20_000_000)).process(MISBEHAVE);
+            let execution = guest(name)
+                .with_limits(&endless(20_000_000))
+                .process(MISBEHAVE);
             (execution.outcome.unwrap_err(), execution.cost.fuel)
         };
         let (first, fuel) = run();

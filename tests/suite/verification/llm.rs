@@ -49,7 +49,7 @@ fn what_a_model_finds_is_kept_and_its_trust_is_computed_here() {
     let pipeline = by_llm(&dir, &model);
     assert_eq!(run(&dir, &pipeline).stats.items_extracted, 3);
     assert_eq!(
-        model.asked().len(),
+        model.requests().len(),
         1,
         "each is the only item of its domain"
     );
@@ -82,7 +82,7 @@ fn a_request_says_what_is_wanted_and_holds_the_turns_as_data() {
     model.answer(&found(&[]));
     let pipeline = by_llm(&dir, &model);
     assert_eq!(run(&dir, &pipeline).stats.processed, 1);
-    let asked = &model.asked()[0];
+    let asked = &model.requests()[0];
     assert_eq!(
         (asked.processor.as_str(), asked.session.as_str()),
         (VERIFICATION, "ada/one.jsonl")
@@ -168,7 +168,7 @@ fn without_words_of_a_user_nobody_is_asked() {
     );
     let pipeline = by_llm(&dir, &model);
     assert_eq!(run(&dir, &pipeline).stats.processed, 1);
-    assert!(model.asked().is_empty());
+    assert!(model.requests().is_empty());
 }
 
 /// The fault of a session for which the model gives this instead of an answer.
@@ -384,7 +384,7 @@ fn one_request_judges_all_candidates_and_only_contradictions_with_them_are_kept(
             ("kv_000000000000", json!({})),
         ]));
     run(&dir, &pipeline);
-    let asked = model.asked();
+    let asked = model.requests();
     assert_eq!(
         asked.len(),
         4,

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use session_pipeline_harness::llm_server::{HttpRequest, ScriptedAct, TestPatience};
-use session_pipeline_harness::program::{self, Disturbance, ProgramEnd};
+use session_pipeline_harness::llm_server::{HttpRequest, ServerAction, TestSleeper};
+use session_pipeline_harness::program::{self, Interruption, ProgramEnd};
 use session_pipeline_harness::{DataDir, LlmServer, TestPipeline, cases};
 use session_pipeline_pipeline::config::Provider;
 use session_pipeline_pipeline::llm::{self, ApiKey, LlmSecrets};
@@ -32,7 +32,7 @@ fn asking(dir: &DataDir, server: &LlmServer) -> TestPipeline {
     config.llm.attempts_max = 9;
     let pipeline = TestPipeline::open_with(dir, config.clone(), &[guests::verification()]);
     let (clock, store) = (Arc::clone(dir.clock()), pipeline.pipeline().shared_store());
-    let patience = Arc::new(TestPatience::new(dir.clock()));
+    let patience = Arc::new(TestSleeper::new(dir.clock()));
     let secrets = LlmSecrets {
         key: ApiKey::new("a-key-of-these-tests"),
     };
@@ -110,24 +110,24 @@ fn knowledge(dir: &DataDir) -> Vec<String> {
 
 #[test]
 fn the_same_is_known_over_both_formats_and_however_often_the_provider_failed() {
-    let known = |provider: Provider, troubles: &[ScriptedAct]| {
+    let known = |provider: Provider, troubles: &[ServerAction]| {
         let dir = DataDir::new();
         talk(&dir);
         let server = LlmServer::start(provider);
-        server.otherwise(oracle);
+        server.set_fallback(oracle);
         for trouble in troubles {
-            server.will(trouble.clone());
+            server.enqueue(trouble.clone());
         }
         let pipeline = asking(&dir, &server);
         let ran = run(&dir, &pipeline);
         assert_eq!(ran.stats.processed, SESSIONS as u64);
         let spent = pipeline.pipeline().store().llm_use(&ran.id).unwrap();
-        assert_eq!(spent.calls, server.asked().len() as u64);
+        assert_eq!(spent.calls, server.requests().len() as u64);
         let row = pipeline.pipeline().store().run_row(&ran.id).unwrap();
         assert_eq!(row.unwrap().llm, Some(spent));
-        assert_eq!(server.acts_left(), 0);
+        assert_eq!(server.actions_left(), 0);
         drop(pipeline);
-        (knowledge(&dir), server.asked().len())
+        (knowledge(&dir), server.requests().len())
     };
     let (expected, requests) = known(Provider::Anthropic, &[]);
     assert!(requests > SESSIONS, "some items had to be judged");
@@ -135,11 +135,11 @@ fn the_same_is_known_over_both_formats_and_however_often_the_provider_failed() {
     assert!(contradictions > 0, "{expected:#?}");
     for provider in BOTH {
         let troubles = [
-            ScriptedAct::error(500, "api_error", "oops"),
-            ScriptedAct::HalfAnswer,
-            ScriptedAct::error(429, "rate_limit_error", "slowly").with("retry-after", 2),
-            ScriptedAct::answer(200, "no json"),
-            ScriptedAct::Reset,
+            ServerAction::error(500, "api_error", "oops"),
+            ServerAction::HalfAnswer,
+            ServerAction::error(429, "rate_limit_error", "slowly").with("retry-after", 2),
+            ServerAction::answer(200, "no json"),
+            ServerAction::Reset,
         ];
         let (found, asked) = known(provider, &troubles);
         assert_eq!(found, expected, "{provider:?}");
@@ -153,7 +153,7 @@ fn killed_again_and_again_while_it_asks_it_ends_as_if_nothing_had_happened_and_p
         let dir = DataDir::new();
         talk(&dir);
         let server = LlmServer::start(Provider::OpenAiCompat);
-        server.otherwise(oracle);
+        server.set_fallback(oracle);
         let llm = format!(
             "[llm]\nprovider = \"openai_compat\"\nbase_url = \"{}\"\n",
             server.url()
@@ -168,7 +168,7 @@ fn killed_again_and_again_while_it_asks_it_ends_as_if_nothing_had_happened_and_p
             }
             assert!(kills < STARTS_MAX, "it never came to its end");
         };
-        let asked = server.asked();
+        let asked = server.requests();
         let different: BTreeSet<String> = asked.iter().map(|asked| asked.text.clone()).collect();
         (knowledge(&dir), different, asked.len(), kills, told)
     };
@@ -191,12 +191,12 @@ fn killed_again_and_again_while_it_asks_it_ends_as_if_nothing_had_happened_and_p
 /// it reached.
 fn run_program(dir: &DataDir, kill_at: Option<usize>) -> Option<String> {
     let disturbance = match kill_at {
-        Some(point) => Disturbance::At(point.to_string()),
-        None => Disturbance::None,
+        Some(point) => Interruption::At(point.to_string()),
+        None => Interruption::None,
     };
-    let mut run = program::on(dir);
+    let mut run = program::command_with_data_dir(dir);
     run.args(["run", VERIFICATION]);
-    let ProgramEnd::Came(output) = program::live(run, dir, &disturbance) else {
+    let ProgramEnd::Exited(output) = program::run(run, dir, &disturbance) else {
         return None;
     };
     let told = String::from_utf8(output.stderr).unwrap();
@@ -270,7 +270,7 @@ proptest! {
     fn invariant_whatever_a_model_says_it_costs_its_own_session_an_attempt_at_most(says in answer()) {
         let dir = prepared_dir();
         let server = LlmServer::start(Provider::Anthropic);
-        server.otherwise(move |_| says.clone());
+        server.set_fallback(move |_| says.clone());
         dir.write("ada/one.jsonl", said("s1", &["no, churn is monthly"]));
         let pipeline = asking(&dir, &server);
         let stats = pipeline.run(VERIFICATION).stats;
