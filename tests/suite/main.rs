@@ -9,6 +9,7 @@
     reason = "in a test, to end with a message is to fail"
 )]
 
+mod bulk_sessions;
 mod cli;
 mod config;
 mod conformance;
@@ -17,6 +18,7 @@ mod corruption;
 mod crash;
 mod database;
 mod documents;
+mod executions;
 mod fuzz;
 mod guests;
 mod health;
@@ -27,9 +29,7 @@ mod in_flight;
 mod inspect;
 mod llm;
 mod llm_providers;
-mod many;
 mod migrations;
-mod over;
 mod quarantine;
 mod races;
 mod records;

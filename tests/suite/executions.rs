@@ -1,4 +1,5 @@
-//! A component over a data dir without a database gives what a run over it commits.
+//! Processing all sessions of a data directory without a database produces the rows that a run
+//! commits.
 
 use proptest::prelude::*;
 use session_pipeline_bundle::{USAGE, faulty};
@@ -11,7 +12,7 @@ proptest! {
     #![proptest_config(counted(cases() / 2))]
 
     #[test]
-    fn invariant_a_guest_over_a_data_dir_gives_what_a_run_commits(folder in strategies::data_dir()) {
+    fn invariant_processing_without_a_database_produces_the_rows_of_a_run(folder in strategies::data_dir()) {
         let dir = usage_dir();
         folder.write_to(&dir);
         let executions = Guest::load(USAGE).process_all(&dir);
@@ -23,16 +24,16 @@ proptest! {
             let names = columns.replace(' ', ", ");
             let sql = format!("SELECT session_file, {names} FROM usage.{table}");
             let mut committed = database::rows(&dir, &sql);
-            let mut given = executions.rows(table, columns);
+            let mut produced = executions.rows(table, columns);
             committed.sort();
-            given.sort();
-            prop_assert_eq!(given, committed, "{}", table);
+            produced.sort();
+            prop_assert_eq!(produced, committed, "{}", table);
         }
     }
 }
 
 #[test]
-fn a_session_that_fails_is_told_and_leaves_nothing() {
+fn a_failed_session_is_listed_and_produces_no_rows() {
     let dir = DataDir::new();
     dir.write("ada/fails.jsonl", POISON);
     dir.write("ada/fine.jsonl", "one\n");
@@ -50,7 +51,7 @@ fn a_session_that_fails_is_told_and_leaves_nothing() {
 }
 
 #[test]
-fn each_session_finds_what_those_before_it_upserted() {
+fn each_session_finds_the_rows_that_earlier_sessions_upserted() {
     let dir = DataDir::new();
     dir.write(
         "ada/1.jsonl",
@@ -63,7 +64,7 @@ fn each_session_finds_what_those_before_it_upserted() {
 }
 
 #[test]
-fn what_a_guest_says_and_takes_is_told() {
+fn the_log_and_the_cost_of_a_guest_are_recorded() {
     let dir = DataDir::new();
     dir.write("ada/1.jsonl", format!("{POISON}\n"));
     let executions = Guest::load(faulty("floods_log").unwrap()).process_all(&dir);
