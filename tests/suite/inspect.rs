@@ -91,7 +91,7 @@ fn the_inspection_of_a_component_whose_describe_fails_has_its_imports() {
 }
 
 #[test]
-fn a_component_larger_than_the_limit_is_rejected() {
+fn the_inspection_of_a_component_larger_than_the_limit_reports_the_limit() {
     let dir = DataDir::new();
     let limits = Limits {
         component_bytes_max: USAGE.len() as u64 - 1,

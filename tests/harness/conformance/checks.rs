@@ -171,6 +171,6 @@ fn has_its_own_law(fault: &Fault) -> bool {
     )
 }
 
-pub(super) fn violation<T>(why: impl Into<String>) -> Result<T, LawFailure> {
-    Err(LawFailure::Law(why.into()))
+pub(super) fn violation<T>(reason: impl Into<String>) -> Result<T, LawFailure> {
+    Err(LawFailure::Law(reason.into()))
 }
