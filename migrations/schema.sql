@@ -1,5 +1,5 @@
--- What a database looks like once every step is applied.
--- Generated: where the suite finds another text, it says where to copy it from.
+-- The schema of a database after all migrations.
+-- Generated. If this file is outdated, the failing test prints the command that updates it.
 
 CREATE TABLE audit_log (
     id VARCHAR NOT NULL,

@@ -34,6 +34,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::shipped::SHIPPED;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use session_pipeline_host::clock::{Clock as _, SystemClock, UtcMicros};
@@ -43,7 +44,6 @@ use session_pipeline_pipeline::config::{Config, ConfigOverrides, Variables};
 use session_pipeline_pipeline::llm::{self, LlmSecrets, SetupError};
 use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::run::Pipeline;
-use session_pipeline_pipeline::shipped::{ShippedProcessor, VERIFICATION};
 
 pub use error::CommandFailure;
 
@@ -314,6 +314,7 @@ impl GlobalArgs {
             sessions_root: self.sessions.clone(),
             config_file: self.config_file.clone(),
             variables: self.variables.clone(),
+            shipped: SHIPPED.to_vec(),
         })?;
         let program = std::env::current_exe().map_err(|error| {
             CommandFailure::could_not_run(format!("the program can't find itself: {error}"))
@@ -367,21 +368,7 @@ impl GlobalArgs {
 }
 
 fn registry() -> Registry {
-    Registry::new(shipped())
-}
-
-/// The processors that ship with the program.
-fn shipped() -> [ShippedProcessor; 2] {
-    [
-        ShippedProcessor {
-            name: "usage",
-            component: session_pipeline_bundle::USAGE,
-        },
-        ShippedProcessor {
-            name: VERIFICATION,
-            component: session_pipeline_bundle::VERIFICATION,
-        },
-    ]
+    Registry::new(SHIPPED)
 }
 
 /// What to say where there is no sessions root.

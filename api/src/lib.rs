@@ -7,6 +7,7 @@ pub mod build;
 pub mod cli;
 pub mod http;
 pub mod problem;
+pub mod shipped;
 
 /// Returns freed memory to the system. Requests, runs and DuckDB allocate on many threads, and the C
 /// library keeps an arena for each: a server that received uploads for hours grew without a leak.

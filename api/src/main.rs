@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use session_pipeline::cli::TestHooks;
-use session_pipeline_pipeline::config::{VARIABLES, Variables};
+use session_pipeline::shipped::SHIPPED;
+use session_pipeline_pipeline::config::{Variables, variable_names};
 
 fn main() -> ExitCode {
     session_pipeline::cli::main(
@@ -20,8 +21,9 @@ fn main() -> ExitCode {
     reason = "here is the `main` that reads the environment"
 )]
 fn variables() -> Variables {
-    let found = VARIABLES.map(|name| Some((name, std::env::var_os(name)?)));
-    found.into_iter().flatten().collect()
+    let names = variable_names(&SHIPPED).into_iter();
+    let found = names.map(|name| Some((name, std::env::var_os(name)?)));
+    found.flatten().collect()
 }
 
 /// The value of a variable that the configuration names.

@@ -181,9 +181,7 @@ impl Classify for RegistryError {
     fn class(&self) -> ProblemClass {
         match self {
             Self::Unknown { .. } => ProblemClass::UnknownProcessor,
-            Self::NotInstalled { .. } | Self::Rejected { .. } | Self::NeedsModel { .. } => {
-                ProblemClass::ProcessorNotReady
-            }
+            Self::Rejected { .. } | Self::NeedsModel { .. } => ProblemClass::ProcessorNotReady,
             Self::Unavailable { .. } => ProblemClass::ProcessorUnavailable,
             Self::Store(error) => error.class(),
         }
@@ -294,9 +292,10 @@ mod tests {
     #[test]
     fn a_processor_that_is_not_available_could_not_run_and_a_wrong_configuration_is_wrong_use() {
         let name = || "x".to_owned();
-        let not_installed = RegistryError::NotInstalled {
+        let rejected = RegistryError::Rejected {
             name: name(),
-            installed: name(),
+            file: name(),
+            reason: name(),
         };
         let needs_model = RegistryError::NeedsModel { name: name() };
         let unknown = RegistryError::Unknown {
@@ -304,7 +303,7 @@ mod tests {
             known: name(),
         };
         for (error, status, exit) in [
-            (RunError::from(not_installed), 400, Exit::CouldNotRun),
+            (RunError::from(rejected), 400, Exit::CouldNotRun),
             (needs_model.into(), 400, Exit::CouldNotRun),
             (unknown.into(), 400, Exit::WrongUse),
             (RunError::AlreadyRunning(name()), 409, Exit::CouldNotRun),

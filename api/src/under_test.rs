@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use session_pipeline::cli::{self, TestHooks};
-use session_pipeline_pipeline::config::{VARIABLES, Variables};
+use session_pipeline::shipped::SHIPPED;
+use session_pipeline_pipeline::config::{Variables, variable_names};
 use session_pipeline_store::kill_point;
 
 fn main() -> ExitCode {
@@ -44,8 +45,9 @@ fn kill_points() -> Result<(), String> {
     reason = "here is the `main` that reads the environment"
 )]
 fn variables() -> Variables {
-    let found = VARIABLES.map(|name| Some((name, std::env::var_os(name)?)));
-    found.into_iter().flatten().collect()
+    let names = variable_names(&SHIPPED).into_iter();
+    let found = names.map(|name| Some((name, std::env::var_os(name)?)));
+    found.flatten().collect()
 }
 
 /// The value of a variable that the configuration names.

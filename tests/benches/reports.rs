@@ -1,10 +1,14 @@
-//! Line 4: every later report, over ten million messages in the database, and over a gigabyte of
-//! transcripts against `ccusage`, which reads them again each time.
+//! Line 4 of `docs/performance.md`: measures reports after the first one, over ten million messages
+//! in the database. Also compares reports over one gigabyte of transcripts with `ccusage`, which
+//! reads the transcripts each time.
 //!
-//! `cargo xtask bench reports -- N` takes N messages; `-- --ccusage=PATH` names the program where it
-//! is not on the path; `-- --like=FOLDER` makes the gigabyte of copies of the transcripts in a folder,
-//! each copy with ids of its own. Without it they are generated, with long results of tools and short
-//! messages: what a program that looks for usage only finds quickest.
+//! Arguments after `cargo xtask bench reports --`:
+//!
+//! - `N`: the number of messages
+//! - `--ccusage=PATH`: the `ccusage` program, if it is not on the path
+//! - `--like=FOLDER`: builds the gigabyte from copies of the transcripts in this folder. Each copy
+//!   has its own ids. By default, transcripts are generated with long tool results and short
+//!   messages, which is the fastest case for a program that only looks for usage.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -21,20 +25,20 @@ use session_pipeline_host::clock::SystemClock;
 use session_pipeline_host::sessions::SessionsRoot;
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::registry::Registry;
-use session_pipeline_pipeline::report::{self, DayRange, PriceTable, ReportGrouping};
+use session_pipeline_pipeline::report::{self, DayRange, PriceTable, ReportGrouping, ToolGrouping};
 use session_pipeline_pipeline::run::Pipeline;
 use session_pipeline_pipeline::shipped::ShippedProcessor;
 
 const ROUNDS: usize = 3;
-const MANY_MESSAGES: u64 = 10_000_000;
-const MUCH_BYTES: usize = 1_000_000_000;
-/// Messages of a session, and what an agent writes for one of them with results of tools around it:
-/// about what a message of real transcripts comes to.
+const DEFAULT_MESSAGES: u64 = 10_000_000;
+const LARGE_BYTES: usize = 1_000_000_000;
+/// Messages per session.
 const MESSAGES: usize = 100;
+/// Bytes per message, including tool results. Real transcripts have about as many.
 const MESSAGE_BYTES: usize = 15_000;
 
-/// A hundred messages a session with a call each, three models, a thousand users, a year. Every
-/// fiftieth session is a fork, whose messages are another one's.
+/// 100 messages per session with one tool call each, three models, 1,000 users and one year. Every
+/// 50th session is a fork that repeats the messages of another session.
 const NUMBERS: &str = "
     SELECT number // 100 AS session, number % 100 AS line, 'user' || session % 1000 AS user_name,
         user_name || '/' || md5(CAST(session AS VARCHAR)) || '.jsonl' AS file,
@@ -71,15 +75,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let like = arguments
         .iter()
         .find_map(|argument| argument.strip_prefix("--like="));
-    many_messages(messages.unwrap_or(MANY_MESSAGES))?;
-    much_data(ccusage, like.map(Path::new))
+    many_messages(messages.unwrap_or(DEFAULT_MESSAGES))?;
+    large_data(ccusage, like.map(Path::new))
 }
 
 fn open(data_dir: &Path) -> Result<Pipeline, Box<dyn Error>> {
-    let registry = Registry::new([ShippedProcessor {
-        name: "usage",
-        component: session_pipeline_bundle::USAGE,
-    }]);
+    let registry = Registry::new([ShippedProcessor::new(
+        "usage",
+        session_pipeline_bundle::USAGE,
+    )]);
     let clock = Arc::new(SystemClock::default());
     Ok(Pipeline::open(Config::new(data_dir), clock, registry)?)
 }
@@ -123,7 +127,7 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     report()?;
     println!(
-        "first report, which counts everything: {:.2} s",
+        "first report, which aggregates all messages: {:.2} s",
         started.elapsed().as_secs_f64()
     );
     for by in ReportGrouping::ALL {
@@ -141,7 +145,7 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
             seconds.add(started.elapsed().as_secs_f64());
             rows = report.map_or(0, |report| report.rows.len());
         }
-        println!("by {:<8} {seconds} s, {rows} rows", by.key());
+        println!("by {:<12} {seconds} s, {rows} rows", by.key());
     }
     let mut seconds = Measurement::default();
     for _ in 0..ROUNDS {
@@ -149,12 +153,13 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
         report::tools(
             pipeline.store(),
             &prices,
+            ToolGrouping::Tool,
             DayRange::default(),
             pipeline.clock(),
         )?;
         seconds.add(started.elapsed().as_secs_f64());
     }
-    println!("by tool     {seconds} s");
+    println!("by tool         {seconds} s");
     drop(pipeline);
     let mut command = Command::new(program::path());
     command
@@ -170,12 +175,12 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn much_data(ccusage: &str, like: Option<&Path>) -> Result<(), Box<dyn Error>> {
+fn large_data(ccusage: &str, like: Option<&Path>) -> Result<(), Box<dyn Error>> {
     let scratch = tempfile::tempdir()?;
     let root = scratch.path().join("agent/projects");
     match like {
         Some(folder) => write_copies(&root, folder)?,
-        None => (0..MUCH_BYTES / (MESSAGES * MESSAGE_BYTES))
+        None => (0..LARGE_BYTES / (MESSAGES * MESSAGE_BYTES))
             .try_for_each(|session| write_session(&root, session))?,
     }
     let data_dir = scratch.path().join("data");
@@ -190,9 +195,12 @@ fn much_data(ccusage: &str, like: Option<&Path>) -> Result<(), Box<dyn Error>> {
         command
     };
     let first = run_child(&mut command(&["run", "usage"]))?;
-    println!("a gigabyte, run once in {:.1} s", first.wall.as_secs_f64());
-    let mut theirs = Command::new(ccusage);
-    theirs
+    println!(
+        "one gigabyte, processed in {:.1} s",
+        first.wall.as_secs_f64()
+    );
+    let mut ccusage_command = Command::new(ccusage);
+    ccusage_command
         .args(["claude", "daily", "--offline", "--json", "-z", "UTC"])
         .env("CLAUDE_CONFIG_DIR", scratch.path().join("agent"));
     let (mut report, mut query, mut other) = (
@@ -206,7 +214,7 @@ fn much_data(ccusage: &str, like: Option<&Path>) -> Result<(), Box<dyn Error>> {
                 .wall
                 .as_secs_f64(),
         );
-        match run_child(&mut theirs) {
+        match run_child(&mut ccusage_command) {
             Ok(cost) => other.add(cost.wall.as_secs_f64()),
             Err(error) => println!("`{ccusage}` did not run: {error}"),
         }
@@ -228,14 +236,14 @@ fn much_data(ccusage: &str, like: Option<&Path>) -> Result<(), Box<dyn Error>> {
     println!("report, in a server    {query} s");
     println!("ccusage                {other} s");
     println!(
-        "line 4: ccusage / report  {} as a process, {} in a server   must be 100, goal 1,000",
+        "line 4: ccusage / report  {} as a process, {} in a server   required 100, goal 1,000",
         other.ratio_to(&report),
         other.ratio_to(&query)
     );
     Ok(())
 }
 
-/// Copies of all transcripts of a folder, until they come to a gigabyte.
+/// Writes copies of all transcripts of a folder until they total one gigabyte.
 fn write_copies(root: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
     let mut keys = Vec::new();
     if let Some(sessions) = SessionsRoot::open(folder)? {
@@ -243,22 +251,25 @@ fn write_copies(root: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
     }
     let mut originals = Vec::new();
     for key in keys {
-        // A transcript need not be text to its last byte.
+        // A transcript can contain invalid UTF-8.
         let text = String::from_utf8_lossy(&fs::read(folder.join(&key))?).into_owned();
         originals.push((key, text));
     }
     let bytes: usize = originals.iter().map(|(_, text)| text.len()).sum();
     if bytes == 0 {
-        return Err(format!("there are no transcripts below `{}`", folder.display()).into());
+        return Err(format!("there are no transcripts in `{}`", folder.display()).into());
     }
-    for copy in 0..MUCH_BYTES.div_ceil(bytes) {
+    for copy in 0..LARGE_BYTES.div_ceil(bytes) {
         for (key, text) in &originals {
             let path = root.join(format!("copy-{copy}")).join(key);
-            fs::create_dir_all(path.parent().ok_or("a file lies in a folder")?)?;
-            let own = |text: &str, prefix: &str| {
+            fs::create_dir_all(path.parent().ok_or("the file has no parent folder")?)?;
+            let with_own_ids = |text: &str, prefix: &str| {
                 text.replace(&format!("\"{prefix}_"), &format!("\"{prefix}_{copy}_"))
             };
-            fs::write(path, own(&own(&own(text, "msg"), "req"), "toolu"))?;
+            fs::write(
+                path,
+                with_own_ids(&with_own_ids(&with_own_ids(text, "msg"), "req"), "toolu"),
+            )?;
         }
     }
     Ok(())

@@ -1,8 +1,9 @@
-//! Lines 1 and 2: the sandboxed `usage` against the same code native, and against MD5 of the same
-//! bytes. It also prints the cost of confining the thread.
+//! Lines 1 and 2 of `docs/performance.md`: compares the sandboxed `usage` processor with the same
+//! code as native code, and with MD5 of the same bytes. It also prints the cost of confining the
+//! thread.
 //!
-//! `cargo xtask bench sandbox -- FOLDER` measures over a sessions root; without one over the
-//! examples that ship. CPU time of one thread, in alternating rounds.
+//! `cargo xtask bench sandbox -- FOLDER` uses that sessions root. The default is the shipped
+//! examples. The benchmark measures the CPU time of one thread, in alternating rounds.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use session_pipeline_processor::native::MemoryHost;
 use session_pipeline_usage::Usage;
 
 const ROUNDS: usize = 11;
-/// Below this the files are gone over several times in a round.
+/// Minimum number of bytes per round. Smaller inputs are processed several times.
 const ROUND_BYTES_MIN: u64 = 40_000_000;
 const LINE_BYTES_MAX: usize = 16 << 20;
 
@@ -31,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let BenchSessions { root, keys, bytes } = BenchSessions::from_arguments()?;
     let repeats = ROUND_BYTES_MIN.div_ceil(bytes.max(1));
     println!(
-        "{} files, {:.1} MB, {repeats} times a round",
+        "{} files, {:.1} MB, {repeats} times per round",
         keys.len(),
         bytes as f64 / 1e6
     );
@@ -39,10 +40,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let data_dir = tempfile::tempdir()?;
     let mut config = Config::new(data_dir.path());
     config.workers = 1;
-    let registry = Registry::new([ShippedProcessor {
-        name: "usage",
-        component: session_pipeline_bundle::USAGE,
-    }]);
+    let registry = Registry::new([ShippedProcessor::new(
+        "usage",
+        session_pipeline_bundle::USAGE,
+    )]);
     let pipeline = Pipeline::open(config, Arc::new(SystemClock::default()), registry)?;
     let processor = pipeline.processor("usage")?;
     let contents: Vec<(String, Vec<u8>)> = keys
@@ -51,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect::<Result<_, std::io::Error>>()?;
 
     let megabytes = (bytes * repeats) as f64 / 1e6;
-    let rate = |took: Duration| megabytes / took.as_secs_f64();
+    let rate = |time: Duration| megabytes / time.as_secs_f64();
     let (mut native, mut md5, mut reading, mut sandboxed, mut guest, mut confined) = (
         Measurement::default(),
         Measurement::default(),
@@ -61,7 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Measurement::default(),
     );
     for _ in 0..ROUNDS {
-        let native_took = cpu(|| {
+        let native_time = cpu(|| {
             for _ in 0..repeats {
                 for (key, content) in &contents {
                     let info = session_pipeline_processor::SessionInfo::new(key.as_str());
@@ -70,27 +71,27 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
             }
         });
-        let md5_took = cpu(|| {
+        let md5_time = cpu(|| {
             for _ in 0..repeats {
                 for (_, content) in &contents {
                     std::hint::black_box(Md5::digest(content));
                 }
             }
         });
-        let reading_took = cpu(|| {
+        let reading_time = cpu(|| {
             for _ in 0..repeats {
                 for key in &keys {
                     let mut snapshot = Snapshot::open(&root, key, UtcMicros(0), LINE_BYTES_MAX)
-                        .expect("it is there");
-                    snapshot.finish().expect("it can be read");
+                        .expect("the session exists");
+                    snapshot.finish().expect("the session is readable");
                 }
             }
         });
-        let whole = || {
+        let process_all = || {
             for _ in 0..repeats {
                 for key in &keys {
                     let snapshot = Snapshot::open(&root, key, UtcMicros(0), LINE_BYTES_MAX)
-                        .expect("it is there");
+                        .expect("the session exists");
                     let directory = key.split('/').next().unwrap_or_default().to_owned();
                     let info = SessionInfo {
                         key: key.clone(),
@@ -107,38 +108,38 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
             }
         };
-        let whole_took = cpu(whole);
-        let confined_took = std::thread::scope(|scope| {
+        let sandboxed_time = cpu(process_all);
+        let confined_time = std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                let reach = FileAccess {
+                let access = FileAccess {
                     sessions: Some(root.folder()),
                     ..FileAccess::default()
                 };
-                confine_thread(reach).expect("what the kernel has can be used");
-                cpu(whole)
+                confine_thread(access).expect("the kernel supports confinement");
+                cpu(process_all)
             });
-            thread.join().expect("no panic")
+            thread.join().expect("the thread did not panic")
         });
-        native.add(rate(native_took));
-        md5.add(rate(md5_took));
-        reading.add(rate(reading_took));
-        sandboxed.add(rate(whole_took));
-        confined.add(rate(confined_took));
-        // What is left of a session once it is read and hashed: instance, guest, host calls.
-        guest.add(rate(whole_took.saturating_sub(reading_took)));
+        native.add(rate(native_time));
+        md5.add(rate(md5_time));
+        reading.add(rate(reading_time));
+        sandboxed.add(rate(sandboxed_time));
+        confined.add(rate(confined_time));
+        // The rest after reading and hashing: instantiation, guest code and host calls.
+        guest.add(rate(sandboxed_time.saturating_sub(reading_time)));
     }
     println!("native usage              {native} MB/s");
     println!("MD5                       {md5} MB/s");
     println!("read and MD5              {reading} MB/s");
     println!("sandboxed, read and MD5   {sandboxed} MB/s");
-    println!("the same, confined        {confined} MB/s");
+    println!("sandboxed, confined       {confined} MB/s");
     println!("sandboxed alone           {guest} MB/s");
     println!(
-        "line 1: sandboxed / native  {}   must be 0.50, goal 0.60",
+        "line 1: sandboxed / native  {}   required 0.50, goal 0.60",
         guest.ratio_to(&native)
     );
     println!(
-        "line 2: sandboxed / MD5     {}   must be 0.90, goal 2.0",
+        "line 2: sandboxed / MD5     {}   required 0.90, goal 2.0",
         guest.ratio_to(&md5)
     );
     println!(
@@ -148,7 +149,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// CPU time of this thread.
+/// Returns the CPU time that this thread uses for `work`.
 fn cpu(work: impl FnOnce()) -> Duration {
     let now = || {
         let time = clock_gettime(ClockId::ThreadCPUTime);

@@ -1,7 +1,8 @@
-//! Line 14: `/api/health` while four runs of heavy guests go on, against the same server at rest.
+//! Line 14 of `docs/performance.md`: measures the latency of `/api/health` while four CPU-heavy
+//! runs are in progress, and compares it with an idle server.
 //!
-//! `cargo xtask bench service -- N` works on N sessions, by default 100. Two of the guests loop until
-//! they are stopped, so every session of theirs takes a core for a tenth of a second or more.
+//! `cargo xtask bench service -- N` uses N sessions. The default is 100. Two of the guests loop
+//! until they are stopped, so each of their sessions uses a core for a tenth of a second or more.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -24,16 +25,16 @@ const PROCESSORS: [&str; 4] = [
     "faulty-loops",
     "faulty-loops-calling",
 ];
-/// The word at which two of the guests go wild; the others pass it over.
+/// The word at which two of the guests start to loop. The other guests ignore it.
 const POISON: &str = "misbehave";
 const LINES: usize = 2_000;
-const REST: Duration = Duration::from_secs(3);
-/// Between two probes: a balancer's are further apart.
+const IDLE: Duration = Duration::from_secs(3);
+/// The pause between two probes. Load balancers pause longer.
 const PAUSE: Duration = Duration::from_millis(2);
 
-struct Fixed;
+struct FixedBytes;
 
-impl Randomness for Fixed {
+impl Randomness for FixedBytes {
     fn fill(&self, buffer: &mut [u8]) -> std::io::Result<()> {
         buffer.fill(7);
         Ok(())
@@ -50,13 +51,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     for session in 0..sessions {
         write_session(&config, session)?;
     }
-    let shipped = PROCESSORS.map(|name| ShippedProcessor {
-        name,
-        component: match name.strip_prefix("faulty-") {
-            Some(way) => faulty(&way.replace('-', "_")).unwrap_or_default(),
-            None => USAGE,
-        },
-    });
+    let component = |name: &str| match name.strip_prefix("faulty-") {
+        Some(way) => faulty(&way.replace('-', "_")).unwrap_or_default(),
+        None => USAGE,
+    };
+    let shipped = PROCESSORS.map(|name| ShippedProcessor::new(name, component(name)));
     let clock = Arc::new(SystemClock::default());
     let pipeline = Arc::new(Pipeline::open(config, clock, Registry::new(shipped))?);
     for name in PROCESSORS {
@@ -65,20 +64,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     let service = ServiceState::new(
         Arc::clone(&pipeline),
         None,
-        Box::new(Fixed),
+        Box::new(FixedBytes),
         HttpLimits::default(),
     )?;
     let server = Server::start(Arc::new(service), "127.0.0.1:0".parse()?)?;
 
     let over = Arc::new(AtomicBool::new(false));
-    let at_rest = {
-        let rested = Arc::clone(&over);
-        let probing = std::thread::spawn(move || {
-            std::thread::sleep(REST);
-            rested.store(true, Ordering::SeqCst);
+    let idle = {
+        let timer_over = Arc::clone(&over);
+        let timer = std::thread::spawn(move || {
+            std::thread::sleep(IDLE);
+            timer_over.store(true, Ordering::SeqCst);
         });
         let times = probe(server.url(), &over)?;
-        probing.join().map_err(|_| "the timer panicked")?;
+        timer.join().map_err(|_| "the timer panicked")?;
         times
     };
     over.store(false, Ordering::SeqCst);
@@ -88,21 +87,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         std::thread::spawn(move || {
             pipeline
                 .run(name, &RunRequest::cli(), &())
-                .map(|ran| ran.stats)
+                .map(|run| run.stats)
         })
     });
-    let waiting = {
+    let waiter = {
         let over = Arc::clone(&over);
         std::thread::spawn(move || {
-            let ended = runs.map(std::thread::JoinHandle::join);
+            let results = runs.map(std::thread::JoinHandle::join);
             over.store(true, Ordering::SeqCst);
-            ended
+            results
         })
     };
-    let at_work = probe(server.url(), &over)?;
-    let took = started.elapsed();
-    for ran in waiting.join().map_err(|_| "a run panicked")? {
-        let stats = ran.map_err(|_| "a run panicked")??;
+    let busy = probe(server.url(), &over)?;
+    let elapsed = started.elapsed();
+    for result in waiter.join().map_err(|_| "a run panicked")? {
+        let stats = result.map_err(|_| "a run panicked")??;
         println!(
             "{:<24} {} processed, {} failed",
             stats.processor, stats.processed, stats.errors
@@ -110,13 +109,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!(
         "four runs over {sessions} sessions: {:.1} s",
-        took.as_secs_f64()
+        elapsed.as_secs_f64()
     );
-    tell("at rest", &at_rest);
-    tell("at work", &at_work);
+    print_latencies("idle", &idle);
+    print_latencies("busy", &busy);
     println!(
-        "line 14: p99 while four runs go on  {:.2} ms   must be 50, goal 5",
-        percentile(&at_work, 99)
+        "line 14: p99 during four runs  {:.2} ms   required at most 50, goal 5",
+        percentile(&busy, 99)
     );
     server.stop();
     Ok(())
@@ -136,7 +135,7 @@ fn write_session(config: &Config, session: usize) -> Result<(), Box<dyn Error>> 
     Ok(())
 }
 
-/// Asks again and again; gives how long each answer took, in milliseconds, the shortest first.
+/// Sends requests until `over` is set. Returns the latencies in milliseconds, sorted.
 fn probe(url: &str, over: &AtomicBool) -> Result<Vec<f64>, Box<dyn Error>> {
     let url = format!("{url}/api/health");
     let agent = ureq::Agent::new_with_defaults();
@@ -159,9 +158,9 @@ fn percentile(sorted: &[f64], percent: usize) -> f64 {
         .unwrap_or(f64::NAN)
 }
 
-fn tell(when: &str, times: &[f64]) {
+fn print_latencies(state: &str, times: &[f64]) {
     println!(
-        "{when}: {} answers, p50 {:.2} ms, p99 {:.2} ms, longest {:.2} ms",
+        "{state}: {} responses, p50 {:.2} ms, p99 {:.2} ms, longest {:.2} ms",
         times.len(),
         percentile(times, 50),
         percentile(times, 99),

@@ -73,7 +73,7 @@ impl TestPipeline {
     ) -> Result<Self, RunError> {
         let shipped = components
             .iter()
-            .map(|&(name, component)| ShippedProcessor { name, component });
+            .map(|&(name, component)| ShippedProcessor::new(name, component));
         let clock = Arc::clone(dir.clock());
         let pipeline = Pipeline::open(config, clock, Registry::new(shipped))?;
         Ok(Self { pipeline })

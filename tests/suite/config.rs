@@ -1,4 +1,5 @@
-//! The configuration: where values come from, which one wins, and what is refused.
+//! Tests the configuration: the sources of values, their precedence, and the errors for invalid
+//! values.
 
 mod refused;
 mod values;
@@ -14,11 +15,11 @@ use session_pipeline_pipeline::config::{
 };
 use tempfile::TempDir;
 
-/// The configuration that a file gives, named by `--config`.
+/// Loads a file with this text, as with `--config`.
 fn check(text: &str) -> Result<Config, String> {
     let folder = tempfile::tempdir().unwrap();
-    let made = Config::load(&named(&folder, text));
-    made.map_err(|error| error.to_string().replace(&path_of(&folder), "c.toml"))
+    let config = Config::load(&named(&folder, text));
+    config.map_err(|error| error.to_string().replace(&path_of(&folder), "c.toml"))
 }
 
 fn named(folder: &TempDir, text: &str) -> ConfigOverrides {
@@ -34,9 +35,9 @@ fn path_of(folder: &TempDir) -> String {
     folder.path().join("c.toml").display().to_string()
 }
 
-/// Why a file is rejected.
-fn refusal(text: &str) -> String {
-    check(text).expect_err("it is refused")
+/// The error for a file with this text.
+fn error_of(text: &str) -> String {
+    check(text).expect_err("the file is invalid")
 }
 
 fn example() -> String {
@@ -44,8 +45,8 @@ fn example() -> String {
     fs::read_to_string(path).unwrap()
 }
 
-/// The example with every key as if somebody had taken its `#` away, and with all of them that say
-/// "No default" left out or not.
+/// Uncomments every key of the example. Keys documented with "No default" are included only with
+/// `with_no_default`.
 fn uncommented(example: &str, with_no_default: bool) -> String {
     let mut says_no_default = false;
     let mut text = String::new();
@@ -86,7 +87,7 @@ fn keys_of(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_example_as_it_is_changes_nothing() {
+fn the_example_file_changes_no_default() {
     assert_eq!(
         check(&example()).unwrap(),
         Config {
@@ -104,8 +105,8 @@ fn the_example_as_it_is_changes_nothing() {
 }
 
 #[test]
-fn the_example_states_the_defaults_as_they_are() {
-    let made = check(&uncommented(&example(), false)).unwrap();
+fn the_values_in_the_example_are_the_defaults() {
+    let config = check(&uncommented(&example(), false)).unwrap();
     let own = ProcessorConfig {
         llm: Some(true),
         allow_lower_version: false,
@@ -115,7 +116,7 @@ fn the_example_states_the_defaults_as_they_are() {
         interval: None,
     };
     assert_eq!(
-        made,
+        config,
         Config {
             processors: [("usage".to_owned(), own)].into(),
             ..Config::new("data")
@@ -124,51 +125,51 @@ fn the_example_states_the_defaults_as_they_are() {
 }
 
 #[test]
-fn the_example_holds_every_key_and_all_are_allowed() {
+fn the_example_contains_every_key_with_a_valid_value() {
     let text = uncommented(&example(), true);
     check(&text).unwrap();
-    let mut there = keys_of(&text);
-    there.retain(|key| key != "processors.usage.settings.key");
-    there.sort_unstable();
+    let mut in_example = keys_of(&text);
+    in_example.retain(|key| key != "processors.usage.settings.key");
+    in_example.sort_unstable();
     let mut known: Vec<String> = config_keys()
         .into_iter()
         .map(|known| known.key.replace("<name>", "usage"))
         .collect();
     known.sort_unstable();
-    assert_eq!(there, known);
+    assert_eq!(in_example, known);
 }
 
 #[test]
-fn a_refusal_names_the_place_the_key_the_value_and_what_is_allowed() {
-    insta::assert_snapshot!(refusal("workers = 2\n\n[limits]\nrows_max = 3\nmemory_bytes_max = \"lots\"\n"), @r#"c.toml:5:20: invalid value `"lots"` for `limits.memory_bytes_max`: expected a size from 64.0 KiB to 4.0 GiB, such as "16 MiB""#);
-    insta::assert_snapshot!(refusal("workers = 0"), @"c.toml:1:11: invalid value `0` for `workers`: expected a whole number from 1 to 512");
-    insta::assert_snapshot!(refusal("sessions = \"\""), @r#"c.toml:1:12: invalid value `""` for `sessions`: expected an absolute path, or a path relative to the directory of this file; omit the key to leave it unset"#);
-    insta::assert_snapshot!(refusal("sessions = \"~/.claude\""), @r#"c.toml:1:12: invalid value `"~/.claude"` for `sessions`: expected an absolute path, or a path relative to the directory of this file"#);
-    insta::assert_snapshot!(refusal("limits = 3"), @"c.toml:1:10: invalid value `3` for `limits`: expected a table: `[limits]`");
-    insta::assert_snapshot!(refusal("[processors.usage]\nllm = \"yes\""), @r#"c.toml:2:7: invalid value `"yes"` for `processors.usage.llm`: expected true or false"#);
-    insta::assert_snapshot!(refusal("[processors.usage.settings]\ndepth = 5"), @"c.toml:2:9: invalid value `5` for `processors.usage.settings.depth`: expected a quoted string; omit the key to leave it unset");
-    insta::assert_snapshot!(refusal("[processors.Usage]"), @"c.toml:1:13: invalid value `Usage` for `processors`: expected the name of a processor, [a-z][a-z0-9-]{0,62}");
-    insta::assert_snapshot!(refusal("[processors.usage]\nschedule = \"every 15x\""), @r#"c.toml:2:12: invalid value `"every 15x"` for `processors.usage.schedule`: expected a schedule: `every 15m`, `every 2h` or `daily 04:15,16:00` (in UTC); character 9 should be `m` for minutes or `h` for hours"#);
-    insta::assert_snapshot!(refusal("quiet_window = \"-1 s\""), @r#"c.toml:1:16: invalid value `"-1 s"` for `quiet_window`: expected a duration from 0s to 1h, such as "30 s""#);
+fn an_error_states_the_position_the_key_the_value_and_the_allowed_values() {
+    insta::assert_snapshot!(error_of("workers = 2\n\n[limits]\nrows_max = 3\nmemory_bytes_max = \"lots\"\n"), @r#"c.toml:5:20: invalid value `"lots"` for `limits.memory_bytes_max`: expected a size from 64.0 KiB to 4.0 GiB, such as "16 MiB""#);
+    insta::assert_snapshot!(error_of("workers = 0"), @"c.toml:1:11: invalid value `0` for `workers`: expected a whole number from 1 to 512");
+    insta::assert_snapshot!(error_of("sessions = \"\""), @r#"c.toml:1:12: invalid value `""` for `sessions`: expected an absolute path, or a path relative to the directory of this file; omit the key to leave it unset"#);
+    insta::assert_snapshot!(error_of("sessions = \"~/.claude\""), @r#"c.toml:1:12: invalid value `"~/.claude"` for `sessions`: expected an absolute path, or a path relative to the directory of this file"#);
+    insta::assert_snapshot!(error_of("limits = 3"), @"c.toml:1:10: invalid value `3` for `limits`: expected a table: `[limits]`");
+    insta::assert_snapshot!(error_of("[processors.usage]\nllm = \"yes\""), @r#"c.toml:2:7: invalid value `"yes"` for `processors.usage.llm`: expected true or false"#);
+    insta::assert_snapshot!(error_of("[processors.usage.settings]\ndepth = 5"), @"c.toml:2:9: invalid value `5` for `processors.usage.settings.depth`: expected a quoted string; omit the key to leave it unset");
+    insta::assert_snapshot!(error_of("[processors.Usage]"), @"c.toml:1:13: invalid value `Usage` for `processors`: expected the name of a processor, [a-z][a-z0-9-]{0,62}");
+    insta::assert_snapshot!(error_of("[processors.usage]\nschedule = \"every 15x\""), @r#"c.toml:2:12: invalid value `"every 15x"` for `processors.usage.schedule`: expected a schedule: `every 15m`, `every 2h` or `daily 04:15,16:00` (in UTC); character 9 should be `m` for minutes or `h` for hours"#);
+    insta::assert_snapshot!(error_of("quiet_window = \"-1 s\""), @r#"c.toml:1:16: invalid value `"-1 s"` for `quiet_window`: expected a duration from 0s to 1h, such as "30 s""#);
 }
 
 #[test]
-fn an_unknown_key_is_refused_with_the_one_that_was_meant() {
-    insta::assert_snapshot!(refusal("wrokers = 2"), @"c.toml:1:1: unknown key `wrokers`; did you mean `workers`?");
-    insta::assert_snapshot!(refusal("[limit]\nrows_max = 2"), @"c.toml:1:2: unknown key `limit`; did you mean `limits`?");
-    insta::assert_snapshot!(refusal("[processors.usage.limits]\nmemory = \"1 GiB\""), @"c.toml:2:1: unknown key `processors.usage.limits.memory`; did you mean `processors.usage.limits.memory_bytes_max`?");
-    insta::assert_snapshot!(refusal("[group]\nmoon = 1"), @"c.toml:2:1: unknown key `group.moon`; known keys: sessions_max, rows_max, bytes_max, wait_max");
+fn an_unknown_key_in_the_file_is_rejected_with_a_suggestion() {
+    insta::assert_snapshot!(error_of("wrokers = 2"), @"c.toml:1:1: unknown key `wrokers`; did you mean `workers`?");
+    insta::assert_snapshot!(error_of("[limit]\nrows_max = 2"), @"c.toml:1:2: unknown key `limit`; did you mean `limits`?");
+    insta::assert_snapshot!(error_of("[processors.usage.limits]\nmemory = \"1 GiB\""), @"c.toml:2:1: unknown key `processors.usage.limits.memory`; did you mean `processors.usage.limits.memory_bytes_max`?");
+    insta::assert_snapshot!(error_of("[group]\nmoon = 1"), @"c.toml:2:1: unknown key `group.moon`; known keys: sessions_max, rows_max, bytes_max, wait_max");
 }
 
 #[test]
-fn a_language_model_is_asked_as_the_file_says() {
+fn the_language_model_section_is_read_and_plain_http_is_limited_to_local_networks() {
     let llm = |text: &str| check(&format!("[llm]\n{text}")).map(|config| config.llm);
     let local = "provider = \"openai_compat\"\nbase_url = \"http://127.0.0.1:11434/v1\"\nmodel = \"llama3.2:3b\"";
     let local = llm(local).unwrap();
     assert_eq!(local.provider, Some(Provider::OpenAiCompat));
     assert_eq!(local.model, "llama3.2:3b");
-    // Without TLS only near by; elsewhere only where somebody wants it.
-    for (address, is_near) in [
+    // Plain HTTP is allowed on local networks. Elsewhere, it needs `allow_http`.
+    for (address, is_local) in [
         ("http://localhost:8080", true),
         ("http://[::1]:8080/v1", true),
         ("http://192.168.1.20:8080", true),
@@ -186,7 +187,7 @@ fn a_language_model_is_asked_as_the_file_says() {
         ("http://[2001:db8::1]/v1", false),
     ] {
         let given = format!("base_url = \"{address}\"\n");
-        assert_eq!(llm(&given).is_ok(), is_near, "{address}");
+        assert_eq!(llm(&given).is_ok(), is_local, "{address}");
         llm(&format!("{given}allow_http = true")).unwrap();
     }
     for address in [
@@ -201,13 +202,13 @@ fn a_language_model_is_asked_as_the_file_says() {
         assert!(error.contains("for `llm.base_url`: expected"), "{error}");
         assert!(!error.contains("CANARY"), "{error}");
     }
-    insta::assert_snapshot!(refusal("[llm]\nbase_url = \"http://api.example.com/v1/of/ours\""), @"c.toml: `llm.base_url` uses plain http:// to another network, so keys and sessions could be read in transit; use an https:// address, or set `llm.allow_http = true`");
-    insta::assert_snapshot!(refusal("[llm]\nprovider = \"openai_compat\""), @r#"c.toml: `llm.base_url` is missing, but `llm.provider = "openai_compat"` needs it; set it to the server's address, such as "http://127.0.0.1:8080/v1""#);
-    insta::assert_snapshot!(refusal("[llm]\nprovider = \"openai\""), @r#"c.toml:2:12: invalid value `(hidden)` for `llm.provider`: expected "anthropic" or "openai_compat""#);
+    insta::assert_snapshot!(error_of("[llm]\nbase_url = \"http://api.example.com/v1/of/ours\""), @"c.toml: `llm.base_url` uses plain http:// to another network, so keys and sessions could be read in transit; use an https:// address, or set `llm.allow_http = true`");
+    insta::assert_snapshot!(error_of("[llm]\nprovider = \"openai_compat\""), @r#"c.toml: `llm.base_url` is missing, but `llm.provider = "openai_compat"` needs it; set it to the server's address, such as "http://127.0.0.1:8080/v1""#);
+    insta::assert_snapshot!(error_of("[llm]\nprovider = \"openai\""), @r#"c.toml:2:12: invalid value `(hidden)` for `llm.provider`: expected "anthropic" or "openai_compat""#);
 }
 
 #[test]
-fn a_file_that_is_no_toml_is_refused_at_its_place() {
+fn invalid_toml_is_rejected_with_its_position() {
     for text in [
         "workers =",
         "workers = 1\nworkers = 2",
@@ -215,14 +216,14 @@ fn a_file_that_is_no_toml_is_refused_at_its_place() {
         "workers = 1 2",
         "\u{0}",
     ] {
-        let error = refusal(text);
+        let error = error_of(text);
         assert!(error.starts_with("c.toml:"), "{text:?}: {error}");
         assert!(error.contains("docs/config.example.toml"), "{error}");
     }
 }
 
 #[test]
-fn a_named_file_must_be_there_and_the_one_in_the_data_dir_need_not() {
+fn a_file_given_by_flag_must_exist_but_the_one_in_the_data_dir_is_optional() {
     let folder = tempfile::tempdir().unwrap();
     let mut given = ConfigOverrides {
         data_dir: Some(folder.path().to_owned()),
@@ -245,7 +246,7 @@ fn a_named_file_must_be_there_and_the_one_in_the_data_dir_need_not() {
 }
 
 #[test]
-fn a_file_found_by_the_data_dir_can_not_name_another() {
+fn a_file_in_the_data_dir_cannot_set_the_data_dir() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("config.toml"), "data_dir = \"other\"").unwrap();
     let given = ConfigOverrides {
@@ -260,25 +261,25 @@ fn a_file_found_by_the_data_dir_can_not_name_another() {
 }
 
 #[test]
-fn a_processor_has_the_limits_of_everybody_but_for_its_own() {
+fn a_processor_has_the_shared_limits_unless_it_has_its_own() {
     let config = check(
         "[processors.a.limits]\nmemory_bytes_max = \"1 GiB\"\n[processors.b]\nschedule = \"every 5m\"\n\
          [processors.d.limits]\ntable_elements_max = 7\nrows_max = 20\n\
          [limits]\nrows_max = 10\ntable_elements_max = 5\n",
     )
     .unwrap();
-    let everybody = Limits {
+    let shared = Limits {
         rows_max: 10,
         table_elements_max: 5,
         ..Limits::default()
     };
-    assert_eq!(config.limits_of("b"), &everybody);
-    assert_eq!(config.limits_of("c"), &everybody);
+    assert_eq!(config.limits_of("b"), &shared);
+    assert_eq!(config.limits_of("c"), &shared);
     assert_eq!(
         config.limits_of("a"),
         &Limits {
             memory_bytes_max: 1 << 30,
-            ..everybody.clone()
+            ..shared.clone()
         }
     );
     assert_eq!(
@@ -286,14 +287,14 @@ fn a_processor_has_the_limits_of_everybody_but_for_its_own() {
         Limits {
             memory_bytes_max: 1 << 30,
             table_elements_max: 7,
-            ..everybody
+            ..shared
         },
-        "room for the largest"
+        "the pool has the maximum of all limits"
     );
 }
 
 #[test]
-fn a_processor_may_ask_a_model_as_its_operator_says_or_else_where_it_ships() {
+fn the_llm_grant_is_that_of_the_operator_or_else_only_for_shipped_processors() {
     let config =
         check("[processors.granted]\nllm = true\n[processors.refused]\nllm = false\n").unwrap();
     for is_shipped in [false, true] {
@@ -304,7 +305,7 @@ fn a_processor_may_ask_a_model_as_its_operator_says_or_else_where_it_ships() {
 }
 
 #[test]
-fn a_session_has_time_by_its_bytes_beside_what_every_session_has() {
+fn the_cpu_limit_grows_with_the_bytes_of_a_session() {
     let limits = Limits {
         cpu_base: Duration::from_secs(2),
         bytes_per_cpu_second: 1000,
@@ -316,7 +317,7 @@ fn a_session_has_time_by_its_bytes_beside_what_every_session_has() {
 }
 
 #[test]
-fn everything_has_its_place_in_the_data_dir() {
+fn the_folders_of_the_data_dir_have_fixed_names() {
     let config = check("").unwrap();
     let places = [
         config.state_dir(),
@@ -328,48 +329,48 @@ fn everything_has_its_place_in_the_data_dir() {
 }
 
 #[test]
-fn what_each_key_allows_is_told_with_its_bounds() {
-    // Those of one processor are those of all, by the same table.
+fn the_error_for_each_key_states_its_allowed_values() {
+    // Skip the limits per processor. They use the same table as `limits`.
     let keys = config_keys().into_iter();
     let keys = keys.filter(|known| !known.key.starts_with("processors.<name>.limits."));
-    let told = keys.map(|known| {
+    let lines = keys.map(|known| {
         let key = known.key.replace("<name>", "usage");
         let (section, name) = match key.rsplit_once('.') {
             Some((section, name)) => (format!("[{section}]\n"), name),
             None => (String::new(), key.as_str()),
         };
-        let refused = check(&format!("{section}{name} = {{ x = 1 }}\n")).unwrap_err();
-        let (_, allowed) = refused.split_once(": expected ").unwrap();
+        let error = check(&format!("{section}{name} = {{ x = 1 }}\n")).unwrap_err();
+        let (_, allowed) = error.split_once(": expected ").unwrap();
         format!("{key}: {allowed}")
     });
-    let told: Vec<String> = told.collect();
+    let lines: Vec<String> = lines.collect();
     insta::with_settings!({ prepend_module_to_snapshot => false }, {
-        insta::assert_snapshot!(told.join("\n"));
+        insta::assert_snapshot!(lines.join("\n"));
     });
 }
 
 #[test]
-fn a_model_is_asked_for_structure_in_each_way_there_is() {
-    let asked = |way: &str| {
-        check(&format!("[llm]\nstructured_output = \"{way}\"\n"))
+fn each_mode_of_structured_output_can_be_set() {
+    let parsed = |mode: &str| {
+        check(&format!("[llm]\nstructured_output = \"{mode}\"\n"))
             .map(|config| config.llm.structured_output)
     };
-    assert_eq!(asked("strict"), Ok(StructuredOutput::Strict));
-    assert_eq!(asked("json"), Ok(StructuredOutput::Json));
-    assert_eq!(asked("auto"), Ok(StructuredOutput::Auto));
-    assert!(asked("Strict").is_err());
+    assert_eq!(parsed("strict"), Ok(StructuredOutput::Strict));
+    assert_eq!(parsed("json"), Ok(StructuredOutput::Json));
+    assert_eq!(parsed("auto"), Ok(StructuredOutput::Auto));
+    assert!(parsed("Strict").is_err());
 }
 
 #[test]
-fn a_file_may_have_a_mebibyte_and_no_more() {
+fn a_file_is_limited_to_one_mebibyte() {
     let comment = |bytes: usize| format!("#{}", "x".repeat(bytes - 1));
     assert!(check(&comment(1 << 20)).is_ok());
-    let refused = check(&comment((1 << 20) + 1)).unwrap_err();
-    assert!(refused.contains("c.toml"), "{refused}");
+    let error = check(&comment((1 << 20) + 1)).unwrap_err();
+    assert!(error.contains("c.toml"), "{error}");
 }
 
 #[test]
-fn only_a_processor_that_is_named_may_go_back_to_a_lower_version() {
+fn a_lower_version_is_allowed_only_for_a_configured_processor() {
     let config = check("[processors.a]\nallow_lower_version = true\n[processors.b]\n").unwrap();
     assert!(config.allows_lower_version("a"));
     assert!(!config.allows_lower_version("b"));
@@ -377,7 +378,7 @@ fn only_a_processor_that_is_named_may_go_back_to_a_lower_version() {
 }
 
 #[test]
-fn sizes_and_times_are_read_as_people_write_them() {
+fn sizes_and_times_are_accepted_in_common_notations() {
     let limits = |text: &str| check(&format!("[limits]\n{text}")).unwrap().limits;
     for (text, bytes) in [
         ("\"1 MiB\"", 1 << 20),
@@ -407,9 +408,9 @@ fn sizes_and_times_are_read_as_people_write_them() {
     }
 }
 
-/// A key that was pasted in the wrong place is in no message.
+/// An API key that was pasted in the wrong place must not be in the error message.
 #[test]
-fn no_value_of_the_language_model_is_repeated() {
+fn errors_never_repeat_values_of_the_language_model_section() {
     const KEY: &str = "sk-ant-api03-CANARYCANARYCANARY";
     for text in [
         format!("api_key = \"{KEY}\""),

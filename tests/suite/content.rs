@@ -122,7 +122,7 @@ fn a_line_longer_than_the_limit_is_skipped_and_counted() {
 }
 
 #[test]
-fn a_line_of_exactly_the_limit_is_read() {
+fn a_line_of_exactly_the_limit_is_not_skipped() {
     let (chunks, _) = check(b"1234\n12345\n1234", 4);
     assert_eq!(chunks, ["1:0:\"1234\\n\"", "3:1:\"1234\"", "end:0"]);
 }

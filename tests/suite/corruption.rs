@@ -1,14 +1,19 @@
-//! The danger: the files of the database are not what was written to them, or can't be written.
+//! Hazard: the files of the database are damaged or cannot be written.
 //!
-//! Each cause ends in a message that names the thing, the reason and the remedy, and in exit code 3
-//! where the database can't be used. Once the cause is gone, the end is the same as without it.
-//! What befalls the log stands in `log`, what befalls the database file in `file`, a checkpoint that
-//! is cut off in `torn`; a full disk in
-//! `full`, who may have the files in `hands`.
+//! In each case, the program prints an error that names the file, the reason and the remedy. If the
+//! database is unusable, it exits with code 3. After the cause is removed, the data is the same as
+//! without the fault.
+//!
+//! - `log`: damage to the log
+//! - `file`: damage to the database file
+//! - `torn`: an interrupted checkpoint
+//! - `sequence`: lost commits
+//! - `full`: a full disk
+//! - `access`: permissions and concurrent access
 
+mod access;
 mod file;
 mod full;
-mod hands;
 mod log;
 mod sequence;
 mod torn;
@@ -29,23 +34,24 @@ use crate::cli::{Ended, check};
 use crate::database::rows;
 use crate::guests::{usage, usage_dir};
 
-/// Sessions at the beginning.
+/// The number of sessions on the first day.
 const SESSIONS: usize = 6;
-/// Days of changes, each of them one run, of which only the log knows.
+/// Further days, with one run each. Their commits are only in the log.
 const DAYS: usize = 4;
 
-/// A data dir as `kill -9` leaves it: the first day is in the database file, the others are in the
-/// log, and after each of them the state was as in `days`.
-struct Killed {
+/// A data directory after `kill -9`. The first day is in the database file. The other days are in
+/// the log.
+struct CrashImage {
     files: Files,
-    days: Vec<Left>,
+    /// The data after each day.
+    days: Vec<SessionData>,
 }
 
-/// Files by their path below a folder.
+/// The contents of files, by their path relative to a folder.
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
-/// What is left of sessions: rows and states, but for times and running numbers.
-type Left = BTreeMap<&'static str, Vec<String>>;
+/// The rows and states of sessions by table, without times and sequence numbers.
+type SessionData = BTreeMap<&'static str, Vec<String>>;
 
 fn key(number: usize) -> String {
     format!("user-{}/{number}.jsonl", number % 2)
@@ -63,8 +69,8 @@ fn conversation(number: usize, turns: usize) -> Transcript {
     })
 }
 
-/// A configuration in which all that a run processes is one commit, however slow the machine is.
-fn one_commit_a_run(dir: &DataDir) -> Config {
+/// Returns a configuration in which a run makes a single commit, even on a slow machine.
+fn one_commit_per_run(dir: &DataDir) -> Config {
     let config = dir.config();
     let group = GroupLimits {
         wait_max: Duration::from_secs(3600),
@@ -73,16 +79,16 @@ fn one_commit_a_run(dir: &DataDir) -> Config {
     Config { group, ..config }
 }
 
-fn killed() -> &'static Killed {
-    static KILLED: OnceLock<Killed> = OnceLock::new();
-    KILLED.get_or_init(|| {
+fn crash_image() -> &'static CrashImage {
+    static IMAGE: OnceLock<CrashImage> = OnceLock::new();
+    IMAGE.get_or_init(|| {
         let dir = usage_dir();
-        let open = || TestPipeline::open_with(&dir, one_commit_a_run(&dir), &[usage()]);
+        let open = || TestPipeline::open_with(&dir, one_commit_per_run(&dir), &[usage()]);
         for number in 0..SESSIONS {
             dir.write(&key(number), conversation(number, 3));
         }
         open().run("usage");
-        let mut days = vec![left(&dir)];
+        let mut days = vec![session_data(&dir)];
         let pipeline = open();
         let mut image = copy(&dir);
         for day in 1..=DAYS {
@@ -90,26 +96,26 @@ fn killed() -> &'static Killed {
             dir.write(&key(day + 200), conversation(day + 200, day));
             assert_eq!(pipeline.run("usage").stats.processed, 2);
             image = copy(&dir);
-            days.push(left(&image));
-            // Looking into it brought its log into the file.
+            days.push(session_data(&image));
+            // Reading the copy checkpointed its log, so copy again.
             image = copy(&dir);
         }
         drop(pipeline);
-        let killed = Killed {
+        let result = CrashImage {
             files: files_of(image.path()),
             days,
         };
-        let distinct: BTreeSet<&Left> = killed.days.iter().collect();
-        assert_eq!(distinct.len(), DAYS + 1, "each day left something new");
-        assert!(killed.log().len() > 1000);
-        killed
+        let distinct: BTreeSet<&SessionData> = result.days.iter().collect();
+        assert_eq!(distinct.len(), DAYS + 1, "each day must change the data");
+        assert!(result.log().len() > 1000);
+        result
     })
 }
 
-impl Killed {
-    /// A data dir of its own with these files.
-    fn lay(&self) -> DataDir {
-        lay(&self.files)
+impl CrashImage {
+    /// Returns a new data directory with a copy of the files.
+    fn to_dir(&self) -> DataDir {
+        dir_with_files(&self.files)
     }
 
     fn database(&self) -> &[u8] {
@@ -120,18 +126,18 @@ impl Killed {
         &self.files[Path::new("state/system.duckdb.wal")]
     }
 
-    /// How it is in the end, whatever happened: as a fresh database has it.
-    fn end(&self) -> &Left {
+    /// The data after the last day, which is also the data of a fresh database.
+    fn final_data(&self) -> &SessionData {
         self.days.last().unwrap()
     }
 }
 
-/// A data dir of its own with these files.
-fn lay(files: &Files) -> DataDir {
+/// Returns a new data directory with these files.
+fn dir_with_files(files: &Files) -> DataDir {
     let dir = DataDir::without_sessions_root();
     for (path, bytes) in files {
         let path = dir.path().join(path);
-        // As the program makes them: of other modes it would warn.
+        // The program warns about folders with any other mode.
         let mut private = fs::DirBuilder::new();
         let folder = path.parent().unwrap();
         private.recursive(true).mode(0o700).create(folder).unwrap();
@@ -144,16 +150,16 @@ fn log_path(dir: &DataDir) -> PathBuf {
     dir.path().join("state/system.duckdb.wal")
 }
 
-/// What a kill would leave at this moment. Made by another process: were the files opened and
-/// closed by this one, the lock on the database would be gone.
+/// Copies the files as a kill at this moment would leave them. The copy is made by another process,
+/// because closing the files in this process would release its lock on the database.
 fn copy(dir: &DataDir) -> DataDir {
     let copy = DataDir::without_sessions_root();
-    let copied = Command::new("cp")
+    let status = Command::new("cp")
         .args(["-R", "."])
         .arg(copy.path())
         .current_dir(dir.path())
         .status();
-    assert!(copied.unwrap().success());
+    assert!(status.unwrap().success());
     copy
 }
 
@@ -174,42 +180,47 @@ fn files_of(root: &Path) -> Files {
     files
 }
 
-/// What is left in a database that nobody has open, and that it is sound in itself.
-fn left(dir: &DataDir) -> Left {
-    let mut left = Left::new();
+/// Returns the data in a database that is not open, and checks its consistency.
+fn session_data(dir: &DataDir) -> SessionData {
+    let mut data = SessionData::new();
     for table in ["messages", "events", "sessions"] {
-        let kept = format!(
+        let content = format!(
             "SELECT COLUMNS(name -> name NOT IN ('session_seq', 'recorded_at', 'first_run')) FROM usage.{table} ORDER BY ALL"
         );
-        left.insert(table, rows(dir, &kept));
+        data.insert(table, rows(dir, &content));
         let orphans = format!(
             "SELECT DISTINCT r.session_file, r.session_seq FROM usage.{table} r ANTI JOIN session_processor_state s
              ON s.processor_name = 'usage' AND s.session_file = r.session_file AND s.session_seq = r.session_seq"
         );
-        assert_eq!(rows(dir, &orphans), [""; 0], "rows of no session: {table}");
+        assert_eq!(
+            rows(dir, &orphans),
+            [""; 0],
+            "`{table}` has rows without a session"
+        );
     }
     let state = "SELECT session_file, username, items_extracted, file_hash, missing_since IS NULL
         FROM session_processor_state ORDER BY ALL";
-    left.insert("state", rows(dir, state));
+    data.insert("state", rows(dir, state));
     let failures = "SELECT session_file, fault FROM session_failures ORDER BY ALL";
-    left.insert("failures", rows(dir, failures));
-    left
+    data.insert("failures", rows(dir, failures));
+    data
 }
 
-/// One run that nobody disturbs, and what is left then.
-fn run_through(dir: &DataDir) -> Left {
-    let ran = TestPipeline::open(dir, &[usage()]).run("usage");
-    assert_eq!(ran.stats.errors, 0, "{:?}", ran.stats);
-    left(dir)
+/// Completes one run and returns the data.
+fn run_to_completion(dir: &DataDir) -> SessionData {
+    let run = TestPipeline::open(dir, &[usage()]).run("usage");
+    assert_eq!(run.stats.errors, 0, "{:?}", run.stats);
+    session_data(dir)
 }
 
-/// Opens it, and gives the message where it is refused.
-fn refusal(dir: &DataDir) -> Option<StoreError> {
+/// Opens the database and returns the error, if any.
+fn open_error(dir: &DataDir) -> Option<StoreError> {
     Store::open(&dir.config().store_options(), clock::START).err()
 }
 
-/// The program ends with exit code 3, and what it says begins so; nothing was changed.
-fn is_refused_by_the_program(dir: &DataDir, arguments: &[&str], beginning: &str) {
+/// Asserts that the program exits with code 3, that its error starts with `prefix`, and that it
+/// leaves the files unchanged.
+fn assert_program_rejects(dir: &DataDir, arguments: &[&str], prefix: &str) {
     let before = database_files(dir);
     let Ended {
         code,
@@ -217,17 +228,14 @@ fn is_refused_by_the_program(dir: &DataDir, arguments: &[&str], beginning: &str)
         stderr,
     } = check(dir, arguments);
     assert_eq!((code, stdout.as_str()), (3, ""), "{stderr}");
-    assert!(
-        stderr.starts_with(&format!("error: {beginning}")),
-        "{stderr}"
-    );
+    assert!(stderr.starts_with(&format!("error: {prefix}")), "{stderr}");
     assert!(
         database_files(dir) == before,
-        "nothing was changed by refusing"
+        "the rejected files were changed"
     );
 }
 
-/// The files of the database.
+/// Returns the files of the database.
 fn database_files(dir: &DataDir) -> Files {
     let mut files = files_of(&dir.path().join("state"));
     files.retain(|path, _| path.to_string_lossy().contains("duckdb"));

@@ -1,11 +1,12 @@
-//! Looking into the database of a test, past the store.
+//! Direct access to the database of a test, bypassing the store.
 //!
-//! Only while no pipeline has it open: closing a second handle would drop DuckDB's lock.
+//! Use it only while no pipeline has the database open. Closing a second handle would release
+//! DuckDB's lock.
 
 use duckdb::Connection;
 use session_pipeline_harness::DataDir;
 
-/// The rows of a query, one text each: cells joined with ` | `, nulls as `-`.
+/// Returns each row of a query as text: cells joined with ` | `, nulls as `-`.
 pub fn rows(dir: &DataDir, sql: &str) -> Vec<String> {
     let connection = Connection::open(dir.database_path()).unwrap();
     let mut statement = connection
@@ -24,14 +25,13 @@ pub fn rows(dir: &DataDir, sql: &str) -> Vec<String> {
     texts
 }
 
-/// The only cell of a query.
+/// Returns the only row of a query as text.
 pub fn cell(dir: &DataDir, sql: &str) -> String {
     let rows = rows(dir, sql);
-    assert_eq!(rows.len(), 1, "`{sql}` gives one row");
+    assert_eq!(rows.len(), 1, "`{sql}` must return one row");
     rows.into_iter().next().unwrap()
 }
 
-/// Runs statements.
 pub fn execute(dir: &DataDir, sql: &str) {
     Connection::open(dir.database_path())
         .unwrap()

@@ -1,8 +1,8 @@
-//! Looking into the JSON documents that others read.
+//! Helpers to inspect the JSON documents that other programs read.
 
 use serde_json::Value;
 
-/// What a run says of itself, sorted (BEHAVIOUR.md 2.5, A10).
+/// The keys of the statistics of a run, sorted.
 pub const STATS: [&str; 13] = [
     "bytes",
     "capped",
@@ -19,7 +19,7 @@ pub const STATS: [&str; 13] = [
     "waiting",
 ];
 
-/// The names of a JSON object, sorted.
+/// Returns the keys of a JSON object, sorted.
 pub fn names(value: &Value) -> Vec<&str> {
     let mut names: Vec<&str> = value
         .as_object()

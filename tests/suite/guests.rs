@@ -1,7 +1,9 @@
 //! The guests that tests of the pipeline use, and queries for their rows.
 
+use session_pipeline::shipped::SHIPPED;
 use session_pipeline_bundle::{USAGE, VERIFICATION, faulty};
 use session_pipeline_harness::{DataDir, TestPipeline};
+use session_pipeline_pipeline::shipped::ShippedProcessor;
 
 /// Records one row per line of any transcript.
 pub const WELL_BEHAVED: &str = "faulty-well-behaved";
@@ -46,6 +48,16 @@ pub fn misbehaving(variant: &str) -> (&'static str, &'static [u8]) {
 /// The name and component of the processor `usage`.
 pub fn usage() -> (&'static str, &'static [u8]) {
     ("usage", USAGE)
+}
+
+/// The component as a shipped processor. If a processor with this name ships with the program, its
+/// rules apply.
+pub fn shipped(name: &'static str, component: &'static [u8]) -> ShippedProcessor {
+    let known = SHIPPED.into_iter().find(|shipped| shipped.name == name);
+    ShippedProcessor {
+        component,
+        ..known.unwrap_or(ShippedProcessor::new(name, component))
+    }
 }
 
 /// The name and component of the processor `verification`.

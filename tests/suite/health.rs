@@ -1,4 +1,4 @@
-//! Health: every branch of every check, over data dirs and a clock that stands still.
+//! Tests every branch of every health check, with real data directories and a test clock.
 
 mod backlog;
 mod cases;
@@ -22,11 +22,10 @@ use session_pipeline_pipeline::health::{
 use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::scheduler::SchedulerStatus;
 use session_pipeline_pipeline::scheduler::timetable::{Job, JobResult};
-use session_pipeline_pipeline::shipped::ShippedProcessor;
 use session_pipeline_store::{Actor, AuditEntry, Role, Store};
 
 use crate::documents::names;
-use crate::guests::{PANICS, POISON, misbehaving, panics, usage};
+use crate::guests::{PANICS, POISON, misbehaving, panics, shipped, usage};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -38,10 +37,10 @@ const BUILD: BuildInfo = BuildInfo {
     deployed_at: clock::START,
 };
 
-/// A disk that says what it is told to.
-struct Disk(Option<u64>);
+/// A disk with this much free space. `None`: the probe fails.
+struct FakeDisk(Option<u64>);
 
-impl DiskProbe for Disk {
+impl DiskProbe for FakeDisk {
     fn space(&self, _: &Path) -> io::Result<DiskSpace> {
         let free_bytes = self.0.ok_or(io::ErrorKind::PermissionDenied)?;
         Ok(DiskSpace {
@@ -51,8 +50,8 @@ impl DiskProbe for Disk {
     }
 }
 
-/// Puts a state row in as the system before did, processed so many seconds ago.
-fn row(dir: &DataDir, seconds_ago: u64, session_file: &str) {
+/// Inserts a state row in the form of the legacy system, processed this many seconds ago.
+fn insert_row(dir: &DataDir, seconds_ago: u64, session_file: &str) {
     let processed_at = ago(seconds_ago).0;
     crate::database::execute(
         dir,
@@ -64,31 +63,31 @@ fn row(dir: &DataDir, seconds_ago: u64, session_file: &str) {
     );
 }
 
-/// What a look finds, beside the data dir.
-struct Look<'a> {
+/// The inputs of a health check besides the data directory.
+struct HealthInputs<'a> {
     registry: Registry,
     cadences: HashMap<String, Duration>,
     scheduler: Option<SchedulerStatus>,
-    disk: Disk,
+    disk: FakeDisk,
     schema: Option<SchemaStatus>,
     config: &'a dyn Fn(&mut Config),
 }
 
-impl Default for Look<'_> {
+impl Default for HealthInputs<'_> {
     fn default() -> Self {
         let (name, component) = usage();
         Self {
-            registry: Registry::new([ShippedProcessor { name, component }]),
+            registry: Registry::new([shipped(name, component)]),
             cadences: HashMap::from([("usage".to_owned(), Duration::from_secs(600))]),
             scheduler: None,
-            disk: Disk(Some(50 << 30)),
+            disk: FakeDisk(Some(50 << 30)),
             schema: None,
             config: &|_| {},
         }
     }
 }
 
-impl Look<'_> {
+impl HealthInputs<'_> {
     fn report(self, dir: &DataDir) -> HealthReport {
         HealthReport::judge(&self.facts(dir))
     }
@@ -111,14 +110,14 @@ impl Look<'_> {
     }
 }
 
-/// The body that somebody of this role gets.
+/// The response body for a role.
 fn body(report: &HealthReport, role: Role) -> Value {
     serde_json::to_value(report.body(role, &BUILD)).unwrap()
 }
 
-/// One check of a data dir, as an admin sees it.
-fn check(look: Look<'_>, dir: &DataDir, name: &str) -> Value {
-    body(&look.report(dir), Role::Admin)["services"][name].clone()
+/// One check of a data directory in the response for an admin.
+fn check(inputs: HealthInputs<'_>, dir: &DataDir, name: &str) -> Value {
+    body(&inputs.report(dir), Role::Admin)["services"][name].clone()
 }
 
 fn text(value: &Value) -> String {
@@ -131,31 +130,31 @@ fn migrated() -> DataDir {
     dir
 }
 
-// The whole.
+// The whole report.
 
 #[test]
-fn a_fresh_data_dir_is_healthy_and_nothing_is_made_by_looking() {
+fn a_fresh_data_dir_is_healthy_and_the_check_creates_no_files() {
     let dir = DataDir::without_sessions_root();
-    let report = Look::default().report(&dir);
+    let report = HealthInputs::default().report(&dir);
     assert_eq!(report.headline(), OverallStatus::Healthy);
     insta::with_settings!({ prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!(text(&body(&report, Role::Admin)));
     });
     assert!(!dir.path().join("state").exists());
-    let migrated = Look::default().report(&migrated());
+    let migrated = HealthInputs::default().report(&migrated());
     assert_eq!(migrated.headline(), OverallStatus::Healthy);
 }
 
 #[test]
-fn operators_detail_is_for_admins_only() {
+fn details_for_operators_are_visible_only_to_admins() {
     let dir = migrated();
     dir.write("ada/one.jsonl", "{}\n");
     dir.set_age("ada/one.jsonl", Duration::from_secs(7200));
-    let look = Look {
+    let inputs = HealthInputs {
         schema: Some(SchemaStatus::Mismatch { current: Some(28) }),
-        ..Look::default()
+        ..HealthInputs::default()
     };
-    let report = look.report(&dir);
+    let report = inputs.report(&dir);
     let admin = body(&report, Role::Admin);
     assert_eq!(
         names(&admin),
@@ -180,7 +179,7 @@ fn operators_detail_is_for_admins_only() {
     assert_eq!(analyst["status"], "unhealthy");
     assert_eq!(
         analyst["overall_analyst"], "healthy",
-        "the schema is none of theirs"
+        "the schema affects only the status for operators"
     );
     for (name, service) in analyst["services"].as_object().unwrap() {
         if name == "duckdb_state" {
@@ -210,7 +209,7 @@ proptest! {
             OverallStatus::Healthy
         };
         prop_assert_eq!(OverallStatus::worst_of(statuses.clone()), expected);
-        // No other check makes a bad one better.
+        // Adding a check never improves the overall status.
         for length in 0..statuses.len() {
             let fewer = statuses.iter().copied().take(length);
             prop_assert!(OverallStatus::worst_of(fewer) <= expected);
@@ -221,12 +220,15 @@ proptest! {
 // The schema.
 
 #[test]
-fn the_schema_is_shown_only_where_it_was_asked_for_and_by_its_own_word() {
+fn the_schema_is_reported_only_on_request_and_with_its_own_status_values() {
     let dir = migrated();
-    assert_eq!(check(Look::default(), &dir, "db_schema"), Value::Null);
-    let with = |schema| Look {
+    assert_eq!(
+        check(HealthInputs::default(), &dir, "db_schema"),
+        Value::Null
+    );
+    let with = |schema| HealthInputs {
         schema: Some(schema),
-        ..Look::default()
+        ..HealthInputs::default()
     };
     let unreachable = SchemaStatus::Unreachable {
         detail: "gone".to_owned(),
@@ -262,7 +264,7 @@ fn the_schema_is_shown_only_where_it_was_asked_for_and_by_its_own_word() {
 }
 
 #[test]
-fn liveness_says_which_version_there_is_and_which_is_expected() {
+fn liveness_reports_the_current_and_the_expected_schema_version() {
     let dir = DataDir::new();
     let now = clock::START;
     let store = Store::open_at(&dir.config().store_options(), now, Some(31)).unwrap();
@@ -283,30 +285,30 @@ fn liveness_says_which_version_there_is_and_which_is_expected() {
 }
 
 #[test]
-fn the_schema_is_looked_at_once_in_half_a_minute_and_never_again_while_it_is_gone() {
+fn the_schema_status_is_cached_for_30_seconds_unless_it_is_unreachable() {
     let clock = TestClock::default();
-    let memo = SchemaCache::default();
+    let cache = SchemaCache::default();
     let gone = || SchemaStatus::Unreachable {
         detail: "gone".to_owned(),
     };
-    assert_eq!(memo.get(&clock, gone), gone());
+    assert_eq!(cache.get(&clock, gone), gone());
     assert_eq!(
-        memo.get(&clock, || SchemaStatus::Ok),
+        cache.get(&clock, || SchemaStatus::Ok),
         SchemaStatus::Ok,
-        "what is gone may come back"
+        "an unreachable schema is not cached"
     );
     clock.advance(Duration::from_secs(29));
-    assert_eq!(memo.get(&clock, gone), SchemaStatus::Ok);
+    assert_eq!(cache.get(&clock, gone), SchemaStatus::Ok);
     clock.advance(Duration::from_secs(1));
     let other = SchemaStatus::Mismatch { current: None };
-    assert_eq!(memo.get(&clock, || other.clone()), other);
+    assert_eq!(cache.get(&clock, || other.clone()), other);
 }
 
 #[test]
-fn one_survey_is_made_at_a_time_and_those_who_come_meanwhile_get_the_last_one() {
+fn only_one_survey_runs_at_a_time_and_concurrent_callers_get_the_previous_one() {
     use std::sync::mpsc::channel;
     let dir = migrated();
-    let memo = SurveyCache::default();
+    let cache = SurveyCache::default();
     let clock = TestClock::default();
     let survey = || {
         let config = dir.config();
@@ -318,27 +320,27 @@ fn one_survey_is_made_at_a_time_and_those_who_come_meanwhile_get_the_last_one() 
             database: DatabaseSource::Absent,
             cadences: &HashMap::new(),
             scheduler: None,
-            disk: &Disk(None),
+            disk: &FakeDisk(None),
             schema: None,
             now,
         })
     };
-    let first = memo.get(&clock, survey);
+    let first = cache.get(&clock, survey);
     clock.advance(DAY);
-    let (begun, has_begun) = channel();
-    let (go, held) = channel::<()>();
+    let (start_sender, start_receiver) = channel();
+    let (release_sender, release_receiver) = channel::<()>();
     std::thread::scope(|scope| {
         let second = scope.spawn(|| {
-            memo.get(&clock, move || {
-                begun.send(()).unwrap();
-                let _ = held.recv();
+            cache.get(&clock, move || {
+                start_sender.send(()).unwrap();
+                let _ = release_receiver.recv();
                 survey()
             })
         });
-        has_begun.recv().unwrap();
-        let meanwhile = memo.get(&clock, || panic!("never two at once"));
-        assert!(std::sync::Arc::ptr_eq(&meanwhile, &first));
-        go.send(()).unwrap();
+        start_receiver.recv().unwrap();
+        let concurrent = cache.get(&clock, || panic!("a survey is already running"));
+        assert!(std::sync::Arc::ptr_eq(&concurrent, &first));
+        release_sender.send(()).unwrap();
         assert!(!std::sync::Arc::ptr_eq(&second.join().unwrap(), &first));
     });
 }
@@ -346,44 +348,44 @@ fn one_survey_is_made_at_a_time_and_those_who_come_meanwhile_get_the_last_one() 
 // The other checks.
 
 #[test]
-fn a_sessions_root_that_can_not_be_read_degrades() {
+fn an_unreadable_sessions_root_is_degraded() {
     let dir = DataDir::without_sessions_root();
     drop(Store::open(&dir.config().store_options(), clock::START).unwrap());
     assert_eq!(
-        check(Look::default(), &dir, "sessions")["status"],
+        check(HealthInputs::default(), &dir, "sessions")["status"],
         "ok",
-        "there is none yet"
+        "the root does not exist yet"
     );
     std::fs::write(dir.sessions_root(), "a file").unwrap();
     assert_eq!(
-        check(Look::default(), &dir, "sessions")["status"],
+        check(HealthInputs::default(), &dir, "sessions")["status"],
         "warning"
     );
     assert_eq!(
-        Look::default().report(&dir).headline(),
+        HealthInputs::default().report(&dir).headline(),
         OverallStatus::Degraded
     );
 }
 
 #[test]
-fn a_database_that_is_gone_although_commits_were_made_is_an_error() {
+fn a_database_that_is_missing_after_commits_is_an_error() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}\n");
     TestPipeline::open(&dir, &[usage()]).run("usage");
     assert_eq!(
-        Look::default().report(&dir).headline(),
+        HealthInputs::default().report(&dir).headline(),
         OverallStatus::Healthy
     );
     std::fs::remove_file(dir.database_path()).unwrap();
-    let entry = check(Look::default(), &dir, "duckdb_state");
+    let entry = check(HealthInputs::default(), &dir, "duckdb_state");
     assert_eq!(entry["status"], "error", "{entry}");
     let detail = entry["detail"].as_str().unwrap();
     assert!(detail.contains("is missing, although"), "{detail}");
     std::fs::remove_file(dir.path().join("state/commits")).unwrap();
     assert_eq!(
-        Look::default().report(&dir).headline(),
+        HealthInputs::default().report(&dir).headline(),
         OverallStatus::Healthy,
-        "started over"
+        "without the number of commits, the database is new"
     );
 }
 
@@ -410,7 +412,7 @@ fn a_database_removed_or_replaced_while_it_is_open_is_an_error() {
                 database: DatabaseSource::Open(&store),
                 cadences: &HashMap::new(),
                 scheduler: None,
-                disk: &Disk(Some(50 << 30)),
+                disk: &FakeDisk(Some(50 << 30)),
                 schema: None,
                 now: clock::START,
             });
@@ -430,9 +432,9 @@ fn a_database_removed_or_replaced_while_it_is_open_is_an_error() {
 #[test]
 fn the_disk_warns_before_it_is_full() {
     let dir = migrated();
-    let disk = |free| Look {
-        disk: Disk(free),
-        ..Look::default()
+    let disk = |free| HealthInputs {
+        disk: FakeDisk(free),
+        ..HealthInputs::default()
     };
     let lines: Vec<String> = [
         Some(50 << 30),
@@ -458,9 +460,9 @@ fn the_disk_warns_before_it_is_full() {
 }
 
 #[test]
-fn the_disk_of_a_data_dir_that_is_not_there_yet_is_the_one_it_would_lie_on() {
-    struct OnlyThere;
-    impl DiskProbe for OnlyThere {
+fn the_disk_of_a_missing_data_dir_is_that_of_its_nearest_existing_parent() {
+    struct ExistingFoldersOnly;
+    impl DiskProbe for ExistingFoldersOnly {
         fn space(&self, folder: &Path) -> io::Result<DiskSpace> {
             assert!(folder.is_dir(), "{}", folder.display());
             Ok(DiskSpace {
@@ -478,7 +480,7 @@ fn the_disk_of_a_data_dir_that_is_not_there_yet_is_the_one_it_would_lie_on() {
             database: DatabaseSource::Absent,
             cadences: &HashMap::new(),
             scheduler: None,
-            disk: &OnlyThere,
+            disk: &ExistingFoldersOnly,
             schema: None,
             now: clock::START,
         });
@@ -487,7 +489,7 @@ fn the_disk_of_a_data_dir_that_is_not_there_yet_is_the_one_it_would_lie_on() {
 }
 
 #[test]
-fn the_scheduler_is_no_news_unless_it_stands_still() {
+fn a_scheduler_that_stopped_ticking_is_a_warning() {
     let dir = migrated();
     let job = Job {
         name: "session-processor:usage".to_owned(),
@@ -502,9 +504,9 @@ fn the_scheduler_is_no_news_unless_it_stands_still() {
         last_tick_at: seconds.map(|seconds| clock::START.minus(Duration::from_secs(seconds))),
         jobs: vec![job.clone()],
     };
-    let look = |scheduler| Look {
+    let inputs = |scheduler| HealthInputs {
         scheduler,
-        ..Look::default()
+        ..HealthInputs::default()
     };
     for (scheduler, status, headline) in [
         (None, "info", OverallStatus::Healthy),
@@ -513,25 +515,22 @@ fn the_scheduler_is_no_news_unless_it_stands_still() {
         (Some(ticked(Some(300))), "ok", OverallStatus::Healthy),
         (Some(ticked(Some(301))), "warning", OverallStatus::Degraded),
     ] {
-        let entry = check(look(scheduler.clone()), &dir, "scheduler");
+        let entry = check(inputs(scheduler.clone()), &dir, "scheduler");
         assert_eq!(entry["status"], status, "{entry}");
-        assert_eq!(look(scheduler).report(&dir).headline(), headline);
+        assert_eq!(inputs(scheduler).report(&dir).headline(), headline);
     }
-    let entry = check(look(Some(ticked(Some(301)))), &dir, "scheduler");
+    let entry = check(inputs(Some(ticked(Some(301)))), &dir, "scheduler");
     insta::with_settings!({ prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!(text(&entry));
     });
 }
 
 #[test]
-fn quarantine_is_told_and_a_processor_that_fails_everywhere_degrades() {
+fn quarantined_sessions_are_reported_and_a_processor_without_success_degrades() {
     let dir = DataDir::new();
-    let look = |way: (&'static str, &'static [u8])| Look {
-        registry: Registry::new([ShippedProcessor {
-            name: way.0,
-            component: way.1,
-        }]),
-        ..Look::default()
+    let inputs = |(name, component): (&'static str, &'static [u8])| HealthInputs {
+        registry: Registry::new([shipped(name, component)]),
+        ..HealthInputs::default()
     };
     for number in 0..4 {
         dir.write(&format!("ada/{number}.jsonl"), POISON);
@@ -541,16 +540,16 @@ fn quarantine_is_told_and_a_processor_that_fails_everywhere_degrades() {
         pipeline.run(PANICS);
     }
     drop(pipeline);
-    // A day later: it is no news, and nothing is wrong with today's sessions.
+    // A day later, the failures are no longer recent, and the recent sessions have no failures.
     dir.clock().advance(DAY + Duration::from_micros(1));
-    let four = check(look(panics()), &dir, "quarantine");
+    let four = check(inputs(panics()), &dir, "quarantine");
     insta::with_settings!({ prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!(text(&four));
     });
 
     dir.write("ada/4.jsonl", POISON);
     TestPipeline::open(&dir, &[panics()]).run(PANICS);
-    let five = check(look(panics()), &dir, "quarantine");
+    let five = check(inputs(panics()), &dir, "quarantine");
     assert_eq!(five["status"], "warning");
     assert!(
         five["detail"]
@@ -562,21 +561,18 @@ fn quarantine_is_told_and_a_processor_that_fails_everywhere_degrades() {
 
     dir.write("ada/5.jsonl", "fine\n");
     TestPipeline::open(&dir, &[panics()]).run(PANICS);
-    let one_is_well = check(look(panics()), &dir, "quarantine");
-    assert_eq!(one_is_well["status"], "info");
-    assert_eq!(one_is_well["failing"], 5);
+    let with_a_success = check(inputs(panics()), &dir, "quarantine");
+    assert_eq!(with_a_success["status"], "info");
+    assert_eq!(with_a_success["failing"], 5);
     assert_eq!(misbehaving("panics").0, PANICS);
 }
 
 #[test]
-fn a_session_in_quarantine_is_told_and_more_than_one_in_twenty_of_the_last_day_degrade() {
+fn more_than_five_percent_of_sessions_quarantined_in_the_last_day_is_degraded() {
     let dir = DataDir::new();
-    let look = || Look {
-        registry: Registry::new([ShippedProcessor {
-            name: PANICS,
-            component: panics().1,
-        }]),
-        ..Look::default()
+    let inputs = || HealthInputs {
+        registry: Registry::new([shipped(PANICS, panics().1)]),
+        ..HealthInputs::default()
     };
     dir.write("ada/poison.jsonl", POISON);
     for number in 0..18 {
@@ -589,15 +585,15 @@ fn a_session_in_quarantine_is_told_and_more_than_one_in_twenty_of_the_last_day_d
         }
     };
     run(4);
-    let failing = check(look(), &dir, "quarantine");
+    let failing = check(inputs(), &dir, "quarantine");
     assert_eq!(
         (&failing["status"], &failing["failing"]),
         (&"ok".into(), &1.into()),
-        "nobody is in it yet"
+        "no session is quarantined yet"
     );
     run(1);
     // One of 19 is more than 5 %.
-    let entry = check(look(), &dir, "quarantine");
+    let entry = check(inputs(), &dir, "quarantine");
     insta::assert_snapshot!(text(&entry), @r#"
     {
       "audience": "operator",
@@ -610,35 +606,35 @@ fn a_session_in_quarantine_is_told_and_more_than_one_in_twenty_of_the_last_day_d
       "status": "warning"
     }
     "#);
-    assert_eq!(look().report(&dir).headline(), OverallStatus::Degraded);
+    assert_eq!(inputs().report(&dir).headline(), OverallStatus::Degraded);
     // One of 20 is not.
     dir.write("ada/19.jsonl", "fine\n");
     run(1);
-    let entry = check(look(), &dir, "quarantine");
+    let entry = check(inputs(), &dir, "quarantine");
     assert_eq!(
         (&entry["status"], &entry["sessions_last_day"]),
         (&"info".into(), &20.into())
     );
-    assert_eq!(look().report(&dir).headline(), OverallStatus::Healthy);
-    // One that did well today and fails now counts once.
+    assert_eq!(inputs().report(&dir).headline(), OverallStatus::Healthy);
+    // A session that succeeded and then failed on the same day counts once.
     dir.append("ada/19.jsonl", POISON);
     run(1);
-    let entry = check(look(), &dir, "quarantine");
+    let entry = check(inputs(), &dir, "quarantine");
     assert_eq!(
         (&entry["sessions_last_day"], &entry["failing"]),
         (&20.into(), &2.into())
     );
     run(4);
     assert_eq!(
-        check(look(), &dir, "quarantine")["status"],
+        check(inputs(), &dir, "quarantine")["status"],
         "warning",
-        "two of 20"
+        "two of 20 are quarantined"
     );
-    // What was read just a day ago still counts, and nothing before it.
+    // Sessions read exactly a day ago are counted, and earlier ones are not.
     dir.clock().advance(DAY);
-    assert_eq!(check(look(), &dir, "quarantine")["sessions_last_day"], 20);
+    assert_eq!(check(inputs(), &dir, "quarantine")["sessions_last_day"], 20);
     dir.clock().advance(Duration::from_micros(1));
-    let entry = check(look(), &dir, "quarantine");
+    let entry = check(inputs(), &dir, "quarantine");
     assert_eq!(
         (&entry["status"], &entry["sessions_last_day"]),
         (&"info".into(), &0.into())
@@ -646,7 +642,7 @@ fn a_session_in_quarantine_is_told_and_more_than_one_in_twenty_of_the_last_day_d
 }
 
 #[test]
-fn what_is_in_quarantine_and_gone_is_nobodys_trouble() {
+fn a_quarantined_session_whose_file_is_gone_is_not_counted() {
     let dir = DataDir::new();
     dir.write("ada/poison.jsonl", POISON);
     dir.write("ada/fine.jsonl", "fine\n");
@@ -657,7 +653,7 @@ fn what_is_in_quarantine_and_gone_is_nobodys_trouble() {
     dir.delete("ada/poison.jsonl");
     pipeline.run(PANICS);
     drop(pipeline);
-    let entry = check(Look::default(), &dir, "quarantine");
+    let entry = check(HealthInputs::default(), &dir, "quarantine");
     assert_eq!(
         (&entry["status"], &entry["failing"]),
         (&"ok".into(), &0.into())
@@ -665,19 +661,19 @@ fn what_is_in_quarantine_and_gone_is_nobodys_trouble() {
 }
 
 #[test]
-fn a_database_that_does_not_answer_is_unhealthy_for_everybody() {
+fn a_database_that_does_not_respond_is_unhealthy_for_all_roles() {
     let dir = migrated();
-    let refused = || "the database refused".to_owned();
+    let db_error = || "the database refused".to_owned();
     let facts = HealthFacts {
         database: DatabaseFacts::Open {
             is_in_place: true,
-            answer: Err(refused()),
-            lost_commits: Err(refused()),
-            log_bytes: Err(refused()),
-            users: Err(refused()),
-            failures: Err(refused()),
+            answer: Err(db_error()),
+            lost_commits: Err(db_error()),
+            log_bytes: Err(db_error()),
+            users: Err(db_error()),
+            failures: Err(db_error()),
         },
-        ..Look::default().facts(&dir)
+        ..HealthInputs::default().facts(&dir)
     };
     let report = HealthReport::judge(&facts);
     let body = body(&report, Role::Analyst);
@@ -686,14 +682,14 @@ fn a_database_that_does_not_answer_is_unhealthy_for_everybody() {
     let state = &body["services"]["duckdb_state"];
     assert_eq!(
         (&state["status"], &state["detail"]),
-        (&"error".into(), &refused().into())
+        (&"error".into(), &db_error().into())
     );
     assert_eq!(body["services"]["users"]["status"], "error");
     assert_eq!(body["services"]["quarantine"]["status"], "unknown");
 }
 
 #[test]
-fn a_log_that_is_never_brought_into_the_database_is_a_warning() {
+fn a_large_database_log_is_a_warning() {
     let dir = migrated();
     let state = |log_bytes: u64| {
         let facts = HealthFacts {
@@ -705,7 +701,7 @@ fn a_log_that_is_never_brought_into_the_database_is_a_warning() {
                 users: Ok(0),
                 failures: Ok(Vec::new()),
             },
-            ..Look::default().facts(&dir)
+            ..HealthInputs::default().facts(&dir)
         };
         body(&HealthReport::judge(&facts), Role::Analyst)["services"]["duckdb_state"].clone()
     };
@@ -731,33 +727,37 @@ fn the_log_of_the_database_is_measured() {
 #[test]
 fn users_are_counted() {
     let dir = migrated();
-    assert_eq!(check(Look::default(), &dir, "users")["count"], 0);
+    assert_eq!(check(HealthInputs::default(), &dir, "users")["count"], 0);
     crate::database::execute(
         &dir,
         "INSERT INTO users VALUES ('1', 'ada@example.com', 'Ada', true, now(), now())",
     );
-    let entry = check(Look::default(), &dir, "users");
+    let entry = check(HealthInputs::default(), &dir, "users");
     assert_eq!(
         (&entry["count"], &entry["status"]),
         (&1.into(), &"ok".into())
     );
 }
 
-/// A time before the clock's.
+/// A time before the start time of the clock.
 fn ago(seconds: u64) -> UtcMicros {
     clock::START.minus(Duration::from_secs(seconds))
 }
 
 #[test]
-fn a_certificate_that_nobody_verifies_is_a_warning() {
+fn disabled_certificate_verification_is_a_warning() {
     let dir = migrated();
     let mut config = dir.config();
-    let report = |config: &Config| Look::default().report(&dir).with_model_config(&config.llm);
-    let checked =
+    let report = |config: &Config| {
+        HealthInputs::default()
+            .report(&dir)
+            .with_model_config(&config.llm)
+    };
+    let model_check =
         |config: &Config| body(&report(config), Role::Admin)["services"]["language_model"].clone();
-    assert_eq!(checked(&config), Value::Null);
+    assert_eq!(model_check(&config), Value::Null);
     config.llm.verify_ssl = false;
-    let found = checked(&config);
-    assert_eq!(found["status"], "warning");
-    assert!(text(&found).contains("`llm.verify_ssl = true`"), "{found}");
+    let entry = model_check(&config);
+    assert_eq!(entry["status"], "warning");
+    assert!(text(&entry).contains("`llm.verify_ssl = true`"), "{entry}");
 }

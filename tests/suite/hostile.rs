@@ -1,11 +1,12 @@
-//! Hostile and odd input, through the whole pipeline: the component as it ships, and a database.
+//! Tests hostile and malformed input through the whole pipeline, with the shipped component and a
+//! database.
 //!
-//! The danger: one file that somebody sent stops the run, loses the sessions beside it, or vanishes
-//! from the numbers without a word. So in every test a good session lies beside the odd one and is
-//! counted, the run has no error unless it says which, and what is odd is counted or reported.
+//! One malformed file must not stop a run, lose other sessions, or be dropped silently. So every
+//! test has a valid session as well, and asserts that it is counted, that the run has no
+//! unexpected errors, and that the malformed input is counted or reported.
 //!
-//! Odd input of a single module is tested in `sessions.rs` (the walk),
-//! `content.rs` (lines and limits) and `usage/lines.rs` (the guest alone).
+//! Malformed input of single modules is tested in `sessions.rs` (the walker), `content.rs` (lines
+//! and limits) and `usage/lines.rs` (the guest alone).
 
 mod contents;
 mod counters;
@@ -22,47 +23,50 @@ use session_pipeline_harness::{DataDir, TestPipeline, Transcript};
 use crate::database::rows;
 use crate::guests;
 
-/// A line with usage.
-const GOOD: &str = r#"{"type":"assistant","requestId":"r","message":{"usage":{"input_tokens":1,"output_tokens":2}}}"#;
+/// A valid line with token usage.
+const VALID_LINE: &str = r#"{"type":"assistant","requestId":"r","message":{"usage":{"input_tokens":1,"output_tokens":2}}}"#;
 
-/// The key of the session that is beyond reproach.
-const BESIDE: &str = "zoe/good.jsonl";
+/// The key of the valid session.
+const VALID_KEY: &str = "zoe/good.jsonl";
 
-/// Puts a good session beside what is odd.
-fn put_good_beside(dir: &DataDir) {
+/// Writes the valid session.
+fn write_valid_session(dir: &DataDir) {
     dir.write(
-        BESIDE,
+        VALID_KEY,
         Transcript::new("good").assistant(|m| m.id("good").tokens(3, 4)),
     );
 }
 
-/// Runs `usage` without an error; the good session is counted.
-fn run_well(dir: &DataDir) {
+/// Runs `usage`, and asserts that there is no error and that the valid session is counted.
+fn run_without_errors(dir: &DataDir) {
     let pipeline = TestPipeline::open(dir, &[guests::usage()]);
     let stats = pipeline.run("usage").stats;
     assert_eq!(stats.errors, 0, "{:?}", stats.errors_detail);
     let again = pipeline.run("usage");
-    assert_eq!(again.opens, 0, "what is odd is done with, too");
+    assert_eq!(
+        again.opens, 0,
+        "a second run reads a malformed session again"
+    );
     drop(pipeline);
-    assert_is_counted(dir);
+    assert_valid_session_is_counted(dir);
 }
 
-fn assert_is_counted(dir: &DataDir) {
+fn assert_valid_session_is_counted(dir: &DataDir) {
     assert_eq!(
         rows(
             dir,
             &format!(
-                "SELECT messages, output_tokens FROM usage.sessions WHERE session_file = '{BESIDE}'"
+                "SELECT messages, output_tokens FROM usage.sessions WHERE session_file = '{VALID_KEY}'"
             )
         ),
         ["1 | 4"],
-        "the session beside it is counted"
+        "the valid session is not counted"
     );
 }
 
-/// How the odd sessions were counted, by their names: lines, bad lines, unknown types, lines
-/// passed over, torn tail, messages.
-fn counted(dir: &DataDir) -> Vec<String> {
+/// The counts of the malformed sessions: key, lines, bad lines, unknown types, skipped lines, torn
+/// tail, messages.
+fn malformed_counts(dir: &DataDir) -> Vec<String> {
     rows(
         dir,
         "SELECT session_file, lines, bad_lines, unknown_types, passed_over_lines, torn_tail, messages
@@ -70,9 +74,9 @@ fn counted(dir: &DataDir) -> Vec<String> {
     )
 }
 
-/// Runs it as somebody who may not read everything, as root otherwise may.
-pub fn without_roots_powers(work: impl FnOnce() + Send) {
-    // Powers belong to a thread and to those that it starts, so they end with this one.
+/// Runs `work` without the capabilities with which root can read all files.
+pub fn without_root_privileges(work: impl FnOnce() + Send) {
+    // Capabilities are per thread and inherited by child threads, so only this thread loses them.
     thread::scope(|scope| {
         let worker = scope.spawn(|| {
             let mut sets = capabilities(None).unwrap();

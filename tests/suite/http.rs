@@ -31,10 +31,11 @@ use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::run::Pipeline;
 use session_pipeline_pipeline::scheduler::{Scheduler, cadences, cadences_after_examination};
-use session_pipeline_pipeline::shipped::ShippedProcessor;
 use session_pipeline_pipeline::token::{self, Randomness, SchedulerSecret};
 use session_pipeline_store::{Actor, NewToken, Role};
 use ureq::http::Request;
+
+use crate::guests::shipped;
 
 /// The shared secret of a scheduler, just long enough.
 pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -146,7 +147,7 @@ impl TestServer {
     ) -> Self {
         let shipped = components
             .iter()
-            .map(|&(name, component)| ShippedProcessor { name, component });
+            .map(|&(name, component)| shipped(name, component));
         let clock = Arc::clone(dir.clock());
         let mut pipeline = Pipeline::open(config, clock, Registry::new(shipped)).unwrap();
         if let Some(model) = model {

@@ -1,4 +1,4 @@
-//! Whose sessions a folder holds: directories made into users, and what a run makes of it.
+//! Tests how a session directory is resolved to a user, and which name a run writes to its rows.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -21,13 +21,13 @@ fn user(id: &str, email: &str, updated_at: i64) -> User {
     }
 }
 
-/// The id of the user that a directory leads to.
+/// The id of the user to which a directory is resolved.
 fn check(users: &[User], directory: &str) -> Option<String> {
     resolve(users, directory).map(|user| user.id.clone())
 }
 
 #[test]
-fn a_directory_that_is_a_users_id_leads_to_that_user() {
+fn a_directory_named_after_a_user_id_belongs_to_that_user() {
     let users = [
         user("u-1", "ada@example.com", 0),
         user("u-2", "bob@example.com", 0),
@@ -36,7 +36,7 @@ fn a_directory_that_is_a_users_id_leads_to_that_user() {
 }
 
 #[test]
-fn a_directory_that_is_the_local_part_of_an_e_mail_leads_to_its_user() {
+fn a_directory_named_after_the_local_part_of_an_email_belongs_to_its_user() {
     let users = [
         user("u-1", "ada@example.com", 0),
         user("u-2", "bob@example.com", 0),
@@ -45,9 +45,9 @@ fn a_directory_that_is_the_local_part_of_an_e_mail_leads_to_its_user() {
 }
 
 #[test]
-fn a_directory_of_nobody_leads_nowhere() {
+fn a_directory_with_an_unknown_name_belongs_to_no_user() {
     let users = [user("u-1", "ada@example.com", 0)];
-    for nobody in [
+    for unknown in [
         "eve",
         "ad",
         "adaa",
@@ -57,12 +57,12 @@ fn a_directory_of_nobody_leads_nowhere() {
         "",
         "example.com",
     ] {
-        assert_eq!(check(&users, nobody), None, "{nobody}");
+        assert_eq!(check(&users, unknown), None, "{unknown}");
     }
 }
 
 #[test]
-fn of_two_with_one_local_part_it_is_the_one_changed_last() {
+fn of_two_users_with_the_same_local_part_the_last_updated_one_is_chosen() {
     let users = [
         user("u-1", "ada@old.example", 1),
         user("u-2", "ada@new.example", 3),
@@ -72,7 +72,7 @@ fn of_two_with_one_local_part_it_is_the_one_changed_last() {
 }
 
 #[test]
-fn of_two_changed_at_once_it_is_the_one_with_the_smaller_id_in_any_order() {
+fn of_two_users_updated_at_the_same_time_the_smaller_id_is_chosen() {
     let mut users = [
         user("u-2", "ada@b.example", 1),
         user("u-1", "ada@a.example", 1),
@@ -83,7 +83,7 @@ fn of_two_changed_at_once_it_is_the_one_with_the_smaller_id_in_any_order() {
 }
 
 #[test]
-fn what_a_query_would_take_for_a_wildcard_is_only_itself() {
+fn sql_wildcards_in_directory_names_are_literal() {
     let users = [
         user("u-1", "alice_smith@example.com", 1),
         user("u-2", "alicexsmith@example.com", 9),
@@ -98,7 +98,7 @@ fn what_a_query_would_take_for_a_wildcard_is_only_itself() {
 }
 
 #[test]
-fn an_id_goes_before_a_local_part() {
+fn an_id_takes_precedence_over_a_local_part() {
     let users = [
         user("u-1", "bob@example.com", 9),
         user("bob", "robert@example.com", 1),
@@ -110,7 +110,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
-    fn invariant_a_directory_leads_where_the_rule_in_words_says(
+    fn invariant_directories_are_resolved_as_in_the_model(
         users in vec(("[ab_%]{1,2}", "[ab_%]{1,2}", 0..3_i64), 0..6),
         directory in "[ab_%]{1,2}",
     ) {
@@ -118,22 +118,22 @@ proptest! {
         let mut users: Vec<User> = users.iter().map(|(id, local, at)| user(id, &format!("{local}@x.y"), *at)).collect();
         users.sort_by(|a, b| a.id.cmp(&b.id));
         users.dedup_by(|a, b| a.id == b.id);
-        // The model: whoever beats all others.
+        // The model selects the user that precedes all others.
         let is_before = |a: &User, b: &User| {
             let rank = |user: &User| (user.id != directory, -user.updated_at.0, user.id.clone());
             rank(a) < rank(b)
         };
-        let fits = |user: &&User| user.id == directory || user.email.strip_prefix(&directory).is_some_and(|rest| rest.starts_with('@'));
-        let fitting: Vec<&User> = users.iter().filter(fits).collect();
-        let best = fitting.iter().find(|user| fitting.iter().all(|other| !is_before(other, user)));
+        let matches = |user: &&User| user.id == directory || user.email.strip_prefix(&directory).is_some_and(|rest| rest.starts_with('@'));
+        let candidates: Vec<&User> = users.iter().filter(matches).collect();
+        let best = candidates.iter().find(|user| candidates.iter().all(|other| !is_before(other, user)));
         let best = best.map(|user| User::clone(user));
         prop_assert_eq!(resolve(&users, &directory), best.as_ref());
         users.reverse();
-        prop_assert_eq!(resolve(&users, &directory), best.as_ref(), "in any order");
+        prop_assert_eq!(resolve(&users, &directory), best.as_ref(), "the result depends on the order");
     }
 }
 
-// In a run.
+// Tests with a run.
 
 const USERS: &str = "INSERT INTO users VALUES
     ('u-1', 'ada@example.com', NULL, true, TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-01'),
@@ -147,7 +147,7 @@ fn with_users() -> DataDir {
 }
 
 #[test]
-fn rows_bear_the_e_mail_of_the_user_and_else_the_directory() {
+fn rows_have_the_email_of_the_user_or_else_the_directory() {
     let dir = with_users();
     for directory in ["ada", "0b6f8f9e-6c7d-4b8e-9d57-1f2a3b4c5d6e", "eve"] {
         let session = Transcript::new(directory).user("hello");
@@ -167,7 +167,7 @@ fn rows_bear_the_e_mail_of_the_user_and_else_the_directory() {
 }
 
 #[test]
-fn a_run_keeps_to_what_it_learned_of_a_directory() {
+fn the_result_for_a_directory_is_cached_for_a_run() {
     let dir = with_users();
     let pipeline = TestPipeline::open(&dir, &[]);
     let identities = Identities::new(pipeline.pipeline().store());

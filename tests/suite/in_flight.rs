@@ -1,7 +1,7 @@
-//! Slot files: a session that brings the process down is found, and one that was only there when
-//! somebody killed the process is not blamed.
+//! Slot files: a session that crashes the process is detected, and a session that was only in
+//! progress when the process was killed is not blamed.
 //!
-//! The deaths are real: a child of this program runs a pipeline and dies in the middle of a session.
+//! The crashes are real: a child process runs a pipeline and dies while it processes a session.
 
 use std::cell::Cell;
 use std::fs;
@@ -30,12 +30,13 @@ use crate::guests::{PANICS, POISON, panics, prepared_dir};
 
 const KEY: &str = "ada/one.jsonl";
 const OTHER: &str = "bob/two.jsonl";
-/// The test that is the child, where this names a data dir and how to die.
-const CHILD: &str = "in_flight::a_child_that_dies_at_a_session_leaves_its_name";
+/// The test that acts as the child process if [`CHILD_VARIABLE`] is set. The variable contains the
+/// way to die and the data directory.
+const CHILD_TEST: &str = "in_flight::a_process_that_dies_leaves_the_session_in_its_slot";
 const CHILD_VARIABLE: &str = "IN_FLIGHT_CHILD";
 
-/// Dies, or waits to be killed, when a worker asks for the time the second time: at the end of an
-/// attempt that failed, with the guest's call behind it.
+/// Aborts, or waits to be killed, when a worker reads the clock for the second time. That is at the
+/// end of a failed attempt, after the guest's call.
 #[derive(Debug)]
 struct DeadlyClock {
     is_abort: bool,
@@ -44,17 +45,17 @@ struct DeadlyClock {
 impl Clock for DeadlyClock {
     fn now(&self) -> UtcMicros {
         thread_local! {
-            static LOOKS: Cell<u32> = const { Cell::new(0) };
+            static READS: Cell<u32> = const { Cell::new(0) };
         }
         let thread = std::thread::current();
         let is_worker = thread
             .name()
             .is_some_and(|name| name.starts_with("worker-"));
-        if is_worker && LOOKS.replace(LOOKS.get() + 1) == 1 {
+        if is_worker && READS.replace(READS.get() + 1) == 1 {
             if self.is_abort {
                 std::process::abort();
             }
-            println!("at it");
+            println!("worker waits");
             loop {
                 std::thread::park();
             }
@@ -67,9 +68,9 @@ impl Clock for DeadlyClock {
     }
 }
 
-/// What the child does: one run over the data dir, at which it dies.
-fn be_the_child(told: &str) {
-    let (how, data_dir) = told.split_once(' ').unwrap();
+/// The child process: starts one run and dies during it.
+fn run_child(instructions: &str) {
+    let (how, data_dir) = instructions.split_once(' ').unwrap();
     let config = Config {
         workers: 2,
         compiler: compiled::compiler(),
@@ -79,17 +80,17 @@ fn be_the_child(told: &str) {
     let clock = Arc::new(DeadlyClock {
         is_abort: how == "abort",
     });
-    let registry = Registry::new([ShippedProcessor { name, component }]);
+    let registry = Registry::new([ShippedProcessor::new(name, component)]);
     let pipeline = Pipeline::open(config, clock, registry).unwrap();
-    let ran = pipeline.run(PANICS, &RunRequest::cli(), &());
-    panic!("nobody died: {ran:?}");
+    let result = pipeline.run(PANICS, &RunRequest::cli(), &());
+    panic!("the child did not die: {result:?}");
 }
 
 fn spawn(dir: &DataDir, how: &str) -> Child {
-    let told = format!("{how} {}", dir.path().display());
+    let instructions = format!("{how} {}", dir.path().display());
     Command::new(std::env::current_exe().unwrap())
-        .args([CHILD, "--exact", "--nocapture", "--test-threads=1"])
-        .env(CHILD_VARIABLE, told)
+        .args([CHILD_TEST, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD_VARIABLE, instructions)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -97,20 +98,20 @@ fn spawn(dir: &DataDir, how: &str) -> Child {
         .unwrap()
 }
 
-/// A process that aborts in the middle of a session.
-fn abort_at_it(dir: &DataDir) {
+/// Starts a child that aborts while it processes a session.
+fn abort_in_session(dir: &DataDir) {
     let status = spawn(dir, "abort").wait_with_output().unwrap().status;
     assert_eq!(status.signal(), Some(6), "{status}");
 }
 
-/// A process that is killed when so many of its workers are at a session.
-fn kill_at_it(dir: &DataDir, workers: usize) {
+/// Starts a child and kills it while this many of its workers process a session.
+fn kill_in_session(dir: &DataDir, workers: usize) {
     let mut child = spawn(dir, "wait");
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     for _ in 0..workers {
         lines
             .by_ref()
-            .find(|line| line.as_ref().unwrap().contains("at it"))
+            .find(|line| line.as_ref().unwrap().contains("worker waits"))
             .unwrap()
             .unwrap();
     }
@@ -128,11 +129,13 @@ fn open(dir: &DataDir) -> TestPipeline {
     TestPipeline::open(dir, &[panics()])
 }
 
-/// The suspects, each with how often a process died alone at it.
-fn check(dir: &DataDir) -> Vec<(String, u32)> {
-    let suspects = open(dir).pipeline().in_flight().suspects();
-    let told = suspects.into_iter();
-    told.map(|record| (record.session, record.deaths)).collect()
+/// Returns the suspects, each with the number of deaths while it was processed alone.
+fn suspects(dir: &DataDir) -> Vec<(String, u32)> {
+    let records = open(dir).pipeline().in_flight().suspects();
+    records
+        .into_iter()
+        .map(|record| (record.session, record.deaths))
+        .collect()
 }
 
 fn suspect(key: &str, deaths: u32) -> (String, u32) {
@@ -143,8 +146,8 @@ fn folder(dir: &DataDir) -> PathBuf {
     dir.path().join("state/in-flight")
 }
 
-/// A slot as a dead process would leave it.
-fn plant(dir: &DataDir, number: u32, bytes: &[u8]) {
+/// Writes a slot file as a dead process would leave it.
+fn write_slot(dir: &DataDir, number: u32, bytes: &[u8]) {
     fs::create_dir_all(folder(dir)).unwrap();
     fs::write(folder(dir).join(number.to_string()), bytes).unwrap();
 }
@@ -164,26 +167,26 @@ fn record(session: &str) -> InFlightRecord {
 #[test]
 #[expect(
     clippy::disallowed_methods,
-    reason = "a child of a test is told by the environment who it is"
+    reason = "the environment tells the test to act as the child process"
 )]
-fn a_child_that_dies_at_a_session_leaves_its_name() {
-    if let Ok(told) = std::env::var(CHILD_VARIABLE) {
-        be_the_child(&told);
+fn a_process_that_dies_leaves_the_session_in_its_slot() {
+    if let Ok(instructions) = std::env::var(CHILD_VARIABLE) {
+        run_child(&instructions);
     }
     let dir = poisoned();
-    abort_at_it(&dir);
-    assert_eq!(check(&dir), [suspect(KEY, 0)]);
-    assert_eq!(check(&dir), [suspect(KEY, 0)], "until it is tried");
+    abort_in_session(&dir);
+    assert_eq!(suspects(&dir), [suspect(KEY, 0)]);
+    assert_eq!(suspects(&dir), [suspect(KEY, 0)], "before it is tried");
 }
 
 #[test]
-fn three_deaths_alone_are_a_crash_and_quarantine() {
+fn three_deaths_while_processed_alone_quarantine_a_session_as_a_crash() {
     let dir = poisoned();
     dir.write(OTHER, "fine\n");
-    // The first one is blamed on nobody: it was not known to be alone.
+    // The first death does not count, because the session was not processed alone.
     for deaths in 0..=DEATHS_MAX {
-        abort_at_it(&dir);
-        assert!(check(&dir).contains(&suspect(KEY, deaths)), "{deaths}");
+        abort_in_session(&dir);
+        assert!(suspects(&dir).contains(&suspect(KEY, deaths)), "{deaths}");
     }
     let pipeline = open(&dir);
     let stats = pipeline.run(PANICS).stats;
@@ -194,20 +197,24 @@ fn three_deaths_alone_are_a_crash_and_quarantine() {
     assert!(failure.failures.quarantined_at.is_some());
     insta::assert_snapshot!(failure.fault.detail, @"the process died 3 times in a row while it processed only this session; after fixing the cause, or if someone killed the process, run `session-pipeline quarantine release --session 'ada/one.jsonl'`");
     let stats = pipeline.run(PANICS).stats;
-    assert_eq!((stats.errors, stats.quarantined), (0, 1), "nobody tries it");
+    assert_eq!(
+        (stats.errors, stats.quarantined),
+        (0, 1),
+        "a crash is not retried"
+    );
     drop(pipeline);
-    assert_eq!(check(&dir), []);
+    assert_eq!(suspects(&dir), []);
 
-    // Another content is another matter, and what is left of this one's deaths does not count.
+    // Changed content is tried, and the deaths with the old content do not count.
     dir.write(KEY, "fine by now\n");
     assert_eq!(open(&dir).run(PANICS).stats.processed, 1);
 }
 
 #[test]
-fn a_released_crash_is_tried_again_and_its_deaths_are_forgotten() {
+fn a_release_after_a_crash_resets_the_death_count_and_allows_a_retry() {
     let dir = poisoned();
     for _ in 0..=DEATHS_MAX {
-        abort_at_it(&dir);
+        abort_in_session(&dir);
     }
     let pipeline = open(&dir);
     assert_eq!(pipeline.run(PANICS).stats.errors_detail[0].fault, "crash");
@@ -218,45 +225,52 @@ fn a_released_crash_is_tried_again_and_its_deaths_are_forgotten() {
     let actor = session_pipeline_store::Actor::cli();
     assert_eq!(store.release(&Default::default(), actor, now).unwrap(), 1);
     let stats = pipeline.run(PANICS).stats;
-    assert_eq!(stats.errors_detail[0].fault, "panic", "it was tried");
+    assert_eq!(
+        stats.errors_detail[0].fault, "panic",
+        "the session was tried"
+    );
 }
 
 #[test]
-fn one_attempt_that_the_process_survives_clears_it() {
+fn one_attempt_that_the_process_survives_clears_the_suspicion() {
     let dir = poisoned();
     for _ in 0..DEATHS_MAX {
-        abort_at_it(&dir);
+        abort_in_session(&dir);
     }
-    assert_eq!(check(&dir), [suspect(KEY, DEATHS_MAX - 1)]);
+    assert_eq!(suspects(&dir), [suspect(KEY, DEATHS_MAX - 1)]);
     let stats = open(&dir).run(PANICS).stats;
     assert_eq!(stats.errors_detail[0].fault, "panic");
-    assert_eq!(check(&dir), []);
-    abort_at_it(&dir);
-    abort_at_it(&dir);
-    assert_eq!(check(&dir), [suspect(KEY, 1)], "in a row, so counted anew");
+    assert_eq!(suspects(&dir), []);
+    abort_in_session(&dir);
+    abort_in_session(&dir);
+    assert_eq!(
+        suspects(&dir),
+        [suspect(KEY, 1)],
+        "the count restarts after a survived attempt"
+    );
 }
 
 #[test]
-fn another_content_is_not_blamed_for_the_deaths_of_the_one_before() {
+fn changed_content_is_not_blamed_for_earlier_deaths() {
     let dir = poisoned();
     for _ in 0..DEATHS_MAX {
-        abort_at_it(&dir);
+        abort_in_session(&dir);
     }
-    assert_eq!(check(&dir), [suspect(KEY, 2)]);
+    assert_eq!(suspects(&dir), [suspect(KEY, 2)]);
     dir.append(KEY, "\nmore\n");
-    abort_at_it(&dir);
-    assert_eq!(check(&dir), [suspect(KEY, 1)]);
+    abort_in_session(&dir);
+    assert_eq!(suspects(&dir), [suspect(KEY, 1)]);
 }
 
 #[test]
-fn a_process_that_is_killed_quarantines_nobody() {
+fn a_killed_process_quarantines_no_session() {
     let dir = poisoned();
     dir.write(OTHER, POISON);
-    // In the middle of two sessions; and then again before either was tried alone to its end.
-    kill_at_it(&dir, 2);
-    assert_eq!(check(&dir), [suspect(KEY, 0), suspect(OTHER, 0)]);
-    kill_at_it(&dir, 1);
-    assert_eq!(check(&dir), [suspect(KEY, 1), suspect(OTHER, 0)]);
+    // Kill it in the middle of two sessions, then again before either was tried alone to its end.
+    kill_in_session(&dir, 2);
+    assert_eq!(suspects(&dir), [suspect(KEY, 0), suspect(OTHER, 0)]);
+    kill_in_session(&dir, 1);
+    assert_eq!(suspects(&dir), [suspect(KEY, 1), suspect(OTHER, 0)]);
     let pipeline = open(&dir);
     let stats = pipeline.run(PANICS).stats;
     let faults: Vec<&str> = stats
@@ -266,18 +280,18 @@ fn a_process_that_is_killed_quarantines_nobody() {
         .collect();
     assert_eq!((faults, stats.quarantined), (vec!["panic", "panic"], 0));
     drop(pipeline);
-    assert_eq!(check(&dir), []);
+    assert_eq!(suspects(&dir), []);
 }
 
 #[test]
-fn suspects_are_tried_before_all_others_in_their_order() {
+fn suspects_are_tried_first_in_their_order() {
     let dir = prepared_dir();
     for number in 0..6 {
         dir.write(&format!("ada/{number}.jsonl"), "fine\n");
     }
-    plant(&dir, 0, &record("ada/4.jsonl").encode());
-    plant(&dir, 1, &record("ada/2.jsonl").encode());
-    // Numbers are given at the commit, to which two workers come in any order.
+    write_slot(&dir, 0, &record("ada/4.jsonl").encode());
+    write_slot(&dir, 1, &record("ada/2.jsonl").encode());
+    // Session numbers are assigned at the commit, so two workers would assign them in any order.
     let config = Config {
         workers: 1,
         ..dir.config()
@@ -292,12 +306,12 @@ fn suspects_are_tried_before_all_others_in_their_order() {
 }
 
 #[test]
-fn a_suspect_that_the_cap_leaves_stays_one_and_one_that_is_gone_does_not() {
+fn a_suspect_beyond_the_cap_remains_a_suspect_and_a_deleted_one_does_not() {
     let dir = prepared_dir();
     dir.write(KEY, "fine\n");
     dir.write(OTHER, "fine\n");
     for (number, key) in (0..).zip([KEY, OTHER, "ada/gone.jsonl"]) {
-        plant(&dir, number, &record(key).encode());
+        write_slot(&dir, number, &record(key).encode());
     }
     let pipeline = open(&dir);
     let one = RunRequest {
@@ -306,11 +320,11 @@ fn a_suspect_that_the_cap_leaves_stays_one_and_one_that_is_gone_does_not() {
     };
     assert_eq!(pipeline.run_as(PANICS, one).stats.capped, 1);
     drop(pipeline);
-    assert_eq!(check(&dir), [suspect(OTHER, 0)]);
+    assert_eq!(suspects(&dir), [suspect(OTHER, 0)]);
 }
 
 #[test]
-fn a_run_that_ends_well_leaves_nobody_in_the_slots() {
+fn a_run_that_completes_leaves_all_slots_empty() {
     let dir = prepared_dir();
     dir.write(KEY, "fine\n");
     dir.write(OTHER, POISON);
@@ -325,14 +339,14 @@ fn a_run_that_ends_well_leaves_nobody_in_the_slots() {
             .iter()
             .all(|slot| InFlightRecord::decode(slot).is_none())
     );
-    assert_eq!(check(&dir), []);
+    assert_eq!(suspects(&dir), []);
 }
 
 #[test]
-fn what_is_no_slot_is_left_alone_and_keeps_nobody() {
+fn other_files_in_the_slot_folder_are_ignored_and_left_unchanged() {
     let dir = prepared_dir();
     dir.write(KEY, "fine\n");
-    plant(&dir, 0, b"");
+    write_slot(&dir, 0, b"");
     fs::create_dir(folder(&dir).join("1")).unwrap();
     let elsewhere = dir.path().join("elsewhere");
     fs::write(&elsewhere, record(KEY).encode()).unwrap();
@@ -348,7 +362,7 @@ fn what_is_no_slot_is_left_alone_and_keeps_nobody() {
     for name in ["note.txt", "01", "4294967295", "-1"] {
         fs::write(folder(&dir).join(name), record(KEY).encode()).unwrap();
     }
-    assert_eq!(check(&dir), []);
+    assert_eq!(suspects(&dir), []);
     assert_eq!(open(&dir).run(PANICS).stats.processed, 1);
     assert_eq!(fs::read(&elsewhere).unwrap(), record(KEY).encode());
     assert_eq!(
@@ -358,7 +372,7 @@ fn what_is_no_slot_is_left_alone_and_keeps_nobody() {
 }
 
 #[test]
-fn where_nothing_can_be_written_down_sessions_are_processed_all_the_same() {
+fn sessions_are_processed_even_if_slots_cannot_be_written() {
     let dir = prepared_dir();
     dir.write(KEY, "fine\n");
     fs::write(folder(&dir), "a file where the folder should be").unwrap();
@@ -366,7 +380,7 @@ fn where_nothing_can_be_written_down_sessions_are_processed_all_the_same() {
 }
 
 #[test]
-fn a_session_costs_one_write() {
+fn recording_a_session_takes_one_write() {
     let dir = tempfile::tempdir().unwrap();
     let in_flight = InFlight::open(dir.path());
     let mut seat = in_flight.worker_seat();
@@ -387,8 +401,8 @@ fn a_session_costs_one_write() {
     assert_eq!(writes() - before, 1000);
 }
 
-/// So many workers, each at every session of its own in turn, the first of them suspects.
-fn work(path: &Path, workers: usize, suspects: usize) {
+/// Processes sessions with this many workers. The first sessions are suspects.
+fn process_sessions(path: &Path, workers: usize, suspects: usize) {
     let folder = path.join("in-flight");
     fs::create_dir(&folder).unwrap();
     for number in 0..suspects {
@@ -409,13 +423,17 @@ fn work(path: &Path, workers: usize, suspects: usize) {
                     }
                     let is_suspect = number < suspects;
                     let key = format!("suspect-{number}");
-                    let mut stay = seat.begin(|| record(&key), is_suspect);
+                    let mut guard = seat.begin(|| record(&key), is_suspect);
                     let others = inside.fetch_add(1, Ordering::SeqCst);
                     let hash = is_suspect.then_some(ContentHash([1; 16]));
-                    let suspicion = stay.suspicion(hash);
+                    let suspicion = guard.suspicion(hash);
                     if is_suspect {
                         assert_eq!((others, suspicion), (0, Suspicion::Alone));
-                        assert_eq!(inside.load(Ordering::SeqCst), 1, "nobody came meanwhile");
+                        assert_eq!(
+                            inside.load(Ordering::SeqCst),
+                            1,
+                            "another session started meanwhile"
+                        );
                     } else {
                         assert_eq!(suspicion, Suspicion::None);
                     }
@@ -431,13 +449,13 @@ proptest! {
     #![proptest_config(counted(cases()))]
 
     #[test]
-    fn invariant_a_suspect_is_alone_and_nobody_waits_for_ever(workers in 1..6_usize, suspects in 0..8_usize) {
+    fn invariant_a_suspect_runs_alone_and_no_worker_waits_indefinitely(workers in 1..6_usize, suspects in 0..8_usize) {
         let dir = tempfile::tempdir().unwrap();
-        work(dir.path(), workers, suspects);
+        process_sessions(dir.path(), workers, suspects);
     }
 
     #[test]
-    fn invariant_a_record_is_read_as_it_was_written_or_not_at_all(
+    fn invariant_a_slot_record_decodes_to_the_original_or_not_at_all(
         session in any::<String>(),
         processor in any::<String>(),
         deaths in any::<u32>(),
@@ -445,21 +463,21 @@ proptest! {
         bit in 0..8_u32,
         rest in vec(any::<u8>(), 0..50),
     ) {
-        let written = InFlightRecord { session, processor, deaths, ..record("") };
-        let bytes = written.encode();
-        prop_assert_eq!(InFlightRecord::decode(&bytes), Some(written.clone()));
+        let original = InFlightRecord { session, processor, deaths, ..record("") };
+        let bytes = original.encode();
+        prop_assert_eq!(InFlightRecord::decode(&bytes), Some(original.clone()));
         let longer = [&bytes[..], &rest[..]].concat();
-        prop_assert_eq!(InFlightRecord::decode(&longer), Some(written.clone()), "over a longer one");
+        prop_assert_eq!(InFlightRecord::decode(&longer), Some(original.clone()), "written over a longer record");
         let torn = &bytes[..place.index(bytes.len())];
         prop_assert_eq!(InFlightRecord::decode(torn), None);
         let mut flipped = bytes.clone();
         flipped[place.index(bytes.len())] ^= 1 << bit;
         let read = InFlightRecord::decode(&flipped);
-        prop_assert!(read.is_none() || read == Some(written));
+        prop_assert!(read.is_none() || read == Some(original));
     }
 
     #[test]
-    fn invariant_whatever_stands_in_the_slots_every_session_is_processed(
+    fn invariant_every_session_is_processed_for_any_slot_contents(
         slots in vec(vec(any::<u8>(), 0..300), 1..4),
         hash in any::<Option<[u8; 16]>>(),
         is_alone: bool,
@@ -469,16 +487,16 @@ proptest! {
         dir.write(KEY, "fine\n");
         dir.write(OTHER, "fine\n");
         for (number, bytes) in (0..).zip(&slots) {
-            plant(&dir, number, bytes);
+            write_slot(&dir, number, bytes);
         }
-        // One that is whole, of a content or a component that there is not.
-        let told = InFlightRecord {
+        // A valid record with a content or component that does not exist.
+        let valid = InFlightRecord {
             hash: hash.map(|hash| ContentHash(hash).to_string()),
             is_alone,
             deaths,
             ..record(KEY)
         };
-        plant(&dir, 9, &told.encode());
+        write_slot(&dir, 9, &valid.encode());
         let pipeline = open(&dir);
         prop_assert_eq!(pipeline.run(PANICS).stats.processed, 2);
         prop_assert_eq!(pipeline.pipeline().in_flight().suspects(), []);

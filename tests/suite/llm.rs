@@ -1,6 +1,6 @@
-//! Language models as a guest reaches them: by a grant, without a permit, within the session's time.
+//! Language models from the view of a guest: permission, worker permits and time limits.
 //!
-//! The guest asks what the lines of a transcript tell it to ask, and keeps each answer.
+//! The guest sends the requests in the lines of a transcript, and stores each answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,14 +19,14 @@ use session_pipeline_pipeline::run::{RunError, RunRequest};
 use crate::database;
 use crate::guests::{WELL_BEHAVED, misbehaving, well_behaved};
 
-const ASKS: &str = "faulty-asks-model";
+const PROCESSOR: &str = "faulty-asks-model";
 const ANSWERS: &str = "SELECT line, text, class, reason FROM \"faulty-asks-model\".answers ORDER BY session_file, line";
 
 fn components() -> [(&'static str, &'static [u8]); 2] {
     [misbehaving("asks_model"), well_behaved()]
 }
 
-/// A data dir that knows the guests already.
+/// Returns a data directory in which the guests are compiled.
 fn new_dir() -> DataDir {
     thread_local! {
         static PREPARED: DataDir = {
@@ -50,32 +50,27 @@ fn open(dir: &DataDir, model: &Arc<ScriptedModel>) -> TestPipeline {
     TestPipeline::open(dir, &components()).with_language_model(model)
 }
 
-/// The configuration with something of the guest's own in it.
-fn own(dir: &DataDir, own: ProcessorConfig) -> Config {
+/// Returns a configuration with this configuration of the guest.
+fn config_with(dir: &DataDir, own: ProcessorConfig) -> Config {
     let mut config = dir.config();
-    config.processors.insert(ASKS.to_owned(), own);
+    config.processors.insert(PROCESSOR.to_owned(), own);
     config
 }
 
-/// The settings under which the guest can't do without a model.
-fn in_need() -> ProcessorConfig {
+/// Returns settings with which the guest requires a model.
+fn requires_model() -> ProcessorConfig {
     ProcessorConfig {
         settings: [("uses-llm".to_owned(), "true".to_owned())].into(),
         ..ProcessorConfig::default()
     }
 }
 
-/// Runs the guest over one session, which fails; gives why.
+/// Runs the guest over one session that fails, and returns the fault.
 fn fault(model: &Arc<ScriptedModel>, lines: &[Value]) -> Fault {
-    fault_under(&new_dir(), Limits::default(), model, lines)
+    fault_with(&new_dir(), Limits::default(), model, lines)
 }
 
-fn fault_under(
-    dir: &DataDir,
-    limits: Limits,
-    model: &Arc<ScriptedModel>,
-    lines: &[Value],
-) -> Fault {
+fn fault_with(dir: &DataDir, limits: Limits, model: &Arc<ScriptedModel>, lines: &[Value]) -> Fault {
     dir.write("ada/one.jsonl", transcript(lines));
     let config = Config {
         limits,
@@ -83,14 +78,14 @@ fn fault_under(
     };
     let pipeline = TestPipeline::open_with(dir, config, &components());
     let pipeline = pipeline.with_language_model(Arc::clone(model) as Arc<_>);
-    let stats = pipeline.run(ASKS).stats;
+    let stats = pipeline.run(PROCESSOR).stats;
     assert_eq!((stats.processed, stats.errors), (0, 1));
-    assert_eq!(pipeline.state(ASKS, "ada/one.jsonl"), None);
-    pipeline.failure(ASKS, "ada/one.jsonl").unwrap().fault
+    assert_eq!(pipeline.state(PROCESSOR, "ada/one.jsonl"), None);
+    pipeline.failure(PROCESSOR, "ada/one.jsonl").unwrap().fault
 }
 
 #[test]
-fn a_request_reaches_the_model_as_it_was_made_and_the_answer_the_guest() {
+fn requests_and_answers_are_passed_on_unchanged() {
     let dir = new_dir();
     let lines = [
         json!({"ask": "What?", "system": "Be brief.", "schema": "{\"type\":\"object\"}"}),
@@ -100,27 +95,28 @@ fn a_request_reaches_the_model_as_it_was_made_and_the_answer_the_guest() {
     let model = ScriptedModel::new();
     model.answer("{\"a\":1}").answer("Because \u{0} of ü.");
     let pipeline = open(&dir, &model);
-    let ran = pipeline.run(ASKS);
-    assert_eq!((ran.stats.processed, ran.stats.errors), (1, 0));
+    let run = pipeline.run(PROCESSOR);
+    assert_eq!((run.stats.processed, run.stats.errors), (1, 0));
     drop(pipeline);
 
-    let asked = |prompt: &str, system: Option<&str>, json_schema: Option<&str>| ReceivedRequest {
-        request: LlmRequest {
-            system: system.map(str::to_owned),
-            prompt: prompt.to_owned(),
-            max_tokens: 77,
-            json_schema: json_schema.map(str::to_owned),
-        },
-        run_id: ran.id.clone(),
-        processor: ASKS.to_owned(),
-        session: "ada/one.jsonl".to_owned(),
-        time_left: Duration::from_secs(180),
-    };
+    let received =
+        |prompt: &str, system: Option<&str>, json_schema: Option<&str>| ReceivedRequest {
+            request: LlmRequest {
+                system: system.map(str::to_owned),
+                prompt: prompt.to_owned(),
+                max_tokens: 77,
+                json_schema: json_schema.map(str::to_owned),
+            },
+            run_id: run.id.clone(),
+            processor: PROCESSOR.to_owned(),
+            session: "ada/one.jsonl".to_owned(),
+            time_left: Duration::from_secs(180),
+        };
     assert_eq!(
         model.requests(),
         [
-            asked("What?", Some("Be brief."), Some("{\"type\":\"object\"}")),
-            asked("Why?", None, None)
+            received("What?", Some("Be brief."), Some("{\"type\":\"object\"}")),
+            received("Why?", None, None)
         ]
     );
     assert_eq!(
@@ -130,7 +126,7 @@ fn a_request_reaches_the_model_as_it_was_made_and_the_answer_the_guest() {
 }
 
 #[test]
-fn each_class_of_error_reaches_the_guest_with_its_reason_and_may_be_got_over() {
+fn a_guest_receives_each_error_class_with_its_reason_and_can_recover() {
     let dir = new_dir();
     let lines: Vec<Value> = LlmErrorClass::ALL
         .iter()
@@ -142,7 +138,7 @@ fn each_class_of_error_reaches_the_guest_with_its_reason_and_may_be_got_over() {
         model.fail(class, &format!("because of {}", class.as_str()));
     }
     let pipeline = open(&dir, &model);
-    let stats = pipeline.run(ASKS).stats;
+    let stats = pipeline.run(PROCESSOR).stats;
     assert_eq!((stats.processed, stats.errors), (1, 0));
     drop(pipeline);
     let expected: Vec<String> = LlmErrorClass::ALL
@@ -157,23 +153,23 @@ fn each_class_of_error_reaches_the_guest_with_its_reason_and_may_be_got_over() {
 }
 
 #[test]
-fn a_session_that_fails_for_want_of_an_answer_fails_by_its_class() {
+fn a_session_that_fails_after_a_model_error_fails_with_its_class() {
     for class in LlmErrorClass::ALL {
         let model = ScriptedModel::new();
         model.fail(class, "so it is");
         let fault = fault(&model, &[json!({"ask": "?", "or": "give back"})]);
-        let word = class.as_str();
-        assert_eq!(fault.to_string(), format!("llm: {word}: so it is"));
+        let name = class.as_str();
+        assert_eq!(fault.to_string(), format!("llm: {name}: so it is"));
         assert_eq!(
             (fault.kind, fault.model_error),
             (FaultKind::Llm, Some(class))
         );
-        assert_eq!(fault.is_permanent(), class.is_permanent(), "{word}");
+        assert_eq!(fault.is_permanent(), class.is_permanent(), "{name}");
     }
 }
 
 #[test]
-fn only_a_refused_or_malformed_answer_is_of_the_sessions_own_making() {
+fn only_refused_and_malformed_answers_are_permanent_faults() {
     let own: Vec<&str> = LlmErrorClass::ALL
         .into_iter()
         .filter(|class| {
@@ -191,7 +187,7 @@ fn only_a_refused_or_malformed_answer_is_of_the_sessions_own_making() {
 }
 
 #[test]
-fn a_guest_that_panics_for_want_of_an_answer_is_not_to_blame() {
+fn a_panic_after_a_model_error_is_attributed_to_the_model() {
     let model = ScriptedModel::new();
     model.fail(LlmErrorClass::RateLimited, "slow down");
     let fault = fault(&model, &[json!({"ask": "?", "or": "panic"})]);
@@ -200,13 +196,13 @@ fn a_guest_that_panics_for_want_of_an_answer_is_not_to_blame() {
 }
 
 #[test]
-fn a_guest_that_asks_again_for_ever_ends_by_a_limit_and_an_outage_is_still_to_blame() {
+fn endless_retries_end_at_a_limit_and_are_attributed_to_the_model() {
     let limits = Limits {
         host_calls_max: 100,
         ..Limits::default()
     };
     let again = [json!({"ask": "?", "or": "again"})];
-    let fault = fault_under(&new_dir(), limits, &ScriptedModel::new(), &again);
+    let fault = fault_with(&new_dir(), limits, &ScriptedModel::new(), &again);
     assert_eq!(
         fault.to_string(),
         "llm: unavailable: no answer is scripted; the session failed afterwards: \
@@ -216,7 +212,7 @@ fn a_guest_that_asks_again_for_ever_ends_by_a_limit_and_an_outage_is_still_to_bl
 }
 
 #[test]
-fn what_fails_after_an_answer_is_the_guests_own_affair() {
+fn a_failure_after_a_successful_answer_is_attributed_to_the_guest() {
     let model = ScriptedModel::new();
     model
         .fail(LlmErrorClass::TimeOut, "too slow")
@@ -231,7 +227,7 @@ fn what_fails_after_an_answer_is_the_guests_own_affair() {
 }
 
 #[test]
-fn a_session_has_so_much_time_for_all_its_answers_and_is_told_what_is_left() {
+fn all_requests_of_a_session_share_its_time_limit() {
     let dir = new_dir();
     let model = ScriptedModel::new();
     let seconds = Duration::from_secs;
@@ -245,21 +241,25 @@ fn a_session_has_so_much_time_for_all_its_answers_and_is_told_what_is_left() {
     };
     let mut lines = vec![json!({"ask": "?"}); 3];
     lines.push(json!({"ask": "too late?", "or": "give back"}));
-    let fault = fault_under(&dir, limits, &model, &lines);
+    let fault = fault_with(&dir, limits, &model, &lines);
     assert_eq!(
         fault.to_string(),
         "llm: time-out: the session used all of its 100 s of wall time"
     );
-    let left: Vec<u64> = model
+    let time_left: Vec<u64> = model
         .requests()
         .iter()
         .map(|asked| asked.time_left.as_secs())
         .collect();
-    assert_eq!(left, [100, 50, 10], "the fourth is not asked any more");
+    assert_eq!(
+        time_left,
+        [100, 50, 10],
+        "the fourth request must not be sent"
+    );
 }
 
 #[test]
-fn each_session_has_its_own_time() {
+fn each_session_has_its_own_time_limit() {
     let dir = new_dir();
     let model = ScriptedModel::new();
     for name in ["one", "two", "three"] {
@@ -275,13 +275,13 @@ fn each_session_has_its_own_time() {
     };
     let pipeline = TestPipeline::open_with(&dir, config, &components());
     let pipeline = pipeline.with_language_model(Arc::clone(&model) as Arc<_>);
-    assert_eq!(pipeline.run(ASKS).stats.processed, 3);
+    assert_eq!(pipeline.run(PROCESSOR).stats.processed, 3);
     let is_whole = |asked: &ReceivedRequest| asked.time_left == Duration::from_secs(180);
     assert!(model.requests().iter().all(is_whole));
 }
 
 #[test]
-fn while_a_session_waits_for_an_answer_others_work_in_its_place() {
+fn other_sessions_run_while_a_session_waits_for_an_answer() {
     let dir = new_dir();
     dir.write("ada/one.jsonl", transcript(&[json!({"ask": "?"})]));
     let model = ScriptedModel::new();
@@ -293,17 +293,17 @@ fn while_a_session_waits_for_an_answer_others_work_in_its_place() {
     let pipeline = TestPipeline::open_with(&dir, config, &components());
     let pipeline = pipeline.with_language_model(Arc::clone(&model) as Arc<_>);
     std::thread::scope(|scope| {
-        let asking = scope.spawn(|| pipeline.run(ASKS).stats);
+        let run = scope.spawn(|| pipeline.run(PROCESSOR).stats);
         model.wait_for_requests(1);
-        // There is one worker, and it waits: with its permit in hand this would never end.
+        // The only worker waits. If it kept its permit, this run would never end.
         assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 1);
         model.release_answers();
-        assert_eq!(asking.join().unwrap().processed, 1);
+        assert_eq!(run.join().unwrap().processed, 1);
     });
 }
 
 #[test]
-fn more_sessions_wait_at_once_than_there_are_workers_and_all_come_to_their_end() {
+fn sessions_complete_even_if_all_workers_of_a_run_wait_for_answers() {
     let dir = new_dir();
     let model = ScriptedModel::new();
     for number in 0..4 {
@@ -321,17 +321,17 @@ fn more_sessions_wait_at_once_than_there_are_workers_and_all_come_to_their_end()
     let pipeline = TestPipeline::open_with(&dir, config, &components());
     let pipeline = pipeline.with_language_model(Arc::clone(&model) as Arc<_>);
     std::thread::scope(|scope| {
-        let asking = scope.spawn(|| pipeline.run(ASKS).stats);
-        // Both workers of this run wait, and another run has two more.
+        let run = scope.spawn(|| pipeline.run(PROCESSOR).stats);
+        // Both workers of this run wait. Another run can still use two workers.
         model.wait_for_requests(2);
         assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 4);
         model.release_answers();
-        assert_eq!(asking.join().unwrap().processed, 4);
+        assert_eq!(run.join().unwrap().processed, 4);
     });
 }
 
 #[test]
-fn an_answer_that_is_larger_than_a_call_may_be_is_too_large() {
+fn an_answer_larger_than_the_call_limit_is_too_large() {
     let limits = Limits {
         call_bytes_max: 64 << 10,
         ..Limits::default()
@@ -339,7 +339,7 @@ fn an_answer_that_is_larger_than_a_call_may_be_is_too_large() {
     let model = ScriptedModel::new();
     model.answer(&"y".repeat((64 << 10) + 1));
     let ask = [json!({"ask": "?", "or": "give back"})];
-    let fault = fault_under(&new_dir(), limits, &model, &ask);
+    let fault = fault_with(&new_dir(), limits, &model, &ask);
     assert_eq!(fault.model_error, Some(LlmErrorClass::TooLarge));
     assert!(
         fault
@@ -349,51 +349,53 @@ fn an_answer_that_is_larger_than_a_call_may_be_is_too_large() {
     );
 }
 
-fn refusal(config: Config, dir: &DataDir) -> String {
+fn unavailable_error(config: Config, dir: &DataDir) -> String {
     let pipeline = TestPipeline::open_with(dir, config, &components());
-    let error = pipeline.try_run_as(ASKS, RunRequest::cli()).unwrap_err();
+    let error = pipeline
+        .try_run_as(PROCESSOR, RunRequest::cli())
+        .unwrap_err();
     assert!(matches!(error, RunError::Registry(_)), "{error}");
     error.to_string()
 }
 
 #[test]
-fn a_processor_that_imports_a_model_without_a_grant_is_unavailable_and_says_how_to_grant_it() {
+fn a_processor_without_permission_for_a_model_is_unavailable_with_a_remedy() {
     let dir = new_dir();
     let denied = ProcessorConfig {
         llm: Some(false),
         ..ProcessorConfig::default()
     };
-    let config = own(&dir, denied);
+    let config = config_with(&dir, denied);
     insta::assert_snapshot!(
-        refusal(config.clone(), &dir),
+        unavailable_error(config.clone(), &dir),
         @"the processor `faulty-asks-model` is unavailable: component: it uses a language model, which is not permitted; set `llm = true` in `[processors.faulty-asks-model]` to permit it"
     );
-    assert!(!config.grants_llm(ASKS, true) && config.grants_llm("usage", true));
+    assert!(!config.grants_llm(PROCESSOR, true) && config.grants_llm("usage", true));
     assert!(!config.grants_llm("a-third-party", false));
 }
 
 #[test]
-fn a_processor_in_need_of_a_model_is_unavailable_without_one() {
+fn a_processor_that_requires_a_model_is_unavailable_without_one() {
     let dir = new_dir();
     dir.write("ada/one.jsonl", transcript(&[json!({"ask": "?"})]));
-    let config = own(&dir, in_need());
+    let config = config_with(&dir, requires_model());
     insta::assert_snapshot!(
-        refusal(config.clone(), &dir),
+        unavailable_error(config.clone(), &dir),
         @"the processor `faulty-asks-model` is unavailable: with its current settings it needs a language model; no language model is configured; set ANTHROPIC_API_KEY or LLM_API_KEY in the environment, or add `[llm]` to the config file (see docs/llm.md)"
     );
     let model = ScriptedModel::new();
     model.answer("yes");
     let pipeline = TestPipeline::open_with(&dir, config, &components());
     let pipeline = pipeline.with_language_model(Arc::clone(&model) as Arc<_>);
-    assert_eq!(pipeline.run(ASKS).stats.processed, 1);
+    assert_eq!(pipeline.run(PROCESSOR).stats.processed, 1);
 }
 
 #[test]
-fn without_a_model_a_processor_that_can_do_without_is_told_that_there_is_none() {
+fn without_a_model_requests_of_a_processor_that_does_not_require_one_fail_as_unavailable() {
     let dir = new_dir();
     dir.write("ada/one.jsonl", transcript(&[json!({"ask": "?"})]));
     let pipeline = TestPipeline::open(&dir, &components());
-    assert_eq!(pipeline.run(ASKS).stats.processed, 1);
+    assert_eq!(pipeline.run(PROCESSOR).stats.processed, 1);
     drop(pipeline);
     assert_eq!(
         database::rows(&dir, ANSWERS),
@@ -405,9 +407,9 @@ fn without_a_model_a_processor_that_can_do_without_is_told_that_there_is_none() 
 }
 
 #[test]
-fn a_guest_that_asks_a_model_while_it_describes_itself_is_unavailable() {
-    let refused = Guest::try_load(misbehaving("describe_asks_model").1, &Limits::default());
-    let fault = refused.unwrap_err();
+fn a_guest_that_calls_a_model_in_describe_is_unavailable() {
+    let result = Guest::try_load(misbehaving("describe_asks_model").1, &Limits::default());
+    let fault = result.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Component);
     assert!(
         fault
@@ -418,7 +420,7 @@ fn a_guest_that_asks_a_model_while_it_describes_itself_is_unavailable() {
 }
 
 #[test]
-fn a_processor_that_never_asks_does_not_import_a_model() {
+fn a_processor_that_uses_no_model_does_not_import_one() {
     let dir = DataDir::new();
     let imports = |component: &[u8]| -> Vec<String> {
         let config = dir.config();
@@ -439,21 +441,22 @@ fn a_processor_that_never_asks_does_not_import_a_model() {
 }
 
 #[test]
-fn a_processor_without_the_model_that_it_needs_leaves_no_run_and_no_audit_row() {
+fn a_processor_without_its_required_model_records_no_run_and_no_audit_entry() {
     let dir = new_dir();
     dir.write("ada/one.jsonl", transcript(&[json!({ "ask": "?" })]));
-    let pipeline = TestPipeline::open_with(&dir, own(&dir, in_need()), &components());
+    let pipeline =
+        TestPipeline::open_with(&dir, config_with(&dir, requires_model()), &components());
     for request in [
         RunRequest::cli(),
         session_pipeline_harness::pipeline::scheduled_request(),
     ] {
-        let result = pipeline.pipeline().run(ASKS, &request, &());
+        let result = pipeline.pipeline().run(PROCESSOR, &request, &());
         assert!(matches!(&result, Err(RunError::Registry(error)) if error.is_rejection()));
         let end = session_pipeline_pipeline::scheduler::timetable::JobResult::from(&result);
         assert_eq!(end.as_str(), "refused");
         assert!(
             pipeline.pipeline().running().is_empty(),
-            "the lock is given back"
+            "the lock must be released"
         );
     }
     drop(pipeline);
@@ -462,13 +465,13 @@ fn a_processor_without_the_model_that_it_needs_leaves_no_run_and_no_audit_row() 
 }
 
 #[test]
-fn the_cap_for_processors_that_use_a_model_holds_for_runs_of_the_service_alone() {
+fn the_cap_on_sessions_with_a_model_applies_only_to_service_runs() {
     let dir = new_dir();
     for number in 0..5 {
         let prompt = json!({ "ask": format!("{number}?") });
         dir.write(&format!("ada/{number}.jsonl"), transcript(&[prompt]));
     }
-    let mut config = own(&dir, in_need());
+    let mut config = config_with(&dir, requires_model());
     config.service.llm_sessions_max = Some(2);
     let model = ScriptedModel::new();
     for _ in 0..5 {
@@ -480,19 +483,19 @@ fn the_cap_for_processors_that_use_a_model_holds_for_runs_of_the_service_alone()
         use session_pipeline_store::{Actor, Trigger};
         RunRequest::service(&config, Trigger::Scheduler, Actor::scheduler())
     };
-    let first = pipeline.run_as(ASKS, service()).stats;
+    let first = pipeline.run_as(PROCESSOR, service()).stats;
     assert_eq!(
         (first.processed + first.errors, first.capped),
         (2, 3),
         "{first:?}"
     );
-    let second = pipeline.run_as(ASKS, service()).stats;
+    let second = pipeline.run_as(PROCESSOR, service()).stats;
     assert_eq!(
         (second.processed + second.errors, second.capped),
         (2, 1),
         "{second:?}"
     );
-    // A person who asks for fewer gets fewer, and the command line has no cap.
+    // A lower cap in the request takes precedence, and the command line has no cap.
     let one = RunRequest {
         max_sessions: Some(1),
         ..service()
@@ -500,11 +503,11 @@ fn the_cap_for_processors_that_use_a_model_holds_for_runs_of_the_service_alone()
     for number in 0..3 {
         dir.write(&format!("bob/{number}.jsonl"), "");
     }
-    let third = pipeline.run_as(ASKS, one).stats;
+    let third = pipeline.run_as(PROCESSOR, one).stats;
     assert_eq!(
         (third.processed + third.errors, third.capped),
         (1, 3),
         "{third:?}"
     );
-    assert_eq!(pipeline.run(ASKS).stats.capped, 0);
+    assert_eq!(pipeline.run(PROCESSOR).stats.capped, 0);
 }

@@ -1,11 +1,11 @@
-//! Providers of language models: a real connector over a real database against a real server, in
+//! Providers of language models: the real connector with a real database against a test server, in
 //! both wire formats.
 //!
-//! Here is the rig that all rooms below use, and what goes over the wire.
+//! This module contains the shared rig and tests the requests on the wire.
 
 mod budgets;
+mod cache;
 mod faults;
-mod keeping;
 mod keys;
 mod runs;
 mod secrets;
@@ -24,13 +24,13 @@ use session_pipeline_pipeline::config::{Config, Provider, StructuredOutput};
 use session_pipeline_pipeline::llm::{self, ApiKey, LlmSecrets};
 use session_pipeline_store::Store;
 
-const BOTH: [Provider; 2] = [Provider::Anthropic, Provider::OpenAiCompat];
-/// A key that must be nowhere but in a header.
+const PROVIDERS: [Provider; 2] = [Provider::Anthropic, Provider::OpenAiCompat];
+/// A key that must appear only in a request header.
 const KEY: &str = "sk-test-CANARY-0123456789-of-our-own";
 const SCHEMA: &str = r#"{"type": "object", "required": ["found"], "properties": {"found": {"type": "array", "items": {"type": "string", "maxLength": 40}}}}"#;
-const FITS: &str = r#"{"found":["one"]}"#;
+const VALID: &str = r#"{"found":["one"]}"#;
 
-/// A server and a model that asks it.
+/// A test server and a model that is connected to it.
 struct Rig {
     dir: DataDir,
     server: LlmServer,
@@ -51,19 +51,20 @@ impl Rig {
         let mut config = dir.config();
         config.llm = server.config();
         change(&mut config);
-        Self::over(dir, server, config)
+        Self::with_server(dir, server, config)
     }
 
-    fn over(dir: DataDir, server: LlmServer, config: Config) -> Self {
+    fn with_server(dir: DataDir, server: LlmServer, config: Config) -> Self {
         let store = Arc::new(Store::open(&config.store_options(), dir.clock().now()).unwrap());
         let patience = Arc::new(TestSleeper::new(dir.clock()));
         let clock = Arc::clone(dir.clock());
         let secrets = LlmSecrets {
             key: ApiKey::new(KEY),
         };
-        let of_model = Arc::clone(&store);
-        let waiting = Arc::clone(&patience);
-        let model = llm::with_patience(&config, secrets, clock, waiting, of_model).unwrap();
+        let model_store = Arc::clone(&store);
+        let model_patience = Arc::clone(&patience);
+        let model =
+            llm::with_patience(&config, secrets, clock, model_patience, model_store).unwrap();
         Self {
             dir,
             server,
@@ -74,8 +75,8 @@ impl Rig {
         }
     }
 
-    /// As after a restart of the program.
-    fn restarted(self) -> Self {
+    /// Simulates a restart of the program.
+    fn restart(self) -> Self {
         let Self {
             dir,
             server,
@@ -85,17 +86,17 @@ impl Rig {
             ..
         } = self;
         drop((store, model));
-        Self::over(dir, server, config)
+        Self::with_server(dir, server, config)
     }
 
-    fn ask(&self, request: &LlmRequest) -> Result<LlmResponse, LlmError> {
+    fn complete(&self, request: &LlmRequest) -> Result<LlmResponse, LlmError> {
         self.model.complete(request, caller())
     }
 
-    /// The class and the number of requests that it took.
-    fn class_of(&self, request: &LlmRequest) -> (LlmErrorClass, usize) {
+    /// Returns the class of the error and the number of requests that were sent.
+    fn error_class(&self, request: &LlmRequest) -> (LlmErrorClass, usize) {
         let before = self.server.requests().len();
-        let error = self.ask(request).unwrap_err();
+        let error = self.complete(request).unwrap_err();
         assert!(!error.reason.contains("CANARY"), "{error}");
         (error.class, self.server.requests().len() - before)
     }
@@ -127,14 +128,14 @@ fn with_schema(prompt: &str) -> LlmRequest {
 }
 
 #[test]
-fn a_request_goes_over_the_wire_as_anthropic_wants_it() {
+fn requests_have_the_anthropic_wire_format() {
     let rig = Rig::new(Provider::Anthropic);
-    rig.server.enqueue_answer("hello").enqueue_answer(FITS);
-    let response = rig.ask(&plain("Say hello")).unwrap();
+    rig.server.enqueue_answer("hello").enqueue_answer(VALID);
+    let response = rig.complete(&plain("Say hello")).unwrap();
     assert_eq!(response.text, "hello");
     assert_eq!(response.model, "claude-haiku-4-5-20251001");
     assert_eq!((response.input_tokens, response.output_tokens), (100, 20));
-    assert_eq!(rig.ask(&with_schema("Find")).unwrap().text, FITS);
+    assert_eq!(rig.complete(&with_schema("Find")).unwrap().text, VALID);
 
     let asked = rig.server.requests();
     assert_eq!(asked[0].path, "/v1/messages");
@@ -158,16 +159,16 @@ fn a_request_goes_over_the_wire_as_anthropic_wants_it() {
 }
 
 #[test]
-fn a_request_goes_over_the_wire_as_openai_wants_it() {
+fn requests_have_the_openai_wire_format() {
     let rig = Rig::with(Provider::OpenAiCompat, |config| {
         config.llm.model = "gpt-of-ours".to_owned();
     });
-    rig.server.enqueue_answer("hello").enqueue_answer(FITS);
-    let response = rig.ask(&plain("Say hello")).unwrap();
+    rig.server.enqueue_answer("hello").enqueue_answer(VALID);
+    let response = rig.complete(&plain("Say hello")).unwrap();
     assert_eq!(response.text, "hello");
     assert_eq!(response.model, "local-model");
     assert_eq!((response.input_tokens, response.output_tokens), (100, 20));
-    assert_eq!(rig.ask(&with_schema("Find")).unwrap().text, FITS);
+    assert_eq!(rig.complete(&with_schema("Find")).unwrap().text, VALID);
 
     let asked = rig.server.requests();
     assert_eq!(asked[0].path, "/v1/chat/completions");
@@ -193,7 +194,7 @@ fn a_request_goes_over_the_wire_as_openai_wants_it() {
 }
 
 #[test]
-fn a_server_that_knows_no_schemas_is_asked_in_the_next_way_and_from_then_on_only_so() {
+fn a_server_without_schema_support_gets_the_next_format_for_all_further_requests() {
     let unknown = ServerAction::error(
         400,
         "invalid_request_error",
@@ -204,9 +205,9 @@ fn a_server_that_knows_no_schemas_is_asked_in_the_next_way_and_from_then_on_only
         .enqueue(unknown.clone())
         .enqueue(unknown)
         .enqueue_answer("Here it is:\n```json\n{\"found\":[\"one\"]}\n```\nAnything else?");
-    assert_eq!(rig.ask(&with_schema("Find")).unwrap().text, FITS);
-    rig.server.enqueue_answer(FITS);
-    rig.ask(&with_schema("Find more")).unwrap();
+    assert_eq!(rig.complete(&with_schema("Find")).unwrap().text, VALID);
+    rig.server.enqueue_answer(VALID);
+    rig.complete(&with_schema("Find more")).unwrap();
     let asked = rig.server.requests();
     let formats = asked
         .iter()
@@ -226,14 +227,11 @@ fn a_server_that_knows_no_schemas_is_asked_in_the_next_way_and_from_then_on_only
         system.starts_with("Be brief.\n\nAnswer with one JSON document"),
         "{system}"
     );
-    assert!(
-        rig.patience.waits().is_empty(),
-        "nobody waits to ask otherwise"
-    );
+    assert!(rig.patience.waits().is_empty(), "a fallback must not wait");
 }
 
 #[test]
-fn where_anthropic_knows_no_schemas_a_tool_takes_the_answer() {
+fn an_anthropic_model_without_schema_support_answers_through_a_tool() {
     let rig = Rig::new(Provider::Anthropic);
     rig.server
         .enqueue(ServerAction::error(400, "invalid_request_error", "output_config: not supported by this model"))
@@ -245,9 +243,9 @@ fn where_anthropic_knows_no_schemas_a_tool_takes_the_answer() {
                 "usage": {"input_tokens": 5, "cache_read_input_tokens": 7, "cache_creation_input_tokens": 1, "output_tokens": 2},
             }),
         ));
-    let response = rig.ask(&with_schema("Find")).unwrap();
-    assert_eq!(response.text, FITS);
-    assert_eq!(response.input_tokens, 13, "what was cached was read, too");
+    let response = rig.complete(&with_schema("Find")).unwrap();
+    assert_eq!(response.text, VALID);
+    assert_eq!(response.input_tokens, 13, "cached tokens count as input");
     let body = &rig.server.requests()[1].body;
     assert_eq!(
         body["tool_choice"],
@@ -256,52 +254,53 @@ fn where_anthropic_knows_no_schemas_a_tool_takes_the_answer() {
 }
 
 #[test]
-fn the_configuration_says_how_far_down_the_ways_to_json_go() {
+fn the_configuration_limits_the_fallback_formats() {
     let unknown =
         || ServerAction::error(400, "invalid_request_error", "json_schema is not supported");
-    for (allowed, requests) in [
+    for (setting, requests) in [
         (StructuredOutput::Strict, 1),
         (StructuredOutput::Json, 2),
         (StructuredOutput::Auto, 3),
     ] {
-        for provider in BOTH {
+        for provider in PROVIDERS {
             let rig = Rig::with(provider, |config| {
-                config.llm.structured_output = allowed;
+                config.llm.structured_output = setting;
             });
             for _ in 0..4 {
                 rig.server.enqueue(unknown());
             }
-            let (class, asked) = rig.class_of(&with_schema("Find"));
+            let (class, asked) = rig.error_class(&with_schema("Find"));
             assert_eq!(
                 (class, asked),
                 (LlmErrorClass::Failed, requests),
-                "{provider:?} {allowed:?}"
+                "{provider:?} {setting:?}"
             );
         }
     }
 }
 
 #[test]
-fn a_server_that_wants_the_limit_by_its_new_name_gets_it() {
+fn a_server_that_requires_max_completion_tokens_gets_it() {
     let rig = Rig::new(Provider::OpenAiCompat);
     let reason = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.";
     rig.server
         .enqueue(ServerAction::error(400, "invalid_request_error", reason))
         .enqueue_answer("hello");
-    rig.ask(&plain("Say hello")).unwrap();
+    rig.complete(&plain("Say hello")).unwrap();
     let body = &rig.server.requests()[1].body;
     assert_eq!(body["max_completion_tokens"], 100);
     assert!(body.get("max_tokens").is_none());
 }
 
 #[test]
-fn a_cut_off_answer_of_anthropic_gets_more_tokens_and_is_never_taken_for_whole() {
-    let cut = |provider| model_answer(provider, "{\"found\":[\"on", StopReason::Limit, (100, 100));
+fn a_truncated_answer_is_never_accepted_and_is_retried_with_more_tokens_for_anthropic() {
+    let truncated =
+        |provider| model_answer(provider, "{\"found\":[\"on", StopReason::Limit, (100, 100));
     let rig = Rig::new(Provider::Anthropic);
     rig.server
-        .enqueue(cut(Provider::Anthropic))
-        .enqueue_answer(FITS);
-    assert_eq!(rig.ask(&with_schema("Find")).unwrap().text, FITS);
+        .enqueue(truncated(Provider::Anthropic))
+        .enqueue_answer(VALID);
+    assert_eq!(rig.complete(&with_schema("Find")).unwrap().text, VALID);
     let limits = |rig: &Rig| {
         let asked = rig.server.requests();
         let limits = asked
@@ -313,18 +312,18 @@ fn a_cut_off_answer_of_anthropic_gets_more_tokens_and_is_never_taken_for_whole()
 
     let rig = Rig::with(Provider::Anthropic, |config| config.llm.attempts_max = 9);
     for _ in 0..9 {
-        rig.server.enqueue(cut(Provider::Anthropic));
+        rig.server.enqueue(truncated(Provider::Anthropic));
     }
     assert_eq!(
-        rig.class_of(&with_schema("Find")).0,
+        rig.error_class(&with_schema("Find")).0,
         LlmErrorClass::Malformed
     );
     assert_eq!(limits(&rig), [100, 200, 400]);
 
     let rig = Rig::new(Provider::OpenAiCompat);
-    rig.server.enqueue(cut(Provider::OpenAiCompat));
+    rig.server.enqueue(truncated(Provider::OpenAiCompat));
     assert_eq!(
-        rig.class_of(&with_schema("Find")),
+        rig.error_class(&with_schema("Find")),
         (LlmErrorClass::Malformed, 1)
     );
 }

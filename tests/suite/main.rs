@@ -1,12 +1,13 @@
-//! The suite: one module for every word of the workspace, and one for every danger.
+//! The test suite: one module for each module of the workspace, and one for each hazard, such as
+//! crashes, races and corruption.
 //!
-//! What `runtime/pipeline/src/scan.rs` promises is tested in `scan.rs` here, and so on.
-//! All that tests are made of stands in the harness; SQL on a test's database goes through `database.rs`.
+//! For example, `scan.rs` tests what `runtime/pipeline/src/scan.rs` documents. Shared helpers are
+//! in the harness crate. `database.rs` runs SQL on the database of a test.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "in a test, to end with a message is to fail"
+    reason = "a panic fails the test and reports the location"
 )]
 
 mod bulk_sessions;

@@ -1,7 +1,8 @@
-//! The ladder: what every number makes of a database, what is refused, and what an interruption leaves.
+//! Migrations: the effect of each step, databases that are rejected, and interruptions.
 //!
-//! The dangers behind these tests: a version that was stamped without its step having run, a copy whose source was dropped too early,
-//! a program that writes into a database newer than itself, and a log that DuckDB cannot replay after a crash.
+//! Hazards: a version is recorded although its step did not run, the source of a copy is dropped
+//! too early, a program writes to a database newer than itself, and DuckDB cannot replay the log
+//! after a crash.
 
 mod interrupted;
 mod ladder;
@@ -25,8 +26,8 @@ use session_pipeline_store as store;
 /// 2026-09-21 14:13:20 UTC.
 const NOW: i64 = 1_790_000_000_000_000;
 
-/// A legacy database with one row and everything that can be in the way of ours.
-const LEGACY_WITH_ALL_IN_THE_WAY: &str = "
+/// A legacy database with one row, and with objects whose names conflict with the new tables.
+const LEGACY_WITH_NAME_CONFLICTS: &str = "
     INSERT INTO schema_version VALUES (28, TIMESTAMP '2026-01-02 03:04:05');
     INSERT INTO session_extraction_state VALUES ('ada/one.jsonl', 'ada', TIMESTAMP '2026-01-01 00:00:00', 3, 'abc');
     CREATE TABLE users (id VARCHAR PRIMARY KEY, email VARCHAR UNIQUE NOT NULL, active BOOLEAN NOT NULL DEFAULT true,
@@ -44,28 +45,28 @@ const LEGACY_WITH_ALL_IN_THE_WAY: &str = "
     CREATE VIEW tokens AS SELECT 1 AS id;
 ";
 
-/// Applies the ladder to a database made by `setup`; gives what was done and what the database then holds.
-fn check(setup: &str) -> (MigrationReport, String) {
+/// Migrates a database created by `setup`. Returns the report and a dump of the database.
+fn migrate_new(setup: &str) -> (MigrationReport, String) {
     let mut conn = database(setup);
-    let applied = migrate(&mut conn).unwrap();
-    (applied, dump(&conn))
+    let report = migrate(&mut conn).unwrap();
+    (report, dump(&conn))
 }
 
-/// Applies the ladder to a database that must be refused, and gives the message.
-fn refused(setup: &str) -> String {
-    refused_to(setup, None)
+/// Asserts that a database created by `setup` is rejected and unchanged. Returns the error message.
+fn rejection(setup: &str) -> String {
+    rejection_to(setup, None)
 }
 
-fn refused_to(setup: &str, to: Option<u32>) -> String {
+fn rejection_to(setup: &str, to: Option<u32>) -> String {
     let mut conn = database(setup);
     let before = dump(&conn);
     let error = migrate_to(&mut conn, to).unwrap_err();
-    assert_eq!(before, dump(&conn), "a refused database is left as it was");
+    assert_eq!(before, dump(&conn), "the rejected database was changed");
     assert_sources_are_not_repeated(&error);
     error.to_string()
 }
 
-/// A database in memory, opened with the settings of the store.
+/// Returns an in-memory database with the settings of the store.
 fn database(setup: &str) -> Connection {
     let config = Config::new(std::env::temp_dir());
     let settings = store::settings(&config.store_options(), config.database_memory_bytes).unwrap();
@@ -88,15 +89,15 @@ fn migrate_to(conn: &mut Connection, to: Option<u32>) -> Result<MigrationReport,
     )
 }
 
-/// Applies the ladder with somebody watching, who may end it.
-fn migrate_watched(
+/// Migrates with an observer that can stop the migration.
+fn migrate_observed(
     conn: &mut Connection,
-    mut watch: impl FnMut(&Point) -> Result<(), StopMigration>,
+    mut observe: impl FnMut(&Point) -> Result<(), StopMigration>,
 ) -> Result<MigrationReport, MigrationError> {
     apply(
         conn,
         MigrationOptions {
-            observer: Some(&mut watch),
+            observer: Some(&mut observe),
             ..MigrationOptions::at(NOW)
         },
     )
@@ -112,14 +113,14 @@ fn legacy_at_28(setup: &str) -> String {
     ))
 }
 
-/// A database as this program leaves it, then changed.
-fn refused_after(change: &str) -> String {
+/// Asserts that a migrated database is rejected after a change. Returns the error message.
+fn rejection_after(change: &str) -> String {
     let mut conn = database("");
     migrate(&mut conn).unwrap();
     conn.execute_batch(change).unwrap();
     let before = dump(&conn);
     let error = migrate(&mut conn).unwrap_err();
-    assert_eq!(before, dump(&conn), "a refused database is left as it was");
+    assert_eq!(before, dump(&conn), "the rejected database was changed");
     assert_sources_are_not_repeated(&error);
     error.to_string()
 }
@@ -130,7 +131,7 @@ fn assert_sources_are_not_repeated(error: &MigrationError) {
     }
 }
 
-/// Every table of `main`, its shape and its rows.
+/// Returns the schema and the rows of all tables in `main`.
 fn dump(conn: &Connection) -> String {
     let mut text = describe(conn).unwrap();
     for table in texts(

@@ -1,4 +1,4 @@
-//! Back-off and quarantine, as a state machine without files or database.
+//! Back-off and quarantine, as a state machine without files or a database.
 
 mod model;
 mod release;
@@ -16,8 +16,8 @@ use session_pipeline_store::retry::{FAILURES_MAX, FailedContent, FailureState, R
 const CADENCE: Duration = Duration::from_secs(600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Those that the session or the component caused.
-const OWN: [FaultKind; 11] = [
+/// Faults caused by the session or the component. They count toward quarantine.
+const OWN_FAULTS: [FaultKind; 11] = [
     FaultKind::OutOfFuel,
     FaultKind::Deadline,
     FaultKind::MemoryLimit,
@@ -31,7 +31,7 @@ const OWN: [FaultKind; 11] = [
     FaultKind::BadRecord,
 ];
 
-/// Those that nobody's session should be lost by.
+/// Faults that no session causes. They never lead to quarantine.
 const OUTAGES: [FaultKind; 5] = [
     FaultKind::TooLarge,
     FaultKind::Llm,
@@ -40,12 +40,12 @@ const OUTAGES: [FaultKind; 5] = [
     FaultKind::Host,
 ];
 
-/// What so many failures of one kind in a row on one content come to.
-fn failed(times: u32, fault: FaultKind) -> FailureState {
-    failed_again(FailureState::default(), times, fault, FailedContent::Same)
+/// Returns the state after `times` consecutive failures of one kind on the same content.
+fn failures_after(times: u32, fault: FaultKind) -> FailureState {
+    more_failures_after(FailureState::default(), times, fault, FailedContent::Same)
 }
 
-fn failed_again(
+fn more_failures_after(
     before: FailureState,
     times: u32,
     fault: FaultKind,
@@ -63,28 +63,30 @@ fn wait_of(failures: FailureState) -> Option<Duration> {
 }
 
 #[test]
-fn the_first_failure_is_tried_again_at_once() {
-    let failures = failed(1, FaultKind::Panic);
+fn the_first_failure_is_retried_immediately() {
+    let failures = failures_after(1, FaultKind::Panic);
     assert_eq!((failures.attempts, wait_of(failures)), (1, None));
     assert_eq!(failures.verdict(clock::START, false), RetryDecision::Try);
 }
 
 #[test]
-fn from_the_second_on_the_wait_doubles_up_to_a_day() {
+fn the_backoff_doubles_from_the_second_failure_up_to_one_day() {
     let waits: Vec<Option<u64>> = (1..=9)
-        .map(|times| wait_of(failed(times, FaultKind::Input)).map(|wait| wait.as_secs() / 600))
+        .map(|times| {
+            wait_of(failures_after(times, FaultKind::Input)).map(|wait| wait.as_secs() / 600)
+        })
         .collect();
     let cadences = [2, 4, 8, 16, 32, 64, 128, 144];
     let expected: Vec<Option<u64>> = [None]
         .into_iter()
         .chain(cadences.into_iter().map(Some))
         .collect();
-    assert_eq!(waits, expected, "in cadences of ten minutes");
+    assert_eq!(waits, expected, "waits, in cadences of ten minutes");
 }
 
 #[test]
-fn a_waiting_session_is_tried_when_its_time_has_come() {
-    let failures = failed(2, FaultKind::Panic);
+fn a_waiting_session_is_retried_once_its_backoff_expires() {
+    let failures = failures_after(2, FaultKind::Panic);
     let due_at = failures.next_attempt_at.unwrap();
     assert_eq!(
         failures.verdict(UtcMicros(due_at.0 - 1), false),
@@ -94,24 +96,24 @@ fn a_waiting_session_is_tried_when_its_time_has_come() {
 }
 
 #[test]
-fn a_run_that_a_person_started_does_not_wait() {
+fn a_manual_run_ignores_the_backoff() {
     assert_eq!(
-        failed(2, FaultKind::Panic).verdict(clock::START, true),
+        failures_after(2, FaultKind::Panic).verdict(clock::START, true),
         RetryDecision::Try
     );
 }
 
 #[test]
-fn the_fifth_failure_of_its_own_making_is_quarantine_for_whoever_asks() {
-    for fault in OWN {
-        let almost = failed(FAILURES_MAX - 1, fault);
-        assert_eq!(almost.quarantined_at, None, "{fault}");
-        let failures = failed(FAILURES_MAX, fault);
+fn the_fifth_own_failure_quarantines_for_manual_and_scheduled_runs() {
+    for fault in OWN_FAULTS {
+        let one_short = failures_after(FAILURES_MAX - 1, fault);
+        assert_eq!(one_short.quarantined_at, None, "{fault}");
+        let failures = failures_after(FAILURES_MAX, fault);
         assert_eq!(failures.quarantined_at, Some(clock::START), "{fault}");
-        for by_person in [false, true] {
+        for is_manual in [false, true] {
             let later = clock::START.plus(400 * DAY);
             assert_eq!(
-                failures.verdict(later, by_person),
+                failures.verdict(later, is_manual),
                 RetryDecision::Quarantined,
                 "{fault}"
             );
@@ -120,9 +122,9 @@ fn the_fifth_failure_of_its_own_making_is_quarantine_for_whoever_asks() {
 }
 
 #[test]
-fn an_outage_costs_nobody_a_session() {
+fn an_outage_never_quarantines_a_session() {
     for fault in OUTAGES {
-        let failures = failed(1000, fault);
+        let failures = failures_after(1000, fault);
         assert_eq!(failures.quarantined_at, None, "{fault}");
         assert_eq!(
             failures.verdict(clock::START.plus(DAY), false),
@@ -133,75 +135,76 @@ fn an_outage_costs_nobody_a_session() {
 }
 
 #[test]
-fn a_session_that_brought_our_process_down_is_not_tried_again() {
+fn a_session_that_crashed_the_process_is_not_retried() {
     assert_eq!(
-        failed(1, FaultKind::Crash).verdict(clock::START, true),
+        failures_after(1, FaultKind::Crash).verdict(clock::START, true),
         RetryDecision::Quarantined
     );
 }
 
 #[test]
-fn an_outage_in_between_is_not_held_against_a_session_and_forgives_it_nothing() {
-    let almost = failed(FAILURES_MAX - 1, FaultKind::Panic);
+fn an_outage_neither_counts_toward_quarantine_nor_resets_the_count() {
+    let one_short = failures_after(FAILURES_MAX - 1, FaultKind::Panic);
     for fault in OUTAGES {
         for content in [FailedContent::Same, FailedContent::Unknown] {
-            let through = failed_again(almost, 3, fault, content);
+            let after_outage = more_failures_after(one_short, 3, fault, content);
             assert_eq!(
                 (
-                    through.attempts,
-                    through.own_attempts,
-                    through.quarantined_at
+                    after_outage.attempts,
+                    after_outage.own_attempts,
+                    after_outage.quarantined_at
                 ),
                 (7, 4, None),
                 "{fault}"
             );
-            assert_eq!(wait_of(through), Some(Duration::from_secs(600 * 64)));
-            let last = failed_again(through, 1, FaultKind::Trap, FailedContent::Same);
+            assert_eq!(wait_of(after_outage), Some(Duration::from_secs(600 * 64)));
+            let last = more_failures_after(after_outage, 1, FaultKind::Trap, FailedContent::Same);
             assert!(last.quarantined_at.is_some(), "{fault}");
         }
     }
 }
 
 #[test]
-fn another_content_is_counted_anew() {
-    let almost = failed(FAILURES_MAX - 1, FaultKind::Panic);
-    let other = failed_again(almost, 1, FaultKind::Panic, FailedContent::Other);
-    assert_eq!(other, failed(1, FaultKind::Panic));
+fn changed_content_restarts_the_failure_count() {
+    let one_short = failures_after(FAILURES_MAX - 1, FaultKind::Panic);
+    let other = more_failures_after(one_short, 1, FaultKind::Panic, FailedContent::Other);
+    assert_eq!(other, failures_after(1, FaultKind::Panic));
 }
 
 #[test]
-fn what_could_not_be_read_to_its_end_is_counted_for_the_wait_alone() {
-    for fault in OWN {
-        let failures = failed_again(FailureState::default(), 20, fault, FailedContent::Unknown);
+fn failures_on_unknown_content_only_extend_the_backoff() {
+    for fault in OWN_FAULTS {
+        let failures =
+            more_failures_after(FailureState::default(), 20, fault, FailedContent::Unknown);
         assert_eq!((failures.attempts, failures.own_attempts), (20, 0));
         assert_eq!(failures.quarantined_at, None, "{fault}");
     }
-    let crash = failed_again(
+    let crash = more_failures_after(
         FailureState::default(),
         1,
         FaultKind::Crash,
         FailedContent::Unknown,
     );
-    assert!(
-        crash.quarantined_at.is_some(),
-        "but nobody tries a crash again"
+    assert!(crash.quarantined_at.is_some(), "a crash is never retried");
+}
+
+#[test]
+fn an_outage_does_not_end_a_quarantine() {
+    let quarantined = failures_after(FAILURES_MAX, FaultKind::Panic);
+    for fault in OUTAGES {
+        let after = more_failures_after(quarantined, 2, fault, FailedContent::Unknown);
+        assert_eq!(after.quarantined_at, quarantined.quarantined_at);
+        assert_eq!(after.own_attempts, FAILURES_MAX);
+    }
+    let other = more_failures_after(quarantined, 1, FaultKind::Panic, FailedContent::Other);
+    assert_eq!(
+        other.quarantined_at, None,
+        "changed content leaves quarantine"
     );
 }
 
 #[test]
-fn an_outage_lets_nobody_out_of_quarantine() {
-    let held = failed(FAILURES_MAX, FaultKind::Panic);
-    for fault in OUTAGES {
-        let after = failed_again(held, 2, fault, FailedContent::Unknown);
-        assert_eq!(after.quarantined_at, held.quarantined_at);
-        assert_eq!(after.own_attempts, FAILURES_MAX);
-    }
-    let other = failed_again(held, 1, FaultKind::Panic, FailedContent::Other);
-    assert_eq!(other.quarantined_at, None, "another content does");
-}
-
-#[test]
-fn contents_are_told_apart_by_their_hashes_where_there_are_any() {
+fn contents_are_compared_by_hash() {
     let (one, two) = (Some(ContentHash([1; 16])), Some(ContentHash([2; 16])));
     for (before, now, content) in [
         (one, one, FailedContent::Same),
@@ -215,8 +218,12 @@ fn contents_are_told_apart_by_their_hashes_where_there_are_any() {
 }
 
 #[test]
-fn every_fault_has_a_word_and_is_found_by_it() {
-    for fault in OWN.into_iter().chain(OUTAGES).chain([FaultKind::Crash]) {
+fn every_fault_round_trips_through_its_name() {
+    for fault in OWN_FAULTS
+        .into_iter()
+        .chain(OUTAGES)
+        .chain([FaultKind::Crash])
+    {
         assert_eq!(FaultKind::parse(fault.as_str()), fault);
         assert_eq!(fault.is_permanent(), !OUTAGES.contains(&fault), "{fault}");
     }
@@ -235,7 +242,7 @@ fn any_content() -> impl Strategy<Value = FailedContent> {
 }
 
 fn any_fault() -> impl Strategy<Value = FaultKind> {
-    let all: Vec<FaultKind> = OWN
+    let all: Vec<FaultKind> = OWN_FAULTS
         .into_iter()
         .chain(OUTAGES)
         .chain([FaultKind::Crash])
@@ -247,7 +254,7 @@ proptest! {
     #![proptest_config(counted(cases() * 8))]
 
     #[test]
-    fn invariant_waits_never_shrink_and_never_exceed_a_day(
+    fn invariant_the_backoff_never_shrinks_and_never_exceeds_a_day(
         faults in vec(any_fault(), 1..60),
         cadence_seconds in 1..=u32::MAX,
     ) {
@@ -264,27 +271,27 @@ proptest! {
     }
 
     #[test]
-    fn invariant_only_a_crash_or_five_failures_of_one_contents_own_making_quarantine(
+    fn invariant_only_a_crash_or_five_own_failures_on_one_content_quarantine(
         history in vec((any_fault(), any_content()), 1..40),
     ) {
         let mut failures = FailureState::default();
-        // All failures of the present content, and those of its own making.
-        let (mut attempts, mut own, mut is_held) = (0, 0, false);
+        // All failures of the current content, and how many of them are its own.
+        let (mut attempts, mut own, mut is_quarantined) = (0, 0, false);
         for (fault, content) in history {
             if content == FailedContent::Other {
-                (attempts, own, is_held) = (0, 0, false);
+                (attempts, own, is_quarantined) = (0, 0, false);
             }
             attempts += 1;
             own += u32::from(content != FailedContent::Unknown && !OUTAGES.contains(&fault));
-            is_held |= fault == FaultKind::Crash || own >= FAILURES_MAX;
+            is_quarantined |= fault == FaultKind::Crash || own >= FAILURES_MAX;
             failures = failures.after(&Fault::new(fault, ""), content, clock::START, CADENCE);
             prop_assert_eq!((failures.attempts, failures.own_attempts), (attempts, own));
-            prop_assert_eq!(failures.quarantined_at.is_some(), is_held);
+            prop_assert_eq!(failures.quarantined_at.is_some(), is_quarantined);
         }
     }
 
     #[test]
-    fn invariant_an_outage_quarantines_nothing_whatever_came_before(
+    fn invariant_an_outage_never_quarantines_regardless_of_the_history(
         history in vec((any_fault(), any_content()), 0..20),
         outage in vec((prop::sample::select(&OUTAGES[..]), any_content()), 1..40),
     ) {
@@ -300,11 +307,11 @@ proptest! {
     }
 
     #[test]
-    fn invariant_kept_text_is_short_and_can_not_paint_on_a_terminal(text in any::<String>(), times in 1..2000_usize) {
-        let kept = printable(&text.repeat(times));
-        prop_assert!(kept.len() <= DETAIL_BYTES_MAX);
-        prop_assert!(!kept.chars().any(char::is_control));
-        let has_override = kept.contains(['\u{202e}', '\u{2066}']);
+    fn invariant_printable_text_is_bounded_and_has_no_control_characters(text in any::<String>(), times in 1..2000_usize) {
+        let printed = printable(&text.repeat(times));
+        prop_assert!(printed.len() <= DETAIL_BYTES_MAX);
+        prop_assert!(!printed.chars().any(char::is_control));
+        let has_override = printed.contains(['\u{202e}', '\u{2066}']);
         prop_assert!(!has_override);
     }
 }

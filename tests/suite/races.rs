@@ -1,9 +1,9 @@
-//! Races with whoever writes transcripts: threads change the files while runs go on over them.
+//! Races with programs that write transcripts: threads change the files while runs process them.
 //!
-//! Whatever a run saw, after one more run that nobody disturbs the database holds what a fresh one
-//! makes of the same files. And whatever is put in the place of a folder, nothing outside the root
-//! is opened. What happens between a scan and an open, without chance, stands in `between`; a
-//! process without descriptors in `descriptors`.
+//! After the writers stop, one more run must produce the same database as a fresh one over the same
+//! files. Nothing outside the sessions root is opened, even if a folder is replaced by a link.
+//! `between` tests deterministic changes between the scan and the open. `descriptors` tests a
+//! process without free file descriptors.
 
 mod between;
 mod descriptors;
@@ -27,7 +27,7 @@ use session_pipeline_store::RunStats;
 use crate::database;
 use crate::guests::{WELL_BEHAVED, usage, well_behaved};
 
-/// The sessions that the writers fight over.
+/// The sessions that the writers change.
 const KEYS: [&str; 6] = [
     "ada/a.jsonl",
     "ada/b.jsonl",
@@ -36,36 +36,37 @@ const KEYS: [&str; 6] = [
     "bob/d.jsonl",
     "bob/e.jsonl",
 ];
-/// Runs of each processor in a round; writers go on until the last is over.
+/// Runs of each processor per round. The writers stop after the last run.
 const RUNS: u32 = 12;
 
-/// Rounds of a race: few in a usual run, since each opens a database.
+/// The number of rounds. It is small by default, because each round opens a database.
 fn rounds() -> u64 {
     u64::from(cases().div_ceil(16))
 }
 
-/// A pipeline by the clocks of this machine: those that files are stamped with.
+/// Opens a pipeline with the system clock, which also sets the times of files.
 fn pipeline(dir: &DataDir) -> Pipeline {
     let shipped =
-        [well_behaved(), usage()].map(|(name, component)| ShippedProcessor { name, component });
+        [well_behaved(), usage()].map(|(name, component)| ShippedProcessor::new(name, component));
     let pipeline = Pipeline::open(
         dir.config(),
         Arc::new(SystemClock::default()),
         Registry::new(shipped),
     )
     .unwrap();
-    // Compiled before the race: it would be over before the first run begins.
+    // Compile before the race, so that the race does not end before the first run starts.
     for (name, _) in [well_behaved(), usage()] {
         pipeline.processor(name).unwrap();
     }
     pipeline
 }
 
-/// Runs both processors again and again while the others are at work; gives how often those acted.
-fn run_beside(pipeline: &Pipeline, others: Vec<Box<dyn FnMut() + Send + '_>>) -> u64 {
+/// Runs both processors repeatedly while the actors run in other threads. Returns the number of
+/// actions.
+fn run_concurrently(pipeline: &Pipeline, actors: Vec<Box<dyn FnMut() + Send + '_>>) -> u64 {
     let (is_over, acts) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
-        for mut act in others {
+        for mut act in actors {
             let (is_over, acts) = (&is_over, &acts);
             scope.spawn(move || {
                 while !is_over.load(Ordering::SeqCst) {
@@ -75,12 +76,12 @@ fn run_beside(pipeline: &Pipeline, others: Vec<Box<dyn FnMut() + Send + '_>>) ->
                 }
             });
         }
-        // Where a run panics the others end too, and the test with them.
+        // If a run panics, stop the actors before the test fails.
         let runs = std::panic::AssertUnwindSafe(|| {
             for _ in 0..RUNS {
                 for processor in [WELL_BEHAVED, usage().0] {
                     let stats = run(pipeline, processor);
-                    // A file that became shorter while it was read, or a folder that is a link.
+                    // The file was truncated during the read, or a folder is a link.
                     for error in &stats.errors_detail {
                         assert_eq!(error.fault, "input", "{error:?}");
                     }
@@ -101,12 +102,12 @@ fn run(pipeline: &Pipeline, processor: &str) -> RunStats {
         .stats
 }
 
-/// Chance with a seed.
-struct Chance(u64);
+/// A seeded random number generator.
+struct Random(u64);
 
-impl Chance {
+impl Random {
     fn below(&mut self, bound: usize) -> usize {
-        // xorshift64*: good enough to choose among a handful.
+        // xorshift64* is good enough for a small number of choices.
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -130,16 +131,16 @@ impl Chance {
     }
 }
 
-/// Makes one change to some session. That another writer was quicker is no matter.
-fn change(root: &Path, chance: &mut Chance, number: &str) {
-    let path = root.join(chance.key());
-    let result = match chance.below(8) {
+/// Makes one random change to one session. Another writer may remove the file first.
+fn change(root: &Path, random: &mut Random, number: &str) {
+    let path = root.join(random.key());
+    let result = match random.below(8) {
         0..3 => OpenOptions::new()
             .append(true)
             .create(true)
             .open(&path)
-            .and_then(|mut file| file.write_all(&chance.lines())),
-        // Half a line, which the next append makes a broken one.
+            .and_then(|mut file| file.write_all(&random.lines())),
+        // Half a line, which the next append turns into an invalid line.
         3 => OpenOptions::new()
             .append(true)
             .open(&path)
@@ -149,10 +150,10 @@ fn change(root: &Path, chance: &mut Chance, number: &str) {
             file.set_len(length / 2)
         }),
         5 => {
-            let aside = root.join(format!("ada/.{number}"));
-            fs::write(&aside, chance.lines()).and_then(|()| fs::rename(&aside, &path))
+            let temporary = root.join(format!("ada/.{number}"));
+            fs::write(&temporary, random.lines()).and_then(|()| fs::rename(&temporary, &path))
         }
-        6 => fs::rename(&path, root.join(chance.key())),
+        6 => fs::rename(&path, root.join(random.key())),
         _ => fs::remove_file(&path),
     };
     match result {
@@ -162,17 +163,17 @@ fn change(root: &Path, chance: &mut Chance, number: &str) {
     }
 }
 
-/// Every row of every table of a processor that belongs to one of these sessions, but for what
-/// counts its processing.
-fn kept(dir: &DataDir, sessions: &BTreeSet<String>) -> Vec<String> {
+/// Returns all rows of these sessions in all tables of the processors, without the columns that
+/// depend on when a session was processed.
+fn session_rows(dir: &DataDir, sessions: &BTreeSet<String>) -> Vec<String> {
     let tables = database::rows(
         dir,
         &format!(
             "SELECT '\"' || schema_name || '\".\"' || table_name || '\" WHERE '
-                -- What contents before the last have cost depends on when they were seen.
+                -- Superseded rows depend on when each content was processed.
                 || CASE WHEN bool_or(column_name = 'is_superseded') THEN 'NOT is_superseded AND ' ELSE '' END
              FROM duckdb_columns() WHERE schema_name IN ('usage', '{WELL_BEHAVED}')
-             -- Views that tell copies from originals see the sessions that are gone, too.
+             -- Exclude views: those that find copies also include deleted sessions.
              AND table_name IN (SELECT table_name FROM duckdb_tables())
              GROUP BY schema_name, table_name HAVING bool_or(column_name = 'session_file') ORDER BY ALL"
         ),
@@ -192,8 +193,8 @@ fn kept(dir: &DataDir, sessions: &BTreeSet<String>) -> Vec<String> {
 }
 
 fn sessions_of(dir: &DataDir) -> BTreeSet<String> {
-    let there = |key: &&str| dir.session_path(key).is_file();
-    KEYS.into_iter().filter(there).map(str::to_owned).collect()
+    let exists = |key: &&str| dir.session_path(key).is_file();
+    KEYS.into_iter().filter(exists).map(str::to_owned).collect()
 }
 
 fn race(seed: u64) {
@@ -201,29 +202,29 @@ fn race(seed: u64) {
     for key in KEYS {
         let path = dir.session_path(key);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, Chance(seed + 1).lines()).unwrap();
+        fs::write(path, Random(seed + 1).lines()).unwrap();
     }
     let pipeline = pipeline(&dir);
     let root = dir.sessions_root();
     let writers = (1..=2).map(|writer| {
-        let (mut chance, mut number) = (Chance(seed * 2 + writer), 0);
+        let (mut random, mut number) = (Random(seed * 2 + writer), 0);
         let root = &root;
         let act = move || {
             number += 1;
-            change(root, &mut chance, &format!("{writer}-{number}"));
+            change(root, &mut random, &format!("{writer}-{number}"));
         };
         Box::new(act) as Box<dyn FnMut() + Send>
     });
-    let changes = run_beside(&pipeline, writers.collect());
+    let changes = run_concurrently(&pipeline, writers.collect());
     let sessions = sessions_of(&dir);
     for processor in [WELL_BEHAVED, usage().0] {
         let stats = run(&pipeline, processor);
         assert_eq!((stats.errors, stats.quarantined), (0, 0), "seed {seed}");
-        // Whatever was too fresh to be trusted is hashed again, and found the same.
+        // Recently modified files are hashed again, and their content is unchanged.
         assert_eq!(run(&pipeline, processor).processed, 0, "seed {seed}");
     }
     drop(pipeline);
-    println!("seed {seed}: {} runs beside {changes} changes", 2 * RUNS);
+    println!("seed {seed}: {} runs during {changes} changes", 2 * RUNS);
 
     let fresh = DataDir::new();
     for key in &sessions {
@@ -238,15 +239,15 @@ fn race(seed: u64) {
     }
     drop(pipeline);
     assert_eq!(
-        kept(&dir, &sessions),
-        kept(&fresh, &sessions),
+        session_rows(&dir, &sessions),
+        session_rows(&fresh, &sessions),
         "seed {seed}"
     );
 }
 
 #[test]
-fn whatever_writers_did_while_runs_went_on_one_quiet_run_makes_it_good() {
-    // Seeds are multiplied in what follows.
+fn one_undisturbed_run_repairs_the_effects_of_concurrent_writers() {
+    // Limit the seed: it is multiplied below.
     let first = seed().map_or(1, |seed| seed % (1 << 32));
     for number in 0..rounds() {
         race(first + number);
@@ -254,12 +255,12 @@ fn whatever_writers_did_while_runs_went_on_one_quiet_run_makes_it_good() {
     }
 }
 
-/// What is told of a folder: who opened it or something in it.
-struct Watch {
+/// An inotify watch for opens and reads of a folder and its files.
+struct AccessWatch {
     events: std::os::fd::OwnedFd,
 }
 
-impl Watch {
+impl AccessWatch {
     fn on(folder: &Path) -> Self {
         let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
         let events = inotify::init(flags).unwrap();
@@ -268,7 +269,7 @@ impl Watch {
         Self { events }
     }
 
-    /// How many times something was opened or read since the last look.
+    /// Returns the number of opens and reads since the last call.
     fn count(&self) -> usize {
         let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(&self.events, &mut buffer);
@@ -276,17 +277,17 @@ impl Watch {
     }
 }
 
-/// Swaps a folder for a link to another one, and back.
-fn swap(folder: &Path, aside: &Path, outside: &Path) {
-    fs::rename(folder, aside).unwrap();
+/// Replaces a folder with a link to `outside`, and restores it.
+fn swap(folder: &Path, hidden: &Path, outside: &Path) {
+    fs::rename(folder, hidden).unwrap();
     symlink(outside, folder).unwrap();
     std::thread::yield_now();
     fs::remove_file(folder).unwrap();
-    fs::rename(aside, folder).unwrap();
+    fs::rename(hidden, folder).unwrap();
 }
 
 #[test]
-fn a_folder_swapped_for_a_link_never_leads_outside() {
+fn a_folder_replaced_by_a_link_during_a_run_never_leads_outside_the_root() {
     const CANARY: &str = "canary-0d1f-of-somebody-else";
     let outside = tempfile::tempdir().unwrap();
     fs::create_dir(outside.path().join("deep")).unwrap();
@@ -294,35 +295,35 @@ fn a_folder_swapped_for_a_link_never_leads_outside() {
         fs::write(outside.path().join(name), format!("{CANARY}\n")).unwrap();
     }
     let watches = [
-        Watch::on(outside.path()),
-        Watch::on(&outside.path().join("deep")),
+        AccessWatch::on(outside.path()),
+        AccessWatch::on(&outside.path().join("deep")),
     ];
     for round in 1..=rounds() {
         let dir = DataDir::new();
         for key in KEYS {
             let path = dir.session_path(key);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, Chance(round).lines()).unwrap();
+            fs::write(path, Random(round).lines()).unwrap();
         }
         let pipeline = pipeline(&dir);
         let root = dir.sessions_root();
-        // A user's folder, and another one that has a folder within.
+        // One user's folder is flat. The other has a nested folder.
         let swappers = [("bob", ""), ("ada", "deep")].map(|(folder, target)| {
-            let (aside, folder) = (root.join(format!(".{folder}")), root.join(folder));
+            let (hidden, folder) = (root.join(format!(".{folder}")), root.join(folder));
             let outside = outside.path().join(target);
-            Box::new(move || swap(&folder, &aside, &outside)) as Box<dyn FnMut() + Send>
+            Box::new(move || swap(&folder, &hidden, &outside)) as Box<dyn FnMut() + Send>
         });
-        let swaps = run_beside(&pipeline, swappers.into());
+        let swaps = run_concurrently(&pipeline, swappers.into());
         for processor in [WELL_BEHAVED, usage().0] {
             assert_eq!(run(&pipeline, processor).errors, 0);
         }
         drop(pipeline);
-        println!("round {round}: {} runs beside {swaps} swaps", 2 * RUNS);
-        let rows = kept(&dir, &sessions_of(&dir));
+        println!("round {round}: {} runs during {swaps} swaps", 2 * RUNS);
+        let rows = session_rows(&dir, &sessions_of(&dir));
         assert_eq!(sessions_of(&dir).len(), KEYS.len());
         assert!(rows.len() > KEYS.len(), "{rows:?}");
         assert!(rows.iter().all(|row| !row.contains(CANARY)), "{rows:?}");
-        // Nor anywhere else that we write: no log, no state.
+        // The canary is not in any other file that the program writes.
         for entry in fs::read_dir(dir.path().join("state")).unwrap() {
             let path = entry.unwrap().path();
             if path.is_file() {
@@ -330,16 +331,16 @@ fn a_folder_swapped_for_a_link_never_leads_outside() {
                 let found = bytes
                     .windows(CANARY.len())
                     .any(|at| at == CANARY.as_bytes());
-                assert!(!found, "{}", path.display());
+                assert!(!found, "the canary is in {}", path.display());
             }
         }
     }
     assert_eq!(
-        watches.each_ref().map(Watch::count),
+        watches.each_ref().map(AccessWatch::count),
         [0, 0],
-        "opens outside"
+        "files outside the root were opened"
     );
-    // The watch sees what there is to see.
+    // Verify that the watch reports an access.
     fs::read(outside.path().join("a.jsonl")).unwrap();
     assert!(watches[0].count() > 0);
 }

@@ -1,6 +1,6 @@
-//! Components of others, in the folder of processors: taken up, replaced, refused, taken away.
+//! Third-party components in the folder of processors: adding, replacing and removing them.
 //!
-//! What is refused and why stands in a room of its own, and so does the plan behind all of it.
+//! `refused` tests files that are rejected, and `plan` the decision which files are used.
 
 mod history;
 mod plan;
@@ -24,35 +24,35 @@ use session_pipeline_pipeline::run::{RunError, RunRequest};
 use crate::database::rows;
 use crate::guests::{WELL_BEHAVED, lines_of, well_behaved};
 
-/// A processor of somebody else.
+/// The name of a third-party processor.
 pub const VERSIONED: &str = "faulty-versioned";
-/// The file that it lies in.
+/// The name of its file.
 const FILE: &str = "theirs.wasm";
 const KEY: &str = "ada/one.jsonl";
 
-/// Its component in some version.
+/// Returns its component with this version.
 pub fn versioned(version: u32) -> Vec<u8> {
-    let says = format!(" {version:05} ");
-    patched(faulty("versioned").unwrap(), " 00001 ", &says)
+    let version_text = format!(" {version:05} ");
+    patched(faulty("versioned").unwrap(), " 00001 ", &version_text)
 }
 
-/// A component with another text of the same length among its bytes.
+/// Returns a component in which a text is replaced by another one of the same length.
 fn patched(component: &[u8], from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len(), "`{from}` and `{to}`");
-    let places = component.windows(from.len());
-    let places: Vec<usize> = places
+    let windows = component.windows(from.len());
+    let places: Vec<usize> = windows
         .enumerate()
         .filter(|(_, bytes)| *bytes == from.as_bytes())
         .map(|(at, _)| at)
         .collect();
-    assert_eq!(places.len(), 1, "`{from}` stands there once");
+    assert_eq!(places.len(), 1, "`{from}` must occur once");
     let mut patched = component.to_vec();
     patched[places[0]..places[0] + to.len()].copy_from_slice(to.as_bytes());
     patched
 }
 
-/// A data dir with a session, and a processor of the program in a pipeline.
-fn stage() -> (DataDir, TestPipeline) {
+/// Returns a data directory with one session, and a pipeline with one shipped processor.
+fn setup() -> (DataDir, TestPipeline) {
     let dir = DataDir::new();
     dir.write(KEY, "one\n");
     let pipeline = open(&dir);
@@ -63,36 +63,36 @@ fn open(dir: &DataDir) -> TestPipeline {
     TestPipeline::open(dir, &[well_behaved()])
 }
 
-/// A configuration by which whatever was not compiled in this data dir is compiled.
-fn compiling(dir: &DataDir) -> Config {
+/// Returns a configuration that compiles components in this process.
+fn config_with_compiler(dir: &DataDir) -> Config {
     Config {
         compiler: Compiler::InProcess,
         ..dir.config()
     }
 }
 
-fn look(pipeline: &TestPipeline) {
+fn examine_folder(pipeline: &TestPipeline) {
     pipeline.pipeline().examine_folder(true).unwrap();
 }
 
-/// What the folder came to, a line for each processor and each refused file.
-fn standing(pipeline: &TestPipeline) -> Vec<String> {
+/// Returns one line for each processor and for each rejected or unexamined file of the folder.
+fn folder_status(pipeline: &TestPipeline) -> Vec<String> {
     let plan = pipeline.pipeline().registry().plan();
     let running = plan.running.values().map(|running| {
         let (file, version) = (&running.file, running.component.version);
-        let instead = match running.is_last_good {
-            true => ", as it was",
+        let suffix = match running.is_last_good {
+            true => " (last good)",
             false => "",
         };
-        format!("{} {version} of {file}{instead}", running.component.name)
+        format!("{} {version} of {file}{suffix}", running.component.name)
     });
-    let refused = plan.rejected.iter().map(ToString::to_string);
+    let rejected = plan.rejected.iter().map(ToString::to_string);
     let unexamined = plan.unexamined.iter();
-    let unexamined = unexamined.map(|file| format!("{file} is not looked at yet"));
-    running.chain(refused).chain(unexamined).collect()
+    let unexamined = unexamined.map(|file| format!("{file} is not examined yet"));
+    running.chain(rejected).chain(unexamined).collect()
 }
 
-/// The health of the folder.
+/// Returns the health entry of the folder.
 fn health(pipeline: &TestPipeline) -> CheckResult {
     let pipeline = pipeline.pipeline();
     let facts = HealthFacts::collect(HealthSources {
@@ -109,12 +109,12 @@ fn health(pipeline: &TestPipeline) -> CheckResult {
     report.entries.remove("processors").unwrap()
 }
 
-/// The digest of the component that processed a session.
+/// Returns the digest of the component that processed a session.
 fn processed_by(pipeline: &TestPipeline, key: &str) -> String {
-    let known = pipeline.pipeline().store().state_rows(VERSIONED);
-    let known = known.unwrap();
-    let digest = known.get(key).unwrap().digest.unwrap();
-    known.digests[usize::from(digest)].clone()
+    let states = pipeline.pipeline().store().state_rows(VERSIONED);
+    let states = states.unwrap();
+    let digest = states.get(key).unwrap().digest.unwrap();
+    states.digests[usize::from(digest)].clone()
 }
 
 fn lines_of_versioned() -> String {
@@ -127,24 +127,24 @@ fn sha256(bytes: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn refusal(pipeline: &TestPipeline, name: &str) -> String {
+fn unavailable_error(pipeline: &TestPipeline, name: &str) -> String {
     match pipeline.try_run_as(name, RunRequest::cli()) {
         Err(RunError::Registry(error)) => error.to_string(),
-        other => panic!("`{name}` is not at hand, and not: {other:?}"),
+        other => panic!("`{name}` must be unavailable: {other:?}"),
     }
 }
 
-// Taken up.
+// Adding files.
 
 #[test]
-fn a_dropped_component_is_a_processor_like_any_other() {
-    let (dir, pipeline) = stage();
+fn a_component_in_the_folder_is_available_as_a_processor() {
+    let (dir, pipeline) = setup();
     assert_eq!(
-        refusal(&pipeline, VERSIONED),
+        unavailable_error(&pipeline, VERSIONED),
         "Unknown processor `faulty-versioned`; known processors: faulty-well-behaved, verification"
     );
     dir.drop_processor(FILE, versioned(1));
-    // Nobody has to be told: whoever runs it looks.
+    // A run examines the folder.
     assert_eq!(pipeline.run(VERSIONED).stats.processed, 1);
     assert_eq!(pipeline.run(VERSIONED).opens, 0);
     assert_eq!(processed_by(&pipeline, KEY), sha256(&versioned(1)));
@@ -152,7 +152,7 @@ fn a_dropped_component_is_a_processor_like_any_other() {
     assert_eq!(registry.names(), [VERSIONED, WELL_BEHAVED]);
     let store = Some(pipeline.pipeline().store());
     let listed = listing::list(registry, config, store, &config.state_dir(), false).unwrap();
-    let told: Vec<String> = listed
+    let lines: Vec<String> = listed
         .iter()
         .map(|listed| {
             format!(
@@ -166,7 +166,7 @@ fn a_dropped_component_is_a_processor_like_any_other() {
             )
         })
         .collect();
-    insta::assert_snapshot!(told.join("\n"), @r#"
+    insta::assert_snapshot!(lines.join("\n"), @r#"
     faulty-versioned dropped Some("theirs.wasm") Some(1) llm: false None
     faulty-well-behaved shipped None Some(1) llm: true None
     "#);
@@ -182,12 +182,12 @@ fn a_dropped_component_is_a_processor_like_any_other() {
 }
 
 #[test]
-fn what_lies_there_at_the_start_runs_too_and_is_compiled_once() {
+fn a_file_present_at_the_start_is_available_and_compiled_once() {
     let dir = DataDir::new();
     dir.write(KEY, "one\n");
     dir.drop_processor(FILE, versioned(1));
     assert_eq!(open(&dir).run(VERSIONED).stats.processed, 1);
-    // A compiler that does not exist would be missed.
+    // With a compiler that does not exist, compiling again would fail.
     let config = Config {
         compiler: Compiler::Child {
             program: "/nowhere/session-pipeline".into(),
@@ -197,41 +197,50 @@ fn what_lies_there_at_the_start_runs_too_and_is_compiled_once() {
     };
     dir.write("ada/two.jsonl", "two\n");
     let pipeline = TestPipeline::open_with(&dir, config, &[]);
-    look(&pipeline);
-    assert_eq!(standing(&pipeline), ["faulty-versioned 1 of theirs.wasm"]);
+    examine_folder(&pipeline);
+    assert_eq!(
+        folder_status(&pipeline),
+        ["faulty-versioned 1 of theirs.wasm"]
+    );
     assert_eq!(pipeline.run(VERSIONED).stats.processed, 1);
 }
 
 #[test]
-fn those_who_only_ask_compile_nothing_and_know_what_ran_before() {
-    let (dir, pipeline) = stage();
+fn queries_compile_nothing_and_return_the_previously_loaded_processors() {
+    let (dir, pipeline) = setup();
     dir.drop_processor(FILE, versioned(1));
     let registry = pipeline.pipeline().registry();
     assert_eq!(health(&pipeline).status, CheckStatus::Info);
-    assert_eq!(standing(&pipeline), ["theirs.wasm is not looked at yet"]);
+    assert_eq!(
+        folder_status(&pipeline),
+        ["theirs.wasm is not examined yet"]
+    );
     assert_eq!(registry.names(), [WELL_BEHAVED]);
-    look(&pipeline);
+    examine_folder(&pipeline);
     drop(pipeline);
 
     let pipeline = open(&dir);
     assert_eq!(health(&pipeline).status, CheckStatus::Ok);
-    assert_eq!(standing(&pipeline), ["faulty-versioned 1 of theirs.wasm"]);
+    assert_eq!(
+        folder_status(&pipeline),
+        ["faulty-versioned 1 of theirs.wasm"]
+    );
 }
 
-// Taken away.
+// Removing files.
 
 #[test]
-fn a_file_that_is_taken_away_takes_its_processor_along_and_leaves_its_rows() {
-    let (dir, pipeline) = stage();
+fn removing_a_file_removes_its_processor_and_keeps_its_rows() {
+    let (dir, pipeline) = setup();
     dir.drop_processor(FILE, versioned(1));
     pipeline.run(VERSIONED);
     dir.remove_processor(FILE);
-    look(&pipeline);
-    assert_eq!(standing(&pipeline), [""; 0]);
+    examine_folder(&pipeline);
+    assert_eq!(folder_status(&pipeline), [""; 0]);
     assert_eq!(
         health(&pipeline).status,
         CheckStatus::Ok,
-        "that was the operator's wish"
+        "removing a file is intended"
     );
     assert_eq!(pipeline.pipeline().registry().names(), [WELL_BEHAVED]);
     drop(pipeline);
@@ -241,77 +250,80 @@ fn a_file_that_is_taken_away_takes_its_processor_along_and_leaves_its_rows() {
     );
     assert_eq!(rows(&dir, "SELECT file_name FROM component_files"), [""; 0]);
 
-    // What comes later under its file's name has nothing to fall back to.
+    // A later file with the same name has no last good component.
     dir.drop_processor(FILE, "no component");
     let pipeline = open(&dir);
-    look(&pipeline);
+    examine_folder(&pipeline);
     assert_eq!(
-        standing(&pipeline),
+        folder_status(&pipeline),
         ["`theirs.wasm` was rejected: the file is not WebAssembly"]
     );
-    // And what comes back goes on where it ended.
+    // A restored component continues with its previous state.
     dir.drop_processor(FILE, versioned(1));
     assert_eq!(pipeline.run(VERSIONED).stats.scanned, 0);
 }
 
 #[test]
-fn a_file_of_another_name_is_the_same_processor() {
-    let (dir, pipeline) = stage();
+fn a_renamed_file_is_the_same_processor() {
+    let (dir, pipeline) = setup();
     dir.drop_processor(FILE, versioned(1));
     pipeline.run(VERSIONED);
     fs::rename(dir.processor_path(FILE), dir.processor_path("renamed.wasm")).unwrap();
     assert_eq!(pipeline.run(VERSIONED).stats.scanned, 0);
-    assert_eq!(standing(&pipeline), ["faulty-versioned 1 of renamed.wasm"]);
+    assert_eq!(
+        folder_status(&pipeline),
+        ["faulty-versioned 1 of renamed.wasm"]
+    );
     dir.drop_processor("renamed.wasm", "no component");
     drop(pipeline);
     let pipeline = open(&dir);
-    look(&pipeline);
+    examine_folder(&pipeline);
     assert_eq!(
-        standing(&pipeline)[0],
-        "faulty-versioned 1 of renamed.wasm, as it was"
+        folder_status(&pipeline)[0],
+        "faulty-versioned 1 of renamed.wasm (last good)"
     );
 }
 
 #[test]
-fn a_folder_that_can_not_be_read_takes_nothing_away() {
-    let (dir, pipeline) = stage();
+fn an_unreadable_folder_removes_no_processor() {
+    let (dir, pipeline) = setup();
     dir.drop_processor(FILE, versioned(1));
     pipeline.run(VERSIONED);
     let folder = dir.path().join("processors");
     fs::rename(&folder, dir.path().join("elsewhere")).unwrap();
     fs::write(&folder, "a file").unwrap();
-    look(&pipeline);
+    examine_folder(&pipeline);
     let expected = [
-        "faulty-versioned 1 of theirs.wasm, as it was",
+        "faulty-versioned 1 of theirs.wasm (last good)",
         "`theirs.wasm` was rejected: cannot read the folder of processors: Not a directory (os error 20); \
          check its permissions; version 1 of `faulty-versioned` stays in use",
     ];
-    assert_eq!(standing(&pipeline), expected);
+    assert_eq!(folder_status(&pipeline), expected);
     drop(pipeline);
     let pipeline = open(&dir);
-    look(&pipeline);
-    assert_eq!(standing(&pipeline), expected, "after a restart");
+    examine_folder(&pipeline);
+    assert_eq!(folder_status(&pipeline), expected, "after a restart");
 }
 
-// In its own time.
+// Compiling.
 
 #[test]
-fn nobody_waits_for_the_compiler_of_another() {
-    let (dir, pipeline) = stage();
+fn runs_do_not_wait_for_the_compilation_of_another_component() {
+    let (dir, pipeline) = setup();
     dir.drop_processor(FILE, versioned(1));
     pipeline.run(VERSIONED);
     pipeline.run(WELL_BEHAVED);
     drop(pipeline);
 
-    // A compiler that stands still until somebody reads what it has to say.
-    let (began, held) = (dir.path().join("began"), dir.path().join("held"));
-    for fifo in [&began, &held] {
+    // A compiler that blocks until the test writes to a pipe.
+    let (began, release) = (dir.path().join("began"), dir.path().join("held"));
+    for fifo in [&began, &release] {
         rustix::fs::mkfifoat(rustix::fs::CWD, fifo, rustix::fs::Mode::RWXU).unwrap();
     }
     let script = format!(
         "echo > '{}'; cat '{}'; exit 1",
         began.display(),
-        held.display()
+        release.display()
     );
     let config = Config {
         compiler: Compiler::Child {
@@ -321,27 +333,35 @@ fn nobody_waits_for_the_compiler_of_another() {
         ..dir.config()
     };
     let pipeline = Arc::new(TestPipeline::open_with(&dir, config, &[well_behaved()]));
-    look(&pipeline);
+    examine_folder(&pipeline);
     dir.drop_processor("another.wasm", versioned(2));
-    let looking = Arc::clone(&pipeline);
-    let looking = std::thread::spawn(move || look(&looking));
-    // Waits until the compiler is at work.
+    let shared = Arc::clone(&pipeline);
+    let examination = std::thread::spawn(move || examine_folder(&shared));
+    // Wait until the compiler is running.
     fs::read(&began).unwrap();
 
     dir.write("ada/two.jsonl", "two\n");
     assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 1);
     assert_eq!(pipeline.run(VERSIONED).stats.processed, 1);
     assert_eq!(health(&pipeline).status, CheckStatus::Ok);
-    assert_eq!(standing(&pipeline), ["faulty-versioned 1 of theirs.wasm"]);
+    assert_eq!(
+        folder_status(&pipeline),
+        ["faulty-versioned 1 of theirs.wasm"]
+    );
 
-    fs::write(&held, "").unwrap();
-    looking.join().unwrap();
-    assert_eq!(standing(&pipeline).len(), 2, "{:?}", standing(&pipeline));
+    fs::write(&release, "").unwrap();
+    examination.join().unwrap();
+    assert_eq!(
+        folder_status(&pipeline).len(),
+        2,
+        "{:?}",
+        folder_status(&pipeline)
+    );
 }
 
 #[test]
-fn a_broken_file_is_compiled_once_and_not_at_every_look() {
-    let (dir, pipeline) = stage();
+fn an_invalid_file_is_compiled_only_once() {
+    let (dir, pipeline) = setup();
     drop(pipeline);
     let tries = dir.path().join("tries");
     let script = format!("echo >> '{}'; exit 1", tries.display());
@@ -356,18 +376,18 @@ fn a_broken_file_is_compiled_once_and_not_at_every_look() {
     let tries = || fs::read(&tries).unwrap().len();
     dir.drop_processor(FILE, versioned(1));
     for _ in 0..3 {
-        look(&pipeline);
-        assert!(standing(&pipeline)[0].contains("does not compile"));
+        examine_folder(&pipeline);
+        assert!(folder_status(&pipeline)[0].contains("does not compile"));
     }
     assert_eq!(tries(), 1);
     dir.drop_processor(FILE, versioned(2));
-    look(&pipeline);
-    assert_eq!(tries(), 2, "what changed is tried again");
+    examine_folder(&pipeline);
+    assert_eq!(tries(), 2, "a changed file must be tried again");
 }
 
 #[test]
-fn what_is_our_own_trouble_is_tried_again_and_the_component_before_goes_on() {
-    let (dir, pipeline) = stage();
+fn a_compiler_failure_is_retried_and_the_last_good_component_stays_in_use() {
+    let (dir, pipeline) = setup();
     dir.drop_processor(FILE, versioned(1));
     pipeline.run(VERSIONED);
     drop(pipeline);
@@ -381,19 +401,22 @@ fn what_is_our_own_trouble_is_tried_again_and_the_component_before_goes_on() {
     };
     let pipeline = TestPipeline::open_with(&dir, config, &[]);
     dir.drop_processor(FILE, versioned(2));
-    look(&pipeline);
-    let told = standing(&pipeline);
-    assert_eq!(told[0], "faulty-versioned 1 of theirs.wasm, as it was");
-    assert!(told[1].contains("the compiler cannot use"), "{told:?}");
-    // The compiler is there now, and the file as it was.
+    examine_folder(&pipeline);
+    let status = folder_status(&pipeline);
+    assert_eq!(status[0], "faulty-versioned 1 of theirs.wasm (last good)");
+    assert!(status[1].contains("the compiler cannot use"), "{status:?}");
+    // Now the compiler exists, and the file is unchanged.
     let binary = program::path();
     std::os::unix::fs::symlink(binary, program).unwrap();
-    look(&pipeline);
-    assert_eq!(standing(&pipeline), ["faulty-versioned 2 of theirs.wasm"]);
+    examine_folder(&pipeline);
+    assert_eq!(
+        folder_status(&pipeline),
+        ["faulty-versioned 2 of theirs.wasm"]
+    );
 }
 
 #[test]
-fn a_processor_is_asked_under_its_own_limits_and_settings() {
+fn describe_runs_under_the_limits_of_the_processor() {
     let dir = DataDir::new();
     dir.write(KEY, "one\n");
     let mut config = dir.config();
@@ -403,19 +426,19 @@ fn a_processor_is_asked_under_its_own_limits_and_settings() {
     own.limits = Some(limits);
     dir.drop_processor(FILE, versioned(1));
     let pipeline = TestPipeline::open_with(&dir, config, &[]);
-    look(&pipeline);
-    let told = standing(&pipeline);
+    examine_folder(&pipeline);
+    let status = folder_status(&pipeline);
     assert!(
-        told[0].contains("`describe` failed: out-of-fuel"),
-        "{told:?}"
+        status[0].contains("`describe` failed: out-of-fuel"),
+        "{status:?}"
     );
 }
 
 #[test]
-fn a_cadence_shorter_than_the_tick_stops_no_server() {
-    let (dir, pipeline) = stage();
+fn a_cadence_shorter_than_the_tick_is_raised_to_the_tick() {
+    let (dir, pipeline) = setup();
     dir.drop_processor(FILE, versioned(1));
-    look(&pipeline);
+    examine_folder(&pipeline);
     drop(pipeline);
     let mut config = dir.config();
     config.scheduler.tick = Duration::from_secs(3600);

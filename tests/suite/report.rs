@@ -15,8 +15,8 @@ use session_pipeline_harness::session::MONDAY_MORNING;
 use session_pipeline_harness::strategies::transcript;
 use session_pipeline_harness::{DataDir, TestPipeline, Transcript, cases};
 use session_pipeline_pipeline::report::{
-    self, DayRange, PriceTable, ReportGrouping, ReportRow, ToolCalls, UNKNOWN_MODELS_MAX,
-    UsageReport, UsageTotals,
+    self, DayRange, PriceTable, ReportGrouping, ReportRow, ToolCalls, ToolGrouping,
+    UNKNOWN_MODELS_MAX, UsageReport, UsageTotals,
 };
 use session_pipeline_store::money::Usd;
 
@@ -52,6 +52,7 @@ pub fn tools_reported(pipeline: &TestPipeline) -> UsageReport<ToolCalls> {
     report::tools(
         store,
         &prices,
+        ToolGrouping::Tool,
         DayRange::default(),
         pipeline.pipeline().clock(),
     )
@@ -99,6 +100,7 @@ fn before_anything_ran_there_is_no_report() {
         report::tools(
             store,
             &prices,
+            ToolGrouping::Tool,
             DayRange::default(),
             pipeline.pipeline().clock()
         )

@@ -1,4 +1,5 @@
-//! Asking for sessions to be processed again: what is marked, and that nothing is lost or doubled.
+//! Requests to reprocess sessions: which sessions are marked, and that no row is lost or
+//! duplicated.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ use crate::guests::{PANICS, POISON, WELL_BEHAVED, lines_of, panics, prepared_dir
 const KEY: &str = "ada/one.jsonl";
 const OTHER: &str = "bob/two.jsonl";
 
-fn check(
+fn mark(
     pipeline: &TestPipeline,
     processor: &str,
     key: Option<&str>,
@@ -36,7 +37,7 @@ fn check(
     )
 }
 
-fn marked(sessions: u64, quarantined: u64) -> ReprocessReport {
+fn reprocess_report(sessions: u64, quarantined: u64) -> ReprocessReport {
     ReprocessReport {
         sessions,
         quarantined,
@@ -51,48 +52,56 @@ fn two_sessions() -> DataDir {
 }
 
 #[test]
-fn marking_leaves_an_audit_row_and_what_can_not_be_audited_is_not_marked() {
+fn a_mark_is_audited_and_is_not_set_if_the_audit_fails() {
     let dir = two_sessions();
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     pipeline.run(WELL_BEHAVED);
-    check(&pipeline, WELL_BEHAVED, Some(KEY)).unwrap();
+    mark(&pipeline, WELL_BEHAVED, Some(KEY)).unwrap();
     drop(pipeline);
-    let audited = "SELECT action, params FROM audit_log WHERE action = 'reprocess'";
-    insta::assert_snapshot!(cell(&dir, audited), @r#"reprocess | {"marked":1,"processor":"faulty-well-behaved","session":"ada/one.jsonl"}"#);
+    let audit_entries = "SELECT action, params FROM audit_log WHERE action = 'reprocess'";
+    insta::assert_snapshot!(cell(&dir, audit_entries), @r#"reprocess | {"marked":1,"processor":"faulty-well-behaved","session":"ada/one.jsonl"}"#);
 
-    // The number that the next audit row would bear is taken, so that it can't be written.
+    // Occupy the next id of the audit log, so that the next entry cannot be written.
     execute(
         &dir,
         "INSERT INTO audit_log (id, timestamp, action)
             SELECT CAST(value + 1 AS VARCHAR), TIMESTAMP '2026-01-01', 'taken' FROM counters WHERE name = 'audit'",
     );
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
-    let refused = check(&pipeline, WELL_BEHAVED, Some(OTHER)).unwrap_err();
-    assert_eq!(refused.to_string(), "cannot write an audit entry");
+    let error = mark(&pipeline, WELL_BEHAVED, Some(OTHER)).unwrap_err();
+    assert_eq!(error.to_string(), "cannot write an audit entry");
     let other = pipeline.state(WELL_BEHAVED, OTHER).unwrap();
-    assert!(!other.is_due, "and nothing is marked");
+    assert!(!other.is_due, "the session was marked");
 }
 
 #[test]
-fn a_marked_session_is_processed_again_and_its_rows_stand_once() {
+fn a_marked_session_is_processed_again_without_duplicate_rows() {
     let dir = two_sessions();
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     pipeline.run(WELL_BEHAVED);
     let before = pipeline.state(WELL_BEHAVED, KEY).unwrap();
     let other = pipeline.state(WELL_BEHAVED, OTHER);
     assert_eq!(
-        check(&pipeline, WELL_BEHAVED, Some(KEY)).unwrap(),
-        marked(1, 0)
+        mark(&pipeline, WELL_BEHAVED, Some(KEY)).unwrap(),
+        reprocess_report(1, 0)
     );
-    let ran = pipeline.run(WELL_BEHAVED);
+    let run = pipeline.run(WELL_BEHAVED);
     assert_eq!(
-        (ran.stats.scanned, ran.stats.processed, ran.opens),
+        (run.stats.scanned, run.stats.processed, run.opens),
         (1, 1, 1)
     );
     let after = pipeline.state(WELL_BEHAVED, KEY).unwrap();
     assert!(after.session_seq > before.session_seq && !after.is_due);
-    assert_eq!(pipeline.state(WELL_BEHAVED, OTHER), other, "untouched");
-    assert_eq!(pipeline.run(WELL_BEHAVED).stats.scanned, 0, "and only once");
+    assert_eq!(
+        pipeline.state(WELL_BEHAVED, OTHER),
+        other,
+        "another session"
+    );
+    assert_eq!(
+        pipeline.run(WELL_BEHAVED).stats.scanned,
+        0,
+        "a mark applies to one run"
+    );
     drop(pipeline);
     insta::assert_snapshot!(rows(&dir, &lines_of(WELL_BEHAVED)).join("\n"), @r"
     ada/one.jsonl | 1 | one
@@ -102,54 +111,63 @@ fn a_marked_session_is_processed_again_and_its_rows_stand_once() {
 }
 
 #[test]
-fn marking_deletes_nothing_and_may_be_repeated() {
+fn marking_is_idempotent_and_deletes_nothing() {
     let dir = two_sessions();
     let pipeline = TestPipeline::open(&dir, &[well_behaved(), panics()]);
     pipeline.run(WELL_BEHAVED);
     pipeline.run(PANICS);
-    assert_eq!(check(&pipeline, WELL_BEHAVED, None).unwrap(), marked(2, 0));
-    assert_eq!(check(&pipeline, WELL_BEHAVED, None).unwrap(), marked(2, 0));
+    assert_eq!(
+        mark(&pipeline, WELL_BEHAVED, None).unwrap(),
+        reprocess_report(2, 0)
+    );
+    assert_eq!(
+        mark(&pipeline, WELL_BEHAVED, None).unwrap(),
+        reprocess_report(2, 0)
+    );
     assert!(pipeline.state(WELL_BEHAVED, KEY).unwrap().is_due);
     assert!(
         !pipeline.state(PANICS, KEY).unwrap().is_due,
-        "another processor's"
+        "a session of another processor is marked"
     );
     drop(pipeline);
     assert_eq!(rows(&dir, &lines_of(WELL_BEHAVED)).len(), 3);
 }
 
 #[test]
-fn what_was_never_processed_is_due_anyway_and_not_counted() {
+fn a_session_that_was_never_processed_is_not_counted_as_marked() {
     let dir = two_sessions();
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
-    assert_eq!(check(&pipeline, WELL_BEHAVED, None).unwrap(), marked(0, 0));
     assert_eq!(
-        check(&pipeline, WELL_BEHAVED, Some(KEY)).unwrap(),
-        marked(0, 0)
+        mark(&pipeline, WELL_BEHAVED, None).unwrap(),
+        reprocess_report(0, 0)
+    );
+    assert_eq!(
+        mark(&pipeline, WELL_BEHAVED, Some(KEY)).unwrap(),
+        reprocess_report(0, 0)
     );
     assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 2);
 }
 
 #[test]
-fn unknown_processors_and_sessions_are_refused_with_the_known_ones() {
+fn unknown_processors_and_sessions_are_rejected_with_suggestions() {
     let dir = two_sessions();
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     pipeline.run(WELL_BEHAVED);
-    let refusal = |processor, key| check(&pipeline, processor, key).unwrap_err().to_string();
-    insta::assert_snapshot!(refusal("moon", None), @"Unknown processor `moon`; known processors: faulty-well-behaved, verification");
-    insta::assert_snapshot!(refusal(WELL_BEHAVED, Some("ada/onw.jsonl")), @"unknown session `ada/onw.jsonl`; did you mean `ada/one.jsonl`?");
+    let rejection = |processor, key| mark(&pipeline, processor, key).unwrap_err().to_string();
+    insta::assert_snapshot!(rejection("moon", None), @"Unknown processor `moon`; known processors: faulty-well-behaved, verification");
+    insta::assert_snapshot!(rejection(WELL_BEHAVED, Some("ada/onw.jsonl")), @"unknown session `ada/onw.jsonl`; did you mean `ada/one.jsonl`?");
     assert!(!pipeline.state(WELL_BEHAVED, KEY).unwrap().is_due);
 }
 
 #[test]
-fn a_vanished_session_that_is_marked_waits_for_its_file_and_harms_nobody() {
+fn a_marked_session_without_a_file_is_processed_once_the_file_returns() {
     let dir = two_sessions();
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     pipeline.run(WELL_BEHAVED);
     dir.rename(KEY, "ada/.aside");
     assert_eq!(
-        check(&pipeline, WELL_BEHAVED, Some(KEY)).unwrap(),
-        marked(1, 0)
+        mark(&pipeline, WELL_BEHAVED, Some(KEY)).unwrap(),
+        reprocess_report(1, 0)
     );
     for _ in 0..2 {
         let stats = pipeline.run(WELL_BEHAVED).stats;
@@ -163,7 +181,7 @@ fn a_vanished_session_that_is_marked_waits_for_its_file_and_harms_nobody() {
 }
 
 #[test]
-fn a_mark_takes_no_session_out_of_quarantine_and_says_so() {
+fn a_mark_does_not_release_quarantined_sessions_and_reports_their_number() {
     let dir = two_sessions();
     let pipeline = TestPipeline::open(&dir, &[panics()]);
     pipeline.run(PANICS);
@@ -171,8 +189,14 @@ fn a_mark_takes_no_session_out_of_quarantine_and_says_so() {
     for _ in 0..5 {
         pipeline.run(PANICS);
     }
-    assert_eq!(check(&pipeline, PANICS, None).unwrap(), marked(2, 1));
-    assert_eq!(check(&pipeline, PANICS, Some(OTHER)).unwrap(), marked(1, 0));
+    assert_eq!(
+        mark(&pipeline, PANICS, None).unwrap(),
+        reprocess_report(2, 1)
+    );
+    assert_eq!(
+        mark(&pipeline, PANICS, Some(OTHER)).unwrap(),
+        reprocess_report(1, 0)
+    );
     let stats = pipeline.run(PANICS).stats;
     assert_eq!(
         (stats.processed, stats.quarantined, stats.errors),
@@ -180,35 +204,34 @@ fn a_mark_takes_no_session_out_of_quarantine_and_says_so() {
     );
 }
 
-/// Asks for sessions again while a run is in progress: after its scan, or once it has committed a
-/// session.
-struct AsksAgain<'a> {
+/// Marks sessions while a run is in progress, either after its scan or after its first commit.
+struct MarkDuringRun<'a> {
     pipeline: &'a TestPipeline,
     key: Option<&'a str>,
-    is_after_a_commit: bool,
+    is_after_commit: bool,
 }
 
-impl Progress for AsksAgain<'_> {
+impl Progress for MarkDuringRun<'_> {
     fn planned(&self, _: u64, _: u64) {
-        if !self.is_after_a_commit {
-            check(self.pipeline, WELL_BEHAVED, self.key).unwrap();
+        if !self.is_after_commit {
+            mark(self.pipeline, WELL_BEHAVED, self.key).unwrap();
         }
     }
     fn advanced(&self, _: u64) {
-        if self.is_after_a_commit {
-            check(self.pipeline, WELL_BEHAVED, self.key).unwrap();
+        if self.is_after_commit {
+            mark(self.pipeline, WELL_BEHAVED, self.key).unwrap();
         }
     }
 }
 
 #[test]
-fn a_request_during_a_run_is_not_lost() {
-    for (key, is_after_a_commit, was_marked, again) in [
+fn a_mark_set_during_a_run_is_not_lost() {
+    for (key, is_after_commit, was_marked, again) in [
         (Some(KEY), false, false, 1),
         (Some(KEY), true, false, 1),
         (None, false, false, 2),
         (None, true, false, 2),
-        // Asked for once before the run, and once more during it.
+        // Marked before the run, and again during it.
         (Some(KEY), false, true, 1),
         (None, true, true, 2),
     ] {
@@ -216,79 +239,83 @@ fn a_request_during_a_run_is_not_lost() {
         let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
         pipeline.run(WELL_BEHAVED);
         if was_marked {
-            check(&pipeline, WELL_BEHAVED, None).unwrap();
+            mark(&pipeline, WELL_BEHAVED, None).unwrap();
         } else {
             dir.append(KEY, "more\n");
             dir.append(OTHER, "more\n");
         }
-        let asks = AsksAgain {
+        let progress = MarkDuringRun {
             pipeline: &pipeline,
             key,
-            is_after_a_commit,
+            is_after_commit,
         };
         let report = pipeline
             .pipeline()
-            .run(WELL_BEHAVED, &RunRequest::cli(), &asks);
+            .run(WELL_BEHAVED, &RunRequest::cli(), &progress);
         assert_eq!(report.unwrap().stats.processed, 2);
         let stats = pipeline.run(WELL_BEHAVED).stats;
         assert_eq!(
             (stats.scanned, stats.processed),
             (again, again),
-            "{key:?} {is_after_a_commit} {was_marked}"
+            "{key:?} {is_after_commit} {was_marked}"
         );
-        assert_eq!(pipeline.run(WELL_BEHAVED).stats.scanned, 0, "and only once");
+        assert_eq!(
+            pipeline.run(WELL_BEHAVED).stats.scanned,
+            0,
+            "a mark applies to one run"
+        );
     }
 }
 
 #[test]
-fn a_request_for_a_session_that_is_being_processed_for_the_first_time_is_not_lost() {
+fn a_mark_set_during_the_first_processing_of_a_session_is_not_lost() {
     let dir = two_sessions();
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
-    let asks = AsksAgain {
+    let progress = MarkDuringRun {
         pipeline: &pipeline,
         key: Some(OTHER),
-        is_after_a_commit: false,
+        is_after_commit: false,
     };
     let report = pipeline
         .pipeline()
-        .run(WELL_BEHAVED, &RunRequest::cli(), &asks);
+        .run(WELL_BEHAVED, &RunRequest::cli(), &progress);
     assert_eq!(report.unwrap().stats.processed, 2);
     assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 1);
     assert_eq!(pipeline.run(WELL_BEHAVED).stats.scanned, 0);
 }
 
 #[test]
-fn a_request_for_one_processor_does_not_touch_the_run_of_another() {
+fn a_mark_for_one_processor_does_not_affect_the_run_of_another() {
     let dir = two_sessions();
     let pipeline = TestPipeline::open(&dir, &[well_behaved(), panics()]);
-    let asks = AsksAgain {
+    let progress = MarkDuringRun {
         pipeline: &pipeline,
         key: None,
-        is_after_a_commit: false,
+        is_after_commit: false,
     };
     pipeline
         .pipeline()
-        .run(PANICS, &RunRequest::cli(), &asks)
+        .run(PANICS, &RunRequest::cli(), &progress)
         .unwrap();
     assert_eq!(pipeline.run(PANICS).stats.scanned, 0);
 }
 
 #[test]
-fn a_release_from_quarantine_during_a_run_is_not_undone_by_it() {
+fn a_run_does_not_undo_a_release_from_quarantine_during_it() {
     use session_pipeline_pipeline::quarantine::release;
     use session_pipeline_store::QuarantineFilter;
-    struct Releases<'a>(&'a TestPipeline);
-    impl Progress for Releases<'_> {
+    struct ReleaseDuringRun<'a>(&'a TestPipeline);
+    impl Progress for ReleaseDuringRun<'_> {
         fn planned(&self, _: u64, _: u64) {
             let pipeline = self.0.pipeline();
-            let which = QuarantineFilter {
+            let filter = QuarantineFilter {
                 session: Some(KEY.to_owned()),
                 ..QuarantineFilter::default()
             };
             let now = pipeline.clock().now();
             let (config, registry, store) =
                 (pipeline.config(), pipeline.registry(), pipeline.store());
-            release(config, registry, Some(store), &which, Actor::cli(), now).unwrap();
+            release(config, registry, Some(store), &filter, Actor::cli(), now).unwrap();
         }
         fn advanced(&self, _: u64) {}
     }
@@ -306,14 +333,14 @@ fn a_release_from_quarantine_during_a_run_is_not_undone_by_it() {
             .quarantined_at
             .is_some()
     );
-    // It grew, so it is tried again; but it can't be read then, which is no other content.
+    // The session grew, so it is tried again. It cannot be read, so no changed content is recorded.
     dir.append(KEY, "more\n");
     let path = dir.session_path(KEY);
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     let is_root = std::fs::File::open(&path).is_ok();
     pipeline
         .pipeline()
-        .run(PANICS, &RunRequest::cli(), &Releases(&pipeline))
+        .run(PANICS, &RunRequest::cli(), &ReleaseDuringRun(&pipeline))
         .unwrap();
     let failures = pipeline.failure(PANICS, KEY).unwrap().failures;
     assert_eq!(
@@ -326,10 +353,10 @@ fn a_release_from_quarantine_during_a_run_is_not_undone_by_it() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases()))]
 
-    /// Whatever was marked: after the next run every session has the rows it had, once, and those
-    /// that were not marked were not touched.
+    /// After the next run, every session has its previous rows exactly once, and unmarked sessions
+    /// are unchanged.
     #[test]
-    fn invariant_reprocessing_gives_the_same_rows_and_touches_nothing_else(
+    fn invariant_reprocessing_produces_the_same_rows_and_leaves_other_sessions_unchanged(
         transcripts in vec((valid_transcript(), any::<bool>()), 1..6),
         all: bool,
     ) {
@@ -351,10 +378,10 @@ proptest! {
         let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
         let is_marked = |index: usize| all || transcripts[index].1;
         if all {
-            check(&pipeline, WELL_BEHAVED, None).unwrap();
+            mark(&pipeline, WELL_BEHAVED, None).unwrap();
         } else {
             for index in (0..transcripts.len()).filter(|index| is_marked(*index)) {
-                check(&pipeline, WELL_BEHAVED, Some(&key(index))).unwrap();
+                mark(&pipeline, WELL_BEHAVED, Some(&key(index))).unwrap();
             }
         }
         let count = (0..transcripts.len()).filter(|index| is_marked(*index)).count();

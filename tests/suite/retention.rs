@@ -1,4 +1,4 @@
-//! What is removed after a time, on both sides of each limit, and what never is.
+//! Retention: data is deleted just after each limit and not before, and some data is never deleted.
 
 use std::time::Duration;
 
@@ -19,13 +19,14 @@ fn ago(days: u32) -> UtcMicros {
     clock::START.minus(days * DAY)
 }
 
-/// Rows of every kind, one just too old and one just not, and open runs.
-fn filled() -> DataDir {
+/// Returns a database with rows of every kind, just beyond and just within each limit, and open
+/// runs.
+fn dir_with_old_rows() -> DataDir {
     let dir = DataDir::new();
     drop(Store::open(&dir.config().store_options(), clock::START).unwrap());
     let at = |at: UtcMicros| format!("make_timestamp({})", at.0);
-    let (run_old, run_kept) = (at(ago(90).minus(MICRO)), at(ago(90)));
-    let (answer_old, answer_kept) = (at(ago(30).minus(MICRO)), at(ago(30)));
+    let (run_old, run_recent) = (at(ago(90).minus(MICRO)), at(ago(90)));
+    let (answer_old, answer_recent) = (at(ago(30).minus(MICRO)), at(ago(30)));
     let now = at(clock::START);
     execute(
         &dir,
@@ -33,32 +34,32 @@ fn filled() -> DataDir {
             "INSERT INTO runs VALUES
                  ('8', 'usage', 'cli', {run_old}, {run_old}, 'ok', NULL, NULL),
                  ('9', 'usage', 'cli', {run_old}, NULL, NULL, NULL, NULL),
-                 ('10', 'usage', 'cli', {run_old}, {run_kept}, 'failed', NULL, NULL),
+                 ('10', 'usage', 'cli', {run_old}, {run_recent}, 'failed', NULL, NULL),
                  ('11', 'usage', 'cli', {now}, {now}, 'ok', NULL, NULL),
                  ('7', 'gone', 'cli', {run_old}, {run_old}, 'ok', NULL, NULL),
                  ('6', 'gone', 'cli', {run_old}, {run_old}, 'ok', NULL, NULL);
              INSERT INTO session_costs
                  SELECT 'usage', 'ada/one.jsonl', id, 1, 2, 3, 4 FROM runs;
-             INSERT INTO llm_responses VALUES ('old', '', 1, {answer_old}), ('kept', '', 1, {answer_kept});
+             INSERT INTO llm_responses VALUES ('old', '', 1, {answer_old}), ('kept', '', 1, {answer_recent});
              INSERT INTO llm_calls (id, run_id, processor_name, session_file, model, sent_at, input_tokens, output_tokens)
-                 SELECT n, '1', 'usage', 'ada/one.jsonl', 'm', sent, 1, 1 FROM (VALUES (1, {run_old}), (2, {run_kept})) AS calls (n, sent);
+                 SELECT n, '1', 'usage', 'ada/one.jsonl', 'm', sent, 1, 1 FROM (VALUES (1, {run_old}), (2, {run_recent})) AS calls (n, sent);
              INSERT INTO audit_log (id, timestamp, action) VALUES ('9999', make_timestamp(0), 'long ago');
              INSERT INTO session_failures
                  SELECT 'usage', key, NULL, NULL, NULL, NULL, 'c', 5, 5, 'panic', NULL, make_timestamp(0), NULL,
                      make_timestamp(0), since
-                 FROM (VALUES ('old', {run_old}), ('kept', {run_kept}), ('there', NULL)) AS files (key, since);"
+                 FROM (VALUES ('old', {run_old}), ('kept', {run_recent}), ('there', NULL)) AS files (key, since);"
         ),
     );
     dir
 }
 
-fn sweep(dir: &DataDir) -> DeletedRows {
+fn delete_expired(dir: &DataDir) -> DeletedRows {
     let now = dir.clock().now();
     let store = Store::open(&dir.config().store_options(), now).unwrap();
     store.delete_expired(plan(now, None)).unwrap()
 }
 
-fn left(dir: &DataDir) -> [Vec<String>; 6] {
+fn remaining(dir: &DataDir) -> [Vec<String>; 6] {
     [
         "SELECT id FROM runs ORDER BY CAST(id AS INTEGER)",
         "SELECT run_id FROM session_costs ORDER BY CAST(run_id AS INTEGER)",
@@ -71,9 +72,9 @@ fn left(dir: &DataDir) -> [Vec<String>; 6] {
 }
 
 #[test]
-fn what_is_just_too_old_goes_and_what_is_just_not_stays() {
-    let dir = filled();
-    let swept = sweep(&dir);
+fn rows_just_beyond_the_limit_are_deleted_and_rows_just_within_it_are_kept() {
+    let dir = dir_with_old_rows();
+    let deleted = delete_expired(&dir);
     let expected = DeletedRows {
         runs: 2,
         costs: 3,
@@ -81,11 +82,12 @@ fn what_is_just_too_old_goes_and_what_is_just_not_stays() {
         responses: 1,
         failures: 1,
     };
-    assert_eq!(swept, expected);
-    // Opening closed the run that nobody was at any more; the last run of each processor stays.
+    assert_eq!(deleted, expected);
+    // Opening the database closed the interrupted run. The last run of each processor is never
+    // deleted.
     let (runs, costs) = (["7", "9", "10", "11"], ["9", "10", "11"]);
     assert_eq!(
-        left(&dir).map(|kept| kept.join(" ")),
+        remaining(&dir).map(|rows| rows.join(" ")),
         [
             runs.join(" "),
             costs.join(" "),
@@ -95,25 +97,29 @@ fn what_is_just_too_old_goes_and_what_is_just_not_stays() {
             "long ago".to_owned()
         ]
     );
-    let again = left(&dir);
-    assert_eq!(sweep(&dir), DeletedRows::default(), "nothing is left to do");
-    assert_eq!(left(&dir), again);
+    let first = remaining(&dir);
+    assert_eq!(
+        delete_expired(&dir),
+        DeletedRows::default(),
+        "the second call deletes nothing"
+    );
+    assert_eq!(remaining(&dir), first);
 }
 
 #[test]
-fn more_old_runs_than_one_transaction_takes_go_as_well() {
-    let dir = filled();
+fn more_expired_runs_than_fit_in_one_transaction_are_all_deleted() {
+    let dir = dir_with_old_rows();
     execute(
         &dir,
         "INSERT INTO runs SELECT CAST(n AS VARCHAR), 'usage', 'cli', make_timestamp(0), make_timestamp(0), 'ok', NULL, NULL
              FROM range(1000, 2201) AS numbers (n);
          INSERT INTO runs VALUES ('3000', 'usage', 'cli', make_timestamp(0), NULL, NULL, NULL, NULL);",
     );
-    assert_eq!(sweep(&dir).runs, 2 + 1201);
+    assert_eq!(delete_expired(&dir).runs, 2 + 1201);
 }
 
 #[test]
-fn a_run_sweeps_and_touches_nothing_that_a_processor_wrote() {
+fn a_run_deletes_expired_records_but_no_rows_of_processors() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "one\n");
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
@@ -133,7 +139,7 @@ fn a_run_sweeps_and_touches_nothing_that_a_processor_wrote() {
 }
 
 #[test]
-fn the_failure_of_a_file_that_stays_away_does_not_stay_for_ever() {
+fn the_failure_of_a_missing_file_is_eventually_deleted() {
     for (keep_missing_days, days) in [(None, 90), (Some(3), 3), (Some(1000), 90)] {
         let dir = DataDir::new();
         dir.write("ada/poison.jsonl", POISON);
@@ -149,7 +155,7 @@ fn the_failure_of_a_file_that_stays_away_does_not_stay_for_ever() {
         let is_known = || pipeline.failure(PANICS, "ada/poison.jsonl").is_some();
         dir.clock().advance(days * DAY);
         pipeline.run(PANICS);
-        assert!(is_known(), "{keep_missing_days:?}: not a moment too early");
+        assert!(is_known(), "{keep_missing_days:?}: deleted too early");
         dir.clock().advance(DAY);
         pipeline.run(PANICS);
         assert!(!is_known(), "{keep_missing_days:?}");
@@ -157,13 +163,13 @@ fn the_failure_of_a_file_that_stays_away_does_not_stay_for_ever() {
 }
 
 #[test]
-fn a_sweep_that_fails_does_not_fail_the_run() {
+fn a_failed_deletion_of_expired_rows_does_not_fail_the_run() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "one\n");
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     pipeline.run(WELL_BEHAVED);
     drop(pipeline);
-    // An id of somebody else's, which no comparison of numbers takes.
+    // An id that is not a number breaks the numeric comparison.
     execute(
         &dir,
         "INSERT INTO runs VALUES ('moon', 'other', 'cli', make_timestamp(0), make_timestamp(0), 'ok', NULL, NULL)",
@@ -182,9 +188,9 @@ fn a_sweep_that_fails_does_not_fail_the_run() {
 }
 
 #[test]
-fn it_is_looked_at_once_a_day_and_a_clock_that_was_set_back_is_no_reason_to_wait() {
+fn expired_rows_are_deleted_daily_and_immediately_after_the_clock_moves_back() {
     let now = clock::START;
-    assert!(is_due(None, now), "at the start");
+    assert!(is_due(None, now), "never deleted before");
     assert!(!is_due(Some(now), now));
     assert!(!is_due(Some(now), now.plus(DAY).minus(MICRO)));
     assert!(is_due(Some(now), now.plus(DAY)));
@@ -195,7 +201,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases() * 8))]
 
     #[test]
-    fn invariant_as_time_goes_on_no_more_is_kept_and_never_anything_of_the_last_month_is_removed(
+    fn invariant_limits_advance_with_time_and_never_include_the_last_month(
         now in 0..4_102_444_800_000_000_i64,
         later in 0..100_000_000_000_i64,
         keep_missing_days in proptest::option::of(30..10_000_u32),

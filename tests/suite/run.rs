@@ -1,10 +1,10 @@
-//! Runs from end to end: what is processed, what is left alone, and what is recorded of it.
+//! Runs from end to end: which sessions are processed, and what is recorded.
 
+mod bookkeeping;
 mod changes;
 mod cut;
 mod failures;
 mod gone;
-mod told;
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::guests::{PANICS, POISON, WELL_BEHAVED, lines_of, panics, prepared_dir
 const KEY: &str = "ada/one.jsonl";
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The stats that are not zero, as a line.
+/// Formats the statistics that are not zero.
 fn summary(stats: &RunStats) -> String {
     let counts = [
         ("scanned", stats.scanned),
@@ -43,12 +43,12 @@ fn summary(stats: &RunStats) -> String {
         .join(", ")
 }
 
-/// What a run did, and how many sessions it opened for that.
-fn check(ran: &FinishedRun) -> (String, u64) {
-    (summary(&ran.stats), ran.opens)
+/// Returns the summary of a run and the number of sessions that it opened.
+fn summary_and_opens(run: &FinishedRun) -> (String, u64) {
+    (summary(&run.stats), run.opens)
 }
 
-/// A data dir with these sessions, of one line each.
+/// Returns a data directory with these sessions. Each has one line.
 fn dir_with(keys: &[&str]) -> DataDir {
     let dir = DataDir::new();
     for key in keys {
@@ -65,13 +65,13 @@ fn capped(max_sessions: u64) -> RunRequest {
 }
 
 #[test]
-fn a_run_keeps_the_rows_and_the_state_of_every_session() {
+fn a_run_stores_the_rows_and_the_state_of_every_session() {
     let dir = DataDir::new();
     dir.write(KEY, "one\ntwo\n");
     dir.write("bob/b/subagents/agent-1.jsonl", "three");
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     assert_eq!(
-        check(&pipeline.run(WELL_BEHAVED)),
+        summary_and_opens(&pipeline.run(WELL_BEHAVED)),
         ("scanned 2, processed 2, items 3".to_owned(), 2)
     );
     drop(pipeline);
@@ -93,22 +93,25 @@ fn a_second_run_opens_no_file() {
     let dir = dir_with(&[KEY, "bob/one.jsonl"]);
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     assert_eq!(pipeline.run(WELL_BEHAVED).opens, 2);
-    assert_eq!(check(&pipeline.run(WELL_BEHAVED)), (String::new(), 0));
+    assert_eq!(
+        summary_and_opens(&pipeline.run(WELL_BEHAVED)),
+        (String::new(), 0)
+    );
     drop(pipeline);
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     assert_eq!(
-        check(&pipeline.run(WELL_BEHAVED)),
+        summary_and_opens(&pipeline.run(WELL_BEHAVED)),
         (String::new(), 0),
-        "nor after a restart"
+        "after a restart"
     );
 }
 
 #[test]
-fn a_legacy_row_has_its_rows_replaced_by_the_name_of_the_file() {
+fn rows_of_a_legacy_state_are_replaced_by_file_name() {
     let dir = DataDir::new();
     dir.write(KEY, "one\n");
     drop(TestPipeline::open(&dir, &[well_behaved()]).run(WELL_BEHAVED));
-    // As if another program had put row and state in: no number joins them.
+    // Simulate rows and a state of another program, which no session number links.
     execute(
         &dir,
         "UPDATE session_processor_state SET session_seq = NULL, component_digest = NULL, file_size = NULL,
@@ -125,10 +128,10 @@ fn a_legacy_row_has_its_rows_replaced_by_the_name_of_the_file() {
 }
 
 #[test]
-fn a_higher_version_processes_every_session_again_once() {
+fn a_higher_version_reprocesses_every_session_once() {
     let dir = dir_with(&[KEY, "bob/one.jsonl"]);
     drop(TestPipeline::open(&dir, &[well_behaved()]).run(WELL_BEHAVED));
-    // As if a component of a lower version had written them.
+    // Simulate rows of a component with a lower version.
     execute(
         &dir,
         &format!(
@@ -138,17 +141,20 @@ fn a_higher_version_processes_every_session_again_once() {
     );
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 2);
-    assert_eq!(check(&pipeline.run(WELL_BEHAVED)), (String::new(), 0));
+    assert_eq!(
+        summary_and_opens(&pipeline.run(WELL_BEHAVED)),
+        (String::new(), 0)
+    );
     drop(pipeline);
     assert_eq!(
         rows(&dir, &lines_of(WELL_BEHAVED)).len(),
         2,
-        "replaced, not appended"
+        "rows must be replaced, not appended"
     );
 }
 
 #[test]
-fn a_lower_version_than_the_one_before_is_refused() {
+fn a_lower_version_than_before_is_rejected() {
     let dir = dir_with(&[KEY]);
     drop(TestPipeline::open(&dir, &[well_behaved()]).run(WELL_BEHAVED));
     execute(
@@ -165,7 +171,7 @@ fn a_lower_version_than_the_one_before_is_refused() {
 }
 
 #[test]
-fn an_unknown_processor_is_named_with_those_that_are_known() {
+fn the_error_for_an_unknown_processor_lists_the_known_ones() {
     let dir = DataDir::new();
     let pipeline = TestPipeline::open(&dir, &[well_behaved(), panics()]);
     let error = pipeline
@@ -178,7 +184,7 @@ fn an_unknown_processor_is_named_with_those_that_are_known() {
 }
 
 #[test]
-fn two_processors_do_not_see_each_other() {
+fn two_processors_have_independent_states_and_failures() {
     let dir = dir_with(&[KEY]);
     let pipeline = TestPipeline::open(&dir, &[well_behaved(), panics()]);
     assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 1);
@@ -191,11 +197,11 @@ fn two_processors_do_not_see_each_other() {
 }
 
 #[test]
-fn a_processor_runs_once_at_a_time_and_the_lock_is_given_back() {
+fn a_processor_has_one_run_at_a_time_and_releases_its_lock() {
     use session_pipeline_pipeline::run::Progress;
-    /// Starts the same run from within a run.
-    struct Impatient<'a>(&'a TestPipeline, std::sync::Mutex<Option<RunError>>);
-    impl Progress for Impatient<'_> {
+    /// Starts the same run while it is in progress.
+    struct StartAgain<'a>(&'a TestPipeline, std::sync::Mutex<Option<RunError>>);
+    impl Progress for StartAgain<'_> {
         fn planned(&self, _: u64, _: u64) {
             let again = self.0.try_run_as(WELL_BEHAVED, RunRequest::cli());
             *self.1.lock().unwrap() = again.err();
@@ -204,31 +210,31 @@ fn a_processor_runs_once_at_a_time_and_the_lock_is_given_back() {
     }
     let dir = dir_with(&[KEY]);
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
-    let impatient = Impatient(&pipeline, std::sync::Mutex::default());
+    let start_again = StartAgain(&pipeline, std::sync::Mutex::default());
     pipeline
         .pipeline()
-        .run(WELL_BEHAVED, &RunRequest::cli(), &impatient)
+        .run(WELL_BEHAVED, &RunRequest::cli(), &start_again)
         .unwrap();
-    let refused = impatient.1.into_inner().unwrap().unwrap();
-    insta::assert_snapshot!(refused, @"the processor `faulty-well-behaved` is already running; wait for it to end");
+    let error = start_again.1.into_inner().unwrap().unwrap();
+    insta::assert_snapshot!(error, @"the processor `faulty-well-behaved` is already running; wait for it to end");
     pipeline.run(WELL_BEHAVED);
     drop(pipeline);
     assert_eq!(
         cell(&dir, "SELECT count(*) FROM runs"),
         "2",
-        "the refused one leaves no row"
+        "a rejected run must not leave a row"
     );
 }
 
 #[test]
-fn the_scheduler_and_the_command_line_see_the_same_candidates_but_for_those_that_wait() {
+fn scheduled_and_manual_runs_differ_only_in_sessions_in_backoff() {
     let dir = DataDir::new();
     dir.write(KEY, POISON);
     let pipeline = TestPipeline::open(&dir, &[panics()]);
     pipeline.run(PANICS);
     pipeline.run(PANICS);
     assert_eq!(
-        check(&pipeline.run_scheduled(PANICS)),
+        summary_and_opens(&pipeline.run_scheduled(PANICS)),
         ("waiting 1".to_owned(), 0)
     );
     assert_eq!(
@@ -238,8 +244,8 @@ fn the_scheduler_and_the_command_line_see_the_same_candidates_but_for_those_that
     assert_eq!(summary(&pipeline.run(PANICS).stats), "scanned 1, errors 1");
 }
 
-/// All that a run leaves but the numbers that the order gives.
-fn left_behind(dir: &DataDir) -> Vec<Vec<String>> {
+/// Returns everything that a run writes, without numbers that depend on the order.
+fn written_rows(dir: &DataDir) -> Vec<Vec<String>> {
     let state = "SELECT session_file, username, processed_at, items_extracted, file_hash, file_size, file_mtime_ns
         FROM session_processor_state ORDER BY ALL";
     let failures = "SELECT session_file, file_hash, attempts, fault, detail FROM session_failures ORDER BY ALL";
@@ -253,11 +259,11 @@ fn left_behind(dir: &DataDir) -> Vec<Vec<String>> {
 }
 
 proptest! {
-    // Each case is two pipelines of several sessions.
+    // Each case opens two pipelines.
     #![proptest_config(ProptestConfig::with_cases(cases().div_ceil(2)))]
 
     #[test]
-    fn invariant_the_order_of_independent_sessions_does_not_matter(
+    fn invariant_the_result_does_not_depend_on_the_order_of_independent_sessions(
         sessions in vec((valid_transcript(), any::<bool>()), 1..8),
     ) {
         let run = |workers, sessions_max| {
@@ -274,10 +280,10 @@ proptest! {
             let pipeline = TestPipeline::open_with(&dir, config, &[panics()]);
             let stats = pipeline.run(PANICS).stats;
             drop(pipeline);
-            (summary(&stats), left_behind(&dir))
+            (summary(&stats), written_rows(&dir))
         };
-        let alone = run(1, 1);
-        let together = run(2, 100);
-        prop_assert_eq!(alone, together);
+        let one_by_one = run(1, 1);
+        let concurrent = run(2, 100);
+        prop_assert_eq!(one_by_one, concurrent);
     }
 }

@@ -1,7 +1,7 @@
-//! What is due: the rules of the scan one by one, and all of them against a model.
+//! Tests the rules by which a scan selects sessions, one by one and against a model.
 //!
-//! The danger: a change that nobody notices is lost for ever, and a session that is read at every
-//! run makes the pipeline useless on a large history.
+//! If the scan misses a change, the change is never processed. If it selects unchanged sessions,
+//! runs over a large history are too slow.
 
 mod model;
 mod table;
@@ -24,14 +24,15 @@ use crate::guests::{WELL_BEHAVED, well_behaved};
 const KEY: &str = "ada/one.jsonl";
 const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
-/// The component that runs in the pure tests, its version, and one of an earlier version.
+/// The digest of the component under test in the pure tests.
 const DIGEST: &str = "digest-of-version-3";
 const VERSION: u32 = 3;
+// Indexes of the digests that `scan` registers.
 const OLDER: u16 = 0;
 const SAME: u16 = 1;
 const OTHER_BUILD: u16 = 2;
 
-/// A file that was changed so long before the scan.
+/// A file that was modified this long before the scan.
 fn file(age: Duration) -> FileStat {
     FileStat {
         size: 100,
@@ -48,7 +49,8 @@ fn before(age: Duration) -> UtcMicros {
     UtcMicros(clock::START.0 - nanos(age) / 1000)
 }
 
-/// The row of a session that we processed half an hour ago, when its file was an hour old.
+/// The row of a session that was processed half an hour before the scan. Its file was modified an
+/// hour before the scan.
 fn own_row() -> StateRow {
     StateRow {
         row_id: 7,
@@ -62,7 +64,7 @@ fn own_row() -> StateRow {
     }
 }
 
-/// The row of a session as the legacy system left it.
+/// The row of a session that the legacy system processed.
 fn legacy_row() -> StateRow {
     StateRow {
         observed: None,
@@ -72,7 +74,7 @@ fn legacy_row() -> StateRow {
     }
 }
 
-/// A failure of the present component on the present file.
+/// A failure of the current component on the current file.
 fn failure(attempts: u32) -> FailureRow {
     let failures = (0..attempts).fold(FailureState::default(), |failures, _| {
         let fault = Fault::new(FaultKind::Panic, "on purpose");
@@ -95,7 +97,7 @@ fn failure(attempts: u32) -> FailureRow {
     }
 }
 
-/// A scan of these files at the clock's start, by the scheduler.
+/// Scans these files at the start time of the clock.
 fn scan(
     files: &[(&str, FileStat)],
     rows: &[(&str, StateRow)],
@@ -134,9 +136,9 @@ fn scan(
     plan
 }
 
-/// What a scan makes of one file, in a word.
+/// The decision of a scheduled scan about one file.
 fn check(file: FileStat, row: Option<StateRow>, failure: Option<FailureRow>) -> &'static str {
-    word(&scan(
+    decision(&scan(
         &[(KEY, file)],
         &row.map(|row| (KEY, row)).into_iter().collect::<Vec<_>>(),
         &failure
@@ -147,7 +149,7 @@ fn check(file: FileStat, row: Option<StateRow>, failure: Option<FailureRow>) -> 
     ))
 }
 
-fn word(plan: &ScanPlan) -> &'static str {
+fn decision(plan: &ScanPlan) -> &'static str {
     match plan.candidates.as_slice() {
         [] if plan.waiting == 1 => "waits",
         [] if plan.quarantined == 1 => "in quarantine",
@@ -171,12 +173,12 @@ fn a_session_without_a_row_is_processed() {
 }
 
 #[test]
-fn a_session_whose_size_and_times_are_those_of_its_row_is_stable() {
+fn a_session_with_the_size_and_times_of_its_row_is_stable() {
     assert_eq!(check(file(HOUR), Some(own_row()), None), "stable");
 }
 
 #[test]
-fn another_size_is_another_content() {
+fn a_changed_size_makes_a_session_due() {
     let grown = FileStat {
         size: 101,
         ..file(HOUR)
@@ -185,18 +187,18 @@ fn another_size_is_another_content() {
 }
 
 #[test]
-fn another_time_of_the_same_size_may_only_be_a_touch_so_it_is_hashed_first() {
+fn a_file_of_the_same_size_with_another_time_is_hashed_first() {
     for observed in [
         FileStat {
             mtime_ns: file(HOUR).mtime_ns + 1,
             ..file(HOUR)
         },
-        // Backwards too: a file that was restored from a copy.
+        // An earlier time: the file was restored from a copy.
         FileStat {
             mtime_ns: file(HOUR).mtime_ns - 1,
             ..file(HOUR)
         },
-        // The mtime was forged; the ctime can't be.
+        // The mtime was forged. The ctime cannot be forged.
         FileStat {
             ctime_ns: file(HOUR).ctime_ns + 1,
             ..file(HOUR)
@@ -207,7 +209,7 @@ fn another_time_of_the_same_size_may_only_be_a_touch_so_it_is_hashed_first() {
 }
 
 #[test]
-fn a_row_without_trusted_times_is_hashed_however_old_the_file_is() {
+fn a_session_whose_row_has_no_trusted_times_is_hashed() {
     let row = StateRow {
         observed: None,
         ..own_row()
@@ -216,7 +218,7 @@ fn a_row_without_trusted_times_is_hashed_however_old_the_file_is() {
 }
 
 #[test]
-fn a_session_that_someone_asked_for_is_processed_whatever_its_hash() {
+fn a_session_requested_for_reprocessing_is_processed_without_hashing() {
     for row in [own_row(), legacy_row()] {
         let row = StateRow {
             is_due: true,
@@ -227,7 +229,7 @@ fn a_session_that_someone_asked_for_is_processed_whatever_its_hash() {
 }
 
 #[test]
-fn a_higher_version_makes_its_sessions_due_and_another_build_of_the_same_does_not() {
+fn a_higher_version_makes_sessions_due_but_another_build_of_it_does_not() {
     let written_by = |digest| StateRow {
         digest,
         ..own_row()
@@ -244,7 +246,7 @@ fn a_higher_version_makes_its_sessions_due_and_another_build_of_the_same_does_no
 }
 
 #[test]
-fn a_legacy_row_without_a_time_is_processed() {
+fn a_session_with_a_legacy_row_without_a_time_is_processed() {
     let row = StateRow {
         processed_at: None,
         ..legacy_row()
@@ -253,7 +255,7 @@ fn a_legacy_row_without_a_time_is_processed() {
 }
 
 #[test]
-fn a_legacy_row_goes_by_the_time_at_which_it_was_processed() {
+fn a_legacy_session_is_stable_if_its_file_is_older_than_its_processing() {
     let at = |micros_before: i64| {
         let processed_ns = legacy_row().processed_at.unwrap().as_nanos();
         let observed = FileStat {
@@ -266,34 +268,34 @@ fn a_legacy_row_goes_by_the_time_at_which_it_was_processed() {
     assert_eq!(
         at(1_000_000),
         "stable",
-        "1 s older, even if its content is other: the known gap"
+        "1 s older, even with different content: the known gap"
     );
-    assert_eq!(at(50_001), "stable", "just outside of the window");
-    assert_eq!(at(50_000), "hash first", "just inside of the window");
+    assert_eq!(at(50_001), "stable", "just outside the window");
+    assert_eq!(at(50_000), "hash first", "at the edge of the window");
     assert_eq!(at(10_000), "hash first", "10 ms older");
-    assert_eq!(at(0), "hash first", "the same time");
+    assert_eq!(at(0), "hash first", "same time");
     assert_eq!(at(-1), "hash first", "later");
     assert_eq!(at(-1_000_000_000), "hash first", "much later");
 }
 
 #[test]
-fn a_first_failure_is_tried_again_at_once() {
+fn a_first_failure_is_retried_immediately() {
     assert_eq!(check(file(HOUR), None, Some(failure(1))), "process");
     assert_eq!(
         check(file(HOUR), Some(own_row()), Some(failure(1))),
         "stable",
-        "the failure was of some content in between"
+        "the failure was on an intermediate content"
     );
 }
 
 #[test]
-fn a_session_that_waits_is_not_looked_at_while_its_file_stays_as_it_is() {
+fn a_backed_off_session_is_not_read_while_its_file_is_unchanged() {
     assert_eq!(check(file(HOUR), None, Some(failure(2))), "waits");
     assert_eq!(check(file(HOUR), None, Some(failure(5))), "in quarantine");
 }
 
 #[test]
-fn a_session_that_waits_and_was_touched_is_hashed_to_see_if_it_is_the_same() {
+fn a_backed_off_session_is_hashed_if_only_its_times_changed() {
     let touched = file(HOUR / 2);
     assert_eq!(
         check(touched, None, Some(failure(2))),
@@ -310,12 +312,12 @@ fn a_session_that_waits_and_was_touched_is_hashed_to_see_if_it_is_the_same() {
     assert_eq!(
         check(grown, None, Some(failure(5))),
         "process",
-        "another size needs no hash"
+        "a different size needs no hash"
     );
 }
 
 #[test]
-fn another_component_has_nothing_to_do_with_the_failures_of_this_one() {
+fn failures_of_another_component_do_not_delay_a_session() {
     for attempts in [2, 5] {
         let failure = FailureRow {
             digest: Some("another-of-version-3".to_owned()),
@@ -326,9 +328,9 @@ fn another_component_has_nothing_to_do_with_the_failures_of_this_one() {
 }
 
 #[test]
-fn a_person_ignores_the_wait_and_not_the_quarantine() {
+fn a_manual_run_ignores_the_back_off_but_not_the_quarantine() {
     let by_person = |attempts| {
-        word(&scan(
+        decision(&scan(
             &[(KEY, file(HOUR))],
             &[],
             &[(KEY, failure(attempts))],
@@ -340,7 +342,7 @@ fn a_person_ignores_the_wait_and_not_the_quarantine() {
 }
 
 #[test]
-fn what_never_was_tried_comes_first_then_what_was_tried_longest_ago_then_what_is_oldest() {
+fn new_sessions_come_first_oldest_first_then_those_attempted_longest_ago() {
     let changed = |age| FileStat {
         size: 200,
         ..file(age)
@@ -389,7 +391,7 @@ fn what_never_was_tried_comes_first_then_what_was_tried_longest_ago_then_what_is
 }
 
 #[test]
-fn a_vanished_session_is_marked_once_and_a_file_that_returns_is_noticed() {
+fn a_missing_session_is_marked_once_and_its_return_is_detected() {
     let rows = [
         ("ada/gone.jsonl", own_row()),
         (
@@ -416,7 +418,7 @@ fn a_vanished_session_is_marked_once_and_a_file_that_returns_is_noticed() {
 }
 
 #[test]
-fn a_component_that_wrote_many_rows_is_known_once() {
+fn each_digest_is_stored_once() {
     let mut known = StateRows::default();
     let found = ["a", "b", "a", "c", "b"].map(|digest| known.digest_index(digest));
     assert_eq!(found, [0, 1, 0, 2, 1]);
@@ -424,11 +426,11 @@ fn a_component_that_wrote_many_rows_is_known_once() {
 }
 
 #[test]
-fn a_walk_that_found_nothing_or_came_short_is_no_deletion() {
+fn an_empty_or_incomplete_walk_marks_no_session_missing() {
     assert_eq!(
         scan(&[], &[(KEY, own_row())], &[], false).presence.missing,
         [0; 0],
-        "the root may not be mounted"
+        "the root might not be mounted"
     );
 
     let mut known = StateRows::default();
@@ -451,7 +453,7 @@ fn a_walk_that_found_nothing_or_came_short_is_no_deletion() {
 }
 
 #[test]
-fn failures_of_files_that_are_gone_are_marked_once_and_those_that_are_back_as_well() {
+fn failures_of_missing_and_returned_files_are_marked_once() {
     let missing = FailureRow {
         row_id: 8,
         is_missing: true,
@@ -477,42 +479,42 @@ fn failures_of_files_that_are_gone_are_marked_once_and_those_that_are_back_as_we
 }
 
 #[test]
-fn what_is_in_quarantine_and_could_not_be_read_waits_and_is_then_looked_at() {
+fn an_unreadable_session_in_quarantine_is_hashed_after_its_back_off() {
     let unread = FailureRow {
         fault: Fault::new(FaultKind::Input, "it can't be read"),
         observed: None,
         ..failure(5)
     };
     assert_eq!(check(file(HOUR), None, Some(unread.clone())), "waits");
-    let is_over = FailureRow {
+    let expired = FailureRow {
         failures: FailureState {
             next_attempt_at: Some(clock::START),
             ..unread.failures
         },
         ..unread
     };
-    let looked_at = "in quarantine if the hash is that of the failure";
-    assert_eq!(check(file(HOUR), None, Some(is_over)), looked_at);
+    let hashed = "in quarantine if the hash is that of the failure";
+    assert_eq!(check(file(HOUR), None, Some(expired)), hashed);
     let untrusted = FailureRow {
         observed: None,
         ..failure(5)
     };
-    assert_eq!(check(file(HOUR), None, Some(untrusted)), looked_at);
+    assert_eq!(check(file(HOUR), None, Some(untrusted)), hashed);
 }
 
 #[test]
-fn times_are_kept_only_if_no_later_change_could_bear_them_too() {
+fn recent_times_are_not_trusted_because_a_later_change_could_have_them() {
     let window = Duration::from_millis(50);
     let is_trusted = |observed| trusted(observed, clock::START, window) == Some(observed);
     assert!(is_trusted(file(HOUR)));
     assert!(is_trusted(file(window + Duration::from_nanos(1))));
-    assert!(!is_trusted(file(window)), "just at the window");
+    assert!(!is_trusted(file(window)), "at the edge of the window");
     assert!(!is_trusted(file(MILLISECOND)));
     assert!(!is_trusted(file(Duration::ZERO)));
 }
 
 #[test]
-fn a_time_in_the_future_says_nothing_so_the_inode_decides() {
+fn for_an_mtime_in_the_future_the_ctime_decides() {
     let window = Duration::from_millis(50);
     let future = |changed: Duration| FileStat {
         size: 100,
@@ -525,9 +527,9 @@ fn a_time_in_the_future_says_nothing_so_the_inode_decides() {
     assert!(!is_trusted(future(Duration::ZERO)));
 }
 
-/// A legacy row for a file of this age, processed half an hour before the clock's start: what the
-/// run makes of it, as processed, skipped.
-fn check_legacy(age_before_processing: Option<i64>, is_content_the_same: bool) -> (u64, u64) {
+/// Runs over a file with a legacy row from half an hour before the start time of the clock. Returns
+/// the numbers of processed and skipped sessions.
+fn check_legacy(age_before_processing: Option<i64>, is_same_content: bool) -> (u64, u64) {
     let dir = DataDir::new();
     dir.write(KEY, "{}\n");
     let processed_at = before(HOUR / 2);
@@ -535,7 +537,7 @@ fn check_legacy(age_before_processing: Option<i64>, is_content_the_same: bool) -
         dir.set_mtime(KEY, UtcMicros(processed_at.0 - millis * 1000));
     }
     drop(TestPipeline::open(&dir, &[]));
-    let hash = if is_content_the_same {
+    let hash = if is_same_content {
         "8a80554c91d9fca8acb82f023de02f11"
     } else {
         "00000000000000000000000000000000"
@@ -555,30 +557,38 @@ fn check_legacy(age_before_processing: Option<i64>, is_content_the_same: bool) -
     assert_eq!(
         (again.stats.scanned, again.opens),
         (0, 0),
-        "whatever it was, now it is known"
+        "a second run does not read the session again"
     );
     (stats.processed, stats.skipped)
 }
 
 #[test]
-fn a_run_takes_legacy_rows_by_the_rule_of_the_legacy_system() {
+fn a_run_applies_the_rule_of_the_legacy_system_to_legacy_rows() {
     assert_eq!(check_legacy(Some(30_000), true), (0, 0), "30 s older");
     assert_eq!(
         check_legacy(Some(1000), false),
         (0, 0),
-        "1 s older, other content: the known gap"
+        "1 s older, different content: the known gap"
     );
-    assert_eq!(check_legacy(Some(10), false), (1, 0), "10 ms older, other");
+    assert_eq!(
+        check_legacy(Some(10), false),
+        (1, 0),
+        "10 ms older, different content"
+    );
     assert_eq!(
         check_legacy(Some(10), true),
         (0, 1),
-        "10 ms older, the same"
+        "10 ms older, same content"
     );
-    assert_eq!(check_legacy(Some(0), false), (1, 0), "the same time, other");
+    assert_eq!(
+        check_legacy(Some(0), false),
+        (1, 0),
+        "same time, different content"
+    );
     assert_eq!(
         check_legacy(Some(0), true),
         (0, 1),
-        "the same time and content"
+        "same time, same content"
     );
     assert_eq!(check_legacy(Some(-5000), false), (1, 0), "later");
 }

@@ -1,4 +1,4 @@
-//! Schedules: what is one, and when it is due.
+//! Tests how schedules are parsed, and when they are due.
 
 mod timetable;
 
@@ -14,7 +14,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A time of a day; day 0 is the one on which test clocks start, and a `:SS` may follow.
+/// A time (`HH:MM` or `HH:MM:SS`) on a day. Day 0 is the day on which test clocks start.
 fn at(day: i64, time: &str) -> UtcMicros {
     let units = [3600, 60, 1];
     let seconds = time.split(':').zip(units);
@@ -33,12 +33,12 @@ fn check(text: &str, last_run_at: Option<UtcMicros>, now: UtcMicros) -> bool {
     schedule(text).is_due(last_run_at, now)
 }
 
-fn refusal(text: &str) -> String {
+fn parse_error(text: &str) -> String {
     let error = text.parse::<Schedule>().expect_err(text);
     error.to_string()
 }
 
-// What is a schedule.
+// Parsing.
 
 #[test]
 fn an_interval_is_a_number_of_minutes_or_hours() {
@@ -60,20 +60,20 @@ fn an_interval_is_a_number_of_minutes_or_hours() {
 }
 
 #[test]
-fn times_of_the_day_have_two_digits_each_and_are_all_good_or_none_is() {
+fn daily_times_have_two_digits_each_and_are_sorted() {
     for text in ["daily 00:00", "daily 23:59", "daily 07:00,13:00,18:00"] {
         assert_eq!(schedule(text).to_string(), text);
     }
     assert_eq!(
         schedule("daily 18:00,07:00,18:00").to_string(),
         "daily 07:00,18:00",
-        "in order, each once"
+        "sorted, without duplicates"
     );
 }
 
 #[test]
-fn what_is_no_schedule_is_refused_at_its_place() {
-    let refusals: Vec<String> = [
+fn an_invalid_schedule_is_rejected_with_the_position_of_the_error() {
+    let errors: Vec<String> = [
         "",
         "hourly",
         "every",
@@ -104,19 +104,19 @@ fn what_is_no_schedule_is_refused_at_its_place() {
     ]
     .into_iter()
     .map(|text| {
-        let error = refusal(text);
+        let error = parse_error(text);
         let place = error.rsplit_once("; ").unwrap().1;
         format!("`{text}`: {place}")
     })
     .collect();
     insta::with_settings!({ prepend_module_to_snapshot => false }, {
-        insta::assert_snapshot!(refusals.join("\n"));
+        insta::assert_snapshot!(errors.join("\n"));
     });
-    insta::assert_snapshot!(refusal("every \u{1b}[1m"), @r"invalid schedule `every \u{1b}[1m`: expected a schedule: `every 15m`, `every 2h` or `daily 04:15,16:00` (in UTC); character 7 should be a digit");
+    insta::assert_snapshot!(parse_error("every \u{1b}[1m"), @r"invalid schedule `every \u{1b}[1m`: expected a schedule: `every 15m`, `every 2h` or `daily 04:15,16:00` (in UTC); character 7 should be a digit");
 }
 
 #[test]
-fn seconds_become_minutes_or_hours_and_never_run_more_often() {
+fn an_interval_in_seconds_is_rounded_up_to_minutes() {
     for (seconds, text) in [
         (60, "every 1m"),
         (90, "every 2m"),
@@ -137,7 +137,7 @@ fn seconds_become_minutes_or_hours_and_never_run_more_often() {
 }
 
 #[test]
-fn the_longest_gap_is_how_long_a_job_may_rest() {
+fn the_longest_gap_is_the_maximum_time_between_two_due_times() {
     for (text, gap) in [
         ("every 15m", MINUTE * 15),
         ("every 0m", Duration::ZERO),
@@ -149,17 +149,17 @@ fn the_longest_gap_is_how_long_a_job_may_rest() {
     }
 }
 
-// When it is due.
+// Due times.
 
 #[test]
-fn what_never_ran_is_due_whatever_the_time() {
+fn a_job_that_never_ran_is_always_due() {
     for text in ["every 15m", "every 24h", "daily 14:00"] {
         assert!(check(text, None, at(0, "10:00")), "{text}");
     }
 }
 
 #[test]
-fn an_interval_is_over_with_its_last_moment() {
+fn a_job_is_due_exactly_one_interval_after_its_last_run() {
     let now = at(0, "12:00");
     for (text, last, is_due) in [
         ("every 15m", "11:50", false),
@@ -180,7 +180,7 @@ fn an_interval_is_over_with_its_last_moment() {
 }
 
 #[test]
-fn a_time_of_the_day_is_due_once_from_then_on() {
+fn a_daily_time_is_due_once_after_it_has_passed() {
     for (text, last, now, is_due) in [
         ("daily 09:00", (-1, "09:00"), "08:59:59", false),
         ("daily 09:00", (-1, "09:00"), "09:00", true),
@@ -194,7 +194,7 @@ fn a_time_of_the_day_is_due_once_from_then_on() {
         ("daily 00:00", (0, "00:00"), "23:59", false),
         ("daily 23:59", (-1, "23:59"), "23:58", false),
         ("daily 23:59", (-1, "23:59"), "23:59", true),
-        // A time that was missed is caught up, on whatever day it was.
+        // A missed time is caught up, even if it was on an earlier day.
         ("daily 09:00", (-3, "09:00"), "08:00", true),
         ("daily 09:00", (-3, "09:00"), "10:00", true),
         ("daily 09:00", (-1, "09:00"), "08:00", false),
@@ -209,7 +209,7 @@ fn a_time_of_the_day_is_due_once_from_then_on() {
 }
 
 #[test]
-fn each_of_several_times_of_the_day_is_due_once() {
+fn each_of_several_daily_times_is_due_once() {
     let text = "daily 07:00,13:00,18:00";
     for (last, now, is_due) in [
         ((-1, "18:00"), "06:59", false),
@@ -227,14 +227,14 @@ fn each_of_several_times_of_the_day_is_due_once() {
 }
 
 #[test]
-fn the_next_time_after_a_last_run_that_lies_ahead_is_later_than_that() {
+fn the_next_due_time_is_after_a_last_run_in_the_future() {
     let last = at(1, "00:00");
     let next = schedule("daily 00:00").next_due_at(Some(last), at(0, "12:00"));
     assert_eq!(next, at(2, "00:00"));
 }
 
 #[test]
-fn a_clock_that_was_set_back_begins_an_interval_anew_and_serves_no_time_of_the_day_twice() {
+fn after_the_clock_is_set_back_intervals_restart_and_no_daily_time_runs_twice() {
     let now = at(0, "12:00");
     let later = |by: UtcMicros| UtcMicros(by.0 + 1);
     for (text, last, settled) in [
@@ -251,9 +251,9 @@ fn a_clock_that_was_set_back_begins_an_interval_anew_and_serves_no_time_of_the_d
     }
 }
 
-/// A clock may once have stood anywhere; the days between are not gone through one by one.
+/// A wrong clock can have stored any time. The days up to the last run must not be iterated.
 #[test]
-fn the_next_time_after_a_last_run_at_the_end_of_time_is_known_at_once() {
+fn the_next_due_time_after_a_run_in_the_far_future_is_computed_without_a_loop() {
     let daily = schedule("daily 04:15");
     let last = UtcMicros(i64::MAX);
     assert_eq!(daily.next_due_at(Some(last), UtcMicros(i64::MIN)), last);
@@ -279,10 +279,9 @@ fn any_schedule() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases() * 8))]
 
-    /// Counted out minute by minute: due exactly if one of the daily times lies after the last run
-    /// and not after now.
+    /// A job is due exactly if one of its daily times is after the last run and not after now.
     #[test]
-    fn invariant_a_daily_schedule_is_due_once_any_of_its_times_has_passed(
+    fn invariant_a_daily_schedule_is_due_as_soon_as_one_of_its_times_has_passed(
         times in vec((0_i64..24, 0_i64..60), 1..4),
         last_seconds in -400_000_i64..100_000,
         now_seconds in 0_i64..86_400,
@@ -301,16 +300,16 @@ proptest! {
     }
 
     #[test]
-    fn invariant_a_schedule_reads_what_it_writes(text in any_schedule()) {
+    fn invariant_a_schedule_survives_formatting_and_parsing(text in any_schedule()) {
         let first = schedule(&text);
         let again = schedule(&first.to_string());
         prop_assert_eq!(again.to_string(), first.to_string());
         prop_assert_eq!(again, first);
     }
 
-    /// No text ends the process, and what is refused is refused within the text or right behind it.
+    /// Parsing never panics. The column of an error is in the text or directly after it.
     #[test]
-    fn invariant_every_text_is_a_schedule_or_refused_at_a_place_of_its_own(
+    fn invariant_every_text_is_a_schedule_or_an_error_with_a_valid_column(
         text in prop_oneof![
             ".*",
             "(every|daily) [0-9mh:, ]{0,12}",
@@ -329,7 +328,7 @@ proptest! {
     }
 
     #[test]
-    fn invariant_the_next_time_is_the_first_at_which_it_is_due(
+    fn invariant_the_next_due_time_is_the_first_at_which_a_job_is_due(
         text in any_schedule(),
         last_seconds in -300_000_i64..300_000,
         has_run: bool,

@@ -1,4 +1,5 @@
-//! The walker: what is a session, what is passed over, and what can't lead out of the root.
+//! Tests the session walker: which files are sessions, which are skipped, and that no path leads
+//! out of the root.
 
 mod listing;
 
@@ -17,19 +18,19 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use session_pipeline_harness::{DataDir, cases};
 use session_pipeline_host::sessions::{SessionsRoot, WalkReport};
 
-use crate::hostile::without_roots_powers;
+use crate::hostile::without_root_privileges;
 
-/// Walks a data dir; gives the keys, sorted, and what the walk came to.
+/// Walks the sessions root of a data directory, and returns the keys and the report of the walk.
 fn check(dir: &DataDir) -> (BTreeSet<String>, WalkReport) {
     let root = SessionsRoot::open(&dir.sessions_root()).unwrap().unwrap();
     let mut keys = BTreeSet::new();
     let walk = root
         .walk(|key, observed| {
-            assert!(keys.insert(key.to_owned()), "`{key}` is visited once");
+            assert!(keys.insert(key.to_owned()), "`{key}` was visited twice");
             assert_eq!(
                 Some(observed),
                 root.stat(key),
-                "`{key}` is observed the same by itself"
+                "`stat` of `{key}` returns something else"
             );
         })
         .unwrap();
@@ -38,12 +39,12 @@ fn check(dir: &DataDir) -> (BTreeSet<String>, WalkReport) {
         let mut ahead = BTreeSet::new();
         found.each(|key, observed| {
             assert_eq!(Some(observed), root.stat(key));
-            assert!(ahead.insert(key.to_owned()), "`{key}` is visited once");
+            assert!(ahead.insert(key.to_owned()), "`{key}` was visited twice");
         });
         ahead
     });
     assert_eq!((&ahead, &walk_ahead.unwrap()), (&keys, &walk));
-    assert_eq!(root.sessions_opened(), 0, "a walk opens no session");
+    assert_eq!(root.sessions_opened(), 0, "the walk opened a session");
     (keys, walk)
 }
 
@@ -52,13 +53,13 @@ fn keys_of(dir: &DataDir) -> Vec<String> {
     assert_eq!(
         (walk.skipped, walk.is_complete),
         (Vec::new(), true),
-        "nothing to complain about"
+        "the walk skipped paths"
     );
     keys.into_iter().collect()
 }
 
 #[test]
-fn the_key_is_the_path_below_the_root_and_begins_with_the_user() {
+fn a_key_is_the_path_below_the_root_and_starts_with_the_user() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}");
     dir.write("bob/one.jsonl", "{}");
@@ -66,7 +67,7 @@ fn the_key_is_the_path_below_the_root_and_begins_with_the_user() {
 }
 
 #[test]
-fn thousands_of_sessions_are_found_once_each_also_by_who_stops_listening() {
+fn thousands_of_sessions_are_found_once_each_even_if_the_consumer_stops() {
     let dir = DataDir::new();
     let key = |number: usize| format!("user-{:02}/{number:04}.jsonl", number % 7);
     for number in 0..2500 {
@@ -76,12 +77,12 @@ fn thousands_of_sessions_are_found_once_each_also_by_who_stops_listening() {
     assert_eq!(check(&dir).0, expected);
 
     let root = SessionsRoot::open(&dir.sessions_root()).unwrap().unwrap();
-    let (looked, walk) = root.walk_ahead(|_| "not interested");
-    assert_eq!((looked, walk.unwrap().found), ("not interested", 2500));
+    let (result, walk) = root.walk_ahead(|_| "not interested");
+    assert_eq!((result, walk.unwrap().found), ("not interested", 2500));
 }
 
 #[test]
-fn a_nested_transcript_is_a_session_of_its_own() {
+fn a_nested_transcript_is_a_separate_session() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}");
     dir.write("ada/one/subagents/deep/agent-1.jsonl", "{}");
@@ -92,7 +93,7 @@ fn a_nested_transcript_is_a_session_of_its_own() {
 }
 
 #[test]
-fn a_file_right_in_the_root_belongs_to_nobody_and_is_no_session() {
+fn a_file_directly_in_the_root_is_not_a_session() {
     let dir = DataDir::new();
     dir.write("stray.jsonl", "{}");
     dir.write("ada/one.jsonl", "{}");
@@ -117,7 +118,7 @@ fn only_names_that_end_in_jsonl_are_sessions() {
 }
 
 #[test]
-fn hidden_files_and_folders_are_passed_over() {
+fn hidden_files_and_folders_are_skipped() {
     let dir = DataDir::new();
     for key in [
         "ada/.upload.jsonl",
@@ -131,14 +132,14 @@ fn hidden_files_and_folders_are_passed_over() {
 }
 
 #[test]
-fn a_folder_named_like_a_session_is_a_folder() {
+fn a_folder_named_like_a_session_is_walked_like_any_folder() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl/two.jsonl", "{}");
     assert_eq!(keys_of(&dir), ["ada/one.jsonl/two.jsonl"]);
 }
 
 #[test]
-fn no_link_is_followed_wherever_it_leads() {
+fn links_are_never_followed() {
     let outside = DataDir::new();
     outside.write("eve/secret.jsonl", "{}");
     let dir = DataDir::new();
@@ -155,14 +156,14 @@ fn no_link_is_followed_wherever_it_leads() {
     symlink("itself", root.join("ada/itself")).unwrap();
     symlink("one.jsonl", root.join("ada/inside.jsonl")).unwrap();
     symlink("nowhere", root.join("ada/broken.jsonl")).unwrap();
-    // Nothing that could be a session is behind these, so nobody needs to know.
+    // These links cannot lead to sessions, so they are not reported.
     fs::write(root.join("ada/notes.txt"), "").unwrap();
     symlink("notes.txt", root.join("ada/text")).unwrap();
     symlink("ada/one.jsonl", root.join("root.jsonl")).unwrap();
     symlink("ada", root.join(".hidden")).unwrap();
     assert_eq!(keys_of(&dir), ["ada/one.jsonl"]);
     let (_, walk) = check(&dir);
-    let named = [
+    let links = [
         "ada/broken.jsonl",
         "ada/file.jsonl",
         "ada/folder",
@@ -171,10 +172,10 @@ fn no_link_is_followed_wherever_it_leads() {
         "ada/loop",
         "user",
     ];
-    assert_eq!(walk.links.paths, named, "each is named");
-    assert_eq!(walk.links.count, named.len() as u64);
+    assert_eq!(walk.links.paths, links, "each link is reported");
+    assert_eq!(walk.links.count, links.len() as u64);
     let notes = walk.all_skipped();
-    assert_eq!(notes.len(), named.len());
+    assert_eq!(notes.len(), links.len());
     assert_eq!(notes[2].path, "ada/folder");
     assert!(notes[2].reason.starts_with("links are not followed"));
 
@@ -186,14 +187,14 @@ fn no_link_is_followed_wherever_it_leads() {
         "ada/inside.jsonl",
         "ada/loop/one.jsonl",
     ] {
-        assert!(root.open_session(key).is_err(), "`{key}` is not opened");
-        assert_eq!(root.stat(key), None, "`{key}` is not observed");
+        assert!(root.open_session(key).is_err(), "`{key}` was opened");
+        assert_eq!(root.stat(key), None, "`stat` follows `{key}`");
     }
     assert!(root.open_session("ada/one.jsonl").is_ok());
 }
 
 #[test]
-fn links_and_notes_beyond_a_hundred_are_counted_and_not_listed() {
+fn after_a_hundred_skipped_links_and_paths_the_rest_is_only_counted() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}");
     let root = dir.sessions_root();
@@ -212,23 +213,23 @@ fn links_and_notes_beyond_a_hundred_are_counted_and_not_listed() {
         notes.last().unwrap().reason,
         "50 more links that are not followed"
     );
-    let counted = |note: &&session_pipeline_host::sessions::SkippedPath| {
+    let is_summary = |note: &&session_pipeline_host::sessions::SkippedPath| {
         note.reason.ends_with("more paths were skipped")
     };
-    assert_eq!(walk.skipped.iter().filter(counted).count(), 1);
+    assert_eq!(walk.skipped.iter().filter(is_summary).count(), 1);
     assert!(walk.skipped.len() <= 102, "{}", walk.skipped.len());
     let is_deep = |note: &session_pipeline_host::sessions::SkippedPath| {
         note.reason.contains("64 parent folders")
     };
     assert!(
         walk.skipped.iter().any(is_deep),
-        "what hides sessions is always listed"
+        "a skipped folder that can contain sessions is not listed"
     );
     assert!(!walk.is_complete);
 }
 
 #[test]
-fn the_root_itself_may_be_a_link() {
+fn the_root_itself_can_be_a_link() {
     let elsewhere = DataDir::new();
     elsewhere.write("ada/one.jsonl", "{}");
     let dir = DataDir::without_sessions_root();
@@ -237,7 +238,7 @@ fn the_root_itself_may_be_a_link() {
 }
 
 #[test]
-fn a_key_that_is_no_plain_path_opens_nothing() {
+fn a_key_that_is_not_a_normalized_path_is_rejected() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}");
     fs::write(dir.path().join("secret.jsonl"), "{}").unwrap();
@@ -254,17 +255,17 @@ fn a_key_that_is_no_plain_path_opens_nothing() {
         "ada/one.jsonl/",
         "ada/one.jsonl\0",
     ] {
-        assert!(root.open_session(key).is_err(), "`{key}` is not opened");
+        assert!(root.open_session(key).is_err(), "`{key}` was opened");
     }
     assert_eq!(root.sessions_opened(), 0);
 }
 
 #[test]
-fn pipes_and_sockets_are_passed_over_and_nobody_waits_for_them() {
+fn pipes_and_sockets_are_skipped_without_blocking() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}");
     make_pipe(&dir.session_path("ada/pipe.jsonl"));
-    // The socket's path may be longer than a socket's name can be.
+    // `bind` rejects long paths, and the path of the data directory can be long.
     mknodat(
         CWD,
         dir.session_path("ada/socket.jsonl"),
@@ -281,28 +282,28 @@ fn pipes_and_sockets_are_passed_over_and_nobody_waits_for_them() {
 }
 
 #[test]
-fn a_folder_that_has_become_a_pipe_is_waited_for_by_nobody() {
+fn a_pipe_in_place_of_a_folder_does_not_block() {
     let dir = DataDir::new();
     make_pipe(&dir.session_path("ada"));
     let root = SessionsRoot::open(&dir.sessions_root()).unwrap().unwrap();
-    let (tell, told) = std::sync::mpsc::channel();
-    // Whoever waits goes on waiting, so not in the thread of the test.
+    let (sender, receiver) = std::sync::mpsc::channel();
+    // Use another thread, because a blocked `open` would never return.
     std::thread::spawn(move || {
         let key = "ada/one.jsonl";
-        tell.send((root.open_session(key).is_err(), root.stat(key)))
+        sender.send((root.open_session(key).is_err(), root.stat(key)))
     });
-    let told = told.recv_timeout(Duration::from_secs(60));
-    assert_eq!(told, Ok((true, None)));
+    let result = receiver.recv_timeout(Duration::from_secs(60));
+    assert_eq!(result, Ok((true, None)));
 }
 
 #[test]
-fn a_name_that_is_not_utf8_is_reported_and_nothing_else_is_lost() {
+fn a_name_that_is_not_utf8_is_reported_and_other_sessions_are_found() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}");
     let root = dir.sessions_root();
     fs::write(root.join("ada").join(OsStr::from_bytes(b"\xff.jsonl")), "").unwrap();
     fs::create_dir(root.join(OsStr::from_bytes(b"\xfeuser"))).unwrap();
-    // No session, so nobody needs to know.
+    // This file is not a session, so it is not reported.
     fs::write(root.join("ada").join(OsStr::from_bytes(b"\xff.txt")), "").unwrap();
 
     let (keys, walk) = check(&dir);
@@ -319,12 +320,12 @@ fn a_name_that_is_not_utf8_is_reported_and_nothing_else_is_lost() {
     ");
     assert!(
         walk.is_complete,
-        "a name that never had a key hides no known session"
+        "a name without a key cannot hide a known session"
     );
 }
 
 #[test]
-fn a_note_can_not_paint_on_a_terminal() {
+fn escape_codes_in_skipped_names_are_escaped() {
     let dir = DataDir::new();
     let name = OsStr::from_bytes(b"\x1b[2J\xff.jsonl");
     fs::create_dir(dir.session_path("ada")).unwrap();
@@ -334,7 +335,7 @@ fn a_note_can_not_paint_on_a_terminal() {
 }
 
 #[test]
-fn odd_names_are_keys_like_any_other() {
+fn unusual_names_are_valid_keys() {
     let dir = DataDir::new();
     let composed = "ada/caf\u{e9}.jsonl";
     let decomposed = "ada/cafe\u{301}.jsonl";
@@ -356,13 +357,13 @@ fn odd_names_are_keys_like_any_other() {
 }
 
 #[test]
-fn a_folder_that_can_not_be_read_is_reported_and_the_walk_is_not_complete() {
+fn an_unreadable_folder_is_reported_and_makes_the_walk_incomplete() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}");
     dir.write("bob/locked/two.jsonl", "{}");
     let locked = dir.session_path("bob/locked");
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
-    without_roots_powers(|| {
+    without_root_privileges(|| {
         let (keys, walk) = check(&dir);
         assert_eq!(keys.into_iter().collect::<Vec<_>>(), ["ada/one.jsonl"]);
         assert!(!walk.is_complete);
@@ -372,7 +373,7 @@ fn a_folder_that_can_not_be_read_is_reported_and_the_walk_is_not_complete() {
 }
 
 #[test]
-fn folders_nested_without_end_are_reported_and_the_walk_is_not_complete() {
+fn too_deeply_nested_folders_are_reported_and_make_the_walk_incomplete() {
     let dir = DataDir::new();
     let deep = format!("ada/{}one.jsonl", "d/".repeat(70));
     dir.write(&deep, "{}");
@@ -395,7 +396,7 @@ fn a_missing_root_is_none_and_a_file_in_its_place_is_an_error() {
 }
 
 #[test]
-fn what_is_observed_is_what_the_file_system_says() {
+fn observed_sizes_and_times_are_those_of_the_file_system() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "12345");
     dir.set_mtime_ns("ada/one.jsonl", 1_234_567_890_123_456_789);
@@ -405,10 +406,7 @@ fn what_is_observed_is_what_the_file_system_says() {
     assert_eq!(observed.mtime_ns, 1_234_567_890_123_456_789);
     let (mut file, at_open) = root.open_session("ada/one.jsonl").unwrap();
     assert_eq!(at_open, observed);
-    assert!(
-        file.write_all(b"x").is_err(),
-        "a session is opened for reading only"
-    );
+    assert!(file.write_all(b"x").is_err(), "the session is writable");
 
     dir.set_mtime_ns("ada/one.jsonl", -1);
     assert_eq!(root.stat("ada/one.jsonl").unwrap().mtime_ns, -1);
@@ -428,7 +426,7 @@ fn the_same_content_under_two_users_is_two_sessions() {
     assert_eq!(keys_of(&dir), ["ada/one.jsonl", "bob/two.jsonl"]);
 }
 
-/// What stands under a name in a random tree.
+/// An entry of a random tree.
 #[derive(Clone, Debug)]
 enum Node {
     File,
@@ -464,7 +462,7 @@ fn tree() -> impl Strategy<Value = BTreeMap<Vec<u8>, Node>> {
     btree_map(name(), node, 0..6)
 }
 
-fn grow(path: &Path, tree: &BTreeMap<Vec<u8>, Node>) {
+fn create_tree(path: &Path, tree: &BTreeMap<Vec<u8>, Node>) {
     for (name, node) in tree {
         let path = path.join(OsStr::from_bytes(name));
         match node {
@@ -473,13 +471,14 @@ fn grow(path: &Path, tree: &BTreeMap<Vec<u8>, Node>) {
             Node::Pipe => make_pipe(&path),
             Node::Folder(tree) => {
                 fs::create_dir(&path).unwrap();
-                grow(&path, tree);
+                create_tree(&path, tree);
             }
         }
     }
 }
 
-/// The rule in a few words: files below a folder whose path is UTF-8 and nowhere hidden.
+/// Collects the expected keys: `.jsonl` files below a folder, with a UTF-8 path without hidden
+/// parts.
 fn model(prefix: &str, tree: &BTreeMap<Vec<u8>, Node>, keys: &mut BTreeSet<String>) {
     for (name, node) in tree {
         let Ok(name) = std::str::from_utf8(name) else {
@@ -505,9 +504,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
-    fn invariant_the_walk_finds_what_the_rule_says(tree in tree()) {
+    fn invariant_the_walk_finds_exactly_the_sessions_of_the_model(tree in tree()) {
         let dir = DataDir::new();
-        grow(&dir.sessions_root(), &tree);
+        create_tree(&dir.sessions_root(), &tree);
         let mut expected = BTreeSet::new();
         model("", &tree, &mut expected);
         let (keys, walk) = check(&dir);

@@ -1,4 +1,4 @@
-//! The one owner of the database: its lock, and the copy before an upgrade.
+//! The store: exclusive access to the database, backups before upgrades, and commits.
 
 use std::error::Error;
 use std::fs;
@@ -24,7 +24,7 @@ fn open(dir: &DataDir) -> Result<Store, StoreError> {
     Store::open(&dir.config().store_options(), clock::START)
 }
 
-/// A data dir with a database as the legacy system left it.
+/// Returns a data directory with a database of the legacy system.
 fn legacy_dir() -> DataDir {
     let dir = DataDir::new();
     fs::create_dir(dir.path().join("state")).unwrap();
@@ -38,7 +38,7 @@ fn legacy_dir() -> DataDir {
 }
 
 #[test]
-fn a_data_dir_in_use_is_refused_and_the_message_names_who_has_it() {
+fn the_error_for_a_data_directory_in_use_names_its_owner() {
     let dir = DataDir::new();
     let store = open(&dir).unwrap();
     let error = open(&dir).unwrap_err();
@@ -48,7 +48,7 @@ fn a_data_dir_in_use_is_refused_and_the_message_names_who_has_it() {
     );
     assert!(error.to_string().contains(&std::process::id().to_string()));
 
-    // A server writes its address below.
+    // A server adds its address in the second line.
     let lock = dir.path().join("state/lock");
     fs::write(&lock, "4711\nhttp://127.0.0.1:8080\n").unwrap();
     let error = open(&dir).unwrap_err().to_string();
@@ -57,7 +57,7 @@ fn a_data_dir_in_use_is_refused_and_the_message_names_who_has_it() {
         @"the data directory `[data-dir]` is in use by the server at http://127.0.0.1:8080 (process [pid]); wait for it to finish or stop it"
     );
 
-    // Whatever stands there, the lock is what counts.
+    // The lock applies regardless of the content of the file.
     fs::write(&lock, b"\xff\x1b[2J").unwrap();
     let error = open(&dir).unwrap_err().to_string();
     insta::assert_snapshot!(
@@ -70,7 +70,7 @@ fn a_data_dir_in_use_is_refused_and_the_message_names_who_has_it() {
 }
 
 #[test]
-fn a_lock_ends_with_its_owner_though_a_child_that_is_being_started_still_has_the_file() {
+fn a_lock_is_released_with_its_owner_even_if_a_child_inherited_the_descriptor() {
     let dir = DataDir::new();
     let store = open(&dir).unwrap();
     let lock = dir.path().join("state/lock");
@@ -78,7 +78,7 @@ fn a_lock_ends_with_its_owner_though_a_child_that_is_being_started_still_has_the
     let mut files = fs::read_dir("/proc/self/fd").unwrap().map(Result::unwrap);
     let number = files.find(is_lock).unwrap().file_name();
     let own = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
-    // As a child has it between fork and exec.
+    // A child process inherits the descriptor between fork and exec.
     let number = number.to_str().unwrap().parse().unwrap();
     let inherited = pidfd_getfd(&own, number, PidfdGetfdFlags::empty()).unwrap();
     drop(store);
@@ -87,7 +87,7 @@ fn a_lock_ends_with_its_owner_though_a_child_that_is_being_started_still_has_the
 }
 
 #[test]
-fn a_lock_file_that_a_dead_process_left_is_no_lock() {
+fn a_lock_file_of_a_dead_process_does_not_block_opening() {
     let dir = DataDir::new();
     fs::create_dir(dir.path().join("state")).unwrap();
     fs::write(
@@ -121,7 +121,7 @@ fn a_plan_to_migrate_respects_the_lock_and_changes_nothing() {
 }
 
 #[test]
-fn a_plan_for_a_database_that_is_not_there_makes_none() {
+fn a_plan_for_a_missing_database_does_not_create_it() {
     let dir = DataDir::new();
     let plan = Store::plan_migration(&dir.config().store_options(), None).unwrap();
     assert_eq!(plan.version_before, None);
@@ -130,23 +130,23 @@ fn a_plan_for_a_database_that_is_not_there_makes_none() {
 }
 
 #[test]
-fn a_database_whose_making_was_cut_off_is_made_anew() {
-    for left in [0, 1, 4096, 8192, 12287] {
+fn a_partially_created_database_is_created_again() {
+    for length in [0, 1, 4096, 8192, 12287] {
         let dir = DataDir::new();
         let whole = DataDir::new();
         drop(Store::open(&whole.config().store_options(), clock::START).unwrap());
-        let beginning = fs::read(whole.database_path()).unwrap()[..left].to_vec();
+        let partial = fs::read(whole.database_path()).unwrap()[..length].to_vec();
         let state = dir.path().join("state");
         fs::create_dir(&state).unwrap();
-        fs::write(state.join("system.duckdb.new"), beginning).unwrap();
+        fs::write(state.join("system.duckdb.new"), partial).unwrap();
         fs::write(state.join("system.duckdb.new.wal"), "half").unwrap();
-        // Of a database that somebody took away.
+        // Files of a database that was removed.
         fs::write(state.join("system.duckdb.wal"), "another").unwrap();
         fs::write(state.join("checkpoint"), "its blocks").unwrap();
         let store = Store::open(&dir.config().store_options(), clock::START).unwrap();
         assert_eq!(store.open_report().version_before, None);
-        let kept = state.join("checkpoint");
-        assert!(!kept.exists(), "blocks of another one");
+        let checkpoint = state.join("checkpoint");
+        assert!(!checkpoint.exists(), "stale blocks were kept");
         drop(store);
         let names = fs::read_dir(&state)
             .unwrap()
@@ -159,7 +159,7 @@ fn a_database_whose_making_was_cut_off_is_made_anew() {
 }
 
 #[test]
-fn a_new_database_is_made_without_a_copy() {
+fn a_new_database_is_created_without_a_backup() {
     let dir = DataDir::without_sessions_root();
     let store = open(&dir).unwrap();
     let opened = store.open_report().clone();
@@ -182,12 +182,12 @@ fn a_new_database_is_made_without_a_copy() {
     assert_eq!(
         store.open_report(),
         &expected,
-        "opening it again changes nothing"
+        "reopening must change nothing"
     );
 }
 
 #[test]
-fn before_an_upgrade_the_database_is_copied_beside_itself() {
+fn an_upgrade_first_copies_the_database_to_a_backup_in_the_same_folder() {
     let dir = legacy_dir();
     let store = open(&dir).unwrap();
     let opened = store.open_report().clone();
@@ -200,7 +200,7 @@ fn before_an_upgrade_the_database_is_copied_beside_itself() {
     );
     drop(store);
 
-    assert_eq!(legacy_rows(&copy), 1, "the copy is the database as it was");
+    assert_eq!(legacy_rows(&copy), 1, "rows in the backup");
     assert_eq!(
         rows(
             &dir,
@@ -208,14 +208,17 @@ fn before_an_upgrade_the_database_is_copied_beside_itself() {
         ),
         ["verification | ada/one.jsonl | 3"]
     );
-    assert!(!leftovers(&dir), "no half copy stays behind");
+    assert!(
+        !has_unexpected_backup(&dir),
+        "a partial backup was left behind"
+    );
 }
 
 #[test]
-fn a_log_that_belongs_to_the_database_is_copied_with_it() {
+fn a_backup_includes_the_write_ahead_log() {
     let dir = legacy_dir();
     {
-        // What a process that was killed leaves: changes that stand in the log only.
+        // A killed process leaves changes that are only in the log.
         let connection = Connection::open(dir.database_path()).unwrap();
         connection
             .execute_batch(
@@ -225,13 +228,13 @@ fn a_log_that_belongs_to_the_database_is_copied_with_it() {
             .unwrap();
     }
     let wal = dir.path().join("state/system.duckdb.wal");
-    assert!(wal.exists(), "the change stands in the log");
+    assert!(wal.exists(), "the change must be in the log");
     let copy = open(&dir).unwrap().open_report().backup.clone().unwrap();
     assert_eq!(legacy_rows(&copy), 2);
 }
 
 #[test]
-fn a_copy_of_an_earlier_try_is_replaced_together_with_its_log() {
+fn a_backup_of_an_earlier_attempt_is_replaced_with_its_log() {
     let dir = legacy_dir();
     let state = dir.path().join("state");
     fs::write(state.join("system.duckdb.before-upgrade-from-28"), "old").unwrap();
@@ -244,7 +247,7 @@ fn a_copy_of_an_earlier_try_is_replaced_together_with_its_log() {
     assert_eq!(legacy_rows(&copy), 1);
 }
 
-/// What the audit log has of upgrades.
+/// Returns the audit entries of upgrades.
 fn audited_upgrades(dir: &DataDir) -> Vec<String> {
     let sql = "SELECT client_kind, resource, result, params FROM audit_log WHERE action = 'database.migrate' ORDER BY id";
     let mut audited = rows(dir, sql);
@@ -255,7 +258,7 @@ fn audited_upgrades(dir: &DataDir) -> Vec<String> {
 }
 
 #[test]
-fn an_upgrade_leaves_an_audit_row_and_so_does_one_that_fails() {
+fn successful_and_failed_upgrades_are_audited() {
     let dir = DataDir::new();
     let to =
         |version| Store::open_at(&dir.config().store_options(), clock::START, version).map(drop);
@@ -264,13 +267,13 @@ fn an_upgrade_leaves_an_audit_row_and_so_does_one_that_fails() {
     execute(&dir, "ALTER TABLE runs ADD COLUMN note VARCHAR");
     to(Some(36)).unwrap_err();
     execute(&dir, "ALTER TABLE runs DROP COLUMN note");
-    let in_the_way = dir
+    let obstacle = dir
         .path()
         .join("state/system.duckdb.before-upgrade-from-34");
-    fs::create_dir(&in_the_way).unwrap();
+    fs::create_dir(&obstacle).unwrap();
     to(None).unwrap_err();
     to(Some(33)).unwrap_err();
-    fs::remove_dir(in_the_way).unwrap();
+    fs::remove_dir(obstacle).unwrap();
     to(None).unwrap();
     to(None).unwrap();
     insta::assert_snapshot!(audited_upgrades(&dir).join("\n"), @r#"
@@ -282,7 +285,7 @@ fn an_upgrade_leaves_an_audit_row_and_so_does_one_that_fails() {
 }
 
 #[test]
-fn a_failed_upgrade_of_a_database_without_an_audit_log_only_says_why() {
+fn a_failed_upgrade_without_an_audit_log_only_returns_an_error() {
     let dir = legacy_dir();
     execute(
         &dir,
@@ -297,7 +300,7 @@ fn a_failed_upgrade_of_a_database_without_an_audit_log_only_says_why() {
 }
 
 #[test]
-fn a_database_newer_than_this_program_is_refused_and_left_as_it_is() {
+fn a_database_newer_than_the_program_is_rejected_and_unchanged() {
     let dir = DataDir::new();
     drop(open(&dir).unwrap());
     execute(
@@ -311,11 +314,11 @@ fn a_database_newer_than_this_program_is_refused_and_left_as_it_is() {
     insta::assert_snapshot!(text, @"cannot migrate the database `[data-dir]/state/system.duckdb`");
     assert!(error.source().unwrap().to_string().contains("999"));
     assert_eq!(fs::read(dir.database_path()).unwrap(), before);
-    assert!(!leftovers(&dir));
+    assert!(!has_unexpected_backup(&dir));
 }
 
 #[test]
-fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
+fn a_file_that_is_not_a_database_is_rejected_and_unchanged() {
     let dir = DataDir::new();
     fs::create_dir(dir.path().join("state")).unwrap();
     fs::write(dir.database_path(), "not a database ".repeat(1000)).unwrap();
@@ -328,7 +331,7 @@ fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn what_a_killed_process_spilled_is_removed_by_the_next_and_by_nobody_else() {
+fn spill_files_of_a_killed_process_are_removed_only_by_the_next_owner() {
     let dir = DataDir::new();
     let store = open(&dir).unwrap();
     let spilled = dir
@@ -337,14 +340,14 @@ fn what_a_killed_process_spilled_is_removed_by_the_next_and_by_nobody_else() {
     fs::create_dir_all(spilled.parent().unwrap()).unwrap();
     fs::write(&spilled, "rows of a report").unwrap();
     open(&dir).unwrap_err();
-    assert!(spilled.exists(), "it is another one's, who lives");
+    assert!(spilled.exists(), "the owner of the files is still running");
     drop(store);
     drop(open(&dir).unwrap());
     assert!(!spilled.exists());
 }
 
 #[test]
-fn the_folder_of_our_state_is_closed_to_others() {
+fn the_state_folder_is_accessible_only_to_its_owner() {
     use std::os::unix::fs::PermissionsExt;
     let dir = DataDir::new();
     drop(open(&dir).unwrap());
@@ -356,10 +359,10 @@ fn the_folder_of_our_state_is_closed_to_others() {
 }
 
 #[test]
-fn names_are_quoted_so_that_none_of_them_is_a_statement() {
+fn names_are_quoted_and_cannot_inject_sql() {
     let dir = DataDir::new();
     let store = open(&dir).unwrap();
-    // No manifest may say this, and no table is touched if one does.
+    // The manifest parser rejects this name. If it did not, no other table would be affected.
     let hostile = "x\"; DROP TABLE main.runs; --";
     let column = ColumnSpec {
         name: hostile.to_owned(),
@@ -392,7 +395,7 @@ fn names_are_quoted_so_that_none_of_them_is_a_statement() {
     );
 }
 
-/// A manifest with one table of these columns.
+/// Returns a manifest with one table that has these columns.
 fn manifest(columns: &[(&str, ColumnKind)]) -> Manifest {
     let columns = columns.iter().map(|(name, kind)| ColumnSpec {
         name: (*name).to_owned(),
@@ -416,7 +419,7 @@ fn manifest(columns: &[(&str, ColumnKind)]) -> Manifest {
 }
 
 #[test]
-fn a_manifest_may_add_columns_and_what_stands_in_the_table_stays() {
+fn a_manifest_can_add_columns_and_existing_rows_are_kept() {
     let dir = DataDir::new();
     let store = open(&dir).unwrap();
     store
@@ -439,20 +442,20 @@ fn a_manifest_may_add_columns_and_what_stands_in_the_table_stays() {
 }
 
 #[test]
-fn any_other_change_of_a_table_is_refused_with_the_difference() {
+fn any_other_change_to_a_table_is_rejected_with_the_difference() {
     let dir = DataDir::new();
     let store = open(&dir).unwrap();
     let before = manifest(&[("a", ColumnKind::Text), ("b", ColumnKind::S64)]);
     store.register_tables(&before).unwrap();
-    let refused = |columns: &[(&str, ColumnKind)]| {
+    let rejection = |columns: &[(&str, ColumnKind)]| {
         let error = store.register_tables(&manifest(columns)).unwrap_err();
         error.to_string()
     };
     let texts = [
-        refused(&[("a", ColumnKind::Text)]),
-        refused(&[("a", ColumnKind::Text), ("b", ColumnKind::F64)]),
-        refused(&[("b", ColumnKind::S64), ("a", ColumnKind::Text)]),
-        refused(&[
+        rejection(&[("a", ColumnKind::Text)]),
+        rejection(&[("a", ColumnKind::Text), ("b", ColumnKind::F64)]),
+        rejection(&[("b", ColumnKind::S64), ("a", ColumnKind::Text)]),
+        rejection(&[
             ("a", ColumnKind::Text),
             ("new", ColumnKind::Bool),
             ("b", ColumnKind::S64),
@@ -467,8 +470,8 @@ fn any_other_change_of_a_table_is_refused_with_the_difference() {
     store.register_tables(&before).unwrap();
 }
 
-/// As [`manifest`], the table shared by that key.
-fn shared_by(key: &str, columns: &[(&str, ColumnKind)]) -> Manifest {
+/// Like [`manifest`], but the table is shared and has this key.
+fn shared_manifest(key: &str, columns: &[(&str, ColumnKind)]) -> Manifest {
     let mut shared = manifest(columns);
     shared.order = Order::Serial;
     shared.tables[0].shared_key = Some(key.to_owned());
@@ -476,11 +479,11 @@ fn shared_by(key: &str, columns: &[(&str, ColumnKind)]) -> Manifest {
 }
 
 #[test]
-fn a_shared_table_may_be_widened_too_and_keeps_its_key() {
+fn a_shared_table_can_gain_columns_and_keeps_its_key() {
     let dir = DataDir::new();
     let store = open(&dir).unwrap();
     store
-        .register_tables(&shared_by("a", &[("a", ColumnKind::Text)]))
+        .register_tables(&shared_manifest("a", &[("a", ColumnKind::Text)]))
         .unwrap();
     drop(store);
     execute(
@@ -488,27 +491,29 @@ fn a_shared_table_may_be_widened_too_and_keeps_its_key() {
         "INSERT INTO demo.facts VALUES (TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-02', 'kept')",
     );
     let store = open(&dir).unwrap();
-    let wider = shared_by("a", &[("a", ColumnKind::Text), ("b", ColumnKind::S64)]);
+    let wider = shared_manifest("a", &[("a", ColumnKind::Text), ("b", ColumnKind::S64)]);
     store.register_tables(&wider).unwrap();
     store.register_tables(&wider).unwrap();
     drop(store);
     assert_eq!(rows(&dir, "SELECT a, b FROM demo.facts"), ["kept | -"]);
-    let again = Connection::open(dir.database_path()).unwrap().execute_batch(
+    let duplicate = Connection::open(dir.database_path()).unwrap().execute_batch(
         "INSERT INTO demo.facts VALUES (TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-02', 'kept', 1)",
     );
-    assert!(again.unwrap_err().to_string().contains("Duplicate key"));
+    assert!(duplicate.unwrap_err().to_string().contains("Duplicate key"));
 }
 
 #[test]
-fn a_table_changes_neither_its_key_nor_to_whom_its_rows_belong() {
+fn a_table_cannot_change_its_key_or_the_owner_of_its_rows() {
     let dir = DataDir::new();
     let store = open(&dir).unwrap();
     let columns = [("a", ColumnKind::Text), ("b", ColumnKind::Text)];
-    let refused = |manifest: &Manifest| store.register_tables(manifest).unwrap_err().to_string();
-    store.register_tables(&shared_by("a", &columns)).unwrap();
+    let rejection = |manifest: &Manifest| store.register_tables(manifest).unwrap_err().to_string();
+    store
+        .register_tables(&shared_manifest("a", &columns))
+        .unwrap();
     let texts = [
-        refused(&shared_by("b", &columns)),
-        refused(&manifest(&columns)),
+        rejection(&shared_manifest("b", &columns)),
+        rejection(&manifest(&columns)),
     ];
     insta::assert_snapshot!(texts.join("\n"), @r"
     the table `demo.facts` does not match the manifest: the table has the key `a` and should have the key `b`; use a new table name for the new columns
@@ -517,7 +522,7 @@ fn a_table_changes_neither_its_key_nor_to_whom_its_rows_belong() {
 }
 
 #[test]
-fn two_pipelines_do_not_share_a_data_dir() {
+fn two_pipelines_cannot_share_a_data_directory() {
     let dir = DataDir::new();
     let pipeline = TestPipeline::open(&dir, &[]);
     let error = TestPipeline::try_open_with(&dir, dir.config(), &[]).unwrap_err();
@@ -529,7 +534,7 @@ fn two_pipelines_do_not_share_a_data_dir() {
     TestPipeline::open(&dir, &[]);
 }
 
-/// A session of which one row is to be kept.
+/// Returns a completed session with one row.
 fn completed(key: &str) -> SessionOutcome {
     let spec = manifest(&[("a", ColumnKind::S64)]).tables.remove(0);
     let mut rows = TableRows::new(&spec);
@@ -551,7 +556,7 @@ fn completed(key: &str) -> SessionOutcome {
 }
 
 #[test]
-fn a_statement_that_fails_in_the_middle_of_a_commit_leaves_nothing_of_it() {
+fn a_failed_statement_rolls_back_the_whole_commit() {
     let dir = DataDir::new();
     let store = open(&dir).unwrap();
     let manifest = Arc::new(manifest(&[("a", ColumnKind::S64)]));
@@ -566,13 +571,13 @@ fn a_statement_that_fails_in_the_middle_of_a_commit_leaves_nothing_of_it() {
             outcomes: keys.iter().map(|key| completed(key)).collect(),
         }))
     };
-    // Rows stand before states, so that when the second state of one key is refused much is done.
+    // Rows are written before states, so the duplicate key is rejected late in the transaction.
     let error = commit(&["ada/one.jsonl", "ada/twice.jsonl", "ada/twice.jsonl"]).unwrap_err();
     assert!(matches!(error, StoreError::Database { .. }), "{error:?}");
     commit(&["ada/three.jsonl"]).unwrap();
     drop(store);
-    let kept = "SELECT session_seq, session_file, a FROM demo.facts";
-    assert_eq!(rows(&dir, kept), ["1 | ada/three.jsonl | 7"]);
+    let facts = "SELECT session_seq, session_file, a FROM demo.facts";
+    assert_eq!(rows(&dir, facts), ["1 | ada/three.jsonl | 7"]);
     let states = "SELECT session_seq, session_file FROM session_processor_state";
     assert_eq!(rows(&dir, states), ["1 | ada/three.jsonl"]);
 }
@@ -586,8 +591,8 @@ fn legacy_rows(database: &Path) -> i64 {
         .unwrap()
 }
 
-/// Whether a copy or a half of one lies beside the database, of the current version.
-fn leftovers(dir: &DataDir) -> bool {
+/// Returns whether there is a partial backup, or one of a version other than 28.
+fn has_unexpected_backup(dir: &DataDir) -> bool {
     let entries = fs::read_dir(dir.path().join("state")).unwrap();
     entries
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -597,7 +602,7 @@ fn leftovers(dir: &DataDir) -> bool {
 }
 
 #[test]
-fn a_counter_that_was_changed_by_hand_is_reported_and_nothing_panics() {
+fn a_manually_changed_counter_is_reported_without_a_panic() {
     for value in [i64::MAX, i64::MAX - 1, -1, i64::MIN] {
         let dir = DataDir::new();
         drop(open(&dir).unwrap());
@@ -613,7 +618,7 @@ fn a_counter_that_was_changed_by_hand_is_reported_and_nothing_panics() {
                 "the counter `run` of the database is {value} and cannot be incremented: it was changed manually or is damaged; restore a backup of `state/`"
             )
         );
-        // The writer is still there.
+        // The writer thread is still running.
         assert!(matches!(begin(), Err(StoreError::Counter { .. })));
         drop(store);
         let insert = format!(
@@ -628,7 +633,7 @@ fn a_counter_that_was_changed_by_hand_is_reported_and_nothing_panics() {
 }
 
 #[test]
-fn the_last_hours_of_the_year_9999_are_a_date_like_any_other() {
+fn the_last_second_of_the_year_9999_is_formatted_as_a_date() {
     use session_pipeline_host::clock::UtcMicros;
     assert_eq!(
         UtcMicros(253_402_300_799_000_000).to_string(),

@@ -1,4 +1,4 @@
-//! Tokens below the service: who is recognised, and who no more.
+//! Tests the keyring: which tokens it accepts, and which it rejects.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,10 +12,11 @@ use session_pipeline_pipeline::token::{
 };
 use session_pipeline_store::{Actor, NewToken, Role, Store};
 
+/// A deterministic source of distinct values.
 #[derive(Default)]
-struct Counting(AtomicU64);
+struct Counter(AtomicU64);
 
-impl Randomness for Counting {
+impl Randomness for Counter {
     fn fill(&self, buffer: &mut [u8]) -> std::io::Result<()> {
         let number = self.0.fetch_add(1, Ordering::SeqCst).to_be_bytes();
         for (byte, digit) in buffer.iter_mut().zip(number.iter().cycle()) {
@@ -25,7 +26,7 @@ impl Randomness for Counting {
     }
 }
 
-/// What can happen to tokens; they are meant by their place in the order of their making.
+/// A change of tokens. The number in `Revoke` is the position of the token in order of creation.
 #[derive(Clone, Debug)]
 enum Action {
     Create { role: Role, minutes: Option<u64> },
@@ -44,8 +45,8 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// What the model knows of a token.
-struct Known {
+/// A token in the model.
+struct ModelToken {
     id: String,
     text: String,
     role: Role,
@@ -60,12 +61,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases().div_ceil(8)))]
 
     #[test]
-    fn invariant_a_token_is_good_until_it_is_revoked_or_expires(actions in vec(action(), 1..20)) {
+    fn invariant_a_token_is_valid_until_it_is_revoked_or_expires(actions in vec(action(), 1..20)) {
         let dir = DataDir::new();
         let store = Store::open(&dir.config().store_options(), dir.clock().now()).unwrap();
-        let randomness = Counting::default();
+        let randomness = Counter::default();
         let mut keyring = Keyring::open(&store, None).unwrap();
-        let mut known: Vec<Known> = Vec::new();
+        let mut model: Vec<ModelToken> = Vec::new();
         for action in actions {
             let now = dir.clock().now();
             match action {
@@ -73,12 +74,12 @@ proptest! {
                     let expires_at = minutes.map(|minutes| now.plus(MINUTE * u32::try_from(minutes).unwrap()));
                     let new = NewToken { role, email: None, label: None, expires_at };
                     let created = keyring.create(&store, &new, &randomness, Actor::cli(), now).unwrap();
-                    known.push(Known { id: created.token.id, text: created.text, role, expires_at, is_revoked: false });
+                    model.push(ModelToken { id: created.token.id, text: created.text, role, expires_at, is_revoked: false });
                 }
-                Action::Revoke(place) => match known.get_mut(place) {
-                    Some(known) => {
-                        keyring.revoke(&store, &known.id, Actor::cli(), now).unwrap();
-                        known.is_revoked = true;
+                Action::Revoke(place) => match model.get_mut(place) {
+                    Some(token) => {
+                        keyring.revoke(&store, &token.id, Actor::cli(), now).unwrap();
+                        token.is_revoked = true;
                     }
                     None => prop_assert!(keyring.revoke(&store, "999", Actor::cli(), now).is_err()),
                 },
@@ -86,44 +87,44 @@ proptest! {
                 Action::Restart => keyring = Keyring::open(&store, None).unwrap(),
             }
             let now = dir.clock().now();
-            for known in &known {
-                let recognised = keyring.authenticate(&known.text, now);
-                let expected = match known {
-                    Known { is_revoked: true, .. } => Err(TokenRejection::Revoked),
-                    Known { expires_at: Some(at), .. } if *at <= now => Err(TokenRejection::Expired),
-                    Known { id, role, .. } => Ok((Some(id.clone()), *role)),
+            for token in &model {
+                let caller = keyring.authenticate(&token.text, now);
+                let expected = match token {
+                    ModelToken { is_revoked: true, .. } => Err(TokenRejection::Revoked),
+                    ModelToken { expires_at: Some(at), .. } if *at <= now => Err(TokenRejection::Expired),
+                    ModelToken { id, role, .. } => Ok((Some(id.clone()), *role)),
                 };
-                prop_assert_eq!(recognised.map(|caller| (caller.token_id, caller.role)), expected);
-                let almost = known.text.get(..known.text.len() - 1).unwrap();
-                prop_assert_eq!(keyring.authenticate(almost, now), Err(TokenRejection::Unknown));
+                prop_assert_eq!(caller.map(|caller| (caller.token_id, caller.role)), expected);
+                let truncated = token.text.get(..token.text.len() - 1).unwrap();
+                prop_assert_eq!(keyring.authenticate(truncated, now), Err(TokenRejection::Unknown));
             }
-            prop_assert_eq!(keyring.is_empty(), known.iter().all(|known| known.is_revoked));
+            prop_assert_eq!(keyring.is_empty(), model.iter().all(|token| token.is_revoked));
         }
     }
 }
 
-/// Half of the threads revoke what they just created, the others only create: an older list of
-/// tokens must never win over a revocation.
+/// Half of the threads create tokens and revoke them at once, the others only create tokens. A
+/// stale list of tokens must never undo a revocation.
 #[test]
-fn no_concurrent_change_brings_a_revoked_token_back() {
+fn concurrent_changes_never_restore_a_revoked_token() {
     const THREADS: usize = 8;
     const PAIRS: usize = 50;
     let dir = DataDir::new();
     let now = dir.clock().now();
     let store = Store::open(&dir.config().store_options(), now).unwrap();
     let keyring = Keyring::open(&store, None).unwrap();
-    let randomness = Counting::default();
+    let randomness = Counter::default();
     let new = NewToken {
         role: Role::Analyst,
         email: None,
         label: None,
         expires_at: None,
     };
-    let make = || keyring.create(&store, &new, &randomness, Actor::cli(), now);
+    let create = || keyring.create(&store, &new, &randomness, Actor::cli(), now);
     let worker = |thread: usize| {
         let mut texts = Vec::new();
         for _ in 0..PAIRS {
-            let created = make().unwrap();
+            let created = create().unwrap();
             assert!(keyring.authenticate(&created.text, now).is_ok());
             if thread.is_multiple_of(2) {
                 let id = &created.token.id;
@@ -135,7 +136,7 @@ fn no_concurrent_change_brings_a_revoked_token_back() {
         }
         (thread, texts)
     };
-    let done: Vec<(usize, Vec<String>)> = std::thread::scope(|scope| {
+    let created: Vec<(usize, Vec<String>)> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..THREADS)
             .map(|thread| scope.spawn(move || worker(thread)))
             .collect();
@@ -146,17 +147,17 @@ fn no_concurrent_change_brings_a_revoked_token_back() {
     });
     let after_restart = Keyring::open(&store, None).unwrap();
     for ring in [&keyring, &after_restart] {
-        for (thread, texts) in &done {
+        for (thread, texts) in &created {
             for text in texts {
-                let is_good = ring.authenticate(text, now).is_ok();
-                assert_eq!(is_good, !thread.is_multiple_of(2));
+                let is_accepted = ring.authenticate(text, now).is_ok();
+                assert_eq!(is_accepted, !thread.is_multiple_of(2));
             }
         }
     }
 }
 
 #[test]
-fn a_revocation_that_the_database_fails_is_in_force_all_the_same() {
+fn a_revocation_takes_effect_even_if_the_database_fails() {
     let (dir, elsewhere) = (DataDir::new(), DataDir::new());
     let now = dir.clock().now();
     let store = Store::open(&dir.config().store_options(), now).unwrap();
@@ -167,9 +168,9 @@ fn a_revocation_that_the_database_fails_is_in_force_all_the_same() {
         label: None,
         expires_at: None,
     };
-    let created = keyring.create(&store, &new, &Counting::default(), Actor::cli(), now);
+    let created = keyring.create(&store, &new, &Counter::default(), Actor::cli(), now);
     let created = created.unwrap();
-    // A database that has lost the token stands for every failure.
+    // Revoking fails because this database does not contain the token.
     let broken = Store::open(&elsewhere.config().store_options(), now).unwrap();
     let failed = keyring.revoke(&broken, &created.token.id, Actor::cli(), now);
     assert!(failed.is_err(), "{failed:?}");
@@ -178,7 +179,7 @@ fn a_revocation_that_the_database_fails_is_in_force_all_the_same() {
 }
 
 #[test]
-fn nothing_and_blanks_are_no_secret_and_a_short_one_is_a_mistake() {
+fn a_blank_scheduler_secret_is_ignored_and_a_short_one_is_rejected() {
     for none in [None, Some(""), Some("  \n")] {
         assert!(SchedulerSecret::parse(none).unwrap().is_none(), "{none:?}");
     }
@@ -187,12 +188,12 @@ fn nothing_and_blanks_are_no_secret_and_a_short_one_is_a_mistake() {
     assert!(SchedulerSecret::parse(Some(&long[1..])).is_err());
     assert!(
         SchedulerSecret::parse(Some(&format!(" {} ", &long[1..]))).is_err(),
-        "blanks around it do not count"
+        "whitespace around the secret does not count towards its length"
     );
 }
 
 #[test]
-fn an_empty_token_is_nobodys_even_without_a_secret() {
+fn an_empty_token_is_rejected_even_without_a_scheduler_secret() {
     let dir = DataDir::new();
     let store = Store::open(&dir.config().store_options(), dir.clock().now()).unwrap();
     let keyring = Keyring::open(&store, SchedulerSecret::parse(Some("")).unwrap()).unwrap();
@@ -206,7 +207,7 @@ fn an_empty_token_is_nobodys_even_without_a_secret() {
 }
 
 #[test]
-fn an_e_mail_has_two_plain_parts() {
+fn an_email_has_one_at_sign_and_no_special_characters() {
     for good in [
         "ada@example.com",
         "a.b-c_d+e@sub.example.org",

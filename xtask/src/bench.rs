@@ -1,7 +1,7 @@
-//! `cargo xtask bench`: the programs in `tests/benches`, each line against its yardstick.
+//! `cargo xtask bench`: runs the benchmarks in `tests/benches`.
 //!
-//! They are built with the `dev` profile, whose dependencies and runtime are optimised.
-//! `cargo bench` alone would take the `bench` profile, which compiles DuckDB and wasmtime a second time.
+//! They use the `dev` profile, which optimizes the dependencies and the runtime. The default of
+//! `cargo bench` is the `bench` profile, which would compile DuckDB and wasmtime a second time.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -12,14 +12,15 @@ use cargo_metadata::TargetKind;
 use crate::prerequisites;
 use crate::workspace::{Workspace, status};
 
-/// Run the benchmark programs; ratios count, absolute times only say where the floor lies.
+/// Run the benchmarks
 ///
-/// They use the same build as `run` and `test`: one profile, with optimised dependencies.
+/// Compare the ratios. Absolute times depend on the machine.
+/// The build is that of `run` and `test`: one profile, with optimized dependencies.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Which one (default: all)
-    word: Option<String>,
-    /// Passed on to the benchmark program
+    /// Benchmark to run (default: all)
+    name: Option<String>,
+    /// Arguments for the benchmark program
     #[arg(last = true)]
     args: Vec<OsString>,
 }
@@ -27,22 +28,22 @@ pub struct Args {
 pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     let names = bench_names(workspace);
     let is_known = args
-        .word
+        .name
         .as_ref()
-        .is_none_or(|word| names.contains(&word.as_str()));
+        .is_none_or(|name| names.contains(&name.as_str()));
     ensure!(
         is_known && !names.is_empty(),
-        "no such benchmark; there are: {}",
+        "no such benchmark; available: {}",
         names.join(", ")
     );
 
     prerequisites::ensure(workspace)?;
-    // Benchmarks that start the program find it where a build leaves it, and build none themselves.
+    // Some benchmarks start the program. They use the output of this build.
     ensure!(workspace.build()?, "the build failed");
     let mut command = workspace.cargo(["bench", "--workspace", "--profile", "dev"]);
     for name in names
         .iter()
-        .filter(|name| args.word.as_ref().is_none_or(|word| word == *name))
+        .filter(|name| args.name.as_ref().is_none_or(|chosen| chosen == *name))
     {
         command.args(["--bench", name]);
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask check`: everything that is judged without running a test, the quickest first.
+//! `cargo xtask check`: all checks that run no tests, fastest first.
 
 use std::fmt;
 use std::process::{Command, ExitCode};
@@ -10,12 +10,12 @@ use crate::stages::{StageResult, Stages};
 use crate::workspace::{Workspace, metadata, status};
 use crate::{deny, prerequisites, tidy, walls};
 
-/// Check format, layout, dependency walls, dependencies, lints and docs.
+/// Check format, layout, dependencies between crates, external dependencies, lints and docs
 ///
-/// `test` begins with the same checks.
+/// `test` runs the same checks first.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only these (default: all)
+    /// Checks to run (default: all)
     #[arg(value_enum)]
     only: Vec<Check>,
 }
@@ -24,33 +24,35 @@ pub struct Args {
 pub enum Check {
     /// `cargo fmt --check`
     Fmt,
-    /// Layout: module docs, file names, import cycles, listed migrations, tested guests, SQL in its place
+    /// Layout: module docs, file names, import cycles, listed migrations, tested guests, location
+    /// of SQL
     Tidy,
-    /// Which crate may depend on which
+    /// Dependencies between crates
     Walls,
-    /// Licenses, sources and known vulnerabilities of dependencies, where cargo-deny is installed
+    /// Licenses, sources and known vulnerabilities of dependencies, if cargo-deny is installed
     Deny,
-    /// `cargo clippy`, warnings are errors
+    /// `cargo clippy` with warnings as errors
     Clippy,
-    /// `cargo doc`, warnings are errors
+    /// `cargo doc` with warnings as errors
     Docs,
 }
 
-/// One thing that is wrong, why it matters, and what to do.
+/// A violation of a rule.
 #[derive(Debug, PartialEq)]
 pub struct Finding {
-    /// A file or a package.
+    /// A file, with an optional line number, or a package.
     pub place: String,
     pub reason: String,
-    pub remedy: String,
+    /// How to fix it.
+    pub help: String,
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: {}\n    remedy: {}",
-            self.place, self.reason, self.remedy
+            "{}: {}\n    help: {}",
+            self.place, self.reason, self.help
         )
     }
 }
@@ -119,7 +121,7 @@ fn fmt(workspace: &Workspace) -> Result<StageResult> {
 }
 
 fn clippy(workspace: &Workspace) -> Result<StageResult> {
-    // Warnings become errors behind `--`, never by RUSTFLAGS: that would rebuild every dependency.
+    // Pass `-D warnings` after `--`. RUSTFLAGS would rebuild every dependency.
     let strict = ["--workspace", "--all-targets", "--", "-D", "warnings"];
     let mut ours = workspace.cargo(["clippy"]);
     ours.args(strict);
@@ -137,7 +139,7 @@ fn docs(workspace: &Workspace) -> Result<StageResult> {
     both(ours, guests)
 }
 
-/// The second runs even if the first fails, so that one look shows everything.
+/// Runs both commands, even if the first fails, so that one run shows all errors.
 fn both(ours: Command, guests: Command) -> Result<StageResult> {
     let ours = status(ours)?;
     let guests = status(guests)?;

@@ -1,6 +1,7 @@
-//! `cargo xtask check deny`: licenses, sources and known vulnerabilities of all dependencies, judged by cargo-deny.
+//! `cargo xtask check deny`: checks licenses, sources and known vulnerabilities of all dependencies
+//! with cargo-deny.
 //!
-//! `deny.toml` has the rules, and a reason for each exception.
+//! `deny.toml` contains the rules, and a reason for each exception.
 
 use std::process::{Command, Stdio};
 
@@ -9,7 +10,7 @@ use anyhow::Result;
 use crate::stages::StageResult;
 use crate::workspace::{Workspace, status};
 
-/// The workspaces of the repository, each with a lock file of its own.
+/// The workspaces of the repository. Each has its own lock file.
 const MANIFESTS: [&str; 4] = [
     "Cargo.toml",
     "processors-wasm/Cargo.toml",
@@ -17,8 +18,8 @@ const MANIFESTS: [&str; 4] = [
     "examples/Cargo.toml",
 ];
 
-/// Checks every workspace. Skips what it cannot check, with a message: everything where cargo-deny is not
-/// installed, and advisories where their database cannot be fetched.
+/// Checks every workspace. Without cargo-deny, the whole check is skipped. Advisories are skipped
+/// if their database cannot be fetched. Each skip prints a message.
 pub fn check(workspace: &Workspace) -> Result<StageResult> {
     let is_installed = {
         let mut version = workspace.cargo(["deny", "--version"]);

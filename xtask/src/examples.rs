@@ -1,4 +1,5 @@
-//! `cargo xtask examples`: the processors in `examples`, as an author outside this repository builds and tests them.
+//! `cargo xtask examples`: builds and tests the processors in `examples` like an author outside
+//! this repository.
 
 use anyhow::Result;
 
@@ -6,10 +7,10 @@ use crate::stages::StageResult;
 use crate::test;
 use crate::workspace::Workspace;
 
-/// Builds the examples outside the workspace, and runs their tests, which build the components.
+/// Builds the examples and runs their tests, which build the components.
 ///
-/// The target directory is their own: with the features of this workspace, their dependencies would be compiled a
-/// second time in any case. It stays, so that later runs take seconds.
+/// They have a separate target directory. It is not emptied, so later runs take seconds. The target
+/// directory of the workspace would save nothing: its dependencies have other features.
 pub fn check(workspace: &Workspace) -> Result<StageResult> {
     let mut command = workspace.cargo(["test", "--workspace", "--tests", "--locked"]);
     command.current_dir(workspace.root.join("examples")).env(

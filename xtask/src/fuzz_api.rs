@@ -1,4 +1,5 @@
-//! `cargo xtask fuzz-api`: a running service held against its own description, by schemathesis.
+//! `cargo xtask fuzz-api`: uses schemathesis to check a running service against its OpenAPI
+//! description.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -14,44 +15,44 @@ use crate::stages::StageResult;
 use crate::workspace::{Workspace, status};
 use crate::{prerequisites, run};
 
-/// Requests of one kind to one operation, in the course of all tests: some seconds.
+/// Requests per operation and kind in `cargo xtask test`. They take a few seconds.
 const CASES_QUICK: u32 = 10;
-/// The same requests each time, so that a failure is one of the change at hand.
+/// The seed is fixed, so that a new failure is caused by the change under test.
 const SEED: u32 = 1;
-/// Far longer than a start takes.
+/// Much longer than a normal start.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// Send made-up requests to every route, and hold the answers against the description.
+/// Send generated requests to every route, and check the responses against the OpenAPI description
 ///
-/// A status of 500 and above, or an answer that the description does not know, is a finding.
+/// A status of 500 or above is a finding, and so is a response that the description does not allow.
 /// Needs schemathesis (`pip install schemathesis`).
 #[derive(clap::Args)]
 pub struct Args {
-    /// Requests of one kind to one operation
+    /// Requests per operation and kind
     #[arg(long, default_value_t = 100)]
     cases: u32,
-    /// Makes the same requests again
+    /// Seed of the generated requests
     #[arg(long, default_value_t = SEED)]
     seed: u32,
-    /// Passed on to `schemathesis run`
+    /// Arguments for `schemathesis run`
     #[arg(last = true)]
     args: Vec<OsString>,
 }
 
 pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
-    let schemathesis = schemathesis()
-        .context("schemathesis is not installed; `pip install schemathesis` does that")?;
+    let schemathesis =
+        schemathesis().context("schemathesis is not installed; run `pip install schemathesis`")?;
     prerequisites::ensure(workspace)?;
     ensure!(workspace.build()?, "the build failed");
     let is_ok = fuzz(workspace, &schemathesis, args)?;
     Ok(ExitCode::from(u8::from(!is_ok)))
 }
 
-/// The same as a stage of all tests, which have built the program already; without schemathesis it
-/// is skipped.
+/// Runs few requests as a stage of `test`, which has already built the program. Skipped if
+/// schemathesis is not installed.
 pub fn quick(workspace: &Workspace) -> Result<StageResult> {
     let Some(schemathesis) = schemathesis() else {
-        eprintln!("skipped: schemathesis is not installed; `pip install schemathesis` does that");
+        eprintln!("skipped: schemathesis is not installed; run `pip install schemathesis`");
         return Ok(StageResult::skipped());
     };
     let args = Args {
@@ -82,21 +83,21 @@ fn fuzz(workspace: &Workspace, schemathesis: &Path, args: &Args) -> Result<bool>
         .arg("run")
         .arg(format!("{}/api/openapi.json", service.url))
         .arg(format!("--header=Authorization: Bearer {}", service.token))
-        // Which processors and users there are, no description can say.
+        // The description cannot state which processors and users exist.
         .args(["--checks=all", "--exclude-checks=positive_data_acceptance"])
-        // It would take the token back that it was let in with.
+        // This route would revoke the token of the fuzzer.
         .arg("--exclude-path=/api/admin/tokens/{id}")
         .arg(format!("--max-examples={}", args.cases))
         .arg(format!("--seed={}", args.seed))
         .arg("--no-color")
         .args(&args.args);
     let is_ok = status(command)?.success();
-    let is_well = service.stop()?;
-    ensure!(is_well, "the service did not end as it should");
+    let exited_cleanly = service.stop()?;
+    ensure!(exited_cleanly, "the service did not exit cleanly");
     Ok(is_ok)
 }
 
-/// The program as a service over the example sessions.
+/// The program, running as a service with the example sessions.
 struct Service {
     child: Child,
     url: String,
@@ -123,12 +124,12 @@ impl Service {
             "fuzz@example.com",
             "--json",
         ];
-        let made = program(&user).stderr(Stdio::inherit()).output()?;
-        let text = String::from_utf8_lossy(&made.stdout).into_owned();
+        let output = program(&user).stderr(Stdio::inherit()).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let token = text
             .split_once("\"token\":")
             .and_then(|(_, rest)| rest.split('"').nth(1))
-            .with_context(|| format!("no token was made: {text}"))?
+            .with_context(|| format!("no token was created: {text}"))?
             .to_owned();
         let processed = status(program(&["run", "usage"]))?;
         ensure!(
@@ -140,7 +141,7 @@ impl Service {
             .stdout(Stdio::null())
             .spawn()
             .context("cannot start the service")?;
-        // The lock file holds the process, and the address once it answers.
+        // The lock file contains the process id, and the address once the service is ready.
         let lock = data_dir.join("state/lock");
         let started = Instant::now();
         loop {
@@ -159,7 +160,7 @@ impl Service {
         }
     }
 
-    /// Asks it to end; gives whether it ended well.
+    /// Sends SIGTERM. Returns whether the service exited successfully.
     fn stop(mut self) -> Result<bool> {
         let mut kill = Command::new("kill");
         kill.arg(self.child.id().to_string());
@@ -170,14 +171,14 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // Only where something failed before it was stopped.
+        // Has an effect only if an error occurred before `stop`.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to).with_context(|| format!("cannot make `{}`", to.display()))?;
+    fs::create_dir_all(to).with_context(|| format!("cannot create `{}`", to.display()))?;
     for entry in fs::read_dir(from).with_context(|| format!("cannot read `{}`", from.display()))? {
         let entry = entry?;
         let name: &OsStr = &entry.file_name();

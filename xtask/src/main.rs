@@ -1,10 +1,10 @@
-//! `cargo xtask`: what a developer does with this workspace.
+//! `cargo xtask`: the developer commands of this workspace.
 //!
-//! Flags and one flat match; each command has a file of its own.
-//! This crate calls cargo and the built program, and depends on no other crate of the workspace.
+//! This file parses the arguments and dispatches to one module per command. The crate calls cargo
+//! and the built program. It depends on no other crate of the workspace.
 #![expect(
     clippy::disallowed_methods,
-    reason = "a build tool is a `main` of its own: it reads the environment"
+    reason = "xtask is a program with its own `main`, so it reads the environment"
 )]
 
 mod bench;
@@ -31,10 +31,10 @@ use clap::Parser;
 use crate::stages::Stages;
 use crate::workspace::Workspace;
 
-/// What a developer does with this workspace.
+/// Developer commands for this workspace.
 ///
-/// Exit codes: 0 done, 1 findings or failed tests, 2 wrong use or something missing on this machine.
-/// `run` passes on the exit code of the program it runs.
+/// Exit codes: 0 success, 1 findings or failed tests, 2 wrong usage or a missing prerequisite.
+/// `run` exits with the code of the program that it runs.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 enum Command {

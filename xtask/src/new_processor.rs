@@ -1,4 +1,4 @@
-//! `cargo xtask new-processor`: the program's own `new`, for this repository.
+//! `cargo xtask new-processor`: `session-pipeline new`, with a default folder in this repository.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -8,17 +8,17 @@ use anyhow::{Result, ensure};
 use crate::prerequisites;
 use crate::workspace::{Workspace, status};
 
-/// Start a processor: what `session-pipeline new` makes, in `processors-wasm` or where you say.
+/// Create a processor project with `session-pipeline new`, by default in `processors-wasm`
 ///
-/// It is a project of its own, which no other crate here knows of.
+/// The project is independent: no crate of this repository depends on it.
 #[derive(clap::Args)]
 pub struct Args {
-    /// What the processor is called
+    /// Name of the processor
     name: String,
-    /// What it is written in: rust, js or python
+    /// Language: rust, js or python
     #[arg(long, default_value = "rust")]
     lang: String,
-    /// Where to make it [default: processors-wasm/NAME]
+    /// Project folder [default: processors-wasm/NAME]
     #[arg(long, value_name = "DIR")]
     path: Option<PathBuf>,
 }

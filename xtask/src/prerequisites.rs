@@ -1,5 +1,7 @@
-//! What a build needs on this machine besides cargo: the guests' target, a C++ compiler and make.
-//! Says what is missing in one line, before cargo says it in a hundred.
+//! Checks the prerequisites of a build besides cargo: the target of the guests, a C++ compiler and
+//! make.
+//!
+//! A missing prerequisite is reported in one line, before cargo fails with a long message.
 
 use std::env;
 use std::path::Path;
@@ -11,7 +13,8 @@ use crate::workspace::{Workspace, status};
 
 const GUEST_TARGET: &str = "wasm32-wasip2";
 
-/// Installs or names what is missing, and warns before a long first build.
+/// Installs the guest target if it is missing, reports other missing prerequisites, and warns
+/// before the first build, which is long.
 pub fn ensure(workspace: &Workspace) -> Result<()> {
     ensure_guest_target()?;
     if is_duckdb_built(workspace) || env::var_os("DUCKDB_LIB_DIR").is_some() {
@@ -20,10 +23,10 @@ pub fn ensure(workspace: &Workspace) -> Result<()> {
     ensure_cxx_compiler()?;
     ensure!(
         can_start("make"),
-        "the memory allocator is built with make, and `make` does not start: install it"
+        "the memory allocator needs make, and `make` does not start; install it"
     );
     eprintln!(
-        "First build in `{}`: about 30 to 40 minutes on two cores, since DuckDB and wasmtime are compiled. Later builds take seconds.",
+        "First build in `{}`: about 30 to 40 minutes on two cores, because it compiles DuckDB and wasmtime. Later builds take seconds.",
         workspace.target_dir.display()
     );
     Ok(())
@@ -31,7 +34,7 @@ pub fn ensure(workspace: &Workspace) -> Result<()> {
 
 fn ensure_guest_target() -> Result<()> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    // Asked of rustc, since a distribution's toolchain has the target without rustup.
+    // Query rustc, because a toolchain of a distribution can have the target without rustup.
     let output = Command::new(rustc)
         .args(["--print", "target-libdir", "--target", GUEST_TARGET])
         .output()
@@ -42,9 +45,9 @@ fn ensure_guest_target() -> Result<()> {
     }
     ensure!(
         can_start("rustup"),
-        "processors need the Rust target {GUEST_TARGET}, and there is no rustup to add it: install rustup (https://rustup.rs), or your distribution's package of that target"
+        "the Rust target `{GUEST_TARGET}` is missing, and rustup is not installed; install rustup (https://rustup.rs), or the package of your distribution for this target"
     );
-    eprintln!("Installing the guests' target: rustup target add {GUEST_TARGET}");
+    eprintln!("Installing the target of the guests: rustup target add {GUEST_TARGET}");
     let mut command = Command::new("rustup");
     command.args(["target", "add", GUEST_TARGET]);
     ensure!(
@@ -56,17 +59,17 @@ fn ensure_guest_target() -> Result<()> {
 
 fn ensure_cxx_compiler() -> Result<()> {
     let compiler = env::var("CXX").unwrap_or_default();
-    // `CXX` may hold a wrapper and flags; the first word is the program.
+    // `CXX` can contain flags. The first word is the program.
     let program = compiler.split_whitespace().next().unwrap_or("c++");
     if can_start(program) {
         return Ok(());
     }
     bail!(
-        "DuckDB needs a C++ compiler, and `{program}` does not start: install g++ or clang, or name one in the variable CXX"
+        "DuckDB needs a C++ compiler, and `{program}` does not start; install g++ or clang, or set CXX to a compiler"
     );
 }
 
-/// The build script of libduckdb-sys leaves this file when it has finished.
+/// Cargo writes the file `output` when the build script of libduckdb-sys has finished.
 fn is_duckdb_built(workspace: &Workspace) -> bool {
     let Ok(entries) = workspace.target_dir.join("debug/build").read_dir() else {
         return false;
@@ -80,7 +83,7 @@ fn is_duckdb_built(workspace: &Workspace) -> bool {
     })
 }
 
-/// Whether a program is here and tells its version.
+/// Whether `program --version` succeeds.
 pub fn can_start(program: &str) -> bool {
     Command::new(program)
         .arg("--version")

@@ -1,4 +1,4 @@
-//! `cargo xtask run`: build the program, process sessions, print the report.
+//! `cargo xtask run`: builds the program, processes sessions and prints the usage report.
 
 use std::env;
 use std::ffi::OsString;
@@ -13,19 +13,21 @@ use crate::workspace::{Workspace, status};
 pub const EXAMPLE_SESSIONS: &str = "tests/fixtures/sessions";
 const EXAMPLE_DATA: &str = "data/example";
 
-/// Build the program, process sessions and print the usage report.
+/// Build the program, process sessions and print the usage report
 ///
-/// Without PATH the example sessions of this project are processed, and kept in `data/example`.
-/// With one, what is kept goes to the program's own place: `DATA_DIR`, else `./data`.
-/// The first build takes 30 to 40 minutes on two cores, since DuckDB and wasmtime are compiled.
+/// Without PATH, it processes the example sessions of this project, with the data directory
+/// `data/example`. With PATH, the default data directory is that of the program: `DATA_DIR`, or
+/// else `./data`. The first build takes 30 to 40 minutes on two cores, because it compiles DuckDB
+/// and wasmtime.
 #[derive(clap::Args)]
 pub struct Args {
-    /// A root of sessions, such as ~/.claude/projects: one folder per user or project, with *.jsonl below
+    /// Sessions root, such as ~/.claude/projects: one folder per user or project, with *.jsonl
+    /// files
     path: Option<PathBuf>,
-    /// Where to keep the database and all else
+    /// Data directory
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Passed on to `session-pipeline run usage`
+    /// Arguments for `session-pipeline run usage`
     #[arg(last = true)]
     args: Vec<OsString>,
 }
@@ -38,13 +40,13 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
         .unwrap_or_else(|| workspace.root.join(EXAMPLE_SESSIONS));
     ensure!(
         sessions.is_dir(),
-        "`{}` is no folder; name a root of sessions, such as ~/.claude/projects",
+        "`{}` is not a folder; pass a sessions root, such as ~/.claude/projects",
         sessions.display()
     );
     let data_dir = match &args.data_dir {
         Some(data_dir) => data_dir.clone(),
         None if is_example => workspace.root.join(EXAMPLE_DATA),
-        // The program's own rule, said here only so that we can tell where it keeps what.
+        // The default of the program, repeated here to print the path of the database.
         None => env::var_os("DATA_DIR").map_or_else(|| "data".into(), PathBuf::from),
     };
 
@@ -69,7 +71,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     let mut process = program();
     process.args(["run", "usage"]).args(&args.args);
     let processed = exit_code(process)?;
-    // 1 means done with failed sessions: what the others gave is worth a report.
+    // Exit code 1: some sessions failed. Report on the others.
     if processed > 1 {
         return Ok(ExitCode::from(processed));
     }
@@ -77,14 +79,14 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     report.args(["report", "usage"]);
     let reported = exit_code(report)?;
     eprintln!(
-        "To see it again: {} --data-dir {} report usage --by day",
+        "To print a report again: {} --data-dir {} report usage --by day",
         workspace.program().display(),
         data_dir.display()
     );
     Ok(ExitCode::from(processed.max(reported)))
 }
 
-/// A program ended by a signal has no code; it counts as one that could not run.
+/// Returns the exit code, or 3 if a signal ended the program.
 fn exit_code(command: Command) -> Result<u8> {
     let code = status(command)?.code();
     Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(3))

@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: modules of the suite with many more cases than in an ordinary run.
+//! `cargo xtask soak`: runs modules of the suite with many more cases than `cargo xtask test`.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -11,8 +11,8 @@ use crate::tally::{CounterSums, TestCounters};
 use crate::workspace::Workspace;
 use crate::{prerequisites, test};
 
-/// A hazardous module of the suite, and the cases per property in it. A case takes between a millisecond and
-/// the starts of a dozen processes.
+/// A hazardous module of the suite, and its cases per property. A case takes from a millisecond to
+/// the time in which a dozen processes start.
 struct Module {
     name: &'static str,
     cases_short: u32,
@@ -57,26 +57,26 @@ const MODULES: [Module; 7] = [
     },
 ];
 
-/// Run modules of the suite with many more cases than `test` does.
+/// Run modules of the suite with many more cases than `test`
 ///
-/// By default, it runs the hazardous ones: kills, races, retries, damaged components, damaged input and
-/// arbitrary histories of a sessions root. Each module runs alone, one after the other.
+/// The default modules are the hazardous ones: kills, races, retries, damaged components, damaged
+/// input and random histories of a sessions root. The modules run one after the other.
 /// The same seed repeats the same cases, but the exact times of kills and races differ.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Try fewer cases: minutes instead of an hour
+    /// Run fewer cases: minutes instead of an hour
     #[arg(long, conflicts_with = "cases")]
     short: bool,
     /// Cases per property (default: depends on the module)
     #[arg(long)]
     cases: Option<u32>,
-    /// Try each target in `fuzz` for this time, instead of a number of cases
+    /// Run each target in `fuzz` for this number of seconds, instead of a number of cases
     #[arg(long)]
     seconds: Option<u32>,
-    /// Repeat the cases of this seed (default: random)
+    /// Seed of the cases (default: random)
     #[arg(long)]
     seed: Option<u32>,
-    /// Only these modules of the suite, such as `scan` or `fuzz::transcript`
+    /// Modules of the suite, such as `scan` or `fuzz::transcript` (default: the hazardous ones)
     modules: Vec<String>,
 }
 
@@ -91,7 +91,7 @@ impl Args {
 
 pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     prerequisites::ensure(workspace)?;
-    // The tests of crashes start the program, and cargo builds no other package's program for a test.
+    // Crash tests start the program. For a test, cargo does not build programs of other packages.
     ensure!(workspace.build()?, "the build failed");
     let seed = args.seed.unwrap_or_else(random_seed);
     let tally = TestCounters::new(workspace, "soak-tally")?;
@@ -123,14 +123,14 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
             Ok(outcome)
         });
     }
-    print!("\n{}{}", stages.summary(), told(&tally.sums()?));
+    print!("\n{}{}", stages.summary(), counter_summary(&tally.sums()?));
     println!("Seed: {seed}. To repeat the same cases, add `--seed {seed}`.");
     Ok(stages.exit_code())
 }
 
 /// A new seed for each run.
 fn random_seed() -> u32 {
-    // The clock is random enough. The seed is no secret.
+    // The clock is random enough, because the seed is not a secret.
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(1, |now| {
         now.as_secs().to_le_bytes()[..4]
@@ -141,41 +141,40 @@ fn random_seed() -> u32 {
     })
 }
 
-/// The counts that a person wants to see.
-fn told(sums: &CounterSums) -> String {
+/// Formats the counters for the terminal.
+fn counter_summary(sums: &CounterSums) -> String {
     let mut text = String::new();
-    let mut say =
-        |line: String| writeln!(text, "{line}").expect("a string takes all that is written");
-    let points: Vec<(&str, u64)> = sums.below("killed at: ").collect();
+    let mut say = |line: String| writeln!(text, "{line}").expect("writing to a string cannot fail");
+    let points: Vec<(&str, u64)> = sums.with_prefix("killed at: ").collect();
     let missed: Vec<&str> = points
         .iter()
         .filter(|(_, kills)| *kills == 0)
         .map(|(point, _)| *point)
         .collect();
-    if sums.of_name("kills") > 0 {
+    if sums.get("kills") > 0 {
         say(format!(
-            "Kills survived: {}, of them {} within a commit and {} within a checkpoint",
-            sums.of_name("kills"),
-            sums.of_name("killed within: commit"),
-            sums.of_name("killed within: checkpoint"),
+            "Kills survived: {} ({} within a commit, {} within a checkpoint)",
+            sums.get("kills"),
+            sums.get("killed within: commit"),
+            sums.get("killed within: checkpoint"),
         ));
         let fewest = points.iter().min_by_key(|(_, kills)| *kills);
         let rest = match fewest {
             Some((point, kills)) if missed.is_empty() => {
                 format!("each at least {kills} times (`{point}`)")
             }
-            _ => format!("never at: {}", missed.join(", ")),
+            _ => format!("never hit: {}", missed.join(", ")),
         };
         say(format!(
-            "Named points hit: {} of {}, {rest}",
+            "Kill points hit: {} of {}, {rest}",
             points.len() - missed.len(),
             points.len()
         ));
     }
-    if sums.of_name("races") > 0 {
-        say(format!("Races with writers: {}", sums.of_name("races")));
+    if sums.get("races") > 0 {
+        say(format!("Races with writers: {}", sums.get("races")));
     }
-    say(format!("Cases tried: {}", sums.of_name("cases")));
+    say(format!("Cases tried: {}", sums.get("cases")));
     text
 }
 
@@ -184,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_submodule_has_the_cases_of_its_module_unless_they_are_given() {
+    fn a_submodule_uses_the_cases_of_its_module_by_default() {
         let args = |cases, short| Args {
             short,
             cases,
@@ -199,15 +198,16 @@ mod tests {
     }
 
     #[test]
-    fn points_that_were_missed_are_named() {
-        let sums =
-            CounterSums::of("7 kills\n2 killed at: scan done\n0 killed at: migration\n9 cases\n");
-        let told = told(&sums);
-        assert!(told.contains("Kills survived: 7"), "{told}");
-        assert!(
-            told.contains("Named points hit: 1 of 2, never at: migration"),
-            "{told}"
+    fn missed_kill_points_are_named() {
+        let sums = CounterSums::parse(
+            "7 kills\n2 killed at: scan done\n0 killed at: migration\n9 cases\n",
         );
-        assert!(told.ends_with("Cases tried: 9\n"), "{told}");
+        let summary = counter_summary(&sums);
+        assert!(summary.contains("Kills survived: 7"), "{summary}");
+        assert!(
+            summary.contains("Kill points hit: 1 of 2, never hit: migration"),
+            "{summary}"
+        );
+        assert!(summary.ends_with("Cases tried: 9\n"), "{summary}");
     }
 }

@@ -1,4 +1,4 @@
-//! The steps of one command, what came of each, and the summary a person reads in five seconds.
+//! The stages of a command, their results, and the summary at the end.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -12,13 +12,12 @@ pub struct TestCounts {
     pub failed: u64,
 }
 
-/// What came of one stage.
 #[derive(Default)]
 pub struct StageResult {
     pub is_ok: bool,
-    /// Something that it needs is not here.
+    /// A prerequisite is missing.
     pub is_skipped: bool,
-    /// Only for stages that run tests.
+    /// `None` for stages that run no tests.
     pub tests: Option<TestCounts>,
 }
 
@@ -30,7 +29,7 @@ impl StageResult {
         }
     }
 
-    /// Nothing was done, and that is no failure.
+    /// A skipped stage is not a failure.
     pub fn skipped() -> Self {
         Self {
             is_ok: true,
@@ -52,8 +51,8 @@ pub struct Stages {
 }
 
 impl Stages {
-    /// Runs one stage and remembers what came of it.
-    /// An error is a failed stage: the later ones run all the same.
+    /// Runs a stage and records its result. Returns whether it succeeded. An error counts as a
+    /// failed stage, and later stages still run.
     pub fn run(&mut self, name: &str, work: impl FnOnce() -> Result<StageResult>) -> bool {
         eprintln!("\n==> {name}");
         let started = Instant::now();
@@ -83,7 +82,7 @@ impl Stages {
         ExitCode::from(u8::from(!is_ok))
     }
 
-    /// One line per stage, then the names of those that failed.
+    /// One line per stage, then the names of the failed stages.
     pub fn summary(&self) -> String {
         let mut text = String::new();
         let mut failed = Vec::new();
@@ -108,14 +107,14 @@ impl Stages {
                 "{name:<12} {:>8.1} s  {word:<7}  {counts}",
                 duration.as_secs_f64()
             );
-            writeln!(text, "{}", line.trim_end()).expect("a string takes all that is written");
+            writeln!(text, "{}", line.trim_end()).expect("writing to a string cannot fail");
             if !outcome.is_ok {
                 failed.push(name.as_str());
             }
         }
         if !failed.is_empty() {
             writeln!(text, "Failed: {}", failed.join(", "))
-                .expect("a string takes all that is written");
+                .expect("writing to a string cannot fail");
         }
         text
     }
@@ -132,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failed_stage_is_named_and_the_counts_are_summed() {
+    fn the_summary_names_failed_stages_and_sums_the_counts() {
         let mut stages = Stages::default();
         let tests = Some(TestCounts {
             passed: 3,
@@ -145,7 +144,7 @@ mod tests {
                 ..StageResult::of(false)
             })
         });
-        stages.run("doc tests", || anyhow::bail!("no runner"));
+        stages.run("doc tests", || anyhow::bail!("cannot start the runner"));
 
         assert!(
             stages.summary().ends_with("Failed: tests, doc tests\n"),
@@ -163,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_skipped_stage_is_told_and_fails_nothing() {
+    fn a_skipped_stage_is_listed_and_is_not_a_failure() {
         let mut stages = Stages::default();
         stages.run("api fuzz", || Ok(StageResult::skipped()));
         assert!(stages.summary().trim_end().ends_with("skipped"));

@@ -1,5 +1,5 @@
-//! What the tests themselves counted in a long run: `tests/harness/tally.rs` writes it, a number and
-//! a name a line.
+//! Reads the counters that tests write in a long run. `tests/harness/tally.rs` writes them, one
+//! number and name per line.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,15 +12,15 @@ use crate::workspace::Workspace;
 
 const TALLY: &str = "SESSION_PIPELINE_TALLY";
 
-/// Where tests write down what they count.
+/// The file to which tests append their counters.
 pub struct TestCounters(PathBuf);
 
 impl TestCounters {
-    /// An empty one.
+    /// Creates the file, or empties it.
     pub fn new(workspace: &Workspace, name: &str) -> Result<Self> {
         let folder = workspace.target_dir.join("xtask");
         fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot make `{}`", folder.display()))?;
+            .with_context(|| format!("cannot create `{}`", folder.display()))?;
         let tally = Self(folder.join(name));
         tally.clear()?;
         Ok(tally)
@@ -30,7 +30,7 @@ impl TestCounters {
         fs::write(&self.0, "").with_context(|| format!("cannot write `{}`", self.0.display()))
     }
 
-    /// Lets what the command starts count here.
+    /// Makes the tests that the command starts write to this file.
     pub fn prepare(&self, command: &mut Command) {
         command.env(TALLY, &self.0);
     }
@@ -43,35 +43,35 @@ impl TestCounters {
 fn read(path: &Path) -> Result<CounterSums> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    Ok(CounterSums::of(&text))
+    Ok(CounterSums::parse(&text))
 }
 
-/// What was counted, by name.
+/// The sum of each counter, by name.
 #[derive(Debug, Default, PartialEq)]
 pub struct CounterSums(BTreeMap<String, u64>);
 
 impl CounterSums {
-    pub fn of(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         let mut sums = Self::default();
         for line in text.lines() {
-            if let Some((number, what)) = line.split_once(' ')
+            if let Some((number, name)) = line.split_once(' ')
                 && let Ok(number) = number.parse::<u64>()
             {
-                *sums.0.entry(what.to_owned()).or_default() += number;
+                *sums.0.entry(name.to_owned()).or_default() += number;
             }
         }
         sums
     }
 
-    pub fn of_name(&self, what: &str) -> u64 {
-        self.0.get(what).copied().unwrap_or_default()
+    pub fn get(&self, name: &str) -> u64 {
+        self.0.get(name).copied().unwrap_or_default()
     }
 
-    /// What is counted under names that begin with this, without it.
-    pub fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, u64)> {
+    /// The counters whose names begin with `prefix`, without it.
+    pub fn with_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, u64)> {
         self.0
             .iter()
-            .filter_map(move |(what, count)| Some((what.strip_prefix(prefix)?, *count)))
+            .filter_map(move |(name, count)| Some((name.strip_prefix(prefix)?, *count)))
     }
 }
 
@@ -80,13 +80,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_of_one_name_are_summed_and_other_lines_passed_over() {
-        let sums = CounterSums::of(
+    fn counts_are_summed_by_name_and_malformed_lines_are_ignored() {
+        let sums = CounterSums::parse(
             "2 kills\n\nno number\n1 killed at: scan done\n3 kills\n0 killed at: migration\n",
         );
-        assert_eq!(sums.of_name("kills"), 5);
-        assert_eq!(sums.of_name("cases"), 0);
-        let below: Vec<_> = sums.below("killed at: ").collect();
-        assert_eq!(below, [("migration", 0), ("scan done", 1)]);
+        assert_eq!(sums.get("kills"), 5);
+        assert_eq!(sums.get("cases"), 0);
+        let kills: Vec<_> = sums.with_prefix("killed at: ").collect();
+        assert_eq!(kills, [("migration", 0), ("scan done", 1)]);
     }
 }

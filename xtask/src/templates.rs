@@ -1,9 +1,9 @@
-//! `cargo xtask templates`: what an author starts with, tried as an author would.
+//! `cargo xtask templates`: tests the project templates and the tutorial like a new author would.
 //!
-//! Each language's project comes out of the built program, is built and tested by its own two
-//! commands, and its processor is inspected, verified and run: all must write the same rows. Then the tutorial
-//! is done as it says. Where a language, or the network for its packages, is missing, it is skipped
-//! and says so.
+//! For each language, the built program creates a project. The build and test commands of the
+//! project must succeed, and its processor is inspected, verified and run. The processors of all
+//! languages must write the same rows. Then the commands of the tutorial are run. A language is
+//! skipped with a message if its toolchain or the network for its packages is missing.
 
 mod project;
 mod tutorial;
@@ -21,13 +21,14 @@ use crate::stages::{StageResult, Stages};
 use crate::workspace::{Workspace, output, status};
 use project::{Language, Project};
 
-/// Make, build, test and run a processor in each language, and compare their rows.
+/// Create, build, test and run a processor in each language, and compare their rows
 ///
-/// Needs Node and npm for JavaScript, and Python; what is not here is skipped.
-/// Packages are kept in the cache dir (`XDG_CACHE_HOME`, else `~/.cache`), so that later runs are quick.
+/// JavaScript needs Node and npm, and Python needs Python 3. Languages whose tools are missing are
+/// skipped. Packages are cached in `XDG_CACHE_HOME`, or else `~/.cache`, so that later runs are
+/// fast.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only these (default: all)
+    /// Languages to test (default: all)
     #[arg(value_enum)]
     only: Vec<Language>,
 }
@@ -46,7 +47,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     Ok(stages.exit_code())
 }
 
-/// All of it, as stages of all tests, which have built the program already.
+/// Tests all languages as stages of `test`, which has already built the program.
 pub fn all(workspace: &Workspace, stages: &mut Stages) -> Result<()> {
     check(workspace, Language::value_variants(), stages)
 }
@@ -71,13 +72,14 @@ fn check(workspace: &Workspace, only: &[Language], stages: &mut Stages) -> Resul
     Ok(())
 }
 
-/// Where projects are made, each time anew, and what they have in common.
+/// The folders of the projects. They are emptied before each run.
 struct ProjectsFolder {
-    /// A folder a language. Always at the same place, or cargo would keep every try for ever.
+    /// Contains one folder per language. The path is fixed, because cargo would store build output
+    /// for each path indefinitely.
     projects: PathBuf,
-    /// Where all processors run.
+    /// The data directory in which all processors run.
     data_dir: PathBuf,
-    /// What cargo compiles for projects: the one thing that stays.
+    /// The target directory of the projects. It is not emptied.
     cargo_target: PathBuf,
 }
 
@@ -89,39 +91,39 @@ impl ProjectsFolder {
             data_dir: base.join("data"),
             cargo_target: base.join("target"),
         };
-        for emptied in [&folder.projects, &folder.data_dir] {
-            if emptied.exists() {
-                fs::remove_dir_all(emptied)
-                    .with_context(|| format!("cannot empty `{}`", emptied.display()))?;
+        for old in [&folder.projects, &folder.data_dir] {
+            if old.exists() {
+                fs::remove_dir_all(old)
+                    .with_context(|| format!("cannot empty `{}`", old.display()))?;
             }
         }
-        for made in [
+        for new in [
             &folder.projects,
             &folder.data_dir.join("processors"),
             &folder.cargo_target,
         ] {
-            fs::create_dir_all(made)
-                .with_context(|| format!("cannot make `{}`", made.display()))?;
+            fs::create_dir_all(new)
+                .with_context(|| format!("cannot create `{}`", new.display()))?;
         }
         Ok(folder)
     }
 }
 
-/// Whether cargo can get packages now: asked only after something failed.
-fn registry_is_reached(workspace: &Workspace) -> Result<bool> {
+/// Whether cargo can reach the registry. Called only after a failure.
+fn registry_is_reachable(workspace: &Workspace) -> Result<bool> {
     let mut command = workspace.cargo(["info", "--quiet", "proptest"]);
     command.stdout(Stdio::null());
     Ok(status(command)?.success())
 }
 
-/// Holds the rows of all processors against each other, as the database has them.
+/// Checks that the rows of all processors in the database are equal.
 fn same_rows(
     workspace: &Workspace,
     folder: &ProjectsFolder,
     processors: &[String],
 ) -> Result<StageResult> {
     if processors.len() < 2 {
-        eprintln!("skipped: there are not two processors to compare");
+        eprintln!("skipped: the comparison needs at least two processors");
         return Ok(StageResult::skipped());
     }
     let example = ["build", "--workspace", "--quiet", "--example", "table_rows"];
@@ -139,12 +141,12 @@ fn same_rows(
     };
     ensure!(
         !expected.is_empty(),
-        "`{first}` has no rows, so nothing is compared"
+        "`{first}` has no rows, so there is nothing to compare"
     );
-    // The session, the line, the time and the words.
+    // The columns are the session, the line, the time and the number of words.
     ensure!(
         expected.lines().all(|row| row.split('\t').count() == 4),
-        "`{first}` has rows without all their cells, so not all is compared"
+        "`{first}` has rows with missing cells, so the comparison would be incomplete"
     );
     let mut is_ok = true;
     for (processor, found) in &rows {
@@ -171,7 +173,7 @@ fn same_rows(
     Ok(StageResult::of(is_ok))
 }
 
-/// The rows of a session-owned table, a line each.
+/// The rows of a session-owned table, one per line.
 fn table_rows(
     workspace: &Workspace,
     data_dir: &Path,

@@ -1,7 +1,7 @@
-//! `cargo xtask test`: the checks, then every test, then the count.
+//! `cargo xtask test`: runs the checks, then all tests, and prints the number of tests.
 //!
-//! Test runners write straight to the terminal.
-//! Counts come from nextest's JUnit file, or from the lines that Rust's own runner prints.
+//! The output of test runners goes directly to the terminal. The counts are from the JUnit file of
+//! nextest, or from the result lines of Rust's test runner.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
@@ -17,25 +17,26 @@ use crate::stages::{StageResult, Stages, TestCounts};
 use crate::workspace::{Workspace, status};
 use crate::{examples, fuzz_api, prerequisites, templates, tidy};
 
-/// Cases per property where `PROPTEST_CASES` is not set: enough to meet each shape, quick enough for every run.
+/// Cases per property if `PROPTEST_CASES` is not set: enough to generate each shape of input, and
+/// fast enough for every run.
 const PROPERTY_CASES: &str = "32";
 const PROPERTY_CASES_QUICK: &str = "4";
-/// The variable from which the harness takes that number.
+/// The environment variable from which the harness reads the number of cases.
 pub const CASES: &str = "SESSION_PIPELINE_CASES";
 
-/// Check everything, then run all tests.
+/// Run all checks, then all tests
 ///
-/// Snapshots are never written, and one that no test refers to fails the run.
-/// Uses cargo-nextest where it is installed.
-/// The first build takes 30 to 40 minutes on two cores, since DuckDB and wasmtime are compiled.
+/// Never writes snapshots. A snapshot that no test uses is a failure.
+/// Uses cargo-nextest if it is installed.
+/// The first build takes 30 to 40 minutes on two cores, because it compiles DuckDB and wasmtime.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Leave out the checks and the doc tests, and try few cases per property
+    /// Skip the checks and the doc tests, and try few cases per property
     #[arg(long)]
     quick: bool,
-    /// Only this module, on every floor (scan, store, sandbox, ...)
-    word: Option<String>,
-    /// Passed on to the test runner
+    /// Run only the tests of this module, in every crate (scan, store, sandbox, ...)
+    module: Option<String>,
+    /// Arguments for the test runner
     #[arg(last = true)]
     args: Vec<OsString>,
 }
@@ -47,7 +48,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     } else {
         check(workspace, Check::value_variants(), &mut stages)?;
     }
-    // The suite starts the program, and cargo builds no other package's program for a test.
+    // The suite starts the program. For a test, cargo does not build programs of other packages.
     if stages.run("build", || workspace.build().map(StageResult::of)) {
         test(workspace, args, &mut stages)?;
     }
@@ -61,10 +62,10 @@ fn test(workspace: &Workspace, args: &Args, stages: &mut Stages) -> Result<()> {
     let runner = Runner::new(workspace, args)?;
     let are_passed = stages.run("tests", || runner.workspace_tests());
     stages.run("guest tests", || runner.guest_tests());
-    let is_everything = args.word.is_none() && args.args.is_empty();
+    let is_everything = args.module.is_none() && args.args.is_empty();
     if !is_everything && stages.tests() == TestCounts::default() {
         stages.run("selection", || {
-            anyhow::bail!("no test matches; name a module, such as `scan`")
+            anyhow::bail!("no test matches; pass the name of a module, such as `scan`")
         });
     }
     if is_everything && !args.quick {
@@ -77,19 +78,20 @@ fn test(workspace: &Workspace, args: &Args, stages: &mut Stages) -> Result<()> {
         templates::all(workspace, stages)?;
         stages.run("examples", || examples::check(workspace));
     }
-    // A failed test may stop before it comes to its snapshots, so then nothing can be said.
+    // A failed test can stop before it reads its snapshots, so the check would report false
+    // findings.
     if is_everything && are_passed {
         stages.run("snapshots", || runner.unreferenced_snapshots());
     }
     Ok(())
 }
 
-/// How tests are run this time.
+/// Runs tests with the options of this command.
 struct Runner<'a> {
     workspace: &'a Workspace,
     args: &'a Args,
     property_cases: String,
-    /// Here insta notes each snapshot that a test looks at.
+    /// The file to which insta appends the path of each snapshot that a test uses.
     snapshot_references: PathBuf,
 }
 
@@ -101,7 +103,7 @@ impl<'a> Runner<'a> {
             PROPERTY_CASES
         };
         let dir = workspace.target_dir.join("xtask");
-        fs::create_dir_all(&dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
+        fs::create_dir_all(&dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
         let snapshot_references = dir.join("snapshot-references");
         fs::write(&snapshot_references, "")
             .with_context(|| format!("cannot write `{}`", snapshot_references.display()))?;
@@ -113,15 +115,15 @@ impl<'a> Runner<'a> {
         })
     }
 
-    /// The environment that every test sees.
+    /// Sets the environment of all tests.
     fn prepare(&self, mut command: Command) -> Command {
         command
             .env(CASES, &self.property_cases)
-            // It would stand above what each property makes of that number.
+            // It would override the number of cases that each property derives from `CASES`.
             .env_remove("PROPTEST_CASES")
             .env("INSTA_UPDATE", "no")
             .env("INSTA_SNAPSHOT_REFERENCES_FILE", &self.snapshot_references)
-            // Either would turn a wrong snapshot into a passed test.
+            // With either of them, a test with a wrong snapshot would pass.
             .env_remove("INSTA_FORCE_PASS")
             .env_remove("INSTA_FORCE_UPDATE");
         command
@@ -142,7 +144,7 @@ impl<'a> Runner<'a> {
     }
 
     fn nextest(&self) -> Result<StageResult> {
-        // nextest keeps its store in the clone, wherever the target dir is.
+        // nextest writes its store to the clone, even if the target directory is elsewhere.
         let profile = env::var("NEXTEST_PROFILE").unwrap_or_else(|_| "default".to_owned());
         let junit = self
             .workspace
@@ -150,15 +152,15 @@ impl<'a> Runner<'a> {
             .join("target/nextest")
             .join(profile)
             .join("junit.xml");
-        // An older run's counts must not be taken for this one's.
+        // Remove the file of an earlier run, so that its counts are not read.
         let _ = fs::remove_file(&junit);
 
         let mut command = self
             .workspace
             .cargo(["nextest", "run", "--workspace", "--tests"]);
         command.args(["--no-fail-fast", "--no-tests", "pass"]);
-        if let Some(word) = &self.args.word {
-            command.args(["-E", &format!("test(/(^|::){word}::/)")]);
+        if let Some(module) = &self.args.module {
+            command.args(["-E", &format!("test(/(^|::){module}::/)")]);
         }
         command.args(&self.args.args);
         let is_ok = status(self.prepare(command))?.success();
@@ -176,27 +178,27 @@ impl<'a> Runner<'a> {
             self.workspace
                 .cargo(["test", "--workspace", "--tests", "--no-fail-fast"]);
         command.arg("--");
-        if let Some(word) = &self.args.word {
-            command.arg(format!("{word}::"));
+        if let Some(module) = &self.args.module {
+            command.arg(format!("{module}::"));
         }
         command.args(&self.args.args);
         counted(self.prepare(command))
     }
 
-    /// The guests' own tests, compiled for this machine.
+    /// Runs the tests of the guests, compiled for this machine.
     fn guest_tests(&self) -> Result<StageResult> {
         let mut command = self.workspace.guest_cargo("test");
         command.args(["--workspace", "--tests", "--no-fail-fast"]);
-        // A guest's word is its folder: then all its tests are meant.
-        if let Some(word) = &self.args.word
+        // If the module is the folder of a guest, run all its tests.
+        if let Some(module) = &self.args.module
             && !self
                 .workspace
                 .root
                 .join("processors-wasm")
-                .join(word)
+                .join(module)
                 .is_dir()
         {
-            command.args(["--", &format!("{word}::")]);
+            command.args(["--", &format!("{module}::")]);
         }
         counted(self.prepare(command))
     }
@@ -216,7 +218,7 @@ impl<'a> Runner<'a> {
             if is_snapshot && !referenced.contains(&self.workspace.root.join(&path).canonicalize()?)
             {
                 println!(
-                    "{}: no test refers to this snapshot\n    remedy: delete it",
+                    "{}: no test uses this snapshot\n    help: delete it",
                     path.display()
                 );
                 is_ok = false;
@@ -226,21 +228,21 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// Runs Rust's own test runner, passing on what it prints and adding up its results.
+/// Runs Rust's test runner, prints its output and adds up its results.
 pub fn counted(mut command: Command) -> Result<StageResult> {
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start `{}`", command.get_program().display()))?;
-    let stdout = child.stdout.take().expect("asked for above");
+    let stdout = child.stdout.take().expect("stdout is piped");
     let mut tests = TestCounts::default();
     for line in BufReader::new(stdout).split(b'\n') {
-        let line = line.context("cannot read what the tests print")?;
+        let line = line.context("cannot read the output of the tests")?;
         let line = String::from_utf8_lossy(&line);
         println!("{line}");
-        if let Some(more) = result_counts(&line) {
-            tests.passed += more.passed;
-            tests.failed += more.failed;
+        if let Some(counts) = result_counts(&line) {
+            tests.passed += counts.passed;
+            tests.failed += counts.failed;
         }
     }
     let is_ok = child.wait().context("cannot wait for the tests")?.success();
@@ -250,7 +252,7 @@ pub fn counted(mut command: Command) -> Result<StageResult> {
     })
 }
 
-/// Reads `test result: ok. 12 passed; 0 failed; …`.
+/// Parses a line such as `test result: ok. 12 passed; 0 failed; …`.
 fn result_counts(line: &str) -> Option<TestCounts> {
     let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let mut counts = counts.split("; ");
@@ -259,7 +261,7 @@ fn result_counts(line: &str) -> Option<TestCounts> {
     Some(TestCounts { passed, failed })
 }
 
-/// Reads the totals of a JUnit file from its outermost element.
+/// Parses the totals of a JUnit file from its root element.
 fn junit_counts(text: &str) -> Option<TestCounts> {
     let (_, rest) = text.split_once("<testsuites ")?;
     let (attributes, _) = rest.split_once('>')?;
@@ -279,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_are_read_from_the_line_of_the_runner() {
+    fn counts_are_parsed_from_the_result_line_of_the_test_runner() {
         let line = "test result: FAILED. 12 passed; 2 failed; 0 ignored; 0 measured; 1 filtered out; finished in 0.01s";
         assert_eq!(
             result_counts(line),
@@ -292,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_read_from_the_junit_file() {
+    fn counts_are_parsed_from_the_junit_file() {
         let text = r#"<?xml version="1.0"?>
 <testsuites name="nextest-run" tests="10" failures="2" errors="1" uuid="x" time="0.1">
     <testsuite name="suite" tests="4" failures="0" errors="0"/>"#;

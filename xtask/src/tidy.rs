@@ -1,6 +1,7 @@
-//! The layout rules that no compiler knows, judged from the files that git keeps or would keep.
+//! `cargo xtask check tidy`: layout rules that the compiler does not check.
 //!
-//! Each rule is a function over paths and texts; only [`files`] and [`findings`] touch the disk.
+//! The rules apply to all files that git tracks or would add. Each rule is a function of paths and
+//! texts. Only [`files`] and [`findings`] access the file system.
 
 mod contract;
 mod cycles;
@@ -15,10 +16,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::check::Finding;
 
-/// The project's text files by their path from the root, with `/` between the parts.
+/// The text files of the project, by path relative to the root, with `/` as the separator.
 type TextFiles = BTreeMap<String, String>;
 
-/// Every file that is in git or would be added to it, as a path from the root.
+/// All files that git tracks or would add, relative to the root.
 pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
     let output = Command::new("git")
         .args([
@@ -30,7 +31,7 @@ pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
         ])
         .current_dir(root)
         .output()
-        .context("cannot start git, which knows the files of this project")?;
+        .context("cannot start git to list the files of this project")?;
     ensure!(
         output.status.success(),
         "git cannot list the files: {}",
@@ -38,7 +39,7 @@ pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
     );
     let names = String::from_utf8(output.stdout).context("a file name is not UTF-8")?;
     let paths = names.split_terminator('\0').map(PathBuf::from);
-    // A file deleted but not yet committed is still listed.
+    // git still lists a deleted file until the deletion is committed.
     Ok(paths.filter(|path| root.join(path).is_file()).collect())
 }
 
@@ -47,15 +48,15 @@ pub fn findings(root: &Path) -> Result<Vec<Finding>> {
     for path in files(root)? {
         let bytes = fs::read(root.join(&path))
             .with_context(|| format!("cannot read `{}`", path.display()))?;
-        // What is not text (a database, a component) has no rules here.
+        // The rules apply only to text files, not to databases or components.
         if let Ok(text) = String::from_utf8(bytes) {
             texts.insert(path.to_string_lossy().replace('\\', "/"), text);
         }
     }
-    Ok(judge(&texts))
+    Ok(check_texts(&texts))
 }
 
-fn judge(texts: &TextFiles) -> Vec<Finding> {
+fn check_texts(texts: &TextFiles) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in texts {
         findings.extend(forbidden_name(path));
@@ -79,18 +80,20 @@ fn forbidden_name(path: &str) -> Option<Finding> {
     let forbidden = ["utils", "helpers", "common", "misc", "manager"];
     let name = stems.into_iter().find(|stem| forbidden.contains(stem));
     let reason = match name {
-        Some(name) => format!("`{name}` says nothing about what is inside"),
-        None if path.ends_with("/mod.rs") => "many files of one name hide each other".to_owned(),
+        Some(name) => format!("the name `{name}` does not describe the contents"),
+        None if path.ends_with("/mod.rs") => {
+            "many files named `mod.rs` are hard to tell apart".to_owned()
+        }
         None => return None,
     };
-    let remedy = match name {
-        Some(_) => "name it after its one subject",
-        None => "call it by its module's name, beside the folder",
+    let help = match name {
+        Some(_) => "name it after its subject",
+        None => "name it after its module, and put it next to the folder",
     };
     Some(Finding {
         place: path.to_owned(),
         reason,
-        remedy: remedy.to_owned(),
+        help: help.to_owned(),
     })
 }
 
@@ -100,8 +103,8 @@ fn missing_module_docs(path: &str, text: &str) -> Option<Finding> {
     }
     Some(Finding {
         place: path.to_owned(),
-        reason: "the file does not open with `//!`".to_owned(),
-        remedy: "say what this room is for, and where to go next".to_owned(),
+        reason: "the file does not start with `//!`".to_owned(),
+        help: "describe the purpose of the module".to_owned(),
     })
 }
 
@@ -111,21 +114,21 @@ fn machine_path(path: &str, text: &str) -> Option<Finding> {
         .into_iter()
         .find(|machine_path| {
             text.match_indices(machine_path.as_str()).any(|(at, _)| {
-                // Only where the path begins here: a folder of that name further down is fine.
+                // Ignore a folder of this name inside another path.
                 let before = text[..at].chars().next_back();
                 !before.is_some_and(|c| c.is_alphanumeric() || "._-~*})".contains(c))
             })
         })?;
     Some(Finding {
         place: path.to_owned(),
-        reason: format!("names `{found}`, a path of one machine"),
-        remedy: "use a path within the project, or a made-up one such as `/home/dev`".to_owned(),
+        reason: format!("contains `{found}`, a path of a specific machine"),
+        help: "use a path within the project, or an example such as `/home/dev`".to_owned(),
     })
 }
 
-/// A heuristic, not a parser: a string that begins like a statement.
+/// Finds strings that begin like an SQL statement. This is a heuristic, not a parser.
 fn sql_out_of_place(path: &str, text: &str) -> Option<Finding> {
-    let homes = [
+    let allowed = [
         "runtime/store/src/",
         "runtime/pipeline/src/report",
         "runtime/pipeline/src/knowledge",
@@ -133,7 +136,7 @@ fn sql_out_of_place(path: &str, text: &str) -> Option<Finding> {
         "xtask/",
     ];
     let is_source = path.contains("src/") && !path.ends_with("tests.rs");
-    if !is_source || homes.iter().any(|home| path.starts_with(home)) {
+    if !is_source || allowed.iter().any(|prefix| path.starts_with(prefix)) {
         return None;
     }
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
@@ -150,13 +153,14 @@ fn sql_out_of_place(path: &str, text: &str) -> Option<Finding> {
     })?;
     Some(Finding {
         place: path.to_owned(),
-        reason: format!("a string begins with {keyword}, like a statement in SQL"),
-        remedy: "write SQL only in runtime/store, in report and knowledge of runtime/pipeline, and in migrations"
+        reason: format!("a string begins with {keyword}, like an SQL statement"),
+        help: "move the SQL to runtime/store, to report or knowledge in runtime/pipeline, or to migrations"
             .to_owned(),
     })
 }
 
-/// Closing a second handle on the database file drops DuckDB's lock on it.
+/// If a process opens the database file a second time and closes that handle, it loses DuckDB's
+/// lock.
 fn second_opener(path: &str, text: &str) -> Option<Finding> {
     let is_program = path.starts_with("runtime/") || path.starts_with("api/src/");
     if !is_program || path == "runtime/store/src/open.rs" {
@@ -168,8 +172,9 @@ fn second_opener(path: &str, text: &str) -> Option<Finding> {
         .find(|found| code.contains(found))?;
     Some(Finding {
         place: path.to_owned(),
-        reason: format!("has `{found}`, as if it opened the database file"),
-        remedy: "only runtime/store/src/open.rs opens it, once. Clone its connection".to_owned(),
+        reason: format!("contains `{found}`, so it probably opens the database file"),
+        help: "clone the connection of runtime/store/src/open.rs, which opens the file once"
+            .to_owned(),
     })
 }
 
@@ -179,14 +184,14 @@ fn unlisted_migrations(texts: &TextFiles) -> Vec<Finding> {
         .collect();
     texts_below(texts, "migrations/sql/")
         .filter(|(path, _)| path.ends_with(".sql"))
-        // The end of a string, since a name in prose is no entry of a list.
+        // Require the closing quote, because a name in prose is not an entry of the list.
         .filter(|(path, _)| {
             !list.contains(&format!("{}\"", path.trim_start_matches("migrations/sql/")))
         })
         .map(|(path, _)| Finding {
             place: path.clone(),
-            reason: "this migration is on disk, but no list in migrations/src has it".to_owned(),
-            remedy: "add it to the list, or delete the file if it was never released".to_owned(),
+            reason: "no list in migrations/src contains this migration".to_owned(),
+            help: "add it to the list, or delete the file if it was never released".to_owned(),
         })
         .collect()
 }
@@ -201,12 +206,12 @@ fn untested_faulty_guests(texts: &TextFiles) -> Vec<Finding> {
         .map(|(path, guest)| Finding {
             place: path.clone(),
             reason: format!("no test in tests/suite names the guest `{guest}`"),
-            remedy: "write the test that shows how this way to misbehave ends".to_owned(),
+            help: "add a test that shows the effect of this fault".to_owned(),
         })
         .collect()
 }
 
-/// Every program of the crate of faulty guests is one guest; its file name is its name.
+/// The name of a faulty guest, which is the name of its source file.
 fn faulty_guest(path: &str) -> Option<&str> {
     let rest = path.strip_prefix("processors-wasm/faulty/")?;
     let file = rest
@@ -229,20 +234,20 @@ fn texts_below<'a>(
 mod tests {
     use super::*;
 
-    /// The places that are found among these files.
+    /// The places of the findings in these files.
     fn check(files: &[(&str, &str)]) -> Vec<String> {
         let texts = files
             .iter()
             .map(|&(path, text)| (path.into(), text.into()))
             .collect();
-        judge(&texts)
+        check_texts(&texts)
             .into_iter()
             .map(|finding| finding.place)
             .collect()
     }
 
     #[test]
-    fn a_source_file_opens_with_its_docs() {
+    fn a_source_file_starts_with_module_docs() {
         assert!(check(&[("runtime/pipeline/src/scan.rs", "//! What is on disk.\n")]).is_empty());
         assert!(check(&[("runtime/host/src/bindings.rs", "// @generated\n")]).is_empty());
         assert_eq!(
@@ -252,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_say_nothing_are_found() {
+    fn generic_file_names_are_found() {
         assert_eq!(
             check(&[("api/src/utils.rs", "//! x")]),
             ["api/src/utils.rs"]
@@ -278,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn every_faulty_guest_is_named_by_a_test() {
+    fn every_faulty_guest_is_named_in_a_test() {
         let guest = ("processors-wasm/faulty/examples/loops_forever.rs", "//! x");
         assert!(
             check(&[
@@ -295,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn sql_stands_in_its_rooms_only() {
+    fn sql_is_allowed_only_in_the_listed_modules() {
         let sql = "//! x\nlet sql = \"\\\n    SELECT 1\";";
         assert_eq!(
             check(&[("api/src/cli/status.rs", sql)]),
@@ -309,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn one_room_opens_the_database() {
+    fn only_the_store_opens_the_database() {
         let open = "//! x\nlet connection = Connection::open(path);";
         let name = "//! x\nlet path = dir.join(\"system.duckdb\");";
         for text in [open, name] {
@@ -321,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_of_one_machine_is_found() {
+    fn a_path_of_a_specific_machine_is_found() {
         let machine_path = ["/wo", "rk/main"].concat();
         let text = format!("see {machine_path}");
         assert_eq!(check(&[("README.md", text.as_str())]), ["README.md"]);

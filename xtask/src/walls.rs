@@ -1,13 +1,13 @@
-//! Which crate may depend on which, judged from `cargo metadata`.
+//! `cargo xtask check walls`: checks which crates depend on which, with `cargo metadata`.
 //!
-//! A crate exists only where there is a wall, so a dependency that crosses one is a finding.
+//! Each crate is a boundary of the architecture. A dependency in the wrong direction is a finding.
 
 use cargo_metadata::{DependencyKind, Metadata};
 
 use crate::check::Finding;
 
-/// The floors of the building, the lowest first: a crate sees only floors below its own.
-const FLOORS: &[&[&str]] = &[
+/// The layers, lowest first. A crate can depend only on crates in lower layers.
+const LAYERS: &[&[&str]] = &[
     &["session-pipeline-migrations", "session-pipeline-bundle"],
     &["session-pipeline-host"],
     &["session-pipeline-store"],
@@ -16,58 +16,58 @@ const FLOORS: &[&[&str]] = &[
     &["session-pipeline"],
 ];
 
-/// The suite, a test of the harness package, looks at the whole building.
+/// The package of the suite. The suite is a test of the harness package, and can use all crates.
 const SUITE: &str = "session-pipeline-harness";
 
-/// What authors of processors should not have to compile: the harness depends on these crates only if its
-/// feature `pipeline` asks for them.
+/// The harness depends on these crates only with its feature `pipeline`, so that authors of
+/// processors do not compile them.
 const OPTIONAL_IN_HARNESS: &[&str] = &["session-pipeline-store", "session-pipeline-pipeline"];
 
-/// Crates that stay in one room, and why.
-const KEPT: &[AllowedEdge] = &[
-    AllowedEdge {
+/// External crates that only some crates of the workspace can use, with reasons.
+const RESTRICTED: &[RestrictedCrate] = &[
+    RestrictedCrate {
         prefix: "axum",
-        homes: &["session-pipeline"],
-        reason: "the pipeline knows nothing of HTTP",
+        users: &["session-pipeline"],
+        reason: "the pipeline does not depend on HTTP",
     },
-    AllowedEdge {
+    RestrictedCrate {
         prefix: "wasmtime",
-        homes: &["session-pipeline-host"],
-        reason: "the sandbox has one owner",
+        users: &["session-pipeline-host"],
+        reason: "only the sandbox uses wasmtime",
     },
-    AllowedEdge {
+    RestrictedCrate {
         prefix: "duckdb",
-        homes: &[
+        users: &[
             "session-pipeline-store",
             "session-pipeline-pipeline",
             "session-pipeline-migrations",
         ],
-        reason: "the store owns the database, and reports of the pipeline query it",
+        reason: "the store owns the database, and the reports of the pipeline query it",
     },
-    AllowedEdge {
+    RestrictedCrate {
         prefix: "libduckdb-sys",
-        homes: &[],
-        reason: "DuckDB is reached through its safe crate only",
+        users: &[],
+        reason: "use the safe crate `duckdb` instead",
     },
-    AllowedEdge {
+    RestrictedCrate {
         prefix: "reqwest",
-        homes: &["session-pipeline-pipeline"],
-        reason: "what leaves this machine goes through the room that takes secrets out",
+        users: &["session-pipeline-pipeline"],
+        reason: "the pipeline removes secrets from all outgoing requests",
     },
-    AllowedEdge {
+    RestrictedCrate {
         prefix: "memmap",
-        homes: &[],
-        reason: "a transcript cut short while it is mapped would kill the process; read it instead",
+        users: &[],
+        reason: "if a mapped transcript is truncated, the process gets a SIGBUS; read the file instead",
     },
 ];
 
-struct AllowedEdge {
+struct RestrictedCrate {
     prefix: &'static str,
-    homes: &'static [&'static str],
+    users: &'static [&'static str],
     reason: &'static str,
 }
 
-/// One line of a manifest: `from` depends on `to`.
+/// A dependency in a manifest: `from` depends on `to`.
 struct Edge {
     from: String,
     to: String,
@@ -82,8 +82,8 @@ pub fn findings(ours: &Metadata, guests: &Metadata) -> Vec<Finding> {
         .iter()
         .map(|package| package.name.to_string())
         .collect();
-    let mut findings = judge(&members, &edges(ours, guests));
-    findings.extend(judge_guests(&members, &edges(guests, guests)));
+    let mut findings = check_edges(&members, &edges(ours, guests));
+    findings.extend(check_guest_edges(&members, &edges(guests, guests)));
     findings
 }
 
@@ -106,14 +106,14 @@ fn edges(metadata: &Metadata, guests: &Metadata) -> Vec<Edge> {
     edges
 }
 
-fn judge(members: &[String], edges: &[Edge]) -> Vec<Finding> {
+fn check_edges(members: &[String], edges: &[Edge]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for member in members {
-        if member != "xtask" && floor(member).is_none() {
+        if member != "xtask" && layer(member).is_none() {
             findings.push(Finding {
                 place: member.clone(),
-                reason: "this crate has no floor, so nobody knows what it may see".to_owned(),
-                remedy: "give it one in xtask/src/walls.rs; a new crate only for a new wall"
+                reason: "this crate has no layer".to_owned(),
+                help: "add it to a layer in xtask/src/walls.rs; create a crate only for a new boundary"
                     .to_owned(),
             });
         }
@@ -123,30 +123,33 @@ fn judge(members: &[String], edges: &[Edge]) -> Vec<Finding> {
             from, to, is_dev, ..
         } = edge;
         let is_member = members.contains(to);
-        if is_member && !may_see(edge) {
+        if is_member && !is_allowed(edge) {
             findings.push(Finding {
                 place: from.clone(),
-                reason: format!("depends on `{to}`, which is not on a floor below"),
-                remedy: "move what is needed down, or turn the dependency round: api, harness, runtime, migrations".to_owned(),
+                reason: format!("depends on `{to}`, which is not in a lower layer"),
+                help: "move the shared code to a lower layer, or reverse the dependency: api, harness, runtime, migrations".to_owned(),
             });
         }
-        let is_always = !is_dev && !edge.is_optional;
-        if from == SUITE && is_always && OPTIONAL_IN_HARNESS.contains(&to.as_str()) {
+        let is_unconditional = !is_dev && !edge.is_optional;
+        if from == SUITE && is_unconditional && OPTIONAL_IN_HARNESS.contains(&to.as_str()) {
             findings.push(Finding {
                 place: from.clone(),
                 reason: format!("depends on `{to}` without the feature `pipeline`, so authors of processors compile DuckDB"),
-                remedy: "make it optional in tests/Cargo.toml, and put what uses it behind the feature".to_owned(),
+                help: "make it optional in tests/Cargo.toml, and move the code that uses it behind the feature".to_owned(),
             });
         }
-        for kept in KEPT.iter().filter(|kept| to.starts_with(kept.prefix)) {
+        for restricted in RESTRICTED
+            .iter()
+            .filter(|restricted| to.starts_with(restricted.prefix))
+        {
             let is_suite = from == SUITE && *is_dev && to == "duckdb";
-            if !kept.homes.contains(&from.as_str()) && !is_suite {
+            if !restricted.users.contains(&from.as_str()) && !is_suite {
                 findings.push(Finding {
                     place: from.clone(),
-                    reason: format!("depends on `{to}`: {}", kept.reason),
-                    remedy: match kept.homes {
-                        [] => "do without it".to_owned(),
-                        homes => format!("go through {}", homes.join(" or ")),
+                    reason: format!("depends on `{to}`: {}", restricted.reason),
+                    help: match restricted.users {
+                        [] => "remove the dependency".to_owned(),
+                        users => format!("use it through {}", users.join(" or ")),
                     },
                 });
             }
@@ -155,21 +158,21 @@ fn judge(members: &[String], edges: &[Edge]) -> Vec<Finding> {
     findings
 }
 
-fn may_see(edge: &Edge) -> bool {
+fn is_allowed(edge: &Edge) -> bool {
     if edge.from == SUITE && edge.is_dev && edge.to != "xtask" {
         return true;
     }
-    match (floor(&edge.from), floor(&edge.to)) {
+    match (layer(&edge.from), layer(&edge.to)) {
         (Some(from), Some(to)) => to < from,
         _ => false,
     }
 }
 
-fn floor(name: &str) -> Option<usize> {
-    FLOORS.iter().position(|floor| floor.contains(&name))
+fn layer(name: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&name))
 }
 
-fn judge_guests(members: &[String], edges: &[Edge]) -> Vec<Finding> {
+fn check_guest_edges(members: &[String], edges: &[Edge]) -> Vec<Finding> {
     let crossing = edges
         .iter()
         .filter(|edge| edge.is_outside_guests || members.contains(&edge.to));
@@ -177,10 +180,10 @@ fn judge_guests(members: &[String], edges: &[Edge]) -> Vec<Finding> {
         .map(|edge| Finding {
             place: format!("processors-wasm: {}", edge.from),
             reason: format!(
-                "depends on `{}`: a guest sees the sdk and the contract only",
+                "depends on `{}`, but a guest can only use the SDK and the contract",
                 edge.to
             ),
-            remedy: "say what is missing in runtime/wit, or put it into processors-wasm/sdk"
+            help: "extend the contract in runtime/wit, or move the code to processors-wasm/sdk"
                 .to_owned(),
         })
         .collect()
@@ -207,93 +210,93 @@ mod tests {
         }
     }
 
-    fn is_legal(edge: Edge) -> bool {
-        let mut members: Vec<String> = FLOORS.concat().iter().map(|&name| name.into()).collect();
+    fn passes(edge: Edge) -> bool {
+        let mut members: Vec<String> = LAYERS.concat().iter().map(|&name| name.into()).collect();
         members.push("xtask".into());
-        judge(&members, &[edge]).is_empty()
+        check_edges(&members, &[edge]).is_empty()
     }
 
     #[test]
-    fn a_crate_sees_the_floors_below_it_and_none_above() {
-        assert!(is_legal(edge(
+    fn a_crate_can_depend_only_on_lower_layers() {
+        assert!(passes(edge(
             "session-pipeline",
             "session-pipeline-pipeline"
         )));
-        assert!(is_legal(edge(
-            "session-pipeline",
-            "session-pipeline-harness"
-        )));
-        assert!(is_legal(edge(
+        assert!(passes(edge("session-pipeline", "session-pipeline-harness")));
+        assert!(passes(edge(
             "session-pipeline-pipeline",
             "session-pipeline-migrations"
         )));
-        assert!(!is_legal(edge(
+        assert!(!passes(edge(
             "session-pipeline-pipeline",
             "session-pipeline-harness"
         )));
-        assert!(!is_legal(dev_edge(
+        assert!(!passes(dev_edge(
             "session-pipeline-pipeline",
             "session-pipeline-harness"
         )));
-        assert!(!is_legal(edge(
+        assert!(!passes(edge(
             "session-pipeline-migrations",
             "session-pipeline-bundle"
         )));
     }
 
     #[test]
-    fn only_the_suite_sees_everything() {
-        assert!(is_legal(dev_edge(
+    fn only_the_suite_can_depend_on_every_crate() {
+        assert!(passes(dev_edge(
             "session-pipeline-harness",
             "session-pipeline"
         )));
-        assert!(!is_legal(edge(
+        assert!(!passes(edge(
             "session-pipeline-harness",
             "session-pipeline"
         )));
-        assert!(is_legal(dev_edge("session-pipeline-harness", "duckdb")));
-        assert!(!is_legal(edge("session-pipeline-harness", "duckdb")));
+        assert!(passes(dev_edge("session-pipeline-harness", "duckdb")));
+        assert!(!passes(edge("session-pipeline-harness", "duckdb")));
     }
 
     #[test]
-    fn the_harness_needs_the_database_only_for_a_feature() {
+    fn the_harness_depends_on_the_database_only_with_its_feature() {
         let store = || edge("session-pipeline-harness", "session-pipeline-store");
-        assert!(!is_legal(store()));
-        assert!(is_legal(Edge {
+        assert!(!passes(store()));
+        assert!(passes(Edge {
             is_optional: true,
             ..store()
         }));
-        assert!(is_legal(edge(
+        assert!(passes(edge(
             "session-pipeline-harness",
             "session-pipeline-host"
         )));
     }
 
     #[test]
-    fn nobody_sees_xtask_and_xtask_sees_nobody() {
-        assert!(!is_legal(dev_edge("session-pipeline-harness", "xtask")));
-        assert!(!is_legal(edge("session-pipeline", "xtask")));
-        assert!(!is_legal(edge("xtask", "session-pipeline-migrations")));
-        assert!(is_legal(edge("xtask", "clap")));
+    fn xtask_and_the_other_crates_do_not_depend_on_each_other() {
+        assert!(!passes(dev_edge("session-pipeline-harness", "xtask")));
+        assert!(!passes(edge("session-pipeline", "xtask")));
+        assert!(!passes(edge("xtask", "session-pipeline-migrations")));
+        assert!(passes(edge("xtask", "clap")));
     }
 
     #[test]
-    fn kept_crates_stay_at_home() {
-        assert!(is_legal(edge("session-pipeline", "axum")));
-        assert!(!is_legal(edge("session-pipeline-pipeline", "axum-extra")));
-        assert!(is_legal(edge("session-pipeline-host", "wasmtime-wasi")));
-        assert!(!is_legal(dev_edge("session-pipeline-harness", "wasmtime")));
-        assert!(!is_legal(edge("session-pipeline", "reqwest")));
-        assert!(!is_legal(edge("session-pipeline-pipeline", "memmap2")));
+    fn restricted_crates_are_limited_to_their_users() {
+        assert!(passes(edge("session-pipeline", "axum")));
+        assert!(!passes(edge("session-pipeline-pipeline", "axum-extra")));
+        assert!(passes(edge("session-pipeline-host", "wasmtime-wasi")));
+        assert!(!passes(dev_edge("session-pipeline-harness", "wasmtime")));
+        assert!(!passes(edge("session-pipeline", "reqwest")));
+        assert!(!passes(edge("session-pipeline-pipeline", "memmap2")));
     }
 
     #[test]
-    fn a_crate_without_a_floor_is_found() {
-        assert_eq!(judge(&["session-pipeline-extra".into()], &[]).len(), 1);
+    fn a_crate_without_a_layer_is_found() {
+        assert_eq!(
+            check_edges(&["session-pipeline-extra".into()], &[]).len(),
+            1
+        );
     }
 
     #[test]
-    fn a_guest_sees_no_crate_of_the_root() {
+    fn a_guest_cannot_depend_on_crates_outside_its_workspace() {
         let members = ["session-pipeline-pipeline".to_owned()];
         let sdk = edge("session-pipeline-usage", "session-pipeline-processor");
         let runtime = edge("session-pipeline-usage", "session-pipeline-pipeline");
@@ -301,7 +304,7 @@ mod tests {
             is_outside_guests: true,
             ..edge("session-pipeline-usage", "x")
         };
-        assert!(judge_guests(&members, &[sdk]).is_empty());
-        assert_eq!(judge_guests(&members, &[runtime, elsewhere]).len(), 2);
+        assert!(check_guest_edges(&members, &[sdk]).is_empty());
+        assert_eq!(check_guest_edges(&members, &[runtime, elsewhere]).len(), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! Where things lie, and how cargo and other programs are called.
+//! The paths of the workspace, and calls of cargo and other programs.
 
 use std::env;
 use std::ffi::OsStr;
@@ -8,7 +8,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use anyhow::{Context, Result, ensure};
 use cargo_metadata::{Metadata, MetadataCommand};
 
-/// The clone we stand in.
+/// The clone that contains this crate.
 pub struct Workspace {
     pub root: PathBuf,
     /// Follows `CARGO_TARGET_DIR` and cargo's configuration.
@@ -18,10 +18,11 @@ pub struct Workspace {
 
 impl Workspace {
     pub fn find() -> Result<Self> {
-        let xtask_dir = env::var_os("CARGO_MANIFEST_DIR").context("start it as `cargo xtask`")?;
+        let xtask_dir = env::var_os("CARGO_MANIFEST_DIR")
+            .context("CARGO_MANIFEST_DIR is not set; run `cargo xtask`")?;
         let root = Path::new(&xtask_dir)
             .parent()
-            .context("the xtask crate has no folder above it")?
+            .context("the folder of the xtask crate has no parent")?
             .to_owned();
         let metadata = metadata(&root.join("Cargo.toml"))?;
         Ok(Self {
@@ -31,16 +32,17 @@ impl Workspace {
         })
     }
 
-    /// A cargo command in the root of the workspace.
+    /// Returns a cargo command that runs in the root of the workspace.
     pub fn cargo<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(cargo_path());
         command.args(args).current_dir(&self.root);
-        forget_this_crate(&mut command);
+        remove_crate_variables(&mut command);
         command
     }
 
-    /// A cargo command for the guests, compiled for this machine so that their own tests can run.
-    /// The target dir is their own: two workspaces in one would wait for each other's lock.
+    /// Returns a cargo command for the guests, compiled for this machine so that their tests can
+    /// run. It has a separate target directory, because two workspaces in one would wait for its
+    /// lock.
     pub fn guest_cargo(&self, subcommand: &str) -> Command {
         let mut command = self.cargo([subcommand, "--manifest-path"]);
         command.arg(self.guest_manifest()).env(
@@ -54,13 +56,14 @@ impl Workspace {
         self.root.join("processors-wasm/Cargo.toml")
     }
 
-    /// The program, as `cargo build --workspace` leaves it.
+    /// The program that `cargo build --workspace` builds.
     pub fn program(&self) -> PathBuf {
         let file_name = format!("session-pipeline{}", env::consts::EXE_SUFFIX);
         self.target_dir.join("debug").join(file_name)
     }
 
-    /// The program on that data dir, without what this person has set for a service of theirs.
+    /// Returns a command for the program with this data directory, without the environment
+    /// variables of a service of the developer.
     pub fn program_on(&self, data_dir: &Path) -> Command {
         let mut command = Command::new(self.program());
         for name in [
@@ -74,15 +77,17 @@ impl Workspace {
         command
     }
 
-    /// Builds what both `run` and the tests use.
-    /// Always the whole workspace: with fewer packages cargo would choose other features for shared
-    /// dependencies, and compile DuckDB's or wasmtime's crates a second time.
+    /// Builds the workspace. Returns whether the build succeeded.
+    ///
+    /// It always builds the whole workspace: for fewer packages, cargo selects other features of
+    /// shared dependencies, and compiles the crates of DuckDB or wasmtime again.
     pub fn build(&self) -> Result<bool> {
         status(self.cargo(["build", "--workspace"])).map(|status| status.success())
     }
 }
 
-/// Describes the packages of a workspace, without their dependencies and without the network.
+/// Reads the metadata of the packages of a workspace, without their dependencies and without
+/// network access.
 pub fn metadata(manifest: &Path) -> Result<Metadata> {
     ensure!(manifest.is_file(), "`{}` is missing", manifest.display());
     MetadataCommand::new()
@@ -93,9 +98,9 @@ pub fn metadata(manifest: &Path) -> Result<Metadata> {
         .with_context(|| format!("cargo cannot describe `{}`", manifest.display()))
 }
 
-/// What `cargo run` says about this crate must not reach the next cargo, or build scripts that look
-/// at it run again.
-pub fn forget_this_crate(command: &mut Command) {
+/// Removes the variables that `cargo run` sets for this crate. A nested cargo would inherit them,
+/// and build scripts that depend on them would run again.
+pub fn remove_crate_variables(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_")
@@ -107,14 +112,14 @@ pub fn forget_this_crate(command: &mut Command) {
     }
 }
 
-/// Runs a command whose output streams through.
+/// Runs a command. Its output goes to the terminal.
 pub fn status(mut command: Command) -> Result<ExitStatus> {
     command
         .status()
         .with_context(|| format!("cannot start `{}`", command.get_program().display()))
 }
 
-/// Runs a command, and gives what it prints; what it says besides streams through.
+/// Runs a command and returns its standard output. Its standard error goes to the terminal.
 pub fn output(mut command: Command) -> Result<String> {
     let output = command
         .stderr(Stdio::inherit())
@@ -123,7 +128,7 @@ pub fn output(mut command: Command) -> Result<String> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(
         output.status.success(),
-        "`{}` ended with {}: {text}",
+        "`{}` exited with {}: {text}",
         command.get_program().display(),
         output.status
     );

@@ -10,6 +10,8 @@ use session_pipeline_bundle::kit::{Language, ProjectFile, Steps};
 use session_pipeline_host::fault::printable;
 use session_pipeline_host::manifest::check_name;
 
+use crate::shipped::SHIPPED;
+
 use super::{CommandFailure, Exit, GlobalArgs, print, print_json};
 
 /// The package that a project in Rust depends on: in one lock file no other may bear its name.
@@ -78,7 +80,7 @@ pub(super) fn new(global: &GlobalArgs, arguments: &NewArgs) -> Result<Exit, Comm
 
 fn check(name: &str) -> Result<(), CommandFailure> {
     check_name(name).map_err(|error| CommandFailure::wrong_use(error.to_string()))?;
-    if super::shipped().iter().any(|shipped| shipped.name == name) {
+    if SHIPPED.iter().any(|shipped| shipped.name == name) {
         return Err(CommandFailure::wrong_use(format!(
             "`{name}` is a processor that ships with this program; take another name"
         )));

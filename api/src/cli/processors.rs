@@ -69,7 +69,7 @@ fn list(global: &GlobalArgs) -> Result<Exit, CommandFailure> {
     for file in &listed.refused_files {
         hint(&refused(file));
     }
-    let known = super::registry().known_names();
+    let known = super::registry().names();
     for name in config.processors.keys() {
         let is_known = known.contains(name) || processors.iter().any(|known| known.name == *name);
         if !is_known {

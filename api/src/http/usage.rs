@@ -123,7 +123,9 @@ pub(super) async fn report(
                 serde_json::to_vec(&report)
             }
             None => {
-                let report = store.map(|store| report::tools(store, &prices, days, clock));
+                let report = store.map(|store| {
+                    report::tools(store, &prices, report::ToolGrouping::Tool, days, clock)
+                });
                 let report = report.transpose()?.flatten().unwrap_or_else(|| {
                     nothing();
                     UsageReport::empty("tool", now)

@@ -1,8 +1,9 @@
 //! Lists the shell commands of an agent that can destroy work or weaken a machine.
 //!
-//! It reads the calls of the tool `Bash`. Words are split at white space, and commands at `;`, `&`, `|` and line
-//! ends. It is no shell: it does not expand variables, and it does not see commands inside quotes or scripts.
-//! Use it to find sessions worth a look. It does not prove that a session is harmless.
+//! It reads calls of the tool `Bash`. It splits command lines at `;`, `&`, `|` and line ends, and
+//! commands at white space. It is not a shell: it does not expand variables, and it does not find
+//! commands inside quotes or scripts. Use it to find sessions to review. It does not prove that a
+//! session is harmless.
 
 use session_pipeline_processor::{
     Manifest, Processor, Session, Settings, Summary, Timestamp, export, rows,
@@ -11,11 +12,11 @@ use session_pipeline_processor::{
 /// Increase this when the same transcript produces different rows than before.
 pub const VERSION: u32 = 1;
 
-/// How much of a command is stored.
+/// Maximum number of characters stored per command.
 const COMMAND_CHARS_MAX: usize = 500;
 
 rows! {
-    /// One command that matches a rule. A command that matches two rules is two rows.
+    /// A command that matches a rule. A command that matches two rules has two rows.
     pub struct RiskyCommand in "commands" {
         line: u64,
         tool_use_id: Option<String>,
@@ -25,7 +26,7 @@ rows! {
     }
 }
 
-/// The processor.
+/// Finds risky shell commands.
 pub struct RiskyCommands;
 
 export!(RiskyCommands);
@@ -66,7 +67,7 @@ impl Processor for RiskyCommands {
     }
 }
 
-/// A rule judges one simple command: its words, and whether its input comes from the command before it.
+/// Whether a simple command is risky. `is_piped`: its input is the output of the previous command.
 type Rule = fn(words: &[&str], is_piped: bool) -> bool;
 
 /// All rules by name.
@@ -96,7 +97,7 @@ const RULES: [(&str, Rule); 6] = [
     }),
 ];
 
-/// Returns the rules that a command line breaks, each once.
+/// Returns the names of the rules that a command line breaks, without duplicates.
 pub fn broken_rules(line: &str) -> Vec<&'static str> {
     let mut broken = Vec::new();
     let mut is_piped = false;
@@ -113,13 +114,13 @@ pub fn broken_rules(line: &str) -> Vec<&'static str> {
                 }
             }
         }
-        // Between the two bars of `||` is an empty command, which pipes nothing.
+        // `||` is split into two parts. The command between the bars is empty and is not a pipe.
         is_piped = part.ends_with('|') && !words.is_empty();
     }
     broken
 }
 
-/// `sudo` and variables stand in front of the command that counts.
+/// Whether a word can precede the command: `sudo` or a variable assignment.
 fn is_prefix(word: &str) -> bool {
     let is_variable = word.split_once('=').is_some_and(|(name, _)| {
         !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
@@ -127,7 +128,7 @@ fn is_prefix(word: &str) -> bool {
     word == "sudo" || is_variable
 }
 
-/// Whether a flag is present: alone, among others (`-rf`), or in its long form.
+/// Whether a flag is present, in its short form (`-f` or combined, `-rf`) or its long form.
 fn has_flag(words: &[&str], short: char, long: &str) -> bool {
     words.iter().any(|word| {
         let is_short = word.starts_with('-') && !word.starts_with("--");
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_may_break_several_rules() {
+    fn a_line_can_break_several_rules() {
         assert_eq!(
             broken_rules("git reset --hard\nrm -rf target; rm -rf dist"),
             ["discard-changes", "recursive-delete"]

@@ -1,4 +1,5 @@
-//! The component, run by the host as in production: its rows, its limits and the laws of the contract.
+//! Runs the component in the host as in production, and checks its rows, its memory and the laws of
+//! the contract.
 
 use std::sync::LazyLock;
 
@@ -25,7 +26,7 @@ fn commands_that_break_a_rule_become_rows() {
 }
 
 #[test]
-fn little_memory_is_enough() {
+fn a_large_session_fits_in_four_mebibytes() {
     let limits = Limits {
         memory_bytes_max: 4 << 20,
         ..Limits::default()
@@ -36,7 +37,7 @@ fn little_memory_is_enough() {
 }
 
 #[test]
-fn the_laws_of_the_contract_hold() {
+fn the_processor_obeys_the_laws_of_the_contract() {
     let options = Options {
         cases: 16,
         ..Options::default()

@@ -1,8 +1,9 @@
 //! Lists the tickets that a session is about, so that sessions can be found by ticket id.
 //!
-//! A ticket is mentioned in what the user types (`fix PAY-1042`) or in the name of the git branch
-//! (`feature/pay-1042-retries`). By default, every id of the form `LETTERS-DIGITS` counts, except names of
-//! standards such as `UTF-8`. The setting `projects` (`"PAY,OPS"`) restricts it to some projects.
+//! It finds ticket ids in prompts (`fix PAY-1042`) and in the name of the git branch
+//! (`feature/pay-1042-retries`). By default, it finds every id of the form `LETTERS-DIGITS`, except
+//! names of standards such as `UTF-8`. The setting `projects` (`"PAY,OPS"`) restricts it to some
+//! projects.
 
 use session_pipeline_processor::transcript::prompts::{is_prompt, typed_text};
 use session_pipeline_processor::{
@@ -12,13 +13,13 @@ use session_pipeline_processor::{
 /// Increase this when the same transcript produces different rows than before.
 pub const VERSION: u32 = 1;
 
-/// Prefixes that look like projects and name standards.
+/// Prefixes that look like project names, but are names of standards.
 const STANDARDS: [&str; 8] = ["AES", "CVE", "HTTP", "ISO", "RFC", "SHA", "TLS", "UTF"];
 const PROJECT_CHARS_MAX: usize = 10;
 const NUMBER_DIGITS_MAX: usize = 8;
 
 rows! {
-    /// One mention of a ticket.
+    /// A mention of a ticket.
     pub struct Mention in "mentions" {
         line: u64,
         ticket: String,
@@ -28,7 +29,7 @@ rows! {
     }
 }
 
-/// The processor.
+/// Finds mentions of tickets.
 pub struct TicketSessions;
 
 export!(TicketSessions);
@@ -54,7 +55,7 @@ impl Processor for TicketSessions {
                 });
                 count += 1;
             };
-            // Every line repeats the branch. Only a change is a mention.
+            // Every line contains the branch. Only a change of the branch is a mention.
             if let Some(name) = entry.git_branch.filter(|name| *name != branch.as_str()) {
                 branch = name.decode().into_owned();
                 for ticket in tickets(&branch.to_ascii_uppercase(), &projects) {
@@ -71,11 +72,11 @@ impl Processor for TicketSessions {
     }
 }
 
-/// Which projects count.
+/// The projects whose tickets are found.
 pub enum Projects {
-    /// Every prefix, except the names of standards.
+    /// All projects, except names of standards.
     All,
-    /// These only.
+    /// Only these projects.
     Only(Vec<String>),
 }
 
@@ -95,7 +96,7 @@ impl Projects {
     }
 }
 
-/// Returns the ticket ids in a text, each once, in the order of their first mention.
+/// Returns the ticket ids in a text, without duplicates, in order of first mention.
 pub fn tickets(text: &str, projects: &Projects) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-') {
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_branch_may_continue_after_the_id() {
+    fn a_branch_name_can_continue_after_the_id() {
         assert_eq!(
             tickets("FEATURE/PAY-1042-RETRIES", &Projects::All),
             ["PAY-1042"]

@@ -1,11 +1,11 @@
-//! Days in UTC as people write them, for the bounds of reports and prices.
+//! Days as people write them, for the bounds of reports and prices.
 
 use std::fmt;
 use std::str::FromStr;
 
 use jiff::civil::Date;
 
-/// A day in UTC.
+/// A day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Day(pub(crate) Date);
 
@@ -13,6 +13,13 @@ pub struct Day(pub(crate) Date);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a day; expected a value like 2026-01-31")]
 pub struct InvalidDay;
+
+impl Day {
+    /// The day as a date.
+    pub fn date(self) -> Date {
+        self.0
+    }
+}
 
 impl FromStr for Day {
     type Err = InvalidDay;

@@ -21,7 +21,7 @@ pub use file::{ConfigError, ConfigOverrides, FilePosition};
 pub use keys::{ConfigKey, ConfigValueKind, config_keys};
 pub use llm::{LlmConfig, Provider, StructuredOutput};
 pub use network::{InvalidNetwork, IpNetwork};
-pub use variables::{VARIABLES, Variables};
+pub use variables::{Variables, variable_names};
 
 use session_pipeline_host::limits::{Compiler, Limits};
 use session_pipeline_store::StoreOptions;

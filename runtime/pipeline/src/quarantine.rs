@@ -106,11 +106,7 @@ fn check_names(
     now: UtcMicros,
 ) -> Result<(), QuarantineError> {
     if let Some(processor) = &which.processor {
-        match registry.check_before_examination(processor, config) {
-            // Sessions from the time when it was installed can still be in quarantine.
-            Ok(()) | Err(RegistryError::NotInstalled { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        registry.check_before_examination(processor, config)?;
     }
     if let Some(session) = &which.session {
         listing::show(config, registry, store, session, now)?;

@@ -27,7 +27,7 @@ use session_pipeline_store::{ComponentRecord, Store, StoreError};
 
 use crate::config::Config;
 use crate::report;
-use crate::shipped::{ShippedProcessor, VERIFICATION};
+use crate::shipped::ShippedProcessor;
 
 use listing::ProcessorOrigin;
 use loader::{Compiling, LoadedProcessor, Loader};
@@ -43,14 +43,6 @@ pub enum RegistryError {
         name: String,
         /// The known names, separated by commas.
         known: String,
-    },
-    /// The program knows the name, but its component is not installed.
-    #[error("the processor `{name}` is not installed; installed processors: {installed}")]
-    NotInstalled {
-        /// The requested name.
-        name: String,
-        /// The installed names, separated by commas.
-        installed: String,
     },
     /// A file with this name was rejected.
     #[error("the processor `{name}` is unavailable: `{file}` was rejected: {reason}")]
@@ -90,10 +82,7 @@ impl RegistryError {
     /// model.
     pub fn is_rejection(&self) -> bool {
         match self {
-            Self::Unknown { .. }
-            | Self::NotInstalled { .. }
-            | Self::Rejected { .. }
-            | Self::NeedsModel { .. } => true,
+            Self::Unknown { .. } | Self::Rejected { .. } | Self::NeedsModel { .. } => true,
             Self::Unavailable { .. } | Self::Store(_) => false,
         }
     }
@@ -131,20 +120,10 @@ impl Registry {
         }
     }
 
-    /// The names of all processors that have a component, sorted.
+    /// The names of all processors, sorted.
     pub fn names(&self) -> Vec<String> {
-        self.names_and(None)
-    }
-
-    /// All names with a health check and a job, sorted. Includes known processors that are not
-    /// installed.
-    pub fn known_names(&self) -> Vec<String> {
-        self.names_and(Some(VERIFICATION))
-    }
-
-    fn names_and(&self, more: Option<&str>) -> Vec<String> {
-        let shipped = self.shipped.iter().map(|(shipped, _)| shipped.name);
-        let names = shipped.chain(more).map(str::to_owned);
+        let names = self.shipped.iter().map(|(shipped, _)| shipped.name);
+        let names = names.map(str::to_owned);
         let mut names: Vec<String> = names.chain(self.plan().running.keys().cloned()).collect();
         names.sort_unstable();
         names.dedup();
@@ -158,10 +137,11 @@ impl Registry {
 
     /// Whether the name belongs to the program, so that no file can use it.
     fn is_taken(&self, name: &str) -> bool {
-        name == VERIFICATION || self.shipped(name).is_some()
+        self.shipped(name).is_some()
     }
 
-    fn shipped(&self, name: &str) -> Option<&(ShippedProcessor, String)> {
+    /// The shipped processor with this name.
+    pub(crate) fn shipped(&self, name: &str) -> Option<&(ShippedProcessor, String)> {
         let mut shipped = self.shipped.iter();
         shipped.find(|(shipped, _)| shipped.name == name)
     }
@@ -175,12 +155,6 @@ impl Registry {
             let digest = running.component.digest.clone();
             return Ok((ComponentSource::Dropped(running.clone()), digest));
         }
-        if name == VERIFICATION {
-            return Err(RegistryError::NotInstalled {
-                name: name.to_owned(),
-                installed: self.names().join(", "),
-            });
-        }
         let (name, file) = (printable(name), printable(&format!("{name}.wasm")));
         let refused = plan.rejected.iter().find(|refused| refused.file == file);
         Err(match refused {
@@ -191,7 +165,7 @@ impl Registry {
             },
             None => RegistryError::Unknown {
                 name,
-                known: self.known_names().join(", "),
+                known: self.names().join(", "),
             },
         })
     }

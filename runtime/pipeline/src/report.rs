@@ -12,9 +12,11 @@ mod prices;
 mod read;
 mod rollups;
 mod views;
+mod zone;
 
 use std::collections::BTreeMap;
 
+use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
@@ -30,10 +32,14 @@ pub(crate) use views::register;
 /// The grouping of a report's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportGrouping {
-    /// Days, in UTC.
+    /// Days.
     Day,
-    /// Months, in UTC.
+    /// Weeks, by their Mondays.
+    Week,
+    /// Months.
     Month,
+    /// Hours of the week.
+    Hour,
     /// Sessions, by id. Copied messages count only in the first one.
     Session,
     /// Users.
@@ -42,34 +48,92 @@ pub enum ReportGrouping {
     Model,
     /// Repositories, or the working directories of agents.
     Project,
+    /// Git branches.
+    Branch,
+    /// Pull requests. A message belongs to the one that its session linked next.
+    PullRequest,
+    /// The main conversation, sub-agents, or auxiliary requests of the agent.
+    Source,
+    /// Types of sub-agents.
+    AgentType,
+    /// Skills that caused the request.
+    Skill,
+    /// Plugins that caused the request.
+    Plugin,
+    /// MCP servers that caused the request.
+    McpServer,
+    /// The effort that the request asked for.
+    Effort,
+    /// How the agent was started: command line, SDK, desktop and others.
+    Entrypoint,
 }
 
 impl ReportGrouping {
     /// All groupings.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 17] = [
         Self::Day,
+        Self::Week,
         Self::Month,
+        Self::Hour,
         Self::Session,
         Self::User,
         Self::Model,
         Self::Project,
+        Self::Branch,
+        Self::PullRequest,
+        Self::Source,
+        Self::AgentType,
+        Self::Skill,
+        Self::Plugin,
+        Self::McpServer,
+        Self::Effort,
+        Self::Entrypoint,
     ];
 
     /// The name of the key field in a row.
     pub fn key(self) -> &'static str {
         match self {
             Self::Day => "day",
+            Self::Week => "week",
             Self::Month => "month",
+            Self::Hour => "hour",
             Self::Session => "session",
             Self::User => "user",
             Self::Model => "model",
             Self::Project => "project",
+            Self::Branch => "branch",
+            Self::PullRequest => "pull_request",
+            Self::Source => "source",
+            Self::AgentType => "agent_type",
+            Self::Skill => "skill",
+            Self::Plugin => "plugin",
+            Self::McpServer => "mcp_server",
+            Self::Effort => "effort",
+            Self::Entrypoint => "entrypoint",
         }
     }
 }
 
-/// The days of a report, in UTC and inclusive. A message belongs to the day of its first
-/// appearance.
+/// The grouping of a report on calls of tools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToolGrouping {
+    /// Tools, by name.
+    Tool,
+    /// MCP servers. Other tools are excluded.
+    McpServer,
+}
+
+impl ToolGrouping {
+    /// The name of the key field in a row.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Tool => "tool",
+            Self::McpServer => "mcp_server",
+        }
+    }
+}
+
+/// The days of a report, inclusive. A message belongs to the day of its first appearance.
 ///
 /// With either bound, messages without a timestamp are excluded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +142,42 @@ pub struct DayRange {
     pub since: Option<Day>,
     /// The last day.
     pub until: Option<Day>,
+}
+
+/// What a report includes, and how many rows it has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReportFilter {
+    /// The days.
+    pub days: DayRange,
+    /// The time zone of days, weeks, months and hours.
+    pub zone: TimeZone,
+    /// Only this user.
+    pub user: Option<String>,
+    /// Only this project.
+    pub project: Option<String>,
+    /// Only this model.
+    pub model: Option<String>,
+    /// Maximum number of rows. The most expensive come first.
+    pub top: Option<u64>,
+}
+
+impl From<DayRange> for ReportFilter {
+    fn from(days: DayRange) -> Self {
+        Self {
+            days,
+            zone: TimeZone::UTC,
+            user: None,
+            project: None,
+            model: None,
+            top: None,
+        }
+    }
+}
+
+impl Default for ReportFilter {
+    fn default() -> Self {
+        DayRange::default().into()
+    }
 }
 
 /// Maximum number of models without a price that a report lists. Transcripts can contain any
@@ -107,14 +207,29 @@ pub struct UsageTotals {
     pub messages: i64,
     /// Number of distinct session ids.
     pub sessions: i64,
+    /// Web searches by the API, which are billed in addition to tokens.
+    #[serde(default)]
+    pub web_searches: i64,
+    /// Messages whose final output count was never written.
+    #[serde(default)]
+    pub open_messages: i64,
+    /// Messages without a price.
+    #[serde(default)]
+    pub unpriced_messages: i64,
+    /// Runs of sub-agents without a transcript. Their tokens are in no other count.
+    #[serde(default)]
+    pub unrecorded_runs: i64,
+    /// The tokens of these runs as their results report them.
+    #[serde(default)]
+    pub unrecorded_tokens: i64,
 }
 
 /// Calls of a tool and their failures. Each call counts once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ToolCalls {
     /// Number of calls.
     pub calls: i64,
-    /// Number of failed calls. The following four fields break it down.
+    /// Number of failed calls.
     pub errors: i64,
     /// The tool reported an error.
     pub tool_errors: i64,
@@ -124,6 +239,16 @@ pub struct ToolCalls {
     pub rejected: i64,
     /// The call was canceled because another call of the same message failed.
     pub siblings_failed: i64,
+    /// Failed calls by class, including the four classes above.
+    #[serde(default)]
+    pub errors_by_class: BTreeMap<String, i64>,
+    /// Half of the calls took at most this many milliseconds from call to result, within 5 %.
+    /// `None` if no result has a time.
+    #[serde(default)]
+    pub p50_ms: Option<f64>,
+    /// 95 % of the calls took at most this many milliseconds, within 5 %.
+    #[serde(default)]
+    pub p95_ms: Option<f64>,
     /// Number of distinct session ids.
     pub sessions: i64,
 }
@@ -147,8 +272,10 @@ pub struct UsageReport<Figures = UsageTotals> {
     pub as_of: UtcMicros,
     /// Sums over all messages of these days, independent of the grouping.
     pub totals: UsageTotals,
-    /// The rows, sorted by key.
+    /// The rows, sorted by key, or by cost if their number is limited.
     pub rows: Vec<ReportRow<Figures>>,
+    /// Number of rows beyond the limit.
+    pub omitted_rows: u64,
 }
 
 impl<Figures> UsageReport<Figures> {
@@ -164,6 +291,7 @@ impl<Figures> UsageReport<Figures> {
             as_of,
             totals,
             rows: Vec::new(),
+            omitted_rows: 0,
         }
     }
 }
@@ -179,6 +307,8 @@ impl<Figures: DeserializeOwned> UsageReport<Figures> {
             as_of: String,
             totals: Box<RawValue>,
             rows: Vec<Box<RawValue>>,
+            #[serde(default)]
+            omitted_rows: u64,
         }
         let raw: Raw = serde_json::from_str(text)?;
         let row = |raw: Box<RawValue>| -> serde_json::Result<ReportRow<Figures>> {
@@ -194,6 +324,7 @@ impl<Figures: DeserializeOwned> UsageReport<Figures> {
             as_of: raw.as_of.parse().map_err(serde::de::Error::custom)?,
             totals: serde_json::from_str(raw.totals.get())?,
             rows: raw.rows.into_iter().map(row).collect::<Result<_, _>>()?,
+            omitted_rows: raw.omitted_rows,
         })
     }
 }
@@ -215,10 +346,11 @@ impl<Figures: Serialize> Serialize for UsageReport<Figures> {
                 figures: &row.totals,
             })
             .collect();
-        let mut report = serializer.serialize_struct("Report", 3)?;
+        let mut report = serializer.serialize_struct("Report", 4)?;
         report.serialize_field("as_of", &self.as_of.to_string())?;
         report.serialize_field("totals", &self.totals)?;
         report.serialize_field("rows", &rows)?;
+        report.serialize_field("omitted_rows", &self.omitted_rows)?;
         report.end()
     }
 }

@@ -147,7 +147,7 @@ pub fn cadences(pipeline: &Pipeline) -> Vec<(String, Option<Duration>)> {
     if let Err(error) = registry.check_folder(config, Some(pipeline.store()), now) {
         tracing::warn!(%error, "cannot check the folder of processors");
     }
-    let names = registry.known_names().into_iter();
+    let names = registry.names().into_iter();
     names
         .map(|name| {
             let cadence = match registry.cadence(&name) {

@@ -1,4 +1,5 @@
-//! Whatever stands in the file: what is refused, by its name, and what wins.
+//! Property tests: invalid values in a file are rejected by key, and sources have the documented
+//! precedence.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,9 +11,9 @@ use session_pipeline_pipeline::config::{Config, ConfigOverrides, ConfigValueKind
 
 use super::check;
 
-/// A value that no key of this kind may have.
+/// A value that is invalid for every key of this kind.
 fn bad_value(kind: ConfigValueKind) -> BoxedStrategy<String> {
-    let everywhere = || {
+    let always_invalid = || {
         prop::sample::select(vec![
             "\"\"",
             "[]",
@@ -31,7 +32,7 @@ fn bad_value(kind: ConfigValueKind) -> BoxedStrategy<String> {
     let negative = (i64::MIN..0).prop_map(|number| number.to_string());
     match kind {
         ConfigValueKind::Count => prop_oneof![
-            everywhere(),
+            always_invalid(),
             nonsense,
             negative,
             Just("true".to_owned()),
@@ -39,7 +40,7 @@ fn bad_value(kind: ConfigValueKind) -> BoxedStrategy<String> {
         ]
         .boxed(),
         ConfigValueKind::Size => prop_oneof![
-            everywhere(),
+            always_invalid(),
             nonsense,
             negative,
             Just("true".to_owned()),
@@ -50,7 +51,7 @@ fn bad_value(kind: ConfigValueKind) -> BoxedStrategy<String> {
         ]
         .boxed(),
         ConfigValueKind::Time => prop_oneof![
-            everywhere(),
+            always_invalid(),
             nonsense,
             negative,
             any::<u32>().prop_map(|number| number.to_string()),
@@ -60,10 +61,10 @@ fn bad_value(kind: ConfigValueKind) -> BoxedStrategy<String> {
         ]
         .boxed(),
         ConfigValueKind::Flag => {
-            prop_oneof![everywhere(), nonsense, negative, Just("1".to_owned())].boxed()
+            prop_oneof![always_invalid(), nonsense, negative, Just("1".to_owned())].boxed()
         }
         ConfigValueKind::Schedule => prop_oneof![
-            everywhere(),
+            always_invalid(),
             nonsense,
             negative,
             Just("true".to_owned()),
@@ -72,7 +73,7 @@ fn bad_value(kind: ConfigValueKind) -> BoxedStrategy<String> {
         ]
         .boxed(),
         ConfigValueKind::Path => prop_oneof![
-            everywhere(),
+            always_invalid(),
             negative,
             Just("true".to_owned()),
             Just("\"~/x\"".to_owned()),
@@ -80,7 +81,7 @@ fn bad_value(kind: ConfigValueKind) -> BoxedStrategy<String> {
         ]
         .boxed(),
         ConfigValueKind::Text => prop_oneof![
-            everywhere(),
+            always_invalid(),
             negative,
             Just("true".to_owned()),
             Just("\"a b\"".to_owned()),
@@ -93,9 +94,9 @@ fn bad_value(kind: ConfigValueKind) -> BoxedStrategy<String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases() * 8))]
 
-    /// Whatever key it is and whatever else stands in the file: a bad value is refused by name.
+    /// For any key and any comments in the file, the error names the key.
     #[test]
-    fn invariant_a_bad_value_of_any_key_is_refused_by_its_name(
+    fn invariant_an_invalid_value_of_any_key_is_rejected_with_its_name(
         (key, value) in prop::sample::select(config_keys())
             .prop_flat_map(|known| (Just(known.key), bad_value(known.kind))),
         comments in vec("[ a-z=\\[\\]]{0,10}", 0..3),
@@ -108,16 +109,15 @@ proptest! {
         let comments: String = comments.iter().map(|text| format!("# {text}\n")).collect();
         let line = comments.lines().count() + section.lines().count() + 1;
         let error = check(&format!("{comments}{section}{name} = {value}\n"));
-        let error = error.expect_err("it is refused");
+        let error = error.expect_err("the value is invalid");
         let place = format!("c.toml:{line}:{}: invalid value `", name.len() + 4);
-        prop_assert!(error.starts_with(&place), "{error}, and not {place}");
+        prop_assert!(error.starts_with(&place), "`{error}` does not start with `{place}`");
         prop_assert!(error.contains(&format!("` for `{key}`: expected ")), "{error}");
     }
 
-    /// What is given wins over the file, and that over the default; a file in the data dir says
-    /// nothing of where that is.
+    /// Precedence: flag, file, default. A file in the data directory cannot set the data directory.
     #[test]
-    fn invariant_a_flag_wins_over_the_file_and_that_over_the_default(
+    fn invariant_a_flag_takes_precedence_over_the_file_and_the_file_over_the_default(
         data_dir: Option<u8>,
         sessions: Option<u8>,
         in_file: Option<u8>,
@@ -126,7 +126,7 @@ proptest! {
     ) {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str, number: u8| folder.path().join(format!("{name}-{number}"));
-        // Without a data dir the present folder would be looked into.
+        // Without a data directory, `load` would read the current folder.
         let data_dir = if is_named { data_dir } else { data_dir.or(Some(0)) };
         let mut text = String::new();
         if let Some(number) = in_file {

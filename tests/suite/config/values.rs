@@ -1,4 +1,4 @@
-//! What the values do: limits, grants and settings reach the processor they are for.
+//! Tests the effects of values: limits, grants and settings apply to their processor only.
 
 use std::fs;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::guests::{
     PANICS, POISON, WELL_BEHAVED, lines_of, misbehaving, panics, prepared_dir, well_behaved,
 };
 
-/// The configuration of a data dir, as its file says.
+/// Loads a configuration file with this text for a data directory.
 fn config_of(dir: &DataDir, text: &str) -> Config {
     let folder = tempfile::tempdir().unwrap();
     let given = ConfigOverrides {
@@ -29,7 +29,7 @@ fn config_of(dir: &DataDir, text: &str) -> Config {
 }
 
 #[test]
-fn limits_of_one_processor_bind_no_other() {
+fn the_limits_of_a_processor_do_not_apply_to_others() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "1\n2\n3\n");
     let config = config_of(&dir, "[processors.faulty-panics.limits]\nrows_max = 2");
@@ -41,7 +41,7 @@ fn limits_of_one_processor_bind_no_other() {
 }
 
 #[test]
-fn a_processor_may_have_more_memory_than_the_others() {
+fn a_processor_can_have_a_larger_memory_limit_than_others() {
     let (name, component) = misbehaving("grows_memory");
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", POISON);
@@ -56,7 +56,7 @@ fn a_processor_may_have_more_memory_than_the_others() {
 }
 
 #[test]
-fn a_processor_may_recurse_deeper_than_the_others() {
+fn a_processor_can_have_a_larger_stack_than_others() {
     let deep = misbehaving("recurses");
     let fuel = |text: &str| {
         let dir = DataDir::new();
@@ -69,18 +69,18 @@ fn a_processor_may_recurse_deeper_than_the_others() {
         assert_eq!(fault.kind, FaultKind::StackOverflow, "{fault}");
         stats.fuel
     };
-    let everybody = "[limits]\nstack_bytes_max = \"256 KiB\"\n";
+    let shared = "[limits]\nstack_bytes_max = \"256 KiB\"\n";
     let own = format!(
         "[processors.{}.limits]\nstack_bytes_max = \"2 MiB\"\n",
         deep.0
     );
-    // What it burns until it meets the end of its stack tells how deep that is.
-    let (shallow, deep) = (fuel(everybody), fuel(&format!("{everybody}{own}")));
+    // The fuel until the stack overflows shows the depth of the stack.
+    let (shallow, deep) = (fuel(shared), fuel(&format!("{shared}{own}")));
     assert!(deep > 4 * shallow, "{deep} and {shallow}");
 }
 
 #[test]
-fn settings_reach_the_processor_they_are_for() {
+fn settings_are_passed_only_to_their_processor() {
     let dir = DataDir::new();
     let config = config_of(
         &dir,
@@ -104,7 +104,7 @@ fn settings_reach_the_processor_they_are_for() {
 }
 
 #[test]
-fn vanished_sessions_are_forgotten_after_the_days_that_are_set_and_no_earlier() {
+fn missing_sessions_are_deleted_after_the_configured_days() {
     let day = Duration::from_secs(24 * 3600);
     let dir = DataDir::new();
     for key in ["ada/gone.jsonl", "ada/back.jsonl", "ada/there.jsonl"] {
@@ -136,7 +136,7 @@ fn vanished_sessions_are_forgotten_after_the_days_that_are_set_and_no_earlier() 
     assert!(pipeline.state(WELL_BEHAVED, "ada/back.jsonl").is_some());
     assert!(
         pipeline.state(PANICS, "ada/gone.jsonl").is_some(),
-        "each processor forgets in its own runs"
+        "the state of another processor was deleted"
     );
     drop(pipeline);
     assert_eq!(
@@ -149,7 +149,7 @@ fn vanished_sessions_are_forgotten_after_the_days_that_are_set_and_no_earlier() 
     let costs = "SELECT count(*) FROM session_costs WHERE session_file = 'ada/gone.jsonl' AND processor_name = 'faulty-well-behaved'";
     assert_eq!(cell(&dir, costs), "0");
 
-    // A root that is absent is no deletion, however long ago.
+    // While the root is missing, no session is deleted, even after a long time.
     fs::rename(dir.sessions_root(), dir.path().join("aside")).unwrap();
     let pipeline = open();
     dir.clock().advance(day * 100);
@@ -157,23 +157,23 @@ fn vanished_sessions_are_forgotten_after_the_days_that_are_set_and_no_earlier() 
     assert!(pipeline.state(WELL_BEHAVED, "ada/there.jsonl").is_some());
 }
 
-/// What this thread has used of the processor.
+/// The CPU time of this thread.
 fn thread_cpu() -> Duration {
     let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
 }
 
-/// Every key that is a number, a size or a time, at the least that is allowed.
+/// Every number, size and time key with its minimum value.
 fn smallest_values() -> Vec<(String, String)> {
     let keys = config_keys().into_iter().filter_map(|known| {
-        let least = |allowed: &str| {
+        let minimum = |allowed: &str| {
             let (_, rest) = allowed.split_once(" from ")?;
             Some(rest.split_once(" to ")?.0.to_owned())
         };
         let value = match known.kind {
-            ConfigValueKind::Count => least(&known.allowed)?,
+            ConfigValueKind::Count => minimum(&known.allowed)?,
             ConfigValueKind::Size | ConfigValueKind::Time => {
-                format!("\"{}\"", least(&known.allowed)?)
+                format!("\"{}\"", minimum(&known.allowed)?)
             }
             _ => return None,
         };
@@ -183,7 +183,7 @@ fn smallest_values() -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_key_at_its_smallest_value_lets_a_run_end_without_spinning() {
+fn a_run_completes_without_busy_waiting_with_any_key_at_its_minimum() {
     let smallest = smallest_values();
     assert!(smallest.len() > 50, "{smallest:?}");
     assert!(
@@ -209,11 +209,11 @@ fn every_key_at_its_smallest_value_lets_a_run_end_without_spinning() {
             Trigger::Scheduler,
             Actor::scheduler(),
         );
-        // A component that does not fit is refused with a reason; otherwise each session ends somehow.
+        // Either the component exceeds a limit and is rejected, or every session has a result.
         let before = thread_cpu();
         match pipeline.try_run_as(WELL_BEHAVED, request) {
-            Ok(ran) => {
-                let stats = ran.stats;
+            Ok(result) => {
+                let stats = result.stats;
                 assert_eq!(stats.processed + stats.errors, 3, "{text}: {stats:?}");
             }
             Err(error) => assert!(matches!(error, RunError::Registry(_)), "{text}: {error}"),

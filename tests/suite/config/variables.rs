@@ -1,23 +1,27 @@
-//! What stands in the environment: what it sets, over what it wins, and what is refused.
+//! Tests the environment variables: their effects, their precedence, and the errors for invalid
+//! values.
 
 use std::time::Duration;
 
-use session_pipeline_pipeline::config::{Config, ConfigOverrides, VARIABLES};
+use session_pipeline::shipped::SHIPPED;
+use session_pipeline_pipeline::config::{Config, ConfigOverrides, variable_names};
 
 use super::named;
 
-/// The configuration that these variables give, over a file.
+/// Loads a configuration with these environment variables and a file with this text.
 fn environment(file: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
     let folder = tempfile::tempdir().unwrap();
     let named_variable = |name: &str| {
-        let found = VARIABLES.into_iter().find(|known| *known == name);
-        found.unwrap_or_else(|| panic!("nobody looks `{name}` up"))
+        let mut known = variable_names(&SHIPPED).into_iter();
+        let found = known.find(|known| *known == name);
+        found.unwrap_or_else(|| panic!("`{name}` is not a known variable"))
     };
     let variables = variables.iter();
     let given = ConfigOverrides {
         variables: variables
             .map(|(name, value)| (named_variable(name), (*value).into()))
             .collect(),
+        shipped: SHIPPED.to_vec(),
         ..named(&folder, file)
     };
     Config::load(&given).map_err(|error| error.to_string())
@@ -29,16 +33,20 @@ fn scheduled(config: &Config, processor: &str) -> String {
 }
 
 #[test]
-fn without_variables_the_scheduler_ticks_by_its_defaults() {
+fn without_variables_the_scheduler_uses_its_defaults() {
     let config = environment("", &[]).unwrap();
     assert_eq!(config.scheduler.tick, Duration::from_secs(30));
     assert_eq!(config.scheduler.startup_grace, Duration::from_secs(60));
     assert_eq!(config.stuck_file_grace, None);
-    assert_eq!(scheduled(&config, "usage"), "every 10m", "its manifest's");
+    assert_eq!(
+        scheduled(&config, "usage"),
+        "every 10m",
+        "the cadence of the manifest"
+    );
 }
 
 #[test]
-fn each_interval_moves_its_own_processor_and_its_health_together() {
+fn an_interval_variable_sets_the_schedule_and_cadence_of_its_processor_only() {
     let minute = Duration::from_secs(60);
     for (variable, processor, other) in [
         (
@@ -68,7 +76,7 @@ fn each_interval_moves_its_own_processor_and_its_health_together() {
 }
 
 #[test]
-fn the_environment_wins_over_the_file_and_a_schedule_over_an_interval() {
+fn the_environment_takes_precedence_over_the_file_and_a_schedule_over_an_interval() {
     let file = "[processors.verification]\nschedule = \"every 5m\"\n[scheduler]\ntick = \"20 s\"\n";
     let config = environment(file, &[]).unwrap();
     assert_eq!(scheduled(&config, "verification"), "every 5m");
@@ -83,19 +91,23 @@ fn the_environment_wins_over_the_file_and_a_schedule_over_an_interval() {
     assert_eq!(scheduled(&config, "verification"), "daily 04:15");
     let manifest = Duration::from_secs(600);
     let cadence = config.cadence_of("verification", manifest);
-    assert_eq!(cadence, Duration::from_secs(1800), "both were set");
+    assert_eq!(
+        cadence,
+        Duration::from_secs(1800),
+        "with both variables, the interval is the cadence"
+    );
     let config = environment(file, &[schedule]).unwrap();
     let cadence = config.cadence_of("verification", manifest);
     assert_eq!(
         cadence,
         Duration::from_secs(24 * 3600),
-        "one setting moves both"
+        "with a schedule only, its longest gap is the cadence"
     );
 }
 
 #[test]
-fn no_variable_may_hold_what_is_not_allowed() {
-    for name in VARIABLES {
+fn invalid_values_of_variables_are_rejected() {
+    for name in variable_names(&SHIPPED) {
         let bad = match name {
             "SCHEDULER_VERIFICATION_SCHEDULE" => {
                 vec!["", "hourly", "every 15", "daily 24:00", "cron 0 5 * * 1"]
@@ -118,13 +130,13 @@ fn no_variable_may_hold_what_is_not_allowed() {
 }
 
 #[test]
-fn a_number_of_seconds_may_be_as_large_as_is_said_and_no_larger() {
-    let bounds = VARIABLES.into_iter().filter_map(|name| {
+fn a_number_of_seconds_is_accepted_up_to_the_stated_maximum() {
+    let bounds = variable_names(&SHIPPED).into_iter().filter_map(|name| {
         let error = environment("", &[(name, "x")]).unwrap_err();
         let (_, bounds) = error.split_once("seconds from ")?;
         let (bounds, _) = bounds.split_once(';')?;
         let (_, max) = bounds.split_once(" to ")?;
-        // A tick is not to be longer than an interval: all are as large as they may be.
+        // A tick must not be longer than an interval, so set all intervals to their maximum.
         let given = [
             "SCHEDULER_USAGE_PROCESSOR_INTERVAL",
             "SCHEDULER_VERIFICATION_DETECTOR_INTERVAL",
@@ -146,7 +158,7 @@ fn a_number_of_seconds_may_be_as_large_as_is_said_and_no_larger() {
 }
 
 #[test]
-fn a_tick_longer_than_a_given_interval_is_refused_and_times_of_the_day_are_no_interval() {
+fn a_tick_longer_than_an_interval_is_rejected_but_daily_schedules_have_no_interval() {
     let tick = ("SCHEDULER_TICK_SECONDS", "120");
     let interval = ("SCHEDULER_USAGE_PROCESSOR_INTERVAL", "119");
     let error = environment("", &[tick, interval]).unwrap_err();

@@ -1,7 +1,7 @@
-//! The disk is full: at a commit, at a checkpoint, when a compiled component is to be kept.
+//! The disk is full during a commit, during a checkpoint, or when a compiled component is stored.
 //!
-//! Two ways to a full disk. A limit on the size of files works everywhere; a small disk in memory
-//! is the real thing, and wants a namespace of the user's own.
+//! The tests fill the disk in two ways. A limit on the size of files works everywhere. A small
+//! tmpfs is a real full disk, but needs a user namespace.
 
 use std::fs;
 use std::path::Path;
@@ -13,19 +13,19 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use session_pipeline_harness::program;
 
 use super::{
-    DAYS, DataDir, Ended, Files, Left, check, conversation, files_of, key, killed, lay, left,
-    log_path, run_through,
+    DAYS, DataDir, Ended, Files, SessionData, check, conversation, crash_image, dir_with_files,
+    files_of, key, log_path, run_to_completion, session_data,
 };
 use crate::cli::serve::Serving;
 use crate::guests::usage_dir;
 
-/// Runs the program with files that grow no further than so many half KiB. The shell ignores the
-/// signal that would end the program instead of telling it, and the program inherits that.
-const LIMITED: &str = r#"trap "" XFSZ; ulimit -f "$1"; shift; exec "$@""#;
+/// Runs the program with a file size limit in units of 512 bytes. The shell ignores the signal that
+/// would kill the program, and the program inherits that, so its writes fail with an error.
+const LIMIT_SCRIPT: &str = r#"trap "" XFSZ; ulimit -f "$1"; shift; exec "$@""#;
 
-/// Copies the data dir to a disk of its own of so many KiB, runs the program there, and copies
-/// back what it left.
-const ON_A_SMALL_DISK: &str = r#"kib=$1; data_dir=$2; shift 2
+/// Copies the data directory to a new tmpfs of this many KiB, runs the program there, and copies
+/// the result back.
+const SMALL_DISK_SCRIPT: &str = r#"kib=$1; data_dir=$2; shift 2
 disk=$(mktemp -d) || exit 99
 mount -t tmpfs -o "size=${kib}k" tmpfs "$disk" && cp -R "$data_dir/." "$disk" || exit 99
 "$@" --data-dir "$disk"; code=$?
@@ -38,9 +38,9 @@ fn shell(script: &str) -> Command {
     command
 }
 
-/// Runs a processor while no file can grow beyond so many bytes.
-fn run_limited(dir: &DataDir, bytes: u64) -> Ended {
-    let mut command = shell(LIMITED);
+/// Runs a processor with a file size limit in bytes.
+fn run_with_file_limit(dir: &DataDir, bytes: u64) -> Ended {
+    let mut command = shell(LIMIT_SCRIPT);
     command
         .arg(bytes.div_ceil(512).to_string())
         .arg(program::path());
@@ -48,31 +48,36 @@ fn run_limited(dir: &DataDir, bytes: u64) -> Ended {
     Ended::of(dir, command.output().unwrap())
 }
 
-/// The same, as root over disks of its own and nothing else.
-pub(super) fn in_a_namespace(script: &str) -> Command {
+/// Returns a shell command that runs as root in its own user and mount namespace.
+pub(super) fn in_namespace(script: &str) -> Command {
     let mut command = Command::new("unshare");
-    let own = ["--user", "--map-root-user", "--mount", "sh", "-c"];
-    command.args(own).args([script, "sh"]).stdin(Stdio::null());
+    let arguments = ["--user", "--map-root-user", "--mount", "sh", "-c"];
+    command
+        .args(arguments)
+        .args([script, "sh"])
+        .stdin(Stdio::null());
     command
 }
 
-/// Whether this machine lets us mount a disk of our own.
-pub(super) fn has_own_mounts() -> bool {
-    let mounted = in_a_namespace("mount -t tmpfs tmpfs /mnt").output();
-    let has = mounted.is_ok_and(|output| output.status.success());
-    if !has {
-        println!("NOT TRIED: this machine gives us no disk of our own (`unshare --user --mount`)");
+/// Returns whether this machine allows mounts in a user namespace.
+pub(super) fn can_mount() -> bool {
+    let output = in_namespace("mount -t tmpfs tmpfs /mnt").output();
+    let can_mount = output.is_ok_and(|output| output.status.success());
+    if !can_mount {
+        println!(
+            "SKIPPED: this machine does not allow mounts in a user namespace (`unshare --user --mount`)"
+        );
     }
-    has
+    can_mount
 }
 
-/// Runs a processor on a disk on which so many bytes are free.
-fn run_on_a_small_disk(dir: &DataDir, free: u64) -> Ended {
+/// Runs a processor on a disk with this many free bytes.
+fn run_on_small_disk(dir: &DataDir, free: u64) -> Ended {
     let used: u64 = files_of(dir.path())
         .values()
         .map(|bytes| (bytes.len() as u64).next_multiple_of(4096))
         .sum();
-    let mut command = in_a_namespace(ON_A_SMALL_DISK);
+    let mut command = in_namespace(SMALL_DISK_SCRIPT);
     let kib = (used + free) / 1024;
     command
         .arg(kib.to_string())
@@ -82,65 +87,72 @@ fn run_on_a_small_disk(dir: &DataDir, free: u64) -> Ended {
     Ended::of(dir, command.output().unwrap())
 }
 
-/// A data dir in which all is at rest and a day's work is to be done, and what is left of it where
-/// the disk is never full.
-fn with_work() -> (DataDir, &'static Left) {
-    static AT_WORK: OnceLock<(Files, Left)> = OnceLock::new();
-    let (files, end) = AT_WORK.get_or_init(|| {
-        let dir = killed().lay();
-        run_through(&dir);
+/// Returns a data directory with one day of pending changes, and the data that a run produces if
+/// the disk is not full.
+fn dir_with_pending_sessions() -> (DataDir, &'static SessionData) {
+    static STATE: OnceLock<(Files, SessionData)> = OnceLock::new();
+    let (files, expected) = STATE.get_or_init(|| {
+        let dir = crash_image().to_dir();
+        run_to_completion(&dir);
         for day in 1..=DAYS {
             dir.append(&key(day), conversation(day + 300, 2));
             dir.write(&key(day + 400), conversation(day + 400, 4));
         }
-        (files_of(dir.path()), run_through(&dir))
+        (files_of(dir.path()), run_to_completion(&dir))
     });
-    (lay(files), end)
+    (dir_with_files(files), expected)
 }
 
-/// It is told, if anything went wrong, and how; and with room again all comes to the same end.
-fn is_told_and_made_good(dir: &DataDir, ended: &Ended, end: &Left) -> Told {
-    let told = Told::of(ended);
-    assert_eq!(&run_through(dir), end, "after {ended:?}");
-    told
+/// Asserts that a failure is reported, and that a run with enough space produces the expected data.
+fn assert_reported_and_recovered(
+    dir: &DataDir,
+    ended: &Ended,
+    expected: &SessionData,
+) -> FailedWrite {
+    let failed_write = FailedWrite::of(ended);
+    assert_eq!(&run_to_completion(dir), expected, "after {ended:?}");
+    failed_write
 }
 
-/// What the program says of a full disk.
+/// The write that failed because the disk was full, as the program reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Told {
-    /// Nothing: there was room enough.
-    Nothing,
-    /// A file of ours beside the database could not be written.
+enum FailedWrite {
+    /// There was enough space.
+    None,
+    /// A file other than the database.
     File,
-    /// A commit was refused.
+    /// A commit.
     Commit,
-    /// A checkpoint was refused, and the database with it.
+    /// A checkpoint, which also invalidates the database.
     Checkpoint,
 }
 
-impl Told {
+impl FailedWrite {
     fn of(ended: &Ended) -> Self {
         if ended.code == 0 {
-            return Self::Nothing;
+            return Self::None;
         }
         assert_eq!(ended.code, 3, "{ended:?}");
-        let said = ended
+        let message = ended
             .stderr
             .lines()
             .find(|line| line.starts_with("error: "));
-        let said = said.unwrap_or_else(|| panic!("{ended:?}"));
-        assert!(said.contains("disk"), "what to do is said: {ended:?}");
+        let message = message.unwrap_or_else(|| panic!("{ended:?}"));
         assert!(
-            said.contains("No space left on device") || said.contains("File too large"),
-            "why is said: {ended:?}"
+            message.contains("disk"),
+            "the error has no remedy: {ended:?}"
         );
-        if said.contains(": the disk is full or not writable") {
+        assert!(
+            message.contains("No space left on device") || message.contains("File too large"),
+            "the error has no reason: {ended:?}"
+        );
+        if message.contains(": the disk is full or not writable") {
             Self::Commit
-        } else if said.contains("the database stopped working and must be reopened") {
+        } else if message.contains("the database stopped working and must be reopened") {
             Self::Checkpoint
         } else {
             assert!(
-                said.contains("cannot ") || said.contains("can't be "),
+                message.contains("cannot ") || message.contains("can't be "),
                 "{ended:?}"
             );
             Self::File
@@ -148,12 +160,12 @@ impl Told {
     }
 }
 
-/// The same with a log that is longer than any other file we write: where files may not grow, it
-/// is the log that has no room.
-fn with_long_log() -> (DataDir, &'static Left) {
-    static LONG: OnceLock<Files> = OnceLock::new();
-    let (dir, end) = with_work();
-    let files = LONG.get_or_init(|| {
+/// Like [`dir_with_pending_sessions`], but the log is longer than any other file that a run writes,
+/// so a file size limit affects the log first.
+fn dir_with_long_log() -> (DataDir, &'static SessionData) {
+    static FILES: OnceLock<Files> = OnceLock::new();
+    let (dir, expected) = dir_with_pending_sessions();
+    let files = FILES.get_or_init(|| {
         let connection = Connection::open(dir.database_path()).unwrap();
         let rows = "PRAGMA disable_checkpoint_on_shutdown; SET checkpoint_threshold = '1TB';
             INSERT INTO session_costs (processor_name, session_file, run_id)
@@ -162,7 +174,7 @@ fn with_long_log() -> (DataDir, &'static Left) {
         drop(connection);
         files_of(dir.path())
     });
-    (lay(files), end)
+    (dir_with_files(files), expected)
 }
 
 fn bytes_of(path: &Path) -> u64 {
@@ -170,40 +182,51 @@ fn bytes_of(path: &Path) -> u64 {
 }
 
 #[test]
-fn a_disk_that_fills_up_at_a_commit_or_a_checkpoint_costs_nothing_but_the_run() {
-    let (dir, _) = with_long_log();
+fn a_file_size_limit_at_a_commit_or_checkpoint_only_fails_the_run() {
+    let (dir, _) = dir_with_long_log();
     let log = bytes_of(&log_path(&dir));
     let file = bytes_of(&dir.database_path());
     println!("a log of {log} bytes, a file of {file}");
     assert!(1 << 20 < log && log + (1 << 18) < file);
-    let mut told = Vec::new();
+    let mut failures = Vec::new();
     for limit in [0, log, log + 1000, log + 8000, file, file + (64 << 20)] {
-        let (dir, end) = with_long_log();
-        told.push(is_told_and_made_good(&dir, &run_limited(&dir, limit), end));
+        let (dir, expected) = dir_with_long_log();
+        let ended = run_with_file_limit(&dir, limit);
+        failures.push(assert_reported_and_recovered(&dir, &ended, expected));
     }
-    println!("told: {told:?}");
-    let all = [Told::File, Told::Commit, Told::Checkpoint, Told::Nothing];
-    assert!(all.iter().all(|one| told.contains(one)), "{told:?}");
+    println!("failed writes: {failures:?}");
+    let all = [
+        FailedWrite::File,
+        FailedWrite::Commit,
+        FailedWrite::Checkpoint,
+        FailedWrite::None,
+    ];
+    assert!(all.iter().all(|one| failures.contains(one)), "{failures:?}");
 }
 
 #[test]
-fn a_disk_that_is_really_full_costs_nothing_but_the_run() {
-    if !has_own_mounts() {
+fn a_full_disk_only_fails_the_run() {
+    if !can_mount() {
         return;
     }
-    let mut told = Vec::new();
-    // The blocks that a checkpoint may write over take about a mebibyte, and then it wants room itself.
+    let mut failures = Vec::new();
+    // The saved blocks take about 1 MiB, and then the checkpoint itself needs space.
     for free in [0, 4, 16, 64, 256, 1024, 1280, 1536, 1792, 2048, 2560, 65536] {
-        let (dir, end) = with_work();
-        let ended = run_on_a_small_disk(&dir, free << 10);
-        told.push(is_told_and_made_good(&dir, &ended, end));
+        let (dir, expected) = dir_with_pending_sessions();
+        let ended = run_on_small_disk(&dir, free << 10);
+        failures.push(assert_reported_and_recovered(&dir, &ended, expected));
     }
-    println!("told: {told:?}");
-    let all = [Told::File, Told::Commit, Told::Checkpoint, Told::Nothing];
-    assert!(all.iter().all(|one| told.contains(one)), "{told:?}");
+    println!("failed writes: {failures:?}");
+    let all = [
+        FailedWrite::File,
+        FailedWrite::Commit,
+        FailedWrite::Checkpoint,
+        FailedWrite::None,
+    ];
+    assert!(all.iter().all(|one| failures.contains(one)), "{failures:?}");
 }
 
-/// Lets no file of a server grow beyond so many bytes; none: as far as they like.
+/// Sets the file size limit of a server in bytes. `None` removes it.
 fn limit(serving: &Serving, bytes: Option<u64>) {
     let pid = Pid::from_raw(i32::try_from(serving.id()).unwrap()).unwrap();
     let limit = Rlimit {
@@ -214,18 +237,18 @@ fn limit(serving: &Serving, bytes: Option<u64>) {
 }
 
 fn serve(dir: &DataDir) -> Serving {
-    // Unlimited at first.
+    // There is no limit at the start.
     let mut command = shell(r#"trap "" XFSZ; exec "$@""#);
     command.arg(program::path());
     Serving::start_by(command, dir, &[], &[])
 }
 
 #[test]
-fn a_server_whose_disk_is_full_at_a_commit_goes_on_when_there_is_room_again() {
-    let (dir, end) = with_long_log();
+fn a_server_with_a_full_disk_recovers_once_there_is_space() {
+    let (dir, expected) = dir_with_long_log();
     let serving = serve(&dir);
-    for room in [0, 200, 1000, 4000] {
-        limit(&serving, Some(bytes_of(&log_path(&dir)) + room));
+    for free in [0, 200, 1000, 4000] {
+        limit(&serving, Some(bytes_of(&log_path(&dir)) + free));
         let ended = check(&dir, &["run", "usage"]);
         assert_eq!(ended.code, 3, "{ended:?}");
         assert!(
@@ -233,16 +256,20 @@ fn a_server_whose_disk_is_full_at_a_commit_goes_on_when_there_is_room_again() {
             "{ended:?}"
         );
         limit(&serving, None);
-        assert_eq!(check(&dir, &["status"]).code, 0, "it is as well as before");
+        assert_eq!(
+            check(&dir, &["status"]).code,
+            0,
+            "the server must be healthy again"
+        );
     }
     assert_eq!(check(&dir, &["run", "usage"]).code, 0);
     assert_eq!(serving.stop(), 0);
-    assert_eq!(&left(&dir), end);
+    assert_eq!(&session_data(&dir), expected);
 }
 
 #[test]
-fn a_server_whose_database_gave_up_ends_and_says_so_and_the_next_one_goes_on() {
-    // Its tables are not there yet: to define them ends with a checkpoint.
+fn a_server_exits_with_an_error_if_its_database_fails_and_the_next_one_recovers() {
+    // The tables of the processor do not exist yet. Creating them ends with a checkpoint.
     let dir = DataDir::new();
     assert_eq!(check(&dir, &["migrate"]).code, 0);
     dir.write(&key(1), conversation(1, 3));
@@ -256,22 +283,22 @@ fn a_server_whose_database_gave_up_ends_and_says_so_and_the_next_one_goes_on() {
             .contains("the database stopped working and must be reopened; check its disk"),
         "{ended:?}"
     );
-    let (code, said) = serving.wait();
-    assert_eq!(code, 3, "{said}");
+    let (code, stderr) = serving.wait();
+    assert_eq!(code, 3, "{stderr}");
     assert!(
-        said.contains("the database stopped working and must be reopened"),
-        "{said}"
+        stderr.contains("the database stopped working and must be reopened"),
+        "{stderr}"
     );
     let ended = check(&dir, &["run", "usage"]);
     assert_eq!(ended.code, 0, "{ended:?}");
     let other = DataDir::new();
     other.write(&key(1), conversation(1, 3));
-    assert_eq!(left(&dir), run_through(&other));
+    assert_eq!(session_data(&dir), run_to_completion(&other));
 }
 
 #[test]
-fn a_compiled_component_that_can_not_be_kept_is_told_and_made_again_when_there_is_room() {
-    if !has_own_mounts() {
+fn a_compiled_component_that_cannot_be_stored_is_reported_and_compiled_again_later() {
+    if !can_mount() {
         return;
     }
     let dir = usage_dir();
@@ -280,10 +307,10 @@ fn a_compiled_component_that_can_not_be_kept_is_told_and_made_again_when_there_i
     fs::remove_dir_all(&components).unwrap();
     fs::create_dir(&components).unwrap();
     let script = r#"mount -t tmpfs -o "size=$1" tmpfs "$2" && shift 2 && exec "$@""#;
-    // Room for nothing, for the component, and for half of what it is compiled to.
-    for room in ["4k", "300k", "600k"] {
-        let mut command = in_a_namespace(script);
-        command.arg(room).arg(&components).arg(program::path());
+    // Space for nothing, for the component, and for half of its compiled code.
+    for size in ["4k", "300k", "600k"] {
+        let mut command = in_namespace(script);
+        command.arg(size).arg(&components).arg(program::path());
         command.args(["run", "usage", "--data-dir"]).arg(dir.path());
         let ended = Ended::of(&dir, command.output().unwrap());
         assert_eq!(ended.code, 3, "{ended:?}");
@@ -298,5 +325,5 @@ fn a_compiled_component_that_can_not_be_kept_is_told_and_made_again_when_there_i
     }
     let other = usage_dir();
     other.write(&key(1), conversation(1, 3));
-    assert_eq!(run_through(&dir), run_through(&other));
+    assert_eq!(run_to_completion(&dir), run_to_completion(&other));
 }

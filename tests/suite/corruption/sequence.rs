@@ -1,4 +1,5 @@
-//! The log is gone, or ends too early: DuckDB says nothing, the number of the last commit does.
+//! The log is missing or truncated. DuckDB does not report this. The stored number of the last
+//! commit reveals it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,109 +8,124 @@ use serde_json::Value;
 use session_pipeline_harness::clock;
 use session_pipeline_store::Store;
 
-use super::{DataDir, check, killed, left, log_path, run_through};
+use super::{DataDir, check, crash_image, log_path, run_to_completion, session_data};
 use crate::cli::serve::Serving;
 use crate::database::cell;
 
-fn beside(dir: &DataDir) -> PathBuf {
+fn commits_path(dir: &DataDir) -> PathBuf {
     dir.path().join("state/commits")
 }
 
-/// What a counter says.
+/// Returns the value of a counter.
 fn counter(dir: &DataDir, name: &str) -> i64 {
     let value = format!("SELECT coalesce(max(value), 0) FROM counters WHERE name = '{name}'");
     cell(dir, &value).parse().unwrap()
 }
 
-/// How many commits are missed when it is opened.
-fn lost(dir: &DataDir) -> u64 {
+/// Opens the database and returns the number of lost commits.
+fn lost_commits(dir: &DataDir) -> u64 {
     let store = Store::open(&dir.config().store_options(), clock::START).unwrap();
     let lost = store.open_report().lost_commits;
     drop(store);
     let again = Store::open(&dir.config().store_options(), clock::START).unwrap();
-    assert_eq!(again.open_report().lost_commits, 0, "it is missed once");
+    assert_eq!(
+        again.open_report().lost_commits,
+        0,
+        "lost commits must be reported only once"
+    );
     lost
 }
 
-const NUMBERS: [&str; 3] = ["session_seq", "run", "audit"];
+const COUNTERS: [&str; 3] = ["session_seq", "run", "audit"];
 
-/// The whole of it: nothing is used twice, everything comes again.
-fn is_made_good(dir: &DataDir) {
-    let whole = killed().lay();
-    let had = NUMBERS.map(|name| counter(&whole, name));
-    let committed = counter(&whole, "commit");
-    let missing = lost(dir);
+/// Asserts that no number is used twice and that all sessions are processed again.
+fn assert_recovers(dir: &DataDir) {
+    let intact = crash_image().to_dir();
+    let before = COUNTERS.map(|name| counter(&intact, name));
+    let committed = counter(&intact, "commit");
+    let missing = lost_commits(dir);
     assert!(missing > 0);
-    for (name, had) in NUMBERS.iter().zip(had) {
-        let has = counter(dir, name);
-        assert!(has >= had, "`{name}` goes on from {has}, and was at {had}");
+    for (name, before) in COUNTERS.iter().zip(before) {
+        let after = counter(dir, name);
+        assert!(
+            after >= before,
+            "`{name}` went from {before} back to {after}"
+        );
     }
     assert!(counter(dir, "commit") > committed);
     assert_eq!(counter(dir, "lost_commit").unsigned_abs(), missing);
     let trusted = "SELECT count(*) FROM session_processor_state WHERE file_size IS NOT NULL";
-    assert_eq!(cell(dir, trusted), "0", "every session is looked at again");
-    assert_eq!(&run_through(dir), killed().end());
+    assert_eq!(
+        cell(dir, trusted),
+        "0",
+        "every session must be checked again"
+    );
+    assert_eq!(&run_to_completion(dir), crash_image().final_data());
 }
 
 #[test]
-fn a_log_that_is_lost_is_noticed_and_all_sessions_come_again() {
-    let dir = killed().lay();
+fn a_lost_log_is_detected_and_all_sessions_are_processed_again() {
+    let dir = crash_image().to_dir();
     fs::remove_file(log_path(&dir)).unwrap();
-    is_made_good(&dir);
-    let dir = killed().lay();
+    assert_recovers(&dir);
+    let dir = crash_image().to_dir();
     fs::write(log_path(&dir), "").unwrap();
-    is_made_good(&dir);
+    assert_recovers(&dir);
 }
 
 #[test]
-fn a_log_that_lacks_its_end_is_noticed_and_all_sessions_come_again() {
+fn a_truncated_log_is_detected_and_all_sessions_are_processed_again() {
     for keep in [1, 2, 3] {
-        let dir = killed().lay();
-        let log = killed().log();
+        let dir = crash_image().to_dir();
+        let log = crash_image().log();
         fs::write(log_path(&dir), &log[..log.len() * keep / 4]).unwrap();
-        is_made_good(&dir);
+        assert_recovers(&dir);
     }
 }
 
 #[test]
-fn a_database_that_is_lost_too_is_begun_anew_and_no_number_is_used_twice() {
-    let dir = killed().lay();
+fn a_lost_database_is_created_again_and_no_number_is_reused() {
+    let dir = crash_image().to_dir();
     fs::remove_file(log_path(&dir)).unwrap();
     fs::remove_file(dir.database_path()).unwrap();
-    is_made_good(&dir);
+    assert_recovers(&dir);
 }
 
 #[test]
-fn a_file_that_lags_or_is_not_there_is_no_alarm() {
-    let dir = killed().lay();
-    let ahead = fs::read_to_string(beside(&dir)).unwrap();
-    let number: i64 = ahead.split(' ').next().unwrap().parse().unwrap();
-    assert_eq!(number, counter(&killed().lay(), "commit"));
+fn a_lagging_or_missing_commit_number_raises_no_alarm() {
+    let dir = crash_image().to_dir();
+    let current = fs::read_to_string(commits_path(&dir)).unwrap();
+    let number: i64 = current.split(' ').next().unwrap().parse().unwrap();
+    assert_eq!(number, counter(&crash_image().to_dir(), "commit"));
     let lagging = number - 3;
     fs::write(
-        beside(&dir),
+        commits_path(&dir),
         format!("{lagging:020} {:020}\n", i64::MAX - lagging),
     )
     .unwrap();
-    assert_eq!(lost(&dir), 0);
-    assert_eq!(fs::read_to_string(beside(&dir)).unwrap(), ahead, "no more");
-    // As an older version leaves it, or whoever copies only the database.
-    fs::remove_file(beside(&dir)).unwrap();
-    assert_eq!(lost(&dir), 0);
+    assert_eq!(lost_commits(&dir), 0);
     assert_eq!(
-        fs::read_to_string(beside(&dir)).unwrap(),
-        ahead,
-        "made anew"
+        fs::read_to_string(commits_path(&dir)).unwrap(),
+        current,
+        "unchanged"
     );
-    assert_eq!(&left(&dir), killed().end());
+    // An older version or a copy of only the database has no such file.
+    fs::remove_file(commits_path(&dir)).unwrap();
+    assert_eq!(lost_commits(&dir), 0);
+    assert_eq!(
+        fs::read_to_string(commits_path(&dir)).unwrap(),
+        current,
+        "the file is created again"
+    );
+    assert_eq!(&session_data(&dir), crash_image().final_data());
     assert_eq!(check(&dir, &["status"]).code, 0);
 }
 
 #[test]
-fn a_damaged_file_is_told_and_written_anew() {
+fn a_damaged_commit_number_is_reported_and_rewritten() {
     for nonsense in ["\n", "7", "-1 2\n", &"9".repeat(4096), "\u{fffd}\0"] {
-        let dir = killed().lay();
-        fs::write(beside(&dir), nonsense).unwrap();
+        let dir = crash_image().to_dir();
+        fs::write(commits_path(&dir), nonsense).unwrap();
         let ended = check(&dir, &["run", "usage"]);
         assert_eq!(ended.code, 0, "{ended:?}");
         assert!(
@@ -118,11 +134,11 @@ fn a_damaged_file_is_told_and_written_anew() {
         );
         let ended = check(&dir, &["run", "usage"]);
         assert!(!ended.stderr.contains("damaged"), "{ended:?}");
-        assert_eq!(&left(&dir), killed().end());
+        assert_eq!(&session_data(&dir), crash_image().final_data());
     }
 }
 
-/// What health says of the database.
+/// Returns the exit code of `status` and its health entry of the database.
 fn state(dir: &DataDir) -> (i32, Value) {
     let ended = check(dir, &["status", "--json"]);
     let body: Value = serde_json::from_str(&ended.stdout).unwrap();
@@ -130,8 +146,8 @@ fn state(dir: &DataDir) -> (i32, Value) {
 }
 
 #[test]
-fn health_warns_of_lost_commits_until_an_operator_takes_note() {
-    let dir = killed().lay();
+fn health_warns_about_lost_commits_until_they_are_acknowledged() {
+    let dir = crash_image().to_dir();
     fs::remove_file(log_path(&dir)).unwrap();
     let ended = check(&dir, &["run", "usage"]);
     assert!(
@@ -157,13 +173,17 @@ fn health_warns_of_lost_commits_until_an_operator_takes_note() {
     assert_eq!(state(&dir).0, 0);
     assert_eq!(serving.stop(), 0);
     assert_eq!(check(&dir, &["status", "--acknowledge"]).code, 0);
-    let audited = "SELECT count(*) FROM audit_log WHERE action = 'health.acknowledge'";
-    assert_eq!(cell(&dir, audited), "1", "nothing to note is nothing done");
+    let audit_entries = "SELECT count(*) FROM audit_log WHERE action = 'health.acknowledge'";
+    assert_eq!(
+        cell(&dir, audit_entries),
+        "1",
+        "a second acknowledgement has no effect"
+    );
 }
 
 #[test]
-fn it_is_acknowledged_without_a_server_too() {
-    let dir = killed().lay();
+fn lost_commits_can_be_acknowledged_without_a_server() {
+    let dir = crash_image().to_dir();
     fs::remove_file(log_path(&dir)).unwrap();
     assert_eq!(check(&dir, &["run", "usage"]).code, 0);
     assert_eq!(check(&dir, &["status"]).code, 1);

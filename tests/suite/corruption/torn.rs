@@ -1,8 +1,8 @@
-//! A checkpoint that was cut off within a write: blocks that are half old and half new.
+//! Torn writes: a checkpoint is interrupted and leaves blocks that are half old and half new.
 //!
-//! The kernel gives a write up between two pages when its process is killed. To hit that moment takes
-//! thousands of kills on a busy disk, so here it is made: the pages that a checkpoint wrote, any of
-//! them, in the file of before it.
+//! When a process is killed, the kernel can stop a write between two pages. Real kills hit this
+//! moment only once in thousands of attempts on a busy disk. The tests simulate it: they copy some
+//! of the pages that a checkpoint wrote into the file from before the checkpoint.
 
 use std::fs;
 use std::ops::Range;
@@ -16,29 +16,29 @@ use proptest::prelude::*;
 use session_pipeline_harness::{cases, clock, program};
 use session_pipeline_store::{Store, StoreError};
 
-use super::{DataDir, Files, files_of, killed, lay, refusal, run_through};
+use super::{DataDir, Files, crash_image, dir_with_files, files_of, open_error, run_to_completion};
 
 const DATABASE: &str = "state/system.duckdb";
-const KEPT: &str = "state/checkpoint";
+const SAVED_BLOCKS: &str = "state/checkpoint";
 const PAGE: usize = 4096;
-/// DuckDB's headers stand in the first three pages; each is written at once.
+/// DuckDB's headers are in the first three pages. Each header is written atomically.
 const HEADERS: usize = 3;
 
-/// A checkpoint, in pictures.
-struct Checkpoint {
-    /// All files as it began.
+/// The files before and after a checkpoint.
+struct CheckpointImages {
+    /// All files at the start of the checkpoint.
     before: Files,
-    /// The database when it had ended.
+    /// The database file after the checkpoint.
     after: Vec<u8>,
-    /// The pages that it wrote, but for the headers.
+    /// The pages that the checkpoint wrote, without the headers.
     written: Vec<usize>,
-    /// Those among them that stand in blocks which the old state needs.
+    /// The written pages in blocks that the old state needs.
     needed: Vec<usize>,
 }
 
-/// The files of a run that is killed at a point.
-fn killed_at(files: &Files, point: &str) -> Files {
-    let dir = lay(files);
+/// Runs the processor, kills it at a point, and returns the files.
+fn run_killed_at(files: &Files, point: &str) -> Files {
+    let dir = dir_with_files(files);
     let record = dir.path().join("killed-at");
     let mut command = Command::new(program::path());
     let output = command
@@ -66,10 +66,11 @@ fn page(bytes: &[u8], number: usize) -> &[u8] {
     bytes.get(number * PAGE..end).unwrap_or_default()
 }
 
-/// The pages of the blocks that were kept, as `runtime/store/src/checkpoint.rs` writes them.
-fn pages_kept(kept: &[u8]) -> Vec<Range<usize>> {
+/// Parses the saved blocks in the format of `runtime/store/src/checkpoint.rs` and returns their
+/// pages.
+fn saved_pages(saved: &[u8]) -> Vec<Range<usize>> {
     let number = |at: usize| {
-        let bytes = kept[at..at + 8].try_into().unwrap();
+        let bytes = saved[at..at + 8].try_into().unwrap();
         usize::try_from(u64::from_le_bytes(bytes)).unwrap()
     };
     let (block_bytes, blocks) = (number(8 + 8192), number(8 + 8192 + 8));
@@ -81,15 +82,15 @@ fn pages_kept(kept: &[u8]) -> Vec<Range<usize>> {
     pages.collect()
 }
 
-fn checkpoint() -> &'static Checkpoint {
-    static CHECKPOINT: OnceLock<Checkpoint> = OnceLock::new();
+fn checkpoint() -> &'static CheckpointImages {
+    static CHECKPOINT: OnceLock<CheckpointImages> = OnceLock::new();
     CHECKPOINT.get_or_init(|| {
-        // The one before leaves room in the blocks of metadata.
-        let dir = killed().lay();
-        run_through(&dir);
+        // An earlier checkpoint leaves free space in the metadata blocks.
+        let dir = crash_image().to_dir();
+        run_to_completion(&dir);
         dir.append(&super::key(1), super::conversation(500, 2));
-        let before = killed_at(&files_of(dir.path()), "before checkpoint");
-        let after = killed_at(&before, "after checkpoint")
+        let before = run_killed_at(&files_of(dir.path()), "before checkpoint");
+        let after = run_killed_at(&before, "after checkpoint")
             .remove(Path::new(DATABASE))
             .unwrap();
         let old = &before[Path::new(DATABASE)];
@@ -97,15 +98,15 @@ fn checkpoint() -> &'static Checkpoint {
         let written: Vec<usize> = (HEADERS..pages)
             .filter(|number| page(old, *number) != page(&after, *number))
             .collect();
-        let kept = pages_kept(&before[Path::new(KEPT)]);
-        let is_needed = |number: &usize| kept.iter().any(|pages| pages.contains(number));
+        let saved = saved_pages(&before[Path::new(SAVED_BLOCKS)]);
+        let is_needed = |number: &usize| saved.iter().any(|pages| pages.contains(number));
         let needed: Vec<usize> = written.iter().copied().filter(is_needed).collect();
         println!(
-            "{} pages written, {} of them in blocks that are needed",
+            "{} pages written, {} of them in blocks that the old state needs",
             written.len(),
             needed.len()
         );
-        Checkpoint {
+        CheckpointImages {
             before,
             after,
             written,
@@ -114,8 +115,8 @@ fn checkpoint() -> &'static Checkpoint {
     })
 }
 
-impl Checkpoint {
-    /// A data dir in which only these pages were written.
+impl CheckpointImages {
+    /// Returns a data directory in which only these pages were written.
     fn torn(&self, pages: impl IntoIterator<Item = usize>) -> DataDir {
         let mut files = self.before.clone();
         let database = files.get_mut(Path::new(DATABASE)).unwrap();
@@ -126,74 +127,81 @@ impl Checkpoint {
             }
             database[number * PAGE..][..new.len()].copy_from_slice(new);
         }
-        lay(&files)
+        dir_with_files(&files)
     }
 
-    fn end(&self) -> &'static super::Left {
-        static END: OnceLock<super::Left> = OnceLock::new();
-        END.get_or_init(|| run_through(&lay(&self.before)))
+    fn expected(&self) -> &'static super::SessionData {
+        static EXPECTED: OnceLock<super::SessionData> = OnceLock::new();
+        EXPECTED.get_or_init(|| run_to_completion(&dir_with_files(&self.before)))
     }
 }
 
 #[test]
-fn a_block_that_is_half_written_damages_the_database_unless_the_old_one_was_kept() {
+fn a_torn_block_damages_the_database_unless_the_old_block_was_saved() {
     let checkpoint = checkpoint();
     let half = || checkpoint.needed.iter().copied().step_by(2);
-    assert!(checkpoint.needed.len() > 1, "it writes over what is needed");
-    let dir = checkpoint.torn(half());
-    fs::remove_file(dir.path().join(KEPT)).unwrap();
-    let refused = refusal(&dir);
     assert!(
-        matches!(refused, Some(StoreError::Damaged(_))),
-        "{refused:?}"
+        checkpoint.needed.len() > 1,
+        "the checkpoint must overwrite needed blocks"
     );
+    let dir = checkpoint.torn(half());
+    fs::remove_file(dir.path().join(SAVED_BLOCKS)).unwrap();
+    let error = open_error(&dir);
+    assert!(matches!(error, Some(StoreError::Damaged(_))), "{error:?}");
 
     let dir = checkpoint.torn(half());
-    assert_eq!(&run_through(&dir), checkpoint.end());
-    let kept = fs::metadata(dir.path().join(KEPT)).unwrap();
-    assert_eq!(kept.len(), 0, "nothing is to be put back twice");
+    assert_eq!(&run_to_completion(&dir), checkpoint.expected());
+    let saved = fs::metadata(dir.path().join(SAVED_BLOCKS)).unwrap();
+    assert_eq!(saved.len(), 0, "the saved blocks must be cleared");
 }
 
 #[test]
-fn blocks_that_were_not_kept_to_the_end_are_of_no_checkpoint() {
+fn incompletely_saved_blocks_are_ignored() {
     let checkpoint = checkpoint();
-    let kept = &checkpoint.before[Path::new(KEPT)];
-    for length in [0, 7, 5000, 9000, kept.len() / 2, kept.len() - 1] {
+    let saved = &checkpoint.before[Path::new(SAVED_BLOCKS)];
+    for length in [0, 7, 5000, 9000, saved.len() / 2, saved.len() - 1] {
         let dir = checkpoint.torn([]);
-        fs::write(dir.path().join(KEPT), &kept[..length]).unwrap();
-        assert_eq!(&run_through(&dir), checkpoint.end(), "{length} bytes");
+        fs::write(dir.path().join(SAVED_BLOCKS), &saved[..length]).unwrap();
+        assert_eq!(
+            &run_to_completion(&dir),
+            checkpoint.expected(),
+            "{length} bytes"
+        );
     }
 }
 
 #[test]
-fn blocks_of_a_checkpoint_that_was_made_are_not_put_back() {
-    let files = killed_at(&checkpoint().before, "after checkpoint");
+fn blocks_are_not_restored_after_a_completed_checkpoint() {
+    let files = run_killed_at(&checkpoint().before, "after checkpoint");
     assert!(
-        files[Path::new(KEPT)].len() > PAGE,
-        "it died before they were forgotten"
+        files[Path::new(SAVED_BLOCKS)].len() > PAGE,
+        "the saved blocks must still be in the file"
     );
-    assert_eq!(&run_through(&lay(&files)), checkpoint().end());
+    assert_eq!(
+        &run_to_completion(&dir_with_files(&files)),
+        checkpoint().expected()
+    );
 }
 
 #[test]
-fn blocks_of_a_database_that_is_gone_do_not_come_into_the_next_one() {
+fn blocks_of_a_deleted_database_are_not_restored_into_the_next_one() {
     let dir = checkpoint().torn([]);
     fs::remove_file(dir.database_path()).unwrap();
     fs::remove_file(super::log_path(&dir)).unwrap();
     drop(Store::open(&dir.config().store_options(), clock::START).unwrap());
-    assert_eq!(&run_through(&dir), checkpoint().end());
+    assert_eq!(&run_to_completion(&dir), checkpoint().expected());
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases().min(64)))]
 
     #[test]
-    fn invariant_whatever_a_checkpoint_had_written_it_is_undone(
+    fn invariant_a_partial_checkpoint_is_undone(
         written in vec(any::<bool>(), 1..200),
     ) {
         let checkpoint = checkpoint();
         let pages = checkpoint.written.iter().zip(written.iter().cycle());
-        let dir = checkpoint.torn(pages.filter(|(_, is)| **is).map(|(number, _)| *number));
-        prop_assert_eq!(&run_through(&dir), checkpoint.end());
+        let dir = checkpoint.torn(pages.filter(|(_, is_written)| **is_written).map(|(number, _)| *number));
+        prop_assert_eq!(&run_to_completion(&dir), checkpoint.expected());
     }
 }

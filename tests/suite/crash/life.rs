@@ -1,4 +1,5 @@
-//! A data dir that the real program lives in for some days, however often it dies there.
+//! A data directory on which the real program runs for several simulated days, with restarts after
+//! each kill.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -9,26 +10,26 @@ use session_pipeline_harness::{DataDir, Transcript, tally};
 use crate::database::rows;
 use crate::guests::misbehaving;
 
-/// A processor that remembers words over all sessions, and so takes one after the other.
-const REMEMBERS: &str = "faulty-remembers";
-const PROCESSORS: [&str; 2] = ["usage", REMEMBERS];
-/// The tables whose rows belong to sessions.
+/// A serial processor that stores words across all sessions.
+const SERIAL_PROCESSOR: &str = "faulty-remembers";
+const PROCESSORS: [&str; 2] = ["usage", SERIAL_PROCESSOR];
+/// The tables whose rows belong to sessions, with their processors.
 const TABLES: [(&str, &str); 5] = [
     ("usage", "messages"),
     ("usage", "events"),
     ("usage", "sessions"),
-    (REMEMBERS, "lines"),
-    (REMEMBERS, "found"),
+    (SERIAL_PROCESSOR, "lines"),
+    (SERIAL_PROCESSOR, "found"),
 ];
-/// Sessions at the beginning.
+/// The number of sessions on the first day.
 pub const SESSIONS: usize = 24;
-/// Starts of one day after which it must have come to its end.
+/// The maximum number of starts per run.
 const STARTS_MAX: usize = 400;
 
-/// How many days there are.
+/// The number of days.
 pub const ALL_DAYS: usize = DAYS.len();
 
-/// What happens to the sessions before each run.
+/// The changes to the sessions on each day, before the runs.
 const DAYS: [fn(&DataDir); 4] = [
     |dir| {
         for number in 0..SESSIONS {
@@ -57,8 +58,8 @@ fn key(number: usize) -> String {
     format!("user-{}/{number:03}.jsonl", number % 4)
 }
 
-/// A conversation with `usage` in it, and with words for the processor that remembers them over all
-/// sessions: which it finds depends on every session before.
+/// Returns a conversation with token usage, and with words for the serial processor. Which words
+/// that processor finds depends on all previous sessions.
 fn conversation(number: usize, turns: usize) -> String {
     let word = number % 7;
     format!(
@@ -82,17 +83,17 @@ fn usage_of(number: usize, turns: usize) -> Transcript {
     })
 }
 
-/// A data dir with the program's starts counted.
+/// A data directory, and the kills of the program so far.
 pub struct Life {
     dir: DataDir,
-    /// Each death, with the points that were written down: that at which it died, or all from the
-    /// one on after which it did.
+    /// For each kill, the recorded points: the point at which the program was killed, or all points
+    /// since the one that started the timer of the kill.
     pub deaths: Vec<Vec<String>>,
 }
 
 impl Life {
-    /// A life that begins without a database.
-    pub fn from_nothing() -> Self {
+    /// Starts without a database.
+    pub fn without_database() -> Self {
         let dir = DataDir::new();
         dir.drop_processor("remembers.wasm", misbehaving("remembers").1);
         Self {
@@ -101,19 +102,19 @@ impl Life {
         }
     }
 
-    /// A life that begins with a database of an older version.
-    pub fn from_an_older_database() -> Self {
-        let life = Self::from_nothing();
+    /// Starts with a database of an older version.
+    pub fn with_older_database() -> Self {
+        let life = Self::without_database();
         let mut migrate = life.program(&["migrate", "--to", "30"]);
         assert!(migrate.output().unwrap().status.success());
         life
     }
 
-    /// A life whose program has compiled its processor already, which takes most of the time.
+    /// Starts with compiled processors. Compiling would take most of the time.
     pub fn prepared() -> Self {
         thread_local! {
             static PREPARED: DataDir = {
-                let life = Life::from_nothing();
+                let life = Life::without_database();
                 for processor in PROCESSORS {
                     assert!(life.program(&["run", processor]).output().unwrap().status.success());
                 }
@@ -134,7 +135,7 @@ impl Life {
         command
     }
 
-    /// Runs a processor until it comes to its end; `disturb` is asked before each start.
+    /// Starts a run again until it completes. `disturb` is called before each start.
     fn run(&mut self, processor: &str, mut disturb: impl FnMut(usize) -> Interruption) {
         for start in 0..STARTS_MAX {
             let command = self.program(&["run", processor]);
@@ -144,39 +145,40 @@ impl Life {
                     tally("kills", 1);
                 }
                 ProgramEnd::Exited(output) => {
-                    let said = String::from_utf8_lossy(&output.stderr);
-                    assert_eq!(output.status.code(), Some(0), "start {start}: {said}");
+                    let stderr = String::from_utf8_lossy(&output.stderr);
+                    assert_eq!(output.status.code(), Some(0), "start {start}: {stderr}");
                     return;
                 }
             }
         }
-        panic!("after {STARTS_MAX} starts it had still not come to its end");
+        panic!("the run did not complete in {STARTS_MAX} starts");
     }
 
-    /// Lives through the first days; `disturb` is asked before each start of each day.
-    pub fn live(&mut self, days: usize, mut disturb: impl FnMut(usize, usize) -> Interruption) {
-        for (day, happens) in DAYS.iter().enumerate().take(days) {
-            happens(&self.dir);
+    /// Runs the first `days` days. `disturb` is called before each start of each day.
+    pub fn run_days(&mut self, days: usize, mut disturb: impl FnMut(usize, usize) -> Interruption) {
+        for (day, change) in DAYS.iter().enumerate().take(days) {
+            change(&self.dir);
             for processor in PROCESSORS {
                 self.run(processor, |start| disturb(day, start));
             }
         }
     }
 
-    /// What is left at the end, but for times and running numbers; and that it is sound in itself.
-    pub fn end(&self) -> BTreeMap<&'static str, Vec<String>> {
+    /// Checks the consistency of the database and returns its contents without times and sequence
+    /// numbers.
+    pub fn final_state(&self) -> BTreeMap<&'static str, Vec<String>> {
         let report = self.program(&["report", "usage"]).output();
         let report = String::from_utf8(report.unwrap().stdout).unwrap();
         let report = report
             .lines()
             .filter(|line| !line.contains("\"as_of\""))
             .collect();
-        let mut left = BTreeMap::from([("report", vec![report])]);
+        let mut state = BTreeMap::from([("report", vec![report])]);
         for (processor, table) in TABLES {
-            let kept = format!(
+            let content = format!(
                 "SELECT COLUMNS(name -> name NOT IN ('session_seq', 'recorded_at', 'first_run')) FROM \"{processor}\".{table} ORDER BY ALL"
             );
-            left.insert(table, rows(&self.dir, &kept));
+            state.insert(table, rows(&self.dir, &content));
             let orphans = format!(
                 "SELECT DISTINCT r.session_file, r.session_seq FROM \"{processor}\".{table} r ANTI JOIN session_processor_state s
                  ON s.processor_name = '{processor}' AND s.session_file = r.session_file AND s.session_seq = r.session_seq"
@@ -184,17 +186,17 @@ impl Life {
             assert_eq!(
                 rows(&self.dir, &orphans),
                 [""; 0],
-                "rows of `{table}` that belong to no session"
+                "`{table}` has rows without a session"
             );
         }
         let words = format!(
-            "SELECT * EXCLUDE (created_at, updated_at) FROM \"{REMEMBERS}\".words ORDER BY ALL"
+            "SELECT * EXCLUDE (created_at, updated_at) FROM \"{SERIAL_PROCESSOR}\".words ORDER BY ALL"
         );
-        left.insert("words", rows(&self.dir, &words));
-        let state = "SELECT processor_name, session_file, username, items_extracted, file_hash, file_size, due, missing_since IS NULL
+        state.insert("words", rows(&self.dir, &words));
+        let states = "SELECT processor_name, session_file, username, items_extracted, file_hash, file_size, due, missing_since IS NULL
             FROM session_processor_state ORDER BY ALL";
-        left.insert("state", rows(&self.dir, state));
-        left.insert(
+        state.insert("state", rows(&self.dir, states));
+        state.insert(
             "failures",
             rows(
                 &self.dir,
@@ -202,21 +204,17 @@ impl Life {
             ),
         );
         for table in ["session_processor_state", "session_failures"] {
-            let twice = format!(
+            let duplicates = format!(
                 "SELECT processor_name, session_file FROM {table} GROUP BY ALL HAVING count(*) > 1"
             );
             assert_eq!(
-                rows(&self.dir, &twice),
+                rows(&self.dir, &duplicates),
                 [""; 0],
-                "two rows of one session in `{table}`"
+                "`{table}` has two rows for one session"
             );
         }
         let open = "SELECT id FROM runs WHERE finished_at IS NULL";
-        assert_eq!(
-            rows(&self.dir, open),
-            [""; 0],
-            "runs that nobody has closed"
-        );
-        left
+        assert_eq!(rows(&self.dir, open), [""; 0], "runs were left open");
+        state
     }
 }

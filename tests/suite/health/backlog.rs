@@ -1,4 +1,4 @@
-//! The entry `session_pipeline`: every row of its table, and its arithmetic against a model.
+//! Tests the backlog checks: every status with its message, and the arithmetic against a model.
 
 use std::fs;
 use std::time::Duration;
@@ -13,17 +13,17 @@ use session_pipeline_pipeline::health::{
 };
 use session_pipeline_pipeline::run::RunRequest;
 
-use super::{Look, ago, check, migrated, row, text};
+use super::{HealthInputs, ago, check, insert_row, migrated, text};
 use crate::database::execute;
-use crate::guests::usage;
+use crate::guests::{shipped, usage};
 
 const CADENCE: Duration = Duration::from_secs(900);
 
-/// A processor that has nothing to do, and never did anything.
-fn idle(processor: &str) -> ProcessorBacklog {
+/// A processor without sessions that never ran.
+fn idle(name: &'static str) -> ProcessorBacklog {
     ProcessorBacklog {
-        processor: processor.to_owned(),
-        is_installed: true,
+        processor: name.to_owned(),
+        shipped: shipped(name, &[]),
         has_run: false,
         grace: LagGrace::of(CADENCE, None),
         now: clock::START,
@@ -42,8 +42,8 @@ fn oldest(seconds: u64) -> Option<WaitingSession> {
     })
 }
 
-/// One file of this age, that waits.
-fn waiting(processor: &str, seconds: u64) -> ProcessorBacklog {
+/// A backlog of one file of this age.
+fn waiting(name: &'static str, seconds: u64) -> ProcessorBacklog {
     ProcessorBacklog {
         files: Ok(SessionFiles {
             count: 1,
@@ -54,11 +54,11 @@ fn waiting(processor: &str, seconds: u64) -> ProcessorBacklog {
             oldest_without_row: oldest(seconds),
             skipped: None,
         }),
-        ..idle(processor)
+        ..idle(name)
     }
 }
 
-fn told(entry: &CheckResult) -> String {
+fn result_text(entry: &CheckResult) -> String {
     let CheckFigures::Backlog(figures) = &entry.figures else {
         panic!("{entry:?}")
     };
@@ -68,15 +68,15 @@ fn told(entry: &CheckResult) -> String {
     format!("{}\n{detail}\n{next}\n{figures}", entry.status.as_str())
 }
 
-// The rows of the table that no data dir shows: what the database does not answer.
+// Errors of the database.
 
 #[test]
-fn where_the_last_processing_can_not_be_read_it_is_unknown() {
+fn the_backlog_is_unknown_if_the_last_processing_cannot_be_read() {
     let backlog = ProcessorBacklog {
         last_processed_at: Err("the database refused".to_owned()),
         ..waiting("verification", 7200)
     };
-    insta::assert_snapshot!(told(&backlog.judge()), @r#"
+    insta::assert_snapshot!(result_text(&backlog.judge()), @r#"
     unknown
     the database refused
     -
@@ -85,7 +85,7 @@ fn where_the_last_processing_can_not_be_read_it_is_unknown() {
 }
 
 #[test]
-fn where_only_the_rows_can_not_be_read_what_is_recent_is_ok_and_what_lags_is_still_told() {
+fn a_lag_is_reported_even_if_the_pending_sessions_cannot_be_read() {
     let backlog = |newest, processed| ProcessorBacklog {
         files: Ok(SessionFiles {
             count: 3,
@@ -99,10 +99,10 @@ fn where_only_the_rows_can_not_be_read_what_is_recent_is_ok_and_what_lags_is_sti
     assert_eq!(backlog(7200, 20_000).judge().status, CheckStatus::Warning);
 }
 
-// The bounds of the table, which no chance finds.
+// Boundaries, which random values do not reach.
 
 #[test]
-fn what_has_waited_just_as_long_as_is_allowed_is_no_backlog() {
+fn a_session_that_has_waited_exactly_the_grace_is_not_a_backlog() {
     let status = |waits: u64, processed: Option<u64>| {
         let backlog = ProcessorBacklog {
             last_processed_at: Ok(processed.map(ago)),
@@ -110,20 +110,20 @@ fn what_has_waited_just_as_long_as_is_allowed_is_no_backlog() {
         };
         backlog.judge().status
     };
-    // Half an hour is allowed, and two hours until it seems passed over.
+    // The grace is half an hour. After two hours, a file without a row counts as skipped.
     assert_eq!(status(1800, None), CheckStatus::Ok);
     assert_eq!(status(1801, None), CheckStatus::Warning);
     assert_eq!(
         status(1801, Some(3601)),
         CheckStatus::Ok,
-        "not behind by more"
+        "the lag is not more than the grace"
     );
     assert_eq!(status(1801, Some(3602)), CheckStatus::Warning);
     assert_eq!(status(7200, Some(0)), CheckStatus::Ok);
     assert_eq!(status(7201, Some(0)), CheckStatus::Info);
 }
 
-// The rows that data dirs show.
+// Statuses over data directories.
 
 fn file(dir: &DataDir, key: &str, age_seconds: u64) {
     dir.write(key, "{}\n");
@@ -131,11 +131,11 @@ fn file(dir: &DataDir, key: &str, age_seconds: u64) {
 }
 
 fn entry(dir: &DataDir) -> Value {
-    check(Look::default(), dir, "session_pipeline")
+    check(HealthInputs::default(), dir, "session_pipeline")
 }
 
 #[test]
-fn a_root_that_is_no_folder_or_can_not_be_read_to_its_end_is_unknown() {
+fn the_backlog_is_unknown_if_the_root_cannot_be_read_completely() {
     let dir = DataDir::without_sessions_root();
     drop(session_pipeline_store::Store::open(
         &dir.config().store_options(),
@@ -157,7 +157,7 @@ fn a_root_that_is_no_folder_or_can_not_be_read_to_its_end_is_unknown() {
 }
 
 #[test]
-fn without_files_it_is_ok() {
+fn no_session_files_is_no_backlog() {
     let absent = DataDir::without_sessions_root();
     for dir in [migrated(), absent] {
         insta::allow_duplicates! {
@@ -167,7 +167,7 @@ fn without_files_it_is_ok() {
 }
 
 #[test]
-fn what_was_never_processed_is_a_warning_once_it_is_older_than_the_grace() {
+fn an_unprocessed_session_is_a_warning_after_the_grace() {
     let dir = migrated();
     file(&dir, "ada/one.jsonl", 1799);
     insta::assert_snapshot!(text(&entry(&dir)), @r#"
@@ -191,12 +191,12 @@ fn what_was_never_processed_is_a_warning_once_it_is_older_than_the_grace() {
 }
 
 #[test]
-fn a_stream_of_new_sessions_hides_nothing() {
+fn new_sessions_do_not_hide_an_old_unprocessed_one() {
     let dir = migrated();
     file(&dir, "ada/old.jsonl", 86_400);
     file(&dir, "ada/new.jsonl", 1);
     assert_eq!(entry(&dir)["status"], "warning", "never processed");
-    row(&dir, 80_000, "ada/gone.jsonl");
+    insert_row(&dir, 80_000, "ada/gone.jsonl");
     insta::assert_snapshot!(text(&entry(&dir)), @r#"
     {
       "audience": "operator",
@@ -212,10 +212,10 @@ fn a_stream_of_new_sessions_hides_nothing() {
 }
 
 #[test]
-fn the_first_session_after_an_idle_weekend_is_no_warning() {
+fn the_first_session_after_an_idle_weekend_is_not_a_warning() {
     let dir = migrated();
     file(&dir, "ada/friday.jsonl", 3 * 86_400);
-    row(&dir, 3 * 86_400 - 60, "ada/friday.jsonl");
+    insert_row(&dir, 3 * 86_400 - 60, "ada/friday.jsonl");
     file(&dir, "ada/monday.jsonl", 60);
     insta::assert_snapshot!(text(&entry(&dir)), @r#"
     {
@@ -226,39 +226,43 @@ fn the_first_session_after_an_idle_weekend_is_no_warning() {
     }
     "#);
     file(&dir, "ada/monday.jsonl", 1801);
-    assert_eq!(entry(&dir)["status"], "warning", "but when it stays");
+    assert_eq!(
+        entry(&dir)["status"],
+        "warning",
+        "it has waited longer than the grace"
+    );
 }
 
 #[test]
-fn a_session_that_grew_waits_as_a_new_one_does() {
+fn a_session_that_grew_counts_as_unprocessed() {
     let dir = migrated();
     file(&dir, "ada/one.jsonl", 7200);
-    row(&dir, 3 * 86_400, "ada/one.jsonl");
+    insert_row(&dir, 3 * 86_400, "ada/one.jsonl");
     let entry = entry(&dir);
     assert_eq!(entry["status"], "warning");
     assert_eq!(entry["lag_seconds"], 3 * 86_400 - 7200);
 }
 
 #[test]
-fn an_old_row_under_a_whole_path_is_that_of_its_file() {
+fn a_legacy_row_with_an_absolute_path_belongs_to_its_file() {
     let dir = migrated();
     file(&dir, "ada/one.jsonl", 86_400);
     file(&dir, "ada/two.jsonl", 60);
-    row(
+    insert_row(
         &dir,
         0,
         &dir.session_path("ada/one.jsonl").display().to_string(),
     );
-    row(&dir, 0, "ada/two.jsonl");
+    insert_row(&dir, 0, "ada/two.jsonl");
     assert_eq!(entry(&dir)["status"], "ok");
 }
 
 #[test]
-fn a_session_that_was_passed_over_is_told_with_what_to_do() {
+fn a_skipped_session_is_reported_with_the_next_action() {
     let dir = migrated();
     file(&dir, "ada/stuck.jsonl", 7300);
     file(&dir, "ada/fresh.jsonl", 60);
-    row(&dir, 0, "ada/fresh.jsonl");
+    insert_row(&dir, 0, "ada/fresh.jsonl");
     insta::assert_snapshot!(text(&entry(&dir)), @r#"
     {
       "audience": "operator",
@@ -275,13 +279,13 @@ fn a_session_that_was_passed_over_is_told_with_what_to_do() {
 }
 
 #[test]
-fn what_is_in_quarantine_is_waited_for_by_nobody() {
+fn a_quarantined_session_is_not_part_of_the_backlog() {
     let dir = migrated();
     file(&dir, "ada/poison.jsonl", 86_400);
     file(&dir, "ada/fresh.jsonl", 60);
-    row(&dir, 0, "ada/fresh.jsonl");
+    insert_row(&dir, 0, "ada/fresh.jsonl");
     assert_eq!(entry(&dir)["status"], "info");
-    // As a run leaves it: observed as it is, by the component that there was.
+    // The failure row of a run: with the observed size and times, and the component.
     let metadata = fs::metadata(dir.session_path("ada/poison.jsonl")).unwrap();
     use std::os::unix::fs::MetadataExt;
     let nanos = |seconds: i64, nanos: i64| seconds * 1_000_000_000 + nanos;
@@ -300,17 +304,17 @@ fn what_is_in_quarantine_is_waited_for_by_nobody() {
 }
 
 #[test]
-fn the_grace_follows_the_cadence_and_the_cadence_every_setting_of_the_schedule() {
+fn the_grace_depends_on_the_configured_schedule_or_interval() {
     let dir = migrated();
     file(&dir, "ada/one.jsonl", 3000);
     let status = |config: &dyn Fn(&mut session_pipeline_pipeline::config::Config)| {
-        let look = Look {
+        let inputs = HealthInputs {
             config,
-            ..Look::default()
+            ..HealthInputs::default()
         };
-        check(look, &dir, "session_pipeline")["status"].clone()
+        check(inputs, &dir, "session_pipeline")["status"].clone()
     };
-    assert_eq!(status(&|_| {}), "warning", "900 s, twice");
+    assert_eq!(status(&|_| {}), "warning", "the grace is twice 900 s");
     let interval = |seconds| {
         move |config: &mut session_pipeline_pipeline::config::Config| {
             let own = config.processors.entry("verification".to_owned());
@@ -332,11 +336,11 @@ fn the_grace_follows_the_cadence_and_the_cadence_every_setting_of_the_schedule()
 }
 
 #[test]
-fn every_processor_has_its_entry_and_one_that_never_ran_is_no_warning() {
+fn every_processor_has_an_entry_and_one_that_never_ran_is_not_a_warning() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
     dir.set_age("ada/one.jsonl", Duration::from_secs(86_400));
-    let entry = || check(Look::default(), &dir, "session_pipeline:usage");
+    let entry = || check(HealthInputs::default(), &dir, "session_pipeline:usage");
     insta::assert_snapshot!(text(&entry()), @r#"
     {
       "audience": "operator",
@@ -349,7 +353,7 @@ fn every_processor_has_its_entry_and_one_that_never_ran_is_no_warning() {
     "#);
     TestPipeline::open(&dir, &[usage()]).run("usage");
     assert_eq!(entry()["status"], "ok");
-    // Its cadence is ten minutes.
+    // The cadence is ten minutes.
     dir.clock().advance(Duration::from_secs(7200));
     assert_eq!(entry()["status"], "ok", "an idle weekend");
     dir.write("ada/two.jsonl", "{}\n");
@@ -360,7 +364,7 @@ fn every_processor_has_its_entry_and_one_that_never_ran_is_no_warning() {
 }
 
 #[test]
-fn one_that_ran_and_processed_nothing_is_a_warning() {
+fn a_processor_that_ran_but_processed_nothing_is_a_warning() {
     let mut backlog = waiting("usage", 7200);
     assert_eq!(backlog.judge().status, CheckStatus::Info);
     backlog.has_run = true;
@@ -368,7 +372,7 @@ fn one_that_ran_and_processed_nothing_is_a_warning() {
 }
 
 #[test]
-fn health_counts_the_sessions_that_a_run_sees() {
+fn health_counts_the_same_sessions_as_a_run() {
     let dir = DataDir::new();
     for key in [
         "ada/one.jsonl",
@@ -394,7 +398,7 @@ fn health_counts_the_sessions_that_a_run_sees() {
 }
 
 #[test]
-fn a_session_that_the_caps_leave_over_for_too_long_is_told_however_fresh_its_file_is() {
+fn a_session_skipped_by_caps_for_too_long_is_reported_even_if_its_file_is_new() {
     let dir = DataDir::new();
     dir.write("ada/old.jsonl", "{}\n");
     let pipeline = TestPipeline::open(&dir, &[usage()]);
@@ -403,7 +407,7 @@ fn a_session_that_the_caps_leave_over_for_too_long_is_told_however_fresh_its_fil
         max_sessions: Some(1),
         ..RunRequest::cli()
     };
-    // Never tried, left over by a run, and never again: the cap is that of another hand.
+    // A manual run with a cap skips one session, and no run processes it later.
     dir.clock().advance(Duration::from_secs(60));
     dir.append("ada/old.jsonl", "{}\n");
     dir.write("bob/new.jsonl", "{}\n");
@@ -411,11 +415,11 @@ fn a_session_that_the_caps_leave_over_for_too_long_is_told_however_fresh_its_fil
     let store = pipeline.pipeline().store();
     assert_eq!(store.session_waits("usage").unwrap().len(), 1);
     drop(pipeline);
-    // Twice the cadence of ten minutes, four times.
+    // The allowed time is eight times the cadence of ten minutes.
     let entry = |seconds: u64| {
         dir.clock().advance(Duration::from_secs(seconds));
         dir.append("ada/old.jsonl", "{}\n");
-        check(Look::default(), &dir, "session_pipeline:usage")
+        check(HealthInputs::default(), &dir, "session_pipeline:usage")
     };
     assert_eq!(entry(4800)["status"], "ok");
     insta::assert_snapshot!(text(&entry(1)), @r#"
@@ -436,7 +440,7 @@ fn a_session_that_the_caps_leave_over_for_too_long_is_told_however_fresh_its_fil
 }
 
 #[test]
-fn a_last_run_that_tried_nothing_although_something_was_due_is_a_warning() {
+fn a_last_run_that_tried_none_of_the_due_sessions_is_a_warning() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}\n");
     let none = RunRequest {
@@ -444,7 +448,7 @@ fn a_last_run_that_tried_nothing_although_something_was_due_is_a_warning() {
         ..RunRequest::cli()
     };
     drop(TestPipeline::open(&dir, &[usage()]).run_as("usage", none.clone()));
-    let entry = || check(Look::default(), &dir, "session_pipeline:usage");
+    let entry = || check(HealthInputs::default(), &dir, "session_pipeline:usage");
     insta::assert_snapshot!(text(&entry()), @r#"
     {
       "audience": "operator",
@@ -461,10 +465,10 @@ fn a_last_run_that_tried_nothing_although_something_was_due_is_a_warning() {
     assert_eq!(entry()["status"], "ok", "nothing was due");
 }
 
-/// How a file stands in the model.
+/// The state of a file in the model.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Stands {
-    Settled,
+enum FileState {
+    Processed,
     Changed,
     WithoutRow,
 }
@@ -472,29 +476,29 @@ enum Stands {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases() * 16))]
 
-    /// The arithmetic of 5.4 and A13, in seconds and by hand.
+    /// Compares the entry with a model that computes with seconds.
     #[test]
-    fn invariant_the_entry_is_what_the_table_says(
+    fn invariant_the_backlog_entry_matches_the_model(
         files in vec(
-            (0_i64..20_000, prop::sample::select(vec![Stands::Settled, Stands::Changed, Stands::WithoutRow])),
+            (0_i64..20_000, prop::sample::select(vec![FileState::Processed, FileState::Changed, FileState::WithoutRow])),
             0..5,
         ),
         processed in prop::option::of(0_i64..40_000),
         cadence in 1_i64..4000,
         stuck in prop::option::of(1_i64..20_000),
     ) {
-        // What is settled has a row, which somebody wrote.
-        let has_row = files.iter().any(|(_, stands)| *stands != Stands::WithoutRow);
+        // Every file with a row was processed, so there is a time of last processing.
+        let has_row = files.iter().any(|(_, state)| *state != FileState::WithoutRow);
         let processed = processed.or(has_row.then_some(0));
         let at = |age: i64| ago(u64::try_from(age).unwrap());
         let seconds = |count: i64| Duration::from_secs(u64::try_from(count).unwrap());
-        let eldest = |wanted: &dyn Fn(Stands) -> bool| {
-            let ages = files.iter().filter(|(_, stands)| wanted(*stands)).map(|(age, _)| *age);
+        let max_age = |matches: &dyn Fn(FileState) -> bool| {
+            let ages = files.iter().filter(|(_, state)| matches(*state)).map(|(age, _)| *age);
             ages.max()
         };
         let as_oldest = |age: Option<i64>| age.map(|age| WaitingSession { key: "k".to_owned(), changed_at: at(age) });
-        let pending = eldest(&|stands| stands != Stands::Settled);
-        let without_row = eldest(&|stands| stands == Stands::WithoutRow);
+        let pending = max_age(&|state| state != FileState::Processed);
+        let without_row = max_age(&|state| state == FileState::WithoutRow);
         let newest = files.iter().map(|(age, _)| *age).min();
         let entry = ProcessorBacklog {
             grace: LagGrace::of(seconds(cadence), stuck.map(seconds)),

@@ -1,5 +1,5 @@
-//! The eight cases that the system before was tested with (BEHAVIOUR.md 5.5), one test each, over
-//! the data that they name.
+//! The eight test cases of the legacy system for its backlog check, one test each, with the same
+//! data.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use session_pipeline_harness::DataDir;
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_store::Role;
 
-use super::{Look, body, migrated, row};
+use super::{HealthInputs, body, insert_row, migrated};
 use crate::guests::verification;
 use crate::http::TestServer;
 
-/// Writes a session that was last changed so many seconds ago.
-fn make(dir: &DataDir, name: &str, age_seconds: u64) {
+/// Writes a session that was modified this many seconds ago.
+fn write_session(dir: &DataDir, name: &str, age_seconds: u64) {
     let key = format!("x/{name}");
     dir.write(&key, "{}\n");
     dir.set_age(&key, Duration::from_secs(age_seconds));
@@ -22,27 +22,27 @@ fn make(dir: &DataDir, name: &str, age_seconds: u64) {
 
 const ELSEWHERE: &str = "/data/user_sessions/x/y.jsonl";
 
-/// Holds the entry and the headline against what is wanted: as they are judged here, and as an admin
-/// gets them from a service in which `verification` is installed.
-fn check(dir: &DataDir, set: &dyn Fn(&mut Config), is_as_wanted: impl Fn(&Value, &str)) {
-    let look = Look {
+/// Passes the entry and the overall status to `assert_entry`, once computed here, and once in the
+/// response of a service in which `verification` is installed.
+fn check(dir: &DataDir, set: &dyn Fn(&mut Config), assert_entry: impl Fn(&Value, &str)) {
+    let inputs = HealthInputs {
         config: set,
-        ..Look::default()
+        ..HealthInputs::default()
     };
-    let judged = body(&look.report(dir), Role::Admin);
+    let computed = body(&inputs.report(dir), Role::Admin);
     let mut config = dir.config();
     set(&mut config);
     let server = TestServer::start_with(dir, config, HttpLimits::default(), &[verification()]);
-    let answer = server.get("/api/health/detailed");
-    assert_eq!(answer.status, 200);
+    let response = server.get("/api/health/detailed");
+    assert_eq!(response.status, 200);
     server.stop();
-    for body in [judged, answer.json()] {
+    for body in [computed, response.json()] {
         let entry = &body["services"]["session_pipeline"];
-        is_as_wanted(entry, body["status"].as_str().unwrap());
+        assert_entry(entry, body["status"].as_str().unwrap());
     }
 }
 
-fn has_status(dir: &DataDir, status: &str) {
+fn assert_status(dir: &DataDir, status: &str) {
     check(dir, &|_| {}, |entry, _| {
         assert_eq!(entry["status"], status, "{entry}")
     });
@@ -50,22 +50,22 @@ fn has_status(dir: &DataDir, status: &str) {
 
 #[test]
 fn no_session_files_is_ok() {
-    has_status(&migrated(), "ok");
+    assert_status(&migrated(), "ok");
 }
 
 #[test]
 fn session_files_processed_a_moment_ago_are_ok() {
     let dir = migrated();
-    make(&dir, "ok.jsonl", 60);
-    row(&dir, 0, ELSEWHERE);
-    has_status(&dir, "ok");
+    write_session(&dir, "ok.jsonl", 60);
+    insert_row(&dir, 0, ELSEWHERE);
+    assert_status(&dir, "ok");
 }
 
 #[test]
-fn old_session_files_that_are_not_processed_are_a_warning() {
+fn old_unprocessed_session_files_are_a_warning() {
     let dir = migrated();
-    make(&dir, "old.jsonl", 7200);
-    row(&dir, 3 * 3600, ELSEWHERE);
+    write_session(&dir, "old.jsonl", 7200);
+    insert_row(&dir, 3 * 3600, ELSEWHERE);
     check(&dir, &|_| {}, |entry, headline| {
         assert_eq!(entry["status"], "warning");
         let detail = entry["detail"].as_str().unwrap();
@@ -75,18 +75,18 @@ fn old_session_files_that_are_not_processed_are_a_warning() {
 }
 
 #[test]
-fn session_files_of_which_none_was_ever_processed_are_a_warning() {
+fn session_files_that_were_never_processed_are_a_warning() {
     let dir = migrated();
-    make(&dir, "neverprocessed.jsonl", 7200);
-    has_status(&dir, "warning");
+    write_session(&dir, "neverprocessed.jsonl", 7200);
+    assert_status(&dir, "warning");
 }
 
 #[test]
-fn an_old_file_that_was_passed_over_for_a_newer_one_is_told() {
+fn an_old_file_that_was_skipped_for_a_newer_one_is_reported() {
     let dir = migrated();
-    make(&dir, "stuck_old.jsonl", 18_000);
-    make(&dir, "fresh.jsonl", 60);
-    row(&dir, 0, "x/fresh.jsonl");
+    write_session(&dir, "stuck_old.jsonl", 18_000);
+    write_session(&dir, "fresh.jsonl", 60);
+    insert_row(&dir, 0, "x/fresh.jsonl");
     check(&dir, &|_| {}, |entry, headline| {
         assert_eq!(entry["status"], "info");
         assert!(
@@ -105,26 +105,26 @@ fn an_old_file_that_was_passed_over_for_a_newer_one_is_told() {
 #[test]
 fn an_old_file_below_the_threshold_is_ok() {
     let dir = migrated();
-    make(&dir, "recent_unprocessed.jsonl", 3600);
-    make(&dir, "fresh.jsonl", 60);
-    row(&dir, 0, "x/fresh.jsonl");
-    has_status(&dir, "ok");
+    write_session(&dir, "recent_unprocessed.jsonl", 3600);
+    write_session(&dir, "fresh.jsonl", 60);
+    insert_row(&dir, 0, "x/fresh.jsonl");
+    assert_status(&dir, "ok");
 }
 
 #[test]
-fn nothing_unprocessed_is_ok() {
+fn no_unprocessed_session_files_is_ok() {
     let dir = migrated();
-    make(&dir, "processed.jsonl", 60);
-    row(&dir, 0, "x/processed.jsonl");
-    has_status(&dir, "ok");
+    write_session(&dir, "processed.jsonl", 60);
+    insert_row(&dir, 0, "x/processed.jsonl");
+    assert_status(&dir, "ok");
 }
 
 #[test]
-fn the_threshold_of_stuck_files_can_be_set() {
+fn the_threshold_for_stuck_files_is_configurable() {
     let dir = migrated();
-    make(&dir, "five_min_old.jsonl", 300);
-    make(&dir, "fresh.jsonl", 10);
-    row(&dir, 0, "x/fresh.jsonl");
+    write_session(&dir, "five_min_old.jsonl", 300);
+    write_session(&dir, "fresh.jsonl", 10);
+    insert_row(&dir, 0, "x/fresh.jsonl");
     let set = |config: &mut Config| config.stuck_file_grace = Some(Duration::from_secs(60));
     check(&dir, &set, |entry, headline| {
         assert_eq!(entry["status"], "info");

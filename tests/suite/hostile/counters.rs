@@ -1,10 +1,11 @@
-//! Numbers and texts that a hand put into the database: no panic, and no escape code on a terminal.
+//! Tests values that a person wrote to the database: they cause no panic, and no escape code
+//! reaches a terminal.
 
 use session_pipeline_harness::{DataDir, Transcript, compiled, program};
 
 use crate::database::{execute, rows};
 
-/// The exit code and all that the program says.
+/// The exit code, and the output on both streams.
 fn check(dir: &DataDir, arguments: &[&str]) -> (i32, String) {
     let mut command = program::command_with_data_dir(dir);
     command.envs(compiled::environment());
@@ -15,8 +16,8 @@ fn check(dir: &DataDir, arguments: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), text)
 }
 
-/// A data dir in which there is something of everything.
-fn used() -> DataDir {
+/// A data directory with rows in all tables.
+fn populated_dir() -> DataDir {
     let dir = DataDir::new();
     dir.write(
         "ada/one.jsonl",
@@ -44,23 +45,23 @@ const COMMANDS: [&[&str]; 13] = [
 ];
 
 #[test]
-fn a_counter_that_has_no_next_number_is_named() {
+fn a_counter_that_cannot_be_incremented_is_reported() {
     for value in [i64::MAX, i64::MAX - 1, i64::MIN, -1] {
-        let dir = used();
+        let dir = populated_dir();
         execute(&dir, &format!("UPDATE main.counters SET value = {value}"));
-        let mut named = false;
+        let mut is_reported = false;
         for arguments in COMMANDS {
             let (code, text) = check(&dir, arguments);
             assert!([0, 1, 3].contains(&code), "{arguments:?}: {text}");
-            named |= text.contains("the counter `") && text.contains("cannot be incremented");
+            is_reported |= text.contains("the counter `") && text.contains("cannot be incremented");
         }
-        assert!(named, "{value}");
+        assert!(is_reported, "{value}");
     }
 }
 
 #[test]
-fn numbers_of_any_size_in_any_table_are_no_panic() {
-    let dir = used();
+fn extreme_numbers_in_any_table_cause_no_panic() {
+    let dir = populated_dir();
     let columns = rows(
         &dir,
         "SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns
@@ -68,9 +69,9 @@ fn numbers_of_any_size_in_any_table_are_no_panic() {
          WHERE table_type = 'BASE TABLE' AND table_name <> 'counters' AND table_schema IN ('main', 'usage')
          AND table_name NOT LIKE '%migration%' ORDER BY ALL",
     );
-    let mut planted = 0;
+    let mut updated = 0;
     for extreme in 0..2 {
-        let dir = used();
+        let dir = populated_dir();
         for column in &columns {
             let parts: Vec<&str> = column.split(" | ").collect();
             let value = match (parts[3], extreme) {
@@ -86,25 +87,25 @@ fn numbers_of_any_size_in_any_table_are_no_panic() {
                 "UPDATE {}.{} SET \"{}\" = {value}",
                 parts[0], parts[1], parts[2]
             );
-            // A check or a key may forbid it; then no hand gets it in either.
+            // A constraint can reject the value. Then the database cannot contain it.
             let connection = duckdb::Connection::open(dir.database_path()).unwrap();
-            planted += usize::from(connection.execute_batch(&update).is_ok());
+            updated += usize::from(connection.execute_batch(&update).is_ok());
         }
         for arguments in COMMANDS {
             let (code, text) = check(&dir, arguments);
             assert!([0, 1, 3].contains(&code), "{arguments:?}: {text}");
         }
     }
-    assert!(planted > 20, "{planted}");
+    assert!(updated > 20, "{updated}");
 }
 
 #[test]
-fn ids_and_texts_of_tokens_are_shown_without_their_escape_codes() {
-    let dir = used();
-    let paint = "\u{1b}[2J\u{9b}31m\u{202e}\r\n\t";
+fn escape_codes_in_token_ids_and_labels_are_escaped() {
+    let dir = populated_dir();
+    let escapes = "\u{1b}[2J\u{9b}31m\u{202e}\r\n\t";
     execute(
         &dir,
-        &format!("UPDATE main.tokens SET id = '{paint}', label = '{paint}'"),
+        &format!("UPDATE main.tokens SET id = '{escapes}', label = '{escapes}'"),
     );
     for arguments in [&["token", "list"][..], &["token", "list", "--json"]] {
         let (code, text) = check(&dir, arguments);

@@ -1,4 +1,5 @@
-//! CSV that a spreadsheet opens: no cell of any column is a formula, whatever transcripts hold.
+//! Tests that no cell of a CSV export is a formula in a spreadsheet, for any content of
+//! transcripts.
 
 use std::fs;
 
@@ -10,8 +11,8 @@ use crate::database::{execute, rows};
 use crate::guests::usage;
 use crate::http::TestServer;
 
-/// Beginnings of formulas, and what could hide one.
-const FORMS: [&str; 26] = [
+/// Starts of formulas, and characters that can hide one.
+const FORMULAS: [&str; 26] = [
     "=cmd|' /C calc'!A0",
     "+1+1",
     "-2+3",
@@ -40,22 +41,22 @@ const FORMS: [&str; 26] = [
     "say \"=1\", then =2",
 ];
 
-/// What this test takes for the beginning of a formula, after all that a spreadsheet trims.
+/// Whether a text is a formula after a spreadsheet has trimmed it.
 fn is_formula(text: &str) -> bool {
-    let hidden = |c: char| {
+    let is_trimmed = |c: char| {
         c.is_whitespace()
             || c.is_control()
             || c == '"'
             || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
     };
-    let rest = text.trim_start_matches(hidden);
+    let rest = text.trim_start_matches(is_trimmed);
     text.starts_with(['\t', '\r', '\n'])
         || rest.starts_with([
             '=', '+', '-', '@', '＝', '＋', '－', '＠', '﹦', '﹢', '﹣', '﹫', '−',
         ])
 }
 
-/// The cells as an RFC 4180 reader that is not ours finds them, row by row.
+/// Parses the cells with DuckDB, as an independent RFC 4180 reader.
 fn cells(dir: &DataDir, text: &str) -> Vec<Vec<String>> {
     let path = dir.path().join("read.csv");
     fs::write(&path, text).unwrap();
@@ -84,8 +85,8 @@ fn cells(dir: &DataDir, text: &str) -> Vec<Vec<String>> {
     rows
 }
 
-/// No cell is a formula, to a reader that knows our separator or takes another for it; and nothing
-/// paints on a terminal.
+/// Asserts that no cell is a formula, even for a reader with another separator, and that the text
+/// has no escape codes. Returns the cells.
 fn assert_harmless(dir: &DataDir, text: &str) -> Vec<Vec<String>> {
     let rows = cells(dir, text);
     for cell in rows.iter().flatten() {
@@ -118,15 +119,15 @@ fn no_cell_of_any_column_of_the_export_is_a_formula() {
     let mut sql = String::from(
         "CREATE TEMP TABLE one AS FROM usage.events LIMIT 1; DELETE FROM usage.events; ",
     );
-    for form in FORMS.iter().filter(|form| !form.contains('\0')) {
-        let form = form.replace('\'', "''");
-        let planted: Vec<String> = texts
+    for formula in FORMULAS.iter().filter(|formula| !formula.contains('\0')) {
+        let formula = formula.replace('\'', "''");
+        let replacements: Vec<String> = texts
             .iter()
-            .map(|column| format!("'{form}' AS {column}"))
+            .map(|column| format!("'{formula}' AS {column}"))
             .collect();
         sql.push_str(&format!(
             "INSERT INTO usage.events SELECT * REPLACE ({}, -7 AS line) FROM one; ",
-            planted.join(", ")
+            replacements.join(", ")
         ));
     }
     execute(&dir, &sql);
@@ -134,8 +135,8 @@ fn no_cell_of_any_column_of_the_export_is_a_formula() {
     let text = server.get("/api/admin/usage/export?format=csv").text();
     let rows = assert_harmless(&dir, &text);
     let header = &rows[0];
-    assert_eq!(rows.len(), FORMS.len());
-    // What identifies an event is for reports, and is not exported.
+    assert_eq!(rows.len(), FORMULAS.len());
+    // The key of an event is not exported.
     for column in texts.iter().filter(|column| **column != "event_key") {
         assert!(
             header.iter().any(|name| name == column),
@@ -145,9 +146,9 @@ fn no_cell_of_any_column_of_the_export_is_a_formula() {
     let line = header.iter().position(|name| name == "line").unwrap();
     assert!(
         rows[1..].iter().all(|row| row[line] == "-7"),
-        "numbers stay numbers"
+        "numbers are changed"
     );
-    assert!(text.contains(",-7,"), "and are not quoted");
+    assert!(text.contains(",-7,"), "numbers are quoted");
     let model = header.iter().position(|name| name == "model").unwrap();
     let agent = header
         .iter()
@@ -160,44 +161,45 @@ fn no_cell_of_any_column_of_the_export_is_a_formula() {
 #[test]
 fn no_cell_of_any_report_is_a_formula_or_an_escape_code() {
     let dir = DataDir::new();
-    let forms: Vec<&str> = FORMS
+    let formulas: Vec<&str> = FORMULAS
         .into_iter()
-        .filter(|form| !form.contains('\0'))
+        .filter(|formula| !formula.contains('\0'))
         .collect();
-    for number in 0..forms.len() {
+    for number in 0..formulas.len() {
         let id = format!("s{number}");
         let session = Transcript::new(&id).assistant(|m| m.id(&id).tokens(1, 2).tool("Read"));
         dir.write(&format!("ada/{id}.jsonl"), session);
     }
     assert_eq!(check(&dir, &["run", "usage"]).code, 0);
-    // All at once: a report keeps what it has grouped, and looks for new sessions only.
+    // Update all sessions before the first report, because reports cache groups and read only new
+    // sessions.
     let mut sql = String::new();
-    for (number, form) in forms.iter().enumerate() {
-        let form = form.replace('\'', "''");
+    for (number, formula) in formulas.iter().enumerate() {
+        let formula = formula.replace('\'', "''");
         sql.push_str(&format!(
-            "UPDATE usage.events SET tool_name = '{form}' WHERE session_file = 'ada/s{number}.jsonl';
-             UPDATE usage.messages SET model = '{form}', username = '{form}', session_file = '{form}', session_id = '{form}', cwd = '{form}'
+            "UPDATE usage.events SET tool_name = '{formula}' WHERE session_file = 'ada/s{number}.jsonl';
+             UPDATE usage.messages SET model = '{formula}', username = '{formula}', session_file = '{formula}', session_id = '{formula}', cwd = '{formula}'
              WHERE session_file = 'ada/s{number}.jsonl';"
         ));
     }
     execute(&dir, &sql);
     for by in ["user", "model", "tool", "session", "project"] {
         let report = |format| {
-            let ended = check(&dir, &["report", "usage", "--by", by, format]);
-            assert_eq!(ended.code, 0, "{by}: {ended:?}");
-            ended.stdout
+            let output = check(&dir, &["report", "usage", "--by", by, format]);
+            assert_eq!(output.code, 0, "{by}: {output:?}");
+            output.stdout
         };
         let json: serde_json::Value = serde_json::from_str(&report("--json")).unwrap();
         let keys = json["rows"].as_array().unwrap();
-        for form in &forms {
-            // A user is named by the folder of their sessions.
+        for formula in &formulas {
+            // The name of a user is the first part of the session file.
             let key = match by {
-                "user" => form.split('/').next().unwrap(),
-                _ => form,
+                "user" => formula.split('/').next().unwrap(),
+                _ => formula,
             };
             assert!(
                 keys.iter().any(|row| row[by] == key),
-                "{form:?} reaches the report by {by}: {json}"
+                "{formula:?} is missing in the report by {by}: {json}"
             );
         }
         let rows = assert_harmless(&dir, &report("--csv"));

@@ -1,4 +1,4 @@
-//! Files that are none, and files that others could read: what else lies in a data dir.
+//! Tests special files in place of files of a data directory, and the permissions of files.
 
 use std::fs::{self, Permissions};
 use std::io::Read as _;
@@ -16,11 +16,11 @@ use session_pipeline_harness::{DataDir, Transcript, compiled, program};
 use crate::guests::usage;
 use crate::http::TestServer;
 
-/// Long enough for any command here, and too short for one that hangs.
+/// Longer than any command takes. A command that takes longer hangs.
 const TIME_MAX: Duration = Duration::from_secs(30);
 
-/// What the program prints, within the time; `None` where it hangs.
-fn ended(dir: &DataDir, arguments: &[&str]) -> Option<Output> {
+/// Runs the program and returns its output. `None` if it hangs.
+fn run(dir: &DataDir, arguments: &[&str]) -> Option<Output> {
     let mut command = program::command_with_data_dir(dir);
     command.envs(compiled::environment()).args(arguments);
     let mut child = command
@@ -28,14 +28,14 @@ fn ended(dir: &DataDir, arguments: &[&str]) -> Option<Output> {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let (tell, said) = channel();
+    let (sender, receiver) = channel();
     let mut stderr = child.stderr.take().unwrap();
     thread::spawn(move || {
         let mut text = Vec::new();
         stderr.read_to_end(&mut text).unwrap();
-        let _ = tell.send(text);
+        let _ = sender.send(text);
     });
-    let Ok(stderr) = said.recv_timeout(TIME_MAX) else {
+    let Ok(stderr) = receiver.recv_timeout(TIME_MAX) else {
         child.kill().unwrap();
         child.wait().unwrap();
         return None;
@@ -44,8 +44,9 @@ fn ended(dir: &DataDir, arguments: &[&str]) -> Option<Output> {
     Some(Output { stderr, ..output })
 }
 
-/// What is put where a file should be, with the word for it.
-fn impostors(path: &Path, mut check: impl FnMut(&str)) {
+/// Creates special files at `path`, one after the other, and passes the name of each kind to
+/// `check`.
+fn for_each_special_file(path: &Path, mut check: impl FnMut(&str)) {
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     check("a FIFO");
     fs::remove_file(path).unwrap();
@@ -62,7 +63,7 @@ fn impostors(path: &Path, mut check: impl FnMut(&str)) {
 }
 
 #[test]
-fn what_is_no_file_in_the_place_of_one_is_named_and_never_hangs() {
+fn a_special_file_in_place_of_a_regular_file_is_reported_and_never_hangs() {
     for (name, command) in [
         ("config.toml", &["status"][..]),
         ("prices.toml", &["report", "usage"]),
@@ -75,16 +76,14 @@ fn what_is_no_file_in_the_place_of_one_is_named_and_never_hangs() {
     ] {
         let dir = DataDir::new();
         dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
-        assert_eq!(
-            ended(&dir, &["run", "usage"]).unwrap().status.code(),
-            Some(0)
-        );
+        assert_eq!(run(&dir, &["run", "usage"]).unwrap().status.code(), Some(0));
         let path = dir.path().join(name);
         if path.exists() {
             fs::remove_file(&path).unwrap();
         }
-        impostors(&path, |kind| {
-            let output = ended(&dir, command).unwrap_or_else(|| panic!("{name}: {kind}: it hangs"));
+        for_each_special_file(&path, |kind| {
+            let output =
+                run(&dir, command).unwrap_or_else(|| panic!("{name}: {kind}: the command hangs"));
             let stderr = String::from_utf8(output.stderr).unwrap();
             assert!(
                 stderr.contains(name) && stderr.contains(kind),
@@ -96,72 +95,69 @@ fn what_is_no_file_in_the_place_of_one_is_named_and_never_hangs() {
 }
 
 #[test]
-fn what_is_no_file_among_the_kept_components_never_hangs() {
+fn special_files_among_the_stored_components_never_hang() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
-    assert_eq!(
-        ended(&dir, &["run", "usage"]).unwrap().status.code(),
-        Some(0)
-    );
+    assert_eq!(run(&dir, &["run", "usage"]).unwrap().status.code(), Some(0));
     let folder = dir.path().join("state/components");
     for entry in fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
         fs::remove_file(&path).unwrap();
         mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     }
-    assert!(ended(&dir, &["run", "usage"]).is_some(), "it hangs");
-    assert!(ended(&dir, &["processors", "list"]).is_some(), "it hangs");
+    assert!(run(&dir, &["run", "usage"]).is_some(), "the command hangs");
+    assert!(
+        run(&dir, &["processors", "list"]).is_some(),
+        "the command hangs"
+    );
 }
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
-/// Every file and folder below one.
-fn all_below(folder: &Path, visit: &mut dyn FnMut(&Path)) {
+/// Visits every file and folder below `folder`.
+fn visit_all(folder: &Path, visit: &mut dyn FnMut(&Path)) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         visit(&path);
         if path.is_dir() {
-            all_below(&path, visit);
+            visit_all(&path, visit);
         }
     }
 }
 
 #[test]
-fn a_state_folder_that_others_could_read_is_closed_with_a_warning() {
+fn a_state_folder_readable_by_others_is_made_private_with_a_warning() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
-    assert_eq!(
-        ended(&dir, &["run", "usage"]).unwrap().status.code(),
-        Some(0)
-    );
+    assert_eq!(run(&dir, &["run", "usage"]).unwrap().status.code(), Some(0));
     let state = dir.path().join("state");
     fs::create_dir_all(state.join("components")).unwrap();
     fs::write(state.join("admin-token"), "").unwrap();
     let mut found = 0;
-    all_below(&state, &mut |path| {
+    visit_all(&state, &mut |path| {
         let mode = if path.is_dir() { 0o777 } else { 0o666 };
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         found += 1;
     });
     assert!(found > 3);
     fs::set_permissions(&state, Permissions::from_mode(0o755)).unwrap();
-    let output = ended(&dir, &["run", "usage"]).unwrap();
+    let output = run(&dir, &["run", "usage"]).unwrap();
     assert_eq!(output.status.code(), Some(0));
     let stderr = String::from_utf8(output.stderr).unwrap();
-    for told in [
+    for message in [
         "state` was accessible to other users (mode 755)",
         "other users may have read the admin token",
     ] {
-        assert!(stderr.contains(told), "{told}: {stderr}");
+        assert!(stderr.contains(message), "{message}: {stderr}");
     }
     assert!(
         !stderr.contains('\u{1b}'),
-        "no colors where there is no terminal: {stderr}"
+        "colors without a terminal: {stderr}"
     );
     let check = |path: &Path| {
-        // What DuckDB makes anew is out of reach in its folder.
+        // DuckDB creates the log with default permissions, but its folder is private.
         let is_log = path.ends_with("system.duckdb.wal");
         assert!(
             is_log || mode(path) & 0o077 == 0,
@@ -170,12 +166,12 @@ fn a_state_folder_that_others_could_read_is_closed_with_a_warning() {
         );
     };
     check(&state);
-    all_below(&state, &mut |path| check(path));
-    let output = ended(&dir, &["run", "usage"]).unwrap();
+    visit_all(&state, &mut |path| check(path));
+    let output = run(&dir, &["run", "usage"]).unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(
         !stderr.contains("accessible to other users"),
-        "once is enough: {stderr}"
+        "the warning is repeated: {stderr}"
     );
 }
 
@@ -193,13 +189,13 @@ fn an_export_is_private_from_its_first_byte() {
         dir.write(&format!("ada/{session}.jsonl"), events);
     }
     let server = TestServer::start(&dir, &[usage()]);
-    let ran = server.post("/api/admin/run-session-processor?processor=usage");
-    assert_eq!(ran.status, 200);
-    let (done, is_done) = channel::<()>();
+    let response = server.post("/api/admin/run-session-processor?processor=usage");
+    assert_eq!(response.status, 200);
+    let (stop_sender, stop_receiver) = channel::<()>();
     let watched = folder.clone();
     let watch = thread::spawn(move || {
         let (mut files, mut modes) = (0, Vec::new());
-        while is_done.try_recv().is_err() {
+        while stop_receiver.try_recv().is_err() {
             for entry in fs::read_dir(&watched).unwrap().flatten() {
                 if let Ok(metadata) = entry.metadata() {
                     files += 1;
@@ -216,9 +212,9 @@ fn an_export_is_private_from_its_first_byte() {
             assert_eq!(export.status, 200);
         }
     }
-    done.send(()).unwrap();
+    stop_sender.send(()).unwrap();
     let (files, modes) = watch.join().unwrap();
-    assert!(files > 0, "the watch saw an export");
+    assert!(files > 0, "no export was observed");
     assert!(modes.iter().all(|mode| *mode == 0), "{modes:?}");
     assert_eq!(mode(&folder), 0o700);
 }

@@ -1,4 +1,4 @@
-//! Names that paint: no escape code of a name, a path or a transcript reaches a terminal raw.
+//! Tests that escape codes in names, paths and transcripts are escaped on a terminal.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -6,10 +6,11 @@ use std::process::{Command, Stdio};
 
 use session_pipeline_harness::{DataDir, Transcript, compiled, program};
 
-/// Clears the screen, sets the title, reads from right to left; also as C1 codes of one character.
-const PAINT: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\r\u{8}";
+/// Codes that clear the screen, set the title, change the color (as a C1 code), and change the text
+/// direction.
+const ESCAPES: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\r\u{8}";
 
-/// What the program prints for people on both streams, with its exit code.
+/// The exit code, and the output on both streams, which must not contain control characters.
 fn check(dir: &DataDir, arguments: &[&str]) -> (i32, String) {
     let mut command = program::command(dir);
     command.envs(compiled::environment());
@@ -24,11 +25,11 @@ fn check(dir: &DataDir, arguments: &[&str]) -> (i32, String) {
 }
 
 #[test]
-fn the_name_of_a_failed_session_is_told_without_its_escape_codes() {
+fn escape_codes_in_the_name_of_a_failed_session_are_escaped() {
     let dir = DataDir::new();
-    let key = format!("ada/{PAINT}.jsonl");
+    let key = format!("ada/{ESCAPES}.jsonl");
     dir.write(&key, "");
-    // Too large to be tried, and of no size on the disk.
+    // A sparse file above the size limit.
     let file = File::options()
         .write(true)
         .open(dir.session_path(&key))
@@ -46,13 +47,13 @@ fn the_name_of_a_failed_session_is_told_without_its_escape_codes() {
 }
 
 #[test]
-fn names_out_of_transcripts_are_shown_without_their_escape_codes() {
+fn escape_codes_in_names_from_transcripts_are_escaped() {
     let dir = DataDir::new();
-    let session = Transcript::new(PAINT)
-        .cwd(PAINT)
-        .git_branch(PAINT)
-        .assistant(|m| m.model(PAINT).tool(PAINT));
-    dir.write(&format!("{PAINT}/one.jsonl"), session);
+    let session = Transcript::new(ESCAPES)
+        .cwd(ESCAPES)
+        .git_branch(ESCAPES)
+        .assistant(|m| m.model(ESCAPES).tool(ESCAPES));
+    dir.write(&format!("{ESCAPES}/one.jsonl"), session);
     check(&dir, &["--data-dir", ".", "run", "usage"]);
     let (code, text) = check(
         &dir,
@@ -63,28 +64,28 @@ fn names_out_of_transcripts_are_shown_without_their_escape_codes() {
 }
 
 #[test]
-fn paths_of_the_command_line_are_told_without_their_escape_codes() {
+fn escape_codes_in_paths_of_arguments_are_escaped() {
     let dir = DataDir::new();
     let (code, text) = check(
         &dir,
-        &["--data-dir", ".", "--sessions", PAINT, "run", "usage"],
+        &["--data-dir", ".", "--sessions", ESCAPES, "run", "usage"],
     );
     assert_eq!(code, 0);
     assert!(text.contains(r"\u{1b}[2J"), "{text}");
-    File::create(dir.path().join(PAINT)).unwrap();
-    let (code, text) = check(&dir, &["--data-dir", PAINT, "migrate"]);
+    File::create(dir.path().join(ESCAPES)).unwrap();
+    let (code, text) = check(&dir, &["--data-dir", ESCAPES, "migrate"]);
     assert_eq!(code, 3, "{text}");
 }
 
 #[test]
-fn wrong_arguments_are_told_without_their_escape_codes() {
+fn escape_codes_in_invalid_arguments_are_escaped() {
     let dir = DataDir::new();
     for arguments in [
-        &["run", "usage", PAINT][..],
-        &[PAINT],
-        &["--data-dir", ".", "report", "usage", "--since", PAINT],
-        &["token", "create", "--role", PAINT],
-        &["serve", "--listen", PAINT],
+        &["run", "usage", ESCAPES][..],
+        &[ESCAPES],
+        &["--data-dir", ".", "report", "usage", "--since", ESCAPES],
+        &["token", "create", "--role", ESCAPES],
+        &["serve", "--listen", ESCAPES],
     ] {
         let (code, text) = check(&dir, arguments);
         assert_eq!(code, 2, "{arguments:?}");
@@ -92,8 +93,8 @@ fn wrong_arguments_are_told_without_their_escape_codes() {
     }
 }
 
-/// What the program logs of a configuration that is worth a warning: on a terminal where there is a
-/// `script` that makes one (util-linux), and else `None`.
+/// Runs the program on a terminal, and returns its output. `None` if `script` (util-linux), which
+/// provides the terminal, is not installed.
 fn log_on_a_terminal(dir: &DataDir, variables: &[(&str, &str)]) -> Option<String> {
     let script = ["/usr/bin/script", "/bin/script"].map(Path::new);
     let script = script.into_iter().find(|path| path.exists())?;
@@ -109,7 +110,7 @@ fn log_on_a_terminal(dir: &DataDir, variables: &[(&str, &str)]) -> Option<String
 }
 
 #[test]
-fn a_certificate_that_nobody_verifies_is_a_warning_in_the_log_and_colors_are_for_terminals() {
+fn disabled_certificate_verification_is_logged_with_colors_only_on_a_terminal() {
     let dir = DataDir::new();
     fs::write(
         dir.path().join("config.toml"),
@@ -125,11 +126,11 @@ fn a_certificate_that_nobody_verifies_is_a_warning_in_the_log_and_colors_are_for
         assert!(text.contains(warning), "{text:?}");
         Some(text.contains("\u{1b}[33m"))
     };
-    let Some(by_itself) = is_colored(&[("TERM", "xterm")]) else {
-        eprintln!("skipped on a terminal: there is no `script`");
+    let Some(by_default) = is_colored(&[("TERM", "xterm")]) else {
+        eprintln!("skipped on a terminal: `script` is not installed");
         return;
     };
-    assert!(by_itself);
+    assert!(by_default);
     assert_eq!(
         is_colored(&[("TERM", "xterm"), ("NO_COLOR", "")]),
         Some(true)

@@ -1,4 +1,4 @@
-//! What may be spent, and what was: reserved before anything is sent, settled when it is known.
+//! Budgets and usage: tokens are reserved before a request is sent, and settled after the answer.
 
 use std::time::Duration;
 
@@ -29,8 +29,8 @@ fn other_run() -> LlmCaller<'static> {
 }
 
 #[test]
-fn each_budget_of_requests_ends_what_it_is_for_and_no_more() {
-    for (name, lets) in [
+fn each_request_budget_applies_only_to_its_session_run_or_day() {
+    for (name, is_allowed) in [
         ("session", [false, true, true]),
         ("run", [false, false, true]),
         ("day", [false; 3]),
@@ -47,15 +47,15 @@ fn each_budget_of_requests_ends_what_it_is_for_and_no_more() {
         for text in ["1", "2", "3", "4", "5"] {
             rig.server.enqueue_answer(text);
         }
-        rig.ask(&plain("one")).unwrap();
-        rig.ask(&plain("two")).unwrap();
+        rig.complete(&plain("one")).unwrap();
+        rig.complete(&plain("two")).unwrap();
         let callers = [caller(), other_session(), other_run()];
-        for (caller, lets) in callers.into_iter().zip(lets) {
+        for (caller, is_allowed) in callers.into_iter().zip(is_allowed) {
             let request = plain(&format!("{} {}", caller.run_id, caller.session));
             match rig.model.complete(&request, caller) {
-                Ok(_) => assert!(lets, "{name}: {caller:?}"),
+                Ok(_) => assert!(is_allowed, "{name}: {caller:?}"),
                 Err(error) => {
-                    assert!(!lets, "{name}: {caller:?}");
+                    assert!(!is_allowed, "{name}: {caller:?}");
                     assert_eq!(error.class, LlmErrorClass::Budget);
                     assert!(
                         error.reason.contains(&format!("`llm.{name}_calls_max`")),
@@ -68,24 +68,24 @@ fn each_budget_of_requests_ends_what_it_is_for_and_no_more() {
 }
 
 #[test]
-fn a_request_that_could_go_over_a_budget_of_tokens_is_not_sent() {
+fn a_request_that_could_exceed_a_token_budget_is_not_sent() {
     let rig = Rig::with(Provider::OpenAiCompat, |config| {
         config.llm.budgets.day.tokens_max = 5_000;
     });
     rig.server.enqueue_answer("hello");
     let mut large = plain("Say hello");
     large.max_tokens = 4_900;
-    assert_eq!(rig.class_of(&large), (LlmErrorClass::Budget, 0));
+    assert_eq!(rig.error_class(&large), (LlmErrorClass::Budget, 0));
     large.max_tokens = 3_000;
-    rig.ask(&large).unwrap();
-    // It came to 120 tokens, so that there is room again.
+    rig.complete(&large).unwrap();
+    // The request used 120 tokens, so the rest of the reservation is free again.
     large.prompt.push('!');
     rig.server.enqueue_answer("hello");
-    rig.ask(&large).unwrap();
+    rig.complete(&large).unwrap();
 }
 
 #[test]
-fn repeated_requests_are_paid_for_from_the_same_budget() {
+fn retries_count_toward_the_same_budget() {
     let rig = Rig::with(Provider::Anthropic, |config| {
         config.llm.budgets.session.calls_max = 2;
         config.llm.attempts_max = 5;
@@ -94,34 +94,36 @@ fn repeated_requests_are_paid_for_from_the_same_budget() {
         rig.server
             .enqueue(ServerAction::error(500, "api_error", ""));
     }
-    assert_eq!(rig.class_of(&plain("one")), (LlmErrorClass::Budget, 2));
+    assert_eq!(rig.error_class(&plain("one")), (LlmErrorClass::Budget, 2));
 }
 
 #[test]
-fn a_day_is_one_day_over_restarts_and_the_next_one_has_its_own_budget() {
+fn the_daily_budget_survives_restarts_and_resets_the_next_day() {
     let rig = Rig::with(Provider::Anthropic, |config| {
         config.llm.budgets.day.calls_max = 1;
     });
     rig.server.enqueue_answer("one");
-    rig.ask(&plain("one")).unwrap();
-    let rig = rig.restarted();
-    assert_eq!(rig.class_of(&plain("two")), (LlmErrorClass::Budget, 0));
+    rig.complete(&plain("one")).unwrap();
+    let rig = rig.restart();
+    assert_eq!(rig.error_class(&plain("two")), (LlmErrorClass::Budget, 0));
     rig.dir.clock().advance(DAY - Duration::from_micros(1));
-    assert_eq!(rig.class_of(&plain("two")), (LlmErrorClass::Budget, 0));
+    assert_eq!(rig.error_class(&plain("two")), (LlmErrorClass::Budget, 0));
     rig.dir.clock().advance(Duration::from_micros(1));
     rig.server.enqueue_answer("two");
-    rig.ask(&plain("two")).unwrap();
+    rig.complete(&plain("two")).unwrap();
 }
 
 #[test]
-fn what_nobody_knows_the_end_of_stays_reserved() {
+fn the_reservation_of_a_request_without_an_answer_is_kept() {
     let rig = Rig::new(Provider::Anthropic);
     rig.server.enqueue(ServerAction::Silence);
-    let hurried = LlmCaller {
+    let with_deadline = LlmCaller {
         time_left: Duration::from_millis(200),
         ..caller()
     };
-    rig.model.complete(&plain("one"), hurried).unwrap_err();
+    rig.model
+        .complete(&plain("one"), with_deadline)
+        .unwrap_err();
     let spent = rig.store.llm_use("run-1").unwrap();
     assert_eq!((spent.calls, spent.output_tokens), (1, 100));
     assert!(spent.input_tokens > 0);
@@ -140,14 +142,15 @@ fn tokens_and_cost_are_recorded_with_the_run() {
             (1_000_000, 200_000),
         ))
         .enqueue_answer("bye");
-    rig.ask(&plain("one")).unwrap();
+    rig.complete(&plain("one")).unwrap();
     rig.model.complete(&plain("two"), other_run()).unwrap();
     let spent = rig.store.llm_use("run-1").unwrap();
     assert_eq!(
         (spent.calls, spent.input_tokens, spent.output_tokens),
         (2, 1_000_000, 200_000)
     );
-    // The shipped table: 1 and 5 dollars for a million tokens of this model.
+    // Shipped prices of this model: 1 dollar per million input tokens, 5 dollars per million output
+    // tokens.
     assert_eq!(spent.cost.to_string(), "2");
     assert_eq!(spent.unpriced_calls, 0);
     assert_eq!(rig.store.llm_use("run-2").unwrap().calls, 1);
@@ -173,12 +176,12 @@ fn tokens_and_cost_are_recorded_with_the_run() {
 }
 
 #[test]
-fn a_model_without_a_price_costs_nobody_knows_what() {
+fn calls_of_a_model_without_a_price_are_counted_as_unpriced() {
     let rig = Rig::with(Provider::OpenAiCompat, |config| {
         config.llm.model = "of-ours".to_owned()
     });
     rig.server.enqueue_answer("hello");
-    rig.ask(&plain("one")).unwrap();
+    rig.complete(&plain("one")).unwrap();
     let spent = rig.store.llm_use("run-1").unwrap();
     assert_eq!((spent.calls, spent.unpriced_calls), (1, 1));
 }
@@ -186,11 +189,10 @@ fn a_model_without_a_price_costs_nobody_knows_what() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases().div_ceil(4)))]
 
-    /// Whatever is asked and answered, no budget is ever overdrawn by servers that keep to the
-    /// limits they are given.
+    /// No budget is exceeded if the server respects the token limit of each request.
     #[test]
-    fn invariant_no_budget_is_overdrawn(
-        asked in vec((1_u32..2_000, 1_u64..1_000, 0_usize..3, prop::bool::ANY), 1..20),
+    fn invariant_no_budget_is_exceeded(
+        requests in vec((1_u32..2_000, 1_u64..1_000, 0_usize..3, prop::bool::ANY), 1..20),
         budgets in (500_u64..4_000, 1_000_u64..8_000, 2_000_u64..12_000),
     ) {
         let rig = Rig::with(Provider::Anthropic, |config| {
@@ -199,22 +201,22 @@ proptest! {
             config.llm.attempts_max = 2;
         });
         let callers = [caller(), other_session(), other_run()];
-        let mut spent_by_us = 0;
-        for (number, (max_tokens, output, who, fails)) in asked.into_iter().enumerate() {
+        let mut spent_total = 0;
+        for (number, (max_tokens, output, caller_index, fails)) in requests.into_iter().enumerate() {
             let mut request = plain(&format!("question {number}"));
             request.max_tokens = max_tokens;
             let output = output.min(u64::from(max_tokens));
-            // What a budget kept from being asked.
+            // Forget scripted answers to requests that a budget prevented.
             rig.server.clear_script();
             if fails {
                 rig.server.enqueue(ServerAction::error(529, "overloaded_error", ""));
             }
             rig.server.enqueue(model_answer(Provider::Anthropic, "yes", StopReason::Done, (50, output)));
-            if rig.model.complete(&request, callers[who]).is_ok() {
-                spent_by_us += 50 + output;
+            if rig.model.complete(&request, callers[caller_index]).is_ok() {
+                spent_total += 50 + output;
             }
         }
-        prop_assert!(spent_by_us <= budgets.2, "{spent_by_us} of {}", budgets.2);
+        prop_assert!(spent_total <= budgets.2, "{spent_total} of {}", budgets.2);
         for run in ["run-1", "run-2"] {
             let spent = rig.store.llm_use(run).unwrap();
             prop_assert!(spent.input_tokens + spent.output_tokens <= budgets.1);

@@ -1,4 +1,4 @@
-//! All that goes wrong between a provider and us, and what becomes of it.
+//! Errors of providers and of the connection, and how they are handled.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use session_pipeline_harness::llm_server::{ServerAction, StopReason, model_answe
 use session_pipeline_host::model::{LlmCaller, LlmErrorClass};
 use session_pipeline_pipeline::config::Provider;
 
-use super::{BOTH, FITS, Rig, caller, plain, with_schema};
+use super::{PROVIDERS, Rig, VALID, caller, plain, with_schema};
 
 const ONCE: usize = 1;
 const THRICE: usize = 3;
 
 #[test]
-fn every_status_has_its_class_and_only_what_may_pass_is_asked_again() {
+fn every_status_has_a_class_and_only_transient_errors_are_retried() {
     use LlmErrorClass::{Failed, RateLimited, TimeOut, TooLarge, Unavailable};
-    for provider in BOTH {
+    for provider in PROVIDERS {
         for (status, name, message, class, times, halts) in [
             (301, "", "", Unavailable, ONCE, true),
             (307, "", "", Unavailable, ONCE, true),
@@ -83,9 +83,9 @@ fn every_status_has_its_class_and_only_what_may_pass_is_asked_again() {
                 rig.server
                     .enqueue(ServerAction::error(status, name, message));
             }
-            let found = rig.class_of(&plain("Say hello"));
+            let result = rig.error_class(&plain("Say hello"));
             assert_eq!(
-                found,
+                result,
                 (class, times),
                 "{provider:?} {status} {name} {message}"
             );
@@ -100,7 +100,7 @@ fn every_status_has_its_class_and_only_what_may_pass_is_asked_again() {
 }
 
 #[test]
-fn what_only_the_operator_can_help_ends_the_run_and_the_next_one_asks_again() {
+fn an_error_that_needs_the_operator_halts_the_run_and_the_next_run_tries_again() {
     let rig = Rig::new(Provider::Anthropic);
     rig.server
         .enqueue(ServerAction::error(
@@ -109,24 +109,27 @@ fn what_only_the_operator_can_help_ends_the_run_and_the_next_one_asks_again() {
             "invalid x-api-key",
         ))
         .enqueue_answer("hello");
-    let error = rig.ask(&plain("one")).unwrap_err();
+    let error = rig.complete(&plain("one")).unwrap_err();
     insta::assert_snapshot!(
         error.reason.replace(&rig.server.url(), "[server]"),
         @"the language model at [server]: the key was rejected (status 401, authentication_error); check the key and its permissions"
     );
-    assert_eq!(rig.class_of(&plain("two")), (LlmErrorClass::Unavailable, 0));
+    assert_eq!(
+        rig.error_class(&plain("two")),
+        (LlmErrorClass::Unavailable, 0)
+    );
     assert_eq!(rig.model.halt_reason("run-1"), Some(error.reason));
-    let of_next = LlmCaller {
+    let next_run = LlmCaller {
         run_id: "run-2",
         ..caller()
     };
     assert_eq!(rig.model.halt_reason("run-2"), None);
-    rig.model.complete(&plain("two"), of_next).unwrap();
+    rig.model.complete(&plain("two"), next_run).unwrap();
 }
 
 #[test]
-fn an_outage_that_passes_costs_nobody_anything_but_time() {
-    for provider in BOTH {
+fn a_short_outage_only_delays_the_answer() {
+    for provider in PROVIDERS {
         for act in [
             ServerAction::answer(500, "<html>oops</html>"),
             ServerAction::answer(529, "{}"),
@@ -139,12 +142,12 @@ fn an_outage_that_passes_costs_nobody_anything_but_time() {
                 .enqueue(act.clone())
                 .enqueue_answer("hello");
             assert_eq!(
-                rig.ask(&plain("Say hello")).unwrap().text,
+                rig.complete(&plain("Say hello")).unwrap().text,
                 "hello",
                 "{act:?}"
             );
             let waits = rig.patience.waits();
-            // Drawn by lot, from once to twice what it is.
+            // Jitter: each pause is between one and two times the base.
             assert_eq!(waits.len(), 2);
             for (wait, pause) in waits.into_iter().zip([2, 4]) {
                 let pause = Duration::from_secs(pause);
@@ -158,30 +161,30 @@ fn an_outage_that_passes_costs_nobody_anything_but_time() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_unavailable() {
+fn an_unreachable_server_is_unavailable() {
     let rig = Rig::with(Provider::OpenAiCompat, |config| {
-        // A port that nobody listens on any more.
-        let gone = session_pipeline_harness::LlmServer::start(Provider::OpenAiCompat);
-        config.llm.base_url = gone.config().base_url;
+        // A port on which no server listens anymore.
+        let stopped = session_pipeline_harness::LlmServer::start(Provider::OpenAiCompat);
+        config.llm.base_url = stopped.config().base_url;
     });
-    let error = rig.ask(&plain("Say hello")).unwrap_err();
+    let error = rig.complete(&plain("Say hello")).unwrap_err();
     assert_eq!(error.class, LlmErrorClass::Unavailable);
     assert!(error.reason.contains("unreachable"), "{error}");
 }
 
 #[test]
-fn silence_and_an_answer_that_stalls_end_with_the_sessions_time() {
-    for provider in BOTH {
+fn a_silent_server_and_a_stalled_answer_time_out_with_the_session() {
+    for provider in PROVIDERS {
         for act in [ServerAction::Silence, ServerAction::Stall] {
             let rig = Rig::new(provider);
             rig.server.enqueue(act);
-            let hurried = LlmCaller {
+            let with_deadline = LlmCaller {
                 time_left: Duration::from_millis(300),
                 ..caller()
             };
             let error = rig
                 .model
-                .complete(&plain("Say hello"), hurried)
+                .complete(&plain("Say hello"), with_deadline)
                 .unwrap_err();
             assert_eq!(error.class, LlmErrorClass::TimeOut, "{error}");
             assert_eq!(rig.server.requests().len(), 1);
@@ -190,8 +193,8 @@ fn silence_and_an_answer_that_stalls_end_with_the_sessions_time() {
 }
 
 #[test]
-fn retry_after_is_waited_for_by_everybody() {
-    for (asks, seconds) in [
+fn retry_after_delays_the_next_attempt() {
+    for (retry_after, seconds) in [
         ("7", 7..=7),
         ("Fri, 01 Jan 2100 00:00:20 GMT", 20..=20),
         ("0", 0..=0),
@@ -200,25 +203,30 @@ fn retry_after_is_waited_for_by_everybody() {
     ] {
         let rig = Rig::new(Provider::Anthropic);
         rig.server
-            .enqueue(ServerAction::error(429, "rate_limit_error", "").with("retry-after", asks))
+            .enqueue(
+                ServerAction::error(429, "rate_limit_error", "").with("retry-after", retry_after),
+            )
             .enqueue_answer("hello");
-        rig.ask(&plain("Say hello")).unwrap();
+        rig.complete(&plain("Say hello")).unwrap();
         let waited = rig.patience.elapsed().as_secs();
-        // Our own pause before the second attempt counts towards it.
+        // The connector's own pause before the second attempt is at most 4 s.
         assert!(
             waited >= *seconds.start() && waited <= (*seconds.end()).max(4),
-            "{asks}: {waited}"
+            "{retry_after}: {waited}"
         );
     }
 }
 
 #[test]
-fn nobody_asks_while_a_provider_wants_to_be_left_alone_and_absurd_wishes_are_cut() {
+fn retry_after_applies_to_all_sessions_and_is_capped() {
     let rig = Rig::new(Provider::Anthropic);
     let slow = ServerAction::error(429, "rate_limit_error", "").with("retry-after", "999999999999");
     rig.server.enqueue(slow).enqueue_answer("hello");
-    assert_eq!(rig.class_of(&plain("one")), (LlmErrorClass::RateLimited, 1));
-    // Another session, another run: the wish was one to all of us.
+    assert_eq!(
+        rig.error_class(&plain("one")),
+        (LlmErrorClass::RateLimited, 1)
+    );
+    // The limit also applies to other sessions and runs.
     let other = LlmCaller {
         run_id: "run-2",
         session: "bob/two.jsonl",
@@ -228,45 +236,54 @@ fn nobody_asks_while_a_provider_wants_to_be_left_alone_and_absurd_wishes_are_cut
     assert_eq!(error.class, LlmErrorClass::RateLimited);
     assert_eq!(rig.server.requests().len(), 1);
     rig.dir.clock().advance(Duration::from_secs(15 * 60));
-    assert_eq!(rig.ask(&plain("two")).unwrap().text, "hello");
+    assert_eq!(rig.complete(&plain("two")).unwrap().text, "hello");
 }
 
 #[test]
-fn a_provider_that_keeps_failing_is_left_alone_and_then_asked_once() {
+fn a_provider_that_keeps_failing_is_paused_and_then_probed() {
     let rig = Rig::with(Provider::Anthropic, |config| config.llm.attempts_max = 1);
     for _ in 0..6 {
         rig.server
             .enqueue(ServerAction::error(500, "api_error", ""));
     }
     for _ in 0..5 {
-        assert_eq!(rig.class_of(&plain("one")), (LlmErrorClass::Unavailable, 1));
+        assert_eq!(
+            rig.error_class(&plain("one")),
+            (LlmErrorClass::Unavailable, 1)
+        );
     }
-    assert_eq!(rig.class_of(&plain("one")), (LlmErrorClass::Unavailable, 0));
+    assert_eq!(
+        rig.error_class(&plain("one")),
+        (LlmErrorClass::Unavailable, 0)
+    );
     rig.dir.clock().advance(Duration::from_secs(30));
     assert_eq!(
-        rig.class_of(&plain("one")),
+        rig.error_class(&plain("one")),
         (LlmErrorClass::Unavailable, 1),
-        "the probe"
+        "one request must be sent as a probe"
     );
     rig.dir.clock().advance(Duration::from_secs(59));
     assert_eq!(
-        rig.class_of(&plain("one")),
+        rig.error_class(&plain("one")),
         (LlmErrorClass::Unavailable, 0),
-        "twice as long"
+        "the pause must double"
     );
     rig.dir.clock().advance(Duration::from_secs(1));
     rig.server.enqueue_answer("hello");
-    assert_eq!(rig.ask(&plain("one")).unwrap().text, "hello");
+    assert_eq!(rig.complete(&plain("one")).unwrap().text, "hello");
     rig.server
         .enqueue(ServerAction::error(500, "api_error", ""))
         .enqueue_answer("hello");
-    assert_eq!(rig.class_of(&plain("two")), (LlmErrorClass::Unavailable, 1));
-    rig.ask(&plain("two")).unwrap();
+    assert_eq!(
+        rig.error_class(&plain("two")),
+        (LlmErrorClass::Unavailable, 1)
+    );
+    rig.complete(&plain("two")).unwrap();
 }
 
 #[test]
-fn a_refusal_is_one_and_so_is_an_empty_answer() {
-    for provider in BOTH {
+fn a_refusal_and_an_empty_answer_are_refused() {
+    for provider in PROVIDERS {
         for act in [
             model_answer(provider, "", StopReason::Refusal, (10, 1)),
             model_answer(provider, " \n", StopReason::Done, (10, 1)),
@@ -274,15 +291,15 @@ fn a_refusal_is_one_and_so_is_an_empty_answer() {
             let rig = Rig::new(provider);
             rig.server.enqueue(act);
             assert_eq!(
-                rig.class_of(&with_schema("Find")),
+                rig.error_class(&with_schema("Find")),
                 (LlmErrorClass::Refused, 1)
             );
         }
     }
 }
 
-/// Bodies that are no answer, whatever the provider.
-const NO_ANSWERS: [&str; 22] = [
+/// Bodies that are invalid for both providers.
+const INVALID_BODIES: [&str; 22] = [
     "",
     " ",
     "null",
@@ -308,18 +325,18 @@ const NO_ANSWERS: [&str; 22] = [
 ];
 
 #[test]
-fn a_body_that_is_no_answer_is_asked_for_once_more_and_then_malformed() {
-    for provider in BOTH {
+fn an_invalid_body_is_retried_once_and_then_malformed() {
+    for provider in PROVIDERS {
         let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
-        for body in NO_ANSWERS.into_iter().chain([deep.as_str()]) {
+        for body in INVALID_BODIES.into_iter().chain([deep.as_str()]) {
             let rig = Rig::new(provider);
             rig.server
                 .enqueue(ServerAction::answer(200, body))
                 .enqueue(ServerAction::answer(200, body));
-            let found = rig.class_of(&with_schema("Find"));
+            let result = rig.error_class(&with_schema("Find"));
             let short: String = body.chars().take(80).collect();
             assert_eq!(
-                found,
+                result,
                 (LlmErrorClass::Malformed, 2),
                 "{provider:?}: {short}"
             );
@@ -328,10 +345,10 @@ fn a_body_that_is_no_answer_is_asked_for_once_more_and_then_malformed() {
 }
 
 #[test]
-fn a_document_that_does_not_fit_the_schema_is_malformed_and_fields_beyond_it_are_not() {
-    for provider in BOTH {
-        for (text, fits) in [
-            (FITS, true),
+fn an_answer_that_violates_the_schema_is_malformed_but_extra_fields_are_allowed() {
+    for provider in PROVIDERS {
+        for (text, is_valid) in [
+            (VALID, true),
             ("{\"found\":[],\"base_confidence\":1}", true),
             (" {\"found\":[\"one\"]} ", true),
             ("Sure! {\"found\":[\"one\"]} Bye.", true),
@@ -352,13 +369,13 @@ fn a_document_that_does_not_fit_the_schema_is_malformed_and_fields_beyond_it_are
         ] {
             let rig = Rig::new(provider);
             rig.server.enqueue_answer(text).enqueue_answer(text);
-            match rig.ask(&with_schema("Find")) {
+            match rig.complete(&with_schema("Find")) {
                 Ok(response) => {
-                    assert!(fits, "{provider:?}: {text}");
+                    assert!(is_valid, "{provider:?}: {text}");
                     serde_json::from_str::<serde_json::Value>(&response.text).unwrap();
                 }
                 Err(error) => {
-                    assert!(!fits, "{provider:?}: {text}");
+                    assert!(!is_valid, "{provider:?}: {text}");
                     assert_eq!(error.class, LlmErrorClass::Malformed);
                 }
             }
@@ -367,42 +384,45 @@ fn a_document_that_does_not_fit_the_schema_is_malformed_and_fields_beyond_it_are
 }
 
 #[test]
-fn an_answer_without_end_is_not_read_to_its_end() {
+fn an_endless_answer_is_too_large() {
     let rig = Rig::new(Provider::Anthropic);
     rig.server.enqueue(ServerAction::Flood(9 << 20));
     assert_eq!(
-        rig.class_of(&plain("Say hello")),
+        rig.error_class(&plain("Say hello")),
         (LlmErrorClass::TooLarge, 1)
     );
 }
 
 #[test]
-fn nobody_is_led_elsewhere() {
+fn redirects_are_not_followed() {
     let elsewhere = session_pipeline_harness::LlmServer::start(Provider::Anthropic);
     elsewhere.enqueue_answer("gotcha");
     let rig = Rig::new(Provider::Anthropic);
     rig.server
         .enqueue(ServerAction::answer(307, "").with("location", elsewhere.url()));
     assert_eq!(
-        rig.class_of(&plain("Say hello")),
+        rig.error_class(&plain("Say hello")),
         (LlmErrorClass::Unavailable, 1)
     );
     assert!(elsewhere.requests().is_empty());
 }
 
 #[test]
-fn what_is_under_way_is_broken_off_when_the_process_ends() {
+fn a_pending_request_is_canceled_when_the_process_stops() {
     let rig = Rig::new(Provider::Anthropic);
     rig.server.enqueue(ServerAction::Silence);
     let model = &rig.model;
     let error = std::thread::scope(|scope| {
-        let asking = scope.spawn(|| rig.ask(&plain("Say hello")).unwrap_err());
+        let request = scope.spawn(|| rig.complete(&plain("Say hello")).unwrap_err());
         while rig.server.requests().is_empty() {
             std::thread::yield_now();
         }
         model.stop();
-        asking.join().unwrap()
+        request.join().unwrap()
     });
     assert_eq!(error.class, LlmErrorClass::Unavailable);
-    assert_eq!(rig.class_of(&plain("two")), (LlmErrorClass::Unavailable, 0));
+    assert_eq!(
+        rig.error_class(&plain("two")),
+        (LlmErrorClass::Unavailable, 0)
+    );
 }

@@ -1,4 +1,4 @@
-//! The provider's key: where it is found, and that it is nowhere else.
+//! The provider's key: where it is loaded from, and that it does not leak.
 
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
@@ -16,11 +16,11 @@ use session_pipeline_store::Store;
 
 use super::{KEY, Rig, plain};
 
-/// What is found in an environment of these variables.
-fn found(config: &LlmConfig, variables: &[(&str, &str)]) -> Result<Option<ApiKey>, KeyError> {
+/// Loads the key with these environment variables.
+fn load_key(config: &LlmConfig, variables: &[(&str, &str)]) -> Result<Option<ApiKey>, KeyError> {
     let look_up = |name: &str| {
         let mut variables = variables.iter();
-        let (_, value) = variables.find(|(known, _)| *known == name)?;
+        let (_, value) = variables.find(|(variable, _)| *variable == name)?;
         Some(OsString::from(value))
     };
     LlmSecrets::load(config, look_up).map(|secrets| secrets.key)
@@ -41,46 +41,49 @@ fn key_file(folder: &Path, text: &str, mode: u32) -> LlmConfig {
 }
 
 #[test]
-fn the_key_is_the_configured_one_and_else_the_first_that_everybody_uses() {
+fn the_configured_key_takes_precedence_over_the_standard_variables() {
     let config = LlmConfig::default();
     let both = [("LLM_API_KEY", "two"), ("ANTHROPIC_API_KEY", " one\n")];
-    assert_eq!(found(&config, &both).unwrap(), key("one"));
-    assert_eq!(found(&config, &both[..1]).unwrap(), key("two"));
-    assert_eq!(found(&config, &[]).unwrap(), None);
+    assert_eq!(load_key(&config, &both).unwrap(), key("one"));
+    assert_eq!(load_key(&config, &both[..1]).unwrap(), key("two"));
+    assert_eq!(load_key(&config, &[]).unwrap(), None);
 
     let named = LlmConfig {
         api_key_env: Some("OF_OURS".to_owned()),
         ..LlmConfig::default()
     };
     let all = [("OF_OURS", "three"), both[0], both[1]];
-    assert_eq!(found(&named, &all).unwrap(), key("three"));
-    let error = found(&named, &both).unwrap_err().to_string();
+    assert_eq!(load_key(&named, &all).unwrap(), key("three"));
+    let error = load_key(&named, &both).unwrap_err().to_string();
     assert!(error.contains("`llm.api_key_env`"), "{error}");
-    assert!(!error.contains("OF_OURS"), "it may be a key: {error}");
+    assert!(
+        !error.contains("OF_OURS"),
+        "the value could be a key: {error}"
+    );
 
     let folder = tempfile::tempdir().unwrap();
     let file = key_file(folder.path(), "four\n", 0o600);
-    assert_eq!(found(&file, &all).unwrap(), key("four"));
+    assert_eq!(load_key(&file, &all).unwrap(), key("four"));
 }
 
 #[test]
-fn another_providers_server_is_not_shown_the_key_of_anthropic() {
+fn the_anthropic_key_is_not_sent_to_another_provider() {
     let config = LlmConfig {
         provider: Some(Provider::OpenAiCompat),
         ..LlmConfig::default()
     };
     assert_eq!(
-        found(&config, &[("ANTHROPIC_API_KEY", "one")]).unwrap(),
+        load_key(&config, &[("ANTHROPIC_API_KEY", "one")]).unwrap(),
         None
     );
     assert_eq!(
-        found(&config, &[("LLM_API_KEY", "two")]).unwrap(),
+        load_key(&config, &[("LLM_API_KEY", "two")]).unwrap(),
         key("two")
     );
 }
 
 #[test]
-fn what_can_be_no_key_is_refused_and_not_repeated() {
+fn an_invalid_key_is_rejected_and_not_printed() {
     let config = LlmConfig::default();
     for value in [
         "",
@@ -89,7 +92,7 @@ fn what_can_be_no_key_is_refused_and_not_repeated() {
         "CANARY\nX-Header: 1",
         "CANÄRY",
     ] {
-        let error = found(&config, &[("ANTHROPIC_API_KEY", value)])
+        let error = load_key(&config, &[("ANTHROPIC_API_KEY", value)])
             .unwrap_err()
             .to_string();
         assert!(
@@ -105,7 +108,7 @@ fn what_can_be_no_key_is_refused_and_not_repeated() {
         ("", 0o600),
         ("CANARY one", 0o600),
     ] {
-        let error = found(&key_file(folder.path(), text, mode), &[])
+        let error = load_key(&key_file(folder.path(), text, mode), &[])
             .unwrap_err()
             .to_string();
         assert!(error.contains("`llm.api_key_file`"), "{error}");
@@ -116,13 +119,13 @@ fn what_can_be_no_key_is_refused_and_not_repeated() {
         ..LlmConfig::default()
     };
     assert!(matches!(
-        found(&absent, &[]),
+        load_key(&absent, &[]),
         Err(KeyError::Unreadable { .. })
     ));
 }
 
 #[test]
-fn without_a_key_there_is_no_model_but_a_local_server_needs_none() {
+fn without_a_key_only_a_local_server_is_usable() {
     let dir = DataDir::new();
     let mut config = dir.config();
     let store = Arc::new(Store::open(&config.store_options(), dir.clock().now()).unwrap());
@@ -144,26 +147,30 @@ fn without_a_key_there_is_no_model_but_a_local_server_needs_none() {
 }
 
 #[test]
-fn the_key_is_in_no_error_no_debug_output_and_no_database() {
+fn the_key_does_not_appear_in_errors_debug_output_or_the_database() {
     let rig = Rig::new(Provider::Anthropic);
-    // A server that repeats all that it was told.
+    // A server that repeats the key in its errors.
     for status in [400, 401, 404, 418, 429, 500, 500, 500] {
         rig.server
             .enqueue(ServerAction::error(status, "invalid_request_error", KEY));
     }
-    let mut said = String::new();
+    let mut output = String::new();
     for (number, run_id) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
         let caller = llm_caller(run_id);
         let request = plain(&format!("{number} {KEY}"));
         let error = rig.model.complete(&request, caller).unwrap_err();
-        said.push_str(&format!("{error:?} {error}"));
-        said.push_str(&format!("{:?}", rig.model.halt_reason(run_id)));
+        output.push_str(&format!("{error:?} {error}"));
+        output.push_str(&format!("{:?}", rig.model.halt_reason(run_id)));
     }
-    said.push_str(&format!("{:?} {:?}", rig.model, rig.config));
-    said.push_str(&format!("{:?}", ApiKey::new(KEY)));
-    assert!(!said.contains("CANARY"), "{said}");
+    output.push_str(&format!("{:?} {:?}", rig.model, rig.config));
+    output.push_str(&format!("{:?}", ApiKey::new(KEY)));
+    assert!(!output.contains("CANARY"), "{output}");
     let last = rig.server.requests().pop().unwrap();
-    assert_eq!(last.header("x-api-key"), Some(KEY), "there it belongs");
+    assert_eq!(
+        last.header("x-api-key"),
+        Some(KEY),
+        "the key must be in the header"
+    );
     assert!(!last.text.contains("CANARY"), "{}", last.text);
 
     rig.server.enqueue_answer(KEY);

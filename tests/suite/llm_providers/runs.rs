@@ -1,4 +1,4 @@
-//! A whole run with a guest that asks: from a line of a transcript over the wire and back.
+//! Complete runs of a guest that uses a language model.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use session_pipeline_pipeline::config::{Config, Provider};
 use session_pipeline_pipeline::llm::{self, ApiKey, LlmSecrets};
 use session_pipeline_pipeline::run::RunError;
 
-use super::{BOTH, KEY};
+use super::{KEY, PROVIDERS};
 use crate::database::rows;
 use crate::guests::misbehaving;
 
-const ASKS: &str = "faulty-asks-model";
+const PROCESSOR: &str = "faulty-asks-model";
 
 fn open(dir: &DataDir, config: Config) -> TestPipeline {
     let pipeline = TestPipeline::open_with(dir, config.clone(), &[misbehaving("asks_model")]);
@@ -23,7 +23,7 @@ fn open(dir: &DataDir, config: Config) -> TestPipeline {
     pipeline.with_language_model(model.unwrap())
 }
 
-fn asking(server: &LlmServer, dir: &DataDir) -> Config {
+fn config_for(server: &LlmServer, dir: &DataDir) -> Config {
     let mut config = dir.config();
     config.llm = server.config();
     config.workers = 1;
@@ -38,16 +38,16 @@ fn write(dir: &DataDir, key: &str, prompt: &str) {
 }
 
 #[test]
-fn what_a_guest_asks_is_answered_by_the_provider_and_recorded_with_the_run() {
-    for provider in BOTH {
+fn a_guest_receives_the_answer_of_the_provider_and_its_usage_is_recorded_with_the_run() {
+    for provider in PROVIDERS {
         let server = LlmServer::start(provider);
         server.enqueue_answer("Because.");
         let dir = DataDir::new();
         write(&dir, "ada/one.jsonl", "Why?");
-        let pipeline = open(&dir, asking(&server, &dir));
-        let ran = pipeline.run(ASKS);
-        assert_eq!((ran.stats.processed, ran.stats.errors), (1, 0));
-        let spent = pipeline.pipeline().store().llm_use(&ran.id).unwrap();
+        let pipeline = open(&dir, config_for(&server, &dir));
+        let run = pipeline.run(PROCESSOR);
+        assert_eq!((run.stats.processed, run.stats.errors), (1, 0));
+        let spent = pipeline.pipeline().store().llm_use(&run.id).unwrap();
         assert_eq!(
             (spent.calls, spent.input_tokens, spent.output_tokens),
             (1, 100, 20)
@@ -60,7 +60,7 @@ fn what_a_guest_asks_is_answered_by_the_provider_and_recorded_with_the_run() {
 }
 
 #[test]
-fn a_session_that_fails_after_its_answer_pays_nothing_the_next_time() {
+fn a_retry_after_a_failure_uses_the_cached_answer() {
     let server = LlmServer::start(Provider::Anthropic);
     server.enqueue_answer("Because.");
     let dir = DataDir::new();
@@ -69,15 +69,15 @@ fn a_session_that_fails_after_its_answer_pays_nothing_the_next_time() {
         "ada/one.jsonl",
         format!("{ask}\n{}\n", json!({"fail": "not today"})),
     );
-    let pipeline = open(&dir, asking(&server, &dir));
-    assert_eq!(pipeline.run(ASKS).stats.errors, 1);
+    let pipeline = open(&dir, config_for(&server, &dir));
+    assert_eq!(pipeline.run(PROCESSOR).stats.errors, 1);
     dir.write("ada/one.jsonl", format!("{ask}\n"));
-    assert_eq!(pipeline.run(ASKS).stats.processed, 1);
+    assert_eq!(pipeline.run(PROCESSOR).stats.processed, 1);
     assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
-fn a_key_that_is_not_taken_stops_the_run_with_the_reason_and_costs_no_session() {
+fn a_rejected_key_stops_the_run_with_the_reason_and_fails_no_session() {
     let server = LlmServer::start(Provider::Anthropic);
     server.enqueue(ServerAction::error(
         401,
@@ -92,44 +92,49 @@ fn a_key_that_is_not_taken_stops_the_run_with_the_reason_and_costs_no_session() 
             &format!("Why {number}?"),
         );
     }
-    let pipeline = open(&dir, asking(&server, &dir));
+    let pipeline = open(&dir, config_for(&server, &dir));
     let error = pipeline
-        .try_run_as(ASKS, session_pipeline_pipeline::run::RunRequest::cli())
+        .try_run_as(PROCESSOR, session_pipeline_pipeline::run::RunRequest::cli())
         .unwrap_err();
     assert!(matches!(error, RunError::Halted(_)), "{error}");
     let text = error.to_string();
     assert!(text.contains("the key was rejected"), "{text}");
     assert!(!text.contains("CANARY"), "{text}");
-    assert_eq!(server.requests().len(), 1, "nobody asks in vain");
+    assert_eq!(
+        server.requests().len(),
+        1,
+        "no further requests must be sent"
+    );
 
-    // The operator has put it right.
+    // The server now accepts the key.
     for _ in 0..4 {
         server.enqueue_answer("Because.");
     }
-    let ran = pipeline.run(ASKS);
-    assert_eq!((ran.stats.processed, ran.stats.errors), (4, 0));
+    let run = pipeline.run(PROCESSOR);
+    assert_eq!((run.stats.processed, run.stats.errors), (4, 0));
     drop(pipeline);
-    let ends =
+    let results =
         "SELECT result, error LIKE '%the key was rejected%' FROM runs ORDER BY CAST(id AS BIGINT)";
-    assert_eq!(rows(&dir, ends), ["failed | true", "ok | -"]);
+    assert_eq!(rows(&dir, results), ["failed | true", "ok | -"]);
 }
 
 #[test]
-fn a_pipeline_that_stops_waits_for_no_answer() {
+fn stopping_a_pipeline_does_not_wait_for_answers() {
     let server = LlmServer::start(Provider::Anthropic);
     server.enqueue(ServerAction::Silence);
     let dir = DataDir::new();
     write(&dir, "ada/one.jsonl", "Why?");
-    let pipeline = open(&dir, asking(&server, &dir));
+    let pipeline = open(&dir, config_for(&server, &dir));
     std::thread::scope(|scope| {
-        let run = scope
-            .spawn(|| pipeline.try_run_as(ASKS, session_pipeline_pipeline::run::RunRequest::cli()));
+        let run = scope.spawn(|| {
+            pipeline.try_run_as(PROCESSOR, session_pipeline_pipeline::run::RunRequest::cli())
+        });
         while server.requests().is_empty() {
             std::thread::yield_now();
         }
         pipeline.pipeline().stop();
         let _ = run.join().unwrap();
     });
-    let failure = pipeline.failure(ASKS, "ada/one.jsonl").unwrap();
+    let failure = pipeline.failure(PROCESSOR, "ada/one.jsonl").unwrap();
     assert!(!failure.fault.is_permanent(), "{}", failure.fault);
 }

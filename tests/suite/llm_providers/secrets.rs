@@ -1,4 +1,4 @@
-//! What must not leave: secrets that transcripts hold.
+//! Secrets in transcripts must not be sent to a provider.
 
 use proptest::prelude::*;
 use session_pipeline_harness::cases;
@@ -6,9 +6,9 @@ use session_pipeline_host::model::{LlmErrorClass, LlmRequest};
 use session_pipeline_pipeline::config::Provider;
 use session_pipeline_pipeline::llm::redact;
 
-use super::{BOTH, Rig, plain};
+use super::{PROVIDERS, Rig, plain};
 
-/// One of every kind, none of them real: the part that must not leave, and how it stands in a text.
+/// Returns one fake secret of every kind, each with a text that contains it.
 fn canaries() -> Vec<(String, String)> {
     let run = "R4nd0mL00k1ngV4lu3Th4tNob0dyUs3s";
     let secret = |before: &str, secret: &str, after: &str| {
@@ -73,30 +73,30 @@ fn redacted(prompt: &str) -> String {
 }
 
 #[test]
-fn every_kind_of_secret_is_taken_out_however_it_is_written() {
+fn every_kind_of_secret_is_removed_in_every_notation() {
     for (secret, text) in canaries() {
         for prompt in [
             text.clone(),
             format!("before {text} after"),
             format!("before\n{text}\nafter"),
             format!("`{text}`, ({text})"),
-            // As turns of a session come.
+            // JSON, as in the turns of a session.
             serde_json::json!([{"role": "user", "content": format!("before\n{text}\nafter\t{text}")}]).to_string(),
             serde_json::json!(serde_json::json!({"content": format!("\n{text}")}).to_string()).to_string(),
         ] {
-            let found = redacted(&prompt);
-            let whole = found.replace("\\n", "\n");
-            assert!(!whole.contains(&secret), "{prompt:?} became {found:?}");
-            // No long piece of it either.
+            let result = redacted(&prompt);
+            let whole = result.replace("\\n", "\n");
+            assert!(!whole.contains(&secret), "{prompt:?} became {result:?}");
+            // No long part of the secret may remain either.
             let middle = secret.get(secret.len() / 3..secret.len() * 2 / 3).unwrap();
-            assert!(middle.len() < 6 || !found.contains(middle), "{prompt:?} became {found:?}");
-            assert!(found.contains("[removed: "), "{prompt:?} became {found:?}");
+            assert!(middle.len() < 6 || !result.contains(middle), "{prompt:?} became {result:?}");
+            assert!(result.contains("[removed: "), "{prompt:?} became {result:?}");
         }
     }
 }
 
 #[test]
-fn what_people_write_stays_as_it_is() {
+fn ordinary_text_is_not_redacted() {
     for text in [
         "",
         "No, that's wrong: churn is counted monthly, never weekly.",
@@ -119,8 +119,8 @@ fn what_people_write_stays_as_it_is() {
 }
 
 #[test]
-fn nothing_of_it_reaches_the_server_nor_the_database() {
-    for provider in BOTH {
+fn no_secret_reaches_the_server() {
+    for provider in PROVIDERS {
         let rig = Rig::new(provider);
         rig.server.enqueue_answer("noted");
         let texts: Vec<String> = canaries().into_iter().map(|(_, text)| text).collect();
@@ -130,7 +130,7 @@ fn nothing_of_it_reaches_the_server_nor_the_database() {
             max_tokens: 10,
             json_schema: None,
         };
-        rig.ask(&request).unwrap();
+        rig.complete(&request).unwrap();
         let sent = rig.server.requests()[0].text.replace("\\n", "\n");
         for (secret, _) in canaries() {
             assert!(!sent.contains(&secret), "{secret}");
@@ -140,18 +140,18 @@ fn nothing_of_it_reaches_the_server_nor_the_database() {
 }
 
 #[test]
-fn a_request_that_can_not_be_cleaned_is_held_back() {
+fn a_request_that_cannot_be_redacted_is_not_sent() {
     let rig = Rig::new(Provider::Anthropic);
-    let smuggled = LlmRequest {
+    let request = LlmRequest {
         json_schema: Some("{\"description\": \"AKIAIOSFODNN7EXAMPLE\"}".to_owned()),
         ..plain("Find")
     };
-    let error = rig.ask(&smuggled).unwrap_err();
+    let error = rig.complete(&request).unwrap_err();
     assert_eq!(error.class, LlmErrorClass::Failed);
     assert!(error.reason.contains("request not sent"), "{error}");
     assert!(!error.reason.contains("AKIA"), "{error}");
     assert_eq!(
-        rig.class_of(&plain(&"x ".repeat(9 << 20))),
+        rig.error_class(&plain(&"x ".repeat(9 << 20))),
         (LlmErrorClass::Failed, 0)
     );
     assert_eq!(rig.store.llm_use("run-1").unwrap().calls, 0);
@@ -160,9 +160,9 @@ fn a_request_that_can_not_be_cleaned_is_held_back() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases() * 4))]
 
-    /// What was looked through once holds nothing that would be taken out the second time.
+    /// Redaction is idempotent.
     #[test]
-    fn invariant_what_is_clean_stays_as_it_is(
+    fn invariant_redaction_is_idempotent(
         parts in prop::collection::vec(prop_oneof![
             "\\PC{0,40}",
             "[A-Za-z0-9+/=_.-]{0,60}",
@@ -170,7 +170,7 @@ proptest! {
         ], 0..6),
     ) {
         let text = parts.join(" ");
-        // Whatever is left makes it hold the request back, which is as good.
+        // If a secret remained, the request is rejected, which is acceptable.
         if let Ok(once) = redact(&plain(&text), None) {
             let twice = redact(&once.request, None).unwrap();
             prop_assert_eq!(twice.found, 0);
@@ -178,9 +178,9 @@ proptest! {
         }
     }
 
-    /// A secret between any texts that do not run into it is taken out.
+    /// A secret that is separated from the surrounding text is removed.
     #[test]
-    fn invariant_no_secret_is_left_whatever_stands_around_it(
+    fn invariant_a_secret_is_removed_from_any_surrounding_text(
         before in "(\\PC{0,30}[ \n,;])?",
         (secret, text) in prop::sample::select(canaries()),
         after in "([ \n,;]\\PC{0,30})?",

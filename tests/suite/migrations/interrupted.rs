@@ -1,4 +1,4 @@
-//! What an end at any point leaves: by an error, or by a crash.
+//! Migrations that are interrupted at any point by an error or a crash.
 
 use std::fs;
 use std::path::Path;
@@ -10,18 +10,18 @@ use session_pipeline_migrations::{
     Action, MigrationError, MigrationOptions, MigrationReport, Moment, Point, StopMigration, apply,
 };
 
-use super::rename::in_the_way;
+use super::rename::legacy_with_conflicts;
 use super::rows::{fill, rows};
-use super::{NOW, check, database, dump, legacy_at_28, migrate, migrate_watched};
+use super::{NOW, database, dump, legacy_at_28, migrate, migrate_new, migrate_observed};
 
-/// The files of a database as a process that dies at this moment leaves them.
+/// The files of a database as a crash at this moment would leave them.
 #[derive(PartialEq)]
-struct Files {
+struct CrashFiles {
     database: Vec<u8>,
     log: Option<Vec<u8>>,
 }
 
-impl Files {
+impl CrashFiles {
     fn copy(database: &Path) -> Self {
         Self {
             database: fs::read(database).unwrap(),
@@ -29,7 +29,7 @@ impl Files {
         }
     }
 
-    /// Opens the copy, applies the ladder, and gives what the database then holds.
+    /// Opens the copy, migrates it, and returns a dump.
     fn recover(self) -> String {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("system.duckdb");
@@ -38,32 +38,32 @@ impl Files {
             fs::write(path.with_extension("duckdb.wal"), log).unwrap();
         }
         let mut conn = Connection::open(&path)
-            .unwrap_or_else(|error| panic!("a crash must leave a database that opens: {error}"));
+            .unwrap_or_else(|error| panic!("the database cannot be opened after a crash: {error}"));
         migrate(&mut conn).unwrap();
         dump(&conn)
     }
 }
 
-/// Applies the ladder in a file, with somebody watching who may copy it.
-fn apply_in_file(setup: impl Fn(&Connection), mut watch: impl FnMut(&Path, &Point)) {
+/// Migrates a database file with an observer that can copy the file.
+fn migrate_file(setup: impl Fn(&Connection), mut observe: impl FnMut(&Path, &Point)) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("system.duckdb");
     let mut conn = Connection::open(&path).unwrap();
     setup(&conn);
     conn.execute_batch("CHECKPOINT").unwrap();
-    migrate_watched(&mut conn, |point| {
-        watch(&path, point);
+    migrate_observed(&mut conn, |point| {
+        observe(&path, point);
         Ok(())
     })
     .unwrap();
 }
 
-/// Ends the work at the first point that is not in `passed`, and adds it there.
-fn apply_to_a_new_point(
+/// Stops the migration at the first point that is not in `passed`, and adds the point.
+fn migrate_to_new_point(
     conn: &mut Connection,
     passed: &mut Vec<Point>,
 ) -> Result<MigrationReport, MigrationError> {
-    migrate_watched(conn, |point| {
+    migrate_observed(conn, |point| {
         if passed.contains(point) {
             return Ok(());
         }
@@ -72,41 +72,41 @@ fn apply_to_a_new_point(
     })
 }
 
-/// (This catches a step that only gets through when nothing stops it.)
+/// Detects migrations that only succeed without interruptions.
 #[test]
-fn an_end_at_each_point_in_turn_makes_the_same_database() {
-    for setup in [in_the_way(), legacy_at_28(""), String::new()] {
+fn errors_at_every_point_lead_to_the_same_database() {
+    for setup in [legacy_with_conflicts(), legacy_at_28(""), String::new()] {
         let mut conn = database(&setup);
         let mut passed = Vec::new();
-        while let Err(error) = apply_to_a_new_point(&mut conn, &mut passed) {
+        while let Err(error) = migrate_to_new_point(&mut conn, &mut passed) {
             assert!(
                 matches!(error, MigrationError::Interrupted { .. }),
                 "{error}"
             );
         }
         assert!(passed.len() > 50, "only {} points", passed.len());
-        assert_eq!(dump(&conn), check(&setup).1);
+        assert_eq!(dump(&conn), migrate_new(&setup).1);
     }
 }
 
-/// (This catches an `ADD COLUMN` on a table with a computed default: DuckDB 1.5.6 cannot replay it, and the file never opens again.
-/// Both seeds in `proptest-regressions/migrations.txt` are this: a legacy database without a row, and a crash.)
+/// Detects an `ADD COLUMN` on a table with a computed default. DuckDB 1.5.6 cannot replay it, and
+/// the file cannot be opened again.
 #[test]
-fn a_crash_at_each_point_leaves_a_database_that_goes_on_to_the_same_end() {
-    for setup in [in_the_way(), legacy_at_28(""), String::new()] {
-        let mut states: Vec<Files> = Vec::new();
-        apply_in_file(
+fn a_crash_at_any_point_leads_to_the_same_database() {
+    for setup in [legacy_with_conflicts(), legacy_at_28(""), String::new()] {
+        let mut states: Vec<CrashFiles> = Vec::new();
+        migrate_file(
             |conn| conn.execute_batch(&setup).unwrap(),
             |path, _| {
-                let files = Files::copy(path);
+                let files = CrashFiles::copy(path);
                 if states.last() != Some(&files) {
                     states.push(files);
                 }
             },
         );
-        // Within a transaction the files stay as they are, so there are fewer states than points.
+        // The files do not change within a transaction, so there are fewer states than points.
         assert!(states.len() > 10, "only {} states", states.len());
-        let uninterrupted = check(&setup).1;
+        let uninterrupted = migrate_new(&setup).1;
         for files in states {
             assert_eq!(files.recover(), uninterrupted);
         }
@@ -114,11 +114,11 @@ fn a_crash_at_each_point_leaves_a_database_that_goes_on_to_the_same_end() {
 }
 
 #[test]
-fn the_observer_sees_both_sides_of_everything_in_order() {
+fn the_observer_is_called_before_and_after_every_action_in_order() {
     let mut conn = database("");
-    let mut seen = Vec::new();
+    let mut points = Vec::new();
     let mut observer = |point: &Point| {
-        seen.push(point.clone());
+        points.push(point.clone());
         Ok(())
     };
     apply(
@@ -130,16 +130,16 @@ fn the_observer_sees_both_sides_of_everything_in_order() {
         },
     )
     .unwrap();
-    for pair in seen.chunks(2) {
+    for pair in points.chunks(2) {
         assert_eq!(pair[0].moment, Moment::Before);
         assert_eq!(pair[1].moment, Moment::After);
         assert_eq!(pair[0].action, pair[1].action);
     }
     assert_eq!(
-        seen[0].action,
+        points[0].action,
         Action::Statement("0028-legacy/02-create-schema-version.sql")
     );
-    let texts: Vec<String> = seen.iter().step_by(2).map(ToString::to_string).collect();
+    let texts: Vec<String> = points.iter().step_by(2).map(ToString::to_string).collect();
     assert_eq!(
         texts,
         [
@@ -156,20 +156,20 @@ fn the_observer_sees_both_sides_of_everything_in_order() {
 }
 
 proptest! {
-    // Fewer: each case climbs the ladder four times, two of them in files.
+    // Fewer cases: each one migrates four times, twice in files.
     #![proptest_config(ProptestConfig::with_cases(cases().div_ceil(4)))]
 
     #[test]
-    fn invariant_an_end_anywhere_and_a_new_start_make_the_same_database(
+    fn invariant_an_interruption_and_a_retry_lead_to_the_same_database(
         legacy_rows in rows(),
-        present in rows(),
+        existing in rows(),
         place in any::<prop::sample::Index>(),
     ) {
-        let setup = |conn: &Connection| fill(conn, &legacy_rows, &present);
+        let setup = |conn: &Connection| fill(conn, &legacy_rows, &existing);
         let mut uninterrupted = database("");
         setup(&uninterrupted);
         let mut points = Vec::new();
-        migrate_watched(&mut uninterrupted, |point| {
+        migrate_observed(&mut uninterrupted, |point| {
             points.push(point.clone());
             Ok(())
         })
@@ -179,16 +179,16 @@ proptest! {
         let place = &place[0];
 
         let mut crashed = None;
-        apply_in_file(setup, |path, point| {
+        migrate_file(setup, |path, point| {
             if point == place {
-                crashed = Some(Files::copy(path));
+                crashed = Some(CrashFiles::copy(path));
             }
         });
         prop_assert_eq!(crashed.unwrap().recover(), &uninterrupted[..], "after a crash {}", place);
 
         let mut stopped = database("");
         setup(&stopped);
-        apply_to_a_new_point(&mut stopped, &mut passed.to_vec()).unwrap_err();
+        migrate_to_new_point(&mut stopped, &mut passed.to_vec()).unwrap_err();
         migrate(&mut stopped).unwrap();
         prop_assert_eq!(dump(&stopped), uninterrupted, "after an error {}", place);
     }

@@ -1,4 +1,4 @@
-//! The ladder as it is written: its numbers, its files and its sums, and the shape that it ends in.
+//! The list of migrations: numbers, files, checksums, and the resulting schema.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use session_pipeline_migrations::{
 use super::{database, migrate, migrations_dir};
 
 #[test]
-fn the_numbers_of_the_ladder_have_no_gap() {
+fn migration_numbers_have_no_gaps() {
     let numbers: Vec<u32> = LADDER.iter().map(|step| step.number).collect();
     assert_eq!(numbers, (OLDEST..=CURRENT).collect::<Vec<_>>());
     for step in LADDER {
@@ -27,7 +27,7 @@ fn the_numbers_of_the_ladder_have_no_gap() {
 }
 
 #[test]
-fn every_sql_file_on_disk_is_listed() {
+fn every_sql_file_on_disk_belongs_to_a_migration() {
     let listed: BTreeSet<String> = LADDER
         .iter()
         .flat_map(|step| step.statements)
@@ -55,14 +55,14 @@ fn every_sql_file_on_disk_is_listed() {
 }
 
 #[test]
-fn the_text_of_a_shipped_step_never_changes() {
+fn the_checksum_of_a_released_migration_never_changes() {
     let found: Vec<(u32, String)> = LADDER
         .iter()
         .map(|step| (step.number, step.checksum()))
         .collect();
-    // If you are here because you added a step: add its line.
-    // If you are here because you changed one: databases out there have run the old text, and every one of them would be refused.
-    // Restore the file and add a step, unless no release has the one you changed.
+    // If you added a step, add its line. If you changed a step, restore its file and add a new step
+    // instead. Databases that ran the old text would be rejected. A step that is in no release can
+    // be changed.
     let expected = [
         (
             28,
@@ -112,7 +112,7 @@ fn the_text_of_a_shipped_step_never_changes() {
 }
 
 #[test]
-fn line_endings_of_a_checkout_do_not_change_a_checksum() {
+fn line_endings_do_not_affect_the_checksum() {
     static UNIX: [Statement; 1] = [statement("SELECT 1\n-- one\n")];
     static WINDOWS: [Statement; 1] = [statement("SELECT 1\r\n-- one\r\n")];
     static OTHER: [Statement; 1] = [statement("SELECT 1\n-- two\n")];
@@ -136,14 +136,14 @@ fn line_endings_of_a_checkout_do_not_change_a_checksum() {
     assert_ne!(checksum(&UNIX), checksum(&OTHER));
 }
 
-/// (This catches a table that `verify` would not look at, and a schema.sql that nobody generated again.)
+/// Detects a table that `verify` does not check, and an outdated `schema.sql`.
 #[test]
-fn a_fresh_database_has_exactly_the_shape_of_schema_sql() {
+fn a_fresh_database_matches_schema_sql() {
     let mut conn = database("");
     migrate(&mut conn).unwrap();
     let text = format!(
-        "-- What a database looks like once every step is applied.\n\
-         -- Generated: where the suite finds another text, it says where to copy it from.\n\n{}",
+        "-- The schema of a database after all migrations.\n\
+         -- Generated. If this file is outdated, the failing test prints the command that updates it.\n\n{}",
         describe(&conn).unwrap()
     );
     let path = migrations_dir().join("schema.sql");
@@ -153,17 +153,17 @@ fn a_fresh_database_has_exactly_the_shape_of_schema_sql() {
     let found = Path::new(env!("CARGO_TARGET_TMPDIR")).join("schema.sql");
     fs::write(&found, &text).unwrap();
     panic!(
-        "if the change is meant: cp {} {}",
+        "`schema.sql` is outdated; if the change is intended, run: cp {} {}",
         found.display(),
         path.display()
     );
 }
 
 #[test]
-fn schema_sql_makes_the_same_tables_by_itself() {
-    let mut climbed = database("");
-    migrate(&mut climbed).unwrap();
-    let written = database(&fs::read_to_string(migrations_dir().join("schema.sql")).unwrap());
-    assert_eq!(describe(&written).unwrap(), describe(&climbed).unwrap());
-    verify(&written).unwrap();
+fn schema_sql_creates_the_same_tables_as_the_migrations() {
+    let mut migrated = database("");
+    migrate(&mut migrated).unwrap();
+    let from_file = database(&fs::read_to_string(migrations_dir().join("schema.sql")).unwrap());
+    assert_eq!(describe(&from_file).unwrap(), describe(&migrated).unwrap());
+    verify(&from_file).unwrap();
 }

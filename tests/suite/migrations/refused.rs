@@ -1,4 +1,4 @@
-//! What is refused, and what is said.
+//! Databases that are rejected, and the error messages.
 
 use std::error::Error as _;
 
@@ -6,13 +6,13 @@ use session_pipeline_migrations::{DatabaseState, LEGACY_LAYOUT, status, verify};
 
 use super::{
     assert_sources_are_not_repeated, count, database, dump, legacy, legacy_at_28, migrate,
-    migrate_to, refused, refused_after, refused_to, texts,
+    migrate_to, rejection, rejection_after, rejection_to, texts,
 };
 
 #[test]
-fn a_newer_database_is_refused_with_both_numbers() {
+fn a_newer_database_is_rejected_with_both_versions() {
     assert_eq!(
-        refused_after(
+        rejection_after(
             "INSERT INTO schema_version VALUES (999, TIMESTAMP '2030-01-01', 'future', 'abc');"
         ),
         "the database is at schema `999`, but this program supports schemas up to `37`; use the program that wrote it, or a newer one"
@@ -20,9 +20,9 @@ fn a_newer_database_is_refused_with_both_numbers() {
 }
 
 #[test]
-fn a_newer_legacy_database_is_refused_with_both_numbers() {
+fn a_newer_legacy_database_is_rejected_with_both_versions() {
     assert_eq!(
-        refused(&legacy(
+        rejection(&legacy(
             "INSERT INTO schema_version VALUES (115, TIMESTAMP '2026-01-02');"
         )),
         "the database is at schema `115`, but this program supports schemas up to `37`; use the program that wrote it, or a newer one"
@@ -30,10 +30,10 @@ fn a_newer_legacy_database_is_refused_with_both_numbers() {
 }
 
 #[test]
-fn a_database_below_the_legacy_layout_is_refused() {
+fn a_database_older_than_the_legacy_layout_is_rejected() {
     for version in [27, 1, 0, -1] {
         assert_eq!(
-            refused(&legacy(&format!(
+            rejection(&legacy(&format!(
                 "INSERT INTO schema_version VALUES ({version}, TIMESTAMP '2026-01-02');"
             ))),
             format!(
@@ -45,68 +45,68 @@ fn a_database_below_the_legacy_layout_is_refused() {
 }
 
 #[test]
-fn tables_without_a_version_are_refused() {
+fn tables_without_a_schema_version_are_rejected() {
     assert_eq!(
-        refused(LEGACY_LAYOUT),
+        rejection(LEGACY_LAYOUT),
         "the database has tables (`session_extraction_state`) but no schema version, so its origin is unknown; \
          move the file away to start over, or restore the backup from before the last upgrade"
     );
     assert!(
-        refused("CREATE SCHEMA usage; CREATE TABLE usage.events (line BIGINT);")
+        rejection("CREATE SCHEMA usage; CREATE TABLE usage.events (line BIGINT);")
             .contains("`usage.events`")
     );
-    assert!(refused("CREATE VIEW v AS SELECT 1;").contains("(`v`)"));
+    assert!(rejection("CREATE VIEW v AS SELECT 1;").contains("(`v`)"));
     let many: String = (0..9)
         .map(|n| format!("CREATE TABLE t{n} (x INTEGER);"))
         .collect();
-    assert!(refused(&many).contains("(`t0`, `t1`, `t2`, `t3`, `t4` and 4 more)"));
+    assert!(rejection(&many).contains("(`t0`, `t1`, `t2`, `t3`, `t4` and 4 more)"));
 }
 
 #[test]
-fn a_gap_in_the_record_is_refused() {
+fn a_gap_in_the_recorded_versions_is_rejected() {
     assert_eq!(
-        refused_after("DELETE FROM schema_version WHERE version = 30;"),
+        rejection_after("DELETE FROM schema_version WHERE version = 30;"),
         "schema `30` is not recorded although `37` is; restore the backup from before the last upgrade"
     );
     assert_eq!(
-        refused_after("DELETE FROM schema_version WHERE version = 28;"),
+        rejection_after("DELETE FROM schema_version WHERE version = 28;"),
         "schema `28` is not recorded although `37` is; restore the backup from before the last upgrade"
     );
 }
 
 #[test]
-fn an_edited_step_is_refused() {
+fn an_edited_migration_is_rejected() {
     assert_eq!(
-        refused_after("UPDATE schema_version SET checksum = 'abc' WHERE version = 31;"),
+        rejection_after("UPDATE schema_version SET checksum = 'abc' WHERE version = 31;"),
         "migration `31-runs` was changed after it was applied; restore its files and add a new step, or use the program that applied it"
     );
     assert!(
-        refused_after("UPDATE schema_version SET checksum = NULL WHERE version = 28;")
+        rejection_after("UPDATE schema_version SET checksum = NULL WHERE version = 28;")
             .starts_with("migration `28-legacy` was changed")
     );
 }
 
 #[test]
-fn a_record_that_lost_a_part_is_not_taken_for_one_of_the_legacy_system() {
-    for (lost, said) in [("name", "another system"), ("checksum", "was changed")] {
+fn an_incomplete_version_record_is_not_treated_as_a_legacy_record() {
+    for (column, message) in [("name", "another system"), ("checksum", "was changed")] {
         let mut conn = database("");
         migrate_to(&mut conn, Some(29)).unwrap();
-        conn.execute_batch(&format!("UPDATE schema_version SET {lost} = NULL;"))
+        conn.execute_batch(&format!("UPDATE schema_version SET {column} = NULL;"))
             .unwrap();
         let error = migrate(&mut conn).unwrap_err().to_string();
-        assert!(error.contains(said), "{lost}: {error}");
+        assert!(error.contains(message), "{column}: {error}");
     }
 }
 
 #[test]
-fn a_number_that_another_system_gave_is_refused() {
+fn a_version_recorded_by_another_system_is_rejected() {
     assert_eq!(
-        refused_after("UPDATE schema_version SET name = 'news_template' WHERE version = 30;"),
+        rejection_after("UPDATE schema_version SET name = 'news_template' WHERE version = 30;"),
         "schema `30` is recorded as `news_template`, but this program expects `observed-file`: \
          another system wrote this database; use that system, or start with an empty data directory"
     );
     assert_eq!(
-        refused(&legacy(
+        rejection(&legacy(
             "INSERT INTO schema_version VALUES (31, TIMESTAMP '2026-01-02');"
         )),
         "schema `31` is recorded as nothing, but this program expects `runs`: \
@@ -115,7 +115,7 @@ fn a_number_that_another_system_gave_is_refused() {
 }
 
 #[test]
-fn a_look_says_which_number_there_is() {
+fn status_returns_the_schema_version() {
     let mut conn = database("");
     assert_eq!(status(&conn).unwrap().version(), None);
     migrate_to(&mut conn, Some(31)).unwrap();
@@ -123,7 +123,7 @@ fn a_look_says_which_number_there_is() {
 }
 
 #[test]
-fn there_is_no_way_down() {
+fn a_downgrade_is_rejected() {
     let mut conn = database("");
     migrate(&mut conn).unwrap();
     let error = migrate_to(&mut conn, Some(30)).unwrap_err();
@@ -134,17 +134,17 @@ fn there_is_no_way_down() {
 }
 
 #[test]
-fn a_number_off_the_ladder_is_refused() {
+fn a_version_without_a_migration_is_rejected() {
     for to in [0, 27, 38] {
         assert_eq!(
-            refused_to("", Some(to)),
+            rejection_to("", Some(to)),
             format!("schema `{to}` does not exist; choose a number from `28` to `37`")
         );
     }
 }
 
 #[test]
-fn a_table_that_was_changed_by_hand_is_refused() {
+fn a_manually_changed_table_is_rejected() {
     for (change, difference) in [
         (
             "DROP TABLE users",
@@ -183,7 +183,7 @@ fn a_table_that_was_changed_by_hand_is_refused() {
             "table `session_costs` does not match schema `37`: the primary key is `run_id` but there should be none;",
         ),
     ] {
-        let message = refused_after(change);
+        let message = rejection_after(change);
         assert!(message.starts_with(difference), "{change}: {message}");
         assert!(
             message.ends_with("change the table manually to match `migrations/schema.sql`"),
@@ -193,7 +193,7 @@ fn a_table_that_was_changed_by_hand_is_refused() {
 }
 
 #[test]
-fn who_asks_whether_the_tables_are_right_is_told_which_one_is_not() {
+fn verify_names_the_table_that_does_not_match() {
     let mut conn = database("");
     migrate(&mut conn).unwrap();
     verify(&conn).unwrap();
@@ -203,7 +203,7 @@ fn who_asks_whether_the_tables_are_right_is_told_which_one_is_not() {
 }
 
 #[test]
-fn a_changed_table_is_refused_before_the_next_step_builds_on_it() {
+fn a_changed_table_is_rejected_before_the_next_migration_runs() {
     let mut conn = database("");
     migrate_to(&mut conn, Some(29)).unwrap();
     conn.execute_batch("ALTER TABLE session_processor_state ADD COLUMN note VARCHAR")
@@ -216,7 +216,7 @@ fn a_changed_table_is_refused_before_the_next_step_builds_on_it() {
 }
 
 #[test]
-fn a_step_that_fails_is_undone_and_names_its_statement() {
+fn a_failed_migration_is_rolled_back_and_its_statement_is_named() {
     let mut conn = database(&legacy_at_28(
         "ALTER TABLE session_extraction_state DROP COLUMN file_hash;
          INSERT INTO session_extraction_state VALUES ('ada/one.jsonl', 'ada', NULL, 1);",
@@ -240,7 +240,7 @@ fn a_step_that_fails_is_undone_and_names_its_statement() {
 }
 
 #[test]
-fn looking_changes_nothing_and_names_what_is_pending() {
+fn status_changes_nothing_and_lists_pending_migrations() {
     let conn = database(&legacy_at_28(""));
     let before = dump(&conn);
     let status = status(&conn).unwrap();

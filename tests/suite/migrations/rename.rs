@@ -1,19 +1,19 @@
-//! Tables of others with names of ours.
+//! Legacy tables and views whose names conflict with new tables are renamed.
 
 use session_pipeline_migrations::{ObjectKind, status, verify};
 
 use super::{
-    LEGACY_WITH_ALL_IN_THE_WAY, count, database, legacy, legacy_at_28, migrate, refused, texts,
+    LEGACY_WITH_NAME_CONFLICTS, count, database, legacy, legacy_at_28, migrate, rejection, texts,
 };
 
 #[test]
-fn tables_of_the_legacy_system_with_our_names_are_kept_under_others() {
-    let mut conn = database(&in_the_way());
+fn legacy_tables_with_conflicting_names_are_renamed() {
+    let mut conn = database(&legacy_with_conflicts());
     let forecast = status(&conn).unwrap().renamed;
     let applied = migrate(&mut conn).unwrap();
-    let told: Vec<String> = applied.renamed.iter().map(ToString::to_string).collect();
+    let renames: Vec<String> = applied.renamed.iter().map(ToString::to_string).collect();
     assert_eq!(
-        told,
+        renames,
         [
             "table `runs` was renamed to `legacy_runs_2`",
             "table `audit_log` was renamed to `legacy_audit_log`, without its indexes \
@@ -45,9 +45,9 @@ fn tables_of_the_legacy_system_with_our_names_are_kept_under_others() {
 }
 
 #[test]
-fn a_table_is_kept_under_the_first_name_that_is_free() {
+fn a_conflicting_table_gets_the_first_free_name() {
     let taken = "CREATE TABLE legacy_runs_2 (id INTEGER);";
-    let mut conn = database(&format!("{}{taken}", in_the_way()));
+    let mut conn = database(&format!("{}{taken}", legacy_with_conflicts()));
     let applied = migrate(&mut conn).unwrap();
     assert_eq!(
         applied.renamed[0].to_string(),
@@ -55,12 +55,12 @@ fn a_table_is_kept_under_the_first_name_that_is_free() {
     );
 }
 
-pub(super) fn in_the_way() -> String {
-    legacy(LEGACY_WITH_ALL_IN_THE_WAY)
+pub(super) fn legacy_with_conflicts() -> String {
+    legacy(LEGACY_WITH_NAME_CONFLICTS)
 }
 
 #[test]
-fn a_table_in_our_shape_is_taken_as_ours_with_its_rows() {
+fn a_table_with_the_expected_schema_is_adopted_with_its_rows() {
     let mut conn = database(&legacy_at_28(
         "CREATE TABLE Counters (name VARCHAR PRIMARY KEY, VALUE BIGINT NOT NULL DEFAULT 0);
          INSERT INTO counters VALUES ('session_seq', 41);",
@@ -70,7 +70,7 @@ fn a_table_in_our_shape_is_taken_as_ours_with_its_rows() {
 }
 
 #[test]
-fn a_state_table_in_another_shape_is_kept_and_ours_is_made() {
+fn a_state_table_with_another_schema_is_renamed_and_a_new_one_is_created() {
     let mut conn = database(&legacy_at_28(
         "CREATE TABLE session_processor_state (session_file VARCHAR, note VARCHAR);
          INSERT INTO session_processor_state VALUES ('ada/one.jsonl', 'mine');
@@ -88,9 +88,9 @@ fn a_state_table_in_another_shape_is_kept_and_ours_is_made() {
 }
 
 #[test]
-fn a_table_that_others_refer_to_is_refused_before_anything_is_changed() {
+fn a_conflicting_table_with_foreign_keys_is_rejected_before_any_change() {
     assert_eq!(
-        refused(&legacy_at_28(
+        rejection(&legacy_at_28(
             "CREATE TABLE users (id VARCHAR PRIMARY KEY);
              CREATE TABLE members (user_id VARCHAR REFERENCES users (id));"
         )),

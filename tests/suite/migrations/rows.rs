@@ -1,4 +1,4 @@
-//! Whatever rows there are: what the ladder makes of them, and that nothing of it depends on them.
+//! Migrations of arbitrary rows.
 
 use std::collections::BTreeMap;
 
@@ -12,15 +12,15 @@ use session_pipeline_migrations::{
 
 use super::{NOW, database, dump, legacy_at_28, migrate};
 
-/// Everything of a state row but its key.
-pub(super) type Rest = (String, Option<i64>, Option<i32>, Option<String>);
+/// A state row without its key.
+pub(super) type StateValues = (String, Option<i64>, Option<i32>, Option<String>);
 
 fn session_file() -> impl Strategy<Value = String> {
-    // Few letters, so that legacy rows and present ones meet; and everything that a file name can be.
+    // Short names, so that legacy and existing rows collide, and arbitrary names.
     prop_oneof!["[ab]{1,2}\\.jsonl", any::<String>()]
 }
 
-fn rest() -> impl Strategy<Value = Rest> {
+fn state_values() -> impl Strategy<Value = StateValues> {
     (
         any::<String>(),
         // The years 1 to 9999, in microseconds.
@@ -30,24 +30,25 @@ fn rest() -> impl Strategy<Value = Rest> {
     )
 }
 
-pub(super) fn rows() -> impl Strategy<Value = BTreeMap<String, Rest>> {
-    proptest::collection::btree_map(session_file(), rest(), 0..20)
+pub(super) fn rows() -> impl Strategy<Value = BTreeMap<String, StateValues>> {
+    proptest::collection::btree_map(session_file(), state_values(), 0..20)
 }
 
-/// A legacy database with these rows, and a state table beside it that holds the others already, or none.
+/// Creates a legacy database with `legacy_rows`. If `existing` is not empty, it also creates a
+/// state table with those rows.
 pub(super) fn fill(
     conn: &Connection,
-    legacy_rows: &BTreeMap<String, Rest>,
-    present: &BTreeMap<String, Rest>,
+    legacy_rows: &BTreeMap<String, StateValues>,
+    existing: &BTreeMap<String, StateValues>,
 ) {
     conn.execute_batch(&legacy_at_28("")).unwrap();
-    if !present.is_empty() {
+    if !existing.is_empty() {
         let state = LADDER[1].statements[0].sql;
         conn.execute_batch(state).unwrap();
     }
     for (table, rows) in [
         ("session_extraction_state SELECT", legacy_rows),
-        ("session_processor_state SELECT 'verification',", present),
+        ("session_processor_state SELECT 'verification',", existing),
     ] {
         for (file, (username, processed_at, items, hash)) in rows {
             let processed_at =
@@ -61,7 +62,7 @@ pub(super) fn fill(
     }
 }
 
-fn verification_rows(conn: &Connection) -> BTreeMap<String, Rest> {
+fn verification_rows(conn: &Connection) -> BTreeMap<String, StateValues> {
     let mut statement = conn
         .prepare(
             "SELECT session_file, username, epoch_us(processed_at), items_extracted, file_hash
@@ -70,8 +71,8 @@ fn verification_rows(conn: &Connection) -> BTreeMap<String, Rest> {
         .unwrap();
     let rows = statement
         .query_map([], |row| {
-            let rest = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
-            Ok((row.get(0)?, rest))
+            let values = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
+            Ok((row.get(0)?, values))
         })
         .unwrap();
     rows.map(Result::unwrap).collect()
@@ -81,20 +82,20 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
-    fn invariant_any_legacy_rows_survive_unchanged(legacy_rows in rows(), present in rows()) {
+    fn invariant_any_legacy_rows_survive_unchanged(legacy_rows in rows(), existing in rows()) {
         let mut conn = database("");
-        fill(&conn, &legacy_rows, &present);
+        fill(&conn, &legacy_rows, &existing);
         migrate(&mut conn).unwrap();
 
         let mut expected = legacy_rows;
-        expected.extend(present);
+        expected.extend(existing);
         prop_assert_eq!(verification_rows(&conn), expected);
     }
 
     #[test]
-    fn invariant_applying_twice_equals_once(legacy_rows in rows(), present in rows(), later in 0..1_000_000_i64) {
+    fn invariant_migrating_twice_has_the_same_effect_as_once(legacy_rows in rows(), existing in rows(), later in 0..1_000_000_i64) {
         let mut conn = database("");
-        fill(&conn, &legacy_rows, &present);
+        fill(&conn, &legacy_rows, &existing);
         migrate(&mut conn).unwrap();
         let once = dump(&conn);
 

@@ -1,4 +1,4 @@
-//! The steps of the ladder as a person reads them: the tables and columns that each number changes.
+//! A readable summary of the migrations: the tables and columns that each one changes.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ fn each_number_changes_these_tables_and_columns() {
     insta::assert_snapshot!(text);
 }
 
-/// What each step of the ladder changes in this database.
+/// Returns the changes of each migration to this database.
 fn steps(setup: &str) -> Vec<String> {
     let mut connection = database(setup);
     let mut before = tables(&describe(&connection).unwrap());
@@ -40,7 +40,8 @@ fn steps(setup: &str) -> Vec<String> {
     LADDER.iter().map(step).collect()
 }
 
-/// Reads a description: statements that create tables, with a column or a key on each line.
+/// Parses a description, which consists of `CREATE TABLE` statements with one column or key per
+/// line.
 fn tables(description: &str) -> Tables {
     let mut tables = Tables::new();
     let mut table = String::new();
@@ -52,13 +53,13 @@ fn tables(description: &str) -> Tables {
             let column = column.trim_end_matches(',').to_owned();
             tables.get_mut(&table).unwrap().push(column);
         } else {
-            assert!(["", ");"].contains(&line), "not a table: {line}");
+            assert!(["", ");"].contains(&line), "unexpected line: {line}");
         }
     }
     tables
 }
 
-/// The names of columns, and what is no column in full.
+/// Returns the names of columns. Other lines, such as keys, are returned in full.
 fn names(columns: &[String]) -> String {
     let name = |column: &String| match column.split_once(' ') {
         Some(("PRIMARY", _)) | None => column.clone(),
@@ -67,21 +68,21 @@ fn names(columns: &[String]) -> String {
     columns.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
-/// One line for each table that is new or gone, and for each column that is.
+/// Returns one line for each added or removed table or column.
 fn changes(before: &Tables, after: &Tables) -> String {
     let mut lines = Vec::new();
     for (table, columns) in after {
         match before.get(table) {
             None => lines.push(format!("  + {table}: {}", names(columns))),
             Some(old) => {
-                let gone = old.iter().filter(|column| !columns.contains(column));
-                lines.extend(gone.map(|column| format!("  {table} - {column}")));
+                let removed = old.iter().filter(|column| !columns.contains(column));
+                lines.extend(removed.map(|column| format!("  {table} - {column}")));
                 let new = columns.iter().filter(|column| !old.contains(column));
                 lines.extend(new.map(|column| format!("  {table} + {column}")));
             }
         }
     }
-    let gone = before.keys().filter(|table| !after.contains_key(*table));
-    lines.extend(gone.map(|table| format!("  - {table}")));
+    let removed = before.keys().filter(|table| !after.contains_key(*table));
+    lines.extend(removed.map(|table| format!("  - {table}")));
     lines.iter().map(|line| format!("{line}\n")).collect()
 }

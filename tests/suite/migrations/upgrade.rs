@@ -1,12 +1,12 @@
-//! What becomes of a database, empty or of the system before.
+//! Upgrades of empty databases and of databases of the legacy system.
 
 use duckdb::params;
 use session_pipeline_migrations::{CURRENT, DatabaseState, OLDEST, status};
 
-use super::{check, count, database, dump, legacy, legacy_at_28, migrate, migrate_to, texts};
+use super::{count, database, dump, legacy, legacy_at_28, migrate, migrate_new, migrate_to, texts};
 
 #[test]
-fn a_fresh_database_gets_every_number_and_no_legacy_table() {
+fn a_fresh_database_runs_every_migration_and_has_no_legacy_table() {
     let mut conn = database("");
     let applied = migrate(&mut conn).unwrap();
     assert_eq!(applied.found, DatabaseState::Fresh);
@@ -53,15 +53,16 @@ fn a_fresh_database_gets_every_number_and_no_legacy_table() {
 }
 
 #[test]
-fn an_empty_schema_version_is_a_fresh_database_too() {
-    let (applied, end) =
-        check("CREATE TABLE schema_version (version INTEGER NOT NULL, applied_at TIMESTAMP);");
+fn a_database_with_an_empty_schema_version_table_is_fresh() {
+    let (applied, end) = migrate_new(
+        "CREATE TABLE schema_version (version INTEGER NOT NULL, applied_at TIMESTAMP);",
+    );
     assert_eq!(applied.found, DatabaseState::Fresh);
-    assert_eq!(end, check("").1);
+    assert_eq!(end, migrate_new("").1);
 }
 
 #[test]
-fn a_legacy_row_becomes_a_row_of_verification() {
+fn legacy_rows_become_state_rows_of_verification() {
     let mut conn = database(&legacy_at_28(
         "INSERT INTO session_extraction_state VALUES
              ('ada/one.jsonl', 'ada', TIMESTAMP '2026-01-01 00:00:00.123456', 3, 'abc'),
@@ -95,7 +96,7 @@ fn a_legacy_row_becomes_a_row_of_verification() {
 }
 
 #[test]
-fn a_row_that_is_already_there_wins_over_the_legacy_one() {
+fn an_existing_row_takes_precedence_over_the_legacy_row() {
     let mut conn = database(&legacy_at_28(
         "CREATE TABLE session_processor_state (
              processor_name VARCHAR NOT NULL, session_file VARCHAR NOT NULL, username VARCHAR NOT NULL,
@@ -124,18 +125,18 @@ fn a_row_that_is_already_there_wins_over_the_legacy_one() {
 }
 
 #[test]
-fn a_legacy_database_without_its_table_is_no_trouble() {
-    let (applied, end) = check(&legacy_at_28("DROP TABLE session_extraction_state;"));
+fn a_legacy_database_without_a_state_table_is_migrated() {
+    let (applied, end) = migrate_new(&legacy_at_28("DROP TABLE session_extraction_state;"));
     assert_eq!(applied.found, DatabaseState::Legacy(28));
     assert_eq!(
         end.replace("2026-01-02 03:04:05", "2026-09-21 14:13:20"),
-        check("").1,
-        "but for the time of 28 it is a fresh database"
+        migrate_new("").1,
+        "apart from the time of `28`, it must equal a fresh database"
     );
 }
 
 #[test]
-fn a_database_that_the_seed_brought_to_29_is_taken_over() {
+fn a_legacy_database_at_29_is_migrated() {
     let mut conn = database(&legacy(
         "INSERT INTO schema_version VALUES (29, TIMESTAMP '2026-01-02 03:04:05');
          DROP TABLE session_extraction_state;
@@ -155,7 +156,7 @@ fn a_database_that_the_seed_brought_to_29_is_taken_over() {
 }
 
 #[test]
-fn a_two_column_schema_version_is_widened_and_keeps_its_rows() {
+fn a_two_column_schema_version_table_gains_columns_and_keeps_its_rows() {
     let mut conn = database(&legacy(
         "INSERT INTO schema_version VALUES
              (27, TIMESTAMP '2025-12-31 00:00:00'),
@@ -178,18 +179,18 @@ fn a_two_column_schema_version_is_widened_and_keeps_its_rows() {
 }
 
 #[test]
-fn a_stop_on_the_way_is_a_place_to_go_on_from() {
+fn stepwise_migration_has_the_same_result_as_a_direct_one() {
     let mut stopped = database(&legacy_at_28(""));
     for to in OLDEST..=CURRENT {
         let applied = migrate_to(&mut stopped, Some(to)).unwrap();
         assert_eq!(applied.applied, [to]);
     }
-    assert_eq!(dump(&stopped), check(&legacy_at_28("")).1);
+    assert_eq!(dump(&stopped), migrate_new(&legacy_at_28("")).1);
 }
 
-/// (This catches a statement that only works the first time.)
+/// Detects statements that are not idempotent.
 #[test]
-fn every_step_may_run_again_on_the_finished_database() {
+fn every_migration_can_run_again_on_the_migrated_database() {
     let mut conn = database(&legacy_at_28(
         "INSERT INTO session_extraction_state VALUES ('ada/one.jsonl', 'ada', NULL, 1, 'abc');",
     ));
@@ -214,7 +215,7 @@ fn every_step_may_run_again_on_the_finished_database() {
 }
 
 #[test]
-fn others_may_put_rows_in_with_the_first_six_columns() {
+fn other_programs_can_insert_rows_with_the_first_six_columns() {
     let mut conn = database("");
     migrate(&mut conn).unwrap();
     for items in [1, 2] {
@@ -237,7 +238,7 @@ fn others_may_put_rows_in_with_the_first_six_columns() {
 }
 
 #[test]
-fn a_row_without_a_time_gets_the_present_in_utc() {
+fn a_row_without_a_time_gets_the_current_time_in_utc() {
     let mut conn = database("");
     migrate(&mut conn).unwrap();
     conn.execute_batch(
@@ -251,15 +252,15 @@ fn a_row_without_a_time_gets_the_present_in_utc() {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap();
-    let apart = i64::try_from(now.as_micros()).unwrap() - stored;
+    let difference = i64::try_from(now.as_micros()).unwrap() - stored;
     assert!(
-        (0..600_000_000).contains(&apart),
-        "{apart} µs apart: a local time is at least half an hour off"
+        (0..600_000_000).contains(&difference),
+        "{difference} µs apart; a local time would differ by at least half an hour"
     );
 }
 
 #[test]
-fn what_one_number_counted_becomes_two_and_an_outage_is_held_against_nobody() {
+fn the_failure_count_is_split_and_outages_do_not_count_as_own_failures() {
     let mut conn = database("");
     migrate_to(&mut conn, Some(35)).unwrap();
     conn.execute_batch(

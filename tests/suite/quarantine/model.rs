@@ -1,5 +1,5 @@
-//! The whole machine against a small model: a real pipeline and a real guest, and whatever happens
-//! to a session between two runs.
+//! Checks retries and quarantine against a small model. A real pipeline runs a real guest, and a
+//! session changes in random ways between runs.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -19,82 +19,82 @@ use session_pipeline_store::{Actor, QuarantineFilter};
 use crate::guests::{PANICS, POISON, panics};
 
 const KEY: &str = "ada/one.jsonl";
-const ASIDE: &str = "ada/.aside";
-/// Processed at the start and never again: so that the folder is never empty.
+const HIDDEN_KEY: &str = "ada/.aside";
+/// Processed once at the start, so that the sessions folder is never empty.
 const BYSTANDER: &str = "bob/other.jsonl";
-/// Two that fail, of two sizes, and two that do not, each of the size of one that does.
+/// Two contents that fail, with different sizes, and two that succeed, with the same two sizes.
 const CONTENTS: [&str; 4] = [
     "misbehave\n",
     "misbehavf\n",
     "misbehave more\n",
     "behaves as well\n",
 ];
-/// What the guest's manifest says.
+/// The cadence in the guest's manifest, in microseconds.
 const CADENCE: i64 = 600_000_000;
-/// No multiple of it is the minute by which files look older than the clock: their times are
-/// always to be trusted.
+/// In microseconds. No multiple of it equals the minute by which files appear older than the clock,
+/// so modification times can always be trusted.
 const CLOCK_STEP: i64 = 7 * 60_000_000;
 
-/// What befalls whoever is tried, whatever it holds.
+/// An external condition that applies to every attempt, regardless of the content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Weather {
-    /// The content decides.
-    Fair,
-    /// The disk gives nothing: an outage.
+enum Condition {
+    /// The result depends on the content.
+    Normal,
+    /// The file cannot be read, which is an outage.
     Unreadable,
-    /// The operator's limit on sizes is too low: nobody's fault either.
+    /// The configured size limit is too low, which is an outage as well.
     TooLarge,
-    /// There is no room for a single row: a failure of its own making, whatever the content.
+    /// The row limit is zero, so any content fails with a fault of its own.
     NoRows,
 }
 
 #[derive(Clone, Debug)]
 enum Step {
-    Run { by_person: bool },
+    Run { is_manual: bool },
     Write(usize),
     Touch,
     Vanish,
     Return,
     Component(usize),
-    Weather(Weather),
+    Condition(Condition),
     Clock(i64),
     Release,
     Restart,
 }
 
-/// What should be known, in the simplest words there are.
+/// The expected state.
 #[derive(Clone, Debug)]
 struct Model {
     content: usize,
-    /// Another one for every change that the file system shows.
+    /// Incremented for every change that is visible in the file's metadata.
     stamp: u64,
-    is_there: bool,
+    is_present: bool,
     component: usize,
-    weather: Weather,
+    condition: Condition,
     now: i64,
-    /// Content and stamp of the last success.
-    done: Option<(usize, u64)>,
-    failure: Option<Failed>,
-    last: Report,
+    /// The content and stamp of the last success.
+    last_success: Option<(usize, u64)>,
+    failure: Option<ModelFailure>,
+    last: StepCounts,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Failed {
+struct ModelFailure {
     fault: FaultKind,
     component: usize,
     content: Option<usize>,
-    /// Stamp and size, where they are kept.
-    seen: Option<(u64, usize)>,
+    /// The stored stamp and size. `None`: they are not stored.
+    observed: Option<(u64, usize)>,
     attempts: u32,
     own_attempts: u32,
     next_attempt_at: Option<i64>,
-    is_held: bool,
+    is_quarantined: bool,
     is_missing: bool,
 }
 
-/// What the last step should tell.
+/// The counts that the last step should report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Report {
+struct StepCounts {
     processed: u64,
     skipped: u64,
     errors: u64,
@@ -103,17 +103,17 @@ struct Report {
     released: u64,
 }
 
-/// What is found out before a session is tried.
+/// What the content is compared with before it is processed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Look {
-    Straight,
-    ForSuccess,
-    ForFailure,
+enum Comparison {
+    Nothing,
+    LastSuccess,
+    LastFailure,
 }
 
 impl Model {
-    fn run(&mut self, by_person: bool) {
-        if !self.is_there {
+    fn run(&mut self, is_manual: bool) {
+        if !self.is_present {
             if let Some(failure) = &mut self.failure {
                 failure.is_missing = true;
             }
@@ -122,62 +122,66 @@ impl Model {
         if let Some(failure) = &mut self.failure {
             failure.is_missing = false;
         }
-        self.look(by_person);
-        if self.weather == Weather::Unreadable {
-            // It was moved away and back.
+        self.attempt(is_manual);
+        if self.condition == Condition::Unreadable {
+            // The test moved the file away and back.
             self.stamp += 1;
         }
     }
 
-    fn look(&mut self, by_person: bool) {
+    fn attempt(&mut self, is_manual: bool) {
         let size = CONTENTS[self.content].len();
-        let mut look = match self.done {
+        let mut comparison = match self.last_success {
             Some((_, stamp)) if stamp == self.stamp => return,
-            Some((content, _)) if CONTENTS[content].len() == size => Look::ForSuccess,
-            _ => Look::Straight,
+            Some((content, _)) if CONTENTS[content].len() == size => Comparison::LastSuccess,
+            _ => Comparison::Nothing,
         };
-        let may_be_done = look == Look::ForSuccess;
+        let may_be_done = comparison == Comparison::LastSuccess;
         let component = self.component;
         let known = self
             .failure
             .clone()
             .filter(|failure| failure.component == component);
         let waits = known.as_ref().is_some_and(|failure| {
-            !by_person && failure.next_attempt_at.is_some_and(|at| self.now < at)
+            !is_manual && failure.next_attempt_at.is_some_and(|at| self.now < at)
         });
         if let Some(failure) = &known {
-            let is_seen = failure.seen == Some((self.stamp, size));
-            let is_other_size = failure.seen.is_some_and(|(_, seen)| seen != size);
-            let is_unread = failure.seen.is_none()
+            let is_unchanged = failure.observed == Some((self.stamp, size));
+            let is_other_size = failure
+                .observed
+                .is_some_and(|(_, observed)| observed != size);
+            let is_unread = failure.observed.is_none()
                 && matches!(failure.fault, FaultKind::Input | FaultKind::TooLarge);
-            if failure.is_held && is_seen {
+            if failure.is_quarantined && is_unchanged {
                 self.last.quarantined = 1;
                 return;
             }
-            if waits && (is_seen && !failure.is_held || is_unread && failure.is_held) {
+            if waits
+                && (is_unchanged && !failure.is_quarantined || is_unread && failure.is_quarantined)
+            {
                 self.last.waiting = 1;
                 return;
             }
-            if (failure.is_held || waits) && !is_other_size {
-                look = Look::ForFailure;
+            if (failure.is_quarantined || waits) && !is_other_size {
+                comparison = Comparison::LastFailure;
             }
         }
-        let is_own = match self.weather {
-            Weather::Unreadable => return self.fail(FaultKind::Input, None),
-            Weather::TooLarge => return self.fail(FaultKind::TooLarge, None),
-            // The guest hands its rows over at the end, to which it does not come with this word.
+        let own_fault = match self.condition {
+            Condition::Unreadable => return self.fail(FaultKind::Input, None),
+            Condition::TooLarge => return self.fail(FaultKind::TooLarge, None),
+            // The guest panics before it emits rows, so the row limit does not matter.
             _ if CONTENTS[self.content].contains(POISON) => Some(FaultKind::Panic),
-            Weather::NoRows => Some(FaultKind::OutputLimit),
-            Weather::Fair => None,
+            Condition::NoRows => Some(FaultKind::OutputLimit),
+            Condition::Normal => None,
         };
-        if look == Look::ForFailure
+        if comparison == Comparison::LastFailure
             && let Some(failure) = self
                 .failure
                 .as_mut()
                 .filter(|failure| failure.content == Some(self.content))
         {
-            failure.seen = Some((self.stamp, size));
-            match failure.is_held {
+            failure.observed = Some((self.stamp, size));
+            match failure.is_quarantined {
                 true => self.last.quarantined = 1,
                 false => self.last.waiting = 1,
             }
@@ -185,19 +189,19 @@ impl Model {
         }
         if may_be_done
             && self
-                .done
+                .last_success
                 .is_some_and(|(content, _)| content == self.content)
         {
             self.last.skipped = 1;
-            self.done = Some((self.content, self.stamp));
+            self.last_success = Some((self.content, self.stamp));
             self.failure = None;
             return;
         }
-        match is_own {
+        match own_fault {
             Some(fault) => self.fail(fault, Some(self.content)),
             None => {
                 self.last.processed = 1;
-                self.done = Some((self.content, self.stamp));
+                self.last_success = Some((self.content, self.stamp));
                 self.failure = None;
             }
         }
@@ -213,27 +217,27 @@ impl Model {
             .filter(|failure| {
                 content.is_none() || failure.content.is_none() || failure.content == content
             });
-        let (known, attempts, own_attempts, was_held) =
+        let (known, attempts, own_attempts, was_quarantined) =
             before.map_or((None, 0, 0, false), |failure| {
                 (
                     failure.content,
                     failure.attempts,
                     failure.own_attempts,
-                    failure.is_held,
+                    failure.is_quarantined,
                 )
             });
         let attempts = attempts + 1;
         let own_attempts = own_attempts + u32::from(content.is_some());
         let wait = (CADENCE << (attempts - 1).min(20)).min(86_400_000_000);
-        self.failure = Some(Failed {
+        self.failure = Some(ModelFailure {
             fault,
             component,
             content: content.or(known),
-            seen: (!was_held).then_some((self.stamp, CONTENTS[self.content].len())),
+            observed: (!was_quarantined).then_some((self.stamp, CONTENTS[self.content].len())),
             attempts,
             own_attempts,
             next_attempt_at: (attempts > 1).then_some(self.now + wait),
-            is_held: was_held || own_attempts >= FAILURES_MAX,
+            is_quarantined: was_quarantined || own_attempts >= FAILURES_MAX,
             is_missing: false,
         });
     }
@@ -247,34 +251,34 @@ impl ReferenceStateMachine for Model {
         Just(Self {
             content: 0,
             stamp: 0,
-            is_there: true,
+            is_present: true,
             component: 0,
-            weather: Weather::Fair,
+            condition: Condition::Normal,
             now: clock::START.0,
-            done: None,
+            last_success: None,
             failure: None,
-            last: Report::default(),
+            last: StepCounts::default(),
         })
         .boxed()
     }
 
     fn transitions(_: &Self) -> BoxedStrategy<Step> {
-        let weather = prop_oneof![
-            3 => Just(Weather::Fair),
-            1 => Just(Weather::Unreadable),
-            1 => Just(Weather::TooLarge),
-            1 => Just(Weather::NoRows),
+        let condition = prop_oneof![
+            3 => Just(Condition::Normal),
+            1 => Just(Condition::Unreadable),
+            1 => Just(Condition::TooLarge),
+            1 => Just(Condition::NoRows),
         ];
         prop_oneof![
-            12 => any::<bool>().prop_map(|by_person| Step::Run { by_person }),
-            // So that it is held now and then, which takes five.
-            6 => Just(Step::Run { by_person: true }),
+            12 => any::<bool>().prop_map(|is_manual| Step::Run { is_manual }),
+            // Quarantine takes five failures, so make manual runs frequent.
+            6 => Just(Step::Run { is_manual: true }),
             2 => (0..CONTENTS.len()).prop_map(Step::Write),
             2 => Just(Step::Touch),
             1 => Just(Step::Vanish),
             2 => Just(Step::Return),
             1 => (0..2_usize).prop_map(Step::Component),
-            2 => weather.prop_map(Step::Weather),
+            2 => condition.prop_map(Step::Condition),
             3 => (-3..20_i64).prop_map(|steps| Step::Clock(steps * CLOCK_STEP)),
             1 => Just(Step::Clock(86_400_000_000 * 2)),
             1 => Just(Step::Release),
@@ -285,34 +289,34 @@ impl ReferenceStateMachine for Model {
 
     fn preconditions(state: &Self, step: &Step) -> bool {
         match step {
-            Step::Write(_) | Step::Touch | Step::Vanish => state.is_there,
-            Step::Return => !state.is_there,
+            Step::Write(_) | Step::Touch | Step::Vanish => state.is_present,
+            Step::Return => !state.is_present,
             _ => true,
         }
     }
 
     fn apply(mut state: Self, step: &Step) -> Self {
-        state.last = Report::default();
+        state.last = StepCounts::default();
         match step {
-            Step::Run { by_person } => state.run(*by_person),
+            Step::Run { is_manual } => state.run(*is_manual),
             Step::Write(content) => {
                 state.content = *content;
                 state.stamp += 1;
             }
             Step::Touch => state.stamp += 1,
-            Step::Vanish => state.is_there = false,
+            Step::Vanish => state.is_present = false,
             Step::Return => {
-                state.is_there = true;
+                state.is_present = true;
                 state.stamp += 1;
             }
             Step::Component(component) => state.component = *component,
-            Step::Weather(weather) => state.weather = *weather,
+            Step::Condition(condition) => state.condition = *condition,
             Step::Clock(by) => state.now += by,
             Step::Release => {
                 if state
                     .failure
                     .as_ref()
-                    .is_some_and(|failure| failure.is_held)
+                    .is_some_and(|failure| failure.is_quarantined)
                 {
                     state.failure = None;
                     state.last.released = 1;
@@ -324,16 +328,17 @@ impl ReferenceStateMachine for Model {
     }
 }
 
-/// The pipeline, opened when it is needed: configuration and components hold as long as it lives.
+/// The system under test. The pipeline is opened on demand, because its configuration and
+/// components are fixed while it is open.
 struct Machine {
     dir: DataDir,
     pipeline: Option<TestPipeline>,
     now: i64,
-    /// Whether it was held after the step before, and on what.
-    held: Option<(usize, usize)>,
+    /// The content and component that were in quarantine after the previous step.
+    quarantined: Option<(usize, usize)>,
 }
 
-/// The same guest with another digest: a section that says nothing stands at its end.
+/// Returns the same guest with a different digest: an empty custom section is appended.
 fn rebuilt() -> (&'static str, &'static [u8]) {
     static REBUILT: OnceLock<Vec<u8>> = OnceLock::new();
     let (name, component) = panics();
@@ -351,7 +356,7 @@ fn component(index: usize) -> (&'static str, &'static [u8]) {
     }
 }
 
-/// A data dir that knows both builds, and the bystander.
+/// Returns a data directory in which both builds are registered.
 fn prepared() -> DataDir {
     thread_local! {
         static PREPARED: DataDir = {
@@ -366,13 +371,13 @@ fn prepared() -> DataDir {
     PREPARED.with(DataDir::with_state_of)
 }
 
-/// Takes the session away between the scan and the read, and puts a folder in its place.
-struct Blocking<'a>(&'a DataDir);
+/// Replaces the session with a folder between the scan and the read.
+struct FolderSwap<'a>(&'a DataDir);
 
-impl Progress for Blocking<'_> {
+impl Progress for FolderSwap<'_> {
     fn planned(&self, _: u64, _: u64) {
         if self.0.has_session(KEY) {
-            self.0.rename(KEY, ASIDE);
+            self.0.rename(KEY, HIDDEN_KEY);
             fs::create_dir(self.0.session_path(KEY)).unwrap();
         }
     }
@@ -384,30 +389,30 @@ impl Machine {
         let dir = &self.dir;
         self.pipeline.get_or_insert_with(|| {
             let mut config: Config = dir.config();
-            match model.weather {
-                Weather::TooLarge => config.limits.session_bytes_max = 3,
-                Weather::NoRows => config.limits.rows_max = 0,
-                Weather::Fair | Weather::Unreadable => {}
+            match model.condition {
+                Condition::TooLarge => config.limits.session_bytes_max = 3,
+                Condition::NoRows => config.limits.rows_max = 0,
+                Condition::Normal | Condition::Unreadable => {}
             }
             TestPipeline::open_with(dir, config, &[component(model.component)])
         })
     }
 
-    fn run(&mut self, model: &Model, by_person: bool) -> Report {
-        let request = match by_person {
+    fn run(&mut self, model: &Model, is_manual: bool) -> StepCounts {
+        let request = match is_manual {
             true => RunRequest::cli(),
             false => pipeline::scheduled_request(),
         };
         self.pipeline(model);
         let pipeline = self.pipeline.as_ref().unwrap().pipeline();
-        let report = match model.weather {
-            Weather::Unreadable => {
+        let report = match model.condition {
+            Condition::Unreadable => {
                 let report = pipeline
-                    .run(PANICS, &request, &Blocking(&self.dir))
+                    .run(PANICS, &request, &FolderSwap(&self.dir))
                     .unwrap();
-                if self.dir.has_session(ASIDE) && model.is_there {
+                if self.dir.has_session(HIDDEN_KEY) && model.is_present {
                     fs::remove_dir(self.dir.session_path(KEY)).unwrap();
-                    self.dir.rename(ASIDE, KEY);
+                    self.dir.rename(HIDDEN_KEY, KEY);
                     self.dir.touch(KEY);
                 }
                 report
@@ -415,7 +420,7 @@ impl Machine {
             _ => pipeline.run(PANICS, &request, &()).unwrap(),
         };
         let stats = report.stats;
-        Report {
+        StepCounts {
             processed: stats.processed,
             skipped: stats.skipped,
             errors: stats.errors,
@@ -453,42 +458,48 @@ impl StateMachineTest for Machine {
             dir,
             pipeline: Some(pipeline),
             now: model.now,
-            held: None,
+            quarantined: None,
         }
     }
 
     fn apply(mut machine: Self, model: &Model, step: Step) -> Self {
         match step {
-            Step::Run { by_person } => {
-                let report = machine.run(model, by_person);
+            Step::Run { is_manual } => {
+                let report = machine.run(model, is_manual);
                 assert_eq!(report, model.last, "{model:#?}");
-                let is_tried = report.errors + report.processed > 0;
-                let is_outage = matches!(model.weather, Weather::Unreadable | Weather::TooLarge);
-                if machine.held == Some((model.content, model.component)) && !is_outage {
-                    assert!(!is_tried, "what is in quarantine is not tried: {report:?}");
+                let was_tried = report.errors + report.processed > 0;
+                let is_outage =
+                    matches!(model.condition, Condition::Unreadable | Condition::TooLarge);
+                if machine.quarantined == Some((model.content, model.component)) && !is_outage {
+                    assert!(!was_tried, "a quarantined session was tried: {report:?}");
                 }
-                if machine.held.is_none() && is_outage {
-                    let held = machine.pipeline(model).failure(PANICS, KEY);
-                    let is_held = held.is_some_and(|row| row.failures.quarantined_at.is_some());
-                    assert!(!is_held, "an outage quarantines nothing");
+                if machine.quarantined.is_none() && is_outage {
+                    let row = machine.pipeline(model).failure(PANICS, KEY);
+                    let is_quarantined =
+                        row.is_some_and(|row| row.failures.quarantined_at.is_some());
+                    assert!(!is_quarantined, "an outage quarantined the session");
                 }
             }
             Step::Release => assert_eq!(machine.release(model), model.last.released),
             Step::Write(content) => machine.dir.write(KEY, CONTENTS[content]),
             Step::Touch => machine.dir.touch(KEY),
-            Step::Vanish => machine.dir.rename(KEY, ASIDE),
+            Step::Vanish => machine.dir.rename(KEY, HIDDEN_KEY),
             Step::Return => {
-                machine.dir.rename(ASIDE, KEY);
+                machine.dir.rename(HIDDEN_KEY, KEY);
                 machine.dir.touch(KEY);
             }
-            Step::Component(_) | Step::Weather(_) | Step::Restart => machine.pipeline = None,
+            Step::Component(_) | Step::Condition(_) | Step::Restart => machine.pipeline = None,
             Step::Clock(by) => {
                 machine.now += by;
                 machine.dir.clock().set(UtcMicros(machine.now));
             }
         }
-        let failure = model.failure.as_ref().filter(|failure| failure.is_held);
-        machine.held = failure.and_then(|failure| Some((failure.content?, failure.component)));
+        let failure = model
+            .failure
+            .as_ref()
+            .filter(|failure| failure.is_quarantined);
+        machine.quarantined =
+            failure.and_then(|failure| Some((failure.content?, failure.component)));
         machine
     }
 
@@ -504,7 +515,10 @@ impl StateMachineTest for Machine {
                 (failures.attempts, failures.own_attempts),
                 failures.next_attempt_at.map(|at| at.0),
                 (failures.quarantined_at.is_some(), row.is_missing),
-                (row.hash.is_some(), row.observed.map(|seen| seen.size)),
+                (
+                    row.hash.is_some(),
+                    row.observed.map(|observed| observed.size),
+                ),
             )
         });
         let expected = model.failure.as_ref().map(|failure| {
@@ -512,21 +526,24 @@ impl StateMachineTest for Machine {
                 failure.fault,
                 (failure.attempts, failure.own_attempts),
                 failure.next_attempt_at,
-                (failure.is_held, failure.is_missing),
+                (failure.is_quarantined, failure.is_missing),
                 (
                     failure.content.is_some(),
-                    failure.seen.map(|(_, size)| size as u64),
+                    failure.observed.map(|(_, size)| size as u64),
                 ),
             )
         });
         assert_eq!(found, expected, "{model:#?}");
-        // Who is listed, and who is counted: those whose files are gone are nobody's trouble.
+        // Sessions whose files are missing are listed, but not counted.
         let store = pipeline.pipeline().store();
-        let held = store
+        let listed = store
             .sessions_in_quarantine(&QuarantineFilter::default())
             .unwrap();
-        let failure = model.failure.as_ref().filter(|failure| failure.is_held);
-        assert_eq!(held.len(), usize::from(failure.is_some()));
+        let failure = model
+            .failure
+            .as_ref()
+            .filter(|failure| failure.is_quarantined);
+        assert_eq!(listed.len(), usize::from(failure.is_some()));
         let since = UtcMicros(0);
         let counted = store.failures_by_processor(since).unwrap();
         let counted: u64 = counted.iter().map(|failures| failures.quarantined).sum();
@@ -540,7 +557,7 @@ impl StateMachineTest for Machine {
         if let (Some(at), Some(row)) = (longest, &row) {
             assert!(
                 at <= row.last_attempt_at.plus(age).0,
-                "nobody waits longer than a day"
+                "the backoff exceeds one day"
             );
         }
     }
@@ -550,5 +567,5 @@ prop_state_machine! {
     #![proptest_config(counted(cases()))]
 
     #[test]
-    fn invariant_whatever_happens_a_session_is_tried_when_the_model_says(sequential 1..30 => Machine);
+    fn invariant_a_session_is_tried_exactly_when_the_model_predicts_it(sequential 1..30 => Machine);
 }

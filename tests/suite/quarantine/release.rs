@@ -1,4 +1,4 @@
-//! What leads out of quarantine, and what does not.
+//! Release from quarantine.
 
 use session_pipeline_harness::{DataDir, TestPipeline};
 use session_pipeline_pipeline::quarantine::{self, QuarantineError};
@@ -10,7 +10,7 @@ use crate::guests::{PANICS, POISON, WELL_BEHAVED, panics, well_behaved};
 const ONE: &str = "ada/one.jsonl";
 const TWO: &str = "bob/two.jsonl";
 
-/// Two sessions in quarantine, and one that is well.
+/// Returns a pipeline with two sessions in quarantine and a third one that succeeds.
 fn quarantined() -> (DataDir, TestPipeline) {
     let dir = DataDir::new();
     dir.write(ONE, POISON);
@@ -23,42 +23,45 @@ fn quarantined() -> (DataDir, TestPipeline) {
     (dir, pipeline)
 }
 
-fn which(processor: Option<&str>, session: Option<&str>) -> QuarantineFilter {
+fn filter(processor: Option<&str>, session: Option<&str>) -> QuarantineFilter {
     QuarantineFilter {
         processor: processor.map(str::to_owned),
         session: session.map(str::to_owned),
     }
 }
 
-fn list(pipeline: &TestPipeline, which: &QuarantineFilter) -> Result<Vec<String>, QuarantineError> {
+fn list(
+    pipeline: &TestPipeline,
+    filter: &QuarantineFilter,
+) -> Result<Vec<String>, QuarantineError> {
     let pipeline = pipeline.pipeline();
     let (config, registry) = (pipeline.config(), pipeline.registry());
     let now = pipeline.clock().now();
-    let held = quarantine::list(config, registry, Some(pipeline.store()), which, now)?;
-    Ok(held.into_iter().map(|held| held.session).collect())
+    let rows = quarantine::list(config, registry, Some(pipeline.store()), filter, now)?;
+    Ok(rows.into_iter().map(|row| row.session).collect())
 }
 
-fn check(pipeline: &TestPipeline, which: &QuarantineFilter) -> Result<u64, QuarantineError> {
+fn release(pipeline: &TestPipeline, filter: &QuarantineFilter) -> Result<u64, QuarantineError> {
     let pipeline = pipeline.pipeline();
     quarantine::release(
         pipeline.config(),
         pipeline.registry(),
         Some(pipeline.store()),
-        which,
+        filter,
         Actor::cli(),
         pipeline.clock().now(),
     )
 }
 
 #[test]
-fn a_released_session_is_tried_by_the_next_run_and_counted_anew() {
+fn the_next_run_tries_a_released_session_and_restarts_its_failure_count() {
     let (_dir, pipeline) = quarantined();
-    assert_eq!(check(&pipeline, &which(None, Some(ONE))).unwrap(), 1);
+    assert_eq!(release(&pipeline, &filter(None, Some(ONE))).unwrap(), 1);
     assert_eq!(
         list(&pipeline, &QuarantineFilter::default()).unwrap(),
         [TWO]
     );
-    // Scheduled: it does not even wait.
+    // The release clears the back-off, so a scheduled run tries the session immediately.
     let stats = pipeline.run_scheduled(PANICS).stats;
     assert_eq!((stats.errors, stats.quarantined), (1, 1));
     let failures = pipeline.failure(PANICS, ONE).unwrap().failures;
@@ -66,39 +69,39 @@ fn a_released_session_is_tried_by_the_next_run_and_counted_anew() {
 }
 
 #[test]
-fn those_of_a_processor_are_released_together_and_everybody_when_nobody_is_named() {
+fn a_release_can_cover_one_processor_or_every_session() {
     let (_dir, pipeline) = quarantined();
     assert_eq!(
-        check(&pipeline, &which(Some(WELL_BEHAVED), None)).unwrap(),
+        release(&pipeline, &filter(Some(WELL_BEHAVED), None)).unwrap(),
         0
     );
     assert_eq!(
-        list(&pipeline, &which(Some(PANICS), None)).unwrap(),
+        list(&pipeline, &filter(Some(PANICS), None)).unwrap(),
         [ONE, TWO]
     );
-    assert_eq!(check(&pipeline, &which(Some(PANICS), None)).unwrap(), 2);
-    assert_eq!(check(&pipeline, &QuarantineFilter::default()).unwrap(), 0);
+    assert_eq!(release(&pipeline, &filter(Some(PANICS), None)).unwrap(), 2);
+    assert_eq!(release(&pipeline, &QuarantineFilter::default()).unwrap(), 0);
     assert_eq!(pipeline.run(PANICS).stats.errors, 2);
 }
 
 #[test]
-fn what_is_not_there_and_what_is_not_in_quarantine_is_told_apart() {
+fn an_unknown_session_and_one_outside_quarantine_have_different_errors() {
     let (_dir, pipeline) = quarantined();
-    let refusal = |processor, session| {
-        let which = which(processor, session);
-        check(&pipeline, &which).unwrap_err().to_string()
+    let rejection = |processor, session| {
+        let filter = filter(processor, session);
+        release(&pipeline, &filter).unwrap_err().to_string()
     };
-    insta::assert_snapshot!(refusal(None, Some("ada/onw.jsonl")), @"unknown session `ada/onw.jsonl`; did you mean `ada/one.jsonl`?");
-    insta::assert_snapshot!(refusal(None, Some("bob/fine.jsonl")), @"session `bob/fine.jsonl` is not in quarantine; `session-pipeline quarantine list` lists those that are");
-    insta::assert_snapshot!(refusal(Some(WELL_BEHAVED), Some(ONE)), @"session `ada/one.jsonl` is not in quarantine; `session-pipeline quarantine list` lists those that are");
-    insta::assert_snapshot!(refusal(Some("moon"), None), @"Unknown processor `moon`; known processors: faulty-panics, faulty-well-behaved, verification");
+    insta::assert_snapshot!(rejection(None, Some("ada/onw.jsonl")), @"unknown session `ada/onw.jsonl`; did you mean `ada/one.jsonl`?");
+    insta::assert_snapshot!(rejection(None, Some("bob/fine.jsonl")), @"session `bob/fine.jsonl` is not in quarantine; `session-pipeline quarantine list` lists those that are");
+    insta::assert_snapshot!(rejection(Some(WELL_BEHAVED), Some(ONE)), @"session `ada/one.jsonl` is not in quarantine; `session-pipeline quarantine list` lists those that are");
+    insta::assert_snapshot!(rejection(Some("moon"), None), @"Unknown processor `moon`; known processors: faulty-panics, faulty-well-behaved, verification");
     assert_eq!(
-        check(&pipeline, &which(Some("verification"), None)).unwrap(),
+        release(&pipeline, &filter(Some("verification"), None)).unwrap(),
         0
     );
-    assert!(list(&pipeline, &which(None, Some("ada/onw.jsonl"))).is_err());
+    assert!(list(&pipeline, &filter(None, Some("ada/onw.jsonl"))).is_err());
     assert_eq!(
-        list(&pipeline, &which(None, Some("bob/fine.jsonl"))).unwrap(),
+        list(&pipeline, &filter(None, Some("bob/fine.jsonl"))).unwrap(),
         [""; 0]
     );
     assert_eq!(
@@ -108,11 +111,11 @@ fn what_is_not_there_and_what_is_not_in_quarantine_is_told_apart() {
 }
 
 #[test]
-fn a_release_is_audited_with_whom_it_was_for_and_a_refused_one_is_not() {
+fn a_release_is_audited_with_its_target_and_a_rejected_one_is_not_audited() {
     let (dir, pipeline) = quarantined();
-    check(&pipeline, &which(None, Some("bob/fine.jsonl"))).unwrap_err();
-    check(&pipeline, &which(Some(PANICS), Some(ONE))).unwrap();
-    check(&pipeline, &QuarantineFilter::default()).unwrap();
+    release(&pipeline, &filter(None, Some("bob/fine.jsonl"))).unwrap_err();
+    release(&pipeline, &filter(Some(PANICS), Some(ONE))).unwrap();
+    release(&pipeline, &QuarantineFilter::default()).unwrap();
     drop(pipeline);
     let audit = "SELECT action, resource, params, result, client_kind FROM audit_log
         WHERE action LIKE 'quarantine%' ORDER BY CAST(id AS INTEGER)";
@@ -123,26 +126,26 @@ fn a_release_is_audited_with_whom_it_was_for_and_a_refused_one_is_not() {
 }
 
 #[test]
-fn a_session_that_waits_is_not_released_and_goes_on_waiting() {
+fn a_release_does_not_end_the_backoff_of_a_session_outside_quarantine() {
     let dir = DataDir::new();
     dir.write(ONE, POISON);
     let pipeline = TestPipeline::open(&dir, &[panics()]);
     pipeline.run(PANICS);
     pipeline.run(PANICS);
-    assert_eq!(check(&pipeline, &QuarantineFilter::default()).unwrap(), 0);
+    assert_eq!(release(&pipeline, &QuarantineFilter::default()).unwrap(), 0);
     assert_eq!(pipeline.run_scheduled(PANICS).stats.waiting, 1);
 }
 
 #[test]
-fn one_whose_file_is_gone_is_listed_and_counted_no_more_and_stays_in_when_it_is_back() {
+fn a_quarantined_session_without_a_file_is_listed_but_not_counted_until_it_returns() {
     let (dir, pipeline) = quarantined();
     dir.rename(ONE, "ada/.aside");
     pipeline.run(PANICS);
     let store = pipeline.pipeline().store();
-    let held = store
-        .sessions_in_quarantine(&which(None, Some(ONE)))
+    let listed = store
+        .sessions_in_quarantine(&filter(None, Some(ONE)))
         .unwrap();
-    assert!(held[0].missing_since.is_some());
+    assert!(listed[0].missing_since.is_some());
     let since = pipeline.pipeline().clock().now();
     let counted = store.failures_by_processor(since).unwrap();
     assert_eq!((counted[0].quarantined, counted[0].failing), (1, 1));
@@ -155,7 +158,7 @@ fn one_whose_file_is_gone_is_listed_and_counted_no_more_and_stays_in_when_it_is_
     assert_eq!((stats.errors, stats.quarantined), (0, 2));
     assert_eq!(
         store
-            .sessions_in_quarantine(&which(None, Some(ONE)))
+            .sessions_in_quarantine(&filter(None, Some(ONE)))
             .unwrap()[0]
             .missing_since,
         None
@@ -163,7 +166,7 @@ fn one_whose_file_is_gone_is_listed_and_counted_no_more_and_stays_in_when_it_is_
 }
 
 #[test]
-fn without_a_database_nobody_is_in_quarantine() {
+fn without_a_database_the_quarantine_is_empty() {
     let dir = DataDir::new();
     dir.write(ONE, POISON);
     let pipeline = TestPipeline::open(&DataDir::new(), &[panics()]);
@@ -173,16 +176,16 @@ fn without_a_database_nobody_is_in_quarantine() {
     let listed =
         quarantine::list(&config, registry, None, &QuarantineFilter::default(), now).unwrap();
     assert_eq!(listed, []);
-    let release = |which: &QuarantineFilter| {
-        quarantine::release(&config, registry, None, which, Actor::cli(), now)
+    let release = |filter: &QuarantineFilter| {
+        quarantine::release(&config, registry, None, filter, Actor::cli(), now)
     };
     assert_eq!(release(&QuarantineFilter::default()).unwrap(), 0);
     assert!(matches!(
-        release(&which(None, Some(ONE))),
+        release(&filter(None, Some(ONE))),
         Err(QuarantineError::NotQuarantined { .. })
     ));
     assert!(matches!(
-        release(&which(None, Some(TWO))),
+        release(&filter(None, Some(TWO))),
         Err(QuarantineError::Listing(_))
     ));
 }

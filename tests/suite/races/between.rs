@@ -1,4 +1,4 @@
-//! What happens to a session after the scan saw it and before it is opened.
+//! Changes to a session between the scan and the open.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -10,10 +10,10 @@ use session_pipeline_store::RunStats;
 use crate::database::rows;
 use crate::guests::{WELL_BEHAVED, lines_of, well_behaved};
 
-/// Acts once the scan is done, when nothing is opened yet.
-struct Between<F: Fn() + Sync>(F);
+/// Calls a function after the scan, before any session is opened.
+struct AfterScan<F: Fn() + Sync>(F);
 
-impl<F: Fn() + Sync> Progress for Between<F> {
+impl<F: Fn() + Sync> Progress for AfterScan<F> {
     fn planned(&self, _: u64, _: u64) {
         (self.0)();
     }
@@ -25,12 +25,12 @@ fn run_with(pipeline: &TestPipeline, act: impl Fn() + Sync) -> RunStats {
     let request = RunRequest::cli();
     let report = pipeline
         .pipeline()
-        .run(WELL_BEHAVED, &request, &Between(act));
+        .run(WELL_BEHAVED, &request, &AfterScan(act));
     report.unwrap().stats
 }
 
 #[test]
-fn a_session_renamed_between_scan_and_open_is_no_failure_and_found_under_its_new_name() {
+fn a_session_renamed_between_scan_and_open_does_not_fail_and_is_processed_under_its_new_name() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}\n");
     dir.write("ada/two.jsonl", "{}\n");
@@ -48,7 +48,7 @@ fn a_session_renamed_between_scan_and_open_is_no_failure_and_found_under_its_new
 }
 
 #[test]
-fn a_session_deleted_between_scan_and_open_is_no_failure() {
+fn a_session_deleted_between_scan_and_open_does_not_fail() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}\n");
     dir.write("ada/two.jsonl", "{}\n");
@@ -59,7 +59,7 @@ fn a_session_deleted_between_scan_and_open_is_no_failure() {
 }
 
 #[test]
-fn a_folder_swapped_for_a_link_between_scan_and_open_is_not_followed() {
+fn a_folder_replaced_by_a_link_between_scan_and_open_is_not_followed() {
     let (dir, outside) = (DataDir::new(), tempfile::tempdir().unwrap());
     dir.write("ada/one.jsonl", "{}\n");
     fs::write(outside.path().join("one.jsonl"), "{\"secret\":1}\n").unwrap();
@@ -76,7 +76,7 @@ fn a_folder_swapped_for_a_link_between_scan_and_open_is_not_followed() {
 }
 
 #[test]
-fn a_session_grown_between_scan_and_open_is_read_as_it_was_at_open() {
+fn a_session_that_grows_between_scan_and_open_is_read_as_of_the_open() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}\n");
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
@@ -91,7 +91,7 @@ fn a_session_grown_between_scan_and_open_is_read_as_it_was_at_open() {
 }
 
 #[test]
-fn another_session_on_the_same_inode_of_the_same_size_and_time_is_noticed() {
+fn a_new_session_with_the_same_inode_size_and_mtime_is_detected() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}\n");
     let path = dir.session_path("ada/one.jsonl");
@@ -99,12 +99,12 @@ fn another_session_on_the_same_inode_of_the_same_size_and_time_is_noticed() {
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 1);
 
-    // The inode is held while the session is gone: no file system would surely give it again.
-    let aside = dir.path().join("aside");
-    fs::hard_link(&path, &aside).unwrap();
+    // Keep the inode alive with a hard link. A file system does not reliably reuse a free inode.
+    let second_link = dir.path().join("aside");
+    fs::hard_link(&path, &second_link).unwrap();
     dir.delete("ada/one.jsonl");
-    fs::write(&aside, "[]\n").unwrap();
-    fs::rename(&aside, &path).unwrap();
+    fs::write(&second_link, "[]\n").unwrap();
+    fs::rename(&second_link, &path).unwrap();
     fs::File::open(&path)
         .and_then(|file| file.set_modified(before.modified()?))
         .unwrap();

@@ -1,4 +1,5 @@
-//! A process that has no descriptors left: what it can't open it says, and does later.
+//! A process without free file descriptors reports the files that it cannot open, and retries them
+//! in a later run.
 
 use std::os::fd::AsRawFd;
 
@@ -9,9 +10,9 @@ use session_pipeline_pipeline::run::RunRequest;
 use crate::database::{cell, rows};
 use crate::guests::{WELL_BEHAVED, lines_of, well_behaved};
 
-/// Lets this process open no descriptor but so many.
-fn leave(descriptors: u64) {
-    // The next one that would be given: all below it are taken.
+/// Limits this process to this many more descriptors.
+fn limit_free_descriptors(descriptors: u64) {
+    // The lowest free descriptor. All lower ones are in use.
     let next = std::fs::File::open("/dev/null").unwrap().as_raw_fd();
     set_limit(u64::try_from(next).unwrap() + descriptors);
 }
@@ -25,9 +26,9 @@ fn set_limit(current: u64) {
 }
 
 #[test]
-fn without_descriptors_nothing_is_lost_and_nothing_quarantined() {
+fn without_descriptors_no_session_is_lost_or_quarantined() {
     if !isolated::run_in_child(
-        "races::descriptors::without_descriptors_nothing_is_lost_and_nothing_quarantined",
+        "races::descriptors::without_descriptors_no_session_is_lost_or_quarantined",
     ) {
         return;
     }
@@ -37,31 +38,34 @@ fn without_descriptors_nothing_is_lost_and_nothing_quarantined() {
     dir.write("ada/first.jsonl", "{}\n");
     assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 1);
 
-    let (mut broken, mut failed, mut done) = (0, 0, 0);
+    let (mut aborted, mut incomplete, mut complete) = (0, 0, 0);
     for descriptors in (0..8).chain(0..8) {
-        // New ones each time, in folders of their own: those hold a descriptor each.
-        let key = format!("ada/{descriptors}-{broken}-{failed}-{done}/deep/one.jsonl");
+        // A new session in a new folder each time, because each folder uses a descriptor.
+        let key = format!("ada/{descriptors}-{aborted}-{incomplete}-{complete}/deep/one.jsonl");
         dir.write(&key, "{}\n");
-        leave(descriptors);
-        let ran = pipeline.try_run_as(WELL_BEHAVED, RunRequest::cli());
+        limit_free_descriptors(descriptors);
+        let result = pipeline.try_run_as(WELL_BEHAVED, RunRequest::cli());
         set_limit(ample);
-        match ran {
-            Err(_) => broken += 1,
-            Ok(ran) => {
-                for error in &ran.stats.errors_detail {
+        match result {
+            Err(_) => aborted += 1,
+            Ok(run) => {
+                for error in &run.stats.errors_detail {
                     assert!(
                         ["input", "host"].contains(&error.fault.as_str()),
                         "{error:?}"
                     );
                 }
-                assert_eq!(ran.stats.quarantined, 0);
-                let is_short = ran.stats.errors > 0 || !ran.notes.is_empty();
-                (failed, done) = (failed + u32::from(is_short), done + u32::from(!is_short));
+                assert_eq!(run.stats.quarantined, 0);
+                let is_incomplete = run.stats.errors > 0 || !run.notes.is_empty();
+                (incomplete, complete) = (
+                    incomplete + u32::from(is_incomplete),
+                    complete + u32::from(!is_incomplete),
+                );
             }
         }
     }
-    println!("{broken} runs broke off, {failed} came short, {done} were whole");
-    assert!(broken + failed > 0, "there were descriptors enough");
+    println!("{aborted} runs aborted, {incomplete} were incomplete, {complete} were complete");
+    assert!(aborted + incomplete > 0, "the limit had no effect");
     let stats = pipeline.run(WELL_BEHAVED).stats;
     assert_eq!((stats.errors, stats.quarantined, stats.waiting), (0, 0, 0));
     drop(pipeline);

@@ -1,79 +1,78 @@
-//! Whatever is done to a file: what could be used last is what runs.
+//! Random changes to a file: the last usable component stays in use.
 
 use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, TestPipeline, cases};
 use session_pipeline_pipeline::run::{RunError, RunRequest};
 
-use super::{FILE, VERSIONED, look, processed_by, sha256, versioned};
+use super::{FILE, VERSIONED, examine_folder, processed_by, sha256, versioned};
 
-/// What happens to the file, or to the process.
+/// A change to the file, or a restart of the process.
 #[derive(Clone, Copy, Debug)]
-enum Action {
-    /// A component of this version is put in its place.
-    Drop(u32),
-    /// The first half of one is written over it.
-    Half(u32),
-    /// Something else is put in its place.
-    Break,
-    /// It is taken away.
-    Take,
-    /// The process begins anew.
+enum FileAction {
+    /// The file is replaced by a component with this version.
+    Replace(u32),
+    /// The file is overwritten by the first half of a component with this version.
+    Truncate(u32),
+    /// The file is replaced by a file that is not a component.
+    Corrupt,
+    /// The file is removed.
+    Remove,
+    /// The process is restarted.
     Restart,
 }
 
-fn action() -> impl Strategy<Value = Action> {
+fn action() -> impl Strategy<Value = FileAction> {
     prop_oneof![
-        4 => (1_u32..4).prop_map(Action::Drop),
-        2 => (1_u32..4).prop_map(Action::Half),
-        1 => Just(Action::Break),
-        1 => Just(Action::Take),
-        2 => Just(Action::Restart),
+        4 => (1_u32..4).prop_map(FileAction::Replace),
+        2 => (1_u32..4).prop_map(FileAction::Truncate),
+        1 => Just(FileAction::Corrupt),
+        1 => Just(FileAction::Remove),
+        2 => Just(FileAction::Restart),
     ]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases() / 2))]
 
-    /// Whatever is done to the file: what could be used last is what runs, and no broken file and
-    /// no restart takes it away.
+    /// Neither an invalid file nor a restart removes the last usable component.
     #[test]
-    fn invariant_what_could_be_used_last_is_what_runs(
+    fn invariant_the_last_usable_component_stays_in_use(
         actions in prop::collection::vec(action(), 1..9),
     ) {
         let dir = DataDir::new();
         let mut pipeline = Some(TestPipeline::open(&dir, &[]));
-        let (mut expected, mut highest, mut is_there) = (None, 0, false);
+        let (mut expected, mut highest, mut exists) = (None, 0, false);
         for (number, action) in actions.iter().enumerate() {
             match *action {
-                Action::Drop(version) => {
+                FileAction::Replace(version) => {
                     dir.drop_processor(FILE, versioned(version));
-                    is_there = true;
+                    exists = true;
                     if version >= highest {
                         (expected, highest) = (Some(version), version);
                     }
                 }
-                Action::Half(version) => {
+                FileAction::Truncate(version) => {
                     let whole = versioned(version);
                     dir.copy_processor(FILE, &whole[..whole.len() / 2]);
-                    is_there = true;
+                    exists = true;
                 }
-                Action::Break => {
+                FileAction::Corrupt => {
                     dir.drop_processor(FILE, "no component");
-                    is_there = true;
+                    exists = true;
                 }
-                Action::Take => {
-                    if std::mem::take(&mut is_there) {
+                FileAction::Remove => {
+                    if std::mem::take(&mut exists) {
                         dir.remove_processor(FILE);
                     }
                     expected = None;
                 }
-                Action::Restart => {
+                FileAction::Restart => {
                     drop(pipeline.take());
                     pipeline = Some(TestPipeline::open(&dir, &[]));
                 }
             }
             let pipeline = pipeline.as_ref().unwrap();
-            look(pipeline);
+            examine_folder(pipeline);
             let plan = pipeline.pipeline().registry().plan();
             let runs = plan.running.get(VERSIONED).map(|running| running.component.version);
             prop_assert_eq!(runs, expected, "after {:?}", &actions[..=number]);
@@ -87,8 +86,8 @@ proptest! {
                     prop_assert_eq!(processed_by(pipeline, &key), sha256(&versioned(version)));
                 }
                 None => {
-                    let refused = pipeline.try_run_as(VERSIONED, RunRequest::cli());
-                    prop_assert!(matches!(refused, Err(RunError::Registry(_))));
+                    let result = pipeline.try_run_as(VERSIONED, RunRequest::cli());
+                    prop_assert!(matches!(result, Err(RunError::Registry(_))));
                 }
             }
         }

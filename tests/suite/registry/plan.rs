@@ -1,4 +1,4 @@
-//! The plan of the folder as a pure function: any files, any memory of them.
+//! The plan of the folder as a pure function of its files and their history.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ use session_pipeline_pipeline::registry::plan::{
 };
 use session_pipeline_store::LoadedComponent;
 
-/// The name that ships.
-const TAKEN: &str = "usage";
+/// The name of a shipped processor.
+const SHIPPED: &str = "usage";
 
 fn component() -> impl Strategy<Value = LoadedComponent> {
-    let name = prop::sample::select(vec![TAKEN, "a", "b", "c"]);
+    let name = prop::sample::select(vec![SHIPPED, "a", "b", "c"]);
     (name, 1_u32..4).prop_map(|(name, version)| LoadedComponent {
         name: name.to_owned(),
         version,
@@ -23,7 +23,7 @@ fn component() -> impl Strategy<Value = LoadedComponent> {
     })
 }
 
-fn holds() -> impl Strategy<Value = FileContent> {
+fn file_content() -> impl Strategy<Value = FileContent> {
     prop_oneof![
         3 => component().prop_map(FileContent::Component),
         1 => Just(FileContent::Unusable("broken".to_owned())),
@@ -32,24 +32,28 @@ fn holds() -> impl Strategy<Value = FileContent> {
 }
 
 fn files() -> impl Strategy<Value = Vec<ComponentFile>> {
-    vec((holds(), option::of(component())), 0..6).prop_map(|files| {
+    vec((file_content(), option::of(component())), 0..6).prop_map(|files| {
         let files = files.into_iter().enumerate();
-        let files = files.map(|(number, (holds, last_good))| ComponentFile {
+        let files = files.map(|(number, (content, last_good))| ComponentFile {
             file: format!("{number}.wasm"),
-            content: holds,
+            content,
             last_good,
         });
         files.collect()
     })
 }
 
-fn plan(files: &[ComponentFile], highest: &BTreeMap<String, u32>, may_go_back: bool) -> FolderPlan {
+fn plan(
+    files: &[ComponentFile],
+    highest: &BTreeMap<String, u32>,
+    allows_lower: bool,
+) -> FolderPlan {
     FolderPlan::decide(
         files,
         &PlanRules {
-            is_taken: &|name| name == TAKEN,
+            is_taken: &|name| name == SHIPPED,
             highest_version: &|name| highest.get(name).copied(),
-            allows_lower_version: &|_| may_go_back,
+            allows_lower_version: &|_| allows_lower,
         },
     )
 }
@@ -68,75 +72,74 @@ fn highest() -> impl Strategy<Value = BTreeMap<String, u32>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases() * 16))]
 
-    /// Every file runs as it is, or is refused, or was not looked at; and each processor is of one
-    /// file, under a name that is free.
+    /// Every file is in use, rejected or unexamined. Each processor has one file and a name that is
+    /// not shipped.
     #[test]
-    fn invariant_every_file_has_one_fate_and_every_processor_one_file(
-        files in files(), highest in highest(), may_go_back: bool,
+    fn invariant_every_file_has_one_status_and_every_processor_one_file(
+        files in files(), highest in highest(), allows_lower: bool,
     ) {
-        let plan = plan(&files, &highest, may_go_back);
-        for known in &files {
-            let as_it_is = plan.running.values()
-                .filter(|running| !running.is_last_good && running.file == known.file).count();
-            let refused = plan.rejected.iter().filter(|refused| refused.file == known.file).count();
-            let unexamined = plan.unexamined.iter().filter(|file| **file == known.file).count();
-            prop_assert_eq!(as_it_is + refused + unexamined, 1, "{:?}: {:?}", known, plan);
+        let plan = plan(&files, &highest, allows_lower);
+        for file in &files {
+            let in_use = plan.running.values()
+                .filter(|running| !running.is_last_good && running.file == file.file).count();
+            let rejected = plan.rejected.iter().filter(|rejected| rejected.file == file.file).count();
+            let unexamined = plan.unexamined.iter().filter(|name| **name == file.file).count();
+            prop_assert_eq!(in_use + rejected + unexamined, 1, "{:?}: {:?}", file, plan);
         }
         for (name, running) in &plan.running {
             prop_assert_eq!(name, &running.component.name);
-            prop_assert_ne!(name, TAKEN);
-            let known = files.iter().find(|known| known.file == running.file).unwrap();
+            prop_assert_ne!(name, SHIPPED);
+            let file = files.iter().find(|file| file.file == running.file).unwrap();
             if running.is_last_good {
-                prop_assert_eq!(known.last_good.as_ref(), Some(&running.component));
+                prop_assert_eq!(file.last_good.as_ref(), Some(&running.component));
             } else {
-                prop_assert_eq!(&known.content, &FileContent::Component(running.component.clone()));
+                prop_assert_eq!(&file.content, &FileContent::Component(running.component.clone()));
             }
         }
     }
 
-    /// A processor that a file stood for runs on, as long as the file is there and is not another
-    /// processor now.
+    /// A processor stays in use as long as its file exists and does not contain another processor.
     #[test]
-    fn invariant_a_file_that_can_not_be_used_costs_no_processor(
-        files in files(), highest in highest(), may_go_back: bool,
+    fn invariant_an_unusable_file_removes_no_processor(
+        files in files(), highest in highest(), allows_lower: bool,
     ) {
-        let plan = plan(&files, &highest, may_go_back);
-        for known in &files {
-            let Some(last_good) = &known.last_good else { continue };
-            let runs_as_it_is = plan.running.values()
-                .any(|running| !running.is_last_good && running.file == known.file);
-            if !runs_as_it_is && last_good.name != TAKEN {
-                prop_assert!(plan.running.contains_key(&last_good.name), "{:?}: {:?}", known, plan);
+        let plan = plan(&files, &highest, allows_lower);
+        for file in &files {
+            let Some(last_good) = &file.last_good else { continue };
+            let is_in_use = plan.running.values()
+                .any(|running| !running.is_last_good && running.file == file.file);
+            if !is_in_use && last_good.name != SHIPPED {
+                prop_assert!(plan.running.contains_key(&last_good.name), "{:?}: {:?}", file, plan);
             }
         }
     }
 
-    /// No version goes down unless somebody asked for it, now or when it began to run.
+    /// A lower version runs only if it is allowed now or was already in use.
     #[test]
-    fn invariant_a_version_goes_down_only_where_it_was_asked_for(
+    fn invariant_a_version_decreases_only_if_that_is_allowed(
         files in files(), highest in highest(),
     ) {
         let plan = plan(&files, &highest, false);
         for running in plan.running.values().filter(|running| !running.is_last_good) {
-            let known = files.iter().find(|known| known.file == running.file).unwrap();
-            let was_running = known.last_good.as_ref() == Some(&running.component);
+            let file = files.iter().find(|file| file.file == running.file).unwrap();
+            let was_running = file.last_good.as_ref() == Some(&running.component);
             let floor = highest.get(&running.component.name).copied().unwrap_or(0);
             prop_assert!(was_running || running.component.version >= floor);
         }
     }
 
-    /// What was not looked at yet changes nothing of what could be used before.
+    /// A usable file takes precedence over the last good component of another file.
     #[test]
-    fn invariant_a_good_file_goes_before_the_memory_of_another(
-        files in files(), highest in highest(), may_go_back: bool,
+    fn invariant_a_usable_file_takes_precedence_over_the_last_good_component_of_another(
+        files in files(), highest in highest(), allows_lower: bool,
     ) {
-        let plan = plan(&files, &highest, may_go_back);
-        for known in &files {
-            let FileContent::Component(component) = &known.content else { continue };
+        let plan = plan(&files, &highest, allows_lower);
+        for file in &files {
+            let FileContent::Component(component) = &file.content else { continue };
             let floor = highest.get(&component.name).copied().unwrap_or(0);
-            let may = may_go_back || component.version >= floor
-                || known.last_good.as_ref() == Some(component);
-            if component.name != TAKEN && may {
+            let is_usable = allows_lower || component.version >= floor
+                || file.last_good.as_ref() == Some(component);
+            if component.name != SHIPPED && is_usable {
                 prop_assert!(!plan.running[&component.name].is_last_good, "{:?}", plan);
             }
         }

@@ -1,4 +1,4 @@
-//! Files that are no processors, or may not be: each is named with the reason, and harms no other.
+//! Files that are rejected. Each is reported with the reason, and does not affect other processors.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,64 +9,66 @@ use session_pipeline_host::limits::Limits;
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::health::CheckStatus;
 
-use super::{FILE, KEY, VERSIONED, health, look, open, patched, stage, standing, versioned};
+use super::{
+    FILE, KEY, VERSIONED, examine_folder, folder_status, health, open, patched, setup, versioned,
+};
 use crate::guests::{WELL_BEHAVED, misbehaving, well_behaved};
 
-/// Looks at a folder with one good component and this file; gives what is said of the file. The
-/// good one runs, and so does what ships.
-fn refusal(dir: &DataDir) -> String {
+/// Examines a folder that contains one valid component and one other file. Asserts that the valid
+/// and the shipped processor run, and returns the status of the other file.
+fn rejection(dir: &DataDir) -> String {
     dir.drop_processor(FILE, versioned(1));
     let pipeline = open(dir);
-    look(&pipeline);
-    let told = standing(&pipeline);
-    assert_eq!(told.len(), 2, "{told:?}");
-    assert_eq!(told[0], "faulty-versioned 1 of theirs.wasm");
+    examine_folder(&pipeline);
+    let status = folder_status(&pipeline);
+    assert_eq!(status.len(), 2, "{status:?}");
+    assert_eq!(status[0], "faulty-versioned 1 of theirs.wasm");
     assert_eq!(health(&pipeline).status, CheckStatus::Warning);
     for name in [VERSIONED, WELL_BEHAVED] {
         assert_eq!(pipeline.run(name).stats.processed, 1, "{name}");
     }
-    told[1].clone()
+    status[1].clone()
 }
 
-fn refusal_of(file: &str, bytes: impl AsRef<[u8]>) -> String {
+fn rejection_of(file: &str, bytes: impl AsRef<[u8]>) -> String {
     let dir = DataDir::new();
     dir.write(KEY, "one\n");
     dir.drop_processor(file, bytes);
-    refusal(&dir)
+    rejection(&dir)
 }
 
 #[test]
-fn a_text_file_is_refused() {
+fn a_text_file_is_rejected() {
     insta::assert_snapshot!(
-        refusal_of("notes.wasm", "no component"),
+        rejection_of("notes.wasm", "no component"),
         @"`notes.wasm` was rejected: the file is not WebAssembly"
     );
 }
 
 #[test]
-fn an_empty_file_is_refused() {
-    insta::assert_snapshot!(refusal_of("empty.wasm", ""), @"`empty.wasm` was rejected: the file is not WebAssembly");
+fn an_empty_file_is_rejected() {
+    insta::assert_snapshot!(rejection_of("empty.wasm", ""), @"`empty.wasm` was rejected: the file is not WebAssembly");
 }
 
 #[test]
-fn a_core_module_is_refused() {
+fn a_core_module_is_rejected() {
     insta::assert_snapshot!(
-        refusal_of("module.wasm", b"\0asm\x01\0\0\0"),
+        rejection_of("module.wasm", b"\0asm\x01\0\0\0"),
         @"`module.wasm` was rejected: the file is a core module, not a component; build it for wasm32-wasip2"
     );
 }
 
 #[test]
-fn a_truncated_component_is_refused_wherever_it_was_cut() {
+fn a_component_truncated_at_any_point_is_rejected() {
     for cut in [9, 1_000, USAGE.len() / 2, USAGE.len() - 1] {
-        let refused = refusal_of("cut.wasm", &USAGE[..cut]);
+        let message = rejection_of("cut.wasm", &USAGE[..cut]);
         let expected = "`cut.wasm` was rejected: the component does not compile: ";
-        assert!(refused.starts_with(expected), "{cut}: {refused}");
+        assert!(message.starts_with(expected), "{cut}: {message}");
     }
 }
 
 #[test]
-fn a_component_of_flipped_bits_harms_nobody() {
+fn a_component_with_flipped_bits_does_not_affect_other_processors() {
     let dir = DataDir::new();
     dir.write(KEY, "one\n");
     dir.drop_processor("a.wasm", versioned(1));
@@ -78,29 +80,29 @@ fn a_component_of_flipped_bits_harms_nobody() {
         let mut flipped = good.clone();
         flipped[number * step + number] ^= 1 << (number % 8);
         dir.drop_processor("b.wasm", flipped);
-        look(&pipeline);
-        // A bit may stand where it says nothing.
-        let told = standing(&pipeline);
+        examine_folder(&pipeline);
+        // The flipped bit can be in an insignificant place.
+        let status = folder_status(&pipeline);
         assert_eq!(
-            told[0], "faulty-versioned 1 of a.wasm",
-            "{number}: {told:?}"
+            status[0], "faulty-versioned 1 of a.wasm",
+            "{number}: {status:?}"
         );
-        assert!(told.len() >= 2, "{number}: {told:?}");
+        assert!(status.len() >= 2, "{number}: {status:?}");
         dir.write(KEY, format!("{number}\n"));
         assert_eq!(pipeline.run(VERSIONED).stats.processed, 1);
     }
-    // One that stands in the header is always told.
+    // A flipped bit in the header is always reported.
     let mut flipped = good;
     flipped[4] ^= 0x40;
     dir.drop_processor("c.wasm", flipped);
-    look(&pipeline);
-    let told = standing(&pipeline).pop().unwrap();
-    assert!(told.starts_with("`c.wasm` was rejected: "), "{told}");
+    examine_folder(&pipeline);
+    let message = folder_status(&pipeline).pop().unwrap();
+    assert!(message.starts_with("`c.wasm` was rejected: "), "{message}");
 }
 
 #[test]
-fn a_component_that_describes_itself_badly_is_refused() {
-    let bad = |way: &str| refusal_of("bad.wasm", misbehaving(way).1);
+fn a_component_with_an_invalid_manifest_is_rejected() {
+    let bad = |way: &str| rejection_of("bad.wasm", misbehaving(way).1);
     insta::assert_snapshot!(
         bad("describe_bad_name"),
         @"`bad.wasm` was rejected: the manifest is invalid: invalid processor name `Faulty; DROP SCHEMA main`: a name must match [a-z][a-z0-9-]{0,62} and must not be reserved by the database"
@@ -112,57 +114,57 @@ fn a_component_that_describes_itself_badly_is_refused() {
 }
 
 #[test]
-fn a_name_of_the_program_can_not_be_taken() {
+fn the_name_of_a_shipped_processor_is_reserved() {
     insta::assert_snapshot!(
-        refusal_of("mine.wasm", well_behaved().1),
+        rejection_of("mine.wasm", well_behaved().1),
         @"`mine.wasm` was rejected: its name `faulty-well-behaved` belongs to a processor of the program; rename the processor"
     );
-    // Nor that of one that is known and not there.
+    // The name of a known processor that is not installed is reserved, too.
     let named = patched(&versioned(1), "faulty-versioned", "verification    ");
-    let refused = refusal_of("mine.wasm", named);
+    let message = rejection_of("mine.wasm", named);
     assert!(
-        refused.contains("its name `verification` belongs to"),
-        "{refused}"
+        message.contains("its name `verification` belongs to"),
+        "{message}"
     );
 }
 
 #[test]
-fn an_impostor_of_a_higher_version_does_not_stand_in_the_way_of_the_program() {
-    let (dir, pipeline) = stage();
+fn a_file_with_a_shipped_name_and_a_higher_version_does_not_replace_the_shipped_processor() {
+    let (dir, pipeline) = setup();
     let named = patched(&versioned(99), "faulty-versioned", "faulty-copy-of-x");
     dir.drop_processor("mine.wasm", named);
     drop(pipeline);
-    // As if that name shipped.
+    // Ship a processor with that name.
     let shipped = patched(&versioned(1), "faulty-versioned", "faulty-copy-of-x");
     let pipeline = TestPipeline::open(&dir, &[("faulty-copy-of-x", shipped.leak())]);
-    look(&pipeline);
-    assert!(standing(&pipeline)[0].starts_with("`mine.wasm` was rejected"));
+    examine_folder(&pipeline);
+    assert!(folder_status(&pipeline)[0].starts_with("`mine.wasm` was rejected"));
     assert_eq!(pipeline.run("faulty-copy-of-x").stats.processed, 1);
 }
 
 #[test]
-fn of_two_files_of_one_processor_the_first_by_name_has_it() {
-    let (dir, pipeline) = stage();
+fn of_two_files_with_one_processor_the_first_by_file_name_takes_precedence() {
+    let (dir, pipeline) = setup();
     dir.drop_processor("b.wasm", versioned(1));
     dir.drop_processor("a.wasm", versioned(2));
     let expected = [
         "faulty-versioned 2 of a.wasm",
         "`b.wasm` was rejected: its name `faulty-versioned` is also used by `a.wasm`, which takes precedence; remove one of the two files",
     ];
-    look(&pipeline);
-    assert_eq!(standing(&pipeline), expected);
+    examine_folder(&pipeline);
+    assert_eq!(folder_status(&pipeline), expected);
     assert_eq!(pipeline.run(VERSIONED).stats.processed, 1);
     drop(pipeline);
     let pipeline = open(&dir);
-    look(&pipeline);
-    assert_eq!(standing(&pipeline), expected, "after a restart");
-    // Of the same bytes, too.
+    examine_folder(&pipeline);
+    assert_eq!(folder_status(&pipeline), expected, "after a restart");
+    // The same applies to identical files.
     dir.drop_processor("b.wasm", versioned(2));
-    look(&pipeline);
-    assert_eq!(standing(&pipeline), expected);
+    examine_folder(&pipeline);
+    assert_eq!(folder_status(&pipeline), expected);
     dir.remove_processor("a.wasm");
-    look(&pipeline);
-    assert_eq!(standing(&pipeline), ["faulty-versioned 2 of b.wasm"]);
+    examine_folder(&pipeline);
+    assert_eq!(folder_status(&pipeline), ["faulty-versioned 2 of b.wasm"]);
     assert_eq!(pipeline.run(VERSIONED).stats.scanned, 0);
 }
 
@@ -175,31 +177,31 @@ fn a_link_is_not_followed() {
     fs::create_dir(dir.path().join("processors")).unwrap();
     symlink(&target, dir.processor_path("link.wasm")).unwrap();
     insta::assert_snapshot!(
-        refusal(&dir),
+        rejection(&dir),
         @"`link.wasm` was rejected: links are not followed; put the file itself into the folder"
     );
 }
 
 #[test]
-fn a_folder_of_a_components_name_is_none() {
+fn a_folder_with_the_name_of_a_component_is_rejected() {
     let dir = DataDir::new();
     dir.write(KEY, "one\n");
     fs::create_dir_all(dir.processor_path("x.wasm")).unwrap();
-    insta::assert_snapshot!(refusal(&dir), @"`x.wasm` was rejected: it is a folder; remove it");
+    insta::assert_snapshot!(rejection(&dir), @"`x.wasm` was rejected: it is a folder; remove it");
 }
 
 #[test]
-fn nobody_waits_for_a_pipe_of_a_components_name() {
+fn a_pipe_with_the_name_of_a_component_is_rejected_without_waiting() {
     let dir = DataDir::new();
     dir.write(KEY, "one\n");
     fs::create_dir(dir.path().join("processors")).unwrap();
     let (path, mode) = (dir.processor_path("pipe.wasm"), rustix::fs::Mode::RWXU);
     rustix::fs::mkfifoat(rustix::fs::CWD, path, mode).unwrap();
-    insta::assert_snapshot!(refusal(&dir), @"`pipe.wasm` was rejected: it is not a regular file; remove it");
+    insta::assert_snapshot!(rejection(&dir), @"`pipe.wasm` was rejected: it is not a regular file; remove it");
 }
 
 #[test]
-fn a_name_that_is_no_text_is_told() {
+fn a_file_name_that_is_not_utf8_is_rejected() {
     use std::os::unix::ffi::OsStrExt;
     let dir = DataDir::new();
     dir.write(KEY, "one\n");
@@ -207,29 +209,29 @@ fn a_name_that_is_no_text_is_told() {
     fs::create_dir(&folder).unwrap();
     let name = std::ffi::OsStr::from_bytes(b"z\xff\x1b[2J.wasm");
     fs::write(folder.join(name), versioned(2)).unwrap();
-    insta::assert_snapshot!(refusal(&dir), @r"`z�\u{1b}[2J.wasm` was rejected: its name is not UTF-8; rename it");
+    insta::assert_snapshot!(rejection(&dir), @r"`z�\u{1b}[2J.wasm` was rejected: its name is not UTF-8; rename it");
 }
 
 #[test]
-fn an_oversized_file_is_refused_by_its_length() {
+fn an_oversized_file_is_rejected_by_its_length() {
     let dir = DataDir::new();
     dir.write(KEY, "one\n");
     dir.drop_processor("large.wasm", "");
     let file = fs::File::options()
         .write(true)
         .open(dir.processor_path("large.wasm"));
-    // A file of holes, which nobody could read in time.
+    // A sparse file that is too large to read in time.
     file.unwrap().set_len(1 << 40).unwrap();
     insta::assert_snapshot!(
-        refusal(&dir),
+        rejection(&dir),
         @"`large.wasm` was rejected: the component has 1099511627776 bytes, more than the allowed 33554432"
     );
 }
 
 #[test]
-fn a_component_may_be_as_large_as_the_limit_and_no_larger() {
+fn a_component_can_be_as_large_as_the_limit_but_not_larger() {
     let component = versioned(1);
-    for (bytes_max, is_refused) in [(component.len(), false), (component.len() - 1, true)] {
+    for (bytes_max, is_rejected) in [(component.len(), false), (component.len() - 1, true)] {
         let dir = DataDir::new();
         dir.drop_processor(FILE, &component);
         let config = Config {
@@ -240,15 +242,15 @@ fn a_component_may_be_as_large_as_the_limit_and_no_larger() {
             ..dir.config()
         };
         let pipeline = TestPipeline::open_with(&dir, config, &[]);
-        look(&pipeline);
-        let is_told = standing(&pipeline)[0].contains("was rejected");
-        assert_eq!(is_told, is_refused);
+        examine_folder(&pipeline);
+        let status = folder_status(&pipeline);
+        assert_eq!(status[0].contains("was rejected"), is_rejected);
     }
 }
 
 #[test]
-fn hidden_files_and_files_of_other_names_are_passed_over() {
-    let (dir, pipeline) = stage();
+fn hidden_files_and_files_with_other_extensions_are_ignored() {
+    let (dir, pipeline) = setup();
     for file in [
         ".hidden.wasm",
         "theirs.wasm.part",
@@ -258,19 +260,19 @@ fn hidden_files_and_files_of_other_names_are_passed_over() {
     ] {
         dir.drop_processor(file, versioned(1));
     }
-    look(&pipeline);
-    assert_eq!(standing(&pipeline), [""; 0]);
+    examine_folder(&pipeline);
+    assert_eq!(folder_status(&pipeline), [""; 0]);
     assert_eq!(health(&pipeline).status, CheckStatus::Ok);
 }
 
-/// (The compiled form runs as machine code: nobody but us may make one.)
+/// Compiled code runs as machine code, so the program only loads code that it compiled itself.
 #[test]
-fn code_compiled_by_somebody_else_is_refused_and_never_loaded() {
-    let (dir, pipeline) = stage();
+fn a_file_with_compiled_code_is_rejected_and_never_loaded() {
+    let (dir, pipeline) = setup();
     pipeline.run(WELL_BEHAVED);
     drop(pipeline);
-    let kept = fs::read_dir(dir.path().join("state/components")).unwrap();
-    let code = kept
+    let entries = fs::read_dir(dir.path().join("state/components")).unwrap();
+    let code = entries
         .map(|entry| entry.unwrap().path())
         .find(|path| {
             path.extension()
@@ -280,44 +282,44 @@ fn code_compiled_by_somebody_else_is_refused_and_never_loaded() {
     let code = fs::read(code).unwrap();
     assert!(
         code.len() > 10_000,
-        "machine code that this very program would run"
+        "the file must contain machine code for this program"
     );
     insta::assert_snapshot!(
-        refusal_of("compiled.wasm", &code),
+        rejection_of("compiled.wasm", &code),
         @"`compiled.wasm` was rejected: the file is not WebAssembly"
     );
 }
 
 #[test]
-fn more_files_than_anybody_has_processors_are_refused_unread() {
-    let (dir, pipeline) = stage();
+fn files_beyond_the_first_hundred_are_rejected_unread() {
+    let (dir, pipeline) = setup();
     for number in 0..101 {
         dir.drop_processor(&format!("{number:03}.wasm"), "no component");
     }
-    look(&pipeline);
-    let told = standing(&pipeline);
-    assert_eq!(told.len(), 101);
+    examine_folder(&pipeline);
+    let status = folder_status(&pipeline);
+    assert_eq!(status.len(), 101);
     assert_eq!(
-        told[100],
+        status[100],
         "`100.wasm` was rejected: the folder contains more than 100 files; remove those that are not processors"
     );
 }
 
 #[test]
-fn a_file_that_may_not_be_read_is_refused_until_it_may() {
+fn an_unreadable_file_is_rejected_until_it_is_readable() {
     use std::os::unix::fs::PermissionsExt;
-    let (dir, pipeline) = stage();
+    let (dir, pipeline) = setup();
     dir.drop_processor(FILE, versioned(1));
     let path = dir.processor_path(FILE);
-    let allow = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-    allow(0o000);
+    let set_mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(0o000);
     if fs::read(&path).is_ok() {
-        // Whoever may read everything can't be refused.
+        // A privileged user can read the file anyway.
         return;
     }
-    look(&pipeline);
-    let told = standing(&pipeline);
-    assert!(told[0].contains("cannot read the file"), "{told:?}");
-    allow(0o600);
+    examine_folder(&pipeline);
+    let status = folder_status(&pipeline);
+    assert!(status[0].contains("cannot read the file"), "{status:?}");
+    set_mode(0o600);
     assert_eq!(pipeline.run(VERSIONED).stats.processed, 1);
 }

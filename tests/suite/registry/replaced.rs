@@ -1,4 +1,4 @@
-//! A file that is there is replaced: what takes over, what does not, and what goes on meanwhile.
+//! Replacing the file of a processor: when the new component takes over, and what happens to runs.
 
 use std::fs;
 
@@ -7,23 +7,26 @@ use session_pipeline_pipeline::health::CheckStatus;
 use session_pipeline_pipeline::run::{Progress, RunRequest};
 
 use super::{
-    FILE, KEY, VERSIONED, compiling, health, lines_of_versioned, look, open, patched, processed_by,
-    refusal, sha256, stage, standing, versioned,
+    FILE, KEY, VERSIONED, config_with_compiler, examine_folder, folder_status, health,
+    lines_of_versioned, open, patched, processed_by, setup, sha256, unavailable_error, versioned,
 };
 use crate::database::rows;
 use crate::guests::{WELL_BEHAVED, misbehaving, well_behaved};
 
 #[test]
-fn a_raised_version_takes_over_and_makes_its_sessions_due() {
-    let (dir, pipeline) = stage();
+fn a_higher_version_takes_over_and_reprocesses_all_sessions() {
+    let (dir, pipeline) = setup();
     dir.drop_processor(FILE, versioned(1));
     pipeline.run(VERSIONED);
     dir.drop_processor(FILE, versioned(2));
     assert_eq!(pipeline.run(VERSIONED).stats.processed, 1);
     assert_eq!(processed_by(&pipeline, KEY), sha256(&versioned(2)));
-    assert_eq!(standing(&pipeline), ["faulty-versioned 2 of theirs.wasm"]);
+    assert_eq!(
+        folder_status(&pipeline),
+        ["faulty-versioned 2 of theirs.wasm"]
+    );
 
-    // Of the same version: what is new goes to it, and nothing is done again.
+    // With the same version, only new sessions are processed.
     let other = patched(&versioned(2), "Keeps each line", "Keeps each word");
     dir.drop_processor(FILE, &other);
     dir.write("ada/two.jsonl", "two\n");
@@ -34,14 +37,14 @@ fn a_raised_version_takes_over_and_makes_its_sessions_due() {
     assert_eq!(
         rows(&dir, &lines_of_versioned()).len(),
         2,
-        "replaced, not appended"
+        "rows must be replaced, not appended"
     );
 }
 
-/// Does something once, when a run has made its plan.
-struct Meanwhile<F: Fn() + Sync>(F);
+/// Calls a function after the scan of a run.
+struct AfterScan<F: Fn() + Sync>(F);
 
-impl<F: Fn() + Sync> Progress for Meanwhile<F> {
+impl<F: Fn() + Sync> Progress for AfterScan<F> {
     fn planned(&self, _: u64, _: u64) {
         (self.0)();
     }
@@ -50,13 +53,16 @@ impl<F: Fn() + Sync> Progress for Meanwhile<F> {
 }
 
 #[test]
-fn a_run_goes_on_with_the_component_it_began_with() {
-    let (dir, pipeline) = stage();
+fn a_run_continues_with_the_component_that_it_started_with() {
+    let (dir, pipeline) = setup();
     dir.drop_processor(FILE, versioned(1));
-    let replace = Meanwhile(|| {
+    let replace = AfterScan(|| {
         dir.drop_processor(FILE, versioned(2));
-        look(&pipeline);
-        assert_eq!(standing(&pipeline), ["faulty-versioned 2 of theirs.wasm"]);
+        examine_folder(&pipeline);
+        assert_eq!(
+            folder_status(&pipeline),
+            ["faulty-versioned 2 of theirs.wasm"]
+        );
     });
     let run = |progress: &dyn Progress| {
         let run = pipeline
@@ -69,31 +75,31 @@ fn a_run_goes_on_with_the_component_it_began_with() {
     assert_eq!(
         run(&()).processed,
         1,
-        "the raised version asks for it again"
+        "the higher version must reprocess the session"
     );
     assert_eq!(processed_by(&pipeline, KEY), sha256(&versioned(2)));
 }
 
 #[test]
-fn a_run_whose_file_is_taken_away_comes_to_its_end() {
-    let (dir, pipeline) = stage();
+fn a_run_completes_after_its_file_is_removed() {
+    let (dir, pipeline) = setup();
     dir.drop_processor(FILE, versioned(1));
-    let take = Meanwhile(|| {
+    let take = AfterScan(|| {
         dir.remove_processor(FILE);
-        look(&pipeline);
+        examine_folder(&pipeline);
     });
     let run = pipeline
         .pipeline()
         .run(VERSIONED, &RunRequest::cli(), &take);
     assert_eq!(run.unwrap().stats.processed, 1);
-    assert!(refusal(&pipeline, VERSIONED).starts_with("Unknown processor"));
+    assert!(unavailable_error(&pipeline, VERSIONED).starts_with("Unknown processor"));
 }
 
 #[test]
-fn a_half_copied_component_leaves_the_one_before_in_work_and_is_tried_again() {
-    let (dir, pipeline) = stage();
+fn a_partially_copied_component_is_retried_and_the_previous_one_stays_in_use() {
+    let (dir, pipeline) = setup();
     dir.drop_processor(FILE, versioned(1));
-    look(&pipeline);
+    examine_folder(&pipeline);
     let whole = versioned(2);
     for length in [0, 3, 8, 1000, whole.len() / 2, whole.len() - 1] {
         dir.copy_processor(FILE, &whole[..length]);
@@ -104,11 +110,11 @@ fn a_half_copied_component_leaves_the_one_before_in_work_and_is_tried_again() {
             sha256(&versioned(1)),
             "{length}"
         );
-        look(&pipeline);
+        examine_folder(&pipeline);
         assert_eq!(
-            standing(&pipeline).len(),
+            folder_status(&pipeline).len(),
             2,
-            "in work, and refused: {length}"
+            "the old component in use and the new one rejected: {length}"
         );
         assert_eq!(health(&pipeline).status, CheckStatus::Warning);
     }
@@ -119,35 +125,35 @@ fn a_half_copied_component_leaves_the_one_before_in_work_and_is_tried_again() {
 }
 
 #[test]
-fn a_component_that_is_first_seen_half_copied_is_found_when_it_is_whole() {
-    let (dir, pipeline) = stage();
+fn a_new_component_is_available_once_it_is_completely_copied() {
+    let (dir, pipeline) = setup();
     let file = format!("{VERSIONED}.wasm");
     let whole = versioned(1);
     dir.copy_processor(&file, &whole[..whole.len() / 2]);
-    let refused = refusal(&pipeline, VERSIONED);
+    let error = unavailable_error(&pipeline, VERSIONED);
     assert!(
-        refused.starts_with(
+        error.starts_with(
             "the processor `faulty-versioned` is unavailable: `faulty-versioned.wasm` was rejected: \
              the component does not compile: "
         ),
-        "{refused}"
+        "{error}"
     );
     dir.copy_processor(&file, &whole);
     assert_eq!(pipeline.run(VERSIONED).stats.processed, 1);
 }
 
 #[test]
-fn a_broken_replacement_leaves_the_last_good_one_in_work_also_after_a_restart() {
-    let (dir, pipeline) = stage();
+fn after_an_invalid_replacement_the_last_good_component_stays_in_use_across_restarts() {
+    let (dir, pipeline) = setup();
     dir.drop_processor(FILE, versioned(3));
     pipeline.run(VERSIONED);
     dir.drop_processor(FILE, "no component");
-    look(&pipeline);
+    examine_folder(&pipeline);
     let expected = [
-        "faulty-versioned 3 of theirs.wasm, as it was",
+        "faulty-versioned 3 of theirs.wasm (last good)",
         "`theirs.wasm` was rejected: the file is not WebAssembly; version 3 of `faulty-versioned` stays in use",
     ];
-    assert_eq!(standing(&pipeline), expected);
+    assert_eq!(folder_status(&pipeline), expected);
     let entry = health(&pipeline);
     assert_eq!(
         (entry.status, entry.detail.as_deref()),
@@ -158,13 +164,13 @@ fn a_broken_replacement_leaves_the_last_good_one_in_work_also_after_a_restart() 
     for restart in 0..3 {
         let key = format!("ada/after-{restart}.jsonl");
         dir.write(&key, "more\n");
-        let pipeline = TestPipeline::open_with(&dir, compiling(&dir), &[well_behaved()]);
+        let pipeline = TestPipeline::open_with(&dir, config_with_compiler(&dir), &[well_behaved()]);
         assert_eq!(pipeline.run(VERSIONED).stats.processed, 1, "{restart}");
         assert_eq!(processed_by(&pipeline, &key), sha256(&versioned(3)));
-        look(&pipeline);
-        assert_eq!(standing(&pipeline), expected);
+        examine_folder(&pipeline);
+        assert_eq!(folder_status(&pipeline), expected);
         drop(pipeline);
-        // The compiled form may be lost: what it was made of is kept as well.
+        // Delete the compiled code. The stored component can be compiled again.
         for entry in fs::read_dir(dir.path().join("state/components")).unwrap() {
             let path = entry.unwrap().path();
             if path
@@ -178,12 +184,15 @@ fn a_broken_replacement_leaves_the_last_good_one_in_work_also_after_a_restart() 
     dir.drop_processor(FILE, versioned(4));
     let pipeline = open(&dir);
     assert_eq!(pipeline.run(VERSIONED).stats.processed, 4);
-    assert_eq!(standing(&pipeline), ["faulty-versioned 4 of theirs.wasm"]);
+    assert_eq!(
+        folder_status(&pipeline),
+        ["faulty-versioned 4 of theirs.wasm"]
+    );
 }
 
 #[test]
-fn what_is_kept_is_the_last_good_component_and_nothing_half_done() {
-    let (dir, pipeline) = stage();
+fn only_the_last_good_component_is_stored_and_partial_files_are_removed() {
+    let (dir, pipeline) = setup();
     pipeline.run(WELL_BEHAVED);
     for version in 1..4 {
         dir.drop_processor(FILE, versioned(version));
@@ -192,28 +201,28 @@ fn what_is_kept_is_the_last_good_component_and_nothing_half_done() {
     dir.drop_processor(FILE, "no component");
     drop(pipeline);
     let folder = dir.path().join("state/components");
-    // As a process leaves it that ends while it compiles.
+    // Simulate a process that died while it compiled.
     fs::create_dir(folder.join(".tmpAbCdEf")).unwrap();
     fs::write(folder.join(".tmpAbCdEf/component.wasm"), versioned(4)).unwrap();
     fs::write(folder.join(".tmpGhIjKl"), "half of it").unwrap();
 
     let pipeline = open(&dir);
-    let kept = fs::read_dir(&folder).unwrap();
-    let kept = kept.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let entries = fs::read_dir(&folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let (mut components, others): (Vec<String>, Vec<String>) =
-        kept.partition(|name| name.ends_with(".wasm"));
+        names.partition(|name| name.ends_with(".wasm"));
     components.sort();
     let mut expected =
         [well_behaved().1, &versioned(3)].map(|bytes| format!("{}.wasm", sha256(bytes)));
     expected.sort();
     assert_eq!(components, expected);
-    assert_eq!(others.len(), 2, "their compiled forms: {others:?}");
+    assert_eq!(others.len(), 2, "the compiled code of both: {others:?}");
     dir.write(KEY, "two\n");
     assert_eq!(pipeline.run(VERSIONED).stats.processed, 1);
     assert_eq!(processed_by(&pipeline, KEY), sha256(&versioned(3)));
     drop(pipeline);
-    // What is older has to be compiled anew, and can be.
-    let mut config = compiling(&dir);
+    // An older version must be compiled again.
+    let mut config = config_with_compiler(&dir);
     let own = config.processors.entry(VERSIONED.to_owned()).or_default();
     own.allow_lower_version = true;
     dir.drop_processor(FILE, versioned(1));
@@ -223,43 +232,43 @@ fn what_is_kept_is_the_last_good_component_and_nothing_half_done() {
 }
 
 #[test]
-fn a_last_good_component_that_was_lost_is_not_said_to_go_on() {
-    let (dir, pipeline) = stage();
+fn a_lost_last_good_component_is_not_reported_as_in_use() {
+    let (dir, pipeline) = setup();
     dir.drop_processor(FILE, versioned(1));
     pipeline.run(VERSIONED);
     drop(pipeline);
     dir.drop_processor(FILE, "no component");
-    let kept = format!("state/components/{}.wasm", sha256(&versioned(1)));
-    fs::remove_file(dir.path().join(kept)).unwrap();
+    let stored = format!("state/components/{}.wasm", sha256(&versioned(1)));
+    fs::remove_file(dir.path().join(stored)).unwrap();
     let pipeline = open(&dir);
-    look(&pipeline);
+    examine_folder(&pipeline);
     assert_eq!(
-        standing(&pipeline),
+        folder_status(&pipeline),
         ["`theirs.wasm` was rejected: the file is not WebAssembly"]
     );
-    // Its rows are there all the same, and so is the way back.
+    // The rows are kept, and the component can be restored.
     dir.drop_processor(FILE, versioned(1));
     assert_eq!(pipeline.run(VERSIONED).stats.scanned, 0);
 }
 
 #[test]
-fn a_lower_version_is_refused_unless_it_is_asked_for() {
-    let (dir, pipeline) = stage();
+fn a_lower_version_is_rejected_unless_the_config_allows_it() {
+    let (dir, pipeline) = setup();
     dir.drop_processor(FILE, versioned(2));
     pipeline.run(VERSIONED);
     dir.drop_processor(FILE, versioned(1));
-    look(&pipeline);
+    examine_folder(&pipeline);
     let expected = [
-        "faulty-versioned 2 of theirs.wasm, as it was",
+        "faulty-versioned 2 of theirs.wasm (last good)",
         "`theirs.wasm` was rejected: version 1 is lower than version 2, which ran here before; use the newer component, \
          or set `allow_lower_version = true` in `[processors.faulty-versioned]`; \
          version 2 of `faulty-versioned` stays in use",
     ];
-    assert_eq!(standing(&pipeline), expected);
+    assert_eq!(folder_status(&pipeline), expected);
     drop(pipeline);
     let pipeline = open(&dir);
-    look(&pipeline);
-    assert_eq!(standing(&pipeline), expected, "after a restart");
+    examine_folder(&pipeline);
+    assert_eq!(folder_status(&pipeline), expected, "after a restart");
     drop(pipeline);
 
     let mut config = dir.config();
@@ -270,22 +279,25 @@ fn a_lower_version_is_refused_unless_it_is_asked_for() {
     assert_eq!(pipeline.run(VERSIONED).stats.processed, 1);
     assert_eq!(processed_by(&pipeline, KEY), sha256(&versioned(1)));
     drop(pipeline);
-    // Asked for once, it stays.
+    // The lower version stays in use without the setting.
     let pipeline = open(&dir);
-    look(&pipeline);
-    assert_eq!(standing(&pipeline), ["faulty-versioned 1 of theirs.wasm"]);
+    examine_folder(&pipeline);
+    assert_eq!(
+        folder_status(&pipeline),
+        ["faulty-versioned 1 of theirs.wasm"]
+    );
 }
 
 #[test]
-fn a_component_whose_tables_have_another_shape_is_refused_with_the_difference() {
-    let (dir, pipeline) = stage();
+fn a_component_with_different_tables_is_rejected_with_the_difference() {
+    let (dir, pipeline) = setup();
     dir.drop_processor(FILE, versioned(1));
     pipeline.run(VERSIONED);
     let other = patched(&versioned(2), "text_of_line", "line_as_text");
     dir.drop_processor(FILE, other);
-    look(&pipeline);
-    insta::assert_snapshot!(standing(&pipeline).join("\n"), @"
-    faulty-versioned 1 of theirs.wasm, as it was
+    examine_folder(&pipeline);
+    insta::assert_snapshot!(folder_status(&pipeline).join("\n"), @"
+    faulty-versioned 1 of theirs.wasm (last good)
     `theirs.wasm` was rejected: the table `faulty-versioned.lines` does not match the manifest: column 5 is `text_of_line VARCHAR` and should be `line_as_text VARCHAR`; use a new table name for the new columns; version 1 of `faulty-versioned` stays in use
     ");
     dir.write(KEY, "two\n");
@@ -293,48 +305,57 @@ fn a_component_whose_tables_have_another_shape_is_refused_with_the_difference() 
 }
 
 #[test]
-fn a_replacement_that_asks_for_more_than_is_granted_does_not_take_over() {
-    let (dir, pipeline) = stage();
+fn a_replacement_without_the_required_permission_does_not_take_over() {
+    let (dir, pipeline) = setup();
     dir.drop_processor(FILE, versioned(1));
     pipeline.run(VERSIONED);
     dir.drop_processor(FILE, misbehaving("asks_model").1);
-    look(&pipeline);
-    insta::assert_snapshot!(standing(&pipeline).join("\n"), @"
-    faulty-versioned 1 of theirs.wasm, as it was
+    examine_folder(&pipeline);
+    insta::assert_snapshot!(folder_status(&pipeline).join("\n"), @"
+    faulty-versioned 1 of theirs.wasm (last good)
     `theirs.wasm` was rejected: it uses a language model, which is not permitted; set `llm = true` in `[processors.faulty-asks-model]` to permit it; version 1 of `faulty-versioned` stays in use
     ");
 }
 
 #[test]
-fn what_runs_and_loses_its_grant_stays_and_says_why_it_does_not_run() {
-    let (dir, pipeline) = stage();
+fn a_processor_that_loses_its_permission_stays_listed_and_reports_the_reason() {
+    let (dir, pipeline) = setup();
     drop(pipeline);
     let (name, component) = misbehaving("asks_model");
     dir.drop_processor(FILE, component);
     let mut config = dir.config();
     config.processors.entry(name.to_owned()).or_default().llm = Some(true);
-    let granted = TestPipeline::open_with(&dir, config, &[]);
-    look(&granted);
-    assert_eq!(standing(&granted), ["faulty-asks-model 1 of theirs.wasm"]);
-    drop(granted);
+    let permitted = TestPipeline::open_with(&dir, config, &[]);
+    examine_folder(&permitted);
+    assert_eq!(
+        folder_status(&permitted),
+        ["faulty-asks-model 1 of theirs.wasm"]
+    );
+    drop(permitted);
     let pipeline = open(&dir);
     for _ in 0..2 {
-        look(&pipeline);
-        assert_eq!(standing(&pipeline), ["faulty-asks-model 1 of theirs.wasm"]);
-        let refused = refusal(&pipeline, name);
+        examine_folder(&pipeline);
+        assert_eq!(
+            folder_status(&pipeline),
+            ["faulty-asks-model 1 of theirs.wasm"]
+        );
+        let error = unavailable_error(&pipeline, name);
         let expected = "the processor `faulty-asks-model` is unavailable: component: it uses a language model, which is not permitted";
-        assert!(refused.starts_with(expected), "{refused}");
+        assert!(error.starts_with(expected), "{error}");
     }
 }
 
 #[test]
-fn a_file_that_becomes_another_processor_takes_the_first_one_away() {
-    let (dir, pipeline) = stage();
+fn a_file_that_becomes_another_processor_removes_the_first_one() {
+    let (dir, pipeline) = setup();
     dir.drop_processor(FILE, versioned(1));
     pipeline.run(VERSIONED);
     let other = patched(&versioned(1), "faulty-versioned", "another-of-those");
     dir.drop_processor(FILE, other);
-    look(&pipeline);
-    assert_eq!(standing(&pipeline), ["another-of-those 1 of theirs.wasm"]);
+    examine_folder(&pipeline);
+    assert_eq!(
+        folder_status(&pipeline),
+        ["another-of-those 1 of theirs.wasm"]
+    );
     assert_eq!(pipeline.run("another-of-those").stats.processed, 1);
 }

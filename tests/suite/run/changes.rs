@@ -1,16 +1,16 @@
-//! Sessions that change: what is read again, and what is left alone.
+//! Sessions that change: which ones are processed again.
 
 use std::time::Duration;
 
 use session_pipeline_harness::{DataDir, TestPipeline, Transcript};
 use session_pipeline_pipeline::run::{Progress, RunRequest};
 
-use super::{KEY, MINUTE, check, dir_with, summary};
+use super::{KEY, MINUTE, dir_with, summary, summary_and_opens};
 use crate::database::rows;
 use crate::guests::{WELL_BEHAVED, lines_of, well_behaved};
 
 #[test]
-fn a_line_more_brings_that_session_again_and_replaces_its_rows() {
+fn an_appended_line_causes_reprocessing_and_replaces_the_rows() {
     let dir = DataDir::new();
     dir.write(KEY, "one\n");
     dir.write("bob/other.jsonl", "other\n");
@@ -20,13 +20,13 @@ fn a_line_more_brings_that_session_again_and_replaces_its_rows() {
     dir.clock().advance(MINUTE);
     dir.append(KEY, "two\n");
     assert_eq!(
-        check(&pipeline.run(WELL_BEHAVED)),
+        summary_and_opens(&pipeline.run(WELL_BEHAVED)),
         ("scanned 1, processed 1, items 2".to_owned(), 1)
     );
     let second = pipeline.state(WELL_BEHAVED, KEY).unwrap();
     assert!(
         second.session_seq > first.session_seq,
-        "a new, higher number"
+        "the sequence number must increase"
     );
     assert_eq!(
         second.processed_at,
@@ -41,7 +41,7 @@ fn a_line_more_brings_that_session_again_and_replaces_its_rows() {
 }
 
 #[test]
-fn a_torn_last_line_is_read_again_when_it_is_whole() {
+fn a_partial_last_line_is_read_again_once_it_is_complete() {
     let dir = DataDir::new();
     dir.write(
         KEY,
@@ -63,10 +63,10 @@ fn a_torn_last_line_is_read_again_when_it_is_whole() {
     );
 }
 
-/// Appends to the session once it was read, before the run is over.
-struct Writer<'d>(&'d DataDir);
+/// Appends to the session after it was read, before the run ends.
+struct AppendDuringRun<'d>(&'d DataDir);
 
-impl Progress for Writer<'_> {
+impl Progress for AppendDuringRun<'_> {
     fn planned(&self, _: u64, _: u64) {}
 
     fn advanced(&self, _: u64) {
@@ -75,13 +75,13 @@ impl Progress for Writer<'_> {
 }
 
 #[test]
-fn what_is_appended_while_a_run_is_at_work_is_seen_by_the_next_one() {
+fn lines_appended_during_a_run_are_read_by_the_next_run() {
     let dir = DataDir::new();
     dir.write(KEY, "one\n");
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     let first = pipeline
         .pipeline()
-        .run(WELL_BEHAVED, &RunRequest::cli(), &Writer(&dir))
+        .run(WELL_BEHAVED, &RunRequest::cli(), &AppendDuringRun(&dir))
         .unwrap();
     assert_eq!(summary(&first.stats), "scanned 1, processed 1, items 1");
     let second = pipeline.run(WELL_BEHAVED).stats;
@@ -91,7 +91,7 @@ fn what_is_appended_while_a_run_is_at_work_is_seen_by_the_next_one() {
 }
 
 #[test]
-fn a_touched_session_is_hashed_once_and_its_processing_time_stands() {
+fn a_touched_session_is_hashed_once_and_keeps_its_processing_time() {
     let dir = dir_with(&[KEY]);
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     pipeline.run(WELL_BEHAVED);
@@ -99,10 +99,13 @@ fn a_touched_session_is_hashed_once_and_its_processing_time_stands() {
     dir.clock().advance(MINUTE);
     dir.touch(KEY);
     assert_eq!(
-        check(&pipeline.run(WELL_BEHAVED)),
+        summary_and_opens(&pipeline.run(WELL_BEHAVED)),
         ("scanned 1, skipped 1".to_owned(), 1)
     );
-    assert_eq!(check(&pipeline.run(WELL_BEHAVED)), (String::new(), 0));
+    assert_eq!(
+        summary_and_opens(&pipeline.run(WELL_BEHAVED)),
+        (String::new(), 0)
+    );
     let after = pipeline.state(WELL_BEHAVED, KEY).unwrap();
     assert_eq!(
         (after.processed_at, after.session_seq),
@@ -111,7 +114,7 @@ fn a_touched_session_is_hashed_once_and_its_processing_time_stands() {
 }
 
 #[test]
-fn a_session_changed_just_now_is_hashed_again_until_its_times_can_be_trusted() {
+fn a_recently_changed_session_is_hashed_again_until_its_times_are_reliable() {
     let dir = dir_with(&[KEY]);
     dir.set_age(KEY, Duration::from_millis(10));
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
@@ -126,11 +129,14 @@ fn a_session_changed_just_now_is_hashed_again_until_its_times_can_be_trusted() {
         summary(&pipeline.run(WELL_BEHAVED).stats),
         "scanned 1, skipped 1"
     );
-    assert_eq!(check(&pipeline.run(WELL_BEHAVED)), (String::new(), 0));
+    assert_eq!(
+        summary_and_opens(&pipeline.run(WELL_BEHAVED)),
+        (String::new(), 0)
+    );
 }
 
 #[test]
-fn a_rewrite_of_the_same_size_within_the_window_is_noticed() {
+fn a_rewrite_with_the_same_size_and_mtime_is_detected() {
     let dir = DataDir::new();
     dir.write(KEY, "one\n");
     dir.set_age(KEY, Duration::ZERO);
@@ -154,17 +160,23 @@ fn a_rewrite_of_the_same_size_within_the_window_is_noticed() {
 }
 
 #[test]
-fn a_clock_that_goes_back_and_files_of_the_future_harm_nobody() {
+fn a_clock_moved_back_and_files_from_the_future_do_no_harm() {
     let dir = dir_with(&[KEY, "bob/one.jsonl"]);
     dir.set_ahead(KEY, 1000 * MINUTE);
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 2);
-    assert_eq!(check(&pipeline.run(WELL_BEHAVED)), (String::new(), 0));
+    assert_eq!(
+        summary_and_opens(&pipeline.run(WELL_BEHAVED)),
+        (String::new(), 0)
+    );
     let now = session_pipeline_harness::clock::START;
     dir.clock().set(session_pipeline_host::clock::UtcMicros(
         now.0 - 3_600_000_000,
     ));
-    assert_eq!(check(&pipeline.run(WELL_BEHAVED)), (String::new(), 0));
+    assert_eq!(
+        summary_and_opens(&pipeline.run(WELL_BEHAVED)),
+        (String::new(), 0)
+    );
     dir.append(KEY, "more\n");
     assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 1);
 }
@@ -175,14 +187,17 @@ fn an_empty_session_is_processed_once() {
     dir.write(KEY, "");
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     assert_eq!(
-        check(&pipeline.run(WELL_BEHAVED)),
+        summary_and_opens(&pipeline.run(WELL_BEHAVED)),
         ("scanned 1, processed 1".to_owned(), 1)
     );
-    assert_eq!(check(&pipeline.run(WELL_BEHAVED)), (String::new(), 0));
+    assert_eq!(
+        summary_and_opens(&pipeline.run(WELL_BEHAVED)),
+        (String::new(), 0)
+    );
 }
 
 #[test]
-fn a_session_cut_to_nothing_and_grown_again_is_what_it_is_now() {
+fn a_truncated_session_that_grows_again_has_only_its_new_rows() {
     let dir = DataDir::new();
     dir.write(KEY, "one\ntwo\n");
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);

@@ -1,4 +1,4 @@
-//! Runs that end before all is done: by a cap, or by their time.
+//! Runs that end early because of a cap or a time budget.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::run::{Progress, RunRequest};
 use session_pipeline_store::{Actor, AuditedAction};
 
-use super::{KEY, MINUTE, capped, check, dir_with, summary};
+use super::{KEY, MINUTE, capped, dir_with, summary, summary_and_opens};
 use crate::database::rows;
 use crate::guests::{WELL_BEHAVED, prepared_dir, well_behaved};
 
 #[test]
-fn a_cap_leaves_the_rest_for_the_next_run() {
+fn a_capped_run_leaves_the_remaining_sessions_for_the_next_run() {
     let dir = dir_with(&["ada/1.jsonl", "ada/2.jsonl", "ada/3.jsonl"]);
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     let first = pipeline.run_as(WELL_BEHAVED, capped(2));
@@ -29,7 +29,7 @@ fn a_cap_leaves_the_rest_for_the_next_run() {
 }
 
 #[test]
-fn no_cap_and_a_cap_that_is_not_reached_are_the_same() {
+fn a_cap_that_is_not_reached_has_no_effect() {
     let keys: Vec<String> = (0..60)
         .map(|number| format!("ada/{number}.jsonl"))
         .collect();
@@ -37,46 +37,49 @@ fn no_cap_and_a_cap_that_is_not_reached_are_the_same() {
     for request in [RunRequest::cli(), capped(60), capped(1000)] {
         let dir = dir_with(&keys);
         let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
-        let ran = pipeline.run_as(WELL_BEHAVED, request);
-        assert_eq!(summary(&ran.stats), "scanned 60, processed 60, items 60");
+        let run = pipeline.run_as(WELL_BEHAVED, request);
+        assert_eq!(summary(&run.stats), "scanned 60, processed 60, items 60");
     }
 }
 
 #[test]
-fn a_cap_of_nothing_does_nothing() {
+fn a_run_with_a_cap_of_zero_opens_no_session() {
     let dir = dir_with(&[KEY]);
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
-    let ran = pipeline.run_as(WELL_BEHAVED, capped(0));
-    assert_eq!(check(&ran), ("scanned 1, capped 1".to_owned(), 0));
+    let run = pipeline.run_as(WELL_BEHAVED, capped(0));
+    assert_eq!(
+        summary_and_opens(&run),
+        ("scanned 1, capped 1".to_owned(), 0)
+    );
 }
 
 #[test]
-fn a_touched_session_does_not_use_up_the_cap() {
+fn a_touched_session_does_not_count_toward_the_cap() {
     let dir = dir_with(&["ada/1.jsonl", "ada/2.jsonl"]);
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     pipeline.run(WELL_BEHAVED);
     dir.clock().advance(MINUTE);
     dir.touch("ada/1.jsonl");
     dir.append("ada/2.jsonl", "more\n");
-    let ran = pipeline.run_as(WELL_BEHAVED, capped(1));
+    let run = pipeline.run_as(WELL_BEHAVED, capped(1));
     assert_eq!(
-        summary(&ran.stats),
+        summary(&run.stats),
         "scanned 2, processed 1, skipped 1, items 2"
     );
 }
 
-/// A run with a budget of 100 s, on a clock that moves by so much at each look at it. One worker,
-/// so that the looks come one after the other.
-fn run_with_budget(dir: &DataDir, seconds_per_look: u64, budget: Option<u64>) -> FinishedRun {
+/// Runs with a time budget in seconds, on a clock that advances at each read. A single worker makes
+/// the order of the reads deterministic.
+fn run_with_budget(dir: &DataDir, seconds_per_read: u64, budget: Option<u64>) -> FinishedRun {
     let config = Config {
         workers: 1,
         ..dir.config()
     };
     let pipeline = TestPipeline::open_with(dir, config, &[well_behaved()]);
     dir.clock()
-        .advance_on_each_read(Duration::from_secs(seconds_per_look));
+        .advance_on_each_read(Duration::from_secs(seconds_per_read));
     let time_budget = budget.map(Duration::from_secs);
-    let ran = pipeline.run_as(
+    let run = pipeline.run_as(
         WELL_BEHAVED,
         RunRequest {
             time_budget,
@@ -84,38 +87,38 @@ fn run_with_budget(dir: &DataDir, seconds_per_look: u64, budget: Option<u64>) ->
         },
     );
     dir.clock().advance_on_each_read(Duration::ZERO);
-    ran
+    run
 }
 
 #[test]
-fn a_run_out_of_time_keeps_what_it_did_and_leaves_the_rest_without_an_error() {
+fn a_run_that_exceeds_its_budget_keeps_its_results_and_ends_without_errors() {
     let dir = dir_with(&["ada/1.jsonl", "ada/2.jsonl", "ada/3.jsonl"]);
-    // The run looks when it begins and before every session: at 0 s, 60 s, 120 s.
-    let ran = run_with_budget(&dir, 60, Some(100));
+    // The run reads the clock at the start and before every session: at 0 s, 60 s and 120 s.
+    let run = run_with_budget(&dir, 60, Some(100));
     assert_eq!(
-        summary(&ran.stats),
+        summary(&run.stats),
         "scanned 3, processed 1, capped 2, items 1"
     );
-    let ran = run_with_budget(&dir, 0, Some(100));
-    assert_eq!(summary(&ran.stats), "scanned 2, processed 2, items 2");
+    let run = run_with_budget(&dir, 0, Some(100));
+    assert_eq!(summary(&run.stats), "scanned 2, processed 2, items 2");
 }
 
 #[test]
-fn a_budget_that_is_just_used_up_is_not_exceeded() {
+fn a_budget_that_is_used_exactly_is_not_exceeded() {
     let dir = dir_with(&["ada/1.jsonl", "ada/2.jsonl"]);
-    // At 50 s the first, at 100 s the second.
-    let ran = run_with_budget(&dir, 50, Some(100));
-    assert_eq!(summary(&ran.stats), "scanned 2, processed 2, items 2");
+    // The first session starts at 50 s, the second at 100 s.
+    let run = run_with_budget(&dir, 50, Some(100));
+    assert_eq!(summary(&run.stats), "scanned 2, processed 2, items 2");
 }
 
 #[test]
-fn without_a_budget_a_run_takes_the_time_it_needs() {
+fn a_run_without_a_budget_has_no_time_limit() {
     let dir = dir_with(&["ada/1.jsonl", "ada/2.jsonl", "ada/3.jsonl"]);
-    let ran = run_with_budget(&dir, 100_000, None);
-    assert_eq!(summary(&ran.stats), "scanned 3, processed 3, items 3");
+    let run = run_with_budget(&dir, 100_000, None);
+    assert_eq!(summary(&run.stats), "scanned 3, processed 3, items 3");
 }
 
-/// Lets the scan take a while, by the clock.
+/// Advances the clock during the scan.
 struct SlowScan<'a>(&'a DataDir, Duration);
 
 impl Progress for SlowScan<'_> {
@@ -142,7 +145,7 @@ fn the_time_budget_starts_after_the_scan() {
 }
 
 #[test]
-fn a_run_tries_one_session_however_little_time_it_has() {
+fn a_run_tries_at_least_one_session_even_without_time() {
     for workers in [1, 2] {
         let dir = dir_with(&["ada/1.jsonl", "ada/2.jsonl", "ada/3.jsonl"]);
         let config = Config {
@@ -151,27 +154,27 @@ fn a_run_tries_one_session_however_little_time_it_has() {
         };
         let pipeline = TestPipeline::open_with(&dir, config, &[well_behaved()]);
         dir.clock().advance_on_each_read(Duration::from_secs(60));
-        for left in [2, 1, 0] {
+        for remaining in [2, 1, 0] {
             let request = RunRequest {
                 time_budget: Some(Duration::ZERO),
                 ..RunRequest::cli()
             };
             let stats = pipeline.run_as(WELL_BEHAVED, request).stats;
-            assert_eq!((stats.processed, stats.capped), (1, left));
+            assert_eq!((stats.processed, stats.capped), (1, remaining));
         }
         dir.clock().advance_on_each_read(Duration::ZERO);
     }
 }
 
 #[test]
-fn a_run_that_tried_nothing_although_something_was_due_is_recorded_as_failed() {
+fn a_run_that_tried_none_of_the_due_sessions_is_recorded_as_failed() {
     let dir = dir_with(&["ada/1.jsonl", "ada/2.jsonl"]);
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
-    let ran = pipeline.run_as(WELL_BEHAVED, capped(0));
-    assert!(!ran.stats.is_ok());
+    let run = pipeline.run_as(WELL_BEHAVED, capped(0));
+    assert!(!run.stats.is_ok());
     pipeline.run(WELL_BEHAVED);
-    let ran = pipeline.run_as(WELL_BEHAVED, capped(0));
-    assert!(ran.stats.is_ok(), "nothing was due");
+    let run = pipeline.run_as(WELL_BEHAVED, capped(0));
+    assert!(run.stats.is_ok(), "no session was due");
     drop(pipeline);
     let runs = "SELECT result, error FROM runs ORDER BY CAST(id AS INTEGER)";
     insta::assert_snapshot!(rows(&dir, runs).join("\n"), @r"
@@ -182,12 +185,12 @@ fn a_run_that_tried_nothing_although_something_was_due_is_recorded_as_failed() {
 }
 
 #[test]
-fn a_session_that_grew_is_not_starved_by_new_ones_that_reach_the_cap_at_every_run() {
+fn new_sessions_that_reach_the_cap_do_not_starve_a_session_that_grew() {
     let dir = dir_with(&["ada/old.jsonl"]);
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     pipeline.run(WELL_BEHAVED);
     let before = pipeline.state(WELL_BEHAVED, "ada/old.jsonl").unwrap();
-    // It grows all the time, and so does a session that was never tried.
+    // The session grows before each run, and so does another one that was never tried.
     for run in 0..3 {
         dir.clock().advance(MINUTE);
         for number in 0..2 {
@@ -205,14 +208,14 @@ fn a_session_that_grew_is_not_starved_by_new_ones_that_reach_the_cap_at_every_ru
 }
 
 #[test]
-fn what_was_left_over_is_forgotten_once_nothing_is() {
+fn waits_are_deleted_once_no_session_is_left_over() {
     let dir = dir_with(&["ada/1.jsonl", "ada/2.jsonl", "ada/3.jsonl"]);
-    let left = "SELECT session_file, since FROM session_waits ORDER BY ALL";
+    let query = "SELECT session_file, since FROM session_waits ORDER BY ALL";
     let run = |request| {
         drop(TestPipeline::open(&dir, &[well_behaved()]).run_as(WELL_BEHAVED, request));
-        let left = rows(&dir, left);
+        let waits = rows(&dir, query);
         dir.clock().advance(MINUTE);
-        left
+        waits
     };
     assert_eq!(
         run(capped(1)),
@@ -227,22 +230,22 @@ fn what_was_left_over_is_forgotten_once_nothing_is() {
 }
 
 proptest! {
-    // Each case is a pipeline and some runs.
+    // Each case opens a pipeline and makes several runs.
     #![proptest_config(ProptestConfig::with_cases(cases().div_ceil(2)))]
 
-    /// Whatever is new, grows or fails between the runs: no session is tried before one that an
-    /// earlier run left over.
+    /// No session is tried before one that has waited since an earlier run, even if sessions are
+    /// created, grow or are marked between the runs.
     #[test]
-    fn invariant_what_was_left_over_first_is_tried_first(
+    fn invariant_the_session_that_has_waited_longest_is_tried_first(
         cap in 1_u64..4,
         runs in vec((0_usize..5, vec(any::<prop::sample::Index>(), 0..3), any::<bool>()), 2..8),
     ) {
         let dir = prepared_dir();
         let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
         let mut keys: Vec<String> = Vec::new();
-        // The first run that left each session which is due now.
-        let mut left: BTreeMap<String, usize> = BTreeMap::new();
-        for (number, (new, grown, is_asked_again)) in runs.into_iter().enumerate() {
+        // For each waiting session, the first run that did not reach it.
+        let mut waiting_since: BTreeMap<String, usize> = BTreeMap::new();
+        for (number, (new, grown, is_marked)) in runs.into_iter().enumerate() {
             dir.clock().advance(MINUTE);
             for new in 0..new {
                 let key = format!("bob/{number}-{new}.jsonl");
@@ -255,9 +258,9 @@ proptest! {
                     dir.append(key, "more\n");
                 }
             }
-            if is_asked_again {
-                let audited = AuditedAction { action: "reprocess", actor: Actor::cli(), now: dir.clock().now() };
-                pipeline.pipeline().store().mark_due(WELL_BEHAVED, None, audited).unwrap();
+            if is_marked {
+                let action = AuditedAction { action: "reprocess", actor: Actor::cli(), now: dir.clock().now() };
+                pipeline.pipeline().store().mark_due(WELL_BEHAVED, None, action).unwrap();
             }
             dir.clock().advance(MINUTE);
             let now = dir.clock().now();
@@ -272,14 +275,14 @@ proptest! {
             let tried: Vec<usize> = keys
                 .iter()
                 .filter(|key| is_processed(key))
-                .map(|key| left.remove(key).unwrap_or(number))
+                .map(|key| waiting_since.remove(key).unwrap_or(number))
                 .collect();
             prop_assert_eq!(tried.len() as u64, stats.processed);
             for key in waits.keys() {
-                let since = *left.entry(key.clone()).or_insert(number);
-                prop_assert!(tried.iter().all(|tried| *tried <= since), "{} waits since {}", key, since);
+                let since = *waiting_since.entry(key.clone()).or_insert(number);
+                prop_assert!(tried.iter().all(|tried| *tried <= since), "{} has waited since {}", key, since);
             }
-            left.retain(|key, _| waits.contains_key(key));
+            waiting_since.retain(|key, _| waits.contains_key(key));
         }
     }
 }

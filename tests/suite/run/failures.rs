@@ -1,4 +1,4 @@
-//! Sessions that fail: what it costs, how long they wait, and what leads out of quarantine.
+//! Sessions that fail: attempts, back-off, quarantine and recovery.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,21 +12,21 @@ use session_pipeline_pipeline::config::{Config, ProcessorConfig};
 use session_pipeline_pipeline::run::{Progress, RunRequest};
 use session_pipeline_store::{CommitGroup, CompletedSession, ContentChange, SessionOutcome};
 
-use super::{KEY, MINUTE, capped, check, dir_with, summary};
+use super::{KEY, MINUTE, capped, dir_with, summary, summary_and_opens};
 use crate::database::{cell, rows};
 use crate::guests::{PANICS, POISON, WELL_BEHAVED, lines_of, misbehaving, panics, well_behaved};
 
 #[test]
-fn a_poison_session_costs_one_attempt_and_the_others_are_processed() {
+fn a_poison_session_fails_once_and_other_sessions_are_processed() {
     let dir = dir_with(&["ada/1.jsonl", "ada/3.jsonl"]);
     dir.write("ada/2.jsonl", format!("fine\n{POISON}\n"));
     let pipeline = TestPipeline::open(&dir, &[panics()]);
-    let ran = pipeline.run(PANICS);
+    let run = pipeline.run(PANICS);
     assert_eq!(
-        summary(&ran.stats),
+        summary(&run.stats),
         "scanned 3, processed 2, errors 1, items 2"
     );
-    let error = &ran.stats.errors_detail[0];
+    let error = &run.stats.errors_detail[0];
     assert_eq!(
         (error.session.as_str(), error.fault.as_str()),
         ("ada/2.jsonl", "panic")
@@ -48,12 +48,12 @@ fn a_poison_session_costs_one_attempt_and_the_others_are_processed() {
             &format!("SELECT DISTINCT session_file FROM \"{PANICS}\".lines ORDER BY 1")
         ),
         ["ada/1.jsonl", "ada/3.jsonl"],
-        "what it recorded before it failed is not kept"
+        "rows of the failed attempt must not be stored"
     );
 }
 
 #[test]
-fn a_failed_attempt_uses_up_the_cap_and_the_next_run_begins_with_others() {
+fn a_failed_attempt_counts_toward_the_cap_and_the_next_run_tries_other_sessions_first() {
     let dir = DataDir::new();
     dir.write("ada/1.jsonl", POISON);
     dir.write("ada/2.jsonl", "fine\n");
@@ -69,7 +69,7 @@ fn a_failed_attempt_uses_up_the_cap_and_the_next_run_begins_with_others() {
 }
 
 #[test]
-fn what_an_earlier_content_wrote_stays_while_the_present_one_fails() {
+fn rows_of_earlier_content_are_kept_while_the_current_content_fails() {
     let dir = DataDir::new();
     dir.write(KEY, "one\n");
     let pipeline = TestPipeline::open(&dir, &[panics()]);
@@ -83,20 +83,20 @@ fn what_an_earlier_content_wrote_stays_while_the_present_one_fails() {
 }
 
 #[test]
-fn a_failing_session_waits_longer_each_time_and_ends_in_quarantine() {
+fn a_failing_session_backs_off_and_is_finally_quarantined() {
     let dir = DataDir::new();
     dir.write(KEY, POISON);
     let pipeline = TestPipeline::open(&dir, &[panics()]);
-    let mut story = Vec::new();
+    let mut history = Vec::new();
     for minutes in [0, 10, 10, 10, 20, 20, 40, 80, 10_000] {
         dir.clock().advance(minutes * MINUTE);
-        let ran = pipeline.run_scheduled(PANICS);
-        story.push(format!(
+        let run = pipeline.run_scheduled(PANICS);
+        history.push(format!(
             "{minutes:>5} minutes later: {}",
-            summary(&ran.stats)
+            summary(&run.stats)
         ));
     }
-    insta::assert_snapshot!(story.join("\n"), @r"
+    insta::assert_snapshot!(history.join("\n"), @r"
         0 minutes later: scanned 1, errors 1
        10 minutes later: scanned 1, errors 1
        10 minutes later: waiting 1
@@ -107,15 +107,15 @@ fn a_failing_session_waits_longer_each_time_and_ends_in_quarantine() {
        80 minutes later: scanned 1, errors 1
     10000 minutes later: quarantined 1
     ");
-    let ran = pipeline.run(PANICS);
+    let run = pipeline.run(PANICS);
     assert_eq!(
-        check(&ran),
+        summary_and_opens(&run),
         ("quarantined 1".to_owned(), 0),
-        "a person neither"
+        "a manual run must not try it either"
     );
 }
 
-/// A session that failed until it was put in quarantine.
+/// Returns a pipeline with one session in quarantine.
 fn quarantined() -> (DataDir, TestPipeline) {
     let dir = DataDir::new();
     dir.write(KEY, format!("{POISON}\n"));
@@ -131,16 +131,16 @@ fn quarantined() -> (DataDir, TestPipeline) {
 }
 
 #[test]
-fn a_touch_does_not_lead_out_of_quarantine_and_is_looked_at_once() {
+fn a_touched_session_stays_in_quarantine_and_is_hashed_once() {
     let (dir, pipeline) = quarantined();
     dir.clock().advance(MINUTE);
     dir.touch(KEY);
     assert_eq!(
-        check(&pipeline.run(PANICS)),
+        summary_and_opens(&pipeline.run(PANICS)),
         ("quarantined 1".to_owned(), 1)
     );
     assert_eq!(
-        check(&pipeline.run(PANICS)),
+        summary_and_opens(&pipeline.run(PANICS)),
         ("quarantined 1".to_owned(), 0)
     );
     assert_eq!(pipeline.failure(PANICS, KEY).unwrap().failures.attempts, 5);
@@ -148,14 +148,14 @@ fn a_touch_does_not_lead_out_of_quarantine_and_is_looked_at_once() {
     assert_eq!(
         cell(&dir, "SELECT count(*) FROM session_costs"),
         "5",
-        "what is not tried costs nothing"
+        "a session that is not tried has no cost"
     );
 }
 
 #[test]
-fn another_content_leads_out_of_quarantine_and_success_forgets_the_failures() {
+fn changed_content_leaves_quarantine_and_a_success_clears_the_failures() {
     let (dir, pipeline) = quarantined();
-    // Of the same size, so only the hash tells.
+    // The new content has the same size, so only the hash differs.
     dir.write(KEY, "misbehavf\n");
     assert_eq!(
         summary(&pipeline.run(PANICS).stats),
@@ -167,17 +167,17 @@ fn another_content_leads_out_of_quarantine_and_success_forgets_the_failures() {
     assert_eq!(
         pipeline.failure(PANICS, KEY).unwrap().failures.attempts,
         1,
-        "a new count"
+        "the count must restart"
     );
 }
 
 #[test]
-fn a_content_that_is_back_is_not_processed_again_and_the_failure_in_between_is_over() {
+fn restored_content_is_skipped_and_clears_the_failure() {
     let dir = DataDir::new();
     dir.write(KEY, "misbehavf\n");
     let pipeline = TestPipeline::open(&dir, &[panics()]);
     pipeline.run(PANICS);
-    // Two failures in between, so that the session waits.
+    // Fail twice, so that the session is in back-off.
     dir.write(KEY, format!("{POISON}\n"));
     pipeline.run(PANICS);
     pipeline.run(PANICS);
@@ -187,11 +187,11 @@ fn a_content_that_is_back_is_not_processed_again_and_the_failure_in_between_is_o
         "scanned 1, skipped 1"
     );
     assert_eq!(pipeline.failure(PANICS, KEY), None);
-    assert_eq!(check(&pipeline.run(PANICS)), (String::new(), 0));
+    assert_eq!(summary_and_opens(&pipeline.run(PANICS)), (String::new(), 0));
 }
 
 #[test]
-fn a_session_too_large_is_refused_by_its_length_and_never_quarantined() {
+fn a_session_that_is_too_large_fails_and_is_never_quarantined() {
     let dir = DataDir::new();
     dir.write(KEY, "0123456789\n");
     dir.write("bob/small.jsonl", "0\n");
@@ -216,7 +216,7 @@ fn a_session_too_large_is_refused_by_its_length_and_never_quarantined() {
 }
 
 #[test]
-fn the_wait_after_failures_follows_the_cadence_in_force() {
+fn the_backoff_follows_the_effective_cadence() {
     let wait = |set: &dyn Fn(&mut ProcessorConfig)| {
         let dir = DataDir::new();
         dir.write(KEY, POISON);
@@ -232,11 +232,15 @@ fn the_wait_after_failures_follows_the_cadence_in_force() {
     let schedule = |text: &'static str| {
         move |own: &mut ProcessorConfig| own.schedule = Some(text.parse().unwrap())
     };
-    assert_eq!(wait(&|_| {}), MINUTE * 20, "its manifest says ten minutes");
+    assert_eq!(
+        wait(&|_| {}),
+        MINUTE * 20,
+        "the cadence in the manifest is ten minutes"
+    );
     assert_eq!(
         wait(&|own| own.interval = Some(MINUTE)),
         MINUTE * 2,
-        "the environment's interval"
+        "the interval from the environment"
     );
     assert_eq!(wait(&schedule("every 1m")), MINUTE * 2);
     assert_eq!(wait(&schedule("every 3h")), MINUTE * 360);
@@ -244,14 +248,17 @@ fn the_wait_after_failures_follows_the_cadence_in_force() {
         wait(&schedule("daily 00:00,06:00,12:00,18:00")),
         MINUTE * 720
     );
-    assert_eq!(wait(&schedule("every 0m")), MINUTE, "every tick, twice");
+    assert_eq!(
+        wait(&schedule("every 0m")),
+        MINUTE,
+        "twice the interval of a tick"
+    );
 }
 
-/// Commits one session's state behind the back of a run, so that the database rejects the run's own
-/// row of it.
-struct TakesTheRow<'a>(&'a TestPipeline, &'a str);
+/// Commits the state of a session during a run, so that the database rejects the run's own row.
+struct CommitConflict<'a>(&'a TestPipeline, &'a str);
 
-impl Progress for TakesTheRow<'_> {
+impl Progress for CommitConflict<'_> {
     fn planned(&self, _: u64, _: u64) {
         let pipeline = self.0.pipeline();
         let processor = pipeline.processor(WELL_BEHAVED).unwrap();
@@ -282,12 +289,12 @@ impl Progress for TakesTheRow<'_> {
 }
 
 #[test]
-fn a_session_whose_rows_the_database_rejects_leaves_a_failure_row_and_the_others_are_committed() {
+fn a_session_rejected_by_the_database_is_recorded_as_failed_and_others_are_committed() {
     let dir = dir_with(&[KEY, "ada/two.jsonl"]);
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
-    let takes = TakesTheRow(&pipeline, KEY);
+    let conflict = CommitConflict(&pipeline, KEY);
     let request = RunRequest::cli();
-    let report = pipeline.pipeline().run(WELL_BEHAVED, &request, &takes);
+    let report = pipeline.pipeline().run(WELL_BEHAVED, &request, &conflict);
     let stats = report.unwrap().stats;
     assert_eq!(summary(&stats), "scanned 2, processed 1, errors 1, items 1");
     let failure = pipeline.failure(WELL_BEHAVED, KEY).unwrap();
@@ -298,7 +305,7 @@ fn a_session_whose_rows_the_database_rejects_leaves_a_failure_row_and_the_others
     );
     assert!(failure.hash.is_some() && failure.observed.is_some());
     assert_eq!(pipeline.failure(WELL_BEHAVED, "ada/two.jsonl"), None);
-    // The next run finds the row that was in the way, and the failure is over.
+    // The next run finds the conflicting row and succeeds.
     assert_eq!(
         summary(&pipeline.run(WELL_BEHAVED).stats),
         "scanned 1, processed 1, items 1"
@@ -306,10 +313,10 @@ fn a_session_whose_rows_the_database_rejects_leaves_a_failure_row_and_the_others
     assert_eq!(pipeline.failure(WELL_BEHAVED, KEY), None);
 }
 
-/// Panics once the first outcome has come, when the workers are far ahead.
-struct PanicsLate(Duration);
+/// Panics after the first outcome and a delay, while further outcomes are queued.
+struct DelayedPanic(Duration);
 
-impl Progress for PanicsLate {
+impl Progress for DelayedPanic {
     fn planned(&self, _: u64, _: u64) {}
     fn advanced(&self, _: u64) {
         std::thread::sleep(self.0);
@@ -318,8 +325,8 @@ impl Progress for PanicsLate {
 }
 
 #[test]
-fn a_panic_while_outcomes_wait_breaks_the_run_off_and_gives_the_lock_back() {
-    // More than may wait in the channel; or more bytes than may wait for the writer.
+fn a_panic_with_queued_outcomes_aborts_the_run_and_releases_the_lock() {
+    // More outcomes than fit into the channel, then more bytes than may be queued for the writer.
     for (sessions, line, bytes_max) in [(600, 10, 16 << 20), (6, 600 << 10, 64 << 10)] {
         let dir = DataDir::new();
         for number in 0..sessions {
@@ -334,7 +341,7 @@ fn a_panic_while_outcomes_wait_breaks_the_run_off_and_gives_the_lock_back() {
             .run(
                 WELL_BEHAVED,
                 &RunRequest::cli(),
-                &PanicsLate(Duration::from_millis(1500)),
+                &DelayedPanic(Duration::from_millis(1500)),
             )
             .unwrap_err();
         assert!(error.to_string().contains("out of the blue"), "{error}");
@@ -343,14 +350,14 @@ fn a_panic_while_outcomes_wait_breaks_the_run_off_and_gives_the_lock_back() {
     }
 }
 
-/// What this thread has used of the processor.
+/// Returns the CPU time of this thread.
 fn thread_cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
 }
 
 #[test]
-fn the_thread_that_commits_sleeps_while_a_session_is_processed_whatever_the_wait() {
+fn the_committing_thread_sleeps_while_a_session_is_processed_for_any_wait() {
     for wait_max in [
         Duration::ZERO,
         Duration::from_nanos(1),

@@ -1,42 +1,45 @@
-//! Sessions that vanish, come back or are renamed, and roots without any.
+//! Sessions that are deleted, restored or renamed, and sessions roots without sessions.
 
 use session_pipeline_harness::{DataDir, TestPipeline};
 use session_pipeline_pipeline::run::{RunError, RunRequest};
 
-use super::{KEY, check, dir_with, summary};
+use super::{KEY, dir_with, summary, summary_and_opens};
 use crate::database::rows;
 use crate::guests::{PANICS, POISON, WELL_BEHAVED, lines_of, panics, well_behaved};
 
 #[test]
-fn a_vanished_session_keeps_its_rows_and_goes_on_when_it_is_back() {
+fn a_missing_session_keeps_its_rows_and_is_resumed_when_it_returns() {
     let dir = dir_with(&[KEY, "bob/one.jsonl"]);
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     pipeline.run(WELL_BEHAVED);
     let before = pipeline.state(WELL_BEHAVED, KEY).unwrap();
     dir.rename(KEY, "ada/.aside");
-    assert_eq!(check(&pipeline.run(WELL_BEHAVED)), (String::new(), 0));
-    let gone = pipeline.state(WELL_BEHAVED, KEY).unwrap();
-    assert!(gone.is_missing);
     assert_eq!(
-        (gone.hash, gone.session_seq),
+        summary_and_opens(&pipeline.run(WELL_BEHAVED)),
+        (String::new(), 0)
+    );
+    let missing = pipeline.state(WELL_BEHAVED, KEY).unwrap();
+    assert!(missing.is_missing);
+    assert_eq!(
+        (missing.hash, missing.session_seq),
         (before.hash, before.session_seq)
     );
 
     dir.rename("ada/.aside", KEY);
-    let back = pipeline.run(WELL_BEHAVED).stats;
+    let stats = pipeline.run(WELL_BEHAVED).stats;
     assert_eq!(
-        (back.processed, back.errors),
+        (stats.processed, stats.errors),
         (0, 0),
-        "its content is known"
+        "the content is unchanged"
     );
-    let again = pipeline.state(WELL_BEHAVED, KEY).unwrap();
-    assert!(!again.is_missing);
+    let restored = pipeline.state(WELL_BEHAVED, KEY).unwrap();
+    assert!(!restored.is_missing);
     drop(pipeline);
     assert_eq!(rows(&dir, &lines_of(WELL_BEHAVED)).len(), 2);
 }
 
 #[test]
-fn a_session_that_is_back_is_not_missing_even_if_it_fails_now() {
+fn a_restored_session_is_not_missing_even_if_it_fails() {
     let dir = DataDir::new();
     dir.write(KEY, "one\n");
     dir.write("bob/one.jsonl", "one\n");
@@ -51,7 +54,7 @@ fn a_session_that_is_back_is_not_missing_even_if_it_fails_now() {
 }
 
 #[test]
-fn a_renamed_session_is_a_new_one_beside_the_old_one() {
+fn a_renamed_session_is_a_new_session_and_the_old_one_is_missing() {
     let dir = dir_with(&[KEY]);
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     pipeline.run(WELL_BEHAVED);
@@ -70,40 +73,43 @@ fn a_renamed_session_is_a_new_one_beside_the_old_one() {
 }
 
 #[test]
-fn an_empty_or_absent_root_is_reported_and_is_no_deletion() {
+fn an_empty_or_missing_root_is_reported_and_does_not_mark_sessions_as_missing() {
     let dir = dir_with(&[KEY]);
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     assert_eq!(pipeline.run(WELL_BEHAVED).notes, []);
 
     dir.delete(KEY);
-    let ran = pipeline.run(WELL_BEHAVED);
-    assert_eq!(check(&ran), (String::new(), 0));
+    let run = pipeline.run(WELL_BEHAVED);
+    assert_eq!(summary_and_opens(&run), (String::new(), 0));
     assert_eq!(
-        ran.notes[0].reason,
+        run.notes[0].reason,
         "no sessions found, although some were processed before; their rows are kept; check the path"
     );
     assert!(!pipeline.state(WELL_BEHAVED, KEY).unwrap().is_missing);
 
     std::fs::remove_dir_all(dir.sessions_root()).unwrap();
-    let ran = pipeline.run(WELL_BEHAVED);
-    assert_eq!(check(&ran), (String::new(), 0));
+    let run = pipeline.run(WELL_BEHAVED);
+    assert_eq!(summary_and_opens(&run), (String::new(), 0));
     assert_eq!(
-        ran.notes[0].reason,
+        run.notes[0].reason,
         "this folder does not exist, so there are no sessions; check the path"
     );
     assert!(!pipeline.state(WELL_BEHAVED, KEY).unwrap().is_missing);
 }
 
 #[test]
-fn a_new_data_dir_without_sessions_is_nothing_to_complain_about() {
+fn a_new_data_directory_without_sessions_is_not_reported() {
     let dir = DataDir::new();
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
-    let ran = pipeline.run(WELL_BEHAVED);
-    assert_eq!((check(&ran), ran.notes), ((String::new(), 0), Vec::new()));
+    let run = pipeline.run(WELL_BEHAVED);
+    assert_eq!(
+        (summary_and_opens(&run), run.notes),
+        ((String::new(), 0), Vec::new())
+    );
 }
 
 #[test]
-fn a_file_where_the_root_should_be_is_an_error_and_the_run_is_not_recorded_as_done() {
+fn a_sessions_root_that_is_a_file_is_an_error() {
     let dir = DataDir::without_sessions_root();
     std::fs::write(dir.sessions_root(), "").unwrap();
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);

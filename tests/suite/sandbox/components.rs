@@ -80,19 +80,19 @@ fn a_guest_that_reports_another_name_is_unavailable() {
 }
 
 #[test]
-fn a_core_module_is_rejected() {
+fn loading_a_core_module_fails() {
     let fault = load_fault("usage", b"\0asm\x01\0\0\0", small());
     insta::assert_snapshot!(fault.to_string(), @"component: the component does not compile: failed to parse WebAssembly module: attempted to parse a wasm module with a component parser");
 }
 
 #[test]
-fn an_empty_file_is_rejected() {
+fn loading_an_empty_file_fails() {
     let fault = load_fault("usage", b"", small());
     insta::assert_snapshot!(fault.to_string(), @"component: the component does not compile: failed to parse WebAssembly module: unexpected end-of-file (at offset 0x0)");
 }
 
 #[test]
-fn a_truncated_component_is_rejected() {
+fn loading_a_truncated_component_fails() {
     for cut in [9, 1_000, USAGE.len() / 2, USAGE.len() - 1] {
         let fault = Guest::try_load(&USAGE[..cut], &small()).unwrap_err();
         assert_eq!(fault.kind, FaultKind::Component, "{fault}");

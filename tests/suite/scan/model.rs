@@ -1,4 +1,4 @@
-//! All rules of the scan at once, over any history of a folder, against a model.
+//! Checks all rules of the scan together against a model, over random histories of a folder.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -17,8 +17,8 @@ use super::HOUR;
 use crate::database::{cell, execute, rows};
 use crate::guests::{PANICS, POISON, WELL_BEHAVED, lines_of, panics, prepared_dir, well_behaved};
 
-/// What a content of the model's files may be: some of one length, some that end in the middle of
-/// a line, and the word at which the guest panics.
+/// The possible contents of files. Some have the same length, some end in an incomplete line, and
+/// one contains the word at which the guest panics.
 const CONTENTS: &[&str] = &[
     "a\n",
     "b\n",
@@ -30,7 +30,7 @@ const CONTENTS: &[&str] = &[
     "dd\n\n",
 ];
 
-/// What the pipeline should know, in the simplest words there are.
+/// The expected state of the pipeline.
 #[derive(Default)]
 struct Model {
     rows: BTreeMap<&'static str, ModelRow>,
@@ -39,7 +39,7 @@ struct Model {
 
 struct ModelRow {
     content: Vec<u8>,
-    seen: Option<Stat>,
+    observed: Option<Stat>,
     read_at: UtcMicros,
     is_missing: bool,
 }
@@ -91,20 +91,20 @@ impl Model {
         for (&key, (content, stat)) in disk {
             if let Some(row) = self.rows.get_mut(key) {
                 row.is_missing = false;
-                if row.seen == Some(*stat) {
+                if row.observed == Some(*stat) {
                     continue;
                 }
             }
             let (_, mtime, ctime) = *stat;
             let changed = if mtime > now.as_nanos() { ctime } else { mtime };
-            let seen = Some(*stat).filter(|_| changed < now.as_nanos() - 50_000_000);
-            let failed_so = self
+            let observed = Some(*stat).filter(|_| changed < now.as_nanos() - 50_000_000);
+            let past_failures = self
                 .failures
                 .get(key)
                 .filter(|failure| failure.content == *content)
                 .map(|failure| failure.failures)
                 .unwrap_or_default();
-            match failed_so.verdict(now, by_person) {
+            match past_failures.verdict(now, by_person) {
                 RetryDecision::Waiting => {
                     counts.waiting += 1;
                     continue;
@@ -118,14 +118,14 @@ impl Model {
             match self.rows.get_mut(key) {
                 Some(row) if row.content == *content => {
                     counts.skipped += 1;
-                    row.seen = seen;
+                    row.observed = observed;
                     self.failures.remove(key);
                 }
                 _ if String::from_utf8_lossy(content).contains(POISON) => {
                     counts.errors += 1;
                     let failure = ModelFailure {
                         content: content.clone(),
-                        failures: failed_so.after(
+                        failures: past_failures.after(
                             &Fault::new(FaultKind::Panic, ""),
                             FailedContent::Same,
                             now,
@@ -138,7 +138,7 @@ impl Model {
                     counts.processed += 1;
                     let row = ModelRow {
                         content: content.clone(),
-                        seen,
+                        observed,
                         read_at: now,
                         is_missing: false,
                     };
@@ -155,19 +155,19 @@ impl Model {
         counts
     }
 
-    /// Holds all that the pipeline knows against the model.
+    /// Compares the state of the pipeline with the model.
     fn compare(&self, pipeline: &TestPipeline) -> Result<(), TestCaseError> {
         for key in FILES {
             let row = pipeline.state(PANICS, key).map(|row| {
-                let seen = row
+                let observed = row
                     .observed
-                    .map(|seen| (seen.size, seen.mtime_ns, seen.ctime_ns));
-                (row.hash, seen, row.processed_at, row.is_missing)
+                    .map(|stat| (stat.size, stat.mtime_ns, stat.ctime_ns));
+                (row.hash, observed, row.processed_at, row.is_missing)
             });
             let expected = self.rows.get(key).map(|row| {
                 use md5::Digest as _;
                 let hash = ContentHash(md5::Md5::digest(&row.content).into());
-                (Some(hash), row.seen, Some(row.read_at), row.is_missing)
+                (Some(hash), row.observed, Some(row.read_at), row.is_missing)
             });
             prop_assert_eq!(row, expected, "the state row of {}", key);
             let failures = pipeline
@@ -179,7 +179,7 @@ impl Model {
         Ok(())
     }
 
-    /// The rows that the guest should have left, as [`lines_of`] gives them.
+    /// The expected rows of the guest, in the format of [`lines_of`].
     fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (key, row) in &self.rows {
@@ -204,15 +204,15 @@ fn request(by_person: bool) -> RunRequest {
     }
 }
 
-/// Lets all of it happen, holding every run against the model, with a restart in the middle.
-fn live_through(actions: &[FolderAction]) -> Result<(), TestCaseError> {
+/// Performs the actions with a restart in the middle, and compares every run with the model.
+fn check_history(actions: &[FolderAction]) -> Result<(), TestCaseError> {
     let dir = prepared_dir();
     let mut model = Model::default();
     let mut pipeline = TestPipeline::open(&dir, &[panics()]);
     let manifest = pipeline.pipeline().processor(PANICS).unwrap();
     let cadence = Duration::from_secs(u64::from(manifest.manifest().cadence_seconds));
     drop(manifest);
-    // The end is a run as well, and one with nothing new after it.
+    // At the end, one more run, and then a run with nothing new.
     let settle = [
         FolderAction::Tick(HOUR),
         FolderAction::Run { by_person: true },
@@ -243,7 +243,7 @@ fn live_through(actions: &[FolderAction]) -> Result<(), TestCaseError> {
     }
     drop(pipeline);
     prop_assert_eq!(rows(&dir, &lines_of(PANICS)), model.lines());
-    // Nothing is left of what was replaced, and no number is used twice.
+    // Replaced rows are deleted, and session numbers are unique.
     let sql = format!(
         "SELECT count(*) FROM (SELECT DISTINCT session_seq FROM \"{PANICS}\".lines)
          WHERE session_seq NOT IN (SELECT session_seq FROM session_processor_state)"
@@ -256,12 +256,12 @@ proptest! {
     #![proptest_config(counted(cases()))]
 
     #[test]
-    fn invariant_whatever_happens_every_run_does_what_the_rules_say(actions in actions(CONTENTS)) {
-        live_through(&actions)?;
+    fn invariant_every_run_over_any_history_matches_the_model(actions in actions(CONTENTS)) {
+        check_history(&actions)?;
     }
 
     #[test]
-    fn invariant_a_stable_tree_is_not_opened_and_processing_twice_is_processing_once(
+    fn invariant_stable_files_are_not_opened_and_processing_is_idempotent(
         actions in actions(&["a\n", "b\n", "", "cc"]),
     ) {
         let dir = prepared_dir();
@@ -282,7 +282,7 @@ proptest! {
         let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
         let third = pipeline.run(WELL_BEHAVED);
         prop_assert_eq!(third.stats.processed, files.len() as u64);
-        prop_assert_eq!(pipeline.run(WELL_BEHAVED).opens, 0, "what was asked for is done once");
+        prop_assert_eq!(pipeline.run(WELL_BEHAVED).opens, 0, "a request to reprocess is handled once");
         drop(pipeline);
         prop_assert_eq!(rows(&dir, &lines_of(WELL_BEHAVED)), once);
     }

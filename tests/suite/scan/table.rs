@@ -1,4 +1,5 @@
-//! Scan plans as a person reads them: a data directory as a table, and the order in which a run tries its sessions.
+//! Snapshots of scan plans as text: the decision about each session, and the order in which a run
+//! processes them.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -15,7 +16,7 @@ use super::{
 /// One session of the data directory.
 struct Case {
     key: &'static str,
-    /// `None`: the file is gone.
+    /// `None` if the file was deleted.
     file: Option<FileStat>,
     row: Option<StateRow>,
     failure: Option<FailureRow>,
@@ -35,8 +36,8 @@ fn case(
     }
 }
 
-/// A data directory with a session in each situation. The component that runs has version 3.
-fn data_dir() -> Vec<Case> {
+/// One session per situation. The component under test has version 3.
+fn all_cases() -> Vec<Case> {
     let on_disk = Some(file(HOUR));
     let grown = Some(FileStat {
         size: 140,
@@ -88,7 +89,7 @@ fn data_dir() -> Vec<Case> {
 }
 
 #[test]
-fn a_scan_plan_decides_about_each_session_for_a_reason() {
+fn a_scan_plan_has_a_decision_with_a_reason_for_each_session() {
     let mut table = String::new();
     let mut line = |cells: [&str; 5]| {
         let [key, file, known, failed, decision] = cells;
@@ -102,7 +103,7 @@ fn a_scan_plan_decides_about_each_session_for_a_reason() {
         "failures",
         "decision, and why",
     ]);
-    for case in data_dir() {
+    for case in all_cases() {
         let decision = case.file.map_or("vanished", |file| {
             check(file, case.row, case.failure.clone())
         });
@@ -120,8 +121,8 @@ fn a_scan_plan_decides_about_each_session_for_a_reason() {
 }
 
 #[test]
-fn a_scan_plan_orders_the_sessions_and_counts_the_others() {
-    let cases = data_dir();
+fn a_scan_plan_lists_due_sessions_in_order_and_counts_the_others() {
+    let cases = all_cases();
     let files: Vec<_> = cases
         .iter()
         .filter_map(|case| Some((case.key, case.file?)))
@@ -139,14 +140,13 @@ fn a_scan_plan_orders_the_sessions_and_counts_the_others() {
     let keys: HashMap<i64, &str> = rows.iter().map(|(key, row)| (row.row_id, *key)).collect();
     let text = format!(
         "started by the scheduler\n{}\nstarted by a person\n{}",
-        shown(&scheduler, &keys),
-        shown(&person, &keys)
+        plan_text(&scheduler, &keys),
+        plan_text(&person, &keys)
     );
     insta::assert_snapshot!(text);
 }
 
-/// A plan, one fact a line.
-fn shown(plan: &ScanPlan, keys: &HashMap<i64, &str>) -> String {
+fn plan_text(plan: &ScanPlan, keys: &HashMap<i64, &str>) -> String {
     let candidates: Vec<&str> = plan
         .candidates
         .iter()
@@ -188,7 +188,7 @@ fn known(row: StateRow) -> String {
     format!("{file}, {component}")
 }
 
-/// What differs between the file and what is known of it.
+/// The difference between the file and its row.
 fn reason(case: &Case) -> String {
     let Some(file) = case.file else {
         return "it has a row and no file".to_owned();

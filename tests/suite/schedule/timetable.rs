@@ -1,4 +1,4 @@
-//! Which jobs a tick starts, whatever happens between two ticks.
+//! Tests which jobs a tick starts, after any events between two ticks.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use session_pipeline_store::JobRow;
 
 use super::{HOUR, MINUTE, at, schedule};
 
-/// A timetable of one job for each of these schedules, named `p0`, `p1` and so on.
+/// A timetable with one job per schedule, for the processors `p0`, `p1` and so on.
 fn timetable(schedules: &[&str]) -> Timetable {
     let mut config = Config::new("data");
     let names: Vec<String> = (0..schedules.len()).map(|n| format!("p{n}")).collect();
@@ -31,7 +31,7 @@ fn started(timetable: &mut Timetable, now: UtcMicros) -> Vec<String> {
 }
 
 #[test]
-fn jobs_bear_the_names_and_cadences_of_their_processors() {
+fn jobs_have_the_names_and_cadences_of_their_processors() {
     let mut config = Config::new("data");
     config
         .processors
@@ -63,7 +63,7 @@ fn jobs_bear_the_names_and_cadences_of_their_processors() {
 }
 
 #[test]
-fn a_tick_longer_than_an_interval_is_refused_unless_it_is_none() {
+fn a_tick_longer_than_a_positive_interval_is_rejected() {
     let mut config = Config::new("data");
     config.scheduler.tick = HOUR;
     let one = |config: &Config| {
@@ -87,7 +87,7 @@ fn a_tick_longer_than_an_interval_is_refused_unless_it_is_none() {
 }
 
 #[test]
-fn what_was_kept_counts_for_the_jobs_that_there_still_are() {
+fn stored_runs_are_restored_for_existing_jobs() {
     let mut jobs = timetable(&["every 15m", "every 15m"]);
     let row = |name: &str| JobRow {
         name: name.to_owned(),
@@ -100,7 +100,7 @@ fn what_was_kept_counts_for_the_jobs_that_there_still_are() {
 }
 
 #[test]
-fn after_three_days_down_every_job_runs_once() {
+fn a_tick_after_three_days_of_downtime_starts_every_job_once() {
     let mut jobs = timetable(&["every 15m", "every 2h", "daily 09:00,10:00", "daily 18:00"]);
     let rows: Vec<JobRow> = jobs
         .jobs()
@@ -123,7 +123,11 @@ fn after_three_days_down_every_job_runs_once() {
 #[test]
 fn a_daily_time_just_before_midnight_is_not_missed_between_two_ticks() {
     let mut jobs = timetable(&["daily 23:59"]);
-    assert_eq!(started(&mut jobs, at(0, "12:00")), ["p0"], "it never ran");
+    assert_eq!(
+        started(&mut jobs, at(0, "12:00")),
+        ["p0"],
+        "the job never ran"
+    );
     jobs.finish("session-processor:p0", JobResult::Ok);
     assert!(started(&mut jobs, at(0, "23:58:31")).is_empty());
     assert_eq!(started(&mut jobs, at(1, "00:00:31")), ["p0"]);
@@ -132,7 +136,7 @@ fn a_daily_time_just_before_midnight_is_not_missed_between_two_ticks() {
 }
 
 #[test]
-fn a_daily_time_that_passed_while_the_server_was_down_over_midnight_is_caught_up_once() {
+fn a_daily_time_missed_while_the_server_was_down_over_midnight_is_caught_up_once() {
     let last = JobRow {
         name: "session-processor:p0".to_owned(),
         last_run_at: Some(at(0, "04:15")),
@@ -147,7 +151,7 @@ fn a_daily_time_that_passed_while_the_server_was_down_over_midnight_is_caught_up
 }
 
 #[test]
-fn a_clock_set_back_neither_stops_a_job_nor_runs_it_at_once() {
+fn a_clock_set_back_neither_stops_a_job_nor_starts_it_immediately() {
     let mut jobs = timetable(&["every 15m", "daily 09:00"]);
     let all = |jobs: &mut Timetable| {
         for job in jobs.clone().jobs() {
@@ -156,10 +160,10 @@ fn a_clock_set_back_neither_stops_a_job_nor_runs_it_at_once() {
     };
     assert_eq!(started(&mut jobs, at(0, "09:00:10")), ["p0", "p1"]);
     all(&mut jobs);
-    // A minute back, and the time of the day is passed again: it was served.
+    // One minute back: the daily time passes again, but its run has already been.
     assert!(started(&mut jobs, at(0, "08:59:10")).is_empty());
     assert!(started(&mut jobs, at(0, "09:00:10")).is_empty());
-    // From then on fifteen minutes count anew.
+    // The interval of 15 minutes starts again.
     assert_eq!(started(&mut jobs, at(0, "09:14:10")), ["p0"]);
     all(&mut jobs);
     // A month back.
@@ -168,7 +172,7 @@ fn a_clock_set_back_neither_stops_a_job_nor_runs_it_at_once() {
 }
 
 #[test]
-fn a_clock_set_on_is_one_run_and_no_burst() {
+fn a_clock_set_forward_causes_one_run_per_job() {
     let mut jobs = timetable(&["every 15m", "daily 09:00"]);
     assert_eq!(started(&mut jobs, at(0, "10:00")), ["p0", "p1"]);
     let mut runs = 0;
@@ -181,27 +185,26 @@ fn a_clock_set_on_is_one_run_and_no_burst() {
     }
     assert_eq!(
         runs, 3,
-        "one each for the jump, and one fifteen minutes later"
+        "each job runs once after the jump, and the interval job again 15 minutes later"
     );
 }
 
-/// What happens to the jobs of a timetable.
 #[derive(Clone, Debug)]
 enum Event {
-    /// So many seconds pass, then there is a tick.
+    /// A tick, this many seconds after the previous event.
     Tick(u16),
-    /// A run ends, if there is one, well or badly.
+    /// The run of a job ends, if it is running.
     End {
         job: prop::sample::Index,
-        is_well: bool,
+        succeeds: bool,
     },
-    /// The process starts again, and what was at work is lost.
+    /// The process restarts. Runs in progress are lost.
     Restart,
-    /// The time of day is set, by so many seconds.
+    /// The clock is set forward or back by this many seconds.
     Jump(i32),
 }
 
-/// The longest that a tick comes after the one before.
+/// The maximum number of seconds between two ticks.
 const TICK_SECONDS_MAX: u16 = 300;
 
 fn event(with_jumps: bool) -> impl Strategy<Value = Event> {
@@ -209,26 +212,26 @@ fn event(with_jumps: bool) -> impl Strategy<Value = Event> {
     prop_oneof![
         12 => (1..=TICK_SECONDS_MAX).prop_map(Event::Tick),
         12 => (any::<prop::sample::Index>(), any::<bool>())
-            .prop_map(|(job, is_well)| Event::End { job, is_well }),
+            .prop_map(|(job, succeeds)| Event::End { job, succeeds }),
         2 => Just(Event::Restart),
         jumps => (-400_000_i32..400_000).prop_map(Event::Jump),
     ]
 }
 
-/// A job as the model knows it, in seconds of true time.
+/// A job in the model. All times are in seconds of elapsed time.
 #[derive(Clone, Default)]
 struct Model {
     last_start: Option<i64>,
     running_since: Option<i64>,
     starts: i64,
-    /// Since when it could run, and nothing disturbed it.
+    /// Since when the job could run without a restart or a jump of the clock.
     quiet_since: i64,
 }
 
 const INTERVALS: [i64; 3] = [5 * 60, 15 * 60, 60 * 60];
 const SCHEDULES: [&str; 3] = ["every 5m", "every 15m", "every 1h"];
 
-/// What a process keeps of its jobs.
+/// The rows that the process stores for its jobs.
 fn rows_of(jobs: &Timetable) -> Vec<JobRow> {
     let jobs = jobs.jobs().iter();
     jobs.map(|job| JobRow {
@@ -247,7 +250,7 @@ fn restarted(jobs: &Timetable) -> Timetable {
 }
 
 #[test]
-fn a_new_process_knows_how_a_job_ended_and_not_why() {
+fn after_a_restart_the_status_of_a_job_is_known_but_not_the_reason() {
     for (end, word, reason) in [
         (JobResult::Ok, "ok", None),
         (
@@ -271,11 +274,11 @@ fn a_new_process_knows_how_a_job_ended_and_not_why() {
 }
 
 #[test]
-fn a_processor_that_comes_gets_a_job_and_one_that_goes_takes_its_job_along() {
+fn a_new_processor_gets_a_job_and_a_removed_one_loses_it_after_its_run() {
     let mut timetable = timetable(&["every 10m", "every 10m"]);
     assert_eq!(started(&mut timetable, at(0, "00:00")), ["p0", "p1"]);
     timetable.finish("session-processor:p0", JobResult::Ok);
-    let kept = JobRow {
+    let row = JobRow {
         name: "session-processor:new".to_owned(),
         last_run_at: Some(at(0, "00:00")),
         last_status: Some("failed".to_owned()),
@@ -289,47 +292,47 @@ fn a_processor_that_comes_gets_a_job_and_one_that_goes_takes_its_job_along() {
         let jobs = timetable.jobs().iter();
         jobs.map(|job| job.processor.clone()).collect()
     };
-    timetable.update_processors(&config, now(&["new", "newer"]), std::slice::from_ref(&kept));
-    assert_eq!(names(&timetable), ["new", "newer", "p1"], "p1 is at work");
+    timetable.update_processors(&config, now(&["new", "newer"]), std::slice::from_ref(&row));
+    assert_eq!(names(&timetable), ["new", "newer", "p1"], "p1 is running");
     timetable.finish("session-processor:p1", JobResult::Ok);
-    timetable.update_processors(&config, now(&["new", "newer"]), &[kept]);
+    timetable.update_processors(&config, now(&["new", "newer"]), &[row]);
     assert_eq!(names(&timetable), ["new", "newer"]);
     assert_eq!(
         started(&mut timetable, at(0, "00:00:01")),
         ["newer"],
-        "the other one ran before"
+        "the other job has a stored run"
     );
     assert_eq!(started(&mut timetable, at(0, "00:10")), ["new"]);
 }
 
 #[test]
-fn a_processor_that_stays_keeps_its_job_and_goes_by_its_new_cadence() {
+fn a_replaced_processor_keeps_its_job_and_uses_its_new_cadence() {
     let mut timetable = timetable(&["every 10m"]);
     assert_eq!(started(&mut timetable, at(0, "00:00")), ["p0"]);
     timetable.finish("session-processor:p0", JobResult::Ok);
     let mut config = Config::new("data");
     config.scheduler.tick = MINUTE * 5;
-    let follow = |timetable: &mut Timetable, cadence| {
+    let set_cadence = |timetable: &mut Timetable, cadence| {
         timetable.update_processors(&config, [("p0".to_owned(), Some(cadence))], &[]);
     };
-    follow(&mut timetable, HOUR);
+    set_cadence(&mut timetable, HOUR);
     assert_eq!(started(&mut timetable, at(0, "00:20")), [""; 0]);
-    follow(&mut timetable, MINUTE * 20);
+    set_cadence(&mut timetable, MINUTE * 20);
     assert_eq!(started(&mut timetable, at(0, "00:20")), ["p0"]);
-    // Shorter than the tick is every tick.
+    // An interval shorter than the tick is raised to the tick.
     timetable.finish("session-processor:p0", JobResult::Ok);
-    follow(&mut timetable, Duration::from_secs(1));
+    set_cadence(&mut timetable, Duration::from_secs(1));
     assert_eq!(timetable.jobs()[0].schedule.interval(), Some(MINUTE * 5));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases() * 8))]
 
-    /// At every tick exactly those jobs start that are not at work and whose interval is over since
-    /// they were last started, however that ended: so a failing job runs at its cadence, and no due
-    /// job waits for another.
+    /// A tick starts exactly the jobs that are not running and whose last start is at least an
+    /// interval ago, whatever its result. So a failing job runs at its cadence, and jobs do not
+    /// wait for each other.
     #[test]
-    fn invariant_a_tick_starts_what_is_due_and_not_at_work(events in vec(event(false), 1..200)) {
+    fn invariant_a_tick_starts_the_due_jobs_that_are_not_running(events in vec(event(false), 1..200)) {
         let mut jobs = timetable(&SCHEDULES);
         let mut models = vec![Model::default(); SCHEDULES.len()];
         let mut now = 0;
@@ -342,8 +345,8 @@ proptest! {
                         .zip(INTERVALS)
                         .enumerate()
                         .filter_map(|(index, (model, interval))| {
-                            let is_over = model.last_start.is_none_or(|last| now - last >= interval);
-                            (is_over && model.running_since.is_none()).then(|| {
+                            let has_elapsed = model.last_start.is_none_or(|last| now - last >= interval);
+                            (has_elapsed && model.running_since.is_none()).then(|| {
                                 model.running_since = Some(now);
                                 format!("p{index}")
                             })
@@ -352,9 +355,9 @@ proptest! {
                     let at = UtcMicros(clock::START.0 + now * 1_000_000);
                     prop_assert_eq!(started(&mut jobs, at), expected);
                 }
-                Event::End { job, is_well } => {
+                Event::End { job, succeeds } => {
                     let index = job.index(models.len());
-                    let end = if is_well { JobResult::Ok } else { JobResult::Failed("no".to_owned()) };
+                    let end = if succeeds { JobResult::Ok } else { JobResult::Failed("no".to_owned()) };
                     let tick = jobs.finish(&format!("session-processor:p{index}"), end);
                     let model = &mut models[index];
                     prop_assert_eq!(tick.is_some(), model.running_since.is_some());
@@ -371,19 +374,19 @@ proptest! {
         }
     }
 
-    /// Whatever the ticks and restarts: each daily time that passed since the last start leads to
-    /// exactly one run, at the next tick.
+    /// If one or more daily times passed since the last start, the next tick starts exactly one
+    /// run.
     #[test]
-    fn invariant_every_daily_time_that_passed_leads_to_one_run_at_the_next_tick(
+    fn invariant_passed_daily_times_cause_one_run_at_the_next_tick(
         times in vec((0_i64..24, 0_i64..60), 1..5),
-        // Mostly as the scheduler ticks; now and then the server was down, for days at most.
+        // Mostly normal ticks. Sometimes the server was down, for up to days.
         ticks in vec((prop_oneof![6 => 1_i64..300, 3 => 300_i64..40_000, 1 => 40_000_i64..300_000], 0_u8..10), 1..80),
     ) {
         let text: Vec<String> = times.iter().map(|(h, m)| format!("{h:02}:{m:02}")).collect();
         let text = format!("daily {}", text.join(","));
         let mut jobs = timetable(&[&text]);
         let mut last: Option<i64> = None;
-        // Not at midnight, so that the first day is cut short.
+        // Do not start at midnight, so that the first day is incomplete.
         let mut now = 40_000;
         for (seconds, restart) in ticks {
             now += seconds;
@@ -409,37 +412,35 @@ proptest! {
         }
     }
 
-    /// However the clock is set: a job starts at most once in an interval of true time, and once
-    /// more for each time that the clock was set or the process started; and one that could run
-    /// starts within an interval and the
-    /// ticks that it takes to notice.
+    /// A job starts at most once per interval of elapsed time, plus once for each jump of the clock
+    /// and each restart. A job that can run starts within one interval and two ticks.
     #[test]
-    fn invariant_a_clock_that_jumps_neither_fires_a_burst_nor_stops_a_job(
+    fn invariant_a_clock_jump_neither_causes_a_burst_of_runs_nor_stops_a_job(
         events in vec(event(true), 1..300),
     ) {
         let mut jobs = timetable(&SCHEDULES);
         let mut models = vec![Model::default(); SCHEDULES.len()];
-        let (mut now, mut set_off_by, mut disturbances) = (0_i64, 0_i64, 0_i64);
+        let (mut now, mut clock_offset, mut disturbances) = (0_i64, 0_i64, 0_i64);
         for event in events {
             match event {
                 Event::Tick(seconds) => {
                     now += i64::from(seconds);
-                    let at = UtcMicros(clock::START.0 + (now + set_off_by) * 1_000_000);
+                    let at = UtcMicros(clock::START.0 + (now + clock_offset) * 1_000_000);
                     for processor in started(&mut jobs, at) {
                         let index: usize = processor.trim_start_matches('p').parse().unwrap();
-                        prop_assert!(models[index].running_since.is_none(), "two of {}", processor);
+                        prop_assert!(models[index].running_since.is_none(), "two runs of {} at once", processor);
                         models[index].running_since = Some(now);
                         models[index].starts += 1;
                     }
                     for (model, interval) in models.iter_mut().zip(INTERVALS) {
                         let starts_max = 1 + now / interval + disturbances;
-                        prop_assert!(model.starts <= starts_max, "a burst");
+                        prop_assert!(model.starts <= starts_max, "too many runs");
                         if model.running_since.is_some() {
                             model.quiet_since = now;
                         }
-                        // A clock that was set back is noticed at the next tick.
+                        // The next tick detects that the clock was set back.
                         let quiet_max = interval + 2 * i64::from(TICK_SECONDS_MAX);
-                        prop_assert!(now - model.quiet_since <= quiet_max, "a stop");
+                        prop_assert!(now - model.quiet_since <= quiet_max, "the job no longer starts");
                     }
                 }
                 Event::End { job, .. } => {
@@ -451,7 +452,7 @@ proptest! {
                 Event::Restart | Event::Jump(_) => {
                     disturbances += 1;
                     if let Event::Jump(seconds) = event {
-                        set_off_by += i64::from(seconds);
+                        clock_offset += i64::from(seconds);
                     } else {
                         jobs = restarted(&jobs);
                     }

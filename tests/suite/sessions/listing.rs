@@ -1,4 +1,5 @@
-//! The list of sessions: what is on disk joined with what is known, as the next run will see it.
+//! Tests the list of sessions: it joins files with database rows, and shows the decisions of the
+//! next run.
 
 use std::time::Duration;
 
@@ -29,8 +30,8 @@ fn show(pipeline: &TestPipeline, key: &str) -> Result<SessionWithDetails, Listin
     listing::show(config, registry, Some(pipeline.store()), key, now)
 }
 
-/// Someone who asks for sessions to be processed again.
-fn asked() -> AuditedAction {
+/// The audited action of a request to reprocess sessions.
+fn reprocess_action() -> AuditedAction {
     AuditedAction {
         action: "reprocess",
         actor: Actor::cli(),
@@ -38,19 +39,19 @@ fn asked() -> AuditedAction {
     }
 }
 
-/// Key, processor, state and items, a line each.
+/// The key, processor, state and items of each session, one line per session and processor.
 fn check(pipeline: &TestPipeline) -> Vec<String> {
     let mut lines = Vec::new();
     for session in list(pipeline).sessions {
-        for known in session.processors {
-            let processor = &known.processor;
-            let items = known
+        for entry in session.processors {
+            let processor = &entry.processor;
+            let items = entry
                 .items
                 .map_or_else(|| "-".to_owned(), |items| items.to_string());
             lines.push(format!(
                 "{} {processor} {} {items}",
                 session.key,
-                known.state.as_str()
+                entry.state.as_str()
             ));
         }
     }
@@ -58,7 +59,7 @@ fn check(pipeline: &TestPipeline) -> Vec<String> {
 }
 
 #[test]
-fn every_state_is_told_as_the_next_scheduled_run_will_see_it() {
+fn the_list_shows_the_state_that_the_next_scheduled_run_will_find() {
     let dir = DataDir::new();
     let keys = [
         "processed",
@@ -77,7 +78,7 @@ fn every_state_is_told_as_the_next_scheduled_run_will_see_it() {
     pipeline
         .pipeline()
         .store()
-        .mark_due(PANICS, Some("ada/asked.jsonl"), asked())
+        .mark_due(PANICS, Some("ada/asked.jsonl"), reprocess_action())
         .unwrap();
     dir.write("ada/quarantined.jsonl", format!("{POISON} for ever\n"));
     for _ in 0..3 {
@@ -93,7 +94,7 @@ fn every_state_is_told_as_the_next_scheduled_run_will_see_it() {
     pipeline
         .pipeline()
         .store()
-        .mark_due(PANICS, Some("ada/asked.jsonl"), asked())
+        .mark_due(PANICS, Some("ada/asked.jsonl"), reprocess_action())
         .unwrap();
     insta::assert_snapshot!(check(&pipeline).join("\n"), @r"
     ada/asked.jsonl faulty-panics due 1
@@ -108,7 +109,7 @@ fn every_state_is_told_as_the_next_scheduled_run_will_see_it() {
 }
 
 #[test]
-fn a_list_is_the_same_by_pages_of_any_size_and_from_any_place() {
+fn a_list_is_the_same_for_any_page_size_and_start() {
     let dir = DataDir::new();
     for key in [
         "ada/a",
@@ -131,36 +132,36 @@ fn a_list_is_the_same_by_pages_of_any_size_and_from_any_place() {
     let (config, registry, store) = (inner.config(), inner.registry(), Some(inner.store()));
     let now = inner.clock().now();
     for limit in 1..=8 {
-        // One walk for all pages, and one for each.
+        // First with one walk for all pages, then with one walk per page.
         let mut pages =
             SessionPages::open(config, registry, store, ListRange::default(), now).unwrap();
-        let mut first = Vec::new();
+        let mut one_walk = Vec::new();
         while let Some(page) = Some(pages.next(limit).unwrap()).filter(|page| !page.is_empty()) {
-            first.extend(page);
+            one_walk.extend(page);
         }
-        assert_eq!(first, whole, "by {limit}");
-        let mut second = Vec::new();
+        assert_eq!(one_walk, whole, "limit {limit}");
+        let mut walk_per_page = Vec::new();
         loop {
-            let after = second
+            let after = walk_per_page
                 .last()
                 .map(|session: &ListedSession| session.key.clone());
-            let part = ListRange {
+            let range = ListRange {
                 after: after.as_deref(),
                 limit: Some(limit),
             };
-            let mut pages = SessionPages::open(config, registry, store, part, now).unwrap();
+            let mut pages = SessionPages::open(config, registry, store, range, now).unwrap();
             let page = pages.next(limit).unwrap();
             if page.is_empty() {
                 break;
             }
-            second.extend(page);
+            walk_per_page.extend(page);
         }
-        assert_eq!(second, whole, "by {limit}, from each place");
+        assert_eq!(walk_per_page, whole, "limit {limit}, one walk per page");
     }
 }
 
 #[test]
-fn a_session_stands_with_each_processor_for_itself() {
+fn a_session_has_a_state_per_processor() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "one\n");
     let pipeline = TestPipeline::open(&dir, &[well_behaved(), panics()]);
@@ -173,7 +174,7 @@ fn a_session_stands_with_each_processor_for_itself() {
         ]
     );
     drop(pipeline);
-    // A processor that is no longer there still has its rows, and nothing to do.
+    // A removed processor keeps its rows, but has no new sessions.
     dir.write("bob/two.jsonl", "two\n");
     let pipeline = TestPipeline::open(&dir, &[panics()]);
     assert_eq!(
@@ -187,7 +188,7 @@ fn a_session_stands_with_each_processor_for_itself() {
 }
 
 #[test]
-fn without_a_sessions_root_what_is_known_is_listed_and_nothing_is_called_missing() {
+fn without_a_sessions_root_known_sessions_are_listed_and_none_is_missing() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "one\n");
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
@@ -211,27 +212,27 @@ fn a_session_is_shown_with_its_rows_its_cost_and_its_failure() {
     dir.append("ada/one.jsonl", POISON);
     pipeline.run(PANICS);
     let shown = show(&pipeline, "ada/one.jsonl").unwrap();
-    let known = &shown.listed.processors[0];
+    let entry = &shown.listed.processors[0];
     let details = &shown.details[PANICS];
     assert_eq!(
         details.rows,
         [("lines".to_owned(), 2)],
-        "of the content before"
+        "the rows of the previous content"
     );
     assert_eq!(details.version, Some(1));
     assert_eq!(
         details.cost.as_ref().unwrap().run_id,
         "2",
-        "the last attempt's"
+        "the run of the last attempt"
     );
     assert!(details.cost.as_ref().unwrap().cost.fuel > 0);
-    let failure = known.failure.as_ref().unwrap();
+    let failure = entry.failure.as_ref().unwrap();
     assert_eq!(failure.failures.attempts, 1);
-    assert_eq!(known.items, Some(2));
+    assert_eq!(entry.items, Some(2));
 }
 
 #[test]
-fn a_legacy_session_is_shown_without_what_nobody_wrote_down() {
+fn a_legacy_session_is_shown_without_version_cost_and_component() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "one\n");
     drop(TestPipeline::open(&dir, &[well_behaved()]));
@@ -248,7 +249,7 @@ fn a_legacy_session_is_shown_without_what_nobody_wrote_down() {
 }
 
 #[test]
-fn an_unknown_key_is_answered_with_those_that_may_have_been_meant() {
+fn an_unknown_key_is_rejected_with_suggestions() {
     let dir = DataDir::new();
     for key in [
         "ada/first-one.jsonl",
@@ -260,12 +261,12 @@ fn an_unknown_key_is_answered_with_those_that_may_have_been_meant() {
     dir.write("ada/.hidden.jsonl", "one\n");
     dir.write("ada/notes.txt", "one\n");
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
-    let refusal = |key: &str| show(&pipeline, key).unwrap_err().to_string();
-    insta::assert_snapshot!(refusal("second"), @"unknown session `second`; did you mean `ada/second-one.jsonl`?");
-    insta::assert_snapshot!(refusal("ada/frist-one.jsonl"), @"unknown session `ada/frist-one.jsonl`; did you mean `ada/first-one.jsonl`, or `ada/second-one.jsonl`?");
-    insta::assert_snapshot!(refusal("/srv/sessions/ada/first-one.jsonl"), @"unknown session `/srv/sessions/ada/first-one.jsonl`; did you mean `ada/first-one.jsonl`?");
-    insta::assert_snapshot!(refusal("bob/s"), @r"unknown session `bob/s`; did you mean `bob/s\u{1b}[2J.jsonl`?");
-    insta::assert_snapshot!(refusal("zzz"), @"unknown session `zzz`; `session-pipeline sessions list` lists all sessions");
+    let error_of = |key: &str| show(&pipeline, key).unwrap_err().to_string();
+    insta::assert_snapshot!(error_of("second"), @"unknown session `second`; did you mean `ada/second-one.jsonl`?");
+    insta::assert_snapshot!(error_of("ada/frist-one.jsonl"), @"unknown session `ada/frist-one.jsonl`; did you mean `ada/first-one.jsonl`, or `ada/second-one.jsonl`?");
+    insta::assert_snapshot!(error_of("/srv/sessions/ada/first-one.jsonl"), @"unknown session `/srv/sessions/ada/first-one.jsonl`; did you mean `ada/first-one.jsonl`?");
+    insta::assert_snapshot!(error_of("bob/s"), @r"unknown session `bob/s`; did you mean `bob/s\u{1b}[2J.jsonl`?");
+    insta::assert_snapshot!(error_of("zzz"), @"unknown session `zzz`; `session-pipeline sessions list` lists all sessions");
     for no_session in [
         "ada/.hidden.jsonl",
         "ada/notes.txt",
@@ -281,7 +282,7 @@ fn an_unknown_key_is_answered_with_those_that_may_have_been_meant() {
     }
 }
 
-/// What happens to one of four sessions, or to the clock.
+/// A change of one of four sessions, a run, or a change of the clock.
 #[derive(Clone, Debug)]
 enum Action {
     Write(u8, String),
@@ -312,10 +313,10 @@ fn action() -> impl Strategy<Value = Action> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases()))]
 
-    /// Whatever happened: what the list calls new, due, waiting or quarantined is what the plan of
-    /// a scheduled run looks at, leaves waiting, or leaves in quarantine.
+    /// The states in the list (new, due, waiting, quarantined) are the decisions in the plan of a
+    /// scheduled run.
     #[test]
-    fn invariant_the_list_says_what_the_next_run_does(actions in vec(action(), 1..20)) {
+    fn invariant_the_list_matches_the_plan_of_the_next_run(actions in vec(action(), 1..20)) {
         let dir = prepared_dir();
         dir.write("zoe/anchor.jsonl", "always there\n");
         let pipeline = TestPipeline::open(&dir, &[panics()]);
@@ -327,7 +328,7 @@ proptest! {
                 Action::Delete(session) if dir.has_session(&key(session)) => dir.delete(&key(session)),
                 Action::Touch(_) | Action::Delete(_) => {}
                 Action::MarkDue(session) => {
-                    pipeline.pipeline().store().mark_due(PANICS, Some(&key(session)), asked()).unwrap();
+                    pipeline.pipeline().store().mark_due(PANICS, Some(&key(session)), reprocess_action()).unwrap();
                 }
                 Action::Run { is_scheduled: true } => drop(pipeline.run_scheduled(PANICS)),
                 Action::Run { is_scheduled: false } => drop(pipeline.run(PANICS)),
@@ -337,20 +338,21 @@ proptest! {
         let root = pipeline.pipeline().sessions_root().unwrap().unwrap();
         let processor = pipeline.pipeline().processor(PANICS).unwrap();
         let (plan, _) = pipeline.pipeline().plan(&root, &processor, false).unwrap();
-        // A touched file that failed may only have been touched: it is hashed, and then left alone.
-        let is_tried = |check: ContentCheck| !matches!(check, ContentCheck::FailureHash { .. });
-        let mut tried: Vec<String> = plan.candidates.iter().filter(|candidate| is_tried(candidate.check))
+        // Of a failed file, possibly only the times changed. It is hashed first, and here not
+        // retried.
+        let is_attempted = |check: ContentCheck| !matches!(check, ContentCheck::FailureHash { .. });
+        let mut attempted: Vec<String> = plan.candidates.iter().filter(|candidate| is_attempted(candidate.check))
             .map(|candidate| candidate.key.clone()).collect();
-        tried.sort_unstable();
-        let held_back = plan.candidates.len() - tried.len();
+        attempted.sort_unstable();
+        let delayed = plan.candidates.len() - attempted.len();
         let lines = check(&pipeline);
         let of = |states: &[&str]| -> Vec<String> {
             let words = lines.iter().map(|line| line.split(' ').collect::<Vec<_>>());
             words.filter(|words| states.contains(&words[2])).map(|words| words[0].to_owned()).collect()
         };
-        prop_assert_eq!(of(&["new", "due"]), tried);
-        let left = of(&["waiting", "quarantined"]).len();
-        prop_assert_eq!(left as u64, plan.waiting + plan.quarantined + held_back as u64);
+        prop_assert_eq!(of(&["new", "due"]), attempted);
+        let not_attempted = of(&["waiting", "quarantined"]).len();
+        prop_assert_eq!(not_attempted as u64, plan.waiting + plan.quarantined + delayed as u64);
         for key in of(&["missing"]) {
             prop_assert!(!dir.has_session(&key));
         }

@@ -1,4 +1,5 @@
-//! One language's project, from `new` to its processor's rows.
+//! Tests the project template of one language: creates, builds and tests a project, and runs its
+//! processor.
 
 use std::env;
 use std::fs;
@@ -10,13 +11,13 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{ProjectsFolder, registry_is_reached};
+use super::{ProjectsFolder, registry_is_reachable};
 use crate::prerequisites::can_start;
 use crate::run;
 use crate::stages::StageResult;
-use crate::workspace::{Workspace, forget_this_crate, output, status};
+use crate::workspace::{Workspace, output, remove_crate_variables, status};
 
-/// What there is a template for.
+/// A language that has a project template.
 #[derive(Clone, Copy, PartialEq, Debug, clap::ValueEnum)]
 pub enum Language {
     Rust,
@@ -25,8 +26,8 @@ pub enum Language {
 }
 
 impl Language {
-    /// As `new --lang` takes it.
-    fn word(self) -> &'static str {
+    /// The value of `new --lang`.
+    fn name(self) -> &'static str {
         match self {
             Self::Rust => "rust",
             Self::Python => "python",
@@ -42,7 +43,7 @@ impl Language {
         }
     }
 
-    /// The programs that its commands start with.
+    /// The programs that the commands of a project need.
     fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Rust => &[],
@@ -51,7 +52,7 @@ impl Language {
         }
     }
 
-    /// Whether its toolchain pulls in WASI whatever a processor does.
+    /// Whether the toolchain imports WASI even if a processor does not use it.
     fn imports_wasi(self) -> bool {
         self == Self::Rust
     }
@@ -66,7 +67,7 @@ pub struct Project<'a> {
 
 impl<'a> Project<'a> {
     pub fn new(workspace: &'a Workspace, folder: &'a ProjectsFolder, language: Language) -> Self {
-        let name = format!("words-{}", language.word());
+        let name = format!("words-{}", language.name());
         Self {
             workspace,
             folder,
@@ -78,50 +79,54 @@ impl<'a> Project<'a> {
     pub fn check(&self) -> Result<StageResult> {
         for program in self.language.programs() {
             if !can_start(program) {
-                eprintln!("skipped: `{program}` is not here");
+                eprintln!("skipped: `{program}` is not installed");
                 return Ok(StageResult::skipped());
             }
         }
-        let (project, steps) = self.make()?;
-        if !self.bring_packages(&project, &steps)? {
-            eprintln!("skipped: its packages could not be installed; is there a network?");
+        let (project, steps) = self.create()?;
+        if !self.install_packages(&project, &steps)? {
+            eprintln!("skipped: the packages could not be installed; check the network");
             return Ok(StageResult::skipped());
         }
-        let is_built = step(&project, word(&steps, "build")?)?;
-        if !is_built && self.language == Language::Python && !venv_is_whole(&project) {
-            eprintln!("skipped: its packages could not be installed; is there a network?");
+        let is_built = step(&project, command_named(&steps, "build")?)?;
+        if !is_built && self.language == Language::Python && !is_venv_complete(&project) {
+            eprintln!("skipped: the packages could not be installed; check the network");
             return Ok(StageResult::skipped());
         }
-        if !is_built && self.language == Language::Rust && !registry_is_reached(self.workspace)? {
-            eprintln!("skipped: its packages could not be had; is there a network?");
+        if !is_built && self.language == Language::Rust && !registry_is_reachable(self.workspace)? {
+            eprintln!("skipped: the packages could not be installed; check the network");
             return Ok(StageResult::skipped());
         }
         ensure!(is_built, "the project could not be built");
-        ensure!(step(&project, word(&steps, "test")?)?, "its tests failed");
-        let component = project.join(word(&steps, "component")?);
+        ensure!(
+            step(&project, command_named(&steps, "test")?)?,
+            "the tests of the project failed"
+        );
+        let component = project.join(command_named(&steps, "component")?);
         self.inspect(&component)?;
         self.verify(&component)?;
         self.run(&component)?;
         Ok(StageResult::of(true))
     }
 
-    /// Makes the project; gives its folder, and what the program says of it.
-    fn make(&self) -> Result<(PathBuf, Value)> {
-        let project = self.folder.projects.join(self.language.word());
+    /// Creates the project. Returns its folder and the JSON output of `new`, which lists the
+    /// commands of the project.
+    fn create(&self) -> Result<(PathBuf, Value)> {
+        let project = self.folder.projects.join(self.language.name());
         let mut command = self.workspace.program_on(&self.folder.data_dir);
         command
-            .args(["new", &self.name, "--lang", self.language.word(), "--json"])
+            .args(["new", &self.name, "--lang", self.language.name(), "--json"])
             .arg("--path")
             .arg(&project);
         Ok((project, serde_json::from_str(&output(command)?)?))
     }
 
-    /// Puts what earlier runs have downloaded or compiled into its place, or gets it; gives
-    /// whether it is there.
-    fn bring_packages(&self, project: &Path, steps: &Value) -> Result<bool> {
+    /// Links the packages and build output of earlier runs into the project, or installs the
+    /// packages. Returns whether the packages are available.
+    fn install_packages(&self, project: &Path, steps: &Value) -> Result<bool> {
         match self.language {
             Language::Rust => symlink(&self.folder.cargo_target, project.join("target"))?,
-            // Its build command fills the environment.
+            // The build command of the project installs the packages.
             Language::Python => symlink(
                 cached(self.language, &project.join("requirements.txt"))?,
                 project.join(".venv"),
@@ -129,10 +134,10 @@ impl<'a> Project<'a> {
             Language::Js => {
                 let manifest = project.join("package.json");
                 let packages = cached(self.language, &manifest)?;
-                // npm writes it last.
+                // npm writes this file last.
                 if !packages.join("node_modules/.package-lock.json").is_file() {
                     fs::copy(&manifest, packages.join("package.json"))?;
-                    if !step(&packages, word(steps, "prepare")?)? {
+                    if !step(&packages, command_named(steps, "prepare")?)? {
                         return Ok(false);
                     }
                 }
@@ -142,7 +147,7 @@ impl<'a> Project<'a> {
         Ok(true)
     }
 
-    /// What it imports is what the contract has; WASI stands there only where it can't be helped.
+    /// Checks that the component imports only the contract, and WASI if its toolchain always does.
     fn inspect(&self, component: &Path) -> Result<()> {
         let mut command = self.workspace.program_on(&self.folder.data_dir);
         command
@@ -150,19 +155,22 @@ impl<'a> Project<'a> {
             .arg(component);
         let inspection: Value = serde_json::from_str(&output(command)?)?;
         let described = &inspection["manifest"]["name"];
-        ensure!(*described == *self.name, "it calls itself {described}");
+        ensure!(
+            *described == *self.name,
+            "the name in the manifest is {described}"
+        );
         let imports = inspection["imports"]
             .as_array()
-            .context("no imports are told")?;
+            .context("the inspection lists no imports")?;
         for import in imports {
             let is_expected = import["kind"] == "contract"
                 || (import["kind"] == "inert" && self.language.imports_wasi());
-            ensure!(is_expected, "it imports {import}");
+            ensure!(is_expected, "unexpected import: {import}");
         }
         Ok(())
     }
 
-    /// It keeps the laws of the contract, over few sessions: interpreters take their time.
+    /// Verifies the laws of the contract with few sessions, because interpreters are slow.
     fn verify(&self, component: &Path) -> Result<()> {
         let mut command = self.workspace.program_on(&self.folder.data_dir);
         command
@@ -170,12 +178,12 @@ impl<'a> Project<'a> {
             .arg(component);
         ensure!(
             status(command)?.success(),
-            "it breaks a law of the contract"
+            "the processor breaks a law of the contract"
         );
         Ok(())
     }
 
-    /// Runs it over the example sessions, beside those in other languages.
+    /// Deploys the processor next to those of other languages, and processes the example sessions.
     fn run(&self, component: &Path) -> Result<()> {
         let name = format!("{}.wasm", self.name);
         fs::copy(
@@ -192,39 +200,39 @@ impl<'a> Project<'a> {
     }
 }
 
-/// Runs one command of a project in its folder; gives whether it went well.
+/// Runs a command of a project in `folder`. Returns whether it succeeded.
 fn step(folder: &Path, command: &str) -> Result<bool> {
     eprintln!("$ {command}");
     let mut words = command.split(' ');
     let mut command = Command::new(words.next().context("an empty command")?);
     command.args(words).current_dir(folder);
-    forget_this_crate(&mut command);
-    // Where this workspace compiles to is not where a project does.
+    remove_crate_variables(&mut command);
+    // The project must not use the target directory of this workspace.
     command.env_remove("CARGO_TARGET_DIR");
     Ok(status(command)?.success())
 }
 
-fn word<'a>(steps: &'a Value, name: &str) -> Result<&'a str> {
+fn command_named<'a>(steps: &'a Value, name: &str) -> Result<&'a str> {
     steps[name]
         .as_str()
-        .with_context(|| format!("`new` does not say `{name}`: {steps}"))
+        .with_context(|| format!("the output of `new` has no `{name}`: {steps}"))
 }
 
-/// The template's build script writes it when all is installed.
-fn venv_is_whole(project: &Path) -> bool {
+/// The build script of the template writes the file after it has installed all packages.
+fn is_venv_complete(project: &Path) -> bool {
     project.join(".venv/requirements.txt").is_file()
 }
 
-/// A folder outside the clone, for the packages that this file asks for.
-fn cached(language: Language, asking: &Path) -> Result<PathBuf> {
+/// Returns a cache folder outside the clone for the packages in `requirements`.
+fn cached(language: Language, requirements: &Path) -> Result<PathBuf> {
     let cache = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(env::home_dir()?.join(".cache")))
-        .context("there is no cache dir: neither XDG_CACHE_HOME nor a home is known")?;
+        .context("no cache folder: neither XDG_CACHE_HOME nor a home folder is set")?;
     let mut hasher = DefaultHasher::new();
-    fs::read(asking)?.hash(&mut hasher);
-    let name = format!("{}-{:016x}", language.word(), hasher.finish());
+    fs::read(requirements)?.hash(&mut hasher);
+    let name = format!("{}-{:016x}", language.name(), hasher.finish());
     let folder = cache.join("session-pipeline/templates").join(name);
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
     Ok(folder)
 }

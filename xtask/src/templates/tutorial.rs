@@ -1,4 +1,5 @@
-//! `docs/write-a-processor.md`, done as it says: its commands and files, in their order, as one script.
+//! Tests the tutorial `docs/write-a-processor.md`: runs its commands and writes its files, in
+//! order, as one script.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,12 +7,12 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{ProjectsFolder, registry_is_reached, table_rows};
+use super::{ProjectsFolder, registry_is_reachable, table_rows};
 use crate::stages::StageResult;
-use crate::workspace::{Workspace, forget_this_crate, status};
+use crate::workspace::{Workspace, remove_crate_variables, status};
 
 const TUTORIAL: &str = "docs/write-a-processor.md";
-/// The processor that it makes, and its table.
+/// The processor that the tutorial creates.
 const PROCESSOR: &str = "tool-calls";
 const TABLE: &str = "calls";
 
@@ -24,10 +25,12 @@ pub fn check(workspace: &Workspace, folder: &ProjectsFolder) -> Result<StageResu
         .context("the target dir is not UTF-8")?;
     let script = script(&text, target)?;
     let place = folder.projects.join("tutorial");
-    fs::create_dir_all(&place).with_context(|| format!("cannot make `{}`", place.display()))?;
+    fs::create_dir_all(&place).with_context(|| format!("cannot create `{}`", place.display()))?;
 
     let program = workspace.program();
-    let programs = program.parent().context("the program lies in no folder")?;
+    let programs = program
+        .parent()
+        .context("the path of the program has no parent folder")?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::iter::once(programs.to_owned()).chain(std::env::split_paths(&path));
     let mut command = Command::new("sh");
@@ -35,16 +38,16 @@ pub fn check(workspace: &Workspace, folder: &ProjectsFolder) -> Result<StageResu
         .args(["-euxc", &script])
         .current_dir(&place)
         .env("PATH", std::env::join_paths(path)?)
-        // A snapshot that differs is a finding here, and not one to be taken over.
+        // A snapshot that differs must fail the test, not be updated.
         .env("INSTA_UPDATE", "no")
         .env_remove("CARGO_TARGET_DIR");
-    forget_this_crate(&mut command);
+    remove_crate_variables(&mut command);
     if !status(command)?.success() {
         ensure!(
-            !registry_is_reached(workspace)?,
-            "`{TUTORIAL}` does not do what it says"
+            !registry_is_reachable(workspace)?,
+            "the commands in `{TUTORIAL}` failed"
         );
-        eprintln!("skipped: its packages could not be had; is there a network?");
+        eprintln!("skipped: the packages could not be installed; check the network");
         return Ok(StageResult::skipped());
     }
 
@@ -56,13 +59,13 @@ pub fn check(workspace: &Workspace, folder: &ProjectsFolder) -> Result<StageResu
     )?;
     ensure!(
         rows.lines().count() == 2,
-        "the tutorial's processor wrote other rows: {rows}"
+        "the processor of the tutorial wrote unexpected rows: {rows}"
     );
     Ok(StageResult::of(true))
 }
 
-/// The blocks of a page that are commands (`sh`) or files (`file=`), as one script. What a project
-/// compiles goes to where earlier runs have compiled the same.
+/// Converts the commands (`sh` blocks) and files (blocks with `file=`) of a page to one script.
+/// Each project uses the target directory of earlier runs.
 fn script(page: &str, target: &str) -> Result<String> {
     let mut script = String::new();
     let mut lines = page.lines();
@@ -82,7 +85,7 @@ fn script(page: &str, target: &str) -> Result<String> {
         } else if let Some((_, file)) = info.split_once(" file=") {
             ensure!(
                 !block.contains("END_OF_FILE"),
-                "`{file}` holds the end mark"
+                "`{file}` contains the end marker of the here-document"
             );
             writeln!(script, "cat > {file} <<'END_OF_FILE'\n{block}\nEND_OF_FILE")?;
         }
@@ -96,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_and_files_become_a_script_and_the_rest_does_not() {
+    fn a_script_consists_of_the_commands_and_files_of_a_page() {
         let page = "Text.\n\n```sh\nsession-pipeline new a-b\ncd a-b\n```\n\n```rust file=src/lib.rs\n//! $x\n```\n\n```toml\nx = 1\n```\n\n```sh\ncat <<'E'\nx\nE\n```\n";
         let expected = "session-pipeline new a-b\nln -s '/t' a-b/target\ncd a-b\ncat > src/lib.rs <<'END_OF_FILE'\n//! $x\nEND_OF_FILE\ncat <<'E'\nx\nE\n";
         assert_eq!(script(page, "/t").unwrap(), expected);

@@ -1,4 +1,5 @@
-//! `docs/contract.md` shows the contract as it is: every file of it, whole, as a block of its own.
+//! Checks that `docs/contract.md` contains the complete text of every file of the contract, each in
+//! its own code block.
 
 use super::TextFiles;
 use crate::check::Finding;
@@ -6,7 +7,7 @@ use crate::check::Finding;
 const PAGE: &str = "docs/contract.md";
 const CONTRACT: &str = "runtime/wit/";
 
-/// The files that the page does not show as they are.
+/// Returns a finding for each file whose text is not on the page.
 pub(super) fn findings(texts: &TextFiles) -> Vec<Finding> {
     let page = texts.get(PAGE).map(String::as_str).unwrap_or_default();
     let files = texts.iter().filter(|(path, _)| path.starts_with(CONTRACT));
@@ -14,8 +15,8 @@ pub(super) fn findings(texts: &TextFiles) -> Vec<Finding> {
     differing
         .map(|(path, _)| Finding {
             place: PAGE.to_owned(),
-            reason: format!("it does not show `{path}` as it is"),
-            remedy: "put the file's whole text into a block that begins with ```wit".to_owned(),
+            reason: format!("the page does not contain the current text of `{path}`"),
+            help: "copy the whole file to a block that starts with ```wit".to_owned(),
         })
         .collect()
 }
@@ -25,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_that_shows_the_contract_as_it_was_is_found() {
+    fn a_page_with_an_outdated_contract_is_found() {
         let reasons = |page: &str| -> Vec<String> {
             let texts = [
                 (PAGE, page),
@@ -37,7 +38,7 @@ mod tests {
             findings.into_iter().map(|finding| finding.reason).collect()
         };
         assert!(reasons("# C\n\n```wit\ninterface log {}\n```\n").is_empty());
-        let expected = ["it does not show `runtime/wit/log.wit` as it is"];
+        let expected = ["the page does not contain the current text of `runtime/wit/log.wit`"];
         assert_eq!(reasons("# C\n\n```wit\ninterface logs {}\n```\n"), expected);
         assert_eq!(reasons(""), expected);
     }

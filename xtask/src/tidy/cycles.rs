@@ -1,8 +1,11 @@
-//! Inside a crate, the top-level modules import each other in one direction.
+//! Finds import cycles between the top-level modules of a crate.
 //!
-//! Cargo forbids cycles between crates. Inside a crate, nothing does, and modules that import each other in a
-//! circle can only be understood and moved together. This is no compiler: it reads paths that begin with `crate::`
-//! or leave the module with `super::`, outside comments and tests, and follows what the crate root re-exports.
+//! Cargo rejects cycles between crates, but not inside a crate. Modules in a cycle can only be
+//! understood and moved together.
+//!
+//! This is a heuristic, not a compiler. It reads paths that begin with `crate::`, or that leave the
+//! module with `super::`, and resolves the re-exports of the crate root. It ignores comments and
+//! tests.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -17,7 +20,7 @@ const CRATES: [&str; 5] = [
     "tests/harness/",
 ];
 
-/// Which module imports which, with a file that does so.
+/// From a module to the modules that it imports, each with the path of a file with such an import.
 type Imports = BTreeMap<String, BTreeMap<String, String>>;
 
 pub(super) fn findings(texts: &TextFiles) -> Vec<Finding> {
@@ -43,7 +46,7 @@ fn finding(folder: &str, steps: &[(String, String)]) -> Finding {
             names.first().unwrap_or(&""),
             files.join(", ")
         ),
-        remedy: "move what both sides need into a module that imports neither".to_owned(),
+        help: "move what both sides need into a module that imports neither".to_owned(),
     }
 }
 
@@ -59,7 +62,7 @@ fn imports(folder: &str, texts: &TextFiles) -> Imports {
         .collect();
     let is_root = |module: &[&str]| matches!(module, ["lib" | "main"]);
     let modules: BTreeSet<&str> = files.iter().map(|(module, _, _)| module[0]).collect();
-    // What the root re-exports belongs to the module that it comes from.
+    // Resolve the re-exports of the crate root to their modules.
     let mut exported = BTreeMap::new();
     for (_, _, code) in files.iter().filter(|(module, _, _)| is_root(module)) {
         for statement in code.split("pub use ").skip(1) {
@@ -75,7 +78,10 @@ fn imports(folder: &str, texts: &TextFiles) -> Imports {
     for (module, path, code) in files.iter().filter(|(module, _, _)| !is_root(module)) {
         let mut prefixes = vec!["crate::".to_owned()];
         prefixes.push("super::".repeat(module.len()));
-        for name in prefixes.iter().flat_map(|prefix| first_names(code, prefix)) {
+        for name in prefixes
+            .iter()
+            .flat_map(|prefix| imported_names(code, prefix))
+        {
             let target = exported.get(name).map_or(name, String::as_str);
             if target != module[0] && modules.contains(target) {
                 let of_module = imports.entry(module[0].to_owned()).or_default();
@@ -88,10 +94,10 @@ fn imports(folder: &str, texts: &TextFiles) -> Imports {
     imports
 }
 
-/// The text without comments and without what follows the first module of tests.
+/// The text without comments, up to the first test module.
 fn code(text: &str) -> String {
     let lines = text.lines().map(|line| match line.find("//") {
-        // Not the slashes of an address.
+        // Ignore the slashes of a URL.
         Some(at) if !line[..at].ends_with(':') => &line[..at],
         _ => line,
     });
@@ -106,8 +112,8 @@ fn code(text: &str) -> String {
     }
 }
 
-/// The first names behind each occurrence of a prefix: one, or those of a group in braces.
-fn first_names<'a>(code: &'a str, prefix: &str) -> Vec<&'a str> {
+/// The first name after each occurrence of `prefix`, or the first names of a group in braces.
+fn imported_names<'a>(code: &'a str, prefix: &str) -> Vec<&'a str> {
     let mut names = Vec::new();
     for (at, _) in code.match_indices(prefix) {
         let is_inside_path = code[..at].ends_with(|c| is_name(c) || c == ':');
@@ -149,7 +155,8 @@ fn is_name(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// A shortest cycle through each module that is in one, unless its modules were in an earlier one.
+/// For each module in a cycle, a shortest cycle through it. Modules of an earlier cycle are
+/// skipped.
 fn cycles(imports: &Imports) -> Vec<Vec<(String, String)>> {
     let mut cycles: Vec<Vec<(String, String)>> = Vec::new();
     for start in imports.keys() {
@@ -190,7 +197,7 @@ fn cycle_through(imports: &Imports, start: &str) -> Option<Vec<(String, String)>
 mod tests {
     use super::*;
 
-    /// The reasons among these files of a crate.
+    /// The reasons of the findings in these files of a crate.
     fn check(files: &[(&str, &str)]) -> Vec<String> {
         let texts = files.iter().map(|&(path, text)| {
             let path = format!("runtime/host/src/{path}");
@@ -201,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn one_direction_is_fine() {
+    fn imports_in_one_direction_are_allowed() {
         let files = [
             ("lib.rs", "pub mod a;\npub mod b;\n"),
             ("a.rs", "use crate::b::B;\n"),
@@ -212,14 +219,14 @@ mod tests {
     }
 
     #[test]
-    fn a_cycle_is_found_with_its_files_wherever_the_imports_are() {
+    fn a_cycle_is_found_with_its_files() {
         let files = [
             ("a.rs", "use crate::{\n    c, b::{self, B},\n};\n"),
             ("b/inner.rs", "fn f() { super::super::c::g(); }\n"),
             ("c.rs", "fn g() { crate::a::h(); }\n"),
         ];
         let found = check(&files);
-        // a and c are the shortest cycle; the longer one through b is not reported while it stands.
+        // One cycle per module: a and c are in the short one, and b is only in the longer one.
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(
             found[0].contains("a → c → a (in runtime/host/src/a.rs, runtime/host/src/c.rs)"),
@@ -229,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_root_exports_belongs_to_its_module() {
+    fn a_reexport_of_the_root_belongs_to_its_module() {
         let files = [
             ("lib.rs", "pub use b::{B, C};\n"),
             ("a.rs", "use crate::B;\n"),
@@ -239,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_tests_import_nothing() {
+    fn imports_in_comments_and_tests_are_ignored() {
         let files = [
             (
                 "a.rs",

@@ -1,5 +1,5 @@
-//! What `tests/PARITY.md`, `tests/FAULTS.md` and the invariants of `ARCHITECTURE.md` claim: every rule
-//! and every case has a test or a reason why not, and every test exists.
+//! Checks the tables in `tests/PARITY.md`, `tests/FAULTS.md` and `ARCHITECTURE.md`: each rule and
+//! each case must name a test or a reason why it has none, and each named test must exist.
 
 use super::TextFiles;
 use crate::check::Finding;
@@ -8,55 +8,57 @@ const PARITY: &str = "tests/PARITY.md";
 const FAULTS: &str = "tests/FAULTS.md";
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
 
-/// What is wrong with the tables, by the lines of their documents.
 pub(super) fn findings(texts: &TextFiles) -> Vec<Finding> {
     let mut findings = Vec::new();
     for document in [PARITY, FAULTS, ARCHITECTURE] {
         let text = texts.get(document).map(String::as_str).unwrap_or_default();
         for (number, line) in (1..).zip(text.lines()) {
-            if let Some(holders) = holders(line) {
-                findings.extend(judge(texts, document, number, holders));
+            if let Some(tests_cell) = tests_cell(line) {
+                findings.extend(check_row(texts, document, number, tests_cell));
             }
         }
     }
     findings
 }
 
-/// The second cell of a row of a table, which names what holds the rule; none for heads.
-fn holders(line: &str) -> Option<&str> {
+/// The second cell of a table row, which names the tests. `None` for header rows.
+fn tests_cell(line: &str) -> Option<&str> {
     let mut cells = line.strip_prefix('|')?.strip_suffix('|')?.split('|');
-    let (_, holders) = (cells.next()?, cells.next()?.trim());
-    let is_rule_of_dashes = !holders.is_empty() && holders.chars().all(|c| "-: ".contains(c));
-    let is_head = holders == "Tests" || is_rule_of_dashes;
-    (!is_head).then_some(holders)
+    let (_, tests_cell) = (cells.next()?, cells.next()?.trim());
+    let is_separator = !tests_cell.is_empty() && tests_cell.chars().all(|c| "-: ".contains(c));
+    let is_header = tests_cell == "Tests" || is_separator;
+    (!is_header).then_some(tests_cell)
 }
 
-fn judge(texts: &TextFiles, document: &str, number: usize, holders: &str) -> Vec<Finding> {
-    let finding = |reason: String, remedy: &str| Finding {
+fn check_row(texts: &TextFiles, document: &str, number: usize, tests_cell: &str) -> Vec<Finding> {
+    let finding = |reason: String, help: &str| Finding {
         place: format!("{document}:{number}"),
         reason,
-        remedy: remedy.to_owned(),
+        help: help.to_owned(),
     };
-    let tests: Vec<&str> = holders.split('`').skip(1).step_by(2).collect();
+    let tests: Vec<&str> = tests_cell.split('`').skip(1).step_by(2).collect();
     let reasons: &[&str] = match document {
         FAULTS => &["No test: ", "Open"],
         PARITY => &["Different: ", "Out of scope: "],
         // Every invariant has a test.
         _ => &[],
     };
-    let is_decided = reasons.iter().any(|reason| holders.starts_with(reason));
-    if tests.is_empty() && !is_decided {
+    let has_reason = reasons.iter().any(|reason| tests_cell.starts_with(reason));
+    if tests.is_empty() && !has_reason {
         let reason = "the rule names neither a test nor a reason".to_owned();
-        return vec![finding(reason, "name its test, or say why there is none")];
+        return vec![finding(
+            reason,
+            "name a test, or give the reason why there is none",
+        )];
     }
-    let absent = tests.into_iter().filter(|test| !is_there(texts, test));
+    let missing = tests.into_iter().filter(|test| !test_exists(texts, test));
     let reason = |test| format!("there is no test `{test}` in tests/suite");
-    absent
-        .map(|test| finding(reason(test), "give its name as `module::function`"))
+    missing
+        .map(|test| finding(reason(test), "write the name as `module::function`"))
         .collect()
 }
 
-fn is_there(texts: &TextFiles, test: &str) -> bool {
+fn test_exists(texts: &TextFiles, test: &str) -> bool {
     let Some((module, function)) = test.rsplit_once("::") else {
         return false;
     };
@@ -64,7 +66,7 @@ fn is_there(texts: &TextFiles, test: &str) -> bool {
     let Some(text) = texts.get(&path) else {
         return false;
     };
-    // Between the attribute and the name stands `fn`, in properties now and then on its own line.
+    // In property tests, `fn` and the name can be on separate lines.
     text.split("#[test]").skip(1).any(|rest| {
         let name = rest.trim_start().strip_prefix("fn").unwrap_or_default();
         let rest = name.trim_start().strip_prefix(function);
@@ -76,7 +78,7 @@ fn is_there(texts: &TextFiles, test: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// The lines of a document that are found, beside a suite of one test.
+    /// The places of the findings in a document. The suite has two tests.
     fn check(path: &str, document: &str) -> Vec<String> {
         let suite = "//! x\n#[test]\nfn it_runs() {}\nproptest! {\n    #[test]\n    fn\n    invariant_it_runs(\n";
         let texts = [(path, document), ("tests/suite/run/twice.rs", suite)];
@@ -100,12 +102,12 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_with_neither_and_a_test_that_is_not_there_are_found() {
+    fn a_rule_without_test_and_reason_and_a_missing_test_are_found() {
         assert_eq!(check(PARITY, "| one | later |\n"), ["tests/PARITY.md:1"]);
         assert_eq!(check(PARITY, "| one | |\n"), ["tests/PARITY.md:1"]);
-        for absent in ["run::it_runs", "run::twice::it_run", "it_runs"] {
-            let document = format!("\n| one | `{absent}` |\n");
-            assert_eq!(check(PARITY, &document), ["tests/PARITY.md:2"], "{absent}");
+        for missing in ["run::it_runs", "run::twice::it_run", "it_runs"] {
+            let document = format!("\n| one | `{missing}` |\n");
+            assert_eq!(check(PARITY, &document), ["tests/PARITY.md:2"], "{missing}");
         }
     }
 
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_case_without_a_test_says_why() {
+    fn a_case_without_a_test_needs_a_reason() {
         let document = "| 1: one | `run::twice::it_runs` |\n| 2: two | No test: it can not happen. |\n\
             | 3: three | Open: wants a disk that fails. |\n| 4: four | later |\n";
         assert_eq!(check(FAULTS, document), ["tests/FAULTS.md:4"]);

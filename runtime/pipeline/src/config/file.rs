@@ -23,6 +23,7 @@ use crate::config::keys::{
 };
 use crate::config::{Config, Variables, variables};
 use crate::schedule::{self, Schedule, TickTooLong};
+use crate::shipped::ShippedProcessor;
 
 /// The default data directory.
 const DEFAULT_DATA_DIR: &str = "./data";
@@ -46,6 +47,8 @@ pub struct ConfigOverrides {
     pub config_file: Option<PathBuf>,
     /// Environment variables that have no flag.
     pub variables: Variables,
+    /// The shipped processors, which have variables of their own.
+    pub shipped: Vec<ShippedProcessor>,
 }
 
 /// A position in a config file.
@@ -182,7 +185,7 @@ impl Config {
         if let Some(reason) = config.llm.contradiction() {
             return Err(ConfigError::Contradiction { file: path, reason });
         }
-        variables::apply(&given.variables, &mut config)?;
+        variables::apply(&given.variables, &given.shipped, &mut config)?;
         for (name, own) in &config.processors {
             let scheduled = own.schedule.as_ref().and_then(Schedule::interval);
             let interval = own.interval.or(scheduled);

@@ -8,7 +8,7 @@ use session_pipeline_host::clock::UtcMicros;
 
 use crate::health::{CheckFigures, CheckResult, CheckStatus};
 use crate::schedule::job_name;
-use crate::shipped::VERIFICATION;
+use crate::shipped::ShippedProcessor;
 
 /// How long a processor can lag before health reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +36,8 @@ impl LagGrace {
 pub struct ProcessorBacklog {
     /// The processor.
     pub processor: String,
-    /// Whether a component with this name is installed.
-    pub is_installed: bool,
+    /// What the pipeline knows about it if it ships with the program. Otherwise the default.
+    pub shipped: ShippedProcessor,
     /// Whether it ever ran in this data directory.
     pub has_run: bool,
     /// How long it can lag.
@@ -120,9 +120,9 @@ fn age(at: UtcMicros, now: UtcMicros) -> Duration {
 impl ProcessorBacklog {
     /// The name of the check.
     pub fn entry_name(&self) -> String {
-        match self.processor.as_str() {
-            VERIFICATION => "session_pipeline".to_owned(),
-            processor => format!("session_pipeline:{processor}"),
+        match self.shipped.health_check {
+            Some(check) => check.to_owned(),
+            None => format!("session_pipeline:{}", self.processor),
         }
     }
 
@@ -164,9 +164,8 @@ impl ProcessorBacklog {
         if lag > self.grace.lag && waits > self.grace.lag {
             figures.stage = Some("extraction");
             figures.lag_seconds = last_processed_at.map(|_| lag.as_secs());
-            // A processor that no one ever ran is not an alarm. The exception is `verification`,
-            // which the check was built for.
-            let is_missed = self.processor == VERIFICATION || self.has_run;
+            // A processor that no one ever ran is not an alarm.
+            let is_missed = self.shipped.is_always_expected || self.has_run;
             let status = if is_missed || last_processed_at.is_some() {
                 CheckStatus::Warning
             } else {
@@ -238,10 +237,9 @@ impl ProcessorBacklog {
         lag: Duration,
     ) -> String {
         let name = &self.processor;
-        let formerly = if name == VERIFICATION {
-            ", formerly `verification-detector`"
-        } else {
-            ""
+        let formerly = match self.shipped.former_job {
+            Some(job) => format!(", formerly `{job}`"),
+            None => String::new(),
         };
         let behind = match last_processed_at {
             None => "it has never processed a session".to_owned(),
@@ -259,12 +257,7 @@ impl ProcessorBacklog {
     }
 
     fn next_action(&self) -> String {
-        let name = &self.processor;
-        if self.is_installed {
-            format!("session-pipeline run {name}")
-        } else {
-            format!("install `{name}`: this version of the program does not include it")
-        }
+        format!("session-pipeline run {}", self.processor)
     }
 }
 

@@ -352,7 +352,7 @@ impl StoredSessions {
 /// Walks the sessions once for all processors, with the same walker as a run.
 fn backlogs(sources: &HealthSources<'_>) -> (Vec<ProcessorBacklog>, Result<SessionsFacts, String>) {
     let store = sources.store();
-    let names = sources.registry.known_names();
+    let names = sources.registry.names();
     // If this read fails, the reads below fail as well and report it.
     let ran = store.map(Store::latest_runs);
     let ran = ran.and_then(Result::ok).unwrap_or_default();
@@ -403,6 +403,7 @@ fn backlogs(sources: &HealthSources<'_>) -> (Vec<ProcessorBacklog>, Result<Sessi
             let manifest = sources.cadences.get(name).copied();
             let cadence = manifest.unwrap_or(DEFAULT_CADENCE);
             let cadence = sources.config.cadence_of(name, cadence);
+            let shipped = sources.registry.shipped(name).map(|(shipped, _)| shipped);
             let runs = ran.iter().find(|ran| ran.processor == *name);
             let tried_nothing = || {
                 let runs = runs?;
@@ -413,8 +414,8 @@ fn backlogs(sources: &HealthSources<'_>) -> (Vec<ProcessorBacklog>, Result<Sessi
             ProcessorBacklog {
                 running_since: runs.and_then(|runs| runs.running_since),
                 tried_nothing: tried_nothing(),
+                shipped: shipped.copied().unwrap_or_default(),
                 processor: name.clone(),
-                is_installed: sources.registry.digest(name).is_some(),
                 has_run: runs.is_some(),
                 grace: LagGrace::of(cadence, sources.config.stuck_file_grace),
                 now: sources.now,

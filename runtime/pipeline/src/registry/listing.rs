@@ -119,7 +119,6 @@ pub fn list(
                 Err(RegistryError::Unavailable { fault, .. }) => (None, Some(fault.to_string())),
                 Err(
                     error @ (RegistryError::Unknown { .. }
-                    | RegistryError::NotInstalled { .. }
                     | RegistryError::NeedsModel { .. }
                     | RegistryError::Rejected { .. }),
                 ) => (None, Some(error.to_string())),

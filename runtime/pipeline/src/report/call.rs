@@ -17,6 +17,8 @@ impl PriceTable {
             let context = i64::try_from(input).unwrap_or(i64::MAX);
             !rate.is_fast
                 && !rate.is_regional
+                && !rate.is_us
+                && !rate.is_batch
                 && rate.from <= day
                 && rate.before.is_none_or(|before| day < before)
                 && context > rate.context_above

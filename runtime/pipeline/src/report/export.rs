@@ -15,7 +15,6 @@ use session_pipeline_store::{EXPORT_PREFIX, Store, StoreError, private_folder};
 
 use crate::config::Config;
 use crate::csv::{self, CsvCell};
-use crate::report::views::with_names;
 
 /// The file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,7 +218,7 @@ fn select(columns: &str, filter: &EventFilter) -> String {
         "SELECT sha256(concat_ws('|', session_id, coalesce(event_uuid, ''), coalesce(tool_id, ''), event_type,
             coalesce(tool_name, ''), coalesce(command_name, ''))) AS id, {columns}
         FROM ({}) WHERE {} ORDER BY occurred_at NULLS LAST, session_file, line, id",
-        with_names("FROM usage.distinct_events"),
+        "FROM usage.distinct_events",
         condition(filter),
     )
 }

@@ -23,6 +23,31 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 /// The fixed-point representation of 1: rates and multipliers are in millionths.
 const ONE: i64 = 1_000_000;
 
+/// The factor for requests of a batch, unless an entry names another.
+const BATCH: i64 = ONE / 2;
+
+/// Dollars per thousand web searches, unless an entry names another price.
+const WEB_SEARCH: i64 = 10 * ONE;
+
+/// Every combination of four conditions.
+const CONDITIONS: [[bool; 4]; 16] = {
+    let mut all = [[false; 4]; 16];
+    let mut number = 0;
+    while number < 16 {
+        #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+        {
+            all[number] = [
+                number & 1 != 0,
+                number & 2 != 0,
+                number & 4 != 0,
+                number & 8 != 0,
+            ];
+        }
+        number += 1;
+    }
+    all
+};
+
 /// The effective prices: the operator's where they exist, else the shipped ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PriceTable {
@@ -83,6 +108,9 @@ pub(super) struct PriceRate {
     pub is_exact: bool,
     /// Whether it applies to ids with a region.
     pub is_regional: bool,
+    /// Whether it applies to requests whose inference ran in the United States on request.
+    pub is_us: bool,
+    pub is_batch: bool,
     pub is_fast: bool,
     /// The first day.
     pub from: Date,
@@ -93,6 +121,8 @@ pub(super) struct PriceRate {
     /// Applies up to this number of input tokens. `None`: no limit.
     pub context_upto: Option<i64>,
     pub amounts: Amounts,
+    /// Picodollars per web search.
+    pub web_search: i64,
 }
 
 impl PriceTable {
@@ -149,8 +179,18 @@ struct Entry {
     before: Option<Date>,
     amounts: Amounts,
     long: Option<(i64, Amounts)>,
+    factors: Factors,
+    /// Picodollars per web search.
+    web_search: i64,
+}
+
+/// What multiplies all rates of an entry under a condition, in millionths.
+#[derive(Clone, Copy, Debug)]
+struct Factors {
     fast: i64,
     regional: i64,
+    us: i64,
+    batch: i64,
 }
 
 impl Entry {
@@ -191,36 +231,45 @@ impl Entry {
         rest
     }
 
-    /// The rates for every combination of context, speed and region.
+    /// The rates for every combination of context, speed, region, place of inference and batch.
     fn rates(&self) -> Result<Vec<PriceRate>, String> {
         let is_exact = !is_name(&self.id);
         let threshold = self.long.map(|(above, _)| above);
         let mut contexts = vec![(-1, threshold, self.amounts)];
         contexts.extend(self.long.map(|(above, amounts)| (above, None, amounts)));
-        let speeds = [(false, ONE), (true, self.fast)];
-        let regions: &[(bool, i64)] = if is_exact {
-            &[(false, ONE)]
-        } else {
-            &[(false, ONE), (true, self.regional)]
-        };
         let mut rates = Vec::new();
-        for &(context_above, context_upto, amounts) in &contexts {
-            for (is_fast, fast) in speeds {
-                for &(is_regional, regional) in regions {
-                    rates.push(PriceRate {
-                        model: self.id.clone(),
-                        is_exact,
-                        is_regional,
-                        is_fast,
-                        from: self.from,
-                        before: self.before,
-                        context_above,
-                        context_upto,
-                        amounts: amounts.times(fast).and_then(|a| a.times(regional)).ok_or(
-                            "the rates multiplied by `fast` and `regional` have more than six decimals; use fewer",
-                        )?,
-                    });
+        for (context_above, context_upto, amounts) in contexts {
+            for [is_fast, is_regional, is_us, is_batch] in CONDITIONS {
+                if is_exact && is_regional {
+                    continue;
                 }
+                let factors = [
+                    (is_fast, self.factors.fast),
+                    (is_regional, self.factors.regional),
+                    // A region in the id already fixes the place.
+                    (is_us && !is_regional, self.factors.us),
+                ];
+                let mut factors = factors.iter().filter(|(applies, _)| *applies);
+                let amounts =
+                    factors.try_fold(amounts, |amounts, (_, factor)| amounts.times(*factor));
+                let batch = if is_batch { self.factors.batch } else { ONE };
+                let amounts = amounts.map(|amounts| amounts.times_rounded(batch));
+                rates.push(PriceRate {
+                    model: self.id.clone(),
+                    is_exact,
+                    is_regional,
+                    is_us,
+                    is_batch,
+                    is_fast,
+                    from: self.from,
+                    before: self.before,
+                    context_above,
+                    context_upto,
+                    amounts: amounts.ok_or(
+                        "the rates multiplied by `fast`, `regional` and `us_inference` have more than six decimals; use fewer",
+                    )?,
+                    web_search: self.web_search,
+                });
             }
         }
         Ok(rates)
@@ -228,6 +277,23 @@ impl Entry {
 }
 
 impl Amounts {
+    /// Multiplies all rates and rounds up to whole picodollars. For the factor of batches, which
+    /// applies to every entry: half of an odd rate must not make an operator's file invalid.
+    fn times_rounded(self, millionths: i64) -> Self {
+        let times = |amount: i64| {
+            let product = i128::from(amount) * i128::from(millionths);
+            let rounded = (product + i128::from(ONE) - 1) / i128::from(ONE);
+            i64::try_from(rounded).unwrap_or(i64::MAX)
+        };
+        Self {
+            input: times(self.input),
+            output: times(self.output),
+            cache_read: times(self.cache_read),
+            cache_write_5m: times(self.cache_write_5m),
+            cache_write_1h: times(self.cache_write_1h),
+        }
+    }
+
     /// Multiplies all rates. `None` if a product is not a whole number of picodollars.
     fn times(self, millionths: i64) -> Option<Self> {
         let times = |amount: i64| {
@@ -293,6 +359,8 @@ fn in_effect(shipped: &[Entry], operators: &[Entry]) -> Vec<PriceRate> {
             one.from,
             one.is_fast,
             one.is_regional,
+            one.is_us,
+            one.is_batch,
             one.context_above,
         )
             .cmp(&(
@@ -300,6 +368,8 @@ fn in_effect(shipped: &[Entry], operators: &[Entry]) -> Vec<PriceRate> {
                 two.from,
                 two.is_fast,
                 two.is_regional,
+                two.is_us,
+                two.is_batch,
                 two.context_above,
             ))
     });
@@ -406,7 +476,7 @@ struct Family {
     prices: Vec<Entry>,
 }
 
-const FIELDS: [&str; 15] = [
+const FIELDS: [&str; 18] = [
     "model",
     "aliases",
     "family",
@@ -420,6 +490,9 @@ const FIELDS: [&str; 15] = [
     "long_context",
     "fast",
     "regional",
+    "us_inference",
+    "batch",
+    "web_search",
     "source",
     "checked",
 ];
@@ -466,9 +539,15 @@ fn entries_of(price: &DeTable<'_>) -> Result<(Vec<Entry>, Option<Family>), Strin
         before,
         amounts: amounts(price)?,
         long: None,
-        // A model without a fast mode never has this multiplier in its usage.
-        fast: ONE,
-        regional: number(price, "regional")?.unwrap_or(ONE),
+        factors: Factors {
+            // A model without a fast mode never has this multiplier in its usage.
+            fast: ONE,
+            regional: number(price, "regional")?.unwrap_or(ONE),
+            us: number(price, "us_inference")?.unwrap_or(ONE),
+            batch: number(price, "batch")?.unwrap_or(BATCH),
+        },
+        // From dollars per thousand searches.
+        web_search: number(price, "web_search")?.unwrap_or(WEB_SEARCH) * 1000,
     };
     // A new period starts where the long context or the fast mode ends.
     let ends = [long.and_then(|(_, end)| end), fast.and_then(|(_, end)| end)];
@@ -482,9 +561,12 @@ fn entries_of(price: &DeTable<'_>) -> Result<(Vec<Entry>, Option<Family>), Strin
             let holds = |end: Option<Date>| end.is_none_or(|end| period.from < end);
             Entry {
                 long: long.filter(|(_, end)| holds(*end)).map(|(long, _)| long),
-                fast: fast
-                    .filter(|(_, end)| holds(*end))
-                    .map_or(ONE, |(times, _)| times),
+                factors: Factors {
+                    fast: fast
+                        .filter(|(_, end)| holds(*end))
+                        .map_or(ONE, |(times, _)| times),
+                    ..period.factors
+                },
                 ..period
             }
         })

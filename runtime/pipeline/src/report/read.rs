@@ -1,17 +1,24 @@
 //! Reads reports from the rollups, each in one transaction, so that its rows add up to its totals.
 
+mod runs;
+
 use std::sync::Arc;
 
 use duckdb::types::Value;
 use duckdb::{Connection, Row as SqlRow, params_from_iter};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use session_pipeline_host::clock::{Clock, UtcMicros};
+use session_pipeline_host::day::Day;
 use session_pipeline_store::money::Usd;
 use session_pipeline_store::{Store, StoreError};
 
-use crate::report::rollups::{CALL_COUNTS, fingerprint, is_current, update, update_alone};
+use crate::report::rollups::{bucket_middle, fingerprint, is_current, update, update_alone};
 use crate::report::views::{register, sums};
+use crate::report::zone::local_time;
 use crate::report::{
-    DayRange, PriceTable, ReportGrouping, ReportRow, ToolCalls, UsageReport, UsageTotals,
+    DayRange, PriceTable, ReportFilter, ReportGrouping, ReportRow, ToolCalls, ToolGrouping,
+    UsageReport, UsageTotals,
 };
 
 /// Maximum number of updates per report before commits are blocked during the next one.
@@ -25,34 +32,27 @@ pub fn usage(
     store: &Store,
     prices: &PriceTable,
     by: ReportGrouping,
-    days: DayRange,
+    filter: impl Into<ReportFilter>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Option<UsageReport>, StoreError> {
-    let (key, text) = match by {
-        ReportGrouping::Day => ("day", "CAST(key AS VARCHAR)"),
-        ReportGrouping::Month => (
-            "CAST(date_trunc('month', day) AS DATE)",
-            "strftime(key, '%Y-%m')",
-        ),
-        ReportGrouping::Session => ("session_id", "key"),
-        ReportGrouping::User => ("coalesce(directories.email, directory)", "key"),
-        ReportGrouping::Model => ("model", "key"),
-        ReportGrouping::Project => ("project", "key"),
-    };
+    let filter = filter.into();
     let Some(snapshot) = ReadSnapshot::open(store, prices, clock)? else {
         return Ok(None);
     };
-    let (filter, parameters) = filter(days);
-    let sql = totals_sql(text, key, &filter);
+    let connection = &snapshot.connection;
+    let key = Key::of(by, &snapshot.local_time("quarter", &filter.zone)?);
+    let conditions = Conditions::of(&filter);
     let mut report = UsageReport::empty(by.key(), snapshot.as_of);
-    let connection = snapshot.connection;
-    for (is_total, row) in read(&connection, &sql, &parameters, totals)? {
-        if is_total {
-            report.totals = row.totals;
-        } else {
-            report.rows.push(row);
+    let sql = totals_sql(&key, &conditions, filter.top);
+    let mut row_count = 0;
+    for (place, row) in read(connection, &sql, &conditions.parameters, totals)? {
+        match place {
+            RowPlace::Total(rows) => (row_count, report.totals) = (rows, row.totals),
+            RowPlace::Group => report.rows.push(row),
         }
     }
+    report.omitted_rows = row_count.saturating_sub(report.rows.len() as u64);
+    runs::add_unrecorded(connection, &mut report, by, &key, &conditions)?;
     Ok(Some(report))
 }
 
@@ -63,48 +63,248 @@ pub fn usage(
 pub fn tools(
     store: &Store,
     prices: &PriceTable,
-    days: DayRange,
+    by: ToolGrouping,
+    filter: impl Into<ReportFilter>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Option<UsageReport<ToolCalls>>, StoreError> {
+    let filter = filter.into();
     let Some(snapshot) = ReadSnapshot::open(store, prices, clock)? else {
         return Ok(None);
     };
-    let (filter, parameters) = filter(days);
-    let mut report = UsageReport::empty("tool", snapshot.as_of);
-    let connection = snapshot.connection;
-    let of_messages = totals_sql("NULL", "NULL", &filter);
-    if let Some((_, row)) = read(&connection, &of_messages, &parameters, totals)?.pop() {
+    let connection = &snapshot.connection;
+    let conditions = Conditions::of(&filter);
+    let mut report = UsageReport::empty(by.key(), snapshot.as_of);
+    let of_messages = totals_sql(&Key::of(ReportGrouping::Source, ""), &conditions, Some(0));
+    if let Some((_, row)) = read(connection, &of_messages, &conditions.parameters, totals)?.pop() {
         report.totals = row.totals;
     }
-    let of_calls = format!(
-        "SELECT CAST(0 AS BIGINT), tool_name, {}, count(DISTINCT session_id)
-         FROM usage.call_rollups WHERE {filter} GROUP BY tool_name ORDER BY tool_name",
-        CALL_COUNTS
-            .map(|count| format!("CAST(sum({count}) AS BIGINT)"))
-            .join(", ")
-    );
-    report.rows = read(&connection, &of_calls, &parameters, calls)?
-        .into_iter()
-        .map(|(_, row)| row)
-        .collect();
+    let sql = calls_sql(by, &conditions, filter.top);
+    let mut row_count = 0;
+    for (place, row) in read(connection, &sql, &conditions.parameters, calls)? {
+        match place {
+            RowPlace::Total(rows) => row_count = rows,
+            RowPlace::Group => report.rows.push(row),
+        }
+    }
+    report.omitted_rows = row_count.saturating_sub(report.rows.len() as u64);
     Ok(Some(report))
 }
 
-/// SQL for rows that [`totals`] reads: first the groups, then the total. Costs are texts with
-/// twelve decimals.
-fn totals_sql(text: &str, key: &str, filter: &str) -> String {
-    let names = if key.contains("directories.") {
-        "LEFT JOIN usage.directories USING (directory)"
-    } else {
-        ""
+/// SQL for rows that [`totals`] reads: the total and the groups. Costs are texts with twelve
+/// decimals.
+fn totals_sql(key: &Key, conditions: &Conditions, top: Option<u64>) -> String {
+    let rows = format!(
+        "SELECT {} AS key, * FROM usage.message_rollups {} WHERE {}",
+        key.column,
+        conditions.joins(key),
+        conditions.sql
+    );
+    let order = match top {
+        Some(top) => format!(
+            "is_total DESC, cost_usd DESC NULLS LAST, key NULLS LAST LIMIT {}",
+            top.saturating_add(1)
+        ),
+        None => "is_total, key NULLS LAST".to_owned(),
     };
-    let rows = format!("SELECT {key} AS key, * FROM usage.message_rollups {names} WHERE {filter}");
     format!(
-        "SELECT CAST(is_total AS BIGINT), CAST({text} AS VARCHAR), * EXCLUDE (key, is_total)
+        "SELECT CASE WHEN is_total = 1 THEN count(*) OVER () - 1 END, CAST({} AS VARCHAR), * EXCLUDE (key, is_total)
             REPLACE (CAST(CAST(cost_usd AS DECIMAL(38, 12)) AS VARCHAR) AS cost_usd)
-         FROM ({}) ORDER BY is_total, key NULLS LAST",
+         FROM ({}) ORDER BY {order}",
+        key.text,
         sums(&rows, "GROUPING SETS ((key), ())")
     )
+}
+
+/// SQL for rows that [`calls`] reads: the number of groups in a row of its own, and the groups.
+fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u64>) -> String {
+    let (column, only) = match by {
+        ToolGrouping::Tool => ("tool_name", ""),
+        ToolGrouping::McpServer => ("mcp_server", "AND mcp_server IS NOT NULL"),
+    };
+    let order = match top {
+        Some(top) => format!(
+            "is_total DESC, calls DESC, key NULLS LAST LIMIT {}",
+            top.saturating_add(1)
+        ),
+        None => "is_total, key NULLS LAST".to_owned(),
+    };
+    let key = Key {
+        column: column.to_owned(),
+        text: "key".to_owned(),
+        join: "",
+    };
+    format!(
+        "WITH chosen AS (
+            SELECT {column} AS key, * FROM usage.call_rollups {joins}
+            WHERE tool_name IS NOT NULL {only} AND {condition}
+        ),
+        buckets AS (
+            SELECT key, duration_bucket, sum(calls) OVER (PARTITION BY key ORDER BY duration_bucket) AS calls_up_to,
+                sum(calls) OVER (PARTITION BY key) AS all_calls
+            FROM (
+                SELECT key, duration_bucket, sum(calls) AS calls FROM chosen
+                WHERE duration_bucket IS NOT NULL GROUP BY ALL
+            )
+        ),
+        durations AS (
+            SELECT key, min(duration_bucket) FILTER (calls_up_to >= all_calls * 0.5) AS half,
+                min(duration_bucket) FILTER (calls_up_to >= all_calls * 0.95) AS nearly_all
+            FROM buckets GROUP BY key
+        ),
+        classes AS (
+            SELECT key, list(error_class || '=' || calls ORDER BY error_class) AS classes
+            FROM (
+                SELECT key, coalesce(error_class, 'unknown') AS error_class, sum(calls) AS calls
+                FROM chosen WHERE is_error GROUP BY ALL
+            ) GROUP BY key
+        ),
+        counted AS (
+            SELECT GROUPING(key) AS is_total, key, CAST(coalesce(sum(calls), 0) AS BIGINT) AS calls,
+                CAST(coalesce(sum(calls) FILTER (is_error), 0) AS BIGINT) AS errors,
+                {classes}, count(DISTINCT session_id) AS sessions
+            FROM chosen GROUP BY GROUPING SETS ((key), ())
+        )
+        SELECT CASE WHEN is_total = 1 THEN count(*) OVER () - 1 END, counted.key, calls, errors,
+            tool_errors, exit_codes, rejected, siblings_failed,
+            coalesce(classes, []), {half}, {nearly_all}, sessions
+        FROM counted
+        LEFT JOIN durations ON durations.key IS NOT DISTINCT FROM counted.key AND is_total = 0
+        LEFT JOIN classes ON classes.key IS NOT DISTINCT FROM counted.key AND is_total = 0
+        ORDER BY {order}",
+        joins = conditions.joins(&key),
+        condition = conditions.sql,
+        classes = [
+            ("tool_error", "tool_errors"),
+            ("exit_code", "exit_codes"),
+            ("rejected", "rejected"),
+            ("sibling_failed", "siblings_failed"),
+        ]
+        .map(|(class, name)| format!(
+            "CAST(coalesce(sum(calls) FILTER (error_class = '{class}'), 0) AS BIGINT) AS {name}"
+        ))
+        .join(", "),
+        half = bucket_middle("half"),
+        nearly_all = bucket_middle("nearly_all"),
+        order = order.replace("key", "counted.key"),
+    )
+}
+
+/// The key of a report's groups.
+pub(super) struct Key {
+    /// SQL over a rollup.
+    column: String,
+    /// SQL for its text, over the column `key`.
+    text: String,
+    /// SQL for the tables that the column needs.
+    join: &'static str,
+}
+
+/// The current name of the user of a row.
+const USER: &str = "coalesce(directories.email, directory)";
+
+const USERS: &str = "LEFT JOIN usage.directories USING (directory)";
+
+/// The types of sub-agents from the calls that started them. A sub-agent's own file does not
+/// contain its type.
+const AGENT_TYPES: &str = "LEFT JOIN (
+    SELECT agent_id, min(agent_type) AS started_type FROM usage.agent_runs
+    WHERE agent_id IS NOT NULL AND agent_type IS NOT NULL GROUP BY agent_id
+) USING (agent_id)";
+
+impl Key {
+    /// `local` is SQL for the local time of a row.
+    fn of(by: ReportGrouping, local: &str) -> Self {
+        let (column, text, join) = match by {
+            ReportGrouping::Day => (format!("CAST({local} AS DATE)"), "key", ""),
+            ReportGrouping::Week => {
+                let monday = format!("CAST(date_trunc('week', {local}) AS DATE)");
+                (monday, "key", "")
+            }
+            ReportGrouping::Month => {
+                let first = format!("CAST(date_trunc('month', {local}) AS DATE)");
+                (first, "strftime(key, '%Y-%m')", "")
+            }
+            ReportGrouping::Hour => (
+                format!("isodow({local}) * 24 + hour({local})"),
+                "['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'][key // 24] || printf(' %02d:00', key % 24)",
+                "",
+            ),
+            ReportGrouping::Session => ("session_id".to_owned(), "key", ""),
+            ReportGrouping::User => (USER.to_owned(), "key", USERS),
+            ReportGrouping::Model => ("model".to_owned(), "key", ""),
+            ReportGrouping::Project => ("project".to_owned(), "key", ""),
+            ReportGrouping::Branch => ("git_branch".to_owned(), "key", ""),
+            ReportGrouping::PullRequest => ("pull_request".to_owned(), "key", ""),
+            ReportGrouping::Source => ("source".to_owned(), "key", ""),
+            ReportGrouping::AgentType => (
+                "coalesce(agent_type, started_type)".to_owned(),
+                "key",
+                AGENT_TYPES,
+            ),
+            ReportGrouping::Skill => ("skill".to_owned(), "key", ""),
+            ReportGrouping::Plugin => ("plugin".to_owned(), "key", ""),
+            ReportGrouping::McpServer => ("mcp_server".to_owned(), "key", ""),
+            ReportGrouping::Effort => ("effort".to_owned(), "key", ""),
+            ReportGrouping::Entrypoint => ("entrypoint".to_owned(), "key", ""),
+        };
+        Self {
+            column,
+            text: text.to_owned(),
+            join,
+        }
+    }
+}
+
+/// The conditions of a report, over any rollup.
+pub(super) struct Conditions {
+    sql: String,
+    parameters: Vec<Value>,
+    needs_users: bool,
+}
+
+impl Conditions {
+    fn of(filter: &ReportFilter) -> Self {
+        let mut conditions = vec!["true"];
+        let mut parameters = Vec::new();
+        let mut bound = |condition, day: Option<Date>| {
+            let start = day.and_then(|day| day.to_zoned_datetime(filter.zone.clone()).ok());
+            if let Some(start) = start {
+                conditions.push(condition);
+                parameters.push(Value::BigInt(start.timestamp().as_microsecond()));
+            }
+        };
+        let DayRange { since, until } = filter.days;
+        bound("quarter >= make_timestamp(?)", since.map(Day::date));
+        let end = until.map(|day| day.date().tomorrow().unwrap_or(Date::MAX));
+        bound("quarter < make_timestamp(?)", end);
+        if let Some(user) = &filter.user {
+            conditions.push("? IN (coalesce(directories.email, directory), directory)");
+            parameters.push(Value::Text(user.clone()));
+        }
+        if let Some(project) = &filter.project {
+            conditions.push("(project = ? OR ends_with(project, '/' || ?))");
+            parameters.extend([project, project].map(|text| Value::Text(text.clone())));
+        }
+        if let Some(model) = &filter.model {
+            conditions.push("model = ?");
+            parameters.push(Value::Text(model.clone()));
+        }
+        Self {
+            sql: conditions.join(" AND "),
+            parameters,
+            needs_users: filter.user.is_some(),
+        }
+    }
+
+    /// The tables that the conditions and the key need.
+    fn joins(&self, key: &Key) -> String {
+        let users = if self.needs_users && key.join != USERS {
+            USERS
+        } else {
+            ""
+        };
+        format!("{} {users}", key.join)
+    }
 }
 
 /// A database transaction in which the rollups are current.
@@ -116,6 +316,18 @@ struct ReadSnapshot {
 }
 
 impl ReadSnapshot {
+    /// SQL for the local time of a column of the rollups.
+    fn local_time(&self, column: &str, zone: &TimeZone) -> Result<String, StoreError> {
+        let sql =
+            "SELECT epoch_us(min(quarter)), epoch_us(max(quarter)) FROM usage.message_rollups";
+        let range: (Option<i64>, Option<i64>) = self
+            .connection
+            .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .map_err(StoreError::database("run the report"))?;
+        let (first, last) = (range.0.unwrap_or(0), range.1.unwrap_or(0));
+        Ok(local_time(zone, column, first, last))
+    }
+
     /// `None` if `usage` never ran.
     fn open(
         store: &Store,
@@ -178,18 +390,12 @@ impl ReadSnapshot {
     }
 }
 
-fn filter(days: DayRange) -> (String, Vec<Value>) {
-    let mut filters = vec!["true".to_owned()];
-    let mut parameters = Vec::new();
-    if let Some(since) = days.since {
-        filters.push("day >= CAST(CAST(? AS VARCHAR) AS DATE)".to_owned());
-        parameters.push(Value::Text(since.to_string()));
-    }
-    if let Some(until) = days.until {
-        filters.push("day <= CAST(CAST(? AS VARCHAR) AS DATE)".to_owned());
-        parameters.push(Value::Text(until.to_string()));
-    }
-    (filters.join(" AND "), parameters)
+/// What a row of a query is.
+enum RowPlace {
+    /// The total, with the number of groups.
+    Total(u64),
+    /// A group.
+    Group,
 }
 
 fn read<Figures>(
@@ -197,14 +403,15 @@ fn read<Figures>(
     sql: &str,
     parameters: &[Value],
     figures: impl Fn(&SqlRow<'_>) -> duckdb::Result<Figures>,
-) -> Result<Vec<(bool, ReportRow<Figures>)>, StoreError> {
+) -> Result<Vec<(RowPlace, ReportRow<Figures>)>, StoreError> {
     let rows = || -> duckdb::Result<Vec<_>> {
         let mut statement = connection.prepare(sql)?;
         let rows = statement.query_map(params_from_iter(parameters), |row| {
-            let is_total: i64 = row.get(0)?;
+            let row_count: Option<u64> = row.get(0)?;
             let key = row.get(1)?;
             let totals = figures(row)?;
-            Ok((is_total == 1, ReportRow { key, totals }))
+            let place = row_count.map_or(RowPlace::Group, RowPlace::Total);
+            Ok((place, ReportRow { key, totals }))
         })?;
         rows.collect()
     };
@@ -223,10 +430,20 @@ fn totals(row: &SqlRow<'_>) -> duckdb::Result<UsageTotals> {
         unknown_models: texts(row.get(9)?),
         messages: row.get(10)?,
         sessions: row.get(11)?,
+        web_searches: row.get(12)?,
+        open_messages: row.get(13)?,
+        unpriced_messages: row.get(14)?,
+        unrecorded_runs: 0,
+        unrecorded_tokens: 0,
     })
 }
 
 fn calls(row: &SqlRow<'_>) -> duckdb::Result<ToolCalls> {
+    let classes = texts(row.get(8)?);
+    let classes = classes.iter().filter_map(|class| {
+        let (class, calls) = class.rsplit_once('=')?;
+        Some((class.to_owned(), calls.parse().ok()?))
+    });
     Ok(ToolCalls {
         calls: row.get(2)?,
         errors: row.get(3)?,
@@ -234,7 +451,10 @@ fn calls(row: &SqlRow<'_>) -> duckdb::Result<ToolCalls> {
         exit_codes: row.get(5)?,
         rejected: row.get(6)?,
         siblings_failed: row.get(7)?,
-        sessions: row.get(8)?,
+        errors_by_class: classes.collect(),
+        p50_ms: row.get(9)?,
+        p95_ms: row.get(10)?,
+        sessions: row.get(11)?,
     })
 }
 

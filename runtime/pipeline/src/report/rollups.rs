@@ -27,34 +27,44 @@ use session_pipeline_store::{
 
 use crate::report::PriceTable;
 use crate::report::views::{
-    self, CALLS, EVENT_KEY, MESSAGE_KEY, PROJECT, distinct_calls, distinct_messages, priced,
+    self, DIRECTORY, EVENT_KEY, MESSAGE_KEY, PROJECT, distinct_events, distinct_messages, priced,
 };
-
-/// The count columns of `usage.call_rollups`.
-pub(super) const CALL_COUNTS: [&str; 6] = [
-    "calls",
-    "errors",
-    "tool_errors",
-    "exit_codes",
-    "rejected",
-    "siblings_failed",
-];
 
 const TABLES: &str = "
 DROP TABLE IF EXISTS usage.families;
 CREATE OR REPLACE TABLE usage.rollup_sessions (session_seq BIGINT NOT NULL, is_complete BOOLEAN NOT NULL);
 CREATE OR REPLACE TABLE usage.rollup_items (item UBIGINT NOT NULL, session_seq BIGINT NOT NULL, slot UBIGINT NOT NULL);
 CREATE OR REPLACE TABLE usage.message_rollups (
-    slot UBIGINT NOT NULL, day DATE, session_id VARCHAR, directory VARCHAR, model VARCHAR, project VARCHAR,
+    slot UBIGINT NOT NULL, quarter TIMESTAMP, session_id VARCHAR, directory VARCHAR, model VARCHAR, project VARCHAR,
+    git_branch VARCHAR, pull_request VARCHAR, source VARCHAR, agent_id VARCHAR, agent_type VARCHAR, skill VARCHAR,
+    plugin VARCHAR, mcp_server VARCHAR, effort VARCHAR, entrypoint VARCHAR, is_automated BOOLEAN,
     input_tokens HUGEINT NOT NULL, output_tokens HUGEINT NOT NULL, cache_read_tokens HUGEINT NOT NULL,
-    cache_creation_5m_tokens HUGEINT NOT NULL, cache_creation_1h_tokens HUGEINT NOT NULL,
-    cost_usd DECIMAL(38, 12), message_count BIGINT NOT NULL, is_final BOOLEAN NOT NULL
+    cache_creation_5m_tokens HUGEINT NOT NULL, cache_creation_1h_tokens HUGEINT NOT NULL, web_searches HUGEINT NOT NULL,
+    cost_usd DECIMAL(38, 12), message_count BIGINT NOT NULL, open_count BIGINT NOT NULL
 );
 CREATE OR REPLACE TABLE usage.call_rollups (
-    slot UBIGINT NOT NULL, day DATE, session_id VARCHAR, tool_name VARCHAR, calls BIGINT NOT NULL,
-    errors BIGINT NOT NULL, tool_errors BIGINT NOT NULL, exit_codes BIGINT NOT NULL, rejected BIGINT NOT NULL,
-    siblings_failed BIGINT NOT NULL
+    slot UBIGINT NOT NULL, quarter TIMESTAMP, session_id VARCHAR, directory VARCHAR, model VARCHAR, project VARCHAR,
+    tool_name VARCHAR, command_name VARCHAR, skill_name VARCHAR, agent_type VARCHAR, plugin VARCHAR,
+    mcp_server VARCHAR, is_error BOOLEAN NOT NULL, error_class VARCHAR, duration_bucket SMALLINT, calls BIGINT NOT NULL
 );";
+
+/// The quarter of an hour of a row. All time zones in use differ from UTC by whole quarters, so
+/// sums by quarter become sums by the days and hours of any zone.
+const QUARTER: &str = "time_bucket(INTERVAL 15 MINUTES, occurred_at)";
+
+/// The causes of a message. Together with time, session and model, they are the granularity of the
+/// rollups.
+const CAUSES: &str =
+    "git_branch, pull_request, source, agent_id, agent_type, skill, plugin, mcp_server, effort,
+    entrypoint, is_automated";
+
+/// The bucket of a duration: eight per doubling, so that its middle is within 5 % of the duration.
+const DURATION_BUCKET: &str = "CAST(round(8 * log2(greatest(duration_ms, 0) + 1)) AS SMALLINT)";
+
+/// SQL for the middle of a bucket in milliseconds.
+pub(super) fn bucket_middle(bucket: &str) -> String {
+    format!("pow(2, {bucket} / 8.0) - 1")
+}
 
 /// The processings whose rows are current.
 const PRESENT: &str = "SELECT session_seq FROM main.session_processor_state
@@ -69,7 +79,7 @@ static MESSAGE_ID: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// The id of a call, over `usage.events` and [`distinct_calls`].
+/// The id of a call, over `usage.events` and [`distinct_events`].
 static CALL_ID: LazyLock<String> = LazyLock::new(|| {
     format!(
         "CASE WHEN {EVENT_KEY} IS NULL THEN hash(session_seq, 'call', line // 4096)
@@ -88,7 +98,7 @@ fn ids(of: &str) -> String {
     format!(
         "SELECT session_seq, {} AS item FROM usage.messages {of}
          UNION ALL
-         SELECT session_seq, {} AS item FROM usage.events {of} WHERE tool_name IS NOT NULL",
+         SELECT session_seq, {} AS item FROM usage.events {of}",
         *MESSAGE_ID, *CALL_ID
     )
 }
@@ -337,9 +347,10 @@ impl Round {
             "SELECT session_seq FROM usage.rollup_items SEMI JOIN temp.gone USING (session_seq)";
         run(&bounded("gone", of_gone, sizes.round_rows))?;
         let gone_now = number("SELECT count(*) FROM temp.gone_now")?;
-        let of_fresh = "SELECT session_seq FROM usage.messages SEMI JOIN temp.fresh USING (session_seq)
+        let of_fresh =
+            "SELECT session_seq FROM usage.messages SEMI JOIN temp.fresh USING (session_seq)
             UNION ALL
-            SELECT session_seq FROM usage.events SEMI JOIN temp.fresh USING (session_seq) WHERE tool_name IS NOT NULL";
+            SELECT session_seq FROM usage.events SEMI JOIN temp.fresh USING (session_seq)";
         // Removals come first, so that new slots do not collide with old ones.
         let budget = if gone_now == gone {
             sizes.round_rows
@@ -570,10 +581,10 @@ fn make(connection: &Connection, batch: &RollupBatch) -> Result<(), StoreError> 
         "session_seq BIGINT",
         &batch.complete,
     )?;
-    let rows = |table: &str, id: &str, filter: &str| {
+    let rows = |table: &str, id: &str| {
         let ranges = batch.ranges.iter().map(|(first, last)| {
             format!(
-                "SELECT *, {id} AS item FROM {table} WHERE session_seq BETWEEN {first} AND {last} AND {filter}"
+                "SELECT *, {id} AS item FROM {table} WHERE session_seq BETWEEN {first} AND {last}"
             )
         });
         let ranges = ranges.collect::<Vec<_>>().join(" UNION ALL ");
@@ -591,23 +602,27 @@ fn make(connection: &Connection, batch: &RollupBatch) -> Result<(), StoreError> 
             "INSERT INTO usage.rollup_items FROM temp.slice;
              CREATE OR REPLACE TEMP TABLE slice_messages AS {};
              INSERT INTO usage.message_rollups
-                SELECT slot, day, session_id, directory, model, {PROJECT}, input_tokens, output_tokens, cache_read_tokens,
-                    cache_creation_5m_tokens, cache_creation_1h_tokens, cost_usd, message_count, is_final
+                SELECT slot, quarter, session_id, directory, model, {PROJECT}, {CAUSES}, input_tokens, output_tokens,
+                    cache_read_tokens, cache_creation_5m_tokens, cache_creation_1h_tokens, web_searches, cost_usd,
+                    message_count, open_count
                 FROM ({});
              DROP TABLE temp.slice_messages;
              CREATE OR REPLACE TEMP TABLE slice_events AS {};
              INSERT INTO usage.call_rollups
-                SELECT slot, CAST(occurred_at AS DATE), session_id, tool_name, {CALLS} FROM {} GROUP BY ALL;
+                SELECT slot, {QUARTER}, session_id, {}, model, {PROJECT}, tool_name, command_name, skill_name, subagent_type,
+                    plugin, mcp_server, is_error, error_class, {DURATION_BUCKET}, count(*)
+                FROM {} GROUP BY ALL;
              DROP TABLE temp.slice_events;
              UPDATE usage.rollup_sessions SET is_complete = true WHERE session_seq IN (FROM temp.complete);
              DROP TABLE temp.slice; DROP TABLE temp.complete;",
-            rows("usage.messages", &MESSAGE_ID, "true"),
+            rows("usage.messages", &MESSAGE_ID),
             priced(
-                &format!("slot, CAST(occurred_at AS DATE) AS day, {} AS directory, cwd", views::DIRECTORY),
+                &format!("slot, {QUARTER} AS quarter, {DIRECTORY} AS directory, cwd, project, {CAUSES}"),
                 &with_slot(&distinct_messages("temp.slice_messages"), &MESSAGE_ID)
             ),
-            rows("usage.events", &CALL_ID, "tool_name IS NOT NULL"),
-            with_slot(&distinct_calls("temp.slice_events"), &CALL_ID),
+            rows("usage.events", &CALL_ID),
+            DIRECTORY,
+            with_slot(&distinct_events("temp.slice_events"), &CALL_ID),
         ))
         .map_err(refused)
 }

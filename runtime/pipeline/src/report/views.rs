@@ -40,15 +40,15 @@ const ORIGINAL_FIRST: &str = "file_started_at NULLS LAST, coalesce(NOT is_own_se
 ///
 /// If several users have copies, those of the user whose copy was processed in the earliest run
 /// count. A later transcript cannot claim another user's usage.
-fn with_copies(source: &str, key: &str, only: &str) -> String {
+fn with_copies(source: &str, key: &str) -> String {
     format!(
         "shared AS MATERIALIZED (
-    SELECT hash({key}) AS key_hash FROM {source} AS row_of WHERE {only} AND {key} IS NOT NULL
+    SELECT hash({key}) AS key_hash FROM {source} AS row_of WHERE {key} IS NOT NULL
     GROUP BY key_hash HAVING count(*) > 1
 ),
 copies AS MATERIALIZED (
     SELECT rowid AS copy FROM {source} AS row_of SEMI JOIN shared ON hash({key}) = key_hash
-    WHERE {only} AND {key} IS NOT NULL
+    WHERE {key} IS NOT NULL
 ),
 recorded AS (
     SELECT row_of.*, {key} AS key, split_part(session_file, '/', 1) AS folder,
@@ -73,12 +73,7 @@ ranked AS (
     SELECT *,
         row_number() OVER (copies_of_one ORDER BY {ORIGINAL_FIRST}) AS appearance,
         bool_or(coalesce(is_final, false)) OVER copies_of_one AS is_ever_final,
-        first_value(struct_pack(
-            model := model, speed := speed, thinking_tokens := thinking_tokens, is_sidechain := is_sidechain,
-            input_tokens := input_tokens, output_tokens := output_tokens, cache_read_tokens := cache_read_tokens,
-            cache_creation_5m_tokens := cache_creation_5m_tokens,
-            cache_creation_1h_tokens := cache_creation_1h_tokens
-        )) OVER (copies_of_one ORDER BY
+        first_value(struct_pack({best})) OVER (copies_of_one ORDER BY
             coalesce(is_sidechain, false),
             CAST(coalesce(input_tokens, 0) AS HUGEINT) + coalesce(output_tokens, 0) + coalesce(cache_read_tokens, 0)
                 + coalesce(cache_creation_5m_tokens, 0) + coalesce(cache_creation_1h_tokens, 0) DESC,
@@ -89,22 +84,51 @@ ranked AS (
     FROM owned WHERE folder = owner
     WINDOW copies_of_one AS (PARTITION BY key)
 )
-SELECT occurred_at, session_id, username, session_seq, session_file, line, cwd, git_branch, message_id, request_id,
-    model, speed, coalesce(input_tokens, 0) AS input_tokens, coalesce(output_tokens, 0) AS output_tokens,
-    coalesce(cache_read_tokens, 0) AS cache_read_tokens,
-    coalesce(cache_creation_5m_tokens, 0) AS cache_creation_5m_tokens,
-    coalesce(cache_creation_1h_tokens, 0) AS cache_creation_1h_tokens,
-    thinking_tokens, is_sidechain, coalesce(is_final, false) AS is_final, response_key
+SELECT {ORIGINALS}, {tokens}, {billing}, coalesce(is_final, false) AS is_final
 FROM {source} AS message ANTI JOIN copies ON message.rowid = copy
 UNION ALL
-SELECT occurred_at, session_id, username, session_seq, session_file, line, cwd, git_branch, message_id, request_id,
-    best.model, best.speed, coalesce(best.input_tokens, 0), coalesce(best.output_tokens, 0),
-    coalesce(best.cache_read_tokens, 0), coalesce(best.cache_creation_5m_tokens, 0),
-    coalesce(best.cache_creation_1h_tokens, 0), best.thinking_tokens, best.is_sidechain, is_ever_final, response_key
+SELECT {ORIGINALS}, {best_tokens}, {best_billing}, is_ever_final
 FROM ranked WHERE appearance = 1",
-        copies = with_copies(source, MESSAGE_KEY, "true"),
+        copies = with_copies(source, MESSAGE_KEY),
+        best = [&COUNTS[..], &BILLING]
+            .concat()
+            .iter()
+            .map(|column| format!("{column} := {column}"))
+            .collect::<Vec<_>>()
+            .join(", "),
+        tokens = COUNTS.map(|count| format!("coalesce({count}, 0) AS {count}")).join(", "),
+        billing = BILLING.join(", "),
+        best_tokens = COUNTS.map(|count| format!("coalesce(best.{count}, 0)")).join(", "),
+        best_billing = BILLING.map(|column| format!("best.{column}")).join(", "),
     )
 }
+
+/// The columns that the original of a message determines.
+const ORIGINALS: &str = "occurred_at, session_id, username, session_seq, session_file, line, cwd, project, git_branch,
+    message_id, request_id, response_key, agent_id, agent_type, skill, plugin, mcp_server, effort, entrypoint,
+    is_automated, pull_request, coalesce(source, CASE WHEN is_sidechain THEN 'subagent' ELSE 'main' END) AS source";
+
+/// The counts of a message, which are those of its most complete copy.
+const COUNTS: [&str; 6] = [
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_creation_5m_tokens",
+    "cache_creation_1h_tokens",
+    "web_searches",
+];
+
+/// The other columns that determine the cost. They come from the same copy as the counts.
+const BILLING: [&str; 8] = [
+    "model",
+    "speed",
+    "thinking_tokens",
+    "is_sidechain",
+    "requests",
+    "inference_geo",
+    "service_tier",
+    "stop_reason",
+];
 
 /// The rates of each model that occurs.
 ///
@@ -152,19 +176,60 @@ FROM named JOIN usage.prices ON prices.is_exact = named.is_exact
 /// rates.
 const HOLDS: &str = "rate.model = message.model
     AND rate.is_fast = (coalesce(message.speed, '') = 'fast')
+    AND rate.is_us = (coalesce(message.inference_geo, '') = 'us')
+    AND rate.is_batch = (coalesce(message.service_tier, '') = 'batch')
     AND coalesce(message.occurred_at, TIMESTAMP '9999-12-30') >= rate.begins_at
     AND coalesce(message.occurred_at, TIMESTAMP '9999-12-30') < rate.ends_at
     AND CAST(input_tokens AS DOUBLE) + cache_read_tokens + cache_creation_5m_tokens + cache_creation_1h_tokens > rate.context_above
     AND CAST(input_tokens AS DOUBLE) + cache_read_tokens + cache_creation_5m_tokens + cache_creation_1h_tokens <= rate.context_upto";
 
-/// Messages with their cost, or NULL without a price. Messages without tokens and messages that the
-/// agent generated itself are free.
+/// Messages split into the requests that are billed, with columns `is_first`, `is_refused` and
+/// `is_free`.
+///
+/// A message usually is one request. If the API needed several, the tier of the long context is
+/// decided for each, so [`HOLDS`] must see their tokens apart. A refusal without output is not
+/// billed.
+fn requests(messages: &str) -> String {
+    format!(
+        "SELECT *, NOT is_billed OR (input_tokens = 0 AND output_tokens = 0 AND cache_read_tokens = 0
+            AND cache_creation_5m_tokens = 0 AND cache_creation_1h_tokens = 0 AND web_searches = 0) AS is_free
+    FROM (
+        SELECT * EXCLUDE (requests, stop_reason), true AS is_first,
+            NOT coalesce(stop_reason = 'refusal' AND output_tokens = 0, false) AS is_billed
+        FROM {messages} WHERE TRY_CAST(requests AS BIGINT[][]) IS NULL
+        UNION ALL
+        SELECT * EXCLUDE (requests, stop_reason, request, number) REPLACE (
+            request[1] AS input_tokens, request[2] AS output_tokens, request[3] AS cache_read_tokens,
+            request[4] AS cache_creation_5m_tokens, request[5] AS cache_creation_1h_tokens,
+            CASE WHEN number = 1 THEN web_searches ELSE 0 END AS web_searches
+        ), number = 1, NOT coalesce(stop_reason = 'refusal' AND request[2] = 0, false)
+        FROM (
+            SELECT *, unnest(TRY_CAST(requests AS BIGINT[][])) AS request,
+                generate_subscripts(TRY_CAST(requests AS BIGINT[][]), 1) AS number
+            FROM {messages} WHERE TRY_CAST(requests AS BIGINT[][]) IS NOT NULL
+        )
+    )"
+    )
+}
+
+/// Messages with their cost, or NULL without a price. Messages that are not billed and messages
+/// that the agent generated itself are free.
 fn priced_messages() -> String {
     format!(
         "CREATE OR REPLACE VIEW usage.priced_messages AS
-SELECT message.*, {} AS cost_usd
-FROM usage.distinct_messages AS message LEFT JOIN usage.rates AS rate ON {HOLDS}",
-        cost("message.model")
+WITH messages AS MATERIALIZED (SELECT *, row_number() OVER () AS message_number FROM usage.distinct_messages),
+costs AS (
+    SELECT message_number, CASE WHEN count(*) = count(cost_usd) THEN sum(cost_usd) END AS cost_usd
+    FROM (
+        SELECT message_number, {} AS cost_usd
+        FROM ({}) AS message LEFT JOIN usage.rates AS rate ON {HOLDS}
+    )
+    GROUP BY ALL
+)
+SELECT messages.* EXCLUDE (message_number), CAST(cost_usd AS DECIMAL(38, 12)) AS cost_usd
+FROM messages LEFT JOIN costs USING (message_number)",
+        cost("message.model"),
+        requests("messages"),
     )
 }
 
@@ -172,56 +237,41 @@ FROM usage.distinct_messages AS message LEFT JOIN usage.rates AS rate ON {HOLDS}
 fn cost(model: &str) -> String {
     format!(
         "CASE
-        WHEN {model} = '<synthetic>' THEN CAST(0 AS DECIMAL(38, 12))
-        WHEN input_tokens = 0 AND output_tokens = 0 AND cache_read_tokens = 0
-            AND cache_creation_5m_tokens = 0 AND cache_creation_1h_tokens = 0 THEN CAST(0 AS DECIMAL(38, 12))
+        WHEN {model} = '<synthetic>' OR is_free THEN CAST(0 AS DECIMAL(38, 12))
         ELSE CAST(input_tokens * rate.input + output_tokens * rate.output + cache_read_tokens * rate.cache_read
             + cache_creation_5m_tokens * rate.cache_write_5m + cache_creation_1h_tokens * rate.cache_write_1h
-            AS DECIMAL(38, 12))
+            + web_searches * rate.web_search AS DECIMAL(38, 12))
     END"
     )
 }
 
-/// Every call of a tool once over all files. A subagent's call is in its own file and in the
-/// parent's progress lines, and possibly only one of them contains the result.
-pub(super) fn distinct_calls(source: &str) -> String {
+/// Every event once over all files: calls of tools, and slash commands. A subagent's call is in its
+/// own file and in the parent's progress lines, and possibly only one of them contains the result.
+pub(super) fn distinct_events(source: &str) -> String {
     format!(
         "WITH {copies},
 ranked AS (
     SELECT *,
-        row_number() OVER (call ORDER BY {ORIGINAL_FIRST}) AS appearance,
-        bool_or(coalesce(is_error, false)) OVER call AS is_ever_error,
-        min(error_class) OVER call AS any_error_class
+        row_number() OVER (event ORDER BY {ORIGINAL_FIRST}) AS appearance,
+        bool_or(coalesce(is_error, false)) OVER event AS is_ever_error,
+        min(error_class) OVER event AS any_error_class,
+        min(duration_ms) OVER event AS any_duration_ms
     FROM owned WHERE folder = owner
-    WINDOW call AS (PARTITION BY key)
+    WINDOW event AS (PARTITION BY key)
 )
-SELECT occurred_at, session_id, username, session_seq, session_file, line, cwd, git_branch, tool_id, tool_name, event_type, source,
-    plugin, mcp_server, skill_name, subagent_type, coalesce(is_error, false) AS is_error, error_class, event_key
+SELECT {EVENT_COLUMNS}, coalesce(is_error, false) AS is_error, error_class, duration_ms
 FROM {source} AS event ANTI JOIN copies ON event.rowid = copy
-WHERE tool_name IS NOT NULL
 UNION ALL
-SELECT occurred_at, session_id, username, session_seq, session_file, line, cwd, git_branch, tool_id, tool_name, event_type, source,
-    plugin, mcp_server, skill_name, subagent_type, is_ever_error, any_error_class, event_key
+SELECT {EVENT_COLUMNS}, is_ever_error, any_error_class, any_duration_ms
 FROM ranked WHERE appearance = 1",
-        copies = with_copies(source, EVENT_KEY, "tool_name IS NOT NULL"),
+        copies = with_copies(source, EVENT_KEY),
     )
 }
 
-/// Every event once over all files: the rows of `usage.events` without copies.
-fn distinct_events() -> String {
-    format!(
-        "CREATE OR REPLACE VIEW usage.distinct_events AS
-WITH {copies},
-ranked AS (
-    SELECT rowid AS copy, row_number() OVER (PARTITION BY key ORDER BY {ORIGINAL_FIRST}) AS appearance
-    FROM owned WHERE folder = owner
-)
-SELECT * FROM usage.events AS event ANTI JOIN copies ON event.rowid = copy
-UNION ALL
-SELECT * FROM usage.events AS event SEMI JOIN (FROM ranked WHERE appearance = 1) AS original ON event.rowid = copy",
-        copies = with_copies("(SELECT rowid, * FROM usage.events)", EVENT_KEY, "true"),
-    )
-}
+/// The columns that the original of an event determines.
+const EVENT_COLUMNS: &str = "occurred_at, session_id, username, session_seq, session_file, line, event_uuid, parent_uuid,
+    cwd, CAST(NULL AS VARCHAR) AS project, git_branch, tool_id, tool_name, event_type, source, plugin, mcp_server,
+    skill_name, subagent_type, command_name, is_sidechain, model, agent_version, processor_version, recorded_at, event_key";
 
 /// The largest number in a report. Only fabricated token counts can reach it.
 const MOST: &str = "9223372036854775807";
@@ -231,22 +281,21 @@ const MOST: &str = "9223372036854775807";
 /// Tokens are summed per session and rate before they are priced, which reduces millions of
 /// messages to thousands of sums. Messages without tokens form separate groups, so that costs are
 /// the same at every granularity. A compaction within a message costs tokens, but is not counted as
-/// a message.
+/// a message, and neither is an attempt by another model.
 pub(super) fn priced(key: &str, messages: &str) -> String {
     format!(
         "WITH rates AS MATERIALIZED (SELECT *, row_number() OVER () AS rate_id FROM usage.rates),
 spent AS (
-    SELECT {key}, session_id, message.model, rate.rate_id,
-        input_tokens = 0 AND output_tokens = 0 AND cache_read_tokens = 0
-            AND cache_creation_5m_tokens = 0 AND cache_creation_1h_tokens = 0 AS is_free,
-        sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
+    SELECT {key}, session_id, message.model, rate.rate_id, is_free, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
         sum(cache_read_tokens) AS cache_read_tokens, sum(cache_creation_5m_tokens) AS cache_creation_5m_tokens,
-        sum(cache_creation_1h_tokens) AS cache_creation_1h_tokens,
-        count(*) FILTER (NOT coalesce(contains(message_id, ':compaction:'), false)) AS message_count, bool_and(is_final) AS is_final
-    FROM {messages} AS message LEFT JOIN rates AS rate ON {HOLDS}
+        sum(cache_creation_1h_tokens) AS cache_creation_1h_tokens, sum(web_searches) AS web_searches,
+        count(*) FILTER (is_first AND NOT coalesce(regexp_matches(message_id, ':(compaction|fallback):'), false)) AS message_count,
+        count(*) FILTER (is_first AND NOT is_final) AS open_count
+    FROM ({}) AS message LEFT JOIN rates AS rate ON {HOLDS}
     GROUP BY ALL
 )
 SELECT spent.*, {} AS cost_usd FROM spent LEFT JOIN rates AS rate ON rate.rate_id = spent.rate_id",
+        requests(messages),
         cost("spent.model")
     )
 }
@@ -266,14 +315,17 @@ pub(super) fn sums(priced: &str, grouping: &str) -> String {
         ),
         "CASE WHEN count(*) = 0 THEN 0 ELSE sum(cost_usd) END AS cost_usd".to_owned(),
         // Without a final output count, the cost is a lower bound too.
-        "coalesce(bool_or(cost_usd IS NULL OR NOT is_final), false) AS cost_is_lower_bound".to_owned(),
-        "coalesce(bool_or(NOT is_final), false) AS output_is_lower_bound".to_owned(),
+        "coalesce(bool_or(cost_usd IS NULL OR open_count > 0), false) AS cost_is_lower_bound".to_owned(),
+        "coalesce(bool_or(open_count > 0), false) AS output_is_lower_bound".to_owned(),
         // A transcript can contain any number of names, and the list is in every row.
         format!(
             "coalesce(list_sort(list(DISTINCT model) FILTER (cost_usd IS NULL AND model IS NOT NULL))[:{UNKNOWN_MODELS_MAX}], []) AS unknown_models"
         ),
         "CAST(coalesce(sum(message_count), 0) AS BIGINT) AS messages".to_owned(),
         "count(DISTINCT session_id) AS sessions".to_owned(),
+        sum("web_searches", "web_searches"),
+        "CAST(coalesce(sum(open_count), 0) AS BIGINT) AS open_messages".to_owned(),
+        "CAST(coalesce(sum(message_count) FILTER (cost_usd IS NULL), 0) AS BIGINT) AS unpriced_messages".to_owned(),
     ]
     .join(", ");
     format!("SELECT GROUPING(key) AS is_total, key, {sums} FROM ({priced}) GROUP BY {grouping}")
@@ -287,7 +339,7 @@ fn by_key(key: &str) -> String {
 }
 
 /// The counts of calls.
-pub(super) const CALLS: &str = "count(*) AS calls,
+const CALLS: &str = "count(*) AS calls,
     count(*) FILTER (is_error) AS errors,
     count(*) FILTER (error_class = 'tool_error') AS tool_errors,
     count(*) FILTER (error_class = 'exit_code') AS exit_codes,
@@ -298,13 +350,15 @@ pub(super) const CALLS: &str = "count(*) AS calls,
 /// (`.claude/worktrees`, `.git/worktrees`, `.worktrees`, and next to the repository
 /// `<repository>.worktrees` and `<repository>-worktrees`) belong to the repository. Drive letters
 /// are case-insensitive.
-pub(super) const PROJECT: &str = r"regexp_replace(
+///
+/// Rows of current versions of `usage` contain the project.
+pub(super) const PROJECT: &str = r"coalesce(project, regexp_replace(
     regexp_replace(
         CASE WHEN regexp_matches(cwd, '^[a-z]:') THEN upper(left(cwd, 1)) || substr(cwd, 2) ELSE cwd END,
         '(.)[/\\]+$', '\1'
     ),
     '^(.+?)(?:[/\\]\.claude[/\\]worktrees|[/\\]\.git[/\\]worktrees|[/\\]\.worktrees|\.worktrees|-worktrees)[/\\].*$', '\1'
-)";
+))";
 
 /// The first folder of a session's key, which determines its user.
 pub(super) const DIRECTORY: &str = "split_part(session_file, '/', 1)";
@@ -346,10 +400,11 @@ fn views() -> Vec<String> {
         RATES.to_owned(),
         priced_messages(),
         format!(
-            "CREATE OR REPLACE VIEW usage.distinct_calls AS {}",
-            with_names(&distinct_calls("usage.events"))
+            "CREATE OR REPLACE VIEW usage.distinct_events AS {}",
+            with_names(&distinct_events("usage.events"))
         ),
-        distinct_events(),
+        "CREATE OR REPLACE VIEW usage.distinct_calls AS FROM usage.distinct_events WHERE tool_name IS NOT NULL"
+            .to_owned(),
         by("daily", "CAST(occurred_at AS DATE)", "day"),
         by("monthly", "strftime(occurred_at, '%Y-%m')", "month"),
         by("by_user", "username", "username"),
@@ -429,11 +484,13 @@ FROM new FULL JOIN held USING (session_id)",
 fn price_table(prices: &PriceTable) -> Vec<String> {
     let mut statements = vec![
         "CREATE OR REPLACE TABLE usage.prices (
-            model VARCHAR NOT NULL, is_exact BOOLEAN NOT NULL, is_regional BOOLEAN NOT NULL, is_fast BOOLEAN NOT NULL,
+            model VARCHAR NOT NULL, is_exact BOOLEAN NOT NULL, is_regional BOOLEAN NOT NULL, is_us BOOLEAN NOT NULL,
+            is_batch BOOLEAN NOT NULL, is_fast BOOLEAN NOT NULL,
             begins_at TIMESTAMP NOT NULL, ends_at TIMESTAMP NOT NULL,
             context_above DOUBLE NOT NULL, context_upto DOUBLE NOT NULL,
             input DECIMAL(18, 12) NOT NULL, output DECIMAL(18, 12) NOT NULL, cache_read DECIMAL(18, 12) NOT NULL,
-            cache_write_5m DECIMAL(18, 12) NOT NULL, cache_write_1h DECIMAL(18, 12) NOT NULL
+            cache_write_5m DECIMAL(18, 12) NOT NULL, cache_write_1h DECIMAL(18, 12) NOT NULL,
+            web_search DECIMAL(18, 12) NOT NULL
         )"
         .to_owned(),
     ];
@@ -478,10 +535,12 @@ fn price_row(rate: &PriceRate) -> String {
     };
     let amounts = rate.amounts;
     format!(
-        "('{}', {}, {}, {}, TIMESTAMP '{}', TIMESTAMP '{}', {}, {}, {}, {}, {}, {}, {})",
+        "('{}', {}, {}, {}, {}, {}, TIMESTAMP '{}', TIMESTAMP '{}', {}, {}, {}, {}, {}, {}, {}, {})",
         rate.model.replace('\'', "''"),
         rate.is_exact,
         rate.is_regional,
+        rate.is_us,
+        rate.is_batch,
         rate.is_fast,
         rate.from,
         rate.before
@@ -495,5 +554,6 @@ fn price_row(rate: &PriceRate) -> String {
         per_token(amounts.cache_read),
         per_token(amounts.cache_write_5m),
         per_token(amounts.cache_write_1h),
+        per_token(rate.web_search),
     )
 }

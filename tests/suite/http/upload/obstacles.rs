@@ -11,7 +11,7 @@ use session_pipeline_harness::DataDir;
 use session_pipeline_pipeline::config::Config;
 
 use super::{Answer, kept, pair, upload};
-use crate::hostile::without_roots_powers;
+use crate::hostile::without_root_privileges;
 use crate::http::TestServer;
 
 /// The folder of the analyst's sessions, which a first upload makes.
@@ -118,7 +118,7 @@ fn a_name_that_the_file_system_has_no_room_for_is_a_bad_request() {
 
 #[test]
 fn a_folder_that_may_not_be_written_or_read_is_our_failure_with_a_reason() {
-    without_roots_powers(|| {
+    without_root_privileges(|| {
         let dir = DataDir::new();
         let server = TestServer::start(&dir, &[]);
         let folder = folder(&dir, &server);

@@ -1,20 +1,20 @@
-//! Answers are kept at once: what was answered is never paid for again.
+//! The response cache: an answered request is never sent again.
 
 use session_pipeline_harness::llm_server::ServerAction;
 use session_pipeline_host::model::{LlmCaller, LlmErrorClass, LlmRequest};
 use session_pipeline_pipeline::config::Provider;
 
-use super::{BOTH, FITS, Rig, caller, plain, with_schema};
+use super::{PROVIDERS, Rig, VALID, caller, plain, with_schema};
 use crate::database::execute;
 
 #[test]
-fn an_answer_is_kept_for_every_later_run_and_over_restarts() {
-    for provider in BOTH {
+fn a_cached_answer_is_used_by_later_runs_and_after_restarts() {
+    for provider in PROVIDERS {
         let rig = Rig::new(provider);
-        rig.server.enqueue_answer(FITS);
-        let first = rig.ask(&with_schema("Find")).unwrap();
-        assert_eq!(rig.ask(&with_schema("Find")).unwrap(), first);
-        let rig = rig.restarted();
+        rig.server.enqueue_answer(VALID);
+        let first = rig.complete(&with_schema("Find")).unwrap();
+        assert_eq!(rig.complete(&with_schema("Find")).unwrap(), first);
+        let rig = rig.restart();
         let later = LlmCaller {
             run_id: "run-9",
             session: "bob/two.jsonl",
@@ -30,7 +30,7 @@ fn an_answer_is_kept_for_every_later_run_and_over_restarts() {
 }
 
 #[test]
-fn any_difference_makes_another_request() {
+fn any_difference_in_the_request_causes_a_cache_miss() {
     let rig = Rig::new(Provider::Anthropic);
     let same = with_schema("Find");
     let others = [
@@ -54,7 +54,7 @@ fn any_difference_makes_another_request() {
             json_schema: None,
             ..same.clone()
         },
-        // One text's end is no other one's beginning.
+        // The boundary between the texts is part of the key.
         LlmRequest {
             system: Some("Be brief.F".to_owned()),
             prompt: "ind".to_owned(),
@@ -62,8 +62,8 @@ fn any_difference_makes_another_request() {
         },
     ];
     for request in std::iter::once(&same).chain(&others) {
-        rig.server.enqueue_answer(FITS);
-        rig.ask(request).unwrap();
+        rig.server.enqueue_answer(VALID);
+        rig.complete(request).unwrap();
     }
     assert_eq!(rig.server.requests().len(), 1 + others.len());
 
@@ -77,59 +77,63 @@ fn any_difference_makes_another_request() {
     } = rig;
     drop((store, model));
     config.llm.model = "claude-opus-4-5".to_owned();
-    let rig = Rig::over(dir, server, config);
-    rig.server.enqueue_answer(FITS);
-    rig.ask(&same).unwrap();
-    assert_eq!(rig.server.actions_left(), 0, "another model is asked");
+    let rig = Rig::with_server(dir, server, config);
+    rig.server.enqueue_answer(VALID);
+    rig.complete(&same).unwrap();
+    assert_eq!(
+        rig.server.actions_left(),
+        0,
+        "a request to another model must be sent"
+    );
 }
 
 #[test]
-fn what_is_no_good_answer_is_not_kept() {
+fn invalid_answers_are_not_cached() {
     let rig = Rig::new(Provider::Anthropic);
     rig.server
         .enqueue_answer("no JSON")
         .enqueue_answer("{}")
-        .enqueue_answer(FITS);
+        .enqueue_answer(VALID);
     assert_eq!(
-        rig.class_of(&with_schema("Find")),
+        rig.error_class(&with_schema("Find")),
         (LlmErrorClass::Malformed, 2)
     );
-    assert_eq!(rig.ask(&with_schema("Find")).unwrap().text, FITS);
+    assert_eq!(rig.complete(&with_schema("Find")).unwrap().text, VALID);
 }
 
 #[test]
-fn sessions_that_ask_the_same_at_once_pay_once() {
+fn identical_concurrent_requests_are_sent_once() {
     let rig = Rig::new(Provider::Anthropic);
     rig.server.enqueue_answer("hello");
     let texts = std::thread::scope(|scope| {
-        let asking = || scope.spawn(|| rig.ask(&plain("Say hello")).unwrap().text);
-        let all = [asking(), asking(), asking(), asking()];
-        all.map(|one| one.join().unwrap())
+        let request = || scope.spawn(|| rig.complete(&plain("Say hello")).unwrap().text);
+        let threads = [request(), request(), request(), request()];
+        threads.map(|thread| thread.join().unwrap())
     });
     assert_eq!(texts, ["hello"; 4]);
     assert_eq!(rig.server.requests().len(), 1);
 }
 
 #[test]
-fn when_the_first_of_them_fails_the_next_one_asks() {
+fn if_one_of_two_identical_concurrent_requests_fails_the_other_is_sent() {
     let rig = Rig::with(Provider::Anthropic, |config| config.llm.attempts_max = 1);
     rig.server
         .enqueue(ServerAction::error(500, "api_error", ""))
         .enqueue_answer("hello");
     let results = std::thread::scope(|scope| {
-        let asking = || scope.spawn(|| rig.ask(&plain("Say hello")).is_ok());
-        [asking(), asking()].map(|one| one.join().unwrap())
+        let request = || scope.spawn(|| rig.complete(&plain("Say hello")).is_ok());
+        [request(), request()].map(|thread| thread.join().unwrap())
     });
     assert_eq!(results.into_iter().filter(|is_ok| *is_ok).count(), 1);
 }
 
 #[test]
-fn what_another_version_kept_is_asked_for_anew() {
+fn an_answer_cached_in_an_unknown_format_is_requested_again() {
     let rig = Rig::new(Provider::Anthropic);
     rig.server
         .enqueue_answer("hello")
         .enqueue_answer("hello again");
-    rig.ask(&plain("Say hello")).unwrap();
+    rig.complete(&plain("Say hello")).unwrap();
     let Rig {
         dir,
         server,
@@ -143,17 +147,23 @@ fn what_another_version_kept_is_asked_for_anew() {
         &dir,
         "UPDATE llm_responses SET response = '{\"of\": \"old\"}'",
     );
-    let rig = Rig::over(dir, server, config);
-    assert_eq!(rig.ask(&plain("Say hello")).unwrap().text, "hello again");
-    assert_eq!(rig.ask(&plain("Say hello")).unwrap().text, "hello again");
+    let rig = Rig::with_server(dir, server, config);
+    assert_eq!(
+        rig.complete(&plain("Say hello")).unwrap().text,
+        "hello again"
+    );
+    assert_eq!(
+        rig.complete(&plain("Say hello")).unwrap().text,
+        "hello again"
+    );
 }
 
 #[test]
-fn an_answer_is_used_only_for_the_server_that_gave_it() {
-    for provider in BOTH {
+fn a_cached_answer_is_used_only_for_the_same_server() {
+    for provider in PROVIDERS {
         let rig = Rig::new(provider);
         rig.server.enqueue_answer("of one");
-        rig.ask(&plain("Say hello")).unwrap();
+        rig.complete(&plain("Say hello")).unwrap();
         let Rig {
             dir,
             server,
@@ -171,8 +181,11 @@ fn an_answer_is_used_only_for_the_server_that_gave_it() {
         let other = session_pipeline_harness::LlmServer::start(provider);
         other.enqueue_answer("of the other");
         config.llm.base_url = other.config().base_url;
-        let rig = Rig::over(dir, other, config.clone());
-        assert_eq!(rig.ask(&plain("Say hello")).unwrap().text, "of the other");
+        let rig = Rig::with_server(dir, other, config.clone());
+        assert_eq!(
+            rig.complete(&plain("Say hello")).unwrap().text,
+            "of the other"
+        );
         let Rig {
             dir,
             server: _other,
@@ -182,10 +195,10 @@ fn an_answer_is_used_only_for_the_server_that_gave_it() {
         } = rig;
         drop((store, model));
         config.llm.base_url = server.config().base_url;
-        let rig = Rig::over(dir, server, config.clone());
-        assert_eq!(rig.ask(&plain("Say hello")).unwrap().text, "of one");
+        let rig = Rig::with_server(dir, server, config.clone());
+        assert_eq!(rig.complete(&plain("Say hello")).unwrap().text, "of one");
 
-        // An answer of a server that nobody verified is not one of that server.
+        // Answers of an unverified server are cached separately.
         let rig = {
             let Rig {
                 dir,
@@ -197,8 +210,8 @@ fn an_answer_is_used_only_for_the_server_that_gave_it() {
             drop((store, model));
             config.llm.verify_ssl = false;
             server.enqueue_answer("of anyone");
-            Rig::over(dir, server, config)
+            Rig::with_server(dir, server, config)
         };
-        assert_eq!(rig.ask(&plain("Say hello")).unwrap().text, "of anyone");
+        assert_eq!(rig.complete(&plain("Say hello")).unwrap().text, "of anyone");
     }
 }

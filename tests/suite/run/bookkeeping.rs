@@ -1,4 +1,4 @@
-//! What every run leaves behind it: its row, its audit row, costs and errors.
+//! Records of each run: its row, its audit entry, costs and errors.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use session_pipeline_harness::{DataDir, TestPipeline};
 use session_pipeline_pipeline::run::RunRequest;
 use session_pipeline_store::{Actor, ClientKind, Trigger};
 
-use super::{KEY, MINUTE, check, dir_with};
+use super::{KEY, MINUTE, dir_with, summary_and_opens};
 use crate::database::{cell, rows};
 use crate::guests::{PANICS, POISON, WELL_BEHAVED, panics, well_behaved};
 
 #[test]
-fn every_run_leaves_a_row_and_an_audit_row() {
+fn every_run_has_a_row_and_an_audit_entry() {
     let dir = DataDir::new();
     dir.write(KEY, "one\n");
     dir.write("ada/two.jsonl", POISON);
@@ -57,7 +57,7 @@ fn every_run_leaves_a_row_and_an_audit_row() {
 }
 
 #[test]
-fn a_run_with_nothing_new_changes_no_row_but_its_own() {
+fn a_run_without_new_sessions_changes_no_rows_except_its_own() {
     let dir = dir_with(&[KEY, "bob/one.jsonl"]);
     dir.write("ada/poison.jsonl", POISON);
     let pipeline = TestPipeline::open(&dir, &[panics()]);
@@ -79,7 +79,7 @@ fn a_run_with_nothing_new_changes_no_row_but_its_own() {
     let pipeline = TestPipeline::open(&dir, &[panics()]);
     dir.clock().advance(100 * MINUTE);
     assert_eq!(
-        check(&pipeline.run(PANICS)),
+        summary_and_opens(&pipeline.run(PANICS)),
         ("quarantined 1".to_owned(), 0)
     );
     drop(pipeline);
@@ -87,7 +87,7 @@ fn a_run_with_nothing_new_changes_no_row_but_its_own() {
 }
 
 #[test]
-fn runs_that_a_dead_process_left_open_are_closed_as_interrupted() {
+fn open_runs_of_a_dead_process_are_closed_as_interrupted() {
     let dir = DataDir::new();
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     let store = pipeline.pipeline().store();
@@ -125,12 +125,12 @@ fn runs_that_a_dead_process_left_open_are_closed_as_interrupted() {
     assert_eq!(
         pipeline.pipeline().store().open_report().interrupted_runs,
         0,
-        "they are closed once"
+        "interrupted runs must be closed only once"
     );
 }
 
 #[test]
-fn fuel_memory_and_bytes_are_kept_for_every_attempt() {
+fn fuel_memory_and_bytes_are_recorded_for_every_attempt() {
     let dir = DataDir::new();
     dir.write(KEY, "one\n");
     dir.write("ada/two.jsonl", POISON);
@@ -154,7 +154,7 @@ fn fuel_memory_and_bytes_are_kept_for_every_attempt() {
 }
 
 #[test]
-fn errors_beyond_a_hundred_are_counted_and_not_listed() {
+fn errors_beyond_the_first_hundred_are_counted_but_not_listed() {
     let dir = DataDir::new();
     for number in 0..101 {
         dir.write(&format!("ada/{number}.jsonl"), POISON);

@@ -1,5 +1,5 @@
-//! In whose hands the files are: nobody but DuckDB opens the database, and a data dir in which we
-//! may not write.
+//! Access to the files: only DuckDB opens the database file, and the data directory can be
+//! read-only.
 
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
@@ -12,18 +12,18 @@ use std::path::Path;
 use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 use session_pipeline_harness::program;
 
-use super::full::{has_own_mounts, in_a_namespace};
-use super::{DataDir, Ended, check, conversation, key, killed, refusal, run_through};
+use super::full::{can_mount, in_namespace};
+use super::{DataDir, Ended, check, conversation, crash_image, key, open_error, run_to_completion};
 use crate::cli::serve::Serving;
 use crate::guests::usage_dir;
-use crate::hostile::without_roots_powers;
+use crate::hostile::without_root_privileges;
 use session_pipeline_store::StoreError;
 
-/// Sees every file of a folder that is opened or closed, whoever does it.
-struct Watch(OwnedFd);
+/// An inotify watch for files of a folder that any process opens or closes.
+struct FileWatch(OwnedFd);
 
-impl Watch {
-    fn over(folder: &Path) -> Self {
+impl FileWatch {
+    fn on(folder: &Path) -> Self {
         let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
         let events = inotify::init(flags).unwrap();
         let kinds = WatchFlags::OPEN | WatchFlags::CLOSE_WRITE | WatchFlags::CLOSE_NOWRITE;
@@ -31,24 +31,24 @@ impl Watch {
         Self(events)
     }
 
-    /// What was opened and closed since the last look: whether closed, and the name.
-    fn seen(&self) -> Vec<(bool, String)> {
+    /// Returns the opens and closes since the last call, each as (is close, file name).
+    fn events(&self) -> Vec<(bool, String)> {
         let mut buffer = [const { MaybeUninit::uninit() }; 1 << 14];
         let mut reader = inotify::Reader::new(&self.0, &mut buffer);
-        let mut seen = Vec::new();
+        let mut events = Vec::new();
         while let Ok(event) = reader.next() {
             assert!(!event.events().contains(ReadFlags::QUEUE_OVERFLOW));
             let name = event
                 .file_name()
                 .map(|name| name.to_string_lossy().into_owned());
             let is_closed = !event.events().contains(ReadFlags::OPEN);
-            seen.push((is_closed, name.unwrap_or_default()));
+            events.push((is_closed, name.unwrap_or_default()));
         }
-        seen
+        events
     }
 }
 
-/// Asks a server as an admin; gives the status line.
+/// Sends a request as an admin and returns the status line.
 fn get(serving: &Serving, dir: &DataDir, path: &str) -> String {
     let token = fs::read_to_string(dir.path().join("state/admin-token")).unwrap();
     let mut stream = TcpStream::connect(serving.url().strip_prefix("http://").unwrap()).unwrap();
@@ -57,25 +57,25 @@ fn get(serving: &Serving, dir: &DataDir, path: &str) -> String {
         token.trim()
     );
     stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let answer = String::from_utf8_lossy(&answer);
-    answer.lines().next().unwrap_or_default().to_owned()
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).unwrap();
+    let response = String::from_utf8_lossy(&response);
+    response.lines().next().unwrap_or_default().to_owned()
 }
 
 #[test]
-fn while_it_is_open_nobody_opens_or_closes_the_database_file() {
+fn while_the_database_is_open_no_other_code_opens_or_closes_its_file() {
     let dir = usage_dir();
     for number in 0..4 {
         dir.write(&key(number), conversation(number, 3));
     }
-    let watch = Watch::over(&dir.path().join("state"));
+    let watch = FileWatch::on(&dir.path().join("state"));
     let serving = Serving::start(&dir, &[]);
     let database = "system.duckdb".to_owned();
-    let at_the_start = watch.seen();
+    let at_start = watch.events();
     assert!(
-        at_the_start.iter().any(|(_, name)| *name == database),
-        "it sees what is opened: {at_the_start:?}"
+        at_start.iter().any(|(_, name)| *name == database),
+        "the watch must report opens: {at_start:?}"
     );
     for arguments in [
         &["run", "usage"][..],
@@ -105,34 +105,34 @@ fn while_it_is_open_nobody_opens_or_closes_the_database_file() {
     ] {
         assert_eq!(get(&serving, &dir, path), "HTTP/1.1 200 OK", "{path}");
     }
-    // Others do not even get so far.
+    // These commands fail at the lock.
     assert_eq!(check(&dir, &["migrate"]).code, 3);
     assert_eq!(check(&dir, &["serve", "--listen", "127.0.0.1:0"]).code, 3);
-    let meanwhile = watch.seen();
+    let while_open = watch.events();
     assert!(
-        meanwhile.iter().any(|(_, name)| name == "lock"),
-        "it sees what is opened: {meanwhile:?}"
+        while_open.iter().any(|(_, name)| name == "lock"),
+        "the watch must report opens: {while_open:?}"
     );
-    let touched: Vec<_> = meanwhile
+    let touched: Vec<_> = while_open
         .iter()
         .filter(|(_, name)| *name == database)
         .collect();
     assert!(touched.is_empty(), "{touched:?}");
     assert_eq!(serving.stop(), 0);
-    let at_the_end = watch.seen();
+    let at_end = watch.events();
     assert!(
-        at_the_end.contains(&(true, database)),
-        "closed at the end, and only then: {at_the_end:?}"
+        at_end.contains(&(true, database)),
+        "the database file must be closed at the end: {at_end:?}"
     );
 }
 
 #[test]
-fn a_data_dir_that_may_not_be_written_is_named_and_goes_on_when_it_may() {
-    let dir = killed().lay();
+fn an_unwritable_data_directory_is_reported_and_works_once_it_is_writable() {
+    let dir = crash_image().to_dir();
     let state = dir.path().join("state");
-    let allow =
+    let set_mode =
         |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-    let told = |error: &StoreError| {
+    let message = |error: &StoreError| {
         let text = error.to_string();
         assert!(
             text.contains("permissions") || text.contains("can write"),
@@ -140,36 +140,36 @@ fn a_data_dir_that_may_not_be_written_is_named_and_goes_on_when_it_may() {
         );
         text
     };
-    without_roots_powers(|| {
-        // The lock, the folder, the database.
+    without_root_privileges(|| {
+        // First the lock, then the folder, then the database.
         let lock = state.join("lock");
-        allow(&lock, 0o400);
-        let text = told(&refusal(&dir).unwrap());
+        set_mode(&lock, 0o400);
+        let text = message(&open_error(&dir).unwrap());
         assert!(text.contains("state/lock`"), "{text}");
         fs::remove_file(&lock).unwrap();
-        allow(&state, 0o500);
-        let text = told(&refusal(&dir).unwrap());
+        set_mode(&state, 0o500);
+        let text = message(&open_error(&dir).unwrap());
         assert!(text.contains("state/lock`"), "{text}");
-        allow(&state, 0o700);
-        allow(&dir.database_path(), 0o400);
-        let error = refusal(&dir).unwrap();
+        set_mode(&state, 0o700);
+        set_mode(&dir.database_path(), 0o400);
+        let error = open_error(&dir).unwrap();
         assert!(matches!(error, StoreError::CannotOpen { .. }), "{error:?}");
-        let text = told(&error);
+        let text = message(&error);
         assert!(text.contains("cannot open the database"), "{text}");
-        allow(&dir.database_path(), 0o600);
+        set_mode(&dir.database_path(), 0o600);
     });
-    assert_eq!(&run_through(&dir), killed().end());
+    assert_eq!(&run_to_completion(&dir), crash_image().final_data());
 }
 
 #[test]
-fn a_data_dir_on_a_disk_that_is_read_only_is_named_and_goes_on_when_it_is_not() {
-    if !has_own_mounts() {
+fn a_data_directory_on_a_read_only_disk_is_reported_and_works_once_it_is_writable() {
+    if !can_mount() {
         return;
     }
-    let dir = killed().lay();
+    let dir = crash_image().to_dir();
     let script = r#"mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@""#;
     for arguments in [&["run", "usage"][..], &["status"], &["migrate"]] {
-        let mut command = in_a_namespace(script);
+        let mut command = in_namespace(script);
         command
             .arg(dir.path())
             .arg(program::path())
@@ -185,5 +185,5 @@ fn a_data_dir_on_a_disk_that_is_read_only_is_named_and_goes_on_when_it_is_not() 
             "{ended:?}"
         );
     }
-    assert_eq!(&run_through(&dir), killed().end());
+    assert_eq!(&run_to_completion(&dir), crash_image().final_data());
 }
