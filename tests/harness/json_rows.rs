@@ -54,7 +54,7 @@ pub fn shared_rows_to_json(manifest: &Manifest, rows: &MemoryRows) -> Value {
 /// required.
 ///
 /// # Errors
-/// A table is not a shared table of the manifest, a column is unknown, or a value has the wrong type.
+/// A table is not a shared table of the manifest, a column is unknown, or a value has a wrong type.
 pub fn parse_shared_rows(manifest: &Manifest, document: &Value) -> Result<MemoryRows, String> {
     let tables = document
         .as_object()
