@@ -11,7 +11,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use session_pipeline_harness::measure::{BenchSessions, Measurement, child, watched_child};
+use session_pipeline_harness::measure::{
+    BenchSessions, Measurement, run_child, run_child_tracking_memory,
+};
 use session_pipeline_harness::program;
 
 const ROUNDS: usize = 3;
@@ -55,14 +57,14 @@ fn small_sessions(program: &Path) -> Result<(), Box<dyn Error>> {
             .arg("--sessions")
             .arg(&root)
             .args(["run", "usage"]);
-        rates.add(SMALL_SESSIONS as f64 / child(&mut run)?.wall.as_secs_f64());
+        rates.add(SMALL_SESSIONS as f64 / run_child(&mut run)?.wall.as_secs_f64());
     }
     println!("line 7: {rates} sessions/s   required 2,000, goal 6,000");
     Ok(())
 }
 
 fn large_data(program: &Path) -> Result<(), Box<dyn Error>> {
-    let BenchSessions { root, keys, bytes } = BenchSessions::of_arguments()?;
+    let BenchSessions { root, keys, bytes } = BenchSessions::from_arguments()?;
     let copies = LARGE_BYTES.div_ceil(bytes.max(1));
     let scratch = tempfile::tempdir()?;
     let copies_root = scratch.path().join("sessions");
@@ -79,7 +81,7 @@ fn large_data(program: &Path) -> Result<(), Box<dyn Error>> {
         .arg("--sessions")
         .arg(&copies_root)
         .args(["run", "usage"]);
-    let cost = watched_child(&mut run)?;
+    let cost = run_child_tracking_memory(&mut run)?;
     let megabytes = (bytes * copies) as f64 / 1e6;
     let seconds = cost.wall.as_secs_f64();
     println!(

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use duckdb::Connection;
-use session_pipeline_harness::measure::{Measurement, child, watched_child};
+use session_pipeline_harness::measure::{Measurement, run_child, run_child_tracking_memory};
 use session_pipeline_harness::program;
 use session_pipeline_host::clock::SystemClock;
 use session_pipeline_host::sessions::SessionsRoot;
@@ -166,7 +166,7 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
         .arg("--data-dir")
         .arg(data_dir.path())
         .args(["report", "usage"]);
-    let cost = watched_child(&mut command)?;
+    let cost = run_child_tracking_memory(&mut command)?;
     println!(
         "whole process: {:.2} s, {:.0} MB peak",
         cost.wall.as_secs_f64(),
@@ -194,7 +194,7 @@ fn large_data(ccusage: &str, like: Option<&Path>) -> Result<(), Box<dyn Error>> 
             .args(arguments);
         command
     };
-    let first = child(&mut command(&["run", "usage"]))?;
+    let first = run_child(&mut command(&["run", "usage"]))?;
     println!(
         "one gigabyte, processed in {:.1} s",
         first.wall.as_secs_f64()
@@ -210,11 +210,11 @@ fn large_data(ccusage: &str, like: Option<&Path>) -> Result<(), Box<dyn Error>> 
     );
     for _ in 0..3 * ROUNDS {
         report.add(
-            child(&mut command(&["report", "usage", "--json"]))?
+            run_child(&mut command(&["report", "usage", "--json"]))?
                 .wall
                 .as_secs_f64(),
         );
-        match child(&mut ccusage_command) {
+        match run_child(&mut ccusage_command) {
             Ok(cost) => other.add(cost.wall.as_secs_f64()),
             Err(error) => println!("`{ccusage}` did not run: {error}"),
         }
@@ -237,8 +237,8 @@ fn large_data(ccusage: &str, like: Option<&Path>) -> Result<(), Box<dyn Error>> 
     println!("ccusage                {other} s");
     println!(
         "line 4: ccusage / report  {} as a process, {} in a server   required 100, goal 1,000",
-        other.over(&report),
-        other.over(&query)
+        other.ratio_to(&report),
+        other.ratio_to(&query)
     );
     Ok(())
 }

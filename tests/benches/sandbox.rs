@@ -29,7 +29,7 @@ const ROUND_BYTES_MIN: u64 = 40_000_000;
 const LINE_BYTES_MAX: usize = 16 << 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let BenchSessions { root, keys, bytes } = BenchSessions::of_arguments()?;
+    let BenchSessions { root, keys, bytes } = BenchSessions::from_arguments()?;
     let repeats = ROUND_BYTES_MIN.div_ceil(bytes.max(1));
     println!(
         "{} files, {:.1} MB, {repeats} times per round",
@@ -136,13 +136,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("sandboxed alone           {guest} MB/s");
     println!(
         "line 1: sandboxed / native  {}   required 0.50, goal 0.60",
-        guest.over(&native)
+        guest.ratio_to(&native)
     );
     println!(
         "line 2: sandboxed / MD5     {}   required 0.90, goal 2.0",
-        guest.over(&md5)
+        guest.ratio_to(&md5)
     );
-    println!("confined / not confined     {}", confined.over(&sandboxed));
+    println!(
+        "confined / not confined     {}",
+        confined.ratio_to(&sandboxed)
+    );
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::fs;
 use std::process::Command;
 
-use session_pipeline_harness::measure::{Measurement, child, watched_child};
+use session_pipeline_harness::measure::{Measurement, run_child, run_child_tracking_memory};
 use session_pipeline_harness::program;
 
 const ROUNDS: usize = 9;
@@ -40,22 +40,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     find.arg(&root)
         .args(["-type", "f", "-name", "*.jsonl", "-printf", "%s %T@ %p\\n"]);
 
-    let first = child(&mut run)?;
+    let first = run_child(&mut run)?;
     println!(
         "first run: {sessions} sessions in {:.1} s",
         first.wall.as_secs_f64()
     );
     let (mut ticks, mut finds) = (Measurement::default(), Measurement::default());
     for _ in 0..ROUNDS {
-        ticks.add(child(&mut run)?.wall.as_secs_f64());
-        finds.add(child(&mut find)?.wall.as_secs_f64());
+        ticks.add(run_child(&mut run)?.wall.as_secs_f64());
+        finds.add(run_child(&mut find)?.wall.as_secs_f64());
     }
-    let memory = watched_child(&mut run)?.peak_memory;
+    let memory = run_child_tracking_memory(&mut run)?.peak_memory;
     println!("run without new sessions  {ticks} s");
     println!("find                      {finds} s");
     println!(
         "line 5: run / find  {}   required at most 1.2 with a million sessions, goal 0.75",
-        ticks.over(&finds)
+        ticks.ratio_to(&finds)
     );
     println!("line 6: peak memory {:.0} MB", memory as f64 / 1e6);
     Ok(())

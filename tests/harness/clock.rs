@@ -1,17 +1,17 @@
-//! A clock that goes only where a test sends it.
+//! Clocks that only a test advances.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use session_pipeline_host::clock::{Clock, UtcMicros};
 
-/// Where test clocks start: 2100-01-01T00:00:00Z.
+/// The start time of test clocks: 2100-01-01T00:00:00Z.
 ///
-/// A file's ctime is the machine's real time and can't be forged, so the clock stands far behind
-/// every real time.
+/// The ctime of a file is the real time of the machine and cannot be set. The start time is far in
+/// the future, so every real ctime is in the past.
 pub const START: UtcMicros = UtcMicros(4_102_444_800_000_000);
 
-/// A clock that stands still until it is moved.
+/// A clock that is stopped until a test advances it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,7 +27,7 @@ pub const START: UtcMicros = UtcMicros(4_102_444_800_000_000);
 pub struct TestClock {
     now_micros: AtomicI64,
     monotonic_nanos: AtomicU64,
-    nanos_per_look: AtomicU64,
+    nanos_per_read: AtomicU64,
 }
 
 impl Default for TestClock {
@@ -37,31 +37,31 @@ impl Default for TestClock {
 }
 
 impl TestClock {
-    /// A clock that shows this time of day.
+    /// Creates a clock that shows `now`.
     pub fn at(now: UtcMicros) -> Self {
         Self {
             now_micros: AtomicI64::new(now.0),
             monotonic_nanos: AtomicU64::new(0),
-            nanos_per_look: AtomicU64::new(0),
+            nanos_per_read: AtomicU64::new(0),
         }
     }
 
-    /// Lets time pass, on both clocks.
+    /// Advances the wall clock and the monotonic clock.
     pub fn advance(&self, duration: Duration) {
         self.set(self.now().plus(duration));
         self.monotonic_nanos
             .fetch_add(nanos(duration), Ordering::SeqCst);
     }
 
-    /// Sets the time of day, as an administrator would: the monotonic clock does not notice.
+    /// Sets the wall clock, as an administrator would. The monotonic clock does not change.
     pub fn set(&self, now: UtcMicros) {
         self.now_micros.store(now.0, Ordering::SeqCst);
     }
 
-    /// From now on every look at the monotonic clock moves it on by so much: the way to use up a
-    /// time budget without waiting. The first look shows the time as it was.
-    pub fn advance_at_each_look(&self, duration: Duration) {
-        self.nanos_per_look.store(nanos(duration), Ordering::SeqCst);
+    /// Makes every read of the monotonic clock advance it by `duration`. A test can exhaust a time
+    /// budget this way without waiting. The first read returns the time before the advance.
+    pub fn advance_on_each_read(&self, duration: Duration) {
+        self.nanos_per_read.store(nanos(duration), Ordering::SeqCst);
     }
 }
 
@@ -71,43 +71,43 @@ impl Clock for TestClock {
     }
 
     fn monotonic(&self) -> Duration {
-        let step = self.nanos_per_look.load(Ordering::SeqCst);
+        let step = self.nanos_per_read.load(Ordering::SeqCst);
         Duration::from_nanos(self.monotonic_nanos.fetch_add(step, Ordering::SeqCst))
     }
 }
 
-/// A clock that goes with tokio's time: for tests that pause it, so that hours pass at once.
+/// A clock that follows tokio's time. If a test pauses tokio's time, hours pass instantly.
 #[derive(Debug)]
 pub struct PausedClock {
     started: tokio::time::Instant,
-    set_off_by_micros: AtomicI64,
+    offset_micros: AtomicI64,
 }
 
 impl PausedClock {
-    /// A clock that shows [`START`] now.
+    /// Creates a clock that shows [`START`] now.
     ///
     /// # Panics
-    /// Outside of a runtime whose time is paused: then a test would wait for real.
+    /// The time of the tokio runtime is not paused. The test would wait in real time.
     pub async fn start() -> Self {
         let started = tokio::time::Instant::now();
         tokio::time::advance(Duration::ZERO).await;
         Self {
             started,
-            set_off_by_micros: AtomicI64::new(0),
+            offset_micros: AtomicI64::new(0),
         }
     }
 
-    /// Sets the time of day on or back, as an administrator would: the monotonic clock does not
-    /// notice.
+    /// Moves the wall clock forward or back, as an administrator would. The monotonic clock does
+    /// not change.
     pub fn jump_micros(&self, by: i64) {
-        self.set_off_by_micros.fetch_add(by, Ordering::SeqCst);
+        self.offset_micros.fetch_add(by, Ordering::SeqCst);
     }
 }
 
 impl Clock for PausedClock {
     fn now(&self) -> UtcMicros {
         let now = START.plus(self.started.elapsed());
-        UtcMicros(now.0 + self.set_off_by_micros.load(Ordering::SeqCst))
+        UtcMicros(now.0 + self.offset_micros.load(Ordering::SeqCst))
     }
 
     fn monotonic(&self) -> Duration {
@@ -116,5 +116,5 @@ impl Clock for PausedClock {
 }
 
 fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).expect("a test lasts less than 500 years")
+    u64::try_from(duration.as_nanos()).expect("the duration is less than 500 years")
 }

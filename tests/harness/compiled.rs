@@ -1,21 +1,22 @@
-//! What a test compiled, for the tests after it: nearly all of them begin with an empty data dir,
-//! each may be a process of its own, and compiling would take them longer than all else.
+//! A cache of compiled components that all tests share. Most tests start with an empty data
+//! directory, often in their own process, and would spend most of their time compiling.
 //!
-//! It lies in the target dir beside the tests, in files by component and engine, and goes with them
-//! (`cargo clean`).
-//! A test of compiling itself says by which compiler, and is not fed from here.
+//! The cache is in the target directory next to the test programs, with one file per component and
+//! engine. `cargo clean` deletes it. Tests of the compiler choose a compiler and do not use the
+//! cache.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use session_pipeline_host::limits::Compiler;
 
-/// By this variable a program that was built with debug assertions is told the folder.
+/// The environment variable with the folder of the cache. Only programs that are built with debug
+/// assertions read it.
 const VARIABLE: &str = "SESSION_PIPELINE_COMPILED";
-/// Where cargo puts the programs of tests.
+/// The name of the folder in which cargo places test programs.
 const PROGRAMS: &str = "deps";
 
-/// Compiles in this process what no test has compiled before.
+/// Returns a compiler that uses the cache. It compiles missing components in this process.
 pub fn compiler() -> Compiler {
     match folder() {
         Some(folder) => Compiler::Shared {
@@ -26,7 +27,7 @@ pub fn compiler() -> Compiler {
     }
 }
 
-/// The environment in which the program does so too.
+/// The environment variable that makes the program use the cache as well.
 ///
 /// ```
 /// use std::process::Command;
@@ -39,14 +40,14 @@ pub fn environment() -> Option<(&'static str, &'static Path)> {
     Some((VARIABLE, folder()?))
 }
 
-/// None where this program lies in no target dir, as that of a doc test.
+/// `None` if this program is not in a target directory. This is the case for doc tests.
 fn folder() -> Option<&'static Path> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     let find = || {
         let program = std::env::current_exe().ok()?;
         let folder = program.parent()?;
-        let is_of_cargo = folder.file_name()? == PROGRAMS;
-        is_of_cargo.then(|| folder.with_file_name("compiled-components"))
+        let is_cargo_folder = folder.file_name()? == PROGRAMS;
+        is_cargo_folder.then(|| folder.with_file_name("compiled-components"))
     };
     FOLDER.get_or_init(find).as_deref()
 }

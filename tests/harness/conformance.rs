@@ -1,14 +1,14 @@
-//! The laws of the contract, and any component held to them, whatever it was written in.
+//! Checks components, written in any language, against the laws of the contract.
 //!
-//! A [`Law`] is a value: its name, what it says, the sessions it is tried on, and whether it holds
-//! for one of them. [`verify`] tries all of [`LAWS`] on generated sessions and on those that are
-//! given, and tells for each whether it held; where it did not, why, with a session that was made
-//! as small as it goes, and kept as a file.
+//! A [`Law`] has a name, a statement, a generator of sessions, and a check for one input.
+//! [`verify`] checks all [`LAWS`] with generated sessions and with session files, and reports a
+//! verdict for each law. If a law fails, the report has the reason and a minimized session, which
+//! is saved as a file.
 //!
-//! The laws are about the rows that belong to their session. Rows of shared tables outlive it and
-//! say what all sessions came to, so of them no more is asked than that a session counts once.
+//! The laws apply to the rows that belong to one session. Rows of shared tables combine data of
+//! many sessions. For them, the laws require only that each session counts once.
 //!
-//! Nothing is asked of a clock or a database, and the same seed finds the same.
+//! The checks use no clock and no database. The same seed produces the same results.
 //!
 //! ```no_run
 //! use session_pipeline_harness::Subject;
@@ -45,20 +45,20 @@ pub use report::{ConformanceReport, LawResult, LawViolation, Verdict};
 
 use crate::subject::Subject;
 
-/// How many sessions each law is tried on, unless somebody says otherwise.
+/// The default number of generated sessions per law.
 pub const CASES: u32 = 64;
 
-/// How hard to try.
+/// The inputs of [`verify`].
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Generated sessions for each law.
+    /// The number of generated sessions per law.
     pub cases: u32,
-    /// From which they follow.
+    /// The seed of the generated sessions.
     pub seed: u64,
-    /// Files of sessions that are tried too.
+    /// Session files that are checked as well.
     pub sessions: Vec<PathBuf>,
-    /// The folder that keeps sessions for which a law failed, and gives them again the next time;
-    /// `None`: nothing is kept.
+    /// The folder in which sessions that violate a law are saved. The next call checks them again.
+    /// `None` saves nothing.
     pub regressions: Option<PathBuf>,
 }
 
@@ -73,18 +73,18 @@ impl Default for Options {
     }
 }
 
-/// Why nothing can be said of a component.
+/// An error that prevents a verdict on a component.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// A session that was given can't be read, or a regression not be kept.
+    /// A session file cannot be read, or a regression cannot be saved.
     #[error("`{}`: {source}", path.display())]
     Io {
-        /// Which file or folder.
+        /// The affected file or folder.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: std::io::Error,
     },
-    /// This machine was in the way.
+    /// A failure of this machine, not of the component.
     #[error("{0}")]
     Host(Fault),
 }
@@ -98,10 +98,10 @@ impl VerifyError {
     }
 }
 
-/// Holds a component to all laws, one after the other; `begin` is told of each before it is tried.
+/// Checks a component against all laws, one at a time. Calls `begin` before each law.
 ///
 /// # Errors
-/// When a given session can't be read, a regression can't be kept, or the sandbox is in the way.
+/// A session file cannot be read, a regression cannot be saved, or the sandbox fails.
 pub fn verify(
     subject: &Subject,
     options: &Options,
@@ -120,14 +120,15 @@ pub fn verify(
     })
 }
 
-/// What is to be said of a component that is refused: it does not describe itself as it has to.
-pub fn refused(fault: &Fault, options: &Options) -> ConformanceReport {
+/// The report on a component that cannot be loaded. The laws about the component itself fail, and
+/// the others are untried.
+pub fn rejection_report(fault: &Fault, options: &Options) -> ConformanceReport {
     let laws = LAWS.iter().map(|law| LawResult {
         law,
         sessions: 0,
         unanswered: 0,
-        verdict: if law.is_of_itself() {
-            Verdict::Failed(LawViolation::of_itself(fault.to_string()))
+        verdict: if law.is_about_component() {
+            Verdict::Failed(LawViolation::of_component(fault.to_string()))
         } else {
             Verdict::Untried
         },
@@ -140,14 +141,14 @@ pub fn refused(fault: &Fault, options: &Options) -> ConformanceReport {
     }
 }
 
-/// The sessions at a path: the file, or all below the folder and those right in it, in the order of
-/// their names.
+/// The session files at a path, sorted by path. The path is a file or a folder. For a folder, the
+/// result has the sessions in its subfolders and the `.jsonl` files directly in it.
 ///
 /// # Errors
-/// When there is nothing, or something that can't be read.
-pub fn sessions_at(path: &Path) -> Result<Vec<PathBuf>, VerifyError> {
+/// The path does not exist or cannot be read.
+pub fn session_files(path: &Path) -> Result<Vec<PathBuf>, VerifyError> {
     let failed = |source| VerifyError::io(path, source);
-    // Asked before it is opened: a pipe would wait for whoever writes to it.
+    // Read the metadata first: opening a pipe would block until another process writes to it.
     let metadata = std::fs::metadata(path).map_err(failed)?;
     if metadata.is_file() {
         return Ok(vec![path.to_owned()]);
@@ -157,7 +158,7 @@ pub fn sessions_at(path: &Path) -> Result<Vec<PathBuf>, VerifyError> {
     let mut found = Vec::new();
     root.walk(|key, _| found.push(path.join(key)))
         .map_err(failed)?;
-    // In a sessions root those would be nobody's, but a folder of regressions has no others.
+    // In a sessions root, such files have no user. A folder of regressions has only such files.
     for entry in std::fs::read_dir(path).map_err(failed)? {
         let entry = entry.map_err(failed)?.path();
         if entry

@@ -1,4 +1,4 @@
-//! A data dir of a test's own, and what can happen to the files in it.
+//! Temporary data directories, and operations on their files.
 
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::Write;
@@ -16,16 +16,17 @@ use crate::clock::TestClock;
 #[cfg(feature = "pipeline")]
 use crate::compiled;
 
-/// How old a written file looks: old enough that a scan trusts its times.
+/// The age of a written file. It is old enough that a scan trusts its times.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// A temporary data dir with its clock.
+/// A temporary data directory with a clock.
 ///
-/// It is deleted at the end, unless the test panics or `KEEP_TEST_DIRS=1` is set: then it stays, and its path is printed.
+/// It is deleted when it is dropped. If the test panics or `KEEP_TEST_DIRS=1` is set, it is not
+/// deleted and its path is printed.
 ///
-/// Every change of a file gives it an mtime of its own, about a minute before the clock's now:
-/// real files get theirs from a coarse clock, behind which two changes of one moment hide.
-/// [`DataDir::set_age`] and its kin make files fresh, old, or of the future.
+/// Each change of a file sets a unique mtime, about one minute before the time of the clock. The
+/// mtimes of the file system come from a coarse clock and can be equal for two changes.
+/// [`DataDir::set_age`], [`DataDir::set_ahead`] and [`DataDir::set_mtime`] set other times.
 ///
 /// ```
 /// use session_pipeline_harness::DataDir;
@@ -37,7 +38,7 @@ const QUIET: Duration = Duration::from_secs(60);
 /// ```
 #[derive(Debug)]
 pub struct DataDir {
-    /// `None` only while it is dropped.
+    /// `None` only during `drop`.
     folder: Option<TempDir>,
     clock: Arc<TestClock>,
     changes: AtomicI64,
@@ -50,25 +51,25 @@ impl Default for DataDir {
 }
 
 impl DataDir {
-    /// A data dir with an empty `user_sessions`.
+    /// Creates a data directory with an empty `user_sessions` folder.
     pub fn new() -> Self {
         let dir = Self::without_sessions_root();
-        fs::create_dir(dir.sessions_root()).expect("the sessions root can be made");
+        fs::create_dir(dir.sessions_root()).expect("the sessions root is created");
         dir
     }
 
-    /// A data dir in which nothing is.
+    /// Creates an empty data directory.
     pub fn without_sessions_root() -> Self {
         let test = std::thread::current()
             .name()
             .unwrap_or("test")
             .replace("::", "-");
-        // Some tests have sentences for names, and some paths lead to sockets.
+        // Test names can be long, and the paths of sockets have a maximum length.
         let prefix: String = test.chars().take(60).chain(['-']).collect();
         let folder = tempfile::Builder::new()
             .prefix(&prefix)
             .tempdir()
-            .expect("a temporary folder can be made");
+            .expect("a temporary folder is created");
         Self {
             folder: Some(folder),
             clock: Arc::default(),
@@ -76,45 +77,46 @@ impl DataDir {
         }
     }
 
-    /// A data dir without sessions that begins with another one's state: so that not every case of
-    /// a property makes a database and compiles components.
+    /// Creates a data directory without sessions and with a copy of the state of `other`. The cases
+    /// of a property can share the work of creating a database and compiling components.
     ///
-    /// Nobody may have the other one open.
+    /// The database of `other` must be closed.
     pub fn with_state_of(other: &Self) -> Self {
         let dir = Self::new();
         copy_folder(&other.path().join("state"), &dir.path().join("state"));
         dir
     }
 
-    /// The data dir's path.
+    /// The path of the data directory.
     pub fn path(&self) -> &Path {
         self.folder
             .as_ref()
-            .expect("it is there until it is dropped")
+            .expect("the folder exists until drop")
             .path()
     }
 
-    /// The folder of the sessions.
+    /// The path of the sessions root.
     pub fn sessions_root(&self) -> PathBuf {
         self.path().join("user_sessions")
     }
 
-    /// Where a session lies.
+    /// The path of a session.
     pub fn session_path(&self, key: &str) -> PathBuf {
         self.sessions_root().join(key)
     }
 
-    /// The database file, whether or not it is there yet.
+    /// The path of the database file, which might not exist yet.
     pub fn database_path(&self) -> PathBuf {
         self.path().join("state").join("system.duckdb")
     }
 
-    /// The clock of everything that is opened here.
+    /// The clock of all pipelines that are opened on this directory.
     pub fn clock(&self) -> &Arc<TestClock> {
         &self.clock
     }
 
-    /// The configuration for it: two workers, components compiled by this process or a test before.
+    /// A configuration for this directory, with two workers and the shared cache of compiled
+    /// components.
     #[cfg(feature = "pipeline")]
     pub fn config(&self) -> Config {
         Config {
@@ -124,48 +126,48 @@ impl DataDir {
         }
     }
 
-    /// Writes a session, making its folders; replaces what it held before.
+    /// Writes a session and creates its folders. Replaces an existing session.
     pub fn write(&self, key: &str, content: impl AsRef<[u8]>) {
         let path = self.session_path(key);
-        fs::create_dir_all(path.parent().expect("a key names a file"))
-            .expect("folders can be made");
-        fs::write(&path, content).expect("a session can be written");
+        fs::create_dir_all(path.parent().expect("a key has a folder"))
+            .expect("the folders are created");
+        fs::write(&path, content).expect("the session is written");
         self.touch(key);
     }
 
-    /// Writes what comes next in a session.
+    /// Appends to a session.
     pub fn append(&self, key: &str, content: impl AsRef<[u8]>) {
         let mut file = OpenOptions::new()
             .append(true)
             .open(self.session_path(key))
-            .expect("the session is there");
+            .expect("the session exists");
         file.write_all(content.as_ref())
-            .expect("a session can be written");
+            .expect("the session is written");
         self.touch(key);
     }
 
-    /// Changes a session's times and nothing else.
+    /// Changes only the times of a session.
     pub fn touch(&self, key: &str) {
         self.set_age(key, QUIET);
     }
 
-    /// As [`DataDir::touch`]: the file was last changed so long ago, by the clock, give or take
-    /// less than a microsecond that no other change of a file shares.
+    /// Sets the mtime of a session to `age` before the time of the clock. Subtracts less than a
+    /// microsecond so that each mtime is unique.
     pub fn set_age(&self, key: &str, age: Duration) {
         self.set_mtime_ns(key, self.now_ns() - as_nanos(age) - self.serial());
     }
 
-    /// As [`DataDir::set_age`], into the future.
+    /// Sets the mtime of a session to `by` after the time of the clock, like [`DataDir::set_age`].
     pub fn set_ahead(&self, key: &str, by: Duration) {
         self.set_mtime_ns(key, self.now_ns() + as_nanos(by) - self.serial());
     }
 
-    /// Sets a session's mtime to an exact instant of the clock's time.
+    /// Sets the mtime of a session to an exact time.
     pub fn set_mtime(&self, key: &str, mtime: UtcMicros) {
         self.set_mtime_ns(key, mtime.as_nanos());
     }
 
-    /// Sets a session's mtime, in nanoseconds since 1970, or before it.
+    /// Sets the mtime of a session in nanoseconds since 1970. Negative values are before 1970.
     pub fn set_mtime_ns(&self, key: &str, mtime_ns: i64) {
         let distance = Duration::from_nanos(mtime_ns.unsigned_abs());
         let mtime = if mtime_ns < 0 {
@@ -173,62 +175,63 @@ impl DataDir {
         } else {
             SystemTime::UNIX_EPOCH + distance
         };
-        // Opened for reading: times may be set by the owner, and opening for writing changes them.
+        // The owner can set the times through a read-only descriptor. Opening for writing would
+        // change them.
         File::open(self.session_path(key))
             .and_then(|file| file.set_times(FileTimes::new().set_modified(mtime)))
-            .expect("the times of a session can be set");
+            .expect("the times of the session are set");
     }
 
-    /// Gives a session another key; what was there before is gone.
+    /// Renames a session. Replaces an existing session at the new key.
     pub fn rename(&self, from: &str, to: &str) {
         let path = self.session_path(to);
-        fs::create_dir_all(path.parent().expect("a key names a file"))
-            .expect("folders can be made");
-        fs::rename(self.session_path(from), path).expect("a session can be renamed");
+        fs::create_dir_all(path.parent().expect("a key has a folder"))
+            .expect("the folders are created");
+        fs::rename(self.session_path(from), path).expect("the session is renamed");
     }
 
     /// Deletes a session.
     pub fn delete(&self, key: &str) {
-        fs::remove_file(self.session_path(key)).expect("the session is there");
+        fs::remove_file(self.session_path(key)).expect("the session exists");
     }
 
-    /// What a session holds.
+    /// The content of a session.
     pub fn read(&self, key: &str) -> Vec<u8> {
-        fs::read(self.session_path(key)).expect("the session is there")
+        fs::read(self.session_path(key)).expect("the session exists")
     }
 
-    /// Where a file of the folder of processors lies.
+    /// The path of a file in the processors folder.
     pub fn processor_path(&self, file: &str) -> PathBuf {
         self.path().join("processors").join(file)
     }
 
-    /// Puts a file into the folder of processors, whole at once, as whoever knows their trade does;
-    /// what it held before is gone.
+    /// Places a file in the processors folder atomically, by writing a copy and renaming it.
+    /// Replaces an existing file.
     pub fn drop_processor(&self, file: &str, component: impl AsRef<[u8]>) {
         let path = self.processor_path(file);
-        let folder = path.parent().expect("a file lies in a folder");
-        fs::create_dir_all(folder).expect("folders can be made");
+        let folder = path.parent().expect("the path has a folder");
+        fs::create_dir_all(folder).expect("the folders are created");
         let copy = folder.join(".copy");
-        fs::write(&copy, component).expect("a component can be written");
-        fs::rename(copy, path).expect("a component can be renamed");
+        fs::write(&copy, component).expect("the component is written");
+        fs::rename(copy, path).expect("the component is renamed");
     }
 
-    /// Writes into a file of the folder of processors where it lies, as a plain copy does on its
-    /// way: the bytes may be the first of more.
+    /// Writes a file in the processors folder in place, as an unfinished copy does. `bytes` can be
+    /// the beginning of a component.
     pub fn copy_processor(&self, file: &str, bytes: impl AsRef<[u8]>) {
         let path = self.processor_path(file);
-        fs::create_dir_all(path.parent().expect("a file lies in a folder"))
-            .expect("folders can be made");
-        fs::write(path, bytes).expect("a component can be written");
+        fs::create_dir_all(path.parent().expect("the path has a folder"))
+            .expect("the folders are created");
+        fs::write(path, bytes).expect("the component is written");
     }
 
-    /// Takes a file out of the folder of processors.
-    pub fn take_processor(&self, file: &str) {
-        fs::remove_file(self.processor_path(file)).expect("the component is there");
+    /// Removes a file from the processors folder.
+    pub fn remove_processor(&self, file: &str) {
+        fs::remove_file(self.processor_path(file)).expect("the component exists");
     }
 
-    /// Whether there is such a session.
-    pub fn has(&self, key: &str) -> bool {
+    /// Whether the session exists and is a regular file.
+    pub fn has_session(&self, key: &str) -> bool {
         self.session_path(key).is_file()
     }
 
@@ -236,8 +239,8 @@ impl DataDir {
         self.clock.now().as_nanos()
     }
 
-    /// Less than a microsecond, never the same in a thousand changes, and falling: what is changed
-    /// later looks younger.
+    /// A number of nanoseconds below 1,000 that decreases with each change, so that later changes
+    /// get later mtimes. It repeats after 1,000 changes.
     fn serial(&self) -> i64 {
         999 - self.changes.fetch_add(1, Ordering::SeqCst) % 1000
     }
@@ -248,42 +251,42 @@ impl Drop for DataDir {
         let Some(mut folder) = self.folder.take() else {
             return;
         };
-        if std::thread::panicking() || is_kept() {
+        if std::thread::panicking() || keep_was_requested() {
             folder.disable_cleanup(true);
-            report_kept(folder.path());
+            print_location(folder.path());
         }
     }
 }
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a developer's wish for one test run; no test depends on it"
+    reason = "a developer sets this for one test run; no test result depends on it"
 )]
-fn is_kept() -> bool {
+fn keep_was_requested() -> bool {
     std::env::var("KEEP_TEST_DIRS").is_ok_and(|value| value == "1")
 }
 
 #[expect(
     clippy::print_stderr,
-    reason = "where the evidence lies belongs beside the failure"
+    reason = "the failure output includes the path of the data directory"
 )]
-fn report_kept(path: &Path) {
-    eprintln!("the data dir of this test is kept: {}", path.display());
+fn print_location(path: &Path) {
+    eprintln!("data directory of this test: {}", path.display());
 }
 
 fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir(to).expect("a folder can be made");
-    for entry in fs::read_dir(from).expect("the folder can be listed") {
-        let entry = entry.expect("the folder can be listed");
+    fs::create_dir(to).expect("the folder is created");
+    for entry in fs::read_dir(from).expect("the folder is listed") {
+        let entry = entry.expect("the folder is listed");
         let to = to.join(entry.file_name());
         if entry.path().is_dir() {
             copy_folder(&entry.path(), &to);
         } else {
-            fs::copy(entry.path(), to).expect("a file can be copied");
+            fs::copy(entry.path(), to).expect("the file is copied");
         }
     }
 }
 
 fn as_nanos(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).expect("a test lasts less than 200 years")
+    i64::try_from(duration.as_nanos()).expect("the duration is less than 200 years")
 }

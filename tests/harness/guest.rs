@@ -1,4 +1,4 @@
-//! One component in the sandbox, without a database: what it makes of a transcript, and under which limits.
+//! Runs one component in the sandbox, without a database.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -11,52 +11,53 @@ use session_pipeline_host::sandbox::Compiled;
 
 use crate::compiled;
 use crate::data_dir::DataDir;
-use crate::over::Over;
+use crate::executions::Executions;
 use crate::rows::rows_of;
 use crate::subject::{self, Invocation, Subject};
 
-/// A component that is ready to be given transcripts.
+/// A loaded component that processes transcripts.
 ///
 /// ```
 /// use session_pipeline_bundle::USAGE;
-/// use session_pipeline_harness::{Guest, Session};
+/// use session_pipeline_harness::{Guest, Transcript};
 ///
 /// let usage = Guest::load(USAGE);
-/// let extracted = usage.extract(Session::new("s1").user("hello"));
+/// let extracted = usage.extract(Transcript::new("s1").user("hello"));
 /// assert_eq!(extracted.rows("sessions", "session_id prompts"), ["s1 | 1"]);
 /// ```
 #[derive(Debug)]
 pub struct Guest(Subject);
 
-/// The rows that a guest gave for one transcript.
+/// The result of a component for one transcript.
 #[derive(Debug)]
-pub struct Extracted {
-    /// How many items the guest says it extracted.
+pub struct Extraction {
+    /// The number of extracted items that the component reported.
     pub items: u64,
     completed: SessionOutput,
     manifest: Manifest,
 }
 
 impl Guest {
-    /// Loads a component under the usual limits.
+    /// Loads a component with the default limits.
     pub fn load(component: &[u8]) -> Self {
         Self::try_load(component, &Limits::default())
-            .unwrap_or_else(|fault| panic!("the component can't be loaded: {fault}"))
+            .unwrap_or_else(|fault| panic!("the component does not load: {fault}"))
     }
 
-    /// As [`Guest::load`], under these limits, where it may be refused.
+    /// Loads a component with these limits.
     ///
     /// # Errors
-    /// As [`compile`](session_pipeline_host::sandbox::compile) and [`Processor::load`](session_pipeline_host::processor::Processor::load).
+    /// See [`compile`](session_pipeline_host::sandbox::compile) and
+    /// [`Processor::load`](session_pipeline_host::processor::Processor::load).
     pub fn try_load(component: &[u8], limits: &Limits) -> Result<Self, Fault> {
-        Subject::of(&compile(component, limits)?, limits, Vec::new()).map(Self)
+        Subject::from_compiled(&compile(component, limits)?, limits, Vec::new()).map(Self)
     }
 
-    /// As [`Guest::try_load`], compiled by this compiler and not kept for others: for components
-    /// of which there are many.
+    /// Like [`Guest::try_load`], but uses this compiler and no cache. Use this for tests that load
+    /// many components.
     ///
     /// # Errors
-    /// As [`Guest::try_load`].
+    /// See [`Guest::try_load`].
     pub fn try_compile(
         compiler: &Compiler,
         component: &[u8],
@@ -65,50 +66,57 @@ impl Guest {
         Subject::load(compiler, limits, Vec::new(), component).map(Self)
     }
 
-    /// The same code under other limits, but for the stack's, which is compiled in.
-    pub fn under(&self, limits: &Limits) -> Self {
-        self.try_under(limits)
-            .unwrap_or_else(|fault| panic!("the component can't be loaded: {fault}"))
+    /// Loads the same component with other limits. The stack limit is compiled into the code and
+    /// does not change.
+    pub fn with_limits(&self, limits: &Limits) -> Self {
+        self.try_with_limits(limits)
+            .unwrap_or_else(|fault| panic!("the component does not load: {fault}"))
     }
 
-    /// As [`Guest::under`], where it may be refused.
+    /// Like [`Guest::with_limits`], but returns the fault.
     ///
     /// # Errors
-    /// As [`Processor::load`](session_pipeline_host::processor::Processor::load).
-    pub fn try_under(&self, limits: &Limits) -> Result<Self, Fault> {
-        self.0.under(limits).map(Self)
+    /// See [`Processor::load`](session_pipeline_host::processor::Processor::load).
+    pub fn try_with_limits(&self, limits: &Limits) -> Result<Self, Fault> {
+        self.0.with_limits(limits).map(Self)
     }
 
-    /// The component without the ways of a test.
+    /// The underlying subject.
     pub fn subject(&self) -> &Subject {
         &self.0
     }
 
-    /// Gives it a transcript, as the session `ada/one.jsonl`.
+    /// Processes a transcript as the session `ada/one.jsonl`.
     pub fn process(&self, transcript: impl AsRef<[u8]>) -> Execution {
         self.0.process(transcript.as_ref(), &Invocation::default())
     }
 
-    /// Gives it every session of a data dir.
-    pub fn over(&self, dir: &DataDir) -> Over {
-        Over::of(&self.0, dir)
+    /// Processes all sessions of a data directory.
+    pub fn process_all(&self, dir: &DataDir) -> Executions {
+        Executions::run(&self.0, dir)
     }
 
-    /// As [`Guest::process`], where it must succeed.
-    pub fn extract(&self, transcript: impl AsRef<[u8]>) -> Extracted {
+    /// Processes a transcript and returns the rows.
+    ///
+    /// # Panics
+    /// The session fails.
+    pub fn extract(&self, transcript: impl AsRef<[u8]>) -> Extraction {
         let completed = self
             .process(transcript)
             .outcome
             .unwrap_or_else(|fault| panic!("the session failed: {fault}"));
-        Extracted {
+        Extraction {
             items: completed.items,
             completed,
             manifest: self.0.manifest().clone(),
         }
     }
 
-    /// As [`Guest::process`], where it must fail.
-    pub fn fail(&self, transcript: impl AsRef<[u8]>) -> Fault {
+    /// Processes a transcript and returns the fault.
+    ///
+    /// # Panics
+    /// The session succeeds.
+    pub fn expect_fault(&self, transcript: impl AsRef<[u8]>) -> Fault {
         match self.process(transcript).outcome {
             Ok(completed) => panic!("the session succeeded, with {} items", completed.items),
             Err(fault) => fault,
@@ -116,33 +124,34 @@ impl Guest {
     }
 }
 
-impl Extracted {
-    /// The rows of a table, one text each: these columns, joined with ` | `, nulls as `-`.
+impl Extraction {
+    /// The rows of a table. Each row is a text with the values of `columns`, joined with ` | `.
+    /// Nulls are `-`.
     pub fn rows(&self, table: &str, columns: &str) -> Vec<String> {
         rows_of(&self.manifest, &self.completed, table, columns)
     }
 
-    /// As [`Extracted::rows`], as one text for a snapshot.
+    /// Like [`Extraction::rows`], joined to one text for a snapshot.
     pub fn text(&self, table: &str, columns: &str) -> String {
         self.rows(table, columns).join("\n")
     }
 }
 
-/// Compiles a component once in the life of this process, if no test did so before.
+/// Compiles a component at most once per process, and only if it is not in the shared cache.
 fn compile(component: &[u8], limits: &Limits) -> Result<Arc<Compiled>, Fault> {
-    type Known = Mutex<HashMap<(Vec<u8>, usize), Arc<Compiled>>>;
-    static KNOWN: OnceLock<Known> = OnceLock::new();
+    type Cache = Mutex<HashMap<(Vec<u8>, usize), Arc<Compiled>>>;
+    static CACHE: OnceLock<Cache> = OnceLock::new();
 
-    let mut known = KNOWN
+    let mut cache = CACHE
         .get_or_init(Mutex::default)
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     let key = (component.to_vec(), limits.stack_bytes_max);
-    if let Some(compiled) = known.get(&key) {
+    if let Some(compiled) = cache.get(&key) {
         return Ok(Arc::clone(compiled));
     }
     let compiled = subject::compile(&compiled::compiler(), limits, component)?;
     let compiled = Arc::new(compiled);
-    known.insert(key, Arc::clone(&compiled));
+    cache.insert(key, Arc::clone(&compiled));
     Ok(compiled)
 }

@@ -1,16 +1,17 @@
-//! What tests are made of: data directories, sessions, clocks, strategies and the laws of the contract.
+//! The test harness: data directories, transcripts, clocks, proptest strategies, and the laws of
+//! the contract.
 //!
-//! Authors of processors use it as the project's own suite does; `docs/testing.md` shows how a crate outside
-//! the workspace depends on it.
+//! The project's own suite and authors of processors use it in the same way. `docs/testing.md`
+//! shows how a crate outside the workspace depends on it.
 //!
-//! A processor alone, in the sandbox and without a database:
+//! Test one processor in the sandbox, without a database:
 //!
 //! ```
 //! use session_pipeline_bundle::USAGE;
 //! use session_pipeline_harness::conformance::{Options, verify};
-//! use session_pipeline_harness::{Guest, Session};
+//! use session_pipeline_harness::{Guest, Transcript};
 //!
-//! let session = Session::new("s1")
+//! let session = Transcript::new("s1")
 //!     .user("fix the test")
 //!     .assistant(|m| m.model("claude-opus-4-5").tokens(100, 20).tool("Bash"))
 //!     .tool_result(Ok("1 passed"));
@@ -24,38 +25,38 @@
 //! # Ok::<(), session_pipeline_harness::conformance::VerifyError>(())
 //! ```
 //!
-//! The feature `pipeline`, on by default, adds whole pipelines with their database:
+//! The feature `pipeline`, which is on by default, adds whole pipelines with a database:
 //!
 //! ```
 //! # #[cfg(feature = "pipeline")] {
 //! use session_pipeline_bundle::USAGE;
-//! use session_pipeline_harness::{DataDir, Session, TestPipeline};
+//! use session_pipeline_harness::{DataDir, TestPipeline, Transcript};
 //!
 //! let dir = DataDir::new();
-//! dir.write("ada/s1.jsonl", &Session::new("s1").user("fix the test"));
+//! dir.write("ada/s1.jsonl", &Transcript::new("s1").user("fix the test"));
 //!
 //! let pipeline = TestPipeline::open(&dir, &[("usage", USAGE)]);
 //! assert_eq!(pipeline.run("usage").stats.processed, 1);
 //! # }
 //! ```
 //!
-//! Without that feature the crate needs only the host crate, and compiles without DuckDB. It contains no SQL.
-//! A test that wants to see what a database contains opens it.
+//! Without that feature, the crate depends only on the host crate and compiles without DuckDB. It
+//! contains no SQL. A test that checks the contents of a database opens the database itself.
 
-pub mod alone;
 pub mod clock;
 pub mod compiled;
 pub mod component;
 pub mod conformance;
 pub mod data_dir;
-pub mod exchange;
+pub mod executions;
 pub mod fuzz;
 pub mod guest;
+pub mod isolated;
+pub mod json_rows;
 pub mod llm;
 #[cfg(feature = "pipeline")]
 pub mod llm_server;
 pub mod measure;
-pub mod over;
 #[cfg(feature = "pipeline")]
 pub mod pipeline;
 pub mod program;
@@ -68,11 +69,12 @@ pub mod tally;
 
 pub use clock::{PausedClock, TestClock};
 pub use data_dir::DataDir;
-pub use guest::{Extracted, Guest};
+pub use executions::Executions;
+pub use guest::{Extraction, Guest};
 pub use llm::ScriptedModel;
 #[cfg(feature = "pipeline")]
 pub use llm_server::LlmServer;
-pub use over::Over;
+
 #[cfg(feature = "pipeline")]
 pub use pipeline::{FinishedRun, TestPipeline};
 pub use session::Transcript;

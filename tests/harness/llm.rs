@@ -1,4 +1,4 @@
-//! A language model that says what a test tells it to, and remembers what it was asked.
+//! A language model with scripted answers. It records the requests.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,71 +10,72 @@ use session_pipeline_host::model::{
 
 use crate::clock::TestClock;
 
-/// The longest that a test waits for a request: far more than any takes, so that one that never
-/// comes ends the test with a message.
-const ASKED_WITHIN: Duration = Duration::from_secs(60);
+/// The time limit for an expected request. It is generous, so it expires only if the request never
+/// comes.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A scripted model. Answers are given in their order; when they are used up, it is unavailable.
+/// A model that returns its answers in order. After the last answer, it is unavailable.
 ///
 /// ```
 /// use session_pipeline_harness::ScriptedModel;
-/// use session_pipeline_host::model::ErrorClass;
+/// use session_pipeline_host::model::LlmErrorClass;
 ///
 /// let model = ScriptedModel::new();
-/// model.answer("42").fail(ErrorClass::Refused, "no");
-/// assert!(model.asked().is_empty());
+/// model.answer("42").fail(LlmErrorClass::Refused, "no");
+/// assert!(model.requests().is_empty());
 /// ```
 #[derive(Debug, Default)]
 pub struct ScriptedModel {
-    state: Mutex<State>,
+    state: Mutex<ScriptedModelState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ScriptedModelState {
     answers: VecDeque<ScriptedAnswer>,
-    asked: Vec<ReceivedRequest>,
-    is_held: bool,
+    requests: Vec<ReceivedRequest>,
+    is_holding: bool,
 }
 
 #[derive(Debug)]
 struct ScriptedAnswer {
     result: Result<String, LlmError>,
-    takes: Option<(Arc<TestClock>, Duration)>,
+    /// How long the answer takes, and the clock that it advances.
+    duration: Option<(Arc<TestClock>, Duration)>,
 }
 
-/// A request as it came.
+/// A request to the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedRequest {
-    /// What was asked.
+    /// The request as the processor sent it.
     pub request: LlmRequest,
-    /// In which run.
+    /// The id of the run.
     pub run_id: String,
-    /// By which processor.
+    /// The name of the processor.
     pub processor: String,
-    /// For which session.
+    /// The key of the session.
     pub session: String,
-    /// How much time the answer might take.
+    /// The remaining time for the answer.
     pub time_left: Duration,
 }
 
 impl ScriptedModel {
-    /// A model without any answer yet.
+    /// Creates a model without answers.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// One more answer.
+    /// Adds an answer to the script.
     pub fn answer(&self, text: &str) -> &Self {
         self.push(Ok(text.to_owned()), None)
     }
 
-    /// One more answer, which takes so long by a test's clock.
+    /// Adds an answer to the script. The answer advances `clock` by `time`.
     pub fn answer_after(&self, time: Duration, clock: &Arc<TestClock>, text: &str) -> &Self {
         self.push(Ok(text.to_owned()), Some((Arc::clone(clock), time)))
     }
 
-    /// One more request that has no answer.
+    /// Adds an error to the script.
     pub fn fail(&self, class: LlmErrorClass, reason: &str) -> &Self {
         let reason = reason.to_owned();
         self.push(Err(LlmError { class, reason }), None)
@@ -83,47 +84,50 @@ impl ScriptedModel {
     fn push(
         &self,
         result: Result<String, LlmError>,
-        takes: Option<(Arc<TestClock>, Duration)>,
+        duration: Option<(Arc<TestClock>, Duration)>,
     ) -> &Self {
         self.state()
             .answers
-            .push_back(ScriptedAnswer { result, takes });
+            .push_back(ScriptedAnswer { result, duration });
         self
     }
 
-    /// From now on every answer is held back until [`ScriptedModel::let_go`].
-    pub fn hold(&self) -> &Self {
-        self.state().is_held = true;
+    /// Holds back all answers until [`ScriptedModel::release_answers`] is called.
+    pub fn hold_answers(&self) -> &Self {
+        self.state().is_holding = true;
         self
     }
 
-    /// Holds no answer back any more.
-    pub fn let_go(&self) {
-        self.state().is_held = false;
+    /// Releases the answers that [`ScriptedModel::hold_answers`] holds back.
+    pub fn release_answers(&self) {
+        self.state().is_holding = false;
         self.changed.notify_all();
     }
 
     /// All requests so far.
-    pub fn asked(&self) -> Vec<ReceivedRequest> {
-        self.state().asked.clone()
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
+        self.state().requests.clone()
     }
 
-    /// Waits until so many requests have come.
-    pub fn wait_until_asked(&self, times: usize) {
+    /// Waits until `count` requests have arrived.
+    ///
+    /// # Panics
+    /// The requests do not arrive within 60 seconds.
+    pub fn wait_for_requests(&self, count: usize) {
         let (state, waited) = self
             .changed
-            .wait_timeout_while(self.state(), ASKED_WITHIN, |state| {
-                state.asked.len() < times
+            .wait_timeout_while(self.state(), REQUEST_TIMEOUT, |state| {
+                state.requests.len() < count
             })
             .unwrap_or_else(PoisonError::into_inner);
         assert!(
             !waited.timed_out(),
-            "the model was asked {} times of {times}",
-            state.asked.len()
+            "expected {count} requests to the model, got {}",
+            state.requests.len()
         );
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ScriptedModelState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -135,7 +139,7 @@ impl LanguageModel for ScriptedModel {
         caller: LlmCaller<'_>,
     ) -> Result<LlmResponse, LlmError> {
         let mut state = self.state();
-        state.asked.push(ReceivedRequest {
+        state.requests.push(ReceivedRequest {
             request: request.clone(),
             run_id: caller.run_id.to_owned(),
             processor: caller.processor.to_owned(),
@@ -145,16 +149,16 @@ impl LanguageModel for ScriptedModel {
         self.changed.notify_all();
         let mut state = self
             .changed
-            .wait_while(state, |state| state.is_held)
+            .wait_while(state, |state| state.is_holding)
             .unwrap_or_else(PoisonError::into_inner);
         let answer = state.answers.pop_front().unwrap_or_else(|| ScriptedAnswer {
             result: Err(LlmError {
                 class: LlmErrorClass::Unavailable,
                 reason: "no answer is scripted".to_owned(),
             }),
-            takes: None,
+            duration: None,
         });
-        if let Some((clock, time)) = answer.takes {
+        if let Some((clock, time)) = answer.duration {
             clock.advance(time);
         }
         answer.result.map(|text| LlmResponse {

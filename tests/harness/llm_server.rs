@@ -1,5 +1,5 @@
-//! A provider of language models that says what a test has it say: a real server on a port of its
-//! own, which speaks both wire formats and misbehaves in every way that networks do.
+//! A scripted LLM provider: an HTTP server on its own port. It supports the wire formats of both
+//! providers and simulates network failures.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,30 +19,30 @@ use crate::TestClock;
 
 /// What the server does with one request.
 #[derive(Clone, Debug)]
-pub enum ScriptedAct {
-    /// It answers.
+pub enum ServerAction {
+    /// Sends a response.
     Answer {
-        /// The status.
+        /// The HTTP status code.
         status: u16,
-        /// Headers beside the length.
+        /// Headers in addition to the content type and length.
         headers: Vec<(&'static str, String)>,
-        /// The body.
+        /// The body, which does not have to be JSON.
         body: String,
     },
-    /// It promises an answer and closes the connection in the middle of it.
+    /// Closes the connection in the middle of the body.
     HalfAnswer,
-    /// It resets the connection before it has read the request.
+    /// Resets the connection before reading the request.
     Reset,
-    /// It reads the request and says nothing, until the test is over.
+    /// Reads the request and sends nothing. The connection stays open.
     Silence,
-    /// It sends the beginning of an answer and then nothing, until the test is over.
+    /// Sends the beginning of a response and no more. The connection stays open.
     Stall,
-    /// It answers with so many bytes.
+    /// Sends a body of this many bytes.
     Flood(usize),
 }
 
-impl ScriptedAct {
-    /// An answer with this status and body.
+impl ServerAction {
+    /// A response with this status and body.
     pub fn answer(status: u16, body: impl ToString) -> Self {
         Self::Answer {
             status,
@@ -51,16 +51,16 @@ impl ScriptedAct {
         }
     }
 
-    /// An error as both formats have it.
+    /// An error response. Both providers use this format.
     pub fn error(status: u16, name: &str, message: &str) -> Self {
         let error = json!({"type": name, "message": message});
         Self::answer(status, json!({"type": "error", "error": error}))
     }
 
-    /// The same with one more header.
+    /// Adds a header to a [`ServerAction::Answer`].
     ///
     /// # Panics
-    /// Where there is no answer to put it into.
+    /// The action is not an `Answer`.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
         match &mut self {
@@ -71,19 +71,24 @@ impl ScriptedAct {
     }
 }
 
-/// How a model's answer ended.
+/// The reason why a model stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
-    /// It said all that it had to say.
+    /// The answer is complete.
     Done,
-    /// The limit of tokens cut it off.
+    /// The answer reached the token limit.
     Limit,
-    /// The model refused.
+    /// The model refused to answer.
     Refusal,
 }
 
-/// An answer of a model in a provider's format: so many tokens of request and answer.
-pub fn said(provider: Provider, text: &str, end: StopReason, tokens: (u64, u64)) -> ScriptedAct {
+/// The answer of a model in the format of a provider. `tokens` are the input and output tokens.
+pub fn model_answer(
+    provider: Provider,
+    text: &str,
+    end: StopReason,
+    tokens: (u64, u64),
+) -> ServerAction {
     let (input, output) = tokens;
     let body = match provider {
         Provider::Anthropic => json!({
@@ -113,24 +118,24 @@ pub fn said(provider: Provider, text: &str, end: StopReason, tokens: (u64, u64))
             "usage": {"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output},
         }),
     };
-    ScriptedAct::answer(200, body)
+    ServerAction::answer(200, body)
 }
 
-/// A request that reached the server.
+/// A request that the server received.
 #[derive(Clone, Debug)]
 pub struct HttpRequest {
-    /// Its path.
+    /// The path of the URL.
     pub path: String,
-    /// Its headers, their names in small letters.
+    /// The headers, with lowercase names.
     pub headers: Vec<(String, String)>,
-    /// Its body as it came.
+    /// The unparsed body.
     pub text: String,
-    /// Its body, read.
+    /// The body as JSON, or null if it is not JSON.
     pub body: Value,
 }
 
 impl HttpRequest {
-    /// What a user is made to say in it.
+    /// The content of the last message.
     pub fn prompt(&self) -> &str {
         let messages = self.body["messages"].as_array();
         let last = messages.and_then(|messages| messages.last());
@@ -141,141 +146,149 @@ impl HttpRequest {
     /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
-        let (_, value) = headers.find(|(known, _)| known == name)?;
+        let (_, value) = headers.find(|(header, _)| header == name)?;
         Some(value)
     }
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    script: Mutex<VecDeque<ScriptedAct>>,
-    beyond: Mutex<AfterScript>,
-    asked: Mutex<Vec<HttpRequest>>,
-    /// Connections that are left open.
+struct ServerState {
+    script: Mutex<VecDeque<ServerAction>>,
+    fallback: Mutex<Fallback>,
+    requests: Mutex<Vec<HttpRequest>>,
+    /// Connections that stay open until the server is dropped.
     open: Mutex<Vec<TcpStream>>,
     is_over: AtomicBool,
 }
 
-/// What is done when the script is over.
+/// Chooses the action for a request after the end of the script.
 #[derive(Clone)]
-struct AfterScript(Arc<dyn Fn(&HttpRequest) -> ScriptedAct + Send + Sync>);
+struct Fallback(Arc<dyn Fn(&HttpRequest) -> ServerAction + Send + Sync>);
 
-impl Default for AfterScript {
+impl Default for Fallback {
     fn default() -> Self {
-        Self(Arc::new(|_| ScriptedAct::answer(418, "the script is over")))
+        Self(Arc::new(|_| {
+            ServerAction::answer(418, "the script is over")
+        }))
     }
 }
 
-impl fmt::Debug for AfterScript {
+impl fmt::Debug for Fallback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Beyond(…)")
+        f.write_str("Fallback(…)")
     }
 }
 
-/// A server that answers by a script, one act for each request.
+/// A server with a script of one action per request.
 ///
 /// ```
-/// use session_pipeline_harness::llm_server::{End, LlmServer, said};
+/// use session_pipeline_harness::llm_server::{LlmServer, StopReason, model_answer};
 /// use session_pipeline_pipeline::config::Provider;
 ///
 /// let server = LlmServer::start(Provider::Anthropic);
-/// server.will(said(Provider::Anthropic, "hello", End::Done, (10, 2)));
-/// assert!(server.asked().is_empty());
+/// server.enqueue(model_answer(Provider::Anthropic, "hello", StopReason::Done, (10, 2)));
+/// assert!(server.requests().is_empty());
 /// assert_eq!(server.config().provider, Some(Provider::Anthropic));
 /// ```
 #[derive(Debug)]
 pub struct LlmServer {
     provider: Provider,
     address: SocketAddr,
-    shared: Arc<Shared>,
+    state: Arc<ServerState>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl LlmServer {
-    /// A server that speaks a provider's format. What is beyond its script it answers with 418,
-    /// unless [`LlmServer::otherwise`] says otherwise.
+    /// Starts a server with the format of a provider. After the end of the script, it responds with
+    /// status 418 unless [`LlmServer::set_fallback`] is called.
     ///
     /// # Panics
-    /// When the machine has no port left.
+    /// No port is available.
     pub fn start(provider: Provider) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
-        let address = listener.local_addr().expect("it has an address");
-        let shared = Arc::new(Shared::default());
-        let of_thread = Arc::clone(&shared);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is available");
+        let address = listener.local_addr().expect("the listener has an address");
+        let state = Arc::new(ServerState::default());
+        let accept_state = Arc::clone(&state);
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
-                if of_thread.is_over.load(Ordering::SeqCst) {
+                if accept_state.is_over.load(Ordering::SeqCst) {
                     break;
                 }
-                let shared = Arc::clone(&of_thread);
-                // A client that goes away is what many tests are about.
-                std::thread::spawn(move || stream.and_then(|stream| serve(&shared, stream)));
+                let state = Arc::clone(&accept_state);
+                // Errors are ignored, because many tests close connections early.
+                std::thread::spawn(move || stream.and_then(|stream| serve(&state, stream)));
             }
         });
         Self {
             provider,
             address,
-            shared,
+            state,
             thread: Some(thread),
         }
     }
 
-    /// Adds to the script.
-    pub fn will(&self, act: ScriptedAct) -> &Self {
-        locked(&self.shared.script).push_back(act);
+    /// Adds an action to the script.
+    pub fn enqueue(&self, action: ServerAction) -> &Self {
+        locked(&self.state.script).push_back(action);
         self
     }
 
-    /// Adds an answer of the model to the script, of 100 and 20 tokens.
-    pub fn will_say(&self, text: &str) -> &Self {
-        self.will(said(self.provider, text, StopReason::Done, (100, 20)))
+    /// Adds a model answer with 100 input tokens and 20 output tokens to the script.
+    pub fn enqueue_answer(&self, text: &str) -> &Self {
+        self.enqueue(model_answer(
+            self.provider,
+            text,
+            StopReason::Done,
+            (100, 20),
+        ))
     }
 
-    /// From now on it answers what is beyond its script as a model would that knows nothing but the
-    /// request: the same each time.
-    pub fn otherwise(
+    /// Sets a function that computes the model's answer from the request. The server calls it after
+    /// the end of the script.
+    pub fn set_fallback(
         &self,
-        says: impl Fn(&HttpRequest) -> String + Send + Sync + 'static,
+        answer: impl Fn(&HttpRequest) -> String + Send + Sync + 'static,
     ) -> &Self {
         let provider = self.provider;
-        let act =
-            move |asked: &HttpRequest| said(provider, &says(asked), StopReason::Done, (100, 20));
-        *locked(&self.shared.beyond) = AfterScript(Arc::new(act));
+        let action = move |request: &HttpRequest| {
+            model_answer(provider, &answer(request), StopReason::Done, (100, 20))
+        };
+        *locked(&self.state.fallback) = Fallback(Arc::new(action));
         self
     }
 
-    /// The requests that it has read, in the order in which they came.
-    pub fn asked(&self) -> Vec<HttpRequest> {
-        locked(&self.shared.asked).clone()
+    /// The received requests, in order.
+    pub fn requests(&self) -> Vec<HttpRequest> {
+        locked(&self.state.requests).clone()
     }
 
-    /// How many acts of the script are still to come.
-    pub fn acts_left(&self) -> usize {
-        locked(&self.shared.script).len()
+    /// The number of remaining actions in the script.
+    pub fn actions_left(&self) -> usize {
+        locked(&self.state.script).len()
     }
 
-    /// Strikes out what is left of the script.
-    pub fn forget(&self) {
-        locked(&self.shared.script).clear();
+    /// Removes the remaining actions from the script.
+    pub fn clear_script(&self) {
+        locked(&self.state.script).clear();
     }
 
-    /// Where it answers.
+    /// The base URL of the provider.
     pub fn url(&self) -> String {
-        let below = match self.provider {
+        let path = match self.provider {
             Provider::Anthropic => "",
             Provider::OpenAiCompat => "/v1",
         };
-        format!("http://{}{below}", self.address)
+        format!("http://{}{path}", self.address)
     }
 
-    /// A configuration that asks it.
+    /// A configuration with this server as the provider.
     ///
     /// # Panics
-    /// Never: its address is one.
+    /// Never. The URL of the server is valid.
     pub fn config(&self) -> LlmConfig {
         LlmConfig {
             provider: Some(self.provider),
-            base_url: Some(ProviderUrl::parse(&self.url()).expect("an address")),
+            base_url: Some(ProviderUrl::parse(&self.url()).expect("the URL is valid")),
             ..LlmConfig::default()
         }
     }
@@ -283,8 +296,8 @@ impl LlmServer {
 
 impl Drop for LlmServer {
     fn drop(&mut self) {
-        self.shared.is_over.store(true, Ordering::SeqCst);
-        // So that the thread looks.
+        self.state.is_over.store(true, Ordering::SeqCst);
+        // A connection wakes the accept loop, which then reads the flag.
         drop(TcpStream::connect(self.address));
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -292,50 +305,50 @@ impl Drop for LlmServer {
     }
 }
 
-/// Answers the requests of one connection.
-fn serve(shared: &Shared, stream: TcpStream) -> io::Result<()> {
+/// Handles the requests of one connection.
+fn serve(state: &ServerState, stream: TcpStream) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     loop {
         if stream.peek(&mut [0])? == 0 {
             return Ok(());
         }
-        let act = locked(&shared.script).pop_front();
-        if let Some(ScriptedAct::Reset) = act {
-            return reset(shared);
+        let action = locked(&state.script).pop_front();
+        if let Some(ServerAction::Reset) = action {
+            return reset(state);
         }
-        let asked = read(&mut reader)?;
-        locked(&shared.asked).push(asked.clone());
-        let beyond = locked(&shared.beyond).clone();
-        match act.unwrap_or_else(|| beyond.0(&asked)) {
-            ScriptedAct::Answer {
+        let request = read(&mut reader)?;
+        locked(&state.requests).push(request.clone());
+        let fallback = locked(&state.fallback).clone();
+        match action.unwrap_or_else(|| fallback.0(&request)) {
+            ServerAction::Answer {
                 status,
                 headers,
                 body,
             } => write(&stream, status, &headers, body.as_bytes(), body.len())?,
-            ScriptedAct::HalfAnswer => {
+            ServerAction::HalfAnswer => {
                 write(&stream, 200, &[], b"{\"id\":", 4000)?;
                 return stream.shutdown(std::net::Shutdown::Both);
             }
-            ScriptedAct::Stall => {
+            ServerAction::Stall => {
                 write(&stream, 200, &[], b"{\"id\":", 4000)?;
-                locked(&shared.open).push(stream);
+                locked(&state.open).push(stream);
                 return Ok(());
             }
-            ScriptedAct::Silence => {
-                locked(&shared.open).push(stream);
+            ServerAction::Silence => {
+                locked(&state.open).push(stream);
                 return Ok(());
             }
-            ScriptedAct::Flood(bytes) => {
+            ServerAction::Flood(bytes) => {
                 write(&stream, 200, &[], &vec![b' '; bytes], bytes)?;
             }
-            ScriptedAct::Reset => return reset(shared),
+            ServerAction::Reset => return reset(state),
         }
     }
 }
 
-/// What nobody has read yet turns the end of a connection into a reset.
-fn reset(shared: &Shared) -> io::Result<()> {
-    locked(&shared.asked).push(HttpRequest {
+/// Records an empty request. Closing a connection with unread data resets it.
+fn reset(state: &ServerState) -> io::Result<()> {
+    locked(&state.requests).push(HttpRequest {
         path: String::new(),
         headers: Vec::new(),
         text: String::new(),
@@ -375,10 +388,10 @@ fn write(
     status: u16,
     headers: &[(&'static str, String)],
     body: &[u8],
-    promised: usize,
+    content_length: usize,
 ) -> io::Result<()> {
     let mut head = format!(
-        "HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\ncontent-length: {promised}\r\n"
+        "HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\ncontent-length: {content_length}\r\n"
     );
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -391,15 +404,15 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits by moving a test's clock on, and remembers for how long.
+/// A sleeper that advances a test clock instead of waiting, and records the wait times.
 #[derive(Debug)]
-pub struct TestPatience {
+pub struct TestSleeper {
     clock: Arc<TestClock>,
     waits: Mutex<Vec<Duration>>,
 }
 
-impl TestPatience {
-    /// One that moves this clock.
+impl TestSleeper {
+    /// Creates a sleeper for this clock.
     pub fn new(clock: &Arc<TestClock>) -> Self {
         Self {
             clock: Arc::clone(clock),
@@ -407,18 +420,18 @@ impl TestPatience {
         }
     }
 
-    /// How long it waited, each time.
+    /// The wait times, in order.
     pub fn waits(&self) -> Vec<Duration> {
         locked(&self.waits).clone()
     }
 
-    /// Where its clock stands.
+    /// The monotonic time of the clock.
     pub fn elapsed(&self) -> Duration {
         self.clock.monotonic()
     }
 }
 
-impl Sleeper for TestPatience {
+impl Sleeper for TestSleeper {
     fn wait(&self, time: Duration, _stop: &StopSignal) {
         locked(&self.waits).push(time);
         self.clock.advance(time);

@@ -1,5 +1,5 @@
-//! Measuring for benchmarks: alternating rounds, medians and ratios, so that a noisy machine shows
-//! as spread and not as a verdict.
+//! Measurements for benchmarks: medians, ratios and spreads over alternating rounds. Noise of the
+//! machine shows up as spread.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,38 +8,38 @@ use std::time::{Duration, Instant};
 
 use session_pipeline_host::sessions::SessionsRoot;
 
-/// The figures of one thing over all rounds.
+/// The values of one measurement, one per round.
 #[derive(Clone, Debug, Default)]
 pub struct Measurement(Vec<f64>);
 
 impl Measurement {
-    /// Adds a round.
-    pub fn add(&mut self, figure: f64) {
-        self.0.push(figure);
+    /// Adds the value of a round.
+    pub fn add(&mut self, value: f64) {
+        self.0.push(value);
     }
 
-    /// The middle figure; NaN where there is none.
+    /// The median, or NaN without rounds.
     pub fn median(&self) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
     }
 
-    /// The lowest and the highest.
+    /// The minimum and the maximum.
     pub fn spread(&self) -> (f64, f64) {
         let low = self.0.iter().copied().fold(f64::INFINITY, f64::min);
         let high = self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         (low, high)
     }
 
-    /// Round by round, this over another.
+    /// The ratio of this measurement to `baseline`, per round.
     #[must_use]
-    pub fn over(&self, yardstick: &Self) -> Self {
+    pub fn ratio_to(&self, baseline: &Self) -> Self {
         Self(
             self.0
                 .iter()
-                .zip(&yardstick.0)
-                .map(|(mine, other)| mine / other)
+                .zip(&baseline.0)
+                .map(|(value, baseline)| value / baseline)
                 .collect(),
         )
     }
@@ -52,30 +52,31 @@ impl std::fmt::Display for Measurement {
     }
 }
 
-/// The sessions that a benchmark works on.
+/// The sessions of a benchmark.
 #[derive(Debug)]
 pub struct BenchSessions {
-    /// Their root.
+    /// The sessions root.
     pub root: SessionsRoot,
-    /// Their keys, sorted.
+    /// The sorted keys of the sessions.
     pub keys: Vec<String>,
-    /// The bytes of all of them.
+    /// The total size, in bytes.
     pub bytes: u64,
 }
 
 impl BenchSessions {
-    /// The sessions of the folder that the program's arguments name, or else the examples that ship.
+    /// Lists the sessions in the folder in the command line arguments. The default is the folder of
+    /// example sessions in this repository.
     ///
     /// # Errors
-    /// When there is no such folder, or it can't be read.
-    pub fn of_arguments() -> io::Result<Self> {
+    /// The folder does not exist or cannot be read.
+    pub fn from_arguments() -> io::Result<Self> {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sessions");
         let folder = std::env::args()
             .skip(1)
             .find(|argument| !argument.starts_with("--"))
             .map_or(examples, PathBuf::from);
         let root = SessionsRoot::open(&folder)?.ok_or_else(|| {
-            io::Error::other(format!("there is no folder `{}`", folder.display()))
+            io::Error::other(format!("the folder `{}` does not exist", folder.display()))
         })?;
         let (mut keys, mut bytes) = (Vec::new(), 0);
         root.walk(|key, observed| {
@@ -87,20 +88,20 @@ impl BenchSessions {
     }
 }
 
-/// What a child process took.
+/// The cost of a child process.
 #[derive(Clone, Copy, Debug)]
 pub struct ChildCost {
-    /// From start to end.
+    /// The wall time from start to exit.
     pub wall: Duration,
-    /// The most memory it had resident, in bytes, as far as it was seen.
+    /// The peak resident memory, in bytes, or 0 if it was not measured.
     pub peak_memory: u64,
 }
 
-/// Runs a program to its end with its output thrown away.
+/// Runs a program until it exits. Discards its output.
 ///
 /// # Errors
-/// When it can't be started, or does not succeed.
-pub fn child(command: &mut Command) -> io::Result<ChildCost> {
+/// The program cannot be started or fails.
+pub fn run_child(command: &mut Command) -> io::Result<ChildCost> {
     let started = Instant::now();
     let status = command
         .stdin(Stdio::null())
@@ -117,11 +118,11 @@ pub fn child(command: &mut Command) -> io::Result<ChildCost> {
     })
 }
 
-/// As [`child`], watching the child's memory all the while.
+/// Like [`run_child`], and measures the peak memory. It polls the memory every 5 ms.
 ///
 /// # Errors
-/// As [`child`].
-pub fn watched_child(command: &mut Command) -> io::Result<ChildCost> {
+/// See [`run_child`].
+pub fn run_child_tracking_memory(command: &mut Command) -> io::Result<ChildCost> {
     let started = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
@@ -151,28 +152,28 @@ fn high_water_mark(status_file: &Path) -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
-/// What this process holds.
+/// The resource usage of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footprint {
-    /// Its threads.
+    /// The number of threads.
     pub threads: u64,
-    /// Its open descriptors.
+    /// The number of open file descriptors.
     pub descriptors: usize,
-    /// Its resident memory, in bytes.
+    /// The resident memory, in bytes.
     pub resident: u64,
 }
 
 impl Footprint {
-    /// That of this moment.
+    /// Measures the current usage.
     ///
     /// # Errors
-    /// Where the system has no `/proc`.
+    /// The system has no `/proc`.
     pub fn now() -> io::Result<Self> {
         let status = std::fs::read_to_string("/proc/self/status")?;
         let number = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
-                .ok_or_else(|| io::Error::other(format!("the system does not tell `{name}`")))
+                .ok_or_else(|| io::Error::other(format!("`/proc/self/status` has no `{name}`")))
         };
         Ok(Self {
             threads: number("Threads:")?,

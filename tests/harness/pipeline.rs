@@ -1,4 +1,4 @@
-//! A pipeline over a data dir, as the binary would open it.
+//! A pipeline on a data directory, opened in the same way as the program opens it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use session_pipeline_store::{Actor, RunStats, Trigger};
 
 use crate::data_dir::DataDir;
 
-/// An open pipeline with the components that it knows.
+/// An open pipeline with the given components.
 ///
-/// While it lives, the database belongs to it: drop it before reading the file with SQL.
+/// It holds the lock of the database. Drop it before opening the database file with SQL.
 ///
 /// ```
 /// use session_pipeline_bundle::USAGE;
@@ -32,39 +32,40 @@ pub struct TestPipeline {
     pipeline: Pipeline,
 }
 
-/// A run that came to its end.
+/// The report of a finished run.
 #[derive(Clone, Debug)]
 pub struct FinishedRun {
-    /// The run's id.
+    /// The id of the run.
     pub id: String,
-    /// What it did.
+    /// The statistics of the run.
     pub stats: RunStats,
-    /// What the walk passed over.
+    /// The paths that the scan skipped.
     pub notes: Vec<SkippedPath>,
-    /// How many sessions it opened.
+    /// The number of sessions that the run opened.
     pub opens: u64,
 }
 
 impl TestPipeline {
-    /// Opens a data dir with its own configuration.
+    /// Opens a data directory with the configuration of [`DataDir::config`].
     pub fn open(dir: &DataDir, components: &[(&'static str, &'static [u8])]) -> Self {
         Self::open_with(dir, dir.config(), components)
     }
 
-    /// Opens a data dir with another configuration.
+    /// Opens a data directory with another configuration.
     pub fn open_with(
         dir: &DataDir,
         config: session_pipeline_pipeline::config::Config,
         components: &[(&'static str, &'static [u8])],
     ) -> Self {
-        Self::try_open_with(dir, config, components)
-            .unwrap_or_else(|error| panic!("the data dir can't be opened: {}", chain(&error)))
+        Self::try_open_with(dir, config, components).unwrap_or_else(|error| {
+            panic!("cannot open the data directory: {}", error_text(&error))
+        })
     }
 
-    /// As [`TestPipeline::open_with`], where it may be refused.
+    /// Like [`TestPipeline::open_with`], but returns the error.
     ///
     /// # Errors
-    /// As [`Pipeline::open`].
+    /// See [`Pipeline::open`].
     pub fn try_open_with(
         dir: &DataDir,
         config: session_pipeline_pipeline::config::Config,
@@ -78,7 +79,7 @@ impl TestPipeline {
         Ok(Self { pipeline })
     }
 
-    /// The same with a language model.
+    /// Sets the language model.
     #[must_use]
     pub fn with_language_model(self, model: Arc<dyn LanguageModel>) -> Self {
         Self {
@@ -86,26 +87,32 @@ impl TestPipeline {
         }
     }
 
-    /// Runs a processor as the command line does: without caps, and ignoring waits.
+    /// Runs a processor in the same way as the command line: without caps, and without waiting for
+    /// the back-off of failed sessions.
     pub fn run(&self, processor: &str) -> FinishedRun {
         self.run_as(processor, RunRequest::cli())
     }
 
-    /// Runs a processor as the scheduler does, but without caps: failed sessions wait.
+    /// Runs a processor in the same way as the scheduler, but without caps. The back-off of failed
+    /// sessions applies.
     pub fn run_scheduled(&self, processor: &str) -> FinishedRun {
-        self.run_as(processor, scheduled())
+        self.run_as(processor, scheduled_request())
     }
 
-    /// Runs a processor as asked; a run that breaks off ends the test.
+    /// Runs a processor with this request.
+    ///
+    /// # Panics
+    /// The run fails.
     pub fn run_as(&self, processor: &str, request: RunRequest) -> FinishedRun {
-        self.try_run_as(processor, request)
-            .unwrap_or_else(|error| panic!("`{processor}` did not run: {}", chain(&error)))
+        self.try_run_as(processor, request).unwrap_or_else(|error| {
+            panic!("the run of `{processor}` failed: {}", error_text(&error))
+        })
     }
 
-    /// As [`TestPipeline::run_as`], where it may fail.
+    /// Like [`TestPipeline::run_as`], but returns the error.
     ///
     /// # Errors
-    /// As [`Pipeline::run`].
+    /// See [`Pipeline::run`].
     pub fn try_run_as(
         &self,
         processor: &str,
@@ -122,29 +129,29 @@ impl TestPipeline {
 
     /// The state row of a session.
     pub fn state(&self, processor: &str, key: &str) -> Option<StateRow> {
-        let known = self.pipeline.store().state_rows(processor);
-        known.expect("the state can be read").get(key).copied()
+        let states = self.pipeline.store().state_rows(processor);
+        states.expect("the states are read").get(key).copied()
     }
 
     /// The failure row of a session.
     pub fn failure(&self, processor: &str, key: &str) -> Option<FailureRow> {
         let failures = self.pipeline.store().failures(processor);
-        failures.expect("the failures can be read").remove(key)
+        failures.expect("the failures are read").remove(key)
     }
 
-    /// The pipeline itself.
+    /// The underlying pipeline.
     pub fn pipeline(&self) -> &Pipeline {
         &self.pipeline
     }
 
-    /// Where its data dir lies.
+    /// The path of the data directory.
     pub fn data_dir(&self) -> &Path {
         &self.pipeline.config().data_dir
     }
 }
 
-/// A request of the scheduler, without its caps.
-pub fn scheduled() -> RunRequest {
+/// A run request as the scheduler sends it, but without caps.
+pub fn scheduled_request() -> RunRequest {
     RunRequest {
         trigger: Trigger::Scheduler,
         actor: Actor::scheduler(),
@@ -153,8 +160,8 @@ pub fn scheduled() -> RunRequest {
     }
 }
 
-/// An error with its causes, for the message of a failed test.
-pub fn chain(error: &dyn std::error::Error) -> String {
+/// The message of an error and its causes, joined with `: `.
+pub fn error_text(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes
         .map(ToString::to_string)

@@ -1,5 +1,5 @@
-//! The program itself, in a process of its own: started on a data dir without anybody's
-//! environment, and killed at a place or a moment of a test's choice.
+//! Runs the program in its own process, with an empty environment. A test can kill it at a kill
+//! point or after a time.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
@@ -9,35 +9,36 @@ use std::time::Duration;
 
 use crate::data_dir::DataDir;
 
-/// By this variable the program is told where it dies.
+/// The environment variable with the kill plan.
 const KILL_POINTS: &str = "SESSION_PIPELINE_KILL_POINTS";
-/// What `kill -9` sends.
-const KILL: i32 = 9;
+/// The number of the signal SIGKILL.
+const SIGKILL: i32 = 9;
 
-/// Where the program lies that tests start, which obeys their variables: beside the tests, as cargo builds it for the workspace.
+/// The path of the program for tests, which reads additional environment variables. Cargo places it
+/// in the target directory, next to the test programs.
 ///
 /// # Panics
-/// When it was not built.
+/// The program was not built.
 pub fn path() -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its program");
-    let folder = test.parent().expect("a program lies in a folder");
+    let test = std::env::current_exe().expect("the path of the test program is available");
+    let folder = test.parent().expect("the test program is in a folder");
     let folder = match folder.ends_with("deps") {
         true => folder
             .parent()
-            .expect("the folder of cargo's programs lies in one"),
+            .expect("the `deps` folder is in the target directory"),
         false => folder,
     };
     let program = folder.join("session-pipeline-under-test");
     assert!(
         program.is_file(),
-        "`{}` is not there; build the workspace first",
+        "`{}` does not exist; build the workspace first",
         program.display()
     );
     program
 }
 
-/// The program in the folder of a data dir, without an environment and without input.
-pub fn in_folder(dir: &DataDir) -> Command {
+/// A command that runs the program in a data directory, with an empty environment and no input.
+pub fn command(dir: &DataDir) -> Command {
     let mut command = Command::new(path());
     command
         .env_clear()
@@ -46,82 +47,80 @@ pub fn in_folder(dir: &DataDir) -> Command {
     command
 }
 
-/// The same over that data dir.
+/// Like [`command`], with the argument `--data-dir`.
 ///
 /// ```no_run
 /// use session_pipeline_harness::{DataDir, program};
 ///
 /// let dir = DataDir::new();
-/// let output = program::on(&dir).args(["run", "usage"]).output().unwrap();
+/// let output = program::command_with_data_dir(&dir).args(["run", "usage"]).output().unwrap();
 /// assert!(output.status.success());
 /// ```
-pub fn on(dir: &DataDir) -> Command {
-    let mut command = in_folder(dir);
+pub fn command_with_data_dir(dir: &DataDir) -> Command {
+    let mut command = command(dir);
     command.arg("--data-dir").arg(dir.path());
     command
 }
 
-/// How one start of the program is disturbed.
+/// When a process of the program is killed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Disturbance {
-    /// Not at all.
+pub enum Interruption {
+    /// The process is not killed.
     None,
-    /// By death at a place of `kill_point`, in the words of its plans.
+    /// The process is killed at a kill point. The syntax is that of kill plans.
     At(String),
-    /// By death after so much time.
+    /// The process is killed after this time.
     After(Duration),
 }
 
-/// How one start of the program ended.
+/// How a process of the program ended.
 #[derive(Debug)]
 pub enum ProgramEnd {
-    /// By itself.
-    Came(Output),
-    /// By a kill, with the points that were written down: that at which it died, or all from the
-    /// one on after which it did.
-    Died(Vec<String>),
+    /// The process exited.
+    Exited(Output),
+    /// The process was killed. Contains the kill points that it recorded: the point at which it was
+    /// killed, or that point and all later points if it was killed after a delay.
+    Killed(Vec<String>),
 }
 
-/// Runs the program until it ends or dies.
+/// Runs the program until it exits or is killed.
 ///
 /// ```no_run
 /// use session_pipeline_harness::DataDir;
-/// use session_pipeline_harness::program::{self, Disturbance, End};
+/// use session_pipeline_harness::program::{self, Interruption, ProgramEnd};
 ///
 /// let dir = DataDir::new();
-/// let mut run = program::on(&dir);
+/// let mut run = program::command_with_data_dir(&dir);
 /// run.args(["run", "usage"]);
-/// let end = program::live(run, &dir, &Disturbance::At("scan done".to_owned()));
-/// assert!(matches!(end, End::Died(points) if points == ["scan done"]));
+/// let end = program::run(run, &dir, &Interruption::At("scan done".to_owned()));
+/// assert!(matches!(end, ProgramEnd::Killed(points) if points == ["scan done"]));
 /// ```
 ///
 /// # Panics
-/// When it can't be started.
-pub fn live(mut command: Command, dir: &DataDir, disturbance: &Disturbance) -> ProgramEnd {
+/// The program cannot be started.
+pub fn run(mut command: Command, dir: &DataDir, interruption: &Interruption) -> ProgramEnd {
     let record = dir.path().join("killed-at");
-    // What an earlier start wrote down is not what this one did.
+    // Delete the record of an earlier process.
     let _ = fs::remove_file(&record);
-    if let Disturbance::At(place) = disturbance {
+    if let Interruption::At(place) = interruption {
         command.env(KILL_POINTS, format!("kill:{place}:{}", record.display()));
     }
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("the program can be started");
-    if let Disturbance::After(limit) = disturbance {
-        // Not to wait for something: the moment itself is what is tried.
+        .expect("the program starts");
+    if let Interruption::After(limit) = interruption {
+        // The test is about this point in time, so it does not wait for an event.
         std::thread::sleep(*limit);
-        // It may have ended already.
+        // The program might have exited already.
         let _ = child.kill();
     }
-    let output = child
-        .wait_with_output()
-        .expect("the program can be waited for");
-    if output.status.signal() != Some(KILL) {
-        return ProgramEnd::Came(output);
+    let output = child.wait_with_output().expect("the program exits");
+    if output.status.signal() != Some(SIGKILL) {
+        return ProgramEnd::Exited(output);
     }
-    // There is none where it was not killed at a point.
+    // The file is missing if the program was not killed at a kill point.
     let points = fs::read_to_string(&record).unwrap_or_default();
-    ProgramEnd::Died(points.lines().map(ToOwned::to_owned).collect())
+    ProgramEnd::Killed(points.lines().map(ToOwned::to_owned).collect())
 }

@@ -1,8 +1,8 @@
-//! What varies from run to run, replaced by words of a fixed width, so that snapshots keep what matters.
+//! Replaces values that differ between test runs with placeholders of fixed width, for snapshots.
 
 use std::path::Path;
 
-/// Replaces the data dir's path, instants, hashes and process ids, in this order.
+/// Replaces the path of the data directory, times, hashes and process ids, in this order.
 ///
 /// ```
 /// use std::path::Path;
@@ -21,8 +21,8 @@ pub fn redact(text: &str, data_dir: &Path) -> String {
     replace(&text, process_id, "process [pid]")
 }
 
-/// Replaces ids of sessions, messages and runs that are UUIDs: beside [`redact`], since of those
-/// that a test made itself it wants to see which.
+/// Replaces UUIDs, which are ids of sessions, messages and runs. This is separate from [`redact`],
+/// because many tests choose their ids and check them.
 ///
 /// ```
 /// use session_pipeline_harness::redact::redact_ids;
@@ -34,15 +34,16 @@ pub fn redact_ids(text: &str) -> String {
     replace(text, id, "[id]")
 }
 
-/// Replaces every place at which `length` finds something.
-fn replace(text: &str, length: impl Fn(&str) -> Option<usize>, word: &str) -> String {
+/// Replaces all matches with `placeholder`. `match_length` returns the length of a match at the
+/// beginning of a text.
+fn replace(text: &str, match_length: impl Fn(&str) -> Option<usize>, placeholder: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     let mut is_word_start = true;
     while let Some(c) = rest.chars().next() {
-        match length(rest).filter(|_| is_word_start) {
+        match match_length(rest).filter(|_| is_word_start) {
             Some(length) => {
-                out.push_str(word);
+                out.push_str(placeholder);
                 rest = &rest[length..];
             }
             None => {
@@ -55,7 +56,8 @@ fn replace(text: &str, length: impl Fn(&str) -> Option<usize>, word: &str) -> St
     out
 }
 
-/// `2026-01-05T09:00:00.123Z`, or with a space and without the zone, as the database writes it.
+/// Matches `2026-01-05T09:00:00.123Z`, or the format of the database, with a space and without a
+/// zone.
 fn instant(text: &str) -> Option<usize> {
     let pattern = "dddd-dd-ddTdd:dd:dd";
     let fits = |(pattern, c): (char, char)| match pattern {
@@ -73,14 +75,14 @@ fn instant(text: &str) -> Option<usize> {
     Some(end + usize::from(text[end..].starts_with('Z')))
 }
 
-/// An MD5 or SHA-256.
+/// Matches an MD5 or SHA-256 hash.
 fn hash(text: &str) -> Option<usize> {
     let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
     let length = text.find(|c| !is_hex(c)).unwrap_or(text.len());
     (length == 32 || length == 64).then_some(length)
 }
 
-/// A UUID.
+/// Matches a UUID.
 fn id(text: &str) -> Option<usize> {
     let pattern = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
     let fits = |(pattern, c): (char, char)| match pattern {

@@ -1,4 +1,4 @@
-//! Rows as text, and where those of two executions differ.
+//! Converts rows to text, and finds differences between the rows of two executions.
 #![warn(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,12 +11,12 @@ use session_pipeline_host::manifest::Manifest;
 use session_pipeline_host::processor::SessionOutput;
 use session_pipeline_host::rows::{Cell, ColumnValues, TableRows};
 
-/// The cells of a column as people read them; nulls as `-`.
+/// The cells of a column as readable texts. Nulls are `-`.
 pub fn texts(column: &ColumnValues) -> Vec<String> {
     column.cells().map(|cell| text_of(&cell)).collect()
 }
 
-/// A cell as people read it.
+/// A cell as a readable text. Null is `-`.
 pub fn text_of(cell: &Cell<'_>) -> String {
     match cell {
         Cell::Null => "-".to_owned(),
@@ -28,7 +28,7 @@ pub fn text_of(cell: &Cell<'_>) -> String {
     }
 }
 
-/// The rows of a table, one text each: these columns, joined with ` | `.
+/// The rows of a table. Each row is a text with the values of `columns`, joined with ` | `.
 #[expect(
     clippy::panic,
     clippy::indexing_slicing,
@@ -40,25 +40,28 @@ pub(crate) fn rows_of(
     table: &str,
     columns: &str,
 ) -> Vec<String> {
-    let place = manifest.tables.iter().position(|spec| spec.name == table);
-    let place = place.unwrap_or_else(|| panic!("there is no table `{table}`"));
-    let (spec, kept) = (&manifest.tables[place], &completed.tables[place]);
+    let index = manifest.tables.iter().position(|spec| spec.name == table);
+    let index = index.unwrap_or_else(|| panic!("the manifest has no table `{table}`"));
+    let (spec, recorded) = (&manifest.tables[index], &completed.tables[index]);
     let columns: Vec<Vec<String>> = columns
         .split_whitespace()
         .map(|name| {
-            let place = spec.columns.iter().position(|column| column.name == name);
-            let place = place.unwrap_or_else(|| panic!("there is no column `{table}.{name}`"));
-            texts(&kept.columns[place])
+            let index = spec.columns.iter().position(|column| column.name == name);
+            let index = index.unwrap_or_else(|| panic!("the table has no column `{table}.{name}`"));
+            texts(&recorded.columns[index])
         })
         .collect();
-    let row = |at: usize| {
-        let cells: Vec<&str> = columns.iter().map(|column| column[at].as_str()).collect();
+    let row = |index: usize| {
+        let cells: Vec<&str> = columns
+            .iter()
+            .map(|column| column[index].as_str())
+            .collect();
         cells.join(" | ")
     };
-    (0..kept.rows).map(row).collect()
+    (0..recorded.rows).map(row).collect()
 }
 
-/// The first difference between the session-owned rows of two sessions, in words.
+/// Describes the first difference between two outputs. Ignores the rows of shared tables.
 pub fn difference(
     manifest: &Manifest,
     one: &SessionOutput,
@@ -72,8 +75,8 @@ pub fn difference(
         .filter(|(spec, _)| spec.shared_key.is_none());
     owned.find_map(|(spec, (one, other))| {
         let columns = spec.columns.iter().map(|column| column.name.as_str());
-        let what = difference_in(columns, one, other)?;
-        Some(format!("table `{}`: {what}", spec.name))
+        let difference = difference_in(columns, one, other)?;
+        Some(format!("table `{}`: {difference}", spec.name))
     })
 }
 
@@ -91,16 +94,16 @@ fn difference_in<'a>(
     one.columns.iter().zip(&other.columns).find_map(|(a, b)| {
         let name = columns.next().unwrap_or_default();
         let (a, b) = (texts(a), texts(b));
-        let place = a.iter().zip(&b).position(|(a, b)| a != b)?;
-        let (a, b) = (shortened(a.get(place)?), shortened(b.get(place)?));
+        let index = a.iter().zip(&b).position(|(a, b)| a != b)?;
+        let (a, b) = (shortened(a.get(index)?), shortened(b.get(index)?));
         Some(format!(
             "`{name}` of row {} is `{a}`, and then `{b}`",
-            place + 1
+            index + 1
         ))
     })
 }
 
-/// Enough of a cell to know it again.
+/// The first 60 characters of a cell.
 fn shortened(cell: &str) -> String {
     const CHARS_MAX: usize = 60;
     match cell.char_indices().nth(CHARS_MAX) {

@@ -1,26 +1,27 @@
-//! Transcripts that read like the conversation they tell, in the shape that Claude Code writes.
+//! A builder for transcripts in the format of Claude Code. The calls read like the conversation.
 //!
-//! Ids and times follow from the session's id and the line's place: the same calls give the same bytes.
+//! Ids and times depend only on the id of the session and the position of the line, so the same
+//! calls produce the same bytes.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use session_pipeline_host::clock::UtcMicros;
 
-/// When conversations begin: 2026-01-05T09:00:00Z, a Monday.
+/// The start time of conversations: 2026-01-05T09:00:00Z, a Monday.
 pub const MONDAY_MORNING: UtcMicros = UtcMicros(1_767_603_600_000_000);
 
-/// A transcript in the making: each call adds what the agent would write.
+/// A builder for a transcript. Each call adds the entries that the agent would write.
 ///
 /// ```
-/// use session_pipeline_harness::Session;
+/// use session_pipeline_harness::Transcript;
 ///
-/// let session = Session::new("s1")
+/// let session = Transcript::new("s1")
 ///     .user("fix the test")
 ///     .assistant(|m| m.model("claude-opus-4-5").tokens(100, 20).tool("Bash").id("msg_1"))
 ///     .tool_result(Err("exit code 1"))
 ///     .slash_command("/clear")
-///     .torn("{\"type\":\"us");
+///     .partial_line("{\"type\":\"us");
 /// assert_eq!(session.text().lines().count(), 5);
 /// ```
 #[derive(Clone, Debug)]
@@ -38,7 +39,7 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// An empty transcript of the session of this id.
+    /// Creates an empty transcript of the session with this id.
     pub fn new(id: &str) -> Self {
         Self {
             id: id.to_owned(),
@@ -54,62 +55,62 @@ impl Transcript {
         }
     }
 
-    /// Sets the time of the next entry; every entry comes a second after the one before.
+    /// Sets the time of the next entry. Each entry advances the time by one second.
     #[must_use]
     pub fn at(mut self, now: UtcMicros) -> Self {
         self.now = now;
         self
     }
 
-    /// Lets time pass before the next entry.
+    /// Adds a delay before the next entry.
     #[must_use]
     pub fn wait(mut self, duration: Duration) -> Self {
         self.now = self.now.plus(duration);
         self
     }
 
-    /// Sets the folder of the entries to come.
+    /// Sets the working directory of later entries.
     #[must_use]
     pub fn cwd(mut self, cwd: &str) -> Self {
         cwd.clone_into(&mut self.cwd);
         self
     }
 
-    /// Sets the branch of the entries to come.
+    /// Sets the git branch of later entries.
     #[must_use]
     pub fn git_branch(mut self, git_branch: &str) -> Self {
         git_branch.clone_into(&mut self.git_branch);
         self
     }
 
-    /// Sets the version of the agent that writes the entries to come.
+    /// Sets the agent version of later entries.
     #[must_use]
     pub fn version(mut self, version: &str) -> Self {
         version.clone_into(&mut self.version);
         self
     }
 
-    /// The entries to come are those of a sub-agent.
+    /// Makes later entries those of a sub-agent.
     #[must_use]
     pub fn sidechain(mut self, agent_id: &str) -> Self {
         self.agent = Some(agent_id.to_owned());
         self
     }
 
-    /// A person types something.
+    /// Adds a prompt that the user types.
     #[must_use]
     pub fn user(self, text: &str) -> Self {
         self.user_content(json!(text))
     }
 
-    /// The agent writes something into the person's mouth, a caveat for instance.
+    /// Adds a user entry that the agent generates, for example a caveat.
     #[must_use]
     pub fn meta(self, text: &str) -> Self {
         let message = json!({ "role": "user", "content": text });
         self.entry("user", json!({ "message": message, "isMeta": true }))
     }
 
-    /// A user entry of any content: a text or a list of blocks.
+    /// Adds a user entry with any content: a text or a list of blocks.
     #[must_use]
     pub fn user_content(self, content: Value) -> Self {
         let message = json!({ "role": "user", "content": content });
@@ -119,7 +120,7 @@ impl Transcript {
         )
     }
 
-    /// A person runs a command, name and slash first: `/review the last commit`.
+    /// Adds a slash command with its arguments, for example `/review the last commit`.
     #[must_use]
     pub fn slash_command(self, command: &str) -> Self {
         let (name, arguments) = command.split_once(' ').unwrap_or((command, ""));
@@ -131,7 +132,7 @@ impl Transcript {
         ))
     }
 
-    /// A command that the agent answers itself, which it writes as a `system` entry.
+    /// Adds a command that the agent runs locally. The agent writes it as a `system` entry.
     #[must_use]
     pub fn local_command(self, name: &str) -> Self {
         let content = format!("<command-name>{name}</command-name>");
@@ -141,7 +142,8 @@ impl Transcript {
         )
     }
 
-    /// The model answers: one line for each block, all with the message's id and usage.
+    /// Adds an answer of the model. Each block is one line, and all lines have the id and usage of
+    /// the message.
     #[must_use]
     pub fn assistant(mut self, message: impl FnOnce(AgentMessage) -> AgentMessage) -> Self {
         let message = message(AgentMessage::new(&self));
@@ -156,14 +158,14 @@ impl Transcript {
         self
     }
 
-    /// A tool answers to the last call.
+    /// Adds the result of the last tool call.
     #[must_use]
     pub fn tool_result(self, result: Result<&str, &str>) -> Self {
         let tool = self.last_tool.clone().unwrap_or_default();
         self.tool_result_of(&tool, result)
     }
 
-    /// A tool answers to the call of this id.
+    /// Adds the result of the tool call with this id.
     #[must_use]
     pub fn tool_result_of(self, tool_id: &str, result: Result<&str, &str>) -> Self {
         let (text, is_error) = match result {
@@ -183,7 +185,8 @@ impl Transcript {
         )
     }
 
-    /// A sub-agent's answer, as the parent's transcript reports it while the tool runs.
+    /// Adds an answer of a sub-agent, as the transcript of the parent reports it while the tool
+    /// runs.
     #[must_use]
     pub fn progress(mut self, message: impl FnOnce(AgentMessage) -> AgentMessage) -> Self {
         let message = message(AgentMessage::new(&self));
@@ -207,14 +210,18 @@ impl Transcript {
         self
     }
 
-    /// The title of an earlier conversation.
+    /// Adds the title of an earlier conversation.
     #[must_use]
     pub fn summary(self, text: &str) -> Self {
         let leaf = self.last_uuid.clone();
         self.line(&json!({ "type": "summary", "summary": text, "leafUuid": leaf }))
     }
 
-    /// An entry of any type, with these members beside the usual ones; `null` takes one away.
+    /// Adds an entry of any type. `members` extend and replace the usual members. A `null` removes
+    /// a member.
+    ///
+    /// # Panics
+    /// `members` is not an object.
     #[must_use]
     pub fn entry(mut self, kind: &str, members: Value) -> Self {
         let uuid = self.uuid("entry");
@@ -235,25 +242,25 @@ impl Transcript {
             entry.insert("agentId".to_owned(), json!(agent));
         }
         let Value::Object(members) = members else {
-            panic!("the members of an entry are an object")
+            panic!("`members` must be an object")
         };
         entry.extend(members);
         entry.retain(|_, value| !value.is_null());
-        // The first entry of a conversation says that it has no parent.
+        // The first entry of a conversation has `"parentUuid": null`.
         entry.insert("parentUuid".to_owned(), json!(self.last_uuid));
         self.last_uuid = Some(uuid);
         self.now = self.now.plus(Duration::from_secs(1));
         self.line(&Value::Object(entry))
     }
 
-    /// Any value as a line.
+    /// Adds a line with any JSON value.
     #[must_use]
     pub fn line(self, value: &Value) -> Self {
         let text = value.to_string();
         self.raw_line(text)
     }
 
-    /// Any bytes as a line.
+    /// Adds a line with any bytes.
     #[must_use]
     pub fn raw_line(mut self, line: impl AsRef<[u8]>) -> Self {
         self.bytes.extend_from_slice(line.as_ref());
@@ -262,24 +269,24 @@ impl Transcript {
         self
     }
 
-    /// The beginning of a line that the agent is still writing; nothing should follow.
+    /// Adds the beginning of a line that the agent is still writing. Call it last.
     #[must_use]
-    pub fn torn(mut self, beginning: impl AsRef<[u8]>) -> Self {
+    pub fn partial_line(mut self, beginning: impl AsRef<[u8]>) -> Self {
         self.bytes.extend_from_slice(beginning.as_ref());
         self
     }
 
-    /// The transcript's bytes.
+    /// The bytes of the transcript.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The transcript as text, with what is none replaced.
+    /// The transcript as text. Invalid UTF-8 is replaced.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
 
-    /// An id that follows from session, purpose and place.
+    /// An id that depends on the session, the purpose and the position.
     fn uuid(&self, purpose: &str) -> String {
         let bytes = self.id.bytes().chain(purpose.bytes());
         let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| {
@@ -295,7 +302,7 @@ impl AsRef<[u8]> for Transcript {
     }
 }
 
-/// An answer of the model in the making.
+/// A builder for an answer of the model.
 #[derive(Clone, Debug)]
 pub struct AgentMessage {
     model: String,
@@ -307,7 +314,7 @@ pub struct AgentMessage {
     tool_prefix: String,
 }
 
-/// One line of an answer, and the tool it calls.
+/// One line of an answer, and the id of its tool call.
 struct MessageLine {
     message: Value,
     tool: Option<String>,
@@ -315,12 +322,12 @@ struct MessageLine {
 
 impl AgentMessage {
     fn new(session: &Transcript) -> Self {
-        // As long as those of the API: shorter ones are no identity.
-        let place = format!("{:0>16}_{}_{}", "", session.id, session.entries);
+        // The ids are as long as those of the API. Shorter ids are not unique.
+        let position = format!("{:0>16}_{}_{}", "", session.id, session.entries);
         Self {
             model: "claude-opus-4-5-20251101".to_owned(),
-            id: Some(format!("msg_{place}")),
-            request: Some(format!("req_{place}")),
+            id: Some(format!("msg_{position}")),
+            request: Some(format!("req_{position}")),
             usage: json!({
                 "input_tokens": 10, "output_tokens": 5,
                 "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0,
@@ -328,46 +335,46 @@ impl AgentMessage {
             }),
             stop_reason: Some("end_turn".to_owned()),
             blocks: Vec::new(),
-            tool_prefix: format!("toolu_{place}"),
+            tool_prefix: format!("toolu_{position}"),
         }
     }
 
-    /// Who answers.
+    /// Sets the name of the model.
     #[must_use]
     pub fn model(mut self, model: &str) -> Self {
         model.clone_into(&mut self.model);
         self
     }
 
-    /// The message's id; the same one in several lines is the same message.
+    /// Sets the id of the message. Lines with the same id belong to the same message.
     #[must_use]
     pub fn id(mut self, id: &str) -> Self {
         self.id = Some(id.to_owned());
         self
     }
 
-    /// Without an id, as old versions wrote.
+    /// Removes the id, as in transcripts of old versions.
     #[must_use]
     pub fn without_id(mut self) -> Self {
         self.id = None;
         self
     }
 
-    /// The id of the request that it answers.
+    /// Sets the id of the request.
     #[must_use]
     pub fn request(mut self, request: &str) -> Self {
         self.request = Some(request.to_owned());
         self
     }
 
-    /// Without a request id, as proxies write.
+    /// Removes the request id, as in transcripts of sessions that use a proxy.
     #[must_use]
     pub fn without_request(mut self) -> Self {
         self.request = None;
         self
     }
 
-    /// Fresh input and output.
+    /// Sets the input tokens that are not cached, and the output tokens.
     #[must_use]
     pub fn tokens(mut self, input: u64, output: u64) -> Self {
         self.usage["input_tokens"] = json!(input);
@@ -375,7 +382,8 @@ impl AgentMessage {
         self
     }
 
-    /// Input from the cache, and input written to it for five minutes and for an hour.
+    /// Sets the tokens that are read from the cache, and those that are written to it for five
+    /// minutes and for one hour.
     #[must_use]
     pub fn cache(mut self, read: u64, written_5m: u64, written_1h: u64) -> Self {
         self.usage["cache_read_input_tokens"] = json!(read);
@@ -387,14 +395,14 @@ impl AgentMessage {
         self
     }
 
-    /// Any member of the usage.
+    /// Sets any member of the usage.
     #[must_use]
     pub fn usage(mut self, name: &str, value: Value) -> Self {
         self.usage[name] = value;
         self
     }
 
-    /// A line of a message that was still being streamed: no reason to stop yet, so the output
+    /// Makes this a message that is still streaming. It has no stop reason yet, and its output
     /// count is a placeholder.
     #[must_use]
     pub fn streaming(mut self) -> Self {
@@ -402,32 +410,32 @@ impl AgentMessage {
         self
     }
 
-    /// Says something.
+    /// Adds a text block.
     #[must_use]
     pub fn text(self, text: &str) -> Self {
         self.block(json!({ "type": "text", "text": text }))
     }
 
-    /// Thinks.
+    /// Adds a thinking block.
     #[must_use]
     pub fn thinking(self, thinking: &str) -> Self {
         self.block(json!({ "type": "thinking", "thinking": thinking, "signature": "c2ln" }))
     }
 
-    /// Calls a tool.
+    /// Adds a tool call without input.
     #[must_use]
     pub fn tool(self, name: &str) -> Self {
         self.tool_with(name, json!({}))
     }
 
-    /// Calls a tool with an input.
+    /// Adds a tool call.
     #[must_use]
     pub fn tool_with(self, name: &str, input: Value) -> Self {
         let id = format!("{}_{}", self.tool_prefix, self.blocks.len());
         self.tool_use(&id, name, input)
     }
 
-    /// Calls a tool under this id.
+    /// Adds a tool call with this id.
     #[must_use]
     pub fn tool_use(mut self, id: &str, name: &str, input: Value) -> Self {
         if self.stop_reason.is_some() {
@@ -436,18 +444,18 @@ impl AgentMessage {
         self.block(json!({ "type": "tool_use", "id": id, "name": name, "input": input }))
     }
 
-    /// Any block.
+    /// Adds any block.
     #[must_use]
     pub fn block(mut self, block: Value) -> Self {
         self.blocks.push(block);
         self
     }
 
-    /// The agent writes one line for each block.
+    /// The lines of the message. The agent writes one line per block.
     fn lines(&self) -> Vec<MessageLine> {
-        let said = [json!({ "type": "text", "text": "Done." })];
+        let default = [json!({ "type": "text", "text": "Done." })];
         let blocks = if self.blocks.is_empty() {
-            said.as_slice()
+            default.as_slice()
         } else {
             &self.blocks
         };

@@ -1,4 +1,4 @@
-//! What properties are tried on: transcripts of all kinds, and what happens to a data dir.
+//! Proptest strategies for transcripts, data directories and sequences of actions.
 
 mod files;
 
@@ -12,12 +12,12 @@ use crate::session::Transcript;
 
 pub use files::{FILES, FolderAction, GeneratedFolder, ModifiedAt, actions, data_dir};
 
-/// How many cases every property is tried with, more or less by its cost: what `cargo xtask` says,
-/// or 32.
+/// The number of cases per property: the value that `cargo xtask` sets, or 32. Expensive properties
+/// check a fraction of it, and cheap ones a multiple.
 ///
-/// Under a name of our own, which xtask sets from `PROPTEST_CASES`: `proptest!` puts that variable
-/// above the number that a property asks for, so that one whose case is a dozen processes would be
-/// tried as often as one whose case is a comparison.
+/// xtask sets `SESSION_PIPELINE_CASES` from `PROPTEST_CASES`. In `proptest!`, the variable
+/// `PROPTEST_CASES` takes precedence over the number in the configuration of a property, so
+/// expensive properties would run as many cases as cheap ones.
 ///
 /// ```
 /// use proptest::prelude::*;
@@ -33,7 +33,7 @@ pub use files::{FILES, FolderAction, GeneratedFolder, ModifiedAt, actions, data_
 /// ```
 #[expect(
     clippy::disallowed_methods,
-    reason = "how long to search is the developer's affair; what is found does not depend on it"
+    reason = "the developer chooses the number of cases; the result of a case does not depend on it"
 )]
 pub fn cases() -> u32 {
     let cases =
@@ -42,61 +42,60 @@ pub fn cases() -> u32 {
     cases.unwrap_or(32)
 }
 
-/// The seed by which chance goes this time, where one was asked for: `PROPTEST_RNG_SEED`, which
-/// proptest heeds by itself.
+/// The seed in the environment variable `PROPTEST_RNG_SEED`, which proptest reads as well.
 #[expect(
     clippy::disallowed_methods,
-    reason = "what to search again is the developer's affair"
+    reason = "the developer chooses the seed to reproduce a failure"
 )]
 pub fn seed() -> Option<u64> {
     let seed = std::env::var("PROPTEST_RNG_SEED").ok();
     seed.and_then(|seed| seed.parse().ok())
 }
 
-/// A transcript as agents write it: every line an entry of a known type.
+/// A transcript as agents write it. Each line is an entry of a known type.
 pub fn valid_transcript() -> impl Strategy<Value = Vec<u8>> {
-    vec(turn(), 0..8).prop_map(|turns| session_of(&turns).bytes().to_vec())
+    vec(turn(), 0..8).prop_map(|turns| transcript_of(&turns).bytes().to_vec())
 }
 
-/// A transcript in which entries of types that nobody has heard of stand among the others, as a new
-/// version of an agent writes them.
-pub fn unheard_of_transcript() -> impl Strategy<Value = Vec<u8>> {
+/// A transcript with at least one entry of an unknown type, as a new version of an agent might
+/// write it.
+pub fn unknown_event_transcript() -> impl Strategy<Value = Vec<u8>> {
     let turns = vec(
-        prop_oneof![turn(), unheard_of_line().prop_map(ConversationStep::Raw)],
+        prop_oneof![turn(), unknown_event_line().prop_map(ConversationStep::Raw)],
         0..8,
     );
-    (unheard_of_line(), turns).prop_map(|(first, mut turns)| {
+    (unknown_event_line(), turns).prop_map(|(first, mut turns)| {
         turns.insert(0, ConversationStep::Raw(first));
-        session_of(&turns).bytes().to_vec()
+        transcript_of(&turns).bytes().to_vec()
     })
 }
 
-/// Two transcripts of different sessions, as agents write them.
+/// The transcripts of two different sessions, as agents write them.
 pub fn two_transcripts() -> impl Strategy<Value = [Vec<u8>; 2]> {
     (vec(turn(), 0..8), vec(turn(), 0..8)).prop_map(|(one, other)| {
-        [("s1", one), ("s2", other)].map(|(id, turns)| session_named(id, &turns).bytes().to_vec())
+        [("s1", one), ("s2", other)]
+            .map(|(id, turns)| transcript_with_id(id, &turns).bytes().to_vec())
     })
 }
 
-/// A transcript with lines that are odd, but lines: other values than objects, blank ones, old
-/// shapes, several values on one line.
+/// A transcript with unusual lines: values that are not objects, blank lines, old formats, several
+/// values on one line.
 pub fn odd_transcript() -> impl Strategy<Value = Vec<u8>> {
     vec(
         prop_oneof![turn(), odd_line().prop_map(ConversationStep::Raw)],
         0..8,
     )
-    .prop_map(|turns| session_of(&turns).bytes().to_vec())
+    .prop_map(|turns| transcript_of(&turns).bytes().to_vec())
 }
 
-/// A transcript that something happened to: cut anywhere, bytes overwritten, half lines, binary
-/// lines. Nothing in it can be relied upon.
+/// A damaged transcript: truncated anywhere, with overwritten bytes, partial lines or binary lines.
 pub fn damaged_transcript() -> impl Strategy<Value = Vec<u8>> {
     let turns = vec(
         prop_oneof![2 => turn(), 1 => odd_line().prop_map(ConversationStep::Raw), 2 => broken_line().prop_map(ConversationStep::Raw)],
         0..8,
     );
-    // A power cut leaves NULs, a bad copy leaves anything.
-    let wounds = vec(
+    // A power failure leaves NUL bytes. A bad copy leaves arbitrary bytes.
+    let overwrites = vec(
         (
             any::<prop::sample::Index>(),
             prop_oneof![Just(0_u8), any::<u8>()],
@@ -104,12 +103,12 @@ pub fn damaged_transcript() -> impl Strategy<Value = Vec<u8>> {
         0..4,
     );
     let cut = prop::option::of(any::<prop::sample::Index>());
-    (turns, wounds, cut).prop_map(|(turns, wounds, cut)| {
-        let mut bytes = session_of(&turns).bytes().to_vec();
+    (turns, overwrites, cut).prop_map(|(turns, overwrites, cut)| {
+        let mut bytes = transcript_of(&turns).bytes().to_vec();
         if !bytes.is_empty() {
-            for (place, byte) in wounds {
-                let place = place.index(bytes.len());
-                bytes[place] = byte;
+            for (index, byte) in overwrites {
+                let index = index.index(bytes.len());
+                bytes[index] = byte;
             }
             if let Some(cut) = cut {
                 bytes.truncate(cut.index(bytes.len()));
@@ -119,7 +118,7 @@ pub fn damaged_transcript() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Any transcript.
+/// A valid, unusual or damaged transcript.
 pub fn transcript() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         valid_transcript().boxed(),
@@ -128,8 +127,8 @@ pub fn transcript() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// A transcript at several moments of its life, each longer than the one before; most moments
-/// fall within a line.
+/// Several versions of a growing transcript, each longer than the previous one. Most versions end
+/// within a line.
 pub fn growing_transcript() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let cuts = vec(any::<prop::sample::Index>(), 0..4);
     (odd_transcript(), cuts).prop_map(|(bytes, cuts)| {
@@ -144,58 +143,58 @@ pub fn growing_transcript() -> impl Strategy<Value = Vec<Vec<u8>>> {
     })
 }
 
-/// What happens next in a conversation.
+/// A step of a conversation.
 #[derive(Clone, Debug)]
 pub enum ConversationStep {
-    /// A person types.
+    /// The user types a prompt.
     User(String),
-    /// The model answers with text, at this cost.
-    Says(u64, u64),
-    /// The model calls a tool, which answers, well or not.
-    Calls(&'static str, bool),
-    /// A sub-agent reports.
-    Reports(u64),
-    /// A command.
+    /// The model answers with text. Contains the input and output tokens.
+    Answer(u64, u64),
+    /// The model calls a tool. Contains the name of the tool and whether it succeeds.
+    ToolCall(&'static str, bool),
+    /// A sub-agent answers. Contains the output tokens.
+    SubagentAnswer(u64),
+    /// The user runs a slash command.
     Command(&'static str),
-    /// An hour or so passes.
+    /// This many seconds pass.
     Wait(u64),
-    /// Any bytes as a line.
+    /// A line with any bytes.
     Raw(Vec<u8>),
 }
 
-/// One turn of a conversation as agents write it.
+/// One step of a conversation as agents write it.
 pub fn turn() -> impl Strategy<Value = ConversationStep> {
     prop_oneof![
-        // Any text at all, quotes, control characters and other scripts included.
+        // Any text, including quotes, control characters and non-Latin scripts.
         any::<String>().prop_map(ConversationStep::User),
         (0..2_000_000_u64, 0..100_000_u64)
-            .prop_map(|(input, output)| ConversationStep::Says(input, output)),
+            .prop_map(|(input, output)| ConversationStep::Answer(input, output)),
         (
             prop::sample::select(vec!["Bash", "Read", "Task", "Skill", "mcp__github__search"]),
             any::<bool>()
         )
-            .prop_map(|(tool, is_ok)| ConversationStep::Calls(tool, is_ok)),
-        (0..100_000_u64).prop_map(ConversationStep::Reports),
+            .prop_map(|(tool, is_ok)| ConversationStep::ToolCall(tool, is_ok)),
+        (0..100_000_u64).prop_map(ConversationStep::SubagentAnswer),
         prop::sample::select(vec!["/clear", "/plugin:run now"]).prop_map(ConversationStep::Command),
         (1..7200_u64).prop_map(ConversationStep::Wait),
     ]
 }
 
-/// A transcript of these turns.
-pub fn session_of(turns: &[ConversationStep]) -> Transcript {
-    session_named("s1", turns)
+/// The transcript of these steps, with the session id `s1`.
+pub fn transcript_of(turns: &[ConversationStep]) -> Transcript {
+    transcript_with_id("s1", turns)
 }
 
-/// A transcript of these turns, of the session of this id.
-pub fn session_named(id: &str, turns: &[ConversationStep]) -> Transcript {
+/// The transcript of these steps, with this session id.
+pub fn transcript_with_id(id: &str, turns: &[ConversationStep]) -> Transcript {
     turns
         .iter()
         .fold(Transcript::new(id), |session, turn| match turn {
             ConversationStep::User(text) => session.user(text),
-            ConversationStep::Says(input, output) => {
+            ConversationStep::Answer(input, output) => {
                 session.assistant(|m| m.tokens(*input, *output))
             }
-            ConversationStep::Calls(tool, is_ok) => {
+            ConversationStep::ToolCall(tool, is_ok) => {
                 let result = if *is_ok {
                     Ok("done")
                 } else {
@@ -203,15 +202,15 @@ pub fn session_named(id: &str, turns: &[ConversationStep]) -> Transcript {
                 };
                 session.assistant(|m| m.tool(tool)).tool_result(result)
             }
-            ConversationStep::Reports(output) => session.progress(|m| m.tokens(1, *output)),
+            ConversationStep::SubagentAnswer(output) => session.progress(|m| m.tokens(1, *output)),
             ConversationStep::Command(command) => session.slash_command(command),
             ConversationStep::Wait(seconds) => session.wait(Duration::from_secs(*seconds)),
             ConversationStep::Raw(line) => session.raw_line(line),
         })
 }
 
-/// An entry of a type that nobody has heard of, with anything in it.
-fn unheard_of_line() -> impl Strategy<Value = Vec<u8>> {
+/// An entry of an unknown type, with any content.
+fn unknown_event_line() -> impl Strategy<Value = Vec<u8>> {
     let kinds = vec!["never-heard-of", "telemetry", "USER", ""];
     (prop::sample::select(kinds), any_json()).prop_map(|(kind, payload)| {
         json!({ "type": kind, "message": payload, "sessionId": "s1" })
@@ -220,7 +219,7 @@ fn unheard_of_line() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// A line that some agent, or some version of one, might write.
+/// A line that some agent or some version of an agent might write.
 fn odd_line() -> impl Strategy<Value = Vec<u8>> {
     let fixed = vec![
         "",
@@ -246,7 +245,7 @@ fn odd_line() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// A line that is none.
+/// A line that is not valid JSON, or is nested too deeply.
 fn broken_line() -> impl Strategy<Value = Vec<u8>> {
     let fixed: Vec<&[u8]> = vec![
         b"{",
@@ -260,17 +259,17 @@ fn broken_line() -> impl Strategy<Value = Vec<u8>> {
     ];
     prop_oneof![
         prop::sample::select(fixed).prop_map(<[u8]>::to_vec),
-        // Anything but the newline that would end it.
+        // Any bytes except a newline.
         vec(
-            any::<u8>().prop_filter("a line", |byte| *byte != b'\n'),
+            any::<u8>().prop_filter("not a newline", |byte| *byte != b'\n'),
             0..80
         ),
-        // Deeper than any parser of ours goes.
+        // Deeper than the nesting limit of all parsers in this project.
         (129..400_usize).prop_map(|depth| "[".repeat(depth).into_bytes()),
     ]
 }
 
-/// Any JSON value, not too large.
+/// Any JSON value of limited size.
 pub fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -301,37 +300,37 @@ fn member_name() -> impl Strategy<Value = String> {
     ]
 }
 
-/// What one line of some file says about a message of the API.
+/// One line of a file about a message of the API.
 ///
-/// Files, messages and all else are named by small numbers, so that messages recur: in one file
-/// while they are streamed, in others as forks, resumed sessions, replays and sub-agents' own.
+/// Files, messages and sessions are small numbers, so that messages recur: in one file during
+/// streaming, and in other files because of forks, resumed sessions, replays and sub-agents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageRecord {
-    /// Which of [`FILES`].
+    /// The index of the file in [`FILES`].
     pub file: usize,
-    /// Which message; its model, speed and input follow from it.
+    /// The number of the message. It determines the model, the speed and the input tokens.
     pub message: u64,
-    /// Whether the line names the request.
+    /// Whether the line has a request id.
     pub has_request: bool,
-    /// Which session the line names.
+    /// The number of the session in the line.
     pub session: usize,
-    /// Output as counted so far.
+    /// The output tokens so far.
     pub output: i64,
-    /// Whether it is a sub-agent's.
+    /// Whether the message belongs to a sub-agent.
     pub is_sidechain: bool,
-    /// Whether it is told in a `progress` line, as a sub-agent's always.
+    /// Whether this is a `progress` line. Such messages always belong to a sub-agent.
     pub is_progress: bool,
-    /// Whether it says how the message ended.
+    /// Whether the line has a stop reason.
     pub is_final: bool,
     /// Hours since Monday morning.
     pub hour: u32,
-    /// Where the agent worked, of a few folders.
+    /// The number of the working directory.
     pub place: usize,
 }
 
-/// The sightings in a folder of transcripts, in the order of their lines.
-pub fn sightings() -> impl Strategy<Value = Vec<MessageRecord>> {
-    let sighting = (
+/// The message records of a folder of transcripts, in the order of their lines.
+pub fn message_records() -> impl Strategy<Value = Vec<MessageRecord>> {
+    let record = (
         (
             0..FILES.len(),
             0..8_u64,
@@ -344,10 +343,10 @@ pub fn sightings() -> impl Strategy<Value = Vec<MessageRecord>> {
             prop::bool::weighted(0.2),
             any::<bool>(),
         ),
-        // Two months, few of whose hours are the same.
+        // Hours of the first morning, or of two months.
         (prop_oneof![0..4_u32, 0..1_400_u32], 0..4_usize),
     );
-    let sighting = sighting.prop_map(
+    let record = record.prop_map(
         |(
             (file, message, has_request, session),
             (output, is_sidechain, is_progress, is_final),
@@ -365,5 +364,5 @@ pub fn sightings() -> impl Strategy<Value = Vec<MessageRecord>> {
             place,
         },
     );
-    vec(sighting, 0..24)
+    vec(record, 0..24)
 }

@@ -1,8 +1,7 @@
-//! A component that is given one session after the other, and of which nothing is kept.
+//! Runs a component on single sessions and stores nothing.
 //!
-//! It needs neither data dir nor database, so that anything can be tried on it: what tests, the
-//! conformance suite and the commands for authors do stands on it.
-//! Nothing that a component or a file may cause ends the process here.
+//! It needs no data directory and no database. Tests, the conformance checks and the commands for
+//! authors use it. It never panics because of a component or a file.
 #![warn(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,7 +23,7 @@ use session_pipeline_host::sandbox::{
 };
 use session_pipeline_host::shared::{MemoryRows, SharedRows};
 
-/// The key of a session that has no other.
+/// The default key of a session.
 pub const KEY: &str = "ada/one.jsonl";
 
 /// A component in the sandbox.
@@ -35,23 +34,24 @@ pub struct Subject {
     processor: Processor,
 }
 
-/// How a session is given to it, where it is not the usual way.
+/// Options for processing one session.
 #[derive(Clone, Debug, Default)]
 pub struct Invocation {
-    /// What is committed of its shared tables.
+    /// The committed rows of the shared tables.
     pub shared: Option<Arc<MemoryRows>>,
-    /// Bytes that one call for lines gives at most, besides a longer line.
+    /// The maximum size of a chunk of lines, in bytes. A single longer line is still returned
+    /// whole.
     pub chunk_bytes_max: Option<usize>,
-    /// Where chance begins; else it follows from processor and session.
+    /// The random seed. By default, the seed depends on the processor and the session.
     pub randomness: Option<[u8; 32]>,
 }
 
 impl Subject {
-    /// Compiles and loads a component under these limits.
+    /// Compiles and loads a component with these limits.
     ///
     /// # Errors
-    /// A fault of kind `component` where it is refused, of kind `host` where this machine is in the
-    /// way.
+    /// A fault of kind `component` if the component is rejected, or of kind `host` if this machine
+    /// fails.
     pub fn load(
         compiler: &Compiler,
         limits: &Limits,
@@ -60,33 +60,34 @@ impl Subject {
     ) -> Result<Self, Fault> {
         check_header(component)?;
         let compiled = compile(compiler, limits, component)?;
-        Self::of(&Arc::new(compiled), limits, settings)
+        Self::from_compiled(&Arc::new(compiled), limits, settings)
     }
 
-    /// Loads what was compiled under the same limits of stack.
+    /// Loads a component that was compiled with the same stack limit.
     ///
     /// # Errors
-    /// As [`Subject::load`].
-    pub fn of(
+    /// See [`Subject::load`].
+    pub fn from_compiled(
         compiled: &Arc<Compiled>,
         limits: &Limits,
         settings: Vec<(String, String)>,
     ) -> Result<Self, Fault> {
         let engine = Engine::new(limits, 1)
             .map_err(|error| host(format!("the sandbox can't be made: {error:#}")))?;
-        Self::on(&Arc::new(engine), compiled, limits, settings)
+        Self::with_engine(&Arc::new(engine), compiled, limits, settings)
     }
 
-    /// The same code under other limits, but for the stack's, which is compiled in.
+    /// Loads the same component with other limits. The stack limit is compiled into the code and
+    /// does not change.
     ///
     /// # Errors
-    /// As [`Processor::load`].
-    pub fn under(&self, limits: &Limits) -> Result<Self, Fault> {
+    /// See [`Processor::load`].
+    pub fn with_limits(&self, limits: &Limits) -> Result<Self, Fault> {
         let settings = self.processor.settings().to_vec();
-        Self::on(&self.engine, &self.compiled, limits, settings)
+        Self::with_engine(&self.engine, &self.compiled, limits, settings)
     }
 
-    fn on(
+    fn with_engine(
         engine: &Arc<Engine>,
         compiled: &Arc<Compiled>,
         limits: &Limits,
@@ -101,21 +102,21 @@ impl Subject {
         })
     }
 
-    /// The processor that it is.
+    /// The loaded processor.
     pub fn processor(&self) -> &Processor {
         &self.processor
     }
 
-    /// What it says of itself.
+    /// The manifest of the component.
     pub fn manifest(&self) -> &Manifest {
         self.processor.manifest()
     }
 
-    /// Gives it a transcript, as the session [`KEY`].
-    pub fn process(&self, transcript: &[u8], circumstances: &Invocation) -> Execution {
+    /// Processes a transcript as the session [`KEY`].
+    pub fn process(&self, transcript: &[u8], invocation: &Invocation) -> Execution {
         let line_bytes_max = self.processor.limits().line_bytes_max;
         match Snapshot::from_bytes(transcript, line_bytes_max) {
-            Ok(snapshot) => self.process_snapshot(&session_of(KEY), snapshot, circumstances),
+            Ok(snapshot) => self.process_snapshot(&session_info(KEY), snapshot, invocation),
             Err(error) => {
                 let fault = host(format!("the session can't be laid down: {error}"));
                 Execution::without_content(fault, Vec::new(), Cost::default())
@@ -123,22 +124,22 @@ impl Subject {
         }
     }
 
-    /// Gives it a session that somebody has opened.
+    /// Processes a session that the caller opened.
     pub fn process_snapshot(
         &self,
         session: &SessionInfo,
         snapshot: Snapshot,
-        circumstances: &Invocation,
+        invocation: &Invocation,
     ) -> Execution {
-        let snapshot = match circumstances.chunk_bytes_max {
+        let snapshot = match invocation.chunk_bytes_max {
             Some(bytes_max) => snapshot.with_chunk_size(bytes_max),
             None => snapshot,
         };
-        let shared = circumstances.shared.clone();
+        let shared = invocation.shared.clone();
         let grants = Grants {
             shared: shared.map(|rows| rows as Arc<dyn SharedRows>),
             model: self.processor.imports_llm().then(no_model),
-            randomness: circumstances.randomness,
+            randomness: invocation.randomness,
         };
         self.processor
             .process_with_grants(session, snapshot, &grants)
@@ -148,7 +149,7 @@ impl Subject {
 /// Compiles a component.
 ///
 /// # Errors
-/// As [`Subject::load`].
+/// See [`Subject::load`].
 pub fn compile(compiler: &Compiler, limits: &Limits, component: &[u8]) -> Result<Compiled, Fault> {
     use std::error::Error as _;
     sandbox::compile(compiler, limits, component, &std::env::temp_dir()).map_err(|error| {
@@ -162,8 +163,9 @@ pub fn compile(compiler: &Compiler, limits: &Limits, component: &[u8]) -> Result
     })
 }
 
-/// What is told of a session that lies at this key, by somebody who knows no users.
-pub fn session_of(key: &str) -> SessionInfo {
+/// The info of the session with this key, for callers without a user table. The user name is the
+/// name of the directory.
+pub fn session_info(key: &str) -> SessionInfo {
     let directory = key.split('/').next().unwrap_or_default().to_owned();
     SessionInfo {
         key: key.to_owned(),
@@ -173,10 +175,10 @@ pub fn session_of(key: &str) -> SessionInfo {
     }
 }
 
-/// Nobody answers; so a session that fails for it is known to have failed for that.
+/// A grant without a model. A session that calls the model fails with a fault of kind `llm`.
 fn no_model() -> ModelGrant {
-    struct Here;
-    impl WorkerSlot for Here {
+    struct NoSlot;
+    impl WorkerSlot for NoSlot {
         fn release_while(&self, wait: &mut dyn FnMut()) {
             wait();
         }
@@ -184,7 +186,7 @@ fn no_model() -> ModelGrant {
     ModelGrant {
         model: None,
         clock: Arc::new(SystemClock::default()),
-        slot: Arc::new(Here),
+        slot: Arc::new(NoSlot),
         run_id: "".into(),
     }
 }

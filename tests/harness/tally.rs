@@ -1,38 +1,42 @@
-//! What long runs count, in the words of the tests themselves: kills survived, cases tried.
+//! Counters of long test runs, for example of kills and cases. Tests name their counters.
 //!
-//! `cargo xtask soak` names a file in [`TALLY`], sums it and prints the sums.
-//! Without it nothing is written.
+//! `cargo xtask soak` sets [`TALLY`] to the path of a file, and prints the sum of each counter at
+//! the end. If the variable is not set, nothing is written.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
 use proptest::test_runner::{Config, ResultCache, ResultCacheKey, TestCaseResult};
 
-/// The variable that names the file; each line of it is a number and what was counted.
+/// The environment variable with the path of the file. Each line has a number and the name of a
+/// counter.
 pub const TALLY: &str = "SESSION_PIPELINE_TALLY";
 
-/// Adds to what is counted.
+/// Adds to a counter.
+///
+/// # Panics
+/// The file cannot be written.
 #[expect(
     clippy::disallowed_methods,
-    reason = "where counts go is the developer's affair; no test depends on it"
+    reason = "the developer chooses the file; no test result depends on it"
 )]
-pub fn tally(what: &str, count: u64) {
+pub fn tally(counter: &str, count: u64) {
     let Some(path) = std::env::var_os(TALLY) else {
         return;
     };
-    // One write a line, so that tests beside each other do not mix theirs.
+    // Each line is one write, so the lines of parallel tests do not mix.
     let written = OpenOptions::new()
         .append(true)
         .create(true)
         .open(&path)
-        .and_then(|mut file| file.write_all(format!("{count} {what}\n").as_bytes()));
+        .and_then(|mut file| file.write_all(format!("{count} {counter}\n").as_bytes()));
     if let Err(error) = written {
-        panic!("{TALLY}: `{}`: {error}", path.display());
+        panic!("cannot write `{}` ({TALLY}): {error}", path.display());
     }
 }
 
-/// The configuration of a property that is tried with this many cases, each of which is counted
-/// when it was really tried.
+/// The configuration of a property with this many cases. Successful cases are added to the counter
+/// `cases`. Rejected cases are not.
 ///
 /// ```
 /// use proptest::prelude::*;
@@ -53,7 +57,8 @@ pub fn counted(cases: u32) -> Config {
     }
 }
 
-/// Remembers no result: proptest shows each to its cache, and here they are counted.
+/// Counts the successful cases. Proptest passes each result to its cache, and this cache stores
+/// none.
 struct CountedCases(u64);
 
 impl ResultCache for CountedCases {

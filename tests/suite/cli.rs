@@ -40,7 +40,7 @@ fn program(dir: &DataDir) -> Command {
 
 /// The same, but nothing that another test compiled is taken.
 fn program_that_compiles(dir: &DataDir) -> Command {
-    real::in_folder(dir).into()
+    real::command(dir).into()
 }
 
 /// How the program ended: exit code, standard output, standard error.
@@ -334,7 +334,7 @@ fn a_reader_that_goes_away_is_no_failure() {
     let dir = DataDir::new();
     let data_dir = dir.path().to_str().unwrap();
     for arguments in [&["status"][..], &["report", "usage"], &["--help"]] {
-        let mut child = real::in_folder(&dir)
+        let mut child = real::command(&dir)
             .args(["--data-dir", data_dir])
             .args(arguments)
             .stdout(Stdio::piped())

@@ -1,4 +1,4 @@
-//! The snapshot: whole lines in order, the hash of all bytes, and nothing that came later.
+//! Snapshots of sessions: complete lines in order, the hash of all bytes, and no later changes.
 
 use md5::{Digest as _, Md5};
 use proptest::collection::vec;
@@ -11,14 +11,14 @@ use session_pipeline_host::sessions::SessionsRoot;
 const KEY: &str = "ada/one.jsonl";
 const LINE_BYTES_MAX: usize = 16 << 20;
 
-/// A snapshot of a session that holds these bytes.
+/// Writes a session and opens a snapshot of it.
 fn snapshot(dir: &DataDir, bytes: &[u8], line_bytes_max: usize) -> Snapshot {
     dir.write(KEY, bytes);
     let root = SessionsRoot::open(&dir.sessions_root()).unwrap().unwrap();
     Snapshot::open(&root, KEY, UtcMicros(7), line_bytes_max).unwrap()
 }
 
-/// All chunks of a snapshot, asked for with these sizes in turn; the last one is the empty one.
+/// Reads all chunks of a snapshot with these sizes in turn. The last chunk is empty.
 fn chunks(snapshot: &mut Snapshot, sizes: &[usize]) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     for size in sizes.iter().cycle() {
@@ -32,7 +32,7 @@ fn chunks(snapshot: &mut Snapshot, sizes: &[usize]) -> Vec<Chunk> {
     chunks
 }
 
-/// Reads bytes as lines; gives one text for each chunk, and the hash.
+/// Reads bytes as lines. Returns one text per chunk, and the hash.
 fn check(bytes: &[u8], line_bytes_max: usize) -> (Vec<String>, String) {
     let dir = DataDir::new();
     let mut snapshot = snapshot(&dir, bytes, line_bytes_max);
@@ -54,7 +54,7 @@ fn md5_of(bytes: &[u8]) -> ContentHash {
 }
 
 #[test]
-fn the_hash_is_the_md5_of_the_bytes_in_lowercase() {
+fn the_hash_is_the_md5_of_the_bytes_in_lowercase_hexadecimal() {
     let vectors = [
         ("hello world", "5eb63bbbe01eeed093cb22bb8f5acdc3"),
         ("{}\n", "8a80554c91d9fca8acb82f023de02f11"),
@@ -65,19 +65,19 @@ fn the_hash_is_the_md5_of_the_bytes_in_lowercase() {
     }
 }
 
-/// The end of the file ends a line too: whoever waited for a newline behind it would wait for ever.
+/// The end of the file ends a line. A reader that waits for a newline would wait indefinitely.
 #[test]
-fn a_last_line_without_a_newline_that_is_longer_than_a_chunk_comes_whole() {
+fn a_last_line_without_a_newline_that_is_longer_than_a_chunk_is_complete() {
     let dir = DataDir::new();
     let line = vec![b'x'; 5_000];
     let mut snapshot = snapshot(&dir, &line, LINE_BYTES_MAX);
     let chunks = chunks(&mut snapshot, &[4_096]);
-    assert_eq!(chunks.len(), 2, "and the end");
+    assert_eq!(chunks.len(), 2, "the line and the end");
     assert_eq!(chunks[0].bytes, line);
 }
 
 #[test]
-fn a_hash_is_read_back_from_its_text_and_from_nothing_else() {
+fn a_hash_is_parsed_only_from_its_hexadecimal_text() {
     let hash = md5_of(b"hello world");
     assert_eq!(ContentHash::from_hex(&hash.to_string()), Some(hash));
     for text in [
@@ -93,48 +93,48 @@ fn a_hash_is_read_back_from_its_text_and_from_nothing_else() {
 }
 
 #[test]
-fn lines_come_in_order_and_the_end_is_empty() {
+fn lines_are_in_order_and_the_last_chunk_is_empty() {
     let (chunks, _) = check(b"one\ntwo\n", LINE_BYTES_MAX);
     assert_eq!(chunks, ["1:0:\"one\\ntwo\\n\"", "end:0"]);
 }
 
 #[test]
-fn a_last_line_without_newline_is_delivered_too() {
+fn a_last_line_without_a_newline_is_read() {
     let (chunks, _) = check(b"one\n{\"torn", LINE_BYTES_MAX);
     assert_eq!(chunks[0], "1:0:\"one\\n{\\\"torn\"");
 }
 
 #[test]
-fn an_empty_session_has_only_an_end() {
+fn an_empty_session_has_only_the_empty_chunk() {
     let (chunks, _) = check(b"", LINE_BYTES_MAX);
     assert_eq!(chunks, ["end:0"]);
 }
 
 #[test]
-fn a_line_above_the_limit_is_passed_over_and_counted() {
+fn a_line_longer_than_the_limit_is_skipped_and_counted() {
     let (chunks, hash) = check(b"one\nmuch longer\ntwo\n", 4);
     assert_eq!(
         chunks,
         ["1:0:\"one\\n\"", "3:1:\"two\\n\"", "end:0"],
-        "the chunk after it tells of it, and its number is kept free"
+        "the next chunk counts the skipped line, and line numbers include it"
     );
     assert_eq!(hash, md5_of(b"one\nmuch longer\ntwo\n").to_string());
 }
 
 #[test]
-fn a_line_of_just_the_limit_is_kept() {
+fn a_line_of_exactly_the_limit_is_not_skipped() {
     let (chunks, _) = check(b"1234\n12345\n1234", 4);
     assert_eq!(chunks, ["1:0:\"1234\\n\"", "3:1:\"1234\"", "end:0"]);
 }
 
 #[test]
-fn lines_passed_over_at_the_end_are_told_with_the_end() {
+fn skipped_lines_at_the_end_are_counted_in_the_last_chunk() {
     let (chunks, _) = check(b"one\nmuch longer\nlonger still", 4);
     assert_eq!(chunks, ["1:0:\"one\\n\"", "end:2"]);
 }
 
 #[test]
-fn a_line_of_many_megabytes_is_passed_over_without_being_kept() {
+fn a_line_of_several_megabytes_is_skipped() {
     let mut bytes = vec![b'x'; 3 << 20];
     bytes.extend_from_slice(b"\nshort\n");
     let (chunks, hash) = check(&bytes, 1 << 20);
@@ -143,7 +143,7 @@ fn a_line_of_many_megabytes_is_passed_over_without_being_kept() {
 }
 
 #[test]
-fn what_is_appended_while_it_is_read_is_not_seen() {
+fn bytes_appended_during_the_read_are_not_in_the_snapshot() {
     let dir = DataDir::new();
     let before = "a line\n".repeat(2000);
     let mut snapshot = snapshot(&dir, before.as_bytes(), LINE_BYTES_MAX);
@@ -160,7 +160,7 @@ fn what_is_appended_while_it_is_read_is_not_seen() {
 }
 
 #[test]
-fn what_is_put_in_its_place_while_it_is_read_is_not_seen() {
+fn a_file_that_replaces_the_session_during_the_read_is_not_in_the_snapshot() {
     let dir = DataDir::new();
     let before = "a line\n".repeat(2000);
     let mut snapshot = snapshot(&dir, before.as_bytes(), LINE_BYTES_MAX);
@@ -171,7 +171,7 @@ fn what_is_put_in_its_place_while_it_is_read_is_not_seen() {
 }
 
 #[test]
-fn a_file_that_becomes_shorter_while_it_is_read_is_an_error() {
+fn a_file_that_is_truncated_during_the_read_is_an_error() {
     let dir = DataDir::new();
     let mut snapshot = snapshot(&dir, &b"a line\n".repeat(2000), LINE_BYTES_MAX);
     snapshot.next_chunk(0).unwrap();
@@ -184,7 +184,7 @@ fn a_file_that_becomes_shorter_while_it_is_read_is_an_error() {
 }
 
 #[test]
-fn after_the_hash_it_can_be_read_from_its_beginning() {
+fn a_snapshot_can_be_rewound_after_the_hash() {
     let dir = DataDir::new();
     let bytes = b"one\ntwo\n";
     let mut snapshot = snapshot(&dir, bytes, LINE_BYTES_MAX);
@@ -194,7 +194,7 @@ fn after_the_hash_it_can_be_read_from_its_beginning() {
     assert_eq!(snapshot.finish().unwrap(), md5_of(bytes));
 }
 
-/// Bytes with few and many newlines, some lines longer than what is read at once.
+/// Bytes with few or many newlines. Some lines are longer than the read buffer.
 fn lines() -> impl Strategy<Value = Vec<u8>> {
     let runs = vec(
         (
@@ -213,7 +213,8 @@ fn lines() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![runs.boxed(), strategies::transcript().boxed()]
 }
 
-/// A line as it should come: its number, its bytes with the newline, and whether it fits.
+/// The expected lines: the number, the bytes with the newline, and whether the line is within the
+/// limit.
 fn expected_lines(bytes: &[u8], line_bytes_max: usize) -> Vec<(u64, &[u8], bool)> {
     (1..)
         .zip(bytes.split_inclusive(|byte| *byte == b'\n'))
@@ -228,7 +229,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases() * 4))]
 
     #[test]
-    fn invariant_chunks_are_the_lines_within_the_limit_with_their_numbers(
+    fn invariant_chunks_have_the_lines_within_the_limit_with_their_numbers(
         bytes in lines(),
         sizes in vec(prop_oneof![Just(0_usize), 1..10_000_usize, Just(1 << 20), Just(usize::MAX)], 1..4),
         line_bytes_max in prop_oneof![1..20_usize, 20..5000_usize, Just(LINE_BYTES_MAX)],
@@ -239,11 +240,11 @@ proptest! {
         let expected = expected_lines(&bytes, line_bytes_max);
         let mut rest = expected.iter().peekable();
         for chunk in &chunks {
-            let mut passed_over = 0;
+            let mut skipped = 0;
             while rest.next_if(|(_, _, fits)| !fits).is_some() {
-                passed_over += 1;
+                skipped += 1;
             }
-            prop_assert_eq!(chunk.skipped_lines, passed_over);
+            prop_assert_eq!(chunk.skipped_lines, skipped);
             if let Some((number, _, _)) = rest.peek() {
                 prop_assert_eq!(chunk.first_line, *number);
             }
@@ -252,12 +253,12 @@ proptest! {
                 prop_assert_eq!(Some((line, true)), expected);
             }
         }
-        prop_assert!(rest.next().is_none(), "nothing is left");
+        prop_assert!(rest.next().is_none(), "all lines are read");
         prop_assert_eq!(snapshot.finish().unwrap(), md5_of(&bytes));
     }
 
     #[test]
-    fn invariant_the_hash_is_that_of_all_bytes_however_far_was_read(
+    fn invariant_the_hash_covers_all_bytes_after_any_reads(
         bytes in lines(),
         reads in vec(0..20_000_usize, 0..6),
         line_bytes_max in prop_oneof![1..20_usize, Just(LINE_BYTES_MAX)],
@@ -268,13 +269,13 @@ proptest! {
             snapshot.next_chunk(size).unwrap();
         }
         prop_assert_eq!(snapshot.finish().unwrap(), md5_of(&bytes));
-        prop_assert_eq!(snapshot.finish().unwrap(), md5_of(&bytes), "asking twice changes nothing");
+        prop_assert_eq!(snapshot.finish().unwrap(), md5_of(&bytes), "a second call returns the same hash");
     }
 
     #[test]
-    fn invariant_a_snapshot_is_the_file_as_it_was_at_open(moments in strategies::growing_transcript()) {
+    fn invariant_a_snapshot_has_the_bytes_of_the_file_at_open(versions in strategies::growing_transcript()) {
         let dir = DataDir::new();
-        for pair in moments.windows(2) {
+        for pair in versions.windows(2) {
             let mut snapshot = snapshot(&dir, &pair[0], LINE_BYTES_MAX);
             dir.append(KEY, &pair[1][pair[0].len()..]);
             let read: Vec<u8> = chunks(&mut snapshot, &[0]).into_iter().flat_map(|chunk| chunk.bytes).collect();

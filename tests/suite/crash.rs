@@ -13,7 +13,7 @@ use std::time::Duration;
 use life::{ALL_DAYS, Life, SESSIONS};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use session_pipeline_harness::program::Disturbance;
+use session_pipeline_harness::program::Interruption;
 use session_pipeline_harness::{cases, counted, tally};
 use session_pipeline_store::kill_point::POINTS;
 
@@ -36,7 +36,7 @@ fn state_without_kills(days: usize) -> &'static BTreeMap<&'static str, Vec<Strin
         [const { OnceLock::new() }; ALL_DAYS + 1];
     STATES[days].get_or_init(|| {
         let mut life = Life::prepared();
-        life.run_days(days, |_, _| Disturbance::None);
+        life.run_days(days, |_, _| Interruption::None);
         let state = life.final_state();
         assert_eq!(life.deaths.len(), 0);
         assert!(state["messages"].len() > SESSIONS && state["state"].len() > SESSIONS);
@@ -54,7 +54,7 @@ fn tally_kills(life: &Life) {
 fn kills_at_successive_points_change_nothing() {
     let mut life = Life::with_older_database();
     life.run_days(ALL_DAYS, |_, start| {
-        Disturbance::At((2 * start + 1).to_string())
+        Interruption::At((2 * start + 1).to_string())
     });
     assert_eq!(&life.final_state(), state_without_kills(ALL_DAYS));
     tally_kills(&life);
@@ -77,8 +77,8 @@ fn a_kill_at_every_named_point_changes_nothing() {
         // The first start of each run is killed at the point, if it reaches it. The second one is
         // not.
         life.run_days(DAYS_FOR_NAMED_POINTS, |_, start| match start {
-            0 => Disturbance::At(point.to_owned()),
-            _ => Disturbance::None,
+            0 => Interruption::At(point.to_owned()),
+            _ => Interruption::None,
         });
         assert_eq!(
             &life.final_state(),
@@ -129,7 +129,7 @@ proptest! {
     ) {
         let kills: Vec<Vec<u64>> = std::iter::once(first).chain(others).collect();
         let mut life = Life::prepared();
-        life.run_days(ALL_DAYS, |day, start| kills[day].get(start).map_or(Disturbance::None, |point| Disturbance::At(point.to_string())));
+        life.run_days(ALL_DAYS, |day, start| kills[day].get(start).map_or(Interruption::None, |point| Interruption::At(point.to_string())));
         tally_kills(&life);
         prop_assert!(!life.deaths.is_empty(), "the program was never killed");
         prop_assert_eq!(&life.final_state(), state_without_kills(ALL_DAYS));
@@ -145,7 +145,7 @@ proptest! {
         kills[0].insert(0, first);
         let mut life = Life::prepared();
         life.run_days(ALL_DAYS, |day, start| {
-            kills[day].get(start).map_or(Disturbance::None, |millis| Disturbance::After(Duration::from_millis(*millis)))
+            kills[day].get(start).map_or(Interruption::None, |millis| Interruption::After(Duration::from_millis(*millis)))
         });
         prop_assert!(!life.deaths.is_empty(), "the program was never killed");
         prop_assert_eq!(&life.final_state(), state_without_kills(ALL_DAYS));
@@ -161,8 +161,8 @@ proptest! {
     ) {
         let mut life = Life::prepared();
         life.run_days(ALL_DAYS, |day, start| match (kills[day], start) {
-            ((point, nth, micros), 0) => Disturbance::At(format!("{point}#{nth}+{micros}")),
-            _ => Disturbance::None,
+            ((point, nth, micros), 0) => Interruption::At(format!("{point}#{nth}+{micros}")),
+            _ => Interruption::None,
         });
         prop_assert!(!life.deaths.is_empty(), "the program was never killed");
         prop_assert_eq!(&life.final_state(), state_without_kills(ALL_DAYS));

@@ -1,7 +1,7 @@
-//! The danger: input that nobody thought of.
+//! Mutation fuzzing of all parsers of untrusted input.
 //!
-//! One module for each reader of something that comes from outside: a law, and good inputs with
-//! something done to them. A module here is a target of `cargo xtask soak fuzz`.
+//! There is one module per parser, with valid inputs that are mutated and properties that are
+//! checked. Each module is a target of `cargo xtask soak fuzz`.
 
 mod config;
 mod manifest;

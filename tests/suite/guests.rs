@@ -1,28 +1,29 @@
-//! The guests that tests of the pipeline run, and what they leave.
+//! The guests that tests of the pipeline use, and queries for their rows.
 
 use session_pipeline::shipped::SHIPPED;
 use session_pipeline_bundle::{USAGE, VERIFICATION, faulty};
 use session_pipeline_harness::{DataDir, TestPipeline};
 use session_pipeline_pipeline::shipped::ShippedProcessor;
 
-/// Keeps one row a line, whatever the transcript says.
+/// Records one row per line of any transcript.
 pub const WELL_BEHAVED: &str = "faulty-well-behaved";
-/// Keeps one row a line, and panics at the word [`POISON`].
+/// Records one row per line, and panics at the word [`POISON`].
 pub const PANICS: &str = "faulty-panics";
 /// The word at which guests misbehave.
 pub const POISON: &str = "misbehave";
 
-/// The component of [`WELL_BEHAVED`].
+/// The name and component of [`WELL_BEHAVED`].
 pub fn well_behaved() -> (&'static str, &'static [u8]) {
     (WELL_BEHAVED, faulty("well_behaved").unwrap())
 }
 
-/// The component of [`PANICS`].
+/// The name and component of [`PANICS`].
 pub fn panics() -> (&'static str, &'static [u8]) {
     (PANICS, faulty("panics").unwrap())
 }
 
-/// A data dir that knows both guests already: for properties, which need many.
+/// A data directory in which both guests are registered. Properties use it, because they need many
+/// data directories.
 pub fn prepared_dir() -> DataDir {
     thread_local! {
         static PREPARED: DataDir = {
@@ -37,19 +38,20 @@ pub fn prepared_dir() -> DataDir {
     PREPARED.with(DataDir::with_state_of)
 }
 
-/// The component of that way to misbehave, with the name it goes by.
-pub fn misbehaving(way: &str) -> (&'static str, &'static [u8]) {
-    let component = faulty(way).unwrap_or_else(|| panic!("there is no guest `{way}`"));
-    let name = format!("faulty-{}", way.replace('_', "-"));
+/// The name and component of a faulty guest.
+pub fn misbehaving(variant: &str) -> (&'static str, &'static [u8]) {
+    let component = faulty(variant).unwrap_or_else(|| panic!("no faulty guest `{variant}` exists"));
+    let name = format!("faulty-{}", variant.replace('_', "-"));
     (name.leak(), component)
 }
 
-/// The processor `usage`.
+/// The name and component of the processor `usage`.
 pub fn usage() -> (&'static str, &'static [u8]) {
     ("usage", USAGE)
 }
 
-/// A processor under its rules if it ships with the program.
+/// The component as a shipped processor. If a processor with this name ships with the program, its
+/// rules apply.
 pub fn shipped(name: &'static str, component: &'static [u8]) -> ShippedProcessor {
     let known = SHIPPED.into_iter().find(|shipped| shipped.name == name);
     ShippedProcessor {
@@ -58,12 +60,12 @@ pub fn shipped(name: &'static str, component: &'static [u8]) -> ShippedProcessor
     }
 }
 
-/// The processor `verification`.
+/// The name and component of the processor `verification`.
 pub fn verification() -> (&'static str, &'static [u8]) {
     ("verification", VERIFICATION)
 }
 
-/// A data dir that knows `usage` already: for properties, which need many.
+/// A data directory in which `usage` is registered, for properties.
 pub fn usage_dir() -> DataDir {
     thread_local! {
         static PREPARED: DataDir = {
@@ -76,7 +78,7 @@ pub fn usage_dir() -> DataDir {
     PREPARED.with(DataDir::with_state_of)
 }
 
-/// A query for what a guest keeps, in the order of the transcripts.
+/// A query for the rows of a guest, in the order of the transcripts.
 pub fn lines_of(processor: &str) -> String {
     format!("SELECT session_file, line, text FROM \"{processor}\".lines ORDER BY ALL")
 }

@@ -1,4 +1,4 @@
-//! Looking at components before anybody trusts them.
+//! Inspecting components without running a session.
 
 use session_pipeline_bundle::{USAGE, faulty};
 use session_pipeline_harness::DataDir;
@@ -18,22 +18,22 @@ fn check(component: &[u8]) -> Inspection {
         scratch.path(),
     );
     for (folder, left) in [(dir.path(), 1), (scratch.path(), 0)] {
-        let there: Vec<_> = std::fs::read_dir(folder).unwrap().collect();
+        let entries: Vec<_> = std::fs::read_dir(folder).unwrap().collect();
         assert_eq!(
-            there.len(),
+            entries.len(),
             left,
-            "nothing is left but the sessions: {there:?}"
+            "only the sessions root is left: {entries:?}"
         );
     }
     inspection
 }
 
 #[test]
-fn a_component_is_told_with_all_that_it_imports_and_says() {
+fn an_inspection_has_the_imports_exports_and_manifest_of_a_component() {
     let inspection = check(USAGE);
-    let described = inspection.description.as_ref().unwrap();
-    assert_eq!(described.manifest.name, "usage");
-    assert!(described.fuel > 0);
+    let description = inspection.description.as_ref().unwrap();
+    assert_eq!(description.manifest.name, "usage");
+    assert!(description.fuel > 0);
     assert_eq!(inspection.bytes, USAGE.len() as u64);
     assert_eq!(inspection.digest.len(), 64);
     let names = |kind| {
@@ -63,35 +63,35 @@ fn a_component_is_told_with_all_that_it_imports_and_says() {
 }
 
 #[test]
-fn what_is_no_component_is_refused_in_plain_words() {
-    let refusal = |component: &[u8]| check(component).description.unwrap_err().to_string();
-    insta::assert_snapshot!(refusal(b"workers = 1"), @"component: the file is not WebAssembly");
-    insta::assert_snapshot!(refusal(b""), @"component: the file is not WebAssembly");
-    insta::assert_snapshot!(refusal(b"\0asm\x01\0\0\0"), @"component: the file is a core module, not a component; build it for wasm32-wasip2");
+fn a_file_that_is_not_a_component_is_rejected_with_a_clear_reason() {
+    let fault = |component: &[u8]| check(component).description.unwrap_err().to_string();
+    insta::assert_snapshot!(fault(b"workers = 1"), @"component: the file is not WebAssembly");
+    insta::assert_snapshot!(fault(b""), @"component: the file is not WebAssembly");
+    insta::assert_snapshot!(fault(b"\0asm\x01\0\0\0"), @"component: the file is a core module, not a component; build it for wasm32-wasip2");
     let cut = &USAGE[..USAGE.len() / 2];
-    let said = refusal(cut);
+    let text = fault(cut);
     assert!(
-        said.starts_with("component: the component does not compile: "),
-        "{said}"
+        text.starts_with("component: the component does not compile: "),
+        "{text}"
     );
 }
 
 #[test]
-fn a_component_that_does_not_describe_itself_is_refused_and_its_imports_are_told() {
-    for way in [
+fn the_inspection_of_a_component_whose_describe_fails_has_its_imports() {
+    for variant in [
         "describe_loops",
         "describe_calls_imports",
         "describe_bad_name",
     ] {
-        let inspection = check(faulty(way).unwrap());
+        let inspection = check(faulty(variant).unwrap());
         let fault = inspection.description.unwrap_err();
-        assert_eq!(fault.kind, FaultKind::Component, "{way}: {fault}");
-        assert!(!inspection.imports.is_empty(), "{way}");
+        assert_eq!(fault.kind, FaultKind::Component, "{variant}: {fault}");
+        assert!(!inspection.imports.is_empty(), "{variant}");
     }
 }
 
 #[test]
-fn a_component_above_the_limit_is_refused_by_its_size() {
+fn the_inspection_of_a_component_larger_than_the_limit_reports_the_limit() {
     let dir = DataDir::new();
     let limits = Limits {
         component_bytes_max: USAGE.len() as u64 - 1,
@@ -104,12 +104,12 @@ fn a_component_above_the_limit_is_refused_by_its_size() {
         USAGE,
         dir.path(),
     );
-    let said = inspection.description.unwrap_err().to_string();
-    assert!(said.contains("the limit is"), "{said}");
+    let text = inspection.description.unwrap_err().to_string();
+    assert!(text.contains("the limit is"), "{text}");
 }
 
 #[test]
-fn the_kind_of_an_import_follows_from_its_name() {
+fn the_kind_of_an_import_depends_on_its_name() {
     for (name, kind) in [
         (
             "session-pipeline:processor/records@1.0.0",

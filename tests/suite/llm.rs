@@ -113,7 +113,7 @@ fn requests_and_answers_are_passed_on_unchanged() {
             time_left: Duration::from_secs(180),
         };
     assert_eq!(
-        model.asked(),
+        model.requests(),
         [
             received("What?", Some("Be brief."), Some("{\"type\":\"object\"}")),
             received("Why?", None, None)
@@ -247,7 +247,7 @@ fn all_requests_of_a_session_share_its_time_limit() {
         "llm: time-out: the session used all of its 100 s of wall time"
     );
     let time_left: Vec<u64> = model
-        .asked()
+        .requests()
         .iter()
         .map(|asked| asked.time_left.as_secs())
         .collect();
@@ -277,7 +277,7 @@ fn each_session_has_its_own_time_limit() {
     let pipeline = pipeline.with_language_model(Arc::clone(&model) as Arc<_>);
     assert_eq!(pipeline.run(PROCESSOR).stats.processed, 3);
     let is_whole = |asked: &ReceivedRequest| asked.time_left == Duration::from_secs(180);
-    assert!(model.asked().iter().all(is_whole));
+    assert!(model.requests().iter().all(is_whole));
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn other_sessions_run_while_a_session_waits_for_an_answer() {
     let dir = new_dir();
     dir.write("ada/one.jsonl", transcript(&[json!({"ask": "?"})]));
     let model = ScriptedModel::new();
-    model.answer("at last").hold();
+    model.answer("at last").hold_answers();
     let config = Config {
         workers: 1,
         ..dir.config()
@@ -294,10 +294,10 @@ fn other_sessions_run_while_a_session_waits_for_an_answer() {
     let pipeline = pipeline.with_language_model(Arc::clone(&model) as Arc<_>);
     std::thread::scope(|scope| {
         let run = scope.spawn(|| pipeline.run(PROCESSOR).stats);
-        model.wait_until_asked(1);
+        model.wait_for_requests(1);
         // The only worker waits. If it kept its permit, this run would never end.
         assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 1);
-        model.let_go();
+        model.release_answers();
         assert_eq!(run.join().unwrap().processed, 1);
     });
 }
@@ -313,7 +313,7 @@ fn sessions_complete_even_if_all_workers_of_a_run_wait_for_answers() {
         );
         model.answer("yes");
     }
-    model.hold();
+    model.hold_answers();
     let config = Config {
         workers: 2,
         ..dir.config()
@@ -323,9 +323,9 @@ fn sessions_complete_even_if_all_workers_of_a_run_wait_for_answers() {
     std::thread::scope(|scope| {
         let run = scope.spawn(|| pipeline.run(PROCESSOR).stats);
         // Both workers of this run wait. Another run can still use two workers.
-        model.wait_until_asked(2);
+        model.wait_for_requests(2);
         assert_eq!(pipeline.run(WELL_BEHAVED).stats.processed, 4);
-        model.let_go();
+        model.release_answers();
         assert_eq!(run.join().unwrap().processed, 4);
     });
 }
@@ -448,7 +448,7 @@ fn a_processor_without_its_required_model_records_no_run_and_no_audit_entry() {
         TestPipeline::open_with(&dir, config_with(&dir, requires_model()), &components());
     for request in [
         RunRequest::cli(),
-        session_pipeline_harness::pipeline::scheduled(),
+        session_pipeline_harness::pipeline::scheduled_request(),
     ] {
         let result = pipeline.pipeline().run(PROCESSOR, &request, &());
         assert!(matches!(&result, Err(RunError::Registry(error)) if error.is_rejection()));

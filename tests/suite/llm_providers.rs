@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use session_pipeline_harness::llm_server::{ScriptedAct, StopReason, TestPatience, said};
+use session_pipeline_harness::llm_server::{ServerAction, StopReason, TestSleeper, model_answer};
 use session_pipeline_harness::{DataDir, LlmServer};
 use session_pipeline_host::clock::Clock;
 use session_pipeline_host::model::{
@@ -36,7 +36,7 @@ struct Rig {
     server: LlmServer,
     config: Config,
     store: Arc<Store>,
-    patience: Arc<TestPatience>,
+    patience: Arc<TestSleeper>,
     model: Arc<dyn LanguageModel>,
 }
 
@@ -56,7 +56,7 @@ impl Rig {
 
     fn with_server(dir: DataDir, server: LlmServer, config: Config) -> Self {
         let store = Arc::new(Store::open(&config.store_options(), dir.clock().now()).unwrap());
-        let patience = Arc::new(TestPatience::new(dir.clock()));
+        let patience = Arc::new(TestSleeper::new(dir.clock()));
         let clock = Arc::clone(dir.clock());
         let secrets = LlmSecrets {
             key: ApiKey::new(KEY),
@@ -95,10 +95,10 @@ impl Rig {
 
     /// Returns the class of the error and the number of requests that were sent.
     fn error_class(&self, request: &LlmRequest) -> (LlmErrorClass, usize) {
-        let before = self.server.asked().len();
+        let before = self.server.requests().len();
         let error = self.complete(request).unwrap_err();
         assert!(!error.reason.contains("CANARY"), "{error}");
-        (error.class, self.server.asked().len() - before)
+        (error.class, self.server.requests().len() - before)
     }
 }
 
@@ -130,14 +130,14 @@ fn with_schema(prompt: &str) -> LlmRequest {
 #[test]
 fn requests_have_the_anthropic_wire_format() {
     let rig = Rig::new(Provider::Anthropic);
-    rig.server.will_say("hello").will_say(VALID);
+    rig.server.enqueue_answer("hello").enqueue_answer(VALID);
     let response = rig.complete(&plain("Say hello")).unwrap();
     assert_eq!(response.text, "hello");
     assert_eq!(response.model, "claude-haiku-4-5-20251001");
     assert_eq!((response.input_tokens, response.output_tokens), (100, 20));
     assert_eq!(rig.complete(&with_schema("Find")).unwrap().text, VALID);
 
-    let asked = rig.server.asked();
+    let asked = rig.server.requests();
     assert_eq!(asked[0].path, "/v1/messages");
     assert_eq!(asked[0].header("x-api-key"), Some(KEY));
     assert_eq!(asked[0].header("anthropic-version"), Some("2023-06-01"));
@@ -163,14 +163,14 @@ fn requests_have_the_openai_wire_format() {
     let rig = Rig::with(Provider::OpenAiCompat, |config| {
         config.llm.model = "gpt-of-ours".to_owned();
     });
-    rig.server.will_say("hello").will_say(VALID);
+    rig.server.enqueue_answer("hello").enqueue_answer(VALID);
     let response = rig.complete(&plain("Say hello")).unwrap();
     assert_eq!(response.text, "hello");
     assert_eq!(response.model, "local-model");
     assert_eq!((response.input_tokens, response.output_tokens), (100, 20));
     assert_eq!(rig.complete(&with_schema("Find")).unwrap().text, VALID);
 
-    let asked = rig.server.asked();
+    let asked = rig.server.requests();
     assert_eq!(asked[0].path, "/v1/chat/completions");
     assert_eq!(
         asked[0].header("authorization"),
@@ -195,20 +195,20 @@ fn requests_have_the_openai_wire_format() {
 
 #[test]
 fn a_server_without_schema_support_gets_the_next_format_for_all_further_requests() {
-    let unknown = ScriptedAct::error(
+    let unknown = ServerAction::error(
         400,
         "invalid_request_error",
         "response_format: unknown schema",
     );
     let rig = Rig::new(Provider::OpenAiCompat);
     rig.server
-        .will(unknown.clone())
-        .will(unknown)
-        .will_say("Here it is:\n```json\n{\"found\":[\"one\"]}\n```\nAnything else?");
+        .enqueue(unknown.clone())
+        .enqueue(unknown)
+        .enqueue_answer("Here it is:\n```json\n{\"found\":[\"one\"]}\n```\nAnything else?");
     assert_eq!(rig.complete(&with_schema("Find")).unwrap().text, VALID);
-    rig.server.will_say(VALID);
+    rig.server.enqueue_answer(VALID);
     rig.complete(&with_schema("Find more")).unwrap();
-    let asked = rig.server.asked();
+    let asked = rig.server.requests();
     let formats = asked
         .iter()
         .map(|asked| asked.body["response_format"]["type"].clone());
@@ -234,8 +234,8 @@ fn a_server_without_schema_support_gets_the_next_format_for_all_further_requests
 fn an_anthropic_model_without_schema_support_answers_through_a_tool() {
     let rig = Rig::new(Provider::Anthropic);
     rig.server
-        .will(ScriptedAct::error(400, "invalid_request_error", "output_config: not supported by this model"))
-        .will(ScriptedAct::answer(
+        .enqueue(ServerAction::error(400, "invalid_request_error", "output_config: not supported by this model"))
+        .enqueue(ServerAction::answer(
             200,
             json!({
                 "model": "claude-old", "stop_reason": "tool_use",
@@ -246,7 +246,7 @@ fn an_anthropic_model_without_schema_support_answers_through_a_tool() {
     let response = rig.complete(&with_schema("Find")).unwrap();
     assert_eq!(response.text, VALID);
     assert_eq!(response.input_tokens, 13, "cached tokens count as input");
-    let body = &rig.server.asked()[1].body;
+    let body = &rig.server.requests()[1].body;
     assert_eq!(
         body["tool_choice"],
         json!({"type": "tool", "name": "answer"})
@@ -256,7 +256,7 @@ fn an_anthropic_model_without_schema_support_answers_through_a_tool() {
 #[test]
 fn the_configuration_limits_the_fallback_formats() {
     let unknown =
-        || ScriptedAct::error(400, "invalid_request_error", "json_schema is not supported");
+        || ServerAction::error(400, "invalid_request_error", "json_schema is not supported");
     for (setting, requests) in [
         (StructuredOutput::Strict, 1),
         (StructuredOutput::Json, 2),
@@ -267,7 +267,7 @@ fn the_configuration_limits_the_fallback_formats() {
                 config.llm.structured_output = setting;
             });
             for _ in 0..4 {
-                rig.server.will(unknown());
+                rig.server.enqueue(unknown());
             }
             let (class, asked) = rig.error_class(&with_schema("Find"));
             assert_eq!(
@@ -284,24 +284,25 @@ fn a_server_that_requires_max_completion_tokens_gets_it() {
     let rig = Rig::new(Provider::OpenAiCompat);
     let reason = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.";
     rig.server
-        .will(ScriptedAct::error(400, "invalid_request_error", reason))
-        .will_say("hello");
+        .enqueue(ServerAction::error(400, "invalid_request_error", reason))
+        .enqueue_answer("hello");
     rig.complete(&plain("Say hello")).unwrap();
-    let body = &rig.server.asked()[1].body;
+    let body = &rig.server.requests()[1].body;
     assert_eq!(body["max_completion_tokens"], 100);
     assert!(body.get("max_tokens").is_none());
 }
 
 #[test]
 fn a_truncated_answer_is_never_accepted_and_is_retried_with_more_tokens_for_anthropic() {
-    let truncated = |provider| said(provider, "{\"found\":[\"on", StopReason::Limit, (100, 100));
+    let truncated =
+        |provider| model_answer(provider, "{\"found\":[\"on", StopReason::Limit, (100, 100));
     let rig = Rig::new(Provider::Anthropic);
     rig.server
-        .will(truncated(Provider::Anthropic))
-        .will_say(VALID);
+        .enqueue(truncated(Provider::Anthropic))
+        .enqueue_answer(VALID);
     assert_eq!(rig.complete(&with_schema("Find")).unwrap().text, VALID);
     let limits = |rig: &Rig| {
-        let asked = rig.server.asked();
+        let asked = rig.server.requests();
         let limits = asked
             .iter()
             .map(|asked| asked.body["max_tokens"].as_u64().unwrap());
@@ -311,7 +312,7 @@ fn a_truncated_answer_is_never_accepted_and_is_retried_with_more_tokens_for_anth
 
     let rig = Rig::with(Provider::Anthropic, |config| config.llm.attempts_max = 9);
     for _ in 0..9 {
-        rig.server.will(truncated(Provider::Anthropic));
+        rig.server.enqueue(truncated(Provider::Anthropic));
     }
     assert_eq!(
         rig.error_class(&with_schema("Find")).0,
@@ -320,7 +321,7 @@ fn a_truncated_answer_is_never_accepted_and_is_retried_with_more_tokens_for_anth
     assert_eq!(limits(&rig), [100, 200, 400]);
 
     let rig = Rig::new(Provider::OpenAiCompat);
-    rig.server.will(truncated(Provider::OpenAiCompat));
+    rig.server.enqueue(truncated(Provider::OpenAiCompat));
     assert_eq!(
         rig.error_class(&with_schema("Find")),
         (LlmErrorClass::Malformed, 1)

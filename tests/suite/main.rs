@@ -10,6 +10,7 @@
     reason = "a panic fails the test and reports the location"
 )]
 
+mod bulk_sessions;
 mod cli;
 mod config;
 mod conformance;
@@ -18,6 +19,7 @@ mod corruption;
 mod crash;
 mod database;
 mod documents;
+mod executions;
 mod fuzz;
 mod guests;
 mod health;
@@ -28,9 +30,7 @@ mod in_flight;
 mod inspect;
 mod llm;
 mod llm_providers;
-mod many;
 mod migrations;
-mod over;
 mod quarantine;
 mod races;
 mod records;

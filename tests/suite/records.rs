@@ -1,8 +1,7 @@
-//! Shared tables: rows that outlive their session, kept by key and found again by whoever comes later.
+//! Shared tables: rows with a key that outlive their session. Later sessions can look them up.
 //!
-//! The guest does what the lines of a transcript say.
-//! Each session of [`told`] has a run of its own, a second after the one before.
-//! What holds for those in memory stands in `memory`.
+//! The lines of a transcript are the actions of the guest. [`process`] runs each session in its own
+//! run, one second after the previous one. `memory` tests shared tables in memory.
 
 mod memory;
 mod model;
@@ -29,7 +28,7 @@ fn components() -> [(&'static str, &'static [u8]); 1] {
     [misbehaving("remembers")]
 }
 
-/// A data dir that knows the guest already.
+/// A data directory in which the guest is already registered.
 fn new_dir() -> DataDir {
     thread_local! {
         static PREPARED: DataDir = {
@@ -42,27 +41,27 @@ fn new_dir() -> DataDir {
     PREPARED.with(DataDir::with_state_of)
 }
 
-fn transcript(deeds: &[Value]) -> String {
-    deeds.iter().map(|deed| format!("{deed}\n")).collect()
+fn transcript(actions: &[Value]) -> String {
+    actions.iter().map(|action| format!("{action}\n")).collect()
 }
 
 fn put(word: &str, number: i64) -> Value {
     json!({"do": "put", "word": word, "number": number})
 }
 
-fn find(question: Value) -> Value {
-    let mut deed = json!({"do": "find"});
-    for (field, value) in question.as_object().unwrap() {
-        deed[field] = value.clone();
+fn find(query: Value) -> Value {
+    let mut action = json!({"do": "find"});
+    for (field, value) in query.as_object().unwrap() {
+        action[field] = value.clone();
     }
-    deed
+    action
 }
 
-/// Tells the guest one session after the other, each by its deeds; all must succeed.
-fn tell(dir: &DataDir, pipeline: &TestPipeline, sessions: &[Vec<Value>]) {
-    for (number, deeds) in sessions.iter().enumerate() {
+/// Writes and processes the sessions one after the other. All must succeed.
+fn process_with(dir: &DataDir, pipeline: &TestPipeline, sessions: &[Vec<Value>]) {
+    for (number, actions) in sessions.iter().enumerate() {
         dir.clock().advance(Duration::from_secs(1));
-        dir.write(&format!("ada/{number:03}.jsonl"), transcript(deeds));
+        dir.write(&format!("ada/{number:03}.jsonl"), transcript(actions));
         let stats = pipeline.run(REMEMBERS).stats;
         assert_eq!(
             (stats.processed, stats.errors),
@@ -73,17 +72,18 @@ fn tell(dir: &DataDir, pipeline: &TestPipeline, sessions: &[Vec<Value>]) {
     }
 }
 
-fn told(sessions: &[Vec<Value>]) -> DataDir {
+/// Like [`process_with`], in a new data directory.
+fn process(sessions: &[Vec<Value>]) -> DataDir {
     let dir = new_dir();
     let pipeline = TestPipeline::open(&dir, &components());
-    tell(&dir, &pipeline, sessions);
+    process_with(&dir, &pipeline, sessions);
     drop(pipeline);
     dir
 }
 
-/// What the last of these sessions finds, one text for each of its questions.
+/// The results of the lookups in the last session, one text per lookup.
 fn found(sessions: &[Vec<Value>]) -> Vec<String> {
-    let dir = told(sessions);
+    let dir = process(sessions);
     let last = format!("ada/{:03}.jsonl", sessions.len() - 1);
     let sql = format!(
         "SELECT words FROM \"faulty-remembers\".found WHERE session_file = '{last}' ORDER BY line"
@@ -91,8 +91,8 @@ fn found(sessions: &[Vec<Value>]) -> Vec<String> {
     database::rows(&dir, &sql)
 }
 
-/// A pipeline under these limits.
-fn open_under(dir: &DataDir, limits: Limits) -> TestPipeline {
+/// Opens a pipeline with these limits.
+fn open_with_limits(dir: &DataDir, limits: Limits) -> TestPipeline {
     let config = Config {
         limits,
         ..dir.config()
@@ -100,16 +100,17 @@ fn open_under(dir: &DataDir, limits: Limits) -> TestPipeline {
     TestPipeline::open_with(dir, config, &components())
 }
 
-/// The fault of a session that does this, where some words are committed; they stay as they are.
-fn fault_under(limits: Limits, deeds: &[Value]) -> Fault {
+/// Commits some words and then returns the fault of a session with these actions. Checks that the
+/// words do not change.
+fn fault_with_limits(limits: Limits, actions: &[Value]) -> Fault {
     let dir = new_dir();
-    let pipeline = open_under(&dir, limits);
-    tell(
+    let pipeline = open_with_limits(&dir, limits);
+    process_with(
         &dir,
         &pipeline,
         &[vec![put("a", 1), put("b", 2), put("c", 3)]],
     );
-    dir.write("ada/faulty.jsonl", transcript(deeds));
+    dir.write("ada/faulty.jsonl", transcript(actions));
     let stats = pipeline.run(REMEMBERS).stats;
     assert_eq!((stats.processed, stats.errors), (0, 1));
     let failure = pipeline.failure(REMEMBERS, "ada/faulty.jsonl").unwrap();
@@ -122,13 +123,13 @@ fn fault_under(limits: Limits, deeds: &[Value]) -> Fault {
     failure.fault
 }
 
-fn fault(deeds: &[Value]) -> Fault {
-    fault_under(Limits::default(), deeds)
+fn fault(actions: &[Value]) -> Fault {
+    fault_with_limits(Limits::default(), actions)
 }
 
 #[test]
-fn a_row_of_the_same_key_replaces_the_one_before_and_keeps_when_it_was_made() {
-    let dir = told(&[
+fn a_row_with_an_existing_key_replaces_the_row_and_keeps_its_creation_time() {
+    let dir = process(&[
         vec![
             json!({"do": "put", "word": "a", "number": 1, "note": "first"}),
             put("b", 1),
@@ -142,34 +143,34 @@ fn a_row_of_the_same_key_replaces_the_one_before_and_keeps_when_it_was_made() {
 }
 
 #[test]
-fn of_equal_keys_in_one_session_the_last_one_counts() {
+fn the_last_row_with_a_key_in_a_session_wins() {
     let many = json!({"do": "put_many", "words": [
         {"word": "a", "number": 3}, {"word": "b", "number": 4}, {"word": "a", "number": 5}]});
-    let dir = told(&[vec![put("a", 1), put("a", 2), many, put("b", 6)]]);
+    let dir = process(&[vec![put("a", 1), put("a", 2), many, put("b", 6)]]);
     assert_eq!(database::rows(&dir, WORDS), ["a | 5 | -", "b | 6 | -"]);
 }
 
 #[test]
-fn every_kind_of_value_comes_back_as_it_was() {
+fn values_of_all_types_round_trip() {
     let row = json!({"do": "put", "word": "a", "number": -9_007_199_254_740_993_i64, "share": 0.5,
         "flag": false, "note": "\u{0}\u{202e}ü", "said_at": "2026-02-13T14:32:15.839001Z",
         "tags": ["x", {"y": null}]});
-    let question = find(json!({"where": [
+    let query = find(json!({"where": [
         ["word", "=", "a"], ["number", "=", -9_007_199_254_740_993_i64], ["share", "=", 0.5],
         ["flag", "=", false], ["note", "=", "\u{0}\u{202e}ü"],
         ["said_at", "=", "2026-02-13T14:32:15.839001Z"],
         ["tags", "=", ["x", {"y": null}]]]}));
-    let sessions = [vec![row, question.clone()], vec![question]];
-    let dir = told(&sessions);
+    let sessions = [vec![row, query.clone()], vec![query]];
+    let dir = process(&sessions);
     assert_eq!(
         database::rows(&dir, FOUND),
         ["a", "a"],
-        "pending, and committed"
+        "the row is found while it is pending, and after it is committed"
     );
 }
 
 #[test]
-fn a_look_up_sees_committed_rows_and_the_sessions_own_over_them() {
+fn a_lookup_finds_committed_rows_and_the_pending_rows_of_its_session() {
     let all = find(json!({}));
     let small = find(json!({"where": [["number", "<", 10]]}));
     let texts = found(&[
@@ -180,7 +181,7 @@ fn a_look_up_sees_committed_rows_and_the_sessions_own_over_them() {
 }
 
 #[test]
-fn a_limit_holds_for_what_is_left_when_pending_rows_have_replaced_others() {
+fn the_limit_of_a_lookup_applies_after_pending_rows_replace_committed_rows() {
     let texts = found(&[
         vec![put("a", 1), put("b", 2), put("c", 3), put("d", 4)],
         vec![
@@ -195,7 +196,7 @@ fn a_limit_holds_for_what_is_left_when_pending_rows_have_replaced_others() {
 }
 
 #[test]
-fn rows_that_are_replaced_by_many_pending_ones_weigh_nothing() {
+fn replaced_rows_do_not_count_toward_the_byte_limit_of_a_lookup() {
     let many = |numbers: std::ops::Range<i64>, number: i64| {
         let words: Vec<Value> = numbers
             .map(|n| json!({"word": format!("w{n:04}"), "number": number, "note": "x".repeat(50)}))
@@ -222,7 +223,7 @@ fn rows_that_are_replaced_by_many_pending_ones_weigh_nothing() {
             find(json!({"by": "created_at", "down": true, "limit": 1})),
         ],
     ];
-    tell(&dir, &pipeline, &sessions);
+    process_with(&dir, &pipeline, &sessions);
     drop(pipeline);
     let words = |range: std::ops::Range<i64>| -> String {
         let words: Vec<String> = range.map(|n| format!("w{n:04}")).collect();
@@ -240,21 +241,21 @@ fn rows_that_are_replaced_by_many_pending_ones_weigh_nothing() {
 }
 
 #[test]
-fn rows_without_a_value_come_last_either_way_and_equal_ones_by_their_key() {
+fn nulls_sort_last_in_both_directions_and_ties_sort_by_key() {
     let nothing = |word: &str| json!({"do": "put", "word": word});
-    let ask = vec![
+    let lookups = vec![
         find(json!({"by": "number"})),
         find(json!({"by": "number", "down": true})),
         find(json!({"by": "note"})),
     ];
     let mut last = vec![nothing("a"), put("d", 1)];
-    last.extend(ask);
+    last.extend(lookups);
     let texts = found(&[vec![put("c", 1), put("b", 2), nothing("e")], last]);
     assert_eq!(texts, ["c d b a e", "b c d a e", "a b c d e"]);
 }
 
 #[test]
-fn rows_can_be_ordered_by_when_they_were_made_and_changed() {
+fn rows_can_be_sorted_by_creation_time_and_by_update_time() {
     let newest = find(json!({"by": "updated_at", "down": true}));
     let oldest = find(json!({"by": "created_at"}));
     let texts = found(&[
@@ -271,18 +272,18 @@ fn rows_can_be_ordered_by_when_they_were_made_and_changed() {
             oldest,
         ],
     ]);
-    // Pending ones are the newest; one that replaces another is as old as that.
+    // Pending rows are the newest. A pending row that replaces another keeps its creation time.
     assert_eq!(texts, ["c b a", "c a b", "a d c b", "c a b d"]);
 }
 
 #[test]
-fn a_filter_tells_null_from_every_value_and_orders_none() {
+fn a_filter_distinguishes_null_from_all_values_and_null_has_no_order() {
     let rows = vec![
         json!({"do": "put", "word": "nothing"}),
         json!({"do": "put", "word": "one", "number": 1, "share": -0.0, "flag": true, "note": "a"}),
         json!({"do": "put", "word": "two", "number": 2, "share": 1.5, "flag": false, "note": "b"}),
     ];
-    let questions = [
+    let cases = [
         (json!(["number", "=", null]), "nothing"),
         (json!(["number", "!=", null]), "one two"),
         (json!(["number", "!=", 1]), "nothing two"),
@@ -299,27 +300,27 @@ fn a_filter_tells_null_from_every_value_and_orders_none() {
         (json!(["word", "=", "two"]), "two"),
         (json!(["word", "=", null]), ""),
     ];
-    let deeds = |questions: &[(Value, &str)]| -> Vec<Value> {
-        let deeds = questions
+    let lookups = |cases: &[(Value, &str)]| -> Vec<Value> {
+        let lookups = cases
             .iter()
             .map(|(filter, _)| find(json!({"where": [filter]})));
-        deeds.collect()
+        lookups.collect()
     };
-    let expected: Vec<&str> = questions.iter().map(|(_, words)| *words).collect();
-    let committed = found(&[rows.clone(), deeds(&questions)]);
+    let expected: Vec<&str> = cases.iter().map(|(_, words)| *words).collect();
+    let committed = found(&[rows.clone(), lookups(&cases)]);
     assert_eq!(committed, expected);
-    let pending = [rows, deeds(&questions)].concat();
+    let pending = [rows, lookups(&cases)].concat();
     assert_eq!(found(&[pending]), expected);
 }
 
 #[test]
-fn a_session_that_fails_leaves_nothing_in_a_shared_table() {
+fn a_failed_session_changes_no_shared_table() {
     let fault = fault(&[put("a", 9), put("z", 1), json!({"do": "fail"})]);
     assert_eq!(fault.kind, FaultKind::Rejected);
 }
 
 #[test]
-fn misuse_of_a_table_is_a_bad_record_that_says_what_is_wrong() {
+fn misuse_of_a_table_is_a_bad_record_with_the_reason() {
     let misuses = [
         "put_without_key",
         "put_in_found",
@@ -334,12 +335,12 @@ fn misuse_of_a_table_is_a_bad_record_that_says_what_is_wrong() {
         "find_in_unknown_order",
         "find_by_many_filters",
     ];
-    let said = |misuse: &&str| {
+    let detail = |misuse: &&str| {
         let fault = fault(&[put("z", 1), json!({"do": misuse})]);
         assert_eq!(fault.kind, FaultKind::BadRecord, "{misuse}: {fault}");
         fault.detail
     };
-    let details: Vec<String> = misuses.iter().map(said).collect();
+    let details: Vec<String> = misuses.iter().map(detail).collect();
     insta::assert_snapshot!(details.join("\n"), @r"
     table `words`: the key `word` is null
     the rows of the table `found` belong to their session; use `insert`
@@ -357,7 +358,7 @@ fn misuse_of_a_table_is_a_bad_record_that_says_what_is_wrong() {
 }
 
 #[test]
-fn a_key_is_there_is_not_empty_and_fits_the_index() {
+fn a_key_must_not_be_empty_and_has_a_maximum_length() {
     let empty = fault(&[put("", 1)]);
     assert_eq!(
         empty.to_string(),
@@ -379,14 +380,14 @@ fn a_key_is_there_is_not_empty_and_fits_the_index() {
         "\n",
     ];
     let puts: Vec<Value> = odd.iter().map(|word| put(word, 1)).collect();
-    let asks: Vec<Value> = odd
+    let lookups: Vec<Value> = odd
         .iter()
         .map(|word| find(json!({"where": [["word", "=", word]]})))
         .collect();
     let longest = json!({"do": "put", "length": 1024});
-    let dir = told(&[
+    let dir = process(&[
         [puts.clone(), vec![longest.clone()]].concat(),
-        [puts, vec![longest], asks].concat(),
+        [puts, vec![longest], lookups].concat(),
     ]);
     let count = "SELECT count(*), count(DISTINCT word) FROM \"faulty-remembers\".words";
     assert_eq!(database::cell(&dir, count), "9 | 9");
@@ -395,7 +396,7 @@ fn a_key_is_there_is_not_empty_and_fits_the_index() {
 }
 
 #[test]
-fn only_a_serial_processor_may_have_shared_tables() {
+fn only_a_serial_processor_can_have_shared_tables() {
     let dir = DataDir::new();
     let guest = misbehaving("describe_shared_and_independent");
     let pipeline = TestPipeline::open(&dir, &[guest]);
@@ -409,12 +410,12 @@ fn only_a_serial_processor_may_have_shared_tables() {
 }
 
 #[test]
-fn what_is_upserted_counts_towards_the_limits_of_rows_and_bytes() {
+fn upserts_count_toward_the_row_and_byte_limits() {
     let rows = Limits {
         rows_max: 8,
         ..Limits::default()
     };
-    let fault = fault_under(rows, &vec![put("z", 1); 9]);
+    let fault = fault_with_limits(rows, &vec![put("z", 1); 9]);
     assert_eq!(
         fault.to_string(),
         "output-limit: the session recorded more than 8 rows"
@@ -424,7 +425,7 @@ fn what_is_upserted_counts_towards_the_limits_of_rows_and_bytes() {
         ..Limits::default()
     };
     let long = json!({"do": "put", "length": 1000});
-    let fault = fault_under(bytes, &[long.clone(), long]);
+    let fault = fault_with_limits(bytes, &[long.clone(), long]);
     assert_eq!(
         fault.to_string(),
         "output-limit: the session recorded more than 2000 bytes"
@@ -432,7 +433,7 @@ fn what_is_upserted_counts_towards_the_limits_of_rows_and_bytes() {
 }
 
 #[test]
-fn json_weighs_what_its_text_does_and_is_only_as_deep_as_it_is_nested() {
+fn the_size_of_a_json_value_is_that_of_its_text_and_its_depth_that_of_its_nesting() {
     let dir = new_dir();
     let limits = Limits {
         row_bytes_max: 15_000,
@@ -442,19 +443,19 @@ fn json_weighs_what_its_text_does_and_is_only_as_deep_as_it_is_nested() {
         json!({"do": "put", "word": "a", "number": 1, "tags": vec![json!([]); 1000]});
     let in_a_text = json!({"do": "put", "word": "b", "number": 2, "tags": ["[".repeat(1000)]});
     dir.write("ada/one.jsonl", transcript(&[side_by_side, in_a_text]));
-    let stats = open_under(&dir, limits).run(REMEMBERS).stats;
+    let stats = open_with_limits(&dir, limits).run(REMEMBERS).stats;
     assert_eq!(stats.processed, 1, "{:?}", stats.errors_detail);
     let lengths = "SELECT len(tags::VARCHAR) FROM \"faulty-remembers\".words ORDER BY word";
     assert_eq!(database::rows(&dir, lengths), ["3001", "1004"]);
 }
 
 #[test]
-fn a_look_up_that_finds_too_much_is_a_fault_and_never_cut_in_silence() {
+fn a_lookup_that_exceeds_its_limits_is_a_fault_and_is_never_truncated() {
     let rows = Limits {
         lookup_rows_max: 2,
         ..Limits::default()
     };
-    let fault = fault_under(rows.clone(), &[find(json!({}))]);
+    let fault = fault_with_limits(rows.clone(), &[find(json!({}))]);
     assert_eq!(
         fault.to_string(),
         "output-limit: a lookup in table `words` found more than 2 rows; narrow it with `limit` or filters"
@@ -464,13 +465,13 @@ fn a_look_up_that_finds_too_much_is_a_fault_and_never_cut_in_silence() {
         ..Limits::default()
     };
     let long = json!({"do": "put", "length": 1000});
-    let fault = fault_under(bytes, &[long, find(json!({"limit": 10}))]);
+    let fault = fault_with_limits(bytes, &[long, find(json!({"limit": 10}))]);
     assert_eq!(
         fault.to_string(),
         "output-limit: a lookup in table `words` found more than 1000 bytes; narrow it with `limit` or filters"
     );
 
-    // Just within them it is none.
+    // A result of exactly the limit is not a fault.
     let dir = new_dir();
     let config = Config {
         limits: rows,
@@ -478,19 +479,19 @@ fn a_look_up_that_finds_too_much_is_a_fault_and_never_cut_in_silence() {
     };
     let pipeline = TestPipeline::open_with(&dir, config, &components());
     let words = vec![put("a", 1), put("b", 1), put("c", 1)];
-    tell(&dir, &pipeline, &[words, vec![find(json!({"limit": 2}))]]);
+    process_with(&dir, &pipeline, &[words, vec![find(json!({"limit": 2}))]]);
 }
 
 #[test]
-fn a_look_up_costs_fuel_for_every_row_that_it_reads() {
-    let ask = |question: Value| {
+fn a_lookup_uses_fuel_for_each_row_that_it_reads() {
+    let fuel_of = |query: Value| {
         let many: Vec<Value> = (0..1000)
             .map(|n| json!({"word": format!("w{n:04}")}))
             .collect();
-        let dir = told(&[
-            vec![question.clone()],
+        let dir = process(&[
+            vec![query.clone()],
             vec![json!({"do": "put_many", "words": many})],
-            vec![question],
+            vec![query],
         ]);
         let sql = "SELECT fuel FROM session_costs WHERE session_file <> 'ada/001.jsonl' \
                    ORDER BY session_file";
@@ -500,16 +501,16 @@ fn a_look_up_costs_fuel_for_every_row_that_it_reads() {
             .collect();
         fuel[1] - fuel[0]
     };
-    let by_note = ask(find(json!({"where": [["note", "=", "absent"]]})));
+    let by_note = fuel_of(find(json!({"where": [["note", "=", "absent"]]})));
     assert_eq!(by_note, 20 * 1000);
-    let by_key = ask(find(json!({"where": [["word", "=", "absent"]]})));
-    assert_eq!(by_key, 0, "a key is looked up in an index");
-    let one = ask(find(json!({"where": [["word", "=", "w0001"]]})));
-    assert!(one > 0, "what is found has to be paid for");
+    let by_key = fuel_of(find(json!({"where": [["word", "=", "absent"]]})));
+    assert_eq!(by_key, 0, "a lookup by key uses the index");
+    let one = fuel_of(find(json!({"where": [["word", "=", "w0001"]]})));
+    assert!(one > 0, "a row that is found uses fuel");
 }
 
 #[test]
-fn a_guest_that_looks_up_without_end_runs_out_of_fuel() {
+fn a_guest_with_endless_lookups_runs_out_of_fuel() {
     let fault = fault(&[json!({"do": "find_endlessly"})]);
     assert_eq!(
         fault.to_string(),
@@ -518,28 +519,28 @@ fn a_guest_that_looks_up_without_end_runs_out_of_fuel() {
 }
 
 #[test]
-fn each_session_of_a_serial_processor_sees_what_all_before_it_committed() {
+fn each_session_of_a_serial_processor_sees_the_rows_of_all_earlier_sessions() {
     let dir = new_dir();
     let sessions = 40;
     for number in 0..sessions {
-        let deeds = [find(json!({})), put(&format!("w{number:02}"), number)];
-        dir.write(&format!("ada/{number:03}.jsonl"), transcript(&deeds));
+        let actions = [find(json!({})), put(&format!("w{number:02}"), number)];
+        dir.write(&format!("ada/{number:03}.jsonl"), transcript(&actions));
     }
     let pipeline = TestPipeline::open(&dir, &components());
     assert_eq!(pipeline.run(REMEMBERS).stats.processed, 40);
     drop(pipeline);
     let sql = "SELECT len(string_split(words, ' ')) * CAST(words <> '' AS INTEGER) \
                FROM \"faulty-remembers\".found ORDER BY session_seq";
-    let seen: Vec<i64> = database::rows(&dir, sql)
+    let counts: Vec<i64> = database::rows(&dir, sql)
         .iter()
         .map(|count| count.parse().unwrap())
         .collect();
-    assert_eq!(seen, (0..sessions).collect::<Vec<_>>());
+    assert_eq!(counts, (0..sessions).collect::<Vec<_>>());
 }
 
 #[test]
 fn rows_of_a_shared_table_outlive_the_session_that_wrote_them() {
-    let dir = told(&[vec![put("a", 1), put("b", 1)]]);
+    let dir = process(&[vec![put("a", 1), put("b", 1)]]);
     dir.write("ada/000.jsonl", transcript(&[put("b", 2)]));
     let pipeline = TestPipeline::open(&dir, &components());
     assert_eq!(pipeline.run(REMEMBERS).stats.processed, 1);
@@ -548,17 +549,17 @@ fn rows_of_a_shared_table_outlive_the_session_that_wrote_them() {
 }
 
 #[test]
-fn to_process_a_session_again_changes_no_shared_row_but_when_it_was_changed() {
-    let deeds = vec![
+fn reprocessing_a_session_changes_only_the_update_times_of_shared_rows() {
+    let actions = vec![
         json!({"do": "put", "word": "a", "number": 1, "share": 0.5, "tags": [1]}),
         put("b", 2),
     ];
-    let dir = told(&[deeds]);
+    let dir = process(&[actions]);
     let rows = "SELECT * EXCLUDE updated_at FROM \"faulty-remembers\".words ORDER BY word";
     let before = database::rows(&dir, rows);
     let pipeline = TestPipeline::open(&dir, &components());
     dir.clock().advance(Duration::from_secs(60));
-    let asked = AuditedAction {
+    let action = AuditedAction {
         action: "reprocess",
         actor: Actor::cli(),
         now: dir.clock().now(),
@@ -566,7 +567,7 @@ fn to_process_a_session_again_changes_no_shared_row_but_when_it_was_changed() {
     pipeline
         .pipeline()
         .store()
-        .mark_due(REMEMBERS, None, asked)
+        .mark_due(REMEMBERS, None, action)
         .unwrap();
     assert_eq!(pipeline.run(REMEMBERS).stats.processed, 1);
     drop(pipeline);

@@ -1,4 +1,4 @@
-//! What looks like a secret is removed, and what people write is not.
+//! Redaction removes secrets and leaves ordinary text unchanged.
 
 mod corpus;
 
@@ -12,12 +12,12 @@ use session_pipeline_host::redaction::{
 
 use corpus::{FORMS, PLAIN, Random, SIMPLE};
 
-/// Values of each form.
+/// The number of generated values per form.
 const VALUES: usize = 200;
-/// How many of them are removed at least, of every form.
+/// The minimum number of removed values per form.
 const REMOVED_MIN: usize = 198;
 
-/// Whether half of a secret or more is left in one piece.
+/// Whether at least half of a secret is left in one piece.
 fn is_left(secret: &str, text: &str) -> bool {
     let letters: Vec<char> = secret.chars().collect();
     let half = letters.len().div_ceil(2).max(4).min(letters.len());
@@ -27,7 +27,7 @@ fn is_left(secret: &str, text: &str) -> bool {
 }
 
 #[test]
-fn every_form_of_the_corpus_is_removed() {
+fn at_least_99_percent_of_the_secrets_of_each_form_are_removed() {
     let mut missed = Vec::new();
     let mut groups: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for form in FORMS.iter().chain(SIMPLE) {
@@ -35,10 +35,10 @@ fn every_form_of_the_corpus_is_removed() {
         let mut removed = 0;
         for _ in 0..VALUES {
             let case = (form.case)(&mut random);
-            let found = without_secrets(&case.text);
-            removed += usize::from(!case.secrets.iter().any(|secret| is_left(secret, &found)));
-            let again = without_secrets(&found);
-            assert_eq!(again, found, "redacting twice differs");
+            let redacted = without_secrets(&case.text);
+            removed += usize::from(!case.secrets.iter().any(|secret| is_left(secret, &redacted)));
+            let again = without_secrets(&redacted);
+            assert_eq!(again, redacted, "redaction is idempotent");
         }
         let group = groups.entry(form.group).or_default();
         *group = (group.0 + removed, group.1 + VALUES);
@@ -54,24 +54,24 @@ fn every_form_of_the_corpus_is_removed() {
 }
 
 #[test]
-fn ordinary_texts_stay_as_they_are() {
+fn ordinary_texts_are_unchanged() {
     for text in PLAIN {
         assert_eq!(without_secrets(text), *text);
     }
 }
 
 #[test]
-fn a_document_stays_one() {
+fn a_redacted_json_document_is_valid_json() {
     let document = r#"{"list": ["a", "DB_PASS=hunter2x", {"password": "sunshine7"}], "key": "x"}"#;
-    let found = json_without_secrets(document);
-    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
-    assert_eq!(found["list"][1], "DB_PASS=[removed: password]");
-    assert_eq!(found["list"][2]["password"], "[removed: password]");
-    assert_eq!(found["key"], "x");
+    let redacted = json_without_secrets(document);
+    let redacted: serde_json::Value = serde_json::from_str(&redacted).unwrap();
+    assert_eq!(redacted["list"][1], "DB_PASS=[removed: password]");
+    assert_eq!(redacted["list"][2]["password"], "[removed: password]");
+    assert_eq!(redacted["key"], "x");
 }
 
 #[test]
-fn a_secret_that_one_text_announces_is_removed_from_the_others() {
+fn a_secret_that_one_text_introduces_is_removed_from_all_texts() {
     let mut known = KnownSecrets::default();
     known.learn("the password is Tr0ub4dor!");
     assert_eq!(
@@ -82,7 +82,7 @@ fn a_secret_that_one_text_announces_is_removed_from_the_others() {
         known.clean_json(r#"["Tr0ub4dor!"]"#),
         r#"["[removed: secret]"]"#
     );
-    // Entities are cut at marks.
+    // Entities end at punctuation.
     assert_eq!(
         known.clean_json(r#"["Tr0ub4dor"]"#),
         r#"["[removed: secret]"]"#
@@ -91,7 +91,7 @@ fn a_secret_that_one_text_announces_is_removed_from_the_others() {
 }
 
 #[test]
-fn long_texts_are_searched_in_linear_time() {
+fn redaction_takes_linear_time() {
     for part in [
         "pass=",
         "a://a:",
@@ -116,7 +116,7 @@ fn long_texts_are_searched_in_linear_time() {
             started.elapsed()
         };
         let (short, long) = (time(1 << 17), time(1 << 20));
-        // Eight times the text; quadratic would be 64 times as long.
+        // The long text is 8 times as long. Quadratic redaction would take 64 times as long.
         assert!(
             long < short * 32 + std::time::Duration::from_millis(500),
             "{part}: {short:?}, {long:?}"
@@ -128,7 +128,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases() * 4))]
 
     #[test]
-    fn invariant_redacting_twice_is_redacting_once(
+    fn invariant_redacting_a_redacted_text_changes_nothing(
         parts in prop::collection::vec(prop_oneof![
             "\\PC{0,40}",
             "[A-Za-z0-9+/=_.:-]{0,60}",

@@ -234,7 +234,7 @@ fn removing_a_file_removes_its_processor_and_keeps_its_rows() {
     let (dir, pipeline) = setup();
     dir.drop_processor(FILE, versioned(1));
     pipeline.run(VERSIONED);
-    dir.take_processor(FILE);
+    dir.remove_processor(FILE);
     examine_folder(&pipeline);
     assert_eq!(folder_status(&pipeline), [""; 0]);
     assert_eq!(

@@ -238,7 +238,7 @@ fn scheduled_and_manual_runs_differ_only_in_sessions_in_backoff() {
         ("waiting 1".to_owned(), 0)
     );
     assert_eq!(
-        summary(&pipeline.run_as(PANICS, pipeline::scheduled()).stats),
+        summary(&pipeline.run_as(PANICS, pipeline::scheduled_request()).stats),
         "waiting 1"
     );
     assert_eq!(summary(&pipeline.run(PANICS).stats), "scanned 1, errors 1");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_bundle::USAGE;
-use session_pipeline_harness::pipeline::scheduled;
+use session_pipeline_harness::pipeline::scheduled_request;
 use session_pipeline_harness::{DataDir, PausedClock, Transcript, cases, clock};
 use session_pipeline_host::clock::Clock;
 use session_pipeline_pipeline::config::{Config, ProcessorConfig};
@@ -368,7 +368,7 @@ fn scheduled_runs_are_recorded_and_audited_like_other_runs() {
     let run = move |processor: String| {
         let pipeline = Arc::clone(&pipeline);
         async move {
-            let run = move || pipeline.run(&processor, &scheduled(), &());
+            let run = move || pipeline.run(&processor, &scheduled_request(), &());
             JobResult::from(&tokio::task::spawn_blocking(run).await.unwrap())
         }
     };

@@ -15,7 +15,7 @@ mod originals;
 use std::path::{Path, PathBuf};
 
 use session_pipeline_bundle::USAGE;
-use session_pipeline_harness::{DataDir, Extracted, Guest, TestPipeline};
+use session_pipeline_harness::{DataDir, Extraction, Guest, TestPipeline};
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::report::{ReportGrouping, UsageReport, UsageTotals};
 
@@ -29,7 +29,7 @@ const HAIKU: &str = "claude-haiku-4-5-20251001";
 const NIMBUS: &str = "claude-nimbus-1-preview";
 
 /// The rows of one transcript.
-fn extract(transcript: impl AsRef<[u8]>) -> Extracted {
+fn extract(transcript: impl AsRef<[u8]>) -> Extraction {
     Guest::load(USAGE).extract(transcript)
 }
 

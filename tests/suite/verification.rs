@@ -1,8 +1,6 @@
-//! The processor `verification`, as the component that ships: helpers here, a room for each side of
-//! it below.
+//! The processor `verification`: the shipped component in a pipeline with a database.
 //!
-//! What its parts do, its own tests hold over a host in memory; here it stands in a real pipeline,
-//! over a real database.
+//! The crate of the processor tests its parts with a host in memory.
 
 mod knowledge;
 mod llm;
@@ -27,7 +25,7 @@ const ITEMS: &str =
 const EVIDENCE: &str = "SELECT session_file, line, user_quote, detection_type, detector FROM verification.evidence \
      ORDER BY session_file, line, user_quote";
 
-/// A data dir that knows the processor already: for properties, which need many.
+/// A data directory in which the processor is registered, for properties.
 fn prepared_dir() -> DataDir {
     thread_local! {
         static PREPARED: DataDir = {
@@ -41,12 +39,12 @@ fn prepared_dir() -> DataDir {
 }
 
 /// A pipeline with the detector `phrases`.
-fn by_phrases(dir: &DataDir) -> TestPipeline {
+fn phrases_pipeline(dir: &DataDir) -> TestPipeline {
     TestPipeline::open(dir, &[guests::verification()])
 }
 
-/// A pipeline with the detector `llm`, which asks this model.
-fn by_llm(dir: &DataDir, model: &Arc<ScriptedModel>) -> TestPipeline {
+/// A pipeline with the detector `llm` and this model.
+fn llm_pipeline(dir: &DataDir, model: &Arc<ScriptedModel>) -> TestPipeline {
     TestPipeline::open_with(dir, config(dir, "llm"), &[guests::verification()])
         .with_language_model(Arc::clone(model) as Arc<dyn LanguageModel>)
 }
@@ -59,28 +57,28 @@ fn config(dir: &DataDir, detector: &str) -> Config {
     config
 }
 
-/// Runs, and nothing may fail.
+/// Runs the processor and checks that no session fails.
 fn run(dir: &DataDir, pipeline: &TestPipeline) -> FinishedRun {
     dir.clock().advance(Duration::from_secs(1));
-    let ran = pipeline.run(VERIFICATION);
-    assert_eq!(ran.stats.errors, 0, "{:?}", ran.stats.errors_detail);
-    ran
+    let run = pipeline.run(VERIFICATION);
+    assert_eq!(run.stats.errors, 0, "{:?}", run.stats.errors_detail);
+    run
 }
 
-/// A session in which the user says these things.
-fn said(id: &str, texts: &[&str]) -> Transcript {
+/// A session with these prompts of the user.
+fn session_with_prompts(id: &str, texts: &[&str]) -> Transcript {
     let session = Transcript::new(id);
     texts
         .iter()
         .fold(session, |session, text| session.user(text))
 }
 
-/// What a model says that it found.
-fn found(verifications: &[Value]) -> String {
+/// The answer of a model with these verifications.
+fn extraction_answer(verifications: &[Value]) -> String {
     json!({ "verifications": verifications }).to_string()
 }
 
-/// One of these: a correction of finance, unless other members say otherwise.
+/// A verification in an answer: a correction in the domain `finance`. `others` replaces members.
 fn verification(title: &str, content: &str, quote: &str, others: Value) -> Value {
     let mut verification = json!({
         "detection_type": "correction", "title": title, "content": content, "user_quote": quote,

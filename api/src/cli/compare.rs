@@ -44,7 +44,7 @@ pub(super) fn compare(
     arguments: &CompareArgs,
 ) -> Result<Exit, CommandFailure> {
     let root = global.config()?.sessions_root;
-    let sessions = conformance::sessions_at(&root).map_err(|error| {
+    let sessions = conformance::session_files(&root).map_err(|error| {
         CommandFailure::wrong_use(format!(
             "{error}; name a session, or a folder of them, with --sessions"
         ))

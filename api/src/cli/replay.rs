@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::{Value, json};
-use session_pipeline_harness::subject::session_of;
-use session_pipeline_harness::{Invocation, Subject, exchange, rows};
+use session_pipeline_harness::subject::session_info;
+use session_pipeline_harness::{Invocation, Subject, json_rows, rows};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::Snapshot;
 use session_pipeline_host::fault::{Fault, printable};
@@ -112,7 +112,7 @@ fn open(
     if let Some(root) = root.filter(|_| is_key(given))
         && let Ok(snapshot) = Snapshot::open(&root, given, UtcMicros(0), line_bytes_max)
     {
-        return Ok((session_of(given), snapshot));
+        return Ok((session_info(given), snapshot));
     }
     let opened = open_file(Path::new(given), line_bytes_max);
     opened.map_err(|error| {
@@ -138,7 +138,7 @@ pub(super) fn open_file(
     let snapshot = Snapshot::open(&root, name, UtcMicros(0), line_bytes_max)?;
     let user = folder.file_name().and_then(|name| name.to_str());
     let key = format!("{}/{name}", user.unwrap_or("nobody"));
-    Ok((session_of(&key), snapshot))
+    Ok((session_info(&key), snapshot))
 }
 
 fn shared_rows(manifest: &Manifest, path: &Path) -> Result<MemoryRows, CommandFailure> {
@@ -157,7 +157,7 @@ fn shared_rows(manifest: &Manifest, path: &Path) -> Result<MemoryRows, CommandFa
         serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
     let is_replay = document.get("execution").is_some();
     let tables = document.get("shared").filter(|_| is_replay);
-    exchange::shared_from(manifest, tables.unwrap_or(&document)).map_err(refused)
+    json_rows::parse_shared_rows(manifest, tables.unwrap_or(&document)).map_err(refused)
 }
 
 fn document(
@@ -173,8 +173,8 @@ fn document(
         "version": manifest.version,
         "session": session.key,
         "items": completed.map(|completed| completed.items),
-        "tables": completed.map(|completed| exchange::recorded(manifest, &completed.tables)),
-        "shared": exchange::shared(manifest, shared),
+        "tables": completed.map(|completed| json_rows::rows_to_json(manifest, &completed.tables)),
+        "shared": json_rows::shared_rows_to_json(manifest, shared),
         "execution": {
             "fault": execution.outcome.as_ref().err(),
             "backtrace": execution.backtrace,

@@ -52,7 +52,7 @@ pub(super) fn verify(global: &GlobalArgs, arguments: &VerifyArgs) -> Result<Exit
         .settings
         .extend(arguments.settings.iter().cloned());
     let sessions = match &global.sessions {
-        Some(path) => conformance::sessions_at(path).map_err(|error| {
+        Some(path) => conformance::session_files(path).map_err(|error| {
             CommandFailure::wrong_use(format!(
                 "{error}; name a session, or a folder of them, with --sessions"
             ))
@@ -82,7 +82,7 @@ pub(super) fn verify(global: &GlobalArgs, arguments: &VerifyArgs) -> Result<Exit
         Err(fault) if fault.kind == FaultKind::Host => {
             return Err(CommandFailure::could_not_run(fault.to_string()));
         }
-        Err(fault) => conformance::refused(&fault, &options),
+        Err(fault) => conformance::rejection_report(&fault, &options),
     };
     spinner.clear();
     if global.json {
@@ -119,14 +119,14 @@ fn document(report: &ConformanceReport) -> Value {
         let shown = |path: &Path| path.display().to_string();
         json!({
             "law": judged.law.name,
-            "says": judged.law.says,
-            "verdict": judged.word(),
+            "says": judged.law.statement,
+            "verdict": judged.verdict_name(),
             "sessions": judged.sessions,
             "unanswered": judged.unanswered,
-            "why": failure.map(|failure| &failure.why),
-            "given": failure.and_then(|failure| failure.given.as_deref()).map(shown),
+            "why": failure.map(|failure| &failure.reason),
+            "given": failure.and_then(|failure| failure.source.as_deref()).map(shown),
             "regressions": failure.map(|failure| {
-                let kept = failure.kept.iter();
+                let kept = failure.saved.iter();
                 kept.map(|path| shown(path)).collect::<Vec<_>>()
             }),
         })
@@ -146,7 +146,7 @@ fn document(report: &ConformanceReport) -> Value {
 /// How many laws failed, how to see what went on, and what becomes of the sessions for which they did.
 fn advice(report: &ConformanceReport, component: &str) -> String {
     let kept = report.laws.iter().find_map(|judged| match &judged.verdict {
-        Verdict::Failed(failure) => failure.kept.first(),
+        Verdict::Failed(failure) => failure.saved.first(),
         Verdict::Held | Verdict::Untried => None,
     });
     let kept = kept.map_or_else(String::new, |session| {

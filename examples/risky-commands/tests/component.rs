@@ -31,7 +31,7 @@ fn a_large_session_fits_in_four_mebibytes() {
         memory_bytes_max: 4 << 20,
         ..Limits::default()
     };
-    let guest = Guest::load(&COMPONENT).under(&limits);
+    let guest = Guest::load(&COMPONENT).with_limits(&limits);
     let line = [SESSION, b"\n"].concat();
     assert!(guest.extract(line.repeat(2_000)).items > 2_000);
 }

@@ -7,11 +7,11 @@ use libfuzzer_sys::fuzz_target;
 mod laws;
 
 fuzz_target!(|bytes: &[u8]| {
-    let held = laws::hold_transcript(bytes).and_then(|()| {
+    let result = laws::check_transcript(bytes).and_then(|()| {
         let text = String::from_utf8_lossy(bytes);
-        text.split('\n').try_for_each(laws::hold_line)
+        text.split('\n').try_for_each(laws::check_line)
     });
-    if let Err(why) = held {
-        panic!("{why}");
+    if let Err(reason) = result {
+        panic!("{reason}");
     }
 });

@@ -1,4 +1,4 @@
-//! Whether a law holds for one session.
+//! The checks of the laws, each for one input.
 
 use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::processor::{Execution, SessionOutput};
@@ -7,44 +7,44 @@ use super::laws::LawInput;
 use crate::rows::difference;
 use crate::subject::{Invocation, Subject};
 
-/// Why nobody can say that a law holds.
+/// The reason why a check did not succeed.
 #[derive(Debug)]
 pub(super) enum LawFailure {
-    /// It does not: why.
+    /// The component violates the law. Contains the explanation.
     Law(String),
-    /// The machine is in the way.
+    /// A failure of this machine.
     Host(Fault),
-    /// The session wants a language model, and here is none.
+    /// The session needs a language model, and none is available.
     Unanswered,
 }
 
-/// Portions in which lines are handed out: one by one, a few, and as in a run.
+/// Maximum sizes of a chunk of lines, in bytes, in addition to the size that runs use.
 const CHUNKS: [usize; 2] = [1, 700];
-/// Where chance begins, besides where it does in a run.
-const CHANCES: [[u8; 32]; 2] = [[1; 32], [254; 32]];
+/// Random seeds, in addition to the seed that runs use.
+const RANDOM_SEEDS: [[u8; 32]; 2] = [[1; 32], [254; 32]];
 
 pub(super) fn describes_itself(subject: &Subject, _: &LawInput) -> Result<(), LawFailure> {
-    for chance in CHANCES {
-        let again = subject.processor().describe(chance);
+    for seed in RANDOM_SEEDS {
+        let again = subject.processor().describe(seed);
         match again {
             Ok(again) if again == *subject.manifest() => {}
             Ok(again) => {
-                let said = |manifest| serde_json::to_string(manifest).unwrap_or_default();
-                let (first, again) = (said(subject.manifest()), said(&again));
-                return broken(format!("it said {first}, and then {again}"));
+                let json = |manifest| serde_json::to_string(manifest).unwrap_or_default();
+                let (first, again) = (json(subject.manifest()), json(&again));
+                return violation(format!("it said {first}, and then {again}"));
             }
             Err(fault) if fault.kind == FaultKind::Host => return Err(LawFailure::Host(fault)),
-            Err(fault) => return broken(format!("once it did, and then not: {fault}")),
+            Err(fault) => return violation(format!("once it did, and then not: {fault}")),
         }
     }
     Ok(())
 }
 
-pub(super) fn does_not_fail(subject: &Subject, trial: &LawInput) -> Result<(), LawFailure> {
-    for session in &trial.sessions {
+pub(super) fn does_not_fail(subject: &Subject, input: &LawInput) -> Result<(), LawFailure> {
+    for session in &input.sessions {
         match outcome(subject.process(session, &Invocation::default()))? {
-            Err(fault) if !is_of_another_law(&fault) => {
-                return broken(format!("it failed: {fault}"));
+            Err(fault) if !has_its_own_law(&fault) => {
+                return violation(format!("it failed: {fault}"));
             }
             _ => {}
         }
@@ -52,43 +52,43 @@ pub(super) fn does_not_fail(subject: &Subject, trial: &LawInput) -> Result<(), L
     Ok(())
 }
 
-pub(super) fn gives_the_same_rows(subject: &Subject, trial: &LawInput) -> Result<(), LawFailure> {
+pub(super) fn is_deterministic(subject: &Subject, input: &LawInput) -> Result<(), LawFailure> {
     let mut others = vec![Invocation::default()];
-    others.extend(CHANCES.map(|chance| Invocation {
-        randomness: Some(chance),
+    others.extend(RANDOM_SEEDS.map(|seed| Invocation {
+        randomness: Some(seed),
         ..Invocation::default()
     }));
-    compare_with(subject, trial, &others, |_| String::new())
+    compare_with(subject, input, &others, |_| String::new())
 }
 
-pub(super) fn heeds_no_chunks(subject: &Subject, trial: &LawInput) -> Result<(), LawFailure> {
+pub(super) fn ignores_chunk_sizes(subject: &Subject, input: &LawInput) -> Result<(), LawFailure> {
     let others = CHUNKS.map(|bytes| Invocation {
         chunk_bytes_max: Some(bytes),
         ..Invocation::default()
     });
-    compare_with(subject, trial, &others, |other| {
+    compare_with(subject, input, &others, |other| {
         let bytes = other.chunk_bytes_max.unwrap_or_default();
         format!(" (with lines in portions of {bytes} bytes)")
     })
 }
 
-pub(super) fn stays_within_memory(subject: &Subject, trial: &LawInput) -> Result<(), LawFailure> {
-    fails_not_by(subject, trial, FaultKind::MemoryLimit)
+pub(super) fn stays_within_memory(subject: &Subject, input: &LawInput) -> Result<(), LawFailure> {
+    never_fails_with(subject, input, FaultKind::MemoryLimit)
 }
 
-pub(super) fn keeps_to_its_tables(subject: &Subject, trial: &LawInput) -> Result<(), LawFailure> {
-    fails_not_by(subject, trial, FaultKind::BadRecord)
+pub(super) fn records_valid_rows(subject: &Subject, input: &LawInput) -> Result<(), LawFailure> {
+    never_fails_with(subject, input, FaultKind::BadRecord)
 }
 
-pub(super) fn counts_once(subject: &Subject, trial: &LawInput) -> Result<(), LawFailure> {
-    let mut memory = super::growth::GrowingTables::new(subject);
-    for session in &trial.sessions {
-        let first = memory.process(session)?;
-        let shared = memory.shared();
-        let second = memory.process(session)?;
-        same(subject, &first, &second, "the second time")?;
-        if let Some(table) = memory.difference(&shared) {
-            return broken(format!(
+pub(super) fn counts_once(subject: &Subject, input: &LawInput) -> Result<(), LawFailure> {
+    let mut tables = super::growth::GrowingTables::new(subject);
+    for session in &input.sessions {
+        let first = tables.process(session)?;
+        let shared = tables.shared();
+        let second = tables.process(session)?;
+        check_same(subject, &first, &second, "the second time")?;
+        if let Some(table) = tables.difference(&shared) {
+            return violation(format!(
                 "the shared table `{table}` is another one after the second time"
             ));
         }
@@ -96,10 +96,14 @@ pub(super) fn counts_once(subject: &Subject, trial: &LawInput) -> Result<(), Law
     Ok(())
 }
 
-fn fails_not_by(subject: &Subject, trial: &LawInput, kind: FaultKind) -> Result<(), LawFailure> {
-    for session in &trial.sessions {
+fn never_fails_with(
+    subject: &Subject,
+    input: &LawInput,
+    kind: FaultKind,
+) -> Result<(), LawFailure> {
+    for session in &input.sessions {
         match outcome(subject.process(session, &Invocation::default()))? {
-            Err(fault) if fault.kind == kind => return broken(fault.detail),
+            Err(fault) if fault.kind == kind => return violation(fault.detail),
             _ => {}
         }
     }
@@ -108,29 +112,29 @@ fn fails_not_by(subject: &Subject, trial: &LawInput, kind: FaultKind) -> Result<
 
 fn compare_with(
     subject: &Subject,
-    trial: &LawInput,
+    input: &LawInput,
     others: &[Invocation],
     how: impl Fn(&Invocation) -> String,
 ) -> Result<(), LawFailure> {
-    for session in &trial.sessions {
-        let usual = outcome(subject.process(session, &Invocation::default()))?;
-        for other in others {
-            let unusual = outcome(subject.process(session, other))?;
-            let how = how(other);
-            same(subject, &usual, &unusual, &format!("the next time{how}"))?;
-            if let (Ok(usual), Ok(unusual)) = (&usual, &unusual)
-                && usual.items != unusual.items
+    for session in &input.sessions {
+        let default = outcome(subject.process(session, &Invocation::default()))?;
+        for invocation in others {
+            let other = outcome(subject.process(session, invocation))?;
+            let how = how(invocation);
+            check_same(subject, &default, &other, &format!("the next time{how}"))?;
+            if let (Ok(default), Ok(other)) = (&default, &other)
+                && default.items != other.items
             {
-                let (usual, unusual) = (usual.items, unusual.items);
-                return broken(format!("it counted {usual} items, and then {unusual}{how}"));
+                let (default, other) = (default.items, other.items);
+                return violation(format!("it counted {default} items, and then {other}{how}"));
             }
         }
     }
     Ok(())
 }
 
-/// Whether two outcomes are the same, as far as the rows of the session go.
-pub(super) fn same(
+/// Compares two outcomes. Ignores the rows of shared tables. `when` describes the second outcome.
+pub(super) fn check_same(
     subject: &Subject,
     one: &Result<SessionOutput, Fault>,
     other: &Result<SessionOutput, Fault>,
@@ -138,19 +142,19 @@ pub(super) fn same(
 ) -> Result<(), LawFailure> {
     match (one, other) {
         (Ok(one), Ok(other)) => match difference(subject.manifest(), one, other) {
-            Some(difference) => broken(format!("{difference} {when}")),
+            Some(difference) => violation(format!("{difference} {when}")),
             None => Ok(()),
         },
         (Err(one), Err(other)) if one.kind == other.kind => Ok(()),
-        (Err(one), Err(other)) => broken(format!("it failed ({one}), and {when} so: {other}")),
-        (Ok(_), Err(fault)) => broken(format!("it gave rows, and {when} it failed: {fault}")),
-        (Err(fault), Ok(_)) => broken(format!(
+        (Err(one), Err(other)) => violation(format!("it failed ({one}), and {when} so: {other}")),
+        (Ok(_), Err(fault)) => violation(format!("it gave rows, and {when} it failed: {fault}")),
+        (Err(fault), Ok(_)) => violation(format!(
             "it gave rows {when} only; before, it failed: {fault}"
         )),
     }
 }
 
-/// What came of a session, where it is the component's own doing.
+/// Returns the outcome of an execution. Failures that the component did not cause are errors.
 pub(super) fn outcome(execution: Execution) -> Result<Result<SessionOutput, Fault>, LawFailure> {
     match execution.outcome {
         Err(fault) if fault.kind == FaultKind::Host => Err(LawFailure::Host(fault)),
@@ -159,14 +163,14 @@ pub(super) fn outcome(execution: Execution) -> Result<Result<SessionOutput, Faul
     }
 }
 
-/// A law of its own says that this must not happen.
-fn is_of_another_law(fault: &Fault) -> bool {
+/// Whether another law covers this fault.
+fn has_its_own_law(fault: &Fault) -> bool {
     matches!(
         fault.kind,
         FaultKind::MemoryLimit | FaultKind::BadRecord | FaultKind::TooLarge
     )
 }
 
-pub(super) fn broken<T>(why: impl Into<String>) -> Result<T, LawFailure> {
-    Err(LawFailure::Law(why.into()))
+pub(super) fn violation<T>(reason: impl Into<String>) -> Result<T, LawFailure> {
+    Err(LawFailure::Law(reason.into()))
 }

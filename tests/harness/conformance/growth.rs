@@ -1,4 +1,4 @@
-//! Laws about what comes after what, and about how much of it there is.
+//! Checks of the laws about growth, order and resource use.
 
 use std::sync::Arc;
 
@@ -6,22 +6,24 @@ use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::processor::SessionOutput;
 use session_pipeline_host::shared::MemoryRows;
 
-use super::checks::{LawFailure, broken, outcome, same};
+use super::checks::{LawFailure, outcome, same, violation};
 use super::laws::LawInput;
 use crate::subject::{Invocation, Subject};
 
-/// Bytes that a session is brought to before it is multiplied: enough that what grows with the
-/// square of the lines outweighs what grows with them.
+/// The minimum size of a unit, in bytes. A unit is a session that is repeated. At this size, a cost
+/// that is quadratic in the number of lines exceeds the linear cost.
 const UNIT_BYTES: usize = 8 << 10;
-/// How often the short session and the long one hold it.
+/// The number of units in the short session.
 const FEW: usize = 4;
+/// The number of units in the long session.
 const MANY: usize = 16;
-/// So many times the fuel may four times the session burn: linear growth with half as much again.
+/// The maximum ratio of the fuel of the long session to the fuel of the short session. The ratio of
+/// their sizes is 4, so the limit allows 50% more than linear growth.
 const TIMES_MAX: u64 = 6;
-/// Fuel that does not count: memory that is asked for in steps.
+/// Fuel that is ignored, because memory grows in steps.
 const SLACK: u64 = 200_000;
 
-/// A component, and the shared tables that it has filled so far.
+/// A component and the current rows of its shared tables.
 pub(super) struct GrowingTables<'s> {
     subject: &'s Subject,
     shared: MemoryRows,
@@ -35,16 +37,16 @@ impl<'s> GrowingTables<'s> {
         }
     }
 
-    /// Processes a session; what it upserted is committed, unless it failed.
+    /// Processes a session and commits its upserts if it succeeded.
     pub(super) fn process(
         &mut self,
         session: &[u8],
     ) -> Result<Result<SessionOutput, Fault>, LawFailure> {
-        let circumstances = Invocation {
+        let invocation = Invocation {
             shared: Some(Arc::new(self.shared.clone())),
             ..Invocation::default()
         };
-        let outcome = outcome(self.subject.process(session, &circumstances))?;
+        let outcome = outcome(self.subject.process(session, &invocation))?;
         if let Ok(completed) = &outcome {
             self.shared
                 .commit(self.subject.manifest(), &completed.tables);
@@ -56,7 +58,7 @@ impl<'s> GrowingTables<'s> {
         self.shared.clone()
     }
 
-    /// The shared table that is another one now.
+    /// The first shared table whose rows are not the same as in `before`.
     pub(super) fn difference(&self, before: &MemoryRows) -> Option<&'s str> {
         let tables = self.subject.manifest().tables.iter();
         let mut names = tables.map(|table| table.name.as_str());
@@ -64,23 +66,23 @@ impl<'s> GrowingTables<'s> {
     }
 }
 
-pub(super) fn grows(subject: &Subject, trial: &LawInput) -> Result<(), LawFailure> {
-    let Some((last, before)) = trial.sessions.split_last() else {
+pub(super) fn is_incremental(subject: &Subject, input: &LawInput) -> Result<(), LawFailure> {
+    let Some((last, before)) = input.sessions.split_last() else {
         return Ok(());
     };
     let fresh = GrowingTables::new(subject).process(last)?;
-    let mut memory = GrowingTables::new(subject);
-    for moment in before {
-        // What a moment gives, or that it fails, is past by the next one.
-        let _ = memory.process(moment)?;
+    let mut tables = GrowingTables::new(subject);
+    for version in before {
+        // The next version replaces this outcome, even if it is a fault.
+        let _ = tables.process(version)?;
     }
-    let grown = memory.process(last)?;
+    let grown = tables.process(last)?;
     let lengths: Vec<String> = before
         .iter()
-        .map(|moment| moment.len().to_string())
+        .map(|version| version.len().to_string())
         .collect();
     let lengths = lengths.join(", then ");
-    same(
+    check_same(
         subject,
         &fresh,
         &grown,
@@ -88,46 +90,48 @@ pub(super) fn grows(subject: &Subject, trial: &LawInput) -> Result<(), LawFailur
     )
 }
 
-pub(super) fn heeds_no_order(subject: &Subject, trial: &LawInput) -> Result<(), LawFailure> {
-    let [one, other] = trial.sessions.as_slice() else {
+pub(super) fn ignores_order(subject: &Subject, input: &LawInput) -> Result<(), LawFailure> {
+    let [one, other] = input.sessions.as_slice() else {
         return Ok(());
     };
     for (first, second) in [(one, other), (other, one)] {
         let alone = GrowingTables::new(subject).process(second)?;
-        let mut memory = GrowingTables::new(subject);
-        let _ = memory.process(first)?;
-        let after = memory.process(second)?;
-        same(subject, &alone, &after, "after the other session")?;
+        let mut tables = GrowingTables::new(subject);
+        let _ = tables.process(first)?;
+        let after = tables.process(second)?;
+        check_same(subject, &alone, &after, "after the other session")?;
     }
     Ok(())
 }
 
-pub(super) fn burns_in_proportion(subject: &Subject, trial: &LawInput) -> Result<(), LawFailure> {
-    for session in &trial.sessions {
+pub(super) fn uses_linear_fuel(subject: &Subject, input: &LawInput) -> Result<(), LawFailure> {
+    for session in &input.sessions {
         let unit = unit(session);
         if unit.is_empty() {
             continue;
         }
-        let burned = |times: usize| -> Result<Option<u64>, LawFailure> {
+        let fuel_used = |times: usize| -> Result<Option<u64>, LawFailure> {
             let execution = subject.process(&unit.repeat(times), &Invocation::default());
             let fuel = execution.cost.fuel;
             match outcome(execution)? {
                 Err(fault) if matches!(fault.kind, FaultKind::OutOfFuel | FaultKind::Deadline) => {
                     let bytes = unit.len() * times;
-                    broken(format!("with {bytes} bytes, {fault}"))
+                    violation(format!("with {bytes} bytes, {fault}"))
                 }
-                // Why it fails is the affair of another law.
+                // Other laws cover other faults.
                 Err(_) => Ok(None),
                 Ok(_) => Ok(Some(fuel)),
             }
         };
-        let (Some(none), Some(few), Some(many)) = (burned(0)?, burned(FEW)?, burned(MANY)?) else {
+        let (Some(none), Some(few), Some(many)) =
+            (fuel_used(0)?, fuel_used(FEW)?, fuel_used(MANY)?)
+        else {
             continue;
         };
         let (few, many) = (few.saturating_sub(none), many.saturating_sub(none));
         if many > few.saturating_mul(TIMES_MAX).saturating_add(SLACK) {
             let bytes = unit.len();
-            return broken(format!(
+            return violation(format!(
                 "{FEW} times {bytes} bytes burned {few} units of fuel, and {MANY} times as many {many}"
             ));
         }
@@ -135,12 +139,12 @@ pub(super) fn burns_in_proportion(subject: &Subject, trial: &LawInput) -> Result
     Ok(())
 }
 
-/// A session said again and again, until it is long.
+/// Repeats a session until it is long.
 pub(super) fn long(session: &[u8]) -> Vec<u8> {
     unit(session).repeat(MANY)
 }
 
-/// So much of a session, in whole lines, as may well be multiplied.
+/// The first lines of a session, up to four units, so that the repeated session is not too long.
 pub(super) fn beginning(session: &[u8]) -> &[u8] {
     let most = session.get(..4 * UNIT_BYTES).unwrap_or(session);
     match most.iter().rposition(|byte| *byte == b'\n') {
@@ -149,7 +153,7 @@ pub(super) fn beginning(session: &[u8]) -> &[u8] {
     }
 }
 
-/// A session said as often as it takes to be of some length, in whole lines.
+/// Repeats the lines of a session until it has at least [`UNIT_BYTES`].
 fn unit(session: &[u8]) -> Vec<u8> {
     let mut once = session.to_vec();
     if once.is_empty() {

@@ -1,4 +1,4 @@
-//! The laws, each with the sessions that it is tried on.
+//! The laws and the inputs of their checks.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use session_pipeline_host::manifest::{Manifest, Order};
 use super::checks::{self, LawFailure};
 use super::growth;
 use crate::strategies::{
-    damaged_transcript, growing_transcript, transcript, two_transcripts, unheard_of_transcript,
+    damaged_transcript, growing_transcript, transcript, two_transcripts, unknown_event_transcript,
     valid_transcript,
 };
 use crate::subject::Subject;
 
-/// What a law is tried on: mostly one session; else the moments of one that grows, or several.
+/// The input of a check: one session, several versions of a growing session, or several sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LawInput {
     /// The transcripts.
@@ -21,57 +21,57 @@ pub struct LawInput {
 }
 
 impl LawInput {
-    /// One session.
-    pub fn of(session: Vec<u8>) -> Self {
+    /// An input with one session.
+    pub fn single(session: Vec<u8>) -> Self {
         Self {
             sessions: vec![session],
         }
     }
 
-    pub(super) fn none() -> Self {
+    pub(super) fn empty() -> Self {
         Self::default()
     }
 }
 
 /// A law of the contract.
 pub struct Law {
-    /// Its name, as reports and regression files bear it.
+    /// The name that reports and regression files use.
     pub name: &'static str,
-    /// What it says, in a line.
-    pub says: &'static str,
-    pub(super) tries: InputKind,
+    /// The law, in one sentence.
+    pub statement: &'static str,
+    pub(super) input: InputKind,
     pub(super) check: fn(&Subject, &LawInput) -> Result<(), LawFailure>,
 }
 
-/// On what a law is tried.
+/// The inputs that a law is checked with.
 pub(super) enum InputKind {
-    /// On nothing but the component.
-    Itself,
-    /// On this one session.
-    Once(fn() -> LawInput),
-    /// On sessions made by chance, and on those that are given.
-    Many {
-        made: fn() -> BoxedStrategy<LawInput>,
-        /// What becomes of a session that somebody gives.
-        given: fn(&GivenSession<'_>) -> Option<LawInput>,
-        /// How many times fewer cases: for those that take long.
-        seldom: u32,
+    /// No sessions. The law is about the component itself.
+    Component,
+    /// One fixed input.
+    Fixed(fn() -> LawInput),
+    /// Generated sessions and session files.
+    Sessions {
+        generated: fn() -> BoxedStrategy<LawInput>,
+        /// Converts a session file to an input. `None` skips the file.
+        from_file: fn(&SessionFile<'_>) -> Option<LawInput>,
+        /// Divides the number of generated cases. Larger than 1 for slow checks.
+        cases_divisor: u32,
     },
 }
 
-/// A session that somebody gives.
-pub(super) struct GivenSession<'a> {
+/// A session file from [`Options::sessions`](super::Options::sessions).
+pub(super) struct SessionFile<'a> {
     pub(super) session: &'a [u8],
-    /// The one that was given before it.
+    /// The content of the previous file.
     pub(super) before: Option<&'a [u8]>,
-    /// Of the component that is tried.
+    /// The manifest of the component under test.
     pub(super) manifest: &'a Manifest,
 }
 
 impl Law {
-    /// Whether it is about the component and no session.
-    pub fn is_of_itself(&self) -> bool {
-        matches!(self.tries, InputKind::Itself)
+    /// Whether the law is about the component itself and needs no session.
+    pub fn is_about_component(&self) -> bool {
+        matches!(self.input, InputKind::Component)
     }
 }
 
@@ -85,87 +85,91 @@ impl fmt::Debug for Law {
 pub const LAWS: [Law; 12] = [
     Law {
         name: "describes-itself",
-        says: "It describes itself validly, and the same each time.",
-        tries: InputKind::Itself,
+        statement: "It describes itself validly, and the same each time.",
+        input: InputKind::Component,
         check: checks::describes_itself,
     },
     Law {
         name: "empty-session",
-        says: "The empty session does not fail it.",
-        tries: InputKind::Once(|| LawInput::of(Vec::new())),
+        statement: "The empty session does not fail it.",
+        input: InputKind::Fixed(|| LawInput::single(Vec::new())),
         check: checks::does_not_fail,
     },
     Law {
         name: "unknown-events",
-        says: "Events of types that it does not know do not fail it.",
-        tries: InputKind::Many {
-            made: || unheard_of_transcript().prop_map(LawInput::of).boxed(),
-            given: as_it_is,
-            seldom: 1,
+        statement: "Events of types that it does not know do not fail it.",
+        input: InputKind::Sessions {
+            generated: || {
+                unknown_event_transcript()
+                    .prop_map(LawInput::single)
+                    .boxed()
+            },
+            from_file: unchanged,
+            cases_divisor: 1,
         },
         check: checks::does_not_fail,
     },
     Law {
         name: "damaged-lines",
-        says: "Lines that are damaged, half written or no text at all do not fail it.",
-        tries: InputKind::Many {
-            made: || damaged_transcript().prop_map(damaged).boxed(),
-            given: |given| Some(damaged(half(given.session).to_vec())),
-            seldom: 1,
+        statement: "Lines that are damaged, half written or no text at all do not fail it.",
+        input: InputKind::Sessions {
+            generated: || damaged_transcript().prop_map(damaged).boxed(),
+            from_file: |file| Some(damaged(half(file.session).to_vec())),
+            cases_divisor: 1,
         },
         check: checks::does_not_fail,
     },
     Law {
         name: "same-rows",
-        says: "The same bytes give the same rows, whatever chance says.",
-        tries: InputKind::Many {
-            made: || transcript().prop_map(LawInput::of).boxed(),
-            given: as_it_is,
-            seldom: 1,
+        statement: "The same bytes give the same rows, whatever chance says.",
+        input: InputKind::Sessions {
+            generated: || transcript().prop_map(LawInput::single).boxed(),
+            from_file: unchanged,
+            cases_divisor: 1,
         },
-        check: checks::gives_the_same_rows,
+        check: checks::is_deterministic,
     },
     Law {
         name: "chunks",
-        says: "It does not matter in which portions the lines are read.",
-        tries: InputKind::Many {
-            made: || transcript().prop_map(LawInput::of).boxed(),
-            given: as_it_is,
-            seldom: 1,
+        statement: "It does not matter in which portions the lines are read.",
+        input: InputKind::Sessions {
+            generated: || transcript().prop_map(LawInput::single).boxed(),
+            from_file: unchanged,
+            cases_divisor: 1,
         },
-        check: checks::heeds_no_chunks,
+        check: checks::ignores_chunk_sizes,
     },
     Law {
         name: "once",
-        says: "A session that is processed twice counts once, in shared tables too.",
-        tries: InputKind::Many {
-            made: || transcript().prop_map(LawInput::of).boxed(),
-            given: as_it_is,
-            seldom: 1,
+        statement: "A session that is processed twice counts once, in shared tables too.",
+        input: InputKind::Sessions {
+            generated: || transcript().prop_map(LawInput::single).boxed(),
+            from_file: unchanged,
+            cases_divisor: 1,
         },
         check: checks::counts_once,
     },
     Law {
         name: "growth",
-        says: "A session that grew gives the rows that it would give if it were new.",
-        tries: InputKind::Many {
-            made: || {
-                let moments = growing_transcript();
-                moments.prop_map(|sessions| LawInput { sessions }).boxed()
+        statement: "A session that grew gives the rows that it would give if it were new.",
+        input: InputKind::Sessions {
+            generated: || {
+                let versions = growing_transcript();
+                versions.prop_map(|sessions| LawInput { sessions }).boxed()
             },
-            given: |given| {
-                let sessions = vec![half(given.session).to_vec(), given.session.to_vec()];
+            from_file: |file| {
+                let sessions = vec![half(file.session).to_vec(), file.session.to_vec()];
                 Some(LawInput { sessions })
             },
-            seldom: 1,
+            cases_divisor: 1,
         },
-        check: growth::grows,
+        check: growth::is_incremental,
     },
     Law {
         name: "order",
-        says: "The order of sessions that have nothing to do with each other does not matter.",
-        tries: InputKind::Many {
-            made: || {
+        statement: "The order of sessions that have nothing to do with each other does not matter.",
+        input: InputKind::Sessions {
+            generated: || {
                 let sessions = two_transcripts();
                 sessions
                     .prop_map(|sessions| LawInput {
@@ -173,65 +177,65 @@ pub const LAWS: [Law; 12] = [
                     })
                     .boxed()
             },
-            given: |given| {
-                // Of real sessions nobody knows that they have nothing to do with each other, and a
-                // processor that remembers may make something of what they have.
-                let is_independent = given.manifest.order == Order::Independent;
-                let sessions = vec![given.before?.to_vec(), given.session.to_vec()];
+            from_file: |file| {
+                // Real sessions can be related, and a serial processor can use data of earlier
+                // sessions.
+                let is_independent = file.manifest.order == Order::Independent;
+                let sessions = vec![file.before?.to_vec(), file.session.to_vec()];
                 is_independent.then_some(LawInput { sessions })
             },
-            seldom: 1,
+            cases_divisor: 1,
         },
-        check: growth::heeds_no_order,
+        check: growth::ignores_order,
     },
     Law {
         name: "fuel",
-        says: "What it burns grows no worse than the session does.",
-        tries: InputKind::Many {
-            made: || valid_transcript().prop_map(LawInput::of).boxed(),
-            given: |given| Some(LawInput::of(growth::beginning(given.session).to_vec())),
-            seldom: 8,
+        statement: "What it burns grows no worse than the session does.",
+        input: InputKind::Sessions {
+            generated: || valid_transcript().prop_map(LawInput::single).boxed(),
+            from_file: |file| Some(LawInput::single(growth::beginning(file.session).to_vec())),
+            cases_divisor: 8,
         },
-        check: growth::burns_in_proportion,
+        check: growth::uses_linear_fuel,
     },
     Law {
         name: "memory",
-        says: "It stays within its memory, also with long sessions.",
-        tries: InputKind::Many {
-            made: || {
-                let long = |session: Vec<u8>| LawInput::of(growth::long(&session));
+        statement: "It stays within its memory, also with long sessions.",
+        input: InputKind::Sessions {
+            generated: || {
+                let long = |session: Vec<u8>| LawInput::single(growth::long(&session));
                 transcript().prop_map(long).boxed()
             },
-            given: as_it_is,
-            seldom: 8,
+            from_file: unchanged,
+            cases_divisor: 8,
         },
         check: checks::stays_within_memory,
     },
     Law {
         name: "tables",
-        says: "It records no row that does not fit its tables.",
-        tries: InputKind::Many {
-            made: || transcript().prop_map(LawInput::of).boxed(),
-            given: as_it_is,
-            seldom: 1,
+        statement: "It records no row that does not fit its tables.",
+        input: InputKind::Sessions {
+            generated: || transcript().prop_map(LawInput::single).boxed(),
+            from_file: unchanged,
+            cases_divisor: 1,
         },
-        check: checks::keeps_to_its_tables,
+        check: checks::records_valid_rows,
     },
 ];
 
-fn as_it_is(given: &GivenSession<'_>) -> Option<LawInput> {
-    Some(LawInput::of(given.session.to_vec()))
+fn unchanged(file: &SessionFile<'_>) -> Option<LawInput> {
+    Some(LawInput::single(file.session.to_vec()))
 }
 
-/// A session of which nothing is left is the affair of a law of its own.
+/// Replaces an empty session, because another law covers empty sessions.
 fn damaged(session: Vec<u8>) -> LawInput {
-    LawInput::of(match session.is_empty() {
+    LawInput::single(match session.is_empty() {
         true => b"{".to_vec(),
         false => session,
     })
 }
 
-/// The first half; mostly it ends within a line, as if somebody were still writing it.
+/// The first half of a session. It usually ends within a line, as if the agent were still writing.
 fn half(session: &[u8]) -> &[u8] {
     session.get(..session.len() / 2).unwrap_or_default()
 }

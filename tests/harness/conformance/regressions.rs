@@ -1,7 +1,7 @@
-//! Sessions for which a law failed, kept as files: `<law>-<what it is>-<place>.jsonl`.
+//! Saves sessions that violate a law as files `<law>-<hash>-<number>.jsonl`.
 //!
-//! Each is a plain session, so that anything that takes sessions takes it. Those of one trial bear
-//! the same name but for their place, and are tried together the next time.
+//! Each file is a plain session, so it works with every command that reads sessions. The sessions
+//! of one input have the same hash and are checked together the next time.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,46 +12,46 @@ use super::VerifyError;
 use super::laws::{Law, LawInput};
 use super::search::at;
 
-/// Keeps the sessions of a trial; gives their files.
-pub(super) fn keep(
+/// Saves the sessions of an input and returns the paths of the files.
+pub(super) fn save(
     folder: &Path,
     law: &Law,
-    trial: &LawInput,
+    input: &LawInput,
 ) -> Result<Vec<PathBuf>, VerifyError> {
-    if trial.sessions.is_empty() {
+    if input.sessions.is_empty() {
         return Ok(Vec::new());
     }
     let mut hasher = DefaultHasher::new();
-    trial.sessions.hash(&mut hasher);
-    let what = hasher.finish() >> 32;
+    input.sessions.hash(&mut hasher);
+    let hash = hasher.finish() >> 32;
     at(folder, fs::create_dir_all(folder))?;
-    let mut kept = Vec::new();
-    for (place, session) in trial.sessions.iter().enumerate() {
-        let name = format!("{}-{what:08x}-{}.jsonl", law.name, place + 1);
+    let mut saved = Vec::new();
+    for (index, session) in input.sessions.iter().enumerate() {
+        let name = format!("{}-{hash:08x}-{}.jsonl", law.name, index + 1);
         let path = folder.join(name);
         at(&path, fs::write(&path, session))?;
-        kept.push(path);
+        saved.push(path);
     }
-    Ok(kept)
+    Ok(saved)
 }
 
-/// The trials of a law that are kept.
-pub(super) fn of(folder: &Path, law: &Law) -> Result<Vec<LawInput>, VerifyError> {
+/// Loads the saved inputs of a law.
+pub(super) fn load(folder: &Path, law: &Law) -> Result<Vec<LawInput>, VerifyError> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
-    let mut trials: BTreeMap<String, BTreeMap<u32, PathBuf>> = BTreeMap::new();
+    let mut inputs: BTreeMap<String, BTreeMap<u32, PathBuf>> = BTreeMap::new();
     for entry in at(folder, fs::read_dir(folder))? {
         let path = at(folder, entry)?.path();
         let name = path.file_name().and_then(|name| name.to_str());
         let name = name.and_then(|name| name.strip_suffix(".jsonl"));
         let rest = name.and_then(|name| name.strip_prefix(law.name)?.strip_prefix('-'));
-        if let Some((what, place)) = rest.and_then(|rest| rest.split_once('-'))
-            && let Ok(place) = place.parse()
+        if let Some((hash, number)) = rest.and_then(|rest| rest.split_once('-'))
+            && let Ok(number) = number.parse()
             && path.is_file()
         {
-            let trial = trials.entry(what.to_owned()).or_default();
-            trial.insert(place, path);
+            let paths = inputs.entry(hash.to_owned()).or_default();
+            paths.insert(number, path);
         }
     }
     let read = |paths: BTreeMap<u32, PathBuf>| {
@@ -59,5 +59,5 @@ pub(super) fn of(folder: &Path, law: &Law) -> Result<Vec<LawInput>, VerifyError>
         let sessions = sessions.collect::<Result<_, _>>()?;
         Ok(LawInput { sessions })
     };
-    trials.into_values().map(read).collect()
+    inputs.into_values().map(read).collect()
 }

@@ -1,4 +1,4 @@
-//! What came of holding a component to the laws.
+//! The results of checking a component against the laws.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,91 +8,91 @@ use session_pipeline_host::manifest::Manifest;
 
 use super::laws::{Law, LawInput};
 
-/// All laws, with what is to be said of each.
+/// The results of all laws.
 #[derive(Debug)]
 pub struct ConformanceReport {
-    /// What the component says of itself; `None` where it was refused.
+    /// The manifest of the component, or `None` if the component was rejected.
     pub component: Option<Manifest>,
-    /// From which the generated sessions followed.
+    /// The seed of the generated sessions.
     pub seed: u64,
-    /// How many of them there were for each law.
+    /// The number of generated sessions per law.
     pub cases: u32,
-    /// One entry for each law, in their order.
+    /// One result per law, in the order of [`LAWS`](super::LAWS).
     pub laws: Vec<LawResult>,
 }
 
-/// A law, and whether it held.
+/// The result of one law.
 #[derive(Debug)]
 pub struct LawResult {
     /// The law.
     pub law: &'static Law,
-    /// Sessions that it was tried on.
+    /// The number of sessions that the law was checked with.
     pub sessions: u64,
-    /// Of those, how many asked for a language model, which is not within reach here, and could not
-    /// be judged.
+    /// The number of checks without a verdict, because the component called a language model and
+    /// none is available.
     pub unanswered: u64,
-    /// What came of it.
+    /// Whether the law held.
     pub verdict: Verdict,
 }
 
-/// Whether a law held.
+/// The verdict on one law.
 #[derive(Debug)]
 pub enum Verdict {
-    /// For all that was tried.
+    /// The law held for all inputs.
     Held,
-    /// Not for this.
+    /// An input violates the law.
     Failed(LawViolation),
-    /// Nobody knows: the component can't be loaded.
+    /// The law was not checked, because the component cannot be loaded.
     Untried,
 }
 
-/// For what a law failed.
+/// An input that violates a law.
 #[derive(Debug)]
 pub struct LawViolation {
-    /// Why, in words.
-    pub why: String,
-    /// The sessions, as small as they were made.
-    pub trial: LawInput,
-    /// From which file they came; else chance made them.
-    pub given: Option<PathBuf>,
-    /// Where they are kept.
-    pub kept: Vec<PathBuf>,
+    /// The explanation, safe to print.
+    pub reason: String,
+    /// The minimized sessions.
+    pub input: LawInput,
+    /// The session file that the input comes from, or `None` if the sessions were generated.
+    pub source: Option<PathBuf>,
+    /// The files in which the sessions are saved.
+    pub saved: Vec<PathBuf>,
 }
 
 impl LawViolation {
-    pub(super) fn new(why: String, trial: LawInput) -> Self {
+    pub(super) fn new(reason: String, input: LawInput) -> Self {
         Self {
-            // Cells of a guest may stand in it.
-            why: printable(&why),
-            trial,
-            given: None,
-            kept: Vec::new(),
+            // The reason can quote cells of the component.
+            reason: printable(&reason),
+            input,
+            source: None,
+            saved: Vec::new(),
         }
     }
 
-    pub(super) fn of_itself(why: String) -> Self {
-        Self::new(why, LawInput::none())
+    pub(super) fn of_component(reason: String) -> Self {
+        Self::new(reason, LawInput::empty())
     }
 }
 
 impl ConformanceReport {
-    /// Whether all laws hold.
+    /// Whether all laws held.
     pub fn holds(&self) -> bool {
         let mut laws = self.laws.iter();
-        laws.all(|judged| matches!(judged.verdict, Verdict::Held))
+        laws.all(|result| matches!(result.verdict, Verdict::Held))
     }
 
     /// The names of the laws that failed.
     pub fn failed(&self) -> Vec<&'static str> {
-        let failed = |judged: &&LawResult| matches!(judged.verdict, Verdict::Failed(_));
+        let failed = |result: &&LawResult| matches!(result.verdict, Verdict::Failed(_));
         let laws = self.laws.iter().filter(failed);
-        laws.map(|judged| judged.law.name).collect()
+        laws.map(|result| result.law.name).collect()
     }
 }
 
 impl LawResult {
-    /// The word for it.
-    pub fn word(&self) -> &'static str {
+    /// The name of the verdict in reports.
+    pub fn verdict_name(&self) -> &'static str {
         match self.verdict {
             Verdict::Held => "held",
             Verdict::Failed(_) => "failed",
@@ -107,22 +107,22 @@ impl fmt::Display for ConformanceReport {
             Some(manifest) => writeln!(f, "{} {}", manifest.name, manifest.version)?,
             None => writeln!(f, "refused")?,
         }
-        for judged in &self.laws {
-            let (law, word) = (judged.law, judged.word());
-            write!(f, "\n{word:7}  {:16}  {}", law.name, law.says)?;
+        for result in &self.laws {
+            let (law, verdict) = (result.law, result.verdict_name());
+            write!(f, "\n{verdict:7}  {:16}  {}", law.name, law.statement)?;
         }
-        for judged in &self.laws {
-            if let Verdict::Failed(failure) = &judged.verdict {
-                write!(f, "\n\n{} failed: {}", judged.law.name, failure.why)?;
-                if let Some(path) = &failure.given {
+        for result in &self.laws {
+            if let Verdict::Failed(violation) = &result.verdict {
+                write!(f, "\n\n{} failed: {}", result.law.name, violation.reason)?;
+                if let Some(path) = &violation.source {
                     write!(f, "\n  found in {}", shown(path))?;
                 }
-                for path in &failure.kept {
+                for path in &violation.saved {
                     write!(f, "\n  kept as {}", shown(path))?;
                 }
             }
         }
-        let unanswered: u64 = self.laws.iter().map(|judged| judged.unanswered).sum();
+        let unanswered: u64 = self.laws.iter().map(|result| result.unanswered).sum();
         if unanswered > 0 {
             write!(
                 f,
@@ -137,7 +137,7 @@ impl fmt::Display for ConformanceReport {
     }
 }
 
-/// A path, fit for a terminal.
+/// A path that is safe to print.
 fn shown(path: &Path) -> String {
     printable(&path.display().to_string())
 }

@@ -1,4 +1,4 @@
-//! The search for a session for which a law does not hold, and the smallest one around it.
+//! Searches for an input that violates a law, and minimizes it.
 
 use std::cell::{Cell, RefCell};
 use std::fs;
@@ -8,37 +8,38 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use session_pipeline_host::fault::Fault;
 
 use super::checks::LawFailure;
-use super::laws::{GivenSession, InputKind, Law, LawInput};
+use super::laws::{InputKind, Law, LawInput, SessionFile};
 use super::report::{LawResult, LawViolation, Verdict};
 use super::{Options, VerifyError, regressions};
 use crate::subject::Subject;
 
-/// Attempts at making a failing session simpler.
+/// The maximum number of shrink steps for a generated input.
 const SHRINKS_MAX: u32 = 2_000;
-/// Attempts at leaving lines of it out.
-const SHORTENINGS_MAX: u32 = 400;
-/// Lines that are shown of a session that was given: those of the largest are left as they are.
-const SHORTENED_BYTES_MAX: usize = 4 << 20;
+/// The maximum number of attempts to remove lines from a session.
+const LINE_REMOVALS_MAX: u32 = 400;
+/// The maximum size of a session from which lines are removed, in bytes. Larger sessions are
+/// reported as they are.
+const MINIMIZED_BYTES_MAX: usize = 4 << 20;
 
-/// A law at work on a component.
+/// The state of the search for a violation of one law.
 struct LawSearch<'a> {
     law: &'static Law,
     subject: &'a Subject,
     sessions: Cell<u64>,
     unanswered: Cell<u64>,
-    /// What was in the way of all.
+    /// The first failure of the machine. It ends the search.
     host: RefCell<Option<Fault>>,
 }
 
 impl LawSearch<'_> {
-    /// Why the law does not hold for these sessions, if it does not.
-    fn broken(&self, trial: &LawInput) -> Option<String> {
+    /// Checks the law. Returns an explanation if the input violates it.
+    fn violation(&self, input: &LawInput) -> Option<String> {
         if self.host.borrow().is_some() {
             return None;
         }
-        match (self.law.check)(self.subject, trial) {
+        match (self.law.check)(self.subject, input) {
             Ok(()) => None,
-            Err(LawFailure::Law(why)) => Some(why),
+            Err(LawFailure::Law(reason)) => Some(reason),
             Err(LawFailure::Unanswered) => {
                 self.unanswered.set(self.unanswered.get() + 1);
                 None
@@ -50,103 +51,107 @@ impl LawSearch<'_> {
         }
     }
 
-    /// As [`LawSearch::broken`], for a session that counts as tried.
-    fn tried(&self, trial: &LawInput) -> Option<String> {
-        let sessions = trial.sessions.len() as u64;
+    /// Like [`LawSearch::violation`], and counts the sessions of the input.
+    fn counted_violation(&self, input: &LawInput) -> Option<String> {
+        let sessions = input.sessions.len() as u64;
         self.sessions.set(self.sessions.get() + sessions);
-        self.broken(trial)
+        self.violation(input)
     }
 }
 
-/// Tries a law until it fails or nothing is left to be tried.
+/// Checks a law with all inputs, up to the first violation.
 pub(super) fn search(
     law: &'static Law,
     subject: &Subject,
     options: &Options,
 ) -> Result<LawResult, VerifyError> {
-    let trying = LawSearch {
+    let search = LawSearch {
         law,
         subject,
         sessions: Cell::new(0),
         unanswered: Cell::new(0),
         host: RefCell::new(None),
     };
-    let failure = failure(&trying, options)?;
-    if let Some(fault) = trying.host.take() {
+    let violation = find_violation(&search, options)?;
+    if let Some(fault) = search.host.take() {
         return Err(VerifyError::Host(fault));
     }
-    let verdict = match failure {
+    let verdict = match violation {
         None => Verdict::Held,
-        Some(mut failure) => {
+        Some(mut violation) => {
             if let Some(folder) = &options.regressions {
-                failure.kept = regressions::keep(folder, law, &failure.trial)?;
+                violation.saved = regressions::save(folder, law, &violation.input)?;
             }
-            Verdict::Failed(failure)
+            Verdict::Failed(violation)
         }
     };
     Ok(LawResult {
         law,
-        sessions: trying.sessions.get(),
-        unanswered: trying.unanswered.get(),
+        sessions: search.sessions.get(),
+        unanswered: search.unanswered.get(),
         verdict,
     })
 }
 
-fn failure(trying: &LawSearch<'_>, options: &Options) -> Result<Option<LawViolation>, VerifyError> {
-    let by_itself = |trial: LawInput| {
-        let why = trying.tried(&trial)?;
-        Some(LawViolation::new(why, trial))
+fn find_violation(
+    search: &LawSearch<'_>,
+    options: &Options,
+) -> Result<Option<LawViolation>, VerifyError> {
+    let check_one = |input: LawInput| {
+        let reason = search.counted_violation(&input)?;
+        Some(LawViolation::new(reason, input))
     };
-    match &trying.law.tries {
-        InputKind::Itself => Ok(by_itself(LawInput::none())),
-        InputKind::Once(trial) => Ok(by_itself(trial())),
-        InputKind::Many {
-            made,
-            given,
-            seldom,
+    match &search.law.input {
+        InputKind::Component => Ok(check_one(LawInput::empty())),
+        InputKind::Fixed(input) => Ok(check_one(input())),
+        InputKind::Sessions {
+            generated,
+            from_file,
+            cases_divisor,
         } => {
             if let Some(folder) = &options.regressions {
-                for trial in regressions::of(folder, trying.law)? {
-                    if let Some(why) = trying.tried(&trial) {
-                        return Ok(Some(LawViolation::new(why, trial)));
+                for input in regressions::load(folder, search.law)? {
+                    if let Some(reason) = search.counted_violation(&input) {
+                        return Ok(Some(LawViolation::new(reason, input)));
                     }
                 }
             }
-            if let Some(failure) = among_given(trying, options, *given)? {
-                return Ok(Some(failure));
+            if let Some(violation) = check_files(search, options, *from_file)? {
+                return Ok(Some(violation));
             }
-            let cases = options.cases.div_ceil(*seldom);
-            Ok(among_made(trying, &made(), cases, options.seed))
+            let cases = options.cases.div_ceil(*cases_divisor);
+            Ok(check_generated(search, &generated(), cases, options.seed))
         }
     }
 }
 
-/// Tries the sessions that were given, and makes the first that fails shorter by lines.
-fn among_given(
-    trying: &LawSearch<'_>,
+/// Checks the session files. Removes lines from the first file that violates the law.
+fn check_files(
+    search: &LawSearch<'_>,
     options: &Options,
-    trial_of: fn(&GivenSession<'_>) -> Option<LawInput>,
+    from_file: fn(&SessionFile<'_>) -> Option<LawInput>,
 ) -> Result<Option<LawViolation>, VerifyError> {
     let mut before: Option<Vec<u8>> = None;
     for path in &options.sessions {
         let session = fs::read(path).map_err(|error| VerifyError::io(path, error))?;
-        let given = |session: &[u8]| {
-            trial_of(&GivenSession {
+        let input_of = |session: &[u8]| {
+            from_file(&SessionFile {
                 session,
                 before: before.as_deref(),
-                manifest: trying.subject.manifest(),
+                manifest: search.subject.manifest(),
             })
         };
-        let failed = given(&session).and_then(|trial| Some((trying.tried(&trial)?, trial)));
-        if let Some((why, trial)) = failed {
+        let violation =
+            input_of(&session).and_then(|input| Some((search.counted_violation(&input)?, input)));
+        if let Some((reason, input)) = violation {
             let shorter = |session: &[u8]| {
-                let trial = given(session)?;
-                Some((trying.broken(&trial)?, trial))
+                let input = input_of(session)?;
+                Some((search.violation(&input)?, input))
             };
-            let (why, trial) = shortened(&session, shorter).unwrap_or((why, trial));
+            let (reason, input) = minimize_lines(&session, shorter).unwrap_or((reason, input));
             return Ok(Some(LawViolation {
-                given: Some(path.clone()),
-                ..LawViolation::new(why, trial)
+                source: Some(path.clone()),
+                ..LawViolation::new(reason, input)
             }));
         }
         before = Some(session);
@@ -154,43 +159,44 @@ fn among_given(
     Ok(None)
 }
 
-/// Tries sessions that chance makes, and makes the first that fails simpler.
-fn among_made(
-    trying: &LawSearch<'_>,
-    made: &proptest::strategy::BoxedStrategy<LawInput>,
+/// Checks generated inputs. Shrinks the first input that violates the law.
+fn check_generated(
+    search: &LawSearch<'_>,
+    generated: &proptest::strategy::BoxedStrategy<LawInput>,
     cases: u32,
     seed: u64,
 ) -> Option<LawViolation> {
     let config = Config {
         cases,
         max_shrink_iters: SHRINKS_MAX,
-        // Regressions are kept as sessions, which other programs can read.
+        // Regressions are saved as sessions instead, so that other programs can read them.
         failure_persistence: None,
         ..Config::default()
     };
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed_of(trying.law, seed));
-    let tried =
-        TestRunner::new_with_rng(config, rng).run(made, |trial| match trying.tried(&trial) {
-            Some(why) => Err(TestCaseError::fail(why)),
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed_of(search.law, seed));
+    let result = TestRunner::new_with_rng(config, rng).run(generated, |input| {
+        match search.counted_violation(&input) {
+            Some(reason) => Err(TestCaseError::fail(reason)),
             None => Ok(()),
-        });
-    let Err(TestError::Fail(why, trial)) = tried else {
+        }
+    });
+    let Err(TestError::Fail(reason, input)) = result else {
         return None;
     };
-    let (why, trial) = match trial.sessions.as_slice() {
+    let (reason, input) = match input.sessions.as_slice() {
         [session] => {
             let shorter = |session: &[u8]| {
-                let trial = LawInput::of(session.to_vec());
-                Some((trying.broken(&trial)?, trial))
+                let input = LawInput::single(session.to_vec());
+                Some((search.violation(&input)?, input))
             };
-            shortened(session, shorter).unwrap_or((why.to_string(), trial))
+            minimize_lines(session, shorter).unwrap_or((reason.to_string(), input))
         }
-        _ => (why.to_string(), trial),
+        _ => (reason.to_string(), input),
     };
-    Some(LawViolation::new(why, trial))
+    Some(LawViolation::new(reason, input))
 }
 
-/// Each law has a chance of its own, so that a new one does not change what the others find.
+/// Each law has its own seed, so a new law does not change the inputs of the others.
 fn seed_of(law: &Law, seed: u64) -> [u8; 32] {
     let mut bytes = [0; 32];
     let name = law.name.bytes().cycle();
@@ -203,31 +209,32 @@ fn seed_of(law: &Law, seed: u64) -> [u8; 32] {
     bytes
 }
 
-/// Leaves out as many lines as it can, by halves, then quarters and so on, as long as `failing` finds
-/// what is left failing; gives what it said of the shortest. Nothing where no line can go.
-fn shortened<T>(session: &[u8], failing: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
-    if session.len() > SHORTENED_BYTES_MAX {
+/// Removes as many lines as possible while `failing` still returns a value: first halves, then
+/// quarters, and so on. Returns the value for the shortest session, or `None` if no line can be
+/// removed.
+fn minimize_lines<T>(session: &[u8], failing: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
+    if session.len() > MINIMIZED_BYTES_MAX {
         return None;
     }
     let mut lines: Vec<&[u8]> = session.split_inclusive(|byte| *byte == b'\n').collect();
-    let (mut found, mut left) = (None, SHORTENINGS_MAX);
+    let (mut shortest, mut attempts_left) = (None, LINE_REMOVALS_MAX);
     let mut step = lines.len().div_ceil(2);
     while step > 0 {
         let mut start = 0;
-        while start < lines.len() && left > 0 {
-            left -= 1;
-            let is_left = |(place, _): &(usize, &&[u8])| *place < start || *place >= start + step;
+        while start < lines.len() && attempts_left > 0 {
+            attempts_left -= 1;
+            let remains = |(index, _): &(usize, &&[u8])| *index < start || *index >= start + step;
             let fewer: Vec<&[u8]> = lines
                 .iter()
                 .enumerate()
-                .filter(is_left)
+                .filter(remains)
                 .map(|(_, line)| *line)
                 .collect();
-            // Without any line it would be another law that fails.
+            // Another law covers the empty session.
             let failed = (!fewer.is_empty()).then(|| failing(&fewer.concat()));
             match failed.flatten() {
                 Some(failed) => {
-                    found = Some(failed);
+                    shortest = Some(failed);
                     lines = fewer;
                 }
                 None => start += step,
@@ -238,10 +245,10 @@ fn shortened<T>(session: &[u8], failing: impl Fn(&[u8]) -> Option<T>) -> Option<
             step => step.div_ceil(2),
         };
     }
-    found
+    shortest
 }
 
-/// What reads a folder or writes to it has the same way to say that it can't.
+/// Adds the path to an I/O error.
 pub(super) fn at<T>(path: &Path, result: std::io::Result<T>) -> Result<T, VerifyError> {
     result.map_err(|error| VerifyError::io(path, error))
 }

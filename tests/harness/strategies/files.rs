@@ -1,4 +1,4 @@
-//! What lies in a data dir, and what happens to it.
+//! Strategies for the contents of a data directory and for changes to it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::transcript;
 use crate::data_dir::DataDir;
 
-/// The files that [`FolderAction`]s are about, by position: two users, and a nested session.
+/// The files that [`FolderAction`]s refer to by index. They have two users and one nested session.
 pub const FILES: [&str; 4] = [
     "ada/a.jsonl",
     "ada/b.jsonl",
@@ -16,7 +16,7 @@ pub const FILES: [&str; 4] = [
     "bob/a.jsonl",
 ];
 
-/// What lies in a data dir: keys, each with its content and with when it was changed.
+/// The sessions of a data directory: the key, the content and the mtime of each.
 ///
 /// ```
 /// use proptest::prelude::*;
@@ -24,29 +24,30 @@ pub const FILES: [&str; 4] = [
 ///
 /// proptest! {
 ///     #![proptest_config(ProptestConfig::with_cases(cases()))]
-///     fn invariant_what_is_laid_down_lies_there(folder in strategies::data_dir()) {
+///     fn invariant_written_sessions_can_be_read(folder in strategies::data_dir()) {
 ///         let dir = DataDir::new();
-///         folder.lay(&dir);
+///         folder.write_to(&dir);
 ///         prop_assert!(folder.0.iter().all(|(key, content, _)| dir.read(key) == *content));
 ///     }
 /// }
-/// invariant_what_is_laid_down_lies_there();
+/// invariant_written_sessions_can_be_read();
 /// ```
 #[derive(Clone, Debug)]
 pub struct GeneratedFolder(pub Vec<(String, Vec<u8>, ModifiedAt)>);
 
 impl GeneratedFolder {
-    /// Lays all of it down.
-    pub fn lay(&self, dir: &DataDir) {
+    /// Writes all sessions to a data directory.
+    pub fn write_to(&self, dir: &DataDir) {
         for (key, content, mtime) in &self.0 {
             dir.write(key, content);
-            mtime.forge(dir, key);
+            mtime.apply(dir, key);
         }
     }
 }
 
-/// A data dir of a few users and sessions: of any transcripts, with names that have to be quoted
-/// somewhere, sub-agents' sessions among them, old, fresh and of the future.
+/// A data directory with up to five sessions of a few users. The contents are any transcripts, some
+/// names need quoting or escaping, some sessions belong to sub-agents, and the mtimes are in the
+/// past, the present and the future.
 pub fn data_dir() -> impl Strategy<Value = GeneratedFolder> {
     let users = vec![
         "ada",
@@ -76,83 +77,85 @@ pub fn data_dir() -> impl Strategy<Value = GeneratedFolder> {
     })
 }
 
-/// Something that happens to a data dir.
+/// An action on a data directory.
 ///
-/// Files are named by position, so that a shrunk list of actions still makes sense; what can't be
-/// done (a file that is not there) is not done.
+/// Actions refer to files by index, so a shrunk list of actions is still valid. Actions on missing
+/// files have no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FolderAction {
-    /// A file is written anew.
+    /// Replaces the content of a file.
     Write(usize, &'static str, ModifiedAt),
-    /// A file grows.
+    /// Appends to a file.
     Append(usize, &'static str, ModifiedAt),
-    /// Only a file's times change.
+    /// Changes only the times of a file.
     Touch(usize, ModifiedAt),
-    /// A file becomes another one.
+    /// Renames a file to another file.
     Rename(usize, usize),
-    /// A file goes.
+    /// Deletes a file.
     Delete(usize),
-    /// Time passes.
+    /// Advances the clock.
     Tick(Duration),
-    /// A run, by the scheduler or by a person.
+    /// Starts a run.
     Run {
-        /// Whether by a person.
+        /// Whether a person starts the run, and not the scheduler.
         by_person: bool,
     },
 }
 
-/// When a file says that it was changed.
+/// The mtime of a file, relative to the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModifiedAt {
-    /// A minute ago.
+    /// One minute ago.
     Quiet,
-    /// Within the window in which times are not trusted.
+    /// So recent that a scan does not trust it.
     JustNow,
-    /// In the future: another machine's clock, or ours went back.
+    /// In the future, because of the clock of another machine or because our clock was set back.
     Ahead,
     /// Before 1970.
     Ancient,
 }
 
 impl ModifiedAt {
-    fn forge(self, dir: &DataDir, key: &str) {
+    fn apply(self, dir: &DataDir, key: &str) {
         match self {
             Self::Quiet => dir.touch(key),
             Self::JustNow => dir.set_age(key, Duration::from_millis(10)),
             Self::Ahead => dir.set_ahead(key, Duration::from_secs(3600)),
-            // Of 1950, as the clock stands in 2100; ext4 knows nothing before 1901.
+            // The clock starts in 2100, so this is in 1950. ext4 supports times from 1901.
             Self::Ancient => dir.set_age(key, Duration::from_secs(150 * 365 * 86_400)),
         }
     }
 }
 
 impl FolderAction {
-    /// Lets it happen; [`FolderAction::Run`] is left to the caller.
+    /// Performs the action. The caller performs [`FolderAction::Run`].
     pub fn apply(&self, dir: &DataDir) {
         match *self {
             Self::Write(file, content, mtime) => {
                 dir.write(FILES[file], content);
-                mtime.forge(dir, FILES[file]);
+                mtime.apply(dir, FILES[file]);
             }
-            Self::Append(file, content, mtime) if dir.has(FILES[file]) => {
+            Self::Append(file, content, mtime) if dir.has_session(FILES[file]) => {
                 dir.append(FILES[file], content);
-                mtime.forge(dir, FILES[file]);
+                mtime.apply(dir, FILES[file]);
             }
-            Self::Touch(file, mtime) if dir.has(FILES[file]) => mtime.forge(dir, FILES[file]),
-            Self::Rename(from, to) if dir.has(FILES[from]) && from != to => {
+            Self::Touch(file, mtime) if dir.has_session(FILES[file]) => {
+                mtime.apply(dir, FILES[file])
+            }
+            Self::Rename(from, to) if dir.has_session(FILES[from]) && from != to => {
                 dir.rename(FILES[from], FILES[to]);
             }
-            Self::Delete(file) if dir.has(FILES[file]) => dir.delete(FILES[file]),
+            Self::Delete(file) if dir.has_session(FILES[file]) => dir.delete(FILES[file]),
             Self::Tick(duration) => dir.clock().advance(duration),
             _ => {}
         }
     }
 }
 
-/// What happens to a data dir in the course of a few days, runs included.
+/// The actions on a data directory over a few days, including runs.
 ///
-/// `contents` are what files are written with and grow by; few and short ones, some of one length,
-/// so that contents recur.
+/// Writes and appends choose from `contents`. Use a few short texts, some with the same length, so
+/// that contents recur.
 pub fn actions(contents: &'static [&'static str]) -> impl Strategy<Value = Vec<FolderAction>> {
     let file = || 0..FILES.len();
     let content = move || prop::sample::select(contents);

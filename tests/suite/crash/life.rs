@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use session_pipeline_harness::program::{self, Disturbance, ProgramEnd};
+use session_pipeline_harness::program::{self, Interruption, ProgramEnd};
 use session_pipeline_harness::{DataDir, Transcript, tally};
 
 use crate::database::rows;
@@ -130,21 +130,21 @@ impl Life {
     }
 
     fn program(&self, arguments: &[&str]) -> Command {
-        let mut command = program::on(&self.dir);
+        let mut command = program::command_with_data_dir(&self.dir);
         command.arg("--json").args(arguments);
         command
     }
 
     /// Starts a run again until it completes. `disturb` is called before each start.
-    fn run(&mut self, processor: &str, mut disturb: impl FnMut(usize) -> Disturbance) {
+    fn run(&mut self, processor: &str, mut disturb: impl FnMut(usize) -> Interruption) {
         for start in 0..STARTS_MAX {
             let command = self.program(&["run", processor]);
-            match program::live(command, &self.dir, &disturb(start)) {
-                ProgramEnd::Died(points) => {
+            match program::run(command, &self.dir, &disturb(start)) {
+                ProgramEnd::Killed(points) => {
                     self.deaths.push(points);
                     tally("kills", 1);
                 }
-                ProgramEnd::Came(output) => {
+                ProgramEnd::Exited(output) => {
                     let stderr = String::from_utf8_lossy(&output.stderr);
                     assert_eq!(output.status.code(), Some(0), "start {start}: {stderr}");
                     return;
@@ -155,7 +155,7 @@ impl Life {
     }
 
     /// Runs the first `days` days. `disturb` is called before each start of each day.
-    pub fn run_days(&mut self, days: usize, mut disturb: impl FnMut(usize, usize) -> Disturbance) {
+    pub fn run_days(&mut self, days: usize, mut disturb: impl FnMut(usize, usize) -> Interruption) {
         for (day, change) in DAYS.iter().enumerate().take(days) {
             change(&self.dir);
             for processor in PROCESSORS {

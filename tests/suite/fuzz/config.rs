@@ -1,12 +1,12 @@
-//! The config file.
+//! The parser of the config file.
 
 use std::fs;
 
 use proptest::prelude::*;
-use session_pipeline_harness::fuzz::{damaged_text, fuzz};
+use session_pipeline_harness::fuzz::{fuzz, mutated_text};
 use session_pipeline_pipeline::config::{Config, ConfigOverrides};
 
-const GOOD: [&str; 5] = [
+const VALID: [&str; 5] = [
     "workers = 4\nquiet_window = \"50 ms\"\n[database]\nmemory_limit = \"256 MiB\"\n",
     "[limits]\nrows_max = 1000\nwall_max = \"1 min 30 s\"\nsession_bytes_max = \"2 MB\"\n",
     "[processors.usage]\nschedule = \"every 15m\"\n[processors.usage.limits]\nrows_max = 5\n",
@@ -33,40 +33,40 @@ const WORDS: [&str; 16] = [
 ];
 
 #[test]
-fn invariant_a_config_file_is_refused_at_a_place_in_it_or_gives_the_same_each_time() {
+fn invariant_a_config_file_is_rejected_with_a_valid_line_or_parsed_deterministically() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.toml");
-    let given = ConfigOverrides {
+    let overrides = ConfigOverrides {
         data_dir: Some("data".into()),
         config_file: Some(path.clone()),
         ..ConfigOverrides::default()
     };
     let read = |text: &str| {
         fs::write(&path, text).unwrap();
-        Config::load(&given)
+        Config::load(&overrides)
     };
-    fuzz(file!(), &damaged_text(&GOOD, &WORDS), |text| {
+    fuzz(file!(), &mutated_text(&VALID, &WORDS), |text| {
         match read(&text) {
             Err(error) => {
-                let said = error.to_string();
-                prop_assert!(!said.contains(char::is_control), "{said:?}");
-                let rest = said.strip_prefix(&format!("{}:", path.display()));
+                let message = error.to_string();
+                prop_assert!(!message.contains(char::is_control), "{message:?}");
+                let rest = message.strip_prefix(&format!("{}:", path.display()));
                 if let Some((line, _)) = rest.and_then(|rest| rest.split_once(':'))
                     && let Ok(line) = line.parse::<usize>()
                 {
-                    prop_assert!((1..=text.lines().count() + 1).contains(&line), "{said}");
+                    prop_assert!((1..=text.lines().count() + 1).contains(&line), "{message}");
                 }
             }
             Ok(config) => {
-                prop_assert_eq!(&read(&text).unwrap(), &config, "read twice");
-                // A byte order mark counts for nothing, and may stand nowhere but at the beginning.
+                prop_assert_eq!(&read(&text).unwrap(), &config, "parsed twice");
+                // A byte order mark is ignored, and is allowed only at the beginning.
                 let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
                 prop_assert_eq!(
                     &read(&format!("# why\n\n{text}\n# so\n")).unwrap(),
                     &config,
                     "with comments"
                 );
-                // What nobody knows is never passed over.
+                // Unknown sections are never ignored.
                 let more = read(&format!("{text}\n[of_nobody]\nkey = 1\n"));
                 prop_assert!(more.is_err_and(|error| error.to_string().contains("of_nobody")));
             }

@@ -1,16 +1,16 @@
-//! What a processor says of itself.
+//! The validation of manifests.
 
 use std::collections::BTreeSet;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use session_pipeline_harness::fuzz::{damaged_text, fuzz};
+use session_pipeline_harness::fuzz::{fuzz, mutated_text};
 use session_pipeline_host::manifest::{ColumnKind, ColumnSpec, Manifest, Order, TableSpec};
 
-/// Names, most of them good; and what the database or the host keeps for itself.
+/// Mostly valid names, and names that are reserved by the database or the host.
 fn name() -> impl Strategy<Value = String> {
     let long = "a".repeat(63);
-    let good = [
+    let valid = [
         "usage",
         "words",
         "a-b",
@@ -25,7 +25,7 @@ fn name() -> impl Strategy<Value = String> {
     let words = ["-", "_", "A", "é", "\0", "\"", ";", " ", ".", "/", "0"];
     prop_oneof![
         3 => prop::sample::select(vec!["usage", "words", "lines", "found"]).prop_map(ToOwned::to_owned),
-        2 => damaged_text(&good, &words),
+        2 => mutated_text(&valid, &words),
     ]
 }
 
@@ -53,7 +53,7 @@ fn table() -> impl Strategy<Value = TableSpec> {
     )
         .prop_map(|(name, mut columns, shared_key, are_numbered)| {
             if are_numbered {
-                // So that many columns are allowed at all.
+                // Unique names, so that a table with many columns can be valid.
                 for (number, column) in columns.iter_mut().enumerate() {
                     column.name = format!("c{number}");
                 }
@@ -94,7 +94,7 @@ fn manifest() -> impl Strategy<Value = Manifest> {
         )
 }
 
-/// The rules of ARCHITECTURE.md, said again and otherwise.
+/// An independent implementation of the rules for manifests.
 fn is_allowed(manifest: &Manifest) -> bool {
     let is_name = |name: &str, mark: u8| {
         matches!(name.as_bytes(), [b'a'..=b'z', rest @ ..] if rest.len() < 63
@@ -102,7 +102,7 @@ fn is_allowed(manifest: &Manifest) -> bool {
     };
     let are_distinct =
         |names: Vec<&str>| names.iter().collect::<BTreeSet<_>>().len() == names.len();
-    let hosts = [
+    let host_columns = [
         "rowid",
         "session_seq",
         "session_file",
@@ -110,8 +110,9 @@ fn is_allowed(manifest: &Manifest) -> bool {
         "created_at",
         "updated_at",
     ];
-    let is_column =
-        |column: &ColumnSpec| is_name(&column.name, b'_') && !hosts.contains(&column.name.as_str());
+    let is_column = |column: &ColumnSpec| {
+        is_name(&column.name, b'_') && !host_columns.contains(&column.name.as_str())
+    };
     let is_table = |table: &TableSpec| {
         let has_key = |key: &String| {
             let columns = table.columns.iter();
@@ -147,17 +148,24 @@ fn is_allowed(manifest: &Manifest) -> bool {
 }
 
 #[test]
-fn invariant_a_manifest_is_accepted_just_when_it_keeps_the_rules() {
+fn invariant_a_manifest_is_accepted_if_and_only_if_it_follows_the_rules() {
     fuzz(file!(), &manifest(), |manifest| {
         match manifest.clone().check() {
             Ok(checked) => {
-                prop_assert!(is_allowed(&manifest), "accepted");
+                prop_assert!(is_allowed(&manifest), "an invalid manifest was accepted");
                 prop_assert!(checked.description.chars().count() <= 1000);
                 prop_assert!(!checked.description.contains(char::is_control));
-                prop_assert_eq!(checked.clone().check(), Ok(checked), "checked twice");
+                prop_assert_eq!(
+                    checked.clone().check(),
+                    Ok(checked),
+                    "a second check changes nothing"
+                );
             }
             Err(error) => {
-                prop_assert!(!is_allowed(&manifest), "refused: {error}");
+                prop_assert!(
+                    !is_allowed(&manifest),
+                    "a valid manifest was rejected: {error}"
+                );
                 prop_assert!(!error.to_string().contains(char::is_control), "{error:?}");
             }
         }

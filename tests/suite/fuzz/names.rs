@@ -1,4 +1,4 @@
-//! Names that come from outside: keys of sessions, files that are uploaded, users.
+//! Names from untrusted sources: session keys, uploaded files, and users.
 
 use std::fs;
 use std::os::fd::AsRawFd as _;
@@ -6,13 +6,13 @@ use std::path::{Component, Path};
 
 use proptest::prelude::*;
 use session_pipeline_harness::DataDir;
-use session_pipeline_harness::fuzz::{damaged_text, fuzz};
+use session_pipeline_harness::fuzz::{fuzz, mutated_text};
 use session_pipeline_host::fault::printable;
 use session_pipeline_host::sessions::{SessionsRoot, is_key};
 use session_pipeline_pipeline::token::is_email;
 use session_pipeline_pipeline::upload;
 
-const GOOD: [&str; 7] = [
+const VALID: [&str; 7] = [
     "ada/a.jsonl",
     "ada/a/subagents/agent-1.jsonl",
     "ada/../../outside.jsonl",
@@ -32,7 +32,7 @@ fn is_plain(name: &str) -> bool {
 }
 
 #[test]
-fn invariant_no_key_of_a_session_leads_out_of_the_root() {
+fn invariant_no_session_key_resolves_to_a_file_outside_the_root() {
     let dir = DataDir::new();
     for key in ["ada/a.jsonl", "ada/a/subagents/agent-1.jsonl"] {
         dir.write(key, "inside\n");
@@ -47,12 +47,12 @@ fn invariant_no_key_of_a_session_leads_out_of_the_root() {
     link("ada/link.jsonl", &outside.join("outside.jsonl"));
     let path = fs::canonicalize(dir.sessions_root()).unwrap();
     let root = SessionsRoot::open(&path).unwrap().unwrap();
-    fuzz(file!(), &damaged_text(&GOOD, &WORDS), |key| {
+    fuzz(file!(), &mutated_text(&VALID, &WORDS), |key| {
         if let Ok((file, observed)) = root.open_session(&key) {
             let opened = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
             prop_assert!(
                 opened.starts_with(&path),
-                "it opened `{}`",
+                "`{}` was opened",
                 opened.display()
             );
             prop_assert_eq!(observed.size, "inside\n".len() as u64);
@@ -62,24 +62,24 @@ fn invariant_no_key_of_a_session_leads_out_of_the_root() {
             let is_inside = Path::new(&key)
                 .components()
                 .all(|part| matches!(part, Component::Normal(_)));
-            prop_assert!(is_inside, "it is a key");
+            prop_assert!(is_inside, "a key must not leave the root");
         }
         Ok(())
     });
 }
 
 #[test]
-fn invariant_names_that_are_accepted_are_plain_and_what_is_shown_is_harmless() {
-    fuzz(file!(), &damaged_text(&GOOD, &WORDS), |name| {
+fn invariant_accepted_names_are_single_path_components_and_printed_names_are_safe() {
+    fuzz(file!(), &mutated_text(&VALID, &WORDS), |name| {
         if upload::is_name(&name) {
-            prop_assert!(is_plain(&name), "an upload");
+            prop_assert!(is_plain(&name), "the name of an upload");
             prop_assert!(
                 is_key(&format!("ada/{name}.jsonl")),
-                "an upload is no session"
+                "an upload must be a valid session"
             );
         }
         if is_email(&name) {
-            prop_assert!(is_plain(&name), "an e-mail");
+            prop_assert!(is_plain(&name), "an email address");
             prop_assert_eq!(name.matches('@').count(), 1);
         }
         let shown = printable(&name);
@@ -87,7 +87,7 @@ fn invariant_names_that_are_accepted_are_plain_and_what_is_shown_is_harmless() {
             !shown.contains(|c: char| c.is_control() || c == '\u{202e}'),
             "{shown:?}"
         );
-        prop_assert_eq!(printable(&shown), shown, "shown twice");
+        prop_assert_eq!(printable(&shown), shown, "a second call changes nothing");
         Ok(())
     });
 }

@@ -1,4 +1,4 @@
-//! Transcripts: the snapshot of a session in chunks, and what a processor reads of them.
+//! Transcripts: the chunks of a snapshot, and the transcript reader of the SDK.
 
 mod laws;
 
@@ -10,7 +10,7 @@ use md5::{Digest as _, Md5};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
-use session_pipeline_harness::fuzz::{damaged, damaged_text, fuzz};
+use session_pipeline_harness::fuzz::{fuzz, mutated, mutated_text};
 use session_pipeline_harness::{DataDir, Transcript};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::{ContentHash, Snapshot};
@@ -27,15 +27,15 @@ fn conversation() -> Transcript {
         .slash_command("/clear")
 }
 
-/// All lines of a snapshot with their numbers, how many were passed over, and the hash.
-type Reading = (BTreeMap<u64, Vec<u8>>, u64, ContentHash);
+/// The lines of a snapshot by their numbers, the number of skipped lines, and the hash.
+type SnapshotContent = (BTreeMap<u64, Vec<u8>>, u64, ContentHash);
 
-fn reading(root: &SessionsRoot, sizes: &[usize], line_bytes_max: usize) -> Reading {
+fn read_snapshot(root: &SessionsRoot, sizes: &[usize], line_bytes_max: usize) -> SnapshotContent {
     let mut snapshot = Snapshot::open(root, KEY, UtcMicros(0), line_bytes_max).unwrap();
-    let (mut lines, mut passed_over) = (BTreeMap::new(), 0);
+    let (mut lines, mut skipped) = (BTreeMap::new(), 0);
     for size in sizes.iter().cycle() {
         let chunk = snapshot.next_chunk(*size).unwrap();
-        passed_over += u64::from(chunk.skipped_lines);
+        skipped += u64::from(chunk.skipped_lines);
         if chunk.bytes.is_empty() {
             break;
         }
@@ -44,19 +44,19 @@ fn reading(root: &SessionsRoot, sizes: &[usize], line_bytes_max: usize) -> Readi
         {
             assert!(
                 lines.insert(number, line.to_vec()).is_none(),
-                "line {number} came twice"
+                "line {number} was read twice"
             );
         }
     }
-    (lines, passed_over, snapshot.finish().unwrap())
+    (lines, skipped, snapshot.finish().unwrap())
 }
 
 #[test]
-fn invariant_a_transcript_reads_the_same_in_whatever_chunks_it_comes() {
+fn invariant_the_content_of_a_snapshot_does_not_depend_on_the_chunk_sizes() {
     let dir = DataDir::new();
     dir.write(KEY, "");
     let root = SessionsRoot::open(&dir.sessions_root()).unwrap().unwrap();
-    // Lines around the smallest chunk that there is, and around what is read at once.
+    // Lines around the minimum chunk size, and around the size of the read buffer.
     let long = [
         b"x".repeat(4095),
         b"\n".to_vec(),
@@ -67,14 +67,14 @@ fn invariant_a_transcript_reads_the_same_in_whatever_chunks_it_comes() {
     let longer = ["z".repeat(1 << 18), "\n".to_owned(), "w".repeat(300)]
         .concat()
         .into_bytes();
-    let good = vec![
+    let valid = vec![
         conversation().bytes().to_vec(),
         long,
         longer,
         b"\n\n\n".to_vec(),
         Vec::new(),
     ];
-    let bytes = damaged(good, &["\n", "\r\n", "\n\n", "\0", "\u{feff}", "{}\n"]);
+    let bytes = mutated(valid, &["\n", "\r\n", "\n\n", "\0", "\u{feff}", "{}\n"]);
     let sizes = || {
         vec(
             prop_oneof![Just(0_usize), 1..10_000_usize, Just(usize::MAX)],
@@ -87,9 +87,9 @@ fn invariant_a_transcript_reads_the_same_in_whatever_chunks_it_comes() {
         &(bytes, sizes(), sizes(), line_bytes_max),
         |(bytes, first, second, line_bytes_max)| {
             fs::write(dir.session_path(KEY), &bytes).unwrap();
-            let (lines, passed_over, hash) = reading(&root, &first, line_bytes_max);
-            let again = reading(&root, &second, line_bytes_max);
-            prop_assert_eq!(&again, &(lines.clone(), passed_over, hash));
+            let (lines, skipped, hash) = read_snapshot(&root, &first, line_bytes_max);
+            let again = read_snapshot(&root, &second, line_bytes_max);
+            prop_assert_eq!(&again, &(lines.clone(), skipped, hash));
             prop_assert_eq!(hash, ContentHash(Md5::digest(&bytes).into()));
             let expected = (1_u64..).zip(bytes.split_inclusive(|byte| *byte == b'\n'));
             let (fitting, others): (Vec<_>, Vec<_>) = expected.partition(|(_, line)| {
@@ -100,17 +100,17 @@ fn invariant_a_transcript_reads_the_same_in_whatever_chunks_it_comes() {
                 .map(|(number, line)| (number, line.to_vec()))
                 .collect();
             prop_assert_eq!(lines, fitting);
-            prop_assert_eq!(passed_over, others.len() as u64);
+            prop_assert_eq!(skipped, others.len() as u64);
             Ok(())
         },
     );
 }
 
 #[test]
-fn invariant_a_line_reads_as_the_json_that_it_is() {
+fn invariant_a_line_is_parsed_like_serde_json_does() {
     let text = conversation().text().to_owned();
-    let mut good: Vec<&str> = text.lines().collect();
-    good.extend([
+    let mut valid: Vec<&str> = text.lines().collect();
+    valid.extend([
         r#"{"a":"\ud83d\ude00 \u00e9","n":-1.5e-3,"ok":[true,null,{}],"a":1}"#,
         r#"[0,-0,1e5,9223372036854775807,-9223372036854775808,1E+2,0.1]"#,
         r#"{"type":"assistant","message":{"content":[{"type":"text","text":"hi"}],"usage":{"input_tokens":1}}}"#,
@@ -140,27 +140,27 @@ fn invariant_a_line_reads_as_the_json_that_it_is() {
         "\t",
         "\u{feff}",
     ];
-    fuzz(file!(), &damaged_text(&good, &words), |line| {
-        laws::hold_line(&line).map_err(TestCaseError::fail)
+    fuzz(file!(), &mutated_text(&valid, &words), |line| {
+        laws::check_line(&line).map_err(TestCaseError::fail)
     });
 }
 
 #[test]
-fn invariant_a_transcript_gives_an_entry_for_every_object_on_its_line() {
-    // What coverage led to is tried again here, as it is.
+fn invariant_a_transcript_has_an_entry_for_each_object_with_its_line_number() {
+    // Check the seeds that coverage-guided fuzzing found, without mutations.
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/transcript");
     let seeds = fs::read_dir(seeds).unwrap();
-    let mut good: Vec<Vec<u8>> = seeds
+    let mut valid: Vec<Vec<u8>> = seeds
         .map(|seed| fs::read(seed.unwrap().path()).unwrap())
         .collect();
-    for seed in &good {
-        laws::hold_transcript(seed).unwrap();
+    for seed in &valid {
+        laws::check_transcript(seed).unwrap();
     }
-    good.push(conversation().bytes().to_vec());
+    valid.push(conversation().bytes().to_vec());
     let words = [
         "\n", "\r\n", "{}", "[]", "\"", "\\", "{\"", "}", "1", " ", "\u{feff}", "\0",
     ];
-    fuzz(file!(), &damaged(good, &words), |bytes| {
-        laws::hold_transcript(&bytes).map_err(TestCaseError::fail)
+    fuzz(file!(), &mutated(valid, &words), |bytes| {
+        laws::check_transcript(&bytes).map_err(TestCaseError::fail)
     });
 }

@@ -7,7 +7,7 @@ use crate::database::{execute, rows};
 
 /// The exit code, and the output on both streams.
 fn check(dir: &DataDir, arguments: &[&str]) -> (i32, String) {
-    let mut command = program::on(dir);
+    let mut command = program::command_with_data_dir(dir);
     command.envs(compiled::environment());
     let output = command.args(arguments).output().unwrap();
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());

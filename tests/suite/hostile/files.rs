@@ -21,7 +21,7 @@ const TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Runs the program and returns its output. `None` if it hangs.
 fn run(dir: &DataDir, arguments: &[&str]) -> Option<Output> {
-    let mut command = program::on(dir);
+    let mut command = program::command_with_data_dir(dir);
     command.envs(compiled::environment()).args(arguments);
     let mut child = command
         .stdout(Stdio::piped())

@@ -12,7 +12,7 @@ const ESCAPES: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\r\u{8}";
 
 /// The exit code, and the output on both streams, which must not contain control characters.
 fn check(dir: &DataDir, arguments: &[&str]) -> (i32, String) {
-    let mut command = program::in_folder(dir);
+    let mut command = program::command(dir);
     command.envs(compiled::environment());
     let output = command.args(arguments).output().unwrap();
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());

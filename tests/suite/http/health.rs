@@ -131,9 +131,9 @@ fn detailed_health_walks_over_the_sessions_a_tenth_of_the_time_at_most() {
     dir.write("ada/two.jsonl", "{}\n");
     assert_eq!(files(), 2);
     // One that takes a second, by the clock, holds for ten.
-    dir.clock().advance_at_each_look(Duration::from_secs(1));
+    dir.clock().advance_on_each_read(Duration::from_secs(1));
     assert_eq!(files(), 2);
-    dir.clock().advance_at_each_look(Duration::ZERO);
+    dir.clock().advance_on_each_read(Duration::ZERO);
     dir.write("ada/three.jsonl", "{}\n");
     assert_eq!(files(), 2, "what was found is shown to all");
     dir.clock().advance(Duration::from_secs(11));

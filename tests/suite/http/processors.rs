@@ -46,7 +46,7 @@ fn a_server_at_work_takes_a_component_up_runs_it_and_lets_it_go() {
     wait_until("the broken file is told", is_told);
     assert!(job(&server).is_some(), "the one before goes on");
 
-    dir.take_processor(FILE);
+    dir.remove_processor(FILE);
     wait_until("the job is gone", || job(&server).is_none());
     let services = health(&server);
     assert_eq!(services["processors"]["status"], "ok");

@@ -67,11 +67,11 @@ fn a_run_ends_after_the_time_that_was_asked_for_or_that_every_request_has() {
             ..dir.config()
         };
         let server = TestServer::start_with(&dir, config, HttpLimits::default(), &[well_behaved()]);
-        dir.clock().advance_at_each_look(Duration::from_secs(200));
+        dir.clock().advance_on_each_read(Duration::from_secs(200));
         let answer = server
             .post(&format!("{}{asked}", run_of(WELL_BEHAVED)))
             .json();
-        dir.clock().advance_at_each_look(Duration::ZERO);
+        dir.clock().advance_on_each_read(Duration::ZERO);
         assert_eq!(answer["ok"], true, "{answer}");
         answer["details"]["processed"].as_u64().unwrap()
     };
@@ -292,7 +292,7 @@ fn a_client_that_goes_away_does_not_stop_its_run() {
     use std::io::Write;
     let (dir, config) = sessions_that_ask(3);
     let model = ScriptedModel::new();
-    model.answer("1").answer("2").answer("3").hold();
+    model.answer("1").answer("2").answer("3").hold_answers();
     let server = TestServer::start_with_model(
         &dir,
         config,
@@ -305,7 +305,7 @@ fn a_client_that_goes_away_does_not_stop_its_run() {
     write!(client, "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Length: 0\r\n\r\n", server.admin)
         .unwrap();
     // The run can't go on before the model answers.
-    model.wait_until_asked(1);
+    model.wait_for_requests(1);
     let latest = || server.get("/api/admin/runs").json()["runs"][0].clone();
     assert_eq!(latest()["finished_at"], Value::Null);
     client.shutdown(std::net::Shutdown::Both).unwrap();
@@ -314,14 +314,14 @@ fn a_client_that_goes_away_does_not_stop_its_run() {
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(latest()["finished_at"], Value::Null, "still in progress");
     assert_eq!(server.post(&path).status, 409, "and the lock is held");
-    model.let_go();
+    model.release_answers();
     wait_until("the run ends", || latest()["finished_at"] != Value::Null);
     let run = latest();
     assert_eq!(
         (&run["result"], &run["stats"]["processed"]),
         (&"ok".into(), &3.into())
     );
-    assert_eq!(model.asked().len(), 3);
+    assert_eq!(model.requests().len(), 3);
 }
 
 #[test]
@@ -355,12 +355,12 @@ fn while_a_run_is_open_it_is_shown_beside_the_last_one_that_ended() {
     story.push(stands());
     dir.clock().advance(Duration::from_secs(3600));
     dir.append("ada/0.jsonl", "{\"ask\":\"again\"}\n");
-    model.answer("1").answer("2").hold();
+    model.answer("1").answer("2").hold_answers();
     std::thread::scope(|scope| {
         let run = scope.spawn(|| server.post(&run_of(ASKS)));
-        model.wait_until_asked(2);
+        model.wait_for_requests(2);
         story.push(stands());
-        model.let_go();
+        model.release_answers();
         assert_eq!(run.join().unwrap().status, 200);
     });
     story.push(stands());
@@ -444,9 +444,9 @@ fn a_run_ends_when_its_time_is_up_and_says_what_is_left() {
         Default::default(),
         &[well_behaved()],
     );
-    dir.clock().advance_at_each_look(Duration::from_secs(60));
+    dir.clock().advance_on_each_read(Duration::from_secs(60));
     let details = &server.post(&run_of(WELL_BEHAVED)).json()["details"];
-    dir.clock().advance_at_each_look(Duration::ZERO);
+    dir.clock().advance_on_each_read(Duration::ZERO);
     assert_eq!(details["scanned"], 5);
     assert_ne!(details["capped"], 0, "{details}");
     assert_ne!(

@@ -10,9 +10,9 @@ use session_pipeline_harness::{DataDir, Transcript};
 use session_pipeline_pipeline::config::{Config, ServiceConfig};
 
 use super::TestServer;
+use crate::bulk_sessions::{self, BulkSessions};
 use crate::database::rows;
 use crate::guests::usage;
-use crate::many::{self, Many};
 
 const ADMIN: &str = "/api/admin/usage";
 
@@ -399,9 +399,9 @@ fn a_user_who_is_created_later_is_one_person_everywhere() {
 
 /// Enough for a report or a summary to take seconds.
 fn much(dir: &DataDir) {
-    many::add(
+    bulk_sessions::add(
         dir,
-        &Many {
+        &BulkSessions {
             sessions: 1..1_501,
             messages: 100,
             copied: 20,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::cases;
-use session_pipeline_harness::llm_server::{ScriptedAct, StopReason, said};
+use session_pipeline_harness::llm_server::{ServerAction, StopReason, model_answer};
 use session_pipeline_host::model::{LlmCaller, LlmErrorClass};
 use session_pipeline_pipeline::config::Provider;
 
@@ -45,7 +45,7 @@ fn each_request_budget_applies_only_to_its_session_run_or_day() {
             budget.calls_max = 2;
         });
         for text in ["1", "2", "3", "4", "5"] {
-            rig.server.will_say(text);
+            rig.server.enqueue_answer(text);
         }
         rig.complete(&plain("one")).unwrap();
         rig.complete(&plain("two")).unwrap();
@@ -72,7 +72,7 @@ fn a_request_that_could_exceed_a_token_budget_is_not_sent() {
     let rig = Rig::with(Provider::OpenAiCompat, |config| {
         config.llm.budgets.day.tokens_max = 5_000;
     });
-    rig.server.will_say("hello");
+    rig.server.enqueue_answer("hello");
     let mut large = plain("Say hello");
     large.max_tokens = 4_900;
     assert_eq!(rig.error_class(&large), (LlmErrorClass::Budget, 0));
@@ -80,7 +80,7 @@ fn a_request_that_could_exceed_a_token_budget_is_not_sent() {
     rig.complete(&large).unwrap();
     // The request used 120 tokens, so the rest of the reservation is free again.
     large.prompt.push('!');
-    rig.server.will_say("hello");
+    rig.server.enqueue_answer("hello");
     rig.complete(&large).unwrap();
 }
 
@@ -91,7 +91,8 @@ fn retries_count_toward_the_same_budget() {
         config.llm.attempts_max = 5;
     });
     for _ in 0..5 {
-        rig.server.will(ScriptedAct::error(500, "api_error", ""));
+        rig.server
+            .enqueue(ServerAction::error(500, "api_error", ""));
     }
     assert_eq!(rig.error_class(&plain("one")), (LlmErrorClass::Budget, 2));
 }
@@ -101,21 +102,21 @@ fn the_daily_budget_survives_restarts_and_resets_the_next_day() {
     let rig = Rig::with(Provider::Anthropic, |config| {
         config.llm.budgets.day.calls_max = 1;
     });
-    rig.server.will_say("one");
+    rig.server.enqueue_answer("one");
     rig.complete(&plain("one")).unwrap();
     let rig = rig.restart();
     assert_eq!(rig.error_class(&plain("two")), (LlmErrorClass::Budget, 0));
     rig.dir.clock().advance(DAY - Duration::from_micros(1));
     assert_eq!(rig.error_class(&plain("two")), (LlmErrorClass::Budget, 0));
     rig.dir.clock().advance(Duration::from_micros(1));
-    rig.server.will_say("two");
+    rig.server.enqueue_answer("two");
     rig.complete(&plain("two")).unwrap();
 }
 
 #[test]
 fn the_reservation_of_a_request_without_an_answer_is_kept() {
     let rig = Rig::new(Provider::Anthropic);
-    rig.server.will(ScriptedAct::Silence);
+    rig.server.enqueue(ServerAction::Silence);
     let with_deadline = LlmCaller {
         time_left: Duration::from_millis(200),
         ..caller()
@@ -133,14 +134,14 @@ fn the_reservation_of_a_request_without_an_answer_is_kept() {
 fn tokens_and_cost_are_recorded_with_the_run() {
     let rig = Rig::new(Provider::Anthropic);
     rig.server
-        .will(ScriptedAct::error(529, "overloaded_error", ""))
-        .will(said(
+        .enqueue(ServerAction::error(529, "overloaded_error", ""))
+        .enqueue(model_answer(
             Provider::Anthropic,
             "hello",
             StopReason::Done,
             (1_000_000, 200_000),
         ))
-        .will_say("bye");
+        .enqueue_answer("bye");
     rig.complete(&plain("one")).unwrap();
     rig.model.complete(&plain("two"), other_run()).unwrap();
     let spent = rig.store.llm_use("run-1").unwrap();
@@ -179,7 +180,7 @@ fn calls_of_a_model_without_a_price_are_counted_as_unpriced() {
     let rig = Rig::with(Provider::OpenAiCompat, |config| {
         config.llm.model = "of-ours".to_owned()
     });
-    rig.server.will_say("hello");
+    rig.server.enqueue_answer("hello");
     rig.complete(&plain("one")).unwrap();
     let spent = rig.store.llm_use("run-1").unwrap();
     assert_eq!((spent.calls, spent.unpriced_calls), (1, 1));
@@ -206,11 +207,11 @@ proptest! {
             request.max_tokens = max_tokens;
             let output = output.min(u64::from(max_tokens));
             // Forget scripted answers to requests that a budget prevented.
-            rig.server.forget();
+            rig.server.clear_script();
             if fails {
-                rig.server.will(ScriptedAct::error(529, "overloaded_error", ""));
+                rig.server.enqueue(ServerAction::error(529, "overloaded_error", ""));
             }
-            rig.server.will(said(Provider::Anthropic, "yes", StopReason::Done, (50, output)));
+            rig.server.enqueue(model_answer(Provider::Anthropic, "yes", StopReason::Done, (50, output)));
             if rig.model.complete(&request, callers[caller_index]).is_ok() {
                 spent_total += 50 + output;
             }

@@ -1,6 +1,6 @@
 //! The response cache: an answered request is never sent again.
 
-use session_pipeline_harness::llm_server::ScriptedAct;
+use session_pipeline_harness::llm_server::ServerAction;
 use session_pipeline_host::model::{LlmCaller, LlmErrorClass, LlmRequest};
 use session_pipeline_pipeline::config::Provider;
 
@@ -11,7 +11,7 @@ use crate::database::execute;
 fn a_cached_answer_is_used_by_later_runs_and_after_restarts() {
     for provider in PROVIDERS {
         let rig = Rig::new(provider);
-        rig.server.will_say(VALID);
+        rig.server.enqueue_answer(VALID);
         let first = rig.complete(&with_schema("Find")).unwrap();
         assert_eq!(rig.complete(&with_schema("Find")).unwrap(), first);
         let rig = rig.restart();
@@ -24,7 +24,7 @@ fn a_cached_answer_is_used_by_later_runs_and_after_restarts() {
             rig.model.complete(&with_schema("Find"), later).unwrap(),
             first
         );
-        assert_eq!(rig.server.asked().len(), 1);
+        assert_eq!(rig.server.requests().len(), 1);
         assert_eq!(rig.store.llm_use("run-9").unwrap().calls, 0);
     }
 }
@@ -62,10 +62,10 @@ fn any_difference_in_the_request_causes_a_cache_miss() {
         },
     ];
     for request in std::iter::once(&same).chain(&others) {
-        rig.server.will_say(VALID);
+        rig.server.enqueue_answer(VALID);
         rig.complete(request).unwrap();
     }
-    assert_eq!(rig.server.asked().len(), 1 + others.len());
+    assert_eq!(rig.server.requests().len(), 1 + others.len());
 
     let Rig {
         dir,
@@ -78,10 +78,10 @@ fn any_difference_in_the_request_causes_a_cache_miss() {
     drop((store, model));
     config.llm.model = "claude-opus-4-5".to_owned();
     let rig = Rig::with_server(dir, server, config);
-    rig.server.will_say(VALID);
+    rig.server.enqueue_answer(VALID);
     rig.complete(&same).unwrap();
     assert_eq!(
-        rig.server.acts_left(),
+        rig.server.actions_left(),
         0,
         "a request to another model must be sent"
     );
@@ -91,9 +91,9 @@ fn any_difference_in_the_request_causes_a_cache_miss() {
 fn invalid_answers_are_not_cached() {
     let rig = Rig::new(Provider::Anthropic);
     rig.server
-        .will_say("no JSON")
-        .will_say("{}")
-        .will_say(VALID);
+        .enqueue_answer("no JSON")
+        .enqueue_answer("{}")
+        .enqueue_answer(VALID);
     assert_eq!(
         rig.error_class(&with_schema("Find")),
         (LlmErrorClass::Malformed, 2)
@@ -104,22 +104,22 @@ fn invalid_answers_are_not_cached() {
 #[test]
 fn identical_concurrent_requests_are_sent_once() {
     let rig = Rig::new(Provider::Anthropic);
-    rig.server.will_say("hello");
+    rig.server.enqueue_answer("hello");
     let texts = std::thread::scope(|scope| {
         let request = || scope.spawn(|| rig.complete(&plain("Say hello")).unwrap().text);
         let threads = [request(), request(), request(), request()];
         threads.map(|thread| thread.join().unwrap())
     });
     assert_eq!(texts, ["hello"; 4]);
-    assert_eq!(rig.server.asked().len(), 1);
+    assert_eq!(rig.server.requests().len(), 1);
 }
 
 #[test]
 fn if_one_of_two_identical_concurrent_requests_fails_the_other_is_sent() {
     let rig = Rig::with(Provider::Anthropic, |config| config.llm.attempts_max = 1);
     rig.server
-        .will(ScriptedAct::error(500, "api_error", ""))
-        .will_say("hello");
+        .enqueue(ServerAction::error(500, "api_error", ""))
+        .enqueue_answer("hello");
     let results = std::thread::scope(|scope| {
         let request = || scope.spawn(|| rig.complete(&plain("Say hello")).is_ok());
         [request(), request()].map(|thread| thread.join().unwrap())
@@ -130,7 +130,9 @@ fn if_one_of_two_identical_concurrent_requests_fails_the_other_is_sent() {
 #[test]
 fn an_answer_cached_in_an_unknown_format_is_requested_again() {
     let rig = Rig::new(Provider::Anthropic);
-    rig.server.will_say("hello").will_say("hello again");
+    rig.server
+        .enqueue_answer("hello")
+        .enqueue_answer("hello again");
     rig.complete(&plain("Say hello")).unwrap();
     let Rig {
         dir,
@@ -160,7 +162,7 @@ fn an_answer_cached_in_an_unknown_format_is_requested_again() {
 fn a_cached_answer_is_used_only_for_the_same_server() {
     for provider in PROVIDERS {
         let rig = Rig::new(provider);
-        rig.server.will_say("of one");
+        rig.server.enqueue_answer("of one");
         rig.complete(&plain("Say hello")).unwrap();
         let Rig {
             dir,
@@ -177,7 +179,7 @@ fn a_cached_answer_is_used_only_for_the_same_server() {
         assert_eq!(stored["address"], address.as_str());
 
         let other = session_pipeline_harness::LlmServer::start(provider);
-        other.will_say("of the other");
+        other.enqueue_answer("of the other");
         config.llm.base_url = other.config().base_url;
         let rig = Rig::with_server(dir, other, config.clone());
         assert_eq!(
@@ -207,7 +209,7 @@ fn a_cached_answer_is_used_only_for_the_same_server() {
             } = rig;
             drop((store, model));
             config.llm.verify_ssl = false;
-            server.will_say("of anyone");
+            server.enqueue_answer("of anyone");
             Rig::with_server(dir, server, config)
         };
         assert_eq!(rig.complete(&plain("Say hello")).unwrap().text, "of anyone");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_pipeline_harness::llm_server::{ScriptedAct, StopReason, said};
+use session_pipeline_harness::llm_server::{ServerAction, StopReason, model_answer};
 use session_pipeline_host::model::{LlmCaller, LlmErrorClass};
 use session_pipeline_pipeline::config::Provider;
 
@@ -80,7 +80,8 @@ fn every_status_has_a_class_and_only_transient_errors_are_retried() {
         ] {
             let rig = Rig::new(provider);
             for _ in 0..times {
-                rig.server.will(ScriptedAct::error(status, name, message));
+                rig.server
+                    .enqueue(ServerAction::error(status, name, message));
             }
             let result = rig.error_class(&plain("Say hello"));
             assert_eq!(
@@ -102,12 +103,12 @@ fn every_status_has_a_class_and_only_transient_errors_are_retried() {
 fn an_error_that_needs_the_operator_halts_the_run_and_the_next_run_tries_again() {
     let rig = Rig::new(Provider::Anthropic);
     rig.server
-        .will(ScriptedAct::error(
+        .enqueue(ServerAction::error(
             401,
             "authentication_error",
             "invalid x-api-key",
         ))
-        .will_say("hello");
+        .enqueue_answer("hello");
     let error = rig.complete(&plain("one")).unwrap_err();
     insta::assert_snapshot!(
         error.reason.replace(&rig.server.url(), "[server]"),
@@ -130,16 +131,16 @@ fn an_error_that_needs_the_operator_halts_the_run_and_the_next_run_tries_again()
 fn a_short_outage_only_delays_the_answer() {
     for provider in PROVIDERS {
         for act in [
-            ScriptedAct::answer(500, "<html>oops</html>"),
-            ScriptedAct::answer(529, "{}"),
-            ScriptedAct::Reset,
-            ScriptedAct::HalfAnswer,
+            ServerAction::answer(500, "<html>oops</html>"),
+            ServerAction::answer(529, "{}"),
+            ServerAction::Reset,
+            ServerAction::HalfAnswer,
         ] {
             let rig = Rig::new(provider);
             rig.server
-                .will(act.clone())
-                .will(act.clone())
-                .will_say("hello");
+                .enqueue(act.clone())
+                .enqueue(act.clone())
+                .enqueue_answer("hello");
             assert_eq!(
                 rig.complete(&plain("Say hello")).unwrap().text,
                 "hello",
@@ -174,9 +175,9 @@ fn an_unreachable_server_is_unavailable() {
 #[test]
 fn a_silent_server_and_a_stalled_answer_time_out_with_the_session() {
     for provider in PROVIDERS {
-        for act in [ScriptedAct::Silence, ScriptedAct::Stall] {
+        for act in [ServerAction::Silence, ServerAction::Stall] {
             let rig = Rig::new(provider);
-            rig.server.will(act);
+            rig.server.enqueue(act);
             let with_deadline = LlmCaller {
                 time_left: Duration::from_millis(300),
                 ..caller()
@@ -186,7 +187,7 @@ fn a_silent_server_and_a_stalled_answer_time_out_with_the_session() {
                 .complete(&plain("Say hello"), with_deadline)
                 .unwrap_err();
             assert_eq!(error.class, LlmErrorClass::TimeOut, "{error}");
-            assert_eq!(rig.server.asked().len(), 1);
+            assert_eq!(rig.server.requests().len(), 1);
         }
     }
 }
@@ -202,8 +203,10 @@ fn retry_after_delays_the_next_attempt() {
     ] {
         let rig = Rig::new(Provider::Anthropic);
         rig.server
-            .will(ScriptedAct::error(429, "rate_limit_error", "").with("retry-after", retry_after))
-            .will_say("hello");
+            .enqueue(
+                ServerAction::error(429, "rate_limit_error", "").with("retry-after", retry_after),
+            )
+            .enqueue_answer("hello");
         rig.complete(&plain("Say hello")).unwrap();
         let waited = rig.patience.elapsed().as_secs();
         // The connector's own pause before the second attempt is at most 4 s.
@@ -217,8 +220,8 @@ fn retry_after_delays_the_next_attempt() {
 #[test]
 fn retry_after_applies_to_all_sessions_and_is_capped() {
     let rig = Rig::new(Provider::Anthropic);
-    let slow = ScriptedAct::error(429, "rate_limit_error", "").with("retry-after", "999999999999");
-    rig.server.will(slow).will_say("hello");
+    let slow = ServerAction::error(429, "rate_limit_error", "").with("retry-after", "999999999999");
+    rig.server.enqueue(slow).enqueue_answer("hello");
     assert_eq!(
         rig.error_class(&plain("one")),
         (LlmErrorClass::RateLimited, 1)
@@ -231,7 +234,7 @@ fn retry_after_applies_to_all_sessions_and_is_capped() {
     };
     let error = rig.model.complete(&plain("two"), other).unwrap_err();
     assert_eq!(error.class, LlmErrorClass::RateLimited);
-    assert_eq!(rig.server.asked().len(), 1);
+    assert_eq!(rig.server.requests().len(), 1);
     rig.dir.clock().advance(Duration::from_secs(15 * 60));
     assert_eq!(rig.complete(&plain("two")).unwrap().text, "hello");
 }
@@ -240,7 +243,8 @@ fn retry_after_applies_to_all_sessions_and_is_capped() {
 fn a_provider_that_keeps_failing_is_paused_and_then_probed() {
     let rig = Rig::with(Provider::Anthropic, |config| config.llm.attempts_max = 1);
     for _ in 0..6 {
-        rig.server.will(ScriptedAct::error(500, "api_error", ""));
+        rig.server
+            .enqueue(ServerAction::error(500, "api_error", ""));
     }
     for _ in 0..5 {
         assert_eq!(
@@ -265,11 +269,11 @@ fn a_provider_that_keeps_failing_is_paused_and_then_probed() {
         "the pause must double"
     );
     rig.dir.clock().advance(Duration::from_secs(1));
-    rig.server.will_say("hello");
+    rig.server.enqueue_answer("hello");
     assert_eq!(rig.complete(&plain("one")).unwrap().text, "hello");
     rig.server
-        .will(ScriptedAct::error(500, "api_error", ""))
-        .will_say("hello");
+        .enqueue(ServerAction::error(500, "api_error", ""))
+        .enqueue_answer("hello");
     assert_eq!(
         rig.error_class(&plain("two")),
         (LlmErrorClass::Unavailable, 1)
@@ -281,11 +285,11 @@ fn a_provider_that_keeps_failing_is_paused_and_then_probed() {
 fn a_refusal_and_an_empty_answer_are_refused() {
     for provider in PROVIDERS {
         for act in [
-            said(provider, "", StopReason::Refusal, (10, 1)),
-            said(provider, " \n", StopReason::Done, (10, 1)),
+            model_answer(provider, "", StopReason::Refusal, (10, 1)),
+            model_answer(provider, " \n", StopReason::Done, (10, 1)),
         ] {
             let rig = Rig::new(provider);
-            rig.server.will(act);
+            rig.server.enqueue(act);
             assert_eq!(
                 rig.error_class(&with_schema("Find")),
                 (LlmErrorClass::Refused, 1)
@@ -327,8 +331,8 @@ fn an_invalid_body_is_retried_once_and_then_malformed() {
         for body in INVALID_BODIES.into_iter().chain([deep.as_str()]) {
             let rig = Rig::new(provider);
             rig.server
-                .will(ScriptedAct::answer(200, body))
-                .will(ScriptedAct::answer(200, body));
+                .enqueue(ServerAction::answer(200, body))
+                .enqueue(ServerAction::answer(200, body));
             let result = rig.error_class(&with_schema("Find"));
             let short: String = body.chars().take(80).collect();
             assert_eq!(
@@ -364,7 +368,7 @@ fn an_answer_that_violates_the_schema_is_malformed_but_extra_fields_are_allowed(
             ("nothing found", false),
         ] {
             let rig = Rig::new(provider);
-            rig.server.will_say(text).will_say(text);
+            rig.server.enqueue_answer(text).enqueue_answer(text);
             match rig.complete(&with_schema("Find")) {
                 Ok(response) => {
                     assert!(is_valid, "{provider:?}: {text}");
@@ -382,7 +386,7 @@ fn an_answer_that_violates_the_schema_is_malformed_but_extra_fields_are_allowed(
 #[test]
 fn an_endless_answer_is_too_large() {
     let rig = Rig::new(Provider::Anthropic);
-    rig.server.will(ScriptedAct::Flood(9 << 20));
+    rig.server.enqueue(ServerAction::Flood(9 << 20));
     assert_eq!(
         rig.error_class(&plain("Say hello")),
         (LlmErrorClass::TooLarge, 1)
@@ -392,25 +396,25 @@ fn an_endless_answer_is_too_large() {
 #[test]
 fn redirects_are_not_followed() {
     let elsewhere = session_pipeline_harness::LlmServer::start(Provider::Anthropic);
-    elsewhere.will_say("gotcha");
+    elsewhere.enqueue_answer("gotcha");
     let rig = Rig::new(Provider::Anthropic);
     rig.server
-        .will(ScriptedAct::answer(307, "").with("location", elsewhere.url()));
+        .enqueue(ServerAction::answer(307, "").with("location", elsewhere.url()));
     assert_eq!(
         rig.error_class(&plain("Say hello")),
         (LlmErrorClass::Unavailable, 1)
     );
-    assert!(elsewhere.asked().is_empty());
+    assert!(elsewhere.requests().is_empty());
 }
 
 #[test]
 fn a_pending_request_is_canceled_when_the_process_stops() {
     let rig = Rig::new(Provider::Anthropic);
-    rig.server.will(ScriptedAct::Silence);
+    rig.server.enqueue(ServerAction::Silence);
     let model = &rig.model;
     let error = std::thread::scope(|scope| {
         let request = scope.spawn(|| rig.complete(&plain("Say hello")).unwrap_err());
-        while rig.server.asked().is_empty() {
+        while rig.server.requests().is_empty() {
             std::thread::yield_now();
         }
         model.stop();

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use session_pipeline_harness::DataDir;
-use session_pipeline_harness::llm_server::ScriptedAct;
+use session_pipeline_harness::llm_server::ServerAction;
 use session_pipeline_host::clock::Clock as _;
 use session_pipeline_host::model::LlmCaller;
 use session_pipeline_pipeline::config::{LlmConfig, Provider};
@@ -137,13 +137,13 @@ fn without_a_key_only_a_local_server_is_usable() {
     assert!(session_pipeline_host::model::missing_model_error().contains("ANTHROPIC_API_KEY"));
 
     let server = session_pipeline_harness::LlmServer::start(Provider::OpenAiCompat);
-    server.will_say("hello");
+    server.enqueue_answer("hello");
     config.llm = server.config();
     let local = model(&config).unwrap();
     local
         .complete(&plain("Say hello"), super::caller())
         .unwrap();
-    assert_eq!(server.asked()[0].header("authorization"), None);
+    assert_eq!(server.requests()[0].header("authorization"), None);
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn the_key_does_not_appear_in_errors_debug_output_or_the_database() {
     // A server that repeats the key in its errors.
     for status in [400, 401, 404, 418, 429, 500, 500, 500] {
         rig.server
-            .will(ScriptedAct::error(status, "invalid_request_error", KEY));
+            .enqueue(ServerAction::error(status, "invalid_request_error", KEY));
     }
     let mut output = String::new();
     for (number, run_id) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
@@ -165,7 +165,7 @@ fn the_key_does_not_appear_in_errors_debug_output_or_the_database() {
     output.push_str(&format!("{:?} {:?}", rig.model, rig.config));
     output.push_str(&format!("{:?}", ApiKey::new(KEY)));
     assert!(!output.contains("CANARY"), "{output}");
-    let last = rig.server.asked().pop().unwrap();
+    let last = rig.server.requests().pop().unwrap();
     assert_eq!(
         last.header("x-api-key"),
         Some(KEY),
@@ -173,7 +173,7 @@ fn the_key_does_not_appear_in_errors_debug_output_or_the_database() {
     );
     assert!(!last.text.contains("CANARY"), "{}", last.text);
 
-    rig.server.will_say(KEY);
+    rig.server.enqueue_answer(KEY);
     let Rig {
         dir, store, model, ..
     } = rig;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use session_pipeline_harness::llm_server::ScriptedAct;
+use session_pipeline_harness::llm_server::ServerAction;
 use session_pipeline_harness::{DataDir, LlmServer, TestPipeline};
 use session_pipeline_pipeline::config::{Config, Provider};
 use session_pipeline_pipeline::llm::{self, ApiKey, LlmSecrets};
@@ -41,7 +41,7 @@ fn write(dir: &DataDir, key: &str, prompt: &str) {
 fn a_guest_receives_the_answer_of_the_provider_and_its_usage_is_recorded_with_the_run() {
     for provider in PROVIDERS {
         let server = LlmServer::start(provider);
-        server.will_say("Because.");
+        server.enqueue_answer("Because.");
         let dir = DataDir::new();
         write(&dir, "ada/one.jsonl", "Why?");
         let pipeline = open(&dir, config_for(&server, &dir));
@@ -53,7 +53,7 @@ fn a_guest_receives_the_answer_of_the_provider_and_its_usage_is_recorded_with_th
             (1, 100, 20)
         );
         drop(pipeline);
-        assert_eq!(server.asked().len(), 1);
+        assert_eq!(server.requests().len(), 1);
         let answers = "SELECT text FROM \"faulty-asks-model\".answers";
         assert_eq!(rows(&dir, answers), ["Because."]);
     }
@@ -62,7 +62,7 @@ fn a_guest_receives_the_answer_of_the_provider_and_its_usage_is_recorded_with_th
 #[test]
 fn a_retry_after_a_failure_uses_the_cached_answer() {
     let server = LlmServer::start(Provider::Anthropic);
-    server.will_say("Because.");
+    server.enqueue_answer("Because.");
     let dir = DataDir::new();
     let ask = json!({"ask": "Why?"});
     dir.write(
@@ -73,13 +73,13 @@ fn a_retry_after_a_failure_uses_the_cached_answer() {
     assert_eq!(pipeline.run(PROCESSOR).stats.errors, 1);
     dir.write("ada/one.jsonl", format!("{ask}\n"));
     assert_eq!(pipeline.run(PROCESSOR).stats.processed, 1);
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
 fn a_rejected_key_stops_the_run_with_the_reason_and_fails_no_session() {
     let server = LlmServer::start(Provider::Anthropic);
-    server.will(ScriptedAct::error(
+    server.enqueue(ServerAction::error(
         401,
         "authentication_error",
         "invalid x-api-key",
@@ -100,11 +100,15 @@ fn a_rejected_key_stops_the_run_with_the_reason_and_fails_no_session() {
     let text = error.to_string();
     assert!(text.contains("the key was rejected"), "{text}");
     assert!(!text.contains("CANARY"), "{text}");
-    assert_eq!(server.asked().len(), 1, "no further requests must be sent");
+    assert_eq!(
+        server.requests().len(),
+        1,
+        "no further requests must be sent"
+    );
 
     // The server now accepts the key.
     for _ in 0..4 {
-        server.will_say("Because.");
+        server.enqueue_answer("Because.");
     }
     let run = pipeline.run(PROCESSOR);
     assert_eq!((run.stats.processed, run.stats.errors), (4, 0));
@@ -117,7 +121,7 @@ fn a_rejected_key_stops_the_run_with_the_reason_and_fails_no_session() {
 #[test]
 fn stopping_a_pipeline_does_not_wait_for_answers() {
     let server = LlmServer::start(Provider::Anthropic);
-    server.will(ScriptedAct::Silence);
+    server.enqueue(ServerAction::Silence);
     let dir = DataDir::new();
     write(&dir, "ada/one.jsonl", "Why?");
     let pipeline = open(&dir, config_for(&server, &dir));
@@ -125,7 +129,7 @@ fn stopping_a_pipeline_does_not_wait_for_answers() {
         let run = scope.spawn(|| {
             pipeline.try_run_as(PROCESSOR, session_pipeline_pipeline::run::RunRequest::cli())
         });
-        while server.asked().is_empty() {
+        while server.requests().is_empty() {
             std::thread::yield_now();
         }
         pipeline.pipeline().stop();

@@ -122,7 +122,7 @@ fn ordinary_text_is_not_redacted() {
 fn no_secret_reaches_the_server() {
     for provider in PROVIDERS {
         let rig = Rig::new(provider);
-        rig.server.will_say("noted");
+        rig.server.enqueue_answer("noted");
         let texts: Vec<String> = canaries().into_iter().map(|(_, text)| text).collect();
         let request = LlmRequest {
             system: Some(texts.join("\n")),
@@ -131,7 +131,7 @@ fn no_secret_reaches_the_server() {
             json_schema: None,
         };
         rig.complete(&request).unwrap();
-        let sent = rig.server.asked()[0].text.replace("\\n", "\n");
+        let sent = rig.server.requests()[0].text.replace("\\n", "\n");
         for (secret, _) in canaries() {
             assert!(!sent.contains(&secret), "{secret}");
         }

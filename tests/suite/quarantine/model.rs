@@ -376,7 +376,7 @@ struct FolderSwap<'a>(&'a DataDir);
 
 impl Progress for FolderSwap<'_> {
     fn planned(&self, _: u64, _: u64) {
-        if self.0.has(KEY) {
+        if self.0.has_session(KEY) {
             self.0.rename(KEY, HIDDEN_KEY);
             fs::create_dir(self.0.session_path(KEY)).unwrap();
         }
@@ -401,7 +401,7 @@ impl Machine {
     fn run(&mut self, model: &Model, is_manual: bool) -> StepCounts {
         let request = match is_manual {
             true => RunRequest::cli(),
-            false => pipeline::scheduled(),
+            false => pipeline::scheduled_request(),
         };
         self.pipeline(model);
         let pipeline = self.pipeline.as_ref().unwrap().pipeline();
@@ -410,7 +410,7 @@ impl Machine {
                 let report = pipeline
                     .run(PANICS, &request, &FolderSwap(&self.dir))
                     .unwrap();
-                if self.dir.has(HIDDEN_KEY) && model.is_present {
+                if self.dir.has_session(HIDDEN_KEY) && model.is_present {
                     fs::remove_dir(self.dir.session_path(KEY)).unwrap();
                     self.dir.rename(HIDDEN_KEY, KEY);
                     self.dir.touch(KEY);

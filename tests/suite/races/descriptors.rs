@@ -4,7 +4,7 @@
 use std::os::fd::AsRawFd;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use session_pipeline_harness::{DataDir, TestPipeline, alone};
+use session_pipeline_harness::{DataDir, TestPipeline, isolated};
 use session_pipeline_pipeline::run::RunRequest;
 
 use crate::database::{cell, rows};
@@ -27,8 +27,9 @@ fn set_limit(current: u64) {
 
 #[test]
 fn without_descriptors_no_session_is_lost_or_quarantined() {
-    if !alone::in_child("races::descriptors::without_descriptors_no_session_is_lost_or_quarantined")
-    {
+    if !isolated::run_in_child(
+        "races::descriptors::without_descriptors_no_session_is_lost_or_quarantined",
+    ) {
         return;
     }
     let ample = getrlimit(Resource::Nofile).current.unwrap();

@@ -1,5 +1,5 @@
-//! Shared tables in memory, on which authors try their processors, against those of the database:
-//! whoever asks both is told the same.
+//! Shared tables in memory, which the commands for authors use, return the same rows as shared
+//! tables in the database.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ const COMPARISONS: [Comparison; 6] = [
     Comparison::Greater,
     Comparison::GreaterOrEqual,
 ];
-/// Keys, of which a few are met again and again. Some differ in what some collations pass over.
+/// Keys that recur. Some differ only in characters that some collations ignore.
 const KEYS: [&str; 12] = [
     "a",
     "A",
@@ -51,10 +51,10 @@ const KEYS: [&str; 12] = [
     "\u{10ffff}",
     "1",
 ];
-/// The first and the last instant that a processor may record.
-const INSTANTS: [i64; 2] = [-62_135_596_800_000_000, 253_402_300_799_999_999];
+/// The first and the last timestamp that a processor can record.
+const TIMESTAMP_RANGE: [i64; 2] = [-62_135_596_800_000_000, 253_402_300_799_999_999];
 
-/// A table as a test sees it: where its key stands, and its other columns.
+/// A table, and the index of its key column.
 #[derive(Clone, Debug)]
 struct Table {
     spec: TableSpec,
@@ -88,7 +88,7 @@ fn key() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Anything that a column of this kind may hold.
+/// Any value of a column of this kind.
 fn cell(kind: ColumnKind) -> BoxedStrategy<Cell<'static>> {
     let value = match kind {
         ColumnKind::Bool => any::<bool>().prop_map(Cell::Bool).boxed(),
@@ -116,8 +116,8 @@ fn cell(kind: ColumnKind) -> BoxedStrategy<Cell<'static>> {
             .prop_map(|text| Cell::Text(text.into()))
             .boxed(),
         ColumnKind::Timestamp => prop_oneof![
-            select(vec![INSTANTS[0], -1, 0, 1, INSTANTS[1]]),
-            INSTANTS[0]..INSTANTS[1]
+            select(vec![TIMESTAMP_RANGE[0], -1, 0, 1, TIMESTAMP_RANGE[1]]),
+            TIMESTAMP_RANGE[0]..TIMESTAMP_RANGE[1]
         ]
         .prop_map(Cell::Timestamp)
         .boxed(),
@@ -131,7 +131,7 @@ fn cell(kind: ColumnKind) -> BoxedStrategy<Cell<'static>> {
 type Row = Vec<Cell<'static>>;
 
 fn row(table: &Table) -> impl Strategy<Value = Row> + use<> {
-    let place = table.key;
+    let key_index = table.key;
     let cells: Vec<_> = table
         .spec
         .columns
@@ -139,14 +139,14 @@ fn row(table: &Table) -> impl Strategy<Value = Row> + use<> {
         .map(|column| cell(column.kind))
         .collect();
     (cells, key()).prop_map(move |(mut cells, key)| {
-        cells[place] = Cell::Text(key.into());
+        cells[key_index] = Cell::Text(key.into());
         cells
     })
 }
 
-/// A look-up, but for its table.
+/// The parameters of a lookup, without the table.
 #[derive(Clone, Debug)]
-struct Question {
+struct LookupParams {
     filters: Vec<(usize, Comparison, Cell<'static>)>,
     order: OrderBy,
     descending: bool,
@@ -155,7 +155,7 @@ struct Question {
     replaced: Vec<String>,
 }
 
-fn question(table: &Table) -> impl Strategy<Value = Question> + use<> {
+fn lookup_params(table: &Table) -> impl Strategy<Value = LookupParams> + use<> {
     let columns = table.spec.columns.clone();
     let filter = (0..columns.len(), select(&COMPARISONS[..])).prop_flat_map({
         let columns = columns.clone();
@@ -164,8 +164,8 @@ fn question(table: &Table) -> impl Strategy<Value = Question> + use<> {
         }
     });
     let by_key = {
-        let place = table.key;
-        key().prop_map(move |key| (place, Comparison::Equal, Cell::Text(key.into())))
+        let key_index = table.key;
+        key().prop_map(move |key| (key_index, Comparison::Equal, Cell::Text(key.into())))
     };
     let order = prop_oneof![
         4 => (0..columns.len()).prop_map(OrderBy::Column),
@@ -176,17 +176,17 @@ fn question(table: &Table) -> impl Strategy<Value = Question> + use<> {
         prop_oneof![3 => vec(filter, 0..3), 1 => vec(by_key, 1..3)],
         order,
         any::<bool>(),
-        // Beyond 256 rows the database weighs them before it fetches them.
+        // With a limit above 256 rows, the database checks their size before it fetches them.
         select(vec![0_usize, 1, 2, 5, 256, 257, 1000]),
         select(vec![0_u64, 30, 100, 300, 1 << 20]),
-        // Beyond 100 keys the database puts them into a table.
+        // The database inserts more than 100 keys into a temporary table.
         (vec(key(), 0..4), any::<bool>()),
     )
         .prop_map(
             |(filters, order, descending, rows_max, bytes_max, (replaced, more))| {
                 let more = (0..if more { 100 } else { 0 }).map(|number| format!("none-{number}"));
                 let replaced: BTreeSet<String> = replaced.into_iter().chain(more).collect();
-                Question {
+                LookupParams {
                     filters,
                     order,
                     descending,
@@ -198,12 +198,12 @@ fn question(table: &Table) -> impl Strategy<Value = Question> + use<> {
         )
 }
 
-/// The rows of each session, and what is asked after it.
-type Story = Vec<(Vec<Row>, Vec<Question>)>;
+/// The rows of each session, and the lookups after it.
+type Sessions = Vec<(Vec<Row>, Vec<LookupParams>)>;
 
-fn story() -> impl Strategy<Value = (Table, Story)> {
+fn table_and_sessions() -> impl Strategy<Value = (Table, Sessions)> {
     table().prop_flat_map(|table| {
-        let session = (vec(row(&table), 0..8), vec(question(&table), 1..8));
+        let session = (vec(row(&table), 0..8), vec(lookup_params(&table), 1..8));
         (Just(table), vec(session, 1..4))
     })
 }
@@ -228,7 +228,7 @@ fn rows_of(spec: &TableSpec, rows: &[Row]) -> TableRows {
     table
 }
 
-/// Commits the rows of one session, as a run does.
+/// Commits the rows of one session in the same way as a run.
 fn commit(store: &Store, manifest: &Arc<Manifest>, number: usize, tables: Vec<TableRows>) {
     let now = UtcMicros(clock::START.0 + i64::try_from(number).unwrap());
     let session = CompletedSession {
@@ -255,9 +255,13 @@ fn commit(store: &Store, manifest: &Arc<Manifest>, number: usize, tables: Vec<Ta
     store.commit(&Arc::new(group)).unwrap();
 }
 
-/// What is told, in words: debug text, since a number that is not the same as itself should show.
-fn told(rows: &dyn SharedRows, table: &Table, question: &Question) -> Result<Vec<String>, String> {
-    let filters = question.filters.iter();
+/// The result of a lookup, as debug text so that NaN values compare equal.
+fn lookup(
+    rows: &dyn SharedRows,
+    table: &Table,
+    params: &LookupParams,
+) -> Result<Vec<String>, String> {
+    let filters = params.filters.iter();
     let filters: Vec<LookupFilter<'_>> = filters
         .map(|(column, comparison, value)| LookupFilter {
             column: *column,
@@ -269,13 +273,13 @@ fn told(rows: &dyn SharedRows, table: &Table, question: &Question) -> Result<Vec
         table: &table.spec,
         key: table.key,
         filters: &filters,
-        order: question.order,
-        descending: question.descending,
-        rows_max: question.rows_max,
-        bytes_max: question.bytes_max,
+        order: params.order,
+        descending: params.descending,
+        rows_max: params.rows_max,
+        bytes_max: params.bytes_max,
     };
-    let replaced: Vec<&str> = question.replaced.iter().map(String::as_str).collect();
-    // Whoever asks for the key of a row that is replaced asks nobody.
+    let replaced: Vec<&str> = params.replaced.iter().map(String::as_str).collect();
+    // A lookup of a single key that is replaced does not reach the committed rows.
     let replaced = match query.single_key().is_some() {
         true => Vec::new(),
         false => replaced,
@@ -283,9 +287,9 @@ fn told(rows: &dyn SharedRows, table: &Table, question: &Question) -> Result<Vec
     let found = rows
         .find(&query, &replaced)
         .map_err(|fault| fault.to_string())?;
-    let text = |row: FoundRow| match question.order {
+    let text = |row: FoundRow| match params.order {
         OrderBy::Column(_) => format!("{:?} by {:?}", row.cells, row.ordered_by),
-        // The clock of each is its own affair.
+        // The two have different clocks, so their times are not compared.
         OrderBy::CreatedAt | OrderBy::UpdatedAt => format!("{:?}", row.cells),
     };
     Ok(found.into_iter().map(text).collect())
@@ -295,8 +299,8 @@ proptest! {
     #![proptest_config(counted(cases()))]
 
     #[test]
-    fn invariant_shared_rows_in_memory_answer_as_the_database_does(
-        (table, story) in story(),
+    fn invariant_shared_rows_in_memory_return_the_same_rows_as_the_database(
+        (table, sessions) in table_and_sessions(),
     ) {
         let dir = prepared_dir();
         let store = Store::open(&dir.config().store_options(), clock::START).unwrap();
@@ -312,7 +316,7 @@ proptest! {
         });
         store.register_tables(&manifest).unwrap();
         let mut in_memory = MemoryRows::default();
-        for (number, (rows, questions)) in story.iter().enumerate() {
+        for (number, (rows, lookups)) in sessions.iter().enumerate() {
             let tables = vec![rows_of(&table.spec, rows)];
             in_memory.commit(&manifest, &tables);
             commit(&store, &manifest, number, tables);
@@ -326,12 +330,12 @@ proptest! {
                 created.into_keys().collect::<BTreeSet<_>>()
             };
             prop_assert_eq!(created(&in_memory), created(&*in_database));
-            for question in questions {
+            for params in lookups {
                 prop_assert_eq!(
-                    told(&in_memory, &table, question),
-                    told(&*in_database, &table, question),
+                    lookup(&in_memory, &table, params),
+                    lookup(&*in_database, &table, params),
                     "{:?}",
-                    question
+                    params
                 );
             }
         }

@@ -1,4 +1,4 @@
-//! Shared tables against a map: any rows and look-ups of any sessions.
+//! A model test: shared tables return the same rows as a map, for any upserts and lookups.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -14,9 +14,9 @@ use session_pipeline_harness::{TestPipeline, cases};
 use super::{FOUND, REMEMBERS, WORDS, components, find, new_dir, transcript};
 use crate::database;
 
-/// What a property has the guest do in a session.
+/// An action of the guest in a session.
 #[derive(Clone, Debug)]
-enum Deed {
+enum GuestAction {
     Put {
         word: &'static str,
         number: Option<i64>,
@@ -30,13 +30,13 @@ enum Deed {
     },
 }
 
-fn any_deed() -> impl Strategy<Value = Deed> {
+fn any_action() -> impl Strategy<Value = GuestAction> {
     let put = (
         select(&["a", "b", "c", "d", "e"][..]),
         option::of(0..4_i64),
         option::of(select(&["x", "y", ""][..])),
     )
-        .prop_map(|(word, number, note)| Deed::Put { word, number, note });
+        .prop_map(|(word, number, note)| GuestAction::Put { word, number, note });
     let filter = (
         select(&["=", "!=", "<", "<=", ">", ">="][..]),
         option::weighted(0.9, 0..4_i64),
@@ -48,7 +48,7 @@ fn any_deed() -> impl Strategy<Value = Deed> {
         any::<bool>(),
         0..7_u32,
     )
-        .prop_map(|(filter, by, down, limit)| Deed::Find {
+        .prop_map(|(filter, by, down, limit)| GuestAction::Find {
             filter,
             by,
             down,
@@ -57,12 +57,12 @@ fn any_deed() -> impl Strategy<Value = Deed> {
     prop_oneof![3 => put, 2 => find]
 }
 
-fn said(deed: &Deed) -> Value {
-    match deed {
-        Deed::Put { word, number, note } => {
+fn to_json(action: &GuestAction) -> Value {
+    match action {
+        GuestAction::Put { word, number, note } => {
             json!({"do": "put", "word": word, "number": number, "note": note})
         }
-        Deed::Find {
+        GuestAction::Find {
             filter,
             by,
             down,
@@ -75,7 +75,7 @@ fn said(deed: &Deed) -> Value {
     }
 }
 
-/// A row of the model; its times are the numbers of sessions.
+/// A row of the model. Its times are session numbers.
 #[derive(Clone, Debug)]
 struct Row {
     word: &'static str,
@@ -85,17 +85,17 @@ struct Row {
     updated: usize,
 }
 
-/// What shared tables promise, over a map.
+/// The expected behavior of shared tables, implemented with a map.
 #[derive(Clone, Debug, Default)]
 struct Model {
     rows: BTreeMap<&'static str, Row>,
 }
 
 impl Model {
-    /// Does what a deed says in a session; gives what it finds.
-    fn obey(&mut self, deed: &Deed, session: usize) -> Option<String> {
-        match *deed {
-            Deed::Put { word, number, note } => {
+    /// Performs an action. Returns the result of a lookup.
+    fn apply(&mut self, action: &GuestAction, session: usize) -> Option<String> {
+        match *action {
+            GuestAction::Put { word, number, note } => {
                 let created = self.rows.get(word).map_or(session, |row| row.created);
                 let row = Row {
                     word,
@@ -107,13 +107,13 @@ impl Model {
                 self.rows.insert(word, row);
                 None
             }
-            Deed::Find {
+            GuestAction::Find {
                 filter,
                 by,
                 down,
                 limit,
             } => {
-                let holds = |row: &&Row| match filter {
+                let matches = |row: &&Row| match filter {
                     None => true,
                     Some(("=", value)) => row.number == value,
                     Some(("!=", value)) => row.number != value,
@@ -127,7 +127,7 @@ impl Model {
                         _ => false,
                     },
                 };
-                let mut rows: Vec<&Row> = self.rows.values().filter(holds).collect();
+                let mut rows: Vec<&Row> = self.rows.values().filter(matches).collect();
                 rows.sort_by(|a, b| {
                     let directed = |order: Ordering| if down { order.reverse() } else { order };
                     let nulls_last = |a: bool, b: bool| a.cmp(&b);
@@ -161,29 +161,29 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
-    fn invariant_shared_tables_are_as_a_map_would_be_and_look_ups_see_it(
-        sessions in vec((vec(any_deed(), 1..12), any::<bool>()), 1..6),
+    fn invariant_shared_tables_and_lookups_behave_like_a_map(
+        sessions in vec((vec(any_action(), 1..12), any::<bool>()), 1..6),
     ) {
         let dir = new_dir();
         let pipeline = TestPipeline::open(&dir, &components());
         let mut model = Model::default();
         let mut expected = Vec::new();
-        for (number, (deeds, fails)) in sessions.iter().enumerate() {
-            let mut said: Vec<Value> = deeds.iter().map(said).collect();
+        for (number, (actions, fails)) in sessions.iter().enumerate() {
+            let mut lines: Vec<Value> = actions.iter().map(to_json).collect();
             if *fails {
-                said.push(json!({"do": "fail"}));
+                lines.push(json!({"do": "fail"}));
             }
             dir.clock().advance(Duration::from_secs(1));
-            dir.write(&format!("ada/{number}.jsonl"), transcript(&said));
+            dir.write(&format!("ada/{number}.jsonl"), transcript(&lines));
             let mut after = model.clone();
             let found: Vec<String> =
-                deeds.iter().filter_map(|deed| after.obey(deed, number)).collect();
+                actions.iter().filter_map(|action| after.apply(action, number)).collect();
             if !fails {
                 model = after;
                 expected.extend(found);
             }
-            // As the scheduler would: what failed once is not tried a second time at once.
             pipeline.run(REMEMBERS);
+            // The next run would retry the failed session.
             if *fails {
                 dir.delete(&format!("ada/{number}.jsonl"));
             }

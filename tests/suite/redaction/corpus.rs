@@ -1,6 +1,6 @@
-//! Forms in which secrets occur, filled with generated values.
+//! A corpus of forms in which secrets occur. The secrets are generated.
 
-/// A small generator of random values: the same seed gives the same corpus.
+/// A small random number generator. The same seed produces the same corpus.
 pub struct Random(u64);
 
 const LOWER: &str = "abcdefghijklmnopqrstuvwxyz";
@@ -40,7 +40,7 @@ impl Random {
         self.of(&format!("{LOWER}{UPPER}{DIGITS}"), count)
     }
 
-    /// Letters and digits, at least one of each.
+    /// A word of letters and digits, with at least one of each.
     fn mixed(&mut self, min: usize, max: usize) -> String {
         loop {
             let word = self.word(min, max);
@@ -51,7 +51,7 @@ impl Random {
         }
     }
 
-    /// What people choose: letters, digits and a mark or two.
+    /// A typical password: letters, digits and a punctuation mark.
     fn password(&mut self) -> String {
         let mut word = self.mixed(6, 14);
         let mark = self.of("!#%*+-.?@^_~", 1);
@@ -60,7 +60,7 @@ impl Random {
         word
     }
 
-    /// With a mark that ends most values.
+    /// A word with one to three of the marks. Most formats end a value at such a mark.
     fn with_mark(&mut self, marks: &str) -> String {
         let mut word = self.mixed(7, 12);
         for _ in 0..1 + self.below(3) {
@@ -89,9 +89,9 @@ impl Random {
     }
 }
 
-/// A secret and the text it is in.
+/// A text with a secret.
 pub struct Case {
-    /// What must not be left, in any piece of its own.
+    /// The secret, or its parts. No part may be left in the redacted text.
     pub secrets: Vec<String>,
     pub text: String,
 }
@@ -103,7 +103,7 @@ fn case(secret: &str, text: String) -> Case {
     }
 }
 
-/// A group of forms, its name, and what generates one case.
+/// A form in which a secret occurs. `case` generates a text.
 pub struct Form {
     pub group: &'static str,
     pub name: &'static str,
@@ -171,13 +171,13 @@ fn token(random: &mut Random) -> String {
     format!("{prefix}{rest}")
 }
 
-/// A token broken at a random place, and its two halves.
+/// A token that is split at a random position. The secrets are the two parts.
 fn broken(random: &mut Random, by: &str, before: &str, after: &str) -> Case {
     let token = token(random);
     let at = 5 + random.below(token.len() - 8);
     let (head, tail) = token.split_at(at);
     Case {
-        // A short piece may occur by accident.
+        // A short part could also occur elsewhere in the text.
         secrets: [head, tail]
             .into_iter()
             .filter(|piece| piece.len() > 7)
@@ -215,7 +215,7 @@ const ZERO_WIDTH: &[&str] = &[
 ];
 const CONTINUED: &[&str] = &["\\\n", "\\\r\n", "\\\\\\n", "\\\n    ", "`\n", "^\n"];
 
-/// Every form, by the groups that `docs/llm.md` reports.
+/// Forms with several secrets, or with secrets that are split. `docs/llm.md` reports the groups.
 pub const FORMS: &[Form] = &[
     Form {
         group: "broken secrets",
@@ -334,7 +334,7 @@ pub const FORMS: &[Form] = &[
     },
 ];
 
-/// Forms with one secret each.
+/// Forms with one secret.
 pub const SIMPLE: &[Form] = forms! {
     "values with marks" "one of $,;()<>{}[]": |random| put!(random.with_mark("$,;()<>{}[]"), "DB_PASSWORD={s}\n");
     "values with marks" "YAML": |random| put!(random.with_mark("$,;()<>{}[]"), "  password: {s}\n  host: db\n");
@@ -441,7 +441,7 @@ pub const SIMPLE: &[Form] = forms! {
     "keys after a name" "hexadecimal": |random| { let name = random.one_of(&["SECRET_KEY=", "api_key = ", "\"signingKey\": \"", "encryption_key: "]); put!(random.hex(24), "{}{s}", name) };
 };
 
-/// Ordinary texts that stay as they are.
+/// Ordinary texts, which redaction must not change.
 pub const PLAIN: &[&str] = &[
     "No, that's wrong: churn is counted monthly, never weekly.",
     "Please fix the password reset form; the token is refreshed by the middleware.",

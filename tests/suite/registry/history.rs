@@ -62,7 +62,7 @@ proptest! {
                 }
                 FileAction::Remove => {
                     if std::mem::take(&mut exists) {
-                        dir.take_processor(FILE);
+                        dir.remove_processor(FILE);
                     }
                     expected = None;
                 }

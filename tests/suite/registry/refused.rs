@@ -162,7 +162,7 @@ fn of_two_files_with_one_processor_the_first_by_file_name_takes_precedence() {
     dir.drop_processor("b.wasm", versioned(2));
     examine_folder(&pipeline);
     assert_eq!(folder_status(&pipeline), expected);
-    dir.take_processor("a.wasm");
+    dir.remove_processor("a.wasm");
     examine_folder(&pipeline);
     assert_eq!(folder_status(&pipeline), ["faulty-versioned 2 of b.wasm"]);
     assert_eq!(pipeline.run(VERSIONED).stats.scanned, 0);

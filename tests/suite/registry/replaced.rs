@@ -85,7 +85,7 @@ fn a_run_completes_after_its_file_is_removed() {
     let (dir, pipeline) = setup();
     dir.drop_processor(FILE, versioned(1));
     let take = AfterScan(|| {
-        dir.take_processor(FILE);
+        dir.remove_processor(FILE);
         examine_folder(&pipeline);
     });
     let run = pipeline

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use session_pipeline_harness::session::MONDAY_MORNING;
-use session_pipeline_harness::strategies::{FILES, MessageRecord, sightings};
+use session_pipeline_harness::strategies::{FILES, MessageRecord, message_records};
 use session_pipeline_harness::{DataDir, TestPipeline, cases};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_pipeline::report::{ReportGrouping, UsageReport};
@@ -295,7 +295,7 @@ proptest! {
 
     #[test]
     fn invariant_every_report_agrees_with_a_count_in_memory_in_any_order_of_processing(
-        sightings in sightings(),
+        sightings in message_records(),
         order in Just([0, 1, 2, 3]).prop_shuffle(),
         copied in 0..FILES.len(),
     ) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use session_pipeline_harness::strategies::{FILES, MessageRecord, sightings};
+use session_pipeline_harness::strategies::{FILES, MessageRecord, message_records};
 use session_pipeline_harness::{DataDir, TestPipeline, Transcript, cases};
 use session_pipeline_host::clock::Clock;
 use session_pipeline_pipeline::config::Config;
@@ -17,9 +17,9 @@ use session_pipeline_store::{Actor, CancelReason, NewToken, Role, StoreError};
 
 use super::agreement::line;
 use super::{reported, tools_reported};
+use crate::bulk_sessions::{self, BulkSessions};
 use crate::database;
 use crate::guests::{usage, usage_dir};
-use crate::many::{self, Many};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -37,7 +37,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let file = 0..FILES.len();
     let step = prop_oneof![
-        4 => (file.clone(), sightings()).prop_map(|(file, sightings)| Step::Write(file, sightings)),
+        4 => (file.clone(), message_records()).prop_map(|(file, sightings)| Step::Write(file, sightings)),
         1 => file.clone().prop_map(Step::Vanish),
         1 => file.prop_map(Step::Forget),
     ];
@@ -68,7 +68,7 @@ fn every_report(pipeline: &TestPipeline) -> Vec<Value> {
 
 fn take(dir: &DataDir, pipeline: &TestPipeline, step: &Step) {
     let delete = |file: &usize| {
-        if dir.has(FILES[*file]) {
+        if dir.has_session(FILES[*file]) {
             dir.delete(FILES[*file]);
         }
     };
@@ -173,16 +173,16 @@ fn only_the_slots_of_what_changed_are_worked_out_anew() {
 #[test]
 fn a_file_that_links_all_sessions_slows_no_later_report() {
     let dir = usage_dir();
-    let many = Many {
+    let many = BulkSessions {
         sessions: 1..5_001,
         messages: 4,
         copied: 0,
     };
-    many::add(&dir, &many);
-    many::add_link(&dir, 5_001, &many);
+    bulk_sessions::add(&dir, &many);
+    bulk_sessions::add_link(&dir, 5_001, &many);
     // A file of its own, one that copies from a linked session, and one that the link copies from.
     let message = |session: &str, number: u64| {
-        let id = many::message_id(number);
+        let id = bulk_sessions::message_id(number);
         Transcript::new(session).assistant(move |m| m.id(&id).request(&id.replace("msg", "req")))
     };
     let files = [
@@ -248,17 +248,17 @@ fn sliced(dir: &DataDir) -> Config {
 fn a_report_fits_in_the_smallest_memory() {
     let dir = usage_dir();
     // Every message twice, which is what takes memory; and one session of 100,000.
-    many::add(
+    bulk_sessions::add(
         &dir,
-        &Many {
+        &BulkSessions {
             sessions: 1..501,
             messages: 100,
             copied: 50,
         },
     );
-    many::add(
+    bulk_sessions::add(
         &dir,
-        &Many {
+        &BulkSessions {
             sessions: 501..502,
             messages: 100_000,
             copied: 0,
@@ -275,12 +275,12 @@ fn a_report_fits_in_the_smallest_memory() {
 fn tokens_are_created_while_rollups_are_made() {
     let dir = usage_dir();
     let sessions = 1..1_001;
-    let many = Many {
+    let many = BulkSessions {
         sessions,
         messages: 100,
         copied: 0,
     };
-    many::add(&dir, &many);
+    bulk_sessions::add(&dir, &many);
     let pipeline = TestPipeline::open_with(&dir, sliced(&dir), &[usage()]);
     let is_reported = AtomicBool::new(false);
     let (took, waits) = std::thread::scope(|threads| {
@@ -337,12 +337,12 @@ impl Randomness for TestRandomness {
 #[test]
 fn rollups_that_a_stop_interrupts_are_made_to_their_end_by_the_next_report() {
     let dir = usage_dir();
-    let many = Many {
+    let many = BulkSessions {
         sessions: 1..1_001,
         messages: 100,
         copied: 10,
     };
-    many::add(&dir, &many);
+    bulk_sessions::add(&dir, &many);
     let pipeline = TestPipeline::open_with(&dir, sliced(&dir), &[usage()]);
     let prices = PriceTable::load(pipeline.pipeline().config()).unwrap();
     let store = pipeline.pipeline().store();

@@ -16,9 +16,9 @@ fn every_run_has_a_row_and_an_audit_entry() {
     dir.write(KEY, "one\n");
     dir.write("ada/two.jsonl", POISON);
     let pipeline = TestPipeline::open(&dir, &[panics()]);
-    dir.clock().advance_at_each_look(Duration::from_millis(250));
+    dir.clock().advance_on_each_read(Duration::from_millis(250));
     pipeline.run(PANICS);
-    dir.clock().advance_at_each_look(Duration::ZERO);
+    dir.clock().advance_on_each_read(Duration::ZERO);
     dir.clock().advance(MINUTE);
     dir.delete("ada/two.jsonl");
     pipeline.run_scheduled(PANICS);

@@ -45,7 +45,9 @@ fn a_partial_last_line_is_read_again_once_it_is_complete() {
     let dir = DataDir::new();
     dir.write(
         KEY,
-        Transcript::new("s1").user("fix it").torn("{\"type\":\"us"),
+        Transcript::new("s1")
+            .user("fix it")
+            .partial_line("{\"type\":\"us"),
     );
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     assert_eq!(pipeline.run(WELL_BEHAVED).stats.items_extracted, 2);

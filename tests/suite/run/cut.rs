@@ -77,7 +77,7 @@ fn run_with_budget(dir: &DataDir, seconds_per_read: u64, budget: Option<u64>) ->
     };
     let pipeline = TestPipeline::open_with(dir, config, &[well_behaved()]);
     dir.clock()
-        .advance_at_each_look(Duration::from_secs(seconds_per_read));
+        .advance_on_each_read(Duration::from_secs(seconds_per_read));
     let time_budget = budget.map(Duration::from_secs);
     let run = pipeline.run_as(
         WELL_BEHAVED,
@@ -86,7 +86,7 @@ fn run_with_budget(dir: &DataDir, seconds_per_read: u64, budget: Option<u64>) ->
             ..RunRequest::cli()
         },
     );
-    dir.clock().advance_at_each_look(Duration::ZERO);
+    dir.clock().advance_on_each_read(Duration::ZERO);
     run
 }
 
@@ -153,7 +153,7 @@ fn a_run_tries_at_least_one_session_even_without_time() {
             ..dir.config()
         };
         let pipeline = TestPipeline::open_with(&dir, config, &[well_behaved()]);
-        dir.clock().advance_at_each_look(Duration::from_secs(60));
+        dir.clock().advance_on_each_read(Duration::from_secs(60));
         for remaining in [2, 1, 0] {
             let request = RunRequest {
                 time_budget: Some(Duration::ZERO),
@@ -162,7 +162,7 @@ fn a_run_tries_at_least_one_session_even_without_time() {
             let stats = pipeline.run_as(WELL_BEHAVED, request).stats;
             assert_eq!((stats.processed, stats.capped), (1, remaining));
         }
-        dir.clock().advance_at_each_look(Duration::ZERO);
+        dir.clock().advance_on_each_read(Duration::ZERO);
     }
 }
 

@@ -1,41 +1,41 @@
-//! Guests that break the rules of the binary interface itself, and those whose memories and tables
-//! no toolchain would make.
+//! Handwritten guests that violate the binary interface, or have memories and tables that no
+//! toolchain produces.
 
 use session_pipeline_bundle::faulty;
 use session_pipeline_harness::{Guest, TestPipeline, Transcript};
 use session_pipeline_host::fault::{Fault, FaultKind};
 
-use super::raw::Raw;
-use super::{assert_says, check_component, small};
+use super::raw::RawGuest;
+use super::{assert_detail, check_component, small};
 use crate::database;
 use crate::guests::usage;
 
-/// Lets a guest do this at the session that makes it misbehave; the data lie from 512 on.
+/// Runs a guest that executes `misbehave` at the long session. `data` starts at address 512.
 fn check(misbehave: &str, data: &str, kind: FaultKind) -> Fault {
     check_raw(
-        &Raw {
+        &RawGuest {
             misbehave: misbehave.to_owned(),
             fields: format!(r#"(data (i32.const 512) "{data}")"#),
-            ..Raw::new("faulty-raw")
+            ..RawGuest::new("faulty-raw")
         },
         kind,
     )
 }
 
-fn check_raw(raw: &Raw, kind: FaultKind) -> Fault {
+fn check_raw(raw: &RawGuest, kind: FaultKind) -> Fault {
     check_component(raw.component(), [1, 1], small(), kind)
 }
 
-/// Why a guest is no processor.
-fn refusal(raw: &Raw) -> Fault {
+/// The fault with which a guest is rejected.
+fn load_fault(raw: &RawGuest) -> Fault {
     let fault = Guest::try_load(raw.component().1, &small()).unwrap_err();
     assert_eq!(fault.kind, FaultKind::Component, "{fault}");
     fault
 }
 
 #[test]
-fn a_guest_written_by_hand_is_a_guest_like_any_other() {
-    let guest = Guest::try_load(Raw::new("faulty-raw").component().1, &small()).unwrap();
+fn a_handwritten_guest_works() {
+    let guest = Guest::try_load(RawGuest::new("faulty-raw").component().1, &small()).unwrap();
     for session in ["short", "a session above the quiet ones"] {
         assert_eq!(
             guest.extract(session).rows("lines", "line text"),
@@ -45,55 +45,55 @@ fn a_guest_written_by_hand_is_a_guest_like_any_other() {
 }
 
 #[test]
-fn a_text_that_is_no_utf8_is_a_trap() {
+fn a_log_message_that_is_not_utf8_is_a_trap() {
     let log = "(call $log (i32.const 1) (i32.const 512) (i32.const 2))";
     let fault = check(log, r"\ff\fe", FaultKind::Trap);
-    assert_says(&fault, "utf-8");
+    assert_detail(&fault, "utf-8");
 }
 
 #[test]
-fn a_table_whose_name_is_no_utf8_is_a_trap() {
+fn a_table_name_that_is_not_utf8_is_a_trap() {
     let insert = "(call $insert (i32.const 512) (i32.const 2) (i32.const 0) (i32.const 0))";
     let fault = check(insert, r"\c0\80", FaultKind::Trap);
-    assert_says(&fault, "utf-8");
+    assert_detail(&fault, "utf-8");
 }
 
-/// Inserts one row of a null and the value at 544.
+/// Inserts one row with a null and the value at address 544.
 const INSERT_ONE: &str =
     "(call $insert (i32.const 512) (i32.const 5) (i32.const 520) (i32.const 1))";
-/// The name of the table, the row, and its first value, which ends at 544.
+/// The name of the table, the row, and its first value, which ends at address 544.
 const ROW: &str =
     r"lines\00\00\00\10\02\00\00\02\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00";
 
 #[test]
-fn a_value_that_is_no_utf8_is_a_bad_record() {
-    // A text of two bytes, which lie at 560.
+fn a_text_value_that_is_not_utf8_is_a_bad_record() {
+    // A text of two bytes at address 560.
     let value = r"\04\00\00\00\00\00\00\00\30\02\00\00\02\00\00\00\ff\fe";
     let fault = check(INSERT_ONE, &format!("{ROW}{value}"), FaultKind::BadRecord);
-    assert_says(&fault, "table `lines`: column `text`: ");
+    assert_detail(&fault, "table `lines`: column `text`: ");
 }
 
 #[test]
-fn a_value_of_a_kind_that_there_is_not_is_a_trap() {
+fn a_value_of_an_unknown_kind_is_a_trap() {
     let fault = check(INSERT_ONE, &format!(r"{ROW}\c8"), FaultKind::Trap);
-    assert_says(&fault, "discriminant");
+    assert_detail(&fault, "discriminant");
 }
 
 #[test]
-fn a_value_whose_text_lies_outside_of_memory_is_a_trap() {
+fn a_value_with_text_outside_of_memory_is_a_trap() {
     let value = r"\04\00\00\00\00\00\00\00\f0\ff\ff\7f\10\00\00\00";
     let fault = check(INSERT_ONE, &format!("{ROW}{value}"), FaultKind::Trap);
-    assert_says(&fault, "out of bounds");
+    assert_detail(&fault, "out of bounds");
 }
 
 #[test]
-fn a_level_that_there_is_not_is_a_trap() {
+fn an_unknown_log_level_is_a_trap() {
     let fault = check(
         "(call $log (i32.const 9) (i32.const 512) (i32.const 1))",
         "x",
         FaultKind::Trap,
     );
-    assert_says(&fault, "discriminant");
+    assert_detail(&fault, "discriminant");
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_list_or_text_outside_of_memory_is_a_trap() {
 }
 
 #[test]
-fn a_pointer_that_is_not_aligned_is_a_trap() {
+fn an_unaligned_pointer_is_a_trap() {
     for call in [
         "(call $insert (i32.const 512) (i32.const 5) (i32.const 521) (i32.const 1))",
         "(call $read-lines (i32.const 1) (i32.const 521))",
@@ -123,11 +123,11 @@ fn a_pointer_that_is_not_aligned_is_a_trap() {
 }
 
 #[test]
-fn an_answer_outside_of_memory_or_of_no_known_case_is_a_trap() {
-    for (answer, data) in [
+fn a_result_outside_of_memory_or_with_an_unknown_discriminant_is_a_trap() {
+    for (result, data) in [
         ("(return (i32.const -8))", ""),
         ("(return (i32.const 512))", r"\07"),
-        // A reason to reject that lies nowhere, and one that is no text.
+        // A reason for a rejection that is outside of memory, and one that is not UTF-8.
         (
             "(return (i32.const 512))",
             r"\01\00\00\00\00\00\00\00\f0\ff\ff\7f\10\00\00\00",
@@ -137,63 +137,64 @@ fn an_answer_outside_of_memory_or_of_no_known_case_is_a_trap() {
             r"\01\00\00\00\00\00\00\00\10\02\00\00\02\00\00\00\ff\fe",
         ),
     ] {
-        check(answer, data, FaultKind::Trap);
+        check(result, data, FaultKind::Trap);
     }
 }
 
-/// Does this in the allocation for the key of the session that makes a guest misbehave.
+/// Runs a guest that executes `realloc` when the host allocates memory for the key of the long
+/// session.
 fn check_realloc(realloc: &str, kind: FaultKind) -> Fault {
     let length = "ada/misbehaving.jsonl".len();
     check_raw(
-        &Raw {
+        &RawGuest {
             realloc: format!(
                 "(if (i32.eq (local.get $size) (i32.const {length})) (then {realloc}))"
             ),
-            ..Raw::new("faulty-raw")
+            ..RawGuest::new("faulty-raw")
         },
         kind,
     )
 }
 
 #[test]
-fn an_allocation_that_calls_back_into_the_host_is_a_trap() {
+fn an_allocation_that_calls_the_host_is_a_trap() {
     let log = "(call $log (i32.const 1) (i32.const 1024) (i32.const 1))";
     let fault = check_realloc(log, FaultKind::Trap);
-    assert_says(&fault, "cannot leave component instance");
+    assert_detail(&fault, "cannot leave component instance");
 }
 
 #[test]
 fn an_allocation_outside_of_memory_is_a_trap() {
     let fault = check_realloc("(return (i32.const -8))", FaultKind::Trap);
-    assert_says(&fault, "realloc return");
+    assert_detail(&fault, "realloc return");
 }
 
 #[test]
-fn an_allocation_without_end_runs_out_of_fuel() {
+fn an_endless_allocation_runs_out_of_fuel() {
     check_realloc("(loop $again (br $again))", FaultKind::OutOfFuel);
 }
 
 #[test]
-fn work_without_end_at_the_start_is_no_processor() {
-    let fault = refusal(&Raw {
+fn a_component_with_an_endless_start_function_is_rejected() {
+    let fault = load_fault(&RawGuest {
         fields: "(func $start (loop $again (br $again))) (start $start)".to_owned(),
-        ..Raw::new("faulty-raw")
+        ..RawGuest::new("faulty-raw")
     });
-    assert_says(&fault, "`describe` failed: out-of-fuel");
+    assert_detail(&fault, "`describe` failed: out-of-fuel");
 }
 
 #[test]
-fn a_trap_at_the_start_is_no_processor() {
-    let fault = refusal(&Raw {
+fn a_component_with_a_start_function_that_traps_is_rejected() {
+    let fault = load_fault(&RawGuest {
         fields: "(func $start unreachable) (start $start)".to_owned(),
-        ..Raw::new("faulty-raw")
+        ..RawGuest::new("faulty-raw")
     });
-    assert_says(&fault, "`describe` failed: trap");
+    assert_detail(&fault, "`describe` failed: trap");
 }
 
 #[test]
-fn the_limit_of_memory_is_that_of_all_memories_together() {
-    // Six memories, none of which comes near the limit of 96 MiB, each grown by 20 MiB.
+fn the_memory_limit_applies_to_the_sum_of_all_memories() {
+    // Six memories grow by 20 MiB each. The limit is 96 MiB.
     let (mut memories, mut grow) = (String::new(), String::new());
     for number in 0..6 {
         memories.push_str(&format!("(memory $hoard{number} 1)"));
@@ -203,39 +204,39 @@ fn the_limit_of_memory_is_that_of_all_memories_together() {
         ));
     }
     let fault = check_raw(
-        &Raw {
+        &RawGuest {
             fields: memories,
             misbehave: grow,
-            ..Raw::new("faulty-raw")
+            ..RawGuest::new("faulty-raw")
         },
         FaultKind::MemoryLimit,
     );
-    assert_says(&fault, "bytes of memory; the limit is 100663296");
+    assert_detail(&fault, "bytes of memory; the limit is 100663296");
 }
 
 #[test]
-fn more_memories_than_a_slot_has_are_no_processor() {
-    let fault = refusal(&Raw {
+fn a_component_with_more_memories_than_a_slot_has_is_rejected() {
+    let fault = load_fault(&RawGuest {
         fields: "(memory 1)".repeat(16),
-        ..Raw::new("faulty-raw")
+        ..RawGuest::new("faulty-raw")
     });
-    assert_says(
+    assert_detail(
         &fault,
         "memories count of 17 exceeds the per-instance limit of 8",
     );
 }
 
 #[test]
-fn a_memory_that_begins_above_the_limit_is_no_processor() {
-    let fault = refusal(&Raw {
+fn a_component_with_an_initial_memory_above_the_limit_is_rejected() {
+    let fault = load_fault(&RawGuest {
         memory: r#"(memory (export "memory") 60000)"#,
-        ..Raw::new("faulty-raw")
+        ..RawGuest::new("faulty-raw")
     });
-    assert_says(&fault, "memory");
+    assert_detail(&fault, "memory");
 }
 
 #[test]
-fn the_limit_of_tables_is_that_of_all_tables_together() {
+fn the_table_limit_applies_to_the_sum_of_all_tables() {
     let mut grow = String::new();
     for number in 0..4 {
         grow.push_str(&format!(
@@ -244,29 +245,29 @@ fn the_limit_of_tables_is_that_of_all_tables_together() {
         ));
     }
     let fault = check_raw(
-        &Raw {
+        &RawGuest {
             fields: (0..4)
                 .map(|number| format!("(table $hoard{number} 1 funcref)"))
                 .collect(),
             misbehave: grow,
-            ..Raw::new("faulty-raw")
+            ..RawGuest::new("faulty-raw")
         },
         FaultKind::MemoryLimit,
     );
-    assert_says(&fault, "table elements; the limit is 100000");
+    assert_detail(&fault, "table elements; the limit is 100000");
 }
 
 #[test]
-fn a_table_that_begins_above_the_limit_is_no_processor() {
-    let fault = refusal(&Raw {
+fn a_component_with_an_initial_table_above_the_limit_is_rejected() {
+    let fault = load_fault(&RawGuest {
         fields: "(table 10000000 funcref)".to_owned(),
-        ..Raw::new("faulty-raw")
+        ..RawGuest::new("faulty-raw")
     });
-    assert_says(&fault, "table");
+    assert_detail(&fault, "table");
 }
 
 #[test]
-fn names_that_lead_to_other_tables_lead_nowhere() {
+fn a_table_name_cannot_refer_to_another_table() {
     let (dir, usage) = (session_pipeline_harness::DataDir::new(), usage());
     dir.write("ada/s1.jsonl", Transcript::new("s1").user("hello"));
     let names = [
@@ -282,18 +283,18 @@ fn names_that_lead_to_other_tables_lead_nowhere() {
         "LINES",
         "",
     ];
-    let kept = |dir| {
+    let stored = |dir| {
         let tables = "SELECT schema_name, table_name, estimated_size FROM duckdb_tables()
              WHERE schema_name = 'usage' ORDER BY ALL";
         let events = "SELECT * FROM usage.events ORDER BY ALL";
         [database::rows(dir, tables), database::rows(dir, events)]
     };
     TestPipeline::open(&dir, &[usage]).run(usage.0);
-    let before = kept(&dir);
+    let before = stored(&dir);
     for name in names {
-        let raw = Raw {
+        let raw = RawGuest {
             writes_into: Some(name.to_owned()),
-            ..Raw::new("faulty-raw")
+            ..RawGuest::new("faulty-raw")
         };
         let bad = raw.component();
         let pipeline = TestPipeline::open(&dir, &[bad, usage]);
@@ -306,13 +307,13 @@ fn names_that_lead_to_other_tables_lead_nowhere() {
         );
         drop(pipeline);
     }
-    assert_eq!(kept(&dir), before);
+    assert_eq!(stored(&dir), before);
     let tables = "SELECT count(*) FROM \"faulty-raw\".lines";
     assert_eq!(database::cell(&dir, tables), "0");
 }
 
 #[test]
-fn names_that_are_reserved_or_no_names_are_no_processor() {
+fn a_component_with_invalid_or_reserved_names_is_rejected() {
     for table in [
         "usage.events",
         "lines\"",
@@ -322,11 +323,11 @@ fn names_that_are_reserved_or_no_names_are_no_processor() {
         "lines\0",
         "drop table",
     ] {
-        let fault = refusal(&Raw {
+        let fault = load_fault(&RawGuest {
             table: table.to_owned(),
-            ..Raw::new("faulty-raw")
+            ..RawGuest::new("faulty-raw")
         });
-        assert_says(&fault, "a name must match [a-z][a-z0-9_]");
+        assert_detail(&fault, "a name must match [a-z][a-z0-9_]");
     }
     for column in [
         "session_seq",
@@ -336,11 +337,11 @@ fn names_that_are_reserved_or_no_names_are_no_processor() {
         "text\"",
         "Text",
     ] {
-        let fault = refusal(&Raw {
+        let fault = load_fault(&RawGuest {
             columns: ["line", column],
-            ..Raw::new("faulty-raw")
+            ..RawGuest::new("faulty-raw")
         });
-        assert_says(&fault, "must not be a column that the host adds");
+        assert_detail(&fault, "must not be a column that the host adds");
     }
     for name in [
         "main",
@@ -351,33 +352,33 @@ fn names_that_are_reserved_or_no_names_are_no_processor() {
         "-a",
         "",
     ] {
-        let fault = refusal(&Raw::new(name));
-        assert_says(&fault, "must not be reserved by the database");
+        let fault = load_fault(&RawGuest::new(name));
+        assert_detail(&fault, "must not be reserved by the database");
     }
 }
 
 #[test]
-fn a_guest_that_claims_the_name_of_another_is_unavailable_and_the_other_is_not() {
+fn a_guest_that_reports_the_name_of_another_processor_is_unavailable() {
     let dir = session_pipeline_harness::DataDir::new();
     dir.write("ada/s1.jsonl", Transcript::new("s1").user("hello"));
-    let (_, component) = Raw::new("usage").component();
+    let (_, component) = RawGuest::new("usage").component();
     let usage = usage();
     let pipeline = TestPipeline::open(&dir, &[("faulty-raw", component), usage]);
     let error = pipeline.pipeline().processor("faulty-raw").unwrap_err();
-    let text = session_pipeline_harness::pipeline::chain(&error);
+    let text = session_pipeline_harness::pipeline::error_text(&error);
     assert!(
         text.contains("the component reports the name `usage`"),
         "{text}"
     );
     assert_eq!(pipeline.run(usage.0).stats.processed, 1);
     drop(pipeline);
-    // What the liar would have made is not there.
+    // The table of the rejected guest was not created.
     let tables = "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'lines'";
     assert_eq!(database::cell(&dir, tables), "0");
 }
 
 #[test]
-fn code_that_was_compiled_already_is_no_component() {
+fn compiled_code_is_rejected_as_a_component() {
     use session_pipeline_host::limits::Compiler;
     use session_pipeline_host::sandbox::compile;
 

@@ -1,4 +1,4 @@
-//! Components that are small, and cost the compiler far more than any processor may.
+//! Compiler bombs: small components that are far more expensive to compile than is allowed.
 
 use std::fmt::Write;
 use std::fs;
@@ -16,7 +16,7 @@ use super::components::child_compiler;
 use super::{QUIET, small};
 use crate::guests::well_behaved;
 
-/// What a good guest needs several times over, and a bomb does not come by with.
+/// Compiler limits that are several times what a normal guest needs, and too small for a bomb.
 fn tight() -> Limits {
     Limits {
         compile_cpu_max: Duration::from_secs(2),
@@ -25,12 +25,12 @@ fn tight() -> Limits {
     }
 }
 
-/// A component of this core module, which nobody would ever call.
+/// A component with this core module. Its exports are never called.
 fn bomb(module: &str) -> Vec<u8> {
     wat::parse_str(format!("(component (core module {module}))")).unwrap()
 }
 
-/// One function in which each of very many values is needed behind each of very many branches.
+/// One function with very many branches and very many values that are live across all of them.
 fn huge_function() -> Vec<u8> {
     let locals = 20_000;
     let mut body = format!("(local{}) (loop $again", " i64".repeat(locals));
@@ -49,17 +49,17 @@ fn huge_function() -> Vec<u8> {
     ))
 }
 
-/// More functions than anybody wrote.
+/// A module with 400,000 functions.
 fn many_functions() -> Vec<u8> {
     bomb(&"(func (param i32) (result i32) (i32.mul (local.get 0) (local.get 0)))".repeat(400_000))
 }
 
-/// The compiler's end of it: it dies within its limits, and says which they are.
+/// Checks that the compiler exceeds its limits and that the error reports them.
 fn check(component: &[u8]) {
     assert!((component.len() as u64) < tight().component_bytes_max);
     let scratch = tempfile::tempdir().unwrap();
     let Err(error) = compile(&child_compiler(), &tight(), component, scratch.path()) else {
-        panic!("it compiles within the limits");
+        panic!("the component compiled within the limits");
     };
     let text = error.to_string();
     assert!(
@@ -68,21 +68,21 @@ fn check(component: &[u8]) {
         "{text}"
     );
     let left_over = std::fs::read_dir(scratch.path()).unwrap().count();
-    assert_eq!(left_over, 0, "files between us and the child");
+    assert_eq!(left_over, 0, "the scratch files are deleted");
 }
 
 #[test]
-fn a_huge_function_ends_its_compiler_and_not_us() {
+fn a_huge_function_ends_only_the_compiler() {
     check(&huge_function());
 }
 
 #[test]
-fn very_many_functions_end_their_compiler_and_not_us() {
+fn very_many_functions_end_only_the_compiler() {
     check(&many_functions());
 }
 
 #[test]
-fn a_compiler_is_ended_after_its_time_however_much_memory_it_has() {
+fn a_compiler_with_enough_memory_is_stopped_by_its_cpu_limit() {
     let limits = Limits {
         compile_cpu_max: Duration::from_secs(1),
         compile_memory_bytes_max: 16 << 30,
@@ -96,13 +96,13 @@ fn a_compiler_is_ended_after_its_time_however_much_memory_it_has() {
         scratch.path(),
     );
     let text = compiled.err().unwrap().to_string();
-    // Out of memory it would say so, and end by itself.
+    // A compiler that runs out of memory exits by itself and reports it.
     assert!(text.contains("the compiler exited with signal: "), "{text}");
     assert!(text.contains("and 1 s of CPU time"), "{text}");
 }
 
 #[test]
-fn a_bomb_leaves_the_other_processors_at_work() {
+fn a_bomb_does_not_affect_other_processors() {
     let dir = session_pipeline_harness::DataDir::new();
     dir.write("ada/one.jsonl", QUIET);
     let (bomb, good) = (("bomb", &*many_functions().leak()), well_behaved());
@@ -116,13 +116,13 @@ fn a_bomb_leaves_the_other_processors_at_work() {
         Err(RegistryError::Unavailable { fault, .. }) => {
             assert_eq!(fault.kind.as_str(), "component")
         }
-        other => panic!("the bomb is unavailable, not {other:?}"),
+        other => panic!("expected the bomb to be unavailable, got {other:?}"),
     }
     assert_eq!(pipeline.run(good.0).stats.processed, 1);
 }
 
 #[test]
-fn a_compiler_that_sleeps_is_stopped_too() {
+fn a_compiler_that_sleeps_is_killed_after_its_wall_time() {
     let check = |script: &str| {
         let compiler = Compiler::Child {
             program: "/bin/sh".into(),
@@ -133,14 +133,14 @@ fn a_compiler_that_sleeps_is_stopped_too() {
             ..small()
         };
         let scratch = tempfile::tempdir().unwrap();
-        let begun = Instant::now();
+        let started = Instant::now();
         let error = compile(&compiler, &limits, USAGE, scratch.path()).unwrap_err();
         let text = error.to_string();
         assert!(
             text.contains("did not finish within 11 s"),
             "{script}: {error}"
         );
-        assert!(begun.elapsed() < Duration::from_secs(120), "{script}");
+        assert!(started.elapsed() < Duration::from_secs(120), "{script}");
     };
     std::thread::scope(|scope| {
         for script in [
@@ -155,7 +155,7 @@ fn a_compiler_that_sleeps_is_stopped_too() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn the_compiler_has_few_descriptors_small_files_and_no_system_calls_but_those_to_compute() {
+fn the_compiler_is_limited_in_descriptors_file_size_memory_and_system_calls() {
     let scratch = tempfile::tempdir().unwrap();
     let input = scratch.path().join("component.wasm");
     fs::write(&input, many_functions()).unwrap();
@@ -165,13 +165,18 @@ fn the_compiler_has_few_descriptors_small_files_and_no_system_calls_but_those_to
         .args([(1_u64 << 30).to_string(), "60".to_owned()])
         .spawn()
         .unwrap();
-    let of = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", child.id())).unwrap();
-    let is_confined = || of("status").lines().any(|line| line == "Seccomp:\t2");
-    let begun = Instant::now();
-    while !is_confined() && begun.elapsed() < Duration::from_secs(30) {
+    let proc_file =
+        |name: &str| fs::read_to_string(format!("/proc/{}/{name}", child.id())).unwrap();
+    let is_confined = || {
+        proc_file("status")
+            .lines()
+            .any(|line| line == "Seccomp:\t2")
+    };
+    let started = Instant::now();
+    while !is_confined() && started.elapsed() < Duration::from_secs(30) {
         std::thread::yield_now();
     }
-    let (confined, limits) = (is_confined(), of("limits"));
+    let (confined, limits) = (is_confined(), proc_file("limits"));
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(confined);

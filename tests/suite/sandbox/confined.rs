@@ -1,5 +1,5 @@
-//! The threads that run guests are confined by the kernel, as far as it can: they can do their work
-//! and little else.
+//! Confinement of the threads that run guests. Where the kernel supports it, they can read
+//! sessions, write scratch files and little else.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
@@ -26,20 +26,21 @@ use session_pipeline_host::sessions::SessionsRoot;
 
 use crate::guests::misbehaving;
 
-/// What this kernel supports, tried on a thread of its own, since confinement is permanent.
-fn can() -> Confinement {
+/// The confinement that this kernel supports. It is tested on a new thread, because confinement is
+/// permanent.
+fn supported_confinement() -> Confinement {
     let dir = tempfile::tempdir().unwrap();
     let folder = File::open(dir.path()).unwrap();
-    let confined = thread::spawn(move || {
+    let thread = thread::spawn(move || {
         confine_thread(FileAccess {
             sessions: Some(folder.as_fd()),
             scratch: &[],
         })
     });
-    confined.join().unwrap().unwrap()
+    thread.join().unwrap().unwrap()
 }
 
-/// Runs something on a confined thread.
+/// Runs `work` on a confined thread.
 fn confined<T: Send + 'static>(
     sessions: &Path,
     scratch: &Path,
@@ -58,22 +59,22 @@ fn confined<T: Send + 'static>(
     thread.join().unwrap()
 }
 
-/// A model that looks around on the thread that asks it, which is the one that runs the guest.
+/// A model that tests what its calling thread can access. That is the thread that runs the guest.
 #[derive(Debug)]
 struct Probe {
     session: PathBuf,
     database: PathBuf,
-    found: Mutex<Option<Found>>,
-    /// Reads the state of a thread, by its id, where that can be read.
+    results: Mutex<Option<ProbeResults>>,
+    /// An unconfined thread that reads the status of a thread, by its id.
     watcher: Mutex<(Sender<u32>, Receiver<String>)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Found {
+struct ProbeResults {
     session: Result<(), ErrorKind>,
     database: Result<(), ErrorKind>,
-    elsewhere: Result<(), ErrorKind>,
-    of_a_thread_of_its_own: Result<(), ErrorKind>,
+    proc_file: Result<(), ErrorKind>,
+    database_from_new_thread: Result<(), ErrorKind>,
     program: Result<(), ErrorKind>,
     listener: Result<(), ErrorKind>,
     connection: Result<(), ErrorKind>,
@@ -101,11 +102,11 @@ impl LanguageModel for Probe {
             .map(|line| line.replace('\t', " "))
             .collect();
         let database = self.database.clone();
-        let found = Found {
+        let results = ProbeResults {
             session: open(&self.session),
             database: open(&self.database),
-            elsewhere: open(Path::new("/proc/self/status")),
-            of_a_thread_of_its_own: thread::spawn(move || open(&database)).join().unwrap(),
+            proc_file: open(Path::new("/proc/self/status")),
+            database_from_new_thread: thread::spawn(move || open(&database)).join().unwrap(),
             program: start_a_program(),
             listener: TcpListener::bind("127.0.0.1:0")
                 .map(drop)
@@ -115,7 +116,7 @@ impl LanguageModel for Probe {
                 .map_err(|error| error.kind()),
             state,
         };
-        *self.found.lock().unwrap() = Some(found);
+        *self.results.lock().unwrap() = Some(results);
         Ok(LlmResponse {
             text: "answer".to_owned(),
             model: "probe".to_owned(),
@@ -126,23 +127,23 @@ impl LanguageModel for Probe {
 }
 
 #[test]
-fn the_thread_that_runs_a_session_opens_sessions_and_reaches_nothing_else() {
-    let can = can();
+fn the_thread_that_runs_a_session_can_open_sessions_and_nothing_else() {
+    let supported = supported_confinement();
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{\"ask\":\"?\"}\n");
-    let (ask, asked) = channel::<u32>();
-    let (tell, told) = channel();
+    let (thread_sender, thread_receiver) = channel::<u32>();
+    let (status_sender, status_receiver) = channel();
     let watcher = thread::spawn(move || {
-        for thread in asked {
+        for thread in thread_receiver {
             let status = fs::read_to_string(format!("/proc/self/task/{thread}/status"));
-            tell.send(status.unwrap()).unwrap();
+            status_sender.send(status.unwrap()).unwrap();
         }
     });
     let probe = Arc::new(Probe {
         session: dir.session_path("ada/one.jsonl"),
         database: dir.database_path(),
-        found: Mutex::default(),
-        watcher: Mutex::new((ask, told)),
+        results: Mutex::default(),
+        watcher: Mutex::new((thread_sender, status_receiver)),
     });
     let pipeline = TestPipeline::open(&dir, &[misbehaving("asks_model")]);
     let pipeline = pipeline.with_language_model(Arc::clone(&probe) as Arc<_>);
@@ -150,22 +151,22 @@ fn the_thread_that_runs_a_session_opens_sessions_and_reaches_nothing_else() {
     assert_eq!((stats.processed, stats.errors), (1, 0));
     drop(pipeline);
 
-    let found = probe.found.lock().unwrap().take().unwrap();
+    let results = probe.results.lock().unwrap().take().unwrap();
     let denied = Err(ErrorKind::PermissionDenied);
-    assert_eq!(found.session, Ok(()));
-    if can.files {
-        assert_eq!(found.database, denied);
-        assert_eq!(found.elsewhere, denied);
-        assert_eq!(found.of_a_thread_of_its_own, denied);
+    assert_eq!(results.session, Ok(()));
+    if supported.files {
+        assert_eq!(results.database, denied);
+        assert_eq!(results.proc_file, denied);
+        assert_eq!(results.database_from_new_thread, denied);
     }
-    if can.calls {
+    if supported.calls {
         assert_eq!(
-            (found.program, found.listener, found.connection),
+            (results.program, results.listener, results.connection),
             (denied, denied, denied)
         );
-        assert_eq!(found.state, ["NoNewPrivs: 1", "Seccomp: 2"]);
+        assert_eq!(results.state, ["NoNewPrivs: 1", "Seccomp: 2"]);
     }
-    // No other thread is confined: this one can start programs, and open what it likes.
+    // Other threads are not confined. This one can start programs and open any file.
     assert_eq!(start_a_program(), Ok(()));
     assert_eq!(open(&dir.database_path()), Ok(()));
     drop(probe);
@@ -173,8 +174,8 @@ fn the_thread_that_runs_a_session_opens_sessions_and_reaches_nothing_else() {
 }
 
 #[test]
-fn the_thread_on_which_a_component_describes_itself_is_confined() {
-    if !can().calls {
+fn the_thread_that_runs_describe_is_confined() {
+    if !supported_confinement().calls {
         return;
     }
     let (_, component) = misbehaving("describe_loops");
@@ -182,13 +183,13 @@ fn the_thread_on_which_a_component_describes_itself_is_confined() {
         fuel_base: 50_000_000_000,
         ..Limits::default()
     };
-    let described = thread::spawn(move || Guest::try_load(component, &limits).map(drop));
-    // It loops until its fuel is used up, and its thread is there all the while; a thread has its
-    // name before it is confined.
+    let loading = thread::spawn(move || Guest::try_load(component, &limits).map(drop));
+    // The thread exists until the loop has used all the fuel. It gets its name before it is
+    // confined, so several reads can be necessary.
     let mut states = Vec::new();
-    while !described.is_finished() && !states.iter().any(|state| state == "Seccomp:\t2") {
+    while !loading.is_finished() && !states.iter().any(|state| state == "Seccomp:\t2") {
         for thread in fs::read_dir("/proc/self/task").unwrap() {
-            // One that has ended meanwhile is none.
+            // The thread might have ended in the meantime.
             let status = fs::read_to_string(thread.unwrap().path().join("status"));
             let status = status.unwrap_or_default();
             if status.starts_with("Name:\tdescribe\n") {
@@ -199,12 +200,12 @@ fn the_thread_on_which_a_component_describes_itself_is_confined() {
         thread::sleep(Duration::from_millis(1));
     }
     assert_eq!(states.last().map(String::as_str), Some("Seccomp:\t2"));
-    drop(described);
+    drop(loading);
 }
 
 #[test]
-fn a_confined_thread_reads_sessions_writes_scratch_files_and_follows_no_link_out() {
-    let can = can();
+fn a_confined_thread_reads_only_sessions_and_writes_only_scratch_files() {
+    let supported = supported_confinement();
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     for folder in ["sessions/ada", "scratch", "other"] {
@@ -213,40 +214,40 @@ fn a_confined_thread_reads_sessions_writes_scratch_files_and_follows_no_link_out
     fs::write(at("sessions/ada/one.jsonl"), "{}\n").unwrap();
     fs::write(at("other/secret"), "secret").unwrap();
     symlink(at("other/secret"), at("sessions/ada/link.jsonl")).unwrap();
-    // Files that are moved in next to the links are readable, like those that were there before.
+    // Files that are moved into the sessions root are readable as well.
     fs::rename(at("other"), at("sessions/bob")).unwrap();
     fs::create_dir(at("other")).unwrap();
     fs::write(at("other/secret"), "secret").unwrap();
     let root = SessionsRoot::open(&at("sessions")).unwrap().unwrap();
     let (inside, link) = (at("sessions/ada/one.jsonl"), at("sessions/ada/link.jsonl"));
-    let (written, beside) = (at("scratch/file"), at("other/file"));
-    let rewritten = inside.clone();
+    let (scratch_file, outside) = (at("scratch/file"), at("other/file"));
+    let session_file = inside.clone();
     let results = confined(&at("sessions"), &at("scratch"), move || {
         let mut text = String::new();
         let (mut file, _) = root.open_session("ada/one.jsonl").unwrap();
         file.read_to_string(&mut text).unwrap();
         assert_eq!(text, "{}\n");
         fs::read(inside.parent().unwrap().with_file_name("bob/secret")).unwrap();
-        fs::write(&written, "text").unwrap();
-        fs::write(&written, "shorter").unwrap();
-        fs::remove_file(&written).unwrap();
+        fs::write(&scratch_file, "text").unwrap();
+        fs::write(&scratch_file, "shorter").unwrap();
+        fs::remove_file(&scratch_file).unwrap();
         [
             open(&link),
-            fs::write(&rewritten, "other").map_err(|error| error.kind()),
-            fs::remove_file(&rewritten).map_err(|error| error.kind()),
-            fs::write(&beside, "text").map_err(|error| error.kind()),
+            fs::write(&session_file, "other").map_err(|error| error.kind()),
+            fs::remove_file(&session_file).map_err(|error| error.kind()),
+            fs::write(&outside, "text").map_err(|error| error.kind()),
             fs::read_dir("/").map(drop).map_err(|error| error.kind()),
         ]
     });
-    if can.files {
+    if supported.files {
         assert_eq!(results, [Err(ErrorKind::PermissionDenied); 5]);
         assert_eq!(fs::read(at("sessions/ada/one.jsonl")).unwrap(), b"{}\n");
     }
 }
 
 #[test]
-fn a_confined_thread_harms_no_other_process_and_makes_no_machine_code() {
-    if !can().calls {
+fn a_confined_thread_cannot_kill_processes_open_sockets_or_create_machine_code() {
+    if !supported_confinement().calls {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -257,7 +258,7 @@ fn a_confined_thread_harms_no_other_process_and_makes_no_machine_code() {
     let mut child = Command::new("/bin/sleep").arg("60").spawn().unwrap();
     let pid = Pid::from_child(&child);
     let results = confined(dir.path(), dir.path(), move || {
-        // Its own process it may: that is how a process aborts.
+        // Signals to its own process are allowed, because a process aborts with a signal.
         test_kill_process(getpid()).unwrap();
         let code = load(&engine, &compiled).map(drop).map_err(drop);
         [
@@ -268,7 +269,7 @@ fn a_confined_thread_harms_no_other_process_and_makes_no_machine_code() {
         ]
     });
     assert_eq!(results, [Err(()); 4]);
-    assert_eq!(child.try_wait().unwrap(), None, "it is still there");
+    assert_eq!(child.try_wait().unwrap(), None, "the child still runs");
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -1,5 +1,5 @@
-//! What misbehaviour leaves behind in the process: nothing. Each test has a process of its own,
-//! since threads and memory are everybody's.
+//! Misbehaving guests leak no threads, descriptors or memory. Each test has its own process,
+//! because these are resources of the process.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use session_pipeline_bundle::FAULTY;
 use session_pipeline_harness::measure::Footprint;
-use session_pipeline_harness::{DataDir, TestPipeline, alone, cases};
+use session_pipeline_harness::{DataDir, TestPipeline, cases, isolated};
 use session_pipeline_host::limits::Limits;
 use session_pipeline_pipeline::config::Config;
 
-use super::generated::{Tried, misled, mutated, try_out};
+use super::generated::{ComponentStats, mutated_component, random_guest, run_component};
 use super::{MISBEHAVE, QUIET, small};
 use crate::guests::misbehaving;
 
-/// What allocators keep for themselves.
+/// Memory that allocators keep.
 const SLACK_BYTES: u64 = 48 << 20;
 
 #[track_caller]
-fn assert_no_more(before: Footprint, after: Footprint) {
+fn assert_no_growth(before: Footprint, after: Footprint) {
     println!("{before:?}\n{after:?}");
     assert_eq!(
         (after.threads, after.descriptors),
@@ -32,17 +32,17 @@ fn assert_no_more(before: Footprint, after: Footprint) {
 }
 
 #[test]
-fn misbehaviour_leaves_neither_threads_nor_descriptors_nor_memory() {
-    if !alone::in_child(
-        "sandbox::footprint::misbehaviour_leaves_neither_threads_nor_descriptors_nor_memory",
+fn misbehaving_guests_leak_no_threads_descriptors_or_memory() {
+    if !isolated::run_in_child(
+        "sandbox::footprint::misbehaving_guests_leak_no_threads_descriptors_or_memory",
     ) {
         return;
     }
     let dir = DataDir::new();
-    let ways: Vec<_> = FAULTY
+    let guests: Vec<_> = FAULTY
         .iter()
-        .filter(|(way, _)| !way.starts_with("describe_"))
-        .map(|(way, _)| misbehaving(way))
+        .filter(|(variant, _)| !variant.starts_with("describe_"))
+        .map(|(variant, _)| misbehaving(variant))
         .collect();
     let limits = Limits {
         fuel_base: 20_000_000,
@@ -50,7 +50,7 @@ fn misbehaviour_leaves_neither_threads_nor_descriptors_nor_memory() {
         ..small()
     };
     let mut footprints = Vec::new();
-    // The first round compiles and starts what is there for good.
+    // The first round compiles the guests and starts long-lived threads.
     for round in 0..4 {
         dir.write("ada/quiet.jsonl", format!("{QUIET}{round}\n"));
         dir.write("ada/misbehaving.jsonl", format!("{MISBEHAVE}{round}\n"));
@@ -58,8 +58,8 @@ fn misbehaviour_leaves_neither_threads_nor_descriptors_nor_memory() {
             limits: limits.clone(),
             ..dir.config()
         };
-        let pipeline = TestPipeline::open_with(&dir, config, &ways);
-        for (name, _) in &ways {
+        let pipeline = TestPipeline::open_with(&dir, config, &guests);
+        for (name, _) in &guests {
             let stats = pipeline.run(name).stats;
             assert_eq!(
                 stats.processed + stats.errors,
@@ -71,27 +71,27 @@ fn misbehaviour_leaves_neither_threads_nor_descriptors_nor_memory() {
         drop(pipeline);
         footprints.push(Footprint::now().unwrap());
     }
-    assert_no_more(footprints[1], footprints[3]);
+    assert_no_growth(footprints[1], footprints[3]);
 }
 
 #[test]
-fn components_of_chance_leave_neither_threads_nor_descriptors_nor_memory() {
-    if !alone::in_child(
-        "sandbox::footprint::components_of_chance_leave_neither_threads_nor_descriptors_nor_memory",
+fn random_components_leak_no_threads_descriptors_or_memory() {
+    if !isolated::run_in_child(
+        "sandbox::footprint::random_components_leak_no_threads_descriptors_or_memory",
     ) {
         return;
     }
     let mut runner = TestRunner::deterministic();
-    let strategy = proptest::prop_oneof![mutated(), misled()];
-    let mut tried = Tried::default();
+    let strategy = proptest::prop_oneof![mutated_component(), random_guest()];
+    let mut stats = ComponentStats::default();
     let mut round = |runner: &mut TestRunner| {
         for _ in 0..cases() * 2 {
             let component = strategy.new_tree(runner).unwrap().current();
-            try_out(&component, &mut tried).unwrap();
+            run_component(&component, &mut stats).unwrap();
         }
         Footprint::now().unwrap()
     };
     let (before, after) = (round(&mut runner), round(&mut runner));
-    println!("{tried:?}");
-    assert_no_more(before, after);
+    println!("{stats:?}");
+    assert_no_growth(before, after);
 }

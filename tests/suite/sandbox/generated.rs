@@ -1,8 +1,8 @@
-//! Components that chance wrote: the host refuses them or runs them, and neither panics nor hangs.
+//! Randomly generated components. The host rejects or runs them, and never panics or hangs.
 //!
-//! Two kinds. Good ones in which bytes were flipped, cut out, doubled and swapped: nearly all are
-//! refused, each at another place. And guests written by hand that load well, and then hand the
-//! host numbers of chance where pointers, lengths and cases should be.
+//! There are two kinds. Mutated components are valid components with flipped, overwritten, removed
+//! or duplicated bytes, and nearly all are rejected. Random guests are valid handwritten guests
+//! that pass random pointers, lengths and discriminants to the host.
 
 use std::time::Duration;
 
@@ -16,81 +16,81 @@ use session_pipeline_host::fault::FaultKind;
 use session_pipeline_host::limits::{Compiler, Limits};
 
 use super::components::child_compiler;
-use super::raw::Raw;
+use super::raw::RawGuest;
 use super::small;
 
-/// How many components, and what became of them.
+/// The number of components by result.
 #[derive(Debug, Default)]
-pub struct Tried {
+pub struct ComponentStats {
     components: u32,
     loaded: u32,
     failed: u32,
 }
 
-/// One wound of a component.
+/// A mutation of the bytes of a component.
 #[derive(Clone, Debug)]
-enum Wound {
+enum ByteMutation {
     Flip(Index, u8),
     Overwrite(Index, u8),
-    Cut(Index),
+    Truncate(Index),
     Remove(Index, usize),
-    Double(Index, usize),
+    Duplicate(Index, usize),
 }
 
-impl Wound {
-    fn inflict(&self, bytes: &mut Vec<u8>) {
-        let place = |index: &Index, bytes: &[u8]| index.index(bytes.len().max(1));
+impl ByteMutation {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        let position = |index: &Index, bytes: &[u8]| index.index(bytes.len().max(1));
         match self {
             _ if bytes.is_empty() => {}
             Self::Flip(index, bit) => {
-                let at = place(index, bytes);
+                let at = position(index, bytes);
                 bytes[at] ^= 1 << bit;
             }
             Self::Overwrite(index, byte) => {
-                let at = place(index, bytes);
+                let at = position(index, bytes);
                 bytes[at] = *byte;
             }
-            Self::Cut(index) => bytes.truncate(place(index, bytes)),
+            Self::Truncate(index) => bytes.truncate(position(index, bytes)),
             Self::Remove(index, length) => {
-                let at = place(index, bytes);
+                let at = position(index, bytes);
                 let end = (at + length).min(bytes.len());
                 bytes.drain(at..end);
             }
-            Self::Double(index, length) => {
-                let at = place(index, bytes);
+            Self::Duplicate(index, length) => {
+                let at = position(index, bytes);
                 let end = (at + length).min(bytes.len());
-                let doubled = bytes[at..end].to_vec();
-                bytes.splice(at..at, doubled);
+                let piece = bytes[at..end].to_vec();
+                bytes.splice(at..at, piece);
             }
         }
     }
 }
 
-fn wound() -> impl Strategy<Value = Wound> {
+fn byte_mutation() -> impl Strategy<Value = ByteMutation> {
     prop_oneof![
-        6 => (any::<Index>(), 0_u8..8).prop_map(|(at, bit)| Wound::Flip(at, bit)),
-        3 => (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Wound::Overwrite(at, byte)),
-        1 => any::<Index>().prop_map(Wound::Cut),
-        1 => (any::<Index>(), 1_usize..64).prop_map(|(at, length)| Wound::Remove(at, length)),
-        1 => (any::<Index>(), 1_usize..64).prop_map(|(at, length)| Wound::Double(at, length)),
+        6 => (any::<Index>(), 0_u8..8).prop_map(|(at, bit)| ByteMutation::Flip(at, bit)),
+        3 => (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| ByteMutation::Overwrite(at, byte)),
+        1 => any::<Index>().prop_map(ByteMutation::Truncate),
+        1 => (any::<Index>(), 1_usize..64).prop_map(|(at, len)| ByteMutation::Remove(at, len)),
+        1 => (any::<Index>(), 1_usize..64).prop_map(|(at, len)| ByteMutation::Duplicate(at, len)),
     ]
 }
 
-/// A good component with a few wounds.
-pub fn mutated() -> impl Strategy<Value = Vec<u8>> {
-    let by_hand = Raw::new("faulty-raw").component().1;
-    let by_toolchain = faulty("well_behaved").unwrap();
-    let good = prop_oneof![15 => Just(by_hand), 1 => Just(by_toolchain)];
-    (good, vec(wound(), 1..4)).prop_map(|(good, wounds)| {
-        let mut bytes = good.to_vec();
-        for wound in &wounds {
-            wound.inflict(&mut bytes);
+/// A valid component with a few mutations.
+pub fn mutated_component() -> impl Strategy<Value = Vec<u8>> {
+    let handwritten = RawGuest::new("faulty-raw").component().1;
+    let from_toolchain = faulty("well_behaved").unwrap();
+    let valid = prop_oneof![15 => Just(handwritten), 1 => Just(from_toolchain)];
+    (valid, vec(byte_mutation(), 1..4)).prop_map(|(valid, mutations)| {
+        let mut bytes = valid.to_vec();
+        for mutation in &mutations {
+            mutation.apply(&mut bytes);
         }
         bytes
     })
 }
 
-/// A number where an address, a length or a case should be.
+/// A number in place of an address, a length or a discriminant.
 fn number() -> impl Strategy<Value = i32> {
     prop_oneof![
         4 => 0..16_i32,
@@ -104,14 +104,14 @@ fn number() -> impl Strategy<Value = i32> {
     ]
 }
 
-/// Something that a guest does, as text of WebAssembly.
+/// An action of a guest, in the WebAssembly text format.
 fn step() -> impl Strategy<Value = String> {
     let numbers = || (number(), number(), number(), number());
     prop_oneof![
         4 => numbers().prop_map(|(a, b, c, d)| format!(
             "(call $insert (i32.const {a}) (i32.const {b}) (i32.const {c}) (i32.const {d}))"
         )),
-        // Into the table that there is, so that it comes to the rows.
+        // Insert into an existing table, so that the host reads the rows.
         4 => number().prop_map(|rows| format!(
             "(call $insert (i32.const 512) (i32.const 5) (i32.const {rows}) (i32.const 1))"
         )),
@@ -134,9 +134,9 @@ fn step() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A guest that loads, and does as chance wants.
-pub fn misled() -> impl Strategy<Value = Vec<u8>> {
-    // Small words: cases, lengths, and addresses of what lies near.
+/// A valid guest with random actions.
+pub fn random_guest() -> impl Strategy<Value = Vec<u8>> {
+    // Mostly small numbers: discriminants, lengths and nearby addresses.
     let words = vec(
         prop_oneof![3 => 0..8_u32, 2 => 512..600_u32, 1 => any::<u32>()],
         0..24,
@@ -144,16 +144,16 @@ pub fn misled() -> impl Strategy<Value = Vec<u8>> {
     (vec(step(), 1..5), words).prop_map(|(steps, words)| {
         let bytes = words.iter().flat_map(|word| word.to_le_bytes());
         let data: String = bytes.map(|byte| format!("\\{byte:02x}")).collect();
-        let raw = Raw {
+        let raw = RawGuest {
             misbehave: steps.concat(),
             fields: format!(r#"(data (i32.const 512) "lines\00\00\00{data}")"#),
-            ..Raw::new("faulty-raw")
+            ..RawGuest::new("faulty-raw")
         };
         raw.component().1.to_vec()
     })
 }
 
-/// Less than any guest here needs to do harm, and enough to behave well.
+/// Limits that are sufficient for a well-behaved guest, and keep the cases short.
 fn tiny() -> Limits {
     Limits {
         fuel_base: 1_000_000,
@@ -163,9 +163,9 @@ fn tiny() -> Limits {
     }
 }
 
-/// Loads a component and gives it two sessions.
-pub fn try_out(component: &[u8], tried: &mut Tried) -> Result<(), TestCaseError> {
-    tried.components += 1;
+/// Loads a component and processes two sessions.
+pub fn run_component(component: &[u8], stats: &mut ComponentStats) -> Result<(), TestCaseError> {
+    stats.components += 1;
     let guest = match Guest::try_compile(&Compiler::InProcess, component, &tiny()) {
         Ok(guest) => guest,
         Err(fault) => {
@@ -173,61 +173,58 @@ pub fn try_out(component: &[u8], tried: &mut Tried) -> Result<(), TestCaseError>
             return Ok(());
         }
     };
-    tried.loaded += 1;
+    stats.loaded += 1;
     for session in ["short", "a session above the quiet ones"] {
         let execution = guest.process(session);
-        prop_assert!(execution.hash.is_some(), "the session was read to its end");
+        prop_assert!(execution.hash.is_some(), "the session is read to the end");
         if let Err(fault) = execution.outcome {
             prop_assert_ne!(fault.kind, FaultKind::Host, "{}", fault);
-            tried.failed += 1;
+            stats.failed += 1;
         }
     }
     Ok(())
 }
 
-fn check(strategy: &impl Strategy<Value = Vec<u8>>, cases: u32) -> Tried {
+fn check(strategy: &impl Strategy<Value = Vec<u8>>, cases: u32) -> ComponentStats {
     let mut runner = TestRunner::new(ProptestConfig {
         source_file: Some(file!()),
         ..counted(cases)
     });
-    let tried = std::cell::RefCell::new(Tried::default());
+    let stats = std::cell::RefCell::new(ComponentStats::default());
     runner
         .run(strategy, |component| {
-            try_out(&component, &mut tried.borrow_mut())
+            run_component(&component, &mut stats.borrow_mut())
         })
         .unwrap_or_else(|error| panic!("{error}"));
-    let tried = tried.into_inner();
-    println!("{tried:?}");
-    tried
+    let stats = stats.into_inner();
+    println!("{stats:?}");
+    stats
 }
 
 #[test]
-fn invariant_a_damaged_component_is_refused_or_runs_within_its_limits() {
-    check(&mutated(), cases() * 4);
+fn invariant_a_mutated_component_is_rejected_or_runs_within_its_limits() {
+    check(&mutated_component(), cases() * 4);
 }
 
 #[test]
-fn invariant_whatever_a_guest_hands_over_costs_its_session_and_nothing_else() {
-    let tried = check(&misled(), cases() * 4);
-    assert_eq!(
-        tried.loaded, tried.components,
-        "each of them is a processor"
-    );
+fn invariant_invalid_arguments_of_a_guest_fail_only_its_session() {
+    let stats = check(&random_guest(), cases() * 4);
+    assert_eq!(stats.loaded, stats.components, "all random guests load");
 }
 
 #[test]
-fn invariant_a_child_refuses_what_we_would_refuse() {
+fn invariant_the_child_compiler_and_the_in_process_compiler_report_the_same_faults() {
     let mut runner = TestRunner::new(ProptestConfig {
         source_file: Some(file!()),
         ..counted(cases().div_ceil(4))
     });
-    let in_child = child_compiler();
+    let child = child_compiler();
     runner
-        .run(&mutated(), |component| {
-            let here = Guest::try_compile(&Compiler::InProcess, &component, &small());
-            let there = Guest::try_compile(&in_child, &component, &small());
-            let word = |result: Result<Guest, _>| result.err().map(|fault| format!("{fault}"));
-            prop_assert_eq!(word(here), word(there));
+        .run(&mutated_component(), |component| {
+            let in_process = Guest::try_compile(&Compiler::InProcess, &component, &small());
+            let in_child = Guest::try_compile(&child, &component, &small());
+            let fault = |result: Result<Guest, _>| result.err().map(|fault| format!("{fault}"));
+            prop_assert_eq!(fault(in_process), fault(in_child));
             Ok(())
         })
         .unwrap_or_else(|error| panic!("{error}"));

@@ -1,4 +1,4 @@
-//! Limits from both sides, and what does not depend on them: the same bytes give the same rows.
+//! Each limit from both sides, and the rule that the same bytes produce the same rows.
 
 use std::time::Duration;
 
@@ -8,155 +8,176 @@ use session_pipeline_host::fault::FaultKind;
 use session_pipeline_host::limits::Limits;
 use session_pipeline_host::processor::Execution;
 
-use super::{MISBEHAVE, QUIET, assert_says, guest, is_note, small};
+use super::{MISBEHAVE, QUIET, assert_detail, guest, is_note, small};
 
 #[test]
-fn a_session_may_burn_its_fuel_and_little_more() {
+fn a_session_that_uses_more_than_its_fuel_fails() {
     let guest = guest("well_behaved");
     let fuel = guest.process(QUIET).cost.fuel;
     let with = |fuel_base| {
-        guest.under(&Limits {
+        guest.with_limits(&Limits {
             fuel_base,
             fuel_per_byte: 0,
             ..small()
         })
     };
     assert_eq!(with(fuel).extract(QUIET).items, 2);
-    // What is used up shows only where a function or a round of a loop begins.
-    let fault = with(fuel - fuel / 10).fail(QUIET);
+    // Fuel is checked only at the beginning of a function or of a loop iteration, so the limit is
+    // not exact.
+    let fault = with(fuel - fuel / 10).expect_fault(QUIET);
     assert_eq!(fault.kind, FaultKind::OutOfFuel);
 }
 
 #[test]
-fn every_byte_of_a_session_brings_fuel() {
+fn each_byte_of_a_session_adds_fuel() {
     let guest = guest("well_behaved");
     let fuel_base = guest.process(QUIET).cost.fuel;
     let long = QUIET.repeat(100);
     let with = |fuel_per_byte| {
-        guest.under(&Limits {
+        guest.with_limits(&Limits {
             fuel_base,
             fuel_per_byte,
             ..small()
         })
     };
-    assert_eq!(with(0).fail(&long).kind, FaultKind::OutOfFuel);
+    assert_eq!(with(0).expect_fault(&long).kind, FaultKind::OutOfFuel);
     assert_eq!(with(2_000).extract(&long).items, 200);
 }
 
 #[test]
-fn a_session_may_use_its_memory_to_the_last_page() {
+fn a_session_can_use_all_of_its_memory() {
     let guest = guest("well_behaved");
-    // More than the guest has from the start.
+    // Larger than the initial memory of the guest.
     let session = "x".repeat(2 << 20);
     let peak = usize::try_from(guest.process(&session).cost.peak_memory).unwrap();
     let with = |memory_bytes_max| {
-        guest.under(&Limits {
+        guest.with_limits(&Limits {
             memory_bytes_max,
             ..small()
         })
     };
     assert_eq!(with(peak).extract(&session).items, 1);
-    assert_eq!(with(peak - 1).fail(&session).kind, FaultKind::MemoryLimit);
+    assert_eq!(
+        with(peak - 1).expect_fault(&session).kind,
+        FaultKind::MemoryLimit
+    );
 }
 
 #[test]
-fn a_session_may_have_as_many_bytes_as_the_limit() {
+fn a_session_larger_than_the_limit_is_not_read() {
     let guest = guest("well_behaved");
     let with = |bytes: usize| {
-        guest.under(&Limits {
+        guest.with_limits(&Limits {
             session_bytes_max: bytes as u64,
             ..small()
         })
     };
     assert_eq!(with(QUIET.len()).extract(QUIET).items, 2);
     let execution = with(QUIET.len() - 1).process(QUIET);
-    assert_eq!(execution.hash, None, "it is not even read");
+    assert_eq!(execution.hash, None, "the session is not read");
     let fault = execution.outcome.unwrap_err();
     assert_eq!(fault.kind, FaultKind::TooLarge);
     assert_eq!(fault.detail, "the session has 16 bytes; the limit is 15");
 }
 
 #[test]
-fn a_session_may_record_as_many_rows_as_the_limit() {
+fn a_session_that_records_more_rows_than_the_limit_fails() {
     let guest = guest("well_behaved");
     let with = |rows_max| {
-        guest.under(&Limits {
+        guest.with_limits(&Limits {
             rows_max,
             ..small()
         })
     };
     assert_eq!(with(2).extract(QUIET).rows("lines", "line"), ["1", "2"]);
-    assert_eq!(with(1).fail(QUIET).kind, FaultKind::OutputLimit);
+    assert_eq!(with(1).expect_fault(QUIET).kind, FaultKind::OutputLimit);
 }
 
 #[test]
-fn a_row_may_have_as_many_bytes_as_the_limit() {
-    // A number and a text of that length.
+fn a_row_and_all_rows_together_have_byte_limits() {
+    // The size of a row with a number and the text of the first line.
     let row_bytes = 8 + 8 + "{\"n\":1}".len() as u64;
     let guest = guest("well_behaved");
     let with = |one_row_bytes_max| {
-        guest.under(&Limits {
+        guest.with_limits(&Limits {
             one_row_bytes_max,
             ..small()
         })
     };
     assert_eq!(with(row_bytes).extract(QUIET).items, 2);
-    assert_eq!(with(row_bytes - 1).fail(QUIET).kind, FaultKind::BadRecord);
+    assert_eq!(
+        with(row_bytes - 1).expect_fault(QUIET).kind,
+        FaultKind::BadRecord
+    );
 
     let with = |row_bytes_max| {
-        guest.under(&Limits {
+        guest.with_limits(&Limits {
             row_bytes_max,
             ..small()
         })
     };
     assert_eq!(with(2 * row_bytes).extract(QUIET).items, 2);
-    let fault = with(2 * row_bytes - 1).fail(QUIET);
+    let fault = with(2 * row_bytes - 1).expect_fault(QUIET);
     assert_eq!(fault.kind, FaultKind::OutputLimit);
 }
 
 #[test]
-fn a_call_may_hand_over_what_the_limit_allows() {
+fn a_call_with_more_bytes_than_the_limit_fails() {
     let guest = guest("floods_one_call");
     let with = |call_bytes_max| {
-        guest.under(&Limits {
+        guest.with_limits(&Limits {
             call_bytes_max,
             ..small()
         })
     };
     assert_eq!(with(64 << 20).extract(MISBEHAVE).items, 3);
-    assert_eq!(with(16 << 20).fail(MISBEHAVE).kind, FaultKind::OutputLimit);
+    assert_eq!(
+        with(16 << 20).expect_fault(MISBEHAVE).kind,
+        FaultKind::OutputLimit
+    );
 }
 
 #[test]
-fn a_log_within_its_limit_is_kept_whole() {
+fn a_log_within_its_limit_is_complete() {
     let roomy = Limits {
         log_bytes_max: 4 << 20,
         ..small()
     };
-    let log = guest("floods_log").under(&roomy).process(MISBEHAVE).log;
-    assert_eq!(log.len(), 2_000, "a thousand messages and as many lines");
+    let log = guest("floods_log")
+        .with_limits(&roomy)
+        .process(MISBEHAVE)
+        .log;
+    assert_eq!(
+        log.len(),
+        2_000,
+        "1,000 messages and 1,000 lines of standard error"
+    );
     assert!(!log.iter().any(is_note));
 }
 
 #[test]
-fn a_session_may_call_the_host_as_often_as_the_limit() {
-    // A thousand messages and a thousand lines on standard error, each of more than one call.
+fn a_session_that_calls_the_host_more_often_than_the_limit_fails() {
+    // The guest logs 1,000 messages and prints 1,000 lines to standard error. Each line needs more
+    // than one call.
     let guest = guest("floods_log");
     let with = |host_calls_max| {
-        guest.under(&Limits {
+        guest.with_limits(&Limits {
             host_calls_max,
             ..small()
         })
     };
     assert_eq!(with(100_000).extract(MISBEHAVE).items, 3);
-    assert_eq!(with(2_000).fail(MISBEHAVE).kind, FaultKind::HostCallLimit);
+    assert_eq!(
+        with(2_000).expect_fault(MISBEHAVE).kind,
+        FaultKind::HostCallLimit
+    );
 }
 
 #[test]
-fn a_line_above_the_limit_is_left_out_and_one_at_it_is_not() {
+fn a_line_longer_than_the_limit_is_skipped() {
     let guest = guest("well_behaved");
     let with = |line_bytes_max| {
-        guest.under(&Limits {
+        guest.with_limits(&Limits {
             line_bytes_max,
             ..small()
         })
@@ -173,17 +194,17 @@ fn a_line_above_the_limit_is_left_out_and_one_at_it_is_not() {
 }
 
 #[test]
-fn tables_of_functions_have_a_limit_too() {
+fn function_tables_have_a_limit() {
     let limits = Limits {
         table_elements_max: 1,
         ..small()
     };
-    let fault = guest("well_behaved").try_under(&limits).unwrap_err();
+    let fault = guest("well_behaved").try_with_limits(&limits).unwrap_err();
     assert_eq!(fault.kind, FaultKind::Component);
-    assert_says(&fault, "table elements; the limit is 1");
+    assert_detail(&fault, "table elements; the limit is 1");
 }
 
-/// What a session came to, but for the time it took.
+/// The result of a session without its times, as text.
 fn outcome(execution: &Execution) -> String {
     assert!(execution.outcome.is_ok(), "{:?}", execution.outcome);
     let cost = (execution.cost.fuel, execution.cost.peak_memory);
@@ -191,48 +212,56 @@ fn outcome(execution: &Execution) -> String {
 }
 
 #[test]
-fn the_same_bytes_give_the_same_rows_for_the_same_fuel() {
+fn the_same_bytes_produce_the_same_rows_with_the_same_fuel() {
     let session = Transcript::new("s1")
         .user("hello")
         .assistant(|m| m.tokens(10, 20).tool("Bash"))
         .tool_result(Ok("done"));
     let usage = Guest::load(USAGE);
     let first = outcome(&usage.process(&session));
-    assert_eq!(outcome(&usage.process(&session)), first, "at once");
-    // Whatever another session leaves behind in the pool's memory.
+    assert_eq!(outcome(&usage.process(&session)), first, "immediately");
+    // Another session leaves data in the pooled memory.
     usage.extract(Transcript::new("s2").user(&"long ".repeat(100_000)));
-    assert_eq!(outcome(&usage.process(&session)), first, "after another");
-    let elsewhere = Guest::load(USAGE);
-    assert_eq!(outcome(&elsewhere.process(&session)), first, "elsewhere");
+    assert_eq!(
+        outcome(&usage.process(&session)),
+        first,
+        "after another session"
+    );
+    let other_engine = Guest::load(USAGE);
+    assert_eq!(
+        outcome(&other_engine.process(&session)),
+        first,
+        "in another engine"
+    );
 }
 
 #[test]
-fn a_failure_leaves_nothing_behind_for_the_next_session() {
-    for way in ["panics", "grows_memory", "recurses", "floods_rows"] {
-        let guest = guest(way);
+fn a_failed_session_does_not_affect_the_next_session() {
+    for variant in ["panics", "grows_memory", "recurses", "floods_rows"] {
+        let guest = guest(variant);
         let first = outcome(&guest.process(QUIET));
-        guest.fail(MISBEHAVE);
-        assert_eq!(outcome(&guest.process(QUIET)), first, "{way}");
+        guest.expect_fault(MISBEHAVE);
+        assert_eq!(outcome(&guest.process(QUIET)), first, "{variant}");
     }
 }
 
 #[test]
-fn every_guest_works_well_where_nothing_provokes_it() {
-    for (way, component) in FAULTY {
-        if !way.starts_with("describe_") {
+fn all_faulty_guests_process_quiet_sessions_correctly() {
+    for (variant, component) in FAULTY {
+        if !variant.starts_with("describe_") {
             let guest = Guest::try_load(component, &small()).unwrap();
             assert_eq!(
                 guest.extract(QUIET).rows("lines", "line"),
                 ["1", "2"],
-                "{way}"
+                "{variant}"
             );
         }
     }
 }
 
 #[test]
-fn calls_of_the_host_cost_fuel_so_that_their_end_is_the_same_on_any_machine() {
-    // Neither the number of calls nor the time ends them.
+fn host_calls_use_fuel_so_endless_calls_stop_deterministically() {
+    // Neither the call limit nor the deadline stops the guest.
     let endless = |fuel_base| Limits {
         fuel_base,
         fuel_per_byte: 0,
@@ -247,7 +276,9 @@ fn calls_of_the_host_cost_fuel_so_that_their_end_is_the_same_on_any_machine() {
         "logs_long_lines_endlessly",
     ] {
         let run = || {
-            let execution = guest(name).under(&endless(20_000_000)).process(MISBEHAVE);
+            let execution = guest(name)
+                .with_limits(&endless(20_000_000))
+                .process(MISBEHAVE);
             (execution.outcome.unwrap_err(), execution.cost.fuel)
         };
         let (first, fuel) = run();
@@ -257,7 +288,7 @@ fn calls_of_the_host_cost_fuel_so_that_their_end_is_the_same_on_any_machine() {
 }
 
 #[test]
-fn every_call_and_every_byte_that_it_takes_is_paid_for() {
+fn each_host_call_and_each_of_its_bytes_uses_fuel() {
     let guest = guest("well_behaved");
     let fuel = |session: &str| guest.process(session).cost.fuel;
     let (one, two, long) = (
@@ -271,6 +302,6 @@ fn every_call_and_every_byte_that_it_takes_is_paid_for() {
     assert!(two > one + 100, "{one} {two}");
     assert!(
         long > one + 300_000,
-        "it is read, and recorded: {one} {long}"
+        "reading and recording use fuel: {one} {long}"
     );
 }

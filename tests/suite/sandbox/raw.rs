@@ -1,40 +1,40 @@
-//! Guests written by hand: a core module in the text of WebAssembly, with the contract put on.
+//! Handwritten guests: a core module in the WebAssembly text format, with the interface of the
+//! contract.
 //!
-//! No toolchain makes components that lie about their texts and lists, call back out of an
-//! allocation or bring eight memories along: here their bytes are laid out one by one. A guest of
-//! this kind keeps a row for each session, and falls out of its role at one that is longer than
-//! [`QUIET`](super::QUIET), or where it is told to.
+//! No toolchain produces components with invalid texts and lists, with host calls in an allocation,
+//! or with eight memories. These guests define each byte. Such a guest records one row per session.
+//! It misbehaves at sessions that are longer than [`QUIET`](super::QUIET).
 
 use std::fmt::Write;
 use std::path::Path;
 
 use wit_component::{ComponentEncoder, StringEncoding};
 
-/// Where the fixed data of a guest begin; what lies below is for a test's own.
+/// The address of the fixed data of a guest. Tests use the memory below it.
 const BASE: u32 = 1024;
 
-/// A guest written by hand. Its parts are text of WebAssembly; what is not given behaves well.
+/// A handwritten guest. Its parts are in the WebAssembly text format. By default, it behaves well.
 #[derive(Clone, Debug)]
-pub struct Raw {
-    /// What it calls itself.
+pub struct RawGuest {
+    /// The name in its manifest.
     pub name: &'static str,
-    /// The table that its manifest declares.
+    /// The table in its manifest.
     pub table: String,
-    /// The columns of it: a number and a text.
+    /// The names of the columns of the table: a number and a text.
     pub columns: [&'static str; 2],
-    /// The table that it writes into, where that is another.
+    /// The table that it inserts into, if it is not `table`.
     pub writes_into: Option<String>,
-    /// The memory that the contract is spoken through.
+    /// The exported memory.
     pub memory: &'static str,
-    /// Further fields of the module.
+    /// Additional fields of the module.
     pub fields: String,
-    /// What it does when the host asks for `$size` bytes, before it gives them.
+    /// Code that runs when the host allocates `$size` bytes, before the allocation.
     pub realloc: String,
-    /// What it does at a session that is longer than a quiet one.
+    /// Code that runs at a session that is longer than a quiet one.
     pub misbehave: String,
 }
 
-impl Raw {
+impl RawGuest {
     /// A guest that behaves well.
     pub fn new(name: &'static str) -> Self {
         Self {
@@ -49,20 +49,20 @@ impl Raw {
         }
     }
 
-    /// The component, and the name it goes by.
+    /// The name and the component.
     pub fn component(&self) -> (&'static str, &'static [u8]) {
         (self.name, with_contract(&self.text()).leak())
     }
 
     fn text(&self) -> String {
         let mut image = Image::default();
-        let described = self.described(&mut image);
+        let described = self.put_manifest(&mut image);
         let table = image.text(self.writes_into.as_ref().unwrap_or(&self.table));
         let [text, text_bytes] = image.text("raw");
-        // A row of two values: the number 1, and a text.
+        // A row with the number 1 and a text.
         let values = image.put(8, &[2, 0, 1, 0, 4, 0, text, text_bytes]);
         let rows = image.put(4, &[values, 2]);
-        // A success of one item, and nothing else.
+        // A successful result with one item.
         let summary = image.put(8, &[0, 0, 1, 0, 0, 0]);
         let mut data = String::new();
         for byte in &image.bytes {
@@ -110,8 +110,8 @@ impl Raw {
         )
     }
 
-    /// Lays out the manifest, as `describe` gives it.
-    fn described(&self, image: &mut Image) -> u32 {
+    /// Adds the manifest that `describe` returns, and returns its address.
+    fn put_manifest(&self, image: &mut Image) -> u32 {
         let mut columns = Vec::new();
         for (name, kind) in self.columns.iter().zip([1, 3]) {
             columns.extend(image.text(name));
@@ -121,15 +121,26 @@ impl Raw {
         let [table, table_bytes] = image.text(&self.table);
         let tables = image.put(4, &[table, table_bytes, 0, 0, 0, columns, 2]);
         let [name, name_bytes] = image.text(self.name);
-        let [says, says_bytes] = image.text("Written by hand.");
+        let [description, description_bytes] = image.text("Written by hand.");
         let manifest = [
-            0, name, name_bytes, 1, says, says_bytes, 60, 0, tables, 1, 0, 0,
+            0,
+            name,
+            name_bytes,
+            1,
+            description,
+            description_bytes,
+            60,
+            0,
+            tables,
+            1,
+            0,
+            0,
         ];
         image.put(4, &manifest)
     }
 }
 
-/// What lies in a guest's memory from [`BASE`] on.
+/// The memory of a guest from [`BASE`].
 #[derive(Default)]
 struct Image {
     bytes: Vec<u8>,
@@ -144,7 +155,7 @@ impl Image {
         BASE + u32::try_from(length).unwrap()
     }
 
-    /// Its address and length.
+    /// Adds a text and returns its address and length.
     fn text(&mut self, text: &str) -> [u32; 2] {
         let at = BASE + u32::try_from(self.bytes.len()).unwrap();
         self.bytes.extend(text.as_bytes());
@@ -152,7 +163,7 @@ impl Image {
     }
 }
 
-/// Makes a component of a core module that speaks the contract by hand.
+/// Creates a component from a core module that implements the contract.
 pub fn with_contract(module: &str) -> Vec<u8> {
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/wit");
     let mut resolve = wit_parser::Resolve::default();

@@ -65,7 +65,7 @@ struct Counts {
 fn disk(dir: &DataDir) -> BTreeMap<&'static str, (Vec<u8>, Stat)> {
     FILES
         .into_iter()
-        .filter(|key| dir.has(key))
+        .filter(|key| dir.has_session(key))
         .map(|key| {
             let stat = std::fs::metadata(dir.session_path(key)).unwrap();
             let nanos = |seconds: i64, nanos: i64| seconds * 1_000_000_000 + nanos;
@@ -200,7 +200,7 @@ fn request(by_person: bool) -> RunRequest {
     if by_person {
         RunRequest::cli()
     } else {
-        pipeline::scheduled()
+        pipeline::scheduled_request()
     }
 }
 

@@ -324,8 +324,8 @@ proptest! {
         for action in actions {
             match action {
                 Action::Write(session, content) => dir.write(&key(session), content),
-                Action::Touch(session) if dir.has(&key(session)) => dir.touch(&key(session)),
-                Action::Delete(session) if dir.has(&key(session)) => dir.delete(&key(session)),
+                Action::Touch(session) if dir.has_session(&key(session)) => dir.touch(&key(session)),
+                Action::Delete(session) if dir.has_session(&key(session)) => dir.delete(&key(session)),
                 Action::Touch(_) | Action::Delete(_) => {}
                 Action::MarkDue(session) => {
                     pipeline.pipeline().store().mark_due(PANICS, Some(&key(session)), reprocess_action()).unwrap();
@@ -354,7 +354,7 @@ proptest! {
         let not_attempted = of(&["waiting", "quarantined"]).len();
         prop_assert_eq!(not_attempted as u64, plan.waiting + plan.quarantined + delayed as u64);
         for key in of(&["missing"]) {
-            prop_assert!(!dir.has(&key));
+            prop_assert!(!dir.has_session(&key));
         }
     }
 }

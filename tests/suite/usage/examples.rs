@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use session_pipeline_harness::{DataDir, Extracted};
+use session_pipeline_harness::{DataDir, Extraction};
 use session_pipeline_pipeline::report::ReportGrouping;
 
 use crate::database::{cell, rows};
@@ -226,7 +226,7 @@ fn an_independent_count_of_the_examples_comes_to_the_same() {
     assert_eq!(is_lower_bound, report.totals.output_is_lower_bound);
 }
 
-fn example(key: &str) -> Extracted {
+fn example(key: &str) -> Extraction {
     extract(fs::read(examples().join(key)).unwrap())
 }
 

@@ -179,7 +179,7 @@ fn a_line_above_the_limit_is_counted_and_passed_over() {
         ..Limits::default()
     };
     let long = GOOD.replace("assistant", &"a".repeat(200));
-    let usage = Guest::load(USAGE).under(&limits);
+    let usage = Guest::load(USAGE).with_limits(&limits);
     let extracted = usage.extract(format!("{GOOD}\n{long}\n{GOOD}\n"));
     assert_eq!(
         extracted.rows("sessions", "lines bad_lines passed_over_lines messages"),

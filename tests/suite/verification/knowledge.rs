@@ -1,21 +1,21 @@
-//! Knowledge for people: listed, shown with its evidence, approved and rejected.
+//! Listing, showing, approving and rejecting knowledge items.
 
 use session_pipeline_harness::{DataDir, TestPipeline};
 use session_pipeline_pipeline::knowledge::{self, Decision, KnowledgeError, KnowledgeFilter};
 use session_pipeline_store::Actor;
 
-use super::{by_phrases, prepared_dir, run, said};
+use super::{phrases_pipeline, prepared_dir, run, session_with_prompts};
 use crate::database::{execute, rows};
 
 const CHURN: &str = "No, churn is counted per month from MRR.";
 const CARDS: &str = "We never store card numbers ourselves.";
 
-/// Two items, of which ada said one and both users the other.
-fn dir_of_two() -> DataDir {
+/// A data directory with two items. `ada` is the source of one, and both users are of the other.
+fn dir_with_two_items() -> DataDir {
     let dir = prepared_dir();
-    dir.write("ada/one.jsonl", said("s1", &[CHURN, CARDS]));
-    dir.write("bob/two.jsonl", said("s2", &[CARDS]));
-    run(&dir, &by_phrases(&dir));
+    dir.write("ada/one.jsonl", session_with_prompts("s1", &[CHURN, CARDS]));
+    dir.write("bob/two.jsonl", session_with_prompts("s2", &[CARDS]));
+    run(&dir, &phrases_pipeline(&dir));
     dir
 }
 
@@ -26,9 +26,9 @@ fn all() -> KnowledgeFilter {
     }
 }
 
-/// What a list shows, one text an item.
-fn listed(pipeline: &TestPipeline, wanted: &KnowledgeFilter) -> Vec<String> {
-    let items = knowledge::list(Some(pipeline.pipeline().store()), wanted).unwrap();
+/// The listed items, one text per item.
+fn listed(pipeline: &TestPipeline, filter: &KnowledgeFilter) -> Vec<String> {
+    let items = knowledge::list(Some(pipeline.pipeline().store()), filter).unwrap();
     let mut texts: Vec<String> = items
         .iter()
         .map(|item| format!("{} {} {}", item.title, item.status, item.evidence))
@@ -38,11 +38,11 @@ fn listed(pipeline: &TestPipeline, wanted: &KnowledgeFilter) -> Vec<String> {
 }
 
 fn id_of(pipeline: &TestPipeline, text: &str) -> String {
-    let wanted = KnowledgeFilter {
+    let filter = KnowledgeFilter {
         text: Some(text.to_owned()),
         ..all()
     };
-    let items = knowledge::list(Some(pipeline.pipeline().store()), &wanted).unwrap();
+    let items = knowledge::list(Some(pipeline.pipeline().store()), &filter).unwrap();
     items[0].id.clone()
 }
 
@@ -54,43 +54,43 @@ fn decide(pipeline: &TestPipeline, id: &str, decision: Decision) -> Result<Strin
 }
 
 #[test]
-fn a_list_has_filters_and_nothing_is_known_before_the_processor_ran() {
+fn a_list_can_be_filtered_and_is_empty_before_the_first_run() {
     let dir = DataDir::new();
-    assert_eq!(listed(&by_phrases(&dir), &all()), [""; 0]);
-    let dir = dir_of_two();
-    let pipeline = by_phrases(&dir);
+    assert_eq!(listed(&phrases_pipeline(&dir), &all()), [""; 0]);
+    let dir = dir_with_two_items();
+    let pipeline = phrases_pipeline(&dir);
     let churn = "Churn is counted per month from MRR pending 1";
     let cards = "We never store card numbers ourselves pending 2";
     assert_eq!(listed(&pipeline, &all()), [churn, cards]);
     let only = |change: fn(&mut KnowledgeFilter)| {
-        let mut wanted = all();
-        change(&mut wanted);
-        listed(&pipeline, &wanted)
+        let mut filter = all();
+        change(&mut filter);
+        listed(&pipeline, &filter)
     };
     assert_eq!(
-        only(|wanted| wanted.domain = Some("finance".to_owned())),
+        only(|filter| filter.domain = Some("finance".to_owned())),
         [churn]
     );
     assert_eq!(
-        only(|wanted| wanted.text = Some("CARD numbers".to_owned())),
+        only(|filter| filter.text = Some("CARD numbers".to_owned())),
         [cards]
     );
-    assert_eq!(only(|wanted| wanted.text = Some("%".to_owned())), [""; 0]);
+    assert_eq!(only(|filter| filter.text = Some("%".to_owned())), [""; 0]);
     assert_eq!(
-        only(|wanted| wanted.status = Some("approved".to_owned())),
+        only(|filter| filter.status = Some("approved".to_owned())),
         [""; 0]
     );
-    assert_eq!(only(|wanted| wanted.limit = 1).len(), 1);
+    assert_eq!(only(|filter| filter.limit = 1).len(), 1);
 }
 
 #[test]
-fn an_item_is_shown_with_every_piece_of_its_evidence() {
-    let dir = dir_of_two();
-    let pipeline = by_phrases(&dir);
+fn an_item_is_shown_with_all_of_its_evidence() {
+    let dir = dir_with_two_items();
+    let pipeline = phrases_pipeline(&dir);
     let id = id_of(&pipeline, "card");
     let shown = knowledge::show(Some(pipeline.pipeline().store()), &id).unwrap();
     assert_eq!((shown.item.evidence, shown.item.users), (2, 2));
-    let told: Vec<String> = shown
+    let evidence: Vec<String> = shown
         .evidence
         .iter()
         .map(|evidence| {
@@ -101,7 +101,7 @@ fn an_item_is_shown_with_every_piece_of_its_evidence() {
         })
         .collect();
     assert_eq!(
-        told,
+        evidence,
         [
             format!("ada/one.jsonl 2 phrases {CARDS}"),
             format!("bob/two.jsonl 1 phrases {CARDS}"),
@@ -117,9 +117,9 @@ fn an_item_is_shown_with_every_piece_of_its_evidence() {
 }
 
 #[test]
-fn a_decision_is_audited_once_and_stays() {
-    let dir = dir_of_two();
-    let pipeline = by_phrases(&dir);
+fn a_repeated_decision_is_audited_once() {
+    let dir = dir_with_two_items();
+    let pipeline = phrases_pipeline(&dir);
     let id = id_of(&pipeline, "churn");
     for _ in 0..2 {
         assert_eq!(
@@ -148,12 +148,12 @@ fn a_decision_is_audited_once_and_stays() {
 }
 
 #[test]
-fn what_has_no_evidence_is_listed_only_if_it_was_approved() {
-    let dir = dir_of_two();
-    let pipeline = by_phrases(&dir);
+fn an_item_without_evidence_is_listed_only_if_it_is_approved() {
+    let dir = dir_with_two_items();
+    let pipeline = phrases_pipeline(&dir);
     decide(&pipeline, &id_of(&pipeline, "churn"), Decision::Approve).unwrap();
     for (key, id) in [("ada/one.jsonl", "s1"), ("bob/two.jsonl", "s2")] {
-        dir.write(key, said(id, &["go on"]));
+        dir.write(key, session_with_prompts(id, &["go on"]));
     }
     run(&dir, &pipeline);
     assert_eq!(
@@ -164,19 +164,19 @@ fn what_has_no_evidence_is_listed_only_if_it_was_approved() {
     assert_eq!(
         rows(&dir, super::ITEMS).len(),
         2,
-        "the other waits for somebody who says it"
+        "the other item is stored but not listed"
     );
 }
 
 #[test]
-fn personal_items_are_found_by_nobody() {
-    let dir = dir_of_two();
+fn personal_items_are_never_listed() {
+    let dir = dir_with_two_items();
     execute(
         &dir,
         "UPDATE verification.items SET is_personal = true, status = 'approved'",
     );
     let id = rows(&dir, "SELECT id FROM verification.items ORDER BY id")[0].clone();
-    let pipeline = by_phrases(&dir);
+    let pipeline = phrases_pipeline(&dir);
     assert_eq!(listed(&pipeline, &all()), [""; 0]);
     assert!(decide(&pipeline, &id, Decision::Reject).is_err());
 }

@@ -1,5 +1,5 @@
-//! The detector `llm` over the wire: the component that ships, against a provider that speaks both
-//! formats, fails, lies, and lives through the deaths of whoever asks it.
+//! The detector `llm` with a provider: both wire formats, failures and invalid answers of the
+//! provider, and kills of the program.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,40 +8,42 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use session_pipeline_harness::llm_server::{HttpRequest, ScriptedAct, TestPatience};
-use session_pipeline_harness::program::{self, Disturbance, ProgramEnd};
+use session_pipeline_harness::llm_server::{HttpRequest, ServerAction, TestSleeper};
+use session_pipeline_harness::program::{self, Interruption, ProgramEnd};
 use session_pipeline_harness::{DataDir, LlmServer, TestPipeline, cases};
 use session_pipeline_pipeline::config::Provider;
 use session_pipeline_pipeline::llm::{self, ApiKey, LlmSecrets};
 
-use super::{VERIFICATION, config, found, prepared_dir, run, said, verification};
+use super::{
+    VERIFICATION, config, extraction_answer, prepared_dir, run, session_with_prompts, verification,
+};
 use crate::database::{cell, rows};
 use crate::guests;
 
 const BOTH: [Provider; 2] = [Provider::Anthropic, Provider::OpenAiCompat];
 const SESSIONS: usize = 6;
-/// Starts after which the work must have been done.
-const STARTS_MAX: usize = 200;
-/// Points of the program between two kills: each start gets so much further than the last one.
+/// The maximum number of kills before the program must have finished.
+const KILLS_MAX: usize = 200;
+/// The number of kill points by which each start gets further than the previous start.
 const STRIDE: usize = 4;
 
-/// A pipeline that asks this server, and waits by the data dir's clock.
-fn asking(dir: &DataDir, server: &LlmServer) -> TestPipeline {
+/// A pipeline that uses this server, and waits on the test clock.
+fn open_pipeline(dir: &DataDir, server: &LlmServer) -> TestPipeline {
     let mut config = config(dir, "llm");
     config.llm = server.config();
     config.llm.attempts_max = 9;
     let pipeline = TestPipeline::open_with(dir, config.clone(), &[guests::verification()]);
     let (clock, store) = (Arc::clone(dir.clock()), pipeline.pipeline().shared_store());
-    let patience = Arc::new(TestPatience::new(dir.clock()));
+    let sleeper = Arc::new(TestSleeper::new(dir.clock()));
     let secrets = LlmSecrets {
         key: ApiKey::new("a-key-of-these-tests"),
     };
-    let model = llm::with_patience(&config, secrets, clock, patience, store).unwrap();
+    let model = llm::with_patience(&config, secrets, clock, sleeper, store).unwrap();
     pipeline.with_language_model(model.unwrap())
 }
 
-/// Six sessions of two users, who say some things twice and contradict each other.
-fn talk(dir: &DataDir) {
+/// Writes six sessions of two users, with repeated and contradictory statements.
+fn write_sessions(dir: &DataDir) {
     for number in 0..SESSIONS {
         let (user, half) = (["ada", "bob"][number % 2], number / 2);
         let texts = [
@@ -55,18 +57,18 @@ fn talk(dir: &DataDir) {
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         dir.write(
             &format!("{user}/{number}.jsonl"),
-            said(&format!("s{number}"), &texts),
+            session_with_prompts(&format!("s{number}"), &texts),
         );
     }
 }
 
-/// A model that takes every turn of the user for a statement, and every second known item for a
-/// contradiction: the same request has the same answer.
-fn oracle(asked: &HttpRequest) -> String {
-    let prompt = asked.prompt();
+/// A deterministic model. It extracts each prompt of the user as a statement, and judges half of
+/// the candidates as contradictions.
+fn deterministic_answer(request: &HttpRequest) -> String {
+    let prompt = request.prompt();
     if let Some((_, list)) = prompt.rsplit_once("as a JSON list:\n") {
-        let known: Vec<Value> = serde_json::from_str(list).unwrap();
-        let judgments: Vec<Value> = known.iter().map(judgment).collect();
+        let candidates: Vec<Value> = serde_json::from_str(list).unwrap();
+        let judgments: Vec<Value> = candidates.iter().map(judgment).collect();
         return json!({ "judgments": judgments }).to_string();
     }
     let turns: Vec<Value> = serde_json::from_str(&prompt[prompt.rfind("[\n").unwrap()..]).unwrap();
@@ -82,11 +84,11 @@ fn oracle(asked: &HttpRequest) -> String {
             verification(text, text, text, json!({"detection_type": kind}))
         })
         .collect();
-    found(&verifications)
+    extraction_answer(&verifications)
 }
 
-fn judgment(known: &Value) -> Value {
-    let id = known["id"].as_str().unwrap();
+fn judgment(candidate: &Value) -> Value {
+    let id = candidate["id"].as_str().unwrap();
     let contradicts = id.bytes().last().unwrap().is_multiple_of(2);
     json!({
         "candidate_id": id, "is_contradiction": contradicts, "severity": "soft", "explanation": "as told",
@@ -94,7 +96,7 @@ fn judgment(known: &Value) -> Value {
     })
 }
 
-/// All that is known, but for times and running numbers.
+/// All knowledge, without times and sequence numbers.
 fn knowledge(dir: &DataDir) -> Vec<String> {
     [
         "SELECT * EXCLUDE (created_at, updated_at) FROM verification.items ORDER BY ALL",
@@ -109,51 +111,51 @@ fn knowledge(dir: &DataDir) -> Vec<String> {
 }
 
 #[test]
-fn the_same_is_known_over_both_formats_and_however_often_the_provider_failed() {
-    let known = |provider: Provider, troubles: &[ScriptedAct]| {
+fn the_knowledge_does_not_depend_on_the_wire_format_or_on_failed_requests() {
+    let process = |provider: Provider, failures: &[ServerAction]| {
         let dir = DataDir::new();
-        talk(&dir);
+        write_sessions(&dir);
         let server = LlmServer::start(provider);
-        server.otherwise(oracle);
-        for trouble in troubles {
-            server.will(trouble.clone());
+        server.set_fallback(deterministic_answer);
+        for failure in failures {
+            server.enqueue(failure.clone());
         }
-        let pipeline = asking(&dir, &server);
-        let ran = run(&dir, &pipeline);
-        assert_eq!(ran.stats.processed, SESSIONS as u64);
-        let spent = pipeline.pipeline().store().llm_use(&ran.id).unwrap();
-        assert_eq!(spent.calls, server.asked().len() as u64);
-        let row = pipeline.pipeline().store().run_row(&ran.id).unwrap();
-        assert_eq!(row.unwrap().llm, Some(spent));
-        assert_eq!(server.acts_left(), 0);
+        let pipeline = open_pipeline(&dir, &server);
+        let finished = run(&dir, &pipeline);
+        assert_eq!(finished.stats.processed, SESSIONS as u64);
+        let llm_use = pipeline.pipeline().store().llm_use(&finished.id).unwrap();
+        assert_eq!(llm_use.calls, server.requests().len() as u64);
+        let row = pipeline.pipeline().store().run_row(&finished.id).unwrap();
+        assert_eq!(row.unwrap().llm, Some(llm_use));
+        assert_eq!(server.actions_left(), 0);
         drop(pipeline);
-        (knowledge(&dir), server.asked().len())
+        (knowledge(&dir), server.requests().len())
     };
-    let (expected, requests) = known(Provider::Anthropic, &[]);
-    assert!(requests > SESSIONS, "some items had to be judged");
+    let (expected, requests) = process(Provider::Anthropic, &[]);
+    assert!(requests > SESSIONS, "some requests are for judgments");
     let contradictions = expected.iter().filter(|row| row.starts_with("kc_")).count();
     assert!(contradictions > 0, "{expected:#?}");
     for provider in BOTH {
-        let troubles = [
-            ScriptedAct::error(500, "api_error", "oops"),
-            ScriptedAct::HalfAnswer,
-            ScriptedAct::error(429, "rate_limit_error", "slowly").with("retry-after", 2),
-            ScriptedAct::answer(200, "no json"),
-            ScriptedAct::Reset,
+        let failures = [
+            ServerAction::error(500, "api_error", "oops"),
+            ServerAction::HalfAnswer,
+            ServerAction::error(429, "rate_limit_error", "slowly").with("retry-after", 2),
+            ServerAction::answer(200, "no json"),
+            ServerAction::Reset,
         ];
-        let (found, asked) = known(provider, &troubles);
-        assert_eq!(found, expected, "{provider:?}");
-        assert_eq!(asked, requests + troubles.len(), "{provider:?}");
+        let (knowledge, sent) = process(provider, &failures);
+        assert_eq!(knowledge, expected, "{provider:?}");
+        assert_eq!(sent, requests + failures.len(), "{provider:?}");
     }
 }
 
 #[test]
-fn killed_again_and_again_while_it_asks_it_ends_as_if_nothing_had_happened_and_pays_once() {
-    let live = |is_killed: bool| {
+fn repeated_kills_change_no_knowledge_and_repeat_few_requests() {
+    let process = |is_killed: bool| {
         let dir = DataDir::new();
-        talk(&dir);
+        write_sessions(&dir);
         let server = LlmServer::start(Provider::OpenAiCompat);
-        server.otherwise(oracle);
+        server.set_fallback(deterministic_answer);
         let llm = format!(
             "[llm]\nprovider = \"openai_compat\"\nbase_url = \"{}\"\n",
             server.url()
@@ -161,50 +163,56 @@ fn killed_again_and_again_while_it_asks_it_ends_as_if_nothing_had_happened_and_p
         let settings = "[processors.verification.settings]\ndetector = \"llm\"\n";
         fs::write(dir.path().join("config.toml"), format!("{llm}{settings}")).unwrap();
         let mut kills = 0;
-        let told = loop {
+        let stderr = loop {
             match run_program(&dir, is_killed.then_some(kills * STRIDE + 1)) {
-                Some(told) => break told,
+                Some(stderr) => break stderr,
                 None => kills += 1,
             }
-            assert!(kills < STARTS_MAX, "it never came to its end");
+            assert!(
+                kills < KILLS_MAX,
+                "the program did not finish after {kills} kills"
+            );
         };
-        let asked = server.asked();
-        let different: BTreeSet<String> = asked.iter().map(|asked| asked.text.clone()).collect();
-        (knowledge(&dir), different, asked.len(), kills, told)
+        let requests = server.requests();
+        let unique: BTreeSet<String> = requests
+            .iter()
+            .map(|request| request.text.clone())
+            .collect();
+        (knowledge(&dir), unique, requests.len(), kills, stderr)
     };
-    let (expected, requests, paid, _, told) = live(false);
-    assert_eq!(paid, requests.len());
-    let sent = format!("`verification` sent {paid} requests to the language model: ");
-    assert!(told.contains(&sent), "{told}");
-    let (found, different, paid, kills, _) = live(true);
+    let (expected, expected_requests, sent, _, stderr) = process(false);
+    assert_eq!(sent, expected_requests.len());
+    let summary = format!("`verification` sent {sent} requests to the language model: ");
+    assert!(stderr.contains(&summary), "{stderr}");
+    let (knowledge, unique, sent, kills, _) = process(true);
     assert!(kills > 10, "only {kills} kills");
-    assert_eq!(found, expected);
-    assert_eq!(different, requests);
-    // Lost is at most what was under way, or not yet kept, when it was killed.
+    assert_eq!(knowledge, expected);
+    assert_eq!(unique, expected_requests);
+    // A kill loses at most the request in progress, or an answer that is not stored yet.
     assert!(
-        paid <= requests.len() + kills,
-        "{paid} requests after {kills} kills"
+        sent <= expected_requests.len() + kills,
+        "{sent} requests after {kills} kills"
     );
 }
 
-/// Runs the program, and gives what it told people; `None` when it was killed at the n-th point that
-/// it reached.
+/// Runs the program and returns its standard error. With `kill_at`, the program is killed at the
+/// n-th kill point that it reaches. Returns `None` if it was killed.
 fn run_program(dir: &DataDir, kill_at: Option<usize>) -> Option<String> {
-    let disturbance = match kill_at {
-        Some(point) => Disturbance::At(point.to_string()),
-        None => Disturbance::None,
+    let interruption = match kill_at {
+        Some(point) => Interruption::At(point.to_string()),
+        None => Interruption::None,
     };
-    let mut run = program::on(dir);
+    let mut run = program::command_with_data_dir(dir);
     run.args(["run", VERIFICATION]);
-    let ProgramEnd::Came(output) = program::live(run, dir, &disturbance) else {
+    let ProgramEnd::Exited(output) = program::run(run, dir, &interruption) else {
         return None;
     };
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{told}");
-    Some(told)
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stderr}");
+    Some(stderr)
 }
 
-/// Any JSON: what a model might say that has lost its mind, or was talked out of it.
+/// Any JSON value, as the answer of a malfunctioning or manipulated model.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -242,13 +250,13 @@ const FIELDS: &[&str] = &[
     "entities",
 ];
 
-/// An answer in which one thing is anything.
+/// An answer in which one part has any value.
 fn answer() -> impl Strategy<Value = String> {
     let one_field = (any_json(), proptest::sample::select(FIELDS)).prop_map(|(value, field)| {
         let mut others = Map::new();
         others.insert(field.to_owned(), value);
         let quote = "no, churn is monthly";
-        found(&[verification(
+        extraction_answer(&[verification(
             "Churn",
             "Churn is monthly",
             quote,
@@ -267,12 +275,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
-    fn invariant_whatever_a_model_says_it_costs_its_own_session_an_attempt_at_most(says in answer()) {
+    fn invariant_any_answer_of_a_model_affects_only_its_session(text in answer()) {
         let dir = prepared_dir();
         let server = LlmServer::start(Provider::Anthropic);
-        server.otherwise(move |_| says.clone());
-        dir.write("ada/one.jsonl", said("s1", &["no, churn is monthly"]));
-        let pipeline = asking(&dir, &server);
+        server.set_fallback(move |_| text.clone());
+        dir.write("ada/one.jsonl", session_with_prompts("s1", &["no, churn is monthly"]));
+        let pipeline = open_pipeline(&dir, &server);
         let stats = pipeline.run(VERIFICATION).stats;
         prop_assert_eq!(stats.processed + stats.errors, 1);
         drop(pipeline);
@@ -283,9 +291,9 @@ proptest! {
                 ["pending | 0.9 | ada", "pending | 0.6 | ada"].contains(&item.as_str()), "{}", item
             );
         }
-        let strange = "SELECT count(*) FROM verification.evidence
+        let invalid_evidence = "SELECT count(*) FROM verification.evidence
             WHERE session_file <> 'ada/one.jsonl' OR NOT contains('no, churn is monthly', user_quote) OR user_quote = ''";
-        prop_assert_eq!(cell(&dir, strange), "0");
+        prop_assert_eq!(cell(&dir, invalid_evidence), "0");
         let faults = rows(&dir, "SELECT fault FROM session_failures");
         prop_assert!(faults.iter().all(|fault| fault == "llm"), "{:?}", faults);
     }

@@ -1,14 +1,16 @@
-//! Knowledge is shown to every analyst, so a secret of one user must not be in it.
+//! Knowledge is visible to all analysts, so it must not contain a secret of a user.
 
 use serde_json::json;
 use session_pipeline_harness::{DataDir, ScriptedModel, TestPipeline};
 use session_pipeline_pipeline::knowledge::{self, KnowledgeFilter};
 
-use super::{by_llm, by_phrases, found, run, said, verification};
+use super::{
+    extraction_answer, llm_pipeline, phrases_pipeline, run, session_with_prompts, verification,
+};
 use crate::database::{cell, execute, rows};
 
-/// What users may say, and what of it must be seen by no one else.
-const SAID: [(&str, &str); 4] = [
+/// Prompts, and the secret in each.
+const PROMPTS_WITH_SECRETS: [(&str, &str); 4] = [
     (
         "No, the password of the billing database is Tr0ub4dor!77 now.",
         "Tr0ub4dor",
@@ -29,8 +31,8 @@ const SAID: [(&str, &str); 4] = [
 
 const TABLES: [&str; 4] = ["items", "evidence", "relations", "contradictions"];
 
-/// All that is stored, and all that is shown.
-fn everything(dir: &DataDir, pipeline: impl FnOnce() -> TestPipeline) -> (String, String) {
+/// All stored knowledge, and all knowledge that is listed and shown.
+fn stored_and_shown(dir: &DataDir, pipeline: impl FnOnce() -> TestPipeline) -> (String, String) {
     let stored: Vec<String> = TABLES
         .iter()
         .flat_map(|table| {
@@ -42,11 +44,11 @@ fn everything(dir: &DataDir, pipeline: impl FnOnce() -> TestPipeline) -> (String
         .collect();
     let pipeline = pipeline();
     let store = Some(pipeline.pipeline().store());
-    let wanted = KnowledgeFilter {
+    let filter = KnowledgeFilter {
         limit: 100,
         ..KnowledgeFilter::default()
     };
-    let items = knowledge::list(store, &wanted).unwrap();
+    let items = knowledge::list(store, &filter).unwrap();
     let shown: Vec<String> = items
         .iter()
         .map(|item| format!("{item:?} {:?}", knowledge::show(store, &item.id).unwrap()))
@@ -55,18 +57,18 @@ fn everything(dir: &DataDir, pipeline: impl FnOnce() -> TestPipeline) -> (String
 }
 
 #[test]
-fn a_secret_that_a_user_said_is_neither_stored_nor_shown() {
+fn a_secret_in_a_prompt_is_neither_stored_nor_shown() {
     let dir = DataDir::new();
-    for (index, (text, _)) in SAID.iter().enumerate() {
+    for (index, (text, _)) in PROMPTS_WITH_SECRETS.iter().enumerate() {
         dir.write(
             &format!("ada/{index}.jsonl"),
-            said(&format!("s{index}"), &[text]),
+            session_with_prompts(&format!("s{index}"), &[text]),
         );
     }
-    let stats = run(&dir, &by_phrases(&dir)).stats;
+    let stats = run(&dir, &phrases_pipeline(&dir)).stats;
     assert!(stats.items_extracted >= 3, "{stats:?}");
-    let (stored, shown) = everything(&dir, || by_phrases(&dir));
-    for (_, secret) in SAID {
+    let (stored, shown) = stored_and_shown(&dir, || phrases_pipeline(&dir));
+    for (_, secret) in PROMPTS_WITH_SECRETS {
         assert!(!stored.contains(secret), "{stored}");
         assert!(!shown.contains(secret), "{shown}");
     }
@@ -77,19 +79,19 @@ fn a_secret_that_a_user_said_is_neither_stored_nor_shown() {
 }
 
 #[test]
-fn an_item_that_only_repeats_a_secret_is_cleaned_by_its_quote() {
+fn a_secret_in_a_quote_is_removed_from_all_fields_of_the_item() {
     let dir = DataDir::new();
     let model = ScriptedModel::new();
     let words = [
         "the bot said otherwise",
         "no, the password is Tr0ub4dor-77 for billing",
     ];
-    dir.write("ada/one.jsonl", said("s1", &words));
-    model.answer(&found(&[
+    dir.write("ada/one.jsonl", session_with_prompts("s1", &words));
+    model.answer(&extraction_answer(&[
         verification(
             "Tr0ub4dor-77",
             "Billing is opened by Tr0ub4dor-77",
-            // As a model quotes what it was shown.
+            // A model quotes the redacted text that it received.
             "no, the password is [removed: password] for billing",
             json!({"entities": ["Tr0ub4dor-77", "billing"]}),
         ),
@@ -102,20 +104,23 @@ fn an_item_that_only_repeats_a_secret_is_cleaned_by_its_quote() {
     ]));
     model.answer(r#"{"judgments":[]}"#);
     model.answer(r#"{"judgments":[]}"#);
-    assert_eq!(run(&dir, &by_llm(&dir, &model)).stats.items_extracted, 2);
-    let (stored, shown) = everything(&dir, || by_phrases(&dir));
+    assert_eq!(
+        run(&dir, &llm_pipeline(&dir, &model)).stats.items_extracted,
+        2
+    );
+    let (stored, shown) = stored_and_shown(&dir, || phrases_pipeline(&dir));
     assert!(!stored.contains("Tr0ub4dor"), "{stored}");
     assert!(!shown.contains("Tr0ub4dor"), "{shown}");
 }
 
 #[test]
-fn rows_of_an_older_program_are_cleaned_when_shown_and_by_the_next_run() {
+fn rows_of_an_older_version_are_redacted_when_shown_and_by_the_next_run() {
     let dir = DataDir::new();
     dir.write(
         "ada/one.jsonl",
-        said("s1", &["No, churn is counted per month from MRR."]),
+        session_with_prompts("s1", &["No, churn is counted per month from MRR."]),
     );
-    run(&dir, &by_phrases(&dir));
+    run(&dir, &phrases_pipeline(&dir));
     let id = cell(&dir, "SELECT id FROM verification.items");
     execute(
         &dir,
@@ -123,23 +128,23 @@ fn rows_of_an_older_program_are_cleaned_when_shown_and_by_the_next_run() {
          UPDATE verification.evidence SET user_quote = 'No, the password is Tr0ub4dor!77'; \
          DELETE FROM counters WHERE name = 'redaction:verification'",
     );
-    let (_, shown) = everything(&dir, || by_phrases(&dir));
+    let (_, shown) = stored_and_shown(&dir, || phrases_pipeline(&dir));
     assert!(!shown.contains("Tr0ub4dor"), "{shown}");
-    let pipeline = by_phrases(&dir);
-    let wanted = KnowledgeFilter {
+    let pipeline = phrases_pipeline(&dir);
+    let filter = KnowledgeFilter {
         text: Some("tr0ub4dor".to_owned()),
         limit: 100,
         ..KnowledgeFilter::default()
     };
-    let found = knowledge::list(Some(pipeline.pipeline().store()), &wanted).unwrap();
-    assert!(found.is_empty(), "a search tells what was removed");
+    let found = knowledge::list(Some(pipeline.pipeline().store()), &filter).unwrap();
+    assert!(found.is_empty(), "a search must not find a removed secret");
     run(&dir, &pipeline);
     drop(pipeline);
-    let (stored, shown) = everything(&dir, || by_phrases(&dir));
+    let (stored, shown) = stored_and_shown(&dir, || phrases_pipeline(&dir));
     assert!(!stored.contains("Tr0ub4dor"), "{stored}");
     assert!(!shown.contains("Tr0ub4dor"), "{shown}");
     assert_eq!(cell(&dir, "SELECT id FROM verification.items"), id);
-    // Once for each version of the rules.
+    // Stored rows are redacted once per version of the rules.
     assert_eq!(
         cell(
             &dir,

@@ -1,5 +1,5 @@
-//! Sessions by the thousand, written straight into the tables of `usage`: for what only shows where
-//! there are many.
+//! Inserts thousands of sessions directly into the tables of `usage`, for tests that need many
+//! sessions.
 
 use std::ops::Range;
 
@@ -8,28 +8,28 @@ use session_pipeline_harness::{DataDir, TestPipeline};
 use crate::database::execute;
 use crate::guests::usage;
 
-/// The id of a generated message, as long as those of the API.
+/// The id of a generated message. It is as long as the ids of the API.
 pub fn message_id(number: u64) -> String {
     format!("msg_{number:024}")
 }
 
-/// Sessions with consecutive numbers, each with some messages and as many calls of tools.
-pub struct Many {
-    /// Their numbers, from 1 on.
+/// Sessions with consecutive numbers. Each has some messages, and one tool call per message.
+pub struct BulkSessions {
+    /// The numbers of the sessions, starting at 1.
     pub sessions: Range<u64>,
-    /// Messages of each; their ids are consecutive numbers over all sessions.
+    /// The number of messages per session. Their ids are consecutive numbers over all sessions.
     pub messages: u64,
-    /// How many of the last messages of the session before each repeats.
+    /// The number of messages at the end of the previous session that each session repeats.
     pub copied: u64,
 }
 
-/// Adds them; no pipeline has the database open. They are of the users `user0` to `user9`.
-pub fn add(dir: &DataDir, many: &Many) {
-    let Many {
+/// Adds the sessions, which belong to the users `user0` to `user9`. The database must be closed.
+pub fn add(dir: &DataDir, bulk: &BulkSessions) {
+    let BulkSessions {
         sessions,
         messages,
         copied,
-    } = many;
+    } = bulk;
     add_from(
         dir,
         sessions.end,
@@ -43,8 +43,8 @@ pub fn add(dir: &DataDir, many: &Many) {
     );
 }
 
-/// Adds a session that repeats one message of each of these.
-pub fn add_link(dir: &DataDir, number: u64, many: &Many) {
+/// Adds a session that repeats one message of each of these sessions.
+pub fn add_link(dir: &DataDir, number: u64, bulk: &BulkSessions) {
     add_from(
         dir,
         number + 1,
@@ -52,10 +52,10 @@ pub fn add_link(dir: &DataDir, number: u64, many: &Many) {
             "SELECT CAST({number} AS BIGINT) AS session, session AS line, 'zed/link.jsonl' AS file,
                 session * {} + {} AS message
              FROM range({}, {}) AS s (session)",
-            many.messages,
-            many.messages - 1,
-            many.sessions.start,
-            many.sessions.end
+            bulk.messages,
+            bulk.messages - 1,
+            bulk.sessions.start,
+            bulk.sessions.end
         ),
     );
 }

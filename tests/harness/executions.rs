@@ -1,5 +1,4 @@
-//! One component over all sessions of a data dir, without a database: what it gave, what it said and
-//! what it took, session by session.
+//! Runs one component on all sessions of a data directory, without a database.
 
 use std::sync::Arc;
 
@@ -12,73 +11,73 @@ use session_pipeline_host::shared::MemoryRows;
 
 use crate::data_dir::DataDir;
 use crate::rows::rows_of;
-use crate::subject::{Invocation, Subject, session_of};
+use crate::subject::{Invocation, Subject, session_info};
 
-/// What came of every session, in the order of their keys.
+/// The executions of all sessions, in the order of their keys.
 ///
 /// ```
 /// use session_pipeline_bundle::USAGE;
-/// use session_pipeline_harness::{DataDir, Guest, Session};
+/// use session_pipeline_harness::{DataDir, Guest, Transcript};
 ///
 /// let dir = DataDir::new();
-/// dir.write("ada/one.jsonl", Session::new("s1").user("hello"));
-/// dir.write("bob/two.jsonl", Session::new("s2").user("go on").user("stop"));
-/// let over = Guest::load(USAGE).over(&dir);
+/// dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
+/// dir.write("bob/two.jsonl", Transcript::new("s2").user("go on").user("stop"));
+/// let executions = Guest::load(USAGE).process_all(&dir);
 /// assert_eq!(
-///     over.rows("sessions", "session_id prompts"),
+///     executions.rows("sessions", "session_id prompts"),
 ///     ["ada/one.jsonl | s1 | 1", "bob/two.jsonl | s2 | 2"]
 /// );
-/// assert!(over.log().is_empty() && over.faults().is_empty());
-/// assert!(over.cost().fuel > 0);
+/// assert!(executions.log().is_empty() && executions.faults().is_empty());
+/// assert!(executions.cost().fuel > 0);
 /// ```
 #[derive(Debug)]
-pub struct Over {
+pub struct Executions {
     manifest: Manifest,
-    /// Each session's key, with what came of it.
+    /// The key and the execution of each session.
     pub sessions: Vec<(String, Execution)>,
-    /// What its shared tables hold in the end.
+    /// The final rows of the shared tables.
     pub shared: MemoryRows,
 }
 
-impl Over {
-    /// Gives a component all sessions that lie in a data dir. As in a run of a serial processor, each
-    /// finds what those before it upserted; a session that fails leaves nothing.
+impl Executions {
+    /// Processes all sessions of a data directory. As in a run of a serial processor, each session
+    /// reads the rows that earlier sessions upserted. A failed session upserts nothing.
     ///
     /// # Panics
-    /// When the sessions can't be read.
-    pub fn of(subject: &Subject, dir: &DataDir) -> Self {
-        let root = SessionsRoot::open(&dir.sessions_root()).expect("the sessions can be listed");
+    /// The sessions cannot be read.
+    pub fn run(subject: &Subject, dir: &DataDir) -> Self {
+        let root = SessionsRoot::open(&dir.sessions_root()).expect("the sessions root opens");
         let mut keys = Vec::new();
         if let Some(root) = root {
             root.walk(|key, _| keys.push(key.to_owned()))
-                .expect("the sessions can be listed");
+                .expect("the sessions are listed");
         }
         keys.sort();
         let line_bytes_max = subject.processor().limits().line_bytes_max;
         let mut shared = Arc::new(MemoryRows::default());
-        let give = |key: String| {
+        let process = |key: String| {
             let snapshot = Snapshot::from_bytes(&dir.read(&key), line_bytes_max)
-                .expect("a session can be laid down");
-            let circumstances = Invocation {
+                .expect("the snapshot is created");
+            let invocation = Invocation {
                 shared: Some(Arc::clone(&shared)),
                 ..Invocation::default()
             };
-            let execution = subject.process_snapshot(&session_of(&key), snapshot, &circumstances);
-            drop(circumstances);
+            let execution = subject.process_snapshot(&session_info(&key), snapshot, &invocation);
+            drop(invocation);
             if let Ok(completed) = &execution.outcome {
                 Arc::make_mut(&mut shared).commit(subject.manifest(), &completed.tables);
             }
             (key, execution)
         };
         Self {
-            sessions: keys.into_iter().map(give).collect(),
+            sessions: keys.into_iter().map(process).collect(),
             manifest: subject.manifest().clone(),
             shared: Arc::unwrap_or_clone(shared),
         }
     }
 
-    /// The rows of a table, one text each: the session's key, then these columns, joined with ` | `,
-    /// nulls as `-`.
+    /// The rows of a table. Each row is a text with the session key and the values of `columns`,
+    /// joined with ` | `. Nulls are `-`.
     pub fn rows(&self, table: &str, columns: &str) -> Vec<String> {
         let succeeded = self.sessions.iter().filter_map(|(key, execution)| {
             let completed = execution.outcome.as_ref().ok()?;
@@ -88,16 +87,16 @@ impl Over {
         succeeded.flatten().collect()
     }
 
-    /// What it said, one text each: the session's key, the level and the message.
+    /// The log lines. Each is a text with the session key, the level and the message.
     pub fn log(&self) -> Vec<String> {
-        let said = self.sessions.iter().flat_map(|(key, execution)| {
+        let lines = self.sessions.iter().flat_map(|(key, execution)| {
             let lines = execution.log.iter();
             lines.map(move |line| format!("{key} | {:?} | {}", line.level, line.message))
         });
-        said.collect()
+        lines.collect()
     }
 
-    /// The sessions that failed, and why.
+    /// The keys and faults of the failed sessions.
     pub fn faults(&self) -> Vec<(&str, &Fault)> {
         let failed = self.sessions.iter().filter_map(|(key, execution)| {
             let fault = execution.outcome.as_ref().err()?;
@@ -106,7 +105,7 @@ impl Over {
         failed.collect()
     }
 
-    /// What all of them took together; of memory, the most that one did.
+    /// The total cost of all sessions, with the maximum of their peak memory.
     pub fn cost(&self) -> Cost {
         let costs = self.sessions.iter().map(|(_, execution)| &execution.cost);
         costs.fold(Cost::default(), |sum, cost| Cost {

@@ -1,5 +1,5 @@
-//! Rows as JSON, one object each, and shared tables read from it again: what is printed of one session
-//! can be given to the next.
+//! Converts rows to JSON objects, and JSON objects to rows of shared tables. The output for one
+//! session can be the input for the next.
 #![warn(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,8 +15,9 @@ use session_pipeline_host::manifest::{ColumnKind, Manifest, TableSpec};
 use session_pipeline_host::rows::{Cell, TableRows};
 use session_pipeline_host::shared::MemoryRows;
 
-/// The rows of each table by its name, in the order in which they were recorded.
-pub fn recorded(manifest: &Manifest, tables: &[TableRows]) -> Value {
+/// Converts recorded rows to a JSON object with one array of rows per table, in the order in which
+/// the rows were recorded.
+pub fn rows_to_json(manifest: &Manifest, tables: &[TableRows]) -> Value {
     let tables = manifest.tables.iter().zip(tables);
     let rows = tables.map(|(spec, rows)| {
         let mut objects = vec![Map::new(); rows.rows];
@@ -31,8 +32,8 @@ pub fn recorded(manifest: &Manifest, tables: &[TableRows]) -> Value {
     Value::Object(rows.collect())
 }
 
-/// All rows of the shared tables by the tables' names.
-pub fn shared(manifest: &Manifest, rows: &MemoryRows) -> Value {
+/// Converts all rows of the shared tables to a JSON object with one array of rows per table.
+pub fn shared_rows_to_json(manifest: &Manifest, rows: &MemoryRows) -> Value {
     let tables = manifest.tables.iter();
     let shared = tables.filter(|spec| spec.shared_key.is_some());
     let tables = shared.map(|spec| {
@@ -49,11 +50,12 @@ pub fn shared(manifest: &Manifest, rows: &MemoryRows) -> Value {
     Value::Object(tables.collect())
 }
 
-/// Reads what [`shared`] gave. A column that is left out is null; the key may not be.
+/// Parses the output of [`shared_rows_to_json`]. A missing column is null. The key column is
+/// required.
 ///
 /// # Errors
-/// When a table or a column is not one of the manifest's shared ones, or a value does not fit.
-pub fn shared_from(manifest: &Manifest, document: &Value) -> Result<MemoryRows, String> {
+/// A table is not a shared table of the manifest, a column is unknown, or a value has a wrong type.
+pub fn parse_shared_rows(manifest: &Manifest, document: &Value) -> Result<MemoryRows, String> {
     let tables = document
         .as_object()
         .ok_or("it is no object of tables, each a list of rows")?;
@@ -88,8 +90,8 @@ fn value_of(cell: &Cell<'_>) -> Value {
 
 fn cells_of(spec: &TableSpec, row: &Value) -> Result<Vec<Cell<'static>>, String> {
     let row = row.as_object().ok_or("it is no object of columns")?;
-    let is_known = |name: &&String| spec.columns.iter().all(|column| column.name != **name);
-    if let Some(name) = row.keys().find(is_known) {
+    let is_unknown = |name: &&String| spec.columns.iter().all(|column| column.name != **name);
+    if let Some(name) = row.keys().find(is_unknown) {
         return Err(format!("there is no column `{name}`"));
     }
     let cells = spec.columns.iter().map(|column| {

@@ -1,4 +1,5 @@
-//! A component over a data dir without a database gives what a run over it commits.
+//! Processing all sessions of a data directory without a database produces the rows that a run
+//! commits.
 
 use proptest::prelude::*;
 use session_pipeline_bundle::{USAGE, faulty};
@@ -11,37 +12,37 @@ proptest! {
     #![proptest_config(counted(cases() / 2))]
 
     #[test]
-    fn invariant_a_guest_over_a_data_dir_gives_what_a_run_commits(folder in strategies::data_dir()) {
+    fn invariant_processing_without_a_database_produces_the_rows_of_a_run(folder in strategies::data_dir()) {
         let dir = usage_dir();
-        folder.lay(&dir);
-        let over = Guest::load(USAGE).over(&dir);
-        prop_assert_eq!(over.sessions.len(), folder.0.len());
+        folder.write_to(&dir);
+        let executions = Guest::load(USAGE).process_all(&dir);
+        prop_assert_eq!(executions.sessions.len(), folder.0.len());
         let pipeline = TestPipeline::open(&dir, &[usage()]);
-        prop_assert_eq!(pipeline.run("usage").stats.processed, over.sessions.len() as u64);
+        prop_assert_eq!(pipeline.run("usage").stats.processed, executions.sessions.len() as u64);
         drop(pipeline);
         for (table, columns) in [("sessions", "session_id prompts"), ("messages", "line model")] {
             let names = columns.replace(' ', ", ");
             let sql = format!("SELECT session_file, {names} FROM usage.{table}");
             let mut committed = database::rows(&dir, &sql);
-            let mut given = over.rows(table, columns);
+            let mut produced = executions.rows(table, columns);
             committed.sort();
-            given.sort();
-            prop_assert_eq!(given, committed, "{}", table);
+            produced.sort();
+            prop_assert_eq!(produced, committed, "{}", table);
         }
     }
 }
 
 #[test]
-fn a_session_that_fails_is_told_and_leaves_nothing() {
+fn a_failed_session_is_listed_and_produces_no_rows() {
     let dir = DataDir::new();
     dir.write("ada/fails.jsonl", POISON);
     dir.write("ada/fine.jsonl", "one\n");
-    let over = Guest::load(panics().1).over(&dir);
+    let executions = Guest::load(panics().1).process_all(&dir);
     assert_eq!(
-        over.rows("lines", "line text"),
+        executions.rows("lines", "line text"),
         ["ada/fine.jsonl | 1 | one"]
     );
-    let faults = over.faults();
+    let faults = executions.faults();
     assert_eq!((faults.len(), faults[0].0), (1, "ada/fails.jsonl"));
     let pipeline = TestPipeline::open(&dir, &[panics()]);
     pipeline.run(PANICS);
@@ -50,30 +51,31 @@ fn a_session_that_fails_is_told_and_leaves_nothing() {
 }
 
 #[test]
-fn each_session_finds_what_those_before_it_upserted() {
+fn each_session_finds_the_rows_that_earlier_sessions_upserted() {
     let dir = DataDir::new();
     dir.write(
         "ada/1.jsonl",
         "{\"do\":\"put\",\"word\":\"a\",\"number\":1}\n",
     );
     dir.write("ada/2.jsonl", "{\"do\":\"find\",\"by\":\"word\"}\n");
-    let over = Guest::load(misbehaving("remembers").1).over(&dir);
-    assert_eq!(over.rows("found", "words"), ["ada/2.jsonl | a"]);
-    assert_eq!(over.shared.rows("words").count(), 1);
+    let executions = Guest::load(misbehaving("remembers").1).process_all(&dir);
+    assert_eq!(executions.rows("found", "words"), ["ada/2.jsonl | a"]);
+    assert_eq!(executions.shared.rows("words").count(), 1);
 }
 
 #[test]
-fn what_a_guest_says_and_takes_is_told() {
+fn the_log_and_the_cost_of_a_guest_are_recorded() {
     let dir = DataDir::new();
     dir.write("ada/1.jsonl", format!("{POISON}\n"));
-    let over = Guest::load(faulty("floods_log").unwrap()).over(&dir);
-    assert!(!over.log().is_empty());
+    let executions = Guest::load(faulty("floods_log").unwrap()).process_all(&dir);
+    assert!(!executions.log().is_empty());
     assert!(
-        over.log()
+        executions
+            .log()
             .iter()
             .all(|line| line.starts_with("ada/1.jsonl | "))
     );
-    let cost = over.cost();
+    let cost = executions.cost();
     assert_eq!(cost.bytes, dir.read("ada/1.jsonl").len() as u64);
     assert!(cost.fuel > 0 && cost.peak_memory > 0, "{cost:?}");
 }
