@@ -6,7 +6,7 @@ use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::processor::SessionOutput;
 use session_pipeline_host::shared::MemoryRows;
 
-use super::checks::{LawFailure, outcome, same, violation};
+use super::checks::{LawFailure, check_same, outcome, violation};
 use super::laws::LawInput;
 use crate::subject::{Invocation, Subject};
 
