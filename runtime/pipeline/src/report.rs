@@ -165,6 +165,15 @@ pub struct ReportFilter {
     pub top: Option<u64>,
 }
 
+impl ReportFilter {
+    /// The filter in a time zone of the IANA database. `None`: there is no such zone.
+    #[must_use]
+    pub fn in_zone(self, name: &str) -> Option<Self> {
+        let zone = TimeZone::get(name).ok()?;
+        Some(Self { zone, ..self })
+    }
+}
+
 impl From<DayRange> for ReportFilter {
     fn from(days: DayRange) -> Self {
         Self {

@@ -1,0 +1,327 @@
+//! Reports: usage by causes, calls of tools, skills and commands, and waste.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use session_pipeline_host::clock::{Clock, UtcMicros};
+use session_pipeline_host::day::Day;
+use session_pipeline_host::fault::printable;
+use session_pipeline_pipeline::report::{
+    self, DayRange, PriceTable, ReportFilter, ReportGrouping, SkillsReport, ToolGrouping,
+    UsageReport, WasteGrouping, WasteReport,
+};
+use session_pipeline_store::{Store, StoreError};
+use utoipa::{IntoParams, ToSchema};
+
+use super::asked::ValidQuery;
+use super::caller::Analyst;
+use super::local::LocalReport;
+use super::problem::{ApiError, AuthenticatedResponses};
+use super::{ServiceState, local};
+use crate::body::usage::UsageReportBody;
+
+/// Defines the query of a report: its own parameters, and those of every report.
+macro_rules! report_query {
+    ($name:ident { $($own:tt)* }) => {
+        #[derive(Deserialize, IntoParams)]
+        #[serde(deny_unknown_fields)]
+        #[into_params(parameter_in = Query)]
+        pub(super) struct $name {
+            $($own)*
+            /// The first day.
+            #[param(format = Date)]
+            since: Option<String>,
+            /// The last day, inclusive.
+            #[param(format = Date)]
+            until: Option<String>,
+            /// The time zone of days, weeks, months and hours, such as `Europe/Berlin`. Default:
+            /// UTC.
+            tz: Option<String>,
+            /// Only this user: an email address, or the name of a folder.
+            user: Option<String>,
+            /// Only this project: its path, or the last part of the path.
+            project: Option<String>,
+            /// Only this model, by its id.
+            model: Option<String>,
+            /// Maximum number of rows. The most expensive rows come first.
+            top: Option<u64>,
+        }
+
+        impl $name {
+            fn filter(&self) -> Result<ReportFilter, ApiError> {
+                let days = days(self.since.as_deref(), self.until.as_deref())?;
+                let filter = ReportFilter {
+                    user: self.user.clone(),
+                    project: self.project.clone(),
+                    model: self.model.clone(),
+                    top: self.top,
+                    ..ReportFilter::from(days)
+                };
+                match &self.tz {
+                    None => Ok(filter),
+                    Some(name) => filter.in_zone(name).ok_or_else(|| {
+                        ApiError::unprocessable(format!(
+                            "unknown time zone `{}`; use a name such as `Europe/Berlin` or `UTC`",
+                            printable(name)
+                        ))
+                    }),
+                }
+            }
+        }
+    };
+}
+
+/// The grouping of a usage report.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum GroupingParam {
+    /// Days.
+    #[default]
+    Day,
+    /// Weeks, by their Mondays.
+    Week,
+    /// Months.
+    Month,
+    /// Hours of the week.
+    Hour,
+    /// Sessions.
+    Session,
+    /// Users.
+    User,
+    /// Models.
+    Model,
+    /// Tools. Rows contain calls instead of tokens, like the report on tools.
+    Tool,
+    /// Repositories, or working directories.
+    Project,
+    /// Git branches.
+    Branch,
+    /// Pull requests.
+    PullRequest,
+    /// The main conversation, sub-agents, or auxiliary requests.
+    Source,
+    /// Types of sub-agents.
+    AgentType,
+    /// Skills.
+    Skill,
+    /// Plugins.
+    Plugin,
+    /// MCP servers.
+    McpServer,
+    /// Efforts.
+    Effort,
+    /// Entry points.
+    Entrypoint,
+}
+
+impl GroupingParam {
+    /// The grouping of messages. `None`: the report is about calls.
+    fn of_messages(self) -> Option<ReportGrouping> {
+        Some(match self {
+            Self::Day => ReportGrouping::Day,
+            Self::Week => ReportGrouping::Week,
+            Self::Month => ReportGrouping::Month,
+            Self::Hour => ReportGrouping::Hour,
+            Self::Session => ReportGrouping::Session,
+            Self::User => ReportGrouping::User,
+            Self::Model => ReportGrouping::Model,
+            Self::Project => ReportGrouping::Project,
+            Self::Branch => ReportGrouping::Branch,
+            Self::PullRequest => ReportGrouping::PullRequest,
+            Self::Source => ReportGrouping::Source,
+            Self::AgentType => ReportGrouping::AgentType,
+            Self::Skill => ReportGrouping::Skill,
+            Self::Plugin => ReportGrouping::Plugin,
+            Self::McpServer => ReportGrouping::McpServer,
+            Self::Effort => ReportGrouping::Effort,
+            Self::Entrypoint => ReportGrouping::Entrypoint,
+            Self::Tool => return None,
+        })
+    }
+}
+
+report_query!(UsageQuery {
+    /// The grouping of the rows.
+    #[serde(default)]
+    #[param(inline)]
+    by: GroupingParam,
+});
+
+/// Returns tokens, cost and messages. Each message counts once over all files.
+#[utoipa::path(get, path = "/api/usage/summary", operation_id = "report_usage", tag = "usage", security(("bearer" = ["analyst"])),
+    params(UsageQuery), responses((status = 200, body = UsageReportBody), AuthenticatedResponses))]
+pub(super) async fn usage(
+    State(service): State<Arc<ServiceState>>,
+    analyst: Analyst,
+    ValidQuery(query): ValidQuery<UsageQuery>,
+) -> Result<Response, ApiError> {
+    let filter = query.filter()?;
+    let Some(by) = query.by.of_messages() else {
+        return calls(&service, analyst, ToolGrouping::Tool, filter).await;
+    };
+    let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
+        report::usage(store, prices, by, filter, clock)
+    };
+    respond(&service, analyst, read, |now| {
+        UsageReport::empty(by.key(), now)
+    })
+    .await
+}
+
+/// The grouping of a report on calls.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ToolGroupingParam {
+    /// Tools.
+    #[default]
+    Tool,
+    /// MCP servers. Other tools are excluded.
+    McpServer,
+}
+
+report_query!(ToolsQuery {
+    /// The grouping of the rows.
+    #[serde(default)]
+    #[param(inline)]
+    by: ToolGroupingParam,
+});
+
+/// Returns calls of tools, their failures by class, and how long they took.
+#[utoipa::path(get, path = "/api/usage/tools", operation_id = "report_tools", tag = "usage", security(("bearer" = ["analyst"])),
+    params(ToolsQuery), responses((status = 200, body = UsageReportBody), AuthenticatedResponses))]
+pub(super) async fn tools(
+    State(service): State<Arc<ServiceState>>,
+    analyst: Analyst,
+    ValidQuery(query): ValidQuery<ToolsQuery>,
+) -> Result<Response, ApiError> {
+    let by = match query.by {
+        ToolGroupingParam::Tool => ToolGrouping::Tool,
+        ToolGroupingParam::McpServer => ToolGrouping::McpServer,
+    };
+    calls(&service, analyst, by, query.filter()?).await
+}
+
+async fn calls(
+    service: &Arc<ServiceState>,
+    analyst: Analyst,
+    by: ToolGrouping,
+    filter: ReportFilter,
+) -> Result<Response, ApiError> {
+    let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
+        report::tools(store, prices, by, filter, clock)
+    };
+    respond(service, analyst, read, |now| {
+        UsageReport::empty(by.key(), now)
+    })
+    .await
+}
+
+report_query!(SkillsQuery {});
+
+/// Returns skills, slash commands and sub-agents: how often they were used, by which users, and
+/// since when.
+#[utoipa::path(get, path = "/api/usage/skills", operation_id = "report_skills", tag = "usage", security(("bearer" = ["analyst"])),
+    params(SkillsQuery), responses((status = 200, body = SkillsReport), AuthenticatedResponses))]
+pub(super) async fn skills(
+    State(service): State<Arc<ServiceState>>,
+    analyst: Analyst,
+    ValidQuery(query): ValidQuery<SkillsQuery>,
+) -> Result<Response, ApiError> {
+    let filter = query.filter()?;
+    let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
+        report::skills(store, prices, &filter, clock)
+    };
+    respond(&service, analyst, read, SkillsReport::empty).await
+}
+
+/// What a row of the report on waste stands for, in addition to a kind.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum WasteGroupingParam {
+    /// Nothing else.
+    #[default]
+    Kind,
+    /// Sessions.
+    Session,
+    /// Users.
+    User,
+    /// Repositories, or working directories.
+    Project,
+}
+
+report_query!(WasteQuery {
+    /// The grouping of the rows, in addition to the kind.
+    #[serde(default)]
+    #[param(inline)]
+    by: WasteGroupingParam,
+});
+
+/// Returns tokens that sessions could have saved, by kind, with their cost.
+#[utoipa::path(get, path = "/api/usage/waste", operation_id = "report_waste", tag = "usage", security(("bearer" = ["analyst"])),
+    params(WasteQuery), responses((status = 200, body = WasteReport), AuthenticatedResponses))]
+pub(super) async fn waste(
+    State(service): State<Arc<ServiceState>>,
+    analyst: Analyst,
+    ValidQuery(query): ValidQuery<WasteQuery>,
+) -> Result<Response, ApiError> {
+    let filter = query.filter()?;
+    let by = match query.by {
+        WasteGroupingParam::Kind => WasteGrouping::Kind,
+        WasteGroupingParam::Session => WasteGrouping::Session,
+        WasteGroupingParam::User => WasteGrouping::User,
+        WasteGroupingParam::Project => WasteGrouping::Project,
+    };
+    let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
+        report::waste(store, prices, by, &filter, clock)
+    };
+    respond(&service, analyst, read, WasteReport::empty).await
+}
+
+/// Reads a report and returns it as JSON. If nothing was processed yet, returns an empty one.
+async fn respond<R: Serialize>(
+    service: &Arc<ServiceState>,
+    analyst: Analyst,
+    read: impl FnOnce(&Store, &PriceTable, &Arc<dyn Clock>) -> Result<Option<R>, StoreError>
+    + Send
+    + 'static,
+    empty: impl FnOnce(UtcMicros) -> R + Send + 'static,
+) -> Result<Response, ApiError> {
+    let local = analyst.local;
+    let body = service.read(analyst.role, move |service| {
+        let prices = PriceTable::load(service.config())?;
+        let clock = service.clock();
+        let now = clock.now();
+        let report = service.store().map(|store| read(store, &prices, clock));
+        let report = report.transpose()?.flatten().unwrap_or_else(|| {
+            if let Some(local) = &local {
+                local.report(LocalReport::NothingProcessed);
+            }
+            empty(now)
+        });
+        serde_json::to_vec(&report).map_err(|error| ApiError::internal(&error))
+    });
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    Ok((kind, body.await?).into_response())
+}
+
+fn days(since: Option<&str>, until: Option<&str>) -> Result<DayRange, ApiError> {
+    let day = |name: &str, text: Option<&str>| -> Result<Option<Day>, ApiError> {
+        let invalid = |text: &str, error| {
+            let text = printable(text);
+            ApiError::unprocessable(format!("invalid value `{text}` for `{name}`: {error}"))
+        };
+        let day = text.map(|text| text.parse().map_err(|error| invalid(text, error)));
+        day.transpose()
+    };
+    let (since, until) = (day("since", since)?, day("until", until)?);
+    if let (Some(since), Some(until)) = (since, until)
+        && until < since
+    {
+        let detail = format!("`until` {until} is before `since` {since}; swap them");
+        return Err(ApiError::unprocessable(detail));
+    }
+    Ok(DayRange { since, until })
+}
