@@ -1,4 +1,4 @@
-//! The program: the one place that reads the environment, the arguments and the clock.
+//! The entry point of the program. Only this file reads the environment.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -17,17 +17,17 @@ fn main() -> ExitCode {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "here is the `main` that reads the environment"
+    reason = "only `main` reads the environment"
 )]
 fn variables() -> Variables {
     let found = VARIABLES.map(|name| Some((name, std::env::var_os(name)?)));
     found.into_iter().flatten().collect()
 }
 
-/// The value of a variable that the configuration names.
+/// Looks up a variable that the configuration names.
 #[expect(
     clippy::disallowed_methods,
-    reason = "here is the `main` that reads the environment"
+    reason = "only `main` reads the environment"
 )]
 fn environment(name: &str) -> Option<OsString> {
     std::env::var_os(name)
