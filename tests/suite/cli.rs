@@ -100,7 +100,7 @@ pub(super) fn words(text: &str) -> Vec<String> {
 // Wrong use.
 
 #[test]
-fn an_empty_path_is_a_mistake_and_never_the_present_folder() {
+fn an_empty_path_is_rejected() {
     let dir = DataDir::new();
     for flag in ["--data-dir", "--sessions"] {
         let output = program(&dir).args([flag, "", "status"]).output().unwrap();
@@ -131,7 +131,7 @@ fn an_empty_path_is_a_mistake_and_never_the_present_folder() {
 }
 
 #[test]
-fn the_data_dir_comes_from_the_flag_then_the_environment_then_the_present_folder() {
+fn the_data_dir_is_taken_from_the_flag_then_the_environment_then_the_default() {
     let dir = DataDir::new();
     let migrate = |flag: Option<&str>, variable: Option<&str>| {
         let mut command = program(&dir);
@@ -156,7 +156,7 @@ fn the_data_dir_comes_from_the_flag_then_the_environment_then_the_present_folder
 }
 
 #[test]
-fn an_unknown_processor_is_wrong_use_and_the_known_ones_are_listed() {
+fn an_unknown_processor_is_a_usage_error_that_lists_the_known_ones() {
     let dir = DataDir::new();
     let ended = check(&dir, &["run", "usgae"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (2, ""));
@@ -174,7 +174,7 @@ fn an_unknown_processor_is_wrong_use_and_the_known_ones_are_listed() {
 }
 
 #[test]
-fn wrong_use_is_told_before_anything_is_made() {
+fn usage_errors_create_no_files() {
     let dir = DataDir::new();
     for arguments in [
         &[][..],
@@ -211,7 +211,7 @@ fn wrong_use_is_told_before_anything_is_made() {
 }
 
 #[test]
-fn every_command_explains_itself() {
+fn every_command_has_a_help_page() {
     let dir = DataDir::new();
     for command in [
         &[][..],
@@ -267,7 +267,7 @@ fn every_command_explains_itself() {
 // What stands in the way.
 
 #[test]
-fn a_data_dir_in_use_is_refused_with_the_name_of_the_process() {
+fn a_data_dir_in_use_is_an_error_that_names_the_process() {
     let dir = DataDir::new();
     let now = session_pipeline_host::clock::UtcMicros(0);
     let store = Store::open(&dir.config().store_options(), now).unwrap();
@@ -299,7 +299,7 @@ fn a_data_dir_in_use_is_refused_with_the_name_of_the_process() {
 }
 
 #[test]
-fn a_data_dir_that_can_not_be_made_is_named() {
+fn a_data_dir_that_cannot_be_created_is_named_in_the_error() {
     let dir = DataDir::new();
     fs::write(dir.path().join("occupied"), "a file").unwrap();
     let output = program(&dir)
@@ -317,7 +317,7 @@ fn a_data_dir_that_can_not_be_made_is_named() {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_refused_and_left_alone() {
+fn a_file_that_is_not_a_database_is_rejected_and_unchanged() {
     let dir = DataDir::new();
     fs::create_dir(dir.path().join("state")).unwrap();
     fs::write(dir.database_path(), "no database").unwrap();
@@ -330,7 +330,7 @@ fn a_file_that_is_no_database_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
+fn a_closed_output_pipe_is_not_an_error() {
     let dir = DataDir::new();
     let data_dir = dir.path().to_str().unwrap();
     for arguments in [&["status"][..], &["report", "usage"], &["--help"]] {

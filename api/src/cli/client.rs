@@ -149,7 +149,7 @@ impl Client {
             Self::Local(_) => problem.detail,
             Self::Server(server) => match (class, printable_lines(&problem.detail)) {
                 (ProblemClass::Unauthenticated | ProblemClass::Forbidden, detail) => format!(
-                    "the server at {} rejected the token: {detail}; set SESSION_PIPELINE_TOKEN to another token",
+                    "the server at {} rejected the request: {detail}; set SESSION_PIPELINE_TOKEN to another token",
                     server.display_url()
                 ),
                 (_, detail) => detail,

@@ -165,7 +165,7 @@ impl ComparedComponent {
         let execution = self
             .subject
             .process_snapshot(&session, snapshot, &invocation);
-        // The shared rows are changed below, so nothing else can refer to them.
+        // Drop the second reference, so that the commit does not copy the shared rows.
         drop(invocation);
         let cost = &mut self.cost;
         cost.fuel = cost.fuel.saturating_add(execution.cost.fuel);

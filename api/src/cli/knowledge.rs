@@ -152,7 +152,7 @@ fn render_details(details: &KnowledgeDetailsBody) -> String {
             (
                 "first found",
                 Some(format!(
-                    "{}, from a session of {}",
+                    "{}, in a session of {}",
                     item.created_at,
                     printable(&item.source_user)
                 )),

@@ -68,7 +68,7 @@ fn asked(dir: &DataDir, environment: &[(&str, &str)], arguments: &[&str]) -> End
 }
 
 #[test]
-fn no_proxy_of_the_environment_hears_a_token() {
+fn no_proxy_from_the_environment_receives_a_token() {
     let dir = DataDir::new();
     let serving = Serving::start(&dir, &[]);
     let proxy = Stranger::start(EMPTY);
@@ -102,7 +102,7 @@ fn no_proxy_of_the_environment_hears_a_token() {
 }
 
 #[test]
-fn a_stored_token_goes_only_to_the_server_that_holds_the_data_dir() {
+fn a_stored_token_is_sent_only_to_the_server_of_the_data_dir() {
     let dir = DataDir::new();
     let stranger = Stranger::start(EMPTY);
     let secret = ("SCHEDULER_API_TOKEN", crate::http::SECRET);
@@ -166,7 +166,7 @@ fn a_stored_token_goes_only_to_the_server_that_holds_the_data_dir() {
 }
 
 #[test]
-fn a_redirection_takes_no_token_elsewhere() {
+fn a_redirect_sends_no_token_to_another_server() {
     let dir = DataDir::new();
     let other = Stranger::start(EMPTY);
     for status in [
@@ -191,7 +191,7 @@ fn a_redirection_takes_no_token_elsewhere() {
 }
 
 #[test]
-fn plain_http_beyond_this_machine_is_warned_of() {
+fn plain_http_to_another_machine_prints_a_warning() {
     let dir = DataDir::new();
     let token = [("SESSION_PIPELINE_TOKEN", TOKEN)];
     // Names that never resolve, and addresses that lead nowhere.
@@ -213,7 +213,7 @@ fn plain_http_beyond_this_machine_is_warned_of() {
 }
 
 #[test]
-fn the_program_itself_obeys_no_variable_of_tests() {
+fn the_released_program_ignores_test_variables() {
     let dir = DataDir::new();
     dir.write(
         "ada/one.jsonl",

@@ -26,7 +26,7 @@ fn stage(old: &[u8], new: &[u8]) -> DataDir {
 const COMPARE: [&str; 3] = ["compare", "old.wasm", "new.wasm"];
 
 #[test]
-fn the_same_rows_end_with_0_and_nothing_is_left() {
+fn equal_rows_exit_with_0_and_leave_no_files() {
     let dir = stage(USAGE, USAGE);
     let ended = check(&dir, &COMPARE);
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
@@ -46,7 +46,7 @@ fn the_same_rows_end_with_0_and_nothing_is_left() {
 }
 
 #[test]
-fn rows_that_differ_are_shown_row_by_row_and_end_with_1() {
+fn different_rows_are_printed_and_exit_with_1() {
     let dir = stage(faulty("well_behaved").unwrap(), faulty("panics").unwrap());
     dir.write("ada/two.jsonl", crate::guests::POISON);
     let ended = check(&dir, &COMPARE);
@@ -61,7 +61,7 @@ fn rows_that_differ_are_shown_row_by_row_and_end_with_1() {
 }
 
 #[test]
-fn what_they_say_of_themselves_is_compared_too() {
+fn manifests_are_compared_too() {
     let dir = stage(
         faulty("well_behaved").unwrap(),
         faulty("counts_again").unwrap(),
@@ -88,7 +88,7 @@ fn what_they_say_of_themselves_is_compared_too() {
 }
 
 #[test]
-fn what_can_not_be_compared_is_wrong_use_or_could_not_run() {
+fn compare_rejects_invalid_components_and_missing_sessions() {
     let dir = stage(USAGE, b"no component");
     let ended = check(&dir, &COMPARE);
     assert_eq!(ended.code, 3, "{ended:?}");

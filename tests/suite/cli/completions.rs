@@ -5,7 +5,7 @@ use session_pipeline_harness::DataDir;
 use super::check;
 
 #[test]
-fn every_shell_gets_a_script_that_knows_our_commands() {
+fn every_shell_gets_a_script_with_our_commands() {
     let dir = DataDir::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let ended = check(&dir, &["completions", shell]);

@@ -21,7 +21,7 @@ const COMMANDS: [&[&str]; 10] = [
 ];
 
 #[test]
-fn a_bad_value_stops_every_command_with_2_before_anything_is_made() {
+fn an_invalid_value_stops_every_command_before_it_creates_files() {
     let dir = DataDir::new();
     fs::write(
         dir.path().join("config.toml"),
@@ -47,7 +47,7 @@ fn a_bad_value_stops_every_command_with_2_before_anything_is_made() {
 }
 
 #[test]
-fn a_named_file_that_is_missing_is_wrong_use() {
+fn a_missing_config_file_is_a_usage_error() {
     let dir = DataDir::new();
     let ended = check(&dir, &["--config", "nowhere.toml", "status"]);
     assert_eq!(ended.code, 2);
@@ -68,7 +68,7 @@ fn a_named_file_that_is_missing_is_wrong_use() {
 }
 
 #[test]
-fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+fn a_flag_takes_precedence_over_the_environment_and_the_environment_over_the_file() {
     let dir = DataDir::new();
     for (root, sessions) in [("flag", 1), ("environment", 2), ("file", 3)] {
         for number in 0..sessions {
@@ -106,7 +106,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
-fn limits_of_the_file_bind_also_what_a_child_compiles() {
+fn limits_in_the_file_apply_to_components_that_a_child_compiles() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
     dir.write("ada/two.jsonl", "{}\n");
@@ -123,7 +123,7 @@ fn limits_of_the_file_bind_also_what_a_child_compiles() {
 }
 
 #[test]
-fn a_key_that_can_be_none_stops_whoever_would_send_it_and_is_not_repeated() {
+fn an_invalid_api_key_stops_the_run_and_is_never_printed() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", Transcript::new("one").user("hi"));
     for (name, value) in [

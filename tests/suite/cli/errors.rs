@@ -47,7 +47,7 @@ fn error(ended: &Ended) -> &str {
 }
 
 #[test]
-fn every_error_has_the_same_exit_code_and_message_alone_and_through_a_server() {
+fn every_error_has_the_same_exit_code_and_message_with_and_without_a_server() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}\n");
     assert_eq!(check(&dir, &["run", "usage"]).code, 0);
@@ -87,7 +87,7 @@ fn every_error_has_the_same_exit_code_and_message_alone_and_through_a_server() {
 }
 
 #[test]
-fn a_sessions_root_that_is_unreadable_is_the_same_error_on_both_paths() {
+fn an_unreadable_sessions_root_is_the_same_error_with_and_without_a_server() {
     let dir = DataDir::without_sessions_root();
     fs::write(dir.sessions_root(), "no folder").unwrap();
     let cases: &[Case<'_>] = &[
@@ -99,7 +99,7 @@ fn a_sessions_root_that_is_unreadable_is_the_same_error_on_both_paths() {
 }
 
 #[test]
-fn a_processor_that_is_unavailable_is_the_same_error_on_both_paths() {
+fn an_unavailable_processor_is_the_same_error_with_and_without_a_server() {
     let dir = DataDir::new();
     let config = "[processors.verification]\nllm = false\n";
     fs::write(dir.path().join("config.toml"), config).unwrap();

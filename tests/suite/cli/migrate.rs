@@ -8,7 +8,7 @@ use crate::database::execute;
 use crate::documents::names;
 
 #[test]
-fn migrate_makes_a_database_and_then_has_nothing_to_do() {
+fn migrate_creates_a_database_and_does_nothing_the_second_time() {
     let dir = DataDir::new();
     let dry = check(&dir, &["migrate", "--dry-run"]);
     assert_eq!(dry.code, 0);
@@ -37,7 +37,7 @@ fn migrate_makes_a_database_and_then_has_nothing_to_do() {
 }
 
 #[test]
-fn migrate_as_json_names_the_steps() {
+fn migrate_as_json_lists_the_applied_steps() {
     let dir = DataDir::new();
     let dry = check(&dir, &["migrate", "--dry-run", "--json"]).json();
     assert_eq!(names(&dry), ["pending", "renamed", "version_before"]);
@@ -52,7 +52,7 @@ fn migrate_as_json_names_the_steps() {
 
 /// (The tables `runs` and `tokens` of the legacy system have other shapes than ours of these names.)
 #[test]
-fn a_planned_migration_is_told_step_by_step() {
+fn a_dry_run_lists_each_pending_migration() {
     let legacy = DataDir::new();
     std::fs::create_dir(legacy.path().join("state")).unwrap();
     execute(&legacy, LEGACY_LAYOUT);

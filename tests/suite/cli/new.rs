@@ -57,7 +57,7 @@ fn made(dir: &DataDir, arguments: &[&str]) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn each_language_has_a_project_that_bears_the_name_and_holds_the_contract() {
+fn every_language_gets_a_project_with_its_name_and_the_contract() {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let contract = project(&repository.join("runtime/wit"));
     for (lang, named) in [
@@ -83,7 +83,7 @@ fn each_language_has_a_project_that_bears_the_name_and_holds_the_contract() {
 }
 
 #[test]
-fn the_sdk_of_a_project_in_rust_is_ours_and_needs_no_workspace() {
+fn a_rust_project_contains_the_sdk_and_needs_no_workspace() {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let sdk = project(&repository.join("processors-wasm/sdk"));
     let files = made(&DataDir::new(), &["calls"]);
@@ -101,7 +101,7 @@ fn the_sdk_of_a_project_in_rust_is_ours_and_needs_no_workspace() {
 }
 
 #[test]
-fn the_text_says_how_to_build_and_test() {
+fn the_output_shows_how_to_build_and_test() {
     let dir = DataDir::new();
     let ended = check(&dir, &["new", "tool-calls", "--path", "mine/calls"]);
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
@@ -118,14 +118,14 @@ fn the_text_says_how_to_build_and_test() {
 }
 
 #[test]
-fn a_folder_that_is_there_and_empty_is_used() {
+fn an_existing_empty_folder_is_used() {
     let dir = DataDir::new();
     fs::create_dir(dir.path().join("calls")).unwrap();
     assert!(made(&dir, &["calls"]).contains_key("src/lib.rs"));
 }
 
 #[test]
-fn what_somebody_wrote_is_never_written_over() {
+fn new_never_overwrites_files() {
     let dir = DataDir::new();
     fs::create_dir(dir.path().join("calls")).unwrap();
     fs::write(dir.path().join("calls/notes"), "mine").unwrap();
@@ -146,7 +146,7 @@ fn what_somebody_wrote_is_never_written_over() {
 }
 
 #[test]
-fn a_name_that_is_taken_or_not_allowed_is_refused_with_the_reason() {
+fn a_taken_or_invalid_name_is_rejected_with_the_reason() {
     let dir = DataDir::new();
     for (name, reason) in [
         ("usage", "ships with this program"),
@@ -171,7 +171,7 @@ fn a_name_that_is_taken_or_not_allowed_is_refused_with_the_reason() {
 proptest! {
     /// What `new` takes for a name, the host takes too, and nothing else.
     #[test]
-    fn invariant_a_name_is_taken_if_and_only_if_the_contract_allows_it(name in "[a-z][a-z0-9-]{0,70}|[A-Za-z0-9_ -]{1,4}") {
+    fn invariant_new_accepts_a_name_exactly_if_the_contract_allows_it(name in "[a-z][a-z0-9-]{0,70}|[A-Za-z0-9_ -]{1,4}") {
         let is_allowed = name.len() <= 63
             && name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')

@@ -30,7 +30,7 @@ const NAMES: [&str; 16] = [
 ];
 
 #[test]
-fn the_list_says_what_each_is_and_makes_nothing() {
+fn the_processor_list_works_without_a_database_and_creates_none() {
     let dir = DataDir::new();
     let ended = check(&dir, &["processors", "list"]);
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
@@ -49,7 +49,7 @@ fn the_list_says_what_each_is_and_makes_nothing() {
 }
 
 #[test]
-fn a_processor_that_can_not_run_is_listed_with_the_reason() {
+fn an_unavailable_processor_is_listed_with_the_reason() {
     let dir = DataDir::new();
     fs::write(
         dir.path().join("config.toml"),
@@ -118,7 +118,7 @@ fn a_component_file_is_inspected_without_a_database() {
 }
 
 #[test]
-fn a_refused_component_ends_with_1_and_the_reason() {
+fn inspecting_an_invalid_component_exits_with_1_and_the_reason() {
     let dir = DataDir::new();
     fs::write(
         dir.path().join("bad.wasm"),
@@ -146,7 +146,7 @@ fn a_refused_component_ends_with_1_and_the_reason() {
 }
 
 #[test]
-fn what_lies_in_the_folder_is_listed_and_inspected_and_nothing_is_made() {
+fn dropped_components_are_listed_and_inspected_without_creating_a_database() {
     let dir = DataDir::new();
     dir.drop_processor("theirs.wasm", versioned(1));
     dir.drop_processor("notes.wasm", "no component");
@@ -187,7 +187,7 @@ fn what_lies_in_the_folder_is_listed_and_inspected_and_nothing_is_made() {
 }
 
 #[test]
-fn what_is_neither_a_processor_nor_a_file_is_wrong_use() {
+fn an_argument_that_is_neither_a_processor_nor_a_file_is_a_usage_error() {
     let dir = DataDir::new();
     rustix::fs::mkfifoat(
         rustix::fs::CWD,
@@ -204,7 +204,7 @@ fn what_is_neither_a_processor_nor_a_file_is_wrong_use() {
 }
 
 #[test]
-fn what_needs_a_language_model_is_listed_as_unavailable_and_passed_over_where_there_is_none() {
+fn a_processor_that_needs_a_missing_language_model_is_unavailable_and_skipped() {
     let dir = DataDir::new();
     let detector = "[processors.verification.settings]\ndetector = \"llm\"\n";
     fs::write(dir.path().join("config.toml"), detector).unwrap();

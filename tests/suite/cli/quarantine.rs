@@ -27,7 +27,7 @@ fn quarantined() -> DataDir {
 }
 
 #[test]
-fn those_in_quarantine_are_listed_with_the_reason() {
+fn quarantined_sessions_are_listed_with_the_reason() {
     let dir = quarantined();
     let ended = check(&dir, &["quarantine", "list"]);
     assert_eq!(ended.code, 0, "{ended:?}");
@@ -72,7 +72,7 @@ fn those_in_quarantine_are_listed_with_the_reason() {
 }
 
 #[test]
-fn a_released_session_is_tried_by_the_next_run() {
+fn a_released_session_is_retried_by_the_next_run() {
     let dir = quarantined();
     let run = || check(&dir, &["run", "usage", "--json"]);
     assert_eq!(run().json()["details"]["quarantined"], 1);
@@ -91,7 +91,7 @@ fn a_released_session_is_tried_by_the_next_run() {
 }
 
 #[test]
-fn whom_to_release_has_to_be_said_and_to_be_there() {
+fn release_requires_a_selection_of_quarantined_sessions() {
     let dir = quarantined();
     for arguments in [
         &["quarantine", "release"][..],
@@ -118,7 +118,7 @@ fn whom_to_release_has_to_be_said_and_to_be_there() {
 }
 
 #[test]
-fn before_there_is_a_database_nobody_is_in_quarantine_and_nothing_is_made() {
+fn quarantine_commands_work_without_a_database_and_create_none() {
     let dir = DataDir::new();
     let ended = check(&dir, &["quarantine", "list"]);
     assert_eq!(

@@ -17,7 +17,7 @@ fn give(dir: &DataDir, way: &str) -> String {
 }
 
 #[test]
-fn a_session_is_shown_with_its_rows_and_costs_and_nothing_is_left() {
+fn replay_prints_rows_and_costs_and_leaves_no_files() {
     let dir = DataDir::new();
     let file = give(&dir, "well_behaved");
     dir.write("ada/one.jsonl", "one\ntwo\n");
@@ -37,7 +37,7 @@ fn a_session_is_shown_with_its_rows_and_costs_and_nothing_is_left() {
 }
 
 #[test]
-fn a_shipped_processor_and_a_key_go_by_their_names_and_json_has_all_of_it() {
+fn replay_accepts_a_processor_name_and_a_session_key_and_prints_json() {
     let dir = DataDir::new();
     let listed = check_examples(&dir, &["sessions", "list", "--json"]).json();
     let key = listed["sessions"][0]["key"].as_str().unwrap();
@@ -60,7 +60,7 @@ fn a_shipped_processor_and_a_key_go_by_their_names_and_json_has_all_of_it() {
 }
 
 #[test]
-fn a_session_that_fails_ends_with_1_and_says_where_the_guest_was() {
+fn a_failed_replay_exits_with_1_and_prints_a_backtrace() {
     let dir = DataDir::new();
     let file = give(&dir, "panics");
     // As `processors verify` keeps one: a file that lies in no sessions root.
@@ -88,7 +88,7 @@ fn a_session_that_fails_ends_with_1_and_says_where_the_guest_was() {
 }
 
 #[test]
-fn shared_tables_are_empty_or_come_from_what_a_replay_printed() {
+fn shared_tables_are_empty_or_loaded_from_the_output_of_a_replay() {
     let dir = DataDir::new();
     let file = give(&dir, "remembers");
     let line = |value: serde_json::Value| format!("{value}\n");
@@ -127,7 +127,7 @@ fn shared_tables_are_empty_or_come_from_what_a_replay_printed() {
 }
 
 #[test]
-fn what_is_no_session_and_no_processor_is_wrong_use() {
+fn replay_of_an_unknown_session_or_processor_is_a_usage_error() {
     let dir = DataDir::new();
     let ended = check(&dir, &["replay", "usage", "ada/none.jsonl"]);
     assert_eq!(ended.code, 2, "{ended:?}");

@@ -8,7 +8,7 @@ use crate::documents::names;
 use crate::report::TOTALS;
 
 #[test]
-fn report_as_json_bears_the_names_that_others_rely_on() {
+fn the_report_has_stable_json_field_names() {
     let dir = DataDir::new();
     assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
     for (by, key) in [
@@ -30,7 +30,7 @@ fn report_as_json_bears_the_names_that_others_rely_on() {
 }
 
 #[test]
-fn report_prints_a_table_whose_last_row_is_the_total() {
+fn the_report_is_a_table_with_a_total_row() {
     let dir = DataDir::new();
     assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
     let ended = check(&dir, &["report", "usage"]);
@@ -51,7 +51,7 @@ fn report_prints_a_table_whose_last_row_is_the_total() {
 }
 
 #[test]
-fn report_of_nothing_is_zeros_and_a_hint() {
+fn an_empty_report_has_zeros_and_a_hint() {
     let dir = DataDir::new();
     let ended = check(&dir, &["report", "usage", "--json"]);
     assert_eq!(
@@ -64,7 +64,7 @@ fn report_of_nothing_is_zeros_and_a_hint() {
 }
 
 #[test]
-fn a_report_without_a_database_makes_none() {
+fn a_report_without_a_database_creates_none() {
     let dir = DataDir::new();
     for by in ["day", "tool"] {
         assert_eq!(check(&dir, &["report", "usage", "--by", by]).code, 0);

@@ -9,7 +9,7 @@ use super::{check, check_examples};
 const KEY: &str = "chidi/e47a10c9-25bd-4d83-8f16-3b90c5d7a268.jsonl";
 
 #[test]
-fn marked_sessions_are_processed_by_the_next_run_and_the_report_stays() {
+fn marked_sessions_are_processed_by_the_next_run_and_the_report_is_unchanged() {
     let dir = DataDir::new();
     assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
     let report = check(&dir, &["report", "usage", "--json"]).json();
@@ -37,7 +37,7 @@ fn marked_sessions_are_processed_by_the_next_run_and_the_report_stays() {
 }
 
 #[test]
-fn before_anything_was_processed_nothing_is_marked_and_nothing_is_made() {
+fn reprocess_without_a_database_marks_nothing_and_creates_none() {
     let dir = DataDir::new();
     let ended = check_examples(&dir, &["reprocess", "usage"]);
     assert_eq!(
@@ -52,7 +52,7 @@ fn before_anything_was_processed_nothing_is_marked_and_nothing_is_made() {
 }
 
 #[test]
-fn unknown_processors_and_sessions_are_wrong_use() {
+fn unknown_processors_and_sessions_are_usage_errors() {
     let dir = DataDir::new();
     assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
     let ended = check(&dir, &["reprocess", "usgae"]);
@@ -70,7 +70,7 @@ fn unknown_processors_and_sessions_are_wrong_use() {
 }
 
 #[test]
-fn while_another_process_holds_the_data_dir_nothing_is_marked() {
+fn nothing_is_marked_while_another_process_has_the_data_dir_open() {
     let dir = DataDir::new();
     let store = Store::open(&dir.config().store_options(), UtcMicros(0)).unwrap();
     for arguments in [

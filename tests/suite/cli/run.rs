@@ -8,7 +8,7 @@ use super::{check, check_examples, words};
 use crate::documents::{STATS, names};
 
 #[test]
-fn run_prints_a_table_and_says_nothing_else() {
+fn run_prints_only_a_table() {
     let dir = DataDir::new();
     let ended = check_examples(&dir, &["run", "usage"]);
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
@@ -21,7 +21,7 @@ fn run_prints_a_table_and_says_nothing_else() {
 }
 
 #[test]
-fn run_as_json_is_the_body_that_the_endpoint_gives() {
+fn run_as_json_prints_the_body_of_the_endpoint() {
     let dir = DataDir::new();
     let body = check_examples(&dir, &["run", "usage", "--json"]).json();
     assert_eq!(names(&body), ["details", "ok"]);
@@ -46,7 +46,7 @@ fn run_all_as_json_is_a_list() {
 }
 
 #[test]
-fn a_capped_run_is_done_and_gives_a_hint() {
+fn a_capped_run_succeeds_with_a_hint() {
     let dir = DataDir::new();
     let ended = check_examples(&dir, &["run", "usage", "--max-sessions", "2"]);
     assert_eq!(ended.code, 0);
@@ -59,7 +59,7 @@ fn a_capped_run_is_done_and_gives_a_hint() {
 }
 
 #[test]
-fn a_run_out_of_its_time_begins_no_further_session() {
+fn a_run_past_its_time_budget_starts_no_new_session() {
     let dir = DataDir::new();
     let ended = check_examples(&dir, &["run", "usage", "--time-budget", "0", "--json"]);
     assert_eq!(ended.code, 0, "{ended:?}");
@@ -71,7 +71,7 @@ fn a_run_out_of_its_time_begins_no_further_session() {
 }
 
 #[test]
-fn a_failed_session_ends_the_run_with_1_and_is_named() {
+fn a_run_with_a_failed_session_exits_with_1_and_names_it() {
     let dir = DataDir::new();
     dir.write("ada/fine.jsonl", Transcript::new("s1").user("hello"));
     dir.write("ada/huge.jsonl", "");
@@ -97,7 +97,7 @@ fn a_failed_session_ends_the_run_with_1_and_is_named() {
 }
 
 #[test]
-fn an_absent_sessions_root_is_no_failure_and_gives_a_hint() {
+fn a_missing_sessions_root_prints_a_hint_and_is_not_an_error() {
     let dir = DataDir::without_sessions_root();
     let ended = check(&dir, &["run", "usage", "--json"]);
     assert_eq!(
@@ -111,7 +111,7 @@ fn an_absent_sessions_root_is_no_failure_and_gives_a_hint() {
 }
 
 #[test]
-fn a_name_that_is_no_text_is_passed_over_with_a_hint() {
+fn a_file_name_that_is_not_utf8_is_skipped_with_a_hint() {
     use std::os::unix::ffi::OsStrExt;
 
     let dir = DataDir::new();
@@ -127,7 +127,7 @@ fn a_name_that_is_no_text_is_passed_over_with_a_hint() {
 }
 
 #[test]
-fn an_unknown_processor_is_all_that_is_told_even_without_a_sessions_root() {
+fn an_unknown_processor_is_the_only_error_even_without_a_sessions_root() {
     let dir = DataDir::without_sessions_root();
     let ended = check(&dir, &["run", "nonsense"]);
     assert_eq!(ended.code, 2);
@@ -142,7 +142,7 @@ fn an_unknown_processor_is_all_that_is_told_even_without_a_sessions_root() {
 }
 
 #[test]
-fn what_users_put_right_is_found_listed_and_decided() {
+fn corrections_by_users_are_extracted_listed_and_approved() {
     let dir = DataDir::new();
     let text = "No, churn is counted per month from MRR.";
     dir.write("ada/one.jsonl", Transcript::new("s1").user(text));
@@ -187,7 +187,7 @@ fn one_message(id: &str) -> String {
 }
 
 #[test]
-fn linked_folders_are_named_by_run_and_status_and_stop_nothing() {
+fn links_are_skipped_and_named_by_run_and_status() {
     use std::os::unix::fs::symlink;
     let dir = DataDir::new();
     let shared = DataDir::new();

@@ -127,7 +127,7 @@ impl Drop for Serving {
 }
 
 #[test]
-fn serve_says_where_it_is_and_ends_well_when_it_is_told_to() {
+fn serve_prints_its_url_and_exits_with_0_on_sigterm() {
     let dir = DataDir::new();
     let serving = Serving::start(&dir, &[]);
     let started = &serving.started;
@@ -156,7 +156,7 @@ fn serve_says_where_it_is_and_ends_well_when_it_is_told_to() {
 }
 
 #[test]
-fn without_json_it_says_the_same_to_people() {
+fn serve_prints_its_url_and_schedules_as_text() {
     let dir = DataDir::new();
     let mut child = Command::new(real::path())
         .env_clear()
@@ -187,7 +187,7 @@ fn without_json_it_says_the_same_to_people() {
 }
 
 #[test]
-fn listening_beyond_this_machine_triggers_a_warning() {
+fn listening_beyond_loopback_prints_a_warning() {
     for (listen, is_warned) in [
         ("127.0.0.1:0", false),
         ("[::1]:0", false),
@@ -237,7 +237,7 @@ fn listening_beyond_this_machine_triggers_a_warning() {
 }
 
 #[test]
-fn an_interrupt_ends_it_as_well() {
+fn sigint_stops_the_server_too() {
     let dir = DataDir::new();
     let mut serving = Serving::start(&dir, &[]);
     serving.signal(Signal::INT);
@@ -262,7 +262,7 @@ fn hanging_request(serving: &Serving, dir: &DataDir) -> TcpStream {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_stops_the_server_immediately() {
     let dir = DataDir::new();
     let mut serving = Serving::start(&dir, &[]);
     let _hanging = hanging_request(&serving, &dir);
@@ -279,7 +279,7 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn a_request_that_does_not_end_does_not_keep_it() {
+fn a_hanging_request_does_not_prevent_the_stop() {
     let dir = DataDir::new();
     let serving = Serving::start(&dir, &[]);
     let _hanging = hanging_request(&serving, &dir);
@@ -287,7 +287,7 @@ fn a_request_that_does_not_end_does_not_keep_it() {
 }
 
 #[test]
-fn the_first_token_is_made_once() {
+fn the_first_admin_token_is_created_once() {
     let dir = DataDir::new();
     let token = || fs::read_to_string(dir.path().join("state/admin-token")).unwrap();
     Serving::start(&dir, &[]).stop();
@@ -297,7 +297,7 @@ fn the_first_token_is_made_once() {
 }
 
 #[test]
-fn a_first_token_of_which_only_the_file_was_made_is_made_anew() {
+fn a_first_token_that_exists_only_as_a_file_is_created_again() {
     let dir = DataDir::new();
     assert_eq!(check(&dir, &["migrate"]).code, 0);
     let path = dir.path().join("state/admin-token");
@@ -319,7 +319,7 @@ fn a_first_token_of_which_only_the_file_was_made_is_made_anew() {
 }
 
 #[test]
-fn a_second_server_is_told_who_is_there_and_what_to_do() {
+fn a_second_server_fails_and_names_the_first_one() {
     let dir = DataDir::new();
     let serving = Serving::start(&dir, &[]);
     let second = check(&dir, &["serve", "--listen", "127.0.0.1:0"]);
@@ -334,7 +334,7 @@ fn a_second_server_is_told_who_is_there_and_what_to_do() {
 }
 
 #[test]
-fn a_program_that_has_the_database_open_past_our_lock_is_named() {
+fn a_program_that_opened_the_database_without_our_lock_is_named() {
     let dir = DataDir::new();
     assert_eq!(check(&dir, &["migrate"]).code, 0);
     // The same file in another data dir, whose lock is another one.
@@ -358,7 +358,7 @@ fn a_program_that_has_the_database_open_past_our_lock_is_named() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_named() {
+fn an_address_in_use_is_named_in_the_error() {
     let dir = DataDir::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -373,7 +373,7 @@ fn an_address_that_is_taken_is_named() {
 }
 
 #[test]
-fn a_short_shared_secret_stops_the_server_before_it_starts_and_an_empty_one_is_none() {
+fn a_short_scheduler_secret_is_rejected_and_an_empty_one_is_ignored() {
     let dir = DataDir::new();
     let data_dir = dir.path().to_str().unwrap();
     let output = program(&dir)
@@ -395,7 +395,7 @@ fn a_short_shared_secret_stops_the_server_before_it_starts_and_an_empty_one_is_n
 }
 
 #[test]
-fn the_cap_of_the_environment_is_a_number_or_none() {
+fn the_session_limit_in_the_environment_is_a_whole_number_or_empty() {
     let dir = DataDir::new();
     let status = |cap: &str| {
         let data_dir = dir.path().to_str().unwrap();
@@ -419,7 +419,7 @@ fn the_cap_of_the_environment_is_a_number_or_none() {
 // The other commands.
 
 #[test]
-fn commands_with_a_route_go_through_the_server_that_holds_the_data_dir() {
+fn commands_with_a_route_use_the_server_that_has_the_data_dir_open() {
     let dir = DataDir::new();
     dir.write(
         "ada/one.jsonl",
@@ -481,7 +481,7 @@ fn commands_with_a_route_go_through_the_server_that_holds_the_data_dir() {
 }
 
 #[test]
-fn a_component_that_is_dropped_is_run_without_a_restart_and_a_broken_one_changes_nothing() {
+fn a_dropped_component_runs_without_a_restart_and_a_broken_one_is_ignored() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "one\n");
     let serving = Serving::start(&dir, &[]);
@@ -534,7 +534,7 @@ fn a_component_that_is_dropped_is_run_without_a_restart_and_a_broken_one_changes
 }
 
 #[test]
-fn tokens_are_made_listed_and_revoked_through_the_server_and_without() {
+fn tokens_are_created_listed_and_revoked_with_and_without_a_server() {
     let dir = DataDir::new();
     // Their texts are what a redaction would hide.
     let said = |token: Option<&Value>, arguments: &[&str]| -> (i32, Value) {
@@ -604,7 +604,7 @@ fn tokens_are_made_listed_and_revoked_through_the_server_and_without() {
 }
 
 #[test]
-fn without_a_token_a_command_says_how_to_get_one() {
+fn a_command_without_a_token_explains_how_to_get_one() {
     let dir = DataDir::new();
     let serving = Serving::start(&dir, &[]);
     fs::remove_file(dir.path().join("state/admin-token")).unwrap();
@@ -621,7 +621,7 @@ fn without_a_token_a_command_says_how_to_get_one() {
 }
 
 #[test]
-fn a_server_may_be_named_and_one_that_is_not_there_is_told() {
+fn the_api_option_selects_a_server_and_an_unreachable_one_is_an_error() {
     let dir = DataDir::new();
     let elsewhere = DataDir::new();
     elsewhere.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
@@ -643,7 +643,7 @@ fn a_server_may_be_named_and_one_that_is_not_there_is_told() {
 }
 
 #[test]
-fn what_is_no_address_of_a_server_is_wrong_use() {
+fn an_invalid_server_url_is_a_usage_error() {
     let dir = DataDir::new();
     for address in [
         "",
@@ -660,7 +660,7 @@ fn what_is_no_address_of_a_server_is_wrong_use() {
 }
 
 #[test]
-fn a_command_without_a_route_says_that_the_server_must_end_first() {
+fn a_command_without_a_route_fails_while_a_server_runs() {
     let dir = DataDir::new();
     let serving = Serving::start(&dir, &[]);
     let ended = check_examples(&dir, &["migrate"]);
@@ -675,7 +675,7 @@ fn a_command_without_a_route_says_that_the_server_must_end_first() {
 }
 
 #[test]
-fn no_token_reaches_the_log_however_much_is_logged() {
+fn no_token_is_logged_at_any_log_level() {
     const SECRET: &str = "canary-of-the-scheduler-0123456789abcdef";
     const WRONG: &str = "canary-of-a-stranger-0123456789abcdef";
     let dir = DataDir::new();
@@ -721,7 +721,7 @@ fn no_token_reaches_the_log_however_much_is_logged() {
 }
 
 #[test]
-fn the_retention_of_usage_is_that_of_the_environment() {
+fn the_usage_retention_is_read_from_the_environment() {
     const DAYS: &str = "USAGE_EVENTS_RETENTION_DAYS";
     let pruned = |environment: &[(&str, &str)]| {
         let dir = DataDir::new();
@@ -758,7 +758,7 @@ fn the_retention_of_usage_is_that_of_the_environment() {
 // The documentation.
 
 #[test]
-fn the_tour_of_the_api_runs() {
+fn the_api_tour_in_the_docs_runs() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/api.md");
     let page = fs::read_to_string(page).unwrap();
     let (_, tour) = page.split_once("## A tour with curl").unwrap();
@@ -803,7 +803,7 @@ fn the_tour_of_the_api_runs() {
 }
 
 #[test]
-fn a_server_leaves_audit_rows_of_its_start_and_its_end() {
+fn server_starts_and_stops_are_audited() {
     let dir = DataDir::new();
     let serving = Serving::start(&dir, &[]);
     let url = serving.url().to_owned();
@@ -825,7 +825,7 @@ fn a_server_leaves_audit_rows_of_its_start_and_its_end() {
 }
 
 #[test]
-fn components_that_come_and_go_leave_audit_rows() {
+fn component_changes_are_audited() {
     let dir = DataDir::new();
     let folder = dir.path().join("processors");
     fs::create_dir(&folder).unwrap();

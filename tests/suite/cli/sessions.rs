@@ -6,7 +6,7 @@ use super::{check, check_examples, words};
 use crate::documents::names;
 
 #[test]
-fn the_list_works_before_anything_was_processed_and_makes_nothing() {
+fn the_session_list_works_without_a_database_and_creates_none() {
     let dir = DataDir::new();
     let ended = check_examples(&dir, &["sessions", "list"]);
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
@@ -31,7 +31,7 @@ fn the_list_works_before_anything_was_processed_and_makes_nothing() {
 }
 
 #[test]
-fn the_list_as_json_bears_the_names_that_others_rely_on() {
+fn the_session_list_has_stable_json_field_names() {
     let dir = DataDir::new();
     assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
     let document = check_examples(&dir, &["sessions", "list", "--json"]).json();
@@ -63,7 +63,7 @@ fn the_list_as_json_bears_the_names_that_others_rely_on() {
 }
 
 #[test]
-fn the_list_can_be_narrowed() {
+fn the_session_list_can_be_filtered() {
     let dir = DataDir::new();
     assert_eq!(
         check_examples(&dir, &["run", "usage", "--max-sessions", "3"]).code,
@@ -127,7 +127,7 @@ fn one_long_key_does_not_widen_every_row() {
 }
 
 #[test]
-fn a_session_is_shown_with_all_that_is_known_of_it() {
+fn sessions_show_prints_all_details_of_a_session() {
     let dir = DataDir::new();
     assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
     // What reports keep is no row of the session's.
@@ -184,7 +184,7 @@ fn a_session_is_shown_with_all_that_is_known_of_it() {
 }
 
 #[test]
-fn an_unknown_session_is_wrong_use_and_the_nearest_are_named() {
+fn an_unknown_session_is_a_usage_error_that_suggests_similar_keys() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}\n");
     let ended = check(&dir, &["sessions", "show", "ada/oen.jsonl"]);
@@ -197,7 +197,7 @@ fn an_unknown_session_is_wrong_use_and_the_nearest_are_named() {
 }
 
 #[test]
-fn control_characters_of_a_name_never_reach_the_terminal() {
+fn control_characters_in_names_are_escaped_in_text_output() {
     let dir = DataDir::new();
     let key = "ada/\u{1b}[2Jone\ntwo\u{202e}.jsonl";
     dir.write(key, Transcript::new("s1").user("hello"));
@@ -221,7 +221,7 @@ fn control_characters_of_a_name_never_reach_the_terminal() {
 }
 
 #[test]
-fn an_absent_sessions_root_is_told_beside_what_is_known() {
+fn the_session_list_warns_about_a_missing_sessions_root() {
     let dir = DataDir::without_sessions_root();
     let ended = check(&dir, &["sessions", "list"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (0, "0 sessions\n"));

@@ -15,7 +15,7 @@ fn checks(ended: &Ended) -> String {
 }
 
 #[test]
-fn a_fresh_data_dir_is_healthy_and_looking_makes_nothing() {
+fn a_new_data_dir_is_healthy_and_status_creates_no_files() {
     let dir = DataDir::new();
     let ended = check(&dir, &["status"]);
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
@@ -44,7 +44,7 @@ fn a_fresh_data_dir_is_healthy_and_looking_makes_nothing() {
 }
 
 #[test]
-fn status_as_json_is_the_body_of_the_detailed_health() {
+fn status_as_json_prints_the_detailed_health_document() {
     let dir = DataDir::new();
     let document = check(&dir, &["status", "--json"]).json();
     assert_eq!(
@@ -82,7 +82,7 @@ fn status_as_json_is_the_body_of_the_detailed_health() {
 }
 
 #[test]
-fn what_lags_is_told_with_what_to_do_and_ends_with_1() {
+fn a_backlog_is_reported_with_the_next_action_and_exits_with_1() {
     let dir = DataDir::new();
     assert_eq!(check(&dir, &["migrate"]).code, 0);
     dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
@@ -105,7 +105,7 @@ fn what_lags_is_told_with_what_to_do_and_ends_with_1() {
 }
 
 #[test]
-fn status_counts_what_is_known_of_each_processor() {
+fn status_prints_the_counts_of_each_processor() {
     let dir = DataDir::new();
     let never = words(&check(&dir, &["status"]).stdout);
     for processor in ["usage", "verification"] {
@@ -125,7 +125,7 @@ fn status_counts_what_is_known_of_each_processor() {
 }
 
 #[test]
-fn the_threshold_of_stuck_files_comes_from_the_environment() {
+fn an_invalid_stuck_file_grace_in_the_environment_is_a_usage_error() {
     let dir = DataDir::new();
     assert_eq!(check(&dir, &["migrate"]).code, 0);
     let status = |seconds: &str| {
@@ -173,7 +173,7 @@ fn changed(dir: &DataDir, key: &str, seconds_ago: u64) {
 }
 
 #[test]
-fn the_grace_for_stuck_files_is_that_of_the_environment() {
+fn the_stuck_file_grace_is_read_from_the_environment() {
     const GRACE: &str = "SESSION_PIPELINE_STUCK_FILE_GRACE_SECONDS";
     let dir = DataDir::new();
     assert_eq!(check(&dir, &["migrate"]).code, 0);
@@ -193,7 +193,7 @@ fn the_grace_for_stuck_files_is_that_of_the_environment() {
 }
 
 #[test]
-fn the_interval_of_verification_in_the_environment_moves_health_and_the_scheduler() {
+fn the_verification_interval_in_the_environment_applies_to_health_and_the_scheduler() {
     const INTERVAL: &str = "SCHEDULER_VERIFICATION_DETECTOR_INTERVAL";
     let dir = DataDir::new();
     assert_eq!(check(&dir, &["migrate"]).code, 0);

@@ -18,7 +18,7 @@ fn give(dir: &DataDir, way: &str) -> String {
 }
 
 #[test]
-fn a_component_that_keeps_all_laws_ends_with_0_and_leaves_nothing() {
+fn a_component_that_passes_all_laws_exits_with_0_and_leaves_no_files() {
     let dir = DataDir::new();
     fs::write(dir.path().join("mine.wasm"), USAGE).unwrap();
     let ended = check(&dir, &["processors", "verify", "mine.wasm", "--cases", "8"]);
@@ -31,7 +31,7 @@ fn a_component_that_keeps_all_laws_ends_with_0_and_leaves_nothing() {
 }
 
 #[test]
-fn a_broken_law_ends_with_1_the_reason_and_a_session_that_is_kept() {
+fn a_failed_law_exits_with_1_and_saves_the_failing_session() {
     let dir = DataDir::new();
     let file = give(&dir, "reads_once");
     let ended = check(&dir, &["processors", "verify", &file]);
@@ -105,7 +105,7 @@ fn a_broken_law_ends_with_1_the_reason_and_a_session_that_is_kept() {
 }
 
 #[test]
-fn sessions_settings_and_the_folder_for_regressions_are_the_callers() {
+fn verify_accepts_sessions_settings_and_a_regressions_folder() {
     let dir = DataDir::new();
     let file = give(&dir, "strays_from_its_tables");
     let session = Transcript::new("s1")
@@ -167,7 +167,7 @@ fn sessions_settings_and_the_folder_for_regressions_are_the_callers() {
 }
 
 #[test]
-fn what_is_no_component_fails_and_what_is_not_there_is_wrong_use() {
+fn an_invalid_component_fails_and_a_missing_file_is_a_usage_error() {
     let dir = DataDir::new();
     fs::write(dir.path().join("no.wasm"), "no component").unwrap();
     let ended = check(&dir, &["processors", "verify", "no.wasm"]);
