@@ -25,7 +25,7 @@ use session_pipeline_harness::{DataDir, TestPipeline, Transcript, clock};
 use session_pipeline_pipeline::config::{Config, GroupLimits};
 use session_pipeline_store::{Store, StoreError};
 
-use crate::cli::{Ended, check};
+use crate::cli::{CliOutput, run_cli};
 use crate::database::rows;
 use crate::guests::{usage, usage_dir};
 
@@ -211,11 +211,11 @@ fn refusal(dir: &DataDir) -> Option<StoreError> {
 /// The program ends with exit code 3, and what it says begins so; nothing was changed.
 fn is_refused_by_the_program(dir: &DataDir, arguments: &[&str], beginning: &str) {
     let before = database_files(dir);
-    let Ended {
+    let CliOutput {
         code,
         stdout,
         stderr,
-    } = check(dir, arguments);
+    } = run_cli(dir, arguments);
     assert_eq!((code, stdout.as_str()), (3, ""), "{stderr}");
     assert!(
         stderr.starts_with(&format!("error: {beginning}")),

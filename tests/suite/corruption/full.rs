@@ -13,10 +13,10 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use session_pipeline_harness::program;
 
 use super::{
-    DAYS, DataDir, Ended, Files, Left, check, conversation, files_of, key, killed, lay, left,
-    log_path, run_through,
+    CliOutput, DAYS, DataDir, Files, Left, conversation, files_of, key, killed, lay, left,
+    log_path, run_cli, run_through,
 };
-use crate::cli::serve::Serving;
+use crate::cli::serve::ServerProcess;
 use crate::guests::usage_dir;
 
 /// Runs the program with files that grow no further than so many half KiB. The shell ignores the
@@ -39,13 +39,13 @@ fn shell(script: &str) -> Command {
 }
 
 /// Runs a processor while no file can grow beyond so many bytes.
-fn run_limited(dir: &DataDir, bytes: u64) -> Ended {
+fn run_limited(dir: &DataDir, bytes: u64) -> CliOutput {
     let mut command = shell(LIMITED);
     command
         .arg(bytes.div_ceil(512).to_string())
         .arg(program::path());
     command.args(["run", "usage", "--data-dir"]).arg(dir.path());
-    Ended::of(dir, command.output().unwrap())
+    CliOutput::of(dir, command.output().unwrap())
 }
 
 /// The same, as root over disks of its own and nothing else.
@@ -67,7 +67,7 @@ pub(super) fn has_own_mounts() -> bool {
 }
 
 /// Runs a processor on a disk on which so many bytes are free.
-fn run_on_a_small_disk(dir: &DataDir, free: u64) -> Ended {
+fn run_on_a_small_disk(dir: &DataDir, free: u64) -> CliOutput {
     let used: u64 = files_of(dir.path())
         .values()
         .map(|bytes| (bytes.len() as u64).next_multiple_of(4096))
@@ -79,7 +79,7 @@ fn run_on_a_small_disk(dir: &DataDir, free: u64) -> Ended {
         .arg(dir.path())
         .arg(program::path())
         .args(["run", "usage"]);
-    Ended::of(dir, command.output().unwrap())
+    CliOutput::of(dir, command.output().unwrap())
 }
 
 /// A data dir in which all is at rest and a day's work is to be done, and what is left of it where
@@ -99,7 +99,7 @@ fn with_work() -> (DataDir, &'static Left) {
 }
 
 /// It is told, if anything went wrong, and how; and with room again all comes to the same end.
-fn is_told_and_made_good(dir: &DataDir, ended: &Ended, end: &Left) -> Told {
+fn is_told_and_made_good(dir: &DataDir, ended: &CliOutput, end: &Left) -> Told {
     let told = Told::of(ended);
     assert_eq!(&run_through(dir), end, "after {ended:?}");
     told
@@ -119,7 +119,7 @@ enum Told {
 }
 
 impl Told {
-    fn of(ended: &Ended) -> Self {
+    fn of(ended: &CliOutput) -> Self {
         if ended.code == 0 {
             return Self::Nothing;
         }
@@ -204,7 +204,7 @@ fn a_disk_that_is_really_full_costs_nothing_but_the_run() {
 }
 
 /// Lets no file of a server grow beyond so many bytes; none: as far as they like.
-fn limit(serving: &Serving, bytes: Option<u64>) {
+fn limit(serving: &ServerProcess, bytes: Option<u64>) {
     let pid = Pid::from_raw(i32::try_from(serving.id()).unwrap()).unwrap();
     let limit = Rlimit {
         current: bytes.or(getrlimit(Resource::Fsize).current),
@@ -213,11 +213,11 @@ fn limit(serving: &Serving, bytes: Option<u64>) {
     prlimit(Some(pid), Resource::Fsize, limit).unwrap();
 }
 
-fn serve(dir: &DataDir) -> Serving {
+fn serve(dir: &DataDir) -> ServerProcess {
     // Unlimited at first.
     let mut command = shell(r#"trap "" XFSZ; exec "$@""#);
     command.arg(program::path());
-    Serving::start_by(command, dir, &[], &[])
+    ServerProcess::start_by(command, dir, &[], &[])
 }
 
 #[test]
@@ -226,16 +226,20 @@ fn a_server_whose_disk_is_full_at_a_commit_goes_on_when_there_is_room_again() {
     let serving = serve(&dir);
     for room in [0, 200, 1000, 4000] {
         limit(&serving, Some(bytes_of(&log_path(&dir)) + room));
-        let ended = check(&dir, &["run", "usage"]);
+        let ended = run_cli(&dir, &["run", "usage"]);
         assert_eq!(ended.code, 3, "{ended:?}");
         assert!(
             ended.stderr.contains(": the disk is full or not writable"),
             "{ended:?}"
         );
         limit(&serving, None);
-        assert_eq!(check(&dir, &["status"]).code, 0, "it is as well as before");
+        assert_eq!(
+            run_cli(&dir, &["status"]).code,
+            0,
+            "it is as well as before"
+        );
     }
-    assert_eq!(check(&dir, &["run", "usage"]).code, 0);
+    assert_eq!(run_cli(&dir, &["run", "usage"]).code, 0);
     assert_eq!(serving.stop(), 0);
     assert_eq!(&left(&dir), end);
 }
@@ -244,11 +248,11 @@ fn a_server_whose_disk_is_full_at_a_commit_goes_on_when_there_is_room_again() {
 fn a_server_whose_database_gave_up_ends_and_says_so_and_the_next_one_goes_on() {
     // Its tables are not there yet: to define them ends with a checkpoint.
     let dir = DataDir::new();
-    assert_eq!(check(&dir, &["migrate"]).code, 0);
+    assert_eq!(run_cli(&dir, &["migrate"]).code, 0);
     dir.write(&key(1), conversation(1, 3));
     let serving = serve(&dir);
     limit(&serving, Some(bytes_of(&dir.database_path())));
-    let ended = check(&dir, &["run", "usage"]);
+    let ended = run_cli(&dir, &["run", "usage"]);
     assert_eq!(ended.code, 3, "{ended:?}");
     assert!(
         ended
@@ -262,7 +266,7 @@ fn a_server_whose_database_gave_up_ends_and_says_so_and_the_next_one_goes_on() {
         said.contains("the database stopped working and must be reopened"),
         "{said}"
     );
-    let ended = check(&dir, &["run", "usage"]);
+    let ended = run_cli(&dir, &["run", "usage"]);
     assert_eq!(ended.code, 0, "{ended:?}");
     let other = DataDir::new();
     other.write(&key(1), conversation(1, 3));
@@ -285,7 +289,7 @@ fn a_compiled_component_that_can_not_be_kept_is_told_and_made_again_when_there_i
         let mut command = in_a_namespace(script);
         command.arg(room).arg(&components).arg(program::path());
         command.args(["run", "usage", "--data-dir"]).arg(dir.path());
-        let ended = Ended::of(&dir, command.output().unwrap());
+        let ended = CliOutput::of(&dir, command.output().unwrap());
         assert_eq!(ended.code, 3, "{ended:?}");
         for part in [
             "unavailable: host: ",

@@ -13,8 +13,8 @@ use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 use session_pipeline_harness::program;
 
 use super::full::{has_own_mounts, in_a_namespace};
-use super::{DataDir, Ended, check, conversation, key, killed, refusal, run_through};
-use crate::cli::serve::Serving;
+use super::{CliOutput, DataDir, conversation, key, killed, refusal, run_cli, run_through};
+use crate::cli::serve::ServerProcess;
 use crate::guests::usage_dir;
 use crate::hostile::without_roots_powers;
 use session_pipeline_store::StoreError;
@@ -49,7 +49,7 @@ impl Watch {
 }
 
 /// Asks a server as an admin; gives the status line.
-fn get(serving: &Serving, dir: &DataDir, path: &str) -> String {
+fn get(serving: &ServerProcess, dir: &DataDir, path: &str) -> String {
     let token = fs::read_to_string(dir.path().join("state/admin-token")).unwrap();
     let mut stream = TcpStream::connect(serving.url().strip_prefix("http://").unwrap()).unwrap();
     let request = format!(
@@ -70,7 +70,7 @@ fn while_it_is_open_nobody_opens_or_closes_the_database_file() {
         dir.write(&key(number), conversation(number, 3));
     }
     let watch = Watch::over(&dir.path().join("state"));
-    let serving = Serving::start(&dir, &[]);
+    let serving = ServerProcess::start(&dir, &[]);
     let database = "system.duckdb".to_owned();
     let at_the_start = watch.seen();
     assert!(
@@ -92,7 +92,7 @@ fn while_it_is_open_nobody_opens_or_closes_the_database_file() {
         &["token", "create", "--role", "analyst"],
         &["token", "list"],
     ] {
-        let ended = check(&dir, arguments);
+        let ended = run_cli(&dir, arguments);
         assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
     }
     for path in [
@@ -106,8 +106,8 @@ fn while_it_is_open_nobody_opens_or_closes_the_database_file() {
         assert_eq!(get(&serving, &dir, path), "HTTP/1.1 200 OK", "{path}");
     }
     // Others do not even get so far.
-    assert_eq!(check(&dir, &["migrate"]).code, 3);
-    assert_eq!(check(&dir, &["serve", "--listen", "127.0.0.1:0"]).code, 3);
+    assert_eq!(run_cli(&dir, &["migrate"]).code, 3);
+    assert_eq!(run_cli(&dir, &["serve", "--listen", "127.0.0.1:0"]).code, 3);
     let meanwhile = watch.seen();
     assert!(
         meanwhile.iter().any(|(_, name)| name == "lock"),
@@ -175,7 +175,7 @@ fn a_data_dir_on_a_disk_that_is_read_only_is_named_and_goes_on_when_it_is_not() 
             .arg(program::path())
             .arg("--data-dir");
         command.arg(dir.path()).args(arguments);
-        let ended = Ended::of(&dir, command.output().unwrap());
+        let ended = CliOutput::of(&dir, command.output().unwrap());
         assert_eq!(ended.code, 3, "{ended:?}");
         assert!(
             ended

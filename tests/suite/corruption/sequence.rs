@@ -7,8 +7,8 @@ use serde_json::Value;
 use session_pipeline_harness::clock;
 use session_pipeline_store::Store;
 
-use super::{DataDir, check, killed, left, log_path, run_through};
-use crate::cli::serve::Serving;
+use super::{DataDir, killed, left, log_path, run_cli, run_through};
+use crate::cli::serve::ServerProcess;
 use crate::database::cell;
 
 fn beside(dir: &DataDir) -> PathBuf {
@@ -102,7 +102,7 @@ fn a_file_that_lags_or_is_not_there_is_no_alarm() {
         "made anew"
     );
     assert_eq!(&left(&dir), killed().end());
-    assert_eq!(check(&dir, &["status"]).code, 0);
+    assert_eq!(run_cli(&dir, &["status"]).code, 0);
 }
 
 #[test]
@@ -110,13 +110,13 @@ fn a_damaged_file_is_told_and_written_anew() {
     for nonsense in ["\n", "7", "-1 2\n", &"9".repeat(4096), "\u{fffd}\0"] {
         let dir = killed().lay();
         fs::write(beside(&dir), nonsense).unwrap();
-        let ended = check(&dir, &["run", "usage"]);
+        let ended = run_cli(&dir, &["run", "usage"]);
         assert_eq!(ended.code, 0, "{ended:?}");
         assert!(
             ended.stderr.contains("state/commits` is damaged"),
             "{ended:?}"
         );
-        let ended = check(&dir, &["run", "usage"]);
+        let ended = run_cli(&dir, &["run", "usage"]);
         assert!(!ended.stderr.contains("damaged"), "{ended:?}");
         assert_eq!(&left(&dir), killed().end());
     }
@@ -124,7 +124,7 @@ fn a_damaged_file_is_told_and_written_anew() {
 
 /// What health says of the database.
 fn state(dir: &DataDir) -> (i32, Value) {
-    let ended = check(dir, &["status", "--json"]);
+    let ended = run_cli(dir, &["status", "--json"]);
     let body: Value = serde_json::from_str(&ended.stdout).unwrap();
     (ended.code, body["services"]["duckdb_state"].clone())
 }
@@ -133,7 +133,7 @@ fn state(dir: &DataDir) -> (i32, Value) {
 fn health_warns_of_lost_commits_until_an_operator_takes_note() {
     let dir = killed().lay();
     fs::remove_file(log_path(&dir)).unwrap();
-    let ended = check(&dir, &["run", "usage"]);
+    let ended = run_cli(&dir, &["run", "usage"]);
     assert!(
         ended.code == 0
             && ended
@@ -150,13 +150,13 @@ fn health_warns_of_lost_commits_until_an_operator_takes_note() {
             "{state}"
         );
     }
-    let serving = Serving::start(&dir, &[]);
+    let serving = ServerProcess::start(&dir, &[]);
     assert_eq!(state(&dir).0, 1);
-    let acknowledged = check(&dir, &["status", "--acknowledge"]);
+    let acknowledged = run_cli(&dir, &["status", "--acknowledge"]);
     assert_eq!(acknowledged.code, 0, "{acknowledged:?}");
     assert_eq!(state(&dir).0, 0);
     assert_eq!(serving.stop(), 0);
-    assert_eq!(check(&dir, &["status", "--acknowledge"]).code, 0);
+    assert_eq!(run_cli(&dir, &["status", "--acknowledge"]).code, 0);
     let audited = "SELECT count(*) FROM audit_log WHERE action = 'health.acknowledge'";
     assert_eq!(cell(&dir, audited), "1", "nothing to note is nothing done");
 }
@@ -165,8 +165,8 @@ fn health_warns_of_lost_commits_until_an_operator_takes_note() {
 fn it_is_acknowledged_without_a_server_too() {
     let dir = killed().lay();
     fs::remove_file(log_path(&dir)).unwrap();
-    assert_eq!(check(&dir, &["run", "usage"]).code, 0);
-    assert_eq!(check(&dir, &["status"]).code, 1);
-    assert_eq!(check(&dir, &["status", "--acknowledge"]).code, 0);
-    assert_eq!(check(&dir, &["status"]).code, 0);
+    assert_eq!(run_cli(&dir, &["run", "usage"]).code, 0);
+    assert_eq!(run_cli(&dir, &["status"]).code, 1);
+    assert_eq!(run_cli(&dir, &["status", "--acknowledge"]).code, 0);
+    assert_eq!(run_cli(&dir, &["status"]).code, 0);
 }

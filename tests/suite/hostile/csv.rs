@@ -5,7 +5,7 @@ use std::fs;
 use duckdb::Connection;
 use session_pipeline_harness::{DataDir, Transcript};
 
-use crate::cli::{check, check_examples};
+use crate::cli::{run_cli, run_cli_on_examples};
 use crate::database::{execute, rows};
 use crate::guests::usage;
 use crate::http::TestServer;
@@ -104,7 +104,7 @@ fn assert_harmless(dir: &DataDir, text: &str) -> Vec<Vec<String>> {
 #[test]
 fn no_cell_of_any_column_of_the_export_is_a_formula() {
     let dir = DataDir::new();
-    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
+    assert_eq!(run_cli_on_examples(&dir, &["run", "usage"]).code, 0);
     let columns = rows(
         &dir,
         "SELECT column_name, data_type FROM information_schema.columns
@@ -169,7 +169,7 @@ fn no_cell_of_any_report_is_a_formula_or_an_escape_code() {
         let session = Transcript::new(&id).assistant(|m| m.id(&id).tokens(1, 2).tool("Read"));
         dir.write(&format!("ada/{id}.jsonl"), session);
     }
-    assert_eq!(check(&dir, &["run", "usage"]).code, 0);
+    assert_eq!(run_cli(&dir, &["run", "usage"]).code, 0);
     // All at once: a report keeps what it has grouped, and looks for new sessions only.
     let mut sql = String::new();
     for (number, form) in forms.iter().enumerate() {
@@ -183,7 +183,7 @@ fn no_cell_of_any_report_is_a_formula_or_an_escape_code() {
     execute(&dir, &sql);
     for by in ["user", "model", "tool", "session", "project"] {
         let report = |format| {
-            let ended = check(&dir, &["report", "usage", "--by", by, format]);
+            let ended = run_cli(&dir, &["report", "usage", "--by", by, format]);
             assert_eq!(ended.code, 0, "{by}: {ended:?}");
             ended.stdout
         };
