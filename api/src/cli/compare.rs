@@ -139,13 +139,13 @@ struct ComparedComponent {
 impl ComparedComponent {
     fn load(
         global: &GlobalArgs,
-        given: &str,
+        argument: &str,
         settings: &[(String, String)],
     ) -> Result<Self, CommandFailure> {
-        let mut component = component::find(global, given)?;
+        let mut component = component::find(global, argument)?;
         component.settings.extend(settings.iter().cloned());
         Ok(Self {
-            subject: replay::load(&global.config()?, component, given)?,
+            subject: replay::load(&global.config()?, component, argument)?,
             shared: Arc::default(),
             cost: ComponentCost::default(),
         })

@@ -22,26 +22,26 @@ pub(super) struct LoadedComponent {
 
 /// Loads a component by name or path. A name takes precedence. To load a file whose name is also a
 /// processor name, use a path such as `./usage`.
-pub(super) fn find(global: &GlobalArgs, given: &str) -> Result<LoadedComponent, CommandFailure> {
+pub(super) fn find(global: &GlobalArgs, argument: &str) -> Result<LoadedComponent, CommandFailure> {
     let config = &global.config()?;
     let registry = super::registry();
-    if registry.check(given).is_err() && !Path::new(given).exists() {
+    if registry.check(argument).is_err() && !Path::new(argument).exists() {
         // The argument can be the name of a component in the folder of processors.
         let (engines, scratch) = (Engines::new(config.pool_limits(), 0), std::env::temp_dir());
         registry.examine_folder_read_only(config, &engines, None, &scratch, super::now())?;
     }
-    Ok(match registry.component(given, config) {
+    Ok(match registry.component(argument, config) {
         Ok(bytes) => LoadedComponent {
             bytes,
-            limits: config.limits_of(given).clone(),
-            settings: config.settings_of(given),
+            limits: config.limits_of(argument).clone(),
+            settings: config.settings_of(argument),
             path: None,
         },
         Err(_) => LoadedComponent {
-            bytes: read(config, given, &registry.names())?.into(),
+            bytes: read(config, argument, &registry.names())?.into(),
             limits: config.limits.clone(),
             settings: Vec::new(),
-            path: Some(given.into()),
+            path: Some(argument.into()),
         },
     })
 }
@@ -49,10 +49,10 @@ pub(super) fn find(global: &GlobalArgs, given: &str) -> Result<LoadedComponent, 
 /// Reads a component file, up to one byte more than the size limit, so that the loader can detect files
 /// that are too large.
 fn read(config: &Config, path: &str, known: &[String]) -> Result<Vec<u8>, CommandFailure> {
-    let shown = session_pipeline_host::fault::printable(path);
+    let display_path = session_pipeline_host::fault::printable(path);
     let invalid = |reason: String| {
         CommandFailure::usage_error(format!(
-            "`{shown}` is neither a processor nor a readable component file: {reason}; known processors: {}",
+            "`{display_path}` is neither a processor nor a readable component file: {reason}; known processors: {}",
             known.join(", ")
         ))
     };

@@ -72,24 +72,24 @@ fn list(global: &GlobalArgs, arguments: &KnowledgeListArgs) -> Result<Exit, Comm
         .optional("domain", domain.as_deref())
         .optional("text", text.as_deref());
     // The first page contains up to `limit` items, so no further page is read.
-    let listed = KnowledgeBody {
+    let body = KnowledgeBody {
         next: None,
         ..global.connect(OpenMode::Existing)?.call(&call)?
     };
     if global.json {
-        print_json(&listed)?;
+        print_json(&body)?;
     } else {
-        print(&render(&listed))?;
+        print(&render(&body))?;
     }
-    if listed.items.len() == *limit as usize {
+    if body.items.len() == *limit as usize {
         hint("there may be more items; raise --limit, or narrow the list with filters");
     }
     Ok(Exit::Done)
 }
 
-fn render(listed: &KnowledgeBody) -> String {
-    let count = count_of(listed.items.len() as u64, "item", "items");
-    if listed.items.is_empty() {
+fn render(body: &KnowledgeBody) -> String {
+    let count = count_of(body.items.len() as u64, "item", "items");
+    if body.items.is_empty() {
         return count;
     }
     let mut table = table(&[
@@ -104,7 +104,7 @@ fn render(listed: &KnowledgeBody) -> String {
     if let Some(titles) = table.column_mut(6) {
         titles.set_cell_alignment(comfy_table::CellAlignment::Left);
     }
-    for item in &listed.items {
+    for item in &body.items {
         table.add_row([
             printable(&item.id),
             printable(&item.status),

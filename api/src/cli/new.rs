@@ -54,8 +54,8 @@ pub(super) fn new(global: &GlobalArgs, arguments: &NewArgs) -> Result<Exit, Comm
     let language = Language::from(arguments.lang);
     check(name)?;
     let path = arguments.path.clone().unwrap_or_else(|| name.into());
-    let shown = printable(&path.display().to_string());
-    create_folder(&path, &shown)?;
+    let display_path = printable(&path.display().to_string());
+    create_folder(&path, &display_path)?;
     let files = language.project(name);
     for file in &files {
         write(&path, file)?;
@@ -72,7 +72,7 @@ pub(super) fn new(global: &GlobalArgs, arguments: &NewArgs) -> Result<Exit, Comm
             "component": steps.component,
         }))?;
     } else {
-        print(&render(language, &shown, &steps))?;
+        print(&render(language, &display_path, &steps))?;
     }
     Ok(Exit::Done)
 }
@@ -93,10 +93,10 @@ fn check(name: &str) -> Result<(), CommandFailure> {
 }
 
 /// Creates the folder. An existing folder must be empty, so that no file is overwritten.
-fn create_folder(path: &Path, shown: &str) -> Result<(), CommandFailure> {
+fn create_folder(path: &Path, display_path: &str) -> Result<(), CommandFailure> {
     let rejected = |reason: &str| {
         CommandFailure::usage_error(format!(
-            "`{shown}` {reason}; choose another folder with --path, or remove it"
+            "`{display_path}` {reason}; choose another folder with --path, or remove it"
         ))
     };
     match fs::read_dir(path) {
@@ -106,12 +106,12 @@ fn create_folder(path: &Path, shown: &str) -> Result<(), CommandFailure> {
         },
         Err(error) if error.kind() == ErrorKind::NotFound => {
             fs::create_dir_all(path).map_err(|error| {
-                CommandFailure::could_not_run(format!("cannot create `{shown}`: {error}"))
+                CommandFailure::could_not_run(format!("cannot create `{display_path}`: {error}"))
             })
         }
         Err(error) if error.kind() == ErrorKind::NotADirectory => Err(rejected("is not a folder")),
         Err(error) => Err(CommandFailure::could_not_run(format!(
-            "cannot read `{shown}`: {error}"
+            "cannot read `{display_path}`: {error}"
         ))),
     }
 }
@@ -125,9 +125,9 @@ fn write(project: &Path, file: &ProjectFile) -> Result<(), CommandFailure> {
         .and_then(|()| fs::File::create_new(&path))
         .and_then(|mut created| created.write_all(file.text.as_bytes()));
     written.map_err(|error| {
-        let shown = printable(&path.display().to_string());
+        let display_path = printable(&path.display().to_string());
         CommandFailure::could_not_run(format!(
-            "cannot write `{shown}`: {error}; the project is incomplete, so remove it before you retry"
+            "cannot write `{display_path}`: {error}; the project is incomplete, so remove it before you retry"
         ))
     })
 }

@@ -52,21 +52,21 @@ fn list(global: &GlobalArgs) -> Result<Exit, CommandFailure> {
     // Components that no run has compiled yet are compiled now, which can take a while.
     let spinner = Spinner::new();
     spinner.set_message("loading the components in `processors/`");
-    let listed: Result<ProcessorsBody, CommandFailure> = super::pages::all(&client, PATH, &[]);
+    let body: Result<ProcessorsBody, CommandFailure> = super::pages::all(&client, PATH, &[]);
     spinner.clear();
-    let listed = listed?;
+    let body = body?;
     if global.json {
-        print_json(&listed)?;
+        print_json(&body)?;
     } else {
-        print(&render(&listed.processors))?;
+        print(&render(&body.processors))?;
     }
-    let processors = &listed.processors;
+    let processors = &body.processors;
     for processor in processors {
         if let Some(reason) = &processor.unavailable {
             hint(&format!("`{}` cannot run: {reason}", processor.name));
         }
     }
-    for file in &listed.refused_files {
+    for file in &body.refused_files {
         hint(&rejection(file));
     }
     let known = super::registry().known_names();
@@ -148,7 +148,7 @@ pub(super) fn cadence(seconds: u32) -> String {
     }
 }
 
-fn inspect(global: &GlobalArgs, given: &str) -> Result<Exit, CommandFailure> {
+fn inspect(global: &GlobalArgs, argument: &str) -> Result<Exit, CommandFailure> {
     let config = &global.config()?;
     let scratch = std::env::temp_dir();
     let LoadedComponent {
@@ -156,7 +156,7 @@ fn inspect(global: &GlobalArgs, given: &str) -> Result<Exit, CommandFailure> {
         limits,
         settings,
         ..
-    } = component::find(global, given)?;
+    } = component::find(global, argument)?;
     let inspection = inspect::inspect(&config.compiler, &limits, settings, &bytes, &scratch);
     if global.json {
         print_json(&document(&inspection))?;

@@ -65,13 +65,13 @@ pub(super) fn quarantine(
 
 fn list(global: &GlobalArgs, selection: &SelectionArgs) -> Result<Exit, CommandFailure> {
     let client = global.connect(OpenMode::Existing)?;
-    let listed: QuarantineBody = super::pages::all(&client, PATH, &selection.query())?;
+    let body: QuarantineBody = super::pages::all(&client, PATH, &selection.query())?;
     if global.json {
-        print_json(&listed)?;
+        print_json(&body)?;
     } else {
-        print(&render(&listed))?;
+        print(&render(&body))?;
     }
-    if listed.count > 0 {
+    if body.count > 0 {
         hint(
             "a session is retried when its content or the processor changes, or after `session-pipeline quarantine release`",
         );
@@ -79,16 +79,16 @@ fn list(global: &GlobalArgs, selection: &SelectionArgs) -> Result<Exit, CommandF
     Ok(Exit::Done)
 }
 
-fn render(listed: &QuarantineBody) -> String {
+fn render(body: &QuarantineBody) -> String {
     let count = count_of(
-        listed.count as u64,
+        body.count as u64,
         "quarantined session",
         "quarantined sessions",
     );
-    if listed.sessions.is_empty() {
+    if body.sessions.is_empty() {
         return count;
     }
-    let rows: Vec<[String; 6]> = listed.sessions.iter().map(row).collect();
+    let rows: Vec<[String; 6]> = body.sessions.iter().map(row).collect();
     let header = [
         "session",
         "processor",

@@ -81,11 +81,11 @@ pub(super) fn replay(global: &GlobalArgs, arguments: &ReplayArgs) -> Result<Exit
     })
 }
 
-/// Compiles and loads a component. `given` is the argument that named it.
+/// Compiles and loads a component. `argument` is the name or file that the user passed.
 pub(super) fn load(
     config: &Config,
     component: LoadedComponent,
-    given: &str,
+    argument: &str,
 ) -> Result<Subject, CommandFailure> {
     let LoadedComponent {
         bytes,
@@ -94,9 +94,9 @@ pub(super) fn load(
         ..
     } = component;
     Subject::load(&config.compiler, &limits, settings, &bytes).map_err(|fault| {
-        let given = printable(given);
+        let argument = printable(argument);
         CommandFailure::could_not_run(format!(
-            "cannot use `{given}`: {fault}; run `session-pipeline processors inspect {given}` for details"
+            "cannot use `{argument}`: {fault}; run `session-pipeline processors inspect {argument}` for details"
         ))
     })
 }
@@ -105,20 +105,20 @@ pub(super) fn load(
 /// a path such as `./ada/one.jsonl`.
 fn open(
     config: &Config,
-    given: &str,
+    argument: &str,
     line_bytes_max: usize,
 ) -> Result<(SessionInfo, Snapshot), CommandFailure> {
     let root = SessionsRoot::open(&config.sessions_root).ok().flatten();
-    if let Some(root) = root.filter(|_| is_key(given))
-        && let Ok(snapshot) = Snapshot::open(&root, given, UtcMicros(0), line_bytes_max)
+    if let Some(root) = root.filter(|_| is_key(argument))
+        && let Ok(snapshot) = Snapshot::open(&root, argument, UtcMicros(0), line_bytes_max)
     {
-        return Ok((session_of(given), snapshot));
+        return Ok((session_of(argument), snapshot));
     }
-    let opened = open_file(Path::new(given), line_bytes_max);
+    let opened = open_file(Path::new(argument), line_bytes_max);
     opened.map_err(|error| {
-        let (given, root) = (printable(given), config.sessions_root.display().to_string());
+        let (argument, root) = (printable(argument), config.sessions_root.display().to_string());
         CommandFailure::usage_error(format!(
-            "`{given}` is neither a session below `{}` nor a readable file: {error}; run `session-pipeline sessions list` for the keys",
+            "`{argument}` is neither a session below `{}` nor a readable file: {error}; run `session-pipeline sessions list` for the keys",
             printable(&root)
         ))
     })

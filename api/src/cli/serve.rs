@@ -98,32 +98,32 @@ pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, 
     }
     let config = pipeline.config();
     let scratch = config.state_dir();
-    let listed = listing::list(
+    let processors = listing::list(
         pipeline.registry(),
         config,
         Some(pipeline.store()),
         &scratch,
         pipeline.has_language_model(),
     )?;
-    let started = StartMessage {
+    let message = StartMessage {
         url: server.url().to_owned(),
         data_dir: config.data_dir.display().to_string(),
         sessions: config.sessions_root.display().to_string(),
-        processors: listed
+        processors: processors
             .into_iter()
-            .map(|listed| ScheduleLine {
-                name: listed.name,
-                schedule: listed.schedule,
-                cadence_seconds: listed.cadence_seconds,
-                unavailable: listed.unavailable,
+            .map(|processor| ScheduleLine {
+                name: processor.name,
+                schedule: processor.schedule,
+                cadence_seconds: processor.cadence_seconds,
+                unavailable: processor.unavailable,
             })
             .collect(),
         admin_token: token_path.display().to_string(),
     };
     if global.json {
-        print_json(&started)?;
+        print_json(&message)?;
     } else {
-        print(&render(&started, arguments.no_scheduler))?;
+        print(&render(&message, arguments.no_scheduler))?;
     }
     if !arguments.listen.ip().is_loopback() {
         hint(&format!(
@@ -167,8 +167,8 @@ fn examine_once(pipeline: &Arc<Pipeline>) -> Result<(), CommandFailure> {
         .map_err(|error| CommandFailure::could_not_run(format!("cannot start a thread: {error}")))
 }
 
-fn render(started: &StartMessage, no_scheduler: bool) -> String {
-    let processors = started.processors.iter().map(|line| {
+fn render(message: &StartMessage, no_scheduler: bool) -> String {
+    let processors = message.processors.iter().map(|line| {
         let schedule = match (&line.unavailable, &line.schedule, line.cadence_seconds) {
             (Some(reason), _, _) => format!("unavailable: {reason}"),
             (None, Some(schedule), _) => schedule.clone(),
@@ -182,15 +182,15 @@ fn render(started: &StartMessage, no_scheduler: bool) -> String {
     field_list(
         "",
         &[
-            ("listening on", printable(&started.url)),
-            ("data directory", printable(&started.data_dir)),
-            ("sessions", printable(&started.sessions)),
+            ("listening on", printable(&message.url)),
+            ("data directory", printable(&message.data_dir)),
+            ("sessions", printable(&message.sessions)),
             ("processors", printable(&processors)),
             (
                 "scheduler",
                 no_scheduler.then(|| "off (--no-scheduler)".to_owned()),
             ),
-            ("admin token file", printable(&started.admin_token)),
+            ("admin token file", printable(&message.admin_token)),
         ],
     )
 }

@@ -101,7 +101,7 @@ pub(super) fn verify(global: &GlobalArgs, arguments: &VerifyArgs) -> Result<Exit
 }
 
 /// A folder next to the component file, or in the current folder if the component was given by name.
-fn default_regressions_folder(component: &LoadedComponent, given: &str) -> PathBuf {
+fn default_regressions_folder(component: &LoadedComponent, argument: &str) -> PathBuf {
     match &component.path {
         Some(path) => {
             let stem = path.file_stem().unwrap_or(path.as_os_str());
@@ -109,7 +109,7 @@ fn default_regressions_folder(component: &LoadedComponent, given: &str) -> PathB
             name.push("-regressions");
             path.with_file_name(name)
         }
-        None => format!("{given}-regressions").into(),
+        None => format!("{argument}-regressions").into(),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::registry::{VERSIONED, versioned};
 /// A server in a child process.
 pub(crate) struct ServerProcess {
     child: Child,
-    started: Value,
+    start_message: Value,
 }
 
 impl ServerProcess {
@@ -70,7 +70,7 @@ impl ServerProcess {
             .unwrap();
         let mut text = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let started = loop {
+        let start_message = loop {
             if stdout.read_line(&mut text).unwrap() == 0 {
                 let mut stderr = String::new();
                 child
@@ -81,15 +81,18 @@ impl ServerProcess {
                     .unwrap();
                 panic!("the server did not start: {text}{stderr}");
             }
-            if let Ok(started) = serde_json::from_str(&text) {
-                break started;
+            if let Ok(start_message) = serde_json::from_str(&text) {
+                break start_message;
             }
         };
-        Self { child, started }
+        Self {
+            child,
+            start_message,
+        }
     }
 
     pub(crate) fn url(&self) -> &str {
-        self.started["url"].as_str().unwrap()
+        self.start_message["url"].as_str().unwrap()
     }
 
     /// The process id.
@@ -129,20 +132,20 @@ impl Drop for ServerProcess {
 fn serve_prints_its_url_and_exits_with_0_on_sigterm() {
     let dir = DataDir::new();
     let server = ServerProcess::start(&dir, &[]);
-    let started = &server.started;
-    let url = started["url"].as_str().unwrap();
+    let start_message = &server.start_message;
+    let url = start_message["url"].as_str().unwrap();
     assert!(
         url.starts_with("http://127.0.0.1:") && !url.ends_with(":0"),
         "{url}"
     );
-    assert_eq!(started["processors"][0]["name"], "usage");
+    assert_eq!(start_message["processors"][0]["name"], "usage");
     assert!(
-        started["processors"][0]["cadence_seconds"]
+        start_message["processors"][0]["cadence_seconds"]
             .as_u64()
             .unwrap()
             > 0
     );
-    let token = fs::metadata(started["admin_token"].as_str().unwrap()).unwrap();
+    let token = fs::metadata(start_message["admin_token"].as_str().unwrap()).unwrap();
     assert_eq!(token.permissions().mode() & 0o777, 0o600);
     let lock = fs::read_to_string(dir.path().join("state/lock")).unwrap();
     assert_eq!(lock, format!("{}\n{url}\n", server.child.id()));
@@ -216,7 +219,7 @@ fn listening_beyond_loopback_prints_a_warning() {
         stdout.read_line(&mut line).unwrap();
         let mut server = ServerProcess {
             child,
-            started: Value::Null,
+            start_message: Value::Null,
         };
         server.signal(Signal::TERM);
         let mut stderr = String::new();
@@ -245,7 +248,7 @@ fn sigint_stops_the_server_too() {
 
 /// A request in progress: the server waits for a body that never arrives.
 fn hanging_request(server: &ServerProcess, dir: &DataDir) -> TcpStream {
-    let url = server.started["url"].as_str().unwrap();
+    let url = server.start_message["url"].as_str().unwrap();
     let token = fs::read_to_string(dir.path().join("state/admin-token")).unwrap();
     let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
     let head = format!(
@@ -331,7 +334,7 @@ fn a_second_server_fails_and_names_the_first_one() {
     let server = ServerProcess::start(&dir, &[]);
     let second = run_cli(&dir, &["serve", "--listen", "127.0.0.1:0"]);
     assert_eq!(second.code, 3);
-    let url = server.started["url"].as_str().unwrap();
+    let url = server.start_message["url"].as_str().unwrap();
     let stderr = second.stderr.replace(url, "[url]");
     assert_eq!(
         stderr,
@@ -639,7 +642,7 @@ fn the_api_option_selects_a_server_and_an_unreachable_one_is_an_error() {
     elsewhere.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
     let server = ServerProcess::start(&elsewhere, &[]);
     let token = fs::read_to_string(elsewhere.path().join("state/admin-token")).unwrap();
-    let url = server.started["url"].as_str().unwrap().to_owned();
+    let url = server.start_message["url"].as_str().unwrap().to_owned();
     let list_sessions = || {
         let mut command = program(&dir);
         command.env("SESSION_PIPELINE_TOKEN", token.trim());
@@ -696,7 +699,7 @@ fn no_token_is_logged_at_any_log_level() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
     let mut server = ServerProcess::start_with(&dir, &[("SCHEDULER_API_TOKEN", SECRET)], &["-vvv"]);
-    let url = server.started["url"].as_str().unwrap().to_owned();
+    let url = server.start_message["url"].as_str().unwrap().to_owned();
     let request = |method: &str, path: &str, token: &str, body: &str| -> String {
         let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
         let length = body.len();
@@ -747,7 +750,7 @@ fn the_usage_retention_is_read_from_the_environment() {
         let age = "UPDATE usage.events SET occurred_at = now()::TIMESTAMP - INTERVAL 10 DAY";
         crate::database::execute(&dir, age);
         let server = ServerProcess::start(&dir, environment);
-        let url = server.started["url"].as_str().unwrap().to_owned();
+        let url = server.start_message["url"].as_str().unwrap().to_owned();
         let token = fs::read_to_string(dir.path().join("state/admin-token")).unwrap();
         let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
         let request = format!(
@@ -793,7 +796,7 @@ fn the_api_tour_in_the_docs_runs() {
     let output = std::process::Command::new("bash")
         .args(["-euo", "pipefail", "-c", &script])
         .current_dir(dir.path())
-        .env("URL", server.started["url"].as_str().unwrap())
+        .env("URL", server.start_message["url"].as_str().unwrap())
         .env("DATA_DIR", dir.path())
         .output()
         .unwrap();

@@ -37,14 +37,14 @@ impl GlobalArgs {
 
     pub(super) fn server(&self, url: &str, is_own: bool) -> Result<RemoteClient, CommandFailure> {
         let url = url.trim_end_matches('/').to_owned();
-        let shown = printable(&url);
+        let display_url = printable(&url);
         let explicit = self.token.as_deref().and_then(trimmed);
         let token = match explicit {
             Some(token) => Some(token),
             None if is_own => self.stored_token()?,
             None => {
                 return Err(CommandFailure::could_not_run(format!(
-                    "no token for the server at {shown}: the stored token is sent only to the server that has this data \
+                    "no token for the server at {display_url}: the stored token is sent only to the server that has this data \
                      directory open; set SESSION_PIPELINE_TOKEN to a token of that server"
                 )));
             }
@@ -52,14 +52,14 @@ impl GlobalArgs {
         let Some(token) = token else {
             let file = self.admin_token_path()?.display().to_string();
             return Err(CommandFailure::could_not_run(format!(
-                "the server at {shown} requires a token; set SESSION_PIPELINE_TOKEN; an admin can create a token with \
+                "the server at {display_url} requires a token; set SESSION_PIPELINE_TOKEN; an admin can create a token with \
                  `session-pipeline token create --role analyst`, and the first admin token is in `{}`",
                 printable(&file),
             )));
         };
         if ServerOrigin::parse(&url).is_none_or(|origin| origin.exposes_traffic()) {
             hint(&format!(
-                "warning: {shown} uses plain HTTP on a network, so others can read the token and the data; use https"
+                "warning: {display_url} uses plain HTTP on a network, so others can read the token and the data; use https"
             ));
         }
         let agent = Agent::config_builder()
