@@ -315,7 +315,7 @@ fn comma_separated<F: RowColumns>(report: &UsageReport<F>) -> String {
     out
 }
 
-fn people<F: RowColumns>(report: &UsageReport<F>) -> String {
+fn render<F: RowColumns>(report: &UsageReport<F>) -> String {
     let header: Vec<&str> = std::iter::once(report.key)
         .chain(F::COLUMNS.iter().copied())
         .collect();

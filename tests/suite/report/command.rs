@@ -32,8 +32,8 @@ fn what_a_report_does_not_know_is_said_below_it_with_the_remedy() {
     let ended = run_cli(&dir, &["report", "usage"]);
     insta::assert_snapshot!(ended.stderr, @"
     as of [time]: every session committed before that time is included
-    ≥ output: the transcripts never got the final output count of some messages, so output, and what it costs, is at least this
-    ≥ cost: no price is known for claude-nimbus-1-preview; add one to `[data-dir]/prices.toml` (docs/prices.md shows how)
+    ≥ output: the transcripts of some messages have no final output count, so output and cost are lower bounds
+    ≥ cost: no price is known for claude-nimbus-1-preview; add prices to `[data-dir]/prices.toml` (see docs/prices.md)
     ");
 }
 
@@ -90,7 +90,7 @@ fn wrong_days_end_with_exit_code_2_and_the_place() {
         (&["--until", "soon"], "'soon' for '--until"),
         (
             &["--since", "2026-02-01", "--until", "2026-01-31"],
-            "`--until 2026-01-31` lies before `--since 2026-02-01`",
+            "`--until 2026-01-31` is before `--since 2026-02-01`",
         ),
         (&["--csv", "--json"], "--csv"),
     ] {
@@ -106,7 +106,7 @@ fn a_price_file_that_is_no_good_stops_reports_and_no_run() {
     std::fs::write(dir.path().join("prices.toml"), "[[price]]\nmodel = 'x'\n").unwrap();
     let ended = run_cli_on_examples(&dir, &["run", "usage"]);
     assert_eq!(ended.code, 0);
-    insta::assert_snapshot!(ended.stderr, @"sessions are processed, but reports will be refused: price file `[data-dir]/prices.toml`, entry 1 at line 1 (`x`): `from` is missing; write the first day, like 2026-01-31");
+    insta::assert_snapshot!(ended.stderr, @"sessions are processed, but `report` will fail: price file `[data-dir]/prices.toml`, entry 1 at line 1 (`x`): `from` is missing; write the first day, like 2026-01-31");
     let ended = run_cli(&dir, &["report", "usage"]);
     assert_eq!(ended.code, 2);
     insta::assert_snapshot!(ended.stderr, @"error: price file `[data-dir]/prices.toml`, entry 1 at line 1 (`x`): `from` is missing; write the first day, like 2026-01-31");
