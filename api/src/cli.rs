@@ -1,6 +1,7 @@
-//! The command line: arguments, and what each command prints.
+//! The command line: argument parsing and the output of each command.
 //!
-//! Results go to standard output, progress and hints to standard error. One file per command below.
+//! Results go to standard output. Progress and hints go to standard error. Each command has its own
+//! module.
 
 mod client;
 mod compare;
@@ -49,7 +50,7 @@ pub use error::CommandFailure;
 
 pub use crate::problem::Exit;
 
-/// Runs sandboxed processors over AI coding-agent transcripts and keeps what they extract.
+/// Turns AI coding-agent transcripts into SQL tables and usage reports with sandboxed processors
 #[derive(Debug, Parser)]
 #[command(name = "session-pipeline", bin_name = "session-pipeline", version, after_help = EXIT_CODES)]
 struct Cli {
@@ -59,25 +60,26 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 done with failed sessions or findings, or `status` is not healthy; 2 wrong use or configuration; \
-     3 could not run (data dir in use, processor unavailable, database unusable).";
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 some sessions failed, a check has findings, or `status` is not healthy; \
+     2 usage or configuration error; \
+     3 could not run (data directory in use, processor unavailable, database unusable).";
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Everywhere")]
+#[command(next_help_heading = "Global options")]
 struct GlobalArgs {
-    /// Folder that holds what is kept (below `state/`) [default: ./data]
+    /// Data directory [default: ./data]
     #[arg(long, global = true, env = "DATA_DIR", hide_env_values = true, value_name = "DIR", value_parser = folder)]
     data_dir: Option<PathBuf>,
-    /// Folder of `<user>/*.jsonl`, such as ~/.claude/projects [default: <DATA_DIR>/user_sessions]
+    /// Root folder of the sessions, with one subfolder per user or project, such as ~/.claude/projects [default: <DATA_DIR>/user_sessions]
     #[arg(long, global = true, env = "SESSION_DATA_DIR", hide_env_values = true, value_name = "DIR", value_parser = folder)]
     sessions: Option<PathBuf>,
-    /// Config file [default: <DATA_DIR>/config.toml, where there is one]
+    /// Config file [default: <DATA_DIR>/config.toml, if it exists]
     #[arg(long = "config", global = true, value_name = "FILE", value_parser = file)]
     config_file: Option<PathBuf>,
-    /// The server to ask, instead of the data dir [default: the one that holds the data dir]
+    /// Server to send the command to [default: the server that has the data directory open, if any]
     #[arg(long, global = true, env = "SESSION_PIPELINE_API", hide_env_values = true, value_name = "URL", value_parser = url)]
     api: Option<String>,
-    /// Token for the server
+    /// API token for the server
     #[arg(
         long,
         global = true,
@@ -86,7 +88,7 @@ struct GlobalArgs {
         hide_env_values = true
     )]
     token: Option<String>,
-    /// The shared secret of an outer scheduler
+    /// Shared secret of an external scheduler
     #[arg(
         long,
         global = true,
@@ -95,96 +97,98 @@ struct GlobalArgs {
         hide_env_values = true
     )]
     scheduler_token: Option<String>,
-    /// Sessions at most in one run of a service, where a language model is used
-    #[arg(long, global = true, hide = true, env = "SESSION_PROCESSOR_MAX_PER_RUN", value_parser = attempts_max)]
+    /// Maximum number of sessions per service run of a processor that uses a language model
+    #[arg(long, global = true, hide = true, env = "SESSION_PROCESSOR_MAX_PER_RUN", value_parser = session_limit)]
     max_per_run: Option<SessionLimit>,
-    /// Days that events are kept when somebody prunes them; 0: for ever
+    /// Age in days at which pruning deletes usage events; 0 keeps them indefinitely
     #[arg(long, global = true, hide = true, env = "USAGE_EVENTS_RETENTION_DAYS", value_parser = clap::value_parser!(u32).range(0..=36_500))]
     usage_retention_days: Option<u32>,
-    /// Print one JSON document instead of text for people
+    /// Print one JSON document instead of text
     #[arg(long, global = true)]
     json: bool,
-    /// Say more on standard error; twice for the processors' own logs
+    /// Print more log messages to standard error; repeat to include the logs of processors
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// What all of these, the environment and the file come to: made once, before any command begins
+    /// The merged configuration. It is loaded once, before any command starts.
     #[arg(skip)]
     config: OnceCell<Config>,
-    /// What the environment says that no flag stands for
+    /// Environment variables that have no corresponding flag.
     #[arg(skip)]
     variables: Variables,
-    /// What looks up the variables whose names the configuration says
+    /// Looks up environment variables that the configuration names.
     #[arg(skip)]
     environment: Option<Environment>,
-    /// What only tests ask for
     #[arg(skip)]
     hooks: TestHooks,
 }
 
-/// What tests ask of the program, and the program itself never does: its `main` has no way to.
+/// Options for tests. The released program never sets them.
 #[derive(Clone, Debug, Default)]
 pub struct TestHooks {
-    /// The folder of compiled components that tests share.
+    /// A cache of compiled components that all tests share.
     pub compiled: Option<PathBuf>,
 }
 
-/// Looks up a variable. Keys of language models are found by it: they pass through no list that
-/// somebody could print.
+/// Looks up an environment variable. API keys of language models are read only through this
+/// function, so no list of variables that could be printed contains them.
 pub type Environment = fn(&str) -> Option<OsString>;
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Answer requests, and run processors by schedule
+    /// Serve the HTTP API and run processors on schedule
     Serve(serve::ServeArgs),
-    /// Process the sessions that are new or changed
+    /// Process new and changed sessions
     Run(run::RunArgs),
-    /// Report what was extracted
+    /// Print reports on the extracted data
     #[command(subcommand)]
     Report(report::ReportCommand),
-    /// Show whether everything works and keeps up, with counts of each processor
+    /// Show health checks and the session counts of each processor
     Status(status::StatusArgs),
-    /// List sessions, or show all that is known of one
+    /// List sessions, or show the details of one
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
-    /// List, show, approve and reject what users verified
+    /// List, show, approve and reject knowledge items
     #[command(subcommand)]
     Knowledge(knowledge::KnowledgeCommand),
-    /// List the sessions that failed too often, or let them be tried again
+    /// List or release quarantined sessions
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
-    /// List processors, or show what a component is
+    /// List processors, or inspect and verify a component
     #[command(subcommand)]
     Processors(processors::ProcessorsCommand),
-    /// Start a processor: a project that builds and tests with one command each
+    /// Create a new processor project
     New(new::NewArgs),
-    /// Give one session to a processor, and show all that comes of it; nothing is committed
+    /// Process one session without a commit, and show its rows, log and cost
     #[command(after_help = replay::AFTER_HELP)]
     Replay(replay::ReplayArgs),
-    /// Show which sessions' rows differ between two components, and what each costs
+    /// Compare the rows and cost of two components on the same sessions
     #[command(after_help = compare::AFTER_HELP)]
     Compare(compare::CompareArgs),
-    /// Mark sessions, so that the next run processes them again
+    /// Mark sessions for the next run to process again
     Reprocess(reprocess::ReprocessArgs),
-    /// Make, list and revoke tokens, which let people and programs in
+    /// Create, list and revoke API tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Bring the database up to date
+    /// Upgrade the database to the current schema version
     Migrate(migrate::MigrateArgs),
-    /// Print a script that completes our commands in a shell
-    #[command(after_help = "For bash, in ~/.bashrc: source <(session-pipeline completions bash)")]
+    /// Print a shell completion script
+    #[command(
+        after_help = "For bash, add this line to ~/.bashrc: source <(session-pipeline completions bash)"
+    )]
     Completions(completions::CompletionsArgs),
-    /// Compile a component, as a child of this program
+    /// Compile a component in a child process of this program
     #[command(hide = true)]
     CompileComponent {
-        /// What the parent passes
+        /// Arguments from the parent process
         arguments: Vec<String>,
     },
 }
 
-/// An empty path is a mistake in a script, and never the current folder.
+/// Parses the path of a folder. An empty path is an error in a script, so it is rejected instead of
+/// meaning the current folder.
 fn folder(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {
-        Err("it is empty; give the path of a folder, or leave it out".to_owned())
+        Err("the path is empty; pass the path of a folder, or omit the option".to_owned())
     } else {
         Ok(text.into())
     }
@@ -192,49 +196,50 @@ fn folder(text: &str) -> Result<PathBuf, String> {
 
 fn file(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {
-        Err("it is empty; give the path of a file, or leave it out".to_owned())
+        Err("the path is empty; pass the path of a file, or omit the option".to_owned())
     } else {
         Ok(text.into())
     }
 }
 
 fn url(text: &str) -> Result<String, String> {
-    if client::is_address(text) {
+    if client::is_server_url(text) {
         Ok(text.to_owned())
     } else {
-        Err("it is no address; give one like http://127.0.0.1:8080".to_owned())
+        Err("not a server URL; use a URL such as http://127.0.0.1:8080".to_owned())
     }
 }
 
-/// How many sessions a run may try; `None`: as many as there are.
+/// The maximum number of sessions in a run. `None`: no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct SessionLimit(Option<u64>);
 
-/// Empty or not positive: none (ARCHITECTURE.md §8).
-fn attempts_max(text: &str) -> Result<SessionLimit, String> {
+/// Parses a session limit. An empty value, zero or a negative number means no limit.
+fn session_limit(text: &str) -> Result<SessionLimit, String> {
     let text = text.trim();
     if text.is_empty() {
         return Ok(SessionLimit(None));
     }
-    let count: i64 = text
-        .parse()
-        .map_err(|_| "it is no whole number; give one, or leave it empty for no cap".to_owned())?;
+    let count: i64 = text.parse().map_err(|_| {
+        "not a whole number; use a whole number, or an empty value for no limit".to_owned()
+    })?;
     Ok(SessionLimit(
         u64::try_from(count).ok().filter(|count| *count > 0),
     ))
 }
 
-/// A text that names something.
-fn filled(text: &str) -> Result<String, String> {
+/// Parses a non-empty string.
+fn non_empty(text: &str) -> Result<String, String> {
     if text.is_empty() {
-        Err("it is empty; give a name, or leave it out".to_owned())
+        Err("the value is empty; pass a value, or omit the option".to_owned())
     } else {
         Ok(text.to_owned())
     }
 }
 
-/// Runs the program with these arguments, of which the first is its name, with what `main` found in
-/// the environment, with the way to look up more there, and with what a test asks for.
+/// Runs the program. `arguments` starts with the program name, `variables` are the environment
+/// variables that configure it, and `environment` looks up further variables that the configuration
+/// names.
 pub fn main(
     arguments: impl IntoIterator<Item = OsString>,
     variables: Variables,
@@ -245,16 +250,16 @@ pub fn main(
         Ok(cli) => cli,
         Err(error) => {
             return match error.kind() {
-                // Help and version are no errors; clap knows where each belongs.
+                // Help and version are not errors. Clap prints each to the correct stream.
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                     let _ = error.print();
                     Exit::Done.into()
                 }
                 _ => {
-                    // It repeats arguments, which scripts take from names of files.
+                    // The message repeats arguments, which can contain escape codes from file names.
                     let text = printable_lines(&error.render().to_string());
                     let _ = std::io::stderr().write_all(text.as_bytes());
-                    Exit::WrongUse.into()
+                    Exit::UsageError.into()
                 }
             };
         }
@@ -274,8 +279,8 @@ pub fn main(
 
 fn dispatch(cli: &Cli) -> Result<Exit, CommandFailure> {
     let global = &cli.global;
-    // A bad value stops every command, also one that would not have asked for it; but for the child
-    // that compiles, which knows no data dir: its parent says all that it needs.
+    // An invalid configuration stops every command, even if the command does not use the value.
+    // The compiler child is exempt: it has no data directory, and its parent passes all it needs.
     if !matches!(cli.command, Command::CompileComponent { .. }) {
         global.config()?;
     }
@@ -304,7 +309,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CommandFailure> {
 }
 
 impl GlobalArgs {
-    /// The one configuration of this process.
+    /// The configuration of this process.
     fn config(&self) -> Result<Config, CommandFailure> {
         if let Some(config) = self.config.get() {
             return Ok(config.clone());
@@ -317,7 +322,9 @@ impl GlobalArgs {
             shipped: SHIPPED.to_vec(),
         })?;
         let program = std::env::current_exe().map_err(|error| {
-            CommandFailure::could_not_run(format!("the program can't find itself: {error}"))
+            CommandFailure::could_not_run(format!(
+                "cannot determine the path of this program: {error}"
+            ))
         })?;
         config.compiler = Compiler::Child {
             program,
@@ -338,7 +345,7 @@ impl GlobalArgs {
         Ok(self.config.get_or_init(|| config).clone())
     }
 
-    /// Opens the pipeline, with the language model that is configured.
+    /// Opens the pipeline with the configured language model, if there is one.
     fn pipeline(&self) -> Result<Pipeline, CommandFailure> {
         self.with_language_model(Pipeline::open(
             self.config()?,
@@ -347,7 +354,7 @@ impl GlobalArgs {
         )?)
     }
 
-    /// The same with the language model that is configured, if one is.
+    /// Adds the configured language model to the pipeline, if there is one.
     fn with_language_model(&self, pipeline: Pipeline) -> Result<Pipeline, CommandFailure> {
         let config = pipeline.config();
         let secrets = self.secrets(config)?;
@@ -359,7 +366,7 @@ impl GlobalArgs {
         })
     }
 
-    /// The key of the language model, where the configuration says.
+    /// Loads the API key of the language model from the variable or file that the configuration names.
     fn secrets(&self, config: &Config) -> Result<LlmSecrets, CommandFailure> {
         let environment = |name: &str| self.environment?(name);
         let secrets = LlmSecrets::load(&config.llm, environment);
@@ -371,11 +378,11 @@ fn registry() -> Registry {
     Registry::new(SHIPPED)
 }
 
-/// What to say where there is no sessions root.
+/// The hint for a sessions root that does not exist.
 fn no_sessions_root(config: &Config) -> String {
     let root = config.sessions_root.display().to_string();
     format!(
-        "there is no sessions folder `{}`; name one with --sessions, for instance ~/.claude/projects",
+        "sessions folder `{}` does not exist; set it with --sessions, for example ~/.claude/projects",
         session_pipeline_host::fault::printable(&root)
     )
 }
@@ -384,7 +391,8 @@ fn now() -> UtcMicros {
     SystemClock::default().now()
 }
 
-/// Colors are for terminals, and for users who want them (<https://no-color.org>).
+/// Whether to color the log: only on a terminal that supports it, and unless `NO_COLOR` is set
+/// (<https://no-color.org>).
 fn has_colors(environment: Environment) -> bool {
     let is_set = |name| environment(name).is_some_and(|value| !value.is_empty());
     let is_dumb = environment("TERM").is_some_and(|terminal| terminal == "dumb");
@@ -406,8 +414,8 @@ fn log_to_stderr(verbose: u8, has_colors: bool) {
         .init();
 }
 
-/// Writes text for people to standard output. Names, paths and messages in it come from outside, and
-/// their escape codes do not reach the terminal.
+/// Writes text to standard output with escape codes made visible, because names, paths and messages
+/// come from untrusted sources.
 fn print(text: &str) -> Result<(), CommandFailure> {
     print_exact(&format!(
         "{}\n",
@@ -415,7 +423,7 @@ fn print(text: &str) -> Result<(), CommandFailure> {
     ))
 }
 
-/// Writes to standard output. A reader that has gone away (`| head`) is no failure.
+/// Writes to standard output. A closed pipe (`| head`) is not an error.
 fn print_exact(text: &str) -> Result<(), CommandFailure> {
     let mut stdout = std::io::stdout().lock();
     match stdout
@@ -423,22 +431,22 @@ fn print_exact(text: &str) -> Result<(), CommandFailure> {
         .and_then(|()| stdout.flush())
     {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(
-            CommandFailure::could_not_run(format!("standard output can't be written: {error}")),
+            CommandFailure::could_not_run(format!("cannot write to standard output: {error}")),
         ),
         _ => Ok(()),
     }
 }
 
-/// Writes a hint to standard error. Paths in it come from outside, and may hold escape codes that
-/// would paint on a terminal.
+/// Writes a hint to standard error with escape codes made visible, because paths come from untrusted
+/// sources.
 fn hint(text: &str) {
     let text: Vec<String> = text.lines().map(printable).collect();
     let text = text.join("\n");
-    // There is nobody left to tell that standard error is gone.
+    // If standard error is closed, there is no place to report the error.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Writes one JSON document to standard output, as it is made: it may be long.
+/// Writes one JSON document to standard output. The document is streamed, because it can be long.
 fn print_json(value: &impl serde::Serialize) -> Result<(), CommandFailure> {
     let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
     let mut serializer =
@@ -450,7 +458,7 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), CommandFailure> {
         .and_then(|()| stdout.flush());
     match written {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(
-            CommandFailure::could_not_run(format!("the result can't be written: {error}")),
+            CommandFailure::could_not_run(format!("cannot write the result: {error}")),
         ),
         _ => Ok(()),
     }

@@ -1,6 +1,6 @@
-//! The outside of Session Pipeline: the command line and the service.
+//! The interfaces of Session Pipeline: the command line and the HTTP service.
 //!
-//! Thin by intent: it translates to and from [`session_pipeline_pipeline`], and decides nothing.
+//! This crate translates requests and results. The logic is in [`session_pipeline_pipeline`].
 
 pub mod body;
 pub mod build;
@@ -9,8 +9,8 @@ pub mod http;
 pub mod problem;
 pub mod shipped;
 
-/// Returns freed memory to the system. Requests, runs and DuckDB allocate on many threads, and the C
-/// library keeps an arena for each: a server that received uploads for hours grew without a leak.
+/// Returns freed memory to the system. Requests, runs and DuckDB allocate on many threads, and glibc
+/// has an arena for each of them, so a server that received uploads for hours grew without a leak.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

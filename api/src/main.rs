@@ -1,4 +1,4 @@
-//! The program: the one place that reads the environment, the arguments and the clock.
+//! The entry point of the program. Only this file reads the environment.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "here is the `main` that reads the environment"
+    reason = "only `main` reads the environment"
 )]
 fn variables() -> Variables {
     let names = variable_names(&SHIPPED).into_iter();
@@ -26,10 +26,10 @@ fn variables() -> Variables {
     found.flatten().collect()
 }
 
-/// The value of a variable that the configuration names.
+/// Looks up a variable that the configuration names.
 #[expect(
     clippy::disallowed_methods,
-    reason = "here is the `main` that reads the environment"
+    reason = "only `main` reads the environment"
 )]
 fn environment(name: &str) -> Option<OsString> {
     std::env::var_os(name)

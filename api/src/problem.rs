@@ -1,5 +1,5 @@
-//! The classes of problems: one table that gives each its HTTP status and its exit code, and the
-//! class of every error of the pipeline.
+//! Problem classes. One table maps each class to an HTTP status and an exit code. Every error of the
+//! pipeline has a class.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -19,16 +19,16 @@ use session_pipeline_pipeline::token::TokenError;
 use session_pipeline_store::StoreError;
 use utoipa::ToSchema;
 
-/// The exit codes of every command.
+/// The exit codes of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Done; a capped run too.
+    /// Success, including a run that stopped at its cap.
     Done = 0,
-    /// Done, with failed sessions or findings.
+    /// The command completed, with failed sessions or findings.
     Findings = 1,
-    /// Wrong use or configuration, or an unknown processor.
-    WrongUse = 2,
-    /// It could not run.
+    /// Invalid arguments or configuration, or an unknown processor.
+    UsageError = 2,
+    /// The command could not run.
     CouldNotRun = 3,
 }
 
@@ -38,7 +38,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The class of a problem, as the problem document names it.
+/// The class of a problem, in the field `class` of a problem document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProblemClass {
@@ -46,39 +46,39 @@ pub enum ProblemClass {
     BadRequest,
     /// No processor has this name.
     UnknownProcessor,
-    /// The processor is known, but this installation lacks something that it needs.
+    /// The processor exists, but something that it needs is not installed or configured.
     ProcessorNotReady,
     /// The token is missing or not valid.
     Unauthenticated,
     /// The role of the token does not allow this.
     Forbidden,
-    /// No session, token, run or item has this name.
+    /// No session, token, run or item has this id.
     NotFound,
-    /// The path has no such method.
+    /// The path does not support this method.
     MethodNotAllowed,
     /// The client was too slow.
     RequestTimeout,
-    /// Another run or upload is in the way.
+    /// Another run or upload is in progress.
     Conflict,
     /// The request is too large.
     TooLarge,
     /// The body has the wrong type.
     UnsupportedMediaType,
-    /// The server does not answer to this host name.
+    /// The server does not serve this host name.
     Misdirected,
     /// A parameter is missing, unknown, or not allowed.
     InvalidParameter,
     /// The client has too many requests in progress.
     TooManyRequests,
-    /// The configuration, or a file that it names, is wrong.
+    /// The configuration, or a file that it names, is invalid.
     Configuration,
     /// The processor's component does not work here.
     ProcessorUnavailable,
     /// The database or the data directory is unusable, or in use.
     Database,
-    /// The database is unusable until the process starts again.
+    /// The database is unusable until the process restarts.
     DatabaseClosed,
-    /// Another failure of the program or of the system.
+    /// An unexpected failure of the program or the system.
     Internal,
     /// The service is stopping or busy.
     Unavailable,
@@ -87,7 +87,7 @@ pub enum ProblemClass {
 }
 
 impl ProblemClass {
-    /// All classes. Where several have the same status, the first one represents it.
+    /// All classes. If several classes have the same status, the first one is the class of that status.
     const ALL: [Self; 21] = [
         Self::BadRequest,
         Self::UnknownProcessor,
@@ -112,25 +112,25 @@ impl ProblemClass {
         Self::InsufficientStorage,
     ];
 
-    /// The table: the HTTP status and the exit code of each class.
+    /// The HTTP status and the exit code of each class.
     const fn row(self) -> (StatusCode, Exit) {
-        use Exit::{CouldNotRun, WrongUse};
+        use Exit::{CouldNotRun, UsageError};
         match self {
-            Self::BadRequest => (StatusCode::BAD_REQUEST, WrongUse),
-            Self::UnknownProcessor => (StatusCode::BAD_REQUEST, WrongUse),
+            Self::BadRequest => (StatusCode::BAD_REQUEST, UsageError),
+            Self::UnknownProcessor => (StatusCode::BAD_REQUEST, UsageError),
             Self::ProcessorNotReady => (StatusCode::BAD_REQUEST, CouldNotRun),
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, CouldNotRun),
             Self::Forbidden => (StatusCode::FORBIDDEN, CouldNotRun),
-            Self::NotFound => (StatusCode::NOT_FOUND, WrongUse),
+            Self::NotFound => (StatusCode::NOT_FOUND, UsageError),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, CouldNotRun),
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, CouldNotRun),
             Self::Conflict => (StatusCode::CONFLICT, CouldNotRun),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, CouldNotRun),
             Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, CouldNotRun),
             Self::Misdirected => (StatusCode::MISDIRECTED_REQUEST, CouldNotRun),
-            Self::InvalidParameter => (StatusCode::UNPROCESSABLE_ENTITY, WrongUse),
+            Self::InvalidParameter => (StatusCode::UNPROCESSABLE_ENTITY, UsageError),
             Self::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, CouldNotRun),
-            Self::Configuration => (StatusCode::INTERNAL_SERVER_ERROR, WrongUse),
+            Self::Configuration => (StatusCode::INTERNAL_SERVER_ERROR, UsageError),
             Self::ProcessorUnavailable => (StatusCode::INTERNAL_SERVER_ERROR, CouldNotRun),
             Self::Database => (StatusCode::INTERNAL_SERVER_ERROR, CouldNotRun),
             Self::DatabaseClosed => (StatusCode::INTERNAL_SERVER_ERROR, CouldNotRun),
@@ -150,8 +150,8 @@ impl ProblemClass {
         self.row().1
     }
 
-    /// The class of a status that a library chose.
-    pub fn of(status: StatusCode) -> Self {
+    /// The class of an HTTP status that a library set.
+    pub fn from_status(status: StatusCode) -> Self {
         let class = Self::ALL.into_iter().find(|class| class.status() == status);
         let other = match status.is_client_error() {
             true => Self::BadRequest,
@@ -161,9 +161,8 @@ impl ProblemClass {
     }
 }
 
-/// An error that has a class.
+/// An error with a problem class.
 pub(crate) trait Classify: Error + Sized {
-    /// Its class.
     fn class(&self) -> ProblemClass;
 }
 
@@ -277,20 +276,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_names_no_class_twice_and_every_word_reads_back() {
+    fn every_class_is_listed_once_and_survives_a_json_round_trip() {
         for class in ProblemClass::ALL {
-            let named = ProblemClass::ALL
+            let listed = ProblemClass::ALL
                 .into_iter()
                 .filter(|other| *other == class);
-            assert_eq!(named.count(), 1, "{class:?}");
-            let word = serde_json::to_string(&class).unwrap();
-            assert_eq!(serde_json::from_str::<ProblemClass>(&word).unwrap(), class);
-            assert_eq!(ProblemClass::of(class.status()).status(), class.status());
+            assert_eq!(listed.count(), 1, "{class:?}");
+            let json = serde_json::to_string(&class).unwrap();
+            assert_eq!(serde_json::from_str::<ProblemClass>(&json).unwrap(), class);
+            assert_eq!(
+                ProblemClass::from_status(class.status()).status(),
+                class.status()
+            );
         }
     }
 
     #[test]
-    fn a_processor_that_is_not_available_could_not_run_and_a_wrong_configuration_is_wrong_use() {
+    fn an_unavailable_processor_could_not_run_and_an_invalid_configuration_is_a_usage_error() {
         let name = || "x".to_owned();
         let rejected = RegistryError::Rejected {
             name: name(),
@@ -305,7 +307,7 @@ mod tests {
         for (error, status, exit) in [
             (RunError::from(rejected), 400, Exit::CouldNotRun),
             (needs_model.into(), 400, Exit::CouldNotRun),
-            (unknown.into(), 400, Exit::WrongUse),
+            (unknown.into(), 400, Exit::UsageError),
             (RunError::AlreadyRunning(name()), 409, Exit::CouldNotRun),
             (RunError::Stopping, 503, Exit::CouldNotRun),
             (RunError::Halted(name()), 500, Exit::CouldNotRun),
@@ -314,6 +316,6 @@ mod tests {
             let class = error.class();
             assert_eq!((class.status().as_u16(), class.exit()), (status, exit));
         }
-        assert_eq!(ProblemClass::Configuration.exit(), Exit::WrongUse);
+        assert_eq!(ProblemClass::Configuration.exit(), Exit::UsageError);
     }
 }

@@ -1,5 +1,5 @@
-//! The program as the suite starts it: the same command line, with what only tests ask for by two
-//! variables of the environment. It is never packaged.
+//! The program that the test suite runs. It has the same command line as the released program, and
+//! two environment variables that set options for tests. It is never packaged.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use session_pipeline_store::kill_point;
 
 fn main() -> ExitCode {
     if let Err(error) = kill_points() {
-        // A test that asks for points must not go on without them.
+        // A test that requests kill points must not run without them.
         let _ = writeln!(std::io::stderr(), "error: {KILL_POINTS}: {error}");
         return ExitCode::from(2);
     }
@@ -23,14 +23,14 @@ fn main() -> ExitCode {
     cli::main(std::env::args_os(), variables(), environment, hooks)
 }
 
-/// The folder of compiled components that tests share.
+/// A cache of compiled components that all tests share.
 const COMPILED: &str = "SESSION_PIPELINE_COMPILED";
-/// Where the process ends, for tests of crashes.
+/// The points at which the process kills itself, for crash tests.
 const KILL_POINTS: &str = "SESSION_PIPELINE_KILL_POINTS";
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "here is the `main` that reads the environment"
+    reason = "only `main` reads the environment"
 )]
 fn kill_points() -> Result<(), String> {
     let Some(plan) = std::env::var_os(KILL_POINTS) else {
@@ -42,7 +42,7 @@ fn kill_points() -> Result<(), String> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "here is the `main` that reads the environment"
+    reason = "only `main` reads the environment"
 )]
 fn variables() -> Variables {
     let names = variable_names(&SHIPPED).into_iter();
@@ -50,10 +50,10 @@ fn variables() -> Variables {
     found.flatten().collect()
 }
 
-/// The value of a variable that the configuration names.
+/// Looks up a variable that the configuration names.
 #[expect(
     clippy::disallowed_methods,
-    reason = "here is the `main` that reads the environment"
+    reason = "only `main` reads the environment"
 )]
 fn environment(name: &str) -> Option<OsString> {
     std::env::var_os(name)

@@ -1,6 +1,6 @@
-//! The program as people and scripts meet it: what it prints where, and how it ends.
+//! The command line: output on both streams, and exit codes.
 //!
-//! A room for each command below; here is what all of them share.
+//! Each command has its own module. This file has the shared helpers and the tests for all commands.
 
 mod client;
 mod compare;
@@ -31,27 +31,27 @@ use session_pipeline_store::Store;
 
 use crate::usage::examples;
 
-/// The program, in a folder of its own and without anybody's environment.
+/// The program, run in the data directory with an empty environment and a shared compilation cache.
 fn program(dir: &DataDir) -> Command {
-    let mut command = program_that_compiles(dir);
+    let mut command = program_without_cache(dir);
     command.envs(compiled::environment());
     command
 }
 
-/// The same, but nothing that another test compiled is taken.
-fn program_that_compiles(dir: &DataDir) -> Command {
+/// Like [`program`], but without the compilation cache that tests share.
+fn program_without_cache(dir: &DataDir) -> Command {
     real::command(dir).into()
 }
 
-/// How the program ended: exit code, standard output, standard error.
+/// The exit code and redacted output of the program.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Ended {
+pub(super) struct CliOutput {
     pub(super) code: i32,
     pub(super) stdout: String,
     pub(super) stderr: String,
 }
 
-impl Ended {
+impl CliOutput {
     pub(super) fn of(dir: &DataDir, output: Output) -> Self {
         let text = |bytes| redact(&String::from_utf8(bytes).unwrap(), dir.path());
         Self {
@@ -61,57 +61,57 @@ impl Ended {
         }
     }
 
-    /// The one JSON document on standard output of a run that went well.
+    /// The JSON document on standard output. Asserts exit code 0.
     pub(super) fn json(&self) -> Value {
         assert_eq!(self.code, 0, "{self:?}");
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
-/// Runs the program on a data dir.
-pub(super) fn check(dir: &DataDir, arguments: &[&str]) -> Ended {
+/// Runs the program with `--data-dir`.
+pub(super) fn run_cli(dir: &DataDir, arguments: &[&str]) -> CliOutput {
     let data_dir = dir.path().to_str().unwrap();
     let mut command = program(dir);
     command.args(["--data-dir", data_dir]).args(arguments);
-    Ended::of(dir, command.output().unwrap())
+    CliOutput::of(dir, command.output().unwrap())
 }
 
-/// The same by a program that compiles whatever was not compiled in this data dir.
-fn check_compiling(dir: &DataDir, arguments: &[&str]) -> Ended {
+/// Like [`run_cli`], but without the compilation cache that tests share.
+fn run_cli_without_cache(dir: &DataDir, arguments: &[&str]) -> CliOutput {
     let data_dir = dir.path().to_str().unwrap();
-    let mut command = program_that_compiles(dir);
+    let mut command = program_without_cache(dir);
     command.args(["--data-dir", data_dir]).args(arguments);
-    Ended::of(dir, command.output().unwrap())
+    CliOutput::of(dir, command.output().unwrap())
 }
 
-/// The same over the examples.
-pub(super) fn check_examples(dir: &DataDir, arguments: &[&str]) -> Ended {
+/// Like [`run_cli`], with the example sessions as the sessions root.
+pub(super) fn run_cli_on_examples(dir: &DataDir, arguments: &[&str]) -> CliOutput {
     let examples = examples();
     let sessions = ["--sessions", examples.to_str().unwrap()];
-    check(dir, &[&sessions, arguments].concat())
+    run_cli(dir, &[&sessions, arguments].concat())
 }
 
-/// A text in which the words of a table stand, whatever the widths of its columns.
-pub(super) fn words(text: &str) -> Vec<String> {
-    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-    text.lines().map(words).collect()
+/// The lines of a text with all white space collapsed, so that column widths do not matter.
+pub(super) fn table_lines(text: &str) -> Vec<String> {
+    let collapse = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    text.lines().map(collapse).collect()
 }
 
-// Wrong use.
+// Usage errors.
 
 #[test]
-fn an_empty_path_is_a_mistake_and_never_the_present_folder() {
+fn an_empty_path_is_rejected() {
     let dir = DataDir::new();
     for flag in ["--data-dir", "--sessions"] {
         let output = program(&dir).args([flag, "", "status"]).output().unwrap();
-        let ended = Ended::of(&dir, output);
-        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""));
-        assert!(ended.stderr.contains(flag), "{ended:?}");
+        let output = CliOutput::of(&dir, output);
+        assert_eq!((output.code, output.stdout.as_str()), (2, ""));
+        assert!(output.stderr.contains(flag), "{output:?}");
         assert!(
-            ended
+            output
                 .stderr
-                .contains("it is empty; give the path of a folder"),
-            "{ended:?}"
+                .contains("the path is empty; pass the path of a folder"),
+            "{output:?}"
         );
     }
     for (variable, flag) in [
@@ -123,15 +123,15 @@ fn an_empty_path_is_a_mistake_and_never_the_present_folder() {
             .arg("status")
             .output()
             .unwrap();
-        let ended = Ended::of(&dir, output);
-        assert_eq!(ended.code, 2, "{variable}: {ended:?}");
-        assert!(ended.stderr.contains(flag), "{variable}: {ended:?}");
+        let output = CliOutput::of(&dir, output);
+        assert_eq!(output.code, 2, "{variable}: {output:?}");
+        assert!(output.stderr.contains(flag), "{variable}: {output:?}");
     }
     assert!(!dir.path().join("state").exists());
 }
 
 #[test]
-fn the_data_dir_comes_from_the_flag_then_the_environment_then_the_present_folder() {
+fn the_data_dir_is_taken_from_the_flag_then_the_environment_then_the_default() {
     let dir = DataDir::new();
     let migrate = |flag: Option<&str>, variable: Option<&str>| {
         let mut command = program(&dir);
@@ -156,17 +156,17 @@ fn the_data_dir_comes_from_the_flag_then_the_environment_then_the_present_folder
 }
 
 #[test]
-fn an_unknown_processor_is_wrong_use_and_the_known_ones_are_listed() {
+fn an_unknown_processor_is_a_usage_error_that_lists_the_known_ones() {
     let dir = DataDir::new();
-    let ended = check(&dir, &["run", "usgae"]);
-    assert_eq!((ended.code, ended.stdout.as_str()), (2, ""));
+    let output = run_cli(&dir, &["run", "usgae"]);
+    assert_eq!((output.code, output.stdout.as_str()), (2, ""));
     assert_eq!(
-        ended.stderr,
+        output.stderr,
         "error: Unknown processor `usgae`; known processors: usage, verification\n"
     );
-    let ended = check(&dir, &["run", "usgae", "--json"]);
-    assert_eq!(ended.code, 2);
-    let document: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let output = run_cli(&dir, &["run", "usgae", "--json"]);
+    assert_eq!(output.code, 2);
+    let document: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(
         document["detail"],
         "Unknown processor `usgae`; known processors: usage, verification"
@@ -174,7 +174,7 @@ fn an_unknown_processor_is_wrong_use_and_the_known_ones_are_listed() {
 }
 
 #[test]
-fn wrong_use_is_told_before_anything_is_made() {
+fn usage_errors_create_no_files() {
     let dir = DataDir::new();
     for arguments in [
         &[][..],
@@ -200,10 +200,10 @@ fn wrong_use_is_told_before_anything_is_made() {
         &["token", "revoke", ""],
         &["dance"],
     ] {
-        let ended = check(&dir, arguments);
-        assert_eq!(ended.code, 2, "{arguments:?}: {ended:?}");
+        let output = run_cli(&dir, arguments);
+        assert_eq!(output.code, 2, "{arguments:?}: {output:?}");
         assert!(
-            ended.stdout.is_empty() && !ended.stderr.is_empty(),
+            output.stdout.is_empty() && !output.stderr.is_empty(),
             "{arguments:?}"
         );
     }
@@ -211,7 +211,7 @@ fn wrong_use_is_told_before_anything_is_made() {
 }
 
 #[test]
-fn every_command_explains_itself() {
+fn every_command_has_a_help_page() {
     let dir = DataDir::new();
     for command in [
         &[][..],
@@ -239,24 +239,24 @@ fn every_command_explains_itself() {
         &["completions"],
     ] {
         let arguments = [command, &["--help"]].concat();
-        let ended = Ended::of(&dir, program(&dir).args(&arguments).output().unwrap());
+        let output = CliOutput::of(&dir, program(&dir).args(&arguments).output().unwrap());
         assert_eq!(
-            (ended.code, ended.stderr.as_str()),
+            (output.code, output.stderr.as_str()),
             (0, ""),
             "{arguments:?}"
         );
         let usage = ["Usage: session-pipeline", &command.join(" ")].join(" ");
         assert!(
-            ended.stdout.contains(usage.trim_end()),
+            output.stdout.contains(usage.trim_end()),
             "{arguments:?}: {}",
-            ended.stdout
+            output.stdout
         );
         assert!(
-            !ended.stdout.contains("compile-component"),
-            "our own affair"
+            !output.stdout.contains("compile-component"),
+            "the hidden command must not be listed"
         );
     }
-    let version = Ended::of(&dir, program(&dir).arg("--version").output().unwrap());
+    let version = CliOutput::of(&dir, program(&dir).arg("--version").output().unwrap());
     assert_eq!(version.code, 0);
     assert!(
         version.stdout.starts_with("session-pipeline "),
@@ -264,10 +264,10 @@ fn every_command_explains_itself() {
     );
 }
 
-// What stands in the way.
+// Errors of the environment.
 
 #[test]
-fn a_data_dir_in_use_is_refused_with_the_name_of_the_process() {
+fn a_data_dir_in_use_is_an_error_that_names_the_process() {
     let dir = DataDir::new();
     let now = session_pipeline_host::clock::UtcMicros(0);
     let store = Store::open(&dir.config().store_options(), now).unwrap();
@@ -278,14 +278,14 @@ fn a_data_dir_in_use_is_refused_with_the_name_of_the_process() {
         &["status"],
         &["migrate"],
     ] {
-        let ended = check(&dir, arguments);
+        let output = run_cli(&dir, arguments);
         assert_eq!(
-            (ended.code, ended.stderr.as_str()),
+            (output.code, output.stderr.as_str()),
             (3, expected),
             "{arguments:?}"
         );
     }
-    // The number itself is behind the redaction.
+    // The helper redacts process ids, so check the real one in the raw output.
     let data_dir = dir.path().to_str().unwrap();
     let output = program(&dir)
         .args(["--data-dir", data_dir, "status"])
@@ -295,42 +295,42 @@ fn a_data_dir_in_use_is_refused_with_the_name_of_the_process() {
     assert!(String::from_utf8(output.stderr).unwrap().contains(&process));
 
     drop(store);
-    assert_eq!(check(&dir, &["status"]).code, 0);
+    assert_eq!(run_cli(&dir, &["status"]).code, 0);
 }
 
 #[test]
-fn a_data_dir_that_can_not_be_made_is_named() {
+fn a_data_dir_that_cannot_be_created_is_named_in_the_error() {
     let dir = DataDir::new();
     fs::write(dir.path().join("occupied"), "a file").unwrap();
     let output = program(&dir)
         .args(["--data-dir", "occupied/data", "migrate"])
         .output()
         .unwrap();
-    let ended = Ended::of(&dir, output);
-    assert_eq!(ended.code, 3);
+    let output = CliOutput::of(&dir, output);
+    assert_eq!(output.code, 3);
     assert!(
-        ended
+        output
             .stderr
             .starts_with("error: cannot access `occupied/data"),
-        "{ended:?}"
+        "{output:?}"
     );
 }
 
 #[test]
-fn a_file_that_is_no_database_is_refused_and_left_alone() {
+fn a_file_that_is_not_a_database_is_rejected_and_unchanged() {
     let dir = DataDir::new();
     fs::create_dir(dir.path().join("state")).unwrap();
     fs::write(dir.database_path(), "no database").unwrap();
-    let ended = check(&dir, &["run", "usage"]);
-    assert_eq!(ended.code, 3, "{ended:?}");
-    // Before it stands the warning about the mode of the folder.
-    let last = ended.stderr.lines().last().unwrap();
-    assert!(last.starts_with("error: "), "{ended:?}");
+    let output = run_cli(&dir, &["run", "usage"]);
+    assert_eq!(output.code, 3, "{output:?}");
+    // A warning about the mode of the folder comes first.
+    let last = output.stderr.lines().last().unwrap();
+    assert!(last.starts_with("error: "), "{output:?}");
     assert_eq!(fs::read(dir.database_path()).unwrap(), b"no database");
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
+fn a_closed_output_pipe_is_not_an_error() {
     let dir = DataDir::new();
     let data_dir = dir.path().to_str().unwrap();
     for arguments in [&["status"][..], &["report", "usage"], &["--help"]] {
@@ -342,11 +342,11 @@ fn a_reader_that_goes_away_is_no_failure() {
             .spawn()
             .unwrap();
         drop(child.stdout.take());
-        let ended = Ended::of(&dir, child.wait_with_output().unwrap());
-        assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
+        let output = CliOutput::of(&dir, child.wait_with_output().unwrap());
+        assert_eq!(output.code, 0, "{arguments:?}: {output:?}");
         assert!(
-            !ended.stderr.contains("panicked"),
-            "{arguments:?}: {ended:?}"
+            !output.stderr.contains("panicked"),
+            "{arguments:?}: {output:?}"
         );
     }
 }

@@ -30,7 +30,7 @@ use session_pipeline_harness::{DataDir, TestPipeline, Transcript, clock};
 use session_pipeline_pipeline::config::{Config, GroupLimits};
 use session_pipeline_store::{Store, StoreError};
 
-use crate::cli::{Ended, check};
+use crate::cli::{CliOutput, run_cli};
 use crate::database::rows;
 use crate::guests::{usage, usage_dir};
 
@@ -222,11 +222,11 @@ fn open_error(dir: &DataDir) -> Option<StoreError> {
 /// leaves the files unchanged.
 fn assert_program_rejects(dir: &DataDir, arguments: &[&str], prefix: &str) {
     let before = database_files(dir);
-    let Ended {
+    let CliOutput {
         code,
         stdout,
         stderr,
-    } = check(dir, arguments);
+    } = run_cli(dir, arguments);
     assert_eq!((code, stdout.as_str()), (3, ""), "{stderr}");
     assert!(stderr.starts_with(&format!("error: {prefix}")), "{stderr}");
     assert!(

@@ -264,7 +264,7 @@ fn models_that_a_transcript_makes_up_do_not_fill_every_report() {
         assert_eq!(totals.unknown_models[99], "made-up-099");
         assert!(totals.cost_is_lower_bound);
     }
-    let told = crate::cli::check(&dir, &["report", "usage"]).stderr;
+    let told = crate::cli::run_cli(&dir, &["report", "usage"]).stderr;
     assert!(told.contains("made-up-009, and others;"), "{told}");
     assert!(!told.contains("made-up-010"), "{told}");
 }

@@ -1,5 +1,4 @@
-//! The one way from the commands to their data: a router, that of a server over HTTP or that of this
-//! process.
+//! Sends the calls of commands to a router: over HTTP to a server, or in this process.
 
 mod local;
 mod open;
@@ -20,18 +19,18 @@ use crate::problem::ProblemClass;
 
 pub(super) use local::LocalClient;
 pub(super) use open::OpenMode;
-pub(super) use origin::is_address;
+pub(super) use origin::is_server_url;
 pub(super) use remote::RemoteClient;
 
-/// Where a command sends its calls.
+/// The router that a command uses.
 pub(super) enum Client {
-    /// The router in this process, which holds the data directory now.
+    /// The router in this process, which has the data directory open.
     Local(LocalClient),
-    /// The server that holds it.
+    /// A server.
     Server(RemoteClient),
 }
 
-/// One call of a route.
+/// A call of a route.
 #[derive(Clone)]
 pub(super) struct RouteCall<'a> {
     method: Method,
@@ -64,31 +63,31 @@ impl<'a> RouteCall<'a> {
         Self::new(Method::DELETE, path)
     }
 
-    /// Adds parameters.
+    /// Adds query parameters.
     pub(super) fn query(mut self, query: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         self.query.extend(query);
         self
     }
 
-    /// Adds a parameter, where it has a value.
-    pub(super) fn given(self, name: &'a str, value: Option<&'a str>) -> Self {
+    /// Adds a query parameter if it has a value.
+    pub(super) fn optional(self, name: &'a str, value: Option<&'a str>) -> Self {
         self.query(value.map(|value| (name, value)))
     }
 
-    /// Sends a JSON document.
+    /// Sets the body to a JSON document.
     pub(super) fn json(mut self, body: &impl Serialize) -> Result<Self, CommandFailure> {
         let body = serde_json::to_string(body);
         self.body = Some(body.map_err(|error| CommandFailure::could_not_run(error.to_string()))?);
         Ok(self)
     }
 
-    /// Listens to what a handler in this process reports; a server reports nothing.
-    pub(super) fn heard_by(mut self, listener: Arc<dyn Listener>) -> Self {
+    /// Sets a listener for the reports of a handler in this process. A server sends no reports.
+    pub(super) fn with_listener(mut self, listener: Arc<dyn Listener>) -> Self {
         self.listener = Some(listener);
         self
     }
 
-    /// The path with the query.
+    /// The path and query.
     fn target(&self) -> String {
         let mut target = self.path.clone();
         for (index, (name, value)) in self.query.iter().enumerate() {
@@ -99,14 +98,14 @@ impl<'a> RouteCall<'a> {
     }
 }
 
-/// What a router answered.
+/// The response of a router.
 struct RouteResponse {
     status: StatusCode,
     text: String,
 }
 
 impl Client {
-    /// The document that a call returns.
+    /// Sends a call and parses the JSON document in the response.
     pub(super) fn call<T: DeserializeOwned>(
         &self,
         call: &RouteCall<'_>,
@@ -115,19 +114,19 @@ impl Client {
         serde_json::from_str(&text).map_err(|error| {
             CommandFailure::could_not_run(match self {
                 Self::Server(server) => format!(
-                    "the answer of the server at {} can't be read ({error}); it may be of another version",
-                    server.shown()
+                    "cannot parse the response of the server at {}: {error}; check that it runs the same version as this program",
+                    server.display_url()
                 ),
-                Self::Local(_) => format!("the result can't be read ({error}); please report it"),
+                Self::Local(_) => format!("cannot parse the result: {error}; please report this bug"),
             })
         })
     }
 
-    /// The same as text.
+    /// Sends a call and returns the body of the response.
     pub(super) fn text(&self, call: &RouteCall<'_>) -> Result<String, CommandFailure> {
         let RouteResponse { status, text } = match self {
-            Self::Local(local) => local.answer(call)?,
-            Self::Server(server) => server.answer(call)?,
+            Self::Local(local) => local.send(call)?,
+            Self::Server(server) => server.send(call)?,
         };
         if status.is_success() {
             return Ok(text);
@@ -135,30 +134,32 @@ impl Client {
         let problem = serde_json::from_str(&text).unwrap_or_else(|_| Problem {
             detail: match self {
                 Self::Server(server) => format!(
-                    "the server at {} answers {status}; is it Session Pipeline?",
-                    server.shown()
+                    "the server at {} returned {status} without a problem document; check that the URL is a Session Pipeline server",
+                    server.display_url()
                 ),
-                Self::Local(_) => format!("the command failed ({status}); please report it"),
+                Self::Local(_) => format!("the command failed with {status}; please report this bug"),
             },
             class: None,
         });
-        // A server of an earlier version names no class.
-        let class = problem.class.unwrap_or_else(|| ProblemClass::of(status));
+        // Servers of earlier versions send no class.
+        let class = problem
+            .class
+            .unwrap_or_else(|| ProblemClass::from_status(status));
         let detail = match self {
             Self::Local(_) => problem.detail,
             Self::Server(server) => match (class, printable_lines(&problem.detail)) {
                 (ProblemClass::Unauthenticated | ProblemClass::Forbidden, detail) => format!(
-                    "the server at {} refuses: {detail}; another token goes into SESSION_PIPELINE_TOKEN",
-                    server.shown()
+                    "the server at {} rejected the request: {detail}; set SESSION_PIPELINE_TOKEN to another token",
+                    server.display_url()
                 ),
                 (_, detail) => detail,
             },
         };
-        Err(CommandFailure::of(class, detail))
+        Err(CommandFailure::with_class(class, detail))
     }
 }
 
-/// A part of a path.
+/// Percent-encodes a path segment or query value.
 pub(super) fn segment(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {

@@ -1,5 +1,4 @@
-//! `compare`: where two components differ in what they say of themselves, which sessions' rows do, and
-//! what each of them costs.
+//! `compare`: compares the manifests, rows and costs of two components on the same sessions.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,24 +16,24 @@ use super::progress::Spinner;
 use super::table::{bytes, count_of, number, table};
 use super::{CommandFailure, Exit, GlobalArgs, component, hint, print, print_json, replay, verify};
 
-/// Sessions whose difference is shown to a person.
+/// Maximum number of differing sessions in the text output.
 const SHOWN_MAX: usize = 20;
-/// Rows around a difference, to know it again.
-const ROWS_AROUND: usize = 1;
+/// Context rows around a difference.
+const CONTEXT_ROWS: usize = 1;
 
-pub(super) const AFTER_HELP: &str = "Both read the same sessions in the same order: those of --sessions, or of the data dir. \
-     Nothing is committed; shared tables begin empty, and no language model is within reach.\n\
-     Exit codes: 0 nothing differs; 1 the manifests or some sessions do; 2 wrong use; 3 could not run.";
+pub(super) const AFTER_HELP: &str = "Both components process the same sessions in the same order: those in --sessions, or those in the data directory. \
+     Nothing is committed. Shared tables start empty. No language model is available.\n\
+     Exit codes: 0 no differences; 1 the manifests or some sessions differ; 2 usage error; 3 could not run.";
 
 #[derive(Debug, Args)]
 pub(super) struct CompareArgs {
-    /// The one that is there: a component file, or the name of a processor
-    #[arg(value_name = "OLD.wasm|NAME", value_parser = super::filled)]
+    /// Current component: a component file, or the name of a processor
+    #[arg(value_name = "OLD.wasm|NAME", value_parser = super::non_empty)]
     old: String,
-    /// The one that is to take its place
-    #[arg(value_name = "NEW.wasm|NAME", value_parser = super::filled)]
+    /// Replacement: a component file, or the name of a processor
+    #[arg(value_name = "NEW.wasm|NAME", value_parser = super::non_empty)]
     new: String,
-    /// A setting of the operator, as both are handed it; may be given several times
+    /// Setting for both components; can be repeated
     #[arg(long = "settings", value_name = "KEY=VALUE", value_parser = verify::setting)]
     settings: Vec<(String, String)>,
 }
@@ -45,23 +44,23 @@ pub(super) fn compare(
 ) -> Result<Exit, CommandFailure> {
     let root = global.config()?.sessions_root;
     let sessions = conformance::session_files(&root).map_err(|error| {
-        CommandFailure::wrong_use(format!(
-            "{error}; name a session, or a folder of them, with --sessions"
+        CommandFailure::usage_error(format!(
+            "{error}; pass a session file or a folder of sessions with --sessions"
         ))
     })?;
     if sessions.is_empty() {
-        return Err(CommandFailure::wrong_use(format!(
-            "there are no sessions below `{}`; name a folder of them with --sessions",
+        return Err(CommandFailure::usage_error(format!(
+            "no sessions in `{}`; pass a folder of sessions with --sessions",
             printable(&root.display().to_string())
         )));
     }
     let spinner = Spinner::new();
-    spinner.say("compiling");
+    spinner.set_message("compiling");
     let mut old = ComparedComponent::load(global, &arguments.old, &arguments.settings)?;
     let mut new = ComparedComponent::load(global, &arguments.new, &arguments.settings)?;
     let mut different = Vec::new();
     for (number, path) in sessions.iter().enumerate() {
-        spinner.say(&format!("session {} of {}", number + 1, sessions.len()));
+        spinner.set_message(&format!("session {} of {}", number + 1, sessions.len()));
         let (before, after) = (old.rows_of(path)?, new.rows_of(path)?);
         if before != after {
             different.push(SessionDifference {
@@ -71,18 +70,18 @@ pub(super) fn compare(
         }
     }
     spinner.clear();
-    let [before, after] = [&old, &new].map(|side| text_of(side.subject.manifest()));
+    let [before, after] = [&old, &new].map(|side| manifest_text(side.subject.manifest()));
     let comparison = Comparison {
         manifest: (before != after).then(|| diff(&before, &after)),
         sessions: sessions.len() as u64,
         different,
-        old: old.spent,
-        new: new.spent,
+        old: old.cost,
+        new: new.cost,
     };
     if global.json {
         print_json(&comparison)?;
     } else {
-        print(&people(&comparison))?;
+        print(&render(&comparison))?;
     }
     if comparison.manifest.is_none() && comparison.different.is_empty() {
         return Ok(Exit::Done);
@@ -94,101 +93,103 @@ pub(super) fn compare(
             "more session differs",
             "more sessions differ",
         );
-        hint(&format!("{more}; --json shows all"));
+        hint(&format!("{more}; use --json to list all"));
     }
     Ok(Exit::Findings)
 }
 
 #[derive(Debug, Serialize)]
 struct Comparison {
-    /// Where they differ in what they say of themselves, as a unified diff.
+    /// Unified diff of the manifests. `None` if they are equal.
     manifest: Option<String>,
-    /// How many both have read.
+    /// The number of sessions that both components processed.
     sessions: u64,
     different: Vec<SessionDifference>,
     old: ComponentCost,
     new: ComponentCost,
 }
 
-/// A session whose rows are not the same.
+/// A session whose rows differ.
 #[derive(Debug, Serialize)]
 struct SessionDifference {
     session: String,
-    /// Unified, a row a line.
+    /// Unified diff with one line per row.
     diff: String,
 }
 
-/// What one component took for all sessions.
+/// The cost of one component over all sessions.
 #[derive(Debug, Default, Serialize)]
 struct ComponentCost {
     rows: u64,
     failed: u64,
     fuel: u64,
     cpu_micros: u64,
-    /// The most that one session took, in bytes.
+    /// The peak of all sessions, in bytes.
     peak_memory: u64,
 }
 
 /// One of the two components.
 struct ComparedComponent {
     subject: Subject,
-    /// Read by the session at hand, and added to when that has let go of them.
+    /// The rows of the shared tables. They grow after each session.
     shared: Arc<MemoryRows>,
-    spent: ComponentCost,
+    cost: ComponentCost,
 }
 
 impl ComparedComponent {
     fn load(
         global: &GlobalArgs,
-        given: &str,
+        argument: &str,
         settings: &[(String, String)],
     ) -> Result<Self, CommandFailure> {
-        let mut component = component::find(global, given)?;
+        let mut component = component::find(global, argument)?;
         component.settings.extend(settings.iter().cloned());
         Ok(Self {
-            subject: replay::load(&global.config()?, component, given)?,
+            subject: replay::load(&global.config()?, component, argument)?,
             shared: Arc::default(),
-            spent: ComponentCost::default(),
+            cost: ComponentCost::default(),
         })
     }
 
-    /// The rows of a session as text, a line each; or why there are none.
+    /// The rows of a session as text with one line per row, or its fault.
     fn rows_of(&mut self, path: &Path) -> Result<String, CommandFailure> {
         let line_bytes_max = self.subject.processor().limits().line_bytes_max;
         let (session, snapshot) = replay::open_file(path, line_bytes_max).map_err(|error| {
             let path = printable(&path.display().to_string());
-            CommandFailure::could_not_run(format!("the session `{path}` can't be read: {error}"))
+            CommandFailure::could_not_run(format!("cannot read session `{path}`: {error}"))
         })?;
-        let circumstances = Invocation {
+        let invocation = Invocation {
             shared: Some(Arc::clone(&self.shared)),
             ..Invocation::default()
         };
         let execution = self
             .subject
-            .process_snapshot(&session, snapshot, &circumstances);
-        drop(circumstances);
-        let spent = &mut self.spent;
-        spent.fuel = spent.fuel.saturating_add(execution.cost.fuel);
-        spent.cpu_micros = spent.cpu_micros.saturating_add(execution.cost.guest_micros);
-        spent.peak_memory = spent.peak_memory.max(execution.cost.peak_memory);
-        Ok(self.text_of(&execution))
+            .process_snapshot(&session, snapshot, &invocation);
+        // Drop the second reference, so that the commit does not copy the shared rows.
+        drop(invocation);
+        let cost = &mut self.cost;
+        cost.fuel = cost.fuel.saturating_add(execution.cost.fuel);
+        cost.cpu_micros = cost.cpu_micros.saturating_add(execution.cost.guest_micros);
+        cost.peak_memory = cost.peak_memory.max(execution.cost.peak_memory);
+        Ok(self.commit_as_text(&execution))
     }
 
-    fn text_of(&mut self, execution: &Execution) -> String {
+    /// Adds the rows to the shared tables and formats them.
+    fn commit_as_text(&mut self, execution: &Execution) -> String {
         let completed = match &execution.outcome {
             Ok(completed) => completed,
             Err(fault) => {
-                self.spent.failed += 1;
+                self.cost.failed += 1;
                 return format!("failed: {fault}\n");
             }
         };
         let manifest = self.subject.manifest();
         Arc::make_mut(&mut self.shared).commit(manifest, &completed.tables);
         let mut text = format!("items: {}\n", completed.items);
-        for (spec, recorded) in manifest.tables.iter().zip(&completed.tables) {
-            self.spent.rows += recorded.rows as u64;
-            let columns: Vec<Vec<String>> = recorded.columns.iter().map(rows::texts).collect();
-            for row in 0..recorded.rows {
+        for (spec, table) in manifest.tables.iter().zip(&completed.tables) {
+            self.cost.rows += table.rows as u64;
+            let columns: Vec<Vec<String>> = table.columns.iter().map(rows::texts).collect();
+            for row in 0..table.rows {
                 let cells = spec
                     .columns
                     .iter()
@@ -205,11 +206,11 @@ impl ComparedComponent {
     }
 }
 
-/// What a component says of itself, a line for each thing that may differ.
-fn text_of(manifest: &Manifest) -> String {
+/// The manifest as text with one line per property, for the diff.
+fn manifest_text(manifest: &Manifest) -> String {
     let order = match manifest.order {
-        Order::Independent => "any",
-        Order::Serial => "one after the other",
+        Order::Independent => "independent",
+        Order::Serial => "serial",
     };
     let Manifest {
         name,
@@ -226,7 +227,7 @@ fn text_of(manifest: &Manifest) -> String {
     );
     for table in &manifest.tables {
         let shared = match &table.shared_key {
-            Some(key) => format!(", shared by {key}"),
+            Some(key) => format!(", shared, key {key}"),
             None => String::new(),
         };
         text.push_str(&format!("table {}{shared}\n", table.name));
@@ -238,40 +239,39 @@ fn text_of(manifest: &Manifest) -> String {
     text
 }
 
-/// As a person knows the session: its path below the root.
+/// The path of a session relative to the root.
 fn key(root: &Path, path: &Path) -> String {
-    // A root that is the session itself leaves nothing below it.
-    let below = path.strip_prefix(root).ok();
-    let shown = below.filter(|below| !below.as_os_str().is_empty());
-    let shown = shown.unwrap_or(path);
-    printable(&shown.display().to_string())
+    // If the root is the session file itself, the relative path is empty.
+    let relative = path.strip_prefix(root).ok();
+    let relative = relative.filter(|relative| !relative.as_os_str().is_empty());
+    printable(&relative.unwrap_or(path).display().to_string())
 }
 
 fn diff(before: &str, after: &str) -> String {
     TextDiff::from_lines(before, after)
         .unified_diff()
-        .context_radius(ROWS_AROUND)
+        .context_radius(CONTEXT_ROWS)
         .to_string()
 }
 
-fn people(comparison: &Comparison) -> String {
+fn render(comparison: &Comparison) -> String {
     let mut text = String::new();
     if let Some(manifest) = &comparison.manifest {
-        text.push_str(&format!("what they say of themselves\n{manifest}\n"));
+        text.push_str(&format!("manifest\n{manifest}\n"));
     }
     for different in comparison.different.iter().take(SHOWN_MAX) {
         text.push_str(&format!("{}\n{}\n", different.session, different.diff));
     }
     let whole = |value: u64| number(i64::try_from(value).unwrap_or(i64::MAX));
     let mut costs = table(&["component", "rows", "failed", "fuel", "CPU ms", "memory"]);
-    for (name, spent) in [("old", &comparison.old), ("new", &comparison.new)] {
+    for (name, cost) in [("old", &comparison.old), ("new", &comparison.new)] {
         costs.add_row([
             name.to_owned(),
-            whole(spent.rows),
-            whole(spent.failed),
-            whole(spent.fuel),
-            format!("{:.1}", spent.cpu_micros as f64 / 1000.0),
-            bytes(spent.peak_memory),
+            whole(cost.rows),
+            whole(cost.failed),
+            whole(cost.fuel),
+            format!("{:.1}", cost.cpu_micros as f64 / 1000.0),
+            bytes(cost.peak_memory),
         ]);
     }
     text.push_str(&costs.trim_fmt());

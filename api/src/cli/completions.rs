@@ -1,4 +1,4 @@
-//! `completions`: what a shell needs to complete our commands.
+//! `completions`: prints shell completion scripts.
 
 use std::io::Write;
 
@@ -9,7 +9,7 @@ use super::{Cli, CommandFailure, Exit};
 
 #[derive(Debug, Args)]
 pub(super) struct CompletionsArgs {
-    /// The shell that the script is for
+    /// Shell to generate the script for
     shell: Shell,
 }
 
@@ -24,7 +24,7 @@ pub(super) fn completions(arguments: &CompletionsArgs) -> Result<Exit, CommandFa
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(&script).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(
-            CommandFailure::could_not_run(format!("standard output can't be written: {error}")),
+            CommandFailure::could_not_run(format!("cannot write to standard output: {error}")),
         ),
         _ => Ok(Exit::Done),
     }

@@ -1,4 +1,4 @@
-//! A component that a command is given: a file, or one that is known by its name.
+//! Loads the component in a command-line argument: a processor name or a component file.
 
 use std::borrow::Cow;
 use std::fs;
@@ -11,54 +11,55 @@ use session_pipeline_pipeline::config::Config;
 
 use super::{CommandFailure, GlobalArgs};
 
-/// A component with what holds for it.
-pub(super) struct LoadedArgument {
+/// A component with its limits and settings.
+pub(super) struct LoadedComponent {
     pub(super) bytes: Cow<'static, [u8]>,
     pub(super) limits: Limits,
     pub(super) settings: Vec<(String, String)>,
-    /// Where it lies, unless it was given by its name.
+    /// `None` if the component was given by name.
     pub(super) path: Option<PathBuf>,
 }
 
-/// Finds the component that is meant. A name before a file; whoever means a file of that name
-/// writes `./usage`.
-pub(super) fn find(global: &GlobalArgs, given: &str) -> Result<LoadedArgument, CommandFailure> {
+/// Loads a component by name or path. A name takes precedence. To load a file whose name is also a
+/// processor name, use a path such as `./usage`.
+pub(super) fn find(global: &GlobalArgs, argument: &str) -> Result<LoadedComponent, CommandFailure> {
     let config = &global.config()?;
     let registry = super::registry();
-    if registry.check(given).is_err() && !Path::new(given).exists() {
-        // Perhaps the name of one that lies in the folder of processors.
+    if registry.check(argument).is_err() && !Path::new(argument).exists() {
+        // The argument can be the name of a component in the folder of processors.
         let (engines, scratch) = (Engines::new(config.pool_limits(), 0), std::env::temp_dir());
         registry.examine_folder_read_only(config, &engines, None, &scratch, super::now())?;
     }
-    Ok(match registry.component(given, config) {
-        Ok(bytes) => LoadedArgument {
+    Ok(match registry.component(argument, config) {
+        Ok(bytes) => LoadedComponent {
             bytes,
-            limits: config.limits_of(given).clone(),
-            settings: config.settings_of(given),
+            limits: config.limits_of(argument).clone(),
+            settings: config.settings_of(argument),
             path: None,
         },
-        Err(_) => LoadedArgument {
-            bytes: read(config, given, &registry.names())?.into(),
+        Err(_) => LoadedComponent {
+            bytes: read(config, argument, &registry.names())?.into(),
             limits: config.limits.clone(),
             settings: Vec::new(),
-            path: Some(given.into()),
+            path: Some(argument.into()),
         },
     })
 }
 
-/// Reads a component file, and no more of it than one byte above what is allowed.
+/// Reads a component file, up to one byte more than the size limit, so that the loader can detect files
+/// that are too large.
 fn read(config: &Config, path: &str, known: &[String]) -> Result<Vec<u8>, CommandFailure> {
-    let shown = session_pipeline_host::fault::printable(path);
-    let refused = |reason: String| {
-        CommandFailure::wrong_use(format!(
-            "`{shown}` is no component file ({reason}) and no processor; known are: {}",
+    let display_path = session_pipeline_host::fault::printable(path);
+    let invalid = |reason: String| {
+        CommandFailure::usage_error(format!(
+            "`{display_path}` is neither a processor nor a readable component file: {reason}; known processors: {}",
             known.join(", ")
         ))
     };
-    // Asked before it is opened: opening a FIFO would wait for whoever writes to it.
-    let metadata = fs::metadata(Path::new(path)).map_err(|error| refused(error.to_string()))?;
+    // Check the type before opening the file, because opening a FIFO waits for a writer.
+    let metadata = fs::metadata(Path::new(path)).map_err(|error| invalid(error.to_string()))?;
     if !metadata.is_file() {
-        return Err(refused("it is no regular file".to_owned()));
+        return Err(invalid("not a regular file".to_owned()));
     }
     let mut component = Vec::new();
     fs::File::open(path)
@@ -66,6 +67,6 @@ fn read(config: &Config, path: &str, known: &[String]) -> Result<Vec<u8>, Comman
             let most = config.limits.component_bytes_max.saturating_add(1);
             file.take(most).read_to_end(&mut component)
         })
-        .map_err(|error| refused(error.to_string()))?;
+        .map_err(|error| invalid(error.to_string()))?;
     Ok(component)
 }

@@ -1,11 +1,11 @@
-//! How a command fails, as an exit code and as words.
+//! The error of a command: an exit code and a message.
 
 use session_pipeline_host::fault::error_chain;
 
 use super::hint;
 use crate::problem::{Classify, Exit, ProblemClass};
 
-/// Why a command did not do what it was asked.
+/// The error of a command.
 #[derive(Debug)]
 pub struct CommandFailure {
     exit: Exit,
@@ -13,7 +13,7 @@ pub struct CommandFailure {
 }
 
 impl CommandFailure {
-    /// The outside world stands in the way.
+    /// An error of the environment, such as a data directory that is in use.
     pub fn could_not_run(message: impl Into<String>) -> Self {
         Self {
             exit: Exit::CouldNotRun,
@@ -21,30 +21,30 @@ impl CommandFailure {
         }
     }
 
-    /// The arguments or the configuration are wrong.
-    pub fn wrong_use(message: impl Into<String>) -> Self {
+    /// An error in the arguments or the configuration.
+    pub fn usage_error(message: impl Into<String>) -> Self {
         Self {
-            exit: Exit::WrongUse,
+            exit: Exit::UsageError,
             message: message.into(),
         }
     }
 
-    /// The exit code it asks for.
+    /// The exit code.
     pub fn exit(&self) -> Exit {
         self.exit
     }
 
-    /// Tells it: as JSON on standard output for machines, on standard error for people.
+    /// Prints the message to standard error, and with `json` also a JSON document to standard output.
     pub fn print(&self, json: bool) {
         if json {
-            // The failure is told by the exit code even if nobody reads the document.
+            // The exit code reports the failure even if the document cannot be written.
             let _ = super::print_json(&serde_json::json!({ "detail": self.message }));
         }
         hint(&format!("error: {}", self.message));
     }
 
-    /// A problem of this class.
-    pub(super) fn of(class: ProblemClass, message: impl Into<String>) -> Self {
+    /// An error with the exit code of a problem class.
+    pub(super) fn with_class(class: ProblemClass, message: impl Into<String>) -> Self {
         Self {
             exit: class.exit(),
             message: message.into(),
@@ -54,6 +54,6 @@ impl CommandFailure {
 
 impl<E: Classify> From<E> for CommandFailure {
     fn from(error: E) -> Self {
-        Self::of(error.class(), error_chain(&error))
+        Self::with_class(error.class(), error_chain(&error))
     }
 }

@@ -1,12 +1,12 @@
-//! JSON as `serde_json` prints it for people, fit for a terminal too.
+//! Pretty-printed JSON that is safe to print on a terminal.
 
 use std::io::{self, Write};
 
 use serde_json::ser::{Formatter, PrettyFormatter};
 use session_pipeline_host::fault::is_unsafe_for_terminal;
 
-/// Escapes what JSON allows in a string and a terminal obeys: DEL, C1 codes and bidirectional
-/// overrides. Any reader of JSON gets the same text.
+/// Escapes characters that JSON strings can contain but that control a terminal: DEL, C1 codes and
+/// bidirectional overrides. A JSON parser decodes the same string.
 #[derive(Default)]
 pub(super) struct TerminalSafe(PrettyFormatter<'static>);
 
@@ -23,7 +23,7 @@ impl Formatter for TerminalSafe {
         {
             let before = fragment.get(plain..index).unwrap_or_default();
             writer.write_all(before.as_bytes())?;
-            // All of them lie in the first plane.
+            // All of these characters are in the Basic Multilingual Plane.
             write!(writer, "\\u{:04x}", u32::from(c))?;
             plain = index + c.len_utf8();
         }

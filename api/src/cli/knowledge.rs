@@ -1,11 +1,11 @@
-//! `knowledge`: what users verified, listed, shown with its evidence, approved and rejected.
+//! `knowledge`: lists, shows, approves and rejects knowledge items.
 
 use clap::{Args, Subcommand};
 use session_pipeline_host::fault::printable;
 use session_pipeline_pipeline::knowledge::ItemRelation;
 
 use super::client::{OpenMode, RouteCall, segment};
-use super::table::{count_of, facts, table};
+use super::table::{count_of, field_list, table};
 use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
 use crate::body::knowledge::{EvidenceBody, KnowledgeBody, KnowledgeDetailsBody};
 
@@ -13,36 +13,36 @@ const PATH: &str = "/api/knowledge";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KnowledgeCommand {
-    /// List what has evidence, and what was approved
+    /// List items with evidence, and approved items
     List(KnowledgeListArgs),
-    /// Show one item with every piece of its evidence
+    /// Show one item with its evidence
     Show(ItemArgs),
-    /// Take an item over as known
+    /// Approve an item
     Approve(ItemArgs),
-    /// Say that an item does not hold
+    /// Reject an item
     Reject(ItemArgs),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct KnowledgeListArgs {
-    /// Only of this status: pending, approved, rejected, revoked, expired
-    #[arg(long, value_name = "STATUS", value_parser = super::filled)]
+    /// Only list items with this status: pending, approved, rejected, revoked, expired
+    #[arg(long, value_name = "STATUS", value_parser = super::non_empty)]
     status: Option<String>,
-    /// Only of this domain: finance, engineering, product, data, operations, infrastructure
-    #[arg(long, value_name = "DOMAIN", value_parser = super::filled)]
+    /// Only list items in this domain: finance, engineering, product, data, operations, infrastructure
+    #[arg(long, value_name = "DOMAIN", value_parser = super::non_empty)]
     domain: Option<String>,
-    /// Only with this text in title or content, in any case
-    #[arg(long, value_name = "TEXT", value_parser = super::filled)]
+    /// Only list items with this text in the title or content, ignoring case
+    #[arg(long, value_name = "TEXT", value_parser = super::non_empty)]
     text: Option<String>,
-    /// So many at most
+    /// Maximum number of items
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ItemArgs {
-    /// The item's id, as `knowledge list` shows it
-    #[arg(value_name = "ID", value_parser = super::filled)]
+    /// Id of the item, from `knowledge list`
+    #[arg(value_name = "ID", value_parser = super::non_empty)]
     id: String,
 }
 
@@ -68,37 +68,43 @@ fn list(global: &GlobalArgs, arguments: &KnowledgeListArgs) -> Result<Exit, Comm
     let rows = limit.to_string();
     let call = RouteCall::get(PATH)
         .query([("limit", rows.as_str())])
-        .given("status", status.as_deref())
-        .given("domain", domain.as_deref())
-        .given("text", text.as_deref());
-    // As many as were asked for are on the first page.
-    let listed = KnowledgeBody {
+        .optional("status", status.as_deref())
+        .optional("domain", domain.as_deref())
+        .optional("text", text.as_deref());
+    // The first page contains up to `limit` items, so no further page is read.
+    let body = KnowledgeBody {
         next: None,
         ..global.connect(OpenMode::Existing)?.call(&call)?
     };
     if global.json {
-        print_json(&listed)?;
+        print_json(&body)?;
     } else {
-        print(&people(&listed))?;
+        print(&render(&body))?;
     }
-    if listed.items.len() == *limit as usize {
-        hint("there may be more; --limit shows them, and the filters narrow the list");
+    if body.items.len() == *limit as usize {
+        hint("there may be more items; raise --limit, or narrow the list with filters");
     }
     Ok(Exit::Done)
 }
 
-fn people(listed: &KnowledgeBody) -> String {
-    let count = count_of(listed.items.len() as u64, "item", "items");
-    if listed.items.is_empty() {
+fn render(body: &KnowledgeBody) -> String {
+    let count = count_of(body.items.len() as u64, "item", "items");
+    if body.items.is_empty() {
         return count;
     }
     let mut table = table(&[
-        "item", "status", "domain", "trust", "evidence", "users", "title",
+        "item",
+        "status",
+        "domain",
+        "confidence",
+        "evidence",
+        "users",
+        "title",
     ]);
     if let Some(titles) = table.column_mut(6) {
         titles.set_cell_alignment(comfy_table::CellAlignment::Left);
     }
-    for item in &listed.items {
+    for item in &body.items {
         table.add_row([
             printable(&item.id),
             printable(&item.status),
@@ -118,19 +124,19 @@ fn none() -> String {
 
 fn show(global: &GlobalArgs, id: &str) -> Result<Exit, CommandFailure> {
     let call = RouteCall::get(format!("{PATH}/{}", segment(id)));
-    let shown: KnowledgeDetailsBody = global.connect(OpenMode::Existing)?.call(&call)?;
+    let details: KnowledgeDetailsBody = global.connect(OpenMode::Existing)?.call(&call)?;
     if global.json {
-        print_json(&shown)?;
+        print_json(&details)?;
     } else {
-        print(&shown_people(&shown))?;
+        print(&render_details(&details))?;
     }
     Ok(Exit::Done)
 }
 
-fn shown_people(shown: &KnowledgeDetailsBody) -> String {
-    let item = &shown.item;
+fn render_details(details: &KnowledgeDetailsBody) -> String {
+    let item = &details.item;
     let entities: Vec<String> = item.entities.iter().map(|name| printable(name)).collect();
-    let mut text = facts(
+    let mut text = field_list(
         "",
         &[
             ("item", Some(printable(&item.id))),
@@ -138,15 +144,15 @@ fn shown_people(shown: &KnowledgeDetailsBody) -> String {
             ("content", Some(printable(&item.content))),
             ("status", Some(printable(&item.status))),
             ("domain", item.domain.as_deref().map(printable)),
-            ("trust", Some(format!("{:.2}", item.confidence))),
+            ("confidence", Some(format!("{:.2}", item.confidence))),
             (
-                "names",
-                Some(entities.join(", ")).filter(|names| !names.is_empty()),
+                "entities",
+                Some(entities.join(", ")).filter(|entities| !entities.is_empty()),
             ),
             (
                 "first found",
                 Some(format!(
-                    "{}, for {}",
+                    "{}, in a session of {}",
                     item.created_at,
                     printable(&item.source_user)
                 )),
@@ -157,11 +163,11 @@ fn shown_people(shown: &KnowledgeDetailsBody) -> String {
             ),
         ],
     );
-    for evidence in &shown.evidence {
+    for evidence in &details.evidence {
         text.push_str("\n\n");
         text.push_str(&evidence_of(evidence));
     }
-    for related in &shown.related {
+    for related in &details.related {
         text.push_str("\n\n");
         text.push_str(&related_of(related));
     }
@@ -170,7 +176,7 @@ fn shown_people(shown: &KnowledgeDetailsBody) -> String {
 
 fn evidence_of(evidence: &EvidenceBody) -> String {
     let place = format!("{}, line {}", printable(&evidence.session), evidence.line);
-    facts(
+    field_list(
         "  ",
         &[
             ("evidence", Some(printable(&evidence.detection_type))),
@@ -184,7 +190,7 @@ fn evidence_of(evidence: &EvidenceBody) -> String {
 
 fn related_of(related: &ItemRelation) -> String {
     let other = format!("{} {}", printable(&related.item), printable(&related.title));
-    facts(
+    field_list(
         "  ",
         &[
             ("related", Some(printable(&related.kind))),
@@ -197,15 +203,13 @@ fn related_of(related: &ItemRelation) -> String {
 
 fn decide(global: &GlobalArgs, id: &str, verb: &str) -> Result<Exit, CommandFailure> {
     let call = RouteCall::post(format!("{PATH}/{}/{verb}", segment(id)));
-    let shown: KnowledgeDetailsBody = global.connect(OpenMode::Existing)?.call(&call)?;
+    let details: KnowledgeDetailsBody = global.connect(OpenMode::Existing)?.call(&call)?;
     if global.json {
-        print_json(&shown)?;
+        print_json(&details)?;
     } else {
-        let (status, title) = (printable(&shown.item.status), printable(&shown.item.title));
-        print(&format!(
-            "{} is {status}: {title}",
-            printable(&shown.item.id)
-        ))?;
+        let item = &details.item;
+        let (status, title) = (printable(&item.status), printable(&item.title));
+        print(&format!("{} is {status}: {title}", printable(&item.id)))?;
     }
     Ok(Exit::Done)
 }

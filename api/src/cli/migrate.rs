@@ -1,4 +1,4 @@
-//! `migrate`: bring the database up to date, or say what that would do.
+//! `migrate`: upgrades the database, or lists the pending migrations.
 
 use clap::Args;
 use serde_json::json;
@@ -8,10 +8,10 @@ use super::{CommandFailure, Exit, GlobalArgs, print, print_json};
 
 #[derive(Debug, Args)]
 pub(super) struct MigrateArgs {
-    /// Go up to this number only
+    /// Stop after the migration with this number
     #[arg(long, value_name = "N")]
     to: Option<u32>,
-    /// Only say what would be done
+    /// List pending migrations without applying them
     #[arg(long)]
     dry_run: bool,
 }
@@ -33,23 +33,23 @@ pub(super) fn migrate(
         }))?;
         return Ok(Exit::Done);
     }
-    let before = opened.version_before.map_or_else(
-        || "a new database".to_owned(),
-        |version| format!("version {version}"),
-    );
-    let mut text = match opened.applied.last() {
-        None => format!("nothing to do: the database is at {before}"),
-        Some(last) => format!("from {before} to version {last}"),
+    let mut text = match (opened.version_before, opened.applied.last()) {
+        (None, None) => "nothing to do: the database is new".to_owned(),
+        (Some(version), None) => format!("nothing to do: the database is at version {version}"),
+        (None, Some(last)) => format!("created the database at version {last}"),
+        (Some(version), Some(last)) => {
+            format!("upgraded the database from version {version} to {last}")
+        }
     };
     for (from, to) in &opened.renamed {
         text.push_str(&format!(
-            "\nkept the table `{from}` of another shape as `{to}`"
+            "\nrenamed table `{from}` to `{to}`, because its layout differs"
         ));
     }
-    if let Some(copy) = &opened.backup {
+    if let Some(backup) = &opened.backup {
         text.push_str(&format!(
-            "\nthe database as it was is kept as `{}`",
-            copy.display()
+            "\nthe previous database was backed up to `{}`",
+            backup.display()
         ));
     }
     print(&text)?;
@@ -80,7 +80,7 @@ fn dry_run(
     }
     for (from, to) in &plan.renamed {
         text.push_str(&format!(
-            "\nwould keep the table `{from}` of another shape as `{to}`"
+            "\nwould rename table `{from}` to `{to}`, because its layout differs"
         ));
     }
     print(&text)?;

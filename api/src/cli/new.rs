@@ -1,4 +1,4 @@
-//! `new`: the project of a processor that is yet to be written, out of this program alone.
+//! `new`: creates a processor project from templates in the program.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -14,21 +14,22 @@ use crate::shipped::SHIPPED;
 
 use super::{CommandFailure, Exit, GlobalArgs, print, print_json};
 
-/// The package that a project in Rust depends on: in one lock file no other may bear its name.
+/// The package that Rust projects depend on. A project cannot have the same name, because both are in
+/// one lock file.
 const SDK: &str = "session-pipeline-processor";
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The project holds all that it needs: the contract, and for Rust the SDK. README.md in it says how to go on."
+    after_help = "The project includes the contract and, for Rust, the SDK. Its README.md describes the next steps."
 )]
 pub(super) struct NewArgs {
-    /// What the processor is called: [a-z][a-z0-9-]{0,62}
-    #[arg(value_parser = super::filled)]
+    /// Name of the processor: [a-z][a-z0-9-]{0,62}
+    #[arg(value_parser = super::non_empty)]
     name: String,
-    /// What it is written in
+    /// Programming language
     #[arg(long, value_enum, default_value_t = TemplateLanguage::Rust)]
     lang: TemplateLanguage,
-    /// Where to make it: a folder that is empty or not there [default: ./<NAME>]
+    /// Folder for the project, which must be empty or not exist [default: ./<NAME>]
     #[arg(long, value_name = "DIR", value_parser = super::folder)]
     path: Option<PathBuf>,
 }
@@ -55,8 +56,8 @@ pub(super) fn new(global: &GlobalArgs, arguments: &NewArgs) -> Result<Exit, Comm
     let language = Language::from(arguments.lang);
     check(name)?;
     let path = arguments.path.clone().unwrap_or_else(|| name.into());
-    let shown = printable(&path.display().to_string());
-    make_room(&path, &shown)?;
+    let display_path = printable(&path.display().to_string());
+    create_folder(&path, &display_path)?;
     let files = language.project(name);
     for file in &files {
         write(&path, file)?;
@@ -73,46 +74,46 @@ pub(super) fn new(global: &GlobalArgs, arguments: &NewArgs) -> Result<Exit, Comm
             "component": steps.component,
         }))?;
     } else {
-        print(&people(language, &shown, &steps))?;
+        print(&render(language, &display_path, &steps))?;
     }
     Ok(Exit::Done)
 }
 
 fn check(name: &str) -> Result<(), CommandFailure> {
-    check_name(name).map_err(|error| CommandFailure::wrong_use(error.to_string()))?;
+    check_name(name).map_err(|error| CommandFailure::usage_error(error.to_string()))?;
     if SHIPPED.iter().any(|shipped| shipped.name == name) {
-        return Err(CommandFailure::wrong_use(format!(
-            "`{name}` is a processor that ships with this program; take another name"
+        return Err(CommandFailure::usage_error(format!(
+            "`{name}` is a processor that ships with this program; choose another name"
         )));
     }
     if name == SDK {
-        return Err(CommandFailure::wrong_use(format!(
-            "`{name}` is the name of the SDK that processors are written with; take another"
+        return Err(CommandFailure::usage_error(format!(
+            "`{name}` is the name of the processor SDK; choose another name"
         )));
     }
     Ok(())
 }
 
-/// Makes the folder, or finds it empty: what somebody has written is never written over.
-fn make_room(path: &Path, shown: &str) -> Result<(), CommandFailure> {
-    let refused = |reason: &str| {
-        CommandFailure::wrong_use(format!(
-            "`{shown}` {reason}; name another place with --path, or remove it"
+/// Creates the folder. An existing folder must be empty, so that no file is overwritten.
+fn create_folder(path: &Path, display_path: &str) -> Result<(), CommandFailure> {
+    let rejected = |reason: &str| {
+        CommandFailure::usage_error(format!(
+            "`{display_path}` {reason}; choose another folder with --path, or remove it"
         ))
     };
     match fs::read_dir(path) {
         Ok(mut entries) => match entries.next() {
             None => Ok(()),
-            Some(_) => Err(refused("is not empty")),
+            Some(_) => Err(rejected("is not empty")),
         },
         Err(error) if error.kind() == ErrorKind::NotFound => {
             fs::create_dir_all(path).map_err(|error| {
-                CommandFailure::could_not_run(format!("`{shown}` can't be made: {error}"))
+                CommandFailure::could_not_run(format!("cannot create `{display_path}`: {error}"))
             })
         }
-        Err(error) if error.kind() == ErrorKind::NotADirectory => Err(refused("is no folder")),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => Err(rejected("is not a folder")),
         Err(error) => Err(CommandFailure::could_not_run(format!(
-            "`{shown}` can't be read: {error}"
+            "cannot read `{display_path}`: {error}"
         ))),
     }
 }
@@ -122,25 +123,28 @@ fn write(project: &Path, file: &ProjectFile) -> Result<(), CommandFailure> {
     let written = path
         .parent()
         .map_or(Ok(()), fs::create_dir_all)
-        // Whoever else writes here at this moment keeps what is theirs.
+        // Fails if another process created the file in the meantime.
         .and_then(|()| fs::File::create_new(&path))
-        .and_then(|mut made| made.write_all(file.text.as_bytes()));
+        .and_then(|mut created| created.write_all(file.text.as_bytes()));
     written.map_err(|error| {
-        let shown = printable(&path.display().to_string());
+        let display_path = printable(&path.display().to_string());
         CommandFailure::could_not_run(format!(
-            "`{shown}` can't be written: {error}; the project is not whole, so remove it before the next try"
+            "cannot write `{display_path}`: {error}; the project is incomplete, so remove it before you retry"
         ))
     })
 }
 
-fn people(language: Language, path: &str, steps: &Steps) -> String {
-    let mut text = format!("made `{path}`, a processor in {language}; to build and test it:\n");
+fn render(language: Language, path: &str, steps: &Steps) -> String {
+    let mut text = format!("created `{path}`, a processor in {language}; to build and test it:\n");
     let commands = [Some(format!("cd {path}"))].into_iter().chain(
         [steps.prepare, Some(steps.build), Some(steps.test)].map(|step| step.map(str::to_owned)),
     );
     for command in commands.flatten() {
         text.push_str(&format!("\n  {command}"));
     }
-    text.push_str(&format!("\n\nthe component is then `{}`", steps.component));
+    text.push_str(&format!(
+        "\n\nthe build writes the component to `{}`",
+        steps.component
+    ));
     text
 }

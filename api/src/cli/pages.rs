@@ -1,4 +1,4 @@
-//! Lists of a router, page by page.
+//! Reads paged lists from a router.
 
 use serde::de::DeserializeOwned;
 
@@ -9,22 +9,22 @@ use crate::body::quarantine::QuarantineBody;
 use crate::body::session::SessionsBody;
 use crate::body::token::TokensBody;
 
-/// The largest page that a router sends.
+/// The maximum page size of a router.
 const PAGE_ROWS: &str = "1000";
 
 /// One page of a list.
 pub(super) trait Page: DeserializeOwned {
-    /// Where the next page begins.
+    /// The cursor of the next page. `None` on the last page.
     fn next(&mut self) -> &mut Option<String>;
 
-    /// Adds the rows of a later page.
+    /// Appends the rows of a later page.
     fn append(&mut self, later: Self);
 }
 
-/// The page that begins at a cursor, or the first one.
+/// Reads the page at `cursor`, or the first page.
 ///
 /// # Errors
-/// When the router does not send it.
+/// The router does not return it.
 pub(super) fn page<T: Page>(
     client: &Client,
     path: &str,
@@ -32,9 +32,11 @@ pub(super) fn page<T: Page>(
     cursor: Option<&str>,
 ) -> Result<T, CommandFailure> {
     let call = RouteCall::get(path).query(query.iter().copied());
-    let call = call.query([("limit", PAGE_ROWS)]).given("cursor", cursor);
+    let call = call
+        .query([("limit", PAGE_ROWS)])
+        .optional("cursor", cursor);
     let mut page: T = client.call(&call)?;
-    // A server that goes in circles would never be done.
+    // A server that returns the same cursor again would cause an endless loop.
     if page
         .next()
         .as_deref()
@@ -45,10 +47,10 @@ pub(super) fn page<T: Page>(
     Ok(page)
 }
 
-/// All pages of a list as one.
+/// Reads all pages of a list into one.
 ///
 /// # Errors
-/// When the router does not send one of them.
+/// The router does not return one of them.
 pub(super) fn all<T: Page>(
     client: &Client,
     path: &str,

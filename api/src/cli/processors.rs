@@ -1,4 +1,4 @@
-//! `processors`: which there are, and what any component is.
+//! `processors`: lists processors, and inspects and verifies components.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -8,30 +8,30 @@ use session_pipeline_pipeline::registry::listing::ListedProcessor;
 use session_pipeline_pipeline::registry::plan::RejectedFile;
 
 use super::client::OpenMode;
-use super::component::{self, LoadedArgument};
+use super::component::{self, LoadedComponent};
 use super::progress::Spinner;
-use super::table::{bytes, facts, number, table};
+use super::table::{bytes, field_list, number, table};
 use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json, verify};
 use crate::body::admin::{ProcessorsBody, RejectedFileBody};
 
-/// The list of processors.
+/// The route that lists processors.
 pub(super) const PATH: &str = "/api/admin/processors";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ProcessorsCommand {
-    /// List the processors, and whether each can run
+    /// List processors and whether each can run
     List,
-    /// Show what a component is, without registering it
+    /// Show the imports, tables, size and fuel of a component without installing it
     Inspect(InspectArgs),
-    /// Hold a component to the laws of the contract
+    /// Check a component against the laws of the contract
     #[command(after_help = verify::AFTER_HELP)]
     Verify(verify::VerifyArgs),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
-    /// A component file, or the name of a processor
-    #[arg(value_name = "FILE|NAME", value_parser = super::filled)]
+    /// Component file, or name of a processor
+    #[arg(value_name = "FILE|NAME", value_parser = super::non_empty)]
     component: String,
 }
 
@@ -49,51 +49,52 @@ pub(super) fn processors(
 fn list(global: &GlobalArgs) -> Result<Exit, CommandFailure> {
     let config = &global.config()?;
     let client = global.connect(OpenMode::Processors)?;
-    // What no run has compiled yet may be compiled for this.
+    // Components that no run has compiled yet are compiled now, which can take a while.
     let spinner = Spinner::new();
-    spinner.say("asking the components in `processors/` what they are");
-    let listed: Result<ProcessorsBody, CommandFailure> = super::pages::all(&client, PATH, &[]);
+    spinner.set_message("loading the components in `processors/`");
+    let body: Result<ProcessorsBody, CommandFailure> = super::pages::all(&client, PATH, &[]);
     spinner.clear();
-    let listed = listed?;
+    let body = body?;
     if global.json {
-        print_json(&listed)?;
+        print_json(&body)?;
     } else {
-        print(&people(&listed.processors))?;
+        print(&render(&body.processors))?;
     }
-    let processors = &listed.processors;
+    let processors = &body.processors;
     for processor in processors {
         if let Some(reason) = &processor.unavailable {
-            hint(&format!("`{}` can't run: {reason}", processor.name));
+            hint(&format!("`{}` cannot run: {reason}", processor.name));
         }
     }
-    for file in &listed.refused_files {
-        hint(&refused(file));
+    for file in &body.refused_files {
+        hint(&rejection(file));
     }
     let known = super::registry().names();
     for name in config.processors.keys() {
-        let is_known = known.contains(name) || processors.iter().any(|known| known.name == *name);
+        let is_listed = || processors.iter().any(|processor| processor.name == *name);
+        let is_known = known.contains(name) || is_listed();
         if !is_known {
             hint(&format!(
-                "the config file has a section for `{name}`, and there is no such processor"
+                "the config file has a section for `{name}`, but there is no processor with this name"
             ));
         }
     }
     Ok(Exit::Done)
 }
 
-/// What to say of a refused file.
-pub(super) fn refused(refused: &RejectedFileBody) -> String {
-    RejectedFile::from(refused.clone()).to_string()
+/// The message for a rejected component file.
+pub(super) fn rejection(file: &RejectedFileBody) -> String {
+    RejectedFile::from(file.clone()).to_string()
 }
 
-fn people(processors: &[ListedProcessor]) -> String {
+fn render(processors: &[ListedProcessor]) -> String {
     let mut table = table(&[
         "processor",
         "version",
         "origin",
         "runs",
         "order",
-        "may use",
+        "capabilities",
         "available",
         "last run",
         "result",
@@ -138,7 +139,7 @@ fn order(order: Order) -> &'static str {
     }
 }
 
-/// A cadence as people say it: `every 10 min`.
+/// A cadence in its largest whole unit: `every 10 min`.
 pub(super) fn cadence(seconds: u32) -> String {
     match seconds {
         seconds if seconds.is_multiple_of(3600) => format!("every {} h", seconds / 3600),
@@ -147,25 +148,25 @@ pub(super) fn cadence(seconds: u32) -> String {
     }
 }
 
-fn inspect(global: &GlobalArgs, given: &str) -> Result<Exit, CommandFailure> {
+fn inspect(global: &GlobalArgs, argument: &str) -> Result<Exit, CommandFailure> {
     let config = &global.config()?;
     let scratch = std::env::temp_dir();
-    let LoadedArgument {
+    let LoadedComponent {
         bytes,
         limits,
         settings,
         ..
-    } = component::find(global, given)?;
+    } = component::find(global, argument)?;
     let inspection = inspect::inspect(&config.compiler, &limits, settings, &bytes, &scratch);
     if global.json {
         print_json(&document(&inspection))?;
     } else {
-        print(&inspected(&inspection))?;
+        print(&render_inspection(&inspection))?;
     }
     match &inspection.description {
         Ok(_) => Ok(Exit::Done),
         Err(fault) => {
-            hint(&format!("refused: {fault}"));
+            hint(&format!("rejected: {fault}"));
             Ok(Exit::Findings)
         }
     }
@@ -184,10 +185,10 @@ fn document(inspection: &Inspection) -> Value {
     })
 }
 
-fn inspected(inspection: &Inspection) -> String {
+fn render_inspection(inspection: &Inspection) -> String {
     let described = inspection.description.as_ref().ok();
     let manifest = described.map(|described| &described.manifest);
-    let mut text = facts(
+    let mut text = field_list(
         "",
         &[
             ("name", manifest.map(|manifest| manifest.name.clone())),
@@ -196,7 +197,7 @@ fn inspected(inspection: &Inspection) -> String {
                 manifest.map(|manifest| manifest.version.to_string()),
             ),
             (
-                "says",
+                "description",
                 manifest.map(|manifest| manifest.description.clone()),
             ),
             (
@@ -207,12 +208,12 @@ fn inspected(inspection: &Inspection) -> String {
                 "order",
                 manifest.map(|manifest| order(manifest.order).to_owned()),
             ),
-            ("model", manifest.map(model)),
+            ("language model", manifest.map(model)),
             (
                 "fuel",
                 described.map(|described| {
                     let fuel = number(i64::try_from(described.fuel).unwrap_or(i64::MAX));
-                    format!("{fuel} to describe itself")
+                    format!("{fuel} for `describe`")
                 }),
             ),
             ("digest", Some(format!("SHA-256 {}", inspection.digest))),
@@ -230,9 +231,9 @@ fn inspected(inspection: &Inspection) -> String {
             .map(|import| import.name.as_str())
             .collect();
         let title = match kind {
-            ImportKind::Contract => "imports of the contract",
-            ImportKind::Forbidden => "imports that are not allowed",
-            ImportKind::Inert => "imports with nothing behind them",
+            ImportKind::Contract => "contract imports",
+            ImportKind::Forbidden => "forbidden imports",
+            ImportKind::Inert => "inert imports",
         };
         section(&mut text, title, &names);
     }
@@ -246,9 +247,9 @@ fn inspected(inspection: &Inspection) -> String {
 
 fn model(manifest: &Manifest) -> String {
     if manifest.uses_llm {
-        "needs a language model".to_owned()
+        "required".to_owned()
     } else {
-        "needs none".to_owned()
+        "not used".to_owned()
     }
 }
 
@@ -263,8 +264,8 @@ fn section(text: &mut String, title: &str, lines: &[&str]) {
 
 fn table_text(spec: &TableSpec) -> String {
     let owner = match &spec.shared_key {
-        None => "of the session".to_owned(),
-        Some(key) => format!("shared, by `{key}`"),
+        None => "per session".to_owned(),
+        Some(key) => format!("shared, key `{key}`"),
     };
     let mut text = format!("table {} ({owner})", spec.name);
     let columns: Vec<(&str, Option<String>)> = spec
@@ -276,6 +277,6 @@ fn table_text(spec: &TableSpec) -> String {
         })
         .collect();
     text.push('\n');
-    text.push_str(&facts("  ", &columns));
+    text.push_str(&field_list("  ", &columns));
     text
 }

@@ -1,4 +1,4 @@
-//! How far a command has come, on standard error, where that is a terminal.
+//! Progress of a command on standard error, if standard error is a terminal.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use session_pipeline_pipeline::run::Progress;
 
-/// How often what turns is drawn.
+/// The redraw interval of spinners.
 const TICK: Duration = Duration::from_millis(100);
 
-/// The bar of a run.
+/// The progress bar of a run.
 #[derive(Debug)]
 pub(super) struct RunBar(ProgressBar);
 
@@ -20,8 +20,8 @@ impl RunBar {
         } else {
             ProgressBar::hidden()
         };
-        // Until it is known how much there is: a component that is new takes its time to compile.
-        bar.set_style(style("{spinner} {prefix}: making ready"));
+        // The amount of work is unknown until the scan ends, and a new component is compiled first.
+        bar.set_style(style("{spinner} {prefix}: preparing"));
         bar.set_prefix(label.to_owned());
         bar.enable_steady_tick(TICK);
         Self(bar)
@@ -46,12 +46,12 @@ impl Progress for RunBar {
     }
 }
 
-/// The templates are fixed; were one wrong, a plain bar does as well.
+/// Falls back to a plain bar if the template is invalid. All templates are constants.
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// What a command is at, where nobody knows how long it takes.
+/// A spinner with the current step, for commands whose duration is unknown.
 #[derive(Debug)]
 pub(super) struct Spinner(ProgressBar);
 
@@ -66,8 +66,8 @@ impl Spinner {
         Self(spinner)
     }
 
-    pub(super) fn say(&self, at: &str) {
-        self.0.set_message(at.to_owned());
+    pub(super) fn set_message(&self, message: &str) {
+        self.0.set_message(message.to_owned());
     }
 
     pub(super) fn clear(&self) {

@@ -1,4 +1,4 @@
-//! `quarantine`: the sessions that are not tried any more, and letting them out.
+//! `quarantine`: lists and releases quarantined sessions.
 
 use clap::{Args, Subcommand};
 use session_pipeline_host::fault::printable;
@@ -9,43 +9,43 @@ use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
 use crate::body::quarantine::{QuarantineBody, QuarantinedSessionBody, ReleaseBody};
 
 const PATH: &str = "/api/admin/quarantine";
-/// Of a fault's text, so much stands in a row of the table.
+/// Maximum number of characters of a failure detail in a table row.
 const DETAIL_CHARS_SHOWN: usize = 60;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum QuarantineCommand {
-    /// List the sessions that failed too often and are not tried any more
+    /// List sessions that failed too often and are no longer retried
     List(QuarantineListArgs),
-    /// Let sessions out: the next run tries them, and counts their failures anew
+    /// Release sessions, so that the next run retries them; their failure counts restart at zero
     Release(ReleaseArgs),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct QuarantineListArgs {
     #[command(flatten)]
-    named: NamedArgs,
+    selection: SelectionArgs,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ReleaseArgs {
     #[command(flatten)]
-    named: NamedArgs,
-    /// All of them
+    selection: SelectionArgs,
+    /// All quarantined sessions
     #[arg(long, conflicts_with_all = ["processor", "session"], required_unless_present_any = ["processor", "session"])]
     all: bool,
 }
 
 #[derive(Debug, Args)]
-struct NamedArgs {
-    /// Those of this processor
-    #[arg(long, value_name = "NAME", value_parser = super::filled)]
+struct SelectionArgs {
+    /// Sessions of this processor
+    #[arg(long, value_name = "NAME", value_parser = super::non_empty)]
     processor: Option<String>,
-    /// This session, by its key as `quarantine list` shows it
-    #[arg(long, value_name = "KEY", value_parser = super::filled)]
+    /// Key of a session, from `quarantine list`
+    #[arg(long, value_name = "KEY", value_parser = super::non_empty)]
     session: Option<String>,
 }
 
-impl NamedArgs {
+impl SelectionArgs {
     fn query(&self) -> Vec<(&'static str, &str)> {
         let processor = self.processor.as_deref().map(|name| ("processor", name));
         let session = self.session.as_deref().map(|key| ("session", key));
@@ -58,37 +58,37 @@ pub(super) fn quarantine(
     command: &QuarantineCommand,
 ) -> Result<Exit, CommandFailure> {
     match command {
-        QuarantineCommand::List(arguments) => list(global, &arguments.named),
+        QuarantineCommand::List(arguments) => list(global, &arguments.selection),
         QuarantineCommand::Release(arguments) => release(global, arguments),
     }
 }
 
-fn list(global: &GlobalArgs, named: &NamedArgs) -> Result<Exit, CommandFailure> {
+fn list(global: &GlobalArgs, selection: &SelectionArgs) -> Result<Exit, CommandFailure> {
     let client = global.connect(OpenMode::Existing)?;
-    let listed: QuarantineBody = super::pages::all(&client, PATH, &named.query())?;
+    let body: QuarantineBody = super::pages::all(&client, PATH, &selection.query())?;
     if global.json {
-        print_json(&listed)?;
+        print_json(&body)?;
     } else {
-        print(&people(&listed))?;
+        print(&render(&body))?;
     }
-    if listed.count > 0 {
+    if body.count > 0 {
         hint(
-            "they are tried again when their content or the processor changes, or after `session-pipeline quarantine release`",
+            "a session is retried when its content or the processor changes, or after `session-pipeline quarantine release`",
         );
     }
     Ok(Exit::Done)
 }
 
-fn people(listed: &QuarantineBody) -> String {
+fn render(body: &QuarantineBody) -> String {
     let count = count_of(
-        listed.count as u64,
-        "session in quarantine",
-        "sessions in quarantine",
+        body.count as u64,
+        "quarantined session",
+        "quarantined sessions",
     );
-    if listed.sessions.is_empty() {
+    if body.sessions.is_empty() {
         return count;
     }
-    let rows: Vec<[String; 6]> = listed.sessions.iter().map(row).collect();
+    let rows: Vec<[String; 6]> = body.sessions.iter().map(row).collect();
     let header = [
         "session",
         "processor",
@@ -100,27 +100,27 @@ fn people(listed: &QuarantineBody) -> String {
     format!("{}\n{count}", LongTable::new(header).page(&rows))
 }
 
-fn row(held: &QuarantinedSessionBody) -> [String; 6] {
-    let since = held.quarantined_at.as_deref();
-    let mut detail = printable(&held.detail);
+fn row(session: &QuarantinedSessionBody) -> [String; 6] {
+    let since = session.quarantined_at.as_deref();
+    let mut detail = printable(&session.detail);
     if let Some((cut, _)) = detail.char_indices().nth(DETAIL_CHARS_SHOWN) {
         detail.truncate(cut);
         detail.push('…');
     }
     [
-        printable(&held.session),
-        printable(&held.processor),
-        since.map_or_else(|| "-".to_owned(), super::sessions::second),
-        held.attempts.to_string(),
-        printable(&held.fault),
+        printable(&session.session),
+        printable(&session.processor),
+        since.map_or_else(|| "-".to_owned(), super::sessions::to_seconds),
+        session.attempts.to_string(),
+        printable(&session.fault),
         detail,
     ]
 }
 
 fn release(global: &GlobalArgs, arguments: &ReleaseArgs) -> Result<Exit, CommandFailure> {
     let call = RouteCall::post(format!("{PATH}/release"))
-        .query(arguments.named.query())
-        .given("all", arguments.all.then_some("true"));
+        .query(arguments.selection.query())
+        .optional("all", arguments.all.then_some("true"));
     let released: ReleaseBody = global.connect(OpenMode::Existing)?.call(&call)?;
     if global.json {
         print_json(&released)?;
@@ -129,7 +129,7 @@ fn release(global: &GlobalArgs, arguments: &ReleaseArgs) -> Result<Exit, Command
         print(&format!("released {count}"))?;
     }
     if released.released > 0 {
-        hint("the next run tries them again");
+        hint("the next run retries them");
     }
     Ok(Exit::Done)
 }

@@ -1,10 +1,10 @@
-//! The randomness of the system.
+//! The random number generator of the operating system.
 
 use std::io;
 
 use session_pipeline_pipeline::token::Randomness;
 
-/// What the operating system gives.
+/// Random bytes from the operating system.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SystemRandomness;
 

@@ -1,4 +1,4 @@
-//! `replay`: one session through one processor, with all that came of it, and nothing committed.
+//! `replay`: processes one session without a commit, and prints its rows, log and cost.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,33 +17,33 @@ use session_pipeline_host::sessions::{SessionsRoot, is_key};
 use session_pipeline_host::shared::MemoryRows;
 use session_pipeline_pipeline::config::Config;
 
-use super::component::{self, LoadedArgument};
-use super::table::{bytes, count_of, facts, number, table};
+use super::component::{self, LoadedComponent};
+use super::table::{bytes, count_of, field_list, number, table};
 use super::{CommandFailure, Exit, GlobalArgs, print, print_json, verify};
 
-/// Rows of a table that are shown to a person.
+/// Maximum number of rows per table in the text output.
 const ROWS_SHOWN: usize = 100;
-/// Columns that stand beside each other; of more, each has a line of its own.
-const COLUMNS_BESIDE: usize = 6;
-/// Characters of a cell that are shown to a person.
+/// Maximum number of columns of a text table. Wider rows are printed with one column per line.
+const TABLE_COLUMNS_MAX: usize = 6;
+/// Maximum number of characters of a cell in the text output.
 const CELL_CHARS_SHOWN: usize = 120;
 
-pub(super) const AFTER_HELP: &str = "Nothing is committed, and neither a data dir nor a lock is needed; no language model is within reach. \
-     The user is the folder's name, since nobody is asked whose it is.\n\
-     Exit codes: 0 the session succeeded; 1 it failed; 2 wrong use; 3 could not run.";
+pub(super) const AFTER_HELP: &str = "Nothing is committed. No data directory or lock is needed. No language model is available. \
+     The user is the name of the session's folder, because user accounts are not looked up.\n\
+     Exit codes: 0 the session succeeded; 1 the session failed; 2 usage error; 3 could not run.";
 
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
-    /// The name of a processor, or a component file
-    #[arg(value_name = "NAME|FILE.wasm", value_parser = super::filled)]
+    /// Name of a processor, or component file
+    #[arg(value_name = "NAME|FILE.wasm", value_parser = super::non_empty)]
     processor: String,
-    /// The key of a session below the sessions root, or a file
-    #[arg(value_name = "KEY|FILE.jsonl", value_parser = super::filled)]
+    /// Key of a session below the sessions root, or session file
+    #[arg(value_name = "KEY|FILE.jsonl", value_parser = super::non_empty)]
     session: String,
-    /// JSON file with the rows of the shared tables, as `replay --json` prints them [default: they are empty]
+    /// JSON file with rows for the shared tables, in the format of `replay --json` [default: empty tables]
     #[arg(long, value_name = "FILE", value_parser = super::file)]
     shared_from: Option<PathBuf>,
-    /// A setting of the operator, as the processor is handed it; may be given several times
+    /// Setting for the processor; can be repeated
     #[arg(long = "settings", value_name = "KEY=VALUE", value_parser = verify::setting)]
     settings: Vec<(String, String)>,
 }
@@ -62,18 +62,18 @@ pub(super) fn replay(global: &GlobalArgs, arguments: &ReplayArgs) -> Result<Exit
         Some(path) => shared_rows(manifest, path)?,
         None => MemoryRows::default(),
     };
-    let circumstances = Invocation {
+    let invocation = Invocation {
         shared: Some(Arc::new(shared.clone())),
         ..Invocation::default()
     };
-    let execution = subject.process_snapshot(&session, snapshot, &circumstances);
+    let execution = subject.process_snapshot(&session, snapshot, &invocation);
     if let Ok(completed) = &execution.outcome {
         shared.commit(manifest, &completed.tables);
     }
     if global.json {
         print_json(&document(manifest, &session, &execution, &shared))?;
     } else {
-        print(&people(manifest, &session, &execution))?;
+        print(&render(manifest, &session, &execution))?;
     }
     Ok(match execution.outcome {
         Ok(_) => Exit::Done,
@@ -81,44 +81,44 @@ pub(super) fn replay(global: &GlobalArgs, arguments: &ReplayArgs) -> Result<Exit
     })
 }
 
-/// Makes a component ready; `given` is what it was called.
+/// Compiles and loads a component. `argument` is the name or file that the user passed.
 pub(super) fn load(
     config: &Config,
-    component: LoadedArgument,
-    given: &str,
+    component: LoadedComponent,
+    argument: &str,
 ) -> Result<Subject, CommandFailure> {
-    let LoadedArgument {
+    let LoadedComponent {
         bytes,
         limits,
         settings,
         ..
     } = component;
     Subject::load(&config.compiler, &limits, settings, &bytes).map_err(|fault| {
-        let given = printable(given);
+        let argument = printable(argument);
         CommandFailure::could_not_run(format!(
-            "`{given}` can't be used: {fault}; `processors inspect {given}` shows what it is"
+            "cannot use `{argument}`: {fault}; run `session-pipeline processors inspect {argument}` for details"
         ))
     })
 }
 
-/// Opens the session that is meant. A key before a file; whoever means a file of that name writes
-/// `./ada/one.jsonl`.
+/// Opens a session by key or path. A key takes precedence. To open a file whose path is also a key, use
+/// a path such as `./ada/one.jsonl`.
 fn open(
     config: &Config,
-    given: &str,
+    argument: &str,
     line_bytes_max: usize,
 ) -> Result<(SessionInfo, Snapshot), CommandFailure> {
     let root = SessionsRoot::open(&config.sessions_root).ok().flatten();
-    if let Some(root) = root.filter(|_| is_key(given))
-        && let Ok(snapshot) = Snapshot::open(&root, given, UtcMicros(0), line_bytes_max)
+    if let Some(root) = root.filter(|_| is_key(argument))
+        && let Ok(snapshot) = Snapshot::open(&root, argument, UtcMicros(0), line_bytes_max)
     {
-        return Ok((session_info(given), snapshot));
+        return Ok((session_info(argument), snapshot));
     }
-    let opened = open_file(Path::new(given), line_bytes_max);
+    let opened = open_file(Path::new(argument), line_bytes_max);
     opened.map_err(|error| {
-        let (given, root) = (printable(given), config.sessions_root.display().to_string());
-        CommandFailure::wrong_use(format!(
-            "`{given}` is no session below `{}`, and no file ({error}); `sessions list` shows the keys",
+        let (argument, root) = (printable(argument), config.sessions_root.display().to_string());
+        CommandFailure::usage_error(format!(
+            "`{argument}` is neither a session below `{}` nor a readable file: {error}; run `session-pipeline sessions list` for the keys",
             printable(&root)
         ))
     })
@@ -132,9 +132,9 @@ pub(super) fn open_file(
     let path = path.canonicalize()?;
     let folder = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| std::io::Error::other("its name is not UTF-8"))?;
+    let name = name.ok_or_else(|| std::io::Error::other("the file name is not UTF-8"))?;
     let root = SessionsRoot::open(folder)?;
-    let root = root.ok_or_else(|| std::io::Error::other("its folder is gone"))?;
+    let root = root.ok_or_else(|| std::io::Error::other("the folder does not exist"))?;
     let snapshot = Snapshot::open(&root, name, UtcMicros(0), line_bytes_max)?;
     let user = folder.file_name().and_then(|name| name.to_str());
     let key = format!("{}/{name}", user.unwrap_or("nobody"));
@@ -142,22 +142,22 @@ pub(super) fn open_file(
 }
 
 fn shared_rows(manifest: &Manifest, path: &Path) -> Result<MemoryRows, CommandFailure> {
-    let refused = |reason: String| {
+    let invalid = |reason: String| {
         let path = printable(&path.display().to_string());
-        CommandFailure::wrong_use(format!(
-            "`{path}` holds no shared tables: {reason}; give what `replay --json` prints, or {{\"<table>\": [{{\"<column>\": …}}]}}"
+        CommandFailure::usage_error(format!(
+            "cannot read shared tables from `{path}`: {reason}; use the output of `replay --json`, or {{\"<table>\": [{{\"<column>\": …}}]}}"
         ))
     };
     let is_file = std::fs::metadata(path).map(|metadata| metadata.is_file());
-    if !is_file.map_err(|error| refused(error.to_string()))? {
-        return Err(refused("it is no regular file".to_owned()));
+    if !is_file.map_err(|error| invalid(error.to_string()))? {
+        return Err(invalid("not a regular file".to_owned()));
     }
-    let text = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+    let text = std::fs::read(path).map_err(|error| invalid(error.to_string()))?;
     let document: Value =
-        serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
+        serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
     let is_replay = document.get("execution").is_some();
     let tables = document.get("shared").filter(|_| is_replay);
-    json_rows::parse_shared_rows(manifest, tables.unwrap_or(&document)).map_err(refused)
+    json_rows::parse_shared_rows(manifest, tables.unwrap_or(&document)).map_err(invalid)
 }
 
 fn document(
@@ -188,18 +188,18 @@ fn document(
     })
 }
 
-fn people(manifest: &Manifest, session: &SessionInfo, execution: &Execution) -> String {
+fn render(manifest: &Manifest, session: &SessionInfo, execution: &Execution) -> String {
     let (name, key) = (&manifest.name, printable(&session.key));
     let mut text = match &execution.outcome {
         Ok(completed) => {
             let items = count_of(completed.items, "item", "items");
-            let mut text = format!("`{name}` found {items} in {key}");
+            let mut text = format!("`{name}` extracted {items} from {key}");
             for (spec, rows) in manifest.tables.iter().zip(&completed.tables) {
                 text.push_str(&format!("\n\n{}", table_text(spec, rows)));
             }
             text
         }
-        Err(fault) => failed(name, &key, fault, &execution.backtrace),
+        Err(fault) => render_failure(name, &key, fault, &execution.backtrace),
     };
     if !execution.log.is_empty() {
         text.push_str("\n\nlog");
@@ -210,18 +210,12 @@ fn people(manifest: &Manifest, session: &SessionInfo, execution: &Execution) -> 
     }
     let cost = &execution.cost;
     let whole = |value: u64| number(i64::try_from(value).unwrap_or(i64::MAX));
-    let costs = facts(
+    let costs = field_list(
         "  ",
         &[
             ("fuel", Some(whole(cost.fuel))),
-            (
-                "memory",
-                Some(format!("{} at most", bytes(cost.peak_memory))),
-            ),
-            (
-                "time",
-                Some(format!("{} µs of CPU", whole(cost.guest_micros))),
-            ),
+            ("memory", Some(format!("{} peak", bytes(cost.peak_memory)))),
+            ("time", Some(format!("{} µs CPU", whole(cost.guest_micros)))),
             ("session", Some(bytes(cost.bytes))),
         ],
     );
@@ -229,12 +223,12 @@ fn people(manifest: &Manifest, session: &SessionInfo, execution: &Execution) -> 
     text
 }
 
-fn failed(name: &str, key: &str, fault: &Fault, backtrace: &[String]) -> String {
-    let mut text = format!("`{name}` failed at {key}: {fault}");
+fn render_failure(name: &str, key: &str, fault: &Fault, backtrace: &[String]) -> String {
+    let mut text = format!("`{name}` failed on {key}: {fault}");
     if !backtrace.is_empty() {
-        text.push_str("\n\nwhere it was, the innermost first");
-        for (place, function) in backtrace.iter().enumerate() {
-            text.push_str(&format!("\n  {place:2}  {function}"));
+        text.push_str("\n\nbacktrace, innermost frame first");
+        for (frame, function) in backtrace.iter().enumerate() {
+            text.push_str(&format!("\n  {frame:2}  {function}"));
         }
     }
     text
@@ -254,31 +248,35 @@ fn table_text(spec: &TableSpec, rows: &TableRows) -> String {
     let names = || spec.columns.iter().map(|column| column.name.as_str());
     let cells = |row: usize| {
         let cells = columns.iter().filter_map(move |cells| cells.get(row));
-        cells.map(|cell| shown(cell))
+        cells.map(|cell| truncated(cell))
     };
     let shown_rows = 0..rows.rows.min(ROWS_SHOWN);
-    if columns.len() <= COLUMNS_BESIDE {
+    if columns.len() <= TABLE_COLUMNS_MAX {
         let names: Vec<&str> = names().collect();
-        let mut beside = table(&names);
+        let mut table = table(&names);
         for row in shown_rows {
-            beside.add_row(cells(row));
+            table.add_row(cells(row));
         }
-        text.push_str(&format!("\n{}", beside.trim_fmt()));
+        text.push_str(&format!("\n{}", table.trim_fmt()));
     } else {
         for row in shown_rows {
-            let below: Vec<(&str, Option<String>)> = names().zip(cells(row).map(Some)).collect();
-            text.push_str(&format!("\n  row {}\n{}", row + 1, facts("    ", &below)));
+            let fields: Vec<(&str, Option<String>)> = names().zip(cells(row).map(Some)).collect();
+            text.push_str(&format!(
+                "\n  row {}\n{}",
+                row + 1,
+                field_list("    ", &fields)
+            ));
         }
     }
     if rows.rows > ROWS_SHOWN {
-        let more = count_of((rows.rows - ROWS_SHOWN) as u64, "row", "rows");
-        text.push_str(&format!("\n  {more} more; --json has all of them"));
+        let more = count_of((rows.rows - ROWS_SHOWN) as u64, "more row", "more rows");
+        text.push_str(&format!("\n  {more}; use --json to list all"));
     }
     text
 }
 
-/// A cell as it fits on a line.
-pub(super) fn shown(cell: &str) -> String {
+/// The start of a cell, safe to print.
+fn truncated(cell: &str) -> String {
     let mut text = printable(cell);
     if let Some((end, _)) = text.char_indices().nth(CELL_CHARS_SHOWN) {
         text.truncate(end);

@@ -1,4 +1,4 @@
-//! `report`: what was extracted, for people and for machines.
+//! `report`: prints usage reports as a table, JSON or CSV.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,22 +20,22 @@ use crate::http::{self, Listener};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ReportCommand {
-    /// Tokens, cost and messages, each message counted once over all files
+    /// Report tokens, cost and messages, with each message counted once across all files
     Usage(UsageArgs),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct UsageArgs {
-    /// What a row stands for
+    /// Group rows by
     #[arg(long, value_enum, default_value_t = GroupingArg::Day)]
     by: GroupingArg,
-    /// The first day, in UTC; a message belongs to the day on which it first appeared
+    /// First day, in UTC; a message counts on the day it first appeared
     #[arg(long, value_name = "YYYY-MM-DD")]
     since: Option<Day>,
-    /// The last day, in UTC, which is included
+    /// Last day, in UTC, inclusive
     #[arg(long, value_name = "YYYY-MM-DD")]
     until: Option<Day>,
-    /// Print comma-separated values for a spreadsheet
+    /// Print CSV
     #[arg(long, conflicts_with = "json")]
     csv: bool,
 }
@@ -46,20 +46,20 @@ enum GroupingArg {
     Day,
     /// Months, in UTC
     Month,
-    /// Sessions: what is new in each, whatever it copied from another
+    /// Sessions, without messages copied from other sessions
     Session,
     /// Users
     User,
     /// Models
     Model,
-    /// Tools: calls and failures, each call counted once
+    /// Tools, with calls and errors, each call counted once
     Tool,
-    /// Repositories, with their work trees, or folders
+    /// Repositories including their worktrees, or folders
     Project,
 }
 
 impl GroupingArg {
-    /// The word for it.
+    /// The value of the query parameter `by`.
     fn key(self) -> &'static str {
         match self {
             Self::Day => report::ReportGrouping::Day.key(),
@@ -68,7 +68,7 @@ impl GroupingArg {
             Self::User => report::ReportGrouping::User.key(),
             Self::Model => report::ReportGrouping::Model.key(),
             Self::Project => report::ReportGrouping::Project.key(),
-            // Tools' calls cost no tokens of their own.
+            // Tool calls have a separate report, because they have no tokens or cost.
             Self::Tool => "tool",
         }
     }
@@ -83,8 +83,8 @@ pub(super) fn report(global: &GlobalArgs, command: &ReportCommand) -> Result<Exi
     if let (Some(since), Some(until)) = (days.since, days.until)
         && until < since
     {
-        return Err(CommandFailure::wrong_use(format!(
-            "`--until {until}` lies before `--since {since}`; swap them"
+        return Err(CommandFailure::usage_error(format!(
+            "`--until {until}` is before `--since {since}`; swap them"
         )));
     }
     let by = arguments.by.key();
@@ -92,59 +92,59 @@ pub(super) fn report(global: &GlobalArgs, command: &ReportCommand) -> Result<Exi
     let [since, until] = bounds.each_ref().map(Option::as_deref);
     let call = RouteCall::get("/api/usage/summary")
         .query([("by", by)])
-        .given("since", since)
-        .given("until", until)
-        .heard_by(Arc::new(EmptyReport));
+        .optional("since", since)
+        .optional("until", until)
+        .with_listener(Arc::new(EmptyReportHint));
     let text = global.connect(OpenMode::Existing)?.text(&call)?;
-    let ask = Display {
+    let output = ReportOutput {
         global,
         is_csv: arguments.csv,
     };
     match arguments.by {
-        GroupingArg::Tool => ask.print_text::<ToolCalls>(&text, by),
-        _ => ask.print_text::<UsageTotals>(&text, by),
+        GroupingArg::Tool => output.print_text::<ToolCalls>(&text, by),
+        _ => output.print_text::<UsageTotals>(&text, by),
     }
 }
 
-/// Says why a report is empty.
-struct EmptyReport;
+/// Prints a hint if the report is empty because nothing was processed.
+struct EmptyReportHint;
 
-impl Listener for EmptyReport {
+impl Listener for EmptyReportHint {
     fn hear(&self, report: http::LocalReport<'_>) -> bool {
         if let http::LocalReport::NothingProcessed = report {
-            hint("nothing was processed yet; `session-pipeline run usage` does");
+            hint("nothing was processed yet; run `session-pipeline run usage` first");
         }
         true
     }
 }
 
-impl Progress for EmptyReport {
+impl Progress for EmptyReportHint {
     fn planned(&self, _: u64, _: u64) {}
     fn advanced(&self, _: u64) {}
 }
 
-/// How a report is to be shown.
-struct Display<'a> {
+/// Prints reports in the selected format.
+struct ReportOutput<'a> {
     global: &'a GlobalArgs,
     is_csv: bool,
 }
 
-impl Display<'_> {
-    /// Shows a report as the router wrote it.
+impl ReportOutput<'_> {
+    /// Prints a report from the JSON that the router returned.
     fn print_text<F: RowColumns>(
         &self,
         text: &str,
         key: &'static str,
     ) -> Result<Exit, CommandFailure> {
         let report = UsageReport::<F>::read(key, text).map_err(|error| {
-            CommandFailure::could_not_run(format!("the server's report can't be read: {error}"))
+            CommandFailure::could_not_run(format!("cannot parse the report: {error}"))
         })?;
         if self.global.json {
             print_json(&report)?;
         } else if self.is_csv {
             super::print_exact(&comma_separated(&report))?;
         } else {
-            print(&people(&report))?;
+            print(&render(&report))?;
             hint(&format!(
                 "as of {}: every session committed before that time is included",
                 report.as_of
@@ -155,15 +155,15 @@ impl Display<'_> {
     }
 }
 
-/// What a row shows beside its key.
+/// The columns of a row after its key.
 trait RowColumns: serde::Serialize + serde::de::DeserializeOwned {
     const COLUMNS: &'static [&'static str];
     const FIELDS: &'static [&'static str];
-    /// The fields that are no numbers.
+    /// The fields that are not numbers.
     const TEXTS: &'static [&'static str];
     fn cells(&self) -> Vec<String>;
     fn fields(&self) -> Vec<String>;
-    /// The last row.
+    /// The cells of the total row.
     fn total(report: &UsageReport<Self>) -> Vec<String>
     where
         Self: Sized;
@@ -273,7 +273,7 @@ impl RowColumns for ToolCalls {
                     .map(|(sum, count): (i64, i64)| sum.saturating_add(count));
                 std::array::from_fn(|_| sums.next().unwrap_or_default())
             });
-        // A session that calls two tools is one session.
+        // Sessions cannot be added up, because one session can call several tools.
         let sessions = String::new();
         let sums = [calls, errors, tool, exit, rejected, sibling];
         sums.map(number).into_iter().chain([sessions]).collect()
@@ -315,7 +315,7 @@ fn comma_separated<F: RowColumns>(report: &UsageReport<F>) -> String {
     out
 }
 
-fn people<F: RowColumns>(report: &UsageReport<F>) -> String {
+fn render<F: RowColumns>(report: &UsageReport<F>) -> String {
     let header: Vec<&str> = std::iter::once(report.key)
         .chain(F::COLUMNS.iter().copied())
         .collect();
@@ -346,33 +346,33 @@ fn dollars(cost: Usd) -> String {
     format!("${}.{cents:02}", number(dollars))
 }
 
-/// How many models without a price the remark names.
-const UNKNOWN_MODELS_TOLD: usize = 10;
+/// Maximum number of models without a price in the hint.
+const UNKNOWN_MODELS_SHOWN: usize = 10;
 
-/// What the numbers leave out, and what to do about it.
+/// Hints that explain lower bounds in the report and how to resolve them.
 fn remarks(totals: &UsageTotals, prices: &Path) {
     if totals.output_is_lower_bound {
         hint(
-            "≥ output: the transcripts never got the final output count of some messages, so output, and what it costs, is at least this",
+            "≥ output: the transcripts of some messages have no final output count, so output and cost are lower bounds",
         );
     }
     if totals.unknown_models.is_empty() {
         if totals.cost_is_lower_bound && !totals.output_is_lower_bound {
-            hint("≥ cost: some messages name no model, so they have no price");
+            hint("≥ cost: some messages have no model and therefore no price");
         }
         return;
     }
     let mut models: Vec<String> = totals
         .unknown_models
         .iter()
-        .take(UNKNOWN_MODELS_TOLD)
+        .take(UNKNOWN_MODELS_SHOWN)
         .map(|model| printable(model))
         .collect();
     if models.len() < totals.unknown_models.len() {
         models.push("and others".to_owned());
     }
     hint(&format!(
-        "≥ cost: no price is known for {}; add one to `{}` (docs/prices.md shows how)",
+        "≥ cost: no price is known for {}; add prices to `{}` (see docs/prices.md)",
         models.join(", "),
         prices.display()
     ));

@@ -1,4 +1,4 @@
-//! `reprocess`: mark sessions, so that the next run processes them again.
+//! `reprocess`: marks sessions for the next run to process again.
 
 use clap::Args;
 
@@ -9,10 +9,10 @@ use crate::body::admin::ReprocessBody;
 
 #[derive(Debug, Args)]
 pub(super) struct ReprocessArgs {
-    /// The processor, for instance `usage`
+    /// Name of the processor, such as `usage`
     processor: String,
-    /// Only this session, by its key as `sessions list` shows it
-    #[arg(long, value_name = "KEY", value_parser = super::filled)]
+    /// Only mark this session, by its key from `sessions list`
+    #[arg(long, value_name = "KEY", value_parser = super::non_empty)]
     session: Option<String>,
 }
 
@@ -22,12 +22,12 @@ pub(super) fn reprocess(
 ) -> Result<Exit, CommandFailure> {
     let (processor, session) = (arguments.processor.as_str(), arguments.session.as_deref());
     if global.api.is_none() {
-        // Before the data dir is asked for anything.
+        // Report an unknown name before opening the data directory.
         super::registry().check_before_examination(processor, &global.config()?)?;
     }
     let call = RouteCall::post("/api/admin/reprocess")
         .query([("processor", processor)])
-        .given("session", session);
+        .optional("session", session);
     let marked: ReprocessBody = global.connect(OpenMode::Existing)?.call(&call)?;
     if global.json {
         print_json(&marked)?;
@@ -38,17 +38,25 @@ pub(super) fn reprocess(
         ))?;
     }
     hint(&match (marked.marked, &arguments.session) {
-        (0, Some(_)) => "it was never processed, and is due anyway".to_owned(),
-        (0, None) => "nothing was processed yet, and all sessions are due anyway".to_owned(),
+        (0, Some(_)) => {
+            "this session was never processed, so the next run processes it anyway".to_owned()
+        }
+        (0, None) => {
+            "nothing was processed yet, so the next run processes all sessions anyway".to_owned()
+        }
         _ => format!(
-            "`session-pipeline run {}` processes them again; until then their rows stay",
+            "`session-pipeline run {}` processes them again; their current rows stay until then",
             arguments.processor
         ),
     });
     if marked.quarantined > 0 {
         hint(&format!(
-            "{} in quarantine, where no mark helps: `session-pipeline quarantine release` does",
-            marked.quarantined
+            "{} not retried until you run `session-pipeline quarantine release`",
+            count_of(
+                marked.quarantined,
+                "quarantined session is",
+                "quarantined sessions are"
+            )
         ));
     }
     Ok(Exit::Done)

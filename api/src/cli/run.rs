@@ -1,4 +1,4 @@
-//! `run`: process the sessions that are new or changed.
+//! `run`: processes new and changed sessions.
 
 mod watch;
 
@@ -16,23 +16,23 @@ use crate::body::run::RunBody;
 
 use watch::RunProgress;
 
-/// Failures shown to a person; `--json` has more.
+/// Maximum number of failures in the text output.
 const ERRORS_SHOWN: usize = 10;
-/// Notes shown to a person; `--json` has more.
+/// Maximum number of notes in the text output.
 const NOTES_SHOWN: usize = 10;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// The processor, for instance `usage`
+    /// Name of the processor, such as `usage`
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     processor: Option<String>,
-    /// Run all processors, one after the other
+    /// Run all processors in sequence
     #[arg(long)]
     all: bool,
-    /// Try at most so many sessions, and leave the others for the next run
+    /// Process at most N sessions, and leave the rest for the next run
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_sessions: Option<u64>,
-    /// Start no further session after this many seconds, counted from the end of the scan; at least one is tried
+    /// Start no new session after this many seconds, measured from the end of the scan; at least one session is processed
     #[arg(long, value_name = "SECONDS")]
     time_budget: Option<u32>,
 }
@@ -40,7 +40,7 @@ pub(super) struct RunArgs {
 pub(super) fn run(global: &GlobalArgs, arguments: &RunArgs) -> Result<Exit, CommandFailure> {
     let config = global.config()?;
     if let (Some(name), None) = (&arguments.processor, &global.api) {
-        // Before a data dir is made for it, or anything else is said.
+        // Report an unknown name before creating a data directory or printing anything else.
         super::registry().check_before_examination(name, &config)?;
     }
     let client = global.connect(OpenMode::Pipeline)?;
@@ -65,13 +65,13 @@ pub(super) fn run(global: &GlobalArgs, arguments: &RunArgs) -> Result<Exit, Comm
     match (global.json, bodies.as_slice()) {
         (true, [body]) if !arguments.all => print_json(body)?,
         (true, bodies) => print_json(&bodies)?,
-        (false, bodies) => print(&people(bodies))?,
+        (false, bodies) => print(&render(bodies))?,
     }
     let is_ok = bodies.iter().all(|body| body.ok);
     Ok(if is_ok { Exit::Done } else { Exit::Findings })
 }
 
-/// Runs one processor; what concerns the data directory is said with the first one.
+/// Runs one processor. Hints about the data directory are printed only for the first one.
 fn run_one(
     client: &Client,
     arguments: &RunArgs,
@@ -81,17 +81,17 @@ fn run_one(
 ) -> Result<RunBody, CommandFailure> {
     let max_sessions = arguments.max_sessions.map(|cap| cap.to_string());
     let time_budget = arguments.time_budget.map(|cap| cap.to_string());
-    let watch = Arc::new(RunProgress::new(name, no_root, is_first));
+    let progress = Arc::new(RunProgress::new(name, no_root, is_first));
     let call = RouteCall::post("/api/admin/run-session-processor")
         .query([("processor", name)])
-        .given("max_sessions", max_sessions.as_deref())
-        .given("time_budget", time_budget.as_deref())
-        .heard_by(Arc::clone(&watch) as _);
+        .optional("max_sessions", max_sessions.as_deref())
+        .optional("time_budget", time_budget.as_deref())
+        .with_listener(Arc::clone(&progress) as _);
     let body = client.call(&call);
-    watch.clear();
+    progress.clear();
     let body: RunBody = body?;
-    // Without a root there is nothing to report but that, which is reported already.
-    if watch.has_root() {
+    // A missing root was already reported.
+    if progress.has_root() {
         notes(&body);
     }
     Ok(body)
@@ -100,11 +100,8 @@ fn run_one(
 /// The processors that can run.
 fn names(client: &Client) -> Result<Vec<String>, CommandFailure> {
     let listed: ProcessorsBody = super::pages::all(client, super::processors::PATH, &[])?;
-    for refused in &listed.refused_files {
-        hint(&format!(
-            "passed over: {}",
-            super::processors::refused(refused)
-        ));
+    for file in &listed.refused_files {
+        hint(&format!("skipped: {}", super::processors::rejection(file)));
     }
     let (can_run, others): (Vec<_>, Vec<_>) = listed
         .processors
@@ -113,7 +110,7 @@ fn names(client: &Client) -> Result<Vec<String>, CommandFailure> {
     for processor in others {
         let reason = processor.unavailable.unwrap_or_default();
         hint(&format!(
-            "passed over: `{}` can't run: {reason}",
+            "skipped: `{}` cannot run: {reason}",
             processor.name
         ));
     }
@@ -121,7 +118,7 @@ fn names(client: &Client) -> Result<Vec<String>, CommandFailure> {
     Ok(names.collect())
 }
 
-fn people(bodies: &[RunBody]) -> String {
+fn render(bodies: &[RunBody]) -> String {
     let mut table = table(&[
         "processor",
         "scanned",
@@ -152,18 +149,18 @@ fn people(bodies: &[RunBody]) -> String {
     table.trim_fmt()
 }
 
-/// What a run passed over.
+/// Prints the paths that the run skipped.
 fn notes(body: &RunBody) {
     for note in body.notes.iter().take(NOTES_SHOWN) {
         let (path, reason) = (printable(&note.path), printable(&note.reason));
-        hint(&format!("passed over `{path}`: {reason}"));
+        hint(&format!("skipped `{path}`: {reason}"));
     }
     if let more @ 1.. = body.notes.len().saturating_sub(NOTES_SHOWN) {
-        hint(&format!("and {more} more notes; --json lists them"));
+        hint(&format!("{more} more notes; use --json to list them"));
     }
 }
 
-/// What a person should know beside the numbers.
+/// Prints failed sessions, and whether the run stopped early.
 fn failures(stats: &RunStats) {
     for error in stats.errors_detail.iter().take(ERRORS_SHOWN) {
         let (session, error) = (printable(&error.session), printable(&error.error));
@@ -171,15 +168,15 @@ fn failures(stats: &RunStats) {
     }
     if stats.errors > ERRORS_SHOWN as u64 {
         hint(&format!(
-            "and {} more failures; --json lists up to a hundred",
+            "{} more failures; use --json to list up to 100",
             stats.errors - ERRORS_SHOWN as u64
         ));
     }
     if stats.capped > 0 && stats.capped == stats.scanned {
-        hint("no session was tried, although some are due: the run ended before the first");
+        hint("no session was processed: the run stopped before the first one");
     } else if stats.capped > 0 {
         hint(&format!(
-            "{} sessions are left for the next run, as the caps ask",
+            "{} sessions are left for the next run because of the limits of this run",
             stats.capped
         ));
     }

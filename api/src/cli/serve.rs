@@ -1,4 +1,4 @@
-//! `serve`: answer requests until somebody says stop.
+//! `serve`: runs the HTTP server until a signal stops it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,21 +12,21 @@ use session_pipeline_pipeline::token::SchedulerSecret;
 use session_pipeline_store::{Actor, AuditEntry};
 
 use super::random::SystemRandomness;
-use super::table::facts;
+use super::table::field_list;
 use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
 use crate::http::{HttpLimits, Server, ServiceState};
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
-    /// Where to listen; port 0 takes any that is free
+    /// Address to listen on; port 0 picks any free port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Start no runs by schedule
+    /// Do not run processors on schedule
     #[arg(long)]
     no_scheduler: bool,
 }
 
-/// What is told at the start.
+/// Printed when the server is ready.
 #[derive(Serialize)]
 struct StartMessage {
     url: String,
@@ -36,7 +36,7 @@ struct StartMessage {
     admin_token: String,
 }
 
-/// A processor and when it runs.
+/// A processor and its schedule.
 #[derive(Serialize)]
 struct ScheduleLine {
     name: String,
@@ -47,7 +47,7 @@ struct ScheduleLine {
 
 pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, CommandFailure> {
     let secret = SchedulerSecret::parse(global.scheduler_token.as_deref())
-        .map_err(|error| CommandFailure::wrong_use(error.to_string()))?;
+        .map_err(|error| CommandFailure::usage_error(error.to_string()))?;
     let pipeline = Arc::new(global.pipeline()?);
     pipeline.sweep();
     let mut service = ServiceState::new(
@@ -60,10 +60,10 @@ pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, 
         None
     } else {
         let clock = Arc::clone(pipeline.clock());
-        let asked = Arc::clone(&pipeline);
+        let current = Arc::clone(&pipeline);
         let scheduler = Scheduler::new(pipeline.config(), cadences(&pipeline), clock)
-            .map_err(|error| CommandFailure::wrong_use(error.to_string()))?
-            .with_processor_source(move || cadences_after_examination(&asked));
+            .map_err(|error| CommandFailure::usage_error(error.to_string()))?
+            .with_processor_source(move || cadences_after_examination(&current));
         service = service.with_scheduler(scheduler.watch());
         Some(scheduler)
     };
@@ -78,7 +78,7 @@ pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, 
             ..AuditEntry::new(action, "server", Actor::system(), now)
         };
         if let Err(error) = pipeline.store().audit(entry) {
-            tracing::warn!("`{action}` is missing in the audit log: {error}");
+            tracing::warn!("cannot write `{action}` to the audit log: {error}");
         }
     };
     audit(
@@ -90,52 +90,52 @@ pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, 
             "scheduler": !arguments.no_scheduler,
         }),
     );
-    // Before anybody is told that they may send one.
+    // Install the handlers before printing that the server is ready, so that no signal is lost.
     let signals = server.heed_signals()?;
     match scheduler {
         Some(scheduler) => server.schedule(scheduler),
-        None => look_once(&pipeline)?,
+        None => examine_once(&pipeline)?,
     }
     let config = pipeline.config();
     let scratch = config.state_dir();
-    let listed = listing::list(
+    let processors = listing::list(
         pipeline.registry(),
         config,
         Some(pipeline.store()),
         &scratch,
         pipeline.has_language_model(),
     )?;
-    let started = StartMessage {
+    let message = StartMessage {
         url: server.url().to_owned(),
         data_dir: config.data_dir.display().to_string(),
         sessions: config.sessions_root.display().to_string(),
-        processors: listed
+        processors: processors
             .into_iter()
-            .map(|listed| ScheduleLine {
-                name: listed.name,
-                schedule: listed.schedule,
-                cadence_seconds: listed.cadence_seconds,
-                unavailable: listed.unavailable,
+            .map(|processor| ScheduleLine {
+                name: processor.name,
+                schedule: processor.schedule,
+                cadence_seconds: processor.cadence_seconds,
+                unavailable: processor.unavailable,
             })
             .collect(),
         admin_token: token_path.display().to_string(),
     };
     if global.json {
-        print_json(&started)?;
+        print_json(&message)?;
     } else {
-        print(&people(&started, arguments.no_scheduler))?;
+        print(&render(&message, arguments.no_scheduler))?;
     }
     if !arguments.listen.ip().is_loopback() {
         hint(&format!(
-            "`{}` can be reached from other machines, and the service speaks plain HTTP: put a proxy with TLS in front of it, or listen on 127.0.0.1",
+            "`{}` is reachable from other machines, and the server uses plain HTTP; put a proxy with TLS in front of it, or listen on 127.0.0.1",
             arguments.listen
         ));
     }
     if is_new {
-        hint("a first admin token was made; make one for each person, and revoke this one");
+        hint("created the first admin token; create one token per person, then revoke this one");
     }
     let reason = server.wait(signals, || {
-        // Somebody waits for this: what is not committed rolls back at the next start.
+        // A second signal exits immediately. The next start rolls back whatever was not committed.
         std::process::exit(Exit::CouldNotRun as i32);
     });
     hint("stopping");
@@ -143,7 +143,7 @@ pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, 
     audit("server.stop", serde_json::json!({ "reason": reason }));
     let stopped = server.stop();
     if !stopped.is_complete {
-        hint("runs that were still at work were cut off; the next ones go on from there");
+        hint("runs still in progress were interrupted; the next runs continue from there");
     }
     match reason {
         None => Ok(Exit::Done),
@@ -151,46 +151,46 @@ pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, 
     }
 }
 
-/// What the scheduler would see to: what lies in the folder of processors takes over at the start.
-/// A compiler may take its time, and requests are answered meanwhile.
-fn look_once(pipeline: &Arc<Pipeline>) -> Result<(), CommandFailure> {
+/// Examines the folder of processors once, as the scheduler would, so that new components take over at
+/// the start. Compiling can take long, so this runs on a thread while the server answers requests.
+fn examine_once(pipeline: &Arc<Pipeline>) -> Result<(), CommandFailure> {
     let pipeline = Arc::clone(pipeline);
-    let look = move || {
+    let examine = move || {
         if let Err(error) = pipeline.examine_folder(true) {
-            tracing::warn!(%error, "the folder of processors can't be looked at");
+            tracing::warn!(%error, "cannot check the folder of processors");
         }
     };
-    let thread = std::thread::Builder::new().name("look".to_owned());
-    let spawned = thread.spawn(look);
-    spawned.map(drop).map_err(|error| {
-        CommandFailure::could_not_run(format!("the service can't start its threads ({error})"))
-    })
+    let thread = std::thread::Builder::new().name("examine-folder".to_owned());
+    let spawned = thread.spawn(examine);
+    spawned
+        .map(drop)
+        .map_err(|error| CommandFailure::could_not_run(format!("cannot start a thread: {error}")))
 }
 
-fn people(started: &StartMessage, no_scheduler: bool) -> String {
-    let processors = started.processors.iter().map(|runs| {
-        let when = match (&runs.unavailable, &runs.schedule, runs.cadence_seconds) {
-            (Some(reason), _, _) => format!("can't run: {reason}"),
+fn render(message: &StartMessage, no_scheduler: bool) -> String {
+    let processors = message.processors.iter().map(|line| {
+        let schedule = match (&line.unavailable, &line.schedule, line.cadence_seconds) {
+            (Some(reason), _, _) => format!("unavailable: {reason}"),
             (None, Some(schedule), _) => schedule.clone(),
             (None, None, Some(seconds)) => super::processors::cadence(seconds),
-            (None, None, None) => "when asked".to_owned(),
+            (None, None, None) => "on request only".to_owned(),
         };
-        format!("{} ({when})", runs.name)
+        format!("{} ({schedule})", line.name)
     });
     let processors = processors.collect::<Vec<_>>().join(", ");
     let printable = |text: &str| Some(session_pipeline_host::fault::printable(text));
-    facts(
+    field_list(
         "",
         &[
-            ("listens", printable(&started.url)),
-            ("data dir", printable(&started.data_dir)),
-            ("sessions", printable(&started.sessions)),
+            ("listening on", printable(&message.url)),
+            ("data directory", printable(&message.data_dir)),
+            ("sessions", printable(&message.sessions)),
             ("processors", printable(&processors)),
             (
                 "scheduler",
-                no_scheduler.then(|| "off, as asked for".to_owned()),
+                no_scheduler.then(|| "off (--no-scheduler)".to_owned()),
             ),
-            ("first admin token", printable(&started.admin_token)),
+            ("admin token file", printable(&message.admin_token)),
         ],
     )
 }

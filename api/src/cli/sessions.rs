@@ -1,4 +1,4 @@
-//! `sessions`: which there are, and how each stands with every processor.
+//! `sessions`: lists sessions with their state per processor, and shows the details of one.
 
 mod local;
 
@@ -12,7 +12,7 @@ use session_pipeline_host::fault::printable;
 
 use super::client::{Client, OpenMode, RouteCall};
 use super::pages::page;
-use super::table::{LongTable, bytes, count_of, facts, moment, number};
+use super::table::{LongTable, bytes, count_of, field_list, number, timestamp};
 use super::{CommandFailure, Exit, GlobalArgs, print, print_json};
 use crate::body::session::{
     ProcessorDetailsBody, ProcessorStateBody, SessionBody, SessionDetailsBody, SessionStateWord,
@@ -25,29 +25,29 @@ const PATH: &str = "/api/admin/sessions";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SessionsCommand {
-    /// List the sessions, and how each stands with every processor
+    /// List sessions with their state per processor
     List(SessionListArgs),
-    /// Show everything that is known of one session
+    /// Show the details of one session
     Show(ShowArgs),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct SessionListArgs {
-    /// Only sessions of this user: the first folder of their keys
-    #[arg(long, value_name = "USER", value_parser = super::filled)]
+    /// Only list sessions of this user, which is the first folder in the session key
+    #[arg(long, value_name = "USER", value_parser = super::non_empty)]
     user: Option<String>,
-    /// Only how they stand with this processor
-    #[arg(long, value_name = "NAME", value_parser = super::filled)]
+    /// Only list states of this processor
+    #[arg(long, value_name = "NAME", value_parser = super::non_empty)]
     processor: Option<String>,
-    /// Only those that stand so; may be given several times
+    /// Only list sessions in this state; can be repeated
     #[arg(long, value_enum, value_name = "STATE")]
     state: Vec<SessionStateWord>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {
-    /// The session's key, as `sessions list` shows it
-    #[arg(value_name = "KEY", value_parser = super::filled)]
+    /// Key of the session, from `sessions list`
+    #[arg(value_name = "KEY", value_parser = super::non_empty)]
     key: String,
 }
 
@@ -72,7 +72,7 @@ fn list(global: &GlobalArgs, arguments: &SessionListArgs) -> Result<Exit, Comman
             write(global, arguments, || pages.next())
         }
         client @ Client::Server(_) => {
-            // Where the next page begins; `None` at the end.
+            // The cursor of the next page. `None` after the last page.
             let mut cursor = Some(None);
             write(global, arguments, || {
                 let Some(from) = cursor.take() else {
@@ -86,13 +86,14 @@ fn list(global: &GlobalArgs, arguments: &SessionListArgs) -> Result<Exit, Comman
     }
 }
 
-/// Writes sessions as they come, so that no list is too long; `next` gives none at the end.
+/// Writes the sessions page by page, so that a list of any length fits in memory. `next` returns an
+/// empty page after the last one.
 fn write(
     global: &GlobalArgs,
     arguments: &SessionListArgs,
     next: impl FnMut() -> Result<Vec<SessionBody>, CommandFailure>,
 ) -> Result<Exit, CommandFailure> {
-    let mut listed = ListedPages {
+    let mut pages = FilteredPages {
         next,
         arguments,
         count: 0,
@@ -100,7 +101,7 @@ fn write(
     };
     if global.json {
         let document = JsonDocument {
-            listed: RefCell::new(listed),
+            pages: RefCell::new(pages),
             failure: RefCell::new(None),
         };
         let written = print_json(&document);
@@ -119,18 +120,18 @@ fn write(
         "items",
         "when",
     ]);
-    while let Some(sessions) = listed.page()? {
+    while let Some(sessions) = pages.next_page()? {
         let rows: Vec<[String; 7]> = sessions.iter().flat_map(rows).collect();
         if !rows.is_empty() {
             print(&table.page(&rows))?;
         }
     }
-    let states: Vec<String> = listed
+    let states: Vec<String> = pages
         .states
         .words()
         .map(|(state, count)| format!("{count} {state}"))
         .collect();
-    let count = count_of(listed.count, "session", "sessions");
+    let count = count_of(pages.count, "session", "sessions");
     print(&match states.is_empty() {
         true => count,
         false => format!("{count}: {}", states.join(", ")),
@@ -138,31 +139,31 @@ fn write(
     Ok(Exit::Done)
 }
 
-/// The sessions that were asked for, page by page, with what was counted so far.
-struct ListedPages<'a, F> {
+/// The sessions that match the filters, page by page, and their counts so far.
+struct FilteredPages<'a, F> {
     next: F,
     arguments: &'a SessionListArgs,
     count: u64,
     states: StateCounts,
 }
 
-impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> ListedPages<'_, F> {
-    fn page(&mut self) -> Result<Option<Vec<SessionBody>>, CommandFailure> {
+impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> FilteredPages<'_, F> {
+    fn next_page(&mut self) -> Result<Option<Vec<SessionBody>>, CommandFailure> {
         let mut sessions = (self.next)()?;
         if sessions.is_empty() {
             return Ok(None);
         }
-        narrow(&mut sessions, self.arguments);
+        filter_sessions(&mut sessions, self.arguments);
         self.count += sessions.len() as u64;
         self.states.add(&sessions);
         Ok(Some(sessions))
     }
 }
 
-/// The list as one JSON document that is written while it is read.
+/// The list as a JSON document that is serialized while the pages are read.
 struct JsonDocument<'a, F> {
-    listed: RefCell<ListedPages<'a, F>>,
-    /// Why it ended early.
+    pages: RefCell<FilteredPages<'a, F>>,
+    /// The error that ended the list early, if any.
     failure: RefCell<Option<CommandFailure>>,
 }
 
@@ -170,9 +171,9 @@ impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for JsonD
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut document = serializer.serialize_struct("Sessions", 3)?;
         document.serialize_field("sessions", &DocumentRows(self))?;
-        let listed = self.listed.borrow();
-        document.serialize_field("count", &listed.count)?;
-        document.serialize_field("states", &listed.states)?;
+        let pages = self.pages.borrow();
+        document.serialize_field("count", &pages.count)?;
+        document.serialize_field("states", &pages.states)?;
         document.end()
     }
 }
@@ -183,7 +184,7 @@ impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for Docum
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut rows = serializer.serialize_seq(None)?;
         loop {
-            let page = self.0.listed.borrow_mut().page();
+            let page = self.0.pages.borrow_mut().next_page();
             match page {
                 Ok(None) => return rows.end(),
                 Ok(Some(sessions)) => {
@@ -200,47 +201,47 @@ impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for Docum
     }
 }
 
-/// Leaves what was asked for: sessions of the user, and of them only the states that fit.
-fn narrow(sessions: &mut Vec<SessionBody>, arguments: &SessionListArgs) {
-    let is_wanted =
+/// Removes the sessions and states that do not match the filters.
+fn filter_sessions(sessions: &mut Vec<SessionBody>, arguments: &SessionListArgs) {
+    let matches_state =
         |state: SessionStateWord| arguments.state.is_empty() || arguments.state.contains(&state);
     sessions.retain_mut(|session| {
-        session.processors.retain(|known| {
-            let only = arguments.processor.as_ref();
-            only.is_none_or(|only| *only == known.processor) && is_wanted(known.state)
+        session.processors.retain(|entry| {
+            let processor = arguments.processor.as_ref();
+            processor.is_none_or(|name| *name == entry.processor) && matches_state(entry.state)
         });
         let user = arguments.user.as_deref();
         user.is_none_or(|user| session.user == user) && !session.processors.is_empty()
     });
 }
 
-/// A row for each processor.
+/// One row per processor.
 fn rows(session: &SessionBody) -> Vec<[String; 7]> {
-    let row = |known: &ProcessorStateBody| {
+    let row = |entry: &ProcessorStateBody| {
         [
             printable(&session.key),
             session.bytes.map_or_else(none, bytes),
-            session.modified_at.as_deref().map_or_else(none, second),
-            known.processor.clone(),
-            known.state.as_str().to_owned(),
-            known.items.map_or_else(none, number),
-            when(known).map_or_else(none, second),
+            session.modified_at.as_deref().map_or_else(none, to_seconds),
+            entry.processor.clone(),
+            entry.state.as_str().to_owned(),
+            entry.items.map_or_else(none, number),
+            state_time(entry).map_or_else(none, to_seconds),
         ]
     };
     session.processors.iter().map(row).collect()
 }
 
-/// The time that goes with a state: since when, or, for one that waits, until when.
-fn when(known: &ProcessorStateBody) -> Option<&str> {
-    let failure = known.failure.as_ref();
-    match known.state {
-        SessionStateWord::Missing => known.missing_since.as_deref(),
+/// The time of a state: when it began, or for a waiting session, when it ends.
+fn state_time(entry: &ProcessorStateBody) -> Option<&str> {
+    let failure = entry.failure.as_ref();
+    match entry.state {
+        SessionStateWord::Missing => entry.missing_since.as_deref(),
         SessionStateWord::Waiting => failure.and_then(|failure| failure.next_attempt_at.as_deref()),
         SessionStateWord::Quarantined => {
             failure.and_then(|failure| failure.quarantined_at.as_deref())
         }
         SessionStateWord::New | SessionStateWord::Processed | SessionStateWord::Due => {
-            known.processed_at.as_deref()
+            entry.processed_at.as_deref()
         }
     }
 }
@@ -249,46 +250,46 @@ fn none() -> String {
     "-".to_owned()
 }
 
-/// An instant to the second, as people read it.
-pub(super) fn second(instant: &str) -> String {
+/// An instant without its fraction of a second.
+pub(super) fn to_seconds(instant: &str) -> String {
     instant
         .parse::<UtcMicros>()
-        .map_or_else(|_| printable(instant), moment)
+        .map_or_else(|_| printable(instant), timestamp)
 }
 
 fn show(global: &GlobalArgs, arguments: &ShowArgs) -> Result<Exit, CommandFailure> {
     let call = RouteCall::get(PATH).query([("key", arguments.key.as_str())]);
-    let shown: SessionDetailsBody = global.connect(OpenMode::Existing)?.call(&call)?;
+    let details: SessionDetailsBody = global.connect(OpenMode::Existing)?.call(&call)?;
     if global.json {
-        print_json(&shown)?;
+        print_json(&details)?;
     } else {
-        print(&shown_people(&shown))?;
+        print(&render_details(&details))?;
     }
     Ok(Exit::Done)
 }
 
-fn shown_people(shown: &SessionDetailsBody) -> String {
-    let file = match (shown.bytes, shown.modified_at.as_deref()) {
-        (Some(size), Some(at)) => format!("{}, changed {}", bytes(size), second(at)),
-        _ => "gone".to_owned(),
+fn render_details(session: &SessionDetailsBody) -> String {
+    let file = match (session.bytes, session.modified_at.as_deref()) {
+        (Some(size), Some(at)) => format!("{}, changed {}", bytes(size), to_seconds(at)),
+        _ => "missing".to_owned(),
     };
-    let mut text = facts(
+    let mut text = field_list(
         "",
         &[
-            ("session", Some(printable(&shown.key))),
-            ("user", Some(printable(&shown.user))),
+            ("session", Some(printable(&session.key))),
+            ("user", Some(printable(&session.user))),
             ("file", Some(file)),
         ],
     );
-    for known in &shown.processors {
-        text.push_str(&format!("\n\n{}\n", known.standing.processor));
-        text.push_str(&facts("  ", &processor_facts(known)));
+    for processor in &session.processors {
+        text.push_str(&format!("\n\n{}\n", processor.standing.processor));
+        text.push_str(&field_list("  ", &processor_fields(processor)));
     }
     text
 }
 
-fn processor_facts(known: &ProcessorDetailsBody) -> Vec<(&'static str, Option<String>)> {
-    let ProcessorDetailsBody { standing, details } = known;
+fn processor_fields(processor: &ProcessorDetailsBody) -> Vec<(&'static str, Option<String>)> {
+    let ProcessorDetailsBody { standing, details } = processor;
     let component = details
         .component
         .as_ref()
@@ -298,7 +299,7 @@ fn processor_facts(known: &ProcessorDetailsBody) -> Vec<(&'static str, Option<St
         });
     let cost = details.cost.as_ref().map(|cost| {
         format!(
-            "{} fuel, {} of memory, {:.1} ms of CPU time, in run {}",
+            "{} fuel, {} memory, {:.1} ms CPU time, in run {}",
             number(i64::try_from(cost.fuel).unwrap_or(i64::MAX)),
             bytes(cost.peak_memory),
             cost.guest_micros as f64 / 1000.0,
@@ -310,21 +311,21 @@ fn processor_facts(known: &ProcessorDetailsBody) -> Vec<(&'static str, Option<St
         format!("{table} {count}")
     });
     let rows = rows.collect::<Vec<_>>().join(", ");
-    let word = standing.state.as_str();
+    let state = standing.state.as_str();
     let failure = standing.failure.as_ref();
-    let instant = |at: &Option<String>| at.as_deref().map(second);
+    let instant = |at: &Option<String>| at.as_deref().map(to_seconds);
     vec![
         (
             "state",
             Some(if details.due {
-                format!("{word}, as somebody asked for it")
+                format!("{state}, because of a request to process it again")
             } else {
-                word.to_owned()
+                state.to_owned()
             }),
         ),
         ("missing since", instant(&standing.missing_since)),
         ("processed", instant(&standing.processed_at)),
-        ("for", details.username.as_deref().map(printable)),
+        ("username", details.username.as_deref().map(printable)),
         ("items", standing.items.map(number)),
         ("rows", Some(rows).filter(|rows| !rows.is_empty())),
         (
@@ -341,9 +342,9 @@ fn processor_facts(known: &ProcessorDetailsBody) -> Vec<(&'static str, Option<St
             "attempts",
             failure.map(|failure| {
                 format!(
-                    "{}, the last {}",
+                    "{}, most recently at {}",
                     failure.attempts,
-                    second(&failure.last_attempt_at)
+                    to_seconds(&failure.last_attempt_at)
                 )
             }),
         ),

@@ -1,4 +1,4 @@
-//! `status`: whether everything works and keeps up, and what is known of each processor.
+//! `status`: prints the health checks and the session counts of each processor.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,7 +16,7 @@ use crate::http::{Listener, LocalReport};
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
-    /// Take note of commits that were lost, so that health warns of them no more
+    /// Acknowledge missing commits, so that health stops warning about them
     #[arg(long)]
     acknowledge: bool,
 }
@@ -27,16 +27,16 @@ pub(super) fn status(global: &GlobalArgs, arguments: &StatusArgs) -> Result<Exit
         let _: AcknowledgmentBody =
             client.call(&RouteCall::post("/api/admin/health/acknowledge"))?;
     }
-    let counts = Arc::new(Counts::default());
-    let call = RouteCall::get("/api/health/detailed").heard_by(Arc::clone(&counts) as _);
+    let counts = Arc::new(ProcessorCounts::default());
+    let call = RouteCall::get("/api/health/detailed").with_listener(Arc::clone(&counts) as _);
     let body: DetailedHealth = client.call(&call)?;
     if global.json {
         print_json(&body)?;
     } else {
-        let headline = word(&body.status);
+        let headline = json_name(&body.status);
         let parts = [Some(headline), Some(checks(&body)), counts.take()];
         print(&parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n"))?;
-        actions(&body);
+        print_actions(&body);
     }
     Ok(match body.status {
         OverallStatus::Healthy => Exit::Done,
@@ -44,18 +44,18 @@ pub(super) fn status(global: &GlobalArgs, arguments: &StatusArgs) -> Result<Exit
     })
 }
 
-/// The counts of each processor, for people; a server does not report them.
+/// The table of counts per processor. A server does not report them.
 #[derive(Default)]
-struct Counts(Mutex<Option<String>>);
+struct ProcessorCounts(Mutex<Option<String>>);
 
-impl Counts {
+impl ProcessorCounts {
     fn take(&self) -> Option<String> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.take()
     }
 }
 
-impl Listener for Counts {
+impl Listener for ProcessorCounts {
     fn hear(&self, report: LocalReport<'_>) -> bool {
         if let LocalReport::Counts(processors) = report {
             let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,7 +65,7 @@ impl Listener for Counts {
     }
 }
 
-impl Progress for Counts {
+impl Progress for ProcessorCounts {
     fn planned(&self, _: u64, _: u64) {}
     fn advanced(&self, _: u64) {}
 }
@@ -73,17 +73,17 @@ impl Progress for Counts {
 fn checks(body: &DetailedHealth) -> String {
     let width = body.services.keys().map(String::len).max().unwrap_or(0);
     let lines = body.services.iter().map(|(name, check)| {
-        let status = check.status.as_ref().map(word).unwrap_or_default();
+        let status = check.status.as_ref().map(json_name).unwrap_or_default();
         let detail = check.detail.as_deref().map(printable);
-        let detail = detail.or_else(|| figure(check)).unwrap_or_default();
+        let detail = detail.or_else(|| main_count(check)).unwrap_or_default();
         format!("{name:width$}  {status:7}  {detail}")
     });
     let lines: Vec<String> = lines.map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")
 }
 
-/// The one number that says most, where a check has nothing to tell.
-fn figure(check: &HealthCheckBody) -> Option<String> {
+/// The most useful count of a check that has no detail.
+fn main_count(check: &HealthCheckBody) -> Option<String> {
     let session_files = check
         .session_files
         .map(|files| count_of(files, "session file", "session files"));
@@ -99,20 +99,20 @@ fn figure(check: &HealthCheckBody) -> Option<String> {
     session_files.or_else(users).or_else(free).or_else(failing)
 }
 
-/// A word as the documents have it.
-fn word(word: &impl serde::Serialize) -> String {
-    let word = serde_json::to_value(word).unwrap_or_default();
-    word.as_str().unwrap_or_default().to_owned()
+/// The name of an enum value in JSON.
+fn json_name(value: &impl serde::Serialize) -> String {
+    let name = serde_json::to_value(value).unwrap_or_default();
+    name.as_str().unwrap_or_default().to_owned()
 }
 
-/// What to do about all that is not well.
-fn actions(body: &DetailedHealth) {
+/// Prints the next action for each check with a warning or an error.
+fn print_actions(body: &DetailedHealth) {
     for (name, check) in &body.services {
-        let is_bad = matches!(
+        let needs_action = matches!(
             check.status,
             Some(CheckStatus::Warning | CheckStatus::Error)
         );
-        if let Some(action) = check.next_action.as_deref().filter(|_| is_bad) {
+        if let Some(action) = check.next_action.as_deref().filter(|_| needs_action) {
             hint(&format!("{name}: {}", printable(action)));
         }
     }

@@ -1,9 +1,9 @@
-//! Tables and numbers as people read them.
+//! Formats tables, numbers and times as text.
 
 use comfy_table::{CellAlignment, Table, presets};
 use session_pipeline_host::clock::UtcMicros;
 
-/// A plain table: names on the left, numbers on the right.
+/// A table without borders. The first column is left-aligned, the others are right-aligned.
 pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
@@ -17,11 +17,11 @@ pub(super) fn table(header: &[&str]) -> Table {
     table
 }
 
-/// A column is padded to no more than this: one long cell must not widen every row.
+/// The maximum padded width of a column, so that one long cell does not widen every row.
 const COLUMN_CHARS_MAX: usize = 64;
 
-/// As [`table`], for rows by the hundred thousand, page by page: the other one keeps kilobytes for each
-/// row. The first page decides how wide the columns are; a longer cell moves the rest of its row.
+/// A table that is formatted page by page, for hundreds of thousands of rows. [`table`] needs kilobytes
+/// of memory per row. The first page sets the column widths. A longer cell shifts the rest of its row.
 pub(super) struct LongTable<const N: usize> {
     header: [&'static str; N],
     widths: Option<[usize; N]>,
@@ -35,7 +35,7 @@ impl<const N: usize> LongTable<N> {
         }
     }
 
-    /// The next rows, each with a line break at its end; the first page begins with the header.
+    /// Formats the next rows, one per line. The first page starts with the header.
     pub(super) fn page(&mut self, rows: &[[String; N]]) -> String {
         let width_of = |cell: &str| cell.chars().count();
         let is_first = self.widths.is_none();
@@ -64,7 +64,7 @@ impl<const N: usize> LongTable<N> {
     }
 }
 
-/// A whole number with thin groups of three: `1 234 567`.
+/// An integer with spaces between groups of three digits: `1 234 567`.
 pub(super) fn number(value: i64) -> String {
     let digits = value.unsigned_abs().to_string();
     let mut grouped = String::new();
@@ -81,7 +81,7 @@ pub(super) fn number(value: i64) -> String {
     }
 }
 
-/// A number of bytes: `12.3 MB`.
+/// A size in bytes with a decimal unit: `12.3 MB`.
 pub(super) fn bytes(value: u64) -> String {
     const UNITS: [&str; 4] = ["KB", "MB", "GB", "TB"];
     if value < 1000 {
@@ -100,8 +100,8 @@ pub(super) fn bytes(value: u64) -> String {
     format!("{scaled:.1} {name}")
 }
 
-/// An instant to the second: `2026-01-12T09:30:00Z`.
-pub(super) fn moment(at: UtcMicros) -> String {
+/// An instant without its fraction of a second: `2026-01-12T09:30:00Z`.
+pub(super) fn timestamp(at: UtcMicros) -> String {
     UtcMicros(at.0.saturating_sub(at.0.rem_euclid(1_000_000))).to_string()
 }
 
@@ -114,14 +114,14 @@ pub(super) fn count_of(count: u64, one: &str, many: &str) -> String {
     )
 }
 
-/// Names with their values below each other; a name without a value is left out.
-pub(super) fn facts(indent: &str, facts: &[(&str, Option<String>)]) -> String {
-    let facts = || {
-        let values = facts.iter();
-        values.filter_map(|(name, value)| Some((name, value.as_ref()?)))
+/// One line per name and value, with aligned values. Names without a value are omitted.
+pub(super) fn field_list(indent: &str, fields: &[(&str, Option<String>)]) -> String {
+    let fields = || {
+        let all = fields.iter();
+        all.filter_map(|(name, value)| Some((name, value.as_ref()?)))
     };
-    let width = facts().map(|(name, _)| name.len()).max().unwrap_or(0);
-    facts()
+    let width = fields().map(|(name, _)| name.len()).max().unwrap_or(0);
+    fields()
         .map(|(name, value)| format!("{indent}{name:width$}  {value}"))
         .collect::<Vec<_>>()
         .join("\n")

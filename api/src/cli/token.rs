@@ -1,4 +1,4 @@
-//! `token`: make, list and take back what lets people and programs in.
+//! `token`: creates, lists and revokes API tokens.
 
 use clap::{Args, Subcommand};
 use session_pipeline_host::fault::printable;
@@ -13,34 +13,34 @@ const PATH: &str = "/api/admin/tokens";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
-    /// Make a token, and show it this once
+    /// Create a token and print it once
     Create(CreateArgs),
-    /// List all tokens, without their texts
+    /// List all tokens, without their secret text
     List,
-    /// Take a token back
+    /// Revoke a token
     Revoke(RevokeArgs),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct CreateArgs {
-    /// What it allows
+    /// Role of the token
     #[arg(long, value_enum)]
     role: RoleWord,
-    /// The e-mail of its user, who is made if nobody has it yet
-    #[arg(long, value_name = "EMAIL", value_parser = super::filled)]
+    /// E-mail address of the user, who is created if necessary
+    #[arg(long, value_name = "EMAIL", value_parser = super::non_empty)]
     user: Option<String>,
-    /// What it is for
-    #[arg(long, value_name = "TEXT", value_parser = super::filled)]
+    /// Label that describes the purpose of the token
+    #[arg(long, value_name = "TEXT", value_parser = super::non_empty)]
     label: Option<String>,
-    /// From when on it is not good any more, as 2026-12-31 or 2026-12-31T00:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = super::filled)]
+    /// Expiration time, such as 2026-12-31 or 2026-12-31T00:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = super::non_empty)]
     expires: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct RevokeArgs {
-    /// The token's id, as `token list` shows it
-    #[arg(value_name = "ID", value_parser = super::filled)]
+    /// Id of the token, from `token list`
+    #[arg(value_name = "ID", value_parser = super::non_empty)]
     id: String,
 }
 
@@ -66,7 +66,7 @@ fn create(global: &GlobalArgs, arguments: &CreateArgs) -> Result<Exit, CommandFa
     } else {
         print(&created.token)?;
         hint(&format!(
-            "this is token {}; it is shown this once",
+            "created token {}; store it now, because it is not shown again",
             created.id
         ));
     }
@@ -79,23 +79,23 @@ fn list(global: &GlobalArgs) -> Result<Exit, CommandFailure> {
     if global.json {
         print_json(&tokens)?;
     } else {
-        print(&people(&tokens))?;
+        print(&render(&tokens))?;
     }
     Ok(Exit::Done)
 }
 
-fn people(tokens: &TokensBody) -> String {
+fn render(tokens: &TokensBody) -> String {
     let mut table = table(&[
         "token",
         "role",
         "user",
         "label",
-        "made",
+        "created",
         "expires",
         "revoked",
         "last used",
     ]);
-    // A server, or a hand in the database, may say anything.
+    // The text comes from a server or a database, so it can contain escape codes.
     let or_none = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), printable);
     for token in &tokens.tokens {
         let role: store::Role = token.role.into();
@@ -119,7 +119,7 @@ fn revoke(global: &GlobalArgs, id: &str) -> Result<Exit, CommandFailure> {
     if global.json {
         print_json(&revoked)?;
     } else {
-        print(&format!("token {} is good no more", printable(&revoked.id)))?;
+        print(&format!("revoked token {}", printable(&revoked.id)))?;
     }
     Ok(Exit::Done)
 }

@@ -1,4 +1,4 @@
-//! `processors verify`: whether a component keeps the laws of the contract.
+//! `processors verify`: checks a component against the laws of the contract.
 
 use std::path::{Path, PathBuf};
 
@@ -10,38 +10,38 @@ use session_pipeline_harness::conformance::{
 };
 use session_pipeline_host::fault::{FaultKind, printable};
 
-use super::component::{self, LoadedArgument};
+use super::component::{self, LoadedComponent};
 use super::progress::Spinner;
 use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
 
-pub(super) const AFTER_HELP: &str = "Sessions are generated; those of --sessions (a file, or all below a folder) are tried too. \
-     Neither a data dir nor a server is needed, nothing is committed, and no language model is within reach.\n\
-     Exit codes: 0 all laws hold; 1 a law failed; 2 wrong use; 3 could not run.";
+pub(super) const AFTER_HELP: &str = "Sessions are generated. --sessions adds a session file, or all sessions in a folder. \
+     No data directory or server is needed. Nothing is committed. No language model is available.\n\
+     Exit codes: 0 all laws hold; 1 a law failed; 2 usage error; 3 could not run.";
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// A component file, or the name of a processor
-    #[arg(value_name = "FILE|NAME", value_parser = super::filled)]
+    /// Component file, or name of a processor
+    #[arg(value_name = "FILE|NAME", value_parser = super::non_empty)]
     component: String,
-    /// Generated sessions for each law
+    /// Number of generated sessions per law
     #[arg(long, value_name = "N", default_value_t = CASES, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     cases: u32,
-    /// Number from which the generated sessions follow: the same one tries the same
+    /// Seed of the generated sessions; the same seed generates the same sessions
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// A setting of the operator, as the processor is handed it; may be given several times
+    /// Setting for the processor; can be repeated
     #[arg(long = "settings", value_name = "KEY=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
-    /// Folder that keeps the sessions for which a law failed, and gives them again the next time [default: <FILE without .wasm>-regressions]
+    /// Folder for the sessions that broke a law; later checks try them first [default: <FILE without .wasm>-regressions]
     #[arg(long, value_name = "DIR", value_parser = super::folder)]
     regressions: Option<PathBuf>,
 }
 
-/// A setting: what stands before and after the first `=`.
+/// Parses `KEY=VALUE`, split at the first `=`.
 pub(super) fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("it is no setting; give one like detector=phrases".to_owned()),
+        _ => Err("not a setting; use KEY=VALUE, such as detector=phrases".to_owned()),
     }
 }
 
@@ -53,8 +53,8 @@ pub(super) fn verify(global: &GlobalArgs, arguments: &VerifyArgs) -> Result<Exit
         .extend(arguments.settings.iter().cloned());
     let sessions = match &global.sessions {
         Some(path) => conformance::session_files(path).map_err(|error| {
-            CommandFailure::wrong_use(format!(
-                "{error}; name a session, or a folder of them, with --sessions"
+            CommandFailure::usage_error(format!(
+                "{error}; pass a session file or a folder of sessions with --sessions"
             ))
         })?,
         None => Vec::new(),
@@ -64,19 +64,22 @@ pub(super) fn verify(global: &GlobalArgs, arguments: &VerifyArgs) -> Result<Exit
         cases: arguments.cases,
         seed: arguments.seed,
         sessions,
-        regressions: Some(regressions.unwrap_or_else(|| beside(&component, &arguments.component))),
+        regressions: Some(
+            regressions
+                .unwrap_or_else(|| default_regressions_folder(&component, &arguments.component)),
+        ),
     };
-    let LoadedArgument {
+    let LoadedComponent {
         bytes,
         limits,
         settings,
         ..
     } = component;
     let spinner = Spinner::new();
-    spinner.say("compiling");
+    spinner.set_message("compiling");
     let report = match Subject::load(&config.compiler, &limits, settings, &bytes) {
         Ok(subject) => {
-            let mut begin = |law: &conformance::Law| spinner.say(law.name);
+            let mut begin = |law: &conformance::Law| spinner.set_message(law.name);
             conformance::verify(&subject, &options, &mut begin)?
         }
         Err(fault) if fault.kind == FaultKind::Host => {
@@ -97,8 +100,8 @@ pub(super) fn verify(global: &GlobalArgs, arguments: &VerifyArgs) -> Result<Exit
     Ok(Exit::Findings)
 }
 
-/// Beside the component, or in the present folder where it was given by its name.
-fn beside(component: &LoadedArgument, given: &str) -> PathBuf {
+/// A folder next to the component file, or in the current folder if the component was given by name.
+fn default_regressions_folder(component: &LoadedComponent, argument: &str) -> PathBuf {
     match &component.path {
         Some(path) => {
             let stem = path.file_stem().unwrap_or(path.as_os_str());
@@ -106,28 +109,28 @@ fn beside(component: &LoadedArgument, given: &str) -> PathBuf {
             name.push("-regressions");
             path.with_file_name(name)
         }
-        None => format!("{given}-regressions").into(),
+        None => format!("{argument}-regressions").into(),
     }
 }
 
 fn document(report: &ConformanceReport) -> Value {
-    let law = |judged: &LawResult| {
-        let failure = match &judged.verdict {
+    let law = |result: &LawResult| {
+        let failure = match &result.verdict {
             Verdict::Failed(failure) => Some(failure),
             Verdict::Held | Verdict::Untried => None,
         };
-        let shown = |path: &Path| path.display().to_string();
+        let text = |path: &Path| path.display().to_string();
         json!({
-            "law": judged.law.name,
-            "says": judged.law.statement,
-            "verdict": judged.verdict_name(),
-            "sessions": judged.sessions,
-            "unanswered": judged.unanswered,
+            "law": result.law.name,
+            "says": result.law.statement,
+            "verdict": result.verdict_name(),
+            "sessions": result.sessions,
+            "unanswered": result.unanswered,
             "why": failure.map(|failure| &failure.reason),
-            "given": failure.and_then(|failure| failure.source.as_deref()).map(shown),
+            "given": failure.and_then(|failure| failure.source.as_deref()).map(text),
             "regressions": failure.map(|failure| {
-                let kept = failure.saved.iter();
-                kept.map(|path| shown(path)).collect::<Vec<_>>()
+                let sessions = failure.saved.iter();
+                sessions.map(|path| text(path)).collect::<Vec<_>>()
             }),
         })
     };
@@ -143,27 +146,30 @@ fn document(report: &ConformanceReport) -> Value {
     })
 }
 
-/// How many laws failed, how to see what went on, and what becomes of the sessions for which they did.
+/// The number of failed laws, and how to process the first saved session.
 fn advice(report: &ConformanceReport, component: &str) -> String {
-    let kept = report.laws.iter().find_map(|judged| match &judged.verdict {
+    let session = report.laws.iter().find_map(|result| match &result.verdict {
         Verdict::Failed(failure) => failure.saved.first(),
         Verdict::Held | Verdict::Untried => None,
     });
-    let kept = kept.map_or_else(String::new, |session| {
-        let (component, session) = (quoted(component), quoted(&session.display().to_string()));
+    let next_step = session.map_or_else(String::new, |session| {
+        let (component, session) = (
+            shell_quote(component),
+            shell_quote(&session.display().to_string()),
+        );
         format!(
-            "; see what comes of it by `session-pipeline replay {component} {session}`; what is kept is tried first the next time"
+            "; run `session-pipeline replay {component} {session}` to process the saved session; `verify` tries saved sessions first"
         )
     });
     format!(
-        "{} of {} laws failed{kept}",
+        "{} of {} laws failed{next_step}",
         report.failed().len(),
         LAWS.len()
     )
 }
 
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+/// Quotes an argument for a shell, if necessary.
+fn shell_quote(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
     match word.chars().all(is_plain) {
         true => word.to_owned(),

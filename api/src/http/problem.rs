@@ -40,7 +40,7 @@ impl ApiError {
     /// A rejection by a library, which chose its status.
     pub(super) fn of_library(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
-            class: ProblemClass::of(status),
+            class: ProblemClass::from_status(status),
             status,
             detail: detail.into(),
             is_for_log: false,

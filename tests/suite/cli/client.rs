@@ -1,4 +1,4 @@
-//! To whom the command line shows a token: to the server that it belongs to, by no detour.
+//! The command line sends a token only to the server that the token belongs to.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -9,70 +9,70 @@ use std::time::Duration;
 
 use session_pipeline_harness::DataDir;
 
-use super::serve::Serving;
-use super::{Ended, program};
+use super::serve::ServerProcess;
+use super::{CliOutput, program};
 
-/// Looks like a token, and is one that nobody made.
+/// A well-formed token that does not exist.
 const TOKEN: &str = "sp_00112233445566778899aabbccddeeff";
 
-/// A stranger's server, which answers everything with one answer and tells what it was sent.
-struct Stranger {
+/// A server that returns a fixed response and records all requests.
+struct RecordingServer {
     url: String,
-    heard: Receiver<String>,
+    requests: Receiver<String>,
 }
 
-impl Stranger {
-    fn start(answer: &str) -> Self {
+impl RecordingServer {
+    fn start(response: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (tell, heard) = channel();
-        let answer = answer.to_owned();
-        // It ends with the test's process.
+        let (send, requests) = channel();
+        let response = response.to_owned();
+        // The thread runs until the test process exits.
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 stream
                     .set_read_timeout(Some(Duration::from_millis(200)))
                     .unwrap();
-                let mut heard = Vec::new();
-                let mut piece = [0; 4096];
-                while let Ok(bytes) = stream.read(&mut piece) {
-                    heard.extend_from_slice(&piece[..bytes]);
-                    if bytes == 0 || heard.windows(4).any(|end| end == b"\r\n\r\n") {
+                let mut request = Vec::new();
+                let mut buffer = [0; 4096];
+                while let Ok(bytes) = stream.read(&mut buffer) {
+                    request.extend_from_slice(&buffer[..bytes]);
+                    if bytes == 0 || request.windows(4).any(|end| end == b"\r\n\r\n") {
                         break;
                     }
                 }
-                let _ = tell.send(String::from_utf8_lossy(&heard).into_owned());
-                let _ = stream.write_all(answer.as_bytes());
+                let _ = send.send(String::from_utf8_lossy(&request).into_owned());
+                let _ = stream.write_all(response.as_bytes());
             }
         });
-        Self { url, heard }
+        Self { url, requests }
     }
 
-    /// All that it was sent so far.
-    fn heard(&self) -> String {
-        self.heard.try_iter().collect::<Vec<_>>().join("\n")
+    /// All requests since the last call.
+    fn take_requests(&self) -> String {
+        self.requests.try_iter().collect::<Vec<_>>().join("\n")
     }
 }
 
-const EMPTY: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{}";
+const EMPTY_OBJECT: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{}";
 
-fn asked(dir: &DataDir, environment: &[(&str, &str)], arguments: &[&str]) -> Ended {
+fn run_cli_with_env(dir: &DataDir, environment: &[(&str, &str)], arguments: &[&str]) -> CliOutput {
     let mut command = program(dir);
     let data_dir = dir.path().to_str().unwrap().to_owned();
     command
         .envs(environment.iter().copied())
         .args(["--data-dir", &data_dir])
         .args(arguments);
-    Ended::of(dir, command.output().unwrap())
+    CliOutput::of(dir, command.output().unwrap())
 }
 
 #[test]
-fn no_proxy_of_the_environment_hears_a_token() {
+fn no_proxy_from_the_environment_receives_a_token() {
     let dir = DataDir::new();
-    let serving = Serving::start(&dir, &[]);
-    let proxy = Stranger::start(EMPTY);
-    let url = serving.url().to_owned();
+    let server = ServerProcess::start(&dir, &[]);
+    let proxy = RecordingServer::start(EMPTY_OBJECT);
+    let url = server.url().to_owned();
     let token = fs::read_to_string(dir.path().join("state/admin-token")).unwrap();
     for name in [
         "HTTP_PROXY",
@@ -91,40 +91,40 @@ fn no_proxy_of_the_environment_hears_a_token() {
             &["--api", &url, "token", "list"],
             &["run", "usage"],
         ] {
-            let ended = asked(&dir, &environment, arguments);
-            assert_eq!(ended.code, 0, "{name} {arguments:?}: {ended:?}");
+            let output = run_cli_with_env(&dir, &environment, arguments);
+            assert_eq!(output.code, 0, "{name} {arguments:?}: {output:?}");
         }
-        let ended = asked(&dir, &[(name, &proxy.url)], &["token", "list"]);
-        assert_eq!(ended.code, 0, "{name}: {ended:?}");
+        let output = run_cli_with_env(&dir, &[(name, &proxy.url)], &["token", "list"]);
+        assert_eq!(output.code, 0, "{name}: {output:?}");
     }
-    assert_eq!(proxy.heard(), "");
-    assert_eq!(serving.stop(), 0);
+    assert_eq!(proxy.take_requests(), "");
+    assert_eq!(server.stop(), 0);
 }
 
 #[test]
-fn a_stored_token_goes_only_to_the_server_that_holds_the_data_dir() {
+fn a_stored_token_is_sent_only_to_the_server_of_the_data_dir() {
     let dir = DataDir::new();
-    let stranger = Stranger::start(EMPTY);
+    let other = RecordingServer::start(EMPTY_OBJECT);
     let secret = ("SCHEDULER_API_TOKEN", crate::http::SECRET);
-    let serving = Serving::start(&dir, &[secret]);
+    let server = ServerProcess::start(&dir, &[secret]);
     let (own, port) = (
-        serving.url().to_owned(),
-        serving.url().rsplit(':').next().unwrap(),
+        server.url().to_owned(),
+        server.url().rsplit(':').next().unwrap(),
     );
-    // Its own server, by its address.
+    // The server of the data directory, by its URL.
     for environment in [&[][..], &[secret]] {
-        let ended = asked(&dir, environment, &["--api", &own, "processors", "list"]);
-        assert_eq!(ended.code, 0, "{ended:?}");
+        let output = run_cli_with_env(&dir, environment, &["--api", &own, "processors", "list"]);
+        assert_eq!(output.code, 0, "{output:?}");
         let path = format!("{own}/");
         assert_eq!(
-            asked(&dir, environment, &["--api", &path, "processors", "list"]).code,
+            run_cli_with_env(&dir, environment, &["--api", &path, "processors", "list"]).code,
             0
         );
     }
-    // Every other one, however much it looks like it.
-    let address = stranger.url.strip_prefix("http://").unwrap();
+    // Any other server, even with a similar URL.
+    let address = other.url.strip_prefix("http://").unwrap();
     for url in [
-        stranger.url.clone(),
+        other.url.clone(),
         format!("http://localhost:{}", address.rsplit(':').next().unwrap()),
         format!("http://localhost:{port}"),
         format!("https://127.0.0.1:{port}"),
@@ -132,69 +132,77 @@ fn a_stored_token_goes_only_to_the_server_that_holds_the_data_dir() {
     ] {
         for environment in [&[][..], &[secret]] {
             for arguments in [&["token", "list"][..], &["run", "usage"], &["status"]] {
-                let ended = asked(&dir, environment, &[&["--api", &url], arguments].concat());
-                assert_eq!(ended.code, 3, "{url}: {ended:?}");
-                assert!(ended.stderr.contains("SESSION_PIPELINE_TOKEN"), "{ended:?}");
+                let output =
+                    run_cli_with_env(&dir, environment, &[&["--api", &url], arguments].concat());
+                assert_eq!(output.code, 3, "{url}: {output:?}");
+                assert!(
+                    output.stderr.contains("SESSION_PIPELINE_TOKEN"),
+                    "{output:?}"
+                );
             }
             let variables = [environment, &[("SESSION_PIPELINE_API", url.as_str())]].concat();
-            assert_eq!(asked(&dir, &variables, &["status"]).code, 3, "{url}");
+            assert_eq!(
+                run_cli_with_env(&dir, &variables, &["status"]).code,
+                3,
+                "{url}"
+            );
         }
     }
-    // Names that only begin like its own are no addresses, or others'.
+    // URLs with credentials are rejected, even if they start like the URL of the server.
     for url in [
         format!("{own}@{address}"),
         format!("http://127.0.0.1:{port}@{address}/"),
         format!("http://user:pw@127.0.0.1:{port}"),
     ] {
-        let ended = asked(&dir, &[], &["--api", &url, "status"]);
-        assert_eq!(ended.code, 2, "{url}: {ended:?}");
+        let output = run_cli_with_env(&dir, &[], &["--api", &url, "status"]);
+        assert_eq!(output.code, 2, "{url}: {output:?}");
     }
-    assert_eq!(stranger.heard(), "");
-    // An explicit token goes where it is told to.
+    assert_eq!(other.take_requests(), "");
+    // An explicit token is sent to any server.
     let explicit = [("SESSION_PIPELINE_TOKEN", TOKEN), secret];
-    asked(&dir, &explicit, &["--api", &stranger.url, "status"]);
-    let heard = stranger.heard();
-    assert!(heard.contains(TOKEN), "{heard}");
-    assert!(!heard.contains(crate::http::SECRET), "{heard}");
-    assert_eq!(serving.stop(), 0);
-    // The address of a server that is gone is anybody's.
-    let ended = asked(&dir, &[], &["--api", &own, "status"]);
+    run_cli_with_env(&dir, &explicit, &["--api", &other.url, "status"]);
+    let requests = other.take_requests();
+    assert!(requests.contains(TOKEN), "{requests}");
+    assert!(!requests.contains(crate::http::SECRET), "{requests}");
+    assert_eq!(server.stop(), 0);
+    // After the server stopped, any program can listen on its address.
+    let output = run_cli_with_env(&dir, &[], &["--api", &own, "status"]);
     assert!(
-        ended.stderr.contains("no token for the server"),
-        "{ended:?}"
+        output.stderr.contains("no token for the server"),
+        "{output:?}"
     );
 }
 
 #[test]
-fn a_redirection_takes_no_token_elsewhere() {
+fn a_redirect_sends_no_token_to_another_server() {
     let dir = DataDir::new();
-    let other = Stranger::start(EMPTY);
+    let other = RecordingServer::start(EMPTY_OBJECT);
     for status in [
         "301 Moved",
         "302 Found",
         "307 Temporary Redirect",
         "308 Permanent Redirect",
     ] {
-        let answer = format!(
+        let response = format!(
             "HTTP/1.1 {status}\r\nLocation: {}/api/health\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
             other.url
         );
-        let first = Stranger::start(&answer);
+        let first = RecordingServer::start(&response);
         for command in [&["status"][..], &["run", "usage"]] {
             let arguments = [&["--api", &first.url], command].concat();
-            let ended = asked(&dir, &[("SESSION_PIPELINE_TOKEN", TOKEN)], &arguments);
-            assert_eq!(ended.code, 3, "{status}: {ended:?}");
+            let output = run_cli_with_env(&dir, &[("SESSION_PIPELINE_TOKEN", TOKEN)], &arguments);
+            assert_eq!(output.code, 3, "{status}: {output:?}");
         }
-        assert!(first.heard().contains(TOKEN));
+        assert!(first.take_requests().contains(TOKEN));
     }
-    assert_eq!(other.heard(), "");
+    assert_eq!(other.take_requests(), "");
 }
 
 #[test]
-fn plain_http_beyond_this_machine_is_warned_of() {
+fn plain_http_to_another_machine_prints_a_warning() {
     let dir = DataDir::new();
     let token = [("SESSION_PIPELINE_TOKEN", TOKEN)];
-    // Names that never resolve, and addresses that lead nowhere.
+    // Names that never resolve, and addresses without a server.
     for (url, is_warned) in [
         ("http://pipeline.invalid", true),
         ("http://localhost.invalid:80", true),
@@ -205,15 +213,16 @@ fn plain_http_beyond_this_machine_is_warned_of() {
         ("http://[::1]:1", false),
         ("http://localhost:1", false),
     ] {
-        let ended = asked(&dir, &token, &["--api", url, "status"]);
-        assert_eq!(ended.code, 3, "{url}: {ended:?}");
-        let warned = ended.stderr.contains("warning: ") && ended.stderr.contains("plain HTTP");
-        assert_eq!(warned, is_warned, "{url}: {ended:?}");
+        let output = run_cli_with_env(&dir, &token, &["--api", url, "status"]);
+        assert_eq!(output.code, 3, "{url}: {output:?}");
+        let has_warning =
+            output.stderr.contains("warning: ") && output.stderr.contains("plain HTTP");
+        assert_eq!(has_warning, is_warned, "{url}: {output:?}");
     }
 }
 
 #[test]
-fn the_program_itself_obeys_no_variable_of_tests() {
+fn the_released_program_ignores_test_variables() {
     let dir = DataDir::new();
     dir.write(
         "ada/one.jsonl",
@@ -236,7 +245,7 @@ fn the_program_itself_obeys_no_variable_of_tests() {
         assert_eq!(output.status.code(), Some(0), "{plan}: {output:?}");
         assert!(!record.exists() && !folder.exists(), "{plan}");
     }
-    // What the suite starts is the same program but for that.
+    // Otherwise, the program under test is the same program.
     let help = |program: &std::path::Path| {
         let output = std::process::Command::new(program).arg("--help").output();
         String::from_utf8(output.unwrap().stdout).unwrap()

@@ -1,15 +1,15 @@
-//! `compare`: two components over the same sessions.
+//! `compare`: two components on the same sessions.
 
 use std::fs;
 
 use session_pipeline_bundle::{USAGE, faulty};
 use session_pipeline_harness::DataDir;
 
-use super::check;
+use super::run_cli;
 use crate::documents::names;
 
-/// Two components that a pull request is about, and three sessions.
-fn stage(old: &[u8], new: &[u8]) -> DataDir {
+/// A data directory with an old and a new component, and three sessions.
+fn data_dir_with(old: &[u8], new: &[u8]) -> DataDir {
     let dir = DataDir::new();
     fs::write(dir.path().join("old.wasm"), old).unwrap();
     fs::write(dir.path().join("new.wasm"), new).unwrap();
@@ -26,16 +26,16 @@ fn stage(old: &[u8], new: &[u8]) -> DataDir {
 const COMPARE: [&str; 3] = ["compare", "old.wasm", "new.wasm"];
 
 #[test]
-fn the_same_rows_end_with_0_and_nothing_is_left() {
-    let dir = stage(USAGE, USAGE);
-    let ended = check(&dir, &COMPARE);
-    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
+fn equal_rows_exit_with_0_and_leave_no_files() {
+    let dir = data_dir_with(USAGE, USAGE);
+    let output = run_cli(&dir, &COMPARE);
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{output:?}");
     assert!(
-        ended.stdout.ends_with("0 of 3 sessions differ\n"),
-        "{ended:?}"
+        output.stdout.ends_with("0 of 3 sessions differ\n"),
+        "{output:?}"
     );
     assert!(!dir.path().join("state").exists());
-    let document = check(&dir, &[&COMPARE[..], &["--json"]].concat()).json();
+    let document = run_cli(&dir, &[&COMPARE[..], &["--json"]].concat()).json();
     assert_eq!(
         names(&document),
         ["different", "manifest", "new", "old", "sessions"]
@@ -46,63 +46,60 @@ fn the_same_rows_end_with_0_and_nothing_is_left() {
 }
 
 #[test]
-fn rows_that_differ_are_shown_row_by_row_and_end_with_1() {
-    let dir = stage(faulty("well_behaved").unwrap(), faulty("panics").unwrap());
+fn different_rows_are_printed_and_exit_with_1() {
+    let dir = data_dir_with(faulty("well_behaved").unwrap(), faulty("panics").unwrap());
     dir.write("ada/two.jsonl", crate::guests::POISON);
-    let ended = check(&dir, &COMPARE);
-    assert_eq!(ended.code, 1, "{ended:?}");
-    let differs =
+    let output = run_cli(&dir, &COMPARE);
+    assert_eq!(output.code, 1, "{output:?}");
+    let difference =
         "ada/two.jsonl\n@@ -1,2 +1 @@\n-items: 1\n-lines: line=1, text=misbehave\n+failed: panic: ";
-    assert!(ended.stdout.contains(differs), "{ended:?}");
+    assert!(output.stdout.contains(difference), "{output:?}");
     assert!(
-        ended.stdout.ends_with("1 of 3 sessions differ\n"),
-        "{ended:?}"
+        output.stdout.ends_with("1 of 3 sessions differ\n"),
+        "{output:?}"
     );
 }
 
 #[test]
-fn what_they_say_of_themselves_is_compared_too() {
-    let dir = stage(
+fn manifests_are_compared_too() {
+    let dir = data_dir_with(
         faulty("well_behaved").unwrap(),
         faulty("counts_again").unwrap(),
     );
-    let ended = check(&dir, &COMPARE);
-    assert_eq!(ended.code, 1, "{ended:?}");
-    let more = "+order: one after the other\n";
+    let output = run_cli(&dir, &COMPARE);
+    assert_eq!(output.code, 1, "{output:?}");
+    let order = "+order: serial\n";
     let table =
-        "+table known, shared by name\n+column known.name: text\n+column known.number: s64\n";
+        "+table known, shared, key name\n+column known.name: text\n+column known.number: s64\n";
     assert!(
-        ended.stdout.contains(more) && ended.stdout.contains(table),
-        "{ended:?}"
+        output.stdout.contains(order) && output.stdout.contains(table),
+        "{output:?}"
     );
-    let dir = stage(faulty("well_behaved").unwrap(), faulty("panics").unwrap());
-    let ended = check(&dir, &COMPARE);
-    assert_eq!(ended.code, 1, "{ended:?}");
-    let differ = "what they say of themselves\n@@ -1,2 +1,2 @@\n-name: faulty-well-behaved\n\
+    let dir = data_dir_with(faulty("well_behaved").unwrap(), faulty("panics").unwrap());
+    let output = run_cli(&dir, &COMPARE);
+    assert_eq!(output.code, 1, "{output:?}");
+    let difference = "manifest\n@@ -1,2 +1,2 @@\n-name: faulty-well-behaved\n\
                   +name: faulty-panics\n version: 1\n";
-    assert!(ended.stdout.starts_with(differ), "{ended:?}");
+    assert!(output.stdout.starts_with(difference), "{output:?}");
     assert!(
-        ended.stdout.ends_with("0 of 3 sessions differ\n"),
-        "{ended:?}"
+        output.stdout.ends_with("0 of 3 sessions differ\n"),
+        "{output:?}"
     );
 }
 
 #[test]
-fn what_can_not_be_compared_is_wrong_use_or_could_not_run() {
-    let dir = stage(USAGE, b"no component");
-    let ended = check(&dir, &COMPARE);
-    assert_eq!(ended.code, 3, "{ended:?}");
+fn compare_rejects_invalid_components_and_missing_sessions() {
+    let dir = data_dir_with(USAGE, b"no component");
+    let output = run_cli(&dir, &COMPARE);
+    assert_eq!(output.code, 3, "{output:?}");
     assert!(
-        ended.stderr.contains("`new.wasm` can't be used"),
-        "{ended:?}"
+        output.stderr.contains("cannot use `new.wasm`"),
+        "{output:?}"
     );
-    let ended = check(&dir, &["compare", "old.wasm", "newer.wasm"]);
-    assert_eq!(ended.code, 2, "{ended:?}");
+    let output = run_cli(&dir, &["compare", "old.wasm", "newer.wasm"]);
+    assert_eq!(output.code, 2, "{output:?}");
     let empty = DataDir::new();
-    let ended = check(&empty, &["compare", "usage", "usage"]);
-    assert_eq!(ended.code, 2, "{ended:?}");
-    assert!(
-        ended.stderr.contains("there are no sessions below"),
-        "{ended:?}"
-    );
+    let output = run_cli(&empty, &["compare", "usage", "usage"]);
+    assert_eq!(output.code, 2, "{output:?}");
+    assert!(output.stderr.contains("no sessions in `"), "{output:?}");
 }

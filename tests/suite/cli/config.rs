@@ -1,10 +1,10 @@
-//! The config file as the program reads it: found, named, and refused before anything begins.
+//! The config file: its location, its precedence, and invalid values.
 
 use std::fs;
 
 use session_pipeline_harness::{DataDir, Transcript};
 
-use super::{Ended, check, check_compiling, program};
+use super::{CliOutput, program, run_cli, run_cli_without_cache};
 use crate::documents::names;
 
 const COMMANDS: [&[&str]; 10] = [
@@ -21,7 +21,7 @@ const COMMANDS: [&[&str]; 10] = [
 ];
 
 #[test]
-fn a_bad_value_stops_every_command_with_2_before_anything_is_made() {
+fn an_invalid_value_stops_every_command_before_it_creates_files() {
     let dir = DataDir::new();
     fs::write(
         dir.path().join("config.toml"),
@@ -31,44 +31,48 @@ fn a_bad_value_stops_every_command_with_2_before_anything_is_made() {
     let expected = "error: [data-dir]/config.toml:2:12: invalid value `\"many\"` for `limits.rows_max`: \
                     expected a whole number from 1 to 100000000\n";
     for arguments in COMMANDS {
-        let ended = check(&dir, arguments);
+        let output = run_cli(&dir, arguments);
         assert_eq!(
-            (ended.code, ended.stdout.as_str()),
+            (output.code, output.stdout.as_str()),
             (2, ""),
             "{arguments:?}"
         );
-        assert_eq!(ended.stderr, expected, "{arguments:?}");
+        assert_eq!(output.stderr, expected, "{arguments:?}");
     }
-    let ended = check(&dir, &["status", "--json"]);
-    assert_eq!(ended.code, 2);
-    let document: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
-    assert_eq!(names(&document), ["detail"], "for machines too");
+    let output = run_cli(&dir, &["status", "--json"]);
+    assert_eq!(output.code, 2);
+    let document: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(
+        names(&document),
+        ["detail"],
+        "the error is also printed as JSON"
+    );
     assert!(!dir.path().join("state").exists());
 }
 
 #[test]
-fn a_named_file_that_is_missing_is_wrong_use() {
+fn a_missing_config_file_is_a_usage_error() {
     let dir = DataDir::new();
-    let ended = check(&dir, &["--config", "nowhere.toml", "status"]);
-    assert_eq!(ended.code, 2);
+    let output = run_cli(&dir, &["--config", "nowhere.toml", "status"]);
+    assert_eq!(output.code, 2);
     assert_eq!(
-        ended.stderr,
+        output.stderr,
         "error: cannot read config file `nowhere.toml`; check its path and permissions: \
          No such file or directory (os error 2)\n"
     );
-    let ended = check(&dir, &["--config", "", "status"]);
-    assert_eq!(ended.code, 2);
+    let output = run_cli(&dir, &["--config", "", "status"]);
+    assert_eq!(output.code, 2);
     assert!(
-        ended
+        output
             .stderr
-            .contains("it is empty; give the path of a file"),
-        "{ended:?}"
+            .contains("the path is empty; pass the path of a file"),
+        "{output:?}"
     );
     assert!(!dir.path().join("state").exists());
 }
 
 #[test]
-fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+fn a_flag_takes_precedence_over_the_environment_and_the_environment_over_the_file() {
     let dir = DataDir::new();
     for (root, sessions) in [("flag", 1), ("environment", 2), ("file", 3)] {
         for number in 0..sessions {
@@ -87,7 +91,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
         command.args(["--config", "c.toml", "sessions", "list", "--json"]);
         command.args(flag.then_some("--sessions=flag"));
         command.envs(environment.then_some(("SESSION_DATA_DIR", "environment")));
-        Ended::of(&dir, command.output().unwrap()).json()["count"].clone()
+        CliOutput::of(&dir, command.output().unwrap()).json()["count"].clone()
     };
     assert_eq!(count(true, true), 1);
     assert_eq!(count(false, true), 2);
@@ -106,24 +110,24 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
-fn limits_of_the_file_bind_also_what_a_child_compiles() {
+fn limits_in_the_file_apply_to_components_that_a_child_compiles() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
     dir.write("ada/two.jsonl", "{}\n");
-    // Another stack is another engine; what was compiled for one runs on all.
+    // A different stack size requires a different engine. Compiled code runs on all of them.
     let config = "workers = 3\n[limits]\nstack_bytes_max = \"2 MiB\"\nmemory_bytes_max = \"512 MiB\"\n\
                   [processors.usage.limits]\nsession_bytes_max = 10\n";
     fs::write(dir.path().join("config.toml"), config).unwrap();
-    let ended = check_compiling(&dir, &["run", "usage"]);
-    assert_eq!(ended.code, 1, "{ended:?}");
-    assert!(ended.stderr.contains("the limit is 10"), "{ended:?}");
-    assert!(ended.stderr.contains("ada/one.jsonl") && !ended.stderr.contains("ada/two.jsonl"));
+    let output = run_cli_without_cache(&dir, &["run", "usage"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(output.stderr.contains("the limit is 10"), "{output:?}");
+    assert!(output.stderr.contains("ada/one.jsonl") && !output.stderr.contains("ada/two.jsonl"));
     fs::remove_file(dir.path().join("config.toml")).unwrap();
-    assert_eq!(check_compiling(&dir, &["run", "usage"]).code, 0);
+    assert_eq!(run_cli_without_cache(&dir, &["run", "usage"]).code, 0);
 }
 
 #[test]
-fn a_key_that_can_be_none_stops_whoever_would_send_it_and_is_not_repeated() {
+fn an_invalid_api_key_stops_the_run_and_is_never_printed() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", Transcript::new("one").user("hi"));
     for (name, value) in [
@@ -135,17 +139,17 @@ fn a_key_that_can_be_none_stops_whoever_would_send_it_and_is_not_repeated() {
         command
             .env(name, value)
             .args(["run", "usage", "--data-dir", "."]);
-        let ended = Ended::of(&dir, command.output().unwrap());
-        assert_eq!(ended.code, 2, "{ended:?}");
+        let output = CliOutput::of(&dir, command.output().unwrap());
+        assert_eq!(output.code, 2, "{output:?}");
         let expected = format!("error: `{name}` is not a valid key");
-        assert!(ended.stderr.starts_with(&expected), "{ended:?}");
-        assert!(!format!("{ended:?}").contains("CANARY"), "{ended:?}");
+        assert!(output.stderr.starts_with(&expected), "{output:?}");
+        assert!(!format!("{output:?}").contains("CANARY"), "{output:?}");
     }
     let mut command = program(&dir);
     command
         .env("ANTHROPIC_API_KEY", "sk-CANARY")
         .args(["-vv", "run", "usage", "--data-dir", "."]);
-    let ended = Ended::of(&dir, command.output().unwrap());
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(!format!("{ended:?}").contains("CANARY"), "{ended:?}");
+    let output = CliOutput::of(&dir, command.output().unwrap());
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(!format!("{output:?}").contains("CANARY"), "{output:?}");
 }

@@ -1,21 +1,20 @@
-//! Every error on both paths: a command ends with the same exit code and message when it runs alone
-//! and when a server does its work.
+//! Every error has the same exit code and message with and without a server.
 
 use std::fs;
 
 use session_pipeline_harness::DataDir;
 
-use super::serve::Serving;
-use super::{Ended, check, program};
+use super::serve::ServerProcess;
+use super::{CliOutput, program, run_cli};
 use crate::guests::misbehaving;
 
-/// A command, and how it ends.
-type Case<'a> = (&'a [&'a str], i32);
+/// A command and its exit code.
+type ErrorCase<'a> = (&'a [&'a str], i32);
 
-/// Runs each command alone, and then from another data directory through a server.
-fn on_both_paths(dir: &DataDir, cases: &[Case<'_>]) {
-    let alone: Vec<_> = cases.iter().map(|(case, _)| check(dir, case)).collect();
-    let serving = Serving::start(dir, &[]);
+/// Runs each command on the data directory itself, and then through a server.
+fn assert_same_errors(dir: &DataDir, cases: &[ErrorCase<'_>]) {
+    let local_outputs: Vec<_> = cases.iter().map(|(case, _)| run_cli(dir, case)).collect();
+    let server = ServerProcess::start(dir, &[]);
     let token = fs::read_to_string(dir.path().join("state/admin-token")).unwrap();
     let elsewhere = DataDir::new();
     let through_server = |arguments: &[&str]| {
@@ -23,34 +22,34 @@ fn on_both_paths(dir: &DataDir, cases: &[Case<'_>]) {
         command
             .env("SESSION_PIPELINE_TOKEN", token.trim())
             .args(["--data-dir", elsewhere.path().to_str().unwrap()])
-            .args(["--api", serving.url()])
+            .args(["--api", server.url()])
             .args(arguments);
-        Ended::of(dir, command.output().unwrap())
+        CliOutput::of(dir, command.output().unwrap())
     };
     let mut differences = Vec::new();
-    for ((case, exit), alone) in cases.iter().zip(&alone) {
-        let served = through_server(case);
-        let line = format!("{} {} {}", case.join(" "), alone.code, error(alone));
-        if (alone.code, error(alone)) != (served.code, error(&served)) {
-            differences.push(format!("alone: {line}\nthrough a server: {served:?}\n"));
-        } else if alone.code != *exit {
+    for ((case, exit), local) in cases.iter().zip(&local_outputs) {
+        let remote = through_server(case);
+        let line = format!("{} {} {}", case.join(" "), local.code, error(local));
+        if (local.code, error(local)) != (remote.code, error(&remote)) {
+            differences.push(format!("local: {line}\nthrough a server: {remote:?}\n"));
+        } else if local.code != *exit {
             differences.push(format!("expected exit code {exit}: {line}\n"));
         }
     }
-    assert_eq!(serving.stop(), 0);
+    assert_eq!(server.stop(), 0);
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
 /// The last line on standard error.
-fn error(ended: &Ended) -> &str {
-    ended.stderr.lines().last().unwrap_or_default()
+fn error(output: &CliOutput) -> &str {
+    output.stderr.lines().last().unwrap_or_default()
 }
 
 #[test]
-fn every_error_has_the_same_exit_code_and_message_alone_and_through_a_server() {
+fn every_error_has_the_same_exit_code_and_message_with_and_without_a_server() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}\n");
-    assert_eq!(check(&dir, &["run", "usage"]).code, 0);
+    assert_eq!(run_cli(&dir, &["run", "usage"]).code, 0);
     dir.drop_processor("broken.wasm", b"no component");
     let config = "[processors.faulty-asks-model]\nllm = true\n\
         [processors.faulty-asks-model.settings]\nuses-llm = \"true\"\n";
@@ -61,9 +60,9 @@ fn every_error_has_the_same_exit_code_and_message_alone_and_through_a_server() {
     let create = ["token", "create", "--role", "analyst"];
     let email = [&create[..], &["--user", "ada"]].concat();
     let label = [&create[..], &["--label", &long]].concat();
-    let no_time = [&create[..], &["--expires", "soon"]].concat();
-    let past = [&create[..], &["--expires", "2001-01-01"]].concat();
-    let cases: &[Case<'_>] = &[
+    let invalid_time = [&create[..], &["--expires", "soon"]].concat();
+    let past_time = [&create[..], &["--expires", "2001-01-01"]].concat();
+    let cases: &[ErrorCase<'_>] = &[
         (&["run", "nope"], 2),
         (&["run", "broken"], 3),
         (&["run", "faulty-asks-model"], 3),
@@ -80,28 +79,28 @@ fn every_error_has_the_same_exit_code_and_message_alone_and_through_a_server() {
         (&["token", "revoke", "none"], 2),
         (&email, 2),
         (&label, 2),
-        (&no_time, 2),
-        (&past, 2),
+        (&invalid_time, 2),
+        (&past_time, 2),
     ];
-    on_both_paths(&dir, cases);
+    assert_same_errors(&dir, cases);
 }
 
 #[test]
-fn a_sessions_root_that_is_unreadable_is_the_same_error_on_both_paths() {
+fn an_unreadable_sessions_root_is_the_same_error_with_and_without_a_server() {
     let dir = DataDir::without_sessions_root();
     fs::write(dir.sessions_root(), "no folder").unwrap();
-    let cases: &[Case<'_>] = &[
+    let cases: &[ErrorCase<'_>] = &[
         (&["run", "usage"], 3),
         (&["sessions", "list"], 3),
         (&["sessions", "show", "ada/one.jsonl"], 3),
     ];
-    on_both_paths(&dir, cases);
+    assert_same_errors(&dir, cases);
 }
 
 #[test]
-fn a_processor_that_is_unavailable_is_the_same_error_on_both_paths() {
+fn an_unavailable_processor_is_the_same_error_with_and_without_a_server() {
     let dir = DataDir::new();
     let config = "[processors.verification]\nllm = false\n";
     fs::write(dir.path().join("config.toml"), config).unwrap();
-    on_both_paths(&dir, &[(&["run", "verification"], 3)]);
+    assert_same_errors(&dir, &[(&["run", "verification"], 3)]);
 }

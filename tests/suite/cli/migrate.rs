@@ -1,48 +1,48 @@
-//! `migrate`: done, planned, and nothing to do.
+//! `migrate`: applied and planned migrations, and nothing to do.
 
 use session_pipeline_harness::DataDir;
 use session_pipeline_migrations::LEGACY_LAYOUT;
 
-use super::check;
+use super::run_cli;
 use crate::database::execute;
 use crate::documents::names;
 
 #[test]
-fn migrate_makes_a_database_and_then_has_nothing_to_do() {
+fn migrate_creates_a_database_and_does_nothing_the_second_time() {
     let dir = DataDir::new();
-    let dry = check(&dir, &["migrate", "--dry-run"]);
+    let dry = run_cli(&dir, &["migrate", "--dry-run"]);
     assert_eq!(dry.code, 0);
     assert!(
         dry.stdout
             .starts_with("there is no database yet\nwould apply "),
         "{dry:?}"
     );
-    assert!(!dir.database_path().exists(), "asking makes nothing");
+    assert!(!dir.database_path().exists(), "a dry run creates nothing");
 
-    let first = check(&dir, &["migrate"]);
+    let first = run_cli(&dir, &["migrate"]);
     assert_eq!((first.code, first.stderr.as_str()), (0, ""));
     assert!(
-        first.stdout.starts_with("from a new database to version "),
+        first.stdout.starts_with("created the database at version "),
         "{first:?}"
     );
-    let again = check(&dir, &["migrate"]);
+    let again = run_cli(&dir, &["migrate"]);
     assert!(
         again
             .stdout
             .starts_with("nothing to do: the database is at version "),
         "{again:?}"
     );
-    let dry = check(&dir, &["migrate", "--dry-run"]);
+    let dry = run_cli(&dir, &["migrate", "--dry-run"]);
     assert!(dry.stdout.ends_with("; nothing to do\n"), "{dry:?}");
 }
 
 #[test]
-fn migrate_as_json_names_the_steps() {
+fn migrate_as_json_lists_the_applied_steps() {
     let dir = DataDir::new();
-    let dry = check(&dir, &["migrate", "--dry-run", "--json"]).json();
+    let dry = run_cli(&dir, &["migrate", "--dry-run", "--json"]).json();
     assert_eq!(names(&dry), ["pending", "renamed", "version_before"]);
     let pending = dry["pending"].as_array().unwrap().len();
-    let done = check(&dir, &["migrate", "--json"]).json();
+    let done = run_cli(&dir, &["migrate", "--json"]).json();
     assert_eq!(
         names(&done),
         ["applied", "copy", "renamed", "version_before"]
@@ -50,9 +50,9 @@ fn migrate_as_json_names_the_steps() {
     assert_eq!(done["applied"].as_array().unwrap().len(), pending);
 }
 
-/// (The tables `runs` and `tokens` of the legacy system have other shapes than ours of these names.)
+/// The legacy system has a table `runs` and a view `tokens` that differ from the current tables.
 #[test]
-fn a_planned_migration_is_told_step_by_step() {
+fn a_dry_run_lists_each_pending_migration() {
     let legacy = DataDir::new();
     std::fs::create_dir(legacy.path().join("state")).unwrap();
     execute(&legacy, LEGACY_LAYOUT);
@@ -63,8 +63,8 @@ fn a_planned_migration_is_told_step_by_step() {
          CREATE VIEW tokens AS SELECT 1 AS id;",
     );
     let current = DataDir::new();
-    assert_eq!(check(&current, &["migrate"]).code, 0);
-    let told = [
+    assert_eq!(run_cli(&current, &["migrate"]).code, 0);
+    let plans = [
         (
             "without a database",
             &DataDir::new(),
@@ -82,7 +82,7 @@ fn a_planned_migration_is_told_step_by_step() {
         ),
         ("a current database", &current, vec!["migrate", "--dry-run"]),
     ]
-    .map(|(what, dir, arguments)| format!("# {what}\n{}", check(dir, &arguments).stdout));
-    let text = told.join("\n");
+    .map(|(title, dir, arguments)| format!("# {title}\n{}", run_cli(dir, &arguments).stdout));
+    let text = plans.join("\n");
     insta::assert_snapshot!(text);
 }

@@ -1,5 +1,5 @@
-//! `new`: a project for an author, out of the program alone. That it builds, and that its processor
-//! does what those in other languages do, is for `cargo xtask templates`.
+//! `new`: creates a processor project. `cargo xtask templates` tests that the project builds and that
+//! the processors in all languages behave alike.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,11 +8,11 @@ use std::path::Path;
 use proptest::prelude::*;
 use session_pipeline_harness::DataDir;
 
-use super::check;
+use super::run_cli;
 use crate::documents::names;
 
-/// The project's files by their paths.
-fn project(folder: &Path) -> BTreeMap<String, String> {
+/// The text of each file in a folder, by relative path.
+fn read_files(folder: &Path) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(next) = folders.pop() {
@@ -29,9 +29,9 @@ fn project(folder: &Path) -> BTreeMap<String, String> {
     files
 }
 
-/// The project that a command makes, which must be there as it says.
-fn made(dir: &DataDir, arguments: &[&str]) -> BTreeMap<String, String> {
-    let document = check(dir, &[&["new", "--json"], arguments].concat()).json();
+/// Creates a project and returns its files. Asserts that the output lists exactly these files.
+fn new_project(dir: &DataDir, arguments: &[&str]) -> BTreeMap<String, String> {
+    let document = run_cli(dir, &[&["new", "--json"], arguments].concat()).json();
     assert_eq!(
         names(&document),
         [
@@ -44,7 +44,7 @@ fn made(dir: &DataDir, arguments: &[&str]) -> BTreeMap<String, String> {
             "test"
         ]
     );
-    let files = project(&dir.path().join(document["path"].as_str().unwrap()));
+    let files = read_files(&dir.path().join(document["path"].as_str().unwrap()));
     let mut listed: Vec<&str> = document["files"]
         .as_array()
         .unwrap()
@@ -57,17 +57,17 @@ fn made(dir: &DataDir, arguments: &[&str]) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn each_language_has_a_project_that_bears_the_name_and_holds_the_contract() {
+fn every_language_gets_a_project_with_its_name_and_the_contract() {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let contract = project(&repository.join("runtime/wit"));
-    for (lang, named) in [
+    let contract = read_files(&repository.join("runtime/wit"));
+    for (lang, files_with_name) in [
         ("rust", ["Cargo.toml", "src/lib.rs", "README.md"]),
         ("js", ["package.json", "src/processor.js", "README.md"]),
         ("python", ["build.py", "processor.py", "README.md"]),
     ] {
         let dir = DataDir::new();
-        let files = made(&dir, &["tool-calls", "--lang", lang]);
-        for file in named {
+        let files = new_project(&dir, &["tool-calls", "--lang", lang]);
+        for file in files_with_name {
             let text = &files[file];
             assert!(text.contains("tool-calls"), "{lang}, {file}: {text}");
         }
@@ -78,107 +78,113 @@ fn each_language_has_a_project_that_bears_the_name_and_holds_the_contract() {
         for (file, text) in &contract {
             assert_eq!(&files[&format!("wit/{file}")], text, "{lang}: {file}");
         }
-        assert!(!dir.path().join("state").exists(), "no data dir is touched");
+        assert!(
+            !dir.path().join("state").exists(),
+            "new needs no data directory"
+        );
     }
 }
 
 #[test]
-fn the_sdk_of_a_project_in_rust_is_ours_and_needs_no_workspace() {
+fn a_rust_project_contains_the_sdk_and_needs_no_workspace() {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let sdk = project(&repository.join("processors-wasm/sdk"));
-    let files = made(&DataDir::new(), &["calls"]);
+    let sdk = read_files(&repository.join("processors-wasm/sdk"));
+    let files = new_project(&DataDir::new(), &["calls"]);
     for (file, text) in &sdk {
-        let theirs = &files[&format!("sdk/{file}")];
+        let copy = &files[&format!("sdk/{file}")];
         match file.as_str() {
-            "Cargo.toml" => assert!(!theirs.contains("workspace"), "{theirs}"),
-            // One path differs: where the contract is.
+            "Cargo.toml" => assert!(!copy.contains("workspace"), "{copy}"),
+            // Only the path of the contract differs.
             "src/lib.rs" => {
-                assert_eq!(theirs.replace("\"../wit\"", "\"../../runtime/wit\""), *text)
+                assert_eq!(copy.replace("\"../wit\"", "\"../../runtime/wit\""), *text)
             }
-            _ => assert_eq!(theirs, text, "{file}"),
+            _ => assert_eq!(copy, text, "{file}"),
         }
     }
 }
 
 #[test]
-fn the_text_says_how_to_build_and_test() {
+fn the_output_shows_how_to_build_and_test() {
     let dir = DataDir::new();
-    let ended = check(&dir, &["new", "tool-calls", "--path", "mine/calls"]);
-    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
-    insta::assert_snapshot!(ended.stdout, @r"
-    made `mine/calls`, a processor in Rust; to build and test it:
+    let output = run_cli(&dir, &["new", "tool-calls", "--path", "mine/calls"]);
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{output:?}");
+    insta::assert_snapshot!(output.stdout, @r"
+    created `mine/calls`, a processor in Rust; to build and test it:
 
       cd mine/calls
       cargo build --release --target wasm32-wasip2
       cargo test
 
-    the component is then `target/wasm32-wasip2/release/tool_calls.wasm`
+    the build writes the component to `target/wasm32-wasip2/release/tool_calls.wasm`
     ");
     assert!(dir.path().join("mine/calls/src/lib.rs").is_file());
 }
 
 #[test]
-fn a_folder_that_is_there_and_empty_is_used() {
+fn an_existing_empty_folder_is_used() {
     let dir = DataDir::new();
     fs::create_dir(dir.path().join("calls")).unwrap();
-    assert!(made(&dir, &["calls"]).contains_key("src/lib.rs"));
+    assert!(new_project(&dir, &["calls"]).contains_key("src/lib.rs"));
 }
 
 #[test]
-fn what_somebody_wrote_is_never_written_over() {
+fn new_never_overwrites_files() {
     let dir = DataDir::new();
     fs::create_dir(dir.path().join("calls")).unwrap();
     fs::write(dir.path().join("calls/notes"), "mine").unwrap();
     fs::write(dir.path().join("file"), "mine").unwrap();
     for (path, reason) in [
         ("calls", "is not empty"),
-        ("file", "is no folder"),
-        ("file/below", "is no folder"),
+        ("file", "is not a folder"),
+        ("file/below", "is not a folder"),
     ] {
-        let ended = check(&dir, &["new", "calls", "--path", path]);
-        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
+        let output = run_cli(&dir, &["new", "calls", "--path", path]);
+        assert_eq!((output.code, output.stdout.as_str()), (2, ""), "{output:?}");
         let expected =
-            format!("error: `{path}` {reason}; name another place with --path, or remove it\n");
-        assert_eq!(ended.stderr, expected);
+            format!("error: `{path}` {reason}; choose another folder with --path, or remove it\n");
+        assert_eq!(output.stderr, expected);
     }
-    assert_eq!(project(&dir.path().join("calls")).len(), 1);
+    assert_eq!(read_files(&dir.path().join("calls")).len(), 1);
     assert_eq!(fs::read_to_string(dir.path().join("file")).unwrap(), "mine");
 }
 
 #[test]
-fn a_name_that_is_taken_or_not_allowed_is_refused_with_the_reason() {
+fn a_taken_or_invalid_name_is_rejected_with_the_reason() {
     let dir = DataDir::new();
     for (name, reason) in [
         ("usage", "ships with this program"),
         ("verification", "ships with this program"),
-        ("session-pipeline-processor", "the name of the SDK"),
+        (
+            "session-pipeline-processor",
+            "the name of the processor SDK",
+        ),
         ("main", "a name must match [a-z][a-z0-9-]{0,62}"),
         ("Calls", "a name must match [a-z][a-z0-9-]{0,62}"),
         ("tool_calls", "a name must match [a-z][a-z0-9-]{0,62}"),
         ("../calls", "a name must match [a-z][a-z0-9-]{0,62}"),
-        ("", "it is empty"),
+        ("", "the value is empty"),
     ] {
-        let ended = check(&dir, &["new", name]);
-        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
-        assert!(ended.stderr.contains(reason), "{name}: {ended:?}");
+        let output = run_cli(&dir, &["new", name]);
+        assert_eq!((output.code, output.stdout.as_str()), (2, ""), "{output:?}");
+        assert!(output.stderr.contains(reason), "{name}: {output:?}");
         assert!(!dir.path().join("calls").exists());
     }
-    let ended = check(&dir, &["new", "calls", "--lang", "cobol"]);
-    assert_eq!(ended.code, 2);
-    assert!(ended.stderr.contains("rust, js, python"), "{ended:?}");
+    let output = run_cli(&dir, &["new", "calls", "--lang", "cobol"]);
+    assert_eq!(output.code, 2);
+    assert!(output.stderr.contains("rust, js, python"), "{output:?}");
 }
 
 proptest! {
-    /// What `new` takes for a name, the host takes too, and nothing else.
+    /// `new` accepts the same names as the host.
     #[test]
-    fn invariant_a_name_is_taken_if_and_only_if_the_contract_allows_it(name in "[a-z][a-z0-9-]{0,70}|[A-Za-z0-9_ -]{1,4}") {
+    fn invariant_new_accepts_a_name_exactly_if_the_contract_allows_it(name in "[a-z][a-z0-9-]{0,70}|[A-Za-z0-9_ -]{1,4}") {
         let is_allowed = name.len() <= 63
             && name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
             && !["main", "temp", "system", "usage", "verification"].contains(&name.as_str());
         let dir = DataDir::new();
-        let ended = check(&dir, &["new", "--lang", "python", "--", &name]);
-        prop_assert_eq!(ended.code, if is_allowed { 0 } else { 2 }, "{}: {:?}", name, ended);
+        let output = run_cli(&dir, &["new", "--lang", "python", "--", &name]);
+        prop_assert_eq!(output.code, if is_allowed { 0 } else { 2 }, "{}: {:?}", name, output);
         prop_assert_eq!(dir.path().join(&name).is_dir(), is_allowed);
     }
 }

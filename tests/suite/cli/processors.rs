@@ -1,16 +1,16 @@
-//! `processors`: the list, and any component looked at.
+//! `processors`: the list, and `inspect`.
 
 use std::fs;
 
 use session_pipeline_bundle::{USAGE, faulty};
 use session_pipeline_harness::DataDir;
 
-use super::{check, check_examples, words};
+use super::{run_cli, run_cli_on_examples, table_lines};
 use crate::documents::names;
 use crate::registry::{VERSIONED, versioned};
 
-/// The names in the document of one processor, whether or not it can run.
-const NAMES: [&str; 16] = [
+/// The field names of a processor, whether or not it can run.
+const FIELDS: [&str; 16] = [
     "cadence_seconds",
     "capabilities",
     "description",
@@ -30,53 +30,56 @@ const NAMES: [&str; 16] = [
 ];
 
 #[test]
-fn the_list_says_what_each_is_and_makes_nothing() {
+fn the_processor_list_works_without_a_database_and_creates_none() {
     let dir = DataDir::new();
-    let ended = check(&dir, &["processors", "list"]);
-    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
-    insta::assert_snapshot!(words(&ended.stdout).join("\n"), @r"
-    processor version origin runs order may use available last run result
+    let output = run_cli(&dir, &["processors", "list"]);
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{output:?}");
+    insta::assert_snapshot!(table_lines(&output.stdout).join("\n"), @r"
+    processor version origin runs order capabilities available last run result
     usage 3 shipped every 10 min independent transcript, records yes never -
     verification 2 shipped every 15 min serial llm, transcript, records, log yes never -
     ");
-    assert!(!dir.path().join("state").exists(), "asking makes nothing");
-    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
-    let document = check(&dir, &["processors", "list", "--json"]).json();
+    assert!(
+        !dir.path().join("state").exists(),
+        "read-only commands create nothing"
+    );
+    assert_eq!(run_cli_on_examples(&dir, &["run", "usage"]).code, 0);
+    let document = run_cli(&dir, &["processors", "list", "--json"]).json();
     let processor = &document["processors"][0];
-    assert_eq!(names(processor), NAMES);
+    assert_eq!(names(processor), FIELDS);
     assert_eq!(processor["last_run"], "ok");
     assert_eq!(processor["order"], "independent");
 }
 
 #[test]
-fn a_processor_that_can_not_run_is_listed_with_the_reason() {
+fn an_unavailable_processor_is_listed_with_the_reason() {
     let dir = DataDir::new();
     fs::write(
         dir.path().join("config.toml"),
         "[processors.usage]\nschedule = \"every 2h\"\nllm = false\n[processors.usage.limits]\nfuel_base = 1\n[processors.usgae]\n",
     )
     .unwrap();
-    let ended = check(&dir, &["processors", "list"]);
-    assert_eq!(ended.code, 0, "{ended:?}");
-    let rows = words(&ended.stdout);
+    let output = run_cli(&dir, &["processors", "list"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    let rows = table_lines(&output.stdout);
     let row = "usage - shipped every 2h - - no ";
     assert!(rows[1].starts_with(row), "{rows:?}");
     assert!(
-        ended.stderr.starts_with("`usage` can't run: component: "),
-        "{ended:?}"
+        output.stderr.starts_with("`usage` cannot run: component: "),
+        "{output:?}"
     );
     assert!(
-        ended
+        output
             .stderr
-            .contains("a section for `usgae`, and there is no such processor"),
-        "{ended:?}"
+            .contains("a section for `usgae`, but there is no processor with this name"),
+        "{output:?}"
     );
-    let document = check(&dir, &["processors", "list", "--json"]).json();
+    let document = run_cli(&dir, &["processors", "list", "--json"]).json();
     let processor = &document["processors"][0];
-    assert_eq!(names(processor), NAMES);
+    assert_eq!(names(processor), FIELDS);
     assert_eq!(processor["llm_granted"], false);
     assert!(processor["version"].is_null());
-    assert_eq!(check(&dir, &["run", "usage"]).code, 3);
+    assert_eq!(run_cli(&dir, &["run", "usage"]).code, 3);
 }
 
 #[test]
@@ -84,22 +87,25 @@ fn a_component_file_is_inspected_without_a_database() {
     let dir = DataDir::new();
     fs::write(dir.path().join("mine.wasm"), USAGE).unwrap();
     for component in ["mine.wasm", "usage"] {
-        let ended = check(&dir, &["processors", "inspect", component]);
-        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
-        let lines = words(&ended.stdout);
+        let output = run_cli(&dir, &["processors", "inspect", component]);
+        assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{output:?}");
+        let lines = table_lines(&output.stdout);
         for line in [
             "name usage",
             "order independent",
             "digest SHA-256 [hash]",
-            "imports with nothing behind them",
+            "inert imports",
             "session-pipeline:processor/guest@1.0.0",
-            "table messages (of the session)",
+            "table messages (per session)",
             "input_tokens s64",
         ] {
-            assert!(lines.iter().any(|other| other == line), "{line}: {ended:?}");
+            assert!(
+                lines.iter().any(|other| other == line),
+                "{line}: {output:?}"
+            );
         }
     }
-    let document = check(&dir, &["processors", "inspect", "mine.wasm", "--json"]).json();
+    let document = run_cli(&dir, &["processors", "inspect", "mine.wasm", "--json"]).json();
     assert_eq!(
         names(&document),
         [
@@ -118,7 +124,7 @@ fn a_component_file_is_inspected_without_a_database() {
 }
 
 #[test]
-fn a_refused_component_ends_with_1_and_the_reason() {
+fn inspecting_an_invalid_component_exits_with_1_and_the_reason() {
     let dir = DataDir::new();
     fs::write(
         dir.path().join("bad.wasm"),
@@ -129,15 +135,18 @@ fn a_refused_component_ends_with_1_and_the_reason() {
     for (file, reason) in [
         (
             "bad.wasm",
-            "refused: component: the manifest is invalid: invalid processor name",
+            "rejected: component: the manifest is invalid: invalid processor name",
         ),
-        ("no.wasm", "refused: component: the file is not WebAssembly"),
+        (
+            "no.wasm",
+            "rejected: component: the file is not WebAssembly",
+        ),
     ] {
-        let ended = check(&dir, &["processors", "inspect", file]);
-        assert_eq!(ended.code, 1, "{ended:?}");
-        assert!(ended.stderr.starts_with(reason), "{ended:?}");
-        let ended = check(&dir, &["processors", "inspect", file, "--json"]);
-        let document: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        let output = run_cli(&dir, &["processors", "inspect", file]);
+        assert_eq!(output.code, 1, "{output:?}");
+        assert!(output.stderr.starts_with(reason), "{output:?}");
+        let output = run_cli(&dir, &["processors", "inspect", file, "--json"]);
+        let document: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
         assert!(
             reason.contains(&document["refused"].as_str().unwrap()[..30]),
             "{document}"
@@ -146,48 +155,49 @@ fn a_refused_component_ends_with_1_and_the_reason() {
 }
 
 #[test]
-fn what_lies_in_the_folder_is_listed_and_inspected_and_nothing_is_made() {
+fn dropped_components_are_listed_and_inspected_without_creating_a_database() {
     let dir = DataDir::new();
     dir.drop_processor("theirs.wasm", versioned(1));
     dir.drop_processor("notes.wasm", "no component");
-    let ended = check(&dir, &["processors", "list"]);
+    let output = run_cli(&dir, &["processors", "list"]);
     assert_eq!(
-        (ended.code, ended.stderr.as_str()),
+        (output.code, output.stderr.as_str()),
         (
             0,
             "`notes.wasm` was rejected: the file is not WebAssembly\n"
         ),
-        "{ended:?}"
+        "{output:?}"
     );
-    insta::assert_snapshot!(words(&ended.stdout).join("\n"), @r"
-    processor version origin runs order may use available last run result
+    insta::assert_snapshot!(table_lines(&output.stdout).join("\n"), @r"
+    processor version origin runs order capabilities available last run result
     faulty-versioned 1 dropped every 10 min independent transcript, records yes never -
     usage 3 shipped every 10 min independent transcript, records yes never -
     verification 2 shipped every 15 min serial llm, transcript, records, log yes never -
     ");
-    let inspected = check(&dir, &["processors", "inspect", VERSIONED, "--json"]).json();
+    let inspected = run_cli(&dir, &["processors", "inspect", VERSIONED, "--json"]).json();
     assert_eq!(inspected["manifest"]["name"], VERSIONED);
-    let status = check(&dir, &["status"]);
+    let status = run_cli(&dir, &["status"]);
     assert_eq!(status.code, 1, "{status:?}");
-    assert!(!dir.path().join("state").exists(), "asking makes nothing");
-    let ended = check(&dir, &["run", "notes"]);
-    assert_eq!(ended.code, 3, "{ended:?}");
+    assert!(
+        !dir.path().join("state").exists(),
+        "read-only commands create nothing"
+    );
+    let output = run_cli(&dir, &["run", "notes"]);
+    assert_eq!(output.code, 3, "{output:?}");
     assert_eq!(
-        ended.stderr,
+        output.stderr,
         "error: the processor `notes` is unavailable: `notes.wasm` was rejected: the file is not WebAssembly\n"
     );
-    assert_eq!(check(&dir, &["run", "moon"]).code, 2);
-    let ended = check(&dir, &["run", "--all"]);
+    assert_eq!(run_cli(&dir, &["run", "moon"]).code, 2);
+    let output = run_cli(&dir, &["run", "--all"]);
     assert!(
-        ended
-            .stderr
-            .contains("passed over: `notes.wasm` was rejected"),
-        "{ended:?}"
+        output.stderr.contains("skipped: `notes.wasm` was rejected"),
+        "{output:?}"
     );
 }
 
 #[test]
-fn what_is_neither_a_processor_nor_a_file_is_wrong_use() {
+fn an_argument_that_is_neither_a_processor_nor_a_file_is_a_usage_error() {
     let dir = DataDir::new();
     rustix::fs::mkfifoat(
         rustix::fs::CWD,
@@ -196,33 +206,33 @@ fn what_is_neither_a_processor_nor_a_file_is_wrong_use() {
     )
     .unwrap();
     for given in ["usgae", "missing.wasm", ".", "fifo.wasm"] {
-        let ended = check(&dir, &["processors", "inspect", given]);
-        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
-        let known = "known are: usage, verification\n";
-        assert!(ended.stderr.ends_with(known), "{ended:?}");
+        let output = run_cli(&dir, &["processors", "inspect", given]);
+        assert_eq!((output.code, output.stdout.as_str()), (2, ""), "{output:?}");
+        let known = "known processors: usage, verification\n";
+        assert!(output.stderr.ends_with(known), "{output:?}");
     }
 }
 
 #[test]
-fn what_needs_a_language_model_is_listed_as_unavailable_and_passed_over_where_there_is_none() {
+fn a_processor_that_needs_a_missing_language_model_is_unavailable_and_skipped() {
     let dir = DataDir::new();
     let detector = "[processors.verification.settings]\ndetector = \"llm\"\n";
     fs::write(dir.path().join("config.toml"), detector).unwrap();
-    let listed = check(&dir, &["processors", "list"]);
+    let listed = run_cli(&dir, &["processors", "list"]);
     assert_eq!(listed.code, 0);
     assert_eq!(
-        words(&listed.stdout)[2],
+        table_lines(&listed.stdout)[2],
         "verification 2 shipped every 15 min serial llm, transcript, records, log no never -"
     );
     let remedy = "no language model is configured; set ANTHROPIC_API_KEY or LLM_API_KEY in the environment, or add `[llm]` to the config file (see docs/llm.md)";
     assert_eq!(
         listed.stderr,
-        format!("`verification` can't run: {remedy}\n")
+        format!("`verification` cannot run: {remedy}\n")
     );
-    let run = check(&dir, &["run", "verification"]);
+    let run = run_cli(&dir, &["run", "verification"]);
     assert_eq!(run.code, 3);
     assert!(run.stderr.contains(remedy), "{run:?}");
-    let all = check(&dir, &["run", "--all"]);
+    let all = run_cli(&dir, &["run", "--all"]);
     assert_eq!(all.code, 0);
     assert!(all.stderr.contains(remedy), "{all:?}");
 }

@@ -1,15 +1,16 @@
-//! `quarantine`: who is listed, who is let out, and what the next run makes of it.
+//! `quarantine`: lists and releases sessions, and the next run retries them.
 
 use std::fs;
 
 use session_pipeline_harness::{DataDir, Transcript};
 
-use super::{check, words};
+use super::{run_cli, table_lines};
 use crate::documents::names;
 
 const KEY: &str = "ada/one.jsonl";
 
-/// A session on which `usage` gives up: it may keep a single row, and has more to keep.
+/// A data directory with a session that `usage` quarantined: the limit is one row, and the session has
+/// more.
 fn quarantined() -> DataDir {
     let dir = DataDir::new();
     let session = || {
@@ -21,26 +22,30 @@ fn quarantined() -> DataDir {
     dir.write("ada/two.jsonl", "");
     fs::write(dir.path().join("config.toml"), "[limits]\nrows_max = 1\n").unwrap();
     for attempt in 1..=5 {
-        assert_eq!(check(&dir, &["run", "usage"]).code, 1, "attempt {attempt}");
+        assert_eq!(
+            run_cli(&dir, &["run", "usage"]).code,
+            1,
+            "attempt {attempt}"
+        );
     }
     dir
 }
 
 #[test]
-fn those_in_quarantine_are_listed_with_the_reason() {
+fn quarantined_sessions_are_listed_with_the_reason() {
     let dir = quarantined();
-    let ended = check(&dir, &["quarantine", "list"]);
-    assert_eq!(ended.code, 0, "{ended:?}");
-    let lines = words(&ended.stdout);
+    let output = run_cli(&dir, &["quarantine", "list"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    let lines = table_lines(&output.stdout);
     assert_eq!(lines[0], "session processor since attempts fault detail");
     assert!(lines[1].starts_with("ada/one.jsonl usage "), "{lines:?}");
     assert!(lines[1].contains(" 5 output-limit "), "{lines:?}");
-    assert_eq!(lines.last().unwrap(), "1 session in quarantine");
+    assert_eq!(lines.last().unwrap(), "1 quarantined session");
     assert_eq!(
-        ended.stderr,
-        "they are tried again when their content or the processor changes, or after `session-pipeline quarantine release`\n"
+        output.stderr,
+        "a session is retried when its content or the processor changes, or after `session-pipeline quarantine release`\n"
     );
-    let listed = check(&dir, &["quarantine", "list", "--json"]).json();
+    let listed = run_cli(&dir, &["quarantine", "list", "--json"]).json();
     assert_eq!(names(&listed), ["count", "sessions"]);
     let session = &listed["sessions"][0];
     assert_eq!(
@@ -62,36 +67,40 @@ fn those_in_quarantine_are_listed_with_the_reason() {
         (&session["attempts"], &session["own_attempts"]),
         (&5.into(), &5.into())
     );
-    let of = |arguments: &[&str]| {
+    let count = |arguments: &[&str]| {
         let arguments = [&["quarantine", "list", "--json"], arguments].concat();
-        check(&dir, &arguments).json()["count"].clone()
+        run_cli(&dir, &arguments).json()["count"].clone()
     };
-    assert_eq!(of(&["--processor", "verification"]), 0);
-    assert_eq!(of(&["--session", "ada/two.jsonl"]), 0);
-    assert_eq!(of(&["--processor", "usage", "--session", KEY]), 1);
+    assert_eq!(count(&["--processor", "verification"]), 0);
+    assert_eq!(count(&["--session", "ada/two.jsonl"]), 0);
+    assert_eq!(count(&["--processor", "usage", "--session", KEY]), 1);
 }
 
 #[test]
-fn a_released_session_is_tried_by_the_next_run() {
+fn a_released_session_is_retried_by_the_next_run() {
     let dir = quarantined();
-    let run = || check(&dir, &["run", "usage", "--json"]);
+    let run = || run_cli(&dir, &["run", "usage", "--json"]);
     assert_eq!(run().json()["details"]["quarantined"], 1);
-    let ended = check(&dir, &["quarantine", "release", "--session", KEY]);
+    let output = run_cli(&dir, &["quarantine", "release", "--session", KEY]);
     assert_eq!(
-        (ended.code, ended.stdout.as_str()),
+        (output.code, output.stdout.as_str()),
         (0, "released 1 session\n"),
-        "{ended:?}"
+        "{output:?}"
     );
-    assert_eq!(ended.stderr, "the next run tries them again\n");
-    assert_eq!(run().code, 1, "it fails again, since nothing was mended");
+    assert_eq!(output.stderr, "the next run retries them\n");
+    assert_eq!(
+        run().code,
+        1,
+        "it fails again, because the limit is unchanged"
+    );
     fs::remove_file(dir.path().join("config.toml")).unwrap();
     assert_eq!(run().json()["details"]["processed"], 1);
-    let ended = check(&dir, &["quarantine", "release", "--all", "--json"]).json();
-    assert_eq!(ended, serde_json::json!({ "released": 0 }));
+    let output = run_cli(&dir, &["quarantine", "release", "--all", "--json"]).json();
+    assert_eq!(output, serde_json::json!({ "released": 0 }));
 }
 
 #[test]
-fn whom_to_release_has_to_be_said_and_to_be_there() {
+fn release_requires_a_selection_of_quarantined_sessions() {
     let dir = quarantined();
     for arguments in [
         &["quarantine", "release"][..],
@@ -101,30 +110,30 @@ fn whom_to_release_has_to_be_said_and_to_be_there() {
         &["quarantine", "release", "--processor", "usgae"],
         &["quarantine", "list", "--session", "ada/onw.jsonl"],
     ] {
-        let ended = check(&dir, arguments);
-        assert_eq!(ended.code, 2, "{arguments:?}: {ended:?}");
-        assert!(ended.stdout.is_empty() && !ended.stderr.is_empty());
+        let output = run_cli(&dir, arguments);
+        assert_eq!(output.code, 2, "{arguments:?}: {output:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty());
     }
-    let ended = check(
+    let output = run_cli(
         &dir,
         &["quarantine", "release", "--session", "ada/two.jsonl"],
     );
     assert_eq!(
-        ended.stderr,
+        output.stderr,
         "error: session `ada/two.jsonl` is not in quarantine; `session-pipeline quarantine list` lists those that are\n"
     );
-    let count = &check(&dir, &["quarantine", "list", "--json"]).json()["count"];
-    assert_eq!(*count, 1, "nobody was let out by mistake");
+    let count = &run_cli(&dir, &["quarantine", "list", "--json"]).json()["count"];
+    assert_eq!(*count, 1, "no session was released by mistake");
 }
 
 #[test]
-fn before_there_is_a_database_nobody_is_in_quarantine_and_nothing_is_made() {
+fn quarantine_commands_work_without_a_database_and_create_none() {
     let dir = DataDir::new();
-    let ended = check(&dir, &["quarantine", "list"]);
+    let output = run_cli(&dir, &["quarantine", "list"]);
     assert_eq!(
-        (ended.code, ended.stdout.as_str()),
-        (0, "0 sessions in quarantine\n")
+        (output.code, output.stdout.as_str()),
+        (0, "0 quarantined sessions\n")
     );
-    assert_eq!(check(&dir, &["quarantine", "release", "--all"]).code, 0);
+    assert_eq!(run_cli(&dir, &["quarantine", "release", "--all"]).code, 0);
     assert!(!dir.path().join("state").exists());
 }

@@ -1,4 +1,4 @@
-//! `replay`: one session, shown and not committed.
+//! `replay`: processes one session without a commit.
 
 use std::fs;
 
@@ -6,25 +6,26 @@ use serde_json::json;
 use session_pipeline_bundle::faulty;
 use session_pipeline_harness::DataDir;
 
-use super::{check, check_examples, words};
+use super::{run_cli, run_cli_on_examples, table_lines};
 use crate::documents::names;
 use crate::guests::POISON;
 
-fn give(dir: &DataDir, way: &str) -> String {
-    let file = format!("{way}.wasm");
-    fs::write(dir.path().join(&file), faulty(way).unwrap()).unwrap();
+/// Writes a faulty component to the data directory and returns its file name.
+fn write_component(dir: &DataDir, fault: &str) -> String {
+    let file = format!("{fault}.wasm");
+    fs::write(dir.path().join(&file), faulty(fault).unwrap()).unwrap();
     file
 }
 
 #[test]
-fn a_session_is_shown_with_its_rows_and_costs_and_nothing_is_left() {
+fn replay_prints_rows_and_costs_and_leaves_no_files() {
     let dir = DataDir::new();
-    let file = give(&dir, "well_behaved");
+    let file = write_component(&dir, "well_behaved");
     dir.write("ada/one.jsonl", "one\ntwo\n");
-    let ended = check(&dir, &["replay", &file, "ada/one.jsonl"]);
-    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
-    insta::assert_snapshot!(words(&ended.stdout).join("\n").split("\nfuel").next().unwrap(), @r"
-    `faulty-well-behaved` found 2 items in ada/one.jsonl
+    let output = run_cli(&dir, &["replay", &file, "ada/one.jsonl"]);
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{output:?}");
+    insta::assert_snapshot!(table_lines(&output.stdout).join("\n").split("\nfuel").next().unwrap(), @r"
+    `faulty-well-behaved` extracted 2 items from ada/one.jsonl
 
     table lines (2 rows)
     line text
@@ -33,15 +34,18 @@ fn a_session_is_shown_with_its_rows_and_costs_and_nothing_is_left() {
 
     cost
     ");
-    assert!(!dir.path().join("state").exists(), "nothing is made");
+    assert!(
+        !dir.path().join("state").exists(),
+        "replay creates no data directory"
+    );
 }
 
 #[test]
-fn a_shipped_processor_and_a_key_go_by_their_names_and_json_has_all_of_it() {
+fn replay_accepts_a_processor_name_and_a_session_key_and_prints_json() {
     let dir = DataDir::new();
-    let listed = check_examples(&dir, &["sessions", "list", "--json"]).json();
+    let listed = run_cli_on_examples(&dir, &["sessions", "list", "--json"]).json();
     let key = listed["sessions"][0]["key"].as_str().unwrap();
-    let document = check_examples(&dir, &["replay", "usage", key, "--json"]).json();
+    let document = run_cli_on_examples(&dir, &["replay", "usage", key, "--json"]).json();
     assert_eq!(
         names(&document),
         [
@@ -60,27 +64,27 @@ fn a_shipped_processor_and_a_key_go_by_their_names_and_json_has_all_of_it() {
 }
 
 #[test]
-fn a_session_that_fails_ends_with_1_and_says_where_the_guest_was() {
+fn a_failed_replay_exits_with_1_and_prints_a_backtrace() {
     let dir = DataDir::new();
-    let file = give(&dir, "panics");
-    // As `processors verify` keeps one: a file that lies in no sessions root.
+    let file = write_component(&dir, "panics");
+    // A file outside the sessions root, such as one that `processors verify` saved.
     fs::write(dir.path().join("kept.jsonl"), POISON).unwrap();
-    let ended = check(&dir, &["replay", &file, "kept.jsonl"]);
-    assert_eq!(ended.code, 1, "{ended:?}");
-    let (fault, place) = ended.stdout.split_once("\n\n").unwrap();
+    let output = run_cli(&dir, &["replay", &file, "kept.jsonl"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    let (fault, backtrace) = output.stdout.split_once("\n\n").unwrap();
     assert!(
-        fault.contains("failed at") && fault.contains("panic: "),
+        fault.contains("failed on") && fault.contains("panic: "),
         "{fault}"
     );
     assert!(
-        place.starts_with("where it was, the innermost first\n"),
-        "{place}"
+        backtrace.starts_with("backtrace, innermost frame first\n"),
+        "{backtrace}"
     );
     assert!(
-        place.contains("process"),
-        "functions have their names: {place}"
+        backtrace.contains("process"),
+        "the backtrace has function names: {backtrace}"
     );
-    let json = check(&dir, &["replay", &file, "kept.jsonl", "--json"]);
+    let json = run_cli(&dir, &["replay", &file, "kept.jsonl", "--json"]);
     assert_eq!(json.code, 1);
     let document: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!(document["execution"]["fault"]["kind"], "panic");
@@ -88,9 +92,9 @@ fn a_session_that_fails_ends_with_1_and_says_where_the_guest_was() {
 }
 
 #[test]
-fn shared_tables_are_empty_or_come_from_what_a_replay_printed() {
+fn shared_tables_are_empty_or_loaded_from_the_output_of_a_replay() {
     let dir = DataDir::new();
-    let file = give(&dir, "remembers");
+    let file = write_component(&dir, "remembers");
     let line = |value: serde_json::Value| format!("{value}\n");
     dir.write(
         "ada/put.jsonl",
@@ -98,21 +102,21 @@ fn shared_tables_are_empty_or_come_from_what_a_replay_printed() {
     );
     dir.write("ada/find.jsonl", line(json!({"do": "find", "by": "word"})));
     let found = |arguments: &[&str]| {
-        let ended = check(
+        let output = run_cli(
             &dir,
             &[&["replay", &file, "ada/find.jsonl", "--json"], arguments].concat(),
         );
-        ended.json()["tables"]["found"][0]["words"]
+        output.json()["tables"]["found"][0]["words"]
             .as_str()
             .unwrap()
             .to_owned()
     };
     assert!(!found(&[]).contains("hello"));
-    let put = check(&dir, &["replay", &file, "ada/put.jsonl", "--json"]);
+    let put = run_cli(&dir, &["replay", &file, "ada/put.jsonl", "--json"]);
     fs::write(dir.path().join("before.json"), &put.stdout).unwrap();
     assert!(found(&["--shared-from", "before.json"]).contains("hello"));
     fs::write(dir.path().join("wrong.json"), r#"{"moons": []}"#).unwrap();
-    let ended = check(
+    let output = run_cli(
         &dir,
         &[
             "replay",
@@ -122,20 +126,22 @@ fn shared_tables_are_empty_or_come_from_what_a_replay_printed() {
             "wrong.json",
         ],
     );
-    assert_eq!(ended.code, 2, "{ended:?}");
-    assert!(ended.stderr.contains("moons"), "{ended:?}");
+    assert_eq!(output.code, 2, "{output:?}");
+    assert!(output.stderr.contains("moons"), "{output:?}");
 }
 
 #[test]
-fn what_is_no_session_and_no_processor_is_wrong_use() {
+fn replay_of_an_unknown_session_or_processor_is_a_usage_error() {
     let dir = DataDir::new();
-    let ended = check(&dir, &["replay", "usage", "ada/none.jsonl"]);
-    assert_eq!(ended.code, 2, "{ended:?}");
+    let output = run_cli(&dir, &["replay", "usage", "ada/none.jsonl"]);
+    assert_eq!(output.code, 2, "{output:?}");
     assert!(
-        ended.stderr.contains("`sessions list` shows the keys"),
-        "{ended:?}"
+        output
+            .stderr
+            .contains("run `session-pipeline sessions list` for the keys"),
+        "{output:?}"
     );
     dir.write("ada/one.jsonl", "");
-    let ended = check(&dir, &["replay", "usgae", "ada/one.jsonl"]);
-    assert_eq!(ended.code, 2, "{ended:?}");
+    let output = run_cli(&dir, &["replay", "usgae", "ada/one.jsonl"]);
+    assert_eq!(output.code, 2, "{output:?}");
 }

@@ -1,21 +1,21 @@
-//! `report`: the documents and tables that others rely on.
+//! `report`: the JSON documents and text tables.
 
 use serde_json::Value;
 use session_pipeline_harness::DataDir;
 
-use super::{check, check_examples, words};
+use super::{run_cli, run_cli_on_examples, table_lines};
 use crate::documents::names;
 use crate::report::TOTALS;
 
 #[test]
-fn report_as_json_bears_the_names_that_others_rely_on() {
+fn the_report_has_stable_json_field_names() {
     let dir = DataDir::new();
-    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
+    assert_eq!(run_cli_on_examples(&dir, &["run", "usage"]).code, 0);
     for (by, key) in [
         ("day", "2026-01-12"),
         ("model", "claude-haiku-4-5-20251001"),
     ] {
-        let document = check(&dir, &["report", "usage", "--by", by, "--json"]).json();
+        let document = run_cli(&dir, &["report", "usage", "--by", by, "--json"]).json();
         assert_eq!(names(&document), ["as_of", "rows", "totals"]);
         assert_eq!(names(&document["totals"]), TOTALS);
         let row = &document["rows"][0];
@@ -24,18 +24,18 @@ fn report_as_json_bears_the_names_that_others_rely_on() {
         expected.sort_unstable();
         assert_eq!(names(row), expected);
     }
-    let by_default = check(&dir, &["report", "usage", "--json"]).json();
+    let by_default = run_cli(&dir, &["report", "usage", "--json"]).json();
     assert_eq!(by_default["rows"][0]["day"], "2026-01-12");
     assert_eq!(by_default["totals"]["output_tokens"], 4_722);
 }
 
 #[test]
-fn report_prints_a_table_whose_last_row_is_the_total() {
+fn the_report_is_a_table_with_a_total_row() {
     let dir = DataDir::new();
-    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
-    let ended = check(&dir, &["report", "usage"]);
-    assert_eq!(ended.code, 0);
-    insta::assert_snapshot!(words(&ended.stdout).join("\n"), @"
+    assert_eq!(run_cli_on_examples(&dir, &["run", "usage"]).code, 0);
+    let output = run_cli(&dir, &["report", "usage"]);
+    assert_eq!(output.code, 0);
+    insta::assert_snapshot!(table_lines(&output.stdout).join("\n"), @"
     day input output cache read cache write cost messages sessions
     2026-01-12 71 2 615 231 870 31 620 $0.40 14 1
     2026-01-13 51 ≥ 1 452 58 200 60 040 ≥ $0.19 8 2
@@ -43,31 +43,31 @@ fn report_prints_a_table_whose_last_row_is_the_total() {
     total 137 ≥ 4 722 302 470 106 360 ≥ $0.70 24 4
     ");
     assert!(
-        ended
+        output
             .stderr
-            .contains("\n≥ output: the transcripts never got the final output count"),
-        "{ended:?}"
+            .contains("\n≥ output: the transcripts of some messages have no final output count"),
+        "{output:?}"
     );
 }
 
 #[test]
-fn report_of_nothing_is_zeros_and_a_hint() {
+fn an_empty_report_has_zeros_and_a_hint() {
     let dir = DataDir::new();
-    let ended = check(&dir, &["report", "usage", "--json"]);
+    let output = run_cli(&dir, &["report", "usage", "--json"]);
     assert_eq!(
-        ended.stderr,
-        "nothing was processed yet; `session-pipeline run usage` does\n"
+        output.stderr,
+        "nothing was processed yet; run `session-pipeline run usage` first\n"
     );
-    let document = ended.json();
+    let document = output.json();
     assert_eq!(document["rows"], Value::Array(Vec::new()));
     assert_eq!(document["totals"]["messages"], 0);
 }
 
 #[test]
-fn a_report_without_a_database_makes_none() {
+fn a_report_without_a_database_creates_none() {
     let dir = DataDir::new();
     for by in ["day", "tool"] {
-        assert_eq!(check(&dir, &["report", "usage", "--by", by]).code, 0);
+        assert_eq!(run_cli(&dir, &["report", "usage", "--by", by]).code, 0);
     }
     assert!(!dir.path().join("state").exists());
 }

@@ -1,18 +1,18 @@
-//! `run`: what it prints where, and how it ends.
+//! `run`: output on both streams, and exit codes.
 
 use std::fs;
 
 use session_pipeline_harness::{DataDir, Transcript};
 
-use super::{check, check_examples, words};
+use super::{run_cli, run_cli_on_examples, table_lines};
 use crate::documents::{STATS, names};
 
 #[test]
-fn run_prints_a_table_and_says_nothing_else() {
+fn run_prints_only_a_table() {
     let dir = DataDir::new();
-    let ended = check_examples(&dir, &["run", "usage"]);
-    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
-    let [header, row] = words(&ended.stdout).try_into().unwrap();
+    let output = run_cli_on_examples(&dir, &["run", "usage"]);
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{output:?}");
+    let [header, row] = table_lines(&output.stdout).try_into().unwrap();
     assert_eq!(
         header,
         "processor scanned processed skipped failed waiting quarantined items read seconds"
@@ -21,21 +21,21 @@ fn run_prints_a_table_and_says_nothing_else() {
 }
 
 #[test]
-fn run_as_json_is_the_body_that_the_endpoint_gives() {
+fn run_as_json_prints_the_body_of_the_endpoint() {
     let dir = DataDir::new();
-    let body = check_examples(&dir, &["run", "usage", "--json"]).json();
+    let body = run_cli_on_examples(&dir, &["run", "usage", "--json"]).json();
     assert_eq!(names(&body), ["details", "ok"]);
     assert_eq!(body["ok"], true);
     assert_eq!(names(&body["details"]), STATS);
     assert_eq!(body["details"]["processed"], 5);
-    let again = check_examples(&dir, &["run", "usage", "--json"]).json();
-    assert_eq!(again["details"]["scanned"], 0, "nothing is new");
+    let again = run_cli_on_examples(&dir, &["run", "usage", "--json"]).json();
+    assert_eq!(again["details"]["scanned"], 0, "no session is new");
 }
 
 #[test]
 fn run_all_as_json_is_a_list() {
     let dir = DataDir::new();
-    let body = check_examples(&dir, &["run", "--all", "--json"]).json();
+    let body = run_cli_on_examples(&dir, &["run", "--all", "--json"]).json();
     let processors: Vec<_> = body
         .as_array()
         .unwrap()
@@ -46,115 +46,113 @@ fn run_all_as_json_is_a_list() {
 }
 
 #[test]
-fn a_capped_run_is_done_and_gives_a_hint() {
+fn a_capped_run_succeeds_with_a_hint() {
     let dir = DataDir::new();
-    let ended = check_examples(&dir, &["run", "usage", "--max-sessions", "2"]);
-    assert_eq!(ended.code, 0);
+    let output = run_cli_on_examples(&dir, &["run", "usage", "--max-sessions", "2"]);
+    assert_eq!(output.code, 0);
     assert_eq!(
-        ended.stderr,
-        "3 sessions are left for the next run, as the caps ask\n"
+        output.stderr,
+        "3 sessions are left for the next run because of the limits of this run\n"
     );
-    let rest = check_examples(&dir, &["run", "usage", "--json"]).json();
+    let rest = run_cli_on_examples(&dir, &["run", "usage", "--json"]).json();
     assert_eq!(rest["details"]["processed"], 3);
 }
 
 #[test]
-fn a_run_out_of_its_time_begins_no_further_session() {
+fn a_run_past_its_time_budget_starts_no_new_session() {
     let dir = DataDir::new();
-    let ended = check_examples(&dir, &["run", "usage", "--time-budget", "0", "--json"]);
-    assert_eq!(ended.code, 0, "{ended:?}");
-    let details = &ended.json()["details"];
+    let output = run_cli_on_examples(&dir, &["run", "usage", "--time-budget", "0", "--json"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    let details = &output.json()["details"];
     let counts = (&details["processed"], &details["capped"]);
     assert_eq!(counts, (&1.into(), &4.into()), "every run makes progress");
-    let rest = check_examples(&dir, &["run", "usage", "--time-budget", "600", "--json"]).json();
+    let rest =
+        run_cli_on_examples(&dir, &["run", "usage", "--time-budget", "600", "--json"]).json();
     assert_eq!(rest["details"]["processed"], 4);
 }
 
 #[test]
-fn a_failed_session_ends_the_run_with_1_and_is_named() {
+fn a_run_with_a_failed_session_exits_with_1_and_names_it() {
     let dir = DataDir::new();
     dir.write("ada/fine.jsonl", Transcript::new("s1").user("hello"));
     dir.write("ada/huge.jsonl", "");
-    // One byte above the limit, none of it on the disk.
+    // A sparse file, one byte larger than the limit.
     let file = fs::File::options()
         .write(true)
         .open(dir.session_path("ada/huge.jsonl"))
         .unwrap();
     file.set_len((1 << 30) + 1).unwrap();
-    let ended = check(&dir, &["run", "usage"]);
-    assert_eq!(ended.code, 1);
+    let output = run_cli(&dir, &["run", "usage"]);
+    assert_eq!(output.code, 1);
     assert_eq!(
-        ended.stderr,
+        output.stderr,
         "failed `ada/huge.jsonl`: too-large: the session has 1073741825 bytes; the limit is 1073741824\n"
     );
-    let [_, row] = words(&ended.stdout).try_into().unwrap();
+    let [_, row] = table_lines(&output.stdout).try_into().unwrap();
     assert!(row.starts_with("usage 2 1 0 1 0 0 "), "{row}");
     assert_eq!(
-        check(&dir, &["run", "usage", "--json"]).code,
+        run_cli(&dir, &["run", "usage", "--json"]).code,
         1,
-        "for machines too"
+        "the exit code is the same with --json"
     );
 }
 
 #[test]
-fn an_absent_sessions_root_is_no_failure_and_gives_a_hint() {
+fn a_missing_sessions_root_prints_a_hint_and_is_not_an_error() {
     let dir = DataDir::without_sessions_root();
-    let ended = check(&dir, &["run", "usage", "--json"]);
+    let output = run_cli(&dir, &["run", "usage", "--json"]);
     assert_eq!(
-        ended.stderr,
-        "there is no sessions folder `[data-dir]/user_sessions`; name one with --sessions, for instance ~/.claude/projects\n"
+        output.stderr,
+        "sessions folder `[data-dir]/user_sessions` does not exist; set it with --sessions, for example ~/.claude/projects\n"
     );
-    let body = ended.json();
+    let body = output.json();
     for name in ["scanned", "processed", "skipped", "errors"] {
         assert_eq!(body["details"][name], 0, "{name}");
     }
 }
 
 #[test]
-fn a_name_that_is_no_text_is_passed_over_with_a_hint() {
+fn a_file_name_that_is_not_utf8_is_skipped_with_a_hint() {
     use std::os::unix::ffi::OsStrExt;
 
     let dir = DataDir::new();
     dir.write("ada/fine.jsonl", Transcript::new("s1").user("hello"));
     let name = std::ffi::OsStr::from_bytes(b"caf\xe9.jsonl");
     fs::write(dir.sessions_root().join("ada").join(name), "{}").unwrap();
-    let ended = check(&dir, &["run", "usage"]);
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(
-        ended.stderr.starts_with("passed over `ada/caf"),
-        "{ended:?}"
-    );
+    let output = run_cli(&dir, &["run", "usage"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(output.stderr.starts_with("skipped `ada/caf"), "{output:?}");
 }
 
 #[test]
-fn an_unknown_processor_is_all_that_is_told_even_without_a_sessions_root() {
+fn an_unknown_processor_is_the_only_error_even_without_a_sessions_root() {
     let dir = DataDir::without_sessions_root();
-    let ended = check(&dir, &["run", "nonsense"]);
-    assert_eq!(ended.code, 2);
+    let output = run_cli(&dir, &["run", "nonsense"]);
+    assert_eq!(output.code, 2);
     assert_eq!(
-        ended.stderr,
+        output.stderr,
         "error: Unknown processor `nonsense`; known processors: usage, verification\n"
     );
     assert!(
         !dir.path().join("state").exists(),
-        "wrong use makes nothing"
+        "usage errors create nothing"
     );
 }
 
 #[test]
-fn what_users_put_right_is_found_listed_and_decided() {
+fn corrections_by_users_are_extracted_listed_and_approved() {
     let dir = DataDir::new();
     let text = "No, churn is counted per month from MRR.";
     dir.write("ada/one.jsonl", Transcript::new("s1").user(text));
-    let ended = check(&dir, &["run", "verification", "--json"]);
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert_eq!(ended.json()["details"]["items_extracted"], 1);
-    let listed = check(&dir, &["knowledge", "list", "--json"]).json();
+    let output = run_cli(&dir, &["run", "verification", "--json"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    assert_eq!(output.json()["details"]["items_extracted"], 1);
+    let listed = run_cli(&dir, &["knowledge", "list", "--json"]).json();
     let item = &listed["items"][0];
     assert_eq!(item["title"], "Churn is counted per month from MRR");
     let id = item["id"].as_str().unwrap();
-    let shown = check(&dir, &["knowledge", "show", id]);
-    let lines = words(&shown.stdout);
+    let shown = run_cli(&dir, &["knowledge", "show", id]);
+    let lines = table_lines(&shown.stdout);
     for line in [
         format!("quote {text}"),
         "session ada/one.jsonl, line 1".to_owned(),
@@ -162,18 +160,18 @@ fn what_users_put_right_is_found_listed_and_decided() {
     ] {
         assert!(lines.contains(&line), "{line}: {shown:?}");
     }
-    let approved = check(&dir, &["knowledge", "approve", id]);
+    let approved = run_cli(&dir, &["knowledge", "approve", id]);
     assert_eq!(
         approved.stdout,
         format!("{id} is approved: Churn is counted per month from MRR\n")
     );
-    let pending = check(&dir, &["knowledge", "list", "--status", "pending"]);
+    let pending = run_cli(&dir, &["knowledge", "list", "--status", "pending"]);
     assert_eq!((pending.code, pending.stdout.as_str()), (0, "0 items\n"));
-    let unknown = check(&dir, &["knowledge", "reject", "kv_000000000000"]);
+    let unknown = run_cli(&dir, &["knowledge", "reject", "kv_000000000000"]);
     assert_eq!(unknown.code, 2);
 }
 
-/// A session of one message, of 100 tokens in and 10 out.
+/// A session with one message, 100 input tokens and 10 output tokens.
 fn one_message(id: &str) -> String {
     Transcript::new(id)
         .assistant(|message| {
@@ -187,12 +185,12 @@ fn one_message(id: &str) -> String {
 }
 
 #[test]
-fn linked_folders_are_named_by_run_and_status_and_stop_nothing() {
+fn links_are_skipped_and_named_by_run_and_status() {
     use std::os::unix::fs::symlink;
     let dir = DataDir::new();
     let shared = DataDir::new();
     shared.write("lee/s2.jsonl", one_message("two"));
-    // The root itself may be a link.
+    // The root itself can be a link.
     fs::rename(dir.sessions_root(), dir.path().join("elsewhere")).unwrap();
     symlink(dir.path().join("elsewhere"), dir.sessions_root()).unwrap();
     dir.write("kim/s.jsonl", one_message("one"));
@@ -202,58 +200,50 @@ fn linked_folders_are_named_by_run_and_status_and_stop_nothing() {
         dir.session_path("kim/linked.jsonl"),
     )
     .unwrap();
-    let ended = check(&dir, &["run", "usage", "--json"]);
-    let body = ended.json();
+    let output = run_cli(&dir, &["run", "usage", "--json"]);
+    let body = output.json();
     assert_eq!(body["details"]["processed"], 1);
-    let named = |body: &serde_json::Value| -> Vec<String> {
+    let skipped_paths = |body: &serde_json::Value| -> Vec<String> {
         let notes = body["notes"].as_array().unwrap().iter();
         notes
             .map(|note| note["path"].as_str().unwrap().to_owned())
             .collect()
     };
-    assert_eq!(named(&body), ["kim/linked.jsonl", "lee"]);
+    assert_eq!(skipped_paths(&body), ["kim/linked.jsonl", "lee"]);
     for path in ["`kim/linked.jsonl`", "`lee`"] {
         assert!(
-            ended
+            output
                 .stderr
-                .contains(&format!("passed over {path}: links are not followed")),
+                .contains(&format!("skipped {path}: links are not followed")),
             "{}",
-            ended.stderr
+            output.stderr
         );
     }
-    let report = check(&dir, &["report", "usage", "--json"]).json();
+    let report = run_cli(&dir, &["report", "usage", "--json"]).json();
     let total = report["totals"].to_string();
     assert!(
         total.contains("\"input_tokens\":100,") && total.contains("\"output_tokens\":10,"),
         "{total}"
     );
-    // Also by a run that has nothing to do, for people, and where it runs in a server.
-    let again = check(&dir, &["run", "usage"]);
+    // The same in text output, in a run without new sessions, and in a run on a server.
+    let again = run_cli(&dir, &["run", "usage"]);
     assert_eq!(again.code, 0);
-    assert!(
-        again.stderr.contains("passed over `lee`"),
-        "{}",
-        again.stderr
-    );
-    let status = check(&dir, &["status"]);
+    assert!(again.stderr.contains("skipped `lee`"), "{}", again.stderr);
+    let status = run_cli(&dir, &["status"]);
     assert_eq!(status.code, 0, "{status:?}");
-    let line = words(&status.stdout)
+    let line = table_lines(&status.stdout)
         .into_iter()
         .find(|line| line.starts_with("sessions "));
     insta::assert_snapshot!(line.unwrap(), @"sessions info links are not followed, so sessions behind them are not processed: `kim/linked.jsonl`, `lee`");
-    let json = check(&dir, &["status", "--json"]).json();
+    let json = run_cli(&dir, &["status", "--json"]).json();
     let entry = &json["services"]["sessions"];
     assert_eq!(
         (&entry["links"], &entry["session_files"]),
         (&2.into(), &1.into())
     );
-    let serving = super::serve::Serving::start(&dir, &[]);
-    let served = check(&dir, &["run", "usage", "--json"]);
-    assert_eq!(named(&served.json()), ["kim/linked.jsonl", "lee"]);
-    assert!(
-        served.stderr.contains("passed over `lee`"),
-        "{}",
-        served.stderr
-    );
-    assert_eq!(serving.stop(), 0);
+    let server = super::serve::ServerProcess::start(&dir, &[]);
+    let remote = run_cli(&dir, &["run", "usage", "--json"]);
+    assert_eq!(skipped_paths(&remote.json()), ["kim/linked.jsonl", "lee"]);
+    assert!(remote.stderr.contains("skipped `lee`"), "{}", remote.stderr);
+    assert_eq!(server.stop(), 0);
 }

@@ -1,24 +1,24 @@
-//! `sessions`: the list for people and for machines, and one session in full.
+//! `sessions`: the list as text and JSON, and the details of one session.
 
 use session_pipeline_harness::{DataDir, Transcript};
 
-use super::{check, check_examples, words};
+use super::{run_cli, run_cli_on_examples, table_lines};
 use crate::documents::names;
 
 #[test]
-fn the_list_works_before_anything_was_processed_and_makes_nothing() {
+fn the_session_list_works_without_a_database_and_creates_none() {
     let dir = DataDir::new();
-    let ended = check_examples(&dir, &["sessions", "list"]);
-    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
-    let lines = words(&ended.stdout);
+    let output = run_cli_on_examples(&dir, &["sessions", "list"]);
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{output:?}");
+    let lines = table_lines(&output.stdout);
     assert_eq!(lines[0], "session size changed processor state items when");
     assert!(lines[1].starts_with("ada/5c0e7d1a-93b4-4f6e-8a27-1d5b60c2e9f3.jsonl 31.6 KB "));
     assert_eq!(
         lines.last().unwrap(),
         "5 sessions: 10 new",
-        "with each of two"
+        "each session is new for two processors"
     );
-    let shown = check_examples(
+    let details = run_cli_on_examples(
         &dir,
         &[
             "sessions",
@@ -26,15 +26,18 @@ fn the_list_works_before_anything_was_processed_and_makes_nothing() {
             "chidi/e47a10c9-25bd-4d83-8f16-3b90c5d7a268.jsonl",
         ],
     );
-    assert_eq!(shown.code, 0, "{shown:?}");
-    assert!(!dir.path().join("state").exists(), "asking makes nothing");
+    assert_eq!(details.code, 0, "{details:?}");
+    assert!(
+        !dir.path().join("state").exists(),
+        "read-only commands create nothing"
+    );
 }
 
 #[test]
-fn the_list_as_json_bears_the_names_that_others_rely_on() {
+fn the_session_list_has_stable_json_field_names() {
     let dir = DataDir::new();
-    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
-    let document = check_examples(&dir, &["sessions", "list", "--json"]).json();
+    assert_eq!(run_cli_on_examples(&dir, &["run", "usage"]).code, 0);
+    let document = run_cli_on_examples(&dir, &["sessions", "list", "--json"]).json();
     assert_eq!(names(&document), ["count", "sessions", "states"]);
     assert_eq!(document["count"], 5);
     assert_eq!(document["states"]["processed"], 5);
@@ -63,16 +66,16 @@ fn the_list_as_json_bears_the_names_that_others_rely_on() {
 }
 
 #[test]
-fn the_list_can_be_narrowed() {
+fn the_session_list_can_be_filtered() {
     let dir = DataDir::new();
     assert_eq!(
-        check_examples(&dir, &["run", "usage", "--max-sessions", "3"]).code,
+        run_cli_on_examples(&dir, &["run", "usage", "--max-sessions", "3"]).code,
         0
     );
     let last_line = |arguments: &[&str]| {
-        let ended = check_examples(&dir, &[&["sessions", "list"], arguments].concat());
-        assert_eq!(ended.code, 0, "{ended:?}");
-        words(&ended.stdout).pop().unwrap()
+        let output = run_cli_on_examples(&dir, &[&["sessions", "list"], arguments].concat());
+        assert_eq!(output.code, 0, "{output:?}");
+        table_lines(&output.stdout).pop().unwrap()
     };
     assert_eq!(last_line(&[]), "5 sessions: 7 new, 3 processed");
     let of_usage = ["--processor", "usage", "--state", "new"];
@@ -90,13 +93,13 @@ fn the_list_can_be_narrowed() {
     );
     assert_eq!(last_line(&["--user", "nobody"]), "0 sessions");
     assert!(last_line(&["--user", "bob"]).starts_with("1 session: "));
-    for wrong in [
+    for invalid in [
         ["--state", "lost"],
         ["--processor", "usgae"],
         ["--user", ""],
     ] {
-        let ended = check_examples(&dir, &[&["sessions", "list"], &wrong[..]].concat());
-        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
+        let output = run_cli_on_examples(&dir, &[&["sessions", "list"], &invalid[..]].concat());
+        assert_eq!((output.code, output.stdout.as_str()), (2, ""), "{output:?}");
     }
 }
 
@@ -108,18 +111,21 @@ fn one_long_key_does_not_widen_every_row() {
     for number in 0..50 {
         dir.write(&format!("bob/{number}.jsonl"), "{}\n");
     }
-    let ended = check(&dir, &["sessions", "list"]);
-    assert_eq!(ended.code, 0, "{ended:?}");
-    let lengths = ended
+    let output = run_cli(&dir, &["sessions", "list"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    let lengths = output
         .stdout
         .lines()
         .map(|line| (line.len(), line.contains(&long)));
     for (length, is_long) in lengths {
-        assert!(length < if is_long { 600 } else { 200 }, "{ended:?}");
+        assert!(length < if is_long { 600 } else { 200 }, "{output:?}");
     }
-    assert!(ended.stdout.contains(&long), "it is shown whole");
     assert!(
-        words(&ended.stdout)
+        output.stdout.contains(&long),
+        "the long key is not truncated"
+    );
+    assert!(
+        table_lines(&output.stdout)
             .last()
             .unwrap()
             .starts_with("51 sessions: ")
@@ -127,19 +133,19 @@ fn one_long_key_does_not_widen_every_row() {
 }
 
 #[test]
-fn a_session_is_shown_with_all_that_is_known_of_it() {
+fn sessions_show_prints_all_details_of_a_session() {
     let dir = DataDir::new();
-    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
-    // What reports keep is no row of the session's.
-    assert_eq!(check(&dir, &["report", "usage"]).code, 0);
+    assert_eq!(run_cli_on_examples(&dir, &["run", "usage"]).code, 0);
+    // The rollups of the report are not rows of the session.
+    assert_eq!(run_cli(&dir, &["report", "usage"]).code, 0);
     let show = [
         "sessions",
         "show",
         "chidi/e47a10c9-25bd-4d83-8f16-3b90c5d7a268.jsonl",
     ];
-    let ended = check_examples(&dir, &show);
-    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
-    let lines = words(&ended.stdout);
+    let output = run_cli_on_examples(&dir, &show);
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+    let lines = table_lines(&output.stdout);
     assert_eq!(
         lines[0],
         "session chidi/e47a10c9-25bd-4d83-8f16-3b90c5d7a268.jsonl"
@@ -156,7 +162,7 @@ fn a_session_is_shown_with_all_that_is_known_of_it() {
             .any(|line| line.starts_with("cost ") && line.ends_with(" in run 1"))
     );
 
-    let document = check_examples(&dir, &[&show[..], &["--json"]].concat()).json();
+    let document = run_cli_on_examples(&dir, &[&show[..], &["--json"]].concat()).json();
     let processor = &document["processors"][0];
     assert_eq!(
         names(processor),
@@ -184,50 +190,53 @@ fn a_session_is_shown_with_all_that_is_known_of_it() {
 }
 
 #[test]
-fn an_unknown_session_is_wrong_use_and_the_nearest_are_named() {
+fn an_unknown_session_is_a_usage_error_that_suggests_similar_keys() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}\n");
-    let ended = check(&dir, &["sessions", "show", "ada/oen.jsonl"]);
-    assert_eq!((ended.code, ended.stdout.as_str()), (2, ""));
+    let output = run_cli(&dir, &["sessions", "show", "ada/oen.jsonl"]);
+    assert_eq!((output.code, output.stdout.as_str()), (2, ""));
     assert_eq!(
-        ended.stderr,
+        output.stderr,
         "error: unknown session `ada/oen.jsonl`; did you mean `ada/one.jsonl`?\n"
     );
     assert!(!dir.path().join("state").exists());
 }
 
 #[test]
-fn control_characters_of_a_name_never_reach_the_terminal() {
+fn control_characters_in_names_are_escaped_in_text_output() {
     let dir = DataDir::new();
     let key = "ada/\u{1b}[2Jone\ntwo\u{202e}.jsonl";
     dir.write(key, Transcript::new("s1").user("hello"));
-    assert_eq!(check(&dir, &["run", "usage"]).code, 0);
+    assert_eq!(run_cli(&dir, &["run", "usage"]).code, 0);
     for arguments in [&["sessions", "list"][..], &["sessions", "show", key]] {
-        let ended = check(&dir, arguments);
-        assert_eq!(ended.code, 0, "{ended:?}");
+        let output = run_cli(&dir, arguments);
+        assert_eq!(output.code, 0, "{output:?}");
         assert!(
-            ended
+            output
                 .stdout
                 .contains("ada/\\u{1b}[2Jone\\ntwo\\u{202e}.jsonl"),
-            "{ended:?}"
+            "{output:?}"
         );
-        assert!(!ended.stdout.contains(['\u{1b}', '\u{202e}']), "{ended:?}");
+        assert!(
+            !output.stdout.contains(['\u{1b}', '\u{202e}']),
+            "{output:?}"
+        );
     }
-    let document = check(&dir, &["sessions", "list", "--json"]).json();
+    let document = run_cli(&dir, &["sessions", "list", "--json"]).json();
     assert_eq!(
         document["sessions"][0]["key"], key,
-        "machines get it as it is"
+        "JSON has the original key"
     );
 }
 
 #[test]
-fn an_absent_sessions_root_is_told_beside_what_is_known() {
+fn the_session_list_warns_about_a_missing_sessions_root() {
     let dir = DataDir::without_sessions_root();
-    let ended = check(&dir, &["sessions", "list"]);
-    assert_eq!((ended.code, ended.stdout.as_str()), (0, "0 sessions\n"));
+    let output = run_cli(&dir, &["sessions", "list"]);
+    assert_eq!((output.code, output.stdout.as_str()), (0, "0 sessions\n"));
     assert!(
-        ended
+        output
             .stderr
-            .starts_with("there is no sessions folder `[data-dir]/user_sessions`")
+            .starts_with("sessions folder `[data-dir]/user_sessions` does not exist")
     );
 }

@@ -1,25 +1,25 @@
-//! `status`: whether everything works and keeps up, for people and for machines.
+//! `status`: health checks and counts, as text and JSON.
 
 use std::time::Duration;
 
 use session_pipeline_harness::{DataDir, Transcript};
 
-use super::{Ended, check, check_examples, program, words};
+use super::{CliOutput, program, run_cli, run_cli_on_examples, table_lines};
 use crate::documents::names;
 
-/// The lines about single checks; how full this machine's disk is, is none of ours.
-fn checks(ended: &Ended) -> String {
-    let lines = words(&ended.stdout).into_iter();
+/// The text output without the line about the disk, which depends on the machine.
+fn without_disk(output: &CliOutput) -> String {
+    let lines = table_lines(&output.stdout).into_iter();
     let lines: Vec<String> = lines.filter(|line| !line.starts_with("disk ")).collect();
     lines.join("\n")
 }
 
 #[test]
-fn a_fresh_data_dir_is_healthy_and_looking_makes_nothing() {
+fn a_new_data_dir_is_healthy_and_status_creates_no_files() {
     let dir = DataDir::new();
-    let ended = check(&dir, &["status"]);
-    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
-    insta::assert_snapshot!(checks(&ended), @"
+    let output = run_cli(&dir, &["status"]);
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{output:?}");
+    insta::assert_snapshot!(without_disk(&output), @"
     healthy
 
     duckdb_state info there is no database yet
@@ -35,7 +35,7 @@ fn a_fresh_data_dir_is_healthy_and_looking_makes_nothing() {
     usage 0 0 0 0 0 0 never -
     verification 0 0 0 0 0 0 never -
     ");
-    assert_eq!(check(&dir, &["status", "--json"]).code, 0);
+    assert_eq!(run_cli(&dir, &["status", "--json"]).code, 0);
     assert!(!dir.path().join("state").exists());
     let mut command = program(&dir);
     command.args(["--data-dir", "not/there", "status"]);
@@ -44,9 +44,9 @@ fn a_fresh_data_dir_is_healthy_and_looking_makes_nothing() {
 }
 
 #[test]
-fn status_as_json_is_the_body_of_the_detailed_health() {
+fn status_as_json_prints_the_detailed_health_document() {
     let dir = DataDir::new();
-    let document = check(&dir, &["status", "--json"]).json();
+    let document = run_cli(&dir, &["status", "--json"]).json();
     assert_eq!(
         names(&document),
         [
@@ -82,41 +82,41 @@ fn status_as_json_is_the_body_of_the_detailed_health() {
 }
 
 #[test]
-fn what_lags_is_told_with_what_to_do_and_ends_with_1() {
+fn a_backlog_is_reported_with_the_next_action_and_exits_with_1() {
     let dir = DataDir::new();
-    assert_eq!(check(&dir, &["migrate"]).code, 0);
+    assert_eq!(run_cli(&dir, &["migrate"]).code, 0);
     dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
-    // By the clock of this machine, as the program goes by.
+    // Relative to the system clock, because the program uses it.
     let file = std::fs::File::open(dir.session_path("ada/one.jsonl")).unwrap();
     let changed_at = std::time::SystemTime::now() - Duration::from_secs(86_400);
     file.set_modified(changed_at).unwrap();
-    let ended = check(&dir, &["status"]);
-    assert_eq!(ended.code, 1, "{ended:?}");
-    assert!(ended.stdout.starts_with("degraded\n"), "{ended:?}");
-    assert!(ended.stdout.contains("extraction backlog"), "{ended:?}");
+    let output = run_cli(&dir, &["status"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(output.stdout.starts_with("degraded\n"), "{output:?}");
+    assert!(output.stdout.contains("extraction backlog"), "{output:?}");
     assert_eq!(
-        ended.stderr,
+        output.stderr,
         "session_pipeline: session-pipeline run verification\n"
     );
-    let json = check(&dir, &["status", "--json"]);
-    assert_eq!(json.code, 1, "for machines too");
+    let json = run_cli(&dir, &["status", "--json"]);
+    assert_eq!(json.code, 1, "the exit code is the same with --json");
     let document: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!(document["status"], "degraded");
 }
 
 #[test]
-fn status_counts_what_is_known_of_each_processor() {
+fn status_prints_the_counts_of_each_processor() {
     let dir = DataDir::new();
-    let never = words(&check(&dir, &["status"]).stdout);
+    let before = table_lines(&run_cli(&dir, &["status"]).stdout);
     for processor in ["usage", "verification"] {
         let row = format!("{processor} 0 0 0 0 0 0 never -");
-        assert!(never.contains(&row), "{never:?}");
+        assert!(before.contains(&row), "{before:?}");
     }
-    assert!(never.contains(
+    assert!(before.contains(
         &"processor sessions items due failing quarantined missing last run result".to_owned()
     ));
-    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
-    let rows = words(&check_examples(&dir, &["status"]).stdout);
+    assert_eq!(run_cli_on_examples(&dir, &["run", "usage"]).code, 0);
+    let rows = table_lines(&run_cli_on_examples(&dir, &["status"]).stdout);
     let row = rows.iter().find(|row| row.starts_with("usage ")).unwrap();
     assert!(
         row.starts_with("usage 5 ") && row.ends_with(" [time] ok"),
@@ -125,33 +125,33 @@ fn status_counts_what_is_known_of_each_processor() {
 }
 
 #[test]
-fn the_threshold_of_stuck_files_comes_from_the_environment() {
+fn an_invalid_stuck_file_grace_in_the_environment_is_a_usage_error() {
     let dir = DataDir::new();
-    assert_eq!(check(&dir, &["migrate"]).code, 0);
+    assert_eq!(run_cli(&dir, &["migrate"]).code, 0);
     let status = |seconds: &str| {
         let mut command = program(&dir);
         command.args(["--data-dir", ".", "status"]);
         command.env("SESSION_PIPELINE_STUCK_FILE_GRACE_SECONDS", seconds);
-        Ended::of(&dir, command.output().unwrap())
+        CliOutput::of(&dir, command.output().unwrap())
     };
     assert_eq!(status("60").code, 0);
-    for bad in ["", "0", "-5", "abc", "1.5", "+5"] {
-        let ended = status(bad);
-        assert_eq!(ended.code, 2, "{bad:?}: {ended:?}");
+    for invalid in ["", "0", "-5", "abc", "1.5", "+5"] {
+        let output = status(invalid);
+        assert_eq!(output.code, 2, "{invalid:?}: {output:?}");
         assert_eq!(
-            ended.stderr,
+            output.stderr,
             format!(
-                "error: invalid value `{bad}` for environment variable `SESSION_PIPELINE_STUCK_FILE_GRACE_SECONDS`: \
+                "error: invalid value `{invalid}` for environment variable `SESSION_PIPELINE_STUCK_FILE_GRACE_SECONDS`: \
                  expected a whole number of seconds from 1 to 31622400; unset it to use the default\n"
             )
         );
     }
 }
 
-// What the environment changes.
+// Environment variables.
 
-/// How the entry `session_pipeline` stands in an environment.
-fn session_pipeline(dir: &DataDir, environment: &[(&str, &str)]) -> serde_json::Value {
+/// The health check `session_pipeline` with these environment variables.
+fn session_pipeline_check(dir: &DataDir, environment: &[(&str, &str)]) -> serde_json::Value {
     let mut command = program(dir);
     command.args([
         "--data-dir",
@@ -164,8 +164,8 @@ fn session_pipeline(dir: &DataDir, environment: &[(&str, &str)]) -> serde_json::
     document["services"]["session_pipeline"].clone()
 }
 
-/// A session that was last changed so long ago, by the clock of this machine.
-fn changed(dir: &DataDir, key: &str, seconds_ago: u64) {
+/// Writes a session with a modification time in the past.
+fn write_old_session(dir: &DataDir, key: &str, seconds_ago: u64) {
     dir.write(key, "{}\n");
     let file = std::fs::File::open(dir.session_path(key)).unwrap();
     let changed_at = std::time::SystemTime::now() - Duration::from_secs(seconds_ago);
@@ -173,53 +173,56 @@ fn changed(dir: &DataDir, key: &str, seconds_ago: u64) {
 }
 
 #[test]
-fn the_grace_for_stuck_files_is_that_of_the_environment() {
+fn the_stuck_file_grace_is_read_from_the_environment() {
     const GRACE: &str = "SESSION_PIPELINE_STUCK_FILE_GRACE_SECONDS";
     let dir = DataDir::new();
-    assert_eq!(check(&dir, &["migrate"]).code, 0);
-    changed(&dir, "x/five_min_old.jsonl", 300);
-    changed(&dir, "x/fresh.jsonl", 10);
+    assert_eq!(run_cli(&dir, &["migrate"]).code, 0);
+    write_old_session(&dir, "x/five_min_old.jsonl", 300);
+    write_old_session(&dir, "x/fresh.jsonl", 10);
     crate::database::execute(
         &dir,
         "INSERT INTO session_processor_state
             (processor_name, session_file, username, processed_at, items_extracted, file_hash)
          VALUES ('verification', 'x/fresh.jsonl', 'x', make_timestamp(epoch_us(now())), 0, 'deadbeef')",
     );
-    assert_eq!(session_pipeline(&dir, &[])["status"], "ok");
-    assert_eq!(session_pipeline(&dir, &[(GRACE, "600")])["status"], "ok");
-    let stuck = session_pipeline(&dir, &[(GRACE, "60")]);
+    assert_eq!(session_pipeline_check(&dir, &[])["status"], "ok");
+    assert_eq!(
+        session_pipeline_check(&dir, &[(GRACE, "600")])["status"],
+        "ok"
+    );
+    let stuck = session_pipeline_check(&dir, &[(GRACE, "60")]);
     assert_eq!(stuck["status"], "info", "{stuck}");
     assert_eq!(stuck["stuck_file"], "x/five_min_old.jsonl");
 }
 
 #[test]
-fn the_interval_of_verification_in_the_environment_moves_health_and_the_scheduler() {
+fn the_verification_interval_in_the_environment_applies_to_health_and_the_scheduler() {
     const INTERVAL: &str = "SCHEDULER_VERIFICATION_DETECTOR_INTERVAL";
     let dir = DataDir::new();
-    assert_eq!(check(&dir, &["migrate"]).code, 0);
-    changed(&dir, "x/old.jsonl", 3000);
+    assert_eq!(run_cli(&dir, &["migrate"]).code, 0);
+    write_old_session(&dir, "x/old.jsonl", 3000);
     assert_eq!(
-        session_pipeline(&dir, &[])["status"],
+        session_pipeline_check(&dir, &[])["status"],
         "warning",
-        "900 s, twice"
+        "the default allows twice 900 s"
     );
     assert_eq!(
-        session_pipeline(&dir, &[(INTERVAL, "1200")])["status"],
+        session_pipeline_check(&dir, &[(INTERVAL, "1200")])["status"],
         "warning"
     );
     assert_eq!(
-        session_pipeline(&dir, &[(INTERVAL, "1800")])["status"],
+        session_pipeline_check(&dir, &[(INTERVAL, "1800")])["status"],
         "ok"
     );
     let schedule = |environment: &[(&str, &str)]| {
-        let serving = super::serve::Serving::start_scheduling(&dir, environment);
-        let jobs = check(&dir, &["status", "--json"]);
-        let document: serde_json::Value = serde_json::from_str(&jobs.stdout).unwrap();
-        assert_eq!(serving.stop(), 0);
+        let server = super::serve::ServerProcess::start_scheduling(&dir, environment);
+        let status = run_cli(&dir, &["status", "--json"]);
+        let document: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+        assert_eq!(server.stop(), 0);
         let jobs = document["services"]["scheduler"]["jobs"].clone();
         let jobs = jobs.as_array().unwrap().iter();
-        let mut ours = jobs.filter(|job| job["name"] == "session-processor:verification");
-        ours.next().unwrap()["schedule"]
+        let mut verification = jobs.filter(|job| job["name"] == "session-processor:verification");
+        verification.next().unwrap()["schedule"]
             .as_str()
             .unwrap()
             .to_owned()

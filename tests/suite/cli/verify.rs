@@ -1,4 +1,4 @@
-//! `processors verify`: the laws of the contract, held against a component.
+//! `processors verify`: checks components against the laws of the contract.
 
 use std::fs;
 use std::path::Path;
@@ -7,56 +7,62 @@ use serde_json::Value;
 use session_pipeline_bundle::{USAGE, faulty};
 use session_pipeline_harness::{DataDir, Transcript};
 
-use super::check;
+use super::run_cli;
 use crate::documents::names;
 
-/// Puts a guest into the folder that the program runs in.
-fn give(dir: &DataDir, way: &str) -> String {
-    let file = format!("{way}.wasm");
-    fs::write(dir.path().join(&file), faulty(way).unwrap()).unwrap();
+/// Writes a faulty component to the data directory and returns its file name.
+fn write_component(dir: &DataDir, fault: &str) -> String {
+    let file = format!("{fault}.wasm");
+    fs::write(dir.path().join(&file), faulty(fault).unwrap()).unwrap();
     file
 }
 
 #[test]
-fn a_component_that_keeps_all_laws_ends_with_0_and_leaves_nothing() {
+fn a_component_that_passes_all_laws_exits_with_0_and_leaves_no_files() {
     let dir = DataDir::new();
     fs::write(dir.path().join("mine.wasm"), USAGE).unwrap();
-    let ended = check(&dir, &["processors", "verify", "mine.wasm", "--cases", "8"]);
-    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
-    insta::assert_snapshot!(ended.stdout);
-    assert!(!dir.path().join("state").exists(), "nothing is made");
+    let output = run_cli(&dir, &["processors", "verify", "mine.wasm", "--cases", "8"]);
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{output:?}");
+    insta::assert_snapshot!(output.stdout);
+    assert!(
+        !dir.path().join("state").exists(),
+        "verify creates no data directory"
+    );
     assert!(!dir.path().join("mine-regressions").exists());
-    let ended = check(&dir, &["processors", "verify", "usage", "--cases", "1"]);
-    assert_eq!(ended.code, 0, "a shipped one, by its name: {ended:?}");
+    let output = run_cli(&dir, &["processors", "verify", "usage", "--cases", "1"]);
+    assert_eq!(output.code, 0, "a shipped processor by name: {output:?}");
 }
 
 #[test]
-fn a_broken_law_ends_with_1_the_reason_and_a_session_that_is_kept() {
+fn a_failed_law_exits_with_1_and_saves_the_failing_session() {
     let dir = DataDir::new();
-    let file = give(&dir, "reads_once");
-    let ended = check(&dir, &["processors", "verify", &file]);
-    assert_eq!(ended.code, 1, "{ended:?}");
+    let file = write_component(&dir, "reads_once");
+    let output = run_cli(&dir, &["processors", "verify", &file]);
+    assert_eq!(output.code, 1, "{output:?}");
     let line =
         "failed   chunks            It does not matter in which portions the lines are read.\n";
-    assert!(ended.stdout.contains(line), "{ended:?}");
-    let kept = ended
+    assert!(output.stdout.contains(line), "{output:?}");
+    let saved = output
         .stdout
         .lines()
         .find_map(|line| line.strip_prefix("  kept as "));
-    let kept = kept.unwrap();
-    assert!(kept.starts_with("reads_once-regressions/chunks-"), "{kept}");
-    let session = fs::read(dir.path().join(kept)).unwrap();
+    let saved = saved.unwrap();
+    assert!(
+        saved.starts_with("reads_once-regressions/chunks-"),
+        "{saved}"
+    );
+    let session = fs::read(dir.path().join(saved)).unwrap();
     let lines = session.split_inclusive(|byte| *byte == b'\n').count();
     assert_eq!(lines, 2, "{}", String::from_utf8_lossy(&session));
-    let replay = format!("replay reads_once.wasm {kept}");
+    let replay = format!("replay reads_once.wasm {saved}");
     let advice = format!(
-        "1 of 12 laws failed; see what comes of it by `session-pipeline {replay}`; what is kept is tried first the next time\n"
+        "1 of 12 laws failed; run `session-pipeline {replay}` to process the saved session; `verify` tries saved sessions first\n"
     );
-    assert_eq!(ended.stderr, advice);
-    let replayed = check(&dir, &replay.split(' ').collect::<Vec<_>>());
+    assert_eq!(output.stderr, advice);
+    let replayed = run_cli(&dir, &replay.split(' ').collect::<Vec<_>>());
     assert!(matches!(replayed.code, 0 | 1), "{replayed:?}");
 
-    // What is kept is found again by a single case of another seed, and told to machines.
+    // A single case with another seed fails on the saved session. JSON output names the session too.
     let arguments = [
         "processors",
         "verify",
@@ -67,9 +73,9 @@ fn a_broken_law_ends_with_1_the_reason_and_a_session_that_is_kept() {
         "--seed",
         "9",
     ];
-    let ended = check(&dir, &arguments);
-    assert_eq!(ended.code, 1, "{ended:?}");
-    let document: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let output = run_cli(&dir, &arguments);
+    assert_eq!(output.code, 1, "{output:?}");
+    let document: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(
         names(&document),
         ["cases", "component", "holds", "laws", "seed"]
@@ -101,20 +107,20 @@ fn a_broken_law_ends_with_1_the_reason_and_a_session_that_is_kept() {
         (&failed[0]["law"], &failed[0]["sessions"]),
         (&"chunks".into(), &1.into())
     );
-    assert_eq!(failed[0]["regressions"][0], kept);
+    assert_eq!(failed[0]["regressions"][0], saved);
 }
 
 #[test]
-fn sessions_settings_and_the_folder_for_regressions_are_the_callers() {
+fn verify_accepts_sessions_settings_and_a_regressions_folder() {
     let dir = DataDir::new();
-    let file = give(&dir, "strays_from_its_tables");
+    let file = write_component(&dir, "strays_from_its_tables");
     let session = Transcript::new("s1")
         .user("hello")
         .assistant(|m| m.tool("Bash"));
     dir.write("ada/given.jsonl", &session);
     let given = dir.session_path("ada/given.jsonl");
     for sessions in [given.as_path(), dir.sessions_root().as_path()] {
-        let ended = check(
+        let output = run_cli(
             &dir,
             &[
                 "processors",
@@ -128,18 +134,21 @@ fn sessions_settings_and_the_folder_for_regressions_are_the_callers() {
                 "kept",
             ],
         );
-        assert_eq!(ended.code, 1, "{ended:?}");
+        assert_eq!(output.code, 1, "{output:?}");
         assert!(
-            ended
+            output
                 .stdout
                 .contains("tables failed: unknown table `calls`"),
-            "{ended:?}"
+            "{output:?}"
         );
-        assert!(ended.stdout.contains("  kept as kept/tables-"), "{ended:?}");
+        assert!(
+            output.stdout.contains("  kept as kept/tables-"),
+            "{output:?}"
+        );
         fs::remove_dir_all(dir.path().join("kept")).unwrap();
     }
-    let by = |setting: &str| {
-        check(
+    let verify_with = |setting: &str| {
+        run_cli(
             &dir,
             &[
                 "processors",
@@ -152,43 +161,49 @@ fn sessions_settings_and_the_folder_for_regressions_are_the_callers() {
             ],
         )
     };
-    assert_eq!(by("detector=phrases").code, 0);
-    let ended = by("detector=oracle");
-    assert_eq!(ended.code, 1, "{ended:?}");
+    assert_eq!(verify_with("detector=phrases").code, 0);
+    let output = verify_with("detector=oracle");
+    assert_eq!(output.code, 1, "{output:?}");
     assert!(
-        ended
+        output
             .stdout
             .contains("describes-itself failed: component: "),
-        "{ended:?}"
+        "{output:?}"
     );
-    assert!(ended.stdout.contains("oracle"), "{ended:?}");
-    assert_eq!(by("detector").code, 2);
+    assert!(output.stdout.contains("oracle"), "{output:?}");
+    assert_eq!(verify_with("detector").code, 2);
     assert!(!Path::new("verification-regressions").exists());
 }
 
 #[test]
-fn what_is_no_component_fails_and_what_is_not_there_is_wrong_use() {
+fn an_invalid_component_fails_and_a_missing_file_is_a_usage_error() {
     let dir = DataDir::new();
     fs::write(dir.path().join("no.wasm"), "no component").unwrap();
-    let ended = check(&dir, &["processors", "verify", "no.wasm"]);
-    assert_eq!(ended.code, 1, "{ended:?}");
-    let why = "describes-itself failed: component: the file is not WebAssembly";
-    assert!(ended.stdout.contains(why), "{ended:?}");
-    let ended = check(&dir, &["processors", "verify", "missing.wasm"]);
-    assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
-    let file = give(&dir, "well_behaved");
-    let ended = check(
+    let output = run_cli(&dir, &["processors", "verify", "no.wasm"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    let reason = "describes-itself failed: component: the file is not WebAssembly";
+    assert!(output.stdout.contains(reason), "{output:?}");
+    let output = run_cli(&dir, &["processors", "verify", "missing.wasm"]);
+    assert_eq!((output.code, output.stdout.as_str()), (2, ""), "{output:?}");
+    let file = write_component(&dir, "well_behaved");
+    let output = run_cli(
         &dir,
         &["processors", "verify", &file, "--sessions", "nowhere"],
     );
-    assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
-    assert!(ended.stderr.starts_with("error: `nowhere`: "), "{ended:?}");
+    assert_eq!((output.code, output.stdout.as_str()), (2, ""), "{output:?}");
+    assert!(
+        output.stderr.starts_with("error: `nowhere`: "),
+        "{output:?}"
+    );
     fs::write(dir.path().join("occupied"), "a file").unwrap();
-    let file = give(&dir, "panics_at_damage");
-    let ended = check(
+    let file = write_component(&dir, "panics_at_damage");
+    let output = run_cli(
         &dir,
         &["processors", "verify", &file, "--regressions", "occupied"],
     );
-    assert_eq!(ended.code, 3, "{ended:?}");
-    assert!(ended.stderr.starts_with("error: `occupied`: "), "{ended:?}");
+    assert_eq!(output.code, 3, "{output:?}");
+    assert!(
+        output.stderr.starts_with("error: `occupied`: "),
+        "{output:?}"
+    );
 }

@@ -13,8 +13,10 @@ use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 use session_pipeline_harness::program;
 
 use super::full::{can_mount, in_namespace};
-use super::{DataDir, Ended, check, conversation, crash_image, key, open_error, run_to_completion};
-use crate::cli::serve::Serving;
+use super::{
+    CliOutput, DataDir, conversation, crash_image, key, open_error, run_cli, run_to_completion,
+};
+use crate::cli::serve::ServerProcess;
 use crate::guests::usage_dir;
 use crate::hostile::without_root_privileges;
 use session_pipeline_store::StoreError;
@@ -49,7 +51,7 @@ impl FileWatch {
 }
 
 /// Sends a request as an admin and returns the status line.
-fn get(serving: &Serving, dir: &DataDir, path: &str) -> String {
+fn get(serving: &ServerProcess, dir: &DataDir, path: &str) -> String {
     let token = fs::read_to_string(dir.path().join("state/admin-token")).unwrap();
     let mut stream = TcpStream::connect(serving.url().strip_prefix("http://").unwrap()).unwrap();
     let request = format!(
@@ -70,7 +72,7 @@ fn while_the_database_is_open_no_other_code_opens_or_closes_its_file() {
         dir.write(&key(number), conversation(number, 3));
     }
     let watch = FileWatch::on(&dir.path().join("state"));
-    let serving = Serving::start(&dir, &[]);
+    let serving = ServerProcess::start(&dir, &[]);
     let database = "system.duckdb".to_owned();
     let at_start = watch.events();
     assert!(
@@ -92,7 +94,7 @@ fn while_the_database_is_open_no_other_code_opens_or_closes_its_file() {
         &["token", "create", "--role", "analyst"],
         &["token", "list"],
     ] {
-        let ended = check(&dir, arguments);
+        let ended = run_cli(&dir, arguments);
         assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
     }
     for path in [
@@ -106,8 +108,8 @@ fn while_the_database_is_open_no_other_code_opens_or_closes_its_file() {
         assert_eq!(get(&serving, &dir, path), "HTTP/1.1 200 OK", "{path}");
     }
     // These commands fail at the lock.
-    assert_eq!(check(&dir, &["migrate"]).code, 3);
-    assert_eq!(check(&dir, &["serve", "--listen", "127.0.0.1:0"]).code, 3);
+    assert_eq!(run_cli(&dir, &["migrate"]).code, 3);
+    assert_eq!(run_cli(&dir, &["serve", "--listen", "127.0.0.1:0"]).code, 3);
     let while_open = watch.events();
     assert!(
         while_open.iter().any(|(_, name)| name == "lock"),
@@ -175,7 +177,7 @@ fn a_data_directory_on_a_read_only_disk_is_reported_and_works_once_it_is_writabl
             .arg(program::path())
             .arg("--data-dir");
         command.arg(dir.path()).args(arguments);
-        let ended = Ended::of(&dir, command.output().unwrap());
+        let ended = CliOutput::of(&dir, command.output().unwrap());
         assert_eq!(ended.code, 3, "{ended:?}");
         assert!(
             ended

@@ -13,10 +13,10 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use session_pipeline_harness::program;
 
 use super::{
-    DAYS, DataDir, Ended, Files, SessionData, check, conversation, crash_image, dir_with_files,
-    files_of, key, log_path, run_to_completion, session_data,
+    CliOutput, DAYS, DataDir, Files, SessionData, conversation, crash_image, dir_with_files,
+    files_of, key, log_path, run_cli, run_to_completion, session_data,
 };
-use crate::cli::serve::Serving;
+use crate::cli::serve::ServerProcess;
 use crate::guests::usage_dir;
 
 /// Runs the program with a file size limit in units of 512 bytes. The shell ignores the signal that
@@ -39,13 +39,13 @@ fn shell(script: &str) -> Command {
 }
 
 /// Runs a processor with a file size limit in bytes.
-fn run_with_file_limit(dir: &DataDir, bytes: u64) -> Ended {
+fn run_with_file_limit(dir: &DataDir, bytes: u64) -> CliOutput {
     let mut command = shell(LIMIT_SCRIPT);
     command
         .arg(bytes.div_ceil(512).to_string())
         .arg(program::path());
     command.args(["run", "usage", "--data-dir"]).arg(dir.path());
-    Ended::of(dir, command.output().unwrap())
+    CliOutput::of(dir, command.output().unwrap())
 }
 
 /// Returns a shell command that runs as root in its own user and mount namespace.
@@ -72,7 +72,7 @@ pub(super) fn can_mount() -> bool {
 }
 
 /// Runs a processor on a disk with this many free bytes.
-fn run_on_small_disk(dir: &DataDir, free: u64) -> Ended {
+fn run_on_small_disk(dir: &DataDir, free: u64) -> CliOutput {
     let used: u64 = files_of(dir.path())
         .values()
         .map(|bytes| (bytes.len() as u64).next_multiple_of(4096))
@@ -84,7 +84,7 @@ fn run_on_small_disk(dir: &DataDir, free: u64) -> Ended {
         .arg(dir.path())
         .arg(program::path())
         .args(["run", "usage"]);
-    Ended::of(dir, command.output().unwrap())
+    CliOutput::of(dir, command.output().unwrap())
 }
 
 /// Returns a data directory with one day of pending changes, and the data that a run produces if
@@ -106,7 +106,7 @@ fn dir_with_pending_sessions() -> (DataDir, &'static SessionData) {
 /// Asserts that a failure is reported, and that a run with enough space produces the expected data.
 fn assert_reported_and_recovered(
     dir: &DataDir,
-    ended: &Ended,
+    ended: &CliOutput,
     expected: &SessionData,
 ) -> FailedWrite {
     let failed_write = FailedWrite::of(ended);
@@ -128,7 +128,7 @@ enum FailedWrite {
 }
 
 impl FailedWrite {
-    fn of(ended: &Ended) -> Self {
+    fn of(ended: &CliOutput) -> Self {
         if ended.code == 0 {
             return Self::None;
         }
@@ -227,7 +227,7 @@ fn a_full_disk_only_fails_the_run() {
 }
 
 /// Sets the file size limit of a server in bytes. `None` removes it.
-fn limit(serving: &Serving, bytes: Option<u64>) {
+fn limit(serving: &ServerProcess, bytes: Option<u64>) {
     let pid = Pid::from_raw(i32::try_from(serving.id()).unwrap()).unwrap();
     let limit = Rlimit {
         current: bytes.or(getrlimit(Resource::Fsize).current),
@@ -236,11 +236,11 @@ fn limit(serving: &Serving, bytes: Option<u64>) {
     prlimit(Some(pid), Resource::Fsize, limit).unwrap();
 }
 
-fn serve(dir: &DataDir) -> Serving {
+fn serve(dir: &DataDir) -> ServerProcess {
     // There is no limit at the start.
     let mut command = shell(r#"trap "" XFSZ; exec "$@""#);
     command.arg(program::path());
-    Serving::start_by(command, dir, &[], &[])
+    ServerProcess::start_by(command, dir, &[], &[])
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn a_server_with_a_full_disk_recovers_once_there_is_space() {
     let serving = serve(&dir);
     for free in [0, 200, 1000, 4000] {
         limit(&serving, Some(bytes_of(&log_path(&dir)) + free));
-        let ended = check(&dir, &["run", "usage"]);
+        let ended = run_cli(&dir, &["run", "usage"]);
         assert_eq!(ended.code, 3, "{ended:?}");
         assert!(
             ended.stderr.contains(": the disk is full or not writable"),
@@ -257,12 +257,12 @@ fn a_server_with_a_full_disk_recovers_once_there_is_space() {
         );
         limit(&serving, None);
         assert_eq!(
-            check(&dir, &["status"]).code,
+            run_cli(&dir, &["status"]).code,
             0,
             "the server must be healthy again"
         );
     }
-    assert_eq!(check(&dir, &["run", "usage"]).code, 0);
+    assert_eq!(run_cli(&dir, &["run", "usage"]).code, 0);
     assert_eq!(serving.stop(), 0);
     assert_eq!(&session_data(&dir), expected);
 }
@@ -271,11 +271,11 @@ fn a_server_with_a_full_disk_recovers_once_there_is_space() {
 fn a_server_exits_with_an_error_if_its_database_fails_and_the_next_one_recovers() {
     // The tables of the processor do not exist yet. Creating them ends with a checkpoint.
     let dir = DataDir::new();
-    assert_eq!(check(&dir, &["migrate"]).code, 0);
+    assert_eq!(run_cli(&dir, &["migrate"]).code, 0);
     dir.write(&key(1), conversation(1, 3));
     let serving = serve(&dir);
     limit(&serving, Some(bytes_of(&dir.database_path())));
-    let ended = check(&dir, &["run", "usage"]);
+    let ended = run_cli(&dir, &["run", "usage"]);
     assert_eq!(ended.code, 3, "{ended:?}");
     assert!(
         ended
@@ -289,7 +289,7 @@ fn a_server_exits_with_an_error_if_its_database_fails_and_the_next_one_recovers(
         stderr.contains("the database stopped working and must be reopened"),
         "{stderr}"
     );
-    let ended = check(&dir, &["run", "usage"]);
+    let ended = run_cli(&dir, &["run", "usage"]);
     assert_eq!(ended.code, 0, "{ended:?}");
     let other = DataDir::new();
     other.write(&key(1), conversation(1, 3));
@@ -312,7 +312,7 @@ fn a_compiled_component_that_cannot_be_stored_is_reported_and_compiled_again_lat
         let mut command = in_namespace(script);
         command.arg(size).arg(&components).arg(program::path());
         command.args(["run", "usage", "--data-dir"]).arg(dir.path());
-        let ended = Ended::of(&dir, command.output().unwrap());
+        let ended = CliOutput::of(&dir, command.output().unwrap());
         assert_eq!(ended.code, 3, "{ended:?}");
         for part in [
             "unavailable: host: ",

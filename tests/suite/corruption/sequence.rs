@@ -8,8 +8,8 @@ use serde_json::Value;
 use session_pipeline_harness::clock;
 use session_pipeline_store::Store;
 
-use super::{DataDir, check, crash_image, log_path, run_to_completion, session_data};
-use crate::cli::serve::Serving;
+use super::{DataDir, crash_image, log_path, run_cli, run_to_completion, session_data};
+use crate::cli::serve::ServerProcess;
 use crate::database::cell;
 
 fn commits_path(dir: &DataDir) -> PathBuf {
@@ -118,7 +118,7 @@ fn a_lagging_or_missing_commit_number_raises_no_alarm() {
         "the file is created again"
     );
     assert_eq!(&session_data(&dir), crash_image().final_data());
-    assert_eq!(check(&dir, &["status"]).code, 0);
+    assert_eq!(run_cli(&dir, &["status"]).code, 0);
 }
 
 #[test]
@@ -126,13 +126,13 @@ fn a_damaged_commit_number_is_reported_and_rewritten() {
     for nonsense in ["\n", "7", "-1 2\n", &"9".repeat(4096), "\u{fffd}\0"] {
         let dir = crash_image().to_dir();
         fs::write(commits_path(&dir), nonsense).unwrap();
-        let ended = check(&dir, &["run", "usage"]);
+        let ended = run_cli(&dir, &["run", "usage"]);
         assert_eq!(ended.code, 0, "{ended:?}");
         assert!(
             ended.stderr.contains("state/commits` is damaged"),
             "{ended:?}"
         );
-        let ended = check(&dir, &["run", "usage"]);
+        let ended = run_cli(&dir, &["run", "usage"]);
         assert!(!ended.stderr.contains("damaged"), "{ended:?}");
         assert_eq!(&session_data(&dir), crash_image().final_data());
     }
@@ -140,7 +140,7 @@ fn a_damaged_commit_number_is_reported_and_rewritten() {
 
 /// Returns the exit code of `status` and its health entry of the database.
 fn state(dir: &DataDir) -> (i32, Value) {
-    let ended = check(dir, &["status", "--json"]);
+    let ended = run_cli(dir, &["status", "--json"]);
     let body: Value = serde_json::from_str(&ended.stdout).unwrap();
     (ended.code, body["services"]["duckdb_state"].clone())
 }
@@ -149,7 +149,7 @@ fn state(dir: &DataDir) -> (i32, Value) {
 fn health_warns_about_lost_commits_until_they_are_acknowledged() {
     let dir = crash_image().to_dir();
     fs::remove_file(log_path(&dir)).unwrap();
-    let ended = check(&dir, &["run", "usage"]);
+    let ended = run_cli(&dir, &["run", "usage"]);
     assert!(
         ended.code == 0
             && ended
@@ -166,13 +166,13 @@ fn health_warns_about_lost_commits_until_they_are_acknowledged() {
             "{state}"
         );
     }
-    let serving = Serving::start(&dir, &[]);
+    let serving = ServerProcess::start(&dir, &[]);
     assert_eq!(state(&dir).0, 1);
-    let acknowledged = check(&dir, &["status", "--acknowledge"]);
+    let acknowledged = run_cli(&dir, &["status", "--acknowledge"]);
     assert_eq!(acknowledged.code, 0, "{acknowledged:?}");
     assert_eq!(state(&dir).0, 0);
     assert_eq!(serving.stop(), 0);
-    assert_eq!(check(&dir, &["status", "--acknowledge"]).code, 0);
+    assert_eq!(run_cli(&dir, &["status", "--acknowledge"]).code, 0);
     let audit_entries = "SELECT count(*) FROM audit_log WHERE action = 'health.acknowledge'";
     assert_eq!(
         cell(&dir, audit_entries),
@@ -185,8 +185,8 @@ fn health_warns_about_lost_commits_until_they_are_acknowledged() {
 fn lost_commits_can_be_acknowledged_without_a_server() {
     let dir = crash_image().to_dir();
     fs::remove_file(log_path(&dir)).unwrap();
-    assert_eq!(check(&dir, &["run", "usage"]).code, 0);
-    assert_eq!(check(&dir, &["status"]).code, 1);
-    assert_eq!(check(&dir, &["status", "--acknowledge"]).code, 0);
-    assert_eq!(check(&dir, &["status"]).code, 0);
+    assert_eq!(run_cli(&dir, &["run", "usage"]).code, 0);
+    assert_eq!(run_cli(&dir, &["status"]).code, 1);
+    assert_eq!(run_cli(&dir, &["status", "--acknowledge"]).code, 0);
+    assert_eq!(run_cli(&dir, &["status"]).code, 0);
 }

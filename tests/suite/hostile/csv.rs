@@ -6,7 +6,7 @@ use std::fs;
 use duckdb::Connection;
 use session_pipeline_harness::{DataDir, Transcript};
 
-use crate::cli::{check, check_examples};
+use crate::cli::{run_cli, run_cli_on_examples};
 use crate::database::{execute, rows};
 use crate::guests::usage;
 use crate::http::TestServer;
@@ -105,7 +105,7 @@ fn assert_harmless(dir: &DataDir, text: &str) -> Vec<Vec<String>> {
 #[test]
 fn no_cell_of_any_column_of_the_export_is_a_formula() {
     let dir = DataDir::new();
-    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
+    assert_eq!(run_cli_on_examples(&dir, &["run", "usage"]).code, 0);
     let columns = rows(
         &dir,
         "SELECT column_name, data_type FROM information_schema.columns
@@ -170,7 +170,7 @@ fn no_cell_of_any_report_is_a_formula_or_an_escape_code() {
         let session = Transcript::new(&id).assistant(|m| m.id(&id).tokens(1, 2).tool("Read"));
         dir.write(&format!("ada/{id}.jsonl"), session);
     }
-    assert_eq!(check(&dir, &["run", "usage"]).code, 0);
+    assert_eq!(run_cli(&dir, &["run", "usage"]).code, 0);
     // Update all sessions before the first report, because reports cache groups and read only new
     // sessions.
     let mut sql = String::new();
@@ -185,7 +185,7 @@ fn no_cell_of_any_report_is_a_formula_or_an_escape_code() {
     execute(&dir, &sql);
     for by in ["user", "model", "tool", "session", "project"] {
         let report = |format| {
-            let output = check(&dir, &["report", "usage", "--by", by, format]);
+            let output = run_cli(&dir, &["report", "usage", "--by", by, format]);
             assert_eq!(output.code, 0, "{by}: {output:?}");
             output.stdout
         };

@@ -58,7 +58,7 @@ fn the_body_is_that_of_the_command_line() {
     let server = TestServer::start(&dir, &[usage()]);
     let served = server.get("/api/health/detailed").json();
     server.stop();
-    let printed = crate::cli::check(&dir, &["status", "--json"]).json();
+    let printed = crate::cli::run_cli(&dir, &["status", "--json"]).json();
     assert_eq!(names(&served), names(&printed));
     assert_eq!(names(&served["services"]), names(&printed["services"]));
 }

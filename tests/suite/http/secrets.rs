@@ -3,7 +3,7 @@
 use session_pipeline_harness::DataDir;
 
 use super::TestServer;
-use crate::cli::check;
+use crate::cli::run_cli;
 use crate::database::execute;
 use crate::guests::usage;
 
@@ -13,7 +13,7 @@ const SECRET: &str = "qX7vhunter2Zm9";
 fn secrets_in_failures_runs_and_audit_rows_of_earlier_versions_are_shown_nowhere() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}\n");
-    assert_eq!(check(&dir, &["run", "usage"]).code, 0);
+    assert_eq!(run_cli(&dir, &["run", "usage"]).code, 0);
     let planted = format!("it says password={SECRET}");
     execute(
         &dir,
@@ -34,7 +34,7 @@ fn secrets_in_failures_runs_and_audit_rows_of_earlier_versions_are_shown_nowhere
     };
     let json = |arguments: &[&str]| {
         for format in [&["--json"][..], &[]] {
-            let ended = check(&dir, &[format, arguments].concat());
+            let ended = run_cli(&dir, &[format, arguments].concat());
             shown(ended.stdout, &arguments.join(" "));
         }
     };

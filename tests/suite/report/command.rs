@@ -2,15 +2,15 @@
 
 use session_pipeline_harness::{DataDir, Transcript};
 
-use crate::cli::{check, check_examples, words};
+use crate::cli::{run_cli, run_cli_on_examples, table_lines};
 
 #[test]
 fn every_key_has_a_table_and_all_tables_have_the_same_total() {
     let dir = DataDir::new();
-    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
+    assert_eq!(run_cli_on_examples(&dir, &["run", "usage"]).code, 0);
     for by in ["day", "month", "session", "user", "model", "project"] {
-        let ended = check(&dir, &["report", "usage", "--by", by]);
-        let table = words(&ended.stdout);
+        let ended = run_cli(&dir, &["report", "usage", "--by", by]);
+        let table = table_lines(&ended.stdout);
         assert!(
             table[0].starts_with(&format!("{by} input output")),
             "{ended:?}"
@@ -18,19 +18,22 @@ fn every_key_has_a_table_and_all_tables_have_the_same_total() {
         let total = "total 137 ≥ 4 722 302 470 106 360 ≥ $0.70 24 4";
         assert_eq!(table.last().unwrap(), total, "{by}");
     }
-    let ended = check(&dir, &["report", "usage", "--by", "tool"]);
-    assert_eq!(words(&ended.stdout).last().unwrap(), "total 18 5 1 2 1 1");
+    let ended = run_cli(&dir, &["report", "usage", "--by", "tool"]);
+    assert_eq!(
+        table_lines(&ended.stdout).last().unwrap(),
+        "total 18 5 1 2 1 1"
+    );
 }
 
 #[test]
 fn what_a_report_does_not_know_is_said_below_it_with_the_remedy() {
     let dir = DataDir::new();
-    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
-    let ended = check(&dir, &["report", "usage"]);
+    assert_eq!(run_cli_on_examples(&dir, &["run", "usage"]).code, 0);
+    let ended = run_cli(&dir, &["report", "usage"]);
     insta::assert_snapshot!(ended.stderr, @"
     as of [time]: every session committed before that time is included
-    ≥ output: the transcripts never got the final output count of some messages, so output, and what it costs, is at least this
-    ≥ cost: no price is known for claude-nimbus-1-preview; add one to `[data-dir]/prices.toml` (docs/prices.md shows how)
+    ≥ output: the transcripts of some messages have no final output count, so output and cost are lower bounds
+    ≥ cost: no price is known for claude-nimbus-1-preview; add prices to `[data-dir]/prices.toml` (see docs/prices.md)
     ");
 }
 
@@ -50,8 +53,8 @@ fn csv_is_what_json_says_and_nothing_in_it_is_a_formula() {
             .cwd("/home/dev/a,b")
             .assistant(|m| m.model("=x")),
     );
-    assert_eq!(check(&dir, &["run", "usage"]).code, 0);
-    let ended = check(&dir, &["report", "usage", "--by", "project", "--csv"]);
+    assert_eq!(run_cli(&dir, &["run", "usage"]).code, 0);
+    let ended = run_cli(&dir, &["report", "usage", "--by", "project", "--csv"]);
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
     insta::assert_snapshot!(ended.stdout.replace("\r\n", "\n"), @r#"
     project,input_tokens,output_tokens,cache_read_tokens,cache_creation_tokens,cost_usd,cost_is_lower_bound,output_is_lower_bound,unknown_models,messages,sessions
@@ -63,7 +66,7 @@ fn csv_is_what_json_says_and_nothing_in_it_is_a_formula() {
 #[test]
 fn a_report_of_some_days_is_asked_for_in_utc_days() {
     let dir = DataDir::new();
-    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
+    assert_eq!(run_cli_on_examples(&dir, &["run", "usage"]).code, 0);
     let report = [
         "report",
         "usage",
@@ -72,7 +75,7 @@ fn a_report_of_some_days_is_asked_for_in_utc_days() {
         "--until",
         "2026-01-13",
     ];
-    let ended = check(&dir, &[&report[..], &["--json"]].concat());
+    let ended = run_cli(&dir, &[&report[..], &["--json"]].concat());
     let document = ended.json();
     assert_eq!(document["totals"]["output_tokens"], 1_452);
     assert_eq!(document["rows"].as_array().unwrap().len(), 1);
@@ -81,17 +84,17 @@ fn a_report_of_some_days_is_asked_for_in_utc_days() {
 #[test]
 fn wrong_days_end_with_exit_code_2_and_the_place() {
     let dir = DataDir::new();
-    assert_eq!(check_examples(&dir, &["run", "usage"]).code, 0);
+    assert_eq!(run_cli_on_examples(&dir, &["run", "usage"]).code, 0);
     for (arguments, said) in [
         (&["--since", "2026-13-01"][..], "'2026-13-01' for '--since"),
         (&["--until", "soon"], "'soon' for '--until"),
         (
             &["--since", "2026-02-01", "--until", "2026-01-31"],
-            "`--until 2026-01-31` lies before `--since 2026-02-01`",
+            "`--until 2026-01-31` is before `--since 2026-02-01`",
         ),
         (&["--csv", "--json"], "--csv"),
     ] {
-        let ended = check(&dir, &[&["report", "usage"], arguments].concat());
+        let ended = run_cli(&dir, &[&["report", "usage"], arguments].concat());
         assert_eq!(ended.code, 2, "{ended:?}");
         assert!(ended.stderr.contains(said), "{ended:?}");
     }
@@ -101,10 +104,10 @@ fn wrong_days_end_with_exit_code_2_and_the_place() {
 fn a_price_file_that_is_no_good_stops_reports_and_no_run() {
     let dir = DataDir::new();
     std::fs::write(dir.path().join("prices.toml"), "[[price]]\nmodel = 'x'\n").unwrap();
-    let ended = check_examples(&dir, &["run", "usage"]);
+    let ended = run_cli_on_examples(&dir, &["run", "usage"]);
     assert_eq!(ended.code, 0);
-    insta::assert_snapshot!(ended.stderr, @"sessions are processed, but reports will be refused: price file `[data-dir]/prices.toml`, entry 1 at line 1 (`x`): `from` is missing; write the first day, like 2026-01-31");
-    let ended = check(&dir, &["report", "usage"]);
+    insta::assert_snapshot!(ended.stderr, @"sessions are processed, but `report` will fail: price file `[data-dir]/prices.toml`, entry 1 at line 1 (`x`): `from` is missing; write the first day, like 2026-01-31");
+    let ended = run_cli(&dir, &["report", "usage"]);
     assert_eq!(ended.code, 2);
     insta::assert_snapshot!(ended.stderr, @"error: price file `[data-dir]/prices.toml`, entry 1 at line 1 (`x`): `from` is missing; write the first day, like 2026-01-31");
 }

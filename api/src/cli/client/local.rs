@@ -1,4 +1,4 @@
-//! The router in this process, for commands that work on the data directory themselves.
+//! Sends calls to a router in this process, for commands that open the data directory themselves.
 
 use std::io;
 use std::sync::Arc;
@@ -23,11 +23,11 @@ pub(in crate::cli) struct LocalClient {
 }
 
 impl LocalClient {
-    /// A router over what a command opened.
+    /// Creates a router over an opened data directory.
     ///
     /// # Errors
-    /// When the system gives no runtime.
-    pub(super) fn over(source: HandlerSource) -> io::Result<Self> {
+    /// The async runtime cannot be created.
+    pub(super) fn new(source: HandlerSource) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()?;
@@ -37,7 +37,7 @@ impl LocalClient {
         })
     }
 
-    pub(super) fn answer(&self, call: &RouteCall<'_>) -> Result<RouteResponse, CommandFailure> {
+    pub(super) fn send(&self, call: &RouteCall<'_>) -> Result<RouteResponse, CommandFailure> {
         let listener = call.listener.clone();
         let caller = LocalCaller(listener.unwrap_or_else(|| Arc::new(NoListener)));
         let request = Request::builder()
@@ -46,11 +46,11 @@ impl LocalClient {
             .header(header::CONTENT_TYPE, "application/json")
             .extension(caller)
             .body(Body::from(call.body.clone().unwrap_or_default()))
-            // All that a command can make too long for it is an argument.
+            // Building a request fails only if an argument makes the URI too long.
             .map_err(|error| {
-                CommandFailure::wrong_use(format!("the arguments are too long: {error}"))
+                CommandFailure::usage_error(format!("the arguments are too long: {error}"))
             })?;
-        let answer = async {
+        let response = async {
             let Ok(response) = self.router.clone().oneshot(request).await;
             let (head, body) = response.into_parts();
             let body = to_bytes(body, usize::MAX).await;
@@ -58,7 +58,7 @@ impl LocalClient {
         };
         let (status, body) = self
             .runtime
-            .block_on(answer)
+            .block_on(response)
             .map_err(|error| CommandFailure::could_not_run(error.to_string()))?;
         let text = String::from_utf8(body.into())
             .map_err(|error| CommandFailure::could_not_run(error.to_string()))?;
@@ -66,7 +66,7 @@ impl LocalClient {
     }
 }
 
-/// For calls whose handlers have nothing to report.
+/// Ignores all reports.
 struct NoListener;
 
 impl Listener for NoListener {

@@ -1,4 +1,4 @@
-//! Opening the data directory for a command, or finding the server that holds it.
+//! Opens the data directory for a command, or connects to the server that has it open.
 
 use std::sync::Arc;
 
@@ -12,26 +12,25 @@ use super::{Client, LocalClient};
 use crate::cli::{CommandFailure, GlobalArgs, registry};
 use crate::http::{HandlerSource, ReadOnlyDataDir};
 
-/// What a command needs when no server does its work.
+/// How a command opens the data directory if it does not use a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum OpenMode {
-    /// The database, if there is one; none is created.
+    /// Opens the database if it exists.
     Existing,
-    /// As [`OpenMode::Existing`], and whether a language model is configured.
+    /// Like [`OpenMode::Existing`], and checks whether a language model is configured.
     Processors,
-    /// The database, which is created where there is none.
+    /// Opens the database, or creates it.
     Database,
-    /// A pipeline, which can run processors.
+    /// Opens a pipeline that can run processors.
     Pipeline,
 }
 
-/// What was opened.
 enum LocalHandle {
     Store(Option<Box<Store>>),
     Pipeline(Box<Pipeline>),
 }
 
-/// The address of the server that holds the data directory, where that is why it can't be opened.
+/// The URL of the server that has the data directory open, if this is why it cannot be opened.
 fn url_of_holder(error: &RunError) -> Option<&str> {
     match error {
         RunError::Store(StoreError::Locked { holder, .. }) => holder.url.as_deref(),
@@ -40,17 +39,19 @@ fn url_of_holder(error: &RunError) -> Option<&str> {
 }
 
 impl GlobalArgs {
-    /// Opens what a command needs, or finds the server that has it open: the one that `--api`
-    /// names, else the one in the lock file.
-    pub(in crate::cli) fn connect(&self, need: OpenMode) -> Result<Client, CommandFailure> {
+    /// Connects to the server in `--api`. Without `--api`, opens the data directory, or connects to the
+    /// server that has it open.
+    pub(in crate::cli) fn connect(&self, mode: OpenMode) -> Result<Client, CommandFailure> {
         if let Some(url) = &self.api {
             return Ok(Client::Server(self.server(url, self.is_own_server(url)?)?));
         }
-        match self.open(need, self.config()?) {
+        match self.open(mode, self.config()?) {
             Ok(opened) => {
-                let source = self.source(opened, need)?;
-                let local = LocalClient::over(source).map_err(|error| {
-                    CommandFailure::could_not_run(format!("the command can't start ({error})"))
+                let source = self.source(opened, mode)?;
+                let local = LocalClient::new(source).map_err(|error| {
+                    CommandFailure::could_not_run(format!(
+                        "cannot start the async runtime: {error}"
+                    ))
                 })?;
                 Ok(Client::Local(local))
             }
@@ -61,10 +62,10 @@ impl GlobalArgs {
         }
     }
 
-    fn open(&self, need: OpenMode, config: Config) -> Result<LocalHandle, RunError> {
+    fn open(&self, mode: OpenMode, config: Config) -> Result<LocalHandle, RunError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let options = config.store_options();
-        Ok(match need {
+        Ok(match mode {
             OpenMode::Existing | OpenMode::Processors => {
                 LocalHandle::Store(Store::open_existing(&options, clock.now())?.map(Box::new))
             }
@@ -77,14 +78,14 @@ impl GlobalArgs {
         })
     }
 
-    fn source(&self, opened: LocalHandle, need: OpenMode) -> Result<HandlerSource, CommandFailure> {
+    fn source(&self, opened: LocalHandle, mode: OpenMode) -> Result<HandlerSource, CommandFailure> {
         Ok(match opened {
             LocalHandle::Pipeline(pipeline) => {
                 HandlerSource::Pipeline(Arc::new(self.with_language_model(*pipeline)?))
             }
             LocalHandle::Store(store) => {
                 let config = self.config()?;
-                let has_model = need == OpenMode::Processors
+                let has_model = mode == OpenMode::Processors
                     && llm::is_configured(&config.llm, &self.secrets(&config)?);
                 HandlerSource::DataDir(Box::new(ReadOnlyDataDir {
                     config,

@@ -1,10 +1,10 @@
-//! The address of a server, as far as a command has to know it.
+//! The origin of a server URL.
 
 use std::net::IpAddr;
 
 use ureq::http::Uri;
 
-/// Who answers at an address: its scheme, host and port.
+/// The scheme, host and port of a URL. Two URLs with the same origin lead to the same server.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ServerOrigin {
     is_tls: bool,
@@ -13,7 +13,7 @@ pub(super) struct ServerOrigin {
 }
 
 impl ServerOrigin {
-    pub(super) fn of(url: &str) -> Option<Self> {
+    pub(super) fn parse(url: &str) -> Option<Self> {
         let uri: Uri = url.parse().ok()?;
         let is_tls = match uri.scheme_str()? {
             "https" => true,
@@ -33,8 +33,8 @@ impl ServerOrigin {
         })
     }
 
-    /// Whether others can read along.
-    pub(super) fn exposes(&self) -> bool {
+    /// Whether traffic leaves this machine unencrypted.
+    pub(super) fn exposes_traffic(&self) -> bool {
         let host = self.host.trim_start_matches('[').trim_end_matches(']');
         let is_loopback = match host.parse::<IpAddr>() {
             Ok(address) => address.to_canonical().is_loopback(),
@@ -44,7 +44,7 @@ impl ServerOrigin {
     }
 }
 
-/// Whether a text is an address of a server.
-pub(in crate::cli) fn is_address(text: &str) -> bool {
-    ServerOrigin::of(text).is_some_and(|origin| !origin.host.is_empty())
+/// Whether `text` is an HTTP or HTTPS URL with a host and without credentials.
+pub(in crate::cli) fn is_server_url(text: &str) -> bool {
+    ServerOrigin::parse(text).is_some_and(|origin| !origin.host.is_empty())
 }

@@ -1,4 +1,4 @@
-//! A server that holds the data directory, asked over HTTP.
+//! Sends calls to a server over HTTP.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use super::origin::ServerOrigin;
 use super::{RouteCall, RouteResponse};
 use crate::cli::{CommandFailure, GlobalArgs, hint};
 
-/// A server that is there answers a connection at once.
+/// A running server accepts connections immediately.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
-/// More than a list of a million sessions.
-const ANSWER_BYTES_MAX: u64 = 1 << 30;
-/// More than any token has.
+/// More than the list of a million sessions.
+const RESPONSE_BYTES_MAX: u64 = 1 << 30;
+/// More than the length of any token.
 const TOKEN_BYTES_MAX: u64 = 4096;
 
-/// A server, and the token to show.
+/// A server and the token for it.
 pub(in crate::cli) struct RemoteClient {
     agent: Agent,
     url: String,
@@ -27,45 +27,45 @@ pub(in crate::cli) struct RemoteClient {
 }
 
 impl GlobalArgs {
-    /// Whether this address is the one that the server which holds the data dir announced. Of a
-    /// server that is gone the address is worth nothing: anybody may listen there now.
+    /// Whether `url` is the URL of the running server that has the data directory open. The URL of a
+    /// server that has stopped does not count, because any program can listen there now.
     pub(super) fn is_own_server(&self, url: &str) -> Result<bool, CommandFailure> {
         let holder = Holder::current(&self.config()?.state_dir());
-        let announced = holder.and_then(|holder| ServerOrigin::of(&holder.url?));
-        Ok(announced.is_some_and(|announced| ServerOrigin::of(url) == Some(announced)))
+        let announced = holder.and_then(|holder| ServerOrigin::parse(&holder.url?));
+        Ok(announced.is_some_and(|announced| ServerOrigin::parse(url) == Some(announced)))
     }
 
     pub(super) fn server(&self, url: &str, is_own: bool) -> Result<RemoteClient, CommandFailure> {
         let url = url.trim_end_matches('/').to_owned();
-        let shown = printable(&url);
-        let explicit = self.token.as_deref().and_then(filled);
+        let display_url = printable(&url);
+        let explicit = self.token.as_deref().and_then(trimmed);
         let token = match explicit {
             Some(token) => Some(token),
             None if is_own => self.stored_token()?,
             None => {
                 return Err(CommandFailure::could_not_run(format!(
-                    "no token for the server at {shown}: the stored token is sent only to the server that holds this data \
-                     directory; set SESSION_PIPELINE_TOKEN to a token of that server"
+                    "no token for the server at {display_url}: the stored token is sent only to the server that has this data \
+                     directory open; set SESSION_PIPELINE_TOKEN to a token of that server"
                 )));
             }
         };
         let Some(token) = token else {
             let file = self.admin_token_path()?.display().to_string();
             return Err(CommandFailure::could_not_run(format!(
-                "the server at {shown} wants a token: put one into SESSION_PIPELINE_TOKEN; an admin makes one by \
-                 `session-pipeline token create --role analyst`, and the first one lies in `{}`",
+                "the server at {display_url} requires a token; set SESSION_PIPELINE_TOKEN; an admin can create a token with \
+                 `session-pipeline token create --role analyst`, and the first admin token is in `{}`",
                 printable(&file),
             )));
         };
-        if ServerOrigin::of(&url).is_none_or(|origin| origin.exposes()) {
+        if ServerOrigin::parse(&url).is_none_or(|origin| origin.exposes_traffic()) {
             hint(&format!(
-                "warning: {shown} is plain HTTP beyond this machine, so the token and the data can be read on the way; use https"
+                "warning: {display_url} uses plain HTTP on a network, so others can read the token and the data; use https"
             ));
         }
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
-            // A proxy of the environment would read the token, even one for a server on loopback.
+            // A proxy from the environment could read the token, even for a server on loopback.
             .proxy(None)
             .timeout_connect(Some(CONNECT_TIME_MAX))
             .user_agent(concat!("session-pipeline/", env!("CARGO_PKG_VERSION")))
@@ -74,14 +74,14 @@ impl GlobalArgs {
         Ok(RemoteClient { agent, url, token })
     }
 
-    /// The token that belongs to the server of this data dir.
+    /// The token for the server of this data directory.
     fn stored_token(&self) -> Result<Option<String>, CommandFailure> {
-        if let Some(token) = self.scheduler_token.as_deref().and_then(filled) {
+        if let Some(token) = self.scheduler_token.as_deref().and_then(trimmed) {
             return Ok(Some(token));
         }
         let file = self.admin_token_path()?;
         let text = regular::read_to_string(&file, TOKEN_BYTES_MAX);
-        Ok(text.ok().as_deref().and_then(filled))
+        Ok(text.ok().as_deref().and_then(trimmed))
     }
 
     fn admin_token_path(&self) -> Result<PathBuf, CommandFailure> {
@@ -89,14 +89,14 @@ impl GlobalArgs {
     }
 }
 
-/// A token without the white space around it; `None` for an empty one.
-fn filled(token: &str) -> Option<String> {
+/// A token without surrounding white space. `None` if it is empty.
+fn trimmed(token: &str) -> Option<String> {
     let token = token.trim();
     (!token.is_empty()).then(|| token.to_owned())
 }
 
 impl RemoteClient {
-    pub(super) fn answer(&self, call: &RouteCall<'_>) -> Result<RouteResponse, CommandFailure> {
+    pub(super) fn send(&self, call: &RouteCall<'_>) -> Result<RouteResponse, CommandFailure> {
         let mut request = ureq::http::Request::builder()
             .method(call.method.clone())
             .uri(format!("{}{}", self.url, call.target()))
@@ -107,7 +107,7 @@ impl RemoteClient {
         let unreachable = |error: &dyn std::error::Error| {
             let url = printable(&self.url);
             CommandFailure::could_not_run(format!(
-                "the server at {url} can't be reached ({error}); check the address, and that it is running"
+                "cannot reach the server at {url}: {error}; check the URL and that the server is running"
             ))
         };
         let sent = match &call.body {
@@ -124,7 +124,7 @@ impl RemoteClient {
         let text = response
             .body_mut()
             .with_config()
-            .limit(ANSWER_BYTES_MAX)
+            .limit(RESPONSE_BYTES_MAX)
             .read_to_string()
             .map_err(|error| unreachable(&error))?;
         Ok(RouteResponse {
@@ -133,8 +133,8 @@ impl RemoteClient {
         })
     }
 
-    /// The address, fit for a terminal.
-    pub(super) fn shown(&self) -> String {
+    /// The URL, safe to print.
+    pub(super) fn display_url(&self) -> String {
         printable(&self.url)
     }
 }

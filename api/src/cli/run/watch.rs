@@ -1,4 +1,4 @@
-//! Watching a run in this process: how far it is, and what a person should know of it.
+//! Shows the progress and hints of a run in this process.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,23 +10,23 @@ use crate::cli::hint;
 use crate::cli::progress::RunBar;
 use crate::http::{Listener, LocalReport};
 
-/// Someone who watches a run.
+/// Prints the reports of a run.
 pub(super) struct RunProgress {
     name: String,
     no_root: String,
     is_first: bool,
-    lacks_root: AtomicBool,
+    root_is_missing: AtomicBool,
     bar: OnceLock<RunBar>,
 }
 
 impl RunProgress {
-    /// `no_root` is the hint for a data directory without sessions; only the first run says it.
+    /// `no_root` is the hint to print if there is no sessions root. Only the first run prints it.
     pub(super) fn new(name: &str, no_root: &str, is_first: bool) -> Self {
         Self {
             name: name.to_owned(),
             no_root: no_root.to_owned(),
             is_first,
-            lacks_root: AtomicBool::new(false),
+            root_is_missing: AtomicBool::new(false),
             bar: OnceLock::new(),
         }
     }
@@ -38,9 +38,9 @@ impl RunProgress {
         }
     }
 
-    /// Whether there is a sessions root, as far as is known.
+    /// Whether no missing sessions root was reported.
     pub(super) fn has_root(&self) -> bool {
-        !self.lacks_root.load(Ordering::SeqCst)
+        !self.root_is_missing.load(Ordering::SeqCst)
     }
 }
 
@@ -48,20 +48,20 @@ impl Listener for RunProgress {
     fn hear(&self, report: LocalReport<'_>) -> bool {
         match report {
             LocalReport::NoSessionsRoot => {
-                self.lacks_root.store(true, Ordering::SeqCst);
+                self.root_is_missing.store(true, Ordering::SeqCst);
                 if self.is_first {
                     hint(&self.no_root);
                 }
             }
             LocalReport::UnusablePrices(error) if self.is_first => hint(&format!(
-                "sessions are processed, but reports will be refused: {error}"
+                "sessions are processed, but `report` will fail: {error}"
             )),
             LocalReport::RunBegins => {
                 self.bar.get_or_init(|| RunBar::new(&self.name));
             }
             LocalReport::ModelUse(used) => {
                 self.clear();
-                hint(&asked_models(&self.name, used));
+                hint(&model_usage(&self.name, used));
             }
             _ => {}
         }
@@ -83,22 +83,22 @@ impl Progress for RunProgress {
     }
 }
 
-/// What a run asked of language models, and what it paid.
-fn asked_models(processor: &str, asked: LlmUsage) -> String {
-    let requests = if asked.calls == 1 {
+/// The language model requests of a run and their cost.
+fn model_usage(processor: &str, usage: LlmUsage) -> String {
+    let requests = if usage.calls == 1 {
         "request"
     } else {
         "requests"
     };
-    let cost = match asked.unpriced_calls {
-        0 => format!("${}", asked.cost),
+    let cost = match usage.unpriced_calls {
+        0 => format!("${}", usage.cost),
         unpriced => format!(
-            "${} and what {unpriced} cost that have no price",
-            asked.cost
+            "${} plus the cost of {unpriced} without a known price",
+            usage.cost
         ),
     };
     format!(
         "`{processor}` sent {} {requests} to the language model: {} tokens in, {} out, {cost}",
-        asked.calls, asked.input_tokens, asked.output_tokens
+        usage.calls, usage.input_tokens, usage.output_tokens
     )
 }

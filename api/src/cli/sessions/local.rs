@@ -1,5 +1,5 @@
-//! A list of sessions from the router in this process: its handler reports one page after the other,
-//! so that neither side holds the whole list.
+//! Lists sessions with the router in this process. Its handler reports the list page by page, so that
+//! neither side needs memory for the whole list.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -13,31 +13,31 @@ use crate::cli::client::{Client, RouteCall};
 use crate::cli::{CommandFailure, hint};
 use crate::http::{Listener, LocalReport};
 
-/// Notes shown to a person.
+/// Maximum number of notes in the text output.
 const NOTES_SHOWN: usize = 10;
-/// Pages that wait to be printed.
-const PAGES_WAITING: usize = 1;
+/// Capacity of the channel between the handler and the output.
+const PAGES_BUFFERED: usize = 1;
 
-/// The pages that are reported.
+/// The pages that the handler reports.
 pub(super) struct LocalPages {
-    /// `None` once no more are wanted.
+    /// `None` after the caller stopped reading.
     pages: Option<Receiver<Vec<SessionBody>>>,
     call: Option<JoinHandle<Result<String, CommandFailure>>>,
 }
 
 impl LocalPages {
-    /// Calls the router; `no_root` is the hint for a data directory without sessions.
+    /// Calls the router on a new thread. `no_root` is the hint to print if there is no sessions root.
     pub(super) fn start(client: Client, no_root: String) -> Self {
-        let (send, pages) = sync_channel(PAGES_WAITING);
+        let (send, pages) = sync_channel(PAGES_BUFFERED);
         let listener = Arc::new(ListListener { send, no_root });
-        let call = spawn(move || client.text(&RouteCall::get(PATH).heard_by(listener)));
+        let call = spawn(move || client.text(&RouteCall::get(PATH).with_listener(listener)));
         Self {
             pages: Some(pages),
             call: Some(call),
         }
     }
 
-    /// The next sessions; none at the end.
+    /// The next page, or an empty page after the last one.
     pub(super) fn next(&mut self) -> Result<Vec<SessionBody>, CommandFailure> {
         if let Some(Ok(page)) = self.pages.as_ref().map(Receiver::recv) {
             return Ok(page);
@@ -47,16 +47,17 @@ impl LocalPages {
             None => Ok(Vec::new()),
             Some(Ok(answer)) => answer.map(|_| Vec::new()),
             Some(Err(_)) => Err(CommandFailure::could_not_run(
-                "the list broke off; please report it",
+                "the list ended unexpectedly; please report this bug",
             )),
         }
     }
 }
 
-/// Ends the call, which closes the store on its thread: the process must not end in the middle of that.
+/// Waits for the call to end. It closes the store on its thread, and the process must not exit during
+/// that.
 impl Drop for LocalPages {
     fn drop(&mut self) {
-        // The handler stops when it can no longer send a page.
+        // The handler stops when it cannot send another page.
         self.pages = None;
         if let Some(call) = self.call.take() {
             let _ = call.join();
@@ -64,7 +65,7 @@ impl Drop for LocalPages {
     }
 }
 
-/// Listens to the handler.
+/// Forwards the pages and prints the hints of the handler.
 struct ListListener {
     send: SyncSender<Vec<SessionBody>>,
     no_root: String,
@@ -76,10 +77,10 @@ impl Listener for ListListener {
             LocalReport::NoSessionsRoot => hint(&self.no_root),
             LocalReport::Skipped(notes) => {
                 for note in notes.iter().take(NOTES_SHOWN) {
-                    hint(&format!("passed over `{}`: {}", note.path, note.reason));
+                    hint(&format!("skipped `{}`: {}", note.path, note.reason));
                 }
             }
-            // It fails when the pages are wanted no more.
+            // Sending fails after the caller stopped reading.
             LocalReport::Sessions(page) => return self.send.send(page).is_ok(),
             _ => {}
         }
