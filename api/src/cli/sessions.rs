@@ -15,7 +15,7 @@ use super::pages::page;
 use super::table::{LongTable, bytes, count_of, facts, moment, number};
 use super::{CommandFailure, Exit, GlobalArgs, print, print_json};
 use crate::body::session::{
-    ProcessorDetailsBody, ProcessorStateBody, SessionBody, SessionDetailsBody, SessionStateWord,
+    ProcessorDetailsBody, ProcessorStateBody, SessionBody, SessionDetailsBody, SessionState,
     SessionsBody, StateCounts,
 };
 
@@ -41,7 +41,7 @@ pub(super) struct SessionListArgs {
     processor: Option<String>,
     /// Only those that stand so; may be given several times
     #[arg(long, value_enum, value_name = "STATE")]
-    state: Vec<SessionStateWord>,
+    state: Vec<SessionState>,
 }
 
 #[derive(Debug, Args)]
@@ -127,7 +127,7 @@ fn write(
     }
     let states: Vec<String> = listed
         .states
-        .words()
+        .iter()
         .map(|(state, count)| format!("{count} {state}"))
         .collect();
     let count = count_of(listed.count, "session", "sessions");
@@ -203,7 +203,7 @@ impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for Docum
 /// Leaves what was asked for: sessions of the user, and of them only the states that fit.
 fn narrow(sessions: &mut Vec<SessionBody>, arguments: &SessionListArgs) {
     let is_wanted =
-        |state: SessionStateWord| arguments.state.is_empty() || arguments.state.contains(&state);
+        |state: SessionState| arguments.state.is_empty() || arguments.state.contains(&state);
     sessions.retain_mut(|session| {
         session.processors.retain(|known| {
             let only = arguments.processor.as_ref();
@@ -234,12 +234,12 @@ fn rows(session: &SessionBody) -> Vec<[String; 7]> {
 fn when(known: &ProcessorStateBody) -> Option<&str> {
     let failure = known.failure.as_ref();
     match known.state {
-        SessionStateWord::Missing => known.missing_since.as_deref(),
-        SessionStateWord::Waiting => failure.and_then(|failure| failure.next_attempt_at.as_deref()),
-        SessionStateWord::Quarantined => {
+        SessionState::Missing => known.missing_since.as_deref(),
+        SessionState::Waiting => failure.and_then(|failure| failure.next_attempt_at.as_deref()),
+        SessionState::Quarantined => {
             failure.and_then(|failure| failure.quarantined_at.as_deref())
         }
-        SessionStateWord::New | SessionStateWord::Processed | SessionStateWord::Due => {
+        SessionState::New | SessionState::Processed | SessionState::Due => {
             known.processed_at.as_deref()
         }
     }
@@ -281,14 +281,14 @@ fn shown_people(shown: &SessionDetailsBody) -> String {
         ],
     );
     for known in &shown.processors {
-        text.push_str(&format!("\n\n{}\n", known.standing.processor));
+        text.push_str(&format!("\n\n{}\n", known.summary.processor));
         text.push_str(&facts("  ", &processor_facts(known)));
     }
     text
 }
 
 fn processor_facts(known: &ProcessorDetailsBody) -> Vec<(&'static str, Option<String>)> {
-    let ProcessorDetailsBody { standing, details } = known;
+    let ProcessorDetailsBody { summary, details } = known;
     let component = details
         .component
         .as_ref()
@@ -310,8 +310,8 @@ fn processor_facts(known: &ProcessorDetailsBody) -> Vec<(&'static str, Option<St
         format!("{table} {count}")
     });
     let rows = rows.collect::<Vec<_>>().join(", ");
-    let word = standing.state.as_str();
-    let failure = standing.failure.as_ref();
+    let word = summary.state.as_str();
+    let failure = summary.failure.as_ref();
     let instant = |at: &Option<String>| at.as_deref().map(second);
     vec![
         (
@@ -322,10 +322,10 @@ fn processor_facts(known: &ProcessorDetailsBody) -> Vec<(&'static str, Option<St
                 word.to_owned()
             }),
         ),
-        ("missing since", instant(&standing.missing_since)),
-        ("processed", instant(&standing.processed_at)),
+        ("missing since", instant(&summary.missing_since)),
+        ("processed", instant(&summary.processed_at)),
         ("for", details.username.as_deref().map(printable)),
-        ("items", standing.items.map(number)),
+        ("items", summary.items.map(number)),
         ("rows", Some(rows).filter(|rows| !rows.is_empty())),
         (
             "content",
