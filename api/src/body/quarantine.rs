@@ -96,7 +96,9 @@ pub fn release_filter(
     let is_named = processor.is_some() || session.is_some();
     match (is_named, all) {
         (true, false) | (false, true) => Ok(QuarantineFilter { processor, session }),
-        (false, false) => Err("no sessions selected; pass `processor`, `session` or `all`".to_owned()),
+        (false, false) => {
+            Err("no sessions selected; pass `processor`, `session` or `all`".to_owned())
+        }
         (true, true) => {
             Err("`all` conflicts with `processor` and `session`; pass only one of them".to_owned())
         }

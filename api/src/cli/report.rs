@@ -110,7 +110,7 @@ pub(super) fn report(global: &GlobalArgs, command: &ReportCommand) -> Result<Exi
 struct EmptyReport;
 
 impl Listener for EmptyReport {
-    fn hear(&self, report: http::LocalReport<'_>) -> bool {
+    fn receive(&self, report: http::LocalReport<'_>) -> bool {
         if let http::LocalReport::NothingProcessed = report {
             hint("nothing was processed yet; `session-pipeline run usage` does");
         }

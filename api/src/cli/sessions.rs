@@ -236,9 +236,7 @@ fn when(known: &ProcessorStateBody) -> Option<&str> {
     match known.state {
         SessionState::Missing => known.missing_since.as_deref(),
         SessionState::Waiting => failure.and_then(|failure| failure.next_attempt_at.as_deref()),
-        SessionState::Quarantined => {
-            failure.and_then(|failure| failure.quarantined_at.as_deref())
-        }
+        SessionState::Quarantined => failure.and_then(|failure| failure.quarantined_at.as_deref()),
         SessionState::New | SessionState::Processed | SessionState::Due => {
             known.processed_at.as_deref()
         }

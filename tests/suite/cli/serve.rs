@@ -366,7 +366,7 @@ fn an_address_that_is_taken_is_named() {
     assert_eq!(ended.code, 3);
     assert!(
         ended.stderr.starts_with(&format!(
-            "error: `{address}` can't be listened on; choose another one with --listen"
+            "error: cannot listen on `{address}`; choose another address with --listen"
         )),
         "{ended:?}"
     );
@@ -588,7 +588,7 @@ fn tokens_are_made_listed_and_revoked_through_the_server_and_without() {
     let (code, reason) = refusal(&through, &["run", "usage"]);
     assert_eq!(code, 3);
     assert!(
-        reason.contains("this token is of role `analyst`; this needs `admin`"),
+        reason.contains("this token has the role `analyst`; this request requires `admin`"),
         "{reason}"
     );
     assert_eq!(serving.stop(), 0);
