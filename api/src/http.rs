@@ -2,8 +2,8 @@
 //!
 //! Each resource has a file with thin handlers, which call [`session_pipeline_pipeline`] and return
 //! types of [`crate::body`]. `server` accepts connections, `guard` is the middleware of all routes,
-//! and `caller` authenticates requests. Slow work runs on separate threads, so that the threads that
-//! answer requests never block.
+//! and `caller` authenticates requests. Slow work runs on separate threads, so that the threads
+//! that answer requests never block.
 
 mod audit;
 mod caller;
@@ -141,8 +141,8 @@ impl ServiceState {
         self
     }
 
-    /// The cadence of each processor. The first call loads all processors, which can take seconds. A
-    /// processor that is added later is loaded when it becomes active.
+    /// The cadence of each processor. The first call loads all processors, which can take seconds.
+    /// A processor that is added later is loaded when it becomes active.
     fn cadences(&self) -> HashMap<String, Duration> {
         match &self.source {
             HandlerSource::Pipeline(pipeline) => {

@@ -143,7 +143,8 @@ pub struct JobStateBody {
     /// The result of the last run.
     #[schema(required = true)]
     pub last_status: Option<JobStatus>,
-    /// Why the last run failed or did not start. Null if it succeeded, or if another process ran it.
+    /// Why the last run failed or did not start. Null if it succeeded, or if another process ran
+    /// it.
     #[schema(required = true)]
     pub last_reason: Option<String>,
 }
@@ -193,7 +194,8 @@ pub struct ScheduledJob {
     /// The result of the last finished run.
     #[schema(required = true)]
     pub last_status: Option<JobStatus>,
-    /// Why the last run failed or did not start. Null if it succeeded, or if another process ran it.
+    /// Why the last run failed or did not start. Null if it succeeded, or if another process ran
+    /// it.
     #[schema(required = true)]
     pub last_reason: Option<String>,
 }

@@ -54,7 +54,8 @@ pub struct UsageTotalsBody {
     pub sessions: i64,
 }
 
-/// The sums of one group. Exactly one of the first six fields is present: the one that `by` selects.
+/// The sums of one group. Exactly one of the first six fields is present: the one that `by`
+/// selects.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UsageMessageRow {
     /// The day, in UTC. Null if the transcript has no time.

@@ -95,8 +95,8 @@ pub(super) fn identify(
 const HOPS_MAX: usize = 32;
 
 /// The address of the client. Each proxy appends the address of its client to `X-Forwarded-For`, so
-/// the list is read from its end, as long as the addresses belong to trusted proxies. Earlier entries
-/// are controlled by the client.
+/// the list is read from its end, as long as the addresses belong to trusted proxies. Earlier
+/// entries are controlled by the client.
 pub(super) fn client_address(
     headers: &HeaderMap,
     extensions: &Extensions,

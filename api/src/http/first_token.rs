@@ -15,8 +15,8 @@ impl ServiceState {
         self.config().state_dir().join("admin-token")
     }
 
-    /// Creates an admin token if there are no tokens, and writes it to a file that only the owner of
-    /// the data directory can read. Returns whether it created one.
+    /// Creates an admin token if there are no tokens, and writes it to a file that only the owner
+    /// of the data directory can read. Returns whether it created one.
     ///
     /// # Errors
     /// The database or the file cannot be written.

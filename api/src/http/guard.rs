@@ -80,8 +80,8 @@ async fn limit_time(
     let is_reserved = connection
         .as_ref()
         .is_some_and(|connection| connection.is_reserved);
-    // A client that sends `Expect` waits for permission before it sends the body. A reserved slot must
-    // become free immediately.
+    // A client that sends `Expect` waits for permission before it sends the body. A reserved slot
+    // must become free immediately.
     let needs_drain =
         !body.is_end_stream() && !is_reserved && !parts.headers.contains_key(header::EXPECT);
     let is_chunked = parts.headers.contains_key(header::TRANSFER_ENCODING);
@@ -143,8 +143,8 @@ fn close(response: &mut Response) {
     response.headers_mut().insert(header::CONNECTION, close);
 }
 
-/// Reads the rest of a body after the response was sent. Otherwise, a client that reads the response
-/// only after sending the whole body would get a connection reset instead.
+/// Reads the rest of a body after the response was sent. Otherwise, a client that reads the
+/// response only after sending the whole body would get a connection reset instead.
 fn drain(chunks: Arc<Mutex<BodyDataStream>>, time_max: Duration) {
     tokio::spawn(async move {
         let deadline = tokio::time::Instant::now() + time_max;

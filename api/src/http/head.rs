@@ -1,5 +1,6 @@
-//! Checks the head of a request more strictly than the HTTP library. Rejects heads that two programs
-//! could parse differently (request smuggling), and host names of other servers (DNS rebinding).
+//! Checks the head of a request more strictly than the HTTP library. Rejects heads that two
+//! programs could parse differently (request smuggling), and host names of other servers (DNS
+//! rebinding).
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -92,8 +93,8 @@ fn is_own_name(name: &str, connection: &Connection, hosts: &[String]) -> bool {
 }
 
 /// Scans the bytes of a connection for malformed heads that the HTTP library would accept. It skips
-/// bodies by their length. It cannot find the end of a chunked body, so a request with one must be the
-/// last on its connection.
+/// bodies by their length. It cannot find the end of a chunked body, so a request with one must be
+/// the last on its connection.
 #[derive(Debug, Default)]
 pub(super) struct HeadScan {
     position: HeadPosition,

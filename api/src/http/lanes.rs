@@ -1,5 +1,5 @@
-//! Limits concurrent database requests. Each role has its own lane, and so do token requests, so that
-//! one cannot starve another.
+//! Limits concurrent database requests. Each role has its own lane, and so do token requests, so
+//! that one cannot starve another.
 //!
 //! A read is canceled when it times out, when its client disconnects, and when the service stops. A
 //! change is never canceled, because its response must report what was done.

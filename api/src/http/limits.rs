@@ -13,7 +13,8 @@ pub struct HttpLimits {
     pub header_bytes_max: usize,
     /// Time limit for the headers, from the first byte or the end of the previous request.
     pub header_time_max: Duration,
-    /// Maximum size of a request body, except for uploads. A request for a token has about 100 bytes.
+    /// Maximum size of a request body, except for uploads. A request for a token has about 100
+    /// bytes.
     pub body_bytes_max: usize,
     /// Time limit for the request body, except for uploads.
     pub body_time_max: Duration,
@@ -21,8 +22,8 @@ pub struct HttpLimits {
     pub upload_bytes_max: u64,
     /// Time limit for an upload: enough for 50 MiB at 2 Mbit/s.
     pub upload_time_max: Duration,
-    /// Minimum average rate of an upload, in bytes per second. An upload that is slower for longer than
-    /// `body_time_max`, or that stalls for that long, is aborted.
+    /// Minimum average rate of an upload, in bytes per second. An upload that is slower for longer
+    /// than `body_time_max`, or that stalls for that long, is aborted.
     pub upload_rate_min: u64,
     /// Maximum number of uploads that write concurrently. Each is synced to disk.
     pub uploads_max: usize,
@@ -32,8 +33,8 @@ pub struct HttpLimits {
     pub drain_time_max: Duration,
     /// How long a client can stop reading a response before it is disconnected.
     pub stall_time_max: Duration,
-    /// Maximum number of concurrent database requests of each role. Each request can use a core. Roles
-    /// are limited separately, so that analysts cannot block admins.
+    /// Maximum number of concurrent database requests of each role. Each request can use a core.
+    /// Roles are limited separately, so that analysts cannot block admins.
     pub queries_max: usize,
     /// Maximum number of concurrent token requests. They do not wait for other requests.
     pub token_requests_max: usize,

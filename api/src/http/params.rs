@@ -1,4 +1,5 @@
-//! Extractors for parameters, bodies and path names, with errors in the service's format. Also paging.
+//! Extractors for parameters, bodies and path names, with errors in the service's format. Also
+//! paging.
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;

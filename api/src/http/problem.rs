@@ -96,8 +96,8 @@ impl Classify for ServeError {
     }
 }
 
-/// An internal error for the log of the server. It is logged by middleware instead of at its origin,
-/// because a command without a server prints it instead.
+/// An internal error for the log of the server. It is logged by middleware instead of at its
+/// origin, because a command without a server prints it instead.
 #[derive(Clone)]
 struct UnloggedFailure(Arc<str>);
 

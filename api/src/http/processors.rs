@@ -69,8 +69,9 @@ impl ServiceState {
     fn examine_processors(&self, is_local: bool) -> Result<PathBuf, ApiError> {
         match &self.source {
             HandlerSource::Pipeline(pipeline) => {
-                // A server does not wait for an examination that is in progress; the next list has its
-                // result. A command may run the processors next, so it compiles and stores them all.
+                // A server does not wait for an examination that is in progress; the next list has
+                // its result. A command may run the processors next, so it compiles and stores them
+                // all.
                 pipeline.examine_folder(is_local)?;
                 if is_local {
                     for name in pipeline.registry().names() {

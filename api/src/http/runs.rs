@@ -30,8 +30,8 @@ pub(super) struct RunQuery {
     /// The maximum number of sessions to attempt. The cap of the service also applies.
     #[param(minimum = 1)]
     max_sessions: Option<u64>,
-    /// The time budget, in seconds after the scan. The run starts no further session when it is used
-    /// up, but always attempts at least one. The cap of the service also applies.
+    /// The time budget, in seconds after the scan. The run starts no further session when it is
+    /// used up, but always attempts at least one. The cap of the service also applies.
     #[param(minimum = 0)]
     time_budget: Option<u32>,
 }
@@ -61,8 +61,8 @@ pub(super) async fn run(
         .time_budget
         .map(|seconds| Duration::from_secs(seconds.into()));
     let request = RunRequest {
-        // The shared secret belongs to an external scheduler, and scheduled runs respect the back-off
-        // of failed sessions.
+        // The shared secret belongs to an external scheduler, and scheduled runs respect the
+        // back-off of failed sessions.
         is_started_by_person: !admin.is_scheduler(),
         max_sessions: query.max_sessions,
         time_budget: request.time_budget.into_iter().chain(time_budget).min(),
@@ -76,8 +76,8 @@ pub(super) async fn run(
     Ok(Json(report.into()))
 }
 
-/// Runs a processor on its own thread, so that neither a disconnecting client nor a full thread pool
-/// stops the run.
+/// Runs a processor on its own thread, so that neither a disconnecting client nor a full thread
+/// pool stops the run.
 pub(super) async fn run_on_thread(
     pipeline: Arc<Pipeline>,
     processor: String,
@@ -92,7 +92,8 @@ pub(super) async fn run_on_thread(
                 Some(local) => run_local(&pipeline, &processor, &request, local),
                 None => pipeline.run(&processor, &request, &()),
             };
-            // Before the report is sent: a command exits after it, and closing the store takes time.
+            // Before the report is sent: a command exits after it, and closing the store takes
+            // time.
             drop(pipeline);
             // The client may have disconnected. The run and its audit entry are stored anyway.
             let _ = sender.send(report);

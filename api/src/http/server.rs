@@ -91,7 +91,8 @@ impl Signals {
 /// The result of stopping a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shutdown {
-    /// Whether all runs ended in time. Otherwise, the rest were aborted and recorded as interrupted.
+    /// Whether all runs ended in time. Otherwise, the rest were aborted and recorded as
+    /// interrupted.
     pub is_complete: bool,
 }
 
@@ -209,7 +210,8 @@ impl Server {
     }
 
     /// Stops the service. No new run starts, runs end after the sessions in progress, requests get
-    /// their responses, and the database is checkpointed. Work that exceeds the stop time is aborted.
+    /// their responses, and the database is checkpointed. Work that exceeds the stop time is
+    /// aborted.
     pub fn stop(self) -> Shutdown {
         let pipeline = self.pipeline;
         let deadline = Instant::now() + self.service.limits.stop_time_max;
@@ -237,12 +239,12 @@ impl Server {
         if drained.is_err() {
             tracing::warn!("requests in progress were aborted because the service is stopping");
         }
-        // Wait for reads in progress while time is left: a checkpoint can move the whole log into the
-        // database file only without them.
+        // Wait for reads in progress while time is left: a checkpoint can move the whole log into
+        // the database file only without them.
         self.runtime.shutdown_timeout(left());
         let checkpoint = pipeline.store().checkpoint();
         if let Err(error) = checkpoint.and_then(|()| pipeline.store().publish_url("")) {
-            tracing::warn!("cannot checkpoint the database: {error}");
+            tracing::warn!("cannot close the database cleanly: {error}");
         }
         Shutdown { is_complete }
     }

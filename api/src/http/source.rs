@@ -1,4 +1,5 @@
-//! The data source of the handlers: a pipeline, or the parts of a data directory that a command needs.
+//! The data source of the handlers: a pipeline, or the parts of a data directory that a command
+//! needs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -44,8 +45,8 @@ impl HandlerSource {
 }
 
 impl ReadOnlyDataDir {
-    /// The cadences of the processors that were compiled before. Others are left out, because a status
-    /// must not wait for the compiler.
+    /// The cadences of the processors that were compiled before. Others are left out, because a
+    /// status must not wait for the compiler.
     pub(super) fn cadences(&self) -> HashMap<String, Duration> {
         let Some(store) = &self.store else {
             return HashMap::new();

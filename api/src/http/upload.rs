@@ -37,8 +37,8 @@ pub(super) struct UploadForm {
     file: Vec<u8>,
 }
 
-/// Stores a transcript as a session of the token's user. A second upload with the same name replaces
-/// the first.
+/// Stores a transcript as a session of the token's user. A second upload with the same name
+/// replaces the first.
 #[utoipa::path(post, path = "/api/upload/sessions", operation_id = "upload_session", tag = "upload", security(("bearer" = [])),
     request_body(content = UploadForm, content_type = "multipart/form-data"), responses(
         (status = 200, body = UploadBody),
@@ -152,8 +152,8 @@ async fn store(
 }
 
 impl ServiceState {
-    /// Writes to disk on a separate thread. The number of concurrent writes is limited. An upload that
-    /// waits for its client does not count.
+    /// Writes to disk on a separate thread. The number of concurrent writes is limited. An upload
+    /// that waits for its client does not count.
     async fn write_upload<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,

@@ -199,7 +199,8 @@ pub(super) async fn prune(
     }))
 }
 
-/// Creates the tables and views of the processor if no run created them yet. Returns the current time.
+/// Creates the tables and views of the processor if no run created them yet. Returns the current
+/// time.
 fn create_tables(service: &ServiceState) -> Result<UtcMicros, ApiError> {
     service.pipeline()?.processor(USAGE)?;
     Ok(service.clock().now())

@@ -1,4 +1,5 @@
-//! Earlier versions stored texts without removing secrets. These secrets are removed when they are shown.
+//! Earlier versions stored texts without removing secrets. These secrets are removed when they are
+//! shown.
 
 use session_pipeline_harness::DataDir;
 

@@ -36,8 +36,8 @@ fn a_new_token_works_immediately_and_a_revoked_token_is_rejected() {
     );
 }
 
-/// After a revocation returns 200, the token is rejected on every connection, regardless of concurrent
-/// changes and uses.
+/// After a revocation returns 200, the token is rejected on every connection, regardless of
+/// concurrent changes and uses.
 #[test]
 fn a_revoked_token_stays_revoked_while_others_are_created_and_revoked() {
     let dir = DataDir::new();

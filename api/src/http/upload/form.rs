@@ -1,5 +1,5 @@
-//! Limits the body of an upload before it reaches the multipart parser, which buffers its input until
-//! it finds a delimiter.
+//! Limits the body of an upload before it reaches the multipart parser, which buffers its input
+//! until it finds a delimiter.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -8,8 +8,8 @@ use session_pipeline_pipeline::upload::{IncomingUpload, UploadError};
 use crate::http::problem::ApiError;
 use crate::problem::ProblemClass;
 
-/// Maximum number of gzip members in a file. Even an empty member costs a few microseconds. A program
-/// that writes each line as a member stays below this number in a file of the maximum size.
+/// Maximum number of gzip members in a file. Even an empty member costs a few microseconds. A
+/// program that writes each line as a member stays below this number in a file of the maximum size.
 const MEMBERS_MAX: u32 = 100_000;
 
 /// A file that is being written to disk.

@@ -21,8 +21,8 @@ struct UploadQueue {
 }
 
 impl Uploaders {
-    /// Returns a permit for an upload. If the user has too many uploads in progress, waits for one to
-    /// end.
+    /// Returns a permit for an upload. If the user has too many uploads in progress, waits for one
+    /// to end.
     ///
     /// # Errors
     /// No upload of the user ended in time, too many are waiting, or the service is stopping.
