@@ -153,7 +153,7 @@ pub(super) async fn acknowledge(
     Admin(admin): Admin,
 ) -> Result<Json<AcknowledgmentBody>, ApiError> {
     let actor = admin.actor();
-    let acknowledged = service.query(move |service| {
+    let acknowledged = service.change(move |service| {
         let audited = AuditedAction {
             action: "health.acknowledge",
             actor,
